@@ -37,7 +37,7 @@ _OTHERS = "raise max_iterations or damping, or use DualDecomposition() or Anneal
 
 @dataclass(frozen=True)
 class BeliefPropagation(Engine):
-    r"""Messages between factors and elements until they agree: sum- or max-product.
+    r"""Messages between factors and elements until they converge: sum- or max-product.
 
     .. math::
         m_{f \to i}(x_i) \propto \sum_{x_f \setminus x_i} \phi_f(x_f)^{1 / (\rho_f T)}
@@ -48,16 +48,16 @@ class BeliefPropagation(Engine):
     With loops it is an approximation, often a good one; ``log_evidence`` is then the Bethe
     estimate. With ``tree_reweighted=True`` the powers :math:`\rho_f` are the shares of random
     spanning forests that have the factor, and ``log_evidence`` is an upper bound, whether the
-    messages have converged or not; its marginals are less sure of themselves.
+    messages have converged or not; its marginals are usually less extreme.
 
     Most probable states come from max-product: messages are decoded one element after another, in
     several orders where there are loops, and polished by exact local search. Reweighted messages
-    bound how much better another assignment could be. Where only some variables are
-    maximised, candidates are improved by local search with the rest summed out: exactly, or by
-    propagation where that is too expensive.
+    bound the score of the best assignment. Where only some variables are maximised, candidates are
+    improved by local search with the others summed out: exactly, or by propagation where that is
+    too expensive.
 
     Answers can be differentiated by tables and soft evidence, with the memory of one iteration:
-    log evidence to first order is stationary in the messages, and marginals pass through the
+    the log evidence is stationary in the messages, and marginals are differentiated by the
     implicit function theorem.
 
     Tables with entries more than :math:`e^{200}` apart, and other devices than processors, are
@@ -74,10 +74,10 @@ class BeliefPropagation(Engine):
             max-marginals, and the log evidence the score of the best assignment. Always zero
             where most probable states are asked for.
         tree_reweighted: Whether to use powers that give an upper bound.
-        num_forests: Spanning forests, at least, that the powers are made of.
-        max_iterations: Most iterations.
+        num_forests: Least number of spanning forests from which the powers are computed.
+        max_iterations: Largest number of iterations.
         tolerance: A row has converged when no message changes by more, in total probability.
-        start: An earlier answer about the model, whose messages are the first ones.
+        start: An earlier answer about the model, whose messages are the initial ones.
         seed: Of the forests.
         progress: Show a bar if it takes longer than a second.
 
@@ -178,7 +178,7 @@ class BeliefPropagation(Engine):
         return replace(best, states=best.states[:, :elements])
 
     def _maximized(self, question: Question, maximized: Mask) -> Best:
-        """The best states of all elements, hidden ones among them."""
+        """The most probable states of all elements, those added by expansion included."""
         log_field = question.log_field()
         free = unsettled(question.graph, log_field)
         if not (maximized | ~free.any(axis=0)).all():
@@ -189,8 +189,8 @@ class BeliefPropagation(Engine):
         states, values = self._decoded(question, propagator, outcome, free)
         bound = None
         if plan.forests is not None or plan.acyclic:
-            known = np.where(np.isnan(outcome.log_value), np.inf, outcome.log_value)
-            bound = torch.from_numpy(np.maximum(known, values)).to(question.graph.dtype)
+            upper = np.where(np.isnan(outcome.log_value), np.inf, outcome.log_value)
+            bound = torch.from_numpy(np.maximum(upper, values)).to(question.graph.dtype)
         diagnostics = _diagnostics(outcome, history)
         return _best(question, states, values, ~np.isneginf(outcome.log_value), diagnostics, bound)
 
@@ -202,7 +202,7 @@ class BeliefPropagation(Engine):
 
     @property
     def _max_table_entries(self) -> int:
-        """Entries of the largest table that is not decomposed: forests are better with fewer."""
+        """Entries of the largest table that is not decomposed; more gives tighter forest bounds."""
         return WRITTEN if self.tree_reweighted else DECOMPOSED
 
     @property
@@ -212,7 +212,7 @@ class BeliefPropagation(Engine):
     def _decoded(
         self, question: Question, propagator: Propagator, outcome: Outcome, free: Mask
     ) -> tuple[Ints, Floats]:
-        """The best of some decodings, each in an order of its own and polished."""
+        """The best of decodings in several orders, each polished by local search."""
         graph, log_field, starts = (
             question.graph,
             question.log_field(),
@@ -240,15 +240,18 @@ class BeliefPropagation(Engine):
         if question.graph.interactions_rowwise or _wants_gradients(question):
             return plan
         key = ("propagation", temperature, forests, self.seed)
-        kept: PropagationPlan = question.model.cached_numbers(key, lambda: plan)
-        return kept if kept.graph is question.graph else plan
+        cached: PropagationPlan = question.model.cached_numbers(key, lambda: plan)
+        return cached if cached.graph is question.graph else plan
 
     def _marginal(self, question: Question, maximized: Mask) -> Best:
-        """Marginal MAP: from the best states of either kind of messages on, by local search."""
-        soft, hard = (self._plan(question, t) for t in (1.0, 0.0))
-        outcome, history = self._propagator(question, soft).run()
-        other = self._propagator(question, hard)
-        starts = [best_states(question, outcome.beliefs), other.decode(other.run()[0])]
+        """Marginal MAP: local search from the states of sum-product and of max-product."""
+        sum_plan, max_plan = (self._plan(question, t) for t in (1.0, 0.0))
+        outcome, history = self._propagator(question, sum_plan).run()
+        max_product = self._propagator(question, max_plan)
+        starts = [
+            best_states(question, outcome.beliefs),
+            max_product.decode(max_product.run()[0]),
+        ]
         search = MarginalSearch(question, maximized)
         states, values = starts[0].copy(), outcome.log_value.copy()
         diagnostics, possible = _diagnostics(outcome, history), ~np.isneginf(outcome.log_value)
@@ -268,15 +271,15 @@ class BeliefPropagation(Engine):
         possible: Mask,
         diagnostics: dict[str, Any],
     ) -> Best:
-        """The better of the candidates, by propagation with the maximised elements given."""
+        """The better candidate, judged by propagation with the maximised elements observed."""
         engine = replace(self, start=None, tree_reweighted=False, temperature=1.0)
         values = []
         for states in starts:
             clamped = question.with_states(np.where(maximized, states, -1))
             outcome, _ = engine._propagator(clamped, engine._plan(clamped, 1.0)).run()
             values.append(outcome.log_value)
-        second = values[1] > values[0]
-        states = np.where(second[:, None], starts[1], starts[0])
+        improved = values[1] > values[0]
+        states = np.where(improved[:, None], starts[1], starts[0])
         diagnostics["log_prob"] = "estimate"
         return _best(question, states, np.maximum(values[0], values[1]), possible, diagnostics)
 
@@ -289,13 +292,13 @@ def _best(
     diagnostics: dict[str, Any],
     bound: Tensor | None = None,
 ) -> Best:
-    """States and values; in possible rows of which only impossible states were found, none."""
+    """The answer; ``NaN`` values in possible rows of which only impossible states were found."""
     failed = possible & np.isneginf(values)
     diagnostics["converged"] = diagnostics["converged"] & torch.from_numpy(~failed)
-    known = torch.from_numpy(np.where(failed, np.nan, values)).to(question.graph.dtype)
+    log_values = torch.from_numpy(np.where(failed, np.nan, values)).to(question.graph.dtype)
     return Best(
         torch.from_numpy(states),
-        known,
+        log_values,
         bound,
         diagnostics,
         "no assignment of positive probability was found; use DualDecomposition()"

@@ -17,14 +17,14 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
-_STEP = 3e7  # numbers walked over in one step of the loop: a few hundredths of a second
-_WIDE = 200.0  # spread of a table's logarithms beyond which doubles may lose states that matter
-_TRACE = 1e-6  # share of the uniform message in a warm start, so that nothing is ruled out
+_STEP = 3e7  # entries visited in one step of the loop: a few hundredths of a second
+_MAX_LOG_RANGE = 200.0  # range of a table's logarithms beyond which doubles may underflow
+_UNIFORM_SHARE = 1e-6  # weight of uniform messages in a warm start, so that no state is ruled out
 
 
 @dataclass(frozen=True)
 class Control:
-    """How messages are renewed, and for how long; see :class:`BeliefPropagation`."""
+    """Settings of the updates and their termination; see :class:`BeliefPropagation`."""
 
     schedule: Schedule
     damping: float = 0.0
@@ -39,16 +39,16 @@ class CpuPropagation:
 
     Args:
         plan: Of the graph.
-        log_field: ``(B, S)`` own log field of every element, evidence included.
-        rows: Which rows these are, where tables differ from row to row.
-        log_messages: ``(B, M)`` or ``(1, M)`` where to begin; uniform if not given.
+        log_field: ``(B, S)`` log fields of the elements, the evidence included.
+        rows: Their indices among the rows of the tables.
+        log_messages: ``(B, M)`` or ``(1, M)`` initial messages; uniform if not given.
 
     Attributes:
-        course: How each row fares, see ``Course`` of the kernels.
+        row_progress: State of each row, see ``RowProgress`` of the kernels.
         history: Largest residual of a row in each iteration.
     """
 
-    UNDER_WAY, CONVERGED, IMPOSSIBLE = 0, 1, 2
+    ACTIVE, CONVERGED, IMPOSSIBLE = 0, 1, 2
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class CpuPropagation:
         rows: slice | Ints = slice(None),
         log_messages: Floats | None = None,
     ) -> None:
-        from pgnn.inference.propagation.kernels.sweeps import Course, MessageNumbers
+        from pgnn.inference.propagation.kernels.sweeps import MessageNumbers, RowProgress
 
         self.plan = plan
         num = self.num_rows = len(log_field)
@@ -74,38 +74,38 @@ class CpuPropagation:
             message=_messages(plan, num, log_messages),
             belief=np.zeros_like(field),
         )
-        self.course = Course(
+        self.row_progress = RowProgress(
             residual=np.full(num, np.inf),
             damping=np.zeros(num),
             iterations=np.zeros(num, dtype=np.int64),
-            state=np.full(num, self.UNDER_WAY),
+            state=np.full(num, self.ACTIVE),
             window=np.stack([np.zeros(num), np.full(num, np.inf)], axis=1),
             priority=np.zeros((num, 0)),
         )
         self.history: list[float] = []
 
     @staticmethod
-    def suits(plan: PropagationPlan) -> bool:
-        """Whether doubles hold the numbers; else logarithms are needed."""
-        return plan.hard or plan.tables.log_range <= _WIDE
+    def fits_doubles(plan: PropagationPlan) -> bool:
+        """Whether scaled probabilities fit in doubles; logarithms are needed otherwise."""
+        return plan.max_product or plan.tables.log_range <= _MAX_LOG_RANGE
 
     def run(self, control: Control) -> None:
-        """Renew messages until every row has converged or the limit is reached."""
+        """Update messages until every row has converged or the limit is reached."""
         block = int(np.clip(_STEP / max(self.plan.cost * self.num_rows, 1.0), 1, 50))
-        self.course.damping[:] = control.damping
+        self.row_progress.damping[:] = control.damping
         steps = -(-control.max_iterations // block)
         method = _Sweeps(self, control, block)
         iterate(method, steps, progress=control.progress, label="belief propagation")
 
     def solve(self) -> None:
-        """Renew all messages of a forest twice, up to the roots and down again: they are exact."""
-        self.begin()
+        """Update all messages of a forest, up to the roots and down again: they are exact."""
+        self.compute_beliefs()
         self.sweep(Control(Sequential(), adaptive=False, tolerance=0.0), 2)
-        self.course.state[self.course.state == self.UNDER_WAY] = self.CONVERGED
-        self.course.residual[:] = 0.0
+        self.row_progress.state[self.row_progress.state == self.ACTIVE] = self.CONVERGED
+        self.row_progress.residual[:] = 0.0
 
     def sweep(self, control: Control, sweeps: int) -> None:
-        """Renew the messages of the rows under way at most so many times."""
+        """Update the messages of the rows that have not converged, in at most ``sweeps`` sweeps."""
         from pgnn.inference.propagation.kernels.sweeps import (
             FLOODING,
             RESIDUAL,
@@ -116,49 +116,49 @@ class CpuPropagation:
         plan, histories = self.plan, [np.zeros(sweeps)]
         kinds = {Flooding: FLOODING, Sequential: SEQUENTIAL, Residual: RESIDUAL}
         schedule = kinds[type(control.schedule)]
-        if schedule == RESIDUAL and self.course.priority.shape[1] != len(plan.order):
-            urgent = np.full((self.num_rows, len(plan.order)), np.inf)
-            self.course = self.course._replace(priority=urgent)
+        if schedule == RESIDUAL and self.row_progress.priority.shape[1] != len(plan.order):
+            priority = np.full((self.num_rows, len(plan.order)), np.inf)
+            self.row_progress = self.row_progress._replace(priority=priority)
 
-        under_way = np.flatnonzero(self.course.state == self.UNDER_WAY)
-        cost = self._cost(len(under_way)) * sweeps
+        active = np.flatnonzero(self.row_progress.state == self.ACTIVE)
+        cost = self._cost(len(active)) * sweeps
         run = KERNELS.choose(propagate, cost)
 
         def work(rows: Ints, stop: Stop) -> None:
             history = np.zeros(sweeps)
             run(
-                plan.algebra, plan.wiring, self.numbers, self.course, rows, schedule, plan.order,
-                sweeps, control.tolerance, control.adaptive, plan.work(), history, stop,
+                plan.algebra, plan.wiring, self.numbers, self.row_progress, rows, schedule,
+                plan.order, sweeps, control.tolerance, control.adaptive, plan.work(), history, stop,
             )  # fmt: skip
             histories.append(history)
 
-        in_threads(work, under_way, cost)
-        taken = int(self.course.iterations.max(initial=0)) - len(self.history)
+        in_threads(work, active, cost)
+        taken = int(self.row_progress.iterations.max(initial=0)) - len(self.history)
         self.history.extend(np.max(histories, axis=0)[:taken].tolist())
 
-    def begin(self) -> None:
-        """Renew all beliefs."""
-        from pgnn.inference.propagation.kernels.sweeps import begin
+    def compute_beliefs(self) -> None:
+        """Compute all beliefs from the present messages."""
+        from pgnn.inference.propagation.kernels.sweeps import compute_beliefs
 
         plan, numbers = self.plan, self.numbers
-        run = KERNELS.choose(begin, self._cost())
+        run = KERNELS.choose(compute_beliefs, self._cost())
 
         def work(rows: Ints, stop: Stop) -> None:
             run(plan.algebra, plan.wiring, numbers, rows, stop)
 
         in_threads(work, self._rows, self._cost())
 
-    def put(self, log_messages: Floats) -> None:
-        """Set ``(B, M)`` messages as they are, and renew all beliefs."""
-        messages = log_messages if self.plan.hard else np.exp(log_messages)
+    def set_messages(self, log_messages: Floats) -> None:
+        """Set the messages ``(B, M)``, and compute all beliefs from them."""
+        messages = log_messages if self.plan.max_product else np.exp(log_messages)
         self.numbers.message[...] = messages
-        self.begin()
+        self.compute_beliefs()
 
     def bethe(self) -> tuple[Floats, Floats]:
-        """Renew all beliefs; return ``(B,)`` the elements' part of the value, and the value.
+        """Compute all beliefs; return ``(B,)`` the elements' part of the value, and the value.
 
-        That is the logarithm of the sum (at temperature zero the maximum) of the distribution to
-        the power 1 / T; ``-inf`` where nothing is possible.
+        The value estimates the log of the sum (at temperature zero the maximum) of the
+        distribution to the power 1 / T; ``-inf`` where no state is possible.
         """
         from pgnn.inference.propagation.kernels.values import bethe
 
@@ -182,18 +182,18 @@ class CpuPropagation:
         return elements_part + self.log_scale, value + self.log_scale
 
     def upper_bound(self, elements_part: Floats) -> Floats:
-        r"""Return ``(B,)`` upper bounds on what :meth:`bethe` estimates, whatever the messages.
+        r"""Return ``(B,)`` upper bounds on what :meth:`bethe` estimates, for any messages.
 
         Messages reparameterise the distribution: with :math:`p_T` the product of the beliefs of
-        the elements and factors of forest ``T``, not normalised where messages are not at rest,
+        the elements and factors of forest ``T``, normalised only at a fixed point of the messages,
 
         .. math:: \log \tilde p(x) = \sum_i \log z_i + \frac1N \sum_T \log p_T(x),
 
         and by Hölder's inequality the sum (or maximum) of a geometric mean is at most the
-        geometric mean of the sums, each of which a forest allows to be computed.
+        geometric mean of the sums, each of which is that of a forest.
 
         Args:
-            elements_part: What :meth:`bethe` returned first.
+            elements_part: The first value that :meth:`bethe` returns.
         """
         from pgnn.inference.propagation.kernels.values import forest_sums
 
@@ -201,7 +201,7 @@ class CpuPropagation:
         width = max(numbers.message.shape[1], numbers.belief.shape[1])
         run = KERNELS.choose(forest_sums, self._cost())
         for member in plan.forests or ():
-            _, reached, through = plan.walk(member)
+            _, reached, through = plan.traverse(member)
 
             def work(
                 rows: Ints,
@@ -210,7 +210,7 @@ class CpuPropagation:
                 reached: Ints = reached,
                 through: Ints = through,
             ) -> None:
-                memory = np.full((2, width), 0.0 if plan.hard else 1.0)
+                memory = np.full((2, width), 0.0 if plan.max_product else 1.0)
                 run(
                     plan.algebra, plan.wiring, numbers, rows, member, reached, through,
                     plan.work(), memory, 1.0 / len(plan.forests or ()), value, stop,
@@ -220,7 +220,7 @@ class CpuPropagation:
         return value
 
     def decode(self, order: Ints | None = None) -> Ints:
-        """Return ``(B, E)`` states chosen one after another, in the plan's order or another."""
+        """Return ``(B, E)`` states decoded one after another in an order, by default the plan's."""
         from pgnn.inference.propagation.kernels.values import decode
 
         plan = self.plan
@@ -238,7 +238,7 @@ class CpuPropagation:
     @property
     def log_messages(self) -> Floats:
         """``(B, M)`` logs of the messages."""
-        if self.plan.hard:
+        if self.plan.max_product:
             return np.array(self.numbers.message)
         with np.errstate(divide="ignore"):
             return np.asarray(np.log(self.numbers.message))
@@ -248,36 +248,36 @@ class CpuPropagation:
         return np.arange(self.num_rows)
 
     def _cost(self, rows: int | None = None) -> float:
-        """About how many nanoseconds an iteration takes for some rows."""
+        """Approximate time of an iteration for some rows, in nanoseconds."""
         return self.plan.cost * (self.num_rows if rows is None else rows)
 
 
 @dataclass(frozen=True, eq=False)
 class _Sweeps:
-    """Propagation as an iteration; the state is how many iterations have been taken."""
+    """Propagation as an iterative method, whose state is the number of iterations."""
 
     propagation: CpuPropagation
     control: Control
     block: int
 
     def init(self) -> int:
-        """Begin with the beliefs of the messages as they are."""
-        self.propagation.begin()
+        """See :class:`Iterative`."""
+        self.propagation.compute_beliefs()
         return 0
 
     def step(self, state: int) -> tuple[int, Info]:
-        """Do a block of iterations."""
+        """Run a block of iterations."""
         sweeps = min(self.block, self.control.max_iterations - state)
         self.propagation.sweep(self.control, sweeps)
-        course = self.propagation.course
-        under_way = course.state == CpuPropagation.UNDER_WAY
-        residual = float(course.residual[under_way].max(initial=0.0))
-        return state + sweeps, Info(not under_way.any(), {"residual": residual})
+        row_progress = self.propagation.row_progress
+        active = row_progress.state == CpuPropagation.ACTIVE
+        residual = float(row_progress.residual[active].max(initial=0.0))
+        return state + sweeps, Info(not active.any(), {"residual": residual})
 
 
 def _scaled(plan: PropagationPlan, log_field: Floats) -> tuple[Floats, Floats]:
-    """Fields in the algebra's numbers, and ``(B,)`` logs of their scales."""
-    if plan.hard or not log_field.size:
+    """Fields as values of the algebra, and ``(B,)`` logs of their scales."""
+    if plan.max_product or not log_field.size:
         return np.ascontiguousarray(log_field), np.zeros(len(log_field))
     offset = plan.graph.elements.offset
     field = log_field / plan.temperature
@@ -288,31 +288,31 @@ def _scaled(plan: PropagationPlan, log_field: Floats) -> tuple[Floats, Floats]:
 
 
 def _messages(plan: PropagationPlan, rows: int, log_messages: Floats | None) -> Floats:
-    """``(B, M)`` messages to begin with."""
+    """``(B, M)`` initial messages."""
     wiring = plan.graph.wiring
-    of_slot = wiring.card[wiring.slot_var]
+    slot_card = wiring.card[wiring.slot_var]
     shape = (rows, int(wiring.message[-1]))
-    if log_messages is None and plan.hard:
+    if log_messages is None and plan.max_product:
         return np.zeros(shape)
-    uniform = np.repeat(1.0 / of_slot, of_slot)
+    uniform = np.repeat(1.0 / slot_card, slot_card)
     if log_messages is None:
         return uniform[None] if rows == 1 else np.tile(uniform, (rows, 1))
-    begin = np.broadcast_to(log_messages, shape)
-    if plan.hard:
-        return np.maximum(begin, np.log(_TRACE))
-    return np.asarray((1.0 - _TRACE) * np.exp(begin) + _TRACE * uniform)
+    start = np.broadcast_to(log_messages, shape)
+    if plan.max_product:
+        return np.maximum(start, np.log(_UNIFORM_SHARE))
+    return np.asarray((1.0 - _UNIFORM_SHARE) * np.exp(start) + _UNIFORM_SHARE * uniform)
 
 
 def arc_consistent(plan: PropagationPlan, log_field: Floats, rows: Ints) -> Mask:
-    """Return ``(b,)`` whether each element keeps a state that every neighbour supports.
+    """Return ``(b,)`` whether each element has a state that is supported by all neighbours.
 
-    Where one does not, the row has probability zero: no rounding is involved, as only zeros
-    matter. Without loops the reverse holds too.
+    Where one has not, the row has probability zero. Only zeros matter, so that no rounding is
+    involved. Without loops the converse holds too.
 
     Args:
         plan: Of the graph.
         log_field: ``(b, S)`` fields of some rows.
-        rows: ``(b,)`` which rows of its tables they belong to.
+        rows: ``(b,)`` their indices among the rows of the tables.
 
     References:
         Mackworth (1977), Consistency in networks of relations.
@@ -320,10 +320,10 @@ def arc_consistent(plan: PropagationPlan, log_field: Floats, rows: Ints) -> Mask
     hard = replace(plan, temperature=0.0, num_forests=0)
     run = CpuPropagation(hard, _zeros_only(log_field), rows)
     run.numbers = run.numbers._replace(table=_zeros_only(run.numbers.table))
-    # every iteration but the last one rules out a state
+    # each iteration but the last one rules out a state
     limit = log_field.shape[1] + int(plan.graph.wiring.message[-1]) + 2
     run.run(Control(Sequential(), adaptive=False, tolerance=0.0, max_iterations=limit))
-    return np.asarray(run.course.state != CpuPropagation.IMPOSSIBLE)
+    return np.asarray(run.row_progress.state != CpuPropagation.IMPOSSIBLE)
 
 
 def _zeros_only(logs: Floats) -> Floats:

@@ -24,17 +24,16 @@ _MAX_ITERATIONS = 500
 def differentiable_log_partition(propagation: TorchPropagation, messages: Tensor) -> Tensor:
     r"""Return ``(B,)`` :meth:`TorchPropagation.bethe` with gradients in field and tables.
 
-    At a fixed point the (reweighted) Bethe free energy is stationary, so the messages need no
-    derivative:
+    At a fixed point the (reweighted) Bethe free energy is stationary in the messages, which
+    therefore need not be differentiated:
 
     .. math::
         \frac{\partial \log Z}{\partial \theta_f(x_f)} = b_f(x_f), \qquad
         \frac{\partial \log Z}{\partial \theta_i(x_i)} = b_i(x_i).
 
     Args:
-        propagation: Whose ``log_field`` and groups require gradients.
-        messages: ``(B, M)`` log messages at rest. How far they are from rest is how far off the
-            gradient is.
+        propagation: Its ``log_field`` and groups require gradients.
+        messages: ``(B, M)`` converged log messages; their error is that of the gradient.
 
     Raises:
         Unsupported: At temperature zero. A second derivative raises a ``RuntimeError``.
@@ -60,8 +59,8 @@ def differentiable_log_partition(propagation: TorchPropagation, messages: Tensor
 def differentiable_beliefs(propagation: TorchPropagation, messages: Tensor) -> Tensor:
     r"""Return ``(B, S)`` marginals with gradients in field and tables.
 
-    With messages :math:`m^* = s(m^*, \theta)` at rest and a loss :math:`L`, the implicit function
-    theorem asks for one linear system instead of a walk back through all iterations:
+    With messages :math:`m^* = s(m^*, \theta)` at a fixed point and a loss :math:`L`, the implicit
+    function theorem replaces backpropagation through all iterations by one linear system:
 
     .. math::
         \lambda = \Big(\frac{\partial s}{\partial m}\Big)^{\!\top} \lambda
@@ -69,11 +68,11 @@ def differentiable_beliefs(propagation: TorchPropagation, messages: Tensor) -> T
         \frac{d L}{d \theta} = \frac{\partial L}{\partial \theta}
             + \Big(\frac{\partial s}{\partial \theta}\Big)^{\!\top} \lambda.
 
-    It is solved by :func:`solve`, each row on its own.
+    It is solved by :func:`solve`, for each row separately.
 
     Args:
-        propagation: Whose ``log_field`` and groups require gradients.
-        messages: ``(B, M)`` log messages at rest.
+        propagation: Its ``log_field`` and groups require gradients.
+        messages: ``(B, M)`` converged log messages.
 
     Raises:
         Unsupported: At temperature zero. A second derivative raises a ``RuntimeError``.
@@ -81,7 +80,7 @@ def differentiable_beliefs(propagation: TorchPropagation, messages: Tensor) -> T
     Warns:
         NotConverged: In the backward pass, if the system is not solved.
 
-    Cost: backward, one step's graph, walked back through once for each iteration of the solver.
+    Cost: backward, one vector-Jacobian product of a step for each iteration of the solver.
 
     References:
         Christianson (1994), Reverse accumulation and attractive fixed points.
@@ -95,10 +94,10 @@ def differentiable_beliefs(propagation: TorchPropagation, messages: Tensor) -> T
 
 
 def observed_field(question: Question) -> Tensor:
-    """Return :meth:`Question.log_field` as a tensor that passes gradients on.
+    """Return :meth:`Question.log_field` as a differentiable tensor.
 
     Gradients reach the model's own fields, where a state is not ruled out, and soft evidence that
-    came as tensors that require it.
+    was given as tensors that require gradients.
 
     Args:
         question: A graph and its evidence.
@@ -120,7 +119,7 @@ def observed_field(question: Question) -> Tensor:
 
 
 class _LogPartition(Function):
-    """The Bethe value without the factors over nothing."""
+    """The Bethe value without the constant factors."""
 
     @staticmethod
     def forward(
@@ -160,42 +159,42 @@ class _Beliefs(Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Any, ...]:
-        """One linear system and one step backwards."""
-        wanted = ctx.needs_input_grad[2:]
-        (fixed,) = ctx.saved_tensors
+        """Solve the adjoint system, then differentiate one step."""
+        needed = ctx.needs_input_grad[2:]
+        (fixed_point,) = ctx.saved_tensors
         arguments = [ctx.propagation.log_field, *ctx.propagation.numbers]
         with torch.enable_grad():
-            leaves = [t.detach().requires_grad_(w) for t, w in zip(arguments, wanted, strict=True)]
-            messages = fixed.detach().requires_grad_()
-            live = ctx.propagation.at(leaves[0], leaves[1:])
-            marginals = live.beliefs(messages).exp()
-            after = live.step(messages)
-        roots = [t for t, w in zip(leaves, wanted, strict=True) if w]
-        first, *direct = _pull(marginals, upstream[0], [messages, *roots], keep=True)
-        adjoint = _adjoint(lambda v: _pull(after, v, [messages], keep=True)[0], first)
-        through = _pull(after, adjoint, roots, keep=False)
-        sums = iter([a + b for a, b in zip(direct, through, strict=True)])
-        return (None, None, *(next(sums) if w else None for w in wanted))
+            leaves = [t.detach().requires_grad_(n) for t, n in zip(arguments, needed, strict=True)]
+            messages = fixed_point.detach().requires_grad_()
+            propagation = ctx.propagation.at(leaves[0], leaves[1:])
+            marginals = propagation.beliefs(messages).exp()
+            updated = propagation.step(messages)
+        roots = [t for t, n in zip(leaves, needed, strict=True) if n]
+        gradient, *direct = _vjp(marginals, upstream[0], [messages, *roots], keep=True)
+        adjoint = _adjoint(lambda v: _vjp(updated, v, [messages], keep=True)[0], gradient)
+        indirect = _vjp(updated, adjoint, roots, keep=False)
+        totals = iter([a + b for a, b in zip(direct, indirect, strict=True)])
+        return (None, None, *(next(totals) if n else None for n in needed))
 
 
-def _pull(out: Tensor, by: Tensor, to: list[Tensor], keep: bool) -> list[Tensor]:
+def _vjp(out: Tensor, vector: Tensor, inputs: list[Tensor], keep: bool) -> list[Tensor]:
     """Vector-Jacobian products."""
     if not out.requires_grad or not out.numel():
-        return [torch.zeros_like(t) for t in to]
-    return list(torch.autograd.grad(out, to, by, retain_graph=keep, materialize_grads=True))
+        return [torch.zeros_like(t) for t in inputs]
+    return list(torch.autograd.grad(out, inputs, vector, retain_graph=keep, materialize_grads=True))
 
 
-def _adjoint(pull: Callable[[Tensor], Tensor], first: Tensor) -> Tensor:
-    """The solution of ``x = J' x + first``."""
-    tolerance = max(_RELATIVE, 10 * torch.finfo(first.dtype).eps)
-    solution, left = solve(lambda v: v - pull(v), first, tolerance, _MAX_ITERATIONS)
-    lost = int((left > tolerance).sum())
-    if lost:
+def _adjoint(vjp: Callable[[Tensor], Tensor], gradient: Tensor) -> Tensor:
+    """The solution of ``x = J' x + gradient``."""
+    tolerance = max(_RELATIVE, 10 * torch.finfo(gradient.dtype).eps)
+    solution, residual = solve(lambda v: v - vjp(v), gradient, tolerance, _MAX_ITERATIONS)
+    inexact = int((residual > tolerance).sum())
+    if inexact:
         Convergence("BeliefPropagation").add(
-            f"the derivatives of {lost} of {len(first)} rows are inexact: the adjoint system of "
-            f"propagation was solved to a relative residual of {float(left.max()):.2g} only; "
-            "beliefs near a phase transition react to everything, weaken the couplings or use "
-            "tree-reweighted propagation"
+            f"the derivatives of {inexact} of {len(gradient)} rows are inexact: the adjoint system "
+            f"of propagation was solved to a relative residual of {float(residual.max()):.2g} "
+            "only; beliefs near a phase transition are sensitive to every parameter, weaken the "
+            "couplings or use tree-reweighted propagation"
         ).warn()
     return solution
 
@@ -206,7 +205,7 @@ def _check(propagation: TorchPropagation) -> None:
 
 
 def _with_tensors(question: Question, soft: Tensor, tensors: Mapping[Hashable, Tensor]) -> Tensor:
-    """Log likelihoods, those that came as tensors put in as such."""
+    """Log likelihoods, with those that were given as tensors in differentiable form."""
     elements = question.graph.elements
     for name, likelihood in tensors.items():
         numbers = elements.numbers(name).ravel()
@@ -232,7 +231,7 @@ def solve(
         matrix: Maps ``(B, M)`` vectors to the products of each row's matrix with its vector.
         right: ``(B, M)`` right-hand sides.
         tolerance: Largest residual of a row, relative to its right-hand side.
-        max_products: Most products with ``matrix``.
+        max_products: Largest number of products with ``matrix``.
 
     Returns:
         ``(B, M)`` solutions and ``(B,)`` relative residuals, zero where the right-hand side is.
@@ -243,37 +242,37 @@ def solve(
         Saad and Schultz (1986), GMRES: a generalized minimal residual algorithm for solving
         nonsymmetric linear systems.
     """
-    size = torch.linalg.vector_norm(right, dim=1)
+    norm = torch.linalg.vector_norm(right, dim=1)
     x = torch.zeros_like(right)
-    rest, products = right, 0
-    left = _relative(rest, size)
-    while products < max_products and bool((left > tolerance).any()):
-        x = x + _cycle(matrix, rest, tolerance * size)
-        rest = right - matrix(x)
+    residual, products = right, 0
+    error = _relative(residual, norm)
+    while products < max_products and bool((error > tolerance).any()):
+        x = x + _cycle(matrix, residual, tolerance * norm)
+        residual = right - matrix(x)
         products += _RESTART + 1
-        before, left = left, _relative(rest, size)
-        if bool((left >= before).all()):
+        before, error = error, _relative(residual, norm)
+        if bool((error >= before).all()):
             break
-    return x, left
+    return x, error
 
 
-def _relative(rest: Tensor, size: Tensor) -> Tensor:
-    length: Tensor = torch.linalg.vector_norm(rest, dim=1)
-    return length / size.masked_fill(size == 0, 1.0)
+def _relative(residual: Tensor, norm: Tensor) -> Tensor:
+    length: Tensor = torch.linalg.vector_norm(residual, dim=1)
+    return length / norm.masked_fill(norm == 0, 1.0)
 
 
-def _cycle(matrix: Callable[[Tensor], Tensor], rest: Tensor, enough: Tensor) -> Tensor:
-    """The best correction out of a Krylov space of a few dimensions."""
-    size = torch.linalg.vector_norm(rest, dim=1)
-    basis = [_unit(rest, size)]
-    rows = len(rest)
-    hessenberg = rest.new_zeros(rows, _RESTART + 1, _RESTART)
-    first = rest.new_zeros(rows, _RESTART + 1)
-    first[:, 0] = size
-    weights = rest.new_zeros(rows, _RESTART)
+def _cycle(matrix: Callable[[Tensor], Tensor], residual: Tensor, tolerance: Tensor) -> Tensor:
+    """The correction of least residual in a Krylov space of a few dimensions."""
+    norm = torch.linalg.vector_norm(residual, dim=1)
+    basis = [_unit(residual, norm)]
+    rows = len(residual)
+    hessenberg = residual.new_zeros(rows, _RESTART + 1, _RESTART)
+    first = residual.new_zeros(rows, _RESTART + 1)
+    first[:, 0] = norm
+    weights = residual.new_zeros(rows, _RESTART)
     for k in range(_RESTART):
         new = matrix(basis[k])
-        # twice is enough to be orthogonal up to rounding
+        # two passes of Gram-Schmidt are orthogonal up to rounding
         for _ in range(2):
             for j, direction in enumerate(basis):
                 along = (new * direction).sum(1)
@@ -285,15 +284,15 @@ def _cycle(matrix: Callable[[Tensor], Tensor], rest: Tensor, enough: Tensor) -> 
         used = hessenberg[:, : k + 2, : k + 1]
         weights = torch.linalg.pinv(used) @ first[:, : k + 2, None]
         error = (used @ weights - first[:, : k + 2, None]).norm(dim=(1, 2))
-        if bool((error <= enough).all()):
+        if bool((error <= tolerance).all()):
             break
-    correction = torch.zeros_like(rest)
+    correction = torch.zeros_like(residual)
     for direction, weight in zip(basis, weights.unbind(1), strict=False):
         correction = correction + weight * direction
     return correction
 
 
 def _unit(vector: Tensor, length: Tensor) -> Tensor:
-    """A vector of length one, or zero if nothing but rounding is left."""
+    """A vector of norm one; zero if the given one is zero up to rounding."""
     tiny = length <= torch.finfo(vector.dtype).tiny
     return (vector / length.masked_fill(tiny, 1.0)[:, None]).masked_fill(tiny[:, None], 0.0)

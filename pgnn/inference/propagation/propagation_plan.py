@@ -1,4 +1,4 @@
-"""What propagation needs of a graph, independent of evidence: order, tables, forests."""
+"""What propagation computes of a graph, independent of evidence: order, tables, forests."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ Ints = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
 _SLOT = 50.0  # nanoseconds
-_PIECE = 2**18  # entries written at once, so that intermediate arrays stay small
+_CHUNK = 2**18  # entries written at once, so that intermediate arrays stay small
 
 
 class ScaledTables(NamedTuple):
-    """The numbers of all factors, in the numbers of an algebra.
+    """The tables of all factors, as values of an algebra.
 
     Attributes:
         values: ``(1, T)`` or ``(B, T)``: scaled probabilities, or logarithms.
         start: ``(F,)`` first entry of each factor.
-        log_scale: ``(1,)`` or ``(B,)`` what scaling has taken away.
+        log_scale: ``(1,)`` or ``(B,)`` log of the product of all scales.
         log_range: Largest difference of two finite logarithms in one table.
     """
 
@@ -41,7 +41,7 @@ class ScaledTables(NamedTuple):
 
 
 def scaled_tables(graph: FactorGraph, temperature: float, weights: Floats | None) -> ScaledTables:
-    r"""ScaledTables to the power :math:`1 / (T \rho_f)`, the largest entry of each one.
+    r"""Return tables to the power :math:`1 / (T \rho_f)`, scaled to a largest entry of one.
 
     Args:
         graph: The factors.
@@ -62,9 +62,9 @@ def scaled_tables(graph: FactorGraph, temperature: float, weights: Floats | None
     for g, numbers, count, size in zip(graph.compiled, entries, counts, sizes, strict=True):
         rho = np.ones(1) if weights is None else weights[done : done + g.num_factors]
         target = values[:, first : first + count * size].reshape(rows, count, size)
-        own_scale, wide = _fill(target, numbers, rho, temperature)
-        scale += own_scale * (g.num_factors if count == 1 else 1)
-        widest = max(widest, wide)
+        group_scale, log_range = _fill(target, numbers, rho, temperature)
+        scale += group_scale * (g.num_factors if count == 1 else 1)
+        widest = max(widest, log_range)
         starts.append(first + (size if count > 1 else 0) * np.arange(g.num_factors))
         first += count * size
         done += g.num_factors
@@ -78,23 +78,23 @@ def _groups_with_entries(
 
 
 def _numbers(g: FactorGroup) -> Floats:
-    """``(1 or B, F or 1, size)`` a group's entries, where possible without a copy."""
+    """``(1 or B, F or 1, size)`` entries of a group, where possible without a copy."""
     entries = g.entries().detach().to("cpu").double().numpy()
     return np.asarray(entries if g.batch_shape else entries[None])
 
 
 def _fill(target: Floats, numbers: Floats, rho: Floats, temperature: float) -> tuple[Floats, float]:
-    """Write a group's tables, piece by piece; return what scaling takes away, and their range.
+    """Write the tables of a group; return the log scales and the largest log range.
 
     Args:
-        target: ``(B, F or 1, size)`` zeros, written to; a view.
+        target: ``(B, F or 1, size)`` zeros that are overwritten; a view.
         numbers: ``(B or 1, F or 1, size)`` logarithms.
         rho: ``(F,)`` or ``(1,)`` powers.
         temperature: At zero logarithms are written.
     """
     scale, widest = np.zeros(len(target)), 0.0
     count, size = target.shape[1:]
-    step = max(1, _PIECE // (size * max(len(target), 1)))
+    step = max(1, _CHUNK // (size * max(len(target), 1)))
     for first in range(0, count, step):
         part = slice(first, first + step)
         tables, entries = target[:, part], numbers if numbers.shape[1] == 1 else numbers[:, part]
@@ -117,7 +117,7 @@ def _fill(target: Floats, numbers: Floats, rho: Floats, temperature: float) -> t
 class SpanningForests:
     r"""Forests of factors that together cover a graph, and the factors' weights.
 
-    Factors are tried in an order; one is taken if no two of its elements are connected already.
+    Factors are tried in an order; one is added if no two of its elements are connected already.
     Those that are in the fewest forests so far come first, ties at random, so that the weights
 
     .. math:: \rho_f = \frac{1}{N} \#\{n : f \in T_n\}
@@ -125,7 +125,7 @@ class SpanningForests:
     are as even as the graph allows, and none is zero.
 
     Args:
-        members: ``(N, F)`` which factors each forest has.
+        members: ``(N, F)`` which factors are in each forest.
 
     References:
         Wainwright, Jaakkola and Willsky (2005), A new class of upper bounds on the log partition
@@ -136,18 +136,18 @@ class SpanningForests:
 
     @classmethod
     def draw(cls, wiring: MessageWiring, at_least: int, seed: int) -> SpanningForests:
-        """Draw at least so many forests, and enough to cover every factor.
+        """Draw enough forests to cover all factors.
 
         Args:
-            wiring: The graph's integers.
-            at_least: How many.
+            wiring: Of the graph.
+            at_least: Least number of forests.
             seed: The same seed draws the same forests.
         """
-        from pgnn.inference.propagation.kernels.values import span
+        from pgnn.inference.propagation.kernels.values import spanning_forest
 
         num = len(wiring.factor)
         check_size(f"{at_least:,} forests", at_least * max(num, 1), advice="Draw fewer", each=1)
-        run = KERNELS.choose(span, _SLOT * len(wiring.slot))
+        run = KERNELS.choose(spanning_forest, _SLOT * len(wiring.slot))
         random = np.random.default_rng(seed)
         count = np.zeros(num, dtype=np.int64)
         parent, seen = (np.zeros(len(wiring.element) - 1, dtype=np.int64) for _ in range(2))
@@ -175,13 +175,13 @@ class SpanningForests:
 
 @dataclass(frozen=True, eq=False)
 class PropagationPlan:
-    """A graph's integers and tables as the kernels read them.
+    """Wiring and tables of a graph in the form that the kernels read.
 
     Args:
         graph: Elements and factors.
         temperature: Of the distribution; at zero sums become maxima.
-        num_forests: Of how many random forests, at least, the factors' weights are made; none if
-            the weights are ones. A graph without loops has none in any case.
+        num_forests: Least number of random forests from which the factors' weights are computed; 0
+            if the weights are ones. A graph without loops has none in any case.
         seed: Of the forests.
     """
 
@@ -191,8 +191,8 @@ class PropagationPlan:
     seed: int = 0
 
     @property
-    def hard(self) -> bool:
-        """Whether sums are maxima, and numbers logarithms."""
+    def max_product(self) -> bool:
+        """Whether sums are replaced by maxima, and values are logarithms."""
         return self.temperature == 0
 
     @property
@@ -200,11 +200,11 @@ class PropagationPlan:
         """Which arithmetic the kernels use."""
         from pgnn.inference.kernels.algebra import MAX_PRODUCT, SUM_PRODUCT
 
-        return MAX_PRODUCT if self.hard else SUM_PRODUCT
+        return MAX_PRODUCT if self.max_product else SUM_PRODUCT
 
     @cached_property
     def forests(self) -> SpanningForests | None:
-        """Where the weights come from."""
+        """The forests from which the weights are computed; None if these are ones."""
         if not self.num_forests or self.acyclic:
             return None
         return SpanningForests.draw(self.graph.message_wiring, self.num_forests, self.seed)
@@ -217,31 +217,31 @@ class PropagationPlan:
 
     @cached_property
     def wiring(self) -> MessageWiring:
-        """Integers of the graph, with the places of the scaled tables."""
+        """Wiring of the graph, with the offsets of the scaled tables."""
         return self.graph.message_wiring.with_tables(self.tables.start)
 
     @cached_property
     def acyclic(self) -> bool:
         """Whether the factor graph is a forest."""
-        from pgnn.inference.propagation.kernels.values import span
+        from pgnn.inference.propagation.kernels.values import spanning_forest
 
         wiring = self.graph.message_wiring
         num, factors = len(self.graph.elements), len(wiring.factor)
         parent, seen = np.zeros(num, dtype=np.int64), np.zeros(num, dtype=np.int64)
         member = np.zeros(factors, dtype=np.bool_)
-        run = KERNELS.choose(span, self.cost)
+        run = KERNELS.choose(spanning_forest, self.cost)
         return bool(run(wiring, np.arange(factors), parent, seen, member) == factors)
 
     @cached_property
     def order(self) -> Ints:
         """``(E,)`` elements in the order of a traversal of the graph."""
-        return self._walk_everywhere[0]
+        return self._full_traversal[0]
 
-    def walk(self, member: Mask) -> tuple[Ints, Ints, Ints]:
-        """Traverse some of the factors.
+    def traverse(self, member: Mask) -> tuple[Ints, Ints, Ints]:
+        """Traverse the graph of some of the factors, breadth first.
 
         Args:
-            member: ``(F,)`` which.
+            member: ``(F,)`` which factors.
 
         Returns:
             ``(E,)`` elements in the order reached; ``(E,)`` the slot by which each was reached, -1
@@ -257,13 +257,13 @@ class PropagationPlan:
         return order, reached, through[:count].copy()
 
     @cached_property
-    def _walk_everywhere(self) -> tuple[Ints, Ints, Ints]:
-        return self.walk(np.ones(self.graph.num_interactions, dtype=np.bool_))
+    def _full_traversal(self) -> tuple[Ints, Ints, Ints]:
+        return self.traverse(np.ones(self.graph.num_interactions, dtype=np.bool_))
 
     @cached_property
     def depth(self) -> int:
         """Most factors between an element and the root of a traversal."""
-        order, reached, through = self._walk_everywhere
+        order, reached, through = self._full_traversal
         wiring = self.graph.wiring
         nearest = dict(zip(wiring.slot_factor[through], wiring.slot_var[through], strict=True))
         depth = np.zeros(len(order), dtype=np.int64)
@@ -281,12 +281,12 @@ class PropagationPlan:
 
     @cached_property
     def cost(self) -> float:
-        """About how many numbers an iteration visits."""
+        """Approximate number of table entries that an iteration visits."""
         wiring = self.graph.wiring
         return float(2 * self.sizes.sum() + 4 * wiring.message[-1] + 4 * wiring.offset[-1])
 
     def work(self) -> Any:
-        """Memory for a thread, see ``SweepMemory`` of the kernels."""
+        """Working memory of a thread, see ``SweepMemory`` of the kernels."""
         from pgnn.inference.propagation.kernels.sweeps import SweepMemory
 
         wiring = self.graph.wiring

@@ -1,4 +1,4 @@
-"""Runs propagation on the processor or a device, and reads off the result."""
+"""Runs propagation by compiled kernels or in torch, and returns the result."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True, eq=False)
 class Messages:
-    """Messages that another run may begin with.
+    """Messages from which another run may start.
 
     Attributes:
         values: ``(B, M)`` probabilities, or logarithms.
-        logarithms: Which of the two.
+        logarithms: Whether they are logarithms.
     """
 
     values: Floats
@@ -49,7 +49,7 @@ class Messages:
             return np.asarray(np.log(self.values))
 
     def for_rows(self, rows: slice, num_rows: int, width: int) -> Floats:
-        """``(b, M)`` or ``(1, M)`` logarithms to begin some rows with.
+        """Return the initial log messages of some rows, ``(b, M)`` or ``(1, M)``.
 
         Raises:
             ModelError: If they are of another graph, or of another number of rows.
@@ -65,7 +65,7 @@ class Messages:
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    r"""Beliefs and the value of some rows.
+    r"""Beliefs and log values of some rows.
 
     Attributes:
         beliefs: ``(B, S)`` probabilities; at temperature zero max-marginals that sum to one.
@@ -75,7 +75,7 @@ class Outcome:
         iterations: ``(B,)``.
         residual: ``(B,)`` largest change of a message in the last iteration.
         damping: ``(B,)`` share of the old messages in the end.
-        messages: Where they came to rest.
+        messages: The last messages.
     """
 
     beliefs: Floats
@@ -88,7 +88,7 @@ class Outcome:
 
     @classmethod
     def join(cls, parts: Sequence[Outcome]) -> Outcome:
-        """Put pieces of the rows together."""
+        """Concatenate outcomes of consecutive rows."""
         if len(parts) == 1:
             return parts[0]
         names = ("beliefs", "log_value", "converged", "iterations", "residual", "damping")
@@ -97,7 +97,7 @@ class Outcome:
         return cls(**joined, messages=Messages(values, parts[0].messages.logarithms))
 
     def replaced(self, rows: Ints, other: Outcome) -> Outcome:
-        """Return the outcome with that of some rows written over; all messages as logarithms."""
+        """Return the outcome with some rows replaced by another's; all messages as logarithms."""
         for name in ("beliefs", "log_value", "converged", "iterations", "residual", "damping"):
             getattr(self, name)[rows] = getattr(other, name)
         log = self.messages.log
@@ -106,20 +106,20 @@ class Outcome:
 
 
 def outcome_of(propagation: CpuPropagation) -> Outcome:
-    """Read off what the messages of the processor say, as they are."""
-    plan, course = propagation.plan, propagation.course
+    """Return the outcome of the present messages."""
+    plan, row_progress = propagation.plan, propagation.row_progress
     elements_part, value = propagation.bethe()
     if plan.forests is not None:
         value = propagation.upper_bound(elements_part)
-    value[course.state == CpuPropagation.IMPOSSIBLE] = -np.inf
+    value[row_progress.state == CpuPropagation.IMPOSSIBLE] = -np.inf
     return Outcome(
         beliefs=_probabilities(plan, propagation.numbers.belief, value),
         log_value=value,
-        converged=course.state != CpuPropagation.UNDER_WAY,
-        iterations=course.iterations,
-        residual=course.residual,
-        damping=course.damping,
-        messages=Messages(propagation.numbers.message, plan.hard),
+        converged=row_progress.state != CpuPropagation.ACTIVE,
+        iterations=row_progress.iterations,
+        residual=row_progress.residual,
+        damping=row_progress.damping,
+        messages=Messages(propagation.numbers.message, plan.max_product),
     )
 
 
@@ -130,43 +130,43 @@ def propagate_in_torch(
     control: Control,
     log_messages: Floats | None = None,
 ) -> Outcome:
-    """Flood in log space, on the device of the field, where nothing leaves the range of numbers.
+    """Flood in log space on the device of the field, without underflow.
 
-    With forests the value is an upper bound where messages have come to rest; elsewhere it is
-    infinite, which is one as well.
+    With forests the value is an upper bound where messages have converged; elsewhere it is
+    infinity, which is a bound as well.
 
     Args:
         plan: Of the graph.
-        rows: Which of the rows of its tables.
+        rows: Indices of the rows of its tables.
         log_field: ``(b, S)`` fields of these rows.
-        control: Its damping is constant here, and at least a third if it may adapt. Where there
-            are no loops only its ``progress`` counts: as many steps are taken as news need.
-        log_messages: ``(b, M)`` where to begin.
+        control: Its damping is constant here, and at least a third if it may adapt. Without loops
+            the number of steps is the depth of the graph.
+        log_messages: ``(b, M)`` initial messages.
     """
     device = log_field.device
     weights = None if plan.forests is None else torch.from_numpy(plan.forests.weights).to(device)
     graph = plan.graph.at_rows(rows)
-    live = TorchPropagation(graph, log_field, temperature=plan.temperature, weights=weights)
+    propagation = TorchPropagation(graph, log_field, temperature=plan.temperature, weights=weights)
     damping = max(control.damping, 1 / 3) if control.adaptive else control.damping
     limit, tolerance = control.max_iterations, control.tolerance
     if plan.acyclic:
         limit, tolerance, damping = 2 * plan.depth + 1, -1.0, 0.0
-    begin = None if log_messages is None else torch.from_numpy(log_messages).to(log_field)
-    if begin is not None:
-        begin = begin.expand(len(log_field), -1)
-    result = live.run(
+    start = None if log_messages is None else torch.from_numpy(log_messages).to(log_field)
+    if start is not None:
+        start = start.expand(len(log_field), -1)
+    result = propagation.run(
         limit,
         tolerance,
         damping,
-        messages=begin,
+        messages=start,
         progress=control.progress,
     )
-    value = live.bethe(result.messages).double().numpy(force=True)
+    value = propagation.bethe(result.messages).double().numpy(force=True)
     converged = result.converged.numpy(force=True)
     if weights is not None:
         value = np.where(converged | np.isneginf(value), value, np.inf)
-    log_beliefs = live.beliefs(result.messages).double().numpy(force=True)
-    beliefs = log_beliefs if plan.hard else np.exp(log_beliefs)
+    log_beliefs = propagation.beliefs(result.messages).double().numpy(force=True)
+    beliefs = log_beliefs if plan.max_product else np.exp(log_beliefs)
     return Outcome(
         beliefs=_probabilities(plan, beliefs, value),
         log_value=np.array(value),
@@ -180,7 +180,7 @@ def propagate_in_torch(
 
 def _probabilities(plan: PropagationPlan, beliefs: Floats, value: Floats) -> Floats:
     """Beliefs that sum to one, ``NaN`` in impossible rows."""
-    if plan.hard and beliefs.size:
+    if plan.max_product and beliefs.size:
         beliefs = np.exp(beliefs)
         offset = plan.graph.elements.offset
         total = np.add.reduceat(beliefs, offset[:-1], axis=1)
@@ -192,7 +192,7 @@ def _probabilities(plan: PropagationPlan, beliefs: Floats, value: Floats) -> Flo
 
 
 ROOM = 2**28
-"""Bytes of messages and beliefs of the rows that are worked on at once, or kept."""
+"""Largest number of bytes of messages and beliefs of a batch of rows, and of kept messages."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -202,8 +202,8 @@ class Propagator:
     Args:
         question: Graph and evidence.
         plan: Of its graph.
-        control: How messages are renewed.
-        start: Messages to begin with.
+        control: How messages are updated.
+        start: Initial messages; uniform ones if not given.
     """
 
     question: Question
@@ -212,30 +212,30 @@ class Propagator:
     start: Messages | None = None
 
     def run(self) -> tuple[Outcome, list[float] | None]:
-        """Return what came out, and the largest residuals if all rows fit in one piece."""
+        """Return the outcome, and the history of residuals if all rows fit in one batch."""
         log_field, width = self.question.log_field(), int(self.plan.graph.wiring.message[-1])
         step = max(1, ROOM // (8 * (width + 3 * log_field.shape[1] + 1)))
-        parts, histories = [], []
+        outcomes, histories = [], []
         for first in range(0, max(len(log_field), 1), step):
             rows = slice(first, first + step)
-            begin = None
+            start = None
             if self.start is not None:
-                begin = self.start.for_rows(rows, self.question.num_rows, width)
-            if not self._suits_the_processor:
-                outcome = self._on_device(rows, log_field[rows], begin)
+                start = self.start.for_rows(rows, self.question.num_rows, width)
+            if not self._runs_on_cpu:
+                outcome = self._run_in_torch(rows, log_field[rows], start)
             else:
-                outcome, history = self._on_processor(rows, log_field[rows], begin)
+                outcome, history = self._run_on_cpu(rows, log_field[rows], start)
                 histories.append(history)
-            parts.append(self._certain(outcome, rows, log_field[rows]))
-        return Outcome.join(parts), histories[0] if len(histories) == 1 else None
+            outcomes.append(self._checked_for_rounding(outcome, rows, log_field[rows]))
+        return Outcome.join(outcomes), histories[0] if len(histories) == 1 else None
 
     def decode(self, outcome: Outcome, order: Ints | None = None) -> Ints:
-        """Return ``(B, E)`` states chosen one after another, each given those before.
+        """Return ``(B, E)`` states decoded one after another, each given those before.
 
-        Without numba each element's best on its own.
+        Without numba the state of largest belief of each element.
 
         Args:
-            outcome: The messages.
+            outcome: Its messages are decoded.
             order: ``(E,)`` elements; a traversal of the graph if not given.
         """
         if not has_numba():
@@ -246,22 +246,23 @@ class Propagator:
         for first in range(0, len(log_field), step):
             rows = slice(first, first + step)
             propagation = CpuPropagation(self.plan, log_field[rows], rows)
-            propagation.put(Messages(messages.values[rows], messages.logarithms).log)
+            propagation.set_messages(Messages(messages.values[rows], messages.logarithms).log)
             parts.append(propagation.decode(order))
         return np.concatenate(parts)
 
     def derive(self, outcome: Outcome) -> tuple[Tensor, Tensor]:
-        """Return beliefs ``(B, S)`` and log values ``(B,)`` that pass gradients on, in float64."""
+        """Return differentiable beliefs ``(B, S)`` and log values ``(B,)``, in float64."""
         forests = self.plan.forests
         field = observed_field(self.question).double()
         weights = None if forests is None else torch.from_numpy(forests.weights).to(field)
-        live = TorchPropagation(
+        propagation = TorchPropagation(
             self.plan.graph, field, temperature=self.plan.temperature, weights=weights
         )
         messages = torch.from_numpy(outcome.messages.log).to(field)
         impossible = torch.from_numpy(~np.isfinite(outcome.log_value)).to(field.device)
-        log_z = differentiable_log_partition(live, messages).masked_fill(impossible, 0.0)
-        beliefs = differentiable_beliefs(live, messages).masked_fill(impossible[:, None], 0.0)
+        log_z = differentiable_log_partition(propagation, messages).masked_fill(impossible, 0.0)
+        beliefs = differentiable_beliefs(propagation, messages)
+        beliefs = beliefs.masked_fill(impossible[:, None], 0.0)
         values = (
             torch.from_numpy(outcome.beliefs).to(field),
             torch.from_numpy(outcome.log_value).to(field),
@@ -269,51 +270,53 @@ class Propagator:
         return values[0] + (beliefs - beliefs.detach()), values[1] + (log_z - log_z.detach())
 
     @property
-    def _suits_the_processor(self) -> bool:
-        on_processor = self.plan.graph.device.type == "cpu" and has_numba()
-        return on_processor and CpuPropagation.suits(self.plan)
+    def _runs_on_cpu(self) -> bool:
+        on_cpu = self.plan.graph.device.type == "cpu" and has_numba()
+        return on_cpu and CpuPropagation.fits_doubles(self.plan)
 
-    def _on_processor(
-        self, rows: slice, log_field: Floats, begin: Floats | None
+    def _run_on_cpu(
+        self, rows: slice, log_field: Floats, start: Floats | None
     ) -> tuple[Outcome, list[float]]:
-        propagation = CpuPropagation(self.plan, log_field, rows, begin)
+        propagation = CpuPropagation(self.plan, log_field, rows, start)
         if self.plan.acyclic:
             propagation.solve()
         else:
             propagation.run(self.control)
         outcome = outcome_of(propagation)
-        lost = np.flatnonzero(np.isneginf(outcome.log_value))
-        if not self.plan.hard and len(lost):
-            lost = lost[arc_consistent(self.plan, log_field[lost], rows.start + lost)]
-        if not self.plan.hard and len(lost):
-            field = torch.from_numpy(log_field[lost])
-            again = propagate_in_torch(self.plan, rows.start + lost, field, self.control)
+        underflown = np.flatnonzero(np.isneginf(outcome.log_value))
+        if not self.plan.max_product and len(underflown):
+            consistent = arc_consistent(self.plan, log_field[underflown], rows.start + underflown)
+            underflown = underflown[consistent]
+        if not self.plan.max_product and len(underflown):
+            field = torch.from_numpy(log_field[underflown])
+            again = propagate_in_torch(self.plan, rows.start + underflown, field, self.control)
             if self.plan.forests is None:  # diverged messages are no evidence of impossibility
                 again.log_value[~again.converged & ~np.isneginf(again.log_value)] = np.nan
-            outcome = outcome.replaced(lost, again)
+            outcome = outcome.replaced(underflown, again)
         return outcome, propagation.history
 
-    def _certain(self, outcome: Outcome, rows: slice, log_field: Floats) -> Outcome:
-        """Let only those rows be impossible that zeros alone make so, not rounding."""
-        lost = np.flatnonzero(np.isneginf(outcome.log_value))
-        if len(lost) and has_numba():
-            lost = lost[arc_consistent(self.plan, log_field[lost], rows.start + lost)]
-            outcome.log_value[lost] = np.nan if self.plan.forests is None else np.inf
-            outcome.converged[lost] = False
+    def _checked_for_rounding(self, outcome: Outcome, rows: slice, log_field: Floats) -> Outcome:
+        """Mark rows of value ``-inf`` as not converged where zeros do not prove them impossible."""
+        doubtful = np.flatnonzero(np.isneginf(outcome.log_value))
+        if len(doubtful) and has_numba():
+            consistent = arc_consistent(self.plan, log_field[doubtful], rows.start + doubtful)
+            doubtful = doubtful[consistent]
+            outcome.log_value[doubtful] = np.nan if self.plan.forests is None else np.inf
+            outcome.converged[doubtful] = False
         return outcome
 
-    def _on_device(self, rows: slice, log_field: Floats, begin: Floats | None) -> Outcome:
+    def _run_in_torch(self, rows: slice, log_field: Floats, start: Floats | None) -> Outcome:
         graph = self.plan.graph
         field = torch.from_numpy(log_field).to(graph.device, graph.dtype)
-        which = np.arange(rows.start, rows.start + len(log_field))
-        return propagate_in_torch(self.plan, which, field, self.control, begin)
+        indices = np.arange(rows.start, rows.start + len(log_field))
+        return propagate_in_torch(self.plan, indices, field, self.control, start)
 
 
 def best_states(question: Question, beliefs: Floats) -> Ints:
-    """``(B, E)`` the first best state of each element."""
+    """Return ``(B, E)`` the state of largest belief of each element, the first of equal ones."""
     offset = question.graph.elements.offset
-    known = np.nan_to_num(beliefs)
+    finite = np.nan_to_num(beliefs)
     states = np.zeros((len(beliefs), len(offset) - 1), dtype=np.int64)
     for e in range(len(offset) - 1):
-        states[:, e] = known[:, offset[e] : offset[e + 1]].argmax(axis=1)
+        states[:, e] = finite[:, offset[e] : offset[e + 1]].argmax(axis=1)
     return states

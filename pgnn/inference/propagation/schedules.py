@@ -1,4 +1,4 @@
-"""In which order messages are renewed."""
+"""Orders in which messages are updated."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ class Flooding:
 class Sequential:
     """The messages into one variable after another, forward and backward in turn.
 
-    News travel as far as they can in one iteration: a tree is done after two. Usually fewer
-    iterations than :class:`Flooding`, and fewer oscillations.
+    Information crosses the graph in one iteration: a tree needs two. Usually fewer iterations than
+    :class:`Flooding`, and fewer oscillations.
     """
 
 
 @dataclass(frozen=True)
 class Residual:
-    """The messages into that variable next whose surroundings have changed most.
+    """The messages into the variable whose neighbours' beliefs have changed most.
 
     A variable's priority is the sum of its neighbours' changes of belief since it was last
-    renewed; as many renewals as there are variables count as one iteration.
+    updated; as many updates as there are variables count as one iteration.
 
     References:
         Elidan, McGraw and Koller (2006), Residual belief propagation: informed scheduling for

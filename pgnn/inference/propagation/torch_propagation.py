@@ -23,29 +23,29 @@ Ints = NDArray[np.int64]
 
 
 class MessageLayout:
-    """Takes flat messages ``(B, M)`` apart, and puts them together.
+    """Layout of flat messages ``(B, M)``.
 
     Args:
         graph: Elements and groups of factors.
-        device: Where its indices are to be.
+        device: Device of the indices.
 
     Attributes:
-        card: ``(M,)`` states of the element that a message entry is about.
-        column: ``(M,)`` its column among all states.
-        factor_of_entry: ``(M,)`` the factor it comes from.
+        card: ``(M,)`` number of states of the element of each message entry.
+        column: ``(M,)`` column of its state among those of all elements.
+        factor_of_entry: ``(M,)`` the factor that sends it.
         scopes: ``(F, n)`` elements of each group.
-        factors: Where each group's factors stand among all.
-        states: Where each element's states stand.
+        factors: Slice of each group's factors among all factors.
+        states: Columns of each element's states.
     """
 
     def __init__(self, graph: FactorGraph, device: torch.device) -> None:
         wiring, elements = graph.wiring, graph.elements
         self.states = StateColumns(elements, device)
-        of_slot = elements.card[wiring.slot_var]
-        self.card = _tensor(np.repeat(of_slot, of_slot), device)
-        shift = np.repeat(elements.offset[wiring.slot_var] - wiring.message[:-1], of_slot)
+        slot_card = elements.card[wiring.slot_var]
+        self.card = _tensor(np.repeat(slot_card, slot_card), device)
+        shift = np.repeat(elements.offset[wiring.slot_var] - wiring.message[:-1], slot_card)
         self.column = _tensor(shift + np.arange(len(shift)), device)
-        self.factor_of_entry = _tensor(np.repeat(wiring.slot_factor, of_slot), device)
+        self.factor_of_entry = _tensor(np.repeat(wiring.slot_factor, slot_card), device)
         self.scopes = [_tensor(g.scopes, device) for g in graph.interactions]
         self._cards = [elements.card[g.scopes[0]].tolist() for g in graph.interactions]
         self._counts = [g.num_factors for g in graph.interactions]
@@ -53,7 +53,7 @@ class MessageLayout:
         self.factors = [slice(a, b) for a, b in pairwise(ends)]
 
     def split(self, flat: Tensor) -> list[list[Tensor]]:
-        """Return views ``(B, F, K)`` for each place of each group's scopes."""
+        """Return views ``(B, F, K)`` for each axis of each group's scopes."""
         views, first = [], 0
         for count, cards in zip(self._counts, self._cards, strict=True):
             last = first + count * sum(cards)
@@ -63,7 +63,7 @@ class MessageLayout:
         return views
 
     def join(self, parts: Sequence[Sequence[Tensor]], flat: Tensor) -> Tensor:
-        """Return what :meth:`split` took apart; of the type of ``flat`` if there is nothing."""
+        """Return the inverse of :meth:`split`; of the type of ``flat`` if there are no groups."""
         return torch.cat([flat[:, :0], *(torch.cat(list(p), 2).flatten(1) for p in parts)], dim=1)
 
 
@@ -75,12 +75,12 @@ State = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
 @dataclass(frozen=True, eq=False)
-class Propagated:
-    """How propagation went.
+class TorchResult:
+    """Messages after a run, with its diagnostics.
 
     Attributes:
         messages: ``(B, M)`` log messages.
-        converged: ``(B,)`` whether a row's messages have come to rest.
+        converged: ``(B,)`` whether a row's messages have converged.
         iterations: ``(B,)`` steps taken until then.
         residual: ``(B,)`` last change of a message, before damping, in probability units.
         history: Largest residual after each step.
@@ -95,40 +95,41 @@ class Propagated:
 
 @dataclass(frozen=True, eq=False)
 class TorchFlooding:
-    """A damped step of all messages, a row at rest left alone.
+    """Damped updates of all messages at once; rows that have converged stay unchanged.
 
     Args:
-        begin: ``(B, M)`` log messages.
+        start: ``(B, M)`` initial log messages.
         update: One undamped step.
-        mix: ``(old, new)`` to what lies between them; none for the new ones.
-        tolerance: Largest change, in probability units, of a row at rest.
+        damp: Function of old and new messages; None for no damping.
+        tolerance: Largest change, in probability units, of a row that has converged.
     """
 
-    begin: Tensor
+    start: Tensor
     update: Callable[[Tensor], Tensor]
-    mix: Callable[[Tensor, Tensor], Tensor] | None
+    damp: Callable[[Tensor, Tensor], Tensor] | None
     tolerance: float
 
     def init(self) -> State:
-        """Messages, and per row: at rest, steps, last change."""
-        rows = len(self.begin)
-        steps = torch.zeros(rows, dtype=torch.int64, device=self.begin.device)
-        return self.begin, steps.bool(), steps, self.begin.new_full((rows,), math.inf)
+        """Return the messages, and for each row: whether converged, steps, last change."""
+        rows = len(self.start)
+        steps = torch.zeros(rows, dtype=torch.int64, device=self.start.device)
+        return self.start, steps.bool(), steps, self.start.new_full((rows,), math.inf)
 
     def step(self, state: State) -> tuple[State, Info]:
-        """One flooding."""
-        old, done, steps, residual = state
+        """Update all messages once."""
+        old, converged, steps, residual = state
         new = self.update(old)
-        change = (new.exp() - old.exp()).abs()
-        moved = change.amax(1) if change.shape[1] else change.sum(1)
-        if self.mix is not None:
-            new = self.mix(old, new)
-        steps = steps + (~done).long()
-        residual = torch.where(done, residual, moved)
-        new = torch.where(done[:, None], old, new)
-        done = done | (moved <= self.tolerance)
-        worst = float(residual.max()) if len(residual) else 0.0
-        return (new, done, steps, residual), Info(bool(done.all()), {"residual": worst})
+        differences = (new.exp() - old.exp()).abs()
+        change = differences.amax(1) if differences.shape[1] else differences.sum(1)
+        if self.damp is not None:
+            new = self.damp(old, new)
+        steps = steps + (~converged).long()
+        residual = torch.where(converged, residual, change)
+        new = torch.where(converged[:, None], old, new)
+        converged = converged | (change <= self.tolerance)
+        largest = float(residual.max()) if len(residual) else 0.0
+        info = Info(bool(converged.all()), {"residual": largest})
+        return (new, converged, steps, residual), info
 
 
 class TorchPropagation:
@@ -144,14 +145,14 @@ class TorchPropagation:
             \prod_{j \in f \setminus i} c_{f \to j}(x_j).
 
     That is propagation in :math:`p(x)^{1/T}`; at temperature zero sums become maxima and nothing
-    is divided by :math:`T`. Messages are ``(B, M)``, placed as
-    :class:`~pgnn.inference.wiring.Wiring` says, each normalised to sum (at
-    temperature zero to maximum) one. ``-inf`` is legal everywhere, and 0/0 in a cavity is 0.
+    is divided by :math:`T`. Messages are ``(B, M)``, laid out by
+    :class:`~pgnn.inference.wiring.Wiring`, each normalised to a sum (at temperature zero a
+    maximum) of one. ``-inf`` is legal everywhere, and 0/0 in a cavity is 0.
 
     Args:
         graph: Elements and groups of factors; tables may differ from row to row.
-        log_field: ``(B, S)`` log field of every element, evidence included; its type and device
-            are those of the messages.
+        log_field: ``(B, S)`` log fields of the elements, the evidence included; their type and
+            device are those of the messages.
         temperature: Not negative.
         weights: ``(F,)`` positive weights of the factors, in the order of the groups
             (tree-reweighted propagation).
@@ -204,12 +205,12 @@ class TorchPropagation:
         self.log_field = log_field
         self.temperature = temperature
         self.weights = None if weights is None else weights.detach().to(log_field)
-        self.hard = temperature == 0
+        self.max_product = temperature == 0
         self.numbers: tuple[Tensor, ...] = tuple(g.numbers for g in graph.interactions)
         self._layout = MessageLayout(graph, log_field.device)
 
     def at(self, log_field: Tensor, numbers: Sequence[Tensor]) -> TorchPropagation:
-        """Return the same propagation with another field and other numbers of the groups."""
+        """Return the same propagation with another field and other parameters of the groups."""
         other = object.__new__(TorchPropagation)
         other.__dict__.update({k: v for k, v in vars(self).items() if k != "_groups"})
         other.log_field, other.numbers = log_field, tuple(numbers)
@@ -223,20 +224,20 @@ class TorchPropagation:
     def init(self) -> Tensor:
         """Return ``(B, M)`` uniform messages."""
         card = self._layout.card.to(self.log_field)
-        uniform = torch.zeros_like(card) if self.hard else -card.log()
+        uniform = torch.zeros_like(card) if self.max_product else -card.log()
         return uniform[None].repeat(self.num_rows, 1)
 
     def step(self, log_messages: Tensor) -> Tensor:
-        """Return all messages, updated together from these, undamped."""
+        """Return all messages after one undamped update."""
         cavities = self._cavities(log_messages, self._totals(log_messages))
         messages = [
-            [normalized(m, self.hard) for m in group.messages(around)]
+            [normalized(m, self.max_product) for m in group.messages(around)]
             for group, around in zip(self._groups, cavities, strict=True)
         ]
         return self._layout.join(messages, log_messages)
 
     def beliefs(self, log_messages: Tensor) -> Tensor:
-        """Return ``(B, S)`` normalised log beliefs; all ``-inf`` where nothing is possible."""
+        """Return ``(B, S)`` normalised log beliefs; all ``-inf`` where no state is possible."""
         total = self._totals(log_messages)
         norm = self._log_sums(total)
         owner = self._layout.states.owner
@@ -250,7 +251,7 @@ class TorchPropagation:
             joint = group.beliefs(around)
             rows, factors, *states = joint.shape
             flat = joint.reshape(rows, factors, math.prod(states))
-            beliefs.append(normalized(flat, self.hard).reshape(joint.shape))
+            beliefs.append(normalized(flat, self.max_product).reshape(joint.shape))
         return beliefs
 
     def bethe(self, log_messages: Tensor) -> Tensor:
@@ -264,17 +265,16 @@ class TorchPropagation:
 
         which at a fixed point equals average energy plus entropies
         :math:`\sum_i \langle \theta_i \rangle + \sum_f \langle \theta_f \rangle + \sum_i H_i -
-        \sum_f \rho_f I_f`, and near one is off by the square of the messages' error only. At
-        temperature zero the same with maxima: the score of the best states where they are unique.
+        \sum_f \rho_f I_f`; near one its error is quadratic in that of the messages. At temperature
+        zero sums are replaced by maxima: the score of the best states where they are unique.
 
-        Factors over nothing (``graph.log_constant``) are counted in; ``-inf`` where nothing is
-        possible.
+        Constant factors (``graph.log_constant``) are included; ``-inf`` where no state is possible.
         """
         constant = self.graph.log_constant.to(self.log_field)
         return self.bethe_without_constant(log_messages) + constant * self._power
 
     def bethe_without_constant(self, log_messages: Tensor) -> Tensor:
-        """Return :meth:`bethe` without the factors over nothing."""
+        """Return :meth:`bethe` without the constant factors."""
         totals = self._totals(log_messages)
         log_z = self._log_sums(totals)
         lost = log_z.isneginf().any(dim=1)
@@ -290,15 +290,15 @@ class TorchPropagation:
         return value.masked_fill(lost, -math.inf)
 
     def expected(self, log_messages: Tensor, weights: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Return weighted beliefs: what each number is multiplied by on average.
+        """Return expected sufficient statistics, the gradient of the value by the parameters.
 
         Args:
             log_messages: ``(B, M)``.
-            weights: ``(B,)`` what each row counts.
+            weights: ``(B,)`` weight of each row.
 
         Returns:
-            ``(B, S)`` probabilities of states and, shaped like the numbers of each group, summed
-            over what shares a number, of the tables' entries.
+            ``(B, S)`` probabilities of states and, in the shape of the parameters of each group,
+            probabilities of the tables' entries, summed over those that share a parameter.
         """
         cavities = self._cavities(log_messages, self._totals(log_messages))
         tables = [
@@ -315,17 +315,16 @@ class TorchPropagation:
         *,
         messages: Tensor | None = None,
         progress: bool = True,
-    ) -> Propagated:
-        """Step until the messages of every row have come to rest.
+    ) -> TorchResult:
+        """Update until the messages of all rows have converged.
 
-        Rows that have come to rest stay as they are, so that a row's answer does not depend on
-        its neighbours.
+        Rows that have converged stay unchanged, so that a row's answer does not depend on others.
 
         Args:
-            max_iterations: Most steps.
-            tolerance: Largest change of a message, in probability units, in a row at rest.
-            damping: Share of the old message (geometric) that stays, in ``[0, 1)``.
-            messages: ``(B, M)`` where to begin; uniform if not given.
+            max_iterations: Largest number of steps.
+            tolerance: Largest change of a message, in probability units, in a converged row.
+            damping: Weight of the old message in a geometric mean, in ``[0, 1)``.
+            messages: ``(B, M)`` initial messages; uniform if not given.
             progress: Show a progress bar.
 
         Raises:
@@ -333,22 +332,24 @@ class TorchPropagation:
         """
         if not 0.0 <= damping < 1.0:
             raise ModelError(f"damping must be in [0, 1), got {damping}")
-        begin = self.init() if messages is None else messages.detach()
+        start = self.init() if messages is None else messages.detach()
 
-        def mix(old: Tensor, new: Tensor) -> Tensor:
+        def damp(old: Tensor, new: Tensor) -> Tensor:
             parts = self._layout.split((1 - damping) * new + damping * old)
-            return self._layout.join([[normalized(m, self.hard) for m in p] for p in parts], new)
+            return self._layout.join(
+                [[normalized(m, self.max_product) for m in p] for p in parts], new
+            )
 
-        method = TorchFlooding(begin, self.step, mix if damping else None, tolerance)
+        method = TorchFlooding(start, self.step, damp if damping else None, tolerance)
         with torch.no_grad():
             run = iterate(method, max_iterations, progress=progress, label="belief propagation")
-        return Propagated(*run.state, history=run.history)
+        return TorchResult(*run.state, history=run.history)
 
     # --- helpers ------------------------------------------------------------------------------
 
     @property
     def _power(self) -> float:
-        return 1.0 if self.hard else 1.0 / self.temperature
+        return 1.0 if self.max_product else 1.0 / self.temperature
 
     @cached_property
     def _groups(self) -> tuple[GroupMessages, ...]:
@@ -359,7 +360,7 @@ class TorchPropagation:
             scale: Tensor | float = self._power
             if self.weights is not None:
                 scale = scale / self._weights_of(k)
-            messages.append(group.messages(numbers.to(self.log_field), scale, self.hard))
+            messages.append(group.messages(numbers.to(self.log_field), scale, self.max_product))
         return tuple(messages)
 
     def _weights_of(self, k: int) -> Tensor:
@@ -369,7 +370,7 @@ class TorchPropagation:
         return self.weights[self._layout.factors[k]]
 
     def _totals(self, log_messages: Tensor) -> Tensor:
-        """``(B, S)`` fields and messages together, not normalised."""
+        """``(B, S)`` products of fields and messages, as logs, not normalised."""
         if self.weights is not None:
             log_messages = log_messages * self.weights[self._layout.factor_of_entry]
         scaled = self.log_field * self._power
@@ -377,10 +378,10 @@ class TorchPropagation:
 
     def _log_sums(self, totals: Tensor) -> Tensor:
         """``(B, E)`` logs of the sums (at temperature zero maxima) over each element's states."""
-        return self._layout.states.log_sums(totals, self.hard)
+        return self._layout.states.log_sums(totals, self.max_product)
 
     def _cavities(self, log_messages: Tensor, totals: Tensor) -> list[list[Tensor]]:
-        """The cavity messages to each place of each group, ``(B, F, K)``."""
-        # where a message is -inf so is the total: subtracting nothing leaves it there
+        """The cavity messages to each axis of each group, ``(B, F, K)``."""
+        # where a message is -inf so is the total, from which nothing is subtracted then
         finite_messages = log_messages.masked_fill(log_messages.isneginf(), 0.0)
         return self._layout.split(totals.index_select(1, self._layout.column) - finite_messages)

@@ -48,7 +48,7 @@ def in_torch(made: LoopyField, run: CpuPropagation) -> TorchPropagation:
 
 
 def flood(run: CpuPropagation, sweeps: int, damping: float = 0.0) -> None:
-    run.course.damping[:] = damping
+    run.row_progress.damping[:] = damping
     run.sweep(Control(Flooding(), adaptive=False, tolerance=0.0), sweeps)
 
 
@@ -59,7 +59,7 @@ def damped_step(slow: PlainPropagation, damping: float) -> float:
     distance = 0.0
     for key, new in slow.messages.items():
         before = old[key]
-        if slow.hard:
+        if slow.max_product:
             with np.errstate(divide="ignore", invalid="ignore"):
                 gap = np.abs(np.log(new) - np.log(before))
                 mixed = np.exp((1 - damping) * np.log(new) + damping * np.log(before))
@@ -86,19 +86,19 @@ def test_flooding_equals_plain_loops_step_by_step(temperature, forests, damping,
     fast = propagation(made, temperature, forests)
     slow = plain(made, fast)
     history: list[float] = []
-    fast.begin()
+    fast.compute_beliefs()
     for _ in range(4):
         want = np.stack([s.flat_messages() for s in slow])
         np.testing.assert_allclose(np.exp(fast.log_messages), want, rtol=1e-11, atol=1e-14)
         flood(fast, 1, damping)
         distance = [damped_step(s, damping) for s in slow]
-        np.testing.assert_allclose(fast.course.residual, distance, rtol=1e-9)
+        np.testing.assert_allclose(fast.row_progress.residual, distance, rtol=1e-9)
         history.append(max(distance))
         beliefs = fast.numbers.belief if temperature else np.exp(fast.numbers.belief)
         want = np.stack([np.concatenate(s.beliefs()) for s in slow])
         np.testing.assert_allclose(beliefs, want, rtol=1e-10, atol=1e-14)
     assert fast.history == pytest.approx(history, rel=1e-9)
-    assert fast.course.iterations.tolist() == [4, 4, 4]
+    assert fast.row_progress.iterations.tolist() == [4, 4, 4]
     if zeros:
         assert np.isneginf(fast.log_messages).any()
     assert not np.isnan(fast.log_messages).any()
@@ -111,7 +111,7 @@ def test_values_of_any_messages_equal_those_of_torch(temperature, forests, zeros
     made = LoopyField(7, rows=3, zeros=zeros, observe=observe)
     fast = propagation(made, temperature, forests)
     slow = in_torch(made, fast)
-    fast.begin()
+    fast.compute_beliefs()
     messages = slow.init()
     for _ in range(3):
         _, value = fast.bethe()
@@ -168,7 +168,7 @@ def check_against_torch(graph: FactorGraph, field: np.ndarray, hard: bool) -> No
         slow = TorchPropagation(
             graph, torch.from_numpy(field), temperature=temperature, weights=weights
         )
-        fast.begin()
+        fast.compute_beliefs()
         messages = slow.init()
         for _ in range(3):
             flood(fast, 1)
@@ -194,12 +194,12 @@ def test_schedules_reach_the_same_fixed_point(temperature, forests, damping, zer
     for schedule in SCHEDULES:
         fast = propagation(made, temperature, forests)
         fast.run(Control(schedule, damping, tolerance=1e-13, max_iterations=3000))
-        assert (fast.course.state == CpuPropagation.CONVERGED).all()
-        assert (fast.course.residual <= 1e-13).all()
+        assert (fast.row_progress.state == CpuPropagation.CONVERGED).all()
+        assert (fast.row_progress.residual <= 1e-13).all()
         np.testing.assert_allclose(
             np.exp(fast.log_messages), fixed.messages.exp().numpy(), atol=1e-11
         )
-        assert len(fast.history) == fast.course.iterations.max()
+        assert len(fast.history) == fast.row_progress.iterations.max()
         assert fast.history[-1] <= 1e-13
         assert fast.history[0] > 1e-3
         np.testing.assert_allclose(fast.bethe()[1], slow.bethe(fixed.messages).numpy(), rtol=1e-11)
@@ -212,7 +212,7 @@ def test_schedules_reach_the_same_fixed_point_of_maxima(schedule):
     fixed = slow.run(3000, 1e-13, 0.2, progress=False)
     fast = propagation(made, 0.0)
     fast.run(Control(schedule, tolerance=1e-12, max_iterations=3000))
-    done = fixed.converged.numpy() & (fast.course.state == CpuPropagation.CONVERGED)
+    done = fixed.converged.numpy() & (fast.row_progress.state == CpuPropagation.CONVERGED)
     assert done.any()
     np.testing.assert_allclose(
         np.exp(fast.log_messages)[done], fixed.messages.exp().numpy()[done], atol=1e-10
@@ -231,10 +231,10 @@ def test_rows_do_not_depend_on_each_other(schedule, temperature):
         rows = slice(row, row + 1)
         alone = CpuPropagation(plan, made.log_field[rows].numpy(), rows)
         alone.run(control)
-        assert alone.course.iterations[0] == together.course.iterations[row]
-        assert alone.course.residual[0] == together.course.residual[row]
+        assert alone.row_progress.iterations[0] == together.row_progress.iterations[row]
+        assert alone.row_progress.residual[0] == together.row_progress.residual[row]
         np.testing.assert_array_equal(alone.log_messages[0], together.log_messages[row])
-    assert len(set(together.course.iterations.tolist())) > 1
+    assert len(set(together.row_progress.iterations.tolist())) > 1
 
 
 def test_pieces_of_work_do_not_change_the_answer(monkeypatch):
@@ -247,7 +247,9 @@ def test_pieces_of_work_do_not_change_the_answer(monkeypatch):
             run.run(Control(schedule, 0.1, tolerance=1e-10, max_iterations=77))
             found.append(run)
         np.testing.assert_array_equal(found[0].log_messages, found[1].log_messages)
-        np.testing.assert_array_equal(found[0].course.iterations, found[1].course.iterations)
+        np.testing.assert_array_equal(
+            found[0].row_progress.iterations, found[1].row_progress.iterations
+        )
         assert found[0].history == found[1].history
 
 
@@ -255,8 +257,8 @@ def test_limit_is_not_called_converged():
     for schedule in SCHEDULES:
         run = propagation(LoopyField(1))
         run.run(Control(schedule, tolerance=1e-12, max_iterations=2))
-        assert (run.course.state == CpuPropagation.UNDER_WAY).all()
-        assert run.course.iterations.tolist() == [2, 2]
+        assert (run.row_progress.state == CpuPropagation.ACTIVE).all()
+        assert run.row_progress.iterations.tolist() == [2, 2]
         assert len(run.history) == 2
 
 
@@ -272,8 +274,8 @@ def test_residual_renews_what_has_changed_first():
     for schedule in SCHEDULES:
         run = CpuPropagation(plan, field)
         run.run(Control(schedule, tolerance=1e-9))
-        assert (run.course.state == CpuPropagation.CONVERGED).all()
-        taken[type(schedule)] = int(run.course.iterations[0])
+        assert (run.row_progress.state == CpuPropagation.CONVERGED).all()
+        taken[type(schedule)] = int(run.row_progress.iterations[0])
     assert taken[Residual] < taken[Sequential] < taken[Flooding]
 
 
@@ -288,7 +290,7 @@ def test_trees_are_exact_after_two_sweeps(temperature, zeros, observe, seed):
     run = propagation(made, temperature)
     assert run.plan.acyclic
     run.solve()
-    assert (run.course.iterations <= 2).all()
+    assert (run.row_progress.iterations <= 2).all()
     _, value = run.bethe()
     states = run.decode()
     for row in range(3):
@@ -338,14 +340,14 @@ def product_of_forest(made, run, row, member) -> np.ndarray:
     wiring, power = run.plan.graph.wiring, 1.0 / (run.plan.temperature or 1.0)
     weights = weights_of(run)
     belief, message = run.numbers.belief[row], np.exp(run.log_messages[row])
-    belief = np.exp(belief) if run.plan.hard else belief
+    belief = np.exp(belief) if run.plan.max_product else belief
     total = np.ones(cards)
     for x in itertools.product(*(range(k) for k in cards)):
         value = np.prod([belief[offset[e] + x[e]] for e in range(len(cards))])
         for f, (scope, table) in enumerate(made.factors(row)):
             if not member[f] or value == 0:
                 continue
-            top = 0.0 if run.plan.hard else table.max()  # which is in the scale
+            top = 0.0 if run.plan.max_product else table.max()  # which is in the scale
             value *= np.exp(power * (table[tuple(x[e] for e in scope)] - top) / weights[f])
             for slot in range(wiring.factor_ptr[f], wiring.factor_ptr[f + 1]):
                 e = wiring.slot_var[slot]
@@ -359,7 +361,7 @@ def product_of_forest(made, run, row, member) -> np.ndarray:
 def test_bound_is_the_mean_of_the_forests(temperature):
     made = LoopyField(4, rows=1, observe=True)
     run = propagation(made, temperature, forests=3)
-    run.begin()
+    run.compute_beliefs()
     flood(run, 2)
     own, _ = run.bethe()
     got = run.upper_bound(own)
@@ -379,7 +381,7 @@ def test_bound_holds_after_any_number_of_sweeps(temperature, zeros, observe, sch
         run = propagation(made, temperature, forests=4)
         tables = [made.joint(row, 1.0 / (temperature or 1.0)).table for row in range(2)]
         exact = [np.log(t.max() if temperature == 0 else t.sum()) for t in tables]
-        run.begin()
+        run.compute_beliefs()
         gaps = []
         for sweeps in (0, 1, 1, 3, 200):
             run.sweep(Control(schedule, tolerance=1e-9), sweeps)
@@ -387,7 +389,7 @@ def test_bound_holds_after_any_number_of_sweeps(temperature, zeros, observe, sch
             assert (gaps[-1] >= -1e-10).all()
         assert (gaps[-1] < gaps[0]).all()
         # at rest it is the reweighted value
-        done = run.course.state == CpuPropagation.CONVERGED
+        done = run.row_progress.state == CpuPropagation.CONVERGED
         if temperature:
             own, value = run.bethe()
             np.testing.assert_allclose(run.upper_bound(own)[done], value[done], rtol=1e-7)
@@ -407,7 +409,7 @@ def test_warm_starts_rule_nothing_out(temperature):
     )
     for r in (fresh, warm):
         r.run(Control(Sequential(), 0.2, tolerance=1e-12))
-        assert (r.course.state == CpuPropagation.CONVERGED).all()
+        assert (r.row_progress.state == CpuPropagation.CONVERGED).all()
     np.testing.assert_allclose(np.exp(warm.log_messages), np.exp(fresh.log_messages), atol=1e-9)
 
 
@@ -418,9 +420,9 @@ def test_impossible_rows_stop_and_the_others_go_on(schedule, temperature):
     made.log_field[1, :3] = -torch.inf
     run = propagation(made, temperature)
     run.run(Control(schedule, 0.1, tolerance=1e-8))
-    assert run.course.state[1] == CpuPropagation.IMPOSSIBLE
-    assert run.course.iterations[1] == 1
-    assert (run.course.state[[0, 2]] == CpuPropagation.CONVERGED).all()
+    assert run.row_progress.state[1] == CpuPropagation.IMPOSSIBLE
+    assert run.row_progress.iterations[1] == 1
+    assert (run.row_progress.state[[0, 2]] == CpuPropagation.CONVERGED).all()
     _, value = run.bethe()
     assert np.isfinite(value[[0, 2]]).all()
     assert not np.isnan(run.numbers.belief).any()

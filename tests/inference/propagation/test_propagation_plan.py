@@ -113,7 +113,7 @@ def test_walks_reach_elements_next_to_those_before(seed):
     assert plan.forests is not None
     for member in plan.forests:
         chosen = [s for s, m in zip(scopes, member, strict=True) if m]
-        order, reached, through = plan.walk(member)
+        order, reached, through = plan.traverse(member)
         assert sorted(order.tolist()) == list(range(12))
         seen: set[int] = set()
         roots = 0

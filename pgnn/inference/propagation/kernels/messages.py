@@ -24,15 +24,19 @@ from pgnn.inference.kernels.kinds import message as kind_message
 
 _WEIGHTED = ()
 _ANY, _FOUR, _SIXTEEN = (0,), (0,) * 4, (0,) * 16
-_EVERY = 8  # messages multiplied before the product is scaled
+_SCALE_INTERVAL = 8  # number of messages that are multiplied before the product is scaled
 
 
 @inner_numeric
-def believe(algebra, element, inbox, i, field, weight, message, belief):
-    """Renew an element's belief; return whether any state is possible."""
+def update_belief(algebra, element, inbox, i, field, weight, message, belief):
+    """Update an element's belief; return whether any state is possible."""
     if weight.shape[0] > 0:
         scale = _product(algebra, _WEIGHTED, element, inbox, i, field, weight, message, belief)
-    elif element[i, 1] == 2 and len(algebra) == 1 and element[i + 1, 2] - element[i, 2] < _EVERY:
+    elif (
+        element[i, 1] == 2
+        and len(algebra) == 1
+        and element[i + 1, 2] - element[i, 2] < _SCALE_INTERVAL
+    ):
         scale = _binary_belief(element, inbox, i, field, weight, message, belief)
     elif element[i, 1] == 4:
         scale = _product(algebra, _FOUR, element, inbox, i, field, weight, message, belief)
@@ -43,7 +47,7 @@ def believe(algebra, element, inbox, i, field, weight, message, belief):
 
 @inner_numeric
 def log_sum(algebra, element, inbox, i, field, weight, message, belief):
-    """Renew an element's belief; return the logarithm of its sum before it is normalised."""
+    """Update an element's belief; return the logarithm of its sum before it is normalised."""
     if weight.shape[0] > 0:
         scale = _product(algebra, _WEIGHTED, element, inbox, i, field, weight, message, belief)
     else:
@@ -85,7 +89,7 @@ def _product(algebra, states, element, inbox, i, field, weight, message, belief)
             for x in range(num):
                 belief[o + x] = times(algebra, belief[o + x], message[m + x])
         since += 1
-        if since == _EVERY:
+        if since == _SCALE_INTERVAL:
             log_scale += logarithm(algebra, normalize(algebra, belief, o, num))
             since = 0
     value = normalize(algebra, belief, o, num)
@@ -96,7 +100,7 @@ def _product(algebra, states, element, inbox, i, field, weight, message, belief)
 
 @inner_numeric
 def _in_logarithms(element, inbox, i, field, weight, message, belief):
-    """The belief where products of probabilities leave the range of doubles."""
+    """The belief computed in logarithms, where products of probabilities underflow."""
     o, num = element[i, 0], element[i, 1]
     top = -math.inf
     for x in range(num):
@@ -122,31 +126,33 @@ def _in_logarithms(element, inbox, i, field, weight, message, belief):
 
 @inner_numeric
 def flood_factors(algebra, factor, slot, table, belief, message, damping, scratch):
-    """Renew all messages from the beliefs as they are.
+    """Update all messages from the present beliefs.
 
     Returns:
-        The largest distance, or -1 if nothing is possible.
+        The largest change of a message, or -1 if no state is possible.
     """
     distance = 0.0
     for f in range(factor.shape[0]):
         s, arity, t, kind = factor[f, 0], factor[f, 1], factor[f, 2], factor[f, 3]
         if arity == 2:
             if len(algebra) == 1 and slot[s, 2] == 2 and slot[s + 1, 2] == 2:
-                moved = _binary(slot, s, table, t, kind, belief, message, damping)
+                moved = _binary_messages(slot, s, table, t, kind, belief, message, damping)
             elif slot[s, 2] == 4 and slot[s + 1, 2] == 4:
-                moved = _pair(
+                moved = _pair_messages(
                     algebra, _FOUR, slot, s, table, t, kind, belief, message, damping, scratch
                 )
             elif slot[s, 2] == 16 and slot[s + 1, 2] == 16:
-                moved = _pair(
+                moved = _pair_messages(
                     algebra, _SIXTEEN, slot, s, table, t, kind, belief, message, damping, scratch
                 )
             else:
-                moved = _pair(
+                moved = _pair_messages(
                     algebra, _ANY, slot, s, table, t, kind, belief, message, damping, scratch
                 )
         else:
-            moved = _many(algebra, slot, s, arity, table, t, belief, message, damping, scratch)
+            moved = _many_messages(
+                algebra, slot, s, arity, table, t, belief, message, damping, scratch
+            )
         if moved < 0.0:
             return -1.0
         distance = max(distance, moved)
@@ -154,7 +160,7 @@ def flood_factors(algebra, factor, slot, table, belief, message, damping, scratc
 
 
 @inner_numeric
-def _binary(slot, s, table, t, kind, belief, message, damping):
+def _binary_messages(slot, s, table, t, kind, belief, message, damping):
     """Both messages between two elements of two states, in probabilities."""
     o, m, p, n = slot[s, 0], slot[s, 1], slot[s + 1, 0], slot[s + 1, 1]
     if kind == TABLE:
@@ -163,7 +169,7 @@ def _binary(slot, s, table, t, kind, belief, message, damping):
         a, b, c, d = binary_table(kind, table, t)
     x0, x1, y0, y1 = message[m], message[m + 1], message[n], message[n + 1]
     u0, u1, v0, v1 = belief[o], belief[o + 1], belief[p], belief[p + 1]
-    # one state's share times the other's denominator, instead of two divisions
+    # each state times the denominator of the other, instead of two divisions
     if x0 > 0.0 and x1 > 0.0:
         u0, u1 = u0 * x1, u1 * x0
     if y0 > 0.0 and y1 > 0.0:
@@ -182,7 +188,7 @@ def _binary(slot, s, table, t, kind, belief, message, damping):
 
 
 @inner_numeric
-def _pair(algebra, states, slot, s, table, t, kind, belief, message, damping, scratch):
+def _pair_messages(algebra, states, slot, s, table, t, kind, belief, message, damping, scratch):
     """Both messages between two elements."""
     k, l = np.int64(slot[s, 2]), np.int64(slot[s + 1, 2])  # noqa: E741
     if len(states) > 1:
@@ -191,7 +197,7 @@ def _pair(algebra, states, slot, s, table, t, kind, belief, message, damping, sc
     _cavity(algebra, belief, slot[s, 0], message, slot[s, 1], k, scratch, 0)
     _cavity(algebra, belief, slot[s + 1, 0], message, slot[s + 1, 1], l, scratch, k)
     if kind == TABLE:
-        _products(algebra, table, t, k, l, scratch, new)
+        _both_products(algebra, table, t, k, l, scratch, new)
     else:
         kind_message(algebra, kind, table, t, scratch, 0, k, new + k)
         kind_message(algebra, kind, table, t, scratch, k, k, new)
@@ -201,16 +207,16 @@ def _pair(algebra, states, slot, s, table, t, kind, belief, message, damping, sc
 
 
 @inlined_numeric
-def _products(algebra, table, t, k, l, x, new):  # noqa: E741
-    """Both products of a ``k`` by ``l`` table with a vector, in one pass over the table."""
+def _both_products(algebra, table, t, k, l, x, new):  # noqa: E741
+    """Products of a ``k`` by ``l`` table with a vector on either side, in one pass over it."""
     for b in range(l):
         x[new + k + b] = nothing(algebra)
     for a in range(k):
-        own, value = x[a], nothing(algebra)
+        entry_a, value = x[a], nothing(algebra)
         for b in range(l):
             entry = table[t + b]
             value = plus(algebra, value, times(algebra, entry, x[k + b]))
-            x[new + k + b] = plus(algebra, x[new + k + b], times(algebra, own, entry))
+            x[new + k + b] = plus(algebra, x[new + k + b], times(algebra, entry_a, entry))
         x[new + a] = value
         t += l
 
@@ -220,9 +226,9 @@ def contract(algebra, source, at, left, num, right, x, v, to):
     """Sum over the middle axis of a ``(left, num, right)`` table times a vector.
 
     Args:
-        source: Holds the table at ``at``; may be ``x`` where ``at`` is ``to``, since what is
-            overwritten has been read.
-        x: Holds the vector at ``v``; the result goes to ``to``.
+        source: Holds the table at ``at``; may be ``x`` with ``at`` equal to ``to``, since entries
+            are read before they are overwritten.
+        x: Holds the vector at ``v``; the result is written at ``to``.
     """
     for i in range(left):
         a, b = at + i * num * right, to + i * right
@@ -242,12 +248,12 @@ def contract(algebra, source, at, left, num, right, x, v, to):
 
 
 @inner_numeric
-def _many(algebra, slot, s, arity, table, t, belief, message, damping, scratch):
+def _many_messages(algebra, slot, s, arity, table, t, belief, message, damping, scratch):
     r"""All messages of a factor over any number of elements.
 
     With :math:`A_0` the table and :math:`A_k` its contraction with the first ``k`` cavities, the
-    message to place ``k`` is :math:`A_k` contracted with the cavities behind it: about four passes
-    over the table, whatever the number of places.
+    message to axis ``k`` is :math:`A_k` contracted with the cavities of the axes after it: about
+    four passes over the table, whatever their number.
     """
     width = scratch.shape[0] // 4
     new, prefix, suffix = width, 2 * width, 3 * width
@@ -258,16 +264,16 @@ def _many(algebra, slot, s, arity, table, t, belief, message, damping, scratch):
         size *= slot[j, 2]
     source, at, place = table, t, 0
     for j in range(s, s + arity):
-        behind, rest, left, v = source, at, size, room
+        behind, base, left, v = source, at, size, room
         for other in range(s + arity - 1, j, -1):
             num = slot[other, 2]
             v -= num
             left //= num
-            contract(algebra, behind, rest, left, num, 1, scratch, v, suffix)
-            behind, rest = scratch, suffix
+            contract(algebra, behind, base, left, num, 1, scratch, v, suffix)
+            behind, base = scratch, suffix
         num = slot[j, 2]
         for k in range(num):
-            scratch[new + place + k] = behind[rest + k]
+            scratch[new + place + k] = behind[base + k]
         if j + 1 < s + arity:
             size //= num
             contract(algebra, source, at, 1, num, size, scratch, place, prefix)
@@ -286,14 +292,14 @@ def _many(algebra, slot, s, arity, table, t, belief, message, damping, scratch):
 
 @inlined_numeric
 def _cavity(algebra, belief, o, message, m, num, scratch, at):
-    """Write what the rest says about an element."""
+    """Write the cavity of an element: its belief divided by a factor's message."""
     for k in range(num):
         scratch[at + k] = over(algebra, belief[o + k], message[m + k])
 
 
 @inner_numeric
-def _chosen(algebra, slot, s, belief, message, state, scratch):
-    """Write what the rest says about the element at a slot: its state alone if that is chosen."""
+def _cavity_or_state(algebra, slot, s, belief, message, state, scratch):
+    """Write the cavity of the element at a slot, or the indicator of its state if one is chosen."""
     k = state[slot[s, 3]]
     if k < 0:
         _cavity(algebra, belief, slot[s, 0], message, slot[s, 1], slot[s, 2], scratch, 0)
@@ -305,7 +311,7 @@ def _chosen(algebra, slot, s, belief, message, state, scratch):
 
 @inner_numeric
 def message_into(algebra, factor, slot, f, target, table, belief, message, state, scratch):
-    """Write the message that a factor sends to one slot, not normalised.
+    """Write the message of a factor to one slot, not normalised.
 
     Args:
         f: The factor.
@@ -313,13 +319,13 @@ def message_into(algebra, factor, slot, f, target, table, belief, message, state
         state: ``(E,)`` chosen states, -1 where none is.
 
     Returns:
-        Where in ``scratch`` the message is.
+        Offset of the message in ``scratch``.
     """
     s, arity, t = factor[f, 0], factor[f, 1], factor[f, 2]
     new, work = scratch.shape[0] // 4, scratch.shape[0] // 2
     if factor[f, 3] != TABLE:
         other = 2 * s + 1 - target
-        _chosen(algebra, slot, other, belief, message, state, scratch)
+        _cavity_or_state(algebra, slot, other, belief, message, state, scratch)
         num = slot[other, 2]
         kind_message(algebra, factor[f, 3], table, t, scratch, 0, num, new)
         return new
@@ -329,13 +335,13 @@ def message_into(algebra, factor, slot, f, target, table, belief, message, state
     source, at = table, t
     for j in range(s + arity - 1, target, -1):
         num = slot[j, 2]
-        _chosen(algebra, slot, j, belief, message, state, scratch)
+        _cavity_or_state(algebra, slot, j, belief, message, state, scratch)
         size //= num
         contract(algebra, source, at, size, num, 1, scratch, 0, work)
         source, at = scratch, work
     for j in range(s, target):
         num = slot[j, 2]
-        _chosen(algebra, slot, j, belief, message, state, scratch)
+        _cavity_or_state(algebra, slot, j, belief, message, state, scratch)
         size //= num
         contract(algebra, source, at, 1, num, size, scratch, 0, work)
         source, at = scratch, work
@@ -344,10 +350,10 @@ def message_into(algebra, factor, slot, f, target, table, belief, message, state
 
 @inner_numeric
 def factor_total(algebra, factor, slot, f, table, belief, message, state, scratch):
-    """Sum (or maximum) of a factor's table times all cavities."""
+    """Return the sum (or maximum) of a factor's table times all cavities."""
     s = factor[f, 0]
     at = message_into(algebra, factor, slot, f, s, table, belief, message, state, scratch)
-    _chosen(algebra, slot, s, belief, message, state, scratch)
+    _cavity_or_state(algebra, slot, s, belief, message, state, scratch)
     value = nothing(algebra)
     for k in range(slot[s, 2]):
         value = plus(algebra, value, times(algebra, scratch[at + k], scratch[k]))

@@ -7,18 +7,18 @@ from typing import Any, NamedTuple
 
 from pgnn.inference.kernels.algebra import commit
 from pgnn.inference.kernels.compiled import inner_numeric, numeric
-from pgnn.inference.propagation.kernels.messages import believe, flood_factors, message_into
+from pgnn.inference.propagation.kernels.messages import flood_factors, message_into, update_belief
 
 
 class MessageNumbers(NamedTuple):
-    """What propagation works on, one row of evidence a row; in the algebra's numbers.
+    """Tables, fields, messages and beliefs, as values of the algebra; a row for each of evidence.
 
     Attributes:
         table: ``(1, T)`` or ``(B, T)`` tables.
         field: ``(B, S)`` fields.
         weight: ``(F,)`` powers of the messages in the beliefs, or ``(0,)`` for ones.
         message: ``(B, M)`` from factors to elements, normalised.
-        belief: ``(B, S)`` normalised; nothing at all where no state is possible.
+        belief: ``(B, S)`` normalised; all zero where no state is possible.
     """
 
     table: Any
@@ -28,17 +28,16 @@ class MessageNumbers(NamedTuple):
     belief: Any
 
 
-class Course(NamedTuple):
-    """How each row fares, ``(B,)`` each.
+class RowProgress(NamedTuple):
+    """State of the iteration in each row, ``(B,)`` each.
 
     Attributes:
-        residual: Largest distance of a message in the last sweep.
-        damping: Share of an old message that stays.
-        iterations: Sweeps taken.
-        state: 0 while a row is under way, 1 where it has converged, 2 where it is impossible.
+        residual: Largest change of a message in the last sweep.
+        damping: Weight of the old message.
+        iterations: Number of sweeps.
+        state: 0 while a row is active, 1 where it has converged, 2 where it is impossible.
         window: ``(B, 2)`` largest residual of this window of sweeps and of the one before.
-        priority: ``(B, E)`` how urgent each element is, where the most urgent one comes next;
-            else ``(B, 0)``.
+        priority: ``(B, E)`` priorities of the elements in the residual schedule; else ``(B, 0)``.
     """
 
     residual: Any
@@ -50,13 +49,12 @@ class Course(NamedTuple):
 
 
 class SweepMemory(NamedTuple):
-    """Memory of one thread.
+    """Working memory of one thread.
 
     Attributes:
         state: ``(E,)`` chosen states, -1 where none is.
-        heap: ``(E,)`` elements, as kept by
-            :mod:`pgnn.inference.propagation.kernels.sweeps`.
-        place: ``(E,)`` where each stands.
+        heap: ``(E,)`` elements as a binary heap by priority.
+        place: ``(E,)`` position of each element in the heap.
         scratch: ``(4 W,)``, ``W`` the larger of the largest table and the most states of a scope.
     """
 
@@ -67,8 +65,8 @@ class SweepMemory(NamedTuple):
 
 
 @inner_numeric
-def raise_by(heap, place, priority, i, more):
-    """Make an element more urgent."""
+def increase_priority(heap, place, priority, i, more):
+    """Increase the priority of an element."""
     priority[i] += more
     k = place[i]
     while k > 0:
@@ -84,8 +82,8 @@ def raise_by(heap, place, priority, i, more):
 
 
 @inner_numeric
-def lower(heap, place, priority, i, value):
-    """Give an element that has been renewed a lower priority."""
+def decrease_priority(heap, place, priority, i, value):
+    """Set the priority of an element to a lower value."""
     priority[i] = value
     num = heap.shape[0]
     k = place[i]
@@ -104,22 +102,22 @@ def lower(heap, place, priority, i, value):
 
 
 @inner_numeric
-def arrange(heap, place, priority):
-    """Put elements in the order of their priorities; of equal ones, the first ones first."""
+def build_heap(heap, place, priority):
+    """Build the heap; of equal priorities the first elements come first."""
     num = heap.shape[0]
     for i in range(num):
         heap[i] = i
         place[i] = i
     for k in range(num // 2 - 1, -1, -1):
         i = heap[k]
-        lower(heap, place, priority, i, priority[i])
+        decrease_priority(heap, place, priority, i, priority[i])
 
 
 FLOODING, SEQUENTIAL, RESIDUAL = 0, 1, 2
-_WINDOW = 50  # sweeps after which the damping is looked at: time for news to travel
-_FALL = 0.99  # what the residual must fall to in a window; slow progress is none of damping's
-_MOST = 0.9  # damping
-_OFTEN = 256  # elements between looks at the flag
+_WINDOW = 50  # sweeps between changes of the damping
+_REDUCTION = 0.99  # the damping grows if the residual falls to more than this share in a window
+_MAX_DAMPING = 0.9
+_STOP_INTERVAL = 256  # elements between checks of the stop flag
 
 
 @inner_numeric
@@ -127,7 +125,7 @@ def _refresh(
     algebra, factor, slot, element, inbox, i, table, field, weight, message, belief, damping,
     state, scratch,
 ):  # fmt: skip
-    """Renew all messages into an element, and its belief; return the largest distance or -1."""
+    """Update all messages into an element, and its belief; return the largest change or -1."""
     distance = 0.0
     for p in range(element[i, 2], element[i + 1, 2]):
         at = message_into(
@@ -137,7 +135,7 @@ def _refresh(
         if moved < 0.0:
             return -1.0
         distance = max(distance, moved)
-    if not believe(algebra, element, inbox, i, field, weight, message, belief):
+    if not update_belief(algebra, element, inbox, i, field, weight, message, belief):
         return -1.0
     return distance
 
@@ -146,12 +144,12 @@ def _refresh(
 def _flood(
     algebra, factor, slot, element, inbox, table, field, weight, message, belief, damping, scratch
 ):
-    """All messages from the beliefs as they are, then all beliefs."""
+    """Update all messages from the present beliefs, then all beliefs."""
     distance = flood_factors(algebra, factor, slot, table, belief, message, damping, scratch)
     if distance < 0.0:
         return -1.0
     for i in range(element.shape[0] - 1):
-        if not believe(algebra, element, inbox, i, field, weight, message, belief):
+        if not update_belief(algebra, element, inbox, i, field, weight, message, belief):
             return -1.0
     return distance
 
@@ -161,10 +159,10 @@ def _sweep(
     algebra, factor, slot, element, inbox, table, field, weight, message, belief, damping, state,
     order, backward, scratch, stop,
 ):  # fmt: skip
-    """Every element in turn."""
+    """Update the messages into each element in turn."""
     distance, num = 0.0, order.shape[0]
     for k in range(num):
-        if k % _OFTEN == 0 and stop[0]:
+        if k % _STOP_INTERVAL == 0 and stop[0]:
             break
         i = order[num - 1 - k if backward else k]
         moved = _refresh(
@@ -178,14 +176,14 @@ def _sweep(
 
 
 @inner_numeric
-def _most_urgent(
+def _residual_sweep(
     algebra, factor, slot, element, inbox, table, field, weight, message, belief, damping, state,
     heap, place, priority, tolerance, scratch, stop,
 ):  # fmt: skip
-    """As many elements as there are, each time the one whose neighbours have changed most."""
+    """Update ``E`` times the element of the highest priority."""
     before = 3 * (scratch.shape[0] // 4)
     for k in range(element.shape[0] - 1):
-        if k % _OFTEN == 0 and stop[0]:
+        if k % _STOP_INTERVAL == 0 and stop[0]:
             break
         i = heap[0]
         if priority[i] <= tolerance:
@@ -199,7 +197,8 @@ def _most_urgent(
         )  # fmt: skip
         if moved < 0.0:
             return -1.0
-        lower(heap, place, priority, i, moved * damping)  # what was held back is still to come
+        # the damped part of the change is still to come
+        decrease_priority(heap, place, priority, i, moved * damping)
         change = 0.0
         for x in range(num):
             if belief[o + x] != scratch[before + x]:
@@ -211,64 +210,64 @@ def _most_urgent(
             f = inbox[p, 2]
             for s in range(factor[f, 0], factor[f, 0] + factor[f, 1]):
                 if slot[s, 3] != i:
-                    raise_by(heap, place, priority, slot[s, 3], change)
+                    increase_priority(heap, place, priority, slot[s, 3], change)
     return priority[heap[0]] if heap.shape[0] > 0 else 0.0
 
 
 @inner_numeric
-def _judge(course, b, distance, tolerance, adaptive):
-    """Note how far a row has come; more damping where its residual does not fall."""
-    course.iterations[b] += 1
+def _record_sweep(row_progress, b, distance, tolerance, adaptive):
+    """Record a sweep of a row; increase its damping if the residual does not fall."""
+    row_progress.iterations[b] += 1
     if distance < 0.0:
-        course.state[b] = 2
+        row_progress.state[b] = 2
         return
-    course.residual[b] = distance
+    row_progress.residual[b] = distance
     if distance <= tolerance:
-        course.state[b] = 1
+        row_progress.state[b] = 1
         return
-    course.window[b, 0] = max(course.window[b, 0], distance)
-    if course.iterations[b] % _WINDOW == 0:
-        if adaptive and course.window[b, 0] > _FALL * course.window[b, 1]:
-            course.damping[b] = min(_MOST, 0.5 + 0.5 * course.damping[b])
-            course.window[b, 1] = math.inf
+    row_progress.window[b, 0] = max(row_progress.window[b, 0], distance)
+    if row_progress.iterations[b] % _WINDOW == 0:
+        if adaptive and row_progress.window[b, 0] > _REDUCTION * row_progress.window[b, 1]:
+            row_progress.damping[b] = min(_MAX_DAMPING, 0.5 + 0.5 * row_progress.damping[b])
+            row_progress.window[b, 1] = math.inf
         else:
-            course.window[b, 1] = course.window[b, 0]
-        course.window[b, 0] = 0.0
+            row_progress.window[b, 1] = row_progress.window[b, 0]
+        row_progress.window[b, 0] = 0.0
 
 
 @numeric
-def begin(algebra, wiring, numbers, rows, stop):
-    """Beliefs of the messages as they are."""
+def compute_beliefs(algebra, wiring, numbers, rows, stop):
+    """Compute all beliefs from the present messages."""
     element, inbox = wiring.element, wiring.inbox
     for b in rows:
         if stop[0]:
             return
         field, message, belief = numbers.field[b], numbers.message[b], numbers.belief[b]
         for i in range(element.shape[0] - 1):
-            believe(algebra, element, inbox, i, field, numbers.weight, message, belief)
+            update_belief(algebra, element, inbox, i, field, numbers.weight, message, belief)
 
 
 @numeric
 def propagate(
-    algebra, wiring, numbers, course, rows, schedule, order, sweeps, tolerance, adaptive, work,
-    history, stop,
+    algebra, wiring, numbers, row_progress, rows, schedule, order, sweeps, tolerance, adaptive,
+    work, history, stop,
 ):  # fmt: skip
-    """Sweep every row under way ``sweeps`` times, or until it converges.
+    """Sweep each active row ``sweeps`` times, or until it converges.
 
     Args:
-        algebra: Which arithmetic.
-        wiring: Integers.
+        algebra: Arithmetic of the values.
+        wiring: Of the graph.
         numbers: Fields, tables, messages, beliefs.
-        course: How each row fares.
-        rows: Which rows.
+        row_progress: State of each row.
+        rows: Rows to update.
         schedule: ``FLOODING``, ``SEQUENTIAL`` or ``RESIDUAL``.
         order: ``(E,)`` elements; even sweeps go backward, odd ones forward.
-        sweeps: Most sweeps now.
-        tolerance: Largest distance of a message in a row that has converged.
+        sweeps: Largest number of sweeps.
+        tolerance: Largest change of a message in a row that has converged.
         adaptive: Whether damping may grow.
         work: Working memory.
-        history: ``(sweeps,)`` raised to the largest residual of a row in each sweep.
-        stop: Looked at before each sweep, and in the course of one from time to time.
+        history: ``(sweeps,)`` maximum with the largest residual of a row in each sweep.
+        stop: Checked before each sweep, and regularly during one.
     """
     factor, slot, element, inbox = wiring.factor, wiring.slot, wiring.element, wiring.inbox
     weight = numbers.weight
@@ -276,13 +275,13 @@ def propagate(
     for b in rows:
         table = numbers.table[b if numbers.table.shape[0] > 1 else 0]
         field, message, belief = numbers.field[b], numbers.message[b], numbers.belief[b]
-        priority = course.priority[b]
+        priority = row_progress.priority[b]
         if schedule == RESIDUAL:
-            arrange(heap, place, priority)
+            build_heap(heap, place, priority)
         for sweep in range(sweeps):
-            if course.state[b] != 0 or stop[0]:
+            if row_progress.state[b] != 0 or stop[0]:
                 break
-            damping = course.damping[b]
+            damping = row_progress.damping[b]
             if schedule == FLOODING:
                 distance = _flood(
                     algebra, factor, slot, element, inbox, table, field, weight, message, belief,
@@ -291,12 +290,12 @@ def propagate(
             elif schedule == SEQUENTIAL:
                 distance = _sweep(
                     algebra, factor, slot, element, inbox, table, field, weight, message, belief,
-                    damping, state, order, course.iterations[b] % 2 == 0, scratch, stop,
+                    damping, state, order, row_progress.iterations[b] % 2 == 0, scratch, stop,
                 )  # fmt: skip
             else:
-                distance = _most_urgent(
+                distance = _residual_sweep(
                     algebra, factor, slot, element, inbox, table, field, weight, message, belief,
                     damping, state, heap, place, priority, tolerance, scratch, stop,
                 )  # fmt: skip
-            _judge(course, b, distance, tolerance, adaptive)
-            history[sweep] = max(history[sweep], course.residual[b])
+            _record_sweep(row_progress, b, distance, tolerance, adaptive)
+            history[sweep] = max(history[sweep], row_progress.residual[b])

@@ -1,4 +1,4 @@
-"""What messages say: the Bethe value, states decoded one after another, trees on their own."""
+"""Values computed from messages: the Bethe value, decoded states, sums over forests."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from pgnn.inference.propagation.kernels.messages import factor_total, log_sum, m
 
 
 @numeric
-def bethe(algebra, wiring, numbers, rows, work, own, value, stop):
-    r"""Renew the beliefs and write the (reweighted) Bethe value of the messages as they are.
+def bethe(algebra, wiring, numbers, rows, work, elements_part, value, stop):
+    r"""Update the beliefs and write the (reweighted) Bethe value of the present messages.
 
     .. math:: \sum_i \log z_i + \sum_f \rho_f \log \sum_{x_f} \phi_f(x_f)^{1 / \rho_f}
         \prod_{i \in f} b_i(x_i) / m_{f \to i}(x_i), \qquad
         z_i = \sum_{x_i} \phi_i \prod_f m_{f \to i}^{\rho_f}
 
     Args:
-        work: Memory; no state is chosen.
-        own: ``(B,)`` written: the sum of the elements' part.
-        value: ``(B,)`` written: the whole.
-        stop: Looked at before each row.
+        work: Working memory; no state is chosen.
+        elements_part: ``(B,)`` output: the sum over elements.
+        value: ``(B,)`` output: the sum over elements and factors.
+        stop: Checked before each row.
     """
     factor, slot, element, inbox = wiring.factor, wiring.slot, wiring.element, wiring.inbox
     weight = numbers.weight
@@ -38,7 +38,7 @@ def bethe(algebra, wiring, numbers, rows, work, own, value, stop):
         total = 0.0
         for i in range(element.shape[0] - 1):
             total += log_sum(algebra, element, inbox, i, field, weight, message, belief)
-        own[b] = total
+        elements_part[b] = total
         for f in range(factor.shape[0]):
             joint = factor_total(
                 algebra, factor, slot, f, table, belief, message, work.state, work.scratch
@@ -57,8 +57,8 @@ def decode(algebra, wiring, numbers, rows, order, work, states, stop):
 
     Args:
         order: ``(E,)`` elements.
-        states: ``(B, E)`` written.
-        stop: Looked at before each row.
+        states: ``(B, E)`` output.
+        stop: Checked before each row.
     """
     factor, slot, element, inbox = wiring.factor, wiring.slot, wiring.element, wiring.inbox
     weight, state, scratch = numbers.weight, work.state, work.scratch
@@ -89,7 +89,7 @@ def decode(algebra, wiring, numbers, rows, order, work, states, stop):
             for x in range(1, num):
                 if scratch[product + x] > scratch[product + best]:
                     best = x
-            if not scratch[product + best] > nothing(algebra):  # nothing fits what was chosen
+            if not scratch[product + best] > nothing(algebra):  # all states are ruled out
                 for x in range(num):
                     if belief[o + x] > belief[o + best]:
                         best = x
@@ -101,7 +101,7 @@ def decode(algebra, wiring, numbers, rows, order, work, states, stop):
 
 @inner_numeric
 def _find(parent, i):
-    """The root of an element's component; paths are halved."""
+    """Return the root of an element's component, by path halving."""
     while parent[i] != i:
         parent[i] = parent[parent[i]]
         i = parent[i]
@@ -109,18 +109,18 @@ def _find(parent, i):
 
 
 @numeric
-def span(wiring, order, parent, seen, member) -> int:
-    """Pick factors in an order, each unless it would close a loop with those before.
+def spanning_forest(wiring, order, parent, seen, member) -> int:
+    """Select factors in an order, each unless it would close a loop with those before.
 
     Args:
-        wiring: Integers.
+        wiring: Of the graph.
         order: ``(F,)`` factors.
         parent: ``(E,)`` working memory.
-        seen: ``(E,)`` zeros, and so again in the end.
-        member: ``(F,)`` written: which are picked.
+        seen: ``(E,)`` working memory; zeros before and after.
+        member: ``(F,)`` output: whether a factor is selected.
 
     Returns:
-        How many are picked.
+        Number of selected factors.
     """
     factor, slot = wiring.factor, wiring.slot
     for i in range(parent.shape[0]):
@@ -146,17 +146,17 @@ def span(wiring, order, parent, seen, member) -> int:
 
 @numeric
 def breadth_first(wiring, member, order, reached, through) -> int:
-    """Walk through the factors that are members, component by component.
+    """Traverse the factors of a forest, component by component.
 
     Args:
-        wiring: Integers.
-        member: ``(F,)`` which factors count.
-        order: ``(E,)`` written: elements as they are reached.
-        reached: ``(E,)`` written: the slot by which an element is reached, -1 if it is a root.
-        through: ``(F,)`` written: of each member as it is reached, the slot nearest to the root.
+        wiring: Of the graph.
+        member: ``(F,)`` which factors are in the forest.
+        order: ``(E,)`` output: elements in the order in which they are reached.
+        reached: ``(E,)`` output: the slot by which an element is reached, -1 if it is a root.
+        through: ``(F,)`` output: for each factor in order the slot nearest to the root.
 
     Returns:
-        How many members there are.
+        Number of factors in the forest.
     """
     factor, slot, element, inbox = wiring.factor, wiring.slot, wiring.element, wiring.inbox
     num = element.shape[0] - 1
@@ -194,20 +194,20 @@ def breadth_first(wiring, member, order, reached, through) -> int:
 def forest_sums(
     algebra, wiring, numbers, rows, member, reached, through, work, ones, share, value, stop
 ):
-    r"""Add the logarithm of the sum over one forest's reparameterised distribution.
+    r"""Add the log of the sum of the reparameterised distribution of one forest.
 
     .. math:: \prod_i b_i(x_i) \prod_{f \in T} \phi_f(x_f)^{1 / \rho_f}
         \prod_{i \in f} m_{f \to i}(x_i)^{-1}
 
     Args:
         member: ``(F,)`` the factors of the forest ``T``.
-        reached: ``(E,)``, as :func:`breadth_first` has written.
+        reached: ``(E,)``, as written by :func:`breadth_first`.
         through: ``(|T|,)``, likewise.
-        work: Memory.
-        ones: ``(2, max(M, S))``: units, and memory for the elements' products.
-        share: What the forest counts.
-        value: ``(B,)`` raised.
-        stop: Looked at before each row.
+        work: Working memory.
+        ones: ``(2, max(M, S))``: units, and working memory for the elements' products.
+        share: Weight of the forest.
+        value: ``(B,)`` added to.
+        stop: Checked before each row.
     """
     factor, slot, element, inbox = wiring.factor, wiring.slot, wiring.element, wiring.inbox
     unit_message, local, scratch = ones[0], ones[1], work.scratch
