@@ -40,10 +40,10 @@ _ABOUT_SHAPES = {
 
 
 class ExecutionBatch:
-    """Executions side by side, of which some are replaced by copies of others now and then.
+    """A batch of executions, which resampling may replace by copies of each other.
 
     Args:
-        number: How many.
+        number: Number of executions.
     """
 
     def __init__(self, number: int) -> None:
@@ -52,14 +52,14 @@ class ExecutionBatch:
 
     @property
     def generation(self) -> int:
-        """How often executions were replaced."""
+        """Number of replacements so far."""
         return len(self._ancestors)
 
     def replace(self, ancestors: Tensor) -> None:
-        """Let each execution go on from the state of another one.
+        """Continue each execution from the state of its ancestor.
 
         Args:
-            ancestors: ``(number,)`` which one.
+            ancestors: ``(number,)`` indices of executions.
         """
         self._ancestors.append(ancestors)
 
@@ -70,7 +70,7 @@ class ExecutionBatch:
         return batched
 
     def per_execution(self, value: Tensor) -> Tensor:
-        """Return what a tensor is in each of the executions as they are now, ``(number, ...)``."""
+        """Return the values ``(number, ...)`` of a tensor in the present executions."""
         if not isinstance(value, BatchedTensor):
             return value.expand(self.number, *value.shape)
         if value.generation != self.generation:
@@ -84,10 +84,10 @@ class ExecutionBatch:
 class BatchedTensor(Tensor):
     """A tensor of a program with another value in each of many executions.
 
-    It looks like the tensor of one execution, and everything that torch computes of it is computed
-    in each of them. Reading its number raises :class:`~pgnn.programs.tracking.LatentRead`, since
-    there are many. After :meth:`ExecutionBatch.replace` it holds the values of the executions
-    that went on: they are moved when it is next used.
+    It has the shape of the tensor of one execution, and torch computes with it in all of them.
+    Reading its value as a number raises :class:`~pgnn.programs.tracking.LatentRead`, since there
+    are many. After :meth:`ExecutionBatch.replace` it has the values of the ancestors, which are
+    gathered when it is next used.
     """
 
     per_execution: Tensor
@@ -125,30 +125,30 @@ def _in_each(
 ) -> Any:
     """The result of a function in each execution; values other than tensors are the same in all."""
     shape: Any = None
-    rest: list[Any] = []
+    results: list[Any] = []
 
-    def one(*values: Tensor) -> tuple[Tensor, ...]:
-        nonlocal shape, rest
+    def call(*values: Tensor) -> tuple[Tensor, ...]:
+        nonlocal shape, results
         arguments = list(leaves)
         for k, x in zip(places, values, strict=True):
             arguments[k] = x
         args, kwargs = tree_unflatten(arguments, form)
-        rest, shape = tree_flatten(func(*args, **kwargs))
-        return tuple(x for x in rest if isinstance(x, Tensor))
+        results, shape = tree_flatten(func(*args, **kwargs))
+        return tuple(x for x in results if isinstance(x, Tensor))
 
-    results = iter(torch.func.vmap(one, randomness="different")(*batched))
-    outputs = [batch.tensor(next(results)) if isinstance(x, Tensor) else x for x in rest]
+    tensors = iter(torch.func.vmap(call, randomness="different")(*batched))
+    outputs = [batch.tensor(next(tensors)) if isinstance(x, Tensor) else x for x in results]
     return tree_unflatten(outputs, shape)
 
 
-def side_by_side(fn: Distribution, batch: ExecutionBatch) -> Distribution:
-    """Return a distribution of all executions: one batch axis more, the first one.
+def batched_distribution(fn: Distribution, batch: ExecutionBatch) -> Distribution:
+    """Return a distribution with a first batch axis for all executions.
 
-    Only so are draws independent: operations that draw noise without reading a parameter would
-    draw it once for all.
+    Its draws are independent; operations that draw noise without reading a parameter would
+    otherwise share it.
 
     Args:
-        fn: Of one execution, with parameters that may differ between them.
+        fn: Distribution in one execution; its parameters may differ between executions.
         batch: The executions.
 
     Raises:
@@ -159,7 +159,7 @@ def side_by_side(fn: Distribution, batch: ExecutionBatch) -> Distribution:
         if isinstance(x, Tensor):
             joint.__dict__[name] = batch.per_execution(x)
         elif isinstance(x, Distribution):
-            joint.__dict__[name] = side_by_side(x, batch)
+            joint.__dict__[name] = batched_distribution(x, batch)
         elif isinstance(x, list | tuple) and any(_differs(t) for t in x):
             raise Unsupported(f"a transform of a {type(fn).__name__} differs between executions")
     joint.__dict__["_batch_shape"] = torch.Size((batch.number, *fn.batch_shape))
@@ -167,6 +167,6 @@ def side_by_side(fn: Distribution, batch: ExecutionBatch) -> Distribution:
 
 
 def _differs(transform: Any) -> bool:
-    """Whether a transform has parameters that are not the same in all executions."""
+    """Whether a transform has parameters that differ between executions."""
     parts = vars(transform).values() if isinstance(transform, Transform) else [transform]
     return any(isinstance(x, BatchedTensor) for x in parts)

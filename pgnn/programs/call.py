@@ -24,7 +24,7 @@ def check_call(
         kwargs: By name.
 
     Raises:
-        ModelError: If one is no callable, or arguments are missing or left over.
+        ModelError: If one is no callable, or arguments are missing or superfluous.
     """
     for what, program in (("program", model), ("guide", guide)):
         if what == "guide" and program is None:

@@ -31,8 +31,8 @@ class Dependencies:
     Attributes:
         sites: By name, in the order of the program.
         graph: Dependencies between sites.
-        layout: Where the states of discrete sites are laid out; None where there are no tables.
-        obstacle: Why there are none.
+        layout: Dimensions of the states of discrete sites; None where there are no tables.
+        obstacle: Why there are no tables; None where there are.
     """
 
     sites: dict[str, Site]
@@ -47,12 +47,12 @@ class Dependencies:
         """Run a program and analyse it.
 
         Args:
-            program: Its arguments bound.
-            parameters: Of it.
-            batch: Whether plates have a batch of their rows, which only tables can handle.
+            program: The program, its arguments bound.
+            parameters: Of the program.
+            batch: Whether plates have a batch of their rows, which requires tables.
 
         Raises:
-            PgnnError: If the program fails, or cannot be used in any way.
+            PgnnError: If the program fails, or can be neither enumerated nor executed.
         """
         try:
             return _with_tables(program, parameters)
@@ -128,24 +128,22 @@ def _checked_tables(
 
 
 def _merged(known: Mapping[str, Site], latest: Mapping[str, Site]) -> dict[str, Site]:
-    """Sites of two executions, each in its order; of two of a name the one with more states."""
+    """Sites of two executions in an order that fits both; of a name the one with more states."""
     merged: dict[str, Site] = {}
-    rest = iter(known.items())
+    remaining = iter(known.items())
     for name, site in latest.items():
         if name in known:
-            for other, old in rest:
-                merged[other] = old
-                if other == name:
+            for known_name, known_site in remaining:
+                merged[known_name] = known_site
+                if known_name == name:
                     break
-        old_site = known.get(name)
-        merged[name] = (
-            site if old_site is None or old_site.num_states < site.num_states else old_site
-        )
-    return {**merged, **dict(rest)}
+        earlier = known.get(name)
+        merged[name] = site if earlier is None or earlier.num_states < site.num_states else earlier
+    return {**merged, **dict(remaining)}
 
 
 class _Discovery(Visitor):
-    """Draws every latent value, and notes what each site was computed from."""
+    """Draws all latent values, and records from which sites each one was computed."""
 
     def __init__(self) -> None:
         self.sites: dict[str, Site] = {}

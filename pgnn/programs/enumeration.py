@@ -1,4 +1,4 @@
-"""All tables of a program's discrete part, from one run: states along dimensions of their own."""
+"""All tables of a program's discrete part from one run, with a dimension for each site's states."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ _MAX_DIMS = 64
 
 @dataclass(frozen=True, eq=False)
 class Layout:
-    """Where the states of each discrete site are laid out, and what each table is over.
+    """Dimensions of the states of discrete sites, and scopes of all tables.
 
     A site is given all of its states at once, along a dimension left of the plates. Two sites need
-    different dimensions only if some table is over both, so these are the colours of a graph: a
-    chain of any length needs two.
+    different dimensions only if a table is over both, so that dimensions are the colours of a
+    graph: a chain of any length needs two.
 
     Attributes:
         sites: All sites, in the order of the program.
-        scopes: Of each site, the discrete sites that its table is over: parents, then itself.
+        scopes: Of each site, the discrete sites of its table: parents, then itself.
         dims: Of each discrete site, its negative dimension.
         values: Of each discrete site, its states along that dimension.
-        plates: How many dimensions are left to plates.
-        power: Factor of the logarithm of the sum over the discrete sites, which may be
-            scaled, or in plates of which only a batch of rows is there; tables are without it.
+        plates: Number of dimensions of plates.
+        power: Factor of the log of the sum over the discrete sites, which may be scaled, or in
+            plates with a batch of their rows; tables are without it.
     """
 
     sites: Mapping[str, Site]
@@ -75,9 +75,9 @@ class Layout:
         needed = deepest + max(colours.values(), default=-1) + 1
         widest = max((len(s.event) for s in sites.values()), default=0) + 1
         if needed + widest > _MAX_DIMS:
-            crowded = max(scopes, key=lambda n: len(scopes[n]))
+            largest = max(scopes, key=lambda n: len(scopes[n]))
             raise Intractable(
-                f"the table of site {crowded!r} over its parents {listed(scopes[crowded][:-1])} "
+                f"the table of site {largest!r} over its parents {listed(scopes[largest][:-1])} "
                 f"and others like it need {needed} dimensions, torch has {_MAX_DIMS}; use "
                 "engine=pgnn.ExecutionSampling()"
             )
@@ -90,16 +90,16 @@ class Layout:
         return layout
 
     def check_independent(self) -> None:
-        """Check that discrete sites, and what depends on them, have one scale.
+        """Check that discrete sites, and sites that depend on them, have one scale.
 
-        So a cell of the batch represents others with all its descendants, and the logarithm of a
-        sum over batches is right on average.
+        Then each cell of a batch represents others with all of its descendants, and the log of the
+        sum over discrete sites is an unbiased estimate.
 
         Raises:
-            Unsupported: If not: then the sum over discrete sites has no meaning.
+            Unsupported: If scales differ, so that the sum over discrete sites has no meaning.
         """
         for name, site in self.sites.items():
-            if self.scopes[name] and not self._counts_alike(site):
+            if self.scopes[name] and not self._has_common_scale(site):
                 other = next(iter(self.dims))
                 raise Unsupported(
                     f"site {name!r} (in {site.where()}) counts {_times(site.scale)}, site "
@@ -110,8 +110,8 @@ class Layout:
                     "or let plates see all of their rows"
                 )
 
-    def _counts_alike(self, site: Site) -> bool:
-        """Whether a site counts as the discrete ones do; to its own power if these have none."""
+    def _has_common_scale(self, site: Site) -> bool:
+        """Whether a site has the scale of the discrete ones; any scale if there are none."""
         first = self.sites[next(iter(self.dims))]
         if not math.isclose(site.thinning, first.thinning):
             return False
@@ -169,9 +169,9 @@ class SiteTable(NamedTuple):
 
     Attributes:
         scope: Discrete sites, the site itself last if it is discrete.
-        log_values: ``(*sizes of the axes, K1, ..., Kn)``; the axes have length one where all of
-            their cells share a table.
-        shared: Whether they do.
+        log_values: ``(*sizes of the axes, K1, ..., Kn)``; the axes have length one where all
+            cells share a table.
+        shared: Whether all cells share a table.
     """
 
     scope: tuple[str, ...]
@@ -180,7 +180,7 @@ class SiteTable(NamedTuple):
 
 
 class _Enumeration(Visitor):
-    """Gives each discrete site all of its states, and keeps the tables."""
+    """Gives each discrete site all of its states, and records the tables."""
 
     def __init__(self, layout: Layout, reals: Mapping[str, Tensor], skipped: set[str]) -> None:
         self.layout, self.reals, self.skipped = layout, reals, skipped
@@ -222,7 +222,7 @@ class _Enumeration(Visitor):
                 log_prob = log_prob_of(fn, value, site.in_support)
             latent = site.kind is not Kind.OBSERVED
             log_prob = scaled(log_prob, message, latent, layout.power)
-            return _read_off(log_prob, site, layout)
+            return _site_table(log_prob, site, layout)
         except (ValueError, RuntimeError) as error:
             scope = [n for n in layout.scopes[site.name] if n != site.name]
             raise ModelError(
@@ -243,13 +243,13 @@ def tables_of(
 
     Args:
         program: The program, its arguments bound.
-        layout: Where states are laid out.
+        layout: Dimensions of the states.
         parameters: Of the program.
         reals: Values ``(*sizes, *event)`` of real sites; earlier draws where not given.
-        skipped: Sites whose tables are not wanted.
+        skipped: Sites whose tables are left out.
 
     Raises:
-        Unsupported: If the program does not do what it did when its sites were found.
+        Unsupported: If the sites differ from those found before.
     """
     visitor = _Enumeration(layout, reals or {}, skipped or set())
     if visitor.left:
@@ -266,7 +266,7 @@ def tables_of(
 def check_tables(
     tables: Mapping[str, SiteTable], sites: Mapping[str, Site], power: float = 1.0
 ) -> None:
-    """Check that the tables agree with the program about one execution.
+    """Check that the tables agree with the log probabilities of one execution.
 
     Args:
         tables: Of all sites.
@@ -274,8 +274,8 @@ def check_tables(
         power: The factor that tables lack, see :class:`Layout`.
 
     Raises:
-        Unsupported: If they do not, which names the site: its cells are coupled, or the program
-            computes something else of many values than of one.
+        Unsupported: If they differ: cells of a site are coupled, or the program does not
+            broadcast; the message names the site.
     """
     for name, table in tables.items():
         site = sites[name]
@@ -292,7 +292,7 @@ def check_tables(
         if not torch.allclose(from_table, direct.to(from_table), rtol=tolerance, atol=tolerance):
             others = [n for n in site.sources if n != name]
             raise Unsupported(
-                f"site {name!r} is not what a table over {listed(table.scope)} can say: for one "
+                f"site {name!r} does not agree with its table over {listed(table.scope)}: for one "
                 f"execution the program gave the log probability {direct.sum().item():.6g}, the "
                 f"table {from_table.sum().item():.6g}. It depends on {listed(others)} by "
                 "operations that couple elements of a plate or do not broadcast; use "
@@ -300,7 +300,7 @@ def check_tables(
             )
 
 
-def _read_off(log_prob: Tensor, site: Site, layout: Layout) -> SiteTable:
+def _site_table(log_prob: Tensor, site: Site, layout: Layout) -> SiteTable:
     """The table of a log probability that has dimensions for plates and for states."""
     scope = list(layout.scopes[site.name])
     lead = {layout.dims[n]: n for n in scope}
@@ -332,7 +332,7 @@ def _squeezed_states(
 
 
 def _squeezed(log_prob: Tensor, site: Site, states: Sequence[int]) -> Tensor:
-    """Dimensions of the axes, then of the states, all others (of length one) left out."""
+    """Keep the dimensions of the axes, then of the states; all others have length one."""
     wanted = [*(a.dim for a in site.axes), *states]
     rank = max([log_prob.dim(), *(-d for d in wanted)])
     if log_prob.dim() < rank:

@@ -1,4 +1,4 @@
-"""Repeated evaluation of a program's tables: by Python at first, later by a recorded tape."""
+"""Repeated evaluation of a program's tables: by Python at first, by a recorded tape later."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ _CLOSE = {torch.float64: 1e-9, torch.float32: 1e-4}
 
 
 @dataclass(frozen=True, eq=False)
-class _Taped:
-    """A tape of tables.
+class _TapedTables:
+    """A tape that computes tables.
 
     Attributes:
-        tape: Its outputs are their numbers.
-        tables: Of each site, without its numbers.
-        place: Which output they are.
+        tape: Its outputs are the log values of the tables.
+        tables: Of each site, without log values.
+        place: Index of each site's output.
         watched: Versions of the tensors whose change invalidates the tape.
-        inputs: The numbers of parameters and reals that it was made with.
+        inputs: Values of parameters and reals at which it was recorded.
     """
 
     tape: Tape
@@ -42,22 +42,22 @@ class _Taped:
     @classmethod
     def of(
         cls, tape: Tape, tables: Tables, watched: tuple[Any, ...], inputs: list[Tensor]
-    ) -> _Taped:
-        """Describe a tape that was made while tables were."""
+    ) -> _TapedTables:
+        """Return the tape with the tables that were computed while it was recorded."""
         empty = torch.empty(0)
-        bare = {n: SiteTable(t.scope, empty, t.shared) for n, t in tables.items()}
-        place = {n: k for k, n in enumerate(bare)}
-        return cls(tape, bare, place, watched, [x.detach().clone() for x in inputs])
+        scopes = {n: SiteTable(t.scope, empty, t.shared) for n, t in tables.items()}
+        place = {n: k for k, n in enumerate(scopes)}
+        return cls(tape, scopes, place, watched, [x.detach().clone() for x in inputs])
 
 
 class Replayed(Mapping[str, SiteTable]):
-    """Tables that a tape has computed.
+    """Tables that are computed by a tape.
 
     Attributes:
-        pattern: The same object for all runs of one tape: which sites share a tensor stays.
+        pattern: The same object for all runs of a tape, in which the same sites share tensors.
     """
 
-    def __init__(self, pattern: _Taped, inputs: list[Tensor]) -> None:
+    def __init__(self, pattern: _TapedTables, inputs: list[Tensor]) -> None:
         self.pattern, self._values = pattern, pattern.tape.run(inputs)
 
     def __getitem__(self, name: str) -> SiteTable:
@@ -84,10 +84,10 @@ class _Stage(Enum):
 class Evaluation:
     """Computes the tables of sites from parameters and real values.
 
-    The first time the program is run; the second time its operations are recorded as well; the
-    third time, with other numbers, the tape's results are compared with the program's; from then on
-    the tape alone is run. Everything but parameters and real values is taken to be constant, but
-    for the numbers in the tensors that are watched.
+    The program is run the first time, and its operations are recorded the second time. The third
+    time, with other values, the results of the tape are compared with those of the program; from
+    then on the tape alone is run. Everything but parameters, real values and watched tensors is
+    taken to be constant.
 
     Args:
         run: Runs the program with the values of real sites.
@@ -96,7 +96,7 @@ class Evaluation:
     def __init__(self, run: Run) -> None:
         self._run = run
         self._stage = _Stage.NEW
-        self._taped: _Taped | None = None
+        self._tape: _TapedTables | None = None
 
     def tables(
         self,
@@ -113,8 +113,8 @@ class Evaluation:
         """
         state = tuple((x.data_ptr(), x._version, tuple(x.shape)) for x in watched)
         inputs = [*parameters, *reals.values()]
-        if self._taped is not None and self._taped.watched != state:
-            self._taped, self._stage = None, _Stage.NEW
+        if self._tape is not None and self._tape.watched != state:
+            self._tape, self._stage = None, _Stage.NEW
         if self._stage is _Stage.NEW:
             self._stage = _Stage.RUN
             return self._run(reals)
@@ -125,15 +125,15 @@ class Evaluation:
         return self.again(reals, parameters)
 
     def again(self, reals: Mapping[str, Tensor], parameters: Sequence[Tensor]) -> Tables:
-        """Return the tables right after :meth:`tables`, perhaps mapped over rows of reals."""
+        """Return the tables again after :meth:`tables`, possibly mapped over rows of reals."""
         if self._stage is not _Stage.TRUSTED:
             return self._run(reals)
-        assert self._taped is not None
-        return Replayed(self._taped, [*parameters, *reals.values()])
+        assert self._tape is not None
+        return Replayed(self._tape, [*parameters, *reals.values()])
 
     @property
     def trusted(self) -> bool:
-        """Whether there is a valid tape: none of the watched objects has changed since."""
+        """Whether there is a valid tape: no watched object has changed since."""
         return self._stage is _Stage.TRUSTED
 
     def _record(
@@ -151,22 +151,22 @@ class Evaluation:
             self._stage = _Stage.REFUSED
         else:
             self._stage = _Stage.RECORDED
-            self._taped = _Taped.of(tape, tables, state, inputs)
+            self._tape = _TapedTables.of(tape, tables, state, inputs)
         if torch.is_grad_enabled():
             return tables
         return {n: SiteTable(t.scope, t.log_values.detach(), t.shared) for n, t in tables.items()}
 
     def _compare(self, reals: Mapping[str, Tensor], inputs: list[Tensor]) -> Tables:
-        assert self._taped is not None
+        assert self._tape is not None
         tables = self._run(reals)
-        if all(torch.equal(x, y) for x, y in zip(inputs, self._taped.inputs, strict=True)):
+        if all(torch.equal(x, y) for x, y in zip(inputs, self._tape.inputs, strict=True)):
             return tables  # the same numbers would prove nothing
-        replayed = Replayed(self._taped, inputs)
+        replayed = Replayed(self._tape, inputs)
         same = all(_are_close(tables[n].log_values, replayed[n].log_values) for n in tables)
         if same:
             self._stage = _Stage.TRUSTED
         else:
-            self._taped, self._stage = None, _Stage.REFUSED
+            self._tape, self._stage = None, _Stage.REFUSED
         return tables
 
 
@@ -176,7 +176,7 @@ def _are_close(one: Tensor, other: Tensor) -> bool:
 
 
 def shaped(layout: Layout, reals: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return ``(B, *sizes, *event)`` values in the shapes that the program has them, row by row."""
+    """Return ``(B, *sizes, *event)`` values in the shapes of the program, for each row."""
     return {n: x.reshape([len(x), *layout.sites[n].value.shape]) for n, x in reals.items()}
 
 
@@ -202,7 +202,7 @@ def tables_in_rows(run: Run, layout: Layout, reals: Mapping[str, Tensor]) -> Tab
 
 
 def _mapped(run: Run, reals: Mapping[str, Tensor]) -> Tables:
-    """One run for all rows; what does not depend on the reals is not repeated."""
+    """One run for all rows; tables that do not depend on the reals are not repeated."""
     same: dict[str, SiteTable] = {}
     scopes: dict[str, SiteTable] = {}
 

@@ -1,4 +1,4 @@
-"""Executions of a program with some values held: draws and weights."""
+"""Executions of a program with some values fixed: draws and weights."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ class Execution:
     """One execution.
 
     Attributes:
-        sites: The sites it came by, in order.
+        sites: Its sites, in order.
         values: State indices of finite latent sites, values of the other latent ones.
-        log_weight: Log probability of the held and observed values given the draws.
-        terms: The parts that it is the sum of, by site.
-        log_joint: Log density of everything, draws included.
+        log_weight: Log probability of the fixed and observed values given the draws.
+        terms: Its terms by site.
+        log_joint: Log density of all sites, draws included.
         unnamed: Latent sites without a variable of the model.
         computed: Values of the sites that are computed, not drawn.
     """
@@ -47,8 +47,8 @@ class Execution:
     computed: dict[Hashable, Tensor] = field(default_factory=dict)
 
 
-class _Weighing(Visitor):
-    """Draws the sites that are not held; the weight is the probability of the others."""
+class _WeightedExecution(Visitor):
+    """Draws the sites that are not fixed; the weight is the probability of the others."""
 
     def __init__(self, held: Mapping[str, Tensor]) -> None:
         self.held, self.execution = held, Execution()
@@ -68,8 +68,8 @@ class _Weighing(Visitor):
         site = site_of(name, fn, value, observed, message)
         self.execution.sites[name] = site
         if observed is not None:
-            known = log_prob_of(fn, seen_values(fn, value, message), site.in_support)
-            self._count(name, scaled(known, message).sum())
+            log_likelihood = log_prob_of(fn, seen_values(fn, value, message), site.in_support)
+            self._count(name, scaled(log_likelihood, message).sum())
             return value
         if site.weighted and name not in self.held:
             raise Unsupported(
@@ -82,8 +82,8 @@ class _Weighing(Visitor):
             log_prob = scaled(per_element, message, latent=True).expand(seen.shape)
             total = torch.where(seen, log_prob, torch.zeros_like(log_prob)).sum()
             self._count(name, total)
-            rest = torch.where(seen, torch.zeros_like(log_prob), log_prob)
-            self.execution.log_joint += float(rest.detach().sum())
+            log_prior = torch.where(seen, torch.zeros_like(log_prob), log_prob)
+            self.execution.log_joint += float(log_prior.detach().sum())
         else:
             self.execution.log_joint += float(site.log_prob.sum())
         self.execution.values[name] = _read(site, value)
@@ -99,7 +99,7 @@ class _Weighing(Visitor):
         self.execution.log_joint += float(term.detach())
 
     def _held(self, site: Site, drawn: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the value with held cells in their places, and which cells are held."""
+        """Return the value with its fixed cells replaced, and which cells are fixed."""
         values = self.held[site.name]
         if site.kind is Kind.REAL:
             flat = values.reshape(drawn.shape)
@@ -120,22 +120,22 @@ def run_once(
     held: Mapping[str, Tensor],
     seed: int,
 ) -> Execution:
-    """Execute a program with some values held; differentiable in these.
+    """Execute a program with some values fixed; differentiable in these.
 
     Args:
         program: The program, its arguments bound.
         parameters: Of the program.
-        held: State indices of finite sites (-1: not held), values of the others (NaN: not held).
+        held: Fixed state indices of finite sites (-1: none), values of the others (NaN: none).
         seed: Seed of the draws.
     """
-    visitor = _Weighing(held)
+    visitor = _WeightedExecution(held)
 
     def run() -> None:
         seeded_with(seed)
         program()
 
-    wanted = torch.is_grad_enabled() and any(x.requires_grad for x in held.values())
-    with torch.set_grad_enabled(wanted):
+    differentiable = torch.is_grad_enabled() and any(x.requires_grad for x in held.values())
+    with torch.set_grad_enabled(differentiable):
         execute(run, visitor, parameters)
     return visitor.execution
 

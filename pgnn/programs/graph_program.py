@@ -125,8 +125,8 @@ def site_distribution(
         inputs: Covariates, ``(rows, ...)``, or ``(...)`` where there is no plate of rows.
         rows: In the plate, the rightmost axis; none if there is no plate.
     """
-    if _is_given(conditional):
-        return _Unsaid(conditional.child, (rows,) if rows else ())
+    if _is_exogenous(conditional):
+        return _NoDistribution(conditional.child, (rows,) if rows else ())
     parents = {}
     lead = [torch.Size([rows])] if conditional.inputs and rows is not None else []
     events = {v.name: len(v.shape) for v in conditional.parents}
@@ -145,7 +145,7 @@ def site_distribution(
     )
 
 
-class _Unsaid(dist.TorchDistribution):
+class _NoDistribution(dist.TorchDistribution):
     """A placeholder for the distribution of an observed variable that has none."""
 
     arg_constraints: dict[str, Any] = {}  # noqa: RUF012
@@ -159,12 +159,12 @@ class _Unsaid(dist.TorchDistribution):
         """All real numbers."""
         return constraints.independent(constraints.real, len(self.event_shape))  # type: ignore[no-untyped-call]
 
-    def expand(self, batch_shape: Any, _instance: Any = None) -> _Unsaid:
+    def expand(self, batch_shape: Any, _instance: Any = None) -> _NoDistribution:
         """Return the same for other rows."""
-        return _Unsaid(self.child, tuple(batch_shape))
+        return _NoDistribution(self.child, tuple(batch_shape))
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
-        """Refused: there is no distribution."""
+        """Raise: there is no distribution."""
         raise Unsupported(
             f"{self.child.name!r} has no distribution of its own at the first step: observe it, "
             "such as by pyro.poutine.condition(program, ...)"
@@ -179,20 +179,20 @@ class _Unsaid(dist.TorchDistribution):
         return torch.zeros(shape, dtype=torch.float64)
 
 
-def _is_given(conditional: Conditional) -> bool:
+def _is_exogenous(conditional: Conditional) -> bool:
     inner = conditional.conditional if isinstance(conditional, Renamed) else conditional
     return isinstance(inner, Exogenous)
 
 
 def _flat(value: Tensor, batch: torch.Size, event: torch.Size) -> Tensor:
-    """A value for each cell of a batch, its axes made one."""
+    """A value for each cell of a batch, with one batch axis."""
     return value.expand([*batch, *event]).reshape([-1, *event])
 
 
 def site_names(names: Mapping[Hashable, Any]) -> dict[Hashable, str]:
     """Return a name of a site for each variable; all distinct.
 
-    Text stays as it is. Anything else is written as text, with primes where that is taken.
+    A string is its own name. Anything else is converted to one, with primes if that is taken.
 
     Example:
         >>> site_names({"a": None, ("a", 0): None, 7: None, "7": None})
@@ -213,7 +213,7 @@ def site_names(names: Mapping[Hashable, Any]) -> dict[Hashable, str]:
 
 
 def pyro_distribution(distribution: Distribution, batch: torch.Size) -> Any:
-    """Return a torch distribution as Pyro's, its one batch axis laid out as a shape.
+    """Return a torch distribution as Pyro's, its batch axis reshaped to a batch shape.
 
     Args:
         distribution: Of batch shape ``()``, ``(N,)``, or already ``batch``.

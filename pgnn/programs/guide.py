@@ -1,4 +1,4 @@
-"""A program's own guide: its sites, and executions of it, many at once where that can be."""
+"""A program's own guide: its sites, and its executions, many at once where possible."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def check_guide(
 
 
 def set_up(guide: Callable[[], Any]) -> None:
-    """Run a guide that is a module once: Pyro's automatic ones make their parameters then."""
+    """Run a guide that is a module once, so that Pyro's automatic guides make their parameters."""
     with unchanged_globals():
         seeded_with(0)
         guide()
@@ -98,16 +98,16 @@ class GuideRuns(NamedTuple):
 class GuideExecutions:
     """Executes the guide of a program, with torch's present random state.
 
-    Many executions are one inside of another plate, as of Pyro's vectorised particles. Whether
-    that is valid is checked at the first time: executed alone on the same draws, the guide must
-    give the same log densities.
+    Many executions are one inside of a further plate, as those of Pyro's vectorised particles.
+    That is checked at the first call: a single execution on the same draws must give the same log
+    densities.
 
     Args:
         source: Of a program with a guide.
-        seen: Variables that were observed; what the guide draws of them does not count.
+        seen: Variables that were observed; the guide's draws of them are ignored.
 
     Attributes:
-        together: Whether many executions are done at once; None before it is known.
+        together: Whether many executions are run at once; None before it was checked.
     """
 
     def __init__(self, source: ProgramSource, seen: Collection[Hashable] = ()) -> None:
@@ -130,7 +130,7 @@ class GuideExecutions:
         return GuideRuns(values, log_q, all(r.reparameterised for r in runs))
 
     def is_density(self) -> bool:
-        """Whether the guide has a density; one that draws nothing for a real site has none."""
+        """Whether the guide has a density; not if it takes a real site from a point mass."""
         with kept_randomness(), torch.no_grad():
             sites = self._sites({})
         drawn = {n for n, s in sites.items() if type(s["fn"]).__name__ != "Delta"}
@@ -140,7 +140,7 @@ class GuideExecutions:
 
     @property
     def names(self) -> tuple[Hashable, ...]:
-        """The real variables that it draws, or must draw since others depend on them."""
+        """The real variables that it draws, or must draw because others depend on them."""
         source, names = self.source, []
         for v in source.variables.values():
             site = source.site_names[v.name]
@@ -152,7 +152,7 @@ class GuideExecutions:
     def _sites(
         self, held: Mapping[str, Tensor], around: Callable[..., Any] = lambda f: f
     ) -> dict[str, Any]:
-        with _Held(held):
+        with _Conditioned(held):
             return _traced(around(self.source.guide), self.source.parameters)
 
     def _run_together(self, n: int) -> dict[str, Any]:
@@ -160,7 +160,7 @@ class GuideExecutions:
         return self._sites({}, pyro.plate("_executions", n, dim=-1 - self._depth))
 
     def _fits(self, n: int) -> bool:
-        """Whether executions at once are as those one by one."""
+        """Whether executions at once agree with single ones."""
         with kept_randomness(), torch.no_grad():
             alone = self._sites({})
             self._depth = max([len(s["fn"].batch_shape) for s in alone.values()], default=0)
@@ -195,7 +195,7 @@ class GuideExecutions:
             v = source.variables.get(source.names.get(name))
             if v is not None and v.name in self.seen:
                 continue
-            # where a site is masked it keeps its density, in the model too
+            # masked sites keep their density, as in the model
             log_prob = node["unscaled_log_prob"] * node["scale"]
             log_q = log_q + log_prob.expand(node["log_prob"].shape).reshape(n, -1).sum(1)
             if v is None or node["infer"].get("is_auxiliary", False):
@@ -210,8 +210,8 @@ class GuideExecutions:
         return GuideRuns(values, log_q, all(s["fn"].has_rsample for s in nodes.values()))
 
 
-class _Held(Messenger):
-    """Gives sample statements values."""
+class _Conditioned(Messenger):
+    """Sets the values of sample statements."""
 
     def __init__(self, values: Mapping[str, Tensor]) -> None:
         super().__init__()
@@ -235,7 +235,7 @@ def _traced(program: Callable[[], Any], parameters: ProgramParameters) -> dict[s
 
 
 class _Sites(Visitor):
-    """Draws, and notes all sites."""
+    """Draws and records all sites."""
 
     def __init__(self) -> None:
         self.sites: dict[str, Site] = {}

@@ -1,4 +1,4 @@
-"""One execution of a Pyro program, its sample statements handed to a visitor."""
+"""One execution of a Pyro program, whose sample statements are passed to a visitor."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Plate:
 
 
 class Visitor:
-    """The handler of every sample statement of one execution."""
+    """Handles the sample statements of one execution."""
 
     def visit(self, name: str, fn: Any, observed: Any, message: dict[str, Any]) -> Any:
         """Return the value of a site.
@@ -43,7 +43,7 @@ class Visitor:
             name: The site.
             fn: Its distribution, expanded by its plates.
             observed: The value that the program itself observes there; None for a latent site.
-            message: Pyro's own account: ``mask``, ``scale``, ``cond_indep_stack``.
+            message: Pyro's message: ``mask``, ``scale``, ``cond_indep_stack``.
         """
         raise NotImplementedError
 
@@ -52,11 +52,11 @@ class Visitor:
 
 
 class Finished(Exception):
-    """Ends an execution early: what comes after the last site does not matter."""
+    """Ends an execution after its last site."""
 
 
 class ParameterHandler(Messenger):
-    """Gives ``pyro.param`` statements what a model keeps."""
+    """Answers ``pyro.param`` statements by the parameters of a model."""
 
     def __init__(self, parameters: ProgramParameters) -> None:
         super().__init__()
@@ -69,7 +69,7 @@ class ParameterHandler(Messenger):
 
 
 class _Handler(ParameterHandler):
-    """Hands sample statements to a visitor, and parameters to those that the model keeps."""
+    """Passes sample statements to a visitor, and parameters to those of the model."""
 
     def __init__(self, visitor: Visitor, parameters: ProgramParameters) -> None:
         super().__init__(parameters)
@@ -91,17 +91,17 @@ class _Handler(ParameterHandler):
 
 
 def is_masked(fn: Any) -> bool:
-    """Whether a distribution is masked itself, so that it need not sum to one."""
+    """Whether a distribution itself is masked, so that it need not sum to one."""
     return isinstance(fn, MaskedDistribution)
 
 
 def is_choice_of_rows(fn: Any) -> bool:
-    """Whether a sample statement is that by which a plate chooses its rows."""
+    """Whether a sample statement draws the rows of a plate."""
     return isinstance(fn, _Subsample)
 
 
 def execute(program: Callable[[], Any], visitor: Visitor, parameters: ProgramParameters) -> None:
-    """Run a program once; Pyro's global parameters are as before, and so is the random state.
+    """Run a program once; Pyro's global parameters and the random state are unchanged.
 
     Raises:
         ModelError: If the program fails, or a shape does not fit a plate; the site is named.
@@ -121,14 +121,14 @@ def execute(program: Callable[[], Any], visitor: Visitor, parameters: ProgramPar
 
 @contextlib.contextmanager
 def unchanged_globals() -> Iterator[None]:
-    """Neither parameters nor random numbers of others are touched; arguments are not checked."""
+    """Leave Pyro's global parameters and the random state unchanged; do not validate arguments."""
     with kept_randomness(), unchanged_settings():
         yield
 
 
 @contextlib.contextmanager
 def unchanged_settings() -> Iterator[None]:
-    """Pyro's global parameters and settings are afterwards as before; nothing is checked."""
+    """Leave Pyro's global parameters and settings unchanged; do not validate arguments."""
     with unvalidated(), pyro.get_param_store().scope(), pyro.validation_enabled(False):
         yield
 
@@ -155,7 +155,7 @@ def _explained(error: Exception, last: str) -> Exception:
 
 
 def _shapes(error: Exception, site: str) -> str:
-    """The batch shapes of a site that does not fit; Pyro's error has those of one dimension."""
+    """The batch shapes of a site that does not fit; Pyro's error names a single dimension."""
     for frame, _ in traceback.walk_tb(error.__traceback__):
         message = frame.f_locals.get("msg")
         if isinstance(message, dict) and message.get("name") == site and message.get("fn"):
@@ -177,16 +177,16 @@ def plates_of(message: dict[str, Any]) -> dict[int, Plate]:
 def scaled(
     log_prob: Tensor, message: dict[str, Any], latent: bool = False, power: float = 1.0
 ) -> Tensor:
-    """Return log probabilities to the power of the scale, those of masked observations one.
+    """Return log probabilities times the scale; zero for masked observations.
 
-    A latent site keeps its distribution where it is masked, as in Pyro's enumeration: then it
-    integrates to one, unless something that is not masked depends on it.
+    A masked latent site keeps its distribution, as in Pyro's enumeration: it integrates to one,
+    unless a site that is not masked depends on it.
 
     Args:
         log_prob: Of one site.
         message: With its mask and scale.
         latent: Whether the program itself does not observe it.
-        power: Factor of the logarithm of the sum, which is not applied here.
+        power: Factor of the log of the sum over discrete sites, which is not applied here.
     """
     mask, scale = message["mask"], message["scale"]
     if power != 1.0:
@@ -209,9 +209,9 @@ def thinning(message: dict[str, Any]) -> float:
 
 
 def seen_values(fn: Any, observed: Any, message: dict[str, Any]) -> Any:
-    """Return the observed value, with a number in its place where it is masked.
+    """Return the observed value, replaced by a finite one where it is masked.
 
-    There it may be ``NaN``, whose derivatives are ``NaN`` even where it is masked.
+    Masked observations may be ``NaN``, whose gradients would be ``NaN`` too.
     """
     mask = message["mask"]
     number = isinstance(observed, Tensor) and observed.is_floating_point()
@@ -221,14 +221,13 @@ def seen_values(fn: Any, observed: Any, message: dict[str, Any]) -> Any:
 
 
 class PlateRows:
-    """Chooses the rows of plates that leave the choice to Pyro (``subsample_size=``).
+    """Chooses the rows of plates that are subsampled by Pyro (``subsample_size=``).
 
     Args:
-        rows: ``(B,)`` numbers of the rows in the batch, by plate; other plates have all rows.
+        rows: ``(B,)`` indices of the rows in the batch, by plate; other plates have all rows.
 
     Attributes:
-        sizes: Of each plate of which a program asked for some rows: how many there are, and how
-            many it asked for.
+        sizes: Number of rows and size of a batch of each subsampled plate.
     """
 
     def __init__(self, rows: Mapping[str, Tensor] | None = None) -> None:
@@ -236,7 +235,7 @@ class PlateRows:
         self.sizes: dict[str, tuple[int, int]] = {}
 
     def bound(self, program: Callable[[], Any]) -> Callable[[], Any]:
-        """Return the program with its rows chosen."""
+        """Return the program with these rows."""
 
         def run() -> Any:
             with _chosen_by(self._choose):
@@ -251,7 +250,7 @@ class PlateRows:
 
 
 def check_vectorised(message: Mapping[str, Any]) -> None:
-    """Raise if a site is in a loop over some rows of a plate: its name would change."""
+    """Raise if a site is in a loop over some rows of a plate, so that its name changes."""
     for frame in message["cond_indep_stack"]:
         if frame.dim is None and frame.size != frame.full_size:
             raise Unsupported(
@@ -265,7 +264,7 @@ def check_vectorised(message: Mapping[str, Any]) -> None:
 def _chosen_by(choose: Callable[[str, int, int], Tensor]) -> Iterator[None]:
     """Let a function choose the rows where Pyro would draw them.
 
-    Pyro's messages can say which rows, but not how many: that is for the plate to say.
+    Pyro's messages can change which rows are chosen, but not their number.
     """
     plates: Any = SubsampleMessenger
     original = vars(plates)["_subsample"]

@@ -1,4 +1,4 @@
-"""Many executions of a program in one run, each with draws of its own."""
+"""Many executions of a program in one run, with independent draws."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pgnn.errors import Unsupported
 from pgnn.factors.randomness import seeded_with
-from pgnn.programs.batched_tensor import ExecutionBatch, side_by_side
+from pgnn.programs.batched_tensor import ExecutionBatch, batched_distribution
 from pgnn.programs.handlers import Visitor, execute, scaled, seen_values
 from pgnn.programs.log_probabilities import log_prob_of
 from pgnn.programs.parameters import ProgramParameters
@@ -27,7 +27,7 @@ class JointExecution:
 
     Attributes:
         values: ``(n, *shape)`` state indices of finite latent sites, values of the other ones.
-        log_joint: ``(n,)`` log densities of all sites, if they were asked for.
+        log_joint: ``(n,)`` log densities of all sites, if requested.
         computed: ``(n, *shape)`` values of the sites that are computed, not drawn.
     """
 
@@ -37,7 +37,7 @@ class JointExecution:
 
 
 class _Joint(Visitor):
-    """Draws the sites that are not held, in each execution; passes on the others' probability."""
+    """Draws the sites that are not fixed in each execution; reports the others' probability."""
 
     def __init__(
         self,
@@ -101,7 +101,7 @@ class _Joint(Visitor):
                 self.batch.replace(ancestors)
 
     def _value(self, site: Site, fn: Any) -> tuple[Any, Tensor | None]:
-        """The value of a latent site, and which of its cells are held."""
+        """The value of a latent site, and which of its cells are fixed."""
         held = self.held.get(site.name)
         if held is None:
             return self._drawn(fn), None
@@ -123,7 +123,7 @@ class _Joint(Visitor):
         return value, ~cells
 
     def _drawn(self, fn: Any) -> Tensor:
-        whole = side_by_side(fn, self.batch)
+        whole = batched_distribution(fn, self.batch)
         batched = whole.sample()
         shape = (self.batch.number, *fn.batch_shape, *fn.event_shape)
         if tuple(batched.shape) != shape:
@@ -148,17 +148,17 @@ def run_together(
     Args:
         program: The program, its arguments bound.
         parameters: Of the program.
-        sites: That it has in every execution.
-        held: State indices of finite sites (-1: not held), values of the others (NaN: not held),
+        sites: Those of every execution.
+        held: Fixed state indices of finite sites (-1: none), values of the others (NaN: none),
             ``(*shape)``; or complete ones ``(number, *shape)`` for each execution.
-        number: How many executions.
+        number: Number of executions.
         seed: Seed of the draws.
-        weigh: Receives the log probabilities of held and observed values, site after site.
-        scored: Whether log densities of all sites are wanted.
+        weigh: Called with the log probabilities of fixed and observed values, site after site.
+        scored: Whether to compute log densities of all sites.
 
     Raises:
-        PgnnError: If executions differ in more than their numbers, or an operation cannot be
-            carried out for all at once.
+        PgnnError: If executions differ in more than their values, or an operation cannot be
+            batched.
         LatentRead: If the program reads a random number.
     """
     batch = ExecutionBatch(number)

@@ -35,7 +35,7 @@ def log_prob_of(fn: Any, value: Any, possible: bool = False) -> Tensor:
 
 
 def all_possible(fn: Any, value: Any) -> bool:
-    """Whether data is in a support that does not depend on anything, so that it always is."""
+    """Whether data is in a support that is constant, so that it always is."""
     inside = inside_of(support_of(fn), value)
     if inside is None:
         return True
@@ -79,7 +79,7 @@ def _of_probs(fn: Any) -> bool:
 
 
 def _log(probs: Tensor) -> Tensor:
-    # cells that share their numbers are computed once, and stay seen as such
+    # cells that share their values are computed once, and remain recognisable as shared
     once = probs[tuple(slice(0, 1) if stride == 0 else slice(None) for stride in probs.stride())]
     zero = once == 0
     return once.masked_fill(zero, 1.0).log().masked_fill(zero, -math.inf).expand(probs.shape)

@@ -44,7 +44,7 @@ class Lowering:
         self._known: WeakKeyDictionary[Any, list[_Part]] = WeakKeyDictionary()
 
     def groups(self, tables: Mapping[str, SiteTable]) -> tuple[FactorGroup, ...]:
-        """Return groups of factors: those that share a table, those whose tables have one shape."""
+        """Return groups of factors that share a table, or whose tables have one shape."""
         pattern = getattr(tables, "pattern", None)
         if pattern is not None:
             scheme = self._known.get(pattern)
@@ -59,11 +59,11 @@ class Lowering:
             key.append((name, table.scope, table.shared, x.dim(), states, x.dtype, shown))
         scheme = self._schemes.get(tuple(key))
         if scheme is None:
-            scheme = self._schemes[tuple(key)] = self._arranged(tables)
+            scheme = self._schemes[tuple(key)] = self._grouped(tables)
         return tuple(part.group(tables, self) for part in scheme)
 
-    def _arranged(self, tables: Mapping[str, SiteTable]) -> list[_Part]:
-        """Which sites' tables make a group together."""
+    def _grouped(self, tables: Mapping[str, SiteTable]) -> list[_Part]:
+        """Sites whose tables make a group together."""
         groups: dict[Hashable, list[str]] = {}
         same: dict[Hashable, list[str]] = {}
         for name, table in tables.items():
@@ -80,13 +80,13 @@ class Lowering:
         return [self._part(names, tables) for names in groups.values()]
 
     def _widths(self, table: SiteTable) -> tuple[int, ...]:
-        """Elements of each site that a table is over."""
+        """Number of elements of each site of a table's scope."""
         return tuple(math.prod(self.sites[n].elements) for n in table.scope)
 
     def _part(self, names: list[str], tables: Mapping[str, SiteTable]) -> _Part:
         scopes = np.concatenate([self._scope(n, tables[n].scope) for n in names])
-        one = len({id(tables[n].log_values) for n in names}) == 1
-        return _Part(tuple(names), scopes, self._child(names[0]), one)
+        shared = len({id(tables[n].log_values) for n in names}) == 1
+        return _Part(tuple(names), scopes, self._child(names[0]), shared)
 
     def _child(self, name: str) -> bool:
         """Whether the rows of a site's table sum to one over its last variable."""
@@ -96,15 +96,15 @@ class Lowering:
     def factors(self, tables: Mapping[str, SiteTable]) -> Iterable[Factor]:
         """Yield a factor for each cell of each site."""
         for name, table in tables.items():
-            over, child = self._over(name, table.scope)
-            if not self.sites[name].axes:  # tables that are one tensor stay one
-                yield _factor(over[0], self.of_elements(table, table.log_values), child[0])
+            variables, child = self._over(name, table.scope)
+            if not self.sites[name].axes:  # factors that share a tensor keep sharing it
+                yield _factor(variables[0], self.of_elements(table, table.log_values), child[0])
                 continue
             values = self.flat(name, table)
-            cells = values.unbind(values.dim() - len(over[0]) - 1)
+            cells = values.unbind(values.dim() - len(variables[0]) - 1)
             if len(cells) == 1:
-                cells = tuple(itertools.repeat(cells[0], len(over)))
-            yield from map(_factor, over, cells, child)
+                cells = tuple(itertools.repeat(cells[0], len(variables)))
+            yield from map(_factor, variables, cells, child)
 
     def _over(self, name: str, scope: tuple[str, ...]) -> tuple[list[Over], list[Hashable]]:
         """Variables of the factors of a site, cell by cell, and their children."""
@@ -118,7 +118,7 @@ class Lowering:
         return cached[1], cached[2]
 
     def _scope(self, name: str, scope: tuple[str, ...]) -> Ints:
-        """``(F, n)`` elements that the cells of a site are over."""
+        """``(F, n)`` scopes of the cells of a site."""
         elements = self._scopes.get((name, scope))
         if elements is None:
             site = self.sites[name]
@@ -149,7 +149,7 @@ class Lowering:
         return self.of_elements(table, values.reshape([*lead, cells, *states]))
 
     def of_elements(self, table: SiteTable, values: Tensor) -> Tensor:
-        """Values with an axis for each element, where a site's states are those of several."""
+        """Values with an axis for each element, where a site consists of several."""
         if not any(self.sites[n].elements for n in table.scope):
             return values
         states: list[int] = []
@@ -167,18 +167,18 @@ class _Part:
         names: The sites.
         scopes: ``(F, n)`` elements.
         child: Whether the rows of the tables sum to one over the last variable.
-        one: Whether there is one tensor for all sites.
+        shared: Whether there is one tensor for all sites.
     """
 
     names: tuple[str, ...]
     scopes: Ints
     child: bool
-    one: bool
+    shared: bool
 
     def group(self, tables: Mapping[str, SiteTable], lowering: Lowering) -> FactorGroup:
-        """Return the group with present numbers."""
+        """Return the group with the values of tables."""
         first = tables[self.names[0]]
-        if self.one:
+        if self.shared:
             values = lowering.flat(self.names[0], first)
         else:
             each = [tables[n].log_values for n in self.names]
@@ -188,7 +188,7 @@ class _Part:
 
 
 def _factor(variables: Over, table: Tensor, child: Hashable) -> Factor:
-    """A factor whose variables and shape are known to fit: there may be very many."""
+    """A factor whose variables and shape are not checked, since there may be very many."""
     factor = Factor.__new__(Factor)
     factor.variables, factor.log_values, factor.child = variables, table, child
     return factor

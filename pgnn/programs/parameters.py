@@ -1,4 +1,4 @@
-"""The parameters that a program asks for by name, kept in a module instead of a global store."""
+"""The parameters of a program by name, kept in a module instead of Pyro's global store."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _EMPTY: Mapping[str, Any] = {"params": {}, "constraints": {}}
 
 
 class ProgramParameters(nn.Module):
-    """Values of ``pyro.param`` statements: made by the first one of a name, then kept.
+    """Values of ``pyro.param`` statements, initialised by the first statement of each name.
 
-    Numbers are kept unconstrained, so that any optimizer may move them. A start is taken from
-    Pyro's global store where that has the name; the store itself is never changed.
+    Values are kept unconstrained, as optimizers need them. The initial value is that of Pyro's
+    global store if it has the name; the store itself is never changed.
 
     """
 
@@ -31,8 +31,8 @@ class ProgramParameters(nn.Module):
 
         Args:
             name: Of the parameter.
-            args: Its name and, if given, its start or what makes that.
-            kwargs: With its ``constraint``.
+            args: Its name and, if given, its initial value or a function that returns it.
+            kwargs: Its ``constraint``.
         """
         if name not in self._constraints and not self._make(name, args, kwargs):
             return None
@@ -44,7 +44,7 @@ class ProgramParameters(nn.Module):
         return value
 
     def start_from(self, store: Any) -> None:
-        """Take the starts of parameters that are made from now on from Pyro's global store."""
+        """Take initial values of new parameters from Pyro's global store."""
         self._start = store.get_state()
 
     def forget_start(self) -> None:
@@ -84,9 +84,9 @@ def _key(name: str) -> str:
 
 
 def modules_of(parts: Iterable[Any]) -> tuple[list[nn.Module], list[nn.Parameter]]:
-    """Return the modules and parameters that callables and arguments bring with them.
+    """Return the modules and parameters to which callables and arguments refer.
 
-    A function's are those it encloses or names as globals; a method's is its object.
+    A function refers to those in its closure and its globals, a method to its object.
     """
     modules: dict[int, nn.Module] = {}
     parameters: dict[int, nn.Parameter] = {}

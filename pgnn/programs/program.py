@@ -36,29 +36,29 @@ class Program(ProgramVerbs):
     r"""Any Pyro callable as a model (Bingham et al. 2019).
 
     The program is run once to find its sample sites, their plates and dependencies. Each
-    site's log probability as a table over itself and its discrete parents then comes from one more
-    run, for all sites together: a site is given all of its states along an extra dimension, and
-    sites share dimensions wherever no table is over both. So hundreds of discrete sites need no
-    ``pyro.markov`` and no bookkeeping of dimensions, and the exact engine answers.
+    site's log probability as a table over itself and its discrete parents is then computed in one
+    more run, for all sites together: a site is given all of its states along an extra dimension,
+    and sites share dimensions wherever no table is over both. So hundreds of discrete sites need
+    no ``pyro.markov`` and no bookkeeping of dimensions, and the exact engine answers.
 
     Latent sites are the variables: finite ones with their states, others as reals; a site in
     plates is an array of their sizes. Sites with ``obs=`` are data that is always conditioned on.
     Real latent sites may be observed as evidence, or are left out if nothing depends on them.
-    What ``pyro.deterministic`` names is no variable, but may be asked for by ``query``.
-    Masks speak of observations: a latent site keeps its distribution where it is masked.
-    Plates with ``subsample_size`` use all of their rows in questions, and batches of that size in
+    Values named by ``pyro.deterministic`` are no variables, but may be asked for by ``query``.
+    Masks apply to observations: a masked latent site keeps its distribution.
+    Plates with ``subsample_size`` use all of their rows in queries, and batches of that size in
     the steps of :class:`~pgnn.inference.continuous.variational.Variational`.
 
-    A program whose control flow depends on a latent value has no tables: :attr:`obstacle` has the
-    reason, and questions are answered by all of its executions where they are few, otherwise by
-    random ones that are weighted (:class:`ExecutionEnumeration`, :class:`ExecutionSampling`).
+    A program whose control flow depends on a latent value has no tables: :attr:`obstacle` is the
+    reason, and queries are answered by all of its executions where they are few, otherwise by
+    weighted random ones (:class:`ExecutionEnumeration`, :class:`ExecutionSampling`).
 
     Args:
         model: The program, a function or a module.
         guide: Another program, with the unobserved real sites; its parameters are kept
             here too.
-        args: What the program is called with, such as data.
-        kwargs: By name.
+        args: Positional arguments of the program, such as data.
+        kwargs: Keyword arguments of the program.
 
     Attributes:
         graph: All sites; those with ``obs=`` have the attribute ``observed``.
@@ -122,7 +122,7 @@ class Program(ProgramVerbs):
 
     @property
     def power(self) -> float:
-        """What log evidence is multiplied by: the common scale of discrete sites, not in tables."""
+        """Factor of the log evidence: the common scale of discrete sites, not in tables."""
         return 1.0 if self.obstacle is not None else self._source.layout.power
 
     @property
@@ -131,12 +131,12 @@ class Program(ProgramVerbs):
         return self._source.guide
 
     def support(self, name: str) -> Any:
-        """Return the values that a site can have, as a constraint of torch's.
+        """Return the support of a site, as a constraint of torch's.
 
-        It is that of one execution, should it depend on other sites.
+        It is that of one execution if it depends on other sites.
 
         Raises:
-            EvidenceError: If no execution came by a site of that name.
+            EvidenceError: If no execution has a site of that name.
         """
         site = self._source.execute({}, 0).sites.get(name, self._source.sites.get(name))
         if site is None:
@@ -211,7 +211,7 @@ class Program(ProgramVerbs):
         *,
         inputs: Inputs | None = None,
     ) -> Tensor:
-        r"""Return :math:`\log p(r, e) = \log \sum_z p(z, r, e)`, the discrete rest summed out.
+        r"""Return :math:`\log p(r, e) = \log \sum_z p(z, r, e)`, discrete sites summed out.
 
         It is differentiable in the reals and in the parameters.
 
@@ -281,7 +281,7 @@ class Program(ProgramVerbs):
         self._read()
 
     def _collect(self) -> None:
-        """Find the modules and parameters that the programs and their arguments bring."""
+        """Find the modules and parameters to which the programs and their arguments refer."""
         modules, loose = modules_of([*self._programs, self.args, self.kwargs])
         self._modules_in_order = nn.ModuleList(modules)
         self._loose = nn.ParameterList(loose)
@@ -313,7 +313,7 @@ class Program(ProgramVerbs):
         return {v.name: torch.full((1, *v.shape), -1) for v in discrete}
 
     def default_engine(self) -> Engine:
-        """Return what answers where no engine is named: executions where there are no tables."""
+        """Return the engine if none is given: one that executes where there are no tables."""
         self._source.check_complete()
         if self.obstacle is None:
             return super().default_engine()
@@ -333,9 +333,8 @@ def _refuse(inputs: Inputs | None) -> None:
 class ProgramBatch(Program):
     r"""A program whose plates have a batch of their rows, which represents all.
 
-    Of a plate of ``N`` rows with ``B`` in the batch, each counts ``N / B`` times, so that on
-    average over the choice of rows the log density is right. Discrete sites in the plate are summed
-    out first:
+    In a plate of ``N`` rows with ``B`` in the batch, each row has the weight ``N / B``, so that
+    the log density is an unbiased estimate. Discrete sites in the plate are summed out first:
 
     .. math:: \log p(r) + \frac{N}{B} \sum_{b} \log \sum_{z_b} p(z_b, x_b, r_b \mid r)
 
@@ -366,7 +365,7 @@ class ProgramBatch(Program):
 
     @property
     def changes(self) -> bool:
-        """Whether there is a choice of rows, which the program leaves to others."""
+        """Whether the rows of a plate are subsampled by Pyro, so that batches differ."""
         return bool(self._drawn)
 
     def redraw(self, generator: torch.Generator) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class ProgramVerbs(Model, ExecutableModel):
-    """What the verbs of a program do besides those of every model.
+    """The verbs of a program, where they differ from those of other models.
 
     Values that the program computes and names, by ``pyro.deterministic`` or as sites of a ``Delta``
     distribution, may be asked for by :meth:`query`: the engine draws, and what the program computes
@@ -59,7 +59,7 @@ class ProgramVerbs(Model, ExecutableModel):
         return self.query([], data, inputs=inputs, engine=engine, errors="nan").log_evidence
 
     def _computed(self, targets: Any) -> list[Hashable]:
-        """Those of some names that are computed values."""
+        """The names of computed values among the targets."""
         if targets is None or (isinstance(targets, Hashable) and targets in self.variables):
             return []
         unknown = [n for n in _listed(targets) if isinstance(n, str) and n not in self.variables]

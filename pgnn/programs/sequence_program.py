@@ -24,7 +24,7 @@ Values = dict[Hashable, Tensor]
 
 
 class SequenceProgram(ModelProgram):
-    r"""The program of a model over time: step after step, each variable given its parents.
+    r"""The program of a model over time, which samples each variable given its parents.
 
     Its sites are those of ``model.unroll(steps).program()``, named by ``(name, t)``, but the
     network is never unrolled. Sequences of several lengths are rows of one plate, masked after
@@ -118,9 +118,9 @@ class SequenceProgram(ModelProgram):
         return pyro.sample(self.sites[name, t], distribution)
 
     def _mask(self, t: int) -> Any:
-        """Leave out the sequences that have ended."""
-        there: Any = self._lengths > t
-        return contextlib.nullcontext() if bool(there.all()) else poutine.mask(mask=there)
+        """Mask the sequences that have ended."""
+        active: Any = self._lengths > t
+        return contextlib.nullcontext() if bool(active.all()) else poutine.mask(mask=active)
 
     def _by_step(self, inputs: Mapping[Hashable, Tensor]) -> Values:
         lead = (self.steps,) if self._rows is None else (self._rows, self.steps)
@@ -140,7 +140,7 @@ class SequenceProgram(ModelProgram):
 class SemiMarkovProgram(SequenceProgram):
     """The program of a hidden semi-Markov model.
 
-    Beside the state, the steps that its segment has left are sites, named by ``("left", t)``.
+    Its sites are the states and the remaining steps of their segments, named ``("left", t)``.
 
     Args:
         model: With ``transitions`` between segments and ``durations``.
@@ -195,7 +195,7 @@ def sequence_program(
     lengths: int | Iterable[int] | None,
     inputs: Mapping[Hashable, Tensor] | None = None,
 ) -> SequenceProgram:
-    """Return the program of a model over time, of the kind that it needs."""
+    """Return the program of a model over time."""
     lasting = isinstance(model, EmittingModel) and model.durations is not None
     return (SemiMarkovProgram if lasting else SequenceProgram)(model, lengths, inputs)
 

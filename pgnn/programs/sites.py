@@ -1,4 +1,4 @@
-"""What one sample statement of a program is: its distribution, its plates, its log probability."""
+"""Sites of a program: distribution, plates and log probability of each sample statement."""
 
 from __future__ import annotations
 
@@ -42,19 +42,19 @@ class Site:
         kind: Finite latent, other latent, or observed by the program itself.
         axes: Its batch dimensions, the leftmost first.
         event: Its event shape.
-        support: ``(K, *event)`` values of a finite one; of independent elements that ``to_event``
-            makes one, of all of them together.
-        elements: Their shape, if there are such: each is a variable of its own.
-        states: ``(K,)`` values of one of them; otherwise the support.
+        support: ``(K, *event)`` values of a finite one, jointly over independent elements that
+            ``to_event`` joins.
+        elements: Shape of these elements, each of which is a variable; ``()`` if there are none.
+        states: ``(K,)`` values of one element; the support if there are no elements.
         sources: The latent sites that its log probability was computed from.
         value: The draw.
         log_prob: Of the draw, in the shape of the axes; of a finite one without the scale.
         weighted: Whether it is scaled, so that it need not sum to one.
-        scale: How often it counts; NaN if its cells differ.
-        thinning: Ratio of all rows of its plates to those in the batch; a part of the scale.
-        auxiliary: Whether the program marks it so: a guide may have it where the model has not.
+        scale: Factor of its log probability; NaN if its cells differ.
+        thinning: Ratio of all rows of its plates to those in the batch; a factor of the scale.
+        auxiliary: Whether it is marked as auxiliary: a guide may have it where the model has not.
         constraint: On its values; all real numbers where the distribution declares none.
-        in_support: Whether what the program observes is data, all of it possible.
+        in_support: Whether it is observed and all of its data is in the support.
     """
 
     name: str
@@ -90,11 +90,11 @@ class Site:
 
     @property
     def states(self) -> Tensor:
-        """See the class."""
+        """See :class:`Site`."""
         assert self.support is not None
         if not self.elements:
             return self.support
-        one = self.support.reshape(len(self.support), -1)[:, -1]  # the last element runs fastest
+        one = self.support.reshape(len(self.support), -1)[:, -1]  # it changes fastest
         return one[: self.num_element_states]
 
     @property
@@ -104,7 +104,7 @@ class Site:
         return round(self.num_states ** (1.0 / count)) if count > 1 else self.num_states
 
     def joint_codes(self, value: Tensor) -> Tensor:
-        """Return the rows of the support that values ``(*batch, *event)`` are, ``(*batch)``."""
+        """Return the indices ``(*batch)`` of values ``(*batch, *event)`` in the support."""
         assert self.support is not None
         return _places(value, self.support, len(self.event))
 
@@ -130,13 +130,13 @@ class Site:
         return Variable(name, labels, (*self.sizes, *self.elements))
 
     def where(self) -> str:
-        """Say which plates the site is in."""
+        """Return the plates of the site as text."""
         inside = [f"plate {a.name!r} of size {a.size}" for a in self.axes if a.name]
         return " and ".join(inside) if inside else "no plate"
 
 
 def _places(value: Tensor, support: Tensor, event: int) -> Tensor:
-    """Which of some values each value is."""
+    """The index of each value among some values."""
     same = value.unsqueeze(-1 - event) == support
     if event:
         same = same.flatten(start_dim=same.dim() - event).all(-1)
@@ -144,7 +144,7 @@ def _places(value: Tensor, support: Tensor, event: int) -> Tensor:
 
 
 def site_of(name: str, fn: Any, value: Any, observed: Any, message: dict[str, Any]) -> Site:
-    """Return what one sample statement is, given the value it has in one execution.
+    """Return the site of a sample statement, given its value in one execution.
 
     Raises:
         ModelError: If the value does not fit the distribution, or either does not fit a plate.
@@ -188,7 +188,7 @@ def site_of(name: str, fn: Any, value: Any, observed: Any, message: dict[str, An
 
 
 def powers(name: str) -> Unsupported:
-    """Return the error of a discrete latent site whose cells are scaled differently."""
+    """Return the error for a discrete latent site whose cells have different scales."""
     return Unsupported(
         f"site {name!r} is discrete, latent and scaled by numbers that differ from cell to cell, "
         "or that depend on other sites: only one number for all discrete sites has a meaning; "
@@ -197,19 +197,19 @@ def powers(name: str) -> Unsupported:
 
 
 def elementwise(fn: Any) -> Any:
-    """Return the distribution of the elements that ``to_event`` makes one; else itself."""
+    """Return the distribution of the elements that ``to_event`` joins; itself if it joins none."""
     while isinstance(fn, torch.distributions.Independent):
         fn = fn.base_dist
     return fn
 
 
 def is_computed(fn: Any) -> bool:
-    """Whether there is but one value, so that a site of it is computed, not drawn."""
+    """Whether a distribution has a single value, so that its site is computed, not drawn."""
     return type(fn).__name__ in ("Delta", "Unit")
 
 
 def has_density(fn: Any) -> bool:
-    """Whether the one value has a density other than one, so that its site is a factor."""
+    """Whether the single value has a density other than one, so that its site is a factor."""
     density = getattr(fn, "log_density", None)
     if not isinstance(density, Tensor) or isinstance(density, Tracked) or density.requires_grad:
         return True
@@ -236,7 +236,7 @@ def _kind(name: str, fn: Any, observed: Any) -> tuple[Kind, Tensor | None]:
 
 
 def _number(scale: Any) -> float:
-    """A scale that is one number and stays so; NaN of any other."""
+    """A scale that is a single constant; NaN if it is not."""
     if isinstance(scale, int | float):
         return float(scale)
     if sources_of(scale) or scale.requires_grad or scale.numel() != 1:
@@ -268,7 +268,7 @@ def _check_plates(
 
 
 def _check_crossed(name: str, fn: Any, value: Any, log_prob: Tensor) -> None:
-    """Raise if each of several values meets each of several distributions."""
+    """Raise if several values are broadcast against several distributions."""
     lead = tuple(value.shape[: value.dim() - len(fn.event_shape)])
     if tuple(log_prob.shape) not in (lead, tuple(fn.batch_shape)):
         raise ModelError(
@@ -292,7 +292,7 @@ class ProgramSite:
     """One sample statement of a program.
 
     Attributes:
-        name: Of the site.
+        name: Name of the site.
         variable: Its variable in questions and evidence; None if the program observes it.
         parents: The sites that its distribution depends on, in the order of the program.
         plates: The size of each plate around it, the outermost first.

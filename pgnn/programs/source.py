@@ -55,11 +55,11 @@ class ProgramSource:
 
     Attributes:
         program: The program with its arguments bound.
-        model: The same, its rows chosen.
+        model: The same with the rows of a batch.
         guide: The guide, called in the same way.
         guide_sites: Names of its sites.
         rows: The rows of plates in the batch.
-        incomplete: Why only a batch of rows can be used, or None.
+        incomplete: Why the program runs with a batch of rows only, or None.
         sites: Its sites.
         variables: The latent ones as variables.
         names: The variable of each latent site.
@@ -105,25 +105,25 @@ class ProgramSource:
         self.variables = {n: variables[n] for n in dict.fromkeys([*first, *variables])}
 
     def _read(self, batch: bool) -> None:
-        """Find the sites: with all rows of the plates, or of a batch if the data is one."""
+        """Find the sites with all rows of the plates, or with a batch if the data is one."""
         self.model = self.rows.bound(self.program)
         try:
             analysis = Dependencies.of(self.model, self.parameters, batch)
         except ModelError as error:
             if batch or not self.rows.sizes:
                 raise
-            analysis = self._in_part(error)
+            analysis = self._read_with_batch(error)
         self.sites, self.graph, self.obstacle = analysis.sites, analysis.graph, analysis.obstacle
         reals = [n for n, s in self.sites.items() if s.kind is Kind.REAL]
         self.missing_reals = MissingReals(self.graph, reals)
         if analysis.layout is None:
             return
         self.layout = analysis.layout
-        if self.layout.power != 1.0:  # the rows of the batch stand for the others
+        if self.layout.power != 1.0:  # the rows of the batch represent the others
             self.incomplete = None
 
-    def _in_part(self, error: ModelError) -> Dependencies:
-        """Find the sites of a program that fails with all rows; raise if it fails with some too."""
+    def _read_with_batch(self, error: ModelError) -> Dependencies:
+        """Find the sites of a program that fails with all rows, from a batch of them."""
         sizes = self.rows.sizes
         self.rows = PlateRows({n: torch.arange(b) for n, (_, b) in sizes.items()})
         self.model = self.rows.bound(self.program)
@@ -139,7 +139,7 @@ class ProgramSource:
         return analysis
 
     def check_complete(self) -> None:
-        """Raise if there are answers for batches of rows only."""
+        """Raise if the program runs with batches of rows only."""
         if self.incomplete is not None:
             raise Unsupported(f"{self.incomplete}; or fit with pgnn.Variational()")
 
@@ -157,12 +157,12 @@ class ProgramSource:
 
     @cached_property
     def computed_names(self) -> frozenset[Hashable]:
-        """Names of values that are computed, in some of a few executions."""
+        """Names of computed values, in a few executions."""
         runs = [self.execute({}, seed) for seed in range(_TRIED)]
         return frozenset(n for run in runs for n in run.computed)
 
     def execute(self, held: Mapping[Hashable, Tensor], seed: int) -> Execution:
-        """Run the program once with some values held; values are named by variable."""
+        """Run the program once with some values fixed; values are named by variable."""
         self.check_complete()
         by_site = {self.site_names[n]: x for n, x in held.items()}
         done = run_once(self.model, self.parameters, by_site, seed)
@@ -184,11 +184,11 @@ class ProgramSource:
     ) -> JointExecution:
         """Run the program many times at once; see :class:`ExecutableModel`.
 
-        The first time such executions are compared with the same ones run one by one.
+        At the first call such executions are compared with the same ones run one by one.
         """
         names = frozenset(held)
         if names not in self._together:
-            self._together[names] = self._why_not_together(held)
+            self._together[names] = self._batching_obstacle(held)
         why = self._together[names]
         if why is not None:
             raise Unsupported(f"executions cannot run side by side: {why}")
@@ -215,17 +215,19 @@ class ProgramSource:
         named = {self.names[str(n)]: x for n, x in done.values.items() if n in self.names}
         return JointExecution(named, done.log_joint, done.computed)
 
-    def _why_not_together(self, held: Mapping[Hashable, Tensor]) -> str | None:
-        """Compare executions that run side by side with the same ones run one by one."""
+    def _batching_obstacle(self, held: Mapping[Hashable, Tensor]) -> str | None:
+        """Why executions cannot run side by side: they are compared with single ones."""
         try:
-            done = self._run_together(held, _COMPARED, 0, lambda _: None, scored=True)
+            joint = self._run_together(held, _COMPARED, 0, lambda _: None, scored=True)
         except PgnnError as error:
             return str(error)
-        assert done.log_joint is not None
-        for k, log_joint in enumerate(done.log_joint.tolist()):
-            one = self.execute({n: x[k] for n, x in done.values.items()}, 0)
-            if not math.isclose(one.log_joint, log_joint, rel_tol=1e-3, abs_tol=1e-3):
-                return f"they have the log density {log_joint:.6g}, run alone {one.log_joint:.6g}"
+        assert joint.log_joint is not None
+        for k, log_joint in enumerate(joint.log_joint.tolist()):
+            single = self.execute({n: x[k] for n, x in joint.values.items()}, 0)
+            if not math.isclose(single.log_joint, log_joint, rel_tol=1e-3, abs_tol=1e-3):
+                return (
+                    f"they have the log density {log_joint:.6g}, run alone {single.log_joint:.6g}"
+                )
         return None
 
     def real_supports(
@@ -264,48 +266,52 @@ class ProgramSource:
             if self.sites[self.site_names[n]].kind is Kind.REAL
         }
         left_out = self.missing_reals.left_out(reals)
-        ready = self._ready(owner, left_out)
+        evaluation = self._evaluation(owner, left_out)
         if not reals:
             tables: Tables = owner.cached_numbers(
-                "tables of sites", lambda: ready.tables({}, *self._inputs(owner))
+                "tables of sites", lambda: evaluation.tables({}, *self._inputs(owner))
             )
             return tables
         missing = {n: x.detach().isnan() for n, x in reals.items()}
         missing = {n: x for n, x in missing.items() if bool(x.any())}
         self.missing_reals.unseen_rows({n: reals[n] for n in missing})  # on which nothing depends
-        for name, cells in missing.items():  # an earlier draw stands in
-            stand_in = self.sites[name].drawn.to(reals[name])
-            reals[name] = torch.where(cells, stand_in, reals[name])
-        tables = self._in_rows(owner, ready, shaped(self.layout, reals), left_out)
+        for name, cells in missing.items():  # any value will do: an earlier draw
+            placeholder = self.sites[name].drawn.to(reals[name])
+            reals[name] = torch.where(cells, placeholder, reals[name])
+        tables = self._tables_in_rows(owner, evaluation, shaped(self.layout, reals), left_out)
         return masked(tables, {n: self._cells(n, x) for n, x in missing.items()})
 
     def _cells(self, name: str, missing: Tensor) -> Tensor:
-        """``(B, *sizes)`` which cells miss a number."""
+        """``(B, *sizes)`` which cells have a missing entry."""
         event = len(self.sites[name].event)
         return missing.flatten(start_dim=missing.dim() - event).any(-1) if event else missing
 
-    def _in_rows(
-        self, owner: CachingModule, one: Evaluation, reals: Mapping[str, Tensor], left_out: set[str]
+    def _tables_in_rows(
+        self,
+        owner: CachingModule,
+        single: Evaluation,
+        reals: Mapping[str, Tensor],
+        left_out: set[str],
     ) -> Tables:
-        """Tables for rows of reals: the runs for one row, mapped, are recorded once more."""
+        """Tables for rows of reals: the evaluation of a single row, mapped and recorded again."""
         inputs, number = self._inputs(owner), next(len(x) for x in reals.values())
 
         def run(rows: Mapping[str, Tensor]) -> Tables:
             changing, _ = self._inputs(owner)
-            return tables_in_rows(lambda row: one.again(row, changing), self.layout, rows)
+            return tables_in_rows(lambda row: single.again(row, changing), self.layout, rows)
 
         evaluations: OrderedDict[Any, Evaluation] = owner.cached("evaluations in rows", OrderedDict)
         key = (number, tuple(reals), frozenset(left_out))
-        many = evaluations.pop(key, None) or Evaluation(run)
-        evaluations[key] = many  # the latest comes last
+        batched = evaluations.pop(key, None) or Evaluation(run)
+        evaluations[key] = batched  # the latest comes last
         while len(evaluations) > _ROW_COUNTS:
             evaluations.popitem(last=False)
-        if number and not many.trusted:
-            one.tables({n: x[0] for n, x in reals.items()}, *inputs)
-        return many.tables(reals, *inputs)
+        if number and not batched.trusted:
+            single.tables({n: x[0] for n, x in reals.items()}, *inputs)
+        return batched.tables(reals, *inputs)
 
-    def _ready(self, owner: CachingModule, left_out: set[str]) -> Evaluation:
-        """What makes the tables of one row, for one choice of real sites that are given."""
+    def _evaluation(self, owner: CachingModule, left_out: set[str]) -> Evaluation:
+        """The evaluation of the tables of one row, for one choice of given real sites."""
 
         def run(reals: Mapping[str, Tensor]) -> Tables:
             return tables_of(self.model, self.layout, self.parameters, reals, left_out)

@@ -31,15 +31,15 @@ READERS = {
 }
 """Functions that read a number, and their names."""
 
-# checks of arguments and of shapes read values, but what they compute does not depend on them
+# checks of arguments and of shapes read values, but their results do not depend on them
 _CHECKERS = ("torch.distributions", "pyro.", "pgnn.factors")
 
 
 class LatentRead(Exception):
-    """A program read the number in a random tensor, on which its control flow may depend.
+    """A program read the value of a random tensor, on which its control flow may depend.
 
     Args:
-        sources: The sites that the number was computed from.
+        sources: The sites from which the value was computed.
         reader: Name of the function.
     """
 
@@ -51,8 +51,8 @@ class LatentRead(Exception):
 class Tracked(Tensor):
     """A tensor with the names of the sample sites from which it was computed.
 
-    Everything that torch computes of it is tracked too. Reading its number, such as by ``bool()``,
-    raises :class:`LatentRead`.
+    Everything that torch computes of it is tracked too. Reading its value as a number, such as by
+    ``bool()``, raises :class:`LatentRead`.
     """
 
     sources: Sources
@@ -61,7 +61,7 @@ class Tracked(Tensor):
     def __torch_function__(
         cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Compute with plain tensors, and pass on where the numbers come from."""
+        """Compute with plain tensors, and propagate their sources."""
         kwargs = kwargs or {}
         sources = sources_of((args, kwargs))
         if sources and (func in READERS or _picks_by_mask(func, args)) and not checking():
@@ -79,7 +79,7 @@ def track(value: Tensor, name: str) -> Tracked:
 
 
 def plain(value: Any) -> Any:
-    """Return a tensor without its history; anything else as it is."""
+    """Return a tensor without its sources; anything else unchanged."""
     return value.as_subclass(Tensor) if isinstance(value, Tracked) else value
 
 
@@ -125,7 +125,7 @@ def _picks_by_mask(func: Any, args: tuple[Any, ...]) -> bool:
 
 
 def checking() -> bool:
-    """Whether the number is read by a check of arguments."""
+    """Whether the value is read by a check of arguments."""
     frame = sys._getframe(2)
     for _ in range(3):
         module = str(frame.f_globals.get("__name__", ""))
