@@ -38,7 +38,7 @@ __all__ = [
     "greedy_colouring",
     "saturation_colouring",
     "is_colouring",
-    # points
+    # graphs of points
     "neighbour_graph",
     # checks
     "Node",

@@ -1,4 +1,4 @@
-"""What every graph function demands of its arguments."""
+"""Checks of the arguments of graph functions."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ Node = Hashable
 
 @runtime_checkable
 class HasGraph(Protocol):
-    """Something that was declared on a graph, such as a model."""
+    """An object with a graph, such as a model."""
 
     graph: nx.Graph
 
 
 def graph_of(source: nx.Graph | HasGraph) -> nx.Graph:
-    """Return a graph as it is, and of a model the graph that it was declared on.
+    """Return the graph of a model; a graph unchanged.
 
     Raises:
         ModelError: If it is neither.
@@ -102,10 +102,10 @@ def check_node(graph: nx.Graph, node: Node, role: str = "node") -> None:
 
 
 def node_set(graph: nx.Graph, nodes: Node | Iterable[Node], role: str = "node") -> set[Node]:
-    """Return the set that an argument means, be it one node or a collection of nodes.
+    """Return the set of nodes that an argument denotes: one node or a collection of nodes.
 
-    What is itself a node of the graph is that one node, a tuple or frozenset too; so is every
-    string. Anything else is a collection.
+    A string, and anything that is itself a node of the graph, such as a tuple or frozenset, is one
+    node. Anything else is a collection.
 
     Args:
         graph: Graph whose nodes are meant.

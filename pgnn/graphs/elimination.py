@@ -1,4 +1,4 @@
-"""Elimination orders: in which order to sum variables out so that the tables stay small."""
+"""Elimination orders, in which variables are summed out so that the tables stay small."""
 
 from __future__ import annotations
 
@@ -72,8 +72,8 @@ def elimination_order(
         last: Nodes to eliminate after all others, as for marginal MAP.
         tries: Number of greedy runs of each heuristic, the first of which has no randomness.
         seed: Seed of the further tries; the global random state is not used.
-        budget_seconds: Start no further try after this many seconds. The answer then depends on
-            how fast the machine is.
+        budget_seconds: Start no further try after this many seconds. The result then depends on
+            the speed of the machine.
 
     Returns:
         The cheapest order found, with its cliques and sizes.
@@ -222,10 +222,10 @@ def _choices(
 
 
 def _eliminate(adjacency: list[int], node: int, follow_fill: bool = False) -> int:
-    """Join a node's neighbours and drop the node, in place; return the nodes that notice.
+    """Join a node's neighbours and remove the node, in place; return the nodes whose costs change.
 
-    Those are the neighbours and, with ``follow_fill``, every node that has both ends of a new edge
-    as neighbours.
+    Those are the neighbours and, with ``follow_fill``, all nodes that are neighbours of both ends
+    of a new edge.
     """
     around = adjacency[node]
     noticed = around

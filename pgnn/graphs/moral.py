@@ -48,7 +48,7 @@ def moral_graph(graph: nx.DiGraph | HasGraph) -> nx.Graph:
 
 
 def undirected_of(source: nx.Graph | HasGraph) -> nx.Graph:
-    """Return a graph as it is, and of a model its graph, moral if that is directed.
+    """Return an undirected graph unchanged; of a model its graph, made moral if it is directed.
 
     Raises:
         ModelError: If it is neither a graph nor a model that has one.

@@ -32,7 +32,7 @@ def neighbour_graph(
             a small part of the memory and time.
 
     Returns:
-        An ``nx.Graph`` whose nodes are the numbers of the points, or the matrix.
+        An ``nx.Graph`` whose nodes are the indices of the points, or the matrix.
 
     Raises:
         ModelError: If not one of ``k`` and ``radius`` is given, or a number is out of range.
@@ -82,10 +82,10 @@ def neighbour_graph(
 
 
 def _nearest(tree: Any, x: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Pairs and lengths; a point that others lie upon is not its own neighbour."""
-    lengths, found = tree.query(x, k + 1)
-    own = found == np.arange(len(x))[:, None]
-    own[~own.any(axis=1), -1] = True  # so many lie upon it that it is not among them
-    kept = ~own
+    """Pairs of neighbours and their distances; no point is its own neighbour."""
+    lengths, neighbours = tree.query(x, k + 1)
+    is_self = neighbours == np.arange(len(x))[:, None]
+    is_self[~is_self.any(axis=1), -1] = True  # more than k points coincide with it
+    others = ~is_self
     first = np.repeat(np.arange(len(x)), k)
-    return first, found[kept], lengths[kept]
+    return first, neighbours[others], lengths[others]

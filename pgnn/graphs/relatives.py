@@ -18,7 +18,7 @@ from pgnn.graphs.checks import (
 
 
 def markov_blanket(graph: nx.Graph | HasGraph, node: Node) -> set[Node]:
-    """Return the nodes that, once known, make a node independent of all the others.
+    """Return the nodes given which a node is independent of all others.
 
     In a directed graph these are its parents, its children and their other parents; in an
     undirected one its neighbours.

@@ -1,4 +1,4 @@
-"""d-separation: which nodes of a directed graph depend on which others, from the edges alone."""
+"""d-separation: the independences that the edges of a directed graph imply."""
 
 from __future__ import annotations
 
@@ -195,7 +195,7 @@ def _trails(
 def _leading_to(
     graph: nx.DiGraph, targets: set[Node], observed: set[Node], opening: set[Node]
 ) -> set[_Step]:
-    """Steps from which an active walk leads on to a target; all others are dead ends."""
+    """Steps from which an active walk leads to a target."""
     before: dict[_Step, list[_Step]] = {}
     for step in ((node, came) for node in graph for came in (_UP, _DOWN)):
         for after in _next_steps(graph, step, observed, opening):

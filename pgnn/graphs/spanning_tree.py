@@ -1,4 +1,4 @@
-"""Spanning trees of graphs in which all nodes are joined."""
+"""Spanning trees of complete graphs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def maximum_spanning_tree(weights: NDArray[np.float64], root: int = 0) -> NDArra
         root: The node that has no parent.
 
     Returns:
-        ``(V,)`` numbers of nodes; -1 at the root.
+        ``(V,)`` indices of nodes; -1 at the root.
 
     Cost:
         ``O(V^2)``.

@@ -1,1 +1,1 @@
-"""Computations that are recorded once and run again without the Python that they came from."""
+"""Computations that are recorded once and replayed without Python."""

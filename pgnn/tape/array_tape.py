@@ -66,14 +66,14 @@ _BINARY: dict[str, Callable[..., Any]] = {
 
 @dataclass(frozen=True, eq=False)
 class ArrayTape:
-    """A tape as operations of NumPy.
+    """A tape as operations of NumPy on numbered registers.
 
     Attributes:
-        start: What each place holds at first: constants.
-        inputs: The places of the inputs.
-        noise: The shape and dtype of standard normal numbers that are inputs too, the last ones.
-        steps: Operations, the places of their arguments, and of their result.
-        outputs: The places of the outputs, their shapes and dtypes.
+        start: Initial values of the registers: constants.
+        inputs: The registers of the inputs.
+        noise: Shapes and dtypes of standard normal numbers, which are the last inputs.
+        steps: Operations, the registers of their arguments and of their results.
+        outputs: The registers of the outputs, their shapes and dtypes.
     """
 
     start: list[Any]
@@ -86,7 +86,7 @@ class ArrayTape:
         """Compute the outputs.
 
         Args:
-            inputs: Those of the tape, then the noise.
+            inputs: Inputs of the tape, then the noise.
         """
         held = self.start.copy()
         for place, value in zip(self.inputs, inputs, strict=True):
@@ -127,7 +127,7 @@ class ArrayTape:
 
 
 class _Translation:
-    """The steps of a tape one by one."""
+    """Translates the steps of a tape one by one."""
 
     def __init__(self, tape: Tape) -> None:
         self.tape = tape
@@ -138,7 +138,7 @@ class _Translation:
         self.exponents: dict[int, int] = {}  # of what each place is the exponential
 
     def translated(self, outputs: Sequence[Tensor]) -> ArrayTape | None:
-        """Translate all of them; None if one cannot be."""
+        """Translate all steps; None if one cannot be translated."""
         if not all(self._add(step) for step in self.tape.steps):
             return None
         ends = [self.place[s.number] for s in slots_in(self.tape.outputs)]
@@ -227,14 +227,14 @@ class _Translation:
 
 
 def lifted(tape: Tape) -> Tape:
-    """Return the tape with standard normal numbers as inputs, the last ones, instead of drawn."""
+    """Return the tape with standard normal numbers as its last inputs, instead of draws."""
     drawn = [s for s in tape.steps if str(s.operation) == "aten.randn.default"]
     kept = tuple(s for s in tape.steps if s not in drawn)
     return replace(tape, inputs=(*tape.inputs, *(s.out[0] for s in drawn)), steps=kept)
 
 
 def _constant(value: Any) -> Any:
-    """A number or array; a number where all of an array's are the same. None if neither."""
+    """A constant as an array, or as a number if all entries are equal; None if it is neither."""
     if isinstance(value, bool | int | float):
         return value
     if not isinstance(value, Tensor):

@@ -1,4 +1,4 @@
-"""Writes the operations of a computation down while it runs."""
+"""Records the operations of a computation while it runs."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ def record(
     numbers_only: bool = False,
     with_draws: bool = False,
 ) -> Tape | None:
-    """Run a computation and write it down.
+    """Run a computation and record it.
 
     Args:
-        compute: It may use the inputs, and constants.
-        inputs: Tensors whose numbers will differ.
-        numbers_only: Whether no derivatives are taken of what the tape computes. Then tensors that
-            require gradients may be constants, results may be written into, there may be opaque
-            steps (:func:`opaque_step`), and answers of yes or no become guards.
-        with_draws: Whether random draws are made anew each time the tape is run.
+        compute: The computation, a function of the inputs and of constants.
+        inputs: Tensors whose values will differ.
+        numbers_only: Whether the results of the tape are not differentiated. Then tensors that
+            require gradients may be constants, results may be changed in place, there may be
+            opaque steps (:func:`opaque_step`), and conversions to bool become guards.
+        with_draws: Whether random draws are repeated each time the tape is run.
 
     Returns:
-        The tape; ``None`` if the computation cannot be repeated by its operations: it reads
-        numbers, writes into inputs or constants, or is random, unless allowed above.
+        The tape; ``None`` if the computation cannot be repeated by its operations: it converts
+        tensors to numbers, changes inputs or constants, or is random, unless allowed above.
     """
     recorder = _Recorder(inputs, numbers_only, with_draws)
     with recorder:
@@ -48,10 +48,10 @@ def record(
 
 
 def opaque_step(step: Callable[..., Sequence[Tensor]], *tensors: Tensor) -> Sequence[Tensor]:
-    """Run a step; if operations are being written down, it is written down as one.
+    """Run a step; if operations are being recorded, it is recorded as a single one.
 
     Args:
-        step: Returns new tensors; it may leave torch, and must depend on its arguments alone.
+        step: Returns new tensors; may compute outside of torch, from its arguments alone.
         tensors: Its arguments.
     """
     mode = _get_current_dispatch_mode()
@@ -65,13 +65,13 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         super().__init__()  # type: ignore[no-untyped-call]
         self.numbers_only, self.with_draws = numbers_only, with_draws
         self.numbers = {id(x): k for k, x in enumerate(inputs)}
-        self.kept: list[Tensor] = [*inputs]  # of each number; so that no identity is used twice
+        self.tensors: list[Tensor] = [*inputs]  # kept alive, so that no id is used twice
         self.fixed = {_storage(x) for x in inputs}
         self.written: set[int] = set()
         self.inputs = tuple(range(len(inputs)))
         self.steps: list[Step] = []
         self.guards: list[tuple[Slot, bool]] = []
-        self.possible = True
+        self.repeatable = True
 
     def __torch_dispatch__(
         self,
@@ -80,31 +80,33 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        """Run an operation, and write it down if it depends on the inputs."""
+        """Run an operation, and record it if it depends on the inputs."""
         kwargs = kwargs or {}
         result = func(*args, **kwargs)
-        noted = func._schema.is_mutable or self._draws(func) or self._depends((args, kwargs))
-        if self.possible and noted:
-            self._note(func, args, kwargs, result)
+        relevant = func._schema.is_mutable or self._draws(func) or self._depends((args, kwargs))
+        if self.repeatable and relevant:
+            self._record(func, args, kwargs, result)
         return result
 
     def opaque(
         self, step: Callable[..., Sequence[Tensor]], tensors: Sequence[Tensor]
     ) -> Sequence[Tensor]:
-        """Run a step that is no operation of torch, and write it down."""
+        """Run a step that is no operation of torch, and record it."""
         with _disable_current_modes():
             results = [x.detach() for x in step(*tensors)]
-        self.possible &= self.numbers_only
-        if self.possible:
-            self._write(OpaqueStep(step), tuple(tensors), {}, results)
+        self.repeatable &= self.numbers_only
+        if self.repeatable:
+            self._append_step(OpaqueStep(step), tuple(tensors), {}, results)
         return results
 
-    def _note(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
+    def _record(
+        self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any
+    ) -> None:
         targets = _targets(func, args, kwargs) if func._schema.is_mutable else []
         if targets and self._draws(func):
-            self.possible = False
-        elif targets and not self._depends((args, kwargs)):  # not ours, if it leaves ours alone
-            self.possible = self.fixed.isdisjoint(map(_storage, targets))
+            self.repeatable = False
+        elif targets and not self._depends((args, kwargs)):  # of constants alone
+            self.repeatable = self.fixed.isdisjoint(map(_storage, targets))
         elif (
             self.numbers_only
             and func is torch.ops.aten._local_scalar_dense.default
@@ -112,81 +114,81 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         ):
             self.guards.append((self._slots(args[0]), result))
         elif (_is_random(func) and not self.with_draws) or not _all_tensors(result):
-            self.possible = False  # random, or a number was looked at
-        elif targets and not (self.numbers_only and self._may_write(targets)):
-            self.possible = False
+            self.repeatable = False  # random, or a tensor was converted to a number
+        elif targets and not (self.numbers_only and self._may_be_written(targets)):
+            self.repeatable = False
         else:
-            self._write(func, args, kwargs, result, writes=bool(targets))
+            self._append_step(func, args, kwargs, result, writes=bool(targets))
 
     def _draws(self, func: Any) -> bool:
         return self.with_draws and _is_random(func)
 
-    def _may_write(self, targets: Sequence[Tensor]) -> bool:
-        """Whether tensors are results, and no constant has their place in memory."""
-        places = {_storage(x) for x in targets}
-        self.written |= places
-        return self._all_ours(targets) and self.fixed.isdisjoint(places)
+    def _may_be_written(self, targets: Sequence[Tensor]) -> bool:
+        """Whether tensors are results that share memory with no constant."""
+        storages = {_storage(x) for x in targets}
+        self.written |= storages
+        return self._all_recorded(targets) and self.fixed.isdisjoint(storages)
 
-    def _write(
+    def _append_step(
         self, operation: Any, args: Any, kwargs: Any, result: Any, writes: bool = False
     ) -> None:
         slots, named = self._slots(args), {k: self._slots(a) for k, a in kwargs.items()}
         single = isinstance(result, Tensor)
-        first = len(self.kept)
+        first = len(self.tensors)
         for tensor in [result] if single else result:
-            self.numbers[id(tensor)] = len(self.kept)
-            self.kept.append(tensor)
-        out = tuple(range(first, len(self.kept)))
+            self.numbers[id(tensor)] = len(self.tensors)
+            self.tensors.append(tensor)
+        out = tuple(range(first, len(self.tensors)))
         self.steps.append(Step(operation, slots, named, out, single, writes))
 
     def _depends(self, value: Any) -> bool:
         return any(id(x) in self.numbers for x in _tensors(value))
 
-    def _all_ours(self, tensors: Iterable[Tensor]) -> bool:
+    def _all_recorded(self, tensors: Iterable[Tensor]) -> bool:
         return all(id(x) in self.numbers for x in tensors)
 
     def _slots(self, value: Any) -> Any:
         if isinstance(value, Tensor):
-            place = self.numbers.get(id(value))
-            return self._constant(value) if place is None else Slot(place)
+            number = self.numbers.get(id(value))
+            return self._constant(value) if number is None else Slot(number)
         if isinstance(value, tuple | list):
             return type(value)(self._slots(x) for x in value)
         return value
 
     def _constant(self, value: Tensor) -> Tensor:
         if value.requires_grad and not self.numbers_only:
-            self.possible = False
+            self.repeatable = False
         self.fixed.add(_storage(value))
         return value.detach()
 
     def tape(self, outputs: Sequence[Tensor]) -> Tape | None:
-        """The recorded tape: each result once, without operations that the outputs do not need."""
+        """The recorded tape, without repeated operations and those that no output needs."""
         ends = tuple(self._slots(x) for x in outputs)
-        if not self.possible:
+        if not self.repeatable:
             return None
-        unsteady = set[int]()
+        mutable = set[int]()
         if self.written:
-            unsteady = {k for k, x in enumerate(self.kept) if _storage(x) in self.written}
-        if any(s.number in unsteady for s, _ in self.guards):
+            mutable = {k for k, x in enumerate(self.tensors) if _storage(x) in self.written}
+        if any(s.number in mutable for s, _ in self.guards):
             return None
-        steps, same = _deduplicated(self.steps, unsteady)
+        steps, same = _deduplicated(self.steps, mutable)
         final = _renamed(ends, same), tuple((_renamed(s, same), b) for s, b in self.guards)
-        return Tape(self.inputs, tuple(steps), *final, len(self.kept)).needed()
+        return Tape(self.inputs, tuple(steps), *final, len(self.tensors)).needed()
 
 
-def _deduplicated(steps: Iterable[Step], unsteady: set[int]) -> tuple[list[Step], dict[int, int]]:
-    """Steps without those that repeat another one, and which slot has the result of each that did.
+def _deduplicated(steps: Iterable[Step], mutable: set[int]) -> tuple[list[Step], dict[int, int]]:
+    """Remove steps that repeat another one; return the rest, and the slots of equal results.
 
     Args:
         steps: In order.
-        unsteady: Slots of tensors that are written into.
+        mutable: Slots of tensors that are changed in place.
     """
     kept: list[Step] = []
     known: dict[Hashable, Step] = {}
     same: dict[int, int] = {}
     for step in steps:
         step = replace(step, args=_renamed(step.args, same), kwargs=_renamed(step.kwargs, same))
-        if not unsteady.isdisjoint((*step.used, *step.out)) or _is_random(step.operation):
+        if not mutable.isdisjoint((*step.used, *step.out)) or _is_random(step.operation):
             kept.append(step)
             continue
         first = known.setdefault((step.operation, _key(step.args), _key(step.kwargs)), step)
@@ -208,7 +210,7 @@ def _renamed(value: Any, same: Mapping[int, int]) -> Any:
 
 
 def _key(value: Any) -> Hashable:
-    """The key of arguments: of small constants their values."""
+    """A hashable key of arguments; small constants by their values."""
     if isinstance(value, Tensor):
         if value.numel() > _SMALL or value.device.type != "cpu":
             return value.data_ptr(), value.dtype, tuple(value.shape), value.stride()
@@ -231,7 +233,7 @@ def _tensors(value: Any) -> Iterable[Tensor]:
 
 
 def _targets(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Tensor]:
-    """The tensors that an operation writes into."""
+    """The tensors that an operation changes in place."""
     written: list[Any] = []
     for k, a in enumerate(func._schema.arguments):
         if a.alias_info is not None and a.alias_info.is_write:
@@ -245,7 +247,7 @@ def _is_random(operation: Any) -> bool:
 
 
 def _storage(x: Tensor) -> int:
-    """What tensors that share memory have in common."""
+    """The address of a tensor's storage."""
     return int(x.untyped_storage()._cdata)
 
 

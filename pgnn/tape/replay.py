@@ -1,4 +1,4 @@
-"""A function's arithmetic, written down once and run again without Python."""
+"""Recorded functions that are replayed without Python."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ Function = Callable[[Tensor], tuple[Tensor, Tensor]]
 def recorded(
     function: Function, points: Sequence[Tensor], tolerance: float = 1e-9
 ) -> Replay | None:
-    """Return the same function without the Python between its operations.
+    """Return a function's recording, which agrees with it at some points.
 
-    Where the function asked whether something is true, the answer is asked again at each point.
+    Conversions of tensors to bool become guards, which are tested at each point.
 
     Args:
-        function: The function to record, at the first point.
-        points: ``(C, D)`` each; at all of them both must agree.
-        tolerance: How well, relatively and absolutely.
+        function: The function, which is recorded at the first point.
+        points: ``(C, D)`` each; the recording and the function must agree at all of them.
+        tolerance: Of the agreement, relative and absolute.
 
     Returns:
-        ``None`` if the function reads numbers in other ways, or disagrees.
+        The recording; ``None`` if the function cannot be recorded, or they disagree.
     """
     point = points[0]
     tape = record(lambda: function(point), [point], numbers_only=True)
@@ -44,12 +44,12 @@ def recorded(
 
 
 class _Part(NamedTuple):
-    """Some steps of a tape, run together.
+    """Consecutive steps of a tape that are run together.
 
     Attributes:
-        inputs: The slots that they are given.
-        outputs: The slots that they fill.
-        run: Computes the one from the other.
+        inputs: The slots that they read.
+        outputs: The slots that they write.
+        run: Computes the outputs from the inputs.
     """
 
     inputs: tuple[int, ...]
@@ -61,7 +61,7 @@ class Replay:
     """The steps of a tape: operations of torch by its interpreter, opaque steps between them.
 
     Called with points ``(C, D)`` it returns potentials ``(C,)`` and gradients ``(C, D)``, or None
-    where a question that was asked underway has another answer.
+    where a guard has another value than in the recording.
 
     Args:
         tape: Of potential and gradient.
@@ -82,7 +82,7 @@ class Replay:
             self.parts.append(part)
 
     def __call__(self, point: Tensor) -> tuple[Tensor, Tensor] | None:
-        """Return potential and gradient; None where a question has another answer."""
+        """Return potential and gradient; None where a guard has another value."""
         values: list[Any] = [None] * self.size
         values[self.start] = point
         with torch.no_grad():
@@ -96,7 +96,7 @@ class Replay:
 
 
 def _parts(tape: Tape) -> list[Tape]:
-    """The tape cut into runs of torch's operations, and opaque steps alone."""
+    """The tape split into sequences of torch's operations and single opaque steps."""
     needed = {s.number for s in slots_in((tape.outputs, tape.guards))}
     parts = []
     for steps in reversed(_runs(tape.steps)):

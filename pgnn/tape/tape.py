@@ -1,4 +1,4 @@
-"""Arithmetic written down once, to be run again without the Python that it came from."""
+"""Recorded computations, which are run again without Python."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Slot:
-    """Where a tape keeps a tensor."""
+    """A numbered slot of a tape, which holds a tensor."""
 
     number: int
 
 
 @dataclass(frozen=True, eq=False)
 class OpaqueStep:
-    """An operation that is none of torch's."""
+    """An operation that is not one of torch's."""
 
     step: Callable[..., Sequence[Tensor]]
 
@@ -36,11 +36,11 @@ class Step:
 
     Attributes:
         operation: Of torch, or a :class:`OpaqueStep`.
-        args: Its arguments, slots in the place of what the inputs decide.
-        kwargs: By name.
+        args: Positional arguments, with slots for tensors that depend on the inputs.
+        kwargs: Keyword arguments.
         out: The slots of its results.
-        single: Whether it returns one tensor, no sequence.
-        writes: Whether it changes a tensor that it is given.
+        single: Whether it returns one tensor, not a sequence.
+        writes: Whether it changes an argument in place.
     """
 
     operation: Any
@@ -52,7 +52,7 @@ class Step:
 
     @property
     def is_opaque(self) -> bool:
-        """Whether it is none of torch's."""
+        """Whether it is not one of torch's."""
         return isinstance(self.operation, OpaqueStep)
 
     @property
@@ -65,15 +65,15 @@ class Step:
 class Tape:
     """Operations that compute tensors from inputs.
 
-    Results that do not depend on the inputs are constants; repeated computations are made once, so
-    a loop that looks the same rows of a table up at each step becomes a few operations.
+    Results that do not depend on the inputs are constants; repeated computations are done once, so
+    that a loop that looks up the same rows of a table at each step becomes a few operations.
 
     Attributes:
         inputs: The slots of the inputs.
         steps: In order.
         outputs: The slot of each output, or the output itself where it is a constant.
-        guards: Answers to questions that were asked underway: elsewhere than where they are the
-            same, the outputs may be wrong.
+        guards: Slots of conditions with their recorded values; the outputs are valid only where
+            the conditions have these values.
         size: Number of slots.
 
     Example:
@@ -95,7 +95,7 @@ class Tape:
         """Compute the outputs; differentiable where operations of torch are.
 
         Args:
-            inputs: As many as when the tape was made, of the same shapes.
+            inputs: Tensors of the same number and shapes as those of the recording.
         """
         held: list[Any] = [None] * self.size
         for place, value in zip(self.inputs, inputs, strict=True):
@@ -113,14 +113,14 @@ class Tape:
         return [held[o.number] if isinstance(o, Slot) else o for o in self.outputs]
 
     def scripted(self, inputs: Sequence[Tensor]) -> Callable[..., Sequence[Tensor]]:
-        """Return :meth:`run` for torch's interpreter, without derivatives.
+        """Return :meth:`run` compiled for torch's interpreter, without derivatives.
 
         Args:
-            inputs: Like those that it will be given.
+            inputs: Examples of the inputs.
 
         Returns:
-            A function of the inputs, one by one; :meth:`run` itself where the interpreter lacks an
-            operation.
+            A function of the inputs as positional arguments; :meth:`run` itself where the
+            interpreter lacks an operation.
         """
 
         def function(*tensors: Tensor) -> tuple[Tensor, ...]:
@@ -131,7 +131,7 @@ class Tape:
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")
             with contextlib.suppress(RuntimeError):
-                # what torch.jit.trace makes stays in memory for good, constants and all
+                # functions made by torch.jit.trace are never freed, nor are their constants
                 graph, _ = torch._C._create_graph_by_tracing(
                     function, tuple(inputs), lambda _: "", True, False
                 )
@@ -150,7 +150,7 @@ class Tape:
 
 
 def slots_in(value: Any) -> Iterator[Slot]:
-    """Yield the slots that nested containers hold."""
+    """Yield the slots in nested containers."""
     if isinstance(value, Slot):
         yield value
     elif isinstance(value, tuple | list):
