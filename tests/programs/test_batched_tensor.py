@@ -6,7 +6,7 @@ import pyro.distributions as dist
 import pytest
 import torch
 
-from pgnn.programs.batched_tensor import ExecutionBatch, side_by_side
+from pgnn.programs.batched_tensor import ExecutionBatch, batched_distribution
 from pgnn.programs.tracking import LatentRead
 
 NUMBER = 4000
@@ -39,7 +39,7 @@ ZERO = torch.tensor(0.0, dtype=torch.float64)
 def test_draws_of_each_execution_are_its_own(name):
     batch = ExecutionBatch(NUMBER)
     x = batch.tensor(torch.zeros(NUMBER, dtype=torch.float64))
-    alone, whole = kinds(ZERO)[name], side_by_side(kinds(x)[name], batch)
+    alone, whole = kinds(ZERO)[name], batched_distribution(kinds(x)[name], batch)
     torch.manual_seed(0)
     drawn = whole.sample()
     assert drawn.shape == (NUMBER, *alone.batch_shape, *alone.event_shape)

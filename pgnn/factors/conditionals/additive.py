@@ -5,20 +5,18 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Hashable, Mapping, Sequence
 from functools import cached_property
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributions import Categorical
 
 from pgnn.errors import ModelError
 from pgnn.factors.conditionals.checks import check_rows
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.linear_predictor import LinearPredictor
-from pgnn.factors.conditionals.table_reader import read_numbers
 from pgnn.factors.factor import Factor
-from pgnn.factors.piece import learnable_zeros
 from pgnn.factors.variable import Variable
 
 _AT_ONCE = 2**22
@@ -273,23 +271,3 @@ def require_binary(variables: Sequence[Variable], child: Variable, kind: str, ot
                 f"{kind} conditional of {child.name!r} needs variables with 2 states, but "
                 f"{v.name!r} has {v.num_states}; use {other}"
             )
-
-
-def numbers_or_zeros(name: str, child: Variable, given: Any, shape: Sequence[int]) -> nn.Parameter:
-    """Return a constant float64 copy of given numbers, or learnable zeros if ``None`` is given.
-
-    Raises:
-        ModelError: If the shape is wrong or a number is not finite.
-    """
-    if given is None:
-        return learnable_zeros(f"{name} of {child.name!r}", shape)
-    values = read_numbers(f"{name} of {child.name!r}", given)
-    if values.shape != tuple(shape):
-        raise ModelError(
-            f"{name} of {child.name!r} must have shape {tuple(shape)}, got {values.shape}"
-        )
-    if not np.isfinite(values).all():
-        raise ModelError(
-            f"{name} of {child.name!r} must be finite, got {values[~np.isfinite(values)][0]}"
-        )
-    return nn.Parameter(torch.from_numpy(values), requires_grad=False)

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
 from pgnn.errors import ModelError
-from pgnn.factors.conditionals.additive import numbers_or_zeros
 from pgnn.factors.conditionals.softmax import Softmax
+from pgnn.factors.conditionals.table_reader import numbers_or_zeros
 from pgnn.factors.variable import Variable
 
 
@@ -55,8 +55,10 @@ class Logistic(Softmax):
                 f"Logistic conditional of {child.name!r} needs a child with 2 states, got "
                 f"{child.num_states}; use Softmax"
             )
-        self.weight: nn.Parameter = numbers_or_zeros("weight", child, weight, (sum(self._sizes),))
-        self.bias: nn.Parameter = numbers_or_zeros("bias", child, bias, ())
+        self.weight: nn.Parameter = numbers_or_zeros(
+            f"weight of {child.name!r}", weight, (sum(self._sizes),)
+        )
+        self.bias: nn.Parameter = numbers_or_zeros(f"bias of {child.name!r}", bias, ())
 
     @property
     def num_free_parameters(self) -> int:

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from pgnn.factors.conditionals.additive import Additive, numbers_or_zeros, require_binary
+from pgnn.factors.conditionals.additive import Additive, require_binary
 from pgnn.factors.conditionals.checks import require_table
+from pgnn.factors.conditionals.table_reader import numbers_or_zeros
 from pgnn.factors.variable import Variable
 
 
@@ -43,8 +44,8 @@ class Sigmoid(Additive):
         super().__init__(child, parents)
         require_table(child, self.parents, "Sigmoid")
         require_binary(self.scope, child, "Sigmoid", "Softmax or Tabular")
-        self.weight = numbers_or_zeros("weight", child, weight, (len(self.parents),))
-        self.bias = numbers_or_zeros("bias", child, bias, ())
+        self.weight = numbers_or_zeros(f"weight of {child.name!r}", weight, (len(self.parents),))
+        self.bias = numbers_or_zeros(f"bias of {child.name!r}", bias, ())
 
     def _offset(self) -> Tensor:
         return self.bias.reshape(1)

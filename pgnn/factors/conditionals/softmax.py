@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from pgnn.errors import ModelError
-from pgnn.factors.conditionals.additive import Additive, numbers_or_zeros
+from pgnn.factors.conditionals.additive import Additive
 from pgnn.factors.conditionals.curved import Curved
+from pgnn.factors.conditionals.table_reader import numbers_or_zeros
 from pgnn.factors.piece import Settings
 from pgnn.factors.variable import Variable
 
@@ -70,8 +71,8 @@ class Softmax(Additive, Curved):
         }
         self._sizes = [self._num_features(name) for name in self._term_names()]
         shape = (sum(self._sizes), child.num_states)
-        self.weight = numbers_or_zeros("weight", child, weight, shape)
-        self.bias = numbers_or_zeros("bias", child, bias, (child.num_states,))
+        self.weight = numbers_or_zeros(f"weight of {child.name!r}", weight, shape)
+        self.bias = numbers_or_zeros(f"bias of {child.name!r}", bias, (child.num_states,))
 
     def settings(self) -> Settings:
         """Return the variables, and the shapes of the inputs."""

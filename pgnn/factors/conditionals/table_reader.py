@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from pgnn.errors import EvidenceError, ModelError
 from pgnn.factors.cells import dense
+from pgnn.factors.piece import learnable_zeros
 from pgnn.factors.variable import Variable
 from pgnn.limits import check_size, entries_of
 
@@ -111,6 +113,27 @@ def read_numbers(what: str, given: Any) -> np.ndarray:
         return np.array(given, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise ModelError(f"{what} must be a rectangular array of numbers: {error}") from None
+
+
+def numbers_or_zeros(what: str, values: Any, shape: Sequence[int]) -> nn.Parameter:
+    """Return a constant float64 copy of an array-like, or learnable zeros if it is ``None``.
+
+    Args:
+        what: Whose numbers, for messages: ``"weight of 'rain'"``.
+        values: Finite numbers, or ``None``.
+        shape: Of the parameter.
+
+    Raises:
+        ModelError: If the shape is wrong or a number is not finite.
+    """
+    if values is None:
+        return learnable_zeros(what, shape)
+    numbers = read_numbers(what, values)
+    if numbers.shape != tuple(shape):
+        raise ModelError(f"{what} must have shape {tuple(shape)}, got {numbers.shape}")
+    if not np.isfinite(numbers).all():
+        raise ModelError(f"{what} must be finite, got {numbers[~np.isfinite(numbers)][0]}")
+    return nn.Parameter(torch.from_numpy(numbers), requires_grad=False)
 
 
 def _shape_message(

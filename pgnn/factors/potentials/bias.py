@@ -9,11 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pgnn.errors import ModelError
-from pgnn.factors.conditionals.table_reader import read_numbers
+from pgnn.factors.conditionals.table_reader import numbers_or_zeros, read_numbers
 from pgnn.factors.elements import Elements
 from pgnn.factors.groups.factor_group import FactorGroup, TableGroup
-from pgnn.factors.piece import Settings, learnable_zeros
+from pgnn.factors.piece import Settings
 from pgnn.factors.potentials.potential import Inputs, Potential
 from pgnn.factors.units.axes import cut
 from pgnn.factors.units.unit_kind import kind_of
@@ -26,9 +25,8 @@ class Bias(Potential):
     Args:
         variable: An array of discrete units, or a single one; for their features see
             :class:`~pgnn.factors.potentials.coupling.Coupling`.
-        bias: ``(n d,)`` log units, or in the shape of the array with an axis of states behind
-            where there are more than two; learnable zeros if not given. What is given is a
-            constant.
+        bias: ``(n d,)`` log units, or in the shape of the array, followed by an axis of states
+            where there are more than two; constant. Learnable zeros if not given.
 
     Raises:
         ModelError: If the variable is real, or the shape or a number is wrong.
@@ -43,18 +41,12 @@ class Bias(Potential):
         self.kind = kind_of(variable)
         size = variable.num_elements * self.kind.size
         what = f"the bias of {variable.name!r}"
-        if bias is None:
-            self.bias = learnable_zeros(what, [size])
-            return
-        values = read_numbers(what, bias)
-        shape = (*variable.shape, self.kind.size) if self.kind.size > 1 else variable.shape
-        if values.shape == ():
-            values = np.full(size, float(values))
-        if values.shape not in ((size,), shape):
-            raise ModelError(f"{what} must have the shape ({size},), got {values.shape}")
-        if not np.isfinite(values).all():
-            raise ModelError(f"{what} must be finite, got {values[~np.isfinite(values)][0]}")
-        self.bias = nn.Parameter(torch.from_numpy(values.reshape(size)), requires_grad=False)
+        if bias is not None:
+            bias = read_numbers(what, bias)
+            shape = (*variable.shape, self.kind.size) if self.kind.size > 1 else variable.shape
+            bias = np.full(size, bias) if bias.shape == () else bias
+            bias = bias.reshape(size) if bias.shape == shape else bias
+        self.bias = numbers_or_zeros(what, bias, (size,))
 
     def settings(self) -> Settings:
         """Return the array."""
@@ -62,10 +54,10 @@ class Bias(Potential):
 
     @classmethod
     def from_settings(cls, settings: Settings, numbers: Mapping[str, Tensor]) -> Self:
-        """Make biases of the saved type; the numbers are put in afterwards."""
-        made = cls(**settings)
-        made.bias = nn.Parameter(torch.zeros_like(numbers["bias"]))
-        return made
+        """Make biases of the saved type; their values are loaded afterwards."""
+        potential = cls(**settings)
+        potential.bias = nn.Parameter(torch.zeros_like(numbers["bias"]))
+        return potential
 
     def groups(self, elements: Elements, inputs: Inputs | None = None) -> tuple[FactorGroup, ...]:
         """Return one group of tables."""

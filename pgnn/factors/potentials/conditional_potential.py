@@ -1,4 +1,4 @@
-"""A conditional as a potential: a factor of a directed model whose directions are left out."""
+"""A conditional as a potential: a factor of a directed model without its directions."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class ConditionalPotential(Potential):
         return grouped(self.factors(elements, inputs), elements)
 
     def factors(self, elements: Elements, inputs: Inputs | None = None) -> list[Factor]:
-        """Return the table; of one that depends on inputs, one for each of their rows."""
+        """Return the table; with inputs one for each of their rows."""
         covariates = self._covariates(inputs) if self.inputs else None
         table = self.conditional.factor(None, covariates)
         return [Factor(table.variables, table.log_values, self.conditional.child.name)]

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from pgnn.errors import ModelError
-from pgnn.factors.conditionals.table_reader import read_numbers
+from pgnn.factors.conditionals.table_reader import numbers_or_zeros
 from pgnn.factors.elements import Elements
 from pgnn.factors.groups.factor_group import FactorGroup
 from pgnn.factors.groups.matrix_group import MatrixGroup, Sides
-from pgnn.factors.piece import Settings, learnable_zeros
+from pgnn.factors.piece import Settings
 from pgnn.factors.potentials.potential import Inputs, Potential
 from pgnn.factors.units.axes import cut
 from pgnn.factors.units.unit_kind import kind_of
@@ -35,15 +35,15 @@ class Coupling(Potential):
     Args:
         first: An array of discrete units, or a single one.
         second: Another array; all pairs of the first one if not given.
-        weight: ``(m d, n e)`` couplings of all features, in log units; learnable zeros if not
-            given. What is given is a constant.
+        weight: ``(m d, n e)`` couplings of all features, in log units; constant. Learnable zeros
+            if not given.
 
     Raises:
         ModelError: If a variable is real, the shape is wrong, a number is not finite, or couplings
             within one array are not symmetric or join a unit to itself.
 
     Cost:
-        A product with the matrix for each row, instead of one look at a table for each pair.
+        A product with the matrix for each row, instead of a table lookup for each pair.
 
     Example:
         >>> v, h = Variable("v", 2, shape=(3,)), Variable("h", 2, shape=(2,))
@@ -53,8 +53,8 @@ class Coupling(Potential):
 
     def __init__(self, first: Variable, second: Variable | None = None, weight: Any = None) -> None:
         pair = (first,) if second is None else (first, second)
-        own = Elements(pair)
-        numbers = [own.numbers(v.name).ravel() for v in own.variables]
+        elements = Elements(pair)
+        numbers = [elements.numbers(v.name).ravel() for v in elements.variables]
         check_size(
             f"couplings of {len(numbers[0]):,} and {len(numbers[-1]):,} units",
             4.0 * len(numbers[0]) * len(numbers[-1]),
@@ -68,10 +68,9 @@ class Coupling(Potential):
         sizes = [v.num_elements * k.size for v, k in zip((pair[0], pair[-1]), self.kinds,
                                                          strict=True)]  # fmt: skip
         what = f"the couplings of {self.key!r}"
-        if weight is None:
-            self.weight = learnable_zeros(what, sizes)
-        else:
-            self.weight = nn.Parameter(self._read(what, weight, sizes), requires_grad=False)
+        self.weight = numbers_or_zeros(what, weight, sizes)
+        if self.is_symmetric:
+            self._check_symmetric(what, self.weight.detach().numpy())
 
     def settings(self) -> Settings:
         """Return the arrays."""
@@ -79,10 +78,10 @@ class Coupling(Potential):
 
     @classmethod
     def from_settings(cls, settings: Settings, numbers: Mapping[str, Tensor]) -> Self:
-        """Make couplings of the saved type; the numbers are put in afterwards."""
-        made = cls(**settings)
-        made.weight = nn.Parameter(torch.zeros_like(numbers["weight"]))
-        return made
+        """Make couplings of the saved type; their values are loaded afterwards."""
+        potential = cls(**settings)
+        potential.weight = nn.Parameter(torch.zeros_like(numbers["weight"]))
+        return potential
 
     @property
     def is_symmetric(self) -> bool:
@@ -90,28 +89,29 @@ class Coupling(Potential):
         return len(self.variables) == 1
 
     def matrix(self) -> Tensor:
-        """Return the couplings ``(m d, n e)``; within one array symmetric, none of a unit itself.
+        """Return the couplings ``(m d, n e)``; within one array symmetric with a zero diagonal.
 
-        Gradients by the parameter are symmetric too, so that learning keeps it so.
+        Gradients by the parameter are symmetric too, so that the parameter stays symmetric.
         """
         return self.symmetric(self.weight) if self.is_symmetric else self.weight
 
     def symmetric(self, numbers: Tensor) -> Tensor:
-        """Return the symmetric part of numbers ``(n d, n d)``, zero for a unit with itself."""
-        kept = numbers.new_ones(numbers.shape)
+        """Return the symmetric part of a matrix ``(n d, n d)``, zero for a unit with itself."""
+        mask = numbers.new_ones(numbers.shape)
         size = self.kinds[0].size
-        blocks = cut(cut(kept, 1, size), 0, size)
+        blocks = cut(cut(mask, 1, size), 0, size)
         torch.diagonal(blocks, dim1=0, dim2=2).zero_()
-        return 0.5 * (numbers + numbers.T) * kept
+        return 0.5 * (numbers + numbers.T) * mask
 
     def groups(self, elements: Elements, inputs: Inputs | None = None) -> tuple[FactorGroup, ...]:
         """Return one group of all pairs."""
         scopes = self.placed(elements)
         if self._placed_sides is None or self._placed_sides[0] is not scopes:
-            own = self.numbers(elements)
+            units = self.numbers(elements)
             count = self.variables[0].num_elements
-            first = own[:count]
-            self._placed_sides = scopes, Sides(first, first if self.is_symmetric else own[count:])
+            first = units[:count]
+            second = first if self.is_symmetric else units[count:]
+            self._placed_sides = scopes, Sides(first, second)
         sides = self._placed_sides[1]
         d, e = (k.size for k in self.kinds)
         grid = cut(cut(self.matrix(), 1, e), 0, d).movedim(1, 2)
@@ -130,18 +130,8 @@ class Coupling(Potential):
 
     @property
     def num_free_parameters(self) -> int:
-        """Numbers that may be chosen freely: each coupling once."""
+        """Number of free parameters: each coupling counts once."""
         return self.num_factors * self.kinds[0].size * self.kinds[-1].size
-
-    def _read(self, what: str, given: Any, sizes: list[int]) -> Tensor:
-        values = read_numbers(what, given)
-        if values.shape != tuple(sizes):
-            raise ModelError(f"{what} must have the shape {tuple(sizes)}, got {values.shape}")
-        if not np.isfinite(values).all():
-            raise ModelError(f"{what} must be finite, got {values[~np.isfinite(values)][0]}")
-        if self.is_symmetric:
-            self._check_symmetric(what, values)
-        return torch.from_numpy(values)
 
     def _check_symmetric(self, what: str, values: np.ndarray) -> None:
         gap = np.abs(values - values.T)
@@ -152,9 +142,9 @@ class Coupling(Potential):
                 f"{values[j, i]:g}; (W + W.T) / 2 has the same energy"
             )
         size = self.kinds[0].size
-        own = values.reshape(len(values) // size, size, -1, size)
-        for k in range(len(own)):
-            if own[k, :, k].any():
+        blocks = values.reshape(len(values) // size, size, -1, size)
+        for k in range(len(blocks)):
+            if blocks[k, :, k].any():
                 raise ModelError(
                     f"{what} must be zero on the diagonal, but unit {k} is joined to itself by "
                     f"{values[k * size, k * size]:g}; of units 0 and 1, half of that is a bias"

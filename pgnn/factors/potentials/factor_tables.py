@@ -1,4 +1,4 @@
-"""Tables that are given as factors, kept in arrays."""
+"""Constant factors, kept in arrays."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class FactorTables(Potential):
     log_numbers = ("tables",)
 
     def settings(self) -> Settings:
-        """Return the variables, and what each table is over; the tables are numbers."""
+        """Return the variables and the scopes of the tables; the tables are saved as parameters."""
         rowwise = [t.dim() > 1 + s.shape[1] for t, s in self._grouped()]
         return {
             "variables": self.variables,
@@ -76,7 +76,7 @@ class FactorTables(Potential):
 
     @classmethod
     def from_settings(cls, settings: Settings, numbers: Mapping[str, Tensor]) -> Self:
-        """Make the factors in their order; the variables have another than they appear in."""
+        """Make the factors in their order, with the variables in the saved order."""
         variables, scopes = settings["variables"], [s.tolist() for s in settings["scopes"]]
         tables = [
             numbers[f"tables.{k}"].unbind(int(rowwise))
@@ -117,14 +117,14 @@ class FactorTables(Potential):
 
     @property
     def cliques(self) -> tuple[tuple[Hashable, ...], ...]:
-        """The scopes of the tables, those over nothing left out."""
+        """The scopes of the tables, without empty ones."""
         names = [v.name for v in self.variables]
         scopes = [self.scope_groups[k][place].tolist() for k, place in self.order]
         return tuple(dict.fromkeys(tuple(names[v] for v in s) for s in scopes if s))
 
     @property
     def num_free_parameters(self) -> int:
-        """Entries less one for each table, whose scale does not matter."""
+        """Number of entries, less one for the scale of each table."""
         return int(sum(p.numel() for p in self.tables)) - len(self.order)
 
     def _firsts(self) -> list[int]:

@@ -1,4 +1,4 @@
-"""Which cells of an array are neighbours."""
+"""Neighbourhoods of the cells of an array."""
 
 from __future__ import annotations
 
@@ -56,8 +56,8 @@ class Lattice(Restorable):
             shape: Of the array, any number of axes.
 
         Returns:
-            ``(M, 2)`` cell numbers in row-major order, one direction after the other, and
-            ``(M,)`` numbers of :meth:`directions`.
+            ``(M, 2)`` indices of cells in row-major order, one direction after the other, and
+            ``(M,)`` indices into :meth:`directions`.
 
         Raises:
             ModelError: If ``periodic`` has not one entry for each axis.
@@ -82,7 +82,7 @@ class Lattice(Restorable):
 
 
 def _diagonal_steps(num_axes: int) -> Iterator[tuple[int, ...]]:
-    """Steps along several axes; of a step and its reverse only one."""
+    """Steps along several axes, without the reverse of each."""
     for step in itertools.product((1, 0, -1), repeat=num_axes):
         first = next((s for s in step if s), 0)
         if first == 1 and sum(map(abs, step)) > 1:

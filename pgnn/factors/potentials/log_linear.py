@@ -83,7 +83,7 @@ class LogLinear(Potential):
 
     @classmethod
     def from_settings(cls, settings: Settings, numbers: Mapping[str, Tensor]) -> Self:
-        """Make features of their numbers: the functions are not kept."""
+        """Make features of their values; the functions are not saved."""
         names = settings.pop("feature_names")
         potential = cls(features=numbers["features"], weights=numbers["weights"], **settings)
         potential.feature_names = names

@@ -79,7 +79,7 @@ class NeuralPotential(Potential):
 
     @property
     def output_shape(self) -> tuple[int, ...]:
-        """What one row of the network's output looks like."""
+        """Shape of one row of the network's output."""
         if self.on_edges:
             return (self.num_factors,)
         table = tuple(v.num_states for v in self.axis_variables)
@@ -104,7 +104,7 @@ class NeuralPotential(Potential):
         return (TableGroup(scopes, output.reshape(len(output), self.num_factors, *table)),)
 
     def _cast(self, value: Tensor) -> Tensor:
-        """On the network's device; reals in its dtype."""
+        """Inputs on the network's device, reals in its dtype."""
         parameter = next((p for p in self.parameters() if p.is_floating_point()), None)
         if parameter is None:
             return value

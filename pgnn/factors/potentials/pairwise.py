@@ -1,4 +1,4 @@
-"""What Ising and Potts potentials share: edges, a coupling on each, a field on each element."""
+"""The base of Ising and Potts potentials: couplings on edges, fields on elements."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Edges(NamedTuple):
     Attributes:
         scopes: What :func:`~pgnn.factors.potentials.scopes.read_scopes` reads.
         direction: ``(M,)`` direction of each edge of a lattice.
-        num_directions: How many there are; 0 if the edges are no lattice.
+        num_directions: Number of directions; 0 if the edges are no lattice.
     """
 
     scopes: Any
@@ -84,7 +84,7 @@ class PairwisePotential(Potential):
 
     @property
     def edges(self) -> Ints:
-        """``(M, 2)`` numbers of the potential's own elements."""
+        """``(M, 2)`` indices of the potential's own elements."""
         return self.scopes
 
     @property
@@ -100,7 +100,7 @@ class PairwisePotential(Potential):
 
     @property
     def _num_edges(self) -> Tensor:
-        """Edges that share each number of the coupling."""
+        """Number of edges that share each value of the coupling."""
         if self._by_direction:
             counts = np.bincount(self._direction, minlength=self._num_directions)
             return torch.from_numpy(counts).to(self.coupling)
@@ -139,13 +139,13 @@ class PairwisePotential(Potential):
 
     @property
     def _array_shapes(self) -> set[tuple[int, ...]]:
-        """How the elements may be arranged: flat, or as the only array is."""
+        """Allowed shapes of values by element: flat, or that of the only array."""
         alone = [self.variables[0].shape] if len(self.variables) == 1 else []
         return {(len(self.own_elements),), *alone}
 
 
 def read_edges(variables: Variable | Sequence[Variable], edges: Any) -> Edges:
-    """Return the edges that are given, or default ones.
+    """Return the given edges, or default ones.
 
     Raises:
         ModelError: If an array's lattice does not fit.
@@ -167,7 +167,7 @@ def read_edges(variables: Variable | Sequence[Variable], edges: Any) -> Edges:
 
 
 def _lattice_of(variables: Sequence[Variable], edges: Any) -> Lattice | None:
-    """The lattice that is meant, if one is."""
+    """The lattice of the edges, if they are one."""
     if isinstance(edges, Lattice):
         return edges
     return Lattice() if edges is None and len(variables) == 1 and variables[0].shape else None

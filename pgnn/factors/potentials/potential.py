@@ -1,4 +1,4 @@
-"""The contract of every potential: non-negative local tables of an undirected model."""
+"""The base class of potentials, non-negative local functions of an undirected model."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ Inputs = Mapping[Hashable, Tensor]
 class Potential(Piece):
     r"""Factors :math:`\prod_f \phi(x_{s_f})` of one kind, the piece an undirected model is made of.
 
-    A subclass implements :meth:`groups`. Numbers that are given are constants
-    (``requires_grad=False``); missing ones are learnable and start neutral, at
-    :math:`\log \phi = 0`. Call ``requires_grad_()`` to learn given numbers as well.
+    A subclass implements :meth:`groups`. Given parameters are constants (``requires_grad=False``);
+    others are learnable and start at :math:`\log \phi = 0`. Call ``requires_grad_()`` to learn
+    given parameters too.
 
     Args:
         variables: Discrete variables: single ones, arrays, or elements of arrays
             (``array.element(3, 4)``).
-        scopes: Which elements each factor joins: an integer array ``(F, n)`` of numbers, counted
-            over the variables in order and arrays in row-major order; or tuples of element names
+        scopes: Elements of each factor: an integer array ``(F, n)`` of indices, counted over the
+            variables in order and arrays in row-major order; or tuples of element names
             (of a single array: indices); or a :class:`~pgnn.factors.potentials.lattice.Lattice`. If
             not given, one factor over all variables, arrays element by element.
         inputs: Names of the covariates that the potential depends on; they are never modelled.
 
     Attributes:
         variables: The variables as they were declared.
-        scopes: ``(F, n)`` numbers of the potential's own elements.
+        scopes: ``(F, n)`` indices of the potential's own elements.
 
     Raises:
         ModelError: If a variable is real or occurs twice, or a scope is wrong.
@@ -63,7 +63,7 @@ class Potential(Piece):
         self._placed: tuple[Elements, Ints, Ints] | None = None
 
     def settings(self) -> Settings:
-        """Return variables and scopes; what else the constructor takes, a subclass adds."""
+        """Return variables and scopes; a subclass adds its other constructor arguments."""
         return taken(type(self), {"variables": self.variables, "scopes": self.scopes})
 
     @property
@@ -79,7 +79,7 @@ class Potential(Piece):
 
     @abstractmethod
     def groups(self, elements: Elements, inputs: Inputs | None = None) -> tuple[FactorGroup, ...]:
-        """Return the factors, gathered into arrays and over a model's elements.
+        """Return the factors as groups over a model's elements.
 
         Args:
             elements: The elements of all variables of the model.
@@ -90,9 +90,9 @@ class Potential(Piece):
         """
 
     def factors(self, elements: Elements, inputs: Inputs | None = None) -> list[Factor]:
-        """Return each factor on its own, over single elements as variables.
+        """Return each factor separately, over single elements as variables.
 
-        The tables are copies: they keep their numbers when the parameters change.
+        The tables are copies, which do not change with the parameters.
         """
         return [f for g in self.groups(elements, inputs) for f in g.snapshot().factors(elements)]
 
@@ -103,7 +103,7 @@ class Potential(Piece):
 
     @property
     def axis_variables(self) -> tuple[Variable, ...]:
-        """The variable that each axis of a table stands for, those of the first scope."""
+        """The variables of the axes of a table, those of the first scope."""
         first = self.scopes[0] if self.num_factors else ()
         return tuple(self.variables[k] for k in self._owner[first])
 
@@ -113,21 +113,21 @@ class Potential(Piece):
         names = [v.name for v in self.variables]
         if len(names) == 1:
             return ((names[0],),)
-        # a unique over rows of a million edges would take longer than all the rest
+        # np.unique over the rows of a million edges would dominate the run time
         rows = np.unique(self._owner[self.scopes], axis=0)
         return tuple(dict.fromkeys(tuple(dict.fromkeys(names[k] for k in r)) for r in rows))
 
     @property
     def num_free_parameters(self) -> int:
-        """Number of numbers that may be chosen freely."""
+        """Number of free parameters."""
         return sum(p.numel() for p in self.parameters())
 
     def numbers(self, elements: Elements) -> Ints:
-        """Return ``(E,)`` numbers that the potential's own elements have in a model."""
+        """Return ``(E,)`` indices of the potential's own elements in a model."""
         return self._place(elements)[0]
 
     def placed(self, elements: Elements) -> Ints:
-        """Return :attr:`scopes` as ``(F, n)`` numbers of a model's elements."""
+        """Return :attr:`scopes` as ``(F, n)`` indices of a model's elements."""
         return self._place(elements)[1]
 
     def scopes_in(self, elements: Elements) -> list[list[int]]:
@@ -136,12 +136,12 @@ class Potential(Piece):
         return joined
 
     def extra_repr(self) -> str:
-        """What ``print`` shows between the brackets."""
+        """Text between the brackets of ``repr``."""
         names = ", ".join(repr(v.name) for v in self.variables[:8])
         return names + (", ..." if len(self.variables) > 8 else "")
 
     def _place(self, elements: Elements) -> tuple[Ints, Ints]:
-        """Numbers and scopes in a model, kept for the model that asked last."""
+        """Indices and scopes in a model, cached for the last model."""
         if self._placed is None or self._placed[0] is not elements:
             parts = [elements.numbers(v.name).ravel() for v in self.variables]
             numbers = np.concatenate([np.zeros(0, dtype=np.int64), *parts])
@@ -152,7 +152,7 @@ class Potential(Piece):
 
     @property
     def _owner(self) -> Ints:
-        """``(E,)`` which variable each element belongs to."""
+        """``(E,)`` index of the variable of each element."""
         sizes = [int(np.prod(v.shape, dtype=np.int64)) for v in self.variables]
         return np.repeat(np.arange(len(sizes)), sizes)
 
@@ -171,7 +171,7 @@ class Potential(Piece):
 
 
 def listed_variables(variables: Variable | Sequence[Variable]) -> tuple[Variable, ...]:
-    """Return what a potential is over: one variable, or several.
+    """Return the variables of a potential, given one or several.
 
     Raises:
         ModelError: If one is no variable.

@@ -1,4 +1,4 @@
-"""Potts potentials: neighbours that agree or not."""
+"""Potts potentials, which depend on whether neighbours agree."""
 
 from __future__ import annotations
 

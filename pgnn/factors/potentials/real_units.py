@@ -1,4 +1,4 @@
-"""Real units that are coupled to discrete ones: seen, or integrated out."""
+"""Real units that are coupled to discrete ones, and observed or integrated out."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pgnn.errors import ModelError
-from pgnn.factors.conditionals.table_reader import read_numbers
+from pgnn.factors.conditionals.table_reader import numbers_or_zeros, read_numbers
 from pgnn.factors.elements import Elements
 from pgnn.factors.groups.factor_group import FactorGroup, TableGroup
 from pgnn.factors.groups.matrix_group import MatrixGroup, Sides
-from pgnn.factors.piece import Piece, Settings, learnable_zeros
+from pgnn.factors.piece import Piece, Settings
 from pgnn.factors.units.axes import cut
 from pgnn.factors.units.unit_kind import kind_of
 from pgnn.factors.variable import Variable
@@ -26,9 +26,9 @@ class RealUnits(Piece):
 
     .. math:: E(v, h) = \sum_i \frac{(v_i - b_i)^2}{2 s_i^2} - \sum_i \frac{v_i}{s_i^2} (W h)_i
 
-    so that :math:`p(v \mid h)` is normal with mean :math:`b + W h` and variance :math:`s^2`. What
-    was seen of :math:`v` is a bias of :math:`h`. What was not is integrated out, which couples the
-    discrete units by a matrix: :math:`\frac12 h^\top W^\top s^{-2} W h + b^\top s^{-2} W h`.
+    so that :math:`p(v \mid h)` is normal with mean :math:`b + W h` and variance :math:`s^2`.
+    Observed units of :math:`v` are a bias of :math:`h`. Hidden ones are integrated out, which
+    couples the discrete units: :math:`\frac12 h^\top W^\top s^{-2} W h + b^\top s^{-2} W h`.
 
     Args:
         variable: A real array.
@@ -56,8 +56,8 @@ class RealUnits(Piece):
         self.variable, self.other, self.kind = variable, other, kind_of(other)
         size, width = variable.num_elements, other.num_elements * self.kind.size
         what = f"of {variable.name!r}"
-        self.weight = self._numbers(f"the couplings {what}", weight, (size, width))
-        self.bias = self._numbers(f"the bias {what}", bias, (size,))
+        self.weight = numbers_or_zeros(f"the couplings {what}", weight, (size, width))
+        self.bias = numbers_or_zeros(f"the bias {what}", bias, (size,))
         spread = read_numbers(f"the variance {what}", variance).ravel()
         if spread.size not in (1, size):
             raise ModelError(f"the variance {what} must be one number or {size}, got {spread.size}")
@@ -77,17 +77,17 @@ class RealUnits(Piece):
         return self.variable.name, self.other.name
 
     def settings(self) -> Settings:
-        """Return the arrays; numbers are put in afterwards."""
+        """Return the arrays; the values of parameters are loaded afterwards."""
         return {"variable": self.variable, "other": self.other}
 
     def groups(
         self, elements: Elements, values: Tensor | None, temperature: float = 1.0
     ) -> list[FactorGroup]:
-        """Return what the real units mean for the discrete ones, divided by a temperature.
+        """Return factors of the discrete units, at a temperature, the real ones integrated out.
 
         Args:
             elements: Of the model.
-            values: ``(B, *shape)`` what was seen; ``NaN`` where it was not.
+            values: ``(B, *shape)`` observed values; ``NaN`` where not observed.
             temperature: ``T``.
         """
         like = self.weight
@@ -102,20 +102,20 @@ class RealUnits(Piece):
                 (1 - hidden) * (seen - bias).square() / (2 * spread * temperature)
             ).sum(1)
             linear = linear + (seen / spread) @ self.weight
-        own = elements.numbers(self.other.name).ravel()
-        rows: list[FactorGroup] = [TableGroup(np.zeros((1, 0)), constant[:, None])]
+        units = elements.numbers(self.other.name).ravel()
+        groups: list[FactorGroup] = [TableGroup(np.zeros((1, 0)), constant[:, None])]
         table = self.kind.table(like)
         if bool(hidden.any()):
-            rows += self._between(own, table, hidden, temperature)
-        felt = cut(linear, 1, self.kind.size) @ table.T / temperature
-        rows.append(TableGroup(own[:, None], felt))
-        return [g.with_numbers(g.numbers[0]) for g in rows] if flat is None else rows
+            groups += self._integrated(units, table, hidden, temperature)
+        field = cut(linear, 1, self.kind.size) @ table.T / temperature
+        groups.append(TableGroup(units[:, None], field))
+        return [g.with_numbers(g.numbers[0]) for g in groups] if flat is None else groups
 
-    def _between(
-        self, own: Any, table: Tensor, hidden: Tensor, temperature: float
+    def _integrated(
+        self, units: Any, table: Tensor, hidden: Tensor, temperature: float
     ) -> list[FactorGroup]:
-        """Couplings among the discrete units, and what each has with itself."""
-        size, count = self.kind.size, len(own)
+        """Couplings among the discrete units, and biases from those of a unit with itself."""
+        size, count = self.kind.size, len(units)
         scaled = self.weight / (self.variance * temperature)[:, None]
         if bool((hidden == hidden[:1]).all()):
             product = ((self.weight * hidden[0][:, None]).T @ scaled).expand(len(hidden), -1, -1)
@@ -123,19 +123,9 @@ class RealUnits(Piece):
             product = torch.einsum("bi,ip,iq->bpq", hidden, self.weight, scaled)
         grid = cut(cut(product, 2, size), 1, size).movedim(3, 2)
         i, j = torch.triu_indices(count, count, 1, device=grid.device)
-        itself = torch.diagonal(grid, dim1=1, dim2=2).movedim(-1, 1)
-        square = 0.5 * torch.einsum("kd,bnde,ke->bnk", table, itself, table)
-        found: list[FactorGroup] = [TableGroup(own[:, None], square)]
+        diagonal = torch.diagonal(grid, dim1=1, dim2=2).movedim(-1, 1)
+        square = 0.5 * torch.einsum("kd,bnde,ke->bnk", table, diagonal, table)
+        groups: list[FactorGroup] = [TableGroup(units[:, None], square)]
         if count > 1:
-            found.append(MatrixGroup(Sides(own, own), grid[:, i, j], table, table))
-        return found
-
-    def _numbers(self, what: str, given: Any, shape: tuple[int, ...]) -> nn.Parameter:
-        if given is None:
-            return learnable_zeros(what, shape)
-        values = read_numbers(what, given)
-        if values.shape != shape:
-            raise ModelError(f"{what} must have the shape {shape}, got {values.shape}")
-        if not np.isfinite(values).all():
-            raise ModelError(f"{what} must be finite, got {values[~np.isfinite(values)][0]}")
-        return nn.Parameter(torch.from_numpy(values), requires_grad=False)
+            groups.append(MatrixGroup(Sides(units, units), grid[:, i, j], table, table))
+        return groups

@@ -1,4 +1,4 @@
-"""Reading which elements of its variables a potential joins."""
+"""Reading of the scopes of a potential."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def read_scopes(elements: Elements, scopes: Any) -> Ints:
 
     Args:
         elements: The elements of the potential's variables, in order.
-        scopes: An integer array ``(F, n)`` of their numbers; or tuples of element names (of a
-            single array: indices, or numbers); or a :class:`Lattice` of a single array; or
+        scopes: An integer array ``(F, n)`` of their indices; or tuples of element names (of a
+            single array: indices); or a :class:`Lattice` of a single array; or
             ``None``: one factor over all variables, arrays element by element.
 
     Returns:
-        ``(F, n)`` numbers of elements.
+        ``(F, n)`` indices of elements.
 
     Raises:
         ModelError: If an element is unknown or occurs twice in a scope, or scopes differ in
@@ -48,10 +48,10 @@ def read_scopes(elements: Elements, scopes: Any) -> Ints:
 
 
 def array_shape(elements: Elements) -> tuple[int, ...]:
-    """Return the shape of the only variable.
+    """Return the shape of the only variable, an array.
 
     Raises:
-        ModelError: If it is none, or there are others.
+        ModelError: If it is not an array, or there are others.
     """
     if len(elements.variables) != 1 or not elements.variables[0].shape:
         names = [v.name for v in elements.variables]
@@ -60,7 +60,7 @@ def array_shape(elements: Elements) -> tuple[int, ...]:
 
 
 def elementwise(elements: Elements, variables: Iterable[int]) -> Ints:
-    """Return one scope for each place of arrays of one shape; a single variable is in all of them.
+    """Return one scope for each index of arrays of one shape; single variables are in all scopes.
 
     Raises:
         ModelError: If the shapes differ.
@@ -120,7 +120,7 @@ def _numbers(elements: Elements, numbers: NDArray[Any]) -> Ints:
 
 
 def _named(elements: Elements, scopes: Any) -> Ints:
-    """Scopes as tuples of names, indices or numbers."""
+    """Indices of scopes that are tuples of names or indices."""
     if isinstance(scopes, str) or not isinstance(scopes, Iterable):
         raise ModelError(f"scopes must be tuples of elements, got {scopes!r}")
     rows = [_members(scope) for scope in scopes]

@@ -28,9 +28,9 @@ class TabularPotential(Potential):
             joined element by element, all by the same table; a single variable beside them is
             joined to every element.
         table: Non-negative numbers ``(K1, ..., Kn)`` in linear (not log) units, not all of them
-            zero, of any scale; or ``(*shape, K1, ..., Kn)``, a table of its own for every element
-            of arrays of that shape; ``(F, K1, ..., Kn)`` with ``scopes``. A table that is given is
-            a constant; without one a single table is learnable and starts at ones.
+            zero, of any scale; or ``(*shape, K1, ..., Kn)``, a table for each element of arrays of
+            that shape; ``(F, K1, ..., Kn)`` with ``scopes``; constant. If not given, a single
+            learnable table that starts at ones.
         scopes: See :class:`Potential`.
 
     Raises:
@@ -79,7 +79,7 @@ class TabularPotential(Potential):
 
     @property
     def num_free_parameters(self) -> int:
-        """Entries less one for each table, whose scale does not matter."""
+        """Number of entries, less one for the scale of each table."""
         return self.log_table.numel() - len(self.log_table)
 
     def groups(self, elements: Elements, inputs: Inputs | None = None) -> tuple[FactorGroup, ...]:
