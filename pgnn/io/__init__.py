@@ -1,4 +1,4 @@
-"""Reading and writing models, the format chosen by the file's name."""
+"""Reading and writing models, in a format chosen by the file's name."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def read(
         format: ``"bif"`` or ``"uai"``; chosen by the path's ending if not given, and by its first
             word for a stream.
         encoding: Encoding of the text.
-        max_bytes: Bytes of the text, unpacked, that are read at most.
+        max_bytes: Largest size of the uncompressed text.
 
     Returns:
         A ``BayesianNetwork``, a ``MarkovRandomField`` or a ``ConditionalRandomField``.
@@ -126,12 +126,12 @@ def load(
         path: The file.
         modules: For each ``Neural`` conditional, by the name of its child, a network of the same
             architecture; for each ``NeuralPotential`` likewise, by the name of its variable or the
-            tuple of their names, or a list of networks where several have these; or a whole
+            tuple of their names, or a list of networks where several have these; or a complete
             conditional or potential, where its head or features, or the class itself, are your
             own code; that of a first step, in a model over time, by ``(name, "initial")``. They
-            are copied, and the copies get the saved numbers.
-        classes: Your own classes of models, conditionals, potentials and their parts, which give
-            their ``settings()``; the file names them, and none is looked for anywhere else.
+            are copied, and the saved values are loaded into the copies.
+        classes: Your own classes of models, conditionals, potentials and their parts, which define
+            ``settings()``. Classes are found by their names in the file, here and in pgnn alone.
 
     Raises:
         DataError: If the file is no checkpoint, is damaged or of another version, or ``modules``

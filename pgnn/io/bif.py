@@ -48,9 +48,9 @@ def write_bif(model: BayesianNetwork, file: PathOrFile, name: str = "unknown") -
 
     Every conditional is written as its table, whatever kind it is. Numbers are the shortest
     decimals that read back as the same log probabilities; names and states are put in double
-    quotes only where they would not be read back otherwise. BIF has only text: a name or state
-    that is not a string is written as ``str()`` of it, so the integer ``1`` is read back as
-    ``"1"``. A checkpoint (:func:`pgnn.io.checkpoint.save`) keeps types and kinds.
+    quotes only where they could not be read back otherwise. BIF has only text: a name or state
+    that is not a string is converted by ``str()``, so the integer ``1`` is read back as ``"1"``. A
+    checkpoint (:func:`pgnn.io.checkpoint.save`) keeps types and kinds.
 
     Args:
         model: The network.
@@ -77,7 +77,7 @@ def parse_bif(source: Source) -> Network:
     (1998), The Interchange Format for Bayesian Networks, version 0.15.
 
     Raises:
-        DataError: With line and column, if anything else than that is found.
+        DataError: With line and column, if the syntax differs.
 
     Cost:
         One pass over the structure and one over the numbers: 0.2 s for 500,000 of them.
@@ -111,7 +111,7 @@ def parse_bif(source: Source) -> Network:
 
 
 def _cells(structure: Structure, block: Block) -> int:
-    """How many numbers a table has, as far as its variables are declared."""
+    """Number of entries of a table, over those of its variables that are declared."""
     names = [n for n in (block.child, *block.parents) if n in structure.variables]
     return entries_of(len(structure.variables[n].states) for n in names)
 

@@ -1,4 +1,4 @@
-"""Reads the structure of a BIF text: its blocks, names and states, and where the numbers lie."""
+"""Reads the structure of a BIF text: blocks, names, states, and the positions of the numbers."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ SPACE = re.compile(r"\s*+")
 
 
 def until(marks: str) -> str:
-    """Return a pattern for text up to one of some marks, which may stand in double quotes."""
+    """Return a pattern for text up to one of some marks, ignoring marks in double quotes."""
     plain = f'[^{marks}"]*+'
     return f"{plain}(?:{STRING}{plain})*+"
 
 
 PROPERTY = re.compile(rf"\s*+property\b{until(';{}')};", re.DOTALL)
 
-# a quote that is not closed reaches to the end: its inside is not searched again
+# an unclosed quote extends to the end, so that its contents are scanned once
 _COMMENT = re.compile(rf"{STRING}|\".*|//[^\n]*+|/\*.*?\*/|/\*", re.DOTALL)
 _TOKEN = re.compile(rf'{STRING}|[^\s{{}}();,|\[\]"]++|.', re.DOTALL)
 _WORD = re.compile(rf'{STRING}|[^\s{{}}();,|"]++', re.DOTALL)
@@ -38,7 +38,7 @@ _ITEM = re.compile(rf'(?:{STRING}|[^,"])++', re.DOTALL)
 
 @dataclass(frozen=True)
 class Declaration:
-    """A ``variable`` block: its states in order and their numbers; whether it is latent."""
+    """A ``variable`` block: its states in order with their indices, and whether it is latent."""
 
     states: tuple[str, ...]
     offset: int
@@ -48,7 +48,7 @@ class Declaration:
 
 @dataclass(frozen=True)
 class Block:
-    """A ``probability`` block; its numbers lie at ``text[start:end]``, not yet read."""
+    """A ``probability`` block; its numbers are ``text[start:end]``, not yet parsed."""
 
     child: str
     parents: tuple[str, ...]
@@ -86,7 +86,7 @@ class Structure:
             raise source.error(len(self.text), "expected a variable, got the end of the file")
 
     def unexpected(self, offset: int, what: str) -> DataError:
-        """Return the error that quotes the text at an offset and says what was expected."""
+        """Return an error that quotes the text at an offset and states what was expected."""
         offset = self.skip_space(offset)
         token = _TOKEN.match(self.text, offset)
         got = repr(token.group()[:40]) if token else "the end of the file"
@@ -186,7 +186,7 @@ class Structure:
         return matches
 
     def _expect(self, pattern: str | re.Pattern[str], what: str) -> str:
-        """Move past blanks and one match of the pattern, or say what came instead."""
+        """Skip blanks and match the pattern, or raise an error that quotes the text."""
         self._last = self.skip_space(self._at)
         match = re.compile(pattern).match(self.text, self._last)
         if match is None:

@@ -1,4 +1,4 @@
-"""Reads the numbers of a BIF text, the bulk of it."""
+"""Reads the numbers of a BIF text."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class _TableReader:
         return self.structure.variables[name]
 
     def _read_rows(self, at: int) -> int:
-        """Read as many ``(states) numbers;`` as follow."""
+        """Read the following entries ``(states) numbers;``."""
         text, end = self.text, self.block.end
         row = _ROW.match(text, at, end) or _QUOTED_ROW.match(text, at, end)
         while row:
@@ -141,7 +141,7 @@ class _TableReader:
         return self._whole_table(match)
 
     def _whole_table(self, match: re.Match[str]) -> np.ndarray:
-        """The numbers of all rows in one entry."""
+        """All rows, from a single entry."""
         values = self._parse_entry(match, self.size * self.num_rows)
         # The child is the slowest axis of a BIF table and the last one of pgnn's.
         table = np.ascontiguousarray(values.reshape(self.size, self.num_rows).T)
@@ -193,7 +193,7 @@ class _TableReader:
         return self._parse(numbers, [match.start(2)])
 
     def _parse(self, numbers: list[str], starts: list[int]) -> np.ndarray:
-        """Turn number tokens into float64, all at once; look for a wrong one only if there is."""
+        """Convert tokens to float64, all at once; search for an invalid one only if that fails."""
         try:
             values = np.array(list(map(float, numbers)), dtype=np.float64)
             good = (values >= 0) & (values <= 1 + ROW_TOLERANCE)

@@ -1,7 +1,7 @@
-"""Checkpoints: one file with a model's structure as JSON and its numbers as tensors.
+"""Checkpoints: one file with a model's structure as JSON and its parameters as tensors.
 
-Every piece gives its settings and is made of them again (:class:`~pgnn.factors.piece.Restorable`);
-this file only writes settings as JSON and reads them, and depends on no kind of piece.
+Each piece returns its settings and is restored from them (:class:`~pgnn.factors.piece.Restorable`);
+this file writes and reads settings as JSON, and does not depend on the kinds of pieces.
 """
 
 from __future__ import annotations
@@ -33,20 +33,20 @@ _WRONG = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, R
 def save(model: FactorModel, path: str | os.PathLike[str] | None = None) -> None:
     """Save a model to one file, in the safetensors format.
 
-    Kept are names and labels with their types (text, integers, floats, booleans, ``None``,
-    intervals of pandas and tuples of these), edges, kinds and settings of the pieces, every number
-    bit by bit with its dtype, which numbers are constant, and the history of the fit. Networks and
-    functions are code: of networks the numbers are kept, functions that are features are kept as
-    numbers. A file that exists is replaced when the new one is complete.
+    It holds names and labels with their types (text, integers, floats, booleans, ``None``,
+    intervals of pandas and tuples of these), edges, kinds and settings of the pieces, all
+    parameters exactly with their dtypes, which of them are constant, and the history of the fit.
+    The code of networks and functions is not saved: of networks the parameters are, of functions
+    that are features their values. An existing file is replaced when the new one is complete.
 
     Args:
-        model: A model whose class gives its ``settings()``.
+        model: A model whose class defines ``settings()``.
         path: File, by custom ending in ``.safetensors``.
 
     Raises:
-        DataError: If a name or label is of another type, or the path is none.
-        ModelError: If the model has ``NaN`` or infinite numbers where there must be none.
-        Unsupported: If the model's class gives no settings.
+        DataError: If a name or label is of another type, or ``path`` is not a path.
+        ModelError: If parameters are ``NaN``, or infinite where that is not allowed.
+        Unsupported: If the model's class defines no settings.
         OSError: If the file cannot be written.
     """
     from safetensors.torch import save as to_bytes
@@ -77,8 +77,8 @@ def restored(
 
     Args:
         path: The file.
-        classes: Those that may be made; no other code runs.
-        modules: The caller's code.
+        classes: Classes that may be instantiated; no other code runs.
+        modules: Modules of the caller.
     """
     path = _path(path, "pgnn.read(path) reads")
     structure, tensors = _read(path)

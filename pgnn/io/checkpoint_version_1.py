@@ -1,4 +1,4 @@
-"""Files of version 1 of the format, written as those of today are."""
+"""Conversion of checkpoints of version 1 of the format."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _CHAINS = {"HiddenMarkovModel", "HiddenSemiMarkovModel"}
 def upgraded(
     old: Mapping[str, Any], tensors: Mapping[str, Tensor]
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Return the structure and the tensors as version 2 has them.
+    """Return the structure and the tensors in version 2 of the format.
 
     Raises:
         DataError: If the model's class is unknown.
     """
     numbers = {key: x for key, x in tensors.items() if "@" not in key}
-    # arrays among the settings have keys of their own
+    # arrays in settings have separate keys
     numbers |= {_array(*key.split(".@")): x for key, x in tensors.items() if "@" in key}
     names = [v["name"] for v in old["variables"]]
     kind = old["class"]
@@ -123,7 +123,7 @@ def _over_time(old: Mapping[str, Any], names: list[Any]) -> dict[str, Any]:
 def _field(
     old: Mapping[str, Any], numbers: dict[str, Tensor], names: list[Any]
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """A Markov random field, whose potentials have variables of their own."""
+    """A Markov random field, whose potentials list their variables."""
     variables, potentials = list(old["variables"]), []
     for k, one in enumerate(old["potentials"]):
         first = len(variables)

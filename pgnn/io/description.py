@@ -27,10 +27,10 @@ class Table:
     """Numbers of one local conditional p(child | parents).
 
     Attributes:
-        child: Name of the variable that is distributed.
+        child: Name of the child.
         parents: Names of its parents, in the order of the axes.
         values: Probabilities ``(K_pa1, ..., K_child)``.
-        origin: Where it was read, ``"file:line"``; empty if it was not read.
+        origin: Its position in a file, ``"file:line"``; empty if it was not read from one.
     """
 
     child: Hashable
@@ -44,7 +44,7 @@ class Network:
     """A directed network of tables.
 
     Attributes:
-        name: What the file calls the network.
+        name: Name of the network in the file.
         states: State labels of every variable, in declared order.
         tables: One table for each variable, in the same order.
         latents: Names of variables that are never observed.
@@ -62,14 +62,14 @@ class Network:
 
     @property
     def num_free_parameters(self) -> int:
-        """Entries of the tables less one for each row, which must sum to one."""
+        """Number of entries of the tables, less one for each row, which must sum to one."""
         return sum(
             math.prod(t.values.shape[:-1]) * (t.values.shape[-1] - 1) for t in self.tables.values()
         )
 
 
 def path_text(nodes: Sequence[Any]) -> str:
-    """Return ``a -> b -> c``, the middle of a long path left out."""
+    """Return ``a -> b -> c``, without the middle of a long path."""
     shown = [*nodes[:5], "...", *nodes[-5:]] if len(nodes) > 12 else nodes
     return " -> ".join(map(str, shown))
 
@@ -88,13 +88,13 @@ def find_cycle(parents: Mapping[Any, Sequence[Any]]) -> tuple[Any, ...]:
 
 
 def to_bayesian_network(network: Network) -> BayesianNetwork:
-    """Make a model of a description; the tables become constants.
+    """Convert a description to a model of constant tables.
 
     Args:
         network: The description.
 
     Raises:
-        DataError: If a table is wrong, naming where it was read.
+        DataError: If a table is wrong; the message has its position.
     """
     variables = {name: Variable(name, labels) for name, labels in network.states.items()}
     conditionals: dict[Hashable, Conditional] = {}
@@ -109,9 +109,9 @@ def to_bayesian_network(network: Network) -> BayesianNetwork:
 
 
 def describe(model: DirectedModel, name: str = "unknown") -> Network:
-    """Write the conditionals of a discrete network down as tables.
+    """Return the conditionals of a discrete network as tables.
 
-    Constant tables keep the numbers they were given; all others are normalised.
+    Constant tables are exactly those given; all others are normalised.
 
     Raises:
         Unsupported: If the model is undirected, a variable is real, or a conditional cannot be
@@ -137,9 +137,9 @@ def describe(model: DirectedModel, name: str = "unknown") -> Network:
 
 
 def short_values(log_values: Tensor) -> np.ndarray:
-    """Return doubles whose logs are the given ones, with as few decimal digits as that allows.
+    """Return the doubles of fewest decimal digits whose logs are the given ones.
 
-    Logs of 0.1 or 0.3333333 come back as just these numbers, which ``exp`` alone does not give.
+    Logs of 0.1 or 0.3333333 are converted to exactly these numbers, unlike by ``exp``.
 
     Args:
         log_values: Log numbers of any shape; ``-inf`` becomes zero.

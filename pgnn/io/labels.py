@@ -11,7 +11,7 @@ from pgnn.errors import DataError
 
 
 def encode(label: object) -> Any:
-    """Turn a name, a label or a tuple of them into what JSON can hold.
+    """Convert a name, a label or a tuple of them to JSON.
 
     Args:
         label: Text, an integer, a float, a boolean, ``None``, an interval of pandas, or a tuple of
@@ -43,10 +43,10 @@ def encode(label: object) -> Any:
 
 
 def decode(value: Any) -> Any:
-    """Turn what :func:`encode` returned back.
+    """Invert :func:`encode`.
 
     Raises:
-        DataError: If it is nothing that :func:`encode` returns.
+        DataError: If the value is not of the form that :func:`encode` returns.
     """
     if isinstance(value, list):
         return tuple(decode(part) for part in value)

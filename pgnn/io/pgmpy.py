@@ -1,4 +1,4 @@
-"""Models from and to pgmpy."""
+"""Conversion of models from and to pgmpy."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from pgnn.models.markov_random_field import MarkovRandomField
 
 
 def from_pgmpy(model: Any) -> BayesianNetwork | DynamicBayesianNetwork | MarkovRandomField:
-    """Make a model of one of pgmpy's.
+    """Convert a model of pgmpy.
 
-    Names, states and their order are kept, and which variables are latent. pgmpy puts the child on
-    the first axis of a table, pgnn on the last one.
+    Names, states, their order and latent variables are kept. The child is the first axis of a
+    table of pgmpy, and the last one of pgnn.
 
     Args:
         model: A ``DiscreteBayesianNetwork``, ``DynamicBayesianNetwork``, ``DiscreteMarkovNetwork``,
@@ -66,10 +66,10 @@ def from_pgmpy(model: Any) -> BayesianNetwork | DynamicBayesianNetwork | MarkovR
 
 
 def from_factors(model: Any) -> MarkovRandomField:
-    """Make a field of the factors of a pgmpy network, factor graph or tree of clusters.
+    """Convert the factors of a pgmpy network, factor graph or tree of clusters to a field.
 
     Args:
-        model: Anything of pgmpy's that has factors; it is not changed.
+        model: A model of pgmpy with factors; it is not changed.
 
     Raises:
         ModelError: If there are no factors, or they disagree about states.
@@ -92,7 +92,7 @@ def from_factors(model: Any) -> MarkovRandomField:
 
 
 def to_pgmpy(model: Any) -> Any:
-    """Make a model of pgmpy's of one of discrete variables.
+    """Convert a model of discrete variables to one of pgmpy.
 
     Args:
         model: A network (``DiscreteBayesianNetwork``), a field (``DiscreteMarkovNetwork``), or a
@@ -132,7 +132,7 @@ def to_pgmpy(model: Any) -> Any:
 
 
 def to_markov(model: MarkovRandomField) -> Any:
-    """Make a pgmpy ``DiscreteMarkovNetwork`` of a field; cells of arrays become nodes.
+    """Convert a field to a pgmpy ``DiscreteMarkovNetwork``; elements of arrays become nodes.
 
     Raises:
         Unsupported: If a potential depends on inputs.
@@ -157,7 +157,7 @@ def to_markov(model: MarkovRandomField) -> Any:
 
 
 def to_dynamic(model: SlicedModel) -> Any:
-    """Make a pgmpy ``DynamicBayesianNetwork``; both slices get the parents of either.
+    """Convert to a pgmpy ``DynamicBayesianNetwork``; both slices get the parents of either.
 
     Raises:
         Unsupported: If a variable is real, or a conditional needs inputs.
@@ -200,7 +200,7 @@ def to_dynamic(model: SlicedModel) -> Any:
 
 
 def _spread(conditional: Conditional, scope: Sequence[Variable]) -> NDArray[np.float64]:
-    """The log table with axes for all of a scope, on some of which it does not depend."""
+    """The log table broadcast to the axes of a larger scope."""
     table = conditional.factor()
     known = [v for v in scope if v.name in table.names]
     order = [table.names.index(v.name) for v in known]
@@ -212,7 +212,7 @@ def _spread(conditional: Conditional, scope: Sequence[Variable]) -> NDArray[np.f
 def _in_order(
     values: NDArray[Any], axis: int, name: Hashable, states: list[Any], variable: Variable
 ) -> NDArray[Any]:
-    """A table whose states along an axis are in the order of the variable's."""
+    """A table with the states along an axis in the order of the variable."""
     want = list(variable.states or ())
     if states == want:
         return values
@@ -238,11 +238,11 @@ def _table(cpd: Any, states: dict[Hashable, tuple[Any, ...]]) -> Table:
 
 
 def from_dynamic(model: Any) -> DynamicBayesianNetwork:
-    """Make a network over time of a pgmpy ``DynamicBayesianNetwork``.
+    """Convert a pgmpy ``DynamicBayesianNetwork`` to a network over time.
 
     Args:
-        model: The pgmpy network; a table of the second slice may be missing where it is that of
-            the first one. It is not changed.
+        model: The pgmpy network; a table of the second slice may be missing where it equals that
+            of the first one. It is not changed.
 
     Raises:
         ModelError: If a node has no table, or tables disagree about states.

@@ -1,4 +1,4 @@
-"""Settings of models and their pieces as JSON and back, for any kind of piece."""
+"""Conversion of settings of models and their pieces to JSON and back, for any kind of piece."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from pgnn.models.checked_module import CheckedModule
 
 
 def name_of(kind: type) -> str:
-    """Return the name of a class in files: with its module if it is not of pgnn."""
+    """Return the name of a class in files, with its module if it is not one of pgnn."""
     is_pgnn = kind.__module__.split(".")[0] == "pgnn"
     return kind.__name__ if is_pgnn else f"{kind.__module__}:{kind.__qualname__}"
 
 
 class SettingsWriter:
-    """Writes settings as what JSON can hold.
+    """Converts settings to JSON.
 
     Attributes:
         variables: Descriptions of the variables, each once.
-        tensors: Numbers by key.
+        tensors: Parameters and arrays by key.
     """
 
     def __init__(self) -> None:
@@ -78,7 +78,7 @@ class SettingsWriter:
         return described
 
     def value(self, x: Any, place: str = "") -> Any:
-        """Write one setting."""
+        """Convert one setting."""
         if isinstance(x, Variable):
             return {"variable": self._place(x)}
         if isinstance(x, Restorable):
@@ -103,7 +103,7 @@ class SettingsWriter:
         return encode(x)
 
     def history(self, model: Any) -> Any:
-        """Write the history of a fit, without values that JSON cannot hold."""
+        """Convert the history of a fit, without values that JSON cannot represent."""
         kept = {}
         for name, figure in model.history.items():
             try:
@@ -148,7 +148,7 @@ class SettingsReader:
         self._within: list[nn.Module] = []
 
     def model(self, described: Mapping[str, Any]) -> Any:
-        """Make the model; every module of the caller's must have been used."""
+        """Restore the model; raise if a module of the caller was not used."""
         name = described["class"]
         if self._class(name) is None:
             hint = f"; pass it in classes=[{_class_name(name)}]"
@@ -163,7 +163,7 @@ class SettingsReader:
         return model
 
     def object(self, described: Mapping[str, Any]) -> Any:
-        """Make an object of its description, and put its numbers in."""
+        """Restore an object from its description, and load its parameters."""
         if "same" in described:
             module = self._restored[described["same"]]
             self._within.append(module)
@@ -196,11 +196,11 @@ class SettingsReader:
         return restored
 
     def value(self, x: Any, code: Any = None) -> Any:
-        """Read one setting.
+        """Restore one setting.
 
         Args:
-            x: The written value.
-            code: The caller's, where it has a place.
+            x: The saved value.
+            code: The caller's module for it, if there is one.
         """
         if isinstance(x, list):
             return tuple(self.value(part, code) for part in x)
@@ -220,7 +220,7 @@ class SettingsReader:
         return read[kind]() if kind in read else decode(x)
 
     def _of_caller(self, described: Mapping[str, Any]) -> tuple[Any, bool]:
-        """The caller's code for a piece, and whether that is the whole piece."""
+        """The caller's module for a piece, and whether it is the piece itself."""
         name, key = described["class"], decode(described["key"])
         needs = [*self._needs([*described["settings"].values()])]
         unknown = self._class(name) is None
@@ -256,7 +256,7 @@ class SettingsReader:
         return replacement, False
 
     def _needs(self, settings: Any) -> Iterator[str]:
-        """The settings of a piece that are code: ``module``, ``code``, or a class unknown here."""
+        """The settings of a piece that are code: ``module``, ``code``, or an unknown class."""
         if isinstance(settings, list):
             for part in settings:
                 yield from self._needs(part)
@@ -272,14 +272,14 @@ class SettingsReader:
                 yield from self._needs([*held["settings"].values()])
 
     def _class(self, name: str) -> type[Restorable] | None:
-        """The class that is meant; one of the caller's may have moved to another module."""
+        """The class of a name; one of the caller may have moved to another module."""
         if name in self._known or ":" not in name:
             return self._known.get(name)
         moved = [k for n, k in self._known.items() if n.split(":")[1:] == name.split(":")[1:]]
         return moved[0] if len(moved) == 1 else None
 
     def _take(self, key: Hashable) -> Any:
-        """The caller's code under a name; of a list its next member."""
+        """The caller's module of a name; of a list the next one."""
         held = self._modules.pop(key)
         if isinstance(held, list | tuple):
             held, *rest = held
@@ -295,17 +295,17 @@ def fill(
     constant: list[str],
     nested: set[int],
 ) -> None:
-    """Put the saved numbers in, with the saved dtype; tied parameters stay tied.
+    """Load the saved tensors with their dtypes; tied parameters stay tied.
 
     Args:
-        module: One of the saved kind.
-        what: What messages call it.
+        module: A module of the saved kind.
+        what: Its name in messages.
         state: Its tensors by name.
         constant: Names of the parameters that require no gradient.
-        nested: Identities of tensors that parts of it have been given before.
+        nested: Ids of tensors of submodules that were loaded before.
 
     Raises:
-        DataError: If it has other tensors.
+        DataError: If names or shapes of its tensors differ.
     """
     tensors = {name: x for name, x in _state(module).items() if id(x) not in nested}
     if set(tensors) != set(state):
@@ -331,7 +331,7 @@ def _state(module: nn.Module) -> dict[str, Tensor]:
 
 
 def _fits(kind: type, settings: Mapping[str, Any]) -> bool:
-    """Whether a class can be made of settings: not where its constructor asks for more."""
+    """Whether settings have all required arguments of a class's constructor."""
     if kind.from_settings.__func__ is not Restorable.__dict__["from_settings"].__func__:  # type: ignore[attr-defined]
         return True
     try:

@@ -1,4 +1,4 @@
-"""The text of one file, with the places of errors in it."""
+"""The text of a file, with the positions of errors in it."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _GZIP_MAGIC = b"\x1f\x8b"
 
 
 class Source:
-    r"""Text with a name, that turns an offset into a line and a column.
+    r"""Text with a name, which converts offsets to lines and columns.
 
     Args:
         text: The decoded text.
-        name: What to call it in messages, usually the file's name.
+        name: Its name in messages, usually that of the file.
 
     Example:
         >>> str(Source("one\ntwo", "numbers.txt").error(5, "expected a digit"))
@@ -45,12 +45,12 @@ class Source:
     ) -> Source:
         """Read a file, a gzip file, or an open text or binary stream to its end.
 
-        A source that was read already is returned as it is.
+        A source is returned unchanged.
 
         Args:
             file: Path, stream or source.
             encoding: Of the text; a text stream has its own.
-            max_bytes: Bytes, unpacked, or characters of a text stream, that are read at most.
+            max_bytes: Largest number of uncompressed bytes, or of characters of a text stream.
 
         Raises:
             DataError: If it is neither path nor stream, the file is not text of this encoding, or
@@ -72,7 +72,7 @@ class Source:
         return cls(data if isinstance(data, str) else _decode(data, name, encoding), name)
 
     def position(self, offset: int) -> tuple[int, int]:
-        """Return line and column, both from 1, of an offset."""
+        """Return line and column of an offset, both counted from 1."""
         if not self._line_starts:
             self._line_starts = [0, *(m.end() for m in re.finditer("\n", self.text))]
         line = bisect.bisect_right(self._line_starts, offset)
@@ -150,10 +150,10 @@ def write_text(text: str, file: PathOrFile) -> None:
 
 
 def path_of(file: Any) -> Path:
-    """Return a path.
+    """Return an argument as a path.
 
     Raises:
-        DataError: If it is none.
+        DataError: If it is not a path.
     """
     try:
         path = Path(file)
@@ -165,7 +165,7 @@ def path_of(file: Any) -> Path:
 
 
 def ending_of(name: str) -> str:
-    """Return the last part of a file's name, small and without ``.gz``.
+    """Return the ending of a file's name, in lower case and without ``.gz``.
 
     Example:
         >>> ending_of("Asia.BIF.gz")
@@ -179,7 +179,7 @@ def _no_file(file: object) -> DataError:
 
 
 def _all_of(stream: IO[Any], name: str, limit: int) -> Any:
-    """The rest of a stream, bytes or text."""
+    """The remaining contents of a stream, bytes or text."""
     if not hasattr(stream, "read"):
         raise _no_file(stream)
     parts: list[Any] = []

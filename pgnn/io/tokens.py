@@ -1,4 +1,4 @@
-"""Files that are nothing but blank-separated words and numbers."""
+"""Files of words and numbers that are separated by blanks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pgnn.io.source import Source
 
 
 class Tokens:
-    """Reads the words of a text in order; finds their place only to report an error.
+    """Reads the words of a text in order; computes their positions only for errors.
 
     Args:
         source: The text.
@@ -32,9 +32,9 @@ class Tokens:
 
     @classmethod
     def without_comments(cls, source: Source) -> tuple[Tokens, bool]:
-        """Return the words outside of comments, and whether there are any.
+        """Return the words outside of comments, and whether there are comments.
 
-        A comment is what follows ``#`` in a line; errors still name the right place.
+        A comment is the part of a line after ``#``; errors still have the right position.
         """
         if "#" not in source.text:
             return cls(source), False
@@ -43,14 +43,14 @@ class Tokens:
 
     @property
     def remaining(self) -> int:
-        """Number of words that were not taken."""
+        """Number of words that are left."""
         return len(self._words) - self.at
 
     def word(self, what: str) -> str:
         """Take one word.
 
         Raises:
-            DataError: At the end of the file, saying what was expected.
+            DataError: At the end of the file.
         """
         return self._take(1, what)[0]
 
@@ -114,7 +114,7 @@ class Tokens:
             raise self.error(self.at, f"expected the end of the file {what}, got {got[:40]!r}")
 
     def error(self, index: int, message: str) -> DataError:
-        """Return the error that something is wrong with the word of this number."""
+        """Return an error at the word of an index."""
         words = re.finditer(r"\S+", self.source.text)
         match = next(itertools.islice(words, index, None), None)
         return self.source.error(match.start() if match else len(self.source.text), message)

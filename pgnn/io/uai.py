@@ -59,14 +59,14 @@ def read_uai(
 ) -> BayesianNetwork | MarkovRandomField:
     """Read a model from a UAI file.
 
-    Variables are called by their numbers ``0 .. n-1``, and so are states. A MARKOV file becomes
-    plain factors, with zeros as ``-inf``; a variable that occurs in no table gets a constant one.
-    A BAYES file becomes a network in which the last variable of each table is the child. Some
-    BAYES files hold tables whose rows do not sum to one (evidence was multiplied in): they are
-    read as plain factors, with a warning. Two libraries write the axes in another order than the
-    format has: pyAgrum, known by the names in comments after the scopes, the parents backward; and
-    pgmpy, known by rows that sum to one only so, all axes backward. Their files are read as they
-    are meant, the latter with a warning.
+    The names of variables and states are their indices ``0 .. n-1``. A MARKOV file becomes plain
+    factors, with zeros as ``-inf``; a variable that occurs in no table gets a constant one. A BAYES
+    file becomes a network in which the last variable of each table is the child. BAYES files with
+    tables whose rows do not sum to one (after multiplication with evidence) are read as plain
+    factors, with a warning. Two libraries write the axes in an order that differs from the format:
+    pyAgrum, recognised by names in comments after the scopes, with the parents reversed; and pgmpy,
+    recognised by rows that sum to one in that order only, with all axes reversed. Their files are
+    read correctly, the latter with a warning.
 
     Args:
         file: Path (gzip is recognised by its content), open stream, or source.
@@ -126,11 +126,11 @@ def parse_uai(source: Source) -> NumberedTables:
 
     The format is that of the inference competitions of the conference on Uncertainty in
     Artificial Intelligence (2008 to 2014): kind, number of variables, their numbers of states,
-    number of tables, the scopes, then each table's size and numbers, last variable fastest. What
-    follows ``#`` in a line is a comment.
+    number of tables, the scopes, then each table's size and numbers, last variable fastest. A
+    comment is the part of a line after ``#``.
 
     Raises:
-        DataError: With line and column, if anything else than that is found.
+        DataError: With line and column, if the syntax differs.
     """
     tokens, named = Tokens.without_comments(source)
     word = tokens.word("'BAYES' or 'MARKOV'")
@@ -157,17 +157,17 @@ def parse_uai(source: Source) -> NumberedTables:
 
 
 def _row_errors(tables: NumberedTables) -> list[float]:
-    """How far the rows of each table are from summing to one."""
+    """Largest error of the row sums of each table."""
     return [float(np.abs(values.sum(axis=-1) - 1).max()) for values in tables.tables]
 
 
 def _all_backward(values: np.ndarray) -> np.ndarray:
-    """The same numbers, read with the first axis fastest."""
+    """The same numbers, with all axes reversed."""
     return values.reshape(values.shape[::-1]).transpose()
 
 
 def _parents_backward(values: np.ndarray) -> np.ndarray:
-    """The same numbers, read with the child fastest, then the first parent."""
+    """The same numbers, with the parents reversed."""
     order = (*range(values.ndim - 2, -1, -1), values.ndim - 1)
     return values.reshape([values.shape[k] for k in order]).transpose(order)
 
@@ -178,7 +178,7 @@ def format_uai(tables: NumberedTables) -> str:
 
 
 def number(model: BayesianNetwork | MarkovRandomField) -> NumberedTables:
-    """Return the tables of a model, its variables numbered; see :func:`write_uai`.
+    """Return the tables of a model over numbered variables; see :func:`write_uai`.
 
     Raises:
         DataError: If a number is out of the range of doubles.
@@ -207,7 +207,7 @@ def number(model: BayesianNetwork | MarkovRandomField) -> NumberedTables:
 
 
 def numbering(model: BayesianNetwork | MarkovRandomField) -> dict[Hashable, int]:
-    """Return the number that each variable has in a UAI file of this model.
+    """Return the index of each variable in a UAI file of this model.
 
     The elements of arrays are variables there, in row-major order.
     """
@@ -219,14 +219,14 @@ def numbering(model: BayesianNetwork | MarkovRandomField) -> dict[Hashable, int]
 
 
 def _singles(model: BayesianNetwork | MarkovRandomField) -> tuple[Variable, ...]:
-    """The variables that a file numbers."""
+    """The single variables of a file."""
     if all(v.is_discrete for v in model.variables.values()):
         return model.elements.singles
     return tuple(model.variables.values())
 
 
 def _with_small_constants(factors: Sequence[Factor]) -> Sequence[Factor]:
-    """Spread constants that are no doubles over the tables: those of large Ising fields are."""
+    """Distribute a constant outside of the range of doubles over the tables."""
     constant = sum(float(f.log_values.detach()) for f in factors if not f.variables)
     rest = [f for f in factors if f.variables]
     if not rest or not _LARGE < abs(constant) < math.inf:

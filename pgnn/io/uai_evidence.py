@@ -1,4 +1,4 @@
-"""Evidence and query files that lie beside UAI models."""
+"""Evidence and query files of UAI models."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def read_evidence(
 ) -> dict[int, int]:
     """Read a UAI evidence file.
 
-    Two dialects are distinguished by the number of words in them: ``count`` and then pairs of
-    variable and state; or the number of samples, and then ``count`` and pairs for each sample.
-    An empty file is no evidence.
+    Two dialects are distinguished by their numbers of words: ``count``, then pairs of variable and
+    state; or the number of samples, then ``count`` and pairs for each sample. An empty file is no
+    evidence.
 
     Args:
         file: Path or open stream.
@@ -28,7 +28,7 @@ def read_evidence(
         encoding: Encoding of the file.
 
     Returns:
-        Variable number -> state number.
+        Index of the variable -> index of its state.
 
     Raises:
         DataError: If anything is wrong, with line and column; also if the file holds several

@@ -49,7 +49,7 @@ class Lowering:
         if pattern is not None:
             scheme = self._known.get(pattern)
             if scheme is None:
-                scheme = self._known[pattern] = self._arranged(tables)
+                scheme = self._known[pattern] = self._grouped(tables)
             return tuple(part.group(tables, self) for part in scheme)
         key, shared = [], dict[int, int]()
         for name, table in tables.items():

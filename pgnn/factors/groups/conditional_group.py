@@ -1,4 +1,4 @@
-"""A conditional as a factor, written down as a table only on demand."""
+"""A conditional as a factor, whose table is computed on demand only."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ class ConditionalGroup(FactorGroup):
 
     Args:
         conditional: Of a single discrete child.
-        scope: ``(n,)`` numbers of the elements of the discrete variables that were not observed,
+        scope: ``(n,)`` indices of the elements of the discrete variables that were not observed,
             parents first, the child last.
-        observed: ``(B, ...)`` values of the rest of its scope.
+        observed: ``(B, ...)`` values of the other variables of its scope.
         inputs: Covariates by name, ``(B, ...)``.
     """
 
@@ -65,7 +65,7 @@ class ConditionalGroup(FactorGroup):
         parameters = (p for p in conditional.parameters() if p.dtype.is_floating_point)
         reference = next(parameters, torch.zeros(0, dtype=torch.float64))
         rows = [len(x) for x in values]
-        # the parameters stay in the conditional; this has their dtype, and whether they learn
+        # the parameters stay in the conditional; this has their dtype and requires_grad
         nothing = torch.zeros((*rows[:1], 1, 0), dtype=reference.dtype, device=reference.device)
         nothing.requires_grad_(tracked)
         super().__init__(np.asarray(scope).reshape(1, -1), nothing, len(scope) - 1)
@@ -77,7 +77,7 @@ class ConditionalGroup(FactorGroup):
 
     @property
     def merge_key(self) -> tuple[object, ...]:
-        """Never joined with others."""
+        """Unique: never merged with other groups."""
         return (id(self),)
 
     @property
@@ -102,7 +102,7 @@ class ConditionalGroup(FactorGroup):
         return table.unsqueeze(len(self.batch_shape))
 
     def of_rows(self, rows: Ints) -> Self:
-        """Return the group with the values of some rows, if there are any."""
+        """Return the group for some rows of its observed values, if there are any."""
         if not self.batch_shape:
             return self
         index = torch.from_numpy(rows)
@@ -112,7 +112,7 @@ class ConditionalGroup(FactorGroup):
         return subset
 
     def decomposition(self, ranks: Ints | None = None) -> Decomposition | None:
-        """Return small factors that make up the table, if there are such."""
+        """Return small factors whose product is the table, if there are such."""
         if self.observed or self.inputs:
             return None
         by_parent = None if ranks is None else ranks[self.scopes[0, :-1]].tolist()
@@ -172,7 +172,7 @@ class ConditionalGroup(FactorGroup):
         return torch.cat([self.score(columns[:, k : k + step]) for k in starts])
 
     def conditionals(self, states: Tensor, place: int, rows: Tensor | None = None) -> Tensor:
-        """Return ``(B, 1, K)`` log probabilities by the state at one place; see the base class."""
+        """Return ``(B, 1, K)`` log probabilities by the state on one axis; see the base class."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.numbers.requires_grad):
             flat = states[:, 0].to(self.numbers.device)
             values, inputs = (self._at(x, rows, len(flat)) for x in (self.observed, self.inputs))
@@ -197,7 +197,7 @@ class ConditionalGroup(FactorGroup):
         return self.as_tables()
 
     def _written(self, known: Values, rows: int = 1) -> Factor:
-        """The table over the unknown variables, its size checked before it is written."""
+        """The table over the unobserved variables; its size is checked first."""
         free = [v for v in self.variables if v.name not in known]
         entries = math.prod(v.num_states for v in free)
         if entries * rows > MAX_ENTRIES:
@@ -212,7 +212,7 @@ class ConditionalGroup(FactorGroup):
         return self.conditional.factor({**self.observed, **known}, self.inputs or None)
 
     def _at(self, values: Values, rows: Tensor | None, count: int) -> dict[Hashable, Tensor]:
-        """Values at the rows that states belong to."""
+        """Values at the rows of states."""
         if rows is None:
             return {n: x if len(x) == count else x.expand(count, *x.shape[1:])
                     for n, x in values.items()}  # fmt: skip
@@ -224,7 +224,7 @@ class ConditionalGroup(FactorGroup):
 
 
 def is_large(conditional: Conditional, observed: Collection[Hashable]) -> bool:
-    """Return whether a conditional's table is better not written down at once.
+    """Return whether a conditional's table is too large to be computed in advance.
 
     Args:
         conditional: Of any kind.

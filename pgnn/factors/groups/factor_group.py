@@ -1,4 +1,4 @@
-"""Many factors of one kind and shape, kept as arrays; each kind carries its own operations."""
+"""Groups of factors of one kind and shape, as arrays; each kind has its own operations."""
 
 from __future__ import annotations
 
@@ -28,29 +28,29 @@ Ints = NDArray[np.int64]
 class FactorGroup(ABC):
     r"""``F`` factors of ``n`` elements each, :math:`\prod_f \phi_f(x_{s_{f1}}, \dots, x_{s_{fn}})`.
 
-    What a model over arrays is made of: a grid's couplings are one group. The elements at one
-    place of the scopes all have the same number of states.
+    The couplings of a grid, for instance, are one group. The elements on one axis of the scopes
+    all have the same number of states.
 
-    A kind of factors is a subclass. It must say how its tables are written down
-    (:attr:`log_values`) and how many axes its numbers have behind that of the factors
-    (:attr:`number_axes`); every other operation is then done on the tables, and may be overridden
-    where the kind has a faster one. Engines call these operations and never ask for the class. A
-    subclass keeps nothing that is computed from its numbers; what else it keeps are hashable
-    settings, by which groups are compared before they are joined.
+    A kind of factors is a subclass. It must define its tables (:attr:`log_values`) and how many
+    axes its parameters have behind that of the factors (:attr:`number_axes`); every other operation
+    is then done on the tables, and may be overridden where the kind has a faster one. Engines call
+    these operations and never ask for the class. A subclass keeps nothing that is computed from
+    its parameters; its other attributes are hashable settings, by which groups are compared before
+    they are merged.
 
     Args:
-        scopes: ``(F, n)`` numbers of elements, see :class:`~pgnn.factors.elements.Elements`.
-        numbers: ``(*batch, F, ...)``, or ``(*batch, 1, ...)`` if all factors share them.
-        child: The place in the scopes over which every row of the tables sums to one, if there is
-            one (see :class:`~pgnn.factors.factor.Factor`).
+        scopes: ``(F, n)`` indices of elements, see :class:`~pgnn.factors.elements.Elements`.
+        numbers: Parameters ``(*batch, F, ...)``, or ``(*batch, 1, ...)`` if all factors share them.
+        child: The axis over which every row of the tables sums to one, if there is one (see
+            :class:`~pgnn.factors.factor.Factor`).
 
     Attributes:
         scopes: The scopes as an int64 array.
-        numbers: The tensor that the factors are made of.
+        numbers: The parameters of the factors.
         kernel_kind: The kind's code for the compiled kernels
             (:mod:`pgnn.inference.kernels.kinds`); ``None`` if they read its tables.
-        written_down: Whether the tables are small enough to be written down at once.
-        is_linear: Whether log values are sums of numbers, so that counts of the numbers are
+        written_down: Whether the tables are small enough to be computed in advance.
+        is_linear: Whether log values are linear in the parameters, so that their counts are
             sufficient statistics.
 
     Raises:
@@ -78,17 +78,17 @@ class FactorGroup(ABC):
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.num_factors} factors over {self.arity} elements)"
 
-    # --- what a kind must say ------------------------------------------------------------------
+    # --- what a kind must define ---------------------------------------------------------------
 
     @property
     @abstractmethod
     def number_axes(self) -> int:
-        """How many axes :attr:`numbers` has behind that of the factors."""
+        """Number of axes of :attr:`numbers` behind that of the factors."""
 
     @property
     @abstractmethod
     def log_values(self) -> Tensor:
-        """The tables written down, ``(*batch, F or 1, K1, ..., Kn)`` logs; differentiable."""
+        """The log tables ``(*batch, F or 1, K1, ..., Kn)``; differentiable."""
 
     # --- shape ---------------------------------------------------------------------------------
 
@@ -104,18 +104,18 @@ class FactorGroup(ABC):
 
     @property
     def batch_shape(self) -> tuple[int, ...]:
-        """``(B,)`` if the numbers differ from row to row, else ``()``."""
+        """``(B,)`` if the parameters differ by row, else ``()``."""
         return tuple(self.numbers.shape[: self.numbers.dim() - self.number_axes - 1])
 
     @property
     def shared(self) -> bool:
-        """Whether the same numbers serve all factors."""
+        """Whether all factors share the same parameters."""
         count = self.numbers.shape[len(self.batch_shape)]
         return count != self.num_factors or self.num_factors == 1
 
     @property
     def sides(self) -> tuple[Ints, Ints] | None:
-        """Two sets of elements if each of one is joined to each of the other, as by a matrix."""
+        """Two sets of elements if each of one is joined to each of the other by a matrix."""
         return None
 
     def decomposition(self, ranks: Ints | None = None) -> Decomposition | None:
@@ -131,7 +131,7 @@ class FactorGroup(ABC):
         return None
 
     def given(self, codes: NDArray[np.int32]) -> FactorGroup:
-        """Return factors that hold for rows of evidence; these hold for all.
+        """Return the factors given rows of evidence; by default the same factors.
 
         Args:
             codes: ``(B, E)`` states of all elements, -1 where not observed.
@@ -140,17 +140,17 @@ class FactorGroup(ABC):
 
     @property
     def merge_key(self) -> tuple[object, ...]:
-        """Groups with equal keys whose factors have numbers of their own may be joined."""
+        """Groups with equal keys whose factors do not share parameters may be merged."""
         numbers = self.numbers
         shape = tuple(numbers.shape[numbers.dim() - self.number_axes :])
         settings = tuple(v for k, v in vars(self).items() if k not in ("scopes", "numbers"))
         return (type(self), numbers.dtype, numbers.device, self.arity, self.batch_shape, shape,
                 *settings)  # fmt: skip
 
-    # --- the same kind with other numbers, rows or factors -------------------------------------
+    # --- the same kind with other parameters, rows or factors ----------------------------------
 
     def with_numbers(self, numbers: Tensor, scopes: Ints | None = None) -> Self:
-        """Return the same factors with other numbers of such a shape (and other scopes)."""
+        """Return the same factors with other parameters of the same shape (and other scopes)."""
         other = copy.copy(self)
         other.numbers = numbers
         if scopes is not None:
@@ -158,13 +158,13 @@ class FactorGroup(ABC):
         return other
 
     def of_rows(self, rows: Ints) -> Self:
-        """Return the group with the numbers of some rows, if they differ from row to row."""
+        """Return the group with the parameters of some rows, if they differ by row."""
         if not self.batch_shape:
             return self
         return self.with_numbers(self.numbers[torch.from_numpy(rows).to(self.numbers.device)])
 
     def select(self, which: Tensor) -> Self:
-        """Return some of the factors, by their numbers ``(m,)``."""
+        """Return some of the factors, by their indices ``(m,)``."""
         scopes = self.scopes[which.cpu().numpy()]
         if self.shared and self.num_factors > 1:
             return self.with_numbers(self.numbers, scopes)
@@ -172,11 +172,11 @@ class FactorGroup(ABC):
         return self.with_numbers(self.numbers.index_select(len(self.batch_shape), which), scopes)
 
     def snapshot(self) -> Self:
-        """Return the group with numbers that are no parameters themselves, which may change."""
+        """Return the group with a copy of its parameters, which does not change with them."""
         return self.with_numbers(self.numbers.clone()) if self.numbers.is_leaf else self
 
     def prepared(self) -> Self:
-        """Return the group with plain numbers, to be looked at again and again while they stay."""
+        """Return the group detached, for repeated lookups while the parameters are constant."""
         return self.with_numbers(self.numbers.detach())
 
     # --- as tables -----------------------------------------------------------------------------
@@ -186,26 +186,26 @@ class FactorGroup(ABC):
         return TableGroup(self.scopes, self.log_values, self.child)
 
     def factors(self, elements: Elements) -> list[Factor]:
-        """Return each factor on its own, over the elements as variables."""
+        """Return each factor separately, over the elements as variables."""
         return self.over(elements.singles)
 
     def over(self, variables: Sequence[Variable]) -> list[Factor]:
-        """Return each factor on its own.
+        """Return each factor separately.
 
         Args:
-            variables: Of the numbers in the scopes.
+            variables: Variables of the indices in the scopes.
         """
         table, axis = self.log_values, len(self.batch_shape)
         shape = table.shape[axis + 1 :]
         tables = table.expand(*self.batch_shape, self.num_factors, *shape)
-        # one tensor for all that share a table: engines notice it
+        # factors that share a table share one tensor, which engines recognise
         each = [tables.select(axis, 0)] * self.num_factors if self.shared else tables.unbind(axis)
         scopes = [[variables[e] for e in scope] for scope in self.scopes.tolist()]
         names = [None if self.child is None else s[self.child].name for s in scopes]
         return [Factor(s, t, n) for s, t, n in zip(scopes, each, names, strict=True)]
 
     def product(self) -> TableGroup:
-        """Return the product of factors over nothing, as one."""
+        """Return the product of constant factors as a single one."""
         axis, table = len(self.batch_shape), self.log_values
         if self.num_factors > 1 or table.shape[axis] != 1:
             copies = self.num_factors // max(table.shape[axis], 1)
@@ -215,7 +215,7 @@ class FactorGroup(ABC):
     # --- complete rows -------------------------------------------------------------------------
 
     def lead(self, states: Tensor, rows: Tensor | None = None) -> tuple[Tensor, ...]:
-        """Indices of the first axes of tables or numbers for the ``(B, F)`` values of states."""
+        """Indices of the first axes of tables or parameters for the ``(B, F)`` values of states."""
         device = self.numbers.device
         which = torch.arange(self.num_factors, device=device)[None]
         which = torch.zeros_like(which) if self.shared else which
@@ -229,7 +229,7 @@ class FactorGroup(ABC):
 
         Args:
             states: ``(B, F, n)`` states of the scopes' elements.
-            rows: ``(B,)`` which rows of the numbers these are, if they differ; in turn if not
+            rows: ``(B,)`` row of the parameters of each row, if they differ; in order if not
                 given.
         """
         return self.log_values[(*self.lead(states, rows), *states.unbind(-1))]
@@ -245,11 +245,11 @@ class FactorGroup(ABC):
         return self.look_up(states).sum(1)
 
     def conditionals(self, states: Tensor, place: int, rows: Tensor | None = None) -> Tensor:
-        """Return ``(B, F, K)`` log values as functions of the element at one place.
+        """Return ``(B, F, K)`` log values as functions of the element on one axis.
 
         Args:
-            states: ``(B, F, n)``; those at ``place`` do not matter.
-            place: Which place of the scopes is free.
+            states: ``(B, F, n)``; those at ``place`` are ignored.
+            place: The axis of the scopes that is free.
             rows: As of :meth:`look_up`.
         """
         table = self.log_values.movedim(place - self.arity, -1)
@@ -261,7 +261,7 @@ class FactorGroup(ABC):
         """Return ``(B, S)`` sums with :meth:`conditionals` added.
 
         Args:
-            total: ``(B, S)``, the states of all elements side by side.
+            total: ``(B, S)``, the states of all elements concatenated.
             first: ``(F,)`` first column of the element at ``place``.
             states: As of :meth:`conditionals`.
             place: Likewise.
@@ -276,7 +276,7 @@ class FactorGroup(ABC):
         """Return ``(B,)`` finite parts of the expected log values under independent elements.
 
         Args:
-            probabilities: For each place of the scopes ``(B, F, K)``.
+            probabilities: For each axis of the scopes ``(B, F, K)``.
         """
         weights = probabilities[0]
         for probs in probabilities[1:]:
@@ -285,11 +285,11 @@ class FactorGroup(ABC):
         return weighed(weights, self.log_values.double()).flatten(start_dim=1).sum(dim=1)
 
     def messages(self, numbers: Tensor, scale: Tensor | float, hard: bool) -> GroupMessages:
-        """Return the messages of these factors with some numbers.
+        """Return the messages of these factors with some parameters.
 
         Args:
             numbers: Like :attr:`numbers`.
-            scale: What log values are multiplied by: a number, or ``(F,)`` numbers.
+            scale: Factor of the log values: a number, or ``(F,)`` numbers.
             hard: Maximise instead of summing.
         """
 
@@ -301,34 +301,34 @@ class FactorGroup(ABC):
     # --- compiled kernels ----------------------------------------------------------------------
 
     def for_kernels(self) -> FactorGroup:
-        """Return the group as compiled kernels read it: itself, or its tables."""
+        """Return the group in the form that compiled kernels read: itself, or its tables."""
         return self if self.kernel_kind is not None else self.as_tables()
 
     @property
     def num_entries(self) -> int:
-        """Numbers of a factor that kernels read; here the entries of its table."""
+        """Number of entries of a factor that kernels read; here those of its table."""
         return math.prod(self.log_values.shape[len(self.batch_shape) + 1 :])
 
     @property
     def message_cost(self) -> int:
-        """Table entries that the messages of one factor visit."""
+        """Number of table entries that the messages of one factor visit."""
         return self.num_entries
 
     def entries(self) -> Tensor:
-        """Return ``(*batch, F or 1, num_entries)`` what kernels read."""
+        """Return the entries ``(*batch, F or 1, num_entries)`` that kernels read."""
         table = self.log_values
         return table.reshape(*table.shape[: len(self.batch_shape) + 1], self.num_entries)
 
     def numbers_gradient(self, by_entry: Tensor) -> Tensor:
-        """Return derivatives by :attr:`numbers`, of derivatives by :meth:`entries`."""
+        """Return gradients by :attr:`numbers`, given those by :meth:`entries`."""
         return by_entry.reshape(self.numbers.shape)
 
 
 class TableGroup(FactorGroup):
-    """Dense tables: one number for every joint state.
+    """Dense tables: one entry for each joint state.
 
     Args:
-        scopes: ``(F, n)`` numbers of elements.
+        scopes: ``(F, n)`` indices of elements.
         log_values: ``(*batch, F, K1, ..., Kn)`` log values, or ``(*batch, 1, K1, ..., Kn)`` if
             all factors share one table; ``-inf`` is legal.
         child: As of :class:`FactorGroup`.

@@ -1,4 +1,4 @@
-"""Real variables that were integrated out, as one factor over discrete ones."""
+"""Integrated real variables as one factor over discrete ones."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ class GaussianGroup(FactorGroup):
 
     .. math:: \phi(j) = \int p(x, e \mid j) \, dx
 
-    A factor over the discrete variables that the real ones depend on. Evidence on these is
-    put in before its table is written.
+    A factor over the discrete variables on which the real ones depend. Its table is computed given
+    the evidence on them.
 
     Args:
         component: The hidden variables and their conditionals.
-        scope: ``(n,)`` numbers of the elements of its discrete variables.
+        scope: ``(n,)`` indices of the elements of its discrete variables.
         observed: ``(B, *shape)`` values of real variables, ``NaN`` where not observed.
     """
 
@@ -48,7 +48,7 @@ class GaussianGroup(FactorGroup):
             x.requires_grad for x in (*component.tensors, *values)
         )
         reference = next(p for p in component.tensors if p.dtype.is_floating_point)
-        # the parameters stay in the conditionals; this has their dtype, and whether they learn
+        # the parameters stay in the conditionals; this has their dtype and requires_grad
         nothing = torch.zeros((rows, 1, 0), dtype=reference.dtype, device=reference.device)
         super().__init__(np.asarray(scope).reshape(1, -1), nothing.requires_grad_(tracked))
 
@@ -73,7 +73,7 @@ class GaussianGroup(FactorGroup):
 
     @property
     def merge_key(self) -> tuple[object, ...]:
-        """Never joined with others."""
+        """Unique: never merged with other groups."""
         return (id(self),)
 
     @property
@@ -88,7 +88,7 @@ class GaussianGroup(FactorGroup):
 
     @property
     def is_large(self) -> bool:
-        """Whether it is better not written down at once."""
+        """Whether its table is too large to be computed in advance."""
         return self.num_entries > _LEAST
 
     @property
@@ -143,7 +143,7 @@ class GaussianGroup(FactorGroup):
         return self.look_up(columns.index_select(0, scope).T.long()[:, None])[:, 0]
 
     def conditionals(self, states: Tensor, place: int, rows: Tensor | None = None) -> Tensor:
-        """Return ``(B, 1, K)`` log densities by the state at one place; see the base class."""
+        """Return ``(B, 1, K)`` log densities by the state on one axis; see the base class."""
         group = self if rows is None else self._at(rows)
         flat = states[:, 0]
         known = {v.name: flat[:, k] for k, v in enumerate(self.variables) if k != place}
@@ -158,7 +158,7 @@ class GaussianGroup(FactorGroup):
         return self.as_tables()
 
     def _written(self, known: Values, rows: int) -> Tensor:
-        """``(rows, K1, ..., Kn)`` the table over the unknown variables."""
+        """The table ``(rows, K1, ..., Kn)`` over the unobserved variables."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.numbers.requires_grad):
             table = self.component.log_evidence(self.observed, known, rows)
         return table.to(self.numbers.dtype)
@@ -167,6 +167,6 @@ class GaussianGroup(FactorGroup):
         return self.of_rows(rows.cpu().numpy())
 
     def _spread(self, values: Values) -> dict[Hashable, Tensor]:
-        """Values with a row for each row of the numbers."""
+        """Values with a row for each row of the parameters."""
         rows = len(self.numbers)
         return {n: x.expand(rows, *x.shape[1:]) for n, x in values.items()}

@@ -1,8 +1,8 @@
 """Messages of a group of factors, as batched torch operations in log space.
 
-A *cavity* is what the other factors say about the element at one place of a scope: ``(B, F, K)``
-logs. All of these functions are differentiable, ``-inf`` is legal everywhere, and ``NaN`` never
-comes out. Numbers are divided by temperature and weight before they come here.
+A *cavity* is the product of the other factors' messages to the element on one axis of a scope, as
+``(B, F, K)`` logs. All of these functions are differentiable, ``-inf`` is legal everywhere, and
+results are never ``NaN``. Parameters are already divided by temperature and weight.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ def normalized(log_values: Tensor, hard: bool) -> Tensor:
 
 
 class GroupMessages(ABC):
-    """What a group of factors makes of the cavities around it.
+    """Messages and beliefs of a group of factors, as functions of the cavities.
 
     Args:
-        scale: What the log values are multiplied by: a number, or ``(F,)`` numbers.
+        scale: Factor of the log values: a number, or ``(F,)`` numbers.
         hard: Maximise instead of summing.
     """
 
@@ -44,7 +44,7 @@ class GroupMessages(ABC):
 
     @abstractmethod
     def messages(self, cavities: Sequence[Tensor]) -> list[Tensor]:
-        """Return the message to each place of the scopes, ``(B, F, K)``, not normalised."""
+        """Return the message to each axis of the scopes, ``(B, F, K)``, not normalised."""
 
     @abstractmethod
     def log_total(self, cavities: Sequence[Tensor]) -> Tensor:
@@ -56,14 +56,14 @@ class GroupMessages(ABC):
 
     @abstractmethod
     def gradient(self, cavities: Sequence[Tensor], weights: Tensor) -> Tensor:
-        """Return the weighted probabilities of what each number of the group stands for.
+        """Return the gradient of the weighted log totals by the parameters of the group.
 
         Args:
-            cavities: One for each place.
-            weights: ``(B,)`` what each row counts.
+            cavities: One for each axis.
+            weights: ``(B,)`` weight of each row.
 
         Returns:
-            As the group's ``numbers``, summed over what shares a number.
+            Weighted probabilities, in the shape of the group's ``numbers``.
         """
 
 
@@ -72,7 +72,7 @@ class TableMessages(GroupMessages):
 
     Args:
         numbers: ``(F or 1, K1, ..., Kn)`` or ``(B, F or 1, K1, ..., Kn)`` log values.
-        arity: Places ``n``.
+        arity: Number of axes ``n``.
         scale: As of :class:`GroupMessages`.
         hard: As of :class:`GroupMessages`.
 
@@ -90,7 +90,7 @@ class TableMessages(GroupMessages):
     def messages(self, cavities: Sequence[Tensor]) -> list[Tensor]:
         """See :meth:`GroupMessages.messages`.
 
-        The last axes are summed out once for all places before them.
+        The last axes are summed out once for all axes before them.
         """
         rest, messages = self.table, []
         for place in reversed(range(self.arity)):
@@ -133,23 +133,23 @@ class TableMessages(GroupMessages):
         return reduced(table + self._along(cavity, axis), axis + 2, self.hard, keepdim=True)
 
     def _along(self, cavity: Tensor, axis: int) -> Tensor:
-        """A cavity with an axis for each place."""
+        """A cavity reshaped to one axis of the tables."""
         shape = [*cavity.shape[:2], *[1] * self.arity]
         shape[axis + 2] = cavity.shape[2]
         return cavity.reshape(shape)
 
     def _filled(self, message: Tensor, cavity: Tensor) -> Tensor:
-        """A message of all factors and rows, also where nothing has made it differ."""
+        """A message expanded to all factors and rows."""
         return message.expand(*cavity.shape[:2], message.shape[2])
 
 
 class WrittenDownMessages(TableMessages):
-    """Messages of a kind of factors that has none of its own: those of its tables.
+    """Messages of a kind of factors without its own implementation: those of its tables.
 
     Args:
-        numbers: Of the group.
-        tables: What makes log tables of such numbers.
-        arity: Places ``n``.
+        numbers: Parameters of the group.
+        tables: Function from parameters to log tables.
+        arity: Number of axes ``n``.
         scale: As of :class:`GroupMessages`.
         hard: As of :class:`GroupMessages`.
     """
@@ -166,7 +166,7 @@ class WrittenDownMessages(TableMessages):
         super().__init__(tables(numbers), arity, scale, hard)
 
     def gradient(self, cavities: Sequence[Tensor], weights: Tensor) -> Tensor:
-        """See :meth:`GroupMessages.gradient`: by the entries of the tables, then by the numbers."""
+        """See :meth:`GroupMessages.gradient`: by the entries of the tables, then the parameters."""
         with torch.enable_grad():
             leaf = self.numbers.detach().requires_grad_()
             tables = self.tables(leaf)

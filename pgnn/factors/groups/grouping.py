@@ -18,9 +18,9 @@ _SHARED = 8
 
 
 class Grouping:
-    """How factors over single elements are gathered into groups of one shape.
+    """The assignment of factors over single elements to groups of one shape.
 
-    Tables that many factors share, being one tensor, are one table of a group.
+    Factors that share one tensor share one table of a group.
 
     Args:
         factors: The factors; groups are in the order in which their shapes appear.
@@ -47,7 +47,7 @@ class Grouping:
         ]
 
     def fits(self, factors: Sequence[Factor]) -> bool:
-        """Whether factors are the same but for their numbers."""
+        """Whether factors differ from these in their values only."""
         if len(factors) != len(self._known):
             return False
         for f, (variables, child, dtype, axes) in zip(factors, self._known, strict=True):
@@ -78,9 +78,9 @@ def grouped(
     """Gather factors over single elements into groups of one shape, in order of appearance.
 
     Args:
-        factors: Tables on their own.
-        elements: What their variables are.
-        known: Cache of earlier results for such factors; it is extended.
+        factors: Tables over single elements.
+        elements: Elements of their variables.
+        known: Cache of earlier groupings; it is extended.
     """
     each = tuple(factors)
     grouping = next((g for g in known or () if g.fits(each)), None)
@@ -96,7 +96,7 @@ def _shape(f: Factor) -> tuple[int, ...]:
 
 
 def merged(groups: Sequence[FactorGroup]) -> tuple[FactorGroup, ...]:
-    """Join groups of one kind, shape and type; numbers that many factors share stay as they are.
+    """Merge groups of one kind, shape and type; groups with shared parameters stay unchanged.
 
     Args:
         groups: Of any potentials; the order of the first ones is kept.

@@ -1,4 +1,4 @@
-"""Two arrays of units, each of one joined to each of the other by a matrix."""
+"""Dense matrices of couplings between two arrays of units."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ Ints = NDArray[np.int64]
 
 
 class Sides(NamedTuple):
-    """Two sets of elements, each of one joined to each of the other.
+    """Two sets of elements, each of the first joined to each of the second.
 
     Attributes:
-        first: ``(m,)`` numbers of elements.
-        second: ``(n,)`` numbers of others; the same ones if every pair of one set is joined.
+        first: ``(m,)`` indices of elements.
+        second: ``(n,)`` indices of elements; the same as ``first`` for all pairs of one set.
     """
 
     first: Ints
@@ -34,7 +34,7 @@ class Sides(NamedTuple):
         return self.first is self.second
 
     def pairs(self) -> Ints:
-        """Return ``(F, 2)`` scopes, the first element slowest."""
+        """Return ``(F, 2)`` scopes in row-major order."""
         if self.is_symmetric:
             return self.first[np.stack(np.triu_indices(len(self.first), 1), axis=1)]
         grid = np.meshgrid(self.first, self.second, indexing="ij")
@@ -48,7 +48,7 @@ class MatrixGroup(FactorGroup):
     one array of units every pair counts once.
 
     Args:
-        sides: What is joined.
+        sides: The elements that are joined.
         numbers: ``(*batch, F, d, e)`` couplings of the pairs' features.
         first: ``(K, d)`` features of the states of a unit on the first side.
         second: ``(L, e)`` features of those on the second side.
@@ -87,7 +87,7 @@ class MatrixGroup(FactorGroup):
 
     @property
     def merge_key(self) -> tuple[object, ...]:
-        """Never joined with others: that would be no matrix."""
+        """Unique, since several matrices are not one matrix."""
         return (id(self),)
 
     @property
@@ -101,7 +101,7 @@ class MatrixGroup(FactorGroup):
         return self.first @ self.numbers @ self.second.T
 
     def with_numbers(self, numbers: Tensor, scopes: Ints | None = None) -> MatrixGroup:
-        """See :meth:`FactorGroup.with_numbers`; other pairs need be no whole matrix."""
+        """See :meth:`FactorGroup.with_numbers`; other scopes may leave out pairs."""
         other = super().with_numbers(numbers, scopes)
         if scopes is not None:
             other.joined = None
@@ -111,7 +111,7 @@ class MatrixGroup(FactorGroup):
         """Return ``(*batch, m d, n e)`` couplings; symmetric within one set, zero for no pair.
 
         Raises:
-            ModelError: If the pairs are no whole matrix any more.
+            ModelError: If pairs are missing.
         """
         if self.joined is None:
             raise ModelError("some pairs of a matrix are no matrix")
@@ -151,10 +151,10 @@ class MatrixGroup(FactorGroup):
         """See :meth:`FactorGroup.conditionals`."""
         numbers = self.numbers[self.lead(states, rows)]
         if place == 0:
-            felt = numbers @ self.second[states[..., 1]].unsqueeze(-1)
-            return (self.first @ felt)[..., 0].expand(*states.shape[:2], len(self.first))
-        felt = self.first[states[..., 0]].unsqueeze(-2) @ numbers
-        return (felt @ self.second.T)[..., 0, :].expand(*states.shape[:2], len(self.second))
+            fields = numbers @ self.second[states[..., 1]].unsqueeze(-1)
+            return (self.first @ fields)[..., 0].expand(*states.shape[:2], len(self.first))
+        fields = self.first[states[..., 0]].unsqueeze(-2) @ numbers
+        return (fields @ self.second.T)[..., 0, :].expand(*states.shape[:2], len(self.second))
 
     def expected(self, probabilities: Sequence[Tensor]) -> Tensor:
         """See :meth:`FactorGroup.expected`: the features are independent."""
@@ -166,5 +166,5 @@ class MatrixGroup(FactorGroup):
     def numbers_gradient(self, by_entry: Tensor) -> Tensor:
         """See :meth:`FactorGroup.numbers_gradient`."""
         table = cut(by_entry, by_entry.dim() - 1, len(self.second))
-        found: Tensor = self.first.T @ table @ self.second
-        return found.reshape(self.numbers.shape)
+        gradient: Tensor = self.first.T @ table @ self.second
+        return gradient.reshape(self.numbers.shape)

@@ -1,4 +1,4 @@
-"""Potts factors: they ask only whether two elements agree."""
+"""Potts factors, which depend only on whether two elements agree."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from pgnn.factors.logspace import logsumexp
 
 
 class PottsGroup(FactorGroup):
-    r"""``F`` factors that ask only whether two elements agree: :math:`e^{J_f [x_s = x_t]}`.
+    r"""``F`` factors that depend only on whether two elements agree: :math:`e^{J_f [x_s = x_t]}`.
 
-    Engines need ``O(K)`` instead of ``O(K^2)`` steps for a message, and one number for a table.
+    A message takes ``O(K)`` instead of ``O(K^2)`` steps, and a factor has one parameter.
 
     Args:
-        scopes: ``(F, 2)`` numbers of elements.
+        scopes: ``(F, 2)`` indices of elements.
         coupling: ``(*batch, F)`` or ``(*batch, 1)`` couplings J, in log units; ``-inf`` is legal.
         num_states: States of both elements.
 
@@ -62,7 +62,7 @@ class PottsGroup(FactorGroup):
 
     @property
     def log_values(self) -> Tensor:
-        """The tables written down, ``(*batch, F or 1, K, K)``."""
+        """The log tables ``(*batch, F or 1, K, K)``."""
         same = torch.eye(self.num_states, dtype=torch.bool, device=self.numbers.device)
         table = self.numbers[..., None, None]
         return torch.where(same, table, torch.zeros_like(table))
@@ -101,7 +101,7 @@ class PottsGroup(FactorGroup):
         return torch.where(same, coupling, torch.zeros_like(coupling))
 
     def add_conditionals(self, total: Tensor, first: Tensor, states: Tensor, place: int) -> Tensor:
-        """See :meth:`FactorGroup.add_conditionals`: one column only gains something."""
+        """See :meth:`FactorGroup.add_conditionals`: a single column is added to."""
         coupling = self.numbers[self.lead(states)].expand(states.shape[:2])
         return total.scatter_add(1, first + states[..., 1 - place], coupling.to(total.dtype))
 
@@ -116,7 +116,7 @@ class PottsGroup(FactorGroup):
 
 
 class PottsMessages(GroupMessages):
-    """Messages of factors that only ask whether two elements agree.
+    """Messages of factors that depend only on whether two elements agree.
 
     Args:
         coupling: ``(F or 1,)`` or ``(B, F or 1)`` log weights of agreement.
@@ -140,7 +140,7 @@ class PottsMessages(GroupMessages):
         return reduced(cavities[0] + self._message(cavities[1]), -1, self.hard)
 
     def beliefs(self, cavities: Sequence[Tensor]) -> Tensor:
-        """See :meth:`GroupMessages.beliefs`; this writes the whole tables down."""
+        """See :meth:`GroupMessages.beliefs`; this computes the complete tables."""
         same = torch.eye(cavities[0].shape[2], dtype=torch.bool, device=self.coupling.device)
         table = self.coupling[..., None, None]
         table = torch.where(same, table, torch.zeros_like(table))
@@ -162,10 +162,10 @@ class PottsMessages(GroupMessages):
         return reduced(torch.stack([agree, self._others(cavity)]), 0, self.hard)
 
     def _others(self, cavity: Tensor) -> Tensor:
-        """The sum (or maximum) over all states but each one in turn.
+        """The sum (or maximum) over all other states, for each state.
 
-        Taking a state away from the whole loses no digits unless it is the largest one; that one
-        is masked and the rest summed anew.
+        Subtracting a state from the total loses no digits unless it is the largest one, for which
+        the others are summed again.
         """
         top, best = cavity.detach().max(dim=-1, keepdim=True)
         largest = torch.zeros_like(cavity, dtype=torch.bool).scatter(-1, best, True)

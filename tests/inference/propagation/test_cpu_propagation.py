@@ -59,7 +59,7 @@ def damped_step(slow: PlainPropagation, damping: float) -> float:
     distance = 0.0
     for key, new in slow.messages.items():
         before = old[key]
-        if slow.max_product:
+        if slow.hard:
             with np.errstate(divide="ignore", invalid="ignore"):
                 gap = np.abs(np.log(new) - np.log(before))
                 mixed = np.exp((1 - damping) * np.log(new) + damping * np.log(before))
