@@ -105,7 +105,7 @@ __all__ = [
     "Exogenous",
     "ExponentialFamily",
     "Statistics",
-    # densities made of rows
+    # densities of stored rows
     "Histogram",
     "KernelDensity",
     "NearestNeighbours",
@@ -152,7 +152,7 @@ __all__ = [
     "NeuralPotential",
     "FactorTables",
     "ConditionalPotential",
-    # what a file keeps
+    # saving and restoring
     "Piece",
     "Restorable",
 ]

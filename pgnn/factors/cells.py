@@ -1,4 +1,4 @@
-"""Any container of values as one NumPy array, and which of its cells are missing."""
+"""Containers of values of any kind as one NumPy array, with a mask of missing cells."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class Cells:
     """Values as an array.
 
     Attributes:
-        values: The values; of a categorical column the numbers of its categories, -1 if missing.
-        missing: Which cells are missing, where that is known apart from the values.
-        categories: What the numbers stand for, of a categorical column.
+        values: The values; of a categorical column the codes of its categories, -1 if missing.
+        missing: Which cells are missing, where that does not follow from the values.
+        categories: The categories of a categorical column.
     """
 
     values: NDArray[Any]
@@ -42,14 +42,14 @@ def is_missing(value: object) -> bool:
 
 
 def is_column(value: object) -> bool:
-    """Whether a value is a Series, a Categorical or the like: its cells are those of rows."""
+    """Whether a value is a Series, a Categorical or a similar column with a cell for each row."""
     return not isinstance(value, Tensor | np.ndarray | Mapping) and (
         hasattr(value, "dtype") and (hasattr(value, "to_numpy") or hasattr(value, "categories"))
     )
 
 
 def is_container(value: object, labels: Mapping[Any, Any]) -> bool:
-    """Whether a value holds several: labels may be tuples, and a set or a text is one value."""
+    """Whether a value is a container: labels may be tuples, and a set or a string is one value."""
     if isinstance(value, list | np.ndarray | Tensor):
         return True
     if isinstance(value, tuple):
@@ -67,7 +67,7 @@ def _is_label(value: Any, labels: Mapping[Any, Any]) -> bool:
 
 
 def cells_of(value: Any, labels: Mapping[Any, Any]) -> Cells:
-    """Read a container of any kind; it is not changed.
+    """Read a container of any kind.
 
     Args:
         value: Tensor, array of any dtype, masked array, Series or Categorical of pandas, polars or
@@ -91,10 +91,10 @@ def cells_of(value: Any, labels: Mapping[Any, Any]) -> Cells:
 
 
 def dense(value: Tensor) -> Tensor:
-    """Return a tensor that stores all of its numbers: sparse and quantized ones are written out.
+    """Return a dense tensor: sparse and quantized ones are expanded.
 
     Raises:
-        EvidenceError: If it has none, as on the device "meta".
+        EvidenceError: If it has no values, as on the device "meta".
     """
     if value.is_meta:
         raise EvidenceError(
@@ -107,9 +107,9 @@ def dense(value: Tensor) -> Tensor:
 
 
 def plain_numbers(value: Any) -> Any:
-    """Return an array or a tensor of numbers as a Python number, or a tuple of them.
+    """Convert an array or a tensor of numbers to a Python number, or a tuple of them.
 
-    Anything else, and arrays of more than one axis, are returned as they are.
+    Anything else, and arrays of more than one axis, are returned unchanged.
 
     Example:
         >>> plain_numbers(np.array([1.0, 2.0])), plain_numbers(torch.tensor(0.5))
@@ -188,7 +188,7 @@ def _nested(items: list[Any], labels: Mapping[Any, Any]) -> Cells:
 
 
 def _flat(items: list[Any]) -> Cells:
-    """Single values: numbers, or truth values, if all that are not missing are."""
+    """Single values: as numbers, or booleans, if all that are not missing are such."""
     missing = [is_missing(x) for x in items]
     present = [x for x, m in zip(items, missing, strict=True) if not m] if any(missing) else items
     if items and not present:
@@ -226,7 +226,7 @@ def _all_missing(cells: Cells) -> bool:
 
 
 def _uncategorized(cells: Cells) -> NDArray[Any]:
-    """The values of a part, those of a categorical column written out."""
+    """The values of a part; those of a categorical column as categories, not codes."""
     if cells.categories is None:
         return cells.values
     table = np.array([*cells.categories, None], dtype=object)

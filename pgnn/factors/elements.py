@@ -21,15 +21,15 @@ _BYTES_OF_AN_ELEMENT = 32
 class Elements:
     """Numbers ``0 .. E-1`` for the elements of discrete variables, arrays in row-major order.
 
-    A variable without a shape is one element of its own name. An element of an array ``"pixel"``
-    goes by the tuple ``("pixel", row, column)``.
+    A variable without a shape is one element of the same name. An element of an array ``"pixel"``
+    is named by the tuple ``("pixel", row, column)``.
 
     Args:
         variables: Variables of a model, in order; real ones are left out.
 
     Attributes:
         variables: The discrete variables.
-        first: Number of each variable's first element, by name.
+        first: Index of each variable's first element, by name.
 
     Raises:
         ModelError: If a variable's name is that of an element of an array.
@@ -69,24 +69,24 @@ class Elements:
 
     @cached_property
     def card(self) -> Ints:
-        """``(E,)`` state counts."""
+        """``(E,)`` numbers of states."""
         counts = np.array([v.num_states for v in self.variables], dtype=np.int64)
         return np.repeat(counts, np.diff(self._starts))
 
     @cached_property
     def offset(self) -> Ints:
-        """``(E + 1,)`` first column of each element where all states stand side by side."""
+        """``(E + 1,)`` first column of each element where all states are concatenated."""
         return np.concatenate([[0], np.cumsum(self.card)]).astype(np.int64)
 
     @cached_property
     def singles(self) -> tuple[Variable, ...]:
-        """Every element as a variable of its own: what factors that expand an array are over."""
+        """All elements as single variables, which are those of factors that expand an array."""
         if self.plain:
             return self.variables
         return tuple(single for v in self.variables for single in v.elements())
 
     def find(self, name: object) -> tuple[Variable, Ints] | None:
-        """Return a variable, or an element as a variable, with its numbers; None if unknown."""
+        """Return a variable, or an element as a variable, with its indices; None if unknown."""
         try:
             v = self._variable.get(name)
         except TypeError:
@@ -101,7 +101,7 @@ class Elements:
         return array.element(*name[1:]), np.array(number)
 
     def numbers(self, name: Hashable) -> Ints:
-        """Return the numbers of a variable's elements, in its shape.
+        """Return the indices of a variable's elements, in its shape.
 
         Raises:
             KeyError: If there is no such variable or element.
@@ -120,11 +120,11 @@ class Elements:
         return (v.name, *(int(i) for i in index))
 
     def owners(self, numbers: ArrayLike) -> Ints:
-        """Return the places in :attr:`variables` of the variables that some elements belong to."""
+        """Return the indices in :attr:`variables` of the variables of some elements."""
         return np.asarray(np.searchsorted(self._starts, numbers, side="right") - 1)
 
     def _array(self, name: object) -> Variable | None:
-        """The array that a tuple names an element of, if it does."""
+        """The array of which a tuple names an element, if there is one."""
         if not isinstance(name, tuple) or len(name) < 2:
             return None
         try:

@@ -21,7 +21,7 @@ class Factor(metaclass=SaysArguments):
         log_values: ``(*batch, K1, ..., Kn)`` log values; ``-inf`` is legal, ``NaN`` and ``+inf``
             are not.
         child: Name of a variable over which every row of the table sums to one, if there is one
-            (a conditional's table); engines may then leave out what sums to one anyway.
+            (a conditional's table); engines may then leave out factors that sum to one.
 
     Raises:
         ModelError: If a variable is real or occurs twice, or the shape does not fit.
@@ -75,7 +75,7 @@ class Factor(metaclass=SaysArguments):
         return self.log_values.exp()
 
     def product(self, *others: Factor) -> Factor:
-        """Return the pointwise product over the union of the scopes (axes in order of arrival)."""
+        """Return the pointwise product over the union of the scopes, in order of appearance."""
         scope = list(self.variables)
         for other in others:
             scope += [v for v in other.variables if v not in scope]
@@ -95,7 +95,7 @@ class Factor(metaclass=SaysArguments):
         return Factor(kept, logsumexp(self.log_values, axes)) if axes else self
 
     def maximize(self, names: Iterable[Hashable]) -> Factor:
-        """Return the maximum over the named variables; of tied entries one gets the gradient.
+        """Return the maximum over the named variables; one of tied entries gets the gradient.
 
         Raises:
             EvidenceError: If a name is not in the scope.
@@ -213,7 +213,7 @@ class Factor(metaclass=SaysArguments):
         return f"Factor({', '.join(repr(n) for n in self.names)}{batch})"
 
     def _over(self, variables: Sequence[Variable]) -> Factor:
-        """The factor with its axes in the order of the same variables."""
+        """The factor with its axes in the order of some variables, which are those of its scope."""
         if set(variables) != set(self.variables):
             raise EvidenceError(
                 f"expected a factor over {[v.name for v in variables]}, got one over "
@@ -251,7 +251,7 @@ def check_states(variable: Variable, states: int | Tensor) -> Tensor:
     """Return state indices as int64.
 
     Raises:
-        EvidenceError: If they are no integers, or one is out of range; -1 is not a state.
+        EvidenceError: If they are not integers, or one is out of range; -1 is not a state.
     """
     index = torch.as_tensor(states)
     name, last = variable.name, variable.num_states - 1
@@ -267,7 +267,7 @@ def check_states(variable: Variable, states: int | Tensor) -> Tensor:
 
 
 def _gather(table: Tensor, scope: Sequence[Variable], rows: Mapping[Hashable, Tensor]) -> Tensor:
-    """All row-wise indices at once, so that nothing larger than the result is made."""
+    """Select all row-wise indices at once, so that no intermediate tensor exceeds the result."""
     if not rows:
         return table
     first = table.dim() - len(scope)

@@ -1,4 +1,4 @@
-"""Whether numbers are finite, found out without arrays of their size."""
+"""Checks for finite numbers without temporary arrays of their size."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pgnn.factors.sparse_rows import is_sparse, stored
 
 
 def all_finite(x: Tensor) -> bool:
-    """Whether no number is ``NaN`` or infinite; that of compressed rows too.
+    """Whether no number is ``NaN`` or infinite; also of compressed rows.
 
     Cost:
-        One sum where all are finite, which makes no array.
+        One sum, without a temporary array, where all are finite.
 
     Example:
         >>> import torch
@@ -23,10 +23,10 @@ def all_finite(x: Tensor) -> bool:
 
 
 def has_nan(x: Tensor) -> bool:
-    """Whether a number is ``NaN``; that of compressed rows too."""
+    """Whether a number is ``NaN``; also of compressed rows."""
     return not all_finite(x) and bool(stored(x.detach()).isnan().any())
 
 
 def is_all_nan(x: Tensor) -> bool:
-    """Whether every number is ``NaN``; compressed rows have zeros that are none."""
+    """Whether all numbers are ``NaN``, the zeros of compressed rows included."""
     return not is_sparse(x) and not all_finite(x) and bool(x.detach().isnan().all())

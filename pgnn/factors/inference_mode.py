@@ -1,4 +1,4 @@
-"""Work inside ``torch.inference_mode()``: its tensors have no derivatives and no versions."""
+"""Ordinary tensors inside ``torch.inference_mode()``, whose own have no gradients or versions."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ R = TypeVar("R")
 
 
 def outside_inference_mode(work: Callable[P, R]) -> Callable[P, R]:
-    """Return a function that makes ordinary tensors even now, in inference mode; else itself.
+    """Return a function whose results are ordinary tensors, even in inference mode.
 
-    What it makes may be kept, differentiated and changed afterwards. The caller wants no
-    derivatives: there are none but those that the function itself switches on.
+    Its results may be kept, differentiated and changed afterwards. Gradients are disabled, except
+    where the function itself enables them.
 
     Example:
         >>> with torch.inference_mode():
@@ -34,7 +34,7 @@ def outside_inference_mode(work: Callable[P, R]) -> Callable[P, R]:
 
 
 def ordinary(value: Any) -> Any:
-    """Return a copy of a tensor that was made in inference mode; anything else as it is."""
+    """Return a copy of a tensor that was made in inference mode; anything else unchanged."""
     if isinstance(value, Tensor) and value.is_inference():
         with torch.inference_mode(False):
             return value.clone()
@@ -42,9 +42,9 @@ def ordinary(value: Any) -> Any:
 
 
 def make_ordinary(module: nn.Module) -> bool:
-    """Replace parameters and buffers that were made in inference mode; return whether any were.
+    """Replace parameters and buffers made in inference mode; return whether there were any.
 
-    Modules that share one share it afterwards.
+    Modules that share a parameter share its replacement.
     """
     copies: dict[int, Tensor] = {}
     for part in module.modules():

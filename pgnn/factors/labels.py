@@ -1,4 +1,4 @@
-"""What a value means among the labels of a variable's states: the one rule for all containers."""
+"""Labels of states, and the rule by which values in all containers are read as states."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ _FEW = 256
 
 
 class Column(NamedTuple):
-    """State codes of a column, made when they are taken.
+    """State codes of a column, computed when they are taken.
 
     Attributes:
         raw: Integers.
-        lookup: State of each raw integer, the last entry that of -1; none where they are states.
+        lookup: State of each raw integer, the last entry that of -1; None where these are states.
     """
 
     raw: NDArray[np.integer[Any]]
@@ -54,8 +54,8 @@ class Column(NamedTuple):
 class Labels:
     """The labels of the states of a variable, by which values are read.
 
-    An integer or boolean is a *label* where one is equal to it, or where the labels are numbers or
-    spell them (``"1"``, ``"2"``); only where no label could be meant is it an *index*. A string is
+    An integer or boolean is a *label* where a label equals it, or where the labels are numbers or
+    spell them (``"1"``, ``"2"``); only otherwise is it an *index*. A string is
     a label, or spells one that is a number. ``None``, ``NaN``, ``NA``, masked cells and -1 (where
     it is no label) are missing.
 
@@ -74,7 +74,7 @@ class Labels:
 
     @property
     def numbers(self) -> dict[Any, int]:
-        """States by the number that their labels are or spell; empty if none does."""
+        """States by the numbers that their labels are or spell; empty if there are none."""
         if self._numbers is None:
             by_number: dict[Any, int] = {}
             for k, label in enumerate(self.labels):
@@ -86,7 +86,7 @@ class Labels:
 
     @property
     def direct(self) -> bool:
-        """Whether integers are the states' own indices."""
+        """Whether integers are indices of states."""
         if self._direct is None:
             truth = any(isinstance(x, bool | np.bool_) for x in self.labels)
             self._direct = (not self.numbers and not truth) or all(
@@ -98,7 +98,7 @@ class Labels:
         """Return the state of one value, -1 where it is missing.
 
         Raises:
-            EvidenceError: If there is no such state, or two could be meant.
+            EvidenceError: If there is no such state, or the value is ambiguous.
         """
         try:
             code = self.codes.get(value)
@@ -127,10 +127,10 @@ class Labels:
 
         Args:
             cells: The values.
-            ignore_unknown: Whether values that are no states are missing.
+            ignore_unknown: Whether values that are not states count as missing.
 
         Raises:
-            EvidenceError: If one is no state; it names the first row and the number of others.
+            EvidenceError: If one is not a state; it names the first row and the number of others.
         """
         values, missing = cells.values, cells.missing
         kind = values.dtype.kind
@@ -160,10 +160,10 @@ class Labels:
         return Column(raw, lookup)
 
     def check_indices(self, values: NDArray[Any]) -> Codes:
-        """Return numbers as state indices, -1 or ``NaN`` where missing.
+        """Check state indices, -1 or ``NaN`` where missing.
 
         Raises:
-            EvidenceError: If one is no index of a state.
+            EvidenceError: If one is not an index of a state.
         """
         return self._indices(values, None, False).raw.astype(np.int32)
 
@@ -202,7 +202,7 @@ class Labels:
         return Column(values)
 
     def _of_truth(self, value: bool) -> int:
-        """The state of a truth value that is no label itself."""
+        """The state of a boolean that is not a label itself."""
         if any(isinstance(x, bool | np.bool_) for x in self.labels):
             raise self._unknown(value)
         spelled = {x.lower(): k for k, x in enumerate(self.labels) if isinstance(x, str)}
@@ -222,7 +222,7 @@ class Labels:
         return int(value)
 
     def _of_number(self, value: Any) -> int:
-        """The state of a number that is no label itself."""
+        """The state of a number that is not a label itself."""
         code = self.numbers.get(value)
         if code is not None:
             return code
@@ -242,7 +242,7 @@ class Labels:
         )
 
     def _factorize(self, values: NDArray[Any]) -> tuple[NDArray[np.integer[Any]], list[Any]]:
-        """Numbers of the distinct values, -1 where one is missing, and these."""
+        """Codes of the values, -1 where missing, and the distinct values."""
         flat = values.ravel()
         if flat.size > _FEW:
             import pandas as pd
@@ -278,13 +278,13 @@ class Labels:
 
 
 class WrongCell(EvidenceError):
-    """A value in a column that is no state.
+    """A value in a column that is not a state.
 
     Args:
         name: Of the variable.
-        at: Where in the column: a row, and the indices of an array.
+        at: Its position in the column: a row, and the indices of an array.
         message: Description of the error.
-        more: How many other cells are wrong.
+        more: Number of other invalid cells.
     """
 
     def __init__(self, name: Hashable, at: tuple[int, ...], message: str, more: int) -> None:
@@ -294,7 +294,7 @@ class WrongCell(EvidenceError):
         self.name, self.at, self.message, self.more = name, at, message, more
 
     def over_time(self, row: int | None, step: int | None, *rest: int) -> EvidenceError:
-        """Return the error of a value at a step of a row; None of a lone value."""
+        """Return the error for a value at a step of a row; None for a single value."""
         where = [f"row {row}"] if row is not None else []
         where += [f"step {step}"] if step is not None else []
         where += [f"element {rest}"] if rest else []

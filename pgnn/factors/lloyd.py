@@ -1,4 +1,4 @@
-"""Lloyd's algorithm: rows go to the nearest centre, and centres to the mean of their rows."""
+"""Lloyd's algorithm: rows are assigned to the nearest centre, centres to the mean of their rows."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from torch import Tensor
 
 
 class Clusters(NamedTuple):
-    """What Lloyd's algorithm came to.
+    """The result of Lloyd's algorithm.
 
     Attributes:
-        labels: ``(N,)`` the number of each row's centre.
+        labels: ``(N,)`` index of each row's centre.
         centres: ``(K, D)``.
-        iterations: Rounds of assigning and averaging.
-        converged: Whether no row changed its centre any more.
+        iterations: Number of iterations.
+        converged: Whether no row changed its centre in the last iteration.
     """
 
     labels: Tensor
@@ -29,16 +29,16 @@ def lloyd(
 ) -> Clusters:
     r"""Lower :math:`\sum_n w_n \min_k \|x_n - m_k\|^2` until it is at rest.
 
-    A centre without rows stays where it is.
+    A centre without rows is not moved.
 
     Args:
         rows: ``(N, D)`` numbers.
-        centres: ``(K, D)`` where to begin.
-        max_iterations: Most rounds.
-        weights: ``(N,)`` what each row counts; one each if not given.
+        centres: ``(K, D)`` initial centres.
+        max_iterations: Largest number of iterations.
+        weights: ``(N,)`` weight of each row; one if not given.
 
     Cost:
-        ``O(rounds N K D)``.
+        ``O(iterations N K D)``.
 
     References:
         Lloyd (1982), Least squares quantization in PCM.

@@ -12,12 +12,12 @@ from torch import Tensor
 def logsumexp(log_values: Tensor, axes: Sequence[int], keepdim: bool = False) -> Tensor:
     r"""Return :math:`\log \sum \exp` over some axes.
 
-    Unlike torch's, its gradient is zero instead of ``NaN`` where a whole slice is ``-inf``.
+    Unlike torch's, its gradient is zero instead of ``NaN`` where a slice is entirely ``-inf``.
 
     Args:
         log_values: Logs; ``-inf`` is legal.
         axes: Axes to sum out.
-        keepdim: Whether they stay with size one.
+        keepdim: Whether they are kept with size one.
     """
     axes = list(axes)
     top = log_values.detach().amax(dim=axes, keepdim=True)
@@ -35,7 +35,7 @@ def log1mexp(x: Tensor) -> Tensor:
     References:
         Mächler (2012), Accurately computing log(1 - exp(-|a|)), equation (7).
     """
-    # Each branch is fed a harmless number where the other one is taken: `where` alone would
+    # Each branch gets a finite input where the other one is taken: `where` alone would
     # multiply an infinite derivative by zero.
     near = x > -math.log(2.0)
     zero = x == 0
@@ -54,8 +54,8 @@ def logdiffexp(a: Tensor, b: Tensor) -> Tensor:
 def log_cdf(log_probs: Tensor) -> Tensor:
     r"""Return :math:`\log P(Y \le y)` for ``y = 0 .. K-2`` from log probabilities ``(..., K)``.
 
-    The last value, ``log 1``, is left out. Where the tail is the smaller part the result comes
-    from it, so that tails far below the rounding of 1 are kept.
+    The last value, ``log 1``, is left out. Where the tail is smaller the result is computed
+    from it, so that tails far below the rounding of 1 are exact.
     """
     probs = log_probs.exp()
     below = probs.cumsum(-1)[..., :-1]
@@ -66,7 +66,7 @@ def log_cdf(log_probs: Tensor) -> Tensor:
 
 
 def log_where(x: Tensor, counted: Tensor) -> Tensor:
-    """Return the logarithm where counted; ``-inf`` with gradient zero elsewhere."""
+    """Return the logarithm under a mask; ``-inf`` with gradient zero elsewhere."""
     return _log(x, ~counted)
 
 

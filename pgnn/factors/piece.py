@@ -1,4 +1,4 @@
-"""Pieces of models: what can be written down as settings and made of them again, and checked."""
+"""Pieces of models, which can be saved as settings, restored from them, and checked."""
 
 from __future__ import annotations
 
@@ -23,26 +23,27 @@ Settings = dict[str, Any]
 
 
 class Restorable(metaclass=SaysArguments):
-    """Something that a file can keep: it gives its settings, and is made of them again.
+    """An object that can be saved: it returns its settings, and is restored from them.
 
-    The settings are what the constructor takes by name, all but learnable numbers: text, numbers,
-    tuples, mappings, arrays, tensors, variables, other restorable objects and torch modules.
+    The settings are keyword arguments of the constructor, without learnable parameters: text,
+    numbers, tuples, mappings, arrays, tensors, variables, other restorable objects and torch
+    modules.
     """
 
     def settings(self) -> Settings:
-        """Return what the object is made of: of a dataclass its fields."""
+        """Return the settings; of a dataclass its fields."""
         instance: Any = self
         fields = dataclasses.fields(instance) if dataclasses.is_dataclass(instance) else ()
         return {f.name: vars(instance)[f.name] for f in fields}
 
     @classmethod
     def from_settings(cls, settings: Settings, numbers: Mapping[str, Tensor]) -> Self:
-        """Make an object of its settings.
+        """Restore an object from its settings.
 
         Args:
-            settings: What :meth:`settings` returned.
-            numbers: The saved ``state_dict()`` of a module. It is put in afterwards: here it only
-                tells shapes that the settings do not.
+            settings: Those that :meth:`settings` returned.
+            numbers: The saved ``state_dict()`` of a module. It is loaded afterwards; here it only
+                has shapes that do not follow from the settings.
         """
         return cls(**settings)
 
@@ -58,7 +59,7 @@ _HIDDEN = frozenset(n for n in dir(nn.Module) if not n.startswith("_")) - KEPT
 
 
 class Listed(nn.Module, metaclass=SaysArguments):
-    """A module that lists its own names when it is asked by ``dir()``, and few of torch's."""
+    """A module whose ``dir()`` has its own attributes, and few of torch's."""
 
     def __dir__(self) -> list[str]:
         defined = {
@@ -73,7 +74,7 @@ class Listed(nn.Module, metaclass=SaysArguments):
 
 
 class Piece(Listed, Restorable):
-    """A local part of a model, a conditional or a potential, that owns numbers."""
+    """A local part of a model with parameters: a conditional or a potential."""
 
     noun: ClassVar[str]
     """What messages call it."""
@@ -86,25 +87,25 @@ class Piece(Listed, Restorable):
     @property
     @abstractmethod
     def scope(self) -> tuple[Variable, ...]:
-        """The variables that it is about."""
+        """The variables of the piece."""
 
     @property
     @abstractmethod
     def key(self) -> Hashable:
-        """The name, or names, under which the caller of ``pgnn.load`` gives its code."""
+        """The name, or names, under which the caller of ``pgnn.load`` passes its module."""
 
     @property
     def is_unset(self) -> bool:
-        """Whether it has numbers to learn and all of them are still at zero, where they begin."""
+        """Whether it has learnable parameters and all of them are at their initial value, zero."""
         learnable = [p for p in self.parameters() if p.requires_grad]
         return bool(learnable) and not any(bool(p.detach().any()) for p in learnable)
 
     def num_free(self, parameter: Tensor) -> int:
-        """Return how many numbers of one of its own parameters are free to be learnt."""
+        """Return the number of free entries of one of its parameters."""
         return parameter.numel()
 
     def unsound(self, name: str, numbers: Tensor) -> Tensor:
-        """Return where the numbers of a parameter or buffer have no meaning."""
+        """Return which entries of a parameter or buffer are invalid."""
         log = name.split(".")[0] in self.log_numbers
         return numbers.isnan() | (numbers.isposinf() if log else numbers.isinf())
 
@@ -112,16 +113,16 @@ class Piece(Listed, Restorable):
         """Check the parameters, which may have been changed from outside.
 
         Raises:
-            ModelError: If one is ``NaN``, or infinite where that has no meaning.
+            ModelError: If one is ``NaN``, or infinite where that is not allowed.
         """
         inner = [m for m in self.modules() if m is not self and isinstance(m, Piece)]
-        theirs = {id(x) for m in inner for x in m.state_dict(keep_vars=True).values()}
+        nested = {id(x) for m in inner for x in m.state_dict(keep_vars=True).values()}
         for part in inner:
             part.check()
-        # buffers of networks are their own affair: masks have infinite ones
+        # buffers of networks are not checked: masks may be infinite
         for name, numbers in [*self.named_parameters(), *self.named_buffers(recurse=False)]:
             if (
-                id(numbers) in theirs
+                id(numbers) in nested
                 or not numbers.is_floating_point()
                 or bool(numbers.isfinite().all())
             ):
@@ -136,10 +137,10 @@ class Piece(Listed, Restorable):
 
 
 def learnable_zeros(what: str, shape: Sequence[int]) -> nn.Parameter:
-    """Return float64 zeros, where learning begins.
+    """Return learnable float64 zeros.
 
     Args:
-        what: Whose numbers, for the message.
+        what: Their name in messages.
         shape: Of the array.
 
     Raises:
@@ -152,11 +153,11 @@ def learnable_zeros(what: str, shape: Sequence[int]) -> nn.Parameter:
 
 @functools.cache
 def signature_of(kind: type) -> inspect.Signature:
-    """Return what a class's constructor takes; looking is slow, so each class is looked at once."""
+    """Return the signature of a class's constructor; cached, since inspection is slow."""
     return inspect.signature(kind)
 
 
 def taken(kind: type, settings: Settings) -> Settings:
-    """Return those settings that a class's constructor takes by name."""
+    """Return the settings that are arguments of a class's constructor."""
     parameters = signature_of(kind).parameters
     return {name: value for name, value in settings.items() if name in parameters}

@@ -1,4 +1,4 @@
-"""Generators for draws, and draws from torch's own generators that leave these as they were."""
+"""Generators for draws, and draws from torch's global generators that restore their state."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 
 
 def generator(seed: int | None) -> torch.Generator:
-    """Return a random generator of its own; seeded from the machine without a seed."""
+    """Return a new random generator; seeded by the system without a seed."""
     new_generator = torch.Generator()
     if seed is None:
         new_generator.seed()
@@ -21,7 +21,7 @@ def generator(seed: int | None) -> torch.Generator:
 
 @contextlib.contextmanager
 def private_randomness(seed: int | None) -> Iterator[None]:
-    """Let torch's own generators depend on a seed alone; afterwards they are as they were.
+    """Seed torch's global generators, and restore their state afterwards.
 
     Args:
         seed: The same seed gives the same draws; not reproducible if not given.
@@ -43,7 +43,7 @@ def private_randomness(seed: int | None) -> Iterator[None]:
 
 @contextlib.contextmanager
 def kept_randomness() -> Iterator[None]:
-    """Put torch's own generators back to where they were."""
+    """Restore the state of torch's global generators afterwards."""
     with torch.random.fork_rng(devices=list(range(torch.cuda.device_count())) if _on_gpu() else []):
         yield
 
@@ -58,7 +58,7 @@ def drawing_from(generator: torch.Generator) -> Iterator[None]:
 
 
 def seeded_with(seed: int) -> None:
-    """Seed torch's own generators."""
+    """Seed torch's global generators."""
     # torch.manual_seed keeps a record of each call until a GPU is used
     torch.default_generator.manual_seed(seed)
     if _on_gpu():

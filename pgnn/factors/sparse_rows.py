@@ -1,4 +1,4 @@
-"""Rows of numbers most of which are zero, as tensors in compressed rows."""
+"""Sparse rows, as tensors in compressed row storage."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from pgnn.limits import check_size
 
 
 def is_sparse(x: Tensor) -> bool:
-    """Whether a tensor holds compressed rows, of which only numbers that are not zero are kept."""
+    """Whether a tensor is in compressed row storage, which holds the non-zero entries alone."""
     return x.layout == torch.sparse_csr
 
 
 def is_scipy_sparse(value: Any) -> bool:
-    """Whether a value is a sparse matrix or array of SciPy's, which is not loaded to find out."""
+    """Whether a value is a sparse matrix or array of SciPy; does not import SciPy."""
     module = sys.modules.get("scipy.sparse")
     return module is not None and bool(module.issparse(value))
 
@@ -46,9 +46,9 @@ def of_parts(starts: Tensor, columns: Tensor, numbers: Tensor, shape: tuple[int,
     """Return a tensor of compressed rows.
 
     Args:
-        starts: ``(N + 1,)`` where the numbers of each row begin.
-        columns: ``(M,)`` of the numbers.
-        numbers: ``(M,)``.
+        starts: ``(N + 1,)`` offset of the first entry of each row.
+        columns: ``(M,)`` columns of the entries.
+        numbers: ``(M,)`` entries.
         shape: ``(N, D)``.
     """
     import warnings
@@ -59,7 +59,7 @@ def of_parts(starts: Tensor, columns: Tensor, numbers: Tensor, shape: tuple[int,
 
 
 def written_out(name: Hashable, x: Tensor) -> Tensor:
-    """Return rows with their zeros.
+    """Return dense rows.
 
     Raises:
         Intractable: If they need too much memory.
@@ -72,12 +72,12 @@ def written_out(name: Hashable, x: Tensor) -> Tensor:
 
 
 def stored(x: Tensor) -> Tensor:
-    """Return the numbers that are kept: all of them, unless rows are compressed."""
+    """Return the stored entries: all of them, unless rows are compressed."""
     return x.values() if is_sparse(x) else x
 
 
 def mapped(x: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
-    """Return a function of each number; of compressed rows, one that is zero at zero."""
+    """Apply an elementwise function, which must be zero at zero for compressed rows."""
     if not is_sparse(x):
         return function(x)
     return of_parts(x.crow_indices(), x.col_indices(), function(x.values()), tuple(x.shape))
@@ -91,7 +91,7 @@ def row_sums(x: Tensor) -> Tensor:
 
 
 def taken(x: Tensor, rows: Tensor) -> Tensor:
-    """Return some of the rows, by their numbers."""
+    """Return some of the rows, by their indices."""
     if not is_sparse(x):
         return x[rows.to(x.device)]
     starts, columns, numbers = x.crow_indices(), x.col_indices(), x.values()

@@ -1,4 +1,4 @@
-"""Which values a real variable can have."""
+"""Supports of real variables."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ _SUM = {torch.float64: 1e-6}
 
 @dataclass(frozen=True, eq=False)
 class Support:
-    """Which values a real variable can have.
+    """The support of a real variable.
 
     Attributes:
         constraint: One of torch's.
         dtype: Of the values.
-        shape: That the constraint is about where it is not the variable's, as in a program whose
+        shape: Shape of the constraint where it is not the variable's, as in a program whose
             plates leave dimensions of size one between them.
     """
 
@@ -46,7 +46,7 @@ class Support:
     shape: tuple[int, ...] | None = None
 
     def given(self, reals: Mapping[Hashable, Tensor]) -> Any:
-        """Return the constraint where it depends on variables before; here it does not."""
+        """Return the constraint given the variables before; here it does not depend on them."""
         return self.constraint
 
 
@@ -81,7 +81,7 @@ def same_constraint(a: Any, b: Any) -> bool:
 def inside_of(constraint: Any, value: Any) -> Tensor | None:
     """Return which values fulfil a constraint, ``(*batch)``; None if all numbers do.
 
-    Matrices and other values that take a decomposition to check are not looked at: None, too.
+    None, too, for matrices and other values that take a decomposition to check.
 
     Example:
         >>> inside_of(constraints.nonnegative_integer, torch.tensor([2.0, 1.5, -1.0]))
@@ -108,7 +108,7 @@ def inside_of(constraint: Any, value: Any) -> Tensor | None:
 
 
 def is_fixed(constraint: Any) -> bool:
-    """Whether a constraint has no bounds that are tensors, and so may depend on something."""
+    """Whether no bound of a constraint is a tensor, which may depend on other variables."""
     return not any(
         isinstance(x, Tensor) or (isinstance(x, constraints.Constraint) and not is_fixed(x))
         for x in vars(constraint).values()
@@ -118,8 +118,8 @@ def is_fixed(constraint: Any) -> bool:
 def log_density(distribution: Distribution, value: Tensor) -> Tensor:
     """Return log probabilities, ``-inf`` outside of the support and for ``NaN``.
 
-    torch refuses such values, or extends the formula to them, by a setting. Where a value is
-    outside, another one stands in for the derivatives, which are finite.
+    torch raises for such values, or extends the formula to them, by a setting. Where a value is
+    outside, gradients are computed at another one, so that they are finite.
 
     Args:
         distribution: One of torch's.

@@ -25,7 +25,7 @@ def table_frame(variables: Sequence[Variable], values: Tensor, *, across: bool) 
         across: Whether the states of the last variable are columns.
 
     Returns:
-        With an index level for each variable; the last one's states as columns, or a column
+        A frame with an index level for each variable; the last one's states as columns, or a column
         ``value``.
 
     Raises:
@@ -53,7 +53,7 @@ def table_frame(variables: Sequence[Variable], values: Tensor, *, across: bool) 
 
 
 def table_text(title: str, frame: Any) -> str:
-    """Return a data frame of numbers as text under a title; long ones are cut short."""
+    """Return a data frame of numbers as text under a title; long ones are truncated."""
     import pandas as pd
 
     more = len(frame) - ROWS

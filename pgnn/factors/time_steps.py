@@ -1,4 +1,4 @@
-"""How time appears in names: the axis ``"T"``, and ``(name, -1)`` for the step before."""
+"""Names over time: the axis ``"T"``, and ``(name, -1)`` for the step before."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def has_lag(name: object) -> TypeGuard[tuple[Hashable, int]]:
 
 
 def without_lag(name: Hashable) -> Hashable:
-    """Return the name of the same variable in its own step.
+    """Return the name of the variable without its lag.
 
     Example:
         >>> without_lag(("rain", -1)), without_lag("rain")
@@ -37,7 +37,7 @@ def lagged(variable: Variable) -> Variable:
 
 
 def at_step(name: Hashable, step: int) -> tuple[Hashable, int]:
-    """Return the name ``(name, step)`` of a cell, of a variable of a slice or of the one before.
+    """Return the name ``(name, step)`` of a variable of a slice or of the one before.
 
     Example:
         >>> at_step("rain", 3), at_step(("rain", -1), 3)

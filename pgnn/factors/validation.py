@@ -1,4 +1,4 @@
-"""Distributions of torch without the check of their arguments."""
+"""Distributions of torch without validation of their arguments."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from torch.distributions import Distribution
 
 @contextlib.contextmanager
 def unvalidated() -> Iterator[None]:
-    """Let distributions take any values; afterwards they check their arguments as before.
+    """Disable the validation of arguments of distributions, and restore it afterwards.
 
-    Where a sampler tries a point outside of a support, the density is zero, which is no error.
+    At points outside of a support, which samplers may try, the density is then zero.
 
     Example:
         >>> import torch

@@ -26,19 +26,19 @@ MAX_STATES = 2**24
 class Variable(metaclass=SaysArguments):
     """A named random variable, discrete with labelled states or real with a shape.
 
-    A discrete variable has states ``0 .. K-1``, each with a label. A value means the same in every
+    A discrete variable has states ``0 .. K-1``, each with a label. Values are read alike in every
     container: an integer or boolean is a *label* wherever the labels are numbers or spell them,
-    and an *index* where no label could be meant; a string is a label. ``None``, ``NaN``,
+    and an *index* otherwise; a string is a label. ``None``, ``NaN``,
     ``pandas.NA``, masked cells and ``-1`` (where it is no label) mean "not observed".
 
     Args:
         name: Any hashable; unique within a model.
         states: Number of states, or their labels in order; ``None`` for a real variable.
         shape: Event shape of a real variable, or array shape of an array of discrete ones. An
-            axis whose length only data knows has a name instead, as in ``("T",)``.
+            axis whose length is known with the data only has a name instead, as in ``("T",)``.
 
     Raises:
-        ModelError: If there is no state, a label occurs twice, or an axis is no length or name.
+        ModelError: If there is no state, a label occurs twice, or an axis is not a length or name.
 
     Example:
         >>> rain = Variable("rain", ["no", "yes"])
@@ -102,7 +102,7 @@ class Variable(metaclass=SaysArguments):
         return self._single((self.name, *map(int, index)))
 
     def position(self, index: Sequence[int]) -> int:
-        """Return the place of an element in row-major order."""
+        """Return the index of an element in row-major order."""
         place = 0
         for i, n in zip(index, self.shape, strict=True):
             place = place * n + int(i)
@@ -117,7 +117,7 @@ class Variable(metaclass=SaysArguments):
                 yield self._single((self.name, *index))
 
     def has_element(self, index: Sequence[object]) -> bool:
-        """Whether an index is that of an element; along a named axis any number is."""
+        """Whether an index is that of an element; any number is along a named axis."""
         return len(index) == len(self.shape) and all(
             isinstance(i, int | np.integer) and i >= 0 and (isinstance(n, str) or i < n)
             for i, n in zip(index, self.shape, strict=True)
@@ -132,7 +132,7 @@ class Variable(metaclass=SaysArguments):
         return self.labels.index(state)
 
     def encode(self, values: Any) -> np.ndarray:
-        """Turn values in any container into state indices, by the rule of :class:`Labels`.
+        """Convert values in any container to state indices, by the rule of :class:`Labels`.
 
         Args:
             values: Tensor, array, masked array, Series, Categorical or (nested) sequence.
@@ -141,7 +141,7 @@ class Variable(metaclass=SaysArguments):
             int32 array of the same shape; -1 where a value is missing.
 
         Raises:
-            EvidenceError: If a value is no state of this variable.
+            EvidenceError: If a value is not a state of this variable.
         """
         if not is_container(values, self.labels.codes):
             values = [values]
@@ -170,7 +170,7 @@ class Variable(metaclass=SaysArguments):
         return hash((self.name, self.states, self.shape))
 
     def _single(self, name: Hashable) -> Variable:
-        """The same states without a shape, made fast: arrays may have many elements."""
+        """A variable of the same states without a shape; unchecked, since arrays may be large."""
         single = Variable.__new__(Variable)
         single.name, single.shape, single.states = name, (), self.states
         single.labels = self.labels
@@ -178,14 +178,14 @@ class Variable(metaclass=SaysArguments):
 
 
 def check_variables(what: str, candidates: Iterable[Any]) -> tuple[Variable, ...]:
-    """Return variables, all of which are some.
+    """Check that all candidates are variables, and return them as a tuple.
 
     Args:
-        what: Whose they are, for the message.
-        candidates: What came.
+        what: Their name in messages.
+        candidates: The arguments to check.
 
     Raises:
-        ModelError: If one is no variable.
+        ModelError: If one is not a variable.
     """
     if isinstance(candidates, Variable | str) or not isinstance(candidates, Iterable):
         raise ModelError(
@@ -253,7 +253,7 @@ def _axes(name: Hashable, shape: Any) -> tuple[int | str, ...]:
 
 
 def _by_name(value: Any) -> str:
-    """What to write, where numbers came in the place of variables."""
+    """A hint for numbers or names that were given in place of variables."""
     try:
         numeric = np.asarray(value).dtype.kind in "fiu"
     except (TypeError, ValueError, RuntimeError):

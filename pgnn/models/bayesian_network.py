@@ -34,12 +34,12 @@ from pgnn.models.directed_declaration import (
     check_spelling,
     conditional_of,
     declare,
+    declared_by_children,
     event_shape,
-    is_told,
+    is_declared,
     listed_edges,
     makes_reals,
     read_graph,
-    told_by_children,
     variable_of,
 )
 from pgnn.models.interventions import intervened
@@ -50,16 +50,16 @@ if TYPE_CHECKING:
 
 
 class Undeclared(NamedTuple):
-    """What a network is made of once data tells the states that are missing.
+    """The arguments of a network that is declared when data shows the missing states.
 
     Attributes:
-        given: Conditionals, tables and callables by name.
-        states: Those that are known.
-        unknown: Names of the variables whose states are not.
+        conditionals: Conditionals, tables and callables by name.
+        states: States that are known.
+        unknown: Names of the variables whose states are unknown.
         normalise: Whether rows of tables are weights.
     """
 
-    given: Mapping[Hashable, Any]
+    conditionals: Mapping[Hashable, Any]
     states: Mapping[Hashable, Any]
     unknown: list[Hashable]
     normalise: bool
@@ -73,15 +73,15 @@ class BayesianNetwork(Model, NetworkModel):
             labels), ``shape`` (of a real variable) and ``conditional`` are read.
         conditionals: For each node a :class:`Conditional`, a table (parents in the order of the
             graph's edges, child last), or a callable ``(child, parents) -> Conditional`` such as
-            the class :class:`Sigmoid`. What is missing is learnable: a table, or a
+            the class :class:`Sigmoid`. Missing ones are learnable: a table, or a
             :class:`LinearGaussian` of a real variable.
-        states: Numbers or labels of states by name, or whole variables such as
-            :func:`~pgnn.states_of` returns, where the graph does not carry them. What nothing
-            tells, :meth:`fit` finds in the data.
+        states: Numbers or labels of states by name, or variables such as :func:`~pgnn.states_of`
+            returns, where the graph has no such attributes. States that are not declared are found
+            in the data by :meth:`fit`.
         normalise: Whether rows of the tables are weights (rounded numbers, percentages, counts),
             each to be divided by its sum.
-        latents: Names of variables that are never seen; those with a node attribute ``latent``
-            are too.
+        latents: Names of variables that are never observed, besides those with a node attribute
+            ``latent``.
 
     Raises:
         ModelError: If there is a cycle, a conditional does not fit the graph, or a table is wrong;
@@ -112,44 +112,44 @@ class BayesianNetwork(Model, NetworkModel):
         latents: Iterable[Hashable] = (),
     ) -> None:
         super().__init__()
-        given, told = by_name(conditionals, "conditionals"), by_name(states, "states")
+        pieces, known = by_name(conditionals, "conditionals"), by_name(states, "states")
         edges = listed_edges(graph)
-        self.graph = read_graph(edges, [*told, *given])
+        self.graph = read_graph(edges, [*known, *pieces])
         check_directed_acyclic(self.graph)
-        check_known(given, self.graph, "a conditional")
-        check_known(told, self.graph, "states")
+        check_known(pieces, self.graph, "a conditional")
+        check_known(known, self.graph, "states")
         if not isinstance(graph, nx.Graph):
-            stray = [n for n in self.graph if not self.graph.degree(n)]
+            isolated = [n for n in self.graph if not self.graph.degree(n)]
             joined = [n for n in self.graph if self.graph.degree(n)]
-            check_spelling(joined, given, stray, "a conditional")
-            check_spelling(joined, told, stray, "states")
+            check_spelling(joined, pieces, isolated, "a conditional")
+            check_spelling(joined, known, isolated, "states")
         for name, attributes in self.graph.nodes(data=True):
             if "conditional" in attributes:
-                given.setdefault(name, attributes["conditional"])
+                pieces.setdefault(name, attributes["conditional"])
         hidden = dict.fromkeys(latents, True)
         check_known(hidden, self.graph, "latents=")
         nx.set_node_attributes(self.graph, hidden, "latent")
         self.graph = nx.freeze(self.graph)
         self._undeclared = None
-        told = {**told_by_children(self.graph, given), **told}
-        unknown = [n for n in self.graph if not is_told(n, self.graph, given, told)]
-        if unknown:  # what is told is checked now, not when data tells the rest
-            told = {n: x if x is None else variable_of(n, x) for n, x in told.items()}
-            self._undeclared = Undeclared(given, told, unknown, normalise)
+        known = {**declared_by_children(self.graph, pieces), **known}
+        unknown = [n for n in self.graph if not is_declared(n, self.graph, pieces, known)]
+        if unknown:  # known states are checked now, not only once there is data
+            known = {n: x if x is None else variable_of(n, x) for n, x in known.items()}
+            self._undeclared = Undeclared(pieces, known, unknown, normalise)
         else:
-            self._declare(given, told, normalise)
+            self._declare(pieces, known, normalise)
 
     def _declare(
-        self, given: Mapping[Hashable, Any], states: Mapping[Hashable, Any], normalise: bool
+        self, conditionals: Mapping[Hashable, Any], states: Mapping[Hashable, Any], normalise: bool
     ) -> None:
         """Make the variables and the conditionals."""
         graph = self.graph
-        variables = {n: declare(n, graph, given, states) for n in graph}
-        conditionals = {
-            n: conditional_of(n, graph, variables, given.get(n), normalise) for n in graph
+        variables = {n: declare(n, graph, conditionals, states) for n in graph}
+        self._variables = variables
+        self._conditionals = {
+            n: conditional_of(n, graph, variables, conditionals.get(n), normalise) for n in graph
         }
-        self._variables, self._conditionals = variables, conditionals
-        self._modules_in_order = nn.ModuleList(conditionals.values())
+        self._modules_in_order = nn.ModuleList(self._conditionals.values())
         self._undeclared = None
 
     def _check_declared(self) -> None:
@@ -157,7 +157,7 @@ class BayesianNetwork(Model, NetworkModel):
             name = self._undeclared.unknown[0]
             raise ModelError(
                 f"the states of {name!r} are not known; give states={{{name!r}: ...}}, or fit the "
-                "model to data first, which tells them"
+                "model to data first, which has them"
             )
 
     @property
@@ -174,12 +174,15 @@ class BayesianNetwork(Model, NetworkModel):
 
     def settings(self) -> Settings:
         """Return the edges and the conditionals."""
-        own: Settings = {"graph": tuple(self.graph.edges), "conditionals": {**self.conditionals}}
-        return own | ({"latents": tuple(self.latents)} if self.latents else {})
+        settings: Settings = {
+            "graph": tuple(self.graph.edges),
+            "conditionals": {**self.conditionals},
+        }
+        return settings | ({"latents": tuple(self.latents)} if self.latents else {})
 
     @property
     def latents(self) -> list[Hashable]:
-        """Names of the variables that were declared to be never seen."""
+        """Names of the variables that were declared to be never observed."""
         return [name for name, latent in self.graph.nodes(data="latent") if latent]
 
     @cached_property
@@ -189,18 +192,18 @@ class BayesianNetwork(Model, NetworkModel):
 
     @property
     def num_free_parameters(self) -> int:
-        """How many numbers may be chosen freely, summed over the conditionals."""
+        """Number of free parameters, summed over the conditionals."""
         return sum(c.num_free_parameters for c in self._conditionals.values())
 
     def factors(
         self, observed: Mapping[Hashable, Tensor] | None = None, inputs: Inputs | None = None
     ) -> tuple[Factor, ...]:
-        """One log table for each conditional, over what is not observed (see :class:`Model`).
+        """One log table for each conditional, over unobserved variables (see :class:`Model`).
 
-        Real variables that nobody observes and on which nothing observed depends integrate to one
-        and are left out; so do those that some rows do not observe (``NaN``), in these rows. Others
-        are integrated out if all their conditionals are linear Gaussian: those that hang together
-        make one table over the discrete variables that they depend on.
+        Unobserved real variables on which nothing observed depends integrate to one and are left
+        out; so do those that are missing in some rows (``NaN``), in these rows. Others are
+        integrated out if all their conditionals are linear Gaussian: each connected component of
+        them becomes one table over the discrete variables on which it depends.
         """
         seen, hidden = observed or {}, self._hidden_reals(observed or {})
         plain = [self._factor(*m, observed, inputs) for m in self._lowered(seen, hidden)]
@@ -210,9 +213,9 @@ class BayesianNetwork(Model, NetworkModel):
     def factor_groups(
         self, observed: Mapping[Hashable, Tensor] | None = None, inputs: Inputs | None = None
     ) -> tuple[FactorGroup, ...]:
-        """Lower the network to groups; conditionals with large tables are not written down."""
+        """Lower the network to groups; conditionals with large tables stay conditionals."""
         seen, hidden = observed or {}, self._hidden_reals(observed or {})
-        whole: list[FactorGroup] = []
+        large: list[FactorGroup] = []
         tables = []
         for conditional, unseen in self._lowered(seen, hidden):
             if unseen is None and is_large(conditional, seen):
@@ -221,17 +224,17 @@ class BayesianNetwork(Model, NetworkModel):
                     for v in conditional.scope
                     if v.name not in seen
                 ]
-                whole.append(ConditionalGroup(conditional, scope, observed, inputs))
+                large.append(ConditionalGroup(conditional, scope, observed, inputs))
             else:
                 tables.append(self._factor(conditional, unseen, observed, inputs))
         for component in hidden.components:
             group = GaussianGroup.of(component, self.elements, seen)
             if group.is_large:
-                whole.append(group)
+                large.append(group)
             else:
                 tables += group.factors(self.elements)
         known: deque[Grouping] = self.cached("groupings", lambda: deque(maxlen=4))
-        return (*grouped(tables, self.elements, known), *whole)
+        return (*grouped(tables, self.elements, known), *large)
 
     @property
     def _reals(self) -> frozenset[Hashable]:
@@ -242,7 +245,7 @@ class BayesianNetwork(Model, NetworkModel):
         return names
 
     def _hidden_reals(self, observed: Mapping[Hashable, Tensor]) -> HiddenReals:
-        """What becomes of real variables that were not seen."""
+        """How unobserved real variables are left out or integrated out."""
         seen = self._reals.intersection(observed)
         partly = {n for n in seen if has_nan(observed[n])}
         known: RememberedReals = self.cached("hidden reals", RememberedReals)
@@ -251,20 +254,20 @@ class BayesianNetwork(Model, NetworkModel):
     def _lowered(
         self, observed: Mapping[Hashable, Tensor], hidden: HiddenReals
     ) -> list[tuple[Conditional, Tensor | None]]:
-        """The conditionals with tables of their own, with the rows that did not see the child."""
-        gone = hidden.left_out | hidden.integrated
-        made: list[tuple[Conditional, Tensor | None]] = []
+        """The conditionals that become tables, with the rows in which the child is missing."""
+        eliminated = hidden.left_out | hidden.integrated
+        lowered: list[tuple[Conditional, Tensor | None]] = []
         for name, c in self._conditionals.items():
-            if name in gone:
+            if name in eliminated:
                 continue
             unseen = None
-            # conditionals that integrate out what is missing of a vector are left to do so
+            # some conditionals integrate missing entries of a vector out themselves
             known = name in observed and name in self._reals
             if known and not c.integrates_missing and has_nan(observed[name]):
                 missing = observed[name].detach().isnan().unsqueeze(1).flatten(start_dim=1)
                 unseen = missing.any(dim=1)
-            made.append((c, unseen))
-        return made
+            lowered.append((c, unseen))
+        return lowered
 
     @staticmethod
     def _factor(
@@ -273,7 +276,7 @@ class BayesianNetwork(Model, NetworkModel):
         observed: Mapping[Hashable, Tensor] | None,
         inputs: Inputs | None,
     ) -> Factor:
-        """A conditional's table; a density of what was not seen integrates to one."""
+        """A conditional's table; one in rows where a real child is missing."""
         name = conditional.child.name
         if unseen is not None and observed:
             observed = {**observed, name: observed[name].nan_to_num()}
@@ -294,16 +297,16 @@ class BayesianNetwork(Model, NetworkModel):
         seed: int | None = None,
         progress: bool = True,
     ) -> Self:
-        """Fit the parameters to data, which also tells states that were not declared.
+        """Fit the parameters to data, in which states that were not declared are found.
 
         See :meth:`Model.fit`.
 
         Raises:
-            ModelError: If states are not known and the data does not tell them.
+            ModelError: If states are not known and not found in the data.
         """
-        rest: dict[str, Any] = {"inputs": inputs, "seed": seed, "progress": progress}
+        settings: dict[str, Any] = {"inputs": inputs, "seed": seed, "progress": progress}
         with self._declared_by(data):
-            return super().fit(data, learner=learner, weights=weights, **rest)
+            return super().fit(data, learner=learner, weights=weights, **settings)
 
     def partial_fit(
         self,
@@ -314,17 +317,17 @@ class BayesianNetwork(Model, NetworkModel):
         inputs: Inputs | None = None,
         seed: int | None = None,
     ) -> Self:
-        """Go on learning from one batch more; see :meth:`Model.partial_fit`."""
-        rest: dict[str, Any] = {"inputs": inputs, "seed": seed}
+        """Learn from one more batch; see :meth:`Model.partial_fit`."""
+        settings: dict[str, Any] = {"inputs": inputs, "seed": seed}
         with self._declared_by(data):
-            return super().partial_fit(data, learner=learner, weights=weights, **rest)
+            return super().partial_fit(data, learner=learner, weights=weights, **settings)
 
     @contextmanager
     def _declared_by(self, data: Any) -> Iterator[None]:
-        """Have data tell what was not declared; it stays so if all goes well.
+        """Declare unknown states by those found in data; undone if an error is raised.
 
         Raises:
-            ModelError: If the data does not tell it.
+            ModelError: If the data has no column of such a variable.
         """
         undeclared = self._undeclared
         if undeclared is not None:
@@ -335,19 +338,19 @@ class BayesianNetwork(Model, NetworkModel):
                     f"the states of {hidden[0]!r} are not known and the data has no such column; "
                     f"give states={{{hidden[0]!r}: ...}}"
                 )
-            from_data = self._found_in({n: columns[n] for n in undeclared.unknown})
+            from_data = self._variables_from({n: columns[n] for n in undeclared.unknown})
             known = {**undeclared.states, **from_data}
-            self._declare(undeclared.given, known, undeclared.normalise)
+            self._declare(undeclared.conditionals, known, undeclared.normalise)
         try:
             yield
         except BaseException:
             self._undeclared = undeclared
             raise
 
-    def _found_in(self, columns: Mapping[Hashable, Any]) -> Mapping[Hashable, Variable]:
-        """The variables that were not declared, as their columns tell them."""
-        given = {} if self._undeclared is None else self._undeclared.given
-        reals = {n: x for n, x in columns.items() if makes_reals(given.get(n))}
+    def _variables_from(self, columns: Mapping[Hashable, Any]) -> Mapping[Hashable, Variable]:
+        """The variables of columns that were not declared."""
+        pieces = {} if self._undeclared is None else self._undeclared.conditionals
+        reals = {n: x for n, x in columns.items() if makes_reals(pieces.get(n))}
         states = states_of({n: x for n, x in columns.items() if n not in reals})
         return {**states, **{n: Variable(n, None, event_shape(x)) for n, x in reals.items()}}
 
@@ -356,18 +359,18 @@ class BayesianNetwork(Model, NetworkModel):
         return BayesianNetwork(self.graph, conditionals)
 
     def do(self, interventions: Mapping[Hashable, Any] | Iterable[Hashable]) -> BayesianNetwork:
-        r"""Return the model in which some variables are set from outside (Pearl 2009, 3.2 and 4.2).
+        r"""Return the model after an intervention on some variables (Pearl 2009, 3.2 and 4.2).
 
-        The edges into each set variable are cut and it gets another conditional, a point mass for
-        a state, so that ``model.do({"x": 1}).query("y")`` is :math:`p(y \mid \mathrm{do}(x = 1))`.
-        The other conditionals are shared with this model, not copied.
+        The edges into each of these variables are removed and its conditional is replaced, by a
+        point mass for a state, so that ``model.do({"x": 1}).query("y")`` is
+        :math:`p(y \mid \mathrm{do}(x = 1))`. The other conditionals are shared with this model.
 
         Args:
             interventions: By name of a variable a state of it (label or index); a distribution, as
                 a mapping from labels to probabilities or as ``(K,)`` floats; or a policy, a
                 conditional of it given other variables of the model. Or names alone: these are set
-                at random, each state as likely as the others, as in a randomised trial. What they
-                were set to is then evidence like any other, for a state in each row:
+                at random, to each state with equal probability, as in a randomised trial. The
+                state that was set in each row is then given as evidence:
                 ``model.do(["x"]).query("y", {"x": [0, 1, 1]})``.
 
         Raises:

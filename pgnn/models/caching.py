@@ -1,4 +1,4 @@
-"""Results that a model keeps until its parameters change."""
+"""Results that a model caches until its parameters change."""
 
 from __future__ import annotations
 
@@ -19,12 +19,11 @@ from pgnn.factors.piece import Listed
 
 
 class CachingModule(Listed):
-    """A module that keeps what was derived from its structure and from its parameters.
+    """A module that caches results derived from its structure and from its parameters.
 
     Attributes:
-        detached: Whether answers are plain numbers although parameters may be learned. So they are
-            after a fit, until :meth:`requires_grad_` asks for gradients by the parameters; those
-            by evidence and inputs that require them flow all the same.
+        detached: Whether answers are detached from learnable parameters, as after a fit, until
+            :meth:`requires_grad_` is called. Gradients by evidence and inputs are not affected.
     """
 
     detached: bool = False
@@ -38,29 +37,29 @@ class CachingModule(Listed):
         self.detached = False
         return super().requires_grad_(requires_grad)
 
-    def look_parameters_up(self) -> None:
-        """List the parameters anew if a module has got others, and make ordinary ones of them."""
+    def refresh_parameters(self) -> None:
+        """List the parameters again if modules have changed, as ordinary tensors."""
         if self._cache.get("registrations") != _registrations[0]:
-            self._look_parameters_up()
+            self._list_parameters()
 
     def cached(self, key: Hashable, make: Callable[[], Any]) -> Any:
-        """Return a result that depends on structure alone, made once."""
+        """Return a result that depends on structure alone, computed once."""
         if key not in self._cache:
             self._cache[key] = make()
         return self._cache[key]
 
     def cached_numbers(self, key: Hashable, make: Callable[[], Any]) -> Any:
-        """Return a result that depends on the parameters, made anew when one has changed.
+        """Return a result that depends on the parameters, computed again when one has changed.
 
-        Nothing is kept where gradients are wanted: their graph can be walked only once. Changes
-        in place are noticed, and so are parameters that were replaced; not writes through
-        ``parameter.data``, of which torch itself keeps no record: use ``torch.no_grad()``.
+        Results that require gradients are not cached, since their graph can be used only once.
+        Changes in place and replaced parameters are detected; writes to ``parameter.data`` are
+        not, since torch does not record them: use ``torch.no_grad()``.
         """
         cache = self._cache
         if cache.get("registrations") != _registrations[0]:
-            self._look_parameters_up()
+            self._list_parameters()
         parameters, arguments = cache["parameters"], self.argument_tensors()
-        # these run through all parameters at each question: loops in C take half the time
+        # these visit all parameters at each query: loops in C take half the time
         if torch.is_grad_enabled() and (
             (not self.detached and any(map(_wants_gradient, parameters)))
             or any(map(_wants_gradient, arguments))
@@ -78,18 +77,18 @@ class CachingModule(Listed):
         return numbers[key]
 
     def _wants_gradients(self) -> bool:
-        """Whether somebody asked for gradients by the parameters."""
+        """Whether answers are differentiable by the parameters."""
         if self.detached or not torch.is_grad_enabled():
             return False
-        self.look_parameters_up()
+        self.refresh_parameters()
         return any(map(_wants_gradient, self._cache["parameters"]))
 
     def argument_tensors(self) -> Sequence[Tensor]:
-        """Return tensors besides parameters and buffers that numbers depend on, always the same."""
+        """Return further tensors on which results depend, always the same ones."""
         return ()
 
-    def _look_parameters_up(self) -> None:
-        """List the parameters anew; numbers of others, even at the same address, are dropped."""
+    def _list_parameters(self) -> None:
+        """List the parameters again; results of replaced ones are dropped."""
         registrations = _registrations[0]
         before = self._cache.get("parameters", [])
         parameters = [*self.parameters(), *self.buffers()]
@@ -102,7 +101,7 @@ class CachingModule(Listed):
         self._cache["registrations"] = registrations
 
     def train(self, mode: bool = True) -> Self:
-        """See :meth:`torch.nn.Module.train`; parts such as dropout compute something else now."""
+        """See :meth:`torch.nn.Module.train`; clears the cache: modules such as dropout change."""
         self._cache.clear()
         return super().train(mode)
 
@@ -129,8 +128,8 @@ def _count_registration(*_: Any) -> None:
     _registrations[0] += 1
 
 
-# Walking over all modules at each query would cost more than the answer. So any module's getting
-# a parameter, buffer or submodule is counted, and only then models look their own parameters up.
+# Visiting all modules at each query would cost more than the answer. So registrations of
+# parameters, buffers and submodules are counted, and parameters are listed only after new ones.
 register_module_parameter_registration_hook(_count_registration)
 register_module_buffer_registration_hook(_count_registration)
 register_module_module_registration_hook(_count_registration)

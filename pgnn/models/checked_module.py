@@ -1,4 +1,4 @@
-"""A module whose numbers are checked before somebody asks about them."""
+"""A module whose parameters are checked before each query."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from pgnn.models.caching import CachingModule
 
 
 class CheckedModule(CachingModule):
-    """A module made of conditionals and potentials, whose numbers are checked at each question.
+    """A module of conditionals and potentials, whose parameters are checked at each query.
 
     Attributes:
-        history: What was reported of the last fit; empty before that.
+        history: Report of the last fit; empty before that.
     """
 
     history: Any
@@ -24,10 +24,10 @@ class CheckedModule(CachingModule):
     _fitting = False
 
     def check(self) -> None:
-        """Check the numbers of all conditionals and potentials, and those of the model's own.
+        """Check the parameters of all conditionals and potentials, and those of the model itself.
 
         Raises:
-            ModelError: If one is ``NaN``, or infinite where that has no meaning.
+            ModelError: If one is ``NaN``, or infinite where that is not allowed.
         """
         for part in self.modules():
             if isinstance(part, Piece):
@@ -36,7 +36,7 @@ class CheckedModule(CachingModule):
                 part._check_own()
 
     def _check_own(self) -> None:
-        """Check the numbers that are no conditional's: logarithms may be minus infinity."""
+        """Check the parameters of the model itself; logarithms may be minus infinity."""
         for name, numbers in self.named_parameters(recurse=False):
             if bool(numbers.isfinite().all()):
                 continue
@@ -49,21 +49,18 @@ class CheckedModule(CachingModule):
                 )
 
     def _check_learnable(self) -> None:
-        """Check numbers that gradients are wanted of; others are checked when tables are made.
-
-        A learner's steps may overshoot: it looks at what comes out.
-        """
+        """Check parameters that require gradients; others are checked when tables are made."""
         if self._wants_gradients():
             self._check_numbers()
 
     def _check_numbers(self) -> None:
-        """Check all numbers, once while they stay."""
+        """Check all parameters, once until they change."""
         if not self._fitting:
             with torch.no_grad():
                 self.cached_numbers("checked", self.check)
 
     def _tell_unset(self) -> None:
-        """Say at the first question which parameters were neither given nor fitted."""
+        """Warn at the first query of parameters that were neither given nor fitted."""
         if self._asked:
             return
         self._asked = True

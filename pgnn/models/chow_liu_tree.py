@@ -92,9 +92,9 @@ class ChowLiuTree(Model, ClosedFormModel):
         self._variables, self._given, self.pseudo_count = variables, given, pseudo_count
         self._layout = Layout([v.num_states for v in self._in_tree])
         size = len(self._in_tree)
-        own = np.full(size, -1) if parents is None else np.asarray(parents, dtype=np.int64)
-        _check_forest(own, size)
-        self.register_buffer("parents", torch.from_numpy(own.astype(np.int64)))
+        edges = np.full(size, -1) if parents is None else np.asarray(parents, dtype=np.int64)
+        _check_forest(edges, size)
+        self.register_buffer("parents", torch.from_numpy(edges.astype(np.int64)))
         classes = 1 if given is None else variables[given].num_states
         tables = self._layout.uniform(classes)
         self.log_tables = nn.Parameter(torch.from_numpy(tables))
@@ -108,16 +108,18 @@ class ChowLiuTree(Model, ClosedFormModel):
     @property
     def graph(self) -> nx.DiGraph:
         """The edges, from parents to children, and those from the class."""
-        made: nx.DiGraph = self.cached("graph", self._graph)
-        return made
+        graph: nx.DiGraph = self.cached("graph", self._graph)
+        return graph
 
     @property
     def num_free_parameters(self) -> int:
-        """How many numbers may be chosen freely, the edges not counted."""
+        """Number of free parameters, without the edges."""
         classes = len(self.log_class)
         sizes, parents = self._layout.sizes, self.parents.tolist()
-        each = [(k - 1) * (sizes[p] if p >= 0 else 1) for k, p in zip(sizes, parents, strict=True)]
-        return classes * sum(each) + classes - 1
+        counts = [
+            (k - 1) * (sizes[p] if p >= 0 else 1) for k, p in zip(sizes, parents, strict=True)
+        ]
+        return classes * sum(counts) + classes - 1
 
     def settings(self) -> Settings:
         """Return states, edges and the pseudo-count."""
@@ -132,23 +134,23 @@ class ChowLiuTree(Model, ClosedFormModel):
         self, observed: Mapping[Hashable, Tensor] | None = None, inputs: Inputs | None = None
     ) -> tuple[Factor, ...]:
         """One log table for each variable, over it, its parent and the class."""
-        own, sizes = self._in_tree, self._layout.sizes
+        nodes, sizes = self._in_tree, self._layout.sizes
         first = [] if self._given is None else [self._variables[self._given]]
-        made = [Factor(first, self.log_class.log_softmax(0), self._given)] if first else []
+        factors = [Factor(first, self.log_class.log_softmax(0), self._given)] if first else []
         for v, p in enumerate(self.parents.tolist()):
             table = self.log_tables[v][..., : sizes[v]].log_softmax(-1)
             table = table[:, : sizes[p]] if p >= 0 else table[:, 0]
-            scope = [*first, *([own[p]] if p >= 0 else []), own[v]]
-            made.append(Factor(scope, table if first else table[0], own[v].name))
+            scope = [*first, *([nodes[p]] if p >= 0 else []), nodes[v]]
+            factors.append(Factor(scope, table if first else table[0], nodes[v].name))
         known = {n: x for n, x in (observed or {}).items() if n in self._variables}
         if known:
-            made = [f.condition({n: known[n] for n in f.names if n in known}) for f in made]
-        return tuple(made)
+            factors = [f.condition({n: known[n] for n in f.names if n in known}) for f in factors]
+        return tuple(factors)
 
     def network(self) -> BayesianNetwork:
-        """Return the same distribution as a network, whose tables are constants.
+        """Return the same distribution as a network of constant tables.
 
-        After ``requires_grad_()`` :class:`EM` learns its tables, the edges given.
+        After ``requires_grad_()`` :class:`EM` learns its tables, with the edges fixed.
         """
         with torch.no_grad():
             tables = {f.child: f.values for f in self.factors()}
@@ -166,42 +168,43 @@ class ChowLiuTree(Model, ClosedFormModel):
     def statistics(self, codes: Tensor, weights: Tensor) -> tuple[Tensor, ...]:
         """Return weighted counts of pairs of states, ``(C, d, d)`` for each class.
 
-        Of each variable but its first state, and of a constant: the rest follows from these.
+        Counts are those of a constant and of all states but the first of each variable, from which
+        those of first states follow.
 
         Args:
-            codes: ``(N, E)`` states; of what was not seen (-1) counts are expected ones.
-            weights: ``(N,)`` what each row counts.
+            codes: ``(N, E)`` states; of missing ones (-1) counts are expected.
+            weights: ``(N,)`` weight of each row.
 
         Cost:
-            ``O(N d^2)``, one matrix product; and a pass over the tree for each hole and state.
+            ``O(N d^2)``, one matrix product; and a pass over the tree for each missing state.
         """
         if bool((codes < 0).any()):
             return (self._expected(codes.numpy(force=True), weights.numpy(force=True)),)
         total = torch.zeros(len(self.log_class), *[self._layout.reduced] * 2, dtype=torch.float64)
         step = max(1, _NUMBERS // self._layout.reduced)
-        parts = zip(torch.split(codes, step), torch.split(weights.double(), step), strict=True)
-        for part, w in parts:
-            hot = self._layout.indicators(part[:, self._skipped :])
+        batches = zip(torch.split(codes, step), torch.split(weights.double(), step), strict=True)
+        for rows, w in batches:
+            indicators = self._layout.indicators(rows[:, self._skipped :])
             for c, counts in enumerate(total):
-                own = w if self._given is None else w * (part[:, 0] == c)
-                counts.addmm_((hot * own.unsqueeze(1)).t(), hot)
+                in_class = w if self._given is None else w * (rows[:, 0] == c)
+                counts.addmm_((indicators * in_class.unsqueeze(1)).t(), indicators)
         return (total,)
 
     @torch.no_grad()
     def maximize(self, statistics: tuple[Tensor, ...]) -> None:
-        """Set edges and tables, in place, to the best ones for some statistics."""
+        """Set edges and tables to those of maximum likelihood, in place."""
         counts = self._layout.smoothed(statistics[0].numpy(force=True), self.pseudo_count)
         parents = maximum_spanning_tree(self._layout.information(counts))
         self.parents.copy_(torch.from_numpy(parents))
         self.log_tables.copy_(torch.from_numpy(self._layout.tables(counts, parents)))
-        of_class = counts[:, : self._layout.sizes[0], : self._layout.sizes[0]].sum((1, 2))
-        if of_class.sum() > 0:
+        class_counts = counts[:, : self._layout.sizes[0], : self._layout.sizes[0]].sum((1, 2))
+        if class_counts.sum() > 0:
             with np.errstate(divide="ignore"):
-                self.log_class.copy_(torch.from_numpy(np.log(of_class / of_class.sum())))
-        self._cache.clear()  # other edges make other factors
+                self.log_class.copy_(torch.from_numpy(np.log(class_counts / class_counts.sum())))
+        self._cache.clear()  # the factors depend on the edges
 
     def log_density(self, codes: Tensor) -> Tensor:
-        """Return ``(N,)`` log probabilities of rows of states ``(N, E)``, -1 where not seen."""
+        """Return ``(N,)`` log probabilities of rows of states ``(N, E)``, -1 where missing."""
         if bool((codes < 0).any()):
             return torch.from_numpy(
                 np.logaddexp.reduce(self._joint(codes.numpy(force=True)), axis=1)
@@ -225,9 +228,9 @@ class ChowLiuTree(Model, ClosedFormModel):
             return torch.zeros((), dtype=torch.float64)
         total = self.log_class.detach().mean()
         for v, p in enumerate(self.parents.tolist()):
-            above = self._layout.sizes[p] if p >= 0 else 1
-            own = self.log_tables.detach()[v, :, :above, : self._layout.sizes[v]]
-            total = total + own.mean()
+            parent_states = self._layout.sizes[p] if p >= 0 else 1
+            table = self.log_tables.detach()[v, :, :parent_states, : self._layout.sizes[v]]
+            total = total + table.mean()
         return self.pseudo_count * total
 
     # --- helpers ------------------------------------------------------------------------------
@@ -242,18 +245,18 @@ class ChowLiuTree(Model, ClosedFormModel):
         ]
 
     def _joint(self, codes: NDArray[Any]) -> NDArray[np.float64]:
-        """``(N, C)`` log probabilities of what was seen of rows, together with each class."""
-        own = codes[:, self._skipped :]
-        joint = np.stack([t.log_evidence(own) for t in self._trees()], axis=1)
+        """``(N, C)`` log probabilities of the observed states of rows, jointly with each class."""
+        states = codes[:, self._skipped :]
+        joint = np.stack([t.log_evidence(states) for t in self._trees()], axis=1)
         if self._given is not None:
             joint = joint + self.log_class.detach().log_softmax(0).numpy(force=True)
-            other = np.arange(joint.shape[1]) != codes[:, :1]
-            joint[other & (codes[:, :1] >= 0)] = -np.inf
+            differs = np.arange(joint.shape[1]) != codes[:, :1]
+            joint[differs & (codes[:, :1] >= 0)] = -np.inf
         return joint
 
     def _expected(self, codes: NDArray[Any], weights: NDArray[np.float64]) -> Tensor:
-        """:meth:`statistics` of rows with holes."""
-        joint, own = self._joint(codes), codes[:, self._skipped :]
+        """Expected :meth:`statistics` of rows with missing states."""
+        joint, states = self._joint(codes), codes[:, self._skipped :]
         top = joint.max(axis=1, keepdims=True)
         share = np.exp(joint - np.where(np.isfinite(top), top, 0.0))
         share = share / np.maximum(share.sum(axis=1, keepdims=True), 1e-300) * weights[:, None]
@@ -261,11 +264,13 @@ class ChowLiuTree(Model, ClosedFormModel):
         kept = self._layout.kept
         for k, tree in enumerate(self._trees()):
             rows = np.flatnonzero(share[:, k] > 0)
-            part, w = own[rows], share[rows, k]
-            marginals = tree.marginals(part)
-            hot = np.concatenate([np.ones((len(rows), 1)), marginals[:, kept[0], kept[1]]], axis=1)
-            counts = (hot * w[:, None]).T @ hot
-            pairs = tree.covariances(part, w, marginals)[kept[0], kept[1]][:, kept[0], kept[1]]
+            observed, w = states[rows], share[rows, k]
+            marginals = tree.marginals(observed)
+            means = np.concatenate(
+                [np.ones((len(rows), 1)), marginals[:, kept[0], kept[1]]], axis=1
+            )
+            counts = (means * w[:, None]).T @ means
+            pairs = tree.covariances(observed, w, marginals)[kept[0], kept[1]][:, kept[0], kept[1]]
             counts[1:, 1:] += pairs
             total[k] = torch.from_numpy(counts)
         return total
@@ -276,7 +281,7 @@ class ChowLiuTree(Model, ClosedFormModel):
 
     @property
     def _skipped(self) -> int:
-        """Columns of states before those of the tree."""
+        """Number of columns before those of the tree."""
         return int(self._given is not None)
 
     def _graph(self) -> nx.DiGraph:
@@ -298,15 +303,15 @@ class ChowLiuTree(Model, ClosedFormModel):
 
 
 class Layout:
-    """Where the states of variables lie in matrices of counts of pairs.
+    """Layout of the states of variables in matrices of pairwise counts.
 
     Args:
         sizes: Numbers of states.
 
     Attributes:
-        most: The largest of them.
+        most: The largest number of states.
         reduced: Rows of a matrix of counts: a constant, and all states but first ones.
-        kept: Variables and states of these.
+        kept: Variables and states of these rows.
     """
 
     def __init__(self, sizes: Sequence[int]) -> None:
@@ -324,31 +329,31 @@ class Layout:
         self._expand = expand
         owners = [np.full(k - 1, v) for v, k in enumerate(sizes)]
         self.kept = np.concatenate(owners), np.concatenate([np.arange(1, k) for k in sizes])
-        self._of = expand[:, :0] if not len(sizes) else np.eye(len(sizes))[self._owner]
+        self._indicator = expand[:, :0] if not len(sizes) else np.eye(len(sizes))[self._owner]
 
     def indicators(self, codes: Tensor) -> Tensor:
-        """Return ``(N, d)`` a one, and which states but the first ones rows have."""
-        hot = torch.empty(len(codes), self.reduced, dtype=torch.float64)
-        hot[:, 0] = 1.0
+        """Return ``(N, d)`` a constant one, and indicators of all states but first ones."""
+        indicators = torch.empty(len(codes), self.reduced, dtype=torch.float64)
+        indicators[:, 0] = 1.0
         if self.most == 2:
-            hot[:, 1:] = codes[:, [v for v, k in enumerate(self.sizes) if k == 2]]
-            return hot
+            indicators[:, 1:] = codes[:, [v for v, k in enumerate(self.sizes) if k == 2]]
+            return indicators
         state = np.concatenate([np.arange(1, k) for k in self.sizes])
         owner = np.concatenate([np.full(k - 1, v) for v, k in enumerate(self.sizes)])
-        hot[:, 1:] = codes[:, torch.from_numpy(owner)] == torch.from_numpy(state)
-        return hot
+        indicators[:, 1:] = codes[:, torch.from_numpy(owner)] == torch.from_numpy(state)
+        return indicators
 
     def smoothed(self, counts: NDArray[np.float64], pseudo: float) -> NDArray[np.float64]:
-        """Return counts of all pairs of states ``(C, D, D)``, those of rows spread evenly added."""
+        """Return counts of all pairs of states ``(C, D, D)``, with uniform pseudo-counts added."""
         full = (self._expand @ counts @ self._expand.T).clip(min=0.0)
-        share = np.repeat(1.0 / np.asarray(self.sizes), self.sizes)
-        extra = np.outer(share, share)
+        uniform = np.repeat(1.0 / np.asarray(self.sizes), self.sizes)
+        prior = np.outer(uniform, uniform)
         same = self._owner[:, None] == self._owner
-        extra[same] = 0.0
-        extra[np.diag_indices(len(share))] = share
-        full[:, same & ~np.eye(len(share), dtype=bool)] = 0.0
-        found: NDArray[np.float64] = full + pseudo / len(full) * extra
-        return found
+        prior[same] = 0.0
+        prior[np.diag_indices(len(uniform))] = uniform
+        full[:, same & ~np.eye(len(uniform), dtype=bool)] = 0.0
+        smoothed: NDArray[np.float64] = full + pseudo / len(full) * prior
+        return smoothed
 
     def information(self, counts: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return ``(V, V)`` mutual information of pairs, given the class, times the counts."""
@@ -357,30 +362,30 @@ class Layout:
         with np.errstate(divide="ignore", invalid="ignore"):
             ratio = counts * total / (single[:, :, None] * single[:, None, :])
             terms = np.where(counts > 0, counts * np.log(ratio), 0.0).sum(axis=0)
-        found: NDArray[np.float64] = self._of.T @ terms @ self._of
-        return found
+        information: NDArray[np.float64] = self._indicator.T @ terms @ self._indicator
+        return information
 
     def tables(
         self, counts: NDArray[np.float64], parents: NDArray[np.int64]
     ) -> NDArray[np.float64]:
         """Return ``(V, C, S, S)`` log probabilities of states given those of the parents."""
-        found = self.uniform(len(counts))
+        tables = self.uniform(len(counts))
         for v, p in enumerate(parents):
-            own = slice(self._offset[v], self._offset[v + 1])
+            states = slice(self._offset[v], self._offset[v + 1])
             if p < 0:
-                rows = np.diagonal(counts[:, own, own], axis1=1, axis2=2)[:, None, :]
+                rows = np.diagonal(counts[:, states, states], axis1=1, axis2=2)[:, None, :]
                 rows = np.repeat(rows, self.most, axis=1)
             else:
-                rows = counts[:, self._offset[p] : self._offset[p + 1], own]
+                rows = counts[:, self._offset[p] : self._offset[p + 1], states]
             total = rows.sum(axis=-1, keepdims=True)
             with np.errstate(divide="ignore", invalid="ignore"):
                 logs = np.log(rows / total)
-            place = found[v][:, : rows.shape[1], : self.sizes[v]]
-            place[...] = np.where(total > 0, logs, place)
-        return found
+            table = tables[v][:, : rows.shape[1], : self.sizes[v]]
+            table[...] = np.where(total > 0, logs, table)
+        return tables
 
     def uniform(self, classes: int) -> NDArray[np.float64]:
-        """Return tables in which all states are alike; ``-inf`` where a variable has none."""
+        """Return uniform tables; ``-inf`` where a variable has fewer states than ``most``."""
         tables = np.full((len(self.sizes), classes, self.most, self.most), -np.inf)
         for v, k in enumerate(self.sizes):
             tables[v, ..., :k] = -np.log(k)
@@ -388,7 +393,7 @@ class Layout:
 
 
 def _check_forest(parents: NDArray[np.int64], size: int) -> None:
-    """Check that each variable has a parent or none, and nobody is their own ancestor."""
+    """Check that each variable has at most one parent, without cycles."""
     graph = nx.DiGraph()
     graph.add_nodes_from(range(size))
     if parents.shape == (size,) and ((parents >= -1) & (parents < size)).all():

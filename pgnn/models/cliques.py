@@ -17,54 +17,54 @@ Part = Potential | Factor
 
 
 class Clique(NamedTuple):
-    """What is declared over some nodes.
+    """A clique with the potential that is declared over it.
 
     Attributes:
         names: Nodes, or elements of arrays, in the order of a table's axes.
-        given: A table, a potential, or a callable that makes one of the variables.
+        potential: A table, a potential, or a callable that makes one of the variables.
     """
 
     names: tuple[Hashable, ...]
-    given: Any
+    potential: Any
 
 
 def read_parts(parts: Iterable[Part]) -> list[Potential]:
-    """Return potentials; all plain factors become one of them, where the first one stands."""
+    """Return potentials; all factors become one potential, at the position of the first one."""
     potentials: list[Potential] = []
     factors: list[Factor] = []
-    place = None
+    position = None
     for part in parts:
         if isinstance(part, Factor):
-            place = len(potentials) if place is None else place
+            position = len(potentials) if position is None else position
             factors.append(part)
         else:
             potentials.append(part)
-    if place is not None:
-        potentials.insert(place, FactorTables(factors))
+    if position is not None:
+        potentials.insert(position, FactorTables(factors))
     return potentials
 
 
 def read_cliques(graph: nx.Graph, potentials: Any) -> list[Clique]:
-    """Return everything that is declared over cliques, also by the graph's attributes.
+    """Return the declared potentials with their cliques, those in the graph's attributes included.
 
     Raises:
         ModelError: If a clique is empty, unknown, given twice or not one of the graph.
     """
     cliques: list[Clique] = []
     if isinstance(potentials, Mapping):
-        cliques += [_keyed(key, given, graph) for key, given in potentials.items()]
+        cliques += [_keyed(key, potential, graph) for key, potential in potentials.items()]
         _check_once(cliques)
     else:
-        for given in read_parts(_parts(potentials)):
-            cliques.append(Clique(tuple(v.name for v in given.variables), given))
-    given_for = {frozenset(c.names) for c in cliques}
+        for potential in read_parts(_parts(potentials)):
+            cliques.append(Clique(tuple(v.name for v in potential.variables), potential))
+    declared = {frozenset(c.names) for c in cliques}
     attributes: list[tuple[tuple[Hashable, ...], Any]]
     attributes = [((n,), data) for n, data in graph.nodes(data=True)]
     attributes += [((u, v), data) for u, v, data in graph.edges(data=True)]
     cliques += [
         Clique(names, data["potential"])
         for names, data in attributes
-        if data.get("potential") is not None and frozenset(names) not in given_for
+        if data.get("potential") is not None and frozenset(names) not in declared
     ]
     for clique in cliques:
         for names in _cliques_of(clique):
@@ -73,7 +73,7 @@ def read_cliques(graph: nx.Graph, potentials: Any) -> list[Clique]:
 
 
 def node_of(graph: nx.Graph, name: Hashable) -> Hashable:
-    """Return the node that a name is, or is an element of.
+    """Return the node of a name, which is that of a node or of an element of an array.
 
     Raises:
         ModelError: If there is none; the message suggests the closest names.
@@ -106,19 +106,19 @@ def _parts(potentials: Any) -> list[Part]:
     return parts
 
 
-def _keyed(key: Any, given: Any, graph: nx.Graph) -> Clique:
+def _keyed(key: Any, potential: Any, graph: nx.Graph) -> Clique:
     names = _members(key, graph)
-    if isinstance(given, Factor):
-        given = FactorTables([given])
-    if isinstance(given, Potential) and {v.name for v in given.variables} != set(names):
+    if isinstance(potential, Factor):
+        potential = FactorTables([potential])
+    if isinstance(potential, Potential) and {v.name for v in potential.variables} != set(names):
         raise ModelError(
-            f"the potential of {names} is one over {tuple(v.name for v in given.variables)}"
+            f"the potential of {names} is one over {tuple(v.name for v in potential.variables)}"
         )
-    return Clique(names, given)
+    return Clique(names, potential)
 
 
 def _members(key: Any, graph: nx.Graph) -> tuple[Hashable, ...]:
-    """The nodes that a key of the mapping means: one node, one element, or several of them."""
+    """The nodes or elements of a key of the mapping: one of them, or several."""
     if key in graph:
         return (key,)
     if not isinstance(key, tuple | frozenset):
@@ -130,8 +130,8 @@ def _members(key: Any, graph: nx.Graph) -> tuple[Hashable, ...]:
     if len(names) > 1 and names[0] in graph and indices:
         return (names,)
     if isinstance(key, frozenset):
-        place = {name: k for k, name in enumerate(graph)}
-        names = tuple(sorted(names, key=lambda n: place[node_of(graph, n)]))
+        position = {name: k for k, name in enumerate(graph)}
+        names = tuple(sorted(names, key=lambda n: position[node_of(graph, n)]))
     for name in names:
         node_of(graph, name)
     if len(set(names)) < len(names):
@@ -142,14 +142,14 @@ def _members(key: Any, graph: nx.Graph) -> tuple[Hashable, ...]:
 def _check_once(cliques: Sequence[Clique]) -> None:
     seen: dict[frozenset[Hashable], tuple[Hashable, ...]] = {}
     for clique in cliques:
-        other = seen.setdefault(frozenset(clique.names), clique.names)
-        if other is not clique.names:
-            raise ModelError(f"the clique {clique.names} is given twice, also as {other}")
+        first = seen.setdefault(frozenset(clique.names), clique.names)
+        if first is not clique.names:
+            raise ModelError(f"the clique {clique.names} is given twice, also as {first}")
 
 
 def _cliques_of(clique: Clique) -> Sequence[tuple[Hashable, ...]]:
-    given = clique.given
-    return given.cliques if isinstance(given, Potential) else [clique.names]
+    potential = clique.potential
+    return potential.cliques if isinstance(potential, Potential) else [clique.names]
 
 
 def _check_clique(graph: nx.Graph, nodes: Sequence[Hashable]) -> None:

@@ -27,7 +27,7 @@ def read_graph(graph: nx.DiGraph | Edges, names: Iterable[Hashable]) -> nx.DiGra
 
     Args:
         graph: The graph, or edges ``(parent, child)``.
-        names: Nodes that edges need not mention.
+        names: Nodes, which may be in no edge.
     """
     if isinstance(graph, nx.Graph) and not graph.is_directed():
         return graph.copy()  # refused later, with a message
@@ -44,7 +44,7 @@ def read_graph(graph: nx.DiGraph | Edges, names: Iterable[Hashable]) -> nx.DiGra
 
 
 def listed_edges(graph: Any) -> Any:
-    """Return a networkx graph as it is, anything else as a list of pairs.
+    """Return a networkx graph unchanged, anything else as a list of pairs.
 
     Raises:
         ModelError: If it is neither a graph nor edges.
@@ -62,7 +62,7 @@ def pair_of(edge: Any) -> tuple[Hashable, Hashable]:
     """Return the two nodes of an edge.
 
     Raises:
-        ModelError: If it is no pair of names.
+        ModelError: If it is not a pair of names.
     """
     pair = tuple(edge) if isinstance(edge, Iterable) and not isinstance(edge, str) else ()
     if len(pair) != 2 or not all(isinstance(n, Hashable) and n is not None for n in pair):
@@ -70,36 +70,36 @@ def pair_of(edge: Any) -> tuple[Hashable, Hashable]:
     return pair
 
 
-def by_name(given: Any, what: str) -> dict[Hashable, Any]:
-    """Return what is given by name; conditionals in a list have the names of their children.
+def by_name(values: Any, what: str) -> dict[Hashable, Any]:
+    """Return an argument as a dictionary; conditionals in a list have the names of their children.
 
     Args:
-        given: A mapping, a list of conditionals, or None.
-        what: What is given, for the message: ``"conditionals"``.
+        values: A mapping, a list of conditionals, or None.
+        what: Name of the argument in messages: ``"conditionals"``.
 
     Raises:
         ModelError: If it is anything else.
     """
-    if given is None:
+    if values is None:
         return {}
-    if isinstance(given, Mapping):
-        return dict(given)
-    if isinstance(given, list | tuple) and all(isinstance(c, Conditional) for c in given):
-        named = {c.child.name: c for c in given}
-        if len(named) == len(given):
+    if isinstance(values, Mapping):
+        return dict(values)
+    if isinstance(values, list | tuple) and all(isinstance(c, Conditional) for c in values):
+        named = {c.child.name: c for c in values}
+        if len(named) == len(values):
             return named
     raise ModelError(
-        f"{what} must be given by name, as in {{'rain': ...}}, got {type(given).__name__}"
+        f"{what} must be given by name, as in {{'rain': ...}}, got {type(values).__name__}"
     )
 
 
-def check_known(given: Mapping[Hashable, Any], graph: nx.DiGraph, what: str) -> None:
-    """Check that everything given by name is given for a node.
+def check_known(names: Iterable[Hashable], graph: nx.DiGraph, what: str) -> None:
+    """Check that names are those of nodes.
 
     Raises:
-        ModelError: If it is not; the message suggests the closest names.
+        ModelError: If one is not; the message suggests the closest names.
     """
-    for name in given:
+    for name in names:
         if name not in graph:
             hint = closest(name, graph)
             raise ModelError(f"{what} is given for {name!r}, which is no node of the graph{hint}")
@@ -111,33 +111,33 @@ def declare(
     conditionals: Mapping[Hashable, Any],
     states: Mapping[Hashable, int | Iterable[Hashable]],
 ) -> Variable:
-    """Find out what kind of variable a node is.
+    """Return the variable of a node.
 
     Args:
         name: The node.
         graph: Its attributes ``states`` and ``shape`` are read.
-        conditionals: A conditional or a table tells the number of states.
+        conditionals: By name; the states of a node may follow from its conditional or table.
         states: Numbers or labels of states by name.
 
     Raises:
-        ModelError: If nothing tells, or two sources disagree.
+        ModelError: If states are unknown, or two sources disagree.
     """
     attributes = graph.nodes[name]
     conditional = conditionals.get(name)
     if isinstance(conditional, Conditional):
         return _agreeing(name, conditional.child, attributes.get("states", states.get(name)))
-    told = [
+    declared = [
         variable_of(name, s[key], attributes.get("shape", ()))
         for s, key in ((states, name), (attributes, "states"))
         if key in s
     ]
-    if told and told[0] != told[-1]:
+    if declared and declared[0] != declared[-1]:
         raise ModelError(
-            f"{name!r} is declared with states {told[0].states}, but the graph's node has "
-            f"{told[1].states}; give them once"
+            f"{name!r} is declared with states {declared[0].states}, but the graph's node has "
+            f"{declared[1].states}; give them once"
         )
-    if told:
-        return told[0]
+    if declared:
+        return declared[0]
     if "shape" in attributes:
         return Variable(name, None, attributes["shape"])
     if conditional is not None and not isinstance(conditional, Mapping | Callable):
@@ -150,13 +150,13 @@ def declare(
     )
 
 
-def is_told(
+def is_declared(
     name: Hashable,
     graph: nx.DiGraph,
     conditionals: Mapping[Hashable, Any],
     states: Mapping[Hashable, Any],
 ) -> bool:
-    """Whether :func:`declare` can find out what kind of variable a node is."""
+    """Whether the variable of a node is known, so that :func:`declare` can return it."""
     conditional = conditionals.get(name)
     if name in states or {"states", "shape"} & set(graph.nodes[name]):
         return True
@@ -165,15 +165,19 @@ def is_told(
     return isinstance(conditional, Conditional) or not callable(conditional)
 
 
-def is_class(given: Any) -> bool:
-    """Whether a class of conditionals is given, or one with settings: they fit any shape."""
-    return isinstance(given.func if isinstance(given, partial) else given, type)
+def is_class(conditional: Any) -> bool:
+    """Whether a callable is a class of conditionals, or a partial one, which fit any shape."""
+    return isinstance(_without_settings(conditional), type)
 
 
-def makes_reals(given: Any) -> bool:
-    """Whether a class is given whose children are real, or one with settings."""
-    own = given.func if isinstance(given, partial) else given
-    return isinstance(own, type) and issubclass(own, Emission) and not own.takes_states
+def makes_reals(conditional: Any) -> bool:
+    """Whether a callable is a class of conditionals with real children, or a partial one."""
+    kind = _without_settings(conditional)
+    return isinstance(kind, type) and issubclass(kind, Emission) and not kind.takes_states
+
+
+def _without_settings(conditional: Any) -> Any:
+    return conditional.func if isinstance(conditional, partial) else conditional
 
 
 def event_shape(column: Any) -> tuple[int, ...]:
@@ -187,29 +191,29 @@ def event_shape(column: Any) -> tuple[int, ...]:
     return ()
 
 
-def told_by_children(
+def declared_by_children(
     graph: nx.DiGraph, conditionals: Mapping[Hashable, Any]
 ) -> dict[Hashable, Variable]:
-    """Return the nodes that conditionals of their children were made for, by name.
+    """Return the variables of parents in conditionals of their children, by name.
 
-    Nodes that have a conditional or attributes of their own are left out: those tell more.
+    Nodes that have a conditional or attributes themselves are left out.
 
     Args:
         graph: The graph.
-        conditionals: What is given by name; tables and callables tell nothing of parents.
+        conditionals: Conditionals, tables and callables by name; only conditionals have parents.
     """
-    told: dict[Hashable, Variable] = {}
+    declared: dict[Hashable, Variable] = {}
     for conditional in conditionals.values():
         for v in conditional.parents if isinstance(conditional, Conditional) else ():
             if v.name not in graph or isinstance(conditionals.get(v.name), Conditional):
                 continue
             if not {"states", "shape"} & set(graph.nodes[v.name]):
-                told.setdefault(v.name, v)
-    return told
+                declared.setdefault(v.name, v)
+    return declared
 
 
 def variable_of(name: Hashable, states: Any, shape: Iterable[int | str] = ()) -> Variable:
-    """Return the variable of a name that has some states, or that is given whole.
+    """Return the variable of a name, given its states or the variable itself.
 
     Raises:
         ModelError: If a variable of another name is given.
@@ -222,22 +226,27 @@ def variable_of(name: Hashable, states: Any, shape: Iterable[int | str] = ()) ->
 
 
 def check_spelling(
-    names: Iterable[Hashable], told: Mapping[Hashable, Any], stray: Iterable[Hashable], what: str
+    joined: Iterable[Hashable],
+    values: Mapping[Hashable, Any],
+    isolated: Iterable[Hashable],
+    what: str,
 ) -> None:
-    """Check that a name that no edge has is not a misspelled one that an edge has.
+    """Check that the name of an isolated node is not a misspelled one of another node.
 
     Args:
-        names: Nodes that edges have.
-        told: What is given by name.
-        stray: Names among those, that no edge has.
-        what: What is given.
+        joined: Nodes with edges.
+        values: Values by name of a node.
+        isolated: Nodes without edges.
+        what: What the values are, in messages.
 
     Raises:
-        ModelError: If one looks like a node for which nothing is given.
+        ModelError: If an isolated node with a value resembles another node without one.
     """
-    bare = [n for n in names if n not in told]
-    for name in stray:
-        near = next((n for n in bare if _differ_by_a_slip(name, n)), None) if name in told else None
+    without_value = [n for n in joined if n not in values]
+    for name in isolated:
+        if name not in values:
+            continue
+        near = next((n for n in without_value if _differ_by_a_slip(name, n)), None)
         if near is not None:
             raise ModelError(
                 f"{name!r} is given {what} but is in no edge, and {near!r} is given none: is it a "
@@ -246,7 +255,7 @@ def check_spelling(
 
 
 def _differ_by_a_slip(a: Hashable, b: Hashable) -> bool:
-    """Whether two names differ by a slip: case, spaces, or a letter of a word."""
+    """Whether two names differ by case, spaces, or a letter of a word."""
     if not isinstance(a, str) or not isinstance(b, str):
         return False
     a, b = (n.casefold().strip().replace(" ", "_").replace("-", "_") for n in (a, b))
@@ -259,10 +268,10 @@ def _differ_by_a_slip(a: Hashable, b: Hashable) -> bool:
 def _agreeing(name: Hashable, child: Variable, states: Any) -> Variable:
     if child.name != name:
         raise ModelError(f"the conditional of {name!r} is one for {child.name!r}")
-    own = None if states is None else variable_of(name, states).states
-    if own is not None and own != child.states:
+    declared = None if states is None else variable_of(name, states).states
+    if declared is not None and declared != child.states:
         raise ModelError(
-            f"{name!r} is declared with states {own} but its conditional has {child.states}"
+            f"{name!r} is declared with states {declared} but its conditional has {child.states}"
         )
     return child
 
@@ -275,28 +284,28 @@ def conditional_of(
     name: Hashable,
     graph: nx.DiGraph,
     variables: Mapping[Hashable, Variable],
-    given: Any,
+    declared: Any,
     normalise: bool = False,
 ) -> Conditional:
-    """Return the conditional of a node, made if it is a table, a callable or missing.
+    """Return the conditional of a node, which may be declared as a table, a callable or not at all.
 
     Args:
         name: The node.
         graph: Its edges.
         variables: By name.
-        given: The conditional, a table, a callable that makes one, or None: a table that is
-            learnable, or of a real variable a ``LinearGaussian``.
+        declared: The conditional, a table, a callable that makes one, or None for a learnable
+            table, or a ``LinearGaussian`` of a real variable.
         normalise: Whether rows of tables are weights to be divided by their sums.
 
     Raises:
-        ModelError: If it is not one of the node given its parents in the graph.
+        ModelError: If it is not a conditional of the node given its parents in the graph.
     """
     parents = [variables[p] for p in graph.predecessors(name)]
-    if isinstance(given, Conditional):
-        _check_parents(name, given, parents)
-        return given
-    if callable(given):
-        conditional = given(variables[name], parents)
+    if isinstance(declared, Conditional):
+        _check_parents(name, declared, parents)
+        return declared
+    if callable(declared):
+        conditional = declared(variables[name], parents)
         if not isinstance(conditional, Conditional):
             raise ModelError(
                 f"the conditional of {name!r} must be a Conditional, a table or a callable that "
@@ -309,9 +318,9 @@ def conditional_of(
             )
         _check_parents(name, conditional, parents)
         return conditional
-    if given is None and not variables[name].is_discrete:
+    if declared is None and not variables[name].is_discrete:
         return LinearGaussian(variables[name], parents)
-    return Tabular(variables[name], parents, given, normalise=normalise)
+    return Tabular(variables[name], parents, declared, normalise=normalise)
 
 
 def _check_parents(name: Hashable, conditional: Conditional, parents: list[Variable]) -> None:

@@ -1,4 +1,4 @@
-"""The likelihood of Gaussian fields, of which all but a ratio has a closed form."""
+"""The profile likelihood of Gaussian fields, with closed forms of all parameters but a ratio."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from pgnn.abilities import GaussianFieldModel
 from pgnn.factors.gaussians.sparse_precision import SparseFactor
 
 _RATIOS = (-16.0, 16.0)
-"""Logs between which the ratio of anchor and smoothness is sought."""
+"""Bounds of the log ratio of anchor and smoothness."""
 
 
 class FieldProfile:
-    """The likelihood of rows as a function of the ratio of anchor and smoothness.
+    """The profile likelihood of rows as a function of the ratio of anchor and smoothness.
 
     Args:
-        field: What is given, and what is not.
+        field: The field; its learnable parameters are free, others are fixed.
         x: ``(N, n)`` rows.
         weights: ``(N,)``.
     """
@@ -28,38 +28,42 @@ class FieldProfile:
         self.patterns = _patterns(~np.isnan(x))
 
     def best(self) -> tuple[float, float, float, float]:
-        """The best over all ratios; see :meth:`at`."""
+        """The maximum over all ratios; see :meth:`at`."""
         from scipy.optimize import minimize_scalar
 
-        found = minimize_scalar(
+        optimum = minimize_scalar(
             lambda log_ratio: -self.at(float(np.exp(log_ratio)))[0],
             bounds=_RATIOS,
             method="bounded",
             options={"xatol": 1e-8},
         )
-        return self.at(float(np.exp(found.x)))
+        return self.at(float(np.exp(optimum.x)))
 
     def at(self, ratio: float | None) -> tuple[float, float, float, float]:
-        """The log-likelihood, and the best smoothness, anchor and mean; None for given ratios."""
-        own = self.field
-        given = {n: float(getattr(own, n).detach()) for n in ("smoothness", "anchor", "mean")}
-        learnt = {n for n in given if getattr(own, n).requires_grad}
-        if ratio is None and "smoothness" in learnt and given["anchor"] > 0:
-            return self._by_line(given, learnt)
-        if "smoothness" not in learnt:
-            tau = given["smoothness"]
-            kappa = given["anchor"] if ratio is None else ratio * tau
-            return self._evaluated(tau, kappa, 1.0, given["mean"], "mean" in learnt, False)
-        kappa = 0.0 if ratio is None else ratio
-        return self._evaluated(1.0, kappa, 1.0, given["mean"], "mean" in learnt, True)
+        """The profile log-likelihood at a ratio, and its smoothness, anchor and mean.
 
-    def _by_line(
-        self, given: Mapping[str, float], learnt: Collection[str]
+        Args:
+            ratio: Of anchor to smoothness; None for that of a fixed anchor.
+        """
+        field = self.field
+        values = {n: float(getattr(field, n).detach()) for n in ("smoothness", "anchor", "mean")}
+        free = {n for n in values if getattr(field, n).requires_grad}
+        if ratio is None and "smoothness" in free and values["anchor"] > 0:
+            return self._by_line_search(values, free)
+        if "smoothness" not in free:
+            tau = values["smoothness"]
+            kappa = values["anchor"] if ratio is None else ratio * tau
+            return self._evaluated(tau, kappa, 1.0, values["mean"], "mean" in free, False)
+        kappa = 0.0 if ratio is None else ratio
+        return self._evaluated(1.0, kappa, 1.0, values["mean"], "mean" in free, True)
+
+    def _by_line_search(
+        self, values: Mapping[str, float], parameters: Collection[str]
     ) -> tuple[float, float, float, float]:
-        """Smoothness beside a given anchor."""
+        """Maximise over the smoothness with the anchor fixed."""
         from scipy.optimize import minimize_scalar
 
-        kappa, mean, free = given["anchor"], given["mean"], "mean" in learnt
+        kappa, mean, free = values["anchor"], values["mean"], "mean" in parameters
 
         def value(log_tau: float) -> tuple[float, float, float, float]:
             return self._evaluated(float(np.exp(log_tau)), kappa, 1.0, mean, free, False)
@@ -72,10 +76,10 @@ class FieldProfile:
     def _evaluated(
         self, tau: float, kappa: float, scale: float, mean: float, free: bool, scaled: bool
     ) -> tuple[float, float, float, float]:
-        """The value at a precision; its mean, and its scale, are the best if they are free."""
+        """The log-likelihood at a precision, maximised over mean and scale if they are free."""
         field = self.field
         precision = field.precision_at(tau, kappa)
-        whole = log_determinant(field, precision, kappa)
+        joint = log_determinant(field, precision, kappa)
         terms = [self._sums(precision, seen, rows) for seen, rows in self.patterns]
         if free and kappa > 0:
             up, down = (sum(t[k] for t in terms) for k in (0, 1))
@@ -84,10 +88,10 @@ class FieldProfile:
             mean = 0.0 if free else mean
         parts = 0 if kappa > 0 else int(field.parts().max()) + 1
         count = rank = log_det = square = 0.0
-        for (_, rows), (up, down, own, remaining, size) in zip(self.patterns, terms, strict=True):
+        for (_, rows), (up, down, squares, hidden, size) in zip(self.patterns, terms, strict=True):
             w = self.weights[rows].sum()
-            square += own - 2.0 * mean * up + mean**2 * down
-            log_det += w * (whole - remaining)
+            square += squares - 2.0 * mean * up + mean**2 * down
+            log_det += w * (joint - hidden)
             rank += w * (size - parts)
             count += w
         if scaled:
@@ -98,25 +102,26 @@ class FieldProfile:
     def _sums(
         self, precision: Any, seen: np.ndarray, rows: np.ndarray
     ) -> tuple[float, float, float, float, int]:
-        """Weighted products of rows and ones with the precision of what was seen, and its size."""
+        """Weighted products of rows and ones with the marginal precision of observed nodes."""
         hidden = ~seen
         x, w = self.x[rows][:, seen], self.weights[rows]
         factor = SparseFactor(precision[hidden][:, hidden])
-        both = np.column_stack([x.T, np.ones(int(seen.sum()))])
-        across = precision[hidden][:, seen] @ both
-        whole = precision[seen][:, seen] @ both - precision[seen][:, hidden] @ factor.solve(across)
-        ones = whole[:, -1]
+        columns = np.column_stack([x.T, np.ones(int(seen.sum()))])
+        across = precision[hidden][:, seen] @ columns
+        products = precision[seen][:, seen] @ columns
+        products -= precision[seen][:, hidden] @ factor.solve(across)
+        ones = products[:, -1]
         up = float((x @ ones) @ w)
         down = float(w.sum() * ones.sum())
-        square = float(((x.T * whole[:, :-1]).sum(axis=0) * w).sum())
+        square = float(((x.T * products[:, :-1]).sum(axis=0) * w).sum())
         return up, down, square, factor.log_determinant, int(seen.sum())
 
 
 def log_determinant(field: GaussianFieldModel, precision: Any, anchor: float) -> float:
-    """Return the log determinant of a precision; without an anchor, that of what is proper.
+    """Return the log determinant of a precision; without an anchor, its log pseudo-determinant.
 
-    Of each part of the graph one node is held: what is left times the number of its nodes is the
-    product of the eigenvalues that are not zero.
+    The product of the non-zero eigenvalues of a connected component is the determinant without one
+    of its nodes, times the number of its nodes.
     """
     if anchor > 0:
         return SparseFactor(precision).log_determinant
@@ -124,12 +129,12 @@ def log_determinant(field: GaussianFieldModel, precision: Any, anchor: float) ->
     _, first, sizes = np.unique(parts, return_index=True, return_counts=True)
     kept = np.ones(len(parts), dtype=bool)
     kept[first] = False
-    own = SparseFactor(precision[kept][:, kept]).log_determinant
-    return own + float(np.log(sizes).sum())
+    reduced = SparseFactor(precision[kept][:, kept]).log_determinant
+    return reduced + float(np.log(sizes).sum())
 
 
 def _patterns(seen: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Which nodes were seen, and the rows that have seen just these."""
-    keys, place = np.unique(seen, axis=0, return_inverse=True)
-    place = place.reshape(-1)
-    return [(k, np.flatnonzero(place == i)) for i, k in enumerate(keys) if k.any()]
+    """Patterns of observed nodes, each with the rows in which just these were observed."""
+    patterns, index = np.unique(seen, axis=0, return_inverse=True)
+    index = index.reshape(-1)
+    return [(p, np.flatnonzero(index == i)) for i, p in enumerate(patterns) if p.any()]

@@ -17,62 +17,61 @@ from pgnn.factors.conditionals.tabular import Tabular
 from pgnn.factors.variable import Variable
 
 AT_RANDOM = object()
-"""What is done to variables that are named alone."""
+"""The action on variables that are named without one."""
 
 
-def read_interventions(given: Any) -> dict[Hashable, Any]:
-    """Return what is done by name; :data:`AT_RANDOM` for variables that are named alone.
+def read_interventions(interventions: Any) -> dict[Hashable, Any]:
+    """Return actions by name; :data:`AT_RANDOM` for variables that are named without one.
 
     Args:
-        given: A mapping from names to what is done, or names.
+        interventions: A mapping from names to actions, or names.
 
     Raises:
         EvidenceError: If it is neither.
     """
-    if isinstance(given, Mapping):
-        return dict(given)
-    if isinstance(given, str):
-        return {given: AT_RANDOM}
-    if isinstance(given, Iterable):
-        with contextlib.suppress(TypeError):  # what can't be a name
-            return dict.fromkeys(given, AT_RANDOM)
-    raise EvidenceError(f"do() takes a mapping such as {{'rain': 'yes'}}, got {given!r}")
+    if isinstance(interventions, Mapping):
+        return dict(interventions)
+    if isinstance(interventions, str):
+        return {interventions: AT_RANDOM}
+    if isinstance(interventions, Iterable):
+        with contextlib.suppress(TypeError):  # not hashable
+            return dict.fromkeys(interventions, AT_RANDOM)
+    raise EvidenceError(f"do() takes a mapping such as {{'rain': 'yes'}}, got {interventions!r}")
 
 
 def intervened(
-    graph: nx.DiGraph, conditionals: Mapping[Hashable, Conditional], given: Any
+    graph: nx.DiGraph, conditionals: Mapping[Hashable, Conditional], interventions: Any
 ) -> tuple[nx.DiGraph, dict[Hashable, Conditional]]:
-    """Return the graph and the conditionals after an intervention; what is kept is shared.
+    """Return the graph and the conditionals after interventions; unchanged ones are shared.
 
     Args:
         graph: Of the network.
         conditionals: Of all its nodes.
-        given: As of :meth:`BayesianNetwork.do`.
+        interventions: As of :meth:`BayesianNetwork.do`.
 
     Raises:
         EvidenceError: If a variable or a state is unknown, or several states are given.
         ModelError: If a variable is real and is given no conditional, or a policy does not fit.
     """
-    cut, after = nx.DiGraph(), dict(conditionals)
-    for name, action in read_interventions(given).items():
+    mutilated, after = nx.DiGraph(), dict(conditionals)
+    for name, action in read_interventions(interventions).items():
         if name not in conditionals:
             raise unknown_variable(name, [c.child for c in conditionals.values()])
         after[name] = _policy(conditionals[name].child, action)
-    for name in graph:  # without the attributes, which speak of what was there before
-        cut.add_node(name)
+    for name in graph:  # without attributes, which may describe the replaced conditionals
+        mutilated.add_node(name)
     for name, conditional in after.items():
-        own = conditional.parents
-        same = after[name] is conditionals[name]
-        names = graph.predecessors(name) if same else [v.name for v in own]
+        same = conditional is conditionals[name]
+        names = graph.predecessors(name) if same else [v.name for v in conditional.parents]
         for parent in names:
             if parent not in conditionals:
                 raise unknown_variable(parent, [c.child for c in conditionals.values()])
-            cut.add_edge(parent, name)
-    return cut, after
+            mutilated.add_edge(parent, name)
+    return mutilated, after
 
 
 def _policy(variable: Variable, action: Any) -> Conditional:
-    """The conditional of a variable that is set."""
+    """The conditional of a variable after an action on it."""
     name = variable.name
     if isinstance(action, Conditional):
         if action.child != variable:
@@ -107,9 +106,9 @@ def _policy(variable: Variable, action: Any) -> Conditional:
 
 
 def _known(variable: Variable, weights: Mapping[Any, Any]) -> tuple[Hashable, ...]:
-    """The states, having checked that no other is named."""
+    """The states of a variable, after a check that weights have no other keys."""
     for label in weights:
         if label not in variable.labels.codes:
-            variable.index(label)  # says what there is
+            variable.index(label)  # raises for unknown labels
             raise EvidenceError(f"name the states of {variable.name!r} by their labels: {label!r}")
     return variable.states or ()

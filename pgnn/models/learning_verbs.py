@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 
 class LearningVerbs(CheckedModule, FactorModel):
-    """What learns from data.
+    """The verbs that learn from data.
 
     Attributes:
-        history: What the last :meth:`fit` reported.
+        history: Report of the last :meth:`fit`.
     """
 
     history: History
@@ -36,24 +36,24 @@ class LearningVerbs(CheckedModule, FactorModel):
         seed: int | None = None,
         progress: bool = True,
     ) -> Self:
-        """Fit the parameters to data; :attr:`history` tells how it went.
+        """Fit the parameters to data; :attr:`history` has a report.
 
         Args:
             data: DataFrame, mapping or tensor of rows, or an iterator of such batches; of a model
                 over time sequences, see :class:`~pgnn.evidence.sequence_evidence.SequenceEvidence`.
             learner: That of :meth:`default_learner` if not given.
-            weights: ``(N,)`` what each row, or sequence, counts, or the name of a column.
+            weights: ``(N,)`` weight of each row, or sequence, or the name of a column.
             inputs: Covariates by name.
-            seed: Of whatever is random.
+            seed: Of all random choices.
             progress: Show a progress bar.
 
         Returns:
-            The model itself. If fitting fails, it is as it was before. A fitted model answers
-            with plain numbers: gradients flow again after ``model.requires_grad_()``.
+            The model itself; unchanged if fitting fails. Answers of a fitted model are detached:
+            they are differentiable again after ``model.requires_grad_()``.
         """
-        own = self._learner(learner, data)
-        rest: dict[str, Any] = {"weights": weights, "inputs": inputs, "progress": progress}
-        self._learn(own.fit, data, seed=check_seed(seed), **rest)
+        method = self._learner(learner, data)
+        settings: dict[str, Any] = {"weights": weights, "inputs": inputs, "progress": progress}
+        self._learn(method.fit, data, seed=check_seed(seed), **settings)
         return self
 
     def partial_fit(
@@ -65,55 +65,55 @@ class LearningVerbs(CheckedModule, FactorModel):
         inputs: Inputs | None = None,
         seed: int | None = None,
     ) -> Self:
-        """Go on learning from one batch more; what earlier batches told is kept in the history.
+        """Learn from one more batch; statistics of earlier batches are kept in the history.
 
-        With the learner of complete rows, ``MaximumLikelihood()``, all batches count alike, as if
-        they came at once, and with the rows of an earlier :meth:`fit` of tables. ``EM()`` takes one
-        step for each batch and forgets earlier ones by its ``decay``: what they were expected to
-        tell was found with worse parameters. States, and shapes of vectors, that are not declared
-        are those of the first batch.
+        With the learner of complete rows, ``MaximumLikelihood()``, all batches have equal weight,
+        as in one fit to all of them and to the rows of an earlier :meth:`fit` of tables. ``EM()``
+        takes one step for each batch and discounts earlier ones by its ``decay``, since their
+        expectations were computed with earlier parameters. States, and shapes of vectors, that are
+        not declared are those of the first batch.
 
         Args:
             data: A batch, as for :meth:`fit`.
             learner: That of :meth:`default_learner` if not given.
-            weights: ``(N,)`` what each row counts.
+            weights: ``(N,)`` weight of each row.
             inputs: Covariates by name.
-            seed: Of a start, at the first batch.
+            seed: Of the initial parameters, at the first batch.
 
         Returns:
-            The model itself. If that fails, it is as it was before.
+            The model itself; unchanged if that fails.
 
         Raises:
             Unsupported: If the learner takes all data at once.
         """
-        own = self._learner(learner, data)
-        rest: dict[str, Any] = {"weights": weights, "inputs": inputs}
-        self._learn(own.partial_fit, data, seed=check_seed(seed), **rest)
+        method = self._learner(learner, data)
+        settings: dict[str, Any] = {"weights": weights, "inputs": inputs}
+        self._learn(method.partial_fit, data, seed=check_seed(seed), **settings)
         return self
 
     def _learner(self, learner: Learner | None, data: Any) -> Learner:
         from pgnn.inference.learner import Learner
 
-        self._asked = True  # tables that learning begins with are no answers
-        own = self.default_learner(data) if learner is None else learner
-        if not isinstance(own, Learner):
+        self._asked = True  # no warning that initial tables were never learnt
+        chosen = self.default_learner(data) if learner is None else learner
+        if not isinstance(chosen, Learner):
             raise ModelError(f"learner must be one such as MaximumLikelihood(), got {learner!r}")
-        return own
+        return chosen
 
-    def _learn(self, learn: Callable[..., None], data: Any, **rest: Any) -> None:
-        """Have parameters changed, and answer with plain numbers afterwards."""
-        self.look_parameters_up()
+    def _learn(self, learn: Callable[..., None], data: Any, **settings: Any) -> None:
+        """Change the parameters by a learner, and detach answers afterwards."""
+        self.refresh_parameters()
         was, self.detached, self._fitting = self.detached, False, True
         try:
-            outside_inference_mode(learn)(self, data, **rest)
+            outside_inference_mode(learn)(self, data, **settings)
             was = True
         finally:
             self.detached, self._fitting = was, False
 
     def default_learner(self, data: Any) -> Learner:
-        """Return what learns from data where no learner is named.
+        """Return the learner if none is given.
 
-        Maximum likelihood of directed models, which counts; the gradient of others.
+        Maximum likelihood for directed models, by counting; gradient ascent for others.
         """
         from pgnn.inference.learning.gradient import Gradient
         from pgnn.inference.learning.maximum_likelihood import MaximumLikelihood

@@ -48,9 +48,9 @@ class MarkovRandomField(Model):
             non-negative numbers in that order, a :class:`Potential`, or a callable that makes one
             of a list of variables, such as the class :class:`Ising`; or a list of potentials. An
             edge's attribute is a table in the order of the graph's nodes. Maximal cliques with an
-            edge that nothing covers, and single nodes that nothing covers, get learnable tables.
-        states: Numbers or labels of states by name, or whole variables (of arrays), where nothing
-            else tells.
+            edge in no potential, and isolated nodes in no potential, get learnable tables.
+        states: Numbers or labels of states by name, or variables (of arrays), where they do not
+            follow from attributes or potentials.
 
     Raises:
         ModelError: If the graph is directed or has a self-loop, a potential is over nodes that are
@@ -73,11 +73,11 @@ class MarkovRandomField(Model):
         states: States | None = None,
     ) -> None:
         super().__init__()
-        drawn = declared(graph, potentials, states)
-        self._variables = drawn.variables
-        self._potentials = nn.ModuleList(drawn.potentials)
-        self.graph = nx.freeze(drawn.graph)
-        check_elements(drawn.potentials, self.elements)
+        declaration = declared(graph, potentials, states)
+        self._variables = declaration.variables
+        self._potentials = nn.ModuleList(declaration.potentials)
+        self.graph = nx.freeze(declaration.graph)
+        check_elements(declaration.potentials, self.elements)
         self._normalized = False
 
     @property
@@ -101,7 +101,7 @@ class MarkovRandomField(Model):
 
     @classmethod
     def from_settings(cls, settings: Settings, numbers: Mapping[str, Tensor]) -> Self:
-        """Make a field; it remembers whether it comes of a Bayesian network."""
+        """Restore a field, also whether it is that of a Bayesian network."""
         normalized = settings.pop("normalized", False)
         field = cls(**settings)
         field._normalized = bool(normalized)
@@ -114,7 +114,7 @@ class MarkovRandomField(Model):
 
     @property
     def num_free_parameters(self) -> int:
-        """How many numbers may be chosen freely, summed over the potentials."""
+        """Number of free parameters, summed over the potentials."""
         return sum(p.num_free_parameters for p in self.potentials)
 
     @classmethod
@@ -137,7 +137,7 @@ class MarkovRandomField(Model):
             coupling: See the potential; learnable if not given.
             field: See the potential; none if not given.
             name: Of the variable.
-            lattice: Which cells are neighbours; those next to each other if not given.
+            lattice: Which cells are neighbours; adjacent ones along each axis if not given.
 
         Example:
             >>> MarkovRandomField.grid((3, 4), coupling=0.5).variables["x"].shape
@@ -149,10 +149,10 @@ class MarkovRandomField(Model):
 
     @classmethod
     def from_bayesian(cls, network: BayesianNetwork) -> MarkovRandomField:
-        """Return a Bayesian network with its directions left out, on its moral graph.
+        """Return the Markov random field of a Bayesian network, on its moral graph.
 
-        The conditionals are shared with the network, not copied: when one model learns, so does
-        the other, and inputs work alike. The partition function is one.
+        The conditionals and their parameters are shared with the network, not copied. The
+        partition function is one.
 
         Raises:
             Unsupported: If a variable is real.
@@ -168,13 +168,13 @@ class MarkovRandomField(Model):
     def factors(
         self, observed: Mapping[Hashable, Tensor] | None = None, inputs: Inputs | None = None
     ) -> tuple[Factor, ...]:
-        """The log tables, over what is not observed (see :class:`Model`).
+        """The log tables over unobserved variables (see :class:`Model`).
 
-        Of an array every element is a variable of its own: for large arrays ask for
+        Each element of an array is a separate variable; for large arrays use
         :meth:`factor_groups`.
         """
         factors = [f for p in self.potentials for f in p.factors(self.elements, inputs)]
-        if not self._normalized:  # engines may draw each child from its table where all have one
+        if not self._normalized:  # tables with a child are those of a Bayesian network
             factors = [f if f.child is None else Factor(f.variables, f.log_values) for f in factors]
         if not observed:
             return tuple(factors)
@@ -184,7 +184,7 @@ class MarkovRandomField(Model):
     def factor_groups(
         self, observed: Mapping[Hashable, Tensor] | None = None, inputs: Inputs | None = None
     ) -> tuple[FactorGroup, ...]:
-        """The same tables in arrays, as the potentials have them (see :class:`Model`)."""
+        """The same tables as the groups of the potentials (see :class:`Model`)."""
         if observed:
             return grouped(self.factors(observed, inputs), self.elements)
         return merged([g for p in self.potentials for g in p.groups(self.elements, inputs)])
@@ -203,9 +203,9 @@ class MarkovRandomField(Model):
     def log_score(
         self, data: Any, *, inputs: Inputs | None = None, engine: Engine | None = None
     ) -> Tensor:
-        r"""Return ``(N,)`` logs of :math:`\prod_f \phi_f`, what is missing summed out.
+        r"""Return ``(N,)`` logs of :math:`\prod_f \phi_f`, missing variables summed out.
 
-        Rows that miss nothing are looked up, whatever the size of the model.
+        Complete rows are looked up in the tables, whatever the size of the model.
 
         Args:
             data: As evidence in :meth:`query`.
@@ -224,8 +224,8 @@ class MarkovRandomField(Model):
 
         Args:
             inputs: Covariates by name; with them the result is ``(B,)``, else ``()``.
-            engine: Exact if not given. Other engines give bounds or estimates, and are used only
-                when they are named; ``query([]).kind`` tells which it is.
+            engine: Exact if not given. Other engines give bounds or estimates;
+                ``query([], engine=engine).kind`` is which of them.
 
         Raises:
             Intractable: If the exact answer exceeds the engine's budget.
@@ -257,7 +257,7 @@ class MarkovRandomField(Model):
         return f"MarkovRandomField({self.extra_repr()})"
 
     def _element_states(self, observed: Mapping[Hashable, Tensor]) -> dict[Hashable, Tensor]:
-        """States of arrays, ``(B, *shape)``, by element."""
+        """Observed states with those of arrays, ``(B, *shape)``, by element."""
         seen: dict[Hashable, Tensor] = {}
         for name, states in observed.items():
             v = self._variables.get(name)

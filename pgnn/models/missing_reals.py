@@ -16,10 +16,10 @@ Name = TypeVar("Name", bound=Hashable)
 
 
 class MissingReals(Generic[Name]):
-    """Says which real variables integrate to one, so that their densities may be left out.
+    """Finds real variables that integrate to one, so that their densities may be left out.
 
     Args:
-        graph: Who depends on whom.
+        graph: Dependencies between variables.
         reals: The real variables that may be missing.
     """
 
@@ -48,15 +48,15 @@ class MissingReals(Generic[Name]):
         return set(missing)
 
     def unseen_rows(self, observed: Mapping[Name, Tensor]) -> dict[Name, Tensor]:
-        """Return ``(B,)`` rows in which a number of a real variable is missing, where there are.
+        """Return masks ``(B,)`` of the rows in which entries of real variables are missing.
 
         Args:
-            observed: ``(B, ...)`` values, ``NaN`` where not seen.
+            observed: ``(B, ...)`` values, ``NaN`` where not observed.
 
         Raises:
             Unsupported: If something depends on a variable that is missing in some rows.
         """
-        found = {}
+        missing = {}
         for name, x in observed.items():
             if name not in self.reals or all_finite(x):
                 continue
@@ -65,8 +65,8 @@ class MissingReals(Generic[Name]):
                 continue
             for child in self.graph.successors(name):
                 raise Unsupported(
-                    f"{name!r} has no states and is not seen in some rows, but {child!r} depends "
-                    "on it; ask about the rows in which it was seen, or use a sampling engine"
+                    f"{name!r} has no states and is missing in some rows, but {child!r} depends "
+                    "on it; query the rows in which it was observed, or use a sampling engine"
                 )
-            found[name] = rows
-        return found
+            missing[name] = rows
+        return missing

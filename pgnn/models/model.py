@@ -1,4 +1,4 @@
-"""The contract of every model: variables, two lowerings, and the verbs that work on all."""
+"""The base class of models: variables, two lowerings, and the verbs of all models."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Names = Hashable | Iterable[Hashable]
 
 @cache
 def _automatic() -> Engine:
-    """The engine of questions that name none, loaded at the first one."""
+    """The engine of queries that name none, imported at the first one."""
     from pgnn.inference.automatic import AUTOMATIC
 
     return AUTOMATIC
@@ -44,12 +44,12 @@ def _automatic() -> Engine:
 class Model(LearningVerbs, FactorModel, Restorable):
     """A probabilistic model over named variables.
 
-    A subclass says what its :attr:`variables` are and how it lowers to :meth:`factors`; then the
-    verbs work. Evidence was seen of the model's own variables; ``inputs`` are never modelled.
+    A subclass defines its :attr:`variables` and how it lowers to :meth:`factors`; then all verbs
+    work. Evidence is about the model's variables; ``inputs`` are never modelled.
 
     Attributes:
-        graph: The networkx graph that the model was declared on.
-        history: What the last :meth:`fit` reported.
+        graph: The networkx graph of the model.
+        history: Report of the last :meth:`fit`.
     """
 
     graph: nx.Graph
@@ -64,7 +64,7 @@ class Model(LearningVerbs, FactorModel, Restorable):
     def factors(
         self, observed: Mapping[Hashable, Tensor] | None = None, inputs: Inputs | None = None
     ) -> tuple[Factor, ...]:
-        """Lower the model to log tables over what is not observed.
+        """Lower the model to log tables over unobserved variables.
 
         Args:
             observed: ``(B,)`` state indices or ``(B, *event)`` reals of some variables.
@@ -76,25 +76,25 @@ class Model(LearningVerbs, FactorModel, Restorable):
 
     @property
     def elements(self) -> Elements:
-        """The elements of the discrete variables, numbered: each cell of an array is one."""
+        """The elements of the discrete variables; each cell of an array is one."""
         elements: Elements = self.cached("elements", lambda: Elements(self.variables.values()))
         return elements
 
     def factor_groups(
         self, observed: Mapping[Hashable, Tensor] | None = None, inputs: Inputs | None = None
     ) -> tuple[FactorGroup, ...]:
-        """Lower the model to the same tables as :meth:`factors`, gathered by shape into arrays.
+        """Lower the model to the same tables as :meth:`factors`, grouped by shape into arrays.
 
-        Models over arrays have these to begin with, and expand them to :meth:`factors`.
+        Models over arrays define these, and expand them to :meth:`factors`.
         """
         known: deque[Grouping] = self.cached("groupings", lambda: deque(maxlen=4))
         return grouped(self.factors(observed, inputs), self.elements, known)
 
     def settings(self) -> Settings:
-        """Return what the model is made of, see :class:`~pgnn.factors.piece.Restorable`.
+        """Return the constructor's arguments, see :class:`~pgnn.factors.piece.Restorable`.
 
         Raises:
-            Unsupported: If the class does not say.
+            Unsupported: If the class does not define them.
         """
         raise Unsupported(
             f"a checkpoint keeps models that give their settings(), and a {type(self).__name__} "
@@ -103,7 +103,7 @@ class Model(LearningVerbs, FactorModel, Restorable):
 
     @property
     def num_free_parameters(self) -> int:
-        """How many numbers of the model may be chosen freely."""
+        """Number of free parameters."""
         return sum(p.numel() for p in self.parameters())
 
     @property
@@ -126,16 +126,16 @@ class Model(LearningVerbs, FactorModel, Restorable):
 
         Args:
             targets: A name or names. If not given all discrete variables, and the real ones that
-                some row has not seen, as far as they have exact posteriors.
+                are missing in some row, as far as they have exact posteriors.
             evidence: Mapping of names to a state (label or index), ``(B,)`` states, or a
                 likelihood ``(K,)`` or ``(B, K)``; or a DataFrame whose columns are variables.
                 Of an array ``(*shape)`` or ``(B, *shape)``; an element is named as in
                 ``("pixel", 3, 4)``. Rows may observe different variables: ``None``, ``NaN`` and
-                ``-1`` are "not seen".
+                ``-1`` mean "not observed".
             inputs: Covariates by name, ``(B, ...)``.
-            engine: How to compute; if not given exactly where that fits, otherwise by belief
-                propagation. The answer's ``kind`` and ``engine`` tell.
-            errors: What to do about rows of probability zero: ``"raise"`` or ``"nan"``.
+            engine: The method; if not given exact where that is affordable, otherwise belief
+                propagation. The answer has its ``kind`` and ``engine``.
+            errors: Treatment of rows of probability zero: ``"raise"`` or ``"nan"``.
 
         Returns:
             A posterior with batch shape ``()`` or ``(B,)``.
@@ -185,13 +185,13 @@ class Model(LearningVerbs, FactorModel, Restorable):
 
         Args:
             evidence: As in :meth:`query`.
-            targets: Maximise over these, the rest summed out (marginal MAP); all if not given
-                (most probable explanation), real variables included that are linear Gaussian:
-                what is maximised is then a density, in which a narrow peak counts for much.
+            targets: Maximise over these, all others summed out (marginal MAP); all if not given
+                (most probable explanation), with linear Gaussian real variables: then a density is
+                maximised, which narrow peaks dominate.
             inputs: Covariates by name.
-            engine: How to compute; if not given exactly where that fits, otherwise by dual
-                decomposition, which tells how far from the best the answer can be.
-            k: How many of the best assignments to return.
+            engine: The method; if not given exact where that is affordable, otherwise dual
+                decomposition, which also bounds the score of the best assignment.
+            k: Number of best assignments to return.
             errors: ``"raise"`` or ``"nan"``, see :meth:`query`.
 
         Returns:
@@ -216,7 +216,7 @@ class Model(LearningVerbs, FactorModel, Restorable):
             targets: As in :meth:`query`.
             evidence: One row of it.
             inputs: Covariates of one row.
-            engine: How to maximise, as in :meth:`most_probable`.
+            engine: The method, as in :meth:`most_probable`.
         """
         from pgnn.inference.max_marginals import max_marginals
 
@@ -237,24 +237,24 @@ class Model(LearningVerbs, FactorModel, Restorable):
             n: Number of draws (for each row of evidence).
             evidence: As in :meth:`query`.
             inputs: Covariates by name.
-            engine: How to compute; if not given exact where that fits, otherwise chains
+            engine: The method; if not given exact where that is affordable, otherwise chains
                 (``Gibbs()``).
-            seed: The same seed gives the same draws; global random state is untouched.
+            seed: The same seed gives the same draws; the global random state is not changed.
         """
         return self._engine(engine).sample(self, n, evidence, inputs=inputs, seed=seed)
 
     def log_prob(
         self, data: Any, *, inputs: Inputs | None = None, engine: Engine | None = None
     ) -> Tensor:
-        """Return ``(N,)`` log probabilities of rows; what is missing or latent is summed out.
+        """Return ``(N,)`` log probabilities of rows; missing and latent variables are summed out.
 
         Args:
             data: As evidence in :meth:`query`; a row of probability zero has ``-inf``.
             inputs: Covariates by name.
-            engine: How to sum; exactly if not given.
+            engine: The method; exact if not given.
 
         Raises:
-            Intractable: If no engine is named and the exact sum does not fit.
+            Intractable: If no engine is named and the exact sum is too expensive.
         """
         return self._engine(engine).log_prob(self, data, inputs=inputs)
 
@@ -268,25 +268,25 @@ class Model(LearningVerbs, FactorModel, Restorable):
         engine: Engine | None = None,
         seed: int | None = None,
     ) -> Any:
-        """Complete a table with holes.
+        """Impute the missing cells of a table.
 
         Args:
             data: A data frame, a mapping of columns, or the path of a CSV file, or such a stream.
-            draws: How many completed tables are drawn from the posterior of what is missing
+            draws: Number of completed tables that are drawn from the posterior of missing cells
                 (multiple imputation); if not given there is one, with the most probable states and,
-                given these, the means of numbers.
+                given these, the means of real variables.
             to: Path of a CSV file to write as well, or a stream; several tables have a column
                 ``draw``.
-            ignore: Columns that are no variables; they stay as they are.
-            engine: How to compute.
+            ignore: Columns that are not variables; they are copied.
+            engine: The method.
             seed: Of the draws.
 
         Returns:
             A data frame with the columns and index of the data; with ``draws`` a list of them.
 
         Raises:
-            DataError: If the data is no table.
-            EvidenceError: If a column is no variable, or a value no state.
+            DataError: If the data is not a table.
+            EvidenceError: If a column is not a variable, or a value not a state.
             Unsupported: If the model is one over time.
 
         References:
@@ -304,7 +304,7 @@ class Model(LearningVerbs, FactorModel, Restorable):
         *,
         engine: Engine | None = None,
     ) -> Explanation:
-        """Tell how a query would be answered and what it would cost, without answering it."""
+        """Return how a query would be answered and its cost, without answering it."""
         return self._engine(engine).explain(self, targets, evidence)
 
     def compile(  # type: ignore[override]
@@ -314,13 +314,13 @@ class Model(LearningVerbs, FactorModel, Restorable):
         *,
         engine: Engine | None = None,
     ) -> CompiledQuery:
-        """Prepare a query that is asked again and again: state indices alone in, tensors out.
+        """Prepare a query for repeated use, with state indices as input and tensors as output.
 
         Args:
             targets: As in :meth:`query`.
             observed: Variables that every row observes (their states are sliced out of the
                 tables); if not given, each row may observe any variables.
-            engine: How to compute; the exact engine if not given.
+            engine: The method; the exact engine if not given.
         """
         return self._engine(engine).compile(self, targets, observed)
 
@@ -331,7 +331,7 @@ class Model(LearningVerbs, FactorModel, Restorable):
         save(self, path)
 
     def program(self, inputs: Inputs | None = None) -> Callable[..., Any]:
-        """Lower the model to a Pyro program; there is none of an undirected one."""
+        """Lower the model to a Pyro program; undirected models have none."""
         if isinstance(self, DirectedModel):
             from pgnn.programs.graph_program import GraphProgram
 
@@ -341,7 +341,7 @@ class Model(LearningVerbs, FactorModel, Restorable):
         )
 
     def do(self, interventions: Any) -> Model:
-        """Set variables from outside; of directed models only.
+        """Return the model after an intervention; of directed models only.
 
         Raises:
             Unsupported: If this family is not directed.
@@ -352,19 +352,19 @@ class Model(LearningVerbs, FactorModel, Restorable):
         )
 
     def _looked_up(self, data: Any, inputs: Inputs | None) -> Tensor | None:
-        """Log scores of rows that miss nothing, without any engine; None if some row does."""
+        """Log scores of complete rows without an engine; None if some row has missing values."""
         from pgnn.inference.log_score import looked_up
 
         self._check_learnable()
         return looked_up(self, data, inputs)
 
     def default_engine(self) -> Engine:
-        """Return what answers where no engine is named."""
+        """Return the engine if none is given."""
         return _automatic()
 
     def _engine(self, engine: Engine | None) -> Engine:
         self._tell_unset()
-        self.look_parameters_up()
+        self.refresh_parameters()
         self._check_learnable()
         if engine is None:
             return self.default_engine()

@@ -24,24 +24,24 @@ if TYPE_CHECKING:
 
 
 class ModelMixture(Model, MixtureModel):
-    r"""A mixture of models of the same variables; which of them made a row is not observed.
+    r"""A mixture of models of the same variables; the component of a row is not observed.
 
     .. math:: p(x) = \sum_k \pi_k\, p_k(x)
 
     ``model.query("component", rows)`` has the responsibilities :math:`p(k \mid x)`. Learning is
-    :class:`EM`: each component does its own steps, with weighted rows, so that what is hidden or
-    missing inside is learnt at the same time. Components may be trees whose edges are found
+    :class:`EM`: each component takes its own steps, with weighted rows, so that hidden and missing
+    variables in it are handled at the same time. Components may be trees whose edges are learnt
     (:class:`ChowLiuTree`), networks, fields, hidden Markov models (a mixture of sequences), and
     mixtures. Mixtures of distributions are declared by :class:`~pgnn.models.mixture.Mixture`.
 
     Args:
         components: The models, all of the same variables.
         weights: ``(K,)`` their probabilities; learnable if not given.
-        labels: Names of the components; numbers if not given.
-        name: Of the variable that tells the component.
+        labels: Names of the components; indices if not given.
+        name: Of the component variable.
 
     Raises:
-        ModelError: If there is none, one is no model, or variables differ.
+        ModelError: If there is none, one is not a model, or variables differ.
 
     References:
         Meilă and Jordan (2000), Learning with mixtures of trees. Smyth (1997), Clustering sequences
@@ -99,7 +99,7 @@ class ModelMixture(Model, MixtureModel):
 
     @property
     def class_name(self) -> Hashable:
-        """The name of the variable that tells the component."""
+        """The name of the component variable."""
         return self._weights.child.name
 
     @property
@@ -130,7 +130,7 @@ class ModelMixture(Model, MixtureModel):
     def factors(
         self, observed: Mapping[Hashable, Tensor] | None = None, inputs: Inputs | None = None
     ) -> tuple[Factor, ...]:
-        """Every factor of every component, which is one wherever another component is chosen.
+        """All factors of all components, which are one in states of other components.
 
         Raises:
             Unsupported: If a component is a field, whose normaliser depends on all of it.
@@ -150,7 +150,7 @@ class ModelMixture(Model, MixtureModel):
 
     @property
     def detached(self) -> bool:
-        """Whether answers are plain numbers, those of the components too."""
+        """Whether answers are detached, also those of the components."""
         return self._detached
 
     @detached.setter

@@ -170,7 +170,7 @@ class NaiveBayes(BayesianNetwork, ClassModel):
             return {self._features[0]: data}
         return super()._columns(data)
 
-    def _found_in(self, columns: Mapping[Hashable, Any]) -> Mapping[Hashable, Variable]:
+    def _variables_from(self, columns: Mapping[Hashable, Any]) -> Mapping[Hashable, Variable]:
         """Shapes of real features, and states of the others and of the class."""
         reals = {n: x for n, x in columns.items() if n in self._callables}
         states = states_of({n: x for n, x in columns.items() if n not in reals})

@@ -184,7 +184,7 @@ class Regression(BayesianNetwork):
         prior = NormalPrior(float("inf")) if self.prior is None else self.prior
         return MaximumLikelihood({self._child: prior} if prior.applies(own) else None)
 
-    def _found_in(self, columns: Mapping[Hashable, Any]) -> Mapping[Hashable, Variable]:
+    def _variables_from(self, columns: Mapping[Hashable, Any]) -> Mapping[Hashable, Variable]:
         """Numbers are real, all else has states; of the child the model tells."""
         found = {}
         for name, column in columns.items():

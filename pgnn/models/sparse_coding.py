@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from pgnn.inference.learner import Learner
 
 _AT_ONCE = 2**22
-"""Numbers that are computed together."""
-_ROUNDS = 20
-"""Steps of the codes between those of the dictionary, from where the codes were."""
-_AT_REST = 1e-9
-"""Relative gain that is none."""
+"""Largest number of intermediate values of a batch of rows."""
+_CODE_STEPS = 20
+"""Steps of the codes between two of the dictionary."""
+_TOLERANCE = 1e-9
+"""Relative change of the codes at which the iteration stops."""
 
 
 class SparseCoding(VectorNetwork, SolvableModel):
@@ -43,13 +43,13 @@ class SparseCoding(VectorNetwork, SolvableModel):
     row, engine=MCMC())`` draws from the posterior of the codes, where the penalty has one.
 
     Args:
-        codes: How many words there are.
-        features: Number or names of the numbers of the vector; those of the data if not given.
+        codes: Number of words.
+        features: Number or names of the features of the vector; those of the data if not given.
         penalty: :math:`\rho`: ``AbsolutePenalty()`` if not given, ``LogPenalty()``,
             ``ExpPenalty()``.
         noise: Variance :math:`\sigma^2`.
         dictionary: ``(D, codes)``; learnable if not given.
-        iterations: Most rounds of codes and dictionary.
+        iterations: Largest number of updates of codes and dictionary.
         name: Of the vector.
         latent: Of the codes.
 
@@ -97,7 +97,7 @@ class SparseCoding(VectorNetwork, SolvableModel):
         super().__init__(graph, kinds, known, latents=[latent])
 
     def settings(self) -> Settings:
-        """Return the sizes, names and penalty; the dictionary is kept apart."""
+        """Return the sizes, names and penalty; the dictionary is saved as a parameter."""
         return {
             "codes": self.conditionals[self._latent].child.num_elements,
             "features": self._layout,
@@ -116,9 +116,9 @@ class SparseCoding(VectorNetwork, SolvableModel):
     @property
     def dictionary(self) -> Tensor:
         """``(D, codes)`` the words."""
-        own: Any = self.conditionals[self._vector]
-        found: Tensor = own.weight.detach()
-        return found
+        emission: Any = self.conditionals[self._vector]
+        weight: Tensor = emission.weight.detach()
+        return weight
 
     def default_learner(self, data: Any) -> Learner:
         """Return ``MaximumLikelihood()``, which alternates codes and dictionary."""
@@ -136,20 +136,20 @@ class SparseCoding(VectorNetwork, SolvableModel):
 
         x = reader_of(self).read(data).reals.get(self._vector)
         if x is None or not all_finite(x):
-            raise EvidenceError(f"{self._vector!r} must be seen in full to be encoded")
+            raise EvidenceError(f"{self._vector!r} must be observed completely to be encoded")
         return self._codes(x.detach().double(), self.dictionary.double())
 
     def decode(self, codes: Tensor) -> Tensor:
         """Return ``(N, D)`` vectors of some codes."""
-        found: Tensor = torch.as_tensor(codes).double() @ self.dictionary.T
-        return found
+        vectors: Tensor = torch.as_tensor(codes).double() @ self.dictionary.T
+        return vectors
 
     def solve(
         self, values: Mapping[Hashable, Tensor], weights: Tensor, seed: int | None = None
     ) -> Mapping[str, Any]:
-        """Set the dictionary to one under which rows and codes are most probable."""
-        own: Any = self.conditionals[self._vector]
-        if not own.weight.requires_grad:
+        """Maximise the joint density of rows and codes over codes and dictionary, alternately."""
+        emission: Any = self.conditionals[self._vector]
+        if not emission.weight.requires_grad:
             raise ModelError("the dictionary was given: there is nothing to learn")
         x, w = values[self._vector].double(), weights.double().unsqueeze(1)
         words = self._start(x, seed)
@@ -158,19 +158,23 @@ class SparseCoding(VectorNetwork, SolvableModel):
         converged = False
         for _ in range(self.iterations):
             words = _updated(words, (z * w).T @ z, x.T @ (z * w))
-            z = self._codes(x, words, z, rounds=_ROUNDS)
+            z = self._codes(x, words, z, max_iterations=_CODE_STEPS)
             trace.append(self._objective(x, z, words, w))
             converged = trace[-1] - trace[-2] <= 1e-6 * abs(trace[-2])
             if converged:
                 break
         with torch.no_grad():
-            own.weight.copy_(words)
-        used = int((z.abs() > 0).any(dim=0).sum())
-        told = {"iterations": len(trace) - 1, "converged": converged, "words used": used}
-        return {"objective": trace[-1], **told, "trace": {"objective": trace}}
+            emission.weight.copy_(words)
+        return {
+            "objective": trace[-1],
+            "iterations": len(trace) - 1,
+            "converged": converged,
+            "words used": int((z.abs() > 0).any(dim=0).sum()),
+            "trace": {"objective": trace},
+        }
 
     def _start(self, x: Tensor, seed: int | None) -> Tensor:
-        """Words that are rows, and noise."""
+        """Initial words: random rows with noise."""
         size = self.conditionals[self._latent].child.num_elements
         generator = torch.Generator().manual_seed(0 if seed is None else seed)
         chosen = torch.randint(len(x), (size,), generator=generator)
@@ -179,26 +183,27 @@ class SparseCoding(VectorNetwork, SolvableModel):
         return words / words.square().sum(dim=0).sqrt().clamp_min(1e-12)
 
     def _objective(self, x: Tensor, z: Tensor, words: Tensor, weights: Tensor) -> float:
-        """Log density of rows and codes, but for constants."""
+        """Joint log density of rows and codes, up to a constant."""
         misfit = (x - z @ words.T).square().sum(dim=1, keepdim=True) / (2.0 * self.noise)
         return -float((weights * (misfit + self.penalty.value(z).sum(dim=1, keepdim=True))).sum())
 
     def _codes(
-        self, x: Tensor, words: Tensor, start: Tensor | None = None, rounds: int = 2000
+        self, x: Tensor, words: Tensor, start: Tensor | None = None, max_iterations: int = 2000
     ) -> Tensor:
+        """``(N, codes)`` most probable codes given the words."""
         gram, target = words.T @ words / self.noise, x @ words / self.noise
-        begin = torch.zeros_like(target) if start is None else start
+        z = torch.zeros_like(target) if start is None else start
         if isinstance(self.penalty, AbsolutePenalty):
-            return shrunk(gram, target, self.penalty.strength, begin, rounds)
-        if start is None:  # beside a parabola that is everywhere the same
+            return fista(gram, target, self.penalty.strength, z, max_iterations)
+        if start is None:  # ridge regression
             ridge = gram + self.penalty.curvature(torch.zeros(1).double()) * torch.eye(len(gram))
-            begin = torch.linalg.solve(ridge, target.T).T
+            z = torch.linalg.solve(ridge, target.T).T
         step = max(1, _AT_ONCE // len(gram) ** 2)
-        parts = [
-            reweighted(gram, t, self.penalty, b, rounds)
-            for t, b in zip(torch.split(target, step), torch.split(begin, step), strict=True)
+        batches = [
+            reweighted_least_squares(gram, t, self.penalty, b, max_iterations)
+            for t, b in zip(torch.split(target, step), torch.split(z, step), strict=True)
         ]
-        return torch.cat(parts) if parts else begin
+        return torch.cat(batches) if batches else z
 
     def __repr__(self) -> str:
         return f"SparseCoding({self._size}, features={self._layout!r})"
@@ -209,63 +214,63 @@ def _emission(child: Variable, parents: Any, *, weight: Any, noise: float) -> Li
     return LinearGaussian(child, parents, weight, zero, noise, Spherical())
 
 
-def shrunk(
-    gram: Tensor, target: Tensor, strength: float, begin: Tensor, max_iterations: int = 2000
+def fista(
+    gram: Tensor, target: Tensor, strength: float, start: Tensor, max_iterations: int = 2000
 ) -> Tensor:
-    r"""Return what minimises :math:`\tfrac12 z^\top G z - t^\top z + \lambda \|z\|_1` for each row.
+    r"""Minimise :math:`\tfrac12 z^\top G z - t^\top z + \lambda \|z\|_1` for each row.
 
     Args:
         gram: ``(K, K)`` :math:`G`.
         target: ``(N, K)`` rows :math:`t`.
         strength: :math:`\lambda`.
-        begin: ``(N, K)``.
-        max_iterations: Most steps.
+        start: ``(N, K)`` initial codes.
+        max_iterations: Largest number of steps.
 
     References:
         Beck and Teboulle (2009), A fast iterative shrinkage-thresholding algorithm; O'Donoghue and
         Candes (2015), Adaptive restart for accelerated gradient schemes.
     """
     largest = float(torch.linalg.eigvalsh(gram)[-1].clamp_min(1e-12))
-    z, ahead, momentum = begin, begin, 1.0
+    z, extrapolated, momentum = start, start, 1.0
     for _ in range(max_iterations):
-        moved = ahead - (ahead @ gram - target) / largest
-        new = moved.sign() * (moved.abs() - strength / largest).clamp_min(0.0)
+        descent = extrapolated - (extrapolated @ gram - target) / largest
+        new = descent.sign() * (descent.abs() - strength / largest).clamp_min(0.0)
         step = new - z
-        if float(((ahead - new) * step).sum()) > 0:  # momentum leads uphill
+        if float(((extrapolated - new) * step).sum()) > 0:  # adaptive restart
             momentum = 1.0
-        after = 0.5 * (1.0 + (1.0 + 4.0 * momentum**2) ** 0.5)
-        ahead = new + (momentum - 1.0) / after * step
-        z, momentum = new, after
-        if not z.numel() or float(step.abs().max()) <= _AT_REST * (1.0 + float(z.abs().max())):
+        next_momentum = 0.5 * (1.0 + (1.0 + 4.0 * momentum**2) ** 0.5)
+        extrapolated = new + (momentum - 1.0) / next_momentum * step
+        z, momentum = new, next_momentum
+        if not z.numel() or float(step.abs().max()) <= _TOLERANCE * (1.0 + float(z.abs().max())):
             break
     return z
 
 
-def reweighted(
-    gram: Tensor, target: Tensor, penalty: SparsePenalty, begin: Tensor, max_iterations: int = 200
+def reweighted_least_squares(
+    gram: Tensor, target: Tensor, penalty: SparsePenalty, start: Tensor, max_iterations: int = 200
 ) -> Tensor:
-    """Return codes under a penalty that parabolas touch from above, which never get worse.
+    """Return codes under a penalty that is majorised by parabolas; the objective never increases.
 
     Args:
         gram: ``(K, K)``.
         target: ``(N, K)``.
-        penalty: Of each number.
-        begin: ``(N, K)``.
-        max_iterations: Most rounds, each a system of equations for each row.
+        penalty: Of each code.
+        start: ``(N, K)`` initial codes.
+        max_iterations: Largest number of iterations, each a linear system for each row.
     """
-    z = begin
+    z = start
     for _ in range(max_iterations):
-        own = gram + torch.diag_embed(penalty.curvature(z))
-        new = torch.linalg.solve(own, target.unsqueeze(-1)).squeeze(-1)
-        moved = float((new - z).abs().max()) if z.numel() else 0.0
+        weighted = gram + torch.diag_embed(penalty.curvature(z))
+        new = torch.linalg.solve(weighted, target.unsqueeze(-1)).squeeze(-1)
+        change = float((new - z).abs().max()) if z.numel() else 0.0
         z = new
-        if moved <= 1e-8:
+        if change <= 1e-8:
             break
     return z
 
 
 def _updated(words: Tensor, products: Tensor, target: Tensor) -> Tensor:
-    """Better words, one after the other, none longer than one."""
+    """Update words one after the other, with norms of at most one."""
     words = words.clone()
     for k in range(words.shape[1]):
         if float(products[k, k]) <= 1e-12:

@@ -25,12 +25,12 @@ States = Mapping[Hashable, int | Iterable[Hashable] | Variable]
 
 
 class FieldDeclaration(NamedTuple):
-    """What a Markov random field is made of.
+    """The graph, variables and potentials of a Markov random field.
 
     Attributes:
         graph: Its nodes are the variables.
         variables: By name, in the order of the nodes.
-        potentials: All of them, made.
+        potentials: All potentials.
     """
 
     graph: nx.Graph
@@ -78,28 +78,28 @@ def _of_parts(parts: list[Part], potentials: Any, states: States | None) -> Fiel
 
 def _of_graph(graph: Any, potentials: Any, states: States) -> FieldDeclaration:
     names = [*states, *_node_names(potentials)]
-    drawn = read_undirected(graph, names)
+    copied = read_undirected(graph, names)
     if not isinstance(graph, nx.Graph):
-        joined = [n for n in drawn if drawn[n]]
-        stray = [n for n in drawn if not drawn[n]]
-        told = {**dict.fromkeys(_node_names(potentials)), **states}
-        check_spelling(joined, told, stray, "a table or states")
-    if not len(drawn):
+        joined = [n for n in copied if copied[n]]
+        isolated = [n for n in copied if not copied[n]]
+        values = {**dict.fromkeys(_node_names(potentials)), **states}
+        check_spelling(joined, values, isolated, "a table or states")
+    if not len(copied):
         raise ModelError("a Markov random field needs at least one node")
-    cliques = read_cliques(drawn, potentials)
-    variables = declare_variables(drawn, cliques, states)
-    return FieldDeclaration(drawn, variables, potentials_of(drawn, variables, cliques))
+    cliques = read_cliques(copied, potentials)
+    variables = declare_variables(copied, cliques, states)
+    return FieldDeclaration(copied, variables, potentials_of(copied, variables, cliques))
 
 
 def _node_names(potentials: Any) -> list[Hashable]:
-    """Nodes that the keys of a mapping name on their own."""
+    """Keys of a mapping that are single nodes."""
     if not isinstance(potentials, Mapping):
         return []
     return [key for key in potentials if not isinstance(key, tuple | frozenset)]
 
 
 def _collect(potentials: Sequence[Potential]) -> dict[Hashable, Variable]:
-    """The variables of potentials; elements of an array that is there are part of it."""
+    """The variables of potentials; elements of an array among them are part of it."""
     variables: dict[Hashable, Variable] = {}
     for p in potentials:
         for v in p.variables:
@@ -107,7 +107,7 @@ def _collect(potentials: Sequence[Potential]) -> dict[Hashable, Variable]:
                 raise ModelError(f"potentials disagree: {variables[v.name]} and {v}")
     arrays = Elements(v for v in variables.values() if v.shape)
     variables = {n: v for n, v in variables.items() if v.shape or n not in arrays}
-    # numbered variables come in numeric order, others as they first occur
+    # variables named by integers are sorted, others are in order of appearance
     return (
         dict(sorted(variables.items())) if all(isinstance(n, int) for n in variables) else variables
     )
@@ -133,7 +133,7 @@ def read_undirected(graph: nx.Graph | Edges, names: Iterable[Hashable]) -> nx.Gr
 
     Args:
         graph: The graph, or edges.
-        names: Nodes that edges need not mention.
+        names: Nodes, which may be in no edge.
 
     Raises:
         ModelError: If it is directed, joins two nodes twice or a node to itself, or is no graph.
@@ -162,10 +162,10 @@ def read_undirected(graph: nx.Graph | Edges, names: Iterable[Hashable]) -> nx.Gr
 def declare_variables(
     graph: nx.Graph, cliques: Sequence[Clique], states: States
 ) -> dict[Hashable, Variable]:
-    """Find out what the nodes are, from states, attributes, potentials and shapes of tables.
+    """Return the variables of the nodes, by states, attributes, potentials and shapes of tables.
 
     Raises:
-        ModelError: If nothing tells, two sources disagree, or a node is real.
+        ModelError: If states are unknown, two sources disagree, or a node is real.
     """
     for name in states:
         if name not in graph:
@@ -173,8 +173,8 @@ def declare_variables(
                 f"states are given for {name!r}, which is no node of the graph"
                 f"{closest(name, graph)}"
             )
-    ready = [c.given for c in cliques if isinstance(c.given, Potential)]
-    known = {v.name: v for p in ready for v in p.variables if v.name in graph}
+    potentials = [c.potential for c in cliques if isinstance(c.potential, Potential)]
+    known = {v.name: v for p in potentials for v in p.variables if v.name in graph}
     sizes = dict(_sizes(cliques))
     return {n: _declare(n, graph.nodes[n], known, sizes, states) for n in graph}
 
@@ -184,8 +184,8 @@ def potentials_of(
 ) -> list[Potential]:
     """Make the potentials: those declared, then learnable tables where there is none.
 
-    A maximal clique of the graph gets a learnable table if nothing that is declared covers one of
-    its edges, or if it is a single node that nothing covers.
+    A maximal clique of the graph gets a learnable table if one of its edges is in no declared
+    potential, or if it is an isolated node in no declared potential.
     """
     elements = Elements(variables.values())
     potentials = [_potential(elements, c) for c in cliques]
@@ -195,16 +195,16 @@ def potentials_of(
             nodes = dict.fromkeys(node_of(graph, n) for n in names)
             covered.update(map(frozenset, combinations(nodes, 2)))
             covered.update(frozenset([n]) for n in nodes)
-    bare = [e for e in graph.edges if frozenset(e) not in covered]
-    lonely = [n for n in graph if not graph[n] and frozenset([n]) not in covered]
-    if not bare and not lonely:
+    uncovered = [e for e in graph.edges if frozenset(e) not in covered]
+    isolated = [n for n in graph if not graph[n] and frozenset([n]) not in covered]
+    if not uncovered and not isolated:
         return potentials
-    place = {name: k for k, name in enumerate(graph)}
-    for clique in nx.find_cliques(graph.edge_subgraph(graph.edges)) if bare else ():
+    position = {name: k for k, name in enumerate(graph)}
+    for clique in nx.find_cliques(graph.edge_subgraph(graph.edges)) if uncovered else ():
         if any(frozenset(pair) not in covered for pair in combinations(clique, 2)):
-            scope = [variables[n] for n in sorted(clique, key=place.__getitem__)]
+            scope = [variables[n] for n in sorted(clique, key=position.__getitem__)]
             potentials.append(TabularPotential(scope))
-    return [*potentials, *(TabularPotential(variables[n]) for n in lonely)]
+    return [*potentials, *(TabularPotential(variables[n]) for n in isolated)]
 
 
 def _pair(edge: Any) -> tuple[Hashable, Hashable]:
@@ -214,13 +214,13 @@ def _pair(edge: Any) -> tuple[Hashable, Hashable]:
 
 
 def _sizes(cliques: Sequence[Clique]) -> Iterator[tuple[Hashable, int]]:
-    """Numbers of states that the last axes of tables tell."""
-    for names, given in cliques:
-        if isinstance(given, Potential) or callable(given):
+    """Numbers of states by the last axes of tables."""
+    for names, table in cliques:
+        if isinstance(table, Potential) or callable(table):
             continue
         try:
-            shape = np.shape(given.detach() if isinstance(given, torch.Tensor) else given)
-        except ValueError:  # ragged: refused when it is read
+            shape = np.shape(table.detach() if isinstance(table, torch.Tensor) else table)
+        except ValueError:  # ragged: raised when it is read
             continue
         yield from zip(reversed(names), reversed(shape), strict=False)
 
@@ -233,18 +233,18 @@ def _declare(
     states: States,
 ) -> Variable:
     shape = tuple(attributes.get("shape", ()))
-    given = [states.get(name), attributes.get("states")]
-    told = [variable_of(name, one, shape) for one in given if one is not None]
+    sources = [states.get(name), attributes.get("states")]
+    declared = [variable_of(name, s, shape) for s in sources if s is not None]
     if name in known:
-        own = known[name]
-        if "shape" not in attributes:  # a bare number of states says nothing about the shape
-            told = [Variable(name, v.states, v.shape or own.shape) for v in told]
-        told.append(own)
-    for other in told[1:]:
-        if other != told[0]:
-            raise ModelError(f"{name!r} is declared twice and differently: {told[0]} and {other}")
-    if told:
-        return told[0]
+        variable = known[name]
+        if "shape" not in attributes:  # states alone do not determine the shape
+            declared = [Variable(name, v.states, v.shape or variable.shape) for v in declared]
+        declared.append(variable)
+    for v in declared[1:]:
+        if v != declared[0]:
+            raise ModelError(f"{name!r} is declared twice and differently: {declared[0]} and {v}")
+    if declared:
+        return declared[0]
     if name in sizes:
         return Variable(name, sizes[name], shape)
     real = " (undirected models have no real variables)" if "shape" in attributes else ""
@@ -255,13 +255,13 @@ def _declare(
 
 
 def _potential(elements: Elements, clique: Clique) -> Potential:
-    names, given = clique
-    if isinstance(given, Potential):
-        return given
+    names, declared = clique
+    if isinstance(declared, Potential):
+        return declared
     scope = [_element(elements, n) for n in names]
-    if not callable(given):
-        return TabularPotential(scope, given)
-    potential = given(scope)
+    if not callable(declared):
+        return TabularPotential(scope, declared)
+    potential = declared(scope)
     if not isinstance(potential, Potential) or {v.name for v in potential.variables} != set(names):
         raise ModelError(
             f"the potential of {names} must be a table, a Potential over these variables or a "

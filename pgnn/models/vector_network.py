@@ -159,10 +159,10 @@ class VectorNetwork(BayesianNetwork, VectorModel):
             self._vector: _matrix(columns, own),
         }
 
-    def _found_in(self, columns: Mapping[Hashable, Any]) -> Mapping[Hashable, Variable]:
+    def _variables_from(self, columns: Mapping[Hashable, Any]) -> Mapping[Hashable, Variable]:
         """The shape of the vector, and states of others."""
         rest = {n: x for n, x in columns.items() if n != self._vector}
-        found = dict(super()._found_in(rest)) if rest else {}
+        found = dict(super()._variables_from(rest)) if rest else {}
         if self._vector in columns:
             shape = np.shape(columns[self._vector])
             if self.allows_numbers and len(shape) == 1:

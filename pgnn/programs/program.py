@@ -285,7 +285,7 @@ class Program(ProgramVerbs):
         modules, loose = modules_of([*self._programs, self.args, self.kwargs])
         self._modules_in_order = nn.ModuleList(modules)
         self._loose = nn.ParameterList(loose)
-        self.look_parameters_up()
+        self.refresh_parameters()
 
     def _read(self) -> None:
         """Find the sites."""
