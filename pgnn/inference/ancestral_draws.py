@@ -1,4 +1,4 @@
-"""Draws of real variables, parents first, given the states that an engine drew."""
+"""Ancestral draws: real variables given states, and states of directed models."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _BATCH = 2**13
 
 
 def with_reals(question: Question, samples: Samples, seed: int | None) -> Samples:
-    """Return samples with all real variables, where an engine drew the discrete ones alone.
+    """Return samples with real variables added to the discrete ones that an engine has drawn.
 
     Real variables on which nothing depends that was observed are drawn from their conditionals, or
     by executions in which everything else is held. Others are drawn together from their posterior,
@@ -32,7 +32,7 @@ def with_reals(question: Question, samples: Samples, seed: int | None) -> Sample
 
     Args:
         question: The question, with its evidence.
-        samples: What an engine drew.
+        samples: Draws of the discrete variables.
         seed: Same seed, same draws; global random state is untouched.
 
     Raises:
@@ -68,7 +68,7 @@ def with_reals(question: Question, samples: Samples, seed: int | None) -> Sample
 def _by_units(
     model: Any, samples: Samples, known: Mapping[Hashable, Tensor | None]
 ) -> dict[Hashable, Tensor]:
-    """Real units given the discrete ones: independent of each other."""
+    """Real units given the discrete ones, which makes them independent."""
     layers, flat = model.layers(), samples.codes.flatten(end_dim=-2)
     state = {}
     for name, v in layers.variables.items():
@@ -85,7 +85,7 @@ def _by_units(
 def ancestral_states(question: Question, n: int, seed: int | None) -> Tensor:
     """Return ``(n, B, E)`` states of a directed model, parents first, where nothing was observed.
 
-    No table is needed: every conditional draws by its own distribution.
+    No table is needed: each conditional draws from its distribution.
 
     Args:
         question: About a directed model.
@@ -102,12 +102,12 @@ def ancestral_states(question: Question, n: int, seed: int | None) -> Tensor:
 def weighted_states(question: Question, row: int, n: int, seed: int) -> tuple[Tensor, Tensor]:
     r"""Return ``(n, E)`` states drawn parents first, and ``(n,)`` log weights, for one row.
 
-    Observed variables are held; the weight is their log probability given their parents.
+    Observed variables are fixed; the weight is their log probability given their parents.
 
     Args:
         question: About a directed model.
-        row: Which row of the evidence.
-        n: How many draws.
+        row: Index of a row of the evidence.
+        n: Number of draws.
         seed: As of :func:`ancestral_states`.
     """
     with private_randomness(seed), torch.no_grad():
@@ -184,7 +184,7 @@ def _observed_reals(question: Question, variable: Variable, lead: tuple[int, ...
 def _joint_draws(question: Question, samples: Samples) -> dict[Hashable, Tensor | None]:
     """``(R, *shape)`` values of reals on which something depends that was observed.
 
-    So are those drawn of which a row has observed some numbers only.
+    Vectors that are observed in part are drawn jointly, too.
     """
     model: Any = question.model
     reals = question.seen.reals
@@ -208,7 +208,7 @@ def _joint_draws(question: Question, samples: Samples) -> dict[Hashable, Tensor 
 
 
 def _is_cut(x: Tensor) -> bool:
-    """Whether some row has observed some numbers of a vector only."""
+    """Whether a vector is observed in part in some row."""
     missing = x.isnan().unsqueeze(1).flatten(start_dim=1)
     return not torch.equal(missing.any(1), missing.all(1))
 
@@ -260,7 +260,7 @@ def _by_executions(
 
 
 class Run(NamedTuple):
-    """One execution.
+    """The values of one execution.
 
     Attributes:
         values: Of variables.
@@ -274,13 +274,13 @@ class Run(NamedTuple):
 def executed(
     model: ExecutableModel, held: Mapping[Hashable, Tensor], number: int, seed: int
 ) -> list[Run]:
-    """Run a model with some values held, once for each of ``number`` draws.
+    """Run a model with some values fixed, once for each of ``number`` draws.
 
     Args:
         model: The program, run side by side where possible.
         held: ``(number, *shape)`` states and reals by variable; those that are -1 or ``NaN`` are
             drawn.
-        number: How many.
+        number: Number of executions.
         seed: Seed of the draws.
     """
     rng = np.random.default_rng(seed)
@@ -303,7 +303,7 @@ def _side_by_side(
     """All executions at once.
 
     Raises:
-        Unsupported: If that cannot be done, or different values are missing in them.
+        Unsupported: If that is impossible, or different values are missing in them.
     """
     each, same = {}, {}
     for name, x in held.items():
@@ -322,7 +322,7 @@ def _side_by_side(
 
 
 def filled(question: Question, samples: Samples, seed: int | None) -> Samples:
-    """Return samples in which real numbers that were not observed are drawn, where nothing else is.
+    """Return samples in which missing entries of real variables are drawn.
 
     Args:
         question: The question, with its evidence.

@@ -1,4 +1,4 @@
-"""Where the variables of an answer have their columns."""
+"""Columns of the variables of an answer."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from pgnn.factors.variable import Variable
 
 
 class AnswerColumns:
-    """Columns of variables that stand side by side: one column an element, or one a state.
+    """Concatenated columns of variables: one for each element, or for each state.
 
     Args:
         variables: Discrete variables; an array's elements come in row-major order.
-        of: What the columns belong to, for error messages.
-        states: Whether each state of an element has a column of its own.
+        of: Name of the table of columns in messages.
+        states: Whether each state of an element has a column.
 
     Example:
         >>> import torch
@@ -51,7 +51,7 @@ class AnswerColumns:
         """Return a variable, or an element as a variable, and its first column.
 
         Raises:
-            EvidenceError: If it has no columns here (also a ``KeyError``).
+            EvidenceError: If it has no columns (also a ``KeyError``).
         """
         place = self._find(name)
         if place is None:
@@ -71,7 +71,7 @@ class AnswerColumns:
         return part.reshape(*table.shape[:-1], *v.shape, *([width] if self._states else []))
 
     def views(self, table: Tensor) -> dict[Hashable, Tensor]:
-        """Return what :meth:`cut` does for each variable, cut all at once."""
+        """Return :meth:`cut` of all variables, computed at once."""
         parts = dict(zip(self._first_columns, table.split_with_sizes(self._sizes, -1), strict=True))
         for v in self._shaped:
             parts[v.name] = self.cut(table, v.name)

@@ -1,4 +1,4 @@
-"""Data frames of answers: state labels from indices, and indices of rows within rows."""
+"""Data frames of answers: labels of states, and nested indices of rows."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def label_frame(variables: Sequence[Variable], codes: Tensor, index: Any = None)
     """Return a data frame of labels.
 
     Args:
-        variables: Discrete variables; each element of an array has a column of its own.
+        variables: Discrete variables; each element of an array has a column.
         codes: ``(n, E)`` state indices; -1 gives a missing cell.
         index: Index of the frame; ``0 .. n-1`` if ``None``.
 
@@ -40,7 +40,7 @@ def label_frame(variables: Sequence[Variable], codes: Tensor, index: Any = None)
 
 
 def steps_of(variables: Sequence[Variable]) -> tuple[int, list[Variable]]:
-    """Return how long the first axis of arrays is, and them without it.
+    """Return the length of the first axis of arrays, and the arrays without it.
 
     Raises:
         EvidenceError: If one has no axis, or lengths differ.
@@ -55,7 +55,7 @@ def steps_of(variables: Sequence[Variable]) -> tuple[int, list[Variable]]:
 
 
 def step_index(size: int, rows: int | None, index: Any) -> Any:
-    """Return the index ``step``, or ``(row, step)`` of so many rows whose index is known."""
+    """Return the index ``step``, or ``(row, step)`` if there is an index of rows."""
     import pandas as pd
 
     step = pd.RangeIndex(size, name="step")
@@ -63,7 +63,7 @@ def step_index(size: int, rows: int | None, index: Any) -> Any:
 
 
 def plain_index(values: Sequence[Any], name: str | None = None) -> Any:
-    """Return a pandas index that holds each value as it is; a tuple makes no levels."""
+    """Return a pandas index of values; tuples do not become levels."""
     import pandas as pd
 
     return pd.Index(list(values), name=name, tupleize_cols=False)
@@ -77,7 +77,7 @@ def row_index(index: Any, size: int) -> Any:
 
 
 def nested_index(outer: Any, inner: Any) -> Any:
-    """Return the pandas index ``(outer, inner)``, inner running faster; levels keep their names."""
+    """Return the pandas index ``(outer, inner)``, inner changing faster; levels keep names."""
     import numpy as np
     import pandas as pd
 

@@ -1,4 +1,4 @@
-"""Answers as printed text: probabilities, states, what an engine has to say."""
+"""Answers as printed text: probabilities, states, diagnostics."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _STATES_NAMED = 6
 
 
 class _Line(NamedTuple):
-    """Probabilities under one name, ``num_variables`` of them summed up."""
+    """Probabilities under one name, which summarise ``num_variables`` variables."""
 
     name: str
     states: Sequence[str]
@@ -36,9 +36,9 @@ def probability_table(
 
     Args:
         variables: Discrete variables.
-        probs: ``(S,)`` probabilities, all states side by side.
-        max_lines: How many lines at most, about; ``None`` for all.
-        max_cells: Larger arrays are summed up; ``None`` writes all of their elements.
+        probs: ``(S,)`` probabilities, all states concatenated.
+        max_lines: Approximate largest number of lines; ``None`` for all.
+        max_cells: Larger arrays are summarised; ``None`` writes all of their elements.
     """
     entries = []
     for line in _lines(variables, probs, max_cells):
@@ -70,7 +70,7 @@ def probability_table(
 
 
 def state_table(variables: Sequence[Variable], codes: NDArray[Any]) -> str:
-    """Return states as text, a line for each variable; a large array is summed up.
+    """Return states as text, a line for each variable; large arrays are summarised.
 
     Args:
         variables: Discrete variables.
@@ -94,11 +94,11 @@ def state_table(variables: Sequence[Variable], codes: NDArray[Any]) -> str:
 
 
 def diagnostics_text(diagnostics: Mapping[str, Any], row: int = 0) -> str:
-    """Return what an engine has to say about one row, in a line; empty if there is nothing.
+    """Return the diagnostics of one row as a line of text; empty if there are none.
 
     Numbers of all rows and of this one are shown, of ``r_hat`` and ``effective_sample_size`` the
-    worst; truth values by their name; a ``reason`` in a line of its own. Other things, such as a
-    history, are left to those who look.
+    worst; booleans by their name; a ``reason`` in a separate line. Other values, such as a
+    history, are left out.
 
     Example:
         >>> diagnostics_text({"converged": np.array([True, False]), "iterations": 12}, row=1)
@@ -126,7 +126,7 @@ _WORDS = {
 
 
 def _number_of(name: str, value: Any, row: int) -> bool | float | None:
-    """The number to show of a diagnostic, if there is one."""
+    """The number of a diagnostic that is shown, if there is one."""
     if isinstance(value, str | list | tuple | dict | None):
         return None
     value = value.detach().cpu() if hasattr(value, "detach") else value
@@ -175,13 +175,13 @@ def _summed_up(v: Variable, states: Sequence[str], table: NDArray[Any]) -> _Line
 
 
 def _count(variables: Sequence[Variable], max_cells: int | None) -> int:
-    """Number of lines that probabilities have, wrapping apart."""
+    """Number of lines of probabilities, without wrapping."""
     sizes = [v.num_elements for v in variables]
     return sum(1 if max_cells is not None and n > max_cells else n for n in sizes)
 
 
 def _array_lines(v: Variable, codes: NDArray[Any]) -> Iterator[tuple[str, str]]:
-    """The states of a small array, a line for each place along all axes but the last."""
+    """The states of a small array, a line for each index along all axes but the last."""
     labels = [str(state) for state in v.states or ()]
     pad = max(len(label) for label in labels)
     for index in np.ndindex(codes.shape[:-1]):
@@ -195,7 +195,7 @@ def _shape(v: Variable) -> str:
 
 
 def _counted(v: Variable, codes: NDArray[Any]) -> str:
-    """How many cells are in which state, the most frequent first."""
+    """Number of cells in each state, the most frequent first."""
     counts = np.bincount(codes.ravel() + 1, minlength=v.num_states + 1)
     order = [int(k) for k in np.argsort(-counts, kind="stable") if counts[k]]
     names = ["None", *map(str, v.states or ())]
@@ -205,7 +205,7 @@ def _counted(v: Variable, codes: NDArray[Any]) -> str:
 
 
 def _number(p: float) -> str:
-    """Four decimals; exact zeros and ones differ from numbers that are rounded to them."""
+    """Four decimals; exact zeros and ones are distinguished from rounded ones."""
     if p in (0.0, 1.0):
         return f"{p:.0f}"
     return f"{p:.0e}" if 0.0 < p < 5e-5 else f"{p:.4f}"

@@ -91,8 +91,8 @@ class AutomaticUnits(Engine):
         except Intractable as error:
             best: Any = Annealing(seed=self.seed).answer_most_probable(question, k)
             best.diagnostics = {"reason": str(error), **best.diagnostics}
-            found: Assignment = best
-            return found
+            answer: Assignment = best
+            return answer
 
     def answer_sample(self, question: Question, n: int, seed: int | None) -> Samples:
         """Answer ``sample``: exactly, or by chains."""

@@ -1,4 +1,4 @@
-"""What every question has, whether its model is over time or not."""
+"""The base class of queries, of models over time and others."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ Names = Hashable | Iterable[Hashable]
 
 
 class BaseQuestion:
-    """A model, rows of evidence, and what is asked for.
+    """A model, rows of evidence, and targets.
 
     Args:
-        model: Whose variables the question is about.
+        model: The model.
         seen: ``B`` rows of evidence.
         inputs: Covariates by name.
-        names: Names of the variables asked for; None for all.
-        errors: What to do about impossible rows: ``"raise"`` or ``"nan"``.
+        names: Names of the targets; None for all variables.
+        errors: Treatment of impossible rows: ``"raise"`` or ``"nan"``.
 
     Raises:
         EvidenceError: If ``errors`` is neither of the two.
@@ -50,12 +50,12 @@ class BaseQuestion:
 
     @property
     def num_rows(self) -> int:
-        """Rows of evidence ``B``."""
+        """Number of rows of evidence ``B``."""
         return self.seen.num_rows
 
     @property
     def num_cells(self) -> int:
-        """Numbers that all variables of all rows take."""
+        """Number of values of all variables in all rows."""
         return self.num_rows * sum(v.num_elements for v in self.model.variables.values())
 
     @property

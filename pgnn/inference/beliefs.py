@@ -1,4 +1,4 @@
-"""What an engine's hooks return: beliefs about all elements, or the best states."""
+"""Results of an engine's hooks: beliefs about all elements, or the best states."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False)
 class Beliefs:
-    """What an engine found out about all elements.
+    """Marginals of all elements, and the log evidence.
 
     Attributes:
-        marginals: ``(B, S)`` probabilities, all elements' states side by side; ``NaN`` in rows
+        marginals: ``(B, S)`` probabilities, all elements' states concatenated; ``NaN`` in rows
             of probability zero.
         log_evidence: ``(B,)``, without the scale of soft evidence; ``-inf`` in impossible rows,
             ``NaN`` where the engine has no estimate.
-        kind: What ``log_evidence`` is: ``"exact"``, ``"lower bound"``, ``"upper bound"`` or
+        kind: Kind of ``log_evidence``: ``"exact"``, ``"lower bound"``, ``"upper bound"`` or
             ``"estimate"``.
-        diagnostics: What the engine has to say; ``"converged"``, ``(B,)``, if it iterates.
-        advice: What to do about rows that did not converge.
+        diagnostics: By name; ``"converged"``, ``(B,)``, if the engine iterates.
+        advice: Recommendation for rows that did not converge.
     """
 
     marginals: Tensor
@@ -33,12 +33,12 @@ class Beliefs:
 
 @dataclass(frozen=True, eq=False)
 class Best:
-    """The best states an engine found.
+    """The best states that an engine has found.
 
     Attributes:
         states: ``(B, E)`` int64 states of all elements.
         log_prob: ``(B,)`` their log score, without the scale of soft evidence (of marginal MAP:
-            with the rest summed out).
+            with the other elements summed out).
         upper_bound: ``(B,)`` upper bound on the log probability of any assignment, if known.
         diagnostics: As of :class:`Beliefs`.
         advice: As of :class:`Beliefs`.

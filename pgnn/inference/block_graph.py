@@ -1,4 +1,4 @@
-"""Factor graphs in which dense matrices join blocks of elements, and nothing else does."""
+"""Factor graphs of blocks of elements that are joined by dense matrices alone."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """Elements that all feel the same others.
+    """Elements with the same neighbours, not joined to each other unless by a link within.
 
     Attributes:
-        elements: ``(n,)`` their numbers.
-        columns: ``(n, K)`` where their states stand, all elements' states side by side.
+        elements: ``(n,)`` their indices.
+        columns: ``(n, K)`` columns of their states among those of all elements.
         table: ``(K, d)`` features of each state.
     """
 
@@ -35,16 +35,16 @@ class Block:
     table: Tensor
 
     def one_hot(self, states: Tensor) -> Tensor:
-        """Return ``(N, n, K)``."""
+        """Return one-hot indicators ``(N, n, K)`` of states ``(N, n)``."""
         return torch.nn.functional.one_hot(states, len(self.table)).to(self.table.dtype)
 
     def features(self, states: Tensor) -> Tensor:
-        """Return ``(N, n d)`` features of ``(N, n)`` states; none of a state -1."""
+        """Return ``(N, n d)`` features of ``(N, n)`` states; zeros for a state -1."""
         known = (states >= 0).to(self.table.dtype)[..., None]
         return (self.table[states.clamp(min=0)] * known).flatten(start_dim=1)
 
     def logits(self, felt: Tensor) -> Tensor:
-        """Return what ``(..., n d)`` felt by the features means for the states, ``(..., n, K)``."""
+        """Return logits ``(..., n, K)`` of the states, given fields ``(..., n d)`` on features."""
         return cut(felt, felt.dim() - 1, self.table.shape[1]) @ self.table.T
 
 
@@ -53,8 +53,8 @@ class BlockLink:
     """A matrix between two blocks, or within one.
 
     Attributes:
-        first: Number of a block.
-        second: Number of another, or the same.
+        first: Index of a block.
+        second: Index of another, or the same.
         matrix: ``(m d, n e)`` or ``(B, m d, n e)``.
     """
 
@@ -64,11 +64,11 @@ class BlockLink:
 
     @property
     def is_within(self) -> bool:
-        """Whether both are one block."""
+        """Whether it joins a block to itself."""
         return self.first == self.second
 
     def of_rows(self, rows: Tensor) -> Tensor:
-        """Return the matrix of some rows, ``(1, m d, n e)`` if all have the same."""
+        """Return the matrices of some rows, ``(1, m d, n e)`` if all rows share one."""
         if self.matrix.dim() == 2:
             return self.matrix[None]
         return self.matrix[rows] if len(self.matrix) > 1 else self.matrix
@@ -76,10 +76,10 @@ class BlockLink:
 
 @dataclass(frozen=True, eq=False)
 class BlockGraph:
-    """Blocks of elements and matrices between them: a whole factor graph.
+    """A factor graph of blocks of elements and matrices between them.
 
     Attributes:
-        blocks: Every element is in one of them.
+        blocks: A partition of the elements.
         links: The matrices.
     """
 
@@ -112,21 +112,21 @@ class BlockGraph:
             links.append(BlockLink(ends[0], ends[1], g.matrix().to(graph.dtype)))
         loose = owner < 0
         for states in np.unique(graph.elements.card[loose]).tolist():
-            mine = np.flatnonzero(loose & (graph.elements.card == states))
+            members = np.flatnonzero(loose & (graph.elements.card == states))
             like = torch.zeros(states, 1, dtype=graph.dtype, device=graph.device)
-            blocks.append((mine, like))
+            blocks.append((members, like))
         return cls(tuple(_block(graph, e, table) for e, table in blocks), tuple(links))
 
     @property
     def inner(self) -> frozenset[int]:
-        """Blocks whose own elements are joined."""
+        """Blocks whose elements are joined to each other."""
         return frozenset(k.first for k in self.links if k.is_within)
 
     def apart(self, free: Ints) -> tuple[int, ...]:
-        """Return the blocks to fix so that all others are independent, in the cheapest way.
+        """Return the cheapest set of blocks given which all others are independent.
 
         Args:
-            free: ``(blocks,)`` how many elements of each are not known.
+            free: ``(blocks,)`` number of unobserved elements of each.
         """
         open_blocks = [b for b in range(len(self.blocks)) if free[b]]
         joined = [
@@ -153,7 +153,7 @@ def _block(graph: FactorGraph, elements: Ints, table: Tensor) -> Block:
 def row_fields(question: Question) -> Tensor:
     """Return ``(1, S)`` or ``(B, S)`` fields with soft evidence; differentiable.
 
-    Hard evidence is no part of it.
+    Hard evidence is not included.
     """
     field = question.graph.log_field
     if question.seen.soft is not None:

@@ -1,4 +1,4 @@
-"""Whether a package's kernels are compiled, and the child process that compiles them."""
+"""Compilation of a package's kernels in a child process."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SWITCH = "PGNN_COMPILE"
 INTERPRETED = 2e7
 """Nanoseconds of compiled work up to which Python does it: about a hundred times as slowly."""
 
-# a child that has not ended after so many seconds is given up
+# seconds after which a child process is no longer waited for
 _PATIENCE = 300.0
 _CHILD = """
 import os, sys
@@ -35,14 +35,14 @@ compile_all({room!r}, {done!r}, {begun!r})
 
 
 class Compilation:
-    """Compiles the kernels of a package in a child process while something slower answers.
+    """Compiles the kernels of a package in a child process, during which slower code is used.
 
-    The child asks one question of each sort, which leaves the compiled kernels in numba's cache,
+    The child answers one query of each kind, which leaves the compiled kernels in numba's cache,
     and then creates an empty file beside them as a mark. It may outlive this process.
 
     Args:
-        room: Full name of a package. Its module ``compile_all`` has a function
-            ``ask_everything``, which is what the child calls; its ``kernels`` are compiled by that.
+        room: Full name of a package. The child calls the function ``ask_everything`` of its module
+            ``compile_all``, which compiles all of its ``kernels``.
     """
 
     def __init__(self, room: str) -> None:
@@ -52,21 +52,21 @@ class Compilation:
         self._lock = threading.Lock()
 
     def ready(self) -> bool:
-        """Whether kernels are to answer; until then torch may answer small questions.
+        """Whether kernels are used; until then torch may be used for little work.
 
-        They are once they are compiled, and where no child can compile them: they are then
+        They are used once they are compiled, and where no child can compile them: they are then
         compiled in this process when they are first used.
         """
         return self._ready or self._look()
 
     def choose(self, kernel: Any, cost: float, guarded: bool = False) -> Callable[..., Any]:
-        """Return a kernel; what Python makes of its source for work that is little, until then.
+        """Return a kernel, or its Python source for little work until it is compiled.
 
-        Both give the same numbers but for rounding, random ones included.
+        Both return the same results up to rounding, random numbers included.
 
         Args:
             kernel: One of the package.
-            cost: About how many nanoseconds the compiled kernel would take.
+            cost: Approximate time of the compiled kernel, in nanoseconds.
             guarded: See :func:`~pgnn.inference.kernels.interpreted.interpreted`.
         """
         if cost > INTERPRETED or self.ready():
@@ -87,7 +87,7 @@ class Compilation:
             return self._ready
 
     def _begin(self) -> bool:
-        """Start a child, unless there is nothing to wait for."""
+        """Start a child; return whether there is one to wait for."""
         if os.environ.get(SWITCH) == "now" or not _can_have_children() or not has_numba():
             return False
         from pgnn.inference.kernels.bitset import members
@@ -129,12 +129,12 @@ class Compilation:
 
 
 def compile_all(room: str, done: str, begun: str) -> None:
-    """What the child process does.
+    """The work of the child process.
 
     Args:
         room: Package whose kernels are to be compiled.
-        done: The file to make when everything is compiled.
-        begun: The file to remove at the end in any case.
+        done: The file that is created when everything is compiled.
+        begun: The file that is removed at the end in any case.
     """
     try:
         importlib.import_module(f"{room}.compile_all").ask_everything()
@@ -155,19 +155,19 @@ def _is_recent(file: Path) -> bool:
 
 
 def _can_have_children() -> bool:
-    """Whether what runs is an interpreter, not a program that has one inside."""
+    """Whether this process is a Python interpreter, not a program that embeds one."""
     is_python = Path(sys.executable or "").stem.lower().startswith("python")
     return is_python and not hasattr(sys, "frozen") and not sys.is_finalizing()
 
 
 def _stamp(room: str) -> str:
-    """Differs where compiled code does: by source, numba, processor and interpreter."""
+    """A hash of what compiled code depends on: source, numba, processor and interpreter."""
     import numba
     from llvmlite.binding import get_host_cpu_name
 
-    here = Path(__file__).parent
+    folder = Path(__file__).parent
     sources = sorted(
-        [*here.glob("kernels/*.py"), *here.glob(f"{room.split('.')[-1]}/kernels/*.py")]
+        [*folder.glob("kernels/*.py"), *folder.glob(f"{room.split('.')[-1]}/kernels/*.py")]
     )
     ingredients: list[object] = [(f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in sources]
     ingredients += [numba.__version__, get_host_cpu_name(), sys.version]

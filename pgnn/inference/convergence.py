@@ -1,4 +1,4 @@
-"""Whether an iterative method converged, judged and reported in one place."""
+"""Convergence of iterative methods, judged and reported in one place."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ LARGEST_R_HAT = 1.05
 """Chains of a larger R-hat do not agree (Vehtari et al. 2021 take 1.01 where draws are many)."""
 _LIBRARY = str(Path(__file__).parents[1]) + os.sep
 _NAMES = 5
-_ROUNDING = 1.0 + 1e-9  # draws of equal weight are worth all of them
+_ROUNDING = 1.0 + 1e-9  # the effective sample size of equal weights is their number
 
 
 @dataclass
 class Convergence:
-    """Doubts about the result of an iterative method; it converged if there are none.
+    """Concerns about the result of an iterative method, which has converged if there are none.
 
-    Every learner and engine judges by these rules, so that no result leaves without a word that
-    made no progress, stands at a saddle or at a bound, was stopped at its limit, or is made of
-    draws that are worth one.
+    All learners and engines use these rules, so that a warning is given for each result that
+    made no progress, is at a saddle or at a bound, was stopped at its limit, or consists of
+    draws of a small effective sample size.
 
     Args:
-        method: What messages begin with.
+        method: Name of the method, with which messages begin.
 
     Attributes:
-        concerns: The doubts, a sentence each.
+        concerns: The concerns, a sentence each.
 
     Example:
         >>> fit = Convergence("Gradient").stopped(500, "raise max_iterations")
@@ -51,20 +51,20 @@ class Convergence:
 
     @property
     def converged(self) -> bool:
-        """Whether nothing is doubtful."""
+        """Whether there are no concerns."""
         return not self.concerns
 
     def add(self, concern: str | None) -> Self:
-        """Note something that is doubtful; nothing if it is None."""
+        """Add a concern; None adds nothing."""
         if concern is not None:
             self.concerns.append(concern)
         return self
 
     def rows_not_converged(self, converged: Any, advice: str) -> Self:
-        """Note that some rows of a batch did not converge; nothing if all of them did.
+        """Add that some rows of a batch did not converge, if there are any.
 
         Args:
-            converged: ``(B,)`` truth values.
+            converged: ``(B,)`` booleans.
             advice: What to do; may be empty.
         """
         rows = np.asarray(converged, dtype=np.bool_).reshape(-1)
@@ -74,27 +74,27 @@ class Convergence:
         return self.add(f"{text}; {advice}" if advice else text)
 
     def stopped(self, iterations: int, advice: str, what: str = "before it came to rest") -> Self:
-        """Note that the limit of iterations came first."""
+        """Add that the limit of iterations was reached."""
         return self.add(f"stopped after {iterations} iterations, {what}; {advice}")
 
     def no_progress(self, gradient: float, advice: str, what: str = "the parameters") -> Self:
-        """Note that no step was a gain although there is a gradient.
+        """Add that no step was an improvement although the gradient is not zero.
 
         Args:
-            gradient: The largest derivative there.
+            gradient: The largest absolute entry of the gradient.
             advice: What to do.
-            what: What did not change.
+            what: The quantities that did not change.
         """
         return self.add(
             f"no step improves {what}, though the largest derivative is {gradient:.2g}; {advice}"
         )
 
     def at_saddle(self, advice: str) -> Self:
-        """Note that the gradient vanishes where the value is no maximum."""
+        """Add that the gradient vanishes at a point that is not a maximum."""
         return self.add(f"stands at a saddle, where the gradient vanishes; {advice}")
 
     def at_bound(self, names: Iterable[Hashable], what: str, advice: str) -> Self:
-        """Note that estimates are held by a bound; nothing if there are no names.
+        """Add that estimates are at a bound, if there are any.
 
         Args:
             names: Of the parameters at the bound.
@@ -108,14 +108,14 @@ class Convergence:
     def few_draws(
         self, sizes: Any, total: int, advice: str, least: float = LEAST_EFFECTIVE
     ) -> Self:
-        """Note that weighted draws are worth hardly any; nothing if they are worth enough.
+        """Add that the effective sample size of weighted draws is small, if it is.
 
         Args:
-            sizes: Effective sample sizes, one for each row; zero where no draw counts, which is
-                said elsewhere.
-            total: Draws.
+            sizes: Effective sample size of each row; zero where all weights are zero, which is
+                reported elsewhere.
+            total: Number of draws.
             advice: What to do.
-            least: How many they must be worth, no more than there are.
+            least: Smallest acceptable size, at most ``total``.
         """
         each = np.asarray(sizes, dtype=np.float64).reshape(-1)
         each = each[~(each <= 0.0)]
@@ -132,12 +132,12 @@ class Convergence:
     def chains_apart(
         self, r_hats: Mapping[Hashable, float], advice: str, largest: float = LARGEST_R_HAT
     ) -> Self:
-        r"""Note which quantities chains disagree about; nothing if they agree.
+        r"""Add the quantities on which chains disagree, if there are any.
 
         Args:
             r_hats: :math:`\\hat R` by name.
             advice: What to do.
-            largest: Above which chains do not agree.
+            largest: Largest value of chains that agree.
         """
         apart = {n: x for n, x in r_hats.items() if not x <= largest}
         if not apart:
@@ -146,10 +146,10 @@ class Convergence:
         return self.add(f"the chains disagree about {worst}, R-hat above {largest}; {advice}")
 
     def warn(self) -> None:
-        """Warn of the doubts, at the line that called the library.
+        """Warn of the concerns, at the line that called the library.
 
         Warns:
-            NotConverged: If something is.
+            NotConverged: If there are any.
         """
         if self.concerns:
             text = f"{self.method}: " + "; ".join(self.concerns)
@@ -169,12 +169,12 @@ def _depth_of_verb() -> int:
 
 @dataclass(frozen=True)
 class Trend:
-    """How a noisy value changes: its mean over a window, and over the window before.
+    """The change of a noisy value between its means over two consecutive windows.
 
     Attributes:
-        change: What the later mean is above the earlier one.
-        error: Standard error of that.
-        gain: What the later mean is above the values that the run began with.
+        change: The later mean less the earlier one.
+        error: Standard error of the change.
+        gain: The later mean less that of the first values.
 
     Example:
         >>> trend = Trend.of([0.0] * 50 + [2.0] * 50, 50)
@@ -191,8 +191,8 @@ class Trend:
         """Compare the last two windows of a trace.
 
         Args:
-            values: Two windows of them at least.
-            window: Values in each.
+            values: The trace, of at least two windows.
+            window: Number of values in a window.
         """
         both = np.array(values[-2 * window :], dtype=np.float64).reshape(2, window)
         before, last = both.mean(axis=1)
@@ -204,8 +204,8 @@ class Trend:
         """Whether the value has settled: it changes by no more than the noise, which is small.
 
         Args:
-            tolerance: What changes may be in any case.
-            noise: Largest standard error at which that can be decided; more noise hides a rise.
+            tolerance: Changes up to this are ignored.
+            noise: Largest standard error at which the value counts as settled.
         """
         flat = abs(self.change) <= tolerance + self.error
         return flat and self.error <= max(tolerance, noise)

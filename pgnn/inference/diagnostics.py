@@ -1,6 +1,6 @@
-r"""Did the chains mix, and how far are their averages from the truth?
+r"""Diagnostics of Markov chains: convergence, and the accuracy of their averages.
 
-The ``C`` chains of a quantity are cut in halves, ``M = 2C`` sequences of ``n`` values. With
+The ``C`` chains of a quantity are split in halves, ``M = 2C`` sequences of ``n`` values. With
 :math:`W` the mean of their variances and :math:`B / n` the variance of their means,
 
 .. math:: \widehat{\mathrm{var}}^+ = \frac{n - 1}{n} W + \frac{B}{n}, \qquad
@@ -23,17 +23,17 @@ from pgnn.errors import DataError
 
 Floats = NDArray[np.float64]
 
-# of numbers up to one: variances, from sums of squares, that are nothing but rounding
+# variances of values up to one, from sums of squares, that are due to rounding
 _ROUNDING = 1e-14
 # chains of a larger R-hat stay apart for longer than a batch
 _APART = 1.1
 
 
 def r_hat(traces: ArrayLike) -> Any:
-    r"""Return the potential scale reduction :math:`\hat R`, the chains cut in halves.
+    r"""Return the split potential scale reduction factor :math:`\hat R`.
 
-    One if the chains agree with each other and with themselves over time; infinite if they stand
-    still at different values.
+    One if the chains agree with each other and over time; infinite if they are constant
+    at different values.
 
     Args:
         traces: ``(C, n, ...)`` values of each chain over time, ``n`` at least 4.
@@ -59,7 +59,7 @@ def r_hat(traces: ArrayLike) -> Any:
 
 
 def effective_sample_size(traces: ArrayLike) -> Any:
-    r"""Return how many independent draws would average as well as the chains do.
+    r"""Return the effective sample size, the number of independent draws of equal accuracy.
 
     .. math:: n_{\text{eff}} = \frac{M n}{1 + 2 \sum_{t \ge 1} \hat\rho_t}, \qquad
         \hat\rho_t = 1 - \frac{W - \frac1M \sum_m \hat\gamma_{m,t}}{\widehat{\mathrm{var}}^+},
@@ -103,10 +103,10 @@ def effective_sample_size(traces: ArrayLike) -> Any:
 
 
 def weighted_sample_size(total: Any, squares: Any) -> Any:
-    r"""Return how many draws of equal weight would do as well, :math:`(\sum w)^2 / \sum w^2`.
+    r"""Return the effective sample size of weighted draws, :math:`(\sum w)^2 / \sum w^2`.
 
     Args:
-        total: Sums of weights, arrays or tensors; where they are zero, so is the answer.
+        total: Sums of weights, arrays or tensors; where they are zero, so is the result.
         squares: Sums of their squares.
 
     Example:
@@ -139,9 +139,9 @@ def standard_error(traces: ArrayLike) -> Any:
 
 
 class BatchSums:
-    r"""The same figures from sums kept while the chains run, never a trace.
+    r"""The same diagnostics from running sums instead of traces.
 
-    Each chain's time is cut into batches; the spread of the batches' means estimates the standard
+    Each chain is split into batches; the variance of the batch means estimates the standard
     error, whatever the autocorrelation, once a batch is much longer than it (batch means).
 
     Args:
@@ -163,11 +163,11 @@ class BatchSums:
         self._batches = np.zeros((rows, columns))
 
     def add(self, half: int, count: int, sums: Floats, squares: Floats) -> None:
-        """Take in a batch.
+        """Add a batch.
 
         Args:
-            half: 0 if it belongs to the first half of the chains' time, 1 if to the second.
-            count: Values of each chain.
+            half: 0 for the first half of the chains, 1 for the second.
+            count: Number of values of each chain.
             sums: ``(rows * C, S)`` their sums.
             squares: ``(rows * C, S)`` the sums of their squares.
         """
@@ -192,7 +192,7 @@ class BatchSums:
     def standard_error(self) -> Floats:
         """``(rows, S)`` standard errors of :meth:`mean`.
 
-        Where chains did not mix, each counts as no more than one value.
+        Where chains did not mix, each counts as a single value at most.
         """
         grand = self._means / self.num_batches
         spread = np.maximum(self._batches / self.num_batches - grand**2, 0.0)
@@ -205,7 +205,7 @@ class BatchSums:
         return np.sqrt(square)
 
     def effective_sample_size(self) -> Floats:
-        """``(rows, S)`` independent draws that would average as well."""
+        """``(rows, S)`` effective sample sizes."""
         within, between, n = self._variances()
         total = _total(within, between, n)
         error = self.standard_error() ** 2
@@ -223,7 +223,7 @@ class BatchSums:
 
 
 def _halves(traces: ArrayLike) -> Floats:
-    """``(2C, n // 2, ...)``; the middle value of an odd number is left out."""
+    """The halves ``(2C, n // 2, ...)``; the middle value of an odd number is left out."""
     values = np.asarray(traces, dtype=np.float64)
     if values.ndim < 2 or len(values) == 0 or values.shape[1] < 4:
         raise DataError(f"traces must be (chains, at least 4 values, ...), got {values.shape}")
@@ -236,7 +236,7 @@ def _total(within: Floats, between: Floats, n: float) -> Floats:
 
 
 def _scale_reduction(within: Floats, between: Floats, n: float, rounding: Any) -> Floats:
-    """Ratio of spreads; one where nothing varies, infinite where only the chains differ."""
+    """Scale reduction; one where nothing varies, infinite where only the chains differ."""
     within = np.where(within <= rounding, 0.0, within)
     agree = (within == 0.0) & (between <= rounding)
     total = np.where(agree, 1.0, _total(within, between, n))
@@ -245,5 +245,5 @@ def _scale_reduction(within: Floats, between: Floats, n: float, rounding: Any) -
 
 
 def _rounding(values: Floats) -> Any:
-    """Variances of the values that are nothing but rounding."""
+    """Variances of values that are due to rounding."""
     return 1e-28 * np.square(values).max(axis=(0, 1))

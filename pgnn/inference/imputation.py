@@ -35,13 +35,13 @@ def impute(
     frame = _frame(data)
     rows = observed(frame, ignore=[n for n in ignore if n in frame.columns])
     if draws is None:
-        made: Any = _completed(model, frame, rows, engine)
+        tables: Any = _completed(model, frame, rows, engine)
     else:
         count = whole_number("draws", draws, 1)
-        made = _drawn(model, frame, rows, count, engine, seed)
+        tables = _drawn(model, frame, rows, count, engine, seed)
     if to is not None:
-        _write(made, to)
-    return made
+        _write(tables, to)
+    return tables
 
 
 def _frame(data: Any) -> Any:
@@ -68,7 +68,7 @@ def _frame(data: Any) -> Any:
 
 
 def _completed(model: Any, frame: Any, rows: Any, engine: Engine | None) -> Any:
-    """Most probable states, then the means of reals given these."""
+    """The table with most probable states, and the means of reals given these."""
     from pgnn.inference.question import reader_of
 
     seen = reader_of(model).read(rows)
@@ -98,10 +98,10 @@ def _completed(model: Any, frame: Any, rows: Any, engine: Engine | None) -> Any:
 
 def _with_states(frame: Any, rows: Any, states: Mapping[Hashable, Any]) -> Any:
     """The rows with states filled in."""
-    made = frame.copy()
+    filled = frame.copy()
     for name, labels in states.items():
-        made[name] = labels
-    return observed(made, ignore=rows.ignore)
+        filled[name] = labels
+    return observed(filled, ignore=rows.ignore)
 
 
 def _drawn(
@@ -110,7 +110,7 @@ def _drawn(
     """A table for each draw."""
     drawn = model.sample(count, rows, engine=engine, seed=seed)
     if drawn.log_weights is not None:
-        raise Unsupported("draws that count differently complete no table: take another engine")
+        raise Unsupported("weighted draws cannot be tables: take another engine")
     tables = []
     for k in range(count):
         states, numbers = {}, {}
@@ -127,57 +127,57 @@ def _drawn(
 def _filled(
     model: Any, frame: Any, states: Mapping[Hashable, Any], numbers: Mapping[Hashable, Any]
 ) -> Any:
-    """The table with its holes filled."""
+    """The table with its missing cells filled."""
     import pandas as pd
 
-    made = frame.copy()
+    table = frame.copy()
     columns: dict[Hashable, Any] = dict(states)
     for name, x in numbers.items():
-        if name in made.columns:
-            columns[name] = x if x.ndim == 1 else _cells(made[name], x)
+        if name in table.columns:
+            columns[name] = x if x.ndim == 1 else _cells(table[name], x)
         if isinstance(model, VectorModel) and name == model.vector:
-            columns |= {n: x[:, k] for k, n in enumerate(model.columns) if n in made.columns}
+            columns |= {n: x[:, k] for k, n in enumerate(model.columns) if n in table.columns}
     for name, values in columns.items():
-        hole = made[name].isna().to_numpy()
+        hole = table[name].isna().to_numpy()
         if np.ndim(values[0] if len(values) else 0):  # vectors
-            made[name] = pd.Series(list(values), index=made.index)
+            table[name] = pd.Series(list(values), index=table.index)
             continue
         if not hole.any():
             continue
-        own = made[name]
-        if name in states and own.dtype.kind == "f":  # whole numbers became real for their holes
-            made[name] = pd.Series([*values], index=made.index, name=name).infer_objects()
+        column = table[name]
+        if name in states and column.dtype.kind == "f":  # integers became real for missing cells
+            table[name] = pd.Series([*values], index=table.index, name=name).infer_objects()
             continue
-        filled = own.astype(object).to_numpy(copy=True)
+        filled = column.astype(object).to_numpy(copy=True)
         filled[hole] = np.asarray(values, dtype=object)[hole]
-        if isinstance(own.dtype, pd.CategoricalDtype):
-            made[name] = pd.Categorical(filled, dtype=own.dtype)
+        if isinstance(column.dtype, pd.CategoricalDtype):
+            table[name] = pd.Categorical(filled, dtype=column.dtype)
         else:
-            made[name] = pd.Series(filled, index=made.index, name=name).infer_objects()
-    return made
+            table[name] = pd.Series(filled, index=table.index, name=name).infer_objects()
+    return table
 
 
 def _cells(column: Any, x: Any) -> Any:
-    """Vectors with only their missing numbers replaced."""
-    made = np.empty(len(x), dtype=object)
+    """Vectors with their missing entries replaced."""
+    cells = np.empty(len(x), dtype=object)
     for k, (old, new) in enumerate(zip(column, x, strict=True)):
-        own = np.full(new.shape, np.nan) if np.ndim(old) == 0 else np.asarray(old, dtype=float)
-        made[k] = np.where(np.isnan(own), new, own)
-    return made
+        observed = np.full(new.shape, np.nan) if np.ndim(old) == 0 else np.asarray(old, dtype=float)
+        cells[k] = np.where(np.isnan(observed), new, observed)
+    return cells
 
 
 def _has_column(model: Any, frame: Any, name: Hashable) -> bool:
-    """Whether a real variable, or numbers of it, are columns."""
+    """Whether a real variable, or some of its components, are columns."""
     if name in frame.columns:
         return True
-    own = isinstance(model, VectorModel) and name == model.vector
-    return own and any(n in frame.columns for n in model.columns)
+    is_vector = isinstance(model, VectorModel) and name == model.vector
+    return is_vector and any(n in frame.columns for n in model.columns)
 
 
-def _write(made: Any, to: str | os.PathLike[str] | TextIO) -> None:
+def _write(tables: Any, to: str | os.PathLike[str] | TextIO) -> None:
     """Write a table, or several one after the other, as CSV."""
     import pandas as pd
 
-    if isinstance(made, list):
-        made = pd.concat(made, keys=range(len(made)), names=["draw"]).reset_index(level=0)
-    made.to_csv(to, index=False)
+    if isinstance(tables, list):
+        tables = pd.concat(tables, keys=range(len(tables)), names=["draw"]).reset_index(level=0)
+    tables.to_csv(to, index=False)

@@ -101,23 +101,25 @@ def split_predictors(
     rest: list[FactorGroup] = []
     by_size: dict[int, list[tuple[Ints, LinearPredictor]]] = {}
     for g in groups:
-        found = None if g.written_down else g.linear_predictor()
-        if found is None:
+        predictor = None if g.written_down else g.linear_predictor()
+        if predictor is None:
             rest.append(g)
         else:
-            by_size.setdefault(found.offset.shape[-1], []).append((g.scopes[0], found))
-    return rest, [_gathered(elements, own) for own in by_size.values()]
+            by_size.setdefault(predictor.offset.shape[-1], []).append((g.scopes[0], predictor))
+    return rest, [_gathered(elements, members) for members in by_size.values()]
 
 
-def _gathered(elements: Elements, own: list[tuple[Ints, LinearPredictor]]) -> LinearPredictors:
-    most = max(found.terms.shape[1] for _, found in own)
-    terms = [pad(f.terms, (0, 0, 0, most - f.terms.shape[1])) for _, f in own]
-    rows = max(len(found.offset) for _, found in own)
+def _gathered(
+    elements: Elements, predictors: list[tuple[Ints, LinearPredictor]]
+) -> LinearPredictors:
+    most = max(p.terms.shape[1] for _, p in predictors)
+    terms = [pad(p.terms, (0, 0, 0, most - p.terms.shape[1])) for _, p in predictors]
+    rows = max(len(p.offset) for _, p in predictors)
     return LinearPredictors(
         elements,
-        np.array([scope[-1] for scope, _ in own], dtype=np.int64),
-        np.repeat(np.arange(len(own)), [len(scope) - 1 for scope, _ in own]),
-        np.concatenate([scope[:-1] for scope, _ in own]),
-        torch.stack([found.offset.expand(rows, -1) for _, found in own], dim=1).double(),
+        np.array([scope[-1] for scope, _ in predictors], dtype=np.int64),
+        np.repeat(np.arange(len(predictors)), [len(scope) - 1 for scope, _ in predictors]),
+        np.concatenate([scope[:-1] for scope, _ in predictors]),
+        torch.stack([p.offset.expand(rows, -1) for _, p in predictors], dim=1).double(),
         torch.cat(terms).double(),
     )

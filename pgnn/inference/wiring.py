@@ -175,12 +175,12 @@ class LocalWiring(NamedTuple):
             wiring.var_slot,
         )
         paired = two[slots]
-        here, f = slots[paired], wiring.slot_factor[slots[paired]]
-        there = 2 * wiring.factor_ptr[f] + 1 - here
-        other = wiring.slot_var[there]
+        slot, f = slots[paired], wiring.slot_factor[slots[paired]]
+        other_slot = 2 * wiring.factor_ptr[f] + 1 - slot
+        other = wiring.slot_var[other_slot]
         dense = wiring.kind[f] == TABLE
-        own_step = np.where(dense, stride[here], -1)
-        other_step = np.where(dense, stride[there], wiring.kind[f])
+        own_step = np.where(dense, stride[slot], -1)
+        other_step = np.where(dense, stride[other_slot], wiring.kind[f])
         columns = (wiring.offset[other], wiring.card[other], wiring.table[f], own_step, other_step)
         return cls(
             card=wiring.card,

@@ -174,11 +174,9 @@ class BayesianNetwork(Model, NetworkModel):
 
     def settings(self) -> Settings:
         """Return the edges and the conditionals."""
-        settings: Settings = {
-            "graph": tuple(self.graph.edges),
-            "conditionals": {**self.conditionals},
-        }
-        return settings | ({"latents": tuple(self.latents)} if self.latents else {})
+        edges, latents = tuple(self.graph.edges), tuple(self.latents)
+        settings: Settings = {"graph": edges, "conditionals": {**self.conditionals}}
+        return settings | ({"latents": latents} if latents else {})
 
     @property
     def latents(self) -> list[Hashable]:

@@ -168,8 +168,7 @@ class ChowLiuTree(Model, ClosedFormModel):
     def statistics(self, codes: Tensor, weights: Tensor) -> tuple[Tensor, ...]:
         """Return weighted counts of pairs of states, ``(C, d, d)`` for each class.
 
-        Counts are those of a constant and of all states but the first of each variable, from which
-        those of first states follow.
+        They are those of a constant and of all states but first ones, which follow from them.
 
         Args:
             codes: ``(N, E)`` states; of missing ones (-1) counts are expected.
@@ -352,8 +351,7 @@ class Layout:
         prior[same] = 0.0
         prior[np.diag_indices(len(uniform))] = uniform
         full[:, same & ~np.eye(len(uniform), dtype=bool)] = 0.0
-        smoothed: NDArray[np.float64] = full + pseudo / len(full) * prior
-        return smoothed
+        return np.asarray(full + pseudo / len(full) * prior)
 
     def information(self, counts: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return ``(V, V)`` mutual information of pairs, given the class, times the counts."""
@@ -362,8 +360,7 @@ class Layout:
         with np.errstate(divide="ignore", invalid="ignore"):
             ratio = counts * total / (single[:, :, None] * single[:, None, :])
             terms = np.where(counts > 0, counts * np.log(ratio), 0.0).sum(axis=0)
-        information: NDArray[np.float64] = self._indicator.T @ terms @ self._indicator
-        return information
+        return np.asarray(self._indicator.T @ terms @ self._indicator)
 
     def tables(
         self, counts: NDArray[np.float64], parents: NDArray[np.int64]
