@@ -1,4 +1,4 @@
-"""The contract of engines and learners: verbs read the question, hooks answer it."""
+"""The base class of engines: verbs read the question, hooks answer it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Floats = NDArray[np.float64]
 
 
 class Engine(metaclass=SaysArguments):
-    """Frozen settings of a way to answer questions; state lives in the call.
+    """Immutable settings of a method that answers queries; state exists in calls only.
 
     The verbs are those of :class:`pgnn.models.model.Model`, with the model as first argument. They
     read the question, check its numbers, and leave the rest to hooks. A subclass overrides the ones
@@ -157,7 +157,7 @@ class Engine(metaclass=SaysArguments):
         raise self._cannot("has no marginals", "JunctionTree(), BeliefPropagation() or Gibbs()")
 
     def maximize(self, question: Question, maximized: Mask) -> Best:
-        """Return the best states of the ``maximized`` elements, ``(E,)``, the rest summed out."""
+        """Return the best states of the ``maximized`` elements, ``(E,)``, all others summed out."""
         raise self._cannot(
             "does not maximise", "JunctionTree(), DualDecomposition() or Annealing()"
         )
@@ -167,12 +167,12 @@ class Engine(metaclass=SaysArguments):
         raise self._cannot("does not draw", "Gibbs() or JunctionTree()")
 
     def reason(self) -> str:
-        """Say in a few words what the engine does, for :meth:`describe`."""
+        """Return a short description of the engine, for :meth:`describe`."""
         return f"{type(self).__name__} was named"
 
     @property
     def kind_of_evidence(self) -> str:
-        """What the log evidence is, see :attr:`Beliefs.kind`, for :meth:`describe`."""
+        """Kind of the log evidence, see :attr:`Beliefs.kind`, for :meth:`describe`."""
         return "estimate"
 
     # --- hooks: whole answers -----------------------------------------------------------------
@@ -190,7 +190,7 @@ class Engine(metaclass=SaysArguments):
         return Question.read(model, evidence, inputs, names=names, errors=errors)
 
     def answer_query(self, question: Any) -> Posterior:
-        """Answer ``query``: what :meth:`infer` found about the targets."""
+        """Answer ``query`` by the marginals of :meth:`infer`."""
         targets, seen = question.targets, question.seen
         beliefs = self._inferred(question)
         self.check_rows(question, beliefs.log_evidence, beliefs.diagnostics, beliefs.advice)
@@ -207,7 +207,7 @@ class Engine(metaclass=SaysArguments):
         )
 
     def answer_most_probable(self, question: Any, k: int) -> Assignment | KBest:
-        """Answer ``most_probable``: what :meth:`maximize` found about the targets."""
+        """Answer ``most_probable`` by the states of :meth:`maximize`."""
         if k > 1:
             raise self._cannot("finds one best assignment, not several", "JunctionTree()")
         targets, seen = question.targets, question.seen
@@ -235,7 +235,7 @@ class Engine(metaclass=SaysArguments):
         )
 
     def answer_sample(self, question: Any, n: int, seed: int | None) -> Samples:
-        """Answer ``sample``: what :meth:`draw` drew."""
+        """Answer ``sample`` by the draws of :meth:`draw`."""
         elements, batched = question.model.elements, question.seen.batched
         drawn = self.draw(question, n, seed)
         if not isinstance(drawn, tuple) or len(drawn) != 2:
@@ -273,7 +273,7 @@ class Engine(metaclass=SaysArguments):
         """Raise for impossible rows, warn about rows that did not converge.
 
         Args:
-            question: Has ``errors``, whether impossible rows are an error.
+            question: Its ``errors`` says whether impossible rows raise.
             log_values: ``(B,)`` log evidence, or log probability of the best states.
             diagnostics: Diagnostics.
             advice: What to do about rows that did not converge.
@@ -282,7 +282,7 @@ class Engine(metaclass=SaysArguments):
         self.judge(diagnostics, advice).warn()
 
     def judge(self, diagnostics: Mapping[str, Any], advice: str) -> Convergence:
-        """Return doubts about an answer: rows that did not converge.
+        """Return concerns about an answer: rows that did not converge.
 
         Args:
             diagnostics: Diagnostics.
@@ -293,10 +293,10 @@ class Engine(metaclass=SaysArguments):
         )
 
     def check_possible(self, question: BaseQuestion, log_values: Tensor) -> None:
-        """Raise for rows of probability zero, unless they are to be answered by NaN.
+        """Raise for rows of probability zero, unless the answer to them is NaN.
 
         Args:
-            question: Determines which of the two.
+            question: Its ``errors`` says which of the two.
             log_values: ``(B,)`` log evidence, or log probability of the best states.
 
         Raises:
@@ -315,7 +315,7 @@ class Engine(metaclass=SaysArguments):
             raise self.impossible(question, np.flatnonzero(impossible).tolist())
 
     def impossible(self, question: Any, rows: list[int]) -> ImpossibleEvidence:
-        """Make the error for some rows of probability zero."""
+        """Return the error for some rows of probability zero."""
         return ImpossibleEvidence(
             f"{len(rows)} of {question.num_rows} rows have probability zero (first: row "
             f"{rows[0]}); JunctionTree() names the findings that conflict, errors='nan' skips such "
@@ -324,7 +324,7 @@ class Engine(metaclass=SaysArguments):
         )
 
     def check_found(self, unknown: Mask) -> None:
-        """Raise for rows ``(B,)`` that may be possible, though no possible state was found.
+        """Raise for rows ``(B,)`` in which no possible state was found, though there may be one.
 
         Raises:
             EvidenceError: If there are some.
@@ -365,11 +365,11 @@ class Engine(metaclass=SaysArguments):
 
     @property
     def max_answer_bytes(self) -> int:
-        """Memory that the numbers of an answer may take."""
+        """Largest memory of an answer, in bytes."""
         return MAX_BYTES
 
     def _inferred(self, question: Question) -> Beliefs:
-        """What :meth:`infer` found, checked."""
+        """The result of :meth:`infer`, checked."""
         beliefs, rows = self.infer(question), question.num_rows
         self._check_returned("infer", beliefs, Beliefs)
         states = int(question.model.elements.offset[-1])

@@ -1,4 +1,4 @@
-"""What a query will cost, known before anything is computed."""
+"""The cost of a query, known before anything is computed."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ class Explanation:
 
     Attributes:
         engine: Name of the engine.
-        kind: What the answer will be: ``"exact"``, ``"lower bound"``, ``"upper bound"`` or
+        kind: Kind of the answer: ``"exact"``, ``"lower bound"``, ``"upper bound"`` or
             ``"estimate"``.
-        reason: Why this engine.
-        num_variables: Variables of the model, every element of an array counted.
-        memory_bytes: Memory that the run needs at once, in bytes.
+        reason: Reason for this engine.
+        num_variables: Number of variables of the model, counting elements of arrays.
+        memory_bytes: Peak memory, in bytes.
         treewidth: Largest clique of an exact plan, less one; an upper bound of the graph's.
         largest_table: Entries of the largest table of an exact plan.
         multiply_adds: Multiply-adds of an exact plan for one row of evidence.
         num_factors: Factors over two or more variables, of an approximate engine's graph.
-        num_eliminated: Variables that the plan works on.
-        num_sliced: Variables observed in every row, cut out of the tables.
-        num_pruned: Variables that cannot change the answer, left out.
+        num_eliminated: Number of variables that are eliminated.
+        num_sliced: Number of variables observed in all rows, at which tables are sliced.
+        num_pruned: Number of variables that cannot change the answer and are left out.
         fits: Whether the cost is within the budget.
         budget_bytes: The engine's limit on ``memory_bytes``, if it has one.
-        alternatives: Engines or settings that would do where this one does not fit.
+        alternatives: Engines or settings to use where this one does not fit.
 
     Example:
         >>> print(Explanation(

@@ -16,7 +16,7 @@ _HALVINGS = 60
 
 
 class NormalMarginal(Normal):
-    """A ``Normal`` of a real variable, or of a number of it; with standard deviation 0 if observed.
+    """A ``Normal`` of a real variable or a component of one, of standard deviation 0 if observed.
 
     Args:
         loc: ``(*batch)`` means.
@@ -37,7 +37,7 @@ class NormalMarginal(Normal):
         return self.stddev
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Return log densities; infinite where a number was observed, ``-inf`` beside it."""
+        """Return log densities; at observed values infinite, elsewhere ``-inf``."""
         certain = self.scale == 0
         scale = self.scale.masked_fill(certain, 1.0)
         logs = -0.5 * ((value - self.loc) / scale).square() - scale.log() - 0.5 * LOG_2PI
@@ -52,7 +52,7 @@ class NormalMarginal(Normal):
 
 
 class VectorMarginal(MultivariateNormal):
-    """A ``MultivariateNormal``; numbers that were observed have variance 0.
+    """A ``MultivariateNormal`` in which observed components have variance 0.
 
     Args:
         loc: ``(*batch, D)`` means.
@@ -68,7 +68,7 @@ class VectorMarginal(MultivariateNormal):
         return self.stddev
 
     def quantile(self, q: float | Sequence[float]) -> Tensor:
-        """Return quantiles of each number, ``(*batch, D)``, or ``(Q, *batch, D)``."""
+        """Return quantiles of each component, ``(*batch, D)``, or ``(Q, *batch, D)``."""
         return NormalMarginal(self.mean, self.stddev).quantile(q)
 
 
@@ -95,7 +95,7 @@ class MixtureMarginal(MixtureSameFamily):
         return self.variance.sqrt()
 
     def quantile(self, q: float | Sequence[float]) -> Tensor:
-        """Return quantiles of each number, ``(*batch, *event)``, or ``(Q, ...)`` of ``Q`` levels.
+        """Return quantiles, ``(*batch, *event)`` of one level, or ``(Q, ...)`` of ``Q`` levels.
 
         Cost:
             Sixty evaluations of the distribution function.
@@ -134,11 +134,11 @@ ExactMarginal = NormalMarginal | VectorMarginal | MixtureMarginal
 def real_marginal(
     mean: Tensor, covariance: Tensor, shape: tuple[int, ...], weights: Tensor | None = None
 ) -> ExactMarginal:
-    """Return the distribution of some numbers.
+    """Return the distribution of a variable, given its moments.
 
     Args:
         mean: ``(*batch, D)``, or ``(*batch, K, D)`` for each configuration.
-        covariance: ``(*batch, D, D)`` or ``(*batch, K, D, D)``, zero where numbers were observed.
+        covariance: ``(*batch, D, D)`` or ``(*batch, K, D, D)``, zero for observed components.
         shape: Of the variable: ``()``, or ``(D,)``.
         weights: ``(*batch, K)`` posterior probabilities of the configurations.
     """
@@ -202,7 +202,7 @@ def side_by_side(
 
 
 def semidefinite_cholesky(covariance: Tensor) -> Tensor:
-    """Return lower factors of covariances some of whose variances are zero."""
+    """Return lower Cholesky factors of covariances, some of whose variances may be zero."""
     known = covariance.diagonal(dim1=-2, dim2=-1) == 0
     unit = torch.diag_embed(known.to(covariance))
     factor, info = torch.linalg.cholesky_ex(covariance + unit)

@@ -1,4 +1,4 @@
-"""What a fit leaves behind."""
+"""The report of a fit."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ RUNNING = "running"
 
 
 class History(dict[str, Any]):
-    """Figures of a fit by name: ``learner``, ``rows``, ``log_likelihood``, ``seconds``, ...
+    """Statistics of a fit by name: ``learner``, ``rows``, ``log_likelihood``, ``seconds``, ...
 
-    Learners that iterate have ``iterations``, ``converged`` and ``trace``, a list for each figure.
+    Iterative learners have ``iterations``, ``converged`` and ``trace``, lists by name.
 
     Attributes:
-        progress: Where a learner stopped, if it can go on; not kept in files.
-        voters: All parameters that a perceptron had, if it was to keep them; not kept in files.
+        progress: State from which a learner can continue, if it can; not saved in files.
+        voters: All parameters that a perceptron had, if it was to keep them; not saved in files.
 
     Example:
         >>> record = History(iterations=2, trace={"log_likelihood": [-3.0, -2.5]})

@@ -1,4 +1,4 @@
-"""Values whose gradients are known without walking back."""
+"""Values whose gradients are known without backpropagation."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from torch.autograd.function import once_differentiable
 
 
 def with_gradients(value: Tensor, numbers: Sequence[Tensor], gradients: Sequence[Tensor]) -> Tensor:
-    """Return a value, ``()``, as a function of numbers by which its derivatives are known.
+    """Return a value ``()`` that is differentiable by tensors, given its gradients.
 
     Args:
         value: The value.
-        numbers: The numbers that it was computed from.
-        gradients: The derivative by each of them, in its shape.
+        numbers: The tensors from which it was computed.
+        gradients: The gradient by each of them, in its shape.
 
     Example:
         >>> import torch

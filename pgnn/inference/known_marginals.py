@@ -1,4 +1,4 @@
-"""Posteriors of real variables whose marginals are normal and known."""
+"""Posteriors of real variables with normal marginals."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ class KnownMarginals(WithReals):
     """A posterior of real variables, a normal distribution for each.
 
     Args:
-        reals: The variables asked for.
-        marginals: Their distributions by name, made when they are looked at.
+        reals: The targets.
+        marginals: Their distributions by name, computed on demand.
         log_evidence: ``(B,)``.
         batched: Whether the evidence came in rows.
-        kind: What the answer is.
-        engine: What answered.
+        kind: Kind of the answer.
+        engine: Name of the engine.
         index: The data frame's index, if the evidence was one.
     """
 

@@ -1,4 +1,4 @@
-"""What every learner does."""
+"""The base class of learners."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pgnn.errors import SaysArguments, Unsupported
 
 
 class Learner(metaclass=SaysArguments):
-    """Frozen settings of a way to fit a model."""
+    """Immutable settings of a method that fits models."""
 
     @abstractmethod
     def fit(
@@ -23,7 +23,7 @@ class Learner(metaclass=SaysArguments):
         seed: int | None = None,
         progress: bool = True,
     ) -> None:
-        """Answer :meth:`Model.fit`: change the parameters only if all went well."""
+        """Answer :meth:`Model.fit`; change the parameters only on success."""
 
     def partial_fit(
         self,
@@ -34,7 +34,7 @@ class Learner(metaclass=SaysArguments):
         inputs: Inputs | None = None,
         seed: int | None = None,
     ) -> None:
-        """Answer :meth:`Model.partial_fit`: go on learning from one batch more.
+        """Answer :meth:`Model.partial_fit`: learn from one more batch.
 
         Raises:
             Unsupported: If this learner takes all data at once.

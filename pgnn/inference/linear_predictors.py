@@ -1,4 +1,4 @@
-"""Factors that depend on sums over many elements: the sums, not tables."""
+"""Factors that depend on their elements through sums of terms."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ class LinearPredictors:
     .. math:: p(y_u = c \mid x) = \mathrm{softmax}(\eta_u)_c, \qquad
         \eta_u = b_u + \sum_{n : u(n) = u} h_n(x_{i(n)})
 
-    A change of one element changes the sums of its children, nothing else.
+    A change of one element changes the sums of its children only.
 
     Args:
         elements: Of the graph.
         child: ``(U,)`` the children's elements.
-        unit: ``(N,)`` rising: the child of each term, by its place in ``child``.
+        unit: ``(N,)`` in increasing order: index in ``child`` of the child of each term.
         parent: ``(N,)`` the parents' elements.
         offset: ``(1, U, C)`` or ``(B, U, C)``.
         terms: ``(N, K, C)``; zeros where a parent has fewer than ``K`` states.
@@ -52,7 +52,7 @@ class LinearPredictors:
 
     @cached_property
     def first_term(self) -> Ints:
-        """``(U,)`` where each child's terms begin."""
+        """``(U,)`` index of the first term of each child."""
         return np.searchsorted(self.unit, np.arange(len(self.child)))
 
     @cached_property
@@ -70,14 +70,14 @@ class LinearPredictors:
 
     @cached_property
     def terms_of(self) -> dict[int, Ints]:
-        """Numbers of the terms of each parent."""
+        """Indices of the terms of each parent."""
         order = np.argsort(self.parent, kind="stable")
         parents, first = np.unique(self.parent[order], return_index=True)
         return dict(zip(parents.tolist(), np.split(order, first[1:]), strict=True))
 
     @cached_property
     def unit_of(self) -> dict[int, int]:
-        """The place of each child."""
+        """The index of each child."""
         return {int(e): u for u, e in enumerate(self.child)}
 
     def summed(self, by_term: Tensor) -> Tensor:
@@ -93,10 +93,10 @@ class LinearPredictors:
 def split_predictors(
     elements: Elements, groups: Iterable[FactorGroup]
 ) -> tuple[list[FactorGroup], list[LinearPredictors]]:
-    """Take the factors that are the softmax of sums out of those that are not written down.
+    """Split groups into those with tables or other kinds, and softmax factors without tables.
 
     Returns:
-        The rest, and the sums, those of as many states together.
+        The former groups, and linear predictors of the latter, by number of states.
     """
     rest: list[FactorGroup] = []
     by_size: dict[int, list[tuple[Ints, LinearPredictor]]] = {}

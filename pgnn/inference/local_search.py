@@ -18,14 +18,14 @@ Mask = NDArray[np.bool_]
 
 _PATIENCE = 10
 _VISIT = 5.0  # nanoseconds
-_VISITS = 1000  # of every slot, until nothing is gained any more
+_VISITS = 1000  # for each slot, until convergence
 
 KERNELS = Compilation("pgnn.inference")
 """Whether the kernels of this file are compiled; until then small tasks run in Python."""
 
 
 class Work(NamedTuple):
-    """Scratch of the polishing kernel: two queues of elements to visit, and a forest."""
+    """Working memory of the polishing kernel: two queues of elements to visit, and a forest."""
 
     singles: Ints
     single_ends: Ints
@@ -87,9 +87,9 @@ def polish(
     free: Mask,
     rows: Ints | None = None,
 ) -> tuple[Ints, Floats]:
-    """Improve assignments until no change of one element, or of two in one factor, helps.
+    """Improve assignments until no change of one element, or of two in one factor, is better.
 
-    Elements whose surroundings have changed wait in a queue and take their best states; then
+    Elements whose neighbours have changed wait in a queue and take their best states; then
     pairs do; then random forests that the graph induces take their jointly best states by
     max-product (Hamze & de Freitas 2004, used for maximising), until ten in a row gain nothing.
     Of impossible assignments, those that violate fewer factors are better. The same input gives
@@ -98,7 +98,7 @@ def polish(
     Args:
         graph: The factors.
         log_field: ``(B, S)`` own fields of all elements, evidence included; ``-inf`` is legal.
-        states: ``(B, E)`` where to begin; not changed.
+        states: ``(B, E)`` initial states; not changed.
         free: ``(E,)`` or ``(B, E)`` elements that may change.
         rows: ``(N,)`` if there are N assignments instead: the row that each belongs to.
 
@@ -151,10 +151,10 @@ def penalised(graph: FactorGraph, log_field: Floats) -> tuple[Floats, Floats, fl
     r"""Replace ``-inf`` so that more violated factors are worse whatever the finite values.
 
     With :math:`R` the sum of all factors' ranges of finite values, an infinity becomes the
-    factor's least finite value less :math:`2R`.
+    factor's smallest finite value less :math:`2R`.
 
     Returns:
-        Tables, fields, and a magnitude to compare rounding errors with.
+        Tables, fields, and their magnitude, for bounds of rounding errors.
     """
     offset, starts = graph.wiring.offset[:-1], np.unique(graph.wiring.table)
     total = np.zeros(1)
@@ -171,7 +171,7 @@ def penalised(graph: FactorGraph, log_field: Floats) -> tuple[Floats, Floats, fl
 
 
 def unsettled(graph: FactorGraph, log_field: Floats) -> Mask:
-    """``(B, E)`` elements whose field leaves them more than one state."""
+    """Return ``(B, E)`` whether the field of an element allows more than one state."""
     if log_field.size == 0:
         return np.zeros((len(log_field), len(graph.elements)), dtype=np.bool_)
     possible = (log_field > -np.inf).astype(np.int64)
@@ -180,11 +180,11 @@ def unsettled(graph: FactorGraph, log_field: Floats) -> Mask:
 
 
 def finite_spread(values: Floats, starts: Ints) -> tuple[Floats, Floats]:
-    """Least finite value and range of finite values of pieces of rows; zeros if there is none.
+    """Smallest finite value and range of finite values of segments of rows; zeros if there is none.
 
     Args:
-        values: ``(B, N)`` pieces side by side, no gaps.
-        starts: ``(P,)`` where the pieces begin, ascending.
+        values: ``(B, N)`` concatenated segments.
+        starts: ``(P,)`` first index of each segment, ascending.
     """
     least = np.minimum.reduceat(np.where(np.isneginf(values), np.inf, values), starts, axis=1)
     most = np.maximum.reduceat(values, starts, axis=1)
@@ -193,7 +193,7 @@ def finite_spread(values: Floats, starts: Ints) -> tuple[Floats, Floats]:
 
 
 def floored(values: Floats, starts: Ints, floor: Floats) -> Floats:
-    """Put each piece's floor, ``(B, P)``, in the place of its ``-inf``."""
+    """Replace ``-inf`` by the floor ``(B, P)`` of its segment."""
     length = np.diff(np.concatenate([starts, [values.shape[1]]]))
     holes = np.isneginf(values)
     if not holes.any():

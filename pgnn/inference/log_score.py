@@ -1,4 +1,4 @@
-"""Log scores of complete rows: looked up in the tables, without any engine."""
+"""Log scores of complete rows, looked up in the tables without an engine."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _FEW_TABLES = 2**16
 
 
 def log_score(question: Question) -> Tensor:
-    r"""Return ``(B,)`` values :math:`\sum_f \log \phi_f(x_f)` of rows that miss nothing.
+    r"""Return ``(B,)`` values :math:`\sum_f \log \phi_f(x_f)` of complete rows.
 
     Args:
         question: About complete rows without soft evidence, see :attr:`Question.complete`.
@@ -28,7 +28,7 @@ def log_score(question: Question) -> Tensor:
         The sums, differentiable in the tables.
 
     Cost:
-        One lookup of every factor for every row; memory for some rows at a time.
+        One lookup for each factor and row; memory for a batch of rows.
     """
     graph, codes = question.graph, question.seen.codes
     if _is_of_few_tables(graph):
@@ -41,7 +41,7 @@ def log_score(question: Question) -> Tensor:
 
 
 def looked_up(model: FactorModel, data: Any, inputs: Inputs | None = None) -> Tensor | None:
-    """Return log scores of rows that miss nothing, without any engine; None if some row does."""
+    """Return log scores of complete rows without an engine; None if some row is incomplete."""
     question = Question.read(model, data, inputs)
     if not question.complete:
         return None
@@ -50,7 +50,7 @@ def looked_up(model: FactorModel, data: Any, inputs: Inputs | None = None) -> Te
 
 
 def _is_of_few_tables(graph: FactorGraph) -> bool:
-    """Whether all factors are plain tables that rows share."""
+    """Whether all factors are plain tables that are shared by rows."""
     return graph.num_factors <= _FEW_TABLES and all(
         g.kernel_kind == TABLE and not g.batch_shape for g in graph.groups
     )

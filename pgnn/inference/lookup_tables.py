@@ -1,4 +1,4 @@
-"""Complete rows of discrete variables against local tables: score, count, sample forward."""
+"""Lookups of complete rows in local tables: scores, counts, ancestral sampling."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _CELL = 5.0  # nanoseconds
 
 @cache
 def _kernels() -> ModuleType:
-    """Compiled kernels, or their vectorised twins where numba cannot be imported."""
+    """Compiled kernels, or vectorised NumPy functions where numba cannot be imported."""
     if has_numba():
         from pgnn.inference.kernels import lookup_tables
 
@@ -43,9 +43,9 @@ def _kernels() -> ModuleType:
 
 @dataclass(frozen=True, eq=False)
 class LookupTables:
-    r"""Tables over small scopes, laid side by side: all a complete row needs to be scored.
+    r"""Concatenated tables over small scopes, by which complete rows are scored.
 
-    Rows are state codes ``(B, V)`` in the order of ``variables``; integers of any type, fastest
+    Rows are state codes ``(B, V)`` in the order of ``variables``, integers of any type, fastest
     as int32 whose columns are contiguous. All codes must be states: nothing may be missing.
 
     Args:
@@ -84,7 +84,7 @@ class LookupTables:
 
     @cached_property
     def card(self) -> Ints:
-        """``(V,)`` state counts."""
+        """``(V,)`` numbers of states."""
         return np.array([v.num_states for v in self.variables], dtype=np.int64)
 
     @cached_property
@@ -94,12 +94,12 @@ class LookupTables:
 
     @cached_property
     def start(self) -> Ints:
-        """``(F + 1,)`` where each table begins among all, flat; last how many entries there are."""
+        """``(F + 1,)`` offset of each table among all entries; last their number."""
         sizes = [math.prod(shape) for shape in self.shapes]
         return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
 
     def flatten(self, tables: Sequence[Tensor]) -> Tensor:
-        """Return tables of the right shapes, one after the other; differentiable."""
+        """Return the concatenated entries of tables; differentiable."""
         flat = [t.reshape(-1) for t in tables]
         return torch.cat(flat) if flat else torch.zeros(0, dtype=torch.float64)
 
@@ -122,14 +122,14 @@ class LookupTables:
             EvidenceError: If a code is not a state of its variable.
 
         Cost:
-            One look-up for each row and table.
+            One lookup for each row and table.
         """
         columns = self._columns(codes)
         out: Tensor = _Score.apply(log_values, self, columns)  # type: ignore[no-untyped-call]
         return out
 
     def score(self, codes: Any, log_values: Floats) -> Floats:
-        """Return what :meth:`log_prob` does, arrays in and out."""
+        """Return :meth:`log_prob` of arrays, as an array."""
         values = np.ascontiguousarray(log_values, dtype=np.float64)
         return self._score(self._columns(codes), values)
 
@@ -138,7 +138,7 @@ class LookupTables:
 
         Args:
             codes: ``(B, V)`` state codes.
-            weights: ``(B,)`` what each row counts; one if not given.
+            weights: ``(B,)`` weight of each row; one if not given.
             out: Flat counts to add to, float64 with weights and int64 without; zeros if not given.
 
         Returns:
@@ -174,9 +174,9 @@ class LookupTables:
         Args:
             n: Number of rows.
             probs: All families' tables in probability units, flat.
-            seed: Same seed, same rows; a random one if not given. Global generators stay as
-                they are.
-            first: Number of the first row.
+            seed: Same seed, same rows; a random one if not given. Global generators are not
+                changed.
+            first: Index of the first row.
 
         Returns:
             ``(n, V)`` int32 codes, columns contiguous.
@@ -205,7 +205,7 @@ class LookupTables:
         interruptible([work], cost=columns.size * _CELL)
 
     def _columns(self, codes: Any) -> Codes:
-        """Checked ``(V, B)`` int32 columns, without a copy where they have that form already."""
+        """Checked ``(V, B)`` int32 columns, without a copy where possible."""
         if isinstance(codes, Tensor):
             codes = codes.detach().cpu().numpy()
         codes = np.asarray(codes)
@@ -221,7 +221,7 @@ class LookupTables:
         return columns
 
     def _refuse(self, codes: NDArray[Any]) -> None:
-        """Raise if a code is no state, looking at the numbers before they were narrowed."""
+        """Raise if a code is not a state, before conversion to int32."""
         bad = (codes < 0) | (codes >= self.card)
         if bad.any():
             row, v = (int(k) for k in np.argwhere(bad)[0])
@@ -240,7 +240,7 @@ class LookupTables:
 
     @cached_property
     def _order(self) -> Ints:
-        """Numbers of the families, parents before children."""
+        """Indices of the families, parents before children."""
         family = {scope[-1]: f for f, scope in enumerate(self.scopes)}
         if sorted(family) != list(range(len(self.variables))) or len(self.scopes) != len(family):
             raise ModelError("sampling forward needs exactly one family for each variable")
@@ -254,7 +254,7 @@ class LookupTables:
             ) from None
 
     def _cumulative(self, probs: Floats) -> Floats:
-        """Cumulative rows, divided by their totals: what has probability 0 is never drawn."""
+        """Cumulative rows, divided by their totals: states of probability 0 are never drawn."""
         if probs.shape != (self.start[-1],) or not (probs >= 0).all():
             raise ModelError(
                 f"sampling needs {self.start[-1]} probabilities, the tables of all families flat"

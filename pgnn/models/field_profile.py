@@ -46,8 +46,9 @@ class FieldProfile:
             ratio: Of anchor to smoothness; None for that of a fixed anchor.
         """
         field = self.field
-        values = {n: float(getattr(field, n).detach()) for n in ("smoothness", "anchor", "mean")}
-        free = {n for n in values if getattr(field, n).requires_grad}
+        parameters = {"smoothness": field.smoothness, "anchor": field.anchor, "mean": field.mean}
+        values = {n: float(p.detach()) for n, p in parameters.items()}
+        free = {n for n, p in parameters.items() if p.requires_grad}
         if ratio is None and "smoothness" in free and values["anchor"] > 0:
             return self._by_line_search(values, free)
         if "smoothness" not in free:
