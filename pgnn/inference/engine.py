@@ -36,22 +36,21 @@ class Engine(metaclass=SaysArguments):
     """Immutable settings of a method that answers queries; state exists in calls only.
 
     The verbs are those of :class:`pgnn.models.model.Model`, with the model as first argument. They
-    read the question, check its numbers, and leave the rest to hooks. A subclass overrides the ones
-    it can do of
+    read the question, check parameters, and call hooks. A subclass overrides some of these:
 
     - :meth:`infer`, for ``query`` and ``log_prob``; :meth:`maximize`, for ``most_probable``;
-      :meth:`draw`, for ``sample``: numbers about all elements in, numbers out;
-    - or of :meth:`answer_query`, :meth:`answer_most_probable`, :meth:`answer_sample` and
-      :meth:`answer_log_prob`, the whole answers, where it has more to say than those numbers;
-    - :meth:`judge`, doubts about an answer, of which the caller is warned;
+      :meth:`draw`, for ``sample``: arrays over all elements;
+    - or :meth:`answer_query`, :meth:`answer_most_probable`, :meth:`answer_sample` and
+      :meth:`answer_log_prob`, which return complete answers;
+    - :meth:`judge`, concerns about an answer, of which the caller is warned;
     - :meth:`reason` or :meth:`describe`, for ``explain``; :meth:`prepare`, for ``compile``.
 
-    A hook that is left out refuses, and names an engine that can.
+    Other hooks raise an error that names engines with that ability.
 
     Example:
         >>> from pgnn.models import BayesianNetwork
         >>> class Uniform(Engine):
-        ...     "Believes that nothing is known."
+        ...     "Returns uniform marginals."
         ...     def infer(self, question):
         ...         card = torch.from_numpy(question.graph.elements.card)
         ...         flat = torch.repeat_interleave(1.0 / card, card)

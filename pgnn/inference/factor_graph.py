@@ -1,4 +1,4 @@
-"""What all engines for discrete models see: elements, and factors over them in groups."""
+"""Factor graphs, which all engines for discrete models read: elements, and groups of factors."""
 
 from __future__ import annotations
 
@@ -34,20 +34,20 @@ class FactorGraph:
     .. math:: \tilde p(x) = \prod_f \phi_f(x_f) = \exp \Big( c + \sum_i \theta_i(x_i) +
         \sum_{f : |f| > 1} \theta_f(x_f) \Big)
 
-    Exact engines read all factors as tables, numbered in the order of the groups. Approximate
+    Exact engines read all factors as tables, in the order of the groups. Approximate
     engines read the same factors as a constant, a field of every element, and the groups over two
     or more elements.
 
     Args:
-        elements: The numbered elements, or the variables that have them.
-        factors: Groups of factors over the numbers of the elements, or tables on their own, each
+        elements: The elements, or their variables.
+        factors: Groups of factors over indices of elements, or single tables, each
             of which becomes a group; one with batch shape ``(B,)`` differs from row to row.
-        origin: Of a graph with hidden elements, how it was made.
+        origin: Of a graph with hidden elements, the expansion that made it.
 
     Attributes:
         elements: The numbered elements.
         groups: All factors in groups.
-        structure: What is shared with graphs of the same scopes.
+        structure: The structure, shared with graphs of the same scopes.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class FactorGraph:
 
     @property
     def digest(self) -> bytes:
-        """Equal for graphs that one plan serves, see :attr:`GraphStructure.digest`."""
+        """Equal for graphs that can share a plan, see :attr:`GraphStructure.digest`."""
         return self.structure.digest
 
     @property
@@ -98,7 +98,7 @@ class FactorGraph:
 
     @property
     def offset(self) -> Ints:
-        """``(V + 1,)`` first column of each element where all states stand side by side."""
+        """``(V + 1,)`` first column of each element, all states being concatenated."""
         return self.elements.offset
 
     @property
@@ -147,10 +147,10 @@ class FactorGraph:
         return np.cumsum(sizes) - sizes
 
     def adopt_structure(self, known: Iterable[GraphStructure]) -> bool:
-        """Share a known structure, with what it has cached, if its groups have the same scopes.
+        """Share a known structure, with its cache, if its groups have the same scopes.
 
         Returns:
-            Whether one of them fits.
+            Whether one of them has.
         """
         for structure in known:
             if structure.is_of(self.groups):
@@ -168,17 +168,17 @@ class FactorGraph:
 
     @cached_property
     def learned(self) -> tuple[int, ...]:
-        """Numbers of the groups that require gradients."""
+        """Parameters of the groups that require gradients."""
         return tuple(k for k, x in enumerate(self.sources) if x.requires_grad)
 
     @cached_property
     def requires_grad(self) -> bool:
-        """Whether any number requires a gradient."""
+        """Whether any parameter requires a gradient."""
         return any(g.numbers.requires_grad for g in self.groups)
 
     @cached_property
     def dtype(self) -> torch.dtype:
-        """Type of the answers: the widest of the numbers, at least float32."""
+        """Type of the answers: the widest type of a parameter, at least float32."""
         widest = torch.float32
         for kind in {g.numbers.dtype for g in self.groups}:
             widest = torch.promote_types(widest, kind)
@@ -186,19 +186,19 @@ class FactorGraph:
 
     @property
     def device(self) -> torch.device:
-        """Where the numbers are."""
+        """Device of the parameters."""
         return self.groups[0].numbers.device if self.groups else torch.device("cpu")
 
     @cached_property
     def num_rows(self) -> int:
-        """Rows ``B`` of the row-wise numbers; 1 if there are none."""
+        """Number of rows ``B`` of row-wise factors; 1 if there are none."""
         return max((g.batch_shape[0] for g in self.groups if g.batch_shape), default=1)
 
     # --- as tables -----------------------------------------------------------------------------
 
     @cached_property
     def factors(self) -> tuple[Factor, ...]:
-        """Every table on its own."""
+        """All tables separately."""
         with torch.enable_grad():
             return tuple(f for g in self.groups for f in g.over(self.variables))
 
@@ -209,7 +209,7 @@ class FactorGraph:
 
     @cached_property
     def flat_log_values(self) -> Tensor:
-        """All shared log tables, one after the other."""
+        """All shared log tables, concatenated."""
         spread = [
             x.expand(g.num_factors, *x.shape[1:])
             for g, x in zip(self.groups, self.sources, strict=True)
@@ -229,7 +229,7 @@ class FactorGraph:
         return sum(g.num_factors for g in self.interactions)
 
     def interaction(self, f: int) -> FactorGroup:
-        """A factor over two or more elements by itself, by its number in :attr:`wiring`."""
+        """A factor over two or more elements as a group, by its index in :attr:`wiring`."""
         for g in self.interactions:
             if f < g.num_factors:
                 return g.select(torch.tensor([f]))
@@ -243,27 +243,27 @@ class FactorGraph:
 
     @cached_property
     def compiled(self) -> tuple[FactorGroup, ...]:
-        """:attr:`interactions` as the compiled kernels know them."""
+        """:attr:`interactions` in the form that compiled kernels read."""
         return tuple(g.for_kernels() for g in self.interactions)
 
     @cached_property
     def wiring(self) -> Wiring:
-        """The integers of :attr:`interactions`, as kernels walk along them."""
+        """The index arrays of :attr:`interactions` for kernels."""
         return Wiring.of(self.elements, self.compiled)
 
     @cached_property
     def local_wiring(self) -> LocalWiring:
-        """:attr:`wiring` in the order in which a change of one element needs it."""
+        """:attr:`wiring` in the layout that changes of single elements need."""
         return LocalWiring.of(self.wiring)
 
     @cached_property
     def message_wiring(self) -> MessageWiring:
-        """:attr:`wiring` as messages between factors and elements need it."""
+        """:attr:`wiring` in the layout that message passing needs."""
         return MessageWiring.of(self.wiring)
 
     @cached_property
     def log_constant(self) -> Tensor:
-        """``(1,)`` or ``(B,)`` sum of the factors over nothing."""
+        """``(1,)`` or ``(B,)`` log of the product of constant factors."""
         total = torch.zeros(1, dtype=self.dtype, device=self.device)
         for g in self.groups:
             if g.arity == 0:
@@ -272,7 +272,7 @@ class FactorGraph:
 
     @cached_property
     def log_field(self) -> Tensor:
-        """``(1, S)`` or ``(B, S)`` sum of each element's own factors, states side by side."""
+        """``(1, S)`` or ``(B, S)`` sums of the factors of single elements, states concatenated."""
         offset = self.elements.offset
         field = torch.zeros(1, int(offset[-1]), dtype=self.dtype, device=self.device)
         for g in self.groups:
@@ -283,13 +283,13 @@ class FactorGraph:
             table = g.log_values.expand(*g.batch_shape, g.num_factors, states)
             rows = table.reshape(-1, g.num_factors * states).to(self.dtype)
             field = field.expand(len(rows) if len(field) == 1 else len(field), -1)
-            # two infinities of one sign add up to an infinity: no NaN
+            # infinities of one sign add up to an infinity, never to NaN
             field = field.index_add(1, place.reshape(-1), rows.expand(len(field), -1))
         return field
 
     @cached_property
     def log_tables(self) -> Floats:
-        """``(1, T)`` or ``(B, T)`` log values as :class:`Wiring` places them, in float64."""
+        """``(1, T)`` or ``(B, T)`` log values in the layout of :class:`Wiring`, in float64."""
         parts = [_flat(g) for g in self.compiled]
         if not parts:
             return np.zeros((1, 1))
@@ -315,15 +315,15 @@ class FactorGraph:
             total = total + g.score(by_element)
         return total
 
-    # --- factors that are not written down -----------------------------------------------------
+    # --- factors without tables ----------------------------------------------------------------
 
     @cached_property
     def written_down(self) -> bool:
-        """Whether all factors have tables, or are as good as written down."""
+        """Whether all factors have tables, or small ones."""
         return all(g.written_down for g in self.groups)
 
     def expanded(self, most: int = DECOMPOSED) -> FactorGraph:
-        """Return the graph without tables of more entries than that, with hidden elements."""
+        """Return the graph with hidden elements, in which large tables are decomposed."""
         if self.written_down:
             return self
         if most not in self._expanded:
@@ -336,16 +336,16 @@ class FactorGraph:
         return self._expanded[most]
 
     def evidence(self, seen: RowEvidence) -> RowEvidence:
-        """Return evidence about the model's elements as evidence about those of this graph."""
+        """Convert evidence about the model's elements to evidence about those of this graph."""
         return seen if self.origin is None else self.origin.evidence(seen)
 
     def mask(self, mask: Mask) -> Mask:
-        """Return a mask of the model's elements as one of this graph's, without hidden ones."""
+        """Convert a mask of the model's elements to one of this graph's, without hidden ones."""
         hidden = len(self.elements) - len(mask)
         return np.concatenate([mask, np.zeros(hidden, dtype=np.bool_)]) if hidden else mask
 
     def given(self, codes: Codes) -> FactorGraph:
-        """Return the graph with the unwritten factors as tables given the evidence."""
+        """Return the graph in which factors without tables are tables given the evidence."""
         groups = self.groups if self.written_down else [g.given(codes) for g in self.groups]
         return self if self.written_down else FactorGraph(self.elements, groups, self.origin)
 
@@ -358,7 +358,7 @@ class FactorGraph:
         return other
 
     def with_sources(self, tables: Mapping[int, Tensor]) -> FactorGraph:
-        """Return the graph with other log tables of some of its groups, by their numbers."""
+        """Return the graph with other log tables of some of its groups, by their indices."""
         return self.with_groups(
             [
                 TableGroup(g.scopes, tables[k], g.child) if k in tables else g
@@ -367,13 +367,13 @@ class FactorGraph:
         )
 
     def at_rows(self, rows: Ints) -> FactorGraph:
-        """Keep some rows of the row-wise numbers."""
+        """Select some rows of row-wise factors."""
         if not any(self.structure.batched):
             return self
         return self.with_groups([g.of_rows(rows) for g in self.groups])
 
     def with_unity(self, scope: Sequence[int]) -> FactorGraph:
-        """Add a table of ones over some elements: its belief is their joint distribution."""
+        """Add a table of ones over some elements, whose belief is their joint distribution."""
         variables = [self.variables[v] for v in scope]
         ones: Tensor = torch.zeros(
             [v.num_states for v in variables], dtype=torch.float64, device=self.device
@@ -381,7 +381,7 @@ class FactorGraph:
         return self.with_factors(Factor(variables, ones))
 
     def with_factors(self, *more: Factor) -> FactorGraph:
-        """Add tables; they have the last numbers."""
+        """Add tables behind all other factors."""
         return FactorGraph(self.elements, (*self.groups, *more), self.origin)
 
     def _as_group(self, f: Factor) -> TableGroup:

@@ -1,4 +1,4 @@
-"""What factor graphs with the same scopes share."""
+"""The structure that factor graphs with the same scopes share."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True, eq=False)
 class GraphStructure:
-    """What graphs with the same scopes share, whatever their numbers; computed once.
+    """Structure that graphs with the same scopes share, computed once.
 
     Args:
-        elements: The numbered elements.
+        elements: The elements.
         scopes_of: ``(F_g, n_g)`` scopes of each group.
-        children: Of each group the place of the child in its scopes, see
+        children: Of each group the axis of the child in its scopes, see
             :class:`~pgnn.factors.groups.factor_group.FactorGroup`.
-        batched: Of each group whether its numbers differ from row to row.
+        batched: Of each group whether its parameters differ by row.
     """
 
     elements: Elements
@@ -40,7 +40,7 @@ class GraphStructure:
 
     @classmethod
     def of(cls, elements: Elements, groups: Sequence[FactorGroup]) -> GraphStructure:
-        """Read off the structure of groups."""
+        """Return the structure of groups."""
         return cls(
             elements,
             tuple(g.scopes for g in groups),
@@ -74,34 +74,34 @@ class GraphStructure:
 
     @cached_property
     def index(self) -> dict[Hashable, int]:
-        """Number of each element, by name."""
+        """Index of each element, by name."""
         return {v.name: k for k, v in enumerate(self.elements.singles)}
 
     @cached_property
     def first(self) -> Ints:
-        """``(groups + 1,)`` number of the first factor of each group; last ``F``."""
+        """``(groups + 1,)`` index of the first factor of each group; last ``F``."""
         counts = [len(s) for s in self.scopes_of]
         return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
 
     @cached_property
     def scope_ptr(self) -> Ints:
-        """``(F + 1,)`` where each factor's scope begins in :attr:`scope_var`."""
+        """``(F + 1,)`` offset of each factor's scope in :attr:`scope_var`."""
         arities = self._per_factor([s.shape[1] for s in self.scopes_of])
         return np.concatenate([[0], np.cumsum(arities)]).astype(np.int64)
 
     @cached_property
     def scope_var(self) -> Ints:
-        """All scopes, one after the other."""
+        """All scopes, concatenated."""
         return np.concatenate([np.zeros(0, np.int64), *(s.ravel() for s in self.scopes_of)])
 
     @cached_property
     def scopes(self) -> tuple[tuple[int, ...], ...]:
-        """Element numbers of each factor, in the order of its axes."""
+        """Element indices of each factor, in the order of its axes."""
         return tuple(tuple(row) for s in self.scopes_of for row in s.tolist())
 
     @cached_property
     def digest(self) -> bytes:
-        """Equal for graphs that one plan serves: state counts, scopes, what is row-wise."""
+        """Equal for graphs that can share a plan: by numbers of states, scopes, row-wise factors."""
         digest = blake2b(digest_size=16)
         for part in (self.elements.card, self.scope_ptr, self.scope_var, self.rowwise):
             digest.update(part.tobytes())
@@ -109,7 +109,7 @@ class GraphStructure:
 
     @cached_property
     def rowwise(self) -> Mask:
-        """``(F,)`` whether a factor's table differs from row to row."""
+        """``(F,)`` whether a factor's table differs by row."""
         return self._per_factor(self.batched).astype(np.bool_)
 
     @cached_property
@@ -122,7 +122,7 @@ class GraphStructure:
 
     @cached_property
     def start(self) -> Ints:
-        """``(F,)`` where each table begins among the shared ones, or in a row of the row-wise."""
+        """``(F,)`` offset of each table among the shared ones, or in a row of the row-wise ones."""
         start = np.zeros(self.num_factors, dtype=np.int64)
         for kind in (self.rowwise, ~self.rowwise):
             start[kind] = np.cumsum(self.sizes[kind]) - self.sizes[kind]
@@ -140,19 +140,19 @@ class GraphStructure:
 
     @cached_property
     def lookup(self) -> LookupTables:
-        """The same tables as what complete rows are looked up in."""
+        """Lookups of complete rows in the same tables."""
         return LookupTables(self.elements.singles, self.scopes)
 
     @cached_property
     def expansions(self) -> KnownExpansions:
-        """What graphs of this structure are with hidden elements, so far."""
+        """Cached expansions of graphs of this structure with hidden elements."""
         return KnownExpansions()
 
     @cached_property
     def expanded(self) -> list[GraphStructure]:
-        """Structures that such graphs had."""
+        """Cached structures of such graphs."""
         return []
 
     def _per_factor(self, of_groups: Sequence[int]) -> Ints:
-        """A number for each factor."""
+        """A value for each factor."""
         return np.repeat(np.array(of_groups, dtype=np.int64), np.diff(self.first))

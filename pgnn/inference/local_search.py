@@ -148,7 +148,7 @@ def polish(
 
 
 def penalised(graph: FactorGraph, log_field: Floats) -> tuple[Floats, Floats, float]:
-    r"""Replace ``-inf`` so that more violated factors are worse whatever the finite values.
+    r"""Replace ``-inf`` by finite penalties, so that fewer violated factors are always better.
 
     With :math:`R` the sum of all factors' ranges of finite values, an infinity becomes the
     factor's smallest finite value less :math:`2R`.

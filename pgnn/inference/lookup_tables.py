@@ -297,7 +297,7 @@ class _Count(torch.autograd.Function):
 
 
 def _key(seed: int) -> np.uint64:
-    """A well mixed 64-bit key, so that neighbouring seeds have unrelated sequences."""
+    """A 64-bit hash of a seed, so that neighbouring seeds have independent sequences."""
     x = seed % 2**64
     x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9 % 2**64
     x = (x ^ (x >> 27)) * 0x94D049BB133111EB % 2**64

@@ -1,4 +1,4 @@
-"""The kernels of ``pgnn.inference.kernels.lookup_tables`` in NumPy, for where numba is not."""
+"""The kernels of ``pgnn.inference.kernels.lookup_tables`` in NumPy, used without numba."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def count(
     out: Ints,
     stop: Stop,
 ) -> None:
-    """Add one to the entry of every table that each row falls on."""
+    """Add one to the entry of each row in each table."""
     for base, index in _located(columns, scope_ptr, scope_var, stride, start, stop):
         counts = np.bincount(index - base)
         out[base : base + len(counts)] += counts
@@ -64,7 +64,7 @@ def count_weighted(
     out: Floats,
     stop: Stop,
 ) -> None:
-    """Add each row's weight to the entries that it falls on."""
+    """Add the weight of each row to its entry in each table."""
     for base, index in _located(columns, scope_ptr, scope_var, stride, start, stop):
         totals = np.bincount(index - base, weights)
         out[base : base + len(totals)] += totals
@@ -111,7 +111,7 @@ def forward_sample(
 def _located(
     columns: Codes, scope_ptr: Ints, scope_var: Ints, stride: Ints, start: Ints, stop: Stop
 ) -> Iterator[tuple[int, Ints]]:
-    """Where each table begins, and where the entry of each row stands."""
+    """Offset of each table, and index of the entry of each row."""
     for f, base in enumerate(start):
         if stop[0]:
             break

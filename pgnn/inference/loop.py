@@ -1,4 +1,4 @@
-"""The loop that runs every iterative method: progress, history, convergence."""
+"""The loop of iterative methods: progress, history, convergence."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ State = TypeVar("State")
 
 @dataclass(frozen=True)
 class Info:
-    """What one step reports.
+    """The report of one step.
 
     Attributes:
-        converged: Whether the method has met its tolerance, so that no further step is needed.
-        values: Figures to record, such as ``{"residual": 1e-3}``.
+        converged: Whether the method has met its tolerance.
+        values: Values to record, such as ``{"residual": 1e-3}``.
     """
 
     converged: bool = False
@@ -24,24 +24,24 @@ class Info:
 
 
 class Iterative(Protocol[State]):
-    """An iterative method: a state to begin with, and a step."""
+    """An iterative method: an initial state and a step."""
 
     def init(self) -> State:
         """Return the state before the first step."""
 
     def step(self, state: State) -> tuple[State, Info]:
-        """Return the state after one more step, and what happened."""
+        """Return the state after one more step, and its report."""
 
 
 @dataclass
 class Run(Generic[State]):
-    """How an iteration went.
+    """The result of an iteration.
 
     Attributes:
-        state: After the last step.
-        converged: Whether the tolerance was met; never because the limit was reached.
+        state: State after the last step.
+        converged: Whether the tolerance was met; false if the limit was reached before.
         iterations: Number of steps taken.
-        history: What the steps reported, a list for each figure.
+        history: Reported values of all steps, a list for each name.
         seconds: Wall-clock time.
     """
 
@@ -56,10 +56,10 @@ def progress_bar(total: int | None, label: str, progress: bool, unit: str = "it"
     """Return tqdm's bar: on terminals only, and only if it takes longer than a second.
 
     Args:
-        total: Steps, if that is known.
+        total: Number of steps, if it is known.
         label: Text of the progress bar.
-        progress: Whether a bar is wanted.
-        unit: What a step is called.
+        progress: Whether to show a bar.
+        unit: Name of a step.
     """
     from tqdm import tqdm
 
@@ -79,12 +79,12 @@ def iterate(
     """Run an iterative method until it converges or reaches its limit.
 
     Args:
-        method: What to run.
-        max_iterations: Most steps.
-        state: Where to begin, instead of ``method.init()`` (a warm start).
+        method: The method.
+        max_iterations: Largest number of steps.
+        state: Initial state, instead of ``method.init()`` (a warm start).
         progress: Show a bar on a terminal if it takes longer than a second.
         label: Text of the progress bar.
-        after: Called after each step, with how many were taken.
+        after: Called after each step, with the number of steps taken.
     """
     begin = time.perf_counter()
     run = Run(method.init() if state is None else state)

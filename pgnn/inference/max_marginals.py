@@ -1,4 +1,4 @@
-"""How probable the best explanation with a variable in each of its states is."""
+"""Max-marginals: log probabilities of the best explanation with a variable in each state."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ def max_marginals(
 ) -> dict[Hashable, Tensor]:
     """Return log max-marginals by name, see :meth:`pgnn.models.model.Model.max_marginals`.
 
-    Each state of each target is a row of evidence of its own, whose best explanation is looked for.
+    Each state of each target is a row of evidence, whose best explanation is computed.
 
     Args:
         model: The model.
-        engine: What maximises.
+        engine: The engine that maximises.
         targets: Names of discrete variables; all of them if None.
         evidence: One row.
         inputs: Covariates of one row.

@@ -1,4 +1,4 @@
-"""Whether the compiled kernels can be had on this machine."""
+"""Availability of compiled kernels."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from functools import cache
 
 @cache
 def has_numba() -> bool:
-    """Whether numba is there and compiles; warns once where not, and torch serves instead."""
+    """Whether numba can be imported and compiles; warns once if not, and torch is used."""
     try:
         from numba.core import config
     except ImportError as error:

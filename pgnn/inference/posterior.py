@@ -1,4 +1,4 @@
-"""What an engine found out: marginals as distributions, as a data frame, as a printed table."""
+"""Posteriors: marginals as distributions, as a data frame, as a printed table."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ LINES = 100  # of a printed table; `table` shows more
 
 
 class Marginal(Categorical):
-    """A ``Categorical`` whose probabilities are kept to the bit, zeros included.
+    """A ``Categorical`` with exactly the given probabilities, zeros included.
 
-    torch's own divides by the sum, and gives a state of probability zero the log probability of
+    That of torch divides by the sum, and gives a state of probability zero the log probability of
     the smallest float above it; here it is ``-inf``, with gradient zero.
 
     Args:
@@ -71,20 +71,20 @@ class Posterior(Mapping[Hashable, Categorical]):
     ``posterior["pixel", 3, 4]`` is like any other variable.
 
     Args:
-        variables: The variables asked for.
-        marginals: ``(B, S)`` probabilities, the states of all elements side by side; an array
-            becomes a tensor when it is looked at.
+        variables: The targets.
+        marginals: ``(B, S)`` probabilities, the states of all elements concatenated; an array
+            is converted to a tensor on demand.
         log_evidence: ``(B,)`` log probability of the evidence (of a Markov network: log of the
             unnormalised measure of the evidence, ``log Z`` if there is none); ``NaN`` where the
             engine has no estimate.
         batched: Whether the evidence came in rows; if not, ``B`` is 1.
         kind: ``"exact"``, ``"lower bound"``, ``"upper bound"`` or ``"estimate"``.
         engine: Name of the engine.
-        diagnostics: What the engine has to say about this answer: numbers, or tensors of
+        diagnostics: Diagnostics of the engine by name: numbers, or tensors of
             ``B`` rows.
         joint: Computes the table over some variables from their names.
         index: The data frame's index, if the evidence was one.
-        columns: Where the variables have their states, if that is known.
+        columns: Columns of the variables' states, if known.
 
     Example:
         >>> import torch
@@ -138,12 +138,12 @@ class Posterior(Mapping[Hashable, Categorical]):
 
     @property
     def numbers(self) -> tuple[Numbers, Numbers]:
-        """``(B, S)`` probabilities and ``(B,)`` log evidence, as they were given."""
+        """``(B, S)`` probabilities and ``(B,)`` log evidence, as given."""
         return self._numbers
 
     @property
     def joint_of(self) -> Callable[[tuple[Hashable, ...]], Factor] | None:
-        """What computes joint tables, if there is such."""
+        """The function that computes joint tables, if there is one."""
         return self._joint
 
     @property
@@ -157,7 +157,7 @@ class Posterior(Mapping[Hashable, Categorical]):
         Of an array, ``(*shape, K)`` or ``(B, *shape, K)``.
 
         Raises:
-            EvidenceError: If the variable was not asked for (also a ``KeyError``).
+            EvidenceError: If the variable is not a target (also a ``KeyError``).
         """
         return Posterior.__getitem__(self, name).probs
 
@@ -174,7 +174,7 @@ class Posterior(Mapping[Hashable, Categorical]):
         Raises:
             EvidenceError: If there is no name, an unknown one, that of an array, or one twice.
             Unsupported: If the engine has marginals only.
-            Intractable: If the table or the way to it is too large.
+            Intractable: If the table or an intermediate one is too large.
         """
         if not names or len(set(names)) != len(names):
             raise EvidenceError(f"name each variable of the joint once, got {list(names)}")
@@ -239,12 +239,12 @@ class Posterior(Mapping[Hashable, Categorical]):
 
         Args:
             names: Of variables, or of elements of arrays; all variables if none is given.
-            row: Which row of the batch.
-            max_lines: How many lines of probabilities at most; ``None`` for all.
-            max_cells: Larger arrays are summed up; ``None`` writes all of their elements.
+            row: Index of a row of the batch.
+            max_lines: Largest number of lines of probabilities; ``None`` for all.
+            max_cells: Larger arrays are summarised; ``None`` writes all of their elements.
 
         Raises:
-            EvidenceError: If a name was not asked for, or there is no such row.
+            EvidenceError: If a name is not a target, or there is no such row.
         """
         if not -self.num_rows <= row < self.num_rows:
             raise EvidenceError(f"there is no row {row}: the posterior has {self.num_rows}")
@@ -308,7 +308,7 @@ class Posterior(Mapping[Hashable, Categorical]):
 
     @cached_property
     def _of_variables(self) -> dict[Hashable, Marginal]:
-        """The marginal of each variable, cut at the first look."""
+        """The marginal of each variable, computed on demand."""
         views = self._columns.views(self._table)
         return {name: Marginal.of(probs) for name, probs in views.items()}
 

@@ -1,4 +1,4 @@
-"""One question to a model: evidence and targets, read once for any engine."""
+"""Queries: a model, evidence and targets, read once for all engines."""
 
 from __future__ import annotations
 
@@ -40,18 +40,18 @@ Floats = NDArray[np.float64]
 
 
 class Question(BaseQuestion):
-    """A model, evidence and targets: all that an engine needs to answer.
+    """A model, evidence and targets, in the form that engines need.
 
-    Names and evidence were read and checked when the verb was called; graph and targets are made
-    when they are first looked at.
+    Names and evidence are read and checked when a verb is called; graph and targets are made
+    on demand.
 
     Args:
-        model: Whose variables the question is about.
+        model: The model.
         graph: Elements and groups of factors; if None those of the model, given reals and inputs.
         seen: ``B`` rows of evidence.
-        inputs: Covariates that row-wise tables are made from.
-        names: Names of the variables asked for; None for all.
-        errors: What to do about impossible rows: ``"raise"`` or ``"nan"``.
+        inputs: Covariates by name.
+        names: Names of the targets; None for all variables.
+        errors: Treatment of impossible rows: ``"raise"`` or ``"nan"``.
 
     Example:
         >>> from pgnn.models import BayesianNetwork
@@ -103,17 +103,17 @@ class Question(BaseQuestion):
 
     @property
     def graph(self) -> FactorGraph:
-        """Elements and groups of factors; kept by the model while its parameters stay."""
+        """Elements and groups of factors; cached by the model until its parameters change."""
         if self._graph is None:
             self._graph = model_graph(self.model, self.seen.reals or None, self.inputs or None)
         return self._graph
 
     @property
     def targets(self) -> Targets:
-        """The discrete variables asked for.
+        """The discrete targets.
 
         Raises:
-            EvidenceError: If a name is unknown or there twice.
+            EvidenceError: If a name is unknown or given twice.
             Unsupported: If one is real.
         """
         if self._targets is None:
@@ -127,16 +127,16 @@ class Question(BaseQuestion):
         return self.seen.soft is None and bool((codes >= 0).all())
 
     def with_states(self, codes: NDArray[np.integer]) -> Question:
-        """Return the same with more states known.
+        """Return the same with further states observed.
 
         Args:
-            codes: ``(B, E)`` states; -1 for elements of which nothing is added.
+            codes: ``(B, E)`` states; -1 for elements that are not added.
         """
         known = np.where(codes >= 0, codes, self.seen.codes).astype(np.int32)
         return self.over(self.graph, replace(self.seen, codes=known))
 
     def expanded(self, most: int = DECOMPOSED) -> Question:
-        """Return the same of factors that are all written down, see :meth:`FactorGraph.expanded`.
+        """Return the same about factors with tables, see :meth:`FactorGraph.expanded`.
 
         Hidden elements come last; their states are not part of answers.
 
@@ -153,7 +153,7 @@ class Question(BaseQuestion):
         return self.over(graph.given(seen.codes), seen)
 
     def over(self, graph: FactorGraph, seen: RowEvidence | None = None) -> Question:
-        """Return the same question about other factors, with the evidence on their elements."""
+        """Return the same query of other factors, with evidence on their elements."""
         known = self.seen if seen is None else seen
         other = Question(
             self.model, graph, known, self.inputs, names=self.names, errors=self.errors
@@ -162,7 +162,7 @@ class Question(BaseQuestion):
         return other
 
     def about(self, names: Names | None) -> Question:
-        """Return the same with other variables asked for."""
+        """Return the same with other targets."""
         return Question(
             self.model, self._graph, self.seen, self.inputs, names=names, errors=self.errors
         )
@@ -186,7 +186,7 @@ class Question(BaseQuestion):
 
 
 def reader_of(model: FactorModel) -> EvidenceReader:
-    """Return what reads evidence about a model's variables, made once."""
+    """Return the reader of evidence about a model's variables, made once."""
     reader: EvidenceReader = model.cached(
         "evidence reader",
         lambda: EvidenceReader(
@@ -197,12 +197,12 @@ def reader_of(model: FactorModel) -> EvidenceReader:
 
 
 def _vector_of(model: Any) -> tuple[Hashable, Sequence[Hashable]]:
-    """The variable that a matrix is read as, and the names of its columns."""
+    """The variable of which a matrix has values, and the names of its columns."""
     return (model.vector, model.columns) if isinstance(model, VectorModel) else (None, ())
 
 
 def _in_part(model: Any) -> dict[Hashable, int]:
-    """Of real variables that may be partly observed, how many last axes are observed as a whole."""
+    """Real variables that may be observed in part, with the number of last axes that may not."""
     if isinstance(model, ExecutableModel):
         return model.event_axes
     if isinstance(model, GaussianFieldModel):
@@ -227,18 +227,18 @@ def listed(names: Names) -> list[Hashable]:
 def names_of(
     names: Names, variables: Variables, elements: Elements | None = None, what: str = "variable"
 ) -> list[Hashable]:
-    """Return the names of what is asked for, one or several, each of which is known.
+    """Return the names of targets, after a check that each of them is known.
 
-    A tuple is one name if a variable or an element has it, otherwise several.
+    A tuple is one name if it is that of a variable or an element, otherwise several.
 
     Args:
-        names: The names asked for.
+        names: One name or several.
         variables: By name.
-        elements: Of arrays, if elements may be named too.
-        what: What messages call a variable.
+        elements: Elements of arrays, if these may be targets too.
+        what: Kind of a variable in messages.
 
     Raises:
-        EvidenceError: If a name is unknown or there twice, or can't be one.
+        EvidenceError: If a name is unknown, given twice, or not hashable.
     """
     if _is_known(names, variables, elements):
         return [names]  # type: ignore[list-item]
@@ -267,11 +267,11 @@ def _is_known(name: object, variables: Variables, elements: Elements | None) -> 
 
 @dataclass(frozen=True, eq=False)
 class Targets:
-    """The targets of a question.
+    """The targets of a query.
 
     Args:
-        variables: The named variables; an element of an array is one of its own.
-        numbers: Their elements' numbers, in this order.
+        variables: The named variables; an element of an array is a single variable.
+        numbers: Indices of their elements, in this order.
         elements: All elements of the model.
     """
 
@@ -281,7 +281,7 @@ class Targets:
 
     @cached_property
     def mask(self) -> NDArray[np.bool_]:
-        """``(E,)`` which elements are asked for."""
+        """``(E,)`` which elements are targets."""
         asked = np.zeros(len(self.elements), dtype=np.bool_)
         asked[self.numbers] = True
         return asked
@@ -293,12 +293,12 @@ class Targets:
 
     @cached_property
     def columns(self) -> Ints:
-        """Where the targets' states stand where all elements' states stand side by side."""
+        """Columns of the targets' states among those of all elements."""
         return _spread(self.elements.offset[self.numbers], self.elements.card[self.numbers])
 
     @cached_property
     def order(self) -> Ints | None:
-        """Where they stand among the targets' states sorted by number; None if sorted."""
+        """Positions among the targets' states in the order of elements; None if sorted."""
         if not (self.numbers[1:] < self.numbers[:-1]).any():
             return None
         order = np.argsort(self.numbers)
@@ -309,7 +309,7 @@ class Targets:
 
     @cached_property
     def answer_columns(self) -> AnswerColumns:
-        """Where the states of each variable stand in an answer."""
+        """Columns of the states of each variable in an answer."""
         return AnswerColumns(self.variables, "this posterior", states=True)
 
 
@@ -351,10 +351,10 @@ def _everything(elements: Elements) -> Targets:
 
 
 def scope_of(elements: Elements, variables: Variables, names: Iterable[Hashable]) -> list[int]:
-    """Return the numbers of what a joint table is over: variables without a shape, and elements.
+    """Return the element indices of a joint table, over variables without a shape and elements.
 
     Raises:
-        EvidenceError: If a name is unknown, there twice, or that of an array.
+        EvidenceError: If a name is unknown, given twice, or that of an array.
         Unsupported: If a variable is real.
     """
     scope = _named(elements, variables, list(names))

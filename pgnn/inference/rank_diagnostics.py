@@ -1,4 +1,4 @@
-r"""Convergence of chains judged by ranks, so that heavy tails and skew do no harm.
+r"""Rank-based convergence diagnostics of chains, robust to heavy tails and skew.
 
 Values are replaced by normal scores of their ranks among all draws of all chains,
 
@@ -22,9 +22,9 @@ Floats = NDArray[np.float64]
 
 
 def rank_r_hat(traces: ArrayLike) -> Any:
-    r"""Return the larger :math:`\hat R` of ranks and of folded ranks, the chains cut in halves.
+    r"""Return the larger split :math:`\hat R` of ranks and of folded ranks.
 
-    Folding, by the distance from the median, shows chains that differ in spread alone.
+    Folding, by the distance from the median, detects chains that differ in scale alone.
 
     Args:
         traces: ``(C, n, ...)`` values of each chain over time, ``n`` at least 4.
@@ -41,7 +41,7 @@ def rank_r_hat(traces: ArrayLike) -> Any:
 
 
 def rank_effective_sample_size(traces: ArrayLike) -> Any:
-    """Return the effective sample size of normal scores, that of the bulk.
+    """Return the bulk effective sample size, that of normal scores.
 
     Args:
         traces: ``(C, n, ...)`` values of each chain over time, ``n`` at least 4.

@@ -1,4 +1,4 @@
-"""Draws from a model: tensors for a program, a data frame of labels for a person."""
+"""Draws from a model, as tensors or as a data frame of labels."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ class Samples(CodedMapping):
     mapping; :attr:`num_samples` is ``n``.
 
     Args:
-        variables: The variables drawn, in the order of the columns of a data frame.
+        variables: The drawn variables, in the order of the columns of a data frame.
         codes: ``(n, E)`` or ``(n, B, E)`` int64 state indices of the elements of the discrete
             variables, in order; -1 in rows that have no answer.
         reals: Values of the real variables.
         batched: Whether the evidence came in rows.
         index: The data frame's index, if the evidence was one.
-        log_weights: ``(n,)`` or ``(n, B)`` logarithms of what each draw counts, if they count
-            differently (importance sampling): an average is then
+        log_weights: ``(n,)`` or ``(n, B)`` log weights of the draws, if they are not equal
+            (importance sampling): an average is then
             ``(w * f).sum(0) / w.sum(0)`` with ``w = log_weights.exp()``.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Tables in linear units, side by side: what the compiled kernels read."""
+"""Concatenated tables in linear units, which the compiled kernels read."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _DEEPEST = 700.0  # exp of its negative is a double with all its digits
 
 @dataclass(frozen=True, eq=False)
 class ScaledTables:
-    """The numbers of a factor graph, each table divided by its largest entry.
+    """The tables of a factor graph, each divided by its largest entry.
 
     Attributes:
-        values: Tables that all rows share, flat, in the order of the factors.
-        log_scale: ``(F,)`` logarithms of what those were divided by; 0 for row-wise tables.
+        values: Flat tables that all rows share, in the order of the factors.
+        log_scale: ``(F,)`` logs of their scales; 0 for row-wise tables.
         row_values: ``(B, .)`` row-wise tables, in the order of the factors.
-        row_scale: ``(B, R)`` logarithms of what each of the R row-wise tables was divided by.
-        flushed: ``(1,)`` or ``(B,)`` whether linear units make a zero of something that is none.
+        row_scale: ``(B, R)`` logs of the scales of the R row-wise tables.
+        flushed: ``(1,)`` or ``(B,)`` whether an entry underflows in linear units.
     """
 
     values: Floats
@@ -40,7 +40,7 @@ class ScaledTables:
     def of(
         cls, groups: Sequence[FactorGroup], log_tables: Sequence[Tensor], structure: GraphStructure
     ) -> ScaledTables:
-        """Turn the log tables of groups into linear units."""
+        """Convert the log tables of groups to linear units."""
         first, start = structure.first, structure.start
         values = np.zeros(max(int(structure.sizes[~structure.rowwise].sum()), 1))
         log_scale = np.zeros(int(first[-1]))
@@ -78,7 +78,7 @@ class ScaledTables:
 
 
 def _linear(tables: Floats) -> tuple[Floats, Floats, NDArray[np.bool_]]:
-    """Linear units, the logs they were divided by, and where something became zero."""
+    """Tables in linear units, their log scales, and which entries underflow."""
     top: Floats = tables.max(axis=-1) if tables.size else np.zeros(tables.shape[:-1])
     top = np.where(np.isfinite(top), top, 0.0)
     shifted = tables - top[..., None]

@@ -63,7 +63,7 @@ class Sum(Reduction):
 class Max(Reduction):
     """The largest entry; its derivative is one at the first of the largest entries.
 
-    Ties do not share the gradient, so it always points at one assignment.
+    Ties do not share the gradient, so that it always is that of one assignment.
     """
 
     def reduce(self, log_values: Tensor, dim: int) -> Tensor:
@@ -83,7 +83,7 @@ class Draw(Reduction):
     all variables together, one-hot. Each backward pass draws anew.
 
     Args:
-        generator: Source of randomness, on the tables' device or the CPU.
+        generator: Random number generator, on the tables' device or the CPU.
     """
 
     generator: torch.Generator
@@ -121,7 +121,7 @@ def maximum(log_values: Tensor, dim: int) -> Tensor:
 def contract(tables: Sequence[Tensor], reduction: Reduction, dim: int) -> Tensor:
     """Multiply tables (add their logs) and reduce one axis of the product.
 
-    Only the tables are kept for the gradient: the product is formed anew when it is needed, so
+    Only the tables are kept for the gradient: the product is computed again when needed, so
     that a chain of contractions never holds more than one product at a time.
 
     Args:
@@ -148,7 +148,7 @@ def draw(log_weights: Tensor, uniform: Tensor, dim: int) -> Tensor:
     weights = (weights - _finite(weights.amax(dim, keepdim=True))).exp()
     mass = weights.cumsum(dim)
     goal = uniform.to(mass.device).unsqueeze(dim) * mass.narrow(dim, -1, 1)
-    # A parallel cumsum may be an ulp off its own last entry: possible states are ones, reached
+    # A parallel cumsum may differ from its last entry by an ulp: possible states are ones, reached
     # ones twos, and the first of the largest is taken.
     possible = (weights > 0).to(torch.uint8)
     return (possible * (1 + (mass > goal).to(torch.uint8))).argmax(dim)

@@ -1,4 +1,4 @@
-"""All elements' states side by side, as tensors on a device."""
+"""Concatenated states of all elements, as tensors on a device."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from pgnn.factors.groups.group_messages import reduced
 
 
 class StateColumns:
-    """Reduces over each element's states where all of them stand side by side.
+    """Reductions over each element's states where those of all elements are concatenated.
 
     Args:
-        elements: The elements, of any state counts.
-        device: Where the indices are to be.
+        elements: The elements.
+        device: Device of the indices.
 
     Attributes:
         first: ``(E,)`` first column of each element.

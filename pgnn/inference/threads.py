@@ -1,4 +1,4 @@
-"""Compiled work on threads, which Ctrl-C ends: Python waits, the work polls a flag."""
+"""Compiled work in threads, which Ctrl-C stops: Python waits, the work polls a flag."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _OUTER: ContextVar[Stop | None] = ContextVar("_OUTER", default=None)
 
 
 class _Stopped(BaseException):
-    """A part of some work was stopped from outside; who stopped it raises something else."""
+    """Work was stopped by another thread, which raises its own error."""
 
 
 def go_on() -> Stop:
@@ -42,20 +42,20 @@ def go_on() -> Stop:
 def interruptible(
     work: Iterable[Callable[[Stop], None]], threads: int = 1, cost: float = np.inf
 ) -> None:
-    """Run pieces of compiled work in threads, and stop them when this thread is interrupted.
+    """Run compiled functions in threads, and stop them when this thread is interrupted.
 
     A signal's handler runs in the main thread, and only between Python's own steps: while that
     thread waits for others, not while it is inside a kernel. The kernels release Python's lock.
-    Work inside work is stopped with it.
+    Nested work is stopped with it.
 
     Args:
-        work: Pieces of work; each passes the flag to its kernels, which poll it at least every
+        work: Functions; each passes the flag to its kernels, which poll it at least every
             tenth of a second.
-        threads: How many run at once.
-        cost: About how many nanoseconds all of it takes; this thread itself does short work.
+        threads: Number of functions that run at once.
+        cost: Approximate total time in nanoseconds; short work is done in this thread.
 
     Raises:
-        BaseException: What a piece raised; or what interrupted this thread, after all pieces have
+        BaseException: That of a function; or that which interrupted this thread, after all have
             stopped (at a second interrupt, at once).
     """
     outer = _OUTER.get()
@@ -86,7 +86,7 @@ def interruptible(
 
 
 class _Worker:
-    """A thread that does pieces of work. It is waited for by a bare lock, in one call.
+    """A thread that runs functions. It is waited for by a bare lock, in one call.
 
     A signal may come between any two steps; the classes of ``threading`` are left in disorder then.
     """
@@ -103,7 +103,7 @@ class _Worker:
     def run(
         self, waiting: Iterator[Callable[[Stop], None]], stop: Stop, failed: list[BaseException]
     ) -> None:
-        """Do pieces until none is left, or one has failed."""
+        """Run functions until none is left, or one has failed."""
         try:
             _OUTER.set(stop)
             for piece in waiting:
@@ -123,7 +123,7 @@ def parts(count: int, each: int) -> Iterator[slice]:
 
     Args:
         count: Length of the axis.
-        each: How many numbers lie at each of its places.
+        each: Number of values at each index.
 
     Example:
         >>> [*parts(5, 2**21)]
@@ -139,8 +139,8 @@ def repeated(array: NDArray[Any], count: int, axis: int = 0) -> NDArray[Any]:
 
     Args:
         array: The array.
-        count: How many copies.
-        axis: Where the new axis is put.
+        count: Number of copies.
+        axis: Position of the new axis.
     """
     shape = [*array.shape[:axis], count, *array.shape[axis:]]
     whole = np.empty(shape, array.dtype)
@@ -151,11 +151,11 @@ def repeated(array: NDArray[Any], count: int, axis: int = 0) -> NDArray[Any]:
 
 
 def in_threads(run: Callable[[Ints, Stop], None], work: Ints, cost: float = np.inf) -> None:
-    """Call ``run`` with a piece of ``work`` in each of torch's number of threads.
+    """Call ``run`` with a part of ``work`` in each of torch's number of threads.
 
     Args:
-        run: What to do, as a piece of :func:`interruptible`; calls of kernels run side by side.
-        work: Pieces of work, one a row; nothing is called if there is none.
+        run: A function as for :func:`interruptible`; calls of kernels run in parallel.
+        work: Indices or rows to divide among threads; nothing is called if there is none.
         cost: As of :func:`interruptible`.
     """
     if not len(work):

@@ -1,4 +1,4 @@
-"""The integers of a factor graph: which factors touch which elements, and where numbers lie."""
+"""The index arrays of a factor graph: adjacency of factors and elements, offsets of entries."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ Mask = NDArray[np.bool_]
 
 
 class Wiring(NamedTuple):
-    """The integers of a graph: which factors touch which elements, and where numbers lie.
+    """The index arrays of a graph: adjacency of factors and elements, offsets of entries.
 
-    A *slot* is one place of one factor's scope; messages between the factor and the element at
-    that place stand at ``message[slot] : message[slot] + card``.
+    A *slot* is one axis of one factor's scope; messages between the factor and the element on
+    that axis are at ``message[slot] : message[slot] + card``.
 
     Attributes:
         card: ``(E,)`` state counts.
-        offset: ``(E + 1,)`` first column of each element, states side by side.
+        offset: ``(E + 1,)`` first column of each element, states being concatenated.
         factor_ptr: ``(F + 1,)`` first slot of each factor.
         slot_var: ``(L,)`` element of each slot.
         slot_factor: ``(L,)`` factor of each slot.
         message: ``(L + 1,)`` first message entry of each slot.
-        var_ptr: ``(E + 1,)`` where each element's slots begin in ``var_slot``.
+        var_ptr: ``(E + 1,)`` first index of each element's slots in ``var_slot``.
         var_slot: ``(L,)`` slots of each element.
-        kind: ``(F,)`` code of each factor's kind: what its entries mean, see
+        kind: ``(F,)`` code of each factor's kind, see
             :mod:`pgnn.factors.groups.kernel_kinds`.
-        table: ``(F,)`` first entry of each factor; shared entries stand there once.
-        size: ``(F,)`` how many entries each factor has.
-        stride: ``(L,)`` how far apart the entries of a slot's states are in a dense table; the last
-            slot's are neighbours.
-        num_entries: Length of all tables together, ``T``.
+        table: ``(F,)`` first entry of each factor; shared entries are stored once.
+        size: ``(F,)`` number of entries of each factor.
+        stride: ``(L,)`` distance between the entries of a slot's states in a dense table; the last
+            slot's are adjacent.
+        num_entries: Total length of all tables, ``T``.
     """
 
     card: Ints
@@ -56,7 +56,7 @@ class Wiring(NamedTuple):
 
     @classmethod
     def of(cls, elements: Elements, groups: Sequence[FactorGroup]) -> Wiring:
-        """Wire groups of kinds that the kernels know."""
+        """Return the wiring of groups of kinds that the kernels know."""
         card = elements.card
         arity = np.concatenate([[0], *(np.full(g.num_factors, g.arity) for g in groups)])
         factor_ptr = np.cumsum(arity).astype(np.int64)
@@ -93,7 +93,7 @@ class Wiring(NamedTuple):
 
 
 class MessageWiring(NamedTuple):
-    """A graph's integers gathered as messages between factors and elements need them.
+    """The index arrays of a graph in the layout that message passing needs.
 
     Attributes:
         factor: ``(F, 4)`` int64: first slot, number of slots, first entry, kind.
@@ -109,7 +109,7 @@ class MessageWiring(NamedTuple):
 
     @classmethod
     def of(cls, wiring: Wiring) -> MessageWiring:
-        """Gather a graph's integers."""
+        """Convert the wiring of a graph."""
         num, slots, var = len(wiring.card), wiring.var_slot, wiring.slot_var
         factor = np.zeros((len(wiring.kind), 4), dtype=np.int64)
         factor[:, 0], factor[:, 1] = wiring.factor_ptr[:-1], np.diff(wiring.factor_ptr)
@@ -132,7 +132,7 @@ class MessageWiring(NamedTuple):
 
 
 class LocalWiring(NamedTuple):
-    """A graph's integers in the order in which a change of one element needs them.
+    """The index arrays of a graph in the layout that changes of single elements need.
 
     Attributes:
         card: ``(E,)`` state counts.
@@ -143,11 +143,11 @@ class LocalWiring(NamedTuple):
         stride: ``(L,)`` as of :class:`Wiring`.
         kind: ``(F,)`` as of :class:`Wiring`.
         table: ``(F,)`` first entry of each factor's table.
-        pair_ptr: ``(E + 1,)`` where each element's factors of two begin in ``pair``.
+        pair_ptr: ``(E + 1,)`` first index of each element's pairwise factors in ``pair``.
         pair: ``(P, 5)`` for each end of a factor of two: the other element's first column and
             state count, the first entry, the own stride, the other's stride; of other kinds than
             dense tables -1 and the kind's code instead of the strides.
-        wide_ptr: ``(E + 1,)`` where each element's slots in larger factors begin.
+        wide_ptr: ``(E + 1,)`` first index of each element's slots in larger factors.
         wide_slot: Those slots.
     """
 
@@ -166,7 +166,7 @@ class LocalWiring(NamedTuple):
 
     @classmethod
     def of(cls, wiring: Wiring) -> LocalWiring:
-        """Arrange a graph's integers for local changes."""
+        """Convert the wiring of a graph."""
         arity = np.diff(wiring.factor_ptr)
         stride = wiring.stride
         two = arity[wiring.slot_factor] == 2
@@ -199,12 +199,12 @@ class LocalWiring(NamedTuple):
 
 
 class Neighbours(NamedTuple):
-    """Which elements share factors, and at which slots.
+    """Pairs of elements that share factors, with their slots.
 
     Attributes:
-        ptr: ``(E + 1,)`` where each element's neighbours begin in ``var``.
+        ptr: ``(E + 1,)`` first index of each element's neighbours in ``var``.
         var: The neighbours, each once.
-        shared_ptr: Where each neighbourhood's factors begin in ``shared``.
+        shared_ptr: First index of each neighbourhood's factors in ``shared``.
         shared: ``(., 2)`` slots of the element and of its neighbour in one factor.
     """
 
@@ -252,6 +252,6 @@ def _strides(size: Ints, factor_ptr: Ints) -> Ints:
 
 
 def _pointers(owner: Ints, num: int) -> Ints:
-    """Where each owner's entries begin, of entries in the order of their owners."""
+    """First index of each owner's entries, which are in the order of their owners."""
     counts = np.bincount(owner, minlength=num)
     return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)

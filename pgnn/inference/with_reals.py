@@ -1,4 +1,4 @@
-"""Posteriors of real variables, too."""
+"""Posteriors of real and discrete variables."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ QUANTILES = (0.05, 0.5, 0.95)
 
 
 class WithReals(Posterior):
-    """A posterior of real variables beside the probabilities of discrete ones.
+    """A posterior of real variables together with the probabilities of discrete ones.
 
-    ``posterior["tau"]`` of a real variable has ``mean`` and ``std``, and ``quantile`` and the like
+    ``posterior["tau"]`` of a real variable has ``mean`` and ``std``, and methods such as ``quantile``
     where it is made of draws.
 
     Attributes:
-        reals: The real variables asked for, by name.
+        reals: The real targets by name.
         statistic_names: Columns of the summary.
     """
 
@@ -31,7 +31,7 @@ class WithReals(Posterior):
     statistic_names: ClassVar[tuple[str, ...]] = ("mean", "std", "5%", "50%", "95%")
 
     def take(self, whole: Posterior, kept: Sequence[Variable] | None = None) -> None:
-        """Begin with an answer about discrete variables.
+        """Take over an answer about discrete variables.
 
         Args:
             whole: The answer.
@@ -60,12 +60,12 @@ class WithReals(Posterior):
         raise NotImplementedError
 
     def to_the_power(self, power: float) -> Posterior:
-        """Return itself: a density of reals has the power already."""
+        """Return the posterior itself: the power is already part of its density."""
         return self
 
     @property
     def index_of_numbers(self) -> Any:
-        """The name of each number of each real variable, as an index of a data frame."""
+        """The name of each component of each real variable, as an index of a data frame."""
         import pandas as pd
 
         return pd.Index(self._names_of_numbers(), dtype=object, name="variable")
@@ -110,10 +110,10 @@ class WithReals(Posterior):
         return pd.concat([states, reals], axis=1) if self.variables else reals
 
     def summary(self, row: int = 0) -> Any:
-        """Return a data frame with a row for each number of each real variable.
+        """Return a data frame with a row for each component of each real variable.
 
         Args:
-            row: Which row of the evidence.
+            row: Index of a row of the evidence.
 
         Returns:
             A column for each of :attr:`statistic_names`.
@@ -130,7 +130,7 @@ class WithReals(Posterior):
         )
 
     def _statistics(self, name: Hashable, row: int) -> Sequence[Tensor]:
-        """Return the statistics of a variable in a row of evidence, each of its shape."""
+        """Return the statistics of a variable in a row of evidence, in its shape."""
         marginal = self.marginal(name)
         statistics = [marginal.mean, marginal.std, *marginal.quantile(QUANTILES)]
         return [x[row] for x in statistics] if self.batched else statistics

@@ -90,7 +90,7 @@ def test_is_a_model(tmp_path: Path) -> None:
         (
             lambda: pgnn.SparseCoding(9, 6, dictionary=WORDS).encode(np.full((1, 6), np.nan)),
             EvidenceError,
-            "in full",
+            "observed completely",
         ),
     ],
 )
