@@ -101,7 +101,7 @@ class GraphStructure:
 
     @cached_property
     def digest(self) -> bytes:
-        """Equal for graphs that can share a plan: by numbers of states, scopes, row-wise factors."""
+        """Equal for graphs that can share a plan: numbers of states, scopes, row-wise factors."""
         digest = blake2b(digest_size=16)
         for part in (self.elements.card, self.scope_ptr, self.scope_var, self.rowwise):
             digest.update(part.tobytes())

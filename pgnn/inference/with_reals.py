@@ -19,7 +19,7 @@ QUANTILES = (0.05, 0.5, 0.95)
 class WithReals(Posterior):
     """A posterior of real variables together with the probabilities of discrete ones.
 
-    ``posterior["tau"]`` of a real variable has ``mean`` and ``std``, and methods such as ``quantile``
+    ``posterior["tau"]`` of a real variable has ``mean``, ``std`` and methods such as ``quantile``
     where it is made of draws.
 
     Attributes:
