@@ -25,13 +25,15 @@ class AmortisedNetwork(BayesianNetwork, AmortisedModel):
 
     Where the real variables ``z`` are not observed, queries draw them from their recognition
     conditionals, and weigh the draws; :class:`~pgnn.LowerBound` learns both sides together. The
-    recognition of one latent variable may depend on others, which are recognised before it.
+    recognition of one latent variable may depend on others, which are recognised before it. A
+    recognised discrete variable, such as a label that few rows have, is enumerated where it is not
+    observed; others are summed out given the rest.
 
     Args:
         graph: As of :class:`BayesianNetwork`.
         conditionals: Likewise.
-        recognition: For each real latent variable a conditional given observed variables and
-            latent ones, such as :class:`Neural`.
+        recognition: For each latent variable a conditional given observed variables and latent
+            ones, such as :class:`Neural`.
         states: As of :class:`BayesianNetwork`.
 
     Raises:
@@ -85,10 +87,9 @@ class AmortisedNetwork(BayesianNetwork, AmortisedModel):
                 f"the recognition of {name!r} must be a conditional of {self.variables[name]!r}, "
                 f"such as pgnn.Neural(...), got {conditional!r}"
             )
-        if self.variables[name].is_discrete:
+        if self.variables[name].is_discrete and self.variables[name].shape:
             raise ModelError(
-                f"{name!r} is discrete, and summed out exactly: only real latent variables are "
-                "recognised"
+                f"{name!r} is an array of discrete variables, which are not recognised"
             )
         check_known({v.name: v for v in conditional.parents}, self.graph, "a parent")
 

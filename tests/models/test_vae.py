@@ -124,7 +124,7 @@ def test_step_equals_pyros() -> None:
     loss = Trace_ELBO().differentiable_loss(model, guide, x)
     parameters = [p for p in vae.parameters() if p.requires_grad]
     theirs = torch.autograd.grad(loss, parameters)
-    value = BoundObjective(vae, Elbo(), 0)(read_rows(vae, x))()
+    value = BoundObjective(vae, LowerBound(), 0)(read_rows(vae, x))()
     ours = torch.autograd.grad(-len(x) * value, parameters)
     torch.testing.assert_close(-len(x) * value, loss)
     for a, b in zip(ours, theirs, strict=True):
@@ -349,6 +349,102 @@ def test_labels_are_summed_out() -> None:
     rows_of = {"x": data, "label": ["a", None, "b"]}
     learner = LowerBound(max_iterations=2, batch_size=2)
     assert model.fit(rows_of, learner=learner, seed=0, progress=False).history["iterations"] == 2
+
+
+def semi_supervised(seed: int = 0) -> pgnn.AmortisedNetwork:
+    """A label and a style make an image; both are recognised."""
+    label = pgnn.Variable("label", ["a", "b", "c"])
+    z, x = pgnn.Variable("z", shape=(1,)), pgnn.Variable("x", shape=(4,))
+    torch.manual_seed(seed)
+    return pgnn.AmortisedNetwork(
+        [("label", "x"), ("z", "x")],
+        [
+            pgnn.Tabular(label, [], [0.2, 0.3, 0.5]),
+            pgnn.Gaussian(z, [], [0.0], [1.0], pgnn.Diagonal()),
+            pgnn.Neural(x, [label, z], nn.Linear(4, 4), head=BernoulliHead((4,))),
+        ],
+        recognition=[
+            pgnn.Neural(label, [x], nn.Linear(4, 3)),
+            pgnn.Neural(z, [x, label], nn.Linear(7, 2), head=NormalHead((1,))),
+        ],
+    )
+
+
+def test_bound_of_rows_without_a_label_enumerates_its_states() -> None:
+    model, n = semi_supervised(), 4000
+    data = torch.tensor([[0.0, 1.0, 1.0, 0.0], [1.0, 1.0, 0.0, 0.0]])
+    labels = [None, "c"]
+    learner = LowerBound(bound=Elbo(n, closed_form=True), supervision=2.0)
+    evidence = read_rows(model, {"x": data, "label": labels})
+    found = float(BoundObjective(model, learner, 0)(evidence)().detach())
+
+    def bound(k: int, row: int) -> Tensor:
+        state, x = torch.full((n,), k), data[row].expand(n, -1)
+        q: Any = model.recognition["z"].distribution({"x": x, "label": state})
+        z = q.base_dist.loc + q.base_dist.scale * torch.randn(n, 1, generator=make_generator(k))
+        fit = model.conditionals["x"].distribution({"label": state, "z": z}).log_prob(x)
+        kl = kl_divergence(q.base_dist, Normal(torch.zeros(1), torch.ones(1))).sum(-1)
+        return (fit - kl).mean() + math.log([0.2, 0.3, 0.5][k])
+
+    with torch.no_grad():
+        log_q = model.recognition["label"].distribution({"x": data}).logits.log_softmax(-1)  # type: ignore[attr-defined]
+        missing = sum(log_q[0, k].exp() * (bound(k, 0) - log_q[0, k]) for k in range(3))
+        expected = 0.5 * (missing + bound(2, 1) + 2.0 * log_q[1, 2])
+    assert found == pytest.approx(float(expected), abs=0.02)
+
+
+def test_labels_are_asked_for_with_their_recognition() -> None:
+    model = semi_supervised()
+    with torch.no_grad():
+        model.recognition["z"].module.bias[1] = 1.5  # type: ignore[union-attr,index,operator]
+    data = torch.tensor([[0.0, 1.0, 1.0, 0.0], [1.0, 1.0, 0.0, 0.0]])
+    engine = pgnn.Variational(
+        objective=pgnn.ImportanceWeighted(20_000), max_iterations=0, num_samples=20_000, seed=0
+    )
+    posterior = model.query(["label", "z"], {"x": data}, engine=engine)
+    grid = torch.linspace(-8, 8, 4001).unsqueeze(1)
+    joint = torch.zeros(2, 3, len(grid))
+    with torch.no_grad():
+        prior = model.conditionals["z"].distribution({}).log_prob(grid)
+        for k, weight in enumerate([0.2, 0.3, 0.5]):
+            p = model.conditionals["x"].distribution({"label": torch.full((4001,), k), "z": grid})
+            for row in range(2):
+                joint[row, k] = math.log(weight) + prior + p.log_prob(data[row].expand(4001, -1))
+    density = joint.exp().double() * (16 / 4000)
+    exact, evidence = density.sum(-1) / density.sum((1, 2)).unsqueeze(1), density.sum((1, 2)).log()
+    torch.testing.assert_close(posterior["label"].probs, exact, atol=0.01, rtol=0.0)
+    torch.testing.assert_close(posterior.log_evidence, evidence, atol=0.01, rtol=0.0)
+    shares = density.sum(-1) / density.sum((1, 2)).unsqueeze(1)
+    assert posterior["z"].draws.shape == (20_000, 2, 1)
+    recognised = torch.stack([
+        model.recognition["z"].distribution(
+            {"x": data, "label": torch.full((2,), k)}
+        ).mean[:, 0].detach() for k in range(3)
+    ], dim=1)  # fmt: skip
+    expected = (shares * recognised).sum(1)
+    torch.testing.assert_close(
+        posterior["z"].mean[:, 0], expected, atol=0.05, rtol=0.0, check_dtype=False
+    )
+    one = model.query("label", {"x": data[0], "label": "b"}, engine=engine)
+    assert one["label"].probs.tolist() == [0.0, 1.0, 0.0]
+
+
+def test_few_labels_teach_the_recognition() -> None:
+    rng = np.random.default_rng(0)
+    kind = rng.integers(0, 3, 300)
+    patterns = np.array([[1, 1, 0, 0], [0, 0, 1, 1], [1, 0, 1, 0]])[kind]
+    data = torch.tensor((patterns ^ (rng.random((300, 4)) < 0.05)), dtype=torch.float32)
+    labels = ["abc"[k] if i < 30 else None for i, k in enumerate(kind)]
+    learner = LowerBound(
+        bound=Elbo(closed_form=True), supervision=5.0, batch_size=50, max_iterations=60,
+        optimizer=lambda p: torch.optim.Adam(p, lr=0.05),
+    )  # fmt: skip
+    model = semi_supervised().fit({"x": data, "label": labels}, learner=learner, seed=0)
+    assert "supervised_lower_bound" in model.history
+    guess = model.query("label", {"x": data[30:]}, engine=pgnn.Variational(
+        max_iterations=0, num_samples=20, objective=pgnn.ImportanceWeighted(20), seed=0
+    ))["label"].probs.argmax(-1)  # fmt: skip
+    assert float((guess.numpy() == kind[30:]).mean()) > 0.85
 
 
 def test_errors_say_what_is_wrong() -> None:

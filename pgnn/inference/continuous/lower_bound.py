@@ -8,20 +8,25 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from pgnn.abilities import AmortisedModel, Inputs
+from pgnn.abilities import AmortisedModel
 from pgnn.errors import DataError, ModelError, Unsupported
 from pgnn.evidence.row_evidence import RowEvidence
 from pgnn.factors.finite import has_nan
 from pgnn.factors.support import inside_of, is_fixed, support_of
 from pgnn.inference.continuous.densities import SummedDensity
+from pgnn.inference.continuous.enumerated_states import EnumeratedStates, supervision
 from pgnn.inference.continuous.model_and_guide import ModelAndGuide, by_row, make_generator
 from pgnn.inference.continuous.objective import Elbo, Objective
 from pgnn.inference.continuous.recognition_draws import observed_values
 from pgnn.inference.learning.ascent import Ascent
 from pgnn.inference.learning.minibatches import MakeOptimizer
 from pgnn.inference.learning.optimisation_problem import Mean, MeanObjective
+from pgnn.limits import NOT_NEGATIVE, check_real
+
+Floats = NDArray[np.float64]
 
 _ROWS = 2048
 """Rows that are evaluated at once where no gradient is wanted."""
@@ -40,11 +45,14 @@ class LowerBound(Ascent):
         \le \frac1N \sum_n \log p(x_n)
 
     Draws of the latent variables are differentiated through. Discrete variables that a row does
-    not observe are summed out.
+    not observe are summed out, by their recognition where there is one.
 
     Args:
         bound: ``Elbo()``, also with the KL term written out, weighted, or with free bits;
             ``ImportanceWeighted(num_particles)``, ``Renyi`` or ``ScoreFunction``.
+        supervision: What the log probabilities count that the recognition gives to observed
+            states of discrete variables. Without this the labels that are there would not teach
+            it.
         optimizer: As of every learner by gradients; Adam with steps of 0.001 if not given.
         batch_size: Rows for a step.
         max_iterations: Passes over the rows.
@@ -62,7 +70,8 @@ class LowerBound(Ascent):
 
     References:
         Kingma and Welling (2014), Auto-encoding variational Bayes. Burda, Grosse and Salakhutdinov
-        (2016), Importance weighted autoencoders.
+        (2016), Importance weighted autoencoders. Kingma et al. (2014), Semi-supervised learning
+        with deep generative models (``supervision``, its alpha).
 
     Example:
         >>> from torch import nn
@@ -75,12 +84,14 @@ class LowerBound(Ascent):
     """
 
     bound: Objective = field(default_factory=Elbo)
+    supervision: float = 0.0
     optimizer: MakeOptimizer | None = small_adam
     batch_size: int | None = 128
     max_iterations: int = 100
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_real("supervision", self.supervision, NOT_NEGATIVE)
         if not isinstance(self.bound, Objective):
             raise ModelError(f"bound must be one such as pgnn.Elbo(), got {self.bound!r}")
         if self.optimizer is None:
@@ -105,7 +116,7 @@ class LowerBound(Ascent):
 
     def objective(self, model: Any, rows: RowEvidence, seed: int | None) -> MeanObjective:
         """Return the mean bound, see :meth:`Ascent.objective`."""
-        return BoundObjective(model, self.bound, seed, _Supports(model, rows).settle_it)
+        return BoundObjective(model, self, seed, _Supports(model, rows).settle_it)
 
 
 class BoundObjective:
@@ -113,42 +124,43 @@ class BoundObjective:
 
     Args:
         model: With a recognition model.
-        bound: Of each row.
+        learner: Its bound, and what observed states of recognised variables count.
         seed: Of the draws.
         checked: Whether rows that are learned from are known to have nothing missing, and all
             values inside of the supports of their distributions.
     """
 
-    figure: str | None = "lower_bound"
-
     def __init__(
-        self, model: AmortisedModel, bound: Objective, seed: int | None, checked: bool = False
+        self, model: AmortisedModel, learner: LowerBound, seed: int | None, checked: bool = False
     ) -> None:
-        self.model, self.bound, self.checked = model, bound, checked
+        self.model, self.learner, self.checked = model, learner, checked
+        self.figure: str | None = "lower_bound"
+        if learner.supervision:
+            self.figure = "supervised_lower_bound"
         self._generator = make_generator(seed)
 
     def __call__(self, rows: RowEvidence) -> Mean:
         """Return a function that returns the mean of some rows, ``()``."""
-        shares = torch.from_numpy(rows.row_weights / rows.row_weights.sum())
-
-        def problem(checked: bool) -> ModelAndGuide:
-            density = SummedDensity(self.model, rows, rows.inputs, checked=checked)
-            return ModelAndGuide.of(density, None, (), shares)
+        weights = rows.row_weights / rows.row_weights.sum()
 
         def mean() -> Tensor:
             if torch.is_grad_enabled():
-                return self._total(problem(self.checked), None)
-            whole, numbers = problem(False), torch.arange(rows.num_rows)
-            parts = torch.split(numbers, _ROWS)
-            return torch.stack([self._total(whole, part) for part in parts]).sum()
+                return self._total(rows, weights, self.checked)
+            parts = np.split(np.arange(rows.num_rows), range(_ROWS, rows.num_rows, _ROWS))
+            totals = [self._total(rows.take(k), weights[k], False) for k in parts]
+            return torch.stack(totals).sum()
 
         return mean
 
-    def _total(self, problem: ModelAndGuide, rows: Tensor | None) -> Tensor:
-        """The sum over some rows of their shares."""
-        draws = problem.weighted(self.bound, self._generator, rows)
-        scale = 1.0 if rows is None else len(rows) / len(problem.active)
-        return scale * problem.total(draws, self.bound)
+    def _total(self, rows: RowEvidence, weights: Floats, checked: bool) -> Tensor:
+        """The weighted sum over rows."""
+        known = EnumeratedStates.of(self.model, rows)
+        density = SummedDensity(self.model, known.rows, known.rows.inputs, checked=checked)
+        problem, bound = ModelAndGuide.of(density, None, ()), self.learner.bound
+        values = known.reduced(problem.weighted(bound, self._generator).values(bound))
+        if self.learner.supervision:
+            values = values + self.learner.supervision * supervision(self.model, rows)
+        return (values * torch.from_numpy(weights)).sum()
 
 
 class _Supports:
@@ -161,7 +173,11 @@ class _Supports:
 
     def __init__(self, model: AmortisedModel, rows: RowEvidence) -> None:
         self.rows = rows
-        density = SummedDensity(model, rows.take(np.zeros(1, np.int64)), _first(rows.inputs))
+        recognised = [n for n in model.recognition if model.variables[n].is_discrete]
+        codes = np.delete(rows.codes, [int(model.elements.numbers(n)) for n in recognised], axis=1)
+        self._states_known = not codes.size or codes.min() >= 0
+        one = EnumeratedStates.of(model, rows.take(np.zeros(1, np.int64))).rows
+        density = SummedDensity(model, one, one.inputs)
         problem = ModelAndGuide.of(density, None, ())
         self.by_name: dict[Hashable, Any] = {}
         with torch.no_grad():
@@ -194,15 +210,10 @@ class _Supports:
     def settle_it(self) -> bool:
         """Whether no row can be outside at any parameters: supports are fixed, nothing missing."""
         rows = self.rows
-        whole = not rows.codes.size or rows.codes.min() >= 0
         return (
-            whole
+            self._states_known
             and rows.soft is None
             and set(self.by_name) == set(rows.reals)
             and all(is_fixed(s) for s in self.by_name.values())
             and not any(has_nan(x) for x in rows.reals.values())
         )
-
-
-def _first(inputs: Inputs) -> dict[Hashable, Tensor]:
-    return {name: torch.as_tensor(x)[:1] for name, x in inputs.items()}

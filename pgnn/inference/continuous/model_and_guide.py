@@ -53,6 +53,12 @@ class Weighted(NamedTuple):
         """Whether all draws are reparameterised."""
         return all(d.pathwise for d in (self.local, self.shared) if d is not None)
 
+    def values(self, objective: Objective, baseline: Tensor | None = None) -> Tensor:
+        """Return the objective of each column, ``(G,)``, to be differentiated."""
+        if self.pathwise:
+            return objective.combine(self.log_weights)
+        return surrogate(objective, self.log_weights, self.log_q, baseline)
+
 
 @dataclass(frozen=True, eq=False)
 class ModelAndGuide:
@@ -243,11 +249,7 @@ class ModelAndGuide:
         self, draws: Weighted, objective: Objective, baseline: Tensor | None = None
     ) -> Tensor:
         """Return the objective summed over rows, to be differentiated."""
-        if draws.pathwise:
-            values = objective.combine(draws.log_weights)
-        else:
-            values = surrogate(objective, draws.log_weights, draws.log_q, baseline)
-        return (values * draws.counts).sum()
+        return (draws.values(objective, baseline) * draws.counts).sum()
 
     def blame(self, draws: Weighted, rows: Tensor | None) -> str:
         """Return a message that names the variable whose log density is not finite."""

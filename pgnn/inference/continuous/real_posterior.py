@@ -222,6 +222,11 @@ class VariationalPosterior(WithReals):
         self._draws = dict(draws)
 
     @property
+    def draws(self) -> Mapping[Hashable, Tensor]:
+        """``(n, B, *shape)`` draws of the real latent variables; ``(n, *shape)`` of shared ones."""
+        return self._draws
+
+    @property
     def log_evidence(self) -> Tensor:
         """``()`` or ``(B,)`` bounds of the log evidence; one of all rows if they share latents."""
         return self._log_evidence[0] if self.shared else super().log_evidence

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Hashable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from pgnn.abilities import FactorModel, Inputs
+from pgnn.abilities import AmortisedModel, FactorModel, Inputs
 from pgnn.errors import EvidenceError, ImpossibleEvidence, ModelError, Unsupported
 from pgnn.factors.randomness import private_randomness
 from pgnn.inference.ancestral_draws import filled
 from pgnn.inference.base_question import Names
 from pgnn.inference.continuous.densities import SummedDensity
+from pgnn.inference.continuous.enumerated_states import EnumeratedStates, mixed_draws, shares
 from pgnn.inference.continuous.guides import Guide
 from pgnn.inference.continuous.model_and_guide import ModelAndGuide, make_generator
 from pgnn.inference.continuous.objective import Elbo, Objective
@@ -139,7 +140,15 @@ class Variational(Engine, Learner):
         Raises:
             PgnnError: If the objective stops being finite; a variable is named.
         """
-        model, density = question.model, _density(question)
+        model = question.model
+        if self.guide is None and isinstance(model, AmortisedModel):
+            with torch.no_grad():
+                enumerated = EnumeratedStates.of(
+                    model, replace(question.seen, inputs=question.inputs or {})
+                )
+            if enumerated.source is not None:
+                return self._of_enumerated(question, enumerated)
+        density = _density(question)
         asked = self._asked(model, question.names, density)
         if self.guide is None and not density.latents and not question.complete:
             return MeanField(seed=self.seed, progress=self.progress).answer_query(question)
@@ -168,6 +177,32 @@ class Variational(Engine, Learner):
                 **summary.diagnostics,
             },
             index=density.seen.index,
+        )
+
+    def _of_enumerated(self, question: Question, enumerated: EnumeratedStates) -> Posterior:
+        """Ask about each state of recognised discrete variables, and mix the answers."""
+        known = enumerated.rows
+        each = self.answer_query(
+            Question(question.model, None, known, known.inputs, names=question.names)
+        )
+        assert isinstance(each, VariationalPosterior)
+        assert enumerated.source is not None
+        share, log_evidence = shares(enumerated, each.log_evidence.reshape(-1))
+        marginals = torch.as_tensor(each.numbers[0])
+        mixed = marginals.new_zeros(enumerated.num_rows, marginals.shape[1])
+        draws = mixed_draws(enumerated, share, each.draws, self._generator(5))
+        return VariationalPosterior(
+            each.variables,
+            mixed.index_add(0, enumerated.source, share.unsqueeze(1) * marginals),
+            log_evidence,
+            [*each.reals.values()],
+            draws,
+            history=each.history,
+            batched=question.seen.batched,
+            kind=each.kind,
+            engine=type(self).__name__,
+            diagnostics={n: x for n, x in each.diagnostics.items() if not isinstance(x, Tensor)},
+            index=question.seen.index,
         )
 
     def answer_sample(self, question: Question, n: int, seed: int | None) -> Samples:
