@@ -83,6 +83,7 @@ class Neural(Conditional):
         ModelError: If there is neither a parent nor an input, or none but ``columns``.
 
     Example:
+        >>> from pgnn import BernoulliHead
         >>> digit, image = Variable("digit", 10), Variable("image", shape=(1, 28, 28))
         >>> decoder = Neural(image, [digit], nn.Linear(10, 784), head=BernoulliHead((1, 28, 28)))
         >>> decoder.factor({"image": torch.zeros(5, 1, 28, 28)})
