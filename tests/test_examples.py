@@ -191,3 +191,15 @@ def test_read_words(example: Example) -> None:
     found = example("read_words", words=400)
     assert found["error"] < 0.7
     assert 0.0 < found["exact"] <= 1.0
+
+
+def test_reverse_and_sort(example: Example) -> None:
+    found = example("reverse_and_sort", examples=300, passes=15)
+    assert found["reversed"] > 0.5
+    assert found["sorted"] > 0.3  # one in 120 by chance, of five numbers
+    assert found["best"] > 0.5
+
+
+def test_shakespeare(example: Example) -> None:
+    found = example("shakespeare", characters=60_000, hidden=64, passes=3)
+    assert found["nats"] < 2.9 < 3.3 < found["table"]
