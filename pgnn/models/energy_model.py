@@ -191,22 +191,21 @@ class EnergyModel(MarkovRandomField, UnitModel, VectorModel):
             couplings.append(UnitCoupling(names[0], names[-1], matrix))
         return UnitLayers(self.variables, kinds, biases, couplings, constant)
 
-    def set_gradients(self, biases: Mapping[Hashable, Tensor], couplings: Sequence[Tensor]) -> None:
+    def set_gradients(
+        self, biases: Mapping[Hashable, Tensor], couplings: Sequence[Tensor | None]
+    ) -> None:
         """See :class:`~pgnn.factors.units.unit_layers.UnitModel`."""
         heat = 1.0 / self.temperature
         rest = list(couplings)
         if self.real is not None:
-            _put(self.real.weight, rest.pop(0) * heat)
-            _put(self.real.bias, biases[self.real.variable.name] * heat)
+            _put(self.real.weight, rest.pop(0), heat)
+            _put(self.real.bias, biases[self.real.variable.name], heat)
         for p in self.potentials:
             if isinstance(p, Bias):
-                g = biases[p.variables[0].name]
-                _put(p.bias, g if heat == 1 else g * heat)
+                _put(p.bias, biases[p.variables[0].name], heat)
             elif isinstance(p, Coupling):
                 g = rest.pop(0)
-                if p.is_symmetric:
-                    g = p.symmetric(g)
-                _put(p.weight, g if heat == 1 else g * heat)
+                _put(p.weight, p.symmetric(g) if p.is_symmetric and g is not None else g, heat)
 
     def begin_learning(self, means: Mapping[Hashable, Tensor], rng: torch.Generator) -> None:
         """See :class:`~pgnn.factors.units.unit_layers.UnitModel`: only what is zero is set.
@@ -384,6 +383,8 @@ class EnergyModel(MarkovRandomField, UnitModel, VectorModel):
         return f"{type(self).__name__}({self.extra_repr()})"
 
 
-def _put(parameter: Tensor, gradient: Tensor) -> None:
+def _put(parameter: Tensor, gradient: Tensor | None, heat: float) -> None:
+    if parameter.requires_grad and gradient is not None:
+        gradient = (gradient if heat == 1.0 else gradient * heat).reshape(parameter.shape)
     if parameter.requires_grad:
-        parameter.grad = gradient.reshape(parameter.shape)
+        parameter.grad = gradient

@@ -271,12 +271,14 @@ class UnitModel(ABC):
         """Names of the layers that data tells."""
 
     @abstractmethod
-    def set_gradients(self, biases: Mapping[Hashable, Tensor], couplings: Sequence[Tensor]) -> None:
+    def set_gradients(
+        self, biases: Mapping[Hashable, Tensor], couplings: Sequence[Tensor | None]
+    ) -> None:
         """Put derivatives of what is minimised, by the numbers of :meth:`layers`, into ``.grad``.
 
         Args:
             biases: By name of the layer.
-            couplings: In their order.
+            couplings: In their order; None of one that has none.
         """
 
     @abstractmethod

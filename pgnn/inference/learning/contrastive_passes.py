@@ -214,20 +214,40 @@ class ContrastivePasses:
         weights = None if self.settings.persistent else batch.weights
         phases = Phase(data, batch.weights), Phase(shown, weights)
         offsets = self._offsets if self.settings.centred else None
-        biases, couplings = gradients(layers, *phases, offsets, self._room)
-        self._room = couplings
+        # a batch counts what its rows count, one each on average
+        share = 1.0 if batch.weights is None else float(batch.weights.mean())
+        rate = self._plain_rate(layers)
+        matrices = self._room if rate is None else [c.matrix for c in layers.couplings]
+        step = None if rate is None else rate * share
+        biases, couplings = gradients(layers, *phases, offsets, matrices, step)
         self._steps += 1
-        if batch.weights is not None:  # a batch counts what its rows count, one each on average
-            share = float(batch.weights.mean())
+        if share != 1.0:
             biases = {n: share * b for n, b in biases.items()}
-            couplings = [share * c for c in couplings]
         for n in self._hidden:
             self._follow(layers, n, phases[0], biases)
         total = sum(float(b.sum()) for b in biases.values())
         if not math.isfinite(total):
             raise self._diverged("a gradient is not finite")
-        self.model.set_gradients(biases, couplings)
+        if rate is None:
+            self._room = couplings
+            self.model.set_gradients(biases, [share * c for c in couplings] if share != 1.0 else
+                                     couplings)  # fmt: skip
+        else:
+            self.model.set_gradients(biases, [None] * len(couplings))
         self.optimizer.step()
+
+    def _plain_rate(self, layers: UnitLayers) -> float | None:
+        """The step of plain gradient descent, where couplings are parameters themselves.
+
+        Derivatives of these need not be written down. None if there is more to a step.
+        """
+        if type(self.optimizer) is not torch.optim.SGD or len(self.optimizer.param_groups) > 1:
+            return None
+        group = self.optimizer.param_groups[0]
+        if any(group[n] for n in ("momentum", "weight_decay", "dampening", "maximize")):
+            return None
+        own = {id(p) for p in self.parameters}
+        return float(group["lr"]) if all(id(c.matrix) in own for c in layers.couplings) else None
 
     def _follow(self, layers: UnitLayers, name: Hashable, data: Phase, biases: State) -> None:
         """Move the offset of a hidden layer, and pull its bias to the wanted activity."""

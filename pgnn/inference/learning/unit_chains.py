@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pgnn.factors.units.unit_layers import State, UnitLayers
+from pgnn.factors.units.unit_layers import State, UnitCoupling, UnitLayers
 
 
 class Phase(NamedTuple):
@@ -129,7 +129,8 @@ def gradients(
     data: Phase,
     model: Phase,
     offsets: State | None,
-    out: Sequence[Tensor] | None = None,
+    couplings: Sequence[Tensor] | None = None,
+    step: float | None = None,
 ) -> tuple[State, list[Tensor]]:
     r"""Return derivatives of the negative log-likelihood by biases and couplings.
 
@@ -143,37 +144,63 @@ def gradients(
         data: Units with the visible ones clamped.
         model: Units with all of them free.
         offsets: :math:`\mu` of each layer; zeros without.
-        out: Where derivatives by couplings are to be written, if there are such tensors.
+        couplings: Where derivatives by couplings are to be written, if there are such tensors.
+        step: If given, the couplings of different layers that are to be moved by so much against
+            the derivatives are these tensors, which saves writing derivatives down.
 
     References:
         Melchior, Fischer and Wiskott (2016), How to center deep Boltzmann machines.
     """
-    shares = [phase.shares for phase in (data, model)]
-    observed, free = (
-        {n: layers.kinds[n].features(x) for n, x in phase.values.items()} for phase in (data, model)
-    )
-    biases = {n: average(free[n], shares[1]) - average(observed[n], shares[0])
-              for n in layers.names}  # fmt: skip
-    if offsets is not None:
-        observed, free = ({n: x - offsets[n] for n, x in p.items()} for p in (observed, free))
-    couplings = []
-    for k, c in enumerate(layers.couplings):
-        g = torch.empty_like(c.matrix) if out is None else out[k]
-        terms = ((free, shares[1], 1.0, 0.0), (observed, shares[0], -1.0, 1.0))
-        for features, share, sign, keep in terms:
-            left, right = features[c.first], features[c.second]
-            if share is None:
-                sign /= len(left)
-            else:
-                left = left * share[:, None]
-            g = torch.addmm(g, left.T, right, beta=keep, alpha=sign, out=g)
-        g = g.mul_(0.5) if c.is_within else g
-        couplings.append(g)
-        if offsets is not None:
-            biases[c.first] = biases[c.first] - g @ offsets[c.second]
-            if not c.is_within:
-                biases[c.second] = biases[c.second] - g.T @ offsets[c.first]
-    return biases, couplings
+    averages = [_Averages(layers, phase, offsets) for phase in (model, data)]
+    free, observed = averages
+    biases = {n: free.means[n] - observed.means[n] for n in layers.names}
+    if couplings is None:
+        couplings = [torch.empty_like(c.matrix) for c in layers.couplings]
+    for c, g in zip(layers.couplings, couplings, strict=True):
+        half = 0.5 if c.is_within else 1.0
+        scale = half if step is None else -step
+        free.add_product(g, c, scale, keep=step is not None)
+        observed.add_product(g, c, -scale, keep=True)
+        for a, b in ((c.first, c.second), (c.second, c.first))[: 1 if c.is_within else 2]:
+            if offsets is not None:
+                gap = free.product_with(a, b, offsets[b]) - observed.product_with(a, b, offsets[b])
+                biases[a] = biases[a] - half * gap
+    return biases, list(couplings)
+
+
+class _Averages:
+    """Averages over the rows of a phase, of features less their offsets.
+
+    Args:
+        layers: What is coupled.
+        phase: Values and weights.
+        offsets: By name; zeros without.
+
+    Attributes:
+        means: Average features of each layer.
+    """
+
+    def __init__(self, layers: UnitLayers, phase: Phase, offsets: State | None) -> None:
+        self._shares = phase.shares
+        features = {n: layers.kinds[n].features(x) for n, x in phase.values.items()}
+        self.means = {n: average(x, self._shares) for n, x in features.items()}
+        self._features = features if offsets is None else {
+            n: x - offsets[n] for n, x in features.items()}  # fmt: skip
+
+    def add_product(self, out: Tensor, c: UnitCoupling, scale: float, keep: bool) -> None:
+        r"""Write :math:`s \langle x_a x_b^\top \rangle` to ``out``, or add it to what is there."""
+        left, right = self._features[c.first], self._features[c.second]
+        if self._shares is None:
+            scale /= len(left)
+        else:
+            left = left * self._shares[:, None]
+        torch.addmm(out, left.T, right, beta=float(keep), alpha=scale, out=out)
+
+    def product_with(self, a: Hashable, b: Hashable, vector: Tensor) -> Tensor:
+        r"""Return :math:`\langle x_a x_b^\top \rangle v`."""
+        along = self._features[b] @ vector
+        shares = 1.0 / len(along) if self._shares is None else self._shares
+        return self._features[a].T @ (along * shares)
 
 
 def average(x: Tensor, shares: Tensor | None) -> Tensor:

@@ -84,19 +84,19 @@ def read_unit_rows(
                 missing |= {} if hole is None else {name: hole}
         data = {n: x for n, x in data.items() if n not in values}
     if len(values) < len(model.visible):
-        rows = _from_evidence(model, layers, data, weights, set(values))
+        rows = _from_evidence(model, layers, data, None if values else weights, set(values))
+        if not values:
+            _check_seen(rows.missing, model.visible)
+            return rows
         values, missing = {**values, **rows.values}, {**missing, **rows.missing}
-        counts = rows.weights
-    else:
-        number = len(next(iter(values.values())))
-        counts = None if weights is None else torch.from_numpy(check_weights(weights, number))
-    lengths = {n: len(x) for n, x in values.items()}
+    lengths = {n: len(values[n]) for n in model.visible}
     if len({*lengths.values()}) > 1:
         raise DataError(f"the visible layers have different numbers of rows: {lengths}")
     _check_seen(missing, model.visible)
     values = {n: values[n] for n in model.visible}
-    if counts is None:
+    if weights is None:
         return UnitRows(values, missing)
+    counts = torch.from_numpy(check_weights(weights, max(lengths.values())))
     if not bool(counts.any()):
         raise DataError("the weights are all zero")
     rows = UnitRows(values, missing, counts.to(layers.like))

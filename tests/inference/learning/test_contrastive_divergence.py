@@ -397,3 +397,24 @@ def test_real_units_in_any_units_of_measure() -> None:
     density = model.history["trace"]["pseudo_likelihood"][-1]
     want = -0.5 * np.log(2 * np.pi) - 0.5 - 0.5 * np.log(30)  # mean of both units
     assert abs(density - want) < 0.4
+
+
+@pytest.mark.parametrize("settings", [
+    {"centred": False}, {"persistent": False, "k": 2}, {"tempering": 2}, {},
+], ids=["plain", "cd", "tempered", "persistent"])  # fmt: skip
+def test_steps_that_write_no_derivatives_down(settings: dict) -> None:
+    """Plain gradient descent moves couplings at once; its slow twin has another class's name."""
+
+    class Twin(torch.optim.SGD):
+        pass
+
+    weights, fits = np.linspace(0.0, 2.0, 60), []
+    for kind in (torch.optim.SGD, Twin):
+        model = pgnn.RestrictedBoltzmannMachine(6, 3, labels=pgnn.Variable("label", 3))
+        learner = pgnn.ContrastiveDivergence(
+            epochs=3, batch_size=20, optimizer=lambda p, kind=kind: kind(p, lr=0.1), **settings
+        )
+        rows = {"visible": BARS, "label": torch.arange(60) % 3}
+        fits.append(model.fit(rows, weights=weights, learner=learner, seed=0, progress=False))
+    for name, value in fits[0].state_dict().items():
+        torch.testing.assert_close(fits[1].state_dict()[name], value)
