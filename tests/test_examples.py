@@ -203,3 +203,11 @@ def test_reverse_and_sort(example: Example) -> None:
 def test_shakespeare(example: Example) -> None:
     found = example("shakespeare", characters=60_000, hidden=64, passes=3)
     assert found["nats"] < 2.9 < 3.3 < found["table"]
+
+
+def test_digit_manifold(example: Example) -> None:
+    """Networks that have learned nothing are at about -550 nats."""
+    found = example("digit_manifold", rows=1000, epochs=15, hidden=32)
+    deep, weighted, flat = found.values()
+    assert -260 < deep < weighted < -140
+    assert -260 < flat < -140

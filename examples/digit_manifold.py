@@ -1,0 +1,89 @@
+"""Handwritten digits by a variational autoencoder: bounds, holes, a manifold of two latent numbers.
+
+Learns binary MNIST (Salakhutdinov and Murray 2008) by two networks, with many latent numbers and
+with two, tells lower bounds of the log probability of unseen digits, and draws what a grid of the
+two numbers stands for, and what is made of digits whose lower half is missing.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from common import arguments, save
+from torch import Tensor, nn
+
+import pgnn
+
+
+def main(
+    argv: list[str] | None = None, rows: int = 50_000, epochs: int = 30, hidden: int = 200
+) -> dict[str, float]:
+    """Return lower bounds of the mean log probability of unseen digits, in nats."""
+    args = arguments(__doc__ or "", argv)
+    packed = np.load(args.data / "images" / "mnist" / "binarized_mnist_packed.npz")
+    images = {
+        name: torch.from_numpy(np.unpackbits(packed[name], axis=1)[:, :784]).float()
+        for name in ("train", "test")
+    }
+    learner = pgnn.LowerBound(
+        bound=pgnn.Elbo(closed_form=True), batch_size=100, max_iterations=epochs
+    )
+    deep, flat = (autoencoder(size, hidden) for size in (50, 2))
+    for vae in (deep, flat):
+        vae.fit(images["train"][:rows], learner=learner, seed=0)
+    unseen = images["test"][::20]
+    bounds = {
+        "fifty latent numbers, bound": bound(deep, unseen, pgnn.Elbo(), 20),
+        "the same, importance weighted": bound(deep, unseen, pgnn.ImportanceWeighted(200), 200),
+        "two latent numbers, bound": bound(flat, unseen, pgnn.Elbo(), 20),
+    }
+    print({name: round(nats, 1) for name, nats in bounds.items()})
+    holes = unseen[::50].clone()
+    holes[:, 392:] = torch.nan
+    whole = torch.where(holes.isnan(), deep.reconstruct(holes), holes)
+    pairs = torch.stack([holes.nan_to_num(0.5), whole]).reshape(2, -1, 28, 28)
+    below = pairs.permute(0, 2, 1, 3).reshape(2 * 28, -1)
+    draw({"manifold": manifold(flat), "completed": below}, args.out)
+    return bounds
+
+
+def autoencoder(latent: int, hidden: int) -> pgnn.VAE:
+    """Return networks of one hidden layer each."""
+    torch.manual_seed(0)
+    encoder = nn.Sequential(nn.Linear(784, hidden), nn.Tanh(), nn.Linear(hidden, 2 * latent))
+    decoder = nn.Sequential(nn.Linear(latent, hidden), nn.Tanh(), nn.Linear(hidden, 784))
+    return pgnn.VAE(encoder, decoder, pgnn.BernoulliHead((784,)), latent)
+
+
+def bound(vae: pgnn.VAE, rows: Tensor, objective: pgnn.Elbo, draws: int) -> float:
+    """Return the mean bound of rows by the recognition as it is."""
+    engine = pgnn.Variational(objective=objective, max_iterations=0, num_samples=draws, seed=0)
+    return float(vae.log_prob(rows, engine=engine).mean())
+
+
+def manifold(vae: pgnn.VAE, size: int = 15) -> Tensor:
+    """Return the digits of a grid of latent numbers, at equal steps of probability."""
+    steps = torch.distributions.Normal(0.0, 1.0).icdf(torch.linspace(0.02, 0.98, size))
+    grid = torch.cartesian_prod(steps, steps)
+    with torch.no_grad():
+        digits = vae.decode(grid).mean
+    return digits.reshape(size, size, 28, 28).permute(0, 2, 1, 3).reshape(28 * size, 28 * size)
+
+
+def draw(pictures: dict[str, Tensor], out: Path) -> None:
+    """Show the pictures below each other."""
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(
+        len(pictures), 1, figsize=(7, 9), layout="constrained", height_ratios=[5, 1]
+    )
+    for ax, (name, picture) in zip(axes, pictures.items(), strict=True):
+        ax.imshow(picture.numpy(), cmap="gray_r")
+        ax.set(title=name, xticks=[], yticks=[])
+    save(figure, out / "digit_manifold.png")
+
+
+if __name__ == "__main__":
+    main()
