@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
+from itertools import chain
 from typing import Any
 
 import torch
@@ -55,10 +56,8 @@ class NamedNetwork(Piece):
     @property
     def like(self) -> Tensor:
         """A tensor of the type and on the device of the module's numbers."""
-        for x in (*self.module.parameters(), *self.module.buffers()):
-            if x.is_floating_point():
-                return x
-        return torch.zeros(())
+        numbers = chain(self.module.parameters(), self.module.buffers())
+        return next((x for x in numbers if x.is_floating_point()), torch.zeros(()))
 
     def forward(self, *arguments: Tensor) -> Any:
         """Call the module.

@@ -150,7 +150,8 @@ class AdversarialFamily(Model, AdversarialModel):
 
 def _tensor(name: Hashable, value: Any) -> Tensor:
     try:
-        x = torch.as_tensor(np.asarray(value) if not isinstance(value, Tensor) else value).detach()
+        # NumPy's arrays may be turned around, or not to be written to, which torch's never are
+        x = value.detach() if isinstance(value, Tensor) else torch.from_numpy(np.array(value))
     except (TypeError, ValueError) as error:
         raise DataError(f"{name!r} must be an array of numbers: {error}") from error
     if not x.dim():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -153,7 +154,7 @@ def read_noise(noise: Noise) -> tuple[Conditional | None, Variable]:
             raise ModelError(f"noise has no parents, got {[v.name for v in noise.parents]}")
         return noise, noise.child
     try:
-        shape = (noise,) if isinstance(noise, int) else tuple(noise)
+        shape = tuple(noise) if isinstance(noise, Iterable) else (operator.index(noise),)
         return None, Variable("noise", shape=shape)
     except TypeError:
         raise ModelError(

@@ -18,6 +18,7 @@ from pgnn.neural.dcgan import MinibatchDiscrimination, dcgan_discriminator, dcga
 from pgnn.neural.encoder_decoder import Decoder, Encoder
 from pgnn.neural.gated_cells import CoupledLSTMCell, PeepholeLSTMCell, ResetGRUCell
 from pgnn.neural.lenet import LeNet5
+from pgnn.neural.map_attention import ChannelAttention, SpatialAttention
 from pgnn.neural.output_heads import (
     CategoricalHead,
     DiscreteHead,
@@ -74,6 +75,7 @@ __all__ = [
     "Body",
     "CategoricalHead",
     "ChainAttention",
+    "ChannelAttention",
     "ConstituentAttention",
     "CoupledLSTMCell",
     "Decoder",
@@ -107,6 +109,7 @@ __all__ = [
     "Residual",
     "ResidualCell",
     "ScaledTanh",
+    "SpatialAttention",
     "SpatialPyramidPool2d",
     "StructuredAttention",
     "SubSample2d",

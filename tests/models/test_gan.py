@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
 
 import pgnn
 from pgnn.errors import DataError, EvidenceError, ModelError, Unsupported
@@ -111,6 +115,60 @@ def test_a_file_keeps_the_numbers(tmp_path, like):
     assert torch.equal(again.history["samples"], model.history["samples"])
     with pytest.raises(DataError, match="'generator' has a NamedNetwork network"):
         pgnn.load(path)
+
+
+def compositions() -> dict[str, pgnn.Model]:
+    """One of each kind, with its networks by name."""
+    torch.manual_seed(0)
+    a, b = pgnn.Variable("a", shape=(2,)), pgnn.Variable("b", shape=(3,))
+    image = pgnn.Variable("image", shape=(1, 4, 4))
+    return {
+        "encoder": pgnn.BidirectionalGAN(mlp(1, 2), mlp(2, 1), Joined(mlp(3, 1)), noise=1),
+        "cycle": pgnn.CycleGAN(mlp(2, 3), mlp(3, 2), mlp(2, 1), mlp(3, 1), a, b, weight=2.0),
+        "pyramid": pgnn.LaplacianPyramidGAN(
+            [Joined(mlp(2, 4), (1, 2, 2)), Joined(mlp(18, 16), (1, 4, 4))],
+            [Joined(mlp(4, 1)), Joined(mlp(32, 1))],
+            2,
+            image,
+        ),
+    }
+
+
+@pytest.mark.parametrize("kind", ["encoder", "cycle", "pyramid"])
+def test_compositions_are_kept_in_files(tmp_path, kind):
+    model, fresh = compositions()[kind], compositions()[kind]
+    for p in model.parameters():
+        torch.nn.init.normal_(p)
+    path = tmp_path / "model.safetensors"
+    model.save(path)
+    again = pgnn.load(path, {m.key: m.module for m in fresh.modules() if hasattr(m, "key")})
+    seen = {"a": torch.randn(5, 2)} if kind == "cycle" else None
+    first, second = (m.sample(3, seen, seed=0) for m in (model, again))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    copied = copy.deepcopy(model).sample(3, seen, seed=0)
+    assert all(torch.equal(first[name], copied[name]) for name in first)
+
+
+def test_arrays_that_torch_does_not_take_as_they_are():
+    rows = np.random.default_rng(0).normal(size=(40, 3)).astype(np.float32)
+    rows.flags.writeable = False
+    model = pgnn.GAN(mlp(2, 3), mlp(3, 1), noise=np.int64(2))
+    learner = pgnn.Adversarial(epochs=1, batch_size=20)
+    model.fit(rows[::-1], learner=learner, seed=0)
+    assert model.history["steps"] == 2
+
+
+def test_batches_bring_labels_with_them():
+    rows, label = torch.randn(40, 1), torch.arange(40) % 2
+    x = pgnn.Variable("x", shape=(1,))
+    model = pgnn.GAN(Joined(mlp(3, 1)), Joined(mlp(3, 1)), noise=1, data=x, inputs="label")
+    loader = DataLoader(TensorDataset(rows, label), batch_size=20)
+    model.fit(loader, learner=pgnn.Adversarial(epochs=2), seed=0)
+    assert model.history["steps"] == 4
+    with pytest.raises(DataError, match=r"missing \['label'\]"):
+        model.fit(rows)
+    with pytest.raises(DataError, match="as many rows"):
+        model.fit({"x": rows, "label": label[:30]})
 
 
 def test_noise_from_a_conditional():

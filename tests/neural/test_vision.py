@@ -129,6 +129,21 @@ def test_the_policy_network_of_alphago():
     assert torch.equal(positions(torch.zeros(2, 1, 19, 19)), torch.zeros(2, 1, 19, 19))
 
 
+def test_attention_to_maps_and_places():
+    torch.manual_seed(0)
+    x = torch.randn(2, 4, 5, 6)
+    maps, places = neural.ChannelAttention(4, reduction=2), neural.SpatialAttention(3)
+    f = maps.network
+    weights = torch.sigmoid(f(x.mean((2, 3))) + f(x.flatten(2).max(2).values))
+    assert torch.allclose(maps(x), x * weights.reshape(2, 4, 1, 1), atol=1e-6)
+    shown = torch.stack([x.mean(1), x.max(1).values], 1)[:, :, 1:4, 2:5]
+    logit = (shown * places.convolution.weight).sum((1, 2, 3)) + places.convolution.bias
+    expected = x[:, :, 2, 3] * logit.sigmoid()[:, None]
+    assert torch.allclose(places(x)[:, :, 2, 3], expected, atol=1e-6)
+    with pytest.raises(ModelError, match="must be odd"):
+        neural.SpatialAttention(4)
+
+
 def test_shifts_move_whole_images():
     torch.manual_seed(0)
     x = torch.zeros(200, 1, 7, 7)

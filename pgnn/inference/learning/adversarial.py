@@ -180,9 +180,13 @@ class _Side:
         if not math.isfinite(value):
             raise _diverged(f"the {self.name}'s loss is {value}", place)
         loss.backward(inputs=self.parameters)  # type: ignore[no-untyped-call]
-        length = float(nn.utils.clip_grad_norm_(self.parameters, self._max_norm))
+        slopes = [p.grad for p in self.parameters if p.grad is not None]
+        norm = nn.utils.get_total_norm(slopes)
+        length = float(norm)
         if not math.isfinite(length):
             raise _diverged(f"the gradient of the {self.name} has length {length}", place)
+        if length > self._max_norm:
+            nn.utils.clip_grads_with_norm_(self.parameters, self._max_norm, norm)
         self.optimizer.step()
         return {f"{self.name}_loss": value, f"{self.name}_gradient": length}
 
@@ -238,7 +242,7 @@ class _Play:
             game = self.model.game(rows)
         with torch.enable_grad():
             parts = [self._told_apart(duel) for duel in game.duels]
-            loss = torch.stack([part for part, _ in parts]).sum()
+            loss = sum([part for part, _ in parts[1:]], parts[0][0])
         told = self.discriminator.step(loss, place)
         self.settings.objective.constrain(self.discriminator.parameters)
         return told | {"score_gap": sum(gap for _, gap in parts)}
@@ -275,7 +279,7 @@ class _Play:
                     losses.append(objective.deceiving(mirrored).mean())
             if game.penalty is not None:
                 losses.append(game.penalty())
-            loss = torch.stack(losses).sum()
+            loss = sum(losses[1:], losses[0])
         return self.generator.step(loss, place)
 
     def _look(self, sample: dict[Hashable, list[Tensor]], state: int) -> dict[str, float]:
