@@ -142,11 +142,12 @@ class BayesianLinear(LinearGaussian):
         evidence = _Evidence(float(count), zz, yz, yy)
         scale, noise = evidence.maximized(scale, noise)
         mean, spread = evidence.posterior(scale, noise)
-        if self._origin is not None:
+        if self.origin is not None:
+            origin = self.origin.numpy(force=True)
             back = np.eye(len(mean))
-            back[-1, :-1] = -self._origin[0].numpy(force=True)
+            back[-1, :-1] = -origin[:-1]
             mean, spread = back @ mean, back @ spread @ back.T
-            mean[-1] += float(self._origin[1][0])
+            mean[-1] += float(origin[-1])
         with torch.no_grad():
             self.weight.copy_(torch.from_numpy(mean[:-1]))
             self.bias.copy_(torch.tensor(mean[-1]))

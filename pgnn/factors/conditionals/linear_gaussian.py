@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -60,6 +60,8 @@ class LinearGaussian(Emission):
         weight: :math:`W`, a parameter.
         bias: :math:`b`, a parameter.
         scale: The covariances as unconstrained numbers, as in ``Gaussian``.
+        origin: ``(F + D,)`` numbers of parents and child that statistics are taken about, which
+            keeps digits of rows far from zero; None for zero.
 
     Raises:
         ModelError: If a variable is of another kind, a shape is wrong or a covariance is singular.
@@ -100,10 +102,26 @@ class LinearGaussian(Emission):
         self.weight = _numbers("weight", child, weight, (*shape, self.num_features))
         self.bias = _numbers("bias", child, bias, shape)
         self.scale = read_scale(child, covariance, self.form, self.form.lead(K))
+        self.register_buffer("origin", None)
+
+    origin: Tensor | None
 
     def settings(self) -> Settings:
         """Return the variables, and the form of the covariances."""
         return super().settings() | {"form": self.form}
+
+    @classmethod
+    def from_settings(cls, settings: Settings, numbers: Mapping[str, Tensor]) -> Self:
+        """Make a conditional, with an origin if the saved one has it; see the base class."""
+        own = super().from_settings(settings, numbers)
+        origin = numbers.get("origin")
+        own.origin = None if origin is None else torch.zeros_like(origin)
+        return own
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any) -> None:
+        origin = state_dict.get(f"{prefix}origin")
+        self.origin = None if origin is None else torch.zeros_like(origin)
+        super()._load_from_state_dict(state_dict, prefix, *rest)
 
     @property
     def covariance(self) -> Tensor:
@@ -137,40 +155,36 @@ class LinearGaussian(Emission):
         bias = self.bias.reshape(*self.configurations, self.size)
         return Regression(weight, bias, factors(self, self.form, self.scale))
 
-    def learn(
-        self, values: Mapping[Hashable, Tensor], weights: Tensor, prior: Any = None
-    ) -> Statistics:
-        """Set the numbers to the best ones, by sums about the means of the rows.
+    def prepare(self, values: Mapping[Hashable, Tensor]) -> None:
+        """Take the means of what was seen as :attr:`origin`; see the base class."""
+        self.origin = torch.cat([
+            _mean(values.get(v.name), v).to(self._device)
+            for v in (*(p for p in self.parents if not p.is_discrete), self.child)
+        ])  # fmt: skip
 
-        So digits of rows far from zero are kept, where the bias is free to move with the origin.
-        """
-        given = self._read(values)
-        y = given[self.child.name].reshape(-1, self.size)
-        x = self._features(given)
-        flat = isinstance(prior, ParameterPrior) and prior.rates("bias") == (0.0, 0.0)
-        finite = all_finite(y) and all_finite(x)
-        if not (self.bias.requires_grad and len(y) and finite and (prior is None or flat)):
-            return super().learn(values, weights, prior)
-        try:
-            self._origin = x.mean(dim=0), y.mean(dim=0)
-            return super().learn(values, weights, prior)
-        finally:
-            self._origin = None
-
-    _origin: tuple[Tensor, Tensor] | None = None
-    """What features and child are taken about, while complete rows are learnt from."""
-
-    def _about(self, coefficients: Tensor, sign: float = 1.0) -> Tensor:
-        """Coefficients about the origin; with the other sign back again."""
-        if self._origin is None:
+    def _about(self, coefficients: Tensor, origin: Tensor | None, sign: float = 1.0) -> Tensor:
+        """Coefficients about an origin; with the other sign back again."""
+        if origin is None:
             return coefficients
-        x, y = self._origin
+        x, y = self._split(origin)
         moved = coefficients.clone()
         moved[..., -1] += sign * (coefficients[..., :-1] @ x - y)
         return moved
 
+    def _placed(self, statistics: Statistics, prior: Any) -> tuple[NormalMoments, Tensor | None]:
+        """Sums, and what they are about: zero where a bias is fixed or has a prior."""
+        moments = NormalMoments(self.form, *statistics)
+        flat = isinstance(prior, ParameterPrior) and prior.rates("bias") == (0.0, 0.0)
+        if self.origin is None or (self.bias.requires_grad and (prior is None or flat)):
+            return moments, self.origin
+        return moments.moved(*self._split(self.origin)), None
+
+    def _split(self, origin: Tensor) -> tuple[Tensor, Tensor]:
+        """Numbers of the parents and of the child."""
+        return origin[: self.num_features].double(), origin[self.num_features :].double()
+
     def statistics(self, values: Mapping[Hashable, Tensor], weights: Tensor) -> Statistics:
-        """Return counts and sums of products of :math:`z = (x, 1)` and :math:`y`.
+        """Return counts and sums of products of :math:`z = (x, 1)` and :math:`y` about the origin.
 
         Cost:
             ``O(N K (D + F)^2)``; see ``Gaussian`` for vectors seen in part.
@@ -179,8 +193,9 @@ class LinearGaussian(Emission):
         y = given[self.child.name].reshape(-1, self.size)
         w = self._weights(weights, len(y), self.configurations)
         features = self._features(given)
-        if self._origin is not None:
-            features, y = features - self._origin[0], y - self._origin[1]
+        if self.origin is not None:
+            x, own = self._split(self.origin)
+            features, y = features - x, y - own
         z = torch.cat([features, torch.ones_like(y[:, :1])], dim=1)
         whole = all_finite(y)
         if not whole:
@@ -204,7 +219,7 @@ class LinearGaussian(Emission):
 
     def _expected_products(self, y: Tensor, z: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
         """Expected sums over rows seen in part."""
-        coefficients = self._coefficients().detach().double()
+        coefficients = self._about(self._coefficients().detach().double(), self.origin)
         mean = torch.einsum("kdf,nf->nkd", coefficients, z)
         factor = self._factor(self.scale.detach().double())
         yz = torch.zeros_like(coefficients)
@@ -232,13 +247,13 @@ class LinearGaussian(Emission):
             ModelError: If the prior is of another kind.
         """
         if isinstance(prior, ParameterPrior):
-            self._maximize_penalised(NormalMoments(self.form, *statistics), prior)
+            self._maximize_penalised(*self._placed(statistics, prior), prior)
             return
         check_prior(prior, NormalWishart, "LinearGaussian")
-        moments = NormalMoments(self.form, *statistics)
+        moments, origin = self._placed(statistics, prior)
         centre = self._prior_coefficients(prior)
         confidence = 0.0 if prior is None else prior.confidence
-        old = self._about(self._coefficients().double())
+        old = self._about(self._coefficients().double(), origin)
         free = torch.tensor(
             [self.weight.requires_grad] * self.num_features + [self.bias.requires_grad]
         ).to(self._device)
@@ -246,17 +261,18 @@ class LinearGaussian(Emission):
             new = moments.coefficients(confidence, centre, old, free)
             known = (moments.counted | (confidence > 0))[:, None, None]
             old = torch.where(known, new, old)
-            self._write(old)
+            self._write(self._about(old, origin, -1.0))
         if self.scale.requires_grad:
             update_scale(self.scale, moments, old, prior, centre)
 
-    def _write(self, about: Tensor) -> None:
-        """Write coefficients about the origin down."""
-        new = self._about(about, -1.0)
+    def _write(self, new: Tensor) -> None:
+        """Write coefficients down."""
         self.weight.copy_(new[..., :-1].reshape(self.weight.shape))
         self.bias.copy_(new[..., -1].reshape(self.bias.shape))
 
-    def _maximize_penalised(self, moments: NormalMoments, prior: ParameterPrior) -> None:
+    def _maximize_penalised(
+        self, moments: NormalMoments, origin: Tensor | None, prior: ParameterPrior
+    ) -> None:
         """Coefficients given the covariances and these given those in turn, to the joint mode."""
         terms = self.num_features * [prior.rates("weight")] + [prior.rates("bias")]
         l1, l2 = np.array(terms).T
@@ -267,7 +283,7 @@ class LinearGaussian(Emission):
         for _ in range(_ROUNDS if self.scale.requires_grad else 1):
             factor = self._factor(self.scale.double())
             precision = torch.cholesky_inverse(factor).expand(self.num_configurations, -1, -1)
-            old = self._about(self._coefficients().double())
+            old = self._about(self._coefficients().double(), origin)
             new = old.clone()
             for k in range(self.num_configurations) if free.any() else ():
                 if counted[k]:
@@ -275,7 +291,7 @@ class LinearGaussian(Emission):
                         x[k].numpy(force=True) for x in (moments.zz, moments.yz, precision, old)
                     )
                     new[k] = torch.from_numpy(penalised_coefficients(zz, yz, p, l1, l2, own, free))
-            self._write(new)
+            self._write(self._about(new, origin, -1.0))
             if self.scale.requires_grad:
                 update_scale(self.scale, moments, new, None, centre)
             now = self.scale.detach().double().clone()
@@ -352,6 +368,15 @@ class LinearGaussian(Emission):
                 part = _log_density(y[rows][:, seen], features[rows], coefficients[:, seen], own)
                 table = table.index_copy(0, rows, part)
         return table
+
+
+def _mean(values: Tensor | None, v: Variable) -> Tensor:
+    """``(D,)`` means of the numbers of a variable that were seen; zeros where none was."""
+    if values is None:
+        return torch.zeros(v.num_elements, dtype=torch.float64)
+    x = values.detach().double().reshape(-1, v.num_elements)
+    seen = x.isfinite()
+    return x.masked_fill(~seen, 0.0).sum(dim=0) / seen.sum(dim=0).clamp_min(1)
 
 
 def _flat(v: Variable, value: Tensor) -> Tensor:

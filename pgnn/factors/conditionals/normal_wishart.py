@@ -114,6 +114,23 @@ class NormalMoments:
     yz: Tensor
     yy: Tensor
 
+    def moved(self, x: Tensor, y: Tensor) -> NormalMoments:
+        """Return the sums about zero, of those about other values.
+
+        Args:
+            x: ``(F - 1,)`` of the regressors but for the constant, which is the last one.
+            y: ``(D,)`` of what they explain.
+        """
+        size = self.zz.shape[-1]
+        turn = torch.eye(size, dtype=self.zz.dtype, device=self.zz.device)
+        turn[:-1, -1] = x
+        shift = torch.zeros_like(self.yz)
+        shift[..., -1] = y
+        yy = self.yy + self.form.product(self.yz, shift) + self.form.product(shift, self.yz)
+        yy = yy + self.form.product(shift @ self.zz, shift)
+        yz = (self.yz + shift @ self.zz) @ turn.mT
+        return NormalMoments(self.form, self.count, turn @ self.zz @ turn.mT, yz, yy)
+
     @property
     def counted(self) -> Tensor:
         """``(K,)`` which configurations anything was counted for."""

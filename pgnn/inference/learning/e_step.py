@@ -149,7 +149,7 @@ class EStep(ABC, Generic[Seen]):
                     own.prepare(values)
 
     def values_of(self, name: Hashable, own: Conditional, seen: Seen) -> Values | None:
-        """Return what was seen of a real child and of real parents, or None if that is not all."""
+        """Return what was seen of a real child and its real parents; None if not of the child."""
         return None
 
     def completed(self, seen: Seen) -> Seen:
@@ -215,3 +215,15 @@ class EStep(ABC, Generic[Seen]):
         if noise is not None:
             expected = expected.mixed(self.expect(noise), _NOISE, 1.0)
         self.improve(expected, accepting(self.pieces, Laplace()))
+
+
+def reals_seen(own: Conditional, reals: Values) -> dict[Hashable, Tensor] | None:
+    """Return what was seen of a real child and of real parents; None if nothing of the child.
+
+    Args:
+        own: The conditional.
+        reals: Values of real variables, by the names that the conditional has for them.
+    """
+    if own.child.is_discrete or own.child.name not in reals:
+        return None
+    return {v.name: reals[v.name] for v in own.scope if v.name in reals}

@@ -15,10 +15,11 @@ from pgnn.evidence.sequence_evidence import SequenceEvidence
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.exponential_family import ExponentialFamily
 from pgnn.factors.time_steps import lagged_name
-from pgnn.inference.learning.e_step import EStep
+from pgnn.inference.learning.e_step import EStep, reals_seen
 from pgnn.inference.learning.expected_statistics import (
     ExpectedStatistics,
     StatisticsCollector,
+    Values,
     WeightedRows,
     learnable,
 )
@@ -68,6 +69,11 @@ class KalmanEStep(EStep[SequenceEvidence]):
         if state in seen.reals and not bool(seen.reals[state].isnan().all()):
             raise DataError(f"{state!r} was seen: EM() learns from observations alone")
         return seen
+
+    def values_of(self, name: Hashable, own: Conditional, seen: SequenceEvidence) -> Values | None:
+        """Return observations, see :class:`EStep`."""
+        flat = {n: x.flatten(end_dim=1) for n, x in seen.reals.items()}
+        return reals_seen(own, flat)
 
     def log_partition(self, seen: SequenceEvidence) -> Tensor:
         """Return ``(B,)`` log densities of what was observed."""

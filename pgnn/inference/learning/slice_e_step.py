@@ -18,6 +18,7 @@ from pgnn.factors.time_steps import lagged_name, without_lag
 from pgnn.factors.variable import Variable
 from pgnn.inference.engine import Engine
 from pgnn.inference.exact.junction_tree import JunctionTree
+from pgnn.inference.learning.e_step import reals_seen
 from pgnn.inference.learning.expected_statistics import Values, WeightedRows
 from pgnn.inference.learning.record import Record
 from pgnn.inference.learning.recorded_tables import RecordedSlice, TableRecorder, recorded
@@ -68,6 +69,11 @@ class SliceEStep(TableEStep[SequenceEvidence]):
     def read(self, data: Any, weights: Any, inputs: Inputs | None) -> SequenceEvidence:
         """Read sequences."""
         return read_sequences(self.model, data, weights, inputs)
+
+    def values_of(self, name: Hashable, own: Conditional, seen: SequenceEvidence) -> Values | None:
+        """Return reals that were seen at any step, see :class:`EStep`."""
+        flat = {n: x.flatten(end_dim=1) for n, x in seen.reals.items()}
+        return reals_seen(own, flat | {lagged_name(n): x for n, x in flat.items()})
 
     def log_partition(self, seen: SequenceEvidence) -> Tensor:
         """Return ``(B,)`` log probabilities of what was seen."""

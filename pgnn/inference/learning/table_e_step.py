@@ -25,7 +25,7 @@ from pgnn.factors.time_steps import lagged_name
 from pgnn.inference.engine import Engine
 from pgnn.inference.exact.junction_tree import JunctionTree
 from pgnn.inference.exact.solver import model_solver
-from pgnn.inference.learning.e_step import EStep, Seen
+from pgnn.inference.learning.e_step import EStep, Seen, reals_seen
 from pgnn.inference.learning.expected_statistics import (
     ExpectedStatistics,
     Pieces,
@@ -169,9 +169,7 @@ class NetworkEStep(TableEStep[RowEvidence]):
 
     def values_of(self, name: Hashable, own: Conditional, seen: RowEvidence) -> Values | None:
         """Return reals that were seen, see :class:`EStep`."""
-        reals = [v.name for v in own.scope if not v.is_discrete]
-        known = bool(reals) and all(n in seen.reals for n in reals)
-        return {n: seen.reals[n] for n in reals} if known else None
+        return reals_seen(own, seen.reals)
 
     def completed(self, seen: RowEvidence) -> RowEvidence:
         """Return rows with their most probable states, see :class:`EStep`."""
