@@ -307,6 +307,7 @@ def fill(
     Raises:
         DataError: If names or shapes of its tensors differ.
     """
+    _make_room(module, state)
     tensors = {name: x for name, x in _state(module).items() if id(x) not in nested}
     if set(tensors) != set(state):
         missing, extra = sorted(set(tensors) - set(state)), sorted(set(state) - set(tensors))
@@ -324,6 +325,15 @@ def fill(
     for key, parameter in module.named_parameters():
         if key in tensors:
             parameter.requires_grad_(key not in constant)
+
+
+def _make_room(module: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Have buffers that a new module has not set yet, where the saved one had."""
+    for place, part in module.named_modules():
+        for name, buffer in part._buffers.items():
+            saved = state.get(f"{place}.{name}" if place else name)
+            if buffer is None and saved is not None:
+                part._buffers[name] = torch.empty_like(saved)
 
 
 def _state(module: nn.Module) -> dict[str, Tensor]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Mapping, Sequence
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
@@ -109,14 +109,6 @@ class LinearGaussian(Emission):
     def settings(self) -> Settings:
         """Return the variables, and the form of the covariances."""
         return super().settings() | {"form": self.form}
-
-    @classmethod
-    def from_settings(cls, settings: Settings, numbers: Mapping[str, Tensor]) -> Self:
-        """Make a conditional, with an origin if the saved one has it; see the base class."""
-        own = super().from_settings(settings, numbers)
-        origin = numbers.get("origin")
-        own.origin = None if origin is None else torch.zeros_like(origin)
-        return own
 
     def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any) -> None:
         origin = state_dict.get(f"{prefix}origin")
