@@ -16,7 +16,8 @@ import pgnn
 import pgnn.io.checkpoint as checkpoint
 from pgnn.errors import DataError, ModelError
 from pgnn.factors.conditionals.conditional import Conditional
-from pgnn.factors.conditionals.neural import BernoulliHead, ByName, Neural, NormalHead
+from pgnn.factors.conditionals.heads import BernoulliHead, NormalHead
+from pgnn.factors.conditionals.neural import ByName, Neural
 from pgnn.factors.conditionals.noisy_or import NoisyMax, NoisyOr
 from pgnn.factors.conditionals.sigmoid import Sigmoid
 from pgnn.factors.conditionals.softmax import Softmax

@@ -11,7 +11,8 @@ from torch import nn
 import pgnn
 from pgnn import DynamicBayesianNetwork, Gaussian, HiddenMarkovModel, MarkovRandomField
 from pgnn.errors import ModelError, Unsupported
-from pgnn.factors.conditionals.neural import Neural, NormalHead
+from pgnn.factors.conditionals.heads import NormalHead
+from pgnn.factors.conditionals.neural import Neural
 from pgnn.factors.conditionals.softmax import Softmax
 from pgnn.factors.conditionals.tabular import Tabular
 from pgnn.factors.variable import Variable

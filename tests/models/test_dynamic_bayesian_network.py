@@ -10,7 +10,7 @@ from torch import nn
 
 import pgnn
 from pgnn.errors import DataError, EvidenceError, ImpossibleEvidence, ModelError, Unsupported
-from pgnn.factors.conditionals.neural import NormalHead
+from pgnn.factors.conditionals.heads import NormalHead
 from tests.inference.time.sequence_cases import model_of, tables
 
 EXACT = pgnn.JunctionTree()

@@ -7,7 +7,7 @@ from torch import nn
 
 import pgnn
 from pgnn.errors import EvidenceError, ImpossibleEvidence, Unsupported
-from pgnn.factors.conditionals.neural import NormalHead
+from pgnn.factors.conditionals.heads import NormalHead
 from tests.inference.time.sequence_cases import Paths, enumerate_row, model_of, tables
 
 EXACT = pgnn.JunctionTree()
