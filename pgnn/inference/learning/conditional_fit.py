@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 import math
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from pgnn.errors import DataError, PgnnError
@@ -19,91 +16,12 @@ from pgnn.factors.conditionals.renamed import bare
 from pgnn.inference.convergence import Convergence
 from pgnn.inference.learning.expected_statistics import WeightedRows
 
-Codes = NDArray[np.int32]
-Floats = NDArray[np.float64]
-
 _GRADIENT = 1e-6
 """Largest derivative of the mean log-likelihood at which a fit counts as converged."""
-
-
 _AT_REST = 1e-3
 """Largest derivative, of the mean over rows, at which an M-step has nothing to gain."""
 _ITERATIONS = 20
 """Of L-BFGS, in an M-step without a closed form."""
-
-
-def fit_conditional(
-    conditional: Conditional, rows: Codes, weights: Floats, max_iterations: int
-) -> tuple[dict[str, Any], float]:
-    r"""Maximise :math:`\sum_u w_u \log p(y_u \mid x_u)` over the learnable parameters.
-
-    Args:
-        conditional: Discrete, without inputs; it is not changed.
-        rows: ``(U, parents + 1)`` state indices of its scope.
-        weights: ``(U,)`` what each row counts.
-        max_iterations: Most iterations.
-
-    Returns:
-        The parameters (a ``state_dict``) and the log-likelihood.
-
-    Raises:
-        DataError: If the rows are impossible under the starting values.
-
-    Warns:
-        NotConverged: If the gradient is not yet small after ``max_iterations`` iterations.
-
-    References:
-        Nocedal and Wright (2006), Numerical Optimization, section 7.2.
-    """
-    fitted = copy.deepcopy(conditional).eval()  # L-BFGS needs the same value each time
-    parameters = [p for p in fitted.parameters() if p.requires_grad]
-    total = float(weights.sum())
-    optimizer = torch.optim.LBFGS(
-        parameters,
-        max_iter=max_iterations,
-        tolerance_grad=_GRADIENT,
-        tolerance_change=1e-12,
-        history_size=20,
-        line_search_fn="strong_wolfe",
-    )
-
-    def closure() -> Tensor:
-        optimizer.zero_grad()
-        loss = -_log_likelihood(fitted, rows, weights) / total
-        loss.backward()  # type: ignore[no-untyped-call]
-        return loss
-
-    with torch.enable_grad():
-        if not np.isfinite(closure().item()):
-            raise DataError(
-                f"some rows have probability zero under the starting values of the conditional of "
-                f"{conditional.child.name!r}; give it others (such as a leak) or check the data"
-            )
-        optimizer.step(closure)  # type: ignore[no-untyped-call]
-        value = -closure().item() * total
-    worst = max(float(p.grad.abs().max()) for p in parameters if p.grad is not None and p.numel())
-    if not worst <= 10 * _GRADIENT:
-        Convergence(f"the fit of {conditional.child.name!r}").stopped(
-            max_iterations,
-            "raise max_iterations",
-            f"at a derivative of {worst:.2g}, more than {10 * _GRADIENT:g}",
-        ).warn()
-    return fitted.state_dict(), value
-
-
-def log_likelihood(conditional: Conditional, rows: Codes, weights: Floats) -> float:
-    """Return the log-likelihood of weighted rows; arguments as :func:`fit_conditional`."""
-    with torch.no_grad():
-        return float(_log_likelihood(conditional, rows, weights))
-
-
-def _log_likelihood(conditional: Conditional, rows: Codes, weights: Floats) -> Tensor:
-    device = next((p.device for p in conditional.parameters()), torch.device("cpu"))
-    columns = torch.from_numpy(np.ascontiguousarray(rows[weights > 0].T)).long().to(device)
-    values = {v.name: x for v, x in zip(conditional.scope, columns, strict=True)}
-    child = values.pop(conditional.child.name)
-    log_probs = conditional.distribution(values).log_prob(child)
-    return (log_probs * torch.from_numpy(weights[weights > 0]).to(log_probs)).sum()
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,6 +54,71 @@ class Term:
         return terms.sum()
 
 
+@contextmanager
+def evaluating(conditionals: Sequence[Conditional]) -> Iterator[None]:
+    """Have conditionals in evaluation mode: the same value at each look."""
+    training = [c.training for c in conditionals]
+    for c in conditionals:
+        c.eval()
+    try:
+        yield
+    finally:
+        for c, was in zip(conditionals, training, strict=True):
+            c.train(was)
+
+
+def fit_conditional(term: Term, max_iterations: int) -> None:
+    """Maximise what rows say over the learnable parameters, in place.
+
+    Args:
+        term: What they say of one conditional.
+        max_iterations: Most iterations.
+
+    Raises:
+        DataError: If the rows are impossible under the starting values.
+
+    Warns:
+        NotConverged: If the gradient is not yet small after ``max_iterations`` iterations.
+
+    References:
+        Nocedal and Wright (2006), Numerical Optimization, section 7.2.
+    """
+    own, name = term.conditional, term.conditional.child.name
+    parameters = [p for p in own.parameters() if p.requires_grad]
+    total = float(term.weights.sum())
+    optimizer = torch.optim.LBFGS(
+        parameters,
+        max_iter=max_iterations,
+        tolerance_grad=_GRADIENT,
+        tolerance_change=1e-12,
+        history_size=20,
+        line_search_fn="strong_wolfe",
+    )
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = -term.value() / total
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss
+
+    with torch.enable_grad(), evaluating([own]):
+        if not math.isfinite(closure().item()):
+            raise DataError(
+                f"some rows have probability zero under the starting values of the conditional of "
+                f"{name!r}; give it others (such as a leak) or check the data"
+            )
+        optimizer.step(closure)  # type: ignore[no-untyped-call]
+        closure()
+    worst = max(float(p.grad.abs().max()) for p in parameters if p.grad is not None and p.numel())
+    optimizer.zero_grad()
+    if not worst <= 10 * _GRADIENT:
+        Convergence(f"the fit of {name!r}").stopped(
+            max_iterations,
+            "raise max_iterations",
+            f"at a derivative of {worst:.2g}, more than {10 * _GRADIENT:g}",
+        ).warn()
+
+
 def gradient_step(terms: Sequence[Term], max_iterations: int = _ITERATIONS) -> bool:
     r"""Raise a sum of terms by L-BFGS, in place.
 
@@ -165,14 +148,8 @@ def gradient_step(terms: Sequence[Term], max_iterations: int = _ITERATIONS) -> b
     def loss() -> Tensor:
         return -torch.stack([t.value() for t in terms]).sum() / total
 
-    training = [c.training for c in pieces]
-    for c in pieces:
-        c.eval()  # the same value at each look
-    try:
+    with evaluating(pieces):
         return raised(loss, parameters, named, max_iterations)
-    finally:
-        for c, was in zip(pieces, training, strict=True):
-            c.train(was)
 
 
 def raised(

@@ -22,11 +22,11 @@ from pgnn.inference.learner import Learner
 from pgnn.inference.learning.closed_form import fit_closed_form
 from pgnn.inference.learning.complete_rows import fit_rows
 from pgnn.inference.learning.complete_sequences import fit_slices
-from pgnn.inference.learning.conditional_fit import fit_conditional, log_likelihood
+from pgnn.inference.learning.conditional_fit import fit_conditional
 from pgnn.inference.learning.e_steps import e_step_of
 from pgnn.inference.learning.expected_statistics import check_owners
 from pgnn.inference.learning.m_step import accepting
-from pgnn.inference.learning.penalised_fit import fit_states
+from pgnn.inference.learning.penalised_fit import fit_penalised
 from pgnn.inference.learning.priors import K2, BDeu, Dirichlet, Laplace
 from pgnn.inference.learning.restored_on_failure import fitting
 from pgnn.inference.learning.running_statistics import learn_from_batch
@@ -136,35 +136,15 @@ class MaximumLikelihood(Learner):
             fit_solved(model, self, data, weights, seed)
             return
         parts = _sort_out(model)
-        learnt_tables = {n: c for n, c in parts.tables.items() if n in parts.learnt}
-        self._check_prior(learnt_tables, {n: model.conditionals[n] for n in parts.learnt})
+        self._check_prior(parts.learnt_tables, {n: model.conditionals[n] for n in parts.learnt})
         if parts.rowwise:
             fit_rows(model, self, data, weights=weights, inputs=inputs)
             return
         with fitting(model, self) as history:
             statistics = _counted(model, parts, data, weights, progress)
-            counts = statistics.counts
-            states, total = self._fit_others(parts, statistics)
-            for name, table in parts.tables.items():
-                if name in learnt_tables:
-                    sums = torch.from_numpy(counts[name]).to(table.logits.device, torch.float64)
-                    with torch.no_grad():
-                        table.logits.zero_()  # what an earlier fit made zero is possible again
-                    table.maximize((sums,), self.prior_of(table))
-                total += _log_likelihood(counts[name], table)
-            for name, state in states.items():
-                parts.others[name].load_state_dict(state)
-            unseen = {n: int((counts[n].sum(axis=-1) == 0).sum()) for n in learnt_tables}
-            history.update(
-                rows=statistics.num_rows,
-                weight=statistics.weight,
-                log_likelihood=total,
-                unseen={n: number for n, number in unseen.items() if number},
-                **self._posterior(learnt_tables, counts),
-            )
-            if not states:
-                kept = {n: (counts[n] / statistics.weight,) for n in learnt_tables}
-                history[RUNNING] = {"batches": 1, "weight": statistics.weight, "sums": kept}
+            total = self._fit_others(parts, statistics) + self._fit_tables(parts, statistics)
+            told = {"rows": statistics.num_rows, "weight": statistics.weight}
+            history.update(told, log_likelihood=total, **self._told(parts, statistics))
 
     def partial_fit(
         self,
@@ -203,13 +183,20 @@ class MaximumLikelihood(Learner):
             check=check_complete,
         )
 
-    def _posterior(
-        self, tables: Mapping[Hashable, Tabular], counts: Mapping[Hashable, NDArray[Any]]
-    ) -> dict[str, Any]:
-        """The pseudo-counts of the tables' Dirichlet posteriors, if there is a prior."""
+    def _told(self, parts: _Parts, statistics: Statistics) -> dict[str, Any]:
+        """What was never counted; pseudo-counts of posteriors; and sums for further batches."""
+        tables, of_all = parts.learnt_tables, statistics.counts
+        counts = {n: of_all[n] for n in tables}
+        unseen = {n: int((x.sum(axis=-1) == 0).sum()) for n, x in counts.items()}
+        told: dict[str, Any] = {"unseen": {n: number for n, number in unseen.items() if number}}
         priors = {n: self.prior_of(c) for n, c in tables.items()}
-        own = {n: counts[n] + p.counts(tables[n]) for n, p in priors.items() if p is not None}
-        return {"posterior": own} if own else {}
+        posterior = {n: counts[n] + p.counts(tables[n]) for n, p in priors.items() if p is not None}
+        if posterior:
+            told["posterior"] = posterior
+        if len(counts) == len(parts.learnt):
+            means = {n: (x / statistics.weight,) for n, x in counts.items()}
+            told[RUNNING] = {"batches": 1, "weight": statistics.weight, "sums": means}
+        return told
 
     def prior_of(self, conditional: Conditional) -> Any:
         """Return the prior that applies to a conditional; None without one."""
@@ -220,25 +207,32 @@ class MaximumLikelihood(Learner):
         closed = isinstance(conditional, ExponentialFamily) and conditional.accepts(self.prior)
         return self.prior if closed or isinstance(conditional, Tabular) else None
 
-    def _fit_others(
-        self, parts: _Parts, statistics: Statistics
-    ) -> tuple[dict[Hashable, dict[str, Any]], float]:
-        """New parameters of the learnable ones that are no tables; log-likelihood of all."""
-        states = {}
+    def _fit_tables(self, parts: _Parts, statistics: Statistics) -> float:
+        """Fit the learnable tables, in place; return the log-likelihood of all of them."""
+        total, counts = 0.0, statistics.counts
+        for name, table in parts.tables.items():
+            if name in parts.learnt:
+                sums = torch.from_numpy(counts[name]).to(table.logits.device, torch.float64)
+                with torch.no_grad():
+                    table.logits.zero_()  # what an earlier fit made zero is possible again
+                table.maximize((sums,), self.prior_of(table))
+            total += _log_likelihood(counts[name], table)
+        return total
+
+    def _fit_others(self, parts: _Parts, statistics: Statistics) -> float:
+        """Fit those that are no tables, if learnable, in place; return what all of them say."""
         total = 0.0
         for name, conditional in parts.others.items():
-            rows, weights = statistics.configurations(name)
+            term = statistics.term(name)
             if name in parts.learnt:
                 prior = self.prior_of(conditional)
-                states[name], value = (
-                    fit_conditional(conditional, rows, weights, self.max_iterations)
-                    if prior is None
-                    else fit_states(conditional, rows, weights, prior, self.max_iterations)
-                )
-            else:
-                value = log_likelihood(conditional, rows, weights)
-            total += value
-        return states, total
+                if prior is None:
+                    fit_conditional(term, self.max_iterations)
+                else:
+                    fit_penalised([term], prior, self.max_iterations)
+            with torch.no_grad():
+                total += float(term.value())
+        return total
 
     def _check_prior(
         self, tables: Mapping[Hashable, Tabular], learnt: Mapping[Hashable, Conditional]
@@ -280,6 +274,11 @@ class _Parts:
     tables: dict[Hashable, Tabular]
     others: dict[Hashable, Conditional]
     rowwise: bool
+
+    @property
+    def learnt_tables(self) -> dict[Hashable, Tabular]:
+        """The learnable tables."""
+        return {n: c for n, c in self.tables.items() if n in self.learnt}
 
 
 def _sort_out(model: Any) -> _Parts:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,10 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.curved import Curved
 from pgnn.factors.conditionals.parameter_prior import ParameterPrior
-from pgnn.inference.learning.conditional_fit import Term
+from pgnn.inference.learning.conditional_fit import Term, evaluating
 from pgnn.inference.learning.lbfgs import run_lbfgs
 from pgnn.inference.learning.optimisation_problem import (
     FitRecord,
@@ -87,9 +85,7 @@ def fit_penalised(terms: Sequence[Term], prior: ParameterPrior | None, max_itera
     total = sum(float(t.weights.sum()) for t in terms)
     if total <= 0 or not any(p.requires_grad for p in own.parameters()):
         return True
-    training = own.training
-    own.eval()
-    try:
+    with evaluating([own]):
         learnable = LearnableParameters(own)
         rates = [(0.0, 0.0) if prior is None else prior.rates(n) for n in learnable.names]
         l1, l2 = ([r[k] / total for r in rates] for k in (0, 1))
@@ -112,8 +108,6 @@ def fit_penalised(terms: Sequence[Term], prior: ParameterPrior | None, max_itera
             converged = run_lbfgs(last, max_iterations, False)
             converged = (few and _newton(last)) or converged
         learnable.clear()
-    finally:
-        own.train(training)
     return converged
 
 
@@ -197,32 +191,3 @@ def _hessian(learnable: LearnableParameters, mean: Mean, kept: NDArray[np.bool_]
         rows.append(_flat(learnable, second).detach())
     hessian = torch.stack(rows) if rows else gradient.new_zeros(0, len(gradient))
     return np.asarray(hessian.numpy()[:, kept])
-
-
-def fit_states(
-    conditional: Conditional,
-    rows: NDArray[np.int32],
-    weights: Floats,
-    prior: ParameterPrior,
-    max_iterations: int,
-) -> tuple[dict[str, Any], float]:
-    """As :func:`fit_penalised`, of a copy of a discrete conditional.
-
-    Args:
-        conditional: It is not changed.
-        rows: ``(U, parents + 1)`` state indices of its scope.
-        weights: ``(U,)`` what each row counts.
-        prior: On the parameters.
-        max_iterations: Of L-BFGS.
-
-    Returns:
-        The parameters (a ``state_dict``) and the log-likelihood.
-    """
-    own = copy.deepcopy(conditional)
-    counting = weights > 0
-    columns = torch.from_numpy(np.ascontiguousarray(rows[counting].T)).long()
-    values = {v.name: x for v, x in zip(own.scope, columns, strict=True)}
-    term = Term(own, values, {}, torch.from_numpy(weights[counting]))
-    fit_penalised([term], prior, max_iterations)
-    with torch.no_grad():
-        return own.state_dict(), float(term.value())

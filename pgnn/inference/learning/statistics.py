@@ -6,6 +6,7 @@ from collections.abc import Hashable, Mapping
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from pgnn.errors import DataError
@@ -13,6 +14,7 @@ from pgnn.evidence.coded_columns import CodedColumns
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.tabular import Tabular
 from pgnn.factors.variable import Variable
+from pgnn.inference.learning.conditional_fit import Term
 from pgnn.inference.learning.training_data import check_weights
 from pgnn.inference.lookup_tables import LookupTables
 
@@ -38,7 +40,7 @@ class Statistics:
     ) -> None:
         used = {v.name for c in [*tables.values(), *others.values()] for v in c.scope}
         self.variables = tuple(v for name, v in variables.items() if name in used)
-        self._tables = tables
+        self._tables, self._others = tables, others
         self._lookup = LookupTables.of(self.variables, tables.values())
         self._flat: NDArray[Any] = np.zeros(self._lookup.start[-1], dtype=np.int64)
         index = {v.name: k for k, v in enumerate(self.variables)}
@@ -55,9 +57,14 @@ class Statistics:
         """Counts of each table, in its shape."""
         return dict(zip(self._tables, self._lookup.split(self._flat), strict=True))
 
-    def configurations(self, name: Hashable) -> tuple[Codes, Floats]:
-        """Distinct rows ``(U, parents + 1)`` of a conditional's scope, and their counts."""
-        return self._kept[name]
+    def term(self, name: Hashable) -> Term:
+        """What the distinct rows of another conditional's scope, and their counts, say of it."""
+        rows, counts = self._kept[name]
+        own = self._others[name]
+        columns = torch.from_numpy(np.ascontiguousarray(rows[counts > 0].T)).long()
+        device = next((p.device for p in own.parameters()), columns.device)
+        values = {v.name: x.to(device) for v, x in zip(own.scope, columns, strict=True)}
+        return Term(own, values, {}, torch.from_numpy(counts[counts > 0]).to(device))
 
     def add(self, table: CodedColumns, weights: Any = None) -> None:
         """Count the rows of a table.
