@@ -6,7 +6,7 @@ import math
 import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
@@ -18,6 +18,7 @@ from pgnn.evidence.row_evidence import RowEvidence
 from pgnn.inference.convergence import Convergence
 from pgnn.inference.history import History
 from pgnn.inference.learner import Learner
+from pgnn.inference.learning.checkpoints import Checkpoints, Keeper, digest
 from pgnn.inference.learning.fit_context import last_complaint, own_randomness, parts_in_mode
 from pgnn.inference.learning.lbfgs import run_lbfgs
 from pgnn.inference.learning.minibatches import (
@@ -69,6 +70,8 @@ class Ascent(Learner):
             that are best on it are kept.
         patience: Stop after so many iterations that were no better on the rows set apart; 0 for
             never.
+        checkpoints: Where to write down how far it is (of an optimiser); a fit that was ended goes
+            on from there.
 
     Raises:
         ModelError: If a setting is out of range.
@@ -84,6 +87,7 @@ class Ascent(Learner):
     tolerance: float | None = None
     validation: float = 0.0
     patience: int = 0
+    checkpoints: Checkpoints | None = None
 
     def __post_init__(self) -> None:
         share = Interval(0.0, 1.0, open_high=True)
@@ -106,9 +110,11 @@ class Ascent(Learner):
         )
         if self.patience and not self.validation:
             raise ModelError("patience needs rows set apart: give validation as well")
+        if self.checkpoints is not None and not isinstance(self.checkpoints, Checkpoints):
+            raise ModelError(f"checkpoints must be Checkpoints(path), got {self.checkpoints!r}")
         if self.optimizer is not None:
             return
-        for name in ("scheduler", "batch_size", "max_norm"):
+        for name in ("scheduler", "batch_size", "max_norm", "checkpoints"):
             if getattr(self, name) is not None:
                 raise ModelError(f"{name} is of an optimizer: give one (L-BFGS takes all rows)")
 
@@ -247,9 +253,37 @@ class Ascent(Learner):
         optimizer = made_optimizer(make, problem.learnable.parameters)
         scheduler = made_scheduler(self.scheduler, optimizer)
         steps = Steps(optimizer, scheduler, self.batch_size, self.max_norm)
-        method = MiniBatches(problem, steps, seed)
-        run = iterate(method, self.max_iterations, progress=progress, label="passes")
+        method, keeper = MiniBatches(problem, steps, seed), self._keeper(problem, seed)
+        before = keeper.state()
+        if before is not None:
+            method.resume(before)
+
+        def write(_: int) -> None:
+            if keeper.due:
+                keeper.write(method.snapshot())
+
+        left = max(0, self.max_iterations - problem.record.iterations)
+        run = iterate(method, left, progress=progress, label="passes", after=write)
+        keeper.close()
         return run.converged and not problem.record.stopped
+
+    def _keeper(self, problem: OptimisationProblem, seed: int | None) -> Keeper:
+        """What writes down how far the fit is."""
+        if self.checkpoints is None:
+            return Keeper(None, {})
+        # functions have no text of their own that tells them apart
+        other = ("checkpoints", "optimizer", "scheduler", "max_iterations")
+        settings = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in other}
+        rows: Any = problem.rows
+        return Keeper(
+            self.checkpoints,
+            {
+                "settings": repr(settings),
+                "seed": seed,
+                "data": digest({f.name: getattr(rows, f.name) for f in fields(rows)}),
+                "model": digest(problem.learnable.saved()),
+            },
+        )
 
     @staticmethod
     def _judge(

@@ -60,7 +60,8 @@ class Gradient(Ascent):
 
     The other settings are those of every learner by gradients: ``optimizer``, ``scheduler``,
     ``batch_size``, ``l1``, ``l2``, ``max_norm``, ``max_iterations``, ``tolerance``,
-    ``validation``, ``patience``; see :class:`~pgnn.inference.learning.ascent.Ascent`.
+    ``validation``, ``patience``, ``checkpoints``; see
+    :class:`~pgnn.inference.learning.ascent.Ascent`.
 
     Raises:
         ModelError: If a setting is out of range, or an engine that draws comes without optimizer.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -101,7 +101,29 @@ class MiniBatches:
 
     def init(self) -> int:
         """Passes done."""
-        return 0
+        return self.problem.record.iterations
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return what :meth:`resume` takes: all that the next passes depend on."""
+        scheduler = self.steps.scheduler
+        return {
+            "numbers": self.problem.learnable.saved(),
+            "optimizer": self.steps.optimizer.state_dict(),
+            "scheduler": None if scheduler is None else scheduler.state_dict(),
+            "order": self._random.bit_generator.state,
+            "noise": torch.get_rng_state(),
+            "record": self.problem.record.snapshot(),
+        }
+
+    def resume(self, before: Mapping[str, Any]) -> None:
+        """Go on from where the same fit was."""
+        self.problem.learnable.restore(before["numbers"])
+        self.steps.optimizer.load_state_dict(before["optimizer"])
+        if self.steps.scheduler is not None:
+            self.steps.scheduler.load_state_dict(before["scheduler"])
+        self._random.bit_generator.state = before["order"]
+        torch.set_rng_state(before["noise"])
+        self.problem.record.resume(before["record"])
 
     def step(self, state: int) -> tuple[int, Info]:
         """One pass over the rows.

@@ -233,6 +233,23 @@ class FitRecord:
             self.trace.setdefault(name, []).append(float(value))
         return self.stopped
 
+    def snapshot(self) -> dict[str, Any]:
+        """Return what :meth:`resume` takes."""
+        return {
+            "trace": {name: list(values) for name, values in self.trace.items()},
+            "iterations": self.iterations,
+            "seconds": self.seconds,
+            "best": self._best,
+            "since": self._since,
+            "saved": self._saved,
+        }
+
+    def resume(self, before: Mapping[str, Any]) -> None:
+        """Go on from where a record of the same fit was."""
+        self.trace, self.iterations = dict(before["trace"]), before["iterations"]
+        self._begin = time.perf_counter() - before["seconds"]
+        self._best, self._since, self._saved = before["best"], before["since"], before["saved"]
+
     def finish(self) -> None:
         """Go back to the parameters that were best on held-out rows, if there are such."""
         if self._saved is not None:

@@ -85,6 +85,47 @@ def test_it_goes_on_to_the_same_numbers(
     assert not path.exists()  # the fit is complete
 
 
+def test_passes_of_an_optimiser_go_on_to_the_same_numbers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Order of rows, dropout, moments, rates and what was best on the rows set apart."""
+    texts = ["abba", "baba", "aabb", "ab"] * 5
+    path = tmp_path / "fit"
+
+    def fitted(keep: Checkpoints | None, passes: int = 8) -> Any:
+        torch.manual_seed(0)
+        model = pgnn.LanguageModel("ab", hidden=4, dropout=0.3)
+        learner = pgnn.Gradient(
+            optimizer=lambda p: torch.optim.Adam(p, lr=0.05), batch_size=6, max_norm=1.0,
+            scheduler=lambda o: torch.optim.lr_scheduler.StepLR(o, 3, 0.5), validation=0.2,
+            max_iterations=passes, checkpoints=keep,
+        )  # fmt: skip
+        return model.fit(texts, learner=learner, seed=3, progress=False)
+
+    whole, write = fitted(None), Keeper.write
+    written = []
+
+    def dying(self: Keeper, state: Any) -> None:
+        write(self, state)
+        written.append(0)
+        if len(written) == 4:
+            raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints.Keeper, "write", dying)
+        with pytest.raises(Killed):
+            fitted(Checkpoints(path, every=0.0))
+    own = fitted(Checkpoints(path, every=0.0))
+    assert len(own.history["trace"]["validation"]) == 8
+    for name in ("mean_log_likelihood", "validation", "gradient_norm"):
+        assert own.history["trace"][name] == whole.history["trace"][name]
+    for n, x in whole.state_dict().items():
+        assert torch.equal(own.state_dict()[n], x)
+    assert not path.exists()
+    with pytest.raises(ModelError, match="checkpoints is of an optimizer"):
+        pgnn.Gradient(checkpoints=Checkpoints(path))
+
+
 def test_checkpoints_of_other_fits_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "fit"
     Keeper(Checkpoints(path), {"seed": 1, "data": "a"}).write({"x": torch.ones(2)})
