@@ -277,11 +277,11 @@ def _factors(model: Model, evidence: Any) -> tuple[list[Factor], Tensor]:
 
 def _checked(hidden: Mapping[Hashable, Variable], edges: Edges) -> list[tuple[Hashable, Hashable]]:
     """Edges between variables that were not seen."""
-    found = list(edges)
-    for a, b in found:
+    edges_given = list(edges)
+    for a, b in edges_given:
         if a not in hidden or b not in hidden:
             raise ModelError(f"the edge {(a, b)!r} has a variable that was seen, or is unknown")
-    return found
+    return edges_given
 
 
 def _best_tree(

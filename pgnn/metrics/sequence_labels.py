@@ -38,20 +38,20 @@ def chunks(labels: Sequence[str]) -> list[tuple[int, int, str]]:
         >>> chunks(["B-NP", "I-NP", "O", "I-VP", "B-VP"])
         [(0, 2, 'NP'), (3, 4, 'VP'), (4, 5, 'VP')]
     """
-    found: list[tuple[int, int, str]] = []
+    segments: list[tuple[int, int, str]] = []
     begin, kind, closed = 0, "", True
     for t, label in enumerate([*labels, "O"]):
         prefix, _, own = label.partition("-")
         goes_on = prefix in ("I", "E") and own == kind and not closed
         if not closed and not goes_on:
-            found.append((begin, t, kind))
+            segments.append((begin, t, kind))
             closed = True
         if prefix != "O" and not goes_on:
             begin, kind, closed = t, own, False
         if prefix in ("E", "S") and not closed:
-            found.append((begin, t + 1, kind))
+            segments.append((begin, t + 1, kind))
             closed = True
-    return found
+    return segments
 
 
 def chunk_scores(true: Labels, predicted: Labels) -> ChunkScores:
@@ -76,10 +76,10 @@ def chunk_scores(true: Labels, predicted: Labels) -> ChunkScores:
     here: Counter[str] = Counter()
     there: Counter[str] = Counter()
     for a, b in _pairs(true, predicted):
-        expected, found = set(chunks(a)), set(chunks(b))
-        right.update(kind for *_, kind in expected & found)
-        here.update(kind for *_, kind in expected)
-        there.update(kind for *_, kind in found)
+        in_truth, in_answer = set(chunks(a)), set(chunks(b))
+        right.update(kind for *_, kind in in_truth & in_answer)
+        here.update(kind for *_, kind in in_truth)
+        there.update(kind for *_, kind in in_answer)
     by_type = {k: _scores(right[k], here[k], there[k], {}) for k in sorted({*here, *there})}
     return _scores(right.total(), here.total(), there.total(), by_type)
 

@@ -109,8 +109,8 @@ class GaussianDiscriminant(VectorNetwork, NaiveBayes):
     @property
     def _normal(self) -> Gaussian:
         own: Any = self.conditionals[self._vector]
-        found: Gaussian = own
-        return found
+        gaussian: Gaussian = own
+        return gaussian
 
     def linear_scores(self) -> LinearScores:
         r"""Return what the classes' probabilities follow from, where they share a covariance.

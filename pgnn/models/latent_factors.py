@@ -146,8 +146,8 @@ class LatentFactors(VectorNetwork, LatentFactorModel):
     @property
     def _regression(self) -> LinearGaussian:
         own: Any = self.conditionals[self._vector]
-        found: LinearGaussian = own
-        return found
+        regression: LinearGaussian = own
+        return regression
 
     def factors(
         self, observed: Mapping[Hashable, Tensor] | None = None, inputs: Inputs | None = None

@@ -136,7 +136,7 @@ class ModelMixture(Model, MixtureModel):
             Unsupported: If a component is a field, whose normaliser depends on all of it.
         """
         own = self._weights.child
-        made = [self._weights.factor(observed)]
+        parts = [self._weights.factor(observed)]
         for k, c in enumerate(self.components):
             if not c.is_normalized:
                 raise Unsupported("a mixture of fields has no factors: ask engine=ByComponent()")
@@ -144,9 +144,9 @@ class ModelMixture(Model, MixtureModel):
                 table, axis = f.log_values, len(f.batch_shape)
                 others = [torch.zeros_like(table)] * len(self._components)
                 gated = torch.stack([*others[:k], table, *others[k + 1 :]], dim=axis)
-                made.append(Factor([own, *f.variables], gated))
+                parts.append(Factor([own, *f.variables], gated))
         known = {n: x for n, x in (observed or {}).items() if n == own.name}
-        return tuple(f.condition(known) if own.name in f.names else f for f in made)
+        return tuple(f.condition(known) if own.name in f.names else f for f in parts)
 
     @property
     def detached(self) -> bool:

@@ -72,15 +72,15 @@ class Regression(BayesianNetwork):
         self._kind = (lambda *_: kind) if isinstance(kind, Conditional) else kind or LinearGaussian
         self.prior, self._discrete = prior, discrete
         self._child, self._told = _name(child), parents
-        every = [] if parents is None else _listed(parents)
-        names = [_name(p) for p in every]
+        told_by = [] if parents is None else _listed(parents)
+        names = [_name(p) for p in told_by]
         if len({self._child, *names}) < 1 + len(names):
             raise ModelError(f"a variable is there twice: {[self._child, *names]}")
         graph = nx.DiGraph()
         graph.add_nodes_from([*names, self._child])
         graph.add_edges_from((n, self._child) for n in names)
         known: dict[Hashable, Any] = {
-            _name(v): v for v in [child, *every] if isinstance(v, Variable)
+            _name(v): v for v in [child, *told_by] if isinstance(v, Variable)
         }
         kinds: dict[Hashable, Any] = dict.fromkeys(names, _exogenous)
         super().__init__(graph, {**kinds, self._child: self._made}, known)
@@ -186,15 +186,15 @@ class Regression(BayesianNetwork):
 
     def _variables_from(self, columns: Mapping[Hashable, Any]) -> Mapping[Hashable, Variable]:
         """Numbers are real, all else has states; of the child the model tells."""
-        found = {}
+        declared = {}
         for name, column in columns.items():
             real = not self._discrete if name == self._child else _is_numeric(column)
-            found[name] = (
+            declared[name] = (
                 Variable(name, None, event_shape(column))
                 if real
                 else states_of({name: column})[name]
             )
-        return found
+        return declared
 
     def __repr__(self) -> str:
         parents = [*self.graph.predecessors(self._child)]

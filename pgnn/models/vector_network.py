@@ -162,30 +162,30 @@ class VectorNetwork(BayesianNetwork, VectorModel):
     def _variables_from(self, columns: Mapping[Hashable, Any]) -> Mapping[Hashable, Variable]:
         """The shape of the vector, and states of others."""
         rest = {n: x for n, x in columns.items() if n != self._vector}
-        found = dict(super()._variables_from(rest)) if rest else {}
+        declared = dict(super()._variables_from(rest)) if rest else {}
         if self._vector in columns:
             shape = np.shape(columns[self._vector])
             if self.allows_numbers and len(shape) == 1:
-                return {**found, self._vector: Variable(self._vector)}
+                return {**declared, self._vector: Variable(self._vector)}
             if len(shape) != 2 or not shape[1]:
                 raise DataError(
                     f"{self._vector!r} must be a matrix (N, D), got shape {tuple(shape)}"
                 )
-            found[self._vector] = Variable(self._vector, None, (int(shape[1]),))
-        return found
+            declared[self._vector] = Variable(self._vector, None, (int(shape[1]),))
+        return declared
 
 
 def _matrix(columns: Mapping[Hashable, Any], names: tuple[Hashable, ...]) -> np.ndarray:
     """Columns of numbers side by side."""
-    made = []
+    numbers = []
     for name in names:
         try:
-            made.append(floats_of(columns[name]))
+            numbers.append(floats_of(columns[name]))
         except (TypeError, ValueError, EvidenceError):
             raise DataError(
                 f"column {name!r} must hold numbers; leave it out, or declare a network in which "
                 "it has states"
             ) from None
-    if len({x.shape for x in made}) > 1 or made[0].ndim != 1:
+    if len({x.shape for x in numbers}) > 1 or numbers[0].ndim != 1:
         raise DataError(f"columns must have one number for each row, got {[*names]}")
-    return np.stack(made, axis=1)
+    return np.stack(numbers, axis=1)

@@ -92,8 +92,8 @@ class Keeper:
                 f"{self._path} is the checkpoint of another fit, which differs in its {what}; "
                 "remove the file, or give another path"
             )
-        found: dict[str, Any] = state
-        return found
+        restored: dict[str, Any] = state
+        return restored
 
     def write(self, state: Mapping[str, Any]) -> None:
         """Write a state: numbers, text, tensors, and lists, tuples and dicts of these."""
@@ -132,10 +132,10 @@ def digest(*parts: Any) -> str:
         >>> digest(np.arange(3)) == digest(np.arange(3)) != digest(np.arange(4))
         True
     """
-    found = hashlib.blake2b(digest_size=16)
+    checksum = hashlib.blake2b(digest_size=16)
     for part in parts:
-        _add(found, part)
-    return found.hexdigest()
+        _add(checksum, part)
+    return checksum.hexdigest()
 
 
 def _add(found: Any, part: Any) -> None:

@@ -146,7 +146,7 @@ def _conjugate(e_step: EStep[Any]) -> dict[Hashable, Conjugate]:
     Raises:
         Unsupported: If one has no conjugate prior, learns by halves, or shares its numbers.
     """
-    found: dict[Hashable, Conjugate] = {}
+    pieces: dict[Hashable, Conjugate] = {}
     for name, own in e_step.pieces.items():
         if not isinstance(own, Conjugate) or own.inputs:
             raise Unsupported(
@@ -157,14 +157,14 @@ def _conjugate(e_step: EStep[Any]) -> dict[Hashable, Conjugate]:
             raise Unsupported(
                 f"some numbers of {name!r} are constants: VariationalBayes learns all or none"
             )
-        found[name] = own
-    if not found or e_step.learns_as_a_whole:
+        pieces[name] = own
+    if not pieces or e_step.learns_as_a_whole:
         kind = type(e_step.model).__name__
         raise Unsupported(f"VariationalBayes learns no {kind}: it has other numbers; take EM()")
     shared = [names for names in tied(e_step.pieces) if len(names) > 1]
     if shared:
         raise Unsupported(f"{shared[0][0]!r} and {shared[0][1]!r} share their numbers: take EM()")
-    return found
+    return pieces
 
 
 def _priors(
@@ -176,7 +176,7 @@ def _priors(
         if unknown:
             known = ", ".join(map(repr, pieces))
             raise ModelError(f"a prior is given for {unknown[0]!r}; what can be learnt are {known}")
-    found = {}
+    beliefs = {}
     for name, piece in pieces.items():
         own: Any = piece
         conditional: Conditional = own
@@ -185,8 +185,8 @@ def _priors(
             prior = None
         elif not isinstance(given, Mapping) and not isinstance(prior, Prior):
             prior = prior if not conditional.child.is_discrete else None
-        found[name] = piece.beliefs(prior, e_step.values_of(name, conditional, seen))
-    return found
+        beliefs[name] = piece.beliefs(prior, e_step.values_of(name, conditional, seen))
+    return beliefs
 
 
 def _takes(own: Conditional, prior: Prior) -> bool:

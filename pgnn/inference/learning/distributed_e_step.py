@@ -90,9 +90,9 @@ class DistributedEStep(EStep[Any]):
 
     def of_all(self, number: float) -> float:
         """Return the sum over processes."""
-        found = torch.tensor([number], dtype=torch.float64)
-        _guarded(lambda: dist.all_reduce(found))
-        return float(found)
+        total = torch.tensor([number], dtype=torch.float64)
+        _guarded(lambda: dist.all_reduce(total))
+        return float(total)
 
     def log_partition(self, seen: Any) -> Tensor:
         """Return ``(B,)`` log probabilities of this process's rows."""

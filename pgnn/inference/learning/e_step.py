@@ -90,10 +90,10 @@ class EStep(ABC, Generic[Seen]):
     @property
     def parameters(self) -> Sequence[Tensor]:
         """The learnable parameters, each once."""
-        found: dict[Tensor, None] = {}
+        parameters: dict[Tensor, None] = {}
         for conditional in self.pieces.values():
-            found |= dict.fromkeys(p for p in conditional.parameters() if p.requires_grad)
-        return [*found]
+            parameters |= dict.fromkeys(p for p in conditional.parameters() if p.requires_grad)
+        return [*parameters]
 
     @property
     def states(self) -> Sequence[Hashable]:

@@ -50,8 +50,8 @@ class FactorEStep(EStep[RowEvidence]):
     @property
     def _own(self) -> LinearGaussian:
         own: Any = self.model.conditionals[self.model.vector]
-        found: LinearGaussian = own
-        return found
+        regression: LinearGaussian = own
+        return regression
 
     def read(self, data: Any, weights: Any, inputs: Inputs | None) -> RowEvidence:
         """Read rows.
@@ -83,9 +83,9 @@ class FactorEStep(EStep[RowEvidence]):
         sums: Any = 0
         total = 0.0
         for rows in blocks(x, self._own.num_features + 1):
-            found = self._posterior(x[rows])
-            total += float(weights[rows] @ found.log_density)
-            parts = _sums(x[rows] - origin, weights[rows], found)
+            posterior = self._posterior(x[rows])
+            total += float(weights[rows] @ posterior.log_density)
+            parts = _sums(x[rows] - origin, weights[rows], posterior)
             sums = parts if sums == 0 else tuple(a + b for a, b in zip(sums, parts, strict=True))
         return ExpectedStatistics(total, float(weights.sum()), {_OWN: sums})
 
@@ -159,8 +159,8 @@ class FactorEStep(EStep[RowEvidence]):
         z += (3.0 * _NOISE if at_random else 0.0) * noise
         z[:, left.shape[1] :] = noise[:, left.shape[1] :]
         spread = _NOISE**2 * torch.eye(own.num_features, dtype=torch.float64).unsqueeze(0)
-        found = FactorPosterior(z, spread, weights)
-        sums = _sums(x - self._origin(seen), weights, found)
+        posterior = FactorPosterior(z, spread, weights)
+        sums = _sums(x - self._origin(seen), weights, posterior)
         self.improve(ExpectedStatistics(0.0, 0.0, {_OWN: sums}), {})
 
     def _posterior(self, x: Tensor) -> FactorPosterior:

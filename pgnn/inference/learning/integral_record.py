@@ -67,10 +67,10 @@ class IntegralRecord(Record):
         for piece in self.integral.system.pieces():
             rows = slice(first, first + piece.num_rows)
             first += piece.num_rows
-            found = piece.elimination()
-            cliques = found.moments()
+            elimination = piece.elimination()
+            cliques = elimination.moments()
             for name, own in self.learnt:
-                self._add(collector, name, own, piece, rows, gradient[rows], found, cliques)
+                self._add(collector, name, own, piece, rows, gradient[rows], elimination, cliques)
 
     def _add(
         self,

@@ -143,11 +143,11 @@ class KMeans(Learner):
                     first = spread_centres(rows, size, torch.Generator().manual_seed(own))
                 else:
                     first = torch.cat(means, dim=1) - origin
-                found = lloyd(rows, first, self.max_iterations, counts)
-                squares = (rows - found.centres[found.labels]).square().sum(dim=1)
+                clusters = lloyd(rows, first, self.max_iterations, counts)
+                squares = (rows - clusters.centres[clusters.labels]).square().sum(dim=1)
                 inertia = float((squares * counts).sum())
                 if best is None or inertia < best[1]:
-                    best = found, inertia
+                    best = clusters, inertia
                 bar.update()
         if best is None:
             raise DataError("there was no start")
@@ -165,7 +165,7 @@ def _features(model: Any) -> dict[Hashable, Gaussian]:
             "KMeans learns mixtures such as Mixture(3, {'x': pgnn.Gaussian}), not a "
             f"{type(model).__name__}"
         )
-    found = {}
+    features = {}
     for name, own in model.conditionals.items():
         if name == model.class_name:
             continue
@@ -173,8 +173,8 @@ def _features(model: Any) -> dict[Hashable, Gaussian]:
             raise Unsupported(
                 f"KMeans is about Gaussian features, not {type(own).__name__} {name!r}; take EM()"
             )
-        found[name] = own
-    return found
+        features[name] = own
+    return features
 
 
 def _rows(model: ClassModel, features: dict[Hashable, Gaussian], seen: RowEvidence) -> Tensor:

@@ -87,11 +87,11 @@ class KalmanEStep(EStep[SequenceEvidence]):
 
     def _expect(self, seen: SequenceEvidence) -> ExpectedStatistics:
         chain = chain_of(self.model, seen)
-        found = chain.filtered()
-        smoothed = chain.smoothed(found)
+        filtered = chain.filtered()
+        smoothed = chain.smoothed(filtered)
         states = smoothed.states
         weights = torch.from_numpy(seen.row_weights)
-        total = float((weights * found.increments.sum(dim=1)).sum())
+        total = float((weights * filtered.increments.sum(dim=1)).sum())
         collector, kind = StatisticsCollector(), chain.kind
         counted = weights[:, None] * seen.inside
         state, observation = (v.name for v in slice_of(self.model))

@@ -128,8 +128,8 @@ class MixtureEStep(EStep[Any]):
         known, classes = component_rows(self.model, self._distinct(seen))
         logs = torch.stack([part.log_partition(known) for part in self.parts], dim=1)
         spread = (logs - logs[:, :1]).nan_to_num(nan=0.0).abs().amax()
-        alike = classes is None and len(self.parts) > 1 and bool(spread <= 1e-12)
-        return alike or any(part.symmetric(known) for part in self.parts)
+        equally_likely = classes is None and len(self.parts) > 1 and bool(spread <= 1e-12)
+        return equally_likely or any(part.symmetric(known) for part in self.parts)
 
     def initialize(self, seen: Any, seed: int, at_random: bool) -> None:
         """Begin with a cluster of the rows for each component, and a little of all other rows."""
@@ -161,10 +161,12 @@ class MixtureEStep(EStep[Any]):
         for name, own in self._own.items():
             collector.add_counts(name, own, share.sum(dim=0), WeightedRows({}, {}, share))
         for k, part in enumerate(self.parts):
-            found = part.expect(replace(known, weights=np.ascontiguousarray(share[:, k].numpy())))
-            for name, sums in found.sums.items():
+            expected = part.expect(
+                replace(known, weights=np.ascontiguousarray(share[:, k].numpy()))
+            )
+            for name, sums in expected.sums.items():
                 collector.add_sums((k, name), sums)
-            for name, rows in found.rows.items():
+            for name, rows in expected.rows.items():
                 collector.add_rows((k, name), rows)
         return collector.collected(0.0, float(share.sum()), share.sum(dim=0))
 

@@ -153,10 +153,10 @@ def _curvature(learnable: LearnableParameters, mean: Mean) -> Floats | None:
         return None
     weights = own.weights.double()
     weights = weights.reshape(len(weights), -1).sum(dim=1)
-    found = own.conditional.curvature(own.values, own.inputs, weights)
-    if found is None or len(found) != sum(learnable.sizes):
+    curvature = own.conditional.curvature(own.values, own.inputs, weights)
+    if curvature is None or len(curvature) != sum(learnable.sizes):
         return None
-    return np.asarray((found / mean.total).numpy(force=True))  # type: ignore[attr-defined]
+    return np.asarray((curvature / mean.total).numpy(force=True))  # type: ignore[attr-defined]
 
 
 def _flat(learnable: LearnableParameters, tensors: Sequence[Tensor | None]) -> Tensor:

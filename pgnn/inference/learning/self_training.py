@@ -253,8 +253,8 @@ def predicted(model: Any, rows: RowEvidence, name: Hashable) -> Floats:
     if not rows.num_rows:
         return np.zeros((0, size))
     with torch.no_grad():
-        found = model.query(name, rows, inputs=rows.inputs or None)[name].probs
-    return np.asarray(found.double().numpy(force=True))
+        probs = model.query(name, rows, inputs=rows.inputs or None)[name].probs
+    return np.asarray(probs.double().numpy(force=True))
 
 
 def with_labels(
@@ -266,8 +266,8 @@ def with_labels(
     codes[:, column] = labels
     counts = np.array(own.row_weights) * (1.0 if share is None else share)
     names = tuple(dict.fromkeys(own.names))
-    made = replace(own, codes=codes, weights=counts, names=names)
-    return made if (counts > 0).all() else made.take(np.flatnonzero(counts))
+    labelled = replace(own, codes=codes, weights=counts, names=names)
+    return labelled if (counts > 0).all() else labelled.take(np.flatnonzero(counts))
 
 
 def _alone(model: Any, rows: RowEvidence, names: Iterable[Hashable]) -> RowEvidence:

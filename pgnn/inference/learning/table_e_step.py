@@ -204,11 +204,11 @@ class NetworkEStep(TableEStep[RowEvidence]):
         small = [
             f for g in groups for f in (g.decomposition() or Decomposition((), (), {})).factors
         ]
-        found = [r for r in recorder.records if not isinstance(r, EffectsRecord)]
+        records = [r for r in recorder.records if not isinstance(r, EffectsRecord)]
         for f in small:  # named by what they are a part of
             owner = f.child.child if isinstance(f.child, HiddenName) else f.child
-            found.append(Record(owner, self.conditionals[owner], f, {}, {}))
-        return found
+            records.append(Record(owner, self.conditionals[owner], f, {}, {}))
+        return records
 
     def symmetric(self, seen: RowEvidence) -> bool:
         """Whether states of a hidden variable are alike, or a latent real has no effect yet."""
