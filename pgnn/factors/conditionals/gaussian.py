@@ -274,19 +274,20 @@ class Gaussian(Emission, Conjugate):
     def beliefs(self, prior: Any, values: Mapping[Hashable, Tensor] | None) -> Beliefs:
         """Return a normal-inverse-Wishart prior, means about :attr:`centre`; see the base class."""
         check_prior(prior, NormalWishart, "Gaussian")
-        if self.form.tied or self.form.shared:
+        if self.form.tied:
             raise Unsupported(
-                f"variational Bayes has full or diagonal covariances, not the "
-                f"{type(self.form).__name__} of {self.child.name!r}"
+                f"variational Bayes has covariances of each configuration, not the "
+                f"{type(self.form).__name__} ones of {self.child.name!r}"
             )
-        rows = None if values is None else values[self.child.name].double().reshape(-1, self.size)
-        diagonal = len(self.form.tail(self.size)) == 1
-        own = NormalBeliefs.of(prior, rows, self.num_configurations, self.size, diagonal)
+        seen = self.centre.new_zeros(0) if values is None else values[self.child.name]
+        rows = seen.double().reshape(-1, self.size)
+        own = NormalBeliefs.of(prior, rows, self.num_configurations, self.form)
         return own._replace(mean=own.mean - self.centre)
 
     def updated(self, prior: Beliefs, statistics: Statistics) -> Beliefs:
         """See the base class."""
-        return NormalBeliefs(*prior).updated(*statistics)
+        own, (count, first, second) = NormalBeliefs(*prior), statistics
+        return own.updated(count, first, second.reshape(own.scale.shape))
 
     @torch.no_grad()
     def set_geometric_mean(self, posterior: Beliefs) -> None:
@@ -299,7 +300,8 @@ class Gaussian(Emission, Conjugate):
         """Take the posterior means, and the inverses of mean precisions; see the base class."""
         own = NormalBeliefs(*posterior)
         self.mean.copy_((own.mean + self.centre).reshape(self.mean.shape))
-        self.scale.copy_(self.form.unconstrain(own.covariance).reshape(self.scale.shape))
+        natural = own.covariance.reshape(-1, *self.form.tail(self.size))
+        self.scale.copy_(self.form.unconstrain(natural).reshape(self.scale.shape))
         self.offset = None
 
     def divergence(self, posterior: Beliefs, prior: Beliefs) -> float:

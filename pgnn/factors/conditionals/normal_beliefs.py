@@ -9,19 +9,22 @@ import torch
 from torch import Tensor
 
 from pgnn.errors import ModelError
+from pgnn.factors.conditionals.covariance import Covariance
 from pgnn.factors.conditionals.normal_wishart import NormalWishart
 
 
 class NormalBeliefs(NamedTuple):
     r"""Beliefs :math:`\mu \mid \Sigma \sim N(m, \Sigma / \kappa), \Sigma \sim W^{-1}(\Psi, \nu)`.
 
-    Of diagonal covariances each dimension has beliefs of its own, of one dimension.
+    Of diagonal covariances each variance has beliefs of its own, of one dimension; of spherical
+    ones the variance that all dimensions share.
 
     Attributes:
         mean: ``(K, D)`` :math:`m`.
         confidence: ``(K,)`` :math:`\kappa`.
         degrees: ``(K,)`` :math:`\nu`.
-        scale: ``(K, D, D)`` :math:`\Psi`, or ``(K, D)`` of diagonal covariances.
+        scale: ``(K, D, D)`` :math:`\Psi`; ``(K, D)`` of diagonal covariances, ``(K, 1)`` of
+            spherical ones.
     """
 
     mean: Tensor
@@ -31,28 +34,31 @@ class NormalBeliefs(NamedTuple):
 
     @property
     def diagonal(self) -> bool:
-        """Whether dimensions have beliefs of their own."""
+        """Whether beliefs are about variances, not about matrices."""
         return self.scale.dim() == 2
+
+    @property
+    def sharing(self) -> int:
+        """How many dimensions each variance is of."""
+        return self.mean.shape[1] // self.scale.shape[1]
 
     @classmethod
     def of(
-        cls, prior: NormalWishart | None, rows: Tensor | None, count: int, size: int, diagonal: bool
+        cls, prior: NormalWishart | None, rows: Tensor, count: int, form: Covariance
     ) -> NormalBeliefs:
         """Return a prior for each of some configurations.
 
         Args:
             prior: What was given; a weak one about mean and covariance of the rows if not.
-            rows: ``(N, D)``, ``NaN`` where not seen.
+            rows: ``(N, D)``, ``NaN`` where not seen; there may be none.
             count: How many configurations.
-            size: Dimensions ``D``.
-            diagonal: Whether dimensions have beliefs of their own.
+            form: Of their covariances.
 
         Raises:
             ModelError: If that is no distribution.
         """
+        size, diagonal = rows.shape[1], len(form.tail(rows.shape[1])) < 2
         if prior is None:
-            if rows is None:
-                rows = torch.zeros(0, size, dtype=torch.float64)
             mean = rows.nanmean(dim=0).nan_to_num()
             error = (rows - mean).nan_to_num(nan=0.0)
             seen = (~rows.isnan()).double()
@@ -65,7 +71,9 @@ class NormalBeliefs(NamedTuple):
         else:
             mean, scale = prior.location(size), prior.matrix(size)
             confidence, degrees = prior.confidence, prior.degrees
-        if diagonal:  # the same density, restricted to diagonal matrices
+        if form.shared:  # the same density, restricted to spherical or to diagonal matrices
+            scale, degrees = scale.trace().reshape(1), size * (degrees + size + 1.0) - 2.0
+        elif diagonal:
             scale, degrees = scale.diagonal(), degrees + size - 1.0
         least = 0.0 if diagonal else size - 1.0
         proper = scale.min() > 0 if diagonal else torch.linalg.eigvalsh(scale)[0] > 0
@@ -83,20 +91,23 @@ class NormalBeliefs(NamedTuple):
         )
 
     def updated(self, count: Tensor, first: Tensor, second: Tensor) -> NormalBeliefs:
-        """Return the posterior for sums over rows, ``(K,)``, ``(K, D)``, ``(K, D, D)``."""
+        """Return the posterior for sums over rows, ``(K,)``, ``(K, D)``, as of the scale."""
         confidence = self.confidence + count
         mean = (self.confidence[:, None] * self.mean + first) / confidence[:, None]
         scale = self.scale + second
         for weight, m, sign in ((self.confidence, self.mean, 1.0), (confidence, mean, -1.0)):
-            square = m.square() if self.diagonal else m[:, :, None] * m[:, None, :]
+            if self.diagonal:
+                square = m.square().reshape(len(m), -1, self.sharing).sum(dim=2)
+            else:
+                square = m[:, :, None] * m[:, None, :]
             scale = scale + sign * weight.reshape(-1, *[1] * (square.dim() - 1)) * square
         if not self.diagonal:
             scale = (scale + scale.mT) / 2
-        return NormalBeliefs(mean, confidence, self.degrees + count, scale)
+        return NormalBeliefs(mean, confidence, self.degrees + self.sharing * count, scale)
 
     @property
     def covariance(self) -> Tensor:
-        """The inverse of the mean precision, ``(K, D, D)`` or ``(K, D)``."""
+        """The inverse of the mean precision, of the shape of the scale."""
         return self.scale / self.degrees.reshape(-1, *[1] * (self.scale.dim() - 1))
 
     @property
@@ -119,7 +130,7 @@ class NormalBeliefs(NamedTuple):
             square = (change.square() * inverse).sum(1)
             trace = (other.scale * inverse).sum(1)
             logs = (self.scale.log() - other.scale.log()).sum(1)
-            parts, width = size, 1
+            parts, width = self.scale.shape[1], 1
         else:
             square = (change * torch.linalg.solve(self.scale, change)).sum(1)
             trace = torch.linalg.solve(self.scale, other.scale).diagonal(dim1=-2, dim2=-1).sum(-1)
@@ -132,7 +143,7 @@ class NormalBeliefs(NamedTuple):
         normalizers = torch.mvlgamma(b, width) - torch.mvlgamma(a, width)
         of_scales = (
             b * logs
-            + a * (trace - size)
+            + a * (trace - parts * width)
             + parts * (normalizers + (a - b) * _digammas(self.degrees, width))
         )
         return float((of_means + of_scales).sum())

@@ -1,6 +1,7 @@
 """Variational Bayes of mixtures and chains: closed forms, scikit-learn, and each other."""
 
 import math
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +47,32 @@ def test_one_component_has_the_exact_evidence() -> None:
     own = model.history["normal_posterior"]["x"]
     np.testing.assert_allclose(own["confidence"], 12.7)
     np.testing.assert_allclose(own["mean"][0], (0.7 * 1000.5 + x.sum(0)) / 12.7)
+
+
+def test_one_spherical_component_has_the_exact_evidence() -> None:
+    x, d = clusters(12), 2
+    model = Mixture(1, {"x": partial(Gaussian, form=pgnn.Spherical())})
+    model.fit(x, learner=Bayes({"x": PRIOR}), progress=False)
+    k0, m0 = PRIOR.confidence, PRIOR.location(2).numpy()
+    a0, b0 = (d * (PRIOR.degrees + d + 1) - 2) / 2, np.trace(PRIOR.scale) / 2
+    k, a = k0 + 12, a0 + 12 * d / 2
+    squares = 12 * x.var(0) + k0 * 12 / k * (x.mean(0) - m0) ** 2
+    b = b0 + squares.sum() / 2
+    expected = (
+        math.lgamma(a) - math.lgamma(a0) + a0 * math.log(b0) - a * math.log(b)
+        + d / 2 * math.log(k0 / k) - 12 * d / 2 * math.log(2 * math.pi)
+    )  # fmt: skip
+    assert model.history["lower_bound"] == pytest.approx(expected, abs=1e-8)
+    np.testing.assert_allclose(model.conditionals["x"].covariance[0].detach(), b / a * np.eye(2))
+
+
+def test_spherical_mixtures_rise_and_are_told() -> None:
+    model = Mixture(4, {"x": partial(Gaussian, form=pgnn.Spherical())})
+    model.fit(clusters(), learner=Bayes(), seed=0, progress=False)
+    assert (np.diff(model.history["trace"]["lower_bound"]) > -1e-7).all()
+    assert np.isfinite(model.history["lower_bound"])
+    with pytest.raises(Unsupported, match="not the Tied ones of 'x'"):
+        Mixture(2, {"x": partial(Gaussian, form=pgnn.Tied())}).fit(clusters(), learner=Bayes())
 
 
 @pytest.mark.parametrize("form", ["full", "diag"])
