@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import pgnn
-from pgnn.errors import DataError, EvidenceError, ModelError, Unsupported
+from pgnn.errors import DataError, EvidenceError, Intractable, ModelError, Unsupported
 
 
 def adam(rate: float, momentum: float = 0.5):
@@ -69,13 +69,17 @@ def test_sampling_changes_nothing():
     assert model.generator.module[1].training
 
 
-@pytest.mark.parametrize("verb", ["query", "most_probable", "log_prob", "explain", "factors"])
+@pytest.mark.parametrize(
+    "verb", ["query", "most_probable", "log_prob", "explain", "compile", "factors", "program"]
+)
 def test_there_is_no_density(verb):
     model, image = image_gan(), {"data": torch.zeros(2, 1, 4, 4)}
     ask = {"query": lambda: model.query(evidence=image),
            "most_probable": lambda: model.most_probable(image),
            "log_prob": lambda: model.log_prob(image),
            "explain": model.explain,
+           "compile": model.compile,
+           "program": model.program,
            "factors": model.factors}  # fmt: skip
     with pytest.raises(Unsupported, match="a GAN has no density"):
         ask[verb]()
@@ -87,6 +91,26 @@ def test_other_engines_find_no_density_either():
     network = pgnn.BayesianNetwork([("a", "b")], states={"a": 2, "b": 2})
     with pytest.raises(Unsupported, match="models without a density"):
         network.sample(engine=pgnn.Simulation())
+
+
+def test_broken_numbers_are_told():
+    model = image_gan()
+    with torch.no_grad():
+        model.generator.module[0].weight[0] = float("nan")
+    with pytest.raises(ModelError, match=r"weight' of the network of 'generator' has nan"):
+        model.sample()
+
+
+def test_sizes_are_checked_first():
+    with pytest.raises(Intractable, match=r"1\.4 TiB"):
+        image_gan().sample(10**10)
+
+
+def test_a_model_made_in_inference_mode_learns():
+    with torch.inference_mode():
+        model = image_gan()
+        model.fit(torch.randn(40, 1, 4, 4), learner=pgnn.Adversarial(epochs=1, batch_size=20))
+    assert model.sample(2)["data"].shape == (2, 1, 4, 4)
 
 
 def test_what_cannot_be_observed_is_told():

@@ -271,6 +271,30 @@ def test_a_recurrent_body_is_a_conditional():
     assert torch.equal(found, odd)
 
 
+def test_parity_as_a_network_and_as_a_deterministic_chain():
+    """Two units count to two: the parity is h1 - 2 h2 where h = relu(x + parity - (0, 1))."""
+    cell = nn.RNNCell(1, 2, nonlinearity="relu")
+    with torch.no_grad():
+        cell.weight_ih.copy_(torch.tensor([[1.0], [1.0]]))
+        cell.weight_hh.copy_(torch.tensor([[1.0, -2.0], [1.0, -2.0]]))
+        cell.bias_ih.copy_(torch.tensor([0.0, -1.0]))
+        cell.bias_hh.zero_()
+    x = torch.tensor([[0, 1, 1, 0, 1, 0, 0, 1, 1, 1]])
+    shown = neural.Recurrent(cell)(x.float().unsqueeze(2))
+    parity = shown[0, :, 0] - 2 * shown[0, :, 1]
+    # a state is the parity so far and the last symbol; symbols are equally likely, and seen
+    moves, show = np.zeros((4, 4)), np.zeros((4, 2))
+    for p in (0, 1):
+        for last in (0, 1):
+            show[2 * p + last, last] = 1.0
+            for symbol in (0, 1):
+                moves[2 * p + last, 2 * (p ^ symbol) + symbol] = 0.5
+    chain = pgnn.HiddenMarkovModel(4, {"x": show}, [0.5, 0.0, 0.0, 0.5], moves)
+    probs = chain.filter({"x": x[0]})["state"].probs
+    odd = probs[..., 2:].sum(-1).flatten()
+    assert odd.tolist() == parity.tolist() == (x[0].cumsum(0) % 2).tolist()
+
+
 def test_wrong_sequences_are_told():
     layer = neural.Recurrent(nn.RNNCell(D, H))
     with pytest.raises(ModelError, match=r"sequences \(B, T, D\) with a step each, got \(5, 3\)"):

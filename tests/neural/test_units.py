@@ -53,6 +53,30 @@ def test_a_perceptron_solves_xor():
     assert torch.equal(network(XOR) > 0, labels > 0)
 
 
+def gate(x: torch.Tensor, weights: list[float], bias: float) -> torch.Tensor:
+    """A threshold unit on the last axis."""
+    return (x @ torch.tensor(weights) + bias > 0).float()
+
+
+@pytest.mark.parametrize("n", [2, 3, 4, 5])
+def test_parity_by_threshold_logic_flat_and_deep(n):
+    """Flat it takes an And for each of the 2^(n-1) odd rows and an Or; deep three gates a step."""
+    rows = torch.cartesian_prod(*[torch.tensor([0.0, 1.0])] * n)
+    odd = rows.sum(1) % 2
+    patterns = rows[odd == 1]
+    assert len(patterns) == 2 ** (n - 1)
+    ands = [gate(rows, (2 * p - 1).tolist(), 0.5 - float(p.sum())) for p in patterns]
+    flat = gate(torch.stack(ands, 1), [1.0] * len(ands), -0.5)
+    deep, gates = rows[:, 0], 0
+    for k in range(1, n):
+        pair = torch.stack([deep, rows[:, k]], 1)
+        either, both = gate(pair, [1.0, 1.0], -0.5), gate(pair, [1.0, 1.0], -1.5)
+        deep, gates = gate(torch.stack([either, both], 1), [1.0, -1.0], -0.5), gates + 3
+    assert torch.equal(flat, odd)
+    assert torch.equal(deep, odd)
+    assert gates == 3 * (n - 1)
+
+
 def test_derivatives_of_units():
     """As tabulated: of the logistic function, tanh, ReLU, ELU and softplus."""
     x = torch.tensor([-1.5, -0.2, 0.3, 2.0], dtype=torch.float64, requires_grad=True)

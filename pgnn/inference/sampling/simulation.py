@@ -39,6 +39,7 @@ class Simulation(Engine):
     def answer_sample(self, question: Any, n: int, seed: int | None) -> Samples:
         """Answer ``sample``: runs of the model."""
         model, rows = self._implicit(question.model), question.num_rows
+        model.check()
         observed = dict(question.seen.reals)
         values = {**observed, **(question.inputs or {})}
         with private_randomness(seed), torch.no_grad():
@@ -70,6 +71,10 @@ class Simulation(Engine):
         raise self._implicit(model).without_density()
 
     def explain(self, model: FactorModel, *question: Any) -> Never:
+        """Refuse."""
+        raise self._implicit(model).without_density()
+
+    def compile(self, model: FactorModel, *question: Any) -> Never:
         """Refuse."""
         raise self._implicit(model).without_density()
 
