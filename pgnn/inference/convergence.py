@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -22,7 +22,6 @@ TRUSTED_DRAWS = 100.0
 LARGEST_R_HAT = 1.05
 """Chains of a larger R-hat do not agree (Vehtari et al. 2021 take 1.01 where draws are many)."""
 _LIBRARY = str(Path(__file__).parents[1]) + os.sep
-_NAMES = 5
 _ROUNDING = 1.0 + 1e-9  # the effective sample size of equal weights is their number
 
 
@@ -31,8 +30,8 @@ class Convergence:
     """Concerns about the result of an iterative method, which has converged if there are none.
 
     All learners and engines use these rules, so that a warning is given for each result that
-    made no progress, is at a saddle or at a bound, was stopped at its limit, or consists of
-    draws of a small effective sample size.
+    made no progress, was stopped at its limit, or consists of draws of a small effective sample
+    size.
 
     Args:
         method: Name of the method, with which messages begin.
@@ -88,22 +87,6 @@ class Convergence:
         return self.add(
             f"no step improves {what}, though the largest derivative is {gradient:.2g}; {advice}"
         )
-
-    def at_saddle(self, advice: str) -> Self:
-        """Add that the gradient vanishes at a point that is not a maximum."""
-        return self.add(f"stands at a saddle, where the gradient vanishes; {advice}")
-
-    def at_bound(self, names: Iterable[Hashable], what: str, advice: str) -> Self:
-        """Add that estimates are at a bound, if there are any.
-
-        Args:
-            names: Of the parameters at the bound.
-            what: The bound, such as "the least variance that is allowed".
-            advice: What to do.
-        """
-        quoted = [repr(n) for n in names]
-        shown = ", ".join(quoted[:_NAMES]) + (", ..." if len(quoted) > _NAMES else "")
-        return self.add(f"{shown} stands at {what}; {advice}" if quoted else None)
 
     def few_draws(
         self, sizes: Any, total: int, advice: str, least: float = LEAST_EFFECTIVE

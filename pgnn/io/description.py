@@ -56,11 +56,6 @@ class Network:
     latents: tuple[Hashable, ...] = ()
 
     @property
-    def num_arcs(self) -> int:
-        """Number of edges."""
-        return sum(len(t.parents) for t in self.tables.values())
-
-    @property
     def num_free_parameters(self) -> int:
         """Number of entries of the tables, less one for each row, which must sum to one."""
         return sum(

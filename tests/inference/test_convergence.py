@@ -11,7 +11,7 @@ from pgnn.inference.convergence import Convergence, Trend
 
 
 def test_nothing_doubtful_is_converged_and_silent():
-    fit = Convergence("EM").at_bound([], "the least variance", "x").few_draws([90.0], 100, "x")
+    fit = Convergence("EM").few_draws([90.0], 100, "x")
     fit.chains_apart({"a": 1.001}, "x").add(None)
     assert fit.converged
     with warnings.catch_warnings():
@@ -24,8 +24,6 @@ def test_nothing_doubtful_is_converged_and_silent():
     [
         (lambda c: c.stopped(7, "raise it"), "EM: stopped after 7 iterations, .*; raise it"),
         (lambda c: c.no_progress(3.0, "scale"), "no step improves the parameters.* 3; scale"),
-        (lambda c: c.at_saddle("begin elsewhere"), "at a saddle.*; begin elsewhere"),
-        (lambda c: c.at_bound(["x", "y"], "the least variance", "more data"), "'x', 'y' stands at"),
         (lambda c: c.few_draws([1.2, 80.0], 100, "more"), "worth 1.2 .* in 1 of 2 rows.*; more"),
         (lambda c: c.few_draws(1.0, 100, "more"), "100 draws are worth 1 independent ones, too"),
         (lambda c: c.chains_apart({"a": 1.3, "b": 1.0}, "longer"), r"about 'a' \(1.30\), R-hat"),
