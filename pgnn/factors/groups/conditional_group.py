@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Hashable, Mapping, Sequence
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from pgnn.factors.conditionals.decomposition import Decomposition
 from pgnn.factors.conditionals.linear_predictor import LinearPredictor
 from pgnn.factors.factor import Factor
 from pgnn.factors.groups.factor_group import FactorGroup, TableGroup
+from pgnn.factors.groups.untabulated_group import UntabulatedGroup
 from pgnn.factors.variable import Variable
 
 Ints = NDArray[np.int64]
@@ -30,7 +31,7 @@ _NUMBERS = 2**22
 """Numbers of states that are scored together."""
 
 
-class ConditionalGroup(FactorGroup):
+class ConditionalGroup(UntabulatedGroup):
     r"""One conditional :math:`p(x \mid \mathrm{pa}(x))`, scored by its distribution.
 
     Complete rows need no table, and evidence is put in before one is written. So a
@@ -43,8 +44,6 @@ class ConditionalGroup(FactorGroup):
         observed: ``(B, ...)`` values of the other variables of its scope.
         inputs: Covariates by name, ``(B, ...)``.
     """
-
-    written_down: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -59,36 +58,13 @@ class ConditionalGroup(FactorGroup):
         self.observed = {n: x for n, x in (observed or {}).items() if n in known}
         self.inputs = {n: x for n, x in (inputs or {}).items() if n in conditional.inputs}
         values = (*self.observed.values(), *self.inputs.values())
-        tracked = torch.is_grad_enabled() and any(
-            x.requires_grad for x in (*conditional.parameters(), *values)
-        )
-        parameters = (p for p in conditional.parameters() if p.dtype.is_floating_point)
-        reference = next(parameters, torch.zeros(0, dtype=torch.float64))
-        rows = [len(x) for x in values]
-        # the parameters stay in the conditional; this has their dtype and requires_grad
-        nothing = torch.zeros((*rows[:1], 1, 0), dtype=reference.dtype, device=reference.device)
-        nothing.requires_grad_(tracked)
-        super().__init__(np.asarray(scope).reshape(1, -1), nothing, len(scope) - 1)
-
-    @property
-    def number_axes(self) -> int:
-        """See :class:`FactorGroup`: the numbers are the conditional's own."""
-        return 1
-
-    @property
-    def merge_key(self) -> tuple[object, ...]:
-        """Unique: never merged with other groups."""
-        return (id(self),)
+        rows = [len(x) for x in values][:1]
+        super().__init__(scope, conditional.parameters(), values, rows, len(scope) - 1)
 
     @property
     def variables(self) -> tuple[Variable, ...]:
         """The variables of the scope."""
         return tuple(v for v in self.conditional.scope if v.name not in self.observed)
-
-    @property
-    def num_entries(self) -> int:
-        """Entries of the table."""
-        return math.prod(v.num_states for v in self.variables)
 
     @property
     def log_values(self) -> Tensor:
@@ -187,14 +163,6 @@ class ConditionalGroup(FactorGroup):
         with torch.no_grad():
             other._prepared = self.conditional.prepared()
         return other
-
-    def for_kernels(self) -> FactorGroup:
-        """Return the table; see the base class.
-
-        Raises:
-            Intractable: If it has too many entries.
-        """
-        return self.as_tables()
 
     def _written(self, known: Values, rows: int = 1) -> Factor:
         """The table over the unobserved variables; its size is checked first."""

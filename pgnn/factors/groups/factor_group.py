@@ -163,13 +163,13 @@ class FactorGroup(ABC):
             return self
         return self.with_numbers(self.numbers[torch.from_numpy(rows).to(self.numbers.device)])
 
-    def select(self, which: Tensor) -> Self:
+    def select(self, indices: Tensor) -> Self:
         """Return some of the factors, by their indices ``(m,)``."""
-        scopes = self.scopes[which.cpu().numpy()]
+        scopes = self.scopes[indices.cpu().numpy()]
         if self.shared and self.num_factors > 1:
             return self.with_numbers(self.numbers, scopes)
-        which = which.to(self.numbers.device)
-        return self.with_numbers(self.numbers.index_select(len(self.batch_shape), which), scopes)
+        indices = indices.to(self.numbers.device)
+        return self.with_numbers(self.numbers.index_select(len(self.batch_shape), indices), scopes)
 
     def snapshot(self) -> Self:
         """Return the group with a copy of its parameters, which does not change with them."""
@@ -217,12 +217,12 @@ class FactorGroup(ABC):
     def lead(self, states: Tensor, rows: Tensor | None = None) -> tuple[Tensor, ...]:
         """Indices of the first axes of tables or parameters for the ``(B, F)`` values of states."""
         device = self.numbers.device
-        which = torch.arange(self.num_factors, device=device)[None]
-        which = torch.zeros_like(which) if self.shared else which
+        index = torch.arange(self.num_factors, device=device)[None]
+        index = torch.zeros_like(index) if self.shared else index
         if not self.batch_shape:
-            return (which,)
+            return (index,)
         row = (torch.arange(len(states), device=device) if rows is None else rows)[:, None]
-        return (row if self.batch_shape[0] > 1 else torch.zeros_like(row), which)
+        return (row if self.batch_shape[0] > 1 else torch.zeros_like(row), index)
 
     def look_up(self, states: Tensor, rows: Tensor | None = None) -> Tensor:
         """Return ``(B, F)`` log values of complete rows.
@@ -364,5 +364,5 @@ class TableGroup(FactorGroup):
 
 def weighed(weights: Tensor, log_values: Tensor) -> Tensor:
     """Weights times values; 0 where the weight is zero or the value infinite."""
-    counted = (weights > 0) & log_values.isfinite()
-    return weights * torch.where(counted, log_values, 0.0)
+    finite = (weights > 0) & log_values.isfinite()
+    return weights * torch.where(finite, log_values, 0.0)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Hashable, Mapping
-from typing import ClassVar, Self
+from typing import Self
 
 import numpy as np
 import torch
@@ -14,6 +13,7 @@ from torch import Tensor
 from pgnn.factors.elements import Elements
 from pgnn.factors.gaussians.component import GaussianComponent
 from pgnn.factors.groups.factor_group import FactorGroup, TableGroup
+from pgnn.factors.groups.untabulated_group import UntabulatedGroup
 from pgnn.factors.variable import Variable
 
 Ints = NDArray[np.int64]
@@ -23,7 +23,7 @@ _LEAST = 2**10
 """Entries of a row's table from which it is better not written down at once."""
 
 
-class GaussianGroup(FactorGroup):
+class GaussianGroup(UntabulatedGroup):
     r"""The density of observed real variables, hidden ones integrated out.
 
     .. math:: \phi(j) = \int p(x, e \mid j) \, dx
@@ -37,20 +37,12 @@ class GaussianGroup(FactorGroup):
         observed: ``(B, *shape)`` values of real variables, ``NaN`` where not observed.
     """
 
-    written_down: ClassVar[bool] = False
-
     def __init__(self, component: GaussianComponent, scope: Ints, observed: Values) -> None:
         self.component = component
         self.observed = component.relevant(observed)
         values = [*self.observed.values()]
         rows = max((len(x) for x in values), default=1)
-        tracked = torch.is_grad_enabled() and any(
-            x.requires_grad for x in (*component.tensors, *values)
-        )
-        reference = next(p for p in component.tensors if p.dtype.is_floating_point)
-        # the parameters stay in the conditionals; this has their dtype and requires_grad
-        nothing = torch.zeros((rows, 1, 0), dtype=reference.dtype, device=reference.device)
-        super().__init__(np.asarray(scope).reshape(1, -1), nothing.requires_grad_(tracked))
+        super().__init__(scope, component.tensors, values, [rows])
 
     @classmethod
     def of(
@@ -67,24 +59,9 @@ class GaussianGroup(FactorGroup):
         return cls(component, np.asarray(numbers, dtype=np.int64), observed)
 
     @property
-    def number_axes(self) -> int:
-        """See :class:`FactorGroup`: the numbers are the conditionals' own."""
-        return 1
-
-    @property
-    def merge_key(self) -> tuple[object, ...]:
-        """Unique: never merged with other groups."""
-        return (id(self),)
-
-    @property
     def variables(self) -> tuple[Variable, ...]:
         """The variables of the scope."""
         return self.component.discrete
-
-    @property
-    def num_entries(self) -> int:
-        """Entries of a row's table."""
-        return math.prod(v.num_states for v in self.variables)
 
     @property
     def is_large(self) -> bool:
@@ -148,14 +125,6 @@ class GaussianGroup(FactorGroup):
         flat = states[:, 0]
         known = {v.name: flat[:, k] for k, v in enumerate(self.variables) if k != place}
         return group._written(known, len(flat))[:, None]
-
-    def for_kernels(self) -> FactorGroup:
-        """Return the table; see the base class.
-
-        Raises:
-            Intractable: If there are too many configurations.
-        """
-        return self.as_tables()
 
     def _written(self, known: Values, rows: int) -> Tensor:
         """The table ``(rows, K1, ..., Kn)`` over the unobserved variables."""

@@ -92,14 +92,14 @@ class TableMessages(GroupMessages):
 
         The last axes are summed out once for all axes before them.
         """
-        rest, messages = self.table, []
+        contracted, messages = self.table, []
         for place in reversed(range(self.arity)):
-            message = rest
+            message = contracted
             for axis in range(place):
                 message = self._summed(message, cavities[axis], axis)
             messages.append(self._filled(message.flatten(2), cavities[place]))
             if place:
-                rest = self._summed(rest, cavities[place], place)
+                contracted = self._summed(contracted, cavities[place], place)
         return messages[::-1]
 
     def log_total(self, cavities: Sequence[Tensor]) -> Tensor:

@@ -169,12 +169,12 @@ class PottsMessages(GroupMessages):
         """
         top, best = cavity.detach().max(dim=-1, keepdim=True)
         largest = torch.zeros_like(cavity, dtype=torch.bool).scatter(-1, best, True)
-        rest = reduced(cavity.masked_fill(largest, -math.inf), -1, self.hard, keepdim=True)
+        others = reduced(cavity.masked_fill(largest, -math.inf), -1, self.hard, keepdim=True)
         if self.hard:
-            return torch.where(largest, rest, top)
+            return torch.where(largest, others, top)
         top = top.masked_fill(top.isinf(), 0.0)
         scaled = (cavity - top).exp()
         left = scaled.sum(-1, keepdim=True) - scaled
         none = largest | (left <= 0)
         left = left.masked_fill(none, 1.0).log().masked_fill(none, -math.inf) + top
-        return torch.where(largest, rest, left)
+        return torch.where(largest, others, left)
