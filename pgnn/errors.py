@@ -123,8 +123,8 @@ class SaysArguments(ABCMeta):
 
     @property
     def __signature__(cls) -> inspect.Signature:
-        own = inspect.signature(cls.__init__)  # type: ignore[misc]
-        return own.replace(parameters=[*own.parameters.values()][1:])
+        signature = inspect.signature(cls.__init__)  # type: ignore[misc]
+        return signature.replace(parameters=[*signature.parameters.values()][1:])
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
         """Make an object.

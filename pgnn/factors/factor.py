@@ -103,8 +103,8 @@ class Factor(metaclass=SaysArguments):
         axes, kept = self._split(names)
         if not axes:
             return self
-        rest = [axis for axis in range(self.log_values.dim()) if axis not in axes]
-        table = self.log_values.permute([*rest, *axes]).flatten(start_dim=len(rest))
+        remaining = [axis for axis in range(self.log_values.dim()) if axis not in axes]
+        table = self.log_values.permute([*remaining, *axes]).flatten(start_dim=len(remaining))
         return Factor(kept, table.max(dim=-1).values)
 
     def condition(self, states: Mapping[Hashable, int | Tensor]) -> Factor:
@@ -184,9 +184,9 @@ class Factor(metaclass=SaysArguments):
             EvidenceError: If a name is not in the scope.
         """
         joint = self.normalize()
-        some = set(names)
-        rest = [n for n in self.names if n not in some]
-        apart = joint.marginalize(some).entropy() + joint.marginalize(rest).entropy()
+        first = set(names)
+        second = [n for n in self.names if n not in first]
+        apart = joint.marginalize(first).entropy() + joint.marginalize(second).entropy()
         return apart - joint.entropy()
 
     def frame(self) -> Any:
@@ -224,14 +224,14 @@ class Factor(metaclass=SaysArguments):
         return Factor(variables, self.log_values.permute([*range(first), *order]))
 
     def _split(self, names: Iterable[Hashable]) -> tuple[list[int], list[Variable]]:
-        gone = set(names)
-        unknown = gone - set(self.names)
+        removed = set(names)
+        unknown = removed - set(self.names)
         if unknown:
             name = next(iter(unknown))
             raise EvidenceError(f"factor has no variable {name!r}{closest(name, self.names)}")
         first = self.log_values.dim() - len(self.variables)
-        axes = [first + k for k, v in enumerate(self.variables) if v.name in gone]
-        return axes, [v for v in self.variables if v.name not in gone]
+        axes = [first + k for k, v in enumerate(self.variables) if v.name in removed]
+        return axes, [v for v in self.variables if v.name not in removed]
 
     def _aligned(self, scope: Sequence[Variable]) -> Tensor:
         """The table with its axes in the order of ``scope``, size one where it has none."""

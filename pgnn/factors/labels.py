@@ -288,9 +288,9 @@ class WrongCell(EvidenceError):
     """
 
     def __init__(self, name: Hashable, at: tuple[int, ...], message: str, more: int) -> None:
-        rest = f" ({more} more rows have unknown labels)" if more else ""
+        suffix = f" ({more} more rows have unknown labels)" if more else ""
         where = at[0] if len(at) == 1 else at
-        super().__init__(f"column {name!r}, row {where}: {message}{rest}{_SKIP}")
+        super().__init__(f"column {name!r}, row {where}: {message}{suffix}{_SKIP}")
         self.name, self.at, self.message, self.more = name, at, message, more
 
     def over_time(self, row: int | None, step: int | None, *rest: int) -> EvidenceError:
@@ -298,8 +298,8 @@ class WrongCell(EvidenceError):
         where = [f"row {row}"] if row is not None else []
         where += [f"step {step}"] if step is not None else []
         where += [f"element {rest}"] if rest else []
-        more = f" ({self.more} more steps have unknown labels)" if self.more else ""
-        return EvidenceError(f"{self.name!r}, {', '.join(where)}: {self.message}{more}{_SKIP}")
+        suffix = f" ({self.more} more steps have unknown labels)" if self.more else ""
+        return EvidenceError(f"{self.name!r}, {', '.join(where)}: {self.message}{suffix}{_SKIP}")
 
 
 def _number(label: Any) -> Any:

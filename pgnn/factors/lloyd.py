@@ -48,16 +48,16 @@ def lloyd(
         >>> lloyd(rows, torch.tensor([[0.0], [1.0]]), 10).centres.tolist()
         [[0.5], [8.5]]
     """
-    labels, settled, done = nearest(rows, centres), False, 0
+    labels, settled, iterations = nearest(rows, centres), False, 0
     w = rows.new_ones(len(rows)) if weights is None else weights.to(rows)
     weighted = rows if weights is None else rows * w.unsqueeze(1)
-    while done < max_iterations and not settled:
+    while iterations < max_iterations and not settled:
         counts = torch.bincount(labels, w, minlength=len(centres)).to(rows).unsqueeze(1)
         sums = torch.zeros_like(centres).index_add_(0, labels, weighted)
         centres = torch.where(counts > 0, sums / counts.masked_fill(counts <= 0, 1.0), centres)
         before, labels = labels, nearest(rows, centres)
-        settled, done = torch.equal(before, labels), done + 1
-    return Clusters(labels, centres, done, settled)
+        settled, iterations = torch.equal(before, labels), iterations + 1
+    return Clusters(labels, centres, iterations, settled)
 
 
 def spread_centres(rows: Tensor, num_clusters: int, generator: torch.Generator) -> Tensor:

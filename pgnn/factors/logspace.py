@@ -65,9 +65,9 @@ def log_cdf(log_probs: Tensor) -> Tensor:
     return torch.where(near, from_tail, _log(below, (below == 0) | near))
 
 
-def log_where(x: Tensor, counted: Tensor) -> Tensor:
+def log_where(x: Tensor, mask: Tensor) -> Tensor:
     """Return the logarithm under a mask; ``-inf`` with gradient zero elsewhere."""
-    return _log(x, ~counted)
+    return _log(x, ~mask)
 
 
 def _log(x: Tensor, hidden: Tensor) -> Tensor:

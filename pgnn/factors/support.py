@@ -132,9 +132,9 @@ def log_density(distribution: Distribution, value: Tensor) -> Tensor:
     """
     axes = len(distribution.event_shape)
     inside: Tensor = support_of(distribution).check(value)
-    more = inside.dim() - (value.dim() - axes)
-    if more > 0:  # all real numbers, of a vector without a declared support
-        inside = inside.flatten(start_dim=inside.dim() - more).all(-1)
+    extra_dims = inside.dim() - (value.dim() - axes)
+    if extra_dims > 0:  # all real numbers, of a vector without a declared support
+        inside = inside.flatten(start_dim=inside.dim() - extra_dims).all(-1)
     log_probs: Tensor
     if bool(inside.all()):
         log_probs = distribution.log_prob(value)

@@ -56,12 +56,12 @@ def table_text(title: str, frame: Any) -> str:
     """Return a data frame of numbers as text under a title; long ones are truncated."""
     import pandas as pd
 
-    more = len(frame) - ROWS
-    shown = frame.iloc[:ROWS] if more > 0 else frame
+    num_omitted = len(frame) - ROWS
+    shown = frame.iloc[:ROWS] if num_omitted > 0 else frame
     alone = isinstance(frame.index, pd.RangeIndex)
     text = shown.to_string(float_format=_number, index=not alone)
-    rest = f"\n... and {more:,} more rows: see .frame()" if more > 0 else ""
-    return f"{title}\n{text}{rest}"
+    omitted = f"\n... and {num_omitted:,} more rows: see .frame()" if num_omitted > 0 else ""
+    return f"{title}\n{text}{omitted}"
 
 
 def _labels(variable: Variable) -> Any:

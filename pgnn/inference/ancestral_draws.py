@@ -45,8 +45,8 @@ def with_reals(question: Question, samples: Samples, seed: int | None) -> Sample
     lead = tuple(samples.codes.shape[:-1])
     with private_randomness(seed), torch.no_grad():
         together = _joint_draws(question, samples) if isinstance(model, DirectedModel) else {}
-        rest = [v for v in reals if v.name not in together]
-        known = together | {v.name: _observed_reals(question, v, lead) for v in rest}
+        independent = [v for v in reals if v.name not in together]
+        known = together | {v.name: _observed_reals(question, v, lead) for v in independent}
         if isinstance(model, DirectedModel):
             values = _by_conditionals(model, question, samples, known)
         elif isinstance(model, ExecutableModel):
@@ -292,8 +292,10 @@ def executed(
             runs += _side_by_side(model, part, count, int(rng.integers(2**62)))
         except Unsupported:
             for k in range(count):
-                done = model.execute({n: x[k] for n, x in part.items()}, int(rng.integers(2**62)))
-                runs.append(Run(done.values, done.computed))
+                execution = model.execute(
+                    {n: x[k] for n, x in part.items()}, int(rng.integers(2**62))
+                )
+                runs.append(Run(execution.values, execution.computed))
     return runs
 
 
@@ -314,9 +316,11 @@ def _side_by_side(
             same[name] = x[0]
         else:
             raise Unsupported(f"{name!r} is missing in some of the executions")
-    done = model.execute_together(same, number, seed, lambda _: None, each=each)
+    joint = model.execute_together(same, number, seed, lambda _: None, each=each)
     return [
-        Run({n: x[k] for n, x in done.values.items()}, {n: x[k] for n, x in done.computed.items()})
+        Run(
+            {n: x[k] for n, x in joint.values.items()}, {n: x[k] for n, x in joint.computed.items()}
+        )
         for k in range(number)
     ]
 

@@ -55,8 +55,8 @@ def probability_table(
     text = [f"{'variable':<{width}}  posterior probability of each state"]
     for done, line in enumerate(entries):
         if max_lines is not None and len(text) > max_lines:
-            rest = _count(variables, max_cells) - done
-            text.append(f"... and {rest:,} more variables: see .frame() or .table()")
+            remaining = _count(variables, max_cells) - done
+            text.append(f"... and {remaining:,} more variables: see .frame() or .table()")
             break
         cells = [
             f"{state:<{pads[k % per_line]}} {_number(p):>6}"
@@ -200,8 +200,8 @@ def _counted(v: Variable, codes: NDArray[Any]) -> str:
     order = [int(k) for k in np.argsort(-counts, kind="stable") if counts[k]]
     names = ["None", *map(str, v.states or ())]
     phrases = [f"{names[k]} in {counts[k]:,}" for k in order[:_STATES_NAMED]]
-    rest = len(order) - len(phrases)
-    return ", ".join([*phrases, *([f"{rest} more states"] if rest else [])])
+    num_omitted = len(order) - len(phrases)
+    return ", ".join([*phrases, *([f"{num_omitted} more states"] if num_omitted else [])])
 
 
 def _number(p: float) -> str:

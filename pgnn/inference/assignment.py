@@ -113,12 +113,12 @@ class Assignment(CodedMapping):
         """
         if not steps:
             return label_frame(self.variables, self._states, self._index)
-        size, rest = steps_of(self.variables)
+        size, variables = steps_of(self.variables)
         rows = len(self._states)
         columns = [self._columns.cut(self._states, v.name) for v in self.variables]
         codes = torch.cat([c.reshape(rows * size, -1) for c in columns], dim=1)
         return label_frame(
-            rest, codes, step_index(size, rows if self.batched else None, self._index)
+            variables, codes, step_index(size, rows if self.batched else None, self._index)
         )
 
     def table(self, row: int = 0) -> str:

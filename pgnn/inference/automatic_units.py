@@ -76,9 +76,9 @@ class AutomaticUnits(Engine):
         try:
             return self._exact.answer_query(question)
         except Intractable as error:
-            told = Gibbs(seed=self.seed).answer_query(question)
-            told.diagnostics = {"reason": str(error), **told.diagnostics}
-            return told
+            answer = Gibbs(seed=self.seed).answer_query(question)
+            answer.diagnostics = {"reason": str(error), **answer.diagnostics}
+            return answer
 
     def answer_most_probable(self, question: Question, k: int) -> Assignment | KBest:
         """Answer ``most_probable``: exactly, or by annealing."""
@@ -110,9 +110,9 @@ class AutomaticUnits(Engine):
         try:
             return self._exact.describe(question)
         except Intractable as error:
-            told = self._exact.outline(question)
+            outline = self._exact.outline(question)
             chains = Gibbs(seed=self.seed)
-            return replace(told, engine="Gibbs", kind=chains.kind_of_evidence,
+            return replace(outline, engine="Gibbs", kind=chains.kind_of_evidence,
                            reason=f"{chains.reason()}, because {error}")  # fmt: skip
 
     def prepare(

@@ -95,16 +95,16 @@ class Compilation:
         folder = members.stats.cache_path
         if folder is None:  # compiled code cannot be kept
             return False
-        done = Path(folder, f"{self.room}-{_stamp(self.room)}.done")
-        if done.exists():
+        mark = Path(folder, f"{self.room}-{_stamp(self.room)}.done")
+        if mark.exists():
             return False
-        if not _is_recent(_started_mark(done)):  # otherwise another process has started a child
+        if not _is_recent(_started_mark(mark)):  # otherwise another process has started a child
             try:
-                _started_mark(done).touch()
-                self._start(done)
+                _started_mark(mark).touch()
+                self._start(mark)
             except (OSError, RuntimeError):  # no place, no child, or no thread to be had
                 return False
-        self._done = done
+        self._done = mark
         return True
 
     def _start(self, done: Path) -> None:

@@ -101,7 +101,7 @@ class Expansion:
             most: Entries of the largest table that is rather written down.
             known: Cache for such graphs; it is extended.
         """
-        kept: list[FactorGroup] = []
+        others: list[FactorGroup] = []
         factors: list[Factor] = []
         hidden: list[Variable] = []
         rules: list[CertainStates] = []
@@ -112,7 +112,7 @@ class Expansion:
             parts = g.decomposition(ranks) if gate else None
             if parts is None:
                 small = g.written_down or g.num_entries > max(most, WRITTEN)
-                kept.append(g if small else g.as_tables())
+                others.append(g if small else g.as_tables())
                 continue
             first = len(elements) + len(hidden)
             hidden += parts.hidden
@@ -123,7 +123,7 @@ class Expansion:
         extended = known.with_hidden(elements, hidden) if hidden else elements
         small_ones = grouped(factors, extended, known.groupings) if factors else ()
         rank = _elimination_rank(ranks, small_ones, len(hidden))
-        return cls(extended, (*kept, *small_ones), len(elements), rank, tuple(rules))
+        return cls(extended, (*others, *small_ones), len(elements), rank, tuple(rules))
 
     def codes(self, codes: Codes) -> Codes:
         """Return ``(B, E)`` codes with those of hidden elements, where they are certain."""

@@ -82,11 +82,11 @@ class LinearPredictors:
 
     def summed(self, by_term: Tensor) -> Tensor:
         """Return ``(B, U, ...)`` sums over the terms of each child, of ``(B, N, ...)``."""
-        rest = by_term.shape[2:]
+        shape = by_term.shape[2:]
         size, left = divmod(len(self.unit), max(len(self.child), 1))
         if not left and (np.diff(self.first_term) == size).all():  # several times as fast
-            return by_term.reshape(len(by_term), len(self.child), size, *rest).sum(2)
-        total = by_term.new_zeros(len(by_term), len(self.child), *rest)
+            return by_term.reshape(len(by_term), len(self.child), size, *shape).sum(2)
+        total = by_term.new_zeros(len(by_term), len(self.child), *shape)
         return total.index_add(1, torch.from_numpy(self.unit).to(by_term.device), by_term)
 
 
@@ -98,15 +98,15 @@ def split_predictors(
     Returns:
         The former groups, and linear predictors of the latter, by number of states.
     """
-    rest: list[FactorGroup] = []
+    others: list[FactorGroup] = []
     by_size: dict[int, list[tuple[Ints, LinearPredictor]]] = {}
     for g in groups:
         predictor = None if g.written_down else g.linear_predictor()
         if predictor is None:
-            rest.append(g)
+            others.append(g)
         else:
             by_size.setdefault(predictor.offset.shape[-1], []).append((g.scopes[0], predictor))
-    return rest, [_gathered(elements, members) for members in by_size.values()]
+    return others, [_gathered(elements, members) for members in by_size.values()]
 
 
 def _gathered(

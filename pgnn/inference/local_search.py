@@ -136,9 +136,9 @@ def polish(
     run = KERNELS.choose(polishing.polish, _VISIT * _VISITS * len(improved) * len(wiring.slot_var))
 
     def improve(part: Ints, stop: Stop) -> None:
-        which = np.stack([rows[part], part], axis=1)
+        indices = np.stack([rows[part], part], axis=1)
         work = _work(wiring)
-        run(wiring, near, tables, fields, may, which, tolerance, _PATIENCE, improved, work, stop)
+        run(wiring, near, tables, fields, may, indices, tolerance, _PATIENCE, improved, work, stop)
 
     in_threads(improve, np.arange(len(improved)))
     after = score(graph, log_field, improved, rows)

@@ -39,9 +39,9 @@ def max_marginals(
     seen = reader_of(model).read(evidence).over(inputs)
     if seen.num_rows != 1:
         raise EvidenceError(f"max-marginals are of one row of evidence, got {seen.num_rows}")
-    asked = targets_of(model, targets)
-    card = model.elements.card[asked.numbers]
-    element = np.repeat(asked.numbers, card)
+    target_set = targets_of(model, targets)
+    card = model.elements.card[target_set.numbers]
+    element = np.repeat(target_set.numbers, card)
     state = np.concatenate([np.zeros(0, np.int64), *map(np.arange, card)])
     rows = seen.take(np.zeros(len(element), dtype=np.int64))
     codes = rows.codes.copy()
@@ -55,7 +55,7 @@ def max_marginals(
     for k in np.flatnonzero((known >= 0) & (known != state)).tolist():
         logs[k] = -np.inf  # something else was observed
     by_name, first = {}, 0
-    for v in asked.variables:
+    for v in target_set.variables:
         width = v.num_elements * v.num_states
         by_name[v.name] = logs[first : first + width].reshape(*v.shape, v.num_states)
         first += width

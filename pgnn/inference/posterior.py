@@ -210,10 +210,10 @@ class Posterior(Mapping[Hashable, Categorical]):
         import pandas as pd
 
         if steps:
-            size, rest = steps_of(self.variables)
+            size, variables = steps_of(self.variables)
             parts = [self.probs(v.name).reshape(self.num_rows * size, -1) for v in self.variables]
             table = torch.cat(parts, dim=1).detach().cpu().numpy()
-            singles = [single for v in rest for single in v.elements()]
+            singles = [single for v in variables for single in v.elements()]
         else:
             table = self._marginals.detach().cpu().numpy()
             singles = [single for v in self.variables for single in v.elements()]

@@ -242,19 +242,19 @@ def names_of(
     """
     if _is_known(names, variables, elements):
         return [names]  # type: ignore[list-item]
-    asked = listed(names)
-    for name in asked:
+    targets = listed(names)
+    for name in targets:
         if not isinstance(name, Hashable):
             raise EvidenceError(f"expected the name of a variable, or a list of names, got {name}")
         if not _is_known(name, variables, elements):
             raise unknown_variable(name, variables.values(), what)
-    if len(set(asked)) < len(asked):
-        twice = next(n for n in asked if asked.count(n) > 1)
+    if len(set(targets)) < len(targets):
+        twice = next(n for n in targets if targets.count(n) > 1)
         whole = None if elements is None else elements.find(twice)
         if elements is not None and whole is not None:
             twice = elements.name(int(whole[1].flat[0]))
         raise EvidenceError(f"{twice!r} is named twice")
-    return asked
+    return targets
 
 
 def _is_known(name: object, variables: Variables, elements: Elements | None) -> bool:
@@ -282,9 +282,9 @@ class Targets:
     @cached_property
     def mask(self) -> NDArray[np.bool_]:
         """``(E,)`` which elements are targets."""
-        asked = np.zeros(len(self.elements), dtype=np.bool_)
-        asked[self.numbers] = True
-        return asked
+        mask = np.zeros(len(self.elements), dtype=np.bool_)
+        mask[self.numbers] = True
+        return mask
 
     @cached_property
     def key(self) -> bytes:

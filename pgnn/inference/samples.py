@@ -120,7 +120,7 @@ class Samples(CodedMapping):
         """The same draws, each step a row."""
         import pandas as pd
 
-        size, rest = steps_of(self.variables)
+        size, variables = steps_of(self.variables)
         lead = self.codes.shape[:-1]
         rows = int(lead[1]) if self.batched else 1
         parts = [self[v.name].reshape(*lead, size, -1) for v in self.discrete]
@@ -134,19 +134,19 @@ class Samples(CodedMapping):
         if self.batched:
             index = step_index(size, rows, self._index)
         codes = codes.reshape(*shape, codes.shape[-1])
-        return Samples(rest, codes, reals, batched=True, index=index, log_weights=weights)
+        return Samples(variables, codes, reals, batched=True, index=index, log_weights=weights)
 
     def _with_reals(self, frame: Any) -> Any:
         """The columns of all variables, in order."""
         import pandas as pd
 
-        columns, names, done = [], [], 0
+        columns, names, column = [], [], 0
         for v in self.variables:
             element_names = [single.name for single in v.elements()] if v.is_discrete else [v.name]
             names += element_names
             if v.is_discrete:
-                columns += [frame.iloc[:, done + k] for k in range(len(element_names))]
-                done += len(element_names)
+                columns += [frame.iloc[:, column + k] for k in range(len(element_names))]
+                column += len(element_names)
             else:
                 columns.append(pd.Series(self._cells(v), index=frame.index))
         table = pd.concat(columns, axis=1)
@@ -201,9 +201,9 @@ class Samples(CodedMapping):
         for v in self.variables:
             if v.is_discrete:
                 continue
-            got = tuple(self._reals[v.name].shape) if v.name in self._reals else None
-            if got != (*lead, *v.shape):
+            shape = tuple(self._reals[v.name].shape) if v.name in self._reals else None
+            if shape != (*lead, *v.shape):
                 raise EvidenceError(
                     f"samples of real variable {v.name!r} must have shape {(*lead, *v.shape)}, got "
-                    f"{got}"
+                    f"{shape}"
                 )

@@ -171,13 +171,13 @@ class _Contract(Function):
         reduced, *tables = ctx.saved_tensors
         weights = ctx.reduction.weights(_product(tables), reduced.unsqueeze(ctx.dim), ctx.dim)
         shares = grads[0].unsqueeze(ctx.dim) * weights
-        wanted = ctx.needs_input_grad[2:]
+        needed = ctx.needs_input_grad[2:]
         return (
             None,
             None,
             *(
                 shares.sum_to_size(t.shape) if w else None
-                for t, w in zip(tables, wanted, strict=True)
+                for t, w in zip(tables, needed, strict=True)
             ),
         )
 

@@ -143,11 +143,11 @@ def repeated(array: NDArray[Any], count: int, axis: int = 0) -> NDArray[Any]:
         axis: Position of the new axis.
     """
     shape = [*array.shape[:axis], count, *array.shape[axis:]]
-    whole = np.empty(shape, array.dtype)
-    along = np.moveaxis(whole, axis, 0)
-    for some in parts(count, array.size):
-        along[some] = array
-    return whole
+    copies = np.empty(shape, array.dtype)
+    along = np.moveaxis(copies, axis, 0)
+    for part in parts(count, array.size):
+        along[part] = array
+    return copies
 
 
 def in_threads(run: Callable[[Ints, Stop], None], work: Ints, cost: float = np.inf) -> None:

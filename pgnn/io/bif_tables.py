@@ -110,13 +110,13 @@ class _TableReader:
         declaration = PROPERTY.match(text, at, end)
         if declaration or at == end:
             return declaration.end() if declaration else end
-        whole = _WHOLE.match(text, at, end)
-        if whole is None:
+        match = _WHOLE.match(text, at, end)
+        if match is None:
             raise self._malformed(at)
-        if whole.group(1) in self.whole:
-            raise self.source.error(at, f"{self.block.child!r} has two '{whole.group(1)}' entries")
-        self.whole[whole.group(1)] = whole
-        return whole.end()
+        if match.group(1) in self.whole:
+            raise self.source.error(at, f"{self.block.child!r} has two '{match.group(1)}' entries")
+        self.whole[match.group(1)] = match
+        return match.end()
 
     def _malformed(self, at: int) -> DataError:
         """Return the error about a malformed entry."""
@@ -235,10 +235,10 @@ class _TableReader:
             labels.insert(0, parent.states[state])
         return f"({', '.join(labels)})"
 
-    def _wrong_count(self, offset: int, got: int, wanted: int) -> DataError:
+    def _wrong_count(self, offset: int, got: int, expected: int) -> DataError:
         return self.source.error(
             self.structure.skip_space(offset),
-            f"expected {wanted} numbers for {self.block.child!r}, got {got}",
+            f"expected {expected} numbers for {self.block.child!r}, got {got}",
         )
 
 

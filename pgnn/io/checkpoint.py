@@ -58,8 +58,8 @@ def save(model: FactorModel, path: str | os.PathLike[str] | None = None) -> None
     structure = {"version": VERSION, "model": writer.object(model), "variables": writer.variables}
     structure["history"] = writer.history(model)
     text = json.dumps(structure)
-    kept = {key: x.detach().cpu().contiguous().clone() for key, x in writer.tensors.items()}
-    data = to_bytes(kept, {"pgnn": text, "crc32": _checksum(text, kept)})
+    tensors = {key: x.detach().cpu().contiguous().clone() for key, x in writer.tensors.items()}
+    data = to_bytes(tensors, {"pgnn": text, "crc32": _checksum(text, tensors)})
     draft = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         draft.write_bytes(data)

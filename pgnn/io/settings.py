@@ -104,13 +104,13 @@ class SettingsWriter:
 
     def history(self, model: Any) -> Any:
         """Convert the history of a fit, without values that JSON cannot represent."""
-        kept = {}
+        history_values = {}
         for name, figure in model.history.items():
             try:
-                kept[name] = self.value(figure)
+                history_values[name] = self.value(figure)
             except DataError:
                 continue
-        return {"map": [[encode(n), x] for n, x in kept.items()]}
+        return {"map": [[encode(n), x] for n, x in history_values.items()]}
 
     def _place(self, v: Variable) -> int:
         text = repr((v.name, v.states, v.shape))
@@ -170,10 +170,10 @@ class SettingsReader:
             return module
         name, begin = described["class"], len(self._within)
         state = self._states.get(described.get("number", ""), {})
-        code, whole = None, False
+        code, is_piece = None, False
         if "piece" in described:
-            code, whole = self._of_caller(described)
-        if whole:
+            code, is_piece = self._of_caller(described)
+        if is_piece:
             restored = code
         else:
             kind = self._class(name)
@@ -224,13 +224,13 @@ class SettingsReader:
         name, key = described["class"], decode(described["key"])
         needs = [*self._needs([*described["settings"].values()])]
         unknown = self._class(name) is None
-        whole = described["whole"] or unknown or needs not in ([], ["module"])
-        if not needs and not whole:
+        is_piece = described["whole"] or unknown or needs not in ([], ["module"])
+        if not needs and not is_piece:
             return None, False
         if unknown and ":" not in name and not described["whole"]:
             raise DataError(f"{key!r} has a {described['piece']} of the unknown kind {name!r}")
         kind, noun = _class_name(name), described["piece"]
-        wanted = f"a {kind} {noun}" if whole else "its torch module"
+        wanted = f"a {kind} {noun}" if is_piece else "its torch module"
         if key not in self._modules:
             also = f", or classes=[{kind}]" if unknown else ""
             raise DataError(
@@ -246,7 +246,7 @@ class SettingsReader:
                     f"saved states, got {type(replacement).__name__}({replacement!r})"
                 )
             return replacement, True
-        if whole or not isinstance(replacement, nn.Module):
+        if is_piece or not isinstance(replacement, nn.Module):
             got = (
                 "a bare module"
                 if isinstance(replacement, nn.Module)
@@ -282,9 +282,9 @@ class SettingsReader:
         """The caller's module of a name; of a list the next one."""
         held = self._modules.pop(key)
         if isinstance(held, list | tuple):
-            held, *rest = held
-            if rest:
-                self._modules[key] = rest
+            held, *remaining = held
+            if remaining:
+                self._modules[key] = remaining
         return held
 
 

@@ -110,8 +110,8 @@ class Tokens:
             DataError: If something does.
         """
         if self.remaining:
-            got = self._words[self.at]
-            raise self.error(self.at, f"expected the end of the file {what}, got {got[:40]!r}")
+            word = self._words[self.at]
+            raise self.error(self.at, f"expected the end of the file {what}, got {word[:40]!r}")
 
     def error(self, index: int, message: str) -> DataError:
         """Return an error at the word of an index."""

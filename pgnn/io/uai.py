@@ -228,10 +228,10 @@ def _singles(model: BayesianNetwork | MarkovRandomField) -> tuple[Variable, ...]
 def _with_small_constants(factors: Sequence[Factor]) -> Sequence[Factor]:
     """Distribute a constant outside of the range of doubles over the tables."""
     constant = sum(float(f.log_values.detach()) for f in factors if not f.variables)
-    rest = [f for f in factors if f.variables]
-    if not rest or not _LARGE < abs(constant) < math.inf:
+    tables = [f for f in factors if f.variables]
+    if not tables or not _LARGE < abs(constant) < math.inf:
         return factors
-    return [Factor(f.variables, f.log_values + constant / len(rest)) for f in rest]
+    return [Factor(f.variables, f.log_values + constant / len(tables)) for f in tables]
 
 
 def _read_scope(tokens: Tokens, k: int, count: int) -> tuple[int, ...]:

@@ -324,11 +324,11 @@ def conditional_of(
 
 
 def _check_parents(name: Hashable, conditional: Conditional, parents: list[Variable]) -> None:
-    expected, got = {v.name for v in parents}, {v.name for v in conditional.parents}
-    if expected != got:
+    expected, actual = {v.name for v in parents}, {v.name for v in conditional.parents}
+    if expected != actual:
         raise ModelError(
             f"the graph gives {name!r} the parents {sorted(map(str, expected))}, its conditional "
-            f"has {sorted(map(str, got))}"
+            f"has {sorted(map(str, actual))}"
         )
     by_name = {v.name: v for v in parents}
     for v in conditional.parents:

@@ -128,9 +128,9 @@ def log_determinant(field: GaussianFieldModel, precision: Any, anchor: float) ->
         return SparseFactor(precision).log_determinant
     parts = field.parts()
     _, first, sizes = np.unique(parts, return_index=True, return_counts=True)
-    kept = np.ones(len(parts), dtype=bool)
-    kept[first] = False
-    reduced = SparseFactor(precision[kept][:, kept]).log_determinant
+    reduced_nodes = np.ones(len(parts), dtype=bool)
+    reduced_nodes[first] = False
+    reduced = SparseFactor(precision[reduced_nodes][:, reduced_nodes]).log_determinant
     return reduced + float(np.log(sizes).sum())
 
 

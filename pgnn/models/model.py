@@ -294,8 +294,8 @@ class Model(LearningVerbs, FactorModel, Restorable):
         """
         from pgnn.inference.imputation import impute
 
-        told: dict[str, Any] = {"draws": draws, "to": to, "ignore": ignore}
-        return impute(self, data, engine=engine, seed=seed, **told)
+        settings: dict[str, Any] = {"draws": draws, "to": to, "ignore": ignore}
+        return impute(self, data, engine=engine, seed=seed, **settings)
 
     def explain(
         self,

@@ -333,14 +333,14 @@ def _squeezed_states(
 
 def _squeezed(log_prob: Tensor, site: Site, states: Sequence[int]) -> Tensor:
     """Keep the dimensions of the axes, then of the states; all others have length one."""
-    wanted = [*(a.dim for a in site.axes), *states]
-    rank = max([log_prob.dim(), *(-d for d in wanted)])
+    dims = [*(a.dim for a in site.axes), *states]
+    rank = max([log_prob.dim(), *(-d for d in dims)])
     if log_prob.dim() < rank:
         log_prob = log_prob.reshape([*[1] * (rank - log_prob.dim()), *log_prob.shape])
-    places = [d + rank for d in wanted]
-    rest = [k for k in range(rank) if k not in places]
-    moved = log_prob.permute([*places, *rest])
-    for _ in rest:
+    places = [d + rank for d in dims]
+    superfluous = [k for k in range(rank) if k not in places]
+    moved = log_prob.permute([*places, *superfluous])
+    for _ in superfluous:
         moved = moved.squeeze(-1)
     return moved
 

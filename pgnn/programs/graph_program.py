@@ -241,8 +241,8 @@ def _laid_out(distribution: Distribution, batch: torch.Size) -> Any:
         )
     known = getattr(distribution, "arg_constraints", {})
     kind: Any = type(distribution)
-    wanted = [n for n in _arguments(kind) if n in known]
-    parameters = {n: x for n in wanted if isinstance(x := distribution.__dict__.get(n), Tensor)}
+    names = [n for n in _arguments(kind) if n in known]
+    parameters = {n: x for n in names if isinstance(x := distribution.__dict__.get(n), Tensor)}
     if not parameters:
         raise Unsupported(
             f"a {type(distribution).__name__} cannot be given several batch axes; use one of "
@@ -251,8 +251,8 @@ def _laid_out(distribution: Distribution, batch: torch.Size) -> Any:
     axes = len(distribution.batch_shape)
     laid = {}
     for name, x in parameters.items():
-        whole = x.expand([*distribution.batch_shape, *x.shape[axes:]]) if axes else x
-        laid[name] = whole.reshape([*batch, *x.shape[axes:]])
+        expanded = x.expand([*distribution.batch_shape, *x.shape[axes:]]) if axes else x
+        laid[name] = expanded.reshape([*batch, *x.shape[axes:]])
     return _class(type(distribution))(**laid, validate_args=False)
 
 

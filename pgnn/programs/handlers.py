@@ -160,8 +160,10 @@ def _shapes(error: Exception, site: str) -> str:
         message = frame.f_locals.get("msg")
         if isinstance(message, dict) and message.get("name") == site and message.get("fn"):
             plates = plates_of(message)
-            wanted = [plates[d].size if d in plates else 1 for d in range(min(plates), 0)]
-            return f" (batch shape {tuple(message['fn'].batch_shape)}, plate shape {tuple(wanted)})"
+            expected = [plates[d].size if d in plates else 1 for d in range(min(plates), 0)]
+            return (
+                f" (batch shape {tuple(message['fn'].batch_shape)}, plate shape {tuple(expected)})"
+            )
     return ""
 
 

@@ -348,11 +348,11 @@ class ProgramBatch(Program):
         Hoffman et al. (2013), Stochastic variational inference.
     """
 
-    def __init__(self, whole: Program) -> None:
+    def __init__(self, program: Program) -> None:
         Model.__init__(self)
-        self.param_statements, self._programs = whole.param_statements, whole._programs
-        self.args, self.kwargs = whole.args, whole.kwargs
-        chosen = whole._source.rows
+        self.param_statements, self._programs = program.param_statements, program._programs
+        self.args, self.kwargs = program.args, program.kwargs
+        chosen = program._source.rows
         self._drawn = {n: s for n, s in chosen.sizes.items() if n not in chosen.rows}
         self._rows = dict(chosen.rows)
         self._rows |= {n: torch.arange(number) for n, (_, number) in self._drawn.items()}

@@ -165,11 +165,17 @@ class ProgramSource:
         """Run the program once with some values fixed; values are named by variable."""
         self.check_complete()
         by_site = {self.site_names[n]: x for n, x in held.items()}
-        done = run_once(self.model, self.parameters, by_site, seed)
-        named = {self.names[str(n)]: x for n, x in done.values.items() if n in self.names}
-        rest = tuple(str(n) for n in done.values if n not in self.names)
+        execution = run_once(self.model, self.parameters, by_site, seed)
+        named = {self.names[str(n)]: x for n, x in execution.values.items() if n in self.names}
+        unnamed = tuple(str(n) for n in execution.values if n not in self.names)
         return Execution(
-            done.sites, named, done.log_weight, done.terms, done.log_joint, rest, done.computed
+            execution.sites,
+            named,
+            execution.log_weight,
+            execution.terms,
+            execution.log_joint,
+            unnamed,
+            execution.computed,
         )
 
     def execute_together(
@@ -205,15 +211,15 @@ class ProgramSource:
         self.check_complete()
         by_site = {self.site_names[n]: x for n, x in held.items()}
         try:
-            done = run_together(
+            joint = run_together(
                 self.model, self.parameters, self.sites, by_site, number, seed, weigh, scored
             )
         except LatentRead as read:
             raise Unsupported(f"the program reads a latent value by {read.reader}") from read
         except NotImplementedError as error:
             raise Unsupported(str(error)) from error
-        named = {self.names[str(n)]: x for n, x in done.values.items() if n in self.names}
-        return JointExecution(named, done.log_joint, done.computed)
+        named = {self.names[str(n)]: x for n, x in joint.values.items() if n in self.names}
+        return JointExecution(named, joint.log_joint, joint.computed)
 
     def _batching_obstacle(self, held: Mapping[Hashable, Tensor]) -> str | None:
         """Why executions cannot run side by side: they are compared with single ones."""

@@ -111,8 +111,8 @@ def sources_of(value: Any) -> Sources:
 def _union(values: Iterable[Any]) -> Sources:
     union = _NOTHING
     for value in values:
-        more = sources_of(value)
-        union = union | more if more else union
+        sources = sources_of(value)
+        union = union | sources if sources else union
     return union
 
 

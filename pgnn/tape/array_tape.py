@@ -229,8 +229,8 @@ class _Translation:
 def lifted(tape: Tape) -> Tape:
     """Return the tape with standard normal numbers as its last inputs, instead of draws."""
     drawn = [s for s in tape.steps if str(s.operation) == "aten.randn.default"]
-    kept = tuple(s for s in tape.steps if s not in drawn)
-    return replace(tape, inputs=(*tape.inputs, *(s.out[0] for s in drawn)), steps=kept)
+    steps = tuple(s for s in tape.steps if s not in drawn)
+    return replace(tape, inputs=(*tape.inputs, *(s.out[0] for s in drawn)), steps=steps)
 
 
 def _constant(value: Any) -> Any:

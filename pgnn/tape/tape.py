@@ -140,12 +140,12 @@ class Tape:
 
     def needed(self) -> Tape:
         """Return the tape without steps on which neither outputs nor guards depend."""
-        wanted = {s.number for s in slots_in((self.outputs, self.guards))}
+        needed = {s.number for s in slots_in((self.outputs, self.guards))}
         kept = []
         for step in reversed(self.steps):
-            if step.writes or wanted.intersection(step.out):
+            if step.writes or needed.intersection(step.out):
                 kept.append(step)
-                wanted |= step.used
+                needed |= step.used
         return replace(self, steps=tuple(reversed(kept)))
 
 

@@ -121,8 +121,8 @@ def _tabulate(scope: Sequence[Variable], features: Any) -> NDArray[np.float64]:
     else:
         values = read_numbers("features", features)
     if values.ndim != len(shape) + 1 or values.shape[1:] != shape or not len(values):
-        wanted = ", ".join(map(str, ("D", *shape)))
-        raise ModelError(f"features must have shape ({wanted}), got {values.shape}")
+        expected = ", ".join(map(str, ("D", *shape)))
+        raise ModelError(f"features must have shape ({expected}), got {values.shape}")
     if not np.isfinite(values).all():
         raise ModelError("features must be finite; forbid states with a table of zeros")
     return values

@@ -116,9 +116,9 @@ class NeuralPotential(Potential):
             raise ModelError(f"the network over {names} must return a tensor, got {type(output)}")
         allowed = [self.output_shape, *([(1,)] if self.on_edges else [])]
         if output.dim() < 1 or tuple(output.shape[1:]) not in allowed:
-            wanted = ", ".join(map(str, ("B", *self.output_shape)))
+            expected = ", ".join(map(str, ("B", *self.output_shape)))
             raise ModelError(
-                f"the network over {names} must return log potentials of shape ({wanted}), got "
+                f"the network over {names} must return log potentials of shape ({expected}), got "
                 f"{tuple(output.shape)}"
                 + ("" if self.on_edges else "; the states are on the last axes")
             )

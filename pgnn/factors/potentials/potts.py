@@ -83,8 +83,8 @@ class Potts(PairwisePotential):
         self._check_logs("field of Potts", values)
         lost = np.isneginf(values.reshape(-1, states)).all(axis=1)
         if lost.any():
-            which = (
+            name = (
                 self.own_elements.name(int(lost.argmax())) if values.ndim > 1 else "every element"
             )
-            raise ModelError(f"field of Potts is -inf in all states of {which!r}")
+            raise ModelError(f"field of Potts is -inf in all states of {name!r}")
         return nn.Parameter(torch.from_numpy(values), requires_grad=False)

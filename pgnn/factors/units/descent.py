@@ -57,21 +57,21 @@ def descend(
     active = torch.arange(len(scores[0]), device=scores[0].device)
     sweeps = 0
     while sweeps < max_sweeps and len(active):
-        own = {n: x[active] for n, x in state.items()}
+        active_state = {n: x[active] for n, x in state.items()}
         fixed = None if held is None else {n: x[active] for n, x in held.items()}
         changed = torch.zeros(len(active), dtype=torch.bool, device=active.device)
         if synchronous:
-            fields = {n: layers.field(n, own) for n in free}
+            fields = {n: layers.field(n, active_state) for n in free}
             for n in free:
-                changed |= _move(own, n, slice(None), fields[n], low[n], fixed)
+                changed |= _move(active_state, n, slice(None), fields[n], low[n], fixed)
         else:
             for n in free:
-                changed |= _one_by_one(layers, own, n, low[n], fixed, rng)
+                changed |= _one_by_one(layers, active_state, n, low[n], fixed, rng)
         for n in free:
-            state[n][active] = own[n]
+            state[n][active] = active_state[n]
         sweeps += 1
         score = scores[-1].clone()
-        score[active] = layers.log_score(own)
+        score[active] = layers.log_score(active_state)
         scores.append(score)
         active = active[changed]
     settled = torch.ones(len(scores[0]), dtype=torch.bool, device=active.device)
@@ -91,8 +91,8 @@ def _one_by_one(
     changed = torch.zeros(len(field), dtype=torch.bool, device=field.device)
     rows = within[0].contiguous()
     for k in torch.randperm(field.shape[1], generator=rng).tolist():
-        own = outer[:, k : k + 1] + (state[name] @ rows[k])[:, None]
-        changed |= _move(state, name, slice(k, k + 1), own, low, held)
+        unit_field = outer[:, k : k + 1] + (state[name] @ rows[k])[:, None]
+        changed |= _move(state, name, slice(k, k + 1), unit_field, low, held)
     return changed
 
 

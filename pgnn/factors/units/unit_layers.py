@@ -83,12 +83,12 @@ class UnitLayers:
 
     @cached_property
     def _pulls(self) -> dict[Hashable, list[tuple[Hashable, Tensor]]]:
-        found: dict[Hashable, list[tuple[Hashable, Tensor]]] = {n: [] for n in self.names}
+        neighbours: dict[Hashable, list[tuple[Hashable, Tensor]]] = {n: [] for n in self.names}
         for c in self.couplings:
-            found[c.first].append((c.second, c.matrix.T))
+            neighbours[c.first].append((c.second, c.matrix.T))
             if not c.is_within:
-                found[c.second].append((c.first, c.matrix))
-        return found
+                neighbours[c.second].append((c.first, c.matrix))
+        return neighbours
 
     def joined(self, first: Hashable, second: Hashable) -> bool:
         """Whether two layers are coupled."""
@@ -206,8 +206,8 @@ class UnitLayers:
         for _ in range(steps):
             change = 0.0
             for name in free:
-                own = self.field(name, q)
-                new = self.kinds[name].mean(own)
+                field = self.field(name, q)
+                new = self.kinds[name].mean(field)
                 if name in self.inner:  # damped: units of one layer move at once
                     new = 0.5 * (new + q[name])
                 change = max(change, float((new - q[name]).abs().max()) if new.numel() else 0.0)
@@ -223,10 +223,10 @@ class UnitLayers:
         within = next(c.matrix for c in self.couplings if c.is_within and c.first == name)
         field = self.field(name, state).clone()
         for k in range(0, values.shape[1], kind.size):
-            own = slice(k, k + kind.size)
-            new = kind.draw(field[:, own], rng)
-            field.addmm_(new - values[:, own], within[own])
-            values[:, own] = new
+            unit = slice(k, k + kind.size)
+            new = kind.draw(field[:, unit], rng)
+            field.addmm_(new - values[:, unit], within[unit])
+            values[:, unit] = new
         return values
 
 

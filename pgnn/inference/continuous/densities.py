@@ -236,8 +236,8 @@ class SummedDensity(JointDensity):
 
     def recordable(self, reals: Reals) -> Tensor:
         """See :class:`JointDensity`."""
-        few = len(self.model.elements) <= _FEW
-        return self._log_density_by_torch(reals) if few else self.log_density(reals)
+        is_small = len(self.model.elements) <= _FEW
+        return self._log_density_by_torch(reals) if is_small else self.log_density(reals)
 
     def solved(self, reals: Reals) -> Differentiable:
         """Return the exact answer about the discrete variables, a row for each point."""

@@ -153,19 +153,19 @@ class PlateBatches:
         model: That program.
     """
 
-    def __init__(self, whole: SummedDensity, model: Any) -> None:
-        self.whole, self.model = whole, model
-        if whole.seen.soft is not None or whole.seen.soft_tensors:
+    def __init__(self, full: SummedDensity, model: Any) -> None:
+        self.full, self.model = full, model
+        if full.seen.soft is not None or full.seen.soft_tensors:
             raise Unsupported(
                 "soft evidence on a program whose plates are observed in part cannot be taken in "
                 "batches; leave subsample_size out"
             )
 
     @classmethod
-    def of(cls, whole: SummedDensity) -> PlateBatches | None:
+    def of(cls, full: SummedDensity) -> PlateBatches | None:
         """Return the batches of a model's plates; None if it always executes all rows."""
-        model = whole.model.batch() if isinstance(whole.model, ExecutableModel) else None
-        return None if model is None else cls(whole, model)
+        model = full.model.batch() if isinstance(full.model, ExecutableModel) else None
+        return None if model is None else cls(full, model)
 
     @property
     def changes(self) -> bool:
@@ -175,7 +175,7 @@ class PlateBatches:
     @cached_property
     def guide(self) -> ProgramDraws:
         """The program's own guide, executed on the same batch."""
-        return ProgramDraws(self.model, known_values(self.whole.model, self.whole.seen))
+        return ProgramDraws(self.model, known_values(self.full.model, self.full.seen))
 
     def redrawn(self, generator: torch.Generator) -> SummedDensity:
         """Draw another batch and return its density; densities of batches before become invalid."""
@@ -184,10 +184,10 @@ class PlateBatches:
 
     def density(self) -> SummedDensity:
         """Return the density of the present batch."""
-        seen = self.whole.seen
+        seen = self.full.seen
         reals = {n: self.model.of_rows(n, x, 1) for n, x in seen.reals.items()}
         codes = np.ascontiguousarray(seen.codes[:, self._elements()])
-        return SummedDensity(self.model, replace(seen, codes=codes, reals=reals), self.whole.inputs)
+        return SummedDensity(self.model, replace(seen, codes=codes, reals=reals), self.full.inputs)
 
     def values(self, values: Mapping[Hashable, Tensor]) -> dict[Hashable, Tensor]:
         """Return draws ``(S, R, *shape)`` of all rows restricted to the present batch."""
@@ -195,10 +195,10 @@ class PlateBatches:
 
     def _elements(self) -> Any:
         """For each element of the batch its number among the elements of the whole program."""
-        elements = self.whole.model.elements
+        elements = self.full.model.elements
         rows = [np.zeros(0, np.int64)]
         for v in self.model.elements.variables:
             numbers = torch.from_numpy(np.asarray(elements.numbers(v.name), np.int64))
-            shape = self.whole.model.variables[v.name].shape
+            shape = self.full.model.variables[v.name].shape
             rows.append(self.model.of_rows(v.name, numbers.reshape(shape)).reshape(-1).numpy())
         return np.concatenate(rows)

@@ -190,15 +190,15 @@ class _ChainStepper:
 
     def draws(self) -> Draws:
         """Return the draws and their statistics, the warm-up left out."""
-        kept = self.chains.statistics[:, self.settings.warmup :]
+        statistics = self.chains.statistics[:, self.settings.warmup :]
         return Draws(
             points=self.chains.draws,
-            potential=kept[..., 0],
-            acceptance=kept[..., 1],
-            depth=kept[..., 3].astype(np.int64),
-            gradients=kept[..., 4].astype(np.int64),
-            diverged=kept[..., 5] > 0,
-            energy=kept[..., 6],
+            potential=statistics[..., 0],
+            acceptance=statistics[..., 1],
+            depth=statistics[..., 3].astype(np.int64),
+            gradients=statistics[..., 4].astype(np.int64),
+            diverged=statistics[..., 5] > 0,
+            energy=statistics[..., 6],
             step_size=self.chains.numbers[:, self.slots.EPS].copy(),
             variance=self.chains.vectors[:, self.slots.VAR].copy(),
             evaluations=self.evaluations,

@@ -116,11 +116,11 @@ class MCMC(Engine):
         values = potential.values(draws.points)
         diagnostics = diagnostics_of(potential, draws, values)
         report(potential, diagnostics, self.chains * self.samples)
-        asked = targets_of(model, discrete)
-        marginals = marginals_of(potential, values, asked.mask)
-        order = asked.order
+        asked_targets = targets_of(model, discrete)
+        marginals = marginals_of(potential, values, asked_targets.mask)
+        order = asked_targets.order
         return RealPosterior(
-            asked.variables,
+            asked_targets.variables,
             marginals if order is None else marginals[:, torch.from_numpy(order)],
             reals,
             values,

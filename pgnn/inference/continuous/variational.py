@@ -149,13 +149,13 @@ class Variational(Engine, Learner):
             if enumerated.source is not None:
                 return self._of_enumerated(question, enumerated)
         density = _density(question)
-        asked = self._asked(model, question.names, density)
+        targets = self._asked(model, question.names, density)
         if self.guide is None and not density.latents and not question.complete:
             return MeanField(seed=self.seed, progress=self.progress).answer_query(question)
         self._model_and_guide(density).check_draws(self.num_samples, density.seen.num_rows)
         with self._fitted(density, question.errors) as (problem, history):
             summary = summarize(
-                problem, self.objective, self.num_samples, self._generator(1), asked
+                problem, self.objective, self.num_samples, self._generator(1), targets
             )
         # a recognition is what it was learned to be, and the same for all rows
         recognised = not [*problem.parts.parameters()]
@@ -163,7 +163,7 @@ class Variational(Engine, Learner):
         verdict.warn()
         converged = history["converged"] and verdict.converged
         return VariationalPosterior(
-            asked.variables,
+            targets.variables,
             summary.marginals,
             summary.log_evidence,
             [v for v in model.variables.values() if v.name in summary.draws],

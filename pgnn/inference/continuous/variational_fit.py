@@ -85,8 +85,10 @@ class StochasticAscent:
         self._values: list[float] = []
         self._was_flat = False
         self._active = problem.active
-        whole = problem.batches is None and steps.batch_size is None and problem.is_density
-        self._curvature_step = CurvatureStep(self.parameters if whole else [])
+        is_deterministic = (
+            problem.batches is None and steps.batch_size is None and problem.is_density
+        )
+        self._curvature_step = CurvatureStep(self.parameters if is_deterministic else [])
 
     def init(self) -> AscentState:
         """See :class:`Iterative`."""

@@ -42,7 +42,7 @@ def summarize(
     objective: Objective,
     draws: int,
     generator: torch.Generator,
-    asked: Targets,
+    targets: Targets,
 ) -> Summary:
     """Draw from a fitted guide and average.
 
@@ -51,14 +51,14 @@ def summarize(
         objective: Whose value is the bound.
         draws: How many at least, rounded up to a multiple of the objective's particles.
         generator: Of the draws.
-        asked: The discrete targets.
+        targets: The discrete targets.
     """
     K = objective.num_particles
     draws = -(-draws // K) * K
     model, rows = problem.density.model, problem.num_rows
-    columns = torch.from_numpy(asked.columns)
-    mask = asked.mask
-    order = asked.order
+    columns = torch.from_numpy(targets.columns)
+    mask = targets.mask
+    order = targets.order
     total = torch.zeros(rows, len(columns), dtype=torch.float64)
     weights: list[Tensor] = []
     values: dict[Hashable, list[Tensor]] = {}

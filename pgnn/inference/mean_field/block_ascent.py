@@ -120,11 +120,11 @@ class Blocks:
         kind = np.zeros(len(wiring.table), dtype=np.int64)
         arity = np.diff(wiring.factor_ptr)
         for n in np.unique(arity):
-            which = np.flatnonzero(arity == n)
-            scopes = wiring.slot_var[wiring.factor_ptr[which][:, None] + np.arange(n)]
+            factors = np.flatnonzero(arity == n)
+            scopes = wiring.slot_var[wiring.factor_ptr[factors][:, None] + np.arange(n)]
             owners = np.sort(self.block_of[scopes], axis=1)
             apart = (np.diff(owners, axis=1) > 0).all(axis=1)
-            kind[which] = np.where(owners[:, 0] == owners[:, -1], 0, np.where(apart, 1, 2))
+            kind[factors] = np.where(owners[:, 0] == owners[:, -1], 0, np.where(apart, 1, 2))
         return kind
 
     @cached_property
@@ -282,11 +282,19 @@ class BlockAscent:
 
         ascent, elements = self.ascent, self.blocks.members[owner]
         logits = np.ascontiguousarray(ascent.field[np.ix_(rows, self.blocks.columns(elements))])
-        counted = self.blocks.spans == 1
+        included = self.blocks.spans == 1
 
         def work(stop: Stop) -> None:
             mean_field.messages(
-                ascent.wiring, ascent.sizes, ascent.tables, rows, elements, q, counted, logits, stop
+                ascent.wiring,
+                ascent.sizes,
+                ascent.tables,
+                rows,
+                elements,
+                q,
+                included,
+                logits,
+                stop,
             )
 
         interruptible([work], cost=ascent.cost(rows))
@@ -381,7 +389,7 @@ class BlockAscent:
                 shape[axis] = table.shape[axis + 1]
             weights = weights * joint.reshape(len(rows), *shape)
             summed_axes += [axis + 1 for axis in axes]
-        counted = weights > 0
-        product = np.where(counted, table, 0.0) * weights
+        positive = weights > 0
+        product = np.where(positive, table, 0.0) * weights
         out: Floats = product.sum(axis=tuple(summed_axes))
         return out

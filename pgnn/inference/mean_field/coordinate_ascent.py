@@ -143,8 +143,8 @@ class CoordinateAscent:
 
     def bounds(self, q: Floats) -> Floats:
         """Return ``(B,)`` lower bounds of the log evidence; ``-inf`` if q has mass on zeros."""
-        counted = np.ones(len(self.hard), dtype=np.bool_)
-        return self.scores(q) + self.entropies(q) + self.energies(q, counted)
+        included = np.ones(len(self.hard), dtype=np.bool_)
+        return self.scores(q) + self.entropies(q) + self.energies(q, included)
 
     @property
     def requires_grad(self) -> bool:
@@ -165,7 +165,7 @@ class CoordinateAscent:
         """Return ``(B,)`` sums of the entropies of all elements."""
         return np.asarray(-(q * np.log(np.where(q > 0, q, 1.0))).sum(axis=1))
 
-    def energies(self, q: Floats, counted: Mask) -> Floats:
+    def energies(self, q: Floats, included: Mask) -> Floats:
         """Return ``(B,)`` expected logs of some factors, the elements being independent."""
         from pgnn.inference.mean_field.kernels import mean_field
 
@@ -174,7 +174,7 @@ class CoordinateAscent:
         kernel = KERNELS.choose(mean_field.energies, cost)
 
         def work(part: Ints, stop: Stop) -> None:
-            kernel(self.wiring, self.sizes, self.tables, part, q, counted, out, stop)
+            kernel(self.wiring, self.sizes, self.tables, part, q, included, out, stop)
 
         in_threads(work, self.all_rows, cost)
         return out

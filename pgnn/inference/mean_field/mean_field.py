@@ -162,15 +162,15 @@ class MeanField(Engine):
         return state, blocks.bounds(state.q)
 
     def check_rows(
-        self, question: Question, log_values: Tensor, told: Mapping[str, Any], advice: str
+        self, question: Question, log_values: Tensor, diagnostics: Mapping[str, Any], advice: str
     ) -> None:
         """See :meth:`Engine.check_rows`."""
-        possible = torch.where(told["feasible"].to(log_values.device), log_values, 0.0)
-        super().check_rows(question, possible, told, advice)
+        possible = torch.where(diagnostics["feasible"].to(log_values.device), log_values, 0.0)
+        super().check_rows(question, possible, diagnostics, advice)
 
-    def judge(self, told: Mapping[str, Any], advice: str) -> Convergence:
+    def judge(self, diagnostics: Mapping[str, Any], advice: str) -> Convergence:
         """See :meth:`Engine.judge`."""
-        verdict, feasible = super().judge(told, advice), told["feasible"]
+        verdict, feasible = super().judge(diagnostics, advice), diagnostics["feasible"]
         if not feasible.all():
             verdict.add(
                 "no distribution of positive probability was found for "

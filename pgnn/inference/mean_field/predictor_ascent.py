@@ -44,8 +44,8 @@ def with_bounds(question: Question) -> tuple[Question, list[SoftmaxBound]]:
             entries = math.prod(graph.card[hidden].tolist()) * len(seen.codes)
             g = g.given(seen.codes) if entries <= _TABLE else g
         groups.append(g)
-    rest, predictors = split_predictors(graph.elements, groups)
-    written = FactorGraph(graph.elements, [g.given(seen.codes) for g in rest])
+    tabular, predictors = split_predictors(graph.elements, groups)
+    written = FactorGraph(graph.elements, [g.given(seen.codes) for g in tabular])
     return question.over(written, seen), [SoftmaxBound(p) for p in predictors]
 
 

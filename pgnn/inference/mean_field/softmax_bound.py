@@ -210,8 +210,8 @@ class SoftmaxBound:
 
     def _parent_terms(self, moments: Moments, element: int, q: Floats) -> _ParentTerms:
         predictors, size = self.predictors, int(self.predictors.elements.card[element])
-        which = predictors.terms_of[element]
-        units, h = predictors.unit[which], self._terms[which, :size]
+        terms = predictors.terms_of[element]
+        units, h = predictors.unit[terms], self._terms[terms, :size]
         first = predictors.elements.offset[element]
         p = q[:, first : first + size]
         g = h - np.einsum("bnc,nkc->bnk", moments.tilt[:, units], h)[..., None]

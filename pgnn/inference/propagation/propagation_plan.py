@@ -58,16 +58,16 @@ def scaled_tables(graph: FactorGraph, temperature: float, weights: Floats | None
     values = np.zeros((rows, 1 + sum(c * s for c, s in zip(counts, sizes, strict=True))))
     starts, scale = [np.zeros(0, np.int64)], np.zeros(rows)
     widest = 0.0
-    first, done = 1, 0
+    first, factor = 1, 0
     for g, numbers, count, size in zip(graph.compiled, entries, counts, sizes, strict=True):
-        rho = np.ones(1) if weights is None else weights[done : done + g.num_factors]
+        rho = np.ones(1) if weights is None else weights[factor : factor + g.num_factors]
         target = values[:, first : first + count * size].reshape(rows, count, size)
         group_scale, log_range = _fill(target, numbers, rho, temperature)
         scale += group_scale * (g.num_factors if count == 1 else 1)
         widest = max(widest, log_range)
         starts.append(first + (size if count > 1 else 0) * np.arange(g.num_factors))
         first += count * size
-        done += g.num_factors
+        factor += g.num_factors
     return ScaledTables(values, np.concatenate(starts), scale, widest)
 
 
