@@ -11,7 +11,8 @@ from common import arguments, save
 from torch import Tensor, nn
 
 import pgnn
-from pgnn.factors.conditionals.neural import BernoulliHead, ByName
+from pgnn.factors.conditionals.heads import BernoulliHead
+from pgnn.factors.conditionals.neural import ByName
 
 NOTES, KEYS = (88,), range(21, 109)
 
