@@ -324,7 +324,7 @@ def test_other_engines_answer_about_gates_of_many() -> None:
     assert abs(float(found.log_evidence - exact.log_evidence)) < error
     bound = model.query("p0", evidence, engine=pgnn.MeanField(seed=0, progress=False))
     assert float(bound.log_evidence) <= float(exact.log_evidence) + 1e-9
-    with pytest.raises(Unsupported, match="JunctionTree"):
+    with pytest.raises(Unsupported, match="BranchAndBound"):
         model.most_probable(evidence, engine=pgnn.DualDecomposition())
 
 
