@@ -43,9 +43,7 @@ class InputSequences(NamedTuple):
         Raises:
             EvidenceError: If the shape is wrong, or a value is not finite.
         """
-        parts, batched = _parts(name, raw)
-        steps = torch.tensor([len(p) for p in parts], dtype=torch.int64)
-        values = pad_sequence(parts, batch_first=True) if parts else torch.zeros(0, 0, 1)
+        values, steps, batched = _padded(name, raw)
         if lengths is not None:
             told = torch.as_tensor(lengths).reshape(-1)
             if told.shape != steps.shape or told.is_floating_point() or bool((told > steps).any()):
@@ -66,26 +64,29 @@ class InputSequences(NamedTuple):
         return InputSequences(values.masked_fill(beyond, 0), steps, batched)
 
 
-def _parts(name: Hashable, raw: Any) -> tuple[list[Tensor], bool]:
-    """The rows' values, and whether they came in rows."""
+def _padded(name: Hashable, raw: Any) -> tuple[Tensor, Tensor, bool]:
+    """Values of all rows, steps of each, and whether they came in rows."""
     try:
         if isinstance(raw, list | tuple) and raw and np.ndim(raw[0]):
             parts = [torch.as_tensor(x) for x in raw]
             if all(p.dim() >= 1 + p.is_floating_point() for p in parts):
-                return _alike(name, parts), True
+                steps = torch.tensor([len(p) for p in _alike(name, parts)])
+                return pad_sequence(parts, batch_first=True), steps, True
             raw = torch.stack(parts)
         values = torch.as_tensor(raw)
     except (TypeError, ValueError, RuntimeError) as error:
         raise EvidenceError(
             f"the input {name!r} must be sequences (S, ...) of numbers: {error}"
         ) from None
-    axes = 2 if values.is_floating_point() else 1
+    axes = 1 + values.is_floating_point()
     if values.dim() < axes:
         raise EvidenceError(
             f"the input {name!r} must be (B, S, D), (B, S) of whole numbers, or a list of "
             f"sequences, got {tuple(values.shape)}"
         )
-    return (list(values), True) if values.dim() > axes else ([values], False)
+    batched = values.dim() > axes
+    values = values if batched else values[None]
+    return values, torch.full((len(values),), values.shape[1]), batched
 
 
 def _alike(name: Hashable, parts: list[Tensor]) -> list[Tensor]:

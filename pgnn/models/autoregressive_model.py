@@ -13,7 +13,7 @@ from pgnn.abilities import Inputs, StepwiseModel
 from pgnn.errors import DataError, EvidenceError, ModelError, Unsupported
 from pgnn.evidence.paired_sequences import PairedSequences
 from pgnn.factors.factor import Factor
-from pgnn.factors.piece import Settings
+from pgnn.factors.piece import Restorable, Settings
 from pgnn.factors.time_steps import AXIS
 from pgnn.factors.variable import Variable
 from pgnn.models.model import Model
@@ -100,7 +100,18 @@ class AutoregressiveModel(Model, StepwiseModel):
         self.graph = nx.freeze(nx.DiGraph([((n, -1), m) for n in names for m in names]))
 
     def settings(self) -> Settings:
-        """Return the parts."""
+        """Return the parts.
+
+        Raises:
+            Unsupported: If one is a network of the caller's, which does not tell how it is made.
+        """
+        for part in (*self.heads, self.body, self.encoder):
+            if part is not None and not isinstance(part, Restorable):
+                raise Unsupported(
+                    f"a checkpoint keeps networks that give their settings(), such as those of "
+                    f"pgnn.neural; a {type(part).__name__} gives none: save the model's "
+                    "state_dict() with torch"
+                )
         return {
             "heads": tuple(self.heads),
             "body": self.body,

@@ -13,7 +13,6 @@ from pgnn.abilities import AlignmentModel, Inputs
 from pgnn.errors import DataError, EvidenceError, ModelError, Unsupported
 from pgnn.evidence.paired_sequences import PairedSequences
 from pgnn.factors.factor import Factor
-from pgnn.factors.logspace import logsumexp
 from pgnn.factors.piece import Settings
 from pgnn.factors.time_steps import AXIS
 from pgnn.factors.variable import Variable
@@ -137,19 +136,20 @@ class CTC(Model, AlignmentModel):
         lengths, name = seen.input_lengths, self.scores.input_name
         steps = seen.inputs[name].shape[1]
         inside = torch.arange(steps) < lengths[:, None]
-        flat = self.scores.scores(seen.inputs, inside)
+        scores = self.scores.padded(seen.inputs, inside)
         symbols = self._alignment.num_states
-        if flat.shape[-1] != symbols:
+        if scores.shape[-1] != symbols:
             raise ModelError(
                 f"{symbols - 1} labels and the blank need {symbols} scores at each step, the "
-                f"network of {name!r} gives {flat.shape[-1]}"
+                f"network of {name!r} gives {scores.shape[-1]}"
             )
-        if not bool((flat.detach() < torch.inf).all()):
+        beyond = ~inside.to(scores.device)[..., None]
+        scores = scores.masked_fill(beyond, 0.0)
+        top = scores.detach().amax(-1, keepdim=True)
+        if not bool((top < torch.inf).all()):  # NaN compares as false
             raise ModelError(f"the scores that the network of {name!r} gives are NaN or infinite")
-        total = logsumexp(flat, [-1], keepdim=True)
-        flat = flat - total.masked_fill(total.isneginf(), 0.0)
-        empty = flat.new_full((*inside.shape, symbols), -torch.inf)
-        return empty.index_put((inside.to(flat.device),), flat)
+        lost = top.isneginf()
+        return scores.masked_fill(lost, 0.0).log_softmax(-1).masked_fill(beyond | lost, -torch.inf)
 
     def log_likelihood(self, rows: PairedSequences) -> Callable[[], Tensor]:
         """Return what gives ``(B,)`` log probabilities of the labels, see the base class."""

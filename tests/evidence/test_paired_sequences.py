@@ -26,7 +26,7 @@ def read(evidence: object, **inputs: object) -> PairedSequences:
         ([np.zeros((0, 2)), np.zeros((3, 2))], (2, 3, 2), [0, 3], True),
         ([[1, 2], [3]], (2, 2), [2, 1], True),
         ([1, 2, 3], (1, 3), [3], False),
-        (np.zeros((0, 4, 2)), (0, 0, 1), [], True),
+        (np.zeros((0, 4, 2)), (0, 4, 2), [], True),
     ],
 )
 def test_forms(raw: object, shape: tuple[int, ...], lengths: list[int], batched: bool) -> None:

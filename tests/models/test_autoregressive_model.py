@@ -309,6 +309,26 @@ def test_answers_leave_nothing_out() -> None:
     assert not torch.equal(model.log_likelihood(rows)(), model.log_likelihood(rows)())
 
 
+def test_parts_of_the_caller(tmp_path: Path) -> None:
+    class Counter(torch.nn.Module):
+        """A state that counts steps, whatever is said."""
+
+        def forward(self, features: Tensor, state: Any, memory: Any) -> tuple[Tensor, Tensor]:
+            before = torch.zeros(len(features), 1) if state is None else state
+            steps = before + torch.arange(1.0, 1.0 + features.shape[1])
+            return steps[..., None], steps[:, -1:]
+
+    torch.manual_seed(0)
+    head = CategoricalHead(Variable("x", 2, ("T",)), 1, 1)
+    model = AutoregressiveModel([head], Counter(), 1, ends=False)
+    logs = head.log_probs(torch.arange(1.0, 4.0)[:, None], None)
+    torch.testing.assert_close(model.log_prob([0, 1, 1]), logs[[0, 1, 2], [0, 1, 1]].sum())
+    best = model.most_probable({"T": 3})
+    assert best["x"].tolist() == logs.argmax(-1).tolist()
+    with pytest.raises(pgnn.Unsupported, match="Counter"):
+        model.save(tmp_path / "model")
+
+
 def test_nothing_read_and_nothing_written() -> None:
     torch.manual_seed(0)
     pair = SequenceToSequence("ab", hidden=4)

@@ -83,7 +83,12 @@ class NeuralScores(StepScores):
         return {self.input_name: values}
 
     def scores(self, covariates: Mapping[Hashable, Tensor], inside: Tensor) -> Tensor:
-        """Return ``(N, K)``, see the base class.
+        """Return ``(N, K)``, see the base class."""
+        out = self.padded(covariates, inside)
+        return out[inside.to(out.device)]
+
+    def padded(self, covariates: Mapping[Hashable, Tensor], inside: Tensor) -> Tensor:
+        """Return ``(B, T, K)`` scores, anything beyond the ends; see :meth:`scores`.
 
         Raises:
             ModelError: If the module returns something else.
@@ -98,4 +103,4 @@ class NeuralScores(StepScores):
                 f"the network of {self.input_name!r} must return scores "
                 f"({x.shape[0]}, {x.shape[1]}, K), got {what}"
             )
-        return out[inside.to(out.device)]
+        return out
