@@ -26,6 +26,7 @@ from pgnn.factors import (
     CosineKernel,
     Coupling,
     Diagonal,
+    DiscretisedLogisticHead,
     Distributional,
     EpanechnikovKernel,
     ExponentialKernel,
@@ -61,6 +62,7 @@ from pgnn.factors import (
     NormalPrior,
     NormalWishart,
     ParameterPrior,
+    PointMassHead,
     Poisson,
     Potential,
     Potts,
@@ -166,6 +168,7 @@ from pgnn.models import (
     VAE,
     AmortisedNetwork,
     AttributeScores,
+    Autoencoder,
     AutoregressiveModel,
     BayesianNetwork,
     BayesianRegression,
@@ -219,7 +222,7 @@ __all__ = [
     "ScaledPosterior", "Gaussian", "GaussianMixture", "LinearGaussian", "BayesianLinear",
     "Logistic", "Poisson", "Bernoulli", "Multinomial", "Distributional", "SparsePrior",
     "SparsePenalty", "AbsolutePenalty", "LogPenalty", "ExpPenalty",
-    "NeuralHead",
+    "NeuralHead", "DiscretisedLogisticHead", "PointMassHead",
     # densities made of rows
     "Histogram", "KernelDensity", "NearestNeighbours", "Bandwidth", "Scott", "Silverman",
     "LeaveOneOut", "SmoothingKernel", "GaussianKernel", "TophatKernel", "EpanechnikovKernel",
@@ -239,7 +242,7 @@ __all__ = [
     "RestrictedBoltzmannMachine", "Hopfield", "DenseHopfield", "SigmoidBeliefNetwork",
     "DeepBoltzmannMachine", "DeepBeliefNetwork", "GAN", "BidirectionalGAN", "CycleGAN",
     "LaplacianPyramidGAN", "AutoregressiveModel", "LanguageModel", "SequenceToSequence",
-    "PointerNetwork", "AmortisedNetwork", "VAE", "OnlineFilter",
+    "PointerNetwork", "AmortisedNetwork", "VAE", "Autoencoder", "OnlineFilter",
     # answers
     "Posterior", "Assignment", "KBest", "Samples",
     # engines, and what one that is written outside needs

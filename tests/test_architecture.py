@@ -93,6 +93,7 @@ DEFERRED = {
     "models/naive_bayes.py": {"inference"},
     "models/scores/attribute_scores.py": {"inference"},
     "models/amortised_network.py": {"inference"},
+    "models/autoencoder.py": {"inference"},
     "models/vae.py": {"inference"},
     "models/mixture.py": {"inference"},
     "models/model_mixture.py": {"inference"},

@@ -10,7 +10,13 @@ from pgnn.factors.conditionals.exponential_family import ExponentialFamily, Stat
 from pgnn.factors.conditionals.full_covariance import Full, Tied
 from pgnn.factors.conditionals.gaussian import Gaussian
 from pgnn.factors.conditionals.gaussian_mixture import GaussianMixture
-from pgnn.factors.conditionals.heads import BernoulliHead, NeuralHead, NormalHead
+from pgnn.factors.conditionals.heads import (
+    BernoulliHead,
+    DiscretisedLogisticHead,
+    NeuralHead,
+    NormalHead,
+    PointMassHead,
+)
 from pgnn.factors.conditionals.histogram import Histogram
 from pgnn.factors.conditionals.kernel_density import (
     Bandwidth,
@@ -87,6 +93,8 @@ __all__ = [
     "ScaledPosterior",
     "Concatenate",
     "ByName",
+    "DiscretisedLogisticHead",
+    "PointMassHead",
     "NeuralHead",
     "NormalHead",
     "NamedNetwork",

@@ -1,6 +1,7 @@
 """Model families, one file each."""
 
 from pgnn.models.amortised_network import AmortisedNetwork
+from pgnn.models.autoencoder import Autoencoder
 from pgnn.models.autoregressive_model import AutoregressiveModel
 from pgnn.models.bayesian_network import BayesianNetwork
 from pgnn.models.bayesian_regression import BayesianRegression
@@ -49,6 +50,7 @@ __all__ = [
     "AutoregressiveModel",
     "CTC",
     "AmortisedNetwork",
+    "Autoencoder",
     "VAE",
     "LanguageModel",
     "PointerNetwork",

@@ -107,3 +107,6 @@ class AmortisedNetwork(BayesianNetwork, AmortisedModel):
         from pgnn.inference.continuous.lower_bound import LowerBound
 
         return LowerBound()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.extra_repr()})"

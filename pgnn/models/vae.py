@@ -18,6 +18,7 @@ from pgnn.factors.conditionals.covariance import Diagonal
 from pgnn.factors.conditionals.gaussian import Gaussian
 from pgnn.factors.conditionals.heads import NeuralHead, NormalHead
 from pgnn.factors.conditionals.neural import Neural
+from pgnn.factors.evaluation_mode import evaluated
 from pgnn.factors.piece import Settings
 from pgnn.factors.variable import Variable
 from pgnn.limits import whole_number
@@ -80,7 +81,7 @@ class VAE(AmortisedNetwork, VectorModel):
         name: Hashable = "x",
         latent_name: Hashable = "z",
     ) -> None:
-        z = _latent_variable(encoder, prior, latent, latent_name)
+        z = latent_variable(encoder, prior, latent, latent_name)
         if isinstance(decoder, Conditional):
             x = decoder.child
         elif likelihood is None:
@@ -113,25 +114,26 @@ class VAE(AmortisedNetwork, VectorModel):
         return self._names[1]
 
     def encode(self, data: Any, inputs: Inputs | None = None) -> Distribution:
-        r"""Return :math:`q(z \mid x)` of batch shape ``(N,)``.
+        r"""Return :math:`q(z \mid x)` of batch shape ``(N,)``, networks in evaluation mode.
 
         Args:
             data: ``(N, *shape)``.
             inputs: Covariates by name.
         """
         z, x = self._names
-        values = {x: torch.as_tensor(data)}
-        return self.recognition[z].distribution(values, inputs)
+        with evaluated(self):
+            return self.recognition[z].distribution({x: torch.as_tensor(data)}, inputs)
 
     def decode(self, z: Any, inputs: Inputs | None = None) -> Distribution:
-        r"""Return :math:`p(x \mid z)` of batch shape ``(N,)``.
+        r"""Return :math:`p(x \mid z)` of batch shape ``(N,)``, networks in evaluation mode.
 
         Args:
             z: ``(N, D)`` latent numbers.
             inputs: Covariates by name.
         """
         latent, x = self._names
-        return self.conditionals[x].distribution({latent: torch.as_tensor(z)}, inputs)
+        with evaluated(self):
+            return self.conditionals[x].distribution({latent: torch.as_tensor(z)}, inputs)
 
     def reconstruct(self, data: Any, inputs: Inputs | None = None) -> Tensor:
         r"""Return means ``(N, *shape)`` of :math:`p(x \mid z)` at the mean of :math:`q(z \mid x)`.
@@ -154,10 +156,14 @@ class VAE(AmortisedNetwork, VectorModel):
         return LowerBound(bound=Elbo(closed_form=plain))
 
 
-def _latent_variable(
+def latent_variable(
     encoder: Any, prior: Conditional | None, latent: int | None, name: Hashable
 ) -> Variable:
-    """The latent numbers, as whatever part knows them."""
+    """Return the latent numbers, as whatever part knows them.
+
+    Raises:
+        ModelError: If none does.
+    """
     for part in (prior, encoder):
         if isinstance(part, Conditional):
             return part.child

@@ -14,6 +14,8 @@ from torch.distributions import Distribution, Independent, Normal, kl_divergence
 from pgnn.abilities import AmortisedModel
 from pgnn.errors import EvidenceError, Unsupported
 from pgnn.factors.conditionals.conditional import Conditional
+from pgnn.factors.conditionals.heads import NeuralHead
+from pgnn.factors.conditionals.neural import Neural
 from pgnn.factors.finite import has_nan
 from pgnn.factors.randomness import drawing_from
 from pgnn.inference.continuous.densities import SummedDensity
@@ -46,6 +48,7 @@ class RecognitionDraws(GuideDraws):
                     "Variational(guide=...) such as pgnn.MeanFieldNormal()"
                 )
         self._names = tuple(n for n in model.recognition if n in latents)
+        self.is_density = all(_has_density(model.recognition[n]) for n in self._names)
         # not a part of this module: its parameters are the model's
         self.__dict__["model"] = model
 
@@ -81,6 +84,11 @@ class RecognitionDraws(GuideDraws):
             log_q = log_q + _log_q(q, prior, known, values, density, objective)
         settled = self._names if _is_settled(density, objective) else ()
         return Drawn(values, log_q, pathwise, points if dreg else None, frozenset(settled))
+
+
+def _has_density(conditional: Conditional) -> bool:
+    head = conditional.head if isinstance(conditional, Neural) else None
+    return not isinstance(head, NeuralHead) or head.is_density
 
 
 def observed_values(density: SummedDensity) -> Values:

@@ -1,0 +1,85 @@
+"""Autoencoders: codes of data without noise, the deterministic limit of variational ones."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+
+from pgnn.factors.conditionals.conditional import Conditional
+from pgnn.factors.conditionals.gaussian import Gaussian
+from pgnn.factors.conditionals.heads import NeuralHead, PointMassHead
+from pgnn.factors.conditionals.neural import Neural
+from pgnn.factors.variable import Variable
+from pgnn.models.vae import VAE, latent_variable
+
+if TYPE_CHECKING:
+    from pgnn.inference.learner import Learner
+
+
+class Autoencoder(VAE):
+    r"""An autoencoder: :math:`\max \sum_n \log p(x_n \mid z = f(x_n)) + \log p(f(x_n))`.
+
+    It is a :class:`VAE` whose recognition is a point mass. Without a prior of its own the code
+    costs nothing, and a linear autoencoder with normal noise spans the space of the first principal
+    components; a Laplace prior makes codes sparse. With a corruption it denoises.
+
+    Args:
+        encoder: Maps data ``(B, *shape)`` to codes ``(B, D)``.
+        decoder: Maps codes to what the likelihood takes.
+        likelihood: As of :class:`VAE`.
+        latent: How many numbers a code has, ``D``.
+        prior: Of codes; their log density is added.
+        corruption: Module that disturbs what the encoder sees while it is fitted, such as
+            ``nn.Dropout(0.3)``; in evaluation mode it must do nothing.
+        name: Of the data.
+        latent_name: Of the code.
+
+    Raises:
+        ModelError: If the parts do not fit.
+
+    References:
+        Vincent et al. (2010), Stacked denoising autoencoders. Goodfellow, Bengio and Courville
+        (2016), Deep Learning, chapter 14.
+
+    Example:
+        >>> import torch
+        >>> import pgnn
+        >>> rows = torch.randn(64, 3, generator=torch.Generator().manual_seed(0)) @ torch.ones(3, 5)
+        >>> model = pgnn.Autoencoder(
+        ...     nn.Linear(5, 1), nn.Linear(1, 5), pgnn.NormalHead((5,), 1.0), latent=1
+        ... )
+        >>> model.fit(rows, seed=0, progress=False).encode(rows).mean.shape
+        torch.Size([64, 1])
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module | Conditional,
+        decoder: nn.Module | Conditional,
+        likelihood: NeuralHead | None = None,
+        latent: int | None = None,
+        *,
+        prior: Conditional | None = None,
+        corruption: nn.Module | None = None,
+        name: Hashable = "x",
+        latent_name: Hashable = "z",
+    ) -> None:
+        if not isinstance(encoder, Conditional):
+            z = latent_variable(encoder, prior, latent, latent_name)
+            shape = () if likelihood is None else likelihood.shape
+            x = decoder.child if isinstance(decoder, Conditional) else Variable(name, None, shape)
+            network = encoder if corruption is None else nn.Sequential(corruption, encoder)
+            encoder = Neural(z, [x], network, head=PointMassHead(z.shape))
+        super().__init__(
+            encoder, decoder, likelihood, prior=prior, name=name, latent_name=latent_name
+        )
+
+    def default_learner(self, data: Any) -> Learner:
+        """Return the learner of the log density of data and code, or of data alone."""
+        from pgnn.inference.continuous.lower_bound import LowerBound
+        from pgnn.inference.continuous.objective import Elbo
+
+        free = isinstance(self.conditionals[self._names[0]], Gaussian)
+        return LowerBound(bound=Elbo(beta=0.0 if free else 1.0))
