@@ -34,30 +34,26 @@ def main(
     known = {"visible": half.reshape(-1, 28, 28)}
     chains = pgnn.Gibbs(chains=4, burn_in=200, samples=200, seed=0, max_r_hat=10.0)
     answer = machine.query("visible", known, engine=chains)
-    made = {
+    completed = {
         "restricted machine": answer["visible"].probs[..., 1],
         "mixture": mixed(learnt, half),
         "deep belief network": dreamt(deep, half),
     }
-    made = {name: x.reshape(-1, 784) for name, x in made.items()}
+    completed = {name: x.reshape(-1, 784) for name, x in completed.items()}
     truth = unseen[::100, 392:].bool()
-    found = {n: float(((x[:, 392:] > 0.5) != truth).double().mean()) for n, x in made.items()}
-    print({n: round(x, 3) for n, x in found.items()})
-    draw(machine, {"digits": unseen[::100].float(), "seen": half, **made}, args.out)
-    return {"low": low, "high": high, **found}
+    errors = {n: float(((x[:, 392:] > 0.5) != truth).double().mean()) for n, x in completed.items()}
+    print({n: round(x, 3) for n, x in errors.items()})
+    draw(machine, {"digits": unseen[::100].float(), "seen": half, **completed}, args.out)
+    return {"low": low, "high": high, **errors}
 
 
 def mixed(rows: torch.Tensor, half: torch.Tensor, count: int = 30) -> torch.Tensor:
-    """Return pixels expected by a mixture of independent pixels, learnt by a few EM steps."""
-    x, rng = rows.float(), torch.Generator().manual_seed(0)
-    share, p = torch.ones(count), 0.8 * x[torch.randperm(len(x), generator=rng)[:count]] + 0.1
-    for _ in range(15):
-        weight = (share.log() + x @ p.logit().T + (1 - p).log().sum(1)).softmax(1)
-        share = weight.sum(0) + 1e-3
-        p = ((weight.T @ x + 0.5) / (share[:, None] + 1.0)).clamp(0.001, 0.999)
-    upper = p[:, :392]
-    score = share.log() + half[:, :392] @ upper.logit().T + (1 - upper).log().sum(1)
-    return torch.where(half.isnan(), score.softmax(1) @ p, half)
+    """Return pixels expected by a mixture of independent pixels."""
+    mixture = pgnn.Mixture(count, {"visible": pgnn.Bernoulli})
+    mixture.fit({"visible": rows.double()}, learner=pgnn.EM(tolerance=1e-3), seed=0)
+    share = mixture.query("component", {"visible": half.double()})["component"].probs
+    pixels = share @ mixture.conditionals["visible"].probs.detach()
+    return torch.where(half.isnan(), pixels.float(), half)
 
 
 def dreamt(deep: pgnn.DeepBeliefNetwork, half: torch.Tensor) -> torch.Tensor:

@@ -6,6 +6,7 @@ import importlib
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -21,7 +22,7 @@ def example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data_dir: Path) -> 
     monkeypatch.setenv("MPLBACKEND", "Agg")
     monkeypatch.syspath_prepend(str(EXAMPLES))
 
-    def run(name: str, **options: int) -> dict[str, float]:
+    def run(name: str, **options: Any) -> dict[str, float]:
         module: ModuleType = importlib.import_module(name)
         folders = ["--data", str(data_dir), "--out", str(tmp_path)]
         found: dict[str, float] = module.main(folders, **options)
@@ -148,6 +149,11 @@ def test_digit_machines(example: Example) -> None:
     found = example("digit_machines", rows=1000, epochs=3, hidden=30)
     assert -300 < found["low"] < found["high"] + 1.0
     assert max(found[n] for n in ("mixture", "restricted machine", "deep belief network")) < 0.3
+
+
+def test_digits_100_labels(example: Example) -> None:
+    right = example("digits_100_labels", rows=1200, epochs=4, steps=150, layers=(60,))
+    assert min(right.values()) > 0.5
 
 
 def test_news_topics(example: Example) -> None:
