@@ -10,6 +10,7 @@ import torch
 
 from pgnn.abilities import (
     EmittingModel,
+    ExecutableModel,
     Inputs,
     NetworkModel,
     PairedModel,
@@ -93,8 +94,9 @@ class Gradient(Ascent):
         return super().read_rows(model, data, weights, inputs)
 
     def check_rows(self, rows: Any, model: Any) -> None:
-        """Refuse rows in which nothing was seen."""
-        check_seen(rows)
+        """Refuse rows in which nothing was observed; a program may observe data itself."""
+        if not isinstance(model, ExecutableModel):
+            check_seen(rows)
 
     def break_symmetry(
         self, model: Any, rows: Any, learnable: LearnableParameters, seed: int | None
