@@ -69,6 +69,7 @@ from pgnn.factors.potentials.coupling import Coupling
 from pgnn.factors.potentials.factor_tables import FactorTables
 from pgnn.factors.potentials.ising import Ising
 from pgnn.factors.potentials.lattice import Lattice
+from pgnn.factors.potentials.linear_potential import LinearPotential
 from pgnn.factors.potentials.log_linear import LogLinear
 from pgnn.factors.potentials.neural_potential import NeuralPotential
 from pgnn.factors.potentials.potential import Potential
@@ -157,6 +158,7 @@ __all__ = [
     "Potts",
     "Lattice",
     "LogLinear",
+    "LinearPotential",
     "NeuralPotential",
     "FactorTables",
     "ConditionalPotential",

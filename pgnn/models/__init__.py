@@ -21,6 +21,7 @@ from pgnn.models.factor_analysis import FactorAnalysis
 from pgnn.models.gan import GAN
 from pgnn.models.gaussian_discriminant import GaussianDiscriminant
 from pgnn.models.gaussian_markov_field import GaussianMarkovField
+from pgnn.models.graph_random_field import GraphRandomField
 from pgnn.models.hidden_markov_model import HiddenMarkovModel
 from pgnn.models.hidden_semi_markov_model import HiddenSemiMarkovModel
 from pgnn.models.hopfield import Hopfield
@@ -60,6 +61,7 @@ __all__ = [
     "DeepBoltzmannMachine",
     "DeepBeliefNetwork",
     "AttributeScores",
+    "GraphRandomField",
     "BidirectionalGAN",
     "CycleGAN",
     "GAN",
