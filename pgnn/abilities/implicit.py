@@ -45,13 +45,13 @@ class Duel(NamedTuple):
         discriminator: Scores rows of arrays; the larger, the more like data.
         real: Its arguments made of data.
         generated: Its arguments made by the model; those that equal the real ones are conditions.
-        both_made: Whether a network that learns to deceive has made a part of ``real``, too.
+        both_generated: Whether one of the generators has made a part of ``real``, too.
     """
 
     discriminator: Callable[..., Tensor]
     real: tuple[Tensor, ...]
     generated: tuple[Tensor, ...]
-    both_made: bool = False
+    both_generated: bool = False
 
 
 class Game(NamedTuple):
@@ -59,7 +59,7 @@ class Game(NamedTuple):
 
     Attributes:
         duels: Whose losses are added.
-        penalty: What the deceiving networks are to make small besides; None if nothing.
+        penalty: What the generators are to make small besides; None if nothing.
     """
 
     duels: tuple[Duel, ...]
@@ -77,7 +77,7 @@ class AdversarialModel(ImplicitModel):
 
     @property
     @abstractmethod
-    def deceivers(self) -> Iterable[nn.Module]:
+    def generators(self) -> Iterable[nn.Module]:
         """The networks that make data, or what goes with data."""
 
     @property
@@ -97,6 +97,6 @@ class AdversarialModel(ImplicitModel):
     def game(self, rows: Mapping[Hashable, Tensor]) -> Game:
         """Return a round played with some rows, by torch's random state."""
 
-    def shown(self, rows: Mapping[Hashable, Tensor]) -> Tensor:
+    def preview(self, rows: Mapping[Hashable, Tensor]) -> Tensor:
         """Return what the model makes of its own at these rows, to be looked at."""
         return self.game(rows).duels[0].generated[0]

@@ -70,9 +70,9 @@ def earth_mover(
     check_size("distances of all pairs of points", len(first) * len(second))
     from scipy.spatial.distance import cdist
 
-    same = x_weights is None and y_weights is None and len(first) == len(second)
+    equal_masses = x_weights is None and y_weights is None and len(first) == len(second)
     distances = cdist(first, second)
-    if same:
+    if equal_masses:
         from scipy.optimize import linear_sum_assignment
 
         return float(distances[linear_sum_assignment(distances)].mean())
@@ -94,15 +94,15 @@ def _transport(costs: Floats, p: Floats, q: Floats) -> float:
     n, m = costs.shape
     rows = kron(eye_array(n), np.ones((1, m)))
     columns = kron(np.ones((1, n)), eye_array(m))
-    found = linprog(
+    solution = linprog(
         costs.ravel(),
         A_eq=vstack([rows, columns]).tocsr()[:-1],
         b_eq=np.concatenate([p, q])[:-1],
         method="highs",
     )
-    if not found.success:
-        raise DataError(f"the linear program of the distance has no solution: {found.message}")
-    return float(found.fun)
+    if not solution.success:
+        raise DataError(f"the linear program of the distance has no solution: {solution.message}")
+    return float(solution.fun)
 
 
 def _array(name: str, value: Any) -> Floats:

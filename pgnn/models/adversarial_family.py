@@ -97,11 +97,11 @@ class AdversarialFamily(Model, AdversarialModel):
         names = (*self.visible, *self.inputs)
         by_name = self._by_name(data) | dict(inputs or {})
         missing = [n for n in names if n not in by_name]
-        left = [n for n in by_name if n not in names]
-        if missing or left:
+        unknown = [n for n in by_name if n not in names]
+        if missing or unknown:
             raise DataError(
                 f"a {type(self).__name__} learns from {list(names)}: missing {missing}, left over "
-                f"{left}"
+                f"{unknown}"
             )
         rows = {n: _tensor(n, by_name[n]) for n in names}
         for name in self.visible:
@@ -137,15 +137,15 @@ class AdversarialFamily(Model, AdversarialModel):
         return {self.visible[0]: data}
 
     @staticmethod
-    def _checked(network: NamedNetwork, made: Any, rows: int, v: Variable) -> Tensor:
+    def _checked(network: NamedNetwork, output: Any, rows: int, v: Variable) -> Tensor:
         """What a network made of a variable, if it has its shape."""
         expected = (rows, *v.shape)
-        if not isinstance(made, Tensor) or tuple(made.shape) != expected:
-            came = tuple(made.shape) if isinstance(made, Tensor) else repr(made)
+        if not isinstance(output, Tensor) or tuple(output.shape) != expected:
+            came = tuple(output.shape) if isinstance(output, Tensor) else repr(output)
             raise ModelError(
                 f"the {network.name} must make {v.name!r} of shape {expected}, got {came}"
             )
-        return made
+        return output
 
 
 def _tensor(name: Hashable, value: Any) -> Tensor:

@@ -61,20 +61,29 @@ class BidirectionalGAN(GAN):
         return super().settings() | {"encoder": self.encoder}
 
     @property
-    def deceivers(self) -> Iterable[nn.Module]:
+    def generators(self) -> Iterable[nn.Module]:
         """The generator and the encoder."""
         return self.generator, self.encoder
 
     def game(self, rows: Mapping[Hashable, Tensor]) -> Game:
         """Return a round: data with its code against noise with what it makes."""
-        x, given = rows[self.data.name].to(self.generator.like), self._given(rows)
+        x, conditions = rows[self.data.name].to(self.generator.like), self._conditions(rows)
         z = self.draw_noise(len(x))
-        real, made = (x, self.encode(x, rows)), (self.generate(z, rows), z)
-        return Game((Duel(self.discriminator, (*real, *given), (*made, *given), both_made=True),))
+        real, generated = (x, self.encode(x, rows)), (self.generate(z, rows), z)
+        return Game(
+            (
+                Duel(
+                    self.discriminator,
+                    (*real, *conditions),
+                    (*generated, *conditions),
+                    both_generated=True,
+                ),
+            )
+        )
 
     def encode(self, data: Tensor, inputs: Inputs) -> Tensor:
         """Return ``(B, ...)`` codes of data, differentiable."""
-        code = self.encoder(data, *self._given(inputs))
+        code = self.encoder(data, *self._conditions(inputs))
         return self._checked(self.encoder, code, len(data), self.noise)
 
     def simulate(

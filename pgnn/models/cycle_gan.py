@@ -75,7 +75,7 @@ class CycleGAN(AdversarialFamily):
         return {name: getattr(self, name) for name in names}
 
     @property
-    def deceivers(self) -> Iterable[nn.Module]:
+    def generators(self) -> Iterable[nn.Module]:
         """Both generators."""
         return self.to_b, self.to_a
 
@@ -87,15 +87,17 @@ class CycleGAN(AdversarialFamily):
     def game(self, rows: Mapping[Hashable, Tensor]) -> Game:
         """Return a round: translations against data on both sides, and what cycles lose."""
         a, b = (rows[v.name].to(self.to_b.like) for v in (self.a, self.b))
-        made_b, made_a = self._to_b(a), self._to_a(b)
+        generated_b, generated_a = self._to_b(a), self._to_a(b)
 
         def cycles() -> Tensor:
-            there = (self._to_a(made_b) - a).abs().mean() + (self._to_b(made_a) - b).abs().mean()
-            return self.weight * there
+            lost = (self._to_a(generated_b) - a).abs().mean() + (
+                self._to_b(generated_a) - b
+            ).abs().mean()
+            return self.weight * lost
 
         duels = (
-            Duel(self.discriminator_b, (b,), (made_b,)),
-            Duel(self.discriminator_a, (a,), (made_a,)),
+            Duel(self.discriminator_b, (b,), (generated_b,)),
+            Duel(self.discriminator_a, (a,), (generated_a,)),
         )
         return Game(duels, cycles)
 

@@ -93,7 +93,7 @@ class GAN(AdversarialFamily):
         }
 
     @property
-    def deceivers(self) -> Iterable[nn.Module]:
+    def generators(self) -> Iterable[nn.Module]:
         """The generator."""
         return (self.generator,)
 
@@ -104,9 +104,9 @@ class GAN(AdversarialFamily):
 
     def game(self, rows: Mapping[Hashable, Tensor]) -> Game:
         """Return a round: data against what the generator makes, given the same inputs."""
-        x, given = rows[self.data.name].to(self.generator.like), self._given(rows)
-        made = self.generate(self.draw_noise(len(x)), rows)
-        return Game((Duel(self.discriminator, (x, *given), (made, *given)),))
+        x, conditions = rows[self.data.name].to(self.generator.like), self._conditions(rows)
+        generated = self.generate(self.draw_noise(len(x)), rows)
+        return Game((Duel(self.discriminator, (x, *conditions), (generated, *conditions)),))
 
     def simulate(
         self, rows: int, observed: Mapping[Hashable, Tensor], inputs: Inputs
@@ -133,10 +133,10 @@ class GAN(AdversarialFamily):
             noise: ``(B, ...)``.
             inputs: Covariates by name, ``(B, ...)``.
         """
-        made = self.generator(noise, *self._given(inputs))
-        return self._checked(self.generator, made, len(noise), self.data)
+        generated = self.generator(noise, *self._conditions(inputs))
+        return self._checked(self.generator, generated, len(noise), self.data)
 
-    def _given(self, rows: Mapping[Hashable, Tensor]) -> list[Tensor]:
+    def _conditions(self, rows: Mapping[Hashable, Tensor]) -> list[Tensor]:
         missing = [n for n in self.inputs if n not in rows]
         if missing:
             raise ModelError(f"the generator needs the inputs {missing}: give inputs={{...}}")
@@ -176,11 +176,11 @@ def named(name: str, module: Any) -> NamedNetwork:
 
 def _shape_of(generator: NamedNetwork, source: Conditional | None, z: Variable) -> tuple[int, ...]:
     with torch.random.fork_rng(devices=[]), torch.no_grad(), evaluated(generator):
-        made = generator(drawn_noise(source, z, 2, generator.like))
-    if not isinstance(made, Tensor) or made.dim() < 2 or len(made) != 2:
-        came = tuple(made.shape) if isinstance(made, Tensor) else repr(made)
+        generated = generator(drawn_noise(source, z, 2, generator.like))
+    if not isinstance(generated, Tensor) or generated.dim() < 2 or len(generated) != 2:
+        came = tuple(generated.shape) if isinstance(generated, Tensor) else repr(generated)
         raise ModelError(
             f"the generator must make a row of data of each row of noise {(2, *z.shape)}, got "
             f"{came}"
         )
-    return tuple(made.shape[1:])
+    return tuple(generated.shape[1:])

@@ -58,42 +58,46 @@ class LaplacianPyramidGAN(AdversarialFamily):
                 f"a pyramid of {levels} levels needs images (C, H, W) that can be halved "
                 f"{levels - 1} times, got {data.shape}"
             )
-        self._made_by = [named(f"generator {k}", g) for k, g in enumerate(generators)]
-        self._told_by = [named(f"discriminator {k}", d) for k, d in enumerate(discriminators)]
-        self._networks = nn.ModuleList([*self._made_by, *self._told_by])
+        self._generators = [named(f"generator {k}", g) for k, g in enumerate(generators)]
+        self._discriminators = [
+            named(f"discriminator {k}", d) for k, d in enumerate(discriminators)
+        ]
+        self._networks = nn.ModuleList([*self._generators, *self._discriminators])
         self.source, self.noise = read_noise(noise)
         self.data = data
 
     def settings(self) -> Settings:
         """Return the networks, the noise and the variable."""
         return {
-            "generators": tuple(self._made_by),
-            "discriminators": tuple(self._told_by),
+            "generators": tuple(self._generators),
+            "discriminators": tuple(self._discriminators),
             "noise": self.noise.shape if self.source is None else self.source,
             "data": self.data,
         }
 
     @property
-    def deceivers(self) -> Iterable[nn.Module]:
+    def generators(self) -> Iterable[nn.Module]:
         """The generators."""
-        return self._made_by
+        return self._generators
 
     @property
     def discriminators(self) -> Iterable[nn.Module]:
         """The discriminators."""
-        return self._told_by
+        return self._discriminators
 
     def game(self, rows: Mapping[Hashable, Tensor]) -> Game:
         """Return a round: at each level true details against those that are made."""
-        images = [rows[self.data.name].to(self._made_by[0].like)]
-        for _ in self._made_by[1:]:
+        images = [rows[self.data.name].to(self._generators[0].like)]
+        for _ in self._generators[1:]:
             images.insert(0, functional.avg_pool2d(images[0], 2))
         duels = []
         for k, x in enumerate(images):
-            given = [_larger(images[k - 1])] if k else []
-            real = x - given[0] if k else x
-            made = self._made(k, len(x), given)
-            duels.append(Duel(self._told_by[k], (real, *given), (made, *given)))
+            conditions = [_larger(images[k - 1])] if k else []
+            real = x - conditions[0] if k else x
+            generated = self._generated(k, len(x), conditions)
+            duels.append(
+                Duel(self._discriminators[k], (real, *conditions), (generated, *conditions))
+            )
         return Game(tuple(duels))
 
     def simulate(
@@ -103,24 +107,24 @@ class LaplacianPyramidGAN(AdversarialFamily):
         if observed:
             raise Unsupported(f"a {type(self).__name__} makes images: leave evidence out")
         with evaluated(self):
-            x = self._made(0, rows, [])
-            for k in range(1, len(self._made_by)):
+            x = self._generated(0, rows, [])
+            for k in range(1, len(self._generators)):
                 larger = _larger(x)
-                x = larger + self._made(k, rows, [larger])
+                x = larger + self._generated(k, rows, [larger])
         return {self.data.name: x}
 
-    def shown(self, rows: Mapping[Hashable, Tensor]) -> Tensor:
+    def preview(self, rows: Mapping[Hashable, Tensor]) -> Tensor:
         """Return whole images."""
         return self.simulate(len(rows[self.data.name]), {}, {})[self.data.name]
 
-    def _made(self, level: int, rows: int, given: list[Tensor]) -> Tensor:
+    def _generated(self, level: int, rows: int, conditions: list[Tensor]) -> Tensor:
         """Images of the first level, details of another."""
-        generator = self._made_by[level]
+        generator = self._generators[level]
         z = drawn_noise(self.source, self.noise, rows, generator.like)
         channels, *sides = self.data.shape
-        part = 2 ** (len(self._made_by) - 1 - level)
+        part = 2 ** (len(self._generators) - 1 - level)
         v = Variable(self.data.name, shape=(channels, *(n // part for n in sides)))
-        return self._checked(generator, generator(z, *given), rows, v)
+        return self._checked(generator, generator(z, *conditions), rows, v)
 
 
 def _larger(x: Tensor) -> Tensor:

@@ -134,7 +134,7 @@ class ResetGRUCell(Cell):
         """Return ``(B, hidden_size)``."""
         (h,) = self._begin(x, state)
         width = 2 * self.hidden_size
-        given, new = self.inputs(x).split([width, self.hidden_size], 1)
-        r, z = (given + self.gates(h)).sigmoid().chunk(2, 1)
+        gates, new = self.inputs(x).split([width, self.hidden_size], 1)
+        r, z = (gates + self.gates(h)).sigmoid().chunk(2, 1)
         new = torch.tanh(new + self.recurrent(r * h))
         return new.lerp(h, z) if self.keeps_old else h.lerp(new, z)

@@ -58,9 +58,9 @@ class RealTimeGradient:
             raise ModelError(f"one step of one sequence has shape (D,), got {tuple(x.shape)}")
         numbers = {n: p.detach() for n, p in self.cell.named_parameters()}
         if self._state is None:
-            made = self.cell(x[None])
-            self._single = isinstance(made, Tensor)
-            sizes = [made] if self._single else list(made)
+            output = self.cell(x[None])
+            self._single = isinstance(output, Tensor)
+            sizes = [output] if self._single else list(output)
             self._state = tuple(torch.zeros_like(s[0].detach()) for s in sizes)
             self._slopes = [
                 {n: s.new_zeros(*s.shape, *p.shape) for n, p in numbers.items()}
@@ -69,8 +69,8 @@ class RealTimeGradient:
 
         def following(numbers: dict[str, Tensor], state: tuple[Tensor, ...]) -> Any:
             rows: Any = state[0][None] if self._single else tuple(s[None] for s in state)
-            made = functional_call(self.cell, numbers, (x[None], rows))
-            parts = tuple(s[0] for s in ((made,) if self._single else made))
+            output = functional_call(self.cell, numbers, (x[None], rows))
+            parts = tuple(s[0] for s in ((output,) if self._single else output))
             return parts, parts
 
         by_numbers, _ = jacrev(following, argnums=0, has_aux=True)(numbers, self._state)

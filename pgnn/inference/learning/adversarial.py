@@ -200,7 +200,7 @@ class _Play:
         self.settings, self.model, self.batches = settings, model, batches
         second = settings.discriminator_optimizer or settings.optimizer
         limit = settings.max_norm
-        self.generator = _Side("generator", model.deceivers, settings.optimizer, limit)
+        self.generator = _Side("generator", model.generators, settings.optimizer, limit)
         self.discriminator = _Side("discriminator", model.discriminators, second, limit)
         self.seed = int(torch.randint(2**31, ()))
         self.steps = 0
@@ -222,10 +222,10 @@ class _Play:
         for rows in self.batches:
             self.steps += 1
             place = f"step {self.steps} (pass {state + 1})"
-            told = self._discriminate(rows, place)
+            report = self._discriminate(rows, place)
             if self.steps % self.settings.discriminator_steps == 0:
-                told |= self._deceive(rows, place)
-            for name, value in told.items():
+                report |= self._generate(rows, place)
+            for name, value in report.items():
                 figures.setdefault(name, []).append(value)
             if count < self.settings.watched:
                 count += min(map(len, rows.values()))
@@ -241,29 +241,29 @@ class _Play:
         with torch.no_grad():
             game = self.model.game(rows)
         with torch.enable_grad():
-            parts = [self._told_apart(duel) for duel in game.duels]
+            parts = [self._discriminator_loss(duel) for duel in game.duels]
             loss = sum([part for part, _ in parts[1:]], parts[0][0])
-        told = self.discriminator.step(loss, place)
+        report = self.discriminator.step(loss, place)
         self.settings.objective.constrain(self.discriminator.parameters)
-        return told | {"score_gap": sum(gap for _, gap in parts)}
+        return report | {"score_gap": sum(gap for _, gap in parts)}
 
-    def _told_apart(self, duel: Duel) -> tuple[Tensor, float]:
+    def _discriminator_loss(self, duel: Duel) -> tuple[Tensor, float]:
         """A discriminator's loss, and by how much it scores data higher."""
         objective, settings = self.settings.objective, self.settings
         real, generated = duel.discriminator(*duel.real), duel.discriminator(*duel.generated)
-        on_real, on_generated = objective.on_real(real), objective.on_generated(generated)
+        real_loss, generated_loss = objective.real_loss(real), objective.generated_loss(generated)
         if settings.smoothing:
-            on_real = on_real.lerp(objective.on_generated(real), settings.smoothing)
+            real_loss = real_loss.lerp(objective.generated_loss(real), settings.smoothing)
         if settings.label_noise:
             wrong = torch.rand_like(real) < settings.label_noise
-            on_real = torch.where(wrong, objective.on_generated(real), on_real)
+            real_loss = torch.where(wrong, objective.generated_loss(real), real_loss)
             wrong = torch.rand_like(generated) < settings.label_noise
-            on_generated = torch.where(wrong, objective.on_real(generated), on_generated)
-        loss, penalty = on_real.mean() + on_generated.mean(), objective.penalty(duel)
+            generated_loss = torch.where(wrong, objective.real_loss(generated), generated_loss)
+        loss, penalty = real_loss.mean() + generated_loss.mean(), objective.penalty(duel)
         gap = float(real.detach().mean() - generated.detach().mean())
         return (loss if penalty is None else loss + penalty), gap
 
-    def _deceive(self, rows: Rows, place: str) -> dict[str, float]:
+    def _generate(self, rows: Rows, place: str) -> dict[str, float]:
         """A step of the generators."""
         if not self.generator.parameters:
             return {}
@@ -273,10 +273,10 @@ class _Play:
             losses = []
             for duel in game.duels:
                 scores = duel.discriminator(*duel.generated)
-                losses.append(objective.deceiving(scores).mean())
-                if duel.both_made:
+                losses.append(objective.generator_loss(scores).mean())
+                if duel.both_generated:
                     mirrored = objective.mirrored(duel.discriminator(*duel.real))
-                    losses.append(objective.deceiving(mirrored).mean())
+                    losses.append(objective.generator_loss(mirrored).mean())
             if game.penalty is not None:
                 losses.append(game.penalty())
             loss = sum(losses[1:], losses[0])
@@ -291,10 +291,10 @@ class _Play:
         rows = {n: torch.cat(x)[: settings.watched] for n, x in sample.items()}
         network: Any = self.model
         with torch.no_grad(), private_randomness(self.seed), parts_in_mode(network, False, False):
-            made = self.model.shown(rows)
+            samples = self.model.preview(rows)
         if keeps:
-            self.kept.append(made[: settings.keep].cpu().clone())
-        return {name: float(figure(made)) for name, figure in settings.watch.items()}
+            self.kept.append(samples[: settings.keep].cpu().clone())
+        return {name: float(figure(samples)) for name, figure in settings.watch.items()}
 
 
 def _diverged(why: str, place: str) -> PgnnError:

@@ -22,15 +22,15 @@ class AdversarialObjective(ABC):
     """Losses of single scores; a learner averages them."""
 
     @abstractmethod
-    def on_real(self, scores: Tensor) -> Tensor:
+    def real_loss(self, scores: Tensor) -> Tensor:
         """Return the discriminator's losses for data."""
 
     @abstractmethod
-    def on_generated(self, scores: Tensor) -> Tensor:
+    def generated_loss(self, scores: Tensor) -> Tensor:
         """Return the discriminator's losses for what was generated."""
 
     @abstractmethod
-    def deceiving(self, scores: Tensor) -> Tensor:
+    def generator_loss(self, scores: Tensor) -> Tensor:
         """Return the generator's losses for what it generated."""
 
     def mirrored(self, scores: Tensor) -> Tensor:
@@ -57,15 +57,15 @@ class MinMax(AdversarialObjective):
         Goodfellow et al. (2014), Generative adversarial nets.
     """
 
-    def on_real(self, scores: Tensor) -> Tensor:
+    def real_loss(self, scores: Tensor) -> Tensor:
         r"""Return :math:`-\log D`."""
         return functional.softplus(-scores)
 
-    def on_generated(self, scores: Tensor) -> Tensor:
+    def generated_loss(self, scores: Tensor) -> Tensor:
         r"""Return :math:`-\log(1 - D)`."""
         return functional.softplus(scores)
 
-    def deceiving(self, scores: Tensor) -> Tensor:
+    def generator_loss(self, scores: Tensor) -> Tensor:
         r"""Return :math:`\log(1 - D)`, which is flat where the discriminator wins."""
         return -functional.softplus(scores)
 
@@ -78,7 +78,7 @@ class NonSaturating(MinMax):
         Goodfellow et al. (2014), Generative adversarial nets, section 3.
     """
 
-    def deceiving(self, scores: Tensor) -> Tensor:
+    def generator_loss(self, scores: Tensor) -> Tensor:
         r"""Return :math:`-\log D`."""
         return functional.softplus(-scores)
 
@@ -90,7 +90,7 @@ class MeanProbability(MinMax):
     Its gradient is flat at both ends: where the discriminator is sure.
     """
 
-    def deceiving(self, scores: Tensor) -> Tensor:
+    def generator_loss(self, scores: Tensor) -> Tensor:
         r"""Return :math:`-D`."""
         return -scores.sigmoid()
 
@@ -103,15 +103,15 @@ class LeastSquares(AdversarialObjective):
         Mao et al. (2017), Least squares generative adversarial networks.
     """
 
-    def on_real(self, scores: Tensor) -> Tensor:
+    def real_loss(self, scores: Tensor) -> Tensor:
         r"""Return :math:`\tfrac12 (s - 1)^2`."""
         return 0.5 * (scores - 1).square()
 
-    def on_generated(self, scores: Tensor) -> Tensor:
+    def generated_loss(self, scores: Tensor) -> Tensor:
         r"""Return :math:`\tfrac12 s^2`."""
         return 0.5 * scores.square()
 
-    def deceiving(self, scores: Tensor) -> Tensor:
+    def generator_loss(self, scores: Tensor) -> Tensor:
         r"""Return :math:`\tfrac12 (s - 1)^2`."""
         return 0.5 * (scores - 1).square()
 
@@ -138,15 +138,15 @@ class Wasserstein(AdversarialObjective):
     def __post_init__(self) -> None:
         check_settings(self, clip=POSITIVE)
 
-    def on_real(self, scores: Tensor) -> Tensor:
+    def real_loss(self, scores: Tensor) -> Tensor:
         """Return the negative score."""
         return -scores
 
-    def on_generated(self, scores: Tensor) -> Tensor:
+    def generated_loss(self, scores: Tensor) -> Tensor:
         """Return the score."""
         return scores
 
-    def deceiving(self, scores: Tensor) -> Tensor:
+    def generator_loss(self, scores: Tensor) -> Tensor:
         """Return the negative score."""
         return -scores
 
@@ -210,14 +210,14 @@ class Hinge(AdversarialObjective):
         generative adversarial networks.
     """
 
-    def on_real(self, scores: Tensor) -> Tensor:
+    def real_loss(self, scores: Tensor) -> Tensor:
         r"""Return :math:`\max(0, 1 - s)`."""
         return (1 - scores).relu()
 
-    def on_generated(self, scores: Tensor) -> Tensor:
+    def generated_loss(self, scores: Tensor) -> Tensor:
         r"""Return :math:`\max(0, 1 + s)`."""
         return (1 + scores).relu()
 
-    def deceiving(self, scores: Tensor) -> Tensor:
+    def generator_loss(self, scores: Tensor) -> Tensor:
         """Return the negative score."""
         return -scores

@@ -56,7 +56,7 @@ def test_minmax_on_finite_distributions(two_tables):
     game = pgnn.MinMax()
 
     def value(scores: Tensor) -> Tensor:
-        return -(p @ game.on_real(scores) + q @ game.on_generated(scores))
+        return -(p @ game.real_loss(scores) + q @ game.generated_loss(scores))
 
     best = (p.log() - q.log()).requires_grad_()
     (slope,) = torch.autograd.grad(value(best), best)
@@ -66,7 +66,7 @@ def test_minmax_on_finite_distributions(two_tables):
     m = (p + q) / 2
     divergence = (p @ (p / m).log() + q @ (q / m).log()) / 2
     assert float(value(best)) == pytest.approx(float(2 * divergence - math.log(4)), abs=1e-12)
-    deceived = q @ game.deceiving(best) - p @ game.on_real(best)
+    deceived = q @ game.generator_loss(best) - p @ game.real_loss(best)
     assert float(deceived) == pytest.approx(float(value(best)), abs=1e-12)  # a game of sum zero
 
 
@@ -81,11 +81,11 @@ def test_losses_of_single_scores():
         (pgnn.Wasserstein(), -s, s, -s),
         (pgnn.Hinge(), torch.tensor([3.0, 1, 0]), torch.tensor([0.0, 1, 4]), -s),
     ]
-    for game, real, generated, deceiving in rows:
-        assert torch.allclose(game.on_real(s), real.double(), atol=1e-14), game
-        assert torch.allclose(game.on_generated(s), generated.double(), atol=1e-14), game
-        assert torch.allclose(game.deceiving(s), deceiving.double(), atol=1e-14), game
-        assert torch.allclose(game.on_real(game.mirrored(s)), game.on_generated(s)), game
+    for game, real, generated, generator_loss in rows:
+        assert torch.allclose(game.real_loss(s), real.double(), atol=1e-14), game
+        assert torch.allclose(game.generated_loss(s), generated.double(), atol=1e-14), game
+        assert torch.allclose(game.generator_loss(s), generator_loss.double(), atol=1e-14), game
+        assert torch.allclose(game.real_loss(game.mirrored(s)), game.generated_loss(s)), game
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES, ids=lambda o: type(o).__name__)
@@ -197,7 +197,7 @@ def test_smoothing_is_cross_entropy_with_moved_labels():
     play = object.__new__(_Play)
     play.settings = pgnn.Adversarial(smoothing=0.1)
     duel = pgnn.abilities.Duel(lambda x: x, (scores,), (scores - 1,))
-    loss, gap = _Play._told_apart(play, duel)
+    loss, gap = _Play._discriminator_loss(play, duel)
     bce = nn.functional.binary_cross_entropy_with_logits
     expected = bce(scores, torch.full((2, 1), 0.9)) + bce(scores - 1, torch.zeros(2, 1))
     assert float(loss) == pytest.approx(float(expected), abs=1e-6)
