@@ -75,7 +75,11 @@ class GraphRandomField(MarkovRandomField):
         name: Hashable = "label",
     ) -> None:
         whole = graph if isinstance(graph, nx.Graph) else _joined(graph)
-        self._told = {"features": features, "edge_features": edge_features, "name": name}
+        self._told: dict[str, Any] = {
+            "features": features,
+            "edge_features": edge_features,
+            "name": name,
+        }
         node_names, edge_names = tuple(whole.nodes), tuple(whole.edges)
         if not node_names:
             raise ModelError("a field over a graph needs at least one node")
@@ -126,15 +130,18 @@ class GraphRandomField(MarkovRandomField):
         """
         name = self._told["name"]
         other = GraphRandomField(graph, self.variables[name].states or (), **self._told)
+        known = self._parts()
         with torch.no_grad():
-            other.potentials[0].weights.copy_(self.potentials[0].weights)
-            for kind, potential in zip(other.edge_kinds, other.potentials[1:], strict=False):
-                if kind in self.edge_kinds:
-                    place = 1 + self.edge_kinds.index(kind)
-                    potential.weights.copy_(self.potentials[place].weights)
-            if self._told["edge_features"] and other.edge_names and self.edge_names:
-                other.potentials[-1].weights.copy_(self.potentials[-1].weights)
+            for part, weights in other._parts().items():
+                if part in known:
+                    weights.copy_(known[part])
         return other
+
+    def _parts(self) -> dict[Hashable, Tensor]:
+        """The weights of nodes, of the kinds of edges, and of edges' features."""
+        kinds = [(EDGE_KIND, kind) for kind in self.edge_kinds]
+        weights = [next(p.parameters()) for p in self.potentials]
+        return dict(zip(["nodes", *kinds, "edges"], weights, strict=False))
 
     def extra_repr(self) -> str:
         """What ``print`` shows between the brackets."""
