@@ -71,11 +71,10 @@ class AssignmentWithReals(Assignment):
 
     def table(self, row: int = 0) -> str:
         """Return one row as text."""
-        lines = [
-            f"{n}  {np.array2string(x[row].numpy(force=True), precision=6)}"
-            for n, x in self.reals.items()
-            if x.dim() < 3
-        ]
+        lines = []
+        for name, x in self.reals.items():
+            numbers = np.array2string(x[row].numpy(force=True), precision=6, threshold=20)
+            lines.append(f"{name}  " + numbers.replace("\n", "\n" + " " * (len(str(name)) + 2)))
         states = super().table(row)
         rest = states if self.variables else states.rpartition("\n")[2]  # its last line
         return "\n".join([*lines, rest])

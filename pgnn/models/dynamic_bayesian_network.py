@@ -132,14 +132,21 @@ class DynamicBayesianNetwork(RepeatedSlice):
         return [n for n, c in found if n in (inner if c.child.is_discrete else others)]
 
     def default_learner(self, data: Any) -> Learner:
-        """Return ``EM()``, or where everything was seen ``MaximumLikelihood()``, which counts."""
+        """Return ``EM()``, or where everything was seen ``MaximumLikelihood()``, which counts.
+
+        Where real variables were not seen on which something depends it is ``Gradient()``.
+        """
         from pgnn.evidence.sequence_evidence import SequenceEvidence
         from pgnn.inference.learning.complete_sequences import fully_seen
         from pgnn.inference.learning.em import EM
+        from pgnn.inference.learning.gradient import Gradient
         from pgnn.inference.learning.maximum_likelihood import MaximumLikelihood
+        from pgnn.inference.time.engine_over_time import hidden_reals
 
         seen = SequenceEvidence.of(self, data)
-        return MaximumLikelihood() if fully_seen(self.variables, seen) else EM()
+        if fully_seen(self.variables, seen):
+            return MaximumLikelihood()
+        return Gradient() if hidden_reals(self, seen) else EM()
 
     def __repr__(self) -> str:
         size = len(self._conditionals)

@@ -172,7 +172,7 @@ class PlainElimination:
             value = own.offset + noise(own.spread)
             if own.rest:
                 rest = [solved[v] for v in own.rest]
-                rows = max(len(x) for x in rest)
+                rows = _rows(rest)
                 wide = [np.broadcast_to(x, (rows, x.shape[1])) for x in rest]
                 value = value + np.concatenate(wide, axis=1) @ own.gain.T
             solved[own.variable] = value
@@ -236,7 +236,7 @@ def _eliminated(
         width += sizes[u]
     height = sum(len(b[1]) for b in blocks)
     matrix = np.zeros((height, width))
-    target = np.zeros((max(len(b[2]) for b in blocks), height))
+    target = np.zeros((_rows([b[2] for b in blocks]), height))
     begin = 0
     for names, own, rows in blocks:
         end, column = begin + len(own), 0
@@ -249,7 +249,9 @@ def _eliminated(
     whole, upper = np.linalg.qr(matrix[order], mode="complete")
     turned = target[:, order] @ whole
     top, left = upper[:size, :size], upper[size:width]
-    logs = -np.log(np.abs(np.diagonal(top))).sum() - 0.5 * np.square(turned[:, width:]).sum(axis=1)
+    with np.errstate(over="ignore"):  # values out of all bounds have density zero
+        square = np.square(turned[:, width:]).sum(axis=1)
+    logs = -np.log(np.abs(np.diagonal(top))).sum() - 0.5 * square
     if size == 1:
         spread = 1.0 / top
         gain, offset = -upper[:1, 1:] * spread, turned[:, :1] * spread
@@ -258,3 +260,8 @@ def _eliminated(
         gain, offset = -spread @ upper[:size, size:], turned[:, :size] @ spread.T
     given = PlainGiven(variable, tuple(scope[1:]), gain, offset, spread)
     return _Eliminated(given, left[:, size:], turned[:, size : size + len(left)], logs)
+
+
+def _rows(arrays: Sequence[Floats]) -> int:
+    """Rows of arrays that have as many, or one for all."""
+    return int(np.broadcast_shapes(*((len(x),) for x in arrays))[0])

@@ -33,6 +33,7 @@ from pgnn.inference.learning.likelihood_objective import (
 )
 from pgnn.inference.learning.optimisation_problem import LearnableParameters, MeanObjective
 from pgnn.inference.learning.training_data import check_seen, read_sequences
+from pgnn.inference.time.engine_over_time import hidden_reals
 
 _NOISE = 0.1
 """Standard deviation of what breaks the symmetry of a field's hidden states."""
@@ -103,16 +104,18 @@ class Gradient(Ascent):
     ) -> None:
         """Begin where hidden states differ, if nothing tells them apart; so they never would.
 
-        Directed models begin as for :class:`EM`, others with noise on all parameters.
+        Directed models begin as for :class:`EM`, others, and those over time with hidden reals,
+        with noise on all parameters.
         """
         number = int(np.random.default_rng(seed).integers(2**31))
-        if isinstance(model, EmittingModel | SlicedModel | NetworkModel):
+        unknown = isinstance(model, SlicedModel) and hidden_reals(model, rows)
+        if isinstance(model, EmittingModel | SlicedModel | NetworkModel) and not unknown:
             e_step = e_step_of(model)
             with torch.no_grad():
                 symmetric = bool(e_step.pieces) and e_step.symmetric(rows)
             if symmetric:
                 e_step.initialize(rows, number, at_random=False)
-        elif isinstance(rows, RowEvidence) and has_symmetric_element(model, rows):
+        elif unknown or (isinstance(rows, RowEvidence) and has_symmetric_element(model, rows)):
             noise = np.random.default_rng(number).normal(size=sum(learnable.sizes))
             learnable.assign(learnable.vector() + _NOISE * noise)
 

@@ -192,7 +192,8 @@ class SliceTables:
 def _unobserved_error(name: Hashable, child: Hashable) -> Unsupported:
     return Unsupported(
         f"{without_lag(name)!r} is real and not observed everywhere, but {child!r} depends on it; "
-        "that needs a sampling engine"
+        "sums over discrete states alone do not answer that: leave engine= out, or learn with "
+        "Gradient()"
     )
 
 

@@ -213,11 +213,19 @@ def _times(matrices: Tensor, vectors: Tensor) -> Tensor:
 
 
 def _cholesky(matrices: Tensor) -> Tensor:
+    """Lower factors; ``NaN`` where there is none while a learner tries numbers out.
+
+    Raises:
+        ModelError: If a matrix is not positive definite, and nobody differentiates.
+    """
+    factor: Tensor
     factor, info = torch.linalg.cholesky_ex((matrices + matrices.mT) / 2)
-    if bool(info.any()):
-        raise ModelError(
-            "a covariance of the slices is not positive definite: a variable has no noise, or "
-            "numbers are at the end of their precision"
-        )
-    found: Tensor = factor
-    return found
+    lost = info > 0
+    if not bool(lost.any()):
+        return factor
+    if factor.requires_grad:
+        return factor.masked_fill(lost[..., None, None], torch.nan)
+    raise ModelError(
+        "a covariance of the slices is not positive definite: a variable has no noise, or numbers "
+        "are at the end of their precision"
+    )

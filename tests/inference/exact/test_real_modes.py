@@ -89,6 +89,19 @@ def test_single_precision_and_rows() -> None:
     assert empty["x"].shape == empty["kind"].shape == (0,)
 
 
+def test_no_rows_and_numbers_out_of_bounds() -> None:
+    x, y = Variable("x"), Variable("y")
+    own = {"x": Gaussian(x, [], 0.0, 1.0), "y": LinearGaussian(y, [x], [1.0], 0.0, 1.0)}
+    model = pgnn.BayesianNetwork([("x", "y")], own)
+    none = {"y": torch.zeros(0)}
+    assert model.query("x", none)["x"].mean.shape == model.most_probable(none)["x"].shape == (0,)
+    assert model.sample(2, none)["x"].shape == (2, 0)
+    assert model.max_marginals(None, {"y": 1.0}) == {}
+    with pytest.raises(ImpossibleEvidence):
+        model.most_probable({"y": 1e300})
+    assert model.log_prob({"y": 1e300}) == -math.inf
+
+
 def test_impossible_rows() -> None:
     seen = {"y": [0.0, 1.0], "kind": ["low", None], "sign": [1, 1]}
     best = switch().most_probable(seen, errors="nan")

@@ -6,7 +6,7 @@ import torch
 
 import pgnn
 from pgnn import DynamicBayesianNetwork, Gaussian, JunctionTree, LinearGaussian, Variable
-from pgnn.errors import ImpossibleEvidence, Unsupported
+from pgnn.errors import ImpossibleEvidence, NotConverged, Unsupported
 from pgnn.inference.time.switching_kalman_filter import SwitchingKalmanFilter
 
 NAMES = ["kind", "x"]
@@ -211,6 +211,21 @@ def test_gradients_and_single_precision() -> None:
     torch.testing.assert_close(
         single["x"].mean.double(), double["x"].mean, rtol=1e-4, atol=1e-4, equal_nan=True
     )
+
+
+def test_learning_by_gradients() -> None:
+    """The likelihood of all histories rises; nothing is fixed but the numbers of the words."""
+    truth = walk()
+    data = {"y": truth.sample(1, {"T": [12] * 4}, seed=0)["y"][0]}
+    own = walk().requires_grad_()
+    with torch.no_grad():
+        own.conditionals["x"].bias.add_(1.5)
+        before = float(own.log_prob(data).sum())
+    assert isinstance(own.default_learner(data), pgnn.Gradient)
+    with pytest.warns(NotConverged):
+        own.fit(data, learner=pgnn.Gradient(max_iterations=4), seed=0, progress=False)
+    with torch.no_grad():
+        assert float(own.log_prob(data).sum()) > before + 5.0
 
 
 def test_what_is_refused() -> None:
