@@ -67,8 +67,8 @@ class AutomaticUnits(Engine):
         if is_enumerated(question):
             states = WeightedStates.all_of(question)
         else:
-            drawn = self.answer_sample(question.about(None), DRAWS, self.seed).codes
-            states = WeightedStates.drawn(drawn.reshape(DRAWS, question.num_rows, -1))
+            codes = self.answer_sample(question.about(None), DRAWS, self.seed).codes
+            states = WeightedStates.drawn(codes.reshape(DRAWS, question.num_rows, -1))
         return reals.answer(question, whole, states)
 
     def _discrete(self, question: Question) -> Posterior:

@@ -114,13 +114,13 @@ class RealUnitTargets:
                     f"{name!r} is real and observed, so there is nothing to find out"
                 )
         rest = [n for n in asked if n not in reals]
-        found = cls(rest, tuple(model.variables[n] for n in reals))
+        targets = cls(rest, tuple(model.variables[n] for n in reals))
         count, rows = _num_states(question), question.num_rows
         count = int(count) if is_enumerated(question) else DRAWS
-        units = sum(v.num_elements for v in found.reals)
+        units = sum(v.num_elements for v in targets.reals)
         check_size(f"mixtures of {count:,} normal distributions for {rows:,} rows",
                    4.0 * count * rows * units, advice="Ask about fewer rows")  # fmt: skip
-        return found
+        return targets
 
     def answer(self, question: Question, whole: Posterior, states: WeightedStates) -> Posterior:
         """Return the posterior with the real units.

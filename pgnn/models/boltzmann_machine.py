@@ -65,27 +65,21 @@ class BoltzmannMachine(EnergyModel):
         temperature: float = 1.0,
         states: Any = 2,
     ) -> None:
-        seen = layer_of("visible", visible, states)
-        layers = [seen] if hidden is None or hidden == 0 else [
-            seen, layer_of("hidden", hidden, states)]  # fmt: skip
+        observed = layer_of("visible", visible, states)
+        layers = [observed] if hidden is None or hidden == 0 else [
+            observed, layer_of("hidden", hidden, states)]  # fmt: skip
         super().__init__(
-            layers, *blocks_of(layers, weight, bias), [seen.name], temperature=temperature
+            layers, *blocks_of(layers, weight, bias), [observed.name], temperature=temperature
         )
 
     def declaration(self) -> dict[str, Any]:
         """Return the layers and the temperature."""
-        seen, *rest = self.variables.values()
+        observed, *rest = self.variables.values()
         return {
-            "visible": seen,
+            "visible": observed,
             "hidden": rest[0] if rest else None,
             "temperature": self.temperature,
         }
-
-    @property
-    def couplings(self) -> Tensor:
-        """``(n, n)`` couplings of all units, visible ones first."""
-        own = list(self.variables)
-        return torch.cat([torch.cat([self.weight(a, b) for b in own], 1) for a in own], 0)
 
     @property
     def biases(self) -> Tensor:
@@ -110,12 +104,12 @@ class BoltzmannMachine(EnergyModel):
         if u.ndim != 2 or u.shape[0] != u.shape[1]:
             raise ModelError(f"the couplings must have the shape (n, n), got {u.shape}")
         b = np.zeros(len(u)) if bias is None else read_numbers("the bias", bias)
-        own = np.diag(u)
+        diagonal = np.diag(u)
         settings.setdefault("visible", len(u))
-        made = layer_of("visible", settings["visible"], settings.get("states", 2))
-        if made.states != (-1, 1):
-            b = b + own
-        return cls(weight=u + u.T - 2 * np.diag(own), bias=b, **settings)
+        layer = layer_of("visible", settings["visible"], settings.get("states", 2))
+        if layer.states != (-1, 1):
+            b = b + diagonal
+        return cls(weight=u + u.T - 2 * np.diag(diagonal), bias=b, **settings)
 
     @classmethod
     def from_pairs(cls, coupling: Any, bias: Any = None, **settings: Any) -> Self:
@@ -171,7 +165,7 @@ def blocks_of(
                 f"{v.name!r} must have units of two states; RestrictedBoltzmannMachine takes others"
             )
     ends = np.cumsum([0, *(v.num_elements for v in layers)])
-    own = {v.name: slice(a, b) for v, a, b in zip(layers, ends[:-1], ends[1:], strict=True)}
+    places = {v.name: slice(a, b) for v, a, b in zip(layers, ends[:-1], ends[1:], strict=True)}
     total = int(ends[-1])
     w = None if weight is None else read_numbers("the couplings", weight)
     if w is not None and w.shape != (total, total):
@@ -190,10 +184,10 @@ def blocks_of(
     if b is not None and b.shape not in ((), (total,)):
         raise ModelError(f"the bias must have the shape ({total},), got {b.shape}")
     b = None if b is None else np.broadcast_to(b, (total,))
-    pairs = itertools.combinations_with_replacement(own, 2)
+    pairs = itertools.combinations_with_replacement(places, 2)
     couplings = [
-        (p, q, None if w is None else w[own[p], own[q]])
+        (p, q, None if w is None else w[places[p], places[q]])
         for p, q in pairs
-        if p != q or own[p].stop - own[p].start > 1
+        if p != q or places[p].stop - places[p].start > 1
     ]
-    return couplings, {} if b is None else {n: b[s] for n, s in own.items()}
+    return couplings, {} if b is None else {n: b[s] for n, s in places.items()}

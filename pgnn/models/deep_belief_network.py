@@ -56,12 +56,12 @@ class DeepBeliefNetwork(LayeredBeliefNetwork, PairedLayers):
     def machine(self, k: int) -> RestrictedBoltzmannMachine:
         """Return layers ``k`` and ``k + 1`` as a machine with numbers of its own, to be learnt."""
         w = self.weights[k]
-        made = RestrictedBoltzmannMachine(w.shape[0], w.shape[1]).to(w)
+        machine = RestrictedBoltzmannMachine(w.shape[0], w.shape[1]).to(w)
         with torch.no_grad():
-            made.weight("visible", "hidden").copy_(w)
-            made.bias("visible").copy_(self.biases[k])
-            made.bias("hidden").copy_(self.biases[k + 1])
-        return made
+            machine.weight("visible", "hidden").copy_(w)
+            machine.bias("visible").copy_(self.biases[k])
+            machine.bias("hidden").copy_(self.biases[k + 1])
+        return machine
 
     def top_machine(self) -> RestrictedBoltzmannMachine:
         """Return the top two layers, whose log partition function is that of the network."""
@@ -101,8 +101,10 @@ class DeepBeliefNetwork(LayeredBeliefNetwork, PairedLayers):
         copies = (machine.weight(*names), *(machine.bias(n) for n in names))
         gradients = torch.autograd.grad(value, copies)
         total = value.detach()
-        for own, g in zip((self.weights[-1], *self.biases[-2:]), gradients, strict=True):
-            total = total + ((own - own.detach()) * g).sum()  # zero, with the derivative
+        for parameter, g in zip((self.weights[-1], *self.biases[-2:]), gradients, strict=True):
+            total = (
+                total + ((parameter - parameter.detach()) * g).sum()
+            )  # zero, with the derivative
         return total
 
     def log_prob(self, data: Any, *, inputs: Any = None, engine: Any = None) -> Tensor:
@@ -111,10 +113,10 @@ class DeepBeliefNetwork(LayeredBeliefNetwork, PairedLayers):
 
     def _top(self) -> UnitLayers:
         names: list[Hashable] = list(self.variables)[-2:]
-        own = {n: self.variables[n] for n in names}
+        variables = {n: self.variables[n] for n in names}
         biases = dict(zip(names, self.biases[-2:], strict=True))
         return UnitLayers(
-            own, dict.fromkeys(names, BinaryUnits()), biases,
+            variables, dict.fromkeys(names, BinaryUnits()), biases,
             [UnitCoupling(names[0], names[1], self.weights[-1])], self.biases[-1].new_zeros(()),
         )  # fmt: skip
 

@@ -62,8 +62,8 @@ class DeepBoltzmannMachine(EnergyModel):
 
     def declaration(self) -> dict[str, Any]:
         """Return the layers and the temperature."""
-        seen, *rest = self.variables.values()
-        return {"visible": seen, "hidden": tuple(rest), "temperature": self.temperature}
+        below, *above = self.variables.values()
+        return {"visible": below, "hidden": tuple(above), "temperature": self.temperature}
 
     def score_bound(self, data: Any) -> Tensor:
         r"""Return ``(N,)`` lower bounds of :meth:`log_score` by mean field.
@@ -83,7 +83,7 @@ class DeepBoltzmannMachine(EnergyModel):
             )
             total = layers.log_score(q)
             for name in self.hidden:
-                own = layers.field(name, q)
-                entropy = layers.kinds[name].log_normaliser(own) - (own * q[name]).sum(-1)
+                field = layers.field(name, q)
+                entropy = layers.kinds[name].log_normaliser(field) - (field * q[name]).sum(-1)
                 total = total + entropy
             return total

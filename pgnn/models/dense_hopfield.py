@@ -72,8 +72,8 @@ class DenseHopfield(Mixture):
     def patterns(self) -> Tensor:
         """``(P, n)``."""
         mean: Any = self.conditionals["units"]
-        found: Tensor = mean.mean.detach()
-        return found
+        means: Tensor = mean.mean.detach()
+        return means
 
     def energy(self, units: Any) -> Tensor:
         """Return ``(N,)`` energies of states ``(N, n)``, or that of one."""

@@ -76,19 +76,21 @@ class EnergyModel(MarkovRandomField, UnitModel, VectorModel):
     ) -> None:
         check_real("temperature", temperature, POSITIVE)
         by_name = {v.name: v for v in layers}
-        given = dict(biases or {})
+        known_biases = dict(biases or {})
         discrete = {n: v for n, v in by_name.items() if v.is_discrete}
         pairs = [coupling_of(pair, by_name) for pair in couplings]
         if variance is not None and len(discrete) == len(by_name):
             raise ModelError("a variance is that of real units, and all units have states here")
-        for n in given:
+        for n in known_biases:
             if n not in by_name:
                 raise ModelError(f"a bias is given for the unknown layer {n!r}"
                                  f"{closest(n, by_name)}")  # fmt: skip
         joined = [(a, b, w) for a, b, w in pairs if a in discrete and b in discrete]
-        own: list[Any] = [Bias(v, given.get(n)) for n, v in discrete.items()]
-        own += [Coupling(discrete[a], None if a == b else discrete[b], w) for a, b, w in joined]
-        super().__init__(own)
+        potentials: list[Any] = [Bias(v, known_biases.get(n)) for n, v in discrete.items()]
+        potentials += [
+            Coupling(discrete[a], None if a == b else discrete[b], w) for a, b, w in joined
+        ]
+        super().__init__(potentials)
         self.temperature = float(temperature)
         self._visible = tuple(by_name if visible is None else visible)
         self.real: RealUnits | None = None
@@ -97,7 +99,7 @@ class EnergyModel(MarkovRandomField, UnitModel, VectorModel):
                 if self.real is not None or b not in discrete:
                     raise ModelError("one real layer is coupled to one layer of discrete units")
                 spread = 1.0 if variance is None else variance
-                self.real = RealUnits(by_name[a], discrete[b], w, given.get(a), spread)
+                self.real = RealUnits(by_name[a], discrete[b], w, known_biases.get(a), spread)
         self._variables = by_name
         graph = nx.Graph()
         graph.add_nodes_from(by_name)
@@ -133,12 +135,15 @@ class EnergyModel(MarkovRandomField, UnitModel, VectorModel):
         Raises:
             ModelError: If they are not coupled.
         """
-        for c in self.layers_at(1.0).couplings:
-            if (c.first, c.second) == (first, second):
-                return c.matrix
-            if (c.second, c.first) == (first, second):
-                return c.matrix.T
-        raise ModelError(f"{first!r} and {second!r} are not coupled")
+        matrix = self.layers_at(1.0).between(first, second)
+        if matrix is None:
+            raise ModelError(f"{first!r} and {second!r} are not coupled")
+        return matrix
+
+    @property
+    def couplings(self) -> Tensor:
+        """``(n, n)`` couplings of all features, layer by layer; zeros where none are declared."""
+        return self.layers_at(1.0).joint_matrix()
 
     def _bias_of(self, name: Hashable) -> Bias:
         return next(p for p in self.potentials if isinstance(p, Bias) and p.key == name)
@@ -183,8 +188,11 @@ class EnergyModel(MarkovRandomField, UnitModel, VectorModel):
                     constant - 0.5 * heat * (self.real.bias.square() / self.real.variance).sum()
                 )
             else:
-                own = self._bias_of(name)
-                kinds[name], biases[name] = own.kind, own.bias if heat == 1 else own.bias * heat
+                potential = self._bias_of(name)
+                kinds[name], biases[name] = (
+                    potential.kind,
+                    potential.bias if heat == 1 else potential.bias * heat,
+                )
         for c in self._couplings:
             matrix = c.matrix() if heat == 1 else c.matrix() * heat
             names = [v.name for v in c.variables]
@@ -261,8 +269,8 @@ class EnergyModel(MarkovRandomField, UnitModel, VectorModel):
             raise ModelError("the patterns need couplings of units that are not joined")
 
     def _matrices(self) -> list[Tensor]:
-        own = [] if self.real is None else [self.real.weight]
-        return [*own, *(c.weight for c in self._couplings)]
+        real_weights = [] if self.real is None else [self.real.weight]
+        return [*real_weights, *(c.weight for c in self._couplings)]
 
     def num_units(self, name: Hashable) -> int:
         """Return how many units a layer has."""
@@ -292,9 +300,9 @@ class EnergyModel(MarkovRandomField, UnitModel, VectorModel):
         real = None if self.real is None else self.real.variable.name
         states = {n: x for n, x in (observed or {}).items() if n != real}
         groups = self.factor_groups(observed, inputs)
-        made = [f for g in groups for f in g.snapshot().factors(self.elements)]
-        seen = self._element_states(states) if states else {}
-        return tuple(f.condition(seen) for f in made) if seen else tuple(made)
+        tables = [f for g in groups for f in g.snapshot().factors(self.elements)]
+        known_states = self._element_states(states) if states else {}
+        return tuple(f.condition(known_states) for f in tables) if known_states else tuple(tables)
 
     # --- verbs ---------------------------------------------------------------------------------
 
@@ -371,13 +379,13 @@ class EnergyModel(MarkovRandomField, UnitModel, VectorModel):
 
     def extra_repr(self) -> str:
         """Sizes, for printing."""
-        told = []
+        parts = []
         for n, v in self.variables.items():
             kind = "real" if not v.is_discrete else (
                 f"of {v.num_states} states" if v.num_states != 2 else
                 "spins" if v.states == (-1, 1) else "binary")  # fmt: skip
-            told.append(f"{n!r}: {v.num_elements} {kind}")
-        return ", ".join(told) + ("" if self.temperature == 1 else f", T={self.temperature:g}")
+            parts.append(f"{n!r}: {v.num_elements} {kind}")
+        return ", ".join(parts) + ("" if self.temperature == 1 else f", T={self.temperature:g}")
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.extra_repr()})"

@@ -93,8 +93,8 @@ class Hopfield(EnergyModel):
         temperature: float = 1.0,
         states: Any = (-1, 1),
     ) -> None:
-        given = units if isinstance(units, Mapping) else {"units": units}
-        layers: list[Variable] = [layer_of(n, x, states) for n, x in given.items()]
+        named = units if isinstance(units, Mapping) else {"units": units}
+        layers: list[Variable] = [layer_of(n, x, states) for n, x in named.items()]
         self._layers = {v.name: v for v in layers}
         couplings, biases = blocks_of(layers, weight, 0.0 if bias is None else bias)
         super().__init__(layers, couplings, biases, None, temperature=temperature)
@@ -102,16 +102,6 @@ class Hopfield(EnergyModel):
     def declaration(self) -> dict[str, Any]:
         """Return the layers and the temperature."""
         return {"units": self._layers, "temperature": self.temperature}
-
-    @property
-    def couplings(self) -> Tensor:
-        """``(n, n)`` couplings of all units."""
-        own = list(self.variables)
-        return torch.cat([torch.cat([self._between(a, b) for b in own], 1) for a in own], 0)
-
-    def _between(self, a: Hashable, b: Hashable) -> Tensor:
-        alone = a == b and self.num_units(a) == 1
-        return self.bias(a).new_zeros(1, 1) if alone else self.weight(a, b)
 
     def default_learner(self, data: Any) -> Learner:
         """Return ``Hebbian()``."""
@@ -157,18 +147,18 @@ class Hopfield(EnergyModel):
             if len(self.variables) > 1 and isinstance(start, Sequence | np.ndarray | Tensor):
                 raise EvidenceError(f"say which of {list(self.variables)} the patterns are of")
             start = {lone: start}
-        seen = Question.read(self, start).seen
+        evidence = Question.read(self, start).seen
         with torch.no_grad():
             layers, rng = self.layers(), generator(seed)
             state, held = {}, {}
             for n in layers.names:
-                codes = torch.from_numpy(seen.codes[:, self.elements.numbers(n).ravel()]).long()
+                codes = torch.from_numpy(evidence.codes[:, self.elements.numbers(n).ravel()]).long()
                 known = codes >= 0
                 noise = torch.randint(0, 2, codes.shape, generator=rng)
                 chosen = torch.where(known, codes, noise).to(layers.like.device)
                 state[n] = layers.kinds[n].encode(chosen, layers.like)
                 held[n] = known.to(chosen.device)
-            found = descend(
+            descent = descend(
                 layers, state, [n for n in layers.names if n not in names],
                 max_sweeps=max_sweeps, synchronous=synchronous,
                 held=held if hold_seen else None, rng=rng,
@@ -177,16 +167,16 @@ class Hopfield(EnergyModel):
             for n, v in self.variables.items():
                 labels = v.states or ()
                 numeric = all(isinstance(s, int) for s in labels)
-                codes = layers.kinds[n].decode(found.state[n])
+                codes = layers.kinds[n].decode(descent.state[n])
                 shown = torch.tensor(labels)[codes.cpu()] if numeric else codes
                 shown = shown.reshape(len(codes), *v.shape)
-                values[n] = shown if seen.batched else shown[0]
-            energies = [-self.temperature * s for s in found.log_scores]
+                values[n] = shown if evidence.batched else shown[0]
+            energies = [-self.temperature * s for s in descent.log_scores]
             return Recall(
                 values,
-                energies if seen.batched else [e[0] for e in energies],
-                found.sweeps,
-                found.settled if seen.batched else found.settled[0],
+                energies if evidence.batched else [e[0] for e in energies],
+                descent.sweeps,
+                descent.settled if evidence.batched else descent.settled[0],
             )
 
 

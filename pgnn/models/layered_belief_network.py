@@ -69,18 +69,18 @@ class LayeredBeliefNetwork(Model, RecognisedLayers, VectorModel):
                 f"layers must be a list of at least two, the visible one first, got {layers!r}"
             )
         names = ["visible", *(f"hidden{k}" for k in range(1, len(layers)))]
-        own = [layer_of(n, x) for n, x in zip(names, layers, strict=True)]
-        for v in own:
+        variables = [layer_of(n, x) for n, x in zip(names, layers, strict=True)]
+        for v in variables:
             if not v.is_discrete or v.num_states != 2:
                 raise ModelError(f"{v.name!r} must have units of two states")
-        self._variables = {v.name: v for v in own}
-        if len(self._variables) < len(own):
+        self._variables = {v.name: v for v in variables}
+        if len(self._variables) < len(variables):
             raise ModelError("every layer needs a name of its own")
         graph = nx.DiGraph()
         graph.add_nodes_from(self._variables)
-        graph.add_edges_from((b.name, a.name) for a, b in pairwise(own))
+        graph.add_edges_from((b.name, a.name) for a, b in pairwise(variables))
         self.graph = nx.freeze(graph)
-        sizes = [v.num_elements for v in own]
+        sizes = [v.num_elements for v in variables]
         pairs = list(pairwise(sizes))
         zeros = learnable_zeros
         self.biases = nn.ParameterList(zeros("a bias", [n]) for n in sizes)

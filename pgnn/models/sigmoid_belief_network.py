@@ -49,10 +49,10 @@ class SigmoidBeliefNetwork(LayeredBeliefNetwork):
 
     def top_groups(self) -> tuple[FactorGroup, ...]:
         """See :class:`LayeredBeliefNetwork`."""
-        own = self.elements.numbers(list(self.variables)[-1]).ravel()
+        units = self.elements.numbers(list(self.variables)[-1]).ravel()
         logits = self.biases[-1]
         table = torch.nn.functional.logsigmoid(torch.stack([-logits, logits], dim=1))
-        return (TableGroup(np.asarray(own)[:, None], table, 0),)
+        return (TableGroup(np.asarray(units)[:, None], table, 0),)
 
     def log_joint(self, states: Sequence[Tensor], rng: torch.Generator | None = None) -> Tensor:
         """See :class:`RecognisedLayers`."""

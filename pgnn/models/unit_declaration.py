@@ -11,30 +11,30 @@ from pgnn.errors import ModelError, closest
 from pgnn.factors.variable import Variable
 
 
-def layer_of(name: Hashable, given: Any, states: Any = 2) -> Variable:
+def layer_of(name: Hashable, units: Any, states: Any = 2) -> Variable:
     """Return a layer of units: a variable as it is, or a number or shape of units.
 
     Args:
         name: Of the layer, unless a variable is given.
-        given: A :class:`Variable`, a number of units, or the shape of their array.
+        units: A :class:`Variable`, a number of units, or the shape of their array.
         states: Number or labels of the states; None for real units.
 
     Raises:
         ModelError: If it is none of these, or there is no unit.
     """
-    if isinstance(given, Variable):
-        return given
-    one = isinstance(given, int | np.integer) and not isinstance(given, bool)
-    shape = (int(given),) if one else given
+    if isinstance(units, Variable):
+        return units
+    one = isinstance(units, int | np.integer) and not isinstance(units, bool)
+    shape = (int(units),) if one else units
     if isinstance(shape, str) or not isinstance(shape, Sequence):
         raise ModelError(
             f"{name!r} must be a number of units, the shape of their array or a Variable, got "
-            f"{given!r}"
+            f"{units!r}"
         )
-    made = Variable(name, states, tuple(shape))
-    if not made.num_elements:
-        raise ModelError(f"{name!r} must have at least one unit, got the shape {made.shape}")
-    return made
+    variable = Variable(name, states, tuple(shape))
+    if not variable.num_elements:
+        raise ModelError(f"{name!r} must have at least one unit, got the shape {variable.shape}")
+    return variable
 
 
 def coupling_of(pair: Any, layers: Mapping[Hashable, Variable]) -> tuple[Hashable, Hashable, Any]:

@@ -33,10 +33,10 @@ def filters(
         EvidenceError: If the visible units are no image.
     """
     layers = model.layers()
-    seen, hidden = model.visible[0], next(n for n in layers.names if n not in model.visible)
-    weight = model.weight(seen, hidden).detach().cpu().double().numpy().T
+    visible, hidden = model.visible[0], next(n for n in layers.names if n not in model.visible)
+    weight = model.weight(visible, hidden).detach().cpu().double().numpy().T
     order = np.argsort(-np.square(weight).sum(1), kind="stable")[:most]
-    size = shape or image_shape(model.variable(seen).shape, weight.shape[1])
+    size = shape or image_shape(model.variable(visible).shape, weight.shape[1])
     chosen = weight[order].reshape(len(order), *size)
     reach = np.abs(chosen).max(axis=(1, 2), keepdims=True)
     drawn = tiled(chosen / np.where(reach > 0, reach, 1.0), math.nan)

@@ -365,3 +365,21 @@ def test_a_bracket_has_bounds_on_work() -> None:
             model.log_partition_bracket(burn_in=burn_in)  # type: ignore[arg-type]
     with pytest.raises(Intractable):
         model.log_partition_bracket(burn_in=10**15)
+
+
+def test_couplings_of_all_units_lie_side_by_side() -> None:
+    """Layers of a single unit have none within themselves, and restricted ones none at all."""
+    w = W[:4, :4]
+    for model in (
+        pgnn.BoltzmannMachine(3, 1, weight=w),
+        pgnn.Hopfield({"a": 1, "b": 3}, weight=w),
+    ):
+        np.testing.assert_allclose(model.couplings.detach(), w)
+    machine = restricted_to(pgnn.Variable("visible", 2, (4,)))
+    weight = machine.weight("visible", "hidden").numpy()
+    zeros = np.zeros((4, 4)), np.zeros((3, 3))
+    np.testing.assert_allclose(
+        machine.couplings, np.block([[zeros[0], weight], [weight.T, zeros[1]]])
+    )
+    with pytest.raises(ModelError, match="'visible' and 'visible' are not coupled"):
+        machine.weight("visible", "visible")

@@ -97,11 +97,11 @@ class RealUnits(Piece):
         constant = hidden @ (0.5 * (2 * math.pi * spread * temperature).log())
         linear = (hidden * (bias / spread)) @ self.weight
         if flat is not None:
-            seen = torch.where(flat.isnan(), torch.zeros_like(flat), flat)
+            known = torch.where(flat.isnan(), torch.zeros_like(flat), flat)
             constant = constant - (
-                (1 - hidden) * (seen - bias).square() / (2 * spread * temperature)
+                (1 - hidden) * (known - bias).square() / (2 * spread * temperature)
             ).sum(1)
-            linear = linear + (seen / spread) @ self.weight
+            linear = linear + (known / spread) @ self.weight
         units = elements.numbers(self.other.name).ravel()
         groups: list[FactorGroup] = [TableGroup(np.zeros((1, 0)), constant[:, None])]
         table = self.kind.table(like)

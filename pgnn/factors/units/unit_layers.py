@@ -92,7 +92,21 @@ class UnitLayers:
 
     def joined(self, first: Hashable, second: Hashable) -> bool:
         """Whether two layers are coupled."""
-        return any(other == second for other, _ in self._pulls[first])
+        return self.between(first, second) is not None
+
+    def between(self, first: Hashable, second: Hashable) -> Tensor | None:
+        """Return the matrix ``(m d, n e)`` of two layers, or of one with itself; None if none."""
+        return next((w for other, w in self._pulls.get(second, ()) if other == first), None)
+
+    def joint_matrix(self) -> Tensor:
+        """Return the couplings of all layers' features, side by side; zeros between others."""
+        blocks = []
+        for a in self.names:
+            row = [self.between(a, b) for b in self.names]
+            empty = [self.like.new_zeros(self.size(a), self.size(b)) for b in self.names]
+            blocks.append(torch.cat([z if w is None else w
+                                     for w, z in zip(row, empty, strict=True)], dim=1))  # fmt: skip
+        return torch.cat(blocks)
 
     def are_independent(self, names: Iterable[Hashable]) -> bool:
         """Whether all units of some layers are independent once all others are known."""
@@ -103,8 +117,8 @@ class UnitLayers:
         """Return what a layer feels ``(N, n d)``, from itself too."""
         total = self.biases[name]
         for other, matrix in self._pulls[name]:
-            seen = self.kinds[other].features(state[other])
-            total = torch.addmm(total, seen, matrix)
+            features = self.kinds[other].features(state[other])
+            total = torch.addmm(total, features, matrix)
         return total if total.dim() > 1 else total.expand(_rows(state), -1)
 
     def mean(self, name: Hashable, state: Mapping[Hashable, Tensor]) -> Tensor:
@@ -114,11 +128,11 @@ class UnitLayers:
     def log_score(self, state: Mapping[Hashable, Tensor]) -> Tensor:
         """Return ``(N,)`` values of the log score above."""
         total: Tensor = self.log_constant.expand(_rows(state))
-        seen = {n: self.kinds[n].features(x) for n, x in state.items()}
+        features = {n: self.kinds[n].features(x) for n, x in state.items()}
         for name in self.names:
-            total = total + seen[name] @ self.biases[name] + self.kinds[name].base(state[name])
+            total = total + features[name] @ self.biases[name] + self.kinds[name].base(state[name])
         for c in self.couplings:
-            pulled = ((seen[c.first] @ c.matrix) * seen[c.second]).sum(-1)
+            pulled = ((features[c.first] @ c.matrix) * features[c.second]).sum(-1)
             total = total + (0.5 * pulled if c.is_within else pulled)
         return total
 

@@ -82,9 +82,9 @@ class BlockElimination(Engine):
                 "is for fields of dense matrices between arrays of units", "JunctionTree()"
             )
         codes = question.seen.codes
-        found = [Pattern.of(blocks, question, rows) for rows in _alike(codes < 0)]
-        work = sum(p.states * len(p.rows) * p.width for p in found)
-        most = max((p.states for p in found), default=1.0)
+        patterns = [Pattern.of(blocks, question, rows) for rows in _alike(codes < 0)]
+        work = sum(p.states * len(p.rows) * p.width for p in patterns)
+        most = max((p.states for p in patterns), default=1.0)
         if most > self.max_states or work > self.max_work:
             raise Intractable(
                 f"{human_count(min(most, 1e99))} joint states of units would have to be "
@@ -92,7 +92,7 @@ class BlockElimination(Engine):
                 f"{self.max_work:g} multiply-adds in all. Gibbs() draws, MeanField() bounds, and "
                 "log_partition_bracket() tells between what log Z lies"
             )
-        return found
+        return patterns
 
     def infer(self, question: Question) -> Beliefs:
         """Sum over the fixed blocks: once for log Z, once for the marginals."""
@@ -180,14 +180,14 @@ class BlockElimination(Engine):
     def _marginals(self, p: Pattern, question: Question, total: Tensor) -> Tensor:
         """``(R, S)`` probabilities."""
         codes = torch.from_numpy(question.seen.codes[p.rows.cpu().numpy()].astype(np.int64))
-        found = total.new_zeros(len(p.rows), int(question.graph.elements.offset[-1]))
+        marginals = total.new_zeros(len(p.rows), int(question.graph.elements.offset[-1]))
         sums: dict[int, Tensor] = {}
         level = total.masked_fill(total.isneginf(), 0.0)[:, None]
         for chunk in p.chunks():
             weight = (p.log_weights(chunk, hard=False) - level).exp()
             _, rest = p.scores(chunk)
-            parts = {b: weight @ p.blocks.blocks[b].one_hot(own).flatten(start_dim=1)
-                     for b, own in p.split(chunk).items()}  # fmt: skip
+            parts = {b: weight @ p.blocks.blocks[b].one_hot(states).flatten(start_dim=1)
+                     for b, states in p.split(chunk).items()}  # fmt: skip
             for b, x in rest.items():
                 parts[b] = torch.einsum(
                     "rm,rmfk->rfk", weight, x.softmax(-1).expand(len(weight), len(chunk), -1, -1)
@@ -195,14 +195,14 @@ class BlockElimination(Engine):
             for b, x in parts.items():
                 sums[b] = sums[b] + x if b in sums else x
         for n, block in enumerate(p.blocks.blocks):
-            codes_here = codes[:, torch.from_numpy(block.elements)].to(found.device)
-            values = block.one_hot(codes_here.clamp(min=0)).to(found)
+            codes_here = codes[:, torch.from_numpy(block.elements)].to(marginals.device)
+            values = block.one_hot(codes_here.clamp(min=0)).to(marginals)
             if n in sums:
-                mine = cut(sums[n], 1, values.shape[2]).to(values)
-                values = values.index_copy(1, p.free[n], mine)
+                free_marginals = cut(sums[n], 1, values.shape[2]).to(values)
+                values = values.index_copy(1, p.free[n], free_marginals)
             columns = block.columns.reshape(-1)
-            found = found.index_copy(1, columns, values.flatten(start_dim=1))
-        return found
+            marginals = marginals.index_copy(1, columns, values.flatten(start_dim=1))
+        return marginals
 
     def _fixed_draws(self, p: Pattern, total: Tensor, n: int, rng: torch.Generator) -> Tensor:
         """``(n, R, f)`` states of the fixed blocks: by their cumulated probabilities."""
@@ -214,8 +214,8 @@ class BlockElimination(Engine):
         for chunk in p.chunks():
             sums = below + (p.log_weights(chunk, hard=False) - total[:, None]).exp().cumsum(1)
             place = torch.searchsorted(sums.contiguous(), at).clamp(max=len(chunk) - 1)
-            mine = at > below  # the last chunk in which a draw lies keeps it
-            states[mine.T] = chunk[place.T[mine.T]]
+            reached = at > below  # the last chunk in which a draw lies keeps it
+            states[reached.T] = chunk[place.T[reached.T]]
             below = sums[:, -1:]
         return states
 
@@ -247,9 +247,9 @@ class BlockElimination(Engine):
     @staticmethod
     def _put(p: Pattern, b: int, draws: slice, states: Tensor, codes: Tensor) -> None:
         elements = torch.from_numpy(p.blocks.blocks[b].elements)[p.free[b].cpu()]
-        own = codes[draws]
-        own[:, p.rows.cpu()[:, None], elements] = states.reshape(
-            len(own), len(p.rows), len(elements)
+        target = codes[draws]
+        target[:, p.rows.cpu()[:, None], elements] = states.reshape(
+            len(target), len(p.rows), len(elements)
         ).to(codes)
 
 
@@ -273,6 +273,6 @@ def _sunk(total: Tensor) -> Tensor:
 
 
 def _spread(impossible: Tensor, p: Pattern, rows: int) -> Mask:
-    found = np.zeros(rows, dtype=np.bool_)
-    found[p.rows.cpu().numpy()] = impossible.cpu().numpy()
-    return found
+    spread = np.zeros(rows, dtype=np.bool_)
+    spread[p.rows.cpu().numpy()] = impossible.cpu().numpy()
+    return spread

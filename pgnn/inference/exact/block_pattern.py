@@ -62,10 +62,10 @@ class Pattern:
             values.append(b.features(states))
             hidden = states[0] < 0
             free.append(hidden.nonzero()[:, 0])
-            own = field[:, b.columns]
-            logits.append(own[:, hidden])
+            block_field = field[:, b.columns]
+            logits.append(block_field[:, hidden])
             seen = (~hidden).nonzero()[:, 0]
-            spread = own[:, seen].expand(len(rows), -1, -1)
+            spread = block_field[:, seen].expand(len(rows), -1, -1)
             known.append(spread.gather(2, states[:, seen, None])[..., 0].sum(1))
         constant = constant + torch.stack(known).sum(0)
         felt = [torch.zeros(1, 1, dtype=field.dtype, device=field.device)] * len(values)
@@ -119,7 +119,9 @@ class Pattern:
             states: One for each row; any number of them if there is one row.
         """
         parts = self.split(states)
-        features = {b: self.blocks.blocks[b].features(own) for b, own in parts.items()}
+        features = {
+            b: self.blocks.blocks[b].features(block_states) for b, block_states in parts.items()
+        }
         rest = {
             n: x.expand(len(states), -1, -1)
             for n, x in enumerate(self.logits)
@@ -142,11 +144,11 @@ class Pattern:
         parts = self.split(states)
         total = self.constant[:, None].expand(-1, len(states))
         features = {}
-        for b, own in parts.items():
+        for b, block_states in parts.items():
             block = self.blocks.blocks[b]
-            hot = block.one_hot(own).flatten(start_dim=1)
+            hot = block.one_hot(block_states).flatten(start_dim=1)
             total = total + self.logits[b].flatten(start_dim=1) @ hot.T
-            features[b] = block.features(own)
+            features[b] = block.features(block_states)
         rest = {n: x[:, None] for n, x in enumerate(self.logits) if n not in parts and x.shape[1]}
         for k, matrix in zip(self.blocks.links, self.links, strict=True):
             left, right = features.get(k.first), features.get(k.second)
@@ -166,12 +168,12 @@ class Pattern:
         total, rest = self.scores(states)
         for x in rest.values():
             if hard:
-                own = x.amax(-1)
+                best = x.amax(-1)
             elif x.shape[-1] == 2:
-                own = x[..., 0] + softplus(x[..., 1] - x[..., 0])
+                best = x[..., 0] + softplus(x[..., 1] - x[..., 0])
             else:
-                own = x.logsumexp(-1)
-            total = total + own.sum(-1)
+                best = x.logsumexp(-1)
+            total = total + best.sum(-1)
         return total
 
 

@@ -76,12 +76,12 @@ class PatternStorage(Learner):
         spins = torch.where(binary.bool(), 2 * values - 1, values)
         counts = values.new_ones(len(values)) if rows.weights is None else rows.weights
         with restored_on_failure(model), torch.no_grad():
-            own = self.couplings(spins, counts)
-            own = 0.5 * (own + own.T)
-            own.fill_diagonal_(0.0)
+            couplings = self.couplings(spins, counts)
+            couplings = 0.5 * (couplings + couplings.T)
+            couplings.fill_diagonal_(0.0)
             scale = 1 + binary  # a spin is twice a binary unit, less one
-            felt = -(own * binary).sum(1) * scale
-            model.write_couplings(own * scale[:, None] * scale, felt)
+            felt = -(couplings * binary).sum(1) * scale
+            model.write_couplings(couplings * scale[:, None] * scale, felt)
             model.history = History({"learner": repr(self), "rows": len(values),
                                      "iterations": 1, "converged": True})  # fmt: skip
 
@@ -178,10 +178,10 @@ class Unlearning(PatternStorage):
             if self.noise:
                 flips = torch.rand(spins.shape, generator=rng).to(spins) < self.noise
                 start = torch.where(flips, -spins, spins)
-            found = _settled(w, start)
-            if bool((found == spins).all()):
+            recalled = _settled(w, start)
+            if bool((recalled == spins).all()):
                 break
-            gap = (spins.T * weights) @ spins - (found.T * weights) @ found
+            gap = (spins.T * weights) @ spins - (recalled.T * weights) @ recalled
             w += self.rate * gap / spins.shape[1]
             w.fill_diagonal_(0.0)
         return w

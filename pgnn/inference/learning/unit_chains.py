@@ -65,10 +65,10 @@ class UnitChains:
         shown: State = {}
         for r, beta in enumerate(self.betas):
             warm = layers if beta == 1.0 else layers.scaled(beta, self.base)
-            own = {n: x[r] for n, x in parts.items()}
-            found = self._sweep(warm, sides, own, sweeps)
-            shown = found if r == 0 else shown
-            for n, x in own.items():
+            replica = {n: x[r] for n, x in parts.items()}
+            swept = self._sweep(warm, sides, replica, sweeps)
+            shown = swept if r == 0 else shown
+            for n, x in replica.items():
                 parts[n][r] = x
         self._exchange(layers, parts)
         for n, each in parts.items():
@@ -105,8 +105,8 @@ class UnitChains:
         cold = layers.scaled(0.0, self.base)
         gaps = []
         for r in range(len(self.betas)):
-            own = {n: x[r] for n, x in parts.items()}
-            gaps.append(layers.log_score(own) - cold.log_score(own))
+            replica = {n: x[r] for n, x in parts.items()}
+            gaps.append(layers.log_score(replica) - cold.log_score(replica))
         self.swaps = []
         for r in range(len(self.betas) - 1):
             ratio = (self.betas[r] - self.betas[r + 1]) * (gaps[r + 1] - gaps[r])

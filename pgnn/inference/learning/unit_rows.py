@@ -48,8 +48,8 @@ class UnitRows:
         share = values.new_ones(len(values)) if self.weights is None else self.weights.to(values)
         if name not in self.missing:
             return share @ values / share.sum()
-        seen = (~self.missing[name]).to(values)
-        return share @ (values * seen) / (share @ seen).clamp(min=1e-12)
+        known = (~self.missing[name]).to(values)
+        return share @ (values * known) / (share @ known).clamp(min=1e-12)
 
 
 def read_unit_rows(
@@ -168,10 +168,10 @@ def read_binary(
         return flat.contiguous(), None  # two looks at small integers instead of five at floats
     hole = flat.isnan() if x.is_floating_point() else flat == -1
     missing = bool(hole.any())
-    seen = flat.masked_fill(hole, 0.0) if missing else flat
-    good = (seen >= 0) & (seen <= 1) if probabilities else (seen == 0) | (seen == 1)
+    known = flat.masked_fill(hole, 0.0) if missing else flat
+    good = (known >= 0) & (known <= 1) if probabilities else (known == 0) | (known == 1)
     if not bool(good.all()):
-        low, high = float(seen.min()), float(seen.max())
+        low, high = float(known.min()), float(known.max())
         inside = low >= 0 and high <= 1
         hint = (
             "; probabilities=True takes values between 0 and 1 for probabilities of 1, or draw "
@@ -182,7 +182,7 @@ def read_binary(
             f"the units of {variable.name!r} are binary, but values range from {low:g} to "
             f"{high:g}{hint}"
         )
-    return seen.contiguous(), hole if missing else None
+    return known.contiguous(), hole if missing else None
 
 
 def unit_batches(model: Any, data: Any, **settings: Any) -> Iterator[UnitRows]:

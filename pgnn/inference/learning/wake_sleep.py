@@ -185,14 +185,14 @@ class _Nights:
         count = self.settings.samples
         repeated = batch.repeat(count, 1)
         states = self.model.recognise(repeated, self.rng)
-        joint, seen = self.model.log_joint(states, self.rng), self.model.log_recognition(states)
-        ratio = (joint - seen).detach().reshape(count, -1)
+        joint, log_q = self.model.log_joint(states, self.rng), self.model.log_recognition(states)
+        ratio = (joint - log_q).detach().reshape(count, -1)
         share = ratio.softmax(0).reshape(-1) / len(batch)
         loss = -(share * joint).sum() + self.model.log_normaliser(states, self.rng, self.chains)
         if self.settings.score_function:
-            loss = loss - (self._centred(ratio[0]) * seen).mean()
+            loss = loss - (self._centred(ratio[0]) * log_q).mean()
         elif count > 1:
-            loss = loss - 0.5 * (share * seen).sum() + 0.5 * self._asleep(len(batch))
+            loss = loss - 0.5 * (share * log_q).sum() + 0.5 * self._asleep(len(batch))
         else:
             loss = loss + self._asleep(len(batch))
         return loss, float((ratio.logsumexp(0) - math.log(count)).mean())

@@ -64,9 +64,9 @@ class BlockChains:
             any_state = torch.where(logits.isneginf(), logits, torch.zeros_like(logits))
             logits = torch.where(flat[:, None, None], any_state, logits)
             lost |= logits.isneginf().all(-1).any(-1)
-            seen = self._fields[n].expand_as(logits).gather(
+            field_of_known = self._fields[n].expand_as(logits).gather(
                 2, self._states[n][..., None])[..., 0]  # fmt: skip
-            lost |= ((self._seen[n] >= 0) & seen.isneginf()).any(-1)
+            lost |= ((self._seen[n] >= 0) & field_of_known.isneginf()).any(-1)
             self._set(n, block, self._drawn(logits))
         rows = lost.reshape(-1, self._num_chains).any(dim=1)
         return (2 * rows.long()).cpu().numpy()

@@ -176,10 +176,10 @@ class _Path:
     def complete(self, state: State, rng: torch.Generator) -> State:
         """Draw hidden layers that are not there."""
         hidden = [n for n in self.layers.names if n not in state]
-        found, _ = self.layers.mean_field(state, hidden, steps=5, tolerance=0.0)
+        completed, _ = self.layers.mean_field(state, hidden, steps=5, tolerance=0.0)
         for n in hidden:
-            found[n] = self.layers.draw(n, found, rng)
-        return found
+            completed[n] = self.layers.draw(n, completed, rng)
+        return completed
 
     def score(self, layers: UnitLayers, state: State) -> Tensor:
         """``(C,)`` log scores with one side summed out."""
