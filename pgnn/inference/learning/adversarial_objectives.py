@@ -120,8 +120,24 @@ class LeastSquares(AdversarialObjective):
         return 1 - scores
 
 
+class EarthMover(AdversarialObjective):
+    """The scores of a critic themselves: their mean gap is a distance if its slope is bounded."""
+
+    def real_loss(self, scores: Tensor) -> Tensor:
+        """Return the negative score."""
+        return -scores
+
+    def generated_loss(self, scores: Tensor) -> Tensor:
+        """Return the score."""
+        return scores
+
+    def generator_loss(self, scores: Tensor) -> Tensor:
+        """Return the negative score."""
+        return -scores
+
+
 @dataclass(frozen=True)
-class Wasserstein(AdversarialObjective):
+class Wasserstein(EarthMover):
     r"""The earth mover's distance, up to a factor: a critic of bounded slope.
 
     .. math:: \max_{|w| \le c} \mathbb{E} s(x) - \mathbb{E} s(G(z))
@@ -138,18 +154,6 @@ class Wasserstein(AdversarialObjective):
     def __post_init__(self) -> None:
         check_settings(self, clip=POSITIVE)
 
-    def real_loss(self, scores: Tensor) -> Tensor:
-        """Return the negative score."""
-        return -scores
-
-    def generated_loss(self, scores: Tensor) -> Tensor:
-        """Return the score."""
-        return scores
-
-    def generator_loss(self, scores: Tensor) -> Tensor:
-        """Return the negative score."""
-        return -scores
-
     def constrain(self, parameters: Iterable[Tensor]) -> None:
         """Clip them."""
         with torch.no_grad():
@@ -158,7 +162,7 @@ class Wasserstein(AdversarialObjective):
 
 
 @dataclass(frozen=True)
-class WassersteinGradientPenalty(Wasserstein):
+class WassersteinGradientPenalty(EarthMover):
     r"""The earth mover's distance: the slope of the critic is drawn to one between the two.
 
     .. math:: \lambda\, \mathbb{E} (\|\nabla_{\hat x} s(\hat x)\| - 1)^2, \qquad
@@ -175,23 +179,20 @@ class WassersteinGradientPenalty(Wasserstein):
         Gulrajani et al. (2017), Improved training of Wasserstein GANs.
     """
 
-    clip: float = float("inf")
     weight: float = 10.0
 
     def __post_init__(self) -> None:
         check_settings(self, weight=POSITIVE)
 
-    def constrain(self, parameters: Iterable[Tensor]) -> None:
-        """Leave them alone."""
-
     def penalty(self, duel: Duel) -> Tensor:
         """Return the penalty between each row of data and one that was generated."""
+        share = torch.rand(len(duel.generated[0]), device=duel.generated[0].device)
         between: list[Tensor] = []
         for x, y in zip(duel.real, duel.generated, strict=True):
             if x is y or not y.is_floating_point():
                 between.append(y)
                 continue
-            u = torch.rand(len(y), *[1] * (y.dim() - 1), dtype=y.dtype, device=y.device)
+            u = share.to(y).reshape(-1, *[1] * (y.dim() - 1))  # the same for all parts of a row
             between.append((y.detach() + u * (x.detach().to(y) - y.detach())).requires_grad_())
         moved = [x for x in between if x.requires_grad]
         scores = duel.discriminator(*between)

@@ -167,6 +167,33 @@ def test_the_critic_tracks_the_distance_on_the_line(distance):
     assert estimate == pytest.approx(exact + exact**2 / 20, rel=0.06)
 
 
+def test_the_gradient_penalty_of_a_linear_critic():
+    """Its slope is the same everywhere; of pairs it is that of both parts, conditions left out."""
+    x, y, z, label = torch.randn(4, 5, 2)
+    weights = torch.tensor([3.0, 4.0])
+
+    def critic(*parts: Tensor) -> Tensor:
+        return sum(part @ weights for part in parts)
+
+    objective = pgnn.WassersteinGradientPenalty(weight=2.0)
+    alone = objective.penalty(pgnn.abilities.Duel(critic, (x,), (y,)))
+    assert float(alone) == pytest.approx(2 * (5 - 1) ** 2, rel=1e-6)
+    given = objective.penalty(pgnn.abilities.Duel(critic, (x, label), (y, label)))
+    assert float(given) == pytest.approx(2 * (5 - 1) ** 2, rel=1e-6)
+    pair = objective.penalty(pgnn.abilities.Duel(critic, (x, z), (y, label)))
+    assert float(pair) == pytest.approx(2 * (50**0.5 - 1) ** 2, rel=1e-6)
+    places = []
+
+    def watching(first: Tensor, second: Tensor) -> Tensor:
+        places.append(
+            (first - y)[:, 0] / (x - y)[:, 0] - (second - label)[:, 0] / (z - label)[:, 0]
+        )
+        return critic(first, second)
+
+    objective.penalty(pgnn.abilities.Duel(watching, (x, z), (y, label)))
+    assert places[0].abs().max() < 1e-4  # both parts of a row are moved by the same share
+
+
 def test_clipping_bounds_the_critic():
     model = make_gan()
     learner = pgnn.Adversarial(pgnn.Wasserstein(clip=0.02), epochs=2, optimizer=adam(0.1))
