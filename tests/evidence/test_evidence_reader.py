@@ -378,8 +378,8 @@ def test_a_vector_seen_in_part_where_its_conditional_integrates():
     np.testing.assert_allclose(
         model.log_prob({"x": seen}), np.log(joint.sum(1)), rtol=1e-9, atol=1e-12
     )
-    network = pgnn.Neural(x, [c], torch.nn.Linear(2, 2), head=pgnn.factors.NormalHead((2,), 1.0))
-    other = pgnn.BayesianNetwork(graph, {"c": [0.3, 0.7], "x": network})
+    counts = pgnn.Multinomial(x, [c], [[0.5, 0.5], [0.1, 0.9]])
+    other = pgnn.BayesianNetwork(graph, {"c": [0.3, 0.7], "x": counts})
     with pytest.raises(EvidenceError, match="needs a conditional that integrates"):
         other.query("c", {"x": seen})
 
