@@ -137,7 +137,7 @@ def test_moments_follow_the_moves(without_tables) -> None:
             columns = slice(*question.graph.offset[e : e + 2])
             before = q.copy()
             q[:, columns] = new[:, columns]
-            bound.move(moments, e, before, q)
+            bound.update(moments, e, before, q)
         again = bound.moments(q, ROWS, moments.tilt, 0)
         for name in ("mean", "variance", "log_tilted"):
             np.testing.assert_allclose(getattr(moments, name), getattr(again, name), atol=1e-12)
