@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pgnn.errors import ModelError
+from pgnn.errors import DataError, ModelError
 from pgnn.models.energy_model import EnergyModel
 from pgnn.models.unit_declaration import layer_of
 
@@ -72,12 +72,17 @@ class DeepBoltzmannMachine(EnergyModel):
 
         Args:
             data: Complete rows of the visible units.
+
+        Raises:
+            DataError: If units are missing.
         """
         from pgnn.inference.learning.unit_rows import read_unit_rows
 
         with torch.no_grad():
             layers = self.layers()
             rows = read_unit_rows(self, data)
+            if rows.missing:
+                raise DataError("rows that are bounded must be complete; sum out by log_score()")
             q, _ = layers.mean_field(
                 rows.values, list(self.hidden), steps=_STEPS, tolerance=_TOLERANCE
             )

@@ -10,6 +10,8 @@ import numpy as np
 from torch import Tensor
 
 from pgnn.errors import EvidenceError
+from pgnn.factors.units.unit_layers import UnitModel
+from pgnn.limits import whole_number
 from pgnn.plot.axes import axes_of
 
 _MARGIN = 1
@@ -32,11 +34,19 @@ def filters(
     Raises:
         EvidenceError: If the visible units are no image.
     """
+    if not isinstance(model, UnitModel):
+        raise EvidenceError(
+            f"filters are couplings of layers of units, and a {type(model).__name__} has none; of "
+            "a DeepBeliefNetwork they are those of model.machine(0)"
+        )
     layers = model.layers()
+    if set(layers.names) == set(model.visible):
+        raise EvidenceError("filters are those of hidden units, and this model has none")
+    most = whole_number("most", most, 1)
     visible, hidden = model.visible[0], next(n for n in layers.names if n not in model.visible)
     weight = model.weight(visible, hidden).detach().cpu().double().numpy().T
     order = np.argsort(-np.square(weight).sum(1), kind="stable")[:most]
-    size = shape or image_shape(model.variable(visible).shape, weight.shape[1])
+    size = image_shape(shape or model.variable(visible).shape, weight.shape[1])
     chosen = weight[order].reshape(len(order), *size)
     reach = np.abs(chosen).max(axis=(1, 2), keepdims=True)
     drawn = tiled(chosen / np.where(reach > 0, reach, 1.0), math.nan)
@@ -72,7 +82,8 @@ def samples(
     array = array.astype(np.float64)
     if array.ndim < 2 or not len(array):
         raise EvidenceError(f"images must have the shape (N, ...), got {array.shape}")
-    size = shape or image_shape(array.shape[1:], math.prod(array.shape[1:]))
+    most = whole_number("most", most, 1)
+    size = image_shape(shape or array.shape[1:], math.prod(array.shape[1:]))
     images = array[:most].reshape(-1, *size)
     ax = axes_of(ax, (6.0, 6.0))
     low, high = float(np.nanmin(images)), float(np.nanmax(images))
@@ -137,9 +148,11 @@ def image_shape(shape: Sequence[int], size: int) -> tuple[int, int]:
     """Return rows and columns of an image of so many units.
 
     Raises:
-        EvidenceError: If their array is none and they fill no square.
+        EvidenceError: If their array is none and they fill no square, or has another size.
     """
     if len(shape) == 2:
+        if math.prod(shape) != size:
+            raise EvidenceError(f"{size} units are no image of the shape {tuple(shape)}")
         return int(shape[0]), int(shape[1])
     side = math.isqrt(size)
     if side * side != size:

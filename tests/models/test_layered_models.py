@@ -82,6 +82,8 @@ def test_mean_field_bounds_a_deep_boltzmann_machine() -> None:
     torch.testing.assert_close(model.log_partition(), want)
     bracket = model.log_partition_bracket(temperatures=300, seed=0)
     assert abs(bracket.lower - float(want)) < 0.1
+    with pytest.raises(DataError, match="must be complete"):
+        model.score_bound(torch.full((2, 4), torch.nan))
     weak = pgnn.DeepBoltzmannMachine(4, [3, 2])
     torch.testing.assert_close(weak.score_bound(rows), weak.log_score(rows).detach())
 

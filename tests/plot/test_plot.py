@@ -241,3 +241,17 @@ def test_energies_and_capacity() -> None:
     assert list(axes.lines[0].get_ydata()) == [1.0, 0.3]
     with pytest.raises(pgnn.EvidenceError, match="2 loads and 1"):
         pgnn.plot.recall([0.1, 0.2], [1.0])
+
+
+def test_units_that_are_no_images() -> None:
+    model = pgnn.RestrictedBoltzmannMachine(6, 2)
+    for draw, says in (
+        (lambda: pgnn.plot.filters(model, shape=(2, 2)), r"no image of the shape \(2, 2\)"),
+        (lambda: pgnn.plot.filters(model, shape=(2, 3), most=0), "most must be at least 1"),
+        (lambda: pgnn.plot.filters(pgnn.Hopfield(4)), "this model has none"),
+        (lambda: pgnn.plot.filters(pgnn.DeepBeliefNetwork([4, 2])), r"model.machine\(0\)"),
+        (lambda: pgnn.plot.samples(np.ones((2, 5)), shape=(2, 2)), "no image of the shape"),
+    ):
+        with pytest.raises(pgnn.EvidenceError, match=says):
+            draw()
+    pgnn.plot.filters(pgnn.DeepBeliefNetwork([4, 2]).machine(0))
