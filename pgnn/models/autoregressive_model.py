@@ -17,7 +17,7 @@ from pgnn.factors.piece import Restorable, Settings
 from pgnn.factors.time_steps import AXIS
 from pgnn.factors.variable import Variable
 from pgnn.models.model import Model
-from pgnn.neural.output_heads import DiscreteHead, Memory, OutputHead
+from pgnn.neural.output_heads import NOT_A_NUMBER, DiscreteHead, Memory, OutputHead
 
 if TYPE_CHECKING:
     from pgnn.inference.engine import Engine
@@ -167,10 +167,10 @@ class AutoregressiveModel(Model, StepwiseModel):
 
         def log_probs() -> Tensor:
             if torch.is_grad_enabled() or rows.num_rows * (rows.steps + 1) <= _STEPS:
-                return self._log_probs(rows)
+                return self._sound(self._log_probs(rows))
             size = max(1, _STEPS // (rows.steps + 1))
             pieces = torch.split(torch.arange(rows.num_rows), size)
-            return torch.cat([self._log_probs(rows.take(piece)) for piece in pieces])
+            return self._sound(torch.cat([self._log_probs(rows.take(p)) for p in pieces]))
 
         return log_probs
 
@@ -182,7 +182,7 @@ class AutoregressiveModel(Model, StepwiseModel):
         first = self.first.expand(rows.num_rows, 1, -1)
         last = self._ends or not rows.steps
         before = torch.cat([first, features if last else features[:, :-1]], dim=1)
-        hidden, _ = self.body(before, None, memory)
+        hidden, _ = self._hidden(before, None, memory)
         inside = rows.inside.to(hidden.device)
         total: Tensor = hidden.new_zeros(rows.num_rows)
         for head in self._heads:
@@ -195,6 +195,23 @@ class AutoregressiveModel(Model, StepwiseModel):
         lengths = rows.lengths.to(hidden.device)[:, None]
         ended = nn.functional.logsigmoid(scores).gather(1, lengths)[:, 0]
         return total + going.sum(1) + ended
+
+    def _hidden(self, features: Tensor, state: Any, memory: Memory | None) -> tuple[Tensor, Any]:
+        """What the body returns, looked at."""
+        hidden, after = self.body(features, state, memory)
+        expected = (*features.shape[:2], self.hidden)
+        if tuple(hidden.shape) != expected:
+            raise ModelError(
+                f"the body must return hidden states {expected} and a state, got "
+                f"{tuple(hidden.shape)}"
+            )
+        return hidden, after
+
+    def _sound(self, logs: Tensor) -> Tensor:
+        """Log probabilities, if they are numbers; a learner looks at those that it steps to."""
+        if not self._fitting and bool(logs.detach().isnan().any()):
+            raise ModelError(NOT_A_NUMBER)
+        return logs
 
     def _at(self, name: Hashable, rows: PairedSequences) -> Tensor:
         """``(B, T, *event)`` values, harmless ones beyond the ends."""
@@ -242,14 +259,14 @@ class AutoregressiveModel(Model, StepwiseModel):
         """See the base class."""
         memory = self._memory(seen)
         first = self.first.expand(seen.num_rows, 1, -1)
-        hidden, state = self.body(first, None, memory)
+        hidden, state = self._hidden(first, None, memory)
         return Progress(hidden[:, 0], state, memory)
 
     def advance(self, state: Progress, values: Mapping[Hashable, Tensor]) -> Progress:
         """See the base class."""
         steps = {n: x.unsqueeze(1).to(self.first.device) for n, x in values.items()}
         features = self._features(steps, state.memory, len(state.hidden), 1)
-        hidden, body = self.body(features, state.body, state.memory)
+        hidden, body = self._hidden(features, state.body, state.memory)
         return Progress(hidden[:, 0], body, state.memory)
 
     def end_log_probs(self, state: Progress) -> tuple[Tensor, Tensor]:
@@ -268,7 +285,7 @@ class AutoregressiveModel(Model, StepwiseModel):
                 "the most probable sequence is sought where there is one variable, a discrete one; "
                 "sample() draws all kinds"
             )
-        return head.log_probs(state.hidden[:, None], state.memory)[:, 0]
+        return self._sound(head.log_probs(state.hidden[:, None], state.memory)[:, 0])
 
     def draw(self, state: Progress, rng: torch.Generator) -> dict[Hashable, Tensor]:
         """See the base class."""

@@ -9,8 +9,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from pgnn.errors import ModelError
 from pgnn.factors.piece import Listed, Restorable
 from pgnn.factors.variable import Variable
+
+NOT_A_NUMBER = "the network gives NaN: set its numbers, or fit the model again"
+"""What is said of a network whose numbers are broken."""
 
 
 class Memory(NamedTuple):
@@ -214,14 +218,20 @@ class MixtureDensityHead(OutputHead):
 
 
 def drawn(probs: Tensor, rng: torch.Generator) -> Tensor:
-    """Return ``(B,)`` indices drawn with probabilities ``(B, K)``."""
+    """Return ``(B,)`` indices drawn with probabilities ``(B, K)``.
+
+    Raises:
+        ModelError: If one is NaN.
+    """
     if not len(probs):
         return probs.new_zeros(0, dtype=torch.int64)
+    if bool(probs.isnan().any()):
+        raise ModelError(NOT_A_NUMBER)
     chosen = torch.multinomial(probs.double().cpu(), 1, generator=rng)[:, 0]
     return chosen.to(probs.device)
 
 
 def _needed(memory: Memory | None) -> Memory:
     if memory is None:
-        raise TypeError("a pointer needs an encoder: there is no input to point at")
+        raise ModelError("a pointer needs an encoder: there is no input to point at")
     return memory

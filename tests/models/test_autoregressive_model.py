@@ -309,6 +309,35 @@ def test_answers_leave_nothing_out() -> None:
     assert not torch.equal(model.log_likelihood(rows)(), model.log_likelihood(rows)())
 
 
+def test_broken_networks() -> None:
+    model = LanguageModel("ab", hidden=4)
+    with torch.no_grad():
+        model.body.cells.weight_ih_l0.fill_(math.nan)
+    for ask in (
+        lambda: model.log_prob("ab"),
+        lambda: model.sample(1, {"T": 3}),
+        lambda: model.most_probable({"T": 3}),
+    ):
+        with pytest.raises(pgnn.ModelError, match="the network gives NaN"):
+            ask()
+    narrow = AutoregressiveModel(
+        [CategoricalHead(Variable("x", 2, ("T",)), 3, 1)], Decoder(1, 4), 3
+    )
+    with pytest.raises(pgnn.ModelError, match=r"\(1, 3, 3\) and a state, got \(1, 3, 4\)"):
+        narrow.log_prob([0, 1])
+
+
+def test_large_questions_are_refused() -> None:
+    model = LanguageModel(50, hidden=4)
+    for ask in (
+        lambda: model.sample(10**12, {"T": 3}),
+        lambda: model.most_probable({"T": 3}, k=10**12),
+        lambda: model.sample(1, {"T": 10**12}),
+    ):
+        with pytest.raises(pgnn.Intractable):
+            ask()
+
+
 def test_parts_of_the_caller(tmp_path: Path) -> None:
     class Counter(torch.nn.Module):
         """A state that counts steps, whatever is said."""

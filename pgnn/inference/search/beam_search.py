@@ -163,6 +163,8 @@ class BeamSearch(Engine):
     def answer_most_probable(self, question: BeginningQuestion, k: int) -> Assignment | KBest:
         """The best sequences that go on from what was observed."""
         model, limit = question.model, self._limit(question)
+        check_size(f"the {k:,} best of {question.num_rows:,} rows", question.num_rows * k,
+                   self.max_answer_bytes, "Ask for fewer")  # fmt: skip
         with evaluated(model), torch.no_grad():
             beams = Beams(question, max(self.width, k), k)
             while beams.step < limit and beams.go_on():

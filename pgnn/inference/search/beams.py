@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from pgnn.inference.search.beginning_question import BeginningQuestion
+from pgnn.limits import check_size
 
 
 class Beams:
@@ -45,6 +46,8 @@ class Beams:
         self._finish(self.scores + ended)
         logs = self.question.model.next_log_probs(self.state).double().cpu()
         rows, beams, states = *self.scores.shape, logs.shape[-1]
+        check_size(f"{beams:,} beginnings of {rows:,} rows", rows * beams * states,
+                   advice="Give a smaller width, or fewer rows at a time")  # fmt: skip
         logs = self._observed(logs.reshape(rows, beams, states))
         every = ((self.scores + going)[..., None] + logs).reshape(rows, -1)
         every = every.masked_fill(every <= self.best[:, -1:], -torch.inf)

@@ -66,7 +66,7 @@ class BeginningQuestion(BaseQuestion):
     def num_cells(self) -> int:
         """Numbers of all variables at all steps of all rows."""
         lengths = self.seen.lengths if self.goals is None else self.goals
-        steps = int(lengths.max()) if len(lengths) else 0
+        steps = max(1, int(lengths.max())) if len(lengths) else 0
         sizes = [math.prod(v.shape[1:]) for v in self.model.variables.values()]
         return int(self.num_rows * steps * sum(sizes))
 

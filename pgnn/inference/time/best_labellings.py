@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from pgnn.limits import check_size
+
 Floats = NDArray[np.float64]
 Labels = tuple[int, ...]
 
@@ -67,6 +69,8 @@ def best_labellings(
     found = {**start, (): float(blank[0, -1]) if steps else 0.0}
     lost = -np.inf
     while front.labels and steps and symbols > 1:
+        check_size(f"{len(front.labels):,} beginnings", len(front.labels) * log_probs.size,
+                   advice="Give a smaller width")  # fmt: skip
         reach = _reach(front, log_probs)
         ranked = np.sort(np.fromiter(found.values(), float))[::-1]
         least = ranked[k - 1] if len(ranked) >= k else -np.inf
