@@ -88,6 +88,7 @@ DEFERRED = {
     "models/repeated_slice.py": {"programs"},
     "models/hidden_markov_model.py": {"inference"},
     "models/conditional_random_field.py": {"inference"},
+    "models/semi_markov_field.py": {"inference"},
     "models/autoregressive_model.py": {"inference"},
     "models/ctc.py": {"inference"},
     "models/naive_bayes.py": {"inference"},

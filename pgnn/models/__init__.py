@@ -42,6 +42,7 @@ from pgnn.models.scores.attribute_scores import AttributeScores
 from pgnn.models.scores.bio_mask import bio_mask
 from pgnn.models.scores.neural_scores import NeuralScores
 from pgnn.models.scores.step_scores import StepScores
+from pgnn.models.semi_markov_field import SemiMarkovField
 from pgnn.models.sequence_to_sequence import PointerNetwork, SequenceToSequence
 from pgnn.models.sigmoid_belief_network import SigmoidBeliefNetwork
 from pgnn.models.sparse_coding import SparseCoding
@@ -62,6 +63,7 @@ __all__ = [
     "DeepBeliefNetwork",
     "AttributeScores",
     "GraphRandomField",
+    "SemiMarkovField",
     "BidirectionalGAN",
     "CycleGAN",
     "GAN",

@@ -30,6 +30,7 @@ from pgnn.models.structure_restored_on_failure import structure_restored_on_fail
 if TYPE_CHECKING:
     from pgnn.inference.chains.attribute_chain import AttributeChain
     from pgnn.inference.chains.chain import Chain
+    from pgnn.inference.chains.segment_chain import SegmentChain
     from pgnn.inference.learner import Learner
 
 
@@ -176,7 +177,7 @@ class ConditionalRandomField(SequenceModel, ChainModel, AttributeChainModel):
 
     def chain(
         self, seen: SequenceEvidence, inputs: Inputs | None = None, *, best: bool = False
-    ) -> Chain:
+    ) -> Chain | SegmentChain:
         """Return the chain of labels given inputs, and labels that were observed.
 
         Args:

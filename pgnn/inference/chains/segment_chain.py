@@ -125,6 +125,17 @@ class SegmentChain:
             "engine=JunctionTree()"
         )
 
+    def log_conditionals(self, states: Tensor) -> Tensor:
+        """Refused: one step's label given the others is that of its segment.
+
+        Raises:
+            Unsupported: Always.
+        """
+        raise Unsupported(
+            "segments have no pseudo-likelihood of single steps; learn with Gradient(), or with "
+            "Perceptron() from best segments"
+        )
+
     def expectations(self, weights: Tensor | None = None) -> SegmentExpectations:
         """Return all that the E-step of Baum-Welch needs.
 

@@ -144,7 +144,8 @@ class MistakeDriven(Learner):
                     "labels; learn with Gradient(), which sums out what was not seen"
                 )
             chain = None
-            compiled = has_numba() and not self.keeps_voters
+            on_cpu = all(p.device.type == "cpu" for p in learnable.parameters)
+            compiled = has_numba() and on_cpu and not self.keeps_voters
             if isinstance(model, AttributeChainModel) and compiled:
                 chain = model.attribute_chain(rows)
             if chain is not None:

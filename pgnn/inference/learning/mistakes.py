@@ -207,8 +207,11 @@ class SequenceMistakes(GradientMistakes):
         wrong = int((best != right)[seen.inside].sum())
         if not wrong:
             return torch.zeros(()), 0
-        chain: Any = self.model.chain(replace(seen, codes={}), seen.inputs or None)
-        return (chain.log_score(right) - chain.log_score(best))[0], wrong
+        scores = [
+            self.model.chain(replace(seen, codes={self.name: z}), seen.inputs or None)
+            for z in (right, best)
+        ]
+        return (scores[0].log_partition() - scores[1].log_partition())[0], wrong
 
 
 def impossible(row: int) -> DataError:

@@ -1,0 +1,121 @@
+"""Conditional random fields whose labels last: segments with scores of their durations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from pgnn.abilities import Inputs
+from pgnn.errors import ModelError, Unsupported
+from pgnn.evidence.sequence_evidence import SequenceEvidence
+from pgnn.factors.piece import Settings
+from pgnn.factors.variable import Variable
+from pgnn.limits import whole_number
+from pgnn.models.conditional_random_field import ConditionalRandomField
+from pgnn.models.scores.step_scores import StepScores
+
+if TYPE_CHECKING:
+    from pgnn.inference.chains.attribute_chain import AttributeChain
+    from pgnn.inference.chains.segment_chain import SegmentChain
+    from pgnn.models.markov_random_field import MarkovRandomField
+
+
+class SemiMarkovField(ConditionalRandomField):
+    r"""Segments given inputs, the undirected counterpart of a hidden semi-Markov model.
+
+    A sequence is cut into segments of labels :math:`z_s` that last :math:`d_s` steps:
+
+    .. math:: p(z, d \mid x) = \frac{1}{Z(x)} \exp \Big( \sum_s g(z_s, d_s)
+        + \sum_{s > 1} A(z_{s-1}, z_s) + \sum_t f_t(z(t); x) \Big)
+
+    A segment is followed by one of another label, so that labels of all steps tell the segments.
+
+    Args:
+        labels: Number or names of the labels; :meth:`fit` finds them in the data if not given.
+        longest: Most steps ``D`` of a segment.
+        scores: See :class:`ConditionalRandomField`, likewise ``mask``, ``ends`` and ``name``.
+        mask: ``(K, K)`` which labels may follow each other.
+        ends: Whether the first and the last label of a sequence have scores of their own.
+        name: Of the label.
+
+    Attributes:
+        lasts: ``(K, D)`` scores of durations, learnable.
+
+    Raises:
+        ModelError: If a setting is wrong.
+
+    Cost: :math:`O(T K (K + D))` for each sequence; gradients and best segments are found by torch.
+
+    References:
+        Sarawagi and Cohen (2004), Semi-Markov conditional random fields for information extraction.
+
+    Example:
+        >>> inputs = {"attributes": [[{"word": w} for w in "aabbbaa"]]}
+        >>> field = SemiMarkovField(longest=4).fit([list("xxyyyxx")], inputs=inputs, progress=False)
+        >>> unseen = {"attributes": [{"word": w} for w in "bbaa"]}
+        >>> field.decode(inputs=unseen)["label"].tolist()
+        ['y', 'y', 'x', 'x']
+    """
+
+    def __init__(
+        self,
+        labels: int | Iterable[Hashable] | None = None,
+        longest: int = 8,
+        scores: Hashable | StepScores | Sequence[StepScores] = "attributes",
+        *,
+        mask: Any = None,
+        ends: bool = False,
+        name: Hashable = "label",
+    ) -> None:
+        self.longest = whole_number("longest", longest, 1, ModelError)
+        super().__init__(labels, scores, mask=mask, ends=ends, name=name)
+
+    def _declare(self, label: Variable) -> None:
+        super()._declare(label)
+        k = label.num_states
+        self.barred |= torch.eye(k, dtype=torch.bool)
+        self.lasts = nn.Parameter(torch.zeros(k, self.longest, dtype=torch.float64))
+
+    def _prepare(self, rows: SequenceEvidence, inputs: Any) -> None:
+        super()._prepare(rows, inputs)
+        self.lasts = nn.Parameter(torch.zeros_like(self.lasts))
+
+    def settings(self) -> Settings:
+        """Return the labels, the parts and the longest duration."""
+        settings = super().settings()
+        for name in ("transitions", "seen_transitions"):
+            settings.pop(name)
+        return settings | {"longest": self.longest}
+
+    def chain(
+        self, seen: SequenceEvidence, inputs: Inputs | None = None, *, best: bool = False
+    ) -> SegmentChain:
+        """Return the chain of segments given inputs, see the base class."""
+        from pgnn.inference.chains.segment_chain import SegmentChain
+
+        steps: Any = super().chain(seen, inputs, best=best)
+        t = steps.tensors
+        return SegmentChain(
+            t.initial[0], t.transition[0, 0], self.lasts.to(t.field), t.field, seen.lengths
+        )
+
+    def log_likelihood(self, rows: SequenceEvidence) -> Callable[[], Tensor]:
+        """Return a function of the parameters alone, see the base class."""
+        return lambda: self.log_prob(rows, inputs=rows.inputs)
+
+    def attribute_chain(self, rows: SequenceEvidence) -> AttributeChain | None:
+        """None: segments are no chain of steps."""
+        return None
+
+    def unroll(self, steps: int) -> MarkovRandomField:
+        """Refused: segments are summed over by their own engine.
+
+        Raises:
+            Unsupported: Always.
+        """
+        raise Unsupported(
+            "segments are not written down step by step; leave engine= out, which sums over them"
+        )
