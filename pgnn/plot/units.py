@@ -44,9 +44,12 @@ def filters(
         raise EvidenceError("filters are those of hidden units, and this model has none")
     most = whole_number("most", most, 1)
     visible, hidden = model.visible[0], next(n for n in layers.names if n not in model.visible)
-    weight = model.weight(visible, hidden).detach().cpu().double().numpy().T
+    matrix = layers.between(hidden, visible)
+    if matrix is None:
+        raise EvidenceError(f"{visible!r} and {hidden!r} are not coupled, so there are no filters")
+    weight = matrix.detach().cpu().double().numpy()
     order = np.argsort(-np.square(weight).sum(1), kind="stable")[:most]
-    size = image_shape(shape or model.variable(visible).shape, weight.shape[1])
+    size = image_shape(shape or layers.variables[visible].shape, weight.shape[1])
     chosen = weight[order].reshape(len(order), *size)
     reach = np.abs(chosen).max(axis=(1, 2), keepdims=True)
     drawn = tiled(chosen / np.where(reach > 0, reach, 1.0), math.nan)
