@@ -158,7 +158,7 @@ class Variational(Engine, Learner):
                 problem, self.objective, self.num_samples, self._generator(1), targets
             )
         # a recognition is what it was learned to be, and the same for all rows
-        recognised = not [*problem.parts.parameters()]
+        recognised = isinstance(model, AmortisedModel) and not [*problem.parts.parameters()]
         verdict = self._judged({} if recognised else summary.diagnostics)
         verdict.warn()
         converged = history["converged"] and verdict.converged
