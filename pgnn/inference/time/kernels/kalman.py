@@ -63,6 +63,136 @@ def _sandwich(a: Floats, p: Floats, size: int, rest: Floats, out: Floats) -> Non
             out[j, i] = total
 
 
+@inner_numeric
+def _copied(source: Floats, target: Floats, size: int) -> None:
+    """Write a matrix into another one."""
+    for i in range(size):
+        for j in range(size):
+            target[i, j] = source[i, j]
+
+
+@inner_numeric
+def _moved(move: Floats, drift: Floats, size: int, before: Floats, after: Floats) -> None:
+    """Write the mean of a state from that of the one before."""
+    for i in range(size):
+        total = drift[i]
+        for k in range(size):
+            total += move[i, k] * before[k]
+        after[i] = total
+
+
+@inner_numeric
+def _seen_first(seen: Bools, numbers: Floats) -> int:
+    """List the numbers that were seen; return how many there are."""
+    count = 0
+    for m in range(len(seen)):
+        if seen[m]:
+            numbers[count] = m
+            count += 1
+    return count
+
+
+@inner_numeric
+def _observed(
+    emit: Floats,
+    error_noise: Floats,
+    p: Floats,
+    size: int,
+    numbers: Floats,
+    count: int,
+    across: Floats,
+    inner: Floats,
+) -> None:
+    """Write ``C P`` and the lower half of ``C P C' + R`` of the numbers that were seen."""
+    for a in range(count):
+        m = int(numbers[a])
+        for i in range(size):
+            total = 0.0
+            for k in range(size):
+                total += emit[m, k] * p[k, i]
+            across[a, i] = total
+    for a in range(count):
+        for b in range(a + 1):
+            m = int(numbers[b])
+            total = error_noise[int(numbers[a]), m]
+            for k in range(size):
+                total += across[a, k] * emit[m, k]
+            inner[a, b] = total
+
+
+@inner_numeric
+def _updated(
+    emit: Floats,
+    error_noise: Floats,
+    p: Floats,
+    size: int,
+    numbers: Floats,
+    count: int,
+    gain: Floats,
+    keep: Floats,
+    rest: Floats,
+    other: Floats,
+) -> None:
+    """Put ``(I - K C) P (I - K C)' + K R K'`` in the place of ``P``."""
+    for i in range(size):
+        for j in range(size):
+            total = 1.0 if i == j else 0.0
+            for a in range(count):
+                total -= gain[a, i] * emit[int(numbers[a]), j]
+            keep[i, j] = total
+    _sandwich(keep, p, size, rest, other)
+    for i in range(size):
+        for b in range(count):
+            total = 0.0
+            for a in range(count):
+                total += gain[a, i] * error_noise[int(numbers[a]), int(numbers[b])]
+            rest[i, b] = total
+    for i in range(size):
+        for j in range(i + 1):
+            total = other[i, j]
+            for b in range(count):
+                total += rest[i, b] * gain[b, j]
+            p[i, j] = total
+            p[j, i] = total
+
+
+@inner_numeric
+def _corrected(
+    values: Floats,
+    emit: Floats,
+    offset: Floats,
+    ahead: Floats,
+    size: int,
+    numbers: Floats,
+    count: int,
+    gain: Floats,
+    inner: Floats,
+    error: Floats,
+    white: Floats,
+    now: Floats,
+) -> float:
+    """Write the mean of a state after its observation; return the square of the whitened error."""
+    square = 0.0
+    for a in range(count):
+        m = int(numbers[a])
+        total = values[m] - offset[m]
+        for k in range(size):
+            total -= emit[m, k] * ahead[k]
+        error[a] = total
+    for a in range(count):
+        total = error[a]
+        for b in range(a):
+            total -= inner[a, b] * white[b]
+        white[a] = total / inner[a, a]
+        square += white[a] * white[a]
+    for i in range(size):
+        total = ahead[i]
+        for a in range(count):
+            total += gain[a, i] * error[a]
+        now[i] = total
+    return square
+
+
 @numeric
 def filter_rows(
     patterns: Ints,
@@ -105,18 +235,17 @@ def filter_rows(
         0; -1 if a covariance was not positive.
     """
     size, steps = move.shape[0], observed.shape[1]
-    p, rest, inner, gain, keep, other, white = (
-        space[0], space[1], space[2], space[3], space[4], space[5], space[6]
+    p, rest, inner, gain, keep, other = (
+        space[0], space[1], space[2], space[3], space[4], space[5]
     )  # fmt: skip
+    numbers, error, white = space[6, 0], space[6, 1], rest[0]
     for u in patterns:
         if stop[0] != 0:
             return 0
         begin, end = first[u], first[u + 1]
         for t in range(steps):
             if t == 0:
-                for i in range(size):
-                    for j in range(size):
-                        p[i, j] = start_covariance[i, j]
+                _copied(start_covariance, p, size)
                 for n in range(begin, end):
                     for i in range(size):
                         ahead_mean[rows[n], 0, i] = start_mean[i]
@@ -127,85 +256,26 @@ def filter_rows(
                         p[i, j] = other[i, j] + noise[i, j]
                 for n in range(begin, end):
                     r = rows[n]
-                    for i in range(size):
-                        total = drift[i]
-                        for k in range(size):
-                            total += move[i, k] * now_mean[r, t - 1, k]
-                        ahead_mean[r, t, i] = total
-            for i in range(size):
-                for j in range(size):
-                    ahead_covariance[u, t, i, j] = p[i, j]
-            # numbers that were seen come first
-            count = 0
-            for m in range(seen.shape[2]):
-                if seen[u, t, m]:
-                    white[0, count] = m
-                    count += 1
-            for a in range(count):
-                m = int(white[0, a])
-                for i in range(size):
-                    total = 0.0
-                    for k in range(size):
-                        total += emit[m, k] * p[k, i]
-                    gain[a, i] = total
-            for a in range(count):
-                for b in range(a + 1):
-                    m = int(white[0, b])
-                    total = error_noise[int(white[0, a]), m]
-                    for k in range(size):
-                        total += gain[a, k] * emit[m, k]
-                    inner[a, b] = total
-            if count and not _cholesky(inner, count):
-                return -1
+                    _moved(move, drift, size, now_mean[r, t - 1], ahead_mean[r, t])
+            _copied(p, ahead_covariance[u, t], size)
+            count = _seen_first(seen[u, t], numbers)
             constant = 0.5 * LOG_2PI * count
-            for a in range(count):
-                constant += math.log(inner[a, a])
             if count:
+                _observed(emit, error_noise, p, size, numbers, count, gain, inner)
+                if not _cholesky(inner, count):
+                    return -1
+                for a in range(count):
+                    constant += math.log(inner[a, a])
                 _solve(inner, count, gain, size)
-                for i in range(size):
-                    for j in range(size):
-                        total = 1.0 if i == j else 0.0
-                        for a in range(count):
-                            total -= gain[a, i] * emit[int(white[0, a]), j]
-                        keep[i, j] = total
-                _sandwich(keep, p, size, rest, other)
-                for i in range(size):
-                    for b in range(count):
-                        total = 0.0
-                        for a in range(count):
-                            total += gain[a, i] * error_noise[int(white[0, a]), int(white[0, b])]
-                        rest[i, b] = total
-                for i in range(size):
-                    for j in range(i + 1):
-                        total = other[i, j]
-                        for b in range(count):
-                            total += rest[i, b] * gain[b, j]
-                        p[i, j] = total
-                        p[j, i] = total
-            for i in range(size):
-                for j in range(size):
-                    now_covariance[u, t, i, j] = p[i, j]
+                _updated(emit, error_noise, p, size, numbers, count, gain, keep, rest, other)
+            _copied(p, now_covariance[u, t], size)
             for n in range(begin, end):
                 r = rows[n]
-                square = 0.0
-                for a in range(count):
-                    m = int(white[0, a])
-                    total = observed[r, t, m] - offset[m]
-                    for k in range(size):
-                        total -= emit[m, k] * ahead_mean[r, t, k]
-                    white[1, a] = total
-                for a in range(count):
-                    total = white[1, a]
-                    for b in range(a):
-                        total -= inner[a, b] * rest[0, b]
-                    rest[0, a] = total / inner[a, a]
-                    square += rest[0, a] * rest[0, a]
+                square = _corrected(
+                    observed[r, t], emit, offset, ahead_mean[r, t], size, numbers, count, gain,
+                    inner, error, white, now_mean[r, t],
+                )  # fmt: skip
                 increments[r, t] = -0.5 * square - constant if count else 0.0
-                for i in range(size):
-                    total = ahead_mean[r, t, i]
-                    for a in range(count):
-                        total += gain[a, i] * white[1, a]
-                    now_mean[r, t, i] = total
     return 0
 
 
