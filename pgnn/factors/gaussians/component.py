@@ -144,10 +144,10 @@ class GaussianComponent:
 
     def whitened(self, c: Conditional) -> Whitened:
         """Return the rows of one of the conditionals; kept while its numbers stay, if plain."""
-        own = [*c.parameters()]
-        if torch.is_grad_enabled() and any(p.requires_grad for p in own):
+        parameters = [*c.parameters()]
+        if torch.is_grad_enabled() and any(p.requires_grad for p in parameters):
             return Whitened.of(c)
-        key = tuple((p.data_ptr(), p._version) for p in own)
+        key = tuple((p.data_ptr(), p._version) for p in parameters)
         known = self._whitened.get(c.child.name)
         if known is None or known[0] != key:
             with torch.no_grad():
@@ -252,24 +252,24 @@ class _Assembly:
         }
 
     def system(self, rows: int) -> LinearSystem:
-        own = self.component
+        component = self.component
         blocks = []
         constant = torch.zeros((), dtype=torch.float64)
-        for c in own.conditionals:
+        for c in component.conditionals:
             block, log_normalizer = self._block(c)
             blocks.append(block)
             constant = constant + log_normalizer
         for number, seen in self.partly.items():
             blocks.append(self._held(number, seen))
         return LinearSystem(
-            own.hidden,
+            component.hidden,
             self.free,
             tuple(blocks),
             constant,
-            own.order,
+            component.order,
             self.partly,
             rows,
-            own._width,
+            component._width,
         )
 
     def _block(self, c: Conditional) -> tuple[Block, Tensor]:
@@ -336,7 +336,7 @@ class _Assembly:
 def _products(matrix: Tensor, values: Tensor) -> Tensor:
     """Products ``(B, *lead, R)`` of matrices ``(1 or B, *lead, R, C)`` and values ``(B, C)``."""
     if len(matrix) == 1:
-        found: Tensor = torch.tensordot(values.to(matrix), matrix[0], dims=([1], [-1]))
-        return found
+        products: Tensor = torch.tensordot(values.to(matrix), matrix[0], dims=([1], [-1]))
+        return products
     lead = [len(values), *[1] * (matrix.dim() - 2), values.shape[1]]
     return (matrix * values.to(matrix).reshape(lead)).sum(dim=-1)

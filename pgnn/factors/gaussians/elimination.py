@@ -76,27 +76,29 @@ class Elimination(NamedTuple):
         Cost:
             Cubic in the dimensions of the largest of these sets, linear in the variables.
         """
-        found: dict[int, Moments] = {}
+        moments: dict[int, Moments] = {}
         place = self.place
-        for own in reversed(self.given):
-            noise = own.spread @ own.spread.mT
-            if not own.rest:
-                found[own.variable] = Moments((own.variable,), own.offset, noise)
+        for conditional in reversed(self.given):
+            noise = conditional.spread @ conditional.spread.mT
+            if not conditional.rest:
+                moments[conditional.variable] = Moments(
+                    (conditional.variable,), conditional.offset, noise
+                )
                 continue
-            base = found[min(own.rest, key=place.__getitem__)]
-            rest = self.marginal(base, own.rest)
-            across = own.gain @ rest.covariance
-            inner = noise + across @ own.gain.mT
+            base = moments[min(conditional.rest, key=place.__getitem__)]
+            rest = self.marginal(base, conditional.rest)
+            across = conditional.gain @ rest.covariance
+            inner = noise + across @ conditional.gain.mT
             lead = common_shape(*(x.shape[:-2] for x in (inner, rest.covariance)))
             parts = (inner, across, across.mT, rest.covariance)
             a, b, c, d = (x.expand(*lead, *x.shape[-2:]) for x in parts)
             covariance = torch.cat([torch.cat([a, b], -1), torch.cat([c, d], -1)], -2)
-            mean = own.offset + times(own.gain, rest.mean)
+            mean = conditional.offset + times(conditional.gain, rest.mean)
             lead = common_shape(mean.shape[:-1], rest.mean.shape[:-1])
             means = [x.expand(*lead, x.shape[-1]) for x in (mean, rest.mean)]
-            scope = (own.variable, *own.rest)
-            found[own.variable] = Moments(scope, torch.cat(means, -1), covariance)
-        return found
+            scope = (conditional.variable, *conditional.rest)
+            moments[conditional.variable] = Moments(scope, torch.cat(means, -1), covariance)
+        return moments
 
     def marginal(self, moments: Moments, scope: Sequence[int]) -> Moments:
         """Return the moments of some of the variables."""
@@ -142,19 +144,23 @@ class Elimination(NamedTuple):
             variables: Numbers of those; each is eliminated after all others.
         """
         total = torch.zeros((), dtype=torch.float64)
-        for own in self.given:
-            if own.variable in variables:
-                total = total + own.spread.diagonal(dim1=-2, dim2=-1).abs().log().sum(dim=-1)
+        for conditional in self.given:
+            if conditional.variable in variables:
+                total = total + conditional.spread.diagonal(dim1=-2, dim2=-1).abs().log().sum(
+                    dim=-1
+                )
         return total
 
     def _solved(self, noise: Callable[[Tensor], Tensor]) -> dict[int, Tensor]:
         """Values of each variable, the last one first, from what noise its spread makes."""
         solved: dict[int, Tensor] = {}
-        for own in reversed(self.given):
-            value = own.offset + noise(own.spread)
-            if own.rest:
-                value = value + times(own.gain, torch.cat([solved[v] for v in own.rest], dim=-1))
-            solved[own.variable] = value
+        for conditional in reversed(self.given):
+            value = conditional.offset + noise(conditional.spread)
+            if conditional.rest:
+                value = value + times(
+                    conditional.gain, torch.cat([solved[v] for v in conditional.rest], dim=-1)
+                )
+            solved[conditional.variable] = value
         return solved
 
 
@@ -187,14 +193,14 @@ def eliminate(
     given: list[Given] = []
     total = torch.zeros((), dtype=torch.float64)
     for v in order:
-        own = waiting.pop(v)
-        scope = sorted({u for b in own for u in b.scope}, key=place.__getitem__)
-        block = stacked(own, scope, sizes)
-        found = reduced(block.matrix, block.target, sizes[v])
-        given.append(_solved(v, tuple(scope[1:]), found))
-        for row in found.rows:
+        blocks_of_v = waiting.pop(v)
+        scope = sorted({u for b in blocks_of_v for u in b.scope}, key=place.__getitem__)
+        block = stacked(blocks_of_v, scope, sizes)
+        triangle = reduced(block.matrix, block.target, sizes[v])
+        given.append(_solved(v, tuple(scope[1:]), triangle))
+        for row in triangle.rows:
             total = total - row[..., 0].abs().log()
-        matrix, target = found.matrix, found.target
+        matrix, target = triangle.matrix, triangle.target
         width = matrix.shape[-1]
         if compress and width and matrix.shape[-2] > 2 * width:
             less = reduced(matrix, target, width)
@@ -246,24 +252,24 @@ def elimination_order(
     return tuple(order)
 
 
-def _solved(variable: int, rest: tuple[int, ...], found: Reduced) -> Given:
+def _solved(variable: int, rest: tuple[int, ...], triangle: Reduced) -> Given:
     """Solve the triangular rows of a variable for it."""
-    size = len(found.rows)
+    size = len(triangle.rows)
     gains: list[Tensor] = []
     offsets: list[Tensor] = []
     spreads: list[Tensor] = []
     for i in reversed(range(size)):
-        row, width = found.rows[i], size - i
-        gain, offset = -row[..., width:], found.targets[i]
+        row, width = triangle.rows[i], size - i
+        gain, offset = -row[..., width:], triangle.targets[i]
         spread = torch.zeros_like(row[..., :1]).expand(*row.shape[:-1], size)
         unit = torch.eye(size, dtype=row.dtype, device=row.device)[i]
         spread = spread + unit
         pairs = zip(gains, offsets, spreads, strict=True)
         for k, (later_gain, later_offset, later_spread) in enumerate(pairs):
-            own = row[..., width - 1 - k]
-            gain = gain - own.unsqueeze(-1) * later_gain
-            offset = offset - own * later_offset
-            spread = spread - own.unsqueeze(-1) * later_spread
+            coefficient = row[..., width - 1 - k]
+            gain = gain - coefficient.unsqueeze(-1) * later_gain
+            offset = offset - coefficient * later_offset
+            spread = spread - coefficient.unsqueeze(-1) * later_spread
         pivot = row[..., 0]
         gains.append(gain / pivot.unsqueeze(-1))
         offsets.append(offset / pivot)

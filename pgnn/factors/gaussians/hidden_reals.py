@@ -33,7 +33,9 @@ class HiddenReals:
     @property
     def integrated(self) -> frozenset[Hashable]:
         """Names of the conditionals that the components have."""
-        return frozenset(c.child.name for own in self.components for c in own.conditionals)
+        return frozenset(
+            c.child.name for component in self.components for c in component.conditionals
+        )
 
     @classmethod
     def of(
@@ -94,31 +96,31 @@ class RememberedReals:
 
 def _with_ancestors(conditionals: Pieces, names: Iterable[Hashable]) -> set[Hashable]:
     """Some variables, and all that they depend on."""
-    found = {*names}
-    todo = [*found]
+    reached = {*names}
+    todo = [*reached]
     while todo:
         for v in conditionals[todo.pop()].parents:
-            if v.name not in found:
-                found.add(v.name)
+            if v.name not in reached:
+                reached.add(v.name)
                 todo.append(v.name)
-    return found
+    return reached
 
 
 def _children(
     conditionals: Pieces, names: Collection[Hashable], needed: Collection[Hashable]
 ) -> dict[Hashable, list[Conditional]]:
     """The conditionals that matter of the children of some variables."""
-    found: dict[Hashable, list[Conditional]] = {n: [] for n in names}
-    for name, own in conditionals.items():
+    children: dict[Hashable, list[Conditional]] = {n: [] for n in names}
+    for name, conditional in conditionals.items():
         if name in needed:
-            for v in own.parents:
-                if v.name in found:
-                    found[v.name].append(own)
-    return found
+            for v in conditional.parents:
+                if v.name in children:
+                    children[v.name].append(conditional)
+    return children
 
 
-def _has_real(own: Conditional, names: Collection[Hashable]) -> bool:
-    return any(not v.is_discrete and v.name in names for v in own.parents)
+def _has_real(conditional: Conditional, names: Collection[Hashable]) -> bool:
+    return any(not v.is_discrete and v.name in names for v in conditional.parents)
 
 
 def _check(own: Conditional, children: list[Conditional], seen: bool, wanted: bool) -> None:
@@ -157,22 +159,22 @@ def _components(
 ) -> tuple[GaussianComponent, ...]:
     """Hidden variables that occur in common conditionals, with these."""
     parts: dict[Hashable, _Part] = {}
-    for name, own in conditionals.items():
-        reals = [v for v in own.scope if v.name in hidden]
+    for name, conditional in conditionals.items():
+        reals = [v for v in conditional.scope if v.name in hidden]
         if name not in needed or not reals:
             continue
-        found = {id(p): p for v in reals if (p := parts.get(v.name)) is not None}
-        part, *others = sorted(found.values(), key=lambda p: -len(p.variables)) or [_Part()]
+        touched = {id(p): p for v in reals if (p := parts.get(v.name)) is not None}
+        part, *others = sorted(touched.values(), key=lambda p: -len(p.variables)) or [_Part()]
         for other in others:
             part.take(other)
             parts.update(dict.fromkeys(other.variables, part))
-        part.conditionals.append(own)
+        part.conditionals.append(conditional)
         for v in reals:
             part.variables[v.name] = v
             parts[v.name] = part
     place = {n: k for k, n in enumerate(conditionals)}
-    made = {id(p): p for p in parts.values()}
-    return tuple(p.component(place) for p in made.values())
+    distinct = {id(p): p for p in parts.values()}
+    return tuple(p.component(place) for p in distinct.values())
 
 
 class _Part:
@@ -189,10 +191,10 @@ class _Part:
 
     def component(self, place: Mapping[Hashable, int]) -> GaussianComponent:
         """Return it, everything in the order of the model."""
-        own = sorted(self.conditionals, key=lambda c: place[c.child.name])
-        discrete = {v.name: v for c in own for v in c.parents if v.is_discrete}
+        conditionals = sorted(self.conditionals, key=lambda c: place[c.child.name])
+        discrete = {v.name: v for c in conditionals for v in c.parents if v.is_discrete}
         return GaussianComponent(
-            tuple(own),
+            tuple(conditionals),
             tuple(sorted(self.variables.values(), key=lambda v: place[v.name])),
             tuple(sorted(discrete.values(), key=lambda v: place[v.name])),
         )

@@ -95,14 +95,14 @@ class LinearSystem:
         return [self] if len(starts) < 2 else [self._at(slice(k, k + step)) for k in starts]
 
     def _at(self, rows: slice) -> LinearSystem:
-        def own(x: Tensor) -> Tensor:
+        def cut(x: Tensor) -> Tensor:
             return x if len(x) == 1 else x[rows]
 
         return replace(
             self,
-            blocks=tuple(Block(b.scope, own(b.matrix), own(b.target)) for b in self.blocks),
-            constant=own(self.constant),
-            observed={n: Observed(own(x.mask), own(x.values)) for n, x in self.observed.items()},
+            blocks=tuple(Block(b.scope, cut(b.matrix), cut(b.target)) for b in self.blocks),
+            constant=cut(self.constant),
+            observed={n: Observed(cut(x.mask), cut(x.values)) for n, x in self.observed.items()},
             num_rows=len(range(self.num_rows)[rows]),
         )
 
@@ -113,11 +113,11 @@ class LinearSystem:
             free: The discrete variables.
             first: The number of the first real variable.
         """
-        own = {v.name: v.num_states for v in self.free}
+        states = {v.name: v.num_states for v in self.free}
 
         def wide(x: Tensor, tail: int) -> Tensor:
             sizes = iter(x.shape[1:])
-            lead = [next(sizes) if v.name in own else 1 for v in free]
+            lead = [next(sizes) if v.name in states else 1 for v in free]
             return x.reshape(len(x), *lead, *x.shape[x.dim() - tail :])
 
         return replace(
@@ -160,9 +160,9 @@ class LinearSystem:
         pieces = self.pieces()
         if len(pieces) > 1:
             return torch.cat([p.log_evidence() for p in pieces])
-        found = log_integral(self.blocks, self.sizes, self.order) + self.constant
-        found = found + 0.5 * LOG_2PI * self._num_hidden(found.dim())
-        return found.expand(self.num_rows, *self.states)
+        logs = log_integral(self.blocks, self.sizes, self.order) + self.constant
+        logs = logs + 0.5 * LOG_2PI * self._num_hidden(logs.dim())
+        return logs.expand(self.num_rows, *self.states)
 
     def elimination(
         self, last: Sequence[Hashable] = (), *, together: bool = True
@@ -184,25 +184,25 @@ class LinearSystem:
             order = elimination_order([b.scope for b in blocks], self.sizes, numbers)
         tensors = (x for b in blocks for x in (b.matrix, b.target))
         plain = not torch.is_grad_enabled() or not any(x.requires_grad for x in tensors)
-        found = PlainElimination.of(blocks, self.sizes, order) if plain else None
-        return found or eliminate(blocks, self.sizes, order, compress=plain)
+        by_one_matrix = PlainElimination.of(blocks, self.sizes, order) if plain else None
+        return by_one_matrix or eliminate(blocks, self.sizes, order, compress=plain)
 
     def moments(
         self,
-        found: Elimination | PlainElimination,
+        elimination: Elimination | PlainElimination,
         cliques: Mapping[int, Moments],
         names: Sequence[Hashable],
     ) -> tuple[Tensor, Tensor]:
         """Return ``(B or 1, *lead, D)`` means and ``(B or 1, *lead, D, D)`` covariances.
 
         Args:
-            found: An elimination.
+            elimination: An elimination.
             cliques: Its moments.
             names: Of a variable, or of those that were eliminated last and together.
         """
         numbers = self._numbers(names)
-        own = family_moments(found, cliques, numbers)
-        mean, covariance = own.mean, own.covariance
+        family = family_moments(elimination, cliques, numbers)
+        mean, covariance = family.mean, family.covariance
         seen = [self.observed.get(k) for k in numbers]
         if any(x is not None for x in seen):
             sizes = [self.sizes[k] for k in numbers]

@@ -35,24 +35,24 @@ def log_integral(blocks: Sequence[Block], sizes: Mapping[int, int], order: Seque
         plain = PlainElimination.of(blocks, sizes, order)
         return (plain or eliminate(blocks, sizes, order)).log_integral
     scopes = [b.scope for b in blocks]
-    found: Tensor = _LogIntegral.apply(scopes, sizes, order, *tensors)  # type: ignore[no-untyped-call]
-    return found
+    integral: Tensor = _LogIntegral.apply(scopes, sizes, order, *tensors)  # type: ignore[no-untyped-call]
+    return integral
 
 
 def family_moments(
-    found: Elimination | PlainElimination,
+    elimination: Elimination | PlainElimination,
     all_moments: Mapping[int, Moments],
     scope: Sequence[int],
 ) -> Moments:
     """Return the moments of variables that occur together, from those of all cliques.
 
     Args:
-        found: An elimination.
+        elimination: An elimination.
         all_moments: Of :meth:`Elimination.moments`.
         scope: Some variables of one block.
     """
-    first = scope[0] if len(scope) == 1 else min(scope, key=found.place.__getitem__)
-    return found.marginal(all_moments[first], scope)
+    first = scope[0] if len(scope) == 1 else min(scope, key=elimination.place.__getitem__)
+    return elimination.marginal(all_moments[first], scope)
 
 
 class _LogIntegral(Function):
@@ -76,11 +76,11 @@ class _LogIntegral(Function):
         """Return expectations of the rows' residuals."""
         twice = torch.is_grad_enabled()
         blocks = _blocks(ctx.scopes, ctx.saved_tensors)
-        found = eliminate(blocks, ctx.sizes, ctx.order, compress=not twice)
-        cliques = found.moments()
+        elimination = eliminate(blocks, ctx.sizes, ctx.order, compress=not twice)
+        cliques = elimination.moments()
         gradients: list[Tensor] = []
         for block in blocks:
-            m = family_moments(found, cliques, block.scope)
+            m = family_moments(elimination, cliques, block.scope)
             error = times(block.matrix, m.mean) - block.target
             weight = upstream[0][..., None]
             by_target = weight * error

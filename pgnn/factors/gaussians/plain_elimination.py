@@ -85,9 +85,9 @@ class PlainElimination:
             if target.dim() > 1 and target.numel() != len(target) * height:
                 return None
             axes = max(axes, target.dim() - 1, matrix.dim() - 2)
-            own = matrix.detach().numpy().reshape(height, width)
+            coefficients = matrix.detach().numpy().reshape(height, width)
             rows = target.detach().numpy().reshape(-1, height)
-            waiting[min(scope, key=place.__getitem__)].append((scope, own, rows))
+            waiting[min(scope, key=place.__getitem__)].append((scope, coefficients, rows))
         given: list[PlainGiven] = []
         total: Floats = np.zeros(1)
         for v in order:
@@ -111,29 +111,33 @@ class PlainElimination:
 
     def moments(self) -> Mapping[int, Moments]:
         """Return moments of each variable together with those that it depends on."""
-        found: dict[int, PlainMoments] = {}
-        for own in reversed(self.given):
-            noise = own.spread @ own.spread.T
-            if not own.rest:
-                found[own.variable] = PlainMoments((own.variable,), own.offset, noise)
+        moments: dict[int, PlainMoments] = {}
+        for conditional in reversed(self.given):
+            noise = conditional.spread @ conditional.spread.T
+            if not conditional.rest:
+                moments[conditional.variable] = PlainMoments(
+                    (conditional.variable,), conditional.offset, noise
+                )
                 continue
-            base = found[min(own.rest, key=self.place.__getitem__)]
+            base = moments[min(conditional.rest, key=self.place.__getitem__)]
             mean, inner = base.mean, base.covariance
-            if base.scope != own.rest:
-                index = self._columns(base.scope, own.rest)
+            if base.scope != conditional.rest:
+                index = self._columns(base.scope, conditional.rest)
                 mean, inner = mean[:, index], inner[index[:, None], index]
-            across = own.gain @ inner
+            across = conditional.gain @ inner
             size = len(noise)
             covariance = np.empty((size + len(inner), size + len(inner)))
-            covariance[:size, :size] = noise + across @ own.gain.T
+            covariance[:size, :size] = noise + across @ conditional.gain.T
             covariance[:size, size:] = across
             covariance[size:, :size] = across.T
             covariance[size:, size:] = inner
-            ahead = own.offset + mean @ own.gain.T
+            ahead = conditional.offset + mean @ conditional.gain.T
             mean = np.broadcast_to(mean, (len(ahead), mean.shape[1]))
             both = np.concatenate([ahead, mean], axis=1)
-            found[own.variable] = PlainMoments((own.variable, *own.rest), both, covariance)
-        return _Cliques(found, self.axes)
+            moments[conditional.variable] = PlainMoments(
+                (conditional.variable, *conditional.rest), both, covariance
+            )
+        return _Cliques(moments, self.axes)
 
     def marginal(self, moments: Moments, scope: Sequence[int]) -> Moments:
         """Return the moments of some of the variables."""
@@ -159,23 +163,23 @@ class PlainElimination:
     def log_spread(self, variables: Container[int]) -> Tensor:
         """See :class:`~pgnn.factors.gaussians.elimination.Elimination`."""
         logs = [
-            np.log(np.abs(np.diagonal(own.spread))).sum()
-            for own in self.given
-            if own.variable in variables
+            np.log(np.abs(np.diagonal(conditional.spread))).sum()
+            for conditional in self.given
+            if conditional.variable in variables
         ]
         return torch.full((1, *self._lead), float(sum(logs)), dtype=torch.float64)
 
     def _solved(self, noise: Callable[[Floats], Floats]) -> dict[int, Tensor]:
         """Values of each variable, the last one first, from what noise its spread makes."""
         solved: dict[int, Floats] = {}
-        for own in reversed(self.given):
-            value = own.offset + noise(own.spread)
-            if own.rest:
-                rest = [solved[v] for v in own.rest]
+        for conditional in reversed(self.given):
+            value = conditional.offset + noise(conditional.spread)
+            if conditional.rest:
+                rest = [solved[v] for v in conditional.rest]
                 rows = _rows(rest)
                 wide = [np.broadcast_to(x, (rows, x.shape[1])) for x in rest]
-                value = value + np.concatenate(wide, axis=1) @ own.gain.T
-            solved[own.variable] = value
+                value = value + np.concatenate(wide, axis=1) @ conditional.gain.T
+            solved[conditional.variable] = value
         return {
             v: torch.from_numpy(x).reshape(len(x), *self._lead, x.shape[1])
             for v, x in solved.items()
@@ -197,20 +201,20 @@ class PlainElimination:
 class _Cliques(Mapping[int, Moments]):
     """Moments as tensors, made when they are looked at."""
 
-    def __init__(self, found: Mapping[int, PlainMoments], axes: int) -> None:
-        self._found, self._lead = found, [1] * max(axes - 1, 0)
+    def __init__(self, moments: Mapping[int, PlainMoments], axes: int) -> None:
+        self._moments, self._lead = moments, [1] * max(axes - 1, 0)
 
     def __getitem__(self, variable: int) -> Moments:
-        own = self._found[variable]
-        mean = torch.from_numpy(own.mean).reshape(-1, *self._lead, own.mean.shape[1])
-        covariance = torch.from_numpy(own.covariance)
-        return Moments(own.scope, mean, covariance.reshape(1, *self._lead, *covariance.shape))
+        moments = self._moments[variable]
+        mean = torch.from_numpy(moments.mean).reshape(-1, *self._lead, moments.mean.shape[1])
+        covariance = torch.from_numpy(moments.covariance)
+        return Moments(moments.scope, mean, covariance.reshape(1, *self._lead, *covariance.shape))
 
     def __iter__(self) -> Iterator[int]:
-        return iter(self._found)
+        return iter(self._moments)
 
     def __len__(self) -> int:
-        return len(self._found)
+        return len(self._moments)
 
 
 class _Eliminated(NamedTuple):
@@ -238,10 +242,12 @@ def _eliminated(
     matrix = np.zeros((height, width))
     target = np.zeros((_rows([b[2] for b in blocks]), height))
     begin = 0
-    for names, own, rows in blocks:
-        end, column = begin + len(own), 0
+    for names, coefficients, rows in blocks:
+        end, column = begin + len(coefficients), 0
         for u in names:
-            matrix[begin:end, first[u] : first[u] + sizes[u]] = own[:, column : column + sizes[u]]
+            matrix[begin:end, first[u] : first[u] + sizes[u]] = coefficients[
+                :, column : column + sizes[u]
+            ]
             column += sizes[u]
         target[:, begin:end] = rows
         begin = end
