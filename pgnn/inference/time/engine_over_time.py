@@ -206,15 +206,15 @@ def hidden_reals(model: SlicedModel, seen: SequenceEvidence) -> list[Hashable]:
     Those on which others depend count if they were not seen everywhere, others if they were not
     seen at a step before one at which they were.
     """
-    found = [n for n in real_states(model) if not seen.knows(n)]
+    hidden = [n for n in real_states(model) if not seen.knows(n)]
     for name, x in seen.reals.items():
         conditional = model.conditionals[name]
-        if name not in found and any(v.name == lagged_name(name) for v in conditional.parents):
+        if name not in hidden and any(v.name == lagged_name(name) for v in conditional.parents):
             there = ~x.isnan()
             there = there.flatten(start_dim=2).all(-1) if there.dim() > 2 else there
             if bool((there[:, 1:] & ~there[:, :-1] & seen.inside[:, 1:]).any()):
-                found.append(name)
-    return found
+                hidden.append(name)
+    return hidden
 
 
 def has_small_interface(model: SlicedModel) -> bool:

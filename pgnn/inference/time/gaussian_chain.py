@@ -128,15 +128,15 @@ class GaussianChain:
         if not self.steps:
             return Smoothed(filtered.now, gains)
         mean, covariance = filtered.now.mean[:, -1], filtered.now.covariance[:, -1]
-        found = [(mean, covariance)]
+        moments = [(mean, covariance)]
         for t in reversed(range(self.steps - 1)):
             gain = gains[:, t]
             error = mean - filtered.ahead.mean[:, t + 1]
             mean = filtered.now.mean[:, t] + self.of_rows(gain, error)
             change = covariance - filtered.ahead.covariance[:, t + 1]
             covariance = filtered.now.covariance[:, t] + gain @ change @ gain.mT
-            found.append((mean, covariance))
-        return Smoothed(_stacked(found[::-1]), gains)
+            moments.append((mean, covariance))
+        return Smoothed(_stacked(moments[::-1]), gains)
 
     def gains(self, filtered: Filtered) -> Tensor:
         """Return ``(U, T - 1, D, D)`` gains of all steps at once."""
@@ -199,17 +199,17 @@ class GaussianChain:
         last = now.covariance[:, -1:]
         factors = semidefinite_cholesky(torch.cat([left, last], dim=1))
         state = None
-        found = []
+        states = []
         for t in reversed(range(self.steps)):
             mean = now.mean[:, t]
             if state is not None:
                 mean = mean + self.of_rows(gains[:, t], state - filtered.ahead.mean[:, t + 1])
             noise = torch.randn(n, *now.mean[:, t].shape, dtype=mean.dtype)
             state = mean + self.of_rows(factors[:, t], noise)
-            found.append(state)
-        if not found:
+            states.append(state)
+        if not states:
             return now.mean.new_zeros(n, *now.mean.shape)
-        return torch.stack(found[::-1], dim=2)
+        return torch.stack(states[::-1], dim=2)
 
     def of_rows(self, matrices: Tensor, vectors: Tensor) -> Tensor:
         """Products of ``(U, ..., R, C)`` matrices with ``(*, B, ..., C)`` vectors of all rows."""

@@ -190,6 +190,18 @@ def test_reals_that_tie_no_steps_are_told_exactly() -> None:
     assert own.decode({"x": values}).engine == "InterfaceAlgorithm"
 
 
+def test_frames_have_a_row_for_each_step() -> None:
+    own, data = walk(), seen()
+    smoothed = own.smooth(data, NAMES)
+    table = smoothed.frame(steps=True)
+    assert table.shape == (8, 2 + 2 * 5)
+    np.testing.assert_allclose(table["('x', 1)", "mean"], smoothed["x"].mean[..., 1].reshape(-1))
+    np.testing.assert_allclose(table["kind", "jump"][1][:3], smoothed["kind"].probs[1, :3, 1])
+    lone = own.smooth({n: x[0] for n, x in data.items()}, ["x"]).frame(steps=True)
+    assert list(lone.index) == [0, 1, 2, 3]
+    np.testing.assert_allclose(lone["('x', 0)", "std"], smoothed["x"].std[0, :, 0])
+
+
 def test_gradients_and_single_precision() -> None:
     data, engine = {"y": seen()["y"]}, SwitchingKalmanFilter()
     own = walk().requires_grad_()
