@@ -11,6 +11,8 @@ import torch
 
 import pgnn
 from pgnn.errors import EvidenceError, ModelError
+from pgnn.inference.learning.pseudo_likelihood import PseudoObjective
+from pgnn.inference.learning.training_data import read_rows
 
 
 def graph(directed: bool = False) -> nx.Graph:
@@ -155,3 +157,18 @@ def test_files_and_wrong_calls(tmp_path: Any) -> None:
         pgnn.GraphRandomField([3], 2, features=1)
     with pytest.raises(ModelError, match="features"):
         pgnn.GraphRandomField(nx.path_graph(2), 2, features=0)
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_the_pseudo_likelihood_is_that_of_each_node_given_the_others(compiled: bool) -> None:
+    made = field()
+    z = [(0, 1, 2, 1), (2, 2, 0, 0), (1, 1, 1, 0)]
+    rows = read_rows(made, {"label": torch.tensor(z)}, inputs=INPUTS)
+    found = PseudoObjective(made, compiled)(rows)()
+    expected = 0.0
+    for row, path in enumerate(z):
+        scores = enumerated(made, row)
+        for i in range(4):
+            around = [scores[(*path[:i], k, *path[i + 1 :])] for k in range(3)]
+            expected += scores[path] - math.log(sum(map(math.exp, around)))
+    assert float(found.detach()) == pytest.approx(expected / 3, abs=1e-6)
