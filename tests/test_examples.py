@@ -100,6 +100,14 @@ def test_chunking(example: Example) -> None:
     assert 0.8 < figures["certainty"] < 1.0
 
 
+def test_segment_images(example: Example) -> None:
+    """Neighbours that are weighed well halve what is wrong."""
+    right = example("segment_images")
+    assert right["alone"] < 0.62
+    assert right["likelihood"] > 0.75
+    assert right["margin"] > 0.75
+
+
 def test_alarm_missing(example: Example) -> None:
     found = example("alarm_missing", rows=600)
     assert found["EM"] > found["most frequent state"] + 0.5
