@@ -2,8 +2,8 @@
 
 LeCun, Bottou, Bengio and Haffner (1998), Gradient-based learning applied to document recognition:
 60,000 parameters, a table of connections, trainable pooling, and classes that are normal around
-codes. While it is learnt, images are moved by up to two pixels. ``python lenet_digits.py 60000 24``
-takes about five minutes, and is right about more than 99 % of the test images.
+codes. While it is learnt, images are moved by up to a pixel. ``python lenet_digits.py 60000 12``
+takes two and a half minutes of one core, and is right about 99.19 % of the test images.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def read(folder: Path, part: str, rows: int) -> tuple[Tensor, Tensor]:
 def learnt(image: Tensor, label: Tensor, epochs: int) -> pgnn.BayesianNetwork:
     """Fit the network of one node."""
     torch.manual_seed(0)
-    body = nn.Sequential(pgnn.neural.RandomShift(2), pgnn.neural.LeNet5())
+    body = nn.Sequential(pgnn.neural.RandomShift(1), pgnn.neural.LeNet5())
     model = pgnn.BayesianNetwork([], [pgnn.Neural(DIGIT, [], body, inputs=["image"])])
     one_cycle = torch.optim.lr_scheduler.OneCycleLR
     learner = pgnn.Gradient(
