@@ -36,7 +36,7 @@ class SigmoidBeliefNetwork(LayeredBeliefNetwork):
         >>> model = SigmoidBeliefNetwork([4, 3, 2])
         >>> model.sample(2, seed=0)["visible"].shape
         torch.Size([2, 4])
-        >>> round(float(model.log_prob({"visible": [0, 1, 1, 0]}).exp()), 4)  # nothing was learnt
+        >>> round(model.log_prob({"visible": [0, 1, 1, 0]}).exp().item(), 4)  # nothing was learnt
         0.0625
     """
 
