@@ -41,7 +41,7 @@ class InputSequences(NamedTuple):
             lengths: ``(B,)`` steps of the rows of an array, whose values beyond do not matter.
 
         Raises:
-            EvidenceError: If the shape is wrong, or a value is not finite.
+            EvidenceError: If the shape is wrong, or a value is NaN or ``+inf``.
         """
         values, steps, batched = _padded(name, raw)
         if lengths is not None:
@@ -54,11 +54,12 @@ class InputSequences(NamedTuple):
             steps = told.long()
         inside = torch.arange(values.shape[1]) < steps[:, None]
         here = inside.to(values.device)
-        if values.is_floating_point() and not bool(values[here].isfinite().all()):
-            wrong = ~values.flatten(start_dim=2).isfinite().all(-1) & here
+        # NaN compares as false; minus infinity is the log of zero
+        if values.is_floating_point() and not bool((values[here] < torch.inf).all()):
+            wrong = ~(values.flatten(start_dim=2) < torch.inf).all(-1) & here
             row, step = wrong.nonzero()[0].tolist()
             raise EvidenceError(
-                f"the input {name!r} has a value that is not finite, in row {row}, step {step}"
+                f"the input {name!r} has NaN or +inf among its values, in row {row}, step {step}"
             )
         beyond = ~here.reshape(*here.shape, *[1] * (values.dim() - 2))
         return InputSequences(values.masked_fill(beyond, 0), steps, batched)

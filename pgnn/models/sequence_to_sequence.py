@@ -89,8 +89,8 @@ class SequenceToSequence(AutoregressiveModel):
             raise EvidenceError(
                 f"the input {self.input_name!r} is missing in row {row}, step {step}"
             )
-        parts = [c[:n] for c, n in zip(codes, seen.lengths.tolist(), strict=True)]
-        raw[self.input_name] = parts if seen.batched else parts[0]
+        raw[self.input_name] = codes.clamp_min(0) if seen.batched else codes[0].clamp_min(0)
+        raw[AXIS] = seen.lengths
         return super().read(evidence, raw)
 
 

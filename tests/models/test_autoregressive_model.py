@@ -360,6 +360,9 @@ def test_parts_of_the_caller(tmp_path: Path) -> None:
 
 def test_nothing_read_and_nothing_written() -> None:
     torch.manual_seed(0)
+    assert LanguageModel("ab", hidden=4).sample(0, {"T": 3})["token"].shape == (0, 0)
+    none = torch.zeros(0, 3, dtype=torch.int64)
+    assert LanguageModel("ab", hidden=4).log_prob({"token": none}).shape == (0,)
     pair = SequenceToSequence("ab", hidden=4)
     both = pair.log_prob([[], ["a"]], inputs={"source": [[], ["b"]]})
     assert both.isfinite().all()

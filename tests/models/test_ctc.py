@@ -185,6 +185,20 @@ def test_labels_that_cannot_be_said(model: CTC, scores: Tensor) -> None:
         CTC(["a", "b"], Net()).fit(labels, inputs={"x": scores}, progress=False)
 
 
+def test_nothing_to_say(model: CTC) -> None:
+    assert model.decode(inputs={"x": torch.zeros(0, 4, 3)}).codes.shape == (0, 0)
+    assert model.decode(inputs={"x": torch.zeros(2, 0, 3)}).codes.shape == (2, 0)
+    assert model.sample(0, inputs={"x": torch.zeros(1, 2, 3)})["label"].shape == (0, 1, 0)
+    assert model.query("alignment", [], inputs={"x": torch.zeros(0, 3)}).log_evidence == 0
+    silent = torch.zeros(2, 3, 3)
+    silent[1, 1] = -math.inf
+    with pytest.raises(pgnn.ImpossibleEvidence, match=r"row 1.*every symbol"):
+        model.decode(inputs={"x": silent})
+    assert model.log_prob([["a"], ["a"]], inputs={"x": silent})[1] == -math.inf
+    silent[1, 1, 0] = 0.0  # a blank
+    assert model.decode(inputs={"x": silent}).log_prob.isfinite().all()
+
+
 def test_wrong_questions(model: CTC, scores: Tensor) -> None:
     x = {"x": scores[0]}
     with pytest.raises(pgnn.ModelError, match=r"need 3 scores at each step, .* gives 2"):

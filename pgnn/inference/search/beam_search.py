@@ -152,7 +152,7 @@ class BeamSearch(Engine):
                 own = torch.stack([x[v.name].cpu() for x in drawn[:steps]], dim=1)
             gone = ~inside.reshape(*inside.shape, *[1] * (own.dim() - 2))
             if v.is_discrete:
-                codes.append(own.masked_fill(gone, -1).reshape(n, rows, -1))
+                codes.append(own.masked_fill(gone, -1).reshape(n, rows, v.num_elements))
             else:
                 reals[v.name] = own.double().masked_fill(gone, torch.nan).reshape(n, rows, *v.shape)
         joined = torch.cat(codes, dim=2)

@@ -49,7 +49,7 @@ class Beams:
         check_size(f"{beams:,} beginnings of {rows:,} rows", rows * beams * states,
                    advice="Give a smaller width, or fewer rows at a time")  # fmt: skip
         logs = self._observed(logs.reshape(rows, beams, states))
-        every = ((self.scores + going)[..., None] + logs).reshape(rows, -1)
+        every = ((self.scores + going)[..., None] + logs).flatten(start_dim=1)
         every = every.masked_fill(every <= self.best[:, -1:], -torch.inf)
         kept, order = every.topk(min(self.width + 1, every.shape[1]), dim=1)
         if kept.shape[1] > self.width:

@@ -114,12 +114,14 @@ class PrefixSearch(Engine):
             bounds.append(found.bound)
         ranks = max(map(len, rows), default=1)
         codes, sizes = padded([r for row in rows for r in row + [[]] * (ranks - len(row))])
-        there = torch.tensor([[j < len(row) for j in range(ranks)] for row in rows])
+        counts = torch.tensor([len(row) for row in rows], dtype=torch.int64)
+        there = torch.arange(ranks) < counts[:, None]
         states = codes.reshape(len(rows), ranks, codes.shape[1])
         each = sizes.reshape(-1, ranks)
         scores = [question.aligned(states[:, j], each[:, j]).log_partition() for j in range(ranks)]
         log_prob = torch.stack(scores, dim=1) if scores else torch.zeros(0, 1)
         log_prob = log_prob.masked_fill(~there.to(log_prob.device), -torch.inf)
+        self.check_possible(question, log_prob[:, 0])
         bound = torch.tensor(bounds, dtype=torch.float64).to(log_prob)
         label = question.over(model.label, states.shape[2])
         return self._answer(question, {label: states}, log_prob, bound, k)
@@ -197,6 +199,12 @@ class PrefixSearch(Engine):
     def impossible(self, question: AlignmentQuestion, rows: list[int]) -> ImpossibleEvidence:
         """Make the error for some rows of probability zero: how many steps their labels need."""
         row, seen = rows[0], question.seen
+        if not question.knows_labels:
+            return ImpossibleEvidence(
+                f"{len(rows)} of {question.num_rows} rows say nothing (first: row {row}): at some "
+                "step every symbol has probability zero",
+                tuple(rows),
+            )
         needed = int(steps_needed(seen.codes[question.model.label.name], seen.lengths)[row])
         steps = int(seen.input_lengths[row])
         why = (
