@@ -216,8 +216,7 @@ class Engine(metaclass=SaysArguments):
         self._check_shape("maximize", "states", best.states, (rows, len(elements)))
         self._check_shape("maximize", "log_prob", best.log_prob, (rows,))
         unknown = best.log_prob.detach().isnan()
-        if question.errors == "raise":
-            self.check_found(unknown.numpy(force=True))
+        self.check_found(question, unknown.numpy(force=True))
         self.check_rows(question, best.log_prob, best.diagnostics, best.advice)
         scale = _tensor(seen.soft_scale, best.log_prob)
         none = best.log_prob.isneginf() | unknown
@@ -263,7 +262,7 @@ class Engine(metaclass=SaysArguments):
             return log_score(question)
         beliefs = self._inferred(question)
         self.check_rows(question, beliefs.log_evidence, beliefs.diagnostics, beliefs.advice)
-        self.check_found(beliefs.log_evidence.detach().isnan().numpy(force=True))
+        self.check_found(question, beliefs.log_evidence.detach().isnan().numpy(force=True))
         return beliefs.log_evidence + _tensor(question.seen.soft_scale, beliefs.log_evidence)
 
     def check_rows(
@@ -292,25 +291,24 @@ class Engine(metaclass=SaysArguments):
         )
 
     def check_possible(self, question: BaseQuestion, log_values: Tensor) -> None:
-        """Raise for rows of probability zero, unless the answer to them is NaN.
+        """Raise for rows whose log value is minus infinity, see :meth:`refuse`.
 
         Args:
-            question: Its ``errors`` says which of the two.
+            question: Has ``errors``.
             log_values: ``(B,)`` log evidence, or log probability of the best states.
 
         Raises:
             ImpossibleEvidence: If there are some.
         """
-        if question.errors == "raise":
-            self.refuse(question, log_values.detach().isneginf().numpy(force=True))
+        self.refuse(question, log_values.detach().isneginf().numpy(force=True))
 
     def refuse(self, question: BaseQuestion, impossible: Mask) -> None:
-        """Raise for rows of probability zero, ``(B,)``.
+        """Raise for rows of probability zero, ``(B,)``, unless they are to be answered by NaN.
 
         Raises:
             ImpossibleEvidence: If there are some.
         """
-        if impossible.any():
+        if question.errors == "raise" and impossible.any():
             raise self.impossible(question, np.flatnonzero(impossible).tolist())
 
     def impossible(self, question: Any, rows: list[int]) -> ImpossibleEvidence:
@@ -322,13 +320,13 @@ class Engine(metaclass=SaysArguments):
             tuple(rows),
         )
 
-    def check_found(self, unknown: Mask) -> None:
-        """Raise for rows ``(B,)`` in which no possible state was found, though there may be one.
+    def check_found(self, question: BaseQuestion, unknown: Mask) -> None:
+        """Raise for rows ``(B,)`` that may be possible, though no possible state was found.
 
         Raises:
-            EvidenceError: If there are some.
+            EvidenceError: If there are some, unless they are to be answered by NaN.
         """
-        if unknown.any():
+        if question.errors == "raise" and unknown.any():
             raise EvidenceError(
                 f"{type(self).__name__} found no state of positive probability in {unknown.sum()} "
                 f"rows (first: row {unknown.argmax()}); the evidence may be impossible, or the "

@@ -77,16 +77,15 @@ class Expansion:
     Attributes:
         elements: The elements, hidden ones last.
         groups: The factors; what neither decomposes nor is small stays as it was.
-        num_own: How many elements are the graph's own.
-        rank: ``(E,)`` by which elements are cheap to eliminate: along the order in which all gates
-            combine their causes, so that few gates are under way at any time.
+        order: ``(E,)`` ranks of the graph's own elements, by which all gates combine causes.
+        following: ``(H,)`` of each hidden element the cause that its gate combines next, or -1.
         rules: States of hidden elements that are certain given observed ones.
     """
 
     elements: Elements
     groups: tuple[FactorGroup, ...]
-    num_own: int
-    rank: Ints
+    order: Ints
+    following: Ints
     rules: tuple[CertainStates, ...]
 
     @classmethod
@@ -122,8 +121,25 @@ class Expansion:
             factors += parts.factors
         extended = known.with_hidden(elements, hidden) if hidden else elements
         small_ones = grouped(factors, extended, known.groupings) if factors else ()
-        rank = _elimination_rank(ranks, small_ones, len(hidden))
-        return cls(extended, (*others, *small_ones), len(elements), rank, tuple(rules))
+        following = _following_causes(ranks, small_ones, len(hidden))
+        return cls(extended, (*others, *small_ones), ranks, following, tuple(rules))
+
+    @property
+    def num_own(self) -> int:
+        """How many elements are the graph's own."""
+        return len(self.order)
+
+    def rank(self, order: Ints | None = None) -> Ints:
+        """Return ranks of all elements, by which elimination is cheap.
+
+        A hidden element goes just before the cause that its gate combines next.
+
+        Args:
+            order: ``(E,)`` of the graph's own; the order of the gates if not given, along which
+                few of them are under way at any time.
+        """
+        own = 2 * (self.order if order is None else order) + 1
+        return np.concatenate([own, np.where(self.following < 0, 0, own[self.following] - 1)])
 
     def codes(self, codes: Codes) -> Codes:
         """Return ``(B, E)`` codes with those of hidden elements, where they are certain."""
@@ -167,21 +183,22 @@ def _common_order(causes: Sequence[Ints], num_elements: int) -> Ints:
     return ranks
 
 
-def _elimination_rank(ranks: Ints, groups: Sequence[FactorGroup], num_hidden: int) -> Ints:
-    """Return ranks of all elements; a hidden one goes just before the cause that comes next.
+def _following_causes(ranks: Ints, groups: Sequence[FactorGroup], num_hidden: int) -> Ints:
+    """Return ``(H,)`` of each hidden element the cause that its gate combines next; -1 if none.
 
     Args:
         ranks: ``(E,)`` in which order causes are combined.
         groups: The small factors.
-        num_hidden: Hidden elements, which come last.
+        num_hidden: Hidden elements ``H``, which come last.
     """
-    rank = np.concatenate([2 * ranks + 1, np.zeros(num_hidden, dtype=np.int64)])
+    num_own = len(ranks)
+    following = np.full(num_hidden, -1)
+    padded = np.concatenate([ranks, np.full(num_hidden, num_own)])
     for g in groups:
-        if g.child is not None:
+        if g.child is not None and g.arity > 1:
             causes = np.delete(g.scopes, g.child, axis=1)
-            hidden = causes >= len(ranks)
-            following = (
-                np.where(hidden, 2 * len(rank), rank[causes]).min(axis=1, initial=2 * len(rank)) - 1
-            )
-            rank[causes[hidden]] = np.repeat(following, hidden.sum(axis=1))
-    return rank
+            first = np.take_along_axis(causes, padded[causes].argmin(axis=1)[:, None], axis=1)
+            hidden = causes >= num_own
+            nearest = np.broadcast_to(first, causes.shape)[hidden]
+            following[causes[hidden] - num_own] = np.where(nearest < num_own, nearest, -1)
+    return following

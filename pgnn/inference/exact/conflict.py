@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from pgnn.errors import ImpossibleEvidence
 from pgnn.inference.exact.solver import Solver
@@ -53,12 +52,18 @@ def minimal_conflict(solver: Solver, codes: NDArray[np.int32]) -> list[int]:
 
 
 def impossible(
-    solver: Solver, codes: NDArray[np.int32], log_z: Tensor, batched: bool
+    solver: Solver, codes: NDArray[np.int32], rows: Sequence[int], batched: bool
 ) -> ImpossibleEvidence:
-    """Make the error that says which rows are impossible, and why the first one is."""
-    rows = np.flatnonzero(log_z.detach().isneginf().cpu().numpy())
+    """Make the error that says which rows are impossible, and why the first one is.
+
+    Args:
+        solver: Of the model.
+        codes: ``(B, V)`` observed states, -1 where none.
+        rows: Numbers of the impossible rows.
+        batched: Whether the evidence came in rows.
+    """
     row = codes[rows[0]]
-    solver = solver.at_rows(rows[:1])
+    solver = solver.at_rows(np.array(rows[:1]))
     conflict: dict[Hashable, object] = {}
     for v in minimal_conflict(solver, row):
         variable = solver.graph.variables[v]
@@ -66,7 +71,7 @@ def impossible(
     findings = ", ".join(f"{name}={state}" for name, state in conflict.items())
     if batched:
         named = ", ".join(map(str, rows[:_ROWS_NAMED])) + (", ..." if len(rows) > 10 else "")
-        where = f"{len(rows)} of {len(log_z)} rows are impossible: {named}. Row {rows[0]}: "
+        where = f"{len(rows)} of {len(codes)} rows are impossible: {named}. Row {rows[0]}: "
     else:
         where = "the evidence is impossible: "
     if conflict:
@@ -78,4 +83,4 @@ def impossible(
     else:
         why = "the soft evidence excludes every state that the other findings allow"
     hint = "; errors='nan' answers the other rows" if batched else ""
-    return ImpossibleEvidence(f"{where}{why}{hint}", tuple(rows.tolist()), conflict)
+    return ImpossibleEvidence(f"{where}{why}{hint}", tuple(rows), conflict)

@@ -119,9 +119,8 @@ class JunctionTree(Engine):
         """
         marginals, log_z = Differentiable(solver, seen).marginals(question.targets.mask)
         lost = log_z.isneginf()
+        self.check_possible(question, log_z)
         if lost.any():
-            if question.errors == "raise":
-                raise _impossible(question, solver, log_z)
             marginals = marginals.masked_fill(lost[:, None], float("nan"))
         return log_z, marginals
 
@@ -141,8 +140,7 @@ class JunctionTree(Engine):
         states, logs = k_best(solver, seen.codes, seen.soft, maximized, k)
         log_prob = _tensor(logs + seen.soft_scale[:, None])
         lost = np.isneginf(logs)
-        if lost[:, 0].any() and question.errors == "raise":
-            raise _impossible(question, solver, log_prob[:, 0])
+        self.refuse(question, lost[:, 0])
         states[lost[:, 0]] = -1
         codes = torch.from_numpy(states.astype(np.int64))
         reals: dict[Hashable, Tensor] = {}
@@ -188,9 +186,18 @@ class JunctionTree(Engine):
             return drawn.long()[:, None, :num_elements], None
         number = np.random.default_rng(seed).integers(2**31)
         states, log_z = solver.draw(seen.codes, seen.soft, n, int(number), seed is not None)
-        if np.isneginf(log_z).any():
-            raise _impossible(question, solver, _tensor(log_z))
+        self.refuse(question, np.isneginf(log_z))
         return torch.from_numpy(states[..., :num_elements].astype(np.int64)), None
+
+    def impossible(self, question: Question, rows: list[int]) -> ImpossibleEvidence:
+        """Say which rows are impossible, and which findings contradict each other."""
+        solver, seen = self._lowered(question)
+        codes = np.where(
+            np.arange(seen.codes.shape[1]) < question.seen.codes.shape[1], seen.codes, -1
+        )
+        if not question.graph.expanded().written_down:  # these tables hold for these findings alone
+            codes = np.full_like(codes, -1)
+        return impossible(solver, codes, rows, seen.batched)
 
     def answer_log_prob(self, question: Question) -> Tensor:
         """Answer ``log_prob`` exactly; complete rows are looked up."""
@@ -343,16 +350,6 @@ def _reason(solver: Solver, num_elements: int) -> str:
     if not hidden:
         return why
     return f"{why}; gates of many causes are decomposed, with {hidden:,} hidden variables"
-
-
-def _impossible(question: Question, solver: Solver, log_z: Tensor) -> ImpossibleEvidence:
-    """The error that says which rows are impossible, and which findings contradict each other."""
-    seen, graph = question.seen, solver.graph
-    hidden = len(graph.elements) - seen.codes.shape[1]
-    codes = np.pad(seen.codes, ((0, 0), (0, hidden)), constant_values=-1)
-    if not question.graph.expanded().written_down:  # these tables hold for these findings alone
-        codes = np.full_like(codes, -1)
-    return impossible(solver, codes, log_z.detach(), seen.batched)
 
 
 def _tensor(array: np.ndarray) -> Tensor:

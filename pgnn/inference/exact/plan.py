@@ -268,7 +268,7 @@ def make_plan(graph: FactorGraph, task: Task, rows: int = 1) -> Plan:
 
     best: tuple[NDArray[np.int64], NDArray[np.float64]] | None = None
     greedy = (ordering.WEIGHTED_MIN_FILL, ordering.MIN_FILL, ordering.MIN_WEIGHT)
-    rank = np.zeros(0, dtype=np.int64) if graph.origin is None else graph.origin.rank
+    rank = np.zeros(0, dtype=np.int64) if graph.origin is None else graph.origin.rank()
     rules = greedy if graph.origin is None else (ordering.RANKED, *greedy)
     num_free = int(np.count_nonzero(task.free))
     a_try = _SECONDS_PER_VARIABLE * num_free
@@ -335,7 +335,7 @@ def _plan_without_kernels(graph: FactorGraph, task: Task, interim: bool = False)
     free = np.flatnonzero(task.free).tolist()
     rules: list[Heuristic] = [WeightedMinFill()]
     if graph.origin is not None:
-        rules.append(Ranked(tuple(graph.origin.rank[free].tolist())))
+        rules.append(Ranked(tuple(graph.origin.rank()[free].tolist())))
     elimination = elimination_order(
         _interactions(graph, task),
         {v: int(graph.card[v]) for v in free},

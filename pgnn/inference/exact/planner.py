@@ -89,7 +89,7 @@ class Planner:
 
     Args:
         rank: ``(E,)`` by which a model's elements are eliminated, if somebody chose; hidden ones
-            that its gates are made of come first.
+            that its gates are made of go with them.
     """
 
     rank: tuple[int, ...] | None = None
@@ -214,8 +214,9 @@ class Planner:
     def _new_plan(self, graph: FactorGraph, task: Task, rows: int) -> Plan:
         """A new plan; one for torch, for no rows."""
         if self.rank is not None:
-            rank = np.full(len(graph.card), -1)
-            rank[: len(self.rank)] = self.rank
+            rank = np.array(self.rank)
+            if graph.origin is not None:
+                rank = graph.origin.rank(rank)
             return ordered_plan(graph, task, rank, not rows)
         return make_plan(graph, task, rows) if rows else interim_plan(graph, task)
 

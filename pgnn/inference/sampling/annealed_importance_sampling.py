@@ -296,8 +296,7 @@ class AnnealedImportanceSampling(Engine):
         if self.reverse:
             found |= self._backward(question, path, states, shares, backward)
         log_evidence = np.where(lost & ~impossible, np.nan, start + total)
-        if question.errors == "raise":
-            self.check_found(lost & ~impossible)
+        self.check_found(question, lost & ~impossible)
         return Beliefs(
             torch.from_numpy(marginals[:, :columns]).to(question.graph.dtype),
             torch.from_numpy(log_evidence).to(question.graph.dtype),
@@ -316,7 +315,7 @@ class AnnealedImportanceSampling(Engine):
         lost = np.asarray(np.isneginf(log_weights).all(axis=1) & (n > 0))
         impossible = proven_impossible(question, lost)
         self.refuse(question, impossible)
-        self.check_found(lost & ~impossible)
+        self.check_found(question, lost & ~impossible)
         return (
             torch.from_numpy(states[..., :own].transpose(1, 0, 2).astype(np.int64)),
             torch.from_numpy(np.ascontiguousarray(log_weights.T)),

@@ -262,8 +262,7 @@ class Gibbs(Engine):
         doubted[rows] = outcome == 1
         impossible = proven_impossible(question, doubted)
         doubted &= ~impossible
-        if question.errors == "raise":
-            self.check_found(doubted)
+        self.check_found(question, doubted)
         return impossible[rows] | (outcome == 2), doubted[rows]
 
     def _beliefs(

@@ -5,6 +5,7 @@ from decimal import Decimal, localcontext
 from math import prod
 
 import numpy as np
+import pytest
 
 import pgnn
 
@@ -115,3 +116,17 @@ def test_all_gates_combine_their_causes_in_one_order() -> None:
     for name in ("d0", "d17", "d59"):
         np.testing.assert_allclose(answers[0][name].probs, answers[1][name].probs, atol=1e-12)
     np.testing.assert_allclose(answers[0].log_evidence, answers[1].log_evidence, rtol=1e-12)
+
+
+@pytest.mark.parametrize("step", [1, -1])
+def test_hidden_effects_go_with_the_causes_of_an_order_given_by_hand(step: int) -> None:
+    causes = [pgnn.Variable(f"d{i}", 2) for i in range(40)]
+    gate = pgnn.NoisyOr(pgnn.Variable("f", 2), causes, [0.3] * 40, leak=0.01)
+    priors = {v.name: [0.95, 0.05] for v in causes}
+    model = pgnn.BayesianNetwork([(v.name, "f") for v in causes], {**priors, "f": gate})
+    names = [*priors][::step]
+    engine = pgnn.JunctionTree(order=[*names, "f"])
+    assert model.explain(None, {"f": 1}, engine=engine).treewidth <= 4
+    by_hand, chosen = (model.query(None, {"f": 1}, engine=e) for e in (engine, None))
+    np.testing.assert_allclose(by_hand.log_evidence, chosen.log_evidence, rtol=1e-12)
+    np.testing.assert_allclose(by_hand["d7"].probs, chosen["d7"].probs, rtol=1e-12)
