@@ -46,7 +46,7 @@ def missing_indicators(
     unknown = [n for n in wanted if n not in columns]
     if unknown:
         raise DataError(f"data has no column {unknown[0]!r}")
-    found: dict[Hashable, Any] = dict(columns)
+    extended: dict[Hashable, Any] = dict(columns)
     for name in wanted:
         gone = _missing(columns[name])
         if names is None and not gone.any():
@@ -54,8 +54,8 @@ def missing_indicators(
         told = f"{name}{suffix}"
         if told in columns:
             raise DataError(f"there is a column {told!r} already; give another suffix=")
-        found[told] = gone.tolist()
-    return found
+        extended[told] = gone.tolist()
+    return extended
 
 
 def _missing(column: Any) -> np.ndarray:

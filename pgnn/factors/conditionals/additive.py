@@ -106,9 +106,9 @@ class Additive(Conditional):
                 if self._event_dims(name) is not None:
                     score = score + self._shift(name, term, values[name])
         if discrete:
-            own = [values[v.name] for v in discrete]
-            shape = np.broadcast_shapes(*(x.shape for x in own))
-            states = torch.stack([x.expand(shape) for x in own], dim=-1)
+            columns = [values[v.name] for v in discrete]
+            shape = np.broadcast_shapes(*(x.shape for x in columns))
+            states = torch.stack([x.expand(shape) for x in columns], dim=-1)
             score = score + self._row_scores(discrete).total(states)
         return Categorical(logits=self._log_probs(score))
 
@@ -149,13 +149,13 @@ class Additive(Conditional):
         index = prepared.places(states[:, :-1])
         if place == len(self.parents):
             return self._log_probs(prepared.offset + prepared.rows[index].sum(1))
-        own = torch.arange(self.parents[place].num_states, device=index.device)
+        each_state = torch.arange(self.parents[place].num_states, device=index.device)
         index[:, place] = 0
         others = prepared.offset + prepared.rows[index].sum(1)
-        score = others[:, None] + prepared.rows[prepared.places(own[:, None], place)[:, 0]]
+        score = others[:, None] + prepared.rows[prepared.places(each_state[:, None], place)[:, 0]]
         log_probs = self._log_probs(score)
         child = states[:, -1].to(log_probs.device)[:, None, None]
-        return log_probs.gather(2, child.expand(-1, len(own), 1))[:, :, 0]
+        return log_probs.gather(2, child.expand(-1, len(each_state), 1))[:, :, 0]
 
     def linear_predictor(
         self,

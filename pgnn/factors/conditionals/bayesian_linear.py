@@ -94,8 +94,8 @@ class BayesianLinear(LinearGaussian):
     def settings(self) -> Settings:
         """Return the variables, and the scale and noise that were given."""
         noise = None if self.scale.requires_grad else float(self.covariance.detach())
-        own = {"child": self.child, "parents": self.parents}
-        return own | {"scale": self._given_scale, "noise": noise}
+        settings = {"child": self.child, "parents": self.parents}
+        return settings | {"scale": self._given_scale, "noise": noise}
 
     @property
     def posterior(self) -> MultivariateNormal:
@@ -198,8 +198,8 @@ class BayesianLinear(LinearGaussian):
         missing = x[:, 0].isnan()
         self._check_features(features[~missing])
         z = torch.cat([features.nan_to_num(), torch.ones_like(x[:, :1])], dim=1)
-        own = Normal(self._mean(z), self._variance(z).sqrt())
-        logs: Tensor = own.log_prob(x[:, 0].nan_to_num())  # type: ignore[no-untyped-call]
+        normal = Normal(self._mean(z), self._variance(z).sqrt())
+        logs: Tensor = normal.log_prob(x[:, 0].nan_to_num())  # type: ignore[no-untyped-call]
         return torch.where(missing, torch.zeros_like(logs), logs).unsqueeze(1)
 
 

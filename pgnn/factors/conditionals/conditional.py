@@ -169,8 +169,8 @@ class Conditional(Piece):
             kind = torch.int64 if self.child.is_discrete else self._dtype
             return torch.zeros(0, *self.child.shape, dtype=kind)
         with torch.no_grad():
-            own = self.distribution(parents, inputs)
-            drawn: Tensor = own.sample() if own.batch_shape else own.sample(torch.Size((rows,)))
+            dist = self.distribution(parents, inputs)
+            drawn: Tensor = dist.sample() if dist.batch_shape else dist.sample(torch.Size((rows,)))
         return drawn
 
     def factor(
@@ -301,8 +301,8 @@ class Conditional(Piece):
     @property
     def _dtype(self) -> torch.dtype:
         """Floating type of the parameters; float64 where there are none."""
-        found = (p.dtype for p in self.parameters() if p.dtype.is_floating_point)
-        return next(found, torch.float64)
+        dtypes = (p.dtype for p in self.parameters() if p.dtype.is_floating_point)
+        return next(dtypes, torch.float64)
 
     def _seen(self, observed: Mapping[Hashable, Tensor] | None) -> dict[Hashable, Tensor]:
         """The observed part of the scope, checked; on the device and in the dtype in use."""
@@ -369,8 +369,8 @@ class Conditional(Piece):
         x = seen[child]
         if rows is None:
             # Nothing but the child varies by row: the grid is evaluated once for all rows.
-            found = self._log_prob_at(dist, x.unsqueeze(1))
-            return found.expand(len(x), cells).reshape([len(x), *shape])
+            log_probs = self._log_prob_at(dist, x.unsqueeze(1))
+            return log_probs.expand(len(x), cells).reshape([len(x), *shape])
         log_prob = self._log_prob_at(dist, x.repeat_interleave(cells, dim=0))
         return log_prob.expand(rows * cells).reshape([rows, *shape])
 

@@ -53,22 +53,22 @@ class Decomposition(NamedTuple):
             variables: Old name to new variable, of all but the hidden ones.
         """
         names = {n: v.name for n, v in variables.items()}
-        every = dict(variables)
+        new_variables = dict(variables)
         for v in self.hidden:
-            own = v.name
-            if isinstance(own, HiddenName):
-                own = HiddenName(names.get(own.child, own.child), own.step)
-            every[v.name] = Variable(own, v.states)
+            name = v.name
+            if isinstance(name, HiddenName):
+                name = HiddenName(names.get(name.child, name.child), name.step)
+            new_variables[v.name] = Variable(name, v.states)
         factors = [
             Factor(
-                [every[v.name] for v in f.variables],
+                [new_variables[v.name] for v in f.variables],
                 f.log_values,
-                None if f.child is None else every[f.child].name,
+                None if f.child is None else new_variables[f.child].name,
             )
             for f in self.factors
         ]
         return Decomposition(
-            tuple(every[v.name] for v in self.hidden), tuple(factors), self.certain
+            tuple(new_variables[v.name] for v in self.hidden), tuple(factors), self.certain
         )
 
 

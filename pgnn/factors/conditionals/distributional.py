@@ -149,8 +149,8 @@ class Distributional(Conditional):
 
     def _log_density(self, x: Tensor) -> Tensor:
         """Log densities ``(N, K)``; ``-inf`` outside of the support and for ``NaN``."""
-        found = log_density(self.distribution(self._grid(self.parents, 1)), x.unsqueeze(1))
-        return found.expand(len(x), math.prod(v.num_states for v in self.parents))
+        log_probs = log_density(self.distribution(self._grid(self.parents, 1)), x.unsqueeze(1))
+        return log_probs.expand(len(x), math.prod(v.num_states for v in self.parents))
 
     def statistics(self, values: Mapping[Hashable, Tensor], weights: Tensor) -> Never:
         """Refuse: there is no closed form.

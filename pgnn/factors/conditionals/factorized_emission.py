@@ -94,12 +94,12 @@ class FactorizedEmission(Emission):
         natural = self.natural.detach().double().reshape(-1, self.size)
         if not all_finite(natural):
             return None
-        own = total.reshape(-1) @ natural.reshape(-1)
-        own = own - count.reshape(-1) @ self._log_partition(natural).reshape(-1)
+        value = total.reshape(-1) @ natural.reshape(-1)
+        value = value - count.reshape(-1) @ self._log_partition(natural).reshape(-1)
         if self._log_base(total[:0]) is None:
-            return own
+            return value
         base = self._log_base(self._read(values)[self.child.name].reshape(-1, self.size))
-        return own if base is None else own + (base.sum(dim=1) * weights.to(base)).sum()
+        return value if base is None else value + (base.sum(dim=1) * weights.to(base)).sum()
 
     @torch.no_grad()
     def maximize(self, statistics: Statistics, prior: Any = None) -> None:
@@ -140,8 +140,8 @@ class FactorizedEmission(Emission):
         if bool(infinite.any()):
             never = x @ natural.detach().isneginf().to(x.dtype).t()
             certain = natural.detach().isposinf().to(x.dtype).t()
-            every = certain.sum(dim=0) if seen is None else seen @ certain
-            always = every - x @ certain
+            certain_sum = certain.sum(dim=0) if seen is None else seen @ certain
+            always = certain_sum - x @ certain
             table = table.masked_fill(never + always > 0, -torch.inf)
         return table
 

@@ -77,8 +77,8 @@ class GaussianMixture(Emission):
 
     def settings(self) -> Settings:
         """Return the variables, the number of components and the form of their covariances."""
-        own = {"num_components": self.num_components, "form": self.components.form}
-        return super().settings() | own
+        settings = {"num_components": self.num_components, "form": self.components.form}
+        return super().settings() | settings
 
     @property
     def num_free_parameters(self) -> int:
@@ -92,8 +92,8 @@ class GaussianMixture(Emission):
         index = self._index(parents)
         probs = self.weights.log_probs
         number = torch.arange(self.num_components, device=self._device)
-        every = {v.name: k.unsqueeze(-1) for v, k in zip(self.parents, index, strict=True)}
-        parts = self.components.distribution({**every, self.weights.child.name: number})
+        states = {v.name: k.unsqueeze(-1) for v, k in zip(self.parents, index, strict=True)}
+        parts = self.components.distribution({**states, self.weights.child.name: number})
         return MixtureSameFamily(Categorical(logits=probs[index] if index else probs), parts)
 
     def statistics(self, values: Mapping[Hashable, Tensor], weights: Tensor) -> Statistics:

@@ -173,10 +173,10 @@ class Histogram(Emission):
         cell = torch.zeros(len(x), dtype=torch.int64, device=x.device)
         inside = torch.ones(len(x), dtype=torch.bool, device=x.device)
         for d in range(self.size):
-            own, edges = x[:, d].contiguous(), self.edges[d].contiguous()
-            place = torch.searchsorted(edges, own, right=True) - 1
-            place = torch.where(own == edges[-1], self.number - 1, place)
-            inside &= (own >= edges[0]) & (own <= edges[-1])
+            column, edges = x[:, d].contiguous(), self.edges[d].contiguous()
+            place = torch.searchsorted(edges, column, right=True) - 1
+            place = torch.where(column == edges[-1], self.number - 1, place)
+            inside &= (column >= edges[0]) & (column <= edges[-1])
             cell = cell * self.number + place.clamp(0, self.number - 1)
         return torch.where(inside, cell, -1)
 

@@ -68,9 +68,9 @@ def log_density(x: Tensor, mean: Tensor, matrices: Tensor) -> Tensor:
         logs = logs + 0.5 * LOG_2PI * seen.sum(dim=1, keepdim=True).to(x)
         error = _errors(x[rows], mean, seen[label])
         parts = []
-        for own, which in _some(error, label):
+        for mask, which in _some(error, label):
             square = torch.einsum(
-                "nkij,nkj->nki", white[which].expand(-1, own.shape[1], -1, -1), own
+                "nkij,nkj->nki", white[which].expand(-1, mask.shape[1], -1, -1), mask
             )
             parts.append(square.square().sum(dim=-1))
         value = -0.5 * torch.cat(parts) - logs[label]
@@ -100,15 +100,15 @@ def expected_moments(x: Tensor, w: Tensor, mean: Tensor, matrices: Tensor) -> tu
         spread = left - gain @ across.mT
         error = _errors(x[rows], mean, seen[label])
         weight, at = w[rows], 0
-        for own, which in _some(error, label):
-            part = weight[at : at + len(own)]
-            value = x[rows[at : at + len(own)]].unsqueeze(1)
-            told = mean + torch.einsum("nkij,nkj->nki", gain[which].expand(-1, count, -1, -1), own)
+        for mask, which in _some(error, label):
+            part = weight[at : at + len(mask)]
+            value = x[rows[at : at + len(mask)]].unsqueeze(1)
+            told = mean + torch.einsum("nkij,nkj->nki", gain[which].expand(-1, count, -1, -1), mask)
             filled = torch.where(value.isnan(), told, value.expand_as(told))
             first = first + torch.einsum("nk,nkd->kd", part, filled)
             flat = (part.unsqueeze(-1) * filled).permute(1, 2, 0)
             second = second + flat @ filled.permute(1, 0, 2)
-            at += len(own)
+            at += len(mask)
         share = weight.new_zeros(len(seen), count).index_add(0, label, weight)
         second = second + torch.einsum("pk,pkij->kij", share, spread.expand(-1, count, -1, -1))
     return first, second

@@ -42,8 +42,8 @@ def _deviation(density: KernelDensity) -> float:
     total = w.sum(dim=0).clamp_min(1e-300)
     mean = (w.T @ x) / total.unsqueeze(1)
     square = sum(w[:, k] @ (x - m).square() for k, m in enumerate(mean)) / total.sum()
-    found = math.sqrt(float(torch.as_tensor(square).mean()))
-    return found if found > 0 else 1.0
+    deviation = math.sqrt(float(torch.as_tensor(square).mean()))
+    return deviation if deviation > 0 else 1.0
 
 
 def _effective(density: KernelDensity) -> float:
@@ -102,8 +102,8 @@ class LeaveOneOut(Bandwidth):
         grid = np.linspace(begin - _RANGE, begin + _RANGE, 41)
         best = grid[int(np.argmin([cost(float(g)) for g in grid]))]
         span = (best - 0.25, best + 0.25)
-        found = minimize_scalar(lambda t: cost(float(t)), bounds=span, method="bounded")
-        return math.exp(float(found.x))
+        minimum = minimize_scalar(lambda t: cost(float(t)), bounds=span, method="bounded")
+        return math.exp(float(minimum.x))
 
 
 class KernelDensity(StoredRows):

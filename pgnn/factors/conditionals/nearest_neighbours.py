@@ -76,11 +76,11 @@ class NearestNeighbours(StoredRows):
             return x.new_zeros(len(x), self.num_configurations)
         rows, shares = self.rows.numpy(force=True), self.shares.detach()
         k = min(self.k, len(rows))
-        distance, found = cKDTree(rows).query(
+        distance, nearest = cKDTree(rows).query(
             x.detach().double().numpy(force=True), [*range(1, k + 1)]
         )
         radius = np.maximum(distance[:, -1], 1e-300)
         log_volume = log_ball(self.size) + self.size * np.log(radius)
-        inside = shares[torch.from_numpy(found)].sum(dim=1)
+        inside = shares[torch.from_numpy(nearest)].sum(dim=1)
         table = inside.log() - shares.sum(dim=0).log() - torch.from_numpy(log_volume).unsqueeze(1)
         return table.nan_to_num(nan=-math.inf, posinf=math.inf, neginf=-math.inf).to(x.dtype)

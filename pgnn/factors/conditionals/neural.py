@@ -187,8 +187,8 @@ class Neural(Conditional):
     def _read_columns(self, name: Hashable | None) -> Variable | None:
         if name is None:
             return None
-        found = next((v for v in self.parents if v.name == name), None)
-        if found is None or not found.is_discrete or found.shape:
+        parent = next((v for v in self.parents if v.name == name), None)
+        if parent is None or not parent.is_discrete or parent.shape:
             raise ModelError(
                 f"columns of the network of {self.child.name!r} must be the name of a discrete "
                 f"parent, got {name!r}"
@@ -198,7 +198,7 @@ class Neural(Conditional):
                 f"the network of {self.child.name!r} has nothing to look at but {name!r}, which is "
                 "left out of its features; give an input, or leave columns out"
             )
-        return found
+        return parent
 
     def _output(self, given: Mapping[Hashable, Tensor]) -> Any:
         values = {k: self._cast(x) for k, x in given.items()}

@@ -129,8 +129,8 @@ class NoisyMax(Additive, CausalIndependence):
         neutral[0, self._neutral] = 0.0
         parts = [self.leak.log_softmax(-1)[None]]
         for logits in self.effects:
-            own = logits.log_softmax(-1)
-            parts += [own, neutral] if self.reference_last else [neutral, own]
+            log_probs = logits.log_softmax(-1)
+            parts += [log_probs, neutral] if self.reference_last else [neutral, log_probs]
         return torch.cat(parts)
 
     def chained(self, log_effects: Tensor, ranks: Sequence[int] | None = None) -> Decomposition:
@@ -144,15 +144,18 @@ class NoisyMax(Additive, CausalIndependence):
     def maximize_effects(self, counts: Tensor) -> None:
         """Set the learnable distributions to the shares of counts; see the base class."""
         leak, *effects = torch.split(counts, [1, *(v.num_states for v in self.parents)])
-        rest = slice(None, -1) if self.reference_last else slice(1, None)
+        present = slice(None, -1) if self.reference_last else slice(1, None)
         pairs = [(self.leak, leak[0])]
-        pairs += [(own, found[rest]) for own, found in zip(self.effects, effects, strict=True)]
+        pairs += [
+            (logits, effect_counts[present])
+            for logits, effect_counts in zip(self.effects, effects, strict=True)
+        ]
         with torch.no_grad():
-            for own, found in pairs:
-                if own.requires_grad:
-                    total = found.sum(-1, keepdim=True)
-                    shares = (found / total.clamp_min(1e-300)).log().to(own)
-                    own.copy_(torch.where(total > 0, shares, own))
+            for logits, effect_counts in pairs:
+                if logits.requires_grad:
+                    total = effect_counts.sum(-1, keepdim=True)
+                    shares = (effect_counts / total.clamp_min(1e-300)).log().to(logits)
+                    logits.copy_(torch.where(total > 0, shares, logits))
 
     @property
     def _neutral(self) -> int:
@@ -175,8 +178,8 @@ class NoisyMax(Additive, CausalIndependence):
         edge = (*score.shape[:-1], 1)
         upper = torch.cat([score, score.new_zeros(edge)], dim=-1)
         lower = torch.cat([score.new_full(edge, -float("inf")), score], dim=-1)
-        found = logdiffexp(upper, lower)
-        return found.flip(-1) if self.reference_last else found
+        log_probs = logdiffexp(upper, lower)
+        return log_probs.flip(-1) if self.reference_last else log_probs
 
 
 class NoisyMin(NoisyMax):
@@ -337,8 +340,8 @@ class NoisyAnd(NoisyMin):
         require_table(child, parents, "NoisyAnd")
         require_binary([*parents, child], child, "NoisyAnd", "NoisyMin or Tabular")
         rows = None if strengths is None else _strength_rows(child, parents, strengths, 0)
-        own = None if leak is None else _pair(child, "leak", leak, 0)
-        super().__init__(child, parents, rows, own)
+        leak_row = None if leak is None else _pair(child, "leak", leak, 0)
+        super().__init__(child, parents, rows, leak_row)
 
     @property
     def strengths(self) -> Tensor:

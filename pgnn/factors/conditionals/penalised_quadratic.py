@@ -33,18 +33,18 @@ def penalised_quadratic(matrix: Floats, target: Floats, l1: Floats, l2: Floats) 
         Friedman, Hastie and Tibshirani (2010), Regularization paths for generalized linear models
         via coordinate descent, section 2.
     """
-    own: Floats = np.asarray(matrix + np.diag(l2), dtype=np.float64)
+    curvature: Floats = np.asarray(matrix + np.diag(l2), dtype=np.float64)
     free, kept = np.flatnonzero(l1 == 0), np.flatnonzero(l1 > 0)
     if not len(kept):
-        return _solved(own, target)
-    found = np.zeros_like(target)
+        return _solved(curvature, target)
+    solution = np.zeros_like(target)
     # what is not penalised follows from the rest
-    across = own[np.ix_(free, kept)]
-    through = _solved(own[np.ix_(free, free)], np.column_stack([across, target[free]]))
-    reduced = own[np.ix_(kept, kept)] - across.T @ through[:, :-1]
-    found[kept] = _descended(reduced, target[kept] - across.T @ through[:, -1], l1[kept])
-    found[free] = through[:, -1] - through[:, :-1] @ found[kept]
-    return found
+    across = curvature[np.ix_(free, kept)]
+    through = _solved(curvature[np.ix_(free, free)], np.column_stack([across, target[free]]))
+    reduced = curvature[np.ix_(kept, kept)] - across.T @ through[:, :-1]
+    solution[kept] = _descended(reduced, target[kept] - across.T @ through[:, -1], l1[kept])
+    solution[free] = through[:, -1] - through[:, :-1] @ solution[kept]
+    return solution
 
 
 def _descended(own: Floats, target: Floats, l1: Floats) -> Floats:
@@ -84,8 +84,8 @@ def _solved(matrix: Floats, target: Floats) -> Floats:
     root = np.sqrt(np.abs(matrix.diagonal()))
     unit = 1.0 / np.where(root > 0, root, 1.0)  # so that units do not matter
     across = unit.reshape(-1, *[1] * (target.ndim - 1))
-    found = np.linalg.lstsq(unit[:, None] * matrix * unit, across * target, rcond=1e-13)[0]
-    return np.asarray(across * found, dtype=np.float64)
+    solution = np.linalg.lstsq(unit[:, None] * matrix * unit, across * target, rcond=1e-13)[0]
+    return np.asarray(across * solution, dtype=np.float64)
 
 
 def penalised_coefficients(
@@ -111,15 +111,15 @@ def penalised_coefficients(
         free: ``(F,)`` which may change.
     """
     new = old.copy()
-    own = zz[np.ix_(free, free)]
+    free_matrix = zz[np.ix_(free, free)]
     target = yz[:, free] - old[:, ~free] @ zz[np.ix_(~free, free)]
     if _is_diagonal(precision):
         for d, p in enumerate(np.diag(precision)):
-            new[d, free] = penalised_quadratic(p * own, p * target[d], l1[free], l2[free])
+            new[d, free] = penalised_quadratic(p * free_matrix, p * target[d], l1[free], l2[free])
         return new
     size = len(precision)
     whole = penalised_quadratic(
-        np.asarray(np.kron(precision, own), dtype=np.float64),
+        np.asarray(np.kron(precision, free_matrix), dtype=np.float64),
         (precision @ target).ravel(),
         np.tile(l1[free], size),
         np.tile(l2[free], size),

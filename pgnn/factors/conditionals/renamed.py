@@ -126,10 +126,10 @@ class Renamed(Conditional):
         inputs: Mapping[Hashable, Tensor] | None = None,
     ) -> Factor:
         """Return the conditional's table under the new names; see the base class."""
-        made = self.conditional.factor(self._back(observed), self._back(inputs))
+        factor = self.conditional.factor(self._back(observed), self._back(inputs))
         by_old = {self._old[v.name]: v for v in self.scope}
-        child = None if made.child is None else self.child.name
-        return Factor([by_old[v.name] for v in made.variables], made.log_values, child)
+        child = None if factor.child is None else self.child.name
+        return Factor([by_old[v.name] for v in factor.variables], factor.log_values, child)
 
     def _back(self, values: Mapping[Hashable, Tensor] | None) -> dict[Hashable, Tensor]:
         """Values under the old names; others are left out."""

@@ -109,5 +109,5 @@ class ScaledPosterior(Conditional):
                 f"logits of {state.name!r}, got {tuple(logits.shape)}"
             )
         table = torch.log_softmax(logits, dim=-1) - self.prior.log().to(logits)
-        found = Factor(free, table)
-        return found.condition({n: x for n, x in seen.items() if n == state.name})
+        factor = Factor(free, table)
+        return factor.condition({n: x for n, x in seen.items() if n == state.name})

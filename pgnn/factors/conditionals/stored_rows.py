@@ -113,9 +113,9 @@ class StoredRows(Emission):
     @classmethod
     def from_settings(cls, settings: Settings, numbers: Mapping[str, Tensor]) -> Self:
         """Make a density with room for the saved rows."""
-        made = cls(**settings)
-        made._resize(numbers)
-        return made
+        piece = cls(**settings)
+        piece._resize(numbers)
+        return piece
 
 
 class StoredDistribution(Distribution):
@@ -146,5 +146,5 @@ class StoredDistribution(Distribution):
         batch = value.shape[: value.dim() - len(self.event_shape)]
         table = self.own._log_density(value.reshape(-1, self.own.size).double(), {})
         which = self.configuration.expand(batch).reshape(-1, 1)
-        found: Tensor = table.gather(1, which).reshape(batch)
-        return found
+        log_probs: Tensor = table.gather(1, which).reshape(batch)
+        return log_probs

@@ -157,13 +157,13 @@ def _system(component: GaussianComponent, question: Question) -> LinearSystem:
 
 def _answerable(model: DirectedModel, hidden: set[Hashable]) -> list[Hashable]:
     """Hidden reals that have posteriors in closed form, as far as their parents tell."""
-    found: set[Hashable] = set()
+    answerable: set[Hashable] = set()
     for name in model.order:
-        own = model.conditionals[name]
-        lost = {v.name for v in own.parents} & hidden
-        if name in hidden and own.is_linear_gaussian and lost <= found:
-            found.add(name)
-    return [n for n in model.variables if n in found]
+        conditional = model.conditionals[name]
+        lost = {v.name for v in conditional.parents} & hidden
+        if name in hidden and conditional.is_linear_gaussian and lost <= answerable:
+            answerable.add(name)
+    return [n for n in model.variables if n in answerable]
 
 
 def _known(question: Question, discrete: Sequence[Variable]) -> dict[Hashable, Tensor]:
@@ -229,8 +229,8 @@ class GaussianPosterior(WithReals):
                 f"a joint is of real variables or of discrete ones, each named once, got "
                 f"{[*names]}; give states as evidence to see what follows for real variables"
             )
-        own = [s for s in self._systems if any(v.name in real for v in s.hidden)]
-        return self._distribution(_joined(own), real)
+        systems = [s for s in self._systems if any(v.name in real for v in s.hidden)]
+        return self._distribution(_joined(systems), real)
 
     def _makers(self) -> Iterator[tuple[Hashable, Callable[[], ExactMarginal]]]:
         """What makes the marginal of each variable that is asked for, when it is looked at."""
@@ -304,11 +304,11 @@ class _Solved:
     @cached_property
     def pieces(self) -> list[tuple[LinearSystem, tuple[Any, Any]]]:
         """Some rows after the other, each with its elimination and the moments of that."""
-        found = []
+        solutions = []
         for piece in self.system.pieces():
             elimination = piece.elimination()
-            found.append((piece, (elimination, elimination.moments())))
-        return found
+            solutions.append((piece, (elimination, elimination.moments())))
+        return solutions
 
 
 class _Lazy(Mapping[Hashable, ExactMarginal]):

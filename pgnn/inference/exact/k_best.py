@@ -41,8 +41,10 @@ def k_best(
     if k > 1:
         for row in range(len(codes)):
             if np.isfinite(logs[row]):
-                mine = None if soft is None else soft[row]
-                _further(solver, row, codes[row], mine, maximize, all_states[row], all_logs[row])
+                row_soft = None if soft is None else soft[row]
+                _further(
+                    solver, row, codes[row], row_soft, maximize, all_states[row], all_logs[row]
+                )
     return all_states, all_logs
 
 
@@ -82,8 +84,8 @@ def _further(
         if not possible or place == len(logs) - 1:
             continue
         rows = np.repeat(codes[None], len(possible), axis=0)
-        mine = solver.at_rows(np.full(len(possible), row))
-        solutions, tops = mine.best(rows, parts[possible], maximize)
+        row_solver = solver.at_rows(np.full(len(possible), row))
+        solutions, tops = row_solver.best(rows, parts[possible], maximize)
         for i, j in enumerate(possible):
             if np.isfinite(tops[i]):
                 item = (-tops[i], next(order), solutions[i], parts[j], fixed + j)

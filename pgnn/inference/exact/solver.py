@@ -265,9 +265,9 @@ class Solver:
         ask = Ask(soft=self.softly(soft), prune=False, repeatable=repeatable)
         for part, (plan, rows) in enumerate(self.plans(codes, ask)):
             part_seed = int(np.random.default_rng([seed, part]).integers(2**31))
-            mine, cpu = None if soft is None else soft[rows], self.executor(plan, rows)
+            part_soft, cpu = None if soft is None else soft[rows], self.executor(plan, rows)
             if cpu is not None:
-                drawn, log_z[rows] = cpu.decode(plan, codes[rows], mine, n, part_seed)
+                drawn, log_z[rows] = cpu.decode(plan, codes[rows], part_soft, n, part_seed)
                 for some in parts(n, drawn[:, 0].size):
                     states[some, rows] = drawn[:, some].transpose(1, 0, 2)
                 lost = rows[np.isneginf(log_z[rows])]

@@ -104,10 +104,14 @@ class SparseNormal(Engine):
         hidden = ~seen
         error = np.where(seen, np.nan_to_num(x[rows]) - level, 0.0)
         target = -(precision[hidden][:, seen] @ error[:, seen].T)
-        own = precision[hidden][:, hidden]
-        factor = None if self.iterative else SparseFactor(own)
-        found = iterated(own, target, self.tolerance) if factor is None else factor.solve(target)
-        error[:, hidden] = found.T
+        hidden_precision = precision[hidden][:, hidden]
+        factor = None if self.iterative else SparseFactor(hidden_precision)
+        solution = (
+            iterated(hidden_precision, target, self.tolerance)
+            if factor is None
+            else factor.solve(target)
+        )
+        error[:, hidden] = solution.T
         mean[rows] = level + error
         if factor is not None:
             whole = self._log_determinant(field, precision)
@@ -121,8 +125,8 @@ class SparseNormal(Engine):
 
     @staticmethod
     def _log_determinant(field: GaussianFieldModel, precision: Any) -> float:
-        found: float = field.cached_numbers("log determinant", field.log_determinant)
-        return found
+        log_determinant: float = field.cached_numbers("log determinant", field.log_determinant)
+        return log_determinant
 
     def answer_log_prob(self, question: Question) -> Tensor:
         """Answer ``log_prob``."""
@@ -211,11 +215,11 @@ class FieldMarginal:
     @cached_property
     def variance(self) -> Tensor:
         """``(*batch, n)`` variances, zero where a node was seen; a solution for each."""
-        own = self._posterior
-        every = np.arange(own.means.shape[1])
-        rows = [own.variances(row, every) for row in range(len(own.means))]
-        found = torch.from_numpy(np.stack(rows))
-        return found if own.batched else found[0]
+        posterior = self._posterior
+        every = np.arange(posterior.means.shape[1])
+        rows = [posterior.variances(row, every) for row in range(len(posterior.means))]
+        variances = torch.from_numpy(np.stack(rows))
+        return variances if posterior.batched else variances[0]
 
     @property
     def std(self) -> Tensor:
@@ -285,11 +289,11 @@ class FieldPosterior(WithReals):
         seen, _, factor = next(f for f in self.factors if row in f[1])
         if factor is None:
             raise Unsupported("conjugate gradients find no variances: iterative=False")
-        found = np.zeros(len(places))
+        variances = np.zeros(len(places))
         hidden = ~seen[places]
         number = np.cumsum(~seen) - 1
-        found[hidden] = factor.variances(number[places[hidden]])
-        return found
+        variances[hidden] = factor.variances(number[places[hidden]])
+        return variances
 
     def marginal(self, name: Hashable) -> Any:
         """See :class:`WithReals`."""

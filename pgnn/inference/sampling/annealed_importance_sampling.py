@@ -245,8 +245,8 @@ class AnnealedImportanceSampling(Engine):
         check_settings(self, chains=1, sweeps=1)
         object.__setattr__(self, "temperatures", plain_numbers(self.temperatures))
         if not isinstance(self.temperatures, Sequence):
-            own = whole_number("temperatures", self.temperatures, 1, ModelError)
-            check_size(f"{own:,} temperatures", own, advice="Take fewer")
+            number = whole_number("temperatures", self.temperatures, 1, ModelError)
+            check_size(f"{number:,} temperatures", number, advice="Take fewer")
             return
         for beta in self.temperatures:
             check_real("an inverse temperature", beta, Interval(0.0, 1.0))
@@ -286,7 +286,7 @@ class AnnealedImportanceSampling(Engine):
         marginals[lost] = np.nan
         start = path.log_start
         impossible = proven_impossible(question, lost)
-        found = {
+        diagnostics = {
             "lower": start + log_weights.mean(axis=1),
             "lower_error": _error(log_weights),
             "standard_error": np.where(lost, np.nan, _error(weights) / mean),
@@ -294,20 +294,20 @@ class AnnealedImportanceSampling(Engine):
             "converged": (size >= min(_ENOUGH, self.chains)) | impossible,
         }
         if self.reverse:
-            found |= self._backward(question, path, states, shares, backward)
+            diagnostics |= self._backward(question, path, states, shares, backward)
         log_evidence = np.where(lost & ~impossible, np.nan, start + total)
         self.check_found(question, lost & ~impossible)
         return Beliefs(
             torch.from_numpy(marginals[:, :columns]).to(question.graph.dtype),
             torch.from_numpy(log_evidence).to(question.graph.dtype),
             kind="estimate",
-            diagnostics=found,
+            diagnostics=diagnostics,
             advice=_ADVICE,
         )
 
     def draw(self, question: Question, n: int, seed: int | None) -> tuple[Tensor, Tensor]:
         """See :meth:`Engine.draw`: final states with their log weights."""
-        own, question = len(question.model.elements), question.expanded(WRITTEN)
+        num_elements, question = len(question.model.elements), question.expanded(WRITTEN)
         self._check_cost(question, n)
         path = AnnealingPath.prepare(question, self.betas, self.sweeps)
         number = int(np.random.default_rng(self.seed if seed is None else seed).integers(2**63))
@@ -317,7 +317,7 @@ class AnnealedImportanceSampling(Engine):
         self.refuse(question, impossible)
         self.check_found(question, lost & ~impossible)
         return (
-            torch.from_numpy(states[..., :own].transpose(1, 0, 2).astype(np.int64)),
+            torch.from_numpy(states[..., :num_elements].transpose(1, 0, 2).astype(np.int64)),
             torch.from_numpy(np.ascontiguousarray(log_weights.T)),
         )
 

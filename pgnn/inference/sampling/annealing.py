@@ -213,8 +213,8 @@ class Annealing(Engine):
     def maximize(self, question: Question, maximized: Mask) -> Best:
         """See :meth:`Engine.maximize`."""
         elements, question = len(question.graph.elements), question.expanded(WRITTEN)
-        found = self._maximized(question, question.graph.mask(maximized))
-        return replace(found, states=found.states[:, :elements])
+        best = self._maximized(question, question.graph.mask(maximized))
+        return replace(best, states=best.states[:, :elements])
 
     def _maximized(self, question: Question, maximized: Mask) -> Best:
         """The best states of all elements, hidden ones among them."""

@@ -66,18 +66,18 @@ class TemperedTables:
 
     def which(self) -> Ints:
         """``(rows * C,)`` program of each chain, the chains of a row side by side."""
-        own = np.array([self.steps.index(t) for t in self.temperatures], dtype=np.int64)
+        levels = np.array([self.steps.index(t) for t in self.temperatures], dtype=np.int64)
         lead = np.arange(self.num_rows)[:, None] * len(self.steps) * self.rowwise
-        return (lead + own).ravel().astype(np.int64)
+        return (lead + levels).ravel().astype(np.int64)
 
     def log_field(self) -> Floats:
         """``(P or 1, S)`` fields with soft evidence, each element's largest entry zero."""
         graph = self.question.graph
-        own = self._of_rows(graph.log_field.detach().to("cpu", torch.float64).numpy())
+        log_field = self._of_rows(graph.log_field.detach().to("cpu", torch.float64).numpy())
         if self.question.seen.soft is not None:
             with np.errstate(divide="ignore"):
-                own = own + np.log(self._of_rows(self.question.seen.soft))
-        return self._by_temperature(_lowered(own, graph.elements.offset[:-1]))
+                log_field = log_field + np.log(self._of_rows(self.question.seen.soft))
+        return self._by_temperature(_lowered(log_field, graph.elements.offset[:-1]))
 
     def log_linear(self) -> Floats:
         """``(P or 1, T)`` tables, each one's largest entry zero."""
@@ -359,12 +359,12 @@ def _orders(
     free: NDArray[np.bool_], coloured: Ints, chains: int
 ) -> tuple[NDArray[np.uint32], Ints]:
     """Free elements of every row in order, and ``(rows * chains, 2)`` where each chain's are."""
-    mine = free[:, coloured]
-    if (mine == mine[:1]).all():
-        order = coloured[mine[0]]
+    members = free[:, coloured]
+    if (members == members[:1]).all():
+        order = coloured[members[0]]
         ptr = np.tile([0, len(order)], (len(free), 1))
     else:
-        order = coloured[np.nonzero(mine)[1]]
-        ends = np.cumsum(mine.sum(axis=1))
+        order = coloured[np.nonzero(members)[1]]
+        ends = np.cumsum(members.sum(axis=1))
         ptr = np.stack([np.concatenate([[0], ends[:-1]]), ends], axis=1)
     return order.astype(np.uint32), np.repeat(ptr, chains, axis=0).astype(np.int64)

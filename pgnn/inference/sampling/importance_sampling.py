@@ -171,11 +171,11 @@ def _beliefs(question: Question, sums: Sums, samples: int) -> Beliefs:
 def _by_name(question: Question, columns: Tensor) -> dict[Hashable, Tensor]:
     """``(B, S)`` columns by variable: ``(B, *shape, K)``, without ``B`` where rows are not."""
     columns = columns if question.seen.batched else columns[0]
-    found: dict[Hashable, Tensor] = {}
+    by_name: dict[Hashable, Tensor] = {}
     first = 0
     for v in question.graph.elements.variables:
         size = int(np.prod(v.shape, dtype=np.int64)) * v.num_states
         part = columns[..., first : first + size]
-        found[v.name] = part.reshape(*columns.shape[:-1], *v.shape, v.num_states)
+        by_name[v.name] = part.reshape(*columns.shape[:-1], *v.shape, v.num_states)
         first += size
-    return found
+    return by_name

@@ -43,23 +43,25 @@ def directed_tables(graph: FactorGraph, num_rows: int) -> DirectedTables:
     """
     from pgnn.inference.sampling.kernels.likelihood_weighting import DirectedTables
 
-    own = graph.child_factor
-    if (own < 0).any():
-        name = graph.variables[int(np.flatnonzero(own < 0)[0])].name
+    child_factor = graph.child_factor
+    if (child_factor < 0).any():
+        name = graph.variables[int(np.flatnonzero(child_factor < 0)[0])].name
         raise Unsupported(
             f"ImportanceSampling() draws along a directed graph, but {name!r} has no table given "
             "parents; use Gibbs() or BeliefPropagation()"
         )
-    rest = np.setdiff1d(np.arange(graph.num_factors), own).tolist()
+    rest = np.setdiff1d(np.arange(graph.num_factors), child_factor).tolist()
     scopes, logs = [], []
-    for f in [*own.tolist(), *rest]:
+    for f in [*child_factor.tolist(), *rest]:
         scope, table = _child_last(graph, f)
         scopes.append(scope)
         logs.append(table)
-    children = len(own)
+    children = len(child_factor)
     parents = [s[:-1] if k < children else s for k, s in enumerate(scopes)]
     strides = [_strides(t.shape[1:], len(p)) for t, p in zip(logs, parents, strict=True)]
-    rowwise = np.array([graph.factors[f].batch_shape != () for f in [*own, *rest]], dtype=np.bool_)
+    rowwise = np.array(
+        [graph.factors[f].batch_shape != () for f in [*child_factor, *rest]], dtype=np.bool_
+    )
     cdfs = [_cumulative(t) if k < children else np.zeros_like(t) for k, t in enumerate(logs)]
     start = np.zeros(len(logs), dtype=np.int64)
     for which in (rowwise, ~rowwise):
@@ -165,10 +167,10 @@ class LikelihoodWeighting:
         question, graph = self.question, self.question.graph
         if question.seen.reals or question.inputs:
             return directed_tables(graph, question.num_rows)
-        made: DirectedTables = question.model.cached_numbers(
+        tables: DirectedTables = question.model.cached_numbers(
             "directed tables", lambda: directed_tables(graph, 1)
         )
-        return made
+        return tables
 
     @cached_property
     def keys(self) -> NDArray[np.uint64]:

@@ -136,8 +136,8 @@ class TorchChains:
         for _ in range(kept):
             self.run(thin - 1)
             self._sweep(sums)
-        found = sums[..., :-1].cpu().numpy()
-        return found[0], found[1]
+        totals = sums[..., :-1].cpu().numpy()
+        return totals[0], totals[1]
 
     def trace(self, kept: int, thin: int) -> Ints:
         """Sweep, and return ``(kept, rows * C, E)`` states."""
@@ -206,9 +206,9 @@ class TorchChains:
         colours = np.where(wanted, colours_of(self._graph), -1)
         coloured = []
         for c in range(int(colours.max(initial=-1)) + 1):
-            mine = np.flatnonzero(colours == c)
-            if len(mine):
-                coloured.append(self._colour(mine))
+            members = np.flatnonzero(colours == c)
+            if len(members):
+                coloured.append(self._colour(members))
         return tuple(coloured)
 
     def _colour(self, mine: Ints) -> Colour:
@@ -226,9 +226,9 @@ class TorchChains:
                 at = place[g.scopes[:, axis]]
                 which = np.flatnonzero(at >= 0)
                 if len(which):
-                    own = fixed.select(torch.from_numpy(which))
+                    group = fixed.select(torch.from_numpy(which))
                     parts.append(
-                        GroupConditional(own, axis, torch.from_numpy(at[which]).to(device))
+                        GroupConditional(group, axis, torch.from_numpy(at[which]).to(device))
                     )
         return Colour(
             torch.from_numpy(mine).to(device), torch.from_numpy(columns).to(device), tuple(parts)
@@ -240,10 +240,10 @@ def colours_of(graph: FactorGraph) -> Ints:
     if has_numba() and graph.written_down:
         from pgnn.inference.sampling.kernels.gibbs import colour
 
-        found = np.empty(len(graph.elements), dtype=np.int64)
+        colours = np.empty(len(graph.elements), dtype=np.int64)
         run = KERNELS.choose(colour, 100.0 * len(graph.wiring.slot_var))
-        run(graph.wiring, found)
-        return found
+        run(graph.wiring, colours)
+        return colours
     scopes = (scope for g in graph.interactions for scope in g.scopes.tolist())
     by_element = greedy_colouring(interaction_graph(scopes, range(len(graph.elements))))
     return np.array([by_element[e] for e in range(len(graph.elements))], dtype=np.int64)

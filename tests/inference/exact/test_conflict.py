@@ -112,5 +112,5 @@ def test_conflicts_of_rowwise_tables_are_those_of_the_row() -> None:
     codes = np.array([[0, 1], [0, 1]], np.int32)
     log_z = torch.from_numpy(solver.log_evidence(codes, None))
     assert log_z.isneginf().tolist() == [False, True]
-    error = impossible(solver, codes, log_z, True)
+    error = impossible(solver, codes, [1], True)
     assert (error.rows, error.conflict) == ((1,), {"a": 0, "b": 1})
