@@ -400,7 +400,7 @@ def test_hidden_real_variables_are_refused():
         states={"a": 2},
     )
     with pytest.raises(Unsupported, match="'v' is real and not observed everywhere"):
-        model.fit({"w": torch.zeros(1, 3)}, progress=False)
+        model.fit({"w": torch.zeros(1, 3)}, learner=EM(), progress=False)
 
 
 def test_shared_parameters_are_learnt_together():
