@@ -343,9 +343,7 @@ class ConditionalRandomField(SequenceModel, ChainModel, AttributeChainModel):
             if self._given["labels"] is None:
                 self._declare(Variable(self.name, labels_of(self.name, data), (AXIS,)))
             rows = self._read(data, inputs)
-            raw = {p.input_name: p.read(input_of(p, inputs)) for p in self._parts}
-            self._prepare(rows, raw)
-            covariates = self.covariates(raw, rows)
+            covariates = self._prepare(rows, inputs)
             rest: Any = {"weights": weights, "seed": seed, "progress": progress, "learner": learner}
             return super().fit(rows, inputs=covariates, **rest)
 
@@ -355,13 +353,14 @@ class ConditionalRandomField(SequenceModel, ChainModel, AttributeChainModel):
         except EvidenceError as error:
             raise DataError(str(error)) from None
 
-    def _prepare(self, rows: SequenceEvidence, inputs: Mapping[Hashable, Any]) -> None:
-        """Replace parts whose parameters depend on what occurs, and begin anew."""
+    def _prepare(self, rows: SequenceEvidence, inputs: Inputs | None) -> dict[Hashable, Tensor]:
+        """Replace parts whose parameters depend on what occurs, begin anew; return covariates."""
+        raw = {p.input_name: p.read(input_of(p, inputs)) for p in self._parts}
         codes = rows.codes.get(self.name)
         if codes is None:
             codes = torch.full((rows.num_rows, rows.steps), MISSING)
         known, k = codes[rows.inside], self.state.num_states
-        self.scores = nn.ModuleList(p.prepared(inputs[p.input_name], known, k) for p in self._parts)
+        self.scores = nn.ModuleList(p.prepared(raw[p.input_name], known, k) for p in self._parts)
         if self.seen_transitions:
             before, after = codes[:, :-1], codes[:, 1:]
             both = (before >= 0) & (after >= 0)
@@ -373,6 +372,7 @@ class ConditionalRandomField(SequenceModel, ChainModel, AttributeChainModel):
         if self.ends:
             self.first = nn.Parameter(torch.zeros_like(self.first))
             self.last = nn.Parameter(torch.zeros_like(self.last))
+        return self.covariates(raw, rows)
 
     def default_learner(self, data: Any) -> Learner:
         """Return L-BFGS with a normal prior of each weight, of the variance one half."""

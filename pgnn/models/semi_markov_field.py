@@ -79,9 +79,9 @@ class SemiMarkovField(ConditionalRandomField):
         self.barred |= torch.eye(k, dtype=torch.bool)
         self.lasts = nn.Parameter(torch.zeros(k, self.longest, dtype=torch.float64))
 
-    def _prepare(self, rows: SequenceEvidence, inputs: Any) -> None:
-        super()._prepare(rows, inputs)
+    def _prepare(self, rows: SequenceEvidence, inputs: Inputs | None) -> dict[Hashable, Tensor]:
         self.lasts = nn.Parameter(torch.zeros_like(self.lasts))
+        return super()._prepare(rows, inputs)
 
     def settings(self) -> Settings:
         """Return the labels, the parts and the longest duration."""
