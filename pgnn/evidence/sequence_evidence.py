@@ -152,8 +152,8 @@ class SequenceEvidence(Evidence):
             return evidence
         raw = RawEvidence.of(evidence)
         if _is_bare(raw.values):
-            observed = model.variables.keys() - {*model.hidden} or model.variables.keys()
-            raw = replace(raw, values={_only([*observed]): raw.values})
+            observed = [n for n in model.variables if n not in model.hidden] or [*model.variables]
+            raw = replace(raw, values={_only(observed): raw.values})
         lengths = model.input_lengths(inputs)
         if lengths is not None and (raw.values is None or not len(raw.values)):
             raw = replace(raw, values={AXIS: lengths})
