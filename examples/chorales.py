@@ -11,8 +11,7 @@ from common import arguments, save
 from torch import Tensor, nn
 
 import pgnn
-from pgnn.factors.conditionals.heads import BernoulliHead
-from pgnn.factors.conditionals.neural import ByName
+from pgnn import BernoulliHead, ByName
 
 NOTES, KEYS = (88,), range(21, 109)
 

@@ -6,7 +6,7 @@ odds of being real: :math:`D = \sigma(s)`.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -15,10 +15,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from pgnn.abilities import Duel
+from pgnn.errors import SaysArguments
 from pgnn.limits import POSITIVE, check_settings
 
 
-class AdversarialObjective(ABC):
+class AdversarialObjective(metaclass=SaysArguments):
     """Losses of single scores; a learner averages them."""
 
     @abstractmethod
