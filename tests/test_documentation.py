@@ -1,8 +1,9 @@
-"""The README stays true: its snippets run, its table holds; so do the examples in docstrings."""
+"""README and pages stay true: snippets run, tables hold; so do the examples in docstrings."""
 
 import ast
 import contextlib
 import doctest
+import functools
 import importlib
 import inspect
 import io
@@ -11,7 +12,7 @@ import re
 import shlex
 import shutil
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import resources
 from itertools import product
 from pathlib import Path
@@ -27,6 +28,7 @@ from pgnn.inference.posterior import Posterior
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = {p.stem: p.read_text(encoding="utf-8") for p in sorted((ROOT / "docs").glob("*.md"))}
 MODULES = sorted(
     found.name
     for found in pkgutil.walk_packages(pgnn.__path__, "pgnn.")
@@ -37,14 +39,14 @@ VERBS |= {"filter", "smooth", "predict", "decode"}
 
 
 class Block(NamedTuple):
-    """A fenced block of the README."""
+    """A fenced block of a page."""
 
     language: str
     text: str
 
 
-def blocks() -> list[Block]:
-    return [Block(*found) for found in re.findall(r"^```(\w*)\n(.*?)^```$", README, re.M | re.S)]
+def blocks(page: str = README) -> list[Block]:
+    return [Block(*found) for found in re.findall(r"^```(\w*)\n(.*?)^```$", page, re.M | re.S)]
 
 
 def commands() -> Iterator[list[str]]:
@@ -68,14 +70,25 @@ def readme_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def readme_names(readme_folder: Path) -> dict[str, Any]:
     """The names that the README's Python snippets, run in order, leave behind."""
+    return names_left_by(README, readme_folder)
+
+
+@pytest.fixture(scope="module")
+def names_of_pages(readme_folder: Path) -> Callable[[str], dict[str, Any]]:
+    """The names that the snippets of a page leave behind; each page stands on its own."""
+    return functools.cache(lambda page: names_left_by(PAGES[page], readme_folder))
+
+
+def names_left_by(page: str, folder: Path) -> dict[str, Any]:
+    """Run the Python snippets of a page in order, and compare what they print."""
     names: dict[str, Any] = {}
     printed = ""
-    with contextlib.chdir(readme_folder):
-        for block in blocks():
+    with contextlib.chdir(folder):
+        for block in blocks(page):
             if block.language == "python":
                 out = io.StringIO()
                 with contextlib.redirect_stdout(out):
-                    exec(compile(block.text, "README.md", "exec"), names)
+                    exec(compile(block.text, "page", "exec"), names)
                 printed = out.getvalue()
             elif block.language == "text" and printed:
                 assert tidy(printed) == tidy(block.text)
@@ -90,6 +103,21 @@ def tidy(text: str) -> list[str]:
 def test_readme_snippets_run_and_print_what_is_shown(readme_names: dict[str, Any]) -> None:
     assert {block.language for block in blocks()} <= {"python", "text", "sh"}
     assert isinstance(readme_names["model"], pgnn.BayesianNetwork)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_page_snippets_run_and_print_what_is_shown(
+    page: str, names_of_pages: Callable[[str], dict[str, Any]]
+) -> None:
+    assert {block.language for block in blocks(PAGES[page])} <= {"python", "text", "sh"}
+    assert names_of_pages(page) or page in ("questions", "catalogue")
+
+
+def test_links_lead_somewhere() -> None:
+    for folder, page in [(ROOT, README), *((ROOT / "docs", page) for page in PAGES.values())]:
+        for target in re.findall(r"\]\(([^)#]+)\)", page):
+            assert (folder / target).exists(), target
+    assert {f"docs/{name}.md" for name in PAGES} <= set(re.findall(r"\]\(([^)#]+)\)", README))
 
 
 def test_readme_example_is_twelve_lines() -> None:
@@ -120,7 +148,8 @@ def test_readme_extras_and_files_exist() -> None:
         extras = re.findall(r"\[([\w,]+)\]", words[-1])
         assert set(",".join(extras).split(",")) - {""} <= set(project["optional-dependencies"])
     assert len(installs) >= 2
-    for path in re.findall(r"^\| `([\w./]+)` \|", README, re.M):
+    where = README[README.index("## Where things are") :]
+    for path in re.findall(r"^\| `([\w./]+)` \|", where, re.M):
         assert (ROOT / path).exists(), path
 
 
@@ -136,7 +165,9 @@ class Claim(NamedTuple):
 def claims(title: str) -> list[Claim]:
     rows = [
         [cell.strip() for cell in line.strip("|").split("|")]
-        for line in README[README.index(f"| {title} |") :].split("\n\n")[0].splitlines()
+        for line in PAGES["questions"][PAGES["questions"].index(f"| {title} |") :]
+        .split("\n\n")[0]
+        .splitlines()
     ]
     families = rows[0][2:]
     return [
@@ -198,7 +229,7 @@ def name_of(claim: Claim) -> str:
 
 
 @pytest.mark.parametrize("claim", claims("Question"), ids=name_of)
-def test_readme_table(
+def test_table_of_questions(
     claim: Claim, readme_names: dict[str, Any], claim_names: dict[str, Any]
 ) -> None:
     check(claim, {**claim_names, "model": of_family(claim.family, readme_names["model"])})
@@ -213,7 +244,7 @@ def check(claim: Claim, names: dict[str, Any]) -> None:
     naming = NamedEngine(claim.engine)
     tree = ast.fix_missing_locations(naming.visit(ast.parse(claim.call, mode="eval")))
     assert naming.used
-    result = eval(compile(tree, "README.md", "eval"), names)
+    result = eval(compile(tree, "page", "eval"), names)
     plain = eval(claim.call, names)
     assert result is not None
     assert type(plain) is type(result)
@@ -241,12 +272,12 @@ def over_time(family: str, casino: pgnn.HiddenMarkovModel) -> Any:
 
 @pytest.mark.filterwarnings("ignore::pgnn.NotConverged")
 @pytest.mark.parametrize("claim", claims("Over time"), ids=name_of)
-def test_readme_table_over_time(claim: Claim, readme_names: dict[str, Any]) -> None:
+def test_table_over_time(claim: Claim, names_of_pages: Callable[[str], dict[str, Any]]) -> None:
     names = {
         "pgnn": pgnn,
         "seen": {"roll": [0, 2, 5, 5, None, 5]},
         "told": {"roll": [0, 2, 5, 5], "state": ["fair", "fair", "loaded", "loaded"]},
-        "model": over_time(claim.family, readme_names["casino"]),
+        "model": over_time(claim.family, names_of_pages("sequences")["casino"]),
     }
     check(claim, names)
 
@@ -289,7 +320,8 @@ def seen_of(model: Any) -> dict[str, Any]:
 
 def engine_claims() -> list[tuple[str, str, str]]:
     """Cells of the table of engines: an engine, a verb, what is said of it."""
-    lines = README[README.index("| Engine |") :].split("\n\n")[0].splitlines()
+    page = PAGES["questions"]
+    lines = page[page.index("| Engine |") :].split("\n\n")[0].splitlines()
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     verbs = [verb.strip("`") for verb in rows[0][1:4]]
     return [
@@ -301,15 +333,19 @@ def engine_claims() -> list[tuple[str, str, str]]:
 
 @pytest.mark.filterwarnings("ignore::pgnn.NotConverged")
 @pytest.mark.parametrize(("engine", "verb", "said"), engine_claims())
-def test_readme_table_of_engines(
-    engine: str, verb: str, said: str, readme_names: dict[str, Any]
+def test_table_of_engines(
+    engine: str,
+    verb: str,
+    said: str,
+    readme_names: dict[str, Any],
+    names_of_pages: Callable[[str], dict[str, Any]],
 ) -> None:
     called, _, where = engine.partition("`, of programs")
     made = eval(called, vars(pgnn))
     model = readme_names["model"]
     models = [pgnn.Program(model.program())] if engine != called else [model]
     if where:
-        models.append(readme_names["casino"])
+        models.append(names_of_pages("sequences")["casino"])
     ask = VERBS_OF_ENGINES[verb] if not where else OVER_TIME[verb]
     for own in models:
         if said == "-":
@@ -317,3 +353,23 @@ def test_readme_table_of_engines(
                 ask(own, made)
         else:
             assert ask(own, made) is not None
+
+
+def catalogue() -> list[list[str]]:
+    """Rows of the tables of the catalogue: what, in pgnn, example, tests."""
+    lines = PAGES["catalogue"].splitlines()
+    rows = [[c.strip() for c in ln.strip("|").split("|")] for ln in lines if ln.startswith("|")]
+    return [r for r in rows if r[1] != "In pgnn" and not set(r[0]) <= set("-")]
+
+
+@pytest.mark.parametrize("row", catalogue(), ids=lambda row: row[0])
+def test_catalogue(row: list[str]) -> None:
+    _, names, example, tests = row
+    if names == "not yet":
+        assert not example
+        assert not tests
+        return
+    for name in names.strip("`").split("`, `"):
+        functools.reduce(getattr, name.split("."), pgnn)
+    assert not example or (ROOT / example.strip("`")).exists(), example
+    assert (ROOT / tests.strip("`")).exists(), tests
