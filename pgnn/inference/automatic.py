@@ -40,6 +40,8 @@ from pgnn.limits import POSITIVE, check_settings, human_bytes
 Mask = NDArray[np.bool_]
 Answer = TypeVar("Answer", Posterior, "Assignment | KBest")
 
+_CASES = 100
+"""Sets of assignments that a search with bounds looks at, where nobody asked for more."""
 _SMALL = 3000
 """Elements of a model for which a careful plan is made at once."""
 
@@ -115,9 +117,7 @@ class Automatic(Engine):
         if question.names is None and _is_written(question):
             return _with_reason(why, DualDecomposition().answer_most_probable(question, k))
         if self._obstacle(question) is None:
-            search = BranchAndBound(
-                max_bytes=self.max_bytes, max_work=self.max_work, seed=self.seed
-            )
+            search = BranchAndBound(_CASES, self.max_bytes, self.max_work, seed=self.seed)
             with suppress(Intractable):
                 return _with_reason(why, search.answer_most_probable(question, k))
         return _with_reason(why, BeliefPropagation().answer_most_probable(question, k))

@@ -27,6 +27,8 @@ Mask = NDArray[np.bool_]
 
 # relative difference of logs that is rounding
 _ROUNDING = 1e-9
+# undecided elements for which a plan of the exact answer is looked for again and again
+_FEW = 40
 # numbers of soft evidence that are written at once
 _AT_ONCE = 2**24
 
@@ -271,12 +273,14 @@ class _Cases:
     def _look_at(self, case: _Case) -> None:
         """Solve a case, or take it apart; states that cannot be better are ruled out first."""
         possible, bounds = case.possible.copy(), self.bounds
+        at_first = self.iterations == 1
         while True:
-            solution = bounds.solve(possible)
+            undecided = bounds.undecided(possible)
+            worth_trying = at_first or len(undecided) <= _FEW
+            solution, at_first = bounds.solve(possible) if worth_trying else None, False
             if solution is not None:
                 self._offer(*solution)
                 return
-            undecided = bounds.undecided(possible)
             columns = bounds.columns(undecided)
             columns = columns[possible[columns]]
             log_bounds = np.full(len(possible), -np.inf)
