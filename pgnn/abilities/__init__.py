@@ -34,6 +34,7 @@ from pgnn.abilities.over_time import (
 from pgnn.abilities.vectors import (
     GaussianFieldModel,
     LatentFactorModel,
+    ReconstructingModel,
     SolvableModel,
     VectorModel,
 )
@@ -59,6 +60,7 @@ __all__ = [
     "Inputs",
     "LatentFactorModel",
     "LikelihoodModel",
+    "ReconstructingModel",
     "MixtureModel",
     "NetworkModel",
     "PairedModel",

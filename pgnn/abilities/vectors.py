@@ -52,7 +52,15 @@ class SolvableModel(FactorModel):
         """
 
 
-class LatentFactorModel(NetworkModel, SolvableModel, VectorModel):
+class ReconstructingModel(VectorModel):
+    """A model that tells what is expected of a vector, given the numbers that are there."""
+
+    @abstractmethod
+    def reconstruct(self, data: Any) -> Tensor:
+        """Return ``(N, *shape)`` what is expected of rows, some numbers of which are missing."""
+
+
+class LatentFactorModel(NetworkModel, SolvableModel, ReconstructingModel):
     """A vector that is linear in few hidden numbers, standard normal ones, with independent noise.
 
     The conditional of the vector is a ``LinearGaussian`` of diagonal covariance.
@@ -62,10 +70,6 @@ class LatentFactorModel(NetworkModel, SolvableModel, VectorModel):
     @abstractmethod
     def latent(self) -> Hashable:
         """Name of the hidden numbers."""
-
-    @abstractmethod
-    def reconstruct(self, data: Any) -> Tensor:
-        """Return ``(N, D)`` rows with the missing numbers at their posterior means."""
 
 
 class GaussianFieldModel(SolvableModel, VectorModel):

@@ -146,7 +146,7 @@ class EvidenceReader:
             return self._assemble(readings)
         rows = len(values)
         check_cells([r for _, r in readings], rows)
-        return self._assemble(readings, rows, getattr(values, "index", None))
+        return self._assemble(readings, rows, getattr(values, "index", None) if frame else None)
 
     def columns(
         self, data: Any, names: Iterable[Hashable] | None = None, block: int = BLOCK

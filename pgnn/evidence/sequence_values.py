@@ -135,9 +135,7 @@ def read_parts(variable: Variable, values: Any, rule: Rule, lengths: Array | Non
     (array,) = rows
     if not axes and array.ndim == 2 and array.shape[1] == 1 and not _tells_rows(lengths, array):
         array = _column(array)
-    if variable.shape[1:] == (1,) and (
-        array.ndim == 1 or (array.ndim == 2 and array.shape[1] != 1)
-    ):
+    if variable.shape[1:] == (1,) and array.ndim == 1:
         array = array[..., None]  # numbers are vectors of one
     if array.ndim - axes == 1:
         return Parts(variable, [array], False, soft)

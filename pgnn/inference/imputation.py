@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import warnings
 from collections.abc import Collection, Hashable, Mapping
 from pathlib import Path
 from typing import Any, TextIO
@@ -11,10 +12,11 @@ from typing import Any, TextIO
 import numpy as np
 import torch
 
-from pgnn.abilities import LatentFactorModel, UnrollableModel, VectorModel
-from pgnn.errors import DataError, EvidenceError, Unsupported
+from pgnn.abilities import ReconstructingModel, UnrollableModel, VectorModel
+from pgnn.errors import DataError, EvidenceError, ImpossibleEvidence, Unsupported
 from pgnn.evidence.frames import columns_of, is_frame
 from pgnn.evidence.wrappers import observed
+from pgnn.factors.variable import Variable
 from pgnn.inference.engine import Engine
 from pgnn.limits import whole_number
 
@@ -32,25 +34,34 @@ def impute(
     """Complete a table; see :meth:`Model.impute`."""
     if isinstance(model, UnrollableModel):
         raise Unsupported("gaps of sequences are filled by smooth(), query() or sample()")
-    frame = _frame(data)
+    frame = _frame(model, data)
     rows = observed(frame, ignore=[n for n in ignore if n in frame.columns])
-    if draws is None:
-        tables: Any = _completed(model, frame, rows, engine)
-    else:
-        count = whole_number("draws", draws, 1)
-        tables = _drawn(model, frame, rows, count, engine, seed)
+    count = None if draws is None else whole_number("draws", draws, 1)
+    try:
+        if count is None:
+            tables: Any = _completed(model, frame, rows, engine)
+        else:
+            tables = _drawn(model, frame, rows, count, engine, seed)
+    except ImpossibleEvidence as error:
+        first = f" (first: row {error.rows[0]})" if error.rows else ""
+        raise ImpossibleEvidence(
+            f"{len(error.rows)} of {len(frame)} rows have probability zero{first}, so that nothing "
+            "completes them; leave them out, or mark their wrong cells as missing",
+            error.rows,
+            error.conflict,
+        ) from None
     if to is not None:
         _write(tables, to)
     return tables
 
 
-def _frame(data: Any) -> Any:
+def _frame(model: Any, data: Any) -> Any:
     """The table as a data frame of pandas."""
     import pandas as pd
 
     if isinstance(data, str | os.PathLike | io.IOBase):
         try:
-            return pd.read_csv(data)
+            return _read_csv(model, data)
         except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeError) as error:
             name = "a stream" if isinstance(data, io.IOBase) else Path(data).name
             raise DataError(f"{name}: expected a table of values: {error}") from None
@@ -67,6 +78,24 @@ def _frame(data: Any) -> Any:
     )
 
 
+def _read_csv(model: Any, data: Any) -> Any:
+    """A table in a file: empty cells are missing, labels that are text stay as they are written."""
+    import pandas as pd
+
+    text = {
+        v.name: str
+        for v in model.variables.values()
+        if v.is_discrete and all(isinstance(s, str) for s in v.states or ())
+    }
+    rules: Any = {"dtype": text, "keep_default_na": False, "na_values": [""]}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", pd.errors.ParserWarning)
+        try:
+            return pd.read_csv(data, index_col=False, **rules)
+        except pd.errors.ParserWarning as warning:
+            raise DataError(f"rows have more cells than there are columns: {warning}") from None
+
+
 def _completed(model: Any, frame: Any, rows: Any, engine: Engine | None) -> Any:
     """The table with most probable states, and the means of reals given these."""
     from pgnn.inference.question import reader_of
@@ -78,14 +107,18 @@ def _completed(model: Any, frame: Any, rows: Any, engine: Engine | None) -> Any:
         # alone: the real variables are summed out
         targets = None if all(v.is_discrete for v in model.variables.values()) else discrete
         best = model.most_probable(rows, targets, engine=engine)
-        states = {n: best.frame()[n].to_numpy() for n in frame.columns if n in model.elements.first}
+        states = {
+            v.name: _labels(v, best[v.name]) if v.shape else best.frame()[v.name].to_numpy()
+            for v in model.elements.variables
+            if v.name in frame.columns
+        }
     reals = {}
     missing = [
         n
         for n, v in model.variables.items()
         if not v.is_discrete and _has_column(model, frame, n) and not seen.knows(n)
     ]
-    if missing and isinstance(model, LatentFactorModel):
+    if missing and isinstance(model, ReconstructingModel):
         reals = {model.vector: model.reconstruct(rows)}
     elif missing:
         known = _with_states(frame, rows, states)
@@ -119,9 +152,17 @@ def _drawn(
             if not v.is_discrete:
                 numbers[v.name] = x.double().numpy(force=True)
             elif v.name in frame.columns:
-                states[v.name] = np.array(v.decode(x.numpy(force=True)), dtype=object)
+                states[v.name] = _labels(v, x)
         tables.append(_filled(model, frame, states, numbers))
     return tables
+
+
+def _labels(variable: Variable, states: Any) -> Any:
+    """Labels ``(N, *shape)`` of state indices; of numbers as numbers."""
+    codes = torch.as_tensor(states).numpy(force=True)
+    labels = np.array(variable.decode(codes), dtype=object).reshape(codes.shape)
+    numbers = variable.shape and all(isinstance(s, int | float) for s in variable.states or ())
+    return labels.astype(np.float64) if numbers else labels
 
 
 def _filled(

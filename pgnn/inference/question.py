@@ -20,11 +20,11 @@ from pgnn.abilities import (
     VectorModel,
 )
 from pgnn.errors import EvidenceError, Unsupported
+from pgnn.evidence.covariates import read_covariates
 from pgnn.evidence.evidence_reader import EvidenceReader
 from pgnn.evidence.row_evidence import RowEvidence
 from pgnn.evidence.unknown_variable import unknown_variable
 from pgnn.factors.elements import Elements
-from pgnn.factors.inference_mode import ordinary
 from pgnn.factors.units.unit_layers import UnitModel
 from pgnn.factors.variable import Variable
 from pgnn.inference.answer_columns import AnswerColumns
@@ -97,7 +97,7 @@ class Question(BaseQuestion):
         """
         seen = reader_of(model).read(evidence)
         if inputs:
-            inputs = {name: ordinary(x) for name, x in inputs.items()}
+            inputs = read_covariates(inputs)
             seen = seen.over(inputs)
         return cls(model, None, seen, inputs, names=names, errors=errors)
 

@@ -15,6 +15,7 @@ from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.evaluation_mode import evaluated
 from pgnn.factors.named_network import NamedNetwork
 from pgnn.factors.piece import Settings
+from pgnn.factors.randomness import kept_randomness
 from pgnn.factors.variable import Variable
 from pgnn.models.adversarial_family import AdversarialFamily
 
@@ -175,7 +176,7 @@ def named(name: str, module: Any) -> NamedNetwork:
 
 
 def _shape_of(generator: NamedNetwork, source: Conditional | None, z: Variable) -> tuple[int, ...]:
-    with torch.random.fork_rng(devices=[]), torch.no_grad(), evaluated(generator):
+    with kept_randomness(), torch.no_grad(), evaluated(generator):
         generated = generator(drawn_noise(source, z, 2, generator.like))
     if not isinstance(generated, Tensor) or generated.dim() < 2 or len(generated) != 2:
         came = tuple(generated.shape) if isinstance(generated, Tensor) else repr(generated)

@@ -9,7 +9,7 @@ import networkx as nx
 import numpy as np
 from torch import Tensor
 
-from pgnn.errors import DataError, ModelError, Unsupported
+from pgnn.errors import DataError, EvidenceError, ModelError, Unsupported
 from pgnn.evidence.frames import columns_of
 from pgnn.evidence.reading import floats_of
 from pgnn.evidence.states import states_of
@@ -145,6 +145,11 @@ class Regression(BayesianNetwork):
         """
         names = [v.name for v in self.conditional.parents]
         rows = {n: x for n, x in columns_of(data).items() if n in names}
+        missing = [n for n in names if n not in rows]
+        if missing:
+            raise EvidenceError(
+                f"a prediction of {self._child!r} needs all of {names}: {missing[0]!r} is missing"
+            )
         if self.conditional.child.is_discrete:
             best = self.most_probable(rows, self._child)
             return best.frame()[self._child].to_numpy() if best.batched else best[self._child]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from pgnn.abilities import Inputs, VectorModel
+from pgnn.abilities import Inputs, ReconstructingModel
 from pgnn.errors import ModelError
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.covariance import Diagonal
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pgnn.inference.learner import Learner
 
 
-class VAE(AmortisedNetwork, VectorModel):
+class VAE(AmortisedNetwork, ReconstructingModel):
     r"""A variational autoencoder: latent numbers, and a network that makes data of them.
 
     .. math:: p(z) = N(0, I), \quad p(x \mid z) = \mathrm{likelihood}(\mathrm{decoder}(z)), \quad
@@ -117,12 +117,12 @@ class VAE(AmortisedNetwork, VectorModel):
         r"""Return :math:`q(z \mid x)` of batch shape ``(N,)``, networks in evaluation mode.
 
         Args:
-            data: ``(N, *shape)``.
+            data: ``(N, *shape)``; missing numbers, ``NaN``, are zeros to the encoder.
             inputs: Covariates by name.
         """
         z, x = self._names
         with evaluated(self):
-            return self.recognition[z].distribution({x: torch.as_tensor(data)}, inputs)
+            return self.recognition[z].distribution({x: self._rows(data).nan_to_num()}, inputs)
 
     def decode(self, z: Any, inputs: Inputs | None = None) -> Distribution:
         r"""Return :math:`p(x \mid z)` of batch shape ``(N,)``, networks in evaluation mode.
@@ -143,9 +143,18 @@ class VAE(AmortisedNetwork, VectorModel):
             inputs: Covariates by name.
         """
         with torch.no_grad():
-            latents = self.encode(torch.as_tensor(data).nan_to_num(), inputs)
+            latents = self.encode(data, inputs)
             mean: Tensor = self.decode(latents.mean, inputs).mean
         return mean
+
+    def _rows(self, data: Any) -> Tensor:
+        """Rows of data, ``(N, *shape)``, in any form that evidence has."""
+        if isinstance(data, Tensor):
+            return data
+        from pgnn.inference.question import reader_of
+
+        rows: Tensor = reader_of(self).read(data).reals[self.vector]
+        return rows
 
     def default_learner(self, data: Any) -> Learner:
         """Return the lower bound's, with the divergence from a normal prior in closed form."""

@@ -124,3 +124,42 @@ def test_whole_numbers_in_a_file_stay_whole() -> None:
     written = io.StringIO()
     model.impute(io.StringIO("a,b\n0,1\n,2\n1,\n"), to=written)
     assert written.getvalue() == "a,b\n0,1\n1,2\n1,2\n"
+
+
+def test_arrays_of_discrete_variables_are_completed() -> None:
+    rng = np.random.default_rng(0)
+    grid = pgnn.MarkovRandomField.grid((2, 2), coupling=0.3, name="p")
+    rows = rng.integers(0, 2, (3, 2, 2)).astype(float)
+    holes = rows.copy()
+    holes[0, 0, 1] = np.nan
+    best = np.stack([*grid.impute({"p": holes})["p"]])
+    (drawn,) = grid.impute({"p": holes}, draws=1, seed=0)
+    for whole in (best, np.stack([*drawn["p"]])):
+        assert np.isfinite(whole).all()
+        assert (whole[~np.isnan(holes)] == rows[~np.isnan(holes)]).all()
+    expected = grid.most_probable({"p": holes})["p"]
+    assert (best == np.asarray(expected)).all()
+
+
+def labelled(**states: list[str]) -> pgnn.BayesianNetwork:
+    tables = {"a": [0.5, 0.5], "b": [[0.9, 0.1], [0.1, 0.9]]}
+    return pgnn.BayesianNetwork([("a", "b")], tables, states=states)
+
+
+def test_labels_in_files_stay_as_they_are_written(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    model = labelled(a=["001", "1"], b=["None", "NA"])
+    path.write_text("a,b\n001,\n1,NA\n,None\n")
+    assert model.impute(path).to_numpy().tolist() == [["001", "None"], ["1", "NA"], ["001", "None"]]
+    path.write_text("a,b\n001,,\n1,NA,\n")  # a comma too many at the end of each row
+    assert model.impute(path).to_numpy().tolist() == [["001", "None"], ["1", "NA"]]
+    path.write_text("a,b\n001,NA,1\n")
+    with pytest.raises(DataError, match="more cells than there are columns"):
+        model.impute(path)
+
+
+def test_impossible_rows_are_told_without_advice_that_does_not_help() -> None:
+    tables = {"a": [0.5, 0.5], "b": [[1.0, 0.0], [0.2, 0.8]]}
+    model = pgnn.BayesianNetwork([("a", "b")], tables)
+    with pytest.raises(pgnn.ImpossibleEvidence, match=r"1 of 2 rows.*row 1.*leave them out"):
+        model.impute(pd.DataFrame({"a": [None, 0.0], "b": [0.0, 1.0]}))

@@ -41,7 +41,7 @@ def test_a_state_of_another_name_and_callables():
 
     def emission(child, parents):
         assert child.shape == (2,)
-        head = pgnn.factors.conditionals.neural.NormalHead((2,), scale=1.0)
+        head = pgnn.NormalHead((2,), scale=1.0)
         return pgnn.Neural(child, parents, nn.Linear(2, 2).double(), head=head)
 
     model = pgnn.HiddenMarkovModel(

@@ -240,3 +240,9 @@ def test_no_steps_and_no_rows() -> None:
         assert model.log_prob(seen).shape == (rows,)
         assert steps or model.log_prob(seen).tolist() == [0.0] * rows
         assert not steps or model.sample(2, seen, seed=0)["state"].shape == (2, rows, steps, 3)
+
+
+def test_a_matrix_of_the_wrong_width_is_refused() -> None:
+    rows = np.zeros((30, 3))
+    with pytest.raises(pgnn.PgnnError, match=r"observation.*\(1,\)|\(T, 1\)"):
+        pgnn.LinearDynamicalSystem(1, 1).fit({"observation": rows}, progress=False)

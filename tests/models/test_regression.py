@@ -227,3 +227,11 @@ def test_rows_that_tell_a_bayesian_regression_nothing() -> None:
     huge = {"x": [1e200, 2e200, 4e200], "y": [1.0, 2.0, 3.0]}
     with pytest.raises(DataError, match="take other units"):
         pgnn.BayesianRegression("y", "x").fit(huge)
+
+
+def test_a_prediction_names_the_input_that_is_missing() -> None:
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame(rng.normal(size=(20, 3)), columns=["a", "b", "y"])
+    model = pgnn.LinearRegression("y").fit(table, progress=False)
+    with pytest.raises(pgnn.EvidenceError, match="'a' is missing"):
+        model.predict({"b": 1.0})

@@ -492,3 +492,15 @@ def test_heads_sum_missing_numbers_out() -> None:
     expected = Independent(Bernoulli(logits=logits[:, [0, 2]]), 1).log_prob(full[:, [0, 2]])
     found = c.factor({**parents, "x": holes}).log_values
     torch.testing.assert_close(found, expected)
+
+
+def test_missing_numbers_are_completed_by_what_the_decoder_expects() -> None:
+    vae, x = linear_vae(optimal=True), rows(3)
+    holes = x.clone()
+    holes[0, 1] = torch.nan
+    table = vae.impute({"x": holes})
+    whole = np.stack([*table["x"]])
+    assert whole[0, 1] == pytest.approx(float(vae.reconstruct(holes)[0, 1]))
+    kept = ~np.isnan(holes.numpy())
+    assert (whole[kept] == x.numpy()[kept]).all()
+    torch.testing.assert_close(vae.encode(holes.numpy()).mean, vae.encode(holes.nan_to_num()).mean)

@@ -43,6 +43,9 @@ class ExponentialFamily(Conditional):
     are then found by repetition.
     """
 
+    is_additive = True
+    """Whether statistics of several batches may be added; rows that are kept may not."""
+
     @abstractmethod
     def statistics(self, values: Mapping[Hashable, Tensor], weights: Tensor) -> Statistics:
         """Return the sufficient statistics of weighted rows.

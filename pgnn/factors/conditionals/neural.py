@@ -128,8 +128,10 @@ class Neural(Conditional):
 
     def _log_prob_at(self, dist: Distribution, x: Tensor) -> Tensor:
         """See the base class; missing numbers, ``NaN``, are summed out."""
-        if self.child.is_discrete or not isinstance(dist, Independent) or not has_nan(x):
+        product = self.integrates_missing and isinstance(dist, Independent)
+        if self.child.is_discrete or not product or not has_nan(x):
             return super()._log_prob_at(dist, x)
+        assert isinstance(dist, Independent)
         each = log_density(dist.base_dist, x.nan_to_num()).masked_fill(x.isnan(), 0.0)
         axes = dist.reinterpreted_batch_ndims
         return each.flatten(start_dim=each.dim() - axes).sum(-1) if axes else each

@@ -33,6 +33,7 @@ class StoredRows(Emission):
     """
 
     integrates_missing = False
+    is_additive = False
     rows: Tensor
 
     def __init__(self, child: Variable, parents: Sequence[Variable] = ()) -> None:

@@ -15,7 +15,7 @@ from torch.func import functional_call
 
 from pgnn.abilities import ExecutableModel
 from pgnn.errors import Unsupported
-from pgnn.factors.randomness import kept_randomness
+from pgnn.factors.randomness import drawing_from
 from pgnn.inference.continuous.coordinates import Coordinates
 from pgnn.inference.continuous.densities import SummedDensity
 from pgnn.inference.continuous.guides import Approximation, At
@@ -130,10 +130,8 @@ class ProgramDraws(GuideDraws):
                 "from its draws, such as FullRankNormal(); a program's own guide cannot"
             )
         rows, executions = len(at.rows), self.__dict__["executions"]
-        with kept_randomness():
-            torch.default_generator.set_state(generator.get_state())
+        with drawing_from(generator):
             runs = executions.run(n * rows)
-            generator.set_state(torch.default_generator.get_state())
         pathwise = runs.reparameterised and not objective.score_function
         values = {}
         for name, x in runs.values.items():

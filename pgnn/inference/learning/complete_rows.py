@@ -187,7 +187,7 @@ def _values(model: NetworkModel, rows: RowEvidence) -> dict[Hashable, Tensor]:
             raise DataError(
                 f"cells are missing: column {name!r} in {int(gone.sum())} of {len(x)} rows (first "
                 f"row {int(gone.nonzero()[0])}). Maximum likelihood needs complete rows; learn "
-                "with EM(), which sums out what was not seen, or drop or fill those rows yourself"
+                "with EM(), if the model can sum them out, or drop or fill those rows yourself"
             )
         values[name] = x
     return values

@@ -23,15 +23,17 @@ def fitting(model: Any, learner: Any) -> Iterator[History]:
     Yields:
         The new history, to which figures are to be added.
     """
-    begin = time.perf_counter()
+    begin, numbers = time.perf_counter(), _numbers(model)
     before, history = model.history, History(learner=repr(learner))
     try:
-        with restored_on_failure(model):
-            yield history
-            history["seconds"] = time.perf_counter() - begin
-            model.history = history
+        yield history
+        history["seconds"] = time.perf_counter() - begin
+        model.history = history
     except BaseException:
-        model.history = before  # inner fits may have left theirs
+        try:  # both or neither: nothing may be raised between the two
+            _write(model, numbers)
+        finally:
+            model.history = before  # inner fits may have left theirs
         raise
 
 

@@ -11,6 +11,8 @@ import numpy as np
 import torch
 
 from pgnn.abilities import Inputs
+from pgnn.errors import Unsupported
+from pgnn.factors.conditionals.exponential_family import ExponentialFamily
 from pgnn.inference.history import RUNNING
 from pgnn.inference.learning.e_step import EStep
 from pgnn.inference.learning.expected_statistics import ExpectedStatistics
@@ -113,6 +115,12 @@ def learn_from_batch(
     own = copy.deepcopy(model)
     e_step = e_step_of(own)
     e_step.check()
+    for name, conditional in e_step.pieces.items():
+        if isinstance(conditional, ExponentialFamily) and not conditional.is_additive:
+            raise Unsupported(
+                f"a {type(conditional).__name__} is made of all rows at once, which batches of "
+                f"{name!r} cannot add to; fit() all of them"
+            )
     with fitting(model, learner) as history:
         seen = e_step.read(data, weights, inputs)
         check(own, seen)

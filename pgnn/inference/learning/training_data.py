@@ -13,6 +13,7 @@ from torch import Tensor
 
 from pgnn.abilities import DirectedModel, FactorModel, Inputs, PairedModel
 from pgnn.errors import DataError, EvidenceError, closest
+from pgnn.evidence.covariates import read_covariates
 from pgnn.evidence.frames import columns_of, is_frame
 from pgnn.evidence.row_evidence import RowEvidence
 from pgnn.evidence.sequence_evidence import SequenceEvidence
@@ -59,6 +60,7 @@ def read_rows(
         )
     data, weights = _take_weights(data, weights)
     try:
+        inputs = read_covariates(inputs or {})
         seen = reader_of(model).read(data, states_only=not soft).over(inputs)
     except EvidenceError as error:
         raise DataError(str(error)) from None
@@ -142,7 +144,7 @@ def check_complete(model: Any, seen: RowEvidence | SequenceEvidence) -> None:
         if not known:
             raise DataError(
                 f"{name!r} was not seen everywhere. Maximum likelihood needs complete rows; learn "
-                "with EM(), which sums out what was not seen"
+                "with EM(), if the model can sum it out, or drop or fill those rows"
             )
 
 

@@ -127,3 +127,11 @@ def test_batches_do_not_go_on_from_what_was_not_kept() -> None:
         model.partial_fit(rows)
     for name, x in model.state_dict().items():
         torch.testing.assert_close(x, before[name])
+
+
+@pytest.mark.parametrize("kind", [pgnn.KernelDensity, pgnn.NearestNeighbours, pgnn.Histogram])
+def test_densities_made_of_rows_take_no_batches(kind: type) -> None:
+    rows = np.array([0.0, 1.0, 2.0])
+    model = pgnn.Density(kind)
+    with pytest.raises(pgnn.Unsupported, match="all rows at once"):
+        model.partial_fit(rows)

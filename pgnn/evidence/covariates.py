@@ -1,0 +1,44 @@
+"""Covariates of rows in any container of numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pgnn.errors import EvidenceError
+from pgnn.evidence.frames import is_frame
+from pgnn.factors.inference_mode import ordinary
+from pgnn.factors.sparse_rows import is_scipy_sparse
+
+
+def read_covariates(inputs: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+    """Return covariates by name as tensors ``(B, ...)``; what is no array of numbers stays.
+
+    Args:
+        inputs: Tensors, arrays, lists of numbers, frames whose columns are numbers.
+
+    Raises:
+        EvidenceError: If a frame has columns that are no numbers, or rows differ in length.
+    """
+    return {name: _read(name, value) for name, value in inputs.items()}
+
+
+def _read(name: Hashable, value: Any) -> Any:
+    if isinstance(value, Tensor) or is_scipy_sparse(value):
+        return ordinary(value)
+    try:
+        array = value.to_numpy() if is_frame(value) else np.asarray(value)
+    except ValueError as error:
+        raise EvidenceError(f"input {name!r} must be numbers of shape (B, ...): {error}") from None
+    if array.dtype.kind in "biuf":
+        return torch.from_numpy(np.ascontiguousarray(array))
+    if is_frame(value) or array.dtype.kind in "US":
+        raise EvidenceError(
+            f"input {name!r} must be numbers of shape (B, ...), got {array.dtype} such as "
+            f"{array.reshape(-1)[:1].tolist()}; encode labels as numbers first"
+        )
+    return value
