@@ -70,7 +70,9 @@ class LearningVerbs(CheckedModule, FactorModel):
         With the learner of complete rows, ``MaximumLikelihood()``, all batches have equal weight,
         as in one fit to all of them and to the rows of an earlier :meth:`fit` of tables. ``EM()``
         takes one step for each batch and discounts earlier ones by its ``decay``, since their
-        expectations were computed with earlier parameters. States, and shapes of vectors, that are
+        expectations were computed with earlier parameters. The likelihood of logistic and softmax
+        conditionals has no sufficient statistics: batches are added up to its quadratic
+        approximation. States, and shapes of vectors, that are
         not declared are those of the first batch.
 
         Args:

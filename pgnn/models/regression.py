@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 import networkx as nx
@@ -188,6 +189,23 @@ class Regression(BayesianNetwork):
         own = self.conditional
         prior = NormalPrior(float("inf")) if self.prior is None else self.prior
         return MaximumLikelihood({self._child: prior} if prior.applies(own) else None)
+
+    def _learner(self, learner: Learner | None, data: Any) -> Learner:
+        """A learner that is named without a prior takes that of the model."""
+        from pgnn.inference.learning.em import EM
+        from pgnn.inference.learning.gradient import Gradient
+        from pgnn.inference.learning.maximum_likelihood import MaximumLikelihood
+
+        chosen = super()._learner(learner, data)
+        if learner is None or self.prior is None:
+            return chosen
+        if isinstance(chosen, EM | MaximumLikelihood) and chosen.prior is None:
+            return replace(chosen, prior={self._child: self.prior})
+        if isinstance(chosen, Gradient) and not chosen.l1 and not chosen.l2:
+            raise Unsupported(
+                f"Gradient() does not take the prior {self.prior!r} of the model: give l1= or l2="
+            )
+        return chosen
 
     def _variables_from(self, columns: Mapping[Hashable, Any]) -> Mapping[Hashable, Variable]:
         """Numbers are real, all else has states; of the child the model tells."""

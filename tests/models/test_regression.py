@@ -235,3 +235,23 @@ def test_a_prediction_names_the_input_that_is_missing() -> None:
     model = pgnn.LinearRegression("y").fit(table, progress=False)
     with pytest.raises(pgnn.EvidenceError, match="'a' is missing"):
         model.predict({"b": 1.0})
+
+
+@pytest.mark.parametrize("prior", [pgnn.NormalPrior(0.2), pgnn.LaplacePrior(0.05)])
+def test_the_prior_is_the_models_whoever_learns(prior: Any) -> None:
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame(rng.normal(size=(60, 2)), columns=["a", "b"])
+    table["y"] = table["a"] - table["b"] + rng.normal(size=60)
+
+    def model() -> pgnn.LinearRegression:
+        return pgnn.LinearRegression("y", ["a", "b"], prior=prior)
+
+    expected = model().fit(table).coefficients().to_numpy()
+    by_em = model().fit(table, learner=pgnn.EM(tolerance=1e-12), progress=False)
+    assert by_em.coefficients().to_numpy() == pytest.approx(expected, abs=1e-5)
+    batches = model()
+    for first in range(0, 60, 20):
+        batches.partial_fit(table[first : first + 20])
+    assert batches.coefficients().to_numpy() == pytest.approx(expected, abs=1e-6)
+    with pytest.raises(Unsupported, match="give l1= or l2="):
+        model().fit(table, learner=pgnn.Gradient())

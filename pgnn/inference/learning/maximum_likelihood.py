@@ -24,7 +24,7 @@ from pgnn.inference.learning.complete_rows import fit_rows
 from pgnn.inference.learning.complete_sequences import fit_slices
 from pgnn.inference.learning.conditional_fit import fit_conditional
 from pgnn.inference.learning.e_steps import e_step_of
-from pgnn.inference.learning.expected_statistics import check_owners
+from pgnn.inference.learning.expected_statistics import Pieces, check_owners
 from pgnn.inference.learning.m_step import accepting
 from pgnn.inference.learning.penalised_fit import fit_penalised
 from pgnn.inference.learning.priors import K2, BDeu, Dirichlet, Laplace
@@ -177,11 +177,15 @@ class MaximumLikelihood(Learner):
             inputs=inputs,
             seed=seed,
             decay=None,
-            priors=lambda e_step: (
-                {} if self.prior is None else accepting(e_step.pieces, self.prior)
-            ),
+            priors=lambda e_step: self._priors(e_step.pieces),
             check=check_complete,
         )
+
+    def _priors(self, pieces: Pieces) -> dict[Hashable, Any]:
+        """The priors of the conditionals that they apply to, by name."""
+        if isinstance(self.prior, Mapping):
+            return {n: prior for n, prior in self.prior.items() if n in pieces}
+        return {} if self.prior is None else accepting(pieces, self.prior)
 
     def _told(self, parts: _Parts, statistics: Statistics) -> dict[str, Any]:
         """What was never counted; pseudo-counts of posteriors; and sums for further batches."""
