@@ -68,7 +68,7 @@ class Listed(nn.Module, metaclass=SaysArguments):
             if kind is not nn.Module and kind is not object
             for name in vars(kind)
         }
-        hidden = (_HIDDEN - defined) | {"extra_repr"}  # torch's, for printing
+        hidden = (_HIDDEN - defined) | {"extra_repr", "arguments_hint"}  # for printing and messages
         names: list[str] = super().__dir__()  # type: ignore[no-untyped-call]
         return [name for name in names if name not in hidden]
 

@@ -38,3 +38,9 @@ def test_fits_take_what_queries_take() -> None:
     rows = {"digit": ["x", "y", "x"], "even": [0, 1, 0]}
     model.fit(rows, inputs={"u": ROWS}, learner=pgnn.Gradient(l2=0.1), progress=False)
     assert model.query("even", inputs={"u": ROWS})["even"].probs.shape == (3, 2)
+
+
+def test_unknown_inputs_of_a_fit_are_told() -> None:
+    model = pgnn.BayesianNetwork([("a", "b")], states={"a": 2, "b": 2})
+    with pytest.raises(pgnn.DataError, match="no input 'z': it takes none"):
+        model.fit({"a": [0], "b": [1]}, inputs={"z": torch.zeros(1)})
