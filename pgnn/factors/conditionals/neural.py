@@ -204,7 +204,16 @@ class Neural(Conditional):
 
     def _output(self, given: Mapping[Hashable, Tensor]) -> Any:
         values = {k: self._cast(x) for k, x in given.items()}
-        return self.module(self._cast(self.features(self.parents, values)))
+        features = self._cast(self.features(self.parents, values))
+        try:
+            return self.module(features)
+        except RuntimeError as error:
+            shape = (
+                tuple(features.shape) if isinstance(features, Tensor) else sorted(map(str, given))
+            )
+            raise ModelError(
+                f"the network of {self.child.name!r} fails on {shape}: {error}"
+            ) from error
 
     def _columns_of(self, given: Mapping[Hashable, Tensor]) -> Tensor:
         """``(rows, K, ...)`` of the network."""
@@ -257,7 +266,13 @@ class Neural(Conditional):
                 f"the network of {self.child.name!r} must return logits of shape (rows, "
                 f"{', '.join(map(str, states))}), got {shape}"
             )
-        dist = Categorical(logits=output)
+        try:
+            dist = Categorical(logits=output)
+        except ValueError:
+            raise ModelError(
+                f"the network of {self.child.name!r} returns logits that are NaN; so may its "
+                "inputs or parameters be"
+            ) from None
         return Independent(dist, len(self.child.shape)) if self.child.shape else dist
 
 

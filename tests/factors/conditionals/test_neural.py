@@ -255,3 +255,12 @@ def test_bad_columns() -> None:
     wrong = Neural(NOTE, [STATE], Recorder(4), ["u"], columns="state")
     with pytest.raises(ModelError, match=r"a column for each state, \(2, 3, ...\), got \(2, 4\)"):
         wrong.factor({"note": torch.tensor([0, 1])}, {"u": torch.zeros(2, 1)})
+
+
+def test_what_a_network_cannot_take_is_told() -> None:
+    digit = Variable("digit", 2)
+    net = Neural(digit, [], nn.Linear(2, 2), inputs=["u"])
+    with pytest.raises(ModelError, match=r"network of 'digit' fails on \(3, 1\).*shapes"):
+        net.factor(None, {"u": torch.zeros(3, 1)})
+    with pytest.raises(ModelError, match="'digit' returns logits that are NaN"):
+        net.factor(None, {"u": torch.full((3, 2), torch.nan)})
