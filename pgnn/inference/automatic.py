@@ -151,6 +151,13 @@ class Automatic(Engine):
                 return self._exact.answer_log_prob(question)
             except Intractable as error:
                 why = str(error)
+            except Unsupported:
+                if not isinstance(question.model, AmortisedModel):
+                    raise
+                raise Unsupported(
+                    "latent numbers have no exact sum; by the recognition of the model, "
+                    "engine=Variational(objective=ImportanceWeighted(100)) bounds it from below"
+                ) from None
         raise Intractable(
             f"{why}; engine=BeliefPropagation() or AnnealedImportanceSampling() estimates it, "
             "MeanField() and BeliefPropagation(tree_reweighted=True) bound it"

@@ -194,7 +194,12 @@ def test_query_draws_from_the_posterior_and_bounds_the_evidence(n: int) -> None:
     vae, x = linear_vae(optimal=True), rows(n)
     posterior = vae.query("z", {"x": x})
     assert posterior.kind == "lower bound"
+    assert "nan" not in str(posterior)
     torch.testing.assert_close(posterior.log_evidence, exact_log_prob(vae, x))
+    engine = pgnn.Variational(objective=pgnn.ImportanceWeighted(100))
+    torch.testing.assert_close(vae.log_prob(x, engine=engine), exact_log_prob(vae, x))
+    with pytest.raises(pgnn.Unsupported, match=r"Variational.*bounds it from below"):
+        vae.log_prob(x)
     q = vae.encode(x)
     error = q.stddev / math.sqrt(100)
     assert ((posterior["z"].mean - q.mean).abs() < 5 * error).all()

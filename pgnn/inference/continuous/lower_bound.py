@@ -201,7 +201,7 @@ class _Supports:
                 low, high = float(known.min()), float(known.max())
                 return (
                     f"{name!r} has values from {low:g} to {high:g}, some of which are outside of "
-                    f"the support of its distribution ({support}); rescale them, or take another "
+                    f"the support of its distribution ({_bare(support)}); rescale them, or take another "
                     "likelihood"
                 )
         return None
@@ -217,3 +217,9 @@ class _Supports:
             and all(is_fixed(s) for s in self.by_name.values())
             and not any(has_nan(x) for x in rows.reals.values())
         )
+
+
+def _bare(support: Any) -> Any:
+    """The constraint of each number, as messages show it."""
+    base = getattr(support, "base_constraint", None)
+    return support if base is None else _bare(base)

@@ -21,7 +21,7 @@ from pgnn.inference.posterior import Posterior
 from pgnn.inference.samples import Samples
 from pgnn.inference.time.gaussian_chain import GaussianChain, StepMoments
 from pgnn.inference.time.reals_over_time import RealsOverTime, cut_to, normal_at_each_step
-from pgnn.inference.time.sequence_engine import SequenceEngine, ended, extended
+from pgnn.inference.time.sequence_engine import SequenceEngine
 from pgnn.inference.time.sequence_question import SequenceQuestion
 from pgnn.inference.time.slice_chain import places_of, slice_chain, width_of
 from pgnn.limits import check_size, whole_number
@@ -41,6 +41,7 @@ class JointKalmanFilter(SequenceEngine):
     """
 
     answers_about = SlicedModel
+    takes_reals = True
 
     @classmethod
     def serves(cls, model: SlicedModel) -> bool:
@@ -85,14 +86,11 @@ class JointKalmanFilter(SequenceEngine):
         Raises:
             Unsupported: If a variable is not linear Gaussian.
         """
-        plain = super().read(model, evidence, inputs, names=[], errors=errors)
-        engine = type(self).__name__
+        question = super().read(model, evidence, inputs, names=names, errors=errors)
+        engine = question.engine
         if not self.serves(model):
             raise Unsupported(f"{engine}() answers where all is real and linear Gaussian")
-        question = SequenceQuestion(
-            model, plain.seen, inputs, names=names, errors=errors, engine=engine, takes_reals=True
-        )
-        self._check_cost(question, _numbers(model, plain.seen, plain.seen.steps))
+        self._check_cost(question, _numbers(model, question.seen, question.seen.steps))
         return question
 
     def predict(
@@ -109,11 +107,7 @@ class JointKalmanFilter(SequenceEngine):
         seen = SequenceEvidence.of(model, evidence)
         check_size(f"{steps:,} steps", _numbers(model, seen, seen.steps + steps),
                    self.max_answer_bytes, "Predict fewer at a time")  # fmt: skip
-        asked = [*model.variables] if targets is None else targets
-        question = self.read(model, extended(seen, steps), inputs, names=asked)
-        after = SequenceQuestion(
-            model, ended(seen, steps), names=asked, engine=question.engine, takes_reals=True
-        )
+        question, after = self.read_ahead(model, targets, seen, steps, inputs)
         with torch.set_grad_enabled(question.wants_gradients):
             ahead = seen.lengths[:, None] + torch.arange(steps)
             return self._smoothed(question, after, ahead)

@@ -32,6 +32,8 @@ class SequenceEngine(Engine):
     """
 
     answers_about: ClassVar[type] = UnrollableModel
+    takes_reals: ClassVar[bool] = False
+    """Whether real variables may be asked for."""
     """What a model must be able to do."""
 
     # --- verbs of models over time ------------------------------------------------------------
@@ -133,10 +135,41 @@ class SequenceEngine(Engine):
         over_time: Any = model
         seen = SequenceEvidence.of(over_time, evidence, inputs)
         question = SequenceQuestion(
-            over_time, seen, inputs, names=names, errors=errors, engine=engine
+            over_time,
+            seen,
+            inputs,
+            names=names,
+            errors=errors,
+            engine=engine,
+            takes_reals=self.takes_reals,
         )
         self._check_cost(question, question.num_cells)
         return question
+
+    def read_ahead(
+        self,
+        model: Any,
+        targets: Names | None,
+        seen: SequenceEvidence,
+        steps: int,
+        inputs: Inputs | None = None,
+    ) -> tuple[SequenceQuestion, SequenceQuestion]:
+        """Return the question about all steps, and that about the steps after the evidence.
+
+        Args:
+            model: The model.
+            targets: Names of variables; all if not given.
+            seen: The evidence.
+            steps: How many steps come after it.
+            inputs: Covariates of all steps.
+        """
+        names = [*model.variables] if targets is None else targets
+        question = self.read(model, extended(seen, steps), inputs, names=names)
+        after = SequenceQuestion(
+            model, ended(seen, steps), names=names, engine=question.engine,
+            takes_reals=self.takes_reals,
+        )  # fmt: skip
+        return question, after
 
     def answer_query(self, question: SequenceQuestion) -> Posterior:
         """Smooth."""

@@ -24,7 +24,7 @@ from pgnn.inference.gaussian_marginals import ExactMarginal, real_marginal
 from pgnn.inference.posterior import Posterior
 from pgnn.inference.time.interface_algorithm import InterfaceChain
 from pgnn.inference.time.reals_over_time import RealsOverTime
-from pgnn.inference.time.sequence_engine import SequenceEngine, ended, extended
+from pgnn.inference.time.sequence_engine import SequenceEngine
 from pgnn.inference.time.sequence_question import SequenceQuestion
 from pgnn.inference.time.slice_chain import (
     double,
@@ -84,6 +84,7 @@ class SwitchingKalmanFilter(SequenceEngine):
     memory: int = 2
 
     answers_about = SlicedModel
+    takes_reals = True
 
     def __post_init__(self) -> None:
         check_settings(self, memory=1)
@@ -137,18 +138,15 @@ class SwitchingKalmanFilter(SequenceEngine):
         Raises:
             Unsupported: If reals are not linear Gaussian, or discrete states too many.
         """
-        plain = super().read(model, evidence, inputs, names=[], errors=errors)
-        engine = type(self).__name__
+        question = super().read(model, evidence, inputs, names=names, errors=errors)
+        engine = question.engine
         if not self.serves(model):
             raise Unsupported(
                 f"{engine}() answers where real variables are linear Gaussian given discrete ones, "
                 f"of at most {MAX_STATES} joint states in a slice, and these depend on no real one"
             )
-        question = SequenceQuestion(
-            model, plain.seen, inputs, names=names, errors=errors, engine=engine, takes_reals=True
-        )
         states, width = self._states(question), width_of(places_of(model))
-        cells = question.num_rows * plain.seen.steps
+        cells = question.num_rows * question.seen.steps
         self._check_cost(question, cells * states * (states + 2 * width**2))
         return question
 
@@ -164,11 +162,7 @@ class SwitchingKalmanFilter(SequenceEngine):
         """Return moments of the next steps; see the base class."""
         steps = whole_number("steps", steps, least=1)
         seen = SequenceEvidence.of(model, evidence)
-        asked = [*model.variables] if targets is None else targets
-        question = self.read(model, extended(seen, steps), inputs, names=asked)
-        after = SequenceQuestion(
-            model, ended(seen, steps), names=asked, engine=question.engine, takes_reals=True
-        )
+        question, after = self.read_ahead(model, targets, seen, steps, inputs)
         with torch.set_grad_enabled(question.wants_gradients):
             run = _Run.of(question, self.memory)
             ahead = seen.lengths[:, None] + torch.arange(steps)
