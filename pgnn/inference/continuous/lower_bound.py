@@ -201,8 +201,8 @@ class _Supports:
                 low, high = float(known.min()), float(known.max())
                 return (
                     f"{name!r} has values from {low:g} to {high:g}, some of which are outside of "
-                    f"the support of its distribution ({_bare(support)}); rescale them, or take another "
-                    "likelihood"
+                    f"the support of its distribution ({_bare(support)}); rescale them, or take "
+                    "another likelihood"
                 )
         return None
 
