@@ -31,7 +31,7 @@ class Case(NamedTuple):
     initial: np.ndarray
     transition: np.ndarray
     emission: np.ndarray
-    seen: np.ndarray
+    observed: np.ndarray
 
     @staticmethod
     def make(K: int, rows: int, steps: int) -> Case:
@@ -42,16 +42,16 @@ class Case(NamedTuple):
         emission /= emission.sum(1, keepdims=True)
         totals, cuts = transition.cumsum(1), emission.cumsum(1)
         state = rng.integers(K, size=rows)
-        seen = np.zeros((rows, steps), dtype=np.int64)
+        observed = np.zeros((rows, steps), dtype=np.int64)
         for t in range(steps):
             draw = rng.random((rows, 2, 1))
-            seen[:, t] = np.minimum((cuts[state] < draw[:, 0]).sum(1), SYMBOLS - 1)
+            observed[:, t] = np.minimum((cuts[state] < draw[:, 0]).sum(1), SYMBOLS - 1)
             state = np.minimum((totals[state] < draw[:, 1]).sum(1), K - 1)
-        return Case(initial, transition, emission, seen)
+        return Case(initial, transition, emission, observed)
 
     @property
     def field(self) -> np.ndarray:
-        return np.ascontiguousarray(np.log(self.emission.T)[self.seen])
+        return np.ascontiguousarray(np.log(self.emission.T)[self.observed])
 
 
 def pgnn(case: Case, double: bool) -> Iterator[tuple[str, str, Run]]:
@@ -63,12 +63,12 @@ def pgnn(case: Case, double: bool) -> Iterator[tuple[str, str, Run]]:
     parts = [torch.from_numpy(x).to(kind) for x in (case.initial, case.transition)]
     logs = [x.log() for x in parts]
     emission = torch.from_numpy(case.emission).to(kind).log().T.contiguous()
-    seen, field = torch.from_numpy(case.seen), torch.from_numpy(case.field).to(kind)
+    observed, field = torch.from_numpy(case.observed), torch.from_numpy(case.field).to(kind)
     name = f"pgnn f{64 if double else 32}"
 
     def gathered() -> torch.Tensor:
-        rows = emission.index_select(0, seen.flatten())
-        return rows.view(*seen.shape, -1)
+        rows = emission.index_select(0, observed.flatten())
+        return rows.view(*observed.shape, -1)
 
     for suffix, given in (("", lambda: field), (", gather", gathered)):
         yield name + suffix, TASKS[0], lambda given=given: Chain(*logs, given()).smoothed()
@@ -83,7 +83,7 @@ def hmmlearn(case: Case) -> Iterator[tuple[str, str, Run]]:
     model.n_features = SYMBOLS
     model.startprob_, model.transmat_ = case.initial, case.transition
     model.emissionprob_ = case.emission
-    seen, lengths = case.seen.reshape(-1, 1), [case.seen.shape[1]] * len(case.seen)
+    observed, lengths = case.observed.reshape(-1, 1), [case.observed.shape[1]] * len(case.observed)
 
     def learn() -> object:
         fresh = CategoricalHMM(
@@ -91,10 +91,10 @@ def hmmlearn(case: Case) -> Iterator[tuple[str, str, Run]]:
         )
         fresh.startprob_, fresh.transmat_ = case.initial.copy(), case.transition.copy()
         fresh.emissionprob_ = case.emission.copy()
-        return fresh.fit(seen, lengths)
+        return fresh.fit(observed, lengths)
 
-    yield "hmmlearn", TASKS[0], lambda: model.score_samples(seen, lengths)
-    yield "hmmlearn", TASKS[1], lambda: model.decode(seen, lengths)
+    yield "hmmlearn", TASKS[0], lambda: model.score_samples(observed, lengths)
+    yield "hmmlearn", TASKS[1], lambda: model.decode(observed, lengths)
     yield "hmmlearn", TASKS[2], learn
 
 

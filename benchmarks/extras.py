@@ -154,7 +154,7 @@ def _counters(
     model = type(network.model)(edges, states=states)
     if isinstance(data, torch.Tensor):
         data = data[:, [names.index(name) for name in model.variables]].contiguous()
-    seen = [counts.sum(-1) > 0 for counts in reference()]
+    observed = [counts.sum(-1) > 0 for counts in reference()]
 
     def tables(fitted: Any) -> list[np.ndarray]:
         conditionals = (fitted.conditionals[name] for name in names)
@@ -164,8 +164,8 @@ def _counters(
         return [c / c.sum(-1, keepdims=True).clip(1) for c in counts]
 
     def flat(rows: list[np.ndarray]) -> np.ndarray:
-        """Rows of the tables whose parents were seen; the others are a matter of taste."""
-        return np.concatenate([r[s].ravel() for r, s in zip(rows, seen, strict=True)])
+        """Rows of the tables whose parents were observed; the others are a matter of taste."""
+        return np.concatenate([r[s].ravel() for r, s in zip(rows, observed, strict=True)])
 
     return [
         Call("pgnn", lambda: model.fit(data, progress=False), lambda m: flat(tables(m))),

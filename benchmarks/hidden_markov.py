@@ -37,7 +37,7 @@ class Points:
     def __init__(self, case: Case) -> None:
         rng = np.random.default_rng(len(case.initial))
         centres = 3.0 * rng.normal(size=(SYMBOLS, FEATURES))
-        self.seen = centres[case.seen] + rng.normal(size=(*case.seen.shape, FEATURES))
+        self.observed = centres[case.observed] + rng.normal(size=(*case.observed.shape, FEATURES))
         self.mean = centres[rng.integers(SYMBOLS, size=len(case.initial))]
         self.mean += rng.normal(size=self.mean.shape)
         self.variance = np.full(self.mean.shape, 4.0)
@@ -54,7 +54,7 @@ def pgnn(case: Case, points: Points) -> Iterator[Run]:
     state = pgnn.Variable("state", len(case.initial))
     normal = pgnn.Gaussian(x, [state], points.mean, points.variance, pgnn.Diagonal())
     full = pgnn.Gaussian(x, [state], points.mean, points.covariance)
-    data = case.seen, points.seen, points.seen
+    data = case.observed, points.observed, points.observed
     cases = zip(KINDS, (case.emission, normal, full), data, strict=True)
     for kind, emission, data in cases:
         model = pgnn.HiddenMarkovModel(
@@ -71,19 +71,19 @@ def pgnn(case: Case, points: Points) -> Iterator[Run]:
 def hmmlearn(case: Case, points: Points) -> Iterator[Run]:
     from hmmlearn.hmm import CategoricalHMM, GaussianHMM
 
-    lengths = [case.seen.shape[1]] * len(case.seen)
+    lengths = [case.observed.shape[1]] * len(case.observed)
     tables = {"startprob_": case.initial, "transmat_": case.transition}
     choices: list[tuple[Any, dict[str, np.ndarray], np.ndarray]] = [
-        (CategoricalHMM, {"emissionprob_": case.emission}, case.seen.reshape(-1, 1)),
+        (CategoricalHMM, {"emissionprob_": case.emission}, case.observed.reshape(-1, 1)),
         (
             GaussianHMM,
             {"means_": points.mean, "covars_": points.variance},
-            points.seen.reshape(-1, FEATURES),
+            points.observed.reshape(-1, FEATURES),
         ),
         (
             partial(GaussianHMM, covariance_type="full"),
             {"means_": points.mean, "covars_": points.covariance},
-            points.seen.reshape(-1, FEATURES),
+            points.observed.reshape(-1, FEATURES),
         ),
     ]
     for kind, (make, numbers, data) in zip(KINDS, choices, strict=True):
@@ -129,8 +129,8 @@ def dynamax(case: Case, points: Points, seconds: float) -> dict[str, float]:
             **shared,
         ),
     ]
-    seen = jax.numpy.array(points.seen)
-    data = [jax.numpy.array(case.seen[..., None]), seen, seen]
+    observed = jax.numpy.array(points.observed)
+    data = [jax.numpy.array(case.observed[..., None]), observed, observed]
     found, more = {}, max(10, 160 // K)
     for kind, model, (numbers, props), x in zip(
         KINDS, (symbols, normal, full), starts, data, strict=True

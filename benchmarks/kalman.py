@@ -62,11 +62,11 @@ def main() -> int:
     )
     y = model.sample(ROWS, {"T": STEPS}, seed=0)["observation"].numpy().copy()
     y[np.random.default_rng(0).random(y.shape) < 0.2] = np.nan
-    seen = {"observation": y}
+    observed = {"observation": y}
     calls: dict[str, Callable[[], object]] = {
-        "smooth": lambda: model.smooth(seen)["state"].mean,
-        "filter": lambda: model.filter(seen)["state"].mean,
-        "log_prob": lambda: model.log_prob(seen),
+        "smooth": lambda: model.smooth(observed)["state"].mean,
+        "filter": lambda: model.filter(observed)["state"].mean,
+        "log_prob": lambda: model.log_prob(observed),
     }
     for verb, call in calls.items():
         ours, theirs = seconds(call), seconds(lambda verb=verb: peer(y, verb), 1)

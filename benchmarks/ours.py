@@ -18,7 +18,7 @@ class Pgnn(Contender):
 
     Args:
         network: The network.
-        codes: Evidence ``(n, V)``, -1 where nothing was seen.
+        codes: Evidence ``(n, V)``, -1 where nothing was observed.
         items: Rows of each call; an item of one row is asked without a batch axis.
         observed: Positions of what every row observes, to have a plan sliced for that set;
             without it each row may observe anything.

@@ -20,7 +20,7 @@ class PyAgrum(Contender):
     Args:
         network: The network; it is built from its tables, so that both libraries compute with
             the same doubles (pyAgrum reads files in single precision).
-        codes: Evidence ``(n, V)``, -1 where nothing was seen.
+        codes: Evidence ``(n, V)``, -1 where nothing was observed.
         items: Single rows, the order in which they are answered.
         shared: Whether all rows observe the same variables; then the engine is told only of the
             new values, which spares it a new junction tree.
@@ -41,16 +41,16 @@ class PyAgrum(Contender):
 
     def prepare(self, rows: np.ndarray) -> tuple[dict[int, int], list[int]]:
         row = self.codes[rows[0]].tolist()
-        seen = {v: code for v, code in enumerate(row) if code >= 0}
-        return seen, [v for v, code in enumerate(row) if code < 0]
+        observed = {v: code for v, code in enumerate(row) if code >= 0}
+        return observed, [v for v, code in enumerate(row) if code < 0]
 
     def run(self, prepared: tuple[dict[int, int], list[int]]) -> list[np.ndarray]:
-        seen, free = prepared
+        observed, free = prepared
         if self.shared:
-            for v, code in seen.items():
+            for v, code in observed.items():
                 self.engine.chgEvidence(v, code)
         else:
-            self.engine.setEvidence(seen)
+            self.engine.setEvidence(observed)
         self.engine.makeInference()
         return [self.engine.posterior(v).toarray() for v in free]
 

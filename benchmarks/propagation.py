@@ -134,12 +134,12 @@ def _by_pyagrum(limit: int) -> Callable[[Instance], Answer]:
     def answer(instance: Instance) -> Answer:
         import pyagrum
 
-        net, seen = _as_network(instance)
+        net, observed = _as_network(instance)
         engine = pyagrum.LoopyBeliefPropagation(net)
         engine.setMaxIter(limit)
         engine.setEpsilon(1e-6)
         engine.setMaxTime(PATIENCE)
-        engine.setEvidence(seen)
+        engine.setEvidence(observed)
         begun = clock()
         engine.makeInference()
         seconds = clock() - begun
@@ -164,7 +164,7 @@ def _as_network(instance: Instance) -> tuple[Any, dict[str, int]]:
     for name, states in cards.items():
         net.add(pyagrum.RangeVariable(name, name, 0, states - 1))
         net.cpt(name).fillWith(1.0 / states)
-    seen = {str(n): int(state) for n, state in instance.evidence.items()}
+    observed = {str(n): int(state) for n, state in instance.evidence.items()}
     for k, factor in enumerate(instance.model.factors()):
         child = f"factor {k}"
         net.add(pyagrum.RangeVariable(child, child, 0, 1))
@@ -180,8 +180,8 @@ def _as_network(instance: Instance) -> tuple[Any, dict[str, int]]:
         if given != [1 + k for k in range(len(scope))]:
             raise ValueError("parents in another order than they were added in")
         net.cpt(child).fillWith(both.transpose([*order, len(scope)]).ravel().tolist())
-        seen[child] = 1
-    return net, seen
+        observed[child] = 1
+    return net, observed
 
 
 def _violated(instance: Instance, label: str, answer: Answer) -> bool:

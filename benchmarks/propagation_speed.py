@@ -66,8 +66,8 @@ def ours(side: int, states: int, shared: bool, iterations: int) -> dict[str, flo
         group = TableGroup(edges, tables)
     field = TableGroup(at.reshape(-1, 1), torch.from_numpy(rng.normal(size=(at.size, states))))
     graph = FactorGraph(Elements([Variable("x", states, shape=at.shape)]), (group, field))
-    seen = RowEvidence(np.full((1, at.size), -1, dtype=np.int32), False, None, np.zeros(1))
-    question = Question(_Model(), graph, seen)
+    observed = RowEvidence(np.full((1, at.size), -1, dtype=np.int32), False, None, np.zeros(1))
+    question = Question(_Model(), graph, observed)
 
     def run(count: int) -> float:
         engine = BeliefPropagation(

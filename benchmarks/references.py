@@ -112,12 +112,12 @@ def chunk(network: Network, observed: np.ndarray) -> int:
 
 
 def _slice(table: Tensor, family: Sequence[int], codes: Tensor, observed: np.ndarray) -> Tensor:
-    """Table at the observed states, rows first; as it is where nothing was seen."""
-    seen = [k for k, v in enumerate(family) if observed[v]]
-    if not seen:
+    """Table at the observed states, rows first; as it is where nothing was observed."""
+    known = [k for k, v in enumerate(family) if observed[v]]
+    if not known:
         return table
     free = [k for k, v in enumerate(family) if not observed[v]]
-    return table.permute(seen + free)[tuple(codes[family[k]] for k in seen)]
+    return table.permute(known + free)[tuple(codes[family[k]] for k in known)]
 
 
 class MaxSum(Contender):

@@ -129,7 +129,7 @@ def densities() -> None:
 
 
 def fields() -> None:
-    """A grid of 99,856 nodes of which three were seen, beside SciPy's own solver."""
+    """A grid of 99,856 nodes of which three were observed, beside SciPy's own solver."""
     import scipy.sparse as sp
     from scipy.sparse.linalg import spsolve
 
@@ -139,20 +139,20 @@ def fields() -> None:
     line = sp.diags_array(np.ones(side - 1), offsets=1, shape=(side, side))
     line = line + line.T
     grid = (sp.kron(line, sp.eye_array(side)) + sp.kron(sp.eye_array(side), line)).tocsr()
-    seen = {0: 0.0, side**2 - 1: 1.0, side * side // 2: 0.3}
+    observed = {0: 0.0, side**2 - 1: 1.0, side * side // 2: 0.3}
     (model,), (making,) = medians(lambda: pgnn.GaussianMarkovField(grid), rounds=1)
     laplacian = model.precision()
-    rest = np.setdiff1d(np.arange(side**2), [*seen])
-    target = -laplacian[rest][:, [*seen]] @ [*seen.values()]
+    rest = np.setdiff1d(np.arange(side**2), [*observed])
+    target = -laplacian[rest][:, [*observed]] @ [*observed.values()]
     (other, answer), times = medians(
         lambda: spsolve(laplacian[rest][:, rest], target),
-        lambda: model.query(evidence=seen),
+        lambda: model.query(evidence=observed),
         rounds=1,
     )
     apart = float(np.abs(answer["x"].mean.numpy()[rest] - other).max())
     show("Gaussian field, 99,856 nodes (spsolve: means alone)", *times, apart)
     _, (one, draw) = medians(
-        lambda: answer[side].std, lambda: model.sample(1, seen, seed=0), rounds=1
+        lambda: answer[side].std, lambda: model.sample(1, observed, seed=0), rounds=1
     )
     print(f"making it {making:.2f} s, a variance {one:.3f} s, a draw {draw:.2f} s")
 

@@ -29,14 +29,16 @@ def main(argv: list[str] | None = None, sentences: int = 1000) -> dict[str, floa
     """Return F1 of all chunks of the test sentences, and what the learned weights say."""
     args = arguments(__doc__ or "", argv)
     words, labels = read(args.data / "sequence" / "conll2000_train.txt.gz", sentences)
-    unseen, true = read(args.data / "sequence" / "conll2000_test.txt.gz", max(200, sentences // 4))
+    unobserved, true = read(
+        args.data / "sequence" / "conll2000_test.txt.gz", max(200, sentences // 4)
+    )
 
     begin = time.perf_counter()
-    field = pgnn.ConditionalRandomField(seen_transitions=True)
+    field = pgnn.ConditionalRandomField(observed_transitions=True)
     field.fit(labels, inputs={"attributes": words}, learner=LEARNER, progress=False)
     print(f"{time.perf_counter() - begin:.0f} s to learn {field.scores[0]}")
     states = field.state.states or ()
-    best = field.decode(inputs={"attributes": unseen})["label"]
+    best = field.decode(inputs={"attributes": unobserved})["label"]
     predicted = [
         [states[k] for k in row[: len(tags)]] for row, tags in zip(best.tolist(), true, strict=True)
     ]
@@ -44,7 +46,7 @@ def main(argv: list[str] | None = None, sentences: int = 1000) -> dict[str, floa
     print(f"F1 {100 * scores.f1:.2f} of {len(true)} sentences; of types with their counts:")
     for kind in ("NP", "VP", "PP", "ADVP"):
         print(f"  {kind:<5} {100 * scores.by_type[kind].f1:.2f}")
-    sure = field.smooth(inputs={"attributes": unseen})["label"].probs.amax(-1).nanmean().item()
+    sure = field.smooth(inputs={"attributes": unobserved})["label"].probs.amax(-1).nanmean().item()
     draw(field, args.out / "chunking.png")
     return {"f1": scores.f1, "np": scores.by_type["NP"].f1, "certainty": sure}
 

@@ -32,8 +32,8 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
 
     model = pgnn.HiddenMarkovModel(STATES, {"letter": np.concatenate([np.eye(4), np.eye(4)])})
     begin = time.perf_counter()
-    seen = {"letter": letters[train], "state": state[train]}
-    model.fit(seen, learner=pgnn.EM(prior=pgnn.Laplace()), progress=False)
+    observed = {"letter": letters[train], "state": state[train]}
+    model.fit(observed, learner=pgnn.EM(prior=pgnn.Laplace()), progress=False)
     posterior = model.smooth({"letter": letters[test]})["state"].probs[..., :4].sum(-1)
     probs = posterior.detach().numpy()
     print(f"{time.perf_counter() - begin:.1f} s to count {len(train)} and smooth {len(test)}")

@@ -29,8 +29,8 @@ def recognised(field: pgnn.MarkovRandomField) -> Gates:
     return gates
 
 
-def merged(links: Gates, seen: dict[int, int]) -> Gates:
-    """Put every link that was not seen into the one effect that it surely brings about."""
+def merged(links: Gates, observed: dict[int, int]) -> Gates:
+    """Put every link that was not observed into the one effect that it surely brings about."""
     gates = {child: (leak, dict(causes)) for child, (leak, causes) in links.items()}
     effects: dict[int, set[int]] = {child: set() for child in links}
     for child, (_, causes) in links.items():
@@ -41,7 +41,7 @@ def merged(links: Gates, seen: dict[int, int]) -> Gates:
         child = next(iter(effects[link]), link)
         other, strengths = gates[child]
         chained = causes and len(effects[link]) == 1 and strengths[link] > 1.0 - 1e-12
-        if link in seen or not chained:
+        if link in observed or not chained:
             continue
         del gates[link], strengths[link]
         for cause, strength in causes.items():
@@ -72,10 +72,10 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     for file in NAMES:
         name = file.partition("/")[2].partition(".")[0]
         field = pgnn.read(args.data / "uai" / file)
-        seen = pgnn.read_evidence(args.data / "uai" / f"{file.removesuffix('.gz')}.evid")
-        model = network(merged(recognised(field), seen))
-        before, after = (m.explain(None, seen, engine=engine).treewidth for m in (field, model))
-        evidence = float(model.query(None, seen).log_evidence) / math.log(10)
+        observed = pgnn.read_evidence(args.data / "uai" / f"{file.removesuffix('.gz')}.evid")
+        model = network(merged(recognised(field), observed))
+        before, after = (m.explain(None, observed, engine=engine).treewidth for m in (field, model))
+        evidence = float(model.query(None, observed).log_evidence) / math.log(10)
         print(f"{name:<12} treewidth {before:>3} -> {after:>2}, log10 p = {evidence:.6f}")
         found |= {name: evidence, f"{name}, as published": before, f"{name}, rewritten": after}
         axis.plot([name, name], [before, after], "o-")

@@ -20,16 +20,16 @@ def main(
     args = arguments(__doc__ or "", argv)
     packed = np.load(args.data / "images" / "mnist" / "binarized_mnist_packed.npz")
     train, test = (np.unpackbits(packed[n], axis=1)[:, :784] for n in ("train", "test"))
-    learnt, unseen = torch.from_numpy(train[:rows]), torch.from_numpy(test[::10])
+    learnt, unobserved = torch.from_numpy(train[:rows]), torch.from_numpy(test[::10])
     machine = pgnn.RestrictedBoltzmannMachine(pgnn.Variable("visible", 2, (28, 28)), hidden).float()
     learner = pgnn.ContrastiveDivergence(epochs=epochs)
     machine.fit(learnt, learner=learner, seed=0)
     bracket = machine.log_partition_bracket(learnt, seed=0)
-    low, high = (float(x) for x in bracket.log_prob(-machine.free_energy(unseen).mean()))
+    low, high = (float(x) for x in bracket.log_prob(-machine.free_energy(unobserved).mean()))
     print(f"restricted machine: test log probability between {low:.1f} and {high:.1f} ({bracket})")
     deep = pgnn.DeepBeliefNetwork([784, hidden, hidden]).float()
     deep.fit(learnt, learner=pgnn.GreedyLayerwise(learner), seed=0)
-    half = unseen[::100].float()
+    half = unobserved[::100].float()
     half[:, 392:] = torch.nan
     known = {"visible": half.reshape(-1, 28, 28)}
     chains = pgnn.Gibbs(chains=4, burn_in=200, samples=200, seed=0, max_r_hat=10.0)
@@ -40,10 +40,10 @@ def main(
         "deep belief network": dreamt(deep, half),
     }
     completed = {name: x.reshape(-1, 784) for name, x in completed.items()}
-    truth = unseen[::100, 392:].bool()
+    truth = unobserved[::100, 392:].bool()
     errors = {n: float(((x[:, 392:] > 0.5) != truth).double().mean()) for n, x in completed.items()}
     print({n: round(x, 3) for n, x in errors.items()})
-    draw(machine, {"digits": unseen[::100].float(), "seen": half, **completed}, args.out)
+    draw(machine, {"digits": unobserved[::100].float(), "observed": half, **completed}, args.out)
     return {"low": low, "high": high, **errors}
 
 

@@ -33,14 +33,14 @@ def main(
     deep, flat = (autoencoder(size, hidden) for size in (50, 2))
     for vae in (deep, flat):
         vae.fit(images["train"][:rows], learner=learner, seed=0)
-    unseen = images["test"][::20]
+    unobserved = images["test"][::20]
     bounds = {
-        "fifty latent numbers, bound": bound(deep, unseen, pgnn.Elbo(), 20),
-        "the same, importance weighted": bound(deep, unseen, pgnn.ImportanceWeighted(200), 200),
-        "two latent numbers, bound": bound(flat, unseen, pgnn.Elbo(), 20),
+        "fifty latent numbers, bound": bound(deep, unobserved, pgnn.Elbo(), 20),
+        "the same, importance weighted": bound(deep, unobserved, pgnn.ImportanceWeighted(200), 200),
+        "two latent numbers, bound": bound(flat, unobserved, pgnn.Elbo(), 20),
     }
     print({name: round(nats, 1) for name, nats in bounds.items()})
-    holes = unseen[::50].clone()
+    holes = unobserved[::50].clone()
     holes[:, 392:] = torch.nan
     whole = torch.where(holes.isnan(), deep.reconstruct(holes), holes)
     pairs = torch.stack([holes.nan_to_num(0.5), whole]).reshape(2, -1, 28, 28)

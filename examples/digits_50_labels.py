@@ -37,9 +37,9 @@ def main(argv: list[str] | None = None, *, count: int = 10_000) -> dict[str, flo
     z = components.project(x).numpy()
 
     field = pgnn.GaussianMarkovField(neighbour_graph(z, k=8, width=2.0, matrix=True), anchor=1e-4)
-    seen = np.full((10, len(y)), np.nan)
-    seen[:, told] = (y[told] == np.arange(10)[:, None]).astype(float)
-    spread = field.query(evidence=seen)["x"].mean.numpy()
+    observed = np.full((10, len(y)), np.nan)
+    observed[:, told] = (y[told] == np.arange(10)[:, None]).astype(float)
+    spread = field.query(evidence=observed)["x"].mean.numpy()
     # classes are as frequent as each other: their rows are brought to the same sum
     best = (spread / spread.sum(axis=1, keepdims=True)).argmax(axis=0)
 

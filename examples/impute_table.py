@@ -37,7 +37,7 @@ def main(argv: list[str] | None = None, *, draws: int = 20) -> dict[str, float]:
     whole = table(args.data)
     share = np.where(whole["duration"] > 3.0, 0.4, 0.2)[
         :, None
-    ]  # seen rows tell of what is missing
+    ]  # observed rows tell of what is missing
     hole = np.random.default_rng(0).random(whole.shape) < share * [0.7, 1.0, 1.0]
     holes = whole.mask(hole)
     features = {"waiting": pgnn.Gaussian, "duration": pgnn.Gaussian, "after": ["long", "short"]}
@@ -68,7 +68,7 @@ def main(argv: list[str] | None = None, *, draws: int = 20) -> dict[str, float]:
 
 
 def draw(whole: pd.DataFrame, holes: pd.DataFrame, drawn: pd.DataFrame, path: Path) -> None:
-    """Show what was seen, and one completion of the rest, beside the truth."""
+    """Show what was observed, and one completion of the rest, beside the truth."""
     import matplotlib.pyplot as plt
 
     lost = holes[["waiting", "duration"]].isna().any(axis=1)

@@ -45,8 +45,8 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     truth = torch.cat([drawn[f"state_{k}"] for k in range(SENSORS)])
     noise = torch.randn(SENSORS, generator=torch.Generator().manual_seed(0)).double()
     level = torch.tensor([0.0, 1.0, 3.0]).double()
-    seen = range(15, SENSORS, 30)
-    readings = {k: level[truth[k]] + 0.8 * noise[k] for k in seen}
+    observed = range(15, SENSORS, 30)
+    readings = {k: level[truth[k]] + 0.8 * noise[k] for k in observed}
 
     begin = time.perf_counter()
     model = pgnn.Program(pipe, args=(readings,))
@@ -65,7 +65,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     axes[1].stackplot(
         range(SENSORS), *probs, labels=STATES, colors=["#9ecae1", "#fdae6b", "#de2d26"]
     )
-    for k in seen:
+    for k in observed:
         axes[1].axvline(k, color="black", lw=0.5, ls=":")
     axes[1].set(xlabel="sensor (dotted: read)", ylabel="posterior", ylim=(0, 1))
     axes[1].legend(loc="lower right")

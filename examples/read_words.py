@@ -44,20 +44,20 @@ def main(argv: list[str] | None = None, words: int = 1000) -> dict[str, float]:
     args = arguments(__doc__ or "", argv)
     data = np.load(args.data / "sequence" / "ocr_letters.npz")
     columns, labels = read(data, "train", words)
-    unseen, true = read(data, "test", 300)
+    unobserved, true = read(data, "test", 300)
     torch.manual_seed(0)
     model = pgnn.CTC(LETTERS, Columns())
     learner = pgnn.Gradient(**ADAM, max_iterations=12)
     model.fit(labels, inputs={"x": columns}, learner=learner, seed=0, progress=False)
 
-    found = model.decode(inputs={"x": unseen})
+    found = model.decode(inputs={"x": unobserved})
     spelled = [[LETTERS[c] for c in row if c >= 0] for row in found.codes.tolist()]
     wrong = sum(pgnn.metrics.edit_distance(a, b) for a, b in zip(true, spelled, strict=True))
     error = wrong / sum(map(len, true))
     exact = float((found.upper_bound == found.log_prob).double().mean())
     print(f"letters to correct {error:.1%}; answers known to be the best {exact:.0%}")
     print(*("".join(z) for z in spelled[:9]))
-    draw(model, unseen[0], true[0], args.out / "read_words.png")
+    draw(model, unobserved[0], true[0], args.out / "read_words.png")
     return {"error": error, "exact": exact}
 
 

@@ -35,10 +35,10 @@ def main(argv: list[str] | None = None, examples: int = 600, passes: int = 20) -
     reverser = pgnn.SequenceToSequence(LETTERS, hidden=32)
     backwards = [word[::-1] for word in words]
     reverser.fit(backwards, inputs={"source": words}, learner=learner, seed=0, progress=False)
-    unseen = [[LETTERS[k] for k in rng.integers(0, 8, rng.integers(1, 7))] for _ in range(100)]
-    written = reverser.most_probable(inputs={"source": unseen})
+    unobserved = [[LETTERS[k] for k in rng.integers(0, 8, rng.integers(1, 7))] for _ in range(100)]
+    written = reverser.most_probable(inputs={"source": unobserved})
     spelled = [[LETTERS[k] for k in row if k >= 0] for row in written.codes.tolist()]
-    reversed_ = np.mean([a == b[::-1] for a, b in zip(spelled, unseen, strict=True)])
+    reversed_ = np.mean([a == b[::-1] for a, b in zip(spelled, unobserved, strict=True)])
     best = float((written.upper_bound == written.log_prob).double().mean())
     print(f"reversed {reversed_:.0%} of words; known to be the best answer: {best:.0%}")
 
@@ -46,10 +46,10 @@ def main(argv: list[str] | None = None, examples: int = 600, passes: int = 20) -
     sorter = pgnn.PointerNetwork(1, places=5, hidden=32)
     order = [x[:, 0].argsort().tolist() for x in numbers]
     sorter.fit(order, inputs={"x": numbers}, learner=learner, seed=0, progress=False)
-    unseen_numbers = [torch.rand(int(rng.integers(2, 6)), 1) for _ in range(100)]
-    places = sorter.most_probable(inputs={"x": unseen_numbers}).codes.tolist()
+    unobserved_numbers = [torch.rand(int(rng.integers(2, 6)), 1) for _ in range(100)]
+    places = sorter.most_probable(inputs={"x": unobserved_numbers}).codes.tolist()
     told = [[k for k in row if k >= 0] for row in places]
-    pairs = zip(told, unseen_numbers, strict=True)
+    pairs = zip(told, unobserved_numbers, strict=True)
     sorted_ = np.mean([row == x[:, 0].argsort().tolist() for row, x in pairs])
     print(f"sorted {sorted_:.0%} of lists of up to five numbers")
     draw(reverser, [*"abcdefgh"][:6], args.out / "reverse_and_sort.png")

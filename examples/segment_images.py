@@ -43,10 +43,10 @@ def main(argv: list[str] | None = None, pictures: int = 20) -> dict[str, float]:
         graph = nx.create_empty_copy(grid) if name == "alone" else grid
         field = pgnn.GraphRandomField(graph, LABELS, features=4, edge_features=1)
         inputs = features(np.stack(images), field)
-        told, unseen = ({n: x[half] for n, x in inputs.items()}
+        told, unobserved = ({n: x[half] for n, x in inputs.items()}
                         for half in (slice(pictures), slice(pictures, None)))  # fmt: skip
         field.fit({"label": z[:pictures]}, inputs=told, learner=learner, seed=0, progress=False)
-        found[name] = np.asarray(field.most_probable(inputs=unseen)["label"])
+        found[name] = np.asarray(field.most_probable(inputs=unobserved)["label"])
         right[name] = float((found[name] == z[pictures:]).mean())
         print(f"{name:<18} {100 * right[name]:.1f} % of the pixels are right")
     panels = {"picture": images[pictures].clip(0, 1), "labels": z[pictures]}

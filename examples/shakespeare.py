@@ -38,10 +38,12 @@ def main(
     )  # fmt: skip
     model.fit(pieces(train, STEPS), learner=learner, seed=0, progress=True)
 
-    unseen = pieces(test[:50_000] if characters < len(text) // 2 else test, 500)
-    nats = -float(model.log_prob(unseen).mean()) / 500
-    counts, unseen_counts = (np.array([t.count(c) for c in letters]) + 1.0 for t in (train, test))
-    table = -(unseen_counts / unseen_counts.sum()) @ np.log(counts / counts.sum())
+    unobserved = pieces(test[:50_000] if characters < len(text) // 2 else test, 500)
+    nats = -float(model.log_prob(unobserved).mean()) / 500
+    counts, unobserved_counts = (
+        np.array([t.count(c) for c in letters]) + 1.0 for t in (train, test)
+    )
+    table = -(unobserved_counts / unobserved_counts.sum()) @ np.log(counts / counts.sum())
     print(f"{nats:.3f} nats a character; {table:.3f} by the frequencies of characters alone")
     written = model.sample(1, {"token": [*"ROMEO:\n"], "T": 300}, seed=1)["token"][0]
     print("".join(letters[k] for k in written))

@@ -1,8 +1,8 @@
 """Tracking through gaps: a Kalman smoother keeps up with a walker whom nobody saw for a while.
 
-Position and speed in the plane are the hidden state; noisy positions are seen, with gaps. How much
-the walker turns, and how noisy the sightings are, is learned by expectation maximisation from the
-same gappy track.
+Position and speed in the plane are the hidden state; noisy positions are observed, with gaps. How
+much the walker turns, and how noisy the sightings are, is learned by expectation maximisation from
+the same gappy track.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ def main(argv: list[str] | None = None, *, steps: int = 200) -> dict[str, float]
     """Return root mean squared errors in the gaps, and the noise that was found."""
     args = arguments(__doc__ or "", argv)
     path = walk(steps)
-    seen = path + 2.0 * np.random.default_rng(1).normal(size=path.shape)
+    observed = path + 2.0 * np.random.default_rng(1).normal(size=path.shape)
     gap = np.zeros(steps, dtype=bool)
     for first in range(30, steps - 20, 50):
         gap[first : first + 15] = True
-    seen[gap] = np.nan
+    observed[gap] = np.nan
     model = pgnn.LinearDynamicalSystem(
-        4, 2, MOVE, None, SEE, None, np.r_[seen[0], 0, 0], 10.0 * np.eye(4),
+        4, 2, MOVE, None, SEE, None, np.r_[observed[0], 0, 0], 10.0 * np.eye(4),
         observation_offset=[0.0, 0.0],
     )  # fmt: skip
-    model.fit({"observation": seen}, learner=pgnn.EM(tolerance=1e-6), seed=0, progress=False)
-    smooth = model.smooth({"observation": seen})["state"]
+    model.fit({"observation": observed}, learner=pgnn.EM(tolerance=1e-6), seed=0, progress=False)
+    smooth = model.smooth({"observation": observed})["state"]
     mean, std = smooth.mean[:, :2].numpy(), smooth.std[:, :2].numpy()
     whole = np.arange(steps)
-    line = np.column_stack([np.interp(whole, whole[~gap], seen[~gap, k]) for k in (0, 1)])
+    line = np.column_stack([np.interp(whole, whole[~gap], observed[~gap, k]) for k in (0, 1)])
     error = {
         name: float(np.sqrt(((guess - path)[gap] ** 2).sum(axis=1).mean()))
         for name, guess in {"smoother": mean, "straight lines": line}.items()
@@ -52,13 +52,13 @@ def main(argv: list[str] | None = None, *, steps: int = 200) -> dict[str, float]
     noise = model.conditionals["observation"].covariance.detach()
     error["noise"] = float(torch.trace(noise) / 2) ** 0.5
     print("error in the gaps:", {n: round(e, 2) for n, e in error.items()})
-    draw(path, seen, gap, mean, std, args.out / "tracking_gaps.png")
+    draw(path, observed, gap, mean, std, args.out / "tracking_gaps.png")
     return error
 
 
 def draw(
     path: np.ndarray,
-    seen: np.ndarray,
+    observed: np.ndarray,
     gap: np.ndarray,
     mean: np.ndarray,
     std: np.ndarray,
@@ -69,7 +69,7 @@ def draw(
 
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
     left.plot(*path.T, color="0.6", label="true")
-    left.plot(*seen.T, ".", ms=4, color="#E69F00", label="seen")
+    left.plot(*observed.T, ".", ms=4, color="#E69F00", label="observed")
     left.plot(*mean.T, color="#0072B2", lw=1.2, label="smoothed")
     left.legend(frameon=False)
     steps = np.arange(len(path))
@@ -78,7 +78,7 @@ def draw(
     )
     right.plot(steps, mean[:, 1], color="#0072B2", lw=1.2)
     right.plot(steps, path[:, 1], color="0.6", lw=1.0)
-    right.plot(steps, seen[:, 1], ".", ms=4, color="#E69F00")
+    right.plot(steps, observed[:, 1], ".", ms=4, color="#E69F00")
     right.set(xlabel="step", ylabel="second coordinate")
     for ax in (left, right):
         ax.spines[["top", "right"]].set_visible(False)

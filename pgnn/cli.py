@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             warnings.showwarning = _show_warning
             options.run(options)
         sys.stdout.flush()
-    except BrokenPipeError:  # the reader, `head` say, has seen enough
+    except BrokenPipeError:  # the reader, `head` say, has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (PgnnError, OSError, UnicodeError, MemoryError) as error:
         _complain(_describe(error))
@@ -177,8 +177,8 @@ def _query(options: argparse.Namespace) -> None:
     model = _read(options.file)
     evidence = _evidence(model, options)
     targets = [_lookup(name, model.variables, "variable") for name in options.target]
-    unseen = [name for name in model.variables if name not in evidence]
-    posterior = model.query(targets or unseen or None, evidence)
+    unobserved = [name for name in model.variables if name not in evidence]
+    posterior = model.query(targets or unobserved or None, evidence)
     mode = model.most_probable(evidence) if options.mpe else None
     if options.json:
         print(json.dumps(_answer(model, evidence, posterior, mode), indent=2))

@@ -60,7 +60,7 @@ def decompose(
 
     Args:
         model: Any model of single discrete variables.
-        q: A distribution of the variables that were not seen: a model of them; or a product of
+        q: A distribution of the variables that were not observed: a model of them; or a product of
             marginals, as a :class:`Posterior` has them or by name, ``(K,)``.
         evidence: One row, as in a query.
 
@@ -201,7 +201,7 @@ class _Product(_Distribution):
         self._probs = {}
         for name, v in hidden.items():
             if name not in q:
-                raise ModelError(f"q says nothing of {name!r}, which was not seen")
+                raise ModelError(f"q says nothing of {name!r}, which was not observed")
             given = q[name]
             probs = given.probs if hasattr(given, "probs") else given
             own = torch.as_tensor(probs, dtype=torch.float64).reshape(-1)
@@ -251,7 +251,7 @@ def _expectation(table: Tensor, logs: Tensor) -> Tensor:
 
 
 def _hidden(model: Model, evidence: Any) -> dict[Hashable, Variable]:
-    """The variables that were not seen."""
+    """The variables that were not observed."""
     bad = [n for n, v in model.variables.items() if not v.is_discrete or v.shape]
     if bad:
         raise Unsupported(f"divergences are of single discrete variables, and {bad[0]!r} is none")
@@ -260,14 +260,14 @@ def _hidden(model: Model, evidence: Any) -> dict[Hashable, Variable]:
 
 
 def _codes(model: Model, evidence: Any) -> dict[Hashable, int]:
-    seen = EvidenceReader(tuple(model.variables.values())).read(evidence)
-    if seen.num_rows != 1 or seen.soft is not None:
+    observed = EvidenceReader(tuple(model.variables.values())).read(evidence)
+    if observed.num_rows != 1 or observed.soft is not None:
         raise ModelError("a divergence is from the posterior of one row of states")
-    return dict(zip(model.variables, seen.codes[0].tolist(), strict=True))
+    return dict(zip(model.variables, observed.codes[0].tolist(), strict=True))
 
 
 def _factors(model: Model, evidence: Any) -> tuple[list[Factor], Tensor]:
-    """Log tables over what was not seen, and the log normalizer of the model."""
+    """Log tables over what was not observed, and the log normalizer of the model."""
     known = {n: torch.tensor([c]) for n, c in _codes(model, evidence).items() if c >= 0}
     zero = torch.zeros((), dtype=torch.float64)
     if not model.is_normalized:
@@ -276,11 +276,11 @@ def _factors(model: Model, evidence: Any) -> tuple[list[Factor], Tensor]:
 
 
 def _checked(hidden: Mapping[Hashable, Variable], edges: Edges) -> list[tuple[Hashable, Hashable]]:
-    """Edges between variables that were not seen."""
+    """Edges between variables that were not observed."""
     edges_given = list(edges)
     for a, b in edges_given:
         if a not in hidden or b not in hidden:
-            raise ModelError(f"the edge {(a, b)!r} has a variable that was seen, or is unknown")
+            raise ModelError(f"the edge {(a, b)!r} has a variable that was observed, or is unknown")
     return edges_given
 
 

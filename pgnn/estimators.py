@@ -80,7 +80,7 @@ class SequenceTagger(BaseEstimator):  # type: ignore[misc]
         if len(X) != len(y):
             raise DataError(f"there are {len(X)} sentences, but labels of {len(y)}")
         scores = AttributeScores("attributes", self.min_count, self.all_pairs)
-        model = ConditionalRandomField(scores=scores, seen_transitions=not self.all_transitions)
+        model = ConditionalRandomField(scores=scores, observed_transitions=not self.all_transitions)
         rows = max(len(X), 1)
         learner = self.learner or Gradient(
             l1=self.c1 / rows,

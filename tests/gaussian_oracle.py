@@ -103,7 +103,7 @@ class Network:
         return mean, covariance, place
 
     def answer(self, row: Row) -> Answer:
-        """Everything about one row; numbers that are NaN were not seen."""
+        """Everything about one row; numbers that are NaN were not observed."""
         logs, means, covariances, kept = [], [], [], []
         for states in self.configurations():
             p = self.prior(states)
@@ -114,10 +114,10 @@ class Network:
             for n, at in place.items():
                 if n in row:
                     x[at] = row[n]
-            seen, hidden = ~np.isnan(x), np.isnan(x)
-            inner = covariance[np.ix_(seen, seen)]
-            error = x[seen] - mean[seen]
-            gain = np.linalg.solve(inner, covariance[np.ix_(seen, hidden)])
+            observed, hidden = ~np.isnan(x), np.isnan(x)
+            inner = covariance[np.ix_(observed, observed)]
+            error = x[observed] - mean[observed]
+            gain = np.linalg.solve(inner, covariance[np.ix_(observed, hidden)])
             square = error @ np.linalg.solve(inner, error)
             size = len(error)
             normalizer = np.linalg.slogdet(inner)[1] + size * math.log(2 * math.pi)
@@ -125,7 +125,7 @@ class Network:
             x[hidden] = mean[hidden] + gain.T @ error
             left = np.zeros_like(covariance)
             left[np.ix_(hidden, hidden)] = (
-                covariance[np.ix_(hidden, hidden)] - covariance[np.ix_(hidden, seen)] @ gain
+                covariance[np.ix_(hidden, hidden)] - covariance[np.ix_(hidden, observed)] @ gain
             )
             means.append(x)
             covariances.append(left)
@@ -207,7 +207,7 @@ def random_network(
 
 
 def random_rows(rng: np.random.Generator, net: Network, rows: int, share: float) -> list[dict]:
-    """Evidence in which each variable, and each number of a vector, is seen at random."""
+    """Evidence in which each variable, and each number of a vector, is observed at random."""
     found = []
     for _ in range(rows):
         row: dict[str, Any] = {}
@@ -224,8 +224,8 @@ def random_rows(rng: np.random.Generator, net: Network, rows: int, share: float)
 
 def batch(net: Network, rows: list[dict]) -> dict[str, Any]:
     """The rows as evidence of one batch."""
-    seen: dict[str, Any] = {n: [row.get(n) for row in rows] for n in net.cards}
+    observed: dict[str, Any] = {n: [row.get(n) for row in rows] for n in net.cards}
     for n, size in net.sizes.items():
         values = np.stack([row[n] for row in rows])
-        seen[n] = values if size else values[:, 0]
-    return seen
+        observed[n] = values if size else values[:, 0]
+    return observed

@@ -2,7 +2,7 @@
 
 Nothing here knows pgnn. A *table* is a pair ``(names, array)`` in probability units, one axis a
 name; a *joint* is the product of tables over all variables, kept dense, so keep models below about
-a million joint states. Hard evidence is ``{name: index}`` (-1 means not seen), soft evidence is
+a million joint states. Hard evidence is ``{name: index}`` (-1 means not observed), soft evidence is
 ``{name: (K,) likelihoods}``. Evidence keeps the observed axes and puts zeros where they disagree,
 so a marginal of an observed variable is a point mass.
 
@@ -122,10 +122,10 @@ def marginal_map(joint: Joint, targets: Sequence[Name]) -> tuple[Assignment, flo
 
 
 def weight(joint: Joint, assignment: Mapping[Name, int]) -> float:
-    """The joint's value at a partial assignment, all else summed out; -1 means not seen."""
-    seen = {n: s for n, s in assignment.items() if s >= 0}
-    table = _sum_to(joint, list(seen))
-    return float(table[tuple(seen.values())])
+    """The joint's value at a partial assignment, all else summed out; -1 means not observed."""
+    observed = {n: s for n, s in assignment.items() if s >= 0}
+    table = _sum_to(joint, list(observed))
+    return float(table[tuple(observed.values())])
 
 
 def log_prob_rows(joint: Joint, rows: Sequence[Mapping[Name, int]]) -> np.ndarray:
@@ -266,7 +266,7 @@ def random_factors(
 def random_evidence(
     rng: np.random.Generator, joint: Joint, share: float = 0.4, num_rows: int | None = None
 ) -> Any:
-    """Possible evidence: states drawn from the joint, each variable seen with probability share.
+    """Possible evidence: states drawn from the joint, each variable kept with probability share.
 
     Returns:
         ``{name: index}``, or for ``num_rows`` a list of them, every row with other names.

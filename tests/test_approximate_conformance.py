@@ -131,9 +131,9 @@ def test_marginals_are_distributions_and_bounds_hold(inferring: Case) -> None:
         assert marginal.batch_shape == (NUM_ROWS,)
         total = marginal.probs.sum(-1).detach().numpy()
         np.testing.assert_allclose(total, 1.0, atol=1e-5)
-        seen = inferring.codes()[:, k]
-        rows = (seen >= 0).nonzero()[:, 0]
-        np.testing.assert_allclose(marginal.probs[rows, seen[rows]].detach(), 1.0, atol=1e-6)
+        observed = inferring.codes()[:, k]
+        rows = (observed >= 0).nonzero()[:, 0]
+        np.testing.assert_allclose(marginal.probs[rows, observed[rows]].detach(), 1.0, atol=1e-6)
     for r, row in enumerate(inferring.rows):
         joint = inferring.joint(r, row)
         exact, value = oracle.log_evidence(joint), float(found.log_evidence[r].detach())
@@ -152,8 +152,8 @@ def test_marginals_are_distributions_and_bounds_hold(inferring: Case) -> None:
 def test_complete_rows_are_looked_up(inferring: Case) -> None:
     """Row 1 observes everything: nothing is left to approximate."""
     model = inferring.make()
-    seen = {n: x[1:2] for n, x in inferring.batch().items()}
-    found = model.query(evidence=seen, engine=inferring.engine, **inferring.covariates(1))
+    observed = {n: x[1:2] for n, x in inferring.batch().items()}
+    found = model.query(evidence=observed, engine=inferring.engine, **inferring.covariates(1))
     value = float(found.log_evidence[0].detach())
     if not np.isnan(value):
         exact = oracle.log_evidence(inferring.joint(1, inferring.rows[1]))
@@ -181,8 +181,8 @@ def test_rows_do_not_look_at_each_other(propagated: Case) -> None:
     model, batch = propagated.make(), propagated.batch()
     whole = model.query(evidence=batch, engine=propagated.engine, **propagated.covariates())
     for r in range(NUM_ROWS):
-        seen = {n: x[r : r + 1] for n, x in batch.items()}
-        one = model.query(evidence=seen, engine=propagated.engine, **propagated.covariates(r))
+        observed = {n: x[r : r + 1] for n, x in batch.items()}
+        one = model.query(evidence=observed, engine=propagated.engine, **propagated.covariates(r))
         np.testing.assert_array_equal(
             one.diagnostics["iterations"][0], whole.diagnostics["iterations"][r]
         )

@@ -83,7 +83,7 @@ def test_query_as_json(asia: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "most_probable" not in found
 
 
-def test_query_without_target_asks_for_all_that_was_not_seen(
+def test_query_without_target_asks_for_all_that_was_not_observed(
     asia: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     found = answer(capsys, "query", asia, "-e", "smoke=yes", "--json")
@@ -125,10 +125,10 @@ def test_standard_input(
 
 
 def test_uai_with_evidence_file(chain: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    seen = chain.with_suffix(".uai.evid")
-    seen.write_text("1 2 0\n")
+    observed = chain.with_suffix(".uai.evid")
+    observed.write_text("1 2 0\n")
     found = answer(
-        capsys, "query", chain, "--evidence-file", seen, "-e", "0=1", "-t", "1", "--json"
+        capsys, "query", chain, "--evidence-file", observed, "-e", "0=1", "-t", "1", "--json"
     )
     # States 0 and 1 of the middle variable weigh 3 * 1 and 4 * 5.
     assert list(found["posterior"]["1"].values()) == pytest.approx([3 / 23, 20 / 23], abs=1e-12)
@@ -137,10 +137,10 @@ def test_uai_with_evidence_file(chain: Path, capsys: pytest.CaptureFixture[str])
 def test_one_of_several_samples_of_evidence(
     chain: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    seen = chain.with_suffix(".uai.evid")
-    seen.write_text("2\n1 2 0\n2 0 1 2 2\n")
-    assert "2 samples" in complaint(capsys, "query", chain, "--evidence-file", seen)
-    words = ["query", chain, "--evidence-file", seen, "--sample", "1", "-t", "1", "--json"]
+    observed = chain.with_suffix(".uai.evid")
+    observed.write_text("2\n1 2 0\n2 0 1 2 2\n")
+    assert "2 samples" in complaint(capsys, "query", chain, "--evidence-file", observed)
+    words = ["query", chain, "--evidence-file", observed, "--sample", "1", "-t", "1", "--json"]
     found = answer(capsys, *words)
     assert found["evidence"] == {"0": "1", "2": "2"}
     assert list(found["posterior"]["1"].values()) == pytest.approx([6 / 8, 2 / 8], abs=1e-12)
@@ -150,9 +150,9 @@ def test_one_of_several_samples_of_evidence(
 def test_evidence_file_of_another_model(
     text: str, said: str, chain: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    seen = chain.with_suffix(".uai.evid")
-    seen.write_text(text)
-    assert said in complaint(capsys, "query", chain, "--evidence-file", seen)
+    observed = chain.with_suffix(".uai.evid")
+    observed.write_text(text)
+    assert said in complaint(capsys, "query", chain, "--evidence-file", observed)
 
 
 def test_warnings_are_one_readable_line(tmp_path: Path) -> None:
@@ -200,7 +200,7 @@ def test_errors_are_one_readable_line(asia: Path, capsys: pytest.CaptureFixture[
     assert "either" in impossible
 
 
-def test_a_variable_seen_in_two_states_is_an_error(
+def test_a_variable_observed_in_two_states_is_an_error(
     asia: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     line = complaint(capsys, "query", asia, "-e", "lung=yes", "-e", "lung=no")

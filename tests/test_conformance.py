@@ -280,13 +280,13 @@ def test_k_best(case: Case) -> None:
     for r, row in enumerate(case.rows):
         joint = case.joint(r, row)
         expected = oracle.k_best(joint, k)
-        seen = set()
+        observed = set()
         for place, (_, log_prob) in enumerate(expected):
             found = {n: int(batch[place][n][r]) for n in case.names}
-            seen.add(tuple(found.values()))
+            observed.add(tuple(found.values()))
             case.close(batch.log_prob[r, place], log_prob)
             case.close(math.log(oracle.weight(joint, found)), log_prob)
-        assert len(seen) == len(expected)
+        assert len(observed) == len(expected)
         assert (batch.log_prob[r, len(expected) :] == -math.inf).all()
         if not case.inputs:
             single = case.most_probable(model, case.one(r), k=k)
@@ -364,7 +364,7 @@ def test_seeds(case: Case) -> None:
         assert not torch.equal(draw["a"], draw["none"])
 
 
-def test_unseen_everywhere_is_still_a_batch(case: Case) -> None:
+def test_unobserved_everywhere_is_still_a_batch(case: Case) -> None:
     if case.rowwise:
         pytest.skip("rows come with the values")
     model = case.make()
@@ -857,7 +857,7 @@ def test_parameters_that_are_no_numbers_are_refused(
     case.close(again.log_evidence, want.log_evidence.detach())
 
 
-def test_masked_cells_were_not_seen(case: Case) -> None:
+def test_masked_cells_were_not_observed(case: Case) -> None:
     if case.rowwise:
         pytest.skip("rows come with the values")
     model = case.make()

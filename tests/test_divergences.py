@@ -33,12 +33,15 @@ def field() -> MarkovRandomField:
     return MarkovRandomField(pairs)
 
 
-def posterior_of(model: Any, seen: dict[str, int]) -> tuple[list[str], dict[tuple, float], float]:
+def posterior_of(
+    model: Any, observed: dict[str, int]
+) -> tuple[list[str], dict[tuple, float], float]:
     """States of the hidden variables with their log joint probabilities, and the log evidence."""
-    hidden = [n for n in SIZES if n not in seen]
+    hidden = [n for n in SIZES if n not in observed]
     states = list(itertools.product(*(range(SIZES[n]) for n in hidden)))
     rows = {
-        n: [seen.get(n, dict(zip(hidden, s, strict=True)).get(n)) for s in states] for n in SIZES
+        n: [observed.get(n, dict(zip(hidden, s, strict=True)).get(n)) for s in states]
+        for n in SIZES
     }
     logs = model.log_prob(pgnn.codes(rows)).detach().numpy()
     return hidden, dict(zip(states, logs, strict=True)), float(np.logaddexp.reduce(logs))
@@ -46,8 +49,8 @@ def posterior_of(model: Any, seen: dict[str, int]) -> tuple[list[str], dict[tupl
 
 @pytest.mark.parametrize("make", [network, field])
 def test_the_pieces_are_those_of_enumeration(make: Any) -> None:
-    model, seen, random = make(), {"d": 1}, np.random.default_rng(3)
-    hidden, logs, evidence = posterior_of(model, seen)
+    model, observed, random = make(), {"d": 1}, np.random.default_rng(3)
+    hidden, logs, evidence = posterior_of(model, observed)
     marginals = {n: random.dirichlet(np.ones(SIZES[n])) for n in hidden}
     q = {s: np.prod([marginals[n][k] for n, k in zip(hidden, s, strict=True)]) for s in logs}
     parts = decompose(model, marginals, pgnn.codes({"d": [1]}))
@@ -57,42 +60,45 @@ def test_the_pieces_are_those_of_enumeration(make: Any) -> None:
     for got, right in ((parts.log_evidence, evidence), (parts.energy, energy),
                        (parts.entropy, entropy), (parts.kl, kl)):  # fmt: skip
         assert float(got) == pytest.approx(right, abs=1e-10)
-    exact = model.query(None, seen)
+    exact = model.query(None, observed)
     if make is network:  # the posterior itself: nothing is missing
-        whole = forward_projection(model, seen, [("a", "b"), ("a", "c"), ("b", "c")])
-        assert float(decompose(model, whole, seen).kl) == pytest.approx(0.0, abs=1e-10)
-        assert float(decompose(model, exact, seen).kl) > 0.0
+        whole = forward_projection(model, observed, [("a", "b"), ("a", "c"), ("b", "c")])
+        assert float(decompose(model, whole, observed).kl) == pytest.approx(0.0, abs=1e-10)
+        assert float(decompose(model, exact, observed).kl) > 0.0
 
 
 def test_projections_are_the_nearest_of_their_form() -> None:
-    model, seen = network(), {"d": 0}
-    hidden, logs, evidence = posterior_of(model, seen)
+    model, observed = network(), {"d": 0}
+    hidden, logs, evidence = posterior_of(model, observed)
     p = np.exp(np.array([*logs.values()]) - evidence)
     rows = {n: [s[k] for s in logs] for k, n in enumerate(hidden)}
 
     def forward(q: BayesianNetwork) -> float:
         return float(p @ (np.log(p) - q.log_prob(pgnn.codes(rows)).detach().numpy()))
 
-    product = forward_projection(model, seen)
-    exact = model.query(None, seen)
+    product = forward_projection(model, observed)
+    exact = model.query(None, observed)
     torch.testing.assert_close(product.query("b")["b"].probs, exact["b"].probs)
-    best = forward_projection(model, seen, None)
+    best = forward_projection(model, observed, None)
     trees = [[("a", "b"), ("a", "c")], [("a", "b"), ("b", "c")], [("a", "c"), ("c", "b")]]
-    least = min(forward(forward_projection(model, seen, t)) for t in trees)
+    least = min(forward(forward_projection(model, observed, t)) for t in trees)
     assert forward(best) == pytest.approx(least, abs=1e-10)
     assert forward(best) < forward(product)
-    near = reverse_projection(model, seen, seed=0)
-    field = model.query(None, seen, engine=pgnn.MeanField(seed=0))
-    assert float(decompose(model, near, seen).kl) <= float(decompose(model, field, seen).kl) + 1e-6
-    tree = reverse_projection(model, seen, trees[0], restarts=2, seed=0)
-    assert float(decompose(model, tree, seen).kl) < float(decompose(model, near, seen).kl)
+    near = reverse_projection(model, observed, seed=0)
+    field = model.query(None, observed, engine=pgnn.MeanField(seed=0))
+    assert (
+        float(decompose(model, near, observed).kl)
+        <= float(decompose(model, field, observed).kl) + 1e-6
+    )
+    tree = reverse_projection(model, observed, trees[0], restarts=2, seed=0)
+    assert float(decompose(model, tree, observed).kl) < float(decompose(model, near, observed).kl)
 
 
 def test_what_is_refused() -> None:
     model = network()
     with pytest.raises(ModelError, match="says nothing of 'b'"):
         decompose(model, {"a": [0.5, 0.5]}, {"c": 0, "d": 0})
-    with pytest.raises(ModelError, match="was seen"):
+    with pytest.raises(ModelError, match="was observed"):
         forward_projection(model, {"a": 0}, [("a", "b")])
     with pytest.raises(Unsupported, match="'x' is none"):
         decompose(BayesianNetwork([], {"x": pgnn.Gaussian(pgnn.Variable("x"), mean=0.0,

@@ -205,7 +205,7 @@ def claim_names(readme_names: dict[str, Any]) -> dict[str, Any]:
     return {
         "pgnn": pgnn,
         "torch": torch,
-        "seen": {"wet": "yes"},
+        "observed": {"wet": "yes"},
         "rows": readme_names["rows"],
         "complete": every[(every.wet == "no") | (every.rain == "yes") | (every.sprinkler == "yes")],
     }
@@ -275,7 +275,7 @@ def over_time(family: str, casino: pgnn.HiddenMarkovModel) -> Any:
 def test_table_over_time(claim: Claim, names_of_pages: Callable[[str], dict[str, Any]]) -> None:
     names = {
         "pgnn": pgnn,
-        "seen": {"roll": [0, 2, 5, 5, None, 5]},
+        "observed": {"roll": [0, 2, 5, 5, None, 5]},
         "told": {"roll": [0, 2, 5, 5], "state": ["fair", "fair", "loaded", "loaded"]},
         "model": over_time(claim.family, names_of_pages("sequences")["casino"]),
     }
@@ -308,13 +308,13 @@ VERBS_OF_ENGINES = {
 
 
 OVER_TIME = {
-    "query": lambda model, engine: model.query(evidence=seen_of(model), engine=engine),
-    "most_probable": lambda model, engine: model.most_probable(seen_of(model), engine=engine),
-    "sample": lambda model, engine: model.sample(2, seen_of(model), seed=0, engine=engine),
+    "query": lambda model, engine: model.query(evidence=observed_of(model), engine=engine),
+    "most_probable": lambda model, engine: model.most_probable(observed_of(model), engine=engine),
+    "sample": lambda model, engine: model.sample(2, observed_of(model), seed=0, engine=engine),
 }
 
 
-def seen_of(model: Any) -> dict[str, Any]:
+def observed_of(model: Any) -> dict[str, Any]:
     return {"roll": [0, 2, 5, 5]} if "roll" in model.variables else {}
 
 

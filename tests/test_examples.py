@@ -189,9 +189,9 @@ def test_diagnosis(example: Example, data_dir: Path) -> None:
         reference = float((folder / f"{name}.uai.PR").read_text().split()[1])
         assert found[name] == pytest.approx(reference, abs=5e-5)
         assert found[f"{name}, rewritten"] < found[f"{name}, as published"]
-        seen = pgnn.read_evidence(folder / f"{name}.uai.evid")
-        gates = diagnosis.merged(diagnosis.recognised(pgnn.read(folder / f"{name}.uai")), seen)
-        posterior = diagnosis.network(gates).query(None, seen)
+        observed = pgnn.read_evidence(folder / f"{name}.uai.evid")
+        gates = diagnosis.merged(diagnosis.recognised(pgnn.read(folder / f"{name}.uai")), observed)
+        posterior = diagnosis.network(gates).query(None, observed)
         words = (folder / f"{name}.uai.MAR").read_text().split()
         for v in gates:  # two states and their probabilities, after the word and the count
             assert float(posterior[v].probs[1]) == pytest.approx(float(words[4 + 3 * v]), abs=1e-6)

@@ -114,7 +114,7 @@ def test_a_potential_is_asked_learnt_and_kept(tmp_path: Path) -> None:
     assert model.most_probable({"y": 2})["x"] == 2
     rows = {"x": [0, 1, 2, 0, 1, 1], "y": [0, 1, 2, 1, 2, 1]}
     model.fit(rows, progress=False)
-    # the mean square distance is what was seen, half
+    # the mean square distance is what was observed, half
     joint = torch.exp(-model.potentials[0].strength.detach() * torch.tensor([0.0, 1, 4]))
     counts = torch.tensor([3.0, 4, 2]) * joint
     distance = float((counts * torch.tensor([0.0, 1, 4])).sum() / counts.sum())
@@ -236,14 +236,14 @@ class Tagger(SequenceModel, ChainModel):
     def unroll(self, steps: int) -> Any:
         raise NotImplementedError
 
-    def chain(self, seen: Any, inputs: Any = None, *, best: bool = False) -> Chain:
-        words = self.covariates(inputs, seen)["word"].long()
+    def chain(self, observed: Any, inputs: Any = None, *, best: bool = False) -> Chain:
+        words = self.covariates(inputs, observed)["word"].long()
         field = self.emits[words]
-        if "tag" in seen.codes:
-            codes = seen.codes["tag"]
+        if "tag" in observed.codes:
+            codes = observed.codes["tag"]
             other = torch.arange(self.tags) != codes.unsqueeze(-1)
             field = field.masked_fill(other & (codes >= 0).unsqueeze(-1), -torch.inf)
-        return Chain(field.new_zeros(self.tags), self.moves, field, seen.lengths)
+        return Chain(field.new_zeros(self.tags), self.moves, field, observed.lengths)
 
     def log_prob(self, data: Any, *, inputs: Any = None, engine: Any = None) -> Tensor:
         score = super().log_prob(data, inputs=inputs, engine=engine)
@@ -359,7 +359,7 @@ class Cascade(UnrollableModel):
     def hidden(self) -> list[Hashable]:
         return ["light"]
 
-    def covariates(self, inputs: Any, seen: SequenceEvidence) -> dict[Hashable, Tensor]:
+    def covariates(self, inputs: Any, observed: SequenceEvidence) -> dict[Hashable, Tensor]:
         return dict(inputs or {})
 
     def unroll(self, steps: int) -> pgnn.BayesianNetwork:
@@ -392,28 +392,28 @@ def test_an_unrollable_model_is_answered_by_any_engine() -> None:
     joint = cascade_paths(reports)
     total = sum(joint.values())
     exact = engine_over_time(model, None)
-    seen = {"report": reports}
-    found = exact.query(model, "light", seen)
+    observed = {"report": reports}
+    found = exact.query(model, "light", observed)
     assert (found.engine, found.kind) == ("JunctionTree", "exact")
     assert float(found.log_evidence) == pytest.approx(math.log(total))
     out = [sum(p for path, p in joint.items() if path[t]) / total for t in range(4)]
     np.testing.assert_allclose(found["light"].probs[:, 1], out)
-    best = exact.most_probable(model, seen, ["light"])
+    best = exact.most_probable(model, observed, ["light"])
     assert best["light"].tolist() == [["on", "out"][z] for z in max(joint, key=joint.__getitem__)]
     assert float(exact.log_prob(model, [reports])) == pytest.approx(math.log(total))
-    draws = exact.sample(model, 2000, seen, seed=0)["light"]
+    draws = exact.sample(model, 2000, observed, seed=0)["light"]
     spread = 5 * math.sqrt(0.25 / 2000)
     np.testing.assert_allclose(draws.double().mean(0), out, atol=spread)
-    last = exact.filter(model, ["light"], seen)
+    last = exact.filter(model, ["light"], observed)
     for t in range(4):
         begun = cascade_paths(reports[: t + 1])
         expected = sum(p for path, p in begun.items() if path[-1]) / sum(begun.values())
         assert float(last["light"].probs[t, 1]) == pytest.approx(expected)
-    ahead = exact.predict(model, ["light"], seen, 2)
+    ahead = exact.predict(model, ["light"], observed, 2)
     assert float(ahead["light"].probs[0, 1]) == pytest.approx(out[-1] + 0.1 * (1 - out[-1]))
-    walks = engine_over_time(model, pgnn.BeliefPropagation()).query(model, "light", seen)
+    walks = engine_over_time(model, pgnn.BeliefPropagation()).query(model, "light", observed)
     np.testing.assert_allclose(walks["light"].probs[:, 1], out, atol=1e-6)
-    assert exact.explain(model, "light", seen).num_variables == 8
+    assert exact.explain(model, "light", observed).num_variables == 8
 
 
 def test_an_unrollable_model_says_where_sequences_become_impossible() -> None:

@@ -124,8 +124,8 @@ def test_the_answers_of_a_network_are_one_another(data_dir: Path, name: str) -> 
     model = pgnn.read(data_dir / "bn" / f"{name}.bif")
     rng = np.random.default_rng(0)
     truth = model.sample(20, seed=0)
-    seen = {n: torch.from_numpy(rng.random(20) < 0.15) for n in model.variables}
-    batch = {n: torch.where(seen[n], truth[n], -1) for n in model.variables}
+    observed = {n: torch.from_numpy(rng.random(20) < 0.15) for n in model.variables}
+    batch = {n: torch.where(observed[n], truth[n], -1) for n in model.variables}
     whole = model.query(None, pgnn.codes(batch))  # the labels of some networks are numbers
     some = rng.permutation(list(model.variables))[:5].tolist()
     part = model.query(some, pgnn.codes(batch))
@@ -133,7 +133,7 @@ def test_the_answers_of_a_network_are_one_another(data_dir: Path, name: str) -> 
     for n in some:
         np.testing.assert_allclose(part[n].probs, whole[n].probs, atol=1e-10)
     for row in (0, 7):
-        one = {n: int(batch[n][row]) for n in model.variables if seen[n][row]}
+        one = {n: int(batch[n][row]) for n in model.variables if observed[n][row]}
         labels = {n: model.variables[n].states[k] for n, k in one.items()}
         single = model.query(None, labels)
         for n in model.variables:

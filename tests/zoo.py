@@ -102,8 +102,8 @@ class Example:
         """Evidence of many rows as integer tensors, -1 where a row did not see a variable."""
         found = self.rows if rows is None else rows
         variables = self.make().variables
-        seen = {n: self._integers(variables[n], found) for n in self.names}
-        return {**seen, **{n: x[: len(found)] for n, x in self.reals.items()}}
+        observed = {n: self._integers(variables[n], found) for n in self.names}
+        return {**observed, **{n: x[: len(found)] for n, x in self.reals.items()}}
 
     def codes(self) -> Any:
         """The rows as state indices, -1 where a row did not see a variable."""
@@ -284,10 +284,10 @@ def _unrolled() -> None:
     )
     cards, tables = {}, []
     for t in range(3):
-        state, seen = ("state", t), ("x", t)
-        cards |= {state: 2, seen: 3}
+        state, observed = ("state", t), ("x", t)
+        cards |= {state: 2, observed: 3}
         tables.append(((("state", t - 1), state), moves) if t else ((state,), start))
-        tables.append(((state, seen), shown))
+        tables.append(((state, observed), shown))
     _add(
         name="unrolled",
         make=lambda: pgnn.HiddenMarkovModel(2, {"x": shown}, start, moves).unroll(3),
@@ -512,7 +512,7 @@ def _neural_discrete(name: str, dtype: torch.dtype, tolerance: float) -> None:
 
 
 def _neural_real() -> None:
-    """A discrete cause of a real vector that is always seen, and of something discrete."""
+    """A discrete cause of a real vector that is always observed, and of something discrete."""
     digit, image = Variable("digit", 3), Variable("image", shape=(2,))
     p, other = np.array([0.5, 0.3, 0.2]), np.array([[0.9, 0.1], [0.4, 0.6], [0.5, 0.5]])
     values = np.random.default_rng(8).normal(size=(NUM_ROWS, 2))
@@ -546,7 +546,7 @@ def _neural_real() -> None:
 
 
 def _discriminant() -> None:
-    """A class of normal vectors that are always seen."""
+    """A class of normal vectors that are always observed."""
     p, values = np.array([0.5, 0.3, 0.2]), np.random.default_rng(18).normal(size=(NUM_ROWS, 2))
     mean = np.array([[0.0, 0.0], [1.0, -1.0], [2.0, 0.5]])
     covariance = np.array([[1.0, 0.3], [0.3, 0.5]])
@@ -594,8 +594,8 @@ def _hidden_normals() -> None:
             a, b = slope[i], noise[i]
             joint = np.array([[a * a * v + b, a * v], [a * v, v + 0.7]])
             error = values[r] - [a * m + 0.1, m]
-            seen = ~np.isnan(error)
-            own, e = joint[np.ix_(seen, seen)], error[seen]
+            observed = ~np.isnan(error)
+            own, e = joint[np.ix_(observed, observed)], error[observed]
             square = e @ np.linalg.solve(own, e)
             density[i, j] = np.exp(-0.5 * square) / np.sqrt(np.linalg.det(2 * np.pi * own))
         return [(("kind",), p), (("kind", "season"), q), (("kind", "label"), label),

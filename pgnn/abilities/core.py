@@ -157,7 +157,7 @@ class ClosedFormModel(FactorModel):
     """
 
     takes_holes: bool = False
-    """Whether states may be -1, not seen: statistics are then what the model expects."""
+    """Whether states may be -1, not observed: statistics are then what the model expects."""
 
     @abstractmethod
     def statistics(self, codes: Tensor, weights: Tensor) -> tuple[Tensor, ...]:
@@ -306,11 +306,11 @@ class ExecutableModel(DensityModel):
         """Another program, of the real latent variables, that approximates their posterior."""
         return None
 
-    def guide_executions(self, seen: Collection[Hashable] = ()) -> Any:
+    def guide_executions(self, observed: Collection[Hashable] = ()) -> Any:
         """Return what runs the guide.
 
         Args:
-            seen: Variables that were observed.
+            observed: Variables that were observed.
         """
         raise NotImplementedError
 

@@ -31,7 +31,9 @@ class UnrollableModel(VariableModel):
         return ()
 
     @abstractmethod
-    def covariates(self, inputs: Inputs | None, seen: SequenceEvidence) -> dict[Hashable, Tensor]:
+    def covariates(
+        self, inputs: Inputs | None, observed: SequenceEvidence
+    ) -> dict[Hashable, Tensor]:
         """Return covariates as ``(B, T, ...)`` each."""
 
     def input_lengths(self, inputs: Inputs | None) -> Any:
@@ -80,12 +82,12 @@ class ChainModel(UnrollableModel):
 
     @abstractmethod
     def chain(
-        self, seen: SequenceEvidence, inputs: Inputs | None = None, *, best: bool = False
+        self, observed: SequenceEvidence, inputs: Inputs | None = None, *, best: bool = False
     ) -> Chain | SegmentChain:
         """Return the chain given what was observed; one of segments where states last.
 
         Args:
-            seen: Evidence.
+            observed: Evidence.
             inputs: Covariates by name, ``(B, T, ...)``.
             best: What was not observed takes its best states, instead of being summed out.
         """
@@ -132,11 +134,11 @@ class AlignmentModel(PairedModel):
         """The symbols of the steps, the blank first."""
 
     @abstractmethod
-    def log_probs(self, seen: Any) -> Tensor:
+    def log_probs(self, observed: Any) -> Tensor:
         """Return ``(B, T, K + 1)`` log probabilities of the symbols, ``-inf`` beyond the end.
 
         Args:
-            seen: What :meth:`read` returned.
+            observed: What :meth:`read` returned.
         """
 
 
@@ -182,11 +184,11 @@ class StepwiseModel(PairedModel):
         """Whether the model says where a sequence ends; if not, lengths are given."""
 
     @abstractmethod
-    def start(self, seen: Any) -> Any:
+    def start(self, observed: Any) -> Any:
         """Return the state before the first step of all rows.
 
         Args:
-            seen: What :meth:`read` returned.
+            observed: What :meth:`read` returned.
         """
 
     @abstractmethod

@@ -26,7 +26,7 @@ class VectorModel(VariableModel):
 
 
 class SolvableModel(FactorModel):
-    """A model of which the best numbers have a solution of their own where some of it is seen."""
+    """A model whose best numbers have a solution of their own where some of it is observed."""
 
     takes_holes = False
     """Whether numbers may be missing in the rows that it is solved for."""

@@ -81,7 +81,7 @@ class EvidenceReader:
         self.elements = Elements(self.variables) if elements is None else elements
         self.discrete = self.elements.variables
         self._size = len(self.elements)
-        self._unseen = np.full((1, self._size), MISSING, dtype=np.int32)
+        self._unobserved = np.full((1, self._size), MISSING, dtype=np.int32)
         self._no_scale = np.zeros(1)
         self._single = {
             v.name: (self.elements.first[v.name], v) for v in self.elements.variables if not v.shape
@@ -175,7 +175,7 @@ class EvidenceReader:
 
     def _read_labels(self, evidence: Mapping[Hashable, Any]) -> RowEvidence | None:
         """One row of plain labels, the usual case made fast; None if something else is there."""
-        codes = self._unseen.copy()
+        codes = self._unobserved.copy()
         numbers: list[int] = []
         row, known = codes[0], self._codes
         try:
@@ -324,8 +324,8 @@ class EvidenceReader:
         """The names of the variables that some elements belong to, in order."""
         if self.elements.plain:
             return [self._name[k] for k in sorted(softly.union(hard.tolist()))]
-        seen = np.union1d(self.elements.owners(hard), self.elements.owners(sorted(softly)))
-        return [self.elements.variables[k].name for k in seen.astype(int).tolist()]
+        observed = np.union1d(self.elements.owners(hard), self.elements.owners(sorted(softly)))
+        return [self.elements.variables[k].name for k in observed.astype(int).tolist()]
 
     def _coded(self, variables: Sequence[Variable], raw: RawEvidence, block: int) -> CodedColumns:
         values = raw.values

@@ -17,8 +17,8 @@ def missing_indicators(
 ) -> dict[Hashable, Any]:
     r"""Return the columns of data, and for some of them one that tells where cells are missing.
 
-    EM takes cells to be missing at random: what is missing may depend on what was seen, not on what
-    was not. Where it does, the pattern :math:`r` is modelled as well, :math:`p(x, r) = p(x)
+    EM takes cells to be missing at random: what is missing may depend on what was observed, not on
+    what was not. Where it does, the pattern :math:`r` is modelled as well, :math:`p(x, r) = p(x)
     \prod_i p(r_i \mid \mathrm{pa}(r_i))`: the new columns are variables like any other, with the
     states ``False`` and ``True``, whose parents are what the missing depends on, such as the
     variable itself or a class.
@@ -59,7 +59,7 @@ def missing_indicators(
 
 
 def _missing(column: Any) -> np.ndarray:
-    """``(N,)`` where nothing was seen; of vectors, where no number was."""
+    """``(N,)`` where nothing was observed; of vectors, where no number was."""
     cells = cells_of(column, {})
     values = cells.values
     gone = np.zeros(values.shape, dtype=np.bool_) if cells.missing is None else cells.missing

@@ -158,15 +158,15 @@ class PairedSequences(SequenceEvidence):
         own = InputSequences.read(name, raw[name], lengths)
         if evidence is None:
             none = torch.zeros_like(own.lengths)
-            seen = SequenceEvidence(none, 0, batched=own.batched)
+            observed = SequenceEvidence(none, 0, batched=own.batched)
         else:
-            seen = SequenceEvidence.read(variables, _named(variables, evidence))
-        if (seen.num_rows, seen.batched) != (len(own.lengths), own.batched):
+            observed = SequenceEvidence.read(variables, _named(variables, evidence))
+        if (observed.num_rows, observed.batched) != (len(own.lengths), own.batched):
             raise EvidenceError(
                 f"the input {name!r} is {_count(own.batched, len(own.lengths))}, the evidence is "
-                f"{_count(seen.batched, seen.num_rows)}: give one for each"
+                f"{_count(observed.batched, observed.num_rows)}: give one for each"
             )
-        return _paired(seen, own.lengths, {name: own.values})
+        return _paired(observed, own.lengths, {name: own.values})
 
     @classmethod
     def _alone(
@@ -176,8 +176,8 @@ class PairedSequences(SequenceEvidence):
         if inputs:
             raise EvidenceError(f"the model takes no inputs, got {next(iter(inputs))!r}")
         told = {} if evidence is None else _named(variables, evidence)
-        seen = SequenceEvidence.read(variables, told)
-        return _paired(seen, torch.zeros_like(seen.lengths), {})
+        observed = SequenceEvidence.read(variables, told)
+        return _paired(observed, torch.zeros_like(observed.lengths), {})
 
 
 def _named(variables: Sequence[Variable], evidence: Any) -> Any:
@@ -191,7 +191,7 @@ def _count(batched: bool, rows: int) -> str:
 
 
 def _paired(
-    seen: SequenceEvidence, lengths: Tensor, inputs: Mapping[Hashable, Tensor]
+    observed: SequenceEvidence, lengths: Tensor, inputs: Mapping[Hashable, Tensor]
 ) -> PairedSequences:
-    parts = {f.name: getattr(seen, f.name) for f in fields(SequenceEvidence)}
+    parts = {f.name: getattr(observed, f.name) for f in fields(SequenceEvidence)}
     return PairedSequences(**parts | {"inputs": inputs}, input_lengths=lengths)

@@ -89,8 +89,8 @@ def read_real(variable: Variable, value: Any, in_part: int | None = None) -> Rea
             "needs a conditional that integrates out what is missing, such as Gaussian: here a "
             "value is observed as a whole or not at all"
         )
-    unseen = flat.numel() > 0 and bool(missing.all())
-    return Reading(variable, rows, real=None if unseen else tensor)
+    unobserved = flat.numel() > 0 and bool(missing.all())
+    return Reading(variable, rows, real=None if unobserved else tensor)
 
 
 def _real_tensor(variable: Variable, value: Any) -> Tensor:

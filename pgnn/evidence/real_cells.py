@@ -53,10 +53,10 @@ def joined_cells(
             rest.append((name, value))
             continue
         reading = read_real(Variable(name), value).real
-        seen = (
+        observed = (
             torch.full((), torch.nan, dtype=torch.float64) if reading is None else reading.double()
         )
-        cells.setdefault(name[0], {})[place] = seen
+        cells.setdefault(name[0], {})[place] = observed
     _check_apart([n for n, _ in rest], cells)
     return [*rest, *((n, _array(n, arrays[n], values)) for n, values in cells.items())]
 
@@ -76,9 +76,9 @@ def _array(name: Hashable, variable: Variable, cells: Mapping[tuple[int, ...], T
         raise EvidenceError(f"cells of {name!r} have different numbers of rows: {sorted(rows)}")
     lead = tuple(rows)
     shape = [int(n) for n in variable.shape]
-    unseen = torch.full(lead, torch.nan, dtype=torch.float64)
+    unobserved = torch.full(lead, torch.nan, dtype=torch.float64)
     columns = []
     for place in itertools.product(*map(range, shape)):
         x = cells.get(place)
-        columns.append(unseen if x is None else x.expand(lead))
+        columns.append(unobserved if x is None else x.expand(lead))
     return torch.stack(columns, dim=-1).reshape([*lead, *shape])

@@ -57,7 +57,7 @@ class RowEvidence(Evidence):
     whole: tuple[Hashable, ...] = ()
 
     def knows(self, name: Hashable) -> bool:
-        """Whether every number of a real variable was seen, in every row."""
+        """Whether every number of a real variable was observed, in every row."""
         return name in self.whole or (name in self.reals and all_finite(self.reals[name]))
 
     @property

@@ -82,9 +82,9 @@ class Parts:
             out[r, : len(row)] = row
         out[np.arange(steps) >= lengths[:, None]] = fill
         if mask is not None:
-            unseen = np.ones((rows, steps), dtype=np.bool_)
-            unseen[:, : mask.shape[1]] = ~mask
-            out[unseen] = fill
+            unobserved = np.ones((rows, steps), dtype=np.bool_)
+            unobserved[:, : mask.shape[1]] = ~mask
+            out[unobserved] = fill
         return torch.from_numpy(out)
 
 

@@ -108,13 +108,18 @@ def read_discrete(variable: Variable, value: Any, rule: Rule = PLAIN) -> Reading
         cells = cells_of(value, labels.codes)
     except EvidenceError as error:
         raise _wrong_shape(variable, str(error)) from None
-    unseen = cells.missing is not None and bool(cells.missing.all())
-    floats = cells.values.dtype.kind == "f" and not rule.coded and not unseen
+    unobserved = cells.missing is not None and bool(cells.missing.all())
+    floats = cells.values.dtype.kind == "f" and not rule.coded and not unobserved
     if floats and _is_likelihood(variable, value, cells, rule.rows or column):
         return _read_likelihood(variable, value)
     shape = cells.values.shape
     axes = len(variable.shape)
-    if variable.shape and len(shape) == 1 and (unseen or not shape[0]) and shape != variable.shape:
+    if (
+        variable.shape
+        and len(shape) == 1
+        and (unobserved or not shape[0])
+        and shape != variable.shape
+    ):
         shape = (len(cells.values), *variable.shape)  # nothing in place of whole arrays
         cells = Cells(np.zeros(shape, dtype=np.int8), np.ones(shape, dtype=np.bool_))
     if len(shape) - axes not in (0, 1) or shape[len(shape) - axes :] != variable.shape:
@@ -139,8 +144,8 @@ def _single(variable: Variable, value: Any, rule: Rule) -> Reading:
                 "it in every cell give an array full of it, to see it in one cell name the cell, "
                 f"as in {(variable.name, *[0] * len(variable.shape))}"
             )
-        unseen = np.full(variable.shape, MISSING, dtype=np.int32)
-        return Reading(variable, None, Column(unseen))
+        unobserved = np.full(variable.shape, MISSING, dtype=np.int32)
+        return Reading(variable, None, Column(unobserved))
     if rule.coded and not is_missing(value) and not isinstance(value, str):
         code = int(labels.check_indices(whole_numbers(Cells(np.array([value]))))[0])
     elif rule.ignore_unknown:
@@ -214,8 +219,8 @@ def could_be_weights(values: NDArray[Any]) -> bool:
     with np.errstate(invalid="ignore"):
         top = values.max(axis=-1, initial=0.0)
         possible = (values >= 0).all(axis=-1) & (top > 0) & (top < np.inf)
-    unseen = np.isnan(values).all(axis=-1) & (values.ndim > 1)
-    return bool((possible | unseen).all())
+    unobserved = np.isnan(values).all(axis=-1) & (values.ndim > 1)
+    return bool((possible | unobserved).all())
 
 
 def both_readings(variable: Variable, values: NDArray[Any]) -> str:
@@ -257,8 +262,8 @@ def _weights(variable: Variable, value: Any) -> Any:
                 f"likelihood of {variable.name!r} must be a number for each label: {error}"
             ) from None
     if _lists_mappings(value):
-        unseen = np.full(variable.num_states, np.nan)
-        return np.stack([unseen if is_missing(x) else _weights(variable, x) for x in value])
+        unobserved = np.full(variable.num_states, np.nan)
+        return np.stack([unobserved if is_missing(x) else _weights(variable, x) for x in value])
     return value
 
 
@@ -281,15 +286,15 @@ def _read_likelihood(variable: Variable, value: Any) -> Reading:
         )
     table = table.astype(np.float64, copy=False)  # `floats_of` made it new
     rows = table.shape[0] if table.ndim > len(event) else None
-    unseen = np.asarray(np.isnan(_largest(table)))
-    if unseen.any():
-        unseen &= np.isnan(table).all(axis=-1)
-        table[unseen] = 1.0
+    unobserved = np.asarray(np.isnan(_largest(table)))
+    if unobserved.any():
+        unobserved &= np.isnan(table).all(axis=-1)
+        table[unobserved] = 1.0
     top = _check_likelihood(variable, table)
     if tensor is None or not (tensor.requires_grad and torch.is_grad_enabled()):
         tensor = None
-    elif unseen.any():
-        blank = torch.as_tensor(unseen, device=tensor.device)[..., None]
+    elif unobserved.any():
+        blank = torch.as_tensor(unobserved, device=tensor.device)[..., None]
         tensor = tensor.masked_fill(blank, 1.0)
     cells = tuple(range(-len(variable.shape), 0))
     log_scale = np.log(top).sum(axis=cells) if cells else np.log(top)

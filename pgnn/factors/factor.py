@@ -271,9 +271,9 @@ def _gather(table: Tensor, scope: Sequence[Variable], rows: Mapping[Hashable, Te
     if not rows:
         return table
     first = table.dim() - len(scope)
-    seen = [first + k for k, v in enumerate(scope) if v.name in rows]
+    observed = [first + k for k, v in enumerate(scope) if v.name in rows]
     free = [first + k for k, v in enumerate(scope) if v.name not in rows]
     index = [rows[v.name].to(table.device) for v in scope if v.name in rows]
     if first:
         index.insert(0, torch.arange(table.shape[0], device=table.device))
-    return table.permute([*range(first), *seen, *free])[tuple(index)]
+    return table.permute([*range(first), *observed, *free])[tuple(index)]

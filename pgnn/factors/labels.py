@@ -179,16 +179,16 @@ class Labels:
         self, values: NDArray[Any], missing: NDArray[np.bool_] | None, ignore_unknown: bool
     ) -> Column:
         """Numbers that are indices."""
-        unseen = np.int64(MISSING)
+        unobserved = np.int64(MISSING)
         if values.dtype.kind == "f":
-            values = np.where(np.isnan(values), unseen, values)
+            values = np.where(np.isnan(values), unobserved, values)
         if missing is not None:
-            values = np.where(missing, unseen, values)
+            values = np.where(missing, unobserved, values)
         if values.size and (values.min() < MISSING or values.max() >= len(self.labels)):
             bad = (values < MISSING) | (values >= len(self.labels))
             if not ignore_unknown:
                 raise self._wrong_cell(bad, self._no_index(values[bad][0]))
-            values = np.where(bad, unseen, values)
+            values = np.where(bad, unobserved, values)
         if values.dtype.kind == "f":
             bad = values != np.floor(values)
             if bad.any():

@@ -227,8 +227,8 @@ def _labels(name: Hashable, states: int | Iterable[Hashable] | None) -> tuple[An
             "call the state otherwise, such as 'none'"
         )
     if distinct != len(labels):
-        seen: set[Hashable] = set()
-        twice = next(label for label in labels if label in seen or seen.add(label))  # type: ignore[func-returns-value]
+        observed: set[Hashable] = set()
+        twice = next(label for label in labels if label in observed or observed.add(label))  # type: ignore[func-returns-value]
         raise ModelError(f"state {twice!r} of variable {name!r} occurs twice; labels must differ")
     return labels
 

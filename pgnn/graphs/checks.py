@@ -142,13 +142,13 @@ def check_permutation(graph: nx.Graph, order: Iterable[Node]) -> tuple[Node, ...
         ModelError: If a node is unknown, missing, or listed twice.
     """
     listed = tuple(order)
-    seen: set[Node] = set()
+    visited: set[Node] = set()
     for node in listed:
         check_node(graph, node, "node of the order")
-        if node in seen:
+        if node in visited:
             raise ModelError(f"node {node!r} occurs twice in the order; list every node once")
-        seen.add(node)
-    missing = [node for node in graph if node not in seen]
+        visited.add(node)
+    missing = [node for node in graph if node not in visited]
     if missing:
         shown = ", ".join(repr(node) for node in missing[:5])
         raise ModelError(

@@ -163,13 +163,13 @@ def _next_steps(
 def _reach(graph: nx.DiGraph, sources: set[Node], observed: set[Node]) -> set[Node]:
     opening = ancestors(graph, observed)
     queue: list[_Step] = [(node, _UP) for node in sources]
-    seen = set(queue)
+    visited = set(queue)
     while queue:
         for step in _next_steps(graph, queue.pop(), observed, opening):
-            if step not in seen:
-                seen.add(step)
+            if step not in visited:
+                visited.add(step)
                 queue.append(step)
-    return {node for node, _ in seen} - observed
+    return {node for node, _ in visited} - observed
 
 
 def _trails(

@@ -60,7 +60,7 @@ def with_reals(question: Question, samples: Samples, seed: int | None) -> Sample
         samples.codes,
         {v.name: values[v.name].reshape(*lead, *v.shape) for v in reals},
         batched=samples.batched,
-        index=question.seen.index,
+        index=question.observed.index,
         log_weights=samples.log_weights,
     )
 
@@ -76,9 +76,11 @@ def _by_units(
             codes = flat[:, torch.from_numpy(model.elements.numbers(name).ravel())]
             state[name] = layers.kinds[name].encode(codes.to(layers.like.device), layers.like)
     values = {}
-    for name, seen in known.items():
+    for name, observed in known.items():
         drawn = layers.draw(name, state, None).reshape(-1, *layers.variables[name].shape)
-        values[name] = drawn if seen is None else torch.where(seen.isnan(), drawn, seen.to(drawn))
+        values[name] = (
+            drawn if observed is None else torch.where(observed.isnan(), drawn, observed.to(drawn))
+        )
     return values
 
 
@@ -116,7 +118,7 @@ def weighted_states(question: Question, row: int, n: int, seed: int) -> tuple[Te
 
 def _weighted(question: Question, row: int, n: int) -> tuple[Tensor, Tensor]:
     model: Any = question.model
-    seen, elements = question.seen, model.elements
+    observed, elements = question.observed, model.elements
     states = torch.zeros(n, len(elements), dtype=torch.int64)
     log_weights = torch.zeros(n, dtype=torch.float64)
     covariates = {k: _repeated(torch.as_tensor(x), row, n) for k, x in
@@ -136,21 +138,21 @@ def _weighted(question: Question, row: int, n: int) -> tuple[Tensor, Tensor]:
         if v.is_discrete:
             numbers = torch.from_numpy(elements.numbers(name).reshape(-1))
             states[:, numbers] = values[name].reshape(n, -1).long()
-    if seen.soft is not None:
+    if observed.soft is not None:
         columns = states + torch.from_numpy(elements.offset[:-1])
-        log_weights += torch.from_numpy(seen.soft[row]).log()[columns].sum(1)
+        log_weights += torch.from_numpy(observed.soft[row]).log()[columns].sum(1)
     return states, log_weights
 
 
 def _held_values(question: Question, variable: Variable, row: int, n: int) -> Tensor | None:
     """``(n, *shape)`` observed values of a variable in a row; None if it was not observed."""
-    seen = question.seen
+    observed = question.observed
     if variable.is_discrete:
-        codes = seen.codes[row, question.model.elements.numbers(variable.name)]
+        codes = observed.codes[row, question.model.elements.numbers(variable.name)]
         values = torch.from_numpy(np.asarray(codes, dtype=np.int64)).reshape(variable.shape)
         missing = values < 0
-    elif variable.name in seen.reals:
-        values = seen.reals[variable.name]
+    elif variable.name in observed.reals:
+        values = observed.reals[variable.name]
         values = values[row if len(values) > 1 else 0]
         missing = values.isnan()
     else:
@@ -169,7 +171,7 @@ def _repeated(x: Tensor, row: int, n: int) -> Tensor:
 
 def _observed_reals(question: Question, variable: Variable, lead: tuple[int, ...]) -> Tensor | None:
     """``(R, *shape)`` observed values of a real variable at each draw, or None."""
-    x = question.seen.reals.get(variable.name)
+    x = question.observed.reals.get(variable.name)
     if x is None or is_all_nan(x):
         return None
     # these draw missing values
@@ -187,7 +189,7 @@ def _joint_draws(question: Question, samples: Samples) -> dict[Hashable, Tensor 
     Vectors that are observed in part are drawn jointly, too.
     """
     model: Any = question.model
-    reals = question.seen.reals
+    reals = question.observed.reals
     partly = {n for n, x in reals.items() if has_nan(x)}
     cut = [n for n in partly if _is_cut(reals[n]) and model.conditionals[n].is_linear_gaussian]
     known: RememberedReals = model.cached("hidden reals", RememberedReals)
@@ -225,9 +227,9 @@ def _by_conditionals(
     values = {n: x.flatten(end_dim=len(lead) - 1) for n, x in samples.items()}
     inputs = {n: torch.as_tensor(x) for n, x in (question.inputs or {}).items()}
     for name in model.order:
-        seen = known.get(name)
-        if name in values or (seen is not None and not bool(seen.isnan().any())):
-            values[name] = values[name] if seen is None else seen
+        observed = known.get(name)
+        if name in values or (observed is not None and not bool(observed.isnan().any())):
+            values[name] = values[name] if observed is None else observed
             continue
         conditional = model.conditionals[name]
         parents = {v.name: values[v.name] for v in conditional.parents}
@@ -237,7 +239,11 @@ def _by_conditionals(
             if n in conditional.inputs
         }
         drawn = conditional.draw(parents, covariates or None, rows)
-        values[name] = drawn if seen is None else torch.where(seen.isnan(), drawn.to(seen), seen)
+        values[name] = (
+            drawn
+            if observed is None
+            else torch.where(observed.isnan(), drawn.to(observed), observed)
+        )
     return values
 
 
@@ -248,12 +254,12 @@ def _by_executions(
     known: Mapping[Hashable, Tensor | None],
 ) -> dict[Hashable, Tensor]:
     """``(R, *shape)`` values, one execution for each draw unless all of them were observed."""
-    seen = {n: x for n, x in known.items() if x is not None}
-    if len(seen) == len(known) and not any(bool(x.isnan().any()) for x in seen.values()):
-        return seen
+    observed = {n: x for n, x in known.items() if x is not None}
+    if len(observed) == len(known) and not any(bool(x.isnan().any()) for x in observed.values()):
+        return observed
     lead = samples.codes.shape[:-1]
     states = {n: x.flatten(end_dim=len(lead) - 1) for n, x in samples.items()}
-    runs = executed(model, {**states, **seen}, lead.numel(), int(torch.randint(2**62, ())))
+    runs = executed(model, {**states, **observed}, lead.numel(), int(torch.randint(2**62, ())))
     blank = {v.name: torch.full(v.shape, torch.nan) for v in reals}
     drawn = {n: [r.values.get(n, x) for r in runs] for n, x in blank.items()}
     return {n: torch.stack(x) if x else torch.zeros(0) for n, x in drawn.items()}
@@ -359,5 +365,5 @@ def filled(question: Question, samples: Samples, seed: int | None) -> Samples:
         samples.codes,
         real_values,
         batched=samples.batched,
-        index=question.seen.index,
+        index=question.observed.index,
     )

@@ -124,7 +124,7 @@ class Automatic(Engine):
 
     def answer_sample(self, question: Question, n: int, seed: int | None) -> Samples:
         """Answer ``sample``: exactly, by chains over the reals, or by Gibbs sampling."""
-        forward = isinstance(question.model, DirectedModel) and not question.seen.names
+        forward = isinstance(question.model, DirectedModel) and not question.observed.names
         if forward or self._obstacle(question) is None:
             try:
                 return self._exact.answer_sample(question, n, seed)
@@ -220,9 +220,9 @@ class Automatic(Engine):
 
     def _obstacle(self, question: Question) -> str | None:
         """Say why not even a plan for the exact answer is worth looking for; None if it is."""
-        if question.seen.codes.shape[1] <= _SMALL:
+        if question.observed.codes.shape[1] <= _SMALL:
             return None
-        free: Mask = np.asarray((question.seen.codes < 0).any(axis=0))
+        free: Mask = np.asarray((question.observed.codes < 0).any(axis=0))
         if self._is_narrow(question.graph.expanded(), free):
             return None
         bound = human_bytes(self.max_bytes)

@@ -20,7 +20,7 @@ class BaseQuestion:
 
     Args:
         model: The model.
-        seen: ``B`` rows of evidence.
+        observed: ``B`` rows of evidence.
         inputs: Covariates by name.
         names: Names of the targets; None for all variables.
         errors: Treatment of impossible rows: ``"raise"`` or ``"nan"``.
@@ -29,15 +29,15 @@ class BaseQuestion:
         EvidenceError: If ``errors`` is neither of the two.
     """
 
-    __slots__ = ("errors", "inputs", "model", "names", "seen")
+    __slots__ = ("errors", "inputs", "model", "names", "observed")
 
     model: VariableModel
-    seen: Evidence
+    observed: Evidence
 
     def __init__(
         self,
         model: VariableModel,
-        seen: Evidence,
+        observed: Evidence,
         inputs: Inputs | None = None,
         *,
         names: Names | None = None,
@@ -45,13 +45,13 @@ class BaseQuestion:
     ) -> None:
         if errors not in ("raise", "nan"):
             raise EvidenceError(f"errors must be 'raise' or 'nan', got {errors!r}")
-        self.model, self.seen, self.inputs = model, seen, inputs
+        self.model, self.observed, self.inputs = model, observed, inputs
         self.names, self.errors = names, errors
 
     @property
     def num_rows(self) -> int:
         """Number of rows of evidence ``B``."""
-        return self.seen.num_rows
+        return self.observed.num_rows
 
     @property
     def num_cells(self) -> int:
@@ -63,7 +63,7 @@ class BaseQuestion:
         """Whether gradients are required: of parameters, of evidence or of inputs."""
         if not torch.is_grad_enabled():
             return False
-        if self.model.passes_gradients or self.seen.requires_grad:
+        if self.model.passes_gradients or self.observed.requires_grad:
             return True
         values: Iterable[Any] = (self.inputs or {}).values()
         return any(isinstance(x, Tensor) and x.requires_grad for x in values)

@@ -156,7 +156,7 @@ def row_fields(question: Question) -> Tensor:
     Hard evidence is not included.
     """
     field = question.graph.log_field
-    if question.seen.soft is not None:
-        soft = torch.from_numpy(np.ascontiguousarray(question.seen.soft)).to(field)
+    if question.observed.soft is not None:
+        soft = torch.from_numpy(np.ascontiguousarray(question.observed.soft)).to(field)
         field = field + soft.log()
     return field

@@ -128,7 +128,7 @@ class Engine(metaclass=SaysArguments):
         question = self.read(model, data, inputs, names=[], errors="nan")
         with torch.set_grad_enabled(question.wants_gradients):
             total = self.answer_log_prob(question)
-        return total if question.seen.batched else total[0]
+        return total if question.observed.batched else total[0]
 
     def explain(self, model: FactorModel, targets: Names | None, evidence: Any) -> Explanation:
         """Answer :meth:`Model.explain`."""
@@ -190,26 +190,26 @@ class Engine(metaclass=SaysArguments):
 
     def answer_query(self, question: Any) -> Posterior:
         """Answer ``query`` by the marginals of :meth:`infer`."""
-        targets, seen = question.targets, question.seen
+        targets, observed = question.targets, question.observed
         beliefs = self._inferred(question)
         self.check_rows(question, beliefs.log_evidence, beliefs.diagnostics, beliefs.advice)
         columns = torch.from_numpy(targets.columns)
         return Posterior(
             targets.variables,
             beliefs.marginals[:, columns.to(beliefs.marginals.device)],
-            beliefs.log_evidence + _tensor(seen.soft_scale, beliefs.log_evidence),
-            batched=seen.batched,
+            beliefs.log_evidence + _tensor(observed.soft_scale, beliefs.log_evidence),
+            batched=observed.batched,
             kind=beliefs.kind,
             engine=type(self).__name__,
             diagnostics=beliefs.diagnostics,
-            index=seen.index,
+            index=observed.index,
         )
 
     def answer_most_probable(self, question: Any, k: int) -> Assignment | KBest:
         """Answer ``most_probable`` by the states of :meth:`maximize`."""
         if k > 1:
             raise self._cannot("finds one best assignment, not several", "JunctionTree()")
-        targets, seen = question.targets, question.seen
+        targets, observed = question.targets, question.observed
         best = self.maximize(question, targets.mask)
         self._check_returned("maximize", best, Best)
         rows, elements = question.num_rows, question.model.elements
@@ -218,15 +218,15 @@ class Engine(metaclass=SaysArguments):
         unknown = best.log_prob.detach().isnan()
         self.check_found(question, unknown.numpy(force=True))
         self.check_rows(question, best.log_prob, best.diagnostics, best.advice)
-        scale = _tensor(seen.soft_scale, best.log_prob)
+        scale = _tensor(observed.soft_scale, best.log_prob)
         none = best.log_prob.isneginf() | unknown
         states = best.states.masked_fill(none[:, None], -1)
         return Assignment(
             targets.variables,
             states[:, torch.from_numpy(targets.numbers)],
             best.log_prob + scale,
-            batched=seen.batched,
-            index=seen.index,
+            batched=observed.batched,
+            index=observed.index,
             upper_bound=None if best.upper_bound is None else best.upper_bound + scale,
             engine=type(self).__name__,
             diagnostics=best.diagnostics,
@@ -234,7 +234,7 @@ class Engine(metaclass=SaysArguments):
 
     def answer_sample(self, question: Any, n: int, seed: int | None) -> Samples:
         """Answer ``sample`` by the draws of :meth:`draw`."""
-        elements, batched = question.model.elements, question.seen.batched
+        elements, batched = question.model.elements, question.observed.batched
         drawn = self.draw(question, n, seed)
         if not isinstance(drawn, tuple) or len(drawn) != 2:
             raise ModelError(
@@ -252,7 +252,7 @@ class Engine(metaclass=SaysArguments):
             elements.variables,
             states if batched else states[:, 0],
             batched=batched,
-            index=question.seen.index,
+            index=question.observed.index,
             log_weights=log_weights,
         )
 
@@ -263,7 +263,7 @@ class Engine(metaclass=SaysArguments):
         beliefs = self._inferred(question)
         self.check_rows(question, beliefs.log_evidence, beliefs.diagnostics, beliefs.advice)
         self.check_found(question, beliefs.log_evidence.detach().isnan().numpy(force=True))
-        return beliefs.log_evidence + _tensor(question.seen.soft_scale, beliefs.log_evidence)
+        return beliefs.log_evidence + _tensor(question.observed.soft_scale, beliefs.log_evidence)
 
     def check_rows(
         self, question: Question, log_values: Tensor, diagnostics: Mapping[str, Any], advice: str
@@ -337,7 +337,7 @@ class Engine(metaclass=SaysArguments):
     def describe(self, question: Any) -> Explanation:
         """Answer ``explain``."""
         graph, _ = question.graph, question.targets
-        hidden = (question.seen.codes < 0).any(axis=0)
+        hidden = (question.observed.codes < 0).any(axis=0)
         numbers = int(graph.elements.offset[-1])
         if graph.written_down:
             numbers += graph.wiring.num_entries + int(graph.wiring.message[-1])

@@ -153,15 +153,15 @@ class Expansion:
                 extended[rows, rule.first : rule.last] = rule.certain
         return extended
 
-    def evidence(self, seen: RowEvidence) -> RowEvidence:
+    def evidence(self, observed: RowEvidence) -> RowEvidence:
         """Return evidence as it is about these elements."""
-        if seen.codes.shape[1] == len(self.elements):
-            return seen
-        soft = seen.soft
+        if observed.codes.shape[1] == len(self.elements):
+            return observed
+        soft = observed.soft
         if soft is not None:
             more = int(self.elements.offset[-1]) - soft.shape[1]
             soft = np.concatenate([soft, np.ones((len(soft), more))], axis=1)
-        return replace(seen, codes=self.codes(seen.codes), soft=soft)
+        return replace(observed, codes=self.codes(observed.codes), soft=soft)
 
 
 def _common_order(causes: Sequence[Ints], num_elements: int) -> Ints:

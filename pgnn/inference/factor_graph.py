@@ -335,9 +335,9 @@ class FactorGraph:
             self._expanded[most] = other
         return self._expanded[most]
 
-    def evidence(self, seen: RowEvidence) -> RowEvidence:
+    def evidence(self, observed: RowEvidence) -> RowEvidence:
         """Convert evidence about the model's elements to evidence about those of this graph."""
-        return seen if self.origin is None else self.origin.evidence(seen)
+        return observed if self.origin is None else self.origin.evidence(observed)
 
     def mask(self, mask: Mask) -> Mask:
         """Convert a mask of the model's elements to one of this graph's, without hidden ones."""

@@ -100,10 +100,10 @@ def _completed(model: Any, frame: Any, rows: Any, engine: Engine | None) -> Any:
     """The table with most probable states, and the means of reals given these."""
     from pgnn.inference.question import reader_of
 
-    seen = reader_of(model).read(rows)
+    evidence = reader_of(model).read(rows)
     states: dict[Hashable, Any] = {}
     discrete = [v.name for v in model.elements.variables]
-    if len(model.elements) and bool((seen.codes < 0).any()):
+    if len(model.elements) and bool((evidence.codes < 0).any()):
         # alone: the real variables are summed out
         targets = None if all(v.is_discrete for v in model.variables.values()) else discrete
         best = model.most_probable(rows, targets, engine=engine)
@@ -116,7 +116,7 @@ def _completed(model: Any, frame: Any, rows: Any, engine: Engine | None) -> Any:
     missing = [
         n
         for n, v in model.variables.items()
-        if not v.is_discrete and _has_column(model, frame, n) and not seen.knows(n)
+        if not v.is_discrete and _has_column(model, frame, n) and not evidence.knows(n)
     ]
     if missing and isinstance(model, ReconstructingModel):
         reals = {model.vector: model.reconstruct(rows)}

@@ -30,7 +30,7 @@ def log_score(question: Question) -> Tensor:
     Cost:
         One lookup for each factor and row; memory for a batch of rows.
     """
-    graph, codes = question.graph, question.seen.codes
+    graph, codes = question.graph, question.observed.codes
     if _is_of_few_tables(graph):
         return graph.lookup.log_prob(codes, graph.flat_log_values)
     step = max(1, _ENTRIES // (len(graph.elements) + graph.num_interactions + 1))
@@ -46,7 +46,7 @@ def looked_up(model: FactorModel, data: Any, inputs: Inputs | None = None) -> Te
     if not question.complete:
         return None
     total = log_score(question)
-    return total if question.seen.batched else total[0]
+    return total if question.observed.batched else total[0]
 
 
 def _is_of_few_tables(graph: FactorGraph) -> bool:

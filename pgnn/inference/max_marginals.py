@@ -36,14 +36,14 @@ def max_marginals(
     Raises:
         EvidenceError: If the evidence has several rows.
     """
-    seen = reader_of(model).read(evidence).over(inputs)
-    if seen.num_rows != 1:
-        raise EvidenceError(f"max-marginals are of one row of evidence, got {seen.num_rows}")
+    observed = reader_of(model).read(evidence).over(inputs)
+    if observed.num_rows != 1:
+        raise EvidenceError(f"max-marginals are of one row of evidence, got {observed.num_rows}")
     target_set = targets_of(model, targets)
     card = model.elements.card[target_set.numbers]
     element = np.repeat(target_set.numbers, card)
     state = np.concatenate([np.zeros(0, np.int64), *map(np.arange, card)])
-    rows = seen.take(np.zeros(len(element), dtype=np.int64))
+    rows = observed.take(np.zeros(len(element), dtype=np.int64))
     codes = rows.codes.copy()
     known = codes[np.arange(len(codes)), element]
     codes[np.arange(len(codes)), element] = state

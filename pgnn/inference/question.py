@@ -48,7 +48,7 @@ class Question(BaseQuestion):
     Args:
         model: The model.
         graph: Elements and groups of factors; if None those of the model, given reals and inputs.
-        seen: ``B`` rows of evidence.
+        observed: ``B`` rows of evidence.
         inputs: Covariates by name.
         names: Names of the targets; None for all variables.
         errors: Treatment of impossible rows: ``"raise"`` or ``"nan"``.
@@ -57,26 +57,26 @@ class Question(BaseQuestion):
         >>> from pgnn.models import BayesianNetwork
         >>> model = BayesianNetwork([("a", "b")], {"a": [0.5, 0.5], "b": [[0.9, 0.1], [0.2, 0.8]]})
         >>> question = Question.read(model, {"b": 1}, names="a")
-        >>> question.seen.codes, question.targets.variables, question.graph.num_interactions
+        >>> question.observed.codes, question.targets.variables, question.graph.num_interactions
         (array([[-1,  1]], dtype=int32), (Variable('a', [0, 1]),), 1)
     """
 
     __slots__ = ("_graph", "_targets")
 
     model: FactorModel
-    seen: RowEvidence
+    observed: RowEvidence
 
     def __init__(
         self,
         model: FactorModel,
         graph: FactorGraph | None,
-        seen: RowEvidence,
+        observed: RowEvidence,
         inputs: Inputs | None = None,
         *,
         names: Names | None = None,
         errors: str = "raise",
     ) -> None:
-        super().__init__(model, seen, inputs, names=names, errors=errors)
+        super().__init__(model, observed, inputs, names=names, errors=errors)
         self._graph = graph
         self._targets: Targets | None = None
 
@@ -95,17 +95,17 @@ class Question(BaseQuestion):
         Raises:
             EvidenceError: If ``errors`` is neither of the two, or evidence is wrong.
         """
-        seen = reader_of(model).read(evidence)
+        observed = reader_of(model).read(evidence)
         if inputs:
             inputs = read_covariates(inputs)
-            seen = seen.over(inputs)
-        return cls(model, None, seen, inputs, names=names, errors=errors)
+            observed = observed.over(inputs)
+        return cls(model, None, observed, inputs, names=names, errors=errors)
 
     @property
     def graph(self) -> FactorGraph:
         """Elements and groups of factors; cached by the model until its parameters change."""
         if self._graph is None:
-            self._graph = model_graph(self.model, self.seen.reals or None, self.inputs or None)
+            self._graph = model_graph(self.model, self.observed.reals or None, self.inputs or None)
         return self._graph
 
     @property
@@ -123,8 +123,8 @@ class Question(BaseQuestion):
     @property
     def complete(self) -> bool:
         """Whether every element of the model is observed in every row."""
-        codes = self.seen.codes[:, : len(self.model.elements)]
-        return self.seen.soft is None and bool((codes >= 0).all())
+        codes = self.observed.codes[:, : len(self.model.elements)]
+        return self.observed.soft is None and bool((codes >= 0).all())
 
     def with_states(self, codes: NDArray[np.integer]) -> Question:
         """Return the same with further states observed.
@@ -132,8 +132,8 @@ class Question(BaseQuestion):
         Args:
             codes: ``(B, E)`` states; -1 for elements that are not added.
         """
-        known = np.where(codes >= 0, codes, self.seen.codes).astype(np.int32)
-        return self.over(self.graph, replace(self.seen, codes=known))
+        known = np.where(codes >= 0, codes, self.observed.codes).astype(np.int32)
+        return self.over(self.graph, replace(self.observed, codes=known))
 
     def expanded(self, most: int = DECOMPOSED) -> Question:
         """Return the same about factors with tables, see :meth:`FactorGraph.expanded`.
@@ -149,12 +149,12 @@ class Question(BaseQuestion):
         if self.graph.written_down:
             return self
         graph = self.graph.expanded(most)
-        seen = graph.evidence(self.seen)
-        return self.over(graph.given(seen.codes), seen)
+        observed = graph.evidence(self.observed)
+        return self.over(graph.given(observed.codes), observed)
 
-    def over(self, graph: FactorGraph, seen: RowEvidence | None = None) -> Question:
+    def over(self, graph: FactorGraph, observed: RowEvidence | None = None) -> Question:
         """Return the same query of other factors, with evidence on their elements."""
-        known = self.seen if seen is None else seen
+        known = self.observed if observed is None else observed
         other = Question(
             self.model, graph, known, self.inputs, names=self.names, errors=self.errors
         )
@@ -164,7 +164,7 @@ class Question(BaseQuestion):
     def about(self, names: Names | None) -> Question:
         """Return the same with other targets."""
         return Question(
-            self.model, self._graph, self.seen, self.inputs, names=names, errors=self.errors
+            self.model, self._graph, self.observed, self.inputs, names=names, errors=self.errors
         )
 
     def log_field(self) -> Floats:
@@ -172,14 +172,14 @@ class Question(BaseQuestion):
         offset = self.graph.elements.offset
         field = self.graph.log_field.detach().to("cpu", torch.float64).numpy()
         total = np.array(np.broadcast_to(field, (self.num_rows, field.shape[1])))
-        if self.seen.soft is not None:
+        if self.observed.soft is not None:
             with np.errstate(divide="ignore"):
-                total += np.log(self.seen.soft)
-        rows, seen = np.nonzero(self.seen.codes >= 0)
+                total += np.log(self.observed.soft)
+        rows, observed = np.nonzero(self.observed.codes >= 0)
         if len(rows):
-            kept = offset[seen] + self.seen.codes[rows, seen]
+            kept = offset[observed] + self.observed.codes[rows, observed]
             values = total[rows, kept]
-            hidden = np.repeat(self.seen.codes >= 0, np.diff(offset), axis=1)
+            hidden = np.repeat(self.observed.codes >= 0, np.diff(offset), axis=1)
             total[hidden] = -np.inf
             total[rows, kept] = values
         return total

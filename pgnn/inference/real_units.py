@@ -50,7 +50,7 @@ class WeightedStates:
         card, rows, hidden = question.graph.elements.card, question.num_rows, _hidden(question)
         places = np.unravel_index(np.arange(int(_num_states(question))), (1, *card[hidden]))
         grid = np.stack(places, axis=1)[:, 1:]
-        codes = np.repeat(question.seen.codes[None].astype(np.int64), len(grid), axis=0)
+        codes = np.repeat(question.observed.codes[None].astype(np.int64), len(grid), axis=0)
         codes[:, :, hidden] = grid[:, None]
         flat = codes.reshape(-1, codes.shape[2])
         number = np.tile(np.arange(rows), len(grid))
@@ -73,7 +73,7 @@ def is_enumerated(question: Question) -> bool:
 
 
 def _hidden(question: Question) -> Ints:
-    return np.flatnonzero((question.seen.codes < 0).any(axis=0))
+    return np.flatnonzero((question.observed.codes < 0).any(axis=0))
 
 
 def _num_states(question: Question) -> float:
@@ -98,7 +98,7 @@ class RealUnitTargets:
         """Read a question; None if it asks about discrete units alone.
 
         Raises:
-            EvidenceError: If real units are asked for that were all seen.
+            EvidenceError: If real units are asked for that were all observed.
             Intractable: If there are too many normal distributions to be mixed.
         """
         model, names = question.model, question.names
@@ -109,7 +109,7 @@ class RealUnitTargets:
         if not reals:
             return None
         for name in reals:
-            if question.seen.knows(name):
+            if question.observed.knows(name):
                 raise EvidenceError(
                     f"{name!r} is real and observed, so there is nothing to find out"
                 )
@@ -134,7 +134,7 @@ class RealUnitTargets:
         layers: UnitLayers = model.layers()
         marginals: dict[Hashable, MixtureMarginal] = {}
         for v in self.reals:
-            observed = question.seen.reals.get(v.name)
+            observed = question.observed.reals.get(v.name)
             marginals[v.name] = _mixture(layers, model.elements, v, states, observed)
         return RealUnitsPosterior(whole, self.reals, marginals, states.kind)
 

@@ -154,12 +154,14 @@ def _rows(table: Table, states: dict[Hashable, list[str]]) -> Iterator[str]:
 
 def _distinct(names: Iterable[Hashable], what: str) -> dict[Hashable, str]:
     texts: dict[Hashable, str] = {}
-    seen: dict[str, Hashable] = {}
+    observed: dict[str, Hashable] = {}
     for name in names:
         text = str(name)
-        if text in seen:
-            raise DataError(f"{what}, {seen[text]!r} and {name!r}, would both be written {text!r}")
-        seen[text] = name
+        if text in observed:
+            raise DataError(
+                f"{what}, {observed[text]!r} and {name!r}, would both be written {text!r}"
+            )
+        observed[text] = name
         texts[name] = _quote(text)
     return texts
 

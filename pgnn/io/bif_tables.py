@@ -172,8 +172,8 @@ class _TableReader:
     def _filled_with_default(self) -> np.ndarray:
         child = self.block.child
         if "default" not in self.whole:
-            seen = set(self.rows)
-            missing = self._labels(next(r for r in itertools.count() if r not in seen))
+            observed = set(self.rows)
+            missing = self._labels(next(r for r in itertools.count() if r not in observed))
             what = f"{self.num_rows} rows of {child!r}, got {len(self.rows)}"
             example = f"{missing} is missing and there is no 'default'"
             if not self.parents:

@@ -63,23 +63,23 @@ class HeldOut(Criterion):
         """
         if not isinstance(model, UnrollableModel):
             return self._of_rows(model, data, inputs, fit)
-        seen = SequenceEvidence.of(model, data)
+        observed = SequenceEvidence.of(model, data)
         sequential: Any = model
-        covariates = sequential.covariates(inputs, seen)
-        if seen.num_rows > 1:
-            return self._of_sequences(model, seen, covariates, fit)
-        first = seen.take(torch.tensor([0]), self._left(int(seen.lengths[0])))
+        covariates = sequential.covariates(inputs, observed)
+        if observed.num_rows > 1:
+            return self._of_sequences(model, observed, covariates, fit)
+        first = observed.take(torch.tensor([0]), self._left(int(observed.lengths[0])))
         first_covariates = {n: x[:, : first.steps] for n, x in covariates.items()} or None
         model.fit(first, inputs=first_covariates, **fit)
         before = log_likelihood(model, first, first_covariates)
-        later = num_observations(model, seen) - num_observations(model, first)
-        return (before - log_likelihood(model, seen, inputs)) / max(later, 1)
+        later = num_observations(model, observed) - num_observations(model, first)
+        return (before - log_likelihood(model, observed, inputs)) / max(later, 1)
 
     def _of_sequences(
-        self, model: Model, seen: SequenceEvidence, inputs: Inputs, fit: Mapping[str, Any]
+        self, model: Model, observed: SequenceEvidence, inputs: Inputs, fit: Mapping[str, Any]
     ) -> float:
-        kept, apart = map(torch.from_numpy, self._split(seen.num_rows))
-        train, test = (seen.take(rows, seen.steps) for rows in (kept, apart))
+        kept, apart = map(torch.from_numpy, self._split(observed.num_rows))
+        train, test = (observed.take(rows, observed.steps) for rows in (kept, apart))
         model.fit(train, inputs={n: x[kept] for n, x in inputs.items()} or None, **fit)
         total = log_likelihood(model, test, {n: x[apart] for n, x in inputs.items()} or None)
         return -total / max(num_observations(model, test), 1)

@@ -53,15 +53,15 @@ def num_observations(model: Model, data: Any) -> int:
     """
     if not isinstance(model, UnrollableModel):
         return model.log_prob(data).numel()
-    seen = SequenceEvidence.of(model, data)
-    there = torch.zeros(seen.num_rows, seen.steps, dtype=torch.bool)
-    for codes in seen.codes.values():
+    observed = SequenceEvidence.of(model, data)
+    there = torch.zeros(observed.num_rows, observed.steps, dtype=torch.bool)
+    for codes in observed.codes.values():
         there |= codes >= 0
-    for reals in seen.reals.values():
+    for reals in observed.reals.values():
         there |= ~reals.flatten(start_dim=2).isnan().all(-1) if reals.dim() > 2 else ~reals.isnan()
-    for likely in seen.soft.values():
+    for likely in observed.soft.values():
         there |= (likely != likely[..., :1]).any(-1)
-    return int((there & seen.inside).sum())
+    return int((there & observed.inside).sum())
 
 
 def bic(

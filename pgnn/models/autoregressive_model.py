@@ -255,10 +255,10 @@ class AutoregressiveModel(Model, StepwiseModel):
 
     # --- step by step -------------------------------------------------------------------------
 
-    def start(self, seen: PairedSequences) -> Progress:
+    def start(self, observed: PairedSequences) -> Progress:
         """See the base class."""
-        memory = self._memory(seen)
-        first = self.first.expand(seen.num_rows, 1, -1)
+        memory = self._memory(observed)
+        first = self.first.expand(observed.num_rows, 1, -1)
         hidden, state = self._hidden(first, None, memory)
         return Progress(hidden[:, 0], state, memory)
 

@@ -203,36 +203,36 @@ class BayesianNetwork(Model, NetworkModel):
         integrated out if all their conditionals are linear Gaussian: each connected component of
         them becomes one table over the discrete variables on which it depends.
         """
-        seen, hidden = observed or {}, self._hidden_reals(observed or {})
-        plain = [self._factor(*m, observed, inputs) for m in self._lowered(seen, hidden)]
-        groups = [GaussianGroup.of(c, self.elements, seen) for c in hidden.components]
+        known, hidden = observed or {}, self._hidden_reals(observed or {})
+        plain = [self._factor(*m, observed, inputs) for m in self._lowered(known, hidden)]
+        groups = [GaussianGroup.of(c, self.elements, known) for c in hidden.components]
         return (*plain, *(f for g in groups for f in g.factors(self.elements)))
 
     def factor_groups(
         self, observed: Mapping[Hashable, Tensor] | None = None, inputs: Inputs | None = None
     ) -> tuple[FactorGroup, ...]:
         """Lower the network to groups; conditionals with large tables stay conditionals."""
-        seen, hidden = observed or {}, self._hidden_reals(observed or {})
+        known, hidden = observed or {}, self._hidden_reals(observed or {})
         large: list[FactorGroup] = []
         tables = []
-        for conditional, unseen in self._lowered(seen, hidden):
-            if unseen is None and is_large(conditional, seen):
+        for conditional, missing_rows in self._lowered(known, hidden):
+            if missing_rows is None and is_large(conditional, known):
                 scope = [
                     int(self.elements.numbers(v.name))
                     for v in conditional.scope
-                    if v.name not in seen
+                    if v.name not in known
                 ]
                 large.append(ConditionalGroup(conditional, scope, observed, inputs))
             else:
-                tables.append(self._factor(conditional, unseen, observed, inputs))
+                tables.append(self._factor(conditional, missing_rows, observed, inputs))
         for component in hidden.components:
-            group = GaussianGroup.of(component, self.elements, seen)
+            group = GaussianGroup.of(component, self.elements, known)
             if group.is_large:
                 large.append(group)
             else:
                 tables += group.factors(self.elements)
-        known: deque[Grouping] = self.cached("groupings", lambda: deque(maxlen=4))
-        return (*grouped(tables, self.elements, known), *large)
+        groupings: deque[Grouping] = self.cached("groupings", lambda: deque(maxlen=4))
+        return (*grouped(tables, self.elements, groupings), *large)
 
     @property
     def _reals(self) -> frozenset[Hashable]:
@@ -244,10 +244,10 @@ class BayesianNetwork(Model, NetworkModel):
 
     def _hidden_reals(self, observed: Mapping[Hashable, Tensor]) -> HiddenReals:
         """How unobserved real variables are left out or integrated out."""
-        seen = self._reals.intersection(observed)
-        partly = {n for n in seen if has_nan(observed[n])}
+        real = self._reals.intersection(observed)
+        partly = {n for n in real if has_nan(observed[n])}
         known: RememberedReals = self.cached("hidden reals", RememberedReals)
-        return known.of(self._conditionals, seen, partly)
+        return known.of(self._conditionals, real, partly)
 
     def _lowered(
         self, observed: Mapping[Hashable, Tensor], hidden: HiddenReals
@@ -258,30 +258,30 @@ class BayesianNetwork(Model, NetworkModel):
         for name, c in self._conditionals.items():
             if name in eliminated:
                 continue
-            unseen = None
+            missing_rows = None
             # some conditionals integrate missing entries of a vector out themselves
             known = name in observed and name in self._reals
             if known and not c.integrates_missing and has_nan(observed[name]):
                 missing = observed[name].detach().isnan().unsqueeze(1).flatten(start_dim=1)
-                unseen = missing.any(dim=1)
-            lowered.append((c, unseen))
+                missing_rows = missing.any(dim=1)
+            lowered.append((c, missing_rows))
         return lowered
 
     @staticmethod
     def _factor(
         conditional: Conditional,
-        unseen: Tensor | None,
+        missing_rows: Tensor | None,
         observed: Mapping[Hashable, Tensor] | None,
         inputs: Inputs | None,
     ) -> Factor:
         """A conditional's table; one in rows where a real child is missing."""
         name = conditional.child.name
-        if unseen is not None and observed:
+        if missing_rows is not None and observed:
             observed = {**observed, name: observed[name].nan_to_num()}
         f = conditional.factor(observed, inputs)
         table = f.log_values
-        if unseen is not None:
-            rows = unseen.to(table.device)
+        if missing_rows is not None:
+            rows = missing_rows.to(table.device)
             table = table.masked_fill(rows.reshape(-1, *[1] * (table.dim() - 1)), 0.0)
         return Factor(f.variables, table, None if observed and name in observed else name)
 

@@ -105,24 +105,26 @@ class BayesianRegression(Regression):
 
         own: Any = self.conditional
         asked = [self._child] if targets is None else names_of(targets, self.variables)
-        seen = reader_of(self).read(evidence)
-        known = [v.name for v in own.parents if v.name in seen.reals]
-        if engine is not None or asked != [self._child] or self._child in seen.reals:
+        observed = reader_of(self).read(evidence)
+        known = [v.name for v in own.parents if v.name in observed.reals]
+        if engine is not None or asked != [self._child] or self._child in observed.reals:
             return super().query(targets, evidence, inputs=inputs, engine=engine, errors=errors)
-        if len(known) < len(own.parents) or any(bool(seen.reals[n].isnan().any()) for n in known):
+        if len(known) < len(own.parents) or any(
+            bool(observed.reals[n].isnan().any()) for n in known
+        ):
             raise Unsupported(
                 f"{self._child!r} is predicted where all of {[v.name for v in own.parents]} were "
-                "seen"
+                "observed"
             )
         with torch.no_grad():
-            normal = own.distribution({n: seen.reals[n] for n in known})
-        pick = slice(None) if seen.batched else 0
+            normal = own.distribution({n: observed.reals[n] for n in known})
+        pick = slice(None) if observed.batched else 0
         marginal = NormalMarginal(normal.mean[pick], normal.stddev[pick])
         return KnownMarginals(
             [own.child],
             {self._child: marginal},
-            torch.zeros(seen.num_rows, dtype=torch.float64),
-            batched=seen.batched,
+            torch.zeros(observed.num_rows, dtype=torch.float64),
+            batched=observed.batched,
             engine="predictive",
-            index=seen.index,
+            index=observed.index,
         )

@@ -140,9 +140,9 @@ def _members(key: Any, graph: nx.Graph) -> tuple[Hashable, ...]:
 
 
 def _check_once(cliques: Sequence[Clique]) -> None:
-    seen: dict[frozenset[Hashable], tuple[Hashable, ...]] = {}
+    observed: dict[frozenset[Hashable], tuple[Hashable, ...]] = {}
     for clique in cliques:
-        first = seen.setdefault(frozenset(clique.names), clique.names)
+        first = observed.setdefault(frozenset(clique.names), clique.names)
         if first is not clique.names:
             raise ModelError(f"the clique {clique.names} is given twice, also as {first}")
 

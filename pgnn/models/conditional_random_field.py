@@ -50,8 +50,7 @@ class ConditionalRandomField(SequenceModel, ChainModel, AttributeChainModel):
         transitions: ``(K, K)`` scores from row to column, constants; learnable if not given.
         mask: ``(K, K)`` which transitions there are; all if not given, see :func:`bio_mask`.
         ends: Whether the first and the last label of a sequence have scores of their own.
-        seen_transitions: Whether only transitions that occur in training are learned; others
-            score zero, as in CRFsuite.
+        observed_transitions: Whether transitions that do not occur in training score zero.
         name: Of the label.
 
     Raises:
@@ -84,12 +83,12 @@ class ConditionalRandomField(SequenceModel, ChainModel, AttributeChainModel):
         *,
         mask: Any = None,
         ends: bool = False,
-        seen_transitions: bool = False,
+        observed_transitions: bool = False,
         name: Hashable = "label",
     ) -> None:
         super().__init__()
         self.scores = nn.ModuleList(read_parts(scores))
-        self.name, self.ends, self.seen_transitions = name, ends, seen_transitions
+        self.name, self.ends, self.observed_transitions = name, ends, observed_transitions
         self._given = {"labels": labels, "transitions": transitions, "mask": mask}
         self.graph = nx.freeze(nx.Graph([((name, -1), name)]))
         self._label: Variable | None = None
@@ -124,7 +123,7 @@ class ConditionalRandomField(SequenceModel, ChainModel, AttributeChainModel):
             "scores": tuple(self.scores),
             "transitions": None if self.learns_transitions else self.transitions.detach(),
             "ends": self.ends,
-            "seen_transitions": self.seen_transitions,
+            "observed_transitions": self.observed_transitions,
             "name": self.name,
         }
 
@@ -162,12 +161,12 @@ class ConditionalRandomField(SequenceModel, ChainModel, AttributeChainModel):
         """
         return common_lengths(self._parts, inputs or {})
 
-    def covariates(self, inputs: Inputs | None, seen: SequenceEvidence) -> dict[Hashable, Tensor]:
+    def covariates(self, inputs: Inputs | None, rows: SequenceEvidence) -> dict[Hashable, Tensor]:
         """Return what the parts make of the inputs, ``(B, T, ...)`` each."""
-        shape = (seen.num_rows, seen.steps)
         covariates: dict[Hashable, Tensor] = {}
         for part in self._parts:
-            covariates |= part.covariates(input_of(part, inputs), shape, seen.batched)
+            given, shape = input_of(part, inputs), (rows.num_rows, rows.steps)
+            covariates |= part.covariates(given, shape, rows.batched)
             for name in (inputs or {}).keys() - covariates.keys():
                 if isinstance(name, tuple) and name[0] == part.input_name:  # was read before
                     covariates[name] = (inputs or {})[name]
@@ -176,27 +175,28 @@ class ConditionalRandomField(SequenceModel, ChainModel, AttributeChainModel):
     # --- the chain ----------------------------------------------------------------------------
 
     def chain(
-        self, seen: SequenceEvidence, inputs: Inputs | None = None, *, best: bool = False
+        self, observed: SequenceEvidence, inputs: Inputs | None = None, *, best: bool = False
     ) -> Chain | SegmentChain:
         """Return the chain of labels given inputs, and labels that were observed.
 
         Args:
-            seen: Evidence.
+            observed: Evidence.
             inputs: Covariates by name.
             best: Makes no difference: there is nothing besides the labels.
         """
         from pgnn.inference.chains.chain import Chain
 
-        steps = self.field(self.covariates(inputs, seen), seen.lengths, seen.steps)
-        inside = seen.inside.to(steps.device)
+        steps = self.field(self.covariates(inputs, observed), observed.lengths, observed.steps)
+        inside = observed.inside.to(steps.device)
         field = steps.new_zeros((*inside.shape, steps.shape[1])).index_put((inside,), steps)
-        if self.name in seen.codes:
-            codes = seen.codes[self.name].to(field.device).unsqueeze(-1)
+        if self.name in observed.codes:
+            codes = observed.codes[self.name].to(field.device).unsqueeze(-1)
             other = torch.arange(self.state.num_states, device=field.device) != codes
             field = field.masked_fill(other & (codes >= 0), -torch.inf)
-        if self.name in seen.soft:
-            field = field + seen.soft[self.name].to(field).log()
-        return Chain(self._end_scores()[0].to(field), self.moves().to(field), field, seen.lengths)
+        if self.name in observed.soft:
+            field = field + observed.soft[self.name].to(field).log()
+        start, moves = self._end_scores()[0].to(field), self.moves().to(field)
+        return Chain(start, moves, field, observed.lengths)
 
     def log_likelihood(self, rows: SequenceEvidence) -> Callable[[], Tensor]:
         """Return a function of the parameters alone: ``(B,)`` log probabilities of some rows.
@@ -361,7 +361,7 @@ class ConditionalRandomField(SequenceModel, ChainModel, AttributeChainModel):
             codes = torch.full((rows.num_rows, rows.steps), MISSING)
         known, k = codes[rows.inside], self.state.num_states
         self.scores = nn.ModuleList(p.prepared(raw[p.input_name], known, k) for p in self._parts)
-        if self.seen_transitions:
+        if self.observed_transitions:
             before, after = codes[:, :-1], codes[:, 1:]
             both = (before >= 0) & (after >= 0)
             unlearned = torch.ones(k, k, dtype=torch.bool)

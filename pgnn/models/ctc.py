@@ -127,16 +127,16 @@ class CTC(Model, AlignmentModel):
             raise EvidenceError(f"{self._label.name!r} must be labels; likelihoods have no meaning")
         return rows
 
-    def log_probs(self, seen: PairedSequences) -> Tensor:
+    def log_probs(self, observed: PairedSequences) -> Tensor:
         """Return ``(B, T, K + 1)`` log probabilities of the symbols, see the base class.
 
         Raises:
             ModelError: If the network has another number of outputs, or one is NaN.
         """
-        lengths, name = seen.input_lengths, self.scores.input_name
-        steps = seen.inputs[name].shape[1]
+        lengths, name = observed.input_lengths, self.scores.input_name
+        steps = observed.inputs[name].shape[1]
         inside = torch.arange(steps) < lengths[:, None]
-        scores = self.scores.padded(seen.inputs, inside)
+        scores = self.scores.padded(observed.inputs, inside)
         symbols = self._alignment.num_states
         if scores.shape[-1] != symbols:
             raise ModelError(

@@ -48,12 +48,12 @@ class DynamicBayesianNetwork(RepeatedSlice):
 
     Answers are exact: by the chain of the joint states of the interface, the variables on which
     the next slice depends; where these are too many, by the unrolled network.
-    Where real variables were not seen on which others depend, as in a state-space model, particles
-    answer (:class:`SequentialMonteCarlo`); where these are linear Gaussian Kalman filters do,
-    exactly, or if discrete states switch them with histories projected on few normal distributions
-    (:class:`SwitchingKalmanFilter`).
-    ``engine=BoyenKoller()`` filters with beliefs that fall into parts. :meth:`fit` counts where
-    everything was observed, and learns by :class:`EM` where values or whole variables are hidden.
+    Where real variables were not observed on which others depend, as in a state-space model,
+    particles answer (:class:`SequentialMonteCarlo`); where these are linear Gaussian Kalman filters
+    do, exactly, or if discrete states switch them with histories projected on few normal
+    distributions (:class:`SwitchingKalmanFilter`). ``engine=BoyenKoller()`` filters with beliefs
+    that fall into parts. :meth:`fit` counts where everything was observed, and learns by
+    :class:`EM` where values or whole variables are hidden.
 
     Raises:
         ModelError: If a slice has a cycle, an edge goes back in time or over more than one step,
@@ -132,21 +132,21 @@ class DynamicBayesianNetwork(RepeatedSlice):
         return [n for n, c in found if n in (inner if c.child.is_discrete else others)]
 
     def default_learner(self, data: Any) -> Learner:
-        """Return ``EM()``, or where everything was seen ``MaximumLikelihood()``, which counts.
+        """Return ``EM()``, or where everything was observed ``MaximumLikelihood()``, which counts.
 
-        Where real variables were not seen on which something depends it is ``Gradient()``.
+        Where real variables were not observed on which something depends it is ``Gradient()``.
         """
         from pgnn.evidence.sequence_evidence import SequenceEvidence
-        from pgnn.inference.learning.complete_sequences import fully_seen
+        from pgnn.inference.learning.complete_sequences import fully_observed
         from pgnn.inference.learning.em import EM
         from pgnn.inference.learning.gradient import Gradient
         from pgnn.inference.learning.maximum_likelihood import MaximumLikelihood
         from pgnn.inference.time.engine_over_time import hidden_reals
 
-        seen = SequenceEvidence.of(self, data)
-        if fully_seen(self.variables, seen):
+        observed = SequenceEvidence.of(self, data)
+        if fully_observed(self.variables, observed):
             return MaximumLikelihood()
-        return Gradient() if hidden_reals(self, seen) else EM()
+        return Gradient() if hidden_reals(self, observed) else EM()
 
     def __repr__(self) -> str:
         size = len(self._conditionals)

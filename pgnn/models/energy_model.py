@@ -44,7 +44,7 @@ class EnergyModel(MarkovRandomField, UnitModel, VectorModel):
     with symmetric :math:`W_{aa}` that have zeros on the diagonal. Units of two states are 0 and 1,
     or -1 and 1 if these are their labels; a unit of more states has a feature for each of them,
     1 in its state and 0 in the others; a real unit adds :math:`(v - b)^2 / 2 s^2` in the place of
-    its bias and is seen by others as :math:`v / s^2`.
+    its bias and is observed by others as :math:`v / s^2`.
 
     Args:
         layers: The arrays of units.

@@ -17,7 +17,7 @@ class FactorAnalysis(LatentFactors):
 
     .. math:: z \sim N(0, I), \qquad x \mid z \sim N(W z + \mu, \mathrm{diag}(\psi))
 
-    ``model.query("factors", rows)`` has the posterior of the factors, whatever was seen of the
+    ``model.query("factors", rows)`` has the posterior of the factors, whatever was observed of the
     rows; ``model.scores(rows)`` its means. Complete rows are learnt from by the profile likelihood
     of the variances :math:`\psi`, incomplete ones by :class:`EM`. Factors are determined but for a
     rotation, see :meth:`rotate`.

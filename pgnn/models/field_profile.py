@@ -81,7 +81,7 @@ class FieldProfile:
         field = self.field
         precision = field.precision_at(tau, kappa)
         joint = log_determinant(field, precision, kappa)
-        terms = [self._sums(precision, seen, rows) for seen, rows in self.patterns]
+        terms = [self._sums(precision, observed, rows) for observed, rows in self.patterns]
         if free and kappa > 0:
             up, down = (sum(t[k] for t in terms) for k in (0, 1))
             mean = up / down if down > 0 else mean
@@ -101,21 +101,21 @@ class FieldProfile:
         return value, tau * scale, kappa * scale, mean
 
     def _sums(
-        self, precision: Any, seen: np.ndarray, rows: np.ndarray
+        self, precision: Any, observed: np.ndarray, rows: np.ndarray
     ) -> tuple[float, float, float, float, int]:
         """Weighted products of rows and ones with the marginal precision of observed nodes."""
-        hidden = ~seen
-        x, w = self.x[rows][:, seen], self.weights[rows]
+        hidden = ~observed
+        x, w = self.x[rows][:, observed], self.weights[rows]
         factor = SparseFactor(precision[hidden][:, hidden])
-        columns = np.column_stack([x.T, np.ones(int(seen.sum()))])
-        across = precision[hidden][:, seen] @ columns
-        products = precision[seen][:, seen] @ columns
-        products -= precision[seen][:, hidden] @ factor.solve(across)
+        columns = np.column_stack([x.T, np.ones(int(observed.sum()))])
+        across = precision[hidden][:, observed] @ columns
+        products = precision[observed][:, observed] @ columns
+        products -= precision[observed][:, hidden] @ factor.solve(across)
         ones = products[:, -1]
         up = float((x @ ones) @ w)
         down = float(w.sum() * ones.sum())
         square = float(((x.T * products[:, :-1]).sum(axis=0) * w).sum())
-        return up, down, square, factor.log_determinant, int(seen.sum())
+        return up, down, square, factor.log_determinant, int(observed.sum())
 
 
 def log_determinant(field: GaussianFieldModel, precision: Any, anchor: float) -> float:
@@ -134,8 +134,8 @@ def log_determinant(field: GaussianFieldModel, precision: Any, anchor: float) ->
     return reduced + float(np.log(sizes).sum())
 
 
-def _patterns(seen: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+def _patterns(observed: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
     """Patterns of observed nodes, each with the rows in which just these were observed."""
-    patterns, index = np.unique(seen, axis=0, return_inverse=True)
+    patterns, index = np.unique(observed, axis=0, return_inverse=True)
     index = index.reshape(-1)
     return [(p, np.flatnonzero(index == i)) for i, p in enumerate(patterns) if p.any()]

@@ -35,10 +35,10 @@ class GaussianMarkovField(Model, GaussianFieldModel):
     ``model.query(evidence={node: value})`` has the posterior of all nodes: its mean is what label
     propagation finds, with variances where they are asked for. Several classes are rows of evidence
     with ones and zeros. Without an anchor the level of each part of the graph is free, and known
-    once one of its nodes was seen.
+    once one of its nodes was observed.
 
     Evidence is given by node; or as an array ``(B, n)`` in the order of :attr:`columns`,
-    ``NaN`` where not seen.
+    ``NaN`` where not observed.
 
     Args:
         graph: An undirected ``nx.Graph``, whose edges may have a positive ``weight``; or a
@@ -232,7 +232,7 @@ class GaussianMarkovField(Model, GaussianFieldModel):
     def solve(
         self, values: Mapping[Hashable, Tensor], weights: Tensor, seed: int | None = None
     ) -> None:
-        """Set what is learnable to the most likely numbers, nodes that were not seen summed out.
+        """Set what is learnable to the most likely numbers, unobserved nodes summed out.
 
         Smoothness and mean have closed forms given the ratio of the anchor to the smoothness, which
         is sought along a line.
@@ -242,7 +242,7 @@ class GaussianMarkovField(Model, GaussianFieldModel):
             raise ModelError("smoothness, anchor and mean were given: there is nothing to learn")
         x, w = values[self._name].double().numpy(force=True), weights.numpy(force=True)
         if np.isnan(x).all():
-            raise DataError("no node was seen in any row")
+            raise DataError("no node was observed in any row")
         problem = FieldProfile(self, x, w)
         if "anchor" in free:
             _, smoothness, anchor, mean = problem.best()

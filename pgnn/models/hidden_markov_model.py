@@ -195,18 +195,19 @@ class HiddenMarkovModel(RepeatedSlice, EmittingModel):
         return [self._name]
 
     def chain(
-        self, seen: SequenceEvidence, inputs: Inputs | None = None, *, best: bool = False
+        self, observed: SequenceEvidence, inputs: Inputs | None = None, *, best: bool = False
     ) -> Chain | SegmentChain:
         """Return the chain given what was observed (tensors in, tensors out).
 
         Args:
-            seen: Evidence.
+            observed: Evidence.
             inputs: Covariates by name, ``(B, T, ...)``.
-            best: Emissions that were not seen take their best states, instead of being summed out.
+            best: Emissions that were not observed take their best states, instead of being summed
+            out.
         """
         from pgnn.inference.time.emission_chain import emission_chain
 
-        return emission_chain(self, seen, inputs, best=best)
+        return emission_chain(self, observed, inputs, best=best)
 
     def query(
         self,
@@ -220,7 +221,7 @@ class HiddenMarkovModel(RepeatedSlice, EmittingModel):
     ) -> Posterior:
         """Return posterior marginals, of real emissions means and variances.
 
-        See :meth:`Model.query`. Where a real emission was not seen, ``posterior["x"].mean`` and
+        See :meth:`Model.query`. Where a real emission was not observed, ``posterior["x"].mean`` and
         ``.std`` are those of its mixture over the states.
         """
         from pgnn.inference.time import emitted_reals
@@ -229,10 +230,10 @@ class HiddenMarkovModel(RepeatedSlice, EmittingModel):
         rest: dict[str, Any] = {"inputs": inputs, "engine": engine, "errors": errors}
         if targets is None or not emitted_reals.real_names(self, targets):
             return super().query(targets, evidence, **rest)
-        seen, ask = SequenceEvidence.of(self, evidence), super().query
+        observed, ask = SequenceEvidence.of(self, evidence), super().query
         with torch.no_grad():
             return emitted_reals.with_emitted(
-                self, targets, lambda n: ask(n, seen, **rest), seen, inputs
+                self, targets, lambda n: ask(n, observed, **rest), observed, inputs
             )
 
     def predict(
@@ -257,10 +258,10 @@ class HiddenMarkovModel(RepeatedSlice, EmittingModel):
         rest: dict[str, Any] = {"inputs": inputs, "engine": engine}
         if targets is None or not emitted_reals.real_names(self, targets):
             return super().predict(evidence, steps, targets, **rest)
-        seen, ahead = SequenceEvidence.of(self, evidence), super().predict
+        observed, ahead = SequenceEvidence.of(self, evidence), super().predict
         with torch.no_grad():
             return emitted_reals.with_emitted(
-                self, targets, lambda n: ahead(seen, steps, n, **rest), seen, inputs, steps
+                self, targets, lambda n: ahead(observed, steps, n, **rest), observed, inputs, steps
             )
 
     def fit(
@@ -333,8 +334,8 @@ class HiddenMarkovModel(RepeatedSlice, EmittingModel):
         return EM()
 
     def __repr__(self) -> str:
-        seen = ", ".join(repr(n) for n in self.emissions)
-        return f"HiddenMarkovModel({self.state.num_states} states, emits {seen})"
+        observed = ", ".join(repr(n) for n in self.emissions)
+        return f"HiddenMarkovModel({self.state.num_states} states, emits {observed})"
 
 
 def long_run(initial: Tensor, transition: Tensor) -> Tensor:

@@ -55,11 +55,11 @@ class HiddenSemiMarkovModel(HiddenMarkovModel):
     Example:
         >>> signal = HiddenSemiMarkovModel(
         ...     ["red", "green"],
-        ...     {"seen": [[0.9, 0.1], [0.1, 0.9]]},
+        ...     {"observed": [[0.9, 0.1], [0.1, 0.9]]},
         ...     durations=[[0.0, 0.0, 1.0], [0.0, 1.0, 0.0]],  # three steps red, two green
         ...     initial=[1.0, 0.0],
         ... )
-        >>> signal.decode({"seen": [0, 0, 1, 1, 1, 0]})["state"].tolist()
+        >>> signal.decode({"observed": [0, 0, 1, 1, 1, 0]})["state"].tolist()
         ['red', 'red', 'red', 'green', 'green', 'red']
     """
 

@@ -114,7 +114,7 @@ class Hopfield(EnergyModel):
         start: Any,
         *,
         hold: Iterable[Hashable] | Hashable = (),
-        hold_seen: bool = False,
+        hold_observed: bool = False,
         synchronous: bool = False,
         max_sweeps: int = 100,
         seed: int | None = 0,
@@ -125,7 +125,7 @@ class Hopfield(EnergyModel):
             start: Patterns as evidence: of one layer an array of labels ``(*shape)`` or
                 ``(N, *shape)``, of several a mapping. Units that are missing begin at random.
             hold: Names of layers that do not move.
-            hold_seen: Whether all units that are told do not move.
+            hold_observed: Whether all units that are told do not move.
             synchronous: Whether all move at once, which may end in a cycle of two, instead of one
                 after the other in random order.
             max_sweeps: Most sweeps over all units.
@@ -147,7 +147,7 @@ class Hopfield(EnergyModel):
             if len(self.variables) > 1 and isinstance(start, Sequence | np.ndarray | Tensor):
                 raise EvidenceError(f"say which of {list(self.variables)} the patterns are of")
             start = {lone: start}
-        evidence = Question.read(self, start).seen
+        evidence = Question.read(self, start).observed
         with torch.no_grad():
             layers, rng = self.layers(), generator(seed)
             state, held = {}, {}
@@ -161,7 +161,7 @@ class Hopfield(EnergyModel):
             descent = descend(
                 layers, state, [n for n in layers.names if n not in names],
                 max_sweeps=max_sweeps, synchronous=synchronous,
-                held=held if hold_seen else None, rng=rng,
+                held=held if hold_observed else None, rng=rng,
             )  # fmt: skip
             values = {}
             for n, v in self.variables.items():

@@ -152,7 +152,7 @@ class LatentFactors(VectorNetwork, LatentFactorModel):
     def factors(
         self, observed: Mapping[Hashable, Tensor] | None = None, inputs: Inputs | None = None
     ) -> tuple[Factor, ...]:
-        """One number for each row where the vector alone was seen, the factors integrated out."""
+        """One number for each row with the vector alone observed, the factors integrated out."""
         density = self._density(observed or {})
         return super().factors(observed, inputs) if density is None else (density,)
 
@@ -178,7 +178,7 @@ class LatentFactors(VectorNetwork, LatentFactorModel):
         return factor_posterior(x, own.weight, own.bias, own.covariance.diagonal())
 
     def scores(self, data: Any) -> Tensor:
-        """Return ``(N, factors)`` posterior means of the hidden numbers, whatever was seen.
+        """Return ``(N, factors)`` posterior means of the hidden numbers, whatever was observed.
 
         Args:
             data: As for :meth:`fit`.
@@ -201,12 +201,12 @@ class LatentFactors(VectorNetwork, LatentFactorModel):
         """``(N, D)`` rows of the vector."""
         from pgnn.inference.question import reader_of
 
-        seen = reader_of(self).read(data)
-        if self._latent in seen.names:
-            raise EvidenceError(f"{self._latent!r} was seen: ask by query() what follows")
-        x = seen.reals.get(self._vector)
+        observed = reader_of(self).read(data)
+        if self._latent in observed.names:
+            raise EvidenceError(f"{self._latent!r} was observed: ask by query() what follows")
+        x = observed.reals.get(self._vector)
         if x is None:
-            return torch.full((seen.num_rows, len(self.mean)), torch.nan, dtype=torch.float64)
+            return torch.full((observed.num_rows, len(self.mean)), torch.nan, dtype=torch.float64)
         return x.detach().double()
 
     def default_learner(self, data: Any) -> Learner:

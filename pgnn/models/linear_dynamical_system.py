@@ -59,8 +59,8 @@ class LinearDynamicalSystem(RepeatedSlice, GaussianChainModel):
         >>> model = LinearDynamicalSystem(
         ...     1, 1, [[1.0]], [[1.0]], [[1.0]], [[1.0]], [0.0], [[1.0]], observation_offset=[0.0]
         ... )
-        >>> seen = {"observation": torch.tensor([[1.0], [torch.nan], [2.0]])}
-        >>> model.smooth(seen)["state"].mean[:, 0]
+        >>> observed = {"observation": torch.tensor([[1.0], [torch.nan], [2.0]])}
+        >>> model.smooth(observed)["state"].mean[:, 0]
         tensor([0.7143, 1.1429, 1.5714], dtype=torch.float64)
     """
 
@@ -84,26 +84,31 @@ class LinearDynamicalSystem(RepeatedSlice, GaussianChainModel):
         width = whole_number("observation_size", observation_size, 1, ModelError)
         if len(names) != 2 or names[0] == names[1]:
             raise ModelError(f"names must be those of the state and the observation, got {names!r}")
-        state, seen = Variable(names[0], shape=(size,)), Variable(names[1], shape=(width,))
+        state, observed = Variable(names[0], shape=(size,)), Variable(names[1], shape=(width,))
         offset = np.zeros(size) if transition_offset is None else transition_offset
         move = LinearGaussian(state, [lagged(state)], transition, offset, transition_covariance)
         emit = LinearGaussian(
-            seen, [state], observation, observation_offset, observation_covariance, observation_form
+            observed,
+            [state],
+            observation,
+            observation_offset,
+            observation_covariance,
+            observation_form,
         )
         start = Gaussian(state, [], initial_mean, initial_covariance)
         if transition is None:
             with torch.no_grad():
                 move.weight.copy_(0.9 * torch.eye(size))
-        super().__init__({state.name: move, seen.name: emit}, {state.name: start})
-        self._names = state.name, seen.name
+        super().__init__({state.name: move, observed.name: emit}, {state.name: start})
+        self._names = state.name, observed.name
 
     def settings(self) -> Settings:
         """Return the sizes and the names; numbers are kept apart."""
-        state, seen = (self._conditionals[n].child for n in self._names)
-        emit: Any = self._conditionals[seen.name]
+        state, observed = (self._conditionals[n].child for n in self._names)
+        emit: Any = self._conditionals[observed.name]
         return {
             "state_size": state.num_elements,
-            "observation_size": seen.num_elements,
+            "observation_size": observed.num_elements,
             "observation_form": emit.form,
             "names": self._names,
         }
@@ -130,5 +135,5 @@ class LinearDynamicalSystem(RepeatedSlice, GaussianChainModel):
         return EM()
 
     def __repr__(self) -> str:
-        state, seen = (self._conditionals[n].child.num_elements for n in self._names)
-        return f"LinearDynamicalSystem({state}, {seen})"
+        state, observed = (self._conditionals[n].child.num_elements for n in self._names)
+        return f"LinearDynamicalSystem({state}, {observed})"

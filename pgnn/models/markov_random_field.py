@@ -178,8 +178,8 @@ class MarkovRandomField(Model):
             factors = [f if f.child is None else Factor(f.variables, f.log_values) for f in factors]
         if not observed:
             return tuple(factors)
-        seen = self._element_states(observed)
-        return tuple(f.condition(seen) for f in factors)
+        known = self._element_states(observed)
+        return tuple(f.condition(known) for f in factors)
 
     def factor_groups(
         self, observed: Mapping[Hashable, Tensor] | None = None, inputs: Inputs | None = None
@@ -258,13 +258,13 @@ class MarkovRandomField(Model):
 
     def _element_states(self, observed: Mapping[Hashable, Tensor]) -> dict[Hashable, Tensor]:
         """Observed states with those of arrays, ``(B, *shape)``, by element."""
-        seen: dict[Hashable, Tensor] = {}
+        known: dict[Hashable, Tensor] = {}
         for name, states in observed.items():
             v = self._variables.get(name)
             if v is None or not v.shape:
-                seen[name] = states
+                known[name] = states
                 continue
             flat = torch.as_tensor(states).flatten(start_dim=1).unbind(dim=1)
             names = [e.name for e in Elements([v]).singles]
-            seen.update(zip(names, flat, strict=True))
-        return seen
+            known.update(zip(names, flat, strict=True))
+        return known

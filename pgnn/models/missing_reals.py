@@ -1,4 +1,4 @@
-"""Real variables that were not seen: left out where nothing depends on them."""
+"""Real variables that were not observed: left out where nothing depends on them."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class MissingReals(Generic[Name]):
                 )
         return set(missing)
 
-    def unseen_rows(self, observed: Mapping[Name, Tensor]) -> dict[Name, Tensor]:
+    def unobserved_rows(self, observed: Mapping[Name, Tensor]) -> dict[Name, Tensor]:
         """Return masks ``(B,)`` of the rows in which entries of real variables are missing.
 
         Args:

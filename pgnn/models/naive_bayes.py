@@ -177,8 +177,8 @@ class NaiveBayes(BayesianNetwork, ClassModel):
         return {**states, **{n: Variable(n, None, event_shape(x)) for n, x in reals.items()}}
 
     def __repr__(self) -> str:
-        seen = ", ".join(repr(n) for n in self.graph if n != self._class)
-        return f"{type(self).__name__}({self._class!r}, features {seen})"
+        observed = ", ".join(repr(n) for n in self.graph if n != self._class)
+        return f"{type(self).__name__}({self._class!r}, features {observed})"
 
 
 def _is_callable(given: Any) -> bool:

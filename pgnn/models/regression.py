@@ -35,8 +35,8 @@ class Regression(BayesianNetwork):
     r"""One variable given others: :math:`p(y \mid x)`, with nothing said of :math:`x`.
 
     ``model.query("y", rows)`` has the distribution of :math:`y` in each row, and
-    ``model.predict(rows)`` its mean or most probable state. Parents must be seen wherever something
-    is asked.
+    ``model.predict(rows)`` its mean or most probable state. Parents must be observed wherever
+    something is asked.
 
     Args:
         child: The variable that is told; its name, or a :class:`Variable`.

@@ -86,20 +86,20 @@ class SemiMarkovField(ConditionalRandomField):
     def settings(self) -> Settings:
         """Return the labels, the parts and the longest duration."""
         settings = super().settings()
-        for name in ("transitions", "seen_transitions"):
+        for name in ("transitions", "observed_transitions"):
             settings.pop(name)
         return settings | {"longest": self.longest}
 
     def chain(
-        self, seen: SequenceEvidence, inputs: Inputs | None = None, *, best: bool = False
+        self, observed: SequenceEvidence, inputs: Inputs | None = None, *, best: bool = False
     ) -> SegmentChain:
         """Return the chain of segments given inputs, see the base class."""
         from pgnn.inference.chains.segment_chain import SegmentChain
 
-        steps: Any = super().chain(seen, inputs, best=best)
+        steps: Any = super().chain(observed, inputs, best=best)
         t = steps.tensors
         return SegmentChain(
-            t.initial[0], t.transition[0, 0], self.lasts.to(t.field), t.field, seen.lengths
+            t.initial[0], t.transition[0, 0], self.lasts.to(t.field), t.field, observed.lengths
         )
 
     def log_likelihood(self, rows: SequenceEvidence) -> Callable[[], Tensor]:

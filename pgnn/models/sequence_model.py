@@ -45,7 +45,9 @@ class SequenceModel(Model, UnrollableModel):
             f"a {type(self).__name__} has no tables before its length is known; use unroll(steps)"
         )
 
-    def covariates(self, inputs: Inputs | None, seen: SequenceEvidence) -> dict[Hashable, Tensor]:
+    def covariates(
+        self, inputs: Inputs | None, observed: SequenceEvidence
+    ) -> dict[Hashable, Tensor]:
         """Return covariates as ``(B, T, ...)``; a lone sequence's may come without the first axis.
 
         Raises:
@@ -54,11 +56,11 @@ class SequenceModel(Model, UnrollableModel):
         covariates = {}
         for name, value in (inputs or {}).items():
             x = torch.as_tensor(value)
-            if not seen.batched and x.shape[:2] != (1, seen.steps):
+            if not observed.batched and x.shape[:2] != (1, observed.steps):
                 x = x[None]
-            if x.shape[:2] != (seen.num_rows, seen.steps):
+            if x.shape[:2] != (observed.num_rows, observed.steps):
                 raise EvidenceError(
-                    f"the input {name!r} must be ({seen.num_rows}, {seen.steps}, ...), a value "
+                    f"input {name!r} must be ({observed.num_rows}, {observed.steps}, ...), a value "
                     f"for each step, got {tuple(x.shape)}"
                 )
             covariates[name] = x
@@ -75,8 +77,8 @@ class SequenceModel(Model, UnrollableModel):
         lengths: Any = None,
     ) -> Posterior:
         """See :meth:`Model.query`; ``lengths`` as in :meth:`smooth`."""
-        seen = with_lengths(evidence, lengths)
-        return super().query(targets, seen, inputs=inputs, engine=engine, errors=errors)
+        observed = with_lengths(evidence, lengths)
+        return super().query(targets, observed, inputs=inputs, engine=engine, errors=errors)
 
     def log_prob(
         self,
@@ -101,9 +103,9 @@ class SequenceModel(Model, UnrollableModel):
         lengths: Any = None,
     ) -> Self:
         """See :meth:`Model.fit`; ``lengths`` as in :meth:`smooth`."""
-        seen = with_lengths(data, lengths)
+        observed = with_lengths(data, lengths)
         rest: dict[str, Any] = {"inputs": inputs, "seed": seed, "progress": progress}
-        return super().fit(seen, learner=learner, weights=weights, **rest)
+        return super().fit(observed, learner=learner, weights=weights, **rest)
 
     def partial_fit(
         self,
@@ -117,8 +119,8 @@ class SequenceModel(Model, UnrollableModel):
     ) -> Self:
         """See :meth:`Model.partial_fit`; ``lengths`` as in :meth:`smooth`."""
         rest: dict[str, Any] = {"inputs": inputs, "seed": seed}
-        seen = with_lengths(data, lengths)
-        return super().partial_fit(seen, learner=learner, weights=weights, **rest)
+        observed = with_lengths(data, lengths)
+        return super().partial_fit(observed, learner=learner, weights=weights, **rest)
 
     # --- the field's own names ----------------------------------------------------------------
 
@@ -253,13 +255,13 @@ class SequenceModel(Model, UnrollableModel):
         return not self.detached and any(p.requires_grad for p in self.parameters())
 
     def _asked_about(self, evidence: Any, targets: Any) -> tuple[Any, Any]:
-        """The evidence, and the targets: if none are given the states that were not seen."""
+        """The evidence, and the targets: if none are given the states that were not observed."""
         hidden = self.hidden if targets is None else targets
         if targets is not None or all(self.variables[n].is_discrete for n in hidden):
             return evidence, hidden
-        seen = SequenceEvidence.of(self, evidence)
-        known = {n for n in self.variables if seen.knows(n)}
-        return seen, [n for n in hidden if self.variables[n].is_discrete or n not in known]
+        observed = SequenceEvidence.of(self, evidence)
+        known = {n for n in self.variables if observed.knows(n)}
+        return observed, [n for n in hidden if self.variables[n].is_discrete or n not in known]
 
     def _engine(self, engine: Engine | None) -> SequenceEngine:
         """What knows about time; any other engine works on the unrolled network."""

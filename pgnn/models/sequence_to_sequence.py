@@ -81,16 +81,16 @@ class SequenceToSequence(AutoregressiveModel):
         if isinstance(evidence, PairedSequences) or self.input_name not in (inputs or {}):
             return super().read(evidence, inputs)
         raw: Any = dict(inputs or {})
-        seen = SequenceEvidence.read([self._source], {self.input_name: raw[self.input_name]})
-        codes = seen.codes[self.input_name]
-        missing = (codes == MISSING) & seen.inside
+        observed = SequenceEvidence.read([self._source], {self.input_name: raw[self.input_name]})
+        codes = observed.codes[self.input_name]
+        missing = (codes == MISSING) & observed.inside
         if bool(missing.any()):
             row, step = missing.nonzero()[0].tolist()
             raise EvidenceError(
                 f"the input {self.input_name!r} is missing in row {row}, step {step}"
             )
-        raw[self.input_name] = codes.clamp_min(0) if seen.batched else codes[0].clamp_min(0)
-        raw[AXIS] = seen.lengths
+        raw[self.input_name] = codes.clamp_min(0) if observed.batched else codes[0].clamp_min(0)
+        raw[AXIS] = observed.lengths
         return super().read(evidence, raw)
 
 

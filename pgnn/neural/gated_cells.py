@@ -55,13 +55,13 @@ class PeepholeLSTMCell(Cell):
         """Return what is shown and the memory, ``(B, hidden_size)`` each."""
         h, c = self._begin(x, state)
         i, f, o, new = (self.inputs(x) + self.recurrent(h)).chunk(4, 1)
-        i = (i + self._seen(0, c)).sigmoid()
-        f = (f + self._seen(1, c)).sigmoid()
+        i = (i + self._peephole(0, c)).sigmoid()
+        f = (f + self._peephole(1, c)).sigmoid()
         following = f * c + i * new.tanh()
-        o = (o + self._seen(2, following if self.late_output else c)).sigmoid()
+        o = (o + self._peephole(2, following if self.late_output else c)).sigmoid()
         return o * following.tanh(), following
 
-    def _seen(self, gate: int, c: Tensor) -> Tensor:
+    def _peephole(self, gate: int, c: Tensor) -> Tensor:
         v = self.peepholes[gate]
         return v * c if v.dim() == 1 else c @ v.T
 

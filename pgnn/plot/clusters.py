@@ -42,7 +42,7 @@ def clusters(
 
     Raises:
         Unsupported: If the model has no such vector.
-        EvidenceError: If the vector has no such numbers, or was not seen.
+        EvidenceError: If the vector has no such numbers, or was not observed.
     """
     name, normal = _vector(model, feature)
     pair = [*axes]
@@ -102,12 +102,12 @@ def _points(
 ) -> None:
     from pgnn.inference.question import reader_of
 
-    seen = reader_of(model).read(data)
-    if name not in seen.reals:
-        raise EvidenceError(f"{name!r} was not seen, so that there are no points")
-    x = seen.reals[name].detach().numpy(force=True)[:, pair]
+    observed = reader_of(model).read(data)
+    if name not in observed.reals:
+        raise EvidenceError(f"{name!r} was not observed, so that there are no points")
+    x = observed.reals[name].detach().numpy(force=True)[:, pair]
     with torch.no_grad():
-        best = model.query(model.class_name, seen)[model.class_name].probs.argmax(dim=-1)
+        best = model.query(model.class_name, observed)[model.class_name].probs.argmax(dim=-1)
     which = best.reshape(-1).numpy(force=True)
     alpha = 0.6 if len(x) <= _FADED else 0.2
     for k, colour in enumerate(colours):

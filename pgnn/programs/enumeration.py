@@ -15,7 +15,7 @@ from pgnn.errors import Intractable, ModelError, Unsupported
 from pgnn.factors.conditionals.conditional import MAX_TABLE
 from pgnn.graphs.colouring import greedy_colouring
 from pgnn.graphs.interaction import interaction_graph
-from pgnn.programs.handlers import Finished, Visitor, execute, scaled, seen_values
+from pgnn.programs.handlers import Finished, Visitor, execute, observed_values, scaled
 from pgnn.programs.log_probabilities import log_prob_of, log_table_of
 from pgnn.programs.parameters import ProgramParameters
 from pgnn.programs.sites import Kind, Site, is_computed
@@ -218,7 +218,7 @@ class _Enumeration(Visitor):
                 log_prob = log_table_of(fn, site.support, layout.dims[site.name])
             else:
                 if site.kind is Kind.OBSERVED:
-                    value = seen_values(fn, value, message)
+                    value = observed_values(fn, value, message)
                 log_prob = log_prob_of(fn, value, site.in_support)
             latent = site.kind is not Kind.OBSERVED
             log_prob = scaled(log_prob, message, latent, layout.power)

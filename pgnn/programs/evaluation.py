@@ -76,7 +76,7 @@ class _Stage(Enum):
 
     NEW = "the program was not run yet"
     RUN = "it was run once"
-    RECORDED = "its tape has not been seen to be right for other numbers"
+    RECORDED = "its tape has not been observed to be right for other numbers"
     TRUSTED = "its tape replaces it"
     REFUSED = "it has no tape"
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pgnn.errors import ModelError, Unsupported
 from pgnn.factors.randomness import seeded_with
-from pgnn.programs.handlers import Visitor, execute, scaled, seen_values
+from pgnn.programs.handlers import Visitor, execute, observed_values, scaled
 from pgnn.programs.log_probabilities import log_prob_of
 from pgnn.programs.parameters import ProgramParameters
 from pgnn.programs.sites import (
@@ -68,7 +68,7 @@ class _WeightedExecution(Visitor):
         site = site_of(name, fn, value, observed, message)
         self.execution.sites[name] = site
         if observed is not None:
-            log_likelihood = log_prob_of(fn, seen_values(fn, value, message), site.in_support)
+            log_likelihood = log_prob_of(fn, observed_values(fn, value, message), site.in_support)
             self._count(name, scaled(log_likelihood, message).sum())
             return value
         if site.weighted and name not in self.held:
@@ -77,12 +77,12 @@ class _WeightedExecution(Visitor):
                 "sites only"
             )
         if name in self.held:
-            value, seen = self._held(site, value)
+            value, held = self._held(site, value)
             per_element = log_prob_of(elementwise(fn) if site.elements else fn, value)
-            log_prob = scaled(per_element, message, latent=True).expand(seen.shape)
-            total = torch.where(seen, log_prob, torch.zeros_like(log_prob)).sum()
+            log_prob = scaled(per_element, message, latent=True).expand(held.shape)
+            total = torch.where(held, log_prob, torch.zeros_like(log_prob)).sum()
             self._count(name, total)
-            log_prior = torch.where(seen, torch.zeros_like(log_prob), log_prob)
+            log_prior = torch.where(held, torch.zeros_like(log_prob), log_prob)
             self.execution.log_joint += float(log_prior.detach().sum())
         else:
             self.execution.log_joint += float(site.log_prob.sum())
@@ -105,13 +105,13 @@ class _WeightedExecution(Visitor):
             flat = values.reshape(drawn.shape)
             missing = flat.isnan()
             lead = drawn.shape[: drawn.dim() - len(site.event)]
-            seen = ~missing.reshape([*lead, -1]).any(-1)
-            return torch.where(missing, drawn, flat.to(drawn)), seen
+            held = ~missing.reshape([*lead, -1]).any(-1)
+            return torch.where(missing, drawn, flat.to(drawn)), held
         codes = values.reshape(site.shape_in(drawn))
-        seen = codes >= 0
+        held = codes >= 0
         chosen = site.states[codes.clamp(min=0)].reshape(drawn.shape)
-        cells = seen.reshape([*seen.shape, *[1] * (drawn.dim() - seen.dim())])
-        return torch.where(cells, chosen, drawn), seen
+        cells = held.reshape([*held.shape, *[1] * (drawn.dim() - held.dim())])
+        return torch.where(cells, chosen, drawn), held
 
 
 def run_once(

@@ -104,14 +104,14 @@ class GuideExecutions:
 
     Args:
         source: Of a program with a guide.
-        seen: Variables that were observed; the guide's draws of them are ignored.
+        observed: Variables that were observed; the guide's draws of them are ignored.
 
     Attributes:
         together: Whether many executions are run at once; None before it was checked.
     """
 
-    def __init__(self, source: ProgramSource, seen: Collection[Hashable] = ()) -> None:
-        self.source, self.seen = source, frozenset(seen)
+    def __init__(self, source: ProgramSource, observed: Collection[Hashable] = ()) -> None:
+        self.source, self.observed = source, frozenset(observed)
         self.together: bool | None = None
 
     def run(self, n: int) -> GuideRuns:
@@ -145,7 +145,7 @@ class GuideExecutions:
         for v in source.variables.values():
             site = source.site_names[v.name]
             needed = site in source.guide_sites or any(source.graph.successors(site))
-            if needed and not v.is_discrete and v.name not in self.seen:
+            if needed and not v.is_discrete and v.name not in self.observed:
                 names.append(v.name)
         return tuple(names)
 
@@ -193,7 +193,7 @@ class GuideExecutions:
         log_q = torch.zeros(n, dtype=torch.float64)
         for name, node in nodes.items():
             v = source.variables.get(source.names.get(name))
-            if v is not None and v.name in self.seen:
+            if v is not None and v.name in self.observed:
                 continue
             # masked sites keep their density, as in the model
             log_prob = node["unscaled_log_prob"] * node["scale"]

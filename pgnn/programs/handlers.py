@@ -210,7 +210,7 @@ def thinning(message: dict[str, Any]) -> float:
     return factor
 
 
-def seen_values(fn: Any, observed: Any, message: dict[str, Any]) -> Any:
+def observed_values(fn: Any, observed: Any, message: dict[str, Any]) -> Any:
     """Return the observed value, replaced by a finite one where it is masked.
 
     Masked observations may be ``NaN``, whose gradients would be ``NaN`` too.

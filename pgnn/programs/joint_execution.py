@@ -12,7 +12,7 @@ from torch import Tensor
 from pgnn.errors import Unsupported
 from pgnn.factors.randomness import seeded_with
 from pgnn.programs.batched_tensor import ExecutionBatch, batched_distribution
-from pgnn.programs.handlers import Visitor, execute, scaled, seen_values
+from pgnn.programs.handlers import Visitor, execute, observed_values, scaled
 from pgnn.programs.log_probabilities import log_prob_of
 from pgnn.programs.parameters import ProgramParameters
 from pgnn.programs.sites import Kind, Site, has_density, is_computed
@@ -67,23 +67,23 @@ class _Joint(Visitor):
             raise Unsupported(f"site {name!r} is not in every execution of the program")
         self.visited += 1
         if observed is not None:
-            known = log_prob_of(fn, seen_values(fn, observed, message), site.in_support)
-            self._count(scaled(known, message).sum(), seen=True)
+            known = log_prob_of(fn, observed_values(fn, observed, message), site.in_support)
+            self._count(scaled(known, message).sum(), held=True)
             return observed
         if site.elements:
             raise Unsupported(f"the elements of site {name!r} are variables of their own")
         if site.weighted and name not in self.held:
             raise Unsupported(f"site {name!r} is latent and scaled, so that it cannot be drawn")
-        value, seen = self._value(site, fn)
-        if self.scored or seen is not None:
-            bare = log_prob_of(fn, value) if seen is not None else self.drawn
+        value, held = self._value(site, fn)
+        if self.scored or held is not None:
+            bare = log_prob_of(fn, value) if held is not None else self.drawn
             log_probs = scaled(bare, message, latent=True)
             log_prob = log_probs.reshape(site.sizes)
-            if seen is not None and not bool(seen.all()):
+            if held is not None and not bool(held.all()):
                 nothing = torch.zeros_like(log_prob)
-                self._count(torch.where(seen, nothing, log_prob).sum(), seen=False)
-                log_prob = torch.where(seen, log_prob, nothing)
-            self._count(log_prob.sum(), seen=seen is not None)
+                self._count(torch.where(held, nothing, log_prob).sum(), held=False)
+                log_prob = torch.where(held, log_prob, nothing)
+            self._count(log_prob.sum(), held=held is not None)
         self.values[name] = value
         return value
 
@@ -91,11 +91,11 @@ class _Joint(Visitor):
         """See :class:`Visitor`."""
         self.computed[name] = value
 
-    def _count(self, term: Tensor, *, seen: bool) -> None:
+    def _count(self, term: Tensor, *, held: bool) -> None:
         term = term.double()
         if self.scored:
             self.score = self.score + term
-        if seen:
+        if held:
             ancestors = self.weigh(self.batch.per_execution(term).contiguous())
             if ancestors is not None:
                 self.batch.replace(ancestors)

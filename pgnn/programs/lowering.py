@@ -195,18 +195,18 @@ def _factor(variables: Over, table: Tensor, child: Hashable) -> Factor:
 
 
 def masked(
-    tables: Mapping[str, SiteTable], unseen: Mapping[str, Tensor]
+    tables: Mapping[str, SiteTable], unobserved: Mapping[str, Tensor]
 ) -> Mapping[str, SiteTable]:
     """Return tables that are zero where a real site is unobserved, since it integrates to one.
 
     Args:
         tables: Of all sites, with a first axis for rows.
-        unseen: ``(B, *sizes)`` cells that were not observed, by site.
+        unobserved: ``(B, *sizes)`` cells that were not observed, by site.
     """
-    if not unseen:
+    if not unobserved:
         return tables
     result = dict(tables)
-    for name, cells in unseen.items():
+    for name, cells in unobserved.items():
         t = tables[name]
         mask = cells.to(t.log_values.device)
         mask = mask.reshape([*mask.shape, *[1] * (t.log_values.dim() - mask.dim())])
@@ -219,14 +219,14 @@ def conditioned(
     factor: Factor, codes: Mapping[Hashable, Tensor], variables: Mapping[Hashable, Variable]
 ) -> Factor:
     """Return a factor at the states that were observed of some of its variables."""
-    seen: dict[Hashable, Tensor] = {}
+    observed: dict[Hashable, Tensor] = {}
     for v in factor.variables:
         if v.name in codes and v.name in variables:
-            seen[v.name] = codes[v.name]
+            observed[v.name] = codes[v.name]
         elif isinstance(v.name, tuple) and v.name[0] in codes and v.name not in variables:
-            seen[v.name] = codes[v.name[0]][(slice(None), *v.name[1:])]
-    if not seen:
+            observed[v.name] = codes[v.name[0]][(slice(None), *v.name[1:])]
+    if not observed:
         return factor
-    child = None if factor.child in seen else factor.child
-    reduced = factor.condition(seen)
+    child = None if factor.child in observed else factor.child
+    reduced = factor.condition(observed)
     return Factor(reduced.variables, reduced.log_values, child)

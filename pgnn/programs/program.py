@@ -154,11 +154,11 @@ class Program(ProgramVerbs):
         """See :class:`ExecutableModel`."""
         return self._source.real_supports(names, held or {})
 
-    def guide_executions(self, seen: Collection[Hashable] = ()) -> GuideExecutions:
+    def guide_executions(self, observed: Collection[Hashable] = ()) -> GuideExecutions:
         """See :class:`ExecutableModel`."""
         from pgnn.programs.guide import GuideExecutions
 
-        return GuideExecutions(self._source, seen)
+        return GuideExecutions(self._source, observed)
 
     def with_arguments(self, *args: Any, **kwargs: Any) -> Program:
         """Return the same program with the same parameters, called with other arguments."""
@@ -173,8 +173,8 @@ class Program(ProgramVerbs):
 
     def batch(self) -> ProgramBatch | None:
         """Return the program with a batch of the rows of its plates; None if it always has all."""
-        seen = self._source.rows
-        return ProgramBatch(self) if any(n not in seen.rows for n in seen.sizes) else None
+        observed = self._source.rows
+        return ProgramBatch(self) if any(n not in observed.rows for n in observed.sizes) else None
 
     def program(self, inputs: Inputs | None = None) -> Callable[..., Any]:
         """Return the program itself, its arguments bound."""

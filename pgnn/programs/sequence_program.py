@@ -47,11 +47,11 @@ class SequenceProgram(ModelProgram):
         >>> import pgnn
         >>> from pyro import poutine
         >>> model = pgnn.HiddenMarkovModel(
-        ...     2, {"seen": [[0.9, 0.1], [0.2, 0.8]]}, [0.5, 0.5], [[0.7, 0.3], [0.4, 0.6]]
+        ...     2, {"observed": [[0.9, 0.1], [0.2, 0.8]]}, [0.5, 0.5], [[0.7, 0.3], [0.4, 0.6]]
         ... )
         >>> program = model.program(lengths=2)
         >>> list(program.sites.values())[:2]
-        ["('state', 0)", "('seen', 0)"]
+        ["('state', 0)", "('observed', 0)"]
         >>> fixed = poutine.condition(program, {s: torch.tensor(1) for s in program.sites.values()})
         >>> poutine.trace(fixed).get_trace().log_prob_sum().exp()  # 0.5 * 0.8 * 0.6 * 0.8
         tensor(0.1920, dtype=torch.float64)

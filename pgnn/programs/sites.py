@@ -17,7 +17,7 @@ from torch.distributions import constraints
 from pgnn.errors import ModelError, Unsupported
 from pgnn.factors.support import support_of
 from pgnn.factors.variable import Variable
-from pgnn.programs.handlers import Plate, is_masked, plates_of, scaled, seen_values, thinning
+from pgnn.programs.handlers import Plate, is_masked, observed_values, plates_of, scaled, thinning
 from pgnn.programs.log_probabilities import all_possible, log_prob_of
 from pgnn.programs.tracking import Sources, Tracked, plain, sources_of
 
@@ -152,7 +152,7 @@ def site_of(name: str, fn: Any, value: Any, observed: Any, message: dict[str, An
     kind, support = _kind(name, fn, observed)
     try:
         if observed is not None:
-            value = seen_values(fn, value, message)
+            value = observed_values(fn, value, message)
             _check_numbers(name, fn, value)
         possible = observed is not None and not sources_of(value) and all_possible(fn, value)
         bare = log_prob_of(fn, value, possible)

@@ -280,7 +280,9 @@ class ProgramSource:
             return tables
         missing = {n: x.detach().isnan() for n, x in reals.items()}
         missing = {n: x for n, x in missing.items() if bool(x.any())}
-        self.missing_reals.unseen_rows({n: reals[n] for n in missing})  # on which nothing depends
+        self.missing_reals.unobserved_rows(
+            {n: reals[n] for n in missing}
+        )  # on which nothing depends
         for name, cells in missing.items():  # any value will do: an earlier draw
             placeholder = self.sites[name].drawn.to(reals[name])
             reals[name] = torch.where(cells, placeholder, reals[name])

@@ -47,11 +47,11 @@ def codes(evidence: object) -> list[list[int]]:
     ],
 )
 def test_one_array_in_every_form(value: object) -> None:
-    seen = READER.read({"pixel": value, "label": "dog"})
-    assert seen.codes.tolist() == [[1, 0, 1, -1, 1, -1, 0, -1, -1]]
-    assert seen.codes.dtype == np.int32
-    assert (seen.batched, seen.num_rows, seen.names) == (False, 1, ("label", "pixel"))
-    assert seen.soft is None
+    observed = READER.read({"pixel": value, "label": "dog"})
+    assert observed.codes.tolist() == [[1, 0, 1, -1, 1, -1, 0, -1, -1]]
+    assert observed.codes.dtype == np.int32
+    assert (observed.batched, observed.num_rows, observed.names) == (False, 1, ("label", "pixel"))
+    assert observed.soft is None
 
 
 @pytest.mark.parametrize(
@@ -68,9 +68,9 @@ def test_one_array_in_every_form(value: object) -> None:
     ],
 )
 def test_a_batch_in_every_form(value: object) -> None:
-    seen = READER.read({"pixel": value, "label": ["dog", None]})
-    assert seen.codes[:, :7].tolist() == [[1, 0, 1, -1, 1, -1, 0], [-1] + [0] * 6]
-    assert (seen.batched, seen.num_rows, seen.names) == (True, 2, ("label", "pixel"))
+    observed = READER.read({"pixel": value, "label": ["dog", None]})
+    assert observed.codes[:, :7].tolist() == [[1, 0, 1, -1, 1, -1, 0], [-1] + [0] * 6]
+    assert (observed.batched, observed.num_rows, observed.names) == (True, 2, ("label", "pixel"))
 
 
 def test_truth_values() -> None:
@@ -95,10 +95,10 @@ def test_numbers_are_labels_in_every_container_where_labels_are_numbers() -> Non
 
 
 @pytest.mark.parametrize("value", [None, NAN, -1, pd.NA, np.array(-1), torch.tensor(NAN)])
-def test_nothing_seen(value: object) -> None:
-    seen = READER.read({"pixel": value})
-    assert seen.codes.tolist() == [[-1] * 9]
-    assert (seen.names, seen.batched) == ((), False)
+def test_nothing_observed(value: object) -> None:
+    observed = READER.read({"pixel": value})
+    assert observed.codes.tolist() == [[-1] * 9]
+    assert (observed.names, observed.batched) == ((), False)
     assert READER.read({"pixel": value, "label": ["cat", "dog"]}).codes.shape == (2, 9)
 
 
@@ -112,33 +112,33 @@ def test_rows_without_a_finding() -> None:
         [IMAGE.tolist(), NAN],
     ):
         for given in (value, pd.Series(value)):
-            seen = READER.read({"pixel": given, "label": ["dog", None]})
-            assert seen.codes[:, :7].tolist() == expected
-    seen = READER.read({"dice": [None, [[0.2, 0.1, 0.1]] * 2]})
-    assert seen.soft is not None
-    assert seen.soft[:, -6:].tolist() == [[1.0] * 6, [1.0, 0.5, 0.5] * 2]
-    np.testing.assert_allclose(seen.soft_scale, [0, 2 * np.log(0.2)])
+            observed = READER.read({"pixel": given, "label": ["dog", None]})
+            assert observed.codes[:, :7].tolist() == expected
+    observed = READER.read({"dice": [None, [[0.2, 0.1, 0.1]] * 2]})
+    assert observed.soft is not None
+    assert observed.soft[:, -6:].tolist() == [[1.0] * 6, [1.0, 0.5, 0.5] * 2]
+    np.testing.assert_allclose(observed.soft_scale, [0, 2 * np.log(0.2)])
     truth = READER.read({"pixel": [None, IMAGE == 1]})
     assert truth.codes[:, 1:7].tolist() == [UNSEEN, (IMAGE == 1).astype(int).ravel().tolist()]
 
 
 def test_empty_batches() -> None:
     for value in (np.zeros((0, 2, 3), dtype=int), torch.zeros(0, 2, 3, dtype=torch.long), []):
-        seen = READER.read({"pixel": value})
-        assert seen.codes.shape == (0, 9)
-        assert seen.batched
+        observed = READER.read({"pixel": value})
+        assert observed.codes.shape == (0, 9)
+        assert observed.batched
     soft = READER.read({"pixel": np.zeros((0, 2, 3, 2))})
     assert soft.soft is not None
     assert soft.soft.shape == (0, 20)
     assert READER.read(pd.DataFrame({"pixel": pd.Series([], dtype=object)})).num_rows == 0
-    unseen = READER.read(pd.DataFrame({"pixel": [None, None]}))
-    assert unseen.codes.tolist() == [[-1] * 9] * 2
+    unobserved = READER.read(pd.DataFrame({"pixel": [None, None]}))
+    assert unobserved.codes.tolist() == [[-1] * 9] * 2
 
 
 def test_single_elements() -> None:
-    seen = READER.read({("pixel", 1, 0): "on", ("pixel", 0, 2): 0, "label": "cat"})
-    assert seen.codes.tolist() == [[0, -1, -1, 0, 1, -1, -1, -1, -1]]
-    assert seen.names == ("label", "pixel")
+    observed = READER.read({("pixel", 1, 0): "on", ("pixel", 0, 2): 0, "label": "cat"})
+    assert observed.codes.tolist() == [[0, -1, -1, 0, 1, -1, -1, -1, -1]]
+    assert observed.names == ("label", "pixel")
     batch = READER.read(
         {("pixel", 1, 0): ["on", None], ("dice", np.int64(1)): torch.tensor([3, 1])}
     )
@@ -155,12 +155,12 @@ def test_data_frames_with_columns_of_elements_or_of_arrays() -> None:
     columns = {("pixel", 0, 0): ["on", None], ("pixel", 1, 2): ["off", "on"]}
     frame = pd.DataFrame(columns, index=days)
     assert frame.columns.nlevels == 3  # pandas makes levels of tuples
-    seen = READER.read(frame)
-    assert seen.codes[:, 1:7].tolist() == [[1, *UNSEEN[:4], 0], [*UNSEEN[:5], 1]]
-    assert seen.index is frame.index
+    observed = READER.read(frame)
+    assert observed.codes[:, 1:7].tolist() == [[1, *UNSEEN[:4], 0], [*UNSEEN[:5], 1]]
+    assert observed.index is frame.index
     mixed = pd.DataFrame({"label": ["cat", "dog"], **columns})
     assert READER.read(mixed).codes[:, 0].tolist() == [0, 1]
-    assert (READER.read(mixed).codes[:, 1:] == seen.codes[:, 1:]).all()
+    assert (READER.read(mixed).codes[:, 1:] == observed.codes[:, 1:]).all()
     lengths = pd.DataFrame({("pixel", 1, 2): ["off", "on"], ("dice", 1): [1, None]})
     assert READER.read(lengths).codes[:, [6, 8]].tolist() == [[0, 0], [1, -1]]
     arrays = READER.read(pd.DataFrame({"pixel": [IMAGE, None]}))
@@ -175,16 +175,16 @@ def test_likelihoods_of_arrays() -> None:
     table[1, 1] = NAN
     before = table.copy()
     for value in (table, torch.tensor(table), table.tolist()):
-        seen = READER.read({"pixel": value, "label": np.array([0.5, 0.25])})
-        assert seen.soft is not None
+        observed = READER.read({"pixel": value, "label": np.array([0.5, 0.25])})
+        assert observed.soft is not None
         top = np.array([2.0, 4, 6, 8, 1, 12])
         filled = np.where(np.isnan(table), 1.0, table).reshape(6, 2)
         expected = np.ones(20)
         expected[:14] = np.concatenate([[1, 0.5], (filled / top[:, None]).ravel()])
-        np.testing.assert_allclose(seen.soft, [expected], rtol=1e-15)
-        np.testing.assert_allclose(seen.soft_scale, [np.log(top).sum() + np.log(0.5)])
-        assert seen.codes.tolist() == [[-1] * 9]
-        assert (seen.names, seen.batched) == (("label", "pixel"), False)
+        np.testing.assert_allclose(observed.soft, [expected], rtol=1e-15)
+        np.testing.assert_allclose(observed.soft_scale, [np.log(top).sum() + np.log(0.5)])
+        assert observed.codes.tolist() == [[-1] * 9]
+        assert (observed.names, observed.batched) == (("label", "pixel"), False)
     np.testing.assert_array_equal(table, before)
     rows = READER.read({"pixel": np.stack([table, 2 * before]), "dice": np.array([1, -1])})
     assert rows.soft is not None
@@ -194,9 +194,9 @@ def test_likelihoods_of_arrays() -> None:
 
 
 def test_lists_of_numbers_are_likelihoods_where_the_shape_says_so() -> None:
-    seen = READER.read({"dice": [[0.2, 0.1, 0.1], [0.0, 1.0, 0.5]]})
-    assert seen.soft is not None
-    assert seen.soft[0, -6:].tolist() == [1.0, 0.5, 0.5, 0.0, 1.0, 0.5]
+    observed = READER.read({"dice": [[0.2, 0.1, 0.1], [0.0, 1.0, 0.5]]})
+    assert observed.soft is not None
+    assert observed.soft[0, -6:].tolist() == [1.0, 0.5, 0.5, 0.0, 1.0, 0.5]
 
 
 def test_floats_that_could_be_either_are_refused() -> None:
@@ -217,10 +217,10 @@ def test_soft_tensors_keep_their_gradient() -> None:
     table[0, 1] = NAN
     table.requires_grad_()
     one = torch.tensor([0.1, 0.2, 0.3], requires_grad=True)
-    seen = READER.read({"pixel": table, ("dice", 1): one, "label": ["cat", "dog"]})
-    assert set(seen.soft_tensors) == {"pixel", ("dice", 1)}
-    assert seen.soft_tensors["pixel"].shape == (2, 2, 3, 2)
-    single = seen.soft_elements()
+    observed = READER.read({"pixel": table, ("dice", 1): one, "label": ["cat", "dog"]})
+    assert set(observed.soft_tensors) == {"pixel", ("dice", 1)}
+    assert observed.soft_tensors["pixel"].shape == (2, 2, 3, 2)
+    single = observed.soft_elements()
     assert set(single) == {*(("pixel", i, j) for i in range(2) for j in range(3)), ("dice", 1)}
     assert single["pixel", 0, 1].tolist() == [[1.0, 1.0]] * 2
     assert single["dice", 1].shape == (2, 3)

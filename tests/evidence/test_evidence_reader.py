@@ -29,16 +29,21 @@ def codes(evidence: object) -> list[list[int]]:
     return READER.read(evidence).codes.tolist()
 
 
-def test_nothing_seen() -> None:
-    unseen = {"rain": None, "sky": NAN, "dice": -1}
-    for evidence in (None, {}, unseen, {**unseen, "height": None}):
-        seen = EvidenceReader(VARIABLES).read(evidence)
-        assert seen.codes.tolist() == [[-1, -1, -1]]
-        assert seen.codes.dtype == np.int32
-        assert (seen.num_rows, seen.batched, seen.names, seen.index) == (1, False, (), None)
-        assert seen.soft is None
-        assert seen.soft_scale.tolist() == [0.0]
-        assert dict(seen.soft_tensors) == dict(seen.reals) == {}
+def test_nothing_observed() -> None:
+    unobserved = {"rain": None, "sky": NAN, "dice": -1}
+    for evidence in (None, {}, unobserved, {**unobserved, "height": None}):
+        observed = EvidenceReader(VARIABLES).read(evidence)
+        assert observed.codes.tolist() == [[-1, -1, -1]]
+        assert observed.codes.dtype == np.int32
+        assert (observed.num_rows, observed.batched, observed.names, observed.index) == (
+            1,
+            False,
+            (),
+            None,
+        )
+        assert observed.soft is None
+        assert observed.soft_scale.tolist() == [0.0]
+        assert dict(observed.soft_tensors) == dict(observed.reals) == {}
 
 
 def test_names_come_in_the_order_of_the_variables() -> None:
@@ -70,10 +75,10 @@ def test_no_variables() -> None:
     ],
 )
 def test_one_row(evidence: object, expected: list[int]) -> None:
-    seen = READER.read(evidence)
-    assert seen.codes.tolist() == [expected]
-    assert not seen.batched
-    assert seen.names == tuple(
+    observed = READER.read(evidence)
+    assert observed.codes.tolist() == [expected]
+    assert not observed.batched
+    assert observed.names == tuple(
         v.name for v, k in zip(READER.discrete, expected, strict=True) if k >= 0
     )
 
@@ -101,9 +106,9 @@ def test_one_row(evidence: object, expected: list[int]) -> None:
     ],
 )
 def test_a_batch_in_every_form(values: object) -> None:
-    seen = READER.read({"rain": values, "sky": "dark"})
-    assert seen.codes.tolist() == [[1, -1, 2], [-1, -1, 2], [0, -1, 2]]
-    assert (seen.batched, seen.num_rows, seen.names) == (True, 3, ("rain", "sky"))
+    observed = READER.read({"rain": values, "sky": "dark"})
+    assert observed.codes.tolist() == [[1, -1, 2], [-1, -1, 2], [0, -1, 2]]
+    assert (observed.batched, observed.num_rows, observed.names) == (True, 3, ("rain", "sky"))
 
 
 def test_numbers_are_labels_in_every_container_where_labels_are_numbers() -> None:
@@ -138,36 +143,36 @@ def test_data_frames() -> None:
         },
         index=pd.Index(["mon", "tue", "wed"], name="day"),
     )
-    seen = READER.read(frame)
-    assert seen.codes.tolist() == [[1, -1, 2], [-1, -1, 2], [0, -1, -1]]
-    assert seen.names == ("rain", "sky", "height")
-    assert seen.index is frame.index
-    assert seen.batched
+    observed = READER.read(frame)
+    assert observed.codes.tolist() == [[1, -1, 2], [-1, -1, 2], [0, -1, -1]]
+    assert observed.names == ("rain", "sky", "height")
+    assert observed.index is frame.index
+    assert observed.batched
     assert READER.read(frame.iloc[:0]).codes.shape == (0, 3)
     assert READER.read(frame[[]]).codes.tolist() == [[-1, -1, -1]] * 3
     assert READER.read(frame.iloc[1]).codes.tolist() == [[-1, -1, 2]]
 
 
 def test_soft_evidence_for_all_rows() -> None:
-    seen = READER.read({"rain": torch.tensor([0.2, 0.1]), "sky": [0.0, 0.5, 0.25], "dice": 2})
-    assert seen.codes.tolist() == [[-1, 1, -1]]
-    assert seen.soft is not None
-    np.testing.assert_allclose(seen.soft, [[1, 0.5, 1, 1, 1, 0, 1, 0.5]], rtol=1e-7)
-    np.testing.assert_allclose(seen.soft_scale, [np.log(0.2) + np.log(0.5)], rtol=1e-7)
-    assert seen.names == ("rain", "dice", "sky")
-    assert not seen.batched
-    assert not seen.soft_tensors
+    observed = READER.read({"rain": torch.tensor([0.2, 0.1]), "sky": [0.0, 0.5, 0.25], "dice": 2})
+    assert observed.codes.tolist() == [[-1, 1, -1]]
+    assert observed.soft is not None
+    np.testing.assert_allclose(observed.soft, [[1, 0.5, 1, 1, 1, 0, 1, 0.5]], rtol=1e-7)
+    np.testing.assert_allclose(observed.soft_scale, [np.log(0.2) + np.log(0.5)], rtol=1e-7)
+    assert observed.names == ("rain", "dice", "sky")
+    assert not observed.batched
+    assert not observed.soft_tensors
 
 
 def test_soft_evidence_by_row() -> None:
     likelihood = np.array([[0.2, 0.4], [NAN, NAN], [3.0, 0.0]])
     before = likelihood.copy()
-    seen = READER.read({"rain": likelihood, "sky": ["dark", None, "clear"]})
-    assert seen.soft is not None
-    np.testing.assert_allclose(seen.soft[:, :2], [[0.5, 1], [1, 1], [1, 0]])
-    assert (seen.soft[:, 2:] == 1).all()
-    np.testing.assert_allclose(seen.soft_scale, np.log([0.4, 1.0, 3.0]))
-    assert seen.codes.tolist() == [[-1, -1, 2], [-1, -1, -1], [-1, -1, 0]]
+    observed = READER.read({"rain": likelihood, "sky": ["dark", None, "clear"]})
+    assert observed.soft is not None
+    np.testing.assert_allclose(observed.soft[:, :2], [[0.5, 1], [1, 1], [1, 0]])
+    assert (observed.soft[:, 2:] == 1).all()
+    np.testing.assert_allclose(observed.soft_scale, np.log([0.4, 1.0, 3.0]))
+    assert observed.codes.tolist() == [[-1, -1, 2], [-1, -1, -1], [-1, -1, 0]]
     np.testing.assert_array_equal(likelihood, before)
     nested = READER.read({"rain": [[0.2, 0.4], [3, 0]]})
     assert nested.soft is not None
@@ -178,10 +183,10 @@ def test_soft_evidence_by_row() -> None:
 def test_a_likelihood_is_one_whatever_the_number_of_rows(rows: int) -> None:
     """A batch of as many rows as states must not turn a likelihood into states or back."""
     soft = pgnn.likelihood(np.array([0.0, 1.0]))
-    seen = READER.read({"rain": soft, "sky": torch.zeros(rows, dtype=torch.long)})
-    assert seen.codes.tolist() == [[-1, -1, 0]] * rows
-    assert seen.soft is not None
-    assert seen.soft[:, :2].tolist() == [[0.0, 1.0]] * rows
+    observed = READER.read({"rain": soft, "sky": torch.zeros(rows, dtype=torch.long)})
+    assert observed.codes.tolist() == [[-1, -1, 0]] * rows
+    assert observed.soft is not None
+    assert observed.soft[:, :2].tolist() == [[0.0, 1.0]] * rows
     with pytest.raises(EvidenceError, match=r"likelihood of its 2 states.*got shape \(3,\)"):
         READER.read({"rain": np.array([0.0, 0.5, 1.0])})
     with pytest.raises(EvidenceError, match=r"states of rows or likelihoods.*\[0, 1\].*pgnn.likel"):
@@ -195,19 +200,19 @@ def test_floats_that_are_labels_and_could_be_likelihoods_are_refused() -> None:
             half.read({"half": values})
     assert half.read({"half": [0.5, 0.0, 0.5]}).codes.tolist() == [[1], [0], [1]]
     assert half.read({"half": pd.Series([0.5, 0.0])}).codes.tolist() == [[1], [0]]
-    seen = half.read({"half": pgnn.likelihood([0.5, 0.0])})
-    assert seen.codes.tolist() == [[-1]]
-    assert seen.soft is not None
+    observed = half.read({"half": pgnn.likelihood([0.5, 0.0])})
+    assert observed.codes.tolist() == [[-1]]
+    assert observed.soft is not None
 
 
 def test_soft_tensors_keep_their_gradient() -> None:
     shared = torch.tensor([0.2, 0.1], requires_grad=True)
     rows = torch.tensor([[0.1, 0.3, 0.2], [NAN] * 3], dtype=torch.float64, requires_grad=True)
-    seen = READER.read({"rain": shared, "sky": rows, "dice": pgnn.likelihood(torch.ones(3))})
-    assert set(seen.soft_tensors) == {"rain", "sky"}
-    assert seen.soft_tensors["rain"].shape == (2, 2)
-    assert seen.soft_tensors["sky"].tolist() == [[0.1, 0.3, 0.2], [1.0, 1.0, 1.0]]
-    (seen.soft_tensors["rain"].sum() + seen.soft_tensors["sky"].sum()).backward()
+    observed = READER.read({"rain": shared, "sky": rows, "dice": pgnn.likelihood(torch.ones(3))})
+    assert set(observed.soft_tensors) == {"rain", "sky"}
+    assert observed.soft_tensors["rain"].shape == (2, 2)
+    assert observed.soft_tensors["sky"].tolist() == [[0.1, 0.3, 0.2], [1.0, 1.0, 1.0]]
+    (observed.soft_tensors["rain"].sum() + observed.soft_tensors["sky"].sum()).backward()
     assert shared.grad is not None
     assert rows.grad is not None
     assert shared.grad.tolist() == [2.0, 2.0]
@@ -217,28 +222,28 @@ def test_soft_tensors_keep_their_gradient() -> None:
 
 
 def test_real_values() -> None:
-    seen = READER.read({"height": 2, "place": [0.5, 1.0]})
-    assert seen.reals["height"].tolist() == [2.0]
-    assert seen.reals["place"].tolist() == [[0.5, 1.0]]
-    assert seen.reals["height"].dtype == torch.float64
-    assert (seen.batched, seen.names) == (False, ("height", "place"))
+    observed = READER.read({"height": 2, "place": [0.5, 1.0]})
+    assert observed.reals["height"].tolist() == [2.0]
+    assert observed.reals["place"].tolist() == [[0.5, 1.0]]
+    assert observed.reals["height"].dtype == torch.float64
+    assert (observed.batched, observed.names) == (False, ("height", "place"))
     place = torch.tensor([[0.5, 1.0], [NAN, NAN]], dtype=torch.float32, requires_grad=True)
-    seen = READER.read({"place": place, "height": [None, 2.0], "rain": "no"})
-    assert seen.reals["place"].dtype == torch.float32
-    assert seen.reals["place"].requires_grad
-    assert seen.reals["height"].isnan().tolist() == [True, False]
-    assert seen.codes.tolist() == [[0, -1, -1]] * 2
+    observed = READER.read({"place": place, "height": [None, 2.0], "rain": "no"})
+    assert observed.reals["place"].dtype == torch.float32
+    assert observed.reals["place"].requires_grad
+    assert observed.reals["height"].isnan().tolist() == [True, False]
+    assert observed.codes.tolist() == [[0, -1, -1]] * 2
     assert READER.read({"height": np.array([1, 2], dtype=np.float32)}).reals["height"].dtype == (
         torch.float32
     )
 
 
-def test_real_values_not_seen_at_all() -> None:
+def test_real_values_not_observed_at_all() -> None:
     for value in ([NAN, NAN], np.full(2, NAN), pd.Series([None, None]), torch.full((2,), NAN)):
-        seen = READER.read({"height": value, "rain": ["yes", "no"]})
-        assert not seen.reals
-        assert seen.names == ("rain",)
-        assert seen.num_rows == 2
+        observed = READER.read({"height": value, "rain": ["yes", "no"]})
+        assert not observed.reals
+        assert observed.names == ("rain",)
+        assert observed.num_rows == 2
     assert READER.read({"height": torch.zeros(0)}).num_rows == 0
 
 
@@ -246,12 +251,12 @@ def test_real_columns() -> None:
     frame = pd.DataFrame(
         {"height": pd.Series([1, None], dtype="Int64"), "place": [np.array([1.0, 2.0]), None]}
     )
-    seen = READER.read(frame)
+    observed = READER.read(frame)
     torch.testing.assert_close(
-        seen.reals["height"], torch.tensor([1.0, NAN]).double(), equal_nan=True
+        observed.reals["height"], torch.tensor([1.0, NAN]).double(), equal_nan=True
     )
-    assert seen.reals["place"][0].tolist() == [1.0, 2.0]
-    assert bool(seen.reals["place"][1].isnan().all())
+    assert observed.reals["place"][0].tolist() == [1.0, 2.0]
+    assert bool(observed.reals["place"][1].isnan().all())
     assert READER.read(frame.iloc[:0]).reals["place"].shape == (0, 2)
 
 
@@ -322,9 +327,9 @@ def test_unknown_variables_are_key_errors_with_a_readable_message() -> None:
 
 
 def test_evidence_cannot_be_changed() -> None:
-    seen = READER.read({"rain": "yes"})
+    observed = READER.read({"rain": "yes"})
     with pytest.raises(AttributeError):
-        seen.batched = True  # type: ignore[misc]
+        observed.batched = True  # type: ignore[misc]
 
 
 @given(st.data())
@@ -347,16 +352,16 @@ def test_all_forms_agree(data: st.DataObject) -> None:
         READER.read(pd.DataFrame(labels)),
         READER.read(pd.DataFrame(columns)),
     ]
-    for seen in forms:
-        np.testing.assert_array_equal(seen.codes, table)
-        assert seen.names == forms[0].names
+    for observed in forms:
+        np.testing.assert_array_equal(observed.codes, table)
+        assert observed.names == forms[0].names
     for row in range(n):
         one = READER.read({name: values[row] for name, values in labels.items()})
         np.testing.assert_array_equal(one.codes[0], table[row])
 
 
-def test_a_vector_seen_in_part_where_its_conditional_integrates():
-    """Against the normal densities of the numbers that were seen."""
+def test_a_vector_observed_in_part_where_its_conditional_integrates():
+    """Against the normal densities of the numbers that were observed."""
     from scipy.stats import norm
 
     nan = float("nan")
@@ -365,7 +370,7 @@ def test_a_vector_seen_in_part_where_its_conditional_integrates():
     gaussian = pgnn.Gaussian(x, [c], [[0.0, 1.0], [2.0, -1.0]], covariance)
     graph = nx.DiGraph([("c", "x")])
     model = pgnn.BayesianNetwork(graph, {"c": [0.3, 0.7], "x": gaussian})
-    seen = np.array([[0.5, nan], [nan, 0.2], [nan, nan]])
+    observed = np.array([[0.5, nan], [nan, 0.2], [nan, nan]])
     joint = [0.3, 0.7] * np.array(
         [
             norm.pdf(0.5, [0.0, 2.0], [2**0.5, 1.0]),
@@ -373,15 +378,15 @@ def test_a_vector_seen_in_part_where_its_conditional_integrates():
             [1, 1],
         ]
     )
-    found = model.query("c", {"x": seen}).probs("c")
+    found = model.query("c", {"x": observed}).probs("c")
     np.testing.assert_allclose(found, joint / joint.sum(1, keepdims=True), rtol=1e-9)
     np.testing.assert_allclose(
-        model.log_prob({"x": seen}), np.log(joint.sum(1)), rtol=1e-9, atol=1e-12
+        model.log_prob({"x": observed}), np.log(joint.sum(1)), rtol=1e-9, atol=1e-12
     )
     counts = pgnn.Multinomial(x, [c], [[0.5, 0.5], [0.1, 0.9]])
     other = pgnn.BayesianNetwork(graph, {"c": [0.3, 0.7], "x": counts})
     with pytest.raises(EvidenceError, match="needs a conditional that integrates"):
-        other.query("c", {"x": seen})
+        other.query("c", {"x": observed})
 
 
 def test_mappings_in_a_list_are_rows() -> None:

@@ -22,7 +22,7 @@ def test_a_modelled_pattern_takes_the_bias_away() -> None:
     assert float(model.query("income")["income"].probs[1]) == pytest.approx(0.4, abs=0.03)
     plain = pgnn.BayesianNetwork([], states={"income": ["low", "high"]})
     plain.fit(frame, learner=pgnn.EM(), progress=False)
-    assert float(plain.query("income")["income"].probs[1]) < 0.3  # who is seen is poorer
+    assert float(plain.query("income")["income"].probs[1]) < 0.3  # who is observed is poorer
 
 
 def test_vectors_names_and_what_is_wrong() -> None:

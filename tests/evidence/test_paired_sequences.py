@@ -46,17 +46,19 @@ def test_what_lies_beyond_does_not_matter() -> None:
 
 
 def test_rows_are_taken_with_their_inputs() -> None:
-    seen = read([["a"], ["b", "b", "a"], []], x=[np.ones((2, 1)), np.ones((5, 1)), np.ones((1, 1))])
-    part = seen.take(np.array([0, 2]))
+    observed = read(
+        [["a"], ["b", "b", "a"], []], x=[np.ones((2, 1)), np.ones((5, 1)), np.ones((1, 1))]
+    )
+    part = observed.take(np.array([0, 2]))
     assert isinstance(part, PairedSequences)
     assert part.lengths.tolist() == [1, 0]
     assert part.input_lengths.tolist() == [2, 1]
     assert part.inputs["x"].shape == (2, 2, 1)
     assert part.codes["label"].tolist() == [[0], [-1]]
-    assert read(seen) is seen
+    assert read(observed) is observed
 
 
-def test_an_empty_sequence_was_seen() -> None:
+def test_an_empty_sequence_was_observed() -> None:
     assert "label" in read([], x=np.ones((2, 1))).codes
     assert "label" not in read(None, x=np.ones((2, 1))).codes
 

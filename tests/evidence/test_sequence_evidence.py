@@ -37,35 +37,35 @@ def read(evidence: object) -> SequenceEvidence:
     ids=lambda v: type(v).__name__ + type(v[0]).__name__,
 )
 def test_rows_of_states(values):
-    seen = read({"x": values, "T": [3, 1]})
-    assert seen.codes["x"].tolist() == [[0, 3, -1], [1, -1, -1]]
-    assert seen.lengths.tolist() == [3, 1]
-    assert seen.batched
-    assert seen.inside.tolist() == [[True, True, True], [True, False, False]]
+    observed = read({"x": values, "T": [3, 1]})
+    assert observed.codes["x"].tolist() == [[0, 3, -1], [1, -1, -1]]
+    assert observed.lengths.tolist() == [3, 1]
+    assert observed.batched
+    assert observed.inside.tolist() == [[True, True, True], [True, False, False]]
 
 
 def test_lengths_come_from_ragged_rows():
-    seen = read({"x": [[0, 3, None], [], [1]], "state": [["cold", "warm", None], [], ["warm"]]})
-    assert seen.lengths.tolist() == [3, 0, 1]
-    assert seen.codes["state"].tolist() == [[0, 1, -1], [-1, -1, -1], [1, -1, -1]]
+    observed = read({"x": [[0, 3, None], [], [1]], "state": [["cold", "warm", None], [], ["warm"]]})
+    assert observed.lengths.tolist() == [3, 0, 1]
+    assert observed.codes["state"].tolist() == [[0, 1, -1], [-1, -1, -1], [1, -1, -1]]
 
 
 @pytest.mark.parametrize(
     "values", [["cold", None, "warm"], pd.Series(["cold", None, "warm"]), np.array([0, -1, 1])]
 )
 def test_one_sequence(values):
-    seen = read({"state": values})
-    assert not seen.batched
-    assert seen.num_rows == 1
-    assert seen.codes["state"].tolist() == [[0, -1, 1]]
+    observed = read({"state": values})
+    assert not observed.batched
+    assert observed.num_rows == 1
+    assert observed.codes["state"].tolist() == [[0, -1, 1]]
 
 
 def test_real_values():
-    seen = read({"v": [[0.5, None], [1, 2, 3]], "w": [np.ones((2, 2)), torch.zeros(3, 2)]})
-    assert seen.reals["v"].dtype == torch.float64
-    np.testing.assert_array_equal(seen.reals["v"], [[0.5, NAN, NAN], [1, 2, 3]])
-    assert seen.reals["w"].shape == (2, 3, 2)
-    assert seen.reals["w"][0, 2].isnan().all()
+    observed = read({"v": [[0.5, None], [1, 2, 3]], "w": [np.ones((2, 2)), torch.zeros(3, 2)]})
+    assert observed.reals["v"].dtype == torch.float64
+    np.testing.assert_array_equal(observed.reals["v"], [[0.5, NAN, NAN], [1, 2, 3]])
+    assert observed.reals["w"].shape == (2, 3, 2)
+    assert observed.reals["w"][0, 2].isnan().all()
     one = read({"w": [[1.0, 2.0], None, [3.0, NAN]]})
     np.testing.assert_array_equal(one.reals["w"], [[[1, 2], [NAN, NAN], [3, NAN]]])
     assert read({"v": torch.ones(3, dtype=torch.float32)}).reals["v"].dtype == torch.float32
@@ -74,9 +74,11 @@ def test_real_values():
 def test_likelihoods():
     soft = np.array([[0.2, 0.8], [NAN, 0.5], [1.0, 0.0]])
     for given in (soft, torch.tensor(soft), soft.astype(np.float32)):
-        seen = read({"state": given})
-        assert not seen.batched
-        np.testing.assert_allclose(seen.soft["state"], [[[0.2, 0.8], [1, 0.5], [1, 0]]], rtol=1e-6)
+        observed = read({"state": given})
+        assert not observed.batched
+        np.testing.assert_allclose(
+            observed.soft["state"], [[[0.2, 0.8], [1, 0.5], [1, 0]]], rtol=1e-6
+        )
     ragged = read({"state": [soft, soft[:1], []]})
     assert ragged.lengths.tolist() == [3, 1, 0]
     assert (ragged.soft["state"][1, 1:] == 1).all()
@@ -89,9 +91,9 @@ def test_lengths_and_masks():
     x = np.array([[0, 1, 2, 3], [1, 1, 1, 1]])
     assert read({"x": x, "T": [4, 2]}).codes["x"].tolist() == [[0, 1, 2, 3], [1, 1, -1, -1]]
     mask = np.array([[True, False, True, False], [False] * 4])
-    seen = read({"x": x, "T": mask})
-    assert seen.lengths.tolist() == [3, 0]
-    assert seen.codes["x"].tolist() == [[0, -1, 2, -1], [-1] * 4]
+    observed = read({"x": x, "T": mask})
+    assert observed.lengths.tolist() == [3, 0]
+    assert observed.codes["x"].tolist() == [[0, -1, 2, -1], [-1] * 4]
     assert read({"x": x, "T": torch.tensor(mask)}).lengths.tolist() == [3, 0]
     assert read({"T": 5}).steps == 5
     assert read({"T": [5, 2]}).lengths.tolist() == [5, 2]
@@ -100,8 +102,8 @@ def test_lengths_and_masks():
 
 
 def test_single_steps():
-    seen = read({("state", 2): "warm", "x": [[0, 1, 2], [3, 3, 3]]})
-    assert seen.codes["state"].tolist() == [[-1, -1, 1], [-1, -1, 1]]
+    observed = read({("state", 2): "warm", "x": [[0, 1, 2], [3, 3, 3]]})
+    assert observed.codes["state"].tolist() == [[-1, -1, 1], [-1, -1, 1]]
     rows = read({("state", 0): torch.tensor([0, 1]), ("state", 1): "cold", "T": [2, 2]})
     assert rows.codes["state"].tolist() == [[0, 0], [1, 0]]
     both = read({("state", 0): "warm", "state": np.array([[0.3, 0.7], [0.2, 0.8]])})
@@ -111,10 +113,10 @@ def test_single_steps():
 
 def test_data_frames():
     frame = pd.DataFrame({"x": [0, 1, None], "v": [0.5, None, 2.0]}, index=["a", "b", "c"])
-    seen = read(frame)
-    assert not seen.batched
-    assert seen.codes["x"].tolist() == [[0, 1, -1]]
-    assert list(seen.index) == ["a", "b", "c"]
+    observed = read(frame)
+    assert not observed.batched
+    assert observed.codes["x"].tolist() == [[0, 1, -1]]
+    assert list(observed.index) == ["a", "b", "c"]
     two = read([frame, frame.iloc[:1]])
     assert two.lengths.tolist() == [3, 1]
     assert two.batched
@@ -132,22 +134,22 @@ def test_data_frames():
     ],
 )
 def test_nothing(evidence, batched):
-    seen = read(evidence)
-    assert int(seen.inside.sum()) == 0
-    assert seen.batched == batched
+    observed = read(evidence)
+    assert int(observed.inside.sum()) == 0
+    assert observed.batched == batched
     model = model_of(tables(np.random.default_rng(0), 2, {"x": 4}))
-    rows = (seen.num_rows,) if batched else ()
+    rows = (observed.num_rows,) if batched else ()
     for found in (model.query(evidence=evidence), model.filter(evidence)):
         assert found.log_evidence.tolist() == np.zeros(rows).tolist()
-        assert found.probs("state").shape == (*rows, seen.steps, 2)
+        assert found.probs("state").shape == (*rows, observed.steps, 2)
     assert model.decode(evidence).log_prob.shape == rows
     assert model.log_prob(evidence).shape == rows
     assert model.predict(evidence, 2).probs("x").shape == (*rows, 2, 4)
 
 
 def test_what_was_read_is_read_again():
-    seen = read({"x": [0, 1]})
-    assert read(seen) is seen
+    observed = read({"x": [0, 1]})
+    assert read(observed) is observed
     cut = read({"x": [[0, 1, 2], [3]]}).take(torch.tensor([1, 0]), 2)
     assert cut.codes["x"].tolist() == [[3, -1], [0, 1]]
     assert cut.lengths.tolist() == [1, 2]
@@ -229,8 +231,8 @@ def test_sequences_of_the_only_observed_variable_need_no_name(rolls):
 
 
 def test_a_bare_array_is_one_sequence_or_rows():
-    seen = SequenceEvidence.read([X], np.array([3, 0]))
-    assert not seen.batched
+    observed = SequenceEvidence.read([X], np.array([3, 0]))
+    assert not observed.batched
     assert SequenceEvidence.read([X], torch.tensor([[3, 0]])).batched
     assert SequenceEvidence.read([W], np.zeros((3, 2))).reals["w"].shape == (1, 3, 2)
     assert SequenceEvidence.read([STATE], ["cold", None]).codes["state"].tolist() == [[0, -1]]
@@ -264,8 +266,8 @@ def test_columns_that_are_no_variables_are_left_out_as_the_message_says(evidence
 
 
 def test_beginnings_of_rows():
-    seen = read({"x": [[0, 1, 2], [3, 3]], "v": [[0.0, 1.0, 2.0], [3.0, 4.0]]})
-    begun = seen.shortened(torch.tensor([2, 1]))
+    observed = read({"x": [[0, 1, 2], [3, 3]], "v": [[0.0, 1.0, 2.0], [3.0, 4.0]]})
+    begun = observed.shortened(torch.tensor([2, 1]))
     assert (begun.steps, begun.lengths.tolist()) == (2, [2, 1])
     assert begun.codes["x"].tolist() == [[0, 1], [3, -1]]
     assert begun.reals["v"][:, 0].tolist() == [0.0, 3.0]
@@ -273,8 +275,8 @@ def test_beginnings_of_rows():
 
 
 def test_a_variable_is_known_where_it_was_observed_at_all_steps():
-    seen = read({"x": [[0, 1, 2], [3, 3]], "state": [["cold", None, "cold"], ["cold", "cold"]]})
-    assert [seen.is_known(n) for n in ("x", "state", "v")] == [True, False, False]
+    observed = read({"x": [[0, 1, 2], [3, 3]], "state": [["cold", None, "cold"], ["cold", "cold"]]})
+    assert [observed.is_known(n) for n in ("x", "state", "v")] == [True, False, False]
 
 
 def test_lengths_as_an_argument() -> None:
@@ -288,23 +290,23 @@ def test_lengths_as_an_argument() -> None:
     flat, lengths = rng.normal(size=9), [2, 3, 4]
     parts = {"x": np.split(flat, [2, 5])}
     model.requires_grad_(False)
-    for seen in ({"x": flat}, flat, pgnn.observed({"x": flat})):
+    for observed in ({"x": flat}, flat, pgnn.observed({"x": flat})):
         for one, other in (
-            (model.smooth(seen, lengths=lengths), model.smooth(parts)),
-            (model.filter(seen, lengths=lengths), model.filter(parts)),
-            (model.predict(seen, 2, lengths=lengths), model.predict(parts, 2)),
-            (model.query("state", seen, lengths=lengths), model.query("state", parts)),
+            (model.smooth(observed, lengths=lengths), model.smooth(parts)),
+            (model.filter(observed, lengths=lengths), model.filter(parts)),
+            (model.predict(observed, 2, lengths=lengths), model.predict(parts, 2)),
+            (model.query("state", observed, lengths=lengths), model.query("state", parts)),
         ):
             torch.testing.assert_close(one.probs("state"), other.probs("state"), equal_nan=True)
-        assert model.decode(seen, lengths=lengths).codes.equal(model.decode(parts).codes)
-        torch.testing.assert_close(model.log_prob(seen, lengths=lengths), model.log_prob(parts))
+        assert model.decode(observed, lengths=lengths).codes.equal(model.decode(parts).codes)
+        torch.testing.assert_close(model.log_prob(observed, lengths=lengths), model.log_prob(parts))
         learner = pgnn.EM(max_iterations=3, tolerance=0.0)
         with pytest.warns(pgnn.NotConverged):
             one, other = (
                 pgnn.HiddenMarkovModel(2, {"x": pgnn.Gaussian}).fit(
                     data, seed=0, progress=False, learner=learner, lengths=told
                 )
-                for data, told in ((seen, lengths), (parts, None))
+                for data, told in ((observed, lengths), (parts, None))
             )
         torch.testing.assert_close(one.emissions["x"].mean, other.emissions["x"].mean)
     with pytest.raises(EvidenceError, match="lengths= is given twice"):

@@ -91,13 +91,13 @@ def containers(labels: list[Any], codes: list[int]) -> dict[str, Callable[[], An
     forms["floats in a Series"] = lambda: pd.Series(numbers, dtype=float)
     forms["polars floats"] = lambda: polars.Series(numbers, dtype=polars.Float64, strict=False)
     if all(isinstance(v, int) for v in present):
-        unseen = [-1 if v is None else v for v in numbers]
-        forms["integers"] = lambda: list(unseen)
-        forms["integer array"] = lambda: np.array(unseen)
-        forms["int8 array"] = lambda: np.array(unseen, dtype=np.int8)
-        forms["float16 array of many"] = lambda: pd.Series(np.array(unseen, dtype=np.float32))
-        forms["tensor"] = lambda: torch.tensor(unseen, dtype=torch.int32)
-        forms["strided"] = lambda: np.repeat(unseen, 2)[::2]
+        unobserved = [-1 if v is None else v for v in numbers]
+        forms["integers"] = lambda: list(unobserved)
+        forms["integer array"] = lambda: np.array(unobserved)
+        forms["int8 array"] = lambda: np.array(unobserved, dtype=np.int8)
+        forms["float16 array of many"] = lambda: pd.Series(np.array(unobserved, dtype=np.float32))
+        forms["tensor"] = lambda: torch.tensor(unobserved, dtype=torch.int32)
+        forms["strided"] = lambda: np.repeat(unobserved, 2)[::2]
         forms["Int64 Series"] = lambda: pd.Series(numbers, dtype="Int64")
         forms["masked integers"] = lambda: masked(numbers, np.uint8)
         if None not in numbers:
@@ -106,7 +106,7 @@ def containers(labels: list[Any], codes: list[int]) -> dict[str, Callable[[], An
 
 
 CODES = {
-    "seen": [0, 1, 1, 0, 1, 1, 0],
+    "observed": [0, 1, 1, 0, 1, 1, 0],
     "with gaps": [0, -1, 1, 0, -1, 1, 0],
     "long": [0, -1, 1, 1] * 100,
 }
@@ -123,10 +123,10 @@ def test_codes_in_every_container(labels: list[Any], codes: list[int], form: str
     value = containers(labels, codes)[form]()
     before = copy.deepcopy(value)
     reader = EvidenceReader([pgnn.Variable("x", labels), pgnn.Variable("y", 2)])
-    seen = reader.read({"x": value})
-    assert seen.codes[:, 0].tolist() == codes
-    assert seen.soft is None
-    assert seen.batched
+    observed = reader.read({"x": value})
+    assert observed.codes[:, 0].tolist() == codes
+    assert observed.soft is None
+    assert observed.batched
     sequence = SequenceEvidence.read([pgnn.Variable("x", labels, ("T",))], {"x": value})
     assert sequence.codes["x"].tolist() == [codes]
     assert repr(value) == repr(before)
@@ -241,10 +241,10 @@ def test_every_verb_answers_the_same(data: st.DataObject, kind: str) -> None:
         forms = containers([*labels] if name == "x" else ["a", "b"], x if name == "x" else y)
         found = []
         for make in forms.values():
-            seen = {name: make()}
-            drawn = model.sample(3, seen, seed=1)
-            best = model.most_probable(seen)
-            found.append((model.query(other, seen).probs(other), best.codes, drawn.codes))
+            observed = {name: make()}
+            drawn = model.sample(3, observed, seed=1)
+            best = model.most_probable(observed)
+            found.append((model.query(other, observed).probs(other), best.codes, drawn.codes))
             assert model.sample(2, drawn_first(drawn, name), seed=2).codes.shape == (2, rows, 2)
         answers_agree(found)
     answers_agree(answers)

@@ -41,9 +41,9 @@ def test_duplicates_are_added_and_the_callers_matrix_stays() -> None:
 
 def test_a_sparse_matrix_is_read() -> None:
     reader = EvidenceReader([pgnn.Variable("x", shape=(5,))])
-    seen = reader.read({"x": sp.csr_matrix(DENSE)})
+    observed = reader.read({"x": sp.csr_matrix(DENSE)})
     torch.testing.assert_close(
-        seen.take(np.array([2, 1])).reals["x"].to_dense()[0], X.to_dense()[2]
+        observed.take(np.array([2, 1])).reals["x"].to_dense()[0], X.to_dense()[2]
     )
     with pytest.raises(EvidenceError, match="must have shape"):
         reader.read({"x": sp.csr_matrix(DENSE[:, :4])})

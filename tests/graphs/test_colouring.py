@@ -74,7 +74,7 @@ def test_dsatur_needs_two_colours_for_what_is_bipartite():
     assert len(set(saturation_colouring(crown).values())) == 2
 
 
-def test_wrong_colourings_are_seen():
+def test_wrong_colourings_are_observed():
     path = nx.path_graph(3)
     assert not is_colouring(path, {0: 0, 1: 0, 2: 1})
     assert not is_colouring(path, {0: 0, 1: 1})

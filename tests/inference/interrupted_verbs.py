@@ -145,14 +145,14 @@ def fit(build: Callable[[], Any], data: Any, learner: Any) -> Verb:
 
 
 def ask_sequences(model: Any) -> list[Any]:
-    seen, few = steps(3000), steps(200)
+    observed, few = steps(3000), steps(200)
     return [
-        model.smooth(seen)["state"].probs,
-        model.filter(seen)["state"].probs,
-        model.decode(seen)["state"],
+        model.smooth(observed)["state"].probs,
+        model.filter(observed)["state"].probs,
+        model.decode(observed)["state"],
         model.decode(few, k=5).log_prob,
-        model.sample(3, seen, seed=1).codes,
-        model.log_prob(seen),
+        model.sample(3, observed, seed=1).codes,
+        model.log_prob(observed),
     ]
 
 

@@ -247,5 +247,5 @@ class PlainPropagation:
 
 def _average(probs: np.ndarray, of: np.ndarray) -> float:
     """The average logarithm."""
-    seen = probs > 0
-    return float((probs[seen] * np.log(of[seen])).sum())
+    observed = probs > 0
+    return float((probs[observed] * np.log(of[observed])).sum())

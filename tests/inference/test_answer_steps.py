@@ -9,9 +9,9 @@ from pgnn import EvidenceError
 
 STATES = ["sun", "rain"]
 MODEL = pgnn.HiddenMarkovModel(
-    STATES, {"seen": [[0.9, 0.1], [0.2, 0.8]]}, [0.5, 0.5], [[0.7, 0.3], [0.4, 0.6]]
+    STATES, {"observed": [[0.9, 0.1], [0.2, 0.8]]}, [0.5, 0.5], [[0.7, 0.3], [0.4, 0.6]]
 )
-ONE, TWO = {"seen": [0, 1, 1]}, {"seen": [[0, 1, 1], [1, 0, 1]]}
+ONE, TWO = {"observed": [0, 1, 1]}, {"observed": [[0, 1, 1], [1, 0, 1]]}
 
 
 def test_posteriors():
@@ -20,7 +20,7 @@ def test_posteriors():
     assert frame.index.name == "step"
     assert frame.shape == (3, 4)
     np.testing.assert_allclose(frame["state"], answer["state"].probs)
-    np.testing.assert_allclose(frame[("seen", 1)], [0.0, 1.0, 1.0])
+    np.testing.assert_allclose(frame[("observed", 1)], [0.0, 1.0, 1.0])
     batch = MODEL.smooth(TWO)
     frame = batch.frame(steps=True)
     assert frame.index.names == ["row", "step"]
@@ -42,7 +42,7 @@ def test_samples():
     drawn = MODEL.sample(2, {"T": 3}, seed=0)
     frame = drawn.frame(steps=True)
     assert frame.index.names == ["sample", "step"]
-    assert list(frame.columns) == ["state", "seen"]
+    assert list(frame.columns) == ["state", "observed"]
     expected = np.array(STATES)[drawn["state"][1].numpy()]
     assert list(frame.loc[1]["state"]) == list(expected)
     batch = MODEL.sample(2, TWO, seed=0)
@@ -55,7 +55,7 @@ def test_samples():
 
 
 def test_a_frame_goes_in_and_a_frame_comes_out():
-    days = pd.DataFrame({"seen": [0, 1, 1]}, index=["mon", "tue", "wed"])
+    days = pd.DataFrame({"observed": [0, 1, 1]}, index=["mon", "tue", "wed"])
     assert len(MODEL.smooth(days).frame(steps=True)) == 3
 
 
@@ -69,7 +69,7 @@ def test_variables_without_an_axis_are_refused():
 def test_tables_of_some_variables():
     answer = MODEL.query(None, ONE)
     assert answer.table(("state", 1)).count("\n") == 1
-    assert "seen" not in answer.table("state")
+    assert "observed" not in answer.table("state")
     with pytest.raises(EvidenceError, match="unknown variable"):
         answer.table("stat")
     with pytest.raises(EvidenceError, match="there is no row 3"):

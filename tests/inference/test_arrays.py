@@ -267,8 +267,8 @@ def test_samples_have_the_shape_of_the_array() -> None:
     draws = MODEL.sample(n, {"pixel": IMAGES[0]}, seed=1)
     assert draws["pixel"].shape == (n, *SHAPE)
     assert draws["pixel", 1, 1].shape == (n,)
-    seen = torch.tensor(IMAGES[0])
-    assert bool((draws["pixel"] == seen)[:, seen >= 0].all())
+    observed = torch.tensor(IMAGES[0])
+    assert bool((draws["pixel"] == observed)[:, observed >= 0].all())
     joint = MODEL.joint(row_of(IMAGES[0]))
     p = pixels(joint)[..., 1]
     # five standard errors of a mean of n independent draws, for each of 9 cells

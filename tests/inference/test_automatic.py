@@ -22,10 +22,10 @@ def spins(side: int = SIDE, strength: float = 0.3) -> MarkovRandomField:
 
 
 def rows_but(row: int) -> torch.Tensor:
-    """Every spin up except one row of the grid, of which nothing was seen."""
-    seen = torch.ones(SIDE, SIDE, dtype=torch.int64)
-    seen[row] = -1
-    return seen
+    """Every spin up except one row of the grid, of which nothing was observed."""
+    observed = torch.ones(SIDE, SIDE, dtype=torch.int64)
+    observed[row] = -1
+    return observed
 
 
 @pytest.mark.parametrize("verb", ["query", "most_probable", "sample", "log_prob", "explain"])
@@ -121,9 +121,9 @@ def test_work_counts_all_rows() -> None:
     model = spins(8)
     work = model.explain().multiply_adds or 0
     engine = Automatic(max_work=2.5 * work)
-    seen = torch.full((3, 8, 8), -1)
-    assert model.query(evidence={"spin": seen[:2]}, engine=engine).kind == "exact"
-    assert model.query(evidence={"spin": seen}, engine=engine).kind == "estimate"
+    observed = torch.full((3, 8, 8), -1)
+    assert model.query(evidence={"spin": observed[:2]}, engine=engine).kind == "exact"
+    assert model.query(evidence={"spin": observed}, engine=engine).kind == "estimate"
 
 
 def test_large_tables_that_inputs_make() -> None:

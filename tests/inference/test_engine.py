@@ -95,7 +95,7 @@ class Enumeration(Engine):
         card = question.graph.elements.card
         states = torch.tensor(list(np.ndindex(*card)))
         scores = question.graph.log_score(states.numpy().astype(np.int32))
-        codes = torch.from_numpy(question.seen.codes)[:, None]
+        codes = torch.from_numpy(question.observed.codes)[:, None]
         allowed = ((codes < 0) | (codes == states)).all(-1)
         return states, scores.masked_fill(~allowed, -torch.inf)
 

@@ -44,8 +44,8 @@ def test_the_most_probable_values_are_filled_in() -> None:
     assert made.index.equals(holes.index)
     assert [*made.columns] == [*holes.columns]
     for name in holes:
-        seen = holes[name].notna()
-        assert (made[name][seen].astype(str) == holes[name][seen].astype(str)).all()
+        observed = holes[name].notna()
+        assert (made[name][observed].astype(str) == holes[name][observed].astype(str)).all()
     one = holes.iloc[int(np.flatnonzero(holes["a"].isna() & holes["b"].notna())[0])]
     row = made.loc[one.name]
     best = model.most_probable({n: x for n, x in one.items() if not pd.isna(x)})

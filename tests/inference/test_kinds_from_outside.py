@@ -36,10 +36,10 @@ def log_scores(scopes: list[tuple[int, ...]]) -> np.ndarray:
 
 
 def enumerated(
-    scopes: list[tuple[int, ...]], seen: dict[int, int]
+    scopes: list[tuple[int, ...]], observed: dict[int, int]
 ) -> tuple[float, np.ndarray, np.ndarray]:
     """Log evidence, marginals ``(6, 2)`` and the best states."""
-    possible = np.all([STATES[:, e] == s for e, s in seen.items()], axis=0)
+    possible = np.all([STATES[:, e] == s for e, s in observed.items()], axis=0)
     scores = np.where(possible, log_scores(scopes), -np.inf)
     weights = np.exp(scores)
     one = (weights[:, None] * STATES).sum(0) / weights.sum()
@@ -79,8 +79,8 @@ def test_independent_mean_field_finds_the_bound_of_the_tables() -> None:
     found = float(field.query(None, SEEN, engine=engine).log_evidence)
     assert found <= enumerated(LOOPS, {3: 1})[0]
     twin = MarkovRandomField(list(field.factors()))
-    seen = {("x", 3): 1}
-    again = twin.query(None, seen, engine=engine).log_evidence
+    observed = {("x", 3): 1}
+    again = twin.query(None, observed, engine=engine).log_evidence
     assert found == pytest.approx(float(again), abs=1e-6)
 
 

@@ -61,8 +61,8 @@ def quiet(**settings: Any) -> MeanField:
     return MeanField(**{"seed": 0, "progress": False, "tolerance": 1e-9, **settings})
 
 
-def bounds_of(model: BayesianNetwork, seen: Any) -> tuple[Question, list[SoftmaxBound]]:
-    question, bounds = with_bounds(Question.read(model, seen))
+def bounds_of(model: BayesianNetwork, observed: Any) -> tuple[Question, list[SoftmaxBound]]:
+    question, bounds = with_bounds(Question.read(model, observed))
     assert sum(len(b.predictors.child) for b in bounds) == 3
     return question, bounds
 
@@ -151,9 +151,9 @@ def test_the_answer_is_below_the_exact_one_and_below_that_with_tables(
     found = [model.query(None, e, engine=quiet(restarts=3)) for e in SEEN]
     together = model.query(None, SEEN[:1] * 2, engine=quiet(restarts=3))
     monkeypatch.undo()
-    for answer, seen in zip(found, SEEN, strict=True):
-        exact = network(scale).query(None, seen)
-        tables = network(scale).query(None, seen, engine=quiet(restarts=3))
+    for answer, observed in zip(found, SEEN, strict=True):
+        exact = network(scale).query(None, observed)
+        tables = network(scale).query(None, observed, engine=quiet(restarts=3))
         assert answer.kind == "lower bound"
         assert answer.log_evidence <= tables.log_evidence + 1e-7 <= exact.log_evidence + 2e-7
         assert float(exact.log_evidence - answer.log_evidence) < 0.3
@@ -207,13 +207,13 @@ def test_chains_have_the_full_conditionals_of_the_joint(without_tables) -> None:
 @pytest.mark.parametrize("real", [False, True])
 def test_chains_and_draws_agree_with_exact_answers(without_tables, monkeypatch, real) -> None:
     model = network(real=real)
-    seen = [e | ({"r": 0.5 * k - 1.0} if real else {}) for k, e in enumerate(SEEN)]
-    chains = model.query(None, seen, engine=Gibbs(seed=0, samples=4000, progress=False))
-    draws = model.query(None, seen, engine=ImportanceSampling(20_000, seed=0, progress=False))
-    bound = model.query(None, seen, engine=quiet())
-    drawn = model.sample(4000, seen, engine=Gibbs(seed=1, progress=False))
+    observed = [e | ({"r": 0.5 * k - 1.0} if real else {}) for k, e in enumerate(SEEN)]
+    chains = model.query(None, observed, engine=Gibbs(seed=0, samples=4000, progress=False))
+    draws = model.query(None, observed, engine=ImportanceSampling(20_000, seed=0, progress=False))
+    bound = model.query(None, observed, engine=quiet())
+    drawn = model.sample(4000, observed, engine=Gibbs(seed=1, progress=False))
     monkeypatch.undo()
-    exact = network(real=real).query(None, seen)
+    exact = network(real=real).query(None, observed)
     for v in exact.variables:
         own = exact[v.name].probs
         np.testing.assert_allclose(chains[v.name].probs, own, atol=0.02)
@@ -233,20 +233,20 @@ def test_hundreds_of_parents_engines_agree_with_each_other() -> None:
         given[v.name] = Sigmoid(v, causes, 0.2 * rng.normal(size=200), 0.0)
     edges = [(c.name, e.name) for c in causes for e in effects]
     model = BayesianNetwork(edges, given, states={v.name: 2 for v in [*causes, *effects]})
-    seen = {f"e{j}": j % 2 for j in range(4)}
-    bound = model.query(None, seen, engine=MeanField(seed=0, progress=False))
-    chains = model.query(None, seen, engine=Gibbs(seed=0, samples=500, progress=False))
-    draws = model.query(None, seen, engine=ImportanceSampling(2000, seed=0, progress=False))
+    observed = {f"e{j}": j % 2 for j in range(4)}
+    bound = model.query(None, observed, engine=MeanField(seed=0, progress=False))
+    chains = model.query(None, observed, engine=Gibbs(seed=0, samples=500, progress=False))
+    draws = model.query(None, observed, engine=ImportanceSampling(2000, seed=0, progress=False))
     names = [v.name for v in causes]
     ours = np.array([[float(a[n].probs[1]) for n in names] for a in (bound, chains)])
     assert np.abs(ours[0] - ours[1]).max() < 0.02
     error = float(draws.diagnostics["log_evidence_standard_error"])
     assert float(bound.log_evidence) < float(draws.log_evidence) + 5 * error
     assert float(bound.log_evidence) > float(draws.log_evidence) - 0.3
-    whole = model.query("e4", seen, engine=pgnn.Variational(seed=0, progress=False))
+    whole = model.query("e4", observed, engine=pgnn.Variational(seed=0, progress=False))
     assert whole.kind == "lower bound"
     assert float(whole.log_evidence) == pytest.approx(float(bound.log_evidence), abs=1e-4)
     with pytest.raises(Unsupported, match="blocks"):
-        model.query("e4", seen, engine=MeanField(blocks=[["c0", "c1"]], progress=False))
+        model.query("e4", observed, engine=MeanField(blocks=[["c0", "c1"]], progress=False))
     with pytest.raises(Intractable, match="MeanField"):
-        model.most_probable(seen, engine=pgnn.Annealing(progress=False))
+        model.most_probable(observed, engine=pgnn.Annealing(progress=False))

@@ -38,11 +38,11 @@ def test_arrays_evidence_and_other_engines():
 
 
 def test_beliefs_of_cliques_agree_about_what_they_share():
-    model, seen = field(), {("x", 0, 0): 1}
-    beliefs = JunctionTree().clique_beliefs(model, seen)
+    model, observed = field(), {("x", 0, 0): 1}
+    beliefs = JunctionTree().clique_beliefs(model, observed)
     assert all(len(clique) == 3 for clique in beliefs)
     assert len(beliefs) == 2
-    answer = model.query(evidence=seen)
+    answer = model.query(evidence=observed)
     for clique, belief in beliefs.items():
         for name in clique:
             rest = [n for n in clique if n != name]

@@ -87,14 +87,14 @@ def test_sequences_without_steps(engine: pgnn.Engine | None) -> None:
     for model in chains():
         state = model.hidden[0]
         for rows in ([], np.zeros((2, 0))):
-            seen = {"r": rows}
+            observed = {"r": rows}
             for ask in (model.smooth, model.filter):
-                found = ask(seen, engine=engine)
+                found = ask(observed, engine=engine)
                 assert float(found.log_evidence.sum()) == 0.0
                 own = found.marginal(state).mean if state == "x" else found.probs(state)
                 assert own.numel() == 0
-            assert model.decode(seen, engine=engine) is not None
-            assert not model.log_prob(seen, engine=engine).any()
+            assert model.decode(observed, engine=engine) is not None
+            assert not model.log_prob(observed, engine=engine).any()
         ahead = model.predict({"r": []}, 2, [state], engine=engine)
         assert (ahead[state].mean if state == "x" else ahead.probs(state)).shape[0] == 2
 
@@ -181,12 +181,12 @@ def test_conditionals_without_arguments_say_what_they_take() -> None:
 
 @pytest.mark.parametrize("learner", [pgnn.EM(), pgnn.Gradient()], ids=["em", "gradient"])
 @pytest.mark.parametrize("real", [False, True])
-def test_columns_that_no_row_has_seen_teach_nothing_and_that_is_said(learner, real) -> None:
+def test_columns_that_no_row_has_observed_teach_nothing_and_that_is_said(learner, real) -> None:
     x, y, z = V("x"), V("y"), V("z")
     given = {"x": pgnn.Gaussian(x), "y": pgnn.LinearGaussian(y, [x]), "z": pgnn.Gaussian(z)}
     names = {} if real else {"x": 2, "y": 2, "z": 2}
     rng = np.random.default_rng(0)
-    seen = rng.normal(size=30) if real else rng.integers(0, 2, 30)
+    observed = rng.normal(size=30) if real else rng.integers(0, 2, 30)
     hole = np.full(30, np.nan)
 
     def model() -> pgnn.BayesianNetwork:
@@ -195,14 +195,16 @@ def test_columns_that_no_row_has_seen_teach_nothing_and_that_is_said(learner, re
             _graph(), given if real else None, states=names or None
         )  # fmt: skip
 
-    with pytest.warns(pgnn.NotConverged, match=r"nothing was seen of '[yz]', '[yz]', nor"):
+    with pytest.warns(pgnn.NotConverged, match=r"nothing was observed of '[yz]', '[yz]', nor"):
         found = model().fit(
-            {"x": seen, "y": hole, "z": hole}, learner=learner, progress=False, seed=0
+            {"x": observed, "y": hole, "z": hole}, learner=learner, progress=False, seed=0
         )
     assert found.conditionals["x"].num_free_parameters > 0
     with warnings.catch_warnings():
-        warnings.simplefilter("error")  # a parent of what was seen is learnt about
-        model().fit({"x": hole, "y": seen, "z": seen}, learner=learner, progress=False, seed=0)
+        warnings.simplefilter("error")  # a parent of what was observed is learnt about
+        model().fit(
+            {"x": hole, "y": observed, "z": observed}, learner=learner, progress=False, seed=0
+        )
 
 
 def _graph() -> nx.DiGraph:
@@ -211,8 +213,8 @@ def _graph() -> nx.DiGraph:
     return graph
 
 
-def test_an_emission_that_no_step_has_seen_is_named() -> None:
+def test_an_emission_that_no_step_has_observed_is_named() -> None:
     model = pgnn.HiddenMarkovModel(2, {"x": pgnn.Gaussian, "y": pgnn.Gaussian})
     data = {"x": np.arange(20.0)[None], "y": np.full((1, 20), np.nan)}
-    with pytest.raises(pgnn.DataError, match="'y' was not seen in any row"):
+    with pytest.raises(pgnn.DataError, match="'y' was not observed in any row"):
         model.fit(data, seed=0, progress=False)

@@ -1,4 +1,4 @@
-"""Real units that were not seen: mixtures of normal distributions, and chains over them."""
+"""Real units that were not observed: mixtures of normal distributions, and chains over them."""
 
 import numpy as np
 import pytest

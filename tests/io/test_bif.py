@@ -338,7 +338,7 @@ def test_carried_asia(data_dir: Path) -> None:
         np.testing.assert_array_equal(ours.tables[name].values, table.values)
 
 
-def test_variables_that_are_never_seen(tmp_path: Path) -> None:
+def test_variables_that_are_never_observed(tmp_path: Path) -> None:
     rows = [[0.1, 0.9], [0.4, 0.6]]
     model = BayesianNetwork([("h", "a")], {"h": [0.5, 0.5], "a": rows}, latents=["h"])
     write_bif(model, tmp_path / "model.bif")

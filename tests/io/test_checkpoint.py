@@ -337,8 +337,8 @@ def test_intervals_are_labels(tmp_path: Path) -> None:
 def test_a_shared_conditional_stays_shared(tmp_path: Path) -> None:
     state, before = Variable("z", 2), Variable(("z", -1), 2)
     moves = Tabular(state, [before], [[0.9, 0.1], [0.2, 0.8]])
-    seen = Variable("x", 2)
-    emits = Tabular(seen, [state])
+    observed = Variable("x", 2)
+    emits = Tabular(observed, [state])
     model = pgnn.DynamicBayesianNetwork(
         [(("z", -1), "z"), ("z", "x")],
         {"z": moves, "x": emits},
@@ -464,7 +464,7 @@ ROWS: dict[str, Any] = {
     "conditionals": {"a": [0, 1], "d": [1, 1]},
     "neural_field": {"A": ["x", "y"], "C": ["y", "y"]},
     "hmm": {"roll": [[0, 1, 1], [1, 0, 0]], "y": torch.tensor([[0.1, 0.2, 2.0], [1.0, 2.0, 0.0]])},
-    "hsmm": {"seen": [[0, 0, 1, 1], [1, 1, 0, 0]]},
+    "hsmm": {"observed": [[0, 0, 1, 1], [1, 1, 0, 0]]},
     "dbn": {"umbrella": [["yes", "yes"], ["no", "yes"]]},
 }  # fmt: skip
 INPUTS: dict[str, Any] = {

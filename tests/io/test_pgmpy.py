@@ -179,8 +179,8 @@ def test_slices_there_and_back() -> None:
     theirs = to_pgmpy(ours)
     assert theirs.check_model()
     again = from_pgmpy(theirs)
-    seen = {"b": [0, 1, 1, 0, None, 1]}
-    np.testing.assert_allclose(again.log_prob(seen), ours.log_prob(seen), rtol=1e-12)
+    observed = {"b": [0, 1, 1, 0, None, 1]}
+    np.testing.assert_allclose(again.log_prob(observed), ours.log_prob(observed), rtol=1e-12)
     chain = HiddenMarkovModel(
         2, {"x": [[0.9, 0.1], [0.2, 0.8]]}, [0.5, 0.5], [[0.7, 0.3], [0.4, 0.6]]
     )

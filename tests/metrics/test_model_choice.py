@@ -86,7 +86,7 @@ class TestNumLearnable:
 
 
 class TestNumObservations:
-    def test_steps_with_something_seen(self) -> None:
+    def test_steps_with_something_observed(self) -> None:
         assert num_observations(chain(2), {"x": [[0, -1, 2], [1]]}) == 3
         assert num_observations(chain(2), {"T": 7}) == 0
 
@@ -117,7 +117,7 @@ class TestCriteria:
         expected = 5 * math.log(2) + 2 * 2 * math.log(6)
         assert bic(model, data) == pytest.approx(expected)
 
-    def test_nothing_seen(self) -> None:
+    def test_nothing_observed(self) -> None:
         with pytest.raises(pgnn.DataError, match="nothing was observed"):
             bic(chain(2), {"T": 3})
 

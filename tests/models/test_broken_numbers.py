@@ -59,7 +59,7 @@ def family(request: pytest.FixtureRequest) -> tuple[str, Any, Any]:
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_numbers_that_are_none_are_refused_by_every_verb(family, bad, tmp_path) -> None:
-    name, model, seen = family
+    name, model, observed = family
     for k, parameter in enumerate(model.parameters()):
         if not parameter.numel():
             continue
@@ -68,26 +68,26 @@ def test_numbers_that_are_none_are_refused_by_every_verb(family, bad, tmp_path) 
             [*broken.parameters()][k].view(-1)[0] = bad
         for verb in VERBS.values():
             with pytest.raises(ModelError, match=r"among its numbers|not NaN"):
-                verb(broken, seen, name in OVER_TIME)
+                verb(broken, observed, name in OVER_TIME)
         with pytest.raises(ModelError, match=r"among its numbers"):
             broken.save(tmp_path / "broken.pgnn")
 
 
 def test_no_draws_and_no_rows(family) -> None:
-    name, model, seen = family
+    name, model, observed = family
     if name in OVER_TIME:
         return
     drawn = model.sample(0)
     assert all(len(drawn[v.name]) == 0 for v in drawn.variables)
-    none = {n: np.zeros((0, *np.shape(x))) for n, x in seen.items()}
+    none = {n: np.zeros((0, *np.shape(x))) for n, x in observed.items()}
     assert model.query(None, none).log_evidence.shape == (0,)
 
 
 def test_more_answers_than_fit_are_refused_at_once(family) -> None:
-    name, model, seen = family
+    name, model, observed = family
     if name not in OVER_TIME:
         with pytest.raises((Intractable, Unsupported)):
-            model.most_probable(seen, k=10**10)
+            model.most_probable(observed, k=10**10)
 
 
 @pytest.mark.parametrize("name", ["tree", "mixture of models"])

@@ -91,10 +91,10 @@ def test_missing_labels_are_summed_out(fitted: pgnn.ConditionalRandomField) -> N
 
 def test_the_unrolled_field_says_the_same(fitted: pgnn.ConditionalRandomField) -> None:
     one = {"attributes": INPUTS["attributes"][1]}
-    seen = {"label": [None, "NOUN", None, None]}
+    observed = {"label": [None, "NOUN", None, None]}
     exact, twin = {}, pgnn.JunctionTree()
-    exact = fitted.query(None, seen, inputs=one)
-    slow = fitted.query(None, seen, inputs=one, engine=twin)
+    exact = fitted.query(None, observed, inputs=one)
+    slow = fitted.query(None, observed, inputs=one, engine=twin)
     torch.testing.assert_close(slow["label"].probs, exact["label"].probs)
     assert slow.engine == "JunctionTree"
     assert float(slow.log_evidence) == pytest.approx(float(exact.log_evidence))
@@ -117,7 +117,7 @@ def test_draws_have_the_posterior_frequencies(fitted: pgnn.ConditionalRandomFiel
 
 
 def test_at_the_optimum_the_field_expects_what_was_counted() -> None:
-    field = tagger(seen_transitions=True)
+    field = tagger(observed_transitions=True)
     part: Any = field.scores[0]
     expected = np.zeros((len(part.names), 4))
     counted = np.zeros_like(expected)
@@ -134,11 +134,11 @@ def test_at_the_optimum_the_field_expects_what_was_counted() -> None:
     at = (part.pair_names.numpy(), part.pair_labels.numpy())
     # the prior has the precision 2: gradients of the log-likelihood are twice the weights
     np.testing.assert_allclose((counted - expected)[at], 2 * part.weights.detach(), atol=2e-5)
-    seen = moved > 0
+    observed = moved > 0
     np.testing.assert_allclose(
-        (moved - moves)[seen], 2 * field.transitions.detach().numpy()[seen], atol=2e-5
+        (moved - moves)[observed], 2 * field.transitions.detach().numpy()[observed], atol=2e-5
     )
-    assert not field.transitions.detach().numpy()[~seen].any()
+    assert not field.transitions.detach().numpy()[~observed].any()
 
 
 def test_partly_labelled_data_is_learned_from() -> None:

@@ -55,7 +55,7 @@ def tangled(seed: int = 0) -> pgnn.DynamicBayesianNetwork:
 
 
 def factorial(chains: int = 3, seed: int = 0) -> pgnn.DynamicBayesianNetwork:
-    """Chains on their own, seen together."""
+    """Chains on their own, observed together."""
     rng = np.random.default_rng(seed)
     names = [f"s{k}" for k in range(chains)]
     edges = [((n, -1), n) for n in names] + [(n, "x") for n in names]
@@ -80,13 +80,13 @@ KINDS = ["one", "rows", "nothing", "short", "mixed", "empty"]
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_answers_equal_the_unrolled_network(kind):
-    model, seen = tangled(), evidence(kind)
+    model, observed = tangled(), evidence(kind)
     every = list(model.variables)
     pairs = [
-        [verb(evidence=seen, targets=every, engine=e) for e in (None, EXACT)]
+        [verb(evidence=observed, targets=every, engine=e) for e in (None, EXACT)]
         for verb in (model.query, model.filter)
     ]
-    pairs.append([model.predict(seen, 2, engine=e) for e in (None, EXACT)])
+    pairs.append([model.predict(observed, 2, engine=e) for e in (None, EXACT)])
     for ours, theirs in pairs:
         assert (ours.kind, ours.engine) == ("exact", "InterfaceAlgorithm")
         for name in every:
@@ -94,23 +94,23 @@ def test_answers_equal_the_unrolled_network(kind):
                 ours.probs(name), theirs.probs(name), atol=1e-9, rtol=0, equal_nan=True
             )
     torch.testing.assert_close(pairs[0][0].log_evidence, pairs[0][1].log_evidence)
-    torch.testing.assert_close(model.log_prob(seen), model.log_prob(seen, engine=EXACT))
+    torch.testing.assert_close(model.log_prob(observed), model.log_prob(observed, engine=EXACT))
     increments = pairs[1][0].diagnostics["log_increments"].sum(-1)
-    torch.testing.assert_close(increments, model.log_prob(seen), atol=1e-9, rtol=0)
+    torch.testing.assert_close(increments, model.log_prob(observed), atol=1e-9, rtol=0)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("k", [1, 3])
 def test_best_states_equal_the_unrolled_network(kind, k):
-    model, seen = tangled(), evidence(kind)
+    model, observed = tangled(), evidence(kind)
     for targets in (None, ["a", "b", "h"], ["b", "a"]):
-        ours = model.most_probable(seen, targets, k=k)
+        ours = model.most_probable(observed, targets, k=k)
         if k > 1 and targets:  # a junction tree has the best marginal assignment alone
             assert ours.log_prob[..., 0].tolist() == pytest.approx(
-                model.most_probable(seen, targets).log_prob.tolist(), abs=1e-9
+                model.most_probable(observed, targets).log_prob.tolist(), abs=1e-9
             )
             continue
-        theirs = model.most_probable(seen, targets, k=k, engine=EXACT)
+        theirs = model.most_probable(observed, targets, k=k, engine=EXACT)
         torch.testing.assert_close(ours.log_prob, theirs.log_prob, atol=1e-9, rtol=0)
         if k == 1:
             assert (ours.codes == theirs.codes).all()
@@ -150,9 +150,13 @@ def test_probabilities_equal_enumeration():
 def test_umbrella_world():
     # Russell & Norvig, Artificial Intelligence (3rd ed.), section 15.2
     model = umbrella_world()
-    seen = {"umbrella": ["yes", "yes"]}
-    np.testing.assert_allclose(model.filter(seen)["rain"].probs[:, 1], [0.818, 0.883], atol=1e-3)
-    np.testing.assert_allclose(model.smooth(seen)["rain"].probs[:, 1], [0.883, 0.883], atol=1e-3)
+    observed = {"umbrella": ["yes", "yes"]}
+    np.testing.assert_allclose(
+        model.filter(observed)["rain"].probs[:, 1], [0.818, 0.883], atol=1e-3
+    )
+    np.testing.assert_allclose(
+        model.smooth(observed)["rain"].probs[:, 1], [0.883, 0.883], atol=1e-3
+    )
     best = model.decode({"umbrella": ["yes", "yes", "no", "yes", "yes"]})
     assert best["rain"].tolist() == ["yes", "yes", "no", "yes", "yes"]
     after = model.predict({"umbrella": ["yes", "yes"]}, 20)
@@ -168,39 +172,43 @@ def test_a_hidden_markov_model_is_the_simplest_case():
         {"state": given["transitions"], **given["emissions"]},
         {"state": given["initial"]},
     )
-    seen = {"x": [[0, 3, -1, 2], [1]], "y": [[1, -1, -1, 0], [0]]}
+    observed = {"x": [[0, 3, -1, 2], [1]], "y": [[1, -1, -1, 0], [0]]}
     for ask in ("smooth", "filter", "decode", "predict", "query", "most_probable"):
-        ours, theirs = getattr(model, ask)(evidence=seen), getattr(hmm, ask)(evidence=seen)
-        own = hmm.smooth(seen, engine=pgnn.InterfaceAlgorithm())
+        ours, theirs = getattr(model, ask)(evidence=observed), getattr(hmm, ask)(evidence=observed)
+        own = hmm.smooth(observed, engine=pgnn.InterfaceAlgorithm())
         for name in theirs:
             if ask in ("decode", "most_probable"):
                 assert (ours[name] == theirs[name]).all()
                 torch.testing.assert_close(ours.log_prob, theirs.log_prob)
             else:
                 torch.testing.assert_close(ours.probs(name), theirs.probs(name), equal_nan=True)
-    torch.testing.assert_close(own.probs("state"), hmm.smooth(seen).probs("state"), equal_nan=True)
-    torch.testing.assert_close(model.log_prob(seen), hmm.log_prob(seen))
-    five = model.decode(seen, k=5), hmm.decode(seen, k=5)
+    torch.testing.assert_close(
+        own.probs("state"), hmm.smooth(observed).probs("state"), equal_nan=True
+    )
+    torch.testing.assert_close(model.log_prob(observed), hmm.log_prob(observed))
+    five = model.decode(observed, k=5), hmm.decode(observed, k=5)
     torch.testing.assert_close(five[0].log_prob, five[1].log_prob)
 
 
 def test_draws_follow_the_posterior():
-    model, seen, n = tangled(), evidence("mixed"), 20_000
-    drawn, want = model.sample(n, seen, seed=0), model.query(evidence=seen)
+    model, observed, n = tangled(), evidence("mixed"), 20_000
+    drawn, want = model.sample(n, observed, seed=0), model.query(evidence=observed)
     for name in model.variables:
         for t in range(3):
             share = np.bincount(drawn[name][:, t], minlength=want.probs(name).shape[-1]) / n
             # five standard errors of a share of n draws
             np.testing.assert_allclose(share, want.probs(name)[t], atol=2.5 / n**0.5)
-    pairs = model.query(evidence=seen, engine=EXACT)  # what two slices have to do with each other
+    pairs = model.query(
+        evidence=observed, engine=EXACT
+    )  # what two slices have to do with each other
     both = ((drawn["b"][:, 0] == 1) & (drawn["h"][:, 1] == 1)).double().mean()
     joint = model.unroll(3)
     del pairs
     cells = {("h", 0): 0, ("h", 2): 1, ("a", 1): 1}
-    cells |= {("x", t): torch.tensor(seen["x"][t]) for t in range(3)}
+    cells |= {("x", t): torch.tensor(observed["x"][t]) for t in range(3)}
     exact = joint.query([("b", 0), ("h", 1)], cells).joint(("b", 0), ("h", 1)).values[1, 1]
     assert both.item() == pytest.approx(exact.item(), abs=2.5 / n**0.5)
-    again = model.sample(n, seen, seed=0)
+    again = model.sample(n, observed, seed=0)
     assert torch.equal(again["x"], drawn["x"])
 
 
@@ -220,11 +228,11 @@ def test_factorial_chains():
     assert model.interface == ["s0", "s1", "s2"]
     assert model.hidden == ["s0", "s1", "s2"]
     rng = np.random.default_rng(1)
-    seen = {"x": rng.integers(0, 4, (2, 5))}
-    ours, theirs = (model.smooth(seen, engine=e) for e in (None, EXACT))
+    observed = {"x": rng.integers(0, 4, (2, 5))}
+    ours, theirs = (model.smooth(observed, engine=e) for e in (None, EXACT))
     for name in ours:
         torch.testing.assert_close(ours.probs(name), theirs.probs(name))
-    best = [model.decode(seen, engine=e) for e in (None, EXACT)]
+    best = [model.decode(observed, engine=e) for e in (None, EXACT)]
     torch.testing.assert_close(best[0].log_prob, best[1].log_prob)
 
 
@@ -248,19 +256,19 @@ def test_many_chains_are_unrolled():
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_projection_onto_one_cluster_is_exact(kind):
-    model, seen, engine = tangled(), evidence(kind), pgnn.BoyenKoller([("b", "a")])
+    model, observed, engine = tangled(), evidence(kind), pgnn.BoyenKoller([("b", "a")])
     every = list(model.variables)
     for verb in (model.filter, model.query):
-        ours = verb(evidence=seen, targets=every, engine=engine)
-        theirs = verb(evidence=seen, targets=every)
+        ours = verb(evidence=observed, targets=every, engine=engine)
+        theirs = verb(evidence=observed, targets=every)
         assert ours.kind == "exact"
         for name in every:
             torch.testing.assert_close(
                 ours.probs(name), theirs.probs(name), atol=1e-9, rtol=0, equal_nan=True
             )
         torch.testing.assert_close(ours.log_evidence, theirs.log_evidence, atol=1e-9, rtol=0)
-    torch.testing.assert_close(model.log_prob(seen, engine=engine), model.log_prob(seen))
-    ours, theirs = (model.predict(seen, 2, engine=e) for e in (engine, None))
+    torch.testing.assert_close(model.log_prob(observed, engine=engine), model.log_prob(observed))
+    ours, theirs = (model.predict(observed, 2, engine=e) for e in (engine, None))
     torch.testing.assert_close(ours.probs("x"), theirs.probs("x"), atol=1e-9, rtol=0)
 
 
@@ -315,7 +323,7 @@ class Mixed:
             {"v": pgnn.Neural(v, [z], nn.Linear(2, 2).double(), head=head)},
         )
         self.inputs = {"u": torch.randn(2, 4, 2, dtype=torch.float64)}
-        self.seen = {
+        self.observed = {
             "v": [[0.1, -0.4, 1.0, 0.2], [0.3, 0.2, -1.0]],
             "x": [[0, None, 2, 1], [1, 1, 0]],
         }
@@ -324,21 +332,21 @@ class Mixed:
 @torch.no_grad()
 def test_reals_and_inputs():
     mixed = Mixed()
-    model, seen, inputs = mixed.model, mixed.seen, mixed.inputs
-    alone = {n: rows[0] for n, rows in seen.items()}
+    model, observed, inputs = mixed.model, mixed.observed, mixed.inputs
+    alone = {n: rows[0] for n, rows in observed.items()}
     own = {"u": inputs["u"][0]}
     ours, theirs = (model.query(evidence=alone, inputs=own, engine=e) for e in (None, EXACT))
     for name in ("z", "x"):
         torch.testing.assert_close(ours.probs(name), theirs.probs(name), atol=1e-9, rtol=0)
     torch.testing.assert_close(ours.log_evidence, theirs.log_evidence)
-    both = model.filter(seen, inputs=inputs)
+    both = model.filter(observed, inputs=inputs)
     torch.testing.assert_close(
         both.probs("z")[0], model.filter(alone, inputs=own, engine=EXACT).probs("z")
     )
     torch.testing.assert_close(
         both.probs("z")[1, :3],
         model.filter(
-            {n: rows[1] for n, rows in seen.items()}, inputs={"u": inputs["u"][1, :3]}
+            {n: rows[1] for n, rows in observed.items()}, inputs={"u": inputs["u"][1, :3]}
         ).probs("z"),
     )
     drawn = model.sample(5, {"T": 4}, inputs=own, seed=0)
@@ -351,10 +359,10 @@ def test_reals_and_inputs():
 
 def test_gradients_equal_the_unrolled_network():
     model = tangled().requires_grad_()
-    seen = evidence("rows")
+    observed = evidence("rows")
     slopes = []
     for engine in (None, EXACT, pgnn.BoyenKoller([("a", "b")])):
-        total = model.log_prob(seen, engine=engine).sum()
+        total = model.log_prob(observed, engine=engine).sum()
         slopes.append(torch.autograd.grad(total, [*model.parameters()]))
     for ours, theirs, projected in zip(*slopes, strict=True):
         torch.testing.assert_close(ours, theirs, atol=1e-9, rtol=0)
@@ -370,12 +378,12 @@ def test_climbing_by_the_gradient():
     with torch.no_grad():
         for p in model.parameters():
             p.add_(0.1 * torch.randn_like(p))
-    seen = {"umbrella": umbrella_world().sample(5, {"T": 40}, seed=0)["umbrella"]}
-    before = model.log_prob(seen).sum().item()
+    observed = {"umbrella": umbrella_world().sample(5, {"T": 40}, seed=0)["umbrella"]}
+    before = model.log_prob(observed).sum().item()
     optimizer = torch.optim.Adam(model.parameters(), 0.1)
     for _ in range(30):
         optimizer.zero_grad()
-        loss = -model.log_prob(seen).sum()
+        loss = -model.log_prob(observed).sum()
         loss.backward()
         optimizer.step()
     assert -loss.item() > before + 1
@@ -384,8 +392,8 @@ def test_climbing_by_the_gradient():
 def test_counting():
     truth = tangled()
     data = truth.sample(40, {"T": 25}, seed=0)
-    seen = {n: data[n] for n in truth.variables}
-    model = tangled(1).requires_grad_().fit(seen)
+    observed = {n: data[n] for n in truth.variables}
+    model = tangled(1).requires_grad_().fit(observed)
     a, b = data["a"], data["b"]
     pairs = torch.zeros(2, 2).index_put(
         (a[:, :-1].flatten(), a[:, 1:].flatten()), torch.ones(40 * 24), accumulate=True
@@ -396,13 +404,13 @@ def test_counting():
     torch.testing.assert_close(model.initial["b"].probs.detach(), begun.double())
     y = torch.bincount(data["y"][a == 1], minlength=2).double()  # of all steps, the first too
     torch.testing.assert_close(model.conditionals["y"].probs[1].detach(), y / y.sum())
-    assert model.history["log_likelihood"] > truth.log_prob(seen).sum().item()
+    assert model.history["log_likelihood"] > truth.log_prob(observed).sum().item()
     assert model.history["rows"] == 40
-    half = tangled(1).requires_grad_().fit(seen, weights=[1.0] * 20 + [0.0] * 20)
+    half = tangled(1).requires_grad_().fit(observed, weights=[1.0] * 20 + [0.0] * 20)
     begun = torch.bincount(b[:20, 0], minlength=3) / 20
     torch.testing.assert_close(half.initial["b"].probs.detach(), begun.double())
     learner = pgnn.MaximumLikelihood(pgnn.Laplace(1.0))
-    smoothed = tangled(1).requires_grad_().fit(seen, learner=learner)
+    smoothed = tangled(1).requires_grad_().fit(observed, learner=learner)
     want = (pairs + 1) / (pairs + 1).sum(1, keepdim=True)
     torch.testing.assert_close(smoothed.conditionals["a"].probs.detach(), want.double())
 
@@ -420,10 +428,10 @@ def test_what_counting_refuses():
     model = tangled().requires_grad_()
     before = {n: x.clone() for n, x in model.state_dict().items()}
     count = pgnn.MaximumLikelihood()
-    with pytest.raises(DataError, match=r"'b' was not seen; .*EM\(\)"):
+    with pytest.raises(DataError, match=r"'b' was not observed; .*EM\(\)"):
         model.fit({"a": [[0, 1]]}, learner=count)
     full = {n: [[0, 1], [0, 0]] for n in model.variables}
-    with pytest.raises(DataError, match=r"'h' was not seen in row 1 at step 0.*EM\(\)"):
+    with pytest.raises(DataError, match=r"'h' was not observed in row 1 at step 0.*EM\(\)"):
         model.fit({**full, "h": [[0, 1], [None, 0]]}, learner=count)
     with pytest.raises(DataError, match="no steps"):
         model.fit({"a": [[]]})
@@ -433,7 +441,7 @@ def test_what_counting_refuses():
         assert torch.equal(x, before[n])
 
 
-def test_what_was_seen_chooses_the_learner():
+def test_what_was_observed_chooses_the_learner():
     """Counting where nothing is hidden, expectation maximisation otherwise."""
     rows = {n: [[0, 1, 0], [1, 1]] for n in tangled().variables}
     model = tangled().requires_grad_().fit(rows, progress=False)
@@ -518,16 +526,16 @@ def test_impossible_rows_and_wrong_questions():
     model = umbrella_world(
         conditionals={"rain": np.eye(2), "umbrella": np.eye(2)}, initial={"rain": [1.0, 0.0]}
     )
-    seen = {"umbrella": [["no", "no"], ["no", "yes"]]}
+    observed = {"umbrella": [["no", "no"], ["no", "yes"]]}
     for verb in (model.query, model.filter, model.decode, model.most_probable):
         with pytest.raises(ImpossibleEvidence, match="1 of 2 rows"):
-            verb(evidence=seen)
+            verb(evidence=observed)
     for engine in (None, pgnn.BoyenKoller(), EXACT):
-        found = model.filter(seen, errors="nan", engine=engine)
+        found = model.filter(observed, errors="nan", engine=engine)
         assert found.probs("rain")[1].isnan().all()
         assert found.probs("rain")[0].tolist() == [[1, 0], [1, 0]]
-    assert model.decode(seen, errors="nan")["rain"].tolist() == [[0, 0], [-1, -1]]
-    assert model.log_prob(seen).tolist() == [0, -np.inf]
+    assert model.decode(observed, errors="nan")["rain"].tolist() == [[0, 0], [-1, -1]]
+    assert model.log_prob(observed).tolist() == [0, -np.inf]
     with pytest.raises(Unsupported, match="'rain' would have to be summed out"):
         model.most_probable({"T": 2}, "umbrella")
     with pytest.raises(EvidenceError, match="'wind'"):
@@ -543,8 +551,8 @@ def test_saved_and_loaded(tmp_path):
         again = pgnn.load(path)
         assert repr(again) == repr(model)
         name = "umbrella" if "umbrella" in model.variables else "x"
-        seen = {name: [[0, 1, 1], [1]]}
-        assert torch.equal(again.log_prob(seen), model.log_prob(seen))
+        observed = {name: [[0, 1, 1], [1]]}
+        assert torch.equal(again.log_prob(observed), model.log_prob(observed))
         assert [p.requires_grad for p in again.parameters()] == [
             p.requires_grad for p in model.parameters()
         ]
@@ -570,11 +578,13 @@ def test_pgmpy_agrees():
     theirs.initialize_initial_state()
     ours = pgnn.from_pgmpy(theirs)
     assert set(ours.initial) == {"z", "w"}
-    seen = {"x": [0, 1, 1, 0]}
-    assert ours.log_prob(seen).item() == pytest.approx(bare.log_prob(seen).item(), abs=1e-12)
-    evidence = {("x", t): s for t, s in enumerate(seen["x"])}
+    observed = {"x": [0, 1, 1, 0]}
+    assert ours.log_prob(observed).item() == pytest.approx(
+        bare.log_prob(observed).item(), abs=1e-12
+    )
+    evidence = {("x", t): s for t, s in enumerate(observed["x"])}
     found = inference.DBNInference(theirs).forward_inference([("z", 3), ("w", 3)], evidence)
-    filtered = ours.filter(seen)
+    filtered = ours.filter(observed)
     for name in ("z", "w"):
         want = found[name, 3].values
         np.testing.assert_allclose(filtered[name].probs[3], want, atol=1e-6)
@@ -597,12 +607,12 @@ def test_gaussians_of_two_slices():
     np.testing.assert_allclose(
         emission.mean.detach()[tuple(index)], v[:, 1:][place].mean(0), atol=1e-9
     )
-    seen = v[0].copy()
-    seen[3, 0] = np.nan  # in part
-    seen[5] = np.nan  # as a whole
+    observed = v[0].copy()
+    observed[3, 0] = np.nan  # in part
+    observed[5] = np.nan  # as a whole
     with torch.no_grad():
-        found = model.smooth({"v": seen})
-        again = model.smooth({"v": seen}, engine=pgnn.BoyenKoller())
+        found = model.smooth({"v": observed})
+        again = model.smooth({"v": observed}, engine=pgnn.BoyenKoller())
     torch.testing.assert_close(found.probs("z"), again.probs("z"))
     assert not found.probs("z").isnan().any()
     assert (found.probs("z").argmax(-1).numpy() == z[0]).mean() >= 0.7

@@ -40,18 +40,18 @@ def test_boltzmann_machine_equals_enumeration(values: tuple[int, int]) -> None:
     np.testing.assert_allclose(
         model.log_prob({"visible": x[::4, :4].astype(int)}), by_visible, atol=1e-12
     )
-    seen = {"visible": [values[1], None, values[0], None]}
+    observed = {"visible": [values[1], None, values[0], None]}
     chosen = (x[:, 0] == values[1]) & (x[:, 2] == values[0])
     weight = np.exp(log_p) * chosen
     on = (weight @ (x == values[1])) / weight.sum()
-    answer = model.query(None, seen)
+    answer = model.query(None, observed)
     assert answer.kind == "exact"
     np.testing.assert_allclose(answer["visible"].probs[:, 1], on[:4], atol=1e-12)
     np.testing.assert_allclose(answer["hidden"].probs[:, 1], on[4:], atol=1e-12)
-    best = model.most_probable(seen)
+    best = model.most_probable(observed)
     place = int(np.where(chosen, log_p, -np.inf).argmax())
     assert [*best["visible"], *best["hidden"]] == x[place].astype(int).tolist()
-    drawn = model.sample(4000, seen, seed=0)
+    drawn = model.sample(4000, observed, seed=0)
     np.testing.assert_allclose(drawn["hidden"].double().mean(0), on[4:], atol=0.03)
 
 
@@ -247,7 +247,7 @@ def test_wrong_rows() -> None:
     for rows, says in [
         (torch.tensor([[0.2, 0.0, 1.0]]), "range from 0 to 1; probabilities=True"),
         (np.array([[0, 7, 1]]), "range from 0 to 7"),
-        (np.full((2, 3), np.nan), "nothing of 'visible' was seen"),
+        (np.full((2, 3), np.nan), "nothing of 'visible' was observed"),
         (np.zeros((0, 3)), "no rows"),
         ([], "empty"),
         ([[0, 1, 3]], "range from 0 to 3"),
@@ -301,8 +301,8 @@ def test_every_verb_takes_rows_without_a_name() -> None:
         torch.testing.assert_close(one.log_evidence.detach(), model.query(None, named)
                                    .log_evidence[0].detach())  # fmt: skip
         holes = model.log_prob([[1, None, 0, None]])
-        seen = {("visible", 0, 0): 1, ("visible", 1, 0): 0}
-        torch.testing.assert_close(holes[0].detach(), model.log_prob(seen).detach())
+        observed = {("visible", 0, 0): 1, ("visible", 1, 0): 0}
+        torch.testing.assert_close(holes[0].detach(), model.log_prob(observed).detach())
         with pytest.raises(EvidenceError):
             model.log_prob(rows[:, :3])
     whole = np.hstack(

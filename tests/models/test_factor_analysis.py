@@ -25,13 +25,13 @@ def rows(n: int = 500, missing: float = 0.0) -> np.ndarray:
 
 
 def dense(model: Any, x: np.ndarray) -> np.ndarray:
-    """Log densities of rows, by the covariance of what each has seen."""
+    """Log densities of rows, by the covariance of what each has observed."""
     logs = []
     for row in x:
-        seen = np.flatnonzero(~np.isnan(row))
-        covariance = model.covariance[seen][:, seen]
-        own = torch.distributions.MultivariateNormal(model.mean[seen], covariance)
-        logs.append(float(own.log_prob(torch.from_numpy(row[seen]))) if len(seen) else 0.0)
+        observed = np.flatnonzero(~np.isnan(row))
+        covariance = model.covariance[observed][:, observed]
+        own = torch.distributions.MultivariateNormal(model.mean[observed], covariance)
+        logs.append(float(own.log_prob(torch.from_numpy(row[observed]))) if len(observed) else 0.0)
     return np.array(logs)
 
 
@@ -82,11 +82,11 @@ def test_holes_are_learnt_from(family: Any) -> None:
     assert model.history["log_likelihood"] == pytest.approx(dense(model, x).sum())
     # steps of a slow twin, which fills in what is missing, gain nothing any more
     step = NetworkEStep(model.requires_grad_())
-    seen = step.read({"x": x}, None, None)
-    expected = step.expect(seen)
+    observed = step.read({"x": x}, None, None)
+    expected = step.expect(observed)
     assert expected.log_likelihood == pytest.approx(model.history["log_likelihood"])
     step.improve(expected, {})
-    assert step.expect(seen).log_likelihood - expected.log_likelihood < 1e-3
+    assert step.expect(observed).log_likelihood - expected.log_likelihood < 1e-3
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -101,7 +101,7 @@ def test_em_reaches_the_solution_of_complete_rows(family: Any) -> None:
     assert FactorEStep(repeated).symmetric(FactorEStep(repeated).read(x, None, None)) is False
 
 
-def test_whatever_was_seen_is_answered() -> None:
+def test_whatever_was_observed_is_answered() -> None:
     x = rows()
     model = pgnn.FactorAnalysis(2).fit(x, progress=False)
     holes = rows(8, 0.4)
@@ -161,7 +161,7 @@ def test_rotation_changes_the_loadings_alone() -> None:
         (
             lambda: pgnn.FactorAnalysis(1).fit(np.array([[1.0, np.nan], [2.0, np.nan]])),
             DataError,
-            "no row has seen",
+            "no row has observed",
         ),
     ],
 )

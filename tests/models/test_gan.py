@@ -166,10 +166,10 @@ def test_compositions_are_kept_in_files(tmp_path, kind):
     path = tmp_path / "model.safetensors"
     model.save(path)
     again = pgnn.load(path, {m.key: m.module for m in fresh.modules() if hasattr(m, "key")})
-    seen = {"a": torch.randn(5, 2)} if kind == "cycle" else None
-    first, second = (m.sample(3, seen, seed=0) for m in (model, again))
+    observed = {"a": torch.randn(5, 2)} if kind == "cycle" else None
+    first, second = (m.sample(3, observed, seed=0) for m in (model, again))
     assert all(torch.equal(first[name], second[name]) for name in first)
-    copied = copy.deepcopy(model).sample(3, seen, seed=0)
+    copied = copy.deepcopy(model).sample(3, observed, seed=0)
     assert all(torch.equal(first[name], copied[name]) for name in first)
 
 

@@ -37,10 +37,10 @@ def holes(rows: int, share: float = 0.5) -> np.ndarray:
 def test_labels_are_harmonic() -> None:
     model = pgnn.GaussianMarkovField(KARATE)
     answer = model.query(evidence={0: 0.0, 33: 1.0})
-    seen, rest = [0, 33], [k for k in range(N) if k not in (0, 33)]
+    observed, rest = [0, 33], [k for k in range(N) if k not in (0, 33)]
     laplacian = nx.laplacian_matrix(KARATE).toarray().astype(float)
     own = laplacian[np.ix_(rest, rest)]
-    expected = -np.linalg.solve(own, laplacian[np.ix_(rest, seen)] @ [0.0, 1.0])
+    expected = -np.linalg.solve(own, laplacian[np.ix_(rest, observed)] @ [0.0, 1.0])
     np.testing.assert_allclose(answer["x"].mean[rest], expected, atol=1e-12)
     np.testing.assert_allclose(
         answer["x"].variance[rest], np.linalg.inv(own).diagonal(), atol=1e-12
@@ -72,13 +72,13 @@ def test_posteriors_are_those_of_a_dense_normal() -> None:
 
 def test_draws_have_the_moments_of_the_posterior() -> None:
     model = field()
-    n, seen = 4000, {1: 0.3, 5: 2.0}
-    drawn = model.sample(n, seen, seed=0)["x"]
-    answer = model.query(evidence=seen)["x"]
+    n, observed = 4000, {1: 0.3, 5: 2.0}
+    drawn = model.sample(n, observed, seed=0)["x"]
+    answer = model.query(evidence=observed)["x"]
     bound = 5 * (answer.variance / n).sqrt()
     assert ((drawn.mean(0) - answer.mean).abs() <= bound + 1e-12).all()
     assert ((drawn.var(0) - answer.variance).abs() <= 5 * answer.variance * (2 / n) ** 0.5).all()
-    assert drawn.equal(model.sample(n, seen, seed=0)["x"])
+    assert drawn.equal(model.sample(n, observed, seed=0)["x"])
 
 
 @pytest.mark.parametrize("share", [0.0, 0.4])
@@ -176,7 +176,7 @@ def test_large_grids_are_answered() -> None:
         (
             lambda: pgnn.GaussianMarkovField(KARATE, None).fit(np.full((2, N), np.nan)),
             DataError,
-            "missing in all|no node|seen",
+            "missing in all|no node|observed",
         ),
         (lambda: field().most_probable({3: 1.0}), Unsupported, "means"),
         (lambda: neighbour_graph([[0.0], [1.0]]), ModelError, "either k=|k="),

@@ -79,15 +79,15 @@ def test_every_verb_equals_enumeration(directed: bool) -> None:
 
 def test_missing_labels_are_summed_out_while_it_learns() -> None:
     made = field()
-    seen = {"label": np.array([[0, -1, 2, 1], [-1, -1, -1, -1], [1, 1, 0, 0]])}
-    partial = made.log_prob(seen, inputs=INPUTS).detach()
+    observed = {"label": np.array([[0, -1, 2, 1], [-1, -1, -1, -1], [1, 1, 0, 0]])}
+    partial = made.log_prob(observed, inputs=INPUTS).detach()
     scores = enumerated(made, 0)
     log_z = math.log(sum(map(math.exp, scores.values())))
     total = sum(math.exp(scores[0, k, 2, 1] - log_z) for k in range(3))
     assert float(partial[0]) == pytest.approx(math.log(total), abs=1e-6)
     before = float(partial.sum())
-    made.fit(seen, inputs=INPUTS, learner=pgnn.Gradient(l2=0.01), seed=0, progress=False)
-    assert float(made.log_prob(seen, inputs=INPUTS).sum()) > before
+    made.fit(observed, inputs=INPUTS, learner=pgnn.Gradient(l2=0.01), seed=0, progress=False)
+    assert float(made.log_prob(observed, inputs=INPUTS).sum()) > before
 
 
 def test_graphs_of_a_data_set_share_their_weights() -> None:

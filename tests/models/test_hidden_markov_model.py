@@ -148,11 +148,11 @@ def test_wrong_declarations(given, message):
 def test_missing_inputs():
     driven = Driven()
     with pytest.raises(EvidenceError, match="needs a value of its input"):
-        driven.model.query(evidence=driven.seen)
+        driven.model.query(evidence=driven.observed)
 
 
 def test_a_posterior_that_stands_in_for_a_likelihood():
-    """A network that tells states from what is seen, its posterior divided by the prior."""
+    """A network that tells states from what is observed, its posterior divided by the prior."""
     rng = np.random.default_rng(0)
     prior, posterior = rng.dirichlet(np.ones(3)), rng.dirichlet(np.ones(3), size=4)
     moves = rng.dirichlet(np.ones(3), size=3)
@@ -220,8 +220,8 @@ def test_saved_and_loaded(tmp_path):
         assert [p.requires_grad for p in again.parameters()] == [
             p.requires_grad for p in model.parameters()
         ]
-        seen = {"roll": [[0, 5, 5], [1]]}
-        assert torch.equal(again.log_prob(seen), model.log_prob(seen))
+        observed = {"roll": [[0, 5, 5], [1]]}
+        assert torch.equal(again.log_prob(observed), model.log_prob(observed))
         assert again.hidden == model.hidden
 
 
@@ -235,8 +235,8 @@ def test_saved_and_loaded_with_networks(tmp_path):
         pgnn.load(path, modules)
     again = pgnn.load(path, {**modules, ("state", "initial"): other.start})
     torch.testing.assert_close(
-        again.log_prob(driven.seen, inputs=driven.inputs),
-        driven.model.log_prob(driven.seen, inputs=driven.inputs),
+        again.log_prob(driven.observed, inputs=driven.inputs),
+        driven.model.log_prob(driven.observed, inputs=driven.inputs),
     )
     with pytest.raises(pgnn.DataError, match="no conditional that needs one"):
         pgnn.load(path, {**modules, ("state", "initial"): other.start, "z": other.start})
@@ -264,12 +264,12 @@ def test_shared_numbers_count_once():
     from pgnn.factors.conditionals.renamed import Renamed
 
     state, x = pgnn.Variable("state", 3), pgnn.Variable("x", 4)
-    seen = pgnn.Tabular(x, [state], np.full((3, 4), 0.25)).requires_grad_()
-    alone = pgnn.HiddenMarkovModel(3, {"x": seen})
-    twice = pgnn.HiddenMarkovModel(3, {"x": seen, "y": Renamed(seen, {"x": "y"})})
+    observed = pgnn.Tabular(x, [state], np.full((3, 4), 0.25)).requires_grad_()
+    alone = pgnn.HiddenMarkovModel(3, {"x": observed})
+    twice = pgnn.HiddenMarkovModel(3, {"x": observed, "y": Renamed(observed, {"x": "y"})})
     assert twice.num_free_parameters == alone.num_free_parameters
     own = pgnn.Tabular(pgnn.Variable("y", 4), [state], np.full((3, 4), 0.25)).requires_grad_()
-    both = pgnn.HiddenMarkovModel(3, {"x": seen, "y": own})
+    both = pgnn.HiddenMarkovModel(3, {"x": observed, "y": own})
     assert both.num_free_parameters == alone.num_free_parameters + 9
 
 

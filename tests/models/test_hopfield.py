@@ -34,7 +34,7 @@ def test_stored_patterns_come_back(states: object) -> None:
         assert bool((after <= before + 1e-9).all())
     torch.testing.assert_close(found.energies[-1], net.energy(rows))
     half = np.where(np.arange(100) < 50, rows.numpy(), np.nan)
-    assert torch.equal(net.recall(half, hold_seen=True).states, rows)
+    assert torch.equal(net.recall(half, hold_observed=True).states, rows)
 
 
 def test_better_rules_hold_more() -> None:

@@ -46,8 +46,8 @@ def with_gaps() -> np.ndarray:
 
 
 def unrolled(model: LinearDynamicalSystem, y: np.ndarray, names: list, upto: int = STEPS):
-    seen = {("observation", t): y[:, t] for t in range(upto) if not np.isnan(y[:, t]).all()}
-    return model.unroll(STEPS).query(names, seen)
+    observed = {("observation", t): y[:, t] for t in range(upto) if not np.isnan(y[:, t]).all()}
+    return model.unroll(STEPS).query(names, observed)
 
 
 def check(own, expected, t: int) -> None:
@@ -108,8 +108,8 @@ def test_draws() -> None:
         error = 5 * found[name].std / math.sqrt(n) + 1e-12
         assert bool(((drawn[name].mean(0) - found[name].mean).abs() <= error).all())
     pair = torch.cat([drawn["state"][:, 0, 0], drawn["state"][:, 0, 1]], dim=1)
-    seen = {("observation", t): y[:1, t] for t in range(STEPS) if t != 1}
-    exact = model.unroll(STEPS).query([("state", 0), ("state", 1)], seen)
+    observed = {("observation", t): y[:1, t] for t in range(STEPS) if t != 1}
+    exact = model.unroll(STEPS).query([("state", 0), ("state", 1)], observed)
     joint = exact.joint(("state", 0), ("state", 1)).covariance_matrix[0]
     scale = joint.diagonal().sqrt()
     error = (torch.cov(pair.mT) - joint) / (scale.unsqueeze(-1) * scale)
@@ -121,8 +121,8 @@ def test_draws() -> None:
 
 def test_gradients() -> None:
     model = system().requires_grad_()
-    seen = {"observation": with_gaps()}
-    model.log_prob(seen).sum().backward()
+    observed = {"observation": with_gaps()}
+    model.log_prob(observed).sum().backward()
     for p in model.parameters():
         k = p.numel() // 2
         flat, h = p.data.view(-1), 1e-5
@@ -131,7 +131,7 @@ def test_gradients() -> None:
         for x in (before + h, before - h):
             flat[k] = x
             model._cache.clear()
-            values.append(float(model.log_prob(seen).sum().detach()))
+            values.append(float(model.log_prob(observed).sum().detach()))
         flat[k] = before
         numeric = (values[0] - values[1]) / (2 * h)
         assert float(p.grad.view(-1)[k]) == pytest.approx(numeric, rel=1e-4, abs=1e-6)
@@ -188,7 +188,7 @@ def test_what_is_refused() -> None:
         LinearDynamicalSystem(0, 1)
     with pytest.raises(EvidenceError, match="'state' is real and observed"):
         model.smooth({"state": np.zeros((4, 3)), "observation": np.zeros((4, 2))}, ["state"])
-    with pytest.raises(DataError, match="'state' was seen"):
+    with pytest.raises(DataError, match="'state' was observed"):
         model.requires_grad_().fit({"state": np.zeros((4, 3)), "observation": np.zeros((4, 2))})
     with pytest.raises(Unsupported, match="one best path"):
         model.decode({"observation": np.zeros((4, 2))}, k=2)
@@ -200,10 +200,10 @@ def test_the_best_path_is_that_of_the_means() -> None:
     model, steps = system(), 4
     y = model.sample(1, {"T": [steps, 2]}, seed=0)["observation"][0].numpy().copy()
     y[0, 1] = np.nan
-    seen = {"observation": [y[0], y[1, :2]]}
-    best, means = model.decode(seen), model.smooth(seen)
+    observed = {"observation": [y[0], y[1, :2]]}
+    best, means = model.decode(observed), model.smooth(observed)
     torch.testing.assert_close(best["state"], means["state"].mean, equal_nan=True)
-    everything = model.most_probable(seen)
+    everything = model.most_probable(observed)
     for row, length in enumerate((steps, 2)):
         cells = {("observation", t): y[row, t] for t in range(length)}
         network = model.unroll(length)
@@ -216,13 +216,13 @@ def test_the_best_path_is_that_of_the_means() -> None:
     assert str(model.decode({"observation": y[1, :2]})).endswith("(exact, KalmanFilter)")
 
 
-def test_states_may_be_seen_in_part() -> None:
+def test_states_may_be_observed_in_part() -> None:
     model = system()
     drawn = model.sample(1, {"T": 4}, seed=1)
-    seen = {n: drawn[n][0].numpy().copy() for n in ("state", "observation")}
-    seen["state"][[0, 2]] = np.nan
-    smoothed, logs = model.smooth(seen), model.log_prob(seen)
-    cells = {(n, t): x[t] for n, x in seen.items() for t in range(4)}
+    observed = {n: drawn[n][0].numpy().copy() for n in ("state", "observation")}
+    observed["state"][[0, 2]] = np.nan
+    smoothed, logs = model.smooth(observed), model.log_prob(observed)
+    cells = {(n, t): x[t] for n, x in observed.items() for t in range(4)}
     expected = model.unroll(4).query([("state", 0), ("state", 2)], cells)
     assert float(logs) == pytest.approx(float(expected.log_evidence), abs=1e-9)
     for t in (0, 2):
@@ -232,14 +232,14 @@ def test_states_may_be_seen_in_part() -> None:
 def test_no_steps_and_no_rows() -> None:
     model = system()
     for rows, steps in ((2, 0), (0, 0), (1, 1)):
-        seen = {"observation": np.ones((rows, steps, 2))}
-        assert model.smooth(seen)["state"].mean.shape == (rows, steps, 3)
-        assert model.filter(seen)["state"].mean.shape == (rows, steps, 3)
-        assert model.predict(seen, 2)["observation"].mean.shape == (rows, 2, 2)
-        assert model.decode(seen)["state"].shape == (rows, steps, 3)
-        assert model.log_prob(seen).shape == (rows,)
-        assert steps or model.log_prob(seen).tolist() == [0.0] * rows
-        assert not steps or model.sample(2, seen, seed=0)["state"].shape == (2, rows, steps, 3)
+        observed = {"observation": np.ones((rows, steps, 2))}
+        assert model.smooth(observed)["state"].mean.shape == (rows, steps, 3)
+        assert model.filter(observed)["state"].mean.shape == (rows, steps, 3)
+        assert model.predict(observed, 2)["observation"].mean.shape == (rows, 2, 2)
+        assert model.decode(observed)["state"].shape == (rows, steps, 3)
+        assert model.log_prob(observed).shape == (rows,)
+        assert steps or model.log_prob(observed).tolist() == [0.0] * rows
+        assert not steps or model.sample(2, observed, seed=0)["state"].shape == (2, rows, steps, 3)
 
 
 def test_a_matrix_of_the_wrong_width_is_refused() -> None:

@@ -341,10 +341,10 @@ def test_networks_with_inputs_and_reals():
     )
     field = MarkovRandomField.from_bayesian(directed)
     inputs = {"u": torch.randn(3, 4)}
-    seen = {"b": torch.tensor([0, 2, -1])}
+    observed = {"b": torch.tensor([0, 2, -1])}
     torch.testing.assert_close(
-        field.query("a", seen, inputs=inputs)["a"].probs,
-        directed.query("a", seen, inputs=inputs)["a"].probs,
+        field.query("a", observed, inputs=inputs)["a"].probs,
+        directed.query("a", observed, inputs=inputs)["a"].probs,
     )
     real = pgnn.BayesianNetwork([], {"w": lambda v, p: Neural(v, p, nn.Linear(1, 1), "u")},
                                 states={"w": 2})  # fmt: skip

@@ -121,6 +121,6 @@ def test_an_array_without_a_name_is_of_the_only_variable() -> None:
     assert bare.query("component", x[0:1])["component"].probs.shape == (1, 2)
 
 
-def test_data_without_anything_seen_is_refused() -> None:
+def test_data_without_anything_observed_is_refused() -> None:
     with pytest.raises(pgnn.DataError, match="every cell"):
         pgnn.Mixture(2, {"x": pgnn.Gaussian}).fit({"x": [np.nan, np.nan]}, progress=False)

@@ -79,11 +79,11 @@ def test_expectations_equal_those_of_elimination(missing: float) -> None:
     rows = mixed_rows(missing)
     model = mixed_model().fit(rows, progress=False, seed=0).requires_grad_()
     fast, slow = ClassEStep(model), NetworkEStep(model)
-    seen = slow.read(rows, RNG.random(N), None)
-    own, other = fast.expect(seen), slow.expect(seen)
+    observed = slow.read(rows, RNG.random(N), None)
+    own, other = fast.expect(observed), slow.expect(observed)
     assert own.log_likelihood == pytest.approx(other.log_likelihood, rel=1e-12)
-    torch.testing.assert_close(fast.log_partition(seen), slow.log_partition(seen))
-    # a feature that was not seen counts nothing here, and its expectation there
+    torch.testing.assert_close(fast.log_partition(observed), slow.log_partition(observed))
+    # a feature that was not observed counts nothing here, and its expectation there
     names = [n for n in own.sums if n != "kind" or not missing]
     assert len(names) >= 3
     for name in names:
@@ -171,5 +171,5 @@ def test_wrong_counts() -> None:
         model.log_prob({"x": [[0.5, 1.0]]})
     with pytest.raises(EvidenceError, match="NaN in a part"):
         model.log_prob({"x": [[np.nan, 1.0]]})
-    unseen = model.log_prob({"x": [[np.nan, np.nan], [0.0, 0.0]]})
-    torch.testing.assert_close(unseen.detach(), torch.zeros(2, dtype=torch.float64))
+    unobserved = model.log_prob({"x": [[np.nan, np.nan], [0.0, 0.0]]})
+    torch.testing.assert_close(unobserved.detach(), torch.zeros(2, dtype=torch.float64))

@@ -116,7 +116,7 @@ def test_scale_and_noise_are_those_of_the_largest_evidence() -> None:
 
 @pytest.mark.parametrize("prior", [pgnn.NormalPrior(0.3), pgnn.LaplacePrior(0.02)])
 def test_em_takes_priors_of_parameters(prior: Any) -> None:
-    """With everything seen its fixed point is the mode that maximum likelihood finds."""
+    """With everything observed its fixed point is the mode that maximum likelihood finds."""
     edges = [("a", "k"), ("b", "k"), ("k", "y"), ("a", "y")]
     states = {n: pgnn.Variable(n) for n in "aby"} | {"k": ["no", "yes"]}
     kinds = {"k": pgnn.Logistic, "y": pgnn.LinearGaussian}

@@ -108,8 +108,8 @@ def test_peepholes(form, steps):
         i = sigma(x @ w[0].T + h @ u[0].T + before @ v[0].T + b[0])
         f = sigma(x @ w[1].T + h @ u[1].T + before @ v[1].T + b[1])
         c = f * before + i * torch.tanh(x @ w[3].T + h @ u[3].T + b[3])
-        seen = c if form.get("late_output", True) else before
-        o = sigma(x @ w[2].T + h @ u[2].T + seen @ v[2].T + b[2])
+        observed = c if form.get("late_output", True) else before
+        o = sigma(x @ w[2].T + h @ u[2].T + observed @ v[2].T + b[2])
         h = o * torch.tanh(c)
     assert torch.allclose(run(cell, steps), h, atol=1e-6)
 
@@ -282,7 +282,7 @@ def test_parity_as_a_network_and_as_a_deterministic_chain():
     x = torch.tensor([[0, 1, 1, 0, 1, 0, 0, 1, 1, 1]])
     shown = neural.Recurrent(cell)(x.float().unsqueeze(2))
     parity = shown[0, :, 0] - 2 * shown[0, :, 1]
-    # a state is the parity so far and the last symbol; symbols are equally likely, and seen
+    # a state is the parity so far and the last symbol; symbols are equally likely, and observed
     moves, show = np.zeros((4, 4)), np.zeros((4, 2))
     for p in (0, 1):
         for last in (0, 1):

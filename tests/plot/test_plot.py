@@ -151,7 +151,7 @@ class TestHistory:
         assert -11 < bottom < -10
         assert -9 < top < -8
 
-    def test_one_iteration_is_seen(self) -> None:
+    def test_one_iteration_is_observed(self) -> None:
         ax = History(trace={"objective": [1.0]}).plot()
         assert ax.lines[0].get_marker() == "o"
 

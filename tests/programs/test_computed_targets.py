@@ -1,4 +1,4 @@
-"""What a program computes as targets; draws of what was not seen; powers."""
+"""What a program computes as targets; draws of what was not observed; powers."""
 
 from collections.abc import Callable
 
@@ -81,7 +81,7 @@ def partly(size: int = 4) -> None:
         pyro.sample("y", dist.Normal(mu, 1.0))
 
 
-def test_cells_that_were_not_seen_are_drawn() -> None:
+def test_cells_that_were_not_observed_are_drawn() -> None:
     engine = pgnn.MCMC(warmup=200, samples=500, seed=0, progress=False)
     drawn = pgnn.Program(partly).sample(2000, {"y": [1.0, None, 3.0, None]}, engine=engine, seed=1)
     y, mu = drawn["y"], drawn["mu"]
@@ -111,11 +111,11 @@ def scaled(scale: float) -> Callable[[], None]:
 
 
 def test_best_states_have_the_power() -> None:
-    seen = {"y": torch.tensor([0.3, -1.2, 2.2, 0.9])}
+    observed = {"y": torch.tensor([0.3, -1.2, 2.2, 0.9])}
     for scale in (1.0, 0.25):
         program = pgnn.Program(scaled(scale))
-        best, two = program.most_probable(seen), program.most_probable(seen, k=2)
-        both = [program.log_prob({**seen, "z": z}) for z in (0, 1)]
+        best, two = program.most_probable(observed), program.most_probable(observed, k=2)
+        both = [program.log_prob({**observed, "z": z}) for z in (0, 1)]
         torch.testing.assert_close(best.log_prob.float(), max(both))
         torch.testing.assert_close(best.upper_bound.float(), max(both))
         torch.testing.assert_close(two.log_prob.float(), torch.stack(both).sort(descending=True)[0])

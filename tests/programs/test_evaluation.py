@@ -19,7 +19,7 @@ class Chain(nn.Module):
     def __init__(self, steps):
         super().__init__()
         self.logits = nn.Parameter(torch.linspace(-1, 1, 9).reshape(3, 3).double())
-        self.seen = nn.Parameter(torch.linspace(0, 2, 6).reshape(3, 2).double())
+        self.observed = nn.Parameter(torch.linspace(0, 2, 6).reshape(3, 2).double())
         self.steps, self.runs = steps, 0
 
     def forward(self, data):
@@ -27,12 +27,12 @@ class Chain(nn.Module):
         x = torch.tensor(0)
         for t in range(self.steps):
             x = pyro.sample(f"x_{t}", dist.Categorical(logits=self.logits[x]))
-            pyro.sample(f"y_{t}", dist.Categorical(logits=self.seen[x]), obs=data[t])
+            pyro.sample(f"y_{t}", dist.Categorical(logits=self.observed[x]), obs=data[t])
 
     def log_evidence(self, data):
         alpha = self.logits.log_softmax(-1)[0]
         for t in range(self.steps):
-            alpha = alpha + self.seen.log_softmax(-1)[:, data[t]]
+            alpha = alpha + self.observed.log_softmax(-1)[:, data[t]]
             if t < self.steps - 1:
                 alpha = (alpha[:, None] + self.logits.log_softmax(-1)).logsumexp(0)
         return alpha.logsumexp(0)
@@ -45,7 +45,7 @@ def test_a_program_runs_three_times_and_learns_on():
     for _ in range(8):
         with torch.no_grad():
             chain.logits.add_(torch.linspace(0.1, 0.5, 9).reshape(3, 3).double())
-            chain.seen[0].mul_(1.1)
+            chain.observed[0].mul_(1.1)
         found, expected = program.query([]).log_evidence, chain.log_evidence(data)
         torch.testing.assert_close(found, expected)
         for one, other in zip(

@@ -64,13 +64,13 @@ def captured_and_recaptured(phi=0.7, rho=0.4):
     """Cormack, Jolly and Seber: animals are masked before their first capture."""
     with pyro.plate("animals", len(CAPTURED), dim=-1):
         z = torch.ones(len(CAPTURED)).double()
-        seen = torch.zeros(len(CAPTURED)).bool()
+        observed = torch.zeros(len(CAPTURED)).bool()
         for t in pyro.markov(range(CAPTURED.shape[1])):
-            with poutine.mask(mask=seen):
-                alive = seen.double() * phi * z + (1 - seen.double())
+            with poutine.mask(mask=observed):
+                alive = observed.double() * phi * z + (1 - observed.double())
                 z = pyro.sample(f"z_{t}", dist.Bernoulli(alive))
                 pyro.sample(f"y_{t}", dist.Bernoulli(rho * z), obs=CAPTURED[:, t])
-            seen = seen | CAPTURED[:, t].bool()
+            observed = observed | CAPTURED[:, t].bool()
 
 
 def by_hand(phi=0.7, rho=0.4):
@@ -123,14 +123,14 @@ def halfway_log_evidence():
     )
 
 
-def test_real_values_seen_in_part_of_a_plate_by_chains():
+def test_real_values_observed_in_part_of_a_plate_by_chains():
     found = Program(halfway).query("mu", engine=MCMC(seed=0, progress=False, samples=500))
     assert float(found["mu"].std) == pytest.approx((3 + 0.01) ** -0.5, rel=0.15)  # 0.576
     assert float(found["mu"].mean) == pytest.approx(13 / 3.01, abs=0.1)
     assert found.diagnostics["gradients"] < 20 * 1000
 
 
-def test_real_values_seen_in_part_of_a_plate_by_a_guide():
+def test_real_values_observed_in_part_of_a_plate_by_a_guide():
     engine = Variational(
         guide=pgnn.FullRankNormal(),
         optimizer=lambda p: torch.optim.Adam(p, lr=0.1), seed=0, progress=False,
@@ -326,9 +326,9 @@ def test_elements_made_one_are_an_array():
     for k in range(3):
         one = sum(p for bits, p in joint.items() if bits[k]) / total
         assert float(found["b"].probs[k, 1]) == pytest.approx(one, abs=1e-9)
-    seen = model.query([], {("b", 1): 1}).log_evidence
+    observed = model.query([], {("b", 1): 1}).log_evidence
     expected = sum(p for bits, p in joint.items() if bits[1])
-    assert float(seen) == pytest.approx(math.log(expected), abs=1e-9)
+    assert float(observed) == pytest.approx(math.log(expected), abs=1e-9)
     whole = model.query([], {"b": [1, 0, 1]}).log_evidence
     assert float(whole) == pytest.approx(math.log(joint[1, 0, 1]), abs=1e-9)
     assert model.sample(7, seed=0)["b"].shape == (7, 3)
@@ -360,7 +360,7 @@ def plate_of_reals():
         pyro.sample("y", dist.Normal(double([-1.0, 1.0])[z], 1.0))
 
 
-def test_cells_that_were_not_seen_integrate_to_one():
+def test_cells_that_were_not_observed_integrate_to_one():
     model = Program(plate_of_reals)
     parts = dist.Normal(double([-1.0, 1.0]), 1.0).log_prob(double([[1.0], [2.0]])).sum(0)
     expected = (parts + double([0.2, 0.8]).log()).logsumexp(0)
@@ -369,8 +369,8 @@ def test_cells_that_were_not_seen_integrate_to_one():
         {"y": double([1.0, math.nan, 2.0])},
         {("y", 0): 1.0, ("y", 2): 2.0},
     )
-    for seen in forms:
-        found = model.query("z", seen)
+    for observed in forms:
+        found = model.query("z", observed)
         torch.testing.assert_close(found.log_evidence, expected)
     batch = model.query("z", {"y": [[1.0, None, 2.0], [None, None, None]]}).log_evidence
     torch.testing.assert_close(batch, torch.stack([expected, double(0.0)]))
@@ -388,16 +388,16 @@ def test_cells_and_the_whole_are_not_mixed():
         Program(plate_of_reals).query("z", {("y", 3): 1.0})
 
 
-def test_cells_on_which_others_depend_must_be_seen():
+def test_cells_on_which_others_depend_must_be_observed():
     def program():
         with pyro.plate("rows", 2):
             x = pyro.sample("x", dist.Normal(double(0.0), 1.0))
             pyro.sample("y", dist.Normal(x, 1.0), obs=double([0.5, 0.1]))
 
-    model, seen = Program(program), {"x": [1.0, None]}
+    model, observed = Program(program), {"x": [1.0, None]}
     with pytest.raises(Unsupported, match="'x' is real and was observed in part"):
-        model.query([], seen, engine=pgnn.MCMC())
-    answer = model.query([], seen, engine=pgnn.ExecutionSampling(seed=0))
+        model.query([], observed, engine=pgnn.MCMC())
+    answer = model.query([], observed, engine=pgnn.ExecutionSampling(seed=0))
     known = dist.Normal(double(0.0), 1.0).log_prob(double(1.0))
     known = known + dist.Normal(double(1.0), 1.0).log_prob(double(0.5))
     expected = known + dist.Normal(double(0.0), 2**0.5).log_prob(double(0.1))

@@ -166,7 +166,7 @@ def random_program(seed, count=7):
         torch.from_numpy(rng.dirichlet(np.ones(cards[k]), size=tuple(cards[p] for p in parents[k])))
         for k in range(count)
     ]
-    seen = {
+    observed = {
         k: torch.tensor(int(rng.integers(cards[k]))) for k in range(count) if rng.random() < 0.3
     }
 
@@ -174,7 +174,7 @@ def random_program(seed, count=7):
         values = []
         for k in range(count):
             own = tables[k][tuple(values[p] for p in parents[k])] if parents[k] else tables[k]
-            values.append(pyro.sample(f"v{k}", dist.Categorical(own), obs=seen.get(k)))
+            values.append(pyro.sample(f"v{k}", dist.Categorical(own), obs=observed.get(k)))
         return torch.stack(values)  # of shapes that do not fit when all states are given at once
 
     def joint():
@@ -182,32 +182,32 @@ def random_program(seed, count=7):
         for k in range(count):
             shape = [int(cards[j]) if j in (*parents[k], k) else 1 for j in range(count)]
             total = total * tables[k].reshape(shape)
-        for k, state in seen.items():
+        for k, state in observed.items():
             keep = torch.zeros(int(cards[k])).double()
             keep[state] = 1.0
             total = total * keep.reshape([-1 if j == k else 1 for j in range(count)])
         return total
 
-    return program, joint(), seen
+    return program, joint(), observed
 
 
 @pytest.mark.parametrize("seed", range(12))
 def test_random_programs_are_enumerated(seed):
-    program, joint, seen = random_program(seed)
+    program, joint, observed = random_program(seed)
     posterior = Program(program).query()
     close(posterior.log_evidence, joint.sum().log())
     for k in range(joint.dim()):
-        if k not in seen:
+        if k not in observed:
             rest = [j for j in range(joint.dim()) if j != k]
             close(posterior[f"v{k}"].probs, joint.sum(rest) / joint.sum())
 
 
 @pytest.mark.parametrize("seed", range(12))
 def test_draws_come_from_the_posterior(seed):
-    program, joint, seen = random_program(seed)
+    program, joint, observed = random_program(seed)
     samples = Program(program).sample(4000, seed=seed)
     for k in range(joint.dim()):
-        if k not in seen:
+        if k not in observed:
             p = joint.sum([j for j in range(joint.dim()) if j != k]) / joint.sum()
             found = torch.bincount(samples[f"v{k}"], minlength=len(p)) / 4000
             # five standard deviations of a share

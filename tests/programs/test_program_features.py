@@ -28,7 +28,7 @@ TABLE = double([[0.7, 0.2, 0.1], [0.1, 0.8, 0.1], [0.3, 0.3, 0.4]])
 DATA = double([0.3, -1.0, 2.0, 0.5])
 
 
-def seen(x, value=1.5):
+def observed(x, value=1.5):
     pyro.sample("y", dist.Normal(x.double(), 1.0), obs=double(value))
 
 
@@ -39,7 +39,7 @@ def local():
 
 def factor():
     x = pyro.sample("x", dist.Categorical(PRIOR))
-    seen(x)
+    observed(x)
     pyro.factor("f", -(x.double() ** 2))
 
 
@@ -58,23 +58,23 @@ def deterministic():
 def delta_with_density():
     x = pyro.sample("x", dist.Categorical(PRIOR))
     d = pyro.sample("d", dist.Delta(2.0 * x.double(), log_density=-x.double()))
-    seen(d)
+    observed(d)
 
 
 def delta_with_constant_density():
     x = pyro.sample("x", dist.Categorical(PRIOR))
-    seen(pyro.sample("d", dist.Delta(x.double(), log_density=double(-1.0))))
+    observed(pyro.sample("d", dist.Delta(x.double(), log_density=double(-1.0))))
 
 
 def unit():
     x = pyro.sample("x", dist.Categorical(PRIOR))
     pyro.sample("u", dist.Unit(x.double()))
-    seen(x)
+    observed(x)
 
 
 def parameter():
     p = pyro.param("p", double([0.5, 0.2, 0.3]), constraint=dist.constraints.simplex)
-    seen(pyro.sample("x", dist.Categorical(p)))
+    observed(pyro.sample("x", dist.Categorical(p)))
 
 
 NET = nn.Linear(3, 3).double()
@@ -94,7 +94,7 @@ class Sampling(PyroModule):
         self.x = PyroSample(lambda self: dist.Categorical(self.p))
 
     def forward(self):
-        seen(self.x)
+        observed(self.x)
         pyro.sample("w", dist.Normal(self.x.double(), 2.0), obs=double(0.5))
 
 
@@ -187,7 +187,7 @@ def markov_of_second_order():
 def annotated():
     x = pyro.sample("x", dist.Categorical(PRIOR), infer={"enumerate": "parallel"})
     z = pyro.sample("z", dist.Categorical(TABLE[x]), infer={"enumerate": "parallel"})
-    seen(z)
+    observed(z)
 
 
 def annotated_expand():
@@ -326,7 +326,7 @@ def test_too_many_elements_made_one_are_refused():
         Program(program)
 
 
-def test_values_seen_in_part_of_a_plate():
+def test_values_observed_in_part_of_a_plate():
     def program():
         with pyro.plate("data", 4):
             x = pyro.sample("x", dist.Categorical(PRIOR))
@@ -340,7 +340,7 @@ def test_values_seen_in_part_of_a_plate():
 def test_lifted_parameters_and_other_reparameterisations():
     def coin():
         p = pyro.param("p", double(0.3))
-        seen(pyro.sample("x", dist.Bernoulli(p)))
+        observed(pyro.sample("x", dist.Bernoulli(p)))
 
     lifted = Program(lambda: poutine.lift(coin, prior={"p": dist.Beta(double(2), double(3))})())
     p = double([0.2, 0.7])
@@ -377,7 +377,7 @@ def test_scaled_reals_cannot_be_drawn():
     def program():
         with poutine.scale(scale=3.0):
             x = pyro.sample("x", dist.Normal(double(0.0), double(1.0)))
-        seen(x)
+        observed(x)
 
     found = Program(program)
     with pytest.raises(Unsupported, match="'x' is latent and scaled"):

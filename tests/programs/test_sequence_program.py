@@ -41,8 +41,8 @@ def regressive(child, parents):
 
 def network():
     return pgnn.DynamicBayesianNetwork(
-        [(("rain", -1), "rain"), ("rain", "wet"), (("wet", -1), "wet"), ("wet", "seen")],
-        {"rain": tables(3, 2, 2), "wet": tables(4, 2, 3, 3), "seen": tables(5, 3, 2)},
+        [(("rain", -1), "rain"), ("rain", "wet"), (("wet", -1), "wet"), ("wet", "observed")],
+        {"rain": tables(3, 2, 2), "wet": tables(4, 2, 3, 3), "observed": tables(5, 3, 2)},
         initial={"rain": [0.5, 0.5], "wet": tables(6, 2, 3)},
         states={"rain": ["no", "yes"]},
     )
@@ -55,7 +55,7 @@ def semi_markov():
 MODELS = {
     "chain": (chain, {"roll": ROLLS}),
     "normal": (lambda: chain({"height": normal}), {"height": HEIGHTS}),
-    "network": (network, {"seen": ROLLS}),
+    "network": (network, {"observed": ROLLS}),
     "semi-Markov": (semi_markov, {"roll": ROLLS}),
 }
 
@@ -73,22 +73,22 @@ def close(got, expected, tolerance=1e-9):
     )
 
 
-def by_step(seen, rows=False):
+def by_step(observed, rows=False):
     return {
         (n, t): torch.as_tensor(x)[..., t] if rows else x[t]
-        for n, x in seen.items()
+        for n, x in observed.items()
         for t in range(STEPS)
     }
 
 
-def held(program, seen):
-    data = {program.sites[n]: torch.as_tensor(x) for n, x in seen.items()}
+def held(program, observed):
+    data = {program.sites[n]: torch.as_tensor(x) for n, x in observed.items()}
     return poutine.condition(program, data=data)
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_program_and_unrolled_network_answer_alike(name):
-    make, seen = MODELS[name]
+    make, observed = MODELS[name]
     model = make()
     program, twin = Program(model.program(lengths=STEPS)), model.unroll(STEPS)
     assert program.obstacle is None
@@ -96,7 +96,7 @@ def test_program_and_unrolled_network_answer_alike(name):
     names = {s: n for n, s in model.program(lengths=STEPS).sites.items()}
     assert {(names[a], names[b]) for a, b in program.graph.edges} == set(twin.graph.edges)
     targets = [n for n, v in twin.variables.items() if v.is_discrete]
-    for rows in ({}, by_step(seen), dict([*by_step(seen).items()][:2])):
+    for rows in ({}, by_step(observed), dict([*by_step(observed).items()][:2])):
         one, other = program.query(targets, rows), twin.query(targets, rows)
         close(one.log_evidence, other.log_evidence)
         for target in targets:
@@ -106,11 +106,11 @@ def test_program_and_unrolled_network_answer_alike(name):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_program_and_model_answer_alike(name):
-    make, seen = MODELS[name]
+    make, observed = MODELS[name]
     model = make()
     program = Program(model.program(lengths=STEPS))
-    smoothed = model.smooth(seen)
-    found = program.query([(n, t) for n in model.hidden for t in range(STEPS)], by_step(seen))
+    smoothed = model.smooth(observed)
+    found = program.query([(n, t) for n in model.hidden for t in range(STEPS)], by_step(observed))
     close(found.log_evidence, smoothed.log_evidence)
     for n in model.hidden:
         close(torch.stack([found[n, t].probs for t in range(STEPS)]), smoothed[n].probs)
@@ -118,12 +118,12 @@ def test_program_and_model_answer_alike(name):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_pyro_enumerates_the_program(name):
-    make, seen = MODELS[name]
+    make, observed = MODELS[name]
     model = make()
     program = model.program(lengths=STEPS)
-    enumerated = config_enumerate(held(program, by_step(seen)), default="parallel")
+    enumerated = config_enumerate(held(program, by_step(observed)), default="parallel")
     found = -TraceEnum_ELBO(max_plate_nesting=1).loss(enumerated, lambda: None)
-    close(found, float(model.smooth(seen).log_evidence.detach()))
+    close(found, float(model.smooth(observed).log_evidence.detach()))
 
 
 def test_sequences_of_several_lengths_are_rows_of_a_plate():
@@ -195,14 +195,14 @@ def test_parameters_are_the_models_own():
             p.add_(torch.linspace(-1, 1, p.numel()).reshape(p.shape))
     program = Program(model.program(lengths=STEPS))
     assert {id(p) for p in program.parameters()} == {id(p) for p in model.parameters()}
-    seen = by_step({"roll": ROLLS})
-    before = program.query([], seen).log_evidence
+    observed = by_step({"roll": ROLLS})
+    before = program.query([], observed).log_evidence
     (slope,) = torch.autograd.grad(before, [*model.durations.parameters()])
     assert bool(slope.any())
     with torch.no_grad():
         for p in model.parameters():
             p.add_(torch.linspace(-1, 1, p.numel()).reshape(p.shape))
-    close(program.query([], seen).log_evidence, model.smooth({"roll": ROLLS}).log_evidence)
+    close(program.query([], observed).log_evidence, model.smooth({"roll": ROLLS}).log_evidence)
 
 
 def test_draws_score_as_the_model_scores_them():

@@ -97,10 +97,10 @@ def regression():
 def test_log_densities_take_inputs():
     model = regression()
     u, w = double([[0.5], [-1.0], [2.0]]), double([0.3, 0.1, -0.2])
-    seen = {"y": torch.tensor([0, 1, 1])}
+    observed = {"y": torch.tensor([0, 1, 1])}
     prior = dist.Normal(double(0.0), double(1.0)).log_prob(w)
-    found = log_density(model, {"w": w}, seen, {"u": u})
-    torch.testing.assert_close(found, prior + model.log_prob(seen, inputs={"u": u}))
+    found = log_density(model, {"w": w}, observed, {"u": u})
+    torch.testing.assert_close(found, prior + model.log_prob(observed, inputs={"u": u}))
     alike = log_density(model, {"w": w}, {"y": 1}, {"u": u[:1]})
     once = model.log_prob({"y": torch.tensor([1])}, inputs={"u": u[:1]})
     torch.testing.assert_close(alike, prior + once)

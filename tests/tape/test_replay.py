@@ -52,8 +52,8 @@ def points(count, size, seed=0):
 
 
 def test_whole_steps_are_run_again():
-    seen = points(3, 2)
-    fast = recorded(gradients, seen)
+    observed = points(3, 2)
+    fast = recorded(gradients, observed)
     assert fast is not None
     new = points(1, 2, seed=1)[0]
     before = Cube.calls
@@ -69,10 +69,10 @@ def test_a_function_without_torch_between_whole_steps():
         value, slope = opaque_step(Cube.step, q)
         return value.sum(1), slope
 
-    seen = points(3, 2)
-    fast = recorded(only, seen)
+    observed = points(3, 2)
+    fast = recorded(only, observed)
     assert fast is not None
-    torch.testing.assert_close(fast(seen[2])[0], (seen[2] ** 3).sum(1))
+    torch.testing.assert_close(fast(observed[2])[0], (observed[2] ** 3).sum(1))
 
 
 def test_a_step_that_looks_aside_is_not_trusted():
@@ -167,8 +167,8 @@ def test_a_potential_is_freed_without_the_garbage_collector():
 
 
 def test_slots_are_read_once(monkeypatch):
-    seen = points(3, 2)
-    fast = recorded(gradients, seen)
+    observed = points(3, 2)
+    fast = recorded(gradients, observed)
     assert fast is not None
     monkeypatch.setattr(replay, "slots_in", None)
     fast(points(1, 2, seed=2)[0])

@@ -163,7 +163,7 @@ class Additive(Conditional):
         inputs: Mapping[Hashable, Tensor] | None = None,
     ) -> LinearPredictor | None:
         """Return the sums whose softmax the child's distribution is; see the base class."""
-        known = {**self._seen(observed), **self._covariates(inputs)}
+        known = {**self._observed_part(observed), **self._covariates(inputs)}
         offset = self._log_weights(self._grid_score([], known))
         scores = self._row_scores([v for v in self.parents if v.name not in known])
         rows = self._log_weights(scores.rows)
@@ -184,15 +184,15 @@ class Additive(Conditional):
         Cost:
             ``O(B C)`` for each observed and ``O(B C prod K)`` for all unobserved parents.
         """
-        seen = self._seen(observed)
-        free = self._unobserved(seen)
+        known = self._observed_part(observed)
+        free = self._unobserved(known)
         covariates = self._covariates(inputs)
-        check_rows(self.child, seen, covariates)
+        check_rows(self.child, known, covariates)
         grid = [v for v in free if v != self.child]
-        log_probs = self._log_probs(self._grid_score(grid, {**seen, **covariates}))
+        log_probs = self._log_probs(self._grid_score(grid, {**known, **covariates}))
         table = Factor([*grid, self.child], log_probs)
         name = self.child.name
-        return table.condition({name: seen[name]}) if name in seen else table
+        return table.condition({name: known[name]}) if name in known else table
 
     def _terms(self) -> list[Tensor]:
         """One array for each parent, then for each input.

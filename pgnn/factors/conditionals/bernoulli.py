@@ -27,7 +27,7 @@ from pgnn.limits import NOT_NEGATIVE, check_real
 
 @dataclass(frozen=True)
 class Beta(Restorable):
-    r"""Rows seen before: :math:`\hat p = (s + a) / (n + a + b)` for ``s`` ones in ``n`` rows.
+    r"""Rows observed before: :math:`\hat p = (s + a) / (n + a + b)` for ``s`` ones in ``n`` rows.
 
     This is the mean of the posterior under the density :math:`\mathrm{Beta}(a, b)`, and the mode
     under :math:`\mathrm{Beta}(a + 1, b + 1)`.
@@ -59,7 +59,7 @@ class Bernoulli(FactorizedEmission):
 
     Args:
         child: Variable of any known shape, real or with two states; ``NaN``, or -1 in whole
-            numbers, was not seen.
+            numbers, was not observed.
         parents: Discrete variables.
         probs: ``(K1, ..., Kn, *event)`` probabilities of one, constants; zero and one are legal.
             Learnable halves if not given.
@@ -134,16 +134,16 @@ class Bernoulli(FactorizedEmission):
             return Conditional.factor(self, observed, inputs)
         return super().factor(observed, inputs)
 
-    def _seen(self, observed: Mapping[Hashable, Tensor] | None) -> dict[Hashable, Tensor]:
-        """States as real numbers, ``NaN`` where -1 says that they were not seen."""
+    def _observed_part(self, observed: Mapping[Hashable, Tensor] | None) -> dict[Hashable, Tensor]:
+        """States as real numbers, ``NaN`` where -1 says that they were not observed."""
         name = self.child.name
         if not (self.child.is_discrete and observed and name in observed):
-            return super()._seen(observed)
-        seen = super()._seen({n: x for n, x in observed.items() if n != name})
+            return super()._observed_part(observed)
+        known = super()._observed_part({n: x for n, x in observed.items() if n != name})
         codes = torch.as_tensor(observed[name])
         numbers = codes.to(self._dtype).masked_fill(codes == -1, torch.nan)
         real = Variable(name, shape=self.child.shape)
-        return {**seen, name: checked(real, numbers, self._dtype).to(self._device)}
+        return {**known, name: checked(real, numbers, self._dtype).to(self._device)}
 
     def _log_partition(self, natural: Tensor) -> Tensor:
         return softplus(natural)

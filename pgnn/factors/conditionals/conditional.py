@@ -199,15 +199,15 @@ class Conditional(Piece):
             One evaluation of :meth:`distribution` on ``B`` times the number of unobserved parent
             configurations; on those configurations alone if only the child is observed.
         """
-        seen = self._seen(observed)
-        free = self._unobserved(seen)
+        known = self._observed_part(observed)
+        free = self._unobserved(known)
         covariates = self._covariates(inputs)
-        check_rows(self.child, seen, covariates)
-        if any(len(x) == 0 for x in (*seen.values(), *covariates.values())):
+        check_rows(self.child, known, covariates)
+        if any(len(x) == 0 for x in (*known.values(), *covariates.values())):
             # torch's distributions cannot reshape the log probabilities of no rows
             none = torch.zeros([0, *(v.num_states for v in free)], dtype=self._dtype)
             return Factor(free, none.to(self._device))
-        return Factor(free, self._grid_log_prob(seen, free, covariates))
+        return Factor(free, self._grid_log_prob(known, free, covariates))
 
     def log_prob_rows(
         self,
@@ -304,14 +304,14 @@ class Conditional(Piece):
         dtypes = (p.dtype for p in self.parameters() if p.dtype.is_floating_point)
         return next(dtypes, torch.float64)
 
-    def _seen(self, observed: Mapping[Hashable, Tensor] | None) -> dict[Hashable, Tensor]:
+    def _observed_part(self, observed: Mapping[Hashable, Tensor] | None) -> dict[Hashable, Tensor]:
         """The observed part of the scope, checked; on the device and in the dtype in use."""
-        seen = {}
+        known = {}
         for v in self.scope:
             if observed and v.name in observed:
                 x = checked(v, observed[v.name], self._dtype).to(self._device)
-                seen[v.name] = x if self.takes_sparse else written_out(v.name, x)
-        return seen
+                known[v.name] = x if self.takes_sparse else written_out(v.name, x)
+        return known
 
     def _covariates(self, inputs: Mapping[Hashable, Tensor] | None) -> dict[Hashable, Tensor]:
         values = select_values(self.child, self.inputs, inputs or {}, "input", "inputs")
@@ -325,9 +325,9 @@ class Conditional(Piece):
                 values[v.name] = check_states(v, values[v.name])
         return {name: x.to(self._device) for name, x in values.items()}
 
-    def _unobserved(self, seen: Mapping[Hashable, Tensor]) -> list[Variable]:
+    def _unobserved(self, observed: Mapping[Hashable, Tensor]) -> list[Variable]:
         """The axes of the table; refuses real ones and tables that cannot be written down."""
-        free = [v for v in self.scope if v.name not in seen]
+        free = [v for v in self.scope if v.name not in observed]
         for v in free:
             if not v.is_discrete or v.shape:
                 kind = "an array" if v.is_discrete else "real"
@@ -346,7 +346,7 @@ class Conditional(Piece):
 
     def _grid_log_prob(
         self,
-        seen: Mapping[Hashable, Tensor],
+        observed: Mapping[Hashable, Tensor],
         free: Sequence[Variable],
         covariates: Mapping[Hashable, Tensor],
     ) -> Tensor:
@@ -354,7 +354,7 @@ class Conditional(Piece):
         child = self.child.name
         grid = [v for v in free if v.name != child]
         shape = [v.num_states for v in grid]
-        given = {k: x for k, x in [*seen.items(), *covariates.items()] if k != child}
+        given = {k: x for k, x in [*observed.items(), *covariates.items()] if k != child}
         rows = next((int(x.shape[0]) for x in given.values()), None)
         cells = math.prod(shape)
         values = self._grid(grid, rows or 1)
@@ -364,9 +364,9 @@ class Conditional(Piece):
             {v.name: values[v.name] for v in self.parents},
             {name: values[name] for name in covariates} or None,
         )
-        if child not in seen:
+        if child not in observed:
             return self._all_states(dist, rows, shape)
-        x = seen[child]
+        x = observed[child]
         if rows is None:
             # Nothing but the child varies by row: the grid is evaluated once for all rows.
             log_probs = self._log_prob_at(dist, x.unsqueeze(1))
@@ -375,7 +375,7 @@ class Conditional(Piece):
         return log_prob.expand(rows * cells).reshape([rows, *shape])
 
     def _log_prob_at(self, dist: Distribution, x: Tensor) -> Tensor:
-        """Log probabilities of what was seen of the child; states are known to be possible."""
+        """Log probabilities of what was observed of the child; states are known to be possible."""
         return dist.log_prob(x) if self.child.is_discrete else log_density(dist, x)
 
     def _all_states(self, dist: Distribution, rows: int | None, shape: Sequence[int]) -> Tensor:

@@ -27,7 +27,7 @@ class Conjugate(ABC):
 
         Args:
             prior: What was given; None for a weak one, that may look at the data.
-            values: What was seen of the child, if that is real.
+            values: What was observed of the child, if that is real.
 
         Raises:
             ModelError: If the prior is of another kind, or no proper distribution.

@@ -61,7 +61,7 @@ class Covariance(Restorable):
         """Return the form in which all that estimates depend on beside sums over rows is known.
 
         Args:
-            rows: ``(N, D)``, ``NaN`` where not seen.
+            rows: ``(N, D)``, ``NaN`` where not observed.
             weights: ``(N, K)`` what each counts for each configuration.
         """
         return self
@@ -237,10 +237,10 @@ class Diagonal(Covariance):
             return w.t() @ x, self._gather(w.t() @ x.square())
         hole = x.isnan()
         x = x.masked_fill(hole, 0.0)
-        unseen = w.t() @ hole.to(x.dtype)
+        unobserved = w.t() @ hole.to(x.dtype)
         variance = (2.0 * self._log_scale(raw, x.shape[1])).exp()
-        first = w.t() @ x + unseen * mean
-        return first, self._gather(w.t() @ x.square() + unseen * (mean.square() + variance))
+        first = w.t() @ x + unobserved * mean
+        return first, self._gather(w.t() @ x.square() + unobserved * (mean.square() + variance))
 
     def _gather(self, squares: Tensor) -> Tensor:
         """What one variance is estimated from, of sums ``(K, D)``."""
@@ -323,27 +323,27 @@ def independent_log_density(x: Tensor, mean: Tensor, log_scale: Tensor) -> Tenso
     """
     hole = x.isnan()
     holes = bool(hole.any())
-    seen = (~hole).to(x.dtype) if holes else None
+    observed = (~hole).to(x.dtype) if holes else None
     x = x.masked_fill(hole, 0.0) if holes else x
     precision = (-2.0 * log_scale).exp()
     centred = precision * mean
     constant = -0.5 * (centred * mean + LOG_2PI) - log_scale
     far = x.detach().abs().amax(dim=0).square() + mean.detach().square()
     if not bool((precision.detach() * far).sum(dim=1).max() <= EXPANDED):
-        return _one_by_one(x, seen, mean, log_scale)
+        return _one_by_one(x, observed, mean, log_scale)
     weight = torch.cat([-0.5 * precision, centred], dim=1)
     features = torch.cat([x.square(), x], dim=1)
-    if seen is None:
+    if observed is None:
         return torch.addmm(constant.sum(dim=1), features, weight.t())
-    return torch.cat([features, seen], dim=1) @ torch.cat([weight, constant], dim=1).t()
+    return torch.cat([features, observed], dim=1) @ torch.cat([weight, constant], dim=1).t()
 
 
-def _one_by_one(x: Tensor, seen: Tensor | None, mean: Tensor, log_scale: Tensor) -> Tensor:
+def _one_by_one(x: Tensor, observed: Tensor | None, mean: Tensor, log_scale: Tensor) -> Tensor:
     """Log densities ``(N, K)``; each number's distance from each mean comes before its square."""
     inverse = (-log_scale).exp()
     constant = 2.0 * log_scale + LOG_2PI
     total = torch.zeros_like(x[:, :1])
     for d in range(x.shape[1]):
         square = ((x[:, d : d + 1] - mean[:, d]) * inverse[:, d]).square() + constant[:, d]
-        total = total + (square if seen is None else square * seen[:, d : d + 1])
+        total = total + (square if observed is None else square * observed[:, d : d + 1])
     return -0.5 * total

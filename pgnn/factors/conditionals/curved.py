@@ -28,7 +28,7 @@ class Curved(ABC):
 
         Returns:
             ``(P, P)`` by the parameters side by side, in their order; None where a parent was not
-            seen.
+            observed.
         """
 
     @abstractmethod

@@ -121,30 +121,30 @@ class Distributional(Conditional):
     ) -> Factor:
         """Return the log density over the unobserved parents; see the base class.
 
-        A row in which the child is ``NaN`` was not seen and has the density 1. Outside of a
+        A row in which the child is ``NaN`` was not observed and has the density 1. Outside of a
         distribution's support it is 0.
 
         Raises:
-            Unsupported: If a vector was seen in part.
+            Unsupported: If a vector was observed in part.
         """
         if any(not v.is_discrete for v in self.parents):
             return super().factor(observed, inputs)
-        seen = self._seen(observed)
-        free = self._unobserved(seen)
-        check_rows(self.child, seen)
-        x = seen[self.child.name]
+        known = self._observed_part(observed)
+        free = self._unobserved(known)
+        check_rows(self.child, known)
+        x = known[self.child.name]
         shape = [len(x), *(v.num_states for v in self.parents)]
         if not len(x):
             return Factor(free, x.new_zeros(0, *(v.num_states for v in free)))
         missing = x.isnan().reshape(len(x), self.child.num_elements)
-        unseen = missing.all(dim=1)
-        if bool((missing.any(dim=1) & ~unseen).any()):
+        unobserved = missing.all(dim=1)
+        if bool((missing.any(dim=1) & ~unobserved).any()):
             raise Unsupported(
-                f"{self.child.name!r} was seen in part in some rows, but Distributional cannot "
+                f"{self.child.name!r} was observed in part in some rows, but Distributional cannot "
                 "integrate the rest out; use Gaussian, Poisson or Bernoulli"
             )
-        table = self._log_density(x).masked_fill(unseen.unsqueeze(1), 0.0)
-        given = {v.name: seen[v.name] for v in self.parents if v.name in seen}
+        table = self._log_density(x).masked_fill(unobserved.unsqueeze(1), 0.0)
+        given = {v.name: known[v.name] for v in self.parents if v.name in known}
         return Factor(self.parents, table.expand(len(x), -1).reshape(shape)).condition(given)
 
     def _log_density(self, x: Tensor) -> Tensor:

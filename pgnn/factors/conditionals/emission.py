@@ -29,8 +29,8 @@ SHARE = 0.1
 class Emission(ExponentialFamily):
     r"""A conditional :math:`p(x \mid j)` of a real child, with :math:`K` configurations of parents.
 
-    Its table over the discrete parents is the density of what was seen under each configuration.
-    A row in which the child is ``NaN`` was not seen, and has the density 1.
+    Its table over the discrete parents is the density of what was observed under each
+    configuration. A row in which the child is ``NaN`` was not observed, and has the density 1.
 
     Args:
         child: Real variable of known shape.
@@ -88,23 +88,23 @@ class Emission(ExponentialFamily):
 
         Args:
             observed: The child and the real parents, and any of the discrete parents. Numbers of
-                the child that are ``NaN`` were not seen and are integrated out.
+                the child that are ``NaN`` were not observed and are integrated out.
             inputs: Ignored.
 
         Cost:
             A few matrix products of the rows with the parameters of all configurations.
         """
-        seen = self._seen(observed)
-        free = self._unobserved(seen)
-        check_rows(self.child, seen)
-        x = seen[self.child.name].to(self._dtype)
+        known = self._observed_part(observed)
+        free = self._unobserved(known)
+        check_rows(self.child, known)
+        x = known[self.child.name].to(self._dtype)
         rows = len(x)
         if not rows:
             return Factor(free, x.new_zeros(0, *(v.num_states for v in free)))
-        table = self._log_density(x if is_sparse(x) else x.reshape(rows, self.size), seen)
+        table = self._log_density(x if is_sparse(x) else x.reshape(rows, self.size), known)
         discrete = [v for v in self.parents if v.is_discrete]
         full = Factor(discrete, table.reshape(rows, *self.configurations))
-        return full.condition({v.name: seen[v.name] for v in discrete if v.name in seen})
+        return full.condition({v.name: known[v.name] for v in discrete if v.name in known})
 
     def initialize(self, values: Mapping[Hashable, Tensor], seed: int | None = None) -> None:
         """Start from clusters of the rows; see the base class.
@@ -130,7 +130,7 @@ class Emission(ExponentialFamily):
         """Choose the origin of statistics."""
 
     def _complete(self, values: Mapping[Hashable, Tensor]) -> tuple[dict[Hashable, Tensor], Tensor]:
-        """Rows with a child seen, holes filled with the column's mean; and side by side."""
+        """Rows with a child observed, holes filled with the column's mean; and side by side."""
         given = self._read(values)
         if all(all_finite(x) for x in given.values()):
             every = [_flat(self.child.name, x) for x in given.values()]
@@ -139,7 +139,9 @@ class Emission(ExponentialFamily):
         x = given[self.child.name].reshape(-1, self.size)
         kept = ~x.isnan().all(dim=1)
         if not bool(kept.any()):
-            raise DataError(f"{self.child.name!r} was not seen in any row, so there is no start")
+            raise DataError(
+                f"{self.child.name!r} was not observed in any row, so there is no start"
+            )
         for name, value in given.items():
             flat = value[kept].reshape(int(kept.sum()), -1)
             mean = flat.nanmean(dim=0).nan_to_num().expand_as(flat)
@@ -153,9 +155,9 @@ class Emission(ExponentialFamily):
         """Child and real parents, checked, in float64."""
         names = [self.child.name, *(v.name for v in self.parents if not v.is_discrete)]
         given = select_values(self.child, names, values, "variable", "values")
-        seen = self._seen({n: torch.as_tensor(x).detach() for n, x in given.items()})
-        check_rows(self.child, seen)
-        return {n: seen[n].double() for n in names}
+        known = self._observed_part({n: torch.as_tensor(x).detach() for n, x in given.items()})
+        check_rows(self.child, known)
+        return {n: known[n].double() for n in names}
 
     def _index(self, parents: Mapping[Hashable, Tensor]) -> tuple[Tensor, ...]:
         """States of the discrete parents, as an index into parameters."""

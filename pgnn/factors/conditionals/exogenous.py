@@ -45,8 +45,8 @@ class Exogenous(Conditional):
         Raises:
             Unsupported: If a real child is not observed.
         """
-        seen = self._seen(observed)
-        free = self._unobserved(seen)
-        rows = [len(x) for x in seen.values()]
+        known = self._observed_part(observed)
+        free = self._unobserved(known)
+        rows = [len(x) for x in known.values()]
         shape = [*rows, *(v.num_states for v in free)]
         return Factor(free, torch.zeros(shape, dtype=torch.float64))

@@ -37,7 +37,7 @@ class ExponentialFamily(Conditional):
     """
 
     has_hidden_parts = False
-    """Whether statistics depend on the present numbers though all variables were seen.
+    """Whether statistics depend on the present numbers though all variables were observed.
 
     So they do where something inside was not, such as the component of a mixture; the best numbers
     are then found by repetition.
@@ -53,7 +53,7 @@ class ExponentialFamily(Conditional):
         Args:
             values: The child ``(N, *event)`` and the real parents, by name; others are ignored.
                 A row in which the child is ``NaN`` is missing and contributes nothing. A discrete
-                child that was not seen is not among them.
+                child that was not observed is not among them.
             weights: ``(N, K1, ..., Kn)`` what each row counts for each configuration of the
                 discrete parents, in their order; ``(N,)`` without any. Of a discrete child that is
                 not among the values they have its axis too, the last one: expectation
@@ -101,7 +101,7 @@ class ExponentialFamily(Conditional):
         return False
 
     def add_noise(self, generator: torch.Generator) -> None:
-        """Make configurations differ a little, at random, where nothing was seen; tables alone."""
+        """Make configurations differ a little, at random, where nothing was observed (tables)."""
 
     def make_uninformative(self) -> None:
         """Forget what was learnt earlier, where there is a neutral choice: in tables alone.
@@ -159,7 +159,7 @@ class ExponentialFamily(Conditional):
             seed: Seed of what is drawn; the same seed gives the same start.
 
         Raises:
-            DataError: If the child is not seen in any row.
+            DataError: If the child is not observed in any row.
         """
 
     @property

@@ -24,7 +24,7 @@ _NUMBERS = 2**17
 class FactorizedEmission(Emission):
     r"""Independent numbers :math:`p(x \mid j) = \prod_d h(x_d) e^{x_d \eta_{jd} - A(\eta_{jd})}`.
 
-    The best expectations are weighted means. A number of a vector that is ``NaN`` was not seen,
+    The best expectations are weighted means. A number of a vector that is ``NaN`` was not observed,
     and does not count.
 
     Args:
@@ -77,13 +77,13 @@ class FactorizedEmission(Emission):
         count, total = w.new_zeros(w.shape[1], self.size), w.new_zeros(w.shape[1], self.size)
         step = max(64, _NUMBERS // self.size)  # rows that stay in the cache
         for part, own in zip(torch.split(x, step), torch.split(w, step), strict=True):
-            known, seen = self._parts(part)
-            count += self._counted(own) if seen is None else own.t() @ seen
+            known, observed = self._parts(part)
+            count += self._counted(own) if observed is None else own.t() @ observed
             total.addmm_(own.t(), known)
         return count, total
 
     def _counted(self, w: Tensor) -> Tensor:
-        """``(K, D)`` what rows count in which everything was seen."""
+        """``(K, D)`` what rows count in which everything was observed."""
         return w.sum(dim=0).unsqueeze(1).expand(-1, self.size).clone()
 
     def log_likelihood(
@@ -126,27 +126,27 @@ class FactorizedEmission(Emission):
 
     def _log_density(self, x: Tensor, values: Mapping[Hashable, Tensor]) -> Tensor:
         natural = self.natural.reshape(-1, self.size)
-        x, seen = self._parts(x)
+        x, observed = self._parts(x)
         infinite = natural.detach().isinf()
         finite = natural.masked_fill(infinite, 0.0)
         partition = self._log_partition(finite).masked_fill(infinite, 0.0)
-        if seen is None:
+        if observed is None:
             table = x @ finite.t() - partition.sum(dim=1)
         else:
-            table = torch.cat([x, seen], dim=1) @ torch.cat([finite, -partition], dim=1).t()
+            table = torch.cat([x, observed], dim=1) @ torch.cat([finite, -partition], dim=1).t()
         base = self._log_base(x)
         if base is not None:
             table = table + base.sum(dim=1, keepdim=True)
         if bool(infinite.any()):
             never = x @ natural.detach().isneginf().to(x.dtype).t()
             certain = natural.detach().isposinf().to(x.dtype).t()
-            certain_sum = certain.sum(dim=0) if seen is None else seen @ certain
+            certain_sum = certain.sum(dim=0) if observed is None else observed @ certain
             always = certain_sum - x @ certain
             table = table.masked_fill(never + always > 0, -torch.inf)
         return table
 
     def _parts(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Numbers with zeros where not seen, and what was seen if not all.
+        """Numbers with zeros where not observed, and what was observed if not all.
 
         Raises:
             EvidenceError: If a number cannot occur.

@@ -143,7 +143,7 @@ class Full(Covariance):
         return flat.reshape(*raw.shape[:-1], size, size)
 
     def log_density(self, x: Tensor, mean: Tensor, raw: Tensor) -> Tensor:
-        """Log densities, one matrix product for each pattern of what was seen."""
+        """Log densities, one matrix product for each pattern of what was observed."""
         factor = self.cholesky(raw, x.shape[1])
         if all_finite(x):
             return normal_log_density(x, mean, factor)
@@ -321,11 +321,11 @@ def unpacked(packed: Tensor, size: int) -> Tensor:
 
 
 def patterns(x: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield the columns that some rows have seen, and these rows, for each pattern of ``NaN``."""
-    seen, label = torch.unique(~x.isnan(), dim=0, return_inverse=True)
+    """Yield the observed columns of some rows, and these rows, for each pattern of ``NaN``."""
+    observed, label = torch.unique(~x.isnan(), dim=0, return_inverse=True)
     order = label.argsort(stable=True)
-    counts = torch.bincount(label, minlength=len(seen)).tolist()
-    for pattern, rows in zip(seen, order.split(counts), strict=True):
+    counts = torch.bincount(label, minlength=len(observed)).tolist()
+    for pattern, rows in zip(observed, order.split(counts), strict=True):
         yield pattern.nonzero().squeeze(1), rows
 
 
@@ -344,20 +344,20 @@ def completions(
 
     Yields:
         ``(n,)`` numbers of rows with one pattern of holes; ``(n, K, D)`` expectations; and
-        ``(K or 1, D, D)`` covariances, zero where something was seen.
+        ``(K or 1, D, D)`` covariances, zero where something was observed.
     """
     size = x.shape[1]
-    for seen, rows in patterns(x):
+    for observed, rows in patterns(x):
         own = mean[rows] if mean.dim() == 3 else mean.unsqueeze(0)
         hidden = torch.ones(size, dtype=torch.bool, device=x.device)
-        hidden[seen] = False
+        hidden[observed] = False
         holes = hidden.nonzero().squeeze(1)
-        inner = matrices[:, seen][:, :, seen]
-        across = matrices[:, seen][:, :, holes]
+        inner = matrices[:, observed][:, :, observed]
+        across = matrices[:, observed][:, :, holes]
         gain = torch.linalg.solve(inner, across)
         value = x[rows][:, None, :]
         filled = torch.where(hidden, own, value).expand(-1, own.shape[1], -1).clone()
-        error = value[..., seen] - own[..., seen]
+        error = value[..., observed] - own[..., observed]
         filled[..., holes] += torch.einsum("nko,kom->nkm", error, gain.expand(own.shape[1], -1, -1))
         spread = torch.zeros_like(matrices)
         left = matrices[:, holes][:, :, holes] - across.mT @ gain

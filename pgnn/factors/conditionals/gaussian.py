@@ -35,7 +35,7 @@ class Gaussian(Emission, Conjugate):
 
     .. math:: p(x \mid j) = N(x; \mu_j, \Sigma_j)
 
-    Numbers of a vector that are ``NaN`` were not seen: the density is that of the others, and
+    Numbers of a vector that are ``NaN`` were not observed: the density is that of the others, and
     statistics hold their expectations given the others, under the present parameters.
 
     Args:
@@ -159,7 +159,7 @@ class Gaussian(Emission, Conjugate):
         """
         x = self._read(values)[self.child.name].reshape(-1, self.size)
         w = self._weights(weights, len(x), self.configurations)
-        x, w = seen_rows(x, w)
+        x, w = observed_rows(x, w)
         mean = self.mean.detach().double().reshape(-1, self.size) - self.centre
         raw = self._scale(self.scale.detach().double())
         count = w.sum(dim=0)
@@ -266,8 +266,8 @@ class Gaussian(Emission, Conjugate):
         table = self.form.log_density(x - origin, mean - origin, self._scale(self.scale))
         if self.offset is None:
             return table
-        seen = ~x.isnan().all(dim=1, keepdim=True)
-        return table + self.offset.to(table) * seen
+        observed = ~x.isnan().all(dim=1, keepdim=True)
+        return table + self.offset.to(table) * observed
 
     # --- variational Bayes --------------------------------------------------------------------
 
@@ -279,8 +279,8 @@ class Gaussian(Emission, Conjugate):
                 f"variational Bayes has covariances of each configuration, not the "
                 f"{type(self.form).__name__} ones of {self.child.name!r}"
             )
-        seen = self.centre.new_zeros(0) if values is None else values[self.child.name]
-        rows = seen.double().reshape(-1, self.size)
+        observed = self.centre.new_zeros(0) if values is None else values[self.child.name]
+        rows = observed.double().reshape(-1, self.size)
         own = NormalBeliefs.of(prior, rows, self.num_configurations, self.form)
         return own._replace(mean=own.mean - self.centre)
 
@@ -339,9 +339,9 @@ def factors(own: Emission, form: Covariance, scale: Tensor) -> Tensor:
     return form.cholesky(raw, own.size)
 
 
-def seen_rows(x: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
-    """Leave out the rows in which nothing was seen."""
+def observed_rows(x: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
+    """Leave out the rows in which nothing was observed."""
     if all_finite(x):
         return x, w
-    unseen = x.isnan().all(dim=1)
-    return (x[~unseen], w[~unseen]) if bool(unseen.any()) else (x, w)
+    unobserved = x.isnan().all(dim=1)
+    return (x[~unobserved], w[~unobserved]) if bool(unobserved.any()) else (x, w)

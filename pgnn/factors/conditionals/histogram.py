@@ -106,7 +106,9 @@ class Histogram(Emission):
         x = self._read(values)[self.child.name].reshape(-1, self.size)
         x = x[~x.isnan().any(dim=1)]
         if not len(x):
-            raise DataError(f"{self.child.name!r} was not seen in any row, so there are no cells")
+            raise DataError(
+                f"{self.child.name!r} was not observed in any row, so there are no cells"
+            )
         low, high = x.amin(dim=0), x.amax(dim=0)
         same = low == high
         low, high = torch.where(same, low - 0.5, low), torch.where(same, high + 0.5, high)

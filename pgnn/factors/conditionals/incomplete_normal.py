@@ -1,4 +1,4 @@
-"""Normal vectors of which some numbers were not seen: all patterns of holes side by side."""
+"""Normal vectors of which some numbers were not observed: all patterns of holes side by side."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ class Patterns(NamedTuple):
     """Some patterns of holes, and the rows that have them.
 
     Attributes:
-        seen: ``(P, D)`` what each has seen.
+        observed: ``(P, D)`` what each has observed.
         rows: ``(n,)`` numbers of the rows.
         label: ``(n,)`` the pattern of each.
     """
 
-    seen: Tensor
+    observed: Tensor
     rows: Tensor
     label: Tensor
 
@@ -32,17 +32,17 @@ def blocks(x: Tensor, count: int) -> Iterator[Patterns]:
     """Yield patterns, as many at a time as have few numbers.
 
     Args:
-        x: ``(N, D)`` rows, ``NaN`` where not seen.
+        x: ``(N, D)`` rows, ``NaN`` where not observed.
         count: ``K`` covariances and means.
     """
     size = max(1, x.shape[1])
-    seen, label = torch.unique(~x.isnan(), dim=0, return_inverse=True)
+    observed, label = torch.unique(~x.isnan(), dim=0, return_inverse=True)
     order = label.argsort(stable=True)
-    ends = torch.bincount(label, minlength=len(seen)).cumsum(0)
+    ends = torch.bincount(label, minlength=len(observed)).cumsum(0)
     most = max(1, _NUMBERS // (count * size**2))
     begin = 0
-    for first in range(0, len(seen), most):
-        own = seen[first : first + most]
+    for first in range(0, len(observed), most):
+        own = observed[first : first + most]
         end = int(ends[first + len(own) - 1])
         step = max(1, _NUMBERS // (count * size))
         for at in range(begin, end, step):
@@ -52,21 +52,21 @@ def blocks(x: Tensor, count: int) -> Iterator[Patterns]:
 
 
 def log_density(x: Tensor, mean: Tensor, matrices: Tensor) -> Tensor:
-    """Return ``(N, K)`` log densities of what was seen of rows ``(N, D)``; differentiable.
+    """Return ``(N, K)`` log densities of what was observed of rows ``(N, D)``; differentiable.
 
     Args:
-        x: Rows, ``NaN`` where not seen.
+        x: Rows, ``NaN`` where not observed.
         mean: ``(K, D)``.
         matrices: ``(K or 1, D, D)`` covariances.
     """
     table = x.new_zeros(len(x), len(mean))
-    for seen, rows, label in blocks(x, len(mean)):
-        factor = torch.linalg.cholesky(_of_seen(matrices, seen))
+    for observed, rows, label in blocks(x, len(mean)):
+        factor = torch.linalg.cholesky(_of_observed(matrices, observed))
         eye = torch.eye(x.shape[1], dtype=x.dtype, device=x.device).expand_as(factor)
         white = torch.linalg.solve_triangular(factor, eye, upper=False)
         logs = factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-        logs = logs + 0.5 * LOG_2PI * seen.sum(dim=1, keepdim=True).to(x)
-        error = _errors(x[rows], mean, seen[label])
+        logs = logs + 0.5 * LOG_2PI * observed.sum(dim=1, keepdim=True).to(x)
+        error = _errors(x[rows], mean, observed[label])
         parts = []
         for mask, which in _some(error, label):
             square = torch.einsum(
@@ -85,20 +85,20 @@ def expected_moments(x: Tensor, w: Tensor, mean: Tensor, matrices: Tensor) -> tu
         \mathrm{Cov}[x_m \mid x_o] = \Sigma_{mm} - \Sigma_{mo} \Sigma_{oo}^{-1} \Sigma_{om}
 
     Args:
-        x: ``(N, D)``, ``NaN`` where not seen.
+        x: ``(N, D)``, ``NaN`` where not observed.
         w: ``(N, K)`` weights.
         mean: ``(K, D)``.
         matrices: ``(K or 1, D, D)`` covariances.
     """
     count, size = mean.shape
     first, second = x.new_zeros(count, size), x.new_zeros(count, size, size)
-    for seen, rows, label in blocks(x, count):
-        hidden = (~seen).to(x)
-        across = hidden[:, None, :, None] * matrices * seen.to(x)[:, None, None, :]
-        gain = torch.linalg.solve(_of_seen(matrices, seen), across.mT).mT
+    for observed, rows, label in blocks(x, count):
+        hidden = (~observed).to(x)
+        across = hidden[:, None, :, None] * matrices * observed.to(x)[:, None, None, :]
+        gain = torch.linalg.solve(_of_observed(matrices, observed), across.mT).mT
         left = hidden[:, None, :, None] * matrices * hidden[:, None, None, :]
         spread = left - gain @ across.mT
-        error = _errors(x[rows], mean, seen[label])
+        error = _errors(x[rows], mean, observed[label])
         weight, at = w[rows], 0
         for mask, which in _some(error, label):
             part = weight[at : at + len(mask)]
@@ -109,20 +109,20 @@ def expected_moments(x: Tensor, w: Tensor, mean: Tensor, matrices: Tensor) -> tu
             flat = (part.unsqueeze(-1) * filled).permute(1, 2, 0)
             second = second + flat @ filled.permute(1, 0, 2)
             at += len(mask)
-        share = weight.new_zeros(len(seen), count).index_add(0, label, weight)
+        share = weight.new_zeros(len(observed), count).index_add(0, label, weight)
         second = second + torch.einsum("pk,pkij->kij", share, spread.expand(-1, count, -1, -1))
     return first, second
 
 
-def _of_seen(matrices: Tensor, seen: Tensor) -> Tensor:
-    """``(P, K or 1, D, D)`` covariances of what was seen, the unit one for the rest."""
-    both = (seen.unsqueeze(-1) & seen.unsqueeze(-2)).unsqueeze(1)
-    return torch.where(both, matrices, torch.diag_embed((~seen).to(matrices)).unsqueeze(1))
+def _of_observed(matrices: Tensor, observed: Tensor) -> Tensor:
+    """``(P, K or 1, D, D)`` covariances of what was observed, the unit one for the rest."""
+    both = (observed.unsqueeze(-1) & observed.unsqueeze(-2)).unsqueeze(1)
+    return torch.where(both, matrices, torch.diag_embed((~observed).to(matrices)).unsqueeze(1))
 
 
-def _errors(x: Tensor, mean: Tensor, seen: Tensor) -> Tensor:
-    """``(n, K, D)`` deviations of what was seen from the means, zeros elsewhere."""
-    return torch.where(seen.unsqueeze(1), x.nan_to_num(nan=0.0).unsqueeze(1) - mean, 0.0)
+def _errors(x: Tensor, mean: Tensor, observed: Tensor) -> Tensor:
+    """``(n, K, D)`` deviations of what was observed from the means, zeros elsewhere."""
+    return torch.where(observed.unsqueeze(1), x.nan_to_num(nan=0.0).unsqueeze(1) - mean, 0.0)
 
 
 def _some(error: Tensor, label: Tensor) -> Iterator[tuple[Tensor, Tensor]]:

@@ -122,7 +122,7 @@ class KernelDensity(StoredRows):
             ``ExponentialKernel()``, ``LinearKernel()``, ``CosineKernel()``.
 
     Attributes:
-        rows: ``(N, D)`` the rows that were seen.
+        rows: ``(N, D)`` the rows that were observed.
         shares: ``(N, K)`` what each counts for each configuration.
         width: The bandwidth in use.
 

@@ -44,8 +44,8 @@ class LinearGaussian(Emission):
     .. math:: p(y \mid j, x) = N(y; W_j x + b_j, \Sigma_j)
 
     With the previous observation as real parent this is an autoregressive emission; with a hidden
-    real parent, factor analysis. A vector :math:`y` may be seen in part, but real parents must be
-    seen wherever anything of :math:`y` was.
+    real parent, factor analysis. A vector :math:`y` may be observed in part, but real parents must
+    be observed wherever anything of :math:`y` was.
 
     Args:
         child: Real variable of shape ``()`` or ``(D,)``.
@@ -148,7 +148,7 @@ class LinearGaussian(Emission):
         return Regression(weight, bias, factors(self, self.form, self.scale))
 
     def prepare(self, values: Mapping[Hashable, Tensor]) -> None:
-        """Take the means of what was seen as :attr:`origin`; see the base class."""
+        """Take the means of what was observed as :attr:`origin`; see the base class."""
         self.origin = torch.cat([
             _mean(values.get(v.name), v).to(self._device)
             for v in (*(p for p in self.parents if not p.is_discrete), self.child)
@@ -179,7 +179,7 @@ class LinearGaussian(Emission):
         """Return counts and sums of products of :math:`z = (x, 1)` and :math:`y` about the origin.
 
         Cost:
-            ``O(N K (D + F)^2)``; see ``Gaussian`` for vectors seen in part.
+            ``O(N K (D + F)^2)``; see ``Gaussian`` for vectors observed in part.
         """
         given = self._read(values)
         y = given[self.child.name].reshape(-1, self.size)
@@ -210,7 +210,7 @@ class LinearGaussian(Emission):
         return torch.stack([(y * own.unsqueeze(1)).t() @ z for own in w.t()]), yy
 
     def _expected_products(self, y: Tensor, z: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
-        """Expected sums over rows seen in part."""
+        """Expected sums over rows observed in part."""
         coefficients = self._about(self._coefficients().detach().double(), self.origin)
         mean = torch.einsum("kdf,nf->nkd", coefficients, z)
         factor = self._factor(self.scale.detach().double())
@@ -339,8 +339,8 @@ class LinearGaussian(Emission):
         if has_nan(x):
             names = [v.name for v in self.parents if not v.is_discrete]
             raise EvidenceError(
-                f"{self.child.name!r} was seen in a row in which one of its real parents {names} "
-                "was not; mark it as not seen there too (NaN), or fill the parent"
+                f"{self.child.name!r} was observed in a row where one of its real parents {names} "
+                "was not; mark it as not observed there too (NaN), or fill the parent"
             )
 
     def _log_density(self, x: Tensor, values: Mapping[Hashable, Tensor]) -> Tensor:
@@ -354,21 +354,23 @@ class LinearGaussian(Emission):
             return _log_density(y, features, coefficients, factor)
         matrices = factor @ factor.mT
         table = y.new_zeros(len(y), len(coefficients))
-        for seen, rows in patterns(y):
-            if len(seen):
-                own = torch.linalg.cholesky(matrices[:, seen][:, :, seen])
-                part = _log_density(y[rows][:, seen], features[rows], coefficients[:, seen], own)
+        for observed, rows in patterns(y):
+            if len(observed):
+                own = torch.linalg.cholesky(matrices[:, observed][:, :, observed])
+                part = _log_density(
+                    y[rows][:, observed], features[rows], coefficients[:, observed], own
+                )
                 table = table.index_copy(0, rows, part)
         return table
 
 
 def _mean(values: Tensor | None, v: Variable) -> Tensor:
-    """``(D,)`` means of the numbers of a variable that were seen; zeros where none was."""
+    """``(D,)`` means of the numbers of a variable that were observed; zeros where none was."""
     if values is None:
         return torch.zeros(v.num_elements, dtype=torch.float64)
     x = values.detach().double().reshape(-1, v.num_elements)
-    seen = x.isfinite()
-    return x.masked_fill(~seen, 0.0).sum(dim=0) / seen.sum(dim=0).clamp_min(1)
+    observed = x.isfinite()
+    return x.masked_fill(~observed, 0.0).sum(dim=0) / observed.sum(dim=0).clamp_min(1)
 
 
 def _flat(v: Variable, value: Tensor) -> Tensor:

@@ -39,7 +39,7 @@ class Multinomial(Emission):
     .. math:: p(x \mid j) = \frac{(\sum_d x_d)!}{\prod_d x_d!} \prod_d \theta_{jd}^{x_d}
 
     How many outcomes there are is not modelled: each row has as many as it has. Rows may come as a
-    SciPy sparse matrix. A row is seen as a whole or not at all.
+    SciPy sparse matrix. A row is observed as a whole or not at all.
 
     Args:
         child: Real variable of shape ``(D,)``, which holds whole numbers.
@@ -221,7 +221,7 @@ class Multinomial(Emission):
         return torch.cat([_log_orders(part) for part in self._blocks(x)])
 
     def _counts(self, x: Tensor) -> Tensor:
-        """Checked counts; zeros, whose probability is one, where nothing was seen."""
+        """Checked counts; zeros, whose probability is one, where nothing was observed."""
         return self._checked(x)[0]
 
     def _checked(self, x: Tensor) -> tuple[Tensor, float]:

@@ -32,7 +32,7 @@ class NearestNeighbours(StoredRows):
         k: How many neighbours; all rows if there are fewer.
 
     Attributes:
-        rows: ``(N, D)`` the rows that were seen.
+        rows: ``(N, D)`` the rows that were observed.
         shares: ``(N, K)`` what each counts for each configuration.
 
     Raises:

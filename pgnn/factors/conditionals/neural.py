@@ -155,34 +155,34 @@ class Neural(Conditional):
 
     def _grid_log_prob(
         self,
-        seen: Mapping[Hashable, Tensor],
+        observed: Mapping[Hashable, Tensor],
         free: Sequence[Variable],
         covariates: Mapping[Hashable, Tensor],
     ) -> Tensor:
         """See the base class; the states of ``columns`` need no evaluations of their own."""
         if self.columns is None or self.columns not in free:
-            return super()._grid_log_prob(seen, free, covariates)
+            return super()._grid_log_prob(observed, free, covariates)
         child, k = self.child.name, self.columns.num_states
         others = [v for v in free if v.name != child and v != self.columns]
         cells = math.prod(v.num_states for v in others)
-        given = {n: x for n, x in [*seen.items(), *covariates.items()] if n != child}
+        given = {n: x for n, x in [*observed.items(), *covariates.items()] if n != child}
         rows = next((len(x) for x in given.values()), None)
         values = self._grid(others, rows or 1)
         values |= {n: x.repeat_interleave(cells, dim=0) for n, x in given.items()}
         order = [*(v.name for v in self.parents if v != self.columns), *covariates]
         dist = self._distribution_of(self._columns_of({n: values[n] for n in order}).flatten(0, 1))
         shape = [*(v.num_states for v in others), k]
-        if child not in seen:
+        if child not in observed:
             table = self._all_states(dist, rows, shape)
         elif rows is None:
-            x = seen[child]
+            x = observed[child]
             table = self._log_prob_at(dist, x.unsqueeze(1)).expand(len(x), cells * k)
             table = table.reshape([len(x), *shape])
         else:
             number = cells * k
-            log_prob = self._log_prob_at(dist, seen[child].repeat_interleave(number, dim=0))
+            log_prob = self._log_prob_at(dist, observed[child].repeat_interleave(number, dim=0))
             table = log_prob.expand(rows * number).reshape([rows, *shape])
-        last = table.dim() - 1 - (child not in seen)
+        last = table.dim() - 1 - (child not in observed)
         first = table.dim() - len(free)
         return table.movedim(last, first + list(free).index(self.columns))
 

@@ -50,7 +50,7 @@ class NormalBeliefs(NamedTuple):
 
         Args:
             prior: What was given; a weak one about mean and covariance of the rows if not.
-            rows: ``(N, D)``, ``NaN`` where not seen; there may be none.
+            rows: ``(N, D)``, ``NaN`` where not observed; there may be none.
             count: How many configurations.
             form: Of their covariances.
 
@@ -61,8 +61,8 @@ class NormalBeliefs(NamedTuple):
         if prior is None:
             mean = rows.nanmean(dim=0).nan_to_num()
             error = (rows - mean).nan_to_num(nan=0.0)
-            seen = (~rows.isnan()).double()
-            scale = (error.T @ error) / (seen.T @ seen).clamp(min=1.0)
+            observed = (~rows.isnan()).double()
+            scale = (error.T @ error) / (observed.T @ observed).clamp(min=1.0)
             spread = scale.diagonal()
             scale = scale + torch.diag(torch.where(spread > 0, 1e-6 * spread, 1.0))
             confidence, degrees = 1.0, float(size)

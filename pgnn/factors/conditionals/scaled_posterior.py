@@ -98,10 +98,10 @@ class ScaledPosterior(Conditional):
         Cost:
             One evaluation of the network for each row, whatever the number of states.
         """
-        seen = self._seen(observed)
-        free = self._unobserved({n: x for n, x in seen.items() if n == self.child.name})
-        check_rows(self.child, seen)
-        x, (state,) = seen[self.child.name], self.parents
+        known = self._observed_part(observed)
+        free = self._unobserved({n: x for n, x in known.items() if n == self.child.name})
+        check_rows(self.child, known)
+        x, (state,) = known[self.child.name], self.parents
         logits = self.network(x)
         if logits.shape != (len(x), state.num_states):
             raise ModelError(
@@ -110,4 +110,4 @@ class ScaledPosterior(Conditional):
             )
         table = torch.log_softmax(logits, dim=-1) - self.prior.log().to(logits)
         factor = Factor(free, table)
-        return factor.condition({n: x for n, x in seen.items() if n == state.name})
+        return factor.condition({n: x for n, x in known.items() if n == state.name})

@@ -145,7 +145,7 @@ class Softmax(Additive, Curved):
     def _features(
         self, values: Mapping[Hashable, Tensor], inputs: Mapping[Hashable, Tensor]
     ) -> Tensor | None:
-        """``(N, F + 1)`` features, and one; None where some are not seen."""
+        """``(N, F + 1)`` features, and one; None where some are not observed."""
         columns = []
         for v in self.parents:
             if v.name not in values:

@@ -28,7 +28,7 @@ class StoredRows(Emission):
         parents: Discrete variables: each configuration has a density of its own, made of its rows.
 
     Attributes:
-        rows: ``(N, D)`` the rows that were seen.
+        rows: ``(N, D)`` the rows that were observed.
         shares: ``(N, K)`` what each counts for each configuration, a parameter.
     """
 
@@ -52,7 +52,7 @@ class StoredRows(Emission):
         return self.shares.detach().sum(dim=0)
 
     def statistics(self, values: Mapping[Hashable, Tensor], weights: Tensor) -> Statistics:
-        """Return the rows that were seen, and what they count; not to be added to others."""
+        """Return the rows that were observed, and what they count; not to be added to others."""
         x = self._read(values)[self.child.name].reshape(-1, self.size)
         w = self._weights(weights, len(x), self.configurations)
         kept = ~x.isnan().any(dim=1) & (w.sum(dim=1) > 0)

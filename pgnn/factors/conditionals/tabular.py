@@ -181,16 +181,16 @@ class Tabular(ExponentialFamily, Conjugate):
         Cost:
             The size of the table and of the result.
         """
-        seen = self._seen(observed)
-        check_rows(self.child, seen)
-        return Factor(self.scope, self.log_probs).condition(seen)
+        known = self._observed_part(observed)
+        check_rows(self.child, known)
+        return Factor(self.scope, self.log_probs).condition(known)
 
     def statistics(self, values: Mapping[Hashable, Tensor], weights: Tensor) -> Statistics:
         """Return weighted counts in the shape of the table; see the base class.
 
         Args:
-            values: The child's states ``(N,)``, -1 where not seen. Without the child the weights
-                have its axis too, the last one: posterior probabilities of all its scope.
+            values: The child's states ``(N,)``, -1 where not observed. Without the child the
+                weights have its axis too, the last one: posterior probabilities of all its scope.
             weights: ``(N, K1, ..., Kn)``, or ``(N, K1, ..., Kn, K_child)``.
         """
         if self.child.name not in values:
@@ -200,10 +200,10 @@ class Tabular(ExponentialFamily, Conjugate):
         code = torch.as_tensor(values[self.child.name]).long()
         code = code.to(self._device)
         w = self._weights(weights, len(code), self.shape[:-1])
-        unseen = self.child.num_states  # a row of its own, which is left out
-        counts = w.new_zeros(unseen + 1, w.shape[1])
-        counts.index_add_(0, code.masked_fill(code < 0, unseen), w)
-        return (counts[:unseen].t().reshape(self.shape),)
+        unobserved = self.child.num_states  # a row of its own, which is left out
+        counts = w.new_zeros(unobserved + 1, w.shape[1])
+        counts.index_add_(0, code.masked_fill(code < 0, unobserved), w)
+        return (counts[:unobserved].t().reshape(self.shape),)
 
     @torch.no_grad()
     def maximize(self, statistics: Statistics, prior: Any = None) -> None:
@@ -245,16 +245,16 @@ class Tabular(ExponentialFamily, Conjugate):
     def initialize(self, values: Mapping[Hashable, Tensor], seed: int | None = None) -> None:
         """Start each row at random, uniform on all distributions; see the base class.
 
-        Where the child was seen, they are weighted by how often its states were.
+        Where the child was observed, they are weighted by how often its states were.
         """
         rows = torch.empty(self.shape, dtype=torch.float64).exponential_(generator=generator(seed))
         rows = rows.to(self._device) * self.probs.detach().ne(0)
         rows = rows / rows.sum(dim=-1, keepdim=True)
         if self.child.name in values:
             code = torch.as_tensor(values[self.child.name]).long().numpy(force=True)
-            seen = np.bincount(code[code >= 0], minlength=self.child.num_states)
-            if seen.any():
-                rows = rows * (1.0 + torch.from_numpy(seen / seen.mean()).to(rows))
+            observed = np.bincount(code[code >= 0], minlength=self.child.num_states)
+            if observed.any():
+                rows = rows * (1.0 + torch.from_numpy(observed / observed.mean()).to(rows))
         self.maximize((rows,))
 
     def beliefs(self, prior: Any, values: Mapping[Hashable, Tensor] | None) -> Beliefs:

@@ -66,7 +66,7 @@ class GaussianComponent:
     Args:
         conditionals: All that have one of the hidden variables; see
             :meth:`Conditional.regression`.
-        hidden: Real variables that some row has not seen, or not all of.
+        hidden: Real variables that some row has not observed, or not all of.
         discrete: The discrete parents of these conditionals.
     """
 
@@ -85,7 +85,7 @@ class GaussianComponent:
         return [p for c in self.conditionals for p in c.parameters()]
 
     def relevant(self, observed: Values) -> dict[Hashable, Tensor]:
-        """Return what was seen of the variables of the conditionals."""
+        """Return what was observed of the variables of the conditionals."""
         names = {v.name for c in self.conditionals for v in c.scope if not v.is_discrete}
         return {n: x for n, x in observed.items() if n in names}
 
@@ -122,7 +122,7 @@ class GaussianComponent:
         r"""Return ``(rows, K1, ..., Kn)`` logs of :math:`\phi`; differentiable.
 
         Args:
-            observed: ``(rows or 1, *shape)`` values of reals, ``NaN`` where not seen.
+            observed: ``(rows or 1, *shape)`` values of reals, ``NaN`` where not observed.
             known: ``(rows or 1,)`` states of discrete neighbours; the others are the axes.
             rows: How many rows.
 
@@ -215,9 +215,9 @@ class HiddenIntegral:
 
     Attributes:
         component: Which reals, and their conditionals.
-        observed: ``(B or 1, *shape)`` what was seen of reals.
-        known: ``(B or 1,)`` states of discrete neighbours that all rows have seen.
-        system: The density of hidden and seen ones.
+        observed: ``(B or 1, *shape)`` what was observed of reals.
+        known: ``(B or 1,)`` states of discrete neighbours that all rows have observed.
+        system: The density of hidden and observed ones.
         table: ``(B, K1, ..., Kn)`` logs of the integral.
     """
 
@@ -244,7 +244,7 @@ class _Assembly:
         relevant = component.relevant(observed)
         flat = {n: x.double().unsqueeze(1).flatten(start_dim=1) for n, x in relevant.items()}
         number = component._number
-        self.seen = {n: x for n, x in flat.items() if n not in number}
+        self.observed = {n: x for n, x in flat.items() if n not in number}
         self.partly = {
             number[n]: Observed(~x.isnan(), x.nan_to_num(nan=0.0))
             for n, x in flat.items()
@@ -259,8 +259,8 @@ class _Assembly:
             block, log_normalizer = self._block(c)
             blocks.append(block)
             constant = constant + log_normalizer
-        for number, seen in self.partly.items():
-            blocks.append(self._held(number, seen))
+        for number, observed in self.partly.items():
+            blocks.append(self._held(number, observed))
         return LinearSystem(
             component.hidden,
             self.free,
@@ -290,12 +290,12 @@ class _Assembly:
             part = matrix[..., first : first + v.num_elements]
             first += v.num_elements
             if number is None:
-                target = target - _products(part, self.seen[v.name])
+                target = target - _products(part, self.observed[v.name])
                 continue
             if number in self.partly:
-                seen = self.partly[number]
-                target = target - _products(part, seen.values)
-                hidden = (~seen.mask).to(part)
+                observed = self.partly[number]
+                target = target - _products(part, observed.values)
+                hidden = (~observed.mask).to(part)
                 part = part * hidden.reshape(len(hidden), *[1] * (part.dim() - 2), -1)
             scope.append(number)
             columns.append(part)
@@ -303,9 +303,9 @@ class _Assembly:
         whole = torch.cat([x.expand(*lead, x.shape[-1]) for x in columns], dim=-1)
         return Block(tuple(scope), whole, target), logs
 
-    def _held(self, number: int, seen: Observed) -> Block:
-        """Rows that keep what was seen in its place, whatever is eliminated."""
-        matrix = torch.diag_embed(seen.mask.double())
+    def _held(self, number: int, observed: Observed) -> Block:
+        """Rows that keep what was observed in its place, whatever is eliminated."""
+        matrix = torch.diag_embed(observed.mask.double())
         lead = [len(matrix), *[1] * len(self.free)]
         matrix = matrix.reshape(*lead, *matrix.shape[1:])
         return Block((number,), matrix, torch.zeros_like(matrix[..., 0]))

@@ -1,4 +1,4 @@
-"""Which real variables of a directed model were not seen, and which are integrated out together."""
+"""Which real variables of a directed model are hidden, and which are integrated out together."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from pgnn.factors.variable import Variable
 Pieces = Mapping[Hashable, Conditional]
 
 _REMEMBERED = 16
-"""Patterns of what was seen for which components are kept."""
+"""Patterns of what was observed for which components are kept."""
 
 
 @dataclass(frozen=True, eq=False)
 class HiddenReals:
-    """What becomes of the conditionals of real variables that some rows have not seen.
+    """What becomes of the conditionals of real variables that some rows have not observed.
 
     Attributes:
         components: Variables that are integrated out, with all conditionals that have them.
@@ -41,7 +41,7 @@ class HiddenReals:
     def of(
         cls,
         conditionals: Pieces,
-        seen: Collection[Hashable],
+        observed: Collection[Hashable],
         partly: Collection[Hashable],
         wanted: Collection[Hashable] = (),
     ) -> HiddenReals:
@@ -49,8 +49,8 @@ class HiddenReals:
 
         Args:
             conditionals: Of every variable.
-            seen: Names of the real variables that were seen.
-            partly: Names of those among them that some row has not seen, or not all of.
+            observed: Names of the real variables that were observed.
+            partly: Names of those among them that some row has not observed, or not all of.
             wanted: Names of real variables that are asked for.
 
         Raises:
@@ -58,16 +58,17 @@ class HiddenReals:
         """
         reals = {n for n, c in conditionals.items() if not c.child.is_discrete}
         discrete = conditionals.keys() - reals
-        needed = _with_ancestors(conditionals, {*discrete, *seen, *wanted})
-        missing = (reals - {*seen} | {*partly}) & needed
+        needed = _with_ancestors(conditionals, {*discrete, *observed, *wanted})
+        missing = (reals - {*observed} | {*partly}) & needed
         children = _children(conditionals, missing, needed)
         hidden = {
             n for n in missing
-            if n in wanted or n not in seen or children[n] or _has_real(conditionals[n], missing)
+            if n in wanted or n not in observed or children[n] or _has_real(conditionals[n],
+            missing)
         }  # fmt: skip
         for name in conditionals:
             if name in hidden:
-                _check(conditionals[name], children[name], name in seen, name in wanted)
+                _check(conditionals[name], children[name], name in observed, name in wanted)
         return cls(_components(conditionals, hidden, needed), frozenset(reals - needed))
 
 
@@ -80,14 +81,14 @@ class RememberedReals:
     def of(
         self,
         conditionals: Pieces,
-        seen: Collection[Hashable],
+        observed: Collection[Hashable],
         partly: Collection[Hashable],
         wanted: Collection[Hashable] = (),
     ) -> HiddenReals:
         """Return :meth:`HiddenReals.of` of these arguments."""
-        key = (frozenset(seen), frozenset(partly), frozenset(wanted))
+        key = (frozenset(observed), frozenset(partly), frozenset(wanted))
         if key not in self._known:
-            self._known[key] = HiddenReals.of(conditionals, seen, partly, wanted)
+            self._known[key] = HiddenReals.of(conditionals, observed, partly, wanted)
             while len(self._known) > _REMEMBERED:
                 self._known.popitem(last=False)
         self._known.move_to_end(key)
@@ -123,7 +124,7 @@ def _has_real(conditional: Conditional, names: Collection[Hashable]) -> bool:
     return any(not v.is_discrete and v.name in names for v in conditional.parents)
 
 
-def _check(own: Conditional, children: list[Conditional], seen: bool, wanted: bool) -> None:
+def _check(own: Conditional, children: list[Conditional], observed: bool, wanted: bool) -> None:
     """Check that a hidden variable can be integrated out.
 
     Raises:
@@ -142,10 +143,10 @@ def _check(own: Conditional, children: list[Conditional], seen: bool, wanted: bo
             )
         return  # a hidden parent is refused
     child = (children[0] if bad is None else bad).child.name
-    if seen:
+    if observed:
         raise Unsupported(
-            f"{name!r} has no states and is not seen in some rows, but {child!r} depends on it; "
-            "ask about the rows in which it was seen, or use a sampling engine"
+            f"{name!r} has no states and is missing in some rows, but {child!r} depends on it; "
+            "ask about the rows in which it was observed, or use a sampling engine"
         )
     raise Unsupported(
         f"{name!r} has no states and is not observed, and {child!r} depends on it: the sum over "

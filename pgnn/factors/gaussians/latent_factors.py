@@ -19,8 +19,8 @@ class FactorPosterior(NamedTuple):
 
     Attributes:
         mean: ``(N, K)``.
-        covariance: ``(N, K, K)``, or ``(1, K, K)`` where rows have seen the same numbers.
-        log_density: ``(N,)`` logs of the density of what was seen.
+        covariance: ``(N, K, K)``, or ``(1, K, K)`` where rows have observed the same numbers.
+        log_density: ``(N,)`` logs of the density of what was observed.
     """
 
     mean: Tensor
@@ -31,12 +31,12 @@ class FactorPosterior(NamedTuple):
 def factor_posterior(x: Tensor, weight: Tensor, mean: Tensor, variance: Tensor) -> FactorPosterior:
     r"""Return posteriors of factors; differentiable.
 
-    With :math:`o_d` one where a number was seen, the precision is
+    With :math:`o_d` one where a number was observed, the precision is
     :math:`A = I + \sum_d o_d w_d w_d^\top / \psi_d`, and the density follows from the lemma of
     Woodbury.
 
     Args:
-        x: ``(N, D)`` rows, ``NaN`` where not seen.
+        x: ``(N, D)`` rows, ``NaN`` where not observed.
         weight: ``(D, K)`` :math:`W`.
         mean: ``(D,)`` :math:`\mu`.
         variance: ``(D,)`` the diagonal of :math:`\Psi`.
@@ -46,12 +46,12 @@ def factor_posterior(x: Tensor, weight: Tensor, mean: Tensor, variance: Tensor) 
     """
     size, k = weight.shape
     hole = x.isnan()
-    seen = (~hole).to(weight)
+    observed = (~hole).to(weight)
     error = torch.where(hole, torch.zeros_like(x), x - mean).to(weight)
     scaled = weight / variance.unsqueeze(1)
     if bool(hole.any()):
         products = (scaled.unsqueeze(2) * weight.unsqueeze(1)).reshape(size, k * k)
-        precision = (seen @ products).reshape(-1, k, k)
+        precision = (observed @ products).reshape(-1, k, k)
     else:
         precision = (scaled.T @ weight).unsqueeze(0)
     precision = precision + torch.eye(k, dtype=weight.dtype, device=weight.device)
@@ -60,7 +60,7 @@ def factor_posterior(x: Tensor, weight: Tensor, mean: Tensor, variance: Tensor) 
     white = torch.linalg.solve_triangular(factor, target.unsqueeze(-1), upper=False)
     found = torch.linalg.solve_triangular(factor.mT, white, upper=True).squeeze(-1)
     square = error.square() @ variance.reciprocal() - white.squeeze(-1).square().sum(dim=1)
-    log_scale = seen @ variance.log() + LOG_2PI * seen.sum(dim=1)
+    log_scale = observed @ variance.log() + LOG_2PI * observed.sum(dim=1)
     log_scale = log_scale + 2.0 * factor.diagonal(dim1=-2, dim2=-1).log().sum(dim=-1)
     return FactorPosterior(found, torch.cholesky_inverse(factor), -0.5 * (square + log_scale))
 

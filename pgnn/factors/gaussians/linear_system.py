@@ -1,4 +1,4 @@
-"""Real variables that were not seen, given what was: numbers of one question."""
+"""Real variables that were not observed, given what was: numbers of one question."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ AT_ONCE = 2**20
 
 @dataclass(frozen=True, eq=False)
 class Observed:
-    """What was seen of a variable in some rows, or of some of its numbers.
+    """What was observed of a variable in some rows, or of some of its numbers.
 
     Attributes:
-        mask: ``(B, D)`` which numbers were seen.
+        mask: ``(B, D)`` which numbers were observed.
         values: ``(B, D)`` these numbers, zeros elsewhere.
     """
 
@@ -41,7 +41,7 @@ class Observed:
 
 
 class Mode(NamedTuple):
-    r"""The most likely values :math:`x^*` of some variables given states and what was seen.
+    r"""The most likely values :math:`x^*` of some variables given states and what was observed.
 
     Attributes:
         values: ``(B, K1 or 1, ..., Kn or 1, D)`` by name.
@@ -54,7 +54,7 @@ class Mode(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class LinearSystem:
-    r"""The joint density of hidden reals and what was seen, for each configuration of states.
+    r"""The joint density of hidden reals and what was observed, for each configuration of states.
 
     .. math:: p(x, e \mid j) = \exp(c_j - \tfrac12 \|A_j x - b_j\|^2)
 
@@ -64,7 +64,7 @@ class LinearSystem:
         blocks: Rows of the matrices, conditional by conditional.
         constant: ``(B or 1, K1 or 1, ..., Kn or 1)`` logs :math:`c`.
         order: In which variables are eliminated.
-        observed: What was seen of variables that only some rows have seen, by number.
+        observed: What was observed of variables that only some rows have observed, by number.
         num_rows: Rows of evidence ``B``.
         width: Numbers of the largest matrix that is reduced, about.
     """
@@ -203,11 +203,11 @@ class LinearSystem:
         numbers = self._numbers(names)
         family = family_moments(elimination, cliques, numbers)
         mean, covariance = family.mean, family.covariance
-        seen = [self.observed.get(k) for k in numbers]
-        if any(x is not None for x in seen):
+        observed = [self.observed.get(k) for k in numbers]
+        if any(x is not None for x in observed):
             sizes = [self.sizes[k] for k in numbers]
-            pairs = list(zip(seen, sizes, strict=True))
-            some = next(x for x in seen if x is not None)
+            pairs = list(zip(observed, sizes, strict=True))
+            some = next(x for x in observed if x is not None)
             mask = torch.cat([x.mask if x else some.mask.new_zeros(len(some.mask), n)
                               for x, n in pairs], dim=1)  # fmt: skip
             values = torch.cat([x.values if x else some.values.new_zeros(len(some.mask), n)
@@ -224,7 +224,7 @@ class LinearSystem:
         return self._with_observed(self.elimination().draw(self.num_rows))
 
     def mode(self, names: Sequence[Hashable]) -> Mode:
-        r"""Return the most likely values of some variables, given states and what was seen.
+        r"""Return the most likely values of some variables, given states and what was observed.
 
         Args:
             names: Of the variables; the others are integrated out.
@@ -251,11 +251,11 @@ class LinearSystem:
         )
 
     def _with_observed(self, values: Mapping[int, Tensor]) -> dict[int, Tensor]:
-        """Values ``(B, *lead, D)`` of each variable with numbers that were seen in their places."""
+        """Values ``(B, *lead, D)`` of each variable with observed numbers in their places."""
         whole = dict(values)
-        for number, seen in self.observed.items():
-            lead = [len(seen.mask), *[1] * len(self.free), -1]
-            mask, known = seen.mask.reshape(lead), seen.values.reshape(lead)
+        for number, observed in self.observed.items():
+            lead = [len(observed.mask), *[1] * len(self.free), -1]
+            mask, known = observed.mask.reshape(lead), observed.values.reshape(lead)
             whole[number] = torch.where(mask, known, whole[number])
         return whole
 
@@ -267,10 +267,10 @@ class LinearSystem:
         return {v.name: k for k, v in enumerate(self.hidden)}
 
     def _num_hidden(self, axes: int, variables: Collection[int] | None = None) -> Tensor:
-        """``(B or 1, 1, ...)`` how many numbers of some variables, or all, were not seen."""
+        """``(B or 1, 1, ...)`` how many numbers of some variables, or all, were not observed."""
         counted = self.sizes if variables is None else variables
         total = self.constant.new_full((1,), float(sum(self.sizes[k] for k in counted)))
-        for number, seen in self.observed.items():
+        for number, observed in self.observed.items():
             if number in counted:
-                total = total - seen.mask.sum(dim=1)
+                total = total - observed.mask.sum(dim=1)
         return total.reshape(-1, *[1] * (axes - 1))

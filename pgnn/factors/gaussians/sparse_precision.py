@@ -53,7 +53,7 @@ class SparseFactor:
         if not (pivots > 0).all():
             raise ModelError(
                 "the precision matrix is not positive definite: weights of edges must be positive, "
-                "and anchor= too where nothing was seen"
+                "and anchor= too where nothing was observed"
             )
         self._log_det = float(np.log(pivots).sum())
 

@@ -112,11 +112,11 @@ class ConditionalGroup(UntabulatedGroup):
         states = codes[:, self.scopes[0]]
         if not self.batch_shape and len(states) and (states == states[:1]).all():
             states = states[:1]  # one table serves all rows
-        seen = np.asarray((states >= 0).all(axis=0))
+        observed = np.asarray((states >= 0).all(axis=0))
         known = {
             v.name: torch.from_numpy(states[:, k].astype(np.int64)).to(self.numbers.device)
             for k, v in enumerate(self.variables)
-            if seen[k]
+            if observed[k]
         }
         rows = len(states) if known or self.batch_shape else 1
         if self.batch_shape:
@@ -128,8 +128,8 @@ class ConditionalGroup(UntabulatedGroup):
             table = table.reshape(table.shape[len(factor.batch_shape) :]).unsqueeze(0)
         else:
             table = table.unsqueeze(1)
-        child = len(factor.variables) - 1 if not seen[-1] else None
-        return TableGroup(self.scopes[:, ~seen], table, child)
+        child = len(factor.variables) - 1 if not observed[-1] else None
+        return TableGroup(self.scopes[:, ~observed], table, child)
 
     def look_up(self, states: Tensor, rows: Tensor | None = None) -> Tensor:
         """Return ``(B, 1)`` log probabilities of complete rows; see the base class."""

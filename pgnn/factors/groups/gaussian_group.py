@@ -94,7 +94,7 @@ class GaussianGroup(UntabulatedGroup):
             Intractable: If there are too many configurations.
         """
         states = codes[:, self.scopes[0]]
-        seen = (
+        observed = (
             np.asarray((states >= 0).all(axis=0))
             if len(states)
             else np.zeros(states.shape[1], np.bool_)
@@ -102,10 +102,10 @@ class GaussianGroup(UntabulatedGroup):
         known = {
             v.name: torch.from_numpy(states[:, k].astype(np.int64))
             for k, v in enumerate(self.variables)
-            if seen[k]
+            if observed[k]
         }
         table = self._written(known, max(len(self.numbers), len(states)))
-        return TableGroup(self.scopes[:, ~seen], table.unsqueeze(1))
+        return TableGroup(self.scopes[:, ~observed], table.unsqueeze(1))
 
     def look_up(self, states: Tensor, rows: Tensor | None = None) -> Tensor:
         """Return ``(B, 1)`` log densities given complete states; see the base class."""

@@ -67,8 +67,8 @@ class Chain:
 
     Example:
         >>> stay = torch.tensor([[0.9, 0.1], [0.1, 0.9]]).double().log()
-        >>> seen = torch.tensor([[[0.9, 0.2], [0.9, 0.2], [0.1, 0.8]]]).double().log()
-        >>> chain = Chain(torch.tensor([0.5, 0.5]).double().log(), stay, seen)
+        >>> observed = torch.tensor([[[0.9, 0.2], [0.9, 0.2], [0.1, 0.8]]]).double().log()
+        >>> chain = Chain(torch.tensor([0.5, 0.5]).double().log(), stay, observed)
         >>> chain.best()[0]
         tensor([[0, 0, 0]])
         >>> chain.marginals()[0, :, 0]

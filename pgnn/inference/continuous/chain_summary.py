@@ -90,7 +90,7 @@ def all_reals(
     values = dict(reals)
     for v in potential.model.variables.values():
         if not v.is_discrete and v.name not in values:
-            values[v.name] = potential.seen.reals[v.name].expand(n, *v.shape)
+            values[v.name] = potential.observed.reals[v.name].expand(n, *v.shape)
     return values
 
 

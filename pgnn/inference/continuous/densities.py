@@ -75,11 +75,11 @@ class KnownStates(JointDensity):
 
     Args:
         elements: Of the discrete variables.
-        seen: ``(1, ...)`` values of the observed variables, state indices of discrete ones.
+        observed: ``(1, ...)`` values of the observed variables, state indices of discrete ones.
     """
 
-    def __init__(self, elements: Elements, seen: Reals) -> None:
-        self.elements, self.seen = elements, seen
+    def __init__(self, elements: Elements, observed: Reals) -> None:
+        self.elements, self.observed = elements, observed
 
     def marginals(self, reals: Reals, mask: Any) -> Tensor:
         """See :class:`JointDensity`."""
@@ -95,7 +95,8 @@ class KnownStates(JointDensity):
         """See :class:`JointDensity`."""
         states = torch.zeros(len(self.elements), dtype=torch.int64)
         for v in self.elements.variables:
-            states[torch.from_numpy(self.elements.numbers(v.name))] = self.seen[v.name].reshape(-1)
+            numbers = torch.from_numpy(self.elements.numbers(v.name))
+            states[numbers] = self.observed[v.name].reshape(-1)
         return states.expand(num_points(reals), -1)
 
 
@@ -109,14 +110,14 @@ class ProductDensity(KnownStates):
     Args:
         model: With a conditional for each variable.
         latent: Names of the latent real variables.
-        seen: ``(1, ...)`` values of all others.
+        observed: ``(1, ...)`` values of all others.
         inputs: Covariates, ``(1, ...)``.
     """
 
     def __init__(
-        self, model: Any, latent: set[Hashable], seen: Reals, inputs: Inputs | None = None
+        self, model: Any, latent: set[Hashable], observed: Reals, inputs: Inputs | None = None
     ) -> None:
-        super().__init__(model.elements, seen)
+        super().__init__(model.elements, observed)
         self.inputs = inputs
         self.varying: list[Conditional] = []
         self.fixed: dict[Hashable, Tensor] = {}
@@ -147,13 +148,13 @@ class ProductDensity(KnownStates):
         values = {}
         for v in c.scope:
             x = reals.get(v.name)
-            values[v.name] = self.seen[v.name].expand(rows, *v.shape) if x is None else x
+            values[v.name] = self.observed[v.name].expand(rows, *v.shape) if x is None else x
         value = values[c.child.name]
         inputs = {n: x.expand(rows, *x.shape[1:]) for n, x in (self.inputs or {}).items()}
         distribution = c.distribution({v.name: values[v.name] for v in c.parents}, inputs or None)
-        seen = c.child.name not in reals and not c.child.is_discrete
+        observed = c.child.name not in reals and not c.child.is_discrete
         log_probs: Tensor = (
-            log_density_of(distribution, value) if seen else distribution.log_prob(value)
+            log_density_of(distribution, value) if observed else distribution.log_prob(value)
         )
         if log_probs.dim() > 1 or (log_probs.dim() == 1 and len(log_probs) not in (1, rows)):
             raise ModelError(
@@ -173,7 +174,7 @@ class SummedDensity(JointDensity):
 
     Args:
         model: Has tables once its real variables are known.
-        seen: ``B`` rows of evidence.
+        observed: ``B`` rows of evidence.
         inputs: Covariates, ``(B, ...)``.
         checked: Whether it is known that no discrete variable is hidden, that no number is missing
             and that all are inside of the supports of their distributions.
@@ -182,12 +183,12 @@ class SummedDensity(JointDensity):
     def __init__(
         self,
         model: FactorModel,
-        seen: RowEvidence,
+        observed: RowEvidence,
         inputs: Inputs | None = None,
         *,
         checked: bool = False,
     ) -> None:
-        self.model, self.seen, self.inputs = model, seen, dict(inputs or {})
+        self.model, self.observed, self.inputs = model, observed, dict(inputs or {})
         self.checked = checked
         self.power = _power(model)
         self._tiled: dict[int, RowEvidence] = {}
@@ -196,18 +197,18 @@ class SummedDensity(JointDensity):
     def latents(self) -> tuple[Hashable, ...]:
         """Names of the real variables that no row observes."""
         reals = [v.name for v in self.model.variables.values() if not v.is_discrete]
-        seen = self.seen.reals
+        observed = self.observed.reals
         return tuple(
             n
             for n in reals
-            if n not in seen or not (self.checked or seen[n].isnan().logical_not().any())
+            if n not in observed or not (self.checked or observed[n].isnan().logical_not().any())
         )
 
     def take(self, rows: Tensor) -> SummedDensity:
         """Return the same for some of the rows."""
         inputs = {n: torch.as_tensor(x)[rows] for n, x in self.inputs.items()}
-        seen = self.seen.take(rows.numpy())
-        return SummedDensity(self.model, seen, inputs, checked=self.checked)
+        observed = self.observed.take(rows.numpy())
+        return SummedDensity(self.model, observed, inputs, checked=self.checked)
 
     def log_density(self, reals: Reals, without: Collection[Hashable] = ()) -> Tensor:
         """See :class:`JointDensity`.
@@ -217,8 +218,8 @@ class SummedDensity(JointDensity):
             without: Variables whose conditional densities are left out, of a product.
         """
         if self.is_product:
-            seen, inputs = self._evidence_over(reals), self._inputs_over(reals)
-            log_densities = log_product(self.model, seen, inputs, reals, without, self.checked)
+            observed, inputs = self._evidence_over(reals), self._inputs_over(reals)
+            log_densities = log_product(self.model, observed, inputs, reals, without, self.checked)
             return self._guarded(reals, log_densities)
         points, most = num_points(reals), self._max_points()
         if points > most and not torch.is_grad_enabled():
@@ -232,7 +233,7 @@ class SummedDensity(JointDensity):
     @cached_property
     def is_product(self) -> bool:
         """Whether nothing discrete is hidden, so that the density is that of the conditionals."""
-        return self.checked or is_product(self.model, self.seen, self.latents)
+        return self.checked or is_product(self.model, self.observed, self.latents)
 
     def recordable(self, reals: Reals) -> Tensor:
         """See :class:`JointDensity`."""
@@ -241,8 +242,8 @@ class SummedDensity(JointDensity):
 
     def solved(self, reals: Reals) -> Differentiable:
         """Return the exact answer about the discrete variables, a row for each point."""
-        seen = self._evidence_over(reals)
-        return Differentiable(self._solver(reals, seen), seen)
+        observed = self._evidence_over(reals)
+        return Differentiable(self._solver(reals, observed), observed)
 
     def terms(self, reals: Reals) -> dict[Hashable, Tensor]:
         """Return the largest entry of each variable's table."""
@@ -251,8 +252,8 @@ class SummedDensity(JointDensity):
         for factor in self._solver(reals, self._evidence_over(reals)).graph.factors:
             table = factor.log_values
             table = table.reshape(rows if table.dim() > len(factor.variables) else 1, -1)
-            names = [v.name for v in factor.variables]
-            largest[factor.child or tuple(names)] = table.amax(dim=1).expand(rows)
+            scope = tuple(v.name for v in factor.variables)
+            largest[factor.child or scope] = table.amax(dim=1).expand(rows)
         return largest
 
     def blame(self, reals: Reals) -> str:
@@ -263,8 +264,7 @@ class SummedDensity(JointDensity):
                 values = {**self._evidence_over(reals).reals, **reals}
                 point = {n: x[first].detach() for n, x in values.items()}
                 terms = self.model.execute(point, 0).terms
-            bad = [repr(n) for n, x in terms.items() if not bool(x.isfinite())]
-            if bad:
+            if bad := [repr(n) for n, x in terms.items() if not bool(x.isfinite())]:
                 return f"the log density of {', '.join(bad)} is not finite there"
         return super().blame(reals)
 
@@ -274,53 +274,54 @@ class SummedDensity(JointDensity):
 
     def draw(self, reals: Reals, seed: int) -> Tensor:
         """See :class:`JointDensity`."""
-        seen = self._evidence_over(reals)
-        solver = self._solver(reals, seen)
-        observed = solver.graph.evidence(seen)
-        states, _ = solver.draw(observed.codes, observed.soft, 1, seed)
-        model_states = states[..., : len(self.model.elements)]
-        return torch.from_numpy(model_states.astype(np.int64)).reshape(num_points(reals), -1)
+        evidence = self._evidence_over(reals)
+        solver = self._solver(reals, evidence)
+        observed = solver.graph.evidence(evidence)
+        states = solver.draw(observed.codes, observed.soft, 1, seed)[0]
+        states = states[..., : len(self.model.elements)].astype(np.int64)
+        return torch.from_numpy(states).reshape(num_points(reals), -1)
 
     def _log_density_by_torch(self, reals: Reals) -> Tensor:
         """Sum the discrete variables out by operations of torch alone."""
-        rows, seen = num_points(reals), self._evidence_over(reals)
-        solver = self._solver(reals, seen)
+        observed = self._evidence_over(reals)
+        solver = self._solver(reals, observed)
         if not solver.graph.variables:
-            return self._guarded(reals, Differentiable(solver, seen).log_evidence())
-        log_evidence, seen = torch.zeros(rows, dtype=torch.float64), solver.graph.evidence(seen)
-        for plan, part in solver.plans(seen.codes, Ask(soft=solver.softly(seen.soft))):
-            arguments = solver.torch_rows(plan, seen.codes, seen.soft, part).arguments
+            return self._guarded(reals, Differentiable(solver, observed).log_evidence())
+        observed = solver.graph.evidence(observed)
+        log_evidence = torch.zeros(num_points(reals), dtype=torch.float64)
+        for plan, part in solver.plans(observed.codes, Ask(soft=solver.softly(observed.soft))):
+            arguments = solver.torch_rows(plan, observed.codes, observed.soft, part).arguments
             part_evidence = torch_executor.log_partition(**arguments).to(log_evidence)
             log_evidence = log_evidence.index_add(0, torch.from_numpy(part), part_evidence)
-        return self._guarded(reals, log_evidence + torch.from_numpy(seen.soft_scale))
+        return self._guarded(reals, log_evidence + torch.from_numpy(observed.soft_scale))
 
-    def _solver(self, reals: Reals, seen: RowEvidence) -> Solver:
+    def _solver(self, reals: Reals, observed: RowEvidence) -> Solver:
         real_values = {n: x for n, x in reals.items() if not self.model.variables[n].is_discrete}
-        return model_solver(self.model, {**seen.reals, **real_values}, self._inputs_over(reals))
+        return model_solver(self.model, {**observed.reals, **real_values}, self._inputs_over(reals))
 
     def _inputs_over(self, reals: Reals) -> dict[Hashable, Tensor]:
         """The covariates once for each block of points."""
-        times = num_points(reals) // max(self.seen.num_rows, 1)
+        times = num_points(reals) // max(self.observed.num_rows, 1)
         return {n: _tiled(x, times) for n, x in self.inputs.items()}
 
     def _evidence_over(self, reals: Reals) -> RowEvidence:
         """The evidence repeated for each block of points, with the states among the reals."""
-        times = num_points(reals) // max(self.seen.num_rows, 1)
+        times = num_points(reals) // max(self.observed.num_rows, 1)
         if times not in self._tiled:
-            once = times == 1 and self.seen.batched
-            self._tiled[times] = self.seen if once else self.seen.tiled(times)
-        seen = self._tiled[times]
+            once = times == 1 and self.observed.batched
+            self._tiled[times] = self.observed if once else self.observed.tiled(times)
+        observed = self._tiled[times]
         states = {n: x for n, x in reals.items() if self.model.variables[n].is_discrete}
         if not states:
-            return seen
-        codes = seen.codes.copy()
+            return observed
+        codes = observed.codes.copy()
         for name, x in states.items():
             codes[:, self.model.elements.numbers(name).ravel()] = x.reshape(len(x), -1).numpy()
-        return replace(seen, codes=codes)
+        return replace(observed, codes=codes)
 
     def _max_points(self) -> int:
         """Points that are evaluated together, a multiple of the rows."""
-        rows = max(1, self.seen.num_rows)
+        rows = max(1, self.observed.num_rows)
         cells = len(self.model.elements)
         if isinstance(self.model, ExecutableModel):
             cells = max(cells, self.model.largest_plate)
@@ -359,16 +360,16 @@ def log_density(
     checked = {n: _checked(model, n, x) for n, x in reals.items()}
     covariates = {n: torch.as_tensor(x) for n, x in (inputs or {}).items()}
     rows = {len(x) for x in [*checked.values(), *(x for x in covariates.values() if len(x) != 1)]}
-    seen = reader_of(model).read(evidence)
-    if seen.batched:
-        rows.add(seen.num_rows)
+    observed = reader_of(model).read(evidence)
+    if observed.batched:
+        rows.add(observed.num_rows)
     if len(rows) > 1:
         raise EvidenceError(f"the reals and the evidence have different numbers of rows: {rows}")
     number = next(iter(rows), 1)
-    seen = seen if seen.num_rows == number else seen.tiled(number)
+    observed = observed if observed.num_rows == number else observed.tiled(number)
     repeated = {n: x.expand(number, *x.shape[1:]) for n, x in covariates.items()}
-    solver = model_solver(model, {**seen.reals, **checked}, repeated)
-    return _power(model) * Differentiable(solver, seen).log_evidence()
+    solver = model_solver(model, {**observed.reals, **checked}, repeated)
+    return _power(model) * Differentiable(solver, observed).log_evidence()
 
 
 def _power(model: FactorModel) -> float:

@@ -30,7 +30,7 @@ class ExecutedDensity(KnownStates):
     Args:
         model: A program.
         latent: Its latent real variables.
-        seen: ``(1, *shape)`` values of all others, state indices of discrete ones.
+        observed: ``(1, *shape)`` values of all others, state indices of discrete ones.
 
     Raises:
         Unsupported: If a discrete site is latent, or the set of sites depends on a value; the
@@ -48,13 +48,13 @@ class ExecutedDensity(KnownStates):
         tensor([-2.3379, -1.9629], dtype=torch.float64)
     """
 
-    def __init__(self, model: ExecutableModel, latent: Sequence[Variable], seen: Reals) -> None:
+    def __init__(self, model: ExecutableModel, latent: Sequence[Variable], observed: Reals) -> None:
         executable: Any = model
-        super().__init__(executable.elements, seen)
+        super().__init__(executable.elements, observed)
         self.model, self.latent, self.variables = model, tuple(latent), executable.variables
-        self.observed = {n: x[0] for n, x in seen.items()}
+        self.observed = {n: x[0] for n, x in observed.items()}
         for v in self.elements.variables:
-            if v.name not in seen:
+            if v.name not in observed:
                 raise Unsupported(
                     f"site {v.name!r} is discrete and latent, and is not summed out since "
                     f"{model.obstacle}; use engine=pgnn.ExecutionSampling()"

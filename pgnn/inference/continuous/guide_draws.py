@@ -107,13 +107,13 @@ class ProgramDraws(GuideDraws):
 
     Args:
         model: A program with a guide.
-        seen: Variables that were observed.
+        observed: Variables that were observed.
     """
 
-    def __init__(self, model: Any, seen: Collection[Hashable] = ()) -> None:
+    def __init__(self, model: Any, observed: Collection[Hashable] = ()) -> None:
         super().__init__()
         # no submodule: its parameters are the model's
-        object.__setattr__(self, "executions", model.guide_executions(seen))
+        object.__setattr__(self, "executions", model.guide_executions(observed))
         self.is_density = self.__dict__["executions"].is_density()
 
     @property
@@ -153,7 +153,7 @@ class PlateBatches:
 
     def __init__(self, full: SummedDensity, model: Any) -> None:
         self.full, self.model = full, model
-        if full.seen.soft is not None or full.seen.soft_tensors:
+        if full.observed.soft is not None or full.observed.soft_tensors:
             raise Unsupported(
                 "soft evidence on a program whose plates are observed in part cannot be taken in "
                 "batches; leave subsample_size out"
@@ -173,7 +173,7 @@ class PlateBatches:
     @cached_property
     def guide(self) -> ProgramDraws:
         """The program's own guide, executed on the same batch."""
-        return ProgramDraws(self.model, known_values(self.full.model, self.full.seen))
+        return ProgramDraws(self.model, known_values(self.full.model, self.full.observed))
 
     def redrawn(self, generator: torch.Generator) -> SummedDensity:
         """Draw another batch and return its density; densities of batches before become invalid."""
@@ -182,10 +182,12 @@ class PlateBatches:
 
     def density(self) -> SummedDensity:
         """Return the density of the present batch."""
-        seen = self.full.seen
-        reals = {n: self.model.of_rows(n, x, 1) for n, x in seen.reals.items()}
-        codes = np.ascontiguousarray(seen.codes[:, self._elements()])
-        return SummedDensity(self.model, replace(seen, codes=codes, reals=reals), self.full.inputs)
+        observed = self.full.observed
+        reals = {n: self.model.of_rows(n, x, 1) for n, x in observed.reals.items()}
+        codes = np.ascontiguousarray(observed.codes[:, self._elements()])
+        return SummedDensity(
+            self.model, replace(observed, codes=codes, reals=reals), self.full.inputs
+        )
 
     def values(self, values: Mapping[Hashable, Tensor]) -> dict[Hashable, Tensor]:
         """Return draws ``(S, R, *shape)`` of all rows restricted to the present batch."""

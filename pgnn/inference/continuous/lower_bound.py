@@ -183,7 +183,7 @@ class _Supports:
         with torch.no_grad():
             drawn = problem.weighted(Elbo(), make_generator(0), draws=1).local
             values = observed_values(density) | ({} if drawn is None else by_row(drawn.values))
-            for name in density.seen.reals:
+            for name in density.observed.reals:
                 conditional = model.conditionals[name]
                 names = [v.name for v in conditional.parents]
                 if name not in density.latents and all(n in values for n in names):

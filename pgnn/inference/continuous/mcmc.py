@@ -110,7 +110,7 @@ class MCMC(Engine):
     def answer_query(self, question: Question) -> RealPosterior:
         """See :class:`Engine`; targets may be real, all variables if not given."""
         model = question.model
-        potential = PotentialEnergy(model, question.seen, question.inputs)
+        potential = PotentialEnergy(model, question.observed, question.inputs)
         reals, discrete = _split(model, potential, question.names)
         draws = self._run(potential)
         values = potential.values(draws.points)
@@ -139,7 +139,7 @@ class MCMC(Engine):
         """See :class:`Engine`; draws are spread over all chains, which are long enough."""
         engine = replace(self, seed=self.seed if seed is None else seed)
         engine = replace(engine, samples=max(self.samples, -(-n // self.chains)))
-        potential = PotentialEnergy(question.model, question.seen, question.inputs)
+        potential = PotentialEnergy(question.model, question.observed, question.inputs)
         draws = engine._run(potential)
         values = potential.values(draws.points)
         diagnostics = diagnostics_of(potential, draws, values)
@@ -154,11 +154,11 @@ class MCMC(Engine):
 
     def describe(self, question: Question) -> Explanation:
         """See :class:`Engine`."""
-        model, potential = question.model, PotentialEnergy(question.model, question.seen)
+        model, potential = question.model, PotentialEnergy(question.model, question.observed)
         _split(model, potential, question.names)
         size = potential.coordinates.size
         summed = isinstance(potential.density, SummedDensity)
-        hidden = len(model.elements) - int((potential.seen.codes >= 0).sum())
+        hidden = len(model.elements) - int((potential.observed.codes >= 0).sum())
         return Explanation(
             engine=type(self).__name__,
             kind="estimate",

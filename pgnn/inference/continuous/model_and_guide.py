@@ -107,12 +107,12 @@ class ModelAndGuide:
         batches = PlateBatches.of(density)
         if batches is not None and not batches.changes:
             density, batches = batches.density(), None
-        rows = density.seen.num_rows
+        rows = density.observed.num_rows
         counts = torch.ones(rows, dtype=torch.float64) if weights is None else weights
         model: Any = density.model
         parts: dict[str, GuideDraws] = {}
         if guide is None and isinstance(model, ExecutableModel) and model.guide is not None:
-            parts["local"] = ProgramDraws(model, known_values(model, density.seen))
+            parts["local"] = ProgramDraws(model, known_values(model, density.observed))
             return cls(density, counts, nn.ModuleDict(parts), torch.zeros(rows, 0), batches)
         if guide is None and isinstance(model, AmortisedModel) and not shared:
             parts["local"] = RecognitionDraws(model, density.latents)
@@ -130,7 +130,7 @@ class ModelAndGuide:
                 "JunctionTree() to answer, MaximumLikelihood() or Gradient() to learn"
             )
         order = [v for v in parents_first(model) if v.name in latents]
-        supports = supports_of(model, order, known_values(model, density.seen), density.inputs)
+        supports = supports_of(model, order, known_values(model, density.observed), density.inputs)
         for what, variables, number in (
             ("local", [v for v in order if v.name not in shared], rows),
             ("shared", [v for v in order if v.name in shared], 1),
@@ -158,7 +158,7 @@ class ModelAndGuide:
     @property
     def num_rows(self) -> int:
         """Rows ``N``."""
-        return self.density.seen.num_rows
+        return self.density.observed.num_rows
 
     @property
     def names(self) -> tuple[Hashable, ...]:
@@ -361,14 +361,14 @@ def prior_log_density(model: Any, values: Mapping[Hashable, Tensor]) -> Tensor:
 
 def features_of(density: SummedDensity) -> Tensor:
     """Return ``(B, F)`` the evidence as features: reals, indicators of states, inputs."""
-    seen, model, rows = density.seen, density.model, density.seen.num_rows
+    observed, model, rows = density.observed, density.model, density.observed.num_rows
     parts = [torch.zeros(rows, 0, dtype=torch.float64)]
     latent = set(density.latents)
     for n in model.variables:
-        if n in seen.reals and n not in latent:
-            parts.append(seen.reals[n].reshape(rows, -1).nan_to_num().double())
-    for e in np.flatnonzero((seen.codes >= 0).any(axis=0)):
-        codes = torch.from_numpy(seen.codes[:, e].astype(np.int64))
+        if n in observed.reals and n not in latent:
+            parts.append(observed.reals[n].reshape(rows, -1).nan_to_num().double())
+    for e in np.flatnonzero((observed.codes >= 0).any(axis=0)):
+        codes = torch.from_numpy(observed.codes[:, e].astype(np.int64))
         parts.append((codes.unsqueeze(1) == torch.arange(int(model.elements.card[e]))).double())
     parts += [torch.as_tensor(x).reshape(rows, -1).double() for x in density.inputs.values()]
     return torch.cat(parts, dim=1)

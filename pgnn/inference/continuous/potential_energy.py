@@ -51,7 +51,7 @@ class PotentialEnergy:
         coordinates: Their unconstrained numbers.
         density: Of their values; a program gets them in the types that it was written in.
         single: Whether some numbers are of single precision.
-        seen: The evidence.
+        observed: The evidence.
 
     Raises:
         Unsupported: If there is no latent real variable, one is a count, or the evidence has
@@ -61,24 +61,26 @@ class PotentialEnergy:
     def __init__(self, model: Any, evidence: Any, inputs: Inputs | None = None) -> None:
         self.model = model
         self.inputs = {n: torch.as_tensor(x) for n, x in (inputs or {}).items()}
-        seen = evidence if isinstance(evidence, RowEvidence) else reader_of(model).read(evidence)
-        if seen.num_rows != 1 or any(len(x) != 1 for x in self.inputs.values()):
+        observed = (
+            evidence if isinstance(evidence, RowEvidence) else reader_of(model).read(evidence)
+        )
+        if observed.num_rows != 1 or any(len(x) != 1 for x in self.inputs.values()):
             raise Unsupported(
-                f"chains are run for one row of evidence, not {seen.num_rows}; ask for one row "
+                f"chains are run for one row of evidence, not {observed.num_rows}; ask for one row "
                 "after the other in a loop"
             )
-        self.seen = seen
-        known = known_values(model, seen)
+        self.observed = observed
+        known = known_values(model, observed)
         ordered = parents_first(model)
         self.latent = [v for v in ordered if not v.is_discrete and v.name not in known]
         if not self.latent:
-            _check_not_partial(seen)
+            _check_not_partial(observed)
             raise Unsupported(
                 "every real variable is observed, so there is nothing to run chains over; leave "
                 "the engine out, or use JunctionTree()"
             )
         with unvalidated():
-            self.density = density_of(model, seen, self.latent, known, self.inputs)
+            self.density = density_of(model, observed, self.latent, known, self.inputs)
             supports = supports_of(model, self.latent, known, self.inputs)
             keep_dtype = isinstance(model, ExecutableModel)
             self.coordinates = Coordinates(self.latent, supports, keep_dtype=keep_dtype)
@@ -235,9 +237,9 @@ class PotentialEnergy:
             )
 
 
-def _check_not_partial(seen: RowEvidence) -> None:
+def _check_not_partial(observed: RowEvidence) -> None:
     """Raise if a real variable was observed in part."""
-    for name, x in seen.reals.items():
+    for name, x in observed.reals.items():
         if bool(x.isnan().any()):
             raise Unsupported(
                 f"{name!r} is real and was observed in part, and others depend on it: there are no "
@@ -247,13 +249,17 @@ def _check_not_partial(seen: RowEvidence) -> None:
 
 
 def density_of(
-    model: Any, seen: RowEvidence, latent: Sequence[Variable], known: Reals, inputs: Inputs | None
+    model: Any,
+    observed: RowEvidence,
+    latent: Sequence[Variable],
+    known: Reals,
+    inputs: Inputs | None,
 ) -> JointDensity:
     """Return the density of a model that is cheapest to evaluate.
 
     Args:
         model: A directed model, one that can be executed, or one of units.
-        seen: One row of evidence.
+        observed: One row of evidence.
         latent: The latent real variables.
         known: ``(1, *shape)`` observed values.
         inputs: Covariates, ``(1, ...)``.
@@ -263,14 +269,14 @@ def density_of(
     """
     if isinstance(model, DirectedModel):
         states = [v.name for v in model.variables.values() if v.is_discrete]
-        if seen.soft is None and known.keys() >= set(states):
+        if observed.soft is None and known.keys() >= set(states):
             return ProductDensity(model, {v.name for v in latent}, known, inputs)
     elif not isinstance(model, ExecutableModel | UnitModel):
         raise Unsupported(f"a {type(model).__name__} has no density of real variables")
     elif isinstance(model, ExecutableModel) and model.obstacle is not None:
         return ExecutedDensity(model, latent, known)
     assert isinstance(model, FactorModel)
-    return SummedDensity(model, replace(seen, soft_tensors={}), inputs)
+    return SummedDensity(model, replace(observed, soft_tensors={}), inputs)
 
 
 def _is_numerical(error: BaseException) -> bool:

@@ -93,16 +93,16 @@ def _has_density(conditional: Conditional) -> bool:
 
 def observed_values(density: SummedDensity) -> Values:
     """Return ``(R, *shape)`` values of what was observed, zero where a number is missing."""
-    seen, model = density.seen, density.model
+    observed, model = density.observed, density.model
     values: Values = {}
-    for name, x in seen.reals.items():
+    for name, x in observed.reals.items():
         if name not in density.latents:
             values[name] = x.nan_to_num() if not density.checked and has_nan(x) else x
     for v in model.elements.variables:
-        codes = seen.codes[:, model.elements.numbers(v.name).ravel()]
+        codes = observed.codes[:, model.elements.numbers(v.name).ravel()]
         if codes.size and codes.min() >= 0:
             states = torch.from_numpy(codes.astype(np.int64))
-            values[v.name] = states.reshape(seen.num_rows, *v.shape)
+            values[v.name] = states.reshape(observed.num_rows, *v.shape)
     return values
 
 

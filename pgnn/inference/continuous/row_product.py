@@ -15,27 +15,27 @@ from pgnn.factors.finite import has_nan
 from pgnn.inference.continuous.coordinates import Reals
 
 
-def is_product(model: Any, seen: RowEvidence, latents: Collection[Hashable]) -> bool:
+def is_product(model: Any, observed: RowEvidence, latents: Collection[Hashable]) -> bool:
     """Return whether the density of rows is the product of the model's conditionals.
 
     Args:
         model: Any model.
-        seen: Rows of evidence.
+        observed: Rows of evidence.
         latents: Real variables that no row observes.
     """
     if not isinstance(model, NetworkModel) or isinstance(model, ExecutableModel):
         return False
-    if seen.soft is not None or (seen.codes.size and seen.codes.min() < 0):
+    if observed.soft is not None or (observed.codes.size and observed.codes.min() < 0):
         return False
     return all(
         n in latents or model.conditionals[n].integrates_missing or not has_nan(x)
-        for n, x in seen.reals.items()
+        for n, x in observed.reals.items()
     )
 
 
 def log_product(
     model: Any,
-    seen: RowEvidence,
+    observed: RowEvidence,
     inputs: Inputs,
     reals: Reals,
     without: Collection[Hashable] = (),
@@ -45,16 +45,16 @@ def log_product(
 
     Args:
         model: With conditionals.
-        seen: ``N`` rows of evidence.
+        observed: ``N`` rows of evidence.
         inputs: Covariates, ``(N, ...)``.
         reals: ``(N, *shape)`` values of the latent variables.
         without: Variables whose conditionals are left out.
         checked: Whether all that was observed is known to be inside of its support, and complete.
     """
-    rows = seen.num_rows
-    values = {**seen.reals, **reals}
+    rows = observed.num_rows
+    values = {**observed.reals, **reals}
     for v in model.elements.variables:
-        codes = seen.codes[:, model.elements.numbers(v.name).ravel()].astype(np.int64)
+        codes = observed.codes[:, model.elements.numbers(v.name).ravel()].astype(np.int64)
         values[v.name] = torch.from_numpy(codes).reshape(rows, *v.shape)
     total, conditionals = torch.zeros(rows, dtype=torch.float64), model.conditionals
     for name in model.order:

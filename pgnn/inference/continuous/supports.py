@@ -23,14 +23,14 @@ Rows = Mapping[Hashable, Tensor]
 
 
 def supports_of(
-    model: Any, latent: Sequence[Variable], seen: Rows, inputs: Rows | None = None
+    model: Any, latent: Sequence[Variable], observed: Rows, inputs: Rows | None = None
 ) -> Mapping[Hashable, Support]:
     """Return the support of each latent real variable of any model, given those before it.
 
     Args:
         model: With conditionals, or a program; in others all real numbers are possible.
         latent: Real variables, parents first.
-        seen: ``(N, ...)`` values of the observed variables, state indices of discrete ones.
+        observed: ``(N, ...)`` values of the observed variables, state indices of discrete ones.
         inputs: Covariates, ``(N, ...)``.
 
     Raises:
@@ -38,9 +38,9 @@ def supports_of(
             was observed in a row.
     """
     if isinstance(model, DirectedModel):
-        return conditional_supports(model.conditionals, latent, seen, inputs)
+        return conditional_supports(model.conditionals, latent, observed, inputs)
     if isinstance(model, ExecutableModel):
-        return model.real_supports([v.name for v in latent], _fixed_values(model, seen))
+        return model.real_supports([v.name for v in latent], _fixed_values(model, observed))
     return {v.name: Support() for v in latent}
 
 
@@ -50,22 +50,24 @@ def parents_first(model: Any) -> list[Variable]:
     return [model.variables[n] for n in order]
 
 
-def _fixed_values(model: ExecutableModel, seen: Rows) -> dict[Hashable, Tensor]:
+def _fixed_values(model: ExecutableModel, observed: Rows) -> dict[Hashable, Tensor]:
     """Observed values on which the sites of a program without tables may depend."""
-    return {} if model.obstacle is None else {n: x[0] for n, x in seen.items()}
+    return {} if model.obstacle is None else {n: x[0] for n, x in observed.items()}
 
 
 def conditional_supports(
     conditionals: Mapping[Hashable, Conditional],
     latent: Sequence[Variable],
-    seen: Rows,
+    observed: Rows,
     inputs: Rows | None = None,
 ) -> dict[Hashable, Support]:
     """Return the support of each latent variable of a graph; see :func:`supports_of`."""
-    first = {n: x[:1] for n, x in seen.items()}
+    first = {n: x[:1] for n, x in observed.items()}
     covariates = {n: x[:1] for n, x in (inputs or {}).items()}
     readers = {
-        v.name: _ConditionalSupport(conditional=conditionals[v.name], seen=first, inputs=covariates)
+        v.name: _ConditionalSupport(
+            conditional=conditionals[v.name], observed=first, inputs=covariates
+        )
         for v in latent
     }
     points = _two_points(latent, readers)
@@ -74,7 +76,7 @@ def conditional_supports(
         constraint, other = (reader.given(p) for p in points)
         reader.check_states(points[0], constraint)
         _check_rows(
-            replace(reader, seen=seen, inputs=inputs),
+            replace(reader, observed=observed, inputs=inputs),
             points[0],
             constraint,
         )
@@ -84,11 +86,13 @@ def conditional_supports(
     return supports
 
 
-def known_values(model: Any, seen: RowEvidence) -> dict[Hashable, Tensor]:
+def known_values(model: Any, observed: RowEvidence) -> dict[Hashable, Tensor]:
     """Return ``(N, *shape)`` values of the variables that were observed in all rows."""
-    known = {n: x.to(torch.float64) for n, x in seen.reals.items() if not bool(x.isnan().all())}
+    known = {n: x.to(torch.float64) for n, x in observed.reals.items() if not bool(x.isnan().all())}
     for v in model.elements.variables:
-        codes = seen.codes[:, model.elements.numbers(v.name)].reshape(seen.num_rows, *v.shape)
+        codes = observed.codes[:, model.elements.numbers(v.name)].reshape(
+            observed.num_rows, *v.shape
+        )
         if (codes >= 0).all():
             known[v.name] = torch.from_numpy(codes.astype(np.int64))
     return known
@@ -99,7 +103,7 @@ class _ConditionalSupport(Support):
     """The support of a conditional's distribution, which depends on the values of its parents."""
 
     conditional: Conditional
-    seen: Rows = field(default_factory=dict)
+    observed: Rows = field(default_factory=dict)
     inputs: Rows | None = None
 
     def given(self, reals: Reals) -> Any:
@@ -115,7 +119,7 @@ class _ConditionalSupport(Support):
     def check_states(self, reals: Reals, constraint: Any) -> None:
         """Raise if another state of a discrete parent allows other values."""
         for p in self.conditional.parents:
-            if not p.is_discrete or p.name in self.seen:
+            if not p.is_discrete or p.name in self.observed:
                 continue
             for state in range(1, p.num_states):
                 other = support_of(self.distribution(reals, {p.name: state}))
@@ -128,13 +132,13 @@ class _ConditionalSupport(Support):
     def distribution(self, reals: Reals, states: Mapping[Hashable, int]) -> Any:
         """Return the distribution of the child."""
         values = {}
-        counts = [len(x) for x in [*reals.values(), *self.seen.values()]]
+        counts = [len(x) for x in [*reals.values(), *self.observed.values()]]
         rows = max(counts, default=1)
         for p in self.conditional.parents:
             if p.name in reals:
                 values[p.name] = reals[p.name].expand(rows, *p.shape)
-            elif p.name in self.seen:
-                values[p.name] = self.seen[p.name].expand(rows, *p.shape)
+            elif p.name in self.observed:
+                values[p.name] = self.observed[p.name].expand(rows, *p.shape)
             elif p.is_discrete:
                 values[p.name] = torch.full((rows, *p.shape), states.get(p.name, 0))
             else:

@@ -144,7 +144,7 @@ class Variational(Engine, Learner):
         if self.guide is None and isinstance(model, AmortisedModel):
             with torch.no_grad():
                 enumerated = EnumeratedStates.of(
-                    model, replace(question.seen, inputs=question.inputs or {})
+                    model, replace(question.observed, inputs=question.inputs or {})
                 )
             if enumerated.source is not None:
                 return self._of_enumerated(question, enumerated)
@@ -152,7 +152,7 @@ class Variational(Engine, Learner):
         targets = self._asked(model, question.names, density)
         if self.guide is None and not density.latents and not question.complete:
             return MeanField(seed=self.seed, progress=self.progress).answer_query(question)
-        self._model_and_guide(density).check_draws(self.num_samples, density.seen.num_rows)
+        self._model_and_guide(density).check_draws(self.num_samples, density.observed.num_rows)
         with self._fitted(density, question.errors) as (problem, history):
             summary = summarize(
                 problem, self.objective, self.num_samples, self._generator(1), targets
@@ -170,7 +170,7 @@ class Variational(Engine, Learner):
             summary.draws,
             shared=self.shared,
             history=history,
-            batched=density.seen.batched,
+            batched=density.observed.batched,
             kind=summary.kind,
             engine=type(self).__name__,
             diagnostics={
@@ -178,7 +178,7 @@ class Variational(Engine, Learner):
                 "converged": converged,
                 **summary.diagnostics,
             },
-            index=density.seen.index,
+            index=density.observed.index,
         )
 
     def _of_enumerated(self, question: Question, enumerated: EnumeratedStates) -> Posterior:
@@ -200,11 +200,11 @@ class Variational(Engine, Learner):
             [*each.reals.values()],
             draws,
             history=each.history,
-            batched=question.seen.batched,
+            batched=question.observed.batched,
             kind=each.kind,
             engine=type(self).__name__,
             diagnostics={n: x for n, x in each.diagnostics.items() if not isinstance(x, Tensor)},
-            index=question.seen.index,
+            index=question.observed.index,
         )
 
     def answer_sample(self, question: Question, n: int, seed: int | None) -> Samples:
@@ -222,7 +222,7 @@ class Variational(Engine, Learner):
         """See :class:`Engine`."""
         model, density = question.model, _density(question)
         problem = self._model_and_guide(density)
-        hidden = int((density.seen.codes < 0).any(axis=0).sum())
+        hidden = int((density.observed.codes < 0).any(axis=0).sum())
         parameters = sum(p.numel() for p in problem.parts.parameters())
         names = ", ".join(repr(n) for n in problem.names)
         return Explanation(
@@ -325,4 +325,4 @@ class Variational(Engine, Learner):
 
 
 def _density(question: Question) -> SummedDensity:
-    return SummedDensity(question.model, question.seen, question.inputs)
+    return SummedDensity(question.model, question.observed, question.inputs)

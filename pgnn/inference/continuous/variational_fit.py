@@ -271,7 +271,7 @@ class VariationalFit:
 
     def learn(self, model: Any, data: Any, weights: Any, inputs: Inputs | None) -> None:
         """Fit the guide and the model; see :meth:`Variational.fit`."""
-        seen = read_rows(model, data, weights, inputs, soft=True)
+        observed = read_rows(model, data, weights, inputs, soft=True)
         guide = self.settings.guide
         modules = _learning_modules(model, guide.encoder if isinstance(guide, Amortised) else None)
         learnable = [LearnableParameters(module) for module in modules]
@@ -284,10 +284,10 @@ class VariationalFit:
                 stack.enter_context(restored_on_failure(module))
             try:
                 problem = ModelAndGuide.of(
-                    SummedDensity(model, seen, inputs),
+                    SummedDensity(model, observed, inputs),
                     guide,
                     self.settings.shared,
-                    torch.from_numpy(seen.row_weights),
+                    torch.from_numpy(observed.row_weights),
                     keep=True,
                 )
                 parameters = [p for learned in learnable for p in learned.parameters]
@@ -300,8 +300,8 @@ class VariationalFit:
         model.history = History(
             {
                 "learner": repr(self.settings),
-                "rows": seen.num_rows,
-                "weight": float(seen.row_weights.sum()),
+                "rows": observed.num_rows,
+                "weight": float(observed.row_weights.sum()),
                 "objective": value,
                 **history,
             }

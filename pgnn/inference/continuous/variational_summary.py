@@ -116,8 +116,8 @@ def drawn_samples(
     problem: ModelAndGuide, objective: Objective, n: int, generator: torch.Generator
 ) -> Samples:
     """Draw all variables: real latents from the guide, discrete ones exactly given them."""
-    model, seen = problem.density.model, problem.density.seen
-    rows = seen.num_rows
+    model, observed = problem.density.model, problem.density.observed
+    rows = observed.num_rows
     with torch.no_grad():
         weighted = problem.weighted(objective, generator, draws=max(n, 1))
         values = _broadcast(weighted, rows)
@@ -132,11 +132,13 @@ def drawn_samples(
         if v.is_discrete:
             continue
         draws = values.get(v.name)
-        reals[v.name] = seen.reals[v.name].expand(n, rows, *v.shape) if draws is None else draws[:n]
-    if not seen.batched:
+        reals[v.name] = (
+            observed.reals[v.name].expand(n, rows, *v.shape) if draws is None else draws[:n]
+        )
+    if not observed.batched:
         codes, reals = codes[:, 0], {k: x[:, 0] for k, x in reals.items()}
     variables = tuple(model.variables.values())
-    return Samples(variables, codes, reals, batched=seen.batched, index=seen.index)
+    return Samples(variables, codes, reals, batched=observed.batched, index=observed.index)
 
 
 def _batch_sizes(draws: int, largest: int) -> list[int]:

@@ -81,7 +81,7 @@ class BlockElimination(Engine):
             raise self._cannot(
                 "is for fields of dense matrices between arrays of units", "JunctionTree()"
             )
-        codes = question.seen.codes
+        codes = question.observed.codes
         patterns = [Pattern.of(blocks, question, rows) for rows in _alike(codes < 0)]
         work = sum(p.states * len(p.rows) * p.width for p in patterns)
         most = max((p.states for p in patterns), default=1.0)
@@ -121,10 +121,10 @@ class BlockElimination(Engine):
         Raises:
             Unsupported: If something is to be summed out.
         """
-        if not maximized[(question.seen.codes < 0).any(axis=0)].all():
+        if not maximized[(question.observed.codes < 0).any(axis=0)].all():
             raise self._cannot("maximises over all units together", "JunctionTree()")
         like = row_fields(question)
-        codes = torch.from_numpy(question.seen.codes.astype(np.int64)).to(like.device)
+        codes = torch.from_numpy(question.observed.codes.astype(np.int64)).to(like.device)
         score = like.new_zeros(question.num_rows)
         for p in self.patterns(question):
             best = like.new_full((len(p.rows),), -math.inf)
@@ -142,7 +142,7 @@ class BlockElimination(Engine):
     def draw(self, question: Question, n: int, seed: int | None) -> tuple[Tensor, None]:
         """Draw fixed blocks by their probabilities, and the others given these."""
         patterns, rng = self.patterns(question), generator(seed)
-        codes = torch.from_numpy(question.seen.codes.astype(np.int64))
+        codes = torch.from_numpy(question.observed.codes.astype(np.int64))
         out = codes.expand(n, *codes.shape).contiguous()
         for p in patterns:
             total = self._log_sum(p)
@@ -159,7 +159,7 @@ class BlockElimination(Engine):
 
     def outline(self, question: Question) -> Explanation:
         """Return what can be told without a look at costs."""
-        hidden: Mask = np.asarray((question.seen.codes < 0).any(axis=0))
+        hidden: Mask = np.asarray((question.observed.codes < 0).any(axis=0))
         return Explanation(
             engine=type(self).__name__,
             kind=self.kind_of_evidence,
@@ -179,7 +179,7 @@ class BlockElimination(Engine):
 
     def _marginals(self, p: Pattern, question: Question, total: Tensor) -> Tensor:
         """``(R, S)`` probabilities."""
-        codes = torch.from_numpy(question.seen.codes[p.rows.cpu().numpy()].astype(np.int64))
+        codes = torch.from_numpy(question.observed.codes[p.rows.cpu().numpy()].astype(np.int64))
         marginals = total.new_zeros(len(p.rows), int(question.graph.elements.offset[-1]))
         sums: dict[int, Tensor] = {}
         level = total.masked_fill(total.isneginf(), 0.0)[:, None]

@@ -50,7 +50,7 @@ class Pattern:
     def of(cls, blocks: BlockGraph, question: Question, rows: Ints) -> Pattern:
         """Put in what some rows observe."""
         graph = question.graph
-        codes = torch.from_numpy(question.seen.codes[rows].astype(np.int64)).to(graph.device)
+        codes = torch.from_numpy(question.observed.codes[rows].astype(np.int64)).to(graph.device)
         chosen = torch.from_numpy(rows).to(graph.device)
         field = _floored(row_fields(question))
         field = field[chosen] if len(field) > 1 else field
@@ -64,9 +64,9 @@ class Pattern:
             free.append(hidden.nonzero()[:, 0])
             block_field = field[:, b.columns]
             logits.append(block_field[:, hidden])
-            seen = (~hidden).nonzero()[:, 0]
-            spread = block_field[:, seen].expand(len(rows), -1, -1)
-            known.append(spread.gather(2, states[:, seen, None])[..., 0].sum(1))
+            observed = (~hidden).nonzero()[:, 0]
+            spread = block_field[:, observed].expand(len(rows), -1, -1)
+            known.append(spread.gather(2, states[:, observed, None])[..., 0].sum(1))
         constant = constant + torch.stack(known).sum(0)
         felt = [torch.zeros(1, 1, dtype=field.dtype, device=field.device)] * len(values)
         links = []

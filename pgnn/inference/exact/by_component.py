@@ -51,7 +51,7 @@ class ByComponent(Engine):
     def infer(self, question: Question) -> Beliefs:
         """Return marginals and log evidence."""
         model = _mixture(question.model)
-        known, classes = component_rows(model, question.seen)
+        known, classes = component_rows(model, question.observed)
         answers = [
             c.query(None, known, inputs=question.inputs or None, errors="nan")
             for c in model.components
@@ -81,12 +81,12 @@ class ByComponent(Engine):
     def maximize(self, question: Question, maximized: NDArray[np.bool_]) -> Best:
         """Return the best states; of some variables with the component only if that is one."""
         model = _mixture(question.model)
-        if not maximized[0] and bool((question.seen.codes[:, 0] < 0).any()):
+        if not maximized[0] and bool((question.observed.codes[:, 0] < 0).any()):
             raise Unsupported(
                 "the most probable states of variables, the component summed out, are no matter "
                 "of single components; ask for the component too, or take engine=JunctionTree()"
             )
-        known, classes = component_rows(model, question.seen)
+        known, classes = component_rows(model, question.observed)
         first = model.components[0].elements
         names = [first.name(int(e)) for e in np.flatnonzero(maximized[1:])]
         inputs = question.inputs or None
@@ -102,7 +102,7 @@ class ByComponent(Engine):
                 states.append(torch.zeros(known.num_rows, 0, dtype=torch.int64))
         joint = joint_log_probs(model, logs, classes)
         log_prob, which = joint.max(dim=1)
-        states_of_rows = torch.from_numpy(question.seen.codes).long()
+        states_of_rows = torch.from_numpy(question.observed.codes).long()
         rows = torch.arange(len(states_of_rows))
         states_of_rows[:, 0] = torch.where(states_of_rows[:, 0] < 0, which, states_of_rows[:, 0])
         place = torch.from_numpy(np.flatnonzero(maximized[1:])) + 1
@@ -112,9 +112,9 @@ class ByComponent(Engine):
     def answer_sample(self, question: Question, n: int, seed: int | None) -> Samples:
         """Draw a component for each draw of each row, and the rest from it."""
         model = _mixture(question.model)
-        known, _ = component_rows(model, question.seen)
+        known, _ = component_rows(model, question.observed)
         inputs = question.inputs or None
-        joint = self._joint(model, question.seen, question.inputs)
+        joint = self._joint(model, question.observed, question.inputs)
         self.check_possible(question, joint.logsumexp(dim=1))
         which = _chosen(joint.detach(), n, seed)  # (n, B)
         codes = torch.zeros(n, known.num_rows, len(question.model.elements), dtype=torch.int64)
@@ -132,20 +132,20 @@ class ByComponent(Engine):
                 x = reals.setdefault(v.name, drawn[v.name].new_zeros(n, known.num_rows, *v.shape))
                 where = chosen.reshape(*chosen.shape, *[1] * len(v.shape))
                 x[:, rows] = torch.where(where, drawn[v.name], x[:, rows])
-        alone = not question.seen.batched
+        alone = not question.observed.batched
         return Samples(
             tuple(question.model.variables.values()),
             codes[:, 0] if alone else codes,
             {m: x[:, 0] if alone else x for m, x in reals.items()},
             batched=not alone,
-            index=question.seen.index,
+            index=question.observed.index,
         )
 
     def answer_log_prob(self, question: Question) -> Tensor:
         """Return ``(B,)`` log probabilities."""
-        joint = self._joint(_mixture(question.model), question.seen, question.inputs)
+        joint = self._joint(_mixture(question.model), question.observed, question.inputs)
         total = joint.logsumexp(dim=1)
-        return total + torch.from_numpy(question.seen.soft_scale).to(total)
+        return total + torch.from_numpy(question.observed.soft_scale).to(total)
 
     # --- sequences ----------------------------------------------------------------------------
 
@@ -168,19 +168,19 @@ class ByComponent(Engine):
                 f"a mixture of models over time is asked for {name!r}; steps are a matter of its "
                 "components: model.components[0].query(...)"
             )
-        seen = SequenceEvidence.of(mixture.components[0], evidence)
-        with torch.set_grad_enabled(_wants_gradients(mixture, seen)):
-            joint = self._joint(mixture, seen, inputs)
+        observed = SequenceEvidence.of(mixture.components[0], evidence)
+        with torch.set_grad_enabled(_wants_gradients(mixture, observed)):
+            joint = self._joint(mixture, observed, inputs)
             log_z = joint.logsumexp(dim=1)
             share = (joint - log_z.unsqueeze(1)).exp()
         return Posterior(
             (mixture.weights.child,),
             share,
             log_z,
-            batched=seen.batched,
+            batched=observed.batched,
             kind="exact",
             engine=type(self).__name__,
-            index=seen.index,
+            index=observed.index,
         )
 
     def log_prob(self, model: Any, data: Any, *, inputs: Inputs | None = None) -> Tensor:
@@ -188,10 +188,10 @@ class ByComponent(Engine):
         mixture = _mixture(model)
         if not _over_time(mixture):
             return super().log_prob(model, data, inputs=inputs)
-        seen = SequenceEvidence.of(mixture.components[0], data)
-        with torch.set_grad_enabled(_wants_gradients(mixture, seen)):
-            total = self._joint(mixture, seen, inputs).logsumexp(dim=1)
-        return total if seen.batched else total[0]
+        observed = SequenceEvidence.of(mixture.components[0], data)
+        with torch.set_grad_enabled(_wants_gradients(mixture, observed)):
+            total = self._joint(mixture, observed, inputs).logsumexp(dim=1)
+        return total if observed.batched else total[0]
 
     def sample(
         self,
@@ -207,13 +207,13 @@ class ByComponent(Engine):
         if not _over_time(mixture):
             return super().sample(model, n, evidence, inputs=inputs, seed=seed)
         n, seed = whole_number("the number of samples", n), check_seed(seed)
-        seen = SequenceEvidence.of(mixture.components[0], evidence)
-        cells = n * seen.num_rows * max(1, seen.steps) * len(mixture.components)
+        observed = SequenceEvidence.of(mixture.components[0], evidence)
+        cells = n * observed.num_rows * max(1, observed.steps) * len(mixture.components)
         check_size(f"{n:,} draws", cells, self.max_answer_bytes, "Draw fewer at a time")
-        which = _chosen(self._joint(mixture, seen, inputs).detach(), n, seed)
-        which = which if seen.batched else which[:, 0]
+        which = _chosen(self._joint(mixture, observed, inputs).detach(), n, seed)
+        which = which if observed.batched else which[:, 0]
         parts = [
-            c.sample(n, seen, inputs=inputs, seed=_seed(seed, k))
+            c.sample(n, observed, inputs=inputs, seed=_seed(seed, k))
             for k, c in enumerate(mixture.components)
         ]
         first = parts[0]
@@ -225,9 +225,9 @@ class ByComponent(Engine):
 
     # --- helpers ------------------------------------------------------------------------------
 
-    def _joint(self, model: MixtureModel, seen: Any, inputs: Inputs | None) -> Tensor:
+    def _joint(self, model: MixtureModel, observed: Any, inputs: Inputs | None) -> Tensor:
         """``(B, K)`` log probabilities of rows, or sequences, together with each component."""
-        known, classes = component_rows(model, seen)
+        known, classes = component_rows(model, observed)
         logs = [c.log_prob(known, inputs=inputs or None).reshape(-1) for c in model.components]
         return joint_log_probs(model, logs, classes)
 
@@ -245,29 +245,29 @@ class ByComponent(Engine):
         return JunctionTree().prepare(model, targets, observed)
 
 
-def component_rows(model: MixtureModel, seen: Any) -> tuple[Any, Tensor | None]:
+def component_rows(model: MixtureModel, observed: Any) -> tuple[Any, Tensor | None]:
     """Return the components' evidence in rows, and ``(B,)`` observed components.
 
     Args:
         model: The mixture.
-        seen: Evidence on it, or sequences, in which components are never observed.
+        observed: Evidence on it, or sequences, in which components are never observed.
 
     Raises:
         Unsupported: If there are likelihoods of components.
     """
-    if not isinstance(seen, RowEvidence):
-        return seen, None
+    if not isinstance(observed, RowEvidence):
+        return observed, None
     size = model.weights.child.num_states
-    soft = None if seen.soft is None else seen.soft[:, size:]
-    if seen.soft is not None and (seen.soft[:, :size] != 1.0).any():
+    soft = None if observed.soft is None else observed.soft[:, size:]
+    if observed.soft is not None and (observed.soft[:, :size] != 1.0).any():
         raise Unsupported("a component is given by its label, not by likelihoods")
-    codes = torch.from_numpy(seen.codes[:, 0]).long()
+    codes = torch.from_numpy(observed.codes[:, 0]).long()
     known = replace(
-        seen,
-        codes=np.ascontiguousarray(seen.codes[:, 1:]),
+        observed,
+        codes=np.ascontiguousarray(observed.codes[:, 1:]),
         soft=soft,
-        soft_scale=np.zeros(seen.num_rows),  # the mixture's own answer adds it
-        names=tuple(n for n in seen.names if n != model.class_name),
+        soft_scale=np.zeros(observed.num_rows),  # the mixture's own answer adds it
+        names=tuple(n for n in observed.names if n != model.class_name),
     )
     return known, codes if bool((codes >= 0).any()) else None
 
@@ -299,8 +299,8 @@ def _mixture(model: Any) -> MixtureModel:
     return model
 
 
-def _wants_gradients(model: MixtureModel, seen: SequenceEvidence) -> bool:
-    return torch.is_grad_enabled() and (model.passes_gradients or seen.requires_grad)
+def _wants_gradients(model: MixtureModel, observed: SequenceEvidence) -> bool:
+    return torch.is_grad_enabled() and (model.passes_gradients or observed.requires_grad)
 
 
 def _over_time(model: MixtureModel) -> bool:

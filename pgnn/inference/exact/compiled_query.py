@@ -67,8 +67,8 @@ class CompiledQuery:
         self._model, self._max_bytes = model, max_bytes
         elements = targets.elements
         self._observed = None if observed is None else observed.numbers
-        seen = range(len(elements)) if observed is None else observed.numbers.tolist()
-        self.observed = tuple(elements.singles[e].name for e in seen)
+        numbers = range(len(elements)) if observed is None else observed.numbers.tolist()
+        self.observed = tuple(elements.singles[e].name for e in numbers)
         self.targets = tuple(v.name for v in targets.variables)
         self._wanted = targets.mask
         sizes = [v.num_elements * v.num_states for v in targets.variables]
@@ -77,7 +77,7 @@ class CompiledQuery:
             name: slice(end - size, end)
             for name, size, end in zip(self.targets, sizes, ends, strict=True)
         }
-        self._seen = None if observed is None else observed.mask
+        self._mask = None if observed is None else observed.mask
         self._prepared: tuple[Solver, RowAnswer | None] | None = None
         # answers come with the targets in the model's order
         self._take = targets.order
@@ -116,8 +116,8 @@ class CompiledQuery:
         return Answer(marginals, log_evidence)
 
     def __repr__(self) -> str:
-        seen = "any variables" if self._observed is None else f"{len(self.observed)} variables"
-        return f"CompiledQuery({len(self.targets)} targets given {seen})"
+        observed = "any variables" if self._observed is None else f"{len(self.observed)} variables"
+        return f"CompiledQuery({len(self.targets)} targets given {observed})"
 
     def _at_once(self, solver: Solver, row_codes: NDArray[Any]) -> Answer | None:
         """Answer one row without planning, where that is possible."""
@@ -138,8 +138,8 @@ class CompiledQuery:
         graph = solver.graph
         if not graph.written_down:
             return None  # its tables depend on the evidence
-        seen = None if self._seen is None else graph.mask(self._seen)
-        return solver.row_answer(graph.mask(self._wanted), seen)
+        observed = None if self._mask is None else graph.mask(self._mask)
+        return solver.row_answer(graph.mask(self._wanted), observed)
 
     def _filled(self, row_codes: NDArray[Any], solver: Solver) -> Codes:
         """Codes ``(B, V)`` of all elements of the graph."""

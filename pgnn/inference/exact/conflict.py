@@ -45,10 +45,10 @@ def minimal_conflict(solver: Solver, codes: NDArray[np.int32]) -> list[int]:
         of_left = explain(background + of_right, bool(of_right), left)
         return of_left + of_right
 
-    seen = np.flatnonzero(codes >= 0).tolist()
-    if not seen or possible(seen) or not possible([]):
+    observed = np.flatnonzero(codes >= 0).tolist()
+    if not observed or possible(observed) or not possible([]):
         return []
-    return sorted(explain([], False, seen))
+    return sorted(explain([], False, observed))
 
 
 def impossible(

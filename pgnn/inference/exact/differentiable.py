@@ -37,15 +37,15 @@ class Differentiable:
 
     Args:
         solver: Of the model.
-        seen: The evidence; soft evidence that requires a gradient becomes a table of the graph.
+        observed: The evidence; soft evidence that requires a gradient becomes a table of the graph.
     """
 
-    def __init__(self, solver: Solver, seen: RowEvidence) -> None:
-        seen = solver.graph.evidence(seen)
-        self.codes, self.soft = seen.codes, seen.soft
-        self.log_scale = seen.soft_scale
-        if torch.is_grad_enabled() and seen.soft_tensors:
-            solver = self._with_soft_tables(solver, seen.soft_elements())
+    def __init__(self, solver: Solver, observed: RowEvidence) -> None:
+        observed = solver.graph.evidence(observed)
+        self.codes, self.soft = observed.codes, observed.soft
+        self.log_scale = observed.soft_scale
+        if torch.is_grad_enabled() and observed.soft_tensors:
+            solver = self._with_soft_tables(solver, observed.soft_elements())
         self.solver = solver
         self.wanted = torch.is_grad_enabled() and solver.graph.requires_grad
 

@@ -33,7 +33,7 @@ class RealTargets:
     Attributes:
         discrete: Names of the discrete variables asked for; None for all.
         reals: The real variables asked for.
-        hidden: What becomes of those that some row has not seen.
+        hidden: What becomes of those that some row has not observed.
         named: Whether they were asked for by name.
     """
 
@@ -46,22 +46,22 @@ class RealTargets:
     def of(cls, question: Question) -> RealTargets | None:
         """Read a question; None if it asks about discrete variables alone.
 
-        Without names all are asked for that some row has not seen, as far as they have posteriors
-        in closed form.
+        Without names all are asked for that some row has not observed, as far as they have
+        posteriors in closed form.
 
         Raises:
-            EvidenceError: If a real variable is asked for that was seen everywhere.
+            EvidenceError: If a real variable is asked for that was observed everywhere.
             Unsupported: If one has no posterior in closed form.
         """
         model, names = question.model, question.names
         reals = {n: v for n, v in model.variables.items() if not v.is_discrete}
         if not reals or not isinstance(model, DirectedModel):
             return None
-        given = question.seen.reals
-        seen = {n for n in given if n in reals and not is_all_nan(given[n])}
-        partly = {n for n in seen if has_nan(given[n])}
+        given = question.observed.reals
+        observed = {n for n in given if n in reals and not is_all_nan(given[n])}
+        partly = {n for n in observed if has_nan(given[n])}
         if names is None:
-            discrete, wanted = None, _answerable(model, reals.keys() - seen | partly)
+            discrete, wanted = None, _answerable(model, reals.keys() - observed | partly)
         else:
             asked = names_of(names, model.variables, model.elements)
             discrete, wanted = (
@@ -71,12 +71,12 @@ class RealTargets:
         if not wanted:
             return None
         for name in wanted:
-            if name in seen and name not in partly:
+            if name in observed and name not in partly:
                 raise EvidenceError(
                     f"{name!r} is real and observed, so there is nothing to find out"
                 )
         known: RememberedReals = model.cached("hidden reals", RememberedReals)
-        hidden = known.of(model.conditionals, seen, partly, wanted)
+        hidden = known.of(model.conditionals, observed, partly, wanted)
         return cls(discrete, tuple(reals[n] for n in wanted), hidden, names is not None)
 
     def answer(self, question: Question, whole: Posterior) -> Posterior:
@@ -145,14 +145,14 @@ class RealTargets:
 
 
 def _system(component: GaussianComponent, question: Question) -> LinearSystem:
-    """The numbers of a component given what was seen.
+    """The numbers of a component given what was observed.
 
     Raises:
         Intractable: If there are too many configurations.
     """
     known, rows = _known(question, component.discrete), question.num_rows
     component.check(known, rows)
-    return component.system(question.seen.reals, known, rows)
+    return component.system(question.observed.reals, known, rows)
 
 
 def _answerable(model: DirectedModel, hidden: set[Hashable]) -> list[Hashable]:
@@ -167,11 +167,11 @@ def _answerable(model: DirectedModel, hidden: set[Hashable]) -> list[Hashable]:
 
 
 def _known(question: Question, discrete: Sequence[Variable]) -> dict[Hashable, Tensor]:
-    """``(B,)`` states of variables that every row has seen."""
+    """``(B,)`` states of variables that every row has observed."""
     elements = question.model.elements
     known = {}
     for v in discrete:
-        codes = question.seen.codes[:, int(elements.numbers(v.name))]
+        codes = question.observed.codes[:, int(elements.numbers(v.name))]
         if len(codes) and (codes >= 0).all():
             known[v.name] = torch.from_numpy(codes).long()
     return known

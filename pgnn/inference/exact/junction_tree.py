@@ -93,31 +93,35 @@ class JunctionTree(Engine):
 
     def _discrete(self, question: Question) -> Posterior:
         """The answer about discrete variables."""
-        (solver, seen), targets = self._lowered(question), question.targets
-        one_row = not seen.batched and seen.soft is None
-        answer = solver.row(seen.codes, targets) if one_row else None
-        log_evidence, marginals = self._rows(question, solver, seen) if answer is None else answer
+        (solver, observed), targets = self._lowered(question), question.targets
+        one_row = not observed.batched and observed.soft is None
+        answer = solver.row(observed.codes, targets) if one_row else None
+        log_evidence, marginals = (
+            self._rows(question, solver, observed) if answer is None else answer
+        )
         if targets.order is not None:
             marginals = marginals[:, targets.order]
         return Posterior(
             targets.variables,
             marginals,
             log_evidence,
-            batched=seen.batched,
+            batched=observed.batched,
             kind="exact",
             engine=type(self).__name__,
-            joint=ExactJoint(solver, seen, targets.elements, question.model.variables),
-            index=seen.index,
+            joint=ExactJoint(solver, observed, targets.elements, question.model.variables),
+            index=observed.index,
             columns=targets.answer_columns,
         )
 
-    def _rows(self, question: Question, solver: Solver, seen: RowEvidence) -> tuple[Tensor, Tensor]:
+    def _rows(
+        self, question: Question, solver: Solver, observed: RowEvidence
+    ) -> tuple[Tensor, Tensor]:
         """Return log evidence ``(B,)`` and marginals ``(B, S)`` of any rows.
 
         Raises:
             ImpossibleEvidence: If a row is impossible, unless such rows are to be NaN.
         """
-        marginals, log_z = Differentiable(solver, seen).marginals(question.targets.mask)
+        marginals, log_z = Differentiable(solver, observed).marginals(question.targets.mask)
         lost = log_z.isneginf()
         self.check_possible(question, log_z)
         if lost.any():
@@ -133,12 +137,12 @@ class JunctionTree(Engine):
         asked = RealTargets.of(question)
         modes = [] if asked is None else asked.modes(question)
         question = question if asked is None else question.about(asked.discrete)
-        (solver, seen), targets = self._lowered(question), question.targets
+        (solver, observed), targets = self._lowered(question), question.targets
         if modes:
             solver = solver.of(solver.graph.with_factors(*(m.factor() for m in modes)))
         maximized = solver.graph.mask(targets.mask)
-        states, logs = k_best(solver, seen.codes, seen.soft, maximized, k)
-        log_prob = _tensor(logs + seen.soft_scale[:, None])
+        states, logs = k_best(solver, observed.codes, observed.soft, maximized, k)
+        log_prob = _tensor(logs + observed.soft_scale[:, None])
         lost = np.isneginf(logs)
         self.refuse(question, lost[:, 0])
         states[lost[:, 0]] = -1
@@ -149,7 +153,7 @@ class JunctionTree(Engine):
                 gone = torch.from_numpy(lost).reshape(*lost.shape, *[1] * (values.dim() - 2))
                 reals[name] = values.masked_fill(gone, torch.nan)
         chosen = codes[:, :, targets.numbers]
-        told: dict[str, Any] = {"batched": seen.batched, "index": seen.index}
+        told: dict[str, Any] = {"batched": observed.batched, "index": observed.index}
         if k > 1:
             if reals:
                 return KBestWithReals(reals, targets.variables, chosen, log_prob, **told)
@@ -166,17 +170,17 @@ class JunctionTree(Engine):
         """Draw ``(n, B, E)`` states; without evidence from parents to children."""
         solver = self._solver(question)
         graph, num_elements = solver.graph, len(question.model.elements)
-        seen = graph.evidence(question.seen)
+        observed = graph.evidence(question.observed)
         if not graph.variables:
             return torch.zeros(n, question.num_rows, 0, dtype=torch.int64), None
         if not graph.written_down:
-            if not seen.names and isinstance(question.model, DirectedModel):
+            if not observed.names and isinstance(question.model, DirectedModel):
                 return ancestral_states(question, n, seed), None
-            solver = solver.given(seen.codes)
+            solver = solver.given(observed.codes)
             graph = solver.graph
         if (
-            not seen.batched
-            and not seen.names
+            not observed.batched
+            and not observed.names
             and (graph.child_factor >= 0).all()
             and graph.num_factors == len(graph.variables)
             and not graph.rowwise.any()
@@ -185,39 +189,43 @@ class JunctionTree(Engine):
             drawn = torch.from_numpy(graph.lookup.sample(n, probs, seed))
             return drawn.long()[:, None, :num_elements], None
         number = np.random.default_rng(seed).integers(2**31)
-        states, log_z = solver.draw(seen.codes, seen.soft, n, int(number), seed is not None)
+        states, log_z = solver.draw(observed.codes, observed.soft, n, int(number), seed is not None)
         self.refuse(question, np.isneginf(log_z))
         return torch.from_numpy(states[..., :num_elements].astype(np.int64)), None
 
     def impossible(self, question: Question, rows: list[int]) -> ImpossibleEvidence:
         """Say which rows are impossible, and which findings contradict each other."""
-        solver, seen = self._lowered(question)
+        solver, observed = self._lowered(question)
         codes = np.where(
-            np.arange(seen.codes.shape[1]) < question.seen.codes.shape[1], seen.codes, -1
+            np.arange(observed.codes.shape[1]) < question.observed.codes.shape[1],
+            observed.codes,
+            -1,
         )
         if not question.graph.expanded().written_down:  # these tables hold for these findings alone
             codes = np.full_like(codes, -1)
-        return impossible(solver, codes, rows, seen.batched)
+        return impossible(solver, codes, rows, observed.batched)
 
     def answer_log_prob(self, question: Question) -> Tensor:
         """Answer ``log_prob`` exactly; complete rows are looked up."""
         if question.complete and (question.graph.written_down or not question.graph.requires_grad):
             return log_score(question)
-        solver, seen = self._lowered(question)
-        return Differentiable(solver, seen).log_evidence()
+        solver, observed = self._lowered(question)
+        return Differentiable(solver, observed).log_evidence()
 
     def describe(self, question: Question) -> Explanation:
         """Answer ``explain``: what the most expensive plan takes."""
         asked = RealTargets.of(question)
         if asked is not None:
             question = question.about(asked.discrete)
-        solver, seen = self._lowered(question)
+        solver, observed = self._lowered(question)
         wanted, num_elements = (
             solver.graph.mask(question.targets.mask),
             len(question.model.elements),
         )
-        ask = Ask(wanted=wanted, soft=solver.softly(seen.soft))
-        codes = seen.codes if len(seen.codes) else np.full((1, len(wanted)), -1, dtype=np.int32)
+        ask = Ask(wanted=wanted, soft=solver.softly(observed.soft))
+        codes = (
+            observed.codes if len(observed.codes) else np.full((1, len(wanted)), -1, dtype=np.int32)
+        )
         plans = solver.planner.split(solver.graph, codes, ask)
         plan, rows = max(plans, key=lambda p: p[0].total)
         fits, reason = True, _reason(solver, num_elements)
@@ -247,8 +255,8 @@ class JunctionTree(Engine):
         self, model: FactorModel, targets: Names | None, observed: Iterable[Hashable] | None
     ) -> CompiledQuery:
         """Answer ``compile``."""
-        seen = None if observed is None else targets_of(model, observed)
-        return CompiledQuery(model, targets_of(model, targets), seen, self.max_bytes)
+        columns = None if observed is None else targets_of(model, observed)
+        return CompiledQuery(model, targets_of(model, targets), columns, self.max_bytes)
 
     def clique_beliefs(
         self, model: FactorModel, evidence: Any = None
@@ -285,13 +293,13 @@ class JunctionTree(Engine):
     def _lowered(self, question: Question) -> tuple[Solver, RowEvidence]:
         """The solver of tables, and the evidence on its elements."""
         solver = self._solver(question)
-        seen = solver.graph.evidence(question.seen)
-        return solver.given(seen.codes), seen
+        observed = solver.graph.evidence(question.observed)
+        return solver.given(observed.codes), observed
 
     def _solver(self, question: Question) -> Solver:
         rank = None if self.order is None else _rank(question.model.elements, self.order)
         return model_solver(
-            question.model, question.seen.reals, question.inputs, self.max_bytes, self.max_work,
+            question.model, question.observed.reals, question.inputs, self.max_bytes, self.max_work,
             rank,
         )  # fmt: skip
 
@@ -302,25 +310,25 @@ class ExactJoint:
 
     Args:
         solver: Of the numbers that answered.
-        seen: The evidence.
+        observed: The evidence.
         elements: Of the model.
         variables: Of the model, by name.
     """
 
     solver: Solver
-    seen: RowEvidence
+    observed: RowEvidence
     elements: Elements
     variables: Mapping[Hashable, Variable]
 
     def __call__(self, names: tuple[Hashable, ...]) -> Factor:
         """Return the table over some variables, ``(B, K1, ..., Kn)``."""
         scope = scope_of(self.elements, self.variables, names)
-        return Differentiable(self.solver, self.seen).joint(scope)
+        return Differentiable(self.solver, self.observed).joint(scope)
 
     def __reduce__(self) -> tuple[Any, ...]:
         whole = self.solver
         bare = Solver(whole.graph, max_bytes=whole.max_bytes, max_work=whole.max_work)
-        return ExactJoint, (bare, self.seen, self.elements, dict(self.variables))
+        return ExactJoint, (bare, self.observed, self.elements, dict(self.variables))
 
 
 def _rank(elements: Elements, order: Sequence[Hashable]) -> tuple[int, ...]:

@@ -55,11 +55,11 @@ class MarginalSearch:
             Unsupported: If summing out the rest is too expensive.
         """
         rng = np.random.default_rng(seed)
-        seen = self.question.seen.codes[row]
-        changeable = np.flatnonzero(self.maximized & (seen < 0))
+        observed = self.question.observed.codes[row]
+        changeable = np.flatnonzero(self.maximized & (observed < 0))
         changeable = changeable[self.question.graph.elements.card[changeable] > 1]
         codes = np.where(self.maximized, start, -1).astype(np.int32)
-        codes = np.unique(np.where(seen >= 0, seen, codes), axis=0)
+        codes = np.unique(np.where(observed >= 0, observed, codes), axis=0)
         values = self._values(row, codes)
         count = len(codes)
         best, top = codes[0], -np.inf
@@ -112,7 +112,7 @@ class MarginalSearch:
 
     def _values(self, row: int, codes: Codes) -> Floats:
         """``(n,)`` logs of the sums over the other variables; soft evidence included."""
-        soft = self.question.seen.soft
+        soft = self.question.observed.soft
         many = None if soft is None else np.repeat(soft[row : row + 1], len(codes), axis=0)
         solver = self.solver.at_rows(np.full(len(codes), row))
         try:

@@ -134,8 +134,8 @@ class Planner:
         key = digest.digest()
         components = self._components.pop(key, None)
         if components is None:
-            seen = codes >= 0
-            always, ever = np.asarray(seen.all(axis=0)), np.asarray(seen.any(axis=0))
+            observed = codes >= 0
+            always, ever = np.asarray(observed.all(axis=0)), np.asarray(observed.any(axis=0))
             plan = self._general(graph, always, ever, len(codes), ask)
             most = min(_WORTH * plan.multiply_adds, _MOST_WORK)
             components = HiddenComponents.of(graph, codes, most)
@@ -175,24 +175,24 @@ class Planner:
             for_any = self._for_any_row(graph, ask)
             if self._cheaper_than_planning(for_any, len(codes)):
                 return [(lambda: for_any, everything)]
-        seen = codes >= 0
-        always, ever = np.asarray(seen.all(axis=0)), np.asarray(seen.any(axis=0))
+        observed = codes >= 0
+        always, ever = np.asarray(observed.all(axis=0)), np.asarray(observed.any(axis=0))
         if (always == ever).all():
             return [(partial(self.for_pattern, graph, always, len(codes), ask), everything)]
-        probe = self.for_pattern(graph, seen[0], 1, ask)
+        probe = self.for_pattern(graph, observed[0], 1, ask)
         general = self._general(graph, always, ever, len(codes), ask)
         run_general = len(codes) * general.multiply_adds * _TILED
         run_apart = len(codes) * (_PLANNING_AT_ALL + probe.multiply_adds * _TILED)
         if run_general <= run_apart:
             return [(lambda: general, everything)]
-        patterns = _group(seen)
+        patterns = _group(observed)
         planning = _PLANNING * len(graph.variables) + _PLANNING_AT_ALL
         per_row = _TILED if len(codes) > 4 * len(patterns) else _SINGLE
         run_apart = len(patterns) * planning + len(codes) * probe.multiply_adds * per_row
         if run_general <= run_apart:
             return [(lambda: general, everything)]
         return [
-            (partial(self.for_pattern, graph, seen[rows[0]], len(rows), ask), rows)
+            (partial(self.for_pattern, graph, observed[rows[0]], len(rows), ask), rows)
             for rows in patterns
         ]
 
@@ -229,8 +229,8 @@ class Planner:
         """The plan by which torch answers all rows; None if they are worth compiling kernels."""
         if len(graph.variables) > _FEW_VARIABLES or ask.repeatable:
             return None
-        seen = codes >= 0
-        always, ever = np.asarray(seen.all(axis=0)), np.asarray(seen.any(axis=0))
+        observed = codes >= 0
+        always, ever = np.asarray(observed.all(axis=0)), np.asarray(observed.any(axis=0))
         task = self._task(graph, always, ask, ever)
         key = b"interim" + graph.digest + task.key
         remembered = self._plans.pop(key, None)
@@ -238,16 +238,16 @@ class Planner:
         self._remember(key, plan, len(codes))
         return plan if plan.total * len(codes) <= _FEW_ENTRIES else None
 
-    def for_pattern(self, graph: FactorGraph, seen: Mask, rows: int, ask: Ask) -> Plan:
+    def for_pattern(self, graph: FactorGraph, observed: Mask, rows: int, ask: Ask) -> Plan:
         """Return the plan for rows that all observe the same variables.
 
         Args:
             graph: Only the structure matters.
-            seen: ``(V,)`` those variables.
+            observed: ``(V,)`` those variables.
             rows: How many rows the plan will serve.
             ask: What is asked for.
         """
-        return self.plan(graph, self._task(graph, seen, ask), rows)
+        return self.plan(graph, self._task(graph, observed, ask), rows)
 
     def for_any_row(self, graph: FactorGraph, ask: Ask) -> Plan | None:
         """Return a plan for a row of any evidence, if running it costs less than making another."""
@@ -277,12 +277,12 @@ class Planner:
         task = self._task(graph, always, ask, ever)
         return self.plan(graph, task, rows)
 
-    def _task(self, graph: FactorGraph, seen: Mask, ask: Ask, ever: Mask | None = None) -> Task:
+    def _task(self, graph: FactorGraph, observed: Mask, ask: Ask, ever: Mask | None = None) -> Task:
         """The task of rows that all observe some variables, and some of them others, too."""
         masks = [mask for mask in (ever, ask.soft) if mask is not None]
         return make_task(
             graph,
-            seen,
+            observed,
             unary=np.logical_or.reduce(masks) if masks else None,
             wanted=ask.wanted,
             belief=ask.belief,
@@ -292,9 +292,9 @@ class Planner:
         )
 
 
-def _group(seen: Mask) -> list[Rows]:
+def _group(observed: Mask) -> list[Rows]:
     """Rows that observe the same variables, together."""
-    packed = np.packbits(seen, axis=1)
+    packed = np.packbits(observed, axis=1)
     keys = np.ascontiguousarray(packed).view(np.dtype((np.void, packed.shape[1]))).ravel()
     _, group = np.unique(keys, return_inverse=True)
     order = np.argsort(group, kind="stable")

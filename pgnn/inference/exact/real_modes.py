@@ -24,7 +24,7 @@ class RealModes:
     sums need, too: so the best states of all are found by maximising over tables.
 
     Args:
-        system: The density of the variables and of what was seen.
+        system: The density of the variables and of what was observed.
         targets: Those that are maximised over; the others of the system are integrated out.
         dtype: Of the values.
     """

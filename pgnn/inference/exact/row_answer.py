@@ -49,8 +49,8 @@ class RowAnswer:
         solver: Of the numbers; no table differs from row to row.
         executor: Its compiled executor.
         wanted: ``(V,)`` variables whose marginals are returned.
-        seen: ``(V,)`` variables that every row observes; None if that is not known. Then rows are
-            answered by one plan for any evidence or, where running it costs more than planning
+        observed: ``(V,)`` variables that every row observes; None if that is not known. Then rows
+            are answered by one plan for any evidence or, where running it costs more than planning
             does, by a plan for what they observe.
 
     Raises:
@@ -58,21 +58,21 @@ class RowAnswer:
     """
 
     def __init__(
-        self, solver: Solver, executor: CpuExecutor, wanted: Mask, seen: Mask | None = None
+        self, solver: Solver, executor: CpuExecutor, wanted: Mask, observed: Mask | None = None
     ) -> None:
         graph = solver.graph
         self._solver, self._executor, self._wanted = solver, executor, wanted
         self._ask = Ask(wanted=wanted)
         self._tables = graph.scaled_tables.values, graph.start, graph.scaled_tables.flushed
         self._card, self._column = graph.card, graph.columns(wanted)
-        self._least = np.full(len(wanted), -1) if seen is None else np.where(seen, 0, -1)
+        self._least = np.full(len(wanted), -1) if observed is None else np.where(observed, 0, -1)
         self._num_states = int(graph.card[wanted].sum())
         self._flags = underflow()
         self._by_pattern: OrderedDict[bytes, _Run | None] = OrderedDict()
-        if seen is None:
+        if observed is None:
             plan = solver.planner.for_any_row(graph, self._ask)
         else:
-            plan = solver.planner.for_pattern(graph, seen, _MANY_ROWS, self._ask)
+            plan = solver.planner.for_pattern(graph, observed, _MANY_ROWS, self._ask)
         self._for_any = None if plan is None else self._prepared(plan)
 
     def accepts(self, codes: Codes) -> bool:
@@ -98,14 +98,14 @@ class RowAnswer:
         self._executor.give_back(memory)
         return None if lost else (np.array([log_z + run.log_scale]), marginals)
 
-    def _for_pattern(self, seen: Mask) -> _Run | None:
+    def _for_pattern(self, observed: Mask) -> _Run | None:
         """The plan for rows that observe these variables; the last few are remembered."""
-        key = seen.tobytes()
+        key = observed.tobytes()
         try:
             run = self._by_pattern.pop(key)
         except KeyError:
             planner, graph = self._solver.planner, self._solver.graph
-            run = self._prepared(planner.for_pattern(graph, seen, 1, self._ask))
+            run = self._prepared(planner.for_pattern(graph, observed, 1, self._ask))
         self._by_pattern[key] = run
         while len(self._by_pattern) > REMEMBERED:
             self._by_pattern.popitem(last=False)

@@ -143,13 +143,13 @@ class Solver:
                 self._row_answers.popitem(last=False)
         return None if answer is None else answer(codes)
 
-    def row_answer(self, wanted: Mask, seen: Mask | None = None) -> RowAnswer | None:
+    def row_answer(self, wanted: Mask, observed: Mask | None = None) -> RowAnswer | None:
         """Return what answers single rows, see there; None if tables differ from row to row."""
         if self.cpu is None or self.graph.rowwise.any():
             return None
         from pgnn.inference.exact.row_answer import RowAnswer
 
-        return RowAnswer(self, self.cpu, wanted, seen)
+        return RowAnswer(self, self.cpu, wanted, observed)
 
     @cached_property
     def _is_plain(self) -> bool:

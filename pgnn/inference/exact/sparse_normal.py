@@ -40,7 +40,7 @@ class SparseNormal(Engine):
     .. math:: E[x_u \mid x_o] = m - Q_{uu}^{-1} Q_{uo} (x_o - m), \qquad
         \mathrm{Cov}[x_u \mid x_o] = Q_{uu}^{-1}
 
-    Rows that have seen the same nodes share a factorisation. Variances are found where they are
+    Rows that have observed the same nodes share a factorisation. Variances are found where they are
     looked at, each by a solution. Draws solve for noise on the edges and nodes.
 
     Args:
@@ -82,28 +82,34 @@ class SparseNormal(Engine):
         mean = np.empty_like(x)
         log_evidence = np.full(len(x), np.nan)
         factors: list[tuple[Mask, NDArray[np.intp], SparseFactor | None]] = []
-        for seen, rows in patterns(~np.isnan(x)):
-            _check_levels(field, seen)
-            factor = self._condition(field, x, seen, rows, mean, log_evidence)
-            factors.append((seen, rows, factor))
+        for observed, rows in patterns(~np.isnan(x)):
+            _check_levels(field, observed)
+            factor = self._condition(field, x, observed, rows, mean, log_evidence)
+            factors.append((observed, rows, factor))
         return FieldPosterior(
-            field, mean, log_evidence, factors, question.seen.batched, question.seen.index, names
+            field,
+            mean,
+            log_evidence,
+            factors,
+            question.observed.batched,
+            question.observed.index,
+            names,
         )
 
     def _condition(
         self,
         field: GaussianFieldModel,
         x: Floats,
-        seen: Mask,
+        observed: Mask,
         rows: NDArray[np.intp],
         mean: Floats,
         log_evidence: Floats,
     ) -> SparseFactor | None:
-        """Fill in means and log evidence of the rows that have seen some nodes."""
+        """Fill in means and log evidence of the rows that have observed some nodes."""
         precision, level = field.precision(), field.location
-        hidden = ~seen
-        error = np.where(seen, np.nan_to_num(x[rows]) - level, 0.0)
-        target = -(precision[hidden][:, seen] @ error[:, seen].T)
+        hidden = ~observed
+        error = np.where(observed, np.nan_to_num(x[rows]) - level, 0.0)
+        target = -(precision[hidden][:, observed] @ error[:, observed].T)
         hidden_precision = precision[hidden][:, hidden]
         factor = None if self.iterative else SparseFactor(hidden_precision)
         solution = (
@@ -118,9 +124,9 @@ class SparseNormal(Engine):
             # what is left of the quadratic form where hidden nodes are at their means
             square = (error * (precision @ error.T).T).sum(axis=1)
             parts = 0 if field.is_proper else int(field.parts().max()) + 1
-            rank = int(seen.sum()) - parts
+            rank = int(observed.sum()) - parts
             value = 0.5 * (whole - factor.log_determinant - rank * math.log(2 * math.pi) - square)
-            log_evidence[rows] = value if seen.any() else 0.0
+            log_evidence[rows] = value if observed.any() else 0.0
         return factor
 
     @staticmethod
@@ -144,8 +150,8 @@ class SparseNormal(Engine):
         posterior = self.answer_query(question)
         drawn = np.repeat(posterior.means[None], n, axis=0)
         first, second, root = field.edges()
-        for seen, rows, factor in posterior.factors:
-            hidden = ~seen
+        for observed, rows, factor in posterior.factors:
+            hidden = ~observed
             if factor is None or not hidden.any():
                 continue
             for row in rows.tolist():
@@ -156,29 +162,29 @@ class SparseNormal(Engine):
                 noise += field.anchor_root * rng.standard_normal(noise.shape)
                 drawn[:, row, hidden] += factor.solve(noise[:, hidden].T).T
         reals = torch.from_numpy(drawn)
-        batched = question.seen.batched
+        batched = question.observed.batched
         codes = torch.zeros((n, len(x), 0) if batched else (n, 0), dtype=torch.int64)
         return Samples(
             tuple(field.variables.values()),
             codes,
             {field.vector: reals if batched else reals[:, 0]},
             batched=batched,
-            index=question.seen.index,
+            index=question.observed.index,
         )
 
     def describe(self, question: Question) -> Explanation:
         """Answer ``explain``: the fill of the factors."""
         field = _field(question.model)
-        unseen: Any = np.isnan(_rows(question, field)).all(axis=0)
-        seen = np.asarray(~unseen)
-        hidden = int((~seen).sum())
+        unobserved: Any = np.isnan(_rows(question, field)).all(axis=0)
+        observed = np.asarray(~unobserved)
+        hidden = int((~observed).sum())
         return Explanation(
             engine="SparseNormal",
             kind="exact",
             reason="numbers at the nodes are jointly normal with a sparse precision",
-            num_variables=len(seen),
+            num_variables=len(observed),
             num_eliminated=hidden,
-            num_sliced=int(seen.sum()),
+            num_sliced=int(observed.sum()),
             num_factors=int(field.precision().nnz),
             memory_bytes=16 * int(field.precision().nnz),
         )
@@ -214,7 +220,7 @@ class FieldMarginal:
 
     @cached_property
     def variance(self) -> Tensor:
-        """``(*batch, n)`` variances, zero where a node was seen; a solution for each."""
+        """``(*batch, n)`` variances, zero where a node was observed; a solution for each."""
         posterior = self._posterior
         every = np.arange(posterior.means.shape[1])
         rows = [posterior.variances(row, every) for row in range(len(posterior.means))]
@@ -244,7 +250,7 @@ class FieldPosterior(WithReals):
         field: The model.
         means: ``(B, n)``.
         log_evidence: ``(B,)``.
-        factors: Which nodes were seen, by which rows, and the factors of the rest's precision.
+        factors: Which nodes were observed, by which rows, and the factors of the rest's precision.
         batched: Whether the evidence came in rows.
         index: The data frame's index, if the evidence was one.
         names: What was asked for; all nodes if None.
@@ -286,12 +292,12 @@ class FieldPosterior(WithReals):
         Raises:
             Unsupported: If means were found by conjugate gradients.
         """
-        seen, _, factor = next(f for f in self.factors if row in f[1])
+        observed, _, factor = next(f for f in self.factors if row in f[1])
         if factor is None:
             raise Unsupported("conjugate gradients find no variances: iterative=False")
         variances = np.zeros(len(places))
-        hidden = ~seen[places]
-        number = np.cumsum(~seen) - 1
+        hidden = ~observed[places]
+        number = np.cumsum(~observed) - 1
         variances[hidden] = factor.variances(number[places[hidden]])
         return variances
 
@@ -342,16 +348,16 @@ class FieldPosterior(WithReals):
         return super().__str__()
 
 
-def patterns(seen: Mask) -> list[tuple[Mask, NDArray[np.intp]]]:
-    """Return which nodes were seen, and the rows that have seen just these.
+def patterns(observed: Mask) -> list[tuple[Mask, NDArray[np.intp]]]:
+    """Return which nodes were observed, and the rows that have observed just these.
 
     Args:
-        seen: ``(B, n)``.
+        observed: ``(B, n)``.
     """
     keys: dict[bytes, list[int]] = {}
-    for row, own in enumerate(seen):
+    for row, own in enumerate(observed):
         keys.setdefault(np.packbits(own).tobytes(), []).append(row)
-    return [(seen[rows[0]], np.array(rows, dtype=np.intp)) for rows in keys.values()]
+    return [(observed[rows[0]], np.array(rows, dtype=np.intp)) for rows in keys.values()]
 
 
 def _field(model: Any) -> GaussianFieldModel:
@@ -361,15 +367,15 @@ def _field(model: Any) -> GaussianFieldModel:
 
 
 def _rows(question: Question, field: GaussianFieldModel) -> Floats:
-    """``(B, n)`` what was seen, ``NaN`` elsewhere."""
+    """``(B, n)`` what was observed, ``NaN`` elsewhere."""
     size = len(field.numbers)
-    x = question.seen.reals.get(field.vector)
+    x = question.observed.reals.get(field.vector)
     if x is None:
         return np.full((question.num_rows, size), np.nan)
     return np.array(x.detach().double().numpy(force=True))
 
 
-def _check_levels(field: GaussianFieldModel, seen: Mask) -> None:
+def _check_levels(field: GaussianFieldModel, observed: Mask) -> None:
     """Check that the posterior is a distribution.
 
     Raises:
@@ -379,11 +385,11 @@ def _check_levels(field: GaussianFieldModel, seen: Mask) -> None:
         return
     parts = field.parts()
     known = np.zeros(int(parts.max()) + 1, dtype=bool)
-    known[parts[seen]] = True
+    known[parts[observed]] = True
     lost = np.flatnonzero(~known[parts])
     if len(lost):
         node = next(n for n, k in field.numbers.items() if k == lost[0])
         raise EvidenceError(
-            f"nothing was seen of the part of the graph that has the node {node!r}, and nothing "
+            f"nothing was observed of the part of the graph with the node {node!r}, and nothing "
             "else tells its level: observe one of its nodes, or give the field an anchor="
         )

@@ -90,27 +90,27 @@ class ObservedTables:
         scope, values = table
         card = self.graph.card
         rows = len(scope)
-        seen = [k for k, v in enumerate(scope) if v in self.sliced]
-        free = sorted(set(range(rows)) - set(seen), key=lambda k: self.position[scope[k]])
+        observed = [k for k, v in enumerate(scope) if v in self.sliced]
+        free = sorted(set(range(rows)) - set(observed), key=lambda k: self.position[scope[k]])
         kept = tuple(scope[k] for k in free)
-        if not seen:
+        if not observed:
             return Table(kept, values.permute(*free, rows))
         index = torch.zeros_like(self.codes[:, 0])
-        for k in seen:
+        for k in observed:
             index = index * int(card[scope[k]]) + self.codes[:, scope[k]]
         shape = [int(card[v]) for v in kept]
-        slices = _size(card, [scope[k] for k in seen])
-        flat = values.permute(*free, *seen, rows).reshape(*shape, slices, values.shape[-1])
+        slices = _size(card, [scope[k] for k in observed])
+        flat = values.permute(*free, *observed, rows).reshape(*shape, slices, values.shape[-1])
         if flat.shape[-1] == 1:
             return Table(kept, flat.squeeze(-1).index_select(-1, index))
         return Table(kept, flat.gather(-2, index.expand(*shape, 1, -1)).squeeze(-2))
 
     def _findings(self) -> list[Table]:
         """States observed in some rows of the variables that are eliminated."""
-        seen = (self.codes >= 0).any(0).tolist()
+        observed = (self.codes >= 0).any(0).tolist()
         tables = []
         for v in self.order:
-            if seen[v]:
+            if observed[v]:
                 code = self.codes[:, v]
                 states = torch.arange(int(self.graph.card[v]), device=code.device)
                 wrong = (code >= 0) & (code != states[:, None])
@@ -172,22 +172,22 @@ def observed_tables(
             misses a sliced variable.
         ValueError: If a variable of a factor is neither eliminated nor sliced, or is both.
     """
-    seen = frozenset(numbers(sliced))
+    observed = frozenset(numbers(sliced))
     counting = range(graph.num_factors) if used is None else numbers(used)
     raw = [(graph.scopes[f], graph.factors[f].log_values) for f in counting]
     raw += [((int(v),), table) for v, table in (unary or {}).items()]
     raw = [(scope, _plain(values.detach() if detach else values)) for scope, values in raw]
     codes = _plain(codes if isinstance(codes, Tensor) else torch.from_numpy(np.array(codes)))
-    _check_codes(graph, codes, seen)
+    _check_codes(graph, codes, observed)
     order = tuple(int(v) for v in order)
-    _check_order(graph, order, seen, [scope for scope, _ in raw])
+    _check_order(graph, order, observed, [scope for scope, _ in raw])
     device = next((t.device for _, t in raw if t.device.type != "cpu"), torch.device("cpu"))
     dtype = torch.float32 if raw else torch.float64
     for _, values in raw:
         dtype = torch.promote_types(dtype, values.dtype)
     tables = tuple(_rows_last(graph, scope, t.to(device, dtype)) for scope, t in raw)
     return ObservedTables(
-        graph, order, seen, _all_rows(codes, tables).to(device, torch.int64), tables
+        graph, order, observed, _all_rows(codes, tables).to(device, torch.int64), tables
     )
 
 

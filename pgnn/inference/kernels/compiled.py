@@ -19,7 +19,7 @@ Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 Codes = NDArray[np.int32]
-"""States, -1 where none was seen."""
+"""States, -1 where none was observed."""
 
 Decorator = Callable[[Callable[..., Any]], Any]
 

@@ -135,7 +135,7 @@ def _grow(near, free, state, work):
     num = free.shape[0]
     for v in range(num):
         work.touching[v] = 0  # members beside it; -1 once it is one
-        work.seen[v] = not free[v]
+        work.visited[v] = not free[v]
         work.roots[v] = v
     size, head, left = 0, 0, num
     while left > 0 or head < size:
@@ -147,21 +147,21 @@ def _grow(near, free, state, work):
             for j in range(degree):
                 edge = near.ptr[v] + (first + j) % degree
                 u = near.var[edge]
-                if not work.seen[u] and work.touching[u] == 1:
+                if not work.visited[u] and work.touching[u] == 1:
                     size = _join(near, u, v, size, work)
             continue
         pick = _below(state, left)
         v = work.roots[pick]
         left -= 1
         work.roots[pick] = work.roots[left]
-        if not work.seen[v] and work.touching[v] == 0:
+        if not work.visited[v] and work.touching[v] == 0:
             size = _join(near, v, -1, size, work)
     return size
 
 
 @inner
 def _join(near, v, parent, size, work):
-    work.seen[v] = True
+    work.visited[v] = True
     work.order[size] = v
     work.up[v] = -1
     for i in range(near.ptr[v], near.ptr[v + 1]):

@@ -37,7 +37,7 @@ class AttributeMistakes(Mistakes):
         """Leave the parameters, see the base class."""
         scores = self.kernel.parts(self.state.weights)
         if averaged:
-            totals, count = self.kernel.parts(self.state.totals), float(self.state.seen[0])
+            totals, count = self.kernel.parts(self.state.totals), float(self.state.updates[0])
             scores = [x - total / count for x, total in zip(scores, totals, strict=True)]
         with torch.no_grad():
             self.model.assign_attribute_scores(*scores)

@@ -32,7 +32,7 @@ from pgnn.inference.learning.expected_statistics import (
 )
 from pgnn.inference.learning.training_data import check_possible, filled_in, read_sequences
 from pgnn.inference.numba_support import has_numba
-from pgnn.inference.time.emission_chain import at_steps, emission_tables, log_field, observed
+from pgnn.inference.time.emission_chain import at_steps, emission_tables, log_field, observed_values
 from pgnn.inference.time.forward_backward import ForwardBackward
 
 MAX_WORK = 2**18
@@ -87,119 +87,123 @@ class ChainEStep(EStep[SequenceEvidence]):
         """Read sequences."""
         return read_sequences(self.model, data, weights, inputs)
 
-    def values_of(self, name: Hashable, own: Conditional, seen: SequenceEvidence) -> Values | None:
-        """Return reals that were seen, see :class:`EStep`."""
-        return observed(own, seen)[1] if name in seen.reals else None
+    def values_of(
+        self, name: Hashable, own: Conditional, observed: SequenceEvidence
+    ) -> Values | None:
+        """Return reals that were observed, see :class:`EStep`."""
+        return observed_values(own, observed)[1] if name in observed.reals else None
 
-    def chain(self, seen: SequenceEvidence) -> Chain | SegmentChain:
-        """Return the chain given what was seen."""
+    def chain(self, observed: SequenceEvidence) -> Chain | SegmentChain:
+        """Return the chain given what was observed."""
         with torch.no_grad():
-            return self.model.chain(seen, seen.inputs)
+            return self.model.chain(observed, observed.inputs)
 
-    def expect(self, seen: SequenceEvidence) -> ExpectedStatistics:
+    def expect(self, observed: SequenceEvidence) -> ExpectedStatistics:
         """Return expected statistics, see :class:`EStep`."""
-        chain = self.chain(seen)
+        chain = self.chain(observed)
         with torch.no_grad():
-            expected = chain.expectations(torch.from_numpy(seen.row_weights))
+            expected = chain.expectations(torch.from_numpy(observed.row_weights))
         durations = expected.durations if isinstance(expected, SegmentExpectations) else None
         posterior = _weighted(
-            expected.marginals, expected.log_partition, torch.from_numpy(seen.row_weights)
+            expected.marginals, expected.log_partition, torch.from_numpy(observed.row_weights)
         )
         sums = ChainSums(
             expected.log_partition, posterior, expected.initial, expected.transitions, durations
         )
-        return self.collect(seen, chain, sums)
+        return self.collect(observed, chain, sums)
 
     def collect(
-        self, seen: SequenceEvidence, chain: Chain | SegmentChain, sums: ChainSums
+        self, observed: SequenceEvidence, chain: Chain | SegmentChain, sums: ChainSums
     ) -> ExpectedStatistics:
         """Return sums over paths as statistics of the conditionals."""
         model, collector = self.model, StatisticsCollector()
-        check_possible(seen, sums.log_z)
+        check_possible(observed, sums.log_z)
         state, posterior = model.state.name, sums.posterior
         for name, conditional in self.pieces.items():
             if name == "initial" and conditional is model.initial[state]:
-                first = _first_rows(seen, model, posterior)
+                first = _first_rows(observed, model, posterior)
                 collector.add_counts(name, conditional, sums.initial, first)
             elif name == state:
-                moves = _pair_rows(seen, model, chain) if conditional.inputs else None
+                moves = _pair_rows(observed, model, chain) if conditional.inputs else None
                 collector.add_counts(name, conditional, sums.transitions, moves)
             elif name == "durations" and sums.durations is not None:
                 collector.add_counts(name, conditional, sums.durations, None)
             else:
-                self._add_emission(name, conditional, seen, posterior, collector)
-        log_likelihood = float(seen.weighted_sum(sums.log_z.double()))
-        weight = float(seen.row_weights.sum())
+                self._add_emission(name, conditional, observed, posterior, collector)
+        log_likelihood = float(observed.weighted_sum(sums.log_z.double()))
+        weight = float(observed.row_weights.sum())
         return collector.collected(log_likelihood, weight, posterior.sum((0, 1)))
 
-    def completed(self, seen: SequenceEvidence) -> SequenceEvidence:
+    def completed(self, observed: SequenceEvidence) -> SequenceEvidence:
         """Return sequences with their most probable states, see :class:`EStep`."""
         model: Any = self.model
         state = [self.model.state.name]
-        best = ForwardBackward().most_probable(model, seen, state, inputs=seen.inputs)
-        return filled_in(seen, best)
+        best = ForwardBackward().most_probable(model, observed, state, inputs=observed.inputs)
+        return filled_in(observed, best)
 
-    def log_partition(self, seen: SequenceEvidence) -> Tensor:
-        """Return ``(B,)`` log probabilities of what was seen."""
-        return self.chain(seen).log_partition()
+    def log_partition(self, observed: SequenceEvidence) -> Tensor:
+        """Return ``(B,)`` log probabilities of what was observed."""
+        return self.chain(observed).log_partition()
 
-    def symmetric(self, seen: SequenceEvidence) -> bool:
-        """Whether nothing that was seen tells one state from another."""
+    def symmetric(self, observed: SequenceEvidence) -> bool:
+        """Whether nothing that was observed tells one state from another."""
         with torch.no_grad():
-            field = log_field(self.model, seen, seen.inputs)
+            field = log_field(self.model, observed, observed.inputs)
         spread = field.amax(-1) - field.amin(-1)
         return bool((spread.nan_to_num(nan=0.0) <= 1e-12).all())
 
-    def initialize(self, seen: SequenceEvidence, seed: int, at_random: bool) -> None:
+    def initialize(self, observed: SequenceEvidence, seed: int, at_random: bool) -> None:
         """Begin with clusters; where states follow in an order, with parts of time.
 
         See :class:`EStep`. Clusters come in any order, and a chain that goes from left to right
         has one: there each sequence is cut into equal parts (at random ones on restarts).
         """
-        if self._left_to_right and self.model.state.name not in seen.codes:
+        if self._left_to_right and self.model.state.name not in observed.codes:
             try:
-                self.initialize_by(_in_parts(self.model.state, seen, seed, at_random))
+                self.initialize_by(_in_parts(self.model.state, observed, seed, at_random))
             except DataError:  # the parts are impossible: clusters then
                 pass
             else:
                 return
-        if self._needs_states(seen):
+        if self._needs_states(observed):
             try:
-                self.initialize_by(self._in_clusters(seen, seed, at_random))
+                self.initialize_by(self._in_clusters(observed, seed, at_random))
             except DataError:  # some states cannot be: a start for each piece then
                 pass
             else:
                 return
         values: dict[Hashable, Values | None] = {}
         for name, emission in self.model.emissions.items():
-            if name in seen.codes or name in seen.reals:
-                values[name] = observed(emission, seen)[1]
+            if name in observed.codes or name in observed.reals:
+                values[name] = observed_values(emission, observed)[1]
         self.initialize_pieces(values, seed, at_random)
 
-    def _needs_states(self, seen: SequenceEvidence) -> bool:
-        """Whether an emission that was seen has no start of its own, but learns from states."""
-        return self.model.state.name not in seen.codes and any(
+    def _needs_states(self, observed: SequenceEvidence) -> bool:
+        """Whether an emission that was observed has no start of its own, but learns from states."""
+        return self.model.state.name not in observed.codes and any(
             not isinstance(c, ExponentialFamily) or c.inputs
             for n, c in self.pieces.items()
-            if n in seen.codes or n in seen.reals
+            if n in observed.codes or n in observed.reals
         )
 
-    def _in_clusters(self, seen: SequenceEvidence, seed: int, at_random: bool) -> SequenceEvidence:
-        """Sequences whose states are filled in: clusters of what was seen at each step."""
+    def _in_clusters(
+        self, observed: SequenceEvidence, seed: int, at_random: bool
+    ) -> SequenceEvidence:
+        """Sequences whose states are filled in: clusters of what was observed at each step."""
         columns = []
         for name in self.model.emissions:
-            if name in seen.reals:
-                columns.append(seen.reals[name].double().reshape(*seen.inside.shape, -1))
-            elif name in seen.codes:
-                codes = seen.codes[name]
+            if name in observed.reals:
+                columns.append(observed.reals[name].double().reshape(*observed.inside.shape, -1))
+            elif name in observed.codes:
+                codes = observed.codes[name]
                 hot = one_hot(codes.clamp_min(0), self.model.variables[name].num_states).double()
                 columns.append(hot.masked_fill((codes < 0).unsqueeze(-1), torch.nan))
-        rows = torch.cat(columns, dim=-1)[seen.inside]
+        rows = torch.cat(columns, dim=-1)[observed.inside]
         rows = torch.where(rows.isnan(), rows.nanmean(dim=0).nan_to_num(), rows)
         generator, k = torch.Generator().manual_seed(seed), self.model.state.num_states
-        states = torch.full(seen.inside.shape, MISSING)
-        states[seen.inside] = kmeans(rows, k, generator, 0 if at_random else 20)
-        return replace(seen, codes={**seen.codes, self.model.state.name: states})
+        states = torch.full(observed.inside.shape, MISSING)
+        states[observed.inside] = kmeans(rows, k, generator, 0 if at_random else 20)
+        return replace(observed, codes={**observed.codes, self.model.state.name: states})
 
     @property
     def _left_to_right(self) -> bool:
@@ -216,22 +220,22 @@ class ChainEStep(EStep[SequenceEvidence]):
         self,
         name: Hashable,
         emission: Conditional,
-        seen: SequenceEvidence,
+        observed: SequenceEvidence,
         posterior: Tensor,
         collector: StatisticsCollector,
     ) -> None:
-        if name in seen.soft:
-            tables = emission_tables(self.model, name, seen, seen.inputs).detach()
-            tables = tables + seen.soft[name].to(tables).log().unsqueeze(2)
+        if name in observed.soft:
+            tables = emission_tables(self.model, name, observed, observed.inputs).detach()
+            tables = tables + observed.soft[name].to(tables).log().unsqueeze(2)
             total = logsumexp(tables, [-1], keepdim=True)
             likely = (tables - total.masked_fill(total.isneginf(), 0.0)).exp()
             joint = (posterior.unsqueeze(-1) * likely).to(posterior)
             joint = joint if emission.parents else joint.sum(2)
-            inputs = at_steps(seen.inputs, emission.inputs, seen.inside)
-            rows = WeightedRows({}, inputs, joint[seen.inside])
+            inputs = at_steps(observed.inputs, emission.inputs, observed.inside)
+            rows = WeightedRows({}, inputs, joint[observed.inside])
             collector.add_counts(name, emission, joint.sum((0, 1)), rows)
-        elif name in seen.codes or name in seen.reals:
-            where, values = observed(emission, seen)
+        elif name in observed.codes or name in observed.reals:
+            where, values = observed_values(emission, observed)
             own = posterior.flatten(0, 1) if bool(where.all()) else posterior[where]
             if all(v.name != self.model.state.name for v in emission.parents):
                 own = own.sum(-1)
@@ -239,25 +243,25 @@ class ChainEStep(EStep[SequenceEvidence]):
                 own = configuration_weights(emission, values, own)
                 collector.add_sums(name, emission.statistics(values, own))
             else:
-                inputs = at_steps(seen.inputs, emission.inputs, where)
+                inputs = at_steps(observed.inputs, emission.inputs, where)
                 collector.add_rows(name, WeightedRows(values, inputs, own))
 
 
 def _in_parts(
-    state: Variable, seen: SequenceEvidence, seed: int, at_random: bool
+    state: Variable, observed: SequenceEvidence, seed: int, at_random: bool
 ) -> SequenceEvidence:
     """Sequences whose states are filled in: as many parts of time as there are states."""
-    k, lengths = state.num_states, seen.lengths
+    k, lengths = state.num_states, observed.lengths
     cuts = (torch.arange(1, k) / k).expand(len(lengths), k - 1)
     if at_random:
         generator = torch.Generator().manual_seed(seed)
         cuts = torch.rand(len(lengths), k - 1, generator=generator).sort(dim=1).values
-    step = torch.arange(seen.steps)
+    step = torch.arange(observed.steps)
     begins = (cuts * lengths[:, None]).ceil().long().clamp_min(1)
     states = (step[None, :, None] >= begins[:, None, :]).sum(-1)
     states = torch.minimum(states, step)  # a step at a time, in short sequences
-    states = states.masked_fill(~seen.inside, MISSING)
-    return replace(seen, codes={**seen.codes, state.name: states})
+    states = states.masked_fill(~observed.inside, MISSING)
+    return replace(observed, codes={**observed.codes, state.name: states})
 
 
 def _weighted(marginals: Tensor, log_z: Tensor, weights: Tensor) -> Tensor:
@@ -269,46 +273,48 @@ def _weighted(marginals: Tensor, log_z: Tensor, weights: Tensor) -> Tensor:
     return marginals * weights.to(marginals)[:, None, None]
 
 
-def _first_rows(seen: SequenceEvidence, model: Any, posterior: Tensor) -> WeightedRows | None:
+def _first_rows(observed: SequenceEvidence, model: Any, posterior: Tensor) -> WeightedRows | None:
     first = model.initial[model.state.name]
     if not first.inputs:
         return None
-    inputs = {n: seen.inputs[n][:, 0] for n in first.inputs if n in seen.inputs}
+    inputs = {n: observed.inputs[n][:, 0] for n in first.inputs if n in observed.inputs}
     return WeightedRows({}, inputs, posterior[:, 0])
 
 
-def _pair_rows(seen: SequenceEvidence, model: Any, chain: Any) -> WeightedRows:
+def _pair_rows(observed: SequenceEvidence, model: Any, chain: Any) -> WeightedRows:
     """Transitions that inputs drive: the posterior of each pair of neighbours."""
     with torch.no_grad():
         pairs = torch.nan_to_num(chain.pair_marginals())
-    pairs = pairs * torch.from_numpy(seen.row_weights).to(pairs)[:, None, None, None]
-    names = [n for n in model.transitions.inputs if n in seen.inputs]
-    inputs = {n: seen.inputs[n][:, 1:].flatten(0, 1) for n in names}
+    pairs = pairs * torch.from_numpy(observed.row_weights).to(pairs)[:, None, None, None]
+    names = [n for n in model.transitions.inputs if n in observed.inputs]
+    inputs = {n: observed.inputs[n][:, 1:].flatten(0, 1) for n in names}
     return WeightedRows({}, inputs, pairs.flatten(0, 1))
 
 
-def expect_side_by_side(steps: Sequence[EStep[Any]], seen: Any) -> list[ExpectedStatistics] | None:
+def expect_side_by_side(
+    steps: Sequence[EStep[Any]], observed: Any
+) -> list[ExpectedStatistics] | None:
     """Return what several models expect, by one pass; None where one by one is better.
 
     Args:
         steps: Expectations under models of one kind, with different parameters.
-        seen: The sequences of all of them.
+        observed: The sequences of all of them.
     """
     own = [s for s in steps if isinstance(s, ChainEStep)]
     if len(own) < len(steps) or not has_numba():
         return None
     k = own[0].model.state.num_states
-    if seen.num_rows * seen.steps * k**2 > MAX_WORK:
+    if observed.num_rows * observed.steps * k**2 > MAX_WORK:
         return None
     chains = []
     for step in own:
-        chain = step.chain(seen)
+        chain = step.chain(observed)
         if not isinstance(chain, Chain) or not _joins(chain):
             return None
         chains.append(chain)
-    sums = sums_side_by_side(chains, torch.from_numpy(seen.row_weights))
+    sums = sums_side_by_side(chains, torch.from_numpy(observed.row_weights))
     together = zip(own, chains, sums, strict=True)
-    return [step.collect(seen, chain, sums) for step, chain, sums in together]
+    return [step.collect(observed, chain, sums) for step, chain, sums in together]
 
 
 def sums_side_by_side(chains: Sequence[Chain], weights: Tensor) -> list[ChainSums]:

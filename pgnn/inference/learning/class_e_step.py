@@ -33,12 +33,13 @@ class Block(NamedTuple):
     """Some of the rows.
 
     Attributes:
-        seen: ``(n, ...)`` state indices (-1: not seen) and reals of what was observed, by name.
+        observed: ``(n, ...)`` state indices (-1: not observed) and reals of what was observed, by
+        name.
         inputs: Covariates.
         weights: ``(n,)`` what each row counts.
     """
 
-    seen: Values
+    observed: Values
     inputs: Values
     weights: Tensor
 
@@ -48,7 +49,7 @@ class ClassEStep(NetworkEStep):
 
     .. math:: r_{nk} \propto p(k) \prod_i p(x_{ni} \mid k)
 
-    A feature that was not seen integrates to one and counts nothing.
+    A feature that was not observed integrates to one and counts nothing.
 
     Cost:
         ``O(N K D)`` for features of ``D`` numbers, ``O(N K D^2)`` for full covariances.
@@ -56,14 +57,14 @@ class ClassEStep(NetworkEStep):
 
     model: ClassModel
 
-    def expect(self, seen: RowEvidence) -> ExpectedStatistics:
+    def expect(self, observed: RowEvidence) -> ExpectedStatistics:
         """Return expected statistics, see :class:`EStep`."""
-        seen = self._distinct(seen)
+        observed = self._distinct(observed)
         collector, total = StatisticsCollector(), 0.0
         occupancy: Tensor | None = None
         logs: list[Tensor] = []
         with torch.no_grad():
-            for block in self._blocks(seen):
+            for block in self._blocks(observed):
                 joint = self._joint(block)
                 log_z = joint.logsumexp(dim=1)
                 logs.append(log_z)
@@ -73,23 +74,23 @@ class ClassEStep(NetworkEStep):
                 counts = share.sum(dim=0)
                 occupancy = counts if occupancy is None else occupancy + counts
             log_evidence = torch.cat(logs)
-        check_possible(seen, log_evidence)
-        total = float(seen.weighted_sum(log_evidence))
-        return collector.collected(total, float(seen.row_weights.sum()), occupancy)
+        check_possible(observed, log_evidence)
+        total = float(observed.weighted_sum(log_evidence))
+        return collector.collected(total, float(observed.row_weights.sum()), occupancy)
 
-    def completed(self, seen: RowEvidence) -> RowEvidence:
+    def completed(self, observed: RowEvidence) -> RowEvidence:
         """Return rows with their most probable classes, see :class:`EStep`."""
         column = int(self.model.elements.numbers(self.model.class_name))
         with torch.no_grad():
-            best = torch.cat([self._joint(b).argmax(dim=1) for b in self._blocks(seen)])
-        codes = seen.codes.copy()
+            best = torch.cat([self._joint(b).argmax(dim=1) for b in self._blocks(observed)])
+        codes = observed.codes.copy()
         codes[:, column] = best.numpy()
-        return replace(seen, codes=codes)
+        return replace(observed, codes=codes)
 
-    def log_partition(self, seen: RowEvidence) -> Tensor:
-        """Return ``(B,)`` log probabilities of what was seen."""
+    def log_partition(self, observed: RowEvidence) -> Tensor:
+        """Return ``(B,)`` log probabilities of what was observed."""
         with torch.no_grad():
-            return torch.cat([self._joint(b).logsumexp(dim=1) for b in self._blocks(seen)])
+            return torch.cat([self._joint(b).logsumexp(dim=1) for b in self._blocks(observed)])
 
     @property
     def states(self) -> tuple[Hashable, ...]:
@@ -98,54 +99,54 @@ class ClassEStep(NetworkEStep):
 
     # --- helpers ------------------------------------------------------------------------------
 
-    def _blocks(self, seen: RowEvidence) -> Iterator[Block]:
+    def _blocks(self, observed: RowEvidence) -> Iterator[Block]:
         """Rows, some at a time."""
-        known: dict[Hashable, Tensor] = dict(seen.reals)
-        codes = torch.from_numpy(seen.codes)
+        known: dict[Hashable, Tensor] = dict(observed.reals)
+        codes = torch.from_numpy(observed.codes)
         for name, v in self.model.variables.items():
             if v.is_discrete:
                 own = torch.from_numpy(self.model.elements.numbers(name)).reshape(-1)
                 x = codes[:, own].long()
                 if bool((x >= 0).any()):
-                    known[name] = x.reshape(seen.num_rows, *v.shape)
-        weights = torch.from_numpy(seen.row_weights)
+                    known[name] = x.reshape(observed.num_rows, *v.shape)
+        weights = torch.from_numpy(observed.row_weights)
         width = max((x[0].numel() for x in known.values()), default=1)
         step = max(1024, _NUMBERS // max(1, width))
         if any(is_sparse(x) for x in known.values()):
-            step = max(1, seen.num_rows)
-        for first in range(0, seen.num_rows, step):
-            if step >= seen.num_rows:
-                yield Block(known, seen.inputs, weights)
+            step = max(1, observed.num_rows)
+        for first in range(0, observed.num_rows, step):
+            if step >= observed.num_rows:
+                yield Block(known, observed.inputs, weights)
                 return
             rows = slice(first, first + step)
             yield Block(
                 {n: x[rows] for n, x in known.items()},
-                {n: x[rows] for n, x in seen.inputs.items()},
+                {n: x[rows] for n, x in observed.inputs.items()},
                 weights[rows],
             )
 
     def _joint(self, block: Block) -> Tensor:
-        """``(n, K)`` log probabilities of each class together with what was seen."""
+        """``(n, K)`` log probabilities of each class together with what was observed."""
         name, rows = self.model.class_name, len(block.weights)
         own = self.conditionals[name]
         covariates = {n: block.inputs[n] for n in own.inputs if n in block.inputs}
         table = own.factor(None, covariates or None).log_values.double()
         table = table.expand(rows, table.shape[-1])
         for feature, conditional in self.conditionals.items():
-            if feature != name and feature in block.seen:
+            if feature != name and feature in block.observed:
                 table = table + self._log_density(conditional, block)
-        if name in block.seen:
-            states = block.seen[name]
+        if name in block.observed:
+            states = block.observed[name]
             other = one_hot(states.clamp_min(0), table.shape[1]) == 0
             table = table.masked_fill(other & (states >= 0).unsqueeze(1), -torch.inf)
         return table
 
     def _log_density(self, own: Conditional, block: Block) -> Tensor:
         """``(n, K)`` log densities of a feature; zeros in rows that did not see it."""
-        x, unseen = _filled(own, block.seen[own.child.name])
+        x, unobserved = _filled(own, block.observed[own.child.name])
         inputs = {n: block.inputs[n] for n in own.inputs if n in block.inputs}
         table = own.factor({own.child.name: x}, inputs or None).log_values.double()
-        return table if unseen is None else table.masked_fill(unseen.unsqueeze(1), 0.0)
+        return table if unobserved is None else table.masked_fill(unobserved.unsqueeze(1), 0.0)
 
     def _count(self, block: Block, share: Tensor, collector: StatisticsCollector) -> None:
         """Add the statistics of some rows."""
@@ -154,9 +155,9 @@ class ClassEStep(NetworkEStep):
             if name == self.model.class_name:
                 rows = WeightedRows({}, inputs, share)
                 collector.add_counts(name, own, share.sum(dim=0), rows)
-            elif name in block.seen:
-                x, unseen = _filled(own, block.seen[name])
-                w = share if unseen is None else share.masked_fill(unseen.unsqueeze(1), 0.0)
+            elif name in block.observed:
+                x, unobserved = _filled(own, block.observed[name])
+                w = share if unobserved is None else share.masked_fill(unobserved.unsqueeze(1), 0.0)
                 if isinstance(own, ExponentialFamily) and not inputs:
                     collector.add_sums(name, own.statistics({name: x}, w))
                 else:

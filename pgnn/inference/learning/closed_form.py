@@ -46,17 +46,17 @@ class ClosedFormEStep(EStep[RowEvidence]):
         Raises:
             DataError: If something is.
         """
-        seen = read_rows(self.model, data, weights, inputs)
-        self._states(seen)
-        return seen
+        observed = read_rows(self.model, data, weights, inputs)
+        self._states(observed)
+        return observed
 
-    def expect(self, seen: RowEvidence) -> ExpectedStatistics:
+    def expect(self, observed: RowEvidence) -> ExpectedStatistics:
         """Return the statistics of the rows."""
-        log_z = self.log_partition(seen)
-        check_possible(seen, log_z)
-        weights = torch.from_numpy(seen.row_weights)
-        sums: dict[Hashable, Any] = {_OWN: self.model.statistics(self._states(seen), weights)}
-        return ExpectedStatistics(float(seen.weighted_sum(log_z)), float(weights.sum()), sums)
+        log_z = self.log_partition(observed)
+        check_possible(observed, log_z)
+        weights = torch.from_numpy(observed.row_weights)
+        sums: dict[Hashable, Any] = {_OWN: self.model.statistics(self._states(observed), weights)}
+        return ExpectedStatistics(float(observed.weighted_sum(log_z)), float(weights.sum()), sums)
 
     def improve(
         self, expected: ExpectedStatistics, priors: Mapping[Hashable, Any]
@@ -74,37 +74,37 @@ class ClosedFormEStep(EStep[RowEvidence]):
         """It does, as a whole."""
         return True
 
-    def log_partition(self, seen: RowEvidence) -> Tensor:
+    def log_partition(self, observed: RowEvidence) -> Tensor:
         """Return ``(B,)`` log probabilities of the rows."""
-        return self.model.log_density(self._states(seen))
+        return self.model.log_density(self._states(observed))
 
-    def symmetric(self, seen: RowEvidence) -> bool:
-        """Whether some variable was never seen."""
-        return bool((seen.codes < 0).all(axis=0).any())
+    def symmetric(self, observed: RowEvidence) -> bool:
+        """Whether some variable was never observed."""
+        return bool((observed.codes < 0).all(axis=0).any())
 
-    def initialize(self, seen: RowEvidence, seed: int, at_random: bool) -> None:
-        """Begin with states at random where nothing was seen: of a variable, or of a cell."""
-        codes, random = seen.codes.copy(), np.random.default_rng(seed)
+    def initialize(self, observed: RowEvidence, seed: int, at_random: bool) -> None:
+        """Begin with states at random where nothing was observed: of a variable, or of a cell."""
+        codes, random = observed.codes.copy(), np.random.default_rng(seed)
         hidden = np.logical_or((codes < 0).all(axis=0), at_random).tolist()
         for e, size in enumerate(self.model.elements.card.tolist()):
             holes = codes[:, e] < 0
             if hidden[e]:
                 codes[holes, e] = random.integers(size, size=int(holes.sum()))
-        weights = torch.from_numpy(seen.row_weights)
+        weights = torch.from_numpy(observed.row_weights)
         self.model.maximize(self.model.statistics(torch.from_numpy(codes), weights))
 
-    def _states(self, seen: RowEvidence) -> Tensor:
+    def _states(self, observed: RowEvidence) -> Tensor:
         """``(B, E)`` states; -1 only where the model takes holes."""
         if self.model.takes_holes:
-            return torch.from_numpy(seen.codes)
-        missing = np.flatnonzero((seen.codes < 0).any(axis=1))
+            return torch.from_numpy(observed.codes)
+        missing = np.flatnonzero((observed.codes < 0).any(axis=1))
         if len(missing):
             raise DataError(
-                f"cells are missing in {len(missing)} of {seen.num_rows} rows (first row "
+                f"cells are missing in {len(missing)} of {observed.num_rows} rows (first row "
                 f"{missing[0]}): {type(self.model).__name__} learns from complete rows; drop or "
                 "fill those, or learn the tables of model.network() with EM()"
             )
-        return torch.from_numpy(seen.codes)
+        return torch.from_numpy(observed.codes)
 
 
 def fit_closed_form(model: Any, learner: Any, data: Any, weights: Any) -> None:
@@ -117,13 +117,13 @@ def fit_closed_form(model: Any, learner: Any, data: Any, weights: Any) -> None:
         weights: ``(N,)`` what each row counts, or the name of the column that tells.
 
     Raises:
-        DataError: If something was not seen, or there are no rows.
+        DataError: If something was not observed, or there are no rows.
     """
     step = ClosedFormEStep(model)
     with fitting(model, learner) as history:
-        seen = step.read(data, weights, None)
-        check_complete(model, seen)
-        counts = torch.from_numpy(seen.row_weights)
-        model.maximize(model.statistics(torch.from_numpy(seen.codes), counts))
-        total = float(seen.weighted_sum(step.log_partition(seen)))
-        history.update(seen.extent, log_likelihood=total)
+        observed = step.read(data, weights, None)
+        check_complete(model, observed)
+        counts = torch.from_numpy(observed.row_weights)
+        model.maximize(model.statistics(torch.from_numpy(observed.codes), counts))
+        total = float(observed.weighted_sum(step.log_partition(observed)))
+        history.update(observed.extent, log_likelihood=total)

@@ -36,7 +36,7 @@ class Fitted(NamedTuple):
         log_likelihood: Of the rows, where their statistics tell it.
     """
 
-    unseen: int = 0
+    unobserved: int = 0
     log_likelihood: float | None = None
 
 
@@ -48,7 +48,7 @@ def fit_rows(
     weights: Any = None,
     inputs: Inputs | None = None,
 ) -> None:
-    """Fit a network with real variables, arrays or inputs to rows in which everything was seen.
+    """Fit a network with real variables, arrays or inputs to rows in which everything was observed.
 
     The likelihood falls into one part for each conditional.
 
@@ -60,23 +60,23 @@ def fit_rows(
         inputs: Covariates ``(N, ...)``.
 
     Raises:
-        DataError: If something was not seen, or there are no rows. Whatever is raised, the model
-            stays as it was.
+        DataError: If something was not observed, or there are no rows. Whatever is raised, the
+            model stays as it was.
     """
-    unseen: dict[Hashable, int] = {}
+    unobserved: dict[Hashable, int] = {}
     total = 0.0
     with fitting(model, learner) as history:
         rows = read_rows(model, data, weights, inputs)
         values, counts = _values(model, rows), torch.tensor(rows.row_weights)
         for name, own in model.conditionals.items():
-            seen = {v.name: values[v.name] for v in own.scope}
-            fitted = fit_to(own, seen, rows.inputs, counts, learner)
-            unseen |= {name: fitted.unseen} if fitted.unseen else {}
+            observed = {v.name: values[v.name] for v in own.scope}
+            fitted = fit_to(own, observed, rows.inputs, counts, learner)
+            unobserved |= {name: fitted.unobserved} if fitted.unobserved else {}
             if fitted.log_likelihood is not None:
                 total += fitted.log_likelihood
             else:
-                total += log_likelihood(own, seen, rows.inputs, counts)
-        history.update(rows.extent, log_likelihood=total, unseen=unseen)
+                total += log_likelihood(own, observed, rows.inputs, counts)
+        history.update(rows.extent, log_likelihood=total, unobserved=unobserved)
 
 
 def fit_to(
@@ -86,7 +86,7 @@ def fit_to(
     weights: Tensor,
     learner: MaximumLikelihood,
 ) -> Fitted:
-    """Fit a conditional, in place, to rows in which all of its variables were seen.
+    """Fit a conditional, in place, to rows in which all of its variables were observed.
 
     Args:
         own: The conditional; one without learnable parameters stays.
@@ -123,8 +123,8 @@ def fit_to(
             statistics = own.learn(values, spread, prior)
             value = own.log_likelihood(statistics, values, weights)
     each = spread.sum(dim=0)
-    unseen = int((each <= LEAST_COUNT).sum()) if each.dim() else 0
-    return Fitted(unseen, None if value is None else float(value))
+    unobserved = int((each <= LEAST_COUNT).sum()) if each.dim() else 0
+    return Fitted(unobserved, None if value is None else float(value))
 
 
 def log_likelihood(
@@ -162,7 +162,7 @@ def _values(model: NetworkModel, rows: RowEvidence) -> dict[Hashable, Tensor]:
     """``(N, *shape)`` of every variable.
 
     Raises:
-        DataError: If something was not seen.
+        DataError: If something was not observed.
     """
     codes = torch.from_numpy(rows.codes).long()
     values: dict[Hashable, Tensor] = {}
@@ -179,7 +179,7 @@ def _values(model: NetworkModel, rows: RowEvidence) -> dict[Hashable, Tensor]:
             missing = x.isnan()
         else:
             raise DataError(
-                f"nothing was seen of {name!r}; maximum likelihood needs every variable: give its "
+                f"nothing was observed of {name!r}; maximum likelihood needs all: give its "
                 "column, or learn with EM(), which sums out what is hidden"
             )
         gone = missing.reshape(len(x), -1).any(dim=1)

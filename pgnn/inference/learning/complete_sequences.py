@@ -1,4 +1,4 @@
-"""Learning from sequences in which everything was seen: each conditional from its own counts."""
+"""Learning from fully observed sequences: each conditional from its own counts."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def fit_slices(
     weights: Any = None,
     inputs: Inputs | None = None,
 ) -> None:
-    """Fit a model over time to sequences in which every variable was seen.
+    """Fit a model over time to sequences in which every variable was observed.
 
     The likelihood falls into one part for each conditional, so each is fitted to the steps at which
     it speaks: in closed form where there is one, by L-BFGS otherwise.
@@ -44,13 +44,13 @@ def fit_slices(
         inputs: Covariates ``(B, T, ...)``.
 
     Raises:
-        DataError: If something was not seen, or there is nothing. Whatever is raised, the model
+        DataError: If something was not observed, or there is nothing. Whatever is raised, the model
             stays as it was.
         ModelError: If nothing is learnable.
         Unsupported: If conditionals share learnable parameters.
     """
     with fitting(model, learner) as history:
-        seen = read_sequences(model, data, weights, inputs)
+        observed = read_sequences(model, data, weights, inputs)
         if not any(p.requires_grad for p in model.parameters()):
             raise ModelError(
                 "every conditional was given and is a constant; model.requires_grad_() makes it "
@@ -62,22 +62,22 @@ def fit_slices(
             learner.prior.check({c.child.name: c for c in pieces.values()})
         for name, conditional in model.conditionals.items():
             begun = model.first(name) is conditional
-            _fit(seen, conditional, 0 if begun else 1, seen.steps, learner)
+            _fit(observed, conditional, 0 if begun else 1, observed.steps, learner)
             if not begun:
-                _fit(seen, model.first(name), 0, 1, learner)
+                _fit(observed, model.first(name), 0, 1, learner)
         with torch.no_grad():
-            log_z = model.log_prob(seen, inputs=inputs).double().reshape(-1)
-        history.update(seen.extent, log_likelihood=float(seen.weighted_sum(log_z)))
+            log_z = model.log_prob(observed, inputs=inputs).double().reshape(-1)
+        history.update(observed.extent, log_likelihood=float(observed.weighted_sum(log_z)))
 
 
-def fully_seen(names: Iterable[Hashable], seen: SequenceEvidence) -> bool:
-    """Whether all variables were seen at every step of every sequence."""
-    known = {**seen.codes, **seen.reals}
+def fully_observed(names: Iterable[Hashable], observed: SequenceEvidence) -> bool:
+    """Whether all variables were observed at every step of every sequence."""
+    known = {**observed.codes, **observed.reals}
     if any(n not in known for n in names):
         return False
     for x in known.values():
         missing = x.isnan() if x.is_floating_point() else x < 0
-        if bool((missing.reshape(*x.shape[:2], -1).any(-1) & seen.inside).any()):
+        if bool((missing.reshape(*x.shape[:2], -1).any(-1) & observed.inside).any()):
             return False
     return True
 
@@ -90,35 +90,37 @@ def _pieces(model: Any) -> dict[Hashable, Conditional]:
 
 
 def _fit(
-    seen: SequenceEvidence, own: Conditional, first: int, last: int, learner: MaximumLikelihood
+    observed: SequenceEvidence, own: Conditional, first: int, last: int, learner: MaximumLikelihood
 ) -> None:
     """Fit a conditional to the steps of a span."""
     if not any(p.requires_grad for p in own.parameters()):
         return
-    there = seen.inside[:, first:last]
+    there = observed.inside[:, first:last]
     if not bool(there.any()):
         return
-    values = {v.name: _values(seen, v.name, first, last)[there] for v in own.scope}
-    inputs = {n: seen.inputs[n][:, first:last][there] for n in own.inputs if n in seen.inputs}
-    weights = torch.from_numpy(seen.row_weights)[:, None].expand_as(there)[there]
+    values = {v.name: _values(observed, v.name, first, last)[there] for v in own.scope}
+    inputs = {
+        n: observed.inputs[n][:, first:last][there] for n in own.inputs if n in observed.inputs
+    }
+    weights = torch.from_numpy(observed.row_weights)[:, None].expand_as(there)[there]
     fit_to(own, values, inputs, weights, learner)
 
 
-def _values(seen: SequenceEvidence, name: Hashable, first: int, last: int) -> Tensor:
+def _values(observed: SequenceEvidence, name: Hashable, first: int, last: int) -> Tensor:
     """``(B, steps, ...)`` values of a variable, of the step before for ``(name, -1)``."""
-    known = {**seen.codes, **seen.reals}
+    known = {**observed.codes, **observed.reals}
     source, late = without_lag(name), has_lag(name)
     if source not in known:
         raise DataError(
-            f"{source!r} was not seen; counting needs every variable: learn with EM(), which "
+            f"{source!r} was not observed; counting needs every variable: learn with EM(), which "
             "sums out what is hidden"
         )
     x = known[source]
     missing = (x.isnan() if x.is_floating_point() else x < 0).reshape(*x.shape[:2], -1).any(-1)
-    if bool((missing & seen.inside).any()):
-        row, step = (missing & seen.inside).nonzero()[0].tolist()
+    if bool((missing & observed.inside).any()):
+        row, step = (missing & observed.inside).nonzero()[0].tolist()
         raise DataError(
-            f"{source!r} was not seen in row {row} at step {step}; counting needs every "
+            f"{source!r} was not observed in row {row} at step {step}; counting needs every "
             "variable at every step: learn with EM(), which sums out what is missing"
         )
     return x[:, first - late : last - late]

@@ -30,7 +30,8 @@ class Term:
 
     Attributes:
         conditional: With learnable parameters.
-        values: What was seen, ``(N, ...)`` by name; what is not seen are axes of the weights.
+        values: What was observed, ``(N, ...)`` by name; what is not observed are axes of the
+        weights.
         inputs: Covariates ``(N, ...)``.
         weights: ``(N, K...)`` in the order of the conditional's unseen variables.
     """
@@ -215,7 +216,7 @@ def _check_finite(what: str, value: float, parameters: Sequence[Tensor]) -> None
         return
     kind = "log-likelihood" if not math.isfinite(value) else "gradient"
     raise DataError(
-        f"what was seen of {what} has no finite {kind} under the present numbers: a value at the "
+        f"what was observed of {what} has no finite {kind} under the parameters: a value at the "
         "edge of what is possible (such as 0 of a Gamma distribution), or numbers that were given "
         "as infinite; check the data, or begin with other numbers"
     )

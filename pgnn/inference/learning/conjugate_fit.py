@@ -20,7 +20,7 @@ from pgnn.inference.learning.e_step import EStep
 from pgnn.inference.learning.e_steps import e_step_of
 from pgnn.inference.learning.expected_statistics import ExpectedStatistics, tied
 from pgnn.inference.learning.restored_on_failure import fitting
-from pgnn.inference.learning.training_data import check_seen, nothing_told
+from pgnn.inference.learning.training_data import check_observed, nothing_told
 from pgnn.inference.loop import Info, Run, iterate
 
 LABEL = "variational Bayes"
@@ -58,27 +58,27 @@ def fit_conjugate(
         e_step = e_step_of(own)
         e_step.check()
         pieces = _conjugate(e_step)
-        seen = e_step.read(data, weights, inputs)
-        check_seen(seen)
-        e_step.prepare(seen)
-        priors = _priors(e_step, pieces, learner.prior, seen)
-        if e_step.symmetric(seen):
-            e_step.initialize(seen, int(np.random.default_rng(seed).integers(2**31)), False)
-        method = _Rounds(e_step, seen, pieces, priors, learner.tolerance)
+        observed = e_step.read(data, weights, inputs)
+        check_observed(observed)
+        e_step.prepare(observed)
+        priors = _priors(e_step, pieces, learner.prior, observed)
+        if e_step.symmetric(observed):
+            e_step.initialize(observed, int(np.random.default_rng(seed).integers(2**31)), False)
+        method = _Rounds(e_step, observed, pieces, priors, learner.tolerance)
         run = iterate(method, learner.max_iterations, progress=progress, label=LABEL)
         for name, piece in pieces.items():
             piece.set_mean(method.posterior[name])
         model.load_state_dict(own.state_dict())
         told = {n: c.described(method.posterior[n]) for n, c in pieces.items()}
         history.update(
-            seen.extent,
+            observed.extent,
             **bounded(method.expected, method.divergence, run),
             posterior={n: x for n, x in told.items() if not isinstance(x, dict)},
             normal_posterior={n: x for n, x in told.items() if isinstance(x, dict)},
         )
         if method.occupancy is not None:
             history["occupancy"] = method.occupancy
-    judge(run, nothing_told(model, seen)).warn()
+    judge(run, nothing_told(model, observed)).warn()
 
 
 def judge(run: Run[Any], untold: str | None) -> Convergence:
@@ -105,12 +105,12 @@ class _Rounds:
     def __init__(
         self,
         e_step: EStep[Any],
-        seen: Any,
+        observed: Any,
         pieces: Mapping[Hashable, Conjugate],
         priors: Mapping[Hashable, Beliefs],
         tolerance: float,
     ) -> None:
-        self._e_step, self._seen, self._pieces, self._priors = e_step, seen, pieces, priors
+        self._e_step, self._observed, self._pieces, self._priors = e_step, observed, pieces, priors
         self._tolerance, self._bound = tolerance, -math.inf
         self._next: ExpectedStatistics | None = None
         self.posterior: dict[Hashable, Beliefs] = {}
@@ -122,7 +122,7 @@ class _Rounds:
 
     def step(self, state: None) -> tuple[None, Info]:
         """One round, and the bound after it."""
-        expected = self._e_step.expect(self._seen) if self._next is None else self._next
+        expected = self._e_step.expect(self._observed) if self._next is None else self._next
         self.divergence = 0.0
         for name, piece in self._pieces.items():
             prior = self._priors[name]
@@ -130,7 +130,7 @@ class _Rounds:
             self.posterior[name] = prior if sums is None else piece.updated(prior, sums)
             piece.set_geometric_mean(self.posterior[name])
             self.divergence += piece.divergence(self.posterior[name], prior)
-        self._next = self._e_step.expect(self._seen)
+        self._next = self._e_step.expect(self._observed)
         self.expected = self._next.log_likelihood
         if self._next.occupancy is not None:
             self.occupancy = self._next.occupancy.tolist()
@@ -168,7 +168,7 @@ def _conjugate(e_step: EStep[Any]) -> dict[Hashable, Conjugate]:
 
 
 def _priors(
-    e_step: EStep[Any], pieces: Mapping[Hashable, Conjugate], given: Any, seen: Any
+    e_step: EStep[Any], pieces: Mapping[Hashable, Conjugate], given: Any, observed: Any
 ) -> dict[Hashable, Beliefs]:
     """The prior of each piece; those that were given apply where they can."""
     if isinstance(given, Mapping):
@@ -185,7 +185,7 @@ def _priors(
             prior = None
         elif not isinstance(given, Mapping) and not isinstance(prior, Prior):
             prior = prior if not conditional.child.is_discrete else None
-        beliefs[name] = piece.beliefs(prior, e_step.values_of(name, conditional, seen))
+        beliefs[name] = piece.beliefs(prior, e_step.values_of(name, conditional, observed))
     return beliefs
 
 

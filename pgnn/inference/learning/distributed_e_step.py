@@ -17,7 +17,7 @@ from pgnn.inference.learning.expected_statistics import ExpectedStatistics
 
 
 class DistributedEStep(EStep[Any]):
-    """Expectations of what all processes of ``torch.distributed`` have seen together.
+    """Expectations of what all processes of ``torch.distributed`` have observed together.
 
     Each process reads rows of its own, and has the same model: the first one's numbers are sent to
     all, and every M-step is made of the same sums.
@@ -73,9 +73,9 @@ class DistributedEStep(EStep[Any]):
         """Return what priors add."""
         return self._own.log_prior(priors)
 
-    def expect(self, seen: Any) -> ExpectedStatistics:
+    def expect(self, observed: Any) -> ExpectedStatistics:
         """Return the sum of what is expected of all rows."""
-        own = together(lambda: self._own.expect(seen))
+        own = together(lambda: self._own.expect(observed))
         if own.rows:
             name = next(iter(own.rows))
             raise Unsupported(
@@ -84,9 +84,9 @@ class DistributedEStep(EStep[Any]):
             )
         return _summed(own)
 
-    def total(self, seen: Any) -> float:
+    def total(self, observed: Any) -> float:
         """Return the log-likelihood of all rows."""
-        return self.of_all(together(lambda: self._own.total(seen)))
+        return self.of_all(together(lambda: self._own.total(observed)))
 
     def of_all(self, number: float) -> float:
         """Return the sum over processes."""
@@ -94,26 +94,26 @@ class DistributedEStep(EStep[Any]):
         _guarded(lambda: dist.all_reduce(total))
         return float(total)
 
-    def log_partition(self, seen: Any) -> Tensor:
+    def log_partition(self, observed: Any) -> Tensor:
         """Return ``(B,)`` log probabilities of this process's rows."""
-        return self._own.log_partition(seen)
+        return self._own.log_partition(observed)
 
-    def completed(self, seen: Any) -> Any:
+    def completed(self, observed: Any) -> Any:
         """Return rows with their most probable states filled in."""
-        return together(lambda: self._own.completed(seen))
+        return together(lambda: self._own.completed(observed))
 
-    def symmetric(self, seen: Any) -> bool:
+    def symmetric(self, observed: Any) -> bool:
         """Whether some hidden states are alike, as any process sees it."""
-        return any(exchanged(together(lambda: self._own.symmetric(seen))))
+        return any(exchanged(together(lambda: self._own.symmetric(observed))))
 
-    def prepare(self, seen: Any) -> None:
+    def prepare(self, observed: Any) -> None:
         """Choose origins as the first process would."""
-        together(lambda: self._own.prepare(seen))
+        together(lambda: self._own.prepare(observed))
         self._send()
 
-    def initialize(self, seen: Any, seed: int, at_random: bool) -> None:
+    def initialize(self, observed: Any, seed: int, at_random: bool) -> None:
         """Begin at clusters of the first process's rows."""
-        together(lambda: self._own.initialize(seen, seed, at_random))
+        together(lambda: self._own.initialize(observed, seed, at_random))
         self._send()
 
     def _send(self) -> None:

@@ -23,10 +23,10 @@ from pgnn.inference.learning.priors import Laplace
 _NOISE = 0.6
 """Share of a start that is not what clusters say."""
 
-Seen = TypeVar("Seen", RowEvidence, SequenceEvidence)
+EvidenceT = TypeVar("EvidenceT", RowEvidence, SequenceEvidence)
 
 
-class EStep(ABC, Generic[Seen]):
+class EStep(ABC, Generic[EvidenceT]):
     """The expectations of one kind of models, under the present parameters of one of them.
 
     Args:
@@ -70,18 +70,18 @@ class EStep(ABC, Generic[Seen]):
     shared = False
     """Whether other processes take part."""
 
-    def total(self, seen: Seen) -> float:
+    def total(self, observed: EvidenceT) -> float:
         """Return the log-likelihood of all rows, weighted."""
         with torch.no_grad():
-            log_z = self.log_partition(seen)
-        return float(seen.weighted_sum(log_z.double()))
+            log_z = self.log_partition(observed)
+        return float(observed.weighted_sum(log_z.double()))
 
     def of_all(self, number: float) -> float:
         """Return the sum of a number over all processes that take part."""
         return number
 
     def snapshot(self) -> dict[str, Any]:
-        """Return what expectations depend on besides the model's numbers and what was seen."""
+        """Return what expectations depend on besides the model's numbers and what was observed."""
         return {}
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -101,7 +101,7 @@ class EStep(ABC, Generic[Seen]):
         return ()
 
     @abstractmethod
-    def read(self, data: Any, weights: Any, inputs: Inputs | None) -> Seen:
+    def read(self, data: Any, weights: Any, inputs: Inputs | None) -> EvidenceT:
         """Read what is learnt from.
 
         Raises:
@@ -109,16 +109,16 @@ class EStep(ABC, Generic[Seen]):
         """
 
     @abstractmethod
-    def expect(self, seen: Seen) -> ExpectedStatistics:
-        """Return what is expected of rows, given what was seen of them.
+    def expect(self, observed: EvidenceT) -> ExpectedStatistics:
+        """Return what is expected of rows, given what was observed of them.
 
         Raises:
             DataError: If a row is impossible.
         """
 
     @abstractmethod
-    def log_partition(self, seen: Seen) -> Tensor:
-        """Return ``(B,)`` log probabilities of what was seen."""
+    def log_partition(self, observed: EvidenceT) -> Tensor:
+        """Return ``(B,)`` log probabilities of what was observed."""
 
     def check(self) -> None:
         """Check that there is something to learn, and that what is shared can be.
@@ -136,23 +136,23 @@ class EStep(ABC, Generic[Seen]):
             )
         check_ties(self.pieces)
 
-    def prepare(self, seen: Seen) -> None:
+    def prepare(self, observed: EvidenceT) -> None:
         """Choose what statistics are taken about, such as origins near the rows.
 
         Args:
-            seen: What is learnt from, all of it or what came first.
+            observed: What is learnt from, all of it or what came first.
         """
         for name, own in self.pieces.items():
-            values = self.values_of(name, own, seen)
+            values = self.values_of(name, own, observed)
             if isinstance(own, ExponentialFamily) and not own.inputs and values is not None:
                 with suppress(DataError):  # nobody saw it
                     own.prepare(values)
 
-    def values_of(self, name: Hashable, own: Conditional, seen: Seen) -> Values | None:
-        """Return what was seen of a real child and its real parents; None if not of the child."""
+    def values_of(self, name: Hashable, own: Conditional, observed: EvidenceT) -> Values | None:
+        """Observed values of a real child and its real parents; None without the child."""
         return None
 
-    def completed(self, seen: Seen) -> Seen:
+    def completed(self, observed: EvidenceT) -> EvidenceT:
         """Return rows with their most probable states filled in.
 
         Raises:
@@ -164,15 +164,15 @@ class EStep(ABC, Generic[Seen]):
         )
 
     @abstractmethod
-    def symmetric(self, seen: Seen) -> bool:
-        """Whether nothing that was seen tells some hidden states from one another."""
+    def symmetric(self, observed: EvidenceT) -> bool:
+        """Whether nothing that was observed tells some hidden states from one another."""
 
     @abstractmethod
-    def initialize(self, seen: Seen, seed: int, at_random: bool) -> None:
-        """Begin where hidden states differ: at clusters of what was seen.
+    def initialize(self, observed: EvidenceT, seed: int, at_random: bool) -> None:
+        """Begin where hidden states differ: at clusters of what was observed.
 
         Args:
-            seen: What is learnt from.
+            observed: What is learnt from.
             seed: Of clusters and of what is drawn.
             at_random: Whether to begin elsewhere than the first start does.
         """
@@ -180,7 +180,7 @@ class EStep(ABC, Generic[Seen]):
     def initialize_pieces(
         self, values: Mapping[Hashable, Values | None], seed: int, at_random: bool
     ) -> None:
-        """Start conditionals from what was seen of each, on its own.
+        """Start conditionals from what was observed of each, on its own.
 
         Args:
             values: Of each conditional, by name; None if it is to stay as it is, but for noise on
@@ -198,7 +198,7 @@ class EStep(ABC, Generic[Seen]):
             elif at_random:
                 conditional.add_noise(generator)
 
-    def initialize_by(self, completed: Seen, noise: Seen | None = None) -> None:
+    def initialize_by(self, completed: EvidenceT, noise: EvidenceT | None = None) -> None:
         """Start all conditionals from rows in which hidden states were filled in.
 
         One M-step; tables count each possible entry once more, so that none becomes zero.
@@ -217,8 +217,8 @@ class EStep(ABC, Generic[Seen]):
         self.improve(expected, accepting(self.pieces, Laplace()))
 
 
-def reals_seen(own: Conditional, reals: Values) -> dict[Hashable, Tensor] | None:
-    """Return what was seen of a real child and of real parents; None if nothing of the child.
+def reals_observed(own: Conditional, reals: Values) -> dict[Hashable, Tensor] | None:
+    """Return what was observed of a real child and of real parents; None if nothing of the child.
 
     Args:
         own: The conditional.

@@ -34,14 +34,14 @@ from pgnn.inference.time.engine_over_time import has_small_interface
 
 
 def e_step_of(
-    model: Any, engine: Engine | None = None, seen: Any = None, num_samples: int = 1000
+    model: Any, engine: Engine | None = None, observed: Any = None, num_samples: int = 1000
 ) -> EStep[Any]:
     """Return the expectations of a model.
 
     Args:
         model: The model.
-        engine: What sums out, or draws, what was not seen; exact if not given.
-        seen: Rows that tell whether the engine only draws.
+        engine: What sums out, or draws, what was not observed; exact if not given.
+        observed: Rows that tell whether the engine only draws.
         num_samples: Draws for each step, of an engine that draws.
 
     Raises:
@@ -66,7 +66,7 @@ def e_step_of(
     if isinstance(model, LatentFactorModel) and engine is None:
         return FactorEStep(model)
     if isinstance(model, NetworkModel):
-        if engine is not None and seen is not None and only_draws(engine, model, seen):
+        if engine is not None and observed is not None and only_draws(engine, model, observed):
             return SampledEStep(model, engine, num_samples)
         return NetworkEStep(model, engine)
     over_time = isinstance(model, UnrollableModel)

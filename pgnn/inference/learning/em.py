@@ -33,7 +33,7 @@ from pgnn.inference.learning.m_step import accepting, doubts
 from pgnn.inference.learning.restarts import Start
 from pgnn.inference.learning.restored_on_failure import fitting
 from pgnn.inference.learning.running_statistics import RunningStatistics, learn_from_batch
-from pgnn.inference.learning.training_data import check_seen, nothing_told
+from pgnn.inference.learning.training_data import check_observed, nothing_told
 from pgnn.limits import NOT_NEGATIVE, Interval, check_settings, check_size
 
 _SHORT = 20
@@ -51,10 +51,12 @@ class EM(Learner):
     .. math:: \theta \leftarrow \arg\max_\theta E_{p(z \mid x, \theta')}[\log p(x, z \mid \theta)]
         + \log p(\theta)
 
-    The likelihood rises by expected counts. What was seen counts as it is, so that with everything
-    seen this is supervised counting; what was not is summed out, as is right where cells are
-    missing at random: what is missing may depend on what was seen, not on what was not. Otherwise
-    model it by further columns that tell what is missing (:func:`pgnn.missing_indicators`).
+    The likelihood rises by expected counts. What was observed counts as it is, so that with
+    everything observed this is supervised counting; what was not is summed out, as is right where
+    cells are
+    missing at random: what is missing may depend on what was observed, not on what was not.
+    Otherwise model it by further columns that tell what is missing
+    (:func:`pgnn.missing_indicators`).
 
     Conditionals that have no closed form (networks, inputs) take steps of L-BFGS instead, which
     never lower the likelihood. Conditionals that share all parameters, or whose networks share
@@ -76,7 +78,7 @@ class EM(Learner):
             by name of the conditional. That is its
             child's name; at the first step, where it differs, ``("initial", name)``, of the state
             of a hidden Markov model ``"initial"``. Structural zeros stay zeros.
-        engine: What sums out what was not seen: exact if not given; ``BeliefPropagation()`` or
+        engine: What sums out what was not observed: exact if not given; ``BeliefPropagation()`` or
             another approximation with derivatives, by which the likelihood may fall; or one that
             draws, such as ``Gibbs()``: the trace is then that of completed rows (of networks).
             Models over time are unrolled for it; components of a mixture have it each.
@@ -173,9 +175,9 @@ class EM(Learner):
             DataError: If there is nothing to learn from, or a row is impossible. Whatever is
                 raised, the model stays as it was.
             ModelError: If nothing is learnable, or a prior is none.
-            Unsupported: If a real variable on which others depend was not seen, a field has inputs
-                or real variables, or conditionals with a closed form share some parameters and not
-                others.
+            Unsupported: If a real variable on which others depend was not observed, a field has
+                inputs or real variables, or conditionals with a closed form share some parameters
+                and not others.
 
         Warns:
             NotConverged: If the limit was reached, the value fell, a state is unused, or a variance
@@ -188,13 +190,13 @@ class EM(Learner):
         if self.prior is not None and not e_step.pieces and not e_step.learns_as_a_whole:
             raise ModelError("priors are of conditionals, and a field has none: leave prior= out")
         with fitting(model, self) as history:
-            seen = e_step.read(data, weights, inputs)
-            check_seen(seen)
-            best = self._best_start(model, seen, self._priors(e_step.pieces), seed, progress)
-            last = best.e_step.expect(seen)
+            observed = e_step.read(data, weights, inputs)
+            check_observed(observed)
+            best = self._best_start(model, observed, self._priors(e_step.pieces), seed, progress)
+            last = best.e_step.expect(observed)
             model.load_state_dict(best.e_step.model.state_dict())
-            history.update(rows=int(e_step.of_all(seen.num_rows)), **self._told(best, last))
-        self._warn(best, last, nothing_told(model, seen))
+            history.update(rows=int(e_step.of_all(observed.num_rows)), **self._told(best, last))
+        self._warn(best, last, nothing_told(model, observed))
 
     def partial_fit(
         self,
@@ -246,8 +248,8 @@ class EM(Learner):
             told[RUNNING] = RunningStatistics.first(last).kept()
         return told
 
-    def _e_step(self, model: Any, seen: Any = None) -> EStep[Any]:
-        own = e_step_of(model, self.engine, seen, self.num_samples)
+    def _e_step(self, model: Any, observed: Any = None) -> EStep[Any]:
+        own = e_step_of(model, self.engine, observed, self.num_samples)
         return DistributedEStep(own) if self.distributed else own
 
     def _priors(self, pieces: Pieces) -> dict[Hashable, Any]:
@@ -268,7 +270,7 @@ class EM(Learner):
     def _best_start(
         self,
         model: Any,
-        seen: Any,
+        observed: Any,
         priors: Mapping[Hashable, Any],
         seed: int | None,
         progress: bool,
@@ -277,7 +279,7 @@ class EM(Learner):
         size = sum(p.numel() for p in model.parameters()) + _LEAST_MODEL
         check_size(f"{self.restarts:,} copies of the model", self.restarts * size,
                    advice="Take fewer restarts")  # fmt: skip
-        keeper = self._keeper(model, seen, seed)
+        keeper = self._keeper(model, observed, seed)
         state = self._agreed(keeper.state)
         if state is None:
             drawn = np.random.default_rng(seed).integers(2**31, size=self.restarts).tolist()
@@ -285,13 +287,14 @@ class EM(Learner):
         else:
             seeds = state["seeds"]
         starts = [
-            Start(self._e_step(copy.deepcopy(model), seen), seen, priors, self, s) for s in seeds
+            Start(self._e_step(copy.deepcopy(model), observed), observed, priors, self, s)
+            for s in seeds
         ]
         run = FitUnderWay(starts, seeds, keeper)
         if state is not None:
             run.restore(state)
         else:
-            self._begin(starts, seen)
+            self._begin(starts, observed)
         if run.best is None and self.restarts > 1:
             short = min(_SHORT, self.max_iterations)
             run.go_on(starts, short, progress, f"EM, {self.restarts} starts")
@@ -305,23 +308,25 @@ class EM(Learner):
         keeper.close()
         return best
 
-    def _begin(self, starts: list[Start], seen: Any) -> None:
+    def _begin(self, starts: list[Start], observed: Any) -> None:
         """Put the starts where they begin."""
         for start in starts:
-            start.e_step.prepare(seen)
+            start.e_step.prepare(observed)
         clustered = self.initialize
         if clustered is None:
-            clustered = starts[0].e_step.symmetric(seen)
+            clustered = starts[0].e_step.symmetric(observed)
         for k, start in enumerate(starts):
             if clustered or k:
                 start.initialize(at_random=k > 0)
 
-    def _keeper(self, model: Any, seen: Any, seed: int | None) -> Keeper:
+    def _keeper(self, model: Any, observed: Any, seed: int | None) -> Keeper:
         """What writes down how far the fit is, of the first process alone."""
         if self.checkpoints is None or (self.distributed and not is_first()):
             return Keeper(None, {})
         fields = {
-            n: getattr(seen, n) for n in seen.__dataclass_fields__ if n not in ("index", "whole")
+            n: getattr(observed, n)
+            for n in observed.__dataclass_fields__
+            if n not in ("index", "whole")
         }
         settings = replace(self, checkpoints=None, max_iterations=1)
         return Keeper(

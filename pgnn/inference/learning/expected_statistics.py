@@ -25,7 +25,7 @@ class WeightedRows:
     """Rows for a conditional without a closed form, weighted by the posterior.
 
     Attributes:
-        values: What was seen, by name.
+        values: What was observed, by name.
         inputs: Covariates, by name.
         weights: ``(N, K...)`` posterior weight of each unseen configuration.
     """
@@ -184,11 +184,11 @@ def check_owners(pieces: Pieces) -> None:
 def configuration_weights(conditional: Conditional, values: Values, weights: Tensor) -> Tensor:
     """Return weights with an axis for each discrete parent, as statistics need them.
 
-    Weights of rows are spread over the states of the parents that were seen.
+    Weights of rows are spread over the states of the parents that were observed.
 
     Args:
         conditional: Whose parents.
-        values: ``(N,)`` states of the parents that were seen; other names are ignored.
+        values: ``(N,)`` states of the parents that were observed; other names are ignored.
         weights: ``(N, ...)`` with an axis for each discrete parent that was not, in their order;
             further axes stay the last ones.
     """

@@ -30,7 +30,7 @@ class FactorEStep(EStep[RowEvidence]):
     r"""Expectations of a vector that depends on hidden factors.
 
     Each number of the vector is a regression on the factors, to which those rows contribute that
-    have seen it: what is missing needs no expectation.
+    have observed it: what is missing needs no expectation.
 
     Args:
         model: The model.
@@ -57,29 +57,29 @@ class FactorEStep(EStep[RowEvidence]):
         """Read rows.
 
         Raises:
-            DataError: If a column has no number at all, or factors were seen.
+            DataError: If a column has no number at all, or factors were observed.
         """
-        seen = read_rows(self.model, data, weights, inputs)
-        if self.model.latent in seen.reals:
+        observed = read_rows(self.model, data, weights, inputs)
+        if self.model.latent in observed.reals:
             raise DataError(
-                f"{self.model.latent!r} was seen: EM() learns from rows of {self.model.vector!r}"
+                f"{self.model.latent!r} was observed: EM() learns from {self.model.vector!r} alone"
             )
-        x = seen.reals.get(self.model.vector)
+        x = observed.reals.get(self.model.vector)
         if x is None:
-            raise DataError(f"{self.model.vector!r} was not seen in any row")
+            raise DataError(f"{self.model.vector!r} was not observed in any row")
         empty = x.isnan().all(dim=0).nonzero()[:, 0].tolist()
         if empty:
             names = [self.model.columns[k] if self.model.columns else k for k in empty[:5]]
             raise DataError(
-                f"no row has seen the numbers {names} of {self.model.vector!r}: leave them out"
+                f"no row has observed the numbers {names} of {self.model.vector!r}: leave them out"
             )
-        return seen
+        return observed
 
-    def expect(self, seen: RowEvidence) -> ExpectedStatistics:
+    def expect(self, observed: RowEvidence) -> ExpectedStatistics:
         """Return expected statistics, see :class:`EStep`."""
-        x = seen.reals[self.model.vector].double()
-        weights = torch.from_numpy(seen.row_weights)
-        origin = self._origin(seen)
+        x = observed.reals[self.model.vector].double()
+        weights = torch.from_numpy(observed.row_weights)
+        origin = self._origin(observed)
         sums: Any = 0
         total = 0.0
         for rows in blocks(x, self._own.num_features + 1):
@@ -133,23 +133,23 @@ class FactorEStep(EStep[RowEvidence]):
             natural = torch.where(count > LEAST_COUNT, (squares / each).maximum(floor), before)
         own.scale.copy_(own.form.unconstrain(natural).reshape(own.scale.shape))
 
-    def log_partition(self, seen: RowEvidence) -> Tensor:
-        """Return ``(B,)`` log densities of what was seen."""
-        x = seen.reals[self.model.vector].double()
+    def log_partition(self, observed: RowEvidence) -> Tensor:
+        """Return ``(B,)`` log densities of what was observed."""
+        x = observed.reals[self.model.vector].double()
         parts = [self._posterior(x[rows]).log_density for rows in blocks(x, self._own.num_features)]
         return torch.cat(parts)
 
-    def symmetric(self, seen: RowEvidence) -> bool:
+    def symmetric(self, observed: RowEvidence) -> bool:
         """Whether the vector does not depend on the factors yet."""
         own = self._own
         return own.weight.requires_grad and not bool(own.weight.detach().any())
 
-    def initialize(self, seen: RowEvidence, seed: int, at_random: bool) -> None:
+    def initialize(self, observed: RowEvidence, seed: int, at_random: bool) -> None:
         """Begin with principal components as factors, holes filled with means."""
-        x, own = seen.reals[self.model.vector].double(), self._own
+        x, own = observed.reals[self.model.vector].double(), self._own
         generator = torch.Generator().manual_seed(seed)
-        weights = torch.from_numpy(seen.row_weights)
-        error = (x - self._origin(seen)).nan_to_num(nan=0.0)
+        weights = torch.from_numpy(observed.row_weights)
+        error = (x - self._origin(observed)).nan_to_num(nan=0.0)
         deviation = error.square().mean(dim=0).sqrt()
         scaled = error / deviation.masked_fill(deviation == 0, 1.0)
         left, _, _ = torch.linalg.svd(scaled, full_matrices=False)
@@ -160,7 +160,7 @@ class FactorEStep(EStep[RowEvidence]):
         z[:, left.shape[1] :] = noise[:, left.shape[1] :]
         spread = _NOISE**2 * torch.eye(own.num_features, dtype=torch.float64).unsqueeze(0)
         posterior = FactorPosterior(z, spread, weights)
-        sums = _sums(x - self._origin(seen), weights, posterior)
+        sums = _sums(x - self._origin(observed), weights, posterior)
         self.improve(ExpectedStatistics(0.0, 0.0, {_OWN: sums}), {})
 
     def _posterior(self, x: Tensor) -> FactorPosterior:
@@ -171,10 +171,12 @@ class FactorEStep(EStep[RowEvidence]):
 
     _known_origin: Tensor
 
-    def _origin(self, seen: RowEvidence) -> Tensor:
+    def _origin(self, observed: RowEvidence) -> Tensor:
         """``(D,)`` near the rows, which keeps digits; the same for all batches."""
         if "_known_origin" not in vars(self):
-            self._known_origin = seen.reals[self.model.vector].double().nanmean(dim=0).nan_to_num()
+            self._known_origin = (
+                observed.reals[self.model.vector].double().nanmean(dim=0).nan_to_num()
+            )
         return self._known_origin
 
 

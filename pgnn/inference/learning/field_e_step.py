@@ -1,4 +1,4 @@
-"""Expectations of fields: what rows say of their numbers, whatever was seen; and the M-step."""
+"""Expectations of fields: what rows say of their numbers, whatever was observed; and the M-step."""
 
 from __future__ import annotations
 
@@ -69,17 +69,17 @@ class FieldEStep(EStep[RowEvidence]):
 
     def read(self, data: Any, weights: Any, inputs: Inputs | None) -> RowEvidence:
         """Read rows; they may not have tables of their own."""
-        seen = read_rows(self.model, data, weights, inputs)
-        if seen.rowwise:
+        observed = read_rows(self.model, data, weights, inputs)
+        if observed.rowwise:
             raise Unsupported(
                 "EM learns fields of discrete variables without inputs; learn with Gradient()"
             )
-        return seen
+        return observed
 
-    def expect(self, seen: RowEvidence) -> ExpectedStatistics:
+    def expect(self, observed: RowEvidence) -> ExpectedStatistics:
         """Return expected statistics, see :class:`EStep`; rows that are equal are asked once."""
-        if self._merged is None or self._merged[0] is not seen:
-            self._merged = seen, seen.merged()
+        if self._merged is None or self._merged[0] is not observed:
+            self._merged = observed, observed.merged()
         rows = self._merged[1]
         with torch.no_grad():
             groups = [linear(g) for g in self.model.factor_groups()]
@@ -113,17 +113,17 @@ class FieldEStep(EStep[RowEvidence]):
         improved = raised(loss, self.parameters, "the field", _STEPS)
         return [] if improved else [_ALL]
 
-    def log_partition(self, seen: RowEvidence) -> Tensor:
-        """Return ``(B,)`` log probabilities of what was seen."""
+    def log_partition(self, observed: RowEvidence) -> Tensor:
+        """Return ``(B,)`` log probabilities of what was observed."""
         with torch.no_grad():
-            log_z = self._engine.log_prob(self.model, seen).reshape(-1)
+            log_z = self._engine.log_prob(self.model, observed).reshape(-1)
             return log_z - self._log_normalizer()
 
-    def symmetric(self, seen: RowEvidence) -> bool:
-        """Whether some element that was never seen has states that nothing tells apart."""
-        return has_symmetric_element(self.model, seen)
+    def symmetric(self, observed: RowEvidence) -> bool:
+        """Whether some element that was never observed has states that nothing tells apart."""
+        return has_symmetric_element(self.model, observed)
 
-    def initialize(self, seen: RowEvidence, seed: int, at_random: bool) -> None:
+    def initialize(self, observed: RowEvidence, seed: int, at_random: bool) -> None:
         """Begin with noise on all parameters."""
         learnable = LearnableParameters(self.model)
         noise = np.random.default_rng(seed).normal(size=sum(learnable.sizes))
@@ -152,7 +152,7 @@ class GivenTables(EvaluatedModel):
 
 
 def has_symmetric_element(model: Any, rows: RowEvidence) -> bool:
-    """Whether some element that was never seen has states that no other table tells apart."""
+    """Whether some element that was never observed has states that no other table tells apart."""
     hidden = np.flatnonzero(~(rows.codes >= 0).any(axis=0)).tolist()
     if not hidden:
         return False

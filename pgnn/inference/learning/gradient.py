@@ -32,7 +32,7 @@ from pgnn.inference.learning.likelihood_objective import (
     only_draws,
 )
 from pgnn.inference.learning.optimisation_problem import LearnableParameters, MeanObjective
-from pgnn.inference.learning.training_data import check_seen, read_sequences
+from pgnn.inference.learning.training_data import check_observed, read_sequences
 from pgnn.inference.time.engine_over_time import hidden_reals
 
 _NOISE = 0.1
@@ -97,7 +97,7 @@ class Gradient(Ascent):
     def check_rows(self, rows: Any, model: Any) -> None:
         """Refuse rows in which nothing was observed; a program may observe data itself."""
         if not isinstance(model, ExecutableModel):
-            check_seen(rows)
+            check_observed(rows)
 
     def break_symmetry(
         self, model: Any, rows: Any, learnable: LearnableParameters, seed: int | None
@@ -120,7 +120,7 @@ class Gradient(Ascent):
             learnable.assign(learnable.vector() + _NOISE * noise)
 
     def has_saddles(self, rows: Any) -> bool:
-        """Whether something was not seen, so that the likelihood need not be concave."""
+        """Whether something was not observed, so that the likelihood need not be concave."""
         return isinstance(rows, SequenceEvidence) or not bool(rows.complete.all())
 
     def objective(self, model: Any, rows: Any, seed: int | None) -> MeanObjective:

@@ -127,8 +127,8 @@ class IntegralRecord(Record):
         hidden = [v for v in reals if v.name in names]
         known = [v for v in reals if v.name not in names]
         mean, covariance = piece.moments(found, cliques, [v.name for v in hidden])
-        seen = [self._rows(self.integral.observed[v.name], piece, rows) for v in known]
-        columns = [x.double().reshape(piece.num_rows, -1) for x in seen]
+        observed = [self._rows(self.integral.observed[v.name], piece, rows) for v in known]
+        columns = [x.double().reshape(piece.num_rows, -1) for x in observed]
         lead = (piece.num_rows, *piece.states)
         mean = mean.expand(*lead, mean.shape[-1]).reshape(-1, mean.shape[-1])
         per_row = math.prod(piece.states)

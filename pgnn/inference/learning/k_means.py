@@ -90,7 +90,7 @@ class KMeans(Learner):
             progress: Show a progress bar over the starts.
 
         Raises:
-            DataError: If a number is missing, or the class was seen.
+            DataError: If a number is missing, or the class was observed.
             Unsupported: If the model is no class with Gaussian features.
 
         Warns:
@@ -98,19 +98,19 @@ class KMeans(Learner):
         """
         features = _features(model)
         with fitting(model, self) as history, torch.no_grad():
-            seen = read_rows(model, data, weights, inputs)
-            rows, counts = _rows(model, features, seen), torch.from_numpy(seen.row_weights)
+            observed = read_rows(model, data, weights, inputs)
+            rows, counts = _rows(model, features, observed), torch.from_numpy(observed.row_weights)
             best, inertia = self._best(model, features, rows, counts, seed, progress)
             share = one_hot(best.labels, len(best.centres)) * counts.unsqueeze(1)
             for name, own in features.items():
-                x = {name: seen.reals[name]}
+                x = {name: observed.reals[name]}
                 own.prepare(x)
                 own.maximize(own.statistics(x, share))
             prior = model.conditionals[model.class_name]
             if isinstance(prior, ExponentialFamily):
                 prior.maximize((share.sum(dim=0),))
             history.update(
-                seen.extent,
+                observed.extent,
                 inertia=inertia,
                 occupancy=share.sum(dim=0).tolist(),
                 iterations=best.iterations,
@@ -177,11 +177,13 @@ def _features(model: Any) -> dict[Hashable, Gaussian]:
     return features
 
 
-def _rows(model: ClassModel, features: dict[Hashable, Gaussian], seen: RowEvidence) -> Tensor:
+def _rows(model: ClassModel, features: dict[Hashable, Gaussian], observed: RowEvidence) -> Tensor:
     """``(N, D)`` the numbers of all features side by side."""
-    told = (seen.codes[:, model.elements.numbers(model.class_name)] >= 0).any()
-    missing = [n for n in features if not seen.knows(n)]
+    told = (observed.codes[:, model.elements.numbers(model.class_name)] >= 0).any()
+    missing = [n for n in features if not observed.knows(n)]
     if told or missing:
-        what = f"{missing[0]!r} is missing in some" if missing else "the class was seen in some"
+        what = f"{missing[0]!r} is missing in some" if missing else "the class was observed in some"
         raise DataError(f"KMeans needs complete rows of features alone; {what}: take EM()")
-    return torch.cat([seen.reals[n].double().reshape(seen.num_rows, -1) for n in features], dim=1)
+    return torch.cat(
+        [observed.reals[n].double().reshape(observed.num_rows, -1) for n in features], dim=1
+    )

@@ -15,7 +15,7 @@ from pgnn.evidence.sequence_evidence import SequenceEvidence
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.exponential_family import ExponentialFamily
 from pgnn.factors.time_steps import lagged_name
-from pgnn.inference.learning.e_step import EStep, reals_seen
+from pgnn.inference.learning.e_step import EStep, reals_observed
 from pgnn.inference.learning.expected_statistics import (
     ExpectedStatistics,
     StatisticsCollector,
@@ -63,37 +63,39 @@ class KalmanEStep(EStep[SequenceEvidence]):
         """Read sequences.
 
         Raises:
-            DataError: If there is nothing to learn from, or states were seen.
+            DataError: If there is nothing to learn from, or states were observed.
         """
-        seen, state = read_sequences(self.model, data, weights, inputs), self.model.hidden[0]
-        if state in seen.reals and not bool(seen.reals[state].isnan().all()):
-            raise DataError(f"{state!r} was seen: EM() learns from observations alone")
-        return seen
+        observed, state = read_sequences(self.model, data, weights, inputs), self.model.hidden[0]
+        if state in observed.reals and not bool(observed.reals[state].isnan().all()):
+            raise DataError(f"{state!r} was observed: EM() learns from observations alone")
+        return observed
 
-    def values_of(self, name: Hashable, own: Conditional, seen: SequenceEvidence) -> Values | None:
+    def values_of(
+        self, name: Hashable, own: Conditional, observed: SequenceEvidence
+    ) -> Values | None:
         """Return observations, see :class:`EStep`."""
-        flat = {n: x.flatten(end_dim=1) for n, x in seen.reals.items()}
-        return reals_seen(own, flat)
+        flat = {n: x.flatten(end_dim=1) for n, x in observed.reals.items()}
+        return reals_observed(own, flat)
 
-    def log_partition(self, seen: SequenceEvidence) -> Tensor:
+    def log_partition(self, observed: SequenceEvidence) -> Tensor:
         """Return ``(B,)`` log densities of what was observed."""
         with torch.no_grad():
-            return chain_of(self.model, seen).filtered().increments.sum(dim=1)
+            return chain_of(self.model, observed).filtered().increments.sum(dim=1)
 
-    def expect(self, seen: SequenceEvidence) -> ExpectedStatistics:
+    def expect(self, observed: SequenceEvidence) -> ExpectedStatistics:
         """Return expected statistics, see :class:`EStep`."""
         with torch.no_grad():
-            return self._expect(seen)
+            return self._expect(observed)
 
-    def _expect(self, seen: SequenceEvidence) -> ExpectedStatistics:
-        chain = chain_of(self.model, seen)
+    def _expect(self, observed: SequenceEvidence) -> ExpectedStatistics:
+        chain = chain_of(self.model, observed)
         filtered = chain.filtered()
         smoothed = chain.smoothed(filtered)
         states = smoothed.states
-        weights = torch.from_numpy(seen.row_weights)
+        weights = torch.from_numpy(observed.row_weights)
         total = float((weights * filtered.increments.sum(dim=1)).sum())
         collector, kind = StatisticsCollector(), chain.kind
-        counted = weights[:, None] * seen.inside
+        counted = weights[:, None] * observed.inside
         state, observation = (v.name for v in slice_of(self.model))
         first = StepMoments(states.mean[:, :1], states.covariance[:, :1])
         self._add(collector, ("initial", state), [state], first, counted[:, :1], kind)
@@ -103,23 +105,23 @@ class KalmanEStep(EStep[SequenceEvidence]):
         both = _together(after, before, across)
         self._add(collector, state, [state, lagged_name(state)], both, counted[:, 1:], kind)
         values, across = chain.observations(states)
-        there = counted * chain.seen[kind].any(dim=-1)
+        there = counted * chain.patterns[kind].any(dim=-1)
         both = _together(values, states, across)
         self._add(collector, observation, [observation, state], both, there, kind)
         return collector.collected(total, float(weights.sum()))
 
-    def symmetric(self, seen: SequenceEvidence) -> bool:
+    def symmetric(self, observed: SequenceEvidence) -> bool:
         """Whether observations do not depend on the states yet."""
         own = self.pieces.get(slice_of(self.model)[1].name)
         return own is not None and not bool(own.regression().weight.detach().any())
 
-    def initialize(self, seen: SequenceEvidence, seed: int, at_random: bool) -> None:
+    def initialize(self, observed: SequenceEvidence, seed: int, at_random: bool) -> None:
         """Begin with principal components of the observations as states, and noise."""
         generator = torch.Generator().manual_seed(seed)
-        chain = chain_of(self.model, seen)
+        chain = chain_of(self.model, observed)
         rows, steps, width = chain.observed.shape
         size = self.model.conditionals[self.model.hidden[0]].child.num_elements
-        inside = seen.inside.reshape(-1)
+        inside = observed.inside.reshape(-1)
         flat = chain.observed.reshape(-1, width)[inside]
         mean = flat.nanmean(dim=0).nan_to_num()
         centred = (flat - mean).nan_to_num(nan=0.0)
@@ -134,13 +136,13 @@ class KalmanEStep(EStep[SequenceEvidence]):
         values = torch.zeros(rows * steps, size, dtype=torch.float64)
         values[inside] = own
         states = values.reshape(rows, steps, size)
-        counted = torch.from_numpy(seen.row_weights)[:, None] * seen.inside
-        seen_here = counted * ~chain.observed.isnan().any(dim=-1)
+        counted = torch.from_numpy(observed.row_weights)[:, None] * observed.inside
+        complete = counted * ~chain.observed.isnan().any(dim=-1)
         state, observation = (v.name for v in slice_of(self.model))
         self._start(("initial", state), {state: states[:, :1]}, counted[:, :1])
         pairs = {state: states[:, 1:], lagged_name(state): states[:, :-1]}
         self._start(state, pairs, counted[:, 1:])
-        self._start(observation, {observation: chain.observed, state: states}, seen_here)
+        self._start(observation, {observation: chain.observed, state: states}, complete)
 
     def _start(self, name: Hashable, values: Mapping[Hashable, Tensor], weights: Tensor) -> None:
         """Fit a learnable conditional to steps of which everything is known."""

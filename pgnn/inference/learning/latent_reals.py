@@ -1,4 +1,4 @@
-"""Where learning begins for real variables that were never seen."""
+"""Where learning begins for real variables that were never observed."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from pgnn.factors.finite import is_all_nan
 Features = Callable[[Hashable], Tensor]
 
 
-def latent_reals(model: Any, seen: RowEvidence) -> list[Hashable]:
-    """Return the real variables that no row has seen and on which real ones depend."""
+def latent_reals(model: Any, observed: RowEvidence) -> list[Hashable]:
+    """Return the real variables that no row has observed and on which real ones depend."""
     parents = {
         v.name for c in model.conditionals.values() if c.is_linear_gaussian for v in c.parents
     }
     return [
         n for n, v in model.variables.items()
         if not v.is_discrete and n in parents
-        and (n not in seen.reals or is_all_nan(seen.reals[n]))
+        and (n not in observed.reals or is_all_nan(observed.reals[n]))
     ]  # fmt: skip
 
 
@@ -42,7 +42,7 @@ def principal_components(
     model: Any,
     names: Sequence[Hashable],
     features: Features,
-    seen: RowEvidence,
+    observed: RowEvidence,
     generator: torch.Generator,
 ) -> dict[Hashable, Tensor]:
     """Return values ``(B, *shape)`` of latent reals: principal components, and noise.
@@ -51,10 +51,10 @@ def principal_components(
         model: Whose they are.
         names: Of the latent reals.
         features: Returns ``(B, F)`` numbers that tell of a variable.
-        seen: Rows.
+        observed: Rows.
         generator: Of the noise, as much as there is of the components.
     """
-    rows, used = seen.num_rows, 0
+    rows, used = observed.num_rows, 0
     values: dict[Hashable, Tensor] = {}
     for name in names:
         v = model.variables[name]

@@ -37,5 +37,5 @@ def read_layered_rows(model: Any, data: Any, *, probabilities: bool = False) -> 
         values = torch.from_numpy(codes.astype(np.float64)).to(like)
         complete = bool((codes >= 0).all())
     if not complete:
-        raise DataError(f"the units of {name!r} must all be seen")
+        raise DataError(f"the units of {name!r} must all be observed")
     return values

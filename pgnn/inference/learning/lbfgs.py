@@ -322,7 +322,7 @@ def _check_start(target: PenalizedObjective) -> None:
         name = target.learnable.name_of(bad)
         raise PgnnError(
             f"the derivative by {name!r} is not finite at the starting parameters, though the "
-            "value is: something was seen at the edge of what is possible (such as 0 of a Gamma "
+            "value is: something was observed at the edge of the support (such as 0 of a Gamma "
             "distribution); check the data, or begin with other numbers"
         )
 

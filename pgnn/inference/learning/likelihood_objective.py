@@ -29,8 +29,8 @@ _ENTRIES = 2**22
 class LikelihoodObjective:
     r"""Mean of :math:`\log \tilde p(x_n) - \log Z`, missing cells summed out by an engine.
 
-    Of complete rows only the numbers of times that each entry of each table was seen are needed;
-    these are counted once. Directed models are normalised: there :math:`Z` is left out.
+    Of complete rows only the numbers of times that each entry of each table was observed are
+    needed; these are counted once. Directed models are normalised: there :math:`Z` is left out.
 
     Args:
         model: With factors over discrete variables.
@@ -89,9 +89,9 @@ class LikelihoodObjective:
 
         return mean
 
-    def _evidence(self, model: Any, seen: RowEvidence | None, rows: RowEvidence) -> Tensor:
+    def _evidence(self, model: Any, observed: RowEvidence | None, rows: RowEvidence) -> Tensor:
         """The mean log evidence; the log partition function if nothing was found."""
-        log_z = self.engine.log_prob(model, seen, inputs=rows.inputs or None)
+        log_z = self.engine.log_prob(model, observed, inputs=rows.inputs or None)
         if torch.is_grad_enabled() and not log_z.requires_grad:
             raise Unsupported(
                 f"the log evidence of {type(self.engine).__name__} has no derivatives; learn with "
@@ -122,14 +122,14 @@ class SampledObjective(LikelihoodObjective):
         self.num_samples = num_samples
         self._random = np.random.default_rng(seed)
 
-    def _evidence(self, model: Any, seen: RowEvidence | None, rows: RowEvidence) -> Tensor:
+    def _evidence(self, model: Any, observed: RowEvidence | None, rows: RowEvidence) -> Tensor:
         """The mean log score of draws, given what was found if anything was."""
         inputs = rows.inputs or None
-        batched = seen is not None or inputs is not None
+        batched = observed is not None or inputs is not None
         number = -(-self.num_samples // rows.num_rows) if batched else self.num_samples
         seed = int(self._random.integers(2**31))
         with torch.no_grad():
-            drawn = self.engine.sample(model, number, seen, inputs=inputs, seed=seed)
+            drawn = self.engine.sample(model, number, observed, inputs=inputs, seed=seed)
         if drawn.log_weights is not None:
             raise Unsupported(
                 f"draws of {type(self.engine).__name__} count differently; learn with Gibbs() or "

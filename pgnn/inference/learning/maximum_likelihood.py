@@ -192,8 +192,8 @@ class MaximumLikelihood(Learner):
         """What was never counted; pseudo-counts of posteriors; and sums for further batches."""
         tables, of_all = parts.learnt_tables, statistics.counts
         counts = {n: of_all[n] for n in tables}
-        unseen = {n: int((x.sum(axis=-1) == 0).sum()) for n, x in counts.items()}
-        told: dict[str, Any] = {"unseen": {n: number for n, number in unseen.items() if number}}
+        unobserved = {n: int((x.sum(axis=-1) == 0).sum()) for n, x in counts.items()}
+        told: dict[str, Any] = {"unseen": {n: number for n, number in unobserved.items() if number}}
         priors = {n: self.prior_of(c) for n, c in tables.items()}
         posterior = {n: counts[n] + p.counts(tables[n]) for n, p in priors.items() if p is not None}
         if posterior:
@@ -342,6 +342,6 @@ def _counted(model: Any, parts: _Parts, data: Any, weights: Any, progress: bool)
 
 def _log_likelihood(counts: NDArray[Any], table: Tabular) -> float:
     """Log-likelihood of the counts under a table."""
-    seen = counts > 0
+    observed = counts > 0
     log_probs = table.log_probs.detach().double().numpy(force=True)
-    return float((counts[seen] * log_probs[seen]).sum())
+    return float((counts[observed] * log_probs[observed]).sum())

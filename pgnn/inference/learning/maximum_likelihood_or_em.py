@@ -72,7 +72,7 @@ class MaximumLikelihoodOrEM(Learner):
 
 
 def is_complete(model: Any, rows: RowEvidence) -> bool:
-    """Whether every variable was seen in every row; of a solvable model, every observable one."""
+    """Whether all variables were observed in all rows; of a solvable model, all observable ones."""
     names = model.observable if isinstance(model, SolvableModel) else model.variables
     reals = [n for n in names if not model.variables[n].is_discrete]
     complete = all(map(rows.knows, reals))

@@ -141,7 +141,7 @@ class MistakeDriven(Learner):
             if not rows.is_known(model.state.name):
                 raise DataError(
                     f"some of {model.state.name!r} are missing: {type(self).__name__} needs all "
-                    "labels; learn with Gradient(), which sums out what was not seen"
+                    "labels; learn with Gradient(), which sums out what was not observed"
                 )
             chain = None
             on_cpu = all(p.device.type == "cpu" for p in learnable.parameters)
@@ -164,7 +164,7 @@ class MistakeDriven(Learner):
         if (rows.codes[:, found.places] < 0).any():
             raise DataError(
                 f"some rows miss a target: {type(self).__name__} needs all of them; learn with "
-                "Gradient(), which sums out what was not seen"
+                "Gradient(), which sums out what was not observed"
             )
         return found
 

@@ -154,19 +154,19 @@ class RowMistakes(GradientMistakes):
 
     def look(self, row: int, cost: float) -> tuple[Tensor, int]:
         """Return the difference of scores, see the base class."""
-        seen = self.rows.take(np.array([row]))
-        right = seen.codes
+        observed = self.rows.take(np.array([row]))
+        right = observed.codes
         asked = right.copy()
         asked[:, self.places] = -1
         soft = self._costs(right[0], cost) if cost else None
-        question = replace(seen, codes=asked, soft=soft, inputs={})
+        question = replace(observed, codes=asked, soft=soft, inputs={})
         with torch.no_grad():
             answer = self.engine.most_probable(
-                self.model, question, self.names, inputs=seen.inputs or None
+                self.model, question, self.names, inputs=observed.inputs or None
             )
         best = right.copy()
         best[:, self.places] = torch.as_tensor(answer.codes).reshape(1, -1).numpy(force=True)
-        groups = self.model.factor_groups(seen.reals or None, seen.inputs or None)
+        groups = self.model.factor_groups(observed.reals or None, observed.inputs or None)
         graph = FactorGraph(self.model.elements, groups)
         ahead = graph.log_score(right) - graph.log_score(best)
         return ahead[0], int((best != right).sum())
@@ -196,19 +196,19 @@ class SequenceMistakes(GradientMistakes):
 
     def look(self, row: int, cost: float) -> tuple[Tensor, int]:
         """Return the difference of scores, see the base class."""
-        seen = self.rows.take(np.array([row]))
-        right = seen.codes[self.name]
+        observed = self.rows.take(np.array([row]))
+        right = observed.codes[self.name]
         k = self.model.state.num_states
-        soft = torch.full((1, seen.steps, k), 1.0, dtype=torch.float64)
+        soft = torch.full((1, observed.steps, k), 1.0, dtype=torch.float64)
         soft.scatter_(2, right.clamp_min(0).unsqueeze(-1), float(np.exp(-cost)))
-        asked = replace(seen, codes={}, soft={self.name: soft} if cost else {})
+        asked = replace(observed, codes={}, soft={self.name: soft} if cost else {})
         with torch.no_grad():
-            best = self.model.chain(asked, seen.inputs or None, best=True).best()[0]
-        wrong = int((best != right)[seen.inside].sum())
+            best = self.model.chain(asked, observed.inputs or None, best=True).best()[0]
+        wrong = int((best != right)[observed.inside].sum())
         if not wrong:
             return torch.zeros(()), 0
         scores = [
-            self.model.chain(replace(seen, codes={self.name: z}), seen.inputs or None)
+            self.model.chain(replace(observed, codes={self.name: z}), observed.inputs or None)
             for z in (right, best)
         ]
         return (scores[0].log_partition() - scores[1].log_partition())[0], wrong

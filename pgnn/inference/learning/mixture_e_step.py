@@ -75,15 +75,15 @@ class MixtureEStep(EStep[Any]):
             return self.parts[0].read(data, weights, inputs)
         return read_rows(self.model, data, weights, inputs)
 
-    def prepare(self, seen: Any) -> None:
+    def prepare(self, observed: Any) -> None:
         """Let the components choose origins, see :class:`EStep`."""
-        known, _ = component_rows(self.model, seen)
+        known, _ = component_rows(self.model, observed)
         for part in self.parts:
             part.prepare(known)
 
-    def expect(self, seen: Any) -> ExpectedStatistics:
+    def expect(self, observed: Any) -> ExpectedStatistics:
         """Return expected statistics, see :class:`EStep`; rows that are equal are asked once."""
-        known, classes = component_rows(self.model, self._distinct(seen))
+        known, classes = component_rows(self.model, self._distinct(observed))
         joint = self._joint(known, classes)
         log_z = joint.logsumexp(dim=1)
         check_possible(known, log_z)
@@ -111,29 +111,29 @@ class MixtureEStep(EStep[Any]):
         own = super().log_prior({n: p for n, p in priors.items() if n in self._own})
         return own + sum(inner)
 
-    def log_partition(self, seen: Any) -> Tensor:
-        """Return ``(B,)`` log probabilities of what was seen."""
-        return self._joint(*component_rows(self.model, seen)).logsumexp(dim=1)
+    def log_partition(self, observed: Any) -> Tensor:
+        """Return ``(B,)`` log probabilities of what was observed."""
+        return self._joint(*component_rows(self.model, observed)).logsumexp(dim=1)
 
-    def completed(self, seen: Any) -> Any:
+    def completed(self, observed: Any) -> Any:
         """Return rows with their most probable components, see :class:`EStep`."""
-        if not isinstance(seen, RowEvidence):
-            return super().completed(seen)
-        codes = seen.codes.copy()
-        codes[:, 0] = self._joint(*component_rows(self.model, seen)).argmax(dim=1).numpy()
-        return replace(seen, codes=codes)
+        if not isinstance(observed, RowEvidence):
+            return super().completed(observed)
+        codes = observed.codes.copy()
+        codes[:, 0] = self._joint(*component_rows(self.model, observed)).argmax(dim=1).numpy()
+        return replace(observed, codes=codes)
 
-    def symmetric(self, seen: Any) -> bool:
+    def symmetric(self, observed: Any) -> bool:
         """Whether all components take the rows for the same, or one does not tell its states."""
-        known, classes = component_rows(self.model, self._distinct(seen))
+        known, classes = component_rows(self.model, self._distinct(observed))
         logs = torch.stack([part.log_partition(known) for part in self.parts], dim=1)
         spread = (logs - logs[:, :1]).nan_to_num(nan=0.0).abs().amax()
         equally_likely = classes is None and len(self.parts) > 1 and bool(spread <= 1e-12)
         return equally_likely or any(part.symmetric(known) for part in self.parts)
 
-    def initialize(self, seen: Any, seed: int, at_random: bool) -> None:
+    def initialize(self, observed: Any, seed: int, at_random: bool) -> None:
         """Begin with a cluster of the rows for each component, and a little of all other rows."""
-        known, classes = component_rows(self.model, self._distinct(seen))
+        known, classes = component_rows(self.model, self._distinct(observed))
         generator = torch.Generator().manual_seed(seed)
         size = len(self.parts)
         labels = classes
@@ -170,12 +170,12 @@ class MixtureEStep(EStep[Any]):
                 collector.add_rows((k, name), rows)
         return collector.collected(0.0, float(share.sum()), share.sum(dim=0))
 
-    def _distinct(self, seen: Any) -> Any:
+    def _distinct(self, observed: Any) -> Any:
         """The rows that differ; those of the last call are kept."""
-        if not isinstance(seen, RowEvidence):
-            return seen
-        if self._known is None or self._known[0] is not seen:
-            self._known = seen, seen.merged()
+        if not isinstance(observed, RowEvidence):
+            return observed
+        if self._known is None or self._known[0] is not observed:
+            self._known = observed, observed.merged()
         return self._known[1]
 
     def _clusters(self, known: Any, generator: torch.Generator, at_random: bool) -> Tensor:
@@ -188,7 +188,7 @@ class MixtureEStep(EStep[Any]):
 
 
 def _features(model: MixtureModel, known: RowEvidence) -> Tensor:
-    """``(B, D)`` rows as numbers; means where something was not seen."""
+    """``(B, D)`` rows as numbers; means where something was not observed."""
     elements = model.components[0].elements
     codes = torch.from_numpy(known.codes).long()
     columns = [torch.zeros(len(codes), 1, dtype=torch.float64)]

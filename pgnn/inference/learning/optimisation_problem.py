@@ -47,7 +47,7 @@ class OptimisationProblem:
         tolerance: Largest derivative of the penalised value at a maximum; the method's own if none.
         record: Is told of every iteration.
         has_saddles: Whether the gradient may vanish elsewhere than at a maximum, as where something
-            was not seen.
+            was not observed.
     """
 
     learnable: LearnableParameters

@@ -88,11 +88,11 @@ class PriorShift(Learner):
                 f"{name!r} has parents, or no table: PriorShift() is of a class without"
             )
         with fitting(model, self) as history, torch.no_grad():
-            seen = read_rows(model, data, weights, inputs)
-            codes = seen.codes.copy()
+            observed = read_rows(model, data, weights, inputs)
+            codes = observed.codes.copy()
             codes[:, model.elements.numbers(name)] = -1
-            posterior = predicted(model, replace(seen, codes=codes), name)
-            counts = seen.row_weights / seen.row_weights.sum()
+            posterior = predicted(model, replace(observed, codes=codes), name)
+            counts = observed.row_weights / observed.row_weights.sum()
             old = table.probs.detach().double().numpy(force=True)
             likely = posterior / np.where(old > 0, old, 1.0) * (old > 0)
             new, moved, rounds = old.copy(), np.inf, 0
@@ -104,10 +104,10 @@ class PriorShift(Learner):
             with np.errstate(divide="ignore"):
                 table.logits.copy_(torch.from_numpy(np.log(new)))
             history.update(
-                seen.extent,
+                observed.extent,
                 before=old.tolist(),
                 after=new.tolist(),
-                gain=float(seen.row_weights @ np.log((likely * new).sum(axis=1))),
+                gain=float(observed.row_weights @ np.log((likely * new).sum(axis=1))),
                 iterations=rounds,
                 converged=moved <= self.tolerance,
             )

@@ -38,7 +38,7 @@ class PseudoLikelihood(Ascent):
 
     No partition function is needed: a model of any size and treewidth is learnt in time linear in
     rows and factors. From many rows that the model itself could have made, the same parameters
-    come out as by maximum likelihood, a little less precisely. Every cell must be seen.
+    come out as by maximum likelihood, a little less precisely. Every cell must be observed.
 
     The settings are those of every learner by gradients: ``optimizer``, ``scheduler``,
     ``batch_size``, ``l1``, ``l2``, ``max_norm``, ``max_iterations``, ``tolerance``,
@@ -91,7 +91,7 @@ class PseudoLikelihood(Ascent):
             if not rows.is_known(model.state.name):
                 raise DataError(
                     f"some of {model.state.name!r} are missing: pseudo-likelihood needs all "
-                    "labels; learn with Gradient(), which sums out what was not seen"
+                    "labels; learn with Gradient(), which sums out what was not observed"
                 )
             return
         if not rows.codes.shape[1]:
@@ -106,7 +106,7 @@ class PseudoLikelihood(Ascent):
         raise DataError(
             f"{int(missing.any(axis=1).sum())} of {rows.num_rows} rows miss something (first: "
             f"{model.elements.name(element)!r} in row {row}); pseudo-likelihood needs complete "
-            "rows, learn with Gradient(), which sums out what was not seen"
+            "rows, learn with Gradient(), which sums out what was not observed"
         )
 
 

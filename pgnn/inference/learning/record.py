@@ -26,7 +26,7 @@ class Record:
         name: What its conditional is called.
         conditional: Whose.
         table: The log table, a leaf that wants its gradient.
-        values: ``(N, ...)`` what of its scope was seen.
+        values: ``(N, ...)`` what of its scope was observed.
         inputs: Covariates ``(N, ...)``.
     """
 

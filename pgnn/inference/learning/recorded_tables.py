@@ -230,9 +230,11 @@ class RecordedSlice(SlicedModel):
         """Return the conditional of a variable at the first step, recorded."""
         return self._first[name]
 
-    def covariates(self, inputs: Inputs | None, seen: SequenceEvidence) -> dict[Hashable, Tensor]:
+    def covariates(
+        self, inputs: Inputs | None, observed: SequenceEvidence
+    ) -> dict[Hashable, Tensor]:
         """Return those of the model."""
-        return self._model.covariates(inputs, seen)
+        return self._model.covariates(inputs, observed)
 
     def unroll(self, steps: int) -> Any:
         """Return the model's own unrolled network, not recorded."""

@@ -48,11 +48,11 @@ class EMSettings(Protocol):
 
 
 class Start:
-    """A model of its own that is improved by passes over what was seen.
+    """A model of its own that is improved by passes over what was observed.
 
     Args:
         e_step: Expectations under the model, whose parameters are changed.
-        seen: Rows or sequences.
+        observed: Rows or sequences.
         priors: What is believed of the conditionals beforehand, by name.
         settings: How to step.
         seed: Of the start and of the order of batches.
@@ -68,12 +68,12 @@ class Start:
     def __init__(
         self,
         e_step: EStep[Any],
-        seen: Any,
+        observed: Any,
         priors: Mapping[Hashable, Any],
         settings: EMSettings,
         seed: int,
     ) -> None:
-        self.e_step, self.seen, self.priors = e_step, seen, priors
+        self.e_step, self.observed, self.priors = e_step, observed, priors
         self.settings, self._seed = settings, seed
         self.trace: dict[str, list[float]] = {"log_likelihood": [], "objective": []}
         self.done = self.converged = False
@@ -91,8 +91,8 @@ class Start:
         return self.settings.batch_size is not None
 
     def initialize(self, at_random: bool) -> None:
-        """Begin with clusters of what was seen; from somewhere else at random."""
-        self.e_step.initialize(self.seen, self._seed, at_random)
+        """Begin with clusters of what was observed; from somewhere else at random."""
+        self.e_step.initialize(self.observed, self._seed, at_random)
 
     def accelerate(self) -> None:
         """Extrapolate from now on, where that raises the value and parameters are all there is."""
@@ -102,13 +102,13 @@ class Start:
             self._squarem = Squarem(self.e_step.parameters)
 
     def settle(self) -> None:
-        """Put back what was extrapolated last, if nobody has seen yet whether it is a gain."""
+        """Put back what was extrapolated last, if nobody has observed yet whether it is a gain."""
         if self._squarem is not None and (self._squarem.pending or self._squarem.unproven):
             self._squarem.reject()
 
     def value(self) -> float:
         """Log-likelihood and log prior at the present parameters."""
-        return self.e_step.total(self.seen) + self._log_prior()
+        return self.e_step.total(self.observed) + self._log_prior()
 
     def snapshot(self) -> dict[str, Any]:
         """Return all that further passes depend on, as a file can hold it."""
@@ -195,7 +195,7 @@ class Start:
     def _expect(self) -> ExpectedStatistics:
         """The E-step; of completed rows if it is a hard one."""
         hard = self.settings.hard
-        return self.e_step.expect(self.e_step.completed(self.seen) if hard else self.seen)
+        return self.e_step.expect(self.e_step.completed(self.observed) if hard else self.observed)
 
     def _forget_last(self) -> None:
         """Take the last value out of the record."""
@@ -212,7 +212,7 @@ class Start:
             self._squarem.after_step()
 
     def _at_rest(self) -> bool:
-        """Whether a noisy value is seen to stay."""
+        """Whether a noisy value is observed to stay."""
         values = self.trace["objective"]
         if len(values) < 2 * _WINDOW:
             return False
@@ -229,11 +229,11 @@ class Start:
 
     def _stream(self) -> None:
         """One pass of streaming EM over batches in random order."""
-        seen, size = self.seen, self.settings.batch_size or 1
-        order = self._rng.permutation(seen.num_rows)
-        total_weight = float(seen.row_weights.sum())
+        observed, size = self.observed, self.settings.batch_size or 1
+        order = self._rng.permutation(observed.num_rows)
+        total_weight = float(observed.row_weights.sum())
         for first in range(0, len(order), size):
-            part = seen.take(order[first : first + size])
+            part = observed.take(order[first : first + size])
             if part.is_empty or not float(part.row_weights.sum()):
                 continue
             expected = self.e_step.expect(part)
@@ -261,7 +261,7 @@ class Start:
 
 
 class Restarts:
-    """Starts that pass over what was seen in step; an iteration of all that are not done.
+    """Starts that pass over what was observed in step; an iteration of all that are not done.
 
     Chains of few short sequences are joined into one, others run on threads: the same numbers.
 
@@ -280,7 +280,7 @@ class Restarts:
         active = [s for s in self.starts if not s.done]
         together = None
         if len(active) > 1 and not active[0].streams:
-            together = expect_side_by_side([s.e_step for s in active], active[0].seen)
+            together = expect_side_by_side([s.e_step for s in active], active[0].observed)
         if together is not None:
             for start, own in zip(active, together, strict=True):
                 start.advance(own)

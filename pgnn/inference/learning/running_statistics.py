@@ -17,7 +17,7 @@ from pgnn.inference.history import RUNNING
 from pgnn.inference.learning.e_step import EStep
 from pgnn.inference.learning.expected_statistics import ExpectedStatistics
 from pgnn.inference.learning.restored_on_failure import fitting
-from pgnn.inference.learning.training_data import check_seen
+from pgnn.inference.learning.training_data import check_observed
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def learn_from_batch(
     seed: int | None = None,
     decay: float | None,
     priors: Callable[[EStep[Any]], Mapping[Hashable, Any]],
-    check: Callable[[Any, Any], None] = lambda _, seen: check_seen(seen),
+    check: Callable[[Any, Any], None] = lambda _, observed: check_observed(observed),
 ) -> None:
     """Take one step of streaming EM, from one batch.
 
@@ -122,14 +122,14 @@ def learn_from_batch(
                 f"{name!r} cannot add to; fit() all of them"
             )
     with fitting(model, learner) as history:
-        seen = e_step.read(data, weights, inputs)
-        check(own, seen)
+        observed = e_step.read(data, weights, inputs)
+        check(own, observed)
         before = RunningStatistics.of(model.history)
         if before is None:
-            e_step.prepare(seen)
-            if e_step.symmetric(seen):
-                e_step.initialize(seen, int(np.random.default_rng(seed).integers(2**31)), False)
-        expected = e_step.expect(seen)
+            e_step.prepare(observed)
+            if e_step.symmetric(observed):
+                e_step.initialize(observed, int(np.random.default_rng(seed).integers(2**31)), False)
+        expected = e_step.expect(observed)
         if before is None:
             after = RunningStatistics.first(expected)
         else:
@@ -140,7 +140,7 @@ def learn_from_batch(
         trace = model.history.get("trace", {}).get("batch_log_likelihood", [])
         history.update(
             batches=after.batches,
-            rows=(0 if before is None else model.history.get("rows", 0)) + seen.num_rows,
+            rows=(0 if before is None else model.history.get("rows", 0)) + observed.num_rows,
             weight=after.weight,
             batch_log_likelihood=mean,
             trace={"batch_log_likelihood": [*trace, mean]},

@@ -1,4 +1,4 @@
-"""Expectations of directed networks as averages over draws of what was not seen."""
+"""Expectations of directed networks as averages over draws of what was not observed."""
 
 from __future__ import annotations
 
@@ -44,19 +44,19 @@ class SampledEStep(NetworkEStep):
         """Take it up again, see :class:`EStep`."""
         self._random.bit_generator.state = state["random"]
 
-    def expect(self, seen: RowEvidence) -> ExpectedStatistics:
+    def expect(self, observed: RowEvidence) -> ExpectedStatistics:
         """Return averages over draws, see :class:`EStep`."""
-        number = -(-self._num_samples // seen.num_rows)
+        number = -(-self._num_samples // observed.num_rows)
         seed = int(self._random.integers(2**31))
         drawn = self._sampler.sample(
-            self.model, number, seen, inputs=seen.inputs or None, seed=seed
+            self.model, number, observed, inputs=observed.inputs or None, seed=seed
         )
         if drawn.log_weights is not None:
             raise Unsupported(
                 f"draws of {type(self._sampler).__name__} count differently; learn with Gibbs() or "
                 "JunctionTree()"
             )
-        codes = drawn.codes.cpu().numpy().astype(np.int32).reshape(-1, seen.codes.shape[1])
-        rows = replace(seen.tiled(number), codes=codes)
-        weights = np.tile(seen.row_weights, number) / number
+        codes = drawn.codes.cpu().numpy().astype(np.int32).reshape(-1, observed.codes.shape[1])
+        rows = replace(observed.tiled(number), codes=codes)
+        weights = np.tile(observed.row_weights, number) / number
         return super().expect(replace(rows, weights=weights))

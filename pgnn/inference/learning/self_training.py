@@ -51,12 +51,12 @@ class PseudoLabels(Learner):
             )
 
     @abstractmethod
-    def label(self, model: Any, seen: RowEvidence, column: int, name: Hashable) -> RowEvidence:
+    def label(self, model: Any, observed: RowEvidence, column: int, name: Hashable) -> RowEvidence:
         """Return the rows to learn from in the next round.
 
         Args:
             model: Fitted to the last ones.
-            seen: All rows, without labels where they have none.
+            observed: All rows, without labels where they have none.
             column: Of the label among the states.
             name: Of the label.
         """
@@ -91,21 +91,21 @@ class PseudoLabels(Learner):
         trace: list[float] = []
         converged = False
         with fitting(model, self) as history:
-            seen = read_rows(model, data, weights, inputs)
-            told = np.flatnonzero(seen.codes[:, column] >= 0)
+            observed = read_rows(model, data, weights, inputs)
+            told = np.flatnonzero(observed.codes[:, column] >= 0)
             if not len(told):
                 raise DataError(f"no row has the label {name!r}: there is nothing to begin with")
-            rows = seen.take(told)
+            rows = observed.take(told)
             given = rows.row_weights.sum()
             while len(trace) < self.rounds and not converged:
                 own = model.default_learner(rows) if self.learner is None else self.learner
                 own.fit(model, rows, weights=rows.row_weights, inputs=rows.inputs or None,
                         seed=seed, progress=progress)  # fmt: skip
-                labelled = self.label(model, seen, column, name)
+                labelled = self.label(model, observed, column, name)
                 trace.append(float(labelled.row_weights.sum() - given))
                 converged, rows = _same(rows, labelled), labelled
             history.update(
-                seen.extent,
+                observed.extent,
                 labelled=len(told),
                 iterations=len(trace),
                 converged=converged,
@@ -143,22 +143,22 @@ class SelfTraining(PseudoLabels):
 
     hard: bool = True
 
-    def label(self, model: Any, seen: RowEvidence, column: int, name: Hashable) -> RowEvidence:
+    def label(self, model: Any, observed: RowEvidence, column: int, name: Hashable) -> RowEvidence:
         """See the base class."""
-        open_rows = np.flatnonzero(seen.codes[:, column] < 0)
-        told = np.flatnonzero(seen.codes[:, column] >= 0)
-        probs = predicted(model, seen.take(open_rows), name)
+        open_rows = np.flatnonzero(observed.codes[:, column] < 0)
+        told = np.flatnonzero(observed.codes[:, column] >= 0)
+        probs = predicted(model, observed.take(open_rows), name)
         if self.hard:
             sure = probs.max(axis=1, initial=0.0) >= self.threshold
             chosen = np.concatenate([told, open_rows[sure]])
-            labels = np.concatenate([seen.codes[told, column], probs[sure].argmax(axis=1)])
-            return with_labels(seen, chosen, labels, column)
+            labels = np.concatenate([observed.codes[told, column], probs[sure].argmax(axis=1)])
+            return with_labels(observed, chosen, labels, column)
         size = probs.shape[1]
         chosen = np.concatenate([told, np.repeat(open_rows, size)])
         labels = np.concatenate(
-            [seen.codes[told, column], np.tile(np.arange(size), len(open_rows))]
+            [observed.codes[told, column], np.tile(np.arange(size), len(open_rows))]
         )
-        return with_labels(seen, chosen, labels, column, np.append(np.ones(len(told)), probs))
+        return with_labels(observed, chosen, labels, column, np.append(np.ones(len(told)), probs))
 
 
 @dataclass(frozen=True)
@@ -199,16 +199,16 @@ class CoTraining(PseudoLabels):
             )
         object.__setattr__(self, "views", views)
 
-    def label(self, model: Any, seen: RowEvidence, column: int, name: Hashable) -> RowEvidence:
+    def label(self, model: Any, observed: RowEvidence, column: int, name: Hashable) -> RowEvidence:
         """See the base class."""
         for n in (n for v in self.views for n in v):
             if n not in model.variables:
                 raise ModelError(
                     f"a view has {n!r}, which is no feature{closest(n, model.variables)}"
                 )
-        open_rows = np.flatnonzero(seen.codes[:, column] < 0)
-        told = np.flatnonzero(seen.codes[:, column] >= 0)
-        rows = seen.take(open_rows)
+        open_rows = np.flatnonzero(observed.codes[:, column] < 0)
+        told = np.flatnonzero(observed.codes[:, column] >= 0)
+        rows = observed.take(open_rows)
         best = np.zeros(len(open_rows))
         labels = np.zeros(len(open_rows), dtype=np.int64)
         for view in self.views:
@@ -219,7 +219,7 @@ class CoTraining(PseudoLabels):
         sure = best >= self.threshold
         chosen = np.concatenate([told, open_rows[sure]])
         return with_labels(
-            seen, chosen, np.concatenate([seen.codes[told, column], labels[sure]]), column
+            observed, chosen, np.concatenate([observed.codes[told, column], labels[sure]]), column
         )
 
 
@@ -248,7 +248,7 @@ def target_of(model: Any, name: Hashable) -> Hashable:
 
 
 def predicted(model: Any, rows: RowEvidence, name: Hashable) -> Floats:
-    """Return ``(N, K)`` probabilities of the states of a variable that was not seen."""
+    """Return ``(N, K)`` probabilities of the states of a variable that was not observed."""
     size = model.variables[name].num_states
     if not rows.num_rows:
         return np.zeros((0, size))
@@ -258,10 +258,10 @@ def predicted(model: Any, rows: RowEvidence, name: Hashable) -> Floats:
 
 
 def with_labels(
-    seen: RowEvidence, rows: Rows, labels: Any, column: int, share: Floats | None = None
+    observed: RowEvidence, rows: Rows, labels: Any, column: int, share: Floats | None = None
 ) -> RowEvidence:
     """Return some rows with other labels, each counting a share of what it counts."""
-    own = seen.take(rows)
+    own = observed.take(rows)
     codes = own.codes.copy()
     codes[:, column] = labels
     counts = np.array(own.row_weights) * (1.0 if share is None else share)
@@ -271,7 +271,7 @@ def with_labels(
 
 
 def _alone(model: Any, rows: RowEvidence, names: Iterable[Hashable]) -> RowEvidence:
-    """The rows as if they had seen some features only."""
+    """The rows as if they had observed some features only."""
     kept = {*names}
     codes = rows.codes.copy()
     for n, v in model.variables.items():

@@ -18,7 +18,7 @@ from pgnn.factors.time_steps import lagged_name, without_lag
 from pgnn.factors.variable import Variable
 from pgnn.inference.engine import Engine
 from pgnn.inference.exact.junction_tree import JunctionTree
-from pgnn.inference.learning.e_step import reals_seen
+from pgnn.inference.learning.e_step import reals_observed
 from pgnn.inference.learning.expected_statistics import Values, WeightedRows
 from pgnn.inference.learning.record import Record
 from pgnn.inference.learning.recorded_tables import RecordedSlice, TableRecorder, recorded
@@ -31,11 +31,11 @@ from pgnn.inference.time.unrolling import Unrolling
 
 
 class SliceEStep(TableEStep[SequenceEvidence]):
-    """Expectations under a dynamic Bayesian network, whatever was seen of it.
+    """Expectations under a dynamic Bayesian network, whatever was observed of it.
 
     One pass backward through the chain of the interface, and through the elimination in the
     slices, finds the counts of all tables. A table that differs by row, as where a real child was
-    seen, gets the posterior weights of each row.
+    observed, gets the posterior weights of each row.
 
     Conditionals are called by the names of the variables; ``("initial", name)`` at the first step,
     where the conditional is another one.
@@ -70,56 +70,60 @@ class SliceEStep(TableEStep[SequenceEvidence]):
         """Read sequences."""
         return read_sequences(self.model, data, weights, inputs)
 
-    def values_of(self, name: Hashable, own: Conditional, seen: SequenceEvidence) -> Values | None:
-        """Return reals that were seen at any step, see :class:`EStep`."""
-        flat = {n: x.flatten(end_dim=1) for n, x in seen.reals.items()}
-        return reals_seen(own, flat | {lagged_name(n): x for n, x in flat.items()})
+    def values_of(
+        self, name: Hashable, own: Conditional, observed: SequenceEvidence
+    ) -> Values | None:
+        """Return reals that were observed at any step, see :class:`EStep`."""
+        flat = {n: x.flatten(end_dim=1) for n, x in observed.reals.items()}
+        return reals_observed(own, flat | {lagged_name(n): x for n, x in flat.items()})
 
-    def log_partition(self, seen: SequenceEvidence) -> Tensor:
-        """Return ``(B,)`` log probabilities of what was seen."""
+    def log_partition(self, observed: SequenceEvidence) -> Tensor:
+        """Return ``(B,)`` log probabilities of what was observed."""
         with torch.no_grad():
-            return self._prepare(seen).log_partition()
+            return self._prepare(observed).log_partition()
 
-    def evaluate(self, seen: SequenceEvidence) -> RecordedEvidence:
+    def evaluate(self, observed: SequenceEvidence) -> RecordedEvidence:
         """Return log evidence and the records it depends on, see :class:`TableEStep`."""
-        prepared = self._prepare(seen)
+        prepared = self._prepare(observed)
         probes = [*prepared.tables.probes.values()]
         return RecordedEvidence(prepared.log_partition(), prepared.recorder, probes)
 
-    def completed(self, seen: SequenceEvidence) -> SequenceEvidence:
+    def completed(self, observed: SequenceEvidence) -> SequenceEvidence:
         """Return sequences with their most probable states, see :class:`EStep`."""
         model: Any = self.model
         small = has_small_interface(model)
         exact = InterfaceAlgorithm() if small else Unrolling(JunctionTree())
-        return filled_in(seen, exact.most_probable(model, seen, None, inputs=seen.inputs))
+        return filled_in(
+            observed, exact.most_probable(model, observed, None, inputs=observed.inputs)
+        )
 
-    def hidden(self, seen: SequenceEvidence) -> list[Hashable]:
-        """Return the discrete variables of which no state was seen."""
+    def hidden(self, observed: SequenceEvidence) -> list[Hashable]:
+        """Return the discrete variables of which no state was observed."""
         pairs = self.model.conditionals.items()
-        return [n for n, c in pairs if c.child.is_discrete and n not in seen.codes]
+        return [n for n, c in pairs if c.child.is_discrete and n not in observed.codes]
 
-    def tables(self, seen: SequenceEvidence) -> list[Record]:
+    def tables(self, observed: SequenceEvidence) -> list[Record]:
         """Return the tables of all conditionals."""
         recorder = TableRecorder(self.conditionals)
-        tables = LeafSliceTables(RecordedSlice(self.model, recorder), seen, seen.inputs)
+        tables = LeafSliceTables(RecordedSlice(self.model, recorder), observed, observed.inputs)
         for span in (FIRST, REST):
             tables.conditionals(span)
         return recorder.records
 
-    def initialize(self, seen: SequenceEvidence, seed: int, at_random: bool) -> None:
-        """Begin with clusters of what was seen of the children of hidden variables."""
-        records, hidden = self.tables(seen), self.hidden(seen)
-        values = {n: self._start_values(n, seen, records, hidden) for n in self.pieces}
+    def initialize(self, observed: SequenceEvidence, seed: int, at_random: bool) -> None:
+        """Begin with clusters of what was observed of the children of hidden variables."""
+        records, hidden = self.tables(observed), self.hidden(observed)
+        values = {n: self._start_values(n, observed, records, hidden) for n in self.pieces}
         self.initialize_pieces(values, seed, at_random)
 
     def _start_values(
         self,
         name: Hashable,
-        seen: SequenceEvidence,
+        observed: SequenceEvidence,
         records: Sequence[Record],
         hidden: list[Hashable],
     ) -> Values | None:
-        """What was seen of a child whose parents are hidden.
+        """What was observed of a child whose parents are hidden.
 
         Nothing, ``{}``, of a child that is hidden itself and does not tell its parents' states
         apart; None if the conditional is to stay as it is.
@@ -139,24 +143,24 @@ class SliceEStep(TableEStep[SequenceEvidence]):
         if all(child in r.values for r in records):
             empty = torch.zeros(0)
             return WeightedRows.joined(WeightedRows(r.values, {}, empty) for r in records).values
-        codes = seen.codes[child]
-        return {child: codes[seen.inside & (codes >= 0)]}
+        codes = observed.codes[child]
+        return {child: codes[observed.inside & (codes >= 0)]}
 
-    def _prepare(self, seen: SequenceEvidence) -> _Prepared:
+    def _prepare(self, observed: SequenceEvidence) -> _Prepared:
         """What depends on the structure and the evidence alone; the last is kept."""
-        if self._prepared is None or self._prepared.seen is not seen:
+        if self._prepared is None or self._prepared.observed is not observed:
             recorder = TableRecorder(self.pieces)
             slices = RecordedSlice(self.model, recorder)
-            tables = LeafSliceTables(slices, seen, seen.inputs, self._probes(seen))
-            self._prepared = _Prepared(seen, recorder, tables)
+            tables = LeafSliceTables(slices, observed, observed.inputs, self._probes(observed))
+            self._prepared = _Prepared(observed, recorder, tables)
         return self._prepared
 
-    def _probes(self, seen: SequenceEvidence) -> dict[Hashable, Tensor]:
+    def _probes(self, observed: SequenceEvidence) -> dict[Hashable, Tensor]:
         """Zeros whose gradients are the posterior of the states, if one variable has them."""
         state = self._state
         if state is None:
             return {}
-        shape = (seen.num_rows, seen.steps, state.num_states)
+        shape = (observed.num_rows, observed.steps, state.num_states)
         return {state.name: torch.zeros(shape, dtype=torch.float64, requires_grad=True)}
 
     @cached_property
@@ -172,7 +176,7 @@ class SliceEStep(TableEStep[SequenceEvidence]):
 class _Prepared:
     """The slices of some sequences, whose numbers may change."""
 
-    seen: SequenceEvidence
+    observed: SequenceEvidence
     recorder: TableRecorder
     tables: LeafSliceTables
 
@@ -186,13 +190,13 @@ class UnrolledEStep(SliceEStep):
     """Expectations under a dynamic Bayesian network, by a junction tree of the unrolled one.
 
     For interfaces with too many states to be a chain. Sequences of one length are asked together.
-    Other than in :class:`SliceEStep` a leaf that was not seen at a step counts there what is
+    Other than in :class:`SliceEStep` a leaf that was not observed at a step counts there what is
     expected of it.
 
     Args:
         model: A dynamic Bayesian network, or a hidden Markov model.
-        engine: What sums out what was not seen, with a differentiable log evidence; exact if not
-            given.
+        engine: What sums out what was not observed, with a differentiable log evidence; exact if
+            not given.
     """
 
     def __init__(self, model: Any, engine: Engine | None = None) -> None:
@@ -201,18 +205,18 @@ class UnrolledEStep(SliceEStep):
         self._recorder = TableRecorder(self.pieces)
         self._networks: dict[int, _Unrolled] = {}
 
-    def evaluate(self, seen: SequenceEvidence) -> RecordedEvidence:
+    def evaluate(self, observed: SequenceEvidence) -> RecordedEvidence:
         """Return log evidence and the records it depends on, see :class:`TableEStep`."""
         self._recorder.records.clear()
-        log_z = torch.zeros(seen.num_rows, dtype=torch.float64)
-        for which, part in _by_length(seen):
+        log_z = torch.zeros(observed.num_rows, dtype=torch.float64)
+        for which, part in _by_length(observed):
             log_z = log_z.index_put((which,), self._network(part.steps).log_prob(part).double())
         return RecordedEvidence(log_z, self._recorder)
 
-    def log_partition(self, seen: SequenceEvidence) -> Tensor:
-        """Return ``(B,)`` log probabilities of what was seen."""
+    def log_partition(self, observed: SequenceEvidence) -> Tensor:
+        """Return ``(B,)`` log probabilities of what was observed."""
         with torch.no_grad():
-            return self.evaluate(seen).log_evidence
+            return self.evaluate(observed).log_evidence
 
     def _network(self, steps: int) -> _Unrolled:
         """The network of so many steps, made once: its plans are kept."""
@@ -237,11 +241,11 @@ class _Unrolled(RecordedSlice):
         """Return the network."""
         return self._network
 
-    def log_prob(self, seen: SequenceEvidence) -> Tensor:
+    def log_prob(self, observed: SequenceEvidence) -> Tensor:
         """Return ``(B,)`` log probabilities, whose gradients are the expected counts."""
         unrolled: Any = self
         try:
-            log_z = Unrolling(self._engine).log_prob(unrolled, seen, inputs=seen.inputs)
+            log_z = Unrolling(self._engine).log_prob(unrolled, observed, inputs=observed.inputs)
         except Intractable as error:
             raise Intractable(
                 f"EM needs exact answers about the unrolled network, and {error}; or learn with "
@@ -250,8 +254,8 @@ class _Unrolled(RecordedSlice):
         return log_z.reshape(-1)
 
 
-def _by_length(seen: SequenceEvidence) -> list[tuple[Tensor, SequenceEvidence]]:
+def _by_length(observed: SequenceEvidence) -> list[tuple[Tensor, SequenceEvidence]]:
     """Which sequences have the same length, and these; empty ones are left out."""
-    lengths = seen.lengths
+    lengths = observed.lengths
     groups = [(lengths == n).nonzero()[:, 0] for n in sorted(set(lengths.tolist()) - {0})]
-    return [(which, seen.take(which)) for which in groups]
+    return [(which, observed.take(which)) for which in groups]

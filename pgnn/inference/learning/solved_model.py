@@ -16,8 +16,8 @@ def has_solution(model: SolvableModel, data: Any) -> bool:
     """Whether data tells nothing of what the model takes for hidden."""
     if not is_single(data):
         return True
-    seen = set(read_rows(model, data).names)
-    return not seen - set(model.observable)
+    observed = set(read_rows(model, data).names)
+    return not observed - set(model.observable)
 
 
 def fit_solved(model: Any, learner: Any, data: Any, weights: Any, seed: int | None = None) -> None:
@@ -31,7 +31,7 @@ def fit_solved(model: Any, learner: Any, data: Any, weights: Any, seed: int | No
         seed: Of whatever is random.
 
     Raises:
-        DataError: If something was not seen, or there are no rows.
+        DataError: If something was not observed, or there are no rows.
     """
     with fitting(model, learner) as history:
         rows = read_rows(model, data, weights)

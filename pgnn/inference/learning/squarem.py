@@ -28,7 +28,7 @@ class Squarem:
 
     Attributes:
         pending: Whether the parameters are extrapolated ones, whose value nobody knows yet.
-        unproven: Whether no step has been seen yet from extrapolated ones that were accepted.
+        unproven: Whether no step has been observed yet from extrapolated ones that were accepted.
         length: :math:`-\alpha` of the last extrapolation, about :math:`1 / (1 - \lambda)` where
             the map converges at the rate :math:`\lambda`; 1 before.
 

@@ -104,7 +104,7 @@ class Statistics:
             raise DataError("the weights of all rows are zero")
 
     def _keep(self, name: Hashable, rows: Codes, weights: Floats | None) -> None:
-        """Merge a block into the distinct rows seen so far."""
+        """Merge a block into the distinct rows observed so far."""
         before, counts = self._kept[name]
         weights = np.ones(len(rows)) if weights is None else weights
         rows, index = np.unique(np.concatenate([before, rows]), axis=0, return_inverse=True)
@@ -131,6 +131,6 @@ def _refuse_missing(table: CodedColumns) -> None:
     more = f" and {len(columns) - 5} more columns" if len(columns) > 5 else ""
     raise DataError(
         f"cells are missing: column {shown}{more}. Maximum likelihood needs complete rows; learn "
-        "with EM() or Gradient(), which sum out what was not seen, or drop or fill those rows "
+        "with EM() or Gradient(), which sum out what was not observed, or drop or fill those rows "
         "yourself"
     )

@@ -25,7 +25,7 @@ from pgnn.factors.time_steps import lagged_name
 from pgnn.inference.engine import Engine
 from pgnn.inference.exact.junction_tree import JunctionTree
 from pgnn.inference.exact.solver import model_solver
-from pgnn.inference.learning.e_step import EStep, Seen, reals_seen
+from pgnn.inference.learning.e_step import EStep, EvidenceT, reals_observed
 from pgnn.inference.learning.expected_statistics import (
     ExpectedStatistics,
     Pieces,
@@ -58,8 +58,8 @@ class RecordedEvidence:
     probes: Sequence[Tensor] = ()
 
 
-class TableEStep(EStep[Seen]):
-    r"""Expectations of a directed model, whatever was seen of it.
+class TableEStep(EStep[EvidenceT]):
+    r"""Expectations of a directed model, whatever was observed of it.
 
     .. math:: E[N_{jk} \mid e] = \frac{\partial \log p(e)}{\partial \log \theta_{jk}}
 
@@ -84,23 +84,23 @@ class TableEStep(EStep[Seen]):
         return learnable(self.conditionals)
 
     @abstractmethod
-    def evaluate(self, seen: Seen) -> RecordedEvidence:
+    def evaluate(self, observed: EvidenceT) -> RecordedEvidence:
         """Return log evidence, differentiable, and the tables it was made from."""
 
     @abstractmethod
-    def hidden(self, seen: Seen) -> list[Hashable]:
-        """Return the discrete variables of which no state was seen."""
+    def hidden(self, observed: EvidenceT) -> list[Hashable]:
+        """Return the discrete variables of which no state was observed."""
 
     @abstractmethod
-    def tables(self, seen: Seen) -> list[Record]:
+    def tables(self, observed: EvidenceT) -> list[Record]:
         """Return the tables of all conditionals, learnable or not."""
 
-    def expect(self, seen: Seen) -> ExpectedStatistics:
+    def expect(self, observed: EvidenceT) -> ExpectedStatistics:
         """Return expected statistics, see :class:`EStep`."""
         with torch.enable_grad():
-            evaluation = self.evaluate(seen)
-            check_possible(seen, evaluation.log_evidence)
-            total = seen.weighted_sum(evaluation.log_evidence.double())
+            evaluation = self.evaluate(observed)
+            check_possible(observed, evaluation.log_evidence)
+            total = observed.weighted_sum(evaluation.log_evidence.double())
             if not total.requires_grad:
                 raise Unsupported(
                     "the engine's log evidence has no derivatives; leave engine= out, or take "
@@ -111,13 +111,13 @@ class TableEStep(EStep[Seen]):
         for record, gradient in by_record:
             record.add_to(collector, gradient)
         occupancy = posteriors[0].sum((0, 1)) if posteriors else None
-        weight = float(seen.row_weights.sum())
+        weight = float(observed.row_weights.sum())
         return collector.collected(float(total.detach()), weight, occupancy)
 
-    def symmetric(self, seen: Seen) -> bool:
+    def symmetric(self, observed: EvidenceT) -> bool:
         """Whether some hidden variable has states that all else takes for the same."""
-        hidden = self.hidden(seen)
-        tables = self.tables(seen) if hidden else []
+        hidden = self.hidden(observed)
+        tables = self.tables(observed) if hidden else []
         for name in hidden:
             others = [r.table for r in tables if name != r.conditional.child.name]
             spreads = [spread_along(t, name, lagged_name(name)) for t in others]
@@ -134,7 +134,7 @@ class NetworkEStep(TableEStep[RowEvidence]):
 
     Args:
         model: A directed network.
-        engine: What sums out what was not seen, with a differentiable log evidence.
+        engine: What sums out what was not observed, with a differentiable log evidence.
     """
 
     model: NetworkModel
@@ -163,44 +163,44 @@ class NetworkEStep(TableEStep[RowEvidence]):
         """Read rows."""
         return read_rows(self.model, data, weights, inputs)
 
-    def expect(self, seen: RowEvidence) -> ExpectedStatistics:
+    def expect(self, observed: RowEvidence) -> ExpectedStatistics:
         """Return expected statistics, see :class:`EStep`; rows that are equal are asked once."""
-        return super().expect(self._distinct(seen))
+        return super().expect(self._distinct(observed))
 
-    def values_of(self, name: Hashable, own: Conditional, seen: RowEvidence) -> Values | None:
-        """Return reals that were seen, see :class:`EStep`."""
-        return reals_seen(own, seen.reals)
+    def values_of(self, name: Hashable, own: Conditional, observed: RowEvidence) -> Values | None:
+        """Return reals that were observed, see :class:`EStep`."""
+        return reals_observed(own, observed.reals)
 
-    def completed(self, seen: RowEvidence) -> RowEvidence:
+    def completed(self, observed: RowEvidence) -> RowEvidence:
         """Return rows with their most probable states, see :class:`EStep`."""
-        solver = model_solver(self.model, seen.reals or None, seen.inputs or None)
-        asked = solver.graph.evidence(seen)
+        solver = model_solver(self.model, observed.reals or None, observed.inputs or None)
+        asked = solver.graph.evidence(observed)
         everything = np.ones(len(self.model.elements), dtype=np.bool_)
         states, _ = solver.best(asked.codes, None, solver.graph.mask(everything))
-        return replace(seen, codes=np.ascontiguousarray(states[:, : len(everything)]))
+        return replace(observed, codes=np.ascontiguousarray(states[:, : len(everything)]))
 
-    def evaluate(self, seen: RowEvidence) -> RecordedEvidence:
+    def evaluate(self, observed: RowEvidence) -> RecordedEvidence:
         """Return log evidence and the records it depends on, see :class:`TableEStep`."""
-        return RecordedEvidence(self._log_prob(seen), self._recorder)
+        return RecordedEvidence(self._log_prob(observed), self._recorder)
 
-    def log_partition(self, seen: RowEvidence) -> Tensor:
-        """Return ``(B,)`` log probabilities of what was seen."""
+    def log_partition(self, observed: RowEvidence) -> Tensor:
+        """Return ``(B,)`` log probabilities of what was observed."""
         with torch.no_grad():
-            return self._log_prob(seen)
+            return self._log_prob(observed)
 
-    def hidden(self, seen: RowEvidence) -> list[Hashable]:
-        """Return the discrete variables of which no state was seen."""
-        known = np.asarray((seen.codes >= 0).any(axis=0))
+    def hidden(self, observed: RowEvidence) -> list[Hashable]:
+        """Return the discrete variables of which no state was observed."""
+        known = np.asarray((observed.codes >= 0).any(axis=0))
         numbers = self.model.elements.numbers
         pairs = self.conditionals.items()
         return [n for n, c in pairs if c.child.is_discrete and not known[numbers(n)].any()]
 
-    def tables(self, seen: RowEvidence) -> list[Record]:
+    def tables(self, observed: RowEvidence) -> list[Record]:
         """Return the tables of all conditionals, over all discrete variables."""
         recorder = TableRecorder(self.conditionals)
         pieces = {n: recorded(c, recorder) for n, c in self.conditionals.items()}
         network = self.model.with_conditionals(pieces)
-        groups = network.factor_groups(seen.reals or None, seen.inputs or None)
+        groups = network.factor_groups(observed.reals or None, observed.inputs or None)
         small = [
             f for g in groups for f in (g.decomposition() or Decomposition((), (), {})).factors
         ]
@@ -210,50 +210,50 @@ class NetworkEStep(TableEStep[RowEvidence]):
             records.append(Record(owner, self.conditionals[owner], f, {}, {}))
         return records
 
-    def symmetric(self, seen: RowEvidence) -> bool:
+    def symmetric(self, observed: RowEvidence) -> bool:
         """Whether states of a hidden variable are alike, or a latent real has no effect yet."""
-        latent = latent_reals(self.model, seen)
-        return super().symmetric(seen) or without_effect(self.model, latent)
+        latent = latent_reals(self.model, observed)
+        return super().symmetric(observed) or without_effect(self.model, latent)
 
-    def initialize(self, seen: RowEvidence, seed: int, at_random: bool) -> None:
+    def initialize(self, observed: RowEvidence, seed: int, at_random: bool) -> None:
         """Begin with clusters of the rows for each hidden variable, see :class:`EStep`.
 
         Latent reals begin as principal components of what depends on them.
         """
         generator = torch.Generator().manual_seed(seed)
-        hidden, latent = self.hidden(seen), latent_reals(self.model, seen)
+        hidden, latent = self.hidden(observed), latent_reals(self.model, observed)
         if hidden or latent:
             reals = principal_components(
                 self.model,
                 latent,
-                lambda name: self._features(self._descendants(name), seen),
-                seen,
+                lambda name: self._features(self._descendants(name), observed),
+                observed,
                 generator,
             )
-            rows = self._completed(hidden, seen, generator, at_random, noisy=not latent)
+            rows = self._completed(hidden, observed, generator, at_random, noisy=not latent)
             try:
-                self.initialize_by(*(replace(r, reals={**seen.reals, **reals}) for r in rows))
+                self.initialize_by(*(replace(r, reals={**observed.reals, **reals}) for r in rows))
             except DataError:  # some states cannot be: noise on the tables then
                 at_random = True
             else:
                 return
         self.initialize_pieces({}, seed, at_random)
 
-    def _log_prob(self, seen: RowEvidence) -> Tensor:
+    def _log_prob(self, observed: RowEvidence) -> Tensor:
         self._recorder.records.clear()
-        log_z = self._engine.log_prob(self._network, seen, inputs=seen.inputs or None)
+        log_z = self._engine.log_prob(self._network, observed, inputs=observed.inputs or None)
         return log_z.reshape(-1)
 
-    def _distinct(self, seen: RowEvidence) -> RowEvidence:
+    def _distinct(self, observed: RowEvidence) -> RowEvidence:
         """The rows that differ; those of the last call are kept."""
-        if self._merged is None or self._merged[0] is not seen:
-            self._merged = seen, seen.merged()
+        if self._merged is None or self._merged[0] is not observed:
+            self._merged = observed, observed.merged()
         return self._merged[1]
 
     def _completed(
         self,
         hidden: Sequence[Hashable],
-        seen: RowEvidence,
+        observed: RowEvidence,
         generator: torch.Generator,
         at_random: bool,
         noisy: bool,
@@ -262,36 +262,38 @@ class NetworkEStep(TableEStep[RowEvidence]):
 
         Clusters of states are often those of one column, whose table would be certain and stay so.
         """
-        codes, noise = seen.codes.copy(), seen.codes.copy()
+        codes, noise = observed.codes.copy(), observed.codes.copy()
         for name in hidden:
             column, size = self.model.elements.numbers(name), self.model.variables[name].num_states
-            codes[:, column] = self._clusters(name, seen, generator, at_random)
-            drawn = torch.randint(size, (seen.num_rows,), generator=generator)
+            codes[:, column] = self._clusters(name, observed, generator, at_random)
+            drawn = torch.randint(size, (observed.num_rows,), generator=generator)
             noise[:, column] = drawn.numpy().astype(np.int32)
-            noisy &= not any(n in seen.reals for n in self._descendants(name))
-        rows = [replace(seen, codes=codes)]
-        return [*rows, replace(seen, codes=noise)] if noisy and hidden else rows
+            noisy &= not any(n in observed.reals for n in self._descendants(name))
+        rows = [replace(observed, codes=codes)]
+        return [*rows, replace(observed, codes=noise)] if noisy and hidden else rows
 
     def _clusters(
-        self, name: Hashable, seen: RowEvidence, generator: torch.Generator, at_random: bool
+        self, name: Hashable, observed: RowEvidence, generator: torch.Generator, at_random: bool
     ) -> NDArray[np.int32]:
         """``(B,)`` states of a hidden variable: clusters of what depends on it."""
         size = self.model.variables[name].num_states
-        features = self._features(self._descendants(name), seen)
+        features = self._features(self._descendants(name), observed)
         if not features.shape[1]:
-            drawn = torch.randint(size, (seen.num_rows,), generator=generator)
+            drawn = torch.randint(size, (observed.num_rows,), generator=generator)
         else:
             drawn = kmeans(features, size, generator, 0 if at_random else 20)
         return drawn.numpy().astype(np.int32)
 
-    def _features(self, names: Sequence[Hashable], seen: RowEvidence) -> Tensor:
-        """``(B, D)`` what was seen of some variables, as numbers; means where it was not."""
-        columns = [torch.zeros(seen.num_rows, 0, dtype=torch.float64)]
+    def _features(self, names: Sequence[Hashable], observed: RowEvidence) -> Tensor:
+        """``(B, D)`` what was observed of some variables, as numbers; means where it was not."""
+        columns = [torch.zeros(observed.num_rows, 0, dtype=torch.float64)]
         for name in names:
-            if name in seen.reals:
-                columns.append(seen.reals[name].double().reshape(seen.num_rows, -1))
+            if name in observed.reals:
+                columns.append(observed.reals[name].double().reshape(observed.num_rows, -1))
             elif self.model.variables[name].is_discrete:
-                codes = torch.from_numpy(seen.codes[:, self.model.elements.numbers(name)]).long()
+                codes = torch.from_numpy(
+                    observed.codes[:, self.model.elements.numbers(name)]
+                ).long()
                 hot = one_hot(codes.clamp_min(0), self.model.variables[name].num_states).double()
                 columns.append(hot.masked_fill((codes < 0).unsqueeze(-1), torch.nan))
         table = torch.cat(columns, dim=1)

@@ -62,14 +62,14 @@ def read_rows(
     check_inputs(model, inputs)
     try:
         inputs = read_covariates(inputs or {})
-        seen = reader_of(model).read(data, states_only=not soft).over(inputs)
+        observed = reader_of(model).read(data, states_only=not soft).over(inputs)
     except EvidenceError as error:
         raise DataError(str(error)) from None
-    if seen.soft is not None and not soft:
+    if observed.soft is not None and not soft:
         raise DataError("data must be states; likelihoods (floats) are not learnt from")
-    counts = _counts(weights, seen.num_rows)
-    seen = replace(seen, weights=counts, inputs=dict(inputs or {}))
-    return seen if (counts > 0).all() else seen.take(np.flatnonzero(counts))
+    counts = _counts(weights, observed.num_rows)
+    observed = replace(observed, weights=counts, inputs=dict(inputs or {}))
+    return observed if (counts > 0).all() else observed.take(np.flatnonzero(counts))
 
 
 def check_inputs(model: Any, inputs: Inputs | None) -> None:
@@ -108,84 +108,86 @@ def read_sequences(
         if isinstance(model, PairedModel):
             own = model.read(data, inputs)
             return replace(own, weights=_counts(weights, own.num_rows))
-        seen = SequenceEvidence.of(model, data, inputs)
-        covariates = model.covariates(inputs, seen)
+        observed = SequenceEvidence.of(model, data, inputs)
+        covariates = model.covariates(inputs, observed)
     except EvidenceError as error:
         raise DataError(str(error)) from None
-    if not int(seen.lengths.sum()):
+    if not int(observed.lengths.sum()):
         raise DataError("there are no steps to learn from")
-    return replace(seen, weights=_counts(weights, seen.num_rows), inputs=covariates)
+    return replace(observed, weights=_counts(weights, observed.num_rows), inputs=covariates)
 
 
-def filled_in(seen: SequenceEvidence, best: Assignment | KBest) -> SequenceEvidence:
+def filled_in(observed: SequenceEvidence, best: Assignment | KBest) -> SequenceEvidence:
     """Return sequences in which some variables have given states.
 
     Args:
-        seen: The sequences.
+        observed: The sequences.
         best: States of discrete variables at all steps.
     """
-    codes, first = dict(seen.codes), 0
-    states = torch.as_tensor(best.codes).reshape(seen.num_rows, -1).long()
+    codes, first = dict(observed.codes), 0
+    states = torch.as_tensor(best.codes).reshape(observed.num_rows, -1).long()
     for v in best.variables:
-        own = states[:, first : first + seen.steps]
-        codes[v.name] = own.masked_fill(~seen.inside, MISSING)
-        first += seen.steps
-    return replace(seen, codes=codes)
+        own = states[:, first : first + observed.steps]
+        codes[v.name] = own.masked_fill(~observed.inside, MISSING)
+        first += observed.steps
+    return replace(observed, codes=codes)
 
 
-def check_seen(seen: RowEvidence | SequenceEvidence) -> None:
-    """Check that something was seen at all.
+def check_observed(observed: RowEvidence | SequenceEvidence) -> None:
+    """Check that something was observed at all.
 
     Raises:
         DataError: If every cell is missing.
     """
-    codes = [seen.codes] if isinstance(seen, RowEvidence) else [*seen.codes.values()]
+    codes = [observed.codes] if isinstance(observed, RowEvidence) else [*observed.codes.values()]
     told = any(bool((x >= 0).any()) for x in codes)
-    told = told or any(not is_all_nan(x) for x in seen.reals.values())
-    told = told or bool(seen.soft if isinstance(seen, SequenceEvidence) else seen.soft is not None)
+    told = told or any(not is_all_nan(x) for x in observed.reals.values())
+    told = told or bool(
+        observed.soft if isinstance(observed, SequenceEvidence) else observed.soft is not None
+    )
     if not told:
         raise DataError("every cell of the data is missing: there is nothing to learn from")
 
 
-def check_complete(model: Any, seen: RowEvidence | SequenceEvidence) -> None:
-    """Check that everything was seen.
+def check_complete(model: Any, observed: RowEvidence | SequenceEvidence) -> None:
+    """Check that everything was observed.
 
     Raises:
         DataError: If something was not.
     """
     for name, v in model.variables.items():
         if not v.is_discrete:
-            known = seen.knows(name)
-        elif isinstance(seen, SequenceEvidence):
-            known = seen.is_known(name)
+            known = observed.knows(name)
+        elif isinstance(observed, SequenceEvidence):
+            known = observed.is_known(name)
         else:
-            known = bool((seen.codes[:, model.elements.numbers(name).reshape(-1)] >= 0).all())
+            known = bool((observed.codes[:, model.elements.numbers(name).reshape(-1)] >= 0).all())
         if not known:
             raise DataError(
-                f"{name!r} was not seen everywhere. Maximum likelihood needs complete rows; learn "
+                f"{name!r} has missing values. Maximum likelihood needs complete rows; learn "
                 "with EM(), if the model can sum it out, or drop or fill those rows"
             )
 
 
-def nothing_told(model: FactorModel, seen: Any) -> str | None:
+def nothing_told(model: FactorModel, observed: Any) -> str | None:
     """Return what data cannot tell of a directed model, for a warning; None if there is nothing.
 
-    Of a variable that no row has seen, and on which nothing depends that was seen, there is nothing
-    to learn.
+    Of a variable that no row has observed, and on which nothing depends that was observed, there is
+    nothing to learn.
 
     Args:
         model: Whose conditionals are learnt.
-        seen: The rows.
+        observed: The rows.
     """
     if (
         not isinstance(model, DirectedModel)
-        or not isinstance(seen, RowEvidence)
-        or seen.soft is not None
+        or not isinstance(observed, RowEvidence)
+        or observed.soft is not None
     ):
         return None
     elements = reader_of(model).elements
-    told = np.asarray((seen.codes >= 0).any(axis=0))
-    known = {n for n, x in seen.reals.items() if not is_all_nan(x)}
+    told = np.asarray((observed.codes >= 0).any(axis=0))
+    known = {n for n, x in observed.reals.items() if not is_all_nan(x)}
     unknown: list[Hashable] = []
     for name in reversed(model.order):
         own, v = model.conditionals[name], model.variables[name]
@@ -197,25 +199,25 @@ def nothing_told(model: FactorModel, seen: Any) -> str | None:
         return None
     names = ", ".join(map(repr, unknown[:5])) + (", ..." if len(unknown) > 5 else "")
     return (
-        f"nothing was seen of {names}, nor of what depends on it, so that its conditional stays as "
+        f"nothing was observed of {names}, nor of what depends on it: its conditional stays as "
         "it was; leave the variable out, or give its numbers"
     )
 
 
-def check_possible(seen: RowEvidence | SequenceEvidence, log_z: Tensor) -> None:
+def check_possible(observed: RowEvidence | SequenceEvidence, log_z: Tensor) -> None:
     """Check that every row that counts has some probability.
 
     Args:
-        seen: The rows, or sequences.
+        observed: The rows, or sequences.
         log_z: ``(B,)`` their log probabilities.
 
     Raises:
         DataError: If one has none.
     """
-    counting = torch.from_numpy(seen.row_weights).to(log_z.device) > 0
+    counting = torch.from_numpy(observed.row_weights).to(log_z.device) > 0
     lost = (log_z.isneginf() & counting).nonzero()[:, 0].tolist()
     if lost:
-        what = "sequences" if isinstance(seen, SequenceEvidence) else "rows"
+        what = "sequences" if isinstance(observed, SequenceEvidence) else "rows"
         raise DataError(
             f"{len(lost)} of {len(log_z)} {what} have probability zero under the present "
             f"parameters (first: {lost[0]}); start elsewhere, or use a prior"

@@ -23,7 +23,7 @@ class UnitRows:
 
     Attributes:
         values: ``(N, n d)`` features of each visible layer.
-        missing: ``(N, n d)`` of a layer in which something was not seen.
+        missing: ``(N, n d)`` of a layer in which something was not observed.
         weights: ``(N,)`` what each row counts; None where all count the same.
     """
 
@@ -43,7 +43,7 @@ class UnitRows:
         )
 
     def mean(self, name: Hashable) -> Tensor:
-        """Return the average features of a layer where they were seen, weighted."""
+        """Return the average features of a layer where they were observed, weighted."""
         values = self.values[name]
         share = values.new_ones(len(values)) if self.weights is None else self.weights.to(values)
         if name not in self.missing:
@@ -86,13 +86,13 @@ def read_unit_rows(
     if len(values) < len(model.visible):
         rows = _from_evidence(model, layers, data, None if values else weights, set(values))
         if not values:
-            _check_seen(rows.missing, model.visible)
+            _check_observed(rows.missing, model.visible)
             return rows
         values, missing = {**values, **rows.values}, {**missing, **rows.missing}
     lengths = {n: len(values[n]) for n in model.visible}
     if len({*lengths.values()}) > 1:
         raise DataError(f"the visible layers have different numbers of rows: {lengths}")
-    _check_seen(missing, model.visible)
+    _check_observed(missing, model.visible)
     values = {n: values[n] for n in model.visible}
     if weights is None:
         return UnitRows(values, missing)
@@ -234,9 +234,9 @@ def _are_arrays(data: Any) -> bool:
     return several and all(isinstance(x, Tensor | np.ndarray) for x in data)
 
 
-def _check_seen(missing: Mapping[Hashable, Tensor], visible: Sequence[Hashable]) -> None:
+def _check_observed(missing: Mapping[Hashable, Tensor], visible: Sequence[Hashable]) -> None:
     if len(missing) == len(visible) and all(bool(hole.all()) for hole in missing.values()):
-        raise DataError(f"nothing of {', '.join(map(repr, visible))} was seen in any row")
+        raise DataError(f"nothing of {', '.join(map(repr, visible))} was observed in any row")
 
 
 def _from_evidence(

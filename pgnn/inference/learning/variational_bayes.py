@@ -111,7 +111,7 @@ class VariationalBayes(Learner):
             Unsupported: If something else than tables and normal distributions is learnable.
 
         Warns:
-            NotConverged: If the limit was reached, or nothing was seen of a variable.
+            NotConverged: If the limit was reached, or nothing was observed of a variable.
         """
         if not _is_of_tables(model):
             fit_conjugate(
@@ -128,10 +128,10 @@ class VariationalBayes(Learner):
             e_step.check()
             tables = _tables(e_step)
             self.prior.check(tables)
-            seen = e_step.read(data, weights, inputs)
-            if e_step.symmetric(seen):
-                e_step.initialize(seen, int(np.random.default_rng(seed).integers(2**31)), False)
-            method = _Passes(own, tables, seen.merged(), self)
+            observed = e_step.read(data, weights, inputs)
+            if e_step.symmetric(observed):
+                e_step.initialize(observed, int(np.random.default_rng(seed).integers(2**31)), False)
+            method = _Passes(own, tables, observed.merged(), self)
             run = iterate(method, self.max_iterations, progress=progress, label=LABEL)
             method.finish()
             for name, table in tables.items():
@@ -139,11 +139,11 @@ class VariationalBayes(Learner):
                 table.set_probs(posterior / posterior.sum(-1, keepdim=True))
             model.load_state_dict(own.state_dict())
             history.update(
-                seen.extent,
+                observed.extent,
                 **bounded(method.expected, method.divergence, run),
                 posterior={n: x.numpy() for n, x in method.posterior.items()},
             )
-        judge(run, nothing_told(model, seen)).warn()
+        judge(run, nothing_told(model, observed)).warn()
 
 
 class _Passes:

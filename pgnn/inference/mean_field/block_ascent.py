@@ -256,7 +256,7 @@ class BlockAscent:
         zero = np.isneginf(logits)
         relative = np.maximum(logits - np.repeat(top, card, axis=1), _SMALLEST_LOG_MESSAGE)
         soft = np.where(zero, 0.0, np.exp(relative))
-        codes = np.ascontiguousarray(self.ascent.question.seen.codes[np.ix_(rows, elements)])
+        codes = np.ascontiguousarray(self.ascent.question.observed.codes[np.ix_(rows, elements)])
         solver = self._solver(owner, rows, tables)
         log_z, marginals = solver.marginals(codes, soft, np.ones(len(elements), dtype=np.bool_))
         good = ~np.isneginf(log_z)

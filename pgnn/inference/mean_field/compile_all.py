@@ -21,9 +21,9 @@ def ask_everything() -> None:
     table = torch.zeros(3, 2, dtype=torch.float64)
     table[0, 0] = -torch.inf
     graph = FactorGraph((a, b), (Factor([a, b], table),))
-    seen = RowEvidence(np.full((1, 2), -1, dtype=np.int32), False, None, np.zeros(1))
+    observed = RowEvidence(np.full((1, 2), -1, dtype=np.int32), False, None, np.zeros(1))
     nobody: Any = None  # no ascent looks at the model
-    question = Question(nobody, graph, seen)
+    question = Question(nobody, graph, observed)
     ascent, _ = CoordinateAscent(question, question.log_field(), 1e-6).possible()
     q = ascent.start(np.random.default_rng(0), 0.1)
     state, _ = ascent.step(ascent.begin(q, ascent.all_rows))

@@ -35,18 +35,18 @@ def with_bounds(question: Question) -> tuple[Question, list[SoftmaxBound]]:
     if graph.written_down:
         return question, []
     graph = graph.expanded(WRITTEN)
-    seen = graph.evidence(question.seen)
+    observed = graph.evidence(question.observed)
     groups = []
     for g in graph.groups:
         if not g.written_down:
             scope = g.scopes[0]
-            hidden = scope[(seen.codes[:, scope] < 0).any(axis=0)]
-            entries = math.prod(graph.card[hidden].tolist()) * len(seen.codes)
-            g = g.given(seen.codes) if entries <= _TABLE else g
+            hidden = scope[(observed.codes[:, scope] < 0).any(axis=0)]
+            entries = math.prod(graph.card[hidden].tolist()) * len(observed.codes)
+            g = g.given(observed.codes) if entries <= _TABLE else g
         groups.append(g)
     tabular, predictors = split_predictors(graph.elements, groups)
-    written = FactorGraph(graph.elements, [g.given(seen.codes) for g in tabular])
-    return question.over(written, seen), [SoftmaxBound(p) for p in predictors]
+    written = FactorGraph(graph.elements, [g.given(observed.codes) for g in tabular])
+    return question.over(written, observed), [SoftmaxBound(p) for p in predictors]
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +81,7 @@ class PredictorAscent(CoordinateAscent):
     ) -> None:
         moments = [self._moments(k, q, rows) for k in range(len(self.softmax_bounds))]
         wiring, element = self.wiring, np.zeros(1, dtype=np.int64)
-        hidden = np.asarray((self.question.seen.codes[rows] < 0).any(axis=0))
+        hidden = np.asarray((self.question.observed.codes[rows] < 0).any(axis=0))
         for e in elements[hidden[elements]].tolist():
             columns = slice(int(wiring.offset[e]), int(wiring.offset[e + 1]))
             before = q[rows]

@@ -81,11 +81,11 @@ class SoftmaxBound:
         """
         predictors, xi = self.predictors, torch.from_numpy(tilt).to(q.device)
         mean, log_tilted, variance = self._sums(q, xi, rows)
-        seen = q[:, torch.from_numpy(predictors.child_columns).to(q.device)]
+        observed = q[:, torch.from_numpy(predictors.child_columns).to(q.device)]
         normaliser = (xi * mean).sum(-1) + log_tilted.logsumexp(-1)
         if predictors.num_classes == 2:
             normaliser = torch.minimum(normaliser, _quadratic(mean, variance))
-        return ((seen * mean).sum(-1) - normaliser).sum(-1)
+        return ((observed * mean).sum(-1) - normaliser).sum(-1)
 
     def _sums(self, q: Tensor, xi: Tensor, rows: Ints) -> tuple[Tensor, Tensor, Tensor]:
         """Expected sums, logs of expected exponentials ``(B, U, C)``, and variances ``(B, U)``."""
@@ -174,8 +174,8 @@ class SoftmaxBound:
             return total
         parent = self._parent_terms(moments, element, q)
         units, h, p = parent.units, parent.terms, parent.probabilities
-        seen = q[:, predictors.child_columns[units]]  # (B, n, C)
-        linear = np.einsum("bnc,nkc->bkn", seen - moments.tilt[:, units], h)
+        observed = q[:, predictors.child_columns[units]]  # (B, n, C)
+        linear = np.einsum("bnc,nkc->bkn", observed - moments.tilt[:, units], h)
         share = moments.log_tilted[:, units]
         share = share - np.logaddexp.reduce(share, axis=-1, keepdims=True) - parent.log_each
         normaliser = np.exp(np.minimum(share[:, :, None] + parent.tilted, 700.0)).sum(-1)
@@ -187,7 +187,7 @@ class SoftmaxBound:
         m = moments.mean[:, units, 1] - moments.mean[:, units, 0]
         curvature = _curvature(np.sqrt(m * m + np.maximum(moments.variance[:, units], 0.0)))
         others = m - np.einsum("bk,nk->bn", p, d)
-        linear = np.einsum("bnc,nkc->bkn", seen - 0.5, h)
+        linear = np.einsum("bnc,nkc->bkn", observed - 0.5, h)
         square = curvature[:, None] * (d.T**2 + 2.0 * d.T * others[:, None])
         message = np.where(quadratic[:, None], linear - square, tilted)
         return np.asarray(total + message.sum(-1))

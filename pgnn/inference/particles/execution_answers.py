@@ -47,7 +47,7 @@ def posterior_of(
         for v in targets.variables
         if v.name in question.model.elements.first
     }
-    seen = question.seen
+    observed = question.observed
     for v in reals:
         if any(v.name in r.uneven for r in runs):
             raise Unsupported(
@@ -60,27 +60,27 @@ def posterior_of(
     return WeightedPosterior(
         targets.variables,
         np.ascontiguousarray(table[:, columns]),
-        log_evidence + torch.from_numpy(seen.soft_scale),
+        log_evidence + torch.from_numpy(observed.soft_scale),
         reals,
         {v.name: _stacked([r.reals[v.name] for r in runs], v) for v in reals},
         _log_weights(runs),
         families=_families(runs),
-        batched=seen.batched,
+        batched=observed.batched,
         kind="estimate",
         engine=engine,
         diagnostics={
             **diagnostics,
             **figures,
-            "standard_error": {n: x if seen.batched else x[0] for n, x in errors.items()},
+            "standard_error": {n: x if observed.batched else x[0] for n, x in errors.items()},
         },
-        index=seen.index,
+        index=observed.index,
     )
 
 
 def log_evidence_of(question: Question, runs: Sequence[Executions], engine: str) -> Tensor:
     """Return ``(B,)`` estimates of the log evidence."""
     log_evidence, _ = _figures(question, runs, engine)
-    return log_evidence + torch.from_numpy(question.seen.soft_scale)
+    return log_evidence + torch.from_numpy(question.observed.soft_scale)
 
 
 def samples_of(
@@ -94,7 +94,7 @@ def samples_of(
         n: So many draws of equal weight, chosen by their weights; all with their weights if None.
         seed: Of the choice.
     """
-    seen, model = question.seen, question.model
+    observed, model = question.observed, question.model
     rng = np.random.default_rng(seed)
     available = len(runs[0].codes) if runs else 0
     chosen = [np.arange(available)] * len(runs)
@@ -109,15 +109,15 @@ def samples_of(
     size = len(model.elements)
     states = torch.stack(codes, 1) if codes else torch.zeros(n or 0, 0, size, dtype=torch.int64)
     log_weights = None if n is not None else _log_weights(runs)
-    if not seen.batched:
+    if not observed.batched:
         states, reals = states[:, 0], {k: x[:, 0] for k, x in reals.items()}
         log_weights = None if log_weights is None else log_weights[:, 0]
     return Samples(
         tuple(model.variables.values()),
         states,
         reals,
-        batched=seen.batched,
-        index=seen.index,
+        batched=observed.batched,
+        index=observed.index,
         log_weights=log_weights,
     )
 
@@ -130,8 +130,8 @@ def best_of(
     If targets were named, these are discrete, and the rest is summed out: what counts is the weight
     of all executions that agree about them.
     """
-    seen, model = question.seen, question.model
-    scale = torch.from_numpy(seen.soft_scale)
+    observed, model = question.observed, question.model
+    scale = torch.from_numpy(observed.soft_scale)
     _figures(question, runs, engine)
     if question.names is None:
         at = [int(r.log_joint.argmax()) for r in runs]
@@ -157,8 +157,8 @@ def best_of(
         variables,
         states,
         values.double() + scale,
-        batched=seen.batched,
-        index=seen.index,
+        batched=observed.batched,
+        index=observed.index,
         engine=engine,
         diagnostics=dict(diagnostics),
     )
@@ -166,7 +166,7 @@ def best_of(
 
 def _asked(question: Question) -> tuple[list[Hashable], list[Variable]]:
     """Names of discrete targets, and the real ones; all that is latent if none was named."""
-    model, observed = question.model, question.seen.reals
+    model, observed = question.model, question.observed.reals
     known = {n for n, x in observed.items() if not bool(x.isnan().any())}
     if question.names is None:
         reals = [v for v in model.variables.values() if not v.is_discrete and v.name not in known]

@@ -110,21 +110,21 @@ class ExecutionEnumeration(Engine):
         """See :class:`Engine`; the ``k`` best too."""
         if k == 1:
             return super().answer_most_probable(question, 1)
-        targets, seen = question.targets, question.seen
-        rows = len(seen.soft_scale)
+        targets, observed = question.targets, question.observed
+        rows = len(observed.soft_scale)
         states = np.full((rows, k, len(targets.numbers)), -1, np.int64)
         values = np.full((rows, k), -np.inf)
         for row, (codes, logs) in enumerate(self._all_executions(question)):
             ranked, scores = _ranked(codes, logs, targets.mask)
             most = min(k, len(scores))
             states[row, :most] = ranked[:most][:, targets.numbers]
-            values[row, :most] = scores[:most] + seen.soft_scale[row]
+            values[row, :most] = scores[:most] + observed.soft_scale[row]
         return KBest(
             targets.variables,
             torch.from_numpy(states),
             torch.from_numpy(values),
-            batched=seen.batched,
-            index=seen.index,
+            batched=observed.batched,
+            index=observed.index,
         )
 
     def draw(self, question: Question, n: int, seed: int | None) -> tuple[Tensor, Tensor | None]:
@@ -139,7 +139,7 @@ class ExecutionEnumeration(Engine):
 
     def answer_log_prob(self, question: Question) -> Tensor:
         """See :class:`Engine`."""
-        scale = torch.from_numpy(question.seen.soft_scale)
+        scale = torch.from_numpy(question.observed.soft_scale)
         return self.infer(question).log_evidence + scale
 
     def describe(self, question: Question) -> Explanation:

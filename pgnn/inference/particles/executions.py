@@ -55,12 +55,12 @@ class Executions:
 
 def held_of(question: Question, row: int) -> dict[Hashable, Tensor]:
     """Return the evidence of one row: state indices and reals by variable."""
-    seen, elements = question.seen, question.model.elements
+    observed, elements = question.observed, question.model.elements
     held: dict[Hashable, Tensor] = {
-        n: x[row].detach() for n, x in seen.reals.items() if not bool(x[row].isnan().all())
+        n: x[row].detach() for n, x in observed.reals.items() if not bool(x[row].isnan().all())
     }
     for v in elements.variables:
-        codes = np.asarray(seen.codes[row][elements.numbers(v.name)])
+        codes = np.asarray(observed.codes[row][elements.numbers(v.name)])
         if (codes >= 0).any():
             held[v.name] = torch.as_tensor(codes, dtype=torch.int64)
     return held
@@ -120,7 +120,7 @@ def resampled(
         Unsupported: If they cannot run side by side.
     """
     model = executable(question, engine)
-    if question.seen.soft is not None:
+    if question.observed.soft is not None:
         raise Unsupported(
             f"{engine}() takes no likelihoods of a program's states; use ExecutionSampling()"
         )
@@ -271,7 +271,7 @@ def _reals(question: Question, values: Mapping[Hashable, Tensor]) -> dict[Hashab
 
 def log_likelihoods(question: Question, row: int, codes: Ints) -> Floats:
     """Return ``(n,)`` log likelihoods, from soft evidence, of ``(n, E)`` states."""
-    soft, offset = question.seen.soft, question.model.elements.offset
+    soft, offset = question.observed.soft, question.model.elements.offset
     if soft is None:
         return np.zeros(len(codes))
     with np.errstate(divide="ignore"):

@@ -323,5 +323,5 @@ def _diagnostics(outcome: Outcome, history: list[float] | None) -> dict[str, Any
 
 
 def _wants_gradients(question: Question) -> bool:
-    soft = any(t.requires_grad for t in question.seen.soft_tensors.values())
+    soft = any(t.requires_grad for t in question.observed.soft_tensors.values())
     return question.graph.requires_grad or soft

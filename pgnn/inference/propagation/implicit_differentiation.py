@@ -105,16 +105,16 @@ def observed_field(question: Question) -> Tensor:
     Returns:
         ``(B, S)`` log field in the type of the graph, on its device.
     """
-    graph, seen = question.graph, question.seen
+    graph, observed = question.graph, question.observed
     offset = graph.elements.offset
-    total = graph.log_field.expand(seen.num_rows, -1)
-    if seen.soft is not None:
+    total = graph.log_field.expand(observed.num_rows, -1)
+    if observed.soft is not None:
         with np.errstate(divide="ignore"):
-            soft = torch.from_numpy(np.log(seen.soft)).to(total)
-        total = total + _with_tensors(question, soft, seen.soft_tensors)
-    hidden = np.repeat(seen.codes >= 0, np.diff(offset), axis=1)
-    rows, columns = np.nonzero(seen.codes >= 0)
-    hidden[rows, offset[columns] + seen.codes[rows, columns]] = False
+            soft = torch.from_numpy(np.log(observed.soft)).to(total)
+        total = total + _with_tensors(question, soft, observed.soft_tensors)
+    hidden = np.repeat(observed.codes >= 0, np.diff(offset), axis=1)
+    rows, columns = np.nonzero(observed.codes >= 0)
+    hidden[rows, offset[columns] + observed.codes[rows, columns]] = False
     return total.masked_fill(torch.from_numpy(hidden).to(total.device), -math.inf)
 
 

@@ -150,11 +150,11 @@ class SpanningForests:
         run = KERNELS.choose(spanning_forest, _SLOT * len(wiring.slot))
         random = np.random.default_rng(seed)
         count = np.zeros(num, dtype=np.int64)
-        parent, seen = (np.zeros(len(wiring.element) - 1, dtype=np.int64) for _ in range(2))
+        parent, observed = (np.zeros(len(wiring.element) - 1, dtype=np.int64) for _ in range(2))
         forests: list[Mask] = []
         while len(forests) < at_least or (num and count.min() == 0):
             member = np.zeros(num, dtype=np.bool_)
-            run(wiring, np.lexsort((random.random(num), count)), parent, seen, member)
+            run(wiring, np.lexsort((random.random(num), count)), parent, observed, member)
             count += member
             forests.append(member)
             if member.all():
@@ -227,10 +227,10 @@ class PropagationPlan:
 
         wiring = self.graph.message_wiring
         num, factors = len(self.graph.elements), len(wiring.factor)
-        parent, seen = np.zeros(num, dtype=np.int64), np.zeros(num, dtype=np.int64)
+        parent, observed = np.zeros(num, dtype=np.int64), np.zeros(num, dtype=np.int64)
         member = np.zeros(factors, dtype=np.bool_)
         run = KERNELS.choose(spanning_forest, self.cost)
-        return bool(run(wiring, np.arange(factors), parent, seen, member) == factors)
+        return bool(run(wiring, np.arange(factors), parent, observed, member) == factors)
 
     @cached_property
     def order(self) -> Ints:

@@ -32,7 +32,9 @@ class BlockChains:
         device, self._dtype = graph.device, graph.dtype
         self._rng = torch.Generator(device)
         self._rng.manual_seed(int(seeds[0] >> np.uint64(1)) if len(seeds) else 0)
-        codes = np.repeat(question.seen.codes[slice(*tables.rows)].astype(np.int64), chains, axis=0)
+        codes = np.repeat(
+            question.observed.codes[slice(*tables.rows)].astype(np.int64), chains, axis=0
+        )
         self._codes = torch.from_numpy(codes).to(device)
         field = row_fields(question).detach()
         if len(field) > 1:
@@ -49,10 +51,10 @@ class BlockChains:
         self._step = [float(b.table[-1, 0]) - low
                       for b, low in zip(blocks.blocks, self._low, strict=True)]  # fmt: skip
         self._elements = [torch.from_numpy(b.elements).to(device) for b in blocks.blocks]
-        self._seen = [self._codes[:, e] for e in self._elements]
-        self._moves = [bool((s < 0).any()) for s in self._seen]
-        self._fixed = [bool((s >= 0).any()) for s in self._seen]
-        self._states = [s.clamp(min=0) for s in self._seen]
+        self._observed = [self._codes[:, e] for e in self._elements]
+        self._moves = [bool((s < 0).any()) for s in self._observed]
+        self._fixed = [bool((s >= 0).any()) for s in self._observed]
+        self._states = [s.clamp(min=0) for s in self._observed]
         self._features = [b.features(s) for b, s in zip(blocks.blocks, self._states, strict=True)]
 
     def start(self) -> Ints:
@@ -66,7 +68,7 @@ class BlockChains:
             lost |= logits.isneginf().all(-1).any(-1)
             field_of_known = self._fields[n].expand_as(logits).gather(
                 2, self._states[n][..., None])[..., 0]  # fmt: skip
-            lost |= ((self._seen[n] >= 0) & field_of_known.isneginf()).any(-1)
+            lost |= ((self._observed[n] >= 0) & field_of_known.isneginf()).any(-1)
             self._set(n, block, self._drawn(logits))
         rows = lost.reshape(-1, self._num_chains).any(dim=1)
         return (2 * rows.long()).cpu().numpy()
@@ -123,18 +125,18 @@ class BlockChains:
         total, step = self._gaps[n], self._step[n]
         for first, second, matrix in self._links:
             if n in (first, second):
-                seen = self._features[second if first == n else first]
-                total = torch.addmm(total, seen, matrix.T if first == n else matrix, alpha=step)
+                observed = self._features[second if first == n else first]
+                total = torch.addmm(total, observed, matrix.T if first == n else matrix, alpha=step)
         total = total.expand(len(self._codes), -1)
         return total if self._heat is None else total / self._heat[:, None]
 
     def _set_bits(self, n: int, on: Tensor) -> None:
-        """Draw the second state with some probabilities, where nothing was seen."""
+        """Draw the second state with some probabilities, where nothing was observed."""
         bits = torch.empty_like(on).uniform_(generator=self._rng).lt(on).to(self._dtype)
         if self._step[n] != 1.0 or self._low[n] != 0.0:
             bits.mul_(self._step[n]).add_(self._low[n])
         if self._fixed[n]:
-            bits = torch.where(self._seen[n] >= 0, self._features[n], bits)
+            bits = torch.where(self._observed[n] >= 0, self._features[n], bits)
         self._features[n] = bits
 
     def _logits(self, n: int) -> Tensor:
@@ -158,7 +160,7 @@ class BlockChains:
 
     def _set(self, n: int, block: Block, states: Tensor) -> None:
         if self._fixed[n]:
-            states = torch.where(self._seen[n] >= 0, self._seen[n], states)
+            states = torch.where(self._observed[n] >= 0, self._observed[n], states)
         self._states[n] = states
         self._features[n] = block.features(states)
 

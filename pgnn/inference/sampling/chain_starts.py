@@ -102,7 +102,7 @@ def exact_draws(question: Question, n: int, seed: int) -> Codes | None:
         return None
     solver = Solver(graph, max_bytes=_MAX_BYTES)
     try:
-        drawn, _ = solver.draw(question.seen.codes, question.seen.soft, n, seed)
+        drawn, _ = solver.draw(question.observed.codes, question.observed.soft, n, seed)
     except Intractable:
         return None
     return np.ascontiguousarray(drawn.transpose(1, 0, 2))

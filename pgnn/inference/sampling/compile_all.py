@@ -25,9 +25,9 @@ def ask_everything() -> None:
     a, b = Variable("a", 3), Variable("b", 2)
     table = torch.zeros(3, 2, dtype=torch.float64)
     graph = FactorGraph((a, b), (Factor([a, b], table),))
-    seen = RowEvidence(np.full((1, 2), -1, dtype=np.int32), False, None, np.zeros(1))
+    observed = RowEvidence(np.full((1, 2), -1, dtype=np.int32), False, None, np.zeros(1))
     nobody: Any = None  # no chain looks at the model
-    question = Question(nobody, graph, seen)
+    question = Question(nobody, graph, observed)
     chains = CpuChains(TemperedTables(question), np.ones(1, dtype=np.uint64), 100)
     chains.start()
     chains.run(1)

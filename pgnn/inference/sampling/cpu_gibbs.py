@@ -61,7 +61,7 @@ class TemperedTables:
         return (
             graph.interactions_rowwise
             or len(graph.log_field) > 1
-            or self.question.seen.soft is not None
+            or self.question.observed.soft is not None
         )
 
     def which(self) -> Ints:
@@ -74,9 +74,9 @@ class TemperedTables:
         """``(P or 1, S)`` fields with soft evidence, each element's largest entry zero."""
         graph = self.question.graph
         log_field = self._of_rows(graph.log_field.detach().to("cpu", torch.float64).numpy())
-        if self.question.seen.soft is not None:
+        if self.question.observed.soft is not None:
             with np.errstate(divide="ignore"):
-                log_field = log_field + np.log(self._of_rows(self.question.seen.soft))
+                log_field = log_field + np.log(self._of_rows(self.question.observed.soft))
         return self._by_temperature(_lowered(log_field, graph.elements.offset[:-1]))
 
     def log_linear(self) -> Floats:
@@ -227,7 +227,7 @@ class CpuChains:
         visits = visits * chains // len(tables.steps) * shared
         self._program = compile_sweeps(tables, visits, largest_table)
         self._which, self._counters = tables.which(), seeds.copy()
-        codes = tables.question.seen.codes[slice(*tables.rows)]
+        codes = tables.question.observed.codes[slice(*tables.rows)]
         self.states: States = np.repeat(np.maximum(codes, 0), chains, axis=0).astype(np.uint16)
         free = (codes < 0) & (tables.question.graph.elements.card > 1)
         self._order, self._ptr = _orders(free, _colour_order(self._program.wiring), chains)

@@ -63,7 +63,7 @@ class Gibbs(Engine):
     share no factor. Marginals are averages of the full conditionals at the visits
     (Rao-Blackwellised), which vary less than counts of the states. Half of the chains begin at
     states drawn from the factors, half at any possible states, so that chains which can't leave
-    the place where they began are seen to disagree: ``diagnostics["r_hat"]`` is then large, and
+    the place where they began are observed to disagree: ``diagnostics["r_hat"]`` is then large, and
     a warning says so. There is no estimate of the log evidence: it is ``NaN``.
 
     ``diagnostics`` hold, for each row: ``"r_hat"``, the largest over all states of all elements;
@@ -346,8 +346,8 @@ def _figures(sums: BatchSums) -> tuple[Floats, Floats, Floats]:
 def _fill_observed(question: Question, marginals: Floats) -> None:
     """Write what needs no chain: observed elements, and those of a single state."""
     elements = question.graph.elements
-    codes = np.where(elements.card == 1, 0, question.seen.codes)
-    rows, seen = np.nonzero(codes >= 0)
+    codes = np.where(elements.card == 1, 0, question.observed.codes)
+    rows, observed = np.nonzero(codes >= 0)
     hidden = np.repeat(codes >= 0, elements.card, axis=1)
     marginals[hidden] = 0.0
-    marginals[rows, elements.offset[seen] + codes[rows, seen]] = 1.0
+    marginals[rows, elements.offset[observed] + codes[rows, observed]] = 1.0

@@ -29,7 +29,7 @@ class ImportanceSampling(Engine):
     r"""Likelihood weighting: draws along a directed graph, weighed by what was observed.
 
     Variables are drawn parents first from :math:`p(x_i \mid x_{\mathrm{pa}(i)})`; those that were
-    seen are held fixed, and a draw weighs
+    observed are held fixed, and a draw weighs
 
     .. math:: w = \prod_{i \in e} p(e_i \mid x_{\mathrm{pa}(i)}), \qquad
               \hat p(x_i = k \mid e) = \frac{\sum_s w_s [x_{si} = k]}{\sum_s w_s}, \qquad
@@ -114,7 +114,7 @@ class ImportanceSampling(Engine):
 
     def reason(self) -> str:
         """See :class:`Engine`."""
-        return "variables are drawn parents first, and draws are weighed by what was seen"
+        return "variables are drawn parents first, and draws are weighed by what was observed"
 
     def check_rows(
         self, question: Question, log_values: Tensor, told: Mapping[str, Any], advice: str
@@ -170,7 +170,7 @@ def _beliefs(question: Question, sums: Sums, samples: int) -> Beliefs:
 
 def _by_name(question: Question, columns: Tensor) -> dict[Hashable, Tensor]:
     """``(B, S)`` columns by variable: ``(B, *shape, K)``, without ``B`` where rows are not."""
-    columns = columns if question.seen.batched else columns[0]
+    columns = columns if question.observed.batched else columns[0]
     by_name: dict[Hashable, Tensor] = {}
     first = 0
     for v in question.graph.elements.variables:

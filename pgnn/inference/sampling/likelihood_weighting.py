@@ -165,7 +165,7 @@ class LikelihoodWeighting:
     def tables(self) -> DirectedTables:
         """The model's tables, kept while its parameters stay."""
         question, graph = self.question, self.question.graph
-        if question.seen.reals or question.inputs:
+        if question.observed.reals or question.inputs:
             return directed_tables(graph, question.num_rows)
         tables: DirectedTables = question.model.cached_numbers(
             "directed tables", lambda: directed_tables(graph, 1)
@@ -182,7 +182,7 @@ class LikelihoodWeighting:
     @cached_property
     def log_soft(self) -> Floats:
         """``(B, S)`` log likelihoods, or ``(B, 0)``."""
-        soft = self.question.seen.soft
+        soft = self.question.observed.soft
         if soft is None:
             return np.zeros((self.question.num_rows, 0))
         with np.errstate(divide="ignore"):
@@ -246,7 +246,7 @@ class LikelihoodWeighting:
         tables = self.tables
         columns = np.empty((len(tables.card), count), dtype=np.int32)
         log_weights = np.empty(count)
-        codes = np.ascontiguousarray(self.question.seen.codes[row], dtype=np.int64)
+        codes = np.ascontiguousarray(self.question.observed.codes[row], dtype=np.int64)
         at = row if tables.rowwise.any() else 0
         likelihood_weighting.weighted_draws(
             tables, at, codes, self.log_soft[row], self.keys[row], first, columns, log_weights

@@ -44,7 +44,7 @@ def proven_impossible(question: Question, doubted: Mask) -> Mask:
         solver = Solver(tables.graph, max_bytes=_MAX_BYTES, max_work=_MAX_WORK)
         try:
             with torch.no_grad():
-                logs = Differentiable(solver, tables.seen).log_evidence()
+                logs = Differentiable(solver, tables.observed).log_evidence()
             impossible |= doubted & logs.isneginf().numpy(force=True)
         except Intractable:
             pass

@@ -40,14 +40,14 @@ class Simulation(Engine):
         """Answer ``sample``: runs of the model."""
         model, rows = self._implicit(question.model), question.num_rows
         model.check()
-        observed = dict(question.seen.reals)
+        observed = dict(question.observed.reals)
         values = {**observed, **(question.inputs or {})}
         with private_randomness(seed), torch.no_grad():
             parts = [
                 self._drawn(model, len(chosen), {k: x[chosen] for k, x in values.items()}, observed)
                 for chosen in (torch.arange(n * rows) % max(rows, 1)).split(self.batch_size)
             ]
-        batched = question.seen.batched
+        batched = question.observed.batched
         lead = (n, rows) if batched else (n,)
         reals = {
             v.name: torch.cat([part[v.name] for part in parts]).reshape(*lead, *v.shape)
@@ -55,7 +55,11 @@ class Simulation(Engine):
         }
         codes = torch.zeros(*lead, 0, dtype=torch.int64)
         return Samples(
-            [*model.variables.values()], codes, reals, batched=batched, index=question.seen.index
+            [*model.variables.values()],
+            codes,
+            reals,
+            batched=batched,
+            index=question.observed.index,
         )
 
     def query(self, model: FactorModel, *question: Any, **rest: Any) -> Never:

@@ -81,7 +81,7 @@ class TorchChains:
         device = self._device = graph.device
         self._generator = torch.Generator(device)
         self._generator.manual_seed(int(seeds[0] >> np.uint64(1)) if len(seeds) else 0)
-        codes = tables.question.seen.codes[slice(*tables.rows)]
+        codes = tables.question.observed.codes[slice(*tables.rows)]
         repeated = torch.from_numpy(np.repeat(codes, chains, axis=0).astype(np.int64))
         self.states = repeated.clamp(min=0).to(device)
         self._free = (repeated < 0).to(device)
@@ -89,8 +89,8 @@ class TorchChains:
         heat = torch.tensor(tables.temperatures * tables.num_rows, dtype=graph.dtype)
         self._heat = heat.to(device)[:, None, None]
         field = tables.question.graph.log_field.detach()
-        if tables.question.seen.soft is not None:
-            field = field + torch.from_numpy(tables.question.seen.soft).to(field).log()
+        if tables.question.observed.soft is not None:
+            field = field + torch.from_numpy(tables.question.observed.soft).to(field).log()
         wide = pad(field, (0, 1), value=-math.inf)
         self._field = wide[self._rows] if len(wide) > 1 else wide.expand(len(self._rows), -1)
         self._colours = self._coloured(np.asarray((codes < 0).any(axis=0)))
@@ -157,7 +157,7 @@ class TorchChains:
     # --- helpers ------------------------------------------------------------------------------
 
     def _begin_at_draws(self, question: Question) -> None:
-        """Begin where a directed model draws what was not seen, parents first."""
+        """Begin where a directed model draws what was not observed, parents first."""
         if not isinstance(question.model, DirectedModel):
             return
         first = self._tables.rows[0]

@@ -80,7 +80,7 @@ class BeamSearch(Engine):
     def answer_log_prob(self, question: BeginningQuestion) -> Tensor:
         """``(B,)`` log probabilities of whole sequences."""
         with evaluated(question.model):
-            log_probs: Tensor = question.model.log_likelihood(question.seen)()
+            log_probs: Tensor = question.model.log_likelihood(question.observed)()
         return log_probs
 
     def answer_query(self, question: BeginningQuestion) -> Posterior:
@@ -99,7 +99,7 @@ class BeamSearch(Engine):
         if question.goals is not None:
             goals = question.goals[kept]
         with evaluated(model), torch.no_grad():
-            state = rows_of(model.start(question.seen), kept)
+            state = rows_of(model.start(question.observed), kept)
             over = torch.zeros(len(kept), dtype=torch.bool)
             drawn: list[dict[Any, Tensor]] = []
             lengths = torch.zeros_like(kept)
@@ -131,7 +131,7 @@ class BeamSearch(Engine):
         if not bool(there.any()):
             return drawn
         for name, x in drawn.items():
-            held = question.seen.codes.get(name, question.seen.reals.get(name))
+            held = question.observed.codes.get(name, question.observed.reals.get(name))
             own = held[kept, t].to(x)
             drawn[name] = torch.where(there.to(x.device).reshape(-1, *[1] * (x.dim() - 1)), own, x)
         return drawn
@@ -140,7 +140,7 @@ class BeamSearch(Engine):
         self, question: BeginningQuestion, drawn: list[dict[Any, Tensor]], lengths: Tensor, n: int
     ) -> Samples:
         """Put the steps together; -1 and NaN beyond the ends."""
-        rows, batched = question.num_rows, question.seen.batched
+        rows, batched = question.num_rows, question.observed.batched
         steps = int(lengths.max()) if len(lengths) else 0
         inside = torch.arange(steps) < lengths[:, None]
         variables = [_of_length(v, steps) for v in question.model.variables.values()]
@@ -173,7 +173,7 @@ class BeamSearch(Engine):
         states, log_prob, bound = beams.found()
         self.check_possible(question, log_prob[:, 0])
         variable = _of_length(next(iter(model.variables.values())), states.shape[2])
-        batched = question.seen.batched
+        batched = question.observed.batched
         if k > 1:
             return KBest([variable], states, log_prob, batched=batched, index=question.index)
         return Assignment(
@@ -184,9 +184,9 @@ class BeamSearch(Engine):
     def _limit(self, question: BeginningQuestion) -> int:
         """Most steps."""
         if question.goals is None:
-            return max(self.max_length, int(question.seen.steps))
+            return max(self.max_length, int(question.observed.steps))
         most = int(question.goals.max()) if question.num_rows else 0
-        if not most and not question.seen.inputs:
+        if not most and not question.observed.inputs:
             raise EvidenceError(
                 f"how many steps? say so in the evidence, as in sample(n, {{{AXIS!r}: 100}})"
             )

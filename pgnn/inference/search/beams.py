@@ -30,7 +30,7 @@ class Beams:
         self.question, self.width, self.k = question, width, k
         rows = question.num_rows
         self.step = 0
-        self.state = question.model.start(question.seen)
+        self.state = question.model.start(question.observed)
         self.scores = torch.zeros(rows, 1, dtype=torch.float64)
         self.paths = torch.zeros(rows, 1, 0, dtype=torch.int64)
         self.best = torch.full((rows, k), -torch.inf, dtype=torch.float64)
@@ -101,7 +101,7 @@ class Beams:
         there = self.step < self.question.known
         if not bool(there.any()):
             return logs
-        (codes,) = self.question.seen.codes.values()
+        (codes,) = self.question.observed.codes.values()
         other = torch.arange(logs.shape[-1]) != codes[:, self.step, None, None]
         return logs.masked_fill(other & there[:, None, None], -torch.inf)
 

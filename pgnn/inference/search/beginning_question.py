@@ -35,7 +35,7 @@ class BeginningQuestion(BaseQuestion):
     """
 
     model: Any
-    seen: Any
+    observed: Any
 
     def __init__(
         self,
@@ -60,12 +60,12 @@ class BeginningQuestion(BaseQuestion):
     @property
     def whole(self) -> bool:
         """Whether every step was observed."""
-        return bool((self.known == self.seen.lengths).all())
+        return bool((self.known == self.observed.lengths).all())
 
     @property
     def num_cells(self) -> int:
         """Numbers of all variables at all steps of all rows."""
-        lengths = self.seen.lengths if self.goals is None else self.goals
+        lengths = self.observed.lengths if self.goals is None else self.goals
         steps = max(1, int(lengths.max())) if len(lengths) else 0
         sizes = [math.prod(v.shape[1:]) for v in self.model.variables.values()]
         return int(self.num_rows * steps * sum(sizes))
@@ -73,19 +73,19 @@ class BeginningQuestion(BaseQuestion):
     @property
     def index(self) -> Any:
         """Labels of the rows, of a batch."""
-        return self.seen.index if self.seen.batched else None
+        return self.observed.index if self.observed.batched else None
 
     def _known_steps(self) -> Tensor:
         """``(B,)`` steps at which everything was observed, if nothing was observed after them."""
-        seen = self.seen
-        shape = (seen.num_rows, seen.steps)
+        observed = self.observed
+        shape = (observed.num_rows, observed.steps)
         every, some = torch.ones(shape, dtype=torch.bool), torch.zeros(shape, dtype=torch.bool)
         for name, v in self.model.variables.items():
             told = torch.zeros(shape, dtype=torch.bool)
-            if v.is_discrete and name in seen.codes:
-                told = seen.codes[name] >= 0
-            elif name in seen.reals:
-                told = ~seen.reals[name].flatten(start_dim=2).isnan().any(-1)
+            if v.is_discrete and name in observed.codes:
+                told = observed.codes[name] >= 0
+            elif name in observed.reals:
+                told = ~observed.reals[name].flatten(start_dim=2).isnan().any(-1)
             every, some = every & told, some | told
         begun = every.long().cumprod(1).bool()
         hole = some & ~begun
@@ -99,7 +99,7 @@ class BeginningQuestion(BaseQuestion):
 
     def _lengths(self, total: Any) -> Tensor | None:
         """``(B,)`` steps of the whole sequences."""
-        given = self.seen.lengths if total is None else torch.as_tensor(total)
+        given = self.observed.lengths if total is None else torch.as_tensor(total)
         if given.dim() > 1 or given.is_floating_point() or given.numel() not in (1, self.num_rows):
             raise EvidenceError(
                 f"{AXIS!r} must be a length, or one for each of {self.num_rows} rows, got {total!r}"
@@ -111,8 +111,8 @@ class BeginningQuestion(BaseQuestion):
                 f"row {row} has {int(self.known[row])} steps, but {AXIS!r} says {int(lengths[row])}"
             )
         if not self.model.ends:
-            told = total is not None or self.seen.steps
-            return lengths if told or not self.seen.inputs else self.seen.input_lengths
+            told = total is not None or self.observed.steps
+            return lengths if told or not self.observed.inputs else self.observed.input_lengths
         if total is not None or not self.whole:
             raise EvidenceError(
                 "the model says itself where sequences end: give their beginnings alone, without "

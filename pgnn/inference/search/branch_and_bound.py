@@ -158,13 +158,13 @@ class _Bounds:
     """
 
     def __init__(self, solver: Solver, question: Question, maximized: Mask, row: int) -> None:
-        graph, seen = question.graph, question.seen
+        graph, observed = question.graph, question.observed
         self.solver, self.maximized, self.row = solver, maximized, row
         self.first, self.card = graph.offset[:-1], graph.card
         self.element = np.repeat(np.arange(len(self.card)), self.card)
         self.state = np.arange(len(self.element)) - self.first[self.element]
-        self.weights = np.ones(len(self.element)) if seen.soft is None else seen.soft[row]
-        self.known = seen.codes[row]
+        self.weights = np.ones(len(self.element)) if observed.soft is None else observed.soft[row]
+        self.known = observed.codes[row]
 
     def start(self) -> Mask:
         """States that the evidence allows."""

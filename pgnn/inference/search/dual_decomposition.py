@@ -93,7 +93,7 @@ class DualDecomposition(Engine):
         """
         question = question.expanded(WRITTEN)
         maximized = question.graph.mask(maximized)
-        if (question.seen.codes[:, ~maximized] < 0).any():
+        if (question.observed.codes[:, ~maximized] < 0).any():
             raise Unsupported(
                 "DualDecomposition() maximises over everything that is not observed; to sum some "
                 "variables out, or the hidden effects of gates with many causes, use "

@@ -33,7 +33,7 @@ class AlignmentQuestion(BaseQuestion):
     """
 
     model: Any
-    seen: Any
+    observed: Any
 
     def __init__(
         self,
@@ -47,8 +47,8 @@ class AlignmentQuestion(BaseQuestion):
         known = {v.name: v for v in (model.label, model.alignment)}
         asked = names_of(known if names is None else names, known, what="variable of the model")
         self.asked = set(asked)
-        if self.knows_labels and not self.seen.is_known(model.label.name):
-            gaps = (self.seen.codes[model.label.name] < 0) & self.seen.inside
+        if self.knows_labels and not self.observed.is_known(model.label.name):
+            gaps = (self.observed.codes[model.label.name] < 0) & self.observed.inside
             row, place = gaps.nonzero()[0].tolist()
             raise EvidenceError(
                 f"label {place} of row {row} is missing: steps are aligned with all labels of a "
@@ -58,34 +58,34 @@ class AlignmentQuestion(BaseQuestion):
     @property
     def knows_labels(self) -> bool:
         """Whether labels were given, if only that there are none."""
-        return self.model.label.name in self.seen.codes
+        return self.model.label.name in self.observed.codes
 
     @property
     def num_cells(self) -> int:
         """Labels and symbols of all rows."""
-        return int(self.num_rows * (self.steps + self.seen.steps))
+        return int(self.num_rows * (self.steps + self.observed.steps))
 
     @property
     def steps(self) -> int:
         """Most steps of an input."""
-        return int(self.seen.input_lengths.max()) if self.num_rows else 0
+        return int(self.observed.input_lengths.max()) if self.num_rows else 0
 
     @cached_property
     def log_probs(self) -> Tensor:
         """``(B, T, K + 1)`` log probabilities of the symbols."""
         with evaluated(self.model):
-            logs: Tensor = self.model.log_probs(self.seen)
+            logs: Tensor = self.model.log_probs(self.observed)
         return logs
 
     @cached_property
     def alignments(self) -> Alignments:
         """The paths that say the labels."""
-        codes = self.seen.codes[self.model.label.name]
-        return self.aligned(codes, self.seen.lengths)
+        codes = self.observed.codes[self.model.label.name]
+        return self.aligned(codes, self.observed.lengths)
 
     def aligned(self, codes: Tensor, sizes: Tensor) -> Alignments:
         """Return the paths that say some labels ``(B, U)``."""
-        return Alignments(self.log_probs, self.seen.input_lengths, codes + 1, sizes)
+        return Alignments(self.log_probs, self.observed.input_lengths, codes + 1, sizes)
 
     def over(self, variable: Variable, length: int) -> Variable:
         """Return a variable whose axis has a length."""
@@ -94,7 +94,7 @@ class AlignmentQuestion(BaseQuestion):
     @property
     def index(self) -> Any:
         """Labels of the rows, of a batch."""
-        return self.seen.index if self.seen.batched else None
+        return self.observed.index if self.observed.batched else None
 
 
 def said(paths: Tensor) -> Tensor:

@@ -82,8 +82,8 @@ class BoyenKoller(SequenceEngine):
 
     def describe(self, question: SequenceQuestion) -> Explanation:
         """See :meth:`Model.explain`."""
-        seen, model = question.seen, question.model
-        parts, cells = self.parts(model), seen.num_rows * seen.steps
+        observed, model = question.observed, question.model
+        parts, cells = self.parts(model), observed.num_rows * observed.steps
         sizes = [math.prod(v.num_states for v in part) for part in parts]
         return Explanation(
             engine=type(self).__name__,
@@ -142,14 +142,14 @@ class _Run:
     def of(cls, engine: BoyenKoller, question: SequenceQuestion) -> _Run:
         model, names = question.model, question.asked_names
         wanted = frozenset(names)
-        tables = SliceTables(model, question.seen, question.covariates, wanted=wanted)
+        tables = SliceTables(model, question.observed, question.covariates, wanted=wanted)
         asked = [tables.variable(n) for n in names]
         return cls(engine, question, tables, asked, engine.parts(model))
 
     def forward(self) -> list[_Step]:
         """Filter."""
         steps: list[_Step] = []
-        for t in range(self.tables.seen.steps):
+        for t in range(self.tables.observed.steps):
             steps.append(self._step(t, steps[-1].now if steps else []))
         return steps
 
@@ -169,7 +169,7 @@ class _Run:
 
     def _step(self, t: int, before: Sequence[Tensor], ratios: Sequence[Tensor] = ()) -> _Step:
         """One slice given beliefs about the one before, and what the future makes of this one."""
-        span, rows = slice(t, t + 1), self.tables.seen.num_rows
+        span, rows = slice(t, t + 1), self.tables.observed.num_rows
         late = [[lagged(v) for v in c] for c in self.clusters]
         scopes = [*(late if t else []), *self.clusters, *([v] for v in self.asked)]
         shapes = [[v.num_states for v in scope] for scope in scopes]
@@ -203,11 +203,11 @@ class _Run:
 
     def increments(self, steps: Sequence[_Step]) -> Tensor:
         """``(B, T)`` logs of p(e_t | e_1..t-1)."""
-        seen = self.tables.seen
+        observed = self.tables.observed
         if not steps:
-            return torch.zeros(seen.num_rows, 0, dtype=torch.float64)
+            return torch.zeros(observed.num_rows, 0, dtype=torch.float64)
         gained = torch.stack([s.log_evidence for s in steps], dim=1)
-        return gained.masked_fill(~seen.inside, 0.0)
+        return gained.masked_fill(~observed.inside, 0.0)
 
     @property
     def _discrete(self) -> list[Hashable]:

@@ -42,12 +42,12 @@ class CompiledChain(GaussianChain):
         from pgnn.inference.time.kernels.kalman import filter_rows, space_of
 
         rows, steps, width = self.observed.shape
-        size, kinds = self.move.weight.shape[0], len(self.seen)
+        size, kinds = self.move.weight.shape[0], len(self.patterns)
         shapes = [(rows, steps, size), (kinds, steps, size, size)]
         ahead, now = ([np.empty(s) for s in shapes] for _ in range(2))
         increments = np.empty((rows, steps))
         given = (
-            self.seen.numpy(), _array(self.observed),
+            self.patterns.numpy(), _array(self.observed),
             _array(self.move.weight), _array(self.move.bias), _array(covariance_of(self.move)),
             _array(self.emit.weight), _array(self.emit.bias), _array(covariance_of(self.emit)),
             _array(self.start.bias), _array(covariance_of(self.start)),
@@ -68,7 +68,7 @@ class CompiledChain(GaussianChain):
             return super().smoothed(filtered)
         from pgnn.inference.time.kernels.kalman import smooth_rows, space_of
 
-        size, kinds = self.move.weight.shape[0], len(self.seen)
+        size, kinds = self.move.weight.shape[0], len(self.patterns)
         ahead = [_array(x) for x in filtered.ahead]
         moments = [_array(x).copy() for x in filtered.now]
         gains = np.empty((kinds, max(self.steps - 1, 0), size, size))
@@ -90,13 +90,13 @@ class CompiledChain(GaussianChain):
         here = all(x.device.type == "cpu" for x in parts)
         if not self.steps or width > MOST or differentiates or not here or not has_numba():
             return False
-        return KERNELS.ready() or len(self.seen) * self.steps > _LITTLE
+        return KERNELS.ready() or len(self.patterns) * self.steps > _LITTLE
 
     @cached_property
     def _rows(self) -> tuple[Ints, Ints]:
         """Where the rows of each pattern begin, and the rows in that order."""
         kind = self.kind.numpy()
-        counts = np.bincount(kind, minlength=len(self.seen))
+        counts = np.bincount(kind, minlength=len(self.patterns))
         first = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
         return first, np.argsort(kind, kind="stable").astype(np.int64)
 
@@ -104,7 +104,7 @@ class CompiledChain(GaussianChain):
     def _cost(self) -> float:
         """About how many nanoseconds a pass takes."""
         size, steps = self.move.weight.shape[0], self.steps
-        return steps * (len(self.seen) * 10.0 * size**3 + len(self.kind) * 4 * size**2)
+        return steps * (len(self.patterns) * 10.0 * size**3 + len(self.kind) * 4 * size**2)
 
 
 def _array(x: Tensor) -> Any:

@@ -22,7 +22,7 @@ from pgnn.inference.chains.segment_chain import SegmentChain
 
 def emission_chain(
     model: EmittingModel,
-    seen: SequenceEvidence,
+    observed: SequenceEvidence,
     inputs: Inputs | None = None,
     *,
     best: bool = False,
@@ -31,32 +31,32 @@ def emission_chain(
 
     Args:
         model: A hidden Markov model.
-        seen: Evidence.
+        observed: Evidence.
         inputs: Covariates by name, ``(B, T, ...)``.
         best: Emissions that were not observed take their best states, instead of being summed out.
     """
-    covariates, k = model.covariates(inputs, seen), model.state.num_states
+    covariates, k = model.covariates(inputs, observed), model.state.num_states
     moves, first = model.transitions, model.initial[model.state.name]
     transition = moves.factor(None, own_inputs(moves, covariates, slice(1, None))).log_values
     if moves.inputs:
-        transition = transition.reshape(seen.num_rows, max(seen.steps - 1, 0), k, k)
-    starts = own_inputs(first, covariates, slice(0, 1)) if seen.steps else None
-    if first.inputs and not seen.steps:
+        transition = transition.reshape(observed.num_rows, max(observed.steps - 1, 0), k, k)
+    starts = own_inputs(first, covariates, slice(0, 1)) if observed.steps else None
+    if first.inputs and not observed.steps:
         initial = transition.new_zeros(k)
     else:
         initial = first.factor(None, starts).log_values
-    field = log_field(model, seen, covariates, best=best).to(transition.device)
+    field = log_field(model, observed, covariates, best=best).to(transition.device)
     if model.durations is not None:
         lasts = model.durations.factor().log_values
-        return SegmentChain(initial, transition, lasts, field, seen.lengths, censored=True)
+        return SegmentChain(initial, transition, lasts, field, observed.lengths, censored=True)
     kind = torch.promote_types(torch.promote_types(initial.dtype, transition.dtype), field.dtype)
     initial, transition, field = (x.to(kind) for x in (initial, transition, field))
-    return Chain(initial, transition, field, seen.lengths, per_step=bool(moves.inputs))
+    return Chain(initial, transition, field, observed.lengths, per_step=bool(moves.inputs))
 
 
 def log_field(
     model: EmittingModel,
-    seen: SequenceEvidence,
+    observed: SequenceEvidence,
     inputs: Mapping[Hashable, Tensor],
     *,
     best: bool = False,
@@ -65,7 +65,7 @@ def log_field(
 
     Args:
         model: A chain of states.
-        seen: Evidence, the states' own included.
+        observed: Evidence, the states' own included.
         inputs: Covariates, ``(B, T, ...)``.
         best: Discrete emissions that were not observed count with the best of their log
             probabilities.
@@ -73,30 +73,34 @@ def log_field(
     state, k = model.state, model.state.num_states
     parts: list[Tensor] = []
     for name, emission in model.emissions.items():
-        if name in seen.soft:
-            parts.append(_soft(model, name, seen, inputs, best))
-        elif name in seen.codes or name in seen.reals:
-            parts.append(_hard(emission, seen, inputs, k))
-        if best and model.variables[name].is_discrete and name not in seen.soft:
-            unseen = seen.inside if name not in seen.codes else seen.inside & (seen.codes[name] < 0)
-            if bool(unseen.any()):
-                top = emission_tables(model, name, seen, inputs).amax(-1)
-                parts.append(torch.where(unseen.unsqueeze(-1), top, torch.zeros_like(top)))
-    if state.name in seen.soft:
-        parts.append(seen.soft[state.name].double().log())
+        if name in observed.soft:
+            parts.append(_soft(model, name, observed, inputs, best))
+        elif name in observed.codes or name in observed.reals:
+            parts.append(_hard(emission, observed, inputs, k))
+        if best and model.variables[name].is_discrete and name not in observed.soft:
+            unobserved = (
+                observed.inside
+                if name not in observed.codes
+                else observed.inside & (observed.codes[name] < 0)
+            )
+            if bool(unobserved.any()):
+                top = emission_tables(model, name, observed, inputs).amax(-1)
+                parts.append(torch.where(unobserved.unsqueeze(-1), top, torch.zeros_like(top)))
+    if state.name in observed.soft:
+        parts.append(observed.soft[state.name].double().log())
     total = parts[0] if parts else torch.zeros(1, dtype=torch.float64)
     for part in parts[1:]:
         total = total + part.to(total.device)
-    total = total.expand(seen.num_rows, seen.steps, k)
-    if state.name in seen.codes:
-        codes = seen.codes[state.name]
+    total = total.expand(observed.num_rows, observed.steps, k)
+    if state.name in observed.codes:
+        codes = observed.codes[state.name]
         other = torch.arange(k) != codes.unsqueeze(-1)
         total = total.masked_fill(other & (codes >= 0).unsqueeze(-1), -torch.inf)
     return total
 
 
-def observed(
-    emission: Conditional, seen: SequenceEvidence
+def observed_values(
+    emission: Conditional, observed: SequenceEvidence
 ) -> tuple[Tensor, dict[Hashable, Tensor]]:
     """Return ``(B, T)`` where an emission was observed, and the values there ``(N, ...)``.
 
@@ -104,8 +108,8 @@ def observed(
     first value of a row is then given rather than emitted.
     """
     name = emission.child.name
-    values = seen.codes[name] if name in seen.codes else seen.reals[name]
-    there = seen.inside & _present(values)
+    values = observed.codes[name] if name in observed.codes else observed.reals[name]
+    there = observed.inside & _present(values)
     lag = lagged_name(name)
     if all(v.name != lag for v in emission.parents):
         everywhere = bool(there.all())  # then nothing is copied
@@ -119,7 +123,7 @@ def observed(
 
 
 def emission_tables(
-    model: EmittingModel, name: Hashable, seen: SequenceEvidence, inputs: Inputs | None = None
+    model: EmittingModel, name: Hashable, observed: SequenceEvidence, inputs: Inputs | None = None
 ) -> Tensor:
     """Return log probabilities ``(B, T, K, S)`` of a discrete emission, or what broadcasts to it.
 
@@ -132,9 +136,9 @@ def emission_tables(
             f"{name!r} was not observed everywhere and depends on its own past: that is no chain "
             f"of {model.state.name!r} alone; use DynamicBayesianNetwork, or name an engine"
         )
-    covariates = own_inputs(emission, model.covariates(inputs, seen), slice(None))
+    covariates = own_inputs(emission, model.covariates(inputs, observed), slice(None))
     table = emission.factor(None, covariates).log_values
-    rows = (seen.num_rows, seen.steps) if emission.inputs else (1, 1)
+    rows = (observed.num_rows, observed.steps) if emission.inputs else (1, 1)
     k = model.state.num_states if emission.parents else 1
     return table.reshape(*rows, k, model.variables[name].num_states)
 
@@ -165,14 +169,14 @@ def _present(values: Tensor) -> Tensor:
 
 
 def _hard(
-    emission: Conditional, seen: SequenceEvidence, inputs: Mapping[Hashable, Tensor], k: int
+    emission: Conditional, observed: SequenceEvidence, inputs: Mapping[Hashable, Tensor], k: int
 ) -> Tensor:
     lag = lagged_name(emission.child.name)
     if isinstance(emission, Tabular) and [v.name != lag for v in emission.parents] == [True]:
-        return _looked_up(emission, seen)
-    where, values = observed(emission, seen)
+        return _looked_up(emission, observed)
+    where, values = observed_values(emission, observed)
     if emission.child.is_discrete and len(emission.parents) > 1:
-        _check_no_gaps(emission, seen)
+        _check_no_gaps(emission, observed)
     covariates = at_steps(inputs, emission.inputs, where)
     table = emission.factor(values, covariates or None).log_values
     table = table if table.dim() == 2 else table.unsqueeze(-1)  # the state is no parent
@@ -204,18 +208,18 @@ def _check_numbers(emission: Conditional, where: Tensor, values: Tensor, numbers
         )
 
 
-def _looked_up(emission: Tabular, seen: SequenceEvidence) -> Tensor:
+def _looked_up(emission: Tabular, observed: SequenceEvidence) -> Tensor:
     """Columns of a table given the state; zeros where nothing was observed."""
     columns = emission.log_probs.t()
     columns = torch.cat([columns, columns.new_zeros(1, columns.shape[1])])
-    codes = seen.codes[emission.child.name].to(columns.device)
-    codes = codes.masked_fill((codes < 0) | ~seen.inside.to(codes.device), len(columns) - 1)
+    codes = observed.codes[emission.child.name].to(columns.device)
+    codes = codes.masked_fill((codes < 0) | ~observed.inside.to(codes.device), len(columns) - 1)
     return columns.index_select(0, codes.flatten()).reshape(*codes.shape, columns.shape[1])
 
 
-def _check_no_gaps(emission: Conditional, seen: SequenceEvidence) -> None:
+def _check_no_gaps(emission: Conditional, observed: SequenceEvidence) -> None:
     """An unobserved discrete value would have to be summed out together with the states."""
-    known = seen.codes[emission.child.name] >= 0
+    known = observed.codes[emission.child.name] >= 0
     later = known.flip(1).cummax(dim=1).values.flip(1)
     started = known.cummax(dim=1).values
     if bool((started & later & ~known).any()):
@@ -228,20 +232,20 @@ def _check_no_gaps(emission: Conditional, seen: SequenceEvidence) -> None:
 def _soft(
     model: EmittingModel,
     name: Hashable,
-    seen: SequenceEvidence,
+    observed: SequenceEvidence,
     inputs: Mapping[Hashable, Tensor],
     best: bool,
 ) -> Tensor:
     """Log of likelihoods weighted by the emission's probabilities."""
-    tables = emission_tables(model, name, seen, inputs)
-    scores = tables + seen.soft[name].to(tables).log().unsqueeze(2)
+    tables = emission_tables(model, name, observed, inputs)
+    scores = tables + observed.soft[name].to(tables).log().unsqueeze(2)
     return scores.amax(-1) if best else logsumexp(scores, [-1])
 
 
 def draw_emissions(
     model: EmittingModel,
     states: Tensor,
-    seen: SequenceEvidence,
+    observed: SequenceEvidence,
     inputs: Inputs | None,
     seed: int | None,
 ) -> dict[Hashable, Tensor]:
@@ -250,7 +254,7 @@ def draw_emissions(
     Args:
         model: A chain of states.
         states: ``(n, B, T)``; -1 beyond a row's end.
-        seen: Evidence.
+        observed: Evidence.
         inputs: Covariates ``(B, T, ...)``.
         seed: Global random state is untouched.
     """
@@ -258,12 +262,12 @@ def draw_emissions(
     with private_randomness(seed), torch.no_grad():
         for name, emission in model.emissions.items():
             if any(v.name == lagged_name(name) for v in emission.parents):
-                drawn[name] = _one_by_one(model, name, states, seen, inputs)
-            elif name in seen.soft:
-                drawn[name] = _by_likelihood(model, name, states, seen, inputs)
+                drawn[name] = _one_by_one(model, name, states, observed, inputs)
+            elif name in observed.soft:
+                drawn[name] = _by_likelihood(model, name, states, observed, inputs)
             else:
-                drawn[name] = _at_once(model, name, states, seen, inputs)
-            _keep(drawn[name], name, seen)
+                drawn[name] = _at_once(model, name, states, observed, inputs)
+            _keep(drawn[name], name, observed)
     return drawn
 
 
@@ -271,13 +275,13 @@ def _at_once(
     model: EmittingModel,
     name: Hashable,
     states: Tensor,
-    seen: SequenceEvidence,
+    observed: SequenceEvidence,
     inputs: Inputs | None,
 ) -> Tensor:
     """Draws given the states alone."""
     emission, out = model.emissions[name], _empty(model.emissions[name], states)
     inside = states >= 0
-    covariates = _covariates(model, emission, seen, inputs)
+    covariates = _covariates(model, emission, observed, inputs)
     rest = {k: x.expand(len(states), *x.shape)[inside] for k, x in covariates.items()}
     if bool(inside.any()):
         out[inside] = _sampled(emission, {model.state.name: states[inside]}, rest).to(out.dtype)
@@ -288,13 +292,13 @@ def _one_by_one(
     model: EmittingModel,
     name: Hashable,
     states: Tensor,
-    seen: SequenceEvidence,
+    observed: SequenceEvidence,
     inputs: Inputs | None,
 ) -> Tensor:
     """Draws of an emission that depends on the one before; the first is given."""
     emission, out = model.emissions[name], _empty(model.emissions[name], states)
-    covariates = _covariates(model, emission, seen, inputs)
-    out[:, :, :1] = _first(seen, name).to(out.dtype)
+    covariates = _covariates(model, emission, observed, inputs)
+    out[:, :, :1] = _first(observed, name).to(out.dtype)
     for t in range(1, states.shape[2]):
         inside = states[:, :, t] >= 0
         if bool(inside.any()):
@@ -305,7 +309,7 @@ def _one_by_one(
                 for k, x in covariates.items()
             }
             out[:, :, t][inside] = _sampled(emission, parents, rest).to(out.dtype)
-            _keep(out[:, :, : t + 1], name, seen)
+            _keep(out[:, :, : t + 1], name, observed)
     return out
 
 
@@ -313,13 +317,13 @@ def _by_likelihood(
     model: EmittingModel,
     name: Hashable,
     states: Tensor,
-    seen: SequenceEvidence,
+    observed: SequenceEvidence,
     inputs: Inputs | None,
 ) -> Tensor:
     """Draws of a discrete emission about which likelihoods are known."""
     out, inside = _empty(model.emissions[name], states), states >= 0
-    tables = emission_tables(model, name, seen, inputs)
-    tables = (tables + seen.soft[name].to(tables).log().unsqueeze(2)).expand(
+    tables = emission_tables(model, name, observed, inputs)
+    tables = (tables + observed.soft[name].to(tables).log().unsqueeze(2)).expand(
         *states.shape[1:], model.state.num_states, -1
     )
     index = states.clamp_min(0).permute(1, 2, 0).unsqueeze(-1).expand(-1, -1, -1, tables.shape[3])
@@ -331,9 +335,9 @@ def _by_likelihood(
 
 
 def _covariates(
-    model: EmittingModel, emission: Conditional, seen: SequenceEvidence, inputs: Inputs | None
+    model: EmittingModel, emission: Conditional, observed: SequenceEvidence, inputs: Inputs | None
 ) -> dict[Hashable, Tensor]:
-    covariates = model.covariates(inputs, seen)
+    covariates = model.covariates(inputs, observed)
     return {n: x for n, x in covariates.items() if n in emission.inputs}
 
 
@@ -350,11 +354,11 @@ def _sampled(
     return emission.draw(parents, inputs or None, len(next(iter(parents.values()))))
 
 
-def _first(seen: SequenceEvidence, name: Hashable) -> Tensor:
+def _first(observed: SequenceEvidence, name: Hashable) -> Tensor:
     """``(B, 1, ...)`` first values, which an autoregressive emission takes as given."""
-    values = seen.codes.get(name, seen.reals.get(name))
+    values = observed.codes.get(name, observed.reals.get(name))
     first = None if values is None else values[:, :1]
-    missing = first is None or bool((first.isnan() if name in seen.reals else first < 0).any())
+    missing = first is None or bool((first.isnan() if name in observed.reals else first < 0).any())
     if first is None or missing:
         raise Unsupported(
             f"{name!r} depends on its own past: give its first value, such as "
@@ -363,12 +367,12 @@ def _first(seen: SequenceEvidence, name: Hashable) -> Tensor:
     return first
 
 
-def _keep(out: Tensor, name: Hashable, seen: SequenceEvidence) -> None:
+def _keep(out: Tensor, name: Hashable, observed: SequenceEvidence) -> None:
     """Put observed values in their places."""
     steps = out.shape[2]
-    if name in seen.codes:
-        codes = seen.codes[name][:, :steps]
+    if name in observed.codes:
+        codes = observed.codes[name][:, :steps]
         out[:] = torch.where(codes >= 0, codes, out)
-    elif name in seen.reals:
-        values = seen.reals[name][:, :steps].to(out)
+    elif name in observed.reals:
+        values = observed.reals[name][:, :steps].to(out)
         out[:] = torch.where(values.isnan(), out, values)

@@ -87,7 +87,7 @@ def with_emitted(
     model: EmittingModel,
     targets: Names,
     ask: Ask,
-    seen: SequenceEvidence,
+    observed: SequenceEvidence,
     inputs: Inputs | None,
     after: int | None = None,
 ) -> EmittedPosterior:
@@ -101,7 +101,7 @@ def with_emitted(
         model: A chain of states.
         targets: Names of the targets.
         ask: Answers about the discrete ones.
-        seen: Evidence.
+        observed: Evidence.
         inputs: Covariates ``(B, T, ...)``, as many steps more as are predicted.
         after: How many steps beyond the ends of rows are asked about; the steps themselves if None.
 
@@ -118,7 +118,7 @@ def with_emitted(
     for name in named:
         if name in kept:
             continue
-        mean, variance = _moments(model, name, weights, seen, inputs, after)
+        mean, variance = _moments(model, name, weights, observed, inputs, after)
         lone = slice(None) if whole.batched else 0
         reals[name] = RealMoments(mean[lone], variance[lone])
     return EmittedPosterior(whole, kept, reals)
@@ -128,7 +128,7 @@ def _moments(
     model: EmittingModel,
     name: Hashable,
     weights: Tensor,
-    seen: SequenceEvidence,
+    observed: SequenceEvidence,
     inputs: Inputs | None,
     after: int | None,
 ) -> tuple[Tensor, Tensor]:
@@ -140,9 +140,9 @@ def _moments(
             "average draws of model.sample(n, evidence)"
         )
     rows, steps, k = weights.shape
-    available = model.covariates(inputs, _longer(seen, after))
+    available = model.covariates(inputs, _longer(observed, after))
     covariates = {
-        n: _covariates_at(available[n], seen, after) for n in emission.inputs if n in available
+        n: _covariates_at(available[n], observed, after) for n in emission.inputs if n in available
     }
     lead = (rows, steps) if covariates else (1, 1)
     codes = torch.arange(k).repeat(lead[0] * lead[1])
@@ -155,22 +155,22 @@ def _moments(
     w = weights.reshape(*weights.shape, *[1] * len(event)).to(mean)
     total = (w * mean).sum(2)
     spread = (w * (variance + (mean - total.unsqueeze(2)).square())).sum(2)
-    if after is None and name in seen.reals:
-        x = seen.reals[name].to(total)
+    if after is None and name in observed.reals:
+        x = observed.reals[name].to(total)
         there = ~x.isnan()
         total = torch.where(there, x, total)
         spread = spread.masked_fill(there, 0.0)
     return total, spread
 
 
-def _longer(seen: SequenceEvidence, after: int | None) -> SequenceEvidence:
+def _longer(observed: SequenceEvidence, after: int | None) -> SequenceEvidence:
     """The same rows with the steps that are predicted."""
-    return seen if after is None else replace(seen, steps=seen.steps + after)
+    return observed if after is None else replace(observed, steps=observed.steps + after)
 
 
-def _covariates_at(covariates: Tensor, seen: SequenceEvidence, after: int | None) -> Tensor:
+def _covariates_at(covariates: Tensor, observed: SequenceEvidence, after: int | None) -> Tensor:
     """``(B, T, ...)`` covariates of the steps asked about."""
     if after is None:
         return covariates
-    steps = seen.lengths[:, None] + torch.arange(after)
-    return covariates[torch.arange(seen.num_rows)[:, None], steps]
+    steps = observed.lengths[:, None] + torch.arange(after)
+    return covariates[torch.arange(observed.num_rows)[:, None], steps]

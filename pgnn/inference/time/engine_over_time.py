@@ -44,8 +44,8 @@ MAX_HISTORIES = 2**9
 
 
 @dataclass(frozen=True)
-class ByWhatWasSeen(SequenceEngine):
-    """The engine that suits what was seen of real variables.
+class EngineByEvidence(SequenceEngine):
+    """The engine that suits what was observed of real variables.
 
     Where those on which others depend were observed everywhere, states of discrete variables are
     summed out exactly. Where not, and all is linear Gaussian given discrete states: exactly if the
@@ -68,9 +68,9 @@ class ByWhatWasSeen(SequenceEngine):
         errors: str = "raise",
     ) -> Any:
         """Read evidence for the engine that answers."""
-        seen = SequenceEvidence.of(model, evidence)
-        engine = self._suitable(model, seen, names)
-        return engine.read(model, seen, inputs, names=names, errors=errors)
+        observed = SequenceEvidence.of(model, evidence)
+        engine = self._suitable(model, observed, names)
+        return engine.read(model, observed, inputs, names=names, errors=errors)
 
     def predict(
         self,
@@ -82,12 +82,12 @@ class ByWhatWasSeen(SequenceEngine):
         inputs: Inputs | None = None,
     ) -> Posterior:
         """Return marginals of the next steps; what lies ahead was not observed."""
-        seen = SequenceEvidence.of(model, evidence)
-        longer = extended(seen, whole_number("steps", steps, least=1))
+        observed = SequenceEvidence.of(model, evidence)
+        longer = extended(observed, whole_number("steps", steps, least=1))
         engine = self._suitable(model, longer, targets)
         if isinstance(engine, Unrolling):
             engine = SwitchingKalmanFilter.suited(model)
-        return engine.predict(model, targets, seen, steps, inputs=inputs)
+        return engine.predict(model, targets, observed, steps, inputs=inputs)
 
     def smooth_steps(self, question: SequenceQuestion) -> Posterior:
         """See the base class."""
@@ -116,23 +116,23 @@ class ByWhatWasSeen(SequenceEngine):
         return self._of(question).describe(question)
 
     def _of(self, question: SequenceQuestion) -> SequenceEngine:
-        return self._suitable(question.model, question.seen, question.names)
+        return self._suitable(question.model, question.observed, question.names)
 
     def _along_paths(self, question: SequenceQuestion) -> SequenceEngine:
         """What has whole paths: moments of single steps do not make one."""
-        engine, hidden = self._of(question), hidden_reals(question.model, question.seen)
+        engine, hidden = self._of(question), hidden_reals(question.model, question.observed)
         if not isinstance(engine, SwitchingKalmanFilter):
             return engine
         return _particles(hidden[0]) if hidden else self.exact
 
     def _suitable(
-        self, model: SlicedModel, seen: SequenceEvidence, names: Names | None
+        self, model: SlicedModel, observed: SequenceEvidence, names: Names | None
     ) -> SequenceEngine:
-        hidden = hidden_reals(model, seen)
-        if not hidden and not _asks_reals(model, seen, names):
+        hidden = hidden_reals(model, observed)
+        if not hidden and not _asks_reals(model, observed, names):
             return self.exact
         if SwitchingKalmanFilter.serves(model):
-            few = SwitchingKalmanFilter.histories(model, seen) <= MAX_HISTORIES
+            few = SwitchingKalmanFilter.histories(model, observed) <= MAX_HISTORIES
             exactly = few and SwitchingKalmanFilter.kind_of(model) != "exact"
             return Unrolling(JunctionTree()) if exactly else SwitchingKalmanFilter.suited(model)
         if not hidden and names is None:
@@ -143,7 +143,11 @@ class ByWhatWasSeen(SequenceEngine):
 def _read_again(engine: SequenceEngine, question: SequenceQuestion) -> SequenceQuestion:
     """The question as another engine reads it."""
     return engine.read(
-        question.model, question.seen, question.inputs, names=question.names, errors=question.errors
+        question.model,
+        question.observed,
+        question.inputs,
+        names=question.names,
+        errors=question.errors,
     )
 
 
@@ -153,10 +157,10 @@ def _particles(name: Hashable) -> SequentialMonteCarlo:
     )
 
 
-def _asks_reals(model: SlicedModel, seen: SequenceEvidence, names: Names | None) -> bool:
+def _asks_reals(model: SlicedModel, observed: SequenceEvidence, names: Names | None) -> bool:
     """Whether real variables are asked for that were not observed everywhere."""
     asked = names_of(names, model.variables) if names is not None else [*model.variables]
-    return any(not model.variables[n].is_discrete and not seen.knows(n) for n in asked)
+    return any(not model.variables[n].is_discrete and not observed.knows(n) for n in asked)
 
 
 def engine_over_time(model: UnrollableModel, engine: Engine | None) -> SequenceEngine:
@@ -167,7 +171,7 @@ def engine_over_time(model: UnrollableModel, engine: Engine | None) -> SequenceE
         engine: The one that was named; one for static models gets the unrolled network.
             None is exact: by the chain of states, or of joint states of the interface, or, where
             these are too many, by a junction tree of the unrolled network; see
-            :class:`ByWhatWasSeen` where there are real variables.
+            :class:`EngineByEvidence` where there are real variables.
     """
     if engine is not None:
         return engine if isinstance(engine, SequenceEngine) else Unrolling(engine)
@@ -180,7 +184,7 @@ def engine_over_time(model: UnrollableModel, engine: Engine | None) -> SequenceE
     small = isinstance(model, SlicedModel) and has_small_interface(model)
     exact: SequenceEngine = InterfaceAlgorithm() if small else Unrolling(JunctionTree())
     if isinstance(model, SlicedModel) and any(not v.is_discrete for v in model.variables.values()):
-        return ByWhatWasSeen(exact)
+        return EngineByEvidence(exact)
     return exact
 
 
@@ -200,19 +204,19 @@ def real_states(model: SlicedModel) -> list[Hashable]:
     return [n for n in model.order if n in parents]
 
 
-def hidden_reals(model: SlicedModel, seen: SequenceEvidence) -> list[Hashable]:
-    """Return the real variables that are unknown where something seen depends on them.
+def hidden_reals(model: SlicedModel, observed: SequenceEvidence) -> list[Hashable]:
+    """Return the real variables that are unknown where something observed depends on them.
 
-    Those on which others depend count if they were not seen everywhere, others if they were not
-    seen at a step before one at which they were.
+    Those on which others depend count if they were not observed everywhere, others if they were not
+    observed at a step before one at which they were.
     """
-    hidden = [n for n in real_states(model) if not seen.knows(n)]
-    for name, x in seen.reals.items():
+    hidden = [n for n in real_states(model) if not observed.knows(n)]
+    for name, x in observed.reals.items():
         conditional = model.conditionals[name]
         if name not in hidden and any(v.name == lagged_name(name) for v in conditional.parents):
             there = ~x.isnan()
             there = there.flatten(start_dim=2).all(-1) if there.dim() > 2 else there
-            if bool((there[:, 1:] & ~there[:, :-1] & seen.inside[:, 1:]).any()):
+            if bool((there[:, 1:] & ~there[:, :-1] & observed.inside[:, 1:]).any()):
                 hidden.append(name)
     return hidden
 

@@ -78,7 +78,7 @@ class ForwardBackward(SequenceEngine):
         states = chain.sample(n, seed)
         drawn = {question.model.state.name: states}
         if isinstance(question.model, EmittingModel):
-            drawn = draw_emissions(question.model, states, question.seen, question.inputs, seed)
+            drawn = draw_emissions(question.model, states, question.observed, question.inputs, seed)
         return question.samples(drawn, n)
 
     def log_evidence(self, question: SequenceQuestion) -> Tensor:
@@ -87,26 +87,26 @@ class ForwardBackward(SequenceEngine):
 
     def answer_log_prob(self, question: SequenceQuestion) -> Tensor:
         """See the base class; known states of an undirected chain are looked up."""
-        model, seen = question.model, question.seen
-        if model.is_normalized or not seen.is_known(model.state.name):
+        model, observed = question.model, question.observed
+        if model.is_normalized or not observed.is_known(model.state.name):
             return super().answer_log_prob(question)
-        unobserved = SequenceEvidence(seen.lengths, seen.steps, batched=seen.batched)
+        unobserved = SequenceEvidence(observed.lengths, observed.steps, batched=observed.batched)
         chain: Chain | SegmentChain = model.chain(unobserved, question.inputs)
         if not isinstance(chain, Chain):
             return super().answer_log_prob(question)
-        return chain.log_score(seen.codes[model.state.name]) - chain.log_partition()
+        return chain.log_score(observed.codes[model.state.name]) - chain.log_partition()
 
     def describe(self, question: SequenceQuestion) -> Explanation:
         """See :meth:`Model.explain`."""
-        seen, model = question.seen, question.model
-        cells, k = seen.num_rows * seen.steps, model.state.num_states
+        observed, model = question.observed, question.model
+        cells, k = observed.num_rows * observed.steps, model.state.num_states
         return Explanation(
             engine=type(self).__name__,
             kind="exact",
             reason="states form a chain: forward and backward over the steps",
             num_variables=cells * len(model.variables),
             num_eliminated=cells,
-            num_sliced=sum(int((c >= 0).sum()) for c in seen.codes.values()),
+            num_sliced=sum(int((c >= 0).sum()) for c in observed.codes.values()),
             memory_bytes=8 * cells * k,
             num_factors=cells * len(model.variables),
             treewidth=1,
@@ -115,7 +115,9 @@ class ForwardBackward(SequenceEngine):
 
 
 def _chain(question: SequenceQuestion, *, best: bool = False) -> Chain | SegmentChain:
-    chain: Chain | SegmentChain = question.model.chain(question.seen, question.inputs, best=best)
+    chain: Chain | SegmentChain = question.model.chain(
+        question.observed, question.inputs, best=best
+    )
     return chain
 
 
@@ -123,12 +125,12 @@ def _marginal(question: SequenceQuestion, variable: Variable, states: Tensor) ->
     """``(B, T, S)`` of one variable, given those of the chain's states."""
     if variable.name == question.model.state.name:
         return states
-    codes = question.seen.codes.get(variable.name)
+    codes = question.observed.codes.get(variable.name)
     known = None if codes is None else one_hot(codes.clamp_min(0), variable.num_states).to(states)
-    if known is not None and question.seen.is_known(variable.name):
+    if known is not None and question.observed.is_known(variable.name):
         return known
     tables = _tables(question, variable.name)
-    if variable.name in question.seen.soft:
+    if variable.name in question.observed.soft:
         total = logsumexp(tables, [-1], keepdim=True)
         tables = tables - total.masked_fill(total.isneginf(), 0.0)
     marginal = (states.unsqueeze(-1) * tables.exp()).sum(dim=2)
@@ -141,8 +143,8 @@ def _best_states(question: SequenceQuestion, variable: Variable, states: Tensor)
     """``(B, T)`` best states of one variable, given those of the chain."""
     if variable.name == question.model.state.name:
         return states
-    codes = question.seen.codes.get(variable.name)
-    if codes is not None and question.seen.is_known(variable.name):
+    codes = question.observed.codes.get(variable.name)
+    if codes is not None and question.observed.is_known(variable.name):
         return codes.masked_fill(states < 0, MISSING)
     best = _tables(question, variable.name).argmax(-1).expand(*states.shape, -1)
     emitted = best.gather(2, states.clamp_min(0).unsqueeze(-1)).squeeze(-1)
@@ -153,9 +155,9 @@ def _best_states(question: SequenceQuestion, variable: Variable, states: Tensor)
 
 def _tables(question: SequenceQuestion, name: Hashable) -> Tensor:
     """Log tables of an emission given the states, with its likelihoods."""
-    tables = emission_tables(question.model, name, question.seen, question.inputs)
-    if name in question.seen.soft:
-        tables = tables + question.seen.soft[name].to(tables).log()[:, :, None]
+    tables = emission_tables(question.model, name, question.observed, question.inputs)
+    if name in question.observed.soft:
+        tables = tables + question.observed.soft[name].to(tables).log()[:, :, None]
     return tables
 
 
@@ -172,7 +174,7 @@ def _check_maximized(question: SequenceQuestion, k: int) -> None:
             "variables; name an engine for other marginal MAP questions"
         )
     for name in question.asked_names if k > 1 else ():
-        if name != state and not question.seen.is_known(name):
+        if name != state and not question.observed.is_known(name):
             raise Unsupported(
                 f"{name!r} was not observed everywhere: decode(k={k}) ranks paths of the states "
                 "alone; or name an engine, such as JunctionTree()"

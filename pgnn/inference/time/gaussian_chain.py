@@ -85,16 +85,16 @@ class GaussianChain:
     observed: Tensor
 
     def __post_init__(self) -> None:
-        seen = ~self.observed.isnan()
-        rows, steps, size = seen.shape
-        if seen.numel():
-            patterns, kind = torch.unique(seen.reshape(rows, -1), dim=0, return_inverse=True)
+        present = ~self.observed.isnan()
+        rows, steps, size = present.shape
+        if present.numel():
+            patterns, kind = torch.unique(present.reshape(rows, -1), dim=0, return_inverse=True)
         else:  # no rows, or no steps
-            patterns, kind = seen[:1], torch.zeros(rows, dtype=torch.int64)
-        object.__setattr__(self, "seen", patterns.reshape(len(patterns), steps, size))
+            patterns, kind = present[:1], torch.zeros(rows, dtype=torch.int64)
+        object.__setattr__(self, "patterns", patterns.reshape(len(patterns), steps, size))
         object.__setattr__(self, "kind", kind)
 
-    seen: Tensor = None  # type: ignore[assignment]
+    patterns: Tensor = None  # type: ignore[assignment]
     kind: Tensor = None  # type: ignore[assignment]
 
     @property
@@ -105,7 +105,7 @@ class GaussianChain:
     def filtered(self) -> Filtered:
         """Return what was known of each state by its step (the Kalman filter)."""
         weight, bias, noise = self.move.weight, self.move.bias, covariance_of(self.move)
-        rows, kinds = len(self.observed), len(self.seen)
+        rows, kinds = len(self.observed), len(self.patterns)
         mean = self.start.bias.expand(rows, -1)
         covariance = covariance_of(self.start).expand(kinds, -1, -1)
         ahead, now, increments = [], [], []
@@ -146,7 +146,7 @@ class GaussianChain:
         return gains
 
     def observations(self, states: StepMoments) -> tuple[StepMoments, Tensor]:
-        """Return moments of the observations, certain where they were seen.
+        """Return moments of the observations, certain where they were observed.
 
         Args:
             states: Moments of the states.
@@ -154,25 +154,25 @@ class GaussianChain:
         Returns:
             The moments, and ``(U, T, M, D)`` their covariances with the states.
         """
-        hidden = (~self.seen).double()
+        hidden = (~self.patterns).double()
         noise = covariance_of(self.emit)
-        inner = self._noise_of_seen(self.seen)
-        # what the noise of numbers that were seen tells about that of the others
-        both = hidden.unsqueeze(-1) * noise * self.seen.double().unsqueeze(-2)
+        inner = self._noise_of_present(self.patterns)
+        # what the noise of numbers that were observed tells about that of the others
+        both = hidden.unsqueeze(-1) * noise * self.patterns.double().unsqueeze(-2)
         told = torch.linalg.solve(inner, both.mT).mT
         weight = hidden.unsqueeze(-1) * (self.emit.weight - told @ self.emit.weight)
         left = hidden.unsqueeze(-1) * (noise - told @ noise) * hidden.unsqueeze(-2)
         predicted = states.mean @ self.emit.weight.mT + self.emit.bias
         error = (self.observed - predicted).nan_to_num(nan=0.0)
-        seen = ~self.observed.isnan()
+        present = ~self.observed.isnan()
         extra = predicted + self.of_rows(told, error)
-        mean = torch.where(seen, self.observed, extra)
+        mean = torch.where(present, self.observed, extra)
         across = weight @ states.covariance
         covariance = across @ weight.mT + left
         return StepMoments(mean, (covariance + covariance.mT) / 2), across
 
     def draw(self, filtered: Filtered, n: int) -> tuple[Tensor, Tensor]:
-        """Return ``(n, B, T, D)`` states and ``(n, B, T, M)`` observations given what was seen.
+        """Return ``(n, B, T, D)`` states and ``(n, B, T, M)`` observations given what was observed.
 
         Backward from the last state, by torch's present random state.
         """
@@ -188,7 +188,7 @@ class GaussianChain:
         return states, torch.stack(values)
 
     def backward_draws(self, filtered: Filtered, n: int) -> Tensor:
-        """Return ``(n, B, T, D)`` states given what was seen.
+        """Return ``(n, B, T, D)`` states given what was observed.
 
         Backward from the last state, by torch's present random state.
         """
@@ -220,11 +220,11 @@ class GaussianChain:
 
     def _updated(self, t: int, mean: Tensor, covariance: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Moments of a state after an observation, and its log density."""
-        seen = self.seen[:, t]
-        if not bool(seen.any()):
+        present = self.patterns[:, t]
+        if not bool(present.any()):
             return mean, covariance, mean.new_zeros(len(mean))
-        weight = seen.unsqueeze(-1) * self.emit.weight
-        noise = self._noise_of_seen(seen)
+        weight = present.unsqueeze(-1) * self.emit.weight
+        noise = self._noise_of_present(present)
         across = weight @ covariance
         factor = torch.linalg.cholesky(across @ weight.mT + noise)
         gain = torch.cholesky_solve(across, factor).mT
@@ -232,18 +232,18 @@ class GaussianChain:
         white = torch.linalg.solve_triangular(factor, eye, upper=False)
         error = self.observed[:, t] - (mean @ self.emit.weight.mT + self.emit.bias)
         error = error.nan_to_num(nan=0.0)
-        logs = factor.diagonal(dim1=-2, dim2=-1).log().sum(-1) + 0.5 * LOG_2PI * seen.double().sum(
+        logs = factor.diagonal(dim1=-2, dim2=-1).log().sum(
             -1
-        )
+        ) + 0.5 * LOG_2PI * present.double().sum(-1)
         density = -0.5 * self.of_rows(white, error).square().sum(-1) - logs[self.kind]
         rest = torch.eye(mean.shape[1], dtype=mean.dtype) - gain @ weight
         covariance = rest @ covariance @ rest.mT + gain @ noise @ gain.mT
         return mean + self.of_rows(gain, error), covariance, density
 
-    def _noise_of_seen(self, seen: Tensor) -> Tensor:
-        """Covariances of the noise, the unit one for numbers that were not seen."""
-        both = seen.unsqueeze(-1) & seen.unsqueeze(-2)
-        unit = torch.diag_embed((~seen).double())
+    def _noise_of_present(self, present: Tensor) -> Tensor:
+        """Covariances of the noise, the unit one for numbers that were not present."""
+        both = present.unsqueeze(-1) & present.unsqueeze(-2)
+        unit = torch.diag_embed((~present).double())
         return torch.where(both, covariance_of(self.emit), 0.0) + unit
 
 

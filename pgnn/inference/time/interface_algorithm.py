@@ -76,17 +76,17 @@ class InterfaceChain:
             best: Variables that are maximised over rather than summed out.
             joined: Variables that count as part of the interface.
         """
-        seen, model = tables.seen, tables.model
+        observed, model = tables.observed, tables.model
         names = [*model.interface, *(n for n in joined if n not in model.interface)]
         kept = [tables.variable(n) for n in names]
         k = math.prod(v.num_states for v in kept)
-        rows, later = seen.num_rows, max(seen.steps - 1, 0)
+        rows, later = observed.num_rows, max(observed.steps - 1, 0)
 
         steady = tables.steady(names)
         moved = [n for n in model.conditionals if n not in steady]
         others = [n for n in moved if tables.variable(n).is_discrete and n not in names]
-        start = tables.conditionals(FIRST, moved) if seen.steps else []
-        start += _findings(tables, others, FIRST) if seen.steps else []
+        start = tables.conditionals(FIRST, moved) if observed.steps else []
+        start += _findings(tables, others, FIRST) if observed.steps else []
         begin = SliceElimination.of(start, names, best)
         initial, by_row = table_over(begin.left, kept)
         initial = initial if by_row else initial[0]
@@ -102,11 +102,13 @@ class InterfaceChain:
         transition = transition.reshape(shape)
 
         field = table_over(rest.left, kept)[0].expand(rows * later, k).reshape(rows, later, k)
-        field = torch.cat([field.new_zeros(rows, min(seen.steps, 1), k), field], dim=1)
+        field = torch.cat([field.new_zeros(rows, min(observed.steps, 1), k), field], dim=1)
         always = [*tables.conditionals(ALL, steady), *_findings(tables, names, ALL)]
         always_field = table_over(always, kept)[0]
-        field = field + always_field.expand(rows * seen.steps, k).reshape(rows, seen.steps, k)
-        chain = Chain(initial, transition, field, seen.lengths, per_step=per_step)
+        field = field + always_field.expand(rows * observed.steps, k).reshape(
+            rows, observed.steps, k
+        )
+        chain = Chain(initial, transition, field, observed.lengths, per_step=per_step)
         return cls(tuple(kept), chain, begin, (rest, move))
 
     def split(self, joint: Tensor) -> dict[Hashable, Tensor]:
@@ -209,12 +211,12 @@ def _draw_rest(tables: SliceTables, drawn: dict[Hashable, Tensor], outside: Tens
         if not child.is_discrete:
             kind, missing = torch.float64, torch.nan
         drawn[name] = torch.full(shape, missing, dtype=kind)
-    for t in range(tables.seen.steps):
+    for t in range(tables.observed.steps):
         for name in order:
             column, at = drawn[name][:, :, t], ~outside[..., t]
             known = None
-            if name in tables.seen.reals:
-                known = tables.seen.reals[name][:, t].to(column)
+            if name in tables.observed.reals:
+                known = tables.observed.reals[name][:, t].to(column)
             if known is not None and not bool(known[at.any(0)].isnan().any()):
                 column[:] = known
             elif bool(at.any()):
@@ -256,7 +258,7 @@ class InterfaceAlgorithm(SequenceEngine):
 
     def smooth_steps(self, question: SequenceQuestion) -> Posterior:
         """Marginals given all evidence; see the base class."""
-        probes = _probes(question.seen, question.asked)
+        probes = _probes(question.observed, question.asked)
         with torch.enable_grad():
             log_z = _chain(question, probes).chain.log_partition()
         marginals = _gradients(log_z, probes, question.wants_gradients)
@@ -267,7 +269,7 @@ class InterfaceAlgorithm(SequenceEngine):
     def filter_steps(self, question: SequenceQuestion) -> Posterior:
         """Marginals of each step given the evidence so far; see the base class."""
         inner = [v for v in question.asked if v.name not in question.model.interface]
-        probes = _probes(question.seen, inner)
+        probes = _probes(question.observed, inner)
         with torch.enable_grad():
             interface = _chain(question, probes)
         with torch.no_grad():
@@ -275,7 +277,7 @@ class InterfaceAlgorithm(SequenceEngine):
             self.check_possible(question, log_z)
             states, increments = interface.chain.filtered()
         inside = probes
-        if inner and question.seen.steps:
+        if inner and question.observed.steps:
             with torch.enable_grad():
                 gained = _increments(interface, states)
             inside = dict(zip(probes, _gradients(gained, probes, False), strict=True))
@@ -287,15 +289,15 @@ class InterfaceAlgorithm(SequenceEngine):
 
     def best_paths(self, question: SequenceQuestion, k: int) -> Assignment | KBest:
         """The most probable states; see the base class."""
-        seen, names = question.seen, question.asked_names
+        observed, names = question.observed, question.asked_names
         for name in question.model.interface:
-            if name not in names and not seen.is_known(name):
+            if name not in names and not observed.is_known(name):
                 raise Unsupported(
                     f"{name!r} would have to be summed out along the chain: name an engine for "
                     "such marginal MAP questions, or maximise over it too"
                 )
-        tables = SliceTables(question.model, seen, question.covariates, wanted=frozenset(names))
-        joined = [n for n in names if not seen.is_known(n)] if k > 1 else []
+        tables = SliceTables(question.model, observed, question.covariates, wanted=frozenset(names))
+        joined = [n for n in names if not observed.is_known(n)] if k > 1 else []
         interface = InterfaceChain.of(tables, best=names, joined=joined)
         paths, scores = interface.chain.best(k)
         if k == 1:
@@ -314,7 +316,7 @@ class InterfaceAlgorithm(SequenceEngine):
     def draw_paths(self, question: SequenceQuestion, n: int, seed: int | None) -> Samples:
         """Draws of all variables; see the base class."""
         with torch.no_grad():
-            tables = SliceTables(question.model, question.seen, question.covariates)
+            tables = SliceTables(question.model, question.observed, question.covariates)
             interface = InterfaceChain.of(tables)
             self.check_possible(question, interface.chain.log_partition())
             drawn = draw_slices(tables, interface, n, seed)
@@ -326,8 +328,8 @@ class InterfaceAlgorithm(SequenceEngine):
 
     def describe(self, question: SequenceQuestion) -> Explanation:
         """See :meth:`Model.explain`."""
-        seen, model = question.seen, question.model
-        cells = seen.num_rows * seen.steps
+        observed, model = question.observed, question.model
+        cells = observed.num_rows * observed.steps
         states = [model.conditionals[n].child.num_states for n in model.interface]
         k = math.prod(states)
         return Explanation(
@@ -346,12 +348,12 @@ class InterfaceAlgorithm(SequenceEngine):
 
 def _chain(question: SequenceQuestion, probes: Mapping[Hashable, Tensor]) -> InterfaceChain:
     """The chain with the evidence on leaves put in at once; ``probes`` find marginals."""
-    model, seen = question.model, question.seen
-    return InterfaceChain.of(LeafSliceTables(model, seen, question.covariates, probes))
+    model, observed = question.model, question.observed
+    return InterfaceChain.of(LeafSliceTables(model, observed, question.covariates, probes))
 
 
-def _probes(seen: SequenceEvidence, asked: Sequence[Variable]) -> dict[Hashable, Tensor]:
-    shape = (seen.num_rows, seen.steps)
+def _probes(observed: SequenceEvidence, asked: Sequence[Variable]) -> dict[Hashable, Tensor]:
+    shape = (observed.num_rows, observed.steps)
     return {
         v.name: torch.zeros(*shape, v.num_states, dtype=torch.float64, requires_grad=True)
         for v in asked

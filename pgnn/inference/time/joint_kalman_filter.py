@@ -31,10 +31,10 @@ from pgnn.limits import check_size, whole_number
 class JointKalmanFilter(SequenceEngine):
     """The Kalman filter whose state is a whole slice, observed in part and without noise.
 
-    Answers are exact; any variables may be seen anywhere. The log evidence is differentiable.
+    Answers are exact; any variables may be observed anywhere. The log evidence is differentiable.
 
     Cost:
-        Cubic in the numbers of a slice, for each step and each pattern of what was seen.
+        Cubic in the numbers of a slice, for each step and each pattern of what was observed.
 
     References:
         Murphy (2002), Dynamic Bayesian networks, section 3.6.
@@ -53,9 +53,9 @@ class JointKalmanFilter(SequenceEngine):
 
     # --- what a chain is made of ----------------------------------------------------------------
 
-    def chain(self, model: Any, seen: SequenceEvidence) -> GaussianChain:
-        """Return the chain of what was seen."""
-        return slice_chain(model, seen)
+    def chain(self, model: Any, observed: SequenceEvidence) -> GaussianChain:
+        """Return the chain of what was observed."""
+        return slice_chain(model, observed)
 
     def part(
         self, model: Any, name: Hashable, chain: GaussianChain, states: StepMoments
@@ -65,7 +65,7 @@ class JointKalmanFilter(SequenceEngine):
         return StepMoments(states.mean[..., own], states.covariance[..., own, own])
 
     def draws(self, model: Any, chain: GaussianChain, n: int) -> Mapping[Hashable, Tensor]:
-        """Return ``(n, B, T, D)`` draws of each variable given what was seen."""
+        """Return ``(n, B, T, D)`` draws of each variable given what was observed."""
         states = chain.backward_draws(chain.filtered(), n)
         states = torch.where(chain.observed.isnan(), states, chain.observed)
         return {n: states[..., own] for n, own in places_of(model).items()}
@@ -90,7 +90,7 @@ class JointKalmanFilter(SequenceEngine):
         engine = question.engine
         if not self.serves(model):
             raise Unsupported(f"{engine}() answers where all is real and linear Gaussian")
-        self._check_cost(question, _numbers(model, question.seen, question.seen.steps))
+        self._check_cost(question, _numbers(model, question.observed, question.observed.steps))
         return question
 
     def predict(
@@ -104,21 +104,21 @@ class JointKalmanFilter(SequenceEngine):
     ) -> Posterior:
         """Return moments of the next steps; see the base class."""
         steps = whole_number("steps", steps, least=1)
-        seen = SequenceEvidence.of(model, evidence)
-        check_size(f"{steps:,} steps", _numbers(model, seen, seen.steps + steps),
+        observed = SequenceEvidence.of(model, evidence)
+        check_size(f"{steps:,} steps", _numbers(model, observed, observed.steps + steps),
                    self.max_answer_bytes, "Predict fewer at a time")  # fmt: skip
-        question, after = self.read_ahead(model, targets, seen, steps, inputs)
+        question, after = self.read_ahead(model, targets, observed, steps, inputs)
         with torch.set_grad_enabled(question.wants_gradients):
-            ahead = seen.lengths[:, None] + torch.arange(steps)
+            ahead = observed.lengths[:, None] + torch.arange(steps)
             return self._smoothed(question, after, ahead)
 
     def smooth_steps(self, question: SequenceQuestion) -> Posterior:
-        """Moments given all that was seen; see the base class."""
+        """Moments given all that was observed; see the base class."""
         return self._smoothed(question, question)
 
     def filter_steps(self, question: SequenceQuestion) -> Posterior:
-        """Moments of each step given what was seen so far; see the base class."""
-        chain = self.chain(question.model, question.seen)
+        """Moments of each step given what was observed so far; see the base class."""
+        chain = self.chain(question.model, question.observed)
         filtered = chain.filtered()
         parts = self._asked_parts(question, chain, filtered.now)
         increments = filtered.increments.to(_dtype(question.model))
@@ -130,25 +130,25 @@ class JointKalmanFilter(SequenceEngine):
         """The means of all that is asked for: where a joint normal density is highest."""
         if k > 1:
             raise Unsupported("paths of real numbers have no order: there is one best path, k=1")
-        model, seen = question.model, question.seen
-        chain = self.chain(model, seen)
+        model, observed = question.model, question.observed
+        chain = self.chain(model, observed)
         states = chain.smoothed(chain.filtered()).states
-        outside = ~seen.inside.unsqueeze(-1)
+        outside = ~observed.inside.unsqueeze(-1)
         means = {
             n: p.mean.masked_fill(outside, torch.nan).reshape(
                 *p.mean.shape[:2], *model.conditionals[n].child.shape
             )
             for n, p in self._asked_parts(question, chain, states).items()
         }
-        told = replace(seen, reals={**seen.reals, **means})
+        told = replace(observed, reals={**observed.reals, **means})
         log_density = slice_chain(model, told).filtered().increments.sum(dim=1)
         dtype = _dtype(model)
         return AssignmentWithReals(
             {n: x.to(dtype) for n, x in means.items()},
             [],
-            torch.zeros(seen.num_rows, 0, dtype=torch.int64),
+            torch.zeros(observed.num_rows, 0, dtype=torch.int64),
             log_density.to(dtype),
-            batched=seen.batched,
+            batched=observed.batched,
             index=question.index,
             upper_bound=log_density.to(dtype),
             engine=question.engine,
@@ -156,9 +156,9 @@ class JointKalmanFilter(SequenceEngine):
 
     def draw_paths(self, question: SequenceQuestion, n: int, seed: int | None) -> Samples:
         """Draws of all variables; see the base class."""
-        model, gone = question.model, (~question.seen.inside)[None, :, :, None]
+        model, gone = question.model, (~question.observed.inside)[None, :, :, None]
         with private_randomness(seed), torch.no_grad():
-            drawn = self.draws(model, self.chain(model, question.seen), n)
+            drawn = self.draws(model, self.chain(model, question.observed), n)
         whole = {}
         for name, x in drawn.items():
             values = x.masked_fill(gone, torch.nan).to(_dtype(model))
@@ -166,22 +166,22 @@ class JointKalmanFilter(SequenceEngine):
         return question.samples(whole, n)
 
     def log_evidence(self, question: SequenceQuestion) -> Tensor:
-        """Log densities of what was seen; see the base class."""
+        """Log densities of what was observed; see the base class."""
         model = question.model
-        log_z: Tensor = self.chain(model, question.seen).filtered().increments.sum(dim=1)
+        log_z: Tensor = self.chain(model, question.observed).filtered().increments.sum(dim=1)
         return log_z.to(_dtype(model))
 
     def describe(self, question: SequenceQuestion) -> Explanation:
         """See :meth:`Model.explain`."""
-        seen, size = question.seen, width_of(places_of(question.model))
-        cells = seen.num_rows * seen.steps
+        observed, size = question.observed, width_of(places_of(question.model))
+        cells = observed.num_rows * observed.steps
         return Explanation(
             engine=type(self).__name__,
             kind="exact",
             reason=self.reason(),
             num_variables=cells * len(question.model.conditionals),
             num_eliminated=cells,
-            num_sliced=sum(int((~x.isnan()).sum()) for x in seen.reals.values()),
+            num_sliced=sum(int((~x.isnan()).sum()) for x in observed.reals.values()),
             memory_bytes=32 * cells * size**2,
             num_factors=cells * len(question.model.conditionals),
             multiply_adds=cells * size**3,
@@ -194,8 +194,8 @@ class JointKalmanFilter(SequenceEngine):
     def _smoothed(
         self, question: SequenceQuestion, answered: SequenceQuestion, steps: Tensor | None = None
     ) -> Posterior:
-        """Moments given all that was seen, at all steps or some."""
-        chain, dtype = self.chain(question.model, question.seen), _dtype(question.model)
+        """Moments given all that was observed, at all steps or some."""
+        chain, dtype = self.chain(question.model, question.observed), _dtype(question.model)
         filtered = chain.filtered()
         parts: Mapping[Hashable, StepMoments] = {}
         if question.every_name:
@@ -218,9 +218,9 @@ class JointKalmanFilter(SequenceEngine):
         }
 
 
-def _numbers(model: SlicedModel, seen: SequenceEvidence, steps: int) -> int:
+def _numbers(model: SlicedModel, observed: SequenceEvidence, steps: int) -> int:
     """How many numbers are computed, about."""
-    return 4 * seen.num_rows * steps * width_of(places_of(model)) ** 2
+    return 4 * observed.num_rows * steps * width_of(places_of(model)) ** 2
 
 
 def _dtype(model: SlicedModel) -> torch.dtype:

@@ -21,9 +21,9 @@ from pgnn.inference.time.slice_chain import double, slice_values
 class KalmanFilter(JointKalmanFilter):
     """Exact inference in linear Gaussian chains: Kalman filter, smoother and backward draws.
 
-    Observations may miss anywhere, whole or in part; rows may have any lengths; states may be seen,
-    too. Posteriors are normal distributions of every step, exact to rounding; the most probable
-    path is that of the means. The log evidence is differentiable.
+    Observations may miss anywhere, whole or in part; rows may have any lengths; states may be
+    observed, too. Posteriors are normal distributions of every step, exact to rounding; the most
+    probable path is that of the means. The log evidence is differentiable.
 
     Cost:
         Cubic in the numbers of a state and of an observation, for each step and each pattern of
@@ -39,20 +39,20 @@ class KalmanFilter(JointKalmanFilter):
         >>> walk = LinearDynamicalSystem(
         ...     1, 1, [[1.0]], [[1.0]], [[1.0]], [[1.0]], [0.0], [[1.0]], observation_offset=[0.0]
         ... )
-        >>> seen = {"observation": torch.tensor([[1.0], [2.0]])}
-        >>> found = walk.filter(seen, engine=KalmanFilter())
+        >>> observed = {"observation": torch.tensor([[1.0], [2.0]])}
+        >>> found = walk.filter(observed, engine=KalmanFilter())
         >>> found["state"].mean[:, 0]
         tensor([0.5000, 1.4000], dtype=torch.float64)
     """
 
     answers_about = GaussianChainModel
 
-    def chain(self, model: Any, seen: SequenceEvidence) -> GaussianChain:
-        """Return the chain of states; of whole slices where states were seen."""
-        state = seen.reals.get(model.hidden[0])
+    def chain(self, model: Any, observed: SequenceEvidence) -> GaussianChain:
+        """Return the chain of states; of whole slices where states were observed."""
+        state = observed.reals.get(model.hidden[0])
         if state is not None and not bool(state.isnan().all()):
-            return super().chain(model, seen)
-        return chain_of(model, seen)
+            return super().chain(model, observed)
+        return chain_of(model, observed)
 
     def part(
         self, model: Any, name: Hashable, chain: GaussianChain, states: StepMoments
@@ -75,7 +75,7 @@ class KalmanFilter(JointKalmanFilter):
 
 
 class StateChain(CompiledChain):
-    """A chain of states none of which was seen, with observations of them."""
+    """A chain of states none of which was observed, with observations of them."""
 
 
 def slice_of(model: GaussianChainModel) -> tuple[Variable, Variable]:
@@ -85,11 +85,11 @@ def slice_of(model: GaussianChainModel) -> tuple[Variable, Variable]:
     return model.conditionals[state].child, model.conditionals[observation].child
 
 
-def chain_of(model: GaussianChainModel, seen: SequenceEvidence) -> StateChain:
+def chain_of(model: GaussianChainModel, observed: SequenceEvidence) -> StateChain:
     """Return a model's chain of states for what was observed of it."""
     state, observation = slice_of(model)
     own = model.conditionals
     parts = model.first(state.name), own[state.name], own[observation.name]
     start, move, emit = (double(c.regression()) for c in parts)
     place = {observation.name: slice(0, observation.num_elements)}
-    return StateChain(start, move, emit, slice_values(place, seen))
+    return StateChain(start, move, emit, slice_values(place, observed))

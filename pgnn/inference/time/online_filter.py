@@ -100,12 +100,12 @@ class OnlineFilter:
         """
         if observed is not None and not isinstance(observed, Mapping):
             raise EvidenceError(f"observations are given by name, got {observed!r}")
-        seen = self._read(observed or {})
+        evidence = self._read(observed or {})
         covariates = {n: torch.as_tensor(x) for n, x in (inputs or {}).items()}
         covariates = {
-            n: (x if seen.batched else x[None]).unsqueeze(1) for n, x in covariates.items()
+            n: (x if evidence.batched else x[None]).unsqueeze(1) for n, x in covariates.items()
         }
-        field = log_field(self.model, *self._with_past(seen, covariates))[:, -1]
+        field = log_field(self.model, *self._with_past(evidence, covariates))[:, -1]
         joint = self._predicted({n: x.squeeze(1) for n, x in covariates.items()}) + field
         gained = torch.logsumexp(joint, dim=1)
         lost = gained.isneginf()
@@ -113,14 +113,14 @@ class OnlineFilter:
             rows = tuple(lost.nonzero()[:, 0].tolist())
             raise ImpossibleEvidence(
                 f"the evidence of step {self.num_steps} is impossible given the steps "
-                "before" + (f" in rows {list(rows)}" if self._batched or seen.batched else ""),
+                "before" + (f" in rows {list(rows)}" if self._batched or evidence.batched else ""),
                 rows,
                 steps=(self.num_steps,) * len(rows),
             )
         self._log_states = joint - gained[:, None]
         self._total = self._total + gained
-        self._batched = self._batched or seen.batched
-        self._last = {**seen.codes, **seen.reals}
+        self._batched = self._batched or evidence.batched
+        self._last = {**evidence.codes, **evidence.reals}
         self.num_steps += 1
         return self.states
 
@@ -128,33 +128,35 @@ class OnlineFilter:
         """One step as evidence of length one."""
         for name in observed:
             self.model.variable(name)  # refuses a name that is none
-        seen = self._reader.read(dict(observed))
-        if self._batched and seen.num_rows != len(self._total) and observed:
-            raise EvidenceError(f"there were {len(self._total)} rows before, now {seen.num_rows}")
+        evidence = self._reader.read(dict(observed))
+        if self._batched and evidence.num_rows != len(self._total) and observed:
+            raise EvidenceError(
+                f"there were {len(self._total)} rows before, now {evidence.num_rows}"
+            )
         codes: dict[Hashable, Tensor] = {}
         soft: dict[Hashable, Tensor] = {}
         elements = self._reader.elements
         for k, v in enumerate(elements.variables):
-            states = torch.from_numpy(seen.codes[:, k : k + 1].astype(np.int64))
+            states = torch.from_numpy(evidence.codes[:, k : k + 1].astype(np.int64))
             if bool((states >= 0).any()):
                 codes[v.name] = states
-            elif v.name in seen.names and seen.soft is not None:
-                weights = seen.soft[:, None, elements.offset[k] : elements.offset[k + 1]]
-                scale = np.exp(seen.soft_scale)[:, None, None] if not soft else 1.0
+            elif v.name in evidence.names and evidence.soft is not None:
+                weights = evidence.soft[:, None, elements.offset[k] : elements.offset[k + 1]]
+                scale = np.exp(evidence.soft_scale)[:, None, None] if not soft else 1.0
                 soft[v.name] = torch.from_numpy(weights * scale)
-        reals = {n: x.unsqueeze(1) for n, x in seen.reals.items()}
-        lengths = torch.ones(seen.num_rows, dtype=torch.int64)
-        return SequenceEvidence(lengths, 1, codes, reals, soft, seen.batched)
+        reals = {n: x.unsqueeze(1) for n, x in evidence.reals.items()}
+        lengths = torch.ones(evidence.num_rows, dtype=torch.int64)
+        return SequenceEvidence(lengths, 1, codes, reals, soft, evidence.batched)
 
     def _with_past(
-        self, seen: SequenceEvidence, inputs: dict[Hashable, Tensor]
+        self, observed: SequenceEvidence, inputs: dict[Hashable, Tensor]
     ) -> tuple[SequenceEvidence, Any]:
         """The step behind the one before, for emissions that depend on their own past."""
         emissions = self.model.emissions.items()
         if not self._last or not any(
             v.name == lagged_name(n) for n, c in emissions for v in c.parents
         ):
-            return seen, inputs
+            return observed, inputs
 
         def joined(now: Mapping[Hashable, Tensor], missing: float) -> dict[Hashable, Tensor]:
             pairs = {}
@@ -163,10 +165,10 @@ class OnlineFilter:
                 pairs[name] = torch.cat([before.to(x).expand_as(x), x], dim=1)
             return pairs
 
-        soft = {n: torch.cat([torch.ones_like(x), x], dim=1) for n, x in seen.soft.items()}
+        soft = {n: torch.cat([torch.ones_like(x), x], dim=1) for n, x in observed.soft.items()}
         longer = {n: torch.cat([x, x], dim=1) for n, x in inputs.items()}
-        parts = {"codes": joined(seen.codes, -1), "reals": joined(seen.reals, torch.nan)}
-        both = replace(seen, lengths=seen.lengths + 1, steps=2, soft=soft, **parts)  # type: ignore[arg-type]
+        parts = {"codes": joined(observed.codes, -1), "reals": joined(observed.reals, torch.nan)}
+        both = replace(observed, lengths=observed.lengths + 1, steps=2, soft=soft, **parts)  # type: ignore[arg-type]
         return both, longer
 
     def _predicted(self, inputs: Mapping[Hashable, Tensor]) -> Tensor:

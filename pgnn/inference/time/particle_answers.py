@@ -38,10 +38,10 @@ def particle_posterior(
         diagnostics: More diagnostics.
         traced: Whether values are those of paths, which descend from families of particles.
     """
-    seen = question.seen
+    observed = question.observed
     log_evidence = torch.from_numpy(run.weights.log_evidence)
-    gone = ~seen.inside | log_evidence.isneginf()[:, None]
-    parts = [torch.zeros(seen.num_rows, 0, dtype=torch.float64)]
+    gone = ~observed.inside | log_evidence.isneginf()[:, None]
+    parts = [torch.zeros(observed.num_rows, 0, dtype=torch.float64)]
     weights = log_weights.exp() if question.asked else log_weights
     for v in question.asked:
         hot = one_hot(values[v.name].long(), v.num_states).double()
@@ -60,7 +60,7 @@ def particle_posterior(
         draws,
         log_weights,
         families=families,
-        batched=seen.batched,
+        batched=observed.batched,
         kind="estimate",
         engine=question.engine,
         index=question.index,
@@ -96,14 +96,14 @@ def chosen_paths(
         run: The particles.
         chosen: ``(n, B)`` their numbers.
     """
-    rows = torch.arange(question.seen.num_rows)
+    rows = torch.arange(question.observed.num_rows)
     paths = {n: run.paths(n)[torch.from_numpy(chosen), rows] for n in question.model.variables}
     return within(question, paths)
 
 
 def within(question: SequenceQuestion, paths: Mapping[Hashable, Tensor]) -> dict[Hashable, Tensor]:
     """Return ``(n, B, T, *shape)`` values of variables along paths, missing beyond rows' ends."""
-    outside, variables = ~question.seen.inside, question.model.variables
+    outside, variables = ~question.observed.inside, question.model.variables
     fills = {n: MISSING if variables[n].is_discrete else torch.nan for n in paths}
     return {n: _blank(x, outside, fills[n]) for n, x in paths.items()}
 
@@ -112,10 +112,10 @@ def best_path(
     question: SequenceQuestion, run: ParticleHistory, diagnostics: Mapping[str, Any]
 ) -> AssignmentWithReals:
     """Return the path of the largest density; ``run`` has scores."""
-    rows = question.seen.num_rows
+    rows = question.observed.num_rows
     none = torch.zeros(rows, run.weights.number, dtype=torch.float64)
     best = (none if run.scores is None else run.scores).max(dim=1)
-    at, outside = torch.arange(rows), ~question.seen.inside
+    at, outside = torch.arange(rows), ~question.observed.inside
     paths = {n: run.paths(n)[best.indices, at] for n in question.every_name}
     codes = [paths[v.name].masked_fill(outside, MISSING) for v in question.asked]
     return AssignmentWithReals(
@@ -123,7 +123,7 @@ def best_path(
         question.over_time(question.asked),
         torch.cat([torch.zeros(rows, 0, dtype=torch.int64), *codes], dim=1),
         best.values,
-        batched=question.seen.batched,
+        batched=question.observed.batched,
         index=question.index,
         engine=question.engine,
         diagnostics=dict(diagnostics),

@@ -21,11 +21,11 @@ from pgnn.factors.variable import Variable
 from pgnn.inference.loop import Info, iterate
 from pgnn.inference.particles.particle_weights import ParticleWeights
 from pgnn.inference.time.particle_step import (
+    Observed,
     ParticleStep,
     Pattern,
-    Seen,
     Slice,
-    seen_in_part,
+    observed_in_part,
 )
 
 Floats = NDArray[np.float64]
@@ -102,7 +102,7 @@ class ParticleFilter:
 
     Args:
         model: A slice that repeats.
-        seen: The evidence.
+        observed: The evidence.
         inputs: Covariates ``(B, T, ...)``.
         proposals: Conditionals that variables are drawn from instead of their own.
         kept: Variables whose values are wanted at all steps.
@@ -111,7 +111,7 @@ class ParticleFilter:
     """
 
     model: SlicedModel
-    seen: SequenceEvidence
+    observed: SequenceEvidence
     inputs: Mapping[Hashable, Tensor]
     proposals: Mapping[Hashable, Conditional]
     kept: Sequence[Hashable]
@@ -127,7 +127,7 @@ class ParticleFilter:
         """
         moving = _Moving(self, weights)
         with torch.no_grad(), unvalidated(), np.errstate(all="ignore"):
-            iterate(moving, self.seen.steps, progress=progress, label="particles")
+            iterate(moving, self.observed.steps, progress=progress, label="particles")
         scores = moving.scores
         if scores is not None:
             scores = scores.reshape(weights.rows, weights.number)
@@ -163,28 +163,33 @@ class ParticleFilter:
     def patterns(self) -> tuple[list[Pattern], list[int]]:
         """Return the distinct patterns of steps, and the pattern of each step."""
         columns = [self._modes(name) for name in self.model.order]
-        whole = self.seen.inside.all(0).tolist()
+        whole = self.observed.inside.all(0).tolist()
         each = [
-            Pattern(t == 0, tuple(c[t] for c in columns), whole[t]) for t in range(self.seen.steps)
+            Pattern(t == 0, tuple(c[t] for c in columns), whole[t])
+            for t in range(self.observed.steps)
         ]
         patterns = [*dict.fromkeys(each)]
         number = {p: k for k, p in enumerate(patterns)}
         return patterns, [number[p] for p in each]
 
-    def _modes(self, name: Hashable) -> list[Seen]:
+    def _modes(self, name: Hashable) -> list[Observed]:
         """In which rows a variable was observed, step by step."""
-        seen = self.seen
-        if name in seen.soft:
-            return [Seen.LIKELIHOOD] * seen.steps
-        values = seen.codes.get(name, seen.reals.get(name))
+        observed = self.observed
+        if name in observed.soft:
+            return [Observed.LIKELIHOOD] * observed.steps
+        values = observed.codes.get(name, observed.reals.get(name))
         if values is None:
-            return [Seen.NOWHERE] * seen.steps
-        missing = values < 0 if name in seen.codes else values.isnan()
+            return [Observed.NOWHERE] * observed.steps
+        missing = values < 0 if name in observed.codes else values.isnan()
         there = (
-            ~missing.reshape(*values.shape[:2], math.prod(values.shape[2:])).all(-1) & seen.inside
+            ~missing.reshape(*values.shape[:2], math.prod(values.shape[2:])).all(-1)
+            & observed.inside
         )
         pairs = zip(there.all(0).tolist(), there.any(0).tolist(), strict=True)
-        return [Seen.EVERYWHERE if a else Seen.SOMEWHERE if b else Seen.NOWHERE for a, b in pairs]
+        return [
+            Observed.EVERYWHERE if a else Observed.SOMEWHERE if b else Observed.NOWHERE
+            for a, b in pairs
+        ]
 
     def slice_at(self, first: bool, number: int) -> Slice:
         """Return the slice of the first step, or of a later one."""
@@ -194,8 +199,8 @@ class ParticleFilter:
         skipped = frozenset(n for n in model.order if n not in wanted)
         in_part = frozenset(
             n
-            for n, values in self.seen.reals.items()
-            if seen_in_part(model.conditionals[n], values, n in self._parents)
+            for n, values in self.observed.reals.items()
+            if observed_in_part(model.conditionals[n], values, n in self._parents)
         )
         return Slice(
             conditionals, self.proposals, skipped, self._every_kept, number, self.scored, in_part
@@ -213,7 +218,7 @@ class _Moving:
         self.step_weights: list[Floats] = []
         self.ancestors: list[Array | None] = []
         self.scores: Array | None = None
-        self._path = np.zeros((run.seen.steps, weights.rows))
+        self._path = np.zeros((run.observed.steps, weights.rows))
         self._offset = (np.arange(weights.rows) * weights.number)[:, None]
         self._patterns, self._which = run.patterns()
         self._prepared: list[tuple[ParticleStep, list[list[Array]]] | None]
@@ -254,8 +259,12 @@ class _Moving:
         names = [*run.inputs]
         slice_ = run.slice_at(pattern.first, self.weights.number)
         step = ParticleStep(slice_, pattern, self.lagged, names, self.weights.rng)
-        seen = {**run.seen.codes, **run.seen.reals, **run.seen.soft}
-        tensors = [*(seen[n] for n in step.fed), *(run.inputs[n] for n in names), run.seen.inside]
+        observed = {**run.observed.codes, **run.observed.reals, **run.observed.soft}
+        tensors = [
+            *(observed[n] for n in step.fed),
+            *(run.inputs[n] for n in names),
+            run.observed.inside,
+        ]
         feeds = [list(np.moveaxis(x.numpy(force=True), 1, 0)) for x in tensors]
         self._prepared[which] = (step, feeds)
         return step, feeds
@@ -263,7 +272,7 @@ class _Moving:
     def _weigh(self, increments: Array, t: int) -> Array | None:
         """Update the weights; return the particles that go on, None if all do."""
         weights = self.weights
-        if t + 1 == self.filter.seen.steps:
+        if t + 1 == self.filter.observed.steps:
             weights.threshold = 0.0  # no resampling after the last step
         weights.weigh(increments.reshape(weights.rows, weights.number))
         if not weights.any_moved:

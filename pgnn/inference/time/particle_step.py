@@ -26,7 +26,7 @@ _WARM = 1
 """A step is run so often by Python before its operations are written down."""
 
 
-class Seen(Enum):
+class Observed(Enum):
     """In which rows a variable was observed at a step."""
 
     EVERYWHERE = "all"
@@ -41,12 +41,12 @@ class Pattern:
 
     Attributes:
         first: Whether it is the first step.
-        seen: In which rows each variable was observed, in the order of the slice.
+        observed: In which rows each variable was observed, in the order of the slice.
         inside: Whether no row has ended.
     """
 
     first: bool
-    seen: tuple[Seen, ...]
+    observed: tuple[Observed, ...]
     inside: bool
 
 
@@ -96,8 +96,8 @@ class ParticleStep:
         rng: np.random.Generator,
     ) -> None:
         self.slice, self.pattern, self.rng = slice_, pattern, rng
-        self.modes = dict(zip(slice_.conditionals, pattern.seen, strict=True))
-        self.fed = [n for n, mode in self.modes.items() if mode is not Seen.NOWHERE]
+        self.modes = dict(zip(slice_.conditionals, pattern.observed, strict=True))
+        self.fed = [n for n, mode in self.modes.items() if mode is not Observed.NOWHERE]
         self.lagged = [] if pattern.first else [(n, -1) for n in lagged]
         self.inputs = [*inputs]
         self.weighs = bool(self.fed) or any(self._proposal(n) for n in slice_.proposals)
@@ -141,10 +141,10 @@ class ParticleStep:
         gained: list[Tensor] = []
         scored: list[Tensor] = []
         for name, conditional in self.slice.conditionals.items():
-            if self.modes[name] is Seen.NOWHERE and name in self.slice.skipped:
+            if self.modes[name] is Observed.NOWHERE and name in self.slice.skipped:
                 continue
             piece = Piece(conditional, known, covariates, rows, name in self.slice.in_part)
-            if self.modes[name] is Seen.EVERYWHERE:
+            if self.modes[name] is Observed.EVERYWHERE:
                 known[name] = observed[name]
                 gained.append(piece.log_prob(known[name]))
                 scored.append(gained[-1])
@@ -167,10 +167,10 @@ class ParticleStep:
             proposed = Piece(proposal, {**observed, **piece.known}, piece.covariates, piece.rows)
             value = proposed.draw()
             gained.append(piece.log_prob(value) - proposed.log_prob(value))
-        if mode is Seen.LIKELIHOOD:
+        if mode is Observed.LIKELIHOOD:
             gained.append(observed[name].gather(1, value.long()[:, None])[:, 0].log())
             scored.append(gained[-1])
-        if mode is Seen.SOMEWHERE:
+        if mode is Observed.SOMEWHERE:
             there = _present(observed[name])
             shape = [-1, *[1] * (value.dim() - 1)]
             value = torch.where(there.reshape(shape), observed[name].to(value), value)
@@ -186,7 +186,7 @@ class ParticleStep:
         proposal = self.slice.proposals.get(name)
         if proposal is None:
             return None
-        if self.modes[name] is not Seen.NOWHERE:
+        if self.modes[name] is not Observed.NOWHERE:
             return None
         for v in proposal.parents:
             lagged = isinstance(v.name, tuple) and v.name not in self.modes
@@ -194,7 +194,7 @@ class ParticleStep:
                 return None
             if (
                 not lagged
-                and self.modes[v.name] is not Seen.EVERYWHERE
+                and self.modes[v.name] is not Observed.EVERYWHERE
                 and not self._drawn_before(v.name, name)
             ):
                 return None
@@ -202,7 +202,7 @@ class ParticleStep:
 
     def _drawn_before(self, one: Hashable, other: Hashable) -> bool:
         order = [*self.slice.conditionals]
-        drawn = self.modes[one] is Seen.NOWHERE and one not in self.slice.skipped
+        drawn = self.modes[one] is Observed.NOWHERE and one not in self.slice.skipped
         return drawn and order.index(one) < order.index(other)
 
     def _spread(self, x: Tensor) -> Tensor:
@@ -321,7 +321,7 @@ def drawn(distribution: Distribution, rows: int) -> Tensor:
     return draws
 
 
-def seen_in_part(conditional: Conditional, values: Tensor, has_children: bool) -> bool:
+def observed_in_part(conditional: Conditional, values: Tensor, has_children: bool) -> bool:
     """Return whether a variable was observed in part at some steps, which must be of use.
 
     Args:

@@ -74,7 +74,7 @@ class PrefixSearch(Engine):
 
     def answer_query(self, question: AlignmentQuestion) -> Posterior:
         """Probabilities of the symbol at each step, given the labels if they are known."""
-        model, seen = question.model, question.seen
+        model, observed = question.model, question.observed
         if question.names is not None and model.label.name in question.asked:
             raise Unsupported(
                 f"how many labels there are is not known: ask for {model.alignment.name!r}, or use "
@@ -84,13 +84,13 @@ class PrefixSearch(Engine):
         self.check_possible(question, log_z)
         known = question.knows_labels
         marginals = question.alignments.posterior() if known else question.log_probs.exp()
-        beyond = torch.arange(marginals.shape[1]) >= seen.input_lengths[:, None]
+        beyond = torch.arange(marginals.shape[1]) >= observed.input_lengths[:, None]
         gone = beyond.to(log_z.device) | log_z.isneginf()[:, None]
         return Posterior(
             [question.over(model.alignment, marginals.shape[1])],
             marginals.masked_fill(gone[..., None], torch.nan).flatten(start_dim=1),
             log_z,
-            batched=seen.batched,
+            batched=observed.batched,
             engine=type(self).__name__,
             index=question.index,
         )
@@ -128,7 +128,7 @@ class PrefixSearch(Engine):
 
     def _best_path(self, question: AlignmentQuestion, k: int) -> Assignment | KBest:
         """The best path of symbols, and the labels that it says where they are asked for."""
-        model, seen = question.model, question.seen
+        model, observed = question.model, question.observed
         if k > 1:
             raise Unsupported(
                 f"one best path, or the k best labels: leave {model.alignment.name!r} out of the "
@@ -136,9 +136,9 @@ class PrefixSearch(Engine):
             )
         if question.knows_labels:
             paths, scores = question.alignments.best()
-            labels = seen.codes[model.label.name]
+            labels = observed.codes[model.label.name]
         else:
-            paths, scores = best_symbols(question.log_probs, seen.input_lengths)
+            paths, scores = best_symbols(question.log_probs, observed.input_lengths)
             labels = said(paths)
         self.check_possible(question, scores)
         states = {}
@@ -154,7 +154,7 @@ class PrefixSearch(Engine):
         bound: Tensor, k: int,
     ) -> Assignment | KBest:  # fmt: skip
         """Put states ``(B, k, length)`` of the variables together."""
-        codes, batched = torch.cat([*states.values()], dim=2), question.seen.batched
+        codes, batched = torch.cat([*states.values()], dim=2), question.observed.batched
         if k > 1:
             return KBest([*states], codes, log_prob, batched=batched, index=question.index)
         return Assignment(
@@ -165,13 +165,13 @@ class PrefixSearch(Engine):
     def _numbers(self, question: AlignmentQuestion) -> list[Any]:
         """``(T, K + 1)`` logs of each row, without what lies beyond its end."""
         logs = question.log_probs.detach().double().cpu().numpy()
-        lengths = question.seen.input_lengths.tolist()
+        lengths = question.observed.input_lengths.tolist()
         return [x[:t] for x, t in zip(logs, lengths, strict=True)]
 
     def _greedy(self, question: AlignmentQuestion) -> list[dict[tuple[int, ...], float]]:
         """The labels that the best path of each row says, with their log probability."""
         with torch.no_grad():
-            paths, _ = best_symbols(question.log_probs, question.seen.input_lengths)
+            paths, _ = best_symbols(question.log_probs, question.observed.input_lengths)
             labels = said(paths)
             sizes = (labels >= 0).sum(-1)
             scores = question.aligned(labels, sizes).log_partition().tolist()
@@ -180,35 +180,35 @@ class PrefixSearch(Engine):
 
     def answer_sample(self, question: AlignmentQuestion, n: int, seed: int | None) -> Samples:
         """Draws of paths, and of the labels that they say."""
-        model, seen = question.model, question.seen
+        model, observed = question.model, question.observed
         if question.knows_labels:
             self.check_possible(question, question.alignments.log_partition())
             paths = question.alignments.sample(n, seed)
-            labels = seen.codes[model.label.name].expand(n, -1, -1)
+            labels = observed.codes[model.label.name].expand(n, -1, -1)
         else:
-            paths = _drawn(question.log_probs.detach(), seen.input_lengths, n, seed)
+            paths = _drawn(question.log_probs.detach(), observed.input_lengths, n, seed)
             labels = said(paths)
         variables = [
             question.over(model.label, labels.shape[-1]),
             question.over(model.alignment, paths.shape[-1]),
         ]
         codes = torch.cat([labels, paths.cpu()], dim=-1)
-        codes = codes if seen.batched else codes[:, 0]
-        return Samples(variables, codes, batched=seen.batched, index=question.index)
+        codes = codes if observed.batched else codes[:, 0]
+        return Samples(variables, codes, batched=observed.batched, index=question.index)
 
     def impossible(self, question: AlignmentQuestion, rows: list[int]) -> ImpossibleEvidence:
         """Make the error for some rows of probability zero: how many steps their labels need."""
-        row, seen = rows[0], question.seen
+        row, observed = rows[0], question.observed
         if not question.knows_labels:
             return ImpossibleEvidence(
                 f"{len(rows)} of {question.num_rows} rows say nothing (first: row {row}): at some "
                 "step every symbol has probability zero",
                 tuple(rows),
             )
-        needed = int(steps_needed(seen.codes[question.model.label.name], seen.lengths)[row])
-        steps = int(seen.input_lengths[row])
+        needed = int(steps_needed(observed.codes[question.model.label.name], observed.lengths)[row])
+        steps = int(observed.input_lengths[row])
         why = (
-            f"its {int(seen.lengths[row])} labels take at least {needed} steps, there are {steps}"
+            f"{int(observed.lengths[row])} labels take at least {needed} steps, there are {steps}"
             if needed > steps
             else "a symbol that it needs has probability zero"
         )
@@ -227,8 +227,8 @@ class PrefixSearch(Engine):
             reason="alignments form a chain through the labels: forward and backward over steps",
             num_variables=question.num_cells,
             num_eliminated=cells,
-            num_sliced=int(question.seen.lengths.sum()),
-            memory_bytes=8 * cells * (2 * question.seen.steps + 1),
+            num_sliced=int(question.observed.lengths.sum()),
+            memory_bytes=8 * cells * (2 * question.observed.steps + 1),
             treewidth=1,
         )
 

@@ -78,12 +78,12 @@ def normal_at_each_step(
         moments: By name, with a covariance for each row or one for all.
         dtype: Of the answers.
     """
-    seen, one = question.seen, slice(None) if question.seen.batched else 0
+    observed, one = question.observed, slice(None) if question.observed.batched else 0
     marginals = {}
     for name, (mean, covariance) in moments.items():
         shape = question.model.conditionals[name].child.shape
-        mean = mean.masked_fill(~seen.inside.unsqueeze(-1), torch.nan)
-        whole = covariance.expand(seen.num_rows, *covariance.shape[1:])
+        mean = mean.masked_fill(~observed.inside.unsqueeze(-1), torch.nan)
+        whole = covariance.expand(observed.num_rows, *covariance.shape[1:])
         marginals[name] = real_marginal(mean[one].to(dtype), whole[one].to(dtype), shape)
     return marginals
 
@@ -98,14 +98,14 @@ def joined_steps(
         whole: The answer about the discrete variables.
         steps: For each real variable its marginals, ``()`` or ``(B,)`` each.
     """
-    seen, marginals = question.seen, {}
+    observed, marginals = question.observed, {}
     for name, parts in steps.items():
         if parts:
-            gone = ~seen.inside if seen.batched else ~seen.inside[0]
-            marginals[name] = side_by_side(parts, int(seen.batched), gone)
+            gone = ~observed.inside if observed.batched else ~observed.inside[0]
+            marginals[name] = side_by_side(parts, int(observed.batched), gone)
         else:
             shape = (*question.model.conditionals[name].child.shape,)
-            lead = (seen.num_rows, 0) if seen.batched else (0,)
+            lead = (observed.num_rows, 0) if observed.batched else (0,)
             marginals[name] = certain(torch.zeros(*lead, *shape, dtype=torch.float64), shape)
     return RealsOverTime(whole, marginals)
 

@@ -70,17 +70,17 @@ class SequenceEngine(Engine):
         Rows go on from their own ends: they are smoothed with so many unobserved steps more.
         """
         steps = whole_number("steps", steps, least=1)
-        seen = SequenceEvidence.of(model, evidence, inputs)
+        observed = SequenceEvidence.of(model, evidence, inputs)
         states = sum(v.num_states for v in model.variables.values() if v.is_discrete)
-        cells = seen.num_rows * (seen.steps + steps) * states
+        cells = observed.num_rows * (observed.steps + steps) * states
         check_size(f"{steps:,} steps", cells, self.max_answer_bytes, "Predict fewer at a time")
-        whole = self.query(model, targets, extended(seen, steps), inputs=inputs)
+        whole = self.query(model, targets, extended(observed, steps), inputs=inputs)
         asked = [model.variables[v.name] for v in whole.variables]
-        ahead = seen.lengths[:, None] + torch.arange(steps)
-        alone = not seen.batched
+        ahead = observed.lengths[:, None] + torch.arange(steps)
+        alone = not observed.batched
         rows = [whole.probs(v.name)[None] if alone else whole.probs(v.name) for v in asked]
         log_z = whole.log_evidence[None] if alone else whole.log_evidence
-        question = SequenceQuestion(model, ended(seen, steps), names=[v.name for v in asked])
+        question = SequenceQuestion(model, ended(observed, steps), names=[v.name for v in asked])
         parts = [_at_steps(p, ahead) for p in rows]
         return question.posterior(parts, log_z, engine=whole.engine, kind=whole.kind)
 
@@ -133,10 +133,10 @@ class SequenceEngine(Engine):
                 f"{type(model).__name__} is not; leave engine= out to have one chosen"
             )
         over_time: Any = model
-        seen = SequenceEvidence.of(over_time, evidence, inputs)
+        observed = SequenceEvidence.of(over_time, evidence, inputs)
         question = SequenceQuestion(
             over_time,
-            seen,
+            observed,
             inputs,
             names=names,
             errors=errors,
@@ -150,7 +150,7 @@ class SequenceEngine(Engine):
         self,
         model: Any,
         targets: Names | None,
-        seen: SequenceEvidence,
+        observed: SequenceEvidence,
         steps: int,
         inputs: Inputs | None = None,
     ) -> tuple[SequenceQuestion, SequenceQuestion]:
@@ -159,14 +159,14 @@ class SequenceEngine(Engine):
         Args:
             model: The model.
             targets: Names of variables; all if not given.
-            seen: The evidence.
+            observed: The evidence.
             steps: How many steps come after it.
             inputs: Covariates of all steps.
         """
         names = [*model.variables] if targets is None else targets
-        question = self.read(model, extended(seen, steps), inputs, names=names)
+        question = self.read(model, extended(observed, steps), inputs, names=names)
         after = SequenceQuestion(
-            model, ended(seen, steps), names=names, engine=question.engine,
+            model, ended(observed, steps), names=names, engine=question.engine,
             takes_reals=self.takes_reals,
         )  # fmt: skip
         return question, after
@@ -178,8 +178,10 @@ class SequenceEngine(Engine):
 
     def answer_most_probable(self, question: SequenceQuestion, k: int) -> Assignment | KBest:
         """Decode."""
-        cells = k * question.seen.num_rows * question.seen.steps * max(len(question.asked), 1)
-        what = f"{k:,} best paths of {question.seen.num_rows:,} rows"
+        cells = (
+            k * question.observed.num_rows * question.observed.steps * max(len(question.asked), 1)
+        )
+        what = f"{k:,} best paths of {question.observed.num_rows:,} rows"
         check_size(what, cells, self.max_answer_bytes, "Ask for fewer")
         return self.best_paths(question, k)
 
@@ -193,15 +195,15 @@ class SequenceEngine(Engine):
         log_z, model = self.log_evidence(question), question.model
         if not isinstance(model, ChainModel) or model.is_normalized:
             return log_z
-        seen = question.seen
-        unobserved = SequenceEvidence(seen.lengths, seen.steps, batched=seen.batched)
+        observed = question.observed
+        unobserved = SequenceEvidence(observed.lengths, observed.steps, batched=observed.batched)
         return log_z - self.log_evidence(SequenceQuestion(model, unobserved, question.inputs))
 
     def impossible(self, question: SequenceQuestion, rows: list[int]) -> ImpossibleEvidence:
         """Make the error for some rows of probability zero: at which step each becomes so."""
         steps = self._lost_at(question, rows)
         what = f"the sequence has probability zero from step {steps[0]} on"
-        if question.seen.batched:
+        if question.observed.batched:
             what = (
                 f"{len(rows)} of {question.num_rows} rows have probability zero (first: row "
                 f"{rows[0]}, from step {steps[0]} on); errors='nan' answers the other rows"
@@ -210,12 +212,12 @@ class SequenceEngine(Engine):
 
     def _lost_at(self, question: SequenceQuestion, rows: list[int]) -> list[int]:
         """The first step of each row by which it has become impossible, by bisection."""
-        seen = question.seen.take(rows)
+        observed = question.observed.take(rows)
         inputs = {n: x[rows] for n, x in question.covariates.items()}
-        low, high = torch.zeros_like(seen.lengths), (seen.lengths - 1).clamp_min(0)
+        low, high = torch.zeros_like(observed.lengths), (observed.lengths - 1).clamp_min(0)
         while bool((low < high).any()):
             middle = (low + high) // 2
-            begun = replace(seen.shortened(middle + 1), batched=True)
+            begun = replace(observed.shortened(middle + 1), batched=True)
             shortened_inputs = {n: x[:, : begun.steps] for n, x in inputs.items()}
             part = SequenceQuestion(question.model, begun, shortened_inputs, names=[], errors="nan")
             with torch.no_grad():
@@ -230,7 +232,7 @@ class SequenceEngine(Engine):
         Raises:
             Intractable: If it is too much.
         """
-        check_size(f"{question.seen.steps:,} steps of {question.num_rows:,} rows", numbers,
+        check_size(f"{question.observed.steps:,} steps of {question.num_rows:,} rows", numbers,
                    self.max_answer_bytes, "Give shorter sequences, or fewer at a time")  # fmt: skip
 
     def prepare(
@@ -243,7 +245,7 @@ class SequenceEngine(Engine):
         )
 
 
-def extended(seen: SequenceEvidence, steps: int) -> SequenceEvidence:
+def extended(observed: SequenceEvidence, steps: int) -> SequenceEvidence:
     """Return the same rows with so many steps more, at which nothing was observed."""
 
     def padded(values: Mapping[Hashable, Tensor], fill: float) -> dict[Hashable, Tensor]:
@@ -254,19 +256,19 @@ def extended(seen: SequenceEvidence, steps: int) -> SequenceEvidence:
         return longer
 
     return replace(
-        seen,
-        lengths=seen.lengths + steps,
-        steps=seen.steps + steps,
-        codes=padded(seen.codes, -1),
-        reals=padded(seen.reals, torch.nan),
-        soft=padded(seen.soft, 1.0),
+        observed,
+        lengths=observed.lengths + steps,
+        steps=observed.steps + steps,
+        codes=padded(observed.codes, -1),
+        reals=padded(observed.reals, torch.nan),
+        soft=padded(observed.soft, 1.0),
     )
 
 
-def ended(seen: SequenceEvidence, steps: int) -> SequenceEvidence:
+def ended(observed: SequenceEvidence, steps: int) -> SequenceEvidence:
     """Return rows of so many steps, of which nothing is known, that follow on the same rows."""
-    lengths = torch.full_like(seen.lengths, steps)
-    return SequenceEvidence(lengths, steps, batched=seen.batched, index=seen.index)
+    lengths = torch.full_like(observed.lengths, steps)
+    return SequenceEvidence(lengths, steps, batched=observed.batched, index=observed.index)
 
 
 def _at_steps(values: Tensor, steps: Tensor) -> Tensor:

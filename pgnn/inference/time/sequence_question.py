@@ -30,7 +30,7 @@ class SequenceQuestion(BaseQuestion):
 
     Args:
         model: A model over time.
-        seen: ``B`` sequences.
+        observed: ``B`` sequences.
         inputs: Covariates as they came.
         names: Names of the variables asked for; None for all discrete ones.
         errors: What to do about impossible rows: ``"raise"`` or ``"nan"``.
@@ -48,12 +48,12 @@ class SequenceQuestion(BaseQuestion):
     """
 
     model: Any  # engines ask for the abilities that they need
-    seen: SequenceEvidence
+    observed: SequenceEvidence
 
     def __init__(
         self,
         model: UnrollableModel,
-        seen: SequenceEvidence,
+        observed: SequenceEvidence,
         inputs: Inputs | None = None,
         *,
         names: Names | None = None,
@@ -61,11 +61,11 @@ class SequenceQuestion(BaseQuestion):
         engine: str = "",
         takes_reals: bool = False,
     ) -> None:
-        super().__init__(model, seen, inputs, names=names, errors=errors)
+        super().__init__(model, observed, inputs, names=names, errors=errors)
         self.engine, self.takes_reals = engine, takes_reals
         variables = model.variables
-        told = takes_reals and not seen.is_empty
-        known = {n for n in seen.reals if seen.knows(n)} if told else set()
+        told = takes_reals and not observed.is_empty
+        known = {n for n in observed.reals if observed.knows(n)} if told else set()
         if names is None:
             asked = [v for n, v in variables.items() if v.is_discrete or n not in known]
         else:
@@ -82,19 +82,19 @@ class SequenceQuestion(BaseQuestion):
         """Return the same question about other variables."""
         settings: dict[str, Any] = {"errors": self.errors, "engine": self.engine}
         names = [v.name for v in asked]
-        return SequenceQuestion(self.model, self.seen, self.inputs, names=names, **settings)
+        return SequenceQuestion(self.model, self.observed, self.inputs, names=names, **settings)
 
     @cached_property
     def covariates(self) -> Mapping[Any, Tensor]:
         """Covariates ``(B, T, ...)``."""
-        covariates: Mapping[Any, Tensor] = self.model.covariates(self.inputs, self.seen)
+        covariates: Mapping[Any, Tensor] = self.model.covariates(self.inputs, self.observed)
         return covariates
 
     @property
     def num_cells(self) -> int:
         """Numbers that all variables of all rows take, at every step."""
         sizes = [math.prod(v.shape[1:]) for v in self.model.variables.values()]
-        return int(self.num_rows * self.seen.steps * sum(sizes))
+        return int(self.num_rows * self.observed.steps * sum(sizes))
 
     @property
     def num_beliefs(self) -> int:
@@ -103,7 +103,7 @@ class SequenceQuestion(BaseQuestion):
             v.num_states if v.is_discrete else math.prod(v.shape[1:])
             for v in self.model.variables.values()
         ]
-        return int(self.num_rows * self.seen.steps * sum(sizes))
+        return int(self.num_rows * self.observed.steps * sum(sizes))
 
     @property
     def asked_names(self) -> list[Hashable]:
@@ -135,18 +135,18 @@ class SequenceQuestion(BaseQuestion):
             kind: What ``log_evidence`` is.
             diagnostics: What the engine has to say.
         """
-        seen = self.seen
+        observed = self.observed
         lost = log_evidence.detach().isneginf()
-        gone = (~seen.inside).to(lost.device) | lost[:, None]
+        gone = (~observed.inside).to(lost.device) | lost[:, None]
         if bool(gone.any()):
             marginals = [p.masked_fill(gone.unsqueeze(-1), torch.nan) for p in marginals]
         flat = [p.flatten(start_dim=1) for p in marginals]
-        none = log_evidence.new_zeros((seen.num_rows, 0))
+        none = log_evidence.new_zeros((observed.num_rows, 0))
         return Posterior(
             self.over_time(self.asked),
             flat[0] if len(flat) == 1 else torch.cat([none, *flat], dim=1),
             log_evidence,
-            batched=seen.batched,
+            batched=observed.batched,
             kind=kind,
             engine=self.engine if engine is None else engine,
             diagnostics=diagnostics,
@@ -171,7 +171,7 @@ class SequenceQuestion(BaseQuestion):
             paths: For each rank ``(B, .)`` states of all variables, side by side.
             scores: ``(B, k)`` their log probabilities.
         """
-        variables, batched = self.over_time(self.asked), self.seen.batched
+        variables, batched = self.over_time(self.asked), self.observed.batched
         if len(paths) > 1:
             states = torch.stack([*paths], dim=1)
             return KBest(variables, states, scores, batched=batched, index=self.index)
@@ -187,26 +187,26 @@ class SequenceQuestion(BaseQuestion):
 
     def samples(self, drawn: Mapping[Hashable, Tensor], n: int) -> Samples:
         """Put draws ``(n, B, T, ...)`` of all of the model's variables together."""
-        seen, variables = self.seen, self.over_time([*self.model.variables.values()])
+        observed, variables = self.observed, self.over_time([*self.model.variables.values()])
         discrete = [drawn[v.name].flatten(start_dim=2) for v in variables if v.is_discrete]
-        codes = torch.cat(discrete, dim=2) if discrete else torch.zeros(n, seen.num_rows, 0)
+        codes = torch.cat(discrete, dim=2) if discrete else torch.zeros(n, observed.num_rows, 0)
         reals = {v.name: drawn[v.name] for v in variables if not v.is_discrete}
-        if not seen.batched:
+        if not observed.batched:
             codes, reals = codes[:, 0], {name: x[:, 0] for name, x in reals.items()}
-        return Samples(variables, codes, reals, batched=seen.batched, index=self.index)
+        return Samples(variables, codes, reals, batched=observed.batched, index=self.index)
 
     def over_time(self, variables: Sequence[Variable]) -> list[Variable]:
         """Return variables whose first axis is as long as the longest sequence."""
-        return [Variable(v.name, v.states, (self.seen.steps, *v.shape[1:])) for v in variables]
+        return [Variable(v.name, v.states, (self.observed.steps, *v.shape[1:])) for v in variables]
 
     @property
     def index(self) -> Any:
         """Labels of the rows, of a batch."""
-        return self.seen.index if self.seen.batched else None
+        return self.observed.index if self.observed.batched else None
 
     def alone(self, values: Tensor) -> Tensor:
         """Return the values of a lone sequence without the axis of rows."""
-        return values if self.seen.batched else values[0]
+        return values if self.observed.batched else values[0]
 
     def check_length(self) -> None:
         """Check that the number of steps is known.
@@ -214,7 +214,7 @@ class SequenceQuestion(BaseQuestion):
         Raises:
             EvidenceError: If nothing does.
         """
-        if not self.seen.steps:
+        if not self.observed.steps:
             raise EvidenceError(
                 f"how many steps? say so in the evidence, as in sample(n, {{{AXIS!r}: 100}})"
             )

@@ -150,10 +150,10 @@ class SequentialMonteCarlo(SequenceEngine):
                 "pgnn.Program(model.program())"
             )
         check_proposals(model, self.proposal)
-        seen = SequenceEvidence.of(model, evidence)
+        observed = SequenceEvidence.of(model, evidence)
         engine = type(self).__name__
         return SequenceQuestion(
-            model, seen, inputs, names=names, errors=errors, engine=engine, takes_reals=True
+            model, observed, inputs, names=names, errors=errors, engine=engine, takes_reals=True
         )
 
     def smooth_steps(self, question: SequenceQuestion) -> Posterior:
@@ -165,7 +165,7 @@ class SequentialMonteCarlo(SequenceEngine):
         warn_of_few(run, distinct, question.engine)
         values = {n: run.paths(n) for n in question.every_name}
         diagnostics = {**self._reasons, "distinct": question.alone(torch.from_numpy(distinct))}
-        logs = path_weights(run, question.seen.steps)
+        logs = path_weights(run, question.observed.steps)
         return particle_posterior(question, run, values, logs, diagnostics, traced=True)
 
     def _smooth_backward(self, question: SequenceQuestion) -> Posterior:
@@ -173,7 +173,7 @@ class SequentialMonteCarlo(SequenceEngine):
         names = question.every_name
         back, chosen = self._backward(question, names, self.backward)
         values = {n: back.along(n, chosen) for n in names}
-        shape = (self.backward, question.num_rows, question.seen.steps)
+        shape = (self.backward, question.num_rows, question.observed.steps)
         logs = torch.full(shape, -math.log(self.backward), dtype=torch.float64)
         diagnostics = {**self._reasons, "num_paths": self.backward}
         return particle_posterior(question, back.run, values, logs, diagnostics, traced=False)
@@ -182,8 +182,8 @@ class SequentialMonteCarlo(SequenceEngine):
         self, question: SequenceQuestion, names: Sequence[Hashable], number: int
     ) -> tuple[BackwardSimulation, NDArray[np.int64]]:
         """Particles of all steps, and ``(T, B, M)`` those that paths go through."""
-        model, seen = question.model, question.seen
-        pairs = number * self.particles * seen.num_rows * seen.steps
+        model, observed = question.model, question.observed
+        pairs = number * self.particles * observed.num_rows * observed.steps
         check_work(f"{number:,} paths backward", pairs, "Draw fewer, or of fewer particles")
         kept = [*dict.fromkeys([*names, *BackwardSimulation.needed(model)])]
         run = self._run(question, kept=kept, filtered=True)
@@ -214,16 +214,20 @@ class SequentialMonteCarlo(SequenceEngine):
     ) -> Posterior:
         """Marginals at the next steps; see the base class. Targets may be real."""
         steps = whole_number("steps", steps, least=1)
-        seen = SequenceEvidence.of(model, evidence)
-        longer = extended(seen, steps)
+        observed = SequenceEvidence.of(model, evidence)
+        longer = extended(observed, steps)
         whole: SequenceQuestion = self.read(model, longer, inputs, names=targets)
         run = self._run(whole, kept=whole.every_name)
         warn_of_few(run, None, whole.engine)
-        ahead = seen.lengths[:, None] + torch.arange(steps)
-        rows = torch.arange(seen.num_rows)[:, None]
+        ahead = observed.lengths[:, None] + torch.arange(steps)
+        rows = torch.arange(observed.num_rows)[:, None]
         values = {n: run.paths(n)[:, rows, ahead] for n in whole.every_name}
         future = SequenceQuestion(
-            model, ended(seen, steps), names=whole.every_name, engine=whole.engine, takes_reals=True
+            model,
+            ended(observed, steps),
+            names=whole.every_name,
+            engine=whole.engine,
+            takes_reals=True,
         )
         logs = path_weights(run, steps)
         return particle_posterior(future, run, values, logs, self._reasons, traced=True)
@@ -236,8 +240,8 @@ class SequentialMonteCarlo(SequenceEngine):
 
     def draw_paths(self, question: SequenceQuestion, n: int, seed: int | None) -> Samples:
         """Draws of all variables: paths chosen by their weights; see the base class."""
-        seen = question.seen
-        weighed = bool(seen.codes or seen.reals or seen.soft)
+        observed = question.observed
+        weighed = bool(observed.codes or observed.reals or observed.soft)
         engine = replace(self, seed=self.seed if seed is None else seed)
         if self.backward and weighed:
             names = [*question.model.variables]
@@ -246,7 +250,7 @@ class SequentialMonteCarlo(SequenceEngine):
             return question.samples(within(question, drawn), n)
         engine = replace(engine, particles=max(2, n, self.particles if weighed else 2))
         run = engine._run(question, kept=[*question.model.variables])
-        chosen = np.tile(np.arange(n)[:, None], (1, seen.num_rows))
+        chosen = np.tile(np.arange(n)[:, None], (1, observed.num_rows))
         if weighed:
             warn_of_few(run, run.num_distinct(), question.engine)
             rng = np.random.default_rng(engine.seed)
@@ -308,7 +312,7 @@ class SequentialMonteCarlo(SequenceEngine):
         """See :class:`Engine`."""
         if isinstance(question, Question):
             return self._of_programs().describe(question)
-        cells = question.seen.num_rows * question.seen.steps * len(question.model.variables)
+        cells = question.observed.num_rows * question.observed.steps * len(question.model.variables)
         return Explanation(
             engine=type(self).__name__,
             kind="estimate",
@@ -332,18 +336,19 @@ class SequentialMonteCarlo(SequenceEngine):
         filtered: bool = False,
         scored: bool = False,
     ) -> ParticleHistory:
-        seen, model = question.seen, question.model
+        observed, model = question.observed, question.model
         numbers = sum(max(1, _size(model.variables[n])) for n in kept) + filtered + 2
-        what = f"{self.particles:,} particles of {seen.num_rows:,} rows over {seen.steps:,} steps"
-        steps = seen.steps if kept or filtered else 1
-        check_size(what, self.particles * seen.num_rows * steps * numbers, self.max_answer_bytes,
+        rows, steps = observed.num_rows, observed.steps
+        what = f"{self.particles:,} particles of {rows:,} rows over {steps:,} steps"
+        cells = rows * (steps if kept or filtered else 1)
+        check_size(what, self.particles * cells * numbers, self.max_answer_bytes,
                    "Take fewer particles, or fewer rows at a time")  # fmt: skip
         first, second = np.random.SeedSequence(self.seed).generate_state(2)
         weights = ParticleWeights(
-            seen.num_rows, self.particles, self.threshold, self.resampling, int(first)
+            observed.num_rows, self.particles, self.threshold, self.resampling, int(first)
         )
         moving = ParticleFilter(
-            model, seen, question.covariates, self.proposal, kept, filtered, scored
+            model, observed, question.covariates, self.proposal, kept, filtered, scored
         )
         with private_randomness(int(second)):
             run = moving.run(weights, self.progress)

@@ -87,24 +87,24 @@ def slice_regression(
     )
 
 
-def slice_values(places: Places, seen: SequenceEvidence) -> Tensor:
-    """Return ``(B, T, D)`` what was seen of each slice, ``NaN`` elsewhere."""
+def slice_values(places: Places, observed: SequenceEvidence) -> Tensor:
+    """Return ``(B, T, D)`` what was observed of each slice, ``NaN`` elsewhere."""
     columns = []
     for name, place in places.items():
-        shape = (seen.num_rows, seen.steps, place.stop - place.start)
-        values = seen.reals.get(name)
+        shape = (observed.num_rows, observed.steps, place.stop - place.start)
+        values = observed.reals.get(name)
         if values is None:
             values = torch.full(shape, torch.nan, dtype=torch.float64)
         columns.append(values.double().expand(shape[0], *values.shape[1:]).reshape(shape))
     return torch.cat(columns, dim=2)
 
 
-def slice_chain(model: SlicedModel, seen: SequenceEvidence) -> CompiledChain:
+def slice_chain(model: SlicedModel, observed: SequenceEvidence) -> CompiledChain:
     """Return a model's chain of slices, some numbers of which are observed as they are.
 
     Args:
         model: A slice of real variables, all of them linear Gaussian.
-        seen: What was seen of it.
+        observed: What was observed of it.
     """
     places = places_of(model)
     eye = torch.eye(width_of(places), dtype=torch.float64)
@@ -115,7 +115,7 @@ def slice_chain(model: SlicedModel, seen: SequenceEvidence) -> CompiledChain:
     )
     start = Regression(begin.weight[:, :0], begin.bias, begin.scale)
     emit = Regression(eye, torch.zeros_like(eye[0]), torch.zeros_like(eye))
-    return CompiledChain(start, move, emit, slice_values(places, seen))
+    return CompiledChain(start, move, emit, slice_values(places, observed))
 
 
 def double(own: Regression) -> Regression:

@@ -25,7 +25,7 @@ class SliceTables:
 
     Attributes:
         model: The slice.
-        seen: Evidence.
+        observed: Evidence.
         inputs: Covariates ``(B, T, ...)``.
         probes: Zeros ``(B, T, S)`` added to the logs of discrete variables: the gradient of
             :math:`\log p(e)` by one is that variable's marginal.
@@ -33,7 +33,7 @@ class SliceTables:
     """
 
     model: SlicedModel
-    seen: SequenceEvidence
+    observed: SequenceEvidence
     inputs: Mapping[Hashable, Tensor]
     probes: Mapping[Hashable, Tensor] = field(default_factory=dict)
     wanted: frozenset[Hashable] = frozenset()
@@ -49,8 +49,8 @@ class SliceTables:
 
         The interface is none of them.
         """
-        seen, conditionals = self.seen, self.model.conditionals
-        known = {*seen.codes, *seen.reals, *seen.soft, *self.probes, *self.wanted}
+        observed, conditionals = self.observed, self.model.conditionals
+        known = {*observed.codes, *observed.reals, *observed.soft, *self.probes, *self.wanted}
         barren = {n for n in conditionals if n not in known and n not in self.model.interface}
         while True:
             needed = {
@@ -109,7 +109,7 @@ class SliceTables:
 
     def unary(self, name: Hashable, span: slice) -> Factor | None:
         """Return the evidence on a discrete variable, ``(N, S)``; None if there is none."""
-        if name in self.seen.codes or name in self.seen.soft:
+        if name in self.observed.codes or name in self.observed.soft:
             total = self._cached_by_span(name, span, self._likelihood)
             if name in self.probes:
                 total = total + self.probes[name][:, span]
@@ -121,12 +121,12 @@ class SliceTables:
 
     def _likelihood(self, name: Hashable, span: slice) -> Tensor:
         """``(B, steps, S)`` log-likelihoods of each state by codes and soft evidence."""
-        seen, size = self.seen, self.variable(name).num_states
-        likely = seen.soft[name][:, span].double().log() if name in seen.soft else None
-        if name not in seen.codes:
+        observed, size = self.observed, self.variable(name).num_states
+        likely = observed.soft[name][:, span].double().log() if name in observed.soft else None
+        if name not in observed.codes:
             assert likely is not None
             return likely
-        codes = seen.codes[name][:, span]
+        codes = observed.codes[name][:, span]
         known = one_hot(codes.clamp_min(0), size).bool() | (codes < 0).unsqueeze(-1)
         log_likelihood = torch.zeros(known.shape, dtype=torch.float64).masked_fill(
             ~known, -torch.inf
@@ -148,13 +148,13 @@ class SliceTables:
         for name, x in values.items():
             if bool(x[self._inside(span)].isnan().any()):
                 raise _unobserved_error(name, conditional.child.name)
-        reals_seen = {n: x.flatten(0, 1).nan_to_num() for n, x in values.items()}
-        return conditional.factor(reals_seen or None, self._covariates(conditional, span))
+        reals_observed = {n: x.flatten(0, 1).nan_to_num() for n, x in values.items()}
+        return conditional.factor(reals_observed or None, self._covariates(conditional, span))
 
     def _real(self, conditional: Conditional, span: slice) -> Factor | None:
         """Densities of observed values; unobserved ones do not count."""
         name = conditional.child.name
-        if name not in self.seen.reals:
+        if name not in self.observed.reals:
             return None
         x = self._values(name, span, conditional)
         axes = tuple(range(2, x.dim()))
@@ -174,15 +174,15 @@ class SliceTables:
     def _values(self, name: Hashable, span: slice, conditional: Conditional) -> Tensor:
         """``(B, steps, ...)`` values of a real variable, of the step before for ``(name, -1)``."""
         plain = without_lag(name)
-        if plain not in self.seen.reals:
+        if plain not in self.observed.reals:
             raise _unobserved_error(plain, conditional.child.name)
-        x = self.seen.reals[plain]
+        x = self.observed.reals[plain]
         if not has_lag(name):
             return x[:, span]
         return x[:, span.start - 1 : -1 if span.stop is None else span.stop - 1]
 
     def _inside(self, span: slice) -> Tensor:
-        return self.seen.inside[:, span]
+        return self.observed.inside[:, span]
 
     def _covariates(self, conditional: Conditional, span: slice) -> dict[Hashable, Tensor] | None:
         names = [n for n in conditional.inputs if n in self.inputs]
@@ -208,10 +208,10 @@ class LeafSliceTables(SliceTables):
     @cached_property
     def leaves(self) -> set[Hashable]:
         """Discrete variables observed somewhere, with discrete parents and no children."""
-        model, seen = self.model, self.seen
+        model, observed = self.model, self.observed
         conditionals = {n: (c, model.first(n)) for n, c in model.conditionals.items()}
         inner = {v.name for pair in conditionals.values() for c in pair for v in c.parents}
-        known = {n for n in seen.codes if n not in seen.soft and n not in self.probes}
+        known = {n for n in observed.codes if n not in observed.soft and n not in self.probes}
         return {
             n
             for n, pair in conditionals.items()
@@ -235,7 +235,7 @@ class LeafSliceTables(SliceTables):
             self._cached_by_span(name, span, self._rows) < conditional.child.num_states
         ).nonzero()[:, 0]
         codes, rest = (
-            self.seen.codes[name][:, span].flatten(),
+            self.observed.codes[name][:, span].flatten(),
             self._covariates(conditional, span) or {},
         )
         table = conditional.factor(
@@ -254,6 +254,6 @@ class LeafSliceTables(SliceTables):
 
     def _rows(self, name: Hashable, span: slice) -> Tensor:
         """``(N,)`` states that were observed, one past the last where there is none."""
-        codes = self.seen.codes[name][:, span]
+        codes = self.observed.codes[name][:, span]
         there = self._inside(span) & (codes >= 0)
         return codes.masked_fill(~there, self.variable(name).num_states).flatten()

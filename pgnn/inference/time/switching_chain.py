@@ -36,10 +36,10 @@ class SwitchingFiltered(NamedTuple):
     """What was known of each slice at its step.
 
     Attributes:
-        now: The regimes after what was seen of the step.
+        now: The regimes after what was observed of the step.
         pairs: ``(B, T - 1, J, J)`` logs of the probabilities of the states of a step and the next
-            one, given what was seen up to the next one.
-        increments: ``(B, T)`` logs of what was seen given what was seen before.
+            one, given what was observed up to the next one.
+        increments: ``(B, T)`` logs of what was observed given what was observed before.
     """
 
     now: list[Regimes]
@@ -56,14 +56,15 @@ class SwitchingChain:
     The number of normal distributions that make up what is known grows with every step. They are
     projected: for each present state there is one, with the mean and covariance of all that end in
     it (generalised pseudo-Bayes of order two, higher with :meth:`remembering`). Backward, the state
-    before is taken to depend on the next one and on what was seen up to then, as Kim has it.
+    before is taken to depend on the next one and on what was observed up to then, as Kim has it.
 
     Args:
-        states: The chain of discrete states with what was seen of discrete variables.
+        states: The chain of discrete states with what was observed of discrete variables.
         start: Of the first slice, with an axis for its state.
         move: Of a slice given the one before, with axes for the states of that one and its own.
-        observed: ``(B, T, D)`` what was seen of the slices, ``NaN`` elsewhere.
-        last: ``(B,)`` the last step at which something was seen; what comes later tells nothing.
+        observed: ``(B, T, D)`` what was observed of the slices, ``NaN`` elsewhere.
+        last: ``(B,)`` the last step at which something was observed; what comes later tells
+        nothing.
 
     Cost:
         :math:`O(B T J^2 D^3)`.
@@ -124,7 +125,7 @@ class SwitchingChain:
         return SwitchingFiltered(now, pairs, torch.stack(increments, dim=1))
 
     def smoothed(self, filtered: SwitchingFiltered) -> list[Regimes]:
-        """Return what everything that was seen tells of each slice."""
+        """Return what everything that was observed tells of each slice."""
         noise, smoothed = covariance_of(self.move), filtered.now[-1:]
         for t in reversed(range(self.observed.shape[1] - 1)):
             now, later = filtered.now[t], smoothed[-1]
@@ -160,27 +161,27 @@ class SwitchingChain:
         return Regimes(now.logs, mean, across @ weight.mT + noise), across
 
     def _updated(self, t: int, ahead: Regimes) -> tuple[Regimes, Tensor]:
-        """Normalised regimes given what was seen of a step, and the log of its probability."""
+        """Normalised regimes given what was observed of a step, and the log of its probability."""
         values = self.observed[:, t]
-        seen = ~values.isnan()
+        present = ~values.isnan()
         logs, mean, covariance = ahead
-        if bool(seen.any()):
+        if bool(present.any()):
             lead = [len(values), *[1] * (mean.dim() - 2), values.shape[1]]
-            mask, known = seen.reshape(lead), values.nan_to_num(nan=0.0).reshape(lead)
+            mask, known = present.reshape(lead), values.nan_to_num(nan=0.0).reshape(lead)
             both = mask.unsqueeze(-1) & mask.unsqueeze(-2)
             unit = torch.diag_embed((~mask).to(mean))
             factor = _cholesky(torch.where(both, covariance, 0.0) + unit)
             error = torch.where(mask, known - mean, 0.0)
             white = torch.linalg.solve_triangular(factor, error.unsqueeze(-1), upper=False)
             size = factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-            count = seen.to(mean).sum(dim=1).reshape(lead[:-1])
+            count = present.to(mean).sum(dim=1).reshape(lead[:-1])
             logs = logs - 0.5 * white.square().sum((-2, -1)) - size - 0.5 * LOG_2PI * count
             across = torch.where(mask.unsqueeze(-1), covariance, 0.0)
             gain = torch.cholesky_solve(across, factor).mT
             rest = torch.eye(mean.shape[-1], dtype=mean.dtype) - gain
             mean = torch.where(mask, known, mean + _times(gain, error))
             hidden = ~mask.unsqueeze(-1) & ~mask.unsqueeze(-2)
-            # the gain has no columns of numbers that were not seen
+            # the gain has no columns of numbers that were not observed
             covariance = torch.where(hidden, rest @ covariance @ rest.mT, 0.0)
         total = logsumexp(logs, [*range(1, logs.dim())])
         shape = [-1, *[1] * (logs.dim() - 1)]

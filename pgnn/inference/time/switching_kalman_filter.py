@@ -107,11 +107,11 @@ class SwitchingKalmanFilter(SequenceEngine):
         return cls(max(1, int(math.log(FEW, max(states, 2)) + 1e-9)))
 
     @classmethod
-    def histories(cls, model: SlicedModel, seen: SequenceEvidence) -> float:
+    def histories(cls, model: SlicedModel, observed: SequenceEvidence) -> float:
         """How many sequences of discrete states there are, in all rows together."""
         names = _choosing(model)
         states = math.prod(model.conditionals[n].child.num_states for n in names)
-        return seen.num_rows * float(states) ** seen.steps
+        return observed.num_rows * float(states) ** observed.steps
 
     @staticmethod
     def kind_of(model: SlicedModel) -> str:
@@ -146,7 +146,7 @@ class SwitchingKalmanFilter(SequenceEngine):
                 f"of at most {MAX_STATES} joint states in a slice, and these depend on no real one"
             )
         states, width = self._states(question), width_of(places_of(model))
-        cells = question.num_rows * question.seen.steps
+        cells = question.num_rows * question.observed.steps
         self._check_cost(question, cells * states * (states + 2 * width**2))
         return question
 
@@ -161,32 +161,32 @@ class SwitchingKalmanFilter(SequenceEngine):
     ) -> Posterior:
         """Return moments of the next steps; see the base class."""
         steps = whole_number("steps", steps, least=1)
-        seen = SequenceEvidence.of(model, evidence)
-        question, after = self.read_ahead(model, targets, seen, steps, inputs)
+        observed = SequenceEvidence.of(model, evidence)
+        question, after = self.read_ahead(model, targets, observed, steps, inputs)
         with torch.set_grad_enabled(question.wants_gradients):
             run = _Run.of(question, self.memory)
-            ahead = seen.lengths[:, None] + torch.arange(steps)
+            ahead = observed.lengths[:, None] + torch.arange(steps)
             return run.posterior(after, run.filtered.now, ahead)
 
     def smooth_steps(self, question: SequenceQuestion) -> Posterior:
-        """Marginals given all that was seen; see the base class."""
+        """Marginals given all that was observed; see the base class."""
         run = self._run(question)
         return run.posterior(question, run.chain.smoothed(run.filtered))
 
     def filter_steps(self, question: SequenceQuestion) -> Posterior:
-        """Marginals of each step given what was seen so far; see the base class."""
+        """Marginals of each step given what was observed so far; see the base class."""
         run = self._run(question)
         told = {"log_increments": question.alone(run.filtered.increments)}
         return run.posterior(question, run.filtered.now, told=told)
 
     def log_evidence(self, question: SequenceQuestion) -> Tensor:
-        """Logs of the probabilities of what was seen; see the base class."""
+        """Logs of the probabilities of what was observed; see the base class."""
         return self._run(question).log_evidence
 
     def describe(self, question: SequenceQuestion) -> Explanation:
         """See :meth:`Model.explain`."""
-        seen, model = question.seen, question.model
-        cells, states = seen.num_rows * seen.steps, self._states(question)
+        observed, model = question.observed, question.model
+        cells, states = observed.num_rows * observed.steps, self._states(question)
         width = width_of(places_of(model))
         return Explanation(
             engine=type(self).__name__,
@@ -223,14 +223,14 @@ class _Run:
 
     @classmethod
     def of(cls, question: SequenceQuestion, memory: int) -> _Run:
-        """Filter what was seen."""
-        seen, model = question.seen, question.model
+        """Filter what was observed."""
+        observed, model = question.observed, question.model
         names = _kept(question)
-        tables = DiscreteSliceTables(model, seen, question.covariates, wanted=frozenset(names))
+        tables = DiscreteSliceTables(model, observed, question.covariates, wanted=frozenset(names))
         states = InterfaceChain.of(tables, joined=names)
         start, move = _regressions(model, states)
-        values = slice_values(places_of(model), seen)
-        chain = SwitchingChain(states.chain.tensors, start, move, values, _last(seen))
+        values = slice_values(places_of(model), observed)
+        chain = SwitchingChain(states.chain.tensors, start, move, values, _last(observed))
         chain = chain.remembering(memory)
         return cls(question, states, chain, chain.filtered())
 
@@ -256,8 +256,8 @@ class _Run:
         now = weights.reshape(*weights.shape[:-1], weights.shape[-1] // count, count).sum(
             -2
         )  # whatever was before
-        model, one = self.question.model, slice(None) if answered.seen.batched else 0
-        gone = ~answered.seen.inside | self.log_evidence.detach().isneginf()[:, None]
+        model, one = self.question.model, slice(None) if answered.observed.batched else 0
+        gone = ~answered.observed.inside | self.log_evidence.detach().isneginf()[:, None]
         whole = answered.posterior(
             [self.states.marginal(v.name, now) for v in answered.asked],
             self.log_evidence,
@@ -302,17 +302,17 @@ def _kept(question: SequenceQuestion) -> list[Hashable]:
     return [*chosen, *(n for n in asked if n not in chosen)]
 
 
-def _last(seen: SequenceEvidence) -> Tensor:
-    """``(B,)`` the last step of each row at which something was seen; -1 if none."""
-    told = torch.zeros(seen.num_rows, seen.steps, dtype=torch.bool)
-    for codes in seen.codes.values():
+def _last(observed: SequenceEvidence) -> Tensor:
+    """``(B,)`` the last step of each row at which something was observed; -1 if none."""
+    told = torch.zeros(observed.num_rows, observed.steps, dtype=torch.bool)
+    for codes in observed.codes.values():
         told |= codes >= 0
-    for x in seen.reals.values():
+    for x in observed.reals.values():
         there = ~x.isnan()
         told |= there.flatten(start_dim=2).any(-1) if there.dim() > 2 else there
-    for likely in seen.soft.values():
+    for likely in observed.soft.values():
         told |= (likely != likely[..., :1]).any(-1)
-    steps = torch.where(told & seen.inside, torch.arange(seen.steps), -1)
+    steps = torch.where(told & observed.inside, torch.arange(observed.steps), -1)
     return torch.nn.functional.pad(steps, (1, 0), value=-1).amax(dim=1)
 
 

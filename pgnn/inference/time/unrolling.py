@@ -63,9 +63,9 @@ class Unrolling(SequenceEngine):
         if takes_reals:
             told: dict[str, Any] = {"errors": errors, "engine": question.engine}
             question = SequenceQuestion(
-                model, question.seen, inputs, names=names, takes_reals=True, **told
+                model, question.observed, inputs, names=names, takes_reals=True, **told
             )
-        lengths = question.seen.lengths
+        lengths = question.observed.lengths
         normalized = not isinstance(model, ChainModel) or model.is_normalized
         if not normalized and len(lengths) and bool((lengths != lengths[0]).any()):
             raise Unsupported(
@@ -76,36 +76,36 @@ class Unrolling(SequenceEngine):
 
     def smooth_steps(self, question: SequenceQuestion) -> Posterior:
         """Marginals given all evidence; see the base class."""
-        model, seen = question.model, question.seen
-        cells = [(n, t) for n in question.asked_names for t in range(seen.steps)]
+        model, observed = question.model, question.observed
+        cells = [(n, t) for n in question.asked_names for t in range(observed.steps)]
         answer = self.engine.query(
-            model.unroll(seen.steps),
-            [*cells, *_hidden_reals(question, seen)],
-            _cells(model, seen),
+            model.unroll(observed.steps),
+            [*cells, *_hidden_reals(question, observed)],
+            _cells(model, observed),
             inputs=_inputs(question.covariates),
             errors=question.errors,
         )
-        parts = [_over_time(answer.probs, v, seen, answer.batched) for v in question.asked]
-        log_z = _by_row(answer.log_evidence, seen)
+        parts = [_over_time(answer.probs, v, observed, answer.batched) for v in question.asked]
+        log_z = _by_row(answer.log_evidence, observed)
         posterior = question.posterior(parts, log_z, engine=answer.engine, kind=answer.kind)
         posterior.diagnostics = answer.diagnostics
         if not question.reals:
             return posterior
         steps = {
-            v.name: [_real_marginal(answer, question, v.name, t) for t in range(seen.steps)]
+            v.name: [_real_marginal(answer, question, v.name, t) for t in range(observed.steps)]
             for v in question.reals
         }
         return joined_steps(question, posterior, steps)
 
     def filter_steps(self, question: SequenceQuestion) -> Posterior:
         """The last step of each beginning of the rows."""
-        model, seen, covariates = question.model, question.seen, question.covariates
-        whole = self.query(model, [], seen, inputs=question.inputs, errors=question.errors)
-        all_rows, rows = torch.arange(seen.num_rows), [_nothing(v) for v in question.asked]
-        parts = [[p.expand(seen.num_rows, -1, -1)] for p in rows]
+        model, observed, covariates = question.model, question.observed, question.covariates
+        whole = self.query(model, [], observed, inputs=question.inputs, errors=question.errors)
+        all_rows, rows = torch.arange(observed.num_rows), [_nothing(v) for v in question.asked]
+        parts = [[p.expand(observed.num_rows, -1, -1)] for p in rows]
         reals: dict[Hashable, list[ExactMarginal]] = {v.name: [] for v in question.reals}
-        for t in range(seen.steps):
-            begun = seen.take(all_rows, t + 1)
+        for t in range(observed.steps):
+            begun = observed.take(all_rows, t + 1)
             cells = [(n, t) for n in question.asked_names]
             hidden = [cell for cell in _hidden_reals(question, begun) if cell[1] == t]
             answer = self.engine.query(
@@ -120,7 +120,7 @@ class Unrolling(SequenceEngine):
                 last.append(probs[:, None] if answer.batched else probs[None, None])
             for name, marginals in reals.items():
                 marginals.append(_real_marginal(answer, question, name, t))
-        log_z = whole.log_evidence if seen.batched else whole.log_evidence[None]
+        log_z = whole.log_evidence if observed.batched else whole.log_evidence[None]
         posterior = question.posterior(
             [torch.cat(x, dim=1) for x in parts], log_z, engine=whole.engine, kind=whole.kind
         )
@@ -128,11 +128,11 @@ class Unrolling(SequenceEngine):
 
     def best_paths(self, question: SequenceQuestion, k: int) -> Assignment | KBest:
         """Rows of one length at a time: what lies beyond an end would be maximised, too."""
-        seen, variables = question.seen, question.model.variables
+        observed, variables = question.observed, question.model.variables
         best = _Best.nothing(question, k)
-        for length in sorted(set(seen.lengths.tolist()) - {0}):
-            rows = (seen.lengths == length).nonzero()[:, 0]
-            part = seen.take(rows, length)
+        for length in sorted(set(observed.lengths.tolist()) - {0}):
+            rows = (observed.lengths == length).nonzero()[:, 0]
+            part = observed.take(rows, length)
             cells = [(n, t) for n in question.asked_names for t in range(length)]
             everything = question.names is None and len(question.asked) == len(variables)
             answer = self.engine.most_probable(
@@ -148,10 +148,10 @@ class Unrolling(SequenceEngine):
 
     def draw_paths(self, question: SequenceQuestion, n: int, seed: int | None) -> Samples:
         """Draws of all variables; see the base class."""
-        model, seen = question.model, question.seen
+        model, observed = question.model, question.observed
         network, cells, covariates = (
-            model.unroll(seen.steps),
-            _cells(model, seen),
+            model.unroll(observed.steps),
+            _cells(model, observed),
             _inputs(question.covariates),
         )
         samples = self.engine.sample(network, n, cells, inputs=covariates, seed=seed)
@@ -159,16 +159,16 @@ class Unrolling(SequenceEngine):
 
     def log_evidence(self, question: SequenceQuestion) -> Tensor:
         """Log probabilities of the evidence; see the base class."""
-        seen, network = question.seen, question.model.unroll(question.seen.steps)
-        cells, covariates = _cells(question.model, seen), _inputs(question.covariates)
+        observed, network = question.observed, question.model.unroll(question.observed.steps)
+        cells, covariates = _cells(question.model, observed), _inputs(question.covariates)
         log_z = self.engine.log_prob(network, cells, inputs=covariates)
-        return _by_row(log_z, seen) if seen.batched else log_z.reshape(-1)[:1]
+        return _by_row(log_z, observed) if observed.batched else log_z.reshape(-1)[:1]
 
     def describe(self, question: SequenceQuestion) -> Explanation:
         """See :meth:`Model.explain`: as the engine would answer about the unrolled network."""
-        seen, model = question.seen, question.model
-        cells = [(n, t) for n in question.asked_names for t in range(seen.steps)]
-        return self.engine.explain(model.unroll(seen.steps), cells, _cells(model, seen))
+        observed, model = question.observed, question.model
+        cells = [(n, t) for n in question.asked_names for t in range(observed.steps)]
+        return self.engine.explain(model.unroll(observed.steps), cells, _cells(model, observed))
 
     def _takes_reals(self, model: Any, names: Names | None) -> bool:
         """Whether real variables are answered about: if named, or if all have exact answers."""
@@ -181,19 +181,21 @@ class Unrolling(SequenceEngine):
         return all(c.child.is_discrete or c.is_linear_gaussian for c in pieces)
 
 
-def _hidden_reals(question: SequenceQuestion, seen: SequenceEvidence) -> list[tuple[Hashable, int]]:
-    """Cells of real variables that are asked for and that some row has not seen."""
+def _hidden_reals(
+    question: SequenceQuestion, observed: SequenceEvidence
+) -> list[tuple[Hashable, int]]:
+    """Cells of real variables that are asked for and that some row has not observed."""
     return [
         (v.name, t)
         for v in question.reals
-        for t in range(seen.steps)
+        for t in range(observed.steps)
         if _known_cell(question, v.name, t) is None
     ]
 
 
 def _known_cell(question: SequenceQuestion, name: Hashable, t: int) -> Tensor | None:
-    """``(B, *shape)`` values of a real variable at a step, if all rows have seen them."""
-    values = question.seen.reals.get(name)
+    """``(B, *shape)`` values of a real variable at a step, if all rows have observed them."""
+    values = question.observed.reals.get(name)
     known = values is not None and not bool(values[:, t].isnan().any())
     return values[:, t] if known and values is not None else None
 
@@ -206,9 +208,11 @@ def _real_marginal(
     if known is None:
         marginal: Any = answer[name, t]
         return (
-            marginal if answer.batched or not question.seen.batched else side_by_side([marginal], 0)
+            marginal
+            if answer.batched or not question.observed.batched
+            else side_by_side([marginal], 0)
         )
-    values = known if question.seen.batched else known[0]
+    values = known if question.observed.batched else known[0]
     return certain(values, question.model.conditionals[name].child.shape)
 
 
@@ -226,7 +230,7 @@ class _Best:
     @classmethod
     def nothing(cls, question: SequenceQuestion, k: int) -> _Best:
         """Rows without steps, which have one best path."""
-        rows = question.seen.num_rows
+        rows = question.observed.num_rows
         width = sum(v.num_elements for v in question.over_time(question.asked))
         scores = torch.full((rows, k), -torch.inf, dtype=torch.float64)
         scores[:, 0] = 0.0
@@ -243,7 +247,7 @@ class _Best:
         self._put_reals(rows, length, [answer] if isinstance(answer, Assignment) else [*answer])
         place = {v.name: at for at, v in enumerate(answer.variables)}
         for at, name in enumerate(self.question.asked_names):
-            columns = torch.arange(length) + at * self.question.seen.steps
+            columns = torch.arange(length) + at * self.question.observed.steps
             states = codes[:, :, [place[name, t] for t in range(length)]]
             self.states[rows[:, None, None], torch.arange(best)[:, None], columns] = states
         scores = answer.log_prob.detach().reshape(len(rows), best)
@@ -256,7 +260,7 @@ class _Best:
         self.diagnostics = answer.diagnostics if isinstance(answer, Assignment) else {}
 
     def _put_reals(self, rows: Tensor, length: int, ranked: Sequence[Assignment]) -> None:
-        """Put values of real variables in their places, and those that were seen."""
+        """Put values of real variables in their places, and those that were observed."""
         for name, values in self.reals.items():
             for t in range(length):
                 if (known := _known_cell(self.question, name, t)) is not None:
@@ -268,15 +272,15 @@ class _Best:
 
     def answer(self, engine: str) -> Assignment | KBest:
         """Put all rows together."""
-        variables, seen = self.question.over_time(self.question.asked), self.question.seen
-        told: dict[str, Any] = {"batched": seen.batched}
-        told["index"] = seen.index if seen.batched else None
+        variables, observed = self.question.over_time(self.question.asked), self.question.observed
+        told: dict[str, Any] = {"batched": observed.batched}
+        told["index"] = observed.index if observed.batched else None
         if self.states.shape[1] > 1:
             if self.reals:
                 return KBestWithReals(self.reals, variables, self.states, self.scores, **told)
             return KBest(variables, self.states, self.scores, **told)
         told |= {"upper_bound": self.bound, "engine": engine}
-        told["diagnostics"] = self.diagnostics if seen.num_rows == 1 else None
+        told["diagnostics"] = self.diagnostics if observed.num_rows == 1 else None
         states, scores = self.states[:, 0], self.scores[:, 0]
         if self.reals:
             reals = {n: x[:, 0] for n, x in self.reals.items()}
@@ -286,38 +290,44 @@ class _Best:
 
 def _drawn(question: SequenceQuestion, samples: Samples) -> Samples:
     """Draws of the cells as draws over time."""
-    seen = question.seen
+    observed = question.observed
     variables = question.over_time([*question.model.variables.values()])
     axis = 2 if samples.batched else 1
-    outside = ~seen.inside if samples.batched else ~seen.inside[0]
+    outside = ~observed.inside if samples.batched else ~observed.inside[0]
     codes, reals = [], {}
     for v in variables:
-        cells = torch.stack([samples[v.name, t] for t in range(seen.steps)], dim=axis)
-        cells = cells if seen.batched or not samples.batched else cells[:, 0]
+        cells = torch.stack([samples[v.name, t] for t in range(observed.steps)], dim=axis)
+        cells = cells if observed.batched or not samples.batched else cells[:, 0]
         if v.is_discrete:
             codes.append(cells.masked_fill(outside, MISSING))
         else:
             reals[v.name] = cells
     flat = torch.cat(codes, dim=-1) if codes else torch.zeros(samples.num_samples, 0)
     weights = samples.log_weights
-    if weights is not None and samples.batched and not seen.batched:
+    if weights is not None and samples.batched and not observed.batched:
         weights = weights[:, 0]
-    index = seen.index if seen.batched else None
-    return Samples(variables, flat, reals, batched=seen.batched, index=index, log_weights=weights)
+    index = observed.index if observed.batched else None
+    return Samples(
+        variables, flat, reals, batched=observed.batched, index=index, log_weights=weights
+    )
 
 
-def _cells(model: UnrollableModel, seen: SequenceEvidence) -> dict[Hashable, Any]:
+def _cells(model: UnrollableModel, observed: SequenceEvidence) -> dict[Hashable, Any]:
     """Evidence on the variables ``(name, t)`` of the unrolled network, ``(B, ...)`` if in rows."""
     cells: dict[Hashable, Any] = {}
-    for group, says in ((seen.codes, codes), (seen.reals, _plain), (seen.soft, likelihood)):
+    for group, says in (
+        (observed.codes, codes),
+        (observed.reals, _plain),
+        (observed.soft, likelihood),
+    ):
         for name, values in group.items():
-            for t in range(seen.steps):
-                value = values[:, t] if seen.batched else values[0, t]
-                if seen.batched or group is seen.soft or bool(_known(value)):
+            for t in range(observed.steps):
+                value = values[:, t] if observed.batched else values[0, t]
+                if observed.batched or group is observed.soft or bool(_known(value)):
                     cells[name, t] = says(value)
-    if seen.batched and not cells and seen.steps:
+    if observed.batched and not cells and observed.steps:
         name = next(n for n, v in model.variables.items() if v.is_discrete)
-        cells[name, 0] = torch.full((seen.num_rows,), MISSING)  # has the number of rows
+        cells[name, 0] = torch.full((observed.num_rows,), MISSING)  # has the number of rows
     return cells
 
 
@@ -325,22 +335,22 @@ def _plain(value: Tensor) -> Tensor:
     return value
 
 
-def _by_row(log_z: Tensor, seen: SequenceEvidence) -> Tensor:
+def _by_row(log_z: Tensor, observed: SequenceEvidence) -> Tensor:
     """``(B,)``; a network without steps gives one number for all rows."""
     if log_z.numel() != 1:
         return log_z
-    return (log_z if seen.steps else log_z.double()).reshape(-1).expand(seen.num_rows)
+    return (log_z if observed.steps else log_z.double()).reshape(-1).expand(observed.num_rows)
 
 
 def _known(value: Tensor) -> Tensor:
     return ~value.isnan().all() if value.is_floating_point() else value >= 0
 
 
-def _over_time(probs: Any, v: Variable, seen: SequenceEvidence, batched: bool) -> Tensor:
+def _over_time(probs: Any, v: Variable, observed: SequenceEvidence, batched: bool) -> Tensor:
     """``(B, T, S)`` of a variable's cells."""
-    if not seen.steps:
-        return _nothing(v).expand(seen.num_rows, -1, -1)
-    cells = torch.stack([probs((v.name, t)) for t in range(seen.steps)], dim=-2)
+    if not observed.steps:
+        return _nothing(v).expand(observed.num_rows, -1, -1)
+    cells = torch.stack([probs((v.name, t)) for t in range(observed.steps)], dim=-2)
     return cells if batched else cells[None]
 
 

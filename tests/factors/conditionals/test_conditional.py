@@ -142,11 +142,11 @@ def test_observing_is_indexing_the_table(make: Callable[[], Conditional]) -> Non
     everything, values = full_table(c), states_of(c)
     names = [v.name for v in c.scope]
     for size in range(1, len(names) + 1):
-        for seen in itertools.combinations(names, size):
-            got = c.factor({n: values[n] for n in seen} | {"z": values[names[0]]}, inputs_of(c))
-            assert got.names == tuple(n for n in names if n not in seen)
+        for observed in itertools.combinations(names, size):
+            got = c.factor({n: values[n] for n in observed} | {"z": values[names[0]]}, inputs_of(c))
+            assert got.names == tuple(n for n in names if n not in observed)
             for row in range(ROWS):
-                index = tuple(int(values[n][row]) if n in seen else slice(None) for n in names)
+                index = tuple(int(values[n][row]) if n in observed else slice(None) for n in names)
                 expected = everything[row if c.inputs else 0][index]
                 torch.testing.assert_close(got.log_values[row], expected, rtol=1e-12, atol=1e-12)
 

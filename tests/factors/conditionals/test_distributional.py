@@ -78,7 +78,7 @@ def test_matrices_and_callables() -> None:
     assert q.factor({"x": torch.tensor([0.5])}).values.tolist() == [[0.5, 0.0]]
 
 
-def test_rows_that_were_not_seen() -> None:
+def test_rows_that_were_not_observed() -> None:
     p = Distributional(X3, [S], Gamma, concentration=np.ones((2, 3)), rate=np.ones((2, 3)))
     x = torch.ones(3, 3, dtype=torch.float64)
     x[1] = torch.nan
@@ -89,7 +89,7 @@ def test_rows_that_were_not_seen() -> None:
     table.sum().backward()
     assert all(q.grad.isfinite().all() for q in p.parameters())
     x[0, 0] = torch.nan
-    with pytest.raises(Unsupported, match="seen in part"):
+    with pytest.raises(Unsupported, match="observed in part"):
         p.factor({"x": x})
     assert p.factor({"x": x[:0]}).log_values.shape == (0, 2)
 

@@ -180,8 +180,8 @@ def test_missing_rows_contribute_nothing(name: str) -> None:
     holes["x"][[0, 7, 19]] = torch.nan
     kept = torch.ones(20, dtype=torch.bool)
     kept[[0, 7, 19]] = False
-    seen = c.statistics({n: x[kept] for n, x in values.items()}, weights[kept])
-    for a, b in zip(c.statistics(holes, weights), seen, strict=True):
+    observed = c.statistics({n: x[kept] for n, x in values.items()}, weights[kept])
+    for a, b in zip(c.statistics(holes, weights), observed, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
     table = c.factor(holes).log_values
     assert (table[~kept] == 0).all()
@@ -189,7 +189,7 @@ def test_missing_rows_contribute_nothing(name: str) -> None:
     assert holes["x"].isnan().any()
 
 
-def test_states_not_seen_contribute_nothing() -> None:
+def test_states_not_observed_contribute_nothing() -> None:
     c = Tabular(Variable("x", 3), [R])
     values = {"x": torch.tensor([2, -1, 0])}
     weights = torch.tensor([[1.0, 2.0], [4.0, 8.0], [16.0, 32.0]])
@@ -288,7 +288,7 @@ def test_a_start_bears_holes_and_fewer_rows_than_configurations(name: str) -> No
     c.initialize(values, 0)
     assert all(p.isfinite().all() for p in c.parameters())
     values["x"][:] = torch.nan
-    with pytest.raises(DataError, match="'x' was not seen in any row"):
+    with pytest.raises(DataError, match="'x' was not observed in any row"):
         c.initialize(values, 0)
 
 

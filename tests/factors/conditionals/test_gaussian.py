@@ -1,4 +1,4 @@
-"""Normal emissions: densities, vectors seen in part, other libraries, bad input, inside a model."""
+"""Normal emissions: densities, partly observed vectors, other libraries, bad input, in a model."""
 
 import math
 import warnings
@@ -49,7 +49,7 @@ def with_holes(x: Tensor, share: float = 0.4, seed: int = 9) -> Tensor:
 
 
 def marginal_log_density(g: Gaussian, x: Tensor) -> np.ndarray:
-    """By SciPy, one row and one state at a time, on what was seen."""
+    """By SciPy, one row and one state at a time, on what was observed."""
     table = np.zeros((len(x), 3))
     mean, covariance = g.mean.detach().numpy(), g.covariance.detach().numpy()
     for n, row in enumerate(x.numpy()):
@@ -62,7 +62,7 @@ def marginal_log_density(g: Gaussian, x: Tensor) -> np.ndarray:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_density_is_that_of_scipy_seen_whole_or_in_part(form: Covariance) -> None:
+def test_density_is_that_of_scipy_observed_whole_or_in_part(form: Covariance) -> None:
     g = random_gaussian(form)
     x = 2.0 * numbers(40, 4, seed=5)
     for rows in (x, with_holes(x)):
@@ -113,8 +113,8 @@ def test_narrow_states_far_apart_keep_their_digits() -> None:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_learning_from_vectors_seen_in_part_climbs_to_a_maximum(form: Covariance) -> None:
-    # correlated rows, so that what was seen tells of what was not
+def test_learning_from_vectors_observed_in_part_climbs_to_a_maximum(form: Covariance) -> None:
+    # correlated rows, so that what was observed tells of what was not
     x = with_holes(numbers(80, 4, seed=2) @ numbers(4, 4, seed=3), 0.15)
     w = torch.rand(80, 3, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
     g = random_gaussian(form)
@@ -282,7 +282,7 @@ def test_bad_priors_are_refused(bad: dict) -> None:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_inside_a_network_seen_in_part(form: Covariance) -> None:
+def test_inside_a_network_observed_in_part(form: Covariance) -> None:
     g = random_gaussian(form)
     a, s = np.array([0.3, 0.7]), np.array([[0.2, 0.3, 0.5], [0.6, 0.3, 0.1]])
     model = pgnn.BayesianNetwork(

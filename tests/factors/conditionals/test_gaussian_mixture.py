@@ -71,7 +71,7 @@ def test_gradients_of_weights_and_components() -> None:
     assert torch.autograd.gradcheck(density, inputs)
 
 
-def test_vectors_seen_in_part() -> None:
+def test_vectors_observed_in_part() -> None:
     p = GaussianMixture(X2, [S], 2)
     p.initialize({"x": rows(30, 2)}, 0)
     x = torch.tensor([[0.5, torch.nan]], dtype=torch.float64)

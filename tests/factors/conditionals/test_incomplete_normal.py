@@ -19,15 +19,15 @@ def numbers() -> tuple[torch.Tensor, ...]:
     return tuple(torch.from_numpy(p) for p in parts)
 
 
-def test_densities_are_those_of_what_was_seen(monkeypatch) -> None:
+def test_densities_are_those_of_what_was_observed(monkeypatch) -> None:
     x, _, mean, matrices = numbers()
     expected = torch.zeros(40, 2, dtype=torch.float64)
     for n, row in enumerate(x):
-        seen = ~row.isnan()
+        observed = ~row.isnan()
         for k in range(2):
-            if bool(seen.any()):
-                own = MultivariateNormal(mean[k][seen], matrices[k][seen][:, seen])
-                expected[n, k] = own.log_prob(row[seen])
+            if bool(observed.any()):
+                own = MultivariateNormal(mean[k][observed], matrices[k][observed][:, observed])
+                expected[n, k] = own.log_prob(row[observed])
     torch.testing.assert_close(log_density(x, mean, matrices), expected)
     monkeypatch.setattr(incomplete_normal, "_NUMBERS", 40)  # a few rows and patterns at a time
     torch.testing.assert_close(log_density(x, mean, matrices), expected)

@@ -45,7 +45,7 @@ def some_holes(y: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_density_is_that_of_scipy_seen_whole_or_in_part(form: Covariance) -> None:
+def test_density_is_that_of_scipy_observed_whole_or_in_part(form: Covariance) -> None:
     p = random_regression(form)
     u, whole = numbers(20, 2, seed=5), numbers(20, 3, seed=6)
     weight, bias = p.weight.detach().numpy(), p.bias.detach().numpy()
@@ -64,7 +64,7 @@ def test_density_is_that_of_scipy_seen_whole_or_in_part(form: Covariance) -> Non
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_learning_from_vectors_seen_in_part_climbs_to_a_maximum(form: Covariance) -> None:
+def test_learning_from_vectors_observed_in_part_climbs_to_a_maximum(form: Covariance) -> None:
     u = numbers(80, 2, seed=5)
     y = some_holes(numbers(80, 3, seed=6) @ numbers(3, 3, seed=7) + u @ numbers(2, 3, seed=8))
     w = torch.rand(80, 2, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
@@ -121,17 +121,19 @@ def test_regressors_that_follow_from_others_do_no_harm() -> None:
     assert all(q.isfinite().all() for q in p.parameters())
 
 
-def test_a_real_parent_that_was_not_seen() -> None:
+def test_a_real_parent_that_was_not_observed() -> None:
     p = LinearGaussian(Y, [X, S], [[1.0], [2.0]], [0.0, 0.0], [1.0, 1.0])
     nan = torch.nan
-    seen = {"x": torch.tensor([1.0, nan]), "y": torch.tensor([1.0, nan])}
-    assert p.factor(seen).log_values[1].tolist() == [0.0, 0.0]
-    assert p.statistics(seen, torch.ones(2, 2))[0].tolist() == [1.0, 1.0]
-    seen["y"] = torch.tensor([1.0, 2.0])
-    with pytest.raises(EvidenceError, match=r"'y' was seen in a row in which .* \['x'\] was not"):
-        p.factor(seen)
-    with pytest.raises(EvidenceError, match="'y' was seen in a row"):
-        p.statistics(seen, torch.ones(2, 2))
+    observed = {"x": torch.tensor([1.0, nan]), "y": torch.tensor([1.0, nan])}
+    assert p.factor(observed).log_values[1].tolist() == [0.0, 0.0]
+    assert p.statistics(observed, torch.ones(2, 2))[0].tolist() == [1.0, 1.0]
+    observed["y"] = torch.tensor([1.0, 2.0])
+    with pytest.raises(
+        EvidenceError, match=r"'y' was observed in a row in which .* \['x'\] was not"
+    ):
+        p.factor(observed)
+    with pytest.raises(EvidenceError, match="'y' was observed in a row"):
+        p.statistics(observed, torch.ones(2, 2))
 
 
 def test_wrong_shapes_are_refused() -> None:

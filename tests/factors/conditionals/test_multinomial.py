@@ -51,7 +51,7 @@ def test_factorials_beyond_the_table() -> None:
 @pytest.mark.parametrize("wrong", [-1.0, 0.5, np.inf])
 def test_what_is_no_count(wrong: float) -> None:
     x = torch.from_numpy(FEW.copy())
-    x[5] = torch.nan  # a row that was not seen is none
+    x[5] = torch.nan  # a row that was not observed is none
     x[9, 1], x[11, 1] = wrong, -wrong  # not even where the sum is whole
     weights = torch.nn.functional.one_hot(LABELS, 3).double()
     with pytest.raises(EvidenceError, match="'x' holds counts"):

@@ -20,10 +20,10 @@ class Recorder(nn.Module):
     def __init__(self, num_outputs: int, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
         self.zero = nn.Parameter(torch.zeros(num_outputs, dtype=dtype))
-        self.seen: list[Tensor] = []
+        self.observed: list[Tensor] = []
 
     def forward(self, features: Tensor) -> Tensor:
-        self.seen.append(features)
+        self.observed.append(features)
         return self.zero.expand(len(features), -1)
 
 
@@ -32,8 +32,8 @@ def test_features_are_one_hot_then_flat_then_inputs() -> None:
     p = Neural(DIGIT, [Variable("t", 3), STYLE], net, inputs=["u"])
     t, style = torch.tensor([2, 0]), torch.tensor([[0.5, 1.5], [2.5, 3.5]], dtype=torch.float64)
     p.distribution({"t": t, "style": style}, {"u": torch.tensor([[7.0], [8.0]])})
-    assert net.seen[0].dtype == torch.float32
-    assert net.seen[0].tolist() == [[0, 0, 1, 0.5, 1.5, 7], [1, 0, 0, 2.5, 3.5, 8]]
+    assert net.observed[0].dtype == torch.float32
+    assert net.observed[0].tolist() == [[0, 0, 1, 0.5, 1.5, 7], [1, 0, 0, 2.5, 3.5, 8]]
 
 
 def test_a_single_image_reaches_a_convolution() -> None:
@@ -49,7 +49,7 @@ def test_a_single_number_is_a_column() -> None:
     net = Recorder(10)
     Neural(DIGIT, [SIZE], net).factor({"size": torch.tensor([1.0, 2.0, 3.0])})
     Neural(DIGIT, [], net, inputs="u").factor(inputs={"u": torch.zeros(3)})
-    assert net.seen[0].shape == net.seen[1].shape == (3, 1)
+    assert net.observed[0].shape == net.observed[1].shape == (3, 1)
 
 
 def test_features_by_name_keep_indices_and_shapes() -> None:
@@ -63,7 +63,7 @@ def test_one_evaluation_a_label_however_many_images() -> None:
     decoder = Neural(IMAGE, [DIGIT], net, head=BernoulliHead(IMAGE.shape))
     factor = decoder.factor({"image": torch.ones(6, 1, 28, 28)})
     assert factor.log_values.shape == (6, 10)
-    assert [len(x) for x in net.seen] == [10]
+    assert [len(x) for x in net.observed] == [10]
     torch.testing.assert_close(factor.log_values, torch.full((6, 10), -784 * 0.6931472))
 
 
@@ -123,11 +123,11 @@ def test_a_head_with_parameters_is_learnt() -> None:
 def test_an_array_of_discrete_variables() -> None:
     pixels = Variable("pixels", 3, shape=(4,))
     net = nn.Sequential(nn.Linear(10, 12), nn.Unflatten(1, (4, 3)))
-    seen = torch.tensor([[0, 1, 2, 0], [2, 2, 2, 2]])
+    observed = torch.tensor([[0, 1, 2, 0], [2, 2, 2, 2]])
     p = Neural(pixels, [DIGIT], net)
     logits = net(torch.eye(10)).log_softmax(-1)
-    expected = torch.stack([logits[:, range(4), row].sum(1) for row in seen])
-    torch.testing.assert_close(p.factor({"pixels": seen}).log_values, expected)
+    expected = torch.stack([logits[:, range(4), row].sum(1) for row in observed])
+    torch.testing.assert_close(p.factor({"pixels": observed}).log_values, expected)
 
 
 def zeros(*shape: int) -> nn.Module:
@@ -227,9 +227,9 @@ def test_columns_are_what_the_network_says_of_each_state(parents, inputs, real, 
     slow = Neural(child, parents, Picked(net, "state"), inputs, head, ByName())
     values = {"mood": torch.tensor([1, 0, 1, 1, 0]), "state": torch.tensor([2, 0, 1, 1, 2])}
     values[child.name] = torch.randn(5, 2) if real else torch.tensor([3, 0, 1, 1, 2])
-    seen = {n: values[n] for n in observed.replace("child", child.name).split()}
+    observed = {n: values[n] for n in observed.replace("child", child.name).split()}
     u = {"u": torch.randn(5)} if inputs else None
-    found, expected = fast.factor(seen, u), slow.factor(seen, u)
+    found, expected = fast.factor(observed, u), slow.factor(observed, u)
     assert [v.name for v in found.variables] == [v.name for v in expected.variables]
     assert found.log_values.shape == expected.log_values.shape
     torch.testing.assert_close(found.log_values, expected.log_values)
@@ -238,8 +238,8 @@ def test_columns_are_what_the_network_says_of_each_state(parents, inputs, real, 
 def test_columns_need_one_evaluation_a_row() -> None:
     net = Columns(2, 3, 4)
     emission = Neural(NOTE, [STATE], net, ["u"], columns="state")
-    seen, u = {"note": torch.zeros(7, dtype=torch.int64)}, {"u": torch.randn(7, 2)}
-    assert emission.factor(seen, u).log_values.shape == (7, 3)
+    observed, u = {"note": torch.zeros(7, dtype=torch.int64)}, {"u": torch.randn(7, 2)}
+    assert emission.factor(observed, u).log_values.shape == (7, 3)
     assert net.rows == 7
     drawn = emission.distribution({"state": torch.zeros(7, dtype=torch.int64)}, u)
     assert drawn.batch_shape == (7,)

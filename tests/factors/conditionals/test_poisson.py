@@ -79,16 +79,16 @@ def test_inside_a_network_of_many_sensors() -> None:
         {"s": Tabular(S, (), prior)}
         | {n: Poisson(Variable(n), [S], r) for n, r in zip(names, rates, strict=True)},
     )
-    seen = {"x": 2.0, "y": math.nan, "z": 1.0}
+    observed = {"x": 2.0, "y": math.nan, "z": 1.0}
     tables = [(["s"], prior)]
     tables += [
-        (["s"], poisson(r).pmf(seen[n]))
+        (["s"], poisson(r).pmf(observed[n]))
         for n, r in zip(names, rates, strict=True)
-        if seen[n] == seen[n]
+        if observed[n] == observed[n]
     ]
     joint = oracle.joint({"s": 2}, tables)
-    found = model.query("s", seen)["s"].probs
+    found = model.query("s", observed)["s"].probs
     np.testing.assert_allclose(np.ravel(found), oracle.marginal(joint, ["s"]), rtol=1e-12)
-    assert float(model.log_prob(seen)) == pytest.approx(oracle.log_evidence(joint), abs=1e-12)
+    assert float(model.log_prob(observed)) == pytest.approx(oracle.log_evidence(joint), abs=1e-12)
     draws = model.sample(200, seed=1)
     assert set(draws["z"].unique().tolist()) <= set(map(float, range(30)))

@@ -110,7 +110,7 @@ def test_any_number_of_best_paths_by_enumeration(kind, seed, ties, size):
 @pytest.mark.parametrize("kind", KINDS)
 @one_way
 @given(seed=SEEDS, size=SIZES)
-def test_filtered_is_the_last_marginal_of_what_was_seen(way, kind, seed, size):
+def test_filtered_is_the_last_marginal_of_what_was_observed(way, kind, seed, size):
     case = ChainCase(seed, kind, *size)
     states, increments = case.chain().filtered()
     total = np.zeros(case.B)
@@ -341,7 +341,7 @@ def test_states_that_die_out_need_no_logs(dtype, rows, K):
 @pytest.mark.parametrize("rows", [1, 40])
 @pytest.mark.parametrize("per_step", [40.0, 80.0, 500.0])
 def test_states_that_come_back_are_not_lost(dtype, rows, per_step):
-    """State 0 gets improbable step by step, until it alone explains what is seen."""
+    """State 0 gets improbable step by step, until it alone explains what is observed."""
     T, half = 24, 12
     transition = torch.tensor([[0.9, 0.1], [0.0, 1.0]]).to(dtype).log()
     field = torch.zeros(rows, T, 2).to(dtype)
@@ -467,12 +467,12 @@ def test_hmmlearn_agrees():
     model.n_features = 5
     model.startprob_, model.transmat_ = rng.dirichlet(np.ones(4)), rng.dirichlet(np.ones(4), 4)
     model.emissionprob_ = rng.dirichlet(np.ones(5), 4)
-    seen, lengths = rng.integers(0, 5, (60, 1)), [25, 35]
-    score, posterior = model.score_samples(seen, lengths)
-    viterbi, path = model.decode(seen, lengths)
+    observed, lengths = rng.integers(0, 5, (60, 1)), [25, 35]
+    score, posterior = model.score_samples(observed, lengths)
+    viterbi, path = model.decode(observed, lengths)
     field = torch.zeros(2, 35, 4).double()
     emission = torch.from_numpy(np.log(model.emissionprob_.T))
-    field[0, :25], field[1] = emission[seen[:25, 0]], emission[seen[25:, 0]]
+    field[0, :25], field[1] = emission[observed[:25, 0]], emission[observed[25:, 0]]
     logs = [torch.from_numpy(np.log(x)) for x in (model.startprob_, model.transmat_)]
     chain = Chain(*logs, field, torch.tensor(lengths))
     close(chain.log_partition().sum(), score)

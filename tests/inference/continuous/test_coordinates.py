@@ -259,7 +259,7 @@ def test_supports_that_depend_on_reals_are_followed():
 
 
 def test_supports_of_rows():
-    """What was seen may bound a latent, if it does so in all rows alike."""
+    """What was observed may bound a latent, if it does so in all rows alike."""
     model = BayesianNetwork(
         [("c", "x")],
         {

@@ -92,7 +92,7 @@ def test_observed_states_decide_the_branch():
     engine = MCMC(chains=2, seed=0, progress=False)
     posterior = model.query(None, {"on": 1}, engine=engine)
     assert posterior["on"].probs.tolist() == [0.0, 1.0]
-    # the mean is half way between that of x and what was seen of y
+    # the mean is half way between that of x and what was observed of y
     x = posterior["x"]
     assert abs(float(x.mean) - 1.0) < ERRORS * float(x.standard_error)
     draws = model.sample(6, {"on": 1}, engine=engine)

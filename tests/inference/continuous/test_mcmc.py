@@ -82,11 +82,11 @@ def test_conjugate_normal():
             ),
         },
     )
-    seen = torch.tensor([3.0, 5.0, -1.0, 2.0, 4.0]).double()
-    posterior = model.query("mean", {"y": seen}, engine=engine())
+    observed = torch.tensor([3.0, 5.0, -1.0, 2.0, 4.0]).double()
+    posterior = model.query("mean", {"y": observed}, engine=engine())
     precision = 1 / 4 + 5 / 4
     check_moments(
-        posterior["mean"].samples, (1 / 4 + float(seen.sum()) / 4) / precision, 1 / precision
+        posterior["mean"].samples, (1 / 4 + float(observed.sum()) / 4) / precision, 1 / precision
     )
     told = posterior.diagnostics
     assert told["converged"]
@@ -180,11 +180,11 @@ def test_inputs_reach_the_density():
             "y": pgnn.Neural(y, [w], Made(regression), inputs="x", features=ByName()),
         },
     )
-    seen = torch.tensor([1.0, 2.0, 4.0]).double()
-    posterior = model.query("w", {"y": seen}, inputs={"x": design}, engine=engine())
+    observed = torch.tensor([1.0, 2.0, 4.0]).double()
+    posterior = model.query("w", {"y": observed}, inputs={"x": design}, engine=engine())
     covariance = torch.linalg.inv(torch.eye(2).double() + design[0].T @ design[0])
     check_moments(
-        posterior["w"].samples, covariance @ design[0].T @ seen, covariance.diagonal().clone()
+        posterior["w"].samples, covariance @ design[0].T @ observed, covariance.diagonal().clone()
     )
 
 

@@ -186,15 +186,15 @@ def test_the_mean_over_all_batches_is_the_whole(shared, weights):
 def test_batches_come_by_all_rows():
     problem = model_and_guide(line(), {"y": torch.linspace(-1, 1, 7).double()}, MeanFieldNormal())
     method = ascent(problem, batch_size=3)
-    left, seen = None, torch.zeros(7)
+    left, observed = None, torch.zeros(7)
     for k in range(3000):
         rows, left = method._rows(left)
         assert len(set(rows.tolist())) == 3
-        seen[rows] += 1
-        assert seen.sum() == 3 * (k + 1)
+        observed[rows] += 1
+        assert observed.sum() == 3 * (k + 1)
     # of 1500 passes each row is in with probability 6 / 7
     error = math.sqrt(1500 * 6 / 49)
-    assert float((seen - 1500 * 6 / 7).abs().max()) < 4.5 * error
+    assert float((observed - 1500 * 6 / 7).abs().max()) < 4.5 * error
 
 
 # --- divergence -----------------------------------------------------------------------------------
@@ -233,7 +233,8 @@ def test_noise_is_no_rest(spread, settles):
     assert any(found) == settles
 
 
-# --- scales of what was seen ----------------------------------------------------------------------
+# --- scales of what was observed
+# ----------------------------------------------------------------------
 
 
 def test_far_observations_are_not_called_converged():

@@ -142,9 +142,9 @@ def test_all_verbs_agree_with_the_table(kind: Any, size: int) -> None:
     names = [*own.variables]
     cards = [v.num_states for v in own.variables.values()]
     rows = np.stack([rng.integers(0, k, 12) for k in cards], axis=1)
-    seen = np.where(rng.random(rows.shape) < 0.4, rows, -1)
-    seen[0], seen[1, names.index("y")], seen[2, names.index("y")] = -1, 0, size - 1
-    evidence = pgnn.codes({n: torch.tensor(seen[:, k]) for k, n in enumerate(names)})
+    observed = np.where(rng.random(rows.shape) < 0.4, rows, -1)
+    observed[0], observed[1, names.index("y")], observed[2, names.index("y")] = -1, 0, size - 1
+    evidence = pgnn.codes({n: torch.tensor(observed[:, k]) for k, n in enumerate(names)})
     one, two = own.query(None, evidence, errors="nan"), plain.query(None, evidence, errors="nan")
     np.testing.assert_allclose(one.log_evidence, two.log_evidence, atol=1e-10)
     for n in names:
@@ -162,7 +162,7 @@ def test_all_verbs_agree_with_the_table(kind: Any, size: int) -> None:
     codes = torch.arange(size)[:, None]
     np.testing.assert_allclose(asked(codes).marginals, known(codes).marginals, atol=1e-10)
     any_row = own.compile("x0"), plain.compile("x0")
-    for row in seen[3:6]:
+    for row in observed[3:6]:
         found = [q(torch.tensor(row)).log_evidence for q in any_row]
         np.testing.assert_allclose(*found, atol=1e-10)
     forced = [m.do({"x1": 1}).query("y")["y"].probs for m in (own, plain)]
@@ -266,11 +266,11 @@ def test_rows_of_a_thousand_parents_are_scored_without_tables() -> None:
         np.testing.assert_allclose(found, prior + own, rtol=1e-9)
 
 
-def test_logistic_gates_are_answered_where_enough_is_seen() -> None:
+def test_logistic_gates_are_answered_where_enough_is_observed() -> None:
     rng = np.random.default_rng(0)
     weight = rng.normal(size=30)
     model = star(30, Sigmoid, weight=weight, bias=-0.5)
-    seen = {f"p{k}": int(k % 2) for k in range(3, 30)}
+    observed = {f"p{k}": int(k % 2) for k in range(3, 30)}
     small = pgnn.BayesianNetwork(
         [(f"p{k}", "o") for k in range(3)],
         {
@@ -280,10 +280,10 @@ def test_logistic_gates_are_answered_where_enough_is_seen() -> None:
         states={"o": 2},
     )
     for evidence in ({}, {"o": 1}):
-        one, two = model.query("p0", seen | evidence), small.query("p0", evidence)
+        one, two = model.query("p0", observed | evidence), small.query("p0", evidence)
         np.testing.assert_allclose(one["p0"].probs, two["p0"].probs, atol=1e-12)
         assert one.kind == "exact"
-    best, known = model.most_probable(seen | {"o": 1}), small.most_probable({"o": 1})
+    best, known = model.most_probable(observed | {"o": 1}), small.most_probable({"o": 1})
     assert [best[n] for n in ("p0", "p1", "p2")] == [known[n] for n in ("p0", "p1", "p2")]
     with pytest.raises(Intractable, match=r"use Gibbs\(\) or ImportanceSampling\(\)"):
         model.query("p0", {"o": 1}, engine=pgnn.JunctionTree())

@@ -162,8 +162,8 @@ def test_too_large() -> None:
     engine = pgnn.JunctionTree(max_bytes=2**20)
     with pytest.raises(Intractable, match="budget"):
         model.compile(0, engine=engine)(torch.full((24,), -1))
-    seen = model.compile(0, range(1, 24), engine=engine)
-    np.testing.assert_allclose(seen(torch.zeros(23, dtype=torch.int64)).marginals, [0.5, 0.5])
+    observed = model.compile(0, range(1, 24), engine=engine)
+    np.testing.assert_allclose(observed(torch.zeros(23, dtype=torch.int64)).marginals, [0.5, 0.5])
 
 
 @pytest.mark.parametrize("code", [2**32, 2**32 + 1, 2**63])

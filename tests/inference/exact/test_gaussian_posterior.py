@@ -54,7 +54,7 @@ def test_a_textbook_regression() -> None:
     )
     assert [*found] == ["x"]
     assert list(found.frame().columns) == ["mean", "std", "5%", "50%", "95%"]
-    both = model.query()  # nothing seen: all that has an answer
+    both = model.query()  # nothing observed: all that has an answer
     assert [*both] == ["x", "y"]
     assert float(both["y"].variance) == pytest.approx(4.5)
     assert float(both.log_evidence) == 0.0
@@ -91,7 +91,7 @@ def test_random_networks(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_without_targets_all_that_was_not_seen_is_told(seed: int) -> None:
+def test_without_targets_all_that_was_not_observed_is_told(seed: int) -> None:
     rng = np.random.default_rng(100 + seed)
     net = oracle.random_network(rng, 2, 4)
     rows = oracle.random_rows(rng, net, 3, 0.4)
@@ -118,9 +118,9 @@ def test_joint_covariances() -> None:
     row = oracle.random_rows(rng, net, 1, 0.3)[0]
     hidden = [n for n in net.sizes if np.isnan(row[n]).all()]
     model = net.model()
-    seen = {n: x if net.sizes[n] else x[0] for n, x in row.items() if n not in hidden}
+    observed = {n: x if net.sizes[n] else x[0] for n, x in row.items() if n not in hidden}
     assert len(hidden) > 2
-    joint = model.query(hidden, seen).joint(*hidden)
+    joint = model.query(hidden, observed).joint(*hidden)
     mean, covariance = net.answer(row).moments(hidden)
     assert isinstance(joint, MultivariateNormal)
     np.testing.assert_allclose(joint.mean, mean, atol=1e-9)
@@ -181,18 +181,18 @@ def test_gradients() -> None:
 def test_draws_given_evidence() -> None:
     """Means and variances of draws lie within five standard errors of the exact ones."""
     model, n = switch(), 20_000
-    seen = {"y": [1.5, None], "kind": [None, "low"]}
-    drawn = model.sample(n, seen, seed=0)
-    again = model.sample(n, seen, seed=0)
+    observed = {"y": [1.5, None], "kind": [None, "low"]}
+    drawn = model.sample(n, observed, seed=0)
+    again = model.sample(n, observed, seed=0)
     assert torch.equal(drawn["x"], again["x"])
-    exact = model.query(["x"], seen)["x"]
+    exact = model.query(["x"], observed)["x"]
     error = 5 * exact.std / math.sqrt(n)
     assert bool((drawn["x"].mean(0) - exact.mean).abs().le(error).all())
     assert bool((drawn["x"].var(0) / exact.variance - 1).abs().le(5 * math.sqrt(3 / n)).all())
     assert bool((drawn["y"][:, 0] == 1.5).all())
 
 
-def test_a_vector_that_was_seen_in_part_is_drawn() -> None:
+def test_a_vector_that_was_observed_in_part_is_drawn() -> None:
     v = Variable("v", shape=(2,))
     model = pgnn.BayesianNetwork([], [Gaussian(v, [], [0.0, 0.0], [[1.0, 0.8], [0.8, 1.0]])])
     drawn = model.sample(5000, {"v": [math.nan, 2.0]}, seed=0)["v"]
@@ -232,7 +232,7 @@ def test_long_chains() -> None:
     edges = [(p.name, c.child.name) for c in pieces for p in c.parents]
     model = pgnn.BayesianNetwork(edges, pieces)
     values = np.random.default_rng(0).normal(size=steps)
-    seen = {("y", t): values[t] for t in range(steps) if t % 3}
+    observed = {("y", t): values[t] for t in range(steps) if t % 3}
     mean, variance, total = 0.0, 1.0, 0.0
     for t in range(steps):
         if t:
@@ -241,7 +241,7 @@ def test_long_chains() -> None:
             s, error = variance + 2.0, values[t] - mean
             total -= 0.5 * (error**2 / s + math.log(2 * math.pi * s))
             mean, variance = mean + variance / s * error, variance * 2.0 / s
-    found = model.query([("x", steps - 1), ("x", 0)], seen)
+    found = model.query([("x", steps - 1), ("x", 0)], observed)
     assert float(found.log_evidence) == pytest.approx(total, rel=1e-12)
     assert float(found["x", steps - 1].mean) == pytest.approx(mean, rel=1e-10)
     assert float(found["x", steps - 1].variance) == pytest.approx(variance, rel=1e-10)
@@ -262,12 +262,12 @@ def test_impossible_evidence() -> None:
     model = switch()
     with pytest.raises(ImpossibleEvidence, match="kind=low"):
         model.query("x", {"y": 0.0, "kind": "low", "sign": 1})
-    seen = {"y": [0.0, 1.0], "kind": ["low", None], "sign": [1, 1]}
-    found = model.query("x", seen, errors="nan")
+    observed = {"y": [0.0, 1.0], "kind": ["low", None], "sign": [1, 1]}
+    found = model.query("x", observed, errors="nan")
     assert bool(found["x"].mean[0].isnan())
     alone = model.query("x", {"y": 1.0, "sign": 1})
     assert float(found["x"].mean[1]) == pytest.approx(float(alone["x"].mean))
-    assert model.log_prob(seen)[0] == -math.inf
+    assert model.log_prob(observed)[0] == -math.inf
     assert model.log_prob({"y": 1e200}) == -math.inf
 
 
@@ -305,13 +305,13 @@ def test_what_is_refused() -> None:
             for i, k in enumerate(kinds)
         ],
     )
-    seen = {f"x{i}": 0.1 * i for i in range(30)}
+    observed = {f"x{i}": 0.1 * i for i in range(30)}
     with pytest.raises(Intractable, match=r"configurations of the 30 discrete ones.*'k0'"):
-        wide.query("x", seen, engine=pgnn.JunctionTree())
+        wide.query("x", observed, engine=pgnn.JunctionTree())
     barren = wide.query()  # nobody named the reals: they are left out, and it is said
     assert {*barren} == {k.name for k in kinds}
     assert "configurations of the 30 discrete ones" in barren.diagnostics["reason"]
-    known = {**seen, **{f"k{i}": i % 2 for i in range(28)}}
+    known = {**observed, **{f"k{i}": i % 2 for i in range(28)}}
     found = wide.query(["x", "k29"], known)  # all but two are put in first
     assert found.kind == "exact"
     assert float(found["x"].mean) == pytest.approx(

@@ -158,11 +158,11 @@ def test_too_large_questions() -> None:
     ):
         with pytest.raises(Intractable, match=r"treewidth 59.*1\.15e\+18 entries.*4\.0 GiB"):
             verb()
-    seen = dict.fromkeys(range(50), 0)
-    assert model.explain(None, seen).fits
-    assert float(model.query([], seen).log_evidence) == pytest.approx(10 * math.log(2))
+    observed = dict.fromkeys(range(50), 0)
+    assert model.explain(None, observed).fits
+    assert float(model.query([], observed).log_evidence) == pytest.approx(10 * math.log(2))
     with pytest.raises(Intractable, match="joint of 40 variables"):
-        model.query([], seen).joint(*range(40))
+        model.query([], observed).joint(*range(40))
 
 
 def test_budgets_are_the_engines() -> None:
@@ -322,8 +322,8 @@ def test_real_findings() -> None:
         posterior = model.query(None, {"x": x})
         assert float(posterior.log_evidence.detach()) == pytest.approx(math.log(weights.sum()))
         np.testing.assert_allclose(posterior["kind"].probs.detach(), weights / weights.sum())
-    unseen = model.query("label")["label"].probs
-    np.testing.assert_allclose(unseen.detach(), [0.3 * 0.9 + 0.7 * 0.2, 0.3 * 0.1 + 0.7 * 0.8])
+    unobserved = model.query("label")["label"].probs
+    np.testing.assert_allclose(unobserved.detach(), [0.3 * 0.9 + 0.7 * 0.2, 0.3 * 0.1 + 0.7 * 0.8])
 
 
 def test_real_findings_in_some_rows() -> None:
@@ -367,7 +367,7 @@ def test_networks_learn_through_the_posterior() -> None:
     np.testing.assert_allclose(weight.grad, numeric, atol=1e-6)
 
 
-def test_real_parents_must_be_seen() -> None:
+def test_real_parents_must_be_observed() -> None:
     age = Variable("age")
     model = pgnn.BayesianNetwork(
         [("age", "ill")],
@@ -380,7 +380,7 @@ def test_real_parents_must_be_seen() -> None:
     with pytest.raises(Unsupported, match="'age' has no states and is not observed"):
         model.query("ill", inputs=one, engine=exact)
     two = {"one": torch.ones(2, 1)}
-    with pytest.raises(Unsupported, match="'age' has no states and is not seen in some rows"):
+    with pytest.raises(Unsupported, match="'age' has no states and is not observed in some rows"):
         model.query("ill", {"age": [1.0, math.nan]}, inputs=two, engine=exact)
     p = model.query("ill", {"age": [1.0]}, inputs=one)["ill"].probs[0]
     np.testing.assert_allclose(p.detach(), [1 / (1 + math.e), math.e / (1 + math.e)], rtol=1e-6)
@@ -410,15 +410,15 @@ def test_any_order_gives_the_same_answers_and_costs_what_it_costs():
     )
     model = pgnn.BayesianNetwork(edges, states={n: 2 + k % 2 for k, n in enumerate(names)})
     model.fit(model.sample(200, seed=0).frame(), progress=False)
-    seen = [{"f": 1}, {"a": 0}, {}]
-    exact, best = model.query(None, seen), model.most_probable(seen, ["a", "d"])
+    observed = [{"f": 1}, {"a": 0}, {}]
+    exact, best = model.query(None, observed), model.most_probable(observed, ["a", "d"])
     for _ in range(5):
         engine = pgnn.JunctionTree(order=[str(n) for n in rng.permutation(list(names))])
-        found = model.query(None, seen, engine=engine)
+        found = model.query(None, observed, engine=engine)
         torch.testing.assert_close(found.log_evidence, exact.log_evidence)
         for n in names:
             torch.testing.assert_close(found[n].probs, exact[n].probs)
-        again = model.most_probable(seen, ["a", "d"], engine=engine)
+        again = model.most_probable(observed, ["a", "d"], engine=engine)
         torch.testing.assert_close(again.log_prob, best.log_prob)
     star = pgnn.BayesianNetwork([("h", f"x{k}") for k in range(6)], states={"h": 3} | {
         f"x{k}": 3 for k in range(6)})  # fmt: skip

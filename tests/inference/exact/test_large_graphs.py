@@ -35,15 +35,15 @@ def test_a_long_chain() -> None:
     )
 
 
-def test_a_hub_with_many_leaves_seen() -> None:
+def test_a_hub_with_many_leaves_observed() -> None:
     """Naive Bayes: the cost of the hub is not counted again for each of its leaves."""
     size = 5000
     x = pgnn.Variable("x", 2, shape=(size,))
     scopes = np.stack([np.zeros(size - 1, int), np.arange(1, size)], axis=1)
     model = pgnn.MarkovRandomField([TabularPotential(x, PAIR, scopes=scopes)])
-    seen = np.arange(size) % 3 == 0
-    answer = model.query(("x", 0), {("x", i): int(seen[i]) for i in range(1, size)})
-    ones = int(seen[1:].sum())
+    observed = np.arange(size) % 3 == 0
+    answer = model.query(("x", 0), {("x", i): int(observed[i]) for i in range(1, size)})
+    ones = int(observed[1:].sum())
     zeros = size - 1 - ones
     logs = np.array([zeros * math.log(2.0), ones * math.log(2.0)])
     assert answer.log_evidence.item() == pytest.approx(np.logaddexp(*logs), rel=1e-12)

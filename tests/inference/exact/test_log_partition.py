@@ -72,8 +72,8 @@ class Model:
                     (f.names, (f.values[row] if f.batch_shape else f.values).detach().numpy())
                     for f in graph.factors
                 ]
-                seen = dict(zip(self.cards, codes, strict=True))
-                found.append(oracle.joint(self.cards, tables, seen))
+                observed = dict(zip(self.cards, codes, strict=True))
+                found.append(oracle.joint(self.cards, tables, observed))
             return found
 
         def evaluate(graph: FactorGraph) -> np.ndarray:

@@ -30,9 +30,9 @@ def test_every_row_has_one_plan_that_fits(seed: int, kind: str, rows: int, share
             split = Planner().split(case.graph, case.codes, ask)
         assert spread(split) == list(range(rows))
         for plan, mine in split:
-            seen = case.codes[mine] >= 0
-            assert seen[:, plan.task.observed].all()
-            assert not (seen & ~(plan.task.observed | plan.task.unary)).any()
+            observed = case.codes[mine] >= 0
+            assert observed[:, plan.task.observed].all()
+            assert not (observed & ~(plan.task.observed | plan.task.unary)).any()
 
 
 @given(SEEDS, st.sampled_from(KINDS), st.integers(1, 30))

@@ -71,10 +71,13 @@ def test_agrees_with_the_kernel(seed, rowwise, zeros):
 def test_observed_variables_stay():
     graph = plates(0)
     found = PlateElimination.find(graph, free(graph, 4, 2 * N))
-    assert found.kept.tolist() == [*range(N), *range(2 * N, 3 * N + 1)]  # one z was seen: w goes
+    assert found.kept.tolist() == [
+        *range(N),
+        *range(2 * N, 3 * N + 1),
+    ]  # one z was observed: w goes
     np.testing.assert_allclose(log_z(found(graph)), log_z(graph), rtol=1e-12)
-    seen_root = PlateElimination.find(graph, free(graph, 2 * N))
-    assert seen_root.kept.tolist() == [*range(2 * N, 3 * N + 1)]
+    observed_root = PlateElimination.find(graph, free(graph, 2 * N))
+    assert observed_root.kept.tolist() == [*range(2 * N, 3 * N + 1)]
 
 
 def test_gradients_are_those_of_single_tables():

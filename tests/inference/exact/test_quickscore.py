@@ -68,17 +68,17 @@ def quickscore(
 
 def test_hundreds_of_diseases_and_findings() -> None:
     model, priors, blocked, leaks = network(0)
-    seen = np.random.default_rng(1).choice(FINDINGS, 30, replace=False).tolist()
-    present, absent = seen[:PRESENT], seen[PRESENT:]
-    evidence = {f"f{j}": int(j in present) for j in seen}
+    observed = np.random.default_rng(1).choice(FINDINGS, 30, replace=False).tolist()
+    present, absent = observed[:PRESENT], observed[PRESENT:]
+    evidence = {f"f{j}": int(j in present) for j in observed}
     names = [f"d{i}" for i in range(CAUSES)]
     found = model.query(names, evidence)
     assert found.kind == "exact"
     log_evidence, marginals = quickscore(priors, blocked, leaks, present, absent)
     np.testing.assert_allclose(float(found.log_evidence), log_evidence, atol=1e-9)
     np.testing.assert_allclose([float(found[n].probs[1]) for n in names], marginals, atol=1e-9)
-    # as many present as are seen: the recursion would take a billion sums
-    everything = model.explain(names, {f"f{j}": 1 for j in seen})
+    # as many present as are observed: the recursion would take a billion sums
+    everything = model.explain(names, {f"f{j}": 1 for j in observed})
     assert everything.engine == "JunctionTree"
     assert everything.fits
 

@@ -75,13 +75,13 @@ def test_determinants_decide_between_states() -> None:
 
 
 def test_single_precision_and_rows() -> None:
-    seen = {"y": [1.5, -2.0, None], "sign": [1, None, 0]}
-    exact, single = switch().most_probable(seen), switch(torch.float32).most_probable(seen)
+    observed = {"y": [1.5, -2.0, None], "sign": [1, None, 0]}
+    exact, single = switch().most_probable(observed), switch(torch.float32).most_probable(observed)
     assert single["x"].dtype == torch.float32
     assert torch.equal(single["kind"], exact["kind"])
     torch.testing.assert_close(single["x"].double(), exact["x"], rtol=1e-5, atol=1e-6)
     for r in range(3):
-        row = {n: x[r] for n, x in seen.items() if x[r] is not None}
+        row = {n: x[r] for n, x in observed.items() if x[r] is not None}
         alone = switch().most_probable(row)
         assert float(alone.log_prob) == pytest.approx(float(exact.log_prob[r]))
         assert float(alone["x"]) == pytest.approx(float(exact["x"][r]))
@@ -103,12 +103,12 @@ def test_no_rows_and_numbers_out_of_bounds() -> None:
 
 
 def test_impossible_rows() -> None:
-    seen = {"y": [0.0, 1.0], "kind": ["low", None], "sign": [1, 1]}
-    best = switch().most_probable(seen, errors="nan")
+    observed = {"y": [0.0, 1.0], "kind": ["low", None], "sign": [1, 1]}
+    best = switch().most_probable(observed, errors="nan")
     assert bool(best["x"][0].isnan())
     assert best["kind"].tolist() == [-1, 1]
     with pytest.raises(ImpossibleEvidence, match="kind=low"):
-        switch().most_probable({n: x[0] for n, x in seen.items()})
+        switch().most_probable({n: x[0] for n, x in observed.items()})
 
 
 def test_what_is_refused() -> None:

@@ -13,8 +13,10 @@ from tests.inference.random_graphs import KINDS, RandomGraph, everything, planni
 SEEDS = st.integers(0, 2**31)
 
 
-def answer_of(case: RandomGraph, wanted: np.ndarray, seen: np.ndarray | None = None) -> RowAnswer:
-    answer = Solver(case.graph).row_answer(wanted, seen)
+def answer_of(
+    case: RandomGraph, wanted: np.ndarray, observed: np.ndarray | None = None
+) -> RowAnswer:
+    answer = Solver(case.graph).row_answer(wanted, observed)
     assert answer is not None
     return answer
 
@@ -47,10 +49,10 @@ def test_every_row_is_answered(seed: int, kind: str, by_pattern: bool) -> None:
 @given(SEEDS, st.sampled_from(KINDS))
 def test_what_every_row_observes_is_known(seed: int, kind: str) -> None:
     case = RandomGraph(seed, kind, rows=1)
-    seen = case.codes[0] >= 0
-    answer = answer_of(case, everything(case.graph), seen)
+    observed = case.codes[0] >= 0
+    answer = answer_of(case, everything(case.graph), observed)
     check(answer, case, everything(case.graph))
-    if seen.any():
+    if observed.any():
         assert not answer.accepts(np.full_like(case.codes, -1))
 
 

@@ -107,8 +107,8 @@ def test_draws_by_either_executor(free: bool) -> None:
         np.testing.assert_allclose(log_z, case.log_evidence, atol=1e-9)
         for b, joint in enumerate(case.joints):
             p = joint.table.ravel() / joint.table.sum()
-            seen = np.ravel_multi_index(states[:, b].T, joint.table.shape)
-            frequency = np.bincount(seen, minlength=p.size) / n
+            observed = np.ravel_multi_index(states[:, b].T, joint.table.shape)
+            frequency = np.bincount(observed, minlength=p.size) / n
             assert (frequency[p == 0] == 0).all()
             # 5 sigma, and 3 / n where n p is small: 6e-7 for each state by chance
             assert (np.abs(frequency - p) <= 5 * np.sqrt(p * (1 - p) / n) + 3 / n).all()
@@ -144,7 +144,7 @@ def test_impossible_rows_are_zeros() -> None:
         assert np.isneginf(log_z).tolist() == [True, False, True]
         assert (out[[0, 2]] == 0).all()
         assert np.isfinite(out).all()
-        with planning(free=True):  # alone, what is seen is sliced out of the tables
+        with planning(free=True):  # alone, what is observed is sliced out of the tables
             for row in codes[[0, 2]]:
                 assert (solver.marginals(row[None], None, everything(graph))[1] == 0).all()
         assert solver.joint(codes, None, [1, 2])[0].sum() == 0
@@ -180,8 +180,8 @@ class Extreme:
             self.whole = self.whole + logs.transpose(axes).reshape(shape)
         possible = np.argwhere(np.isfinite(self.whole))
         picked = possible[rng.integers(0, len(possible), 4)] if len(possible) else possible
-        seen = rng.random(picked.shape) < 0.4
-        self.codes = np.where(seen, picked, -1).astype(np.int32)
+        observed = rng.random(picked.shape) < 0.4
+        self.codes = np.where(observed, picked, -1).astype(np.int32)
         self.graph = graph_of(self.card, self.tables)
 
     def row(self, b: int) -> np.ndarray:
@@ -251,7 +251,7 @@ def test_rows_asked_again_in_log_space_keep_what_was_observed() -> None:
 
 
 def bayes(first: np.ndarray) -> tuple[FactorGraph, np.ndarray]:
-    """Naive Bayes with two classes; each child is seen in state 1, probability first[k, class]."""
+    """Naive Bayes with two classes; each child is in state 1 with probability first[k, class]."""
     tables = [([0], np.log([0.5, 0.5]))]
     for k, p in enumerate(first):
         tables.append(([0, k + 1], np.log(np.stack([1 - p, p], axis=1))))
@@ -300,14 +300,16 @@ def test_a_chain_of_five_thousand() -> None:
     log_z, out = Solver(graph).marginals(codes, None, everything(graph))
     for b in range(2):
         findings = np.where(codes[b] >= 0, codes[b], -1)
-        seen = np.where((findings[:, None] < 0) | (np.arange(3) == findings[:, None]), 0.0, -np.inf)
+        observed = np.where(
+            (findings[:, None] < 0) | (np.arange(3) == findings[:, None]), 0.0, -np.inf
+        )
         forward = np.empty((size, 3))
-        forward[0] = np.log(start) + seen[0]
+        forward[0] = np.log(start) + observed[0]
         for k in range(1, size):
-            forward[k] = log_sum(forward[k - 1][:, None] + np.log(steps[k - 1]), 0) + seen[k]
+            forward[k] = log_sum(forward[k - 1][:, None] + np.log(steps[k - 1]), 0) + observed[k]
         backward = np.zeros((size, 3))
         for k in range(size - 2, -1, -1):
-            after = np.log(steps[k]) + seen[k + 1] + backward[k + 1]
+            after = np.log(steps[k]) + observed[k + 1] + backward[k + 1]
             backward[k] = log_sum(after, 1)
         expected = log_sum(forward[-1])
         assert log_z[b] == pytest.approx(expected, rel=1e-12)
@@ -373,12 +375,12 @@ def test_budgets() -> None:
     )
     with pytest.raises(Intractable):
         Solver(graph, max_bytes=needed // 100).log_evidence(codes, None)
-    seen = codes.copy()
-    seen[0, :14] = 0
+    observed = codes.copy()
+    observed[0, :14] = 0
     small = Solver(graph, max_bytes=needed // 100)
-    assert small.log_evidence(seen, None)[0] == pytest.approx(4 * math.log(2))
+    assert small.log_evidence(observed, None)[0] == pytest.approx(4 * math.log(2))
     with pytest.raises(Intractable, match="joint of 18 variables"):
-        Solver(graph, max_bytes=2**12).joint(seen, None, range(18))
+        Solver(graph, max_bytes=2**12).joint(observed, None, range(18))
 
 
 def module_ask(graph: FactorGraph) -> Any:
@@ -468,14 +470,14 @@ def test_tables_of_rows_that_do_not_matter_leave_no_scale_behind() -> None:
     barren = torch.from_numpy(rng.dirichlet(np.ones(2), size=(3, 2))).log()
     graph = FactorGraph((a, b), (Factor([a], prior, "a"), Factor([a, b], barren, "b")))
     nothing = np.full((3, 2), -1, dtype=np.int32)
-    seen = nothing.copy()
-    seen[:, 0] = [0, 1, 1]
-    expected = prior.numpy()[np.arange(3), seen[:, 0]]
+    observed = nothing.copy()
+    observed[:, 0] = [0, 1, 1]
+    expected = prior.numpy()[np.arange(3), observed[:, 0]]
     for solver in both(graph):
         for wanted in ([False, False], [True, False], [True, True]):
             log_z, _ = solver.marginals(nothing, None, np.array(wanted))
             np.testing.assert_allclose(log_z, 0.0, atol=1e-12)
-        np.testing.assert_allclose(solver.log_evidence(seen, None), expected)
+        np.testing.assert_allclose(solver.log_evidence(observed, None), expected)
 
 
 def test_answers_are_kept_for_a_bounded_number_of_targets() -> None:

@@ -49,8 +49,8 @@ def codes(rng, share=0.3):
     return np.where(rng.random(drawn.shape) < share, drawn, np.int32(-1))
 
 
-def evidence(seen):
-    return RowEvidence(seen, True, None, np.zeros(len(seen)))
+def evidence(observed):
+    return RowEvidence(observed, True, None, np.zeros(len(observed)))
 
 
 def leaves(graph):
@@ -61,17 +61,21 @@ def leaves(graph):
 @pytest.mark.parametrize("seed", range(4))
 def test_groups_answer_as_single_tables_do(seed, rowwise):
     made = grouped(seed, rowwise)
-    seen = codes(np.random.default_rng(seed))
+    observed = codes(np.random.default_rng(seed))
     wanted = np.ones(7, dtype=np.bool_)
     one, other = Solver(made), Solver(alone(made))
-    for a, b in zip(one.marginals(seen, None, wanted), other.marginals(seen, None, wanted),
+    for a, b in zip(one.marginals(observed, None, wanted), other.marginals(observed, None, wanted),
                     strict=True):  # fmt: skip
         np.testing.assert_allclose(a, b, atol=1e-12)
-    np.testing.assert_allclose(one.joint(seen, None, [0, 5]), other.joint(seen, None, [0, 5]))
-    for a, b in zip(one.best(seen, None, wanted), other.best(seen, None, wanted), strict=True):
+    np.testing.assert_allclose(
+        one.joint(observed, None, [0, 5]), other.joint(observed, None, [0, 5])
+    )
+    for a, b in zip(
+        one.best(observed, None, wanted), other.best(observed, None, wanted), strict=True
+    ):
         np.testing.assert_allclose(a, b)
-    states, log_z = one.draw(seen, None, 3, 0)
-    again, log_z_again = other.draw(seen, None, 3, 0)
+    states, log_z = one.draw(observed, None, 3, 0)
+    again, log_z_again = other.draw(observed, None, 3, 0)
     np.testing.assert_array_equal(states, again)
     np.testing.assert_allclose(log_z, log_z_again)
 
@@ -81,14 +85,14 @@ def test_groups_answer_as_single_tables_do(seed, rowwise):
 def test_gradients_are_those_that_torch_finds(seed, rowwise):
     made = grouped(seed, rowwise)
     rng = np.random.default_rng(seed)
-    seen, weights = codes(rng), torch.from_numpy(rng.normal(size=ROWS))
-    value = Differentiable(Solver(made), evidence(seen)).log_evidence()
+    observed, weights = codes(rng), torch.from_numpy(rng.normal(size=ROWS))
+    value = Differentiable(Solver(made), evidence(observed)).log_evidence()
     found = torch.autograd.grad(value @ weights, leaves(made))
     plain = torch.stack([
         torch_executor.log_partition(
-            graph=made.at_rows(np.array([b])), order=[v for v in range(7) if seen[b, v] < 0],
-            codes=torch.from_numpy(seen[b : b + 1]), unary={}, sliced=np.flatnonzero(seen[b] >= 0),
-            used=range(made.num_factors),
+            graph=made.at_rows(np.array([b])), order=[v for v in range(7) if observed[b, v] < 0],
+            codes=torch.from_numpy(observed[b : b + 1]), unary={}, sliced=np.flatnonzero(observed[b]
+            >= 0), used=range(made.num_factors),
         )[0]
         for b in range(ROWS)
     ])  # fmt: skip
@@ -100,15 +104,15 @@ def test_gradients_are_those_that_torch_finds(seed, rowwise):
 
 def test_second_derivatives_pass_through_groups():
     made = grouped(0, False)
-    seen = codes(np.random.default_rng(0))
+    observed = codes(np.random.default_rng(0))
 
     def slope(graph):
-        value = Differentiable(Solver(graph), evidence(seen)).log_evidence().sum()
+        value = Differentiable(Solver(graph), evidence(observed)).log_evidence().sum()
         (first,) = torch.autograd.grad(value, graph.sources[1], create_graph=True)
         return torch.autograd.grad((first**2).sum(), graph.sources[1])[0]
 
     lone = alone(made)
-    value = Differentiable(Solver(lone), evidence(seen)).log_evidence().sum()
+    value = Differentiable(Solver(lone), evidence(observed)).log_evidence().sum()
     (first,) = torch.autograd.grad(value, leaves(made)[1], create_graph=True)
     (expected,) = torch.autograd.grad((first**2).sum(), leaves(made)[1])
     torch.testing.assert_close(slope(made), expected)

@@ -159,8 +159,8 @@ def test_marginal_map_sums_first(seed: int, kind: str) -> None:
         close(value[row], expected)
         found = dict(zip(case.names, states[row].tolist(), strict=True))
         close(value[row], math.log(oracle.weight(joint, {n: found[n] for n in targets})))
-        unseen = [n for n in case.names if n not in targets and n not in case.evidence[row]]
-        assert all(found[n] == -1 for n in unseen)
+        unobserved = [n for n in case.names if n not in targets and n not in case.evidence[row]]
+        assert all(found[n] == -1 for n in unobserved)
 
 
 @settings(max_examples=8)
@@ -322,11 +322,11 @@ def test_draws_follow_the_joint_posterior(kind: str, by_gradient: bool) -> None:
         )
     assert states.shape == (n, 2, len(case.names))
     for row, joint in enumerate(case.joints):
-        seen = np.ravel_multi_index(states[:, row].numpy().T, joint.table.shape)
+        observed = np.ravel_multi_index(states[:, row].numpy().T, joint.table.shape)
         p = joint.table.ravel() / joint.table.sum()
-        frequency = np.bincount(seen, minlength=p.size) / n
+        frequency = np.bincount(observed, minlength=p.size) / n
         assert (frequency[p == 0] == 0).all()
-        # a cell of probability p is seen with variance p (1 - p) / n, and a share of 1e-4
+        # a cell of probability p is observed with variance p (1 - p) / n, and a share of 1e-4
         # in each of up to 729 cells; where n p is small the Poisson tail is heavier, so add 2 / n
         sigma = np.sqrt(p * (1 - p) / n)
         assert (np.abs(frequency - p) <= 4 * sigma + 2 / n).all()

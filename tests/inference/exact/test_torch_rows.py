@@ -58,8 +58,8 @@ def test_torch_agrees_with_enumeration() -> None:
     cards = dict(enumerate(CARD))
     log_z, marginals = solver(kernels=False).marginals(CODES, None, EVERY)
     for row, codes in enumerate(CODES):
-        seen = {v: int(state) for v, state in enumerate(codes) if state >= 0}
-        joint = oracle.joint(cards, factors, seen)
+        observed = {v: int(state) for v, state in enumerate(codes) if state >= 0}
+        joint = oracle.joint(cards, factors, observed)
         expected = np.concatenate(list(oracle.marginals(joint).values()))
         np.testing.assert_allclose(marginals[row], expected, rtol=1e-12)
         assert log_z[row] == pytest.approx(oracle.log_evidence(joint), rel=1e-12)

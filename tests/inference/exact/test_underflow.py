@@ -34,18 +34,18 @@ def test_other_arithmetic_is_not() -> None:
 def test_every_thread_has_its_own() -> None:
     flags = underflow()
     flags.clear()
-    seen = []
+    observed = []
 
     def work() -> None:
         flags.clear()
         with np.errstate(all="ignore"):
             _ = TINY * TINY
-        seen.append(flags.happened())
+        observed.append(flags.happened())
 
     thread = threading.Thread(target=work)
     thread.start()
     thread.join()
-    assert seen == [True]
+    assert observed == [True]
     assert not flags.happened()
 
 

@@ -38,7 +38,7 @@ def triangle() -> MarkovRandomField:
 
 
 def spins(number: int = 60, seed: int = 0) -> Tensor:
-    """Rows of three states, all of them seen, the first two alike more often than not."""
+    """Rows of three states, all of them observed, the first two alike more often than not."""
     rng = np.random.default_rng(seed)
     rows = rng.integers(0, 2, size=(number, 3))
     rows[: number // 3, 1] = rows[: number // 3, 0]
@@ -160,7 +160,7 @@ def test_rates_fall_on_plateaus():
 
 
 def test_small_batches_cover_all_rows_once_a_pass():
-    seen: list[Tensor] = []
+    observed: list[Tensor] = []
 
     class Spying(PseudoLikelihood):
         def objective(self, model, rows, seed):
@@ -170,7 +170,7 @@ def test_small_batches_cover_all_rows_once_a_pass():
                 figure = made.figure
 
                 def __call__(self, rows):
-                    seen.append(rows.weights)
+                    observed.append(rows.weights)
                     return made(rows)
 
             return Noting()
@@ -179,8 +179,8 @@ def test_small_batches_cover_all_rows_once_a_pass():
     learner = Spying(optimizer=sgd(0.0), batch_size=10, max_iterations=3)
     model = triangle()
     model.fit({"x": spins(23)}, learner=learner, weights=weights, seed=1, progress=False)
-    passes = [np.concatenate(seen[k : k + 3]) for k in (0, 3, 6)]
-    assert [len(w) for w in seen[:3]] == [10, 10, 3]
+    passes = [np.concatenate(observed[k : k + 3]) for k in (0, 3, 6)]
+    assert [len(w) for w in observed[:3]] == [10, 10, 3]
     for got in passes:
         np.testing.assert_array_equal(np.sort(got), weights)
     assert not np.array_equal(passes[0], passes[1])
@@ -320,7 +320,7 @@ def test_the_limit_is_never_called_converged():
 
 
 def test_infinite_optima_say_so():
-    """A state that was never seen has a best number of minus infinity."""
+    """A state that was never observed has a best number of minus infinity."""
     model = MarkovRandomField([TabularPotential([A])])
     learner = Gradient(tolerance=1e-12, max_iterations=5)
     with pytest.warns(NotConverged, match="l2"):

@@ -53,7 +53,7 @@ def test_they_are_those_of_em_and_do_not_depend_on_earlier_fits():
     assert again.history["log_likelihood"] == pytest.approx(model.history["log_likelihood"])
 
 
-def test_weights_priors_and_unseen_configurations():
+def test_weights_priors_and_unobserved_configurations():
     frame = pd.DataFrame(DATA)[K == 0].assign(w=2.0)
     model = mixed()
     model.fit(frame, learner=MaximumLikelihood(pgnn.Laplace()), weights="w")

@@ -130,7 +130,7 @@ def test_chains_of_one_step_are_mixtures_and_bounds_never_fall(tmp_path: Path) -
     mixture.fit({"x": x}, learner=Bayes(prior), progress=False)
     steps = {"x": x[:, None, :]}
     chain.fit(steps, learner=Bayes(prior), progress=False)
-    # transitions have seen nothing: their posterior is the prior
+    # transitions have observed nothing: their posterior is the prior
     assert chain.history["lower_bound"] == pytest.approx(mixture.history["lower_bound"], abs=1e-6)
     long = HiddenMarkovModel(3, {"x": Gaussian}, shapes={"x": (2,)})
     long.fit({"x": x}, learner=Bayes(), seed=0, progress=False)

@@ -36,7 +36,7 @@ def test_squares_that_overflow(make: Any, data: Any) -> None:
     assert all(not bool(p.isnan().any()) for p in model.parameters())
 
 
-def test_nothing_seen_and_no_states() -> None:
+def test_nothing_observed_and_no_states() -> None:
     with pytest.raises(DataError, match="every cell of the data is missing"):
         pgnn.FactorAnalysis(1).fit(np.full((4, 3), np.nan), learner=pgnn.Gradient())
     with pytest.raises(Unsupported, match="the FactorAnalysis has none"):

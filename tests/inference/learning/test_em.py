@@ -59,8 +59,8 @@ def counted(
 
 def path_weight(path, row, first, moves, emits) -> float:
     weight = first[path[0]] * math.prod(moves[a, b] for a, b in itertools.pairwise(path))
-    seen = [emits[z, x] for z, x in zip(path, row, strict=True) if x >= 0]
-    return weight * math.prod(seen)
+    observed = [emits[z, x] for z, x in zip(path, row, strict=True) if x >= 0]
+    return weight * math.prod(observed)
 
 
 def rows_of(counts: np.ndarray) -> np.ndarray:
@@ -309,7 +309,7 @@ def test_starts_agree_side_by_side_and_one_by_one(make, rows, monkeypatch) -> No
     """Joined into one chain, on threads, and as often as they are asked: the same fit."""
     rng = np.random.default_rng(rows)
     x = rng.integers(0, 6, size=(rows, 40)).astype(float)
-    seen = [
+    observed = [
         [None if k % 9 == 0 else int(v) for k, v in enumerate(r)][: 40 - i] for i, r in enumerate(x)
     ]
     found = []
@@ -320,7 +320,11 @@ def test_starts_agree_side_by_side_and_one_by_one(make, rows, monkeypatch) -> No
         learner = EM(restarts=4, max_iterations=15, tolerance=0.0, prior={"state": pgnn.Laplace()})
         with pytest.warns(NotConverged):
             model.fit(
-                {"x": seen}, learner=learner, seed=3, weights=np.arange(rows) + 1.0, progress=False
+                {"x": observed},
+                learner=learner,
+                seed=3,
+                weights=np.arange(rows) + 1.0,
+                progress=False,
             )
         found.append(model)
     for p, q in zip(*(m.parameters() for m in found), strict=True):
@@ -547,5 +551,5 @@ def test_renamed_tables_are_smoothed_and_start_at_random_like_tables() -> None:
         model = pgnn.HiddenMarkovModel(2, {"x": emission})
         model.fit(data, learner=pgnn.EM(pgnn.Laplace(), restarts=2), seed=0, progress=False)
         probs.append(model.emissions["x"].factor().values.detach())
-    assert bool((probs[0] > 0.01).all())  # the third state was never seen
+    assert bool((probs[0] > 0.01).all())  # the third state was never observed
     torch.testing.assert_close(probs[1], probs[0])

@@ -30,8 +30,8 @@ def test_expected_counts_are_those_of_enumeration(seed: int) -> None:
         p.data.copy_(torch.from_numpy(rng.normal(size=tuple(p.shape))))
     tables = [(f.names, f.values.detach().numpy()) for f in model.factors()]
     e_step, data = FieldEStep(model), rows(seed)
-    seen = e_step.read(pgnn.codes(data), None, None)
-    expected = e_step.expect(seen)
+    observed = e_step.read(pgnn.codes(data), None, None)
+    expected = e_step.expect(observed)
     total = oracle.log_evidence(oracle.joint(CARDS, tables))
     counts = [np.zeros(t.shape) for _, t in tables]
     value = 0.0

@@ -155,7 +155,7 @@ def test_moments_match_at_the_optimum():
 def test_a_full_table_takes_relative_frequencies():
     rows, weights = some_rows(False)
     model = MarkovRandomField([TabularPotential([A, B, C])])
-    # each state was seen, so that the best table is finite
+    # each state was observed, so that the best table is finite
     rows = np.concatenate([rows, STATES])
     weights = np.concatenate([weights, np.ones(len(STATES))])
     Gradient(tolerance=1e-9).fit(model, rows, weights=weights, progress=False)
@@ -215,7 +215,7 @@ def test_directed_models_need_no_partition_function():
     for name in "abc":
         ours, theirs = climbed.conditionals[name], counted.conditionals[name]
         torch.testing.assert_close(ours.probs, theirs.probs, rtol=0, atol=1e-7)
-    # EM's fixed point: with missing cells the likelihood of what was seen has no slope left
+    # EM's fixed point: with missing cells the likelihood of what was observed has no slope left
     rows[:15, 1] = -1
     climbed.fit(rows[:, order], learner=Gradient(), progress=False)
     assert climbed.history["trace"]["gradient_norm"][-1] <= 1e-6
@@ -290,7 +290,7 @@ def test_score_and_normaliser_come_from_the_same_tables(missing, draws):
     assert [len(t) for t in network.made] == ([4, 1] if missing else [5])
     table = torch.cat(network.made)
     logs = table.flatten(1).log_softmax(1).reshape(5, 2, 3)
-    seen = torch.where(b < 0, logs[range(5), a].logsumexp(1), logs[range(5), a, b.clamp(min=0)])
+    observed = torch.where(b < 0, logs[range(5), a].logsumexp(1), logs[range(5), a, b.clamp(min=0)])
     # d/ds log p(x) = (E[t | x] - E[t]) / s with tables t = s r, here s = 1
     given = (logs[range(5), a].softmax(1) * table[range(5), a]).sum(1)
     shown = torch.where(b < 0, given, table[range(5), a, b.clamp(min=0)])
@@ -300,7 +300,7 @@ def test_score_and_normaliser_come_from_the_same_tables(missing, draws):
         error = 2 / 20_000**0.5
         assert float(network.scale.grad) == pytest.approx(float(slopes.mean()), abs=4 * error)
     else:
-        assert value.item() == pytest.approx(float(seen.mean()), abs=1e-12)
+        assert value.item() == pytest.approx(float(observed.mean()), abs=1e-12)
         assert float(network.scale.grad) == pytest.approx(float(slopes.mean()), abs=1e-12)
 
 
@@ -489,9 +489,9 @@ def test_engines_own_complaints_are_shown_once():
             return super().log_prob(*args, **more)
 
     rows, _ = some_rows(False)
-    with pytest.warns(NotConverged) as seen:
+    with pytest.warns(NotConverged) as observed:
         loop().fit(rows, learner=Gradient(Complaining(), l2=0.1), progress=False)
-    assert [str(w.message) for w in seen] == ["not there yet"]
+    assert [str(w.message) for w in observed] == ["not there yet"]
 
 
 # --- forms of data --------------------------------------------------------------------------------
@@ -567,7 +567,7 @@ def test_nothing_to_learn_is_said():
         model.fit(np.zeros((2, 2), dtype=int), learner=Gradient(), progress=False)
 
 
-def test_reals_that_are_seen_and_have_children_beside_hidden_states() -> None:
+def test_reals_that_are_observed_and_have_children_beside_hidden_states() -> None:
     """Nothing can be summed without the reals; each row has them."""
     x, s, t = pgnn.Variable("x"), pgnn.Variable("s", 2), pgnn.Variable("t", 2)
     model = pgnn.BayesianNetwork(

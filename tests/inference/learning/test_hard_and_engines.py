@@ -30,9 +30,9 @@ def test_segmental_k_means_of_a_chain() -> None:
         for z, x in zip(path, row, strict=True):
             if x >= 0:
                 counts[z, x] += 1
-    seen = counts.sum(1) > 0
-    expected = counts[seen] / counts[seen].sum(1, keepdims=True)
-    np.testing.assert_allclose(model.emissions["x"].probs.detach()[seen], expected, atol=1e-12)
+    observed = counts.sum(1) > 0
+    expected = counts[observed] / counts[observed].sum(1, keepdims=True)
+    np.testing.assert_allclose(model.emissions["x"].probs.detach()[observed], expected, atol=1e-12)
 
 
 def _score(path, row, moves, emits) -> float:

@@ -1,4 +1,4 @@
-"""Expectation maximisation with real variables that were not seen."""
+"""Expectation maximisation with real variables that were not observed."""
 
 import math
 import warnings

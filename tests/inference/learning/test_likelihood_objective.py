@@ -65,9 +65,12 @@ def test_dynamic_networks() -> None:
     edges = [(("rain", -1), "rain"), ("rain", "umbrella")]
     model = DynamicBayesianNetwork(edges, states={"rain": 2, "umbrella": 2})
     rng = np.random.default_rng(0)
-    seen = {"umbrella": rng.integers(0, 2, size=(5, 12)), "rain": rng.integers(-1, 2, size=(5, 12))}
-    before = float(model.log_prob(seen).detach().sum())
-    model.fit(seen, learner=Gradient(), progress=False)
+    observed = {
+        "umbrella": rng.integers(0, 2, size=(5, 12)),
+        "rain": rng.integers(-1, 2, size=(5, 12)),
+    }
+    before = float(model.log_prob(observed).detach().sum())
+    model.fit(observed, learner=Gradient(), progress=False)
     assert model.history["log_likelihood"] > before
 
 

@@ -174,7 +174,7 @@ def test_the_maximum_is_one() -> None:
         assert other.history["log_likelihood"] < best
 
 
-def test_unseen_parent_configurations_are_uniform_and_counted() -> None:
+def test_unobserved_parent_configurations_are_uniform_and_counted() -> None:
     data = pd.DataFrame({"a": ["x"], "b": ["lo"], "c": ["no"], "d": [1]})
     model = network()
     model.fit(data)
@@ -184,7 +184,7 @@ def test_unseen_parent_configurations_are_uniform_and_counted() -> None:
     assert model.history["log_likelihood"] == 0.0
 
 
-def test_zeros_are_structural_over_time_alone_and_unseen_rows_are_uniform() -> None:
+def test_zeros_are_structural_over_time_alone_and_unobserved_rows_are_uniform() -> None:
     given = [[0.5, 0.5, 0.0], [0.1, 0.2, 0.7]]
     edges = [("s", "x")]
     rows = {"s": [0, 0, 0], "x": [0, 0, 1]}
@@ -199,7 +199,7 @@ def test_zeros_are_structural_over_time_alone_and_unseen_rows_are_uniform() -> N
         slices.fit({n: [x] for n, x in rows.items()}, learner=MaximumLikelihood(prior))
         np.testing.assert_allclose(tables_of(alone, "x"), [table, [1 / 3] * 3])
         np.testing.assert_allclose(tables_of(slices, "x"), [over_time, [1 / 3] * 3])
-    alone.fit({"s": [0], "x": [2]})  # what was seen is possible
+    alone.fit({"s": [0], "x": [2]})  # what was observed is possible
     np.testing.assert_array_equal(tables_of(alone, "x")[0], [0.0, 0.0, 1.0])
 
 

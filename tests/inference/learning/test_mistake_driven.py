@@ -122,28 +122,28 @@ def test_regressions_are_fields_without_a_partition_function(learner: Any) -> No
 
 def test_structures_of_log_linear_potentials() -> None:
     pixel = pgnn.Variable("pixel", 2, shape=(3, 4))
-    seen = pgnn.Variable("seen", 2, shape=(3, 4))
+    observed = pgnn.Variable("observed", 2, shape=(3, 4))
     lattice = [((i, j), (i, j + 1)) for i in range(3) for j in range(3)]
     lattice += [((i, j), (i + 1, j)) for i in range(2) for j in range(4)]
     agree = {"same": lambda a, b: a == b}
     truth = pgnn.MarkovRandomField(
         [
             pgnn.LogLinear([pixel], agree, weights=[1.2], scopes=lattice),
-            pgnn.LogLinear([pixel, seen], agree, weights=[1.0]),
+            pgnn.LogLinear([pixel, observed], agree, weights=[1.0]),
         ]
     )
     drawn = truth.sample(60, seed=0)
-    data = {n: drawn[n] for n in ("pixel", "seen")}
+    data = {n: drawn[n] for n in ("pixel", "observed")}
     found = pgnn.MarkovRandomField(
-        [pgnn.LogLinear([pixel], agree, scopes=lattice), pgnn.LogLinear([pixel, seen], agree)]
+        [pgnn.LogLinear([pixel], agree, scopes=lattice), pgnn.LogLinear([pixel, observed], agree)]
     )
     right = {}
     for learner in LEARNERS:
         learner = type(learner)(**{**vars(learner), "targets": "pixel"})
         found.fit(data, learner=learner, seed=0)
-        best = found.most_probable({"seen": data["seen"]}, "pixel")["pixel"]
+        best = found.most_probable({"observed": data["observed"]}, "pixel")["pixel"]
         right[type(learner).__name__] = float((best == data["pixel"]).double().mean())
-    alone = float((data["seen"] == data["pixel"]).double().mean())
+    alone = float((data["observed"] == data["pixel"]).double().mean())
     assert min(right.values()) > alone  # the neighbours help
 
 
@@ -152,7 +152,7 @@ TAGS = [["D", "N", "V"], ["D", "N", "V", "A"], ["D", "N"], ["V"], []]
 INPUTS = {"attributes": [[{"w": w, "n": 0.5 * len(w)} for w in s] for s in WORDS]}
 
 
-@pytest.mark.parametrize("settings", [{}, {"ends": True, "seen_transitions": True}], ids=str)
+@pytest.mark.parametrize("settings", [{}, {"ends": True, "observed_transitions": True}], ids=str)
 @pytest.mark.parametrize("averaged", [False, True])
 @pytest.mark.parametrize("learner", LEARNERS, ids=IDS)
 def test_the_compiled_loop_does_the_same(

@@ -247,7 +247,7 @@ def test_one_coupling_has_a_closed_form():
 
 
 def test_full_tables_of_all_states_take_relative_frequencies():
-    """With every joint state seen, the table of counts has the conditionals of the counts."""
+    """With every joint state observed, the table of counts has the conditionals of the counts."""
     states = np.array(list(itertools.product(range(2), range(3), range(2))))
     counts = np.random.default_rng(0).integers(1, 9, size=len(states))
     model = MarkovRandomField([TabularPotential([A, B, C])])

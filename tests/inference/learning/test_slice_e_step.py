@@ -68,7 +68,7 @@ def found_in(model: DynamicBayesianNetwork) -> dict:
 def counted(numbers: dict, rows: list[dict], weights: list[float]) -> tuple[float, dict]:
     """Log-likelihood and expected counts; every path of every cell is written down.
 
-    A cell that was not seen, and on which nothing depends, is left out.
+    A cell that was not observed, and on which nothing depends, is left out.
     """
     total, counts = 0.0, {n: np.zeros_like(x) for n, x in numbers.items()}
     for row, weight in zip(rows, weights, strict=True):
@@ -176,7 +176,7 @@ def test_likelihoods_count_in_proportion():
         np.testing.assert_allclose(table, found_in(soft)[name], atol=1e-10)
 
 
-def test_constants_stay_and_what_nothing_was_seen_of_too():
+def test_constants_stay_and_what_nothing_was_observed_of_too():
     start = numbers_of(6)
     model = model_of(start)
     model.conditionals["b"].requires_grad_(False)
@@ -190,7 +190,7 @@ def test_constants_stay_and_what_nothing_was_seen_of_too():
 # --- against counting and chains ------------------------------------------------------------------
 
 
-def test_with_everything_seen_it_is_counting():
+def test_with_everything_observed_it_is_counting():
     truth = model_of(numbers_of(0))
     data = truth.sample(30, {"T": 8}, seed=0)
     data = {n: data[n] for n in truth.variables} | {"T": np.arange(30) % 8 + 1}
@@ -243,7 +243,7 @@ def test_one_hidden_variable_is_a_hidden_markov_model(normal):
 
 
 def factorial(seed: int = 0) -> DynamicBayesianNetwork:
-    """Two chains whose sum is seen in noise."""
+    """Two chains whose sum is observed in noise."""
     a, b, x = pgnn.Variable("a", 2), pgnn.Variable("b", 2), pgnn.Variable("x")
     normal = pgnn.Gaussian(x, [a, b], [[0.0, 2.0], [5.0, 7.0]], np.full((2, 2), 0.25))
     stay = [[0.9, 0.1], [0.2, 0.8]]
@@ -253,7 +253,7 @@ def factorial(seed: int = 0) -> DynamicBayesianNetwork:
 
 
 def test_a_factorial_model_with_real_emissions():
-    """Found again from a start nearby, with holes and a row of which nothing was seen."""
+    """Found again from a start nearby, with holes and a row of which nothing was observed."""
     truth = factorial()
     data = {"x": truth.sample(12, {"T": 40}, seed=1)["x"]}
     data["x"][3, 5:9] = torch.nan
@@ -286,8 +286,8 @@ def test_a_step_of_real_emissions_is_that_of_posteriors():
     for s, t, w in both:
         weights[t, s] = w.detach()
     one_step(model, {"x": x}, warning="least that is allowed in 1 of 4")  # one row for it
-    seen = [0, 1, 2, 4]
-    want = torch.einsum("tab,t->ab", weights[seen], x[0, seen]) / weights[seen].sum(0)
+    observed = [0, 1, 2, 4]
+    want = torch.einsum("tab,t->ab", weights[observed], x[0, observed]) / weights[observed].sum(0)
     torch.testing.assert_close(model.conditionals["x"].mean.detach(), want, atol=1e-9, rtol=0)
 
 
@@ -323,16 +323,16 @@ def test_states_that_are_alike_are_told_apart():
         {"a": [0.5, 0.5]},
     )
     data = truth.sample(40, {"T": 20}, seed=0)
-    seen = {n: data[n] for n in ("x", "y")}
+    observed = {n: data[n] for n in ("x", "y")}
     values = []
     for _ in range(2):
         model = DynamicBayesianNetwork(
             [(("a", -1), "a"), ("a", "x"), ("a", "y")], states={"a": 2, "x": 2, "y": 2}
         )
-        model.fit(seen, seed=0, progress=False, learner=EM(restarts=3))
+        model.fit(observed, seed=0, progress=False, learner=EM(restarts=3))
         values.append(model.conditionals["x"].probs.detach())
     assert torch.equal(*values)
-    assert model.history["log_likelihood"] > float(truth.log_prob(seen).sum())
+    assert model.history["log_likelihood"] > float(truth.log_prob(observed).sum())
     assert sum(model.history["occupancy"]) == pytest.approx(800.0)
 
 
@@ -470,7 +470,7 @@ def test_the_unrolled_network_counts_the_same():
 
 
 def test_eleven_chains_are_learnt_unrolled():
-    """An interface of 2,048 states; chains that are each seen do not need them."""
+    """An interface of 2,048 states; chains that are each observed do not need them."""
     rng = np.random.default_rng(0)
     names = [f"s{k}" for k in range(11)]
     edges = [((n, -1), n) for n in names] + [(n, n.replace("s", "x")) for n in names]
@@ -510,14 +510,14 @@ def test_what_is_kept_between_steps_is_of_the_evidence_alone():
 
 
 def test_states_and_likelihoods_of_one_leaf():
-    """A leaf that was seen at one step, and of which likelihoods are known at another."""
+    """A leaf that was observed at one step, and of which likelihoods are known at another."""
     model = model_of(numbers_of(4))
     likely = torch.tensor([[1.0, 1.0, 1.0], [0.2, 0.5, 0.1], [1.0, 1.0, 1.0]]).double()
-    seen = {"x": likely, ("x", 0): 2, "y": [1, -1, 0]}
+    observed = {"x": likely, ("x", 0): 2, "y": [1, -1, 0]}
     cells = {("x", 0): 2, ("x", 1): likely[1], ("y", 0): 1, ("y", 2): 0}
-    task = read_sequences(model, seen, None, None)
+    task = read_sequences(model, observed, None, None)
     want = model.unroll(3).query([("a", 0), ("b", 2)], cells)
-    found = model.smooth(seen)
+    found = model.smooth(observed)
     torch.testing.assert_close(found.log_evidence, want.log_evidence)
     torch.testing.assert_close(SliceEStep(model).log_partition(task)[0], want.log_evidence)
     torch.testing.assert_close(found["a"].probs[0], want["a", 0].probs)

@@ -81,9 +81,9 @@ def enumerated(model: BayesianNetwork, data: dict[str, np.ndarray]) -> tuple[flo
     own = {"h": np.array([w[h == k].sum() for k in range(K)]) / w.sum()}
     cells = np.array([[w[(h == k) & (s == j)].sum() for j in range(S)] for k in range(K)])
     heads = np.array([[(w * b)[(h == k) & (s == j)].sum() for j in range(S)] for k in range(K)])
-    seen = [(h == k) & ~np.isnan(x) for k in range(K)]
-    mean = np.array([(w * x)[i].sum() / w[i].sum() for i in seen])
-    spread = [(w * (x - m) ** 2)[i].sum() / w[i].sum() for i, m in zip(seen, mean, strict=True)]
+    observed = [(h == k) & ~np.isnan(x) for k in range(K)]
+    mean = np.array([(w * x)[i].sum() / w[i].sum() for i in observed])
+    spread = [(w * (x - m) ** 2)[i].sum() / w[i].sum() for i, m in zip(observed, mean, strict=True)]
     rate = np.array([(w * n)[h == k].sum() / w[h == k].sum() for k in range(K)])
     own |= {"a": cells / cells.sum(1, keepdims=True), "mean": mean, "b": heads / cells}
     own |= {"variance": np.array(spread), "rate": rate}
@@ -365,7 +365,7 @@ def test_hard_steps_raise_the_probability_of_completed_rows() -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("kind", ["holes", "one value", "never seen", "few rows"])
+@pytest.mark.parametrize("kind", ["holes", "one value", "never observed", "few rows"])
 def test_random_networks_with_random_holes_never_fall(kind: str, seed: int) -> None:
     """Nor do columns of one value, or without any, stop them."""
     rng = np.random.default_rng(seed)
@@ -374,7 +374,7 @@ def test_random_networks_with_random_holes_never_fall(kind: str, seed: int) -> N
     data = {n: rng.integers(0, k, size=size) for n, k in drawn.cards.items()}
     data = {n: np.where(rng.random(size) < 0.3, -1, x) for n, x in data.items()}
     first = next(iter(data))
-    data[first] = {"one value": 0 * data[first], "never seen": 0 * data[first] - 1}.get(
+    data[first] = {"one value": 0 * data[first], "never observed": 0 * data[first] - 1}.get(
         kind, data[first]
     )
     model = BayesianNetwork(drawn.edges, states=drawn.cards)

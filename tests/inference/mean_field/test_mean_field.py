@@ -34,15 +34,15 @@ def quiet(**settings: Any) -> MeanField:
 def question_of(given: RandomGraph) -> Question:
     """The arrays of a random graph and its evidence."""
     elements = Elements(given.graph.variables)
-    seen = RowEvidence(given.codes, True, given.likelihoods, np.zeros(given.rows))
-    return Question(None, FactorGraph(elements, grouped(given.graph.factors, elements)), seen)
+    observed = RowEvidence(given.codes, True, given.likelihoods, np.zeros(given.rows))
+    return Question(None, FactorGraph(elements, grouped(given.graph.factors, elements)), observed)
 
 
 def over_groups(variables: list[Variable], groups: list[FactorGroup], codes: Any) -> Question:
     """The arrays of groups over arrays of variables."""
     codes = np.asarray(codes, dtype=np.int32)
-    seen = RowEvidence(codes, True, None, np.zeros(len(codes)))
-    return Question(None, FactorGraph(Elements(variables), tuple(groups)), seen)
+    observed = RowEvidence(codes, True, None, np.zeros(len(codes)))
+    return Question(None, FactorGraph(Elements(variables), tuple(groups)), observed)
 
 
 def dense(question: Question, row: int) -> np.ndarray:

@@ -38,20 +38,22 @@ def branching():
         mean = pyro.sample("height", dist.Normal(double(2.0), double(0.5)))
     else:
         mean = sum(pyro.sample(f"coin_{k}", dist.Bernoulli(double(0.5))) for k in range(2))
-    pyro.sample("seen", dist.Normal(mean, double(1.0)))
+    pyro.sample("observed", dist.Normal(mean, double(1.0)))
 
 
 def normal(x, mean, variance):
     return math.exp(-((x - mean) ** 2) / (2 * variance)) / math.sqrt(2 * math.pi * variance)
 
 
-def exact_branching(seen):
+def exact_branching(observed):
     """Evidence, p(way), p(coin_0 | there), E[height | there]."""
-    up = 0.3 * normal(seen, 2.0, 1.25)
-    coins = {c: 0.7 / 4 * normal(seen, sum(c), 1.0) for c in itertools.product((0, 1), repeat=2)}
+    up = 0.3 * normal(observed, 2.0, 1.25)
+    coins = {
+        c: 0.7 / 4 * normal(observed, sum(c), 1.0) for c in itertools.product((0, 1), repeat=2)
+    }
     down = sum(coins.values())
     first = sum(p for c, p in coins.items() if c[0]) / down
-    return up + down, up / (up + down), first, 2.0 + (seen - 2.0) * 0.25 / 1.25
+    return up + down, up / (up + down), first, 2.0 + (observed - 2.0) * 0.25 / 1.25
 
 
 SMALL = pgnn.ExecutionSampling(20_000, seed=0, progress=False)
@@ -119,8 +121,8 @@ def test_a_site_that_sums_over_a_plate():
     assert (draws - posterior["z"].probs[0, :, 1]).abs().max() < 5 * 0.5 / math.sqrt(4000)
 
 
-@pytest.mark.parametrize("seen", [{"wet": "yes"}, {}, {"wet": "no", "cloudy": "yes"}])
-def test_enumeration_of_a_network_with_zeros(seen):
+@pytest.mark.parametrize("observed", [{"wet": "yes"}, {}, {"wet": "no", "cloudy": "yes"}])
+def test_enumeration_of_a_network_with_zeros(observed):
     """Side by side, and one by one since the program looks at a value."""
     network = ZOO["sprinkler"].make()
     plain = network.program()
@@ -128,17 +130,17 @@ def test_enumeration_of_a_network_with_zeros(seen):
     def looking():
         return {n: x.item() for n, x in plain().items()}
 
-    codes = {n: network.variables[n].states.index(state) for n, state in seen.items()}
-    asked = seen
-    for program, seen in ((pgnn.Program(plain), asked), (pgnn.Program(looking), codes)):
-        found = program.query(None, seen, engine=pgnn.ExecutionEnumeration())
+    codes = {n: network.variables[n].states.index(state) for n, state in observed.items()}
+    asked = observed
+    for program, observed in ((pgnn.Program(plain), asked), (pgnn.Program(looking), codes)):
+        found = program.query(None, observed, engine=pgnn.ExecutionEnumeration())
         exact = network.query(None, asked)
         for name in network.variables:
             assert torch.allclose(found[name].probs, exact[name].probs, atol=1e-9)
         assert torch.allclose(found.log_evidence, exact.log_evidence, atol=1e-9)
-        best = program.most_probable(seen, engine=pgnn.ExecutionEnumeration())
+        best = program.most_probable(observed, engine=pgnn.ExecutionEnumeration())
         assert torch.allclose(best.log_prob, network.most_probable(asked).log_prob, atol=1e-9)
-        drawn = program.most_probable(seen, engine=pgnn.ExecutionSampling(300, 0, False))
+        drawn = program.most_probable(observed, engine=pgnn.ExecutionSampling(300, 0, False))
         assert torch.allclose(drawn.log_prob, best.log_prob, atol=1e-9)
 
 
@@ -147,7 +149,7 @@ def test_control_flow_with_real_sites_on_a_branch():
     program = pgnn.Program(branching)
     z, way, coin, height = exact_branching(1.4)
     engine = pgnn.ExecutionSampling(800, seed=1, progress=False)
-    found = program.query(["way", "coin_0", "height"], {"seen": 1.4}, engine=engine)
+    found = program.query(["way", "coin_0", "height"], {"observed": 1.4}, engine=engine)
     told = found.diagnostics
     for name, p in (("way", way), ("coin_0", coin)):
         error = told["standard_error"][name][1]
@@ -156,12 +158,12 @@ def test_control_flow_with_real_sites_on_a_branch():
     assert abs(found.log_evidence - math.log(z)) < 5 * told["log_evidence_standard_error"][0]
     # something depends on a real site, so that nothing is enumerated
     with pytest.raises(Unsupported, match="latent real site"):
-        program.query("way", {"seen": 1.4}, engine=pgnn.ExecutionEnumeration())
-    assert program.query("way", {"seen": 1.4}).engine == "ExecutionSampling"
-    best = program.most_probable({"seen": 1.4}, engine=engine)
+        program.query("way", {"observed": 1.4}, engine=pgnn.ExecutionEnumeration())
+    assert program.query("way", {"observed": 1.4}).engine == "ExecutionSampling"
+    best = program.most_probable({"observed": 1.4}, engine=engine)
     assert set(best) >= {"way", "height"}
     assert float(best.log_prob) <= math.log(0.7 / 4 * normal(1.4, 1.0, 1.0)) + 1e-9 or best["way"]
-    likeliest = program.most_probable({"seen": 1.4}, ["way"], engine=engine)
+    likeliest = program.most_probable({"observed": 1.4}, ["way"], engine=engine)
     assert likeliest["way"] == 0
     assert float(likeliest.log_prob) == pytest.approx(math.log(z * (1 - way)), abs=0.2)
 

@@ -86,10 +86,10 @@ def rows_of(seed: int, cards, tables, count: int = 4) -> list[dict[str, int]]:
 def question_of(made: LoopyField) -> Question:
     """A loopy field with the evidence in its row-wise fields."""
     groups = (*made.graph.groups, *field_groups(made))
-    seen = RowEvidence(
+    observed = RowEvidence(
         np.full((made.rows, len(made.elements)), -1, np.int32), True, None, np.zeros(made.rows)
     )
-    return Question(None, FactorGraph(made.elements, groups), seen)
+    return Question(None, FactorGraph(made.elements, groups), observed)
 
 
 def field_groups(made: LoopyField) -> list[FactorGroup]:
@@ -166,9 +166,9 @@ def test_random_graphs(kind, seed, soft):
     """Without loops exact; with loops marginals, and the right side of the exact value."""
     given = RandomGraph(seed, kind, soft=soft)
     elements = Elements(given.graph.variables)
-    seen = RowEvidence(given.codes, True, given.likelihoods, np.zeros(given.rows))
+    observed = RowEvidence(given.codes, True, given.likelihoods, np.zeros(given.rows))
     question = Question(
-        Blank(), FactorGraph(elements, grouped(given.graph.factors, elements)), seen
+        Blank(), FactorGraph(elements, grouped(given.graph.factors, elements)), observed
     )
     found = propagation(max_iterations=500).infer(question)
     bound = propagation(tree_reweighted=True, max_iterations=30).infer(question)
@@ -233,9 +233,9 @@ def test_loops_closed_by_evidence_are_exact(schedule):
     scopes = ["ab", "bc", "cd", "da", "ac"]
     tables = [(tuple(s), rng.gamma(0.5, size=(3, 3)) + 0.01) for s in scopes]
     model = markov(cards, tables)
-    for seen in ({"a": 1, "c": 0}, {"a": 2, "b": 0}):
-        joint = oracle.joint(cards, tables, seen)
-        found = model.query(evidence=seen, engine=propagation(schedule=schedule))
+    for observed in ({"a": 1, "c": 0}, {"a": 2, "b": 0}):
+        joint = oracle.joint(cards, tables, observed)
+        found = model.query(evidence=observed, engine=propagation(schedule=schedule))
         assert found.diagnostics["converged"].all()
         assert (found.diagnostics["iterations"] <= 4).all()
         assert float(found.log_evidence) == pytest.approx(oracle.log_evidence(joint), abs=1e-10)
@@ -260,17 +260,17 @@ def test_arrays_potts_and_rowwise_tables(temperature):
 
 def test_array_evidence_and_answers():
     model = ising((2, 3), strength=1.0)
-    seen = torch.full((4, 2, 3), -1)
-    seen[1, 0] = torch.tensor([0, 1, 1])
-    seen[2, :, 1] = 1
-    seen[3] = 0
-    found = model.query(evidence={"s": seen}, engine=propagation())
-    exact = model.query(evidence={"s": seen}, engine=EXACT)
+    observed = torch.full((4, 2, 3), -1)
+    observed[1, 0] = torch.tensor([0, 1, 1])
+    observed[2, :, 1] = 1
+    observed[3] = 0
+    found = model.query(evidence={"s": observed}, engine=propagation())
+    exact = model.query(evidence={"s": observed}, engine=EXACT)
     assert found["s"].probs.shape == (4, 2, 3, 2)
     assert float((found["s"].probs - exact["s"].probs)[2:].abs().max()) < 1e-10
     assert float((found.log_evidence - exact.log_evidence)[2:].abs().max()) < 1e-10
-    best = model.most_probable({"s": seen}, engine=propagation())
-    torch.testing.assert_close(best["s"], model.most_probable({"s": seen}, engine=EXACT)["s"])
+    best = model.most_probable({"s": observed}, engine=propagation())
+    torch.testing.assert_close(best["s"], model.most_probable({"s": observed}, engine=EXACT)["s"])
 
 
 # --- numbers far apart ----------------------------------------------------------------------------
@@ -475,12 +475,12 @@ def test_temperature_is_a_power_of_the_distribution():
 def test_rows_do_not_depend_on_their_neighbours(schedule):
     model = ising((3, 4), strength=0.9)
     rng = np.random.default_rng(0)
-    seen = torch.from_numpy(rng.integers(-1, 2, size=(5, 3, 4)))
-    seen[0] = -1
+    observed = torch.from_numpy(rng.integers(-1, 2, size=(5, 3, 4)))
+    observed[0] = -1
     engine = propagation(schedule=schedule, tolerance=1e-7)
-    together = model.query(evidence={"s": seen}, engine=engine)
+    together = model.query(evidence={"s": observed}, engine=engine)
     for r in range(5):
-        alone = model.query(evidence={"s": seen[r : r + 1]}, engine=engine)
+        alone = model.query(evidence={"s": observed[r : r + 1]}, engine=engine)
         torch.testing.assert_close(alone["s"].probs[0], together["s"].probs[r], rtol=0, atol=0)
         for name in ("iterations", "residual", "converged"):
             assert alone.diagnostics[name][0] == together.diagnostics[name][r]
@@ -489,12 +489,12 @@ def test_rows_do_not_depend_on_their_neighbours(schedule):
 
 def test_warning_names_the_rows_that_did_not_converge():
     model = ising(strength=1.0)
-    seen = torch.full((3, 3, 3), -1)
-    seen[1] = 1
+    observed = torch.full((3, 3, 3), -1)
+    observed[1] = 1
     with pytest.warns(
         NotConverged, match=r"BeliefPropagation: 2 of 3 rows did not converge; raise"
     ):
-        found = model.query(evidence={"s": seen}, engine=propagation(max_iterations=2))
+        found = model.query(evidence={"s": observed}, engine=propagation(max_iterations=2))
     assert found.diagnostics["converged"].tolist() == [False, True, False]
     assert found.kind == "estimate"
 
@@ -529,17 +529,19 @@ def test_warm_starts_take_fewer_iterations(schedule):
     assert int(again.diagnostics["iterations"][0]) < int(first.diagnostics["iterations"][0]) // 2
     torch.testing.assert_close(again["s"].probs, first["s"].probs, rtol=0, atol=1e-6)
     # of other evidence, for many rows
-    seen = torch.full((3, 4, 4), -1)
-    seen[1:, 0, 0] = 1
-    seen[2, 3, 3] = 0
-    fresh = model.query(evidence={"s": seen}, engine=engine)
+    observed = torch.full((3, 4, 4), -1)
+    observed[1:, 0, 0] = 1
+    observed[2, 3, 3] = 0
+    fresh = model.query(evidence={"s": observed}, engine=engine)
     for start in (first, fresh):
-        warm = model.query(evidence={"s": seen}, engine=propagation(schedule=schedule, start=start))
+        warm = model.query(
+            evidence={"s": observed}, engine=propagation(schedule=schedule, start=start)
+        )
         torch.testing.assert_close(warm["s"].probs, fresh["s"].probs, rtol=0, atol=1e-6)
         assert int(warm.diagnostics["iterations"][0]) < int(fresh.diagnostics["iterations"][0])
     # after evidence that ruled states out
     warm = model.query(engine=propagation(schedule=schedule, start=model.query(
-        evidence={"s": seen[2]}, engine=engine)))  # fmt: skip
+        evidence={"s": observed[2]}, engine=engine)))  # fmt: skip
     torch.testing.assert_close(warm["s"].probs, first["s"].probs, rtol=0, atol=1e-6)
     best = model.most_probable(engine=engine)
     again = model.most_probable(engine=propagation(schedule=schedule, start=best))
@@ -562,13 +564,13 @@ def test_starts_that_do_not_fit():
 def test_rows_in_pieces_give_the_same_answer(monkeypatch):
     model = ising((3, 3), strength=0.8)
     rng = np.random.default_rng(0)
-    seen = {"s": torch.from_numpy(rng.integers(-1, 2, size=(7, 3, 3)))}
-    start = model.query(evidence=seen, engine=propagation(max_iterations=3000))
-    found = [model.query(evidence=seen, engine=propagation(start=start))]
-    best = [model.most_probable(seen, engine=propagation())]
+    observed = {"s": torch.from_numpy(rng.integers(-1, 2, size=(7, 3, 3)))}
+    start = model.query(evidence=observed, engine=propagation(max_iterations=3000))
+    found = [model.query(evidence=observed, engine=propagation(start=start))]
+    best = [model.most_probable(observed, engine=propagation())]
     monkeypatch.setattr("pgnn.inference.propagation.propagator.ROOM", 3000)
-    found.append(model.query(evidence=seen, engine=propagation(start=start)))
-    best.append(model.most_probable(seen, engine=propagation()))
+    found.append(model.query(evidence=observed, engine=propagation(start=start)))
+    best.append(model.most_probable(observed, engine=propagation()))
     torch.testing.assert_close(found[0]["s"].probs, found[1]["s"].probs, rtol=0, atol=0)
     torch.testing.assert_close(best[0]["s"], best[1]["s"])
     assert "messages" not in found[1].diagnostics or "history" not in found[1].diagnostics
@@ -576,12 +578,12 @@ def test_rows_in_pieces_give_the_same_answer(monkeypatch):
 
 def test_threads_give_the_same_answer():
     model = ising((3, 4), strength=0.9)
-    seen = {"s": torch.from_numpy(np.random.default_rng(0).integers(-1, 2, size=(5, 3, 4)))}
+    observed = {"s": torch.from_numpy(np.random.default_rng(0).integers(-1, 2, size=(5, 3, 4)))}
     found = []
     for threads in (1, 2):
         torch.set_num_threads(threads)
         try:
-            answer = model.query(evidence=seen, engine=propagation(tree_reweighted=True))
+            answer = model.query(evidence=observed, engine=propagation(tree_reweighted=True))
             found.append((answer["s"].probs, answer.log_evidence))
         finally:
             torch.set_num_threads(1)
@@ -672,7 +674,7 @@ def test_single_precision_answers():
     torch.testing.assert_close(found["s"].probs, want["s"].probs.float(), rtol=0, atol=1e-5)
 
 
-def test_new_parameters_are_seen():
+def test_new_parameters_are_observed():
     model = ising((3, 3))
     before = model.query(engine=propagation())
     with torch.no_grad():
@@ -687,8 +689,8 @@ def test_new_parameters_are_seen():
 
 def test_log_prob_of_incomplete_rows():
     model = ising((2, 3))
-    seen = torch.tensor([[[0, 1, 1], [1, 0, 1]], [[0, -1, 1], [-1, -1, 1]]])
-    exact, found = (model.log_prob({"s": seen}, engine=e) for e in (EXACT, propagation()))
+    observed = torch.tensor([[[0, 1, 1], [1, 0, 1]], [[0, -1, 1], [-1, -1, 1]]])
+    exact, found = (model.log_prob({"s": observed}, engine=e) for e in (EXACT, propagation()))
     assert float(found[1]) == pytest.approx(float(exact[1]), abs=0.2)
 
 

@@ -297,7 +297,9 @@ def test_observed_field_is_that_of_the_question():
     assert bool(field.isneginf().any())
     live = TorchPropagation(question.graph, field)
     fixed = live.run(50, 1e-14, progress=False).messages
-    total = differentiable_log_partition(live, fixed) + torch.from_numpy(question.seen.soft_scale)
+    total = differentiable_log_partition(live, fixed) + torch.from_numpy(
+        question.observed.soft_scale
+    )
     (got,) = torch.autograd.grad(total.sum(), soft)
     exact = model.query(evidence=evidence, engine=pgnn.JunctionTree())
     torch.testing.assert_close(total.detach(), exact.log_evidence.detach())

@@ -169,8 +169,8 @@ def test_where_summing_out_is_too_expensive_propagation_does_it(monkeypatch):
 
 def test_observed_everything_else_is_no_marginal_map():
     model = ising((2, 3))
-    seen = torch.tensor([[0, -1, 1], [1, 1, -1]])
-    found = model.most_probable({"s": seen}, engine=propagation())
-    best = model.most_probable({"s": seen}, engine=pgnn.JunctionTree())
+    observed = torch.tensor([[0, -1, 1], [1, 1, -1]])
+    found = model.most_probable({"s": observed}, engine=propagation())
+    best = model.most_probable({"s": observed}, engine=pgnn.JunctionTree())
     torch.testing.assert_close(found["s"], best["s"])
     assert "log_prob" not in found.diagnostics

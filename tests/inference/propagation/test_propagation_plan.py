@@ -115,7 +115,7 @@ def test_walks_reach_elements_next_to_those_before(seed):
         chosen = [s for s, m in zip(scopes, member, strict=True) if m]
         order, reached, through = plan.traverse(member)
         assert sorted(order.tolist()) == list(range(12))
-        seen: set[int] = set()
+        observed: set[int] = set()
         roots = 0
         slots = [(f, v) for f, s in enumerate(scopes) for v in s]
         for e in order.tolist():
@@ -124,9 +124,9 @@ def test_walks_reach_elements_next_to_those_before(seed):
             else:
                 f, v = slots[reached[e]]
                 assert v == e
-                assert seen & set(scopes[f])
+                assert observed & set(scopes[f])
                 assert member[f]
-            seen.add(e)
+            observed.add(e)
         components = nx.number_connected_components(factor_graph(12, chosen))
         assert roots == components
         assert len(through) == member.sum()

@@ -39,7 +39,7 @@ def test_the_best_of_all_states_is_found(zeros: float, rows: int) -> None:
     for seed in range(5):
         graph = random_graph(seed, zeros, rows)
         field = field_of(graph, 3, seed)
-        field[0, :2] = [-np.inf, 0.3]  # seen
+        field[0, :2] = [-np.inf, 0.3]  # observed
         states, values, _ = QUICK.cool(graph, field)
         for r in range(3):
             best = score(graph, field, every, np.full(len(every), r)).max()
@@ -104,9 +104,9 @@ def test_a_constant_temperature_draws_from_the_model() -> None:
     # states in groups of at least 20 expected
     group = np.floor(np.cumsum(p[np.argsort(-p)]) * 150).astype(int)
     expected = np.bincount(group, p[np.argsort(-p)]) * len(states)
-    seen = np.bincount(group, counts[np.argsort(-p)])
+    observed = np.bincount(group, counts[np.argsort(-p)])
     kept = expected >= 20
-    chi2 = ((seen - expected)[kept] ** 2 / expected[kept]).sum()
+    chi2 = ((observed - expected)[kept] ** 2 / expected[kept]).sum()
     # mean k, standard deviation sqrt(2k): four of them
     assert chi2 < kept.sum() + 4 * np.sqrt(2 * kept.sum())
 
@@ -139,12 +139,12 @@ def test_marginal_map_is_the_oracles() -> None:
         if graph is None or len(graph.variables) < 7:
             continue
         names = list(network.cards)
-        targets, seen = names[:3], {names[4]: 0}
-        joint = network.joint(seen)
+        targets, observed = names[:3], {names[4]: 0}
+        joint = network.joint(observed)
         if oracle.evidence_probability(joint) == 0.0:
             continue
         _, top = oracle.marginal_map(joint, targets)
-        found = graph.most_probable(seen, targets, engine=QUICK)
+        found = graph.most_probable(observed, targets, engine=QUICK)
         assert float(found.log_prob) == pytest.approx(top, rel=1e-9)
 
 

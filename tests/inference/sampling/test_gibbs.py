@@ -224,9 +224,9 @@ def test_draws_have_the_joint_distribution(kind):
         order = np.argsort(-joint)
         cells = np.flatnonzero(joint[order] * num >= 5)
         expected = np.append(joint[order][cells], 1 - joint[order][cells].sum()) * num
-        seen = np.append(counts[order][cells], num - counts[order][cells].sum())
+        observed = np.append(counts[order][cells], num - counts[order][cells].sum())
         kept = expected > 1e-6 * num
-        statistic = ((seen - expected)[kept] ** 2 / expected[kept]).sum()
+        statistic = ((observed - expected)[kept] ** 2 / expected[kept]).sum()
         assert statistic < chi_square_bound(kept.sum() - 1)
 
 
@@ -297,7 +297,7 @@ def _pair(j):
 
 
 def exclusive_or(noise=0.0):
-    """Two coins and their exclusive or; seen, it ties the coins together."""
+    """Two coins and their exclusive or; observed, it ties the coins together."""
     table = np.zeros((2, 2, 2))
     for a, b in np.ndindex(2, 2):
         table[a, b] = [1 - noise, noise] if a == b else [noise, 1 - noise]
@@ -416,9 +416,9 @@ def test_without_numba_penalties_find_the_start(monkeypatch):
 
 def test_a_seed_is_an_answer_whatever_the_threads_and_blocks(monkeypatch):
     model = pgnn.MarkovRandomField.grid((3, 4), 3, coupling=0.4)
-    seen = np.full((5, 3, 4), -1)
-    seen[1, 0, 0], seen[2, :, 1], seen[3] = 2, 1, 0
-    evidence = {"x": torch.from_numpy(seen)}
+    observed = np.full((5, 3, 4), -1)
+    observed[1, 0, 0], observed[2, :, 1], observed[3] = 2, 1, 0
+    evidence = {"x": torch.from_numpy(observed)}
 
     def ask(seed):
         engine = Gibbs(seed=seed, samples=32, burn_in=8, max_r_hat=math.inf)
@@ -437,8 +437,8 @@ def test_a_seed_is_an_answer_whatever_the_threads_and_blocks(monkeypatch):
     assert state == (np.random.get_state()[1].tolist(), torch.random.get_rng_state().tolist())  # noqa: NPY002
     assert first[0].shape == (5, 3, 4, 3)
     assert first[1].shape == (7, 5, 3, 4)
-    fixed = torch.from_numpy(seen >= 0)
-    assert (first[1][:, fixed] == torch.from_numpy(seen)[fixed]).all()
+    fixed = torch.from_numpy(observed >= 0)
+    assert (first[1][:, fixed] == torch.from_numpy(observed)[fixed]).all()
     assert (first[0][fixed].max(dim=-1).values == 1.0).all()
 
 

@@ -49,8 +49,8 @@ def test_the_zoo_within_its_standard_errors(name) -> None:
         assert (found.kind, found.engine) == ("estimate", "ImportanceSampling")
         size = found.diagnostics["effective_sample_size"].numpy()
         for r, row in enumerate(example.rows):
-            seen = {n: s for n, s in row.items() if n not in likelihoods}
-            joint = example.joint(r, seen, example.soft if likelihoods else None)
+            observed = {n: s for n, s in row.items() if n not in likelihoods}
+            joint = example.joint(r, observed, example.soft if likelihoods else None)
             slack = 5 * found.diagnostics["log_evidence_standard_error"][r].item() + 1e-6
             expected = oracle.log_evidence(joint)
             assert abs(found.log_evidence[r].item() - expected) <= slack

@@ -31,13 +31,13 @@ def check(seed: int, kind: str) -> None:
     model = pgnn.BayesianNetwork(network.edges, network.probabilities, states=network.cards)
     names = [*network.cards]
     targets = [str(n) for n in rng.permutation(names)[: int(rng.integers(1, 6))]]
-    seen = oracle.random_evidence(rng, network.joint(), 0.2)
-    unseen = [n for n in names if n not in seen and network.cards[n] > 1]
-    soft = {n: rng.random(network.cards[n]) for n in unseen[:2]}
+    observed = oracle.random_evidence(rng, network.joint(), 0.2)
+    unobserved = [n for n in names if n not in observed and network.cards[n] > 1]
+    soft = {n: rng.random(network.cards[n]) for n in unobserved[:2]}
     for likelihood in soft.values():
         likelihood[:-1] *= rng.random(len(likelihood) - 1) < 0.7
-    joint = network.joint(seen, soft)
-    evidence = seen | {n: pgnn.likelihood(x) for n, x in soft.items()}
+    joint = network.joint(observed, soft)
+    evidence = observed | {n: pgnn.likelihood(x) for n, x in soft.items()}
     if oracle.evidence_probability(joint) == 0.0:
         with pytest.raises(ImpossibleEvidence):
             model.most_probable(evidence, targets, engine=ENGINE)
@@ -87,17 +87,18 @@ def diagnosis(findings: int, causes: int) -> pgnn.BayesianNetwork:
 def test_gates_of_many_causes_have_proved_explanations() -> None:
     """No table of two to the number of causes is made: 12 causes are enumerated, 60 are not."""
     small = diagnosis(3, 12)
-    seen = {"f0": 1, "f1": 1, "f2": 0}
+    observed = {"f0": 1, "f1": 1, "f2": 0}
     rows = np.array([[k >> i & 1 for i in range(12)] for k in range(2**12)])
-    scores = small.log_prob({**{f"d{i}": rows[:, i] for i in range(12)},
-                             **{n: np.full(len(rows), s) for n, s in seen.items()}})  # fmt: skip
-    best = small.most_probable(seen, engine=ENGINE)
+    causes = {f"d{i}": rows[:, i] for i in range(12)}
+    findings = {n: np.full(len(rows), s) for n, s in observed.items()}
+    scores = small.log_prob({**causes, **findings})
+    best = small.most_probable(observed, engine=ENGINE)
     assert float(best.log_prob) == pytest.approx(float(scores.max()), rel=1e-12)
     large = diagnosis(6, 60)
-    seen = {f"f{j}": int(j != 2) for j in range(6)}
+    observed = {f"f{j}": int(j != 2) for j in range(6)}
     with pytest.raises(Intractable):
-        large.most_probable(seen, engine=pgnn.JunctionTree())
-    best = large.most_probable(seen)
+        large.most_probable(observed, engine=pgnn.JunctionTree())
+    best = large.most_probable(observed)
     assert best.engine == "BranchAndBound"
     assert float(best.upper_bound) == pytest.approx(float(best.log_prob), rel=1e-9)
     states = dict(best)

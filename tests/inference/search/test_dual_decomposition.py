@@ -228,13 +228,13 @@ def test_potts_groups_are_like_their_tables(seed, scale):
     coupling = torch.from_numpy(scale * rng.random(len(edges)))
     potts = PottsGroup(edges, coupling, 3)
     plain = TableGroup(edges, potts.log_values)
-    seen = {
+    observed = {
         ("pixel", 0, 0): torch.tensor([-1, 2, -1, 1]),
         ("pixel", 1, 1): torch.tensor([-1, -1, 0, 1]),
     }
     traces = []
     for group in (potts, plain):
-        question = Question.read(Field([pixel], [own, group]), seen, None)
+        question = Question.read(Field([pixel], [own, group]), observed, None)
         dual = DualBound(question.graph, question.log_field())
         for _ in range(6):
             dual.sweep(np.arange(4))
@@ -242,8 +242,8 @@ def test_potts_groups_are_like_their_tables(seed, scale):
     for a, b in zip(*traces, strict=True):
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-9)
     model = Field([pixel], [own, potts])
-    found = model.most_probable(seen, engine=FULL)
-    exact = model.most_probable(seen)
+    found = model.most_probable(observed, engine=FULL)
+    exact = model.most_probable(observed)
     torch.testing.assert_close(found.log_prob, exact.log_prob)
 
 

@@ -76,11 +76,11 @@ def model_of(given: dict, **more: Any) -> pgnn.HiddenMarkovModel:
     )
 
 
-def likelihoods(given: dict, seen: dict[str, Any], steps: int) -> np.ndarray:
-    """``(T, K)`` of one row; -1 is not seen, floats ``(T, S)`` are likelihoods."""
+def likelihoods(given: dict, observed: dict[str, Any], steps: int) -> np.ndarray:
+    """``(T, K)`` of one row; -1 is not observed, floats ``(T, S)`` are likelihoods."""
     k = len(given["initial"])
     found = np.ones((steps, k))
-    for name, values in seen.items():
+    for name, values in observed.items():
         table = np.eye(k) if name == "state" else given["emissions"][name]
         for t, value in enumerate(values):
             if np.ndim(value):
@@ -90,6 +90,6 @@ def likelihoods(given: dict, seen: dict[str, Any], steps: int) -> np.ndarray:
     return found
 
 
-def enumerate_row(given: dict, seen: dict[str, Any], steps: int) -> Paths:
+def enumerate_row(given: dict, observed: dict[str, Any], steps: int) -> Paths:
     """All paths of one row of evidence."""
-    return Paths.of(given["initial"], given["transitions"], likelihoods(given, seen, steps))
+    return Paths.of(given["initial"], given["transitions"], likelihoods(given, observed, steps))

@@ -25,9 +25,9 @@ def line() -> pgnn.DynamicBayesianNetwork:
     )
 
 
-def smoothed(seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def smoothed(observed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and covariance of all steps: one Gaussian, of a tridiagonal precision."""
-    steps = len(seen)
+    steps = len(observed)
     precision = np.eye(steps) / 0.5
     precision[0, 0] += 1.0
     for t in range(1, steps):
@@ -35,23 +35,23 @@ def smoothed(seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         move[[t - 1, t]] = -0.95, 1.0
         precision += np.outer(move, move) / 0.05
     covariance = np.linalg.inv(precision)
-    return covariance @ seen / 0.5, covariance
+    return covariance @ observed / 0.5, covariance
 
 
 @pytest.mark.filterwarnings("ignore::pgnn.errors.NotConverged")
 def test_paths_are_those_of_the_exact_posterior() -> None:
     model, paths = line(), 400
-    seen = model.sample(1, {"T": STEPS}, seed=1)["y"][0]
-    mean, covariance = smoothed(seen.double().numpy())
+    observed = model.sample(1, {"T": STEPS}, seed=1)["y"][0]
+    mean, covariance = smoothed(observed.double().numpy())
     spread = np.sqrt(np.diag(covariance))
     engine = pgnn.SequentialMonteCarlo(500, seed=0, backward=paths, progress=False)
-    found = model.smooth({"y": seen}, engine=engine)
+    found = model.smooth({"y": observed}, engine=engine)
     off = (found["x"].mean.numpy() - mean) / spread
     assert np.sqrt(np.square(off).mean()) < 3 / paths**0.5
     np.testing.assert_allclose(found["x"].std.numpy().mean(), spread.mean(), rtol=0.06)
     assert found.diagnostics["num_paths"] == paths
     # neighbours vary together as they should: transitions count, not only the weights
-    drawn = model.sample(paths, {"y": seen}, engine=engine)["x"].numpy()
+    drawn = model.sample(paths, {"y": observed}, engine=engine)["x"].numpy()
     np.testing.assert_allclose(
         np.mean([np.cov(drawn[:, t], drawn[:, t + 1])[0, 1] for t in range(STEPS - 1)]),
         np.mean(np.diag(covariance, 1)),
@@ -77,12 +77,12 @@ def test_discrete_states_and_rows_of_any_length() -> None:
 
 
 def test_cost_and_advice() -> None:
-    seen = {"y": np.zeros(300)}
+    observed = {"y": np.zeros(300)}
     with pytest.warns(NotConverged, match=r"SequentialMonteCarlo\(backward=200\)"):
-        line().smooth(seen, engine=pgnn.SequentialMonteCarlo(1000, seed=0, progress=False))
+        line().smooth(observed, engine=pgnn.SequentialMonteCarlo(1000, seed=0, progress=False))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         engine = pgnn.SequentialMonteCarlo(1000, seed=0, backward=20, progress=False)
         line().smooth({"y": np.zeros(20)}, engine=engine)
     with pytest.raises(Intractable, match="paths backward"):
-        line().smooth(seen, engine=pgnn.SequentialMonteCarlo(10**6, backward=10**7))
+        line().smooth(observed, engine=pgnn.SequentialMonteCarlo(10**6, backward=10**7))

@@ -15,8 +15,8 @@ ROWS = [[0, 1, -1, 2, 2], [], [2, 0]]
 
 def field(emission: pgnn.Conditional, rows: list[list[int]]) -> np.ndarray:
     model = pgnn.HiddenMarkovModel(2, {"x": emission})
-    seen = SequenceEvidence.read([*model.variables.values()], {"x": rows})
-    found = log_field(model, seen, {})
+    observed = SequenceEvidence.read([*model.variables.values()], {"x": rows})
+    found = log_field(model, observed, {})
     assert found.shape == (len(rows), 5, 2)
     assert found.dtype == torch.float64
     return found.detach().numpy()
@@ -53,10 +53,10 @@ def test_a_table_without_parents() -> None:
     assert (found[0, 2] == 0).all()
 
 
-def test_nothing_seen() -> None:
+def test_nothing_observed() -> None:
     model = pgnn.HiddenMarkovModel(2, {"x": 3})
-    seen = SequenceEvidence.read([*model.variables.values()], {"T": [5, 2]})
-    assert torch.equal(log_field(model, seen, {}), torch.zeros(2, 5, 2, dtype=torch.float64))
+    observed = SequenceEvidence.read([*model.variables.values()], {"T": [5, 2]})
+    assert torch.equal(log_field(model, observed, {}), torch.zeros(2, 5, 2, dtype=torch.float64))
 
 
 def test_a_likelihood_that_is_not_a_number_is_named() -> None:

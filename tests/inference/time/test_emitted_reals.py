@@ -1,4 +1,4 @@
-"""Means and spreads of real emissions where nothing was seen of them."""
+"""Means and spreads of real emissions where nothing was observed of them."""
 
 import numpy as np
 import pytest
@@ -30,9 +30,9 @@ def mixed(weights: np.ndarray, mean=MEAN, sd=SD) -> tuple[np.ndarray, np.ndarray
 
 
 def test_gaps_are_mixed_by_the_states():
-    seen = {"x": [0.1, NAN, 9.0, NAN], "y": [0, 1, None, 1]}
-    answer = model().query(["x", "y"], seen)
-    weights = model().smooth(seen)["state"].probs.numpy()
+    observed = {"x": [0.1, NAN, 9.0, NAN], "y": [0, 1, None, 1]}
+    answer = model().query(["x", "y"], observed)
+    weights = model().smooth(observed)["state"].probs.numpy()
     mean, variance = mixed(weights)
     np.testing.assert_allclose(answer["x"].mean[[1, 3]], mean[[1, 3]])
     np.testing.assert_allclose(answer["x"].variance[[1, 3]], variance[[1, 3]])
@@ -41,28 +41,28 @@ def test_gaps_are_mixed_by_the_states():
     assert list(answer) == ["y", "x"]
     assert "x" in answer
     assert len(answer) == 2
-    torch.testing.assert_close(answer["y"].probs, model().query("y", seen)["y"].probs)
-    assert answer.log_evidence == model().query("y", seen).log_evidence
+    torch.testing.assert_close(answer["y"].probs, model().query("y", observed)["y"].probs)
+    assert answer.log_evidence == model().query("y", observed).log_evidence
 
 
 @pytest.mark.parametrize("shape", [(), (2,)])
 def test_frames_and_texts_have_real_variables(shape: tuple[int, ...]):
-    seen = {"x": [[0.5, 0.5], [NAN, NAN]] if shape else [0.5, NAN]}
-    answer = model(shape).query(["x", "y"], seen)
+    observed = {"x": [[0.5, 0.5], [NAN, NAN]] if shape else [0.5, NAN]}
+    answer = model(shape).query(["x", "y"], observed)
     frame = answer.frame()
     means = frame.loc[[n for n in frame.index if "'x'" in n[0]], "mean"]
     np.testing.assert_allclose(means, answer["x"].mean.reshape(-1))
     assert "('x', 1" in str(answer)
-    batch = model(shape).query(["x"], {"x": [seen["x"], seen["x"]]}).frame()
+    batch = model(shape).query(["x"], {"x": [observed["x"], observed["x"]]}).frame()
     assert batch.shape == (2, 2 * answer["x"].mean.numel())
 
 
 def test_forecasts_follow_the_transitions():
-    seen = {"x": [0.1, 0.3]}
-    now = model().smooth(seen)["state"].probs[-1].numpy()
+    observed = {"x": [0.1, 0.3]}
+    now = model().smooth(observed)["state"].probs[-1].numpy()
     ahead = np.stack([now @ np.linalg.matrix_power(MOVES, h) for h in (1, 2, 3)])
     mean, variance = mixed(ahead)
-    answer = model().predict(seen, 3, "x")
+    answer = model().predict(observed, 3, "x")
     np.testing.assert_allclose(answer["x"].mean, mean)
     np.testing.assert_allclose(answer["x"].variance, variance)
     drawn = model().sample(20_000, {"x": [0.1, 0.3, NAN, NAN, NAN]}, seed=0)["x"][:, 2:]

@@ -27,17 +27,19 @@ def case(seed: int) -> tuple[dict, pgnn.HiddenMarkovModel, dict, list[int]]:
     rng = np.random.default_rng(seed)
     given = tables(rng, [3, 2, 1, 4][seed % 4], SYMBOLS, zeros=0.2 * (seed % 2))
     lengths = [6, 1, 0, 4, 6] if len(given["initial"]) < 4 else [4, 1, 0, 3]
-    seen = random_rows(rng, lengths, [0.0, 0.3, 0.6, 1.0][seed // 2 % 4])
+    observed = random_rows(rng, lengths, [0.0, 0.3, 0.6, 1.0][seed // 2 % 4])
     if seed % 3 == 2:
         k = len(given["initial"])
-        seen["state"] = [np.where(rng.random(t) < 0.7, -1, rng.integers(0, k, t)) for t in lengths]
+        observed["state"] = [
+            np.where(rng.random(t) < 0.7, -1, rng.integers(0, k, t)) for t in lengths
+        ]
     if seed % 5 == 3:
-        seen["y"] = [rng.random((t, SYMBOLS["y"])) for t in lengths]
-    return given, model_of(given), seen, lengths
+        observed["y"] = [rng.random((t, SYMBOLS["y"])) for t in lengths]
+    return given, model_of(given), observed, lengths
 
 
-def row_of(seen: dict, r: int) -> dict:
-    return {n: rows[r] for n, rows in seen.items()}
+def row_of(observed: dict, r: int) -> dict:
+    return {n: rows[r] for n, rows in observed.items()}
 
 
 SEEDS = range(12)
@@ -45,11 +47,11 @@ SEEDS = range(12)
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_queries_equal_enumeration(seed):
-    given, model, seen, lengths = case(seed)
-    smooth, filtered = (f(seen, errors="nan") for f in (model.smooth, model.filter))
-    log_prob = model.log_prob(seen)
+    given, model, observed, lengths = case(seed)
+    smooth, filtered = (f(observed, errors="nan") for f in (model.smooth, model.filter))
+    log_prob = model.log_prob(observed)
     for r, steps in enumerate(lengths):
-        all_paths = enumerate_row(given, row_of(seen, r), steps)
+        all_paths = enumerate_row(given, row_of(observed, r), steps)
         np.testing.assert_allclose(log_prob[r], all_paths.log_z, atol=1e-9)
         if all_paths.log_z == -np.inf:
             assert smooth["state"].probs[r].isnan().all()
@@ -59,7 +61,7 @@ def test_queries_equal_enumeration(seed):
             smooth["state"].probs[r, :steps], all_paths.marginals(k), atol=1e-9
         )
         for t in range(steps):
-            begun = {n: x[: t + 1] for n, x in row_of(seen, r).items()}
+            begun = {n: x[: t + 1] for n, x in row_of(observed, r).items()}
             now = enumerate_row(given, begun, t + 1).marginals(k)[-1]
             np.testing.assert_allclose(filtered["state"].probs[r, t], now, atol=1e-9)
         sums = filtered.diagnostics["log_increments"][r, :steps].sum()
@@ -68,10 +70,10 @@ def test_queries_equal_enumeration(seed):
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_best_paths_equal_enumeration(seed):
-    given, model, seen, lengths = case(seed)
-    best, five = (model.decode(seen, k=k, errors="nan") for k in (1, 5))
+    given, model, observed, lengths = case(seed)
+    best, five = (model.decode(observed, k=k, errors="nan") for k in (1, 5))
     for r, steps in enumerate(lengths):
-        paths, scores = enumerate_row(given, row_of(seen, r), steps).best(5)
+        paths, scores = enumerate_row(given, row_of(observed, r), steps).best(5)
         np.testing.assert_allclose(best.log_prob[r], scores[0], atol=1e-9)
         scores = np.pad(scores, (0, 5 - len(scores)), constant_values=-np.inf)
         np.testing.assert_allclose(five.log_prob[r], scores, atol=1e-9)
@@ -82,24 +84,26 @@ def test_best_paths_equal_enumeration(seed):
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_all_verbs_equal_the_unrolled_network(seed):
-    _, model, seen, _ = case(seed)
-    possible = model.log_prob(seen) > -torch.inf
-    seen = {n: [x for x, p in zip(rows, possible, strict=True) if p] for n, rows in seen.items()}
+    _, model, observed, _ = case(seed)
+    possible = model.log_prob(observed) > -torch.inf
+    observed = {
+        n: [x for x, p in zip(rows, possible, strict=True) if p] for n, rows in observed.items()
+    }
     for verb in (model.query, model.filter):
         targets = None if verb == model.query else "state"
-        ours, theirs = (verb(evidence=seen, targets=targets, engine=e) for e in (None, EXACT))
+        ours, theirs = (verb(evidence=observed, targets=targets, engine=e) for e in (None, EXACT))
         assert (ours.kind, theirs.kind, theirs.engine) == ("exact", "exact", "JunctionTree")
         for name in ours:
             torch.testing.assert_close(
                 ours.probs(name), theirs.probs(name), atol=1e-9, rtol=0, equal_nan=True
             )
         torch.testing.assert_close(ours.log_evidence, theirs.log_evidence, atol=1e-9, rtol=0)
-    torch.testing.assert_close(model.log_prob(seen), model.log_prob(seen, engine=EXACT))
-    ours, theirs = (model.predict(seen, 2, engine=e) for e in (None, EXACT))
+    torch.testing.assert_close(model.log_prob(observed), model.log_prob(observed, engine=EXACT))
+    ours, theirs = (model.predict(observed, 2, engine=e) for e in (None, EXACT))
     for name in ours:
         torch.testing.assert_close(ours.probs(name), theirs.probs(name), atol=1e-9, rtol=0)
     for verb in (model.most_probable, model.decode):
-        ours, theirs = (verb(seen, engine=e) for e in (None, EXACT))
+        ours, theirs = (verb(observed, engine=e) for e in (None, EXACT))
         torch.testing.assert_close(ours.log_prob, theirs.log_prob, atol=1e-9, rtol=0)
         torch.testing.assert_close(ours.upper_bound, ours.log_prob)
 
@@ -108,14 +112,14 @@ def test_all_verbs_equal_the_unrolled_network(seed):
 def test_k_best_equal_the_unrolled_network(seed):
     given = tables(np.random.default_rng(seed), 3, SYMBOLS)
     model = model_of(given)
-    seen = {"x": [[0, 1, 3, 2], [3, 3]], "y": [[0, 0, 1, 1], [1, 0]]}
+    observed = {"x": [[0, 1, 3, 2], [3, 3]], "y": [[0, 0, 1, 1], [1, 0]]}
     for ask in (model.decode, model.most_probable):
-        ours, theirs = (ask(seen, k=4, engine=e) for e in (None, EXACT))
+        ours, theirs = (ask(observed, k=4, engine=e) for e in (None, EXACT))
         torch.testing.assert_close(ours.log_prob, theirs.log_prob, atol=1e-9, rtol=0)
         assert (ours.codes == theirs.codes).all()
 
 
-def test_k_best_of_emissions_that_were_not_seen_are_refused():
+def test_k_best_of_emissions_that_were_not_observed_are_refused():
     model = model_of(tables(np.random.default_rng(0), 3, SYMBOLS))
     with pytest.raises(Unsupported, match="'y' was not observed"):
         model.most_probable({"x": [0, 1]}, k=2)
@@ -141,18 +145,18 @@ def test_impossible_rows():
     model = pgnn.HiddenMarkovModel(
         2, {"x": [[1.0, 0.0], [0.5, 0.5]]}, [1.0, 0.0], [[1.0, 0.0], [0.5, 0.5]]
     )
-    seen = {"x": [[0, 0], [0, 1], [1]]}
+    observed = {"x": [[0, 0], [0, 1], [1]]}
     for ask in (model.query, model.filter, model.decode, model.most_probable):
         with pytest.raises(ImpossibleEvidence, match=r"2 of 3 rows.*first: row 1") as caught:
-            ask(evidence=seen)
+            ask(evidence=observed)
         assert caught.value.rows == (1, 2)
     with pytest.raises(ImpossibleEvidence):
-        model.sample(3, seen)
-    assert model.log_prob(seen).tolist() == [0.0, -np.inf, -np.inf]
-    found = model.query(evidence=seen, errors="nan")
+        model.sample(3, observed)
+    assert model.log_prob(observed).tolist() == [0.0, -np.inf, -np.inf]
+    found = model.query(evidence=observed, errors="nan")
     assert found.probs("x")[1:].isnan().all()
     assert not found.probs("x")[0].isnan().any()
-    best = model.most_probable(seen, errors="nan")
+    best = model.most_probable(observed, errors="nan")
     assert best["state"].tolist() == [[0, 0], [-1, -1], [-1, -1]]
     assert best["x"].tolist() == [[0, 0], [-1, -1], [-1, -1]]
 
@@ -204,17 +208,17 @@ class Driven:
         }
         v = torch.randn(2, 5, 2, dtype=torch.float64)
         v[0, 2] = torch.nan
-        self.seen = {"v": v, "x": [[0, 3, -1, 1, 2], [1, 1, 2, -1, -1]]}
+        self.observed = {"v": v, "x": [[0, 3, -1, 1, 2], [1, 1, 2, -1, -1]]}
 
     def enumerate(self, r: int) -> Paths:
         one = torch.eye(3, dtype=torch.float64)
         u, w, field = self.inputs["u"][r], self.inputs["w"][r], np.ones((5, 3))
         for t in range(5):
-            x = self.seen["x"][r][t]
+            x = self.observed["x"][r][t]
             for z in range(3):
                 if x >= 0:
                     field[t, z] *= self.emit(one[z]).softmax(-1)[x].item()
-                v = self.seen["v"][r, t]
+                v = self.observed["v"][r, t]
                 if not v.isnan().any():
                     mean, scale = self.mean(torch.cat([one[z], u[t]])).split(2)
                     scale = nn.functional.softplus(scale)
@@ -231,14 +235,14 @@ class Driven:
 @torch.no_grad()
 def test_inputs_drive_transitions_and_emissions():
     driven = Driven()
-    model, seen, inputs = driven.model, driven.seen, driven.inputs
-    smooth, best = model.smooth(seen, inputs=inputs), model.decode(seen, inputs=inputs)
+    model, observed, inputs = driven.model, driven.observed, driven.inputs
+    smooth, best = model.smooth(observed, inputs=inputs), model.decode(observed, inputs=inputs)
     log_prob, twin = (
-        model.log_prob(seen, inputs=inputs),
-        model.smooth(seen, inputs=inputs, engine=EXACT),
+        model.log_prob(observed, inputs=inputs),
+        model.smooth(observed, inputs=inputs, engine=EXACT),
     )
     ahead = {n: torch.cat([x, x[:, :2]], dim=1) for n, x in inputs.items()}
-    predicted = [model.predict(seen, 2, inputs=ahead, engine=e) for e in (None, EXACT)]
+    predicted = [model.predict(observed, 2, inputs=ahead, engine=e) for e in (None, EXACT)]
     torch.testing.assert_close(predicted[0].probs("x"), predicted[1].probs("x"))
     torch.testing.assert_close(smooth.probs("state"), twin.probs("state"))
     for r in range(2):
@@ -246,7 +250,7 @@ def test_inputs_drive_transitions_and_emissions():
         assert log_prob[r].item() == pytest.approx(paths.log_z, abs=1e-9)
         np.testing.assert_allclose(smooth["state"].probs[r], paths.marginals(3), atol=1e-9)
         assert best["state"][r].tolist() == paths.best()[0][0].tolist()
-        alone = {n: x[r] for n, x in seen.items()}
+        alone = {n: x[r] for n, x in observed.items()}
         own = {n: x[r] for n, x in inputs.items()}
         one = model.smooth(alone, inputs=own)
         torch.testing.assert_close(one.probs("state"), smooth.probs("state")[r])
@@ -260,7 +264,7 @@ def test_gradients_equal_finite_differences():
     driven = Driven(1)
     model = driven.model
     parameters = [*model.parameters()]
-    total = model.log_prob(driven.seen, inputs=driven.inputs).sum()
+    total = model.log_prob(driven.observed, inputs=driven.inputs).sum()
     slopes = torch.autograd.grad(total, parameters)
     rng, eps = np.random.default_rng(0), 1e-5
     for parameter, slope in zip(parameters, slopes, strict=True):
@@ -270,7 +274,7 @@ def test_gradients_equal_finite_differences():
             for sign in (1, -1):
                 with torch.no_grad():
                     flat[k] += sign * eps
-                    sides.append(model.log_prob(driven.seen, inputs=driven.inputs).sum().item())
+                    sides.append(model.log_prob(driven.observed, inputs=driven.inputs).sum().item())
                     flat[k] -= sign * eps
             numeric = (sides[0] - sides[1]) / (2 * eps)
             assert slope.view(-1)[k].item() == pytest.approx(numeric, abs=1e-6, rel=1e-5)
@@ -279,11 +283,11 @@ def test_gradients_equal_finite_differences():
 def test_gradients_of_tables_where_things_are_missing_or_zero():
     given = tables(np.random.default_rng(3), 3, {"x": 3}, zeros=0.3)
     model = model_of(given).requires_grad_()
-    seen = {"x": [[0, -1, 2, 1], [1, 1]]}
-    model.log_prob(seen).sum().backward()
+    observed = {"x": [[0, -1, 2, 1], [1, 1]]}
+    model.log_prob(observed).sum().backward()
     ours = [p.grad.clone() for p in model.parameters()]
     model.zero_grad()
-    model.log_prob(seen, engine=EXACT).sum().backward()
+    model.log_prob(observed, engine=EXACT).sum().backward()
     for mine, p in zip(ours, model.parameters(), strict=True):
         torch.testing.assert_close(mine, p.grad, atol=1e-9, rtol=0)
 
@@ -304,18 +308,21 @@ def autoregressive() -> pgnn.HiddenMarkovModel:
 @torch.no_grad()
 def test_autoregressive_emissions():
     model = autoregressive()
-    seen = {"v": [0.3, -1.0, 0.5, 1.5]}
+    observed = {"v": [0.3, -1.0, 0.5, 1.5]}
     field = np.ones((4, 2))
     for t in range(1, 4):
         for z in range(2):
-            parents = {"state": torch.tensor([z]), ("v", -1): torch.tensor(seen["v"])[t - 1 : t]}
+            parents = {
+                "state": torch.tensor([z]),
+                ("v", -1): torch.tensor(observed["v"])[t - 1 : t],
+            }
             dist = model.emissions["v"].distribution(parents)
-            field[t, z] = dist.log_prob(torch.tensor(seen["v"][t])).exp().item()
+            field[t, z] = dist.log_prob(torch.tensor(observed["v"][t])).exp().item()
     paths = Paths.of([0.3, 0.7], [[0.8, 0.2], [0.3, 0.7]], field)
-    assert model.log_prob(seen).item() == pytest.approx(paths.log_z, abs=1e-6)
-    np.testing.assert_allclose(model.smooth(seen)["state"].probs, paths.marginals(2), atol=1e-6)
-    twin = model.smooth(seen, engine=EXACT)
-    torch.testing.assert_close(model.smooth(seen).probs("state"), twin.probs("state"))
+    assert model.log_prob(observed).item() == pytest.approx(paths.log_z, abs=1e-6)
+    np.testing.assert_allclose(model.smooth(observed)["state"].probs, paths.marginals(2), atol=1e-6)
+    twin = model.smooth(observed, engine=EXACT)
+    torch.testing.assert_close(model.smooth(observed).probs("state"), twin.probs("state"))
     drawn = model.sample(5, {"v": [0.3, None, None, None]}, seed=0)
     assert drawn["v"].shape == (5, 4)
     assert (drawn["v"][:, 0] == 0.3).all()
@@ -331,15 +338,15 @@ def test_discrete_emissions_that_depend_on_their_past():
     table = rng.dirichlet(np.ones(3), size=(2, 3))
     emit = pgnn.Tabular(x, [state, pgnn.Variable(("x", -1), 3)], table)
     model = pgnn.HiddenMarkovModel(2, {"x": emit}, [0.3, 0.7], [[0.8, 0.2], [0.3, 0.7]])
-    seen = [2, 0, 1, 1]
+    observed = [2, 0, 1, 1]
     field = np.ones((4, 2))
     for t in range(1, 4):
-        field[t] = table[:, seen[t - 1], seen[t]]
+        field[t] = table[:, observed[t - 1], observed[t]]
     paths = Paths.of([0.3, 0.7], [[0.8, 0.2], [0.3, 0.7]], field)
-    found = model.query(evidence={"x": seen})
+    found = model.query(evidence={"x": observed})
     assert found.log_evidence.item() == pytest.approx(paths.log_z, abs=1e-12)
     np.testing.assert_allclose(found["state"].probs, paths.marginals(2), atol=1e-12)
-    twin = model.query(evidence={"x": seen}, engine=EXACT)
+    twin = model.query(evidence={"x": observed}, engine=EXACT)
     torch.testing.assert_close(found.probs("x"), twin.probs("x"))
     with pytest.raises(Unsupported, match="has gaps"):
         model.log_prob({"x": [2, None, 1, 1]})
@@ -352,9 +359,9 @@ def test_draws_follow_the_posterior():
     given = tables(np.random.default_rng(2), 2, {"x": 3, "y": 2})
     model = model_of(given)
     likely = np.array([[0.2, 0.7], [0.5, 0.5], [0.9, 0.1]])
-    seen, n = {"x": [0, -1, 2], "y": likely}, 20_000
-    drawn = model.sample(n, seen, seed=1)
-    want = model.query(evidence=seen)
+    observed, n = {"x": [0, -1, 2], "y": likely}, 20_000
+    drawn = model.sample(n, observed, seed=1)
+    want = model.query(evidence=observed)
     assert drawn["x"].shape == (n, 3)
     assert (drawn["x"][:, 0] == 0).all()
     for name in ("state", "x", "y"):
@@ -363,26 +370,26 @@ def test_draws_follow_the_posterior():
             # five standard errors of a share of n draws, at most 5 / (2 sqrt(n))
             np.testing.assert_allclose(share, want.probs(name)[t], atol=2.5 / n**0.5)
     before = torch.get_rng_state()
-    again = model.sample(n, seen, seed=1)
+    again = model.sample(n, observed, seed=1)
     assert torch.equal(again["y"], drawn["y"])
     assert torch.equal(before, torch.get_rng_state())
-    assert not torch.equal(model.sample(n, seen, seed=2)["state"], drawn["state"])
+    assert not torch.equal(model.sample(n, observed, seed=2)["state"], drawn["state"])
 
 
 def test_draws_of_ragged_rows():
     driven = Driven()
-    seen = {"x": [[0, -1, 2], [], [1]]}
+    observed = {"x": [[0, -1, 2], [], [1]]}
     model = model_of(tables(np.random.default_rng(2), 3, SYMBOLS))
-    drawn = model.sample(7, seen, seed=0)
+    drawn = model.sample(7, observed, seed=0)
     assert drawn["y"].shape == (7, 3, 3)
     assert (drawn["y"][:, 1] == -1).all()
     assert (drawn["state"][:, 2, 1:] == -1).all()
     assert (drawn["x"][:, 0, 0] == 0).all()
     assert (drawn["x"][:, 0] >= 0).all()
-    real = driven.model.sample(4, driven.seen, inputs=driven.inputs, seed=0)
+    real = driven.model.sample(4, driven.observed, inputs=driven.inputs, seed=0)
     assert real["v"].shape == (4, 2, 5, 2)
     assert not real["v"].isnan().any()
-    torch.testing.assert_close(real["v"][0, 1], driven.seen["v"][1])
+    torch.testing.assert_close(real["v"][0, 1], driven.observed["v"][1])
     with pytest.raises(EvidenceError, match="how many steps"):
         model.sample(3)
     assert model.sample(0, {"T": 4})["x"].shape == (0, 4)
@@ -400,4 +407,4 @@ def test_explanation():
 def test_a_real_variable_has_no_table():
     driven = Driven()
     with pytest.raises(Unsupported, match="'v' is real"):
-        driven.model.filter(driven.seen, "v", inputs=driven.inputs)
+        driven.model.filter(driven.observed, "v", inputs=driven.inputs)

@@ -32,7 +32,7 @@ def model() -> DynamicBayesianNetwork:
     )  # fmt: skip
 
 
-def seen() -> dict[str, np.ndarray]:
+def observed() -> dict[str, np.ndarray]:
     y = np.random.default_rng(0).normal(size=(3, STEPS))
     z = np.random.default_rng(1).normal(size=(3, STEPS))
     y[0, 2] = z[0, 1] = z[1, 3] = np.nan
@@ -46,7 +46,7 @@ def cells(own: dict[str, np.ndarray], row: int, upto: int = STEPS) -> dict:
 
 
 def test_every_verb_is_that_of_the_unrolled_network() -> None:
-    own, data = model(), seen()
+    own, data = model(), observed()
     smoothed, filtered = own.smooth(data), own.filter(data, ["a", "b"])
     assert (smoothed.kind, smoothed.engine) == ("exact", "JointKalmanFilter")
     logs, ahead = own.log_prob(data), own.predict(data, 2)
@@ -66,9 +66,9 @@ def test_every_verb_is_that_of_the_unrolled_network() -> None:
         torch.testing.assert_close(ahead["z"].std[row, 1], later.std)
 
 
-def test_draws_keep_what_was_seen_and_have_the_moments() -> None:
+def test_draws_keep_what_was_observed_and_have_the_moments() -> None:
     own = model()
-    data = {n: x[0] for n, x in seen().items()}
+    data = {n: x[0] for n, x in observed().items()}
     drawn = own.sample(4000, data, seed=0)
     there = ~np.isnan(data["y"])
     assert (drawn["y"][:, there].numpy() == data["y"][there]).all()
@@ -78,7 +78,7 @@ def test_draws_keep_what_was_seen_and_have_the_moments() -> None:
     torch.testing.assert_close(drawn["b"].std(0), exact["b"].std, rtol=0.08, atol=0.0)
 
 
-def test_states_may_be_seen_and_others_go_to_particles() -> None:
+def test_states_may_be_observed_and_others_go_to_particles() -> None:
     own, data = model(), {"a": np.zeros(STEPS), "y": np.ones(STEPS)}
     expected = own.unroll(STEPS).log_prob(
         {(n, t): x[t] for n, x in data.items() for t in range(STEPS)}

@@ -20,8 +20,8 @@ def test_one_sequence():
     live = OnlineFilter(model)
     np.testing.assert_allclose(live.states, GIVEN["initial"])
     for t in range(5):
-        seen = {n: v[t] for n, v in (("x", x), ("y", y)) if v[t] is not None}
-        torch.testing.assert_close(live.update(seen), want.probs("state")[t])
+        observed = {n: v[t] for n, v in (("x", x), ("y", y)) if v[t] is not None}
+        torch.testing.assert_close(live.update(observed), want.probs("state")[t])
         torch.testing.assert_close(
             live.log_evidence, want.diagnostics["log_increments"][: t + 1].sum()
         )
@@ -53,21 +53,21 @@ def test_likelihoods_and_known_states():
     want = model.filter({"x": soft, "state": [-1, 2, -1]})
     live = OnlineFilter(model)
     for t in range(3):
-        seen = {"x": soft[t], **({"state": 2} if t == 1 else {})}
-        torch.testing.assert_close(live.update(seen), want.probs("state")[t])
+        observed = {"x": soft[t], **({"state": 2} if t == 1 else {})}
+        torch.testing.assert_close(live.update(observed), want.probs("state")[t])
 
 
 @torch.no_grad()
 def test_inputs_and_reals():
     driven = Driven()
-    model, seen, inputs = driven.model, driven.seen, driven.inputs
-    want = model.filter(seen, inputs=inputs)
+    model, observed, inputs = driven.model, driven.observed, driven.inputs
+    want = model.filter(observed, inputs=inputs)
     live, one = OnlineFilter(model), OnlineFilter(model)
     for t in range(5):
-        now = {"v": seen["v"][:, t], "x": [row[t] for row in seen["x"]]}
+        now = {"v": observed["v"][:, t], "x": [row[t] for row in observed["x"]]}
         found = live.update(now, {n: x[:, t] for n, x in inputs.items()})
         torch.testing.assert_close(found, want.probs("state")[:, t])
-        alone = {"v": seen["v"][0, t], "x": seen["x"][0][t]}
+        alone = {"v": observed["v"][0, t], "x": observed["x"][0][t]}
         found = one.update(alone, {n: x[0, t] for n, x in inputs.items()})
         torch.testing.assert_close(found, want.probs("state")[0, t])
 

@@ -131,7 +131,7 @@ def test_what_lies_ahead_and_draws():
     assert "x" in model.smooth({"y": GAPS[:5]})
 
 
-def test_a_proposal_that_looks_at_what_was_seen():
+def test_a_proposal_that_looks_at_what_was_observed():
     """The best one: weights depend on the step before alone."""
     v = 1.0 / (1.0 / Q + 1.0 / R)
 
@@ -204,10 +204,10 @@ def test_hidden_markov_models_agree_with_their_chain():
     model = pgnn.HiddenMarkovModel(
         2, {"roll": [[0.7, 0.2, 0.1], [0.1, 0.2, 0.7]]}, [0.5, 0.5], [[0.9, 0.1], [0.2, 0.8]]
     )
-    seen = {"roll": [[0, 2, None, 2, 2], [1, 0]]}
+    observed = {"roll": [[0, 2, None, 2, 2], [1, 0]]}
     engine = SequentialMonteCarlo(20_000, seed=0, progress=False)
     for verb in ("filter", "smooth"):
-        exact, found = getattr(model, verb)(seen), getattr(model, verb)(seen, engine=engine)
+        exact, found = getattr(model, verb)(observed), getattr(model, verb)(observed, engine=engine)
         inside = ~exact["state"].probs.isnan()
         gap = (exact["state"].probs - found["state"].probs)[inside].abs().max()
         assert gap < 5 * 0.5 / math.sqrt(10_000)
@@ -229,18 +229,18 @@ def walking(steps=30):
 
 def test_programs_are_resampled_as_they_run():
     program = pgnn.Program(walking)
-    seen = {f"y_{t}": y for t, y in enumerate(GAPS[:30]) if not math.isnan(y)}
+    observed = {f"y_{t}": y for t, y in enumerate(GAPS[:30]) if not math.isnan(y)}
     total, filtered, _ = kalman(GAPS[:30])
     engine = SequentialMonteCarlo(2000, seed=0, progress=False)
-    found = program.query(["x_29", "x_20"], seen, engine=engine)
+    found = program.query(["x_29", "x_20"], observed, engine=engine)
     error = found.diagnostics["log_evidence_standard_error"][0]
     assert abs(found.log_evidence - total) < 5 * error < 1.0
     assert abs(float(found["x_29"].mean) - filtered[-1, 0]) < 5 * math.sqrt(filtered[-1, 1] / 500)
     # without resampling the weights of so many steps are worth next to nothing
-    alone = program.query("x_29", seen, engine=pgnn.ExecutionSampling(2000, 0, False))
+    alone = program.query("x_29", observed, engine=pgnn.ExecutionSampling(2000, 0, False))
     size = "effective_sample_size"
     assert alone.diagnostics[size][0] < 0.2 * found.diagnostics[size][0]
-    assert program.sample(7, seen, engine=engine, seed=0)["x_3"].shape == (7,)
+    assert program.sample(7, observed, engine=engine, seed=0)["x_3"].shape == (7,)
 
 
 def nowhere(now):

@@ -37,7 +37,7 @@ def walk(
     return own.to(dtype)
 
 
-def seen(steps: int = 4) -> dict[str, list]:
+def observed(steps: int = 4) -> dict[str, list]:
     """Two rows, with gaps; the second is shorter by one step."""
     rng = np.random.default_rng(0)
     y = rng.normal(size=(2, steps)) * 3
@@ -69,7 +69,7 @@ def check(found, right, row: int, t: int, tolerance: float = 1e-9) -> None:
 
 
 def test_few_histories_are_summed_exactly() -> None:
-    own, data = walk(), seen()
+    own, data = walk(), observed()
     smoothed, filtered, logs = own.smooth(data, NAMES), own.filter(data, NAMES), own.log_prob(data)
     assert (smoothed.kind, smoothed.engine) == ("exact", "JunctionTree")
     for row, steps in enumerate((4, 3)):
@@ -90,7 +90,7 @@ def test_few_histories_are_summed_exactly() -> None:
 
 
 def test_best_paths_and_draws_of_few_histories() -> None:
-    own, data = walk(), seen()
+    own, data = walk(), observed()
     best, ranked = own.decode(data), own.decode(data, k=3)
     assert best.engine == "JunctionTree"
     for row, steps in enumerate((4, 3)):
@@ -110,7 +110,7 @@ def test_best_paths_and_draws_of_few_histories() -> None:
 
 def test_what_is_exact_of_projected_answers() -> None:
     """One projection loses neither moments nor the evidence so far; nor do known states."""
-    own, data, engine = walk(), seen(), SwitchingKalmanFilter()
+    own, data, engine = walk(), observed(), SwitchingKalmanFilter()
     filtered = own.filter(data, NAMES, engine=engine)
     assert (filtered.kind, filtered.engine) == ("estimate", "SwitchingKalmanFilter")
     for row in range(2):
@@ -191,7 +191,7 @@ def test_reals_that_tie_no_steps_are_told_exactly() -> None:
 
 
 def test_frames_have_a_row_for_each_step() -> None:
-    own, data = walk(), seen()
+    own, data = walk(), observed()
     smoothed = own.smooth(data, NAMES)
     table = smoothed.frame(steps=True)
     assert table.shape == (8, 2 + 2 * 5)
@@ -203,7 +203,7 @@ def test_frames_have_a_row_for_each_step() -> None:
 
 
 def test_gradients_and_single_precision() -> None:
-    data, engine = {"y": seen()["y"]}, SwitchingKalmanFilter()
+    data, engine = {"y": observed()["y"]}, SwitchingKalmanFilter()
     own = walk().requires_grad_()
     own.log_prob(data, engine=engine).sum().backward()
     for p in own.parameters():

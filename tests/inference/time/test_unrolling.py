@@ -96,11 +96,11 @@ def test_rows_without_evidence():
 
 def test_impossible_rows():
     model = pgnn.HiddenMarkovModel(2, {"x": np.eye(2)}, [1.0, 0.0], np.eye(2))
-    seen = {"x": [[0, 0], [0, 1]]}
+    observed = {"x": [[0, 0], [0, 1]]}
     for verb in (model.query, model.filter):
         with pytest.raises(ImpossibleEvidence):
-            verb(evidence=seen, engine=pgnn.JunctionTree())
-    found = model.filter(seen, errors="nan", engine=pgnn.JunctionTree())
+            verb(evidence=observed, engine=pgnn.JunctionTree())
+    found = model.filter(observed, errors="nan", engine=pgnn.JunctionTree())
     assert found.probs("state")[1].isnan().all()
 
 

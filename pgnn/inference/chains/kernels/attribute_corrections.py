@@ -29,7 +29,7 @@ class Corrections(NamedTuple):
     """``(K, K)`` bool: which transitions are learned."""
     ends: bool
     """Whether scores of first and last labels are learned."""
-    seen: NDArray[Any]
+    updates: NDArray[Any]
     """``(1,)`` float64: sequences so far."""
 
 
@@ -56,13 +56,13 @@ def _touch_step(steps, c, n, label, sign, mode, size):
         if c.exists[f, label]:
             value = steps.values[m] * sign if valued else sign
             found += _touch(c.weights.table[f], c.totals.table[f], c.delta.table[f], label, value,
-                            mode, size, c.seen[0])  # fmt: skip
+                            mode, size, c.updates[0])  # fmt: skip
     for m in range(steps.lone[n], steps.starts[n + 1]):
         s = steps.numbers[m]
         if c.weights.lone_labels[s] == label:
             value = steps.values[m] * sign if valued else sign
             found += _touch(c.weights.lone, c.totals.lone, c.delta.lone, s, value, mode, size,
-                            c.seen[0])  # fmt: skip
+                            c.updates[0])  # fmt: skip
     return found
 
 
@@ -78,17 +78,17 @@ def _touch_all(steps, c, first, right, best, mode, size):
             if c.ends and t == 0:
                 for label, sign in ((y, 1.0), (z, -1.0)):
                     found += _touch(c.weights.first, c.totals.first, c.delta.first, label, sign,
-                                    mode, size, c.seen[0])  # fmt: skip
+                                    mode, size, c.updates[0])  # fmt: skip
             if c.ends and t == num - 1:
                 for label, sign in ((y, 1.0), (z, -1.0)):
                     found += _touch(c.weights.last, c.totals.last, c.delta.last, label, sign,
-                                    mode, size, c.seen[0])  # fmt: skip
+                                    mode, size, c.updates[0])  # fmt: skip
         if t and (y != z or right[t - 1] != best[t - 1]):
             for before, label, sign in ((right[t - 1], y, 1.0), (best[t - 1], z, -1.0)):
                 if c.learned[before, label]:
                     found += _touch(c.weights.moves[before], c.totals.moves[before],
                                     c.delta.moves[before], label, sign, mode, size,
-                                    c.seen[0])  # fmt: skip
+                                    c.updates[0])  # fmt: skip
     return found
 
 
@@ -152,7 +152,7 @@ def correct(
         num = steps.begins[row + 1] - first
         losses[row], wrong[row] = 0.0, 0
         if num == 0:
-            c.seen[0] += 1.0
+            c.updates[0] += 1.0
             continue
         right, path = steps.labels[first : first + num], best[:num]
         score_steps(steps, c.weights, first, num, scores)
@@ -176,4 +176,4 @@ def correct(
                 square = _touch_all(steps, c, first, right, path, MEASURE, 0.0)
                 size *= min(most, losses[row] / square) if square > 0.0 else 0.0
             _touch_all(steps, c, first, right, path, APPLY, size)
-        c.seen[0] += 1.0
+        c.updates[0] += 1.0

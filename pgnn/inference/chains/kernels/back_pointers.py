@@ -124,12 +124,12 @@ def _max_origins_of_few(
             while len(ways) > 1:
                 ways = [_first(builder, *pair) for pair in zip(ways[::2], ways[1::2], strict=True)]
             (value, came), here = ways[0], builder.add(field_at, builder.mul(loop.index, num))
-            seen: Any = ir.Constant(vector, [ir.Constant(kind, 0.0)] * FEW)
+            observed: Any = ir.Constant(vector, [ir.Constant(kind, 0.0)] * FEW)
             for k in range(FEW):
                 place = builder.add(here, _there(builder, k, num))
                 number = builder.load(builder.gep(field, [place]))
-                seen = builder.insert_element(seen, number, ir.IntType(32)(k))
-            builder.store(builder.fadd(value, seen), message)
+                observed = builder.insert_element(observed, number, ir.IntType(32)(k))
+            builder.store(builder.fadd(value, observed), message)
             where = builder.add(origin_at, builder.mul(loop.index, index(FEW)))
             store_vector(builder, came, origins, where, _BYTE, FEW)
         store_vector(builder, builder.load(message), reach, index(0), kind, FEW)

@@ -48,16 +48,16 @@ def _reach(x, at, matrix, r, s, out, to):
 def score_of(potentials, b, states, row):
     """Log of what a path weighs."""
     r = share_of(potentials.transition.shape[0], b)
-    total, seen = 0.0, 0.0
+    total, observed = 0.0, 0.0
     for t in range(potentials.lengths[b]):
         k = states[row, t]
-        seen += potentials.log_field[b, t, k]
+        observed += potentials.log_field[b, t, k]
         if t == 0:
             total += potentials.initial[share_of(potentials.initial.shape[0], b), k]
         else:
             s = share_of(potentials.transition.shape[1], t - 1)
             total += potentials.transition[r, s, states[row, t - 1], k]
-    return total + seen
+    return total + observed
 
 
 @numeric

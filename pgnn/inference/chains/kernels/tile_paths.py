@@ -119,15 +119,15 @@ def _write(potentials, b, w, path, states):
     shared = potentials.transition.shape[1]
     k = int(path[w])
     total = potentials.initial[share_of(potentials.initial.shape[0], b), k] + 0.0
-    seen = potentials.log_field[b, 0, k] + 0.0
+    observed = potentials.log_field[b, 0, k] + 0.0
     states[b, 0] = k
     for t in range(1, potentials.lengths[b]):
         before = k
         k = int(path[t * WIDTH + w])
         states[b, t] = k
-        seen += potentials.log_field[b, t, k]
+        observed += potentials.log_field[b, t, k]
         total += potentials.transition[0, share_of(shared, t - 1), before, k]
-    return total + seen
+    return total + observed
 
 
 @numeric

@@ -46,9 +46,9 @@ def _equal(ptr, array, i, first, last):
 
 @entry
 def split(
-    codes, card, scope_ptr, scope_var, stride, start, var_ptr, var_factor, most, seen_factor,
-    seen_variable, known_ptr, known, part_ptr, part, hidden_ptr, hidden, factor_ptr, factor, base,
-    table, left, stop,
+    codes, card, scope_ptr, scope_var, stride, start, var_ptr, var_factor, most, observed_factor,
+    observed_variable, known_ptr, known, part_ptr, part, hidden_ptr, hidden, factor_ptr, factor,
+    base, table, left, stop,
 ) -> int:  # fmt: skip
     """Find the components of all rows.
 
@@ -57,7 +57,7 @@ def split(
         var_ptr: ``(V + 1,)`` where each variable's factors begin in ``var_factor``.
         most: Largest work of a row: states times factors, over its components. Rows that take more
             are left out.
-        seen_factor: ``(F,)`` of -1, to work with; ``seen_variable`` likewise ``(V,)``.
+        observed_factor: ``(F,)`` of -1, to work with; ``observed_variable`` likewise ``(V,)``.
         known_ptr: ``(B + 1,)`` written: each row's entries of factors without hidden variables.
         part_ptr: ``(B + 1,)`` written: each row's components, as numbers in ``part``.
         hidden_ptr: Written: each component's variables, in ``hidden``.
@@ -80,12 +80,12 @@ def split(
                 known[at] = where
                 at += 1
         for first in range(codes.shape[1]):
-            if codes[row, first] >= 0 or seen_variable[first] == row:
+            if codes[row, first] >= 0 or observed_variable[first] == row:
                 continue
             h, f_end = hidden_ptr[parts], factor_ptr[parts]
             head, tail, states, key = h, h + 1, 1.0, 0
             hidden[h] = first
-            seen_variable[first] = row
+            observed_variable[first] = row
             while head < tail:
                 v = hidden[head]
                 head += 1
@@ -93,17 +93,17 @@ def split(
                 key = _mixed(key, v)
                 for k in range(var_ptr[v], var_ptr[v + 1]):
                     f = var_factor[k]
-                    if seen_factor[f] == row:
+                    if observed_factor[f] == row:
                         continue
-                    seen_factor[f] = row
+                    observed_factor[f] = row
                     factor[f_end] = f
                     base[f_end], _ = _base(row, f, codes, scope_ptr, scope_var, stride, start)
                     key = _mixed(key, base[f_end])
                     f_end += 1
                     for j in range(scope_ptr[f], scope_ptr[f + 1]):
                         u = scope_var[j]
-                        if codes[row, u] < 0 and seen_variable[u] != row:
-                            seen_variable[u] = row
+                        if codes[row, u] < 0 and observed_variable[u] != row:
+                            observed_variable[u] = row
                             hidden[tail] = u
                             tail += 1
             work += states * (1 + f_end - factor_ptr[parts])

@@ -131,14 +131,14 @@ def _constants(code, tables, rows, log_z):
 
 @lean
 def _likelihoods(code, tables, rows, memory, lanes):
-    """Fill likelihoods: one state, soft numbers, or ones where nothing was seen."""
+    """Fill likelihoods: one state, soft numbers, or ones where nothing was observed."""
     width = len(lanes)
     for at in range(code[LIKELIHOODS], code[LIKELIHOODS + 1], 4):
         v, base, num, column = code[at], code[at + 1], code[at + 2], code[at + 3]
         for w in range(width):
-            seen = tables.codes[rows[w], v]
+            observed = tables.codes[rows[w], v]
             for s in range(num):
-                memory[base + s * width + w] = 1.0 if seen < 0 or seen == s else 0.0
+                memory[base + s * width + w] = 1.0 if observed < 0 or observed == s else 0.0
             if tables.soft.shape[0] > 0:
                 for s in range(num):
                     memory[base + s * width + w] *= tables.soft[rows[w], column + s]
@@ -291,7 +291,7 @@ def answer_row(code, values, start, flushed, codes, memory, column, certain, mar
     """Write the marginals of one row of ``codes`` (1, V); return its log evidence.
 
     As :func:`answer`, with less to hand over. ``certain`` are variables that the program takes as
-    seen and whose marginals are wanted all the same.
+    observed and whose marginals are wanted all the same.
     """
     nothing, log_z, first = np.zeros((0, 0)), np.zeros(1), np.zeros(1, np.int64)
     tables = ProgramInputs(values, start, nothing, codes, nothing, flushed)

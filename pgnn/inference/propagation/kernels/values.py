@@ -109,14 +109,14 @@ def _find(parent, i):
 
 
 @numeric
-def spanning_forest(wiring, order, parent, seen, member) -> int:
+def spanning_forest(wiring, order, parent, observed, member) -> int:
     """Select factors in an order, each unless it would close a loop with those before.
 
     Args:
         wiring: Of the graph.
         order: ``(F,)`` factors.
         parent: ``(E,)`` working memory.
-        seen: ``(E,)`` working memory; zeros before and after.
+        observed: ``(E,)`` working memory; zeros before and after.
         member: ``(F,)`` output: whether a factor is selected.
 
     Returns:
@@ -131,10 +131,10 @@ def spanning_forest(wiring, order, parent, seen, member) -> int:
         apart = True
         for s in range(first, last):
             root = _find(parent, slot[s, 3])
-            apart = apart and seen[root] == 0
-            seen[root] = 1
+            apart = apart and observed[root] == 0
+            observed[root] = 1
         for s in range(first, last):
-            seen[_find(parent, slot[s, 3])] = 0
+            observed[_find(parent, slot[s, 3])] = 0
         member[f] = apart
         if apart:
             picked += 1

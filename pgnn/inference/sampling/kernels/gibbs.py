@@ -42,16 +42,16 @@ def colour(wiring, colours):
             one.
     """
     num = wiring.card.shape[0]
-    seen = np.full(num, -1, np.int64)
+    observed = np.full(num, -1, np.int64)
     degree = np.zeros(num, np.int64)
     for e in range(num):
-        seen[e] = e
+        observed[e] = e
         for q in range(wiring.var_ptr[e], wiring.var_ptr[e + 1]):
             f = wiring.slot_factor[wiring.var_slot[q]]
             for slot in range(wiring.factor_ptr[f], wiring.factor_ptr[f + 1]):
                 v = wiring.slot_var[slot]
-                if seen[v] != e:
-                    seen[v] = e
+                if observed[v] != e:
+                    observed[v] = e
                     degree[e] += 1
     colours[:] = -1
     taken = np.full(num + 1, -1, np.int64)

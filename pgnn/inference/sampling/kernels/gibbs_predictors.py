@@ -74,8 +74,8 @@ def _add_children(sums, e, card, states, eta, heat, out):
             total = 0.0
             for c in range(size):
                 total += np.exp(eta[first + c] - sums.terms[now + c] + sums.terms[at + c] - top)
-            seen = eta[first + y] - sums.terms[now + y] + sums.terms[at + y]
-            out[s] += (seen - top - np.log(total)) * heat
+            observed = eta[first + y] - sums.terms[now + y] + sums.terms[at + y]
+            out[s] += (observed - top - np.log(total)) * heat
 
 
 @inner

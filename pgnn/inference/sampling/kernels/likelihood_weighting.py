@@ -1,4 +1,4 @@
-"""Forward draws of a directed model with what was seen held fixed, and what each draw weighs."""
+"""Forward draws of a directed model with the evidence held fixed, and the weight of each."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def _add(table, index, state, log_weights, first):
 
 @entry
 def weighted_draws(tables, row, codes, log_soft, key, number, columns, log_weights):
-    """Draw from a directed model, parents first; what was seen is fixed and weighs in.
+    """Draw from a directed model, parents first; what was observed is fixed and weighs in.
 
     Args:
         tables: Of the model.
@@ -88,7 +88,7 @@ def weighted_draws(tables, row, codes, log_soft, key, number, columns, log_weigh
         key: uint64 that fixes the random numbers of this row.
         number: Of the first draw; draws do not depend on how they are cut into pieces.
         columns: ``(E, n)`` int32 written: states.
-        log_weights: ``(n,)`` written: the sum of the logs of what was seen, given its parents.
+        log_weights: ``(n,)`` written: the sum of the logs of what was observed, given its parents.
 
     Cost:
         One random number and at most ``K`` comparisons for each element and draw.

@@ -82,11 +82,11 @@ def _moved(move: Floats, drift: Floats, size: int, before: Floats, after: Floats
 
 
 @inner_numeric
-def _seen_first(seen: Bools, numbers: Floats) -> int:
-    """List the numbers that were seen; return how many there are."""
+def _present_first(present: Bools, numbers: Floats) -> int:
+    """List the numbers that were observed; return how many there are."""
     count = 0
-    for m in range(len(seen)):
-        if seen[m]:
+    for m in range(len(present)):
+        if present[m]:
             numbers[count] = m
             count += 1
     return count
@@ -103,7 +103,7 @@ def _observed(
     across: Floats,
     inner: Floats,
 ) -> None:
-    """Write ``C P`` and the lower half of ``C P C' + R`` of the numbers that were seen."""
+    """Write ``C P`` and the lower half of ``C P C' + R`` of the numbers that were observed."""
     for a in range(count):
         m = int(numbers[a])
         for i in range(size):
@@ -198,7 +198,7 @@ def filter_rows(
     patterns: Ints,
     first: Ints,
     rows: Ints,
-    seen: Bools,
+    present: Bools,
     observed: Floats,
     move: Floats,
     drift: Floats,
@@ -222,7 +222,7 @@ def filter_rows(
         patterns: Numbers of the patterns.
         first: ``(U + 1,)`` where the rows of each pattern begin.
         rows: ``(B,)`` numbers of rows, those of a pattern side by side.
-        seen: ``(U, T, M)`` what each pattern has seen.
+        present: ``(U, T, M)`` what each pattern has observed.
         observed: ``(B, T, M)``.
         move: ``(D, D)``; ``drift`` and ``noise`` are bias and covariance of a state.
         emit: ``(M, D)``; ``offset`` and ``error_noise`` those of an observation.
@@ -258,7 +258,7 @@ def filter_rows(
                     r = rows[n]
                     _moved(move, drift, size, now_mean[r, t - 1], ahead_mean[r, t])
             _copied(p, ahead_covariance[u, t], size)
-            count = _seen_first(seen[u, t], numbers)
+            count = _present_first(present[u, t], numbers)
             constant = 0.5 * LOG_2PI * count
             if count:
                 _observed(emit, error_noise, p, size, numbers, count, gain, inner)

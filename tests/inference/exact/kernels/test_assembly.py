@@ -64,10 +64,12 @@ def compiled(case: RandomGraph, width: int, **masks: np.ndarray) -> Compiled:
 
 
 @given(SEEDS, st.sampled_from(KINDS), st.sampled_from([1, 8]), st.booleans())
-def test_all_addresses_are_inside_the_memory(seed: int, kind: str, width: int, seen: bool) -> None:
+def test_all_addresses_are_inside_the_memory(
+    seed: int, kind: str, width: int, observed: bool
+) -> None:
     case = RandomGraph(seed, kind)
     some = case.rng.random(len(case.names)) < 0.4
-    masks = {"observed": some} if seen else {"unary": some}
+    masks = {"observed": some} if observed else {"unary": some}
     program = compiled(case, width, wanted=everything(case.graph), **masks)
     total, static, depth = program.sizes.tolist()
     assert 1 <= static <= total
@@ -81,8 +83,8 @@ def test_all_addresses_are_inside_the_memory(seed: int, kind: str, width: int, s
             reach = (loops[:, :1] - 1) * loops[:, 1:]
             ends = code[[2, 4, 5, 6]] + reach.sum(axis=0)
             assert (ends < total).all()
-    assert len(program.marginal) == int((~(some & seen)).sum())
-    assert set(program.unary[:, 0]) == (set() if seen else set(np.flatnonzero(some)))
+    assert len(program.marginal) == int((~(some & observed)).sum())
+    assert set(program.unary[:, 0]) == (set() if observed else set(np.flatnonzero(some)))
 
 
 @given(SEEDS, st.sampled_from(KINDS))
@@ -105,10 +107,10 @@ def test_nothing_is_made_that_nobody_asks_for() -> None:
     one = np.zeros(8, bool)
     one[3] = True
     assert compiled(case, 8, wanted=one).marginal[:, 0].tolist() == [3]
-    all_seen = compiled(case, 8, observed=everything(case.graph))
-    assert len(all_seen.static) == len(all_seen.up) == 0
-    assert len(all_seen.root) == 0
-    assert len(all_seen.constant) > 0
+    all_observed = compiled(case, 8, observed=everything(case.graph))
+    assert len(all_observed.static) == len(all_observed.up) == 0
+    assert len(all_observed.root) == 0
+    assert len(all_observed.constant) > 0
 
 
 def test_tables_without_evidence_are_static() -> None:

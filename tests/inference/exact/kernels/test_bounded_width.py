@@ -51,15 +51,15 @@ def exists(scopes: list[tuple[int, ...]], bits: np.ndarray, free: np.ndarray, mo
             if gone >> v & 1 or (gone | 1 << v) in reached:
                 continue
             # neighbours once those gone are eliminated: reached through them
-            seen, stack, around = 1 << v, [v], 0.0
+            observed, stack, around = 1 << v, [v], 0.0
             while stack:
                 for u in range(num):
-                    if adjacent[stack[-1]] >> u & 1 and not seen >> u & 1:
+                    if adjacent[stack[-1]] >> u & 1 and not observed >> u & 1:
                         break
                 else:
                     stack.pop()
                     continue
-                seen |= 1 << u
+                observed |= 1 << u
                 if gone >> u & 1:
                     stack.append(u)
                 else:

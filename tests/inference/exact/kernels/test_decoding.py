@@ -63,8 +63,8 @@ def test_draws_follow_the_posterior(kind: str, rows: int) -> None:
     np.testing.assert_allclose(log_z, case.log_evidence, atol=1e-9)
     for b, joint in enumerate(case.joints):
         p = joint.table.ravel() / joint.table.sum()
-        seen = np.ravel_multi_index(states[b].T, joint.table.shape)
-        frequency = np.bincount(seen, minlength=p.size) / n
+        observed = np.ravel_multi_index(states[b].T, joint.table.shape)
+        frequency = np.bincount(observed, minlength=p.size) / n
         assert (frequency[p == 0] == 0).all()
         assert (np.abs(frequency - p) <= 5 * np.sqrt(p * (1 - p) / n) + 3 / n).all()
 
