@@ -31,7 +31,7 @@ bench: $(VENV)/installed-bench
 	$(BIN)/python -m benchmarks $(ARGS)
 
 docs: $(VENV)/installed-docs
-	$(BIN)/python -m pdoc --docformat google --math --output-directory build/docs pgnn
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 clean:
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
