@@ -81,9 +81,11 @@ class Compilation:
             if self._ready:
                 return True
             if self._done is None:
-                self._ready = not self._begin()
+                waited_for = self._begin()
             else:
-                self._ready = self._done.exists() or not _is_recent(_started_mark(self._done))
+                waited_for = not self._done.exists() and _is_recent(_started_mark(self._done))
+            if not waited_for:  # never cleared: a child may have failed before `_begin` returned
+                self._ready = True
             return self._ready
 
     def _begin(self) -> bool:

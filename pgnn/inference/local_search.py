@@ -35,7 +35,7 @@ class Work(NamedTuple):
     pair_waiting: Mask
     swap: Floats
     touching: Ints
-    observed: Mask
+    visited: Mask
     roots: Ints
     order: Ints
     up: Ints
@@ -219,7 +219,7 @@ def _work(wiring: LocalWiring) -> Work:
         pair_waiting=marks(),
         swap=np.zeros((most, most)),
         touching=numbers(),
-        observed=marks(),
+        visited=marks(),
         roots=numbers(),
         order=numbers(),
         up=numbers(),

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -212,6 +213,19 @@ class TestWhenNoChildIsStarted:
                 break
             compilation.time.sleep(0.1)
         assert kernels.ready()
+
+    def test_one_that_fails_at_once_is_not_waited_for(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It has ended before the call that starts it returns."""
+
+        class Finished(threading.Thread):
+            def start(self) -> None:
+                super().start()
+                self.join()
+
+        monkeypatch.setattr(compilation.threading, "Thread", Finished)
+        assert Compilation("pgnn.inference.exact").ready()
 
     def test_another_process_that_never_ends_is_not_waited_for(self) -> None:
         assert self.waits()
