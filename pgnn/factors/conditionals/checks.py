@@ -53,6 +53,11 @@ def select_values(
     return values
 
 
+def moved(values: Mapping[Hashable, Tensor], device: torch.device) -> dict[Hashable, Tensor]:
+    """Return values on a device."""
+    return {name: x.to(device) for name, x in values.items()}
+
+
 def require_table(child: Variable, parents: Sequence[Variable], kind: str) -> None:
     """Check that a conditional kind made for finite tables has only single discrete variables.
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from pgnn.errors import EvidenceError, Intractable, ModelError, Unsupported
-from pgnn.factors.conditionals.checks import check_rows, checked, in_words, select_values
+from pgnn.factors.conditionals.checks import check_rows, checked, in_words, moved, select_values
 from pgnn.factors.conditionals.decomposition import Decomposition
 from pgnn.factors.conditionals.linear_predictor import LinearPredictor
 from pgnn.factors.conditionals.regression import Regression
@@ -315,7 +315,7 @@ class Conditional(Piece):
 
     def _covariates(self, inputs: Mapping[Hashable, Tensor] | None) -> dict[Hashable, Tensor]:
         values = select_values(self.child, self.inputs, inputs or {}, "input", "inputs")
-        return {name: x.to(self._device) for name, x in values.items()}
+        return moved(values, self._device)
 
     def _values(self, parents: Mapping[Hashable, Tensor]) -> dict[Hashable, Tensor]:
         names = [v.name for v in self.parents]
@@ -323,7 +323,7 @@ class Conditional(Piece):
         for v in self.parents:
             if v.is_discrete:
                 values[v.name] = check_states(v, values[v.name])
-        return {name: x.to(self._device) for name, x in values.items()}
+        return moved(values, self._device)
 
     def _unobserved(self, observed: Mapping[Hashable, Tensor]) -> list[Variable]:
         """The axes of the table; refuses real ones and tables that cannot be written down."""

@@ -203,8 +203,9 @@ class Neural(Conditional):
         return parent
 
     def _output(self, given: Mapping[Hashable, Tensor]) -> Any:
-        values = {k: self._cast(x) for k, x in given.items()}
-        features = self._cast(self.features(self.parents, values))
+        dtype = self._dtype
+        values = {k: _cast(x, dtype) for k, x in given.items()}
+        features = _cast(self.features(self.parents, values), dtype)
         try:
             return self.module(features)
         except RuntimeError as error:
@@ -238,12 +239,6 @@ class Neural(Conditional):
             output = self.head(output)
         return self._checked(output if isinstance(output, Distribution) else self._logits(output))
 
-    def _cast(self, value: Any) -> Any:
-        """Reals in the dtype of the module; indices and containers as they are."""
-        if isinstance(value, Tensor) and value.is_floating_point():
-            return value.to(self._dtype)
-        return value
-
     def _checked(self, dist: Distribution) -> Distribution:
         if len(dist.event_shape) != len(self.child.shape):
             raise ModelError(
@@ -274,6 +269,13 @@ class Neural(Conditional):
                 "inputs or parameters be"
             ) from None
         return Independent(dist, len(self.child.shape)) if self.child.shape else dist
+
+
+def _cast(value: Any, dtype: torch.dtype) -> Any:
+    """Reals in a dtype; indices and containers as they are."""
+    if isinstance(value, Tensor) and value.is_floating_point():
+        return value.to(dtype)
+    return value
 
 
 def _flat(variable: Variable | None, value: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ from pgnn.inference.continuous.model_and_guide import ModelAndGuide, by_row, mak
 from pgnn.inference.continuous.objective import Elbo, Objective
 from pgnn.inference.continuous.recognition_draws import observed_values
 from pgnn.inference.learning.ascent import Ascent
-from pgnn.inference.learning.minibatches import MakeOptimizer
+from pgnn.inference.learning.minibatches import MakeOptimizer, adam
 from pgnn.inference.learning.optimisation_problem import Mean, MeanObjective
 from pgnn.limits import NOT_NEGATIVE, check_real
 
@@ -34,7 +34,7 @@ _ROWS = 2048
 
 def small_adam(parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
     """Return Adam with steps of 0.001."""
-    return torch.optim.Adam(parameters, lr=0.001)
+    return adam(parameters, 0.001)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,24 +99,28 @@ class LowerBound(Ascent):
                              "lambda p: torch.optim.Adam(p, lr=1e-3)")  # fmt: skip
 
     def check_rows(self, rows: RowEvidence, model: Any) -> None:
-        """Refuse models without a recognition model, and values that cannot occur.
+        """Refuse models without a recognition model.
 
         Raises:
             Unsupported: If the model has none.
-            DataError: If a value is outside of the support of its distribution.
         """
         if not isinstance(model, AmortisedModel):
             raise Unsupported(
                 f"LowerBound() learns models with a recognition model, such as a VAE; of a "
                 f"{type(model).__name__} learn with Variational(), EM() or Gradient()"
             )
-        refused = _Supports(model, rows).refused()
-        if refused is not None:
-            raise DataError(refused)
 
     def objective(self, model: Any, rows: RowEvidence, seed: int | None) -> MeanObjective:
-        """Return the mean bound, see :meth:`Ascent.objective`."""
-        return BoundObjective(model, self, seed, _Supports(model, rows).settle_it)
+        """Return the mean bound, see :meth:`Ascent.objective`.
+
+        Raises:
+            DataError: If a value is outside of the support of its distribution.
+        """
+        supports = _Supports(model, rows)
+        refused = supports.refused()
+        if refused is not None:
+            raise DataError(refused)
+        return BoundObjective(model, self, seed, supports.settle_it)
 
 
 class BoundObjective:
@@ -126,8 +130,8 @@ class BoundObjective:
         model: With a recognition model.
         learner: Its bound, and what observed states of recognised variables count.
         seed: Of the draws.
-        checked: Whether rows that are learned from are known to have nothing missing, and all
-            values inside of the supports of their distributions.
+        checked: Whether rows are known to have nothing missing, and all values inside of the
+            supports of their distributions.
     """
 
     def __init__(
@@ -138,6 +142,7 @@ class BoundObjective:
         if learner.supervision:
             self.figure = "supervised_lower_bound"
         self._generator = make_generator(seed)
+        self._problem: ModelAndGuide | None = None
 
     def __call__(self, rows: RowEvidence) -> Mean:
         """Return a function that returns the mean of some rows, ``()``."""
@@ -145,22 +150,29 @@ class BoundObjective:
 
         def mean() -> Tensor:
             if torch.is_grad_enabled():
-                return self._total(rows, weights, self.checked)
+                return self._total(rows, weights)
             parts = np.split(np.arange(rows.num_rows), range(_ROWS, rows.num_rows, _ROWS))
-            totals = [self._total(rows.take(k), weights[k], False) for k in parts]
+            totals = [self._total(rows.take(k), weights[k]) for k in parts]
             return torch.stack(totals).sum()
 
         return mean
 
-    def _total(self, rows: RowEvidence, weights: Floats, checked: bool) -> Tensor:
+    def _total(self, rows: RowEvidence, weights: Floats) -> Tensor:
         """The weighted sum over rows."""
         known = EnumeratedStates.of(self.model, rows)
-        density = SummedDensity(self.model, known.rows, known.rows.inputs, checked=checked)
-        problem, bound = ModelAndGuide.of(density, None, ()), self.learner.bound
+        density = SummedDensity(self.model, known.rows, known.rows.inputs, checked=self.checked)
+        problem, bound = self._on(density), self.learner.bound
         values = known.reduced(problem.weighted(bound, self._generator).values(bound))
         if self.learner.supervision:
             values = values + self.learner.supervision * supervision(self.model, rows)
         return (values * torch.from_numpy(weights)).sum()
+
+    def _on(self, density: SummedDensity) -> ModelAndGuide:
+        """The density beside the recognition, which is the same for most batches."""
+        problem = self._problem
+        if problem is None or problem.density.latents != density.latents:
+            self._problem = problem = ModelAndGuide.of(density, None, ())
+        return problem.on(density)
 
 
 class _Supports:

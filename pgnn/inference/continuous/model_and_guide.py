@@ -145,6 +145,12 @@ class ModelAndGuide:
                 parts[what] = ApproximationDraws(known, family.start(number, known.size))
         return cls(density, counts, nn.ModuleDict(parts), features_of(density), batches)
 
+    def on(self, density: SummedDensity) -> ModelAndGuide:
+        """Return the model's own guide on other rows, of which the same variables are latent."""
+        rows = density.observed.num_rows
+        counts = torch.ones(rows, dtype=torch.float64)
+        return replace(self, density=density, weights=counts, features=torch.zeros(rows, 0))
+
     def redrawn(self, generator: torch.Generator) -> ModelAndGuide:
         """Return the same on a new batch of the rows of plates, or itself if there are none."""
         if self.batches is None:

@@ -16,7 +16,7 @@ from pgnn.factors.randomness import private_randomness
 from pgnn.inference.learner import Learner
 from pgnn.inference.learning.adversarial_objectives import AdversarialObjective, NonSaturating
 from pgnn.inference.learning.fit_context import own_randomness, parts_in_mode
-from pgnn.inference.learning.minibatches import MakeOptimizer
+from pgnn.inference.learning.minibatches import MakeOptimizer, adam
 from pgnn.inference.learning.optimisation_problem import LearnableParameters
 from pgnn.inference.learning.restored_on_failure import fitting
 from pgnn.inference.learning.tensor_batches import Rows, TensorBatches
@@ -165,7 +165,7 @@ class _Side:
         self.parameters = list(dict.fromkeys(every))
         if not self.parameters:
             return
-        make = make or (lambda p: torch.optim.Adam(p, lr=2e-4, betas=(0.5, 0.999)))
+        make = make or (lambda p: adam(p, 2e-4, (0.5, 0.999)))
         self.optimizer = make(self.parameters)
         if not isinstance(self.optimizer, torch.optim.Optimizer):
             raise ModelError(

@@ -124,7 +124,7 @@ class Ascent(Learner):
 
         Args:
             model: The model.
-            rows: All rows, to look at.
+            rows: All rows, those that are set apart too, to look at.
             seed: Of whatever is random.
         """
 
@@ -183,9 +183,6 @@ class Ascent(Learner):
         learnable = LearnableParameters(model)
         rows: Any = self.read_rows(model, data, weights, inputs)
         self.check_rows(rows, model)
-        held = None
-        if self.validation:
-            rows, held = rows.split(self.validation, seed)
         with (
             restored_on_failure(model),
             last_complaint() as last,
@@ -194,6 +191,9 @@ class Ascent(Learner):
         ):
             try:
                 objective = _Watched(self.objective(model, rows, seed), last)
+                held = None
+                if self.validation:
+                    rows, held = rows.split(self.validation, seed)
                 judge = None if held is None else self._judge(objective, held, model)
                 record = FitRecord(learnable, judge, self.patience)
                 self.break_symmetry(model, rows, learnable, seed)
