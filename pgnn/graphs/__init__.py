@@ -6,8 +6,10 @@ from pgnn.graphs.elimination import EliminationOrder, elimination_order, evaluat
 from pgnn.graphs.heuristics import Heuristic, MinDegree, MinFill, MinWeight, WeightedMinFill
 from pgnn.graphs.interaction import interaction_graph
 from pgnn.graphs.junction_tree import is_junction_tree, junction_tree, triangulate
+from pgnn.graphs.layered_layout import Layout, layered_layout
 from pgnn.graphs.moral import moral_graph
 from pgnn.graphs.neighbours import neighbour_graph
+from pgnn.graphs.nested_layout import Box, nested_layout
 from pgnn.graphs.relatives import ancestors, barren_nodes, markov_blanket
 from pgnn.graphs.separation import active_trails, d_connected, is_d_separated
 
@@ -40,6 +42,11 @@ __all__ = [
     "is_colouring",
     # graphs of points
     "neighbour_graph",
+    # drawings
+    "layered_layout",
+    "nested_layout",
+    "Layout",
+    "Box",
     # checks
     "Node",
     "check_directed_acyclic",

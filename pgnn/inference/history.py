@@ -33,6 +33,6 @@ class History(dict[str, Any]):
 
     def plot(self, ax: Any = None) -> Any:
         """Draw the trace, see :func:`pgnn.plot.history`."""
-        from pgnn import plot
+        from pgnn.plot.history import history
 
-        return plot.history(self, ax=ax)
+        return history(self, ax=ax)

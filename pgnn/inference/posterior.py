@@ -256,6 +256,12 @@ class Posterior(Mapping[Hashable, Categorical]):
         values = table.detach().cpu().numpy()
         return probability_table(variables, values, max_lines, max_cells)
 
+    def plot(self, *names: Hashable, row: int = 0, ax: Any = None) -> Any:
+        """Draw the marginals as bars, see :func:`pgnn.plot.marginals`."""
+        from pgnn.plot.marginals import marginals
+
+        return marginals(self, *names, row=row, ax=ax)
+
     def __getitem__(self, name: Hashable) -> Categorical:
         try:
             return self._of_variables[name]

@@ -2,8 +2,13 @@
 
 from pgnn.plot.clusters import clusters
 from pgnn.plot.history import history
+from pgnn.plot.junction_tree import junction_tree
 from pgnn.plot.loadings import loadings
+from pgnn.plot.marginals import marginals
+from pgnn.plot.network import network
 from pgnn.plot.states import states
+from pgnn.plot.structure import structure
+from pgnn.plot.table import table
 from pgnn.plot.transitions import transitions
 from pgnn.plot.units import energy, filters, recall, samples
 
@@ -12,9 +17,14 @@ __all__ = [
     "energy",
     "filters",
     "history",
+    "junction_tree",
     "loadings",
+    "marginals",
+    "network",
     "recall",
     "samples",
     "states",
+    "structure",
+    "table",
     "transitions",
 ]

@@ -21,13 +21,18 @@ def axes_of(ax: Any, size: tuple[float, float]) -> Any:
     """
     if ax is not None:
         return ax
-    _require()
+    require_matplotlib()
     import matplotlib.pyplot as plt
 
     return plt.subplots(figsize=size, layout="constrained")[1]
 
 
-def _require() -> None:
+def require_matplotlib() -> None:
+    """Raise unless matplotlib is installed.
+
+    Raises:
+        Unsupported: If it is not.
+    """
     if find_spec("matplotlib") is None:
         raise Unsupported(
             "pictures need matplotlib, which is not installed: python -m pip install 'pgnn[plot]'"
@@ -36,7 +41,7 @@ def _require() -> None:
 
 def colours_of(count: int) -> list[Any]:
     """Return distinguishable colours, also for colour-blind readers."""
-    _require()
+    require_matplotlib()
     import matplotlib
 
     if count <= 8:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pgnn.errors import EvidenceError, Unsupported
-from pgnn.inference.posterior import Posterior
 from pgnn.plot.axes import axes_of, colours_of
+
+if TYPE_CHECKING:
+    from pgnn.inference.posterior import Posterior
 
 _LISTED = 8
 """States in a column of the legend."""

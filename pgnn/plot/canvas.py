@@ -1,0 +1,148 @@
+"""Drawings whose units are points, so that text is measured before it is drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from pgnn.plot.axes import axes_of, require_matplotlib
+
+MARGIN = 10.0
+_LARGEST = 30.0
+"""Inches up to which a figure grows with what is drawn; text becomes smaller beyond."""
+_ARROW = 4.5
+
+Points = Sequence[tuple[float, float]]
+
+
+@lru_cache(maxsize=20_000)
+def text_width(text: str, size: float, *, bold: bool = False) -> float:
+    """Return the width of a text in points."""
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import text_to_path
+
+    font = FontProperties(size=size, weight="bold" if bold else "normal")
+    return float(text_to_path.get_text_width_height_descent(text, font, False)[0])
+
+
+def shortened(text: str, width: float, size: float, *, bold: bool = False) -> str:
+    """Return a text, cut with an ellipsis if it is wider than so many points."""
+    if text_width(text, size, bold=bold) <= width:
+        return text
+    kept = len(text)
+    while kept > 1 and text_width(text[:kept] + "…", size, bold=bold) > width:
+        kept -= 1
+    return text[:kept] + "…"
+
+
+@dataclass(frozen=True)
+class Palette:
+    """Colours that colour-blind readers distinguish, for light and for dark backgrounds.
+
+    Attributes:
+        text: Of names and numbers.
+        line: Of edges and frames.
+        paper: Behind a node.
+        bar: Probabilities.
+        track: What a bar may fill.
+        observed: What was observed.
+        changed: What changed most.
+
+    References:
+        Okabe and Ito (2008), Color universal design.
+    """
+
+    text: str
+    line: str
+    paper: str
+    bar: str
+    track: str
+    observed: str
+    changed: str
+
+
+LIGHT = Palette("#1a1a1a", "#6b7280", "#ffffff", "#0072B2", "#e5e7eb", "#E69F00", "#CC79A7")
+DARK = Palette("#f3f4f6", "#9ca3af", "#1f2430", "#56B4E9", "#3b4252", "#E69F00", "#CC79A7")
+
+
+class Canvas:
+    """Axes whose data coordinates are points, y downwards; everything fits in.
+
+    Args:
+        size: Width and height of what is drawn, in points.
+        ax: Axes to draw on; a new figure of that size if not given.
+    """
+
+    def __init__(self, size: tuple[float, float], ax: Any = None) -> None:
+        width, height = size[0] + 2 * MARGIN, size[1] + 2 * MARGIN
+        if ax is None:
+            require_matplotlib()
+            import matplotlib.pyplot as plt
+
+            shrink = min(1.0, 72.0 * _LARGEST / max(width, height))
+            figure = plt.figure(figsize=(shrink * width / 72.0, shrink * height / 72.0))
+            ax = figure.add_axes((0.0, 0.0, 1.0, 1.0))
+        self.ax = axes_of(ax, (width, height))
+        self.ax.set(xlim=(-MARGIN, size[0] + MARGIN), ylim=(size[1] + MARGIN, -MARGIN))
+        self.ax.set_aspect("equal")
+        self.ax.set_axis_off()
+        box = self.ax.get_window_extent().size * 72.0 / self.ax.figure.dpi
+        self.scale = float(min(box[0] / width, box[1] / height))
+        self.palette = DARK if _luminance(self.ax.get_facecolor()) < 0.5 else LIGHT
+
+    def write(self, x: float, y: float, text: str, size: float, **style: Any) -> Any:
+        """Write a text whose baseline begins (``ha`` says otherwise) at a point."""
+        settings = {"color": self.palette.text, "va": "baseline", "parse_math": False} | style
+        return self.ax.text(x, y, text, fontsize=size * self.scale, **settings)
+
+    def rectangles(self, boxes: Iterable[tuple[float, float, float, float]], **style: Any) -> None:
+        """Draw rectangles ``(left, top, width, height)``."""
+        from matplotlib.collections import PolyCollection
+
+        corners = [
+            [(x, y), (x + w, y), (x + w, y + h), (x, y + h)] for x, y, w, h in boxes if w and h
+        ]
+        if corners:
+            self.ax.add_collection(PolyCollection(corners, **style))
+
+    def curves(self, routes: Iterable[Points], *, arrows: bool, **style: Any) -> None:
+        """Draw smooth lines through points, vertical at each, with arrow heads if so wished."""
+        from matplotlib.collections import PathCollection, PolyCollection
+
+        routes = [*routes]
+        colour = style.pop("color", self.palette.line)
+        settings = {"facecolors": "none", "edgecolors": colour, "linewidths": 0.9 * self.scale}
+        paths = [_smooth(route) for route in routes]
+        self.ax.add_collection(PathCollection(paths, **(settings | {"zorder": 1} | style)))
+        if arrows:
+            heads = [
+                [(x, y), (x - 0.5 * _ARROW, y - _ARROW), (x + 0.5 * _ARROW, y - _ARROW)]
+                for x, y in (route[-1] for route in routes)
+            ]
+            self.ax.add_collection(PolyCollection(heads, facecolors=colour, zorder=2))
+
+
+def _smooth(route: Points) -> Any:
+    from matplotlib.path import Path
+
+    points, codes = [route[0]], [Path.MOVETO]
+    for (x0, y0), (x1, y1) in pairwise(route):
+        if x0 == x1:
+            points.append((x1, y1))
+            codes.append(Path.LINETO)
+        else:
+            middle = (y0 + y1) / 2
+            points += [(x0, middle), (x1, middle), (x1, y1)]
+            codes += [Path.CURVE4] * 3
+    return Path(points, codes)
+
+
+def _luminance(colour: Any) -> float:
+    from matplotlib.colors import to_rgb
+
+    return float(np.dot(to_rgb(colour), (0.2126, 0.7152, 0.0722)))

@@ -1,0 +1,136 @@
+"""Nodes as cards: a name, and a bar for the probability of each state."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from pgnn.graphs.layered_layout import Layout
+from pgnn.plot.canvas import Canvas, Palette, shortened, text_width
+
+TITLE, BODY = 8.0, 7.0
+_PAD, _LINE, _HEAD = 5.0, 10.0, 12.0
+_BAR, _NUMBER = 44.0, 29.0
+_NAME, _LABEL = 130.0, 80.0
+"""Widest name and label, in points."""
+
+
+class Mark(Enum):
+    """What is special about a node; the value is written on it."""
+
+    NONE = ""
+    OBSERVED = "observed"
+    EVIDENCE = "evidence"
+    CHANGED = "changed most"
+
+    def colour(self, palette: Palette) -> str:
+        """Return the colour of the frame."""
+        if self is Mark.NONE:
+            return palette.line
+        return palette.changed if self is Mark.CHANGED else palette.observed
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A state, its probability, and what that was before; the label alone if there is none."""
+
+    label: str
+    probability: float | None = None
+    before: float | None = None
+    observed: bool = False
+
+
+@dataclass(frozen=True)
+class Card:
+    """What is drawn of a node.
+
+    Attributes:
+        name: Of the variable.
+        bars: A line for each state.
+        mark: What is special about it.
+    """
+
+    name: str
+    bars: Sequence[Bar] = ()
+    mark: Mark = Mark.NONE
+
+    @property
+    def title(self) -> str:
+        """The name, shortened if it is long."""
+        return shortened(self.name, _NAME, TITLE, bold=True)
+
+    @property
+    def size(self) -> tuple[float, float]:
+        """Width and height in points."""
+        head = text_width(self.title, TITLE, bold=True)
+        if self.mark is not Mark.NONE:
+            head += 8.0 + text_width(self.mark.value, BODY - 1)
+        plain = [bar for bar in self.bars if bar.probability is None]
+        body = max([text_width(shortened(b.label, _NAME, BODY), BODY) for b in plain], default=0.0)
+        if len(plain) < len(self.bars):
+            body = max(body, self.label_width + 4.0 + _BAR + _NUMBER)
+        height = _HEAD + _LINE * len(self.bars) + _PAD
+        return max(head, body) + 2 * _PAD, height
+
+    @property
+    def label_width(self) -> float:
+        """Width of the column of labels in points."""
+        labels = [shortened(b.label, _LABEL, BODY) for b in self.bars if b.probability is not None]
+        return max([text_width(label, BODY) for label in labels], default=0.0)
+
+
+def draw_cards(canvas: Canvas, cards: Mapping[Hashable, Card], layout: Layout) -> None:
+    """Draw the nodes of a layout that was made for the cards' sizes."""
+    palette = canvas.palette
+    frames: dict[Mark, list[tuple[float, float, float, float]]] = {mark: [] for mark in Mark}
+    tracks, bars, ticks = [], [], []
+    for node, card in cards.items():
+        width, height = card.size
+        left = layout.positions[node][0] - width / 2
+        top = layout.positions[node][1] - height / 2
+        frames[card.mark].append((left, top, width, height))
+        _write_title(canvas, card, left, top, width)
+        bar_left = left + width - _PAD - _NUMBER - _BAR
+        for k, bar in enumerate(card.bars):
+            y = top + _HEAD + _LINE * k
+            room = _NAME if bar.probability is None else _LABEL
+            weight = "bold" if bar.observed else "normal"
+            label = shortened(bar.label, room, BODY)
+            canvas.write(left + _PAD, y + 7.5, label, BODY, fontweight=weight, zorder=5)
+            if bar.probability is None:
+                continue
+            tracks.append((bar_left, y + 1.5, _BAR, 7.0))
+            bars.append((bar_left, y + 1.5, _BAR * bar.probability, 7.0))
+            number = percent(bar.probability)
+            canvas.write(left + width - _PAD, y + 7.5, number, BODY, ha="right", zorder=5)
+            if bar.before is not None:
+                ticks.append((bar_left + _BAR * bar.before - 0.7, y + 0.5, 1.4, 9.0))
+    for mark, boxes in frames.items():
+        colour, thick = mark.colour(palette), 0.8 if mark is Mark.NONE else 2.2
+        canvas.rectangles(
+            boxes, facecolors=palette.paper, edgecolors=colour, lw=thick * canvas.scale, zorder=3
+        )
+    canvas.rectangles(tracks, facecolors=palette.track, lw=0, zorder=4)
+    canvas.rectangles(bars, facecolors=palette.bar, lw=0, zorder=4.2)
+    canvas.rectangles(ticks, facecolors=palette.text, lw=0, zorder=4.4)
+
+
+def percent(probability: float) -> str:
+    """Return a probability in percent; what is not quite certain does not look so."""
+    if probability in (0.0, 1.0):
+        return f"{100 * probability:.0f}%"
+    shown = 100.0 * probability
+    if shown < 0.1:
+        return "<0.1%"
+    return ">99.9%" if shown > 99.9 else f"{shown:.1f}%"
+
+
+def _write_title(canvas: Canvas, card: Card, left: float, top: float, width: float) -> None:
+    style = {"fontweight": "bold", "zorder": 5}
+    canvas.write(left + _PAD, top + 9.5, card.title, TITLE, **style)
+    if card.mark is not Mark.NONE:
+        canvas.write(
+            left + width - _PAD, top + 9.5, card.mark.value, BODY - 1, ha="right",
+            style="italic", zorder=5,
+        )  # fmt: skip

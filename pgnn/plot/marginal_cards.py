@@ -1,0 +1,127 @@
+"""Posterior marginals as cards."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Hashable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from torch.distributions import Categorical
+
+from pgnn.errors import EvidenceError
+from pgnn.plot.cards import Bar, Card, Mark
+
+if TYPE_CHECKING:
+    from pgnn.inference.posterior import Posterior
+
+Findings = Mapping[Hashable, Any]
+"""The state of each observed variable; None if it was observed softly, or is an array or real."""
+
+
+def marginal_cards(
+    posterior: Posterior,
+    names: Collection[Hashable],
+    *,
+    before: Posterior | None = None,
+    findings: Findings,
+    row: int,
+    max_states: int,
+) -> dict[Hashable, Card]:
+    """Return a card for each variable.
+
+    Args:
+        posterior: The marginals.
+        names: Of the variables.
+        before: Marginals to compare with; the first row of them.
+        findings: What was observed.
+        row: Of a batch.
+        max_states: Lines of a card; the least probable states are summed up in the last one.
+
+    Raises:
+        EvidenceError: If there is no such row.
+    """
+    if not 0 <= row < posterior.num_rows:
+        raise EvidenceError(f"there is no row {row}: the posterior has {posterior.num_rows}")
+    probs = {n: _probs(posterior, n, row) for n in names}
+    compared = {} if before is None else {n: _probs(before, n, 0) for n in names if n in before}
+    most = _changed_most(probs, compared, findings)
+    variables = {v.name: v for v in posterior.variables}
+    cards: dict[Hashable, Card] = {}
+    for name, values in probs.items():
+        mark = mark_of(name, findings, most)
+        bars: Sequence[Bar] = (Bar(_summary(posterior, name)),)
+        if values is not None:
+            states = variables[name].states or ()
+            bars = _bars(states, values, compared.get(name), findings.get(name))
+        cards[name] = Card(name_of(name), _abridged(bars, max_states), mark)
+    return cards
+
+
+def name_of(node: Hashable) -> str:
+    """Return a node as text; in graphs over time ``("state", -1)`` is the step before."""
+    if isinstance(node, tuple) and len(node) == 2 and node[1] == -1:
+        return f"{node[0]} (step before)"
+    return str(node)
+
+
+def mark_of(name: Hashable, findings: Findings, most: Hashable | None) -> Mark:
+    """Return what is special about a variable, if ``most`` is the one that changed most."""
+    if name in findings:
+        return Mark.EVIDENCE if findings[name] is None else Mark.OBSERVED
+    return Mark.CHANGED if most is not None and name == most else Mark.NONE
+
+
+def _probs(posterior: Posterior, name: Hashable, row: int) -> np.ndarray | None:
+    """``(K,)`` probabilities; None of reals and of arrays."""
+    marginal: Any = posterior[name]
+    if not isinstance(marginal, Categorical):
+        return None
+    probs = marginal.probs.detach().cpu().numpy()
+    if posterior.batched:
+        probs = probs[row]
+    return probs if probs.ndim == 1 else None
+
+
+def _changed_most(
+    probs: Mapping[Hashable, Any], before: Mapping[Hashable, Any], findings: Findings
+) -> Hashable | None:
+    """The variable that was not observed and is furthest, in total variation, from before."""
+    distances = {
+        n: 0.5 * float(np.abs(p - before[n]).sum())
+        for n, p in probs.items()
+        if p is not None and before.get(n) is not None and n not in findings
+    }
+    most = max(distances, key=distances.__getitem__, default=None)
+    return most if most is not None and distances[most] > 1e-9 else None
+
+
+def _bars(
+    states: Sequence[Hashable], probs: np.ndarray, before: np.ndarray | None, observed: Any
+) -> list[Bar]:
+    ticks: Sequence[float | None] = [None] * len(probs) if before is None else before.tolist()
+    return [
+        Bar(str(state), p, tick, observed=observed is not None and state == observed)
+        for state, p, tick in zip(states, probs.tolist(), ticks, strict=True)
+    ]
+
+
+def _summary(posterior: Posterior, name: Hashable) -> str:
+    """A line about reals, or about an array."""
+    marginal: Any = posterior[name]
+    shape = tuple(marginal.batch_shape)[1 if posterior.batched else 0 :]
+    if isinstance(marginal, Categorical) or shape or marginal.event_shape:
+        return f"{' x '.join(map(str, (*shape, *marginal.event_shape)))} values"
+    return f"mean {float(marginal.mean):.4g}, sd {float(marginal.stddev):.3g}"
+
+
+def _abridged(bars: Sequence[Bar], lines: int) -> Sequence[Bar]:
+    """The most probable states, and one line for all others."""
+    if len(bars) <= lines:
+        return bars
+    ranked = sorted(bars, key=lambda b: (b.observed, b.probability or 0.0), reverse=True)
+    kept = {id(bar) for bar in ranked[: max(1, lines - 1)]}
+    rest = [bar for bar in bars if id(bar) not in kept]
+    total = min(1.0, sum(bar.probability or 0.0 for bar in rest))
+    before = [bar.before for bar in rest if bar.before is not None]
+    last = Bar(f"{len(rest)} more", total, min(1.0, sum(before)) if before else None)
+    return [*(bar for bar in bars if id(bar) in kept), last]

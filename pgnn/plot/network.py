@@ -1,0 +1,113 @@
+"""The graph of a model, with what is known of its variables in the nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import TYPE_CHECKING, Any
+
+from pgnn.abilities import FactorModel, UnrollableModel
+from pgnn.errors import EvidenceError
+from pgnn.graphs.checks import graph_of
+from pgnn.graphs.layered_layout import layered_layout
+from pgnn.inference.question import reader_of
+from pgnn.plot.canvas import Canvas
+from pgnn.plot.cards import Card, draw_cards
+from pgnn.plot.marginal_cards import Findings, marginal_cards, mark_of, name_of
+
+if TYPE_CHECKING:
+    from pgnn.inference.posterior import Posterior
+
+GAP = (16.0, 26.0)
+_CAPTION = 14.0
+
+
+def network(
+    model: Any,
+    posterior: Posterior | None = None,
+    *,
+    evidence: Any = None,
+    before: Posterior | None = None,
+    row: int = 0,
+    max_states: int = 6,
+    ax: Any = None,
+) -> Any:
+    """Draw the graph of a model in layers, the marginals as bars in its nodes.
+
+    An observed variable has a thick frame, the word "observed", and its state in bold. If it is
+    known what the marginals were before, a tick on each bar shows it, and the variable whose
+    distribution has moved most (in total variation) is marked.
+
+    Args:
+        model: A model whose graph is directed and acyclic, or undirected; or such a graph.
+        posterior: What is known of the variables; without it, and without evidence, only names are
+            drawn.
+        evidence: What was observed, as in a query; without a posterior the model is asked for it,
+            and for its marginals without evidence.
+        before: Marginals to compare with.
+        row: Of a batch.
+        max_states: Lines of a node; the least probable states are summed up in the last one.
+        ax: Axes to draw on; a new figure if not given, as large as the graph needs.
+
+    Returns:
+        The axes.
+
+    Raises:
+        ModelError: If there is no graph, or one with a cycle.
+        EvidenceError: If evidence is wrong, or there is no such row.
+
+    Example:
+        >>> from pgnn.models import BayesianNetwork
+        >>> model = BayesianNetwork([("a", "b")], {"a": [0.5, 0.5], "b": [[0.9, 0.1], [0.2, 0.8]]})
+        >>> network(model, evidence={"b": 1})
+        <Axes: >
+    """
+    graph = graph_of(model)
+    findings = _findings(model, evidence, row)
+    if posterior is None and evidence is not None:
+        posterior = model.query(evidence=evidence)
+        before = model.query() if before is None else before
+    cards: dict[Hashable, Card] = {
+        node: Card(name_of(node), (), mark_of(node, findings, None)) for node in graph
+    }
+    if posterior is not None:
+        cards |= marginal_cards(
+            posterior,
+            [n for n in posterior if n in cards],
+            before=before,
+            findings=findings,
+            row=row,
+            max_states=max_states,
+        )
+    layout = layered_layout(graph, {n: c.size for n, c in cards.items()}, gap=GAP)
+    width, height = layout.size
+    canvas = Canvas((width, height + _CAPTION * (before is not None)), ax)
+    canvas.curves(layout.routes.values(), arrows=graph.is_directed())
+    draw_cards(canvas, cards, layout)
+    if before is not None and posterior is not None:
+        canvas.write(0.0, height + _CAPTION, "tick: before the evidence", 6.5, style="italic")
+    return canvas.ax
+
+
+def _findings(model: Any, evidence: Any, row: int) -> Findings:
+    if evidence is None:
+        return {}
+    if isinstance(model, UnrollableModel) or not isinstance(model, FactorModel):
+        return dict.fromkeys(n for n in evidence if n in model.variables)
+    observed = reader_of(model).read(evidence)
+    if not 0 <= row < observed.num_rows:
+        raise EvidenceError(f"there is no row {row}: the evidence has {observed.num_rows}")
+    findings: dict[Hashable, Any] = {}
+    for name in observed.names:
+        variable = model.variables[name]
+        if variable.is_discrete and not variable.shape:
+            number = int(model.elements.numbers(name))
+            code = int(observed.codes[row, number])
+            if code >= 0:
+                findings[name] = (variable.states or ())[code]
+            elif observed.soft is not None:
+                first = int(model.elements.offset[number])
+                if (observed.soft[row, first : first + variable.num_states] != 1.0).any():
+                    findings[name] = None
+        else:
+            findings[name] = None
+    return findings

@@ -1,0 +1,71 @@
+"""Programs: their sites, and the plates that these lie in."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable
+from typing import Any, cast
+
+from pgnn.errors import Unsupported
+from pgnn.graphs.nested_layout import nested_layout
+from pgnn.plot.canvas import Canvas
+from pgnn.plot.cards import BODY, Bar, Card, Mark, draw_cards
+from pgnn.plot.network import GAP
+from pgnn.programs.program import Program
+
+_PADDING = 12.0
+
+
+def structure(program: Program, *, ax: Any = None) -> Any:
+    """Draw the sample sites of a program, who depends on whom, and the plates around them.
+
+    Args:
+        program: The program.
+        ax: Axes to draw on; a new figure if not given.
+
+    Returns:
+        The axes.
+
+    Raises:
+        Unsupported: If it is no program.
+
+    References:
+        Buntine (1994), Operations for learning with graphical models (plates).
+    """
+    if not isinstance(program, Program):
+        raise Unsupported(
+            f"plot.structure draws a Program, got {type(program).__name__}; see plot.network"
+        )
+    sites = program.sites
+    cards: dict[Hashable, Card] = {
+        name: Card(
+            name,
+            (Bar(_values(program, name)),),
+            Mark.OBSERVED if site.observed else Mark.NONE,
+        )
+        for name, site in sites.items()
+    }
+    members = Counter(plate for site in sites.values() for plate in site.plates)
+    plates: dict[Hashable, list[Hashable]] = {
+        name: [(p, site.plates[p]) for p in sorted(site.plates, key=lambda p: -members[p])]
+        for name, site in sites.items()
+    }
+    sizes = {site: card.size for site, card in cards.items()}
+    layout, boxes = nested_layout(program.graph, plates, sizes, gap=GAP, padding=_PADDING)
+    canvas = Canvas(layout.size, ax)
+    edge = canvas.palette.line
+    for box in boxes:
+        canvas.rectangles([box[1:]], facecolors="none", edgecolors=edge, lw=canvas.scale, zorder=0)
+        plate, size = cast("tuple[str, int]", box.group)
+        x, y = box.left + box.width - 3.0, box.top + box.height - 3.0
+        canvas.write(x, y, f"{plate}: {size}", BODY, ha="right", style="italic")
+    canvas.curves(layout.routes.values(), arrows=True)
+    draw_cards(canvas, cards, layout)
+    return canvas.ax
+
+
+def _values(program: Program, name: str) -> str:
+    variable = program.sites[name].variable
+    if variable is None:
+        return "data"
+    return f"{variable.num_states} states" if variable.is_discrete else "real"

@@ -1,0 +1,182 @@
+"""Pictures of networks: the text says what is true, nothing overlaps, observed nodes are told."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+
+import pgnn
+from pgnn.errors import EvidenceError, ModelError, Unsupported
+from pgnn.plot.canvas import DARK, LIGHT
+
+FINDINGS = {
+    "asia": {"smoke": "yes", "xray": "yes"},
+    "alarm": {"HRBP": "HIGH", "CVP": "LOW"},
+    "hailfinder": {"Scenario": "A"},
+    "andes": {"SNode_3": "true"},
+}
+
+
+@pytest.fixture(autouse=True)
+def no_screen() -> Iterator[None]:
+    before = plt.get_backend()
+    plt.switch_backend("Agg")
+    yield
+    plt.close("all")
+    plt.switch_backend(before)
+
+
+@pytest.fixture(scope="module")
+def asia() -> pgnn.BayesianNetwork:
+    return pgnn.read(Path(pgnn.__file__).parent / "networks" / "asia.bif")
+
+
+def words(ax: Any) -> list[str]:
+    return [t.get_text() for t in ax.texts]
+
+
+def overlaps(ax: Any) -> list[tuple[str, str]]:
+    """Texts that are drawn over each other."""
+    renderer = ax.figure.canvas.get_renderer()
+    extents = [(t.get_text(), t.get_window_extent(renderer)) for t in ax.texts]
+    boxes = np.array([[e.x0, e.y0, e.x1, e.y1] for _, e in extents])
+    pairs = []
+    for i, j in itertools.combinations(range(len(boxes)), 2):
+        a, b = boxes[i], boxes[j]
+        if min(a[2], b[2]) - max(a[0], b[0]) > 0.5 and min(a[3], b[3]) - max(a[1], b[1]) > 2.0:
+            pairs.append((extents[i][0], extents[j][0]))
+    return pairs
+
+
+class TestNetwork:
+    def test_says_what_is_observed_what_changed_most_and_how_probable_states_are(
+        self, asia: pgnn.BayesianNetwork
+    ) -> None:
+        evidence = {"smoke": "yes", "xray": "yes"}
+        ax = pgnn.plot.network(asia, evidence=evidence)
+        before, after = asia.query(), asia.query(evidence=evidence)
+        distance = {
+            n: (after[n].probs - before[n].probs).abs().sum() for n in asia.variables
+            if n not in evidence
+        }  # fmt: skip
+        texts = words(ax)
+        assert texts.count("observed") == 2
+        assert texts.count("changed most") == 1
+        place = {t.get_text(): t.get_position() for t in ax.texts}
+        most = max(distance, key=distance.__getitem__)
+        assert place["changed most"][1] == place[most][1]
+        for name in asia.variables:
+            for p in after[name].probs.tolist():
+                assert f"{100 * p:.1f}%" in texts or p in (0.0, 1.0)
+        bold = [t.get_text() for t in ax.texts if t.get_fontweight() == "bold"]
+        assert bold.count("yes") == 2
+        assert "no" not in bold
+
+    def test_without_a_question_only_names_are_drawn(self, asia: pgnn.BayesianNetwork) -> None:
+        assert sorted(words(pgnn.plot.network(asia))) == sorted(asia.variables)
+
+    def test_ticks_are_where_bars_were(self, asia: pgnn.BayesianNetwork) -> None:
+        posterior = asia.query(evidence={"smoke": "yes"})
+        ax = pgnn.plot.network(asia, posterior, before=asia.query(), evidence={"smoke": "yes"})
+        bars, ticks = [c for c in ax.collections if c.get_zorder() in (4.2, 4.4)]
+        widths = [p.get_extents().width / 44.0 for p in bars.get_paths()]
+        probs = [p for n in posterior for p in posterior[n].probs.tolist() if p > 0]
+        assert widths == pytest.approx(probs)
+        assert len(ticks.get_paths()) == 16
+
+    def test_soft_evidence_rows_and_given_axes(self, asia: pgnn.BayesianNetwork) -> None:
+        ax = plt.subplots()[1]
+        soft = {"smoke": torch.tensor([0.3, 0.7])}
+        assert pgnn.plot.network(asia, evidence=soft, ax=ax) is ax
+        assert words(ax).count("evidence") == 1
+        rows = {"smoke": ["yes", "no"], "xray": ["yes", None]}
+        assert words(pgnn.plot.network(asia, evidence=rows, row=1)).count("observed") == 1
+        with pytest.raises(EvidenceError, match="no row 2"):
+            pgnn.plot.network(asia, evidence=rows, row=2)
+
+    def test_many_states_are_summed_up(self) -> None:
+        model = pgnn.BayesianNetwork([], {"x": np.arange(1, 21) / 210}, states={"x": 20})
+        texts = words(pgnn.plot.network(model, model.query(), max_states=4))
+        assert "17 more" in texts
+        assert f"{100 * (1 - 57 / 210):.1f}%" in texts
+
+    def test_fields_chains_and_odd_names(self) -> None:
+        pairs = [[pgnn.Variable(n, 2) for n in pair] for pair in ("ab", "bc", "ca")]
+        field = pgnn.MarkovRandomField(
+            [pgnn.TabularPotential(pair, np.ones((2, 2))) for pair in pairs]
+        )
+        assert {"a", "b", "c", "observed"} <= set(
+            words(pgnn.plot.network(field, evidence={"a": 1}))
+        )
+        chain = pgnn.HiddenMarkovModel(2, {"x": 3})
+        assert "state (step before)" in words(pgnn.plot.network(chain))
+        odd = pgnn.BayesianNetwork([], {"$x_1$": [0.5, 0.5]}, states={"$x_1$": 2})
+        ax = pgnn.plot.network(odd)
+        ax.figure.canvas.draw()
+        assert words(ax) == ["$x_1$"]
+        with pytest.raises(ModelError, match="graph"):
+            pgnn.plot.network(3)
+
+    @pytest.mark.parametrize("name", FINDINGS)
+    def test_published_networks_have_no_overlaps(self, data_dir: Path, name: str) -> None:
+        model = pgnn.read(data_dir / "bn" / f"{name}.bif")
+        dark = name == "alarm"
+        with plt.style.context("dark_background" if dark else "default"):
+            ax = pgnn.plot.network(model, evidence=FINDINGS[name])
+        assert overlaps(ax) == []
+        box = ax.get_window_extent()
+        for text in ax.texts:
+            extent = text.get_window_extent()
+            assert box.x0 <= extent.x0
+            assert extent.x1 <= box.x1
+            assert text.get_color() == (DARK if dark else LIGHT).text
+
+
+class TestOtherPictures:
+    def test_junction_tree_shows_cliques_and_separators(self, asia: pgnn.BayesianNetwork) -> None:
+        ax = pgnn.plot.junction_tree(asia)
+        tree = pgnn.plot.junction_tree.__globals__["cliques_of"](asia)
+        assert sum(w.startswith("clique of") for w in words(ax)) == len(tree)
+        for *_, separator in tree.edges(data="separator"):
+            assert ", ".join(sorted(separator)) in words(ax)
+        assert overlaps(ax) == []
+
+    def test_table_writes_probabilities(self, asia: pgnn.BayesianNetwork) -> None:
+        ax = pgnn.plot.table(asia.conditionals["dysp"])
+        assert words(ax) == [f"{p:.3g}" for p in asia.conditionals["dysp"].probs.flatten().tolist()]
+        assert [t.get_text() for t in ax.get_yticklabels()][1] == "yes, no"
+        factor = asia.query(["lung", "bronc"]).joint("lung", "bronc")
+        assert len(words(pgnn.plot.table(factor))) == 4
+        with pytest.raises(Unsupported, match="conditional"):
+            pgnn.plot.table(asia)
+
+    def test_posterior_plot(self, asia: pgnn.BayesianNetwork) -> None:
+        posterior = asia.query(evidence={"smoke": ["yes", "no"]})
+        ax = posterior.plot("lung", "bronc", row=1)
+        assert {"lung", "bronc", f"{100 * posterior['lung'].probs[1, 0]:.1f}%"} <= set(words(ax))
+        assert overlaps(posterior.plot()) == []
+        with pytest.raises(EvidenceError, match="lungs"):
+            posterior.plot("lungs")
+
+    def test_structure_draws_plates(self) -> None:
+        def program() -> None:
+            mean = pyro.sample("mean", dist.Normal(0.0, 1.0))
+            with pyro.plate("rows", 5):
+                z = pyro.sample("z", dist.Bernoulli(torch.tensor(0.3)))
+                pyro.sample("y", dist.Normal(mean + z, 1.0), obs=torch.zeros(5))
+
+        ax = pgnn.plot.structure(pgnn.Program(program))
+        assert {"mean", "z", "y", "rows: 5", "real", "2 states", "data"} <= set(words(ax))
+        assert words(ax).count("observed") == 1
+        assert overlaps(ax) == []
+        with pytest.raises(Unsupported, match="Program"):
+            pgnn.plot.structure(pgnn.HiddenMarkovModel(2, {"x": 3}))
