@@ -45,7 +45,7 @@ def main(
     whole = torch.where(holes.isnan(), deep.reconstruct(holes), holes)
     pairs = torch.stack([holes.nan_to_num(0.5), whole]).reshape(2, -1, 28, 28)
     below = pairs.permute(0, 2, 1, 3).reshape(2 * 28, -1)
-    draw({"manifold": manifold(flat), "completed": below}, args.out)
+    draw(flat, below, args.out / "digit_manifold.png")
     return bounds
 
 
@@ -63,26 +63,17 @@ def bound(vae: pgnn.VAE, rows: Tensor, objective: pgnn.Elbo, draws: int) -> floa
     return float(vae.log_prob(rows, engine=engine).mean())
 
 
-def manifold(vae: pgnn.VAE, size: int = 15) -> Tensor:
-    """Return the digits of a grid of latent numbers, at equal steps of probability."""
-    steps = torch.distributions.Normal(0.0, 1.0).icdf(torch.linspace(0.02, 0.98, size))
-    grid = torch.cartesian_prod(steps, steps)
-    with torch.no_grad():
-        digits = vae.decode(grid).mean
-    return digits.reshape(size, size, 28, 28).permute(0, 2, 1, 3).reshape(28 * size, 28 * size)
-
-
-def draw(pictures: dict[str, Tensor], out: Path) -> None:
-    """Show the pictures below each other."""
+def draw(flat: pgnn.VAE, completed: Tensor, path: Path) -> None:
+    """Show the manifold of two latent numbers, and below it the digits that were completed."""
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(
-        len(pictures), 1, figsize=(7, 9), layout="constrained", height_ratios=[5, 1]
+    figure, (above, below) = plt.subplots(
+        2, 1, figsize=(7, 9), layout="constrained", height_ratios=[5, 1]
     )
-    for ax, (name, picture) in zip(axes, pictures.items(), strict=True):
-        ax.imshow(picture.numpy(), cmap="gray_r")
-        ax.set(title=name, xticks=[], yticks=[])
-    save(figure, out / "digit_manifold.png")
+    pgnn.plot.manifold(flat, ax=above).set(title="what two latent numbers stand for")
+    below.imshow(completed.numpy(), cmap="gray_r")
+    below.set(title="lower halves that were completed", xticks=[], yticks=[])
+    save(figure, path)
 
 
 if __name__ == "__main__":

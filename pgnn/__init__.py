@@ -21,6 +21,7 @@ from pgnn.factors import (
     Beta,
     Bias,
     ByName,
+    Codebook,
     Concatenate,
     Conditional,
     CosineKernel,
@@ -80,6 +81,7 @@ from pgnn.factors import (
     TabularPotential,
     Tied,
     TophatKernel,
+    VampPrior,
     Variable,
 )
 from pgnn.inference.assignment import Assignment, KBest
@@ -211,6 +213,7 @@ from pgnn.models import (
     SigmoidBeliefNetwork,
     SparseCoding,
     StepScores,
+    VectorQuantisedAutoencoder,
     bio_mask,
 )
 from pgnn.programs.program import Program
@@ -225,7 +228,7 @@ __all__ = [
     "ScaledPosterior", "Gaussian", "GaussianMixture", "LinearGaussian", "BayesianLinear",
     "Logistic", "Poisson", "Bernoulli", "Multinomial", "Distributional", "SparsePrior",
     "SparsePenalty", "AbsolutePenalty", "LogPenalty", "ExpPenalty",
-    "NeuralHead", "DiscretisedLogisticHead", "PointMassHead",
+    "NeuralHead", "DiscretisedLogisticHead", "PointMassHead", "VampPrior", "Codebook",
     # densities made of rows
     "Histogram", "KernelDensity", "NearestNeighbours", "Bandwidth", "Scott", "Silverman",
     "LeaveOneOut", "SmoothingKernel", "GaussianKernel", "TophatKernel", "EpanechnikovKernel",
@@ -247,7 +250,8 @@ __all__ = [
     "RestrictedBoltzmannMachine", "Hopfield", "DenseHopfield", "SigmoidBeliefNetwork",
     "DeepBoltzmannMachine", "DeepBeliefNetwork", "GAN", "BidirectionalGAN", "CycleGAN",
     "LaplacianPyramidGAN", "AutoregressiveModel", "LanguageModel", "SequenceToSequence",
-    "PointerNetwork", "AmortisedNetwork", "VAE", "Autoencoder", "OnlineFilter",
+    "PointerNetwork", "AmortisedNetwork", "VAE", "Autoencoder",
+    "VectorQuantisedAutoencoder", "OnlineFilter",
     # answers
     "Posterior", "Assignment", "KBest", "Samples",
     # engines, and what one that is written outside needs

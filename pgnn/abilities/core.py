@@ -140,6 +140,17 @@ class AmortisedModel(NetworkModel):
     def recognition(self) -> Mapping[Hashable, Conditional]:
         """For each real latent variable a conditional given observed variables, parents first."""
 
+    def penalty(self, observed: Mapping[Hashable, Tensor], inputs: Inputs) -> Tensor | None:
+        """Return ``(R,)`` what a fit takes off the bound of each row; None for nothing.
+
+        That is what is asked of networks and is no probability.
+
+        Args:
+            observed: ``(R, *shape)`` values of real variables, ``NaN`` where one is missing.
+            inputs: ``(R, ...)`` covariates.
+        """
+        return None
+
 
 class ClassModel(NetworkModel):
     """A network of a discrete class and of features, each of which depends on the class alone."""

@@ -2,6 +2,7 @@
 
 from pgnn.factors.conditionals.bayesian_linear import BayesianLinear
 from pgnn.factors.conditionals.bernoulli import Bernoulli, Beta
+from pgnn.factors.conditionals.codebook import Codebook, Quantised
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.covariance import Covariance, Diagonal, Spherical
 from pgnn.factors.conditionals.distributional import Distributional
@@ -60,6 +61,7 @@ from pgnn.factors.conditionals.sparse_prior import (
     SparsePrior,
 )
 from pgnn.factors.conditionals.tabular import Tabular
+from pgnn.factors.conditionals.vamp_prior import VampPrior
 from pgnn.factors.factor import Factor
 from pgnn.factors.named_network import NamedNetwork
 from pgnn.factors.piece import Piece, Restorable
@@ -102,6 +104,9 @@ __all__ = [
     "BernoulliHead",
     "Gaussian",
     "GaussianMixture",
+    "VampPrior",
+    "Codebook",
+    "Quantised",
     "LinearGaussian",
     "BayesianLinear",
     "Logistic",

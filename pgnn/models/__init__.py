@@ -47,6 +47,7 @@ from pgnn.models.sequence_to_sequence import PointerNetwork, SequenceToSequence
 from pgnn.models.sigmoid_belief_network import SigmoidBeliefNetwork
 from pgnn.models.sparse_coding import SparseCoding
 from pgnn.models.vae import VAE
+from pgnn.models.vector_quantised_autoencoder import VectorQuantisedAutoencoder
 
 __all__ = [
     "AutoregressiveModel",
@@ -54,6 +55,7 @@ __all__ = [
     "AmortisedNetwork",
     "Autoencoder",
     "VAE",
+    "VectorQuantisedAutoencoder",
     "LanguageModel",
     "PointerNetwork",
     "SequenceToSequence",

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
+from pgnn.abilities import Inputs
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.gaussian import Gaussian
 from pgnn.factors.conditionals.heads import NeuralHead, PointMassHead
 from pgnn.factors.conditionals.neural import Neural
+from pgnn.factors.evaluation_mode import evaluated
+from pgnn.factors.piece import Settings
 from pgnn.factors.variable import Variable
+from pgnn.limits import NOT_NEGATIVE, check_real
 from pgnn.models.vae import VAE, latent_variable
 
 if TYPE_CHECKING:
@@ -33,6 +38,9 @@ class Autoencoder(VAE):
         prior: Of codes; their log density is added.
         corruption: Module that disturbs what the encoder sees while it is fitted, such as
             ``nn.Dropout(0.3)``; in evaluation mode it must do nothing.
+        contraction: What the squared derivatives of the code by the data,
+            :math:`\|\partial f / \partial x\|_F^2`, cost while it is fitted: codes then hardly
+            change but along the data.
         name: Of the data.
         latent_name: Of the code.
 
@@ -41,7 +49,8 @@ class Autoencoder(VAE):
 
     References:
         Vincent et al. (2010), Stacked denoising autoencoders. Goodfellow, Bengio and Courville
-        (2016), Deep Learning, chapter 14.
+        (2016), Deep Learning, chapter 14. Rifai et al. (2011), Contractive auto-encoders: explicit
+        invariance during feature extraction.
 
     Example:
         >>> import torch
@@ -63,6 +72,7 @@ class Autoencoder(VAE):
         *,
         prior: Conditional | None = None,
         corruption: nn.Module | None = None,
+        contraction: float = 0.0,
         name: Hashable = "x",
         latent_name: Hashable = "z",
     ) -> None:
@@ -75,6 +85,39 @@ class Autoencoder(VAE):
         super().__init__(
             encoder, decoder, likelihood, prior=prior, name=name, latent_name=latent_name
         )
+        check_real("contraction", contraction, NOT_NEGATIVE)
+        self.contraction = float(contraction)
+
+    def settings(self) -> Settings:
+        """Return the three conditionals, and what the contraction costs."""
+        return super().settings() | {"contraction": self.contraction}
+
+    def penalty(self, observed: Mapping[Hashable, Tensor], inputs: Inputs) -> Tensor | None:
+        """Return what the derivatives of the code cost; see :meth:`AmortisedModel.penalty`.
+
+        Their sum of squares is estimated by one derivative of a random sum of the code
+        (Hutchinson 1990), without bias.
+        """
+        if not self.contraction:
+            return None
+        z, x = self._names
+        rows = observed[x].detach().nan_to_num().requires_grad_()
+        differentiable = torch.is_grad_enabled()
+        with torch.enable_grad():
+            code = self.recognition[z].distribution({x: rows}, inputs or None).mean
+            signs = torch.randint_like(code, 2).mul_(2.0).sub_(1.0)
+            (slopes,) = torch.autograd.grad((signs * code).sum(), rows, create_graph=differentiable)
+        return self.contraction * slopes.flatten(start_dim=1).square().sum(1)
+
+    def anomaly_score(
+        self, data: Any, inputs: Inputs | None = None, *, draws: int = 50, seed: int | None = None
+    ) -> Tensor:
+        r"""Return ``(N,)`` :math:`-\log p(x \mid z)` at the code of each row, in nats."""
+        z, x = self._names
+        with torch.no_grad(), evaluated(self):
+            rows = self._rows(data)
+            values = {z: self.encode(rows, inputs).mean, x: rows}
+            return -self.conditionals[x].factor(values, inputs).log_values
 
     def default_learner(self, data: Any) -> Learner:
         """Return the learner of the log density of data and code, or of data alone."""

@@ -27,6 +27,9 @@ from pgnn.models.amortised_network import AmortisedNetwork
 if TYPE_CHECKING:
     from pgnn.inference.learner import Learner
 
+_POINTS = 2**16
+"""Draws that are decoded at once."""
+
 
 class VAE(AmortisedNetwork, ReconstructingModel):
     r"""A variational autoencoder: latent numbers, and a network that makes data of them.
@@ -146,6 +149,49 @@ class VAE(AmortisedNetwork, ReconstructingModel):
             latents = self.encode(data, inputs)
             mean: Tensor = self.decode(latents.mean, inputs).mean
         return mean
+
+    def interpolate(self, start: Any, end: Any, steps: int = 10) -> Tensor:
+        """Return ``(N, steps, *shape)`` means of data at codes along lines from some to others.
+
+        Args:
+            start: ``(N, *shape)`` data.
+            end: ``(N, *shape)`` data.
+            steps: Codes of each line, its two ends among them.
+        """
+        share = torch.linspace(0.0, 1.0, whole_number("steps", steps, 2))
+        with torch.no_grad():
+            first, last = self.encode(start).mean, self.encode(end).mean
+            shares = share.to(first).reshape(1, -1, *[1] * (first.dim() - 1))
+            codes = torch.lerp(first.unsqueeze(1), last.unsqueeze(1), shares)
+            means: Tensor = self.decode(codes.flatten(end_dim=1)).mean
+        return means.reshape(*codes.shape[:2], *means.shape[1:])
+
+    def anomaly_score(
+        self, data: Any, inputs: Inputs | None = None, *, draws: int = 50, seed: int | None = None
+    ) -> Tensor:
+        r"""Return ``(N,)`` :math:`-\log p(x)` in nats, an upper bound by importance weighting.
+
+        Args:
+            data: ``(N, *shape)``; missing numbers, ``NaN``, are summed out.
+            inputs: Covariates by name.
+            draws: Of the latent numbers, for each row.
+            seed: Of the draws.
+        """
+        from pgnn.inference.continuous.objective import ImportanceWeighted
+        from pgnn.inference.continuous.variational import Variational
+
+        engine = Variational(
+            objective=ImportanceWeighted(draws), max_iterations=0, num_samples=max(draws, 2),
+            seed=seed, progress=False,
+        )  # fmt: skip
+        rows, size = self._rows(data), max(1, _POINTS // draws)
+        scores = []
+        with evaluated(self):
+            for k in range(0, len(rows), size):
+                part = {n: torch.as_tensor(x)[k : k + size] for n, x in (inputs or {}).items()}
+                evidence = {self.vector: rows[k : k + size]}
+                scores.append(-self.log_prob(evidence, inputs=part or None, engine=engine))
+        return torch.cat(scores)
 
     def _rows(self, data: Any) -> Tensor:
         """Rows of data, ``(N, *shape)``, in any form that evidence has."""

@@ -6,6 +6,7 @@ from pgnn.plot.junction_tree import junction_tree
 from pgnn.plot.loadings import loadings
 from pgnn.plot.marginals import marginals
 from pgnn.plot.network import network
+from pgnn.plot.manifold import manifold
 from pgnn.plot.states import states
 from pgnn.plot.structure import structure
 from pgnn.plot.table import table
@@ -21,6 +22,7 @@ __all__ = [
     "loadings",
     "marginals",
     "network",
+    "manifold",
     "recall",
     "samples",
     "states",

@@ -14,6 +14,7 @@ from torch import Tensor
 from pgnn.abilities import AmortisedModel
 from pgnn.errors import DataError, ModelError, Unsupported
 from pgnn.evidence.row_evidence import RowEvidence
+from pgnn.factors.conditionals.exponential_family import ExponentialFamily
 from pgnn.factors.finite import has_nan
 from pgnn.factors.support import inside_of, is_fixed, support_of
 from pgnn.inference.continuous.densities import SummedDensity
@@ -23,11 +24,17 @@ from pgnn.inference.continuous.objective import Elbo, Objective
 from pgnn.inference.continuous.recognition_draws import observed_values
 from pgnn.inference.learning.ascent import Ascent
 from pgnn.inference.learning.minibatches import MakeOptimizer, adam
-from pgnn.inference.learning.optimisation_problem import Mean, MeanObjective
+from pgnn.inference.learning.optimisation_problem import (
+    LearnableParameters,
+    Mean,
+    MeanObjective,
+)
 from pgnn.limits import NOT_NEGATIVE, check_real
 
 Floats = NDArray[np.float64]
 
+_NOISE = 0.1
+"""Standard deviation of what moves the components of a mixture apart."""
 _ROWS = 2048
 """Rows that are evaluated at once where no gradient is wanted."""
 
@@ -110,6 +117,19 @@ class LowerBound(Ascent):
                 f"{type(model).__name__} learn with Variational(), EM() or Gradient()"
             )
 
+    def break_symmetry(
+        self, model: Any, rows: RowEvidence, learnable: LearnableParameters, seed: int | None
+    ) -> None:
+        """Move apart the components of priors that are mixtures, as nothing else would."""
+        generator = make_generator(seed)
+        for name in model.recognition:
+            prior = model.conditionals[name]
+            if isinstance(prior, ExponentialFamily) and prior.has_hidden_parts:
+                with torch.no_grad():
+                    for p in prior.parameters():
+                        noise = torch.randn(p.shape, generator=generator, dtype=p.dtype)
+                        p.add_(_NOISE * noise.to(p.device) if p.requires_grad else 0.0)
+
     def objective(self, model: Any, rows: RowEvidence, seed: int | None) -> MeanObjective:
         """Return the mean bound, see :meth:`Ascent.objective`.
 
@@ -165,6 +185,9 @@ class BoundObjective:
         values = known.reduced(problem.weighted(bound, self._generator).values(bound))
         if self.learner.supervision:
             values = values + self.learner.supervision * supervision(self.model, rows)
+        penalty = self.model.penalty(rows.reals, rows.inputs)
+        if penalty is not None:
+            values = values - penalty
         return (values * torch.from_numpy(weights)).sum()
 
     def _on(self, density: SummedDensity) -> ModelAndGuide:

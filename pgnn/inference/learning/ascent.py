@@ -6,7 +6,7 @@ import math
 import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import torch
@@ -42,6 +42,8 @@ from pgnn.inference.learning.training_data import nothing_told, read_rows
 from pgnn.inference.loop import iterate
 from pgnn.limits import NOT_NEGATIVE, POSITIVE, Interval, check_callable, check_real, check_settings
 
+Watch = Mapping[str, Callable[[Any], float]]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Ascent(Learner):
@@ -72,6 +74,8 @@ class Ascent(Learner):
             never.
         checkpoints: Where to write down how far it is (of an optimiser); a fit that was ended goes
             on from there.
+        watch: Figures of the model by name, looked at after each iteration or pass:
+            ``{"norm": lambda model: float(model.weight.norm())}``.
 
     Raises:
         ModelError: If a setting is out of range.
@@ -88,6 +92,7 @@ class Ascent(Learner):
     validation: float = 0.0
     patience: int = 0
     checkpoints: Checkpoints | None = None
+    watch: Watch = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         share = Interval(0.0, 1.0, open_high=True)
@@ -108,6 +113,8 @@ class Ascent(Learner):
         check_callable(
             "scheduler", self.scheduler, "lambda o: torch.optim.lr_scheduler.StepLR(o, 9)"
         )
+        for name, figure in self.watch.items():
+            check_callable(f"watch[{name!r}]", figure, "lambda model: float(model.weight.norm())")
         if self.patience and not self.validation:
             raise ModelError("patience needs rows set apart: give validation as well")
         if self.checkpoints is not None and not isinstance(self.checkpoints, Checkpoints):
@@ -195,7 +202,7 @@ class Ascent(Learner):
                 if self.validation:
                     rows, held = rows.split(self.validation, seed)
                 judge = None if held is None else self._judge(objective, held, model)
-                record = FitRecord(learnable, judge, self.patience)
+                record = FitRecord(learnable, judge, self.patience, lambda: self._looked_at(model))
                 self.break_symmetry(model, rows, learnable, seed)
                 problem = self._problem(learnable, rows, objective, record)
                 converged = self._maximize(problem, seed, progress)
@@ -205,6 +212,13 @@ class Ascent(Learner):
             model.history = self._history(rows, record, total, converged)
         Convergence(type(self).__name__).add(nothing_told(model, rows)).warn()
         self._warn(record, converged, last)
+
+    def _looked_at(self, model: Any) -> dict[str, float]:
+        """The figures that are watched."""
+        if not self.watch:
+            return {}
+        with parts_in_mode(model, train=False, forget=False), torch.no_grad():
+            return {name: float(figure(model)) for name, figure in self.watch.items()}
 
     def _problem(
         self, learnable: LearnableParameters, rows: Any, objective: MeanObjective, record: FitRecord
@@ -272,7 +286,7 @@ class Ascent(Learner):
         if self.checkpoints is None:
             return Keeper(None, {})
         # functions have no text of their own that tells them apart
-        other = ("checkpoints", "optimizer", "scheduler", "max_iterations")
+        other = ("checkpoints", "optimizer", "scheduler", "max_iterations", "watch")
         settings = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in other}
         rows: Any = problem.rows
         return Keeper(

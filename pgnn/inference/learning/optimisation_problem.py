@@ -190,6 +190,7 @@ class FitRecord:
         learnable: Whose parameters.
         validate: Value on held-out rows; none if no rows are held out.
         patience: Iterations without a better value after which to stop; 0 for never.
+        look: Further figures by name.
 
     Attributes:
         trace: A list for each figure.
@@ -198,9 +199,14 @@ class FitRecord:
     """
 
     def __init__(
-        self, learnable: LearnableParameters, validate: Callable[[], float] | None, patience: int
+        self,
+        learnable: LearnableParameters,
+        validate: Callable[[], float] | None,
+        patience: int,
+        look: Callable[[], Mapping[str, float]] = dict,
     ) -> None:
         self._learnable, self._validate, self._patience = learnable, validate, patience
+        self._look = look
         self.trace: dict[str, list[float]] = {}
         self.iterations = 0
         self.stopped = False
@@ -220,7 +226,7 @@ class FitRecord:
 
     def note(self, figures: Mapping[str, float]) -> bool:
         """Record the present parameters, where an iteration ended or the first one begins."""
-        figures = {**figures, "seconds": self.seconds}
+        figures = {**figures, **self._look(), "seconds": self.seconds}
         if self._validate is not None:
             value = self._validate()
             figures["validation"] = value

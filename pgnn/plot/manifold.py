@@ -1,0 +1,51 @@
+"""The pictures that two latent numbers stand for."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+
+from pgnn.errors import EvidenceError
+from pgnn.limits import whole_number
+from pgnn.models.vae import VAE
+from pgnn.plot.axes import axes_of
+from pgnn.plot.units import image_shape, tiled
+
+
+def manifold(
+    model: VAE, *, size: int = 15, shape: tuple[int, int] | None = None, ax: Any = None
+) -> Any:
+    """Draw what a grid of two latent numbers is decoded to, in equal steps of their probability.
+
+    Args:
+        model: A variational autoencoder of two latent numbers with a standard normal prior.
+        size: Pictures along each side.
+        shape: Of a picture; that of the data, or a square, if not given.
+        ax: Axes to draw on; a new figure if not given.
+
+    Returns:
+        The axes.
+
+    Raises:
+        EvidenceError: If there are other latent numbers than two, or the data is no image.
+
+    References:
+        Kingma and Welling (2014), Auto-encoding variational Bayes, figure 4.
+    """
+    latent = next((v for n, v in model.variables.items() if n != model.vector), None)
+    if latent is None or latent.shape != (2,):
+        raise EvidenceError(f"a manifold is drawn of two latent numbers, got {latent!r}")
+    size = whole_number("size", size, 2)
+    edge = 0.5 / size
+    steps = torch.special.ndtri(torch.linspace(edge, 1.0 - edge, size))
+    grid = torch.cartesian_prod(-steps, steps)
+    with torch.no_grad():
+        means = model.decode(grid).mean.double().numpy(force=True)
+    height, width = image_shape(shape or means.shape[1:], math.prod(means.shape[1:]))
+    ax = axes_of(ax, (6.0, 6.0))
+    ax.imshow(tiled(means.reshape(-1, height, width), math.nan), cmap="gray_r",
+              interpolation="nearest")  # fmt: skip
+    ax.set(xticks=[], yticks=[])
+    return ax
