@@ -4,9 +4,9 @@ from pgnn.plot.clusters import clusters
 from pgnn.plot.history import history
 from pgnn.plot.junction_tree import junction_tree
 from pgnn.plot.loadings import loadings
+from pgnn.plot.manifold import manifold
 from pgnn.plot.marginals import marginals
 from pgnn.plot.network import network
-from pgnn.plot.manifold import manifold
 from pgnn.plot.states import states
 from pgnn.plot.structure import structure
 from pgnn.plot.table import table
@@ -21,8 +21,8 @@ __all__ = [
     "junction_tree",
     "loadings",
     "marginals",
-    "network",
     "manifold",
+    "network",
     "recall",
     "samples",
     "states",
