@@ -81,14 +81,18 @@ def decompose(
         (-1.2629, 0.4644)
     """
     hidden = _hidden(model, evidence)
-    own: _Distribution = _OfModel(q, hidden) if isinstance(q, Model) else _Product(q, hidden)
+    distribution: _Distribution = (
+        _OfModel(q, hidden) if isinstance(q, Model) else _Product(q, hidden)
+    )
     factors, log_normalizer = _factors(model, evidence)
-    energy = sum((own.mean(f) for f in factors), start=torch.zeros((), dtype=torch.float64))
+    energy = sum(
+        (distribution.mean(f) for f in factors), start=torch.zeros((), dtype=torch.float64)
+    )
     with torch.no_grad():
         log_evidence = JunctionTree().log_prob(model, evidence).reshape(()).double()
     if not model.is_normalized:
         log_evidence = log_evidence - log_normalizer
-    return EvidenceDecomposition(log_evidence, energy - log_normalizer, own.entropy())
+    return EvidenceDecomposition(log_evidence, energy - log_normalizer, distribution.entropy())
 
 
 def forward_projection(
@@ -202,12 +206,14 @@ class _Product(_Distribution):
         for name, v in hidden.items():
             if name not in q:
                 raise ModelError(f"q says nothing of {name!r}, which was not observed")
-            given = q[name]
-            probs = given.probs if hasattr(given, "probs") else given
-            own = torch.as_tensor(probs, dtype=torch.float64).reshape(-1)
-            if len(own) != v.num_states or not math.isclose(float(own.sum()), 1.0, abs_tol=1e-6):
-                raise ModelError(f"q of {name!r} must be {v.num_states} probabilities, got {given}")
-            self._probs[name] = own
+            table = q[name]
+            probs = table.probs if hasattr(table, "probs") else table
+            entries = torch.as_tensor(probs, dtype=torch.float64).reshape(-1)
+            if len(entries) != v.num_states or not math.isclose(
+                float(entries.sum()), 1.0, abs_tol=1e-6
+            ):
+                raise ModelError(f"q of {name!r} must be {v.num_states} probabilities, got {table}")
+            self._probs[name] = entries
 
     def mean(self, f: Factor) -> Tensor:
         """See the base class."""
@@ -315,8 +321,8 @@ def _ascended(
 
     def loss() -> Tensor:
         optimizer.zero_grad()
-        own = _OfModel(network, dict(network.variables))
-        value = sum((own.mean(f) for f in factors), start=own.entropy())
+        distribution = _OfModel(network, dict(network.variables))
+        value = sum((distribution.mean(f) for f in factors), start=distribution.entropy())
         (-value).backward()  # type: ignore[no-untyped-call]
         return -value.detach()
 

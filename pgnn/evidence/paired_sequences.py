@@ -54,15 +54,15 @@ class InputSequences(NamedTuple):
                 )
             steps = told.long()
         inside = torch.arange(values.shape[1]) < steps[:, None]
-        here = inside.to(values.device)
+        valid = inside.to(values.device)
         # NaN compares as false; minus infinity is the log of zero
-        if values.is_floating_point() and not bool((values[here] < torch.inf).all()):
-            wrong = ~(values.flatten(start_dim=2) < torch.inf).all(-1) & here
+        if values.is_floating_point() and not bool((values[valid] < torch.inf).all()):
+            wrong = ~(values.flatten(start_dim=2) < torch.inf).all(-1) & valid
             row, step = wrong.nonzero()[0].tolist()
             raise EvidenceError(
                 f"the input {name!r} has NaN or +inf among its values, in row {row}, step {step}"
             )
-        beyond = ~here.reshape(*here.shape, *[1] * (values.dim() - 2))
+        beyond = ~valid.reshape(*valid.shape, *[1] * (values.dim() - 2))
         return InputSequences(values.masked_fill(beyond, 0), steps, batched)
 
 
@@ -155,18 +155,18 @@ class PairedSequences(SequenceEvidence):
             raise EvidenceError(
                 f"the model needs the input {name!r}, inputs={{{name!r}: ...}}{hint}"
             )
-        own = InputSequences.read(name, raw[name], lengths)
+        sequences = InputSequences.read(name, raw[name], lengths)
         if evidence is None:
-            none = torch.zeros_like(own.lengths)
-            observed = SequenceEvidence(none, 0, batched=own.batched)
+            none = torch.zeros_like(sequences.lengths)
+            observed = SequenceEvidence(none, 0, batched=sequences.batched)
         else:
             observed = SequenceEvidence.read(variables, _named(variables, evidence))
-        if (observed.num_rows, observed.batched) != (len(own.lengths), own.batched):
+        if (observed.num_rows, observed.batched) != (len(sequences.lengths), sequences.batched):
             raise EvidenceError(
-                f"the input {name!r} is {_count(own.batched, len(own.lengths))}, the evidence is "
-                f"{_count(observed.batched, observed.num_rows)}: give one for each"
+                f"the input {name!r} is {_count(sequences.batched, len(sequences.lengths))}, "
+                f"the evidence is {_count(observed.batched, observed.num_rows)}: give one for each"
             )
-        return _paired(observed, own.lengths, {name: own.values})
+        return _paired(observed, sequences.lengths, {name: sequences.values})
 
     @classmethod
     def _alone(

@@ -138,8 +138,8 @@ class Expansion:
             order: ``(E,)`` of the graph's own; the order of the gates if not given, along which
                 few of them are under way at any time.
         """
-        own = 2 * (self.order if order is None else order) + 1
-        return np.concatenate([own, np.where(self.following < 0, 0, own[self.following] - 1)])
+        singly = 2 * (self.order if order is None else order) + 1
+        return np.concatenate([singly, np.where(self.following < 0, 0, singly[self.following] - 1)])
 
     def codes(self, codes: Codes) -> Codes:
         """Return ``(B, E)`` codes with those of hidden elements, where they are certain."""

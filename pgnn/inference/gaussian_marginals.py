@@ -178,9 +178,9 @@ def side_by_side(
             return torch.stack(values, dim=axis)
         wide = []
         for x, w in zip(values, weights, strict=True):
-            own = x.unsqueeze(batch) if w is None else x
-            place = torch.arange(most, device=x.device).clamp_max(own.shape[batch] - 1)
-            wide.append(own.index_select(batch, place))
+            tensor = x.unsqueeze(batch) if w is None else x
+            place = torch.arange(most, device=x.device).clamp_max(tensor.shape[batch] - 1)
+            wide.append(tensor.index_select(batch, place))
         return torch.stack(wide, dim=axis)
 
     vectors = isinstance(parts[0], VectorMarginal)

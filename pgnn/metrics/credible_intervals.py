@@ -39,10 +39,10 @@ class CredibleIntervals:
         import pandas as pd
 
         parts = []
-        for name, own in self.mean.items():
-            told = {"mean": own, "low": self.low[name], "high": self.high[name]}
-            index = [range(len(own)), self.labels[name]] if own.ndim == 2 else [self.labels[name]]
-            names = ["row", "state"] if own.ndim == 2 else ["state"]
+        for name, mean in self.mean.items():
+            told = {"mean": mean, "low": self.low[name], "high": self.high[name]}
+            index = [range(len(mean)), self.labels[name]] if mean.ndim == 2 else [self.labels[name]]
+            names = ["row", "state"] if mean.ndim == 2 else ["state"]
             rows = pd.MultiIndex.from_product([[name], *index], names=["variable", *names])
             parts.append(pd.DataFrame({n: x.reshape(-1) for n, x in told.items()}, index=rows))
         return pd.concat(parts)

@@ -54,14 +54,16 @@ def num_observations(model: Model, data: Any) -> int:
     if not isinstance(model, UnrollableModel):
         return model.log_prob(data).numel()
     observed = SequenceEvidence.of(model, data)
-    there = torch.zeros(observed.num_rows, observed.steps, dtype=torch.bool)
+    present = torch.zeros(observed.num_rows, observed.steps, dtype=torch.bool)
     for codes in observed.codes.values():
-        there |= codes >= 0
+        present |= codes >= 0
     for reals in observed.reals.values():
-        there |= ~reals.flatten(start_dim=2).isnan().all(-1) if reals.dim() > 2 else ~reals.isnan()
+        present |= (
+            ~reals.flatten(start_dim=2).isnan().all(-1) if reals.dim() > 2 else ~reals.isnan()
+        )
     for likely in observed.soft.values():
-        there |= (likely != likely[..., :1]).any(-1)
-    return int((there & observed.inside).sum())
+        present |= (likely != likely[..., :1]).any(-1)
+    return int((present & observed.inside).sum())
 
 
 def bic(

@@ -41,13 +41,13 @@ def chunks(labels: Sequence[str]) -> list[tuple[int, int, str]]:
     segments: list[tuple[int, int, str]] = []
     begin, kind, closed = 0, "", True
     for t, label in enumerate([*labels, "O"]):
-        prefix, _, own = label.partition("-")
-        goes_on = prefix in ("I", "E") and own == kind and not closed
+        prefix, _, chunk_kind = label.partition("-")
+        goes_on = prefix in ("I", "E") and chunk_kind == kind and not closed
         if not closed and not goes_on:
             segments.append((begin, t, kind))
             closed = True
         if prefix != "O" and not goes_on:
-            begin, kind, closed = t, own, False
+            begin, kind, closed = t, chunk_kind, False
         if prefix in ("E", "S") and not closed:
             segments.append((begin, t + 1, kind))
             closed = True
@@ -73,15 +73,18 @@ def chunk_scores(true: Labels, predicted: Labels) -> ChunkScores:
         (0.5, 1.0)
     """
     right: Counter[str] = Counter()
-    here: Counter[str] = Counter()
-    there: Counter[str] = Counter()
+    true_chunks: Counter[str] = Counter()
+    predicted_chunks: Counter[str] = Counter()
     for a, b in _pairs(true, predicted):
         in_truth, in_answer = set(chunks(a)), set(chunks(b))
         right.update(kind for *_, kind in in_truth & in_answer)
-        here.update(kind for *_, kind in in_truth)
-        there.update(kind for *_, kind in in_answer)
-    by_type = {k: _scores(right[k], here[k], there[k], {}) for k in sorted({*here, *there})}
-    return _scores(right.total(), here.total(), there.total(), by_type)
+        true_chunks.update(kind for *_, kind in in_truth)
+        predicted_chunks.update(kind for *_, kind in in_answer)
+    by_type = {
+        k: _scores(right[k], true_chunks[k], predicted_chunks[k], {})
+        for k in sorted({*true_chunks, *predicted_chunks})
+    }
+    return _scores(right.total(), true_chunks.total(), predicted_chunks.total(), by_type)
 
 
 def token_accuracy(true: Labels, predicted: Labels) -> float:
@@ -116,11 +119,11 @@ def edit_distance(a: Sequence[Any], b: Sequence[Any]) -> int:
 
 
 def _scores(
-    right: int, expected: int, found: int, by_type: Mapping[str, ChunkScores]
+    right: int, expected: int, predicted: int, by_type: Mapping[str, ChunkScores]
 ) -> ChunkScores:
-    precision = right / found if found else 0.0
+    precision = right / predicted if predicted else 0.0
     recall = right / expected if expected else 0.0
-    f1 = 2 * right / (expected + found) if expected + found else 0.0
+    f1 = 2 * right / (expected + predicted) if expected + predicted else 0.0
     return ChunkScores(precision, recall, f1, by_type)
 
 

@@ -186,8 +186,8 @@ class AutoregressiveModel(Model, StepwiseModel):
         inside = rows.inside.to(hidden.device)
         total: Tensor = hidden.new_zeros(rows.num_rows)
         for head in self._heads:
-            own = head.log_prob(hidden[:, : rows.steps], values[head.variable.name], memory)
-            total = total + own.masked_fill(~inside, 0.0).sum(1)
+            log_probs = head.log_prob(hidden[:, : rows.steps], values[head.variable.name], memory)
+            total = total + log_probs.masked_fill(~inside, 0.0).sum(1)
         if self.end is None:
             return total
         scores = self.end(hidden).squeeze(-1)
@@ -228,8 +228,8 @@ class AutoregressiveModel(Model, StepwiseModel):
     ) -> Tensor:
         if not steps:
             return self.first.new_zeros(rows, 0, len(self.first))
-        own = [head.embed(values[head.variable.name], memory) for head in self._heads]
-        return torch.cat(own, dim=-1)
+        embedded = [head.embed(values[head.variable.name], memory) for head in self._heads]
+        return torch.cat(embedded, dim=-1)
 
     def _memory(self, rows: PairedSequences) -> Memory | None:
         if self.encoder is None:
@@ -289,8 +289,8 @@ class AutoregressiveModel(Model, StepwiseModel):
 
     def draw(self, state: Progress, rng: torch.Generator) -> dict[Hashable, Tensor]:
         """See the base class."""
-        own = self._heads
-        return {h.variable.name: h.draw(state.hidden, state.memory, rng) for h in own}
+        heads = self._heads
+        return {h.variable.name: h.draw(state.hidden, state.memory, rng) for h in heads}
 
     # --- verbs --------------------------------------------------------------------------------
 

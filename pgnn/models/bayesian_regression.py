@@ -63,9 +63,9 @@ class BayesianRegression(Regression):
 
     def settings(self) -> Settings:
         """Return the variables, the scale and the noise."""
-        own = self.conditional
+        conditional = self.conditional
         told = {"scale": self.scale, "noise": self.noise}
-        return {"child": own.child, "parents": own.parents, **told}
+        return {"child": conditional.child, "parents": conditional.parents, **told}
 
     def _arguments(self, parents: Any) -> dict[str, Any]:
         told = {"scale": self.scale, "noise": self.noise}
@@ -80,14 +80,14 @@ class BayesianRegression(Regression):
     @property
     def posterior(self) -> Any:
         """A ``MultivariateNormal`` of the weights and, last, the bias."""
-        own: Any = self.conditional
-        return own.posterior
+        conditional: Any = self.conditional
+        return conditional.posterior
 
     @property
     def log_evidence(self) -> float:
         """Log density of the data that was learnt from, for comparing models."""
-        own: Any = self.conditional
-        return float(own.log_evidence)
+        conditional: Any = self.conditional
+        return float(conditional.log_evidence)
 
     def query(
         self,
@@ -103,25 +103,25 @@ class BayesianRegression(Regression):
         from pgnn.inference.known_marginals import KnownMarginals
         from pgnn.inference.question import names_of, reader_of
 
-        own: Any = self.conditional
+        conditional: Any = self.conditional
         asked = [self._child] if targets is None else names_of(targets, self.variables)
         observed = reader_of(self).read(evidence)
-        known = [v.name for v in own.parents if v.name in observed.reals]
+        known = [v.name for v in conditional.parents if v.name in observed.reals]
         if engine is not None or asked != [self._child] or self._child in observed.reals:
             return super().query(targets, evidence, inputs=inputs, engine=engine, errors=errors)
-        if len(known) < len(own.parents) or any(
+        if len(known) < len(conditional.parents) or any(
             bool(observed.reals[n].isnan().any()) for n in known
         ):
             raise Unsupported(
-                f"{self._child!r} is predicted where all of {[v.name for v in own.parents]} were "
-                "observed"
+                f"{self._child!r} is predicted where all of "
+                f"{[v.name for v in conditional.parents]} were observed"
             )
         with torch.no_grad():
-            normal = own.distribution({n: observed.reals[n] for n in known})
+            normal = conditional.distribution({n: observed.reals[n] for n in known})
         pick = slice(None) if observed.batched else 0
         marginal = NormalMarginal(normal.mean[pick], normal.stddev[pick])
         return KnownMarginals(
-            [own.child],
+            [conditional.child],
             {self._child: marginal},
             torch.zeros(observed.num_rows, dtype=torch.float64),
             batched=observed.batched,

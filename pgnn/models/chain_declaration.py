@@ -27,53 +27,53 @@ class ChainDeclaration(NamedTuple):
     normalise: bool = False
 
     def emission(
-        self, name: Hashable, state: Variable, given: Any, shape: tuple[int, ...]
+        self, name: Hashable, state: Variable, value: Any, shape: tuple[int, ...]
     ) -> Conditional:
         """Return the conditional of one observed variable."""
-        if isinstance(given, Conditional):
-            if given.child.name != name:
-                raise ModelError(f"the emission of {name!r} is one for {given.child.name!r}")
-            return given
-        if callable(given):
+        if isinstance(value, Conditional):
+            if value.child.name != name:
+                raise ModelError(f"the emission of {name!r} is one for {value.child.name!r}")
+            return value
+        if callable(value):
             child = Variable(name, None, shape)
-            return self.conditional(child, [state], given, f"emission of {name!r}")
-        if isinstance(given, int) or _are_labels(given):
-            return Tabular(Variable(name, given), [state])
+            return self.conditional(child, [state], value, f"emission of {name!r}")
+        if isinstance(value, int) or _are_labels(value):
+            return Tabular(Variable(name, value), [state])
         table = (
-            dense(given.detach()).numpy(force=True)
-            if isinstance(given, Tensor)
-            else np.asarray(given)
+            dense(value.detach()).numpy(force=True)
+            if isinstance(value, Tensor)
+            else np.asarray(value)
         )
         if table.ndim != 2 or table.dtype.kind not in "fiu":
             raise ModelError(
                 f"the emission of {name!r} must be a conditional, a callable that makes one, a "
-                f"table ({state.num_states}, S), or the symbols; got {given!r}"
+                f"table ({state.num_states}, S), or the symbols; got {value!r}"
             )
         child = Variable(name, table.shape[1])
-        return Tabular(child, [state], given, normalise=self.normalise)
+        return Tabular(child, [state], value, normalise=self.normalise)
 
     def conditional(
         self,
         child: Variable,
         parents: list[Variable],
-        given: Conditional | Callable[..., Conditional] | Any,
+        value: Conditional | Callable[..., Conditional] | Any,
         what: str,
     ) -> Conditional:
         """Return the conditional of a variable; tables that are not given are learnable."""
-        if isinstance(given, Conditional):
-            if given.child != child:
+        if isinstance(value, Conditional):
+            if value.child != child:
                 raise ModelError(
-                    f"the {what} must be a conditional of {child}, got one of {given.child}"
+                    f"the {what} must be a conditional of {child}, got one of {value.child}"
                 )
-            return given
-        if callable(given):
-            conditional = given(child, parents)
+            return value
+        if callable(value):
+            conditional = value(child, parents)
             if not isinstance(conditional, Conditional) or conditional.child != child:
                 raise ModelError(
                     f"the {what}: the callable must return a Conditional of {child.name!r}"
                 )
             return conditional
-        return Tabular(child, parents, given, normalise=self.normalise)
+        return Tabular(child, parents, value, normalise=self.normalise)
 
 
 def _are_labels(declared: Any) -> bool:

@@ -165,8 +165,8 @@ class ConditionalRandomField(SequenceModel, ChainModel, AttributeChainModel):
         """Return what the parts make of the inputs, ``(B, T, ...)`` each."""
         covariates: dict[Hashable, Tensor] = {}
         for part in self._parts:
-            given, shape = input_of(part, inputs), (rows.num_rows, rows.steps)
-            covariates |= part.covariates(given, shape, rows.batched)
+            values, shape = input_of(part, inputs), (rows.num_rows, rows.steps)
+            covariates |= part.covariates(values, shape, rows.batched)
             for name in (inputs or {}).keys() - covariates.keys():
                 if isinstance(name, tuple) and name[0] == part.input_name:  # was read before
                     covariates[name] = (inputs or {})[name]
@@ -278,11 +278,11 @@ class ConditionalRandomField(SequenceModel, ChainModel, AttributeChainModel):
     def _total(self, scores: Sequence[Tensor], lengths: Tensor) -> Tensor:
         """The sum of the parts' scores, ``(N, K)``, with those of last labels."""
         k = self.state.num_states
-        for part, own in zip(self._parts, scores, strict=True):
-            if own.shape[-1] != k:
+        for part, score in zip(self._parts, scores, strict=True):
+            if score.shape[-1] != k:
                 raise ModelError(
                     f"there are {k} labels, but the scores of {part.input_name!r} are of "
-                    f"{own.shape[-1]}; fit the field first, or give the network {k} outputs"
+                    f"{score.shape[-1]}; fit the field first, or give the network {k} outputs"
                 )
         total = reduce(torch.add, scores)
         if self.ends:

@@ -70,8 +70,10 @@ class CTC(Model, AlignmentModel):
         blank: Hashable = "-",
     ) -> None:
         super().__init__()
-        own: Any = nn.Identity() if scores is None else scores
-        self.scores = own if isinstance(own, NeuralScores) else NeuralScores(own, input_name)
+        network: Any = nn.Identity() if scores is None else scores
+        self.scores = (
+            network if isinstance(network, NeuralScores) else NeuralScores(network, input_name)
+        )
         self._label = Variable(name, labels, ("U",))
         self.blank = blank
         if blank in (states := self._label.states or ()):

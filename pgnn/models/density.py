@@ -46,18 +46,18 @@ class Density(VectorNetwork):
         *,
         name: Hashable = "x",
     ) -> None:
-        own: Any = KernelDensity if kind is None else kind
-        if not callable(own):
+        conditional: Any = KernelDensity if kind is None else kind
+        if not callable(conditional):
             raise ModelError(f"kind must be a class such as KernelDensity, got {kind!r}")
         known: dict[Hashable, Any] = dict(self.declare_vector(name, features))
         graph = nx.DiGraph()
         graph.add_node(name)
-        super().__init__(graph, {name: own}, known)
+        super().__init__(graph, {name: conditional}, known)
 
     def settings(self) -> Settings:
         """Return the conditional and the names of its numbers."""
-        own = self.conditionals[self.vector]
-        return {"kind": own, "features": self.columns or None, "name": self.vector}
+        conditional = self.conditionals[self.vector]
+        return {"kind": conditional, "features": self.columns or None, "name": self.vector}
 
     @property
     def conditional(self) -> Conditional:

@@ -85,20 +85,22 @@ class DynamicBayesianNetwork(RepeatedSlice):
         *,
         normalise: bool = False,
     ) -> None:
-        given, told = by_name(conditionals, "conditionals"), by_name(states, "states")
+        declared, told = by_name(conditionals, "conditionals"), by_name(states, "states")
         first = by_name(initial, "initial conditionals")
         edges = listed_edges(graph)
         drawn = read_graph(edges, [])
         if len(drawn) and all(_is_numbered(n) for n in drawn):
             graph = _renamed(drawn)
-            first |= {n[0]: c for n, c in given.items() if _is_numbered(n) and not n[1]}
-            given = {n[0] if _is_numbered(n) else n: c for n, c in given.items() if _is_late(n)}
+            first |= {n[0]: c for n, c in declared.items() if _is_numbered(n) and not n[1]}
+            declared = {
+                n[0] if _is_numbered(n) else n: c for n, c in declared.items() if _is_late(n)
+            }
             told = {n[0] if _is_numbered(n) else n: s for n, s in told.items()}
         else:
-            graph = read_graph(edges, [*told, *given])
+            graph = read_graph(edges, [*told, *declared])
         names = _check(graph)
         for what, mapping in (
-            ("a conditional", given),
+            ("a conditional", declared),
             ("states", told),
             ("an initial conditional", first),
         ):
@@ -110,11 +112,11 @@ class DynamicBayesianNetwork(RepeatedSlice):
                     )
         for name in names:
             if "conditional" in graph.nodes[name]:
-                given.setdefault(name, graph.nodes[name]["conditional"])
-        variables = {n: declare(n, graph, given, told) for n in names}
+                declared.setdefault(name, graph.nodes[name]["conditional"])
+        variables = {n: declare(n, graph, declared, told) for n in names}
         scope: dict[Hashable, Variable] = dict(variables)
         scope.update({lagged_name(n): lagged(v) for n, v in variables.items()})
-        in_slice = {n: conditional_of(n, graph, scope, given.get(n), normalise) for n in names}
+        in_slice = {n: conditional_of(n, graph, scope, declared.get(n), normalise) for n in names}
         super().__init__(in_slice, _initial(graph, names, variables, first, normalise))
 
     def settings(self) -> Settings:
@@ -128,8 +130,8 @@ class DynamicBayesianNetwork(RepeatedSlice):
         """The variables on which others depend; of discrete ones their own next step suffices."""
         edges = [(without_lag(n), child) for n, child in self.graph.edges]
         inner, others = {n for n, _ in edges}, {n for n, child in edges if n != child}
-        found = self._conditionals.items()
-        return [n for n, c in found if n in (inner if c.child.is_discrete else others)]
+        pieces = self._conditionals.items()
+        return [n for n, c in pieces if n in (inner if c.child.is_discrete else others)]
 
     def default_learner(self, data: Any) -> Learner:
         """Return ``EM()``, or where everything was observed ``MaximumLikelihood()``, which counts.
@@ -184,7 +186,7 @@ def _initial(
     graph: nx.DiGraph,
     names: Iterable[Hashable],
     variables: Mapping[Hashable, Variable],
-    given: Mapping[Hashable, Any],
+    values: Mapping[Hashable, Any],
     normalise: bool,
 ) -> dict[Hashable, Conditional]:
     """The conditionals of the first slice, where they differ."""
@@ -194,15 +196,15 @@ def _initial(
         first.add_edges_from((p, name) for p in graph.predecessors(name) if not has_lag(p))
     initial = {}
     for name in names:
-        own = given.get(name)
+        value = values.get(name)
         late = any(has_lag(p) for p in graph.predecessors(name))
-        if own is None and late and not variables[name].is_discrete:
+        if value is None and late and not variables[name].is_discrete:
             raise ModelError(
                 f"{name!r} is real and depends on the slice before: say how it begins, in "
                 f"initial={{{name!r}: ...}}"
             )
-        if own is not None or late:
-            initial[name] = conditional_of(name, first, variables, own, normalise)
+        if value is not None or late:
+            initial[name] = conditional_of(name, first, variables, value, normalise)
     return initial
 
 

@@ -108,8 +108,8 @@ class GaussianDiscriminant(VectorNetwork, NaiveBayes):
 
     @property
     def _normal(self) -> Gaussian:
-        own: Any = self.conditionals[self._vector]
-        gaussian: Gaussian = own
+        conditional: Any = self.conditionals[self._vector]
+        gaussian: Gaussian = conditional
         return gaussian
 
     def linear_scores(self) -> LinearScores:

@@ -193,10 +193,10 @@ class GaussianMarkovField(Model, GaussianFieldModel):
         """Return ``(n,)`` numbers of the connected parts that nodes are in."""
         from scipy.sparse.csgraph import connected_components
 
-        found: np.ndarray = self.cached(
+        result: np.ndarray = self.cached(
             "parts", lambda: connected_components(self._adjacency, directed=False)[1]
         )
-        return found
+        return result
 
     def factors(
         self, observed: Mapping[Hashable, Tensor] | None = None, inputs: Inputs | None = None

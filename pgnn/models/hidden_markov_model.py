@@ -107,17 +107,17 @@ class HiddenMarkovModel(RepeatedSlice, EmittingModel):
                 f"{{'x': pgnn.Gaussian}}, got {emissions!r}"
             )
         shapes = by_name(shapes, "shapes")
-        for child, given in emissions.items():
+        for child, emission in emissions.items():
             if child == name:
                 raise ModelError(f"{name!r} is the state: name the emission otherwise")
-            conditionals[child] = declared.emission(child, state, given, shapes.get(child, ()))
+            conditionals[child] = declared.emission(child, state, emission, shapes.get(child, ()))
         super().__init__(conditionals, {name: first})
         self._name = name
         self._shapeless = {
-            n: given
-            for n, given in emissions.items()
-            if callable(given)
-            and not isinstance(given, Conditional)
+            n: emission
+            for n, emission in emissions.items()
+            if callable(emission)
+            and not isinstance(emission, Conditional)
             and n not in shapes
             and any(p.requires_grad for p in conditionals[n].parameters())
         }
@@ -311,9 +311,9 @@ class HiddenMarkovModel(RepeatedSlice, EmittingModel):
         try:
             for name, shape in shapes.items():
                 if shape != before[name].child.shape:
-                    child, given = Variable(name, None, shape), undeclared[name]
+                    child, declared = Variable(name, None, shape), undeclared[name]
                     what, state = f"emission of {name!r}", self.transitions.child
-                    self._replace(ChainDeclaration().conditional(child, [state], given, what))
+                    self._replace(ChainDeclaration().conditional(child, [state], declared, what))
             self._shapeless = {n: x for n, x in undeclared.items() if n not in shapes}
             yield
         except BaseException:

@@ -133,8 +133,8 @@ class HiddenSemiMarkovModel(HiddenMarkovModel):
                 cells[state.name] = Tabular(state, before, go)
                 cells[left.name] = Tabular(left, [state, before[1]], count)
             for emission, conditional in self.emissions.items():
-                own = conditional if t else self.first(emission)
-                cells[emission, t] = conditional_at(own, t)
+                piece = conditional if t else self.first(emission)
+                cells[emission, t] = conditional_at(piece, t)
         for name, conditional in cells.items():
             graph.add_node(name)
             graph.add_edges_from((v.name, name) for v in conditional.parents)

@@ -50,8 +50,8 @@ class LanguageModel(AutoregressiveModel):
         ends: bool = False,
         name: Hashable = "token",
     ) -> None:
-        own = tokens if isinstance(tokens, int) else [*tokens]
-        head = CategoricalHead(over_time(name, own), hidden, embedding)
+        states = tokens if isinstance(tokens, int) else [*tokens]
+        head = CategoricalHead(over_time(name, states), hidden, embedding)
         body = Decoder(embedding, hidden, layers=layers, cell=cell, dropout=dropout)
         super().__init__([head], body, hidden, ends=ends)
         self._made = {"layers": layers, "embedding": embedding, "cell": cell, "dropout": dropout}

@@ -145,8 +145,8 @@ class LatentFactors(VectorNetwork, LatentFactorModel):
 
     @property
     def _regression(self) -> LinearGaussian:
-        own: Any = self.conditionals[self._vector]
-        regression: LinearGaussian = own
+        conditional: Any = self.conditionals[self._vector]
+        regression: LinearGaussian = conditional
         return regression
 
     def factors(
@@ -174,8 +174,10 @@ class LatentFactors(VectorNetwork, LatentFactorModel):
         return Factor([], torch.cat(parts) if parts else x.new_zeros(0))
 
     def _posterior(self, x: Tensor) -> FactorPosterior:
-        own = self._regression
-        return factor_posterior(x, own.weight, own.bias, own.covariance.diagonal())
+        conditional = self._regression
+        return factor_posterior(
+            x, conditional.weight, conditional.bias, conditional.covariance.diagonal()
+        )
 
     def scores(self, data: Any) -> Tensor:
         """Return ``(N, factors)`` posterior means of the hidden numbers, whatever was observed.
@@ -219,8 +221,8 @@ class LatentFactors(VectorNetwork, LatentFactorModel):
         self, values: Mapping[Hashable, Tensor], weights: Tensor, seed: int | None = None
     ) -> None:
         """Set the learnable numbers to the most likely ones; see the base class."""
-        own = self._regression
-        held = [n for n in ("weight", "bias", "scale") if not getattr(own, n).requires_grad]
+        conditional = self._regression
+        held = [n for n in ("weight", "bias", "scale") if not getattr(conditional, n).requires_grad]
         if held:
             raise DataError(
                 f"{held[0]!r} of {self._vector!r} was given: the others have no closed form beside "
@@ -235,13 +237,15 @@ class LatentFactors(VectorNetwork, LatentFactorModel):
                 f"numbers of {self._vector!r} are so large that their squares are no numbers any "
                 "more; take other units"
             )
-        floor = own.form.floor(centred.square().sum(dim=0)).numpy(force=True)
+        floor = conditional.form.floor(centred.square().sum(dim=0)).numpy(force=True)
         weight, noise = self._solution(centred.numpy(force=True), floor)
         with torch.no_grad():
-            own.bias.copy_(mean)
-            own.weight.copy_(torch.from_numpy(weight))
+            conditional.bias.copy_(mean)
+            conditional.weight.copy_(torch.from_numpy(weight))
             natural = torch.from_numpy(np.asarray(noise))
-            own.scale.copy_(own.form.unconstrain(natural).reshape(own.scale.shape))
+            conditional.scale.copy_(
+                conditional.form.unconstrain(natural).reshape(conditional.scale.shape)
+            )
 
     @abstractmethod
     def _solution(self, centred: np.ndarray, floor: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -60,10 +60,15 @@ class LinearRegression(Regression):
 
     def settings(self) -> Settings:
         """Return the variables, the prior and the noise."""
-        own = self.conditional
+        conditional = self.conditional
         noise = None if self.noise is None else torch.as_tensor(self.noise, dtype=torch.float64)
-        return {"child": own.child, "parents": own.parents, "prior": self.prior, "noise": noise}
+        return {
+            "child": conditional.child,
+            "parents": conditional.parents,
+            "prior": self.prior,
+            "noise": noise,
+        }
 
     def _arguments(self, parents: Any) -> dict[str, Any]:
-        own = {"prior": self.prior, "noise": self.noise}
-        return {"child": self._child, "parents": parents, **own}
+        arguments = {"prior": self.prior, "noise": self.noise}
+        return {"child": self._child, "parents": parents, **arguments}

@@ -53,8 +53,8 @@ class LogisticRegression(Regression):
 
     def settings(self) -> Settings:
         """Return the variables and the prior."""
-        own = self.conditional
-        return {"child": own.child, "parents": own.parents, "prior": self.prior}
+        conditional = self.conditional
+        return {"child": conditional.child, "parents": conditional.parents, "prior": self.prior}
 
     def _arguments(self, parents: Any) -> dict[str, Any]:
         return {"child": self._child, "parents": parents, "prior": self.prior}

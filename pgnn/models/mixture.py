@@ -71,8 +71,8 @@ class Mixture(NaiveBayes):
 
     def settings(self) -> dict[str, Any]:
         """Return the components and the conditionals."""
-        own = super().settings()
-        return {"components": own.pop("states"), "weights": own.pop("prior"), **own}
+        kept = super().settings()
+        return {"components": kept.pop("states"), "weights": kept.pop("prior"), **kept}
 
     def default_learner(self, data: Any) -> Learner:
         """Return ``EM``: the component is hidden."""

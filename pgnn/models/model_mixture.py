@@ -94,8 +94,8 @@ class ModelMixture(Model, MixtureModel):
     @property
     def variables(self) -> Mapping[Hashable, Variable]:
         """The component, and the variables of the models."""
-        own = self._weights.child
-        return MappingProxyType({own.name: own, **self.components[0].variables})
+        component = self._weights.child
+        return MappingProxyType({component.name: component, **self.components[0].variables})
 
     @property
     def class_name(self) -> Hashable:
@@ -135,7 +135,7 @@ class ModelMixture(Model, MixtureModel):
         Raises:
             Unsupported: If a component is a field, whose normaliser depends on all of it.
         """
-        own = self._weights.child
+        component = self._weights.child
         parts = [self._weights.factor(observed)]
         for k, c in enumerate(self.components):
             if not c.is_normalized:
@@ -144,9 +144,9 @@ class ModelMixture(Model, MixtureModel):
                 table, axis = f.log_values, len(f.batch_shape)
                 others = [torch.zeros_like(table)] * len(self._components)
                 gated = torch.stack([*others[:k], table, *others[k + 1 :]], dim=axis)
-                parts.append(Factor([own, *f.variables], gated))
-        known = {n: x for n, x in (observed or {}).items() if n == own.name}
-        return tuple(f.condition(known) if own.name in f.names else f for f in parts)
+                parts.append(Factor([component, *f.variables], gated))
+        known = {n: x for n, x in (observed or {}).items() if n == component.name}
+        return tuple(f.condition(known) if component.name in f.names else f for f in parts)
 
     @property
     def detached(self) -> bool:

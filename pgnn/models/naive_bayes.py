@@ -97,7 +97,7 @@ class NaiveBayes(BayesianNetwork, ClassModel):
         self._class, self.smoothing = name, smoothing
         self._features = [*features]
         self._callables = {n for n, x in features.items() if _is_callable(x)}
-        given = {n: x for n, x in features.items() if not _are_states(x)}
+        conditionals = {n: x for n, x in features.items() if not _are_states(x)}
         known: dict[Hashable, Any] = {} if states is None else {name: states}
         for feature, kind in features.items():
             if feature in shapes or (_is_callable(kind) and not is_class(kind)):
@@ -105,19 +105,19 @@ class NaiveBayes(BayesianNetwork, ClassModel):
             elif _are_states(kind) and kind is not None:
                 known[feature] = kind
         if prior is not None:
-            given[name] = prior
+            conditionals[name] = prior
         graph = nx.DiGraph()
         graph.add_nodes_from([name, *features])
         graph.add_edges_from((name, n) for n in features)
-        super().__init__(graph, given, known, normalise=normalise)
+        super().__init__(graph, conditionals, known, normalise=normalise)
 
     def settings(self) -> Settings:
         """Return the classes and the conditionals."""
-        own = dict(self.conditionals)
-        prior = own.pop(self._class)
+        conditionals = dict(self.conditionals)
+        prior = conditionals.pop(self._class)
         return {
             "states": prior.child.states,
-            "features": own,
+            "features": conditionals,
             "prior": prior,
             "name": self._class,
             "smoothing": self.smoothing,
@@ -181,15 +181,15 @@ class NaiveBayes(BayesianNetwork, ClassModel):
         return f"{type(self).__name__}({self._class!r}, features {observed})"
 
 
-def _is_callable(given: Any) -> bool:
-    return callable(given) and not isinstance(given, Conditional)
+def _is_callable(value: Any) -> bool:
+    return callable(value) and not isinstance(value, Conditional)
 
 
-def _are_states(given: Any) -> bool:
+def _are_states(value: Any) -> bool:
     """Whether a number or labels of states are given, or nothing, rather than a conditional."""
-    if given is None or (isinstance(given, int) and not isinstance(given, bool)):
+    if value is None or (isinstance(value, int) and not isinstance(value, bool)):
         return True
-    if isinstance(given, Variable):
+    if isinstance(value, Variable):
         return True
-    listed = isinstance(given, list | tuple | range)
-    return listed and all(isinstance(s, str | bool | int) for s in given)
+    listed = isinstance(value, list | tuple | range)
+    return listed and all(isinstance(s, str | bool | int) for s in value)

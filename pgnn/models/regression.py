@@ -91,11 +91,11 @@ class Regression(BayesianNetwork):
 
     def settings(self) -> Settings:
         """Return the variables and the conditional."""
-        own = self.conditionals[self._child]
+        conditional = self.conditionals[self._child]
         return {
-            "child": own.child,
-            "parents": own.parents,
-            "kind": own,
+            "child": conditional.child,
+            "parents": conditional.parents,
+            "kind": conditional,
             "prior": self.prior,
             "discrete": self._discrete,
         }
@@ -135,8 +135,8 @@ class Regression(BayesianNetwork):
 
     def _arguments(self, parents: Any) -> dict[str, Any]:
         """What the constructor is called with again, once the parents are known."""
-        own = {"kind": self._kind, "prior": self.prior, "discrete": self._discrete}
-        return {"child": self._child, "parents": parents, **own}
+        arguments = {"kind": self._kind, "prior": self.prior, "discrete": self._discrete}
+        return {"child": self._child, "parents": parents, **arguments}
 
     def predict(self, data: Any) -> Any:
         """Return the means ``(N,)`` of a real child, or the most probable states as an array.
@@ -164,31 +164,33 @@ class Regression(BayesianNetwork):
         """
         import pandas as pd
 
-        own: Any = self.conditional
-        if not isinstance(own, Softmax | LinearGaussian) or (
-            isinstance(own, LinearGaussian) and own.configurations
+        conditional: Any = self.conditional
+        if not isinstance(conditional, Softmax | LinearGaussian) or (
+            isinstance(conditional, LinearGaussian) and conditional.configurations
         ):
-            raise Unsupported(f"{type(own).__name__} has no table of coefficients; see conditional")
-        weight = own.weight.detach().cpu().numpy()
-        bias = np.asarray(own.bias.detach().cpu().numpy())
-        table = weight.T if isinstance(own, LinearGaussian) else weight
+            raise Unsupported(
+                f"{type(conditional).__name__} has no table of coefficients; see conditional"
+            )
+        weight = conditional.weight.detach().cpu().numpy()
+        bias = np.asarray(conditional.bias.detach().cpu().numpy())
+        table = weight.T if isinstance(conditional, LinearGaussian) else weight
         rows = np.concatenate([table, bias[None]])
-        index = [*(n for v in own.parents for n in _features(v)), "bias"]
+        index = [*(n for v in conditional.parents for n in _features(v)), "bias"]
         if rows.ndim == 1:
             frame = pd.DataFrame({"weight": rows}, index=pd.Index(index, tupleize_cols=False))
-            if isinstance(own, BayesianLinear):
-                frame["std"] = own.spread.diagonal().sqrt().numpy()
+            if isinstance(conditional, BayesianLinear):
+                frame["std"] = conditional.spread.diagonal().sqrt().numpy()
             return frame
-        columns = own.child.states or range(rows.shape[1])
+        columns = conditional.child.states or range(rows.shape[1])
         return pd.DataFrame(rows, index=pd.Index(index, tupleize_cols=False), columns=[*columns])
 
     def default_learner(self, data: Any) -> Learner:
         """Return ``MaximumLikelihood`` with the prior."""
         from pgnn.inference.learning.maximum_likelihood import MaximumLikelihood
 
-        own = self.conditional
+        conditional = self.conditional
         prior = NormalPrior(float("inf")) if self.prior is None else self.prior
-        return MaximumLikelihood({self._child: prior} if prior.applies(own) else None)
+        return MaximumLikelihood({self._child: prior} if prior.applies(conditional) else None)
 
     def _learner(self, learner: Learner | None, data: Any) -> Learner:
         """A learner that is named without a prior takes that of the model."""

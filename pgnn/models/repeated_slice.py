@@ -104,8 +104,8 @@ class RepeatedSlice(SequenceModel, SlicedModel):
     def interface(self) -> list[Hashable]:
         """The discrete variables on which the next slice depends."""
         late = {v.name for c in self._conditionals.values() for v in c.parents}
-        own = self._conditionals.items()
-        return [n for n, c in own if lagged_name(n) in late and c.child.is_discrete]
+        conditionals = self._conditionals.items()
+        return [n for n, c in conditionals if lagged_name(n) in late and c.child.is_discrete]
 
     @cached_property
     def order(self) -> tuple[Hashable, ...]:

@@ -145,8 +145,8 @@ class SequenceModel(Model, UnrollableModel):
             lengths: ``(B,)`` of sequences that stand one after the other in one array, if they do.
         """
         evidence, asked = self._asked_about(with_lengths(evidence, lengths), targets)
-        own = self._engine(engine)
-        return own.filter(self, asked, evidence, inputs=inputs, errors=errors)
+        chosen = self._engine(engine)
+        return chosen.filter(self, asked, evidence, inputs=inputs, errors=errors)
 
     def smooth(
         self,

@@ -53,16 +53,16 @@ class SequenceToSequence(AutoregressiveModel):
     ) -> None:
         token = over_time(name, tokens if isinstance(tokens, int) else [*tokens])
         read = token.states if source is None else source
-        own = over_time(input_name, read if isinstance(read, int) else [*(read or ())])
+        read_variable = over_time(input_name, read if isinstance(read, int) else [*(read or ())])
         super().__init__(
             [CategoricalHead(token, hidden, hidden)],
             Decoder(hidden, hidden, memory=hidden),
             hidden,
-            encoder=Encoder(own.num_states, hidden, tokens=True),
+            encoder=Encoder(read_variable.num_states, hidden, tokens=True),
             ends=ends,
             input_name=input_name,
         )
-        self._source = own
+        self._source = read_variable
 
     def settings(self) -> dict[str, Any]:
         """Return the tokens, and the size of the network."""

@@ -152,11 +152,11 @@ class VectorNetwork(BayesianNetwork, VectorModel):
             return data
         known = {n for n in self.graph if n != self._vector}
         known |= {weights} if isinstance(weights, str) else set()
-        own = tuple(n for n in columns if n not in known)
-        self._name_columns(own)
+        missing = tuple(n for n in columns if n not in known)
+        self._name_columns(missing)
         return {
             **{n: x for n, x in columns.items() if n in known},
-            self._vector: _matrix(columns, own),
+            self._vector: _matrix(columns, missing),
         }
 
     def _variables_from(self, columns: Mapping[Hashable, Any]) -> Mapping[Hashable, Variable]:

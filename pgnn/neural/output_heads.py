@@ -129,17 +129,17 @@ class PointerHead(DiscreteHead):
 
     def embed(self, values: Tensor, memory: Memory | None) -> Tensor:
         """See the base class."""
-        here = nn.functional.pad(_needed(memory).values, (0, 0, 0, 1))
-        places = values.clamp_max(here.shape[1] - 1)  # impossible places say nothing
-        return here.gather(1, places.unsqueeze(-1).expand(*values.shape, here.shape[-1]))
+        padded = nn.functional.pad(_needed(memory).values, (0, 0, 0, 1))
+        places = values.clamp_max(padded.shape[1] - 1)  # impossible places say nothing
+        return padded.gather(1, places.unsqueeze(-1).expand(*values.shape, padded.shape[-1]))
 
     def log_probs(self, hidden: Tensor, memory: Memory | None) -> Tensor:
         """See the base class; places that the input does not have are impossible."""
-        here = _needed(memory)
-        both = self.place(here.values)[:, None] + self.look(hidden)[:, :, None]
+        memory_values = _needed(memory)
+        both = self.place(memory_values.values)[:, None] + self.look(hidden)[:, :, None]
         scores = self.score(both.tanh()).squeeze(-1)
-        scores = scores.masked_fill(~here.inside[:, None], -torch.inf)
-        lost = ~here.inside.any(1)[:, None, None]
+        scores = scores.masked_fill(~memory_values.inside[:, None], -torch.inf)
+        lost = ~memory_values.inside.any(1)[:, None, None]
         logs = scores.masked_fill(lost, 0.0).log_softmax(-1).masked_fill(lost, -torch.inf)
         beyond = self.variable.num_states - logs.shape[-1]
         return nn.functional.pad(logs, (0, beyond), value=-torch.inf)

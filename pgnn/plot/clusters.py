@@ -75,18 +75,18 @@ def clusters(
 def _vector(model: Any, feature: Hashable) -> tuple[Hashable, Gaussian]:
     if not isinstance(model, ClassModel):
         raise Unsupported(f"a {type(model).__name__} is no mixture of normal distributions")
-    found = {
+    result = {
         n: c
         for n, c in model.conditionals.items()
         if isinstance(c, Gaussian)
         and c.size > 1
         and n in (feature, n if feature is None else feature)
     }
-    if len(found) != 1:
+    if len(result) != 1:
         raise Unsupported(
-            f"one Gaussian vector is drawn, and the model has {[*found]}: name it by feature="
+            f"one Gaussian vector is drawn, and the model has {[*result]}: name it by feature="
         )
-    return next(iter(found.items()))
+    return next(iter(result.items()))
 
 
 def _columns(model: Any, name: Hashable) -> list[str]:
@@ -111,5 +111,5 @@ def _points(
     which = best.reshape(-1).numpy(force=True)
     alpha = 0.6 if len(x) <= _FADED else 0.2
     for k, colour in enumerate(colours):
-        own = x[which == k]
-        ax.scatter(own[:, 0], own[:, 1], s=9, color=colour, alpha=alpha, lw=0)
+        members = x[which == k]
+        ax.scatter(members[:, 0], members[:, 1], s=9, color=colour, alpha=alpha, lw=0)

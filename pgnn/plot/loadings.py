@@ -33,8 +33,8 @@ def loadings(model: Any, *, shape: Sequence[int] | None = None, ax: Any = None) 
     """
     if not isinstance(model, LatentFactorModel):
         raise Unsupported(f"a {type(model).__name__} has no factors")
-    own: Any = model.conditionals[model.vector]
-    weight = own.weight.detach().cpu().numpy()
+    conditional: Any = model.conditionals[model.vector]
+    weight = conditional.weight.detach().cpu().numpy()
     if shape is not None:
         return _pictures(weight, shape, ax)
     labels = [str(n) for n in model.columns] or [str(k) for k in range(len(weight))]
@@ -42,8 +42,8 @@ def loadings(model: Any, *, shape: Sequence[int] | None = None, ax: Any = None) 
     largest = float(np.abs(weight).max()) or 1.0
     image = ax.imshow(weight, cmap="RdBu_r", vmin=-largest, vmax=largest, aspect="auto")
     ax.set_xticks(range(weight.shape[1]), [str(k) for k in range(weight.shape[1])])
-    every = -(-len(labels) // 40)
-    ax.set_yticks(range(0, len(labels), every), labels[::every])
+    step = -(-len(labels) // 40)
+    ax.set_yticks(range(0, len(labels), step), labels[::step])
     ax.set(xlabel=str(model.latent))
     if len(labels) > _WRITTEN:
         ax.figure.colorbar(image, ax=ax, label="loading")

@@ -87,10 +87,10 @@ class Bernoulli(FactorizedEmission):
             raise ModelError(f"min_prob must be between 0 and 0.5, got {min_prob}")
         self.min_prob = min_prob
         if probs is not None:
-            given = read_parameter("probs", child, probs, self.natural.shape)
-            if bool(((given < 0) | (given > 1)).any()):
+            numbers = read_parameter("probs", child, probs, self.natural.shape)
+            if bool(((numbers < 0) | (numbers > 1)).any()):
                 raise ModelError(f"probs of {child.name!r} must be between 0 and 1")
-            self.natural = torch.nn.Parameter(given.logit(), requires_grad=False)
+            self.natural = torch.nn.Parameter(numbers.logit(), requires_grad=False)
 
     def _accepts(self, v: Variable) -> bool:
         if v.name == self.child.name:

@@ -33,7 +33,7 @@ def check_rows(child: Variable, *groups: Mapping[Hashable, Tensor]) -> None:
 def select_values(
     child: Variable,
     names: Iterable[Hashable],
-    given: Mapping[Hashable, Tensor],
+    parent_values: Mapping[Hashable, Tensor],
     kind: str,
     argument: str,
 ) -> dict[Hashable, Tensor]:
@@ -44,12 +44,13 @@ def select_values(
     """
     values = {}
     for name in names:
-        if name not in given:
+        if name not in parent_values:
             raise EvidenceError(
                 f"conditional of {child.name!r} needs a value of its {kind} {name!r}; pass it in "
-                f"{argument}={{{name!r}: ...}}" + (closest(name, given) if given else "")
+                f"{argument}={{{name!r}: ...}}"
+                + (closest(name, parent_values) if parent_values else "")
             )
-        values[name] = torch.as_tensor(given[name])
+        values[name] = torch.as_tensor(parent_values[name])
     return values
 
 

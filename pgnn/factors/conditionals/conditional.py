@@ -117,13 +117,13 @@ class Conditional(Piece):
     @property
     def _title(self) -> str:
         """What it is of, as in ``p(wet | rain)``."""
-        given = ", ".join(str(n) for n in (*(v.name for v in self.parents), *self.inputs))
-        return f"p({self.child.name} | {given})" if given else f"p({self.child.name})"
+        parents = ", ".join(str(n) for n in (*(v.name for v in self.parents), *self.inputs))
+        return f"p({self.child.name} | {parents})" if parents else f"p({self.child.name})"
 
     def extra_repr(self) -> str:
         """What ``print`` shows between the brackets."""
-        given = ", ".join(repr(v.name) for v in self.parents)
-        return f"{self.child.name!r} | {given}" if given else repr(self.child.name)
+        parents = ", ".join(repr(v.name) for v in self.parents)
+        return f"{self.child.name!r} | {parents}" if parents else repr(self.child.name)
 
     def __str__(self) -> str:
         """The table, where there is one that can be looked at; what kind it is otherwise."""
@@ -253,11 +253,11 @@ class Conditional(Piece):
         size = free[place].num_states
         each = states.repeat_interleave(size, dim=0)
         each[:, place] = torch.arange(size, device=each.device).repeat(len(states))
-        own, covariates = (
+        known_values, covariates = (
             {n: x.repeat_interleave(size, dim=0) for n, x in (values or {}).items()}
             for values in (observed, inputs)
         )
-        return self.log_prob_rows(each, own, covariates).reshape(len(states), size)
+        return self.log_prob_rows(each, known_values, covariates).reshape(len(states), size)
 
     def linear_predictor(
         self,
@@ -354,11 +354,11 @@ class Conditional(Piece):
         child = self.child.name
         grid = [v for v in free if v.name != child]
         shape = [v.num_states for v in grid]
-        given = {k: x for k, x in [*observed.items(), *covariates.items()] if k != child}
-        rows = next((int(x.shape[0]) for x in given.values()), None)
+        parent_values = {k: x for k, x in [*observed.items(), *covariates.items()] if k != child}
+        rows = next((int(x.shape[0]) for x in parent_values.values()), None)
         cells = math.prod(shape)
         values = self._grid(grid, rows or 1)
-        for name, value in given.items():
+        for name, value in parent_values.items():
             values[name] = value.repeat_interleave(cells, dim=0)
         dist = self.distribution(
             {v.name: values[v.name] for v in self.parents},

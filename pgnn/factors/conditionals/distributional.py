@@ -144,8 +144,8 @@ class Distributional(Conditional):
                 "integrate the rest out; use Gaussian, Poisson or Bernoulli"
             )
         table = self._log_density(x).masked_fill(unobserved.unsqueeze(1), 0.0)
-        given = {v.name: known[v.name] for v in self.parents if v.name in known}
-        return Factor(self.parents, table.expand(len(x), -1).reshape(shape)).condition(given)
+        values = {v.name: known[v.name] for v in self.parents if v.name in known}
+        return Factor(self.parents, table.expand(len(x), -1).reshape(shape)).condition(values)
 
     def _log_density(self, x: Tensor) -> Tensor:
         """Log densities ``(N, K)``; ``-inf`` outside of the support and for ``NaN``."""
@@ -166,23 +166,23 @@ class Distributional(Conditional):
     def _add(self, name: str, value: Any, stated: Mapping[str, Any] | None) -> None:
         """Keep one parameter as unconstrained numbers."""
         what = f"parameter {name!r} of {self.child.name!r}"
-        given = torch.from_numpy(read_numbers(what, value))
+        numbers = torch.from_numpy(read_numbers(what, value))
         lead = tuple(v.num_states for v in self.parents if v.is_discrete)
-        if tuple(given.shape[: len(lead)]) != lead:
+        if tuple(numbers.shape[: len(lead)]) != lead:
             raise ModelError(
-                f"{what} must begin with the axes {lead} of its parents, got {tuple(given.shape)}"
+                f"{what} must begin with the axes {lead} of its parents, got {tuple(numbers.shape)}"
             )
         constraint: Any = None if stated is None else stated.get(name, constraints.real)
         try:
-            good = bool(torch.as_tensor(constraint.check(given)).all())
-            raw = _transform(constraint).inv(given)
+            good = bool(torch.as_tensor(constraint.check(numbers)).all())
+            raw = _transform(constraint).inv(numbers)
         except (NotImplementedError, AttributeError):
             raise ModelError(
                 f"{what} has a constraint that depends on others ({constraint}); pass a callable "
                 "that makes the distribution of parameters without it"
             ) from None
         if not good or not bool(raw.isfinite().all()):
-            raise ModelError(f"{what} must satisfy {constraint}, strictly; got {given.tolist()}")
+            raise ModelError(f"{what} must satisfy {constraint}, strictly; got {numbers.tolist()}")
         self.constraints[name] = constraint
         self.unconstrained[name] = nn.Parameter(raw)
 
@@ -217,21 +217,21 @@ def _stated(
     """
     if isinstance(make, type) and issubclass(make, Distribution):
         return make.arg_constraints if isinstance(make.arg_constraints, dict) else None
-    given = {
+    numbers = {
         n: torch.from_numpy(read_numbers(f"parameter {n!r}", x)) for n, x in parameters.items()
     }
     try:
-        dist: Any = make(*reals, **given)
+        dist: Any = make(*reals, **numbers)
     except (TypeError, ValueError, RuntimeError):
         return {}  # the call with the parents' axes tells what is wrong
     while isinstance(dist, Independent):
         dist = dist.base_dist
     known = dist.arg_constraints if isinstance(dist.arg_constraints, dict) else {}
-    passed = {n: vars(dist).get(n) for n in known if n in given}
+    passed = {n: vars(dist).get(n) for n in known if n in numbers}
     return {
         n: known[n]
         for n, x in passed.items()
-        if isinstance(x, Tensor) and x.shape == given[n].shape and bool((x == given[n]).all())
+        if isinstance(x, Tensor) and x.shape == numbers[n].shape and bool((x == numbers[n]).all())
     }
 
 

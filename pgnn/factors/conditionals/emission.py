@@ -131,22 +131,24 @@ class Emission(ExponentialFamily):
 
     def _complete(self, values: Mapping[Hashable, Tensor]) -> tuple[dict[Hashable, Tensor], Tensor]:
         """Rows with a child observed, holes filled with the column's mean; and side by side."""
-        given = self._read(values)
-        if all(all_finite(x) for x in given.values()):
-            every = [_flat(self.child.name, x) for x in given.values()]
-            if len(every[0]):
-                return given, torch.cat(every, dim=1) if len(every) > 1 else every[0]
-        x = given[self.child.name].reshape(-1, self.size)
+        parent_values = self._read(values)
+        if all(all_finite(x) for x in parent_values.values()):
+            columns = [_flat(self.child.name, x) for x in parent_values.values()]
+            if len(columns[0]):
+                return parent_values, torch.cat(columns, dim=1) if len(columns) > 1 else columns[0]
+        x = parent_values[self.child.name].reshape(-1, self.size)
         kept = ~x.isnan().all(dim=1)
         if not bool(kept.any()):
             raise DataError(
                 f"{self.child.name!r} was not observed in any row, so there is no start"
             )
-        for name, value in given.items():
+        for name, value in parent_values.items():
             flat = value[kept].reshape(int(kept.sum()), -1)
             mean = flat.nanmean(dim=0).nan_to_num().expand_as(flat)
-            given[name] = self._filled(flat, mean).reshape(-1, *value.shape[1:])
-        return given, torch.cat([v.reshape(len(v), -1) for v in given.values()], dim=1)
+            parent_values[name] = self._filled(flat, mean).reshape(-1, *value.shape[1:])
+        return parent_values, torch.cat(
+            [v.reshape(len(v), -1) for v in parent_values.values()], dim=1
+        )
 
     def _filled(self, flat: Tensor, mean: Tensor) -> Tensor:
         return torch.where(flat.isnan(), mean, flat)
@@ -154,8 +156,10 @@ class Emission(ExponentialFamily):
     def _read(self, values: Mapping[Hashable, Tensor]) -> dict[Hashable, Tensor]:
         """Child and real parents, checked, in float64."""
         names = [self.child.name, *(v.name for v in self.parents if not v.is_discrete)]
-        given = select_values(self.child, names, values, "variable", "values")
-        known = self._observed_part({n: torch.as_tensor(x).detach() for n, x in given.items()})
+        parent_values = select_values(self.child, names, values, "variable", "values")
+        known = self._observed_part(
+            {n: torch.as_tensor(x).detach() for n, x in parent_values.items()}
+        )
         check_rows(self.child, known)
         return {n: known[n].double() for n in names}
 
@@ -171,13 +175,13 @@ def _flat(name: Hashable, x: Tensor) -> Tensor:
     return x.reshape(len(x), math.prod(x.shape[1:]))
 
 
-def read_parameter(name: str, child: Variable, given: Any, shape: Sequence[int]) -> Tensor:
+def read_parameter(name: str, child: Variable, numbers: Any, shape: Sequence[int]) -> Tensor:
     """Return a float64 copy of given numbers.
 
     Raises:
         ModelError: If the shape is wrong or a number is not finite.
     """
-    values = read_numbers(f"{name} of {child.name!r}", given)
+    values = read_numbers(f"{name} of {child.name!r}", numbers)
     if values.shape != tuple(shape):
         raise ModelError(
             f"{name} of {child.name!r} must have shape {tuple(shape)}, states of the discrete "
@@ -229,5 +233,5 @@ def kmeans(
     if len(rows) > max(MAX_ROWS, 100 * num_clusters):
         chosen = torch.randperm(len(rows), generator=generator)[: max(MAX_ROWS, 100 * num_clusters)]
         few = scaled[chosen.to(rows.device)]
-    found = lloyd(few, spread_centres(few, num_clusters, generator), num_iter)
-    return found.labels if few is scaled else nearest(scaled, found.centres)
+    result = lloyd(few, spread_centres(few, num_clusters, generator), num_iter)
+    return result.labels if few is scaled else nearest(scaled, result.centres)

@@ -76,10 +76,12 @@ class FactorizedEmission(Emission):
         x = x.reshape(-1, self.size)
         count, total = w.new_zeros(w.shape[1], self.size), w.new_zeros(w.shape[1], self.size)
         step = max(64, _NUMBERS // self.size)  # rows that stay in the cache
-        for part, own in zip(torch.split(x, step), torch.split(w, step), strict=True):
+        for part, part_weights in zip(torch.split(x, step), torch.split(w, step), strict=True):
             known, observed = self._parts(part)
-            count += self._counted(own) if observed is None else own.t() @ observed
-            total.addmm_(own.t(), known)
+            count += (
+                self._counted(part_weights) if observed is None else part_weights.t() @ observed
+            )
+            total.addmm_(part_weights.t(), known)
         return count, total
 
     def _counted(self, w: Tensor) -> Tensor:

@@ -168,12 +168,12 @@ class Full(Covariance):
 
     def _complete_moments(self, x: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
         """Moments of rows without a hole."""
-        own = w.sum(dim=1, keepdim=True) if self.tied else w
-        if own.shape[1] == 1:
-            return w.t() @ x, ((x * own).t() @ x).unsqueeze(0)
-        packed = x.new_zeros(own.shape[1], x.shape[1] * (x.shape[1] + 1) // 2)
+        totals = w.sum(dim=1, keepdim=True) if self.tied else w
+        if totals.shape[1] == 1:
+            return w.t() @ x, ((x * totals).t() @ x).unsqueeze(0)
+        packed = x.new_zeros(totals.shape[1], x.shape[1] * (x.shape[1] + 1) // 2)
         for rows, part in products(x):
-            packed.addmm_(own[rows].t(), part.t())
+            packed.addmm_(totals[rows].t(), part.t())
         return w.t() @ x, unpacked(packed, x.shape[1])
 
     def product(self, a: Tensor, b: Tensor) -> Tensor:
@@ -296,13 +296,13 @@ def products(x: Tensor) -> Iterator[tuple[slice, Tensor]]:
     for first in range(0, len(x), max(1, step)):
         rows = slice(first, first + step)
         columns = x[rows].t().contiguous()
-        found = space[: pairs * columns.shape[1]].view(pairs, -1)
+        pairs_of_columns = space[: pairs * columns.shape[1]].view(pairs, -1)
         begin = 0
         for i in range(size):
             end = begin + size - i
-            torch.mul(columns[i:], columns[i], out=found[begin:end])
+            torch.mul(columns[i:], columns[i], out=pairs_of_columns[begin:end])
             begin = end
-        yield rows, found
+        yield rows, pairs_of_columns
 
 
 def packed_index(size: int, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -348,7 +348,7 @@ def completions(
     """
     size = x.shape[1]
     for observed, rows in patterns(x):
-        own = mean[rows] if mean.dim() == 3 else mean.unsqueeze(0)
+        centre = mean[rows] if mean.dim() == 3 else mean.unsqueeze(0)
         hidden = torch.ones(size, dtype=torch.bool, device=x.device)
         hidden[observed] = False
         holes = hidden.nonzero().squeeze(1)
@@ -356,9 +356,11 @@ def completions(
         across = matrices[:, observed][:, :, holes]
         gain = torch.linalg.solve(inner, across)
         value = x[rows][:, None, :]
-        filled = torch.where(hidden, own, value).expand(-1, own.shape[1], -1).clone()
-        error = value[..., observed] - own[..., observed]
-        filled[..., holes] += torch.einsum("nko,kom->nkm", error, gain.expand(own.shape[1], -1, -1))
+        filled = torch.where(hidden, centre, value).expand(-1, centre.shape[1], -1).clone()
+        error = value[..., observed] - centre[..., observed]
+        filled[..., holes] += torch.einsum(
+            "nko,kom->nkm", error, gain.expand(centre.shape[1], -1, -1)
+        )
         spread = torch.zeros_like(matrices)
         left = matrices[:, holes][:, :, holes] - across.mT @ gain
         spread[:, holes.unsqueeze(1), holes] = left

@@ -281,13 +281,13 @@ class Gaussian(Emission, Conjugate):
             )
         observed = self.centre.new_zeros(0) if values is None else values[self.child.name]
         rows = observed.double().reshape(-1, self.size)
-        own = NormalBeliefs.of(prior, rows, self.num_configurations, self.form)
-        return own._replace(mean=own.mean - self.centre)
+        prior_beliefs = NormalBeliefs.of(prior, rows, self.num_configurations, self.form)
+        return prior_beliefs._replace(mean=prior_beliefs.mean - self.centre)
 
     def updated(self, prior: Beliefs, statistics: Statistics) -> Beliefs:
         """See the base class."""
-        own, (count, first, second) = NormalBeliefs(*prior), statistics
-        return own.updated(count, first, second.reshape(own.scale.shape))
+        beliefs, (count, first, second) = NormalBeliefs(*prior), statistics
+        return beliefs.updated(count, first, second.reshape(beliefs.scale.shape))
 
     @torch.no_grad()
     def set_geometric_mean(self, posterior: Beliefs) -> None:
@@ -298,9 +298,9 @@ class Gaussian(Emission, Conjugate):
     @torch.no_grad()
     def set_mean(self, posterior: Beliefs) -> None:
         """Take the posterior means, and the inverses of mean precisions; see the base class."""
-        own = NormalBeliefs(*posterior)
-        self.mean.copy_((own.mean + self.centre).reshape(self.mean.shape))
-        natural = own.covariance.reshape(-1, *self.form.tail(self.size))
+        beliefs = NormalBeliefs(*posterior)
+        self.mean.copy_((beliefs.mean + self.centre).reshape(self.mean.shape))
+        natural = beliefs.covariance.reshape(-1, *self.form.tail(self.size))
         self.scale.copy_(self.form.unconstrain(natural).reshape(self.scale.shape))
         self.offset = None
 
@@ -310,9 +310,9 @@ class Gaussian(Emission, Conjugate):
 
     def described(self, posterior: Beliefs) -> Any:
         """Numbers of the normal-inverse-Wishart distributions by name."""
-        own = NormalBeliefs(*posterior)
-        own = own._replace(mean=own.mean + self.centre)
-        return {name: x.numpy(force=True) for name, x in own._asdict().items()}
+        beliefs = NormalBeliefs(*posterior)
+        beliefs = beliefs._replace(mean=beliefs.mean + self.centre)
+        return {name: x.numpy(force=True) for name, x in beliefs._asdict().items()}
 
 
 def read_scale(
@@ -324,19 +324,21 @@ def read_scale(
         shape = (*lead, *form.unconstrained_tail(size))
         return learnable_zeros(f"the covariance of {child.name!r}", shape)
     tail = form.tail(size)
-    given = read_parameter("covariance", child, covariance, (*lead, *(tail if child.shape else ())))
+    numbers = read_parameter(
+        "covariance", child, covariance, (*lead, *(tail if child.shape else ()))
+    )
     try:
-        raw = form.unconstrain(given.reshape((*lead, *tail)))
+        raw = form.unconstrain(numbers.reshape((*lead, *tail)))
     except ModelError as error:
         raise ModelError(f"covariance of {child.name!r}: {error}") from None
     return nn.Parameter(raw, requires_grad=False)
 
 
-def factors(own: Emission, form: Covariance, scale: Tensor) -> Tensor:
+def factors(conditional: Emission, form: Covariance, scale: Tensor) -> Tensor:
     """Lower factors ``(K1, ..., Kn, D, D)`` of unconstrained numbers; axes of 1 if tied."""
-    lead = [1] * len(own.configurations) if form.tied else own.configurations
-    raw = scale.reshape((*lead, *form.unconstrained_tail(own.size)))
-    return form.cholesky(raw, own.size)
+    lead = [1] * len(conditional.configurations) if form.tied else conditional.configurations
+    raw = scale.reshape((*lead, *form.unconstrained_tail(conditional.size)))
+    return form.cholesky(raw, conditional.size)
 
 
 def observed_rows(x: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:

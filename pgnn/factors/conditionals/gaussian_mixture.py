@@ -98,13 +98,13 @@ class GaussianMixture(Emission):
 
     def statistics(self, values: Mapping[Hashable, Tensor], weights: Tensor) -> Statistics:
         """Return those of the components, whose first are the counts of the components."""
-        given = self._read(values)
-        x = given[self.child.name].reshape(-1, self.size)
+        parent_values = self._read(values)
+        x = parent_values[self.child.name].reshape(-1, self.size)
         self._weights(weights, len(x), self.configurations)
         with torch.no_grad():
             share = self._joint(x.to(self._dtype)).softmax(dim=-1).double()
         share = share.reshape(len(x), *self.configurations, self.num_components)
-        return self.components.statistics(given, weights.to(share).unsqueeze(-1) * share)
+        return self.components.statistics(parent_values, weights.to(share).unsqueeze(-1) * share)
 
     def maximize(self, statistics: Statistics, prior: Any = None) -> None:
         """Set weights, means and covariances; see the base class.

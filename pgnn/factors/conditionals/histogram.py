@@ -74,18 +74,22 @@ class Histogram(Emission):
         check_real("pseudo_count", pseudo_count, NOT_NEGATIVE)
         self.pseudo_count, self.bins = pseudo_count, bins
         if isinstance(bins, Iterable):
-            given = np.array([*bins], dtype=np.float64)
-            self.bins = tuple(given.tolist())
-            if len(given) < 2 or not np.isfinite(given).all() or not (np.diff(given) > 0).all():
+            numbers = np.array([*bins], dtype=np.float64)
+            self.bins = tuple(numbers.tolist())
+            if (
+                len(numbers) < 2
+                or not np.isfinite(numbers).all()
+                or not (np.diff(numbers) > 0).all()
+            ):
                 raise ModelError(f"edges of {child.name!r} must rise, at least two, got {bins}")
-            self.number = len(given) - 1
+            self.number = len(numbers) - 1
         else:
             self.number = whole_number("bins", bins, 1, ModelError)
-            given = np.linspace(0.0, 1.0, self.number + 1)
+            numbers = np.linspace(0.0, 1.0, self.number + 1)
         cells = self.number**self.size
         check_size(f"cells of the histogram of {child.name!r}", cells * self.num_configurations,
                    2**30, "Take fewer bins")  # fmt: skip
-        edges = torch.from_numpy(given).expand(self.size, -1).clone()
+        edges = torch.from_numpy(numbers).expand(self.size, -1).clone()
         self.register_buffer("edges", edges)
         start = torch.full((self.num_configurations, cells), -math.log(cells), dtype=torch.float64)
         self.log_masses = nn.Parameter(start)

@@ -42,12 +42,12 @@ def blocks(x: Tensor, count: int) -> Iterator[Patterns]:
     most = max(1, _NUMBERS // (count * size**2))
     begin = 0
     for first in range(0, len(observed), most):
-        own = observed[first : first + most]
-        end = int(ends[first + len(own) - 1])
+        block = observed[first : first + most]
+        end = int(ends[first + len(block) - 1])
         step = max(1, _NUMBERS // (count * size))
         for at in range(begin, end, step):
             rows = order[at : min(at + step, end)]
-            yield Patterns(own, rows, label[rows] - first)
+            yield Patterns(block, rows, label[rows] - first)
         begin = end
 
 

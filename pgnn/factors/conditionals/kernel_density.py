@@ -184,12 +184,12 @@ class KernelDensity(StoredRows):
         log_width = float(self.width.log())
         constant = self.kernel.log_integral(self.size) + self.size * log_width
         shares = self.shares.detach()
-        own = [shares[:, k] > 0 for k in range(shares.shape[1])]
+        members = [shares[:, k] > 0 for k in range(shares.shape[1])]
         step = max(1, AT_ONCE // max(1, len(self.rows)))
         parts = []
         for part in torch.split(x.detach().double(), step):
             columns = []
-            for k, counted in enumerate(own):
+            for k, counted in enumerate(members):
                 square = self._squares(part / self.width, self.rows[counted] / self.width)
                 value = self.kernel.log_value(square)
                 if not value.shape[1]:

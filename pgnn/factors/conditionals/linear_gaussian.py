@@ -181,13 +181,13 @@ class LinearGaussian(Emission):
         Cost:
             ``O(N K (D + F)^2)``; see ``Gaussian`` for vectors observed in part.
         """
-        given = self._read(values)
-        y = given[self.child.name].reshape(-1, self.size)
+        parent_values = self._read(values)
+        y = parent_values[self.child.name].reshape(-1, self.size)
         w = self._weights(weights, len(y), self.configurations)
-        features = self._features(given)
+        features = self._features(parent_values)
         if self.origin is not None:
-            x, own = self._split(self.origin)
-            features, y = features - x, y - own
+            x, origin = self._split(self.origin)
+            features, y = features - x, y - origin
         z = torch.cat([features, torch.ones_like(y[:, :1])], dim=1)
         whole = all_finite(y)
         if not whole:
@@ -207,7 +207,7 @@ class LinearGaussian(Emission):
     def _products(self, y: Tensor, z: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
         """Sums over complete rows."""
         _, yy = self.form.moments(y, w, y, y)
-        return torch.stack([(y * own.unsqueeze(1)).t() @ z for own in w.t()]), yy
+        return torch.stack([(y * column.unsqueeze(1)).t() @ z for column in w.t()]), yy
 
     def _expected_products(self, y: Tensor, z: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
         """Expected sums over rows observed in part."""
@@ -279,10 +279,12 @@ class LinearGaussian(Emission):
             new = old.clone()
             for k in range(self.num_configurations) if free.any() else ():
                 if counted[k]:
-                    zz, yz, p, own = (
+                    zz, yz, p, penalty = (
                         x[k].numpy(force=True) for x in (moments.zz, moments.yz, precision, old)
                     )
-                    new[k] = torch.from_numpy(penalised_coefficients(zz, yz, p, l1, l2, own, free))
+                    new[k] = torch.from_numpy(
+                        penalised_coefficients(zz, yz, p, l1, l2, penalty, free)
+                    )
             self._write(self._about(new, origin, -1.0))
             if self.scale.requires_grad:
                 update_scale(self.scale, moments, new, None, centre)
@@ -356,9 +358,9 @@ class LinearGaussian(Emission):
         table = y.new_zeros(len(y), len(coefficients))
         for observed, rows in patterns(y):
             if len(observed):
-                own = torch.linalg.cholesky(matrices[:, observed][:, :, observed])
+                cholesky = torch.linalg.cholesky(matrices[:, observed][:, :, observed])
                 part = _log_density(
-                    y[rows][:, observed], features[rows], coefficients[:, observed], own
+                    y[rows][:, observed], features[rows], coefficients[:, observed], cholesky
                 )
                 table = table.index_copy(0, rows, part)
         return table
@@ -389,9 +391,9 @@ def _log_density(y: Tensor, x: Tensor, coefficients: Tensor, factor: Tensor) -> 
     return log_normalizer(factor.diagonal(dim1=-2, dim2=-1).log()) - 0.5 * square
 
 
-def _numbers(name: str, child: Variable, given: Any, shape: tuple[int, ...]) -> nn.Parameter:
-    if given is None and 0 in shape:
-        given = torch.zeros(shape)
-    if given is None:
+def _numbers(name: str, child: Variable, value: Any, shape: tuple[int, ...]) -> nn.Parameter:
+    if value is None and 0 in shape:
+        value = torch.zeros(shape)
+    if value is None:
         return learnable_zeros(f"{name} of {child.name!r}", shape)
-    return nn.Parameter(read_parameter(name, child, given, shape), requires_grad=False)
+    return nn.Parameter(read_parameter(name, child, value, shape), requires_grad=False)

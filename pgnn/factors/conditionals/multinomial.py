@@ -85,15 +85,15 @@ class Multinomial(Emission):
         if probs is None:
             self.logits = learnable_zeros(f"the outcomes of {child.name!r}", shape)
             return
-        given = read_numbers(f"probs of {child.name!r}", probs)
-        if given.shape != shape or not ((given >= 0) & np.isfinite(given)).all():
+        numbers = read_numbers(f"probs of {child.name!r}", probs)
+        if numbers.shape != shape or not ((numbers >= 0) & np.isfinite(numbers)).all():
             raise ModelError(
                 f"probs of {child.name!r} must be probabilities of shape {shape}, states of the "
-                f"parents first, got shape {given.shape}"
+                f"parents first, got shape {numbers.shape}"
             )
-        if not np.allclose(given.sum(axis=-1), 1.0, atol=1e-4):
+        if not np.allclose(numbers.sum(axis=-1), 1.0, atol=1e-4):
             raise ModelError(f"probs of {child.name!r} must sum to one for each parent's state")
-        self.logits = nn.Parameter(torch.from_numpy(given).log(), requires_grad=False)
+        self.logits = nn.Parameter(torch.from_numpy(numbers).log(), requires_grad=False)
 
     def settings(self) -> Settings:
         """Return the variables, and how many outcomes a sample has."""
@@ -144,11 +144,11 @@ class Multinomial(Emission):
     def _summed(self, x: Tensor, w: Tensor, orders: bool = False) -> Statistics:
         """Sums of counts ``(K, D)``; and of logs of in how many orders they may come, ``()``."""
         total, base = w.new_zeros(w.shape[1], self.size), w.new_zeros(())
-        for part, own in zip(self._blocks(x), self._blocks(w), strict=True):
+        for part, weights in zip(self._blocks(x), self._blocks(w), strict=True):
             counts, largest = self._checked(part)
-            _add_weighted(total, own, counts, largest)
+            _add_weighted(total, weights, counts, largest)
             if orders:
-                base += _log_orders(counts).to(own) @ own.sum(dim=1)
+                base += _log_orders(counts).to(weights) @ weights.sum(dim=1)
         return total, base
 
     def _blocks(self, x: Tensor) -> tuple[Tensor, ...]:

@@ -146,11 +146,11 @@ class Neural(Conditional):
         Raises:
             ModelError: If the network returns something else than expected.
         """
-        given = {**self._values(parents), **self._covariates(inputs)}
+        values = {**self._values(parents), **self._covariates(inputs)}
         if self.columns is None:
-            return self._distribution_of(self._output(given))
-        state = given.pop(self.columns.name)
-        output = self._columns_of(given)
+            return self._distribution_of(self._output(values))
+        state = values.pop(self.columns.name)
+        output = self._columns_of(values)
         return self._distribution_of(output[torch.arange(len(output), device=output.device), state])
 
     def _grid_log_prob(
@@ -165,10 +165,10 @@ class Neural(Conditional):
         child, k = self.child.name, self.columns.num_states
         others = [v for v in free if v.name != child and v != self.columns]
         cells = math.prod(v.num_states for v in others)
-        given = {n: x for n, x in [*observed.items(), *covariates.items()] if n != child}
-        rows = next((len(x) for x in given.values()), None)
+        parent_values = {n: x for n, x in [*observed.items(), *covariates.items()] if n != child}
+        rows = next((len(x) for x in parent_values.values()), None)
         values = self._grid(others, rows or 1)
-        values |= {n: x.repeat_interleave(cells, dim=0) for n, x in given.items()}
+        values |= {n: x.repeat_interleave(cells, dim=0) for n, x in parent_values.items()}
         order = [*(v.name for v in self.parents if v != self.columns), *covariates]
         dist = self._distribution_of(self._columns_of({n: values[n] for n in order}).flatten(0, 1))
         shape = [*(v.num_states for v in others), k]
@@ -202,24 +202,26 @@ class Neural(Conditional):
             )
         return parent
 
-    def _output(self, given: Mapping[Hashable, Tensor]) -> Any:
+    def _output(self, parent_values: Mapping[Hashable, Tensor]) -> Any:
         dtype = self._dtype
-        values = {k: _cast(x, dtype) for k, x in given.items()}
+        values = {k: _cast(x, dtype) for k, x in parent_values.items()}
         features = _cast(self.features(self.parents, values), dtype)
         try:
             return self.module(features)
         except RuntimeError as error:
             shape = (
-                tuple(features.shape) if isinstance(features, Tensor) else sorted(map(str, given))
+                tuple(features.shape)
+                if isinstance(features, Tensor)
+                else sorted(map(str, parent_values))
             )
             raise ModelError(
                 f"the network of {self.child.name!r} fails on {shape}: {error}"
             ) from error
 
-    def _columns_of(self, given: Mapping[Hashable, Tensor]) -> Tensor:
+    def _columns_of(self, values: Mapping[Hashable, Tensor]) -> Tensor:
         """``(rows, K, ...)`` of the network."""
-        output, column = self._output(given), self.columns
-        rows = len(next(iter(given.values())))
+        output, column = self._output(values), self.columns
+        rows = len(next(iter(values.values())))
         shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
         if (
             column is None

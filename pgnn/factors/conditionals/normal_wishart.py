@@ -64,10 +64,12 @@ class NormalWishart(Restorable):
         Raises:
             ModelError: If the mean that was given has another shape.
         """
-        given = _finite("mean of NormalWishart", self.mean)
-        if given.shape not in ((), (size,)):
-            raise ModelError(f"mean of NormalWishart must have shape ({size},), got {given.shape}")
-        return torch.from_numpy(np.broadcast_to(given, (size,)).copy())
+        numbers = _finite("mean of NormalWishart", self.mean)
+        if numbers.shape not in ((), (size,)):
+            raise ModelError(
+                f"mean of NormalWishart must have shape ({size},), got {numbers.shape}"
+            )
+        return torch.from_numpy(np.broadcast_to(numbers, (size,)).copy())
 
     def matrix(self, size: int) -> Tensor:
         """The scale as a matrix ``(D, D)``.
@@ -76,21 +78,21 @@ class NormalWishart(Restorable):
             ModelError: If the scale that was given has another shape, or is not symmetric with a
                 diagonal that is not negative.
         """
-        given = _finite("scale of NormalWishart", self.scale)
-        if given.shape in ((), (size,)):
-            given = np.diag(np.broadcast_to(given, (size,)))
-        if given.shape != (size, size):
+        numbers = _finite("scale of NormalWishart", self.scale)
+        if numbers.shape in ((), (size,)):
+            numbers = np.diag(np.broadcast_to(numbers, (size,)))
+        if numbers.shape != (size, size):
             raise ModelError(
                 f"scale of NormalWishart must be a number or have shape ({size},) or "
-                f"({size}, {size}), got {given.shape}"
+                f"({size}, {size}), got {numbers.shape}"
             )
-        if not np.allclose(given, given.T) or np.linalg.eigvalsh(given)[0] < -1e-9:
+        if not np.allclose(numbers, numbers.T) or np.linalg.eigvalsh(numbers)[0] < -1e-9:
             raise ModelError("scale of NormalWishart must be symmetric and not negative")
-        return torch.from_numpy(given.copy())
+        return torch.from_numpy(numbers.copy())
 
 
-def _finite(what: str, given: Any) -> np.ndarray:
-    values = read_numbers(what, given)
+def _finite(what: str, numbers: Any) -> np.ndarray:
+    values = read_numbers(what, numbers)
     if not np.isfinite(values).all():
         raise ModelError(f"{what} must be finite")
     return values
@@ -149,12 +151,12 @@ class NormalMoments:
         zz, yz = self.zz + confidence * eye, self.yz + confidence * centre
         new = old.clone()
         yz = yz[..., free] - old[..., ~free] @ zz[:, ~free][..., free]
-        own = zz[:, free][..., free]
-        if own.shape[-1] == 1:
-            new[..., free] = torch.where(own > 0, yz / own.masked_fill(own <= 0, 1.0), 0.0)
+        gram = zz[:, free][..., free]
+        if gram.shape[-1] == 1:
+            new[..., free] = torch.where(gram > 0, yz / gram.masked_fill(gram <= 0, 1.0), 0.0)
         else:
             # regressors that follow from others share their part: the shortest solution
-            new[..., free] = yz @ torch.linalg.pinv(own, hermitian=True)
+            new[..., free] = yz @ torch.linalg.pinv(gram, hermitian=True)
         return new
 
     def scatter(self, w: Tensor) -> Tensor:

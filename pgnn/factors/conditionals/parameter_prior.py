@@ -35,8 +35,8 @@ class ParameterPrior(Restorable, ABC):
 
     def __post_init__(self) -> None:
         kind = type(self).__name__
-        given = self.scale if isinstance(self.scale, Mapping) else {"": self.scale}
-        for name, scale in given.items():
+        scales = self.scale if isinstance(self.scale, Mapping) else {"": self.scale}
+        for name, scale in scales.items():
             check_real(f"scale of {name!r}" if name else f"scale of {kind}", scale, _SCALE)
         if isinstance(self.parameters, str):
             raise ModelError(f"parameters of {kind} must be a list of names: [{self.parameters!r}]")

@@ -47,9 +47,9 @@ def penalised_quadratic(matrix: Floats, target: Floats, l1: Floats, l2: Floats) 
     return solution
 
 
-def _descended(own: Floats, target: Floats, l1: Floats) -> Floats:
+def _descended(gram: Floats, target: Floats, l1: Floats) -> Floats:
     """Coordinate descent, all coordinates penalised."""
-    curvature = own.diagonal().copy()
+    curvature = gram.diagonal().copy()
     value: Floats = np.zeros(len(target))
     slope: Floats = target.copy()  # of what is maximised, but for the kinks
     size = np.abs(target).max(initial=0.0)
@@ -60,22 +60,22 @@ def _descended(own: Floats, target: Floats, l1: Floats) -> Floats:
             new = np.sign(wanted) * max(abs(wanted) - l1[k], 0.0) / curvature[k]
             step = new - value[k]
             if step:
-                slope = slope - own[k] * step
+                slope = slope - gram[k] * step
                 value[k] = new
                 moved = max(moved, abs(step) * curvature[k])
         if moved <= _MOVE * size:
             break
-    return _polished(own, target, l1, value)
+    return _polished(gram, target, l1, value)
 
 
-def _polished(own: Floats, target: Floats, l1: Floats, value: Floats) -> Floats:
+def _polished(gram: Floats, target: Floats, l1: Floats, value: Floats) -> Floats:
     """The exact solution on the support, if its signs are right."""
     kept = value != 0
     if not kept.any():
         return value
     exact = np.zeros_like(value)
     sign = np.sign(value[kept])
-    exact[kept] = _solved(own[np.ix_(kept, kept)], target[kept] - l1[kept] * sign)
+    exact[kept] = _solved(gram[np.ix_(kept, kept)], target[kept] - l1[kept] * sign)
     return exact if np.array_equal(np.sign(exact[kept]), sign) else value
 
 

@@ -85,10 +85,12 @@ class Poisson(FactorizedEmission):
             raise ModelError(f"min_rate must be positive, got {min_rate}")
         self.min_rate = min_rate
         if rate is not None:
-            given = read_parameter("rate", child, rate, self.natural.shape)
-            if bool((given < 0).any()):
-                raise ModelError(f"rate of {child.name!r} must not be negative, got {given.min()}")
-            self.natural = torch.nn.Parameter(given.log(), requires_grad=False)
+            numbers = read_parameter("rate", child, rate, self.natural.shape)
+            if bool((numbers < 0).any()):
+                raise ModelError(
+                    f"rate of {child.name!r} must not be negative, got {numbers.min()}"
+                )
+            self.natural = torch.nn.Parameter(numbers.log(), requires_grad=False)
 
     log_numbers = ("natural",)
 

@@ -60,13 +60,13 @@ class ScaledPosterior(Conditional):
                 f"and {state}"
             )
         k = state.num_states
-        given = torch.full((k,), 1.0 / k).double()
+        numbers = torch.full((k,), 1.0 / k).double()
         if prior is not None:
-            given = torch.from_numpy(read_table(state, (), prior))
-        if not bool((given > 0).all()):
+            numbers = torch.from_numpy(read_table(state, (), prior))
+        if not bool((numbers > 0).all()):
             raise ModelError(f"the prior of {state.name!r} must be positive in every state")
         self.network = network
-        self.register_buffer("prior", given)
+        self.register_buffer("prior", numbers)
 
     def settings(self) -> Settings:
         """Return the variables and the network."""

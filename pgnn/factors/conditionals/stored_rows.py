@@ -130,10 +130,10 @@ class StoredDistribution(Distribution):
     arg_constraints: dict[str, Any] = {}  # noqa: RUF012
     support = constraints.real
 
-    def __init__(self, own: Any, configuration: Tensor) -> None:
-        self.own, self.configuration = own, configuration
+    def __init__(self, density: Any, configuration: Tensor) -> None:
+        self.own, self.configuration = density, configuration
         shape = configuration.shape
-        super().__init__(shape, torch.Size(own.child.shape), validate_args=False)
+        super().__init__(shape, torch.Size(density.child.shape), validate_args=False)
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
         """Draw."""

@@ -92,25 +92,25 @@ def check_distributions(child: Variable, parents: Sequence[Variable], values: np
         )
 
 
-def read_numbers(what: str, given: Any) -> np.ndarray:
+def read_numbers(what: str, numbers: Any) -> np.ndarray:
     """Return a float64 copy of an array-like.
 
     Args:
         what: Whose numbers, for messages: ``"table of 'rain'"``.
-        given: Nested lists, array or tensor.
+        numbers: Nested lists, array or tensor.
 
     Raises:
         ModelError: If it is not a rectangular array of numbers, or a tensor that requires grad.
     """
-    if isinstance(given, torch.Tensor):
-        if given.requires_grad:
+    if isinstance(numbers, torch.Tensor):
+        if numbers.requires_grad:
             raise ModelError(
                 f"{what} requires grad, but numbers are copied; pass the tensor detached and "
                 "differentiate with respect to the conditional's own parameters"
             )
-        given = dense(given.detach()).cpu().numpy()
+        numbers = dense(numbers.detach()).cpu().numpy()
     try:
-        return np.array(given, dtype=np.float64)
+        return np.array(numbers, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise ModelError(f"{what} must be a rectangular array of numbers: {error}") from None
 

@@ -157,8 +157,8 @@ class Tabular(ExponentialFamily, Conjugate):
         Raises:
             ModelError: As for the constructor; the old table stays.
         """
-        given = table.detach() if isinstance(table, Tensor) else table
-        probs = read_table(self.child, self.parents, given, normalise)
+        entries = table.detach() if isinstance(table, Tensor) else table
+        probs = read_table(self.child, self.parents, entries, normalise)
         with torch.no_grad():
             self.logits.copy_(_log(probs))
 
@@ -292,12 +292,12 @@ class Tabular(ExponentialFamily, Conjugate):
     def divergence(self, posterior: Beliefs, prior: Beliefs) -> float:
         """Sum over the rows; see the base class."""
         a, b = posterior[0], prior[0]
-        there = b > 0
-        a, b = (x.masked_fill(~there, 1.0) for x in (a, b))
-        total_a, total_b = ((x * there).sum(-1) for x in (a, b))
+        present = b > 0
+        a, b = (x.masked_fill(~present, 1.0) for x in (a, b))
+        total_a, total_b = ((x * present).sum(-1) for x in (a, b))
         rows = total_a.lgamma() - total_b.lgamma()
         each = b.lgamma() - a.lgamma() + (a - b) * (a.digamma() - total_a[..., None].digamma())
-        return float((rows + (each * there).sum(-1)).sum())
+        return float((rows + (each * present).sum(-1)).sum())
 
     def described(self, posterior: Beliefs) -> Any:
         """The pseudo-counts."""

@@ -190,14 +190,14 @@ def eliminate(
     waiting: dict[int, list[Block]] = {v: [] for v in order}
     for block in blocks:
         waiting[min(block.scope, key=place.__getitem__)].append(block)
-    given: list[Given] = []
+    conditionals: list[Given] = []
     total = torch.zeros((), dtype=torch.float64)
     for v in order:
         blocks_of_v = waiting.pop(v)
         scope = sorted({u for b in blocks_of_v for u in b.scope}, key=place.__getitem__)
         block = stacked(blocks_of_v, scope, sizes)
         triangle = reduced(block.matrix, block.target, sizes[v])
-        given.append(_solved(v, tuple(scope[1:]), triangle))
+        conditionals.append(_solved(v, tuple(scope[1:]), triangle))
         for row in triangle.rows:
             total = total - row[..., 0].abs().log()
         matrix, target = triangle.matrix, triangle.target
@@ -212,7 +212,7 @@ def eliminate(
             waiting[scope[1]].append(rest)
         else:
             total = total - 0.5 * target.square().sum(dim=-1)
-    return Elimination(given, total, sizes)
+    return Elimination(conditionals, total, sizes)
 
 
 def elimination_order(

@@ -58,7 +58,7 @@ def factor_loadings(
     begin = (1.0 - 0.5 * factors / size) / np.maximum(inverse, 1e-300)
     options = {"maxiter": 10_000, "maxfun": 20_000, "ftol": 1e-15, "gtol": 1e-9, "maxcor": 30}
     bounds = np.stack([np.log(least), np.log(most)], axis=1)
-    found = minimize(
+    result = minimize(
         objective,
         np.log(np.clip(begin, least, most)),
         jac=True,
@@ -66,8 +66,8 @@ def factor_loadings(
         bounds=bounds,
         options=options,
     )
-    values, vectors = spectrum(found.x)
-    noise = np.exp(found.x)
+    values, vectors = spectrum(result.x)
+    noise = np.exp(result.x)
     weight = np.sqrt(noise)[:, None] * vectors * np.sqrt(values - 1.0)
     weight = np.concatenate([weight[:, ::-1], np.zeros((size, max(0, factors - size)))], axis=1)
     return weight, noise

@@ -124,22 +124,24 @@ def _has_real(conditional: Conditional, names: Collection[Hashable]) -> bool:
     return any(not v.is_discrete and v.name in names for v in conditional.parents)
 
 
-def _check(own: Conditional, children: list[Conditional], observed: bool, wanted: bool) -> None:
+def _check(
+    conditional: Conditional, children: list[Conditional], observed: bool, wanted: bool
+) -> None:
     """Check that a hidden variable can be integrated out.
 
     Raises:
         Unsupported: If it can't.
     """
-    name = own.child.name
+    name = conditional.child.name
     bad = next((c for c in children if not c.is_linear_gaussian), None)
-    if bad is None and own.is_linear_gaussian:
+    if bad is None and conditional.is_linear_gaussian:
         return
     if bad is None and not children:
         if wanted:
             raise Unsupported(
-                f"{name!r} has no states, and its {type(own).__name__} is not linear Gaussian: it "
-                "has no posterior in closed form; use engine=pgnn.ExecutionSampling(), or, where "
-                "it is real and no count, Variational() or MCMC()"
+                f"{name!r} has no states, and its {type(conditional).__name__} is not linear "
+                "Gaussian: it has no posterior in closed form; use ExecutionSampling(), "
+                "or, where it is real and no count, Variational() or MCMC()"
             )
         return  # a hidden parent is refused
     child = (children[0] if bad is None else bad).child.name

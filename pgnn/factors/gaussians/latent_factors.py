@@ -58,11 +58,11 @@ def factor_posterior(x: Tensor, weight: Tensor, mean: Tensor, variance: Tensor) 
     factor = torch.linalg.cholesky(precision)
     target = error @ scaled
     white = torch.linalg.solve_triangular(factor, target.unsqueeze(-1), upper=False)
-    found = torch.linalg.solve_triangular(factor.mT, white, upper=True).squeeze(-1)
+    result = torch.linalg.solve_triangular(factor.mT, white, upper=True).squeeze(-1)
     square = error.square() @ variance.reciprocal() - white.squeeze(-1).square().sum(dim=1)
     log_scale = observed @ variance.log() + LOG_2PI * observed.sum(dim=1)
     log_scale = log_scale + 2.0 * factor.diagonal(dim1=-2, dim2=-1).log().sum(dim=-1)
-    return FactorPosterior(found, torch.cholesky_inverse(factor), -0.5 * (square + log_scale))
+    return FactorPosterior(result, torch.cholesky_inverse(factor), -0.5 * (square + log_scale))
 
 
 def blocks(x: Tensor, factors: int) -> Iterator[slice]:

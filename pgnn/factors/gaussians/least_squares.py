@@ -56,17 +56,17 @@ def stacked(blocks: Sequence[Block], scope: Sequence[int], sizes: Mapping[int, i
     for v in scope:
         first[v] = width
         width += sizes[v]
-    own = tuple(scope)
+    names = tuple(scope)
     matrices = []
     for block in blocks:
-        if block.scope == own:
+        if block.scope == names:
             matrices.append(block.matrix)
             continue
         columns = [first[v] + k for v in block.scope for k in range(sizes[v])]
         index = torch.tensor(columns, device=block.matrix.device)
         wide = block.matrix.new_zeros(*block.matrix.shape[:-1], width)
         matrices.append(wide.index_copy(-1, index, block.matrix))
-    return Block(own, _joined(matrices, -2), _joined([b.target for b in blocks], -1))
+    return Block(names, _joined(matrices, -2), _joined([b.target for b in blocks], -1))
 
 
 def reduced(matrix: Tensor, target: Tensor, count: int) -> Reduced:

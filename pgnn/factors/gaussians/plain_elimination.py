@@ -88,15 +88,15 @@ class PlainElimination:
             coefficients = matrix.detach().numpy().reshape(height, width)
             rows = target.detach().numpy().reshape(-1, height)
             waiting[min(scope, key=place.__getitem__)].append((scope, coefficients, rows))
-        given: list[PlainGiven] = []
+        conditionals: list[PlainGiven] = []
         total: Floats = np.zeros(1)
         for v in order:
             one = _eliminated(v, waiting.pop(v), sizes, place)
-            given.append(one.given)
+            conditionals.append(one.given)
             total = total + one.log_integral
             if one.given.rest:
                 waiting[one.given.rest[0]].append((one.given.rest, one.matrix, one.target))
-        return cls(given, total, sizes, axes)
+        return cls(conditionals, total, sizes, axes)
 
     @property
     def log_integral(self) -> Tensor:
@@ -264,8 +264,8 @@ def _eliminated(
     else:
         spread = np.linalg.solve(top, np.eye(size))
         gain, offset = -spread @ upper[:size, size:], turned[:, :size] @ spread.T
-    given = PlainGiven(variable, tuple(scope[1:]), gain, offset, spread)
-    return _Eliminated(given, left[:, size:], turned[:, size : size + len(left)], logs)
+    conditionals = PlainGiven(variable, tuple(scope[1:]), gain, offset, spread)
+    return _Eliminated(conditionals, left[:, size:], turned[:, size : size + len(left)], logs)
 
 
 def _rows(arrays: Sequence[Floats]) -> int:

@@ -75,13 +75,13 @@ class SparseFactor:
             nodes: ``(m,)`` numbers of rows.
             at_once: How many are solved for together.
         """
-        found = np.empty(len(nodes))
+        result = np.empty(len(nodes))
         for first in range(0, len(nodes), at_once):
-            own = nodes[first : first + at_once]
-            unit = np.zeros((self.size, len(own)))
-            unit[own, np.arange(len(own))] = 1.0
-            found[first : first + at_once] = self.solve(unit)[own, np.arange(len(own))]
-        return found
+            block = nodes[first : first + at_once]
+            unit = np.zeros((self.size, len(block)))
+            unit[block, np.arange(len(block))] = 1.0
+            result[first : first + at_once] = self.solve(unit)[block, np.arange(len(block))]
+        return result
 
 
 def iterated(matrix: Any, target: Floats, tolerance: float) -> Floats:
@@ -99,12 +99,12 @@ def iterated(matrix: Any, target: Floats, tolerance: float) -> Floats:
     from scipy.sparse.linalg import cg
 
     scale = diags_array(1.0 / matrix.diagonal())
-    found = np.empty_like(target)
+    result = np.empty_like(target)
     for k in range(target.shape[1]):
-        found[:, k], failed = cg(matrix, target[:, k], rtol=tolerance, maxiter=50_000, M=scale)
+        result[:, k], failed = cg(matrix, target[:, k], rtol=tolerance, maxiter=50_000, M=scale)
         if failed:
             raise ModelError(
                 "conjugate gradients did not converge: the precision matrix is nearly singular; "
                 "give anchor= a larger number, or see more nodes"
             )
-    return found
+    return result

@@ -63,10 +63,10 @@ class LinearPotential(Potential):
         if weights is None:
             self.weights = learnable_zeros(what, shape)
             return
-        given = read_numbers(what, weights)
-        if given.shape != shape or not np.isfinite(given).all():
-            raise ModelError(f"{what} must be finite numbers {shape}, got {given.shape}")
-        self.weights = nn.Parameter(torch.from_numpy(given), requires_grad=False)
+        numbers = read_numbers(what, weights)
+        if numbers.shape != shape or not np.isfinite(numbers).all():
+            raise ModelError(f"{what} must be finite numbers {shape}, got {numbers.shape}")
+        self.weights = nn.Parameter(torch.from_numpy(numbers), requires_grad=False)
 
     def settings(self) -> Settings:
         """Return the array, the input and the edges."""

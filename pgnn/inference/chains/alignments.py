@@ -108,12 +108,12 @@ class Alignments:
         ahead = place - place[:, None]
         skips = torch.zeros_like(symbols, dtype=torch.bool)
         skips[:, 2:] = (symbols[:, 2:] != 0) & (symbols[:, 2:] != symbols[:, :-2])
-        there = ((ahead == 0) | (ahead == 1)) | ((ahead == 2) & skips[:, None])
+        present = ((ahead == 0) | (ahead == 1)) | ((ahead == 2) & skips[:, None])
         last = torch.arange(steps) == self.steps[:, None] - 1
         ends = (place == 2 * self.sizes[:, None]) | (place == 2 * self.sizes[:, None] - 1)
         lost = (last[..., None] & ~ends[:, None]).to(like.device)
         field = like.gather(2, symbols.to(like.device)[:, None].expand(rows, steps, states))
-        moves = like.new_zeros(there.shape).masked_fill(~there.to(like.device), -torch.inf)
+        moves = like.new_zeros(present.shape).masked_fill(~present.to(like.device), -torch.inf)
         begins = torch.where(place < 2, 0.0, -torch.inf).to(like)
         return Chain(begins, moves, field.masked_fill(lost, -torch.inf), self.steps)
 
@@ -191,8 +191,10 @@ class _Total(Function):
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Any, ...]:
         (log_probs,) = ctx.saved_tensors
         if torch.is_grad_enabled():
-            own = ctx.alignments
+            alignments = ctx.alignments
             view = log_probs.view_as(log_probs)
-            again = Alignments(view, own.steps, own.labels, own.sizes).chain.log_partition()
+            again = Alignments(
+                view, alignments.steps, alignments.labels, alignments.sizes
+            ).chain.log_partition()
             return None, *torch.autograd.grad(again, view, upstream[0], create_graph=True)
         return None, torch.from_numpy(ctx.shares).to(log_probs.dtype) * upstream[0][:, None, None]

@@ -116,10 +116,10 @@ class _LogLikelihood(Function):
             )
             return None, *gradients
         if bool((weights == weights[:1]).all()):
-            found = [g * float(weights[:1].sum()) for g in ctx.gradients]
+            scaled = [g * float(weights[:1].sum()) for g in ctx.gradients]
         else:
-            found = ctx.chain.kernel.log_probs(weights, *parts)[1]
-        return None, *(g.to(p.dtype) for g, p in zip(found, parts, strict=True))
+            scaled = ctx.chain.kernel.log_probs(weights, *parts)[1]
+        return None, *(g.to(p.dtype) for g, p in zip(scaled, parts, strict=True))
 
 
 class CompiledAttributeChain:
@@ -171,10 +171,10 @@ class CompiledAttributeChain:
 
     def set(self, weights: Tensor, first: Tensor, last: Tensor, moves: Tensor) -> None:
         """Write scores into :attr:`weights`."""
-        flat, k, own = weights.detach().double().numpy(), self.num_labels, self.weights
-        own.table.reshape(-1)[self._cells] = flat[self._tabled]
-        own.lone[self._lone] = flat[self._single]
-        for array, scores in ((own.first, first), (own.last, last), (own.moves, moves)):
+        flat, k, target = weights.detach().double().numpy(), self.num_labels, self.weights
+        target.table.reshape(-1)[self._cells] = flat[self._tabled]
+        target.lone[self._lone] = flat[self._single]
+        for array, scores in ((target.first, first), (target.last, last), (target.moves, moves)):
             array[..., :k] = scores.detach().double().numpy()
 
     def parts(self, arrays: Any) -> list[Tensor]:

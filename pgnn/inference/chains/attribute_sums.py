@@ -73,8 +73,8 @@ class AttributeSums:
 
     def gradient_by_torch(self, upstream: Tensor) -> Tensor:
         """Return ``(P,)`` gradients by the weights, linear in ``(N, K)`` from above."""
-        here = self.numbers >= 0
-        each = here.to(upstream) if self.values is None else self.values.to(upstream) * here
+        valid = self.numbers >= 0
+        each = valid.to(upstream) if self.values is None else self.values.to(upstream) * valid
         rows = (upstream.unsqueeze(1) * each.unsqueeze(-1)).flatten(0, 1)
         places = self.numbers.clamp_min(0).flatten().long()
         table = upstream.new_zeros(self.shape).index_add(0, places, rows)

@@ -268,10 +268,12 @@ class Chain:
         scores[:, 1:] = scores[:, 1:] + t.transition[rows, steps, z[:, :-1]]
         after = t.transition.transpose(2, 3)[rows, steps, z[:, 1:]]
         scores[:, :-1] = scores[:, :-1] + after.masked_fill(~t.within[:, 1:, None], 0.0)
-        own = scores.gather(2, z.unsqueeze(-1))[..., 0]
-        impossible = own.isneginf() | ~t.within
-        logs = own.masked_fill(impossible, 0.0) - scores.logsumexp(2).masked_fill(impossible, 0.0)
-        return logs.masked_fill(own.isneginf() & t.within, -math.inf)
+        observed_score = scores.gather(2, z.unsqueeze(-1))[..., 0]
+        impossible = observed_score.isneginf() | ~t.within
+        logs = observed_score.masked_fill(impossible, 0.0) - scores.logsumexp(2).masked_fill(
+            impossible, 0.0
+        )
+        return logs.masked_fill(observed_score.isneginf() & t.within, -math.inf)
 
     @property
     def _compiled(self) -> bool:

@@ -98,12 +98,12 @@ class ChainTensors:
 
     def at(self, rows: Tensor) -> ChainTensors:
         """Some of the rows, in double precision."""
-        here = rows.to(self.field.device)
+        indices = rows.to(self.field.device)
         per_row = self.initial.shape[0] > 1, self.transition.shape[0] > 1
         return ChainTensors(
-            (self.initial[here] if per_row[0] else self.initial).double(),
-            (self.transition[here] if per_row[1] else self.transition).double(),
-            self.field[here].double(),
+            (self.initial[indices] if per_row[0] else self.initial).double(),
+            (self.transition[indices] if per_row[1] else self.transition).double(),
+            self.field[indices].double(),
             self.lengths[rows],
         )
 

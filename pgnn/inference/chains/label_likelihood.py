@@ -97,8 +97,8 @@ class _LogLikelihood(Function):
             tensors = ChainTensors.read(begins, moves, field, lengths, per_step=False)
             kernel = CpuChain(tensors)
             sums = kernel.smooth(pairs=(1, 1)) if wanted else None
-            found = kernel.log_partition() if sums is None else sums.log_z
-            log_z[rows] = torch.from_numpy(found).to(log_z)
+            log_partition = kernel.log_partition() if sums is None else sums.log_z
+            log_z[rows] = torch.from_numpy(log_partition).to(log_z)
             if wanted:
                 ctx.groups.append(_Group(rows, kernel, sums))
         return labels._scores(steps, begins, moves) - log_z
@@ -126,10 +126,10 @@ def _gradients(
     expected_moves = torch.zeros_like(moves)
     marginals = []
     for group in groups:
-        own, there = weights[group.rows], torch.from_numpy(group.sums.log_z > -np.inf)
-        possible[group.rows] = there
+        row_weights, is_possible = weights[group.rows], torch.from_numpy(group.sums.log_z > -np.inf)
+        possible[group.rows] = is_possible
         marginals.append(torch.from_numpy(group.sums.states))
-        expected_moves += _expected_moves(group, own, there).to(expected_moves)
+        expected_moves += _expected_moves(group, row_weights, is_possible).to(expected_moves)
     steps = labels.ragged.unpadded(marginals)
     if not bool(possible.all()):
         lost = ~possible[labels.row]

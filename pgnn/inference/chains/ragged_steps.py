@@ -77,9 +77,9 @@ class _Padded(Function):
         ctx.inside, ctx.steps, ctx.shape = inside, steps, values.shape
         rows = torch.split(values[steps.to(values.device)], [int(x.sum()) for x in inside])
         parts = []
-        for there, chosen in zip(inside, rows, strict=True):
-            part = values.new_zeros((*there.shape, *values.shape[1:]))
-            part[there.to(values.device)] = chosen
+        for present, chosen in zip(inside, rows, strict=True):
+            part = values.new_zeros((*present.shape, *values.shape[1:]))
+            part[present.to(values.device)] = chosen
             parts.append(part)
         return tuple(parts)
 

@@ -234,15 +234,15 @@ class BlockElimination(Engine):
             pieces = [(slice(k, k + step), states[k : k + step, 0])
                       for k in range(0, len(states), step)]  # fmt: skip
         else:
-            pieces = [(slice(k, k + 1), own) for k, own in enumerate(states)]
-        for own, fixed in pieces:
+            pieces = [(slice(k, k + 1), pattern) for k, pattern in enumerate(states)]
+        for pattern, fixed in pieces:
             for b, x in p.rest_of(fixed).items():
                 if rng is not None:
                     noise = torch.empty(x.shape, dtype=x.dtype).exponential_(generator=rng)
                     x = x - noise.log().to(x.device)
-                self._put(p, b, own, x.argmax(-1), codes)
+                self._put(p, b, pattern, x.argmax(-1), codes)
             for b, x in p.split(fixed).items():
-                self._put(p, b, own, x, codes)
+                self._put(p, b, pattern, x, codes)
 
     @staticmethod
     def _put(p: Pattern, b: int, draws: slice, states: Tensor, codes: Tensor) -> None:

@@ -128,10 +128,10 @@ class Pattern:
             if n not in parts and x.shape[1]
         }
         for k, matrix in zip(self.blocks.links, self.links, strict=True):
-            for here, there, way in ((k.first, k.second, matrix), (k.second, k.first, matrix.mT)):
-                if here in features and there in rest:
-                    felt = (features[here][:, None] @ way)[:, 0]
-                    rest[there] = rest[there] + self.blocks.blocks[there].logits(felt)
+            for first, second, way in ((k.first, k.second, matrix), (k.second, k.first, matrix.mT)):
+                if first in features and second in rest:
+                    felt = (features[first][:, None] @ way)[:, 0]
+                    rest[second] = rest[second] + self.blocks.blocks[second].logits(felt)
         return rest
 
     def split(self, states: Tensor) -> dict[int, Tensor]:

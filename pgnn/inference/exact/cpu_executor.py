@@ -120,12 +120,12 @@ class CpuExecutor:
         sums: list[Floats] = []
 
         def piece(part: Rows, code: Rows, memory: Floats, lanes: Any, stop: Stop) -> Keep:
-            mine = np.zeros(ends[0])
+            partial_sums = np.zeros(ends[0])
             expectation.expect(
-                code, tables, part, memory, lanes, weights, log_z, lost, mine, per_row, start,
-                joint, stop,
+                code, tables, part, memory, lanes, weights, log_z, lost, partial_sums, per_row,
+                start, joint, stop,
             )  # fmt: skip
-            return lambda: sums.append(mine)
+            return lambda: sums.append(partial_sums)
 
         rows = np.arange(len(codes))
         lost[self._run(plan, rows, piece)] = True

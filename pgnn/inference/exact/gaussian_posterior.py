@@ -57,9 +57,9 @@ class RealTargets:
         reals = {n: v for n, v in model.variables.items() if not v.is_discrete}
         if not reals or not isinstance(model, DirectedModel):
             return None
-        given = question.observed.reals
-        observed = {n for n in given if n in reals and not is_all_nan(given[n])}
-        partly = {n for n in observed if has_nan(given[n])}
+        observed_reals = question.observed.reals
+        observed = {n for n in observed_reals if n in reals and not is_all_nan(observed_reals[n])}
+        partly = {n for n in observed if has_nan(observed_reals[n])}
         if names is None:
             discrete, wanted = None, _answerable(model, reals.keys() - observed | partly)
         else:
@@ -241,18 +241,20 @@ class GaussianPosterior(WithReals):
                     yield v.name, partial(self._marginal_of, solved, v)
 
     def _marginal_of(self, solved: _Solved, v: Variable) -> ExactMarginal:
-        moments = [_of_rows(p, p.moments(*found, [v.name])) for p, found in solved.pieces]
+        moments = [
+            _of_rows(p, p.moments(*elimination, [v.name])) for p, elimination in solved.pieces
+        ]
         return self._made(moments, v.shape, self._weights(solved.system.free))
 
     def _distribution(self, system: LinearSystem, names: Sequence[Hashable]) -> ExactMarginal:
         """The joint distribution of some variables."""
-        found = []
+        parts = []
         for piece in system.pieces():
             elimination = piece.elimination(names)
-            own = piece.moments(elimination, elimination.moments(), names)
-            found.append(_of_rows(piece, own))
-        size = int(found[0][0].shape[-1])
-        return self._made(found, (size,), self._weights(system.free))
+            moments = piece.moments(elimination, elimination.moments(), names)
+            parts.append(_of_rows(piece, moments))
+        size = int(parts[0][0].shape[-1])
+        return self._made(parts, (size,), self._weights(system.free))
 
     def _made(
         self,

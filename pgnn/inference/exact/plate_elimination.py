@@ -142,15 +142,15 @@ def _step(
     for g, scope in enumerate(scopes):
         if scope is None or not inside[scope].any():
             continue
-        mine: Mask = np.asarray(inside[scope].all(axis=0))
-        if mine.sum() != 1 or inside[scope].sum() != len(scope) or len(scope) != len(chosen):
+        complete: Mask = np.asarray(inside[scope].all(axis=0))
+        if complete.sum() != 1 or inside[scope].sum() != len(scope) or len(scope) != len(chosen):
             return None
-        order = np.argsort(place[scope[:, int(mine.argmax())]])
-        if not np.array_equal(scope[order, int(mine.argmax())], chosen):
+        order = np.argsort(place[scope[:, int(complete.argmax())]])
+        if not np.array_equal(scope[order, int(complete.argmax())], chosen):
             return None  # one variable is in two of its factors
         axes = []
         for j in range(scope.shape[1]):
-            if mine[j]:
+            if complete[j]:
                 axes.append(-1)
                 continue
             column = scope[order, j]

@@ -222,8 +222,8 @@ class FieldMarginal:
     def variance(self) -> Tensor:
         """``(*batch, n)`` variances, zero where a node was observed; a solution for each."""
         posterior = self._posterior
-        every = np.arange(posterior.means.shape[1])
-        rows = [posterior.variances(row, every) for row in range(len(posterior.means))]
+        columns = np.arange(posterior.means.shape[1])
+        rows = [posterior.variances(row, columns) for row in range(len(posterior.means))]
         variances = torch.from_numpy(np.stack(rows))
         return variances if posterior.batched else variances[0]
 
@@ -355,8 +355,8 @@ def patterns(observed: Mask) -> list[tuple[Mask, NDArray[np.intp]]]:
         observed: ``(B, n)``.
     """
     keys: dict[bytes, list[int]] = {}
-    for row, own in enumerate(observed):
-        keys.setdefault(np.packbits(own).tobytes(), []).append(row)
+    for row, pattern in enumerate(observed):
+        keys.setdefault(np.packbits(pattern).tobytes(), []).append(row)
     return [(observed[rows[0]], np.array(rows, dtype=np.intp)) for rows in keys.values()]
 
 

@@ -56,11 +56,11 @@ def _can_be_read(index: Path, folder: Path) -> bool:
 
 def _reachable(start: str, calls: dict[str, set[str]]) -> set[str]:
     """A module and all whose code may have been compiled into it."""
-    found: set[str] = set()
+    reached: set[str] = set()
     ahead = [start]
     while ahead:
         name = ahead.pop()
-        if name not in found:
-            found.add(name)
+        if name not in reached:
+            reached.add(name)
             ahead.extend(calls.get(name, ()))
-    return found
+    return reached

@@ -83,15 +83,15 @@ def _interaction(wiring, near, table, states, v, edge, swap):
         for b in range(wiring.card[u]):
             swap[a, b] = 0.0
     for i in range(near.shared_ptr[edge], near.shared_ptr[edge + 1]):
-        here, there = near.shared[i, 0], near.shared[i, 1]
-        f = wiring.slot_factor[here]
+        first, second = near.shared[i, 0], near.shared[i, 1]
+        f = wiring.slot_factor[first]
         if wiring.kind[f] != TABLE:
             add_interaction(
                 wiring.kind[f], table, wiring.table[f], x, y, wiring.card[v], wiring.card[u], swap
             )
             continue
         at = entry_of(wiring, states, f)
-        step, skip = wiring.stride[here], wiring.stride[there]
+        step, skip = wiring.stride[first], wiring.stride[second]
         for a in range(wiring.card[v]):
             moved = at + (a - x) * step
             base = table[at] - table[moved]

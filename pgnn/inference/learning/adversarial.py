@@ -161,8 +161,8 @@ class _Side:
         self, name: str, networks: Any, make: MakeOptimizer | None, max_norm: float | None
     ) -> None:
         self.name, self._max_norm = name, max_norm or math.inf
-        every = [p for network in networks for p in network.parameters() if p.requires_grad]
-        self.parameters = list(dict.fromkeys(every))
+        learnable = [p for network in networks for p in network.parameters() if p.requires_grad]
+        self.parameters = list(dict.fromkeys(learnable))
         if not self.parameters:
             return
         make = make or (lambda p: adam(p, 2e-4, (0.5, 0.999)))

@@ -88,10 +88,10 @@ class ChainEStep(EStep[SequenceEvidence]):
         return read_sequences(self.model, data, weights, inputs)
 
     def values_of(
-        self, name: Hashable, own: Conditional, observed: SequenceEvidence
+        self, name: Hashable, conditional: Conditional, observed: SequenceEvidence
     ) -> Values | None:
         """Return reals that were observed, see :class:`EStep`."""
-        return observed_values(own, observed)[1] if name in observed.reals else None
+        return observed_values(conditional, observed)[1] if name in observed.reals else None
 
     def chain(self, observed: SequenceEvidence) -> Chain | SegmentChain:
         """Return the chain given what was observed."""
@@ -236,15 +236,15 @@ class ChainEStep(EStep[SequenceEvidence]):
             collector.add_counts(name, emission, joint.sum((0, 1)), rows)
         elif name in observed.codes or name in observed.reals:
             where, values = observed_values(emission, observed)
-            own = posterior.flatten(0, 1) if bool(where.all()) else posterior[where]
+            weights = posterior.flatten(0, 1) if bool(where.all()) else posterior[where]
             if all(v.name != self.model.state.name for v in emission.parents):
-                own = own.sum(-1)
+                weights = weights.sum(-1)
             if isinstance(emission, ExponentialFamily) and not emission.inputs:
-                own = configuration_weights(emission, values, own)
-                collector.add_sums(name, emission.statistics(values, own))
+                weights = configuration_weights(emission, values, weights)
+                collector.add_sums(name, emission.statistics(values, weights))
             else:
                 inputs = at_steps(observed.inputs, emission.inputs, where)
-                collector.add_rows(name, WeightedRows(values, inputs, own))
+                collector.add_rows(name, WeightedRows(values, inputs, weights))
 
 
 def _in_parts(
@@ -300,20 +300,20 @@ def expect_side_by_side(
         steps: Expectations under models of one kind, with different parameters.
         observed: The sequences of all of them.
     """
-    own = [s for s in steps if isinstance(s, ChainEStep)]
-    if len(own) < len(steps) or not has_numba():
+    chain_steps = [s for s in steps if isinstance(s, ChainEStep)]
+    if len(chain_steps) < len(steps) or not has_numba():
         return None
-    k = own[0].model.state.num_states
+    k = chain_steps[0].model.state.num_states
     if observed.num_rows * observed.steps * k**2 > MAX_WORK:
         return None
     chains = []
-    for step in own:
+    for step in chain_steps:
         chain = step.chain(observed)
         if not isinstance(chain, Chain) or not _joins(chain):
             return None
         chains.append(chain)
     sums = sums_side_by_side(chains, torch.from_numpy(observed.row_weights))
-    together = zip(own, chains, sums, strict=True)
+    together = zip(chain_steps, chains, sums, strict=True)
     return [step.collect(observed, chain, sums) for step, chain, sums in together]
 
 

@@ -105,8 +105,8 @@ class ClassEStep(NetworkEStep):
         codes = torch.from_numpy(observed.codes)
         for name, v in self.model.variables.items():
             if v.is_discrete:
-                own = torch.from_numpy(self.model.elements.numbers(name)).reshape(-1)
-                x = codes[:, own].long()
+                elements = torch.from_numpy(self.model.elements.numbers(name)).reshape(-1)
+                x = codes[:, elements].long()
                 if bool((x >= 0).any()):
                     known[name] = x.reshape(observed.num_rows, *v.shape)
         weights = torch.from_numpy(observed.row_weights)
@@ -128,9 +128,9 @@ class ClassEStep(NetworkEStep):
     def _joint(self, block: Block) -> Tensor:
         """``(n, K)`` log probabilities of each class together with what was observed."""
         name, rows = self.model.class_name, len(block.weights)
-        own = self.conditionals[name]
-        covariates = {n: block.inputs[n] for n in own.inputs if n in block.inputs}
-        table = own.factor(None, covariates or None).log_values.double()
+        piece = self.conditionals[name]
+        covariates = {n: block.inputs[n] for n in piece.inputs if n in block.inputs}
+        table = piece.factor(None, covariates or None).log_values.double()
         table = table.expand(rows, table.shape[-1])
         for feature, conditional in self.conditionals.items():
             if feature != name and feature in block.observed:
@@ -141,34 +141,34 @@ class ClassEStep(NetworkEStep):
             table = table.masked_fill(other & (states >= 0).unsqueeze(1), -torch.inf)
         return table
 
-    def _log_density(self, own: Conditional, block: Block) -> Tensor:
+    def _log_density(self, conditional: Conditional, block: Block) -> Tensor:
         """``(n, K)`` log densities of a feature; zeros in rows that did not see it."""
-        x, unobserved = _filled(own, block.observed[own.child.name])
-        inputs = {n: block.inputs[n] for n in own.inputs if n in block.inputs}
-        table = own.factor({own.child.name: x}, inputs or None).log_values.double()
+        x, unobserved = _filled(conditional, block.observed[conditional.child.name])
+        inputs = {n: block.inputs[n] for n in conditional.inputs if n in block.inputs}
+        table = conditional.factor({conditional.child.name: x}, inputs or None).log_values.double()
         return table if unobserved is None else table.masked_fill(unobserved.unsqueeze(1), 0.0)
 
     def _count(self, block: Block, share: Tensor, collector: StatisticsCollector) -> None:
         """Add the statistics of some rows."""
-        for name, own in self.pieces.items():
-            inputs = {n: block.inputs[n] for n in own.inputs if n in block.inputs}
+        for name, conditional in self.pieces.items():
+            inputs = {n: block.inputs[n] for n in conditional.inputs if n in block.inputs}
             if name == self.model.class_name:
                 rows = WeightedRows({}, inputs, share)
-                collector.add_counts(name, own, share.sum(dim=0), rows)
+                collector.add_counts(name, conditional, share.sum(dim=0), rows)
             elif name in block.observed:
-                x, unobserved = _filled(own, block.observed[name])
+                x, unobserved = _filled(conditional, block.observed[name])
                 w = share if unobserved is None else share.masked_fill(unobserved.unsqueeze(1), 0.0)
-                if isinstance(own, ExponentialFamily) and not inputs:
-                    collector.add_sums(name, own.statistics({name: x}, w))
+                if isinstance(conditional, ExponentialFamily) and not inputs:
+                    collector.add_sums(name, conditional.statistics({name: x}, w))
                 else:
                     collector.add_rows(name, WeightedRows({name: x}, inputs, w))
 
 
-def _filled(own: Conditional, x: Tensor) -> tuple[Tensor, Tensor | None]:
+def _filled(conditional: Conditional, x: Tensor) -> tuple[Tensor, Tensor | None]:
     """Values without holes, and the rows that have some; as they are where the class sees to it."""
-    if own.integrates_missing or is_sparse(x):
+    if conditional.integrates_missing or is_sparse(x):
         return x, None
-    if own.child.is_discrete:
+    if conditional.child.is_discrete:
         hole = x < 0
         x = x.clamp_min(0)
     elif all_finite(x):

@@ -68,19 +68,19 @@ def fit_rows(
     with fitting(model, learner) as history:
         rows = read_rows(model, data, weights, inputs)
         values, counts = _values(model, rows), torch.tensor(rows.row_weights)
-        for name, own in model.conditionals.items():
-            observed = {v.name: values[v.name] for v in own.scope}
-            fitted = fit_to(own, observed, rows.inputs, counts, learner)
+        for name, conditional in model.conditionals.items():
+            observed = {v.name: values[v.name] for v in conditional.scope}
+            fitted = fit_to(conditional, observed, rows.inputs, counts, learner)
             unobserved |= {name: fitted.unobserved} if fitted.unobserved else {}
             if fitted.log_likelihood is not None:
                 total += fitted.log_likelihood
             else:
-                total += log_likelihood(own, observed, rows.inputs, counts)
+                total += log_likelihood(conditional, observed, rows.inputs, counts)
         history.update(rows.extent, log_likelihood=total, unobserved=unobserved)
 
 
 def fit_to(
-    own: Conditional,
+    conditional: Conditional,
     values: Mapping[Hashable, Tensor],
     inputs: Mapping[Hashable, Tensor],
     weights: Tensor,
@@ -89,7 +89,7 @@ def fit_to(
     """Fit a conditional, in place, to rows in which all of its variables were observed.
 
     Args:
-        own: The conditional; one without learnable parameters stays.
+        conditional: The conditional; one without learnable parameters stays.
         values: ``(N, ...)`` of its scope, by name.
         inputs: ``(N, ...)`` covariates; others than its own are ignored.
         weights: ``(N,)`` what each row counts.
@@ -98,50 +98,52 @@ def fit_to(
     Returns:
         What came of it.
     """
-    if not any(p.requires_grad for p in own.parameters()):
+    if not any(p.requires_grad for p in conditional.parameters()):
         return Fitted()
-    if own.inputs or not isinstance(own, ExponentialFamily):
-        covariates = {n: inputs[n] for n in own.inputs if n in inputs}
-        term, prior = Term(own, values, covariates, weights), learner.prior_of(own)
+    if conditional.inputs or not isinstance(conditional, ExponentialFamily):
+        covariates = {n: inputs[n] for n in conditional.inputs if n in inputs}
+        term, prior = Term(conditional, values, covariates, weights), learner.prior_of(conditional)
         if prior is None:
             gradient_step([term], learner.max_iterations)
-        elif isinstance(own, Curved) and prior.rates("bias") == (0.0, 0.0):
-            with own.centred(values, covariates) as (near, others):
-                fit_penalised([Term(own, near, others, weights)], prior, learner.max_iterations)
+        elif isinstance(conditional, Curved) and prior.rates("bias") == (0.0, 0.0):
+            with conditional.centred(values, covariates) as (near, others):
+                fit_penalised(
+                    [Term(conditional, near, others, weights)], prior, learner.max_iterations
+                )
         else:
             fit_penalised([term], prior, learner.max_iterations)
         return Fitted()
     value: Tensor | None = None
     with torch.no_grad():
-        spread = configuration_weights(own, values, weights)
-        prior = learner.prior_of(own)
-        own.make_uninformative()
-        if own.has_hidden_parts:
-            own.prepare(values)
-            _by_passes(own, values, spread, weights, prior, learner.max_iterations)
+        spread = configuration_weights(conditional, values, weights)
+        prior = learner.prior_of(conditional)
+        conditional.make_uninformative()
+        if conditional.has_hidden_parts:
+            conditional.prepare(values)
+            _by_passes(conditional, values, spread, weights, prior, learner.max_iterations)
         else:
-            statistics = own.learn(values, spread, prior)
-            value = own.log_likelihood(statistics, values, weights)
+            statistics = conditional.learn(values, spread, prior)
+            value = conditional.log_likelihood(statistics, values, weights)
     each = spread.sum(dim=0)
     unobserved = int((each <= LEAST_COUNT).sum()) if each.dim() else 0
     return Fitted(unobserved, None if value is None else float(value))
 
 
 def log_likelihood(
-    own: Conditional,
+    conditional: Conditional,
     values: Mapping[Hashable, Tensor],
     inputs: Mapping[Hashable, Tensor],
     weights: Tensor,
 ) -> float:
     """Return the weighted log-likelihood of rows; arguments as of :func:`fit_to`."""
-    covariates = {n: inputs[n] for n in own.inputs if n in inputs}
+    covariates = {n: inputs[n] for n in conditional.inputs if n in inputs}
     with torch.no_grad():
-        logs = own.factor(values, covariates or None).log_values.double()
+        logs = conditional.factor(values, covariates or None).log_values.double()
         return float((weights.to(logs) * logs).masked_fill(weights.to(logs) == 0, 0.0).sum())
 
 
 def _by_passes(
-    own: ExponentialFamily,
+    conditional: ExponentialFamily,
     values: Mapping[Hashable, Tensor],
     spread: Tensor,
     weights: Tensor,
@@ -149,11 +151,11 @@ def _by_passes(
     max_iterations: int,
 ) -> None:
     """Repeat what raises the likelihood until it is at rest."""
-    own.initialize(values, 0)
-    value = log_likelihood(own, values, {}, weights)
+    conditional.initialize(values, 0)
+    value = log_likelihood(conditional, values, {}, weights)
     for _ in range(max_iterations):
-        own.maximize(own.statistics(values, spread), prior)
-        before, value = value, log_likelihood(own, values, {}, weights)
+        conditional.maximize(conditional.statistics(values, spread), prior)
+        before, value = value, log_likelihood(conditional, values, {}, weights)
         if value - before <= _GAIN * max(1.0, abs(value)):
             break
 

@@ -85,25 +85,31 @@ def fully_observed(names: Iterable[Hashable], observed: SequenceEvidence) -> boo
 def _pieces(model: Any) -> dict[Hashable, Conditional]:
     """Conditionals by the names that EM calls them; those of the first step where they differ."""
     firsts = {n: model.first(n) for n in model.conditionals}
-    own = {("initial", n): c for n, c in firsts.items() if c is not model.conditionals[n]}
-    return {**model.conditionals, **own}
+    initial = {("initial", n): c for n, c in firsts.items() if c is not model.conditionals[n]}
+    return {**model.conditionals, **initial}
 
 
 def _fit(
-    observed: SequenceEvidence, own: Conditional, first: int, last: int, learner: MaximumLikelihood
+    observed: SequenceEvidence,
+    conditional: Conditional,
+    first: int,
+    last: int,
+    learner: MaximumLikelihood,
 ) -> None:
     """Fit a conditional to the steps of a span."""
-    if not any(p.requires_grad for p in own.parameters()):
+    if not any(p.requires_grad for p in conditional.parameters()):
         return
-    there = observed.inside[:, first:last]
-    if not bool(there.any()):
+    present = observed.inside[:, first:last]
+    if not bool(present.any()):
         return
-    values = {v.name: _values(observed, v.name, first, last)[there] for v in own.scope}
+    values = {v.name: _values(observed, v.name, first, last)[present] for v in conditional.scope}
     inputs = {
-        n: observed.inputs[n][:, first:last][there] for n in own.inputs if n in observed.inputs
+        n: observed.inputs[n][:, first:last][present]
+        for n in conditional.inputs
+        if n in observed.inputs
     }
-    weights = torch.from_numpy(observed.row_weights)[:, None].expand_as(there)[there]
-    fit_to(own, values, inputs, weights, learner)
+    weights = torch.from_numpy(observed.row_weights)[:, None].expand_as(present)[present]
+    fit_to(conditional, values, inputs, weights, learner)
 
 
 def _values(observed: SequenceEvidence, name: Hashable, first: int, last: int) -> Tensor:

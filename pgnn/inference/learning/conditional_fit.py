@@ -84,8 +84,8 @@ def fit_conditional(term: Term, max_iterations: int) -> None:
     References:
         Nocedal and Wright (2006), Numerical Optimization, section 7.2.
     """
-    own, name = term.conditional, term.conditional.child.name
-    parameters = [p for p in own.parameters() if p.requires_grad]
+    conditional, name = term.conditional, term.conditional.child.name
+    parameters = [p for p in conditional.parameters() if p.requires_grad]
     total = float(term.weights.sum())
     optimizer = torch.optim.LBFGS(
         parameters,
@@ -102,7 +102,7 @@ def fit_conditional(term: Term, max_iterations: int) -> None:
         loss.backward()  # type: ignore[no-untyped-call]
         return loss
 
-    with torch.enable_grad(), evaluating([own]):
+    with torch.enable_grad(), evaluating([conditional]):
         if not math.isfinite(closure().item()):
             raise DataError(
                 f"some rows have probability zero under the starting values of the conditional of "

@@ -54,8 +54,8 @@ def fit_conjugate(
         Unsupported: If something is learnable that has no conjugate prior.
     """
     with fitting(model, learner) as history:
-        own = copy.deepcopy(model)
-        e_step = e_step_of(own)
+        trained = copy.deepcopy(model)
+        e_step = e_step_of(trained)
         e_step.check()
         pieces = _conjugate(e_step)
         observed = e_step.read(data, weights, inputs)
@@ -68,7 +68,7 @@ def fit_conjugate(
         run = iterate(method, learner.max_iterations, progress=progress, label=LABEL)
         for name, piece in pieces.items():
             piece.set_mean(method.posterior[name])
-        model.load_state_dict(own.state_dict())
+        model.load_state_dict(trained.state_dict())
         told = {n: c.described(method.posterior[n]) for n, c in pieces.items()}
         history.update(
             observed.extent,
@@ -147,17 +147,17 @@ def _conjugate(e_step: EStep[Any]) -> dict[Hashable, Conjugate]:
         Unsupported: If one has no conjugate prior, learns by halves, or shares its numbers.
     """
     pieces: dict[Hashable, Conjugate] = {}
-    for name, own in e_step.pieces.items():
-        if not isinstance(own, Conjugate) or own.inputs:
+    for name, conditional in e_step.pieces.items():
+        if not isinstance(conditional, Conjugate) or conditional.inputs:
             raise Unsupported(
                 f"VariationalBayes learns tables and normal distributions; {name!r} has a "
-                f"{type(own).__name__}: take EM()"
+                f"{type(conditional).__name__}: take EM()"
             )
-        if any(not p.requires_grad for p in own.parameters()):
+        if any(not p.requires_grad for p in conditional.parameters()):
             raise Unsupported(
                 f"some numbers of {name!r} are constants: VariationalBayes learns all or none"
             )
-        pieces[name] = own
+        pieces[name] = conditional
     if not pieces or e_step.learns_as_a_whole:
         kind = type(e_step.model).__name__
         raise Unsupported(f"VariationalBayes learns no {kind}: it has other numbers; take EM()")
@@ -168,26 +168,26 @@ def _conjugate(e_step: EStep[Any]) -> dict[Hashable, Conjugate]:
 
 
 def _priors(
-    e_step: EStep[Any], pieces: Mapping[Hashable, Conjugate], given: Any, observed: Any
+    e_step: EStep[Any], pieces: Mapping[Hashable, Conjugate], value: Any, observed: Any
 ) -> dict[Hashable, Beliefs]:
     """The prior of each piece; those that were given apply where they can."""
-    if isinstance(given, Mapping):
-        unknown = [n for n in given if n not in pieces]
+    if isinstance(value, Mapping):
+        unknown = [n for n in value if n not in pieces]
         if unknown:
             known = ", ".join(map(repr, pieces))
             raise ModelError(f"a prior is given for {unknown[0]!r}; what can be learnt are {known}")
     beliefs = {}
     for name, piece in pieces.items():
-        own: Any = piece
-        conditional: Conditional = own
-        prior = given.get(name) if isinstance(given, Mapping) else given
+        conjugate: Any = piece
+        conditional: Conditional = conjugate
+        prior = value.get(name) if isinstance(value, Mapping) else value
         if isinstance(prior, Prior) and not _takes(conditional, prior):
             prior = None
-        elif not isinstance(given, Mapping) and not isinstance(prior, Prior):
+        elif not isinstance(value, Mapping) and not isinstance(prior, Prior):
             prior = prior if not conditional.child.is_discrete else None
         beliefs[name] = piece.beliefs(prior, e_step.values_of(name, conditional, observed))
     return beliefs
 
 
-def _takes(own: Conditional, prior: Prior) -> bool:
-    return isinstance(own, ExponentialFamily) and own.accepts(prior)
+def _takes(conditional: Conditional, prior: Prior) -> bool:
+    return isinstance(conditional, ExponentialFamily) and conditional.accepts(prior)

@@ -246,8 +246,8 @@ class ContrastivePasses:
         group = self.optimizer.param_groups[0]
         if any(group[n] for n in ("momentum", "weight_decay", "dampening", "maximize")):
             return None
-        own = {id(p) for p in self.parameters}
-        return float(group["lr"]) if all(id(c.matrix) in own for c in layers.couplings) else None
+        listed = {id(p) for p in self.parameters}
+        return float(group["lr"]) if all(id(c.matrix) in listed for c in layers.couplings) else None
 
     def _follow(self, layers: UnitLayers, name: Hashable, data: Phase, biases: State) -> None:
         """Move the offset of a hidden layer, and pull its bias to the wanted activity."""

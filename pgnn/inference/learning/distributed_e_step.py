@@ -31,9 +31,9 @@ class DistributedEStep(EStep[Any]):
 
     shared = True
 
-    def __init__(self, own: EStep[Any]) -> None:
-        super().__init__(own.model)
-        self._own = own
+    def __init__(self, e_step: EStep[Any]) -> None:
+        super().__init__(e_step.model)
+        self._own = e_step
 
     @property
     def pieces(self) -> Mapping[Hashable, Conditional]:
@@ -75,14 +75,14 @@ class DistributedEStep(EStep[Any]):
 
     def expect(self, observed: Any) -> ExpectedStatistics:
         """Return the sum of what is expected of all rows."""
-        own = together(lambda: self._own.expect(observed))
-        if own.rows:
-            name = next(iter(own.rows))
+        summed = together(lambda: self._own.expect(observed))
+        if summed.rows:
+            name = next(iter(summed.rows))
             raise Unsupported(
                 f"the conditional of {name!r} has no closed form: its rows cannot be added up over "
                 "processes; learn in one process"
             )
-        return _summed(own)
+        return _summed(summed)
 
     def total(self, observed: Any) -> float:
         """Return the log-likelihood of all rows."""
@@ -185,18 +185,18 @@ def _guarded(work: Callable[[], Any]) -> None:
         ) from None
 
 
-def _summed(own: ExpectedStatistics) -> ExpectedStatistics:
+def _summed(local: ExpectedStatistics) -> ExpectedStatistics:
     """Add up statistics; what one process counted nothing for is zero there."""
     shapes: dict[Hashable, list[torch.Size]] = {}
-    mine = {name: [x.shape for x in sums] for name, sums in own.sums.items()}
-    for theirs in exchanged(mine):
+    local_shapes = {name: [x.shape for x in sums] for name, sums in local.sums.items()}
+    for theirs in exchanged(local_shapes):
         shapes |= theirs
     zeros = {
         n: tuple(torch.zeros(s, dtype=torch.float64) for s in all_) for n, all_ in shapes.items()
     }
-    sums = {n: own.sums.get(n, zeros[n]) for n in shapes}
-    occupancy = [] if own.occupancy is None else [own.occupancy.double().reshape(-1)]
-    head = torch.tensor([own.log_likelihood, own.weight], dtype=torch.float64)
+    sums = {n: local.sums.get(n, zeros[n]) for n in shapes}
+    occupancy = [] if local.occupancy is None else [local.occupancy.double().reshape(-1)]
+    head = torch.tensor([local.log_likelihood, local.weight], dtype=torch.float64)
     flat = [x.double().reshape(-1) for each in sums.values() for x in each]
     vector = torch.cat([head, *occupancy, *flat])
     _guarded(lambda: dist.all_reduce(vector))
@@ -208,5 +208,5 @@ def _summed(own: ExpectedStatistics) -> ExpectedStatistics:
             parts.append(vector[begin : begin + x.numel()].reshape(x.shape))
             begin += x.numel()
         added[name] = tuple(parts)
-    counted = None if own.occupancy is None else vector[2 : 2 + own.occupancy.numel()]
+    counted = None if local.occupancy is None else vector[2 : 2 + local.occupancy.numel()]
     return ExpectedStatistics(float(vector[0]), float(vector[1]), added, {}, counted)

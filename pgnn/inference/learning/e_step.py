@@ -142,13 +142,19 @@ class EStep(ABC, Generic[EvidenceT]):
         Args:
             observed: What is learnt from, all of it or what came first.
         """
-        for name, own in self.pieces.items():
-            values = self.values_of(name, own, observed)
-            if isinstance(own, ExponentialFamily) and not own.inputs and values is not None:
+        for name, conditional in self.pieces.items():
+            values = self.values_of(name, conditional, observed)
+            if (
+                isinstance(conditional, ExponentialFamily)
+                and not conditional.inputs
+                and values is not None
+            ):
                 with suppress(DataError):  # nobody saw it
-                    own.prepare(values)
+                    conditional.prepare(values)
 
-    def values_of(self, name: Hashable, own: Conditional, observed: EvidenceT) -> Values | None:
+    def values_of(
+        self, name: Hashable, conditional: Conditional, observed: EvidenceT
+    ) -> Values | None:
         """Observed values of a real child and its real parents; None without the child."""
         return None
 
@@ -190,11 +196,11 @@ class EStep(ABC, Generic[EvidenceT]):
         """
         generator = torch.Generator().manual_seed(seed)
         for name, conditional in self.pieces.items():
-            own, known = int(torch.randint(2**31, (), generator=generator)), values.get(name)
+            piece_seed, known = int(torch.randint(2**31, (), generator=generator)), values.get(name)
             if not isinstance(conditional, ExponentialFamily):
                 continue
             if known is not None:
-                conditional.initialize(known, own)
+                conditional.initialize(known, piece_seed)
             elif at_random:
                 conditional.add_noise(generator)
 
@@ -217,13 +223,13 @@ class EStep(ABC, Generic[EvidenceT]):
         self.improve(expected, accepting(self.pieces, Laplace()))
 
 
-def reals_observed(own: Conditional, reals: Values) -> dict[Hashable, Tensor] | None:
+def reals_observed(conditional: Conditional, reals: Values) -> dict[Hashable, Tensor] | None:
     """Return what was observed of a real child and of real parents; None if nothing of the child.
 
     Args:
-        own: The conditional.
+        conditional: The conditional.
         reals: Values of real variables, by the names that the conditional has for them.
     """
-    if own.child.is_discrete or own.child.name not in reals:
+    if conditional.child.is_discrete or conditional.child.name not in reals:
         return None
-    return {v.name: reals[v.name] for v in own.scope if v.name in reals}
+    return {v.name: reals[v.name] for v in conditional.scope if v.name in reals}

@@ -249,8 +249,8 @@ class EM(Learner):
         return told
 
     def _e_step(self, model: Any, observed: Any = None) -> EStep[Any]:
-        own = e_step_of(model, self.engine, observed, self.num_samples)
-        return DistributedEStep(own) if self.distributed else own
+        e_step = e_step_of(model, self.engine, observed, self.num_samples)
+        return DistributedEStep(e_step) if self.distributed else e_step
 
     def _priors(self, pieces: Pieces) -> dict[Hashable, Any]:
         if self.prior is None:

@@ -99,12 +99,12 @@ class StatisticsCollector:
         self._rows.setdefault(name, []).append(rows)
 
     def add_counts(
-        self, name: Hashable, own: Conditional, counts: Tensor, rows: WeightedRows | None
+        self, name: Hashable, conditional: Conditional, counts: Tensor, rows: WeightedRows | None
     ) -> None:
         """Add counts ``(K...)`` of all of a table, or rows where inputs drive it."""
-        if own.inputs and rows is not None:
+        if conditional.inputs and rows is not None:
             self.add_rows(name, rows)
-        elif isinstance(own, ExponentialFamily):
+        elif isinstance(conditional, ExponentialFamily):
             self.add_sums(name, (counts.double(),))
         else:
             self.add_rows(name, WeightedRows({}, {}, counts.double()[None]))
@@ -127,9 +127,9 @@ def tied(pieces: Pieces) -> list[list[Hashable]]:
     group_of: dict[int, list[Hashable]] = {}
     groups: list[list[Hashable]] = []
     for name, conditional in pieces.items():
-        own = [id(p) for p in conditional.parameters() if p.requires_grad]
+        parameters = [id(p) for p in conditional.parameters() if p.requires_grad]
         group = [name]
-        for known in {id(g): g for p in own if (g := group_of.get(p)) is not None}.values():
+        for known in {id(g): g for p in parameters if (g := group_of.get(p)) is not None}.values():
             group = known + group
             groups.remove(known)
         groups.append(group)
@@ -160,8 +160,10 @@ def check_ties(pieces: Pieces) -> None:
                 )
 
 
-def _has_closed_form(own: Conditional) -> bool:
-    return isinstance(own, ExponentialFamily | CausalIndependence) and not own.inputs
+def _has_closed_form(conditional: Conditional) -> bool:
+    return (
+        isinstance(conditional, ExponentialFamily | CausalIndependence) and not conditional.inputs
+    )
 
 
 def check_owners(pieces: Pieces) -> None:

@@ -49,8 +49,8 @@ class FactorEStep(EStep[RowEvidence]):
 
     @property
     def _own(self) -> LinearGaussian:
-        own: Any = self.model.conditionals[self.model.vector]
-        regression: LinearGaussian = own
+        conditional: Any = self.model.conditionals[self.model.vector]
+        regression: LinearGaussian = conditional
         return regression
 
     def read(self, data: Any, weights: Any, inputs: Inputs | None) -> RowEvidence:
@@ -96,13 +96,15 @@ class FactorEStep(EStep[RowEvidence]):
         if priors:
             raise ModelError("EM() of factors takes no prior")
         count, zz, yz, yy = expected.sums[_OWN]
-        own = self._own
-        k = own.num_features
+        conditional = self._own
+        k = conditional.num_features
         origin = self._known_origin
         known = count > LEAST_COUNT
         with torch.no_grad():
-            old = torch.cat([own.weight, (own.bias - origin).unsqueeze(1)], dim=1).double()
-            free = [own.weight.requires_grad] * k + [own.bias.requires_grad]
+            old = torch.cat(
+                [conditional.weight, (conditional.bias - origin).unsqueeze(1)], dim=1
+            ).double()
+            free = [conditional.weight.requires_grad] * k + [conditional.bias.requires_grad]
             mask = torch.tensor(free)
             new = old.clone()
             if bool(mask.any()):
@@ -112,26 +114,28 @@ class FactorEStep(EStep[RowEvidence]):
                 solved = torch.linalg.lstsq(zz[:, mask][..., mask], target.unsqueeze(-1)).solution
                 new[:, mask] = solved.squeeze(-1)
                 new = torch.where(known.unsqueeze(1), new, old)
-                own.weight.copy_(new[:, :k])
-                own.bias.copy_(new[:, k] + origin)
-            if own.scale.requires_grad:
+                conditional.weight.copy_(new[:, :k])
+                conditional.bias.copy_(new[:, k] + origin)
+            if conditional.scale.requires_grad:
                 self._set_noise(count, zz, yz, yy, new)
         return []
 
     def _set_noise(
         self, count: Tensor, zz: Tensor, yz: Tensor, yy: Tensor, coefficients: Tensor
     ) -> None:
-        own = self._own
+        conditional = self._own
         fitted = torch.einsum("df,dfg,dg->d", coefficients, zz, coefficients)
         squares = yy - 2.0 * (coefficients * yz).sum(dim=1) + fitted
         each = count.clamp_min(LEAST_COUNT)
-        floor = own.form.floor((yy / each - (yz[:, -1] / each).square()).clamp_min(0.0))
-        if own.form.shared:
+        floor = conditional.form.floor((yy / each - (yz[:, -1] / each).square()).clamp_min(0.0))
+        if conditional.form.shared:
             natural = (squares.sum() / count.sum()).maximum(floor.mean())
         else:
-            before = own.form.constrain(own.scale.double(), own.size)
+            before = conditional.form.constrain(conditional.scale.double(), conditional.size)
             natural = torch.where(count > LEAST_COUNT, (squares / each).maximum(floor), before)
-        own.scale.copy_(own.form.unconstrain(natural).reshape(own.scale.shape))
+        conditional.scale.copy_(
+            conditional.form.unconstrain(natural).reshape(conditional.scale.shape)
+        )
 
     def log_partition(self, observed: RowEvidence) -> Tensor:
         """Return ``(B,)`` log densities of what was observed."""
@@ -141,33 +145,35 @@ class FactorEStep(EStep[RowEvidence]):
 
     def symmetric(self, observed: RowEvidence) -> bool:
         """Whether the vector does not depend on the factors yet."""
-        own = self._own
-        return own.weight.requires_grad and not bool(own.weight.detach().any())
+        conditional = self._own
+        return conditional.weight.requires_grad and not bool(conditional.weight.detach().any())
 
     def initialize(self, observed: RowEvidence, seed: int, at_random: bool) -> None:
         """Begin with principal components as factors, holes filled with means."""
-        x, own = observed.reals[self.model.vector].double(), self._own
+        x, conditional = observed.reals[self.model.vector].double(), self._own
         generator = torch.Generator().manual_seed(seed)
         weights = torch.from_numpy(observed.row_weights)
         error = (x - self._origin(observed)).nan_to_num(nan=0.0)
         deviation = error.square().mean(dim=0).sqrt()
         scaled = error / deviation.masked_fill(deviation == 0, 1.0)
         left, _, _ = torch.linalg.svd(scaled, full_matrices=False)
-        z = torch.zeros(len(x), own.num_features, dtype=torch.float64)
-        z[:, : left.shape[1]] = left[:, : own.num_features] * len(x) ** 0.5
+        z = torch.zeros(len(x), conditional.num_features, dtype=torch.float64)
+        z[:, : left.shape[1]] = left[:, : conditional.num_features] * len(x) ** 0.5
         noise = torch.randn(z.shape, generator=generator, dtype=torch.float64)
         z += (3.0 * _NOISE if at_random else 0.0) * noise
         z[:, left.shape[1] :] = noise[:, left.shape[1] :]
-        spread = _NOISE**2 * torch.eye(own.num_features, dtype=torch.float64).unsqueeze(0)
+        spread = _NOISE**2 * torch.eye(conditional.num_features, dtype=torch.float64).unsqueeze(0)
         posterior = FactorPosterior(z, spread, weights)
         sums = _sums(x - self._origin(observed), weights, posterior)
         self.improve(ExpectedStatistics(0.0, 0.0, {_OWN: sums}), {})
 
     def _posterior(self, x: Tensor) -> FactorPosterior:
-        own = self._own
+        conditional = self._own
         with torch.no_grad():
-            variance = own.covariance.double().diagonal()
-            return factor_posterior(x, own.weight.double(), own.bias.double(), variance)
+            variance = conditional.covariance.double().diagonal()
+            return factor_posterior(
+                x, conditional.weight.double(), conditional.bias.double(), variance
+            )
 
     _known_origin: Tensor
 
@@ -180,14 +186,14 @@ class FactorEStep(EStep[RowEvidence]):
         return self._known_origin
 
 
-def _sums(x: Tensor, weights: Tensor, found: FactorPosterior) -> tuple[Tensor, ...]:
+def _sums(x: Tensor, weights: Tensor, posterior: FactorPosterior) -> tuple[Tensor, ...]:
     """Counts ``(D,)``, and sums of products of factors (and one) and numbers, for each number."""
     hole = x.isnan()
     counted = (~hole).double() * weights.unsqueeze(1)
     error = x.nan_to_num(nan=0.0)
-    z = torch.cat([found.mean, torch.ones_like(found.mean[:, :1])], dim=1)
+    z = torch.cat([posterior.mean, torch.ones_like(posterior.mean[:, :1])], dim=1)
     second = z.unsqueeze(2) * z.unsqueeze(1)
-    second[:, :-1, :-1] += found.covariance
+    second[:, :-1, :-1] += posterior.covariance
     size = z.shape[1]
     zz = (counted.T @ second.reshape(len(z), size * size)).reshape(-1, size, size)
     yz = (counted * error).T @ z

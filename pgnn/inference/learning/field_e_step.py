@@ -85,8 +85,8 @@ class FieldEStep(EStep[RowEvidence]):
             groups = [linear(g) for g in self.model.factor_groups()]
         leaves = [g.numbers.detach().clone().requires_grad_() for g in groups]
         with torch.enable_grad():
-            given = [g.with_numbers(x) for g, x in zip(groups, leaves, strict=True)]
-            log_z = self._engine.log_prob(GivenTables(self.model, given), rows).reshape(-1)
+            differentiable = [g.with_numbers(x) for g, x in zip(groups, leaves, strict=True)]
+            log_z = self._engine.log_prob(GivenTables(self.model, differentiable), rows).reshape(-1)
             check_possible(rows, log_z)
             total = rows.weighted_sum(log_z.double())
             if not total.requires_grad:

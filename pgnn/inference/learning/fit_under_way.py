@@ -30,9 +30,9 @@ class FitUnderWay:
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take up what was written."""
         self.best, self._done = state["best"], state["iterations"]
-        for start, own in zip(self._starts, state["starts"], strict=True):
-            if own is not None:
-                start.restore(own)
+        for start, kept in zip(self._starts, state["starts"], strict=True):
+            if kept is not None:
+                start.restore(kept)
 
     def chosen(self) -> Start:
         """The best start."""

@@ -69,26 +69,28 @@ class IntegralRecord(Record):
             first += piece.num_rows
             elimination = piece.elimination()
             cliques = elimination.moments()
-            for name, own in self.learnt:
-                self._add(collector, name, own, piece, rows, gradient[rows], elimination, cliques)
+            for name, conditional in self.learnt:
+                self._add(
+                    collector, name, conditional, piece, rows, gradient[rows], elimination, cliques
+                )
 
     def _add(
         self,
         collector: StatisticsCollector,
         name: Hashable,
-        own: Conditional,
+        conditional: Conditional,
         piece: LinearSystem,
         rows: slice,
         weights: Tensor,
-        found: Elimination | PlainElimination,
+        elimination: Elimination | PlainElimination,
         cliques: Mapping[int, Moments],
     ) -> None:
         """Add the statistics of one conditional in some rows.
 
         They are those of a few points for each configuration of its own discrete parents.
         """
-        family = self._family(own, piece, rows, found, cliques)
-        discrete = [v for v in own.parents if v.is_discrete]
+        family = self._family(conditional, piece, rows, elimination, cliques)
+        discrete = [v for v in conditional.parents if v.is_discrete]
         configuration = self._configuration(discrete, piece, rows)
         flat = weights.double().clamp_min(0.0).reshape(-1)
         points, counts, states = [], [], []
@@ -107,26 +109,26 @@ class IntegralRecord(Record):
             values[v.name] = label % v.num_states
             label = label // v.num_states
         each = torch.cat(counts)
-        if isinstance(own, ExponentialFamily):
-            spread = configuration_weights(own, values, each)
-            collector.add_sums(name, own.statistics(values, spread))
+        if isinstance(conditional, ExponentialFamily):
+            spread = configuration_weights(conditional, values, each)
+            collector.add_sums(name, conditional.statistics(values, spread))
         else:
             collector.add_rows(name, WeightedRows(values, {}, each))
 
     def _family(
         self,
-        own: Conditional,
+        conditional: Conditional,
         piece: LinearSystem,
         rows: slice,
-        found: Elimination | PlainElimination,
+        elimination: Elimination | PlainElimination,
         cliques: Mapping[int, Moments],
     ) -> _Family:
         """The moments of the real variables of a conditional."""
         names = {v.name for v in piece.hidden}
-        reals = [v for v in own.scope if not v.is_discrete]
+        reals = [v for v in conditional.scope if not v.is_discrete]
         hidden = [v for v in reals if v.name in names]
         known = [v for v in reals if v.name not in names]
-        mean, covariance = piece.moments(found, cliques, [v.name for v in hidden])
+        mean, covariance = piece.moments(elimination, cliques, [v.name for v in hidden])
         observed = [self._rows(self.integral.observed[v.name], piece, rows) for v in known]
         columns = [x.double().reshape(piece.num_rows, -1) for x in observed]
         lead = (piece.num_rows, *piece.states)
@@ -179,10 +181,10 @@ class _Family:
         mean = (weights.unsqueeze(1) * self.mean).sum(dim=0) / total
         error = self.mean - mean
         scatter = (weights.unsqueeze(1) * error).mT @ error
-        own = weights.reshape(self.lead).sum_to_size(self.covariance.shape[:-2])
+        weight = weights.reshape(self.lead).sum_to_size(self.covariance.shape[:-2])
         hidden = self.covariance.shape[-1]
         scatter[:hidden, :hidden] += torch.einsum(
-            "n,nij->ij", own.reshape(-1), self.covariance.reshape(-1, hidden, hidden)
+            "n,nij->ij", weight.reshape(-1), self.covariance.reshape(-1, hidden, hidden)
         )
         return moment_points(mean, scatter / total)
 

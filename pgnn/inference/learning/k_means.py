@@ -102,10 +102,10 @@ class KMeans(Learner):
             rows, counts = _rows(model, features, observed), torch.from_numpy(observed.row_weights)
             best, inertia = self._best(model, features, rows, counts, seed, progress)
             share = one_hot(best.labels, len(best.centres)) * counts.unsqueeze(1)
-            for name, own in features.items():
+            for name, values in features.items():
                 x = {name: observed.reals[name]}
-                own.prepare(x)
-                own.maximize(own.statistics(x, share))
+                values.prepare(x)
+                values.maximize(values.statistics(x, share))
             prior = model.conditionals[model.class_name]
             if isinstance(prior, ExponentialFamily):
                 prior.maximize((share.sum(dim=0),))
@@ -138,9 +138,9 @@ class KMeans(Learner):
         seeds = np.random.default_rng(seed).integers(2**31, size=self.restarts).tolist()
         best: tuple[Clusters, float] | None = None
         with progress_bar(self.restarts, "k-means", progress) as bar:
-            for own in seeds if self.initialize else seeds[:1]:
+            for start_seed in seeds if self.initialize else seeds[:1]:
                 if self.initialize:
-                    first = spread_centres(rows, size, torch.Generator().manual_seed(own))
+                    first = spread_centres(rows, size, torch.Generator().manual_seed(start_seed))
                 else:
                     first = torch.cat(means, dim=1) - origin
                 clusters = lloyd(rows, first, self.max_iterations, counts)
@@ -166,14 +166,15 @@ def _features(model: Any) -> dict[Hashable, Gaussian]:
             f"{type(model).__name__}"
         )
     features = {}
-    for name, own in model.conditionals.items():
+    for name, conditional in model.conditionals.items():
         if name == model.class_name:
             continue
-        if not isinstance(own, Gaussian):
+        if not isinstance(conditional, Gaussian):
             raise Unsupported(
-                f"KMeans is about Gaussian features, not {type(own).__name__} {name!r}; take EM()"
+                f"KMeans is about Gaussian features, not {type(conditional).__name__} {name!r}; "
+                "take EM()"
             )
-        features[name] = own
+        features[name] = conditional
     return features
 
 

@@ -71,11 +71,11 @@ class KalmanEStep(EStep[SequenceEvidence]):
         return observed
 
     def values_of(
-        self, name: Hashable, own: Conditional, observed: SequenceEvidence
+        self, name: Hashable, conditional: Conditional, observed: SequenceEvidence
     ) -> Values | None:
         """Return observations, see :class:`EStep`."""
         flat = {n: x.flatten(end_dim=1) for n, x in observed.reals.items()}
-        return reals_observed(own, flat)
+        return reals_observed(conditional, flat)
 
     def log_partition(self, observed: SequenceEvidence) -> Tensor:
         """Return ``(B,)`` log densities of what was observed."""
@@ -105,15 +105,15 @@ class KalmanEStep(EStep[SequenceEvidence]):
         both = _together(after, before, across)
         self._add(collector, state, [state, lagged_name(state)], both, counted[:, 1:], kind)
         values, across = chain.observations(states)
-        there = counted * chain.patterns[kind].any(dim=-1)
+        present_weight = counted * chain.patterns[kind].any(dim=-1)
         both = _together(values, states, across)
-        self._add(collector, observation, [observation, state], both, there, kind)
+        self._add(collector, observation, [observation, state], both, present_weight, kind)
         return collector.collected(total, float(weights.sum()))
 
     def symmetric(self, observed: SequenceEvidence) -> bool:
         """Whether observations do not depend on the states yet."""
-        own = self.pieces.get(slice_of(self.model)[1].name)
-        return own is not None and not bool(own.regression().weight.detach().any())
+        conditional = self.pieces.get(slice_of(self.model)[1].name)
+        return conditional is not None and not bool(conditional.regression().weight.detach().any())
 
     def initialize(self, observed: SequenceEvidence, seed: int, at_random: bool) -> None:
         """Begin with principal components of the observations as states, and noise."""
@@ -130,11 +130,11 @@ class KalmanEStep(EStep[SequenceEvidence]):
             centred / deviation.masked_fill(deviation == 0, 1.0), full_matrices=False
         )
         scale = _NOISE if not at_random else 3.0 * _NOISE
-        own = torch.randn(len(flat), size, dtype=torch.float64, generator=generator)
-        own[:, : left.shape[1]] *= scale
-        own[:, : left.shape[1]] += left[:, :size] * len(flat) ** 0.5
+        noise = torch.randn(len(flat), size, dtype=torch.float64, generator=generator)
+        noise[:, : left.shape[1]] *= scale
+        noise[:, : left.shape[1]] += left[:, :size] * len(flat) ** 0.5
         values = torch.zeros(rows * steps, size, dtype=torch.float64)
-        values[inside] = own
+        values[inside] = noise
         states = values.reshape(rows, steps, size)
         counted = torch.from_numpy(observed.row_weights)[:, None] * observed.inside
         complete = counted * ~chain.observed.isnan().any(dim=-1)
@@ -146,16 +146,16 @@ class KalmanEStep(EStep[SequenceEvidence]):
 
     def _start(self, name: Hashable, values: Mapping[Hashable, Tensor], weights: Tensor) -> None:
         """Fit a learnable conditional to steps of which everything is known."""
-        own = self.pieces.get(name)
+        conditional = self.pieces.get(name)
         kept = weights.reshape(-1) > 0
-        if isinstance(own, ExponentialFamily) and int(kept.sum()) > 1:
-            shapes = {v.name: v.shape for v in own.scope}
+        if isinstance(conditional, ExponentialFamily) and int(kept.sum()) > 1:
+            shapes = {v.name: v.shape for v in conditional.scope}
             flat = {
                 n: x.flatten(end_dim=1)[kept].reshape(-1, *shapes[n]) for n, x in values.items()
             }
             with torch.no_grad():
-                own.prepare(flat)
-                own.maximize(own.statistics(flat, weights.reshape(-1)[kept]))
+                conditional.prepare(flat)
+                conditional.maximize(conditional.statistics(flat, weights.reshape(-1)[kept]))
 
     def _add(
         self,
@@ -167,8 +167,8 @@ class KalmanEStep(EStep[SequenceEvidence]):
         kind: Tensor,
     ) -> None:
         """Add the statistics of a conditional at all steps ``(B, T)`` that count."""
-        own, total = self.pieces.get(name), weights.sum()
-        if own is None or not float(total) > 0:
+        conditional, total = self.pieces.get(name), weights.sum()
+        if conditional is None or not float(total) > 0:
             return
         mean = (weights.unsqueeze(-1) * moments.mean).sum((0, 1)) / total
         error = (moments.mean - mean).flatten(end_dim=1)
@@ -178,14 +178,14 @@ class KalmanEStep(EStep[SequenceEvidence]):
         scatter = scatter + torch.einsum("ut,utij->ij", by_kind, moments.covariance)
         points = moment_points(mean, scatter / total)
         values, start = {}, 0
-        shapes = {v.name: v for v in own.scope}
+        shapes = {v.name: v for v in conditional.scope}
         for n in scope:
             v = shapes[n]
             values[n] = points[:, start : start + v.num_elements].reshape(-1, *v.shape)
             start += v.num_elements
         each = total.expand(len(points)) / len(points)
-        if isinstance(own, ExponentialFamily):
-            collector.add_sums(name, own.statistics(values, each))
+        if isinstance(conditional, ExponentialFamily):
+            collector.add_sums(name, conditional.statistics(values, each))
         else:
             collector.add_rows(name, WeightedRows(values, {}, each))
 

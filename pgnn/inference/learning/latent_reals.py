@@ -66,8 +66,8 @@ def principal_components(
         table = table / deviation.masked_fill(deviation == 0, 1.0)
         if table.numel():
             left, _, _ = torch.linalg.svd(table, full_matrices=False)
-            own = left[:, used : used + size] * rows**0.5
-            x[:, : own.shape[1]] = (x[:, : own.shape[1]] + own) / 2.0**0.5
+            scores = left[:, used : used + size] * rows**0.5
+            x[:, : scores.shape[1]] = (x[:, : scores.shape[1]] + scores) / 2.0**0.5
         used += size
         values[name] = x.reshape(rows, *v.shape)
     return values

@@ -52,10 +52,10 @@ class LikelihoodObjective:
         parts: list[tuple[float, Mean]] = []
         for which in (full, ~full):
             if which.any():
-                own = rows.take(np.flatnonzero(which))
-                share = float(own.row_weights.sum() / rows.row_weights.sum())
+                batch = rows.take(np.flatnonzero(which))
+                share = float(batch.row_weights.sum() / rows.row_weights.sum())
                 parts.append(
-                    (share, self._rowwise(own) if rows.rowwise else self._shared_tables(own))
+                    (share, self._rowwise(batch) if rows.rowwise else self._shared_tables(batch))
                 )
 
         def mean() -> Tensor:

@@ -38,11 +38,11 @@ def maximize(
     for names in tied(pieces):
         closed = [n for n in names if n in expected.sums]
         if closed:
-            own, sums = bare(pieces[names[0]]), _added([expected.sums[n] for n in closed])
-            if isinstance(own, ExponentialFamily):
-                own.maximize(sums, priors.get(names[0]))
-            elif isinstance(own, CausalIndependence):
-                own.maximize_effects(*sums)
+            conditional, sums = bare(pieces[names[0]]), _added([expected.sums[n] for n in closed])
+            if isinstance(conditional, ExponentialFamily):
+                conditional.maximize(sums, priors.get(names[0]))
+            elif isinstance(conditional, CausalIndependence):
+                conditional.maximize_effects(*sums)
         terms = [Term.of(pieces[n], expected.rows[n]) for n in names if n in expected.rows]
         prior = priors.get(names[0])
         moved = not terms or (

@@ -254,13 +254,13 @@ class MaximumLikelihood(Learner):
             smoothed = {n: c for n, c in learnt.items() if self.prior_of(c) is not None}
             self.prior.check(smoothed | {**tables})
         for table in tables.values():
-            own = self.prior_of(table)
-            if isinstance(own, Prior):
-                own.counts(table)
-            elif own is not None:
+            prior = self.prior_of(table)
+            if isinstance(prior, Prior):
+                prior.counts(table)
+            elif prior is not None:
                 raise ModelError(
                     f"the table of {table.child.name!r} takes a prior such as Laplace(), got "
-                    f"{own!r}"
+                    f"{prior!r}"
                 )
 
 

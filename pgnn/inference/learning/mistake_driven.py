@@ -160,13 +160,13 @@ class MistakeDriven(Learner):
         several = told is None or (isinstance(told, Sequence) and not isinstance(told, str))
         targets = told if several else [told]
         engine = model.default_engine() if self.engine is None else self.engine
-        found = RowMistakes(learnable, model, rows, targets, engine)
-        if (rows.codes[:, found.places] < 0).any():
+        mistakes = RowMistakes(learnable, model, rows, targets, engine)
+        if (rows.codes[:, mistakes.places] < 0).any():
             raise DataError(
                 f"some rows miss a target: {type(self).__name__} needs all of them; learn with "
                 "Gradient(), which sums out what was not observed"
             )
-        return found
+        return mistakes
 
 
 class Passes:

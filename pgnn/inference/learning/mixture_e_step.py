@@ -98,18 +98,18 @@ class MixtureEStep(EStep[Any]):
         """Set the weights, and have each component do its M-step."""
         stuck = maximize(self._own, expected, priors)
         for k, part in enumerate(self.parts):
-            own = part.improve(
+            improved = part.improve(
                 replace(expected, sums=_of(k, expected.sums), rows=_of(k, expected.rows)),
                 _of(k, priors),
             )
-            stuck += [(k, n) for n in own]
+            stuck += [(k, n) for n in improved]
         return stuck
 
     def log_prior(self, priors: Mapping[Hashable, Any]) -> float:
         """Return what priors add, those of the components too."""
         inner = [part.log_prior(_of(k, priors)) for k, part in enumerate(self.parts)]
-        own = super().log_prior({n: p for n, p in priors.items() if n in self._own})
-        return own + sum(inner)
+        log_density = super().log_prior({n: p for n, p in priors.items() if n in self._own})
+        return log_density + sum(inner)
 
     def log_partition(self, observed: Any) -> Tensor:
         """Return ``(B,)`` log probabilities of what was observed."""
@@ -158,8 +158,8 @@ class MixtureEStep(EStep[Any]):
     def _counted(self, known: Any, share: Tensor) -> ExpectedStatistics:
         """What is expected under weights ``(B, K)``."""
         collector = StatisticsCollector()
-        for name, own in self._own.items():
-            collector.add_counts(name, own, share.sum(dim=0), WeightedRows({}, {}, share))
+        for name, conditional in self._own.items():
+            collector.add_counts(name, conditional, share.sum(dim=0), WeightedRows({}, {}, share))
         for k, part in enumerate(self.parts):
             expected = part.expect(
                 replace(known, weights=np.ascontiguousarray(share[:, k].numpy()))

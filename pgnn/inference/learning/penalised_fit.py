@@ -81,12 +81,12 @@ def fit_penalised(terms: Sequence[Term], prior: ParameterPrior | None, max_itera
         Nocedal and Wright (2006), Numerical Optimization, sections 3.3 and 7.2. McCullagh and
         Nelder (1989), Generalized Linear Models, section 2.5.
     """
-    own = terms[0].conditional
+    conditional = terms[0].conditional
     total = sum(float(t.weights.sum()) for t in terms)
-    if total <= 0 or not any(p.requires_grad for p in own.parameters()):
+    if total <= 0 or not any(p.requires_grad for p in conditional.parameters()):
         return True
-    with evaluating([own]):
-        learnable = LearnableParameters(own)
+    with evaluating([conditional]):
+        learnable = LearnableParameters(conditional)
         rates = [(0.0, 0.0) if prior is None else prior.rates(n) for n in learnable.names]
         l1, l2 = ([r[k] / total for r in rates] for k in (0, 1))
         few = sum(learnable.sizes) <= _NEWTON
@@ -146,14 +146,14 @@ def _newton(problem: OptimisationProblem) -> bool:
 
 def _curvature(learnable: LearnableParameters, mean: Mean) -> Floats | None:
     """Minus the Hessian in closed form, of one conditional whose parameters are all learnable."""
-    own = mean.term if isinstance(mean, _Mean) else None
-    if own is None or not isinstance(own.conditional, Curved):
+    term = mean.term if isinstance(mean, _Mean) else None
+    if term is None or not isinstance(term.conditional, Curved):
         return None
-    if len(learnable.parameters) < len([*own.conditional.parameters()]):
+    if len(learnable.parameters) < len([*term.conditional.parameters()]):
         return None
-    weights = own.weights.double()
+    weights = term.weights.double()
     weights = weights.reshape(len(weights), -1).sum(dim=1)
-    curvature = own.conditional.curvature(own.values, own.inputs, weights)
+    curvature = term.conditional.curvature(term.values, term.inputs, weights)
     if curvature is None or len(curvature) != sum(learnable.sizes):
         return None
     return np.asarray((curvature / mean.total).numpy(force=True))  # type: ignore[attr-defined]

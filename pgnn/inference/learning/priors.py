@@ -123,8 +123,10 @@ class Dirichlet(Prior):
             ModelError: If their shape is wrong, or one is negative or not finite.
         """
         name = conditional.child.name
-        given = self.pseudo_counts
-        pseudo = given.get(name, 0.0) if isinstance(given, Mapping) else given
+        pseudo_counts = self.pseudo_counts
+        pseudo = (
+            pseudo_counts.get(name, 0.0) if isinstance(pseudo_counts, Mapping) else pseudo_counts
+        )
         pseudo = pseudo.detach().cpu().numpy() if isinstance(pseudo, torch.Tensor) else pseudo
         counts = np.array(pseudo, dtype=np.float64)
         if counts.shape not in ((), conditional.shape):
@@ -145,13 +147,13 @@ class Dirichlet(Prior):
         _check_names(self.pseudo_counts, names)
 
 
-def _number_of(given: float | Mapping[Hashable, float], name: Hashable) -> float:
+def _number_of(values: float | Mapping[Hashable, float], name: Hashable) -> float:
     """The number for one variable."""
-    return float(given.get(name, 0.0) if isinstance(given, Mapping) else given)
+    return float(values.get(name, 0.0) if isinstance(values, Mapping) else values)
 
 
-def _check_names(given: Any, names: Mapping[Hashable, Any]) -> None:
-    for name in given if isinstance(given, Mapping) else ():
+def _check_names(value: Any, names: Mapping[Hashable, Any]) -> None:
+    for name in value if isinstance(value, Mapping) else ():
         if name not in names:
             raise ModelError(
                 f"pseudo-counts are given for {name!r}, which has no table to learn"
@@ -159,12 +161,12 @@ def _check_names(given: Any, names: Mapping[Hashable, Any]) -> None:
             )
 
 
-def _check_numbers(what: str, given: Any) -> None:
-    for value in given.values() if isinstance(given, Mapping) else [given]:
+def _check_numbers(what: str, numbers: Any) -> None:
+    for value in numbers.values() if isinstance(numbers, Mapping) else [numbers]:
         if not isinstance(value, int | float | np.number):
             raise ModelError(
                 f"{what} must be a number, or a mapping from names of variables to numbers, got "
-                f"{given!r}"
+                f"{numbers!r}"
             )
         if not (math.isfinite(value) and value >= 0):
             raise ModelError(f"{what} must be finite and not negative, got {value}")

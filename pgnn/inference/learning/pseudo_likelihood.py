@@ -191,9 +191,9 @@ def log_conditionals(
             first = columns.first[scopes[:, position]]
             total = g.add_conditionals(total, first, codes[:, scopes], position)
     norm = columns.log_sums(total)
-    own = total.gather(1, codes + columns.first)
-    impossible = own.isneginf()
-    logs = own.masked_fill(impossible, 0.0) - norm.masked_fill(impossible, 0.0)
+    observed_score = total.gather(1, codes + columns.first)
+    impossible = observed_score.isneginf()
+    logs = observed_score.masked_fill(impossible, 0.0) - norm.masked_fill(impossible, 0.0)
     return logs.masked_fill(impossible, -math.inf)
 
 

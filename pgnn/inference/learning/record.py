@@ -44,11 +44,11 @@ class Record:
             gradient: Of the log evidence by the table: the posterior weight of each configuration,
                 for each row or for all of them.
         """
-        own = self.conditional
+        conditional = self.conditional
         weights = gradient if self.table.batch_shape else gradient.unsqueeze(0)
-        if isinstance(own, ExponentialFamily) and not own.inputs:
-            spread = configuration_weights(own, self.values, weights)
-            collector.add_sums(self.name, own.statistics(self.values, spread))
+        if isinstance(conditional, ExponentialFamily) and not conditional.inputs:
+            spread = configuration_weights(conditional, self.values, weights)
+            collector.add_sums(self.name, conditional.statistics(self.values, spread))
         else:
             collector.add_rows(self.name, WeightedRows(self.values, self.inputs, weights))
 

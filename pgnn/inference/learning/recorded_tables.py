@@ -50,56 +50,56 @@ class TableRecorder:
     def __post_init__(self) -> None:
         self._names = {id(c): name for name, c in self.pieces.items()}
 
-    def name_of(self, own: Conditional) -> Hashable | None:
+    def name_of(self, conditional: Conditional) -> Hashable | None:
         """What a conditional is called; None if it is not one of the recorded."""
-        inner = bare(own)
-        return inner.name if isinstance(inner, Recorded) else self._names.get(id(own))
+        inner = bare(conditional)
+        return inner.name if isinstance(inner, Recorded) else self._names.get(id(conditional))
 
     def factor(
         self,
         name: Hashable | None,
-        own: Conditional,
+        conditional: Conditional,
         observed: Values | None,
         inputs: Values | None,
     ) -> Factor:
         """Return a conditional's table; a leaf if it has a name among the recorded."""
         with torch.no_grad():
-            factor = own.factor(observed, inputs)
+            factor = conditional.factor(observed, inputs)
         if name is None:
             return factor
         leaf = factor.log_values.detach().clone().requires_grad_()
         table = Factor(factor.variables, leaf, factor.child)
-        scope = [v.name for v in own.scope]
+        scope = [v.name for v in conditional.scope]
         values = {n: x for n, x in (observed or {}).items() if n in scope}
-        covariates = {n: x for n, x in (inputs or {}).items() if n in own.inputs}
-        self.records.append(Record(name, own, table, values, covariates))
+        covariates = {n: x for n, x in (inputs or {}).items() if n in conditional.inputs}
+        self.records.append(Record(name, conditional, table, values, covariates))
         return table
 
-    def integral(self, found: HiddenIntegral) -> Tensor:
+    def integral(self, hidden: HiddenIntegral) -> Tensor:
         """Return a leaf in place of an integral over hidden reals, recorded for those it has."""
-        if self.records and self.records[-1].table.log_values is found.table:
-            return found.table
-        named = ((self.name_of(c), unwrapped(c)) for c in found.component.conditionals)
-        learnt = [(name, own) for name, own in named if name is not None]
+        if self.records and self.records[-1].table.log_values is hidden.table:
+            return hidden.table
+        named = ((self.name_of(c), unwrapped(c)) for c in hidden.component.conditionals)
+        learnt = [(name, conditional) for name, conditional in named if name is not None]
         if not learnt:
-            return found.table
-        leaf = found.table.detach().clone().requires_grad_()
-        self.records.append(IntegralRecord.of(found, leaf, learnt))
+            return hidden.table
+        leaf = hidden.table.detach().clone().requires_grad_()
+        self.records.append(IntegralRecord.of(hidden, leaf, learnt))
         return leaf
 
     def decomposition(
-        self, name: Hashable | None, own: Conditional, ranks: Sequence[int] | None = None
+        self, name: Hashable | None, conditional: Conditional, ranks: Sequence[int] | None = None
     ) -> Decomposition | None:
         """Return a conditional's small factors; of leaves if it has a name among the recorded."""
         with torch.no_grad():
-            if name is None or not isinstance(own, CausalIndependence):
-                return own.decomposition(ranks)
-            logs = own.log_effects()
+            if name is None or not isinstance(conditional, CausalIndependence):
+                return conditional.decomposition(ranks)
+            logs = conditional.log_effects()
         leaf = logs.detach().clone().requires_grad_()
-        rows = Variable(HiddenName(own.child.name, -1), len(leaf))
-        table = Factor([rows, own.child], leaf, own.child.name)
-        self.records.append(EffectsRecord(name, own, table, {}, {}))
-        return own.chained(leaf, ranks)
+        rows = Variable(HiddenName(conditional.child.name, -1), len(leaf))
+        table = Factor([rows, conditional.child], leaf, conditional.child.name)
+        self.records.append(EffectsRecord(name, conditional, table, {}, {}))
+        return conditional.chained(leaf, ranks)
 
     def gradients(
         self, total: Tensor, probes: Iterable[Tensor] = ()
@@ -137,14 +137,17 @@ class Recorded(Conditional):
     """
 
     def __init__(
-        self, own: Conditional, recorder: TableRecorder, name: Hashable | None = None
+        self, conditional: Conditional, recorder: TableRecorder, name: Hashable | None = None
     ) -> None:
-        super().__init__(own.child, own.parents, own.inputs)
-        self.own = own
-        self.integrates_missing, self.is_table = own.integrates_missing, own.is_table
-        self.is_linear_gaussian = own.is_linear_gaussian
+        super().__init__(conditional.child, conditional.parents, conditional.inputs)
+        self.own = conditional
+        self.integrates_missing, self.is_table = (
+            conditional.integrates_missing,
+            conditional.is_table,
+        )
+        self.is_linear_gaussian = conditional.is_linear_gaussian
         self._recorder = recorder
-        self.name = recorder.name_of(own) if name is None else name
+        self.name = recorder.name_of(conditional) if name is None else name
 
     def distribution(
         self, parents: Mapping[Hashable, Tensor], inputs: Mapping[Hashable, Tensor] | None = None
@@ -191,9 +194,9 @@ class RecordedSlice(SlicedModel):
         self._model = model
         self._conditionals = {n: Recorded(c, recorder) for n, c in model.conditionals.items()}
         self._first: dict[Hashable, Conditional] = {}
-        for name, own in model.conditionals.items():
+        for name, conditional in model.conditionals.items():
             first = model.first(name)
-            same = first is own
+            same = first is conditional
             self._first[name] = self._conditionals[name] if same else Recorded(first, recorder)
 
     @property
@@ -223,8 +226,8 @@ class RecordedSlice(SlicedModel):
 
     def parameters(self) -> Iterable[Tensor]:
         """Return those that may be learnt: answers are to be differentiated."""
-        own = [*self._conditionals.values(), *self._first.values()]
-        return [p for conditional in own for p in conditional.parameters()]
+        conditionals = [*self._conditionals.values(), *self._first.values()]
+        return [p for conditional in conditionals for p in conditional.parameters()]
 
     def first(self, name: Hashable) -> Conditional:
         """Return the conditional of a variable at the first step, recorded."""
@@ -249,18 +252,18 @@ def unwrapped(c: Conditional) -> Conditional:
 
 
 def recorded(
-    own: Conditional, recorder: TableRecorder, name: Hashable | None = None
+    conditional: Conditional, recorder: TableRecorder, name: Hashable | None = None
 ) -> Conditional:
     """Return a conditional whose tables are recorded.
 
     Of one that only names another's variables anew, those of the other are, under its own names.
 
     Args:
-        own: The conditional.
+        conditional: The conditional.
         recorder: Who keeps its tables.
         name: What it is called there; if not given, what the recorder calls it.
     """
-    name = recorder.name_of(own) if name is None else name
-    if isinstance(own, Renamed):
-        return own.around(recorded(own.conditional, recorder, name))
-    return Recorded(own, recorder, name)
+    name = recorder.name_of(conditional) if name is None else name
+    if isinstance(conditional, Renamed):
+        return conditional.around(recorded(conditional.conditional, recorder, name))
+    return Recorded(conditional, recorder, name)

@@ -282,8 +282,8 @@ class Restarts:
         if len(active) > 1 and not active[0].streams:
             together = expect_side_by_side([s.e_step for s in active], active[0].observed)
         if together is not None:
-            for start, own in zip(active, together, strict=True):
-                start.advance(own)
+            for start, expected in zip(active, together, strict=True):
+                start.advance(expected)
         else:
             self._on_threads(active)
         done = all(s.done for s in self.starts)

@@ -49,8 +49,8 @@ class RunningStatistics:
         if kept is None:
             return None
         sums = {
-            name: tuple(torch.from_numpy(np.array(x)) for x in own)
-            for name, own in kept["sums"].items()
+            name: tuple(torch.from_numpy(np.array(x)) for x in totals)
+            for name, totals in kept["sums"].items()
         }
         return cls(int(kept["batches"]), float(kept["weight"]), ExpectedStatistics(0.0, 1.0, sums))
 
@@ -80,7 +80,7 @@ class RunningStatistics:
     def kept(self) -> dict[str, Any]:
         """Return what a history keeps, and a file."""
         sums: dict[Hashable, Any] = {
-            name: [x.numpy(force=True) for x in own] for name, own in self.mean.sums.items()
+            name: [x.numpy(force=True) for x in totals] for name, totals in self.mean.sums.items()
         }
         return {"batches": self.batches, "weight": self.weight, "sums": sums}
 
@@ -112,8 +112,8 @@ def learn_from_batch(
         priors: Of the pieces, by name.
         check: Raises if the model cannot learn from the batch.
     """
-    own = copy.deepcopy(model)
-    e_step = e_step_of(own)
+    trained = copy.deepcopy(model)
+    e_step = e_step_of(trained)
     e_step.check()
     for name, conditional in e_step.pieces.items():
         if isinstance(conditional, ExponentialFamily) and not conditional.is_additive:
@@ -123,7 +123,7 @@ def learn_from_batch(
             )
     with fitting(model, learner) as history:
         observed = e_step.read(data, weights, inputs)
-        check(own, observed)
+        check(trained, observed)
         before = RunningStatistics.of(model.history)
         if before is None:
             e_step.prepare(observed)
@@ -135,7 +135,7 @@ def learn_from_batch(
         else:
             after = before.with_batch(expected, decay)
         e_step.improve(after.total, priors(e_step))
-        model.load_state_dict(own.state_dict())
+        model.load_state_dict(trained.state_dict())
         mean = expected.log_likelihood / expected.weight
         trace = model.history.get("trace", {}).get("batch_log_likelihood", [])
         history.update(

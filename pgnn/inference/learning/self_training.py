@@ -96,13 +96,13 @@ class PseudoLabels(Learner):
             if not len(told):
                 raise DataError(f"no row has the label {name!r}: there is nothing to begin with")
             rows = observed.take(told)
-            given = rows.row_weights.sum()
+            total = rows.row_weights.sum()
             while len(trace) < self.rounds and not converged:
-                own = model.default_learner(rows) if self.learner is None else self.learner
-                own.fit(model, rows, weights=rows.row_weights, inputs=rows.inputs or None,
+                learner = model.default_learner(rows) if self.learner is None else self.learner
+                learner.fit(model, rows, weights=rows.row_weights, inputs=rows.inputs or None,
                         seed=seed, progress=progress)  # fmt: skip
                 labelled = self.label(model, observed, column, name)
-                trace.append(float(labelled.row_weights.sum() - given))
+                trace.append(float(labelled.row_weights.sum() - total))
                 converged, rows = _same(rows, labelled), labelled
             history.update(
                 observed.extent,
@@ -261,12 +261,12 @@ def with_labels(
     observed: RowEvidence, rows: Rows, labels: Any, column: int, share: Floats | None = None
 ) -> RowEvidence:
     """Return some rows with other labels, each counting a share of what it counts."""
-    own = observed.take(rows)
-    codes = own.codes.copy()
+    chosen_rows = observed.take(rows)
+    codes = chosen_rows.codes.copy()
     codes[:, column] = labels
-    counts = np.array(own.row_weights) * (1.0 if share is None else share)
-    names = tuple(dict.fromkeys(own.names))
-    labelled = replace(own, codes=codes, weights=counts, names=names)
+    counts = np.array(chosen_rows.row_weights) * (1.0 if share is None else share)
+    names = tuple(dict.fromkeys(chosen_rows.names))
+    labelled = replace(chosen_rows, codes=codes, weights=counts, names=names)
     return labelled if (counts > 0).all() else labelled.take(np.flatnonzero(counts))
 
 

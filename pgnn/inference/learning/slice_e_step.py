@@ -55,8 +55,8 @@ class SliceEStep(TableEStep[SequenceEvidence]):
         """All conditionals by name."""
         model = self.model
         differ: dict[Hashable, Conditional] = {}
-        for name, own in model.conditionals.items():
-            if model.first(name) is not own:
+        for name, conditional in model.conditionals.items():
+            if model.first(name) is not conditional:
                 differ["initial", name] = model.first(name)
         return {**differ, **model.conditionals}
 
@@ -71,11 +71,11 @@ class SliceEStep(TableEStep[SequenceEvidence]):
         return read_sequences(self.model, data, weights, inputs)
 
     def values_of(
-        self, name: Hashable, own: Conditional, observed: SequenceEvidence
+        self, name: Hashable, conditional: Conditional, observed: SequenceEvidence
     ) -> Values | None:
         """Return reals that were observed at any step, see :class:`EStep`."""
         flat = {n: x.flatten(end_dim=1) for n, x in observed.reals.items()}
-        return reals_observed(own, flat | {lagged_name(n): x for n, x in flat.items()})
+        return reals_observed(conditional, flat | {lagged_name(n): x for n, x in flat.items()})
 
     def log_partition(self, observed: SequenceEvidence) -> Tensor:
         """Return ``(B,)`` log probabilities of what was observed."""
@@ -128,9 +128,9 @@ class SliceEStep(TableEStep[SequenceEvidence]):
         Nothing, ``{}``, of a child that is hidden itself and does not tell its parents' states
         apart; None if the conditional is to stay as it is.
         """
-        own = self.conditionals[name]
-        child = own.child.name
-        sources = [without_lag(v.name) for v in own.parents]
+        conditional = self.conditionals[name]
+        child = conditional.child.name
+        sources = [without_lag(v.name) for v in conditional.parents]
         unknown = [n for n in sources if n in hidden and n != child]
         records = [r for r in records if r.name == name]
         if not unknown or not records:

@@ -60,11 +60,11 @@ class Statistics:
     def term(self, name: Hashable) -> Term:
         """What the distinct rows of another conditional's scope, and their counts, say of it."""
         rows, counts = self._kept[name]
-        own = self._others[name]
+        conditional = self._others[name]
         columns = torch.from_numpy(np.ascontiguousarray(rows[counts > 0].T)).long()
-        device = next((p.device for p in own.parameters()), columns.device)
-        values = {v.name: x.to(device) for v, x in zip(own.scope, columns, strict=True)}
-        return Term(own, values, {}, torch.from_numpy(counts[counts > 0]).to(device))
+        device = next((p.device for p in conditional.parameters()), columns.device)
+        values = {v.name: x.to(device) for v, x in zip(conditional.scope, columns, strict=True)}
+        return Term(conditional, values, {}, torch.from_numpy(counts[counts > 0]).to(device))
 
     def add(self, table: CodedColumns, weights: Any = None) -> None:
         """Count the rows of a table.

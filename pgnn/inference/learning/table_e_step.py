@@ -167,9 +167,11 @@ class NetworkEStep(TableEStep[RowEvidence]):
         """Return expected statistics, see :class:`EStep`; rows that are equal are asked once."""
         return super().expect(self._distinct(observed))
 
-    def values_of(self, name: Hashable, own: Conditional, observed: RowEvidence) -> Values | None:
+    def values_of(
+        self, name: Hashable, conditional: Conditional, observed: RowEvidence
+    ) -> Values | None:
         """Return reals that were observed, see :class:`EStep`."""
-        return reals_observed(own, observed.reals)
+        return reals_observed(conditional, observed.reals)
 
     def completed(self, observed: RowEvidence) -> RowEvidence:
         """Return rows with their most probable states, see :class:`EStep`."""
@@ -312,8 +314,8 @@ class NetworkEStep(TableEStep[RowEvidence]):
 def spread_along(table: Factor, *names: Hashable) -> float | None:
     """Return how much a table differs along any of some variables; None if it has none of them."""
     spreads = []
-    for axis, own in enumerate(table.names):
-        if own in names and table.log_values.numel():
+    for axis, name in enumerate(table.names):
+        if name in names and table.log_values.numel():
             x = table.log_values.detach().movedim(len(table.batch_shape) + axis, -1)
             spreads.append(float((x.amax(-1) - x.amin(-1)).nan_to_num(nan=0.0).amax()))
     return max(spreads, default=None)

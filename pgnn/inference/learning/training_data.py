@@ -106,8 +106,8 @@ def read_sequences(
     """
     try:
         if isinstance(model, PairedModel):
-            own = model.read(data, inputs)
-            return replace(own, weights=_counts(weights, own.num_rows))
+            sequences = model.read(data, inputs)
+            return replace(sequences, weights=_counts(weights, sequences.num_rows))
         observed = SequenceEvidence.of(model, data, inputs)
         covariates = model.covariates(inputs, observed)
     except EvidenceError as error:
@@ -127,8 +127,8 @@ def filled_in(observed: SequenceEvidence, best: Assignment | KBest) -> SequenceE
     codes, first = dict(observed.codes), 0
     states = torch.as_tensor(best.codes).reshape(observed.num_rows, -1).long()
     for v in best.variables:
-        own = states[:, first : first + observed.steps]
-        codes[v.name] = own.masked_fill(~observed.inside, MISSING)
+        part = states[:, first : first + observed.steps]
+        codes[v.name] = part.masked_fill(~observed.inside, MISSING)
         first += observed.steps
     return replace(observed, codes=codes)
 
@@ -190,10 +190,10 @@ def nothing_told(model: FactorModel, observed: Any) -> str | None:
     known = {n for n, x in observed.reals.items() if not is_all_nan(x)}
     unknown: list[Hashable] = []
     for name in reversed(model.order):
-        own, v = model.conditionals[name], model.variables[name]
+        conditional, v = model.conditionals[name], model.variables[name]
         if name in known or (v.is_discrete and told[elements.numbers(name)].any()):
-            known |= {name, *(p.name for p in own.parents)}
-        elif any(p.requires_grad for p in own.parameters()):
+            known |= {name, *(p.name for p in conditional.parents)}
+        elif any(p.requires_grad for p in conditional.parameters()):
             unknown.append(name)
     if not unknown:
         return None

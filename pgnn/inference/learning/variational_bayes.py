@@ -123,21 +123,21 @@ class VariationalBayes(Learner):
                 f"the prior of a network of tables is one such as Laplace(), got {self.prior!r}"
             )
         with fitting(model, self) as history:
-            own = copy.deepcopy(model)
-            e_step = NetworkEStep(own)
+            trained = copy.deepcopy(model)
+            e_step = NetworkEStep(trained)
             e_step.check()
             tables = _tables(e_step)
             self.prior.check(tables)
             observed = e_step.read(data, weights, inputs)
             if e_step.symmetric(observed):
                 e_step.initialize(observed, int(np.random.default_rng(seed).integers(2**31)), False)
-            method = _Passes(own, tables, observed.merged(), self)
+            method = _Passes(trained, tables, observed.merged(), self)
             run = iterate(method, self.max_iterations, progress=progress, label=LABEL)
             method.finish()
             for name, table in tables.items():
                 posterior = method.posterior[name]
                 table.set_probs(posterior / posterior.sum(-1, keepdim=True))
-            model.load_state_dict(own.state_dict())
+            model.load_state_dict(trained.state_dict())
             history.update(
                 observed.extent,
                 **bounded(method.expected, method.divergence, run),
@@ -217,10 +217,11 @@ def _tables(e_step: NetworkEStep) -> dict[Hashable, Tabular]:
     Raises:
         Unsupported: If something is no table.
     """
-    for name, own in e_step.conditionals.items():
-        if not isinstance(own, Tabular):
+    for name, conditional in e_step.conditionals.items():
+        if not isinstance(conditional, Tabular):
             raise Unsupported(
-                f"VariationalBayes learns tables; {name!r} has a {type(own).__name__}: take EM()"
+                f"VariationalBayes learns tables; {name!r} has a {type(conditional).__name__}: "
+                "take EM()"
             )
     return {n: c for n, c in e_step.pieces.items() if isinstance(c, Tabular)}
 

@@ -57,9 +57,9 @@ class Voters:
                 codes = torch.as_tensor(best.codes)
                 first = 0
                 for v in best.variables:
-                    own = codes[..., first : first + v.num_elements]
+                    columns = codes[..., first : first + v.num_elements]
                     first += v.num_elements
-                    own = own.reshape(*codes.shape[:-1], *v.shape).long()
-                    more = votes * torch.nn.functional.one_hot(own, v.num_states)
+                    columns = columns.reshape(*codes.shape[:-1], *v.shape).long()
+                    more = votes * torch.nn.functional.one_hot(columns, v.num_states)
                     counts[v.name] = counts.get(v.name, 0) + more
         return {name: count.argmax(-1) for name, count in counts.items()}

@@ -73,10 +73,10 @@ def elements_of_blocks(
 
 
 def _numbers(elements: Elements, name: Hashable) -> Ints:
-    found = elements.find(name)
-    if found is None:
+    result = elements.find(name)
+    if result is None:
         raise UnknownVariable(name, (v.name for v in elements.variables))
-    return found[1]
+    return result[1]
 
 
 @dataclass(frozen=True, eq=False)

@@ -88,8 +88,8 @@ def _shares(codes: Tensor, size: int, shares: Tensor) -> Tensor:
 
 def _in_draws(name: Hashable, values: Sequence[Tensor | None], n: int, rows: int) -> Tensor:
     """``(n, B, *shape)`` of a computed value; ``NaN`` where an execution did not come by it."""
-    there = [x for x in values if x is not None]
-    shapes = {tuple(x.shape) for x in there}
+    present = [x for x in values if x is not None]
+    shapes = {tuple(x.shape) for x in present}
     if len(shapes) > 1:
         raise EvidenceError(
             f"the shape of {name!r} differs from one execution to the next ({min(shapes)}, "

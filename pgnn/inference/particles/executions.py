@@ -239,10 +239,10 @@ class _OneByOne(_Pieces):
             if v.is_discrete:
                 continue
             rows = [x.get(v.name) for x in self.values]
-            there = [x for x in rows if x is not None]
-            if any(tuple(x.shape) != v.shape for x in there):
+            present = [x for x in rows if x is not None]
+            if any(tuple(x.shape) != v.shape for x in present):
                 uneven.add(v.name)
-            kind = there[0].dtype if there else torch.float64
+            kind = present[0].dtype if present else torch.float64
             kind = kind if kind.is_floating_point else torch.float64
             nothing = torch.full(v.shape, torch.nan, dtype=kind)
             same = [nothing if x is None or x.shape != v.shape else x.to(kind) for x in rows]

@@ -71,9 +71,9 @@ def temperature_range(graph: FactorGraph, log_field: Floats) -> tuple[float, flo
     variance = _variance(log_field, wiring.offset[:-1]).max(axis=0, initial=0.0)
     starts = np.unique(wiring.table)
     if len(starts):
-        own = _variance(graph.log_tables, starts).max(axis=0)
-        own = own[np.searchsorted(starts, wiring.table)]
-        held = np.bincount(wiring.slot_var, own[wiring.slot_factor], len(variance))
+        variances = _variance(graph.log_tables, starts).max(axis=0)
+        variances = variances[np.searchsorted(starts, wiring.table)]
+        held = np.bincount(wiring.slot_var, variances[wiring.slot_factor], len(variance))
         variance = variance + held
     spread = np.sqrt(variance[variance > 0.0])
     if not len(spread):

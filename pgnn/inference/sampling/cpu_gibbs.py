@@ -326,8 +326,8 @@ class CpuChains:
         """Let chains without a start drift to a possible state past penalties that rise."""
         from pgnn.inference.sampling.kernels.gibbs_start import FOUND, GIVEN_UP
 
-        own = self._program, self._ptr
-        ptr, empty = own[1].copy(), own[1].copy()
+        program_and_ptr = self._program, self._ptr
+        ptr, empty = program_and_ptr[1].copy(), program_and_ptr[1].copy()
         empty[:, 1] = empty[:, 0]
         for k in range(_ROUNDS * len(_PENALTIES)):
             soft = replace(self._tables, penalty=_PENALTIES[k % len(_PENALTIES)])
@@ -335,9 +335,9 @@ class CpuChains:
             ptr[outcome != GIVEN_UP, 1] = ptr[outcome != GIVEN_UP, 0]
             self._ptr = ptr
             self.run(_SETTLING)
-            self._program, self._ptr = own
-            found = (self._search(empty, 0) == FOUND) & (outcome == GIVEN_UP)
-            outcome[found] = FOUND
+            self._program, self._ptr = program_and_ptr
+            possible = (self._search(empty, 0) == FOUND) & (outcome == GIVEN_UP)
+            outcome[possible] = FOUND
             if not (outcome == GIVEN_UP).any():
                 break
 

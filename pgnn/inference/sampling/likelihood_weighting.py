@@ -208,14 +208,14 @@ class LikelihoodWeighting:
     def step(self, state: Sums) -> tuple[Sums, Info]:
         """Add the draws of one round."""
         pieces = self.rounds[state.done]
-        found: dict[int, tuple[float, Floats, Floats]] = {}
+        result: dict[int, tuple[float, Floats, Floats]] = {}
 
         def weigh(k: int, _: Stop) -> None:
-            found[k] = self._weighed(*pieces[k])
+            result[k] = self._weighed(*pieces[k])
 
         interruptible([partial(weigh, k) for k in range(len(pieces))], len(pieces))
         for k, (row, _, _) in enumerate(pieces):
-            log_top, weights, states = found[k]
+            log_top, weights, states = result[k]
             top = max(state.log_top[row], log_top)
             if top == -np.inf:
                 continue

@@ -211,13 +211,13 @@ class TorchChains:
                 coloured.append(self._colour(members))
         return tuple(coloured)
 
-    def _colour(self, mine: Ints) -> Colour:
+    def _colour(self, members: Ints) -> Colour:
         elements, device = self._graph.elements, self._device
         place = np.full(len(elements), -1, dtype=np.int64)
-        place[mine] = np.arange(len(mine))
-        states = np.arange(elements.card[mine].max())
-        columns = elements.offset[mine, None] + states
-        columns[states >= elements.card[mine, None]] = elements.offset[-1]
+        place[members] = np.arange(len(members))
+        states = np.arange(elements.card[members].max())
+        columns = elements.offset[members, None] + states
+        columns[states >= elements.card[members, None]] = elements.offset[-1]
         parts = []
         for g in self._graph.interactions:
             g = g.for_kernels() if g.written_down else g
@@ -231,7 +231,7 @@ class TorchChains:
                         GroupConditional(group, axis, torch.from_numpy(at[which]).to(device))
                     )
         return Colour(
-            torch.from_numpy(mine).to(device), torch.from_numpy(columns).to(device), tuple(parts)
+            torch.from_numpy(members).to(device), torch.from_numpy(columns).to(device), tuple(parts)
         )
 
 

@@ -127,13 +127,15 @@ class BeamSearch(Engine):
     ) -> dict[Any, Tensor]:  # fmt: skip
         """Values of a step: drawn, or those that were observed."""
         drawn: dict[Any, Tensor] = question.model.draw(state, rng)
-        there = t < known
-        if not bool(there.any()):
+        present = t < known
+        if not bool(present.any()):
             return drawn
         for name, x in drawn.items():
             held = question.observed.codes.get(name, question.observed.reals.get(name))
-            own = held[kept, t].to(x)
-            drawn[name] = torch.where(there.to(x.device).reshape(-1, *[1] * (x.dim() - 1)), own, x)
+            prefix = held[kept, t].to(x)
+            drawn[name] = torch.where(
+                present.to(x.device).reshape(-1, *[1] * (x.dim() - 1)), prefix, x
+            )
         return drawn
 
     def _samples(
@@ -147,14 +149,16 @@ class BeamSearch(Engine):
         codes, reals = [torch.zeros(n, rows, 0, dtype=torch.int64)], {}
         for v in variables:
             if not steps:
-                own = torch.zeros(n * rows, *v.shape, dtype=torch.int64)
+                states = torch.zeros(n * rows, *v.shape, dtype=torch.int64)
             else:
-                own = torch.stack([x[v.name].cpu() for x in drawn[:steps]], dim=1)
-            gone = ~inside.reshape(*inside.shape, *[1] * (own.dim() - 2))
+                states = torch.stack([x[v.name].cpu() for x in drawn[:steps]], dim=1)
+            gone = ~inside.reshape(*inside.shape, *[1] * (states.dim() - 2))
             if v.is_discrete:
-                codes.append(own.masked_fill(gone, -1).reshape(n, rows, v.num_elements))
+                codes.append(states.masked_fill(gone, -1).reshape(n, rows, v.num_elements))
             else:
-                reals[v.name] = own.double().masked_fill(gone, torch.nan).reshape(n, rows, *v.shape)
+                reals[v.name] = (
+                    states.double().masked_fill(gone, torch.nan).reshape(n, rows, *v.shape)
+                )
         joined = torch.cat(codes, dim=2)
         if not batched:
             joined, reals = joined[:, 0], {name: x[:, 0] for name, x in reals.items()}

@@ -49,9 +49,9 @@ class Beams:
         check_size(f"{beams:,} beginnings of {rows:,} rows", rows * beams * states,
                    advice="Give a smaller width, or fewer rows at a time")  # fmt: skip
         logs = self._observed(logs.reshape(rows, beams, states))
-        every = ((self.scores + going)[..., None] + logs).flatten(start_dim=1)
-        every = every.masked_fill(every <= self.best[:, -1:], -torch.inf)
-        kept, order = every.topk(min(self.width + 1, every.shape[1]), dim=1)
+        scores = ((self.scores + going)[..., None] + logs).flatten(start_dim=1)
+        scores = scores.masked_fill(scores <= self.best[:, -1:], -torch.inf)
+        kept, order = scores.topk(min(self.width + 1, scores.shape[1]), dim=1)
         if kept.shape[1] > self.width:
             self.lost = torch.maximum(self.lost, kept[:, self.width])
             kept, order = kept[:, : self.width], order[:, : self.width]
@@ -93,17 +93,17 @@ class Beams:
             return zero.masked_fill(done, -torch.inf), zero.masked_fill(~done, -torch.inf)
         going, ended = question.model.end_log_probs(self.state)
         early = (self.step < question.known)[:, None]
-        own = ended.double().cpu().reshape(shape).masked_fill(early, -torch.inf)
-        return going.double().cpu().reshape(shape), own
+        end_score = ended.double().cpu().reshape(shape).masked_fill(early, -torch.inf)
+        return going.double().cpu().reshape(shape), end_score
 
     def _observed(self, logs: Tensor) -> Tensor:
         """Log probabilities, of values that were observed those alone."""
-        there = self.step < self.question.known
-        if not bool(there.any()):
+        present = self.step < self.question.known
+        if not bool(present.any()):
             return logs
         (codes,) = self.question.observed.codes.values()
         other = torch.arange(logs.shape[-1]) != codes[:, self.step, None, None]
-        return logs.masked_fill(other & there[:, None, None], -torch.inf)
+        return logs.masked_fill(other & present[:, None, None], -torch.inf)
 
     def _finish(self, scores: Tensor) -> None:
         """Take whole sequences among the best."""

@@ -79,15 +79,18 @@ class BeginningQuestion(BaseQuestion):
         """``(B,)`` steps at which everything was observed, if nothing was observed after them."""
         observed = self.observed
         shape = (observed.num_rows, observed.steps)
-        every, some = torch.ones(shape, dtype=torch.bool), torch.zeros(shape, dtype=torch.bool)
+        known_everywhere, some = (
+            torch.ones(shape, dtype=torch.bool),
+            torch.zeros(shape, dtype=torch.bool),
+        )
         for name, v in self.model.variables.items():
             told = torch.zeros(shape, dtype=torch.bool)
             if v.is_discrete and name in observed.codes:
                 told = observed.codes[name] >= 0
             elif name in observed.reals:
                 told = ~observed.reals[name].flatten(start_dim=2).isnan().any(-1)
-            every, some = every & told, some | told
-        begun = every.long().cumprod(1).bool()
+            known_everywhere, some = known_everywhere & told, some | told
+        begun = known_everywhere.long().cumprod(1).bool()
         hole = some & ~begun
         if bool(hole.any()):
             row, step = hole.nonzero()[0].tolist()
@@ -99,12 +102,16 @@ class BeginningQuestion(BaseQuestion):
 
     def _lengths(self, total: Any) -> Tensor | None:
         """``(B,)`` steps of the whole sequences."""
-        given = self.observed.lengths if total is None else torch.as_tensor(total)
-        if given.dim() > 1 or given.is_floating_point() or given.numel() not in (1, self.num_rows):
+        totals = self.observed.lengths if total is None else torch.as_tensor(total)
+        if (
+            totals.dim() > 1
+            or totals.is_floating_point()
+            or totals.numel() not in (1, self.num_rows)
+        ):
             raise EvidenceError(
                 f"{AXIS!r} must be a length, or one for each of {self.num_rows} rows, got {total!r}"
             )
-        lengths = given.reshape(-1).expand(self.num_rows)
+        lengths = totals.reshape(-1).expand(self.num_rows)
         if bool((lengths < self.known).any()):
             row = int((lengths < self.known).nonzero()[0])
             raise EvidenceError(

@@ -66,13 +66,13 @@ def best_labellings(
     steps, symbols = log_probs.shape
     blank = log_probs[:, 0].cumsum()[None]
     front = _Beginnings([()], blank, np.full((1, steps), -np.inf))
-    found = {**start, (): float(blank[0, -1]) if steps else 0.0}
+    result = {**start, (): float(blank[0, -1]) if steps else 0.0}
     lost = -np.inf
     while front.labels and steps and symbols > 1:
         check_size(f"{len(front.labels):,} beginnings", len(front.labels) * log_probs.size,
                    advice="Give a smaller width")  # fmt: skip
         reach = _reach(front, log_probs)
-        ranked = np.sort(np.fromiter(found.values(), float))[::-1]
+        ranked = np.sort(np.fromiter(result.values(), float))[::-1]
         least = ranked[k - 1] if len(ranked) >= k else -np.inf
         parents, children = np.nonzero(reach > least)
         order = np.argsort(-reach[parents, children], kind="stable")
@@ -82,8 +82,8 @@ def best_labellings(
         kept = order[:width]
         front = _extended(front, log_probs, parents[kept], children[kept])
         ends = np.logaddexp(front.blank[:, -1], front.label[:, -1])
-        found.update(zip(front.labels, ends.tolist(), strict=True))
-    best = sorted(found.items(), key=lambda pair: -pair[1])[:k]
+        result.update(zip(front.labels, ends.tolist(), strict=True))
+    best = sorted(result.items(), key=lambda pair: -pair[1])[:k]
     return Labellings(best, max(lost, best[0][1]))
 
 
@@ -110,13 +110,13 @@ def _extended(front: _Beginnings, log_probs: Floats, parents: Any, children: Any
     labels = [(*front.labels[m], int(c)) for m, c in zip(parents, children, strict=True)]
     same = np.array([front.labels[m][-1:] == (c,) for m, c in zip(parents, children, strict=True)])
     begun = np.where(same.reshape(-1, 1), blank[parents], either[parents])
-    own = log_probs.T[1 + children]
-    begun = begun + own
+    scores = log_probs.T[1 + children]
+    begun = begun + scores
     ends, rests = np.full((2, *begun.shape), -np.inf)
     for t in range(begun.shape[1]):
         ends[:, t] = begun[:, t]
         if t > 0:
-            ends[:, t] = np.logaddexp(ends[:, t], ends[:, t - 1] + own[:, t])
+            ends[:, t] = np.logaddexp(ends[:, t], ends[:, t - 1] + scores[:, t])
             rests[:, t] = np.logaddexp(rests[:, t - 1], ends[:, t - 1]) + log_probs[t, 0]
     return _Beginnings(labels, rests, ends)
 

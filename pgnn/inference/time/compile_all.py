@@ -11,7 +11,7 @@ from pgnn.inference.time.compiled_chain import CompiledChain
 def ask_everything() -> None:
     """Filter, smooth and look at the gains."""
     one = torch.ones(1, 1, dtype=torch.float64)
-    own = Regression(one, one[0], one)
+    regression = Regression(one, one[0], one)
     start = Regression(one[:, :0], one[0], one)
-    chain = CompiledChain(start, own, own, one.expand(1, 3000, 1).contiguous())
+    chain = CompiledChain(start, regression, regression, one.expand(1, 3000, 1).contiguous())
     chain.smoothed(chain.filtered())

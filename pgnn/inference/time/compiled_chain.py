@@ -46,7 +46,7 @@ class CompiledChain(GaussianChain):
         shapes = [(rows, steps, size), (kinds, steps, size, size)]
         ahead, now = ([np.empty(s) for s in shapes] for _ in range(2))
         increments = np.empty((rows, steps))
-        given = (
+        arguments = (
             self.patterns.numpy(), _array(self.observed),
             _array(self.move.weight), _array(self.move.bias), _array(covariance_of(self.move)),
             _array(self.emit.weight), _array(self.emit.bias), _array(covariance_of(self.emit)),
@@ -56,7 +56,9 @@ class CompiledChain(GaussianChain):
         def run(patterns: Ints, stop: Stop) -> None:
             space = space_of(max(size, width))
             _check(
-                filter_rows(patterns, *self._rows, *given, *ahead, *now, increments, space, stop)
+                filter_rows(
+                    patterns, *self._rows, *arguments, *ahead, *now, increments, space, stop
+                )
             )
 
         in_threads(run, np.arange(kinds), self._cost)
@@ -87,8 +89,8 @@ class CompiledChain(GaussianChain):
         width = max(self.observed.shape[2], self.move.weight.shape[0])
         parts = (*self.start, *self.move, *self.emit, self.observed)
         differentiates = torch.is_grad_enabled() and any(x.requires_grad for x in parts)
-        here = all(x.device.type == "cpu" for x in parts)
-        if not self.steps or width > MOST or differentiates or not here or not has_numba():
+        on_cpu = all(x.device.type == "cpu" for x in parts)
+        if not self.steps or width > MOST or differentiates or not on_cpu or not has_numba():
             return False
         return KERNELS.ready() or len(self.patterns) * self.steps > _LITTLE
 

@@ -109,14 +109,14 @@ def observed_values(
     """
     name = emission.child.name
     values = observed.codes[name] if name in observed.codes else observed.reals[name]
-    there = observed.inside & _present(values)
+    present = observed.inside & _present(values)
     lag = lagged_name(name)
     if all(v.name != lag for v in emission.parents):
-        everywhere = bool(there.all())  # then nothing is copied
-        return there, {name: values.flatten(0, 1) if everywhere else values[there]}
-    before = torch.zeros_like(there)
-    before[:, 1:] = there[:, :-1]
-    both = there & before
+        everywhere = bool(present.all())  # then nothing is copied
+        return present, {name: values.flatten(0, 1) if everywhere else values[present]}
+    before = torch.zeros_like(present)
+    before[:, 1:] = present[:, :-1]
+    both = present & before
     earlier = torch.zeros_like(values)
     earlier[:, 1:] = values[:, :-1]
     return both, {name: values[both], lag: earlier[both]}

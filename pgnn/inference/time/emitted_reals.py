@@ -157,9 +157,9 @@ def _moments(
     spread = (w * (variance + (mean - total.unsqueeze(2)).square())).sum(2)
     if after is None and name in observed.reals:
         x = observed.reals[name].to(total)
-        there = ~x.isnan()
-        total = torch.where(there, x, total)
-        spread = spread.masked_fill(there, 0.0)
+        present = ~x.isnan()
+        total = torch.where(present, x, total)
+        spread = spread.masked_fill(present, 0.0)
     return total, spread
 
 

@@ -214,9 +214,9 @@ def hidden_reals(model: SlicedModel, observed: SequenceEvidence) -> list[Hashabl
     for name, x in observed.reals.items():
         conditional = model.conditionals[name]
         if name not in hidden and any(v.name == lagged_name(name) for v in conditional.parents):
-            there = ~x.isnan()
-            there = there.flatten(start_dim=2).all(-1) if there.dim() > 2 else there
-            if bool((there[:, 1:] & ~there[:, :-1] & observed.inside[:, 1:]).any()):
+            present = ~x.isnan()
+            present = present.flatten(start_dim=2).all(-1) if present.dim() > 2 else present
+            if bool((present[:, 1:] & ~present[:, :-1] & observed.inside[:, 1:]).any()):
                 hidden.append(name)
     return hidden
 

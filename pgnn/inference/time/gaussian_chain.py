@@ -182,9 +182,9 @@ class GaussianChain:
         factor = semidefinite_cholesky(spread.covariance)
         values = []
         for drawn in states:
-            own, _ = self.observations(StepMoments(drawn, certain.covariance))
-            noise = torch.randn(own.mean.shape, dtype=own.mean.dtype)
-            values.append(own.mean + self.of_rows(factor, noise))
+            moments, _ = self.observations(StepMoments(drawn, certain.covariance))
+            noise = torch.randn(moments.mean.shape, dtype=moments.mean.dtype)
+            values.append(moments.mean + self.of_rows(factor, noise))
         return states, torch.stack(values)
 
     def backward_draws(self, filtered: Filtered, n: int) -> Tensor:
@@ -215,8 +215,8 @@ class GaussianChain:
         """Products of ``(U, ..., R, C)`` matrices with ``(*, B, ..., C)`` vectors of all rows."""
         if len(matrices) == 1 and matrices.dim() == 3:
             return vectors @ matrices[0].mT
-        own = matrices if len(matrices) == 1 else matrices[self.kind]
-        return (own * vectors.unsqueeze(-2)).sum(-1)
+        by_row = matrices if len(matrices) == 1 else matrices[self.kind]
+        return (by_row * vectors.unsqueeze(-2)).sum(-1)
 
     def _updated(self, t: int, mean: Tensor, covariance: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Moments of a state after an observation, and its log density."""
@@ -247,9 +247,9 @@ class GaussianChain:
         return torch.where(both, covariance_of(self.emit), 0.0) + unit
 
 
-def covariance_of(own: Regression) -> Tensor:
+def covariance_of(regression: Regression) -> Tensor:
     """Return the covariance of a regression's noise."""
-    return own.scale @ own.scale.mT
+    return regression.scale @ regression.scale.mT
 
 
 def _stacked(moments: list[tuple[Tensor, Tensor]]) -> StepMoments:

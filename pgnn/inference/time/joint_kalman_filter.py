@@ -61,14 +61,14 @@ class JointKalmanFilter(SequenceEngine):
         self, model: Any, name: Hashable, chain: GaussianChain, states: StepMoments
     ) -> StepMoments:
         """Return the moments of a variable, from those of the chain's states."""
-        own = places_of(model)[name]
-        return StepMoments(states.mean[..., own], states.covariance[..., own, own])
+        columns = places_of(model)[name]
+        return StepMoments(states.mean[..., columns], states.covariance[..., columns, columns])
 
     def draws(self, model: Any, chain: GaussianChain, n: int) -> Mapping[Hashable, Tensor]:
         """Return ``(n, B, T, D)`` draws of each variable given what was observed."""
         states = chain.backward_draws(chain.filtered(), n)
         states = torch.where(chain.observed.isnan(), states, chain.observed)
-        return {n: states[..., own] for n, own in places_of(model).items()}
+        return {n: states[..., columns] for n, columns in places_of(model).items()}
 
     # --- the hooks of engines over time -----------------------------------------------------------
 

@@ -88,8 +88,8 @@ def slice_of(model: GaussianChainModel) -> tuple[Variable, Variable]:
 def chain_of(model: GaussianChainModel, observed: SequenceEvidence) -> StateChain:
     """Return a model's chain of states for what was observed of it."""
     state, observation = slice_of(model)
-    own = model.conditionals
-    parts = model.first(state.name), own[state.name], own[observation.name]
+    conditionals = model.conditionals
+    parts = model.first(state.name), conditionals[state.name], conditionals[observation.name]
     start, move, emit = (double(c.regression()) for c in parts)
     place = {observation.name: slice(0, observation.num_elements)}
     return StateChain(start, move, emit, slice_values(place, observed))

@@ -181,11 +181,11 @@ class ParticleFilter:
         if values is None:
             return [Observed.NOWHERE] * observed.steps
         missing = values < 0 if name in observed.codes else values.isnan()
-        there = (
+        present = (
             ~missing.reshape(*values.shape[:2], math.prod(values.shape[2:])).all(-1)
             & observed.inside
         )
-        pairs = zip(there.all(0).tolist(), there.any(0).tolist(), strict=True)
+        pairs = zip(present.all(0).tolist(), present.any(0).tolist(), strict=True)
         return [
             Observed.EVERYWHERE if a else Observed.SOMEWHERE if b else Observed.NOWHERE
             for a, b in pairs

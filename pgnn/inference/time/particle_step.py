@@ -171,11 +171,11 @@ class ParticleStep:
             gained.append(observed[name].gather(1, value.long()[:, None])[:, 0].log())
             scored.append(gained[-1])
         if mode is Observed.SOMEWHERE:
-            there = _present(observed[name])
+            present = _present(observed[name])
             shape = [-1, *[1] * (value.dim() - 1)]
-            value = torch.where(there.reshape(shape), observed[name].to(value), value)
+            value = torch.where(present.reshape(shape), observed[name].to(value), value)
             term = piece.log_prob(value)
-            gained.append(torch.where(there, term, torch.zeros_like(term)))
+            gained.append(torch.where(present, term, torch.zeros_like(term)))
             scored.append(term)
         elif self.slice.scored:
             scored.append(piece.log_prob(value))

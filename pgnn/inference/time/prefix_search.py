@@ -109,18 +109,18 @@ class PrefixSearch(Engine):
         rows: list[list[list[int]]] = []
         bounds = []
         for logs, start in zip(self._numbers(question), self._greedy(question), strict=True):
-            found = best_labellings(logs, self.width, k, start)
-            rows.append([list(labels) for labels, _ in found.best])
-            bounds.append(found.bound)
+            labellings = best_labellings(logs, self.width, k, start)
+            rows.append([list(labels) for labels, _ in labellings.best])
+            bounds.append(labellings.bound)
         ranks = max(map(len, rows), default=1)
         codes, sizes = padded([r for row in rows for r in row + [[]] * (ranks - len(row))])
         counts = torch.tensor([len(row) for row in rows], dtype=torch.int64)
-        there = torch.arange(ranks) < counts[:, None]
+        present = torch.arange(ranks) < counts[:, None]
         states = codes.reshape(len(rows), ranks, codes.shape[1])
         each = sizes.reshape(-1, ranks)
         scores = [question.aligned(states[:, j], each[:, j]).log_partition() for j in range(ranks)]
         log_prob = torch.stack(scores, dim=1) if scores else torch.zeros(0, 1)
-        log_prob = log_prob.masked_fill(~there.to(log_prob.device), -torch.inf)
+        log_prob = log_prob.masked_fill(~present.to(log_prob.device), -torch.inf)
         self.check_possible(question, log_prob[:, 0])
         bound = torch.tensor(bounds, dtype=torch.float64).to(log_prob)
         label = question.over(model.label, states.shape[2])
@@ -142,11 +142,11 @@ class PrefixSearch(Engine):
             labels = said(paths)
         self.check_possible(question, scores)
         states = {}
-        for variable, own in ((model.label, labels), (model.alignment, paths.cpu())):
+        for variable, path in ((model.label, labels), (model.alignment, paths.cpu())):
             if variable.name in question.asked:
                 gone = scores.detach().isneginf().cpu()[:, None]
-                sized = question.over(variable, own.shape[1])
-                states[sized] = own.masked_fill(gone, -1)[:, None]
+                sized = question.over(variable, path.shape[1])
+                states[sized] = path.masked_fill(gone, -1)[:, None]
         return self._answer(question, states, scores[:, None], scores, 1)
 
     def _answer(

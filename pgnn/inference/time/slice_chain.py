@@ -110,14 +110,16 @@ def slice_chain(model: SlicedModel, observed: SequenceEvidence) -> CompiledChain
     eye = torch.eye(width_of(places), dtype=torch.float64)
     first = {n: model.first(n) for n in places}
     begin, move = (
-        slice_regression(model, own, {n: double(own[n].regression()) for n in places})
-        for own in (first, model.conditionals)
+        slice_regression(
+            model, conditionals, {n: double(conditionals[n].regression()) for n in places}
+        )
+        for conditionals in (first, model.conditionals)
     )
     start = Regression(begin.weight[:, :0], begin.bias, begin.scale)
     emit = Regression(eye, torch.zeros_like(eye[0]), torch.zeros_like(eye))
     return CompiledChain(start, move, emit, slice_values(places, observed))
 
 
-def double(own: Regression) -> Regression:
+def double(regression: Regression) -> Regression:
     """Return a regression in double precision."""
-    return Regression(*(x.double() for x in own))
+    return Regression(*(x.double() for x in regression))

@@ -158,15 +158,15 @@ class SliceTables:
             return None
         x = self._values(name, span, conditional)
         axes = tuple(range(2, x.dim()))
-        there = self._inside(span) & ~(x.isnan().all(axes) if axes else x.isnan())
-        values = {name: x[there]}
+        present = self._inside(span) & ~(x.isnan().all(axes) if axes else x.isnan())
+        values = {name: x[present]}
         for v in conditional.parents:
             if not v.is_discrete:
-                values[v.name] = self._values(v.name, span, conditional)[there]
+                values[v.name] = self._values(v.name, span, conditional)[present]
                 if bool(values[v.name].isnan().any()):
                     raise _unobserved_error(v.name, name)
         rest = self._covariates(conditional, span) or {}
-        at = there.flatten()
+        at = present.flatten()
         table = conditional.factor(values, {n: c[at] for n, c in rest.items()} or None)
         full = table.log_values.new_zeros(at.shape[0], *table.log_values.shape[1:])
         return Factor(table.variables, full.index_put((at,), table.log_values))
@@ -231,7 +231,7 @@ class LeafSliceTables(SliceTables):
             return super()._discrete(conditional, span)
         if not conditional.inputs:
             return self._read(conditional.factor(), name, span)
-        there = (
+        present = (
             self._cached_by_span(name, span, self._rows) < conditional.child.num_states
         ).nonzero()[:, 0]
         codes, rest = (
@@ -239,10 +239,10 @@ class LeafSliceTables(SliceTables):
             self._covariates(conditional, span) or {},
         )
         table = conditional.factor(
-            {name: codes[there]}, {n: c[there] for n, c in rest.items()} or None
+            {name: codes[present]}, {n: c[present] for n, c in rest.items()} or None
         )
         full = table.log_values.new_zeros(len(codes), *table.log_values.shape[1:])
-        return Factor(table.variables, full.index_put((there,), table.log_values))
+        return Factor(table.variables, full.index_put((present,), table.log_values))
 
     def _read(self, table: Factor, name: Hashable, span: slice) -> Factor:
         """The table at the states that were observed; zeros, as logs, where none was."""
@@ -255,5 +255,5 @@ class LeafSliceTables(SliceTables):
     def _rows(self, name: Hashable, span: slice) -> Tensor:
         """``(N,)`` states that were observed, one past the last where there is none."""
         codes = self.observed.codes[name][:, span]
-        there = self._inside(span) & (codes >= 0)
-        return codes.masked_fill(~there, self.variable(name).num_states).flatten()
+        present = self._inside(span) & (codes >= 0)
+        return codes.masked_fill(~present, self.variable(name).num_states).flatten()

@@ -268,8 +268,8 @@ class _Run:
         places = places_of(model)
         mean = mean.masked_fill(gone[..., None, None], torch.nan)
         for v in answered.reals:
-            own = places[v.name]
-            parts = mean[..., own], covariance[..., own, own], weights
+            columns = places[v.name]
+            parts = mean[..., columns], covariance[..., columns, columns], weights
             own_mean, own_covariance, own_weights = (x[one] for x in parts)
             reals[v.name] = real_marginal(
                 own_mean, own_covariance, model.conditionals[v.name].child.shape, own_weights
@@ -308,8 +308,8 @@ def _last(observed: SequenceEvidence) -> Tensor:
     for codes in observed.codes.values():
         told |= codes >= 0
     for x in observed.reals.values():
-        there = ~x.isnan()
-        told |= there.flatten(start_dim=2).any(-1) if there.dim() > 2 else there
+        present = ~x.isnan()
+        told |= present.flatten(start_dim=2).any(-1) if present.dim() > 2 else present
     for likely in observed.soft.values():
         told |= (likely != likely[..., :1]).any(-1)
     steps = torch.where(told & observed.inside, torch.arange(observed.steps), -1)
@@ -323,17 +323,19 @@ def _regressions(model: SlicedModel, states: InterfaceChain) -> tuple[Regression
     places = places_of(model)
     first = {n: model.first(n) for n in places}
     start, move = (
-        slice_regression(model, own, {n: _chosen(own[n], codes, pairs) for n in places})
-        for own, pairs in ((first, False), (model.conditionals, True))
+        slice_regression(
+            model, conditionals, {n: _chosen(conditionals[n], codes, pairs) for n in places}
+        )
+        for conditionals, pairs in ((first, False), (model.conditionals, True))
     )
     return Regression(start.weight[..., :0], start.bias, start.scale), move
 
 
-def _chosen(own: Conditional, codes: dict[Hashable, Tensor], pairs: bool) -> Regression:
+def _chosen(conditional: Conditional, codes: dict[Hashable, Tensor], pairs: bool) -> Regression:
     """A regression with an axis for joint states, or one for those before and one for these."""
     index: list[Tensor] = []
-    parts = double(own.regression())
-    for axis, v in enumerate(v for v in own.parents if v.is_discrete):
+    parts = double(conditional.regression())
+    for axis, v in enumerate(v for v in conditional.parents if v.is_discrete):
         chosen = codes[without_lag(v.name)]
         if parts.bias.shape[axis] == 1:
             chosen = torch.zeros_like(chosen)

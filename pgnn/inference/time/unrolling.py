@@ -267,8 +267,8 @@ class _Best:
                     values[rows, :, t] = known[rows].unsqueeze(1).to(values)
                     continue
                 for rank, best in enumerate(ranked):
-                    own = best[name, t].detach().to(values)
-                    values[rows, rank, t] = own if best.batched else own[None]
+                    value = best[name, t].detach().to(values)
+                    values[rows, rank, t] = value if best.batched else value[None]
 
     def answer(self, engine: str) -> Assignment | KBest:
         """Put all rows together."""

@@ -69,18 +69,18 @@ class ConstituencyTrees(TreeField):
             scores = contract([scores], reduction, 3)
         charts = [scores.new_zeros((len(scores), self.words + 1, *scores.shape[3:]))]
         for width in range(1, self.words + 1):
-            own = torch.diagonal(scores, width - 1, 1, 2)
-            own = own if rules is None else own.transpose(1, 2)
+            span_scores = torch.diagonal(scores, width - 1, 1, 2)
+            span_scores = span_scores if rules is None else span_scores.transpose(1, 2)
             if width > 1:
                 starts = self.words - width + 1
                 left, right = splits(charts, charts, range(1, width), width, starts)
                 if rules is None:
-                    own = own + contract([left, right], reduction, 2)
+                    span_scores = span_scores + contract([left, right], reduction, 2)
                 else:
                     pairs = contract([left[..., None], right[..., None, :]], reduction, 2)
                     firsts = contract([pairs[:, :, None], rules.to(scores)], reduction, 4)
-                    own = own + contract([firsts], reduction, 3)
-            charts.append(own)
+                    span_scores = span_scores + contract([firsts], reduction, 3)
+            charts.append(span_scores)
         if rules is not None:
             root = scores.new_zeros(scores.shape[3]) if self.root is None else self.root.to(scores)
             charts = [charts[0][..., 0], *(contract([c, root], reduction, 2) for c in charts[1:])]

@@ -55,10 +55,10 @@ class SpanningTrees(TreeField):
             raise Unsupported("SpanningTrees has sums and marginals; ProjectiveTrees has the rest")
         words, place = self.words, torch.arange(self.words, device=scores.device)
         beyond = place >= self.lengths.to(scores.device)[:, None]
-        own = torch.eye(words, dtype=torch.bool, device=scores.device)
+        diagonal = torch.eye(words, dtype=torch.bool, device=scores.device)
         logs = scores.double().masked_fill(beyond[:, None], -torch.inf)
         logs = torch.cat(
-            [logs[:, :1], logs[:, 1:].masked_fill(own | beyond[:, :, None], -torch.inf)], dim=1
+            [logs[:, :1], logs[:, 1:].masked_fill(diagonal | beyond[:, :, None], -torch.inf)], dim=1
         )
         top = logs.detach().amax(1) if words else logs.new_zeros(len(logs), 0)
         hopeless = (top.isneginf() & ~beyond).any(1)
@@ -73,7 +73,9 @@ class SpanningTrees(TreeField):
             laplacian = torch.cat([first[:, None], laplacian[:, 1:]], dim=1)
         with torch.no_grad():
             lost = hopeless | (torch.linalg.slogdet(laplacian).sign <= 0)
-        safe = torch.where(lost[:, None, None], own.to(laplacian), laplacian)  # derivatives of zero
+        safe = torch.where(
+            lost[:, None, None], diagonal.to(laplacian), laplacian
+        )  # derivatives of zero
         log_det: Tensor = torch.linalg.slogdet(safe).logabsdet
         total = log_det + top.masked_fill(beyond, 0.0).sum(1)
         return total.masked_fill(lost, -torch.inf).to(scores)

@@ -179,11 +179,11 @@ class AttributeScores(StepScores):
         width = int(counts.max(initial=0))
         check_size(f"attributes of {shape[0]:,} sequences", 4 * shape[0] * shape[1] * width)
         inside = np.arange(shape[1]) < attributes.lengths[:, None]
-        there = np.arange(width) < counts[:, None]
-        found: Covariates = {self.input_name: _spread(numbers, there, inside, NONE)}
+        present = np.arange(width) < counts[:, None]
+        result: Covariates = {self.input_name: _spread(numbers, present, inside, NONE)}
         if attributes.values is not None:
-            found[self.values_name] = _spread(attributes.values, there, inside, 0)
-        return found
+            result[self.values_name] = _spread(attributes.values, present, inside, 0)
+        return result
 
     @property
     def values_name(self) -> Hashable:
@@ -228,11 +228,11 @@ class AttributeScores(StepScores):
         from pgnn.inference.chains.attribute_sums import AttributeSums
 
         numbers, values = covariates[self.input_name], covariates.get(self.values_name)
-        there = inside.to(numbers.device)
+        present = inside.to(numbers.device)
         pairs = torch.stack([self.pair_names, self.pair_labels])
         return AttributeSums(
-            numbers[there],
-            None if values is None else values[there],
+            numbers[present],
+            None if values is None else values[present],
             pairs,
             (len(self.names), self.num_labels),
         )
@@ -247,11 +247,11 @@ class AttributeScores(StepScores):
         return f"{self.input_name!r}, {len(self.names)} attributes, {self.weights.numel()} weights"
 
 
-def _spread(flat: Any, there: Any, inside: Any, fill: float) -> Tensor:
+def _spread(flat: Any, present: Any, inside: Any, fill: float) -> Tensor:
     """Numbers of attributes, step after step, put in their places ``(B, T, A)``."""
-    rows = np.full(there.shape, fill, dtype=flat.dtype)
-    rows[there] = flat
-    spread = np.full((*inside.shape, there.shape[1]), fill, dtype=flat.dtype)
+    rows = np.full(present.shape, fill, dtype=flat.dtype)
+    rows[present] = flat
+    spread = np.full((*inside.shape, present.shape[1]), fill, dtype=flat.dtype)
     spread[inside] = rows
     return torch.from_numpy(spread)
 

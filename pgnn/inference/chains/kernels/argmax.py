@@ -29,7 +29,7 @@ def _picks(lanes: int) -> Any:
             first = ir.Constant(places, list(range(lanes)))
             top = cgutils.alloca_once_value(builder, start_of(ir.VectorType(kind, lanes), MAX))
             best = cgutils.alloca_once_value(builder, first)
-            here = cgutils.alloca_once_value(builder, first)
+            position = cgutils.alloca_once_value(builder, first)
             jump = ir.Constant(places, [lanes] * lanes)
             with cgutils.for_range(builder, builder.udiv(num, index(lanes))) as loop:
                 moved = builder.mul(loop.index, index(lanes))
@@ -37,13 +37,13 @@ def _picks(lanes: int) -> Any:
                     load_vector(builder, data.left, builder.add(x_at, moved), kind, lanes),
                     load_vector(builder, data.right, builder.add(y_at, moved), kind, lanes),
                 )
-                old, at = builder.load(top), builder.load(here)
+                old, at = builder.load(top), builder.load(position)
                 larger = builder.fcmp_ordered(">", value, old)
                 builder.store(builder.select(larger, value, old), top)
                 builder.store(builder.select(larger, at, builder.load(best)), best)
-                builder.store(builder.add(at, jump), here)
-            value, found = _first_largest(builder, builder.load(top), builder.load(best))
-            return found
+                builder.store(builder.add(at, jump), position)
+            value, which = _first_largest(builder, builder.load(top), builder.load(best))
+            return which
 
         return types.intp(x, y, z, x_at, y_at, num), generate
 

@@ -50,46 +50,46 @@ def _touch(array, total, delta, i, amount, mode, size, count):
 @inner_numeric
 def _touch_step(steps, c, n, label, sign, mode, size):
     """The same for all weights that a label has at a step."""
-    found, valued = 0.0, steps.values.shape[0] > 0
+    score, valued = 0.0, steps.values.shape[0] > 0
     for m in range(steps.starts[n], steps.lone[n]):
         f = steps.numbers[m]
         if c.exists[f, label]:
             value = steps.values[m] * sign if valued else sign
-            found += _touch(c.weights.table[f], c.totals.table[f], c.delta.table[f], label, value,
+            score += _touch(c.weights.table[f], c.totals.table[f], c.delta.table[f], label, value,
                             mode, size, c.updates[0])  # fmt: skip
     for m in range(steps.lone[n], steps.starts[n + 1]):
         s = steps.numbers[m]
         if c.weights.lone_labels[s] == label:
             value = steps.values[m] * sign if valued else sign
-            found += _touch(c.weights.lone, c.totals.lone, c.delta.lone, s, value, mode, size,
+            score += _touch(c.weights.lone, c.totals.lone, c.delta.lone, s, value, mode, size,
                             c.updates[0])  # fmt: skip
-    return found
+    return score
 
 
 @inner_numeric
 def _touch_all(steps, c, first, right, best, mode, size):
     """The same for all weights that right labels and the best ones do not have in common."""
-    found, num = 0.0, len(best)
+    score, num = 0.0, len(best)
     for t in range(num):
         y, z = right[t], best[t]
         if y != z:
-            found += _touch_step(steps, c, first + t, y, 1.0, mode, size)
-            found += _touch_step(steps, c, first + t, z, -1.0, mode, size)
+            score += _touch_step(steps, c, first + t, y, 1.0, mode, size)
+            score += _touch_step(steps, c, first + t, z, -1.0, mode, size)
             if c.ends and t == 0:
                 for label, sign in ((y, 1.0), (z, -1.0)):
-                    found += _touch(c.weights.first, c.totals.first, c.delta.first, label, sign,
+                    score += _touch(c.weights.first, c.totals.first, c.delta.first, label, sign,
                                     mode, size, c.updates[0])  # fmt: skip
             if c.ends and t == num - 1:
                 for label, sign in ((y, 1.0), (z, -1.0)):
-                    found += _touch(c.weights.last, c.totals.last, c.delta.last, label, sign,
+                    score += _touch(c.weights.last, c.totals.last, c.delta.last, label, sign,
                                     mode, size, c.updates[0])  # fmt: skip
         if t and (y != z or right[t - 1] != best[t - 1]):
             for before, label, sign in ((right[t - 1], y, 1.0), (best[t - 1], z, -1.0)):
                 if c.learned[before, label]:
-                    found += _touch(c.weights.moves[before], c.totals.moves[before],
+                    score += _touch(c.weights.moves[before], c.totals.moves[before],
                                     c.delta.moves[before], label, sign, mode, size,
                                     c.updates[0])  # fmt: skip
-    return found
+    return score
 
 
 @inner_numeric

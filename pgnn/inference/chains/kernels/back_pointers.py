@@ -42,15 +42,15 @@ def _tile_max_origins(columns: int) -> Any:
             ]
             with cgutils.for_range(builder, num) as loop:
                 i = loop.index
-                here = builder.add(x_at, builder.mul(i, index(WIDTH)))
+                address = builder.add(x_at, builder.mul(i, index(WIDTH)))
                 row = builder.add(at, builder.mul(i, step))
-                value = load_vector(builder, data.right, here, kind, WIDTH)
+                value = load_vector(builder, data.right, address, kind, WIDTH)
                 origin = spread_value(builder, builder.trunc(i, _BYTE), WIDTH)
                 for j, (top, came) in enumerate(zip(tops, froms, strict=True)):
                     number = spread(builder, data.left, builder.add(row, index(j)), kind, WIDTH)
-                    found, old = builder.fadd(value, number), builder.load(top)
-                    larger = builder.fcmp_ordered(">", found, old)
-                    builder.store(builder.select(larger, found, old), top)
+                    candidate, old = builder.fadd(value, number), builder.load(top)
+                    larger = builder.fcmp_ordered(">", candidate, old)
+                    builder.store(builder.select(larger, candidate, old), top)
                     builder.store(builder.select(larger, origin, builder.load(came)), came)
             for j, (top, came) in enumerate(zip(tops, froms, strict=True)):
                 where = builder.add(to, index(j * WIDTH))
@@ -77,14 +77,14 @@ def _follow(typing_context, origins, path, at, after, to, num):
         at, after, to, num = arguments[2:]
         index = at.type
         state = load_vector(builder, path, after, _BYTE, WIDTH)
-        found = cgutils.alloca_once_value(builder, ir.Constant(_BYTES, [0] * WIDTH))
+        origins_found = cgutils.alloca_once_value(builder, ir.Constant(_BYTES, [0] * WIDTH))
         with cgutils.for_range(builder, num) as loop:
-            here = builder.add(at, builder.mul(loop.index, index(WIDTH)))
-            came = load_vector(builder, noted, here, _BYTE, WIDTH)
+            address = builder.add(at, builder.mul(loop.index, index(WIDTH)))
+            came = load_vector(builder, noted, address, _BYTE, WIDTH)
             this = spread_value(builder, builder.trunc(loop.index, _BYTE), WIDTH)
             same = builder.icmp_unsigned("==", state, this)
-            builder.store(builder.select(same, came, builder.load(found)), found)
-        store_vector(builder, builder.load(found), path, to, _BYTE, WIDTH)
+            builder.store(builder.select(same, came, builder.load(origins_found)), origins_found)
+        store_vector(builder, builder.load(origins_found), path, to, _BYTE, WIDTH)
         return context.get_dummy_value()
 
     return types.void(origins, path, at, after, to, num), generate
@@ -123,10 +123,10 @@ def _max_origins_of_few(
             ]
             while len(ways) > 1:
                 ways = [_first(builder, *pair) for pair in zip(ways[::2], ways[1::2], strict=True)]
-            (value, came), here = ways[0], builder.add(field_at, builder.mul(loop.index, num))
+            (value, came), address = ways[0], builder.add(field_at, builder.mul(loop.index, num))
             observed: Any = ir.Constant(vector, [ir.Constant(kind, 0.0)] * FEW)
             for k in range(FEW):
-                place = builder.add(here, _there(builder, k, num))
+                place = builder.add(address, _there(builder, k, num))
                 number = builder.load(builder.gep(field, [place]))
                 observed = builder.insert_element(observed, number, ir.IntType(32)(k))
             builder.store(builder.fadd(value, observed), message)
@@ -135,8 +135,8 @@ def _max_origins_of_few(
         store_vector(builder, builder.load(message), reach, index(0), kind, FEW)
         return context.get_dummy_value()
 
-    given = matrix, field, reach, origins, at, field_at, origin_at, num, steps
-    return types.void(*given), generate
+    argument_values = matrix, field, reach, origins, at, field_at, origin_at, num, steps
+    return types.void(*argument_values), generate
 
 
 def _there(builder: Any, k: int, num: Any, step: int = 1) -> Any:

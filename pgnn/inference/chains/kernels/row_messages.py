@@ -83,7 +83,7 @@ def _forward(potentials, sums, mode, dense, b, steps, emission, tops, alpha, bas
             if stop[0]:
                 return False
             _emissions(potentials.log_field, b, t, min(t + STEPS, steps), emission, tops, P)
-        here = t % STEPS
+        slot = t % STEPS
         scale = potentials.initial_scale[start]
         if t == 0:
             for j in range(P):
@@ -93,18 +93,18 @@ def _forward(potentials, sums, mode, dense, b, steps, emission, tops, alpha, bas
             _advance(alpha, before, potentials.transition, r, s, alpha, to)
             scale = potentials.transition_scale[r, s]
             part += scale
-        total = row_emit(alpha, emission, to, here * P, P, inverse)
+        total = row_emit(alpha, emission, to, slot * P, P, inverse)
         if not total > 0.0:
             sums.log_z[b] = -math.inf
             sums.trust[b] = 0.0
             return False
         trust = min(trust, float(total))
         if mode != SMOOTH and not dense:
-            lost = _audit(potentials, r, t, emission, here * P, ahead, inverse)
+            lost = _audit(potentials, r, t, emission, slot * P, ahead, inverse)
             if not lost < harmless(potentials.log_field.itemsize) * total:
                 trust = 0.0
         inverse = real(1.0) / total
-        part += tops[here]
+        part += tops[slot]
         product *= total
         if product < 1e-50 or product > 1e50:
             part += math.log(product)
@@ -115,7 +115,7 @@ def _forward(potentials, sums, mode, dense, b, steps, emission, tops, alpha, bas
         if mode == FILTER:
             first = (b * sums.states.shape[1] + t) * K
             row_scale(alpha, sums.states, to, first, K, inverse)
-            sums.increments[b, t] = math.log(total) + tops[here] + scale
+            sums.increments[b, t] = math.log(total) + tops[slot] + scale
     sums.log_z[b] = log_z + (part + math.log(product))
     sums.trust[b] = trust
     return True
@@ -149,11 +149,11 @@ def _backward(potentials, sums, weight, b, steps, emission, tops, alpha, base, a
     for j in range(P):
         ahead[j] = real(1.0) if j < K else real(0.0)
     for t in range(steps - 1, -1, -1):
-        at, here = base + t * P, t % STEPS
-        if t == steps - 1 or here == STEPS - 1:
+        at, slot = base + t * P, t % STEPS
+        if t == steps - 1 or slot == STEPS - 1:
             if stop[0]:
                 return
-            _emissions(potentials.log_field, b, t - here, t + 1, emission, tops, P)
+            _emissions(potentials.log_field, b, t - slot, t + 1, emission, tops, P)
         total, size = row_meet(ahead, alpha, 0, at, P)
         trust = min(trust, float(total))
         inverse = real(1.0) / total if total > 0.0 else real(0.0)
@@ -169,12 +169,12 @@ def _backward(potentials, sums, weight, b, steps, emission, tops, alpha, base, a
         row_multiply(ahead, alpha, sums.states, 0, at, first, K, inverse)
         if t > 0:
             inverse = real(1.0) / size if size > 0.0 else real(0.0)
-            back = here * P
+            back = slot * P
             row_multiply(emission, ahead, emission, back, 0, back, P, inverse)
             if counting:
                 row_scale(emission, ahead, back, right + waiting * P, P, real(1.0))
             s = share_of(potentials.turned.shape[1], t - 1)
-            _advance(emission, here * P, potentials.turned, r, s, ahead, 0)
+            _advance(emission, slot * P, potentials.turned, r, s, ahead, 0)
     sums.trust[b] = trust
 
 

@@ -42,8 +42,8 @@ class _Part:
             return load_vector(builder, pointer, at, kind, self.lanes)
         vector = ir.VectorType(kind, self.lanes)
         where = vector_at(builder, pointer, at, kind, self.lanes)
-        given = [where, ir.IntType(32)(size_of(kind)), self.mask, self.number(kind, rest)]
-        return builder.call(self._masked("load", vector, vector, given), given)
+        arguments = [where, ir.IntType(32)(size_of(kind)), self.mask, self.number(kind, rest)]
+        return builder.call(self._masked("load", vector, vector, arguments), arguments)
 
     def write(self, value: Any, array: tuple[Any, Any]) -> None:
         """Put numbers into an array."""
@@ -53,8 +53,8 @@ class _Part:
             store_vector(builder, value, pointer, at, kind, self.lanes)
             return
         where = vector_at(builder, pointer, at, kind, self.lanes)
-        given = [value, where, ir.IntType(32)(size_of(kind)), self.mask]
-        builder.call(self._masked("store", ir.VoidType(), value.type, given), given)
+        arguments = [value, where, ir.IntType(32)(size_of(kind)), self.mask]
+        builder.call(self._masked("store", ir.VoidType(), value.type, arguments), arguments)
 
     def number(self, kind: Any, value: float) -> Any:
         """The same in every lane."""
@@ -64,9 +64,9 @@ class _Part:
         """A number in every lane."""
         return spread_value(self.builder, value, self.lanes)
 
-    def _masked(self, what: str, result: Any, vector: Any, given: Sequence[Any]) -> Any:
+    def _masked(self, what: str, result: Any, vector: Any, arguments: Sequence[Any]) -> Any:
         name = f"llvm.masked.{what}.v{self.lanes}f{8 * size_of(vector.element)}.p0"
-        signature = ir.FunctionType(result, [value.type for value in given])
+        signature = ir.FunctionType(result, [value.type for value in arguments])
         return cgutils.get_or_insert_function(self.builder.module, signature, name)
 
 
@@ -137,19 +137,19 @@ def _begin(typing_context, field, out, at, to, num, room):
         kind = field.type.pointee
         top = _Total(builder, kind, True)
         _parts(builder, num, lambda part: top.include(part, part.read((field, at), -math.inf)))
-        found = top.result()
-        real = builder.fcmp_ordered(">", found, ir.Constant(kind, -math.inf))
-        found = builder.select(real, found, ir.Constant(kind, 0.0))
+        result = top.result()
+        real = builder.fcmp_ordered(">", result, ir.Constant(kind, -math.inf))
+        result = builder.select(real, result, ir.Constant(kind, 0.0))
         nothing = ir.Constant(ir.VectorType(kind, 4), [ir.Constant(kind, -math.inf)] * 4)
         with builder.if_then(builder.icmp_unsigned(">", room, num)):
             last = builder.add(to, builder.sub(room, _INDEX(4)))
             store_vector(builder, nothing, out, last, kind, 4)
 
         def lower(part: _Part) -> None:
-            part.write(builder.fsub(part.read((field, at)), part.spread(found)), (out, to))
+            part.write(builder.fsub(part.read((field, at)), part.spread(result)), (out, to))
 
         _parts(builder, num, lower)
-        return found
+        return result
 
     return field.dtype(field, out, at, to, num, room), generate
 

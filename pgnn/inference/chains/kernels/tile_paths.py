@@ -22,11 +22,11 @@ def _reach(matrix, s, x, at, out, to, origins, origin_at):
     first = s * K * P
     if len(origins):
         for j in range(0, K - 3, 4):
-            here = origin_at + j * WIDTH
-            tile_max_origin_4(matrix, x, out, origins, first + j, P, at, to + j * WIDTH, here, K)
+            origin = origin_at + j * WIDTH
+            tile_max_origin_4(matrix, x, out, origins, first + j, P, at, to + j * WIDTH, origin, K)
         for j in range(K - K % 4, K):
-            here = origin_at + j * WIDTH
-            tile_max_origin_1(matrix, x, out, origins, first + j, P, at, to + j * WIDTH, here, K)
+            origin = origin_at + j * WIDTH
+            tile_max_origin_1(matrix, x, out, origins, first + j, P, at, to + j * WIDTH, origin, K)
     else:
         for j in range(0, K - 3, 4):
             tile_max_4(matrix, x, out, first + j, P, at, to + j * WIDTH, K)
@@ -87,13 +87,13 @@ def _walk_back(potentials, rows, reach, path, best):
         at = t * K * WIDTH
         s = share_of(potentials.turned.shape[1], t)
         for w in range(num):
-            after, found = best[w], 0
+            after, result = best[w], 0
             top = reach[at + w] + potentials.turned[0, s, after, 0]
             for k in range(1, K):
                 value = reach[at + k * WIDTH + w] + potentials.turned[0, s, after, k]
-                found = k if value > top else found
+                result = k if value > top else result
                 top = value if value > top else top
-            best[w] = found
+            best[w] = result
         while num < len(rows) and potentials.lengths[rows[num]] > t:
             num += 1
         for w in range(num):

@@ -88,8 +88,8 @@ class _Step:
     def inverse(self, value: Any) -> Any:
         """Zero in the place of one over zero."""
         positive = self.builder.fcmp_ordered(">", value, self.number(0.0))
-        found = self.builder.fdiv(self.number(1.0), value)
-        return self.builder.select(positive, found, self.number(0.0))
+        result = self.builder.fdiv(self.number(1.0), value)
+        return self.builder.select(positive, result, self.number(0.0))
 
 
 def _step(write: Callable[[_Step], None]) -> Any:
@@ -138,9 +138,9 @@ def _emit(step: _Step) -> None:
         value = builder.fmul(step.read(left, x), builder.fmul(emission, factor))
         step.write(value, left, x)
         step.add_to(total, value)
-    found = builder.load(total)
-    step.keep(found, TOTAL)
-    step.keep(step.inverse(found), INVERSE)
+    result = builder.load(total)
+    step.keep(result, TOTAL)
+    step.keep(step.inverse(result), INVERSE)
 
 
 def _audit(step: _Step) -> None:
@@ -166,9 +166,9 @@ def _meet(step: _Step) -> None:
         step.write(value, right, builder.add(y, size))
         step.add_to(total, value)
         step.add_to(ahead, message)
-    found = builder.load(total)
-    step.keep(found, TOTAL)
-    step.keep(step.inverse(found), INVERSE)
+    result = builder.load(total)
+    step.keep(result, TOTAL)
+    step.keep(step.inverse(result), INVERSE)
     step.keep(step.inverse(builder.load(ahead)), TOP)
 
 

@@ -29,8 +29,8 @@ Labelled = tuple[Any, Labels]
 
 def _shuffled(builder: Any, x: Labelled, y: Labelled, wanted: Labels) -> Labelled:
     """The wanted lanes of two vectors."""
-    there = x[1] + y[1]
-    mask = [there.index(label) for label in wanted]
+    lanes = x[1] + y[1]
+    mask = [lanes.index(label) for label in wanted]
     picked = ir.Constant(ir.VectorType(ir.IntType(32), len(mask)), mask)
     return builder.shuffle_vector(x[0], y[0], picked), wanted
 
@@ -39,15 +39,15 @@ def _sorted_out(builder: Any, vectors: list[Labelled], keys: range) -> list[Labe
     """Vectors whose lanes all have one share of the keys each, in the order of the shares."""
     if len(vectors) == 1:
         return vectors
-    found = []
+    result = []
     half = len(keys) // 2
     for part in (keys[:half], keys[half:]):
         merged = []
         for x, y in zip(vectors[::2], vectors[1::2], strict=True):
             wanted = sorted(label for label in x[1] + y[1] if label[0] in part)
             merged.append(_shuffled(builder, x, y, wanted))
-        found += _sorted_out(builder, merged, part)
-    return found
+        result += _sorted_out(builder, merged, part)
+    return result
 
 
 def _joined(builder: Any, vectors: list[Labelled], num: int) -> list[Labelled]:
@@ -75,10 +75,10 @@ def _loads(states: int) -> Any:
             for block in range(0, WIDTH, lanes):
                 parts: list[Labelled] = []
                 for w in range(lanes):
-                    here = _row(builder, data.out, index(block + w), at)
-                    ahead = builder.add(here, index(_AHEAD // size_of(kind)))
+                    address = _row(builder, data.out, index(block + w), at)
+                    ahead = builder.add(address, index(_AHEAD // size_of(kind)))
                     _fetch(builder, builder.gep(data.left, [ahead]))
-                    vector = load_vector(builder, data.left, here, kind, states)
+                    vector = load_vector(builder, data.left, address, kind, states)
                     parts.append((vector, [(k, w) for k in range(states)]))
                 vectors = _joined(builder, parts, states)
                 for k, (vector, _) in enumerate(_sorted_out(builder, vectors, range(states))):
@@ -111,8 +111,8 @@ def _stores(states: int) -> Any:
             factor = load_vector(builder, factors, builder.add(by, block), kind, lanes)
             vectors: list[Labelled] = []
             for k in range(states):
-                here = builder.add(builder.add(at, index(k * WIDTH)), block)
-                value = load_vector(builder, data.left, here, kind, lanes)
+                address = builder.add(builder.add(at, index(k * WIDTH)), block)
+                value = load_vector(builder, data.left, address, kind, lanes)
                 vectors.append((builder.fmul(value, factor), [(w, k) for w in range(lanes)]))
             parts = _sorted_out(builder, vectors, range(lanes))
             for vector, labels in parts:

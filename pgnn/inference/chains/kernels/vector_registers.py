@@ -118,14 +118,14 @@ def _tile_product(columns: int, maximum: bool) -> Any:
             index = at.type
             with cgutils.for_range(builder, num) as loop:
                 i = loop.index
-                here = builder.add(x_at, builder.mul(i, index(WIDTH)))
+                address = builder.add(x_at, builder.mul(i, index(WIDTH)))
                 row = builder.add(at, builder.mul(i, step))
-                value = load_vector(builder, data.right, here, data.kind, WIDTH)
+                value = load_vector(builder, data.right, address, data.kind, WIDTH)
                 for j, total in enumerate(totals):
                     entry = builder.add(row, index(j))
                     number = spread(builder, data.left, entry, data.kind, WIDTH)
-                    found = _include(builder, builder.load(total), value, number, maximum)
-                    builder.store(found, total)
+                    result = _include(builder, builder.load(total), value, number, maximum)
+                    builder.store(result, total)
             for j, total in enumerate(totals):
                 where = builder.add(to, index(j * WIDTH))
                 store_vector(builder, builder.load(total), data.out, where, data.kind, WIDTH)
@@ -154,8 +154,8 @@ def _row_product(lanes: int, maximum: bool, onto: bool) -> Any:
                 builder.store(load_vector(builder, data.out, to, kind, lanes), totals[0])
 
             def include(i: Any, total: Any) -> None:
-                here = builder.add(x_at, builder.mul(i, x_step))
-                number = spread(builder, data.right, here, kind, lanes)
+                address = builder.add(x_at, builder.mul(i, x_step))
+                number = spread(builder, data.right, address, kind, lanes)
                 row = builder.add(at, builder.mul(i, step))
                 value = load_vector(builder, data.left, row, kind, lanes)
                 builder.store(_include(builder, builder.load(total), value, number, maximum), total)
@@ -226,8 +226,8 @@ def _tile_outer(size: int) -> Any:
                     where = builder.add(to, builder.add(builder.mul(step, index(i)), index(j)))
                     pointer = builder.gep(data.out, [where])
                     terms = builder.load(totals[i * size + j])
-                    found = builder.fadd(builder.load(pointer), _total(builder, terms))
-                    builder.store(found, pointer)
+                    result = builder.fadd(builder.load(pointer), _total(builder, terms))
+                    builder.store(result, pointer)
             return context.get_dummy_value()
 
         return types.void(x, y, out, x_at, y_at, back, to, step, num), generate

@@ -81,13 +81,13 @@ def _by_component(scope_var: Ints, variables: Ints, factors: Ints, order: Ints) 
                 if last >= 0:
                     parent[_root_of(v, parent)] = _root_of(last, parent)
                 last = v
-    found = 0
+    num_found = 0
     for k in range(num):
         old[k] = order[k]
         root = _root_of(old[k], parent)
         if number[root] < 0:
-            number[root] = found
-            found += 1
+            number[root] = num_found
+            num_found += 1
         start[number[root] + 1] += 1
     for k in range(num):
         start[k + 1] += start[k]
@@ -167,10 +167,10 @@ def encode(
         code[section] = at
         for f in range(factors.shape[0] - 1):
             if factors[f, USED]:
-                own = CONSTANT
+                source = CONSTANT
                 if factors[f, BUFFER] >= 0:
-                    own = ROW_LOAD if buffers[factors[f, BUFFER], WIDE] else STATIC_LOAD
-                if section == own or (section == READ_OUT and factors[f, BELIEF]):
+                    source = ROW_LOAD if buffers[factors[f, BUFFER], WIDE] else STATIC_LOAD
+                if section == source or (section == READ_OUT and factors[f, BELIEF]):
                     at = encode_load(f, section == READ_OUT, scope_var, variables, factors,
                                      buffers, scopes, width, code, at)  # fmt: skip
     code[LIKELIHOODS] = at

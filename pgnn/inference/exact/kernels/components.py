@@ -73,7 +73,7 @@ def split(
     for row in range(codes.shape[0]):
         if row % _LOOK == 0 and stop[0] != 0:
             return parts
-        at, mine, work = known_ptr[row], part_ptr[row], 0.0
+        at, part_at, work = known_ptr[row], part_ptr[row], 0.0
         for f in range(len(start)):
             where, some = _base(row, f, codes, scope_ptr, scope_var, stride, start)
             if not some:
@@ -109,7 +109,7 @@ def split(
             work += states * (1 + f_end - factor_ptr[parts])
             if work > most:
                 left[row] = True
-                at, mine = known_ptr[row], part_ptr[row]
+                at, part_at = known_ptr[row], part_ptr[row]
                 break
             slot = key & mask
             while table[slot] >= 0 and not (
@@ -121,9 +121,9 @@ def split(
                 table[slot] = parts
                 parts += 1
                 hidden_ptr[parts], factor_ptr[parts] = tail, f_end
-            part[mine] = table[slot]
-            mine += 1
-        known_ptr[row + 1], part_ptr[row + 1] = at, mine
+            part[part_at] = table[slot]
+            part_at += 1
+        known_ptr[row + 1], part_ptr[row + 1] = at, part_at
     return parts
 
 

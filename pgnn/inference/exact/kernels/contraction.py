@@ -113,8 +113,8 @@ def _type_innermost(
                 if lanes.count == 1 or least == operands:
                     _emit_loop(builder, base, numbers, lanes.count, operands, largest)
                     return
-                here = builder.icmp_signed("==", wide, ir.Constant(wide.type, least))
-                with builder.if_else(here) as (yes, no):
+                is_width = builder.icmp_signed("==", wide, ir.Constant(wide.type, least))
+                with builder.if_else(is_width) as (yes, no):
                     with yes:
                         _emit_loop(builder, base, numbers, lanes.count, least, largest)
                     with no:

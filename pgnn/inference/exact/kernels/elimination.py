@@ -223,12 +223,12 @@ def _multiply_down(
 @lean
 def _smallest_needed(items: Ints, count: int, buffers: Ints) -> int:
     """The smallest of the buffers whose adjoint is computed anyway, or -1."""
-    found = -1
+    smallest = -1
     for i in range(count):
         b = items[i]
-        if buffers[b, NEED] and (found < 0 or buffers[b, SIZE] < buffers[found, SIZE]):
-            found = b
-    return found
+        if buffers[b, NEED] and (smallest < 0 or buffers[b, SIZE] < buffers[smallest, SIZE]):
+            smallest = b
+    return smallest
 
 
 @lean

@@ -120,8 +120,8 @@ def _constants(code, tables, rows, log_z):
         at = code[CONSTANT]
         while at < code[CONSTANT + 1]:
             source = slice_start(code, at, tables, rows[w])
-            own = code[at + 7]
-            product *= tables.rowwise[rows[w], source] if own else tables.values[source]
+            constant = code[at + 7]
+            product *= tables.rowwise[rows[w], source] if constant else tables.values[source]
             if not _LOW < product < _HIGH:
                 log_total += np.log(product) if product > 0.0 else -np.inf
                 product = 1.0
@@ -165,8 +165,8 @@ def _sound(memory, root, log_z, before, deep):
     for w in range(log_z.shape[0]):
         value = memory[root + w]
         if value < _LOW or log_z[w] < before[w]:
-            own = log_z[w] - before[w] + (np.log(value) if value > 0.0 else -np.inf)
-            deep[w] = min(deep[w], own)
+            increment = log_z[w] - before[w] + (np.log(value) if value > 0.0 else -np.inf)
+            deep[w] = min(deep[w], increment)
         before[w] = log_z[w]
 
 

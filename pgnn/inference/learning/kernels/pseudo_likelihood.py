@@ -54,14 +54,14 @@ def _pull(wiring, states, local, gradient):
 
 
 @inlined
-def _conditional(local, begin, end, own, share):
+def _conditional(local, begin, end, state, share):
     """Return ``log p(own | rest)``; fields become its derivatives by them, times ``share``."""
     best = begin
     for k in range(begin + 1, end):
         if local[k] > local[best]:
             best = k
-    top, mine, total = local[best], local[own], 1.0
-    if mine == -np.inf:
+    top, score, total = local[best], local[state], 1.0
+    if score == -np.inf:
         for k in range(begin, end):
             local[k] = 0.0
     else:
@@ -70,11 +70,11 @@ def _conditional(local, begin, end, own, share):
                 local[k] = np.exp(local[k] - top)
                 total += local[k]
         local[best] = 1.0
-        mine -= top + np.log(total)
+        score -= top + np.log(total)
         for k in range(begin, end):
             local[k] *= -share / total
-        local[own] += share
-    return mine
+        local[state] += share
+    return score
 
 
 @entry

@@ -23,16 +23,16 @@ def _uniform(state):
 
 
 @inner
-def _draw(o, num, own, other, field, local, weights, u):
+def _draw(o, num, offset, other, field, local, weights, u):
     """A state in proportion to ``exp(own field + other local)``."""
     if num == 2:
-        x = own * (field[o + 1] - field[o]) + other * (local[o + 1] - local[o])
+        x = offset * (field[o + 1] - field[o]) + other * (local[o + 1] - local[o])
         if abs(x) > 40.0:  # less than a double's last digit
             return 1 if x > 0.0 else 0
         return 1 if u * (1.0 + np.exp(-x)) < 1.0 else 0
     top = -np.inf
     for k in range(num):
-        weights[k] = own * field[o + k] + other * local[o + k]
+        weights[k] = offset * field[o + k] + other * local[o + k]
         top = max(top, weights[k])
     total = 0.0
     for k in range(num):
@@ -51,7 +51,7 @@ def _draw(o, num, own, other, field, local, weights, u):
 
 
 @inner
-def _sweep(wiring, table, field, free, own, other, backward, states, local, weights, state):
+def _sweep(wiring, table, field, free, offset, other, backward, states, local, weights, state):
     """Visit every free element once; return the stream, gains of both parts, and changes."""
     field_gain, local_gain, changes = 0.0, 0.0, 0
     num = states.shape[0]
@@ -61,7 +61,7 @@ def _sweep(wiring, table, field, free, own, other, backward, states, local, weig
             continue
         state, u = _uniform(state)
         o = wiring.offset[v]
-        new = _draw(o, wiring.card[v], own, other, field, local, weights, u)
+        new = _draw(o, wiring.card[v], offset, other, field, local, weights, u)
         old = states[v]
         if new != old:
             field_gain += field[o + new] - field[o + old]

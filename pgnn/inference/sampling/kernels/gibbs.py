@@ -154,11 +154,11 @@ def numbers_of(program, p):
 
 
 @inlined
-def _row_of(wiring, own, f, states):
+def _row_of(wiring, position, f, states):
     """The first entry of a factor's table at the states of all but the element at a slot."""
     at = wiring.table[f]
     for slot in range(wiring.factor_ptr[f], wiring.factor_ptr[f + 1]):
-        if slot != own:
+        if slot != position:
             at += wiring.stride[slot] * np.int64(states[wiring.slot_var[slot]])
     return at
 
@@ -172,17 +172,17 @@ def log_weights(program, numbers, e, states, out):
     for s in range(card):
         out[s] = numbers.log_field[first + s]
     for q in range(wiring.var_ptr[e], wiring.var_ptr[e + 1]):
-        own = wiring.var_slot[q]
-        f = wiring.slot_factor[own]
+        slots = wiring.var_slot[q]
+        f = wiring.slot_factor[slots]
         at = wiring.table[f]
         if wiring.kind[f] != TABLE:
-            other = wiring.factor_ptr[f] * 2 + 1 - own
+            other = wiring.factor_ptr[f] * 2 + 1 - slots
             state = np.int64(states[wiring.slot_var[other]])
             add_row(wiring.kind[f], numbers.log_linear, at, state, card, out, 0)
             continue
-        at = _row_of(wiring, own, f, states)
+        at = _row_of(wiring, slots, f, states)
         for s in range(card):
-            out[s] += numbers.log_linear[at + s * wiring.stride[own]]
+            out[s] += numbers.log_linear[at + s * wiring.stride[slots]]
     top = -np.inf
     for s in range(card):
         top = max(top, out[s])
@@ -216,16 +216,16 @@ def _multiplied(program, numbers, e, states, out):
     for s in range(card):
         out[s] = numbers.field[first + s]
     for q in range(wiring.var_ptr[e], wiring.var_ptr[e + 1]):
-        own = wiring.var_slot[q]
-        f = wiring.slot_factor[own]
+        slots = wiring.var_slot[q]
+        f = wiring.slot_factor[slots]
         at = wiring.table[f]
         if wiring.kind[f] != TABLE:
-            other = wiring.factor_ptr[f] * 2 + 1 - own
+            other = wiring.factor_ptr[f] * 2 + 1 - slots
             state = np.int64(states[wiring.slot_var[other]])
             multiply_row(wiring.kind[f], numbers.linear, at, state, card, out)
             continue
-        at = _row_of(wiring, own, f, states)
-        step = wiring.stride[own]
+        at = _row_of(wiring, slots, f, states)
+        step = wiring.stride[slots]
         for s in range(card):
             out[s] *= numbers.linear[at + s * step]
     top = 0.0
@@ -316,14 +316,14 @@ def run(program, orders, which, states, counters, chains, sweeps, sums, squares,
     keep = sums.shape[1] > 0
     for q in range(first, last):
         numbers = numbers_of(program, which[q])
-        mine = order[ptr[q, 0] : ptr[q, 1]]
+        rows = order[ptr[q, 0] : ptr[q, 1]]
         counter = counters[q]
         for t in range(kept):
             for k in range(thin):
                 if stop[0]:
                     return
                 counter = _sweep(
-                    program, numbers, mine, states[q], counter, scratch,
+                    program, numbers, rows, states[q], counter, scratch,
                     keep and k == thin - 1, sums[q], squares[q],
                 )  # fmt: skip
             if trace.shape[0] > 0:

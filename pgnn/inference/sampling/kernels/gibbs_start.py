@@ -27,21 +27,21 @@ def _has_zeros(program, numbers):
 
 
 @inner
-def _best_entry(program, numbers, f, own, s, states, known, digits):
+def _best_entry(program, numbers, f, position, s, states, known, digits):
     """Largest entry of a factor, its element at ``own`` in state ``s``, known ones fixed."""
     wiring = program.wiring
     if wiring.kind[f] != TABLE:
-        v = wiring.slot_var[wiring.factor_ptr[f] * 2 + 1 - own]
+        v = wiring.slot_var[wiring.factor_ptr[f] * 2 + 1 - position]
         other = np.int64(states[v]) if known[v] else -1
         return best_entry(
             wiring.kind[f], numbers.log_linear, wiring.table[f], s, wiring.card[v], other
         )
-    at = wiring.table[f] + s * wiring.stride[own]
+    at = wiring.table[f] + s * wiring.stride[position]
     first, last = wiring.factor_ptr[f], wiring.factor_ptr[f + 1]
     for slot in range(first, last):
         digits[slot - first] = 0
         v = wiring.slot_var[slot]
-        if slot != own and known[v]:
+        if slot != position and known[v]:
             at += wiring.stride[slot] * np.int64(states[v])
     best = -np.inf
     more = True
@@ -50,7 +50,7 @@ def _best_entry(program, numbers, f, own, s, states, known, digits):
         more = False
         for slot in range(last - 1, first - 1, -1):
             v = wiring.slot_var[slot]
-            if slot == own or known[v]:
+            if slot == position or known[v]:
                 continue
             digits[slot - first] += 1
             at += wiring.stride[slot]
@@ -73,17 +73,17 @@ def _choices(program, numbers, e, states, known, hard, flat, digits, out):
         field = numbers.log_field[wiring.offset[e] + s]
         out[s] = 0.0 if flat and field > -np.inf else field
     for q in range(wiring.var_ptr[e], wiring.var_ptr[e + 1]):
-        own = wiring.var_slot[q]
-        f = wiring.slot_factor[own]
+        slots = wiring.var_slot[q]
+        f = wiring.slot_factor[slots]
         complete = True
         for slot in range(wiring.factor_ptr[f], wiring.factor_ptr[f + 1]):
-            complete = complete and (slot == own or known[wiring.slot_var[slot]])
+            complete = complete and (slot == slots or known[wiring.slot_var[slot]])
         if not (hard[f] or (complete and not flat)):
             continue
         for s in range(wiring.card[e]):
             if out[s] == -np.inf:
                 continue
-            best = _best_entry(program, numbers, f, own, s, states, known, digits)
+            best = _best_entry(program, numbers, f, slots, s, states, known, digits)
             if best == -np.inf:
                 out[s] = best
             elif complete and not flat:
@@ -122,12 +122,12 @@ def _consistent(program, numbers, states, known, hard, digits):
             return False
     for f in range(hard.shape[0]):
         if hard[f]:
-            own = wiring.factor_ptr[f]
-            v = wiring.slot_var[own]
+            begin = wiring.factor_ptr[f]
+            v = wiring.slot_var[begin]
             possible = False
             for s in range(wiring.card[v]):
                 if (not known[v] or np.int64(states[v]) == s) and not possible:
-                    best = _best_entry(program, numbers, f, own, s, states, known, digits)
+                    best = _best_entry(program, numbers, f, begin, s, states, known, digits)
                     possible = best > -np.inf
             if not possible:
                 return False
@@ -212,15 +212,15 @@ def search(program, orders, which, states, counters, chains, num_chains, budget,
         if which[q] != latest:
             hard = _has_zeros(program, numbers)
             latest = which[q]
-        mine = order[ptr[q, 0] : ptr[q, 1]]
+        rows = order[ptr[q, 0] : ptr[q, 1]]
         for e in range(known.shape[0]):
             known[e] = True
-        for e in mine:
+        for e in rows:
             known[e] = False
         if not _consistent(program, numbers, states[q], known, hard, scratch[1]):
             outcome[q] = IMPOSSIBLE
             continue
         outcome[q], counters[q] = _search(
-            program, numbers, hard, mine, states[q], known, counters[q],
+            program, numbers, hard, rows, states[q], known, counters[q],
             (q % num_chains) % 2 == 1, budget, scratch, stop,
         )  # fmt: skip

@@ -9,7 +9,7 @@ from pgnn.inference.sampling.kernels.gibbs import most_states, normalized, numbe
 
 
 @inner
-def _blanket(wiring, e, limit, found):
+def _blanket(wiring, e, limit, neighbours):
     """Write the neighbours of ``e`` that have a choice; return how many, and their states.
 
     The number is -1 if they have more than ``limit`` joint states.
@@ -23,12 +23,12 @@ def _blanket(wiring, e, limit, found):
                 continue
             known = False
             for j in range(num):
-                known = known or found[j] == v
+                known = known or neighbours[j] == v
             if not known:
                 states *= wiring.card[v]
                 if states > limit:
                     return -1, 0
-                found[num] = v
+                neighbours[num] = v
                 num += 1
     return num, states
 
@@ -40,10 +40,10 @@ def count_neighbours(wiring, limit, ptr, size):
     An element whose neighbours have more than ``limit`` joint states has -1 of them, and no
     neighbours here.
     """
-    found = np.zeros(64, np.int64)
+    neighbours = np.zeros(64, np.int64)
     ptr[0] = 0
     for e in range(wiring.card.shape[0]):
-        count, states = _blanket(wiring, e, limit, found)
+        count, states = _blanket(wiring, e, limit, neighbours)
         ptr[e + 1] = ptr[e] + max(count, 0)
         size[e] = states if count >= 0 else -1
 
@@ -105,9 +105,9 @@ def signatures(wiring, blankets, field, table, out):
             for c in range(wiring.offset[e], wiring.offset[e + 1]):
                 h = _mixed(h, field[p, c])
         for q in range(wiring.var_ptr[e], wiring.var_ptr[e + 1]):
-            own = wiring.var_slot[q]
-            f = wiring.slot_factor[own]
-            h = _mixed(_mixed(h, np.int64(content[f])), own - wiring.factor_ptr[f])
+            slots = wiring.var_slot[q]
+            f = wiring.slot_factor[slots]
+            h = _mixed(_mixed(h, np.int64(content[f])), slots - wiring.factor_ptr[f])
             for slot in range(wiring.factor_ptr[f], wiring.factor_ptr[f + 1]):
                 v = wiring.slot_var[slot]
                 place = -1

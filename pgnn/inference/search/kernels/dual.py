@@ -83,27 +83,27 @@ def any_order(wiring, room, table, delta, slot, states, held, at, out):
     f = wiring.slot_factor[slot]
     first, last = wiring.factor_ptr[f], wiring.factor_ptr[f + 1]
     arity = last - first
-    own = wiring.slot_var[slot]
+    variable = wiring.slot_var[slot]
     digit, fixed, sums = room.digit, room.fixed, room.sums
-    for x in range(wiring.card[own]):
+    for x in range(wiring.card[variable]):
         out[at + x] = -np.inf
     for d in range(arity):
         v = wiring.slot_var[first + d]
-        fixed[d] = (held & EARLIER and v < own) or (held & LATER and v > own)
+        fixed[d] = (held & EARLIER and v < variable) or (held & LATER and v > variable)
         digit[d] = states[v] if fixed[d] else 0
-    mine, d = slot - first, 0
+    position, d = slot - first, 0
     while d >= 0:
         for k in range(d, arity):
             less = 0.0
-            if not fixed[k] and k != mine:
+            if not fixed[k] and k != position:
                 less = delta[wiring.message[first + k] + digit[k]]
             sums[k + 1] = sums[k] - less
         place = 0
         for k in range(arity):
             place = place * wiring.card[wiring.slot_var[first + k]] + digit[k]
         value = sums[arity] + table[wiring.table[f] + place]
-        if value > out[at + digit[mine]]:
-            out[at + digit[mine]] = value
+        if value > out[at + digit[position]]:
+            out[at + digit[position]] = value
         d = arity - 1
         while d >= 0:
             if not fixed[d]:
