@@ -464,7 +464,7 @@ ROWS: dict[str, Any] = {
     "conditionals": {"a": [0, 1], "d": [1, 1]},
     "neural_field": {"A": ["x", "y"], "C": ["y", "y"]},
     "hmm": {"roll": [[0, 1, 1], [1, 0, 0]], "y": torch.tensor([[0.1, 0.2, 2.0], [1.0, 2.0, 0.0]])},
-    "hsmm": {"observed": [[0, 0, 1, 1], [1, 1, 0, 0]]},
+    "hsmm": {"seen": [[0, 0, 1, 1], [1, 1, 0, 0]]},
     "dbn": {"umbrella": [["yes", "yes"], ["no", "yes"]]},
 }  # fmt: skip
 INPUTS: dict[str, Any] = {

@@ -69,9 +69,10 @@ class SegmentChain:
 
     Example:
         >>> two = torch.tensor([[0.0, 1.0], [0.0, 1.0]]).double().log()  # each lasts two steps
-        >>> observed = torch.tensor([[[0.9, 0.1], [0.4, 0.6], [0.1, 0.9], [0.5,
-        0.5]]]).double().log() >>> swap = torch.tensor([[0.0, 1.0], [1.0, 0.0]]).double().log() >>>
-        chain = SegmentChain(torch.zeros(2).double(), swap, two, observed) >>> chain.best()[0]
+        >>> steps = torch.tensor([[[0.9, 0.1], [0.4, 0.6], [0.1, 0.9], [0.5, 0.5]]]).double().log()
+        >>> swap = torch.tensor([[0.0, 1.0], [1.0, 0.0]]).double().log()
+        >>> chain = SegmentChain(torch.zeros(2).double(), swap, two, steps)
+        >>> chain.best()[0]
         tensor([[0, 0, 1, 1]])
     """
 

@@ -31,7 +31,7 @@ class Fitted(NamedTuple):
     """What came of fitting a conditional.
 
     Attributes:
-        unseen: How many configurations of discrete parents no row has, where it is learnt in
+        unobserved: How many configurations of discrete parents no row has, where it is learnt in
             closed form.
         log_likelihood: Of the rows, where their statistics tell it.
     """
@@ -76,7 +76,7 @@ def fit_rows(
                 total += fitted.log_likelihood
             else:
                 total += log_likelihood(conditional, observed, rows.inputs, counts)
-        history.update(rows.extent, log_likelihood=total, unobserved=unobserved)
+        history.update(rows.extent, log_likelihood=total, unseen=unobserved)
 
 
 def fit_to(

@@ -323,7 +323,9 @@ def funnel() -> pgnn.BayesianNetwork:
 
 def test_divergences_are_told():
     with pytest.warns(NotConverged, match="diverged"):
-        posterior = funnel().query(engine=engine(warmup=100, samples=100, max_tree_depth=6))
+        posterior = funnel().query(
+            engine=engine(warmup=50, samples=300, max_tree_depth=6, target_accept=0.5)
+        )
     assert posterior.diagnostics["divergences"].sum() > 0
     assert not posterior.diagnostics["converged"]
     assert posterior.diagnostics["divergent_at"] in ("s", "x")

@@ -380,7 +380,7 @@ def test_real_parents_must_be_observed() -> None:
     with pytest.raises(Unsupported, match="'age' has no states and is not observed"):
         model.query("ill", inputs=one, engine=exact)
     two = {"one": torch.ones(2, 1)}
-    with pytest.raises(Unsupported, match="'age' has no states and is not observed in some rows"):
+    with pytest.raises(Unsupported, match="'age' has no states and is missing in some rows"):
         model.query("ill", {"age": [1.0, math.nan]}, inputs=two, engine=exact)
     p = model.query("ill", {"age": [1.0]}, inputs=one)["ill"].probs[0]
     np.testing.assert_allclose(p.detach(), [1 / (1 + math.e), math.e / (1 + math.e)], rtol=1e-6)

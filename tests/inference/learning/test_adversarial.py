@@ -125,7 +125,7 @@ def test_all_modes_of_a_ring_are_covered():
         discriminator_steps=3,
         optimizer=adam(2e-3, 0.0),
         discriminator_optimizer=adam(5e-3, 0.0),
-        epochs=24,
+        epochs=36,
         batch_size=128,
         watch={"modes": lambda x: mode_coverage(x, ring, 0.3, least=5).covered},
         watched=500,
@@ -137,7 +137,7 @@ def test_all_modes_of_a_ring_are_covered():
     modes = model.history["trace"]["modes"]
     assert modes[0] < 8
     assert modes[-1] == 8
-    assert model.history["samples"].shape == (2, 4, 2)
+    assert model.history["samples"].shape == (3, 4, 2)
 
 
 class Moved(nn.Module):
