@@ -29,7 +29,7 @@ def greedy_colouring(
     Cost:
         Linear in nodes and edges, but for the sort.
 
-    Source:
+    References:
         Welsh and Powell (1967), The Computer Journal 10(1). For parallel Gibbs sampling:
         Gonzalez, Low, Gretton and Guestrin (2011), AISTATS, section 3.
 
@@ -59,7 +59,7 @@ def saturation_colouring(graph: nx.Graph | HasGraph) -> dict[Node, int]:
     Returns:
         Node to colour, as of :func:`greedy_colouring`.
 
-    Source:
+    References:
         Brelaz (1979), Communications of the ACM 22(4).
 
     Example:

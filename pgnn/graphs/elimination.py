@@ -86,7 +86,7 @@ def elimination_order(
         A try takes :math:`O(n d^2)` operations on ``n``-bit integers where ``d`` is the typical
         degree: 0.01 to 0.1 s for networks of 1,000 nodes. Expensive tries are stopped early.
 
-    Source:
+    References:
         Kjærulff (1990); Koller and Friedman (2009), section 9.4.3 and algorithm 9.4.
 
     Example:

@@ -106,7 +106,7 @@ class MinFill(_Fill):
 
     .. math:: c(v) = |\{\{a, b\} \subseteq N(v) : a \not\sim b\}|
 
-    Source:
+    References:
         Kjærulff (1990); Koller and Friedman (2009), section 9.4.3.2.
     """
 
@@ -128,7 +128,7 @@ class WeightedMinFill(_Fill):
 
     .. math:: c(v) = \sum_{\{a, b\} \subseteq N(v),\, a \not\sim b} K_a K_b
 
-    Source:
+    References:
         Koller and Friedman (2009), section 9.4.3.2.
     """
 
@@ -146,7 +146,7 @@ class Ranked(MinFill):
     Args:
         rank: Of each node, by position; not negative.
 
-    Source:
+    References:
         Bodlaender, Koster and van den Eijkhof (2005), Preprocessing rules for triangulation of
         probabilistic networks.
     """
@@ -165,7 +165,7 @@ class MinWeight(Heuristic):
 
     .. math:: c(v) = \prod_{u \in \{v\} \cup N(v)} K_u
 
-    Source:
+    References:
         Kjærulff (1990); Koller and Friedman (2009), section 9.4.3.2.
     """
 
@@ -186,7 +186,7 @@ class MinDegree(Heuristic):
 
     .. math:: c(v) = |N(v)|
 
-    Source:
+    References:
         Kjærulff (1990); Koller and Friedman (2009), section 9.4.3.2 (min-neighbors).
     """
 

@@ -23,7 +23,7 @@ def interaction_graph(scopes: Iterable[Collection[Node]], nodes: Iterable[Node] 
     Cost:
         Linear in the sum of the squared scope sizes.
 
-    Source:
+    References:
         Koller and Friedman (2009), section 9.4.2.
 
     Example:

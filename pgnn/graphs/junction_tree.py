@@ -28,7 +28,7 @@ def triangulate(graph: nx.Graph | HasGraph, order: EliminationOrder | Iterable[N
         ModelError: If the graph is directed or has a self-loop, or the order does not list every
             node once.
 
-    Source:
+    References:
         Koller and Friedman (2009), section 9.4.2.
 
     Example:
@@ -77,7 +77,7 @@ def junction_tree(
     Cost:
         Linear in the sizes of the elimination cliques, once the order is known.
 
-    Source:
+    References:
         Blair and Peyton (1993); Koller and Friedman (2009), section 10.4.
 
     Example:
@@ -128,7 +128,7 @@ def is_junction_tree(tree: nx.Graph, graph: nx.Graph | HasGraph) -> bool:
     Raises:
         ModelError: If ``tree`` is directed, or ``graph`` is directed and cyclic.
 
-    Source:
+    References:
         Koller and Friedman (2009), section 4.5.3.
     """
     check_undirected(tree)

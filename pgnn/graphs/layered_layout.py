@@ -65,7 +65,7 @@ def layered_layout(
         A fixed number of sweeps, each linear in nodes, edges and the layers that edges cross, up
         to a logarithm.
 
-    Source:
+    References:
         Sugiyama, Tagawa and Toda (1981); coordinates by alternating isotonic regressions.
 
     Example:

@@ -28,7 +28,7 @@ def moral_graph(graph: nx.DiGraph | HasGraph) -> nx.Graph:
     Cost:
         :math:`O(\sum_x |\mathrm{pa}(x)|^2)`.
 
-    Source:
+    References:
         Lauritzen and Spiegelhalter (1988); Koller and Friedman (2009), section 4.5.1.
 
     Example:

@@ -33,7 +33,7 @@ def markov_blanket(graph: nx.Graph | HasGraph, node: Node) -> set[Node]:
     Raises:
         ModelError: If a directed graph is cyclic, or the node is unknown.
 
-    Source:
+    References:
         Pearl (1988), chapter 3; Koller and Friedman (2009), section 4.3.2.
     """
     graph = graph_of(graph)
@@ -93,7 +93,7 @@ def barren_nodes(
     Raises:
         ModelError: If the graph is undirected or cyclic, or a node is unknown.
 
-    Source:
+    References:
         Shachter (1986), removal of barren nodes.
     """
     graph = graph_of(graph)

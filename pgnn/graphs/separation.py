@@ -42,7 +42,7 @@ def is_d_separated(
     Cost:
         Linear in the number of nodes and edges.
 
-    Source:
+    References:
         Koller and Friedman (2009), definition 3.7 and algorithm 3.1.
 
     Example:
@@ -79,7 +79,7 @@ def d_connected(
     Cost:
         Linear in the number of nodes and edges.
 
-    Source:
+    References:
         Koller and Friedman (2009), algorithm 3.1.
     """
     graph = graph_of(graph)
@@ -115,7 +115,7 @@ def active_trails(
     Cost:
         There may be exponentially many; ask :func:`is_d_separated` whether there is any.
 
-    Source:
+    References:
         Koller and Friedman (2009), definition 3.6.
 
     Example:

@@ -106,8 +106,10 @@ class Autoencoder(VAE):
         with torch.enable_grad():
             code = self.recognition[z].distribution({x: rows}, inputs or None).mean
             signs = torch.randint_like(code, 2).mul_(2.0).sub_(1.0)
-            (slopes,) = torch.autograd.grad((signs * code).sum(), rows, create_graph=differentiable)
-        return self.contraction * slopes.flatten(start_dim=1).square().sum(1)
+            (gradient,) = torch.autograd.grad(
+                (signs * code).sum(), rows, create_graph=differentiable
+            )
+        return self.contraction * gradient.flatten(start_dim=1).square().sum(1)
 
     def anomaly_score(
         self, data: Any, inputs: Inputs | None = None, *, draws: int = 50, seed: int | None = None

@@ -45,7 +45,7 @@ class RealTimeGradient:
     def __init__(self, cell: nn.Module) -> None:
         self.cell = cell
         self._state: tuple[Tensor, ...] | None = None
-        self._slopes: list[dict[str, Tensor]] = []
+        self._jacobians: list[dict[str, Tensor]] = []
         self._single = True
 
     def step(self, x: Tensor) -> Tensor:
@@ -62,7 +62,7 @@ class RealTimeGradient:
             self._single = isinstance(output, Tensor)
             sizes = [output] if self._single else list(output)
             self._state = tuple(torch.zeros_like(s[0].detach()) for s in sizes)
-            self._slopes = [
+            self._jacobians = [
                 {n: s.new_zeros(*s.shape, *p.shape) for n, p in numbers.items()}
                 for s in self._state
             ]
@@ -75,12 +75,12 @@ class RealTimeGradient:
 
         by_numbers, _ = jacrev(following, argnums=0, has_aux=True)(numbers, self._state)
         by_state, new = jacrev(following, argnums=1, has_aux=True)(numbers, self._state)
-        self._slopes = [
+        self._jacobians = [
             {
                 n: direct[n]
                 + sum(
                     torch.tensordot(j, past[n], 1)
-                    for j, past in zip(row, self._slopes, strict=True)
+                    for j, past in zip(row, self._jacobians, strict=True)
                 )
                 for n in numbers
             }
@@ -102,5 +102,5 @@ class RealTimeGradient:
             raise ModelError("there is nothing to differentiate before the first step")
         shown = self._state[0].clone().requires_grad_()
         with torch.enable_grad():
-            (slope,) = torch.autograd.grad(loss(shown), shown)
-        return {n: torch.tensordot(slope, j, 1) for n, j in self._slopes[0].items()}
+            (gradient,) = torch.autograd.grad(loss(shown), shown)
+        return {n: torch.tensordot(gradient, j, 1) for n, j in self._jacobians[0].items()}

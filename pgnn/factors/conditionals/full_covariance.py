@@ -270,12 +270,12 @@ def _keeps_digits(x: Tensor, mean: Tensor, precision: Tensor) -> bool:
     return bool(most <= FULL_EXPANDED)
 
 
-def _expanded_log_density(x: Tensor, precision: Tensor, slope: Tensor, constant: Tensor) -> Tensor:
+def _expanded_log_density(x: Tensor, precision: Tensor, linear: Tensor, constant: Tensor) -> Tensor:
     """``-x'Px / 2 + s'x + c`` for each row and configuration, ``(N, K)``."""
     rows, columns = packed_index(x.shape[1], x.device)
     twice = torch.where(rows == columns, -0.5, -1.0).to(x)
     weight = precision[:, rows, columns] * twice
-    table = slope @ x.t() + constant.unsqueeze(1)
+    table = linear @ x.t() + constant.unsqueeze(1)
     for part, squares in products(x):
         table[:, part].addmm_(weight, squares)
     return table.t()

@@ -51,16 +51,16 @@ def _descended(gram: Floats, target: Floats, l1: Floats) -> Floats:
     """Coordinate descent, all coordinates penalised."""
     curvature = gram.diagonal().copy()
     value: Floats = np.zeros(len(target))
-    slope: Floats = target.copy()  # of what is maximised, but for the kinks
+    gradient: Floats = target.copy()  # of what is maximised, but for the kinks
     size = np.abs(target).max(initial=0.0)
     for _ in range(_SWEEPS):
         moved = 0.0
         for k in np.flatnonzero(curvature > 0):
-            wanted = slope[k] + curvature[k] * value[k]
+            wanted = gradient[k] + curvature[k] * value[k]
             new = np.sign(wanted) * max(abs(wanted) - l1[k], 0.0) / curvature[k]
             step = new - value[k]
             if step:
-                slope = slope - gram[k] * step
+                gradient = gradient - gram[k] * step
                 value[k] = new
                 moved = max(moved, abs(step) * curvature[k])
         if moved <= _MOVE * size:

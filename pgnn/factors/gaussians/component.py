@@ -47,12 +47,12 @@ class Whitened(NamedTuple):
         size = c.child.num_elements
         if size == 1:
             white = scale.reciprocal()
-            slope, target = -(white * weight), white[..., 0] * bias
+            coefficients, target = -(white * weight), white[..., 0] * bias
         else:
             eye = torch.eye(size, dtype=scale.dtype, device=scale.device)
             white = torch.linalg.solve_triangular(scale, eye, upper=False)
-            slope, target = -(white @ weight), (white @ bias.unsqueeze(-1)).squeeze(-1)
-        matrix = torch.cat([white.expand(*slope.shape[:-1], size), slope], dim=-1)
+            coefficients, target = -(white @ weight), (white @ bias.unsqueeze(-1)).squeeze(-1)
+        matrix = torch.cat([white.expand(*coefficients.shape[:-1], size), coefficients], dim=-1)
         logs = -scale.diagonal(dim1=-2, dim2=-1).log().sum(dim=-1) - 0.5 * size * LOG_2PI
         return cls(matrix, target, logs)
 

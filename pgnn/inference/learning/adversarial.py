@@ -180,8 +180,8 @@ class _Side:
         if not math.isfinite(value):
             raise _diverged(f"the {self.name}'s loss is {value}", place)
         loss.backward(inputs=self.parameters)  # type: ignore[no-untyped-call]
-        slopes = [p.grad for p in self.parameters if p.grad is not None]
-        norm = nn.utils.get_total_norm(slopes)
+        gradients = [p.grad for p in self.parameters if p.grad is not None]
+        norm = nn.utils.get_total_norm(gradients)
         length = float(norm)
         if not math.isfinite(length):
             raise _diverged(f"the gradient of the {self.name} has length {length}", place)

@@ -122,7 +122,7 @@ class LeastSquares(AdversarialObjective):
 
 
 class EarthMover(AdversarialObjective):
-    """The scores of a critic themselves: their mean gap is a distance if its slope is bounded."""
+    """The scores of a critic: their mean gap is a distance if its gradient is bounded."""
 
     def real_loss(self, scores: Tensor) -> Tensor:
         """Return the negative score."""
@@ -139,7 +139,7 @@ class EarthMover(AdversarialObjective):
 
 @dataclass(frozen=True)
 class Wasserstein(EarthMover):
-    r"""The earth mover's distance, up to a factor: a critic of bounded slope.
+    r"""The earth mover's distance, up to a factor: a critic of bounded gradient.
 
     .. math:: \max_{|w| \le c} \mathbb{E} s(x) - \mathbb{E} s(G(z))
 
@@ -164,14 +164,15 @@ class Wasserstein(EarthMover):
 
 @dataclass(frozen=True)
 class WassersteinGradientPenalty(EarthMover):
-    r"""The earth mover's distance: the slope of the critic is drawn to one between the two.
+    r"""The earth mover's distance: the gradient norm of the critic is drawn to one between the two.
 
     .. math:: \lambda\, \mathbb{E} (\|\nabla_{\hat x} s(\hat x)\| - 1)^2, \qquad
         \hat x = u x + (1 - u) G(z), \ u \sim U(0, 1)
 
-    Batch normalisation in a critic makes no sense with it: a row's slope is its own. The best slope
-    is somewhat above one, so that a critic's estimate of a distance :math:`W` is too large, by up
-    to :math:`W^2 / 2 \lambda`, which it is for two distributions that differ by a shift.
+    Batch normalisation in a critic makes no sense with it, since the penalty is on the gradient of
+    each row. The best norm is somewhat above one, so that a critic's estimate of a distance
+    :math:`W` is too large, by up to :math:`W^2 / 2 \lambda`, which it is for two distributions
+    that differ by a shift.
 
     Args:
         weight: :math:`\lambda`; where it is large, the critic turns around slowly.
@@ -197,8 +198,8 @@ class WassersteinGradientPenalty(EarthMover):
             between.append((y.detach() + u * (x.detach().to(y) - y.detach())).requires_grad_())
         moved = [x for x in between if x.requires_grad]
         scores = duel.discriminator(*between)
-        slopes = torch.autograd.grad(scores.sum(), moved, create_graph=True)
-        lengths = torch.cat([g.flatten(1) for g in slopes], 1).norm(dim=1)
+        gradients = torch.autograd.grad(scores.sum(), moved, create_graph=True)
+        lengths = torch.cat([g.flatten(1) for g in gradients], 1).norm(dim=1)
         total: Tensor = self.weight * (lengths - 1).square().mean()
         return total
 

@@ -189,13 +189,13 @@ class MiniBatches:
             raise _not_finite(number, passes)
         signs = self._penalize() if self._is_penalised else []
         with torch.no_grad():
-            slopes = [
+            pairs = [
                 (s, p.grad)
                 for s, p in zip(gradients, self.parameters, strict=True)
                 if p.grad is not None
             ]
-            if slopes:
-                torch._foreach_add_(*map(list, zip(*slopes, strict=True)), alpha=weight)
+            if pairs:
+                torch._foreach_add_(*map(list, zip(*pairs, strict=True)), alpha=weight)
         if self.steps.max_norm is not None:
             torch.nn.utils.clip_grad_norm_(self.parameters, self.steps.max_norm)
         self.steps.optimizer.step()

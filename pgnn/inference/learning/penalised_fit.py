@@ -125,8 +125,8 @@ def _newton(problem: OptimisationProblem) -> bool:
     curvature: Floats | None = None
     for _ in range(_STEPS):
         gradient = _gradient(learnable, mean)
-        slope = (gradient - l2 * theta - l1 * sign)[kept]
-        largest = float(np.abs(slope).max(initial=0.0))
+        subgradient = (gradient - l2 * theta - l1 * sign)[kept]
+        largest = float(np.abs(subgradient).max(initial=0.0))
         if not largest < best:  # rounding, or no convex function
             learnable.assign(before)
             return best <= 1e3 * _GRADIENT
@@ -135,7 +135,7 @@ def _newton(problem: OptimisationProblem) -> bool:
         if curvature is None or largest > _STEADY:
             curvature = np.diag(l2[kept]) - _hessian(learnable, mean, kept)
         before, best = theta, largest
-        step = np.linalg.lstsq(curvature, slope, rcond=1e-12)[0]
+        step = np.linalg.lstsq(curvature, subgradient, rcond=1e-12)[0]
         theta = theta.copy()
         theta[kept] += step
         if ((np.sign(theta) != sign) & (l1 > 0)).any() or not np.isfinite(theta).all():
@@ -168,12 +168,12 @@ def _flat(learnable: LearnableParameters, tensors: Sequence[Tensor | None]) -> T
 
 
 def _gradient(learnable: LearnableParameters, mean: Mean, create_graph: bool = False) -> Any:
-    """The slope of the mean; as a tensor if it is to be differentiated again."""
+    """The gradient of the mean; as a tensor if it is to be differentiated again."""
     with torch.enable_grad():
-        slopes = torch.autograd.grad(
+        gradients = torch.autograd.grad(
             mean(), learnable.parameters, create_graph=create_graph, allow_unused=True
         )
-        flat = _flat(learnable, slopes)
+        flat = _flat(learnable, gradients)
     return flat if create_graph else flat.numpy()
 
 
