@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 import numbers
+from array import array
 from collections import defaultdict
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import chain, repeat
 from typing import Any
 
@@ -19,7 +19,7 @@ from pgnn.evidence.frames import frame_columns, is_frame
 from pgnn.factors.sparse_rows import is_scipy_sparse
 
 Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
+Ints = NDArray[np.int32]
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,14 +29,16 @@ class StepAttributes:
     Attributes:
         lengths: ``(B,)`` steps of each sequence.
         counts: ``(N,)`` attributes of each step.
-        flat: ``(M,)`` name of each attribute, step after step.
+        names: The different names, in the order in which they first occur.
+        which: ``(M,)`` place in :attr:`names` of each attribute, step after step.
         values: ``(M,)`` their numbers; all are one if ``None``.
         batched: Whether several sequences came, or a lone one.
     """
 
     lengths: Ints
     counts: Ints
-    flat: list[Hashable]
+    names: list[Hashable]
+    which: Ints
     values: Floats | None
     batched: bool
 
@@ -56,6 +58,8 @@ class StepAttributes:
         Raises:
             EvidenceError: If it is something else, or a number is not finite.
 
+        Cost: Four bytes of memory for each attribute of each step, besides the different names.
+
         Example:
             >>> steps = StepAttributes.read("x", [{"word": "dog", "length": 3.0}, ["END"]])
             >>> steps.names, steps.values, steps.counts.tolist(), steps.batched
@@ -66,65 +70,80 @@ class StepAttributes:
         if isinstance(raw, cls):
             return raw
         batched, sequences = _sequences(name, raw)
-        steps = [_steps(name, s) for s in sequences]
-        lengths = np.fromiter(map(len, steps), np.int64, len(steps))
-        flat: list[Any] = list(chain.from_iterable(steps))
-        if all(type(s) is list for s in flat):
-            return cls._of_names(name, lengths, flat, batched)
-        parts = [_attributes(name, s) for s in flat]
-        counts = np.fromiter(map(len, parts), np.int64, len(parts))
-        pairs = list(chain.from_iterable(parts))
-        values = np.fromiter((value for _, value in pairs), np.float64, len(pairs))
-        if not np.isfinite(values).all():
-            wrong = pairs[int((~np.isfinite(values)).argmax())]
-            raise EvidenceError(f"attribute {wrong[0]!r} of {name!r} has the value {wrong[1]}")
-        ones = bool((values == 1.0).all())
-        return cls(lengths, counts, [n for n, _ in pairs], None if ones else values, batched)
+        reader = _Reader(name)
+        for sequence in sequences:
+            reader.add(_steps(name, sequence))
+        return cls(*reader.arrays(), batched)
 
-    @classmethod
-    def _of_names(
-        cls, name: Hashable, lengths: Ints, steps: list[list[Any]], batched: bool
-    ) -> StepAttributes:
-        """Steps that are lists of names, as they usually are and where time counts."""
-        counts = np.fromiter(map(len, steps), np.int64, len(steps))
-        names = list(chain.from_iterable(steps))
-        if not set(map(type, names)) <= {str}:
-            _check_names(name, names)
-        return cls(lengths, counts, names, None, batched)
-
-    @property
-    def names(self) -> list[Hashable]:
-        """The different names, in the order in which they first occur."""
-        return self._numbered[0]
-
-    @property
-    def which(self) -> Ints:
-        """``(M,)`` place in :attr:`names` of each attribute."""
-        return self._numbered[1]
-
-    @cached_property
-    def _numbered(self) -> tuple[list[Hashable], Ints]:
-        """Names and places, from one look at each attribute."""
-        index: defaultdict[Hashable, int] = defaultdict()
-        index.default_factory = index.__len__  # a new name gets the next number
-        which = np.fromiter(map(index.__getitem__, self.flat), np.int64, len(self.flat))
-        return list(index), which
-
-    def numbers(self, index: Mapping[Hashable, int], otherwise: int) -> NDArray[np.int32]:
+    def numbers(self, index: Mapping[Hashable, int], otherwise: int) -> Ints:
         """Return ``(M,)`` numbers that a mapping has for the attributes.
 
         Args:
             index: Number of each name.
             otherwise: Number of names that are not in it.
         """
-        if "_numbered" in vars(self):  # then there are fewer names to look up
-            places = map(index.get, self.names, repeat(otherwise))
-            return np.fromiter(places, np.int32, len(self.names))[self.which]
-        return np.fromiter(map(index.get, self.flat, repeat(otherwise)), np.int32, len(self.flat))
+        places = map(index.get, self.names, repeat(otherwise))
+        return np.fromiter(places, np.int32, len(self.names))[self.which]
 
-    def occurrences(self) -> Ints:
+    def occurrences(self) -> NDArray[np.int64]:
         """Return how often each name occurs."""
         return np.bincount(self.which, minlength=len(self.names))
+
+
+class _Reader:
+    """Numbers names as they come, sequence after sequence, into arrays without Python objects.
+
+    Args:
+        name: Of the input, for messages.
+    """
+
+    def __init__(self, name: Hashable) -> None:
+        self.name = name
+        self.index: defaultdict[Hashable, int] = defaultdict()
+        self.index.default_factory = self.index.__len__  # a new name gets the next number
+        self.lengths, self.counts, self.which = array("i"), array("i"), array("i")
+        self.values: array[float] | None = None
+
+    def add(self, steps: Sequence[Any]) -> None:
+        """Read the steps of one sequence."""
+        self.lengths.append(len(steps))
+        if all(type(s) is list for s in steps):  # as they usually are, and where time counts
+            self.counts.extend(map(len, steps))
+            self._number([*chain.from_iterable(steps)])
+            return
+        for step in steps:
+            pairs = _attributes(self.name, step)
+            self.counts.append(len(pairs))
+            values = [value for _, value in pairs]
+            if self.values is None and any(value != 1.0 for value in values):
+                self.values = array("d", [1.0]) * len(self.which)
+            self._number([n for n, _ in pairs], values)
+
+    def _number(self, names: list[Any], values: Iterable[float] = ()) -> None:
+        try:
+            self.which.extend(map(self.index.__getitem__, names))
+        except TypeError:
+            _check_names(self.name, names)
+            raise
+        if self.values is not None:
+            self.values.extend(values or repeat(1.0, len(names)))
+
+    def arrays(self) -> tuple[Ints, Ints, list[Hashable], Ints, Floats | None]:
+        """Return lengths, counts, names, their places and their values.
+
+        Raises:
+            EvidenceError: If a name is NaN, or a value is not finite.
+        """
+        names, which = list(self.index), np.asarray(self.which)
+        _check_names(self.name, names)
+        values = None if self.values is None else np.asarray(self.values)
+        if values is not None and not np.isfinite(values).all():
+            wrong = int((~np.isfinite(values)).argmax())
+            attribute = names[which[wrong]]
+            raise EvidenceError(
+                f"attribute {attribute!r} of {self.name!r} has the value {values[wrong]}"
+            )
+        return np.asarray(self.lengths), np.asarray(self.counts), names, which, values
 
 
 def sequence_lengths(name: Hashable, raw: Any) -> Any:
@@ -197,7 +216,6 @@ def _attributes(name: Hashable, step: Any) -> list[tuple[Hashable, float]]:
     if isinstance(step, set | frozenset):
         step = sorted(step, key=str)
     if isinstance(step, Sequence) and not isinstance(step, str):
-        _check_names(name, step)
         return [(attribute, 1.0) for attribute in step]
     raise EvidenceError(
         f"a step of the input {name!r} must be a list of names or a mapping of names to values, "

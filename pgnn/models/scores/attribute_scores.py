@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 Ints = NDArray[np.int64]
 
+_AT_ONCE = 2**18
+"""Attributes of steps that are looked at together."""
+
 NONE = -1
 """The number that stands where there is no attribute (any more), or one that has no weight."""
 
@@ -136,22 +139,17 @@ class AttributeScores(StepScores):
         )
         scores = AttributeScores(self.input_name, self.min_count, self.all_pairs)
         scores.num_labels = num_labels
-        place = np.full(len(occurrences), NONE, dtype=np.int64)
+        place = np.full(len(occurrences), NONE, dtype=np.int32)
         place[order] = np.arange(len(order))
         names = tuple(attributes.names[i] for i in order)
-        labels = np.repeat(codes.numpy(force=True), attributes.counts)
-        scores._set(names, scores._pairs(place[attributes.which], labels, len(names)))
-        return scores.to(self.weights.device, self.weights.dtype)
-
-    def _pairs(self, numbers: Ints, labels: Ints, count: int) -> Ints:
-        """``(2, P)`` attributes and labels that come together, ordered; all if some are hidden."""
-        k = self.num_labels
-        if self.all_pairs or (labels < 0).any():
-            pairs = np.arange(count * k)
+        known = codes.numpy(force=True).astype(np.int32)
+        if self.all_pairs or (known < 0).any():
+            pairs = np.ones((len(names), num_labels), dtype=bool)
         else:
-            known = numbers >= 0
-            pairs = np.flatnonzero(np.bincount(numbers[known] * k + labels[known]))
-        return np.stack(np.divmod(pairs, k))
+            pairs = _together(place[attributes.which], np.repeat(known, attributes.counts),
+                              (len(names), num_labels))  # fmt: skip
+        scores._set(names, np.stack(pairs.nonzero()))
+        return scores.to(self.weights.device, self.weights.dtype)
 
     def _set(self, names: tuple[Hashable, ...], pairs: Ints) -> None:
         self.names = names
@@ -245,6 +243,16 @@ class AttributeScores(StepScores):
     def extra_repr(self) -> str:
         """What ``print`` shows between the brackets."""
         return f"{self.input_name!r}, {len(self.names)} attributes, {self.weights.numel()} weights"
+
+
+def _together(numbers: Any, labels: Any, shape: tuple[int, int]) -> Any:
+    """``(A, K)`` whether an attribute and a label ever come together; some at a time for memory."""
+    pairs = np.zeros(shape, dtype=bool)
+    for begin in range(0, len(numbers), _AT_ONCE):
+        part = slice(begin, begin + _AT_ONCE)
+        known = numbers[part] >= 0
+        pairs[numbers[part][known], labels[part][known]] = True
+    return pairs
 
 
 def _spread(flat: Any, present: Any, inside: Any, fill: float) -> Tensor:
