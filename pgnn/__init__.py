@@ -153,15 +153,16 @@ from pgnn.inference.sampling.annealing import (
 from pgnn.inference.sampling.gibbs import Gibbs
 from pgnn.inference.sampling.importance_sampling import ImportanceSampling
 from pgnn.inference.sampling.simulation import Simulation
-from pgnn.inference.search.beam_search import BeamSearch
 from pgnn.inference.search.branch_and_bound import BranchAndBound
 from pgnn.inference.search.dual_decomposition import DualDecomposition
+from pgnn.inference.time.beam_search import BeamSearch
 from pgnn.inference.time.boyen_koller import BoyenKoller
 from pgnn.inference.time.forward_backward import ForwardBackward
 from pgnn.inference.time.interface_algorithm import InterfaceAlgorithm
 from pgnn.inference.time.kalman_filter import KalmanFilter
 from pgnn.inference.time.online_filter import OnlineFilter
 from pgnn.inference.time.prefix_search import PrefixSearch
+from pgnn.inference.time.sequence_completion import SequenceCompletion
 from pgnn.inference.time.sequential_monte_carlo import SequentialMonteCarlo
 from pgnn.inference.time.switching_kalman_filter import SwitchingKalmanFilter
 from pgnn.io import from_pgmpy, load, read, read_evidence, save, to_pgmpy, write
@@ -259,7 +260,7 @@ __all__ = [
     "BlockElimination", "ByComponent", "SparseNormal", "ForwardBackward", "PrefixSearch",
     "KalmanFilter", "SwitchingKalmanFilter", "InterfaceAlgorithm", "BoyenKoller",
     "BeliefPropagation", "Flooding",
-    "BeamSearch",
+    "BeamSearch", "SequenceCompletion",
     "Sequential", "Residual", "MeanField", "Slices", "Gibbs", "MCMC", "ImportanceSampling",
     "Simulation", "ExecutionSampling", "ExecutionEnumeration", "SequentialMonteCarlo",
     "Resampling", "AnnealedImportanceSampling", "Annealing", "GeometricCooling", "LinearCooling",

@@ -211,6 +211,12 @@ class StepwiseModel(PairedModel):
     def draw(self, state: Any, rng: Generator) -> dict[Hashable, Tensor]:
         """Return ``(B, *event)`` next values by name, drawn at random."""
 
+    @abstractmethod
+    def step_log_probs(
+        self, state: Any, values: Mapping[Hashable, Tensor]
+    ) -> dict[Hashable, Tensor]:
+        """Return ``(B,)`` log probabilities of next values ``(B, *event)``, of each variable."""
+
 
 class EmittingModel(ChainModel, SlicedModel):
     """A directed chain of hidden states, each of which emits what is observed at its step."""

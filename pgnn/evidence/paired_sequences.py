@@ -123,6 +123,26 @@ class PairedSequences(SequenceEvidence):
         inputs = {n: x[index.to(x.device), :most] for n, x in self.inputs.items()}
         return _paired(part, lengths, inputs)
 
+    def observed_steps(self, name: Hashable) -> Tensor:
+        """Return ``(B, T)`` at which steps a variable was observed.
+
+        Raises:
+            EvidenceError: If some numbers of a vector were, and others not.
+        """
+        if name in self.codes:
+            return self.codes[name] >= 0
+        if name not in self.reals:
+            return torch.zeros(self.num_rows, self.steps, dtype=torch.bool)
+        numbers = ~self.reals[name].unsqueeze(-1).flatten(start_dim=2).isnan()
+        partly = numbers.any(-1) & ~numbers.all(-1)
+        if bool(partly.any()):
+            row, step = partly.nonzero()[0].tolist()
+            raise EvidenceError(
+                f"{name!r} was observed in row {row}, step {step}, but not all of its numbers: "
+                "give the whole vector, or nothing of it"
+            )
+        return numbers.all(-1)
+
     @classmethod
     def of_pair(
         cls,

@@ -49,8 +49,9 @@ class AutoregressiveModel(Model, StepwiseModel):
 
     where :math:`e_t` is the probability that the sequence has ended before step :math:`t`; without
     ends the model is one of sequences of a given length. Learning compares each step with what was
-    observed, given what was observed before (teacher forcing). Draws are exact; the most probable
-    sequence is sought by :class:`BeamSearch`, which tells how far from the best it can be.
+    observed, given what was observed before (teacher forcing). Draws that go on from a beginning
+    are exact; the most probable sequence is sought by :class:`BeamSearch`, which tells how far from
+    the best it can be; other steps that are missing are summed out by :class:`SequenceCompletion`.
 
     Args:
         heads: What hidden states say about each variable; several are independent given them.
@@ -238,19 +239,13 @@ class AutoregressiveModel(Model, StepwiseModel):
         return memory
 
     def _check_observed(self, rows: PairedSequences) -> None:
-        for name, v in self.variables.items():
-            if v.is_discrete:
-                codes = rows.codes.get(name, torch.full((rows.num_rows, rows.steps), -1))
-                missing = (codes < 0) & rows.inside
-            else:
-                shape = (rows.num_rows, rows.steps, 1)
-                reals = rows.reals.get(name, torch.full(shape, torch.nan))
-                missing = reals.flatten(start_dim=2).isnan().any(-1) & rows.inside
+        for name in self.variables:
+            missing = rows.inside & ~rows.observed_steps(name)
             if bool(missing.any()):
                 row, step = missing.nonzero()[0].tolist()
                 raise EvidenceError(
                     f"{name!r} was not observed in row {row}, step {step}, on which the next "
-                    "steps depend: give whole sequences; sample() goes on from their beginnings"
+                    "steps depend: give whole sequences, or ask SequenceCompletion()"
                 )
 
     # --- step by step -------------------------------------------------------------------------
@@ -292,6 +287,17 @@ class AutoregressiveModel(Model, StepwiseModel):
         heads = self._heads
         return {h.variable.name: h.draw(state.hidden, state.memory, rng) for h in heads}
 
+    def step_log_probs(
+        self, state: Progress, values: Mapping[Hashable, Tensor]
+    ) -> dict[Hashable, Tensor]:
+        """See the base class."""
+        hidden, logs = state.hidden[:, None], {}
+        for head in self._heads:
+            name = head.variable.name
+            x = values[name].unsqueeze(1).to(hidden.device)
+            logs[name] = self._sound(head.log_prob(hidden, x, state.memory))[:, 0]
+        return logs
+
     # --- verbs --------------------------------------------------------------------------------
 
     def fit(
@@ -329,10 +335,10 @@ class AutoregressiveModel(Model, StepwiseModel):
         )
 
     def default_engine(self) -> Engine:
-        """Return ``BeamSearch()``."""
-        from pgnn.inference.search.beam_search import BeamSearch
+        """Return ``SequenceCompletion()``."""
+        from pgnn.inference.time.sequence_completion import SequenceCompletion
 
-        return BeamSearch()
+        return SequenceCompletion()
 
 
 def over_time(name: Hashable, states: Any, shape: tuple[int, ...] = ()) -> Variable:

@@ -269,11 +269,15 @@ def refused() -> list[tuple[Any, type[Exception], str]]:
     evidence, broken = pgnn.EvidenceError, pgnn.ModelError
     return [
         (lambda: model.sample(2), evidence, "how many steps"),
-        (lambda: model.query(), pgnn.Unsupported, "no marginals"),
-        (lambda: model.log_prob(["a", None]), evidence, "row 0, step 1"),
+        (lambda: model.query(engine=BeamSearch()), pgnn.Unsupported, "no marginals"),
+        (lambda: model.log_prob(["a", None], engine=BeamSearch()), evidence, "row 0, step 1"),
         (lambda: model.log_prob("abc"), evidence, "no state 'c'"),
         (lambda: model.log_prob("ab", inputs={"x": 1}), evidence, "takes no inputs"),
-        (lambda: model.sample(1, {"token": [None, "a"]}), evidence, "from their beginnings"),
+        (
+            lambda: model.sample(1, {"token": [None, "a"]}, engine=BeamSearch()),
+            evidence,
+            "beginnings",
+        ),
         (lambda: model.sample(1, {"token": ["a", "b"], "T": 1}), evidence, "'T' says 1"),
         (lambda: model.sample(1, {"T": 2.5}), evidence, "must be a length"),
         (lambda: ends.sample(1, {"T": 4}), evidence, "says itself where sequences end"),

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pgnn.inference.search.beginning_question import BeginningQuestion
+from pgnn.inference.time.beginning_question import BeginningQuestion
 from pgnn.limits import check_size
 
 

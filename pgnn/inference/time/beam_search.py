@@ -13,15 +13,15 @@ from pgnn.errors import EvidenceError, Unsupported
 from pgnn.factors.evaluation_mode import evaluated
 from pgnn.factors.randomness import generator
 from pgnn.factors.time_steps import AXIS
-from pgnn.factors.variable import Variable
 from pgnn.inference.assignment import Assignment, KBest
 from pgnn.inference.base_question import Names
 from pgnn.inference.engine import Engine
 from pgnn.inference.explanation import Explanation
 from pgnn.inference.posterior import Posterior
 from pgnn.inference.samples import Samples
-from pgnn.inference.search.beams import Beams, rows_of
-from pgnn.inference.search.beginning_question import BeginningQuestion
+from pgnn.inference.time.beams import Beams, rows_of
+from pgnn.inference.time.beginning_question import BeginningQuestion
+from pgnn.inference.time.sequence_samples import of_length, sequence_samples
 from pgnn.limits import check_settings, check_size
 
 
@@ -86,8 +86,7 @@ class BeamSearch(Engine):
     def answer_query(self, question: BeginningQuestion) -> Posterior:
         """Refused: what was not observed would have to be summed out."""
         raise Unsupported(
-            "a step depends on all steps before it, so that there are no marginals: average over "
-            "draws, sample(n, beginning)"
+            "BeamSearch() has no marginals: leave engine= out, or give SequenceCompletion()"
         )
 
     def answer_sample(self, question: BeginningQuestion, n: int, seed: int | None) -> Samples:
@@ -114,7 +113,16 @@ class BeamSearch(Engine):
                 drawn.append(values)
                 lengths += ~over
                 state = model.advance(state, values)
-        return self._samples(question, drawn, lengths, n)
+        steps = int(lengths.max()) if len(lengths) else 0
+        values = {
+            name: torch.stack([x[name].cpu() for x in drawn[:steps]], dim=1).reshape(
+                n, rows, steps, *v.shape[1:]
+            )
+            if steps
+            else torch.zeros(n, rows, 0, *v.shape[1:], dtype=torch.int64)
+            for name, v in model.variables.items()
+        }
+        return sequence_samples(question, values, lengths.reshape(n, rows))
 
     def _ended(self, model: Any, state: Any, t: int, known: Tensor, rng: torch.Generator) -> Tensor:
         """Which rows are drawn to have ended, of those whose steps were all used."""
@@ -138,32 +146,6 @@ class BeamSearch(Engine):
             )
         return drawn
 
-    def _samples(
-        self, question: BeginningQuestion, drawn: list[dict[Any, Tensor]], lengths: Tensor, n: int
-    ) -> Samples:
-        """Put the steps together; -1 and NaN beyond the ends."""
-        rows, batched = question.num_rows, question.observed.batched
-        steps = int(lengths.max()) if len(lengths) else 0
-        inside = torch.arange(steps) < lengths[:, None]
-        variables = [_of_length(v, steps) for v in question.model.variables.values()]
-        codes, reals = [torch.zeros(n, rows, 0, dtype=torch.int64)], {}
-        for v in variables:
-            if not steps:
-                states = torch.zeros(n * rows, *v.shape, dtype=torch.int64)
-            else:
-                states = torch.stack([x[v.name].cpu() for x in drawn[:steps]], dim=1)
-            gone = ~inside.reshape(*inside.shape, *[1] * (states.dim() - 2))
-            if v.is_discrete:
-                codes.append(states.masked_fill(gone, -1).reshape(n, rows, v.num_elements))
-            else:
-                reals[v.name] = (
-                    states.double().masked_fill(gone, torch.nan).reshape(n, rows, *v.shape)
-                )
-        joined = torch.cat(codes, dim=2)
-        if not batched:
-            joined, reals = joined[:, 0], {name: x[:, 0] for name, x in reals.items()}
-        return Samples(variables, joined, reals, batched=batched, index=question.index)
-
     def answer_most_probable(self, question: BeginningQuestion, k: int) -> Assignment | KBest:
         """The best sequences that go on from what was observed."""
         model, limit = question.model, self._limit(question)
@@ -176,7 +158,7 @@ class BeamSearch(Engine):
             beams.stop()
         states, log_prob, bound = beams.found()
         self.check_possible(question, log_prob[:, 0])
-        variable = _of_length(next(iter(model.variables.values())), states.shape[2])
+        variable = of_length(next(iter(model.variables.values())), states.shape[2])
         batched = question.observed.batched
         if k > 1:
             return KBest([variable], states, log_prob, batched=batched, index=question.index)
@@ -206,7 +188,3 @@ class BeamSearch(Engine):
             num_sliced=int(question.known.sum()),
             memory_bytes=8 * question.num_cells * self.width,
         )
-
-
-def _of_length(variable: Variable, steps: int) -> Variable:
-    return Variable(variable.name, variable.states, (steps, *variable.shape[1:]))

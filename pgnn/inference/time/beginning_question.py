@@ -55,7 +55,7 @@ class BeginningQuestion(BaseQuestion):
         if names is not None:
             names_of(names, model.variables, what="variable of the model")
         self.known = self._known_steps()
-        self.goals = self._lengths(total)
+        self.goals = self._goals(total)
 
     @property
     def whole(self) -> bool:
@@ -77,30 +77,23 @@ class BeginningQuestion(BaseQuestion):
 
     def _known_steps(self) -> Tensor:
         """``(B,)`` steps at which everything was observed, if nothing was observed after them."""
-        observed = self.observed
-        shape = (observed.num_rows, observed.steps)
-        known_everywhere, some = (
-            torch.ones(shape, dtype=torch.bool),
-            torch.zeros(shape, dtype=torch.bool),
-        )
-        for name, v in self.model.variables.items():
-            told = torch.zeros(shape, dtype=torch.bool)
-            if v.is_discrete and name in observed.codes:
-                told = observed.codes[name] >= 0
-            elif name in observed.reals:
-                told = ~observed.reals[name].flatten(start_dim=2).isnan().any(-1)
-            known_everywhere, some = known_everywhere & told, some | told
-        begun = known_everywhere.long().cumprod(1).bool()
+        every, some = self._every_and_some()
+        begun = every.long().cumprod(1).bool()
         hole = some & ~begun
         if bool(hole.any()):
             row, step = hole.nonzero()[0].tolist()
             raise EvidenceError(
                 f"row {row} was observed in step {step}, but not in all steps before: sequences "
-                "go on from their beginnings"
+                "go on from their beginnings; SequenceCompletion() fills holes"
             )
         return begun.sum(1)
 
-    def _lengths(self, total: Any) -> Tensor | None:
+    def _every_and_some(self) -> tuple[Tensor, Tensor]:
+        """``(B, T)`` where all variables were observed, and where any was."""
+        masks = torch.stack([self.observed.observed_steps(n) for n in self.model.variables])
+        return masks.all(0), masks.any(0)
+
+    def _lengths(self, total: Any) -> Tensor:
         """``(B,)`` steps of the whole sequences."""
         totals = self.observed.lengths if total is None else torch.as_tensor(total)
         if (
@@ -117,9 +110,14 @@ class BeginningQuestion(BaseQuestion):
             raise EvidenceError(
                 f"row {row} has {int(self.known[row])} steps, but {AXIS!r} says {int(lengths[row])}"
             )
+        told = total is not None or self.observed.steps
+        return lengths if told or not self.observed.inputs else self.observed.input_lengths
+
+    def _goals(self, total: Any) -> Tensor | None:
+        """``(B,)`` steps of the whole sequences, None where the model ends them."""
+        lengths = self._lengths(total)
         if not self.model.ends:
-            told = total is not None or self.observed.steps
-            return lengths if told or not self.observed.inputs else self.observed.input_lengths
+            return lengths
         if total is not None or not self.whole:
             raise EvidenceError(
                 "the model says itself where sequences end: give their beginnings alone, without "

@@ -1,0 +1,257 @@
+"""Answers about sequences made step by step, of which some steps were not observed."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+from pgnn.abilities import Inputs, StepwiseModel
+from pgnn.errors import ImpossibleEvidence, Unsupported
+from pgnn.factors.evaluation_mode import evaluated
+from pgnn.factors.randomness import generator
+from pgnn.factors.variable import MISSING
+from pgnn.inference.assignment import Assignment, KBest
+from pgnn.inference.base_question import Names
+from pgnn.inference.convergence import TRUSTED_DRAWS, Convergence
+from pgnn.inference.engine import Engine
+from pgnn.inference.explanation import Explanation
+from pgnn.inference.particles.particle_weights import ParticleWeights
+from pgnn.inference.particles.weighted_posterior import WeightedPosterior
+from pgnn.inference.posterior import Posterior
+from pgnn.inference.samples import Samples
+from pgnn.inference.time.beam_search import BeamSearch
+from pgnn.inference.time.completed_sequences import (
+    CompletedSequences,
+    drawn_completions,
+    every_completion,
+)
+from pgnn.inference.time.gapped_question import GappedQuestion
+from pgnn.inference.time.sequence_samples import sequence_samples
+from pgnn.limits import check_settings, check_size
+
+
+@dataclass(frozen=True)
+class SequenceCompletion(Engine):
+    r"""Sums out, or fills in, steps that were not observed in sequences that are made step by step.
+
+    .. math:: p(y_M \mid y_O) = \frac{p(y_M, y_O)}{\sum_{y'_M} p(y'_M, y_O)}
+
+    Where there are few ways to fill in what is missing, all of them are gone through, and answers
+    are exact (and log probabilities differentiable). Elsewhere, and where reals are missing,
+    particles draw the missing steps from the model and are weighted by what was observed after
+    them: answers are estimates, of which the exponential of the log evidence is unbiased. Evidence
+    and answers are about whole sequences, as long as the evidence or as ``"T"`` says. Sequences
+    that go on from their beginnings are drawn, and the best of them sought, by :class:`BeamSearch`.
+
+    Args:
+        max_completions: Most ways for each row that are gone through.
+        particles: Draws for each row otherwise.
+        seed: Of these; same seed, same answer.
+        search: Seeks the best sequences that go on from their beginnings.
+
+    Raises:
+        ModelError: If a setting is out of range.
+
+    Cost: A step of the model for each step of each completion, or of each particle.
+
+    References:
+        Doucet and Johansen (2011), A tutorial on particle filtering and smoothing, section 3.
+
+    Example:
+        >>> import torch
+        >>> from pgnn.models import LanguageModel
+        >>> model = LanguageModel("ab", hidden=8)
+        >>> answer = model.query(evidence={"token": ["a", None, "b"]}, engine=SequenceCompletion())
+        >>> answer["token"].probs.shape, answer.kind
+        (torch.Size([3, 2]), 'exact')
+    """
+
+    max_completions: int = 4096
+    particles: int = 1000
+    seed: int | None = None
+    search: BeamSearch = field(default_factory=BeamSearch)
+
+    def __post_init__(self) -> None:
+        check_settings(self, max_completions=0, particles=2)
+
+    def read(
+        self,
+        model: Any,
+        evidence: Any,
+        inputs: Inputs | None = None,
+        *,
+        names: Names | None = None,
+        errors: str = "raise",
+    ) -> GappedQuestion:
+        """Read sequences.
+
+        Raises:
+            Unsupported: If the model is of another kind.
+        """
+        if not isinstance(model, StepwiseModel):
+            raise Unsupported(
+                "SequenceCompletion() answers about models of sequences that are made step by "
+                f"step, such as AutoregressiveModel, which a {type(model).__name__} is not; leave "
+                "engine= out"
+            )
+        names = None if isinstance(names, list) and not names else names
+        question = GappedQuestion(model, evidence, inputs, names, errors)
+        check_size(f"{question.num_rows:,} sequences", question.num_cells, self.max_answer_bytes,
+                   "Give fewer rows at a time")  # fmt: skip
+        return question
+
+    def most_probable(self, model: Any, evidence: Any, *args: Any, **options: Any) -> Any:
+        """See :class:`Engine`; the best that go on from beginnings are sought."""
+        if _has_gaps(model, evidence, options.get("inputs")):
+            return super().most_probable(model, evidence, *args, **options)
+        return self.search.most_probable(model, evidence, *args, **options)
+
+    def sample(self, model: Any, n: int, evidence: Any, **options: Any) -> Samples:
+        """See :class:`Engine`; draws that go on from beginnings are exact."""
+        if _has_gaps(model, evidence, options.get("inputs")):
+            return super().sample(model, n, evidence, **options)
+        return self.search.sample(model, n, evidence, **options)
+
+    def answer_query(self, question: GappedQuestion) -> Posterior:
+        """Marginals of each step of whole sequences; NaN beyond their ends."""
+        question.check_steps()
+        completed = self._completed(question, self.seed)
+        self.check_possible(question, completed.log_evidence)
+        gone = ~question.inside | completed.log_evidence.isneginf()[:, None]
+        parts = [torch.zeros(question.num_rows, 0, dtype=torch.float64)]
+        weights, targets = completed.log_weights.exp(), question.targets
+        discrete = [v for v in targets if v.is_discrete]
+        reals = [v for v in targets if not v.is_discrete]
+        for v in discrete:
+            hot = one_hot(completed.values[v.name], v.num_states).double()
+            probs = torch.einsum("bn,bntk->btk", weights, hot)
+            parts.append(probs.masked_fill(gone[..., None], torch.nan).flatten(start_dim=1))
+        rest: dict[str, Any] = {
+            "batched": question.observed.batched,
+            "kind": "exact" if self._is_exact(question) else "estimate",
+            "engine": type(self).__name__,
+            "index": question.index,
+            "diagnostics": completed.diagnostics,
+        }
+        marginals = torch.cat(parts, dim=1)
+        if not reals:
+            return Posterior(discrete, marginals, completed.log_evidence, **rest)
+        draws = {}
+        for v in reals:
+            beyond = gone[:, None].reshape(len(gone), 1, -1, *[1] * (len(v.shape) - 1))
+            draws[v.name] = completed.values[v.name].masked_fill(beyond, torch.nan).transpose(0, 1)
+        logs = completed.log_weights.T
+        return WeightedPosterior(
+            discrete, marginals, completed.log_evidence, reals, draws, logs, **rest
+        )
+
+    def answer_log_prob(self, question: GappedQuestion) -> Tensor:
+        """``(B,)`` log probabilities of sequences, what was not observed summed out."""
+        if question.whole:
+            return self.search.answer_log_prob(question)
+        return self._completed(question, self.seed).log_evidence
+
+    def answer_sample(self, question: GappedQuestion, n: int, seed: int | None) -> Samples:
+        """Completions drawn by their weights."""
+        completed = self._completed(question, seed)
+        self.check_possible(question, completed.log_evidence)
+        rows = torch.arange(question.num_rows)
+        probs = completed.log_weights.exp()
+        probs = probs.masked_fill(completed.log_evidence.isneginf()[:, None], 1.0)
+        drawn = torch.zeros(question.num_rows, n, dtype=torch.int64)
+        if drawn.numel():
+            drawn = torch.multinomial(probs, n, replacement=True, generator=generator(seed))
+        values = {name: x[rows, drawn.T] for name, x in completed.values.items()}
+        return sequence_samples(question, values, question.goals.expand(n, -1))
+
+    def answer_most_probable(self, question: GappedQuestion, k: int) -> Assignment | KBest:
+        """The best completions, all of which are gone through."""
+        if not self._is_exact(question):
+            raise Unsupported(
+                f"there are more than {self.max_completions:,} ways to fill in what was not "
+                "observed, or it is real: raise max_completions, or sample(n, evidence)"
+            )
+        completed = self._completed(question, self.seed)
+        self.check_possible(question, completed.log_evidence)
+        check_size(f"the {k:,} best of {question.num_rows:,} rows", question.num_rows * k,
+                   self.max_answer_bytes, "Ask for fewer")  # fmt: skip
+        logs = (
+            completed.log_weights
+            + completed.log_evidence.masked_fill(completed.log_evidence.isneginf(), 0.0)[:, None]
+        )
+        logs = torch.nn.functional.pad(logs, (0, max(0, k - logs.shape[1])), value=-torch.inf)
+        best, place = logs.topk(k, dim=1)
+        rows = torch.arange(question.num_rows)[:, None]
+        targets, states = question.targets, []
+        none = best.isneginf()[..., None] | ~question.inside[:, None]
+        for v in targets:
+            chosen = completed.values[v.name][
+                rows, place.clamp_max(completed.log_weights.shape[1] - 1)
+            ]
+            states.append(chosen.masked_fill(none, MISSING))
+        codes = torch.cat(states, dim=2)
+        same: dict[str, Any] = {"batched": question.observed.batched, "index": question.index}
+        if k > 1:
+            return KBest(targets, codes, best, **same)
+        top, engine = best[:, 0], type(self).__name__
+        return Assignment(targets, codes[:, 0], top, upper_bound=top, engine=engine, **same)
+
+    def impossible(self, question: Any, rows: list[int]) -> ImpossibleEvidence:
+        """See :class:`Engine`; too few particles may agree with what was observed."""
+        if self._is_exact(question):
+            return ImpossibleEvidence(f"no sequence agrees with rows {rows[:5]}", tuple(rows))
+        return ImpossibleEvidence(
+            f"none of {self.particles:,} particles agreed with the evidence in rows {rows[:5]}: "
+            "it is impossible, or too rare for so few; take more particles",
+            tuple(rows),
+        )
+
+    def describe(self, question: GappedQuestion) -> Explanation:
+        """See :meth:`Model.explain`."""
+        exact = self._is_exact(question)
+        ways = self.max_completions if exact else self.particles
+        return Explanation(
+            engine=type(self).__name__,
+            kind="exact" if exact else "estimate",
+            reason="all ways to fill in what was not observed are gone through"
+            if exact
+            else f"{self.particles:,} particles draw what was not observed",
+            num_variables=question.num_cells,
+            num_sliced=int(question.known.sum()),
+            memory_bytes=8 * question.num_cells * ways,
+        )
+
+    def _is_exact(self, question: GappedQuestion) -> bool:
+        """Whether all completions are gone through."""
+        most = math.log(self.max_completions) + 1e-9 if self.max_completions else -math.inf
+        return bool((question.log_completions <= most).all())
+
+    def _completed(self, question: GappedQuestion, seed: int | None) -> CompletedSequences:
+        """All completions, or weighted draws of them."""
+        exact, number = self._is_exact(question), self.particles
+        if exact:
+            number = (
+                round(math.exp(float(question.log_completions.max()))) if question.num_rows else 1
+            )
+        check_size(f"{number:,} ways to complete {question.num_rows:,} sequences",
+                   question.num_cells * number, self.max_answer_bytes,
+                   "Give fewer rows at a time")  # fmt: skip
+        with evaluated(question.model):
+            if exact:
+                return every_completion(question)
+            weights = ParticleWeights(question.num_rows, self.particles, seed=seed)
+            with torch.no_grad():
+                completed = drawn_completions(question, weights, seed)
+        judged = Convergence(type(self).__name__)
+        judged.few_draws(weights.least, self.particles, "take more particles", TRUSTED_DRAWS).warn()
+        return completed
+
+
+def _has_gaps(model: Any, evidence: Any, inputs: Inputs | None) -> bool:
+    """Whether a question is not one of sequences that go on from their beginnings."""
+    return isinstance(model, StepwiseModel) and GappedQuestion(model, evidence, inputs).has_gaps
