@@ -96,6 +96,7 @@ from pgnn.inference.continuous.guides import (
     LowRankNormal,
     MeanFieldNormal,
 )
+from pgnn.inference.continuous.hamiltonian_annealing import HamiltonianAnnealing
 from pgnn.inference.continuous.lower_bound import LowerBound
 from pgnn.inference.continuous.mcmc import MCMC
 from pgnn.inference.continuous.objective import Elbo, ImportanceWeighted, Renyi, ScoreFunction
@@ -263,7 +264,8 @@ __all__ = [
     "BeamSearch", "SequenceCompletion",
     "Sequential", "Residual", "MeanField", "Slices", "Gibbs", "MCMC", "ImportanceSampling",
     "Simulation", "ExecutionSampling", "ExecutionEnumeration", "SequentialMonteCarlo",
-    "Resampling", "AnnealedImportanceSampling", "Annealing", "GeometricCooling", "LinearCooling",
+    "Resampling", "AnnealedImportanceSampling", "HamiltonianAnnealing",
+    "Annealing", "GeometricCooling", "LinearCooling",
     "LogarithmicCooling", "DualDecomposition", "BranchAndBound", "Variational",
     # guides and objectives of Variational
     "MeanFieldNormal", "LowRankNormal", "FullRankNormal", "Flow", "Delta", "Amortised", "Elbo",
