@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Mapping
 from typing import Any
 
+from torch import nn
+
 from pgnn.abilities import Inputs
 from pgnn.evidence.paired_sequences import PairedSequences
 from pgnn.models.autoregressive_model import AutoregressiveModel, over_time
@@ -13,7 +15,7 @@ from pgnn.neural.output_heads import CategoricalHead
 
 
 class LanguageModel(AutoregressiveModel):
-    r"""A recurrent network that says each token given all before it.
+    r"""A network that says each token given all before it: recurrent cells, or attention.
 
     .. math:: p(y) = \prod_t p(y_t \mid y_1, \dots, y_{t-1})
 
@@ -26,6 +28,8 @@ class LanguageModel(AutoregressiveModel):
         embedding: Numbers that stand for a token.
         cell: ``"lstm"``, ``"gru"`` or ``"rnn"``.
         dropout: Share of hidden numbers that are left out while learning.
+        body: The network, in the place of recurrent cells, such as
+            :class:`pgnn.neural.TransformerDecoder`: of ``embedding`` numbers in and ``hidden`` out.
         ends: Whether the model says where texts end; if not, they are of a given length.
         name: Of the token.
 
@@ -47,19 +51,21 @@ class LanguageModel(AutoregressiveModel):
         embedding: int = 32,
         cell: str = "lstm",
         dropout: float = 0.0,
+        body: nn.Module | None = None,
         ends: bool = False,
         name: Hashable = "token",
     ) -> None:
         states = tokens if isinstance(tokens, int) else [*tokens]
         head = CategoricalHead(over_time(name, states), hidden, embedding)
-        body = Decoder(embedding, hidden, layers=layers, cell=cell, dropout=dropout)
-        super().__init__([head], body, hidden, ends=ends)
+        cells = Decoder(embedding, hidden, layers=layers, cell=cell, dropout=dropout)
+        super().__init__([head], cells if body is None else body, hidden, ends=ends)
         self._made = {"layers": layers, "embedding": embedding, "cell": cell, "dropout": dropout}
 
     def settings(self) -> dict[str, Any]:
         """Return the tokens, and the sizes of the network."""
         (token,) = self.variables.values()
-        sizes = {"hidden": self.hidden, **self._made, "ends": self.ends}
+        body = super().settings()["body"]
+        sizes = {"hidden": self.hidden, **self._made, "body": body, "ends": self.ends}
         return {"tokens": token.states, **sizes, "name": token.name}
 
     def read(self, evidence: Any, inputs: Inputs | None = None) -> PairedSequences:

@@ -6,7 +6,7 @@ from collections.abc import Hashable, Iterable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pgnn.abilities import Inputs
 from pgnn.errors import EvidenceError
@@ -26,6 +26,10 @@ class SequenceToSequence(AutoregressiveModel):
         tokens: Number or names of the tokens that are written.
         source: Number or names of the tokens that are read; those that are written if not given.
         hidden: Size of the hidden states, an even number.
+        encoder: What reads, :class:`pgnn.neural.Encoder` of that size if not given, or
+            :class:`pgnn.neural.TransformerEncoder`.
+        decoder: What writes, :class:`pgnn.neural.Decoder` if not given, or
+            :class:`pgnn.neural.TransformerDecoder`: of ``hidden`` numbers in, inside and in memory.
         ends: Whether the model says where sequences end.
         name: Of the tokens that are written.
         input_name: Of those that are read.
@@ -47,6 +51,8 @@ class SequenceToSequence(AutoregressiveModel):
         source: int | Iterable[Hashable] | None = None,
         hidden: int = 64,
         *,
+        encoder: nn.Module | None = None,
+        decoder: nn.Module | None = None,
         ends: bool = True,
         name: Hashable = "token",
         input_name: Hashable = "source",
@@ -56,21 +62,28 @@ class SequenceToSequence(AutoregressiveModel):
         read_variable = over_time(input_name, read if isinstance(read, int) else [*(read or ())])
         super().__init__(
             [CategoricalHead(token, hidden, hidden)],
-            Decoder(hidden, hidden, memory=hidden),
+            Decoder(hidden, hidden, memory=hidden) if decoder is None else decoder,
             hidden,
-            encoder=Encoder(read_variable.num_states, hidden, tokens=True),
+            encoder=(
+                Encoder(read_variable.num_states, hidden, tokens=True)
+                if encoder is None
+                else encoder
+            ),
             ends=ends,
             input_name=input_name,
         )
         self._source = read_variable
 
     def settings(self) -> dict[str, Any]:
-        """Return the tokens, and the size of the network."""
+        """Return the tokens, and the networks."""
         (token,) = self.variables.values()
+        parts = super().settings()
         return {
             "tokens": token.states,
             "source": self._source.states,
             "hidden": self.hidden,
+            "encoder": parts["encoder"],
+            "decoder": parts["body"],
             "ends": self.ends,
             "name": token.name,
             "input_name": self.input_name,

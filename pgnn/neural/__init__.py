@@ -6,6 +6,14 @@ takes: logits or a distribution of a :class:`~pgnn.Neural` conditional, scores o
 says so by ``out_features``, and :class:`Readout` puts a linear head on it.
 """
 
+from pgnn.neural.attention import (
+    AdditiveScore,
+    Attention,
+    BilinearScore,
+    DotScore,
+    HardAttention,
+    Score,
+)
 from pgnn.neural.convolutions import (
     PositionBias,
     RandomShift,
@@ -15,7 +23,7 @@ from pgnn.neural.convolutions import (
     local_response_norm,
 )
 from pgnn.neural.dcgan import MinibatchDiscrimination, dcgan_discriminator, dcgan_generator
-from pgnn.neural.encoder_decoder import Decoder, Encoder
+from pgnn.neural.encoder_decoder import Decoder, Encoder, SequenceEncoder
 from pgnn.neural.gated_cells import CoupledLSTMCell, PeepholeLSTMCell, ResetGRUCell
 from pgnn.neural.lenet import LeNet5
 from pgnn.neural.map_attention import ChannelAttention, SpatialAttention
@@ -47,6 +55,13 @@ from pgnn.neural.structured_attention import (
     StructuredAttention,
 )
 from pgnn.neural.text_cnn import TextCNN
+from pgnn.neural.transformer import (
+    SinusoidalPositions,
+    TransformerDecoder,
+    TransformerEncoder,
+    sinusoidal_positions,
+    transformer,
+)
 from pgnn.neural.units import (
     Body,
     GaussianClasses,
@@ -71,7 +86,10 @@ from pgnn.neural.vision import (
 
 __all__ = [
     "AccumulatingCell",
+    "AdditiveScore",
+    "Attention",
     "Bidirectional",
+    "BilinearScore",
     "Body",
     "CategoricalHead",
     "ChainAttention",
@@ -82,8 +100,10 @@ __all__ = [
     "Dense",
     "DependencyAttention",
     "DiscreteHead",
+    "DotScore",
     "Encoder",
     "GaussianClasses",
+    "HardAttention",
     "Highway",
     "Inception",
     "JordanCell",
@@ -109,6 +129,9 @@ __all__ = [
     "Residual",
     "ResidualCell",
     "ScaledTanh",
+    "Score",
+    "SequenceEncoder",
+    "SinusoidalPositions",
     "SpatialAttention",
     "SpatialPyramidPool2d",
     "StructuredAttention",
@@ -116,6 +139,8 @@ __all__ = [
     "TableConv2d",
     "TextCNN",
     "TimeDelay",
+    "TransformerDecoder",
+    "TransformerEncoder",
     "alexnet",
     "dcgan_discriminator",
     "dcgan_generator",
@@ -125,5 +150,7 @@ __all__ = [
     "local_response_norm",
     "mlp",
     "resnet",
+    "sinusoidal_positions",
+    "transformer",
     "vgg",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from pgnn.errors import ModelError
 from pgnn.factors.piece import Listed, Restorable
+from pgnn.neural.attention import log_weights
 from pgnn.neural.output_heads import Memory
 
 State = Any
@@ -18,29 +20,37 @@ State = Any
 _CELLS = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
 
 
-class Encoder(Listed, Restorable):
-    """Reads sequences in both directions: ``(B, S, D)`` numbers, or ``(B, S)`` tokens.
+class SequenceEncoder(Listed, Restorable):
+    """Reads sequences into a memory: ``(B, S, D)`` numbers, or ``(B, S)`` tokens.
+
+    A subclass says how the steps are read, once each is a vector.
 
     Args:
         inputs: Numbers of a step, or how many tokens there are.
-        size: Numbers ``M`` of a step of the result, an even one.
+        size: Numbers ``M`` of a step of the result.
         tokens: Whether the input consists of tokens.
     """
 
     def __init__(self, inputs: int, size: int, *, tokens: bool = False) -> None:
         super().__init__()
-        if size % 2:
-            raise ModelError(f"size must be even, half for each direction, got {size}")
         self.inputs, self.size, self.tokens = inputs, size, tokens
         self.first = nn.Embedding(inputs, size) if tokens else nn.Linear(inputs, size)
-        self.cells = nn.GRU(size, size // 2, batch_first=True, bidirectional=True)
 
     def settings(self) -> dict[str, object]:
         """Return what the constructor takes."""
         return {"inputs": self.inputs, "size": self.size, "tokens": self.tokens}
 
+    @abstractmethod
+    def encode(self, embedded: Tensor, lengths: Tensor) -> Tensor:
+        """Return ``(B, S, M)`` of embedded steps ``(B, S, M)``, one in each row at least.
+
+        Args:
+            embedded: The steps.
+            lengths: ``(B,)`` of the rows, from 1 on; on the CPU.
+        """
+
     def forward(self, x: Tensor, lengths: Tensor) -> Memory:
-        """Return the encoded steps; rows end at their lengths, for both directions.
+        """Return the encoded steps; rows end at their lengths.
 
         Args:
             x: The input.
@@ -54,18 +64,37 @@ class Encoder(Listed, Restorable):
                 f"the encoder takes {self.inputs} numbers at each step, the input is "
                 f"{tuple(x.shape)}"
             )
-        inside = torch.arange(x.shape[1]) < lengths[:, None]
+        inside = (torch.arange(x.shape[1]) < lengths[:, None]).to(x.device)
         embedded = self.first(x if self.tokens else x.to(self.first.weight))
         if not len(x) or not x.shape[1]:
-            return Memory(embedded, inside.to(x.device))
+            return Memory(embedded, inside)
         # a row without steps is read as one of one step, which is not inside it
-        packed = pack_padded_sequence(
-            embedded, lengths.clamp_min(1), batch_first=True, enforce_sorted=False
-        )
+        return Memory(self.encode(embedded, lengths.clamp_min(1)), inside)
+
+
+class Encoder(SequenceEncoder):
+    """Reads sequences by recurrent cells, in both directions.
+
+    Args:
+        inputs: Numbers of a step, or how many tokens there are.
+        size: Numbers ``M`` of a step of the result, an even one.
+        tokens: Whether the input consists of tokens.
+    """
+
+    def __init__(self, inputs: int, size: int, *, tokens: bool = False) -> None:
+        if size % 2:
+            raise ModelError(f"size must be even, half for each direction, got {size}")
+        super().__init__(inputs, size, tokens=tokens)
+        self.cells = nn.GRU(size, size // 2, batch_first=True, bidirectional=True)
+
+    def encode(self, embedded: Tensor, lengths: Tensor) -> Tensor:
+        """See the base class; each direction begins at an end of the row."""
+        packed = pack_padded_sequence(embedded, lengths, batch_first=True, enforce_sorted=False)
         out, _ = pad_packed_sequence(
-            self.cells(packed)[0], batch_first=True, total_length=x.shape[1]
+            self.cells(packed)[0], batch_first=True, total_length=embedded.shape[1]
         )
-        return Memory(out, inside.to(x.device))
+        encoded: Tensor = out
+        return encoded
 
 
 class Decoder(Listed, Restorable):
@@ -131,10 +160,7 @@ class Decoder(Listed, Restorable):
 
     def attention(self, states: Tensor, memory: Memory) -> Tensor:
         """Return ``(B, T, S)`` weights of the steps of the memory, zeros where it is empty."""
-        scores: Tensor = self.look(states) @ memory.values.mT
-        lost = ~memory.inside.any(1)[:, None, None]
-        scores = scores.masked_fill(~memory.inside[:, None], -torch.inf).masked_fill(lost, 0.0)
-        return scores.softmax(-1).masked_fill(~memory.inside[:, None], 0.0)
+        return log_weights(self.look(states) @ memory.values.mT, memory.inside).exp()
 
 
 def _swapped(state: State) -> State:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from pgnn.errors import ModelError
 from pgnn.factors.piece import Listed, Restorable
 from pgnn.factors.variable import Variable
+from pgnn.neural.attention import log_weights
 
 NOT_A_NUMBER = "the network gives NaN: set its numbers, or fit the model again"
 """What is said of a network whose numbers are broken."""
@@ -135,12 +136,9 @@ class PointerHead(DiscreteHead):
 
     def log_probs(self, hidden: Tensor, memory: Memory | None) -> Tensor:
         """See the base class; places that the input does not have are impossible."""
-        memory_values = _needed(memory)
-        both = self.place(memory_values.values)[:, None] + self.look(hidden)[:, :, None]
-        scores = self.score(both.tanh()).squeeze(-1)
-        scores = scores.masked_fill(~memory_values.inside[:, None], -torch.inf)
-        lost = ~memory_values.inside.any(1)[:, None, None]
-        logs = scores.masked_fill(lost, 0.0).log_softmax(-1).masked_fill(lost, -torch.inf)
+        encoded = _needed(memory)
+        both = self.place(encoded.values)[:, None] + self.look(hidden)[:, :, None]
+        logs = log_weights(self.score(both.tanh()).squeeze(-1), encoded.inside)
         beyond = self.variable.num_states - logs.shape[-1]
         return nn.functional.pad(logs, (0, beyond), value=-torch.inf)
 
