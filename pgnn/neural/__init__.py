@@ -48,6 +48,7 @@ from pgnn.neural.recurrent import (
     TimeDelay,
 )
 from pgnn.neural.recursive import Recursive
+from pgnn.neural.sequence_head import SequenceHead
 from pgnn.neural.structured_attention import (
     ChainAttention,
     ConstituentAttention,
@@ -131,6 +132,7 @@ __all__ = [
     "ScaledTanh",
     "Score",
     "SequenceEncoder",
+    "SequenceHead",
     "SinusoidalPositions",
     "SpatialAttention",
     "SpatialPyramidPool2d",

@@ -14,14 +14,15 @@ from torch.nn.functional import logsigmoid, softplus
 
 from pgnn.errors import ModelError
 from pgnn.factors.piece import Restorable, Settings
+from pgnn.factors.support import log_density
 from pgnn.limits import whole_number
 
 
 class NeuralHead(Restorable):
-    """Makes distributions of independent numbers of a network's output.
+    """Makes distributions of a network's output, of independent numbers as a rule.
 
     A subclass says how many numbers a row of output has, and what they mean. Numbers of the child
-    that are missing (``NaN``) are summed out, as each is independent of the others.
+    that are missing (``NaN``) are summed out, see :meth:`log_prob`.
 
     Args:
         shape: Event shape of the child.
@@ -40,6 +41,19 @@ class NeuralHead(Restorable):
     @abstractmethod
     def __call__(self, output: Tensor) -> Distribution:
         """Return the distribution for outputs ``(rows, ...)``."""
+
+    def log_prob(self, dist: Distribution, x: Tensor) -> Tensor:
+        """Return log probabilities of values ``(..., *shape)``, ``NaN`` among them summed out.
+
+        Args:
+            dist: A distribution that this head made.
+            x: The values, broadcast with its rows.
+        """
+        if not isinstance(dist, Independent):
+            return log_density(dist, x)
+        each = log_density(dist.base_dist, x.nan_to_num()).masked_fill(x.isnan(), 0.0)
+        axes = dist.reinterpreted_batch_ndims
+        return each.flatten(start_dim=each.dim() - axes).sum(-1) if axes else each
 
     def reshaped(self, output: Tensor) -> Tensor:
         """Return outputs ``(rows, ...)``, one number for each of the child, as ``(rows, *shape)``.

@@ -16,7 +16,6 @@ from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.heads import NeuralHead
 from pgnn.factors.finite import has_nan
 from pgnn.factors.piece import Restorable, Settings
-from pgnn.factors.support import log_density
 from pgnn.factors.variable import Variable
 
 Features = Callable[[Sequence[Variable], Mapping[Hashable, Tensor]], Any]
@@ -123,18 +122,14 @@ class Neural(Conditional):
 
     @property
     def integrates_missing(self) -> bool:  # type: ignore[override]
-        """Whether numbers of the child may be missing: where the head makes them independent."""
+        """Whether numbers of the child may be missing: where the head sums them out."""
         return isinstance(self.head, NeuralHead)
 
     def _log_prob_at(self, dist: Distribution, x: Tensor) -> Tensor:
         """See the base class; missing numbers, ``NaN``, are summed out."""
-        product = self.integrates_missing and isinstance(dist, Independent)
-        if self.child.is_discrete or not product or not has_nan(x):
+        if self.child.is_discrete or not isinstance(self.head, NeuralHead) or not has_nan(x):
             return super()._log_prob_at(dist, x)
-        assert isinstance(dist, Independent)
-        each = log_density(dist.base_dist, x.nan_to_num()).masked_fill(x.isnan(), 0.0)
-        axes = dist.reinterpreted_batch_ndims
-        return each.flatten(start_dim=each.dim() - axes).sum(-1) if axes else each
+        return self.head.log_prob(dist, x)
 
     def distribution(
         self, parents: Mapping[Hashable, Tensor], inputs: Mapping[Hashable, Tensor] | None = None
