@@ -225,3 +225,16 @@ def test_digit_manifold(example: Example) -> None:
     deep, weighted, flat = found.values()
     assert -260 < deep < weighted < -140
     assert -260 < flat < -140
+
+
+def test_picture_and_word(example: Example) -> None:
+    """A short run; the whole one tells more."""
+    right = example("picture_and_word", number=600, passes=6)
+    assert right["language from word"] > 0.7
+    assert right["digit from image"] > 0.3
+
+
+def test_cited_papers(example: Example) -> None:
+    """The published figure of such a network on these papers is .815."""
+    right = example("cited_papers", steps=60)
+    assert right["graph"] > 0.75 > right["words alone"]

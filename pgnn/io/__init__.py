@@ -146,7 +146,8 @@ def load(
             )
     exported = [vars(room)[name] for room in (factors, models, neural) for name in room.__all__]
     known = [c for c in exported if isinstance(c, type) and issubclass(c, Restorable)]
-    return restored(path, [*known, *user_classes], modules)
+    model = restored(path, [*known, *user_classes], modules)
+    return model.eval()  # as a fitted one: dropout is of learning alone
 
 
 def _format(file: PathOrFile, format: str | None) -> str:

@@ -109,6 +109,8 @@ class LearningVerbs(CheckedModule, FactorModel):
         try:
             outside_inference_mode(learn)(self, data, **settings)
             was = True
+            if any(part.training for part in self.modules()):  # dropout is of learning alone
+                self.eval()
         finally:
             self.detached, self._fitting = was, False
 

@@ -14,6 +14,7 @@ from pgnn.neural.attention import (
     HardAttention,
     Score,
 )
+from pgnn.neural.augmentation import ColourJitter, ColourNoise, RandomFlip, Whitening
 from pgnn.neural.convolutions import (
     PositionBias,
     RandomShift,
@@ -25,8 +26,16 @@ from pgnn.neural.convolutions import (
 from pgnn.neural.dcgan import MinibatchDiscrimination, dcgan_discriminator, dcgan_generator
 from pgnn.neural.encoder_decoder import Decoder, Encoder, SequenceEncoder
 from pgnn.neural.gated_cells import CoupledLSTMCell, PeepholeLSTMCell, ResetGRUCell
+from pgnn.neural.graph_network import AtNodes, GraphConvolution, GraphNetwork, GraphState, arcs
+from pgnn.neural.laplace_approximation import (
+    FullCurvature,
+    KroneckerCurvature,
+    LaplaceApproximation,
+)
 from pgnn.neural.lenet import LeNet5
 from pgnn.neural.map_attention import ChannelAttention, SpatialAttention
+from pgnn.neural.memory import MemoryNetwork, Tape, TuringMachineCell
+from pgnn.neural.monte_carlo_dropout import MonteCarloDropout, WeightNoise, smooth_labels
 from pgnn.neural.output_heads import (
     CategoricalHead,
     DiscreteHead,
@@ -84,10 +93,12 @@ from pgnn.neural.vision import (
     resnet,
     vgg,
 )
+from pgnn.neural.word_vectors import SkipGram, letter_trigrams, skip_gram_rows
 
 __all__ = [
     "AccumulatingCell",
     "AdditiveScore",
+    "AtNodes",
     "Attention",
     "Bidirectional",
     "BilinearScore",
@@ -95,6 +106,8 @@ __all__ = [
     "CategoricalHead",
     "ChainAttention",
     "ChannelAttention",
+    "ColourJitter",
+    "ColourNoise",
     "ConstituentAttention",
     "CoupledLSTMCell",
     "Decoder",
@@ -103,24 +116,33 @@ __all__ = [
     "DiscreteHead",
     "DotScore",
     "Encoder",
+    "FullCurvature",
     "GaussianClasses",
+    "GraphConvolution",
+    "GraphNetwork",
+    "GraphState",
     "HardAttention",
     "Highway",
     "Inception",
     "JordanCell",
+    "KroneckerCurvature",
+    "LaplaceApproximation",
     "LastStep",
     "LeNet5",
     "Maxout",
     "Memory",
     "MemoryCell",
+    "MemoryNetwork",
     "MinibatchDiscrimination",
     "MixtureDensityHead",
+    "MonteCarloDropout",
     "NARXCell",
     "OutputHead",
     "PeepholeLSTMCell",
     "PointerHead",
     "PositionBias",
     "RadialBasis",
+    "RandomFlip",
     "RandomShift",
     "Readout",
     "RealTimeGradient",
@@ -134,25 +156,34 @@ __all__ = [
     "SequenceEncoder",
     "SequenceHead",
     "SinusoidalPositions",
+    "SkipGram",
     "SpatialAttention",
     "SpatialPyramidPool2d",
     "StructuredAttention",
     "SubSample2d",
     "TableConv2d",
+    "Tape",
     "TextCNN",
     "TimeDelay",
     "TransformerDecoder",
     "TransformerEncoder",
+    "TuringMachineCell",
+    "WeightNoise",
+    "Whitening",
     "alexnet",
+    "arcs",
     "dcgan_discriminator",
     "dcgan_generator",
     "densenet",
     "highway",
     "inception",
+    "letter_trigrams",
     "local_response_norm",
     "mlp",
     "resnet",
     "sinusoidal_positions",
+    "skip_gram_rows",
+    "smooth_labels",
     "transformer",
     "vgg",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +28,10 @@ class Body(nn.Sequential):
     def __init__(self, *layers: nn.Module, out_features: int) -> None:
         super().__init__(*layers)
         self.out_features = out_features
+
+    def __getitem__(self, index: Any) -> Any:
+        """Return a layer, or several of them as a plain ``nn.Sequential``."""
+        return nn.Sequential(*[*self][index]) if isinstance(index, slice) else [*self][index]
 
 
 def mlp(*sizes: int, activation: type[nn.Module] = nn.ReLU) -> Body:

@@ -115,3 +115,10 @@ def test_wrong_networks_are_told():
         neural.GaussianClasses(torch.zeros(3))
     with pytest.raises(ModelError, match="multiples of 4"):
         neural.dcgan_generator(10, (1, 30, 28))
+
+
+def test_layers_of_a_body():
+    body = neural.mlp(2, 8, 3)
+    assert isinstance(body[:2], nn.Sequential)
+    assert body[:2](torch.zeros(5, 2)).shape == (5, 8)
+    assert body[-1].out_features == 3

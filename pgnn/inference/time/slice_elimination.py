@@ -127,7 +127,8 @@ def table_over(factors: Sequence[Factor], variables: Sequence[Variable]) -> tupl
     """
     shape = [v.num_states for v in variables]
     check_size(variables, max((math.prod(f.batch_shape) for f in factors), default=1))
-    total = torch.zeros([1, *shape], dtype=torch.float64)
+    device = factors[0].log_values.device if factors else None
+    total = torch.zeros([1, *shape], dtype=torch.float64, device=device)
     for f in factors:
         order = [f.names.index(v.name) for v in variables if v.name in f.names]
         batch = len(f.batch_shape)

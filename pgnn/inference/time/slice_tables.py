@@ -112,9 +112,9 @@ class SliceTables:
         if name in self.observed.codes or name in self.observed.soft:
             total = self._cached_by_span(name, span, self._likelihood)
             if name in self.probes:
-                total = total + self.probes[name][:, span]
+                total = total + self.probes[name][:, span].to(total.device)
         elif name in self.probes:
-            total = self.probes[name][:, span]
+            total = self.probes[name][:, span].to(self._device(name))
         else:
             return None
         return Factor([self.variable(name)], total.flatten(0, 1))
@@ -125,13 +125,19 @@ class SliceTables:
         likely = observed.soft[name][:, span].double().log() if name in observed.soft else None
         if name not in observed.codes:
             assert likely is not None
-            return likely
+            return likely.to(self._device(name))
         codes = observed.codes[name][:, span]
         known = one_hot(codes.clamp_min(0), size).bool() | (codes < 0).unsqueeze(-1)
         log_likelihood = torch.zeros(known.shape, dtype=torch.float64).masked_fill(
             ~known, -torch.inf
         )
-        return log_likelihood if likely is None else log_likelihood + likely
+        total = log_likelihood if likely is None else log_likelihood + likely
+        return total.to(self._device(name))
+
+    def _device(self, name: Hashable) -> torch.device:
+        """Where the tables of a variable are; what was observed is on the CPU."""
+        parameters = self.model.conditionals[name].parameters()
+        return next((p.device for p in parameters), torch.device("cpu"))
 
     def _cached_by_span(
         self, name: Hashable, span: slice, make: Callable[[Hashable, slice], Tensor]
@@ -169,7 +175,7 @@ class SliceTables:
         at = present.flatten()
         table = conditional.factor(values, {n: c[at] for n, c in rest.items()} or None)
         full = table.log_values.new_zeros(at.shape[0], *table.log_values.shape[1:])
-        return Factor(table.variables, full.index_put((at,), table.log_values))
+        return Factor(table.variables, full.index_put((at.to(full.device),), table.log_values))
 
     def _values(self, name: Hashable, span: slice, conditional: Conditional) -> Tensor:
         """``(B, steps, ...)`` values of a real variable, of the step before for ``(name, -1)``."""
@@ -242,7 +248,7 @@ class LeafSliceTables(SliceTables):
             {name: codes[present]}, {n: c[present] for n, c in rest.items()} or None
         )
         full = table.log_values.new_zeros(len(codes), *table.log_values.shape[1:])
-        return Factor(table.variables, full.index_put((present,), table.log_values))
+        return Factor(table.variables, full.index_put((present.to(full.device),), table.log_values))
 
     def _read(self, table: Factor, name: Hashable, span: slice) -> Factor:
         """The table at the states that were observed; zeros, as logs, where none was."""
@@ -250,7 +256,8 @@ class LeafSliceTables(SliceTables):
         rows = table.log_values.movedim(axis, 0)
         rows = torch.cat([rows, rows.new_zeros(1, *rows.shape[1:])])
         rest = [v for v in table.variables if v.name != name]
-        return Factor(rest, rows.index_select(0, self._cached_by_span(name, span, self._rows)))
+        known = self._cached_by_span(name, span, self._rows).to(rows.device)
+        return Factor(rest, rows.index_select(0, known))
 
     def _rows(self, name: Hashable, span: slice) -> Tensor:
         """``(N,)`` states that were observed, one past the last where there is none."""
