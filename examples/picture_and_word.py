@@ -20,7 +20,7 @@ from pgnn import neural
 
 ENGLISH = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 GERMAN = ["null", "eins", "zwei", "drei", "vier", "funf", "sechs", "sieben", "acht", "neun"]
-LETTERS, STYLES, SIZE = "abcdefghijklmnopqrstuvwxyz.", 4, (1, 14, 14)
+LETTERS, STYLES, SIZE = "abcdefghijklmnopqrstuvwxyz.", 8, (1, 14, 14)
 STATES = {"digit": 10, "style": STYLES, "language": ["English", "German"], "even": 2}
 EDGES = ["digit even", "digit image", "style image", "digit word", "language word"]
 HOLES = {"digit": 0.6, "even": 0.6, "language": 0.5, "word": 0.2, "image": 0.2}
@@ -53,7 +53,7 @@ def rows(folder: object, number: int, rng: np.random.Generator) -> dict[str, obj
     return told | {"image": (image > 0.5).float(), "word": word}
 
 
-def main(argv: list[str] | None = None, number: int = 3000, passes: int = 20) -> dict[str, float]:
+def main(argv: list[str] | None = None, number: int = 4000, passes: int = 20) -> dict[str, float]:
     """Return the shares of unseen rows of which something is told right, by what was seen."""
     args, rng = arguments(__doc__ or "", argv), np.random.default_rng(0)
     data, half = rows(args.data / "images" / "mnist", number, rng), number // 2
@@ -70,7 +70,7 @@ def main(argv: list[str] | None = None, number: int = 3000, passes: int = 20) ->
         best = posterior[target].probs.argmax(-1).numpy()
         right[f"{target} from {clues}"] = float((best == data[target][half:]).mean())
         print(f"{target} from {clues:<12} {right[f'{target} from {clues}']:.1%} right")
-    figure, axes = plt.subplots(STYLES, 10, figsize=(10, 5))
+    figure, axes = plt.subplots(STYLES, 10, figsize=(10, 9))
     for (style, digit), ax in np.ndenumerate(axes):
         causes = {"digit": torch.tensor([digit]), "style": torch.tensor([style])}
         with torch.no_grad():

@@ -161,11 +161,11 @@ class TuringMachineCell(nn.Module):
 
     def _place(self, orders: Tensor, cells: Tensor, before: Tensor) -> Tensor:
         """``(B, N)`` weights of the places, by content and by moving."""
-        key, strength, keep, moves, sharp = orders.split([self.width, 1, 1, 3, 1], 1)
+        key, strength, keep, moves, sharp = torch.split(orders, [self.width, 1, 1, 3, 1], 1)
         alike = cosine_similarity(key[:, None], cells, dim=-1)
         found = (softplus(strength) * alike).softmax(-1)
         weights = before.lerp(found, keep.sigmoid())
-        back, stay, on = moves.softmax(-1).split(1, 1)
+        back, stay, on = moves.softmax(-1).chunk(3, 1)
         moved = back * weights.roll(-1, 1) + stay * weights + on * weights.roll(1, 1)
-        logs = (1 + softplus(sharp)) * moved.clamp_min(1e-12).log()
+        logs: Tensor = (1 + softplus(sharp)) * moved.clamp_min(1e-12).log()
         return logs.softmax(-1)

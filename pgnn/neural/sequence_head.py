@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Size, Tensor, nn
@@ -103,9 +103,9 @@ class SequenceHead(NeuralHead, Listed):
             )
         assert isinstance(dist, TokenSequence)
         tokens = x.nan_to_num()
-        possible: Tensor = dist.support.check(tokens)
+        whole = (tokens == tokens.round()) & (tokens >= 0) & (tokens < self.tokens)
         logs = dist.log_probs(tokens.clamp(0, self.tokens - 1), missing)
-        return logs.masked_fill(~possible, -torch.inf)
+        return logs.masked_fill(~whole.all(-1), -torch.inf)
 
     def step(self, tokens: Tensor, context: Tensor, state: object) -> tuple[Tensor, object]:
         """Return ``(B, T, K)`` log probabilities of what follows tokens ``(B, T)``, and a state."""
@@ -132,7 +132,9 @@ class TokenSequence(Distribution):
     @property
     def support(self) -> constraints.Constraint:
         """Numbers of tokens."""
-        return constraints.independent(constraints.integer_interval(0, self.head.tokens - 1), 1)
+        tokens: Any = constraints.integer_interval
+        each: Any = constraints.independent
+        return cast(constraints.Constraint, each(tokens(0, self.head.tokens - 1), 1))
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Return log probabilities of values ``(..., T)``, broadcast with the rows."""
@@ -140,7 +142,7 @@ class TokenSequence(Distribution):
 
     def log_probs(self, value: Tensor, missing: Tensor) -> Tensor:
         """Return log probabilities of values of which some at the end are missing, ``(..., T)``."""
-        lead = torch.broadcast_shapes(value.shape[:-1], self.batch_shape)
+        lead = (value[..., :1] + self.context[:, :1]).shape[:-1]
         tokens = value.expand(*lead, -1).reshape(-1, value.shape[-1]).long()
         context = self.context.expand(*lead, -1).flatten(end_dim=-2)
         start = tokens.new_full((len(tokens), 1), self.head.tokens)

@@ -292,12 +292,13 @@ def test_whitening() -> None:
         neural.Whitening(rows[:1])
 
 
-def test_a_fitted_model_does_not_drop_out(rows: tuple[Tensor, Tensor]) -> None:
+def test_a_fitted_model_does_not_drop_out(rows: tuple[Tensor, Tensor], tmp_path: Path) -> None:
     x, y = rows
     torch.manual_seed(0)
-    network = nn.Sequential(
-        nn.Linear(2, 8), nn.BatchNorm1d(8), nn.Dropout(), nn.Linear(8, 3)
-    ).double()
+    network, fresh = (
+        nn.Sequential(nn.Linear(2, 8), nn.BatchNorm1d(8), nn.Dropout(), nn.Linear(8, 3)).double()
+        for _ in range(2)
+    )
     model = classifier(network)
     model.fit({"kind": y}, inputs={"x": x}, learner=ADAM, seed=0, progress=False)
     first, second = (model.query("kind", inputs={"x": x})["kind"].probs for _ in range(2))
