@@ -1,3 +1,4 @@
+import importlib
 import json
 import os
 import subprocess
@@ -99,3 +100,18 @@ def test_turns_median_ratio_and_errors() -> None:
     assert fixed.median([0]) == 2.0
     assert fixed.per_row() == 1.0
     assert geometric_mean([2.0, 8.0]) == pytest.approx(4.0)
+
+
+def test_work_beside_a_gpu_runs_without_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.syspath_prepend(str(ROOT))
+    gpu = importlib.import_module("benchmarks.gpu")
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    file = tmp_path / "out.json"
+    arguments = ["--cases", "chain", "machine", "--size", "0.01", "--seconds", "0.1"]
+    assert gpu.main([*arguments, "--json", str(file)]) == 0
+    figures = json.loads(file.read_text())
+    assert [*figures] == ["chain", "machine"]
+    assert all(line["cpu"].endswith(" s") for line in figures.values())
+    assert "no GPU here" in capsys.readouterr().out
