@@ -1,6 +1,6 @@
 """Probabilistic graphical models and probabilistic programs with neural networks as parts."""
 
-from pgnn import abilities, divergences, metrics, neural, plot
+from pgnn import abilities, divergences, metrics, neural, plot, sensitivity
 from pgnn.errors import (
     DataError,
     EvidenceError,
@@ -239,7 +239,7 @@ __all__ = [
     "Potential", "TabularPotential", "Ising", "Potts", "Lattice", "LogLinear", "Coupling", "Bias",
     "LinearPotential", "NeuralPotential",
     # rooms
-    "abilities", "divergences", "metrics", "neural", "plot",
+    "abilities", "divergences", "metrics", "neural", "plot", "sensitivity",
     # models
     "Model", "BayesianNetwork", "MarkovRandomField", "HiddenMarkovModel", "HiddenSemiMarkovModel",
     "LinearDynamicalSystem", "Program", "DynamicBayesianNetwork", "NaiveBayes", "Mixture",

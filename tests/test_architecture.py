@@ -38,10 +38,12 @@ ALLOWED = {
     "divergences": _CORE,
     "estimators": _CORE | {"metrics"},
     "io": _CORE,
-    "plot": _CORE,
-    "cli": _CORE | {"metrics", "io", "plot", "__init__"},
+    "sensitivity": _CORE,
+    "plot": _CORE | {"sensitivity"},
+    "explorer": _CORE | {"io", "sensitivity"},
+    "cli": _CORE | {"metrics", "io", "plot", "explorer", "__init__"},
     "__main__": {"cli"},
-    "__init__": _CORE | {"metrics", "divergences", "io", "plot"},
+    "__init__": _CORE | {"metrics", "divergences", "io", "plot", "sensitivity"},
 }
 # What each room of inference may import of the others; the shared files, which lie in inference
 # itself (""), stand below them all.

@@ -164,6 +164,11 @@ class Assignment(CodedMapping):
             text += f"; row {name}, the first of {rows}"
         return "\n".join(filter(None, [text, diagnostics_text(self.diagnostics)]))
 
+    def _repr_html_(self) -> str:
+        from pgnn.inference.answer_html import assignment_html
+
+        return assignment_html(self)
+
     def __repr__(self) -> str:
         if self.batched:
             return f"<Assignment of {len(self)} variables, {int(self._states.shape[0])} rows>"

@@ -59,6 +59,11 @@ class Explanation:
     budget_bytes: float | None = None
     alternatives: tuple[str, ...] = ()
 
+    def _repr_html_(self) -> str:
+        from pgnn.inference.answer_html import explanation_html
+
+        return explanation_html(self)
+
     def __str__(self) -> str:
         limit = "" if self.budget_bytes is None else f" of {human_bytes(self.budget_bytes)} allowed"
         lines = {

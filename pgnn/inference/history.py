@@ -31,6 +31,11 @@ class History(dict[str, Any]):
         steps = {k: f"{len(v)} values" for k, v in self.get("trace", {}).items()}
         return f"History({shown | ({'trace': steps} if steps else {})})"
 
+    def _repr_html_(self) -> str:
+        from pgnn.inference.answer_html import history_html
+
+        return history_html(self, hidden=RUNNING)
+
     def plot(self, ax: Any = None) -> Any:
         """Draw the trace, see :func:`pgnn.plot.history`."""
         from pgnn.plot.history import history

@@ -293,6 +293,11 @@ class Posterior(Mapping[Hashable, Categorical]):
             text += f"; row {name}, the first of {self.num_rows}"
         return "\n".join(filter(None, [text, diagnostics_text(self.diagnostics)]))
 
+    def _repr_html_(self) -> str:
+        from pgnn.inference.answer_html import posterior_html
+
+        return posterior_html(self)
+
     def __repr__(self) -> str:
         rows = f", {self.num_rows} rows" if self.batched else ""
         return f"<Posterior of {len(self)} variables{rows}, {self.kind}>"

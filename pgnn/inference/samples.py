@@ -170,6 +170,24 @@ class Samples(CodedMapping):
     def __eq__(self, other: object) -> bool:
         return self is other
 
+    def first(self, n: int) -> Samples:
+        """Return the first draws."""
+        reals = {name: x[:n] for name, x in self._reals.items()}
+        weights = None if self.log_weights is None else self.log_weights[:n]
+        return Samples(
+            self.variables,
+            self.codes[:n],
+            reals,
+            batched=self.batched,
+            index=self._index,
+            log_weights=weights,
+        )
+
+    def _repr_html_(self) -> str:
+        from pgnn.inference.answer_html import samples_html
+
+        return samples_html(self)
+
     def __repr__(self) -> str:
         rows = f" for each of {int(self.codes.shape[1])} rows" if self.batched else ""
         weighted = "" if self.log_weights is None else ", weighted"

@@ -111,6 +111,11 @@ class Model(LearningVerbs, FactorModel, Restorable):
         """How many numbers that are learnt could be fixed without loss, beside those of pieces."""
         return 0
 
+    def _repr_html_(self) -> str:
+        from pgnn.models.model_html import model_html
+
+        return model_html(self)
+
     # --- verbs --------------------------------------------------------------------------------
 
     def query(

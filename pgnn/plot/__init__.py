@@ -7,6 +7,7 @@ from pgnn.plot.loadings import loadings
 from pgnn.plot.manifold import manifold
 from pgnn.plot.marginals import marginals
 from pgnn.plot.network import network
+from pgnn.plot.sensitivity import explanation, ranking, sensitivity
 from pgnn.plot.states import states
 from pgnn.plot.structure import structure
 from pgnn.plot.table import table
@@ -16,6 +17,7 @@ from pgnn.plot.units import energy, filters, recall, samples
 __all__ = [
     "clusters",
     "energy",
+    "explanation",
     "filters",
     "history",
     "junction_tree",
@@ -23,8 +25,10 @@ __all__ = [
     "marginals",
     "manifold",
     "network",
+    "ranking",
     "recall",
     "samples",
+    "sensitivity",
     "states",
     "structure",
     "table",

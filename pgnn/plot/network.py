@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from pgnn.abilities import FactorModel, UnrollableModel
@@ -29,6 +29,7 @@ def network(
     before: Posterior | None = None,
     row: int = 0,
     max_states: int = 6,
+    highlighted: Mapping[frozenset[Hashable], float] | None = None,
     ax: Any = None,
 ) -> Any:
     """Draw the graph of a model in layers, the marginals as bars in its nodes.
@@ -46,6 +47,7 @@ def network(
         before: Marginals to compare with.
         row: Of a batch.
         max_states: Lines of a node; the least probable states are summed up in the last one.
+        highlighted: Strength between zero and one of pairs of nodes whose edges are drawn thick.
         ax: Axes to draw on; a new figure if not given, as large as the graph needs.
 
     Returns:
@@ -82,6 +84,12 @@ def network(
     width, height = layout.size
     canvas = Canvas((width, height + _CAPTION * (before is not None)), ax)
     canvas.curves(layout.routes.values(), arrows=graph.is_directed())
+    for (a, b), route in layout.routes.items():
+        strength = (highlighted or {}).get(frozenset((a, b)), 0.0)
+        if strength > 0.0:
+            width = canvas.scale * (1.5 + 5.0 * strength)
+            colour = canvas.palette.changed
+            canvas.curves([route], arrows=False, color=colour, linewidths=width, zorder=0.5)
     draw_cards(canvas, cards, layout)
     if before is not None and posterior is not None:
         canvas.write(0.0, height + _CAPTION, "tick: before the evidence", 6.5, style="italic")

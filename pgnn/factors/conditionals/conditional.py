@@ -114,12 +114,6 @@ class Conditional(Piece):
             values = values[0]
         return table_frame(self.scope, values, across=True)
 
-    @property
-    def _title(self) -> str:
-        """What it is of, as in ``p(wet | rain)``."""
-        parents = ", ".join(str(n) for n in (*(v.name for v in self.parents), *self.inputs))
-        return f"p({self.child.name} | {parents})" if parents else f"p({self.child.name})"
-
     def extra_repr(self) -> str:
         """What ``print`` shows between the brackets."""
         parents = ", ".join(repr(v.name) for v in self.parents)
@@ -127,12 +121,14 @@ class Conditional(Piece):
 
     def __str__(self) -> str:
         """The table, where there is one that can be looked at; what kind it is otherwise."""
-        from pgnn.factors.table_frame import MAX_CELLS, table_text
+        from pgnn.factors.conditionals.display import conditional_text
 
-        plain = all(v.is_discrete and not v.shape for v in self.scope) and not self.inputs
-        if not plain or math.prod(self.shape) > MAX_CELLS:
-            return repr(self)
-        return table_text(f"{self._title}, {type(self).__name__}", self.frame())
+        return conditional_text(self)
+
+    def _repr_html_(self) -> str:
+        from pgnn.factors.conditionals.display import conditional_html
+
+        return conditional_html(self)
 
     @abstractmethod
     def distribution(

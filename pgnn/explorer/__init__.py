@@ -1,0 +1,7 @@
+"""A page on this machine on which a network is asked by clicks: ``pgnn explore FILE``."""
+
+from pgnn.explorer.case import Case
+from pgnn.explorer.explorer import Explorer
+from pgnn.explorer.server import ExplorerServer, explore
+
+__all__ = ["Case", "Explorer", "ExplorerServer", "explore"]

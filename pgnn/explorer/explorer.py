@@ -1,0 +1,211 @@
+"""Answers to what the page asks, as JSON holds them."""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+
+from pgnn.abilities import DirectedModel, FactorModel, NetworkModel
+from pgnn.errors import DataError, ImpossibleEvidence, Intractable, Unsupported
+from pgnn.evidence.wrappers import likelihood
+from pgnn.explorer.case import Case
+from pgnn.graphs.layered_layout import layered_layout
+from pgnn.sensitivity.entry import Entry, table_of, with_entry
+
+_DRAWN, _LINES, _CELLS = 150, 12, 2_000
+"""Nodes, and states of a node, up to which the graph is drawn; entries of a table that is shown."""
+_DIGITS = 6
+_MODELS = 8
+"""Networks with changed tables that are remembered."""
+
+
+class Explorer:
+    """A network, asked case by case.
+
+    Args:
+        model: A model of discrete variables without arrays.
+        name: What the page is called.
+
+    Raises:
+        Unsupported: If the model has none, or has arrays or reals.
+
+    Example:
+        >>> from pgnn.models import BayesianNetwork
+        >>> model = BayesianNetwork([("a", "b")], {"a": [0.5, 0.5], "b": [[0.9, 0.1], [0.2, 0.8]]})
+        >>> Explorer(model).answer({"evidence": {"1": 1}})["marginals"][0]
+        [0.111111, 0.888889]
+    """
+
+    def __init__(self, model: Any, name: str = "") -> None:
+        if not isinstance(model, FactorModel) or not model.variables:
+            raise Unsupported(f"the explorer shows models with tables, not {type(model).__name__}")
+        for variable in model.variables.values():
+            if not variable.is_discrete or variable.shape:
+                raise Unsupported(
+                    f"the explorer shows discrete variables, and {variable.name!r} is "
+                    f"{'an array' if variable.shape else 'real'}"
+                )
+        self.model: Any = model
+        self.name = name
+        self.variables = tuple(model.variables.values())
+        self._asked = lru_cache(_MODELS)(self._prepare)
+
+    def describe(self) -> dict[str, Any]:
+        """Return variables with states and parents, and where nodes and edges are drawn."""
+        numbers = {v.name: k for k, v in enumerate(self.variables)}
+        directed = isinstance(self.model, DirectedModel)
+        return {
+            "name": self.name,
+            "variables": [
+                {
+                    "name": str(v.name),
+                    "states": [str(s) for s in v.states or ()],
+                    "parents": [numbers[p.name] for p in self._parents(v.name)],
+                }
+                for v in self.variables
+            ],
+            "directed": directed,
+            "tables": isinstance(self.model, NetworkModel),
+            "layout": self._layout(numbers),
+        }
+
+    def answer(self, message: Any) -> dict[str, Any]:
+        """Return all marginals given a case, and the log probability of its evidence.
+
+        Args:
+            message: As :meth:`Case.read` takes it.
+
+        Raises:
+            DataError: If the message is wrong.
+        """
+        case = Case.read(message, self.variables)
+        model, compiled = self._asked(case.changes)
+        try:
+            if compiled is not None and not case.likelihoods:
+                codes = np.full(len(self.variables), -1, dtype=np.int64)
+                codes[[*case.states]] = [*case.states.values()]
+                answer = compiled(codes)
+                if not math.isinf(float(answer.log_evidence)):
+                    rows = answer.marginals.numpy(force=True)
+                    parts = [rows[compiled.columns[v.name]] for v in self.variables]
+                    return _reply(parts, float(answer.log_evidence), "exact", "JunctionTree")
+            with torch.no_grad():
+                posterior = model.query([v.name for v in self.variables], self._evidence(case))
+        except ImpossibleEvidence as error:
+            numbers = {v.name: k for k, v in enumerate(self.variables)}
+            return {"impossible": str(error), "conflict": [numbers[n] for n in error.conflict]}
+        parts = [posterior.probs(v.name).numpy(force=True) for v in self.variables]
+        return _reply(parts, float(posterior.log_evidence), posterior.kind, posterior.engine)
+
+    def explain(self, message: Any) -> dict[str, Any]:
+        """Return the most probable states of all variables given a case.
+
+        Raises:
+            DataError: If the message is wrong.
+        """
+        case = Case.read(message, self.variables)
+        model, _ = self._asked(case.changes)
+        try:
+            best = model.most_probable(self._evidence(case))
+        except ImpossibleEvidence as error:
+            return {"impossible": str(error), "conflict": []}
+        states = [(v.states or ()).index(best[v.name]) for v in self.variables]
+        return {"states": states, "log_prob": float(best.log_prob), "engine": best.engine}
+
+    def table(self, message: Any) -> dict[str, Any]:
+        """Return the conditional table of a variable: parents, and rows of probabilities.
+
+        Args:
+            message: A case with the number of a variable as ``variable``.
+
+        Raises:
+            DataError: If the message is wrong, or the table has more than 2,000 entries.
+        """
+        case = Case.read(message, self.variables)
+        number = message.get("variable")
+        if type(number) is not int or not 0 <= number < len(self.variables):
+            raise DataError(f"there is no variable {str(number)[:40]!r}")
+        model, _ = self._asked(case.changes)
+        if not isinstance(model, NetworkModel):
+            raise DataError("the model has no conditional tables")
+        conditional = model.conditionals[self.variables[number].name]
+        if math.prod(conditional.shape) > _CELLS:
+            raise DataError(f"the table has more than {_CELLS:,} entries")
+        table = table_of(conditional)
+        numbers = {v.name: k for k, v in enumerate(self.variables)}
+        return {
+            "parents": [numbers[p.name] for p in conditional.parents],
+            "rows": table.reshape(-1, table.shape[-1]).round(_DIGITS).tolist(),
+        }
+
+    def _prepare(self, changes: tuple[tuple[int, tuple[int, ...], float], ...]) -> tuple[Any, Any]:
+        """The network with changed tables, and its compiled query where it is exact."""
+        model = self.model
+        for number, place, value in changes:
+            model = with_entry(model, self._entry(number, place), value)
+        try:
+            return model, model.compile()
+        except (Intractable, Unsupported):
+            return model, None
+
+    def _entry(self, number: int, place: tuple[int, ...]) -> Entry:
+        if not isinstance(self.model, NetworkModel):
+            raise DataError("the model has no conditional tables")
+        conditional = self.model.conditionals[self.variables[number].name]
+        if len(place) != len(conditional.scope) or any(
+            k >= v.num_states for k, v in zip(place, conditional.scope, strict=False)
+        ):
+            raise DataError(f"the table of {conditional.child.name!r} has no entry {list(place)}")
+        states = [(v.states or ())[k] for v, k in zip(conditional.scope, place, strict=True)]
+        parents = dict(zip((p.name for p in conditional.parents), states, strict=False))
+        return Entry(conditional.child.name, states[-1], parents)
+
+    def _evidence(self, case: Case) -> dict[Any, Any]:
+        variables = self.variables
+        evidence = {
+            variables[k].name: (variables[k].states or ())[s] for k, s in case.states.items()
+        }
+        soft = {variables[k].name: likelihood([*w]) for k, w in case.likelihoods.items()}
+        return evidence | soft
+
+    def _parents(self, name: Any) -> tuple[Any, ...]:
+        if isinstance(self.model, DirectedModel):
+            return self.model.conditionals[name].parents
+        return ()
+
+    def _layout(self, numbers: dict[Any, int]) -> dict[str, Any] | None:
+        large = len(self.variables) > _DRAWN
+        if large or max(v.num_states for v in self.variables) > _LINES:
+            return None
+        sizes = {v.name: _size(v) for v in self.variables}
+        if any(node not in sizes for node in self.model.graph):
+            return None
+        layout = layered_layout(self.model.graph, sizes, gap=(24.0, 40.0))
+        return {
+            "size": layout.size,
+            "nodes": [[*layout.positions[v.name], *sizes[v.name]] for v in self.variables],
+            "edges": [
+                [numbers[a], numbers[b], [[round(x, 1), round(y, 1)] for x, y in route]]
+                for (a, b), route in layout.routes.items()
+            ],
+        }
+
+
+def _size(variable: Any) -> tuple[float, float]:
+    """Room for a node on the page, in pixels."""
+    longest = max(len(str(s)) for s in variable.states)
+    width = max(170.0, 7.8 * len(str(variable.name)) + 90.0, 7.0 * min(longest, 22) + 150.0)
+    return width, 30.0 + 20.0 * variable.num_states
+
+
+def _reply(parts: list[Any], log_evidence: float, kind: str, engine: str) -> dict[str, Any]:
+    return {
+        "marginals": [np.round(p, _DIGITS).tolist() for p in parts],
+        "log_evidence": log_evidence if math.isfinite(log_evidence) else None,
+        "kind": kind,
+        "engine": engine,
+    }

@@ -1,0 +1,200 @@
+"""The server of the page: on this machine only, for who has the token only."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import threading
+from collections.abc import Callable
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib import resources
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from pgnn.errors import DataError, PgnnError
+from pgnn.explorer.explorer import Explorer
+
+LARGEST = 2**20
+"""Bytes of a request."""
+_PATIENCE = 60.0
+"""Seconds after which a silent connection is closed."""
+_FILES = {
+    "/": ("page.html", "text/html; charset=utf-8"),
+    "/page.js": ("page.js", "text/javascript; charset=utf-8"),
+    "/page.css": ("page.css", "text/css; charset=utf-8"),
+}
+_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
+    "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+}
+
+
+class ExplorerServer(ThreadingHTTPServer):
+    """Serves an explorer on the loopback interface.
+
+    Requests with another host name, from pages of another origin, without the token, or of more
+    than a megabyte are refused. What is sent is read as JSON numbers and never executed.
+
+    Args:
+        explorer: What answers.
+        port: Port; a free one if zero.
+
+    Attributes:
+        token: The secret that is part of the page's address.
+
+    Raises:
+        OSError: If the port is taken.
+    """
+
+    daemon_threads = True
+
+    def __init__(self, explorer: Explorer, port: int = 0) -> None:
+        super().__init__(("127.0.0.1", port), _Handler)
+        self.explorer = explorer
+        self.token = secrets.token_urlsafe(18)
+        self.lock = threading.Lock()
+
+    @property
+    def hosts(self) -> set[str]:
+        """Host names, with the port, by which this machine may be called."""
+        return {f"{name}:{self.server_address[1]}" for name in ("127.0.0.1", "localhost")}
+
+    @property
+    def address(self) -> str:
+        """The address of the page."""
+        return f"http://127.0.0.1:{self.server_address[1]}/?token={self.token}"
+
+    @property
+    def answers(self) -> dict[str, Callable[[Any], dict[str, Any]]]:
+        """What answers each path that is posted to."""
+        explorer = self.explorer
+        return {
+            "/api/model": lambda _: explorer.describe(),
+            "/api/answer": explorer.answer,
+            "/api/explanation": explorer.explain,
+            "/api/table": explorer.table,
+        }
+
+
+def explore(model: Any, *, name: str = "", port: int = 0, browser: bool = True) -> None:
+    """Serve a page on which a model is asked by clicks, until interrupted.
+
+    Args:
+        model: A model of discrete variables.
+        name: Title of the page.
+        port: Port; a free one if zero.
+        browser: Whether to open the page in a browser.
+
+    Raises:
+        Unsupported: If the model has arrays or reals.
+        OSError: If the port is taken.
+    """
+    import webbrowser
+
+    with ExplorerServer(Explorer(model, name), port) as server:
+        print(f"exploring at {server.address}", flush=True)  # noqa: T201
+        print("press Ctrl-C to end", flush=True)  # noqa: T201
+        if browser:
+            webbrowser.open(server.address)
+        server.serve_forever()
+
+
+class _Refused(Exception):
+    """A request that is not answered."""
+
+    def __init__(self, status: HTTPStatus, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: ExplorerServer
+    protocol_version = "HTTP/1.1"
+    server_version = "pgnn"
+    sys_version = ""
+    timeout = _PATIENCE
+    disable_nagle_algorithm = True
+    wbufsize = -1
+
+    def do_GET(self) -> None:
+        """Send the page or one of its files."""
+        self._answer(self._file)
+
+    def do_POST(self) -> None:
+        """Answer a question."""
+        self._answer(self._json)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Log nothing: addresses have the token in them."""
+
+    def _answer(self, make: Callable[[], tuple[bytes, str]]) -> None:
+        status = HTTPStatus.OK
+        try:
+            self._check_caller()
+            body, kind = make()
+        except _Refused as refusal:
+            status, kind = refusal.status, "application/json"
+            body = json.dumps({"error": str(refusal)}).encode()
+            self.close_connection = True  # what was not read must not be taken for a request
+        self.send_response(status)
+        for header, value in _HEADERS.items():
+            self.send_header(header, value)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        if self.close_connection:
+            self.send_header("Connection", "close")
+        self.end_headers()
+        self.wfile.write(body)
+
+    def _check_caller(self) -> None:
+        host, origin = self.headers.get("Host", ""), self.headers.get("Origin")
+        if host not in self.server.hosts:
+            raise _Refused(HTTPStatus.FORBIDDEN, "this host is not served")
+        if origin is not None and origin != f"http://{host}":
+            raise _Refused(HTTPStatus.FORBIDDEN, "pages of another origin are not served")
+
+    def _check_token(self, token: str) -> None:
+        if not secrets.compare_digest(token.encode(), self.server.token.encode()):
+            raise _Refused(HTTPStatus.FORBIDDEN, "the token is missing or wrong")
+
+    def _file(self) -> tuple[bytes, str]:
+        address = urlsplit(self.path)
+        if address.path not in _FILES:
+            raise _Refused(HTTPStatus.NOT_FOUND, "there is no such page")
+        if address.path == "/":
+            self._check_token(parse_qs(address.query).get("token", [""])[0])
+        name, kind = _FILES[address.path]
+        return (resources.files("pgnn.explorer") / "page" / name).read_bytes(), kind
+
+    def _json(self) -> tuple[bytes, str]:
+        self._check_token(self.headers.get("X-Token", ""))
+        answer = self.server.answers.get(self.path)
+        if answer is None:
+            raise _Refused(HTTPStatus.NOT_FOUND, "there is no such question")
+        message = self._message()
+        try:
+            with self.server.lock:
+                reply = answer(message)
+        except DataError as error:
+            raise _Refused(HTTPStatus.BAD_REQUEST, str(error)) from None
+        except PgnnError as error:
+            raise _Refused(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from None
+        return json.dumps(reply, separators=(",", ":")).encode(), "application/json"
+
+    def _message(self) -> Any:
+        length = self.headers.get("Content-Length", "")
+        if not length.isdecimal() or "Transfer-Encoding" in self.headers:
+            raise _Refused(HTTPStatus.LENGTH_REQUIRED, "the length of the request is missing")
+        if len(length) > 12 or int(length) > LARGEST:
+            raise _Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "the request is too large")
+        if self.headers.get_content_type() != "application/json":
+            raise _Refused(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "questions are sent as JSON")
+        try:
+            return json.loads(self.rfile.read(int(length)))
+        except (ValueError, RecursionError):
+            raise _Refused(HTTPStatus.BAD_REQUEST, "the request is no JSON") from None

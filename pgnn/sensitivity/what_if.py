@@ -1,0 +1,143 @@
+"""The question that is asked what its answer depends on."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pgnn.abilities import FactorModel, NetworkModel
+from pgnn.errors import EvidenceError, Unsupported
+from pgnn.evidence.row_evidence import RowEvidence
+from pgnn.factors.variable import Variable
+from pgnn.inference.answer_frames import plain_index, row_index
+from pgnn.inference.question import reader_of
+
+Floats = NDArray[np.float64]
+
+
+def read_evidence(model: Any, evidence: Any) -> RowEvidence:
+    """Read evidence of a model without arrays.
+
+    Raises:
+        Unsupported: If the model has no tables, or has arrays of variables.
+        EvidenceError: If evidence is wrong.
+    """
+    if not isinstance(model, FactorModel) or any(
+        v.is_discrete and v.shape for v in model.variables.values()
+    ):
+        raise Unsupported(
+            f"what-if questions are about models of single variables, got {type(model).__name__}; "
+            "of a model over time ask model.unroll(steps)"
+        )
+    return reader_of(model).read(evidence)
+
+
+def check_network(model: Any) -> NetworkModel:
+    """Return the model, which must be a directed one with tables.
+
+    Raises:
+        Unsupported: If it is not.
+    """
+    if not isinstance(model, NetworkModel):
+        raise Unsupported(
+            f"a {type(model).__name__} has no conditional tables; a BayesianNetwork does"
+        )
+    return model
+
+
+def read_target(model: FactorModel, target: Mapping[Hashable, Any]) -> tuple[Variable, int]:
+    """Return the variable and the index of the state that a mapping such as ``{"x": 1}`` names.
+
+    Raises:
+        EvidenceError: If it does not name one state of one discrete variable.
+    """
+    if not isinstance(target, Mapping) or len(target) != 1:
+        raise EvidenceError(
+            f"the target is one state of one variable, such as {{'rain': 'yes'}}, got {target!r}"
+        )
+    name, state = next(iter(target.items()))
+    variable = discrete_variable(model, name)
+    code = int(variable.encode([state])[0])
+    if code < 0:
+        raise EvidenceError(f"the target names no state of {name!r}, got {state!r}")
+    return variable, code
+
+
+def discrete_variable(model: FactorModel, name: Hashable) -> Variable:
+    """Return a discrete variable.
+
+    Raises:
+        EvidenceError: If there is none of that name.
+    """
+    variable = model.variable(name)
+    if not variable.is_discrete:
+        raise EvidenceError(f"{name!r} is real; what-if questions are about discrete variables")
+    return variable
+
+
+def check_hidden(model: FactorModel, observed: RowEvidence, name: Hashable) -> None:
+    """Raise if a variable was observed in some row.
+
+    Raises:
+        EvidenceError: If it was.
+    """
+    if (observed.codes[:, int(model.elements.numbers(name))] >= 0).any():
+        raise EvidenceError(f"{name!r} is asked about, and was observed")
+
+
+def with_states(
+    model: FactorModel, observed: RowEvidence, name: Hashable, codes: NDArray[Any]
+) -> RowEvidence:
+    """Return evidence in which a variable was observed in some states, row by row.
+
+    Args:
+        model: The model.
+        observed: ``B`` rows.
+        name: Of the variable.
+        codes: ``(B,)`` indices of its states; -1 where it is not observed.
+    """
+    changed = observed.codes.copy()
+    changed[:, int(model.elements.numbers(name))] = codes
+    names = dict.fromkeys([*observed.names, name])
+    order = [n for n in model.variables if n in names]
+    return replace(observed, codes=changed, names=tuple(order))
+
+
+def repeated(observed: RowEvidence, times: int) -> RowEvidence:
+    """Return each row so many times, next to each other."""
+    return observed.take(np.repeat(np.arange(observed.num_rows), times))
+
+
+def ranked(
+    columns: Mapping[str, list[Any]],
+    figures: Mapping[str, Floats],
+    observed: RowEvidence,
+    by: str,
+) -> Any:
+    """Return a sorted data frame; of a batch, one below the other with an index ``row``.
+
+    Args:
+        columns: What the lines are about.
+        figures: ``(B, n)`` numbers of each line.
+        observed: The rows of evidence.
+        by: Figure whose absolute value the lines are sorted by, largest first.
+    """
+    import pandas as pd
+
+    frames = []
+    for b in range(observed.num_rows):
+        # rounded, so that entries that are the same but for rounding keep their order
+        order = np.argsort(-np.abs(figures[by][b]).round(12), kind="stable")
+        parts: dict[str, Any] = {
+            name: plain_index([values[k] for k in order]) for name, values in columns.items()
+        }
+        parts |= {name: values[b][order] for name, values in figures.items()}
+        frames.append(pd.DataFrame(parts))
+    if not observed.batched:
+        return frames[0]
+    labels = row_index(observed.index, observed.num_rows)
+    return pd.concat(frames, keys=[*labels], names=["row", None])

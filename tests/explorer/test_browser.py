@@ -1,0 +1,240 @@
+"""The page in headless Chromium: clicks set evidence, what is read is what the library says."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+import shutil
+import subprocess
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import pgnn
+from pgnn.explorer import Explorer, ExplorerServer
+
+DRIVER = shutil.which("chromedriver")
+pytestmark = pytest.mark.skipif(
+    DRIVER is None or shutil.which("chromium") is None,
+    reason="needs the programs chromium and chromedriver",
+)
+PATIENCE = 60.0
+
+
+class Browser:
+    """A page, driven by the WebDriver protocol."""
+
+    def __init__(self, port: int) -> None:
+        self._base = f"http://127.0.0.1:{port}/session"
+        options = {
+            "args": ["--headless=new", "--no-sandbox", "--disable-gpu", "--window-size=1500,1000"],
+            "binary": shutil.which("chromium"),
+        }
+        capabilities = {"alwaysMatch": {"goog:chromeOptions": options}}
+        answer = self._send("", {"capabilities": capabilities})
+        self._base += f"/{answer['sessionId']}"
+
+    def _send(self, path: str, body: dict[str, Any] | None = None, method: str = "POST") -> Any:
+        request = urllib.request.Request(
+            self._base + path,
+            None if body is None else json.dumps(body).encode(),
+            {"Content-Type": "application/json"},
+            method=method,
+        )
+        with urllib.request.urlopen(request, timeout=PATIENCE) as reply:
+            return json.load(reply)["value"]
+
+    def open(self, address: str) -> None:
+        self._send("/url", {"url": address})
+
+    def run(self, script: str, *arguments: Any) -> Any:
+        return self._send("/execute/sync", {"script": script, "args": [*arguments]})
+
+    def keys(self, *keys: str) -> None:
+        actions = [{"type": kind, "value": k} for k in keys for kind in ("keyDown", "keyUp")]
+        self._send("/actions", {"actions": [{"type": "key", "id": "keys", "actions": actions}]})
+
+    def until(self, script: str, *arguments: Any) -> Any:
+        end = time.monotonic() + PATIENCE
+        while time.monotonic() < end:
+            value = self.run(script, *arguments)
+            if value:
+                return value
+            time.sleep(0.05)
+        raise AssertionError(f"never true: {script}")
+
+    def screenshot(self, path: Path) -> None:
+        path.write_bytes(base64.b64decode(self._send("/screenshot", method="GET")))
+
+    def close(self) -> None:
+        self._send("", method="DELETE")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with subprocess.Popen([str(DRIVER), "--port=0"], stdout=subprocess.PIPE, text=True) as driver:
+        assert driver.stdout is not None
+        port = next(
+            int(told[1]) for line in driver.stdout if (told := re.search(r"successfully on port (\d+)", line))
+        )
+        page = Browser(port)
+        yield page
+        page.close()
+        driver.terminate()
+
+
+@pytest.fixture(scope="module")
+def model() -> pgnn.BayesianNetwork:
+    return pgnn.read(Path(pgnn.__file__).parent / "networks" / "asia.bif")
+
+
+@pytest.fixture(scope="module")
+def server(model: Any) -> Iterator[ExplorerServer]:
+    with ExplorerServer(Explorer(model, "asia")) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+@pytest.fixture
+def page(browser: Browser, server: ExplorerServer) -> Browser:
+    browser.open("about:blank")
+    browser.open(server.address)
+    browser.until("return document.body.dataset.answers")
+    return browser
+
+
+READ = """
+const read = {};
+for (const button of document.querySelectorAll(".state"))
+  read[button.getAttribute("aria-label").split(" ").slice(0, 2).join(" ")] =
+    button.querySelector(".number").textContent;
+return read;
+"""
+CLICK = """
+const [label, count] = [arguments[0], document.body.dataset.answers];
+[...document.querySelectorAll(".state")].find(
+  (b) => b.getAttribute("aria-label").startsWith(label + " ")).click();
+return count;
+"""
+ANSWERED = "return document.body.dataset.answers !== arguments[0]"
+
+
+def click(page: Browser, label: str) -> None:
+    page.until(ANSWERED, page.run(CLICK, label))
+
+
+def written(model: Any, evidence: dict[str, Any]) -> dict[str, str]:
+    posterior = model.query([*model.variables], evidence)
+    texts = {}
+    for name, variable in model.variables.items():
+        for state, p in zip(variable.states, posterior[name].probs.tolist(), strict=True):
+            shown = f"{100 * p:.1f}%"
+            shown = "<0.1%" if p < 0.0005 else ">99.9%" if p > 0.9995 else shown
+            texts[f"{name} {state}"] = f"{100 * p:.0f}%" if p in (0.0, 1.0) else shown
+    return texts
+
+
+def test_clicks_set_evidence_and_every_marginal_is_the_librarys(page: Browser, model: Any) -> None:
+    assert page.run(READ) == written(model, {})
+    click(page, "smoke yes")
+    click(page, "xray yes")
+    evidence = {"smoke": "yes", "xray": "yes"}
+    assert page.run(READ) == written(model, evidence)
+    log_evidence = float(model.query([], evidence).log_evidence)
+    figures = page.run("return document.getElementById('figures').textContent")
+    assert f"{log_evidence:.6f}" in figures
+    pressed = page.run(
+        "return [...document.querySelectorAll('[aria-pressed=true].state')].map("
+        "(b) => b.closest('.card').getAttribute('aria-label'))"
+    )
+    assert sorted(pressed) == ["smoke", "xray"]
+    changed = page.run("return document.getElementById('changes').textContent")
+    before, after = (model.query(None, e) for e in ({"smoke": "yes"}, evidence))
+    distance = {
+        n: float((after[n].probs - before[n].probs).abs().sum()) for n in model.variables
+        if n not in evidence
+    }  # fmt: skip
+    assert f": {max(distance, key=distance.__getitem__)} by" in changed
+    if "PGNN_SCREENSHOTS" in os.environ:
+        page.screenshot(Path(os.environ["PGNN_SCREENSHOTS"]) / "explorer.png")
+    page.run("document.getElementById('undo').click()")
+    page.until("return document.querySelectorAll('[aria-pressed=true].state').length === 1")
+    assert page.run(READ) == written(model, {"smoke": "yes"})
+
+
+def test_keyboard_alone(page: Browser, model: Any) -> None:
+    page.run(
+        "[...document.querySelectorAll('.state')].find("
+        "(b) => b.getAttribute('aria-label').startsWith('asia yes')).focus()"
+    )
+    count = page.run("return document.body.dataset.answers")
+    page.keys("\ue007")  # Enter
+    page.until(ANSWERED, count)
+    assert page.run(READ) == written(model, {"asia": "yes"})
+    spoken = page.run("return document.getElementById('spoken').textContent")
+    assert spoken.startswith("log probability of the evidence")
+
+
+def test_impossible_findings_are_told_and_not_kept(page: Browser, model: Any) -> None:
+    click(page, "lung yes")
+    page.run(CLICK, "either no")
+    page.until("return !document.getElementById('error').hidden")
+    assert page.run(READ) == written(model, {"lung": "yes"})
+
+
+def test_explanation_soft_evidence_tables_and_links(
+    page: Browser, model: Any, server: ExplorerServer
+) -> None:
+    page.run("document.getElementById('explain').click()")
+    page.until("return document.querySelectorAll('.state.best').length === 8")
+    page.run(
+        "[...document.querySelectorAll('.card h2 button')].find("
+        "(b) => b.textContent === 'smoke').click()"
+    )
+    count = page.run("return document.body.dataset.answers")
+    page.run(
+        "const i = document.querySelector('aside input[type=range]');"
+        "i.value = 25; i.dispatchEvent(new Event('change'))"
+    )
+    page.until(ANSWERED, count)
+    soft = {"smoke": pgnn.likelihood([0.25, 1.0])}
+    assert page.run(READ) == written(model, soft)
+    page.until("return document.querySelector('aside td input')")
+    count = page.run("return document.body.dataset.answers")
+    page.run(
+        "const i = document.querySelector('aside td input');"
+        "i.value = 0.9; i.dispatchEvent(new Event('change'))"
+    )
+    page.until(ANSWERED, count)
+    changed: Any = pgnn.sensitivity.with_entry(model, pgnn.sensitivity.Entry("smoke", "yes"), 0.9)
+    assert page.run(READ) == written(changed, soft)
+    link = page.run("return location.href")
+    page.open("about:blank")
+    page.open(link)
+    page.until("return document.querySelectorAll('.card.soft').length === 1")
+    assert page.run(READ) == written(changed, soft)
+    assert "token" not in page.run("return document.documentElement.outerHTML")
+
+
+def test_table_view_finds_variables(page: Browser) -> None:
+    page.run("document.getElementById('view').click()")
+    page.run(
+        "const f = document.getElementById('find');"
+        "f.value = 'lun'; f.dispatchEvent(new Event('input'))"
+    )
+    names = "return [...document.querySelectorAll('#list .card')].map((c) => c.ariaLabel)"
+    assert page.run(names) == ["lung"]
+    assert page.run("return document.querySelectorAll('[id]').length > 0")
+    unnamed = page.run(
+        "return [...document.querySelectorAll('button, input, select')].filter((e) =>"
+        "!(e.ariaLabel || e.textContent.trim() || e.closest('label'))).length"
+    )
+    assert unnamed == 0

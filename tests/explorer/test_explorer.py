@@ -1,0 +1,229 @@
+"""The explorer's answers are the library's; its server refuses whom and what it should."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import pgnn
+from pgnn.errors import DataError, Unsupported
+from pgnn.explorer import Explorer, ExplorerServer
+from pgnn.explorer.case import MOST_CHANGES
+from pgnn.explorer.server import LARGEST
+from pgnn.sensitivity import Entry, with_entry
+
+
+@pytest.fixture(scope="module")
+def asia() -> pgnn.BayesianNetwork:
+    return pgnn.read(Path(pgnn.__file__).parent / "networks" / "asia.bif")
+
+
+@pytest.fixture(scope="module")
+def explorer(asia: pgnn.BayesianNetwork) -> Explorer:
+    return Explorer(asia, "asia")
+
+
+@pytest.fixture(scope="module")
+def server(explorer: Explorer) -> Iterator[ExplorerServer]:
+    with ExplorerServer(explorer) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def number(model: Any, name: str) -> int:
+    return [*model.variables].index(name)
+
+
+class TestAnswers:
+    def test_description(self, asia: Any, explorer: Explorer) -> None:
+        told = json.loads(json.dumps(explorer.describe()))
+        assert [v["name"] for v in told["variables"]] == [*asia.variables]
+        either = told["variables"][number(asia, "either")]
+        assert {told["variables"][k]["name"] for k in either["parents"]} == {"lung", "tub"}
+        assert len(told["layout"]["edges"]) == asia.graph.number_of_edges()
+        assert len(told["layout"]["nodes"]) == 8
+
+    @pytest.mark.parametrize(
+        "evidence", [{}, {"smoke": "yes"}, {"smoke": "no", "xray": "yes"}], ids=str
+    )
+    def test_marginals_are_those_of_a_query(
+        self, asia: Any, explorer: Explorer, evidence: dict[str, str]
+    ) -> None:
+        numbers = {
+            str(number(asia, n)): asia.variables[n].states.index(s) for n, s in evidence.items()
+        }
+        told = explorer.answer({"evidence": numbers})
+        posterior = asia.query([*asia.variables], evidence)
+        for name, probs in zip(asia.variables, told["marginals"], strict=True):
+            assert probs == pytest.approx(posterior[name].probs.tolist(), abs=1e-6)
+        assert told["log_evidence"] == pytest.approx(float(posterior.log_evidence))
+        assert told["kind"] == "exact"
+        best = explorer.explain({"evidence": numbers})
+        mode = asia.most_probable(evidence)
+        assert best["log_prob"] == pytest.approx(float(mode.log_prob))
+        labels = [v.states[k] for v, k in zip(asia.variables.values(), best["states"], strict=True)]
+        assert labels == [mode[n] for n in asia.variables]
+
+    def test_soft_evidence_and_changed_tables(self, asia: Any, explorer: Explorer) -> None:
+        smoke, lung = number(asia, "smoke"), number(asia, "lung")
+        told = explorer.answer({
+            "evidence": {str(smoke): [0.2, 0.8]},
+            "changes": [[lung, [0, 0], 0.4]],
+        })  # fmt: skip
+        changed: Any = with_entry(asia, Entry("lung", "yes", {"smoke": "yes"}), 0.4)
+        posterior = changed.query("lung", {"smoke": pgnn.likelihood([0.2, 0.8])})
+        assert told["marginals"][lung] == pytest.approx(posterior["lung"].probs.tolist(), abs=1e-6)
+        rows = explorer.table({"variable": lung, "changes": [[lung, [0, 0], 0.4]]})["rows"]
+        assert rows[0] == [0.4, 0.6]
+        assert rows[1] == pytest.approx(asia.conditionals["lung"].probs[1].tolist())
+
+    def test_impossible_findings_are_told(self, asia: Any, explorer: Explorer) -> None:
+        numbers = {str(number(asia, "either")): 1, str(number(asia, "lung")): 0}
+        told = explorer.answer({"evidence": numbers})
+        assert "impossible" in told
+        assert {str(k) for k in told["conflict"]} == set(numbers)
+        assert "impossible" in explorer.explain({"evidence": numbers})
+
+    def test_fields_are_shown_without_tables(self) -> None:
+        pair = [pgnn.Variable(n, 2) for n in "ab"]
+        explorer = Explorer(
+            pgnn.MarkovRandomField([pgnn.TabularPotential(pair, [[2.0, 1.0], [1.0, 4.0]])])
+        )
+        told = explorer.describe()
+        assert (told["directed"], told["tables"]) == (False, False)
+        assert explorer.answer({"evidence": {"0": 1}})["marginals"][1] == [0.2, 0.8]
+        with pytest.raises(DataError, match="no conditional tables"):
+            explorer.answer({"changes": [[0, [0], 0.5]]})
+
+    @pytest.mark.parametrize(
+        "message",
+        [
+            None,
+            [],
+            {"evidence": []},
+            {"evidence": {"8": 0}},
+            {"evidence": {"-1": 0}},
+            {"evidence": {"__class__": 0}},
+            {"evidence": {"0": 2}},
+            {"evidence": {"0": True}},
+            {"evidence": {"0": "yes"}},
+            {"evidence": {"0": 0.5}},
+            {"evidence": {"0": [1.0]}},
+            {"evidence": {"0": [0.0, 0.0]}},
+            {"evidence": {"0": [1.0, -1.0]}},
+            {"evidence": {"0": [float("nan"), 1.0]}},
+            {"evidence": {"0": [float("inf"), 1.0]}},
+            {"evidence": {"0": [10**400, 1]}},
+            {"changes": {}},
+            {"changes": [[0, [0], 0.5]] * (MOST_CHANGES + 1)},
+            {"changes": [[0, [0], 1.5]]},
+            {"changes": [[0, [0, 0], 0.5]]},
+            {"changes": [[0, [7], 0.5]]},
+            {"changes": [[0, "import os", 0.5]]},
+        ],
+        ids=str,
+    )
+    def test_wrong_messages(self, explorer: Explorer, message: Any) -> None:
+        with pytest.raises(DataError):
+            explorer.answer(message)
+
+    def test_models_that_cannot_be_shown(self) -> None:
+        with pytest.raises(Unsupported, match="array"):
+            Explorer(pgnn.HiddenMarkovModel(2, {"x": 2}))
+        with pytest.raises(Unsupported, match="tables"):
+            Explorer(3)
+
+
+class TestServer:
+    def ask(
+        self,
+        server: ExplorerServer,
+        path: str = "/api/answer",
+        body: bytes | None = b"{}",
+        method: str = "POST",
+        **headers: str | None,
+    ) -> tuple[int, bytes, dict[str, str]]:
+        connection = http.client.HTTPConnection("127.0.0.1", server.server_address[1], timeout=10)
+        known = {"X-Token": server.token, "Content-Type": "application/json"}
+        sent = {k.replace("_", "-"): v for k, v in headers.items()}
+        connection.request(
+            method, path, body, {k: v for k, v in (known | sent).items() if v is not None}
+        )
+        reply = connection.getresponse()
+        told = reply.status, reply.read(), dict(reply.getheaders())
+        connection.close()
+        return told
+
+    def test_answers(self, server: ExplorerServer, explorer: Explorer) -> None:
+        status, body, headers = self.ask(server, body=b'{"evidence": {"0": 1}}')
+        assert status == 200
+        assert json.loads(body) == explorer.answer({"evidence": {"0": 1}})
+        assert "default-src 'none'" in headers["Content-Security-Policy"]
+        status, body, _ = self.ask(server, f"/?token={server.token}", None, "GET")
+        assert (status, b"page.js" in body) == (200, True)
+        assert self.ask(server, "/page.css", None, "GET")[0] == 200
+
+    def test_a_connection_is_kept(self, server: ExplorerServer) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", server.server_address[1], timeout=10)
+        for _ in range(3):
+            headers = {"X-Token": server.token, "Content-Type": "application/json"}
+            connection.request("POST", "/api/answer", b"{}", headers)
+            reply = connection.getresponse()
+            assert (reply.status, bool(reply.read())) == (200, True)
+            assert not reply.will_close
+        connection.close()
+
+    def test_only_this_machine_listens(self, server: ExplorerServer) -> None:
+        assert server.server_address[0] == "127.0.0.1"
+
+    @pytest.mark.parametrize("host", ["evil.example", "127.0.0.1", "127.0.0.1:1", ""])
+    def test_foreign_hosts(self, server: ExplorerServer, host: str) -> None:
+        assert self.ask(server, Host=host)[0] == 403
+        assert self.ask(server, f"/?token={server.token}", None, "GET", Host=host)[0] == 403
+
+    def test_foreign_origins(self, server: ExplorerServer) -> None:
+        assert self.ask(server, Origin="http://evil.example")[0] == 403
+        assert self.ask(server, Origin="null")[0] == 403
+        port = server.server_address[1]
+        assert self.ask(server, Origin=f"http://127.0.0.1:{port}")[0] == 200
+
+    @pytest.mark.parametrize("token", [None, "", "x", "x" * 10_000])
+    def test_wrong_tokens(self, server: ExplorerServer, token: str | None) -> None:
+        assert self.ask(server, X_Token=token)[0] == 403
+        assert self.ask(server, f"/?token={token or ''}", None, "GET")[0] == 403
+
+    def test_oversized_and_malformed_requests(self, server: ExplorerServer) -> None:
+        assert self.ask(server, Content_Length=str(LARGEST + 1))[0] == 413
+        assert self.ask(server, Content_Length="9" * 30)[0] == 413
+        assert self.ask(server, Content_Length="-5")[0] == 411
+        assert self.ask(server, body=b"[" * 200_000)[0] == 400
+        assert self.ask(server, body=b"\xff\xfe")[0] == 400
+        assert self.ask(server, body=b"__import__('os').getpid()")[0] == 400
+        assert self.ask(server, Content_Type="text/plain")[0] == 415
+        assert self.ask(server, body=b'{"evidence": {"0": 9}}')[0] == 400
+
+    @pytest.mark.parametrize("path", ["/../server.py", "/page/page.js", "/etc/passwd", "/api"])
+    def test_unknown_paths(self, server: ExplorerServer, path: str) -> None:
+        assert self.ask(server, path, None, "GET")[0] == 404
+        assert self.ask(server, path)[0] == 404
+        assert self.ask(server, path, None, "PUT")[0] == 501
+
+    def test_random_bytes_end_no_server(self, server: ExplorerServer) -> None:
+        rng = np.random.default_rng(0)
+        valid = b'{"evidence": {"0": 1, "2": [0.5, 1]}, "changes": [[3, [0, 1], 0.25]]}'
+        for _ in range(60):
+            body = bytearray(valid)
+            for k in rng.integers(0, len(body), 3):
+                body[k] = rng.integers(0, 256)
+            assert self.ask(server, body=bytes(body[: rng.integers(1, len(body))]))[0] in (200, 400)
+        assert self.ask(server)[0] == 200

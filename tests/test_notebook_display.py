@@ -1,0 +1,100 @@
+"""What notebooks show: numbers are there, text is escaped, nothing is loaded, it is short."""
+
+from __future__ import annotations
+
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+import torch
+
+import pgnn
+from pgnn.inference.history import History
+
+NASTY = "<script>alert('x')</script>"
+
+
+class Reader(HTMLParser):
+    """Collects tags and text, and checks that tags are closed in order."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.text = ""
+        self._open: list[str] = []
+        self.feed(text)
+        assert self._open == []
+
+    def handle_starttag(self, tag: str, attrs: Any) -> None:
+        self.tags.append(tag)
+        self._open.append(tag)
+        assert not {name for name, _ in attrs} & {"src", "href", "onclick"}
+
+    def handle_startendtag(self, tag: str, attrs: Any) -> None:
+        self.tags.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data + " "
+
+
+def shown(thing: Any) -> Reader:
+    text = thing._repr_html_()
+    assert len(text) < 60_000
+    reader = Reader(text)
+    assert not {"script", "link", "img", "iframe"} & set(reader.tags)
+    return reader
+
+
+@pytest.fixture(scope="module")
+def model() -> pgnn.BayesianNetwork:
+    tables = {NASTY: [0.25, 0.75], "b": [[1.0, 0.0], [0.5, 0.5]]}
+    return pgnn.BayesianNetwork([(NASTY, "b")], tables, states={NASTY: ["<i>", "&"], "b": 2})
+
+
+def test_models_show_variables_states_and_tables(model: pgnn.BayesianNetwork) -> None:
+    reader = shown(model)
+    assert NASTY in reader.text
+    assert "<i>, &" in reader.text
+    assert "0.25" in reader.text
+    assert "table of b" in reader.text
+    assert "p(b | <script>" in shown(model.conditionals["b"]).text
+    chain = shown(pgnn.HiddenMarkovModel(2, {"x": 3}))
+    assert "0, 1, 2; T cells" in chain.text
+    assert "not fitted" in shown(pgnn.BayesianNetwork([("p", "q")])).text
+
+
+def test_posteriors_show_bars(model: pgnn.BayesianNetwork) -> None:
+    posterior = model.query(evidence={"b": 1})
+    reader = shown(posterior)
+    assert f"{float(posterior[NASTY].probs[0]):.4g}" in reader.text.split()
+    assert "log evidence -0.98" in reader.text
+    assert reader.tags.count("div") >= 8
+    assert "the first of 2" in shown(model.query(evidence={"b": [0, 1]})).text
+    many = pgnn.BayesianNetwork([], {"x": [1 / 50] * 50}, states={"x": 50})
+    assert "42 less probable states" in shown(many.query()).text
+
+
+def test_other_answers(model: pgnn.BayesianNetwork) -> None:
+    assert "JunctionTree (exact)" in shown(model.explain()).text
+    samples = shown(model.sample(1000, seed=0))
+    assert "1000 of 2 variables" in samples.text
+    assert samples.tags.count("tr") <= 12
+    assert "<i>" in samples.text or "&" in samples.text
+    assert "yes" not in shown(model.most_probable({"b": 1})).text
+
+
+def test_histories_show_figures_and_traces() -> None:
+    reader = shown(History(rows=10, learner=NASTY, trace={"log_likelihood": [-3.0, -2.5, -2.25]}))
+    assert NASTY in reader.text
+    assert "polyline" in reader.tags
+    assert "-3 to -2.25" in reader.text
+    assert "not fitted" in shown(History()).text
+
+
+def test_arrays_are_summed_up() -> None:
+    pixels = pgnn.Variable("pixel", 2, shape=(30, 30))
+    posterior = pgnn.Posterior([pixels], torch.full((1, 1800), 0.5), torch.zeros(1), batched=False)
+    assert "30 x 30 cells" in shown(posterior).text
