@@ -25,6 +25,7 @@ examples:
   pgnn info alarm.bif
   pgnn query asia.bif -e smoke=yes -e xray=yes -t lung
   pgnn query grid.uai --evidence-file grid.uai.evid --json
+  pgnn explore alarm.bif
   pgnn impute alarm.bif patients.csv --draws 5 --seed 0 --to completed.csv
 """
 
@@ -144,6 +145,14 @@ def _parser() -> argparse.ArgumentParser:
         help="a column that is no variable and stays as it is; may be repeated",
     )
 
+    explore = commands.add_parser("explore", help="ask a network by clicks, in a browser")
+    explore.set_defaults(run=_explore)
+    explore.add_argument(
+        "file", metavar="FILE", help=".bif, .bif.gz, .uai or .safetensors; - is standard input"
+    )
+    explore.add_argument("--port", type=int, default=0, metavar="N", help="port (default: any)")
+    explore.add_argument("--no-browser", action="store_true", help="print the address only")
+
     demo = commands.add_parser("demo", help="a tour of the Asia network that pgnn carries")
     demo.set_defaults(run=_demo)
     return parser
@@ -212,6 +221,18 @@ def _impute(options: argparse.Namespace) -> None:
     model.impute(
         table, draws=options.draws, to=target, ignore=options.ignore, seed=options.seed
     )  # fmt: skip
+
+
+def _explore(options: argparse.Namespace) -> None:
+    from pathlib import Path
+
+    import pgnn
+    from pgnn.explorer.server import explore
+
+    saved = options.file.endswith(".safetensors")
+    model = pgnn.load(options.file) if saved else _read(options.file)
+    name = Path(options.file).name.split(".")[0]
+    explore(model, name=name, port=options.port, browser=not options.no_browser)
 
 
 def _demo(options: argparse.Namespace) -> None:

@@ -67,7 +67,7 @@ def derivatives(
         >>> from pgnn.models import BayesianNetwork
         >>> model = BayesianNetwork([("a", "b")], {"a": [0.5, 0.5], "b": [[0.9, 0.1], [0.2, 0.8]]})
         >>> frame = derivatives(model, {"b": 1})
-        >>> frame.loc[0, "variable"], round(frame.loc[0, "derivative"], 6)
+        >>> frame.loc[0, "variable"], round(float(frame.loc[0, "derivative"]), 6)
         ('a', -0.7)
     """
     network = check_network(model)

@@ -82,7 +82,9 @@ def browser() -> Iterator[Browser]:
     with subprocess.Popen([str(DRIVER), "--port=0"], stdout=subprocess.PIPE, text=True) as driver:
         assert driver.stdout is not None
         port = next(
-            int(told[1]) for line in driver.stdout if (told := re.search(r"successfully on port (\d+)", line))
+            int(told[1])
+            for line in driver.stdout
+            if (told := re.search(r"successfully on port (\d+)", line))
         )
         page = Browser(port)
         yield page

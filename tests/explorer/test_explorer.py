@@ -144,6 +144,21 @@ class TestAnswers:
             Explorer(3)
 
 
+def test_the_command_serves_until_interrupted(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from pgnn.cli import main
+
+    def interrupted(server: ExplorerServer) -> None:
+        assert server.explorer.name == "asia"
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ExplorerServer, "serve_forever", interrupted)
+    path = Path(pgnn.__file__).parent / "networks" / "asia.bif"
+    assert main(["explore", str(path), "--no-browser"]) == 130
+    assert capsys.readouterr().out.startswith("exploring at http://127.0.0.1:")
+
+
 class TestServer:
     def ask(
         self,
