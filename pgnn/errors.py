@@ -7,6 +7,7 @@ import inspect
 import itertools
 from abc import ABCMeta
 from collections.abc import Iterable, Mapping
+from importlib.util import find_spec
 from typing import Any
 
 _LONGEST, _MOST = 100, 3000
@@ -110,6 +111,23 @@ def shortened(text: str, most: int = 200) -> str:
         'no, ...'
     """
     return text if len(text) <= most else f"{text[:most]}..."
+
+
+def require(module: str, extra: str, what: str) -> None:
+    """Check that an optional library is installed.
+
+    Args:
+        module: Its module.
+        extra: The extra of this package that brings it.
+        what: What needs it, in the plural.
+
+    Raises:
+        Unsupported: If it is not.
+    """
+    if find_spec(module) is None:
+        raise Unsupported(
+            f"{what} need {module}, which is not installed: python -m pip install 'pgnn[{extra}]'"
+        )
 
 
 class SaysArguments(ABCMeta):

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from typing import Any, Self
 
 import numpy as np
-from sklearn.base import BaseEstimator
-from sklearn.utils.validation import check_is_fitted
 
 from pgnn.errors import DataError
 from pgnn.inference.learner import Learner
@@ -15,6 +13,15 @@ from pgnn.inference.learning.gradient import Gradient
 from pgnn.metrics import token_accuracy
 from pgnn.models.conditional_random_field import ConditionalRandomField
 from pgnn.models.scores.attribute_scores import AttributeScores
+
+try:
+    from sklearn.base import BaseEstimator
+    from sklearn.utils.validation import check_is_fitted
+except ImportError as error:
+    raise ImportError(
+        "pgnn.estimators needs scikit-learn, which is not installed: "
+        "python -m pip install 'pgnn[estimators]'"
+    ) from error
 
 Sentences = Sequence[Sequence[Any]]
 """Sequences of steps, each with its attributes: lists of names, or mappings."""

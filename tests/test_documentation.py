@@ -110,7 +110,7 @@ def test_page_snippets_run_and_print_what_is_shown(
     page: str, names_of_pages: Callable[[str], dict[str, Any]]
 ) -> None:
     assert {block.language for block in blocks(PAGES[page])} <= {"python", "text", "sh"}
-    assert names_of_pages(page) or page in ("questions", "catalogue")
+    assert names_of_pages(page) or page in ("questions", "catalogue", "command_line")
 
 
 def test_links_lead_somewhere() -> None:

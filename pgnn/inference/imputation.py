@@ -34,7 +34,7 @@ def impute(
     """Complete a table; see :meth:`Model.impute`."""
     if isinstance(model, UnrollableModel):
         raise Unsupported("gaps of sequences are filled by smooth(), query() or sample()")
-    frame = _frame(model, data)
+    frame = read_table(model, data)
     rows = observed(frame, ignore=[n for n in ignore if n in frame.columns])
     count = None if draws is None else whole_number("draws", draws, 1)
     try:
@@ -55,8 +55,16 @@ def impute(
     return tables
 
 
-def _frame(model: Any, data: Any) -> Any:
-    """The table as a data frame of pandas."""
+def read_table(model: Any, data: Any) -> Any:
+    """Return a table as a data frame of pandas.
+
+    Args:
+        model: Whose variables the columns are; cells of those whose labels are text stay text.
+        data: A data frame, a mapping of columns, or the path of a CSV file, or such a stream.
+
+    Raises:
+        DataError: If it is no table.
+    """
     import pandas as pd
 
     if isinstance(data, str | os.PathLike | io.IOBase):

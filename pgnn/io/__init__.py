@@ -1,10 +1,11 @@
-"""Reading and writing models, in a format chosen by the file's name."""
+"""Reading and writing models, in a format chosen by the file's content or name."""
 
 from __future__ import annotations
 
 import io
+import logging
 import os
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from typing import Any
 
 from pgnn import factors, models, neural
@@ -12,8 +13,9 @@ from pgnn.abilities import FactorModel
 from pgnn.errors import DataError
 from pgnn.factors.piece import Restorable
 from pgnn.io.bif import read_bif, write_bif
-from pgnn.io.checkpoint import restored, save
+from pgnn.io.checkpoint import is_checkpoint, restored, save
 from pgnn.io.crfsuite import MAGIC, read_crfsuite
+from pgnn.io.formats import FORMATS, Format, by_name, recognised
 from pgnn.io.pgmpy import from_pgmpy, to_pgmpy
 from pgnn.io.source import (
     MAX_TEXT,
@@ -23,6 +25,7 @@ from pgnn.io.source import (
     contents,
     ending_of,
     path_of,
+    write_text,
 )
 from pgnn.io.uai import read_uai, write_uai
 from pgnn.io.uai_evidence import read_evidence, read_query, write_evidence
@@ -46,48 +49,57 @@ __all__ = [
     "to_pgmpy",
 ]
 
-_READERS: dict[str, Callable[..., BayesianNetwork | MarkovRandomField]] = {
-    "bif": read_bif,
-    "uai": read_uai,
-}
-_WRITERS: dict[str, Callable[..., None]] = {"bif": write_bif, "uai": write_uai}
+_logger = logging.getLogger("pgnn")
+_NAMES = ", ".join(f"'{f.name}'" for f in FORMATS)
 
 
 def read(
     file: PathOrFile,
     format: str | None = None,
-    encoding: str = "utf-8",
+    encoding: str | None = None,
     max_bytes: int = MAX_TEXT,
+    *,
+    normalise: bool = False,
 ) -> Any:
-    """Read a model from a file.
+    """Read a model from a file, whose format is recognised by its content.
 
     Args:
-        file: Path ending in ``.bif`` or ``.uai``, perhaps followed by ``.gz``; a model of CRFsuite,
-            which is known by its content; or an open stream, such as ``sys.stdin``.
-        format: ``"bif"`` or ``"uai"``; chosen by the path's ending if not given, and by its first
-            word for a stream.
-        encoding: Encoding of the text.
+        file: Path, or an open stream such as ``sys.stdin``; gzip is unpacked. Formats are BIF,
+            XMLBIF, NET of Hugin, DSL and XDSL of GeNIe, UAI, FG of libDAI, models of CRFsuite, and
+            what :func:`save` wrote.
+        format: ``"bif"``, ``"xmlbif"``, ``"net"``, ``"dsl"``, ``"xdsl"``, ``"uai"`` or ``"fg"``; by
+            content if not given, and by the path's ending where the content is like none.
+        encoding: Encoding of the text; if not given that which an XML file declares, else UTF-8.
         max_bytes: Largest size of the uncompressed text.
+        normalise: Whether the rows of conditional tables are weights (percentages, counts, rounded
+            numbers), each to be divided by its sum; factors of fields stay as they are.
 
     Returns:
-        A ``BayesianNetwork``, a ``MarkovRandomField`` or a ``ConditionalRandomField``.
+        A ``BayesianNetwork``, a ``MarkovRandomField``, a ``ConditionalRandomField``, or whatever
+        was saved.
 
     Raises:
         DataError: If the format is unknown or the file is malformed, with line and column.
         Intractable: If the text, a table, or the number of states is larger than allowed.
         OSError: If the file cannot be opened.
+
+    Example:
+        >>> import io
+        >>> coin = read(io.StringIO("BAYES 1 2 1 1 0 2 7 7"), normalise=True)
+        >>> coin.conditionals[0].probs.tolist()
+        [0.5, 0.5]
     """
-    if format is None and isinstance(file, str | os.PathLike):
-        if begins_with(path_of(file), MAGIC):
-            return read_crfsuite(file, encoding, max_bytes)
-    elif format is None:
-        data, name = contents(file, max_bytes)
-        if isinstance(data, bytes) and data.startswith(MAGIC):
-            return read_crfsuite(io.BytesIO(data), encoding, max_bytes)
-        source = Source.of(data, name, encoding)
-        first = source.text.split(maxsplit=1)[:1]
-        return read_uai(source) if first in (["MARKOV"], ["BAYES"]) else read_bif(source)
-    return _READERS[_format(file, format)](Source.read(file, encoding, max_bytes))
+    if isinstance(file, str | os.PathLike):
+        if format is None and begins_with(path_of(file), MAGIC):
+            return read_crfsuite(file, encoding or "utf-8", max_bytes)
+        if format is None and is_checkpoint(path_of(file)):
+            return load(file)
+    data, name = contents(file, max_bytes)
+    if format is None and isinstance(data, bytes) and data.startswith(MAGIC):
+        return read_crfsuite(io.BytesIO(data), encoding or "utf-8", max_bytes)
+    source = Source.of(data, name, encoding)
+    kind = recognised(source.text) if format is None else None
+    return (kind or _format(file, format)).read(source, normalise)
 
 
 def write(
@@ -95,12 +107,17 @@ def write(
     file: PathOrFile | None = None,
     format: str | None = None,
 ) -> None:
-    """Write a model to a file.
+    """Write a model of discrete variables to a file.
+
+    Every conditional and potential is written as its table, numbers as the shortest decimals that
+    read back as the same logs. What the format does not hold (names, in UAI and FG files) is logged
+    as a warning. A checkpoint (:func:`save`) keeps everything.
 
     Args:
         model: The model.
-        file: Path ending in ``.bif`` or ``.uai``, perhaps followed by ``.gz``; or an open stream.
-        format: ``"bif"`` or ``"uai"``; needed for a stream.
+        file: Path ending in ``.bif``, ``.xmlbif``, ``.net``, ``.dsl``, ``.xdsl``, ``.uai`` or
+            ``.fg``, perhaps followed by ``.gz``; or an open stream.
+        format: One of these endings; needed for a stream.
 
     Raises:
         DataError: If the format is unknown, or cannot hold the model's names or numbers.
@@ -111,7 +128,11 @@ def write(
         raise DataError(f"write() takes a model and a path, got {model!r} instead of a model")
     if file is None:
         raise DataError("write() takes a model and a path, got no path")
-    _WRITERS[_format(file, format)](model, file)
+    kind = _format(file, format)
+    model.check()
+    write_text(kind.write(model), file)
+    if lost := kind.losses(model):
+        _logger.warning("a file of the format %s does not hold %s", kind.name, ", ".join(lost))
 
 
 def load(
@@ -150,20 +171,21 @@ def load(
     return model.eval()  # as a fitted one: dropout is of learning alone
 
 
-def _format(file: PathOrFile, format: str | None) -> str:
-    known = ", ".join(f"'{k}'" for k in _READERS)
-    if format is not None and (not isinstance(format, str) or format not in _READERS):
-        raise DataError(f"unknown format {format!r}; expected one of {known}")
+def _format(file: PathOrFile, format: str | None) -> Format:
     if format is not None:
-        return format
+        kind = by_name(format) if isinstance(format, str) else None
+        if kind is None:
+            raise DataError(f"unknown format {format!r}; expected one of {_NAMES}")
+        return kind
     if not isinstance(file, str | os.PathLike):
-        raise DataError(f"an open stream has no file ending; pass format= as one of {known}")
+        raise DataError(f"the stream is like none of these: pass format= as one of {_NAMES}")
     name = path_of(file).name
     ending = ending_of(name)
-    if ending not in _READERS:
+    kind = by_name(ending)
+    if kind is None:
         got = f"'.{ending}'" if ending else "none"
         raise DataError(
-            f"{name}: expected a file ending of {known} (or these with .gz), got {got}; rename "
-            "it or pass format=; checkpoints are for pgnn.load"
+            f"{name}: expected a file ending of {_NAMES} (or these with .gz), got {got}; rename "
+            "it or pass format=; model.save(path) writes checkpoints"
         )
-    return ending
+    return kind

@@ -4,33 +4,32 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterator, Mapping
+from functools import partial
 
-from pgnn.errors import DataError
+import numpy as np
+
 from pgnn.io.bif_structure import Block, Structure
-from pgnn.io.bif_tables import read_table
-from pgnn.io.description import (
-    Network,
-    Table,
-    describe,
-    find_cycle,
-    path_text,
-    to_bayesian_network,
-)
+from pgnn.io.bif_tables import read_values
+from pgnn.io.description import Network, Table, describe, in_text, to_bayesian_network
+from pgnn.io.network_assembly import NetworkAssembly, Shape
+from pgnn.io.scanner import quote
 from pgnn.io.source import PathOrFile, Source, write_text
-from pgnn.limits import check_size, entries_of
 from pgnn.models.bayesian_network import BayesianNetwork
 
-_BYTES_OF_A_CELL = 24  # in the table that was read, the copy that is checked, and the model
 _NEEDS_QUOTES = re.compile(r'[\s,;{}()|\[\]"]|//|/\*')
 
 
-def read_bif(file: PathOrFile | Source, encoding: str = "utf-8") -> BayesianNetwork:
+def read_bif(
+    file: PathOrFile | Source, encoding: str = "utf-8", normalise: bool = False
+) -> BayesianNetwork:
     """Read a Bayesian network from a BIF file.
 
     Args:
         file: Path (gzip is recognised by its content), open stream, or source.
         encoding: Encoding of the file.
+        normalise: Whether rows of tables are weights (percentages, counts) to be divided by their
+            sums.
 
     Returns:
         A network of constant tables; names and states are strings, as written.
@@ -40,7 +39,7 @@ def read_bif(file: PathOrFile | Source, encoding: str = "utf-8") -> BayesianNetw
             :func:`parse_bif`.
         OSError: If the file cannot be opened.
     """
-    return to_bayesian_network(parse_bif(Source.read(file, encoding)))
+    return to_bayesian_network(parse_bif(Source.read(file, encoding), normalise))
 
 
 def write_bif(model: BayesianNetwork, file: PathOrFile, name: str = "unknown") -> None:
@@ -65,7 +64,7 @@ def write_bif(model: BayesianNetwork, file: PathOrFile, name: str = "unknown") -
     write_text(format_bif(describe(model, name)), file)
 
 
-def parse_bif(source: Source) -> Network:
+def parse_bif(source: Source, normalise: bool = False) -> Network:
     r"""Read a BIF text into a plain description.
 
     Blocks may come in any order and the ``network`` block may be missing; names may be bare or in
@@ -83,37 +82,22 @@ def parse_bif(source: Source) -> Network:
         One pass over the structure and one over the numbers: 0.2 s for 500,000 of them.
     """
     structure = Structure(source)
-    check_size(
-        f"{source.name}: all tables together",
-        sum(_cells(structure, block) for block in structure.blocks.values()),
-        each=_BYTES_OF_A_CELL,
-    )
-    tables: dict[Hashable, Table] = {}
+    assembly = NetworkAssembly(source, normalise)
     for name, declared in structure.variables.items():
-        if name not in structure.blocks:
-            raise source.error(
-                declared.offset,
-                f"variable {name!r} has no table; add 'probability ( {name} ) {{ table ...; }}'",
-            )
-        tables[name] = read_table(structure, structure.blocks[name])
-    for name, block in structure.blocks.items():
-        if name not in tables:
-            read_table(structure, block)  # raises: its variable is not declared
-    states: dict[Hashable, tuple[str, ...]] = {n: v.states for n, v in structure.variables.items()}
-    latents = tuple(n for n, v in structure.variables.items() if v.latent)
-    network = Network(structure.name, states, tables, latents)
-    cycle = find_cycle({name: table.parents for name, table in tables.items()})
-    if cycle:
-        path = path_text(cycle)
-        offset = structure.blocks[cycle[0]].offset
-        raise source.error(offset, f"expected a network without cycles, got {path}")
-    return network
+        assembly.add_variable(name, declared.states, declared.offset, declared.latent)
+    for block in structure.blocks.values():
+        assembly.add_table(
+            block.child,
+            block.parents,
+            block.offset,
+            partial(_values, structure, block, normalise),
+            block.name_offsets,
+        )
+    return assembly.network(structure.name)
 
 
-def _cells(structure: Structure, block: Block) -> int:
-    """Number of entries of a table, over those of its variables that are declared."""
-    names = [n for n in (block.child, *block.parents) if n in structure.variables]
-    return entries_of(len(structure.variables[n].states) for n in names)
+def _values(structure: Structure, block: Block, normalise: bool, _: Shape) -> np.ndarray:
+    return read_values(structure, block, normalise)
 
 
 def format_bif(network: Network) -> str:
@@ -122,27 +106,23 @@ def format_bif(network: Network) -> str:
     Raises:
         DataError: If two names, or two states of a variable, become the same text.
     """
-    texts = _distinct(network.states, "two variables")
-    states = {
-        name: list(_distinct(labels, f"two states of {name!r}").values())
-        for name, labels in network.states.items()
-    }
+    network = in_text(network)
+    states = {name: list(map(_quote, labels)) for name, labels in network.states.items()}
     parts = [f"network {_quote(network.name)} {{\n}}\n"]
     for name, labels in states.items():
-        listed = ", ".join(labels)
         latent = "  property latent = yes;\n" if name in network.latents else ""
         parts.append(
-            f"variable {texts[name]} {{\n  type discrete [ {len(labels)} ] {{ {listed} }};\n"
-            f"{latent}}}\n"
+            f"variable {_quote(name)} {{\n  type discrete [ {len(labels)} ] "
+            f"{{ {', '.join(labels)} }};\n{latent}}}\n"
         )
     for table in network.tables.values():
-        scope = ", ".join(texts[p] for p in table.parents)
-        scope = f"{texts[table.child]} | {scope}" if scope else texts[table.child]
+        child, parents = _quote(table.child), ", ".join(map(_quote, table.parents))
+        scope = f"{child} | {parents}" if parents else child
         parts += [f"probability ( {scope} ) {{\n", *_rows(table, states), "}\n"]
     return "".join(parts)
 
 
-def _rows(table: Table, states: dict[Hashable, list[str]]) -> Iterator[str]:
+def _rows(table: Table, states: Mapping[Hashable, list[str]]) -> Iterator[str]:
     numbers = map(repr, table.values.ravel().tolist())
     if not table.parents:
         yield f"  table {', '.join(numbers)};\n"
@@ -152,22 +132,6 @@ def _rows(table: Table, states: dict[Hashable, list[str]]) -> Iterator[str]:
         yield f"  ({', '.join(labels)}) {', '.join(itertools.islice(numbers, size))};\n"
 
 
-def _distinct(names: Iterable[Hashable], what: str) -> dict[Hashable, str]:
-    texts: dict[Hashable, str] = {}
-    observed: dict[str, Hashable] = {}
-    for name in names:
-        text = str(name)
-        if text in observed:
-            raise DataError(
-                f"{what}, {observed[text]!r} and {name!r}, would both be written {text!r}"
-            )
-        observed[text] = name
-        texts[name] = _quote(text)
-    return texts
-
-
-def _quote(name: str) -> str:
-    if name and not _NEEDS_QUOTES.search(name):
-        return name
-    escaped = name.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'
+def _quote(name: Hashable) -> str:
+    text = str(name)
+    return quote(text) if not text or _NEEDS_QUOTES.search(text) else text

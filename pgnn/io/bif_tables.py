@@ -11,11 +11,10 @@ import numpy as np
 
 from pgnn.errors import DataError, closest
 from pgnn.factors.conditionals.table_reader import ROW_TOLERANCE
-from pgnn.io.bif_structure import PROPERTY, Block, Declaration, Structure, split_names, until
-from pgnn.io.description import MAX_AXES, Table
-from pgnn.limits import entries_of
-
-_MAX_CELLS = 2**26
+from pgnn.io.bif_structure import PROPERTY, Block, Structure, split_names
+from pgnn.io.network_assembly import NORMALISE
+from pgnn.io.number_words import NotANumber, read_numbers
+from pgnn.io.scanner import until
 
 _ROW = re.compile(r'\s*+\(([^()";]*+)\)([^;(){}"]*+);')
 _QUOTED_ROW = re.compile(rf'\s*+\(({until("();")})\)([^;(){{}}"]*+);', re.DOTALL)
@@ -25,52 +24,41 @@ _NUMBERS = re.compile(r'[^;(){}"]*+')
 _NUMBER = re.compile(r"[^\s,;]+")
 
 
-def read_table(structure: Structure, block: Block) -> Table:
-    """Read the numbers of one probability block.
+def read_values(structure: Structure, block: Block, normalise: bool) -> np.ndarray:
+    """Return the numbers of one probability block, the child last.
+
+    Args:
+        structure: The blocks, of which the variables of this one are known.
+        block: The block.
+        normalise: Whether rows may have any sum.
 
     Raises:
         DataError: With line and column, if the numbers are not those of a conditional table.
     """
-    return _TableReader(structure, block).read()
+    return _TableReader(structure, block, normalise).read()
 
 
 class _TableReader:
-    def __init__(self, structure: Structure, block: Block) -> None:
+    def __init__(self, structure: Structure, block: Block, normalise: bool) -> None:
         self.structure, self.block = structure, block
+        self.normalise = normalise
         self.text, self.source = structure.text, structure.source
-        self.child = self._declared(block.child)
-        self.parents = [self._declared(name) for name in block.parents]
+        self.child = structure.variables[block.child]
+        self.parents = [structure.variables[name] for name in block.parents]
         self.size = len(self.child.states)
         self.shape = [len(p.states) for p in self.parents]
-        cells = entries_of([*self.shape, self.size], _MAX_CELLS)
-        if cells > _MAX_CELLS or len(self.shape) >= MAX_AXES:
-            raise self.source.error(
-                block.offset,
-                f"the table of {block.child!r} given {len(self.shape)} parents is too large: at "
-                f"most {_MAX_CELLS:,} cells and {MAX_AXES - 1} parents are read",
-            )
         self.num_rows = math.prod(self.shape)
         self.rows: list[int] = []
         self.numbers: list[str] = []
         self.starts: list[int] = []
         self.whole: dict[str, re.Match[str]] = {}
 
-    def read(self) -> Table:
+    def read(self) -> np.ndarray:
         at = self._read_rows(self.block.start)
         while at < self.block.end:
             at = self._read_rows(self._read_other(at))
         values = self._from_table() if "table" in self.whole else self._from_rows()
-        line, _ = self.source.position(self.block.offset)
-        origin = f"{self.source.name}:{line}"
-        values = values.reshape(*self.shape, self.size)
-        return Table(self.block.child, self.block.parents, values, origin)
-
-    def _declared(self, name: str) -> Declaration:
-        if name not in self.structure.variables:
-            hint = closest(name, self.structure.variables)
-            offset = self.block.name_offsets[name]
-            raise self.source.error(offset, f"variable {name!r} is not declared{hint}")
-        return self.structure.variables[name]
+        return values.reshape(*self.shape, self.size)
 
     def _read_rows(self, at: int) -> int:
         """Read the following entries ``(states) numbers;``."""
@@ -193,22 +181,17 @@ class _TableReader:
         return self._parse(numbers, [match.start(2)])
 
     def _parse(self, numbers: list[str], starts: list[int]) -> np.ndarray:
-        """Convert tokens to float64, all at once; search for an invalid one only if that fails."""
+        """Convert tokens to float64, all at once."""
+        most = math.inf if self.normalise else 1 + ROW_TOLERANCE
         try:
-            values = np.array(list(map(float, numbers)), dtype=np.float64)
-            good = (values >= 0) & (values <= 1 + ROW_TOLERANCE)
-            # Python reads digits with underscores as numbers, BIF does not.
-            if good.all() and "_" not in "".join(numbers):
-                return values
-        except ValueError:
-            pass
-        bad = next(k for k, token in enumerate(numbers) if not _is_probability(token))
+            return read_numbers(numbers, most)
+        except NotANumber as error:
+            bad = error.index
         per_start = len(numbers) // len(starts)
         tokens = _NUMBER.finditer(self.text, starts[bad // per_start])
         offset = next(itertools.islice(tokens, bad % per_start, None)).start()
-        raise self.source.error(
-            offset, f"expected a probability from 0 to 1, got {numbers[bad][:40]!r}"
-        )
+        what = "number not below 0" if self.normalise else "probability from 0 to 1"
+        raise self.source.error(offset, f"expected a {what}, got {numbers[bad][:40]!r}")
 
     def _check_sums(
         self,
@@ -217,6 +200,8 @@ class _TableReader:
         rows: Sequence[int | str],
         hint: str = "",
     ) -> None:
+        if self.normalise:
+            return
         sums = values.sum(axis=1)
         wrong = np.flatnonzero(np.abs(sums - 1) > ROW_TOLERANCE)
         if wrong.size:
@@ -225,7 +210,9 @@ class _TableReader:
             where = f"row {label} of {self.block.child!r}"
             start = self.structure.skip_space(offset(int(wrong[0])))
             raise self.source.error(
-                start, f"expected {where} to sum to 1, got {total:.10g}, {total - 1:+.3g} off{hint}"
+                start,
+                f"expected {where} to sum to 1, got {total:.10g}, {total - 1:+.3g} off"
+                f"{hint or NORMALISE}",
             )
 
     def _labels(self, row: int) -> str:
@@ -240,10 +227,3 @@ class _TableReader:
             self.structure.skip_space(offset),
             f"expected {expected} numbers for {self.block.child!r}, got {got}",
         )
-
-
-def _is_probability(token: str) -> bool:
-    try:
-        return "_" not in token and 0 <= float(token) <= 1 + ROW_TOLERANCE
-    except ValueError:
-        return False

@@ -20,6 +20,7 @@ from pgnn.abilities import FactorModel
 from pgnn.errors import DataError, PgnnError
 from pgnn.factors.piece import Restorable
 from pgnn.io.checkpoint_version_1 import upgraded
+from pgnn.io.endings import format_of_ending
 from pgnn.io.settings import SettingsReader, SettingsWriter
 from pgnn.io.source import ending_of, path_of
 
@@ -104,6 +105,16 @@ def restored(
         ) from error
 
 
+def is_checkpoint(path: Path) -> bool:
+    """Return whether a file begins as those of :func:`save` do: a length, and an object of JSON."""
+    try:
+        with path.open("rb") as stream:
+            begin = stream.read(9)
+    except OSError:
+        return False
+    return len(begin) == 9 and begin[7:] == b"\0{"
+
+
 def _path(path: Any, other: str) -> Path:
     if not isinstance(path, str | os.PathLike):
         raise DataError(
@@ -111,7 +122,7 @@ def _path(path: Any, other: str) -> Path:
             "model.save(path) and come back by pgnn.load(path)"
         )
     file = path_of(path)
-    if ending_of(file.name) in ("bif", "uai"):
+    if format_of_ending(ending_of(file.name)) is not None:
         raise DataError(f"{file.name}: a checkpoint is a .safetensors file; {other} this format")
     return file
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import graphlib
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -129,6 +129,50 @@ def describe(model: DirectedModel, name: str = "unknown") -> Network:
         tables[child] = Table(child, parents, short_values(_log_table(conditional)))
     states = {n: tuple(v.states or ()) for n, v in model.variables.items()}
     return Network(name, states, tables, tuple(model.latents))
+
+
+def parents_first(network: Network) -> list[Table]:
+    """Return the tables in an order in which each comes after those of its parents."""
+    tables = network.tables
+    order = graphlib.TopologicalSorter({name: t.parents for name, t in tables.items()})
+    return [tables[name] for name in order.static_order()]
+
+
+def parents_backward(values: np.ndarray) -> np.ndarray:
+    """Return a table with its parents, all axes but the last, in reverse order."""
+    return values.transpose(*range(values.ndim - 2, -1, -1), values.ndim - 1)
+
+
+def in_text(network: Network) -> Network:
+    """Return a description in which all names and states are text, as in files.
+
+    Raises:
+        DataError: If two names, or two states of a variable, become the same text.
+    """
+    texts = _distinct(network.states, "two variables")
+    states: dict[Hashable, tuple[str, ...]] = {
+        texts[name]: tuple(_distinct(labels, f"two states of {name!r}").values())
+        for name, labels in network.states.items()
+    }
+    tables: dict[Hashable, Table] = {
+        texts[name]: Table(texts[name], tuple(texts[p] for p in t.parents), t.values, t.origin)
+        for name, t in network.tables.items()
+    }
+    return Network(network.name, states, tables, tuple(texts[name] for name in network.latents))
+
+
+def _distinct(names: Iterable[Hashable], what: str) -> dict[Hashable, str]:
+    texts: dict[Hashable, str] = {}
+    observed: dict[str, Hashable] = {}
+    for name in names:
+        text = str(name)
+        if text in observed:
+            raise DataError(
+                f"{what}, {observed[text]!r} and {name!r}, would both be written {text!r}"
+            )
+        observed[text] = name
+        texts[name] = text
+    return texts
 
 
 def short_values(log_values: Tensor) -> np.ndarray:

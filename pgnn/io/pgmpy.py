@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
@@ -10,9 +10,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pgnn.abilities import SlicedModel
-from pgnn.errors import ModelError, Unsupported
+from pgnn.abilities import DirectedModel, SlicedModel
+from pgnn.errors import ModelError, Unsupported, require
 from pgnn.factors.conditionals.conditional import Conditional
+from pgnn.factors.conditionals.gaussian import Gaussian
+from pgnn.factors.conditionals.linear_gaussian import LinearGaussian
 from pgnn.factors.conditionals.tabular import Tabular
 from pgnn.factors.factor import Factor
 from pgnn.factors.time_steps import at_step, has_lag, lagged
@@ -30,8 +32,9 @@ def from_pgmpy(model: Any) -> BayesianNetwork | DynamicBayesianNetwork | MarkovR
     table of pgmpy, and the last one of pgnn.
 
     Args:
-        model: A ``DiscreteBayesianNetwork``, ``DynamicBayesianNetwork``, ``DiscreteMarkovNetwork``,
-            ``FactorGraph``, ``JunctionTree`` or ``ClusterGraph``; it is not changed.
+        model: A ``DiscreteBayesianNetwork`` or ``NaiveBayes``, ``LinearGaussianBayesianNetwork``,
+            ``DynamicBayesianNetwork``, ``DiscreteMarkovNetwork``, ``FactorGraph``, ``JunctionTree``
+            or ``ClusterGraph``; it is not changed.
 
     Raises:
         ModelError: If a node has no table, or tables disagree about states.
@@ -40,12 +43,15 @@ def from_pgmpy(model: Any) -> BayesianNetwork | DynamicBayesianNetwork | MarkovR
     kinds = {kind.__name__ for kind in type(model).__mro__}
     if "DynamicBayesianNetwork" in kinds:
         return from_dynamic(model)
+    if "LinearGaussianBayesianNetwork" in kinds:
+        return from_linear_gaussian(model)
     if kinds & {"DiscreteMarkovNetwork", "FactorGraph", "ClusterGraph"}:
         return from_factors(model)
     if "DAG" not in kinds:
         raise Unsupported(
-            "from_pgmpy() takes a DiscreteBayesianNetwork, DynamicBayesianNetwork, "
-            "DiscreteMarkovNetwork, FactorGraph, JunctionTree or ClusterGraph of pgmpy, got a "
+            "from_pgmpy() takes a DiscreteBayesianNetwork, LinearGaussianBayesianNetwork, "
+            "DynamicBayesianNetwork, DiscreteMarkovNetwork, FactorGraph, JunctionTree or "
+            "ClusterGraph of pgmpy, got a "
             f"{type(model).__name__}"
         )
     cpds = {}
@@ -91,21 +97,55 @@ def from_factors(model: Any) -> MarkovRandomField:
     return MarkovRandomField(factors)
 
 
-def to_pgmpy(model: Any) -> Any:
-    """Convert a model of discrete variables to one of pgmpy.
+def from_linear_gaussian(model: Any) -> BayesianNetwork:
+    """Convert a pgmpy ``LinearGaussianBayesianNetwork`` to a network of real variables.
 
     Args:
-        model: A network (``DiscreteBayesianNetwork``), a field (``DiscreteMarkovNetwork``), or a
-            model whose slice repeats, hidden Markov models too (``DynamicBayesianNetwork``). Every
-            conditional and potential is written as its table.
+        model: The pgmpy network; it is not changed.
+
+    Raises:
+        ModelError: If a node has no conditional.
+    """
+    variables = {name: Variable(name) for name in model.nodes()}
+    conditionals: dict[Hashable, Conditional] = {}
+    for name in variables:
+        cpd = model.get_cpds(name)
+        if cpd is None:
+            raise ModelError(f"pgmpy model has no conditional for {name!r}; add one or fit it")
+        intercept, *weight = np.asarray(cpd.beta, dtype=np.float64).tolist()
+        variance = float(cpd.std) ** 2
+        parents = [variables[p] for p in cpd.evidence]
+        conditionals[name] = (
+            LinearGaussian(variables[name], parents, weight, intercept, variance)
+            if parents
+            else Gaussian(variables[name], (), intercept, variance)
+        )
+    edges = [(v.name, name) for name, c in conditionals.items() for v in c.parents]
+    return BayesianNetwork(edges, conditionals, latents=tuple(model.latents))
+
+
+def to_pgmpy(model: Any) -> Any:
+    """Convert a model to one of pgmpy.
+
+    Args:
+        model: A network of discrete variables (``DiscreteBayesianNetwork``), one of real numbers
+            with linear regressions (``LinearGaussianBayesianNetwork``), a field of discrete
+            variables (``DiscreteMarkovNetwork``), or a model whose slice repeats, hidden Markov
+            models too (``DynamicBayesianNetwork``). Every conditional and potential of discrete
+            variables is written as its table.
 
     Raises:
         Unsupported: If a variable is real, a conditional needs inputs, or the model is another.
     """
+    require("pgmpy", "pgmpy", "its models")
     if isinstance(model, SlicedModel):
         return to_dynamic(model)
     if isinstance(model, MarkovRandomField):
         return to_markov(model)
+    if isinstance(model, DirectedModel) and all(
+        _is_real_number(v) for v in model.variables.values()
+    ):
+        return to_linear_gaussian(model)
     from pgmpy.factors.discrete import TabularCPD
     from pgmpy.models import DiscreteBayesianNetwork
 
@@ -129,6 +169,34 @@ def to_pgmpy(model: Any) -> Any:
             )
         )
     return result
+
+
+def to_linear_gaussian(model: DirectedModel) -> Any:
+    """Convert a network of real numbers to a pgmpy ``LinearGaussianBayesianNetwork``.
+
+    Raises:
+        Unsupported: If a conditional is not normal with a linear mean, or needs inputs.
+    """
+    from pgmpy.factors.continuous import LinearGaussianCPD
+    from pgmpy.models import LinearGaussianBayesianNetwork
+
+    result = LinearGaussianBayesianNetwork()
+    result.add_nodes_from(model.variables)
+    result.latents = set(model.latents)
+    cpds = []
+    for name, conditional in model.conditionals.items():
+        if conditional.inputs:
+            raise Unsupported(f"the conditional of {name!r} needs inputs: it is no regression")
+        weight, bias, scale = (x.detach().flatten().tolist() for x in conditional.regression())
+        parents = [v.name for v in conditional.parents]
+        result.add_edges_from((parent, name) for parent in parents)
+        cpds.append(LinearGaussianCPD(name, [*bias, *weight], scale[0], parents))
+    result.add_cpds(*cpds)
+    return result
+
+
+def _is_real_number(variable: Variable) -> bool:
+    return not variable.is_discrete and variable.shape == ()
 
 
 def to_markov(model: MarkovRandomField) -> Any:
@@ -291,3 +359,33 @@ def _same(a: Conditional, b: Conditional) -> bool:
         return True
     same_parents = [v.name for v in a.parents] == [v.name for v in b.parents]
     return same_parents and bool((a.factor().log_values == b.factor().log_values).all())
+
+
+def marginals_of_pgmpy(
+    model: Any, findings: Sequence[Mapping[Hashable, Any]]
+) -> list[dict[Hashable, NDArray[np.float64]]]:
+    """Return the posteriors that pgmpy's variable elimination finds.
+
+    Args:
+        model: A network of tables, or a field.
+        findings: For each answer the observed states.
+
+    Raises:
+        Unsupported: If pgmpy has no such model.
+    """
+    from pgmpy.inference import VariableElimination
+
+    engine = VariableElimination(to_pgmpy(model))
+    answers = []
+    for evidence in findings:
+        targets = [name for name in model.variables if name not in evidence]
+        found = engine.query(targets, dict(evidence), joint=False, show_progress=False)
+        answers.append({name: _values(found[name], model.variables[name]) for name in targets})
+    return answers
+
+
+def _values(factor: Any, variable: Variable) -> NDArray[np.float64]:
+    """The numbers of a factor over one variable, in the order of its states."""
+    values = np.asarray(factor.values, dtype=np.float64)
+    states = list(factor.state_names[variable.name])
+    return _in_order(values, 0, variable.name, states, variable)

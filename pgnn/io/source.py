@@ -11,7 +11,7 @@ import zlib
 from pathlib import Path
 from typing import IO, Any, TypeAlias, Union
 
-from pgnn.errors import DataError, Intractable
+from pgnn.errors import DataError, Intractable, shortened
 from pgnn.limits import human_bytes, whole_number
 
 PathOrFile: TypeAlias = Union[str, "os.PathLike[str]", IO[Any]]
@@ -19,6 +19,11 @@ PathOrFile: TypeAlias = Union[str, "os.PathLike[str]", IO[Any]]
 MAX_TEXT = 2**28
 """Bytes of a file, unpacked, that are read unless more are allowed."""
 _PIECE = 2**24
+_MAX_MESSAGE = 1000  # a file may hold names of any length
+_DECLARED = re.compile(rb"""<\?xml[^>]{0,200}?encoding\s*=\s*["']([A-Za-z0-9_-]+)""")
+_XML_ENCODINGS = re.compile(
+    r"utf-?(8|16)|(us-)?ascii|iso-?8859-\d+|latin-?1|windows-\d+|cp\d+", re.IGNORECASE
+)
 _GZIP_MAGIC = b"\x1f\x8b"
 
 
@@ -41,7 +46,10 @@ class Source:
 
     @classmethod
     def read(
-        cls, file: PathOrFile | Source, encoding: str = "utf-8", max_bytes: int = MAX_TEXT
+        cls,
+        file: PathOrFile | Source,
+        encoding: str | None = "utf-8",
+        max_bytes: int = MAX_TEXT,
     ) -> Source:
         """Read a file, a gzip file, or an open text or binary stream to its end.
 
@@ -63,13 +71,20 @@ class Source:
         return cls.of(*contents(file, max_bytes), encoding)
 
     @classmethod
-    def of(cls, data: bytes | str, name: str, encoding: str) -> Source:
+    def of(cls, data: bytes | str, name: str, encoding: str | None) -> Source:
         """Return what :func:`contents` returned as text.
+
+        Args:
+            data: Bytes or text.
+            name: Of the file.
+            encoding: Of the bytes; None stands for what an XML file declares, and for UTF-8.
 
         Raises:
             DataError: If it is not text of this encoding.
         """
-        return cls(data if isinstance(data, str) else _decode(data, name, encoding), name)
+        if isinstance(data, str):
+            return cls(data, name)
+        return cls(_decode(data, name, encoding or _declared_encoding(data)), name)
 
     def position(self, offset: int) -> tuple[int, int]:
         """Return line and column of an offset, both counted from 1."""
@@ -81,7 +96,8 @@ class Source:
     def error(self, offset: int, message: str) -> DataError:
         """Return (not raise) an error at an offset."""
         line, column = self.position(min(offset, len(self.text)))
-        return DataError(f"{self.name}:{line}:{column}: {message}", line=line, column=column)
+        text = f"{self.name}:{line}:{column}: {shortened(message, _MAX_MESSAGE)}"
+        return DataError(text, line=line, column=column)
 
 
 def contents(file: PathOrFile, max_bytes: int = MAX_TEXT) -> tuple[bytes | str, str]:
@@ -219,6 +235,15 @@ def _unpacked(data: bytes | str, name: str, limit: int) -> bytes | str:
     if len(data) > limit:
         raise _too_large(name, limit)
     return data
+
+
+def _declared_encoding(data: bytes) -> str:
+    """What an XML file says, if it is a plain one: others can be slow on purpose."""
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return "utf-16"
+    match = _DECLARED.match(data.removeprefix(b"\xef\xbb\xbf"))
+    declared = match.group(1).decode("ascii") if match else "utf-8"
+    return declared if _XML_ENCODINGS.fullmatch(declared) else "utf-8"
 
 
 def _decode(data: bytes, name: str, encoding: str) -> str:

@@ -9,6 +9,7 @@ import re
 import numpy as np
 
 from pgnn.errors import DataError
+from pgnn.io.number_words import NotANumber, read_numbers
 from pgnn.io.source import Source
 
 
@@ -28,7 +29,6 @@ class Tokens:
         self.source = source
         self.at = 0
         self._words = source.text.split()
-        self._underscores = "_" in source.text
 
     @classmethod
     def without_comments(cls, source: Source) -> tuple[Tokens, bool]:
@@ -69,17 +69,7 @@ class Tokens:
             DataError: If something else comes, or a number out of range.
         """
         start = self.at
-        values = []
-        for k, word in enumerate(self._take(count, what)):
-            # Python's int() also takes signs, underscores and digits of other scripts.
-            good = word.isascii() and word.isdecimal() and len(word) < 19
-            if not good or not low <= int(word) <= high:
-                span = f"from {low}" + (f" to {int(high)}" if math.isfinite(high) else " up")
-                raise self.error(
-                    start + k, f"expected {what}, an integer {span}, got {word[:40]!r}"
-                )
-            values.append(int(word))
-        return values
+        return self._as_integers(self._take(count, what), start, 1, what, low, high)
 
     def numbers(self, count: int, what: str) -> np.ndarray:
         """Take some finite non-negative numbers as float64.
@@ -88,20 +78,44 @@ class Tokens:
             DataError: If something else comes.
         """
         start = self.at
-        words = self._take(count, what)
+        return self._as_numbers(self._take(count, what), start, 1, what)
+
+    def indexed_numbers(self, count: int, what: str, high: float) -> tuple[list[int], np.ndarray]:
+        """Take some pairs of an index up to ``high`` and a finite non-negative number.
+
+        Raises:
+            DataError: If something else comes.
+        """
+        start = self.at
+        words = self._take(2 * count, what)
+        index = f"the index of {what}"
+        indices = self._as_integers(words[::2], start, 2, index, 0, high)
+        return indices, self._as_numbers(words[1::2], start + 1, 2, what)
+
+    def _as_integers(
+        self, words: list[str], start: int, step: int, what: str, low: int, high: float
+    ) -> list[int]:
+        """The words of every ``step``-th index from ``start`` as integers."""
+        values = []
+        for k, word in enumerate(words):
+            # Python's int() also takes signs, underscores and digits of other scripts.
+            good = word.isascii() and word.isdecimal() and len(word) < 19
+            if not good or not low <= int(word) <= high:
+                span = f"from {low}" + (f" to {int(high)}" if math.isfinite(high) else " up")
+                raise self.error(
+                    start + k * step, f"expected {what}, an integer {span}, got {word[:40]!r}"
+                )
+            values.append(int(word))
+        return values
+
+    def _as_numbers(self, words: list[str], start: int, step: int, what: str) -> np.ndarray:
         try:
-            values = np.array(list(map(float, words)), dtype=np.float64)
-            # Python reads digits with underscores as numbers, these files do not.
-            if ((values >= 0) & (values < math.inf)).all() and not self._underscores:
-                return values
-        except ValueError:
-            pass
-        bad = next((k for k, word in enumerate(words) if not _is_number(word)), None)
-        if bad is None:
-            return values
-        raise self.error(
-            start + bad, f"expected {what}, a finite number not below 0, got {words[bad][:40]!r}"
-        )
+            return read_numbers(words)
+        except NotANumber as error:
+            raise self.error(
+                start + error.index * step,
+                f"expected {what}, a finite number not below 0, got {words[error.index][:40]!r}",
+            ) from None
 
     def end(self, what: str) -> None:
         """Check that nothing follows.
@@ -127,10 +141,3 @@ class Tokens:
         words = self._words[self.at : self.at + count]
         self.at += count
         return words
-
-
-def _is_number(word: str) -> bool:
-    try:
-        return "_" not in word and 0 <= float(word) < math.inf
-    except ValueError:
-        return False

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from pgnn.abilities import DirectedModel
-from pgnn.errors import Unsupported, shortened
+from pgnn.errors import DataError, Unsupported, shortened
 from pgnn.factors.conditionals.table_reader import ROW_TOLERANCE
 from pgnn.factors.factor import Factor
 from pgnn.factors.variable import MAX_STATES, Variable
@@ -22,6 +22,7 @@ from pgnn.io.description import (
     Table,
     describe,
     find_cycle,
+    parents_backward,
     path_text,
     short_values,
     to_bayesian_network,
@@ -55,7 +56,7 @@ class NumberedTables:
 
 
 def read_uai(
-    file: PathOrFile | Source, encoding: str = "utf-8"
+    file: PathOrFile | Source, encoding: str = "utf-8", normalise: bool = False
 ) -> BayesianNetwork | MarkovRandomField:
     """Read a model from a UAI file.
 
@@ -71,6 +72,8 @@ def read_uai(
     Args:
         file: Path (gzip is recognised by its content), open stream, or source.
         encoding: Encoding of the file.
+        normalise: Whether rows of the tables of a BAYES file are weights to be divided by their
+            sums, which makes it a network whatever they are.
 
     Raises:
         DataError: If anything is wrong, with line and column; also if the tables of a BAYES file
@@ -80,7 +83,9 @@ def read_uai(
     source = Source.read(file, encoding)
     tables = parse_uai(source)
     if tables.kind == "MARKOV":
-        return _to_markov_random_field(tables)
+        return to_markov_random_field(tables)
+    if normalise:
+        return to_bayesian_network(_to_network(_normalised(source, tables)))
     off = _row_errors(tables)
     worst = int(np.argmax(off))
     if off[worst] <= ROW_TOLERANCE:
@@ -96,10 +101,10 @@ def read_uai(
     warnings.warn(
         f"{source.name}: rows of {sum(o > ROW_TOLERANCE for o in off)} tables do not sum to one, "
         f"those of table {worst} by up to {off[worst]:.3g}; this BAYES file is read as plain "
-        "factors, as if it began with MARKOV",
+        "factors, as if it began with MARKOV; normalise=True divides them by their sums",
         stacklevel=2,
     )
-    return _to_markov_random_field(tables)
+    return to_markov_random_field(tables)
 
 
 def write_uai(model: BayesianNetwork | MarkovRandomField, file: PathOrFile) -> None:
@@ -152,8 +157,19 @@ def parse_uai(source: Source) -> NumberedTables:
     tables = tuple(_read_table(tokens, k, scope, num_states) for k, scope in enumerate(scopes))
     tokens.end(f"after {len(tables)} tables")
     if kind == "BAYES" and named:
-        tables = tuple(map(_parents_backward, tables))
+        tables = tuple(map(_parents_fastest_first, tables))
     return NumberedTables(kind, tuple(num_states), tuple(scopes), tables)
+
+
+def _normalised(source: Source, tables: NumberedTables) -> NumberedTables:
+    """The same tables with rows that sum to one."""
+    sums = [values.sum(axis=-1, keepdims=True) for values in tables.tables]
+    for k, total in enumerate(sums):
+        if not ((total > 0) & np.isfinite(total)).all():
+            text = f"{source.name}: a row of table {k} sums to 0 or overflows: no distribution"
+            raise DataError(text)
+    divided = tuple(v / total for v, total in zip(tables.tables, sums, strict=True))
+    return replace(tables, tables=divided)
 
 
 def _row_errors(tables: NumberedTables) -> list[float]:
@@ -166,10 +182,9 @@ def _all_backward(values: np.ndarray) -> np.ndarray:
     return values.reshape(values.shape[::-1]).transpose()
 
 
-def _parents_backward(values: np.ndarray) -> np.ndarray:
-    """The same numbers, with the parents reversed."""
-    order = (*range(values.ndim - 2, -1, -1), values.ndim - 1)
-    return values.reshape([values.shape[k] for k in order]).transpose(order)
+def _parents_fastest_first(values: np.ndarray) -> np.ndarray:
+    """The same numbers, written with the first parent fastest."""
+    return parents_backward(values.reshape(*values.shape[-2::-1], values.shape[-1]))
 
 
 def format_uai(tables: NumberedTables) -> str:
@@ -290,7 +305,8 @@ def _to_network(tables: NumberedTables) -> Network:
     return Network("unknown", states, {k: by_child[k] for k in range(len(states))})
 
 
-def _to_markov_random_field(tables: NumberedTables) -> MarkovRandomField:
+def to_markov_random_field(tables: NumberedTables) -> MarkovRandomField:
+    """Return numbered tables as plain factors."""
     variables = [Variable(k, n) for k, n in enumerate(tables.num_states)]
     with np.errstate(divide="ignore"):
         factors = [

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 
-from pgnn.errors import Unsupported
+from pgnn.errors import require
 
 GOLDEN = (math.sqrt(5.0) - 1.0) / 2.0
 
@@ -33,10 +32,7 @@ def require_matplotlib() -> None:
     Raises:
         Unsupported: If it is not.
     """
-    if find_spec("matplotlib") is None:
-        raise Unsupported(
-            "pictures need matplotlib, which is not installed: python -m pip install 'pgnn[plot]'"
-        )
+    require("matplotlib", "plot", "pictures")
 
 
 def colours_of(count: int) -> list[Any]:

@@ -174,7 +174,7 @@ MALFORMED = [
     ("type discrete [ 2 ] { no, yes };", "", 4, 10, "'rain' has no type"),
     ("{ no, yes };", "{ no, yes }; type discrete[1]{a};", 4, 50, "has two types"),
     ("wet | rain", "wet | rian", 7, 21, "'rian' is not declared; did you mean 'rain'?"),
-    ("wet | rain", "wat | rain", 5, 10, "variable 'wet' has no table"),
+    ("wet | rain", "wat | rain", 7, 15, "'wat' is not declared; did you mean 'wet'"),
     ("wet | rain", "rain | rain", 7, 15, "'rain' has two probability blocks"),
     ("wet | rain", "wet | rain, rain", 7, 15, "'rain' is twice a parent of 'wet'"),
     ("wet | rain", "wet | rain | wet", 7, 15, "expected '( child | parent, ... )'"),

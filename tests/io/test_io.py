@@ -35,7 +35,7 @@ def test_format_by_ending(tmp_path: Path, name: str) -> None:
 def test_streams_tell_by_their_first_word() -> None:
     assert list(read(io.BytesIO(COIN.encode())).variables) == ["coin"]
     assert set(read(io.StringIO(PAIR)).variables) == {0, 1}
-    with pytest.raises(DataError, match="pass format= as one of 'bif', 'uai'"):
+    with pytest.raises(DataError, match="pass format= as one of 'bif', 'xmlbif', 'net'"):
         write(read(io.StringIO(COIN)), io.StringIO())
     out = io.StringIO()
     write(read(io.StringIO(COIN)), out, format="uai")
@@ -45,10 +45,19 @@ def test_streams_tell_by_their_first_word() -> None:
 def test_given_format_wins(tmp_path: Path) -> None:
     (tmp_path / "model.txt").write_text(PAIR)
     assert len(read(tmp_path / "model.txt", format="uai").variables) == 2
-    with pytest.raises(DataError, match=r"model.txt: expected a file ending of 'bif', 'uai'"):
+    with pytest.raises(DataError, match="expected 'network', 'variable' or 'probability'"):
+        read(tmp_path / "model.txt", format="bif")
+    with pytest.raises(DataError, match="unknown format 'xlm'; expected one of 'bif', 'xmlbif'"):
+        read(tmp_path / "model.txt", format="xlm")
+    (tmp_path / "model.txt").write_text("what is this")
+    with pytest.raises(DataError, match=r"model.txt: expected a file ending of 'bif', 'xmlbif'"):
         read(tmp_path / "model.txt")
-    with pytest.raises(DataError, match="unknown format 'xml'"):
-        read(tmp_path / "model.txt", format="xml")
+
+
+def test_saved_models_are_read_too(tmp_path: Path) -> None:
+    model = read(io.StringIO(COIN))
+    model.save(tmp_path / "coin.safetensors")
+    assert read(tmp_path / "coin.safetensors").variables == model.variables
 
 
 def test_positions() -> None:

@@ -4,8 +4,10 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
+import networkx as nx
 import numpy as np
 import pytest
+from scipy.stats import multivariate_normal
 from torch import nn
 
 import pgnn
@@ -21,9 +23,15 @@ from pgnn.models.bayesian_network import BayesianNetwork
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
+    from pgmpy.factors.continuous import LinearGaussianCPD
     from pgmpy.factors.discrete import DiscreteFactor, TabularCPD
     from pgmpy.inference import VariableElimination
-    from pgmpy.models import DiscreteBayesianNetwork, DiscreteMarkovNetwork
+    from pgmpy.models import (
+        DiscreteBayesianNetwork,
+        DiscreteMarkovNetwork,
+        LinearGaussianBayesianNetwork,
+        NaiveBayes,
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -201,3 +209,57 @@ def test_latents_are_kept(tmp_path: Path) -> None:
     assert pgnn.load(tmp_path / "model.safetensors").latents == ["b"]
     with pytest.raises(ModelError, match=r"latents= is given for 'z'"):
         BayesianNetwork([("a", "b")], states={"a": 2, "b": 2}, latents=["z"])
+
+
+def linear() -> "LinearGaussianBayesianNetwork":
+    model = LinearGaussianBayesianNetwork([("x", "z"), ("y", "z"), ("z", "w")], latents={"y"})
+    model.add_cpds(
+        LinearGaussianCPD("x", [1.0], 2.0),
+        LinearGaussianCPD("y", [-1.0], 0.5),
+        LinearGaussianCPD("z", [0.5, 2.0, -3.0], 1.5, ["x", "y"]),
+        LinearGaussianCPD("w", [0.0, 1.0], 0.1, ["z"]),
+    )
+    return model
+
+
+def test_linear_gaussian_networks_both_ways() -> None:
+    theirs = linear()
+    ours = from_pgmpy(theirs)
+    assert tuple(ours.latents) == ("y",)
+    # the joint of pgmpy is normal with this mean and covariance
+    mean, covariance = theirs.to_joint_gaussian()
+    names = [*nx.topological_sort(theirs)]
+    rows = np.random.default_rng(0).normal(size=(5, 4))
+    expected = multivariate_normal(mean, covariance).logpdf(rows)
+    found = ours.log_prob({name: rows[:, k] for k, name in enumerate(names)})
+    np.testing.assert_allclose(found, expected, rtol=1e-9)
+    again = to_pgmpy(ours)
+    assert again.latents == {"y"}
+    for name in "xyzw":
+        a, b = again.get_cpds(name), theirs.get_cpds(name)
+        assert a.evidence == b.evidence
+        np.testing.assert_allclose([*a.beta, a.std], [*b.beta, b.std], rtol=1e-12)
+
+
+def test_reals_that_are_no_regression_are_refused() -> None:
+    x, y = Variable("x"), Variable("y")
+    conditionals = {
+        "x": Gaussian(x, (), 0.0, 1.0),
+        "y": Neural(y, [x], nn.Linear(1, 2), head=NormalHead()),
+    }
+    model = BayesianNetwork([("x", "y")], conditionals)
+    with pytest.raises(Unsupported, match="Neural is no linear regression"):
+        to_pgmpy(model)
+
+
+def test_naive_bayes() -> None:
+    theirs = NaiveBayes()
+    theirs.add_edges_from([("c", "a"), ("c", "b")])
+    theirs.add_cpds(
+        TabularCPD("c", 2, [[0.3], [0.7]]),
+        TabularCPD("a", 2, [[0.1, 0.2], [0.9, 0.8]], ["c"], [2]),
+        TabularCPD("b", 2, [[0.5, 0.4], [0.5, 0.6]], ["c"], [2]),
+    )
+    ours = from_pgmpy(theirs)
+    np.testing.assert_allclose(ours.conditionals["a"].probs, [[0.1, 0.9], [0.2, 0.8]])
+    assert set(to_pgmpy(ours).edges) == set(theirs.edges)

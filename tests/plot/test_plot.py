@@ -187,7 +187,7 @@ def test_the_history_of_a_model_is_drawn_by_the_model(casino: pgnn.HiddenMarkovM
 def test_without_matplotlib_the_message_names_what_to_install(
     casino: pgnn.HiddenMarkovModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pgnn.plot.axes.find_spec", lambda name: None)
+    monkeypatch.setattr("pgnn.errors.find_spec", lambda name: None)
     with pytest.raises(pgnn.Unsupported, match=r"pgnn\[plot\]"):
         pgnn.plot.transitions(casino)
     with pytest.raises(pgnn.Unsupported, match=r"pgnn\[plot\]"):

@@ -3,10 +3,8 @@
 import gzip
 import io
 import json
-import shutil
 import subprocess
 import sys
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +13,8 @@ import pandas as pd
 import pytest
 
 import pgnn
-from pgnn import cli
-from pgnn.cli import _lookup, _split, main
+from pgnn.cli import main, query
+from pgnn.cli.inputs import lookup, split_finding
 from pgnn.errors import EvidenceError
 
 CHAIN = """MARKOV
@@ -33,13 +31,6 @@ CHAIN = """MARKOV
  1.0 1.0 2.0
  5.0 1.0 0.5
 """
-
-
-@pytest.fixture
-def asia(tmp_path: Path) -> Path:
-    """A copy of the packaged network."""
-    with resources.as_file(resources.files("pgnn") / "networks" / "asia.bif") as path:
-        return Path(shutil.copy(path, tmp_path / "asia.bif"))
 
 
 @pytest.fixture
@@ -232,10 +223,10 @@ def test_errors_of_standard_input_name_it(
 def test_ctrl_c_is_one_line(
     asia: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupted(file: str) -> None:
+    def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "_read", interrupted)
+    monkeypatch.setattr(query, "read_model", interrupted)
     assert run("query", asia) == 130
     told = capsys.readouterr()
     assert (told.out, told.err) == ("", "pgnn: interrupted\n")
@@ -265,17 +256,17 @@ def test_a_reader_that_closes_early_is_no_error(asia: Path) -> None:
 
 
 def test_findings_may_contain_equals_signs() -> None:
-    assert _split("smoke=yes", {"smoke"}) == ("smoke", "yes")
-    assert _split("load=>=10", {"load"}) == ("load", ">=10")
-    assert _split("a=b=c", {"a=b"}) == ("a=b", "c")
-    assert _split("unknown=x", {"a"}) == ("unknown", "x")
+    assert split_finding("smoke=yes", {"smoke"}) == ("smoke", "yes")
+    assert split_finding("load=>=10", {"load"}) == ("load", ">=10")
+    assert split_finding("a=b=c", {"a=b"}) == ("a=b", "c")
+    assert split_finding("unknown=x", {"a"}) == ("unknown", "x")
 
 
 def test_labels_are_found_as_they_are_written() -> None:
-    assert _lookup("3", [1, 2, 3], "state") == 3
-    assert _lookup("True", [False, True], "state") is True
+    assert lookup("3", [1, 2, 3], "state") == 3
+    assert lookup("True", [False, True], "state") is True
     with pytest.raises(EvidenceError, match="unknown state 'x'"):
-        _lookup("x", ["a", "b"], "state")
+        lookup("x", ["a", "b"], "state")
 
 
 def test_what_standard_output_cannot_write_is_one_line(

@@ -1,0 +1,153 @@
+"""The command ``pgnn``: ask a network file questions without writing Python.
+
+Exit codes: 0 when the question was answered, 1 when it could not be (one line on standard error
+says why), 2 when the command itself was written wrongly, 130 when it was interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+import traceback
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+from pgnn.cli import (
+    compare,
+    completion,
+    convert,
+    demo,
+    explore,
+    fit,
+    impute,
+    info,
+    plot,
+    predict,
+    query,
+    sample,
+    verify,
+)
+
+EXAMPLES = """\
+examples:
+  pgnn demo
+  pgnn info alarm.bif
+  pgnn query asia.bif -e smoke=yes -e xray=yes -t lung
+  pgnn query grid.uai --evidence-file grid.uai.evid --json
+  pgnn predict alarm.bif rows.csv -t HR -t CVP --to posteriors.parquet
+  pgnn convert alarm.net alarm.bif
+  pgnn explore alarm.bif
+  pgnn fit alarm.bif patients.csv --to learned.bif
+  pgnn impute alarm.bif patients.csv --draws 5 --seed 0 --to completed.csv
+
+pgnn COMMAND --help tells of one of them.
+"""
+
+COMMANDS = (
+    query,
+    info,
+    predict,
+    convert,
+    sample,
+    fit,
+    impute,
+    compare,
+    verify,
+    plot,
+    explore,
+    demo,
+    completion,
+)
+INTERRUPTED = 130
+"""What shells report of a command that Ctrl-C ended: 128 and the number of the signal."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        arguments: Words after ``pgnn``; those of the process by default.
+
+    Returns:
+        The exit code: 0 answered, 1 not answered, 130 interrupted.
+
+    Raises:
+        SystemExit: With code 2, if the words are no valid command; with 0 after ``--help``.
+    """
+    options = parser().parse_args(arguments)
+    messages = _Messages()
+    logging.getLogger("pgnn").addHandler(messages)
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            options.run(options)
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader, `head` say, has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except KeyboardInterrupt:
+        _complain("interrupted")
+        return INTERRUPTED
+    except Exception as error:
+        if options.debug:
+            traceback.print_exc()
+        _complain(_describe(error))
+        return 1
+    finally:
+        logging.getLogger("pgnn").removeHandler(messages)
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
+    result = argparse.ArgumentParser(
+        prog="pgnn",
+        description="Answers from Bayesian networks, Markov networks and models in files.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    result.add_argument("--version", action=_Version, help="print the version and exit")
+    commands = result.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for command in COMMANDS:
+        command.add(commands)
+    return result
+
+
+class _Messages(logging.Handler):
+    """Shows what the library logs as the command's other messages."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        _complain(record.getMessage())
+
+
+def _complain(message: object) -> None:
+    print("pgnn:", " ".join(str(message).split()), file=sys.stderr)
+
+
+def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    _complain(f"warning: {message}")
+
+
+class _Version(argparse.Action):
+    """Prints the version; the library is loaded for that alone."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, **rest: Any) -> None:
+        super().__init__(option_strings, dest, nargs=0, **rest)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        import pgnn
+
+        print(f"pgnn {pgnn.__version__}")
+        parser.exit()
+
+
+def _describe(error: Exception) -> str:
+    from pgnn.errors import PgnnError
+
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    if isinstance(error, PgnnError | OSError | UnicodeError | MemoryError):
+        return str(error) or type(error).__name__
+    return f"{type(error).__name__}: {error} (an error of pgnn itself; --debug shows where)"

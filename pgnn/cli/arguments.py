@@ -1,0 +1,118 @@
+"""Words of the command line that several commands share."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+if TYPE_CHECKING:
+    Commands: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]
+else:
+    Commands = Any
+
+ENGINE = "NAME or NAME(setting=number, ...) of an engine, such as 'Gibbs(samples=5000)'"
+
+
+def add_command(
+    commands: Commands,
+    name: str,
+    run: Callable[[argparse.Namespace], None],
+    help: str,
+    examples: str = "",
+) -> argparse.ArgumentParser:
+    """Add a command.
+
+    Args:
+        commands: Those of the parser.
+        name: Its first word.
+        run: Called with its options; what it raises is told in a line.
+        help: What it does, in a line.
+        examples: Complete commands, one a line.
+    """
+    parser = commands.add_parser(
+        name,
+        help=help,
+        description=help[:1].upper() + help[1:] + ".",
+        epilog=f"examples:\n{examples}" if examples else None,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--debug", action="store_true", help="show where an error comes from")
+    parser.set_defaults(run=run)
+    return parser
+
+
+def add_model(parser: argparse.ArgumentParser, name: str = "file") -> None:
+    """Add the file of a model, and how it is read."""
+    parser.add_argument(
+        name,
+        metavar=name.upper(),
+        help="a network or field in any format, or a model that was saved; - is standard input",
+    )
+    if name == "file":
+        parser.add_argument(
+            "--normalise",
+            action="store_true",
+            help="divide the rows of tables by their sums (percentages, counts)",
+        )
+
+
+def add_evidence(parser: argparse.ArgumentParser) -> None:
+    """Add what was observed."""
+    parser.add_argument(
+        "-e",
+        "--evidence",
+        action="append",
+        default=[],
+        type=_finding,
+        metavar="NAME=STATE",
+        help="a variable observed in a state; may be repeated",
+    )
+    parser.add_argument("--evidence-file", metavar="EVID", help="evidence in UAI format")
+    parser.add_argument(
+        "--sample", type=int, metavar="N", help="which sample of the evidence file, from 0"
+    )
+
+
+def add_targets(parser: argparse.ArgumentParser) -> None:
+    """Add the variables to ask for."""
+    parser.add_argument(
+        "-t",
+        "--target",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a variable to ask for; may be repeated (default: all that were not observed)",
+    )
+
+
+def add_engine(parser: argparse.ArgumentParser) -> None:
+    """Add the method."""
+    parser.add_argument("--engine", metavar="ENGINE", help=ENGINE)
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """Add the wish for JSON."""
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def add_seed(parser: argparse.ArgumentParser) -> None:
+    """Add the seed of random numbers."""
+    parser.add_argument("--seed", type=int, metavar="N", help="of random numbers")
+
+
+def add_ignored(parser: argparse.ArgumentParser) -> None:
+    """Add columns of a table that are no variables."""
+    parser.add_argument(
+        "--ignore",
+        action="append",
+        default=[],
+        metavar="COLUMN",
+        help="a column that is no variable; may be repeated",
+    )
+
+
+def _finding(text: str) -> str:
+    if "=" not in text.strip("="):
+        raise argparse.ArgumentTypeError(f"expected NAME=STATE, got {text!r}")
+    return text

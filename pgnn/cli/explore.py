@@ -1,0 +1,28 @@
+"""``pgnn explore``: ask a network by clicks, in a browser."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from pgnn.cli.arguments import Commands, add_command, add_model
+from pgnn.cli.inputs import read_model
+
+
+def add(commands: Commands) -> None:
+    """Add the command."""
+    parser = add_command(
+        commands, "explore", _explore, "ask a network by clicks, in a browser",
+        "  pgnn explore alarm.bif\n  pgnn explore alarm.bif --port 8000 --no-browser",
+    )  # fmt: skip
+    add_model(parser)
+    parser.add_argument("--port", type=int, default=0, metavar="N", help="port (default: any)")
+    parser.add_argument("--no-browser", action="store_true", help="print the address only")
+
+
+def _explore(options: argparse.Namespace) -> None:
+    from pgnn.explorer.server import explore
+
+    model = read_model(options.file, options.normalise)
+    name = Path(options.file).name.split(".")[0]
+    explore(model, name=name, port=options.port, browser=not options.no_browser)

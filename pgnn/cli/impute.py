@@ -1,0 +1,46 @@
+"""``pgnn impute``: tables with holes, completed."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from pgnn.cli.arguments import (
+    Commands,
+    add_command,
+    add_engine,
+    add_ignored,
+    add_model,
+    add_seed,
+)
+from pgnn.cli.inputs import engine_of, read_model
+
+EXAMPLES = """\
+  pgnn impute alarm.bif patients.csv --to completed.csv
+  pgnn impute alarm.bif patients.csv --draws 5 --seed 0 --to completed.csv"""
+
+
+def add(commands: Commands) -> None:
+    """Add the command."""
+    impute = add_command(commands, "impute", _impute, "complete a table with holes", EXAMPLES)
+    add_model(impute)
+    impute.add_argument("table", metavar="CSV", help="rows with empty cells; - is standard input")
+    impute.add_argument("--to", metavar="CSV", help="where to write (default: standard output)")
+    impute.add_argument(
+        "--draws", type=int, metavar="N", help="draw so many tables, told apart by a column draw"
+    )
+    add_seed(impute)
+    add_engine(impute)
+    add_ignored(impute)
+
+
+def _impute(options: argparse.Namespace) -> None:
+    model = read_model(options.file, options.normalise)
+    model.impute(
+        sys.stdin if options.table == "-" else options.table,
+        draws=options.draws,
+        to=sys.stdout if options.to is None else options.to,
+        ignore=options.ignore,
+        engine=engine_of(options.engine),
+        seed=options.seed,
+    )

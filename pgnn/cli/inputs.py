@@ -1,0 +1,131 @@
+"""What the words of the command line name: models, evidence, engines."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+
+def read_model(path: str, normalise: bool = False) -> Any:
+    """Return the model in a file, or in standard input if the path is ``-``.
+
+    Raises:
+        DataError: If it is none.
+    """
+    import pgnn
+
+    if path != "-":
+        return pgnn.read(path, normalise=normalise)
+    if sys.stdin is None:
+        raise pgnn.DataError("standard input is closed, got None; name a file instead")
+    return pgnn.read(sys.stdin.buffer, normalise=normalise)
+
+
+def engine_of(text: str | None) -> Any:
+    """Return the engine that a text names; None if there is no text.
+
+    Raises:
+        ModelError: If there is no such engine, or it has no such setting.
+    """
+    from pgnn.inference.engine import Engine
+
+    return None if text is None else called(text, Engine, "engine")
+
+
+def called(text: str, base: type, kind: str) -> Any:
+    """Return an object of a public class from a text such as ``Gibbs(samples=1000)``.
+
+    Only names, numbers, text and truth values are read; nothing is evaluated.
+
+    Args:
+        text: Name of the class, perhaps with settings.
+        base: What its class inherits from.
+        kind: What messages call it.
+
+    Raises:
+        ModelError: If it is no such text.
+    """
+    import pgnn
+    from pgnn.errors import ModelError, closest
+
+    names = [n for n in pgnn.__all__ if isinstance(getattr(pgnn, n), type)]
+    known = [n for n in names if issubclass(getattr(pgnn, n), base)]
+    try:
+        tree = ast.parse(text.strip(), mode="eval").body
+        call = tree if isinstance(tree, ast.Call) else ast.Call(tree, [], [])
+        settings = {k.arg: ast.literal_eval(k.value) for k in call.keywords if k.arg}
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        call, settings = ast.Call(ast.Constant(None), [], []), {}
+    if not isinstance(call.func, ast.Name) or call.args or len(settings) < len(call.keywords):
+        raise ModelError(f"expected {kind} NAME or NAME(setting=number, ...), got {text!r}")
+    if call.func.id not in known:
+        raise ModelError(f"unknown {kind} {call.func.id!r}{closest(call.func.id, known)}")
+    return getattr(pgnn, call.func.id)(**settings)
+
+
+def evidence_of(model: Any, options: argparse.Namespace) -> dict[Any, Any]:
+    """Turn a UAI evidence file and findings as typed into evidence for ``model``."""
+    from pgnn.errors import EvidenceError
+
+    evidence = {}
+    if options.evidence_file is not None:
+        evidence = _numbered_evidence(model, options.evidence_file, options.sample)
+    for text in options.evidence:
+        name, state = split_finding(text, {str(name) for name in model.variables})
+        known = lookup(name, model.variables, "variable")
+        label = _value(state, model.variables[known])
+        if evidence.setdefault(known, label) != label:
+            raise EvidenceError(
+                f"{name!r} was observed as {str(evidence[known])!r} and as {state!r}"
+            )
+    return evidence
+
+
+def _value(text: str, variable: Any) -> Any:
+    """The state, or the number, that a text is."""
+    from pgnn.errors import EvidenceError
+
+    if variable.is_discrete:
+        return lookup(text, variable.states, f"state of {str(variable.name)!r}")
+    try:
+        return float(text)
+    except ValueError:
+        raise EvidenceError(f"{str(variable.name)!r} is a real number, got {text!r}") from None
+
+
+def _numbered_evidence(model: Any, path: str, sample: int | None) -> dict[Any, Any]:
+    from pgnn.errors import EvidenceError
+    from pgnn.io.uai import numbering
+    from pgnn.io.uai_evidence import read_evidence
+
+    names = {number: name for name, number in numbering(model).items()}
+    evidence = {}
+    for number, state in read_evidence(path, sample).items():
+        if number not in names:
+            raise EvidenceError(f"{path}: variable {number} of {len(names)}, numbered from 0")
+        labels = model.variables[names[number]].states
+        if state >= len(labels):
+            raise EvidenceError(f"{path}: state {state} of variable {number} with {len(labels)}")
+        evidence[names[number]] = labels[state]
+    return evidence
+
+
+def split_finding(text: str, names: set[str]) -> tuple[str, str]:
+    """Split ``NAME=STATE`` where NAME is a variable, for names and states may contain ``=``."""
+    cuts = [k for k, letter in enumerate(text) if letter == "=" and text[:k] in names]
+    cut = cuts[0] if cuts else text.index("=", 1)
+    return text[:cut], text[cut + 1 :]
+
+
+def lookup(text: str, known: Iterable[Any], kind: str) -> Any:
+    """Return the one of ``known`` that is written ``text``: 3, say, for ``"3"``."""
+    from pgnn.errors import EvidenceError, closest
+
+    known = list(known)
+    for candidate in known:
+        if str(candidate) == text:
+            return candidate
+    raise EvidenceError(f"unknown {kind} {text!r}{closest(text, known)}")

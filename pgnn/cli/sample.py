@@ -1,0 +1,39 @@
+"""``pgnn sample``: rows drawn from a model."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+from pgnn.cli.arguments import (
+    Commands,
+    add_command,
+    add_engine,
+    add_evidence,
+    add_model,
+    add_seed,
+)
+from pgnn.cli.inputs import engine_of, evidence_of, read_model
+
+EXAMPLES = """\
+  pgnn sample asia.bif -n 1000 --seed 0 --to rows.csv
+  pgnn sample asia.bif -n 5 -e xray=yes"""
+
+
+def add(commands: Commands) -> None:
+    """Add the command."""
+    parser = add_command(commands, "sample", _sample, "draw rows, given evidence or not", EXAMPLES)
+    add_model(parser)
+    parser.add_argument("-n", type=int, default=1, metavar="N", help="number of rows (default: 1)")
+    parser.add_argument("--to", metavar="CSV", help="where to write (default: standard output)")
+    add_evidence(parser)
+    add_engine(parser)
+    add_seed(parser)
+
+
+def _sample(options: argparse.Namespace) -> None:
+    model = read_model(options.file, options.normalise)
+    evidence: Any = evidence_of(model, options) or None
+    drawn = model.sample(options.n, evidence, engine=engine_of(options.engine), seed=options.seed)
+    drawn.frame().to_csv(options.to or sys.stdout, index=False)

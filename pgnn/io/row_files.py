@@ -1,0 +1,244 @@
+"""CSV and Parquet files of rows, read and written batch by batch in constant memory."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pgnn.errors import DataError, EvidenceError, closest, require
+from pgnn.evidence.wrappers import codes
+from pgnn.factors.labels import MISSING
+from pgnn.factors.variable import Variable
+from pgnn.io.source import ending_of, path_of
+
+BATCH = 32_768
+"""Rows that are read at a time."""
+_UNKNOWN = -2
+_BLOCK = 2**22  # bytes of a CSV file that are parsed at a time
+
+
+@dataclass(frozen=True)
+class RowBatch:
+    """Some rows of a file.
+
+    Attributes:
+        start: Number of the first one.
+        num_rows: How many they are.
+        evidence: By variable its codes, or numbers, with what is missing.
+        copied: By name the columns that are no variables, as pyarrow has them.
+    """
+
+    start: int
+    num_rows: int
+    evidence: dict[Hashable, Any]
+    copied: dict[str, Any]
+
+
+class RowFile:
+    """Evidence in a CSV or Parquet file, a column for each variable, empty cells not observed.
+
+    Args:
+        file: Path, of Parquet if it ends so, else CSV; or a stream of CSV.
+        variables: Those of the model.
+        ignore: Columns that are no variables; they are passed on.
+
+    Raises:
+        DataError: If the file is no table, or a column is neither variable nor ignored.
+        EvidenceError: While it is read, if a cell is no state; the message has row and column.
+        Unsupported: If pyarrow is not installed.
+    """
+
+    def __init__(
+        self,
+        file: str | os.PathLike[str] | IO[bytes],
+        variables: Mapping[Hashable, Variable],
+        ignore: Collection[str] = (),
+    ) -> None:
+        arrow()
+        is_path = isinstance(file, str | os.PathLike)
+        self.name = path_of(file).name if is_path else "standard input"
+        self._ignore = set(ignore)
+        self._variables = {str(v.name): v for v in variables.values() if not v.shape}
+        self._is_parquet = is_path and ending_of(self.name) in ("parquet", "pq")
+        with _arrow_errors(self.name):
+            self._reader = self._parquet(file) if self._is_parquet else self._csv(file)
+        names = self._names()
+        for name in names:
+            if name not in self._variables and name not in self._ignore:
+                hint = closest(name, self._variables)
+                raise DataError(
+                    f"{self.name}: column {name!r} is no variable{hint}; --ignore it, or leave it "
+                    "out"
+                )
+        if len(set(names)) < len(names):
+            raise DataError(f"{self.name}: two columns have the same name")
+
+    def __iter__(self) -> Iterator[RowBatch]:
+        """Read the batches in order."""
+        start = 0
+        with _arrow_errors(self.name):
+            for table in self._tables():
+                yield self._batch(table, start)
+                start += table.num_rows
+
+    def _tables(self) -> Iterator[Any]:
+        if self._is_parquet:
+            yield from self._reader.iter_batches(BATCH)
+            return
+        for table in self._reader:
+            for first in range(0, table.num_rows, BATCH):
+                yield table.slice(first, BATCH)
+
+    def _parquet(self, file: Any) -> Any:
+        from pyarrow import parquet
+
+        return parquet.ParquetFile(file)
+
+    def _csv(self, file: Any) -> Any:
+        import pyarrow as pa
+        from pyarrow import csv
+
+        label = pa.dictionary(pa.int32(), pa.string())
+        types = {
+            name: label if v.is_discrete else pa.float64() for name, v in self._variables.items()
+        }
+        types |= dict.fromkeys(self._ignore, pa.string())
+        return csv.open_csv(
+            file,
+            read_options=csv.ReadOptions(block_size=_BLOCK),
+            convert_options=csv.ConvertOptions(
+                column_types=types, null_values=[""], strings_can_be_null=True
+            ),
+        )
+
+    def _names(self) -> list[str]:
+        schema = self._reader.schema_arrow if self._is_parquet else self._reader.schema
+        return list(schema.names)
+
+    def _batch(self, table: Any, start: int) -> RowBatch:
+        evidence: dict[Hashable, Any] = {}
+        copied = {}
+        for name, column in zip(table.schema.names, table.columns, strict=True):
+            variable = self._variables.get(name)
+            if name in self._ignore or variable is None:
+                copied[name] = column
+            elif variable.is_discrete:
+                evidence[variable.name] = codes(self._coded(variable, column, start))
+            else:
+                evidence[variable.name] = column.to_numpy(zero_copy_only=False)
+        return RowBatch(start, table.num_rows, evidence, copied)
+
+    def _coded(self, variable: Variable, column: Any, start: int) -> NDArray[np.int32]:
+        """State indices of a column, -1 where it is empty."""
+        import pyarrow as pa
+
+        if not pa.types.is_dictionary(column.type):
+            column = column.dictionary_encode()
+        labels = column.dictionary.to_pylist()
+        indices = column.indices.fill_null(len(labels)).to_numpy(zero_copy_only=False)
+        table = np.full(len(labels) + 1, MISSING, dtype=np.int32)
+        errors = {}
+        for k, label in enumerate(labels):
+            try:
+                table[k] = variable.index(label)
+            except EvidenceError as error:  # other rows may hold it, as files share their labels
+                table[k], errors[k] = _UNKNOWN, error
+        coded: NDArray[np.int32] = table[indices]
+        if errors and (coded == _UNKNOWN).any():
+            row = int((coded == _UNKNOWN).argmax())
+            raise EvidenceError(f"{self.name}: row {start + row}: {errors[int(indices[row])]}")
+        return coded
+
+
+class AnswerFile:
+    """Columns of numbers that are written batch by batch; the file appears when it is complete.
+
+    Args:
+        file: Path, of Parquet if it ends so, else CSV; or a stream, which gets CSV.
+    """
+
+    def __init__(self, file: str | os.PathLike[str] | IO[bytes]) -> None:
+        arrow()
+        self._path = path_of(file) if isinstance(file, str | os.PathLike) else None
+        self._draft: Any = file
+        if self._path is not None:
+            self._draft = self._path.with_name(f"{self._path.name}.{os.getpid()}.part")
+        self._writer: Any = None
+
+    def write(self, columns: Mapping[str, Any]) -> None:
+        """Write some rows, the same columns in every call."""
+        import pyarrow as pa
+
+        batch = pa.RecordBatch.from_arrays(
+            [pa.array(column) for column in columns.values()], list(columns)
+        )
+        if self._writer is None:
+            self._writer = self._opened(batch.schema)
+        self._writer.write(batch)
+
+    def __enter__(self) -> AnswerFile:
+        """Write nothing yet."""
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        """Finish the file, or leave none if something went wrong."""
+        if self._writer is not None:
+            self._writer.close()
+        if self._path is None or self._writer is None:
+            return
+        if kind is None:
+            self._draft.replace(self._path)
+        else:
+            self._draft.unlink(missing_ok=True)
+
+    def _opened(self, schema: Any) -> Any:
+        if self._path is not None and ending_of(self._path.name) in ("parquet", "pq"):
+            from pyarrow import parquet
+
+            return parquet.ParquetWriter(self._draft, schema)
+        from pyarrow import csv
+
+        return csv.CSVWriter(self._draft, schema)
+
+
+def arrow() -> None:
+    """Check that pyarrow is installed.
+
+    Raises:
+        Unsupported: If it is not, with the extra that brings it.
+    """
+    require("pyarrow", "arrow", "tables of many rows")
+
+
+@contextmanager
+def _arrow_errors(name: str) -> Iterator[None]:
+    """Turn what pyarrow says about a file into an error of this library."""
+    import pyarrow as pa
+
+    try:
+        yield
+    except pa.ArrowInvalid as error:
+        text = " ".join(str(error).split())
+        raise DataError(f"{name}: expected a table of values: {text[:300]}") from None
+
+
+def answer_columns(
+    posterior: Any, targets: Sequence[Hashable], variables: Mapping[Hashable, Variable]
+) -> dict[str, NDArray[np.float64]]:
+    """Return probabilities by ``"target=state"``, or of real targets means by ``"target"``."""
+    columns = {}
+    for name in targets:
+        variable = variables[name]
+        if not variable.is_discrete:
+            columns[str(name)] = posterior[name].mean.numpy(force=True)
+            continue
+        probabilities = posterior[name].probs.numpy(force=True)
+        for k, state in enumerate(variable.states or ()):
+            columns[f"{name}={state}"] = probabilities[..., k]
+    return columns
