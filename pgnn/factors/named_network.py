@@ -67,10 +67,24 @@ class NamedNetwork(Piece):
         """
         like = self.like
         cast = [x.to(like) if x.is_floating_point() else x.to(like.device) for x in arguments]
-        try:
-            return self.module(*cast)
-        except (RuntimeError, ValueError) as error:
-            if isinstance(error, torch.OutOfMemoryError):
-                raise
-            shapes = ", ".join(str(tuple(x.shape)) for x in arguments)
-            raise ModelError(f"the {self.name} fails for arguments of {shapes}: {error}") from error
+        return called(str(self.name), self.module, *cast)
+
+
+def called(name: str, module: nn.Module, *arguments: Any) -> Any:
+    """Call a network of the caller's.
+
+    Args:
+        name: What messages call it.
+        module: The network.
+        *arguments: Tensors, or anything else.
+
+    Raises:
+        ModelError: If it does not take tensors of these shapes.
+    """
+    try:
+        return module(*arguments)
+    except (RuntimeError, ValueError, IndexError) as error:
+        if isinstance(error, torch.OutOfMemoryError):
+            raise
+        shapes = ", ".join(str(tuple(x.shape)) for x in arguments if isinstance(x, Tensor))
+        raise ModelError(f"the {name} fails for arguments of {shapes}: {error}") from error

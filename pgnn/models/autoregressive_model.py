@@ -13,6 +13,7 @@ from pgnn.abilities import Inputs, StepwiseModel
 from pgnn.errors import DataError, EvidenceError, ModelError, Unsupported
 from pgnn.evidence.paired_sequences import PairedSequences
 from pgnn.factors.factor import Factor
+from pgnn.factors.named_network import called
 from pgnn.factors.piece import Restorable, Settings
 from pgnn.factors.time_steps import AXIS
 from pgnn.factors.variable import Variable
@@ -64,7 +65,7 @@ class AutoregressiveModel(Model, StepwiseModel):
         input_name: Name of the input.
 
     Raises:
-        ModelError: If there is no head, or two are of the same variable.
+        ModelError: If there is no head, two are of the same variable, or a part is no module.
 
     References:
         Sutskever, Vinyals and Le (2014), Sequence to sequence learning with neural networks;
@@ -90,6 +91,11 @@ class AutoregressiveModel(Model, StepwiseModel):
         input_name: Hashable = "x",
     ) -> None:
         super().__init__()
+        for head in heads:
+            if not isinstance(head, OutputHead):
+                raise ModelError(f"a head must be an OutputHead, got {type(head).__name__}")
+        if not isinstance(body, nn.Module) or not isinstance(encoder, nn.Module | None):
+            raise ModelError(f"body and encoder must be torch modules, got {body!r}, {encoder!r}")
         names = [head.variable.name for head in heads]
         if not names or len(set(names)) < len(names):
             raise ModelError(f"give a head for each variable, got those of {names}")
@@ -199,7 +205,7 @@ class AutoregressiveModel(Model, StepwiseModel):
 
     def _hidden(self, features: Tensor, state: Any, memory: Memory | None) -> tuple[Tensor, Any]:
         """What the body returns, looked at."""
-        hidden, after = self.body(features, state, memory)
+        hidden, after = called("body", self.body, features, state, memory)
         expected = (*features.shape[:2], self.hidden)
         if tuple(hidden.shape) != expected:
             raise ModelError(
@@ -235,7 +241,8 @@ class AutoregressiveModel(Model, StepwiseModel):
     def _memory(self, rows: PairedSequences) -> Memory | None:
         if self.encoder is None:
             return None
-        memory: Memory = self.encoder(rows.inputs[self.input_name], rows.input_lengths)
+        x = rows.inputs[self.input_name]
+        memory: Memory = called("encoder", self.encoder, x, rows.input_lengths)
         return memory
 
     def _check_observed(self, rows: PairedSequences) -> None:

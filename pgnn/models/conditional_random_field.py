@@ -19,7 +19,7 @@ from pgnn.factors.conditionals.table_reader import read_numbers
 from pgnn.factors.piece import Settings
 from pgnn.factors.time_steps import AXIS
 from pgnn.factors.variable import MISSING, Variable
-from pgnn.models.labels_from_data import labels_of
+from pgnn.models.labels_from_data import check_allowed, labels_of, transitions_of
 from pgnn.models.markov_random_field import MarkovRandomField
 from pgnn.models.scores.score_parts import common_lengths, input_of, read_parts
 from pgnn.models.scores.step_scores import StepScores
@@ -101,8 +101,8 @@ class ConditionalRandomField(SequenceModel, ChainModel, AttributeChainModel):
         table = torch.zeros(k, k, dtype=torch.float64)
         if transitions is not None:
             table = torch.from_numpy(_square(read_numbers("transitions", transitions), k))
-        allowed = np.ones((k, k), dtype=bool) if mask is None else np.asarray(mask).astype(bool)
-        barred = torch.from_numpy(~_square(allowed, k))
+        allowed = np.ones((k, k)) if mask is None else read_numbers("mask", mask)
+        barred = torch.from_numpy(_square(allowed, k) == 0)
         self._label = label
         self.register_buffer("barred", barred)
         self.register_buffer("unlearned", torch.zeros(k, k, dtype=torch.bool))
@@ -297,6 +297,10 @@ class ConditionalRandomField(SequenceModel, ChainModel, AttributeChainModel):
         none = self.transitions.new_zeros(self.state.num_states)
         return none, none
 
+    def forbidden(self) -> Tensor:
+        """Return ``(K, K)`` which labels never follow which at the next step."""
+        return self.barred
+
     def moves(self) -> Tensor:
         """Return ``(K, K)`` scores of transitions, ``-inf`` of those that there are not."""
         kept = self.transitions.masked_fill(self.unlearned, 0.0)
@@ -356,17 +360,12 @@ class ConditionalRandomField(SequenceModel, ChainModel, AttributeChainModel):
     def _prepare(self, rows: SequenceEvidence, inputs: Inputs | None) -> dict[Hashable, Tensor]:
         """Replace parts whose parameters depend on what occurs, begin anew; return covariates."""
         raw = {p.input_name: p.read(input_of(p, inputs)) for p in self._parts}
-        codes = rows.codes.get(self.name)
-        if codes is None:
-            codes = torch.full((rows.num_rows, rows.steps), MISSING)
+        codes = rows.codes.get(self.name, torch.full((rows.num_rows, rows.steps), MISSING))
         known, k = codes[rows.inside], self.state.num_states
         self.scores = nn.ModuleList(p.prepared(raw[p.input_name], known, k) for p in self._parts)
+        check_allowed(self.state, codes, self.forbidden())
         if self.observed_transitions:
-            before, after = codes[:, :-1], codes[:, 1:]
-            both = (before >= 0) & (after >= 0)
-            unlearned = torch.ones(k, k, dtype=torch.bool)
-            unlearned[before[both], after[both]] = False
-            self.register_buffer("unlearned", unlearned)
+            self.register_buffer("unlearned", ~transitions_of(codes, k))
         if self.transitions.requires_grad:
             self.transitions = nn.Parameter(torch.zeros_like(self.transitions))
         if self.ends:

@@ -1,4 +1,4 @@
-"""The labels of a variable over time that was not declared."""
+"""The labels of data over time, and which of them follow each other."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ from collections.abc import Hashable, Mapping
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from pgnn.errors import DataError
 from pgnn.evidence.frames import columns_of, is_frame
 from pgnn.evidence.states import states_of
 from pgnn.evidence.values import RawEvidence
+from pgnn.factors.variable import Variable
 
 
 def labels_of(name: Hashable, data: Any) -> tuple[Any, ...]:
@@ -57,3 +59,40 @@ def _flat(values: Any) -> list[Any]:
         else:
             cells.append(value.item() if isinstance(value, np.generic) else value)
     return [x for x in cells if not (isinstance(x, int) and not isinstance(x, bool) and x == -1)]
+
+
+def transitions_of(codes: Tensor, num_labels: int) -> Tensor:
+    """Return ``(K, K)`` which labels follow which in ``(B, T)`` codes, -1 where not observed.
+
+    Example:
+        >>> transitions_of(torch.tensor([[0, 1, 1], [1, -1, 0]]), 2).tolist()
+        [[False, True], [False, True]]
+    """
+    before, after = codes[:, :-1], codes[:, 1:]
+    both = (before >= 0) & (after >= 0)
+    occurring = torch.zeros(num_labels, num_labels, dtype=torch.bool)
+    occurring[before[both], after[both]] = True
+    return occurring
+
+
+def check_allowed(label: Variable, codes: Tensor, forbidden: Tensor) -> None:
+    """Refuse labels that follow each other though they must not.
+
+    Args:
+        label: The label.
+        codes: ``(B, T)`` labels, -1 where not observed.
+        forbidden: ``(K, K)`` which must not follow which.
+
+    Raises:
+        DataError: If some do.
+    """
+    before, after = codes[:, :-1], codes[:, 1:]
+    both = (before >= 0) & (after >= 0)
+    wrong = both & forbidden.to(codes.device)[before.clamp_min(0), after.clamp_min(0)]
+    if bool(wrong.any()):
+        row, step = wrong.nonzero()[0].tolist()
+        first, second = label.decode([int(before[row, step]), int(after[row, step])])
+        raise DataError(
+            f"label {second!r} follows {first!r} in row {row}, step {step + 1}, which the mask "
+            "forbids"
+        )

@@ -79,6 +79,10 @@ class SemiMarkovField(ConditionalRandomField):
         self.barred |= torch.eye(k, dtype=torch.bool)
         self.lasts = nn.Parameter(torch.zeros(k, self.longest, dtype=torch.float64))
 
+    def forbidden(self) -> Tensor:
+        """See the base class: within a segment a label follows itself."""
+        return self.barred & ~torch.eye(len(self.barred), dtype=torch.bool)
+
     def _prepare(self, rows: SequenceEvidence, inputs: Inputs | None) -> dict[Hashable, Tensor]:
         self.lasts = nn.Parameter(torch.zeros_like(self.lasts))
         return super()._prepare(rows, inputs)

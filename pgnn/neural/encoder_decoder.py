@@ -11,6 +11,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from pgnn.errors import ModelError
 from pgnn.factors.piece import Listed, Restorable
+from pgnn.limits import Interval, check_real, whole_number
 from pgnn.neural.attention import log_weights
 from pgnn.neural.output_heads import Memory
 
@@ -33,6 +34,8 @@ class SequenceEncoder(Listed, Restorable):
 
     def __init__(self, inputs: int, size: int, *, tokens: bool = False) -> None:
         super().__init__()
+        inputs = whole_number("inputs", inputs, 1, ModelError)
+        size = whole_number("size", size, 1, ModelError)
         self.inputs, self.size, self.tokens = inputs, size, tokens
         self.first = nn.Embedding(inputs, size) if tokens else nn.Linear(inputs, size)
 
@@ -59,10 +62,10 @@ class SequenceEncoder(Listed, Restorable):
         Raises:
             ModelError: If the input has another number of numbers.
         """
-        if not self.tokens and x.shape[-1] != self.inputs:
+        if not self.tokens and (x.dim() != 3 or x.shape[-1] != self.inputs):
             raise ModelError(
-                f"the encoder takes {self.inputs} numbers at each step, the input is "
-                f"{tuple(x.shape)}"
+                f"the encoder takes {self.inputs} real numbers at each step, the input is "
+                f"{x.dtype} {tuple(x.shape)}"
             )
         inside = (torch.arange(x.shape[1]) < lengths[:, None]).to(x.device)
         embedded = self.first(x if self.tokens else x.to(self.first.weight))
@@ -123,8 +126,12 @@ class Decoder(Listed, Restorable):
         super().__init__()
         if cell not in _CELLS:
             raise ModelError(f"cell must be one of {', '.join(_CELLS)}, got {cell!r}")
-        self.inputs, self.hidden, self.layers, self.cell = inputs, hidden, layers, cell
-        self.memory = memory
+        self.inputs = inputs = whole_number("inputs", inputs, 1, ModelError)
+        self.hidden = hidden = whole_number("hidden", hidden, 1, ModelError)
+        self.layers = layers = whole_number("layers", layers, 1, ModelError)
+        self.memory = memory = whole_number("memory", memory, 0, ModelError)
+        check_real("dropout", dropout, Interval(0.0, 1.0))
+        self.cell = cell
         self.cells = _CELLS[cell](inputs, hidden, layers, batch_first=True)
         self.dropout = nn.Dropout(dropout)
         if memory:

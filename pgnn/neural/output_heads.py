@@ -11,7 +11,9 @@ from torch import Tensor, nn
 
 from pgnn.errors import ModelError
 from pgnn.factors.piece import Listed, Restorable
+from pgnn.factors.time_steps import AXIS
 from pgnn.factors.variable import Variable
+from pgnn.limits import whole_number
 from pgnn.neural.attention import log_weights
 
 NOT_A_NUMBER = "the network gives NaN: set its numbers, or fit the model again"
@@ -33,6 +35,10 @@ class Memory(NamedTuple):
 class OutputHead(Listed, Restorable):
     """The distribution of a variable at a step, given a hidden state.
 
+    Args:
+        variable: The variable, an array over the axis ``"T"``.
+        hidden: Size of the hidden states.
+
     Attributes:
         variable: The variable, an array over the axis ``"T"``.
         width: How many numbers tell a value to the network that makes the next hidden state.
@@ -40,6 +46,15 @@ class OutputHead(Listed, Restorable):
 
     variable: Variable
     width: int
+
+    def __init__(self, variable: Variable, hidden: int) -> None:
+        super().__init__()
+        if variable.shape[:1] != (AXIS,):
+            raise ModelError(
+                f"{variable.name!r} must have a value at each step, as in "
+                f"Variable({variable.name!r}, ..., ({AXIS!r},)), its shape is {variable.shape}"
+            )
+        self.variable, self.hidden = variable, whole_number("hidden", hidden, 1, ModelError)
 
     @abstractmethod
     def embed(self, values: Tensor, memory: Memory | None) -> Tensor:
@@ -82,8 +97,8 @@ class CategoricalHead(DiscreteHead):
     """
 
     def __init__(self, variable: Variable, hidden: int, width: int) -> None:
-        super().__init__()
-        self.variable, self.hidden, self.width = variable, hidden, width
+        super().__init__(variable, hidden)
+        self.width = width = whole_number("width", width, 1, ModelError)
         self.embedding = nn.Embedding(variable.num_states, width)
         self.out = nn.Linear(hidden, variable.num_states)
 
@@ -119,8 +134,8 @@ class PointerHead(DiscreteHead):
     """
 
     def __init__(self, variable: Variable, hidden: int, memory: int) -> None:
-        super().__init__()
-        self.variable, self.hidden, self.width = variable, hidden, memory
+        super().__init__(variable, hidden)
+        self.width = memory = whole_number("memory", memory, 1, ModelError)
         self.place, self.look = nn.Linear(memory, hidden), nn.Linear(hidden, hidden, bias=False)
         self.score = nn.Linear(hidden, 1, bias=False)
 
@@ -162,8 +177,10 @@ class MixtureDensityHead(OutputHead):
     """Least standard deviation, so that the density stays bounded."""
 
     def __init__(self, variable: Variable, hidden: int, components: int) -> None:
-        super().__init__()
-        self.variable, self.hidden, self.components = variable, hidden, components
+        super().__init__(variable, hidden)
+        if variable.is_discrete:
+            raise ModelError(f"{variable.name!r} is discrete: give it a CategoricalHead")
+        self.components = components = whole_number("components", components, 1, ModelError)
         self.width = size = max(1, int(torch.Size(variable.shape[1:]).numel()))
         self.out = nn.Linear(hidden, components * (1 + 2 * size + size * (size - 1) // 2))
 

@@ -60,7 +60,7 @@ class LabelLikelihood:
             Chain(begins, moves, field, lengths).log_partition()
             for field, lengths in zip(self.ragged.padded(steps), self.ragged.lengths, strict=True)
         ]
-        return self._scores(steps, begins, moves) - self.ragged.joined(parts)
+        return _less(self._scores(steps, begins, moves), self.ragged.joined(parts))
 
     def _scores(self, steps: Tensor, begins: Tensor, moves: Tensor) -> Tensor:
         """``(B,)`` what the labels score."""
@@ -101,7 +101,7 @@ class _LogLikelihood(Function):
             log_z[rows] = torch.from_numpy(log_partition).to(log_z)
             if wanted:
                 ctx.groups.append(_Group(rows, kernel, sums))
-        return labels._scores(steps, begins, moves) - log_z
+        return _less(labels._scores(steps, begins, moves), log_z)
 
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Any, ...]:
@@ -115,6 +115,11 @@ class _LogLikelihood(Function):
             again = labels.by_torch(*views)
             return None, *torch.autograd.grad(again, views, upstream[0], create_graph=True)
         return None, *_gradients(labels, ctx.groups, upstream[0], begins, moves)
+
+
+def _less(scores: Tensor, log_z: Tensor) -> Tensor:
+    """Log probabilities, minus infinity where no labels at all are possible."""
+    return scores - log_z.masked_fill(log_z.isneginf(), 0.0)
 
 
 def _gradients(

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from pgnn.errors import ModelError
+
 
 def bio_mask(labels: Sequence[str]) -> Tensor:
     """Return the ``(K, K)`` transitions that chunks allow: ``I-x`` goes on after ``B-x`` or itself.
@@ -14,10 +16,16 @@ def bio_mask(labels: Sequence[str]) -> Tensor:
     Args:
         labels: Such as ``["O", "B-NP", "I-NP"]``, ``B`` and ``I`` alone too.
 
+    Raises:
+        ModelError: If a label is no text.
+
     Example:
         >>> bio_mask(["O", "B", "I"]).int().tolist()
         [[1, 1, 0], [1, 1, 1], [1, 1, 1]]
     """
+    for label in labels:
+        if not isinstance(label, str):
+            raise ModelError(f"labels of chunks are text such as 'B-NP', got {label!r}")
     allowed = torch.ones(len(labels), len(labels), dtype=torch.bool)
     for j, after in enumerate(labels):
         if after[:1] == "I":

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pgnn.errors import EvidenceError, ModelError
+from pgnn.factors.named_network import called
 from pgnn.factors.piece import Settings
 from pgnn.models.scores.step_scores import Covariates, StepScores
 
@@ -65,14 +66,20 @@ class NeuralScores(StepScores):
         return np.array([p[0] for p in parts], np.int64) if all(parts) else None
 
     def covariates(self, raw: Any, shape: tuple[int, int], batched: bool) -> Covariates:
-        """Return ``(B, T, ...)``, zero beyond the sequences' ends."""
-        if isinstance(raw, list | tuple) and len(raw):
-            parts = [torch.as_tensor(x) for x in raw]
-            values = nn.utils.rnn.pad_sequence(parts, batch_first=True)
-        else:
-            values = torch.as_tensor(raw)
-            if not batched and values.shape[:2] != (1, shape[1]):
-                values = values[None]
+        """Return ``(B, T, ...)``, zero beyond the sequences' ends.
+
+        Raises:
+            EvidenceError: If it is no array, has another shape, or a value that is not finite.
+        """
+        try:
+            values = self._values(raw)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise EvidenceError(
+                f"the input {self.input_name!r} must be an array of numbers, or a list of "
+                f"sequences whose steps have one shape: {error}"
+            ) from None
+        if not (isinstance(raw, list | tuple) and len(raw)) and not batched:
+            values = values if values.shape[:2] == (1, shape[1]) else values[None]
         if values.shape[:2] != shape:
             raise EvidenceError(
                 f"the input {self.input_name!r} must be ({shape[0]}, {shape[1]}, ...), a value for "
@@ -81,6 +88,13 @@ class NeuralScores(StepScores):
         if values.is_floating_point() and not bool(values.isfinite().all()):
             raise EvidenceError(f"the input {self.input_name!r} has values that are not finite")
         return {self.input_name: values}
+
+    @staticmethod
+    def _values(raw: Any) -> Tensor:
+        if not isinstance(raw, list | tuple) or not len(raw):
+            return torch.as_tensor(raw)
+        parts = [torch.as_tensor(x) for x in raw]
+        return nn.utils.rnn.pad_sequence(parts, batch_first=True)
 
     def scores(self, covariates: Mapping[Hashable, Tensor], inside: Tensor) -> Tensor:
         """Return ``(N, K)``, see the base class."""
@@ -91,12 +105,13 @@ class NeuralScores(StepScores):
         """Return ``(B, T, K)`` scores, anything beyond the ends; see :meth:`scores`.
 
         Raises:
-            ModelError: If the module returns something else.
+            ModelError: If the module does not take the input, or returns something else.
         """
         x = covariates[self.input_name]
         if x.is_floating_point():
             x = x.to(next((p.dtype for p in self.module.parameters()), x.dtype))
-        out = self.module(x, inside.sum(dim=1)) if self.takes_lengths else self.module(x)
+        lengths = [inside.sum(dim=1)] if self.takes_lengths else []
+        out = called(f"network of {self.input_name!r}", self.module, x, *lengths)
         if not isinstance(out, Tensor) or out.dim() != 3 or out.shape[:2] != x.shape[:2]:
             what = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
             raise ModelError(

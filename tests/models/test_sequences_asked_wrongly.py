@@ -1,0 +1,109 @@
+"""Models of sequences that are declared, given data or asked wrongly say what is wrong."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import pgnn
+from pgnn import ConditionalRandomField, LanguageModel, PointerNetwork, Variable
+from pgnn.models.autoregressive_model import AutoregressiveModel
+from pgnn.neural import CategoricalHead, Decoder, Encoder, MixtureDensityHead
+
+TOKEN, MOVE = Variable("x", 2, ("T",)), Variable("x", None, ("T", 2))
+ATTRIBUTES: Any = {"attributes": [[["a"], ["b"]]]}
+
+
+def head() -> CategoricalHead:
+    return CategoricalHead(TOKEN, 4, 2)
+
+
+def field() -> ConditionalRandomField:
+    return ConditionalRandomField(["A", "B"], pgnn.NeuralScores(nn.Linear(2, 2)))
+
+
+def made(heads: Any, body: Any) -> AutoregressiveModel:
+    return AutoregressiveModel(heads, body, 4)
+
+
+def scored(labels: Any, x: Any) -> Any:
+    return field().log_prob(labels, inputs={"x": x})
+
+
+def pointed(x: Any) -> Any:
+    return PointerNetwork(1, places=3, hidden=4).sample(1, inputs={"x": x})
+
+
+MODEL, EVIDENCE, DATA = pgnn.ModelError, pgnn.EvidenceError, pgnn.DataError
+CALLS: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
+    "hidden 0": (lambda: LanguageModel("ab", hidden=0), MODEL, "hidden"),
+    "hidden 2.5": (lambda: LanguageModel("ab", hidden=2.5), MODEL, "hidden"),  # type: ignore[arg-type]
+    "layers 0": (lambda: LanguageModel("ab", layers=0), MODEL, "layers"),
+    "dropout": (lambda: LanguageModel("ab", dropout=math.nan), MODEL, "dropout"),
+    "embedding": (lambda: LanguageModel("ab", embedding=0), MODEL, "width"),
+    "no size": (lambda: pgnn.SequenceToSequence("ab", hidden=0), MODEL, "hidden"),
+    "no inputs": (lambda: Encoder(0, 4), MODEL, "inputs"),
+    "no components": (lambda: MixtureDensityHead(MOVE, 4, 0), MODEL, "components"),
+    "density of states": (lambda: MixtureDensityHead(TOKEN, 4, 2), MODEL, "CategoricalHead"),
+    "no axis": (lambda: CategoricalHead(Variable("x", 2), 4, 2), MODEL, "a value at each step"),
+    "no head": (lambda: made([nn.Linear(1, 1)], Decoder(2, 4)), MODEL, "OutputHead"),
+    "no body": (lambda: made([head()], None), MODEL, "torch modules"),
+    "other width": (
+        lambda: made([head()], Decoder(3, 4)).log_prob([0, 1]),
+        MODEL, r"the body fails for arguments of \(1, 3, 2\)",
+    ),
+    "whole numbers": (
+        lambda: pointed(torch.ones(3, 1).long()),
+        MODEL, "1 real numbers at each step",
+    ),
+    "ragged mask": (lambda: ConditionalRandomField(2, mask=[[1], [0, 0]]), MODEL, "rectangular"),
+    "numbers of chunks": (lambda: pgnn.bio_mask([0, 1]), MODEL, "text such as 'B-NP'"),  # type: ignore[list-item]
+    "forbidden labels": (
+        lambda: ConditionalRandomField(["A", "B"], mask=[[1, 0], [1, 1]]).fit(
+            [["A", "B"]], inputs=ATTRIBUTES, progress=False),
+        DATA, "'B' follows 'A' in row 0, step 1",
+    ),
+    "forbidden segments": (
+        lambda: pgnn.SemiMarkovField(["A", "B"], mask=[[1, 0], [1, 1]]).fit(
+            [["A", "B"]], inputs=ATTRIBUTES, progress=False),
+        DATA, "'B' follows 'A' in row 0, step 1",
+    ),
+    "steps of two shapes": (
+        lambda: scored([["A"], ["B"]], [np.zeros((1, 2)), np.zeros((1, 3))]),
+        EVIDENCE, "one shape",
+    ),
+    "other numbers": (
+        lambda: scored([["A"], ["B"]], np.zeros((2, 1, 3))),
+        MODEL, r"network of 'x' fails for arguments of \(2, 1, 3\)",
+    ),
+    "text": (lambda: scored(["A"], "abc"), EVIDENCE, "array of numbers"),
+    "nothing": (lambda: scored(["A"], None), EVIDENCE, "array of numbers"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_what_is_wrong_is_told(name: str) -> None:
+    call, kind, message = CALLS[name]
+    with pytest.raises(kind, match=message):
+        call()
+
+
+def test_where_no_labels_are_possible_their_log_probability_is_minus_infinity() -> None:
+    from pgnn.inference.chains.label_likelihood import LabelLikelihood
+
+    likelihood = LabelLikelihood(torch.tensor([2, 1]), torch.tensor([0, 1, 1]))
+    barred = torch.full((2, 2), -torch.inf)
+    for scores in (likelihood, likelihood.by_torch):
+        logs = scores(torch.zeros(3, 2), torch.zeros(2), barred)
+        assert logs.tolist() == [-math.inf, pytest.approx(-math.log(2))]
+
+
+def test_scalars_over_time_have_densities() -> None:
+    scalar = MixtureDensityHead(Variable("x", None, ("T",)), 4, 2)
+    model = AutoregressiveModel([scalar], Decoder(1, 4), 4)
+    assert model.log_prob({"x": [0.1, 0.2]}).isfinite()
+    assert model.sample(2, {"x": [0.1]}, seed=0)["x"][:, 0].tolist() == pytest.approx([0.1, 0.1])
