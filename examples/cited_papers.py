@@ -75,7 +75,7 @@ def main(argv: list[str] | None = None, steps: int = 200) -> dict[str, float]:
     figure, axes = plt.subplots(1, 2, figsize=(9, 4), sharey=True)
     for ax, (name, probs) in zip(axes, shares.items(), strict=True):
         table = torch.zeros(7, 7).index_add(0, kind[test], probs.float())
-        ax.imshow(table / table.sum(1, keepdim=True), cmap="gray_r", vmin=0, vmax=1)
+        ax.imshow((table / table.sum(1, keepdim=True)).numpy(), cmap="gray_r", vmin=0, vmax=1)
         ax.set(title=f"{name}: {right[name]:.1%} right", xlabel="told", ylabel="kind")
     save(figure, args.out / "cited_papers.png")
     return right

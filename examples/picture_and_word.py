@@ -50,7 +50,7 @@ def rows(folder: object, number: int, rng: np.random.Generator) -> dict[str, obj
         typed = [rng.integers(26) if rng.random() < 1 / 8 else c for c in letters]
         word[row, : len(typed) + 1] = torch.tensor([*typed, 26])
     told = {"digit": digit.astype(float), "even": 1.0 - digit % 2, "language": language + 0.0}
-    return told | {"image": (image > 0.5).float(), "word": word}
+    return told | {"image": (image > 0.5).float().numpy(), "word": word.numpy()}
 
 
 def main(argv: list[str] | None = None, number: int = 4000, passes: int = 20) -> dict[str, float]:
@@ -74,7 +74,8 @@ def main(argv: list[str] | None = None, number: int = 4000, passes: int = 20) ->
     for (style, digit), ax in np.ndenumerate(axes):
         causes = {"digit": torch.tensor([digit]), "style": torch.tensor([style])}
         with torch.no_grad():
-            ax.imshow(model.conditionals["image"].distribution(causes).mean[0, 0], cmap="gray_r")
+            shown = model.conditionals["image"].distribution(causes).mean[0, 0].numpy()
+        ax.imshow(shown, cmap="gray_r")
         ax.set(xticks=[], yticks=[])
         both = {"digit": [digit] * 2, "language": ["English", "German"]}
         drawn: Tensor = model.sample(1, both, seed=2)["word"][0].int()
