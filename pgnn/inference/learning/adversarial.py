@@ -16,7 +16,7 @@ from pgnn.factors.randomness import private_randomness
 from pgnn.inference.learner import Learner
 from pgnn.inference.learning.adversarial_objectives import AdversarialObjective, NonSaturating
 from pgnn.inference.learning.fit_context import own_randomness, parts_in_mode
-from pgnn.inference.learning.minibatches import MakeOptimizer, adam
+from pgnn.inference.learning.minibatches import MakeOptimizer, adam, clip
 from pgnn.inference.learning.optimisation_problem import LearnableParameters
 from pgnn.inference.learning.restored_on_failure import fitting
 from pgnn.inference.learning.tensor_batches import Rows, TensorBatches
@@ -52,6 +52,7 @@ class Adversarial(Learner):
         label_noise: Share of rows, drawn anew each step, whose labels are exchanged for the
             discriminators.
         max_norm: Gradients longer than this are shortened.
+        max_value: Derivatives larger than this are cut off, before that.
         watch: Figures by name of what is made, looked at after each pass:
             ``{"modes": lambda x: pgnn.metrics.mode_coverage(x, ring, 0.3).covered}``.
         watched: Rows that are made to be looked at.
@@ -76,6 +77,7 @@ class Adversarial(Learner):
     smoothing: float = 0.0
     label_noise: float = 0.0
     max_norm: float | None = None
+    max_value: float | None = None
     watch: Watch = field(default_factory=dict)
     watched: int = 1000
     keep: int = 0
@@ -85,7 +87,7 @@ class Adversarial(Learner):
         share = Interval(0.0, 0.5, open_high=True)
         check_settings(
             self, discriminator_steps=1, batch_size=1, epochs=1, smoothing=share, watched=1,
-            label_noise=share, max_norm=POSITIVE, keep=0, keep_every=1,
+            label_noise=share, max_norm=POSITIVE, max_value=POSITIVE, keep=0, keep_every=1,
         )  # fmt: skip
         example = "lambda p: torch.optim.Adam(p, lr=2e-4)"
         check_callable("optimizer", self.optimizer, example)
@@ -158,9 +160,9 @@ class _Side:
     """The networks of one side, and what moves them."""
 
     def __init__(
-        self, name: str, networks: Any, make: MakeOptimizer | None, max_norm: float | None
+        self, name: str, networks: Any, make: MakeOptimizer | None, settings: Adversarial
     ) -> None:
-        self.name, self._max_norm = name, max_norm or math.inf
+        self.name, self._settings = name, settings
         learnable = [p for network in networks for p in network.parameters() if p.requires_grad]
         self.parameters = list(dict.fromkeys(learnable))
         if not self.parameters:
@@ -185,8 +187,7 @@ class _Side:
         length = float(norm)
         if not math.isfinite(length):
             raise _diverged(f"the gradient of the {self.name} has length {length}", place)
-        if length > self._max_norm:
-            nn.utils.clip_grads_with_norm_(self.parameters, self._max_norm, norm)
+        clip(self.parameters, self._settings.max_norm, self._settings.max_value)
         self.optimizer.step()
         return {f"{self.name}_loss": value, f"{self.name}_gradient": length}
 
@@ -199,9 +200,8 @@ class _Play:
     ) -> None:
         self.settings, self.model, self.batches = settings, model, batches
         second = settings.discriminator_optimizer or settings.optimizer
-        limit = settings.max_norm
-        self.generator = _Side("generator", model.generators, settings.optimizer, limit)
-        self.discriminator = _Side("discriminator", model.discriminators, second, limit)
+        self.generator = _Side("generator", model.generators, settings.optimizer, settings)
+        self.discriminator = _Side("discriminator", model.discriminators, second, settings)
         self.seed = int(torch.randint(2**31, ()))
         self.steps = 0
         self.kept: list[Tensor] = []

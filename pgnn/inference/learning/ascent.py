@@ -19,6 +19,12 @@ from pgnn.inference.convergence import Convergence
 from pgnn.inference.history import History
 from pgnn.inference.learner import Learner
 from pgnn.inference.learning.checkpoints import Checkpoints, Keeper, digest
+from pgnn.inference.learning.distributed_e_step import (
+    check_group,
+    from_first,
+    rank_seed,
+    together,
+)
 from pgnn.inference.learning.fit_context import last_complaint, own_randomness, parts_in_mode
 from pgnn.inference.learning.lbfgs import run_lbfgs
 from pgnn.inference.learning.minibatches import (
@@ -64,6 +70,7 @@ class Ascent(Learner):
             parameters are then exactly zero.
         l2: Strength of half the squares, likewise.
         max_norm: Gradients longer than this are shortened (of an optimiser).
+        max_value: Derivatives larger than this are cut off, before that (of an optimiser).
         max_iterations: Most iterations of L-BFGS, or passes over the rows.
         tolerance: Largest derivative at which the fit counts as converged. If not given, 1e-6 (or
             what rounding allows, if that is more); but with an optimiser 0: all passes are made,
@@ -74,6 +81,9 @@ class Ascent(Learner):
             never.
         checkpoints: Where to write down how far it is (of an optimiser); a fit that was ended goes
             on from there.
+        distributed: Whether rows are split over the processes of ``torch.distributed`` (of an
+            optimiser): each reads rows of its own, and each step is made of the batches of all,
+            ``batch_size`` rows of each process. All begin with the first one's numbers.
         watch: Figures of the model by name, looked at after each iteration or pass:
             ``{"norm": lambda model: float(model.weight.norm())}``.
 
@@ -87,11 +97,13 @@ class Ascent(Learner):
     l1: Penalty = 0.0
     l2: Penalty = 0.0
     max_norm: float | None = None
+    max_value: float | None = None
     max_iterations: int = 500
     tolerance: float | None = None
     validation: float = 0.0
     patience: int = 0
     checkpoints: Checkpoints | None = None
+    distributed: bool = False
     watch: Watch = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -103,6 +115,7 @@ class Ascent(Learner):
             validation=share,
             tolerance=NOT_NEGATIVE,
             max_norm=POSITIVE,
+            max_value=POSITIVE,
             num_samples=1,
         )
         for what, penalty in (("l1", self.l1), ("l2", self.l2)):
@@ -119,10 +132,14 @@ class Ascent(Learner):
             raise ModelError("patience needs rows set apart: give validation as well")
         if self.checkpoints is not None and not isinstance(self.checkpoints, Checkpoints):
             raise ModelError(f"checkpoints must be Checkpoints(path), got {self.checkpoints!r}")
+        if self.distributed and (self.validation or self.checkpoints is not None):
+            raise ModelError("validation and checkpoints are of one process: leave them out with "
+                             "distributed=True")  # fmt: skip
         if self.optimizer is not None:
             return
-        for name in ("scheduler", "batch_size", "max_norm", "checkpoints"):
-            if getattr(self, name) is not None:
+        of_optimizer = ("scheduler", "batch_size", "max_norm", "max_value", "checkpoints")
+        for name in (*of_optimizer, "distributed"):
+            if getattr(self, name) not in (None, False):
                 raise ModelError(f"{name} is of an optimizer: give one (L-BFGS takes all rows)")
 
     @abstractmethod
@@ -188,8 +205,16 @@ class Ascent(Learner):
             NotConverged: If the limit was reached first, or the engine did not converge at last.
         """
         learnable = LearnableParameters(model)
-        rows: Any = self.read_rows(model, data, weights, inputs)
-        self.check_rows(rows, model)
+
+        def read() -> Any:
+            rows = self.read_rows(model, data, weights, inputs)
+            self.check_rows(rows, model)
+            return rows
+
+        if self.distributed:
+            check_group()
+            seed = rank_seed(seed)
+        rows: Any = together(read) if self.distributed else read()
         with (
             restored_on_failure(model),
             last_complaint() as last,
@@ -197,6 +222,7 @@ class Ascent(Learner):
             parts_in_mode(model, train=self.optimizer is not None),
         ):
             try:
+                self._align(model)
                 objective = _Watched(self.objective(model, rows, seed), last)
                 held = None
                 if self.validation:
@@ -206,12 +232,18 @@ class Ascent(Learner):
                 self.break_symmetry(model, rows, learnable, seed)
                 problem = self._problem(learnable, rows, objective, record)
                 converged = self._maximize(problem, seed, progress)
+                self._align(model)
                 total = self._total(objective, rows, model)
             finally:
                 learnable.clear()
             model.history = self._history(rows, record, total, converged)
         Convergence(type(self).__name__).add(nothing_told(model, rows)).warn()
         self._warn(record, converged, last)
+
+    def _align(self, model: nn.Module) -> None:
+        """Have the first process's numbers in all of them."""
+        if self.distributed:
+            model.load_state_dict(from_first(model.state_dict()))
 
     def _looked_at(self, model: Any) -> dict[str, float]:
         """The figures that are watched."""
@@ -266,7 +298,9 @@ class Ascent(Learner):
     ) -> bool:
         optimizer = made_optimizer(make, problem.learnable.parameters)
         scheduler = made_scheduler(self.scheduler, optimizer)
-        steps = Steps(optimizer, scheduler, self.batch_size, self.max_norm)
+        steps = Steps(
+            optimizer, scheduler, self.batch_size, self.max_norm, self.max_value, self.distributed
+        )
         method, keeper = MiniBatches(problem, steps, seed), self._keeper(problem, seed)
         before = keeper.state()
         if before is not None:

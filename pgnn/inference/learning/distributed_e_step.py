@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor
@@ -139,6 +140,13 @@ def is_first() -> bool:
     return bool(dist.get_rank() == 0)
 
 
+def rank_seed(seed: int | None) -> int | None:
+    """Return a seed for this process, another than that of the others."""
+    if seed is None:
+        return None
+    return int(np.random.SeedSequence([seed, dist.get_rank()]).generate_state(1)[0])
+
+
 def from_first(thing: Any) -> Any:
     """Return what the first process has."""
     held = [thing]
@@ -151,6 +159,28 @@ def exchanged(thing: Any) -> list[Any]:
     held = [None] * dist.get_world_size()
     _guarded(lambda: dist.all_gather_object(held, thing))
     return held
+
+
+def averaged(parameters: Sequence[Tensor], value: float, weight: float) -> tuple[float, float]:
+    """Put the mean derivatives over all processes in the place of this one's.
+
+    Args:
+        parameters: With the derivatives of this process's mean.
+        value: That mean.
+        weight: What it counts.
+
+    Returns:
+        The mean over all processes, and its weight.
+    """
+    slopes = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+    parts = [weight * s.reshape(-1).to("cpu", torch.float64) for s in slopes]
+    flat = torch.cat([*parts, torch.tensor([weight * value, weight], dtype=torch.float64)])
+    _guarded(lambda: dist.all_reduce(flat))
+    total = float(flat[-1])
+    means = torch.split(flat[:-1] / total, [*(s.numel() for s in slopes), 1])
+    for p, mean in zip(parameters, means, strict=False):
+        p.grad = mean.reshape(p.shape).to(p)
+    return float(means[-1]), total
 
 
 def together(work: Callable[[], Any]) -> Any:

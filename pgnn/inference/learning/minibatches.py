@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from pgnn.errors import DataError, ModelError, PgnnError
+from pgnn.inference.learning.distributed_e_step import averaged, exchanged
 from pgnn.inference.learning.optimisation_problem import OptimisationProblem
 from pgnn.inference.loop import Info
 
@@ -35,6 +36,15 @@ def adam(
     every = [*parameters]
     fused = {p.device.type for p in every} <= {"cpu", "cuda"}
     return torch.optim.Adam(every, lr=lr, betas=betas, fused=fused)
+
+
+def clip(parameters: Iterable[Tensor], max_norm: float | None, max_value: float | None) -> None:
+    """Cut derivatives off at an absolute value, then shorten their vector, in place."""
+    every = [*parameters]
+    if max_value is not None:
+        torch.nn.utils.clip_grad_value_(every, max_value)
+    if max_norm is not None:
+        torch.nn.utils.clip_grad_norm_(every, max_norm)
 
 
 def made_optimizer(make: MakeOptimizer, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
@@ -84,12 +94,16 @@ class Steps:
         scheduler: Stepped after each pass; none if not given.
         batch_size: Rows for a step; all if not given.
         max_norm: Gradients longer than this are shortened; none for never.
+        max_value: Derivatives larger than this are cut off, before that; none for never.
+        distributed: Whether a step is made of the batches of all processes.
     """
 
     optimizer: torch.optim.Optimizer
     scheduler: Any = None
     batch_size: int | None = None
     max_norm: float | None = None
+    max_value: float | None = None
+    distributed: bool = False
 
 
 class MiniBatches:
@@ -152,10 +166,11 @@ class MiniBatches:
         """
         total, penalty, mass = 0.0, 0.0, 0.0
         gradients = [torch.zeros_like(p) for p in self.parameters]
-        for mean, weight in self._batches():
-            if self._is_penalised:
-                penalty += weight * self._penalty()
-            total += weight * self._ascend(mean, state, weight, gradients)
+        for mean, own_weight in self._batches():
+            before = self._penalty() if self._is_penalised else 0.0
+            value, weight = self._ascend(mean, state, own_weight, gradients)
+            total += weight * value
+            penalty += weight * before
             mass += weight
         if not all(bool(s.isfinite().all()) for s in gradients):
             raise _not_finite(total / mass, state)
@@ -166,24 +181,45 @@ class MiniBatches:
         stop = self.problem.record.add(figures)
         return state + 1, Info(stop or gradient_norm <= (self.problem.tolerance or 0.0), figures)
 
-    def _batches(self) -> Iterable[tuple[Callable[[], Tensor], float]]:
+    def _batches(self) -> Iterable[tuple[Callable[[], Tensor] | None, float]]:
+        number = self._num_batches()
         if self._whole is not None:
             yield self._whole, float(self.problem.rows.row_weights.sum())
-            return
-        order = self._random.permutation(self.problem.rows.num_rows)
-        for first in range(0, len(order), self._size):
-            batch = self.problem.rows.take(np.sort(order[first : first + self._size]))
-            yield self.problem.objective(batch), float(batch.row_weights.sum())
+            number -= 1
+        else:
+            order = self._random.permutation(self.problem.rows.num_rows)
+            for first in range(0, len(order), self._size):
+                batch = self.problem.rows.take(np.sort(order[first : first + self._size]))
+                yield self.problem.objective(batch), float(batch.row_weights.sum())
+                number -= 1
+        for _ in range(number):  # other processes have more
+            yield None, 0.0
+
+    def _num_batches(self) -> int:
+        """Steps of a pass, in the process that has most."""
+        number = -(-self.problem.rows.num_rows // self._size)
+        return max(exchanged(number)) if self.steps.distributed else number
 
     def _ascend(
-        self, mean: Callable[[], Tensor], passes: int, weight: float, gradients: list[Tensor]
-    ) -> float:
-        """One step on a batch; its value before. Weighted derivatives go to the gradients."""
+        self,
+        mean: Callable[[], Tensor] | None,
+        passes: int,
+        weight: float,
+        gradients: list[Tensor],
+    ) -> tuple[float, float]:
+        """One step on a batch, or batches of all processes; their value before, and their weight.
+
+        Weighted derivatives go to the gradients.
+        """
         self.problem.learnable.clear()
-        with torch.enable_grad():
-            value = mean()
-            (-value).backward()  # type: ignore[no-untyped-call]
-        number = float(value.detach())
+        number = 0.0
+        if mean is not None:
+            with torch.enable_grad():
+                value = mean()
+                (-value).backward()  # type: ignore[no-untyped-call]
+            number = float(value.detach())
+        if self.steps.distributed:
+            number, weight = averaged(self.parameters, number, weight)
         # of a derivative that is not finite, the next value or the end of the pass tells
         if not math.isfinite(number):
             raise _not_finite(number, passes)
@@ -196,15 +232,14 @@ class MiniBatches:
             ]
             if pairs:
                 torch._foreach_add_(*map(list, zip(*pairs, strict=True)), alpha=weight)
-        if self.steps.max_norm is not None:
-            torch.nn.utils.clip_grad_norm_(self.parameters, self.steps.max_norm)
+        clip(self.parameters, self.steps.max_norm, self.steps.max_value)
         self.steps.optimizer.step()
         with torch.no_grad():
             for p, sign in zip(self.parameters, signs, strict=False):
                 if sign is not None:
                     p[p.sign() * sign < 0] = 0.0
                     p[(sign == 0)] = 0.0
-        return number
+        return number, weight
 
     def _penalize(self) -> list[Tensor | None]:
         """Add the penalties' derivatives; signs that parameters with an L1 penalty may have."""
