@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable
 from typing import Any
 
 from torch import nn
 
-from pgnn.abilities import Inputs
-from pgnn.evidence.paired_sequences import PairedSequences
 from pgnn.models.autoregressive_model import AutoregressiveModel, over_time
 from pgnn.neural.encoder_decoder import Decoder
 from pgnn.neural.output_heads import CategoricalHead
@@ -67,22 +65,3 @@ class LanguageModel(AutoregressiveModel):
         body = super().settings()["body"]
         sizes = {"hidden": self.hidden, **self._made, "body": body, "ends": self.ends}
         return {"tokens": token.states, **sizes, "name": token.name}
-
-    def read(self, evidence: Any, inputs: Inputs | None = None) -> PairedSequences:
-        """Read texts: a string, a list of strings, or sequences of tokens in any form."""
-        (token,) = self.variables.values()
-        if all(isinstance(s, str) and len(s) == 1 for s in token.states or ()):
-            if isinstance(evidence, Mapping) and token.name in evidence:
-                evidence = {**evidence, token.name: _spelled(evidence[token.name])}
-            elif isinstance(evidence, str | list):
-                evidence = {token.name: _spelled(evidence)}
-        return super().read(evidence, inputs)
-
-
-def _spelled(texts: Any) -> Any:
-    """Texts as lists of characters."""
-    if isinstance(texts, str):
-        return [*texts]
-    if isinstance(texts, list) and any(isinstance(x, str) and len(x) != 1 for x in texts):
-        return [[*x] if isinstance(x, str) else x for x in texts]
-    return texts

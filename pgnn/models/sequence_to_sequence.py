@@ -14,7 +14,7 @@ from pgnn.evidence.paired_sequences import PairedSequences
 from pgnn.evidence.sequence_evidence import SequenceEvidence
 from pgnn.factors.time_steps import AXIS
 from pgnn.factors.variable import MISSING, Variable
-from pgnn.models.autoregressive_model import AutoregressiveModel, over_time
+from pgnn.models.autoregressive_model import AutoregressiveModel, over_time, spelled
 from pgnn.neural.encoder_decoder import Decoder, Encoder
 from pgnn.neural.output_heads import CategoricalHead, PointerHead
 
@@ -94,7 +94,8 @@ class SequenceToSequence(AutoregressiveModel):
         if isinstance(evidence, PairedSequences) or self.input_name not in (inputs or {}):
             return super().read(evidence, inputs)
         raw: Any = dict(inputs or {})
-        observed = SequenceEvidence.read([self._source], {self.input_name: raw[self.input_name]})
+        source = spelled(self._source, raw[self.input_name])
+        observed = SequenceEvidence.read([self._source], {self.input_name: source})
         codes = observed.codes[self.input_name]
         missing = (codes == MISSING) & observed.inside
         if bool(missing.any()):

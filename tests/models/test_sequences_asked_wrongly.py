@@ -107,3 +107,13 @@ def test_scalars_over_time_have_densities() -> None:
     model = AutoregressiveModel([scalar], Decoder(1, 4), 4)
     assert model.log_prob({"x": [0.1, 0.2]}).isfinite()
     assert model.sample(2, {"x": [0.1]}, seed=0)["x"][:, 0].tolist() == pytest.approx([0.1, 0.1])
+
+
+def test_texts_are_sequences_of_characters() -> None:
+    torch.manual_seed(0)
+    pair = pgnn.SequenceToSequence("ab", hidden=4)
+    texts = pair.log_prob(["ab", "a"], inputs={"source": ["ba", "a"]})
+    lists = pair.log_prob([["a", "b"], ["a"]], inputs={"source": [["b", "a"], ["a"]]})
+    assert torch.equal(texts, lists)
+    one = pair.log_prob("ab", inputs={"source": "ba"})
+    assert float(one.detach()) == pytest.approx(float(texts[0].detach()))
