@@ -198,7 +198,7 @@ class Explorer:
 def _size(variable: Any) -> tuple[float, float]:
     """Room for a node on the page, in pixels."""
     longest = max(len(str(s)) for s in variable.states)
-    width = max(170.0, 7.8 * len(str(variable.name)) + 90.0, 7.0 * min(longest, 22) + 150.0)
+    width = max(170.0, 9.2 * len(str(variable.name)) + 92.0, 8.0 * min(longest, 22) + 150.0)
     return width, 30.0 + 20.0 * variable.num_states
 
 
