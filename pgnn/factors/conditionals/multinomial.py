@@ -19,6 +19,7 @@ from pgnn.factors.conditionals.emission import Emission
 from pgnn.factors.conditionals.exponential_family import LEAST_COUNT, Statistics
 from pgnn.factors.conditionals.table_reader import read_numbers
 from pgnn.factors.conditionals.tabular import Prior
+from pgnn.factors.conditionals.whole_numbers import RowSums, WholeNumberFamily
 from pgnn.factors.finite import all_finite
 from pgnn.factors.piece import Settings, learnable_zeros
 from pgnn.factors.sparse_rows import is_sparse, mapped, row_sums, stored, weighted_totals
@@ -27,13 +28,13 @@ from pgnn.limits import whole_number
 
 _NUMBERS = 2**17
 """Numbers of some rows that are worked on together."""
-_TABLE = 2**12
+FACTORIALS = 2**12
 """Whole numbers whose factorials are looked up."""
 _EXACT = 2.0**24
 """Whole numbers up to this are float32 numbers."""
 
 
-class Multinomial(Emission):
+class Multinomial(Emission, WholeNumberFamily):
     r"""Counts of ``D`` kinds of outcomes, such as the words of a text.
 
     .. math:: p(x \mid j) = \frac{(\sum_d x_d)!}{\prod_d x_d!} \prod_d \theta_{jd}^{x_d}
@@ -127,29 +128,15 @@ class Multinomial(Emission):
         w = self._weights(weights, len(x), self.configurations)
         if is_sparse(x):
             return (weighted_totals(self._counts(x), w),)
-        return self._summed(x, w)[:1]
+        total = w.new_zeros(w.shape[1], self.size)
+        for part, w_part in zip(self._blocks(x), self._blocks(w), strict=True):
+            _add_weighted(total, w_part, *self._checked(part))
+        return (total,)
 
-    def learn(
-        self, values: Mapping[Hashable, Tensor], weights: Tensor, prior: Any = None
-    ) -> Statistics:
-        """See the base class; what no number changes is summed on the way, for the likelihood."""
-        x = self._read(values)[self.child.name]
-        if is_sparse(x):
-            return super().learn(values, weights, prior)
-        w = self._weights(weights, len(x), self.configurations)
-        statistics = self._summed(x, w, orders=True)
-        self.maximize(statistics, prior)
-        return statistics
-
-    def _summed(self, x: Tensor, w: Tensor, orders: bool = False) -> Statistics:
-        """Sums of counts ``(K, D)``; and of logs of in how many orders they may come, ``()``."""
-        total, base = w.new_zeros(w.shape[1], self.size), w.new_zeros(())
-        for part, weights in zip(self._blocks(x), self._blocks(w), strict=True):
-            counts, largest = self._checked(part)
-            _add_weighted(total, weights, counts, largest)
-            if orders:
-                base += _log_orders(counts).to(weights) @ weights.sum(dim=1)
-        return total, base
+    def of_row_sums(self, sums: RowSums) -> Statistics:
+        """See :class:`WholeNumberFamily`."""
+        orders = torch.lgamma(sums.row_sums + 1.0) - sums.row_logs
+        return sums.totals, orders @ sums.weights
 
     def _blocks(self, x: Tensor) -> tuple[Tensor, ...]:
         """Rows that stay in the cache."""
@@ -276,7 +263,7 @@ def _largest_count(x: Tensor) -> float:
 
 def log_factorials(x: Tensor) -> Tensor:
     """Return the logs of factorials of whole numbers."""
-    if x.numel() >= _TABLE and x.device.type == "cpu" and not x.requires_grad:
+    if x.numel() >= FACTORIALS and x.device.type == "cpu" and not x.requires_grad:
         with suppress(IndexError):  # one is larger
             return _table(x.dtype).index_select(0, x.reshape(-1).int()).reshape(x.shape)
     return torch.lgamma(x + 1.0)
@@ -285,4 +272,4 @@ def log_factorials(x: Tensor) -> Tensor:
 @cache
 def _table(dtype: torch.dtype) -> Tensor:
     """Logs of the first factorials."""
-    return torch.lgamma(torch.arange(_TABLE, dtype=dtype) + 1.0)
+    return torch.lgamma(torch.arange(FACTORIALS, dtype=dtype) + 1.0)

@@ -19,6 +19,7 @@ from pgnn.inference.learning.expected_statistics import configuration_weights
 from pgnn.inference.learning.penalised_fit import fit_penalised
 from pgnn.inference.learning.restored_on_failure import fitting
 from pgnn.inference.learning.training_data import read_rows
+from pgnn.inference.learning.whole_number_rows import statistics_of_whole_numbers
 
 if TYPE_CHECKING:
     from pgnn.inference.learning.maximum_likelihood import MaximumLikelihood
@@ -122,7 +123,11 @@ def fit_to(
             conditional.prepare(values)
             _by_passes(conditional, values, spread, weights, prior, learner.max_iterations)
         else:
-            statistics = conditional.learn(values, spread, prior)
+            statistics = statistics_of_whole_numbers(conditional, values, spread)
+            if statistics is None:
+                statistics = conditional.learn(values, spread, prior)
+            else:
+                conditional.maximize(statistics, prior)
             value = conditional.log_likelihood(statistics, values, weights)
     each = spread.sum(dim=0)
     unobserved = int((each <= LEAST_COUNT).sum()) if each.dim() else 0
