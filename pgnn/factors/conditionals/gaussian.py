@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, Normal
 
-from pgnn.errors import ModelError, Unsupported
+from pgnn.errors import ModelError
 from pgnn.factors.conditionals.conjugate import Beliefs, Conjugate
 from pgnn.factors.conditionals.covariance import LOG_2PI, Covariance
 from pgnn.factors.conditionals.emission import Emission, read_parameter
@@ -274,11 +274,6 @@ class Gaussian(Emission, Conjugate):
     def beliefs(self, prior: Any, values: Mapping[Hashable, Tensor] | None) -> Beliefs:
         """Return a normal-inverse-Wishart prior, means about :attr:`centre`; see the base class."""
         check_prior(prior, NormalWishart, "Gaussian")
-        if self.form.tied:
-            raise Unsupported(
-                f"variational Bayes has covariances of each configuration, not the "
-                f"{type(self.form).__name__} ones of {self.child.name!r}"
-            )
         observed = self.centre.new_zeros(0) if values is None else values[self.child.name]
         rows = observed.double().reshape(-1, self.size)
         prior_beliefs = NormalBeliefs.of(prior, rows, self.num_configurations, self.form)

@@ -17,13 +17,14 @@ class NormalBeliefs(NamedTuple):
     r"""Beliefs :math:`\mu \mid \Sigma \sim N(m, \Sigma / \kappa), \Sigma \sim W^{-1}(\Psi, \nu)`.
 
     Of diagonal covariances each variance has beliefs of its own, of one dimension; of spherical
-    ones the variance that all dimensions share.
+    ones the variance that all dimensions share. A tied covariance is that of all configurations,
+    about which there is one belief: ``C`` is 1, otherwise ``K``.
 
     Attributes:
         mean: ``(K, D)`` :math:`m`.
         confidence: ``(K,)`` :math:`\kappa`.
-        degrees: ``(K,)`` :math:`\nu`.
-        scale: ``(K, D, D)`` :math:`\Psi`; ``(K, D)`` of diagonal covariances, ``(K, 1)`` of
+        degrees: ``(C,)`` :math:`\nu`.
+        scale: ``(C, D, D)`` :math:`\Psi`; ``(C, D)`` of diagonal covariances, ``(C, 1)`` of
             spherical ones.
     """
 
@@ -41,6 +42,10 @@ class NormalBeliefs(NamedTuple):
     def sharing(self) -> int:
         """How many dimensions each variance is of."""
         return self.mean.shape[1] // self.scale.shape[1]
+
+    def pool(self, numbers: Tensor) -> Tensor:
+        """Sum numbers ``(K, ...)`` over the configurations that share a covariance."""
+        return numbers if len(self.degrees) == len(numbers) else numbers.sum(dim=0, keepdim=True)
 
     @classmethod
     def of(
@@ -82,12 +87,12 @@ class NormalBeliefs(NamedTuple):
                 "a NormalWishart prior of variational Bayes must be a distribution: confidence "
                 f"above 0, degrees above {size - 1}, a positive definite scale; got {prior!r}"
             )
-        lead = torch.ones(count, dtype=torch.float64)
+        covariances = 1 if form.tied else count
         return cls(
             mean.expand(count, size),
-            confidence * lead,
-            degrees * lead,
-            scale.expand(count, *scale.shape),
+            torch.full((count,), confidence, dtype=torch.float64),
+            torch.full((covariances,), degrees, dtype=torch.float64),
+            scale.expand(covariances, *scale.shape),
         )
 
     def updated(self, count: Tensor, first: Tensor, second: Tensor) -> NormalBeliefs:
@@ -100,10 +105,12 @@ class NormalBeliefs(NamedTuple):
                 square = m.square().reshape(len(m), -1, self.sharing).sum(dim=2)
             else:
                 square = m[:, :, None] * m[:, None, :]
-            scale = scale + sign * weight.reshape(-1, *[1] * (square.dim() - 1)) * square
+            weighted = weight.reshape(-1, *[1] * (square.dim() - 1)) * square
+            scale = scale + sign * self.pool(weighted)
         if not self.diagonal:
             scale = (scale + scale.mT) / 2
-        return NormalBeliefs(mean, confidence, self.degrees + self.sharing * count, scale)
+        degrees = self.degrees + self.sharing * self.pool(count)
+        return NormalBeliefs(mean, confidence, degrees, scale)
 
     @property
     def covariance(self) -> Tensor:
@@ -132,7 +139,7 @@ class NormalBeliefs(NamedTuple):
             logs = (self.scale.log() - other.scale.log()).sum(1)
             parts, width = self.scale.shape[1], 1
         else:
-            square = (change * torch.linalg.solve(self.scale, change)).sum(1)
+            square = (change * torch.linalg.solve(self.scale, change.unsqueeze(-1))[..., 0]).sum(1)
             trace = torch.linalg.solve(self.scale, other.scale).diagonal(dim1=-2, dim2=-1).sum(-1)
             logs = torch.linalg.slogdet(self.scale)[1] - torch.linalg.slogdet(other.scale)[1]
             parts, width = 1, size
@@ -146,7 +153,7 @@ class NormalBeliefs(NamedTuple):
             + a * (trace - parts * width)
             + parts * (normalizers + (a - b) * _digammas(self.degrees, width))
         )
-        return float((of_means + of_scales).sum())
+        return float(of_means.sum() + of_scales.sum())
 
 
 def _digammas(degrees: Tensor, size: int) -> Tensor:

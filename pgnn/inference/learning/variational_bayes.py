@@ -44,7 +44,7 @@ class VariationalBayes(Learner):
     observed the posterior is exact and the bound is :math:`\log p(D)`. Tables become the posterior
     means, by which queries about one further row are the posterior predictive distribution.
 
-    Normal distributions, whose covariances are full, diagonal or spherical, have
+    Normal distributions, whose covariances are full, tied, diagonal or spherical, have
     normal-inverse-Wishart posteriors; what is learnt are then their means, and the inverses of
     their mean precisions. Classes with features, mixtures, networks, and models over time are
     learnt alike. A component that the data does not need loses its rows to others.

@@ -71,11 +71,33 @@ def test_spherical_mixtures_rise_and_are_told() -> None:
     model.fit(clusters(), learner=Bayes(), seed=0, progress=False)
     assert (np.diff(model.history["trace"]["lower_bound"]) > -1e-7).all()
     assert np.isfinite(model.history["lower_bound"])
-    with pytest.raises(Unsupported, match="not the Tied ones of 'x'"):
-        Mixture(2, {"x": partial(Gaussian, form=pgnn.Tied())}).fit(clusters(), learner=Bayes())
 
 
-@pytest.mark.parametrize("form", ["full", "diag"])
+def test_classes_with_one_covariance_have_the_exact_evidence() -> None:
+    x, label = clusters(12), np.arange(12) % 3
+    model = pgnn.NaiveBayes(3, {"x": partial(Gaussian, form=pgnn.Tied())})
+    learner = Bayes({"x": PRIOR, "class": Laplace(1.0)})
+    model.fit({"x": x, "class": label}, learner=learner, progress=False)
+    d, k0, nu0, m0 = 2, PRIOR.confidence, PRIOR.degrees, PRIOR.location(2).numpy()
+    scale0 = PRIOR.matrix(2).numpy()
+    scale = scale0.copy()
+    for k in range(3):
+        own = x[label == k]
+        scale += (own - own.mean(0)).T @ (own - own.mean(0))
+        scale += k0 * 4 / (k0 + 4) * np.outer(own.mean(0) - m0, own.mean(0) - m0)
+    gammas = [torch.mvlgamma(torch.tensor(v / 2, dtype=torch.float64), d).item()
+              for v in (nu0 + 12, nu0)]  # fmt: skip
+    expected = (
+        gammas[0] - gammas[1] - 12 * d / 2 * math.log(math.pi) + 3 * d / 2 * math.log(k0 / (k0 + 4))
+        + nu0 / 2 * np.linalg.slogdet(scale0)[1] - (nu0 + 12) / 2 * np.linalg.slogdet(scale)[1]
+        + math.lgamma(3) - math.lgamma(15) + 3 * math.lgamma(5)
+    )  # fmt: skip
+    assert model.history["lower_bound"] == pytest.approx(expected, abs=1e-8)
+    covariance = model.conditionals["x"].covariance.detach().numpy()
+    np.testing.assert_allclose(covariance, np.broadcast_to(scale / (nu0 + 12), (3, 2, 2)))
+
+
+@pytest.mark.parametrize("form", ["full", "diag", "tied"])
 def test_mixtures_are_those_of_scikit_learn(form: str) -> None:
     from sklearn.mixture import BayesianGaussianMixture
 
@@ -83,17 +105,19 @@ def test_mixtures_are_those_of_scikit_learn(form: str) -> None:
     peer = BayesianGaussianMixture(
         n_components=3, covariance_type=form,
         weight_concentration_prior_type="dirichlet_distribution",
-        weight_concentration_prior=1.0, mean_precision_prior=1.0, tol=1e-9, max_iter=500,
+        weight_concentration_prior=1.0, mean_precision_prior=1.0, tol=1e-13, max_iter=500,
         reg_covar=0.0, random_state=0, degrees_of_freedom_prior=3.0,
-        covariance_prior=np.eye(2) if form == "full" else np.ones(2), mean_prior=np.ones(2),
+        covariance_prior=np.ones(2) if form == "diag" else np.eye(2), mean_prior=np.ones(2),
     ).fit(x)  # fmt: skip
 
     def feature(child: pgnn.Variable, parents: list) -> Gaussian:
-        return Gaussian(child, parents, form=pgnn.Full() if form == "full" else Diagonal())
+        forms = {"full": pgnn.Full(), "diag": Diagonal(), "tied": pgnn.Tied()}
+        return Gaussian(child, parents, form=forms[form])
 
-    # a diagonal one has a degree more for each other dimension here
-    degrees = 3.0 if form == "full" else 2.0
-    prior = {"x": NormalWishart(1.0, 1.0, degrees, 1.0), "component": Laplace(1.0)}
+    # a diagonal one has a degree more for each other dimension here; scikit-learn divides what
+    # rows add to a tied one by the number of components, and counts the prior once, not for each
+    degrees, scale = {"full": (3.0, 1.0), "diag": (2.0, 1.0), "tied": (9.0, 3.0)}[form]
+    prior = {"x": NormalWishart(1.0, 1.0, degrees, scale), "component": Laplace(1.0)}
     model = Mixture(3, {"x": feature}, shapes={"x": (2,)})
     model.fit({"x": x}, learner=Bayes(prior, tolerance=1e-13), seed=0, progress=False)
     order, theirs = (
@@ -101,11 +125,12 @@ def test_mixtures_are_those_of_scikit_learn(form: str) -> None:
         for m in (model.conditionals["x"].mean.detach().numpy(), peer.means_)
     )
     mean = model.conditionals["x"].mean.detach().numpy()[order]
-    np.testing.assert_allclose(mean, peer.means_[theirs], atol=1e-5)
+    np.testing.assert_allclose(mean, peer.means_[theirs], atol=1e-6)
     covariance = model.conditionals["x"].covariance.detach().numpy()[order]
     if form == "diag":
         covariance = covariance.diagonal(axis1=1, axis2=2)
-    np.testing.assert_allclose(covariance, peer.covariances_[theirs], atol=1e-5)
+    expected = np.stack([peer.covariances_] * 3) if form == "tied" else peer.covariances_[theirs]
+    np.testing.assert_allclose(covariance, expected, atol=1e-6)
     weights = model.conditionals["component"].probs.detach().numpy()[order]
     np.testing.assert_allclose(weights, peer.weights_[theirs], atol=1e-6)
 
