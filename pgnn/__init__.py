@@ -121,6 +121,7 @@ from pgnn.inference.learning.checkpoints import Checkpoints
 from pgnn.inference.learning.contrastive_divergence import ContrastiveDivergence
 from pgnn.inference.learning.em import EM
 from pgnn.inference.learning.entropy_regularization import EntropyRegularization
+from pgnn.inference.learning.extrapolation import OverRelaxation
 from pgnn.inference.learning.gradient import Gradient
 from pgnn.inference.learning.greedy_layerwise import GreedyLayerwise
 from pgnn.inference.learning.k_means import KMeans
@@ -272,7 +273,7 @@ __all__ = [
     "ImportanceWeighted", "Renyi", "ScoreFunction",
     # learners and priors
     "Learner", "MaximumLikelihood", "Gradient", "PseudoLikelihood", "Perceptron", "MaxMargin",
-    "VariationalBayes", "EM",
+    "VariationalBayes", "EM", "OverRelaxation",
     "Checkpoints", "ContrastiveDivergence", "WakeSleep", "Adversarial", "MinMax", "NonSaturating",
     "MeanProbability", "LeastSquares", "Wasserstein", "WassersteinGradientPenalty", "Hinge",
     "GreedyLayerwise", "Hebbian", "PseudoInverse", "Unlearning", "KMeans", "SelfTraining",

@@ -28,6 +28,7 @@ from pgnn.inference.learning.distributed_e_step import (
 from pgnn.inference.learning.e_step import EStep
 from pgnn.inference.learning.e_steps import e_step_of
 from pgnn.inference.learning.expected_statistics import ExpectedStatistics, Pieces
+from pgnn.inference.learning.extrapolation import Extrapolation
 from pgnn.inference.learning.fit_under_way import FitUnderWay
 from pgnn.inference.learning.m_step import accepting, doubts
 from pgnn.inference.learning.restarts import Start
@@ -90,7 +91,8 @@ class EM(Learner):
         batch_size: Sequences for each step of streaming EM; all at once if not given.
         decay: Streaming EM forgets by steps of :math:`(k + 2)^{-\text{decay}}`, in (0.5, 1].
         accelerate: Whether to extrapolate after every two steps (SQUAREM), where that raises the
-            value; it never falls.
+            value; it never falls. Or another class that extrapolates,
+            :class:`~pgnn.OverRelaxation`.
         max_iterations: Most passes over the rows.
         tolerance: What is still to be gained, relative to the value, at which to stop; estimated
             from the last gains, which shrink at some rate.
@@ -123,7 +125,7 @@ class EM(Learner):
     initialize: bool | None = None
     batch_size: int | None = None
     decay: float = 0.7
-    accelerate: bool = True
+    accelerate: bool | type[Extrapolation] = True
     max_iterations: int = 500
     tolerance: float = 1e-7
     checkpoints: Checkpoints | None = None
@@ -139,6 +141,11 @@ class EM(Learner):
             decay=Interval(0.5, 1.0, open_low=True),
             tolerance=NOT_NEGATIVE,
         )
+        kind = self.accelerate
+        if not isinstance(kind, bool) and not (
+            isinstance(kind, type) and issubclass(kind, Extrapolation)
+        ):
+            raise ModelError(f"accelerate must be True, False or OverRelaxation, got {kind!r}")
         if self.checkpoints is not None and not isinstance(self.checkpoints, Checkpoints):
             raise ModelError(f"checkpoints must be Checkpoints(path), got {self.checkpoints!r}")
         if self.distributed and self.batch_size is not None:

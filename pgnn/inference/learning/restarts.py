@@ -15,7 +15,7 @@ from pgnn.inference.convergence import Trend
 from pgnn.inference.learning.chain_e_step import expect_side_by_side
 from pgnn.inference.learning.e_step import EStep
 from pgnn.inference.learning.expected_statistics import ExpectedStatistics
-from pgnn.inference.learning.squarem import Squarem
+from pgnn.inference.learning.extrapolation import Extrapolation, Squarem
 from pgnn.inference.loop import Info
 from pgnn.inference.threads import Stop, interruptible
 
@@ -83,7 +83,7 @@ class Start:
         self._sums: ExpectedStatistics | None = None
         self._rng = np.random.default_rng(seed)
         self._gain = math.inf
-        self._squarem: Squarem | None = None
+        self._extrapolation: Extrapolation | None = None
 
     @property
     def streams(self) -> bool:
@@ -98,13 +98,15 @@ class Start:
         """Extrapolate from now on, where that raises the value and parameters are all there is."""
         e_step = self.e_step
         plain = self.streams or e_step.learns_as_a_whole or e_step.noisy
-        if not plain and self._squarem is None:
-            self._squarem = Squarem(self.e_step.parameters)
+        if not plain and self._extrapolation is None:
+            kind = self.settings.accelerate
+            self._extrapolation = (Squarem if kind is True else kind)(self.e_step.parameters)
 
     def settle(self) -> None:
         """Put back what was extrapolated last, if nobody has observed yet whether it is a gain."""
-        if self._squarem is not None and (self._squarem.pending or self._squarem.unproven):
-            self._squarem.reject()
+        own = self._extrapolation
+        if own is not None and (own.pending or own.unproven):
+            own.reject()
 
     def value(self) -> float:
         """Log-likelihood and log prior at the present parameters."""
@@ -112,7 +114,7 @@ class Start:
 
     def snapshot(self) -> dict[str, Any]:
         """Return all that further passes depend on, as a file can hold it."""
-        sums = self._sums
+        sums, own = self._sums, self._extrapolation
         return {
             "model": {n: x.clone() for n, x in self.e_step.model.state_dict().items()},
             "e_step": self.e_step.snapshot(),
@@ -120,7 +122,7 @@ class Start:
             "flags": (self.done, self.converged, self.fell, [*self.stuck]),
             "value": (self._value, self._gain, self._steps),
             "random": self._rng.bit_generator.state,
-            "squarem": None if self._squarem is None else self._squarem.snapshot(),
+            "extrapolation": None if own is None else own.snapshot(),
             "sums": None
             if sums is None
             else (sums.log_likelihood, sums.weight, dict(sums.sums), sums.occupancy),
@@ -134,10 +136,10 @@ class Start:
         self.done, self.converged, self.fell, self.stuck = state["flags"]
         self._value, self._gain, self._steps = state["value"]
         self._rng.bit_generator.state = state["random"]
-        if state["squarem"] is not None:
+        if state["extrapolation"] is not None:
             self.accelerate()
-            if self._squarem is not None:
-                self._squarem.restore(state["squarem"])
+            if self._extrapolation is not None:
+                self._extrapolation.restore(state["extrapolation"])
         if state["sums"] is not None:
             total, weight, sums, occupancy = state["sums"]
             self._sums = ExpectedStatistics(total, weight, sums, {}, occupancy)
@@ -169,27 +171,27 @@ class Start:
 
     def _valued(self, expected: ExpectedStatistics | None) -> tuple[ExpectedStatistics, float]:
         """What is expected, and its value; extrapolated parameters are kept only if that rose."""
-        squarem = self._squarem
-        if squarem is not None and squarem.pending:
+        extrapolation = self._extrapolation
+        if extrapolation is not None and extrapolation.pending:
             try:
                 moved = self._expect()
                 value = moved.log_likelihood + self._log_prior()
             except (PgnnError, ValueError):  # a distribution cannot be made of such numbers
                 value = -math.inf
             if value >= self._value:
-                squarem.accept()
+                extrapolation.accept()
                 return moved, value
-            squarem.reject()
+            extrapolation.reject()
             expected = None
         if expected is None:
             expected = self._expect()
         value = expected.log_likelihood + self._log_prior()
-        if squarem is not None and squarem.unproven:
+        if extrapolation is not None and extrapolation.unproven:
             if value < self._value - _ROUNDING * abs(self._value):
                 self._forget_last()
-                squarem.reject()
+                extrapolation.reject()
                 return self._valued(None)
-            squarem.prove()
+            extrapolation.prove()
         return expected, value
 
     def _expect(self) -> ExpectedStatistics:
@@ -205,11 +207,11 @@ class Start:
 
     def _step(self, expected: ExpectedStatistics) -> None:
         """An M-step, and an extrapolation if it is its turn."""
-        if self._squarem is not None:
-            self._squarem.before_step()
+        if self._extrapolation is not None:
+            self._extrapolation.before_step()
         self.stuck = self.e_step.improve(expected, self.priors)
-        if self._squarem is not None:
-            self._squarem.after_step()
+        if self._extrapolation is not None:
+            self._extrapolation.after_step()
 
     def _at_rest(self) -> bool:
         """Whether a noisy value is observed to stay."""
@@ -223,8 +225,9 @@ class Start:
         """The gain, and what those that follow it add if they shrink at the same rate (Aitken)."""
         if gain <= _ROUNDING * abs(self._value):
             return 0.0
-        if self._squarem is not None and self._squarem.length > 1.0:
-            return max(gain, before) * self._squarem.length  # of a step, and of an extrapolation
+        own = self._extrapolation
+        if own is not None and own.length > 1.0:
+            return max(gain, before) * own.length  # of a step, and of an extrapolation
         return gain / (1.0 - gain / before) if gain < before else math.inf
 
     def _stream(self) -> None:

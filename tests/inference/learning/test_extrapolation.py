@@ -1,17 +1,20 @@
 """Extrapolation of maps that converge slowly."""
 
+import numpy as np
+import pytest
 import torch
 
-from pgnn.inference.learning.squarem import Squarem
+import pgnn
+from pgnn.inference.learning.extrapolation import Extrapolation, OverRelaxation, Squarem
 
 RATES = torch.tensor([0.99, 0.9, 0.5], dtype=torch.float64)
 REST = torch.tensor([1.0, -2.0, 3.0], dtype=torch.float64)
 
 
-def run(steps: int, extrapolate: bool) -> float:
+def run(steps: int, extrapolate: bool, kind: type[Extrapolation] = Squarem) -> float:
     """Distance from the fixed point of a linear map; extrapolations that lead away are rejected."""
     x = torch.zeros(3, dtype=torch.float64)
-    squarem, last = Squarem([x]), float("inf")
+    squarem, last = kind([x]), float("inf")
     for _ in range(steps):
         away = float((x - REST).norm())
         if squarem.pending:
@@ -34,6 +37,43 @@ def run(steps: int, extrapolate: bool) -> float:
 
 def test_a_slow_map_comes_to_rest_sooner() -> None:
     assert run(60, extrapolate=True) < 1e-6 < 0.1 < run(60, extrapolate=False)
+
+
+def test_over_relaxed_steps_lead_farther_and_never_back() -> None:
+    assert run(60, extrapolate=True, kind=OverRelaxation) < 0.1 * run(60, extrapolate=False)
+
+
+def test_over_relaxed_steps_grow_until_one_is_rejected() -> None:
+    x = torch.zeros(1, dtype=torch.float64)
+    own, places = OverRelaxation([x]), []
+    for reject in (False, False, True, False):
+        own.before_step()
+        x += 1.0
+        own.after_step()
+        places.append(float(x))
+        own.reject() if reject else own.accept()
+    # lengths 1.1, 1.21 and 1.331, which is taken back; then a plain step
+    assert places == pytest.approx([1.1, 2.31, 3.641, 4.31])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_over_relaxed_em_ends_where_em_does(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(200, 2)) + 2.0 * rng.integers(0, 2, (200, 1))
+    told = {}
+    for name, kind in (("plain", False), ("squarem", True), ("over-relaxed", OverRelaxation)):
+        learner = pgnn.EM(accelerate=kind, tolerance=1e-9, max_iterations=5000)
+        model = pgnn.Mixture(2, {"x": pgnn.Gaussian}).fit(x, learner=learner, seed=0)
+        trace = np.array(model.history["trace"]["log_likelihood"])
+        assert (np.diff(trace) > -1e-9 * abs(trace[-1])).all()
+        told[name] = (len(trace), trace[-1])
+    assert told["over-relaxed"][0] < told["plain"][0]
+    assert told["over-relaxed"][1] == pytest.approx(told["plain"][1], rel=1e-6)
+
+
+def test_what_is_no_extrapolation() -> None:
+    with pytest.raises(pgnn.ModelError, match="accelerate must be True, False or OverRelaxation"):
+        pgnn.EM(accelerate="squarem")
 
 
 def test_what_was_rejected_is_put_back() -> None:

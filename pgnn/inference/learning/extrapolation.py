@@ -1,0 +1,194 @@
+"""Acceleration of fixed-point iterations: where further steps would lead, and back if not there."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Point = list[Tensor]
+"""All parameters at one place."""
+
+
+class Extrapolation(ABC):
+    r"""Moves parameters farther than a map :math:`\theta \mapsto M(\theta)` does.
+
+    Whoever runs the iteration tells whether the value rose at the extrapolated parameters; if it
+    did not, those of the map are put back, so that the value never falls. Numbers that are not
+    finite, such as logits of what is impossible, are not extrapolated.
+
+    Args:
+        parameters: What the map changes in place.
+
+    Attributes:
+        pending: Whether the parameters are extrapolated ones, whose value nobody knows yet.
+        unproven: Whether no step has been observed yet from extrapolated ones that were accepted.
+        length: How many steps the last extrapolation was worth, 1 before.
+    """
+
+    steps: int
+    """Steps of the map after which it extrapolates."""
+    growth: float
+    """By what factor the longest step that is allowed grows where that was a gain."""
+
+    def __init__(self, parameters: Iterable[Tensor]) -> None:
+        self._parameters = [*parameters]
+        self._points: list[Point] = []
+        self._last: Point | None = None
+        self.pending = self.unproven = False
+        self._longest = self.growth
+        self.length = 1.0
+
+    @abstractmethod
+    def extrapolated(self, points: Sequence[Point]) -> Point | None:
+        """Return where to go from successive points; None where the last of them is as good.
+
+        Sets :attr:`length`.
+        """
+
+    @abstractmethod
+    def shortened(self, longest: float) -> float:
+        """Return the longest step that is allowed after one that was rejected."""
+
+    def reject(self) -> None:
+        """Put back what was extrapolated from last; further steps are shorter."""
+        if self._last is not None:
+            self._assign(self._last)
+        self._longest = self.shortened(self._longest)
+        self._last, self.pending, self.unproven = None, False, False
+        self._points = [self._now()]
+
+    def accept(self) -> None:
+        """Go on from the extrapolated parameters; longer steps are allowed if this was one.
+
+        They may be out of reach of the map, where its next step loses: then they are rejected
+        after all.
+        """
+        if self.length >= self._longest:
+            self._longest *= self.growth
+        self.pending, self.unproven = False, True
+
+    def prove(self) -> None:
+        """Note that a step from accepted parameters was a gain: they stay."""
+        self._last, self.unproven = None, False
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return all that further steps depend on besides the parameters."""
+        return {
+            "points": self._points,
+            "last": self._last,
+            "flags": (self.pending, self.unproven),
+            "lengths": (self._longest, self.length),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take up what :meth:`snapshot` returned."""
+        self._points, self._last = state["points"], state["last"]
+        self.pending, self.unproven = state["flags"]
+        self._longest, self.length = state["lengths"]
+
+    def before_step(self) -> None:
+        """Note where a step begins, if none has been noted yet."""
+        if not self._points:
+            self._points = [self._now()]
+
+    def after_step(self) -> None:
+        """Note where it led; after the last of :attr:`steps`, extrapolate."""
+        self._points.append(self._now())
+        if len(self._points) <= self.steps:
+            return
+        points, self._points = self._points, []
+        moved = self.extrapolated(points)
+        if moved is not None:
+            self._last, self.pending = points[-1], True
+            self._assign([torch.where(c.isfinite() & m.isfinite(), m, c) for m, c in
+                          zip(moved, points[-1], strict=True)])  # fmt: skip
+
+    def _now(self) -> Point:
+        return [p.detach().clone() for p in self._parameters]
+
+    @torch.no_grad()
+    def _assign(self, values: Point) -> None:
+        for p, x in zip(self._parameters, values, strict=True):
+            p.copy_(x)
+
+
+class Squarem(Extrapolation):
+    r"""Extrapolates after every two steps: SQUAREM.
+
+    .. math:: \theta' = \theta_0 - 2 \alpha r + \alpha^2 v, \qquad r = \theta_1 - \theta_0, \quad
+        v = \theta_2 - 2 \theta_1 + \theta_0, \quad \alpha = -\|r\| / \|v\|
+
+    Norms are of parameters in units of their own sizes, so that the units of the data do not
+    matter. Its length is :math:`-\alpha`, about :math:`1 / (1 - \lambda)` where the map converges
+    at the rate :math:`\lambda`.
+
+    References:
+        Varadhan and Roland (2008), Simple and globally convergent methods for accelerating the
+        convergence of any EM algorithm, sections 3 and 7.
+    """
+
+    steps, growth = 2, 4.0
+
+    def shortened(self, longest: float) -> float:
+        """A quarter of it."""
+        return max(1.0, longest / self.growth)
+
+    def extrapolated(self, points: Sequence[Point]) -> Point | None:
+        """See the base class."""
+        first, second, third = points
+        r = [difference(b, a) for a, b in zip(first, second, strict=True)]
+        v = [difference(c, b) - x for b, c, x in zip(second, third, r, strict=True)]
+        scales = [float(c.nan_to_num(0.0, 0.0, 0.0).double().pow(2).mean() ** 0.5) for c in third]
+        size, curvature = _norm(r, scales), _norm(v, scales)
+        if not curvature > 0.0:
+            return None
+        self.length = max(size / curvature, 1.0)
+        if min(self.length, self._longest) <= 1.0:  # that is the third point
+            self._longest = max(self._longest, self.growth)
+            return None
+        self.length = min(self.length, self._longest)
+        a = self.length
+        return [x + (2.0 * a * dx + a**2 * dv).to(x) for x, dx, dv in
+                zip(first, r, v, strict=True)]  # fmt: skip
+
+
+class OverRelaxation(Extrapolation):
+    r"""Goes farther in the direction of every step, by a factor that grows while that pays.
+
+    .. math:: \theta' = \theta + \eta \, (M(\theta) - \theta)
+
+    :math:`\eta` grows by a tenth after every gain, and is 1 again after a loss.
+
+    References:
+        Salakhutdinov and Roweis (2003), Adaptive overrelaxed bound optimization methods, section 3.
+    """
+
+    steps, growth = 1, 1.1
+
+    def shortened(self, longest: float) -> float:
+        """One: the next step is that of the map."""
+        return 1.0
+
+    def extrapolated(self, points: Sequence[Point]) -> Point | None:
+        """See the base class."""
+        self.length = self._longest
+        if self.length <= 1.0:
+            self._longest = self.growth
+            return None
+        return [x + (self.length * difference(m, x)).to(x) for x, m in zip(*points, strict=True)]
+
+
+def difference(new: Tensor, old: Tensor) -> Tensor:
+    """Return the difference in float64; zero where either is not finite."""
+    both = new.isfinite() & old.isfinite()
+    return torch.where(both, new.double() - old.double(), 0.0)
+
+
+def _norm(parts: list[Tensor], scales: list[float]) -> float:
+    """Length of all parts, each in units of its own."""
+    pairs = zip(parts, scales, strict=True)
+    return float(sum(float((x / (s or 1.0)).pow(2).sum()) for x, s in pairs) ** 0.5)
