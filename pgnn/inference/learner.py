@@ -41,5 +41,5 @@ class Learner(metaclass=SaysArguments):
         """
         raise Unsupported(
             f"{type(self).__name__} takes all data at once: partial_fit() is for "
-            "MaximumLikelihood() and EM()"
+            "MaximumLikelihood(), EM() and ContrastiveDivergence()"
         )

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pgnn.errors import ModelError
 from pgnn.factors.units.unit_layers import UnitLayers
+from pgnn.factors.variable import Variable
 from pgnn.models.energy_model import EnergyModel
 from pgnn.models.unit_declaration import layer_of
 
@@ -32,7 +33,8 @@ class RestrictedBoltzmannMachine(EnergyModel):
     Args:
         visible: Number of units, the shape of their array, or a variable.
         hidden: The same of the hidden units.
-        labels: A variable such as ``Variable("label", 10)``, if rows have labels.
+        labels: Number of labels, or the labels, if rows have some; or a variable such as
+            ``Variable("label", 10)``.
         weight: ``(n d, m e)`` couplings; learnable if not given. What is given is a constant.
         visible_bias: ``(n d,)``, likewise.
         hidden_bias: ``(m e,)``, likewise.
@@ -69,7 +71,7 @@ class RestrictedBoltzmannMachine(EnergyModel):
         variance: Any = None,
     ) -> None:
         below, above = layer_of("visible", visible), layer_of("hidden", hidden)
-        label = None if labels is None else layer_of("label", labels)
+        label = None if labels is None else _label_of(labels)
         if not above.is_discrete:
             raise ModelError(f"the hidden units {above.name!r} must be discrete")
         observed = [below] if label is None else [below, label]
@@ -123,3 +125,8 @@ class RestrictedBoltzmannMachine(EnergyModel):
             return None
         width = layers.size(self.visible[0])
         return x.reshape(-1, width).to(layers.like) if x[0:1].numel() in (0, width) else None
+
+
+def _label_of(labels: Any) -> Variable:
+    """One unit with a state for each label."""
+    return labels if isinstance(labels, Variable) else Variable("label", labels)

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -168,6 +169,18 @@ def test_real_units_are_drawn_given_the_others() -> None:
     np.testing.assert_allclose(left[:, 1:].mean(0), 0.0, atol=0.1)
     np.testing.assert_allclose(left[:, 1:].var(0), model.real.variance[1:], rtol=0.1)
     assert model.sample(5, seed=0)["visible"].shape == (5, 3)
+
+
+def test_chains_tell_real_units_too() -> None:
+    model = restricted(pgnn.Variable("visible", shape=(3,)))
+    evidence = {"visible": [[0.5, np.nan, np.nan], [np.nan, np.nan, np.nan]], "label": [1, -1]}
+    exact = model.query(["visible", "hidden"], evidence)
+    chains = model.query(["visible", "hidden"], evidence, engine=pgnn.Gibbs(seed=0, samples=4000))
+    assert (exact.kind, chains.kind, chains.engine) == ("exact", "estimate", "Gibbs")
+    spread = exact["visible"].std.nan_to_num()
+    error = 5.0 * spread / 1000**0.5  # of means of 1,000 draws
+    assert bool(((chains["visible"].mean - exact["visible"].mean).abs() <= error + 1e-9).all())
+    torch.testing.assert_close(chains.probs("hidden"), exact.probs("hidden"), atol=0.04, rtol=0)
 
 
 def test_gradients_of_the_blocks_are_those_of_the_tables() -> None:
@@ -383,3 +396,11 @@ def test_couplings_of_all_units_lie_side_by_side() -> None:
     )
     with pytest.raises(ModelError, match="'visible' and 'visible' are not coupled"):
         machine.weight("visible", "visible")
+
+
+@pytest.mark.parametrize("labels", [3, ["a", "b", "c"]])
+def test_labels_are_states_of_one_unit(labels: Any) -> None:
+    model = pgnn.RestrictedBoltzmannMachine(4, 2, labels=labels)
+    variable = model.variables["label"]
+    assert (variable.shape, variable.num_states) == ((), 3)
+    assert model.weight("label", "hidden").shape == (3, 2)

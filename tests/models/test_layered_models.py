@@ -245,3 +245,9 @@ def test_maximum_likelihood_of_a_small_network() -> None:
     learner = pgnn.Gradient(optimizer=lambda p: torch.optim.Adam(p, lr=0.1), max_iterations=100)
     model.fit({"visible": ROWS}, learner=learner, progress=False)
     assert float(model.log_prob(ROWS).detach().mean()) > -1.3  # the best: -1.1
+
+
+def test_a_guide_is_pointed_to_the_recognition() -> None:
+    model = pgnn.SigmoidBeliefNetwork([3, 2])
+    with pytest.raises(pgnn.Unsupported, match=r"WakeSleep\(score_function=True\)"):
+        model.fit([[1, 0, 1]], learner=pgnn.Variational())

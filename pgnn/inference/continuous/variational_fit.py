@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from pgnn.abilities import Inputs
-from pgnn.errors import PgnnError
+from pgnn.errors import PgnnError, Unsupported
+from pgnn.factors.units.recognised_layers import RecognisedLayers
 from pgnn.inference.continuous.curvature_step import CurvatureStep
 from pgnn.inference.continuous.densities import SummedDensity
 from pgnn.inference.continuous.guides import Amortised
@@ -271,6 +272,11 @@ class VariationalFit:
 
     def learn(self, model: Any, data: Any, weights: Any, inputs: Inputs | None) -> None:
         """Fit the guide and the model; see :meth:`Variational.fit`."""
+        if isinstance(model, RecognisedLayers):
+            raise Unsupported(
+                f"the hidden units of a {type(model).__name__} are recognised by a network of its "
+                "own: WakeSleep(score_function=True) follows the gradient of its lower bound"
+            )
         observed = read_rows(model, data, weights, inputs, soft=True)
         guide = self.settings.guide
         modules = _learning_modules(model, guide.encoder if isinstance(guide, Amortised) else None)

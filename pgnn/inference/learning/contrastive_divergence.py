@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,7 +20,7 @@ from pgnn.inference.learning.minibatches import MakeOptimizer, MakeScheduler
 from pgnn.inference.learning.optimisation_problem import LearnableParameters
 from pgnn.inference.learning.restored_on_failure import restored_on_failure
 from pgnn.inference.learning.unit_source import UnitSource
-from pgnn.inference.loop import iterate
+from pgnn.inference.loop import Run, iterate
 from pgnn.limits import NOT_NEGATIVE, Interval, check_callable, check_settings
 
 
@@ -143,6 +145,62 @@ class ContrastiveDivergence(Learner):
             ModelError: If nothing is learnable, or the model is none of units.
             PgnnError: If the parameters diverge; the message tells the step.
         """
+        source = self._source(model, data, weights, inputs, seed, self.epochs)
+        keeper = self._keeper(model, source, seed)
+
+        def write(_: int) -> None:
+            if keeper.due:
+                keeper.write(work.snapshot())
+
+        with self._passes(model, source) as work:
+            before = keeper.state()
+            if before is not None:
+                work.restore(before)
+            elif self.resume:
+                work.resume(model.history.progress)
+            run = iterate(
+                work, self.epochs - work.passes, progress=progress, label="passes", after=write
+            )
+            work.finish()
+            keeper.close()
+            self._report(model, work, source.num_rows, run)
+
+    def partial_fit(
+        self,
+        model: Any,
+        data: Any,
+        *,
+        weights: Any = None,
+        inputs: Inputs | None = None,
+        seed: int | None = None,
+    ) -> None:
+        """Make one pass over one batch more; see :meth:`Model.partial_fit`.
+
+        Chains, offsets and what the optimiser remembers go on from the last call, and so do random
+        numbers unless a seed is given. The rate of the steps does not fall.
+
+        Raises:
+            DataError: If the data is wrong. Whatever is raised, the model stays as it was.
+            ModelError: If nothing is learnable, the model is none of units, or checkpoints are
+                asked for.
+            PgnnError: If the parameters diverge.
+        """
+        if self.checkpoints is not None:
+            raise ModelError("checkpoints are of one fit: leave them out of partial_fit()")
+        source = self._source(model, data, weights, inputs, seed, 1)
+        earlier = model.history if model.history.progress is not None else {}
+        with self._passes(model, source) as work:
+            if earlier:
+                work.resume(earlier.progress, draws=seed is None)
+            run = iterate(work, 1, progress=False)
+            work.take_on(earlier.get("trace", {}), earlier.get("iterations", 0))
+            self._report(model, work, source.num_rows + earlier.get("rows", 0), run)
+
+    def _source(
+        self, model: Any, data: Any, weights: Any, inputs: Inputs | None, seed: int | None,
+        passes: int,
+    ) -> UnitSource:  # fmt: skip
+        """Where batches come from."""
         if not isinstance(model, UnitModel):
             raise ModelError(
                 f"ContrastiveDivergence() learns layers of units such as a Boltzmann machine; a "
@@ -150,7 +208,6 @@ class ContrastiveDivergence(Learner):
             )
         if inputs is not None:
             raise DataError("models of units have no covariates: leave inputs out")
-        learnable = LearnableParameters(model)  # type: ignore[arg-type]
         source = UnitSource(
             model,
             data,
@@ -159,47 +216,40 @@ class ContrastiveDivergence(Learner):
             batch_size=self.batch_size,
             validation=self.validation,
             probabilities=self.probabilities,
-            passes=self.epochs,
+            passes=passes,
         )
         if self.patience and source.held is None:
             raise DataError(
                 f"validation={self.validation:g} of {source.num_rows} rows sets none apart: give "
                 "more rows or a larger share, or leave patience out"
             )
-        keeper = self._keeper(model, source, seed)
+        return source
+
+    @contextmanager
+    def _passes(self, model: Any, source: UnitSource) -> Iterator[ContrastivePasses]:
+        """What makes passes; the model gets its numbers back if anything is raised."""
+        learnable = LearnableParameters(model)
         with restored_on_failure(model), torch.no_grad():
             try:
-                work = ContrastivePasses(self, model, learnable.parameters, source)
-                before = keeper.state()
-                if before is not None:
-                    work.restore(before)
-                elif self.resume:
-                    work.resume(model.history.progress)  # type: ignore[attr-defined]
-
-                def write(_: int) -> None:
-                    if keeper.due:
-                        keeper.write(work.snapshot())
-
-                run = iterate(
-                    work, self.epochs - work.passes, progress=progress, label="passes", after=write
-                )
-                work.finish()
-                keeper.close()
+                yield ContrastivePasses(self, model, learnable.parameters, source)
             finally:
                 learnable.clear()
-            history = History(
-                {
-                    "learner": repr(self),
-                    "rows": source.num_rows,
-                    "iterations": work.passes,
-                    "converged": False,
-                    "stopped_early": run.converged,
-                    "seconds": run.seconds,
-                    "trace": work.trace,
-                }
-            )
-            history.progress = work.snapshot()
-            model.history = history  # type: ignore[attr-defined]
+
+    def _report(self, model: Any, work: ContrastivePasses, rows: int, run: Run[int]) -> None:
+        """Tell what happened in the history, from where learning can go on."""
+        history = History(
+            {
+                "learner": repr(self),
+                "rows": rows,
+                "iterations": work.passes,
+                "converged": False,
+                "stopped_early": run.converged,
+                "seconds": run.seconds,
+                "trace": work.trace,
+            }
+        )
+        history.progress = work.snapshot()
+        model.history = history
 
     def _keeper(self, model: Any, source: UnitSource, seed: int | None) -> Keeper:
         """What writes down how far the fit is."""

@@ -148,8 +148,12 @@ class ContrastivePasses:
         self._rng.set_state(state["draws"])
         self.source.rng.set_state(state["order"])
 
-    def resume(self, state: Mapping[str, Any] | None) -> None:
+    def resume(self, state: Mapping[str, Any] | None, *, draws: bool = False) -> None:
         """Take chains, offsets and what the optimiser remembers from an earlier fit.
+
+        Args:
+            state: Of :meth:`snapshot`.
+            draws: Whether random numbers go on as well.
 
         Raises:
             ModelError: If there was none.
@@ -159,6 +163,14 @@ class ContrastivePasses:
         self._take_up(state)
         rates = self.optimizer.state_dict()
         self.optimizer.load_state_dict({**rates, "state": state["optimizer"]["state"]})
+        if draws:
+            self._rng.set_state(state["draws"])
+            self.source.rng.set_state(state["order"])
+
+    def take_on(self, trace: Mapping[str, list[float]], passes: int) -> None:
+        """Count passes of earlier fits, and show their figures before those made since."""
+        self.passes += passes
+        self.trace = {n: [*trace.get(n, ()), *values] for n, values in self.trace.items()}
 
     def _take_up(self, state: Mapping[str, Any]) -> None:
         self._offsets = dict(zip(self._names, state["offsets"], strict=True))

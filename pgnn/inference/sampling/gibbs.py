@@ -21,7 +21,9 @@ from pgnn.inference.factor_graph import FactorGraph
 from pgnn.inference.linear_predictors import split_predictors
 from pgnn.inference.loop import Info, iterate
 from pgnn.inference.numba_support import has_numba
+from pgnn.inference.posterior import Posterior
 from pgnn.inference.question import Question
+from pgnn.inference.real_units import DRAWS, RealUnitTargets, WeightedStates
 from pgnn.inference.sampling.block_chains import block_chains
 from pgnn.inference.sampling.cpu_gibbs import TemperedTables
 from pgnn.inference.sampling.possibility import proven_impossible
@@ -141,6 +143,15 @@ class Gibbs(Engine):
         return (
             f"{self.chains} chains a row, {self.burn_in} sweeps of burn-in and {self.samples} kept"
         )
+
+    def answer_query(self, question: Question) -> Posterior:
+        """See :class:`Engine`: real units are mixed given draws of the discrete ones."""
+        reals = RealUnitTargets.of(question)
+        if reals is None:
+            return super().answer_query(question)
+        whole = super().answer_query(question.about(reals.discrete))
+        codes, _ = self.draw(question.about(None), DRAWS, self.seed)
+        return reals.answer(question, whole, WeightedStates.drawn(codes))
 
     def infer(self, question: Question) -> Beliefs:
         """Average full conditionals over the chains.

@@ -376,7 +376,7 @@ def test_data_and_parts_that_cannot_be_used() -> None:
     ]:
         with pytest.raises(DataError, match=says):
             fit(rows)
-    with pytest.raises(DataError, match="no covariates"):
+    with pytest.raises(DataError, match="no input 'u'"):
         fit(BARS, inputs={"u": BARS})
     with pytest.raises(ModelError, match="steps by gradients"):
         fit(BARS, optimizer=lambda p: torch.optim.LBFGS(p))
@@ -418,3 +418,36 @@ def test_steps_that_write_no_derivatives_down(settings: dict) -> None:
         fits.append(model.fit(rows, weights=weights, learner=learner, seed=0, progress=False))
     for name, value in fits[0].state_dict().items():
         torch.testing.assert_close(fits[1].state_dict()[name], value)
+
+
+def test_batches_one_after_the_other() -> None:
+    settings = {"batch_size": 30, "optimizer": sgd(0.1, momentum=0.9)}
+    learner = pgnn.ContrastiveDivergence(**settings)
+    model, again = (pgnn.RestrictedBoltzmannMachine(6, 4) for _ in range(2))
+    for m in (model, again):
+        for k, part in enumerate(BARS.split(30)):
+            m.partial_fit(part, learner=learner, seed=0 if k == 0 else None)
+    assert torch.equal(model.weight("visible", "hidden"), again.weight("visible", "hidden"))
+    history = model.history
+    assert (history["rows"], history["iterations"]) == (60, 2)
+    assert len(history["trace"]["reconstruction_error"]) == 2
+    # the first step is that of a fit whose rate has not fallen yet
+    once = pgnn.RestrictedBoltzmannMachine(6, 4).partial_fit(BARS[:30], learner=learner, seed=0)
+    one = pgnn.ContrastiveDivergence(epochs=1, **settings)
+    fitted = pgnn.RestrictedBoltzmannMachine(6, 4).fit(BARS[:30], learner=one, seed=0)
+    assert torch.equal(once.bias("hidden"), fitted.bias("hidden"))
+    chains, before = once.history.progress["chains"], once.bias("hidden").clone()
+    with pytest.raises(DataError):
+        once.partial_fit(BARS[:3] + 7, learner=learner)
+    assert torch.equal(before, once.bias("hidden"))
+    assert once.history.progress["chains"] is chains
+
+
+def test_batches_without_end_learn_the_patterns() -> None:
+    model = pgnn.RestrictedBoltzmannMachine(6, 4)
+    learner = pgnn.ContrastiveDivergence(batch_size=20, optimizer=sgd(0.3))
+    for k in range(40):
+        model.partial_fit(BARS, learner=learner, seed=0 if k == 0 else None)
+    share = BARS.double().mean(0)
+    alone = float((BARS * share.log() + (1 - BARS) * (1 - share).log()).sum(1).mean())
+    assert float(model.log_prob(BARS).mean()) > alone + 1.0
