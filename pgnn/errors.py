@@ -6,7 +6,7 @@ import difflib
 import inspect
 import itertools
 from abc import ABCMeta
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from importlib.util import find_spec
 from typing import Any
 
@@ -79,6 +79,15 @@ class DataError(PgnnError, ValueError):
 
 class NotConverged(UserWarning):
     """An iterative method stopped at its limit before it met its tolerance."""
+
+
+def overflowing(names: Iterable[Hashable]) -> DataError:
+    """Return the error of values whose sums, or sums of squares, are no numbers any more."""
+    told = ", ".join(map(repr, names))
+    return DataError(
+        f"values of {told} are so large that sums over the rows overflow: take other units, which "
+        "divides them by a power of ten, or leave wrong rows out"
+    )
 
 
 def closest(name: object, known: Iterable[object]) -> str:

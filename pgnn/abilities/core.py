@@ -55,6 +55,23 @@ class VariableModel(ABC):
             hint = closest(name, self.variables)
             raise EvidenceError(f"the model has no variable {name!r}{hint}") from None
 
+    @property
+    def input_names(self) -> Collection[Hashable] | None:
+        """Names of the covariates that the model depends on; None where it does not tell."""
+        return None
+
+    def check_inputs(self, inputs: Inputs | None) -> None:
+        """Check that the model depends on all covariates that are given.
+
+        Raises:
+            EvidenceError: If it does not.
+        """
+        known = self.input_names
+        for name in inputs or ():
+            if known is not None and name not in known:
+                hint = closest(name, known) if known else ": it takes none"
+                raise EvidenceError(f"the model has no input {name!r}{hint}")
+
 
 class FactorModel(VariableModel):
     """A model with tables: what every engine sees of every model."""
@@ -116,6 +133,11 @@ class DirectedModel(VariableModel):
         """Names of the variables that were declared to be never observed."""
         return ()
 
+    @property
+    def input_names(self) -> Collection[Hashable]:
+        """Names of the covariates of its conditionals."""
+        return dict.fromkeys(name for c in self.conditionals.values() for name in c.inputs)
+
 
 class NetworkModel(DirectedModel, FactorModel):
     """A directed model with tables, that may be had with other conditionals.
@@ -139,6 +161,12 @@ class AmortisedModel(NetworkModel):
     @abstractmethod
     def recognition(self) -> Mapping[Hashable, Conditional]:
         """For each real latent variable a conditional given observed variables, parents first."""
+
+    @property
+    def input_names(self) -> Collection[Hashable]:
+        """Those of the recognition as well."""
+        own = (name for c in self.recognition.values() for name in c.inputs)
+        return dict.fromkeys([*super().input_names, *own])
 
     def penalty(self, observed: Mapping[Hashable, Tensor], inputs: Inputs) -> Tensor | None:
         """Return ``(R,)`` what a fit takes off the bound of each row; None for nothing.

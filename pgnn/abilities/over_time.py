@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from torch import Generator, Tensor
@@ -58,6 +58,12 @@ class SlicedModel(DirectedModel, UnrollableModel):
     @abstractmethod
     def initial(self) -> Mapping[Hashable, Conditional]:
         """Conditionals of the first slice, where they differ."""
+
+    @property
+    def input_names(self) -> Collection[Hashable]:
+        """Those of the first slice as well."""
+        own = (name for c in self.initial.values() for name in c.inputs)
+        return dict.fromkeys([*super().input_names, *own])
 
     @property
     @abstractmethod

@@ -12,12 +12,13 @@ from typing import Any, TextIO
 import numpy as np
 import torch
 
-from pgnn.abilities import ReconstructingModel, UnrollableModel, VectorModel
+from pgnn.abilities import Inputs, NetworkModel, ReconstructingModel, UnrollableModel, VectorModel
 from pgnn.errors import DataError, EvidenceError, ImpossibleEvidence, Unsupported
 from pgnn.evidence.frames import columns_of, is_frame
 from pgnn.evidence.wrappers import observed
 from pgnn.factors.variable import Variable
 from pgnn.inference.engine import Engine
+from pgnn.inference.known_values import known_values
 from pgnn.limits import whole_number
 
 
@@ -28,6 +29,7 @@ def impute(
     draws: int | None = None,
     to: str | os.PathLike[str] | TextIO | None = None,
     ignore: Collection[Hashable] = (),
+    inputs: Inputs | None = None,
     engine: Engine | None = None,
     seed: int | None = None,
 ) -> Any:
@@ -39,9 +41,9 @@ def impute(
     count = None if draws is None else whole_number("draws", draws, 1)
     try:
         if count is None:
-            tables: Any = _completed(model, frame, rows, engine)
+            tables: Any = _completed(model, frame, rows, inputs, engine)
         else:
-            tables = _drawn(model, frame, rows, count, engine, seed)
+            tables = _drawn(model, frame, rows, count, inputs=inputs, engine=engine, seed=seed)
     except ImpossibleEvidence as error:
         first = f" (first: row {error.rows[0]})" if error.rows else ""
         raise ImpossibleEvidence(
@@ -104,7 +106,9 @@ def _read_csv(model: Any, data: Any) -> Any:
             raise DataError(f"rows have more cells than there are columns: {warning}") from None
 
 
-def _completed(model: Any, frame: Any, rows: Any, engine: Engine | None) -> Any:
+def _completed(
+    model: Any, frame: Any, rows: Any, inputs: Inputs | None, engine: Engine | None
+) -> Any:
     """The table with most probable states, and the means of reals given these."""
     from pgnn.inference.question import reader_of
 
@@ -114,7 +118,7 @@ def _completed(model: Any, frame: Any, rows: Any, engine: Engine | None) -> Any:
     if len(model.elements) and bool((evidence.codes < 0).any()):
         # alone: the real variables are summed out
         targets = None if all(v.is_discrete for v in model.variables.values()) else discrete
-        best = model.most_probable(rows, targets, engine=engine)
+        best = model.most_probable(rows, targets, inputs=inputs, engine=engine)
         states = {
             v.name: _labels(v, best[v.name]) if v.shape else best.frame()[v.name].to_numpy()
             for v in model.elements.variables
@@ -130,11 +134,44 @@ def _completed(model: Any, frame: Any, rows: Any, engine: Engine | None) -> Any:
         reals = {model.vector: model.reconstruct(rows)}
     elif missing:
         known = _with_states(frame, rows, states)
-        with torch.no_grad():
-            answer = model.query(missing, known, engine=engine)
-        reals = {n: torch.as_tensor(answer[n].mean) for n in missing}
+        reals = _means(model, missing, known, inputs, engine)
     numbers = {n: x.detach().double().numpy(force=True) for n, x in reals.items()}
     return _filled(model, frame, states, numbers)
+
+
+def _means(
+    model: Any, names: list[Hashable], rows: Any, inputs: Inputs | None, engine: Engine | None
+) -> dict[Hashable, torch.Tensor]:
+    """Means of real variables by name, in rows whose states are known.
+
+    Those that are not normal and on which nothing depends follow from their parents alone.
+    """
+    from pgnn.inference.question import reader_of
+
+    leaves = [] if engine is not None else [n for n in names if _is_leaf(model, n)]
+    others = [n for n in names if n not in leaves]
+    with torch.no_grad():
+        answer = model.query(others, rows, inputs=inputs, engine=engine) if others else {}
+        means = {n: torch.as_tensor(answer[n].mean) for n in others}
+        evidence = reader_of(model).read(rows)
+        values = known_values(model, evidence)
+        for name, x in means.items():
+            observed_values = values.get(name, torch.full_like(x, torch.nan))
+            values[name] = torch.where(observed_values.isnan(), x, observed_values)
+        for name in leaves:
+            own = model.conditionals[name]
+            parents = {v.name: values[v.name] for v in own.parents}
+            covariates = {n: x for n, x in (inputs or {}).items() if n in own.inputs}
+            mean = own.distribution(parents, covariates or None).mean
+            means[name] = mean.expand(evidence.num_rows, *own.child.shape)
+    return means
+
+
+def _is_leaf(model: Any, name: Hashable) -> bool:
+    """Whether a variable is not normal, and nothing depends on it."""
+    if not isinstance(model, NetworkModel) or model.conditionals[name].is_linear_gaussian:
+        return False
+    return all(name not in (v.name for v in c.parents) for c in model.conditionals.values())
 
 
 def _with_states(frame: Any, rows: Any, states: Mapping[Hashable, Any]) -> Any:
@@ -145,11 +182,9 @@ def _with_states(frame: Any, rows: Any, states: Mapping[Hashable, Any]) -> Any:
     return observed(filled, ignore=rows.ignore)
 
 
-def _drawn(
-    model: Any, frame: Any, rows: Any, count: int, engine: Engine | None, seed: int | None
-) -> list[Any]:
+def _drawn(model: Any, frame: Any, rows: Any, count: int, **settings: Any) -> list[Any]:
     """A table for each draw."""
-    drawn = model.sample(count, rows, engine=engine, seed=seed)
+    drawn = model.sample(count, rows, **settings)
     if drawn.log_weights is not None:
         raise Unsupported("weighted draws cannot be tables: take another engine")
     tables = []

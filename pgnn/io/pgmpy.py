@@ -208,9 +208,9 @@ def to_markov(model: MarkovRandomField) -> Any:
     from pgmpy.factors.discrete import DiscreteFactor
     from pgmpy.models import DiscreteMarkovNetwork
 
-    if model.inputs:
+    if model.input_names:
         raise Unsupported(
-            f"potentials depend on the inputs {list(model.inputs)}: they are no tables"
+            f"potentials depend on the inputs {list(model.input_names)}: they are no tables"
         )
     result = DiscreteMarkovNetwork()
     for variable in model.variables.values():

@@ -208,10 +208,10 @@ def number(model: BayesianNetwork | MarkovRandomField) -> NumberedTables:
         tables = tuple(t.values for t in network.tables.values())
         kind: Literal["BAYES", "MARKOV"] = "BAYES"
     else:
-        if isinstance(model, MarkovRandomField) and model.inputs:
+        if isinstance(model, MarkovRandomField) and model.input_names:
             raise Unsupported(
-                f"potentials depend on the inputs {', '.join(map(repr, model.inputs))} and are no "
-                "tables; save a checkpoint instead"
+                f"potentials depend on the inputs {', '.join(map(repr, model.input_names))} and "
+                "are no tables; save a checkpoint instead"
             )
         factors = _with_small_constants(model.factors())
         scopes = tuple(f.names for f in factors)

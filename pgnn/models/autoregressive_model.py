@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import networkx as nx
 import torch
@@ -319,17 +320,11 @@ class AutoregressiveModel(Model, StepwiseModel):
 
     # --- verbs --------------------------------------------------------------------------------
 
-    def fit(
-        self,
-        data: Any,
-        *,
-        learner: Learner | None = None,
-        weights: Any = None,
-        inputs: Inputs | None = None,
-        seed: int | None = None,
-        progress: bool = True,
-    ) -> Self:
-        """Fit the network to whole sequences, see :meth:`Model.fit`.
+    @contextmanager
+    def _declared_by(
+        self, data: Any, weights: Any, inputs: Inputs | None
+    ) -> Iterator[tuple[Any, Inputs | None]]:
+        """See :class:`LearningVerbs`: sequences are read together with their inputs.
 
         Raises:
             DataError: If a step was not observed.
@@ -339,19 +334,13 @@ class AutoregressiveModel(Model, StepwiseModel):
             self._check_observed(rows)
         except EvidenceError as error:
             raise DataError(str(error)) from None
-        rest: dict[str, Any] = {"weights": weights, "seed": seed, "progress": progress}
-        return super().fit(rows, learner=learner, **rest)
+        yield rows, None
 
     def default_learner(self, data: Any) -> Learner:
         """Return steps of Adam over batches of 32 rows, with short gradients."""
         from pgnn.inference.learning.gradient import Gradient
 
-        return Gradient(
-            optimizer=lambda p: torch.optim.Adam(p, lr=0.003),
-            batch_size=32,
-            max_norm=1.0,
-            max_iterations=30,
-        )
+        return Gradient.of_networks(rate=0.003, passes=30)
 
     def default_engine(self) -> Engine:
         """Return ``SequenceCompletion()``."""

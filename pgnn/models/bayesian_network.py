@@ -7,7 +7,7 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import networkx as nx
 from torch import Tensor, nn
@@ -46,7 +46,7 @@ from pgnn.models.interventions import intervened
 from pgnn.models.model import Model
 
 if TYPE_CHECKING:
-    from pgnn.inference.learner import Learner
+    pass
 
 
 class Undeclared(NamedTuple):
@@ -285,44 +285,11 @@ class BayesianNetwork(Model, NetworkModel):
             table = table.masked_fill(rows.reshape(-1, *[1] * (table.dim() - 1)), 0.0)
         return Factor(f.variables, table, None if observed and name in observed else name)
 
-    def fit(
-        self,
-        data: Any,
-        *,
-        learner: Learner | None = None,
-        weights: Any = None,
-        inputs: Inputs | None = None,
-        seed: int | None = None,
-        progress: bool = True,
-    ) -> Self:
-        """Fit the parameters to data, in which states that were not declared are found.
-
-        See :meth:`Model.fit`.
-
-        Raises:
-            ModelError: If states are not known and not found in the data.
-        """
-        settings: dict[str, Any] = {"inputs": inputs, "seed": seed, "progress": progress}
-        with self._declared_by(data):
-            return super().fit(data, learner=learner, weights=weights, **settings)
-
-    def partial_fit(
-        self,
-        data: Any,
-        *,
-        learner: Learner | None = None,
-        weights: Any = None,
-        inputs: Inputs | None = None,
-        seed: int | None = None,
-    ) -> Self:
-        """Learn from one more batch; see :meth:`Model.partial_fit`."""
-        settings: dict[str, Any] = {"inputs": inputs, "seed": seed}
-        with self._declared_by(data):
-            return super().partial_fit(data, learner=learner, weights=weights, **settings)
-
     @contextmanager
-    def _declared_by(self, data: Any) -> Iterator[None]:
-        """Declare unknown states by those found in data; undone if an error is raised.
+    def _declared_by(
+        self, data: Any, weights: Any, inputs: Inputs | None
+    ) -> Iterator[tuple[Any, Inputs | None]]:
+        """See :class:`LearningVerbs`: states and shapes are those of the columns.
 
         Raises:
             ModelError: If the data has no column of such a variable.
@@ -340,7 +307,7 @@ class BayesianNetwork(Model, NetworkModel):
             known = {**undeclared.states, **from_data}
             self._declare(undeclared.conditionals, known, undeclared.normalise)
         try:
-            yield
+            yield data, inputs
         except BaseException:
             self._undeclared = undeclared
             raise

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import reduce
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import networkx as nx
 import numpy as np
@@ -14,7 +15,6 @@ from torch import Tensor, nn
 from pgnn.abilities import AttributeChainModel, ChainModel, Inputs
 from pgnn.errors import DataError, EvidenceError, ModelError, Unsupported
 from pgnn.evidence.sequence_evidence import SequenceEvidence
-from pgnn.evidence.wrappers import with_lengths
 from pgnn.factors.conditionals.table_reader import read_numbers
 from pgnn.factors.piece import Settings
 from pgnn.factors.time_steps import AXIS
@@ -172,6 +172,11 @@ class ConditionalRandomField(SequenceModel, ChainModel, AttributeChainModel):
                     covariates[name] = (inputs or {})[name]
         return covariates
 
+    @property
+    def input_names(self) -> Collection[Hashable]:
+        """Names of the inputs of the parts, and of what they make of them."""
+        return [name for part in self._parts for name in part.input_names]
+
     # --- the chain ----------------------------------------------------------------------------
 
     def chain(
@@ -323,33 +328,20 @@ class ConditionalRandomField(SequenceModel, ChainModel, AttributeChainModel):
 
     # --- learning -----------------------------------------------------------------------------
 
-    def fit(
-        self,
-        data: Any,
-        *,
-        learner: Learner | None = None,
-        weights: Any = None,
-        inputs: Inputs | None = None,
-        seed: int | None = None,
-        progress: bool = True,
-        lengths: Any = None,
-    ) -> Self:
-        """Fit the weights; attributes, and labels that were not declared, are those of the data.
-
-        See :meth:`Model.fit`. ``Gradient(l2=...)`` by default: L-BFGS with a normal prior of
-        each weight, see :meth:`default_learner`.
+    @contextmanager
+    def _declared_by(
+        self, data: Any, weights: Any, inputs: Inputs | None
+    ) -> Iterator[tuple[Any, Inputs | None]]:
+        """See :class:`LearningVerbs`: attributes, and labels not declared, are those of the data.
 
         Raises:
             DataError: If there are no labels, or no attributes, to learn from.
         """
-        data = with_lengths(data, lengths)
         with structure_restored_on_failure(self):
             if self._given["labels"] is None:
                 self._declare(Variable(self.name, labels_of(self.name, data), (AXIS,)))
             rows = self._read(data, inputs)
-            covariates = self._prepare(rows, inputs)
-            rest: Any = {"weights": weights, "seed": seed, "progress": progress, "learner": learner}
-            return super().fit(rows, inputs=covariates, **rest)
+            yield rows, self._prepare(rows, inputs)
 
     def _read(self, data: Any, inputs: Inputs | None) -> SequenceEvidence:
         try:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import networkx as nx
 import torch
@@ -164,17 +165,11 @@ class CTC(Model, AlignmentModel):
 
         return log_probs
 
-    def fit(
-        self,
-        data: Any,
-        *,
-        learner: Learner | None = None,
-        weights: Any = None,
-        inputs: Inputs | None = None,
-        seed: int | None = None,
-        progress: bool = True,
-    ) -> Self:
-        """Fit the network to labels and inputs; see :meth:`Model.fit`.
+    @contextmanager
+    def _declared_by(
+        self, data: Any, weights: Any, inputs: Inputs | None
+    ) -> Iterator[tuple[Any, Inputs | None]]:
+        """See :class:`LearningVerbs`: labels are read together with their inputs.
 
         Raises:
             DataError: If a sequence has more labels than its input can say.
@@ -195,19 +190,13 @@ class CTC(Model, AlignmentModel):
                 f"{lost[0]}, whose labels take {int(needed[lost[0]])} steps; its input has "
                 f"{int(rows.input_lengths[lost[0]])}); leave them out, or have more steps"
             )
-        rest: dict[str, Any] = {"weights": weights, "seed": seed, "progress": progress}
-        return super().fit(rows, learner=learner, **rest)
+        yield rows, None
 
     def default_learner(self, data: Any) -> Learner:
         """Return small steps of Adam over batches of 32, with short gradients."""
         from pgnn.inference.learning.gradient import Gradient
 
-        return Gradient(
-            optimizer=lambda p: torch.optim.Adam(p, lr=0.01),
-            batch_size=32,
-            max_norm=1.0,
-            max_iterations=50,
-        )
+        return Gradient.of_networks(rate=0.01, passes=50)
 
     def default_engine(self) -> Engine:
         """Return ``PrefixSearch()``."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -264,48 +264,15 @@ class HiddenMarkovModel(RepeatedSlice, EmittingModel):
                 self, targets, lambda n: ahead(observed, steps, n, **rest), observed, inputs, steps
             )
 
-    def fit(
-        self,
-        data: Any,
-        *,
-        learner: Learner | None = None,
-        weights: Any = None,
-        inputs: Inputs | None = None,
-        seed: int | None = None,
-        progress: bool = True,
-        lengths: Any = None,
-    ) -> Self:
-        """Fit the parameters to data, which also tells shapes that were not declared.
-
-        See :meth:`Model.fit`.
+    @contextmanager
+    def _declared_by(
+        self, data: Any, weights: Any, inputs: Inputs | None
+    ) -> Iterator[tuple[Any, Inputs | None]]:
+        """See :class:`LearningVerbs`: shapes are those of the data.
 
         Raises:
-            EvidenceError: If a shape was not declared, and two readings of the data are possible.
+            EvidenceError: If two readings of the data are possible.
         """
-        data = with_lengths(data, lengths)
-        rest: dict[str, Any] = {"inputs": inputs, "seed": seed, "progress": progress}
-        with self._declared_by(data):
-            return super().fit(data, learner=learner, weights=weights, **rest)
-
-    def partial_fit(
-        self,
-        data: Any,
-        *,
-        learner: Learner | None = None,
-        weights: Any = None,
-        inputs: Inputs | None = None,
-        seed: int | None = None,
-        lengths: Any = None,
-    ) -> Self:
-        """Go on learning from one batch more; see :meth:`Model.partial_fit`."""
-        data = with_lengths(data, lengths)
-        rest: dict[str, Any] = {"inputs": inputs, "seed": seed}
-        with self._declared_by(data):
-            return super().partial_fit(data, learner=learner, weights=weights, **rest)
-
-    @contextmanager
-    def _declared_by(self, data: Any) -> Iterator[None]:
-        """Have data tell shapes that were not declared; they stay so if all goes well."""
         undeclared, before = self._shapeless, dict(self._conditionals)
         shapes = SequenceEvidence.event_shapes(undeclared, data) if undeclared else {}
         try:
@@ -315,7 +282,7 @@ class HiddenMarkovModel(RepeatedSlice, EmittingModel):
                     what, state = f"emission of {name!r}", self.transitions.child
                     self._replace(ChainDeclaration().conditional(child, [state], declared, what))
             self._shapeless = {n: x for n, x in undeclared.items() if n not in shapes}
-            yield
+            yield data, inputs
         except BaseException:
             self._shapeless = undeclared
             for name in shapes:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from pgnn.abilities import Inputs, LatentFactorModel
-from pgnn.errors import DataError, EvidenceError, ModelError
+from pgnn.errors import DataError, EvidenceError, ModelError, overflowing
 from pgnn.factors.conditionals.covariance import Diagonal, Spherical
 from pgnn.factors.conditionals.gaussian import Gaussian
 from pgnn.factors.conditionals.linear_gaussian import LinearGaussian
@@ -233,10 +233,7 @@ class LatentFactors(VectorNetwork, LatentFactorModel):
         mean = share @ x
         centred = (x - mean) * share.sqrt().unsqueeze(1)
         if not bool(torch.isfinite(centred.square().sum())):
-            raise DataError(
-                f"numbers of {self._vector!r} are so large that their squares are no numbers any "
-                "more; take other units"
-            )
+            raise overflowing([self._vector])
         floor = conditional.form.floor(centred.square().sum(dim=0)).numpy(force=True)
         weight, noise = self._solution(centred.numpy(force=True), floor)
         with torch.no_grad():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -87,6 +87,11 @@ class LayeredBeliefNetwork(Model, RecognisedLayers, VectorModel):
         self.weights = nn.ParameterList(zeros("weights", p) for p in pairs)
         self.up_biases = nn.ParameterList(zeros("a bias", [n]) for n in sizes[1:])
         self.up_weights = nn.ParameterList(zeros("weights", p) for p in pairs)
+
+    @property
+    def input_names(self) -> Collection[Hashable]:
+        """None: units depend on no covariates."""
+        return ()
 
     @property
     def variables(self) -> Mapping[Hashable, Variable]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
 from pgnn.abilities import DirectedModel, FactorModel, Inputs
-from pgnn.errors import ModelError
+from pgnn.errors import DataError, EvidenceError, ModelError
 from pgnn.evidence.frames import columns_of
 from pgnn.factors.inference_mode import outside_inference_mode
 from pgnn.limits import check_seed
@@ -38,6 +39,9 @@ class LearningVerbs(CheckedModule, FactorModel):
     ) -> Self:
         """Fit the parameters to data; :attr:`history` has a report.
 
+        Where the model allows it, what was not declared is found in the data: states, shapes,
+        names of columns, attributes.
+
         Args:
             data: DataFrame, mapping or tensor of rows, or an iterator of such batches; of a model
                 over time sequences, see :class:`~pgnn.evidence.sequence_evidence.SequenceEvidence`.
@@ -50,10 +54,15 @@ class LearningVerbs(CheckedModule, FactorModel):
         Returns:
             The model itself; unchanged if fitting fails. Answers of a fitted model are detached:
             they are differentiable again after ``model.requires_grad_()``.
+
+        Raises:
+            DataError: If the data is wrong, or too little was observed.
+            ModelError: If something was not declared, and the data does not tell it.
         """
-        method = self._learner(learner, data)
-        settings: dict[str, Any] = {"weights": weights, "inputs": inputs, "progress": progress}
-        self._learn(method.fit, data, seed=check_seed(seed), **settings)
+        with self._declared_by(data, weights, inputs) as (rows, covariates):
+            method = self._learner(learner, rows)
+            settings: dict[str, Any] = {"weights": weights, "progress": progress}
+            self._learn(method.fit, rows, inputs=covariates, seed=check_seed(seed), **settings)
         return self
 
     def partial_fit(
@@ -70,10 +79,10 @@ class LearningVerbs(CheckedModule, FactorModel):
         With the learner of complete rows, ``MaximumLikelihood()``, all batches have equal weight,
         as in one fit to all of them and to the rows of an earlier :meth:`fit` of tables. ``EM()``
         takes one step for each batch and discounts earlier ones by its ``decay``, since their
-        expectations were computed with earlier parameters. The likelihood of logistic and softmax
+        expectations were computed with earlier parameters. ``ContrastiveDivergence()`` makes one
+        pass over each batch, and its chains go on. The likelihood of logistic and softmax
         conditionals has no sufficient statistics: batches are added up to its quadratic
-        approximation. States, and shapes of vectors, that are
-        not declared are those of the first batch.
+        approximation. What is not declared is found in the first batch.
 
         Args:
             data: A batch, as for :meth:`fit`.
@@ -88,10 +97,27 @@ class LearningVerbs(CheckedModule, FactorModel):
         Raises:
             Unsupported: If the learner takes all data at once.
         """
-        method = self._learner(learner, data)
-        settings: dict[str, Any] = {"weights": weights, "inputs": inputs}
-        self._learn(method.partial_fit, data, seed=check_seed(seed), **settings)
+        with self._declared_by(data, weights, inputs) as (rows, covariates):
+            method = self._learner(learner, rows)
+            settings: dict[str, Any] = {"weights": weights, "inputs": covariates}
+            self._learn(method.partial_fit, rows, seed=check_seed(seed), **settings)
         return self
+
+    @contextmanager
+    def _declared_by(
+        self, data: Any, weights: Any, inputs: Inputs | None
+    ) -> Iterator[tuple[Any, Inputs | None]]:
+        """Have data tell what was not declared; undone if anything is raised.
+
+        Args:
+            data: As for :meth:`fit`.
+            weights: Likewise.
+            inputs: Likewise.
+
+        Yields:
+            Data and inputs as learners take them.
+        """
+        yield data, inputs
 
     def _learner(self, learner: Learner | None, data: Any) -> Learner:
         from pgnn.inference.learner import Learner
@@ -103,7 +129,15 @@ class LearningVerbs(CheckedModule, FactorModel):
         return chosen
 
     def _learn(self, learn: Callable[..., None], data: Any, **settings: Any) -> None:
-        """Change the parameters by a learner, and detach answers afterwards."""
+        """Change the parameters by a learner, and detach answers afterwards.
+
+        Raises:
+            DataError: If the model does not depend on some of the inputs.
+        """
+        try:
+            self.check_inputs(settings["inputs"])
+        except EvidenceError as error:
+            raise DataError(str(error)) from None
         self.refresh_parameters()
         was, self.detached, self._fitting = self.detached, False, True
         try:

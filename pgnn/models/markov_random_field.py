@@ -108,7 +108,7 @@ class MarkovRandomField(Model):
         return field
 
     @property
-    def inputs(self) -> tuple[Hashable, ...]:
+    def input_names(self) -> tuple[Hashable, ...]:
         """Names of the covariates that potentials depend on."""
         return tuple(dict.fromkeys(name for p in self.potentials for name in p.inputs))
 
@@ -215,7 +215,7 @@ class MarkovRandomField(Model):
         score = self._looked_up(data, inputs)
         if score is not None:
             return score
-        return self._engine(engine).log_prob(self, data, inputs=inputs)
+        return self._engine(engine, inputs).log_prob(self, data, inputs=inputs)
 
     def log_partition(
         self, *, inputs: Inputs | None = None, engine: Engine | None = None
@@ -230,7 +230,7 @@ class MarkovRandomField(Model):
         Raises:
             Intractable: If the exact answer exceeds the engine's budget.
         """
-        return self._engine(engine).log_prob(self, {}, inputs=inputs)
+        return self._engine(engine, inputs).log_prob(self, {}, inputs=inputs)
 
     def log_prob(
         self, data: Any, *, inputs: Inputs | None = None, engine: Engine | None = None

@@ -150,7 +150,8 @@ class Model(LearningVerbs, FactorModel, Restorable):
             ImpossibleEvidence: If a row has probability zero, whatever the targets.
             Intractable: If an engine was named whose budget the answer exceeds.
         """
-        return self._engine(engine).query(self, targets, evidence, inputs=inputs, errors=errors)
+        own = self._engine(engine, inputs)
+        return own.query(self, targets, evidence, inputs=inputs, errors=errors)
 
     @overload
     def most_probable(
@@ -203,7 +204,7 @@ class Model(LearningVerbs, FactorModel, Restorable):
             Variable to state (labels for one row, ``(B,)`` indices for a batch) or value, with
             ``log_prob``; for ``k > 1`` a sequence of them, best first.
         """
-        return self._engine(engine).most_probable(
+        return self._engine(engine, inputs).most_probable(
             self, evidence, targets, inputs=inputs, k=k, errors=errors
         )
 
@@ -225,7 +226,7 @@ class Model(LearningVerbs, FactorModel, Restorable):
         """
         from pgnn.inference.max_marginals import max_marginals
 
-        return max_marginals(self, self._engine(engine), targets, evidence, inputs)
+        return max_marginals(self, self._engine(engine, inputs), targets, evidence, inputs)
 
     def sample(
         self,
@@ -246,7 +247,7 @@ class Model(LearningVerbs, FactorModel, Restorable):
                 (``Gibbs()``).
             seed: The same seed gives the same draws; the global random state is not changed.
         """
-        return self._engine(engine).sample(self, n, evidence, inputs=inputs, seed=seed)
+        return self._engine(engine, inputs).sample(self, n, evidence, inputs=inputs, seed=seed)
 
     def log_prob(
         self, data: Any, *, inputs: Inputs | None = None, engine: Engine | None = None
@@ -261,7 +262,7 @@ class Model(LearningVerbs, FactorModel, Restorable):
         Raises:
             Intractable: If no engine is named and the exact sum is too expensive.
         """
-        return self._engine(engine).log_prob(self, data, inputs=inputs)
+        return self._engine(engine, inputs).log_prob(self, data, inputs=inputs)
 
     def impute(
         self,
@@ -270,6 +271,7 @@ class Model(LearningVerbs, FactorModel, Restorable):
         draws: int | None = None,
         to: str | Path | TextIO | None = None,
         ignore: Collection[Hashable] = (),
+        inputs: Inputs | None = None,
         engine: Engine | None = None,
         seed: int | None = None,
     ) -> Any:
@@ -283,6 +285,7 @@ class Model(LearningVerbs, FactorModel, Restorable):
             to: Path of a CSV file to write as well, or a stream; several tables have a column
                 ``draw``.
             ignore: Columns that are not variables; they are copied.
+            inputs: Covariates by name, ``(N, ...)``.
             engine: The method.
             seed: Of the draws.
 
@@ -300,7 +303,7 @@ class Model(LearningVerbs, FactorModel, Restorable):
         from pgnn.inference.imputation import impute
 
         settings: dict[str, Any] = {"draws": draws, "to": to, "ignore": ignore}
-        return impute(self, data, engine=engine, seed=seed, **settings)
+        return impute(self, data, inputs=inputs, engine=engine, seed=seed, **settings)
 
     def explain(
         self,
@@ -367,7 +370,9 @@ class Model(LearningVerbs, FactorModel, Restorable):
         """Return the engine if none is given."""
         return _automatic()
 
-    def _engine(self, engine: Engine | None) -> Engine:
+    def _engine(self, engine: Engine | None, inputs: Inputs | None = None) -> Engine:
+        """The engine that answers about a model whose numbers, and inputs, are in order."""
+        self.check_inputs(inputs)
         self._tell_unset()
         self.refresh_parameters()
         self._check_learnable()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -113,6 +113,12 @@ class ModelMixture(Model, MixtureModel):
         return list(self._components)
 
     @property
+    def input_names(self) -> Collection[Hashable] | None:
+        """Names of the covariates of the components; None where one does not tell."""
+        names = [c.input_names for c in self.components]
+        return None if None in names else dict.fromkeys(n for own in names for n in own)
+
+    @property
     def num_free_parameters(self) -> int:
         """Those of the components, and of their weights."""
         inner: int = sum(c.num_free_parameters for c in self.components)
@@ -159,22 +165,11 @@ class ModelMixture(Model, MixtureModel):
         for c in self.components:
             c.detached = plain
 
-    def fit(
-        self,
-        data: Any,
-        *,
-        learner: Learner | None = None,
-        weights: Any = None,
-        inputs: Inputs | None = None,
-        seed: int | None = None,
-        progress: bool = True,
-    ) -> Self:
-        """Fit weights and components to data; see :meth:`Model.fit`."""
-        rest: dict[str, Any] = {"inputs": inputs, "seed": seed, "progress": progress}
-        super().fit(data, learner=learner, weights=weights, **rest)
+    def _learn(self, learn: Callable[..., None], data: Any, **settings: Any) -> None:
+        """See :class:`LearningVerbs`; components share what happened."""
+        super()._learn(learn, data, **settings)
         for c in self.components:
             c.history = self.history
-        return self
 
     def default_engine(self) -> Engine:
         """Return ``ByComponent()``."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import networkx as nx
 import numpy as np
 from torch import Tensor
 
+from pgnn.abilities import Inputs
 from pgnn.errors import DataError, EvidenceError, ModelError, Unsupported
 from pgnn.evidence.frames import columns_of
 from pgnn.evidence.reading import floats_of
@@ -24,6 +26,7 @@ from pgnn.factors.piece import Settings
 from pgnn.factors.variable import Variable
 from pgnn.models.bayesian_network import BayesianNetwork
 from pgnn.models.directed_declaration import event_shape
+from pgnn.models.structure_restored_on_failure import structure_restored_on_failure
 
 if TYPE_CHECKING:
     from pgnn.inference.learner import Learner
@@ -110,28 +113,20 @@ class Regression(BayesianNetwork):
         """What was learnt: that of the child."""
         return self.conditionals[self._child]
 
-    def fit(
-        self,
-        data: Any,
-        *,
-        learner: Learner | None = None,
-        weights: Any = None,
-        inputs: Any = None,
-        seed: int | None = None,
-        progress: bool = True,
-    ) -> Self:
-        """Fit the conditional to rows; see :meth:`BayesianNetwork.fit`."""
-        rest: dict[str, Any] = {"inputs": inputs, "seed": seed, "progress": progress}
-        if self._told is not None:
-            return super().fit(data, learner=learner, weights=weights, **rest)
-        others = [n for n in columns_of(data) if n != self._child and n is not weights]
-        others = [n for n in others if not (isinstance(weights, str) and n == weights)]
-        if not others:
-            raise DataError(f"data has no column beside {self._child!r}")
-        begun = type(self)(**self._arguments(others))
-        begun.fit(data, learner=learner, weights=weights, **rest)
-        self.__dict__.update(begun.__dict__)
-        return self
+    @contextmanager
+    def _declared_by(
+        self, data: Any, weights: Any, inputs: Inputs | None
+    ) -> Iterator[tuple[Any, Inputs | None]]:
+        """See :class:`BayesianNetwork`; parents are the other columns if none were named."""
+        with structure_restored_on_failure(self):
+            if self._told is None:
+                others = [n for n in columns_of(data) if n != self._child]
+                others = [n for n in others if not (isinstance(weights, str) and n == weights)]
+                if not others:
+                    raise DataError(f"data has no column beside {self._child!r}")
+                vars(self).update(vars(type(self)(**self._arguments(others))))
+            with super()._declared_by(data, weights, inputs) as declared:
+                yield declared
 
     def _arguments(self, parents: Any) -> dict[str, Any]:
         """What the constructor is called with again, once the parents are known."""

@@ -145,7 +145,7 @@ class SequenceModel(Model, UnrollableModel):
             lengths: ``(B,)`` of sequences that stand one after the other in one array, if they do.
         """
         evidence, asked = self._asked_about(with_lengths(evidence, lengths), targets)
-        chosen = self._engine(engine)
+        chosen = self._engine(engine, inputs)
         return chosen.filter(self, asked, evidence, inputs=inputs, errors=errors)
 
     def smooth(
@@ -195,7 +195,7 @@ class SequenceModel(Model, UnrollableModel):
             Variables with ``steps`` in the place of ``T``.
         """
         evidence = with_lengths(evidence, lengths)
-        return self._engine(engine).predict(self, targets, evidence, steps, inputs=inputs)
+        return self._engine(engine, inputs).predict(self, targets, evidence, steps, inputs=inputs)
 
     @overload
     def decode(
@@ -240,6 +240,10 @@ class SequenceModel(Model, UnrollableModel):
             k: How many of the best paths.
             errors: ``"raise"`` or ``"nan"``, see :meth:`Model.query`.
             lengths: ``(B,)`` of sequences that stand one after the other in one array, if they do.
+
+        Returns:
+            States by name: labels of one sequence, indices ``(B, T)`` of a batch; ``frame()`` has
+            labels in both cases.
         """
         evidence, asked = self._asked_about(with_lengths(evidence, lengths), None)
         return self.most_probable(evidence, asked, inputs=inputs, engine=engine, k=k, errors=errors)
@@ -263,10 +267,11 @@ class SequenceModel(Model, UnrollableModel):
         known = {n for n in self.variables if observed.knows(n)}
         return observed, [n for n in hidden if self.variables[n].is_discrete or n not in known]
 
-    def _engine(self, engine: Engine | None) -> SequenceEngine:
+    def _engine(self, engine: Engine | None, inputs: Inputs | None = None) -> SequenceEngine:
         """What knows about time; any other engine works on the unrolled network."""
         from pgnn.inference.time.engine_over_time import engine_over_time
 
+        self.check_inputs(inputs)
         self._tell_unset()
         self._check_numbers()
         return engine_over_time(self, None if engine is None else super()._engine(engine))

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import Hashable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 from torch import Tensor
 
-from pgnn.abilities import VectorModel
+from pgnn.abilities import Inputs, VectorModel
 from pgnn.errors import DataError, EvidenceError, ModelError
 from pgnn.evidence.frames import columns_of, is_frame
 from pgnn.evidence.reading import floats_of
 from pgnn.factors.variable import Variable
 from pgnn.limits import whole_number
 from pgnn.models.bayesian_network import BayesianNetwork
-
-if TYPE_CHECKING:
-    from pgnn.inference.learner import Learner
 
 Features = int | Iterable[Hashable] | None
 """Number or names of the numbers of a vector; None where data tells them."""
@@ -83,53 +81,20 @@ class VectorNetwork(BayesianNetwork, VectorModel):
             return self._column_names
         return None if self._undeclared is not None else self.variables[self._vector].num_elements
 
-    def fit(
-        self,
-        data: Any,
-        *,
-        learner: Learner | None = None,
-        weights: Any = None,
-        inputs: Any = None,
-        seed: int | None = None,
-        progress: bool = True,
-    ) -> Self:
-        """Fit the model; see :meth:`BayesianNetwork.fit`.
+    @contextmanager
+    def _declared_by(
+        self, data: Any, weights: Any, inputs: Inputs | None
+    ) -> Iterator[tuple[Any, Inputs | None]]:
+        """See :class:`BayesianNetwork`.
 
-        Args:
-            data: A matrix ``(N, D)``, a data frame or mapping whose columns are the numbers of the
-                vector, or a mapping from the vector's name to a matrix. ``NaN`` is missing.
-            learner: That of :meth:`default_learner` if not given.
-            weights: ``(N,)`` what each row counts, or the name of a column.
-            inputs: None: nothing depends on any.
-            seed: Of whatever is random.
-            progress: Show a progress bar.
+        Rows are a matrix ``(N, D)``, a data frame or mapping whose columns are the numbers of the
+        vector, or a mapping from the vector's name to a matrix. ``NaN`` is missing.
         """
         before = self._column_names
-        if self._undeclared is not None:
-            data = self._gathered(data, weights)
-        rest: dict[str, Any] = {"inputs": inputs, "seed": seed, "progress": progress}
+        rows = data if self._undeclared is None else self._gathered(data, weights)
         try:
-            return super().fit(data, learner=learner, weights=weights, **rest)
-        except BaseException:
-            self._column_names = before
-            raise
-
-    def partial_fit(
-        self,
-        data: Any,
-        *,
-        learner: Learner | None = None,
-        weights: Any = None,
-        inputs: Any = None,
-        seed: int | None = None,
-    ) -> Self:
-        """Go on learning from one batch more; see :meth:`Model.partial_fit`."""
-        before = self._column_names
-        if self._undeclared is not None:
-            data = self._gathered(data, weights)
-        rest: dict[str, Any] = {"inputs": inputs, "seed": seed}
-        try:
-            return super().partial_fit(data, learner=learner, weights=weights, **rest)
+            with super()._declared_by(rows, weights, inputs) as declared:
+                yield declared
         except BaseException:
             self._column_names = before
             raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -44,3 +45,51 @@ def test_unknown_inputs_of_a_fit_are_told() -> None:
     model = pgnn.BayesianNetwork([("a", "b")], states={"a": 2, "b": 2})
     with pytest.raises(pgnn.DataError, match="no input 'z': it takes none"):
         model.fit({"a": [0], "b": [1]}, inputs={"z": torch.zeros(1)})
+
+
+def verbs_of(model: Any, rows: Any) -> list[Any]:
+    own = [model.query, model.most_probable, model.sample, model.log_prob]
+    calls = [partial(verb, evidence=rows) for verb in own[:3]] + [partial(own[3], rows)]
+    if isinstance(model, pgnn.HiddenMarkovModel):
+        over_time = (model.smooth, model.filter, model.decode, partial(model.predict, steps=1))
+        calls += [partial(verb, evidence=rows) for verb in over_time]
+    return [*calls, partial(model.fit, rows, progress=False)]
+
+
+def field() -> pgnn.MarkovRandomField:
+    return pgnn.MarkovRandomField([("a", "b")], {("a", "b"): [[1.0, 2.0], [2.0, 1.0]]})
+
+
+@pytest.mark.parametrize(
+    ("make", "rows"),
+    [
+        (lambda: pgnn.BayesianNetwork([], {"a": [0.4, 0.6]}), {"a": [0, 1]}),
+        (field, {"a": [0, 1], "b": [1, 0]}),
+        (lambda: pgnn.RestrictedBoltzmannMachine(2, 1), {"visible": [[0, 1], [1, 0]]}),
+        (lambda: pgnn.ModelMixture([field(), field()]), {"a": [0, 1], "b": [1, 0]}),
+        (lambda: pgnn.HiddenMarkovModel(2, {"x": 3}), {"x": [[0, 1, 2, 2]]}),
+        (lambda: pgnn.SigmoidBeliefNetwork([2, 2]), {"visible": [[0, 1], [1, 0]]}),
+    ],
+)
+def test_unknown_inputs_are_told_by_every_verb(make: Any, rows: Any) -> None:
+    for call in verbs_of(make(), rows):
+        with pytest.raises((pgnn.EvidenceError, pgnn.DataError), match="no input 'z'"):
+            call(inputs={"z": torch.zeros(2, 4)})
+
+
+def test_components_take_the_inputs_that_are_theirs() -> None:
+    variable = pgnn.Variable("y", 2)
+    parts = []
+    for name in ("u", "v"):
+        torch.manual_seed(0)
+        net = pgnn.Neural(variable, [], torch.nn.Linear(2, 2), inputs=[name])
+        parts.append(pgnn.BayesianNetwork([], {"y": net}))
+    mixture = pgnn.ModelMixture(parts, [0.5, 0.5])
+    inputs = {"u": torch.tensor(ROWS), "v": torch.tensor(ROWS)}
+    logs = [
+        p.log_prob({"y": [0, 1, 0]}, inputs={n: inputs[n]})
+        for n, p in zip("uv", parts, strict=True)
+    ]
+    expected = torch.stack(logs).double().logsumexp(0) - np.log(2)
+    told = mixture.log_prob({"y": [0, 1, 0]}, inputs=inputs)
+    torch.testing.assert_close(told.detach(), expected.detach(), check_dtype=False)

@@ -163,3 +163,30 @@ def test_impossible_rows_are_told_without_advice_that_does_not_help() -> None:
     model = pgnn.BayesianNetwork([("a", "b")], tables)
     with pytest.raises(pgnn.ImpossibleEvidence, match=r"1 of 2 rows.*row 1.*leave them out"):
         model.impute(pd.DataFrame({"a": [None, 0.0], "b": [0.0, 1.0]}))
+
+
+@pytest.mark.parametrize("hidden", [[1, 3], [0, 1, 2, 3]])
+def test_counts_that_are_missing_are_told_by_their_parents(hidden: list[int]) -> None:
+    count = pgnn.Poisson(pgnn.Variable("n"), [pgnn.Variable("k", 2)], rate=[1.0, 5.0])
+    model = pgnn.BayesianNetwork([("k", "n")], {"k": [0.6, 0.4], "n": count})
+    table = pd.DataFrame({"k": [0, 1, None, None], "n": [1.0, 7.0, 6.0, 0.0]})
+    table.loc[hidden, "n"] = np.nan
+    whole = model.impute(table)
+    expected = {0: 1.0, 1: 5.0, 2: 1.0, 3: 1.0}
+    for row in hidden:
+        assert whole["k"][row] == int(row == 1)
+        assert whole["n"][row] == pytest.approx(expected[row])
+    assert whole["k"][2] == int(2 not in hidden)
+
+
+def test_covariates_of_what_is_missing() -> None:
+    network = torch.nn.Linear(1, 2)
+    with torch.no_grad():
+        network.weight.copy_(torch.tensor([[-1.0], [1.0]]))
+        network.bias.zero_()
+    model = pgnn.BayesianNetwork([], {"y": pgnn.Neural(pgnn.Variable("y", 2), [], network, ["x"])})
+    x = torch.tensor([[-9.0], [9.0], [9.0]])
+    holes = {"y": [None, None, 0]}
+    assert model.impute(holes, inputs={"x": x})["y"].tolist() == [0, 1, 0]
+    (drawn,) = model.impute(holes, inputs={"x": x}, draws=1, seed=0)
+    assert drawn["y"].tolist() == [0, 1, 0]

@@ -255,3 +255,31 @@ def test_the_prior_is_the_models_whoever_learns(prior: Any) -> None:
     assert batches.coefficients().to_numpy() == pytest.approx(expected, abs=1e-6)
     with pytest.raises(Unsupported, match="give l1= or l2="):
         model().fit(table, learner=pgnn.Gradient())
+
+
+@pytest.mark.parametrize("kind", [pgnn.LinearRegression, pgnn.BayesianRegression])
+def test_batches_tell_the_parents_too(kind: Any) -> None:
+    table = pd.DataFrame({"x": [0.0, 1.0, 2.0, 3.0, 5.0, 4.0], "y": [1.0, 3.0, 4.0, 9.0, 9.0, 8.0]})
+    expected = kind("y", "x").fit(table).coefficients()
+    model = kind("y")
+    with pytest.raises(DataError, match="no column beside 'y'"):
+        model.partial_fit(table[["y"]])
+    for part in (table[:4], table[4:]):
+        model.partial_fit(part)
+    pd.testing.assert_frame_equal(model.coefficients(), expected, atol=1e-9)
+
+
+def test_a_fit_that_fails_forgets_the_parents_it_found() -> None:
+    table = pd.DataFrame({"x": [0.0, 1.0, 2.0, 3.0], "y": [1.0, np.nan, 4.0, 9.0]})
+    model = pgnn.LinearRegression("y")
+    with pytest.raises(DataError, match="cells are missing"):
+        model.fit(table)
+    model.fit(table.dropna().rename(columns={"x": "u"}))
+    assert [*model.coefficients().index] == ["u", "bias"]
+
+
+@pytest.mark.parametrize("kind", [pgnn.LinearRegression, pgnn.LogisticRegression])
+def test_values_whose_squares_overflow(kind: Any) -> None:
+    table = pd.DataFrame({"x": [1e300, 2e300, 3e300, -1e300], "y": [0, 1, 0, 1]})
+    with pytest.raises(DataError, match=r"values of 'x'.* are so large that sums"):
+        kind("y", "x").fit(table, progress=False)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.distributions import MultivariateNormal, Normal
 
-from pgnn.errors import DataError, ModelError
+from pgnn.errors import DataError, ModelError, overflowing
 from pgnn.factors.conditionals.exponential_family import Statistics
 from pgnn.factors.conditionals.linear_gaussian import LinearGaussian
 from pgnn.factors.conditionals.regression import Regression
@@ -164,10 +164,7 @@ class BayesianLinear(LinearGaussian):
             DataError: If they do not.
         """
         if not np.isfinite(sums).all():
-            raise DataError(
-                f"numbers of {self.child.name!r} or its parents are so large that their squares "
-                "are no numbers any more; take other units"
-            )
+            raise overflowing(v.name for v in self.scope)
         if choosing and count <= 1.0:
             raise DataError(
                 f"one row tells neither the noise of {self.child.name!r} nor how large its weights "

@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pgnn.errors import DataError
+from pgnn.errors import DataError, overflowing
 from pgnn.factors.conditionals.conditional import Conditional
+from pgnn.factors.finite import all_finite
 
 Statistics = tuple[Tensor, ...]
 """Sums over rows, in float64: those of two batches may be added, and scaled."""
@@ -79,8 +80,18 @@ class ExponentialFamily(Conditional):
         """
         self.prepare(values)
         statistics = self.statistics(values, weights)
+        self.check_sums(statistics)
         self.maximize(statistics, prior)
         return statistics
+
+    def check_sums(self, statistics: Statistics) -> None:
+        """Check that sums over rows are numbers.
+
+        Raises:
+            DataError: If values are so large that sums of them, or of their squares, overflow.
+        """
+        if not all(all_finite(total) for total in statistics):
+            raise overflowing(v.name for v in self.scope if not v.is_discrete)
 
     @abstractmethod
     def maximize(self, statistics: Statistics, prior: Any = None) -> None:

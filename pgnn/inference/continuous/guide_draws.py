@@ -20,7 +20,7 @@ from pgnn.inference.continuous.coordinates import Coordinates
 from pgnn.inference.continuous.densities import SummedDensity
 from pgnn.inference.continuous.guides import Approximation, At
 from pgnn.inference.continuous.objective import Objective, Renyi
-from pgnn.inference.continuous.supports import known_values
+from pgnn.inference.known_values import known_values
 
 
 class Drawn(NamedTuple):

@@ -26,7 +26,8 @@ from pgnn.inference.continuous.guide_draws import (
 from pgnn.inference.continuous.guides import Amortised, At, Guide, MeanFieldNormal
 from pgnn.inference.continuous.objective import Elbo, Objective, surrogate
 from pgnn.inference.continuous.recognition_draws import RecognitionDraws
-from pgnn.inference.continuous.supports import known_values, parents_first, supports_of
+from pgnn.inference.continuous.supports import parents_first, supports_of
+from pgnn.inference.known_values import known_values
 from pgnn.inference.learning.restored_on_failure import restored
 from pgnn.limits import check_size
 

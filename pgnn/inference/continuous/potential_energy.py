@@ -20,7 +20,8 @@ from pgnn.factors.variable import Variable
 from pgnn.inference.continuous.coordinates import Coordinates, Reals
 from pgnn.inference.continuous.densities import JointDensity, ProductDensity, SummedDensity
 from pgnn.inference.continuous.executed_density import ExecutedDensity
-from pgnn.inference.continuous.supports import known_values, parents_first, supports_of
+from pgnn.inference.continuous.supports import parents_first, supports_of
+from pgnn.inference.known_values import known_values
 from pgnn.inference.question import reader_of
 from pgnn.tape.replay import Replay, recorded
 

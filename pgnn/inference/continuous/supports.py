@@ -6,13 +6,11 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from pgnn.abilities import DirectedModel, ExecutableModel
 from pgnn.errors import Unsupported
-from pgnn.evidence.row_evidence import RowEvidence
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.randomness import kept_randomness
 from pgnn.factors.support import Support, same_constraint, support_of
@@ -84,18 +82,6 @@ def conditional_supports(
         dtype = reader.dtype_of(points[0])
         supports[name] = Support(constraint, dtype) if fixed else replace(reader, dtype=dtype)
     return supports
-
-
-def known_values(model: Any, observed: RowEvidence) -> dict[Hashable, Tensor]:
-    """Return ``(N, *shape)`` values of the variables that were observed in all rows."""
-    known = {n: x.to(torch.float64) for n, x in observed.reals.items() if not bool(x.isnan().all())}
-    for v in model.elements.variables:
-        codes = observed.codes[:, model.elements.numbers(v.name)].reshape(
-            observed.num_rows, *v.shape
-        )
-        if (codes >= 0).all():
-            known[v.name] = torch.from_numpy(codes.astype(np.int64))
-    return known
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

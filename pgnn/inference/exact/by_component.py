@@ -53,7 +53,7 @@ class ByComponent(Engine):
         model = _mixture(question.model)
         known, classes = component_rows(model, question.observed)
         answers = [
-            c.query(None, known, inputs=question.inputs or None, errors="nan")
+            c.query(None, known, inputs=_own(c, question.inputs), errors="nan")
             for c in model.components
         ]
         pairs = zip(model.components, answers, strict=True)
@@ -89,9 +89,9 @@ class ByComponent(Engine):
         known, classes = component_rows(model, question.observed)
         first = model.components[0].elements
         names = [first.name(int(e)) for e in np.flatnonzero(maximized[1:])]
-        inputs = question.inputs or None
         logs, states = [], []
         for c in model.components:
+            inputs = _own(c, question.inputs)
             if names:
                 best = c.most_probable(known, names, inputs=inputs, errors="nan")
                 score = best.log_prob.reshape(-1)
@@ -113,7 +113,6 @@ class ByComponent(Engine):
         """Draw a component for each draw of each row, and the rest from it."""
         model = _mixture(question.model)
         known, _ = component_rows(model, question.observed)
-        inputs = question.inputs or None
         joint = self._joint(model, question.observed, question.inputs)
         self.check_possible(question, joint.logsumexp(dim=1))
         which = _chosen(joint.detach(), n, seed)  # (n, B)
@@ -124,8 +123,8 @@ class ByComponent(Engine):
             rows = (which == k).any(dim=0).nonzero()[:, 0]
             if not len(rows):
                 continue
-            own_inputs = {m: x[rows] for m, x in (inputs or {}).items()} or None
-            drawn = c.sample(n, known.take(rows.numpy()), inputs=own_inputs, seed=_seed(seed, k))
+            inputs = {m: x[rows] for m, x in (_own(c, question.inputs) or {}).items()}
+            drawn = c.sample(n, known.take(rows.numpy()), inputs=inputs, seed=_seed(seed, k))
             chosen = which[:, rows] == k
             codes[:, rows, 1:] = torch.where(chosen[..., None], drawn.codes, codes[:, rows, 1:])
             for v in (v for v in drawn.variables if not v.is_discrete):
@@ -213,7 +212,7 @@ class ByComponent(Engine):
         which = _chosen(self._joint(mixture, observed, inputs).detach(), n, seed)
         which = which if observed.batched else which[:, 0]
         parts = [
-            c.sample(n, observed, inputs=inputs, seed=_seed(seed, k))
+            c.sample(n, observed, inputs=_own(c, inputs), seed=_seed(seed, k))
             for k, c in enumerate(mixture.components)
         ]
         first = parts[0]
@@ -228,7 +227,7 @@ class ByComponent(Engine):
     def _joint(self, model: MixtureModel, observed: Any, inputs: Inputs | None) -> Tensor:
         """``(B, K)`` log probabilities of rows, or sequences, together with each component."""
         known, classes = component_rows(model, observed)
-        logs = [c.log_prob(known, inputs=inputs or None).reshape(-1) for c in model.components]
+        logs = [c.log_prob(known, inputs=_own(c, inputs)).reshape(-1) for c in model.components]
         return joint_log_probs(model, logs, classes)
 
     def reason(self) -> str:
@@ -307,13 +306,19 @@ def _over_time(model: MixtureModel) -> bool:
     return isinstance(model.components[0], UnrollableModel)
 
 
+def _own(component: Any, inputs: Inputs | None) -> Inputs | None:
+    """The covariates that a component depends on."""
+    names = component.input_names
+    return {n: x for n, x in (inputs or {}).items() if names is None or n in names} or None
+
+
 def _log_evidence(
     component: Any, answer: Posterior, known: RowEvidence, inputs: Inputs | None
 ) -> Tensor:
     """``(B,)``; of a field its answer's is not normalised."""
     if component.is_normalized:
         return answer.log_evidence.reshape(-1)
-    log_probs: Tensor = component.log_prob(known, inputs=inputs or None).reshape(-1)
+    log_probs: Tensor = component.log_prob(known, inputs=_own(component, inputs)).reshape(-1)
     return log_probs
 
 

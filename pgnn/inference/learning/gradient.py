@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -87,6 +87,21 @@ class Gradient(Ascent):
         super().__post_init__()
         if self.engine is not None and not isinstance(self.engine, Engine):
             raise ModelError(f"engine must be one such as pgnn.JunctionTree(), got {self.engine!r}")
+
+    @classmethod
+    def of_networks(cls, rate: float, passes: int) -> Self:
+        """Return small steps of Adam over batches of 32 rows, with short gradients.
+
+        Args:
+            rate: Of the steps.
+            passes: Most passes over the rows.
+        """
+        return cls(
+            optimizer=lambda p: torch.optim.Adam(p, lr=rate),
+            batch_size=32,
+            max_norm=1.0,
+            max_iterations=passes,
+        )
 
     def read_rows(self, model: Any, data: Any, weights: Any, inputs: Inputs | None) -> Any:
         """Rows, or sequences of a model over time."""

@@ -40,6 +40,7 @@ def maximize(
         if closed:
             conditional, sums = bare(pieces[names[0]]), _added([expected.sums[n] for n in closed])
             if isinstance(conditional, ExponentialFamily):
+                conditional.check_sums(sums)
                 conditional.maximize(sums, priors.get(names[0]))
             elif isinstance(conditional, CausalIndependence):
                 conditional.maximize_effects(*sums)

@@ -32,7 +32,7 @@ from pgnn.inference.learning.restored_on_failure import fitting
 from pgnn.inference.learning.running_statistics import learn_from_batch
 from pgnn.inference.learning.solved_model import fit_solved, has_solution
 from pgnn.inference.learning.statistics import Statistics
-from pgnn.inference.learning.training_data import batches, check_complete, check_inputs
+from pgnn.inference.learning.training_data import batches, check_complete
 from pgnn.limits import check_settings
 
 __all__ = ["BDeu", "Dirichlet", "K2", "Laplace", "MaximumLikelihood", "Prior"]
@@ -140,7 +140,6 @@ class MaximumLikelihood(Learner):
         if parts.rowwise:
             fit_rows(model, self, data, weights=weights, inputs=inputs)
             return
-        check_inputs(model, inputs)
         with fitting(model, self) as history:
             statistics = _counted(model, parts, data, weights, progress)
             total = self._fit_others(parts, statistics) + self._fit_tables(parts, statistics)

@@ -10,6 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pgnn.errors import overflowing
+from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.curved import Curved
 from pgnn.factors.conditionals.parameter_prior import ParameterPrior
 from pgnn.inference.learning.conditional_fit import Term, evaluating
@@ -102,16 +104,16 @@ def fit_penalised(terms: Sequence[Term], prior: ParameterPrior | None, max_itera
         if few and not any(l1):
             near = problem(_NEAR)
             run_lbfgs(near, max_iterations, False)
-            converged = _newton(near)
+            converged = _newton(near, own)
         if not converged:
             last = problem(_GRADIENT if few else _LARGE)
             converged = run_lbfgs(last, max_iterations, False)
-            converged = (few and _newton(last)) or converged
+            converged = (few and _newton(last, own)) or converged
         learnable.clear()
     return converged
 
 
-def _newton(problem: OptimisationProblem) -> bool:
+def _newton(problem: OptimisationProblem, own: Conditional) -> bool:
     """Steps on the parameters that are not zero; whether the gradient is at rest then.
 
     Near the end the curvature stays as it is: what it is off by is far less than what is gained.
@@ -134,6 +136,8 @@ def _newton(problem: OptimisationProblem) -> bool:
             return True
         if curvature is None or largest > _STEADY:
             curvature = np.diag(l2[kept]) - _hessian(learnable, mean, kept)
+            if not np.isfinite(curvature).all():
+                raise overflowing(v.name for v in own.scope if not v.is_discrete)
         before, best = theta, largest
         step = np.linalg.lstsq(curvature, subgradient, rcond=1e-12)[0]
         theta = theta.copy()

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pgnn.abilities import AmortisedModel, DirectedModel, FactorModel, Inputs, PairedModel
+from pgnn.abilities import DirectedModel, FactorModel, Inputs, PairedModel
 from pgnn.errors import DataError, EvidenceError, closest
 from pgnn.evidence.covariates import read_covariates
 from pgnn.evidence.frames import columns_of, is_frame
@@ -59,7 +59,6 @@ def read_rows(
             f"rows at once, got {type(data).__name__}"
         )
     data, weights = _take_weights(data, weights)
-    check_inputs(model, inputs)
     try:
         inputs = read_covariates(inputs or {})
         observed = reader_of(model).read(data, states_only=not soft).over(inputs)
@@ -70,24 +69,6 @@ def read_rows(
     counts = _counts(weights, observed.num_rows)
     observed = replace(observed, weights=counts, inputs=dict(inputs or {}))
     return observed if (counts > 0).all() else observed.take(np.flatnonzero(counts))
-
-
-def check_inputs(model: Any, inputs: Inputs | None) -> None:
-    """Check that a directed model has the inputs that are given.
-
-    Raises:
-        DataError: If it does not.
-    """
-    if not inputs or not isinstance(model, DirectedModel):
-        return
-    conditionals = [*model.conditionals.values()]
-    if isinstance(model, AmortisedModel):
-        conditionals += model.recognition.values()
-    known = {name for c in conditionals for name in c.inputs}
-    for name in inputs:
-        if name not in known:
-            hint = closest(name, known) if known else ": it takes none"
-            raise DataError(f"the model has no input {name!r}{hint}")
 
 
 def read_sequences(

@@ -188,6 +188,11 @@ class AttributeScores(StepScores):
         """Under what name the values of attributes are found among covariates."""
         return self.input_name, "values"
 
+    @property
+    def input_names(self) -> tuple[Hashable, ...]:
+        """Also the name of the values."""
+        return self.input_name, self.values_name
+
     def _checked(self, numbers: Tensor, shape: tuple[int, int]) -> Tensor:
         if numbers.is_floating_point() or numbers.shape[:2] != shape or numbers.dim() != 3:
             raise EvidenceError(

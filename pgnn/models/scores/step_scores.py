@@ -53,6 +53,11 @@ class StepScores(Piece):
     def lengths(self, raw: Any) -> Any:
         """Return ``(B,)`` lengths of sequences, a number of a lone one, or None."""
 
+    @property
+    def input_names(self) -> tuple[Hashable, ...]:
+        """Names of the input, and of what :meth:`covariates` makes of it."""
+        return (self.input_name,)
+
     @abstractmethod
     def covariates(self, raw: Any, shape: tuple[int, int], batched: bool) -> Covariates:
         """Read the input.
