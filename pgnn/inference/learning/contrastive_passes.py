@@ -78,6 +78,7 @@ class ContrastivePasses:
         self._offsets: State = {}
         self._activity: State = {}
         self._room: list[Tensor] | None = None
+        self._live: UnitLayers | None = None
 
     def init(self) -> int:
         """Return the number of passes made."""
@@ -215,8 +216,19 @@ class ContrastivePasses:
         state = layers.start(count * len(self._betas), self._rng)
         return UnitChains(state, self._betas, self._rng, base)
 
-    def _learn(self, batch: UnitRows) -> None:
+    def _layers(self) -> UnitLayers:
+        """The layers with the present numbers; made once if these are the parameters themselves."""
+        if self._live is not None:
+            return self._live
         layers: UnitLayers = self.model.layers()
+        own = {id(p) for p in self.model.parameters()}
+        numbers = (*layers.biases.values(), *(c.matrix for c in layers.couplings))
+        if all(id(x) in own for x in numbers):
+            self._live = layers
+        return layers
+
+    def _learn(self, batch: UnitRows) -> None:
+        layers = self._layers()
         data, drawn = self._clamped(layers, batch)
         if not self.settings.persistent:
             chains = UnitChains(drawn, (1.0,), self._rng, {}, goes_on=False)

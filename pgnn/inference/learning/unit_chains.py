@@ -151,9 +151,9 @@ def gradients(
     References:
         Melchior, Fischer and Wiskott (2016), How to center deep Boltzmann machines.
     """
-    averages = [_Averages(layers, phase, offsets) for phase in (model, data)]
-    free, observed = averages
-    biases = {n: free.means[n] - observed.means[n] for n in layers.names}
+    free, observed = (_Averages(layers, phase, offsets) for phase in (model, data))
+    pairs = (free.of_biases(layers.couplings), observed.of_biases(layers.couplings))
+    biases = {n: pairs[0][n] - pairs[1][n] for n in layers.names}
     if couplings is None:
         couplings = [torch.empty_like(c.matrix) for c in layers.couplings]
     for c, g in zip(layers.couplings, couplings, strict=True):
@@ -161,10 +161,6 @@ def gradients(
         scale = half if step is None else -step
         free.add_product(g, c, scale, keep=step is not None)
         observed.add_product(g, c, -scale, keep=True)
-        for a, b in ((c.first, c.second), (c.second, c.first))[: 1 if c.is_within else 2]:
-            if offsets is not None:
-                gap = free.product_with(a, b, offsets[b]) - observed.product_with(a, b, offsets[b])
-                biases[a] = biases[a] - half * gap
     return biases, list(couplings)
 
 
@@ -175,15 +171,12 @@ class _Averages:
         layers: What is coupled.
         phase: Values and weights.
         offsets: By name; zeros without.
-
-    Attributes:
-        means: Average features of each layer.
     """
 
     def __init__(self, layers: UnitLayers, phase: Phase, offsets: State | None) -> None:
         self._shares = phase.shares
         features = {n: layers.kinds[n].features(x) for n, x in phase.values.items()}
-        self.means = {n: average(x, self._shares) for n, x in features.items()}
+        self._offsets = offsets
         self._features = features if offsets is None else {
             n: x - offsets[n] for n, x in features.items()}  # fmt: skip
 
@@ -196,11 +189,25 @@ class _Averages:
             left = left * self._shares[:, None]
         torch.addmm(out, left.T, right, beta=float(keep), alpha=scale, out=out)
 
-    def product_with(self, a: Hashable, b: Hashable, vector: Tensor) -> Tensor:
-        r"""Return :math:`\langle x_a x_b^\top \rangle v`."""
-        along = self._features[b] @ vector
-        shares = 1.0 / len(along) if self._shares is None else self._shares
-        return self._features[a].T @ (along * shares)
+    def of_biases(self, couplings: Sequence[UnitCoupling]) -> State:
+        r"""Return :math:`\langle x_a (1 - \sum_b x_b^\top \mu_b) \rangle` of each layer.
+
+        The difference of two phases is what changes a bias: :math:`\mu_a` cancels.
+        """
+        features = self._features
+        if self._offsets is None:
+            return {n: average(x, self._shares) for n, x in features.items()}
+        along = {n: x @ self._offsets[n] for n, x in features.items()}
+        left = {n: torch.ones_like(x) for n, x in along.items()}
+        for c in couplings:
+            if c.is_within:
+                left[c.first] -= 0.5 * along[c.first]
+            else:
+                left[c.first] -= along[c.second]
+                left[c.second] -= along[c.first]
+        shares = {n: 1.0 / len(x) if self._shares is None else self._shares
+                  for n, x in features.items()}  # fmt: skip
+        return {n: (left[n] * shares[n]) @ x for n, x in features.items()}
 
 
 def average(x: Tensor, shares: Tensor | None) -> Tensor:
