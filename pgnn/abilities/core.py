@@ -67,7 +67,7 @@ class VariableModel(ABC):
             EvidenceError: If it does not.
         """
         known = self.input_names
-        for name in inputs or ():
+        for name in inputs if isinstance(inputs, Mapping) else ():
             if known is not None and name not in known:
                 hint = closest(name, known) if known else ": it takes none"
                 raise EvidenceError(f"the model has no input {name!r}{hint}")
