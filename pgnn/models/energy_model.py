@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import networkx as nx
@@ -107,11 +107,6 @@ class EnergyModel(MarkovRandomField, UnitModel, VectorModel):
         self.graph = nx.freeze(graph)
 
     # --- what it is made of --------------------------------------------------------------------
-
-    @property
-    def input_names(self) -> Collection[Hashable]:
-        """None: units depend on no covariates."""
-        return ()
 
     @property
     def visible(self) -> tuple[Hashable, ...]:

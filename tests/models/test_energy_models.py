@@ -175,12 +175,12 @@ def test_chains_tell_real_units_too() -> None:
     model = restricted(pgnn.Variable("visible", shape=(3,)))
     evidence = {"visible": [[0.5, np.nan, np.nan], [np.nan, np.nan, np.nan]], "label": [1, -1]}
     exact = model.query(["visible", "hidden"], evidence)
-    chains = model.query(["visible", "hidden"], evidence, engine=pgnn.Gibbs(seed=0, samples=4000))
+    chains = model.query(["visible", "hidden"], evidence, engine=pgnn.Gibbs(seed=0, samples=1000))
     assert (exact.kind, chains.kind, chains.engine) == ("exact", "estimate", "Gibbs")
     spread = exact["visible"].std.nan_to_num()
     error = 5.0 * spread / 1000**0.5  # of means of 1,000 draws
     assert bool(((chains["visible"].mean - exact["visible"].mean).abs() <= error + 1e-9).all())
-    torch.testing.assert_close(chains.probs("hidden"), exact.probs("hidden"), atol=0.04, rtol=0)
+    torch.testing.assert_close(chains.probs("hidden"), exact.probs("hidden"), atol=0.06, rtol=0)
 
 
 def test_gradients_of_the_blocks_are_those_of_the_tables() -> None:

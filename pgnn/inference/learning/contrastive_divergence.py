@@ -188,7 +188,7 @@ class ContrastiveDivergence(Learner):
         if self.checkpoints is not None:
             raise ModelError("checkpoints are of one fit: leave them out of partial_fit()")
         source = self._source(model, data, weights, inputs, seed, 1)
-        earlier = model.history if model.history.progress is not None else {}
+        earlier: Any = model.history if model.history.progress is not None else {}
         with self._passes(model, source) as work:
             if earlier:
                 work.resume(earlier.progress, draws=seed is None)

@@ -43,6 +43,10 @@ class EMSettings(Protocol):
         """Whether hidden states are set to the most probable ones."""
 
     @property
+    def accelerate(self) -> bool | type[Extrapolation]:
+        """Whether, or how, steps are extrapolated."""
+
+    @property
     def tolerance(self) -> float:
         """Relative gain at which to stop."""
 
@@ -100,7 +104,8 @@ class Start:
         plain = self.streams or e_step.learns_as_a_whole or e_step.noisy
         if not plain and self._extrapolation is None:
             kind = self.settings.accelerate
-            self._extrapolation = (Squarem if kind is True else kind)(self.e_step.parameters)
+            chosen = Squarem if isinstance(kind, bool) else kind
+            self._extrapolation = chosen(self.e_step.parameters)
 
     def settle(self) -> None:
         """Put back what was extrapolated last, if nobody has observed yet whether it is a gain."""
