@@ -159,11 +159,11 @@ def _means(
             observed_values = values.get(name, torch.full_like(x, torch.nan))
             values[name] = torch.where(observed_values.isnan(), x, observed_values)
         for name in leaves:
-            own = model.conditionals[name]
-            parents = {v.name: values[v.name] for v in own.parents}
-            covariates = {n: x for n, x in (inputs or {}).items() if n in own.inputs}
-            mean = own.distribution(parents, covariates or None).mean
-            means[name] = mean.expand(evidence.num_rows, *own.child.shape)
+            conditional = model.conditionals[name]
+            parents = {v.name: values[v.name] for v in conditional.parents}
+            covariates = {n: x for n, x in (inputs or {}).items() if n in conditional.inputs}
+            mean = conditional.distribution(parents, covariates or None).mean
+            means[name] = mean.expand(evidence.num_rows, *conditional.child.shape)
     return means
 
 

@@ -17,9 +17,10 @@ from pgnn.inference.continuous.coordinates import Coordinates
 from pgnn.inference.continuous.densities import SummedDensity
 from pgnn.inference.continuous.model_and_guide import make_generator
 from pgnn.inference.continuous.recognition_draws import repeated
-from pgnn.inference.continuous.supports import known_values, parents_first, supports_of
+from pgnn.inference.continuous.supports import parents_first, supports_of
 from pgnn.inference.convergence import Convergence
 from pgnn.inference.engine import Engine
+from pgnn.inference.known_values import known_values
 from pgnn.inference.loop import Info, iterate
 from pgnn.inference.question import Question
 from pgnn.limits import POSITIVE, check_settings, check_size

@@ -53,7 +53,7 @@ class ByComponent(Engine):
         model = _mixture(question.model)
         known, classes = component_rows(model, question.observed)
         answers = [
-            c.query(None, known, inputs=_own(c, question.inputs), errors="nan")
+            c.query(None, known, inputs=_inputs_of(c, question.inputs), errors="nan")
             for c in model.components
         ]
         pairs = zip(model.components, answers, strict=True)
@@ -91,7 +91,7 @@ class ByComponent(Engine):
         names = [first.name(int(e)) for e in np.flatnonzero(maximized[1:])]
         logs, states = [], []
         for c in model.components:
-            inputs = _own(c, question.inputs)
+            inputs = _inputs_of(c, question.inputs)
             if names:
                 best = c.most_probable(known, names, inputs=inputs, errors="nan")
                 score = best.log_prob.reshape(-1)
@@ -123,7 +123,7 @@ class ByComponent(Engine):
             rows = (which == k).any(dim=0).nonzero()[:, 0]
             if not len(rows):
                 continue
-            inputs = {m: x[rows] for m, x in (_own(c, question.inputs) or {}).items()}
+            inputs = {m: x[rows] for m, x in (_inputs_of(c, question.inputs) or {}).items()}
             drawn = c.sample(n, known.take(rows.numpy()), inputs=inputs, seed=_seed(seed, k))
             chosen = which[:, rows] == k
             codes[:, rows, 1:] = torch.where(chosen[..., None], drawn.codes, codes[:, rows, 1:])
@@ -212,7 +212,7 @@ class ByComponent(Engine):
         which = _chosen(self._joint(mixture, observed, inputs).detach(), n, seed)
         which = which if observed.batched else which[:, 0]
         parts = [
-            c.sample(n, observed, inputs=_own(c, inputs), seed=_seed(seed, k))
+            c.sample(n, observed, inputs=_inputs_of(c, inputs), seed=_seed(seed, k))
             for k, c in enumerate(mixture.components)
         ]
         first = parts[0]
@@ -227,7 +227,9 @@ class ByComponent(Engine):
     def _joint(self, model: MixtureModel, observed: Any, inputs: Inputs | None) -> Tensor:
         """``(B, K)`` log probabilities of rows, or sequences, together with each component."""
         known, classes = component_rows(model, observed)
-        logs = [c.log_prob(known, inputs=_own(c, inputs)).reshape(-1) for c in model.components]
+        logs = [
+            c.log_prob(known, inputs=_inputs_of(c, inputs)).reshape(-1) for c in model.components
+        ]
         return joint_log_probs(model, logs, classes)
 
     def reason(self) -> str:
@@ -306,7 +308,7 @@ def _over_time(model: MixtureModel) -> bool:
     return isinstance(model.components[0], UnrollableModel)
 
 
-def _own(component: Any, inputs: Inputs | None) -> Inputs | None:
+def _inputs_of(component: Any, inputs: Inputs | None) -> Inputs | None:
     """The covariates that a component depends on."""
     names = component.input_names
     return {n: x for n, x in (inputs or {}).items() if names is None or n in names} or None
@@ -318,7 +320,7 @@ def _log_evidence(
     """``(B,)``; of a field its answer's is not normalised."""
     if component.is_normalized:
         return answer.log_evidence.reshape(-1)
-    log_probs: Tensor = component.log_prob(known, inputs=_own(component, inputs)).reshape(-1)
+    log_probs: Tensor = component.log_prob(known, inputs=_inputs_of(component, inputs)).reshape(-1)
     return log_probs
 
 

@@ -104,16 +104,16 @@ def fit_penalised(terms: Sequence[Term], prior: ParameterPrior | None, max_itera
         if few and not any(l1):
             near = problem(_NEAR)
             run_lbfgs(near, max_iterations, False)
-            converged = _newton(near, own)
+            converged = _newton(near, conditional)
         if not converged:
             last = problem(_GRADIENT if few else _LARGE)
             converged = run_lbfgs(last, max_iterations, False)
-            converged = (few and _newton(last, own)) or converged
+            converged = (few and _newton(last, conditional)) or converged
         learnable.clear()
     return converged
 
 
-def _newton(problem: OptimisationProblem, own: Conditional) -> bool:
+def _newton(problem: OptimisationProblem, conditional: Conditional) -> bool:
     """Steps on the parameters that are not zero; whether the gradient is at rest then.
 
     Near the end the curvature stays as it is: what it is off by is far less than what is gained.
@@ -137,7 +137,7 @@ def _newton(problem: OptimisationProblem, own: Conditional) -> bool:
         if curvature is None or largest > _STEADY:
             curvature = np.diag(l2[kept]) - _hessian(learnable, mean, kept)
             if not np.isfinite(curvature).all():
-                raise overflowing(v.name for v in own.scope if not v.is_discrete)
+                raise overflowing(v.name for v in conditional.scope if not v.is_discrete)
         before, best = theta, largest
         step = np.linalg.lstsq(curvature, subgradient, rcond=1e-12)[0]
         theta = theta.copy()

@@ -12,6 +12,7 @@ from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.exponential_family import Statistics
 from pgnn.factors.conditionals.multinomial import FACTORIALS, log_factorials
 from pgnn.factors.conditionals.whole_numbers import RowSums, WholeNumberFamily
+from pgnn.inference.numba_support import has_numba
 
 _MANY = 2**20
 """Numbers for which the kernel is worth being loaded."""
@@ -20,21 +21,22 @@ _NUMBERS = 2**23
 
 
 def statistics_of_whole_numbers(
-    own: Conditional, values: Mapping[Hashable, Tensor], weights: Tensor
+    conditional: Conditional, values: Mapping[Hashable, Tensor], weights: Tensor
 ) -> Statistics | None:
-    """Return the same as ``own.statistics``, with what the likelihood needs of the factorials.
+    """Return what ``conditional.statistics`` does, with the factorials that the likelihood needs.
 
-    None where the kernel does not know: of other conditionals, of few or sparse rows, of rows that
-    count for several configurations, of numbers that are large or not whole.
+    None where the kernel does not know, or there is no numba: of other conditionals, of few or
+    sparse rows, of rows that count for several configurations, of numbers that are large or not
+    whole.
 
     Args:
-        own: A conditional.
+        conditional: A conditional.
         values: ``(N, D)`` numbers of its child, by name.
         weights: ``(N, K1, ..., Kn)`` as for :meth:`ExponentialFamily.statistics`.
     """
-    if not isinstance(own, WholeNumberFamily):
+    if not isinstance(conditional, WholeNumberFamily) or not has_numba():
         return None
-    x, spread = values[own.child.name], weights.reshape(len(weights), -1)
+    x, spread = values[conditional.child.name], weights.reshape(len(weights), -1)
     plain = x.dtype == torch.float64 and x.layout is torch.strided and x.is_contiguous()
     if not plain or x.device.type != "cpu" or x.numel() < _MANY:
         return None
@@ -55,4 +57,4 @@ def statistics_of_whole_numbers(
                     row_logs[part]):  # fmt: skip
             return None
     sums = RowSums(*(torch.from_numpy(s) for s in (totals, each, row_sums, row_logs)))
-    return own.of_row_sums(sums)
+    return conditional.of_row_sums(sums)
