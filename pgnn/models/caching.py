@@ -95,6 +95,8 @@ class CachingModule(Listed):
         if any(x.is_inference() for x in parameters):
             make_ordinary(self)
             parameters = [*self.parameters(), *self.buffers()]
+        # torch gives sparse tensors no address: they are taken for constants
+        parameters = [x for x in parameters if x.layout is torch.strided]
         if len(parameters) != len(before) or any(map(is_not, parameters, before)):
             self._cache.pop("numbers", None)
         self._cache["parameters"] = parameters

@@ -139,3 +139,30 @@ def test_in_a_guide(body: neural.Body, images: Tensor) -> None:
     answer = model.query("z", {"image": images})
     assert answer.kind == "lower bound"
     assert answer["z"].mean.shape == (5, 2)
+
+
+def test_with_a_sparse_buffer() -> None:
+    torch.manual_seed(5)
+    network = _Mixed(torch.eye(4))
+    model = pgnn.BayesianNetwork([], [pgnn.Neural(DIGIT, [], network, inputs=["x"])])
+    x = torch.randn(5, 4)
+    answer = model.query("digit", inputs={"x": x})["digit"].probs
+    torch.testing.assert_close(answer, network(x).softmax(-1))
+
+
+class _Mixed(nn.Module):
+    """A linear layer behind a sparse matrix."""
+
+    matrix: Tensor
+
+    def __init__(self, matrix: Tensor) -> None:
+        super().__init__()
+        where = matrix.nonzero().T
+        values = matrix[tuple(where)]
+        sparse = torch.sparse_coo_tensor(where, values, matrix.shape, check_invariants=True)
+        self.register_buffer("matrix", sparse)
+        self.linear = nn.Linear(len(matrix), 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        mixed: Tensor = self.linear((self.matrix @ x.T).T)
+        return mixed

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import pgnn
 from pgnn import neural
@@ -125,3 +125,29 @@ def test_a_tape_that_is_told_to_copies() -> None:
     for step in x:
         state = cell(step[None], state)
     torch.testing.assert_close(state.cells[0, 1:4], x, atol=1e-3, rtol=0)
+
+
+def test_the_copy_task() -> None:
+    """Taught on up to five rows of bits, it copies eight: it has learned to walk along the tape."""
+    torch.manual_seed(0)
+    machine = neural.Recurrent(neural.TuringMachineCell(4, 32, places=16, width=8))
+    out = nn.Linear(32, 3)
+    parameters = [*machine.parameters(), *out.parameters()]
+    steps = torch.optim.Adam(parameters, lr=0.005)
+
+    def copied(length: int, rows: int) -> tuple[Tensor, Tensor]:
+        bits = (torch.rand(rows, length, 3) < 0.5).float()
+        x = torch.zeros(rows, 2 * length + 1, 4)
+        x[:, :length, :3], x[:, length, 3] = bits, 1.0  # the bits, then a mark
+        return out(machine(x)[:, length + 1 :]), bits
+
+    for _ in range(250):
+        logits, bits = copied(int(torch.randint(1, 6, ())), 16)
+        loss = nn.functional.binary_cross_entropy_with_logits(logits, bits)
+        steps.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(parameters, 1.0)
+        steps.step()
+    with torch.no_grad():
+        logits, bits = copied(8, 100)
+    assert float(((logits > 0) == (bits > 0)).float().mean()) > 0.99
