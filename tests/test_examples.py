@@ -238,3 +238,8 @@ def test_cited_papers(example: Example) -> None:
     """The published figure of such a network on these papers is .815."""
     right = example("cited_papers", steps=60)
     assert right["graph"] > 0.75 > right["words alone"]
+
+
+def test_frey_faces(example: Example) -> None:
+    figures = example("frey_faces", epochs=6, hidden=50)
+    assert min(figures["upside down"], figures["barred"]) > 0.8
