@@ -48,4 +48,5 @@ def manifold(
     ax.imshow(tiled(means.reshape(-1, height, width), math.nan), cmap="gray_r",
               interpolation="nearest")  # fmt: skip
     ax.set(xticks=[], yticks=[])
+    ax.spines[:].set_visible(False)
     return ax
