@@ -143,7 +143,7 @@ function paintCard(k, most) {
   const finding = shown.evidence[k];
   const soft = Array.isArray(finding);
   const mark = soft ? "soft" : finding !== undefined ? "observed" : k === most ? "most" : "";
-  element.className = `card ${mark}`;
+  element.className = `card ${mark}${matches(k) ? "" : " missed"}`;
   badge.textContent = { soft: "soft evidence", observed: "observed", most: "changed most" }[mark] || "";
   const { name, states } = model.variables[k];
   lines.forEach(({ button, fill, tick, number }, s) => {
@@ -195,9 +195,6 @@ function paintGraph() {
     byId("main").replaceChildren(graph);
   }
   graph.style.transform = `scale(${zoom})`;
-  model.variables.forEach((_, k) => cardOf(k).element.classList.remove("missed"));
-  requestAnimationFrame(() =>
-    model.variables.forEach((_, k) => cardOf(k).element.classList.toggle("missed", !matches(k))));
   return [...model.variables.keys()];
 }
 
