@@ -23,6 +23,9 @@ _CURVATURE_STEPS = 12
 """Products of the Hessian and a vector that the largest curvature is sought with."""
 _GAIN = 1e-9
 """Relative gain that is none."""
+_CORRECTIONS, _FEWER_CORRECTIONS, _MANY = 20, 10, 100_000
+"""Pairs of steps and differences of gradients that are kept; fewer of this many parameters, where
+they are most of the memory and take as long as they save."""
 _DIFFERENCE = 1e-4
 """Length of a step between gradients that are compared."""
 
@@ -220,7 +223,7 @@ def _ascend(target: PenalizedObjective, tolerance: float, max_iterations: int, b
             options={
                 "maxiter": left,
                 "maxfun": 20 * left + 20,
-                "maxcor": 20,
+                "maxcor": _CORRECTIONS if len(target.theta) < _MANY else _FEWER_CORRECTIONS,
                 "maxls": 40,
                 "ftol": 0.0,
                 "gtol": 0.0,
