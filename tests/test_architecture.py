@@ -129,6 +129,8 @@ FENCES = {
 }
 # Libraries that no module loads when it is imported, but for the files named.
 LAZY: dict[str, tuple[str, ...]] = {
+    "cloudpickle": (),
+    "dask": (),
     "matplotlib": (),
     "narwhals": (),
     "numba": ("kernels/",),

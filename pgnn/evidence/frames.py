@@ -6,6 +6,7 @@ from collections.abc import Hashable, Iterator, Mapping
 from typing import Any
 
 from pgnn.errors import EvidenceError
+from pgnn.evidence.partitioned_frame import is_partitioned
 from pgnn.factors.cells import is_missing
 
 
@@ -20,6 +21,11 @@ def frame_columns(frame: Any) -> Iterator[tuple[Hashable, Any]]:
     Raises:
         EvidenceError: If a column occurs twice, or it is no frame.
     """
+    if is_partitioned(frame):
+        raise EvidenceError(
+            "a frame in partitions is taken by query, most_probable and log_prob, and by fit with "
+            "MaximumLikelihood() or EM(); for anything else take frame.compute()"
+        )
     if not hasattr(frame, "iloc"):
         import narwhals
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 from pgnn.abilities import DirectedModel, FactorModel, Inputs
 from pgnn.errors import DataError, EvidenceError, ModelError
 from pgnn.evidence.frames import columns_of
+from pgnn.evidence.partitioned_frame import distinct_values, is_partitioned
 from pgnn.factors.inference_mode import outside_inference_mode
 from pgnn.limits import check_seed
 from pgnn.models.checked_module import CheckedModule
@@ -159,5 +160,5 @@ class LearningVerbs(CheckedModule, FactorModel):
         return MaximumLikelihood() if isinstance(self, DirectedModel) else Gradient()
 
     def _columns(self, data: Any) -> Mapping[Hashable, Any]:
-        """The columns of data by name."""
-        return columns_of(data)
+        """The columns of data by name; of data in partitions their distinct values."""
+        return distinct_values(data) if is_partitioned(data) else columns_of(data)

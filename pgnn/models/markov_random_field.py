@@ -28,6 +28,7 @@ from pgnn.graphs.moral import moral_graph
 from pgnn.models.bayesian_network import BayesianNetwork
 from pgnn.models.cliques import Part
 from pgnn.models.model import Model
+from pgnn.models.partition_verbs import over_partitions
 from pgnn.models.undirected_declaration import Edges, States, check_elements, declared
 
 if TYPE_CHECKING:
@@ -232,6 +233,7 @@ class MarkovRandomField(Model):
         """
         return self._engine(engine, inputs).log_prob(self, {}, inputs=inputs)
 
+    @over_partitions
     def log_prob(
         self, data: Any, *, inputs: Inputs | None = None, engine: Engine | None = None
     ) -> Tensor:

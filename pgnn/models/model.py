@@ -19,6 +19,7 @@ from pgnn.factors.groups.factor_group import FactorGroup
 from pgnn.factors.groups.grouping import Grouping, grouped
 from pgnn.factors.piece import Restorable, Settings
 from pgnn.models.learning_verbs import LearningVerbs
+from pgnn.models.partition_verbs import over_partitions
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -118,6 +119,7 @@ class Model(LearningVerbs, FactorModel, Restorable):
 
     # --- verbs --------------------------------------------------------------------------------
 
+    @over_partitions
     def query(
         self,
         targets: Names | None = None,
@@ -136,7 +138,9 @@ class Model(LearningVerbs, FactorModel, Restorable):
                 likelihood ``(K,)`` or ``(B, K)``; or a DataFrame whose columns are variables.
                 Of an array ``(*shape)`` or ``(B, *shape)``; an element is named as in
                 ``("pixel", 3, 4)``. Rows may observe different variables: ``None``, ``NaN`` and
-                ``-1`` mean "not observed".
+                ``-1`` mean "not observed". Of a Dask frame the answer is one, with a column
+                ``"variable=state"`` for each probability; so are those of :meth:`most_probable`
+                and :meth:`log_prob`.
             inputs: Covariates by name, ``(B, ...)``.
             engine: The method; if not given exact where that is affordable, otherwise belief
                 propagation. The answer has its ``kind`` and ``engine``.
@@ -177,6 +181,7 @@ class Model(LearningVerbs, FactorModel, Restorable):
         errors: str = "raise",
     ) -> Assignment | KBest: ...
 
+    @over_partitions
     def most_probable(
         self,
         evidence: Any = None,
@@ -249,6 +254,7 @@ class Model(LearningVerbs, FactorModel, Restorable):
         """
         return self._engine(engine, inputs).sample(self, n, evidence, inputs=inputs, seed=seed)
 
+    @over_partitions
     def log_prob(
         self, data: Any, *, inputs: Inputs | None = None, engine: Engine | None = None
     ) -> Tensor:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from pgnn.abilities import ExecutableModel, Inputs
 from pgnn.models.model import Model
+from pgnn.models.partition_verbs import over_partitions
 
 if TYPE_CHECKING:
     from pgnn.inference.engine import Engine
@@ -26,6 +27,7 @@ class ProgramVerbs(Model, ExecutableModel):
 
     _source: ProgramSource
 
+    @over_partitions
     def query(
         self,
         targets: Any = None,
@@ -45,11 +47,13 @@ class ProgramVerbs(Model, ExecutableModel):
         posterior = super().query(targets, evidence, inputs=inputs, engine=engine, errors=errors)
         return posterior if self.power == 1.0 else posterior.to_the_power(self.power)
 
+    @over_partitions
     def most_probable(self, *args: Any, **kwargs: Any) -> Any:
         """See :meth:`Model.most_probable`."""
         assignment: Any = super().most_probable(*args, **kwargs)
         return assignment if self.power == 1.0 else assignment.to_the_power(self.power)
 
+    @over_partitions
     def log_prob(
         self, data: Any, *, inputs: Inputs | None = None, engine: Engine | None = None
     ) -> Tensor:

@@ -19,6 +19,7 @@ from pgnn.factors.conditionals.exponential_family import ExponentialFamily
 from pgnn.inference.learning.expected_statistics import ExpectedStatistics, Values, check_ties
 from pgnn.inference.learning.m_step import accepting, log_prior, maximize
 from pgnn.inference.learning.priors import Laplace
+from pgnn.inference.learning.training_data import check_observed
 
 _NOISE = 0.6
 """Share of a start that is not what clusters say."""
@@ -107,6 +108,14 @@ class EStep(ABC, Generic[EvidenceT]):
         Raises:
             DataError: If there is nothing, or something is wrong with it.
         """
+
+    def check_observed(self, observed: EvidenceT) -> None:
+        """Check that something was observed at all.
+
+        Raises:
+            DataError: If every cell is missing.
+        """
+        check_observed(observed)
 
     @abstractmethod
     def expect(self, observed: EvidenceT) -> ExpectedStatistics:

@@ -11,6 +11,7 @@ import numpy as np
 
 from pgnn.abilities import Inputs
 from pgnn.errors import ModelError
+from pgnn.evidence.partitioned_frame import is_partitioned
 from pgnn.factors.conditionals.parameter_prior import ParameterPrior
 from pgnn.factors.conditionals.tabular import Prior
 from pgnn.inference.convergence import Convergence
@@ -31,10 +32,11 @@ from pgnn.inference.learning.expected_statistics import ExpectedStatistics, Piec
 from pgnn.inference.learning.extrapolation import Extrapolation
 from pgnn.inference.learning.fit_under_way import FitUnderWay
 from pgnn.inference.learning.m_step import accepting, doubts
+from pgnn.inference.learning.partitioned_e_step import LearningRows, PartitionedEStep
 from pgnn.inference.learning.restarts import Start
 from pgnn.inference.learning.restored_on_failure import fitting
 from pgnn.inference.learning.running_statistics import RunningStatistics, learn_from_batch
-from pgnn.inference.learning.training_data import check_observed, nothing_told
+from pgnn.inference.learning.training_data import nothing_told
 from pgnn.limits import NOT_NEGATIVE, Interval, check_settings, check_size
 
 _SHORT = 20
@@ -172,8 +174,9 @@ class EM(Learner):
                 :class:`HiddenMarkovModel` or :class:`DynamicBayesianNetwork`, or another model
                 with their abilities.
             data: Rows with holes; or sequences, see
-                :class:`~pgnn.evidence.sequence_evidence.SequenceEvidence`.
-            weights: ``(B,)`` what each row or sequence counts.
+                :class:`~pgnn.evidence.sequence_evidence.SequenceEvidence`; or a Dask frame of
+                rows, whose expectations are computed where its partitions are.
+            weights: ``(B,)`` what each row or sequence counts, or the name of a column.
             inputs: Covariates ``(B, ...)``; over time ``(B, T, ...)``.
             seed: Of the starts and of the order of batches.
             progress: Show a progress bar.
@@ -192,13 +195,13 @@ class EM(Learner):
         """
         if self.distributed:
             check_group()
-        e_step = self._e_step(model)
+        e_step = self._e_step(model, partitioned=is_partitioned(data))
         e_step.check()
         if self.prior is not None and not e_step.pieces and not e_step.learns_as_a_whole:
             raise ModelError("priors are of conditionals, and a field has none: leave prior= out")
         with fitting(model, self) as history:
             observed = e_step.read(data, weights, inputs)
-            check_observed(observed)
+            e_step.check_observed(observed)
             best = self._best_start(model, observed, self._priors(e_step.pieces), seed, progress)
             last = best.e_step.expect(observed)
             model.load_state_dict(best.e_step.model.state_dict())
@@ -255,7 +258,14 @@ class EM(Learner):
             told[RUNNING] = RunningStatistics.first(last).kept()
         return told
 
-    def _e_step(self, model: Any, observed: Any = None) -> EStep[Any]:
+    def _e_step(self, model: Any, observed: Any = None, *, partitioned: bool = False) -> EStep[Any]:
+        if partitioned or isinstance(observed, LearningRows):
+            if self.distributed or self.hard or self.checkpoints or self.batch_size is not None:
+                raise ModelError(
+                    "distributed=, hard=, checkpoints= and batch_size= are not for frames in "
+                    "partitions: leave them out"
+                )
+            return PartitionedEStep(e_step_of(model, self.engine))
         e_step = e_step_of(model, self.engine, observed, self.num_samples)
         return DistributedEStep(e_step) if self.distributed else e_step
 

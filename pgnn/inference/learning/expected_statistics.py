@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -69,15 +69,33 @@ class ExpectedStatistics:
         def mix(ours: Tensor, theirs: Tensor) -> Tensor:
             return (1 - share) * ours + share * scale * theirs
 
+        sums, occupancy = self._merged(other, mix)
+        return ExpectedStatistics(other.log_likelihood, other.weight, sums, other.rows, occupancy)
+
+    def __add__(self, other: ExpectedStatistics) -> ExpectedStatistics:
+        """Return those of the rows of both."""
+        sums, occupancy = self._merged(other, torch.add)
+        return ExpectedStatistics(
+            self.log_likelihood + other.log_likelihood,
+            self.weight + other.weight,
+            sums,
+            {**self.rows, **other.rows},
+            occupancy,
+        )
+
+    def _merged(
+        self, other: ExpectedStatistics, merge: Callable[[Tensor, Tensor], Tensor]
+    ) -> tuple[dict[Hashable, Statistics], Tensor | None]:
+        """Sums and occupancies of both; what only one of them has is zero in the other."""
         sums, union = {}, {**self.sums, **other.sums}
         for name in union:
             nothing = tuple(torch.zeros_like(x) for x in union[name])
             ours, theirs = self.sums.get(name, nothing), other.sums.get(name, nothing)
-            sums[name] = tuple(mix(a, b) for a, b in zip(ours, theirs, strict=True))
+            sums[name] = tuple(merge(a, b) for a, b in zip(ours, theirs, strict=True))
         occupancy = None
         if self.occupancy is not None and other.occupancy is not None:
-            occupancy = mix(self.occupancy, other.occupancy)
-        return ExpectedStatistics(other.log_likelihood, other.weight, sums, other.rows, occupancy)
+            occupancy = merge(self.occupancy, other.occupancy)
+        return sums, occupancy
 
 
 class StatisticsCollector:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor
 from pgnn.abilities import ClosedFormModel, DirectedModel, Inputs, SlicedModel, SolvableModel
 from pgnn.errors import DataError, ModelError, Unsupported, closest
 from pgnn.evidence.evidence_reader import EvidenceReader
+from pgnn.evidence.partitioned_frame import PartitionedFrame, is_partitioned
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.exponential_family import ExponentialFamily
 from pgnn.factors.conditionals.parameter_prior import ParameterPrior
@@ -26,6 +28,7 @@ from pgnn.inference.learning.conditional_fit import fit_conditional
 from pgnn.inference.learning.e_steps import e_step_of
 from pgnn.inference.learning.expected_statistics import Pieces, check_owners
 from pgnn.inference.learning.m_step import accepting
+from pgnn.inference.learning.partitioned_e_step import fit_partitions
 from pgnn.inference.learning.penalised_fit import fit_penalised
 from pgnn.inference.learning.priors import K2, BDeu, Dirichlet, Laplace
 from pgnn.inference.learning.restored_on_failure import fitting
@@ -110,7 +113,8 @@ class MaximumLikelihood(Learner):
             model: A directed model.
             data: DataFrame, mapping of columns or matrix of states (see
                 :class:`~pgnn.evidence.evidence_reader.EvidenceReader`), or an iterable of such
-                batches, which is read once and never held.
+                batches, which is read once and never held; or a Dask frame of discrete variables,
+                which is counted where its partitions are.
             weights: ``(N,)`` what each row counts, or the name of the column that tells.
             inputs: Covariates ``(N, ...)`` by name, of conditionals that depend on some.
             seed: Not used: nothing is random.
@@ -126,6 +130,9 @@ class MaximumLikelihood(Learner):
             One increment for each row and table. An iterable needs the memory of one batch; models
             with learnable conditionals of real variables, arrays or inputs take no iterable.
         """
+        if is_partitioned(data) and not _is_counted(model):
+            fit_partitions(model, self, data, weights=weights, inputs=inputs, priors=self._priors)
+            return
         if isinstance(model, SlicedModel):
             fit_slices(model, self, data, weights=weights, inputs=inputs)
             return
@@ -285,6 +292,12 @@ class _Parts:
         return {n: c for n, c in self.tables.items() if n in self.learnt}
 
 
+def _is_counted(model: Any) -> bool:
+    """Whether what the model learns is counted in discrete columns."""
+    special = isinstance(model, SlicedModel | ClosedFormModel | SolvableModel)
+    return not special and all(v.is_discrete and not v.shape for v in model.variables.values())
+
+
 def _sort_out(model: Any) -> _Parts:
     """Split a model's conditionals.
 
@@ -324,7 +337,11 @@ def _is_learnable(conditional: Conditional) -> bool:
 
 
 def _counted(model: Any, parts: _Parts, data: Any, weights: Any, progress: bool) -> Statistics:
-    """Count rows, batch by batch."""
+    """Count rows, batch by batch, or partition by partition where they are."""
+    if is_partitioned(data):
+        count = partial(_counted_rows, model, parts, weights)
+        counted: Statistics = PartitionedFrame(data).read(count).total()
+        return counted
     statistics = Statistics(model.variables, parts.tables, parts.others)
     reader = EvidenceReader(tuple(model.variables.values()))
     names = [v.name for v in statistics.variables]
@@ -337,6 +354,10 @@ def _counted(model: Any, parts: _Parts, data: Any, weights: Any, progress: bool)
             raise DataError(f"batch {number}: {error}") from None
     statistics.check()
     return statistics
+
+
+def _counted_rows(model: Any, parts: _Parts, weights: Any, rows: Any) -> Statistics:
+    return _counted(model, parts, rows, weights, progress=False)
 
 
 def _log_likelihood(counts: NDArray[Any], table: Tabular) -> float:

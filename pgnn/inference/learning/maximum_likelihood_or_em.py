@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pgnn.abilities import Inputs, SolvableModel
+from pgnn.evidence.partitioned_frame import is_partitioned
 from pgnn.evidence.row_evidence import RowEvidence
 from pgnn.inference.learner import Learner
 from pgnn.inference.learning.em import EM
@@ -61,7 +62,7 @@ class MaximumLikelihoodOrEM(Learner):
         self, model: Any, data: Any, weights: Any, inputs: Inputs | None
     ) -> tuple[Any, dict[str, Any]]:
         """Rows, and what is still to be said of them; an iterable of batches as it is."""
-        if not is_single(data):
+        if not is_single(data) or is_partitioned(data):
             return data, {"weights": weights, "inputs": inputs}
         rows = read_rows(model, data, weights, inputs)
         return rows, {"weights": rows.row_weights, "inputs": rows.inputs or None}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Hashable, Mapping
 from typing import Any
 
@@ -91,6 +92,16 @@ class Statistics:
                 self._keep(name, block[columns].T, part)
         self.num_rows += table.num_rows
         self.weight += table.num_rows if weights is None else float(weights.sum())
+
+    def __add__(self, other: Statistics) -> Statistics:
+        """Return the counts of the rows of both."""
+        both = copy.copy(self)
+        both._flat, both._kept = self._flat + other._flat, dict(self._kept)
+        for name, (rows, counts) in other._kept.items():
+            both._keep(name, rows, counts)
+        both.num_rows += other.num_rows
+        both.weight += other.weight
+        return both
 
     def check(self) -> None:
         """Check that something was counted.

@@ -1,0 +1,183 @@
+"""Data frames whose rows lie in partitions, on other processes or machines: those of Dask."""
+
+from __future__ import annotations
+
+import pickle
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import import_module
+from typing import Any, TypeVar
+
+from pgnn.errors import DataError
+
+T = TypeVar("T")
+_BRANCHES = 8
+"""Results that are added up by one task."""
+
+
+def is_partitioned(data: object) -> bool:
+    """Whether an object is a data frame whose rows lie in partitions."""
+    return hasattr(data, "map_partitions")
+
+
+class Shipped:
+    """A function that is sent to other processes, and unpacked there once for each thread.
+
+    What a model keeps between calls, such as its plans, is then kept from partition to partition;
+    no two threads share a model. What a call changes in the function's own objects is not sent
+    back.
+
+    Args:
+        function: Any function that cloudpickle can send.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        import cloudpickle
+
+        self._bytes: bytes = cloudpickle.dumps(function)
+
+    def __call__(self, *arguments: Any) -> Any:
+        """Call the function."""
+        return _unpacked(self._bytes, threading.get_ident())(*arguments)
+
+    def __dask_tokenize__(self) -> bytes:
+        return self._bytes
+
+
+@lru_cache(maxsize=16)
+def _unpacked(packed: bytes, thread: int) -> Callable[..., Any]:
+    function: Callable[..., Any] = pickle.loads(packed)
+    return function
+
+
+@dataclass(frozen=True, eq=False)
+class PartitionedFrame:
+    """A Dask data frame; partitions that a lost process held are made again by Dask.
+
+    Args:
+        frame: The frame.
+    """
+
+    frame: Any
+
+    def mapped(self, function: Callable[[Any], Any]) -> Any:
+        """Return the frame of what a function makes of each partition, computed when asked for.
+
+        Args:
+            function: From a pandas frame, which may be empty, to a pandas frame or series.
+        """
+        shipped = Shipped(function)
+        return self.frame.map_partitions(shipped, meta=shipped(self.frame._meta))
+
+    def read(self, function: Callable[[Any], T]) -> PartitionedRows:
+        """Read each partition once and keep what was read where it is.
+
+        Args:
+            function: From a pandas frame to what is kept of it; it is not called without rows.
+
+        Raises:
+            DataError: If no partition has rows.
+        """
+        dask = _dask()
+        task = dask.delayed(_unless_empty(Shipped(function)), pure=False)
+        kept = dask.persist(*[task(part) for part in self.frame.to_delayed()])
+        sizes = dask.compute(*[dask.delayed(_is_something)(part) for part in kept])
+        parts = [part for part, something in zip(kept, sizes, strict=True) if something]
+        if not parts:
+            raise DataError("data has no rows")
+        return PartitionedRows(parts)
+
+
+@dataclass(frozen=True)
+class PartitionedRows:
+    """What was read of the partitions of a frame.
+
+    Nothing that is done with a part changes it: where a process ended, its tasks are done again.
+
+    Args:
+        parts: Delayed values, kept by Dask; none of them empty.
+    """
+
+    parts: Sequence[Any]
+
+    def computed(self, function: Callable[..., T], *arguments: Any) -> list[T]:
+        """Return a function of each part."""
+        dask = _dask()
+        task = dask.delayed(function, pure=False)
+        return list(dask.compute(*[task(part, *arguments) for part in self.parts]))
+
+    def total(self) -> Any:
+        """Return the sum of the parts."""
+        return self.summed(_same)
+
+    def summed(self, function: Callable[..., T], *arguments: Any) -> T:
+        """Return the sum of a function of each part, added up where the parts are.
+
+        Args:
+            function: From a part, and the arguments, to something that can be added.
+            arguments: Sent once to each part.
+        """
+        dask = _dask()
+        task, add = dask.delayed(function, pure=False), dask.delayed(_sum, pure=False)
+        values = [task(part, *arguments) for part in self.parts]
+        while len(values) > 1:
+            values = [add(values[k : k + _BRANCHES]) for k in range(0, len(values), _BRANCHES)]
+        total: T = values[0].compute()
+        return total
+
+
+def distinct_values(frame: Any) -> dict[Any, Any]:
+    """Return the distinct values of each column of a frame in partitions, missing ones left out."""
+    import pandas as pd
+
+    categories = {
+        name: column.cat.categories
+        for name, column in frame._meta.items()
+        if isinstance(column.dtype, pd.CategoricalDtype)
+    }
+    if any("__UNKNOWN_CATEGORIES__" in labels for labels in categories.values()):
+        raise DataError("categories differ by partition: frame.categorize() makes them the same")
+    values: dict[Any, Any] = PartitionedFrame(frame).read(_Distinct).total().columns
+    return values | {n: pd.Series(pd.Categorical(c, c)) for n, c in categories.items()}
+
+
+class _Distinct:
+    """Distinct values of columns; those of a sum are values of either."""
+
+    def __init__(self, frame: Any) -> None:
+        self.columns = {name: column.drop_duplicates() for name, column in frame.items()}
+
+    def __add__(self, other: _Distinct) -> _Distinct:
+        import pandas as pd
+
+        pairs = {n: [column, other.columns[n]] for n, column in self.columns.items()}
+        return _Distinct({n: pd.concat(pair, ignore_index=True) for n, pair in pairs.items()})
+
+
+def _dask() -> Any:
+    """Dask, whose functions have no types."""
+    return import_module("dask")
+
+
+def _same(thing: T) -> T:
+    return thing
+
+
+def _sum(values: Sequence[Any]) -> Any:
+    total = values[0]
+    for value in values[1:]:
+        total = total + value
+    return total
+
+
+def _is_something(part: Any) -> bool:
+    return part is not None
+
+
+def _unless_empty(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def read(frame: Any) -> Any:
+        return function(frame) if len(frame) else None
+
+    return read

@@ -1,0 +1,222 @@
+"""Expectations of rows that lie in partitions: counts are added up where the rows are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pgnn.abilities import Inputs
+from pgnn.errors import DataError, Unsupported
+from pgnn.evidence.partitioned_frame import PartitionedFrame, PartitionedRows, Shipped
+from pgnn.evidence.row_evidence import RowEvidence
+from pgnn.factors.conditionals.conditional import Conditional
+from pgnn.inference.learning.e_step import EStep
+from pgnn.inference.learning.e_steps import e_step_of
+from pgnn.inference.learning.expected_statistics import ExpectedStatistics, Pieces
+from pgnn.inference.learning.restored_on_failure import fitting
+from pgnn.inference.learning.training_data import check_complete, check_observed
+
+_SAMPLE = 20_000
+"""Rows on which a fit begins: where hidden states start, and origins of sums."""
+
+
+@dataclass(frozen=True)
+class LearningRows:
+    """Rows in partitions.
+
+    Args:
+        rows: Each a :class:`RowEvidence`.
+        sample: As many of each partition as fit together; all of them where they are few.
+        num_rows: Of all partitions.
+    """
+
+    rows: PartitionedRows
+    sample: RowEvidence
+    num_rows: int
+
+
+class PartitionedEStep(EStep[Any]):
+    """Expectations of all rows of a frame in partitions, each computed where its rows are.
+
+    The partitions are read once. For each pass the numbers of the model are sent to them and sums
+    come back; those of a process that ended are computed again by Dask, so that each partition
+    counts once.
+
+    Args:
+        local: The expectations of rows in one place.
+    """
+
+    shared = True
+
+    def __init__(self, local: EStep[Any]) -> None:
+        super().__init__(local.model)
+        self._local = local
+        self._expect, self._total = (
+            Shipped(partial(_expect, local)),
+            Shipped(partial(_total, local)),
+        )
+
+    @property
+    def pieces(self) -> Mapping[Hashable, Conditional]:
+        """The learnable conditionals."""
+        return self._local.pieces
+
+    @property
+    def parameters(self) -> Sequence[Tensor]:
+        """The learnable parameters."""
+        return self._local.parameters
+
+    def check(self) -> None:
+        """Check that there is something to learn, by sums."""
+        self._local.check()
+        if self._local.noisy or self._local.learns_as_a_whole:
+            raise Unsupported(
+                f"what {type(self.model).__name__} learns by this is not made of sums over rows: "
+                "learn from frame.compute()"
+            )
+
+    def read(self, data: Any, weights: Any, inputs: Inputs | None) -> LearningRows:
+        """Read each partition where it is.
+
+        Raises:
+            DataError: If there are no rows, or weights are not those of a column.
+        """
+        if inputs is not None or not (weights is None or isinstance(weights, str)):
+            raise DataError(
+                "a frame in partitions is learnt from without inputs=, and weights= is the name of "
+                "a column"
+            )
+        rows = PartitionedFrame(data).read(partial(_read, self._local, weights))
+        first = max(_SAMPLE // len(rows.parts), 1)
+        sample = PartitionedFrame(data).mapped(partial(_first, first)).compute()
+        return LearningRows(rows, self._local.read(sample, weights, None), rows.summed(_size))
+
+    def check_observed(self, observed: LearningRows) -> None:
+        """Check that something was observed in some partition."""
+        if not observed.rows.summed(_tells):
+            check_observed(observed.sample)
+
+    def improve(
+        self, expected: ExpectedStatistics, priors: Mapping[Hashable, Any]
+    ) -> list[Hashable]:
+        """Set the model to what fits expected statistics best."""
+        return self._local.improve(expected, priors)
+
+    def log_prior(self, priors: Mapping[Hashable, Any]) -> float:
+        """Return what priors add."""
+        return self._local.log_prior(priors)
+
+    def expect(self, observed: LearningRows) -> ExpectedStatistics:
+        """Return the sum of what is expected of the rows of all partitions."""
+        expected: ExpectedStatistics = observed.rows.summed(self._expect, self._numbers())
+        if expected.rows:
+            name = next(iter(expected.rows))
+            raise Unsupported(
+                f"the conditional of {name!r} has no closed form: its rows cannot be added up over "
+                "partitions; learn from frame.compute()"
+            )
+        return expected
+
+    def total(self, observed: LearningRows) -> float:
+        """Return the log-likelihood of all rows."""
+        total: float = observed.rows.summed(self._total, self._numbers())
+        return total
+
+    def log_partition(self, observed: LearningRows) -> Tensor:
+        """Return log probabilities of the sample."""
+        return self._local.log_partition(observed.sample)
+
+    def symmetric(self, observed: LearningRows) -> bool:
+        """Whether some hidden states are alike, by the sample."""
+        return self._local.symmetric(observed.sample)
+
+    def prepare(self, observed: LearningRows) -> None:
+        """Choose origins by the sample."""
+        self._local.prepare(observed.sample)
+
+    def initialize(self, observed: LearningRows, seed: int, at_random: bool) -> None:
+        """Begin at clusters of the sample."""
+        self._local.initialize(observed.sample, seed, at_random)
+
+    def _numbers(self) -> Mapping[str, Tensor]:
+        """What expectations depend on."""
+        return {name: x.detach().clone() for name, x in self.model.state_dict().items()}
+
+
+def fit_partitions(
+    model: Any,
+    learner: Any,
+    data: Any,
+    *,
+    weights: Any,
+    inputs: Inputs | None,
+    priors: Callable[[Pieces], Mapping[Hashable, Any]],
+) -> None:
+    """Fit a model to the complete rows of a frame in partitions, by sums of their statistics.
+
+    Args:
+        model: What is changed, if all goes well.
+        learner: For the history.
+        data: The frame.
+        weights: Name of a column that says what each row counts.
+        inputs: None.
+        priors: Of the pieces, by name.
+    """
+    e_step = PartitionedEStep(e_step_of(model))
+    e_step.check()
+    with fitting(model, learner) as history:
+        observed = e_step.read(data, weights, inputs)
+        observed.rows.computed(Shipped(partial(check_complete, model)))
+        e_step.prepare(observed)
+        expected = e_step.expect(observed)
+        e_step.improve(expected, priors(e_step.pieces))
+        told = {"rows": observed.num_rows, "weight": expected.weight}
+        history.update(told, log_likelihood=e_step.total(observed))
+
+
+def _read(local: EStep[Any], weights: Any, frame: Any) -> RowEvidence:
+    """The rows of a partition, equal ones counted."""
+    rows = local.read(frame, weights, None)
+    if not isinstance(rows, RowEvidence):
+        raise Unsupported(
+            f"{type(local.model).__name__} reads sequences, which partitions of rows would cut"
+        )
+    return rows.merged()
+
+
+def _first(number: int, frame: Any) -> Any:
+    return frame.head(number)
+
+
+def _size(rows: RowEvidence) -> int:
+    return rows.num_rows
+
+
+def _tells(rows: RowEvidence) -> bool:
+    try:
+        check_observed(rows)
+    except DataError:
+        return False
+    return True
+
+
+def _expect(local: EStep[Any], rows: RowEvidence, numbers: Mapping[str, Tensor]) -> Any:
+    _set_numbers(local.model, numbers)
+    return local.expect(rows)
+
+
+def _total(local: EStep[Any], rows: RowEvidence, numbers: Mapping[str, Tensor]) -> float:
+    _set_numbers(local.model, numbers)
+    return local.total(rows)
+
+
+def _set_numbers(model: Any, numbers: Mapping[str, Tensor]) -> None:
+    """Change the numbers in place: plans are kept."""
+    with torch.no_grad():
+        for name, x in model.state_dict().items():
+            x.copy_(numbers[name])
