@@ -1,0 +1,107 @@
+"""What MkDocs does beyond its settings: pages of the reference, and the markup of docstrings."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from latex2mathml.converter import convert
+from markdown import Extension, Markdown
+from markdown.preprocessors import Preprocessor
+from mkdocs.structure.files import File, Files
+
+import pgnn
+
+ROOMS = {
+    "Models": ("pgnn.models", "pgnn.programs"),
+    "Variables, conditionals, potentials": ("pgnn.factors",),
+    "Evidence": ("pgnn.evidence",),
+    "Learners": ("pgnn.inference.learning", "pgnn.inference.learner"),
+    "Engines and answers": ("pgnn.inference",),
+    "Files": ("pgnn.io",),
+    "Errors": ("pgnn.errors",),
+}
+"""Pages of the reference, by the rooms that names come from; the first that fits."""
+ROOMS_AS_A_WHOLE = ("graphs", "neural", "metrics", "divergences", "plot", "estimators", "abilities")
+ROLE = re.compile(r":(?:class|meth|func|attr|mod|data|exc):`~?([^`]+)`")
+MATH = re.compile(r":math:`([^`]+)`")
+BLOCK = re.compile(r"^( *)\.\. math::(.*)$")
+
+
+def on_config(config: Any) -> Any:
+    """Add pages that the navigation has not, those of the reference, and docstrings' markup."""
+    listed = re.findall(r"[\w/]+\.md", str(config.nav))
+    others = [p.name for p in sorted(Path(config.docs_dir).glob("*.md")) if p.name not in listed]
+    if others:
+        config.nav.append({"More": others})
+    config.nav.append({"Reference": [f"reference/{name}.md" for name in reference()]})
+    config.markdown_extensions.append(DocstringMarkup())
+    return config
+
+
+def on_files(files: Files, config: Any) -> Files:
+    """Write the pages of the reference."""
+    for name, text in reference().items():
+        files.append(File.generated(config, f"reference/{name}.md", content=text))
+    return files
+
+
+def reference() -> dict[str, str]:
+    """Return the pages of the reference by name: all public names of pgnn, each once."""
+    left = [n for n in pgnn.__all__ if not inspect.ismodule(getattr(pgnn, n))]
+    pages = {}
+    for title, rooms in ROOMS.items():
+        names = [n for n in left if getattr(pgnn, n).__module__.startswith(rooms)]
+        left = [n for n in left if n not in names]
+        entries = "\n\n".join(f"::: pgnn.{name}" for name in sorted(names))
+        pages[title.split(",")[0].split(" ")[0].lower()] = f"# {title}\n\n{entries}\n"
+    if left:
+        raise ValueError(f"no page of the reference has {left}")
+    for room in ROOMS_AS_A_WHOLE:
+        pages[room] = f"# pgnn.{room}\n\n::: pgnn.{room}\n"
+    return pages
+
+
+class DocstringMarkup(Extension):
+    """Formulas and references to names, as docstrings have them for Sphinx."""
+
+    def extendMarkdown(self, md: Markdown) -> None:  # noqa: N802 - the name that Markdown calls
+        """Convert the lines before anything else does."""
+        md.preprocessors.register(_Markup(md), "docstring_markup", 100)
+
+
+class _Markup(Preprocessor):
+    def run(self, lines: list[str]) -> list[str]:
+        return [*self._converted(iter(lines))]
+
+    def _converted(self, lines: Iterator[str]) -> Iterator[str]:
+        line = next(lines, None)
+        while line is not None:
+            block = BLOCK.match(line)
+            if block is None:
+                yield self._inline(line)
+                line = next(lines, None)
+                continue
+            formula, line = [block[2]], next(lines, None)
+            while line is not None and line.startswith(block[1] + "    "):
+                formula.append(line)
+                line = next(lines, None)
+            yield from ("", block[1] + self._math(" ".join(formula), "block"), "")
+
+    def _inline(self, line: str) -> str:
+        line = MATH.sub(lambda found: self._math(found[1], "inline"), line)
+        return ROLE.sub(_link, line)
+
+    def _math(self, formula: str, display: str) -> str:
+        return str(self.md.htmlStash.store(convert(formula.strip(), display=display)))
+
+
+def _link(role: re.Match[str]) -> str:
+    name = role[1].split(".")[-1] if "~" in role[0] or "." not in role[1] else role[1]
+    public = role[1].split(".")[-1]
+    if public in pgnn.__all__:
+        return f"[`{name}`][pgnn.{public}]"
+    return f"`{name}`"
