@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class BayesianRegression(Regression):
-    r"""Bayesian linear regression: predictions allow for what is not known of the weights.
+    r"""Bayesian linear regression: predictions include the uncertainty of the weights.
 
     .. math:: p(y \mid x, \text{data}) = N\big(y; m^\top z, \sigma^2 + z^\top S z\big), \quad
         z = (x, 1)

@@ -13,7 +13,7 @@ from pgnn.models.latent_factors import LatentFactors
 
 
 class FactorAnalysis(LatentFactors):
-    r"""Factor analysis: a vector that hidden factors make correlated, with noise of its own.
+    r"""Factor analysis: latent factors explain the correlations of a vector; the rest is noise.
 
     .. math:: z \sim N(0, I), \qquad x \mid z \sim N(W z + \mu, \mathrm{diag}(\psi))
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class GaussianMarkovField(Model, GaussianFieldModel):
-    r"""Numbers at the nodes of a graph that differ little along its edges.
+    r"""Real values at the nodes of a graph that differ little along its edges.
 
     .. math:: p(x) \propto \exp\Big(-\frac{\tau}{2} \sum_{(i, j)} w_{ij} (x_i - x_j)^2
         - \frac{\kappa}{2} \sum_i (x_i - m)^2\Big)

@@ -21,7 +21,7 @@ from pgnn.models.segment_tables import countdown
 
 
 class HiddenSemiMarkovModel(HiddenMarkovModel):
-    r"""A hidden Markov model in which a state lasts for a number of steps of its own distribution.
+    r"""A hidden Markov model in which each state has a distribution of how long it lasts.
 
     .. math:: p(x, z, d) = p(z_1) \prod_{s \ge 2} p(z_s \mid z_{s-1}) \prod_s p(d_s \mid z_s)
         \prod_t p(x_t \mid z(t))

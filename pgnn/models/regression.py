@@ -35,7 +35,7 @@ Parents = Hashable | Variable | Iterable[Hashable | Variable] | None
 
 
 class Regression(BayesianNetwork):
-    r"""One variable given others: :math:`p(y \mid x)`, with nothing said of :math:`x`.
+    r"""One variable given others: :math:`p(y \mid x)`, with no model of :math:`x`.
 
     ``model.query("y", rows)`` has the distribution of :math:`y` in each row, and
     ``model.predict(rows)`` its mean or most probable state. Parents must be observed wherever

@@ -109,7 +109,7 @@ class SequenceToSequence(AutoregressiveModel):
 
 
 class PointerNetwork(AutoregressiveModel):
-    r"""Reads steps of numbers, and names steps of them one after the other: sorting, tours.
+    r"""Reads a sequence of vectors and outputs positions in it: sorting, tours.
 
     Args:
         features: Numbers of a step of the input.

@@ -34,7 +34,7 @@ _TOLERANCE = 1e-9
 
 
 class SparseCoding(VectorNetwork, SolvableModel):
-    r"""A vector that is a sum of few words of a dictionary, with noise.
+    r"""A vector that is a sum of few atoms of a dictionary, with noise.
 
     .. math:: p(z) \propto e^{-\sum_k \rho(z_k)}, \qquad x \mid z \sim N(D z, \sigma^2 I)
 

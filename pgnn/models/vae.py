@@ -32,7 +32,7 @@ _POINTS = 2**16
 
 
 class VAE(AmortisedNetwork, ReconstructingModel):
-    r"""A variational autoencoder: latent numbers, and a network that makes data of them.
+    r"""A variational autoencoder: real latent variables and a network that decodes them.
 
     .. math:: p(z) = N(0, I), \quad p(x \mid z) = \mathrm{likelihood}(\mathrm{decoder}(z)), \quad
         q(z \mid x) = N(\mu(x), \sigma^2(x))

@@ -27,7 +27,7 @@ from pgnn.limits import NOT_NEGATIVE, check_real
 
 @dataclass(frozen=True)
 class Beta(Restorable):
-    r"""Rows observed before: :math:`\hat p = (s + a) / (n + a + b)` for ``s`` ones in ``n`` rows.
+    r"""A beta prior: :math:`\hat p = (s + a) / (n + a + b)` for ``s`` ones in ``n`` rows.
 
     This is the mean of the posterior under the density :math:`\mathrm{Beta}(a, b)`, and the mode
     under :math:`\mathrm{Beta}(a + 1, b + 1)`.

@@ -12,7 +12,7 @@ from pgnn.factors.piece import Restorable
 
 @dataclass(frozen=True)
 class LedoitWolf(Restorable):
-    r"""The share of correlations to take away that is best for the mean squared error.
+    r"""The shrinkage of a covariance matrix that minimises its expected squared error.
 
     .. math:: s = \frac{\min(\beta, \delta)}{\delta}, \qquad
         \beta = \frac{1}{n^2} \sum_i \|z_i z_i^\top - R\|^2, \quad \delta = \|R - I\|^2

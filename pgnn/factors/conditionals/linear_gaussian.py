@@ -39,7 +39,7 @@ _AT_REST = 1e-10
 
 
 class LinearGaussian(Emission):
-    r"""A linear regression on real parents, which discrete parents choose.
+    r"""A linear regression on real parents for each configuration of discrete parents.
 
     .. math:: p(y \mid j, x) = N(y; W_j x + b_j, \Sigma_j)
 

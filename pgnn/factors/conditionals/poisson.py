@@ -23,7 +23,7 @@ from pgnn.limits import NOT_NEGATIVE, check_real
 
 @dataclass(frozen=True)
 class Gamma(Restorable):
-    r"""Earlier rows: :math:`\hat\lambda = (s + a) / (n + b)` for a sum ``s`` over ``n`` rows.
+    r"""A gamma prior: :math:`\hat\lambda = (s + a) / (n + b)` for a sum ``s`` over ``n`` rows.
 
     This is the mean of the posterior under the density :math:`\mathrm{Gamma}(a, b)`, and the mode
     under :math:`\mathrm{Gamma}(a + 1, b)`.

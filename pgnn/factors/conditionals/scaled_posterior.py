@@ -19,7 +19,7 @@ from pgnn.factors.variable import Variable
 
 
 class ScaledPosterior(Conditional):
-    r"""A classifier's posterior over its prior, which is a likelihood but for a factor of its own.
+    r"""A classifier's posterior divided by its prior: the likelihood, up to a constant factor.
 
     .. math:: \frac{p(x \mid z)}{p(x)} = \frac{p(z \mid x)}{p(z)}
 

@@ -19,7 +19,7 @@ from pgnn.limits import POSITIVE, check_settings
 
 @dataclass(frozen=True)
 class SparsePenalty(Restorable, ABC):
-    r"""What a number costs, :math:`\rho(z)`: minus its log density, up to a constant.
+    r"""A penalty :math:`\rho(z)`: a negative log density, up to a constant.
 
     Args:
         strength: :math:`\lambda`.
@@ -98,7 +98,7 @@ class LogPenalty(SparsePenalty):
 
 @dataclass(frozen=True)
 class ExpPenalty(SparsePenalty):
-    r"""The exponential, :math:`-\lambda e^{-z^2 / w^2}`, which large numbers do not feel.
+    r"""The exponential, :math:`-\lambda e^{-z^2 / w^2}`, flat for large values.
 
     Args:
         strength: :math:`\lambda`.
@@ -121,7 +121,7 @@ class ExpPenalty(SparsePenalty):
 
 
 class SparsePrior(Conditional):
-    """Independent numbers most of which are nearly zero.
+    """Independent values, most of them close to zero.
 
     Args:
         child: Real variable of shape ``(K,)``.

@@ -17,7 +17,7 @@ _BOUND = 3.0
 
 @dataclass(frozen=True)
 class Flow(Guide):
-    r"""A normal distribution bent by layers that couple one half of the numbers to the other.
+    r"""A normal distribution transformed by coupling layers, each given half of the values.
 
     .. math:: y_A = x_A, \quad y_B = x_B \odot e^{s(x_A)} + t(x_A), \quad
         z = \sinh\big((\operatorname{arsinh} y + a) b\big)

@@ -28,7 +28,7 @@ from pgnn.limits import check_seed, check_size, whole_number
 
 @dataclass(frozen=True)
 class ByComponent(Engine):
-    r"""Asks each component of a mixture, and weighs the answers by its responsibility.
+    r"""Asks each component of a mixture and weights the answers by the responsibilities.
 
     .. math:: p(x_i \mid e) = \sum_k p(k \mid e)\, p_k(x_i \mid e), \qquad
         p(k \mid e) \propto \pi_k\, p_k(e)

@@ -28,7 +28,7 @@ Watch = Mapping[str, Callable[[Tensor], float]]
 
 @dataclass(frozen=True)
 class Adversarial(Learner):
-    r"""Trains networks that make data against networks that tell it from data, in turn.
+    r"""Trains generators and discriminators against each other, in turn.
 
     ``model.history["trace"]`` has for each pass the means of ``discriminator_loss`` and
     ``generator_loss``, of the lengths of their gradients (``..._gradient``), and the ``score_gap``,

@@ -23,7 +23,7 @@ _VERSION = 1
 
 @dataclass(frozen=True)
 class Checkpoints(metaclass=SaysArguments):
-    """Where, and how often, a learner writes down how far it is.
+    """Where, and how often, a learner saves its progress.
 
     If the file is there when a fit begins, the fit goes on from it, to the same numbers as if it
     had never ended; data, seed, settings and the model that it began with must be the same, but

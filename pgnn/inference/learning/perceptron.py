@@ -10,7 +10,7 @@ from pgnn.inference.learning.mistakes import Rule
 
 @dataclass(frozen=True, kw_only=True)
 class Perceptron(MistakeDriven):
-    r"""Adds the right states' features and takes the best ones' away, row after row.
+    r"""Adds the features of the true states and subtracts those of the predicted, row by row.
 
     .. math:: \theta \leftarrow \theta + \phi(x_n, y_n) - \phi(x_n, \hat y_n), \qquad
         \hat y_n = \arg\max_y \theta^\top \phi(x_n, y)

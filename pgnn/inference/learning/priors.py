@@ -66,7 +66,7 @@ class K2(Prior):
 
 @dataclass(frozen=True)
 class BDeu(Prior):
-    r"""An imagined sample spread evenly: :math:`\alpha_{jk} = \alpha / (q r)`.
+    r"""An equivalent sample, spread evenly: :math:`\alpha_{jk} = \alpha / (q r)`.
 
     Here :math:`q` is the number of parent configurations and :math:`r` of child states.
 
@@ -99,7 +99,7 @@ class BDeu(Prior):
 
 @dataclass(frozen=True, eq=False)
 class Dirichlet(Prior):
-    """Pseudo-counts written out.
+    """Dirichlet priors with given pseudo-counts.
 
     Args:
         pseudo_counts: Name of the child to an array of the shape of its table (parents first,

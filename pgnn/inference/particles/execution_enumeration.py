@@ -38,7 +38,7 @@ _TOLERANCE = 1e-9
 
 @dataclass(frozen=True)
 class ExecutionEnumeration(Engine):
-    r"""Runs a program once for each way in which its discrete choices can fall.
+    r"""Runs a program once for each combination of its discrete choices.
 
     .. math:: p(e) = \sum_z p(z, e), \qquad p(z_i = k \mid e) \propto \sum_{z : z_i = k} p(z, e)
 

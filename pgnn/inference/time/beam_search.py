@@ -27,7 +27,7 @@ from pgnn.limits import check_settings, check_size
 
 @dataclass(frozen=True)
 class BeamSearch(Engine):
-    """Draws sequences step by step, exactly, and seeks the best by keeping a few beginnings.
+    """Draws sequences exactly, step by step, and seeks the best among a few kept prefixes.
 
     Args:
         width: Most beginnings of one length that are gone on with. Where those that were dropped

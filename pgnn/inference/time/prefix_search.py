@@ -24,7 +24,7 @@ from pgnn.limits import check_settings, check_size
 
 @dataclass(frozen=True)
 class PrefixSearch(Engine):
-    r"""Exact sums over alignments, and the best labels by a search through their beginnings.
+    r"""Exact sums over alignments, and the best labels by a search over prefixes.
 
     Args:
         width: Most beginnings of each length that are gone on with. Where fewer do, the answer is
