@@ -28,7 +28,8 @@ ROOMS = {
 ROOMS_AS_A_WHOLE = ("graphs", "neural", "metrics", "divergences", "plot", "estimators", "abilities")
 ROLE = re.compile(r":(?:class|meth|func|attr|mod|data|exc):`~?([^`]+)`")
 MATH = re.compile(r":math:`([^`]+)`")
-BLOCK = re.compile(r"^( *)\.\. math::(.*)$")
+FORMULA = re.compile(r"^( *)\.\. math::(.*)$")
+PROMPT = re.compile(r"^( *)>>> ")
 
 
 def on_config(config: Any) -> Any:
@@ -66,7 +67,7 @@ def reference() -> dict[str, str]:
 
 
 class DocstringMarkup(Extension):
-    """Formulas and references to names, as docstrings have them for Sphinx."""
+    """Formulas and references to names, as docstrings have them for Sphinx; examples as code."""
 
     def extendMarkdown(self, md: Markdown) -> None:  # noqa: N802 - the name that Markdown calls
         """Convert the lines before anything else does."""
@@ -80,16 +81,16 @@ class _Markup(Preprocessor):
     def _converted(self, lines: Iterator[str]) -> Iterator[str]:
         line = next(lines, None)
         while line is not None:
-            block = BLOCK.match(line)
-            if block is None:
+            if block := FORMULA.match(line):
+                rest, after = _indented(lines, block[1] + "    ")
+                yield from ("", block[1] + self._math(" ".join([block[2], *rest]), "block"), "")
+            elif block := PROMPT.match(line):
+                rest, after = _indented(lines, block[1])
+                yield from (f"{block[1]}```pycon", line, *rest, f"{block[1]}```", "")
+            else:
                 yield self._inline(line)
-                line = next(lines, None)
-                continue
-            formula, line = [block[2]], next(lines, None)
-            while line is not None and line.startswith(block[1] + "    "):
-                formula.append(line)
-                line = next(lines, None)
-            yield from ("", block[1] + self._math(" ".join(formula), "block"), "")
+                after = next(lines, None)
+            line = after
 
     def _inline(self, line: str) -> str:
         line = MATH.sub(lambda found: self._math(found[1], "inline"), line)
@@ -97,6 +98,15 @@ class _Markup(Preprocessor):
 
     def _math(self, formula: str, display: str) -> str:
         return str(self.md.htmlStash.store(convert(formula.strip(), display=display)))
+
+
+def _indented(lines: Iterator[str], indent: str) -> tuple[list[str], str | None]:
+    """Lines that are indented so far and not blank, and the one after them."""
+    block, line = [], next(lines, None)
+    while line is not None and line.strip() and line.startswith(indent):
+        block.append(line)
+        line = next(lines, None)
+    return block, line
 
 
 def _link(role: re.Match[str]) -> str:
