@@ -17,10 +17,10 @@ from pgnn.factors.labels import MISSING
 from pgnn.factors.variable import Variable
 from pgnn.io.source import ending_of, path_of
 
-BATCH = 32_768
-"""Rows that are read at a time."""
+BATCH = 65_536
+"""About how many rows are answered at a time."""
 _UNKNOWN = -2
-_BLOCK = 2**22  # bytes of a CSV file that are parsed at a time
+_BLOCK = 2**20  # bytes of a CSV file that are parsed at a time; pyarrow reads 32 ahead
 
 
 @dataclass(frozen=True)
@@ -81,19 +81,22 @@ class RowFile:
 
     def __iter__(self) -> Iterator[RowBatch]:
         """Read the batches in order."""
-        start = 0
+        start, tables = 0, []
         with _arrow_errors(self.name):
             for table in self._tables():
-                yield self._batch(table, start)
-                start += table.num_rows
+                tables.append(table)
+                if sum(t.num_rows for t in tables) >= BATCH:
+                    batch = self._batch(tables, start)
+                    yield batch
+                    start, tables = start + batch.num_rows, []
+            if tables:
+                yield self._batch(tables, start)
 
     def _tables(self) -> Iterator[Any]:
         if self._is_parquet:
             yield from self._reader.iter_batches(BATCH)
-            return
-        for table in self._reader:
-            for first in range(0, table.num_rows, BATCH):
-                yield table.slice(first, BATCH)
+        else:
+            yield from self._reader
 
     def _parquet(self, file: Any) -> Any:
         from pyarrow import parquet
@@ -121,21 +124,32 @@ class RowFile:
         schema = self._reader.schema_arrow if self._is_parquet else self._reader.schema
         return list(schema.names)
 
-    def _batch(self, table: Any, start: int) -> RowBatch:
+    def _batch(self, tables: Sequence[Any], start: int) -> RowBatch:
+        import pyarrow as pa
+
         evidence: dict[Hashable, Any] = {}
         copied = {}
-        for name, column in zip(table.schema.names, table.columns, strict=True):
+        for k, name in enumerate(tables[0].schema.names):
+            columns = [table.column(k) for table in tables]
             variable = self._variables.get(name)
             if name in self._ignore or variable is None:
-                copied[name] = column
+                copied[name] = pa.concat_arrays(columns)
             elif variable.is_discrete:
-                evidence[variable.name] = codes(self._coded(variable, column, start))
+                evidence[variable.name] = codes(self._coded(variable, columns, start))
             else:
-                evidence[variable.name] = column.to_numpy(zero_copy_only=False)
-        return RowBatch(start, table.num_rows, evidence, copied)
+                numbers = [column.to_numpy(zero_copy_only=False) for column in columns]
+                evidence[variable.name] = np.concatenate(numbers)
+        return RowBatch(start, sum(table.num_rows for table in tables), evidence, copied)
 
-    def _coded(self, variable: Variable, column: Any, start: int) -> NDArray[np.int32]:
-        """State indices of a column, -1 where it is empty."""
+    def _coded(self, variable: Variable, columns: Sequence[Any], start: int) -> NDArray[np.int32]:
+        """State indices of pieces of a column, -1 where it is empty."""
+        parts = []
+        for column in columns:
+            parts.append(self._piece(variable, column, start))
+            start += len(column)
+        return np.concatenate(parts)
+
+    def _piece(self, variable: Variable, column: Any, start: int) -> NDArray[np.int32]:
         import pyarrow as pa
 
         if not pa.types.is_dictionary(column.type):

@@ -147,6 +147,7 @@ def test_predict(
 ) -> None:
     pytest.importorskip("pyarrow")
     monkeypatch.setattr(row_files, "BATCH", 7)
+    monkeypatch.setattr(row_files, "_BLOCK", 256)
     expected = pgnn.read(asia).query(["lung", "tub"], rows)
     numbered = rows.assign(id=np.arange(50))
     if ending == "csv":
@@ -182,6 +183,7 @@ def test_what_predict_refuses_leaves_no_file(
 ) -> None:  # fmt: skip
     pytest.importorskip("pyarrow")
     monkeypatch.setattr(row_files, "BATCH", 7)
+    monkeypatch.setattr(row_files, "_BLOCK", 256)
     table, to = tmp_path / "rows.csv", tmp_path / "out.csv"
     words = ("predict", asia, table, "-t", "lung", "--to", to)
 
