@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from pgnn.cli.arguments import (
@@ -52,12 +55,27 @@ def _predict(options: argparse.Namespace) -> None:
     targets = [lookup(name, model.variables, "variable") for name in options.target]
     targets = targets or list(model.variables)
     output = sys.stdout.buffer if options.to is None else options.to
-    with AnswerFile(output) as answers, tqdm(unit=" rows", disable=None, delay=1) as progress:
+    with (
+        _collected() as collect,
+        AnswerFile(output) as answers,
+        tqdm(unit=" rows", disable=None, delay=1) as progress,
+    ):
         for batch in rows:
             posterior = _answered(model, targets, batch, engine)
             columns = answer_columns(posterior, targets, model.variables)
             answers.write(batch.copied | columns)
             progress.update(batch.num_rows)
+            collect()
+
+
+@contextmanager
+def _collected() -> Iterator[Callable[[], object]]:
+    """Give what frees the arrays of past answers, which lie in cycles of few objects."""
+    gc.freeze()  # so that each collection looks at what came since alone
+    try:
+        yield gc.collect
+    finally:
+        gc.unfreeze()
 
 
 def _answered(model: Any, targets: list[Any], batch: Any, engine: Any) -> Any:
