@@ -23,7 +23,8 @@ class CachingModule(Listed):
 
     Attributes:
         detached: Whether answers are detached from learnable parameters, as after a fit, until
-            :meth:`requires_grad_` is called. Gradients by evidence and inputs are not affected.
+            :meth:`requires_grad_` or :meth:`train` is called. Gradients by evidence and inputs are not
+            affected.
     """
 
     detached: bool = False
@@ -103,8 +104,13 @@ class CachingModule(Listed):
         self._cache["registrations"] = registrations
 
     def train(self, mode: bool = True) -> Self:
-        """See :meth:`torch.nn.Module.train`; clears the cache: modules such as dropout change."""
+        """See :meth:`torch.nn.Module.train`; clears the cache: modules such as dropout change.
+
+        In training mode answers may be differentiated again.
+        """
         self._cache.clear()
+        if mode:
+            self.detached = False
         return super().train(mode)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:

@@ -16,7 +16,7 @@ from pgnn.inference.exact.solver import model_solver
 
 EDGES = [("rain", "wet"), ("hose", "wet")]
 STATES = {"rain": 2, "hose": 2, "wet": 2}
-SEEN = {"wet": 1}
+OBSERVED = {"wet": 1}
 
 
 def rows() -> dict[str, Any]:
@@ -40,17 +40,17 @@ def test_answers_are_those_of_the_same_tables_given(learner: Any) -> None:
     same = given_as(model)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        for evidence in (SEEN, {"wet": [1, 0]}, {"wet": torch.tensor([0.3, 0.7])}):
+        for evidence in (OBSERVED, {"wet": [1, 0]}, {"wet": torch.tensor([0.3, 0.7])}):
             found, want = model.query(None, evidence), same.query(None, evidence)
             for name in ("rain", "hose"):
                 np.testing.assert_allclose(found[name].probs.numpy(), want[name].probs.numpy())
             assert not found.log_evidence.requires_grad
             assert not found.joint("rain", "hose").log_values.requires_grad
-        assert float(model.query(None, SEEN).log_evidence) < 0
+        assert float(model.query(None, OBSERVED).log_evidence) < 0
         assert math.isfinite(float(model.log_prob({"wet": 1})))
         assert not model.log_prob(rows()).requires_grad
         for engine in (pgnn.BeliefPropagation(), pgnn.MeanField(progress=False)):
-            assert not model.query(None, SEEN, engine=engine)["rain"].probs.requires_grad
+            assert not model.query(None, OBSERVED, engine=engine)["rain"].probs.requires_grad
 
 
 def test_tables_are_prepared_once() -> None:
@@ -71,9 +71,9 @@ def test_gradients_flow_where_somebody_asks() -> None:
     model.zero_grad()
     model.log_prob(rows()).sum().backward()
     assert all(p.grad is not None for p in model.parameters())
-    model.query("rain", SEEN)["rain"].probs[1].backward()
+    model.query("rain", OBSERVED)["rain"].probs[1].backward()
     model.requires_grad_(False)
-    assert not model.query("rain", SEEN)["rain"].probs.requires_grad
+    assert not model.query("rain", OBSERVED)["rain"].probs.requires_grad
 
 
 def test_before_a_fit_gradients_flow_as_parameters_require_them() -> None:
@@ -97,7 +97,7 @@ def test_a_fit_that_fails_leaves_the_answers_as_they_were() -> None:
     model = fitted()
     with pytest.raises((DataError, pgnn.errors.EvidenceError)):
         model.fit({"rain": [7], "hose": [0], "wet": [0]}, progress=False)
-    assert not model.query("rain", SEEN)["rain"].probs.requires_grad
+    assert not model.query("rain", OBSERVED)["rain"].probs.requires_grad
     fresh = pgnn.BayesianNetwork(EDGES, states=STATES)
     with pytest.raises((DataError, pgnn.errors.EvidenceError)):
         fresh.fit({"rain": [7], "hose": [0], "wet": [0]}, progress=False)
@@ -109,8 +109,8 @@ def test_copies_and_files_of_a_fitted_model_answer_as_it_does(tmp_path: Path) ->
     model.save(tmp_path / "model.pgnn")
     copies = [pickle.loads(pickle.dumps(model)), pgnn.load(tmp_path / "model.pgnn")]
     for copy in copies:
-        found = copy.query("rain", SEEN)["rain"].probs
-        np.testing.assert_allclose(found.numpy(), model.query("rain", SEEN)["rain"].probs)
+        found = copy.query("rain", OBSERVED)["rain"].probs
+        np.testing.assert_allclose(found.numpy(), model.query("rain", OBSERVED)["rain"].probs)
 
 
 def test_networks_answer_plainly_after_a_fit() -> None:
@@ -135,3 +135,5 @@ def test_networks_answer_plainly_after_a_fit() -> None:
     asked = u.clone().requires_grad_()
     model.log_prob(data, inputs={"u": asked}).sum().backward()
     assert asked.grad is not None
+    model.train()  # for a training loop of one's own
+    assert model.log_prob(data, inputs={"u": u}).requires_grad

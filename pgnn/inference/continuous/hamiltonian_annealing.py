@@ -164,7 +164,7 @@ class _Path:
         joint = self.density.log_density(values).double()
         return prior, joint - (prior - log_det)
 
-    def slope(self, place: Tensor, beta: float) -> tuple[Tensor, Tensor, Tensor]:
+    def gradient(self, place: Tensor, beta: float) -> tuple[Tensor, Tensor, Tensor]:
         """Log densities at an inverse temperature, log likelihoods and the gradient."""
         with torch.enable_grad():
             point = place.detach().requires_grad_()
@@ -177,12 +177,12 @@ class _Path:
         """Make a trajectory of each chain with ``(N,)`` steps; return which were accepted."""
         noise = torch.randn(self.place.shape, generator=self.generator, dtype=torch.float64)
         step = lengths.unsqueeze(1)
-        start, _, gradient = self.slope(self.place, beta)
+        start, _, gradient = self.gradient(self.place, beta)
         place, speed, end = self.place, noise, start
         for _ in range(self.leapfrog):
             speed = speed + 0.5 * step * gradient
             place = place + step * speed
-            end, _, gradient = self.slope(place, beta)
+            end, _, gradient = self.gradient(place, beta)
             speed = speed + 0.5 * step * gradient
         gain = end - start + 0.5 * (noise.square() - speed.square()).sum(1)
         threshold = torch.rand(len(gain), generator=self.generator, dtype=torch.float64).log()
