@@ -25,7 +25,12 @@ ROOMS = {
     "Errors": ("pgnn.errors",),
 }
 """Pages of the reference, by the rooms that names come from; the first that fits."""
-ROOMS_AS_A_WHOLE = ("graphs", "neural", "metrics", "divergences", "plot", "estimators", "abilities")
+ROOMS_AS_A_WHOLE = (
+    *[name for name in pgnn.__all__ if inspect.ismodule(getattr(pgnn, name))],
+    "graphs",
+    "estimators",
+)
+"""Pages of the reference that have everything of a room."""
 ROLE = re.compile(r":(?:class|meth|func|attr|mod|data|exc):`~?([^`]+)`")
 MATH = re.compile(r":math:`([^`]+)`")
 FORMULA = re.compile(r"^( *)\.\. math::(.*)$")
@@ -70,8 +75,8 @@ class DocstringMarkup(Extension):
     """Formulas and references to names, as docstrings have them for Sphinx; examples as code."""
 
     def extendMarkdown(self, md: Markdown) -> None:  # noqa: N802 - the name that Markdown calls
-        """Convert the lines before anything else does."""
-        md.preprocessors.register(_Markup(md), "docstring_markup", 100)
+        """Convert the lines after white space was normalised (30), before code is read (25)."""
+        md.preprocessors.register(_Markup(md), "docstring_markup", 28)
 
 
 class _Markup(Preprocessor):
