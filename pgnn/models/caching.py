@@ -23,8 +23,8 @@ class CachingModule(Listed):
 
     Attributes:
         detached: Whether answers are detached from learnable parameters, as after a fit, until
-            :meth:`requires_grad_` or :meth:`train` is called. Gradients by evidence and inputs are not
-            affected.
+            :meth:`requires_grad_` or :meth:`train` is called. Gradients by evidence and inputs are
+            not affected.
     """
 
     detached: bool = False
