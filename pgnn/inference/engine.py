@@ -130,11 +130,13 @@ class Engine(metaclass=SaysArguments):
             total = self.answer_log_prob(question)
         return total if question.observed.batched else total[0]
 
-    def explain(self, model: FactorModel, targets: Names | None, evidence: Any) -> Explanation:
+    def explain(
+        self, model: FactorModel, targets: Names | None, evidence: Any, inputs: Inputs | None = None
+    ) -> Explanation:
         """Answer :meth:`Model.explain`."""
         if torch.is_inference_mode_enabled():
-            return outside_inference_mode(self.explain)(model, targets, evidence)
-        question = self.read(model, evidence, names=targets)
+            return outside_inference_mode(self.explain)(model, targets, evidence, inputs)
+        question = self.read(model, evidence, inputs, names=targets)
         with torch.no_grad():
             return self.describe(question)
 

@@ -316,10 +316,11 @@ class Model(LearningVerbs, FactorModel, Restorable):
         targets: Names | None = None,
         evidence: Any = None,
         *,
+        inputs: Inputs | None = None,
         engine: Engine | None = None,
     ) -> Explanation:
         """Return how a query would be answered and its cost, without answering it."""
-        return self._engine(engine).explain(self, targets, evidence)
+        return self._engine(engine).explain(self, targets, evidence, inputs)
 
     def compile(  # type: ignore[override]
         self,

@@ -137,3 +137,4 @@ def test_networks_answer_plainly_after_a_fit() -> None:
     assert asked.grad is not None
     model.train()  # for a training loop of one's own
     assert model.log_prob(data, inputs={"u": u}).requires_grad
+    assert model.explain("digit", inputs={"u": u}).kind == "exact"

@@ -167,8 +167,9 @@ class Unrolling(SequenceEngine):
     def describe(self, question: SequenceQuestion) -> Explanation:
         """See :meth:`Model.explain`: as the engine would answer about the unrolled network."""
         observed, model = question.observed, question.model
-        cells = [(n, t) for n in question.asked_names for t in range(observed.steps)]
-        return self.engine.explain(model.unroll(observed.steps), cells, _cells(model, observed))
+        asked = [(n, t) for n in question.asked_names for t in range(observed.steps)]
+        network, cells = model.unroll(observed.steps), _cells(model, observed)
+        return self.engine.explain(network, asked, cells, _inputs(question.covariates))
 
     def _takes_reals(self, model: Any, names: Names | None) -> bool:
         """Whether real variables are answered about: if named, or if all have exact answers."""
