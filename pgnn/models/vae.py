@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from pgnn.abilities import Inputs, ReconstructingModel
-from pgnn.errors import ModelError
+from pgnn.errors import EvidenceError, ModelError
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.covariance import Diagonal
 from pgnn.factors.conditionals.gaussian import Gaussian
@@ -157,10 +157,17 @@ class VAE(AmortisedNetwork, ReconstructingModel):
             start: ``(N, *shape)`` data.
             end: ``(N, *shape)`` data.
             steps: Codes of each line, its two ends among them.
+
+        Raises:
+            EvidenceError: If there are not as many ends as beginnings.
         """
         share = torch.linspace(0.0, 1.0, whole_number("steps", steps, 2))
         with torch.no_grad():
             first, last = self.encode(start).mean, self.encode(end).mean
+            if first.shape != last.shape:
+                raise EvidenceError(
+                    f"lines need as many ends as beginnings, got {len(last)} and {len(first)} rows"
+                )
             shares = share.to(first).reshape(1, -1, *[1] * (first.dim() - 1))
             codes = torch.lerp(first.unsqueeze(1), last.unsqueeze(1), shares)
             means: Tensor = self.decode(codes.flatten(end_dim=1)).mean
@@ -185,7 +192,7 @@ class VAE(AmortisedNetwork, ReconstructingModel):
             seed=seed, progress=False,
         )  # fmt: skip
         rows, size = self._rows(data), max(1, _POINTS // draws)
-        scores = []
+        scores = [torch.zeros(0, dtype=torch.float64)]
         with evaluated(self):
             for k in range(0, len(rows), size):
                 part = {n: torch.as_tensor(x)[k : k + size] for n, x in (inputs or {}).items()}

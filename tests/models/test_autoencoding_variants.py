@@ -200,6 +200,7 @@ def test_anomalies_score_high() -> None:
         objective=pgnn.ImportanceWeighted(50), max_iterations=0, num_samples=50, seed=0
     )
     torch.testing.assert_close(scores, -vae.log_prob({"x": odd}, engine=engine))
+    assert vae.anomaly_score(odd[:0]).shape == (0,)
     plain = linear()
     expected = -plain.decode(plain.encode(x).mean).log_prob(x)
     torch.testing.assert_close(plain.anomaly_score(x), expected.detach())
@@ -212,6 +213,8 @@ def test_lines_between_codes_begin_and_end_at_the_data() -> None:
     torch.testing.assert_close(line[:, 0], model.reconstruct(x[:3]))
     torch.testing.assert_close(line[:, -1], model.reconstruct(x[3:]))
     torch.testing.assert_close(line[:, 2], (line[:, 0] + line[:, -1]) / 2)
+    with pytest.raises(EvidenceError, match="got 3 and 2 rows"):
+        model.interpolate(x[:2], x[3:])
 
 
 def test_a_manifold_shows_pictures_of_two_numbers() -> None:
