@@ -8,9 +8,11 @@ from typing import Any, Self
 import numpy as np
 
 from pgnn.errors import DataError
+from pgnn.evidence.step_attributes import StepAttributes
 from pgnn.inference.learner import Learner
 from pgnn.inference.learning.gradient import Gradient
-from pgnn.metrics import token_accuracy
+from pgnn.limits import NOT_NEGATIVE, check_real
+from pgnn.metrics.sequence_labels import check_label_sequences, token_accuracy
 from pgnn.models.conditional_random_field import ConditionalRandomField
 from pgnn.models.scores.attribute_scores import AttributeScores
 
@@ -82,8 +84,14 @@ class SequenceTagger(BaseEstimator):  # type: ignore[misc]
             y: For each a list of labels; None where a label is not known.
 
         Raises:
-            DataError: If there are not as many labels as steps, or none at all.
+            DataError: If there are not as many labels as steps, or none at all; or a lone
+                sentence, or its labels, came without a list around.
+            ModelError: If a strength is no number of at least zero.
         """
+        sentences = _sentences(X)
+        check_label_sequences("y", y)
+        for name, strength in (("c1", self.c1), ("c2", self.c2)):
+            check_real(name, strength, NOT_NEGATIVE)
         if len(X) != len(y):
             raise DataError(f"there are {len(X)} sentences, but labels of {len(y)}")
         scores = AttributeScores("attributes", self.min_count, self.all_pairs)
@@ -96,30 +104,40 @@ class SequenceTagger(BaseEstimator):  # type: ignore[misc]
             tolerance=self.tolerance,
         )
         labels: Any = {model.name: [list(labels) for labels in y]}
-        model.fit(labels, inputs=_inputs(X), learner=learner, progress=False)
+        model.fit(labels, inputs=_inputs(sentences), learner=learner, progress=False)
         self.model_, self.classes_ = model, list(model.state.states or ())
         return self
 
     def predict(self, X: Sentences) -> list[list[Any]]:
-        """Return the most probable labels of each sentence."""
+        """Return the most probable labels of each sentence.
+
+        Raises:
+            DataError: If a lone sentence came without a list around.
+        """
         check_is_fitted(self, "model_")
-        if not len(X):
+        sentences = _sentences(X)
+        if not len(sentences.lengths):
             return []
-        best = np.asarray(self.model_.decode(inputs=_inputs(X))[self.model_.name])
+        best = np.asarray(self.model_.decode(inputs=_inputs(sentences))[self.model_.name])
         return [
-            [self.classes_[k] for k in row[: len(x)]]
-            for row, x in zip(best.tolist(), X, strict=True)
+            [self.classes_[k] for k in row[:steps]]
+            for row, steps in zip(best.tolist(), sentences.lengths, strict=True)
         ]
 
     def predict_marginals(self, X: Sentences) -> list[list[dict[Any, float]]]:
-        """Return the probability of each label at each step of each sentence."""
+        """Return the probability of each label at each step of each sentence.
+
+        Raises:
+            DataError: If a lone sentence came without a list around.
+        """
         check_is_fitted(self, "model_")
-        if not len(X):
+        sentences = _sentences(X)
+        if not len(sentences.lengths):
             return []
-        probs = self.model_.smooth(inputs=_inputs(X))[self.model_.name].probs
+        probs = self.model_.smooth(inputs=_inputs(sentences))[self.model_.name].probs
         return [
-            [dict(zip(self.classes_, step, strict=True)) for step in row[: len(x)]]
-            for row, x in zip(probs.tolist(), X, strict=True)
+            [dict(zip(self.classes_, step, strict=True)) for step in row[:steps]]
+            for row, steps in zip(probs.tolist(), sentences.lengths, strict=True)
         ]
 
     def score(self, X: Sentences, y: Sequence[Sequence[Any]]) -> float:
@@ -127,5 +145,13 @@ class SequenceTagger(BaseEstimator):  # type: ignore[misc]
         return token_accuracy(y, self.predict(X))
 
 
-def _inputs(X: Sentences) -> Any:
-    return {"attributes": list(X)}
+def _sentences(X: Sentences) -> StepAttributes:
+    """The attributes of all sentences."""
+    sentences = StepAttributes.read("attributes", X)
+    if not sentences.batched:
+        raise DataError("X must be a list of sentences, got a lone one: give [sentence]")
+    return sentences
+
+
+def _inputs(sentences: StepAttributes) -> Any:
+    return {"attributes": sentences}

@@ -11,7 +11,7 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.utils import estimator_html_repr
 
 import pgnn
-from pgnn.errors import DataError
+from pgnn.errors import DataError, ModelError
 from pgnn.estimators import SequenceTagger
 from tests.models.test_conditional_random_field import INPUTS, STATES, TAGS
 
@@ -76,3 +76,17 @@ def test_wrong_calls() -> None:
         SequenceTagger().fit(X[:1], [TAGS[0][:2]])
     with pytest.raises(DataError, match="no values of 'label'"):
         SequenceTagger().fit([], [])
+    with pytest.raises(DataError, match="y must be sequences of labels, got 'NOUN'"):
+        SequenceTagger().fit(X[:1], ["NOUN"])
+    for wrong in ("0.1", -1.0, float("nan")):
+        with pytest.raises(ModelError, match="c1 must be"):
+            SequenceTagger(c1=wrong).fit(X, TAGS)  # type: ignore[arg-type]
+
+
+def test_a_lone_sentence_is_told_from_a_list_of_them() -> None:
+    tagger = SequenceTagger(max_iterations=5).fit(X[:1], TAGS[:1])
+    for ask in (tagger.predict, tagger.predict_marginals):
+        with pytest.raises(DataError, match=r"a lone one: give \[sentence\]"):
+            ask(X[0])
+    with pytest.raises(DataError, match=r"give \[sentence\]"):
+        SequenceTagger().fit(X[0], TAGS[:1])

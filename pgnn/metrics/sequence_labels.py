@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Any, NamedTuple
 
 from pgnn.errors import DataError
@@ -34,10 +34,18 @@ def chunks(labels: Sequence[str]) -> list[tuple[int, int, str]]:
     Labels are ``O``, or ``B-``, ``I-``, ``E-`` or ``S-`` and a type. An ``I-`` that goes on from no
     chunk of its type begins one, as in the evaluation of CoNLL-2000.
 
+    Raises:
+        DataError: If they are no list, or one is no text.
+
     Example:
         >>> chunks(["B-NP", "I-NP", "O", "I-VP", "B-VP"])
         [(0, 2, 'NP'), (3, 4, 'VP'), (4, 5, 'VP')]
     """
+    if not is_label_sequence(labels):
+        raise DataError(f"labels must be a list of the labels of one sequence, got {labels!r}")
+    wrong = next((x for x in labels if not isinstance(x, str)), None)
+    if wrong is not None:
+        raise DataError(f"labels of chunks must be text such as 'B-NP', got {wrong!r}")
     segments: list[tuple[int, int, str]] = []
     begin, kind, closed = 0, "", True
     for t, label in enumerate([*labels, "O"]):
@@ -58,11 +66,11 @@ def chunk_scores(true: Labels, predicted: Labels) -> ChunkScores:
     """Compare chunks, each of which counts as right only as a whole.
 
     Args:
-        true: For each sequence its labels.
+        true: For each sequence its labels; those of a lone sequence as ``[labels]``.
         predicted: Likewise.
 
     Raises:
-        DataError: If lengths differ.
+        DataError: If lengths differ, or labels stand in no sequences.
 
     References:
         Tjong Kim Sang and Buchholz (2000), Introduction to the CoNLL-2000 shared task: chunking.
@@ -89,6 +97,13 @@ def chunk_scores(true: Labels, predicted: Labels) -> ChunkScores:
 
 def token_accuracy(true: Labels, predicted: Labels) -> float:
     """Return the share of labels that are right, over all sequences; NaN if there is none.
+
+    Args:
+        true: For each sequence its labels; those of a lone sequence as ``[labels]``.
+        predicted: Likewise.
+
+    Raises:
+        DataError: If lengths differ, or labels stand in no sequences.
 
     Example:
         >>> token_accuracy([["A", "B"], ["A"]], [["A", "A"], ["A"]])
@@ -118,6 +133,38 @@ def edit_distance(a: Sequence[Any], b: Sequence[Any]) -> int:
     return row[-1]
 
 
+def is_label_sequence(labels: Any) -> bool:
+    """Return whether something is a sequence of labels; a text is one label.
+
+    Example:
+        >>> is_label_sequence(["B-NP", "O"]), is_label_sequence("B-NP")
+        (True, False)
+    """
+    if isinstance(labels, str | bytes | Mapping | Set) or not getattr(labels, "ndim", 1):
+        return False
+    return hasattr(labels, "__len__") and hasattr(labels, "__iter__")
+
+
+def check_label_sequences(what: str, labels: Any) -> None:
+    """Check that labels come sequence after sequence.
+
+    Args:
+        what: Their name in messages.
+        labels: For each sequence its labels.
+
+    Raises:
+        DataError: If they do not, as where those of a lone sequence come without a list around.
+    """
+    if not is_label_sequence(labels):
+        raise DataError(f"{what} must be a list of sequences of labels, got {labels!r}")
+    wrong = next((x for x in labels if not is_label_sequence(x)), None)
+    if wrong is not None:
+        raise DataError(
+            f"{what} must be sequences of labels, got {wrong!r} in the place of one; those of a "
+            "lone sequence are [labels]"
+        )
+
+
 def _scores(
     right: int, expected: int, predicted: int, by_type: Mapping[str, ChunkScores]
 ) -> ChunkScores:
@@ -129,6 +176,8 @@ def _scores(
 
 def _pairs(true: Labels, predicted: Labels) -> Iterator[tuple[Sequence[Any], Sequence[Any]]]:
     """Sequences of labels side by side, which must be of one length."""
+    check_label_sequences("true labels", true)
+    check_label_sequences("predictions", predicted)
     if len(true) != len(predicted):
         raise DataError(f"labels of {len(true)} sequences, predictions of {len(predicted)}")
     for row, (a, b) in enumerate(zip(true, predicted, strict=True)):

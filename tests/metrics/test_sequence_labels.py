@@ -2,7 +2,9 @@
 
 import math
 import random
+from typing import Any
 
+import numpy as np
 import pytest
 
 from pgnn.errors import DataError
@@ -52,3 +54,20 @@ def test_edit_distances_are_a_metric() -> None:
             assert (distance == 0) == (a == b)
             assert all(distance <= edit_distance(a, c) + edit_distance(c, b) for c in words)
     assert edit_distance(["the", "dog"], ["a", "dog"]) == 1
+
+
+@pytest.mark.parametrize("labels", [["B-X", "O"], ("O",), [0, 1], "B-X", [["O"], "O"]])
+def test_labels_that_stand_in_no_sequences_are_refused(labels: Any) -> None:
+    for score in (chunk_scores, token_accuracy):
+        with pytest.raises(DataError, match="sequences of labels, got"):
+            score(labels, [["O"]] * len(labels))
+        with pytest.raises(DataError, match="predictions must be"):
+            score([["O"]] * len(labels), labels)
+
+
+def test_labels_of_chunks_are_a_list_of_texts() -> None:
+    with pytest.raises(DataError, match="a list of the labels of one sequence, got 'B-X'"):
+        chunks("B-X")
+    with pytest.raises(DataError, match="must be text such as 'B-NP', got 3"):
+        chunks(["O", 3])  # type: ignore[list-item]
+    assert token_accuracy(np.array([[0, 1]]), np.array([[0, 0]])) == 0.5  # type: ignore[arg-type]
