@@ -36,10 +36,14 @@ class UnrollableModel(VariableModel):
     ) -> dict[Hashable, Tensor]:
         """Return covariates as ``(B, T, ...)`` each."""
 
-    def input_lengths(self, inputs: Inputs | None) -> Any:
+    def input_lengths(self, inputs: Inputs | None, *, alone: bool = False) -> Any:
         """Return the lengths of sequences that inputs tell: ``(B,)``, a number of a lone one.
 
         None where they do not: then evidence tells.
+
+        Args:
+            inputs: Covariates by name.
+            alone: Whether evidence tells none, so that arrays tell theirs, padding included.
         """
         return None
 

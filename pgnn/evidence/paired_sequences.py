@@ -202,7 +202,7 @@ class PairedSequences(SequenceEvidence):
 
 def _named(variables: Sequence[Variable], evidence: Any) -> Any:
     """Evidence; an empty sequence without a name is one of the only variable."""
-    lone = isinstance(evidence, list | tuple | np.ndarray | Tensor) and not len(evidence)
+    lone = isinstance(evidence, str | list | tuple | np.ndarray | Tensor) and not len(evidence)
     return {variables[0].name: evidence} if lone and len(variables) == 1 else evidence
 
 

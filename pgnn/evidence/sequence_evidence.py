@@ -155,8 +155,9 @@ class SequenceEvidence(Evidence):
             observed = [n for n in model.variables if n not in model.hidden] or [*model.variables]
             raw = replace(raw, values={_only(observed): raw.values})
         lengths = model.input_lengths(inputs)
-        if lengths is not None and (raw.values is None or not len(raw.values)):
-            raw = replace(raw, values={AXIS: lengths})
+        if raw.lengths is None and (raw.values is None or not len(raw.values)):
+            lengths = model.input_lengths(inputs, alone=True) if lengths is None else lengths
+            raw = raw if lengths is None else replace(raw, values={AXIS: lengths})
         rows = cls._read([*model.variables.values()], raw)
         if lengths is not None:
             _check_lengths(rows, np.asarray(lengths))
@@ -206,7 +207,9 @@ class SequenceEvidence(Evidence):
                 something was observed. ``(name, t)`` is the state at one step. Or a data frame,
                 whose rows are the steps of one sequence, or a list of them. Where there is one
                 variable, its sequences need no name. Or :func:`pgnn.observed` of these, which has
-                ``lengths=`` too, or what this returned before.
+                ``lengths=`` too, or what this returned before. Where the states are characters,
+                a text is a sequence, and ``["to be", "or not"]`` are two; but ``["a", "b"]``,
+                strings each of which is a state, is one: two are ``[["a"], ["b"]]``.
 
         Raises:
             EvidenceError: If a name or state is unknown, or lengths disagree.
@@ -270,7 +273,7 @@ def _is_bare(evidence: Any) -> bool:
     """Whether evidence is one sequence or several, of a variable that is not named."""
     if is_frame(evidence) or isinstance(evidence, Mapping):
         return False
-    if isinstance(evidence, np.ndarray | Tensor) or hasattr(evidence, "to_numpy"):
+    if isinstance(evidence, str | np.ndarray | Tensor) or hasattr(evidence, "to_numpy"):
         return True
     if not isinstance(evidence, list | tuple) or not len(evidence):
         return False

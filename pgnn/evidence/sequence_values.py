@@ -13,6 +13,7 @@ from torch import Tensor
 
 from pgnn.errors import EvidenceError
 from pgnn.evidence.reading import floats_of
+from pgnn.evidence.texts import spelled
 from pgnn.evidence.values import Rule, both_readings, could_be_weights, whole_numbers
 from pgnn.evidence.wrappers import Codes, Likelihood
 from pgnn.factors.cells import cells_of, dense, is_container, is_missing
@@ -94,7 +95,7 @@ def read_parts(variable: Variable, values: Any, rule: Rule, lengths: Array | Non
     Args:
         variable: With the axis of time first in its shape.
         values: One sequence ``(T, ...)``, rows ``(B, T, ...)``, or a list of sequences; a scalar
-            may have an axis of one at the end.
+            may have an axis of one at the end; texts, see :func:`spelled`.
         rule: How values are read.
         lengths: Of the rows, as they were given.
 
@@ -110,6 +111,8 @@ def read_parts(variable: Variable, values: Any, rule: Rule, lengths: Array | Non
     values = values.values if isinstance(values, Likelihood) else values
     if isinstance(values, Iterator):
         values = list(values)
+    if not rule.ignore_unknown:  # else a longer string is no state, and missing
+        values = spelled(variable, values)
     if isinstance(values, Tensor):
         values = dense(values)
     if not _holds_several(variable, values):

@@ -158,21 +158,9 @@ class AutoregressiveModel(Model, StepwiseModel):
     # --- scores -------------------------------------------------------------------------------
 
     def read(self, evidence: Any, inputs: Inputs | None = None) -> PairedSequences:
-        """Read sequences and the input, see the base class.
-
-        Where the states are characters, texts are sequences: ``"to be"``, ``["to be", "or not"]``.
-        """
+        """Read sequences and the input, see the base class."""
         name = self.input_name if self.encoder is not None else None
-        variables = self.variables
-        texts = isinstance(evidence, str) or (
-            isinstance(evidence, list) and any(isinstance(x, str) for x in evidence)
-        )
-        if texts and len(variables) == 1:
-            evidence = dict.fromkeys(variables, evidence)
-        if isinstance(evidence, Mapping):
-            evidence = {n: spelled(variables[n], x) if n in variables else x
-                        for n, x in evidence.items()}  # fmt: skip
-        rows = PairedSequences.of_pair([*variables.values()], evidence, inputs, name)
+        rows = PairedSequences.of_pair([*self.variables.values()], evidence, inputs, name)
         if rows.soft:
             raise EvidenceError(f"{next(iter(rows.soft))!r} must be states, not likelihoods")
         return rows
@@ -354,23 +342,7 @@ def over_time(name: Hashable, states: Any, shape: tuple[int, ...] = ()) -> Varia
 
     Args:
         name: Of the variable.
-        states: Number or labels; None if it is real.
+        states: Number or labels, which may be the characters of a text; None if it is real.
         shape: Of a real value.
     """
-    return Variable(name, states, (AXIS, *shape))
-
-
-def spelled(variable: Variable, texts: Any) -> Any:
-    """Return texts as lists of characters, if these are the states; anything else as it is.
-
-    Example:
-        >>> spelled(over_time("letter", ["a", "b"]), ["ab", "b", ""])
-        [['a', 'b'], ['b'], []]
-    """
-    if not all(isinstance(s, str) and len(s) == 1 for s in variable.states or ()):
-        return texts
-    if isinstance(texts, str):
-        return [*texts]
-    if isinstance(texts, list) and any(isinstance(x, str) and len(x) != 1 for x in texts):
-        return [[*x] if isinstance(x, str) else x for x in texts]
-    return texts
+    return Variable(name, [*states] if isinstance(states, str) else states, (AXIS, *shape))

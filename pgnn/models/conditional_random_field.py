@@ -153,13 +153,13 @@ class ConditionalRandomField(SequenceModel, ChainModel, AttributeChainModel):
 
     # --- inputs -------------------------------------------------------------------------------
 
-    def input_lengths(self, inputs: Inputs | None) -> Any:
+    def input_lengths(self, inputs: Inputs | None, *, alone: bool = False) -> Any:
         """Return the lengths that inputs tell, see the base class.
 
         Raises:
             EvidenceError: If two of them have other lengths.
         """
-        return common_lengths(self._parts, inputs or {})
+        return common_lengths(self._parts, inputs or {}, alone)
 
     def covariates(self, inputs: Inputs | None, rows: SequenceEvidence) -> dict[Hashable, Tensor]:
         """Return what the parts make of the inputs, ``(B, T, ...)`` each."""

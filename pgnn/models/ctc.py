@@ -38,7 +38,7 @@ class CTC(Model, AlignmentModel):
     the best alignment; without labels :meth:`decode` finds them.
 
     Args:
-        labels: Number or names of the labels, without the blank.
+        labels: Number or names of the labels, without the blank; the characters of a text.
         scores: A network that maps an input ``(B, T, ...)`` to ``(B, T, K + 1)`` scores, that of
             the blank first; or :class:`NeuralScores`; if not given the input itself is the scores.
         input_name: Name of the input, for a bare network.
@@ -75,7 +75,8 @@ class CTC(Model, AlignmentModel):
         self.scores = (
             network if isinstance(network, NeuralScores) else NeuralScores(network, input_name)
         )
-        self._label = Variable(name, labels, ("U",))
+        characters = [*labels] if isinstance(labels, str) else labels
+        self._label = Variable(name, characters, ("U",))
         self.blank = blank
         if blank in (states := self._label.states or ()):
             raise ModelError(f"the blank {blank!r} is a label, too: give it another name, blank=")
@@ -120,7 +121,7 @@ class CTC(Model, AlignmentModel):
         """Read labels, none if not given, and the input; see the base class.
 
         Args:
-            evidence: Sequences of labels.
+            evidence: Sequences of labels; texts, where labels are characters.
             inputs: By name ``(B, T, D)``, a list of sequences ``(T, D)``, or one of them; lengths
                 of padded ones as ``"T"``.
         """
@@ -205,7 +206,7 @@ class CTC(Model, AlignmentModel):
         return PrefixSearch()
 
     def decode(
-        self, *, inputs: Inputs, engine: Engine | None = None, k: int = 1
+        self, *, inputs: Inputs | None = None, engine: Engine | None = None, k: int = 1
     ) -> Assignment | KBest:
         """Return the most probable labels, all their alignments summed up.
 
@@ -215,5 +216,12 @@ class CTC(Model, AlignmentModel):
             inputs: As in :meth:`read`.
             engine: ``PrefixSearch(width=...)``; width 0 is greedy.
             k: How many of the best.
+
+        Returns:
+            Labels by name; of several answers, or rows, those with fewer labels than the longest
+            end in None, or in -1 where they are indices.
+
+        Raises:
+            EvidenceError: If the input is not there.
         """
         return self.most_probable(None, self._label.name, inputs=inputs, engine=engine, k=k)

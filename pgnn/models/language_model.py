@@ -17,10 +17,12 @@ class LanguageModel(AutoregressiveModel):
 
     .. math:: p(y) = \prod_t p(y_t \mid y_1, \dots, y_{t-1})
 
-    Where tokens are characters, texts are sequences: ``fit(["to be", "or not"])``.
+    Where tokens are characters, texts are sequences: ``fit(["to be", "or not"])``. Strings each of
+    which is a token are one sequence, in all containers: ``["a", "b"]`` is the text ``"ab"``, and
+    two texts of one character are ``[["a"], ["b"]]``.
 
     Args:
-        tokens: Number or names of the tokens.
+        tokens: Number or names of the tokens; of a text its characters.
         hidden: Size of the hidden states.
         layers: Of recurrent cells.
         embedding: Numbers that stand for a token.
@@ -53,8 +55,7 @@ class LanguageModel(AutoregressiveModel):
         ends: bool = False,
         name: Hashable = "token",
     ) -> None:
-        states = tokens if isinstance(tokens, int) else [*tokens]
-        head = CategoricalHead(over_time(name, states), hidden, embedding)
+        head = CategoricalHead(over_time(name, tokens), hidden, embedding)
         cells = Decoder(embedding, hidden, layers=layers, cell=cell, dropout=dropout)
         super().__init__([head], cells if body is None else body, hidden, ends=ends)
         self._made = {"layers": layers, "embedding": embedding, "cell": cell, "dropout": dropout}

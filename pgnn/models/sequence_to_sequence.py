@@ -14,7 +14,7 @@ from pgnn.evidence.paired_sequences import PairedSequences
 from pgnn.evidence.sequence_evidence import SequenceEvidence
 from pgnn.factors.time_steps import AXIS
 from pgnn.factors.variable import MISSING, Variable
-from pgnn.models.autoregressive_model import AutoregressiveModel, over_time, spelled
+from pgnn.models.autoregressive_model import AutoregressiveModel, over_time
 from pgnn.neural.encoder_decoder import Decoder, Encoder
 from pgnn.neural.output_heads import CategoricalHead, PointerHead
 
@@ -57,9 +57,9 @@ class SequenceToSequence(AutoregressiveModel):
         name: Hashable = "token",
         input_name: Hashable = "source",
     ) -> None:
-        token = over_time(name, tokens if isinstance(tokens, int) else [*tokens])
+        token = over_time(name, tokens)
         read = token.states if source is None else source
-        read_variable = over_time(input_name, read if isinstance(read, int) else [*(read or ())])
+        read_variable = over_time(input_name, read)
         super().__init__(
             [CategoricalHead(token, hidden, hidden)],
             Decoder(hidden, hidden, memory=hidden) if decoder is None else decoder,
@@ -94,8 +94,7 @@ class SequenceToSequence(AutoregressiveModel):
         if isinstance(evidence, PairedSequences) or self.input_name not in (inputs or {}):
             return super().read(evidence, inputs)
         raw: Any = dict(inputs or {})
-        source = spelled(self._source, raw[self.input_name])
-        observed = SequenceEvidence.read([self._source], {self.input_name: source})
+        observed = SequenceEvidence.read([self._source], {self.input_name: raw[self.input_name]})
         codes = observed.codes[self.input_name]
         missing = (codes == MISSING) & observed.inside
         if bool(missing.any()):

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pandas as pd
+import polars as pl
 import pytest
 import torch
 from torch import nn
@@ -82,6 +84,7 @@ CALLS: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     ),
     "text": (lambda: scored(["A"], "abc"), EVIDENCE, "array of numbers"),
     "nothing": (lambda: scored(["A"], None), EVIDENCE, "array of numbers"),
+    "no input": (lambda: pgnn.CTC("ab").decode(), EVIDENCE, r"needs the input 'x', inputs="),
 }  # fmt: skip
 
 
@@ -117,3 +120,63 @@ def test_texts_are_sequences_of_characters() -> None:
     assert torch.equal(texts, lists)
     one = pair.log_prob("ab", inputs={"source": "ba"})
     assert float(one.detach()) == pytest.approx(float(texts[0].detach()))
+
+
+@pytest.mark.parametrize("container", [list, tuple, np.array, pd.Series, pl.Series])
+def test_containers_of_strings_are_read_alike(container: Callable[[list[str]], Any]) -> None:
+    torch.manual_seed(0)
+    model = LanguageModel("ab", hidden=4, ends=True)
+    for texts, lists in ((["ab", "b"], [["a", "b"], ["b"]]), (["b", "a"], ["b", "a"])):
+        expected = model.log_prob(lists)
+        assert torch.equal(model.log_prob(container(texts)), expected)
+        assert torch.equal(model.log_prob({"token": container(texts)}), expected)
+        assert torch.equal(model.log_prob(pgnn.observed(container(texts))), expected)
+    assert model.log_prob(["a", "b"]).shape == ()  # strings each of which is a state: one sequence
+    assert model.log_prob(["", "b"]).shape == (2,)
+
+
+def spelling() -> pgnn.HiddenMarkovModel:
+    y = pgnn.Tabular(Variable("y", ["a", "b"]), [Variable("state", 2)], [[0.9, 0.1], [0.2, 0.8]])
+    return pgnn.HiddenMarkovModel(2, {"y": y}, [0.3, 0.7], [[0.6, 0.4], [0.1, 0.9]])
+
+
+def test_texts_are_sequences_in_every_family() -> None:
+    hidden = spelling()
+    assert torch.equal(hidden.log_prob(["ab", "b"]), hidden.log_prob([["a", "b"], ["b"]]))
+    x = torch.randn(2, 4, 3, generator=torch.Generator().manual_seed(0))
+    spoken = pgnn.CTC("ab")
+    texts, lists = ["ab", "b"], [["a", "b"], ["b"]]
+    assert torch.equal(
+        spoken.log_prob(texts, inputs={"x": x}), spoken.log_prob(lists, inputs={"x": x})
+    )
+    assert spoken.log_prob("ab", inputs={"x": x[0]}).shape == ()
+    tagger = ConditionalRandomField(["A", "B"], pgnn.NeuralScores(nn.Linear(3, 2)))
+    assert torch.equal(
+        tagger.log_prob(["AB", "B"], inputs={"x": [x[0, :2], x[1, :1]]}),
+        tagger.log_prob([["A", "B"], ["B"]], inputs={"x": [x[0, :2], x[1, :1]]}),
+    )
+
+
+def test_strings_that_are_no_states_are_missing_if_one_says_so() -> None:
+    hidden = spelling()
+    rows = pgnn.observed(["a", "zz"], unknown="missing")
+    assert float(hidden.log_prob(rows)) == pytest.approx(float(hidden.log_prob(["a", None])))
+
+
+@pytest.mark.parametrize("as_container", [torch.as_tensor, np.asarray])
+def test_arrays_tell_their_steps_where_nothing_else_does(
+    as_container: Callable[[Any], Any],
+) -> None:
+    tagger, x = field(), torch.randn(2, 4, 2, generator=torch.Generator().manual_seed(0))
+    batch, listed = {"x": as_container(x)}, {"x": [x[0], x[1]]}
+    lone = {"x": as_container(x[0])}
+    assert torch.equal(tagger.decode(inputs=batch)["label"], tagger.decode(inputs=listed)["label"])
+    expected = tagger.smooth(inputs=listed)["label"].probs
+    assert torch.equal(tagger.smooth(inputs=batch)["label"].probs, expected)
+    assert torch.allclose(tagger.smooth(inputs=lone)["label"].probs, expected[0])
+    assert tagger.sample(3, inputs=batch, seed=0)["label"].shape == (3, 2, 4)
+    assert tagger.decode(inputs=batch, lengths=[4, 2])["label"].tolist()[1][2:] == [-1, -1]
+    assert tagger.smooth({"T": 4}, inputs=lone)["label"].probs.shape == (4, 2)
+    symbols = ConditionalRandomField(2, pgnn.NeuralScores(nn.Embedding(5, 2)))
+    for values, shape in (([1, 4, 2], (3,)), ([[1, 4, 2]], (1, 3))):
+        assert np.shape(symbols.decode(inputs={"x": as_container(values)})["label"]) == shape

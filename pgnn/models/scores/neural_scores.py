@@ -22,7 +22,8 @@ class NeuralScores(StepScores):
         module: Maps ``(B, T, ...)`` to ``(B, T, K)``, such as a convolutional, recurrent or
             attention network with a linear layer at its end.
         input_name: Name of the input: ``(B, T, ...)``, a list of sequences ``(T, ...)`` of any
-            lengths, or one of them.
+            lengths, or one of them. An array that is padded needs evidence that tells lengths:
+            labels, or ``{"T": lengths}``.
         takes_lengths: Whether the module is called with the ``(B,)`` lengths, too; what reads
             sequences from their ends needs them.
 
@@ -64,6 +65,22 @@ class NeuralScores(StepScores):
             return None
         parts = [np.shape(x) for x in raw]
         return np.array([p[0] for p in parts], np.int64) if all(parts) else None
+
+    def array_lengths(self, raw: Any) -> Any:
+        """Return the lengths; of an array the steps of each row, or of one sequence.
+
+        One sequence is ``(T, D)``, or ``(T,)`` of whole numbers; rows have an axis more.
+        """
+        if isinstance(raw, list | tuple):
+            return self.lengths(raw)
+        try:
+            values = torch.as_tensor(raw)
+        except (TypeError, ValueError, RuntimeError):
+            return None
+        axes = 1 + values.is_floating_point()
+        if values.dim() <= axes:
+            return len(values) if values.dim() == axes else None
+        return np.full(len(values), values.shape[1])
 
     def covariates(self, raw: Any, shape: tuple[int, int], batched: bool) -> Covariates:
         """Return ``(B, T, ...)``, zero beyond the sequences' ends.

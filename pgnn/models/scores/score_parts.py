@@ -43,15 +43,25 @@ def input_of(part: StepScores, inputs: Any) -> Any:
     return inputs[part.input_name]
 
 
-def common_lengths(parts: Sequence[StepScores], inputs: Mapping[Hashable, Any]) -> Any:
+def common_lengths(
+    parts: Sequence[StepScores], inputs: Mapping[Hashable, Any], alone: bool = False
+) -> Any:
     """Return the lengths of sequences that inputs tell, None if they tell none.
+
+    Args:
+        parts: Of the scores.
+        inputs: By name.
+        alone: Whether nothing else tells lengths, see :meth:`StepScores.array_lengths`.
 
     Raises:
         EvidenceError: If two of them have other lengths.
     """
     known: dict[Hashable, Any] = {}
     for part in parts:
-        lengths = part.lengths(inputs[part.input_name]) if part.input_name in inputs else None
+        if part.input_name not in inputs:
+            continue
+        raw = inputs[part.input_name]
+        lengths = part.array_lengths(raw) if alone else part.lengths(raw)
         if lengths is not None:
             known[part.input_name] = lengths
     if not known:

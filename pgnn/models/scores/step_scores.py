@@ -53,6 +53,10 @@ class StepScores(Piece):
     def lengths(self, raw: Any) -> Any:
         """Return ``(B,)`` lengths of sequences, a number of a lone one, or None."""
 
+    def array_lengths(self, raw: Any) -> Any:
+        """Return the lengths where nothing but the input tells them: those of arrays, too."""
+        return self.lengths(raw)
+
     @property
     def input_names(self) -> tuple[Hashable, ...]:
         """Names of the input, and of what :meth:`covariates` makes of it."""
