@@ -207,9 +207,7 @@ class SequenceEvidence(Evidence):
                 something was observed. ``(name, t)`` is the state at one step. Or a data frame,
                 whose rows are the steps of one sequence, or a list of them. Where there is one
                 variable, its sequences need no name. Or :func:`pgnn.observed` of these, which has
-                ``lengths=`` too, or what this returned before. Where the states are characters,
-                a text is a sequence, and ``["to be", "or not"]`` are two; but ``["a", "b"]``,
-                strings each of which is a state, is one: two are ``[["a"], ["b"]]``.
+                ``lengths=`` too, or what this returned before. Texts: see :func:`spelled`.
 
         Raises:
             EvidenceError: If a name or state is unknown, or lengths disagree.
@@ -275,9 +273,8 @@ def _is_bare(evidence: Any) -> bool:
         return False
     if isinstance(evidence, str | np.ndarray | Tensor) or hasattr(evidence, "to_numpy"):
         return True
-    if not isinstance(evidence, list | tuple) or not len(evidence):
-        return False
-    return not any(isinstance(e, Mapping) or is_frame(e) for e in evidence)
+    listed = isinstance(evidence, list | tuple) and len(evidence) > 0
+    return listed and not any(isinstance(e, Mapping) or is_frame(e) for e in evidence)
 
 
 def _only(names: Sequence[Hashable]) -> Hashable:

@@ -204,8 +204,9 @@ def test_wrong_forms(evidence, message):
 
 def test_inputs_of_the_wrong_length():
     model = model_of(tables(np.random.default_rng(0), 2, {"x": 4}))
+    rows = SequenceEvidence.of(model, {"x": [[0, 1, 2], [0]]})
     with pytest.raises(EvidenceError, match=r"'u' must be \(2, 3, ...\)"):
-        model.query(evidence={"x": [[0, 1, 2], [0]]}, inputs={"u": torch.zeros(2, 2)})
+        model.covariates({"u": torch.zeros(2, 2)}, rows)
 
 
 ROLLS = [[0, 2, 1, None], [2, 2]]
