@@ -68,7 +68,8 @@ def past(songs: list[np.ndarray]) -> Tensor:
 
 def score(model: pgnn.HiddenMarkovModel, songs: list[np.ndarray]) -> Tensor:
     """Log-likelihood for each chord."""
-    total = model.log_prob({"notes": songs}, inputs={"past": past(songs)}).sum()
+    inputs = {"past": past(songs)} if model.input_names else None
+    total = model.log_prob({"notes": songs}, inputs=inputs).sum()
     return total / sum(map(len, songs))
 
 

@@ -43,8 +43,8 @@ def main(argv: list[str] | None = None, pictures: int = 20) -> dict[str, float]:
         graph = nx.create_empty_copy(grid) if name == "alone" else grid
         field = pgnn.GraphRandomField(graph, LABELS, features=4, edge_features=1)
         inputs = features(np.stack(images), field)
-        told, unobserved = ({n: x[half] for n, x in inputs.items()}
-                        for half in (slice(pictures), slice(pictures, None)))  # fmt: skip
+        told, unobserved = ({n: inputs[n][half] for n in field.input_names}
+                            for half in (slice(pictures), slice(pictures, None)))  # fmt: skip
         field.fit({"label": z[:pictures]}, inputs=told, learner=learner, seed=0, progress=False)
         found[name] = np.asarray(field.most_probable(inputs=unobserved)["label"])
         right[name] = float((found[name] == z[pictures:]).mean())

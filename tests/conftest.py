@@ -1,6 +1,8 @@
 """What all tests share: the data folder, hypothesis' settings, one thread, kernels at once."""
 
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,6 +28,14 @@ settings.load_profile("ci" if os.environ.get("CI") else "pgnn")
 def single_thread() -> None:
     """Keep torch on one thread: the tables of the tests are too small to share out."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def closed_figures() -> Iterator[None]:
+    """Close what a test has drawn: many open figures are a warning."""
+    yield
+    if "matplotlib.pyplot" in sys.modules:
+        sys.modules["matplotlib.pyplot"].close("all")
 
 
 @pytest.fixture(scope="session")

@@ -245,7 +245,7 @@ def conditional_field() -> MarkovRandomField:
 
 def test_potentials_of_inputs():
     model = conditional_field()
-    assert model.inputs == ("image", "edge")
+    assert model.input_names == ("image", "edge")
     u = torch.randn(4, 5, generator=torch.Generator().manual_seed(1)).double()
     v = torch.randn(4, 2, generator=torch.Generator().manual_seed(2)).double()
     y = torch.tensor([[[0, 1], [2, 0]], [[1, 1], [-1, 0]], [[0, 0], [0, 0]], [[-1] * 2] * 2])
@@ -348,7 +348,7 @@ def test_networks_with_inputs_and_reals():
     )
     real = pgnn.BayesianNetwork([], {"w": lambda v, p: Neural(v, p, nn.Linear(1, 1), "u")},
                                 states={"w": 2})  # fmt: skip
-    assert MarkovRandomField.from_bayesian(real).inputs == ("u",)
+    assert MarkovRandomField.from_bayesian(real).input_names == ("u",)
     image = Variable("image", shape=(2,))
     head = pgnn.factors.NormalHead((2,), 1.0)
     mixed = pgnn.BayesianNetwork(

@@ -42,7 +42,11 @@ def test_verbs_pass_their_arguments_on() -> None:
     assert model.log_prob({"b": [1]}, engine=engine) == (
         "log_prob", (model, {"b": [1]}), {"inputs": None},
     )  # fmt: skip
-    assert model.explain("a", {"b": 1}, engine=engine) == ("explain", (model, "a", {"b": 1}), {})
+    assert model.explain("a", {"b": 1}, engine=engine) == (
+        "explain",
+        (model, "a", {"b": 1}, None),
+        {},
+    )
     assert model.compile("a", ["b"], engine=engine) == ("compile", (model, "a", ["b"]), {})
 
 

@@ -80,18 +80,9 @@ class ExponentialFamily(Conditional):
         """
         self.prepare(values)
         statistics = self.statistics(values, weights)
-        self.check_sums(statistics)
+        check_sums(self, statistics)
         self.maximize(statistics, prior)
         return statistics
-
-    def check_sums(self, statistics: Statistics) -> None:
-        """Check that sums over rows are numbers.
-
-        Raises:
-            DataError: If values are so large that sums of them, or of their squares, overflow.
-        """
-        if not all(all_finite(total) for total in statistics):
-            raise overflowing(v.name for v in self.scope if not v.is_discrete)
 
     @abstractmethod
     def maximize(self, statistics: Statistics, prior: Any = None) -> None:
@@ -195,3 +186,13 @@ class ExponentialFamily(Conditional):
                     f"negative, got values from {least.item():g} to {most.item():g}"
                 )
         return weights.to(self._device, torch.float64).reshape(num_rows, math.prod(shape))
+
+
+def check_sums(conditional: ExponentialFamily, statistics: Statistics) -> None:
+    """Check that sums over rows are numbers.
+
+    Raises:
+        DataError: If values are so large that sums of them, or of their squares, overflow.
+    """
+    if not all(all_finite(total) for total in statistics):
+        raise overflowing(v.name for v in conditional.scope if not v.is_discrete)

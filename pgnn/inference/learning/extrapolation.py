@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from pgnn.errors import SaysArguments
+
 Point = list[Tensor]
 """All parameters at one place."""
 
 
-class Extrapolation(ABC):
+class Extrapolation(metaclass=SaysArguments):
     r"""Moves parameters farther than a map :math:`\theta \mapsto M(\theta)` does.
 
     Whoever runs the iteration tells whether the value rose at the extrapolated parameters; if it

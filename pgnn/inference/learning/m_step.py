@@ -6,7 +6,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 from pgnn.factors.conditionals.causal_independence import CausalIndependence
-from pgnn.factors.conditionals.exponential_family import ExponentialFamily, Statistics
+from pgnn.factors.conditionals.exponential_family import ExponentialFamily, Statistics, check_sums
 from pgnn.factors.conditionals.parameter_prior import ParameterPrior
 from pgnn.factors.conditionals.renamed import bare
 from pgnn.inference.learning.conditional_fit import Term, gradient_step
@@ -40,7 +40,7 @@ def maximize(
         if closed:
             conditional, sums = bare(pieces[names[0]]), _added([expected.sums[n] for n in closed])
             if isinstance(conditional, ExponentialFamily):
-                conditional.check_sums(sums)
+                check_sums(conditional, sums)
                 conditional.maximize(sums, priors.get(names[0]))
             elif isinstance(conditional, CausalIndependence):
                 conditional.maximize_effects(*sums)

@@ -32,7 +32,8 @@ class UnrolledScores(Potential):
         label = field.state
         labels = [Variable(at_step(label.name, t), label.states) for t in range(steps)]
         pairs = [(t, t + 1) for t in range(steps - 1)]
-        super().__init__(labels, np.array(pairs, dtype=np.int64).reshape(-1, 2))
+        inputs = [at_step(name, t) for name in field.input_names for t in range(steps)]
+        super().__init__(labels, np.array(pairs, dtype=np.int64).reshape(-1, 2), inputs)
         self.field = field
 
     def groups(self, elements: Elements, inputs: Inputs | None = None) -> tuple[FactorGroup, ...]:

@@ -74,9 +74,15 @@ def test_a_lone_sequence_has_no_row() -> None:
 
 
 def test_inputs_are_cut_with_the_rows() -> None:
-    """Where transitions follow covariates the step is found all the same."""
-    model = model_of(
-        {"initial": [1.0, 0.0], "transitions": np.eye(2), "emissions": {"x": np.eye(2)}}
+    """Where emissions follow covariates the step is found all the same."""
+
+    class Same(torch.nn.Module):
+        def forward(self, features: torch.Tensor) -> torch.Tensor:
+            return features[:, :2].log()
+
+    state, x = pgnn.Variable("state", 2), pgnn.Variable("x", 2)
+    model = pgnn.HiddenMarkovModel(
+        2, {"x": pgnn.Neural(x, [state], Same(), ["u"])}, [1.0, 0.0], np.eye(2)
     )
     inputs = {"u": torch.zeros(2, 4, 1)}
     with pytest.raises(ImpossibleEvidence, match="row 1, from step 2 on"):

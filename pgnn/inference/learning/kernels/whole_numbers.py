@@ -8,7 +8,7 @@ from pgnn.inference.kernels.compiled import numeric
 
 
 @numeric
-def add_rows(rows, labels, weights, log_factorial, totals, row_sums, row_logs):
+def add_rows(rows, labels, weights, log_factorial, totals, row_sums, row_logs) -> float:
     """Add each row to the total of its label; return how many numbers are none of the table's.
 
     Args:
