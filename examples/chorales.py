@@ -68,9 +68,8 @@ def past(songs: list[np.ndarray]) -> Tensor:
 
 def score(model: pgnn.HiddenMarkovModel, songs: list[np.ndarray]) -> Tensor:
     """Log-likelihood for each chord."""
-    inputs = {"past": past(songs)} if model.input_names else None
-    total = model.log_prob({"notes": songs}, inputs=inputs).sum()
-    return total / sum(map(len, songs))
+    inputs = dict.fromkeys(model.input_names, past(songs))
+    return model.log_prob({"notes": songs}, inputs=inputs).sum() / sum(map(len, songs))
 
 
 def learn(model: pgnn.HiddenMarkovModel, songs: list[np.ndarray], epochs: int) -> None:
