@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import networkx as nx
 import numpy as np
@@ -136,7 +136,7 @@ class VAE(AmortisedNetwork, ReconstructingModel):
         """
         latent, x = self._names
         with evaluated(self):
-            return self.conditionals[x].distribution({latent: torch.as_tensor(z)}, inputs)
+            return self.conditionals[x].distribution({latent: self._rows(z, latent)}, inputs)
 
     def reconstruct(self, data: Any, inputs: Inputs | None = None) -> Tensor:
         r"""Return means ``(N, *shape)`` of :math:`p(x \mid z)` at the mean of :math:`q(z \mid x)`.
@@ -200,13 +200,26 @@ class VAE(AmortisedNetwork, ReconstructingModel):
                 scores.append(-self.log_prob(evidence, inputs=part or None, engine=engine))
         return torch.cat(scores)
 
-    def _rows(self, data: Any) -> Tensor:
-        """Rows of data, ``(N, *shape)``, in any form that evidence has."""
-        if isinstance(data, Tensor):
-            return data
+    def _rows(self, data: Any, name: Hashable | None = None) -> Tensor:
+        """Rows ``(N, *shape)`` of data or codes in any form that evidence has; one is a batch.
+
+        Raises:
+            EvidenceError: If the shape is wrong, or a number infinite.
+        """
         from pgnn.inference.question import reader_of
 
-        rows: Tensor = reader_of(self).read(data).reals[self.vector]
+        v = self.variables[self.vector if name is None else name]
+        if not isinstance(data, Tensor):
+            values = data if name is None else {name: data}
+            return cast("Tensor", reader_of(self).read(values).reals[v.name])
+        rows = data[None] if tuple(data.shape) == v.shape else data
+        if tuple(rows.shape[1:]) != v.shape:
+            raise EvidenceError(
+                f"{v.name!r} must have the shape {v.shape} or (N, {', '.join(map(str, v.shape))}), "
+                f"got {tuple(data.shape)}"
+            )
+        if bool(rows.isinf().any()):
+            raise EvidenceError(f"{v.name!r} has infinite numbers; missing ones are NaN")
         return rows
 
     def default_learner(self, data: Any) -> Learner:

@@ -39,9 +39,14 @@ class StructuredAttention(nn.Module, ABC):
             lengths: ``(B,)`` of the rows; all of them ``T`` if not given.
         """
 
-    @abstractmethod
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Return what is attended to, see :meth:`weights` for the arguments."""
+        x = _zero_beyond(x, lengths)
+        return self.expectation(self.weights(x, lengths), x)
+
+    @abstractmethod
+    def expectation(self, weights: Tensor, x: Tensor) -> Tensor:
+        """Return what is attended to, given marginals and ``(B, T, D)`` steps."""
 
 
 class ChainAttention(StructuredAttention):
@@ -67,13 +72,14 @@ class ChainAttention(StructuredAttention):
         """Return ``(B, T)`` probabilities of being chosen."""
         from pgnn.inference.chains.chain import Chain
 
+        x = _zero_beyond(x, lengths)
         chosen = self.score(x)
         field = torch.cat([torch.zeros_like(chosen), chosen], dim=-1)
         return Chain(field.new_zeros(2), self.neighbours, field, lengths).marginals()[..., 1]
 
-    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+    def expectation(self, weights: Tensor, x: Tensor) -> Tensor:
         """Return ``(B, D)`` expected sums of the chosen steps."""
-        return torch.einsum("bt,btd->bd", self.weights(x, lengths), x)
+        return torch.einsum("bt,btd->bd", weights, x)
 
 
 class DependencyAttention(StructuredAttention):
@@ -101,13 +107,14 @@ class DependencyAttention(StructuredAttention):
         from pgnn.inference.trees.projective_trees import ProjectiveTrees
         from pgnn.inference.trees.spanning_trees import SpanningTrees
 
+        x = _zero_beyond(x, lengths)
         scores = self.head(self._heads(x)) @ self.word(x).mT / self.size**0.5
         trees = ProjectiveTrees if self.projective else SpanningTrees
         return trees(scores, lengths).marginals()
 
-    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+    def expectation(self, weights: Tensor, x: Tensor) -> Tensor:
         """Return ``(B, T, D)`` expected heads."""
-        return self.weights(x, lengths).mT @ self._heads(x)
+        return weights.mT @ self._heads(x)
 
     def _heads(self, x: Tensor) -> Tensor:
         return torch.cat([self.root.expand(len(x), 1, -1), x], dim=1)
@@ -138,10 +145,19 @@ class ConstituentAttention(StructuredAttention):
         """Return ``(B, T, T)`` probabilities of constituents, by first and last step."""
         from pgnn.inference.trees.constituency_trees import ConstituencyTrees
 
+        x = _zero_beyond(x, lengths)
         scores = self.first(x) @ self.last(x).mT / self.size**0.5
         return ConstituencyTrees(scores, lengths).marginals()
 
-    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+    def expectation(self, weights: Tensor, x: Tensor) -> Tensor:
         """Return ``(B, T, D)`` expected sums of other ends."""
-        spans = self.weights(x, lengths).triu(1)
+        spans = weights.triu(1)
         return (spans + spans.mT) @ x
+
+
+def _zero_beyond(x: Tensor, lengths: Tensor | None) -> Tensor:
+    """Steps ``(B, T, D)`` with zeros beyond the ends, where any numbers may stand."""
+    if lengths is None:
+        return x
+    beyond = torch.arange(x.shape[1], device=x.device) >= lengths.to(x.device)[:, None]
+    return x.masked_fill(beyond[..., None], 0.0)

@@ -509,3 +509,37 @@ def test_missing_numbers_are_completed_by_what_the_decoder_expects() -> None:
     kept = ~np.isnan(holes.numpy())
     assert (whole[kept] == x.numpy()[kept]).all()
     torch.testing.assert_close(vae.encode(holes.numpy()).mean, vae.encode(holes.nan_to_num()).mean)
+
+
+@pytest.mark.parametrize("kind", [pgnn.VAE, pgnn.Autoencoder])
+def test_networks_that_normalise_batches(kind: Any) -> None:
+    outputs = 4 if kind is pgnn.VAE else 2
+    encoder = nn.Sequential(nn.Linear(D, outputs), nn.BatchNorm1d(outputs))
+    decoder = nn.Sequential(nn.Linear(2, D), nn.BatchNorm1d(D))
+    vae = kind(encoder, decoder, NormalHead((D,), 1.0), latent=2)
+    x = rows(32).float()
+    vae.fit(x, learner=LowerBound(max_iterations=3), seed=0, progress=False)
+    torch.testing.assert_close(vae.reconstruct(x)[:1], vae.reconstruct(x[:1]))
+
+
+def test_one_row_is_a_batch_of_one() -> None:
+    vae, x = linear_vae(optimal=True), rows(3)
+    for one in (x[0], x[0].numpy()):
+        torch.testing.assert_close(vae.encode(one).mean, vae.encode(x[:1]).mean)
+        torch.testing.assert_close(vae.reconstruct(one), vae.reconstruct(x[:1]))
+        assert vae.interpolate(one, x[1], 3).shape == (1, 3, D)
+        expected = vae.anomaly_score(x[:1], seed=0)
+        torch.testing.assert_close(vae.anomaly_score(one, seed=0), expected)
+    code = vae.encode(x).mean
+    torch.testing.assert_close(vae.decode(code[0]).mean, vae.decode(code[:1]).mean)
+
+
+def test_data_and_codes_that_are_none() -> None:
+    vae, x = linear_vae(), rows(2)
+    for verb in (vae.encode, vae.reconstruct, vae.anomaly_score):
+        with pytest.raises(pgnn.EvidenceError, match="infinite"):
+            verb(torch.full_like(x, torch.inf))
+        with pytest.raises(pgnn.EvidenceError, match=r"shape.*\(2, 3\)"):
+            verb(x[:, :3])
+    with pytest.raises(pgnn.EvidenceError, match=r"shape.*\(2, 3\)"):
+        vae.decode(x[:, :3])

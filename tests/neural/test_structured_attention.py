@@ -79,3 +79,17 @@ def test_heads_are_those_of_the_field(steps: Tensor) -> None:
 def test_a_layer_needs_features() -> None:
     with pytest.raises(ModelError, match="features"):
         ChainAttention(0)
+
+
+@pytest.mark.parametrize("make", LAYERS)
+def test_large_steps_and_no_numbers_beyond_the_end(
+    make: type[StructuredAttention], steps: Tensor
+) -> None:
+    layer, lengths = make().double(), torch.tensor([4, 2])
+    large = (1e3 * steps.detach()).requires_grad_()
+    layer(large).sum().backward()
+    assert large.grad is not None
+    assert bool(large.grad.isfinite().all())
+    holes = steps.detach().clone()
+    holes[1, 2:] = torch.nan
+    torch.testing.assert_close(layer(holes, lengths), layer(steps.detach(), lengths))

@@ -15,6 +15,7 @@ from pgnn.abilities import AmortisedModel
 from pgnn.errors import DataError, ModelError, Unsupported
 from pgnn.evidence.row_evidence import RowEvidence
 from pgnn.factors.conditionals.exponential_family import ExponentialFamily
+from pgnn.factors.evaluation_mode import evaluated
 from pgnn.factors.finite import has_nan
 from pgnn.factors.support import inside_of, is_fixed, support_of
 from pgnn.inference.continuous.densities import SummedDensity
@@ -215,7 +216,8 @@ class _Supports:
         density = SummedDensity(model, one, one.inputs)
         problem = ModelAndGuide.of(density, None, ())
         self.by_name: dict[Hashable, Any] = {}
-        with torch.no_grad():
+        # one row has no spread, by which batch normalisation would divide while it learns
+        with torch.no_grad(), evaluated(model):
             drawn = problem.weighted(Elbo(), make_generator(0), draws=1).local
             values = observed_values(density) | ({} if drawn is None else by_row(drawn.values))
             for name in density.observed.reals:

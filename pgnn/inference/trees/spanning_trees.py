@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -10,11 +12,17 @@ from pgnn.inference.semiring import Reduction, Sum
 from pgnn.inference.trees.projective_trees import check_arcs
 from pgnn.inference.trees.tree_field import TreeField
 
+_FAR = 50.0
+"""How far below others, in nats, trees are of which an arc has weight zero."""
+
 
 class SpanningTrees(TreeField):
     r"""Rows of dependency trees, projective or not; sums and marginals only.
 
     .. math:: Z = \det L, \qquad L_{hm} = -e^{s_{hm}}, \quad L_{mm} = \sum_{h \ne m} e^{s_{hm}}
+
+    The determinant is taken in logarithms and without differences, so that scores of any size are
+    exact.
 
     Parts are arcs, as of :class:`ProjectiveTrees`.
 
@@ -26,11 +34,12 @@ class SpanningTrees(TreeField):
     Raises:
         ModelError: If the shape is wrong.
 
-    Cost: :math:`O(n^3)` a row.
+    Cost: :math:`O(n^3)` a row, in :math:`n` steps.
 
     References:
         Koo, Globerson, Carreras and Collins (2007), Structured prediction models via the
-        matrix-tree theorem.
+        matrix-tree theorem. Grassmann, Taksar and Heyman (1985), Regenerative analysis and steady
+        state distributions for Markov chains.
 
     Example:
         >>> trees = SpanningTrees(torch.zeros(1, 4, 3))
@@ -60,22 +69,51 @@ class SpanningTrees(TreeField):
         logs = torch.cat(
             [logs[:, :1], logs[:, 1:].masked_fill(diagonal | beyond[:, :, None], -torch.inf)], dim=1
         )
-        top = logs.detach().amax(1) if words else logs.new_zeros(len(logs), 0)
+        if not words:
+            return scores.new_zeros(len(scores))
+        top = logs.detach().amax(1)
         hopeless = (top.isneginf() & ~beyond).any(1)
         top = top.masked_fill(top.isneginf(), 0.0)
-        weights = (logs - top[:, None]).exp()
-        root, arcs = weights[:, 0], weights[:, 1:]
-        degree = arcs.sum(1) if self.single_root else weights.sum(1)
-        laplacian = torch.diag_embed(degree + (beyond | hopeless[:, None]).to(degree)) - arcs
-        if self.single_root and words:
-            # the first row tells which word depends on the root; it is a word of every row
-            first = root + (beyond & (place == 0))
-            laplacian = torch.cat([first[:, None], laplacian[:, 1:]], dim=1)
-        with torch.no_grad():
-            lost = hopeless | (torch.linalg.slogdet(laplacian).sign <= 0)
-        safe = torch.where(
-            lost[:, None, None], diagonal.to(laplacian), laplacian
-        )  # derivatives of zero
-        log_det: Tensor = torch.linalg.slogdet(safe).logabsdet
-        total = log_det + top.masked_fill(beyond, 0.0).sum(1)
+        logs = logs - top[:, None]
+        none = logs.isneginf()
+        # a tree of arcs that there are is not below ``least``, any other is far below
+        least = words * logs.detach().masked_fill(none, 0.0).flatten(start_dim=1).amin(1)
+        floor = least - words * math.log(words + 1) - _FAR
+        logs = logs.where(~none, floor[:, None, None])
+        # words beyond the end hang on the first word, which hangs on the root if it is none itself
+        first = (place == 0).expand_as(beyond)
+        hung = torch.zeros_like(none)
+        hung[:, 0], hung[:, 1] = beyond & first, beyond & ~first
+        total = _log_trees(logs.masked_fill(hung, 0.0), self.single_root)
+        lost = hopeless | (total < least - 1.0)
+        total = total.masked_fill(beyond.all(1), 0.0) + top.masked_fill(beyond, 0.0).sum(1)
         return total.masked_fill(lost, -torch.inf).to(scores)
+
+
+def _log_trees(logs: Tensor, single_root: bool) -> Tensor:
+    """Return ``(B,)`` log sums over trees, of finite ``(B, n + 1, n)`` logs of weights of arcs.
+
+    Nodes are eliminated one by one, the last first: its arcs to and from the others become arcs
+    among them (Grassmann, Taksar and Heyman 1985). Nothing is ever subtracted, as it would be in a
+    determinant, so that heads of any odds keep all digits.
+    """
+    if single_root:
+        arcs = logs[:, 1:]
+    else:  # the root is the first node, and no word its head
+        arcs = torch.cat([logs.new_zeros(*logs.shape[:2], 1), logs], dim=2)
+    norms, outward = [], []
+    for k in range(arcs.shape[1] - 1, 0, -1):
+        heads, words = arcs[:, :k, k], arcs[:, k, :k]
+        norms.append(heads.logsumexp(1))
+        outward.append(words)
+        through = (heads - norms[-1][:, None])[:, :, None] + words[:, None]
+        # second derivatives of logaddexp are NaN where one of the two is far above the other
+        arcs = torch.stack([arcs[:, :k, :k], through]).logsumexp(0)
+    first = sum(norms, logs.new_zeros(len(logs)))
+    if not single_root:
+        return first
+    # trees from each word relative to those from the first, as a stationary distribution
+    odds = logs.new_zeros(len(logs), 1)
+    for norm, words in zip(reversed(norms), reversed(outward), strict=True):
+        odds = torch.cat([odds, ((odds + words).logsumexp(1) - norm)[:, None]], dim=1)
+    return first + (logs[:, 0] + odds).logsumexp(1)

@@ -189,3 +189,30 @@ def test_wrong_fields() -> None:
         ConstituencyTrees(scores)
     with pytest.raises(Unsupported, match="ProjectiveTrees"):
         SpanningTrees(torch.zeros(1, 3, 2)).best()
+
+
+@pytest.mark.parametrize("single", [True, False])
+def test_crossing_trees_of_scores_of_any_size(single: bool) -> None:
+    """Where the best tree is far above all others, it has all the probability."""
+    for size in (30.0, 1e3, 1e5):
+        scores = (random(3, 5, 4) * size).requires_grad_()
+        field = SpanningTrees(scores, single_root=single)
+        trees = torch.stack(dependencies(4, single, False))
+        values = torch.einsum("bhm,thm->bt", scores.detach(), trees)
+        torch.testing.assert_close(field.log_partition(), values.logsumexp(1), rtol=1e-12, atol=0)
+        expected = torch.einsum("bt,thm->bhm", values.softmax(1), trees)
+        torch.testing.assert_close(field.marginals(), expected, rtol=0, atol=1e-9)
+        (gradient,) = torch.autograd.grad(field.marginals().square().sum(), scores)
+        assert bool(gradient.isfinite().all())
+
+
+def test_crossing_trees_where_most_arcs_are_ruled_out() -> None:
+    scores = torch.full((2, 4, 3), -torch.inf)
+    scores[:, [0, 3, 2], [2, 1, 0]] = torch.tensor(
+        [1.0, 2.0, 3.0]
+    )  # the only tree: 0 -> 3 -> 2 -> 1
+    scores[1, 3, 1] = -torch.inf
+    for single in (True, False):
+        field = SpanningTrees(scores, single_root=single)
+        assert field.log_partition().tolist() == pytest.approx([6.0, -math.inf])
+        assert torch.equal(field.marginals()[0], scores[0].isfinite().float())
