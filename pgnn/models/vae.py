@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import networkx as nx
 import numpy as np
@@ -211,7 +211,7 @@ class VAE(AmortisedNetwork, ReconstructingModel):
         v = self.variables[self.vector if name is None else name]
         if not isinstance(data, Tensor):
             values = data if name is None else {name: data}
-            return cast("Tensor", reader_of(self).read(values).reals[v.name])
+            return reader_of(self).read(values).reals[v.name]
         rows = data[None] if tuple(data.shape) == v.shape else data
         if tuple(rows.shape[1:]) != v.shape:
             raise EvidenceError(

@@ -207,7 +207,7 @@ class _Supports:
         rows: What was observed.
     """
 
-    def __init__(self, model: AmortisedModel, rows: RowEvidence) -> None:
+    def __init__(self, model: Any, rows: RowEvidence) -> None:
         self.rows = rows
         recognised = [n for n in model.recognition if model.variables[n].is_discrete]
         codes = np.delete(rows.codes, [int(model.elements.numbers(n)) for n in recognised], axis=1)
