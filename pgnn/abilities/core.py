@@ -66,8 +66,10 @@ class VariableModel(ABC):
         Raises:
             EvidenceError: If it does not.
         """
+        if not isinstance(inputs, Mapping) or not inputs:  # as in most questions
+            return
         known = self.input_names
-        for name in inputs if isinstance(inputs, Mapping) else ():
+        for name in inputs:
             if known is not None and name not in known:
                 hint = closest(name, known) if known else ": it takes none"
                 raise EvidenceError(f"the model has no input {name!r}{hint}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence, Sized
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -136,8 +136,7 @@ class SequenceEvidence(Evidence):
     ) -> SequenceEvidence:
         """Read evidence of a model over time, see :meth:`read`.
 
-        Sequences without a name are those of the model's only observed variable: the only one that
-        is not hidden, or the only one that there is.
+        Sequences without a name are those of the only variable that is not hidden, or at all.
 
         Args:
             model: The model.
@@ -155,7 +154,8 @@ class SequenceEvidence(Evidence):
             observed = [n for n in model.variables if n not in model.hidden] or [*model.variables]
             raw = replace(raw, values={_only(observed): raw.values})
         lengths = model.input_lengths(inputs)
-        if raw.lengths is None and (raw.values is None or not len(raw.values)):
+        nothing = raw.values is None or (isinstance(raw.values, Sized) and not len(raw.values))
+        if raw.lengths is None and nothing:
             lengths = model.input_lengths(inputs, alone=True) if lengths is None else lengths
             raw = raw if lengths is None else replace(raw, values={AXIS: lengths})
         rows = cls._read([*model.variables.values()], raw)

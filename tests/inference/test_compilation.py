@@ -179,13 +179,15 @@ def test_a_prepared_query_and_plans_move_to_kernels(monkeypatch: pytest.MonkeyPa
 class TestWhenNoChildIsStarted:
     @pytest.fixture(autouse=True)
     def cold(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-        """Nothing is compiled, and a child that is started ends at once and badly."""
+        """Nothing is compiled, and a child that is started ends soon and badly."""
         self.started: list[list[str]] = []
         real = subprocess.Popen
 
         def start(command: list[str], **options: Any) -> Any:
             self.started.append(command)
-            return real([command[0], "-c", "raise SystemExit(1)"], **options)
+            return real(
+                [command[0], "-c", "import time; time.sleep(1); raise SystemExit(1)"], **options
+            )
 
         stats = type("Stats", (), {"cache_path": str(tmp_path)})
         self.folder = tmp_path
