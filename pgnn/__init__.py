@@ -215,6 +215,7 @@ from pgnn.models import (
     SequenceToSequence,
     SigmoidBeliefNetwork,
     SparseCoding,
+    StackedAutoencoder,
     StepScores,
     VectorQuantisedAutoencoder,
     bio_mask,
@@ -253,7 +254,7 @@ __all__ = [
     "RestrictedBoltzmannMachine", "Hopfield", "DenseHopfield", "SigmoidBeliefNetwork",
     "DeepBoltzmannMachine", "DeepBeliefNetwork", "GAN", "BidirectionalGAN", "CycleGAN",
     "LaplacianPyramidGAN", "AutoregressiveModel", "LanguageModel", "SequenceToSequence",
-    "PointerNetwork", "AmortisedNetwork", "VAE", "Autoencoder",
+    "PointerNetwork", "AmortisedNetwork", "VAE", "Autoencoder", "StackedAutoencoder",
     "VectorQuantisedAutoencoder", "OnlineFilter",
     # answers
     "Posterior", "Assignment", "KBest", "Samples",

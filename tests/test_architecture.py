@@ -99,6 +99,7 @@ DEFERRED = {
     "models/amortised_network.py": {"inference"},
     "models/autoencoder.py": {"inference"},
     "models/vae.py": {"inference"},
+    "models/stacked_autoencoder.py": {"inference"},
     "models/vector_quantised_autoencoder.py": {"inference"},
     "models/mixture.py": {"inference"},
     "models/model_mixture.py": {"inference"},

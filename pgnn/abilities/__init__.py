@@ -19,6 +19,7 @@ from pgnn.abilities.core import (
     VariableModel,
 )
 from pgnn.abilities.implicit import AdversarialModel, Duel, Game, ImplicitModel
+from pgnn.abilities.layers import StackedModel
 from pgnn.abilities.over_time import (
     AlignmentModel,
     AttributeChainModel,
@@ -66,6 +67,7 @@ __all__ = [
     "PairedModel",
     "SlicedModel",
     "SolvableModel",
+    "StackedModel",
     "StepwiseModel",
     "UnrollableModel",
     "VariableModel",

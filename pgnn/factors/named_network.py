@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pgnn.errors import ModelError
+from pgnn.factors.network_precision import run
 from pgnn.factors.piece import Piece, Settings
 from pgnn.factors.variable import Variable
 
@@ -82,7 +83,7 @@ def called(name: str, module: nn.Module, *arguments: Any) -> Any:
         ModelError: If it does not take tensors of these shapes.
     """
     try:
-        return module(*arguments)
+        return run(module, *arguments)
     except (RuntimeError, ValueError, IndexError) as error:
         if isinstance(error, torch.OutOfMemoryError):
             raise

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -55,6 +55,18 @@ def drawing_from(generator: torch.Generator) -> Iterator[None]:
         torch.default_generator.set_state(generator.get_state())
         yield
         generator.set_state(torch.default_generator.get_state())
+
+
+def random_states() -> list[torch.Tensor]:
+    """Return the states of torch's global generators: the CPU's, then those of GPUs in use."""
+    return [torch.get_rng_state(), *(torch.cuda.get_rng_state_all() if _on_gpu() else ())]
+
+
+def set_random_states(states: Sequence[torch.Tensor]) -> None:
+    """Go on from states that :func:`random_states` returned; of a GPU that is no more not."""
+    torch.set_rng_state(states[0])
+    if _on_gpu() and len(states) == 1 + torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(states[1:])
 
 
 def seeded_with(seed: int) -> None:

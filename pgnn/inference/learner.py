@@ -10,7 +10,13 @@ from pgnn.errors import SaysArguments, Unsupported
 
 
 class Learner(metaclass=SaysArguments):
-    """Immutable settings of a method that fits models."""
+    """Immutable settings of a method that fits models.
+
+    Attributes:
+        checkpoints: Where it writes down how far it is; None for nowhere.
+    """
+
+    checkpoints: Any = None
 
     @abstractmethod
     def fit(

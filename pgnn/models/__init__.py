@@ -46,6 +46,7 @@ from pgnn.models.semi_markov_field import SemiMarkovField
 from pgnn.models.sequence_to_sequence import PointerNetwork, SequenceToSequence
 from pgnn.models.sigmoid_belief_network import SigmoidBeliefNetwork
 from pgnn.models.sparse_coding import SparseCoding
+from pgnn.models.stacked_autoencoder import StackedAutoencoder
 from pgnn.models.vae import VAE
 from pgnn.models.vector_quantised_autoencoder import VectorQuantisedAutoencoder
 
@@ -54,6 +55,7 @@ __all__ = [
     "CTC",
     "AmortisedNetwork",
     "Autoencoder",
+    "StackedAutoencoder",
     "VAE",
     "VectorQuantisedAutoencoder",
     "LanguageModel",

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from pgnn.inference.learner import Learner
 
 
+class Corrupted(nn.Sequential):
+    """A module that disturbs data while it is trained, then a network that sees it."""
+
+
 class Autoencoder(VAE):
     r"""An autoencoder: :math:`\max \sum_n \log p(x_n \mid z = f(x_n)) + \log p(f(x_n))`.
 
@@ -80,7 +84,7 @@ class Autoencoder(VAE):
             z = latent_variable(encoder, prior, latent, latent_name)
             shape = () if likelihood is None else likelihood.shape
             x = decoder.child if isinstance(decoder, Conditional) else Variable(name, None, shape)
-            network = encoder if corruption is None else nn.Sequential(corruption, encoder)
+            network = encoder if corruption is None else Corrupted(corruption, encoder)
             encoder = Neural(z, [x], network, head=PointMassHead(z.shape))
         super().__init__(
             encoder, decoder, likelihood, prior=prior, name=name, latent_name=latent_name

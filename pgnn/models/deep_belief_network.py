@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from pgnn.abilities import StackedModel
+from pgnn.errors import ModelError
 from pgnn.factors.groups.factor_group import FactorGroup, TableGroup
 from pgnn.factors.groups.matrix_group import MatrixGroup, Sides
-from pgnn.factors.units.recognised_layers import PairedLayers
 from pgnn.factors.units.unit_kind import BinaryUnits
 from pgnn.factors.units.unit_layers import State, UnitCoupling, UnitLayers
 from pgnn.models.layered_belief_network import LayeredBeliefNetwork
 from pgnn.models.restricted_boltzmann_machine import RestrictedBoltzmannMachine
 
 
-class DeepBeliefNetwork(LayeredBeliefNetwork, PairedLayers):
+class DeepBeliefNetwork(LayeredBeliefNetwork, StackedModel):
     r"""Logistic layers whose top two are a restricted Boltzmann machine.
 
     .. math:: p(x) = \frac{1}{Z} e^{x_{L-1}^\top W_{L-1} x_L + b_{L-1}^\top x_{L-1} + b_L^\top x_L}
@@ -49,9 +51,35 @@ class DeepBeliefNetwork(LayeredBeliefNetwork, PairedLayers):
         return len(self.weights) - 1
 
     @property
-    def num_pairs(self) -> int:
-        """See :class:`PairedLayers`."""
+    def num_stages(self) -> int:
+        """See :class:`StackedModel`: a machine for each pair of layers."""
         return len(self.weights)
+
+    def stage(self, k: int) -> RestrictedBoltzmannMachine:
+        """See :class:`StackedModel`."""
+        return self.machine(k)
+
+    def take_stage(self, k: int, stage: RestrictedBoltzmannMachine) -> None:
+        """See :class:`StackedModel`."""
+        self.put_machine(k, stage)
+
+    def read_stack(self, data: Any, learner: Any) -> tuple[Tensor, Any]:
+        """See :class:`StackedModel`: hidden units are learnt as probabilities."""
+        from pgnn.inference.learning.contrastive_divergence import ContrastiveDivergence
+        from pgnn.inference.learning.layered_rows import read_layered_rows
+
+        chosen = ContrastiveDivergence() if learner is None else learner
+        if not isinstance(chosen, ContrastiveDivergence):
+            raise ModelError(
+                f"the machines of a {type(self).__name__} learn by ContrastiveDivergence(...), got "
+                f"{learner!r}"
+            )
+        rows = read_layered_rows(self, data, probabilities=chosen.probabilities)
+        return rows, replace(chosen, probabilities=True)
+
+    def passed_on(self, stage: RestrictedBoltzmannMachine, rows: Tensor) -> Tensor:
+        """See :class:`StackedModel`: what hidden units are expected to be."""
+        return stage.hidden_means(rows)
 
     def machine(self, k: int) -> RestrictedBoltzmannMachine:
         """Return layers ``k`` and ``k + 1`` as a machine with numbers of its own, to be learnt."""

@@ -30,9 +30,9 @@ class GAN(AdversarialFamily):
 
     Args:
         generator: Module that maps noise ``(B, ...)``, then the inputs, to data ``(B, *shape)``.
-        discriminator: Module that maps data, then the inputs, to ``(B,)``, ``(B, 1)`` or more
-            scores, any numbers: log odds of being real, where the objective speaks of
-            probabilities.
+        discriminator: Module that maps data, then the inputs, to scores ``(B,)`` or ``(B, 1)``, or
+            maps of scores ``(B, 1, height, width)``, any numbers: log odds of being real, where the
+            objective speaks of probabilities.
         noise: Length or shape of standard normal numbers; or a conditional without parents,
             such as a :class:`~pgnn.GaussianMixture` of a real variable.
         data: The variable that is made; ``Variable("data", shape=...)`` of the shape that the

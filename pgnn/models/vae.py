@@ -116,6 +116,11 @@ class VAE(AmortisedNetwork, ReconstructingModel):
         """Name of the data."""
         return self._names[1]
 
+    @property
+    def latent(self) -> Hashable:
+        """Name of the latent numbers."""
+        return self._names[0]
+
     def encode(self, data: Any, inputs: Inputs | None = None) -> Distribution:
         r"""Return :math:`q(z \mid x)` of batch shape ``(N,)``, networks in evaluation mode.
 

@@ -155,7 +155,7 @@ def test_what_cannot_be_declared_or_learnt() -> None:
         model.fit(torch.full((3, 4), 2) * ROWS[:3], progress=False)
     with pytest.raises(DataError, match=r"shape \(N, 4\)"):
         model.fit(torch.zeros(3, 5), progress=False)
-    with pytest.raises(ModelError, match="DeepBeliefNetwork"):
+    with pytest.raises(ModelError, match="has no stages"):
         model.fit(ROWS, learner=pgnn.GreedyLayerwise(), progress=False)
     with pytest.raises(ModelError, match="has none"):
         pgnn.RestrictedBoltzmannMachine(4, 2).fit(ROWS, learner=pgnn.WakeSleep())

@@ -15,6 +15,7 @@ from pgnn.errors import ModelError
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.heads import NeuralHead
 from pgnn.factors.finite import has_nan
+from pgnn.factors.network_precision import run
 from pgnn.factors.piece import Restorable, Settings
 from pgnn.factors.variable import Variable
 
@@ -202,7 +203,7 @@ class Neural(Conditional):
         values = {k: _cast(x, dtype) for k, x in parent_values.items()}
         features = _cast(self.features(self.parents, values), dtype)
         try:
-            return self.module(features)
+            return run(self.module, features)
         except RuntimeError as error:
             shape = (
                 tuple(features.shape)

@@ -14,6 +14,7 @@ from pgnn.factors.conditionals.checks import check_rows
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.table_reader import read_table
 from pgnn.factors.factor import Factor
+from pgnn.factors.network_precision import run
 from pgnn.factors.piece import Settings
 from pgnn.factors.variable import Variable
 
@@ -102,7 +103,7 @@ class ScaledPosterior(Conditional):
         free = self._unobserved({n: x for n, x in known.items() if n == self.child.name})
         check_rows(self.child, known)
         x, (state,) = known[self.child.name], self.parents
-        logits = self.network(x)
+        logits = run(self.network, x)
         if logits.shape != (len(x), state.num_states):
             raise ModelError(
                 f"the network of {self.child.name!r} must return ({len(x)}, {state.num_states}), "

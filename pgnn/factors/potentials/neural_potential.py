@@ -11,6 +11,7 @@ from pgnn.errors import EvidenceError, ModelError
 from pgnn.factors.elements import Elements
 from pgnn.factors.groups.factor_group import FactorGroup, TableGroup
 from pgnn.factors.groups.potts_group import PottsGroup
+from pgnn.factors.network_precision import run
 from pgnn.factors.piece import Settings
 from pgnn.factors.potentials.pairwise import read_edges
 from pgnn.factors.potentials.potential import Inputs, Potential
@@ -95,7 +96,7 @@ class NeuralPotential(Potential):
     def groups(self, elements: Elements, inputs: Inputs | None = None) -> tuple[FactorGroup, ...]:
         """Return one group whose tables differ from row to row."""
         covariates = self._covariates(inputs)
-        output = self.network(*(self._cast(x) for x in covariates.values()))
+        output = run(self.network, *(self._cast(x) for x in covariates.values()))
         self._check(output, next(iter(covariates.values())))
         scopes = self.placed(elements)
         if self.on_edges:

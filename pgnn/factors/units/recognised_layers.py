@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -68,20 +67,3 @@ class RecognisedLayers(ABC):
             rng: Where draws come from.
             chains: Of :meth:`log_normaliser`, from which draws begin if there are enough of them.
         """
-
-
-class PairedLayers(RecognisedLayers):
-    """Layers of which each pair may be learnt as a restricted Boltzmann machine."""
-
-    @property
-    @abstractmethod
-    def num_pairs(self) -> int:
-        """How many pairs there are."""
-
-    @abstractmethod
-    def machine(self, k: int) -> Any:
-        """Return layers ``k`` and ``k + 1`` as a machine of its own, to be learnt."""
-
-    @abstractmethod
-    def put_machine(self, k: int, machine: Any) -> None:
-        """Take the numbers of layers ``k`` and ``k + 1`` from a machine."""

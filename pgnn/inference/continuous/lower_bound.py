@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pgnn.abilities import AmortisedModel
+from pgnn.abilities import AmortisedModel, Inputs
 from pgnn.errors import DataError, ModelError, Unsupported
 from pgnn.evidence.row_evidence import RowEvidence
 from pgnn.factors.conditionals.exponential_family import ExponentialFamily
@@ -24,12 +24,15 @@ from pgnn.inference.continuous.model_and_guide import ModelAndGuide, by_row, mak
 from pgnn.inference.continuous.objective import Elbo, Objective
 from pgnn.inference.continuous.recognition_draws import observed_values
 from pgnn.inference.learning.ascent import Ascent
+from pgnn.inference.learning.batched_rows import BatchedRows
 from pgnn.inference.learning.minibatches import MakeOptimizer, adam
 from pgnn.inference.learning.optimisation_problem import (
+    DrawingObjective,
     LearnableParameters,
     Mean,
     MeanObjective,
 )
+from pgnn.inference.learning.training_data import is_single, read_rows
 from pgnn.limits import NOT_NEGATIVE, check_real
 
 Floats = NDArray[np.float64]
@@ -62,7 +65,7 @@ class LowerBound(Ascent):
             states of discrete variables. Without this the labels that are there would not teach
             it.
         optimizer: As of every learner by gradients; Adam with steps of 0.001 if not given.
-        batch_size: Rows for a step.
+        batch_size: Rows for a step, where data comes at once.
         max_iterations: Passes over the rows.
 
     The other settings are those of every learner by gradients: ``scheduler``, ``l1``, ``l2``,
@@ -106,7 +109,26 @@ class LowerBound(Ascent):
             raise ModelError("the bound is noisy, which takes an optimizer, such as "
                              "lambda p: torch.optim.Adam(p, lr=1e-3)")  # fmt: skip
 
-    def check_rows(self, rows: RowEvidence, model: Any) -> None:
+    def read_rows(self, model: Any, data: Any, weights: Any, inputs: Inputs | None) -> Any:
+        """Rows at once, or batches of any iterable such as a ``DataLoader``.
+
+        Data may be a tuple of arrays, and a batch a list of them, the inputs last, in the order in
+        which the model names them.
+        """
+        if is_single(data):
+            return super().read_rows(model, data, weights, inputs)
+        if isinstance(data, tuple):
+            return _read_arrays(model, data, weights, inputs)
+        if inputs or isinstance(weights, np.ndarray | Tensor | list):
+            raise DataError("batches bring their inputs and weights with them: leave them out, or "
+                            "give the name of the column of weights")  # fmt: skip
+        if self.validation:
+            raise DataError("validation sets rows apart, which takes all of them at once")
+        return BatchedRows(
+            lambda batch: _read_arrays(model, batch, weights), data, self.max_iterations
+        )
+
+    def check_rows(self, rows: Any, model: Any) -> None:
         """Refuse models without a recognition model.
 
         Raises:
@@ -131,20 +153,18 @@ class LowerBound(Ascent):
                         noise = torch.randn(p.shape, generator=generator, dtype=p.dtype)
                         p.add_(_NOISE * noise.to(p.device) if p.requires_grad else 0.0)
 
-    def objective(self, model: Any, rows: RowEvidence, seed: int | None) -> MeanObjective:
+    def objective(self, model: Any, rows: Any, seed: int | None) -> MeanObjective:
         """Return the mean bound, see :meth:`Ascent.objective`.
 
         Raises:
             DataError: If a value is outside of the support of its distribution.
         """
-        supports = _Supports(model, rows)
-        refused = supports.refused()
-        if refused is not None:
-            raise DataError(refused)
-        return BoundObjective(model, self, seed, supports.settle_it)
+        if isinstance(rows, BatchedRows):
+            return BoundObjective(model, self, seed, None)
+        return BoundObjective(model, self, seed, _are_inside(model, rows))
 
 
-class BoundObjective:
+class BoundObjective(DrawingObjective):
     """The mean bound of rows, by new draws at each evaluation.
 
     Args:
@@ -152,11 +172,15 @@ class BoundObjective:
         learner: Its bound, and what observed states of recognised variables count.
         seed: Of the draws.
         checked: Whether rows are known to have nothing missing, and all values inside of the
-            supports of their distributions.
+            supports of their distributions; None where each batch is looked at when it comes.
     """
 
     def __init__(
-        self, model: AmortisedModel, learner: LowerBound, seed: int | None, checked: bool = False
+        self,
+        model: AmortisedModel,
+        learner: LowerBound,
+        seed: int | None,
+        checked: bool | None = False,
     ) -> None:
         self.model, self.learner, self.checked = model, learner, checked
         self.figure: str | None = "lower_bound"
@@ -166,22 +190,35 @@ class BoundObjective:
         self._problem: ModelAndGuide | None = None
 
     def __call__(self, rows: RowEvidence) -> Mean:
-        """Return a function that returns the mean of some rows, ``()``."""
+        """Return a function that returns the mean of some rows, ``()``.
+
+        Raises:
+            DataError: If a value of a batch is outside of the support of its distribution.
+        """
+        checked = _are_inside(self.model, rows) if self.checked is None else self.checked
         weights = rows.row_weights / rows.row_weights.sum()
 
         def mean() -> Tensor:
             if torch.is_grad_enabled():
-                return self._total(rows, weights)
+                return self._total(rows, weights, checked)
             parts = np.split(np.arange(rows.num_rows), range(_ROWS, rows.num_rows, _ROWS))
-            totals = [self._total(rows.take(k), weights[k]) for k in parts]
+            totals = [self._total(rows.take(k), weights[k], checked) for k in parts]
             return torch.stack(totals).sum()
 
         return mean
 
-    def _total(self, rows: RowEvidence, weights: Floats) -> Tensor:
+    def random_state(self) -> Tensor:
+        """See :class:`DrawingObjective`."""
+        return self._generator.get_state()
+
+    def go_on(self, random_state: Tensor) -> None:
+        """See :class:`DrawingObjective`."""
+        self._generator.set_state(random_state)
+
+    def _total(self, rows: RowEvidence, weights: Floats, checked: bool) -> Tensor:
         """The weighted sum over rows."""
         known = EnumeratedStates.of(self.model, rows)
-        density = SummedDensity(self.model, known.rows, known.rows.inputs, checked=self.checked)
+        density = SummedDensity(self.model, known.rows, known.rows.inputs, checked=checked)
         problem, bound = self._on(density), self.learner.bound
         values = known.reduced(problem.weighted(bound, self._generator).values(bound))
         if self.learner.supervision:
@@ -197,6 +234,35 @@ class BoundObjective:
         if problem is None or problem.density.latents != density.latents:
             self._problem = problem = ModelAndGuide.of(density, None, ())
         return problem.on(density)
+
+
+def _read_arrays(
+    model: Any, data: Any, weights: Any = None, inputs: Inputs | None = None
+) -> RowEvidence:
+    """Rows; of a list of arrays the first is data, and the others are the model's inputs."""
+    if isinstance(data, tuple | list) and all(isinstance(x, Tensor | np.ndarray) for x in data):
+        names = [*model.input_names]
+        if len(data) != 1 + len(names):
+            raise DataError(
+                f"got {len(data)} arrays, and a {type(model).__name__} takes one of data and then "
+                f"the inputs {names}"
+            )
+        inputs = {**dict(zip(names, data[1:], strict=True)), **(inputs or {})}
+        data = data[0]
+    return read_rows(model, data, weights, inputs)
+
+
+def _are_inside(model: Any, rows: RowEvidence) -> bool:
+    """Whether no row can be outside of the supports at any parameters.
+
+    Raises:
+        DataError: If a value is outside of the support of its distribution.
+    """
+    supports = _Supports(model, rows)
+    refused = supports.refused()
+    if refused is not None:
+        raise DataError(refused)
+    return supports.settle_it
 
 
 class _Supports:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Hashable, Mapping
 from typing import Any
 
@@ -17,6 +16,7 @@ from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.heads import NeuralHead
 from pgnn.factors.conditionals.neural import Neural
 from pgnn.factors.finite import has_nan
+from pgnn.factors.network_precision import mapped
 from pgnn.factors.randomness import drawing_from
 from pgnn.inference.continuous.densities import SummedDensity
 from pgnn.inference.continuous.guide_draws import Drawn, GuideDraws
@@ -78,7 +78,7 @@ class RecognitionDraws(GuideDraws):
         for name in self._names:
             q = _distribution(model.recognition[name], known, values, density.inputs, n)
             z, pathwise = _drawn(q, n, rows, pathwise, generator)
-            points = z.flatten(start_dim=2)
+            points = z.reshape([*z.shape[:2], -1])
             values[name] = points.reshape(z.shape)
             prior = model.conditionals[name]
             log_q = log_q + _log_q(q, prior, known, values, density, objective)
@@ -218,10 +218,5 @@ def _free_bits(divergences: Tensor, least: float) -> Tensor:
 
 def held(distribution: Distribution) -> Distribution:
     """Return a distribution whose parameters are constants."""
-    fixed = copy.copy(distribution)
-    for name, part in vars(distribution).items():
-        if isinstance(part, Tensor):
-            fixed.__dict__[name] = part.detach()
-        elif isinstance(part, Distribution):
-            fixed.__dict__[name] = held(part)
+    fixed: Distribution = mapped(distribution, Tensor.detach)
     return fixed

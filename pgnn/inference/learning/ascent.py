@@ -10,22 +10,29 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from pgnn.abilities import Inputs
 from pgnn.errors import ModelError
 from pgnn.evidence.row_evidence import RowEvidence
+from pgnn.factors.network_precision import mixed_precision
 from pgnn.inference.convergence import Convergence
-from pgnn.inference.history import History
 from pgnn.inference.learner import Learner
-from pgnn.inference.learning.checkpoints import Checkpoints, Keeper, digest
+from pgnn.inference.learning.batched_rows import BatchedRows, weight_of
+from pgnn.inference.learning.checkpoints import Checkpoints, check_checkpoints, keeper_of
 from pgnn.inference.learning.distributed_e_step import (
     check_group,
     from_first,
     rank_seed,
     together,
 )
-from pgnn.inference.learning.fit_context import last_complaint, own_randomness, parts_in_mode
+from pgnn.inference.learning.fit_context import (
+    WatchedObjective,
+    last_complaint,
+    learnt,
+    own_randomness,
+    parts_in_mode,
+)
 from pgnn.inference.learning.lbfgs import run_lbfgs
 from pgnn.inference.learning.minibatches import (
     MakeOptimizer,
@@ -43,7 +50,6 @@ from pgnn.inference.learning.optimisation_problem import (
     OptimisationProblem,
     Penalty,
 )
-from pgnn.inference.learning.restored_on_failure import restored_on_failure
 from pgnn.inference.learning.training_data import nothing_told, read_rows
 from pgnn.inference.loop import iterate
 from pgnn.limits import NOT_NEGATIVE, POSITIVE, Interval, check_callable, check_real, check_settings
@@ -86,6 +92,8 @@ class Ascent(Learner):
             ``batch_size`` rows of each process. All begin with the first one's numbers.
         watch: Figures of the model by name, looked at after each iteration or pass:
             ``{"norm": lambda model: float(model.weight.norm())}``.
+        mixed_precision: Whether networks multiply matrices in bfloat16 meanwhile (of an optimiser):
+            faster and half the memory on a GPU. Parameters and log densities keep their type.
 
     Raises:
         ModelError: If a setting is out of range.
@@ -105,6 +113,7 @@ class Ascent(Learner):
     checkpoints: Checkpoints | None = None
     distributed: bool = False
     watch: Watch = field(default_factory=dict)
+    mixed_precision: bool = False
 
     def __post_init__(self) -> None:
         share = Interval(0.0, 1.0, open_high=True)
@@ -130,15 +139,14 @@ class Ascent(Learner):
             check_callable(f"watch[{name!r}]", figure, "lambda model: float(model.weight.norm())")
         if self.patience and not self.validation:
             raise ModelError("patience needs rows set apart: give validation as well")
-        if self.checkpoints is not None and not isinstance(self.checkpoints, Checkpoints):
-            raise ModelError(f"checkpoints must be Checkpoints(path), got {self.checkpoints!r}")
+        check_checkpoints(self.checkpoints)
         if self.distributed and (self.validation or self.checkpoints is not None):
             raise ModelError("validation and checkpoints are of one process: leave them out with "
                              "distributed=True")  # fmt: skip
         if self.optimizer is not None:
             return
         of_optimizer = ("scheduler", "batch_size", "max_norm", "max_value", "checkpoints")
-        for name in (*of_optimizer, "distributed"):
+        for name in (*of_optimizer, "distributed", "mixed_precision"):
             if getattr(self, name) not in (None, False):
                 raise ModelError(f"{name} is of an optimizer: give one (L-BFGS takes all rows)")
 
@@ -204,41 +212,34 @@ class Ascent(Learner):
         Warns:
             NotConverged: If the limit was reached first, or the engine did not converge at last.
         """
-        learnable = LearnableParameters(model)
+        if self.distributed:
+            check_group()
+            seed = rank_seed(seed)
+        with (
+            learnt(model, self) as (learnable, history),
+            last_complaint() as last,
+            own_randomness(seed),
+            parts_in_mode(model, train=self.optimizer is not None),
+        ):
+            rows = self._read(model, data, weights, inputs)
+            self._align(model)
+            problem = self._problem(model, rows, learnable, last, seed)
+            with mixed_precision(self.mixed_precision):
+                converged = self._maximize(problem, seed, progress)
+            self._align(model)
+            history.update(self._report(problem, model, converged))
+        Convergence(type(self).__name__).add(nothing_told(model, rows)).warn()
+        self._warn(problem.record, converged, last)
+
+    def _read(self, model: Any, data: Any, weights: Any, inputs: Inputs | None) -> Any:
+        """What is learnt from, once it was checked; in all processes or in none."""
 
         def read() -> Any:
             rows = self.read_rows(model, data, weights, inputs)
             self.check_rows(rows, model)
             return rows
 
-        if self.distributed:
-            check_group()
-            seed = rank_seed(seed)
-        rows: Any = together(read) if self.distributed else read()
-        with (
-            restored_on_failure(model),
-            last_complaint() as last,
-            own_randomness(seed),
-            parts_in_mode(model, train=self.optimizer is not None),
-        ):
-            try:
-                self._align(model)
-                objective = _Watched(self.objective(model, rows, seed), last)
-                held = None
-                if self.validation:
-                    rows, held = rows.split(self.validation, seed)
-                judge = None if held is None else self._judge(objective, held, model)
-                record = FitRecord(learnable, judge, self.patience, lambda: self._looked_at(model))
-                self.break_symmetry(model, rows, learnable, seed)
-                problem = self._problem(learnable, rows, objective, record)
-                converged = self._maximize(problem, seed, progress)
-                self._align(model)
-                total = self._total(objective, rows, model)
-            finally:
-                learnable.clear()
-            model.history = self._history(rows, record, total, converged)
-        Convergence(type(self).__name__).add(nothing_told(model, rows)).warn()
-        self._warn(record, converged, last)
+        return together(read) if self.distributed else read()
 
     def _align(self, model: nn.Module) -> None:
         """Have the first process's numbers in all of them."""
@@ -253,9 +254,17 @@ class Ascent(Learner):
             return {name: float(figure(model)) for name, figure in self.watch.items()}
 
     def _problem(
-        self, learnable: LearnableParameters, rows: Any, objective: MeanObjective, record: FitRecord
-    ) -> OptimisationProblem:
-        """What is maximised, with its penalties."""
+        self, model: Any, rows: Any, learnable: LearnableParameters, last: list[Warning],
+        seed: int | None,
+    ) -> OptimisationProblem:  # fmt: skip
+        """What is maximised, with its penalties, at the parameters where that begins."""
+        objective = WatchedObjective(self.objective(model, rows, seed), last)
+        judge = None
+        if self.validation:
+            rows, held = rows.split(self.validation, seed)
+            judge = self._judge(objective, held, model)
+        record = FitRecord(learnable, judge, self.patience, lambda: self._looked_at(model))
+        self.break_symmetry(model, rows, learnable, seed)
         return OptimisationProblem(
             learnable,
             rows,
@@ -276,22 +285,20 @@ class Ascent(Learner):
         problem.record.finish()
         return converged
 
-    def _history(
-        self, rows: Any, record: FitRecord, total: dict[str, float], converged: bool
-    ) -> History:
-        return History(
-            {
-                "learner": repr(self),
-                "rows": rows.num_rows,
-                "weight": float(rows.row_weights.sum()),
-                **total,
-                "iterations": record.iterations,
-                "converged": converged,
-                "stopped_early": record.stopped,
-                "seconds": record.seconds,
-                "trace": record.trace,
-            }
-        )
+    def _report(
+        self, problem: OptimisationProblem, model: nn.Module, converged: bool
+    ) -> dict[str, Any]:
+        """What the history tells."""
+        record = problem.record
+        return {
+            **problem.rows.extent,
+            **self._total(problem, model),
+            "iterations": record.iterations,
+            "converged": converged,
+            "stopped_early": record.stopped,
+            "seconds": record.seconds,
+            "trace": record.trace,
+        }
 
     def _pass_over(
         self, problem: OptimisationProblem, make: MakeOptimizer, seed: int | None, progress: bool
@@ -301,7 +308,12 @@ class Ascent(Learner):
         steps = Steps(
             optimizer, scheduler, self.batch_size, self.max_norm, self.max_value, self.distributed
         )
-        method, keeper = MiniBatches(problem, steps, seed), self._keeper(problem, seed)
+        rows: Any = problem.rows
+        data = None
+        if self.checkpoints is not None and not isinstance(rows, BatchedRows):
+            data = {f.name: getattr(rows, f.name) for f in fields(rows)}
+        method = MiniBatches(problem, steps, seed)
+        keeper = keeper_of(self, problem.learnable.model, data, seed, ["max_iterations"])
         before = keeper.state()
         if before is not None:
             method.resume(before)
@@ -315,24 +327,6 @@ class Ascent(Learner):
         keeper.close()
         return run.converged and not problem.record.stopped
 
-    def _keeper(self, problem: OptimisationProblem, seed: int | None) -> Keeper:
-        """What writes down how far the fit is."""
-        if self.checkpoints is None:
-            return Keeper(None, {})
-        # functions have no text of their own that tells them apart
-        other = ("checkpoints", "optimizer", "scheduler", "max_iterations", "watch")
-        settings = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in other}
-        rows: Any = problem.rows
-        return Keeper(
-            self.checkpoints,
-            {
-                "settings": repr(settings),
-                "seed": seed,
-                "data": digest({f.name: getattr(rows, f.name) for f in fields(rows)}),
-                "model": digest(problem.learnable.saved()),
-            },
-        )
-
     @staticmethod
     def _judge(
         objective: MeanObjective, held: RowEvidence, model: nn.Module
@@ -340,15 +334,19 @@ class Ascent(Learner):
         """What tells how good the rows are that were set apart."""
         if objective.figure is None:
             raise ModelError("an engine that draws has no log-likelihood: leave validation out")
-        return _value(objective, held, model)
+        return _value(objective(held), model)
 
     @staticmethod
-    def _total(objective: MeanObjective, rows: RowEvidence, model: nn.Module) -> dict[str, float]:
+    def _total(problem: OptimisationProblem, model: nn.Module) -> dict[str, float]:
         """The sum over rows at the parameters that were found, by name."""
-        if objective.figure is None:
+        figure, rows = problem.objective.figure, problem.rows
+        if figure is None:
             return {}
-        mean = _value(objective, rows, model)
-        return {objective.figure: float(rows.row_weights.sum()) * mean()}
+        if not isinstance(rows, BatchedRows):
+            return {figure: weight_of(rows) * _value(problem.whole, model)()}
+        if not rows.begins_anew:
+            return {}
+        return {figure: sum(weight_of(b) * _value(problem.objective(b), model)() for b in rows)}
 
     def _warn(self, record: FitRecord, converged: bool, last: list[Warning]) -> None:
         for warning in last:
@@ -371,9 +369,8 @@ class Ascent(Learner):
         verdict.warn()
 
 
-def _value(objective: MeanObjective, rows: RowEvidence, model: nn.Module) -> Callable[[], float]:
-    """What evaluates rows in evaluation mode; -inf if they have no value."""
-    mean = objective(rows)
+def _value(mean: Mean, model: nn.Module) -> Callable[[], float]:
+    """What evaluates a mean over rows in evaluation mode; -inf if they have no value."""
 
     def value() -> float:
         with parts_in_mode(model, train=False, forget=False), torch.no_grad():
@@ -381,19 +378,3 @@ def _value(objective: MeanObjective, rows: RowEvidence, model: nn.Module) -> Cal
         return number if math.isfinite(number) else -math.inf
 
     return value
-
-
-class _Watched:
-    """An objective that forgets what engines complained of before the last evaluation."""
-
-    def __init__(self, objective: MeanObjective, last: list[Warning]) -> None:
-        self.objective, self.figure, self.last = objective, objective.figure, last
-
-    def __call__(self, rows: RowEvidence) -> Mean:
-        mean = self.objective(rows)
-
-        def fresh() -> Tensor:
-            self.last.clear()
-            return mean()
-
-        return fresh

@@ -6,14 +6,14 @@ import hashlib
 import os
 import pickle
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pgnn.errors import DataError, ModelError, SaysArguments
 from pgnn.limits import NOT_NEGATIVE, check_settings
@@ -123,6 +123,45 @@ class Keeper:
         if self._settings is None:
             raise ModelError("nothing is kept")
         return Path(self._settings.path)
+
+
+def check_checkpoints(checkpoints: Any) -> None:
+    """Check a setting of a learner.
+
+    Raises:
+        ModelError: If there is something, and that is none.
+    """
+    if checkpoints is not None and not isinstance(checkpoints, Checkpoints):
+        raise ModelError(f"checkpoints must be Checkpoints(path), got {checkpoints!r}")
+
+
+def keeper_of(
+    learner: Any, model: nn.Module, data: Any, seed: int | None, free: Collection[str] = ()
+) -> Keeper:
+    """Return what writes down how far the fit of a learner is.
+
+    Args:
+        learner: A dataclass, with its checkpoints.
+        model: With the numbers that the fit begins with.
+        data: What it learns from; None of batches, which come one by one.
+        seed: Of the fit.
+        free: Settings that may differ when the fit goes on.
+    """
+    if learner.checkpoints is None:
+        return Keeper(None, {})
+    # functions have no text of their own that tells them apart
+    free = {"checkpoints", "watch", *free}
+    free |= {f.name for f in fields(learner) if "optimizer" in f.name or "scheduler" in f.name}
+    settings = {f.name: getattr(learner, f.name) for f in fields(learner) if f.name not in free}
+    return Keeper(
+        learner.checkpoints,
+        {
+            "settings": repr(settings),
+            "seed": seed,
+            "data": None if data is None else digest(data),
+            "model": digest(model.state_dict()),
+        },
+    )
 
 
 def digest(*parts: Any) -> str:

@@ -8,10 +8,18 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from torch import nn
+from torch import Tensor, nn
 
 from pgnn.errors import NotConverged
 from pgnn.factors.randomness import private_randomness
+from pgnn.inference.history import History
+from pgnn.inference.learning.optimisation_problem import (
+    DrawingObjective,
+    LearnableParameters,
+    Mean,
+    MeanObjective,
+)
+from pgnn.inference.learning.restored_on_failure import fitting
 
 
 @contextlib.contextmanager
@@ -35,6 +43,28 @@ def parts_in_mode(model: nn.Module, train: bool, forget: bool = True) -> Iterato
                 model.train(model.training)
             for module, mode in before:
                 module.training = mode
+
+
+@contextlib.contextmanager
+def learnt(model: Any, learner: Any) -> Iterator[tuple[LearnableParameters, History]]:
+    """Have a learner change the learnable parameters of a model, or nothing if anything is raised.
+
+    Args:
+        model: What is fitted; its history is replaced at the end.
+        learner: What fits it.
+
+    Yields:
+        The parameters, and the new history, to which figures are to be added.
+
+    Raises:
+        ModelError: If nothing is learnable.
+    """
+    learnable = LearnableParameters(model)
+    with fitting(model, learner) as history:
+        try:
+            yield learnable, history
+        finally:
+            learnable.clear()
 
 
 @contextlib.contextmanager
@@ -69,3 +99,35 @@ def last_complaint() -> Iterator[list[Warning]]:
         warnings.simplefilter("always", NotConverged)
         warnings.showwarning = keep
         yield last
+
+
+class WatchedObjective(DrawingObjective):
+    """An objective that forgets what engines complained of before the last evaluation.
+
+    Args:
+        objective: The objective.
+        last: See :func:`last_complaint`.
+    """
+
+    def __init__(self, objective: MeanObjective, last: list[Warning]) -> None:
+        self.objective, self.figure, self.last = objective, objective.figure, last
+
+    def random_state(self) -> Any:
+        """See :class:`DrawingObjective`; None of one that does not draw."""
+        drawing = self.objective if isinstance(self.objective, DrawingObjective) else None
+        return None if drawing is None else drawing.random_state()
+
+    def go_on(self, random_state: Any) -> None:
+        """See :class:`DrawingObjective`."""
+        if isinstance(self.objective, DrawingObjective):
+            self.objective.go_on(random_state)
+
+    def __call__(self, rows: Any) -> Mean:
+        """Return what returns the mean of some rows."""
+        mean = self.objective(rows)
+
+        def fresh() -> Tensor:
+            self.last.clear()
+            return mean()
+
+        return fresh

@@ -1,52 +1,65 @@
-"""Layers learnt one pair after the other, from below."""
+"""Layers learnt one after the other, from below."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from pgnn.abilities import Inputs
+from pgnn.abilities import Inputs, StackedModel
 from pgnn.errors import DataError, ModelError
 from pgnn.factors.randomness import generator
-from pgnn.factors.units.recognised_layers import PairedLayers
-from pgnn.inference.history import History
 from pgnn.inference.learner import Learner
-from pgnn.inference.learning.contrastive_divergence import ContrastiveDivergence
-from pgnn.inference.learning.layered_rows import read_layered_rows
-from pgnn.inference.learning.restored_on_failure import restored_on_failure
+from pgnn.inference.learning.restored_on_failure import fitting
 
 
 @dataclass(frozen=True)
 class GreedyLayerwise(Learner):
-    """Learns a deep belief network from below, each pair of layers as a restricted machine.
+    """Learns a stack from below, each stage as a model of its own, then all of it if it is wanted.
 
-    Each machine learns the hidden units that the one below expects of the data.
+    A stage learns what the one below makes of the data: the machines of a deep belief network what
+    hidden units are expected to be, the autoencoders of a stack their codes.
+
+    ``model.history["trace"]`` has the figures of all stages, one after the other, and
+    ``model.history["fine_tuning"]`` what was told of the whole.
 
     Args:
-        learner: Of each machine. With ``probabilities=True`` the data, too, may lie between 0
-            and 1.
+        learner: Of each stage, such as ``ContrastiveDivergence(...)`` of machines or
+            ``LowerBound(...)`` of autoencoders; what the stage chooses if not given. With
+            ``ContrastiveDivergence(probabilities=True)`` the data, too, may lie between 0 and 1.
+        fine_tuning: Of the whole, after its stages, such as ``WakeSleep()`` or ``LowerBound()``;
+            none if not given.
+
+    Raises:
+        ModelError: If a setting is no learner, or the stages' has checkpoints.
 
     References:
-        Hinton, Osindero and Teh (2006), A fast learning algorithm for deep belief nets.
+        Hinton, Osindero and Teh (2006), A fast learning algorithm for deep belief nets. Bengio,
+        Lamblin, Popovici and Larochelle (2007), Greedy layer-wise training of deep networks.
 
     Example:
         >>> import pgnn
         >>> rows = torch.tensor([[1, 1, 0, 0], [0, 0, 1, 1]] * 50)
-        >>> learner = GreedyLayerwise(ContrastiveDivergence(epochs=5))
+        >>> learner = GreedyLayerwise(pgnn.ContrastiveDivergence(epochs=5))
         >>> model = pgnn.DeepBeliefNetwork([4, 3, 2]).fit(rows, learner=learner, seed=0)
         >>> len(model.history["trace"]["reconstruction_error"])
         10
     """
 
-    learner: ContrastiveDivergence = field(default_factory=ContrastiveDivergence)
+    learner: Learner | None = None
+    fine_tuning: Learner | None = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.learner, ContrastiveDivergence):
-            raise ModelError(f"learner must be ContrastiveDivergence(...), got {self.learner!r}")
-        if self.learner.checkpoints is not None:
-            raise ModelError("checkpoints are of one fit, and each machine is one: leave them out")
+        for name in ("learner", "fine_tuning"):
+            setting = getattr(self, name)
+            if setting is not None and not isinstance(setting, Learner):
+                raise ModelError(
+                    f"{name} must be a learner such as pgnn.ContrastiveDivergence(), got "
+                    f"{setting!r}"
+                )
+        if self.learner is not None and self.learner.checkpoints is not None:
+            raise ModelError("checkpoints are of one fit, and each stage is one: leave them out")
 
     def fit(
         self,
@@ -58,51 +71,44 @@ class GreedyLayerwise(Learner):
         seed: int | None = None,
         progress: bool = True,
     ) -> None:
-        """Fit pair by pair; see :meth:`Model.fit`.
+        """Fit stage by stage; see :meth:`Model.fit`.
 
         Args:
-            model: A ``DeepBeliefNetwork``.
-            data: Complete rows of the visible units.
+            model: A ``DeepBeliefNetwork`` or a ``StackedAutoencoder``.
+            data: Rows of what the lowest stage sees.
             weights: ``(N,)`` what each row counts.
             inputs: None.
-            seed: Of the first machine; the others count up.
+            seed: Of the first stage; the others count up, and the fine tuning after them.
             progress: Show a progress bar.
 
         Raises:
             DataError: If the data is wrong. Whatever is raised, the model stays as it was.
-            ModelError: If the model is not made of such pairs.
+            ModelError: If the model is not made of such stages.
         """
-        if not isinstance(model, PairedLayers):
+        if not isinstance(model, StackedModel):
             raise ModelError(
-                "GreedyLayerwise() learns a DeepBeliefNetwork; a "
-                f"{type(model).__name__} is not made of restricted machines"
+                "GreedyLayerwise() learns stacks such as a DeepBeliefNetwork or a "
+                f"StackedAutoencoder; a {type(model).__name__} has no stages"
             )
         if inputs is not None:
-            raise DataError("layers of units have no covariates: leave inputs out")
-        rows = read_layered_rows(model, data, probabilities=self.learner.probabilities)
-        trace: dict[str, list[float]] = {}
-        passes, seconds = 0, 0.0
-        learner = replace(self.learner, probabilities=True)
+            raise DataError("stages have no covariates: leave inputs out")
+        whole: Any = model
         first = int(generator(seed).initial_seed() % 2**31) if seed is None else seed
-        with restored_on_failure(model):
-            for k in range(model.num_pairs):
-                machine = model.machine(k)
-                machine.fit(rows, learner=learner, weights=weights, seed=first + k,
-                            progress=progress)  # fmt: skip
-                model.put_machine(k, machine)
-                for name, values in machine.history["trace"].items():
+        rows, learner = model.read_stack(data, self.learner)
+        trace: dict[str, list[float]] = {}
+        passes = 0
+        with fitting(model, self) as history:
+            for k in range(model.num_stages):
+                stage = model.stage(k)
+                stage.fit(rows, learner=learner, weights=weights, seed=first + k, progress=progress)
+                model.take_stage(k, stage)
+                for name, values in stage.history.get("trace", {}).items():
                     trace.setdefault(name, []).extend(values)
-                passes += machine.history["iterations"]
-                seconds += machine.history["seconds"]
+                passes += stage.history.get("iterations", 0)
                 with torch.no_grad():
-                    rows = machine.hidden_means(rows)
-            model.history = History(  # type: ignore[attr-defined]
-                {
-                    "learner": repr(self),
-                    "rows": len(rows),
-                    "iterations": passes,
-                    "converged": False,
-                    "seconds": seconds,
-                    "trace": trace,
-                }
-            )
+                    rows = model.passed_on(stage, rows)
+            history.update(rows=len(rows), iterations=passes, converged=False, trace=trace)
+            if self.fine_tuning is not None:
+                self.fine_tuning.fit(model, data, weights=weights, seed=first + model.num_stages,
+                                     progress=progress)  # fmt: skip
+                history["fine_tuning"] = whole.history

@@ -41,7 +41,7 @@ class PenalizedObjective:
     """
 
     def __init__(self, problem: OptimisationProblem) -> None:
-        self.learnable, self.mean = problem.learnable, problem.objective(problem.rows)
+        self.learnable, self.mean = problem.learnable, problem.whole
         self.l1, self.l2 = (self.learnable.spread(rates) for rates in (problem.l1, problem.l2))
         self.problem = problem
         self.split = np.flatnonzero(self.l1 > 0)

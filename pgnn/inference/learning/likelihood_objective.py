@@ -19,7 +19,7 @@ from pgnn.inference.engine import Engine
 from pgnn.inference.exact.evaluated_model import EvaluatedModel
 from pgnn.inference.factor_graph import Codes, FactorGraph, Floats
 from pgnn.inference.learning.fit_context import parts_in_mode
-from pgnn.inference.learning.optimisation_problem import Mean
+from pgnn.inference.learning.optimisation_problem import DrawingObjective, Mean
 from pgnn.inference.question import Question
 
 _ENTRIES = 2**22
@@ -100,7 +100,7 @@ class LikelihoodObjective:
         return _mean(log_z, rows)
 
 
-class SampledObjective(LikelihoodObjective):
+class SampledObjective(LikelihoodObjective, DrawingObjective):
     r"""Has the gradient of the likelihood, with averages over draws in place of expectations.
 
     .. math:: \nabla \frac{1}{N} \sum_n \log p(x_n) \approx
@@ -121,6 +121,14 @@ class SampledObjective(LikelihoodObjective):
         super().__init__(model, engine)
         self.num_samples = num_samples
         self._random = np.random.default_rng(seed)
+
+    def random_state(self) -> Any:
+        """See :class:`DrawingObjective`."""
+        return self._random.bit_generator.state
+
+    def go_on(self, random_state: Any) -> None:
+        """See :class:`DrawingObjective`."""
+        self._random.bit_generator.state = random_state
 
     def _evidence(self, model: Any, observed: RowEvidence | None, rows: RowEvidence) -> Tensor:
         """The mean log score of draws, given what was found if anything was."""

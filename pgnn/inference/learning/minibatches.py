@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,16 @@ import torch
 from torch import Tensor
 
 from pgnn.errors import DataError, ModelError, PgnnError
+from pgnn.evidence.row_evidence import RowEvidence
+from pgnn.evidence.sequence_evidence import SequenceEvidence
+from pgnn.factors.randomness import random_states, set_random_states
+from pgnn.inference.learning.batched_rows import BatchedRows, weight_of
 from pgnn.inference.learning.distributed_e_step import averaged, exchanged
-from pgnn.inference.learning.optimisation_problem import OptimisationProblem
+from pgnn.inference.learning.optimisation_problem import (
+    DrawingObjective,
+    Mean,
+    OptimisationProblem,
+)
 from pgnn.inference.loop import Info
 
 MakeOptimizer = Callable[[Iterable[Tensor]], torch.optim.Optimizer]
@@ -126,10 +135,7 @@ class MiniBatches:
         self.problem, self.steps = problem, steps
         self.parameters = problem.learnable.parameters
         self._random = np.random.default_rng(seed)
-        rows = problem.rows
         self._is_penalised = any(problem.l1) or any(problem.l2)
-        self._size = min(steps.batch_size or rows.num_rows, rows.num_rows)
-        self._whole = problem.objective(rows) if self._size == rows.num_rows else None
 
     def init(self) -> int:
         """Passes done."""
@@ -137,13 +143,14 @@ class MiniBatches:
 
     def snapshot(self) -> dict[str, Any]:
         """Return what :meth:`resume` takes: all that the next passes depend on."""
-        scheduler = self.steps.scheduler
+        scheduler, objective = self.steps.scheduler, self.problem.objective
         return {
             "numbers": self.problem.learnable.saved(),
             "optimizer": self.steps.optimizer.state_dict(),
             "scheduler": None if scheduler is None else scheduler.state_dict(),
             "order": self._random.bit_generator.state,
-            "noise": torch.get_rng_state(),
+            "noise": random_states(),
+            "draws": objective.random_state() if isinstance(objective, DrawingObjective) else None,
             "record": self.problem.record.snapshot(),
         }
 
@@ -154,7 +161,10 @@ class MiniBatches:
         if self.steps.scheduler is not None:
             self.steps.scheduler.load_state_dict(before["scheduler"])
         self._random.bit_generator.state = before["order"]
-        torch.set_rng_state(before["noise"])
+        set_random_states(before["noise"])
+        objective = self.problem.objective
+        if isinstance(objective, DrawingObjective):
+            objective.go_on(before["draws"])
         self.problem.record.resume(before["record"])
 
     def step(self, state: int) -> tuple[int, Info]:
@@ -181,24 +191,42 @@ class MiniBatches:
         stop = self.problem.record.add(figures)
         return state + 1, Info(stop or gradient_norm <= (self.problem.tolerance or 0.0), figures)
 
-    def _batches(self) -> Iterable[tuple[Callable[[], Tensor] | None, float]]:
-        number = self._num_batches()
-        if self._whole is not None:
-            yield self._whole, float(self.problem.rows.row_weights.sum())
-            number -= 1
-        else:
-            order = self._random.permutation(self.problem.rows.num_rows)
-            for first in range(0, len(order), self._size):
-                batch = self.problem.rows.take(np.sort(order[first : first + self._size]))
-                yield self.problem.objective(batch), float(batch.row_weights.sum())
-                number -= 1
-        for _ in range(number):  # other processes have more
-            yield None, 0.0
+    def _batches(self) -> Iterator[tuple[Mean | None, float]]:
+        """What returns the mean of each batch, and what it counts.
 
-    def _num_batches(self) -> int:
+        None and nothing as long as other processes have more.
+        """
+        own, rows = self._own_batches(), self.problem.rows
+        if not self.steps.distributed:
+            yield from own
+            return
+        most = None if isinstance(rows, BatchedRows) else self._num_batches(rows)
+        for _ in count() if most is None else range(most):
+            mean, weight = next(own, (None, 0.0))
+            if most is None and not any(exchanged(mean is not None)):
+                return
+            yield mean, weight
+
+    def _num_batches(self, rows: RowEvidence | SequenceEvidence) -> int:
         """Steps of a pass, in the process that has most."""
-        number = -(-self.problem.rows.num_rows // self._size)
-        return max(exchanged(number)) if self.steps.distributed else number
+        size = min(self.steps.batch_size or rows.num_rows, rows.num_rows)
+        return int(max(exchanged(-(-rows.num_rows // size))))
+
+    def _own_batches(self) -> Iterator[tuple[Mean | None, float]]:
+        """The batches of this process's rows."""
+        rows, objective = self.problem.rows, self.problem.objective
+        if isinstance(rows, BatchedRows):
+            for batch in rows:
+                yield objective(batch), weight_of(batch)
+            return
+        size = self.steps.batch_size or rows.num_rows
+        if size >= rows.num_rows:
+            yield self.problem.whole, weight_of(rows)
+            return
+        order = self._random.permutation(rows.num_rows)
+        for first in range(0, len(order), size):
+            part = rows.take(np.sort(order[first : first + size]))
+            yield objective(part), weight_of(part)
 
     def _ascend(
         self,

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,6 +19,7 @@ from pgnn.abilities import FactorModel
 from pgnn.errors import ModelError, closest
 from pgnn.evidence.row_evidence import RowEvidence
 from pgnn.evidence.sequence_evidence import SequenceEvidence
+from pgnn.inference.learning.batched_rows import BatchedRows
 
 Mean = Callable[[], Tensor]
 
@@ -32,6 +35,18 @@ class MeanObjective(Protocol):
 
     def __call__(self, rows: Any) -> Mean:
         """Return a function that returns the mean of some rows, ``()``, differentiable."""
+
+
+class DrawingObjective(ABC):
+    """An objective that draws anew at each evaluation."""
+
+    @abstractmethod
+    def random_state(self) -> Any:
+        """Return where its random numbers are, as a tensor or numbers."""
+
+    @abstractmethod
+    def go_on(self, random_state: Any) -> None:
+        """Go on with the random numbers that come after these."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,13 +66,18 @@ class OptimisationProblem:
     """
 
     learnable: LearnableParameters
-    rows: RowEvidence | SequenceEvidence
+    rows: RowEvidence | SequenceEvidence | BatchedRows
     objective: MeanObjective
     l1: list[float]
     l2: list[float]
     tolerance: float | None
     record: FitRecord
     has_saddles: bool = False
+
+    @cached_property
+    def whole(self) -> Mean:
+        """What returns the mean of all rows."""
+        return self.objective(self.rows)
 
     def figures(self, value: float, penalty: float, gradient_norm: float) -> dict[str, float]:
         """What an iteration reports: the mean over rows, the penalties, the largest derivative."""
@@ -83,6 +103,7 @@ class LearnableParameters:
         model: Any module.
 
     Attributes:
+        model: The module.
         precision: Of the coarsest among them, relatively.
 
     Raises:
@@ -104,7 +125,7 @@ class LearnableParameters:
         self.precision = max(float(torch.finfo(p.dtype).eps) for p in self.parameters)
         if isinstance(model, FactorModel):
             model.detached = False  # who learns asks for gradients
-        self._model = model
+        self.model = model
         self._before = {n: t.detach().clone() for n, t in model.state_dict().items()}
 
     def rates(self, what: str, strength: Penalty) -> list[float]:
@@ -166,13 +187,13 @@ class LearnableParameters:
 
     def saved(self) -> dict[str, Any]:
         """Return a copy of all that the model's numbers are, constants and buffers too."""
-        return {n: t.detach().clone() for n, t in self._model.state_dict().items()}
+        return {n: t.detach().clone() for n, t in self.model.state_dict().items()}
 
     def restore(self, saved: Mapping[str, Any] | None = None) -> None:
         """Write a copy back; that of the beginning if none is given."""
         held = self._before if saved is None else saved
         with torch.no_grad():
-            for name, tensor in self._model.state_dict().items():
+            for name, tensor in self.model.state_dict().items():
                 tensor.copy_(held[name])
 
     def _flat(self, tensors: list[Tensor]) -> Floats:

@@ -118,7 +118,7 @@ def _newton(problem: OptimisationProblem, conditional: Conditional) -> bool:
 
     Near the end the curvature stays as it is: what it is off by is far less than what is gained.
     """
-    learnable, mean = problem.learnable, problem.objective(problem.rows)
+    learnable, mean = problem.learnable, problem.whole
     l1, l2 = (learnable.spread(rates) for rates in (problem.l1, problem.l2))
     theta = learnable.vector()
     kept = (l1 == 0) | (theta != 0)

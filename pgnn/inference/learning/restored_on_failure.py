@@ -27,7 +27,7 @@ def fitting(model: Any, learner: Any) -> Iterator[History]:
     before, history = model.history, History(learner=repr(learner))
     try:
         yield history
-        history["seconds"] = time.perf_counter() - begin
+        history.setdefault("seconds", time.perf_counter() - begin)
         model.history = history
     except BaseException:
         try:  # both or neither: nothing may be raised between the two

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 from pgnn.abilities import Inputs
 from pgnn.errors import DataError
 from pgnn.evidence.frames import is_frame
+from pgnn.inference.learning.batched_rows import Batches
 
 Rows = Mapping[Hashable, Tensor]
 
@@ -30,6 +31,7 @@ class TensorBatches:
         paired: Whether arrays have rows that belong together; if not each has an order of its own.
 
     Attributes:
+        rows: All of them, if they came in one piece; None of an iterable.
         num_rows: Rows of the last pass.
 
     Raises:
@@ -45,26 +47,16 @@ class TensorBatches:
         passes: int,
         paired: bool = True,
     ) -> None:
-        self._read, self._data = read, data
         self._size, self._paired = batch_size, paired
-        self._rows: Rows | None = None
+        self.rows: Rows | None = None
         self.num_rows = 0
         if _is_one_set(data):
-            self._rows = read(data, inputs)
-            self.num_rows = min(len(x) for x in self._rows.values())
+            self.rows = read(data, inputs)
+            self.num_rows = min(len(x) for x in self.rows.values())
             return
-        if not isinstance(data, Iterable) or isinstance(data, str | bytes):
-            raise DataError(
-                "expected arrays, a data frame, a mapping of arrays or an iterable of batches, got "
-                f"{data!r}"
-            )
+        self._batches = Batches(read, data, passes)
         if inputs:
             raise DataError("batches bring their inputs with them: leave inputs= out")
-        if passes > 1 and iter(data) is data:
-            raise DataError(
-                "an iterator can be gone through only once: give epochs=1, or a list or DataLoader "
-                "of batches"
-            )
 
     def __iter__(self) -> Iterator[Rows]:
         """Yield the batches of one pass.
@@ -72,20 +64,14 @@ class TensorBatches:
         Raises:
             DataError: If there is none, or one is wrong; it is told which.
         """
-        if self._rows is not None:
-            yield from self._shuffled(self._rows)
+        if self.rows is not None:
+            yield from self._shuffled(self.rows)
             return
-        number, count = -1, 0
-        for number, batch in enumerate(self._data):
-            try:
-                rows = self._read(batch)
-            except DataError as error:
-                raise DataError(f"batch {number}: {error}") from None
+        count = 0
+        for rows in self._batches:
             count += min(len(x) for x in rows.values())
             yield rows
         self.num_rows = count
-        if number < 0:
-            raise DataError("the iterable of batches is empty")
 
     def _shuffled(self, rows: Rows) -> Iterator[Rows]:
         orders: dict[Hashable, Tensor] = {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -183,32 +183,6 @@ def read_binary(
             f"{high:g}{hint}"
         )
     return known.contiguous(), hole if missing else None
-
-
-def unit_batches(model: Any, data: Any, **settings: Any) -> Iterator[UnitRows]:
-    """Yield the batches of an iterable, such as a ``DataLoader``.
-
-    Args:
-        model: As of :func:`read_unit_rows`.
-        data: The iterable; batches are data of any form, or tuples of arrays.
-        settings: As of :func:`read_unit_rows`.
-
-    Raises:
-        DataError: If it is no iterable, or has no batches.
-    """
-    if isinstance(data, str | bytes) or not isinstance(data, Iterable):
-        raise DataError(
-            "expected an array, a data frame, a mapping of columns or an iterable of such "
-            f"batches, got {type(data).__name__}"
-        )
-    number = -1
-    for number, batch in enumerate(data):
-        try:
-            yield read_unit_rows(model, batch, **settings)
-        except DataError as error:
-            raise DataError(f"batch {number}: {error}") from None
-    if number < 0:
-        raise DataError("the iterable of batches is empty")
 
 
 def is_one_set(data: Any) -> bool:

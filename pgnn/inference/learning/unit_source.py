@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import torch
 
 from pgnn.errors import DataError
 from pgnn.factors.randomness import generator
-from pgnn.inference.learning.unit_rows import UnitRows, is_one_set, read_unit_rows, unit_batches
+from pgnn.inference.learning.batched_rows import Batches
+from pgnn.inference.learning.unit_rows import UnitRows, is_one_set, read_unit_rows
 
 
 class UnitSource:
@@ -46,8 +48,7 @@ class UnitSource:
         probabilities: bool,
         passes: int,
     ) -> None:
-        self.model, self.data, self._size = model, data, batch_size
-        self._probabilities = probabilities
+        self._size = batch_size
         self.rng = generator(seed)
         self.held: UnitRows | None = None
         self.rows: UnitRows | None = None
@@ -62,19 +63,16 @@ class UnitSource:
                 rows = UnitRows(rows.values, rows.missing, rows.weights / rows.weights.mean())
             self.rows, self.num_rows = rows, len(rows)
             return
+        read = partial(read_unit_rows, model, probabilities=probabilities)
+        self._batches = Batches(read, data, passes)
         if weights is not None or validation:
             raise DataError("weights and validation need all rows at once, not batches")
-        if passes > 1 and isinstance(data, Iterator):
-            raise DataError(
-                "an iterator can be gone through only once: give epochs=1, or a list or "
-                "DataLoader of batches"
-            )
 
     def batches(self) -> Iterator[UnitRows]:
         """Batches of one pass."""
         if self.rows is None:
             count = 0
-            for batch in unit_batches(self.model, self.data, probabilities=self._probabilities):
+            for batch in self._batches:
                 count += len(batch)
                 yield batch
             self.num_rows = count

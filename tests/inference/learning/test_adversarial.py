@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import pgnn
 from pgnn.errors import DataError, ModelError, PgnnError
-from pgnn.inference.learning.adversarial import _Play
+from pgnn.inference.learning.adversarial_passes import AdversarialPasses
 from pgnn.metrics import earth_mover, mode_coverage
 
 OBJECTIVES = [
@@ -221,10 +221,10 @@ def test_the_same_seed_plays_the_same_game():
 def test_smoothing_is_cross_entropy_with_moved_labels():
     scores = torch.tensor([[-1.0], [2.0]])
     model = make_gan()
-    play = object.__new__(_Play)
+    play = object.__new__(AdversarialPasses)
     play.settings = pgnn.Adversarial(smoothing=0.1)
     duel = pgnn.abilities.Duel(lambda x: x, (scores,), (scores - 1,))
-    loss, gap = _Play._discriminator_loss(play, duel)
+    loss, gap = AdversarialPasses._discriminator_loss(play, duel)
     bce = nn.functional.binary_cross_entropy_with_logits
     expected = bce(scores, torch.full((2, 1), 0.9)) + bce(scores - 1, torch.zeros(2, 1))
     assert float(loss) == pytest.approx(float(expected), abs=1e-6)
@@ -262,7 +262,7 @@ def test_bad_data_is_told():
         ([], "iterable of batches is empty"),
         ([torch.zeros(2, 3), torch.zeros(2, 2)], r"batch 1: .*got \(2, 2\)"),
         ({"x": torch.zeros(5, 3)}, r"missing \['data'\], left over \['x'\]"),
-        ("rows", "expected arrays"),
+        ("rows", "expected an array"),
     ]
     for data, message in cases:
         with pytest.raises(DataError, match=message):
@@ -312,3 +312,96 @@ def test_an_interrupted_fit_leaves_the_model_as_it_was():
     assert all(p.grad is None for p in model.parameters())
     assert model.generator.training
     assert not model.discriminator.training
+
+
+def test_rates_fall_after_each_pass_on_both_sides():
+    rates: dict[int, list[float]] = {}
+
+    class Listening(torch.optim.SGD):
+        def step(self, closure=None):
+            group = self.param_groups[0]
+            rates.setdefault(len(group["params"]), []).append(group["lr"])
+            return super().step(closure)
+
+    def halved(optimizer: torch.optim.Optimizer) -> torch.optim.lr_scheduler.LRScheduler:
+        return torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.5)
+
+    model = pgnn.GAN(nn.Linear(2, 1), mlp(1, 1), noise=2)
+    settings = {"epochs": 3, "batch_size": 64, "optimizer": lambda p: Listening(p, lr=0.1)}
+    model.fit(normal_rows(64), learner=pgnn.Adversarial(scheduler=halved, **settings), seed=0)
+    assert rates == {2: [0.1, 0.05, 0.025], 4: [0.1, 0.05, 0.025]}
+    rates.clear()
+    learner = pgnn.Adversarial(discriminator_scheduler=halved, **settings)
+    model.fit(normal_rows(64), learner=learner, seed=0)
+    assert rates == {2: [0.1, 0.1, 0.1], 4: [0.1, 0.05, 0.025]}
+    with pytest.raises(ModelError, match="scheduler must make one"):
+        model.fit(
+            normal_rows(64), learner=pgnn.Adversarial(scheduler=lambda o: 3, epochs=1), seed=0
+        )
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_game_goes_on_where_it_ended(at_once, tmp_path):
+    class Ended(Exception):
+        pass
+
+    def stop(after: int):
+        passes = [0]
+
+        def figure(x: Tensor) -> float:
+            passes[0] += 1
+            if passes[0] > after:
+                raise Ended
+            return float(x.mean())
+
+        return {"mean": figure}
+
+    def fitted(passes: int, **rest) -> pgnn.GAN:
+        torch.manual_seed(0)
+        generator = nn.Sequential(nn.Linear(2, 4), nn.BatchNorm1d(4), nn.Linear(4, 1))
+        model = pgnn.GAN(generator, nn.Sequential(mlp(1, 1), nn.Dropout(0.2)), noise=2)
+        loader = DataLoader(TensorDataset(normal_rows(48)), batch_size=16, shuffle=True)
+        learner = pgnn.Adversarial(
+            epochs=5, batch_size=16, label_noise=0.1, keep=2, discriminator_steps=2,
+            scheduler=lambda o: torch.optim.lr_scheduler.ExponentialLR(o, 0.9),
+            watch=stop(passes), **rest,
+        )  # fmt: skip
+        return model.fit(normal_rows(48) if at_once else loader, learner=learner, seed=3)
+
+    kept = pgnn.Checkpoints(tmp_path / "game", every=0.0)
+    with pytest.raises(Ended):
+        fitted(2, checkpoints=kept)
+    resumed, whole = fitted(9, checkpoints=kept), fitted(9)
+    for name, x in whole.state_dict().items():
+        assert torch.equal(x, resumed.state_dict()[name])
+    assert resumed.history["trace"] == whole.history["trace"]
+    assert torch.equal(resumed.history["samples"], whole.history["samples"])
+    assert resumed.history["steps"] == whole.history["steps"] == 15
+    assert not (tmp_path / "game").exists()
+
+
+def test_networks_of_a_game_compute_in_bfloat16():
+    seen = set()
+
+    class Noting(nn.Linear):
+        def forward(self, x):
+            y = super().forward(x)
+            seen.add(y.dtype)
+            return y
+
+    model = pgnn.GAN(nn.Linear(1, 1), Noting(1, 1), noise=1)
+    model.fit(normal_rows(64), learner=pgnn.Adversarial(epochs=1, mixed_precision=True), seed=0)
+    assert seen == {torch.bfloat16}
+    assert model.sample(3, seed=0)["data"].dtype == torch.float32
+
+
+@pytest.mark.parametrize(("output", "came"), [(2, r"\(64, 2\)"), (None, r"\(\)")])
+def test_scores_are_one_number_a_row(output, came):
+    class Mean(nn.Linear):
+        def forward(self, x):
+            return super().forward(x).mean()
+
+    discriminator = Mean(1, 1) if output is None else nn.Linear(1, output)
+    model = pgnn.GAN(nn.Linear(1, 1), discriminator, noise=1)
+    with pytest.raises(ModelError, match=f"one score for each of 64 rows.*{came}.*two classes"):
+        model.fit(normal_rows(64), learner=pgnn.Adversarial(epochs=1), seed=0)

@@ -37,6 +37,24 @@ def fitted(rows, seed=0, **settings):
     return model(seed).fit(rows, learner=learner, seed=0, progress=False)
 
 
+class Constant(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.value = nn.Parameter(torch.zeros(4))
+
+    def forward(self, noise):
+        return self.value.expand(len(noise), -1)
+
+
+def played(rows, seed=0, batch_size=64, **settings):
+    torch.manual_seed(seed)
+    game = pgnn.GAN(Constant(), nn.Linear(4, 1), noise=1)
+    learner = pgnn.Adversarial(
+        epochs=3, optimizer=lambda p: torch.optim.SGD(p, lr=0.1), batch_size=batch_size, **settings
+    )
+    return game.fit(rows, learner=learner, seed=0, progress=False)
+
+
 def data():
     return torch.randn(12, 4, generator=torch.Generator().manual_seed(0))
 
@@ -48,7 +66,10 @@ if __name__ == "__main__":
     x = data()[:8] if rank == 0 else data()[8:]
     whole = fitted(x, seed=rank, batch_size=None, distributed=True)
     parts = fitted(x, seed=rank, batch_size=4, distributed=True)  # two batches, and one
-    torch.save([whole.state_dict(), parts.state_dict()], f"{where}/{rank}")
+    batches = fitted([*x.split(4)], seed=rank, distributed=True)
+    games = [played(x, rank, size, distributed=True) for size in (64, 4)]
+    every = [whole, parts, batches, *games]
+    torch.save([model.state_dict() for model in every], f"{where}/{rank}")
 """
 
 
@@ -66,12 +87,19 @@ def test_two_processes_make_the_steps_of_one(tmp_path: Path) -> None:
     alone = space["fitted"](space["data"](), batch_size=None).state_dict()
     for name, x in first[0].items():
         torch.testing.assert_close(x, alone[name])
-    assert any(not torch.equal(x, first[0][name]) for name, x in first[1].items())
+    for other in first[1:3]:
+        assert any(not torch.equal(x, first[0][name]) for name, x in other.items())
+    alone = space["played"](space["data"]()).state_dict()  # its noise makes no difference
+    for name, x in first[3].items():
+        torch.testing.assert_close(x, alone[name])
+    assert any(not torch.equal(x, first[3][name]) for name, x in first[4].items())
 
 
 def test_settings_that_do_not_go_together_are_told() -> None:
     with pytest.raises(pgnn.ModelError, match="validation and checkpoints are of one process"):
         pgnn.LowerBound(distributed=True, validation=0.1)
+    with pytest.raises(pgnn.ModelError, match="checkpoints are of one process"):
+        pgnn.Adversarial(distributed=True, checkpoints=pgnn.Checkpoints("x"))
     with pytest.raises(pgnn.ModelError, match="distributed is of an optimizer"):
         pgnn.Gradient(distributed=True)
     model = pgnn.VAE(nn.Linear(4, 4), nn.Linear(2, 4), pgnn.BernoulliHead((4,)), latent=2)
