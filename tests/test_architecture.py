@@ -96,6 +96,7 @@ DEFERRED = {
     "models/ctc.py": {"inference"},
     "models/naive_bayes.py": {"inference"},
     "models/scores/attribute_scores.py": {"inference"},
+    "models/scores/history_scores.py": {"inference"},
     "models/amortised_network.py": {"inference"},
     "models/autoencoder.py": {"inference"},
     "models/vae.py": {"inference"},

@@ -60,6 +60,17 @@ class VariableModel(ABC):
         """Names of the covariates that the model depends on; None where it does not tell."""
         return None
 
+    def read_inputs(self, inputs: Mapping[Hashable, Any]) -> Mapping[Hashable, Any]:
+        """Return covariates of rows in numbers, where a model takes other things than numbers.
+
+        Args:
+            inputs: As they came.
+
+        Raises:
+            EvidenceError: If they do not fit.
+        """
+        return inputs
+
     def check_inputs(self, inputs: Inputs | None) -> None:
         """Check that the model depends on all covariates that are given.
 

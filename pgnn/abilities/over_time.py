@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pgnn.evidence.sequence_evidence import SequenceEvidence
     from pgnn.inference.chains.attribute_chain import AttributeChain
     from pgnn.inference.chains.chain import Chain
+    from pgnn.inference.chains.labelled_chain import LabelledChain
     from pgnn.inference.chains.segment_chain import SegmentChain
 
 
@@ -93,7 +94,7 @@ class ChainModel(UnrollableModel):
     @abstractmethod
     def chain(
         self, observed: SequenceEvidence, inputs: Inputs | None = None, *, best: bool = False
-    ) -> Chain | SegmentChain:
+    ) -> Chain | LabelledChain | SegmentChain:
         """Return the chain given what was observed; one of segments where states last.
 
         Args:

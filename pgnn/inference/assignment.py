@@ -46,6 +46,10 @@ class Assignment(CodedMapping):
         engine: Name of the engine.
         diagnostics: What the engine has to say about this answer.
 
+    Attributes:
+        is_score: Whether :attr:`log_prob` is a log score, as of undirected models: :math:`\log Z`
+            was not subtracted. ``model.log_prob`` does so.
+
     Example:
         >>> import torch
         >>> rain, wet = Variable("rain", ["no", "yes"]), Variable("wet", ["no", "yes"])
@@ -54,6 +58,8 @@ class Assignment(CodedMapping):
         >>> best["rain"], dict(best)
         ('yes', {'rain': 'yes', 'wet': 'yes'})
     """
+
+    is_score: bool = False
 
     def __init__(
         self,
@@ -124,7 +130,8 @@ class Assignment(CodedMapping):
     def table(self, row: int = 0) -> str:
         """Return one row as text: a line for each variable, then the log probability."""
         table = state_table(self.variables, self._states[row].cpu().numpy())
-        return f"{table}\nlog probability {self._log_prob[row].item():z.6f}{self._bound_text(row)}"
+        what = "log score" if self.is_score else "log probability"
+        return f"{table}\n{what} {self._log_prob[row].item():z.6f}{self._bound_text(row)}"
 
     def _bound_text(self, row: int) -> str:
         """Whether a better assignment may exist."""
@@ -172,9 +179,10 @@ class Assignment(CodedMapping):
     def __repr__(self) -> str:
         if self.batched:
             return f"<Assignment of {len(self)} variables, {int(self._states.shape[0])} rows>"
+        number = f"{'log_score' if self.is_score else 'log_prob'}={self.log_prob.item():z.6f}"
         if any(v.shape for v in self.variables):
-            return f"<Assignment of {len(self)} variables, log_prob={self.log_prob.item():z.6f}>"
-        return f"Assignment({dict(self)!r}, log_prob={self.log_prob.item():z.6f})"
+            return f"<Assignment of {len(self)} variables, {number}>"
+        return f"Assignment({dict(self)!r}, {number})"
 
     @cached_property
     def _columns(self) -> AnswerColumns:
@@ -202,6 +210,9 @@ class KBest(Sequence[Assignment]):
         >>> [a["rain"] for a in best], best[0].log_prob
         (['yes', 'no'], tensor(-0.3567))
     """
+
+    is_score: bool = False
+    """See :class:`Assignment`."""
 
     def __init__(
         self,
@@ -254,7 +265,9 @@ class KBest(Sequence[Assignment]):
     def __getitem__(self, rank: int | slice) -> Assignment | list[Assignment]:
         if isinstance(rank, slice):
             return [self[k] for k in range(len(self))[rank]]
-        return self._at(range(len(self))[rank])
+        ranked = self._at(range(len(self))[rank])
+        ranked.is_score = self.is_score
+        return ranked
 
     def _at(self, k: int) -> Assignment:
         """The assignment of a rank from 0 on."""

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pgnn.abilities import Inputs, VariableModel
+from pgnn.abilities import ChainModel, FactorModel, Inputs, VariableModel
 from pgnn.errors import EvidenceError
 from pgnn.evidence.evidence import Evidence
 
@@ -57,6 +57,12 @@ class BaseQuestion:
     def num_cells(self) -> int:
         """Number of values of all variables in all rows."""
         return self.num_rows * sum(v.num_elements for v in self.model.variables.values())
+
+    @property
+    def of_scores(self) -> bool:
+        """Whether the model's states have scores, of which no log partition was subtracted."""
+        model = self.model
+        return isinstance(model, FactorModel | ChainModel) and not model.is_normalized
 
     @property
     def wants_gradients(self) -> bool:

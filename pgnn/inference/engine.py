@@ -99,7 +99,9 @@ class Engine(metaclass=SaysArguments):
         k = whole_number("k", k, least=1)
         question = self.read(model, evidence, inputs, names=targets, errors=errors)
         with torch.set_grad_enabled(question.wants_gradients):
-            return self.answer_most_probable(question, k)
+            answer = self.answer_most_probable(question, k)
+        answer.is_score = question.of_scores
+        return answer
 
     def sample(
         self,

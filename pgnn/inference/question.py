@@ -97,7 +97,7 @@ class Question(BaseQuestion):
         """
         observed = reader_of(model).read(evidence)
         if inputs:
-            inputs = read_covariates(inputs)
+            inputs = read_covariates(model.read_inputs(inputs))
             observed = observed.over(inputs)
         return cls(model, None, observed, inputs, names=names, errors=errors)
 

@@ -14,6 +14,7 @@ from pgnn.metrics.model_choice import (
     num_free_parameters,
     num_observations,
 )
+from pgnn.metrics.perplexity import perplexity
 from pgnn.metrics.sequence_labels import (
     ChunkScores,
     chunk_scores,
@@ -40,5 +41,6 @@ __all__ = [
     "mode_coverage",
     "num_free_parameters",
     "num_observations",
+    "perplexity",
     "token_accuracy",
 ]

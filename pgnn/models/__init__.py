@@ -40,6 +40,7 @@ from pgnn.models.regression import Regression
 from pgnn.models.restricted_boltzmann_machine import RestrictedBoltzmannMachine
 from pgnn.models.scores.attribute_scores import AttributeScores
 from pgnn.models.scores.bio_mask import bio_mask
+from pgnn.models.scores.label_automaton import LabelAutomaton
 from pgnn.models.scores.neural_scores import NeuralScores
 from pgnn.models.scores.step_scores import StepScores
 from pgnn.models.semi_markov_field import SemiMarkovField
@@ -100,5 +101,6 @@ __all__ = [
     "NeuralScores",
     "StepScores",
     "bio_mask",
+    "LabelAutomaton",
     "RestrictedBoltzmannMachine",
 ]

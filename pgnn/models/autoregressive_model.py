@@ -24,6 +24,7 @@ from pgnn.neural.output_heads import NOT_A_NUMBER, DiscreteHead, Memory, OutputH
 if TYPE_CHECKING:
     from pgnn.inference.engine import Engine
     from pgnn.inference.learner import Learner
+    from pgnn.inference.posterior import Posterior
 
 _STEPS = 2**17
 """Steps whose hidden states are held at once where no gradient is wanted."""
@@ -80,6 +81,8 @@ class AutoregressiveModel(Model, StepwiseModel):
         >>> model.log_prob({"pen": torch.zeros(3, 5, 2)}).shape
         torch.Size([3])
     """
+
+    is_normalized = True
 
     def __init__(
         self,
@@ -323,6 +326,27 @@ class AutoregressiveModel(Model, StepwiseModel):
         except EvidenceError as error:
             raise DataError(str(error)) from None
         yield rows, None
+
+    def predict(self, evidence: Any = None, *, inputs: Inputs | None = None) -> Posterior:
+        r"""Return probabilities of the next value, :math:`p(y_{t+1} \mid y_1, \dots, y_t)`.
+
+        Args:
+            evidence: Beginnings of any lengths.
+            inputs: The input.
+
+        Returns:
+            The variable at one step. Where the model says where sequences end,
+            ``diagnostics["end"]`` is the probability that there is none.
+
+        Raises:
+            Unsupported: If there is more than one variable, or it is real.
+
+        Cost: One pass over the steps.
+        """
+        from pgnn.inference.time.sequence_completion import SequenceCompletion
+
+        self.check_inputs(inputs)
+        return SequenceCompletion().predict(self, evidence, inputs=inputs)
 
     def default_learner(self, data: Any) -> Learner:
         """Return steps of Adam over batches of 32 rows, with short gradients."""

@@ -6,7 +6,6 @@ from collections.abc import Callable, Hashable, Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from pgnn.errors import ModelError
@@ -15,6 +14,7 @@ from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.tabular import Tabular
 from pgnn.factors.time_steps import lagged
 from pgnn.factors.variable import Variable
+from pgnn.models.scores.label_pairs import read_mask
 
 
 class ChainDeclaration(NamedTuple):
@@ -98,11 +98,11 @@ def masked(state: Variable, transitions: Any, mask: Any) -> Any:
         return transitions
     if transitions is not None:
         raise ModelError("mask is of a learnable table: a given one says itself what is zero")
-    allowed = torch.as_tensor(mask)
     k = state.num_states
-    if allowed.shape != (k, k) or not bool((allowed != 0).any(dim=1).all()):
+    allowed = read_mask(mask, k)
+    if not bool(allowed.any(dim=1).all()):
         raise ModelError(f"mask must be ({k}, {k}) with a transition out of every state")
-    share = (allowed != 0).double()
+    share = allowed.double()
     table = Tabular(state, [lagged(state)], share / share.sum(dim=1, keepdim=True))
     table.logits.requires_grad_()
     return table

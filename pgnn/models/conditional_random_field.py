@@ -7,34 +7,32 @@ from contextlib import contextmanager
 from functools import reduce
 from typing import TYPE_CHECKING, Any
 
-import networkx as nx
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pgnn.abilities import AttributeChainModel, ChainModel, Inputs
+from pgnn.abilities import Inputs
 from pgnn.errors import DataError, EvidenceError, ModelError, Unsupported
 from pgnn.evidence.sequence_evidence import SequenceEvidence
-from pgnn.factors.conditionals.table_reader import read_numbers
 from pgnn.factors.piece import Settings
 from pgnn.factors.time_steps import AXIS
 from pgnn.factors.variable import MISSING, Variable
-from pgnn.models.labels_from_data import check_allowed, labels_of, transitions_of
+from pgnn.models.label_field import LabelField
+from pgnn.models.labels_from_data import labels_of
 from pgnn.models.markov_random_field import MarkovRandomField
 from pgnn.models.scores.score_parts import common_lengths, input_of, read_parts
 from pgnn.models.scores.step_scores import StepScores
-from pgnn.models.scores.unrolled_scores import UnrolledScores
-from pgnn.models.sequence_model import SequenceModel
+from pgnn.models.scores.unrolled_scores import UnrolledRuns, UnrolledScores
 from pgnn.models.structure_restored_on_failure import structure_restored_on_failure
 
 if TYPE_CHECKING:
     from pgnn.inference.chains.attribute_chain import AttributeChain
     from pgnn.inference.chains.chain import Chain
+    from pgnn.inference.chains.labelled_chain import LabelledChain
     from pgnn.inference.chains.segment_chain import SegmentChain
     from pgnn.inference.learner import Learner
 
 
-class ConditionalRandomField(SequenceModel, ChainModel, AttributeChainModel):
+class ConditionalRandomField(LabelField):
     r"""A chain of labels given inputs, the undirected counterpart of a hidden Markov model.
 
     .. math:: p(z \mid x) = \frac{1}{Z(x)} \exp \Big( \sum_{t=1}^T f_t(z_t; x)
@@ -48,7 +46,10 @@ class ConditionalRandomField(SequenceModel, ChainModel, AttributeChainModel):
         labels: Number or names of the labels; :meth:`fit` finds them in the data if not given.
         scores: The parts, or one of them, or the name of an input with attributes.
         transitions: ``(K, K)`` scores from row to column, constants; learnable if not given.
-        mask: ``(K, K)`` which transitions there are; all if not given, see :func:`bio_mask`.
+        mask: ``(K, K)`` which transitions there are; all if not given, see :func:`bio_mask`. Or a
+            :class:`LabelAutomaton`, which says what sequences there are.
+        order: How many labels before it a label depends on; two or more add scores of as many
+            labels side by side and one. The chain's states are then runs of labels.
         ends: Whether the first and the last label of a sequence have scores of their own.
         observed_transitions: Whether transitions that do not occur in training score zero.
         name: Of the label.
@@ -71,10 +72,6 @@ class ConditionalRandomField(SequenceModel, ChainModel, AttributeChainModel):
         ['DET', 'NOUN', 'VERB']
     """
 
-    is_normalized = False
-    barred: Tensor
-    unlearned: Tensor
-
     def __init__(
         self,
         labels: int | Iterable[Hashable] | None = None,
@@ -84,72 +81,16 @@ class ConditionalRandomField(SequenceModel, ChainModel, AttributeChainModel):
         mask: Any = None,
         ends: bool = False,
         observed_transitions: bool = False,
+        order: int = 1,
         name: Hashable = "label",
     ) -> None:
-        super().__init__()
+        given = {"labels": labels, "transitions": transitions, "mask": mask}
+        super().__init__(given, ends, observed_transitions, order, name)
         self.scores = nn.ModuleList(read_parts(scores))
-        self.name, self.ends, self.observed_transitions = name, ends, observed_transitions
-        self._given = {"labels": labels, "transitions": transitions, "mask": mask}
-        self.graph = nx.freeze(nx.Graph([((name, -1), name)]))
-        self._label: Variable | None = None
-        if labels is not None:
-            self._declare(Variable(name, labels, (AXIS,)))
-
-    def _declare(self, label: Variable) -> None:
-        """Make what depends on the number of labels."""
-        k, transitions, mask = label.num_states, self._given["transitions"], self._given["mask"]
-        table = torch.zeros(k, k, dtype=torch.float64)
-        if transitions is not None:
-            table = torch.from_numpy(_square(read_numbers("transitions", transitions), k))
-        allowed = np.ones((k, k)) if mask is None else read_numbers("mask", mask)
-        barred = torch.from_numpy(_square(allowed, k) == 0)
-        self._label = label
-        self.register_buffer("barred", barred)
-        self.register_buffer("unlearned", torch.zeros(k, k, dtype=torch.bool))
-        self.transitions = nn.Parameter(table, requires_grad=transitions is None)
-        if self.ends:
-            self.first = nn.Parameter(torch.zeros(k, dtype=torch.float64))
-            self.last = nn.Parameter(torch.zeros(k, dtype=torch.float64))
-
-    @property
-    def learns_transitions(self) -> bool:
-        """Whether the scores of transitions are learned."""
-        return self._given["transitions"] is None
 
     def settings(self) -> Settings:
         """Return the labels and the parts."""
-        return {
-            "labels": None if self._label is None else self._label.states,
-            "scores": tuple(self.scores),
-            "transitions": None if self.learns_transitions else self.transitions.detach(),
-            "ends": self.ends,
-            "observed_transitions": self.observed_transitions,
-            "name": self.name,
-        }
-
-    @property
-    def variables(self) -> Mapping[Hashable, Variable]:
-        """The label, an array over time.
-
-        Raises:
-            ModelError: If labels were not declared, and no data has told them yet.
-        """
-        return {self.name: self.state}
-
-    @property
-    def state(self) -> Variable:
-        """The label, see :attr:`variables`."""
-        if self._label is None:
-            raise ModelError(
-                "the labels are not known yet: give them, as in ConditionalRandomField(['B', 'I', "
-                "'O']), or fit the field to data that has them"
-            )
-        return self._label
-
-    @property
-    def hidden(self) -> list[Hashable]:
-        """The label's name."""
-        return [self.name]
+        return {"scores": tuple(self.scores), **super().settings()}
 
     # --- inputs -------------------------------------------------------------------------------
 
@@ -181,7 +122,7 @@ class ConditionalRandomField(SequenceModel, ChainModel, AttributeChainModel):
 
     def chain(
         self, observed: SequenceEvidence, inputs: Inputs | None = None, *, best: bool = False
-    ) -> Chain | SegmentChain:
+    ) -> Chain | LabelledChain | SegmentChain:
         """Return the chain of labels given inputs, and labels that were observed.
 
         Args:
@@ -201,6 +142,8 @@ class ConditionalRandomField(SequenceModel, ChainModel, AttributeChainModel):
         if self.name in observed.soft:
             field = field + observed.soft[self.name].to(field).log()
         start, moves = self._end_scores()[0].to(field), self.moves().to(field)
+        if self.histories is not None:
+            return self.histories.chain(start, moves, self.barred, field, observed.lengths)
         return Chain(start, moves, field, observed.lengths)
 
     def log_likelihood(self, rows: SequenceEvidence) -> Callable[[], Tensor]:
@@ -219,13 +162,21 @@ class ConditionalRandomField(SequenceModel, ChainModel, AttributeChainModel):
         chain = self.attribute_chain(rows)
         if chain is not None and chain.sums.is_dense:
             return lambda: chain(*self.attribute_scores())
-        inside = rows.inside
-        likelihood = LabelLikelihood(rows.lengths, rows.codes[self.name][inside])
+        inside, codes = rows.inside, rows.codes[self.name]
+        likelihood: Any = None
+        if self.histories is None:
+            likelihood = LabelLikelihood(rows.lengths, codes[inside])
+        else:
+            likelihood = self.histories.likelihood(rows.lengths, codes, self.barred)
+            if likelihood is None:
+                return lambda: self.log_prob(rows, inputs=rows.inputs)
         scorers = [part.scorer(rows.inputs, inside) for part in self._parts]
 
         def log_probs() -> Tensor:
             steps = self._total([scores() for scores in scorers], rows.lengths)
-            return likelihood(steps, self._end_scores()[0].to(steps), self.moves().to(steps))
+            first, moves = self._end_scores()[0].to(steps), self.moves().to(steps)
+            logs: Tensor = likelihood(steps, first, moves)
+            return logs
 
         return log_probs
 
@@ -234,8 +185,10 @@ class ConditionalRandomField(SequenceModel, ChainModel, AttributeChainModel):
         from pgnn.inference.chains.attribute_chain import AttributeChain
         from pgnn.inference.chains.label_likelihood import LabelLikelihood
 
+        if len(self._parts) > 1 or self.histories is not None:
+            return None
         inside = rows.inside
-        sums = self._parts[0].attribute_sums(rows.inputs, inside) if len(self._parts) == 1 else None
+        sums = self._parts[0].attribute_sums(rows.inputs, inside)
         if sums is None:
             return None
         codes = rows.codes[self.name][inside]
@@ -255,16 +208,6 @@ class ConditionalRandomField(SequenceModel, ChainModel, AttributeChainModel):
                 self.last.copy_(last)
             if self.learns_transitions:
                 self.transitions.copy_(moves.masked_fill(self.barred, 0.0))
-
-    @property
-    def learned_transitions(self) -> Tensor:
-        """``(K, K)`` which transitions are learned, see the base class."""
-        return ~(self.barred | self.unlearned) & self.learns_transitions
-
-    @property
-    def learns_ends(self) -> bool:
-        """Whether first and last labels have scores, see the base class."""
-        return self.ends
 
     def field(self, covariates: Mapping[Hashable, Tensor], lengths: Tensor, steps: int) -> Tensor:
         """Return ``(N, K)`` scores of the labels at each step, sequence after sequence.
@@ -295,25 +238,20 @@ class ConditionalRandomField(SequenceModel, ChainModel, AttributeChainModel):
             total = total.index_add(0, ends, self.last.to(total).expand(len(ends), -1))
         return total
 
-    def _end_scores(self) -> tuple[Tensor, Tensor]:
-        """``(K,)`` scores of the first label and of the last one."""
-        if self.ends:
-            return self.first, self.last
-        none = self.transitions.new_zeros(self.state.num_states)
-        return none, none
-
-    def forbidden(self) -> Tensor:
-        """Return ``(K, K)`` which labels never follow which at the next step."""
-        return self.barred
-
-    def moves(self) -> Tensor:
-        """Return ``(K, K)`` scores of transitions, ``-inf`` of those that there are not."""
-        kept = self.transitions.masked_fill(self.unlearned, 0.0)
-        return kept.masked_fill(self.barred, -torch.inf)
-
     def unroll(self, steps: int) -> MarkovRandomField:
-        """Return the field over ``steps`` labels, with inputs ``(name, t)`` of each step."""
-        return MarkovRandomField([UnrolledScores(self, steps)])
+        """Return the field over ``steps`` labels, with inputs ``(name, t)`` of each step.
+
+        Raises:
+            Unsupported: If the mask is an automaton.
+        """
+        if self._automaton is not None:
+            raise Unsupported(
+                "an automaton looks at whole sequences, which are not written down step by step; "
+                "leave engine= out"
+            )
+        longer = () if self.histories is None else range(3, self.order + 2)
+        runs = [UnrolledRuns(self, steps, size) for size in longer if size <= steps]
+        return MarkovRandomField([UnrolledScores(self, steps), *runs])
 
     def predict(self, *_: Any, **__: Any) -> Any:
         """Refused: labels have inputs at their own steps.
@@ -355,14 +293,7 @@ class ConditionalRandomField(SequenceModel, ChainModel, AttributeChainModel):
         codes = rows.codes.get(self.name, torch.full((rows.num_rows, rows.steps), MISSING))
         known, k = codes[rows.inside], self.state.num_states
         self.scores = nn.ModuleList(p.prepared(raw[p.input_name], known, k) for p in self._parts)
-        check_allowed(self.state, codes, self.forbidden())
-        if self.observed_transitions:
-            self.register_buffer("unlearned", ~transitions_of(codes, k))
-        if self.transitions.requires_grad:
-            self.transitions = nn.Parameter(torch.zeros_like(self.transitions))
-        if self.ends:
-            self.first = nn.Parameter(torch.zeros_like(self.first))
-            self.last = nn.Parameter(torch.zeros_like(self.last))
+        self._begin(codes, rows.lengths)
         return self.covariates(raw, rows)
 
     def default_learner(self, data: Any) -> Learner:
@@ -376,16 +307,6 @@ class ConditionalRandomField(SequenceModel, ChainModel, AttributeChainModel):
     def _parts(self) -> list[StepScores]:
         return list(self.scores)  # type: ignore[arg-type]
 
-    def extra_repr(self) -> str:
-        """What ``print`` shows between the brackets."""
-        return "labels unknown" if self._label is None else f"{self._label.num_states} labels"
-
 
 _PRECISION = 2.0
 """Of the prior: CRFsuite's penalty is the squares of the weights, with the strength c2 = 1."""
-
-
-def _square(table: Any, k: int) -> Any:
-    if table.shape != (k, k):
-        raise ModelError(f"{k} labels need a table ({k}, {k}) of transitions, got {table.shape}")
-    return table

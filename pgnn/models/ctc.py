@@ -61,6 +61,8 @@ class CTC(Model, AlignmentModel):
         ['a']
     """
 
+    is_normalized = True
+
     def __init__(
         self,
         labels: int | Iterable[Hashable],

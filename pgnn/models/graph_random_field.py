@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
-from typing import Any, Self
+import copy
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Self
 
 import networkx as nx
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from pgnn.errors import ModelError
+from pgnn.abilities import Inputs
+from pgnn.errors import DataError, EvidenceError, ModelError, closest
 from pgnn.factors.piece import Settings
 from pgnn.factors.potentials.linear_potential import LinearPotential
 from pgnn.factors.potentials.log_linear import LogLinear
 from pgnn.factors.potentials.potential import Potential
 from pgnn.factors.variable import Variable
 from pgnn.models.markov_random_field import MarkovRandomField
+from pgnn.models.scores.attribute_potential import AttributePotential, pair_places
+from pgnn.models.scores.attribute_scores import AttributeScores
+from pgnn.models.structure_restored_on_failure import structure_restored_on_failure
+
+if TYPE_CHECKING:
+    from pgnn.inference.assignment import Assignment
 
 EDGE_KIND = "kind"
 """Attribute of edges: those of one kind share a table."""
@@ -32,16 +41,21 @@ class GraphRandomField(MarkovRandomField):
     ``kind`` tells it. Trees and narrow graphs are answered exactly, grids by propagation. It is a
     :class:`MarkovRandomField`, with every verb, engine and learner of these: missing labels are
     summed out by ``Gradient``, which takes ``PseudoLikelihood``, ``Perceptron`` and ``MaxMargin``
-    in its place where that is too slow; nodes that are never observed are hidden.
+    in its place where that is too slow; nodes that are never observed are hidden. Features may
+    come by name, in the place of a row's array a mapping of nodes, or pairs of them, to features;
+    :meth:`observed` and :meth:`by_node` do so for labels.
 
     Args:
         graph: ``nx.Graph``, or a directed one, whose tables tell the ends of an edge apart; or a
             list of them, the instances of a data set, as one graph of nodes ``(instance, node)``.
         labels: Number or names of the labels.
         features: Number of features of each node; the input ``"x"`` is ``(B, N, D)`` in the order
-            of ``node_names``.
+            of ``node_names``. Or :class:`AttributeScores`: nodes have named attributes, lists or
+            mappings as of :class:`~pgnn.evidence.step_attributes.StepAttributes`, and :meth:`fit`
+            finds in the data which there are.
         edge_features: Number of features of each edge; the input ``"y"`` is ``(B, M, E)`` in the
-            order of ``edge_names``. None if zero.
+            order of ``edge_names``. None if zero. Or :class:`AttributeScores`: each attribute of
+            an edge has weights of the pairs of labels at its ends.
         name: Of the labels, an array of ``N``.
 
     Attributes:
@@ -63,14 +77,22 @@ class GraphRandomField(MarkovRandomField):
         >>> _ = field.fit(rows, inputs=inputs, learner=pgnn.Gradient(l2=0.1))
         >>> field.most_probable(inputs=inputs)["label"]
         tensor([[0, 1, 1, 1, 0, 0]])
+
+        >>> web = nx.Graph([("home", "blog"), ("home", "shop")])
+        >>> pages = GraphRandomField(web, ["person", "firm"], pgnn.AttributeScores("words"))
+        >>> words = {"home": ["our", "team"], "blog": ["my", "cat"], "shop": ["our", "price"]}
+        >>> labels = pages.observed([{"home": "firm", "blog": "person", "shop": "firm"}])
+        >>> _ = pages.fit(labels, inputs={"words": [words]}, progress=False)
+        >>> pages.by_node(pages.most_probable(inputs={"words": [words]}))[0]["blog"]
+        'person'
     """
 
     def __init__(
         self,
         graph: nx.Graph | Sequence[nx.Graph],
         labels: int | Iterable[Hashable],
-        features: int,
-        edge_features: int = 0,
+        features: int | AttributeScores,
+        edge_features: int | AttributeScores = 0,
         *,
         name: Hashable = "label",
     ) -> None:
@@ -85,19 +107,22 @@ class GraphRandomField(MarkovRandomField):
             raise ModelError("a field over a graph needs at least one node")
         number = {n: i for i, n in enumerate(node_names)}
         pairs = [[number[a], number[b]] for a, b in edge_names]
+        told = [f.input_name for f in (features, edge_features) if isinstance(f, AttributeScores)]
+        if len(set(told)) < len(told):
+            raise ModelError(f"nodes and edges have one input {told[0]!r}; give them two names")
         loops = [a for a, b in edge_names if a == b]
         if loops:
             raise ModelError(f"node {loops[0]!r} is joined to itself; leave such edges out")
         scopes = np.array(pairs, dtype=np.int64).reshape(-1, 2)
         kinds = [kind for *_, kind in whole.edges(data=EDGE_KIND)]
         array = Variable(name, labels, shape=(len(node_names),))
-        parts: list[Potential] = [LinearPotential(array, features, "x")]
+        parts = [_potential(array, features, "x", None, whole.is_directed())]
         shared = _pair_features(array.num_states, whole.is_directed())
         for kind in dict.fromkeys(kinds):
             chosen = np.array([k == kind for k in kinds])
             parts.append(LogLinear([array], shared, scopes=scopes[chosen]))
         if edge_features and len(scopes):
-            parts.append(LinearPotential(array, edge_features, "y", edges=scopes))
+            parts.append(_potential(array, edge_features, "y", scopes, whole.is_directed()))
         super().__init__(parts)
         self.node_names, self.edge_names = node_names, edge_names
         self.edge_kinds = tuple(dict.fromkeys(kinds))
@@ -110,7 +135,18 @@ class GraphRandomField(MarkovRandomField):
             "edges": tuple(self._drawn.edges(data=EDGE_KIND)),
             "directed": self._drawn.is_directed(),
             "labels": self.variables[self._told["name"]].states,
-            **self._told,
+            **self._features(),
+            "name": self._told["name"],
+        }
+
+    def _features(self) -> dict[str, Any]:
+        """Numbers of features, or the attributes that data has told."""
+        ends = {"features": self.potentials[0], "edge_features": self.potentials[-1]}
+        return {
+            key: part.attributes
+            if isinstance(self._told[key], AttributeScores) and isinstance(part, AttributePotential)
+            else self._told[key]
+            for key, part in ends.items()
         }
 
     @classmethod
@@ -129,7 +165,8 @@ class GraphRandomField(MarkovRandomField):
             graph: See the class; kinds of edges that are new to the field score zero.
         """
         name = self._told["name"]
-        other = GraphRandomField(graph, self.variables[name].states or (), **self._told)
+        settings = copy.deepcopy(self._features())
+        other = GraphRandomField(graph, self.variables[name].states or (), **settings, name=name)
         known = self._parts()
         with torch.no_grad():
             for part, weights in other._parts().items():
@@ -143,9 +180,132 @@ class GraphRandomField(MarkovRandomField):
         weights = [next(p.parameters()) for p in self.potentials]
         return dict(zip(["nodes", *kinds, "edges"], weights, strict=False))
 
+    # --- names --------------------------------------------------------------------------------
+
+    def observed(
+        self, labels: Mapping[Hashable, Any] | Sequence[Mapping[Hashable, Any]]
+    ) -> dict[Hashable, Any]:
+        """Return evidence: labels of nodes by their names; others were not observed.
+
+        Args:
+            labels: Of one row, or a list of rows.
+
+        Raises:
+            EvidenceError: If there is no such node.
+        """
+        name, number = self._told["name"], {n: i for i, n in enumerate(self.node_names)}
+        rows = [labels] if isinstance(labels, Mapping) else labels
+        for row in rows:
+            for node in row:
+                if node not in number:
+                    hint = closest(node, self.node_names)
+                    raise EvidenceError(f"the graph has no node {node!r}{hint}")
+        if isinstance(labels, Mapping):
+            return {(name, number[node]): label for node, label in labels.items()}
+        return {name: [[row.get(node) for node in self.node_names] for row in rows]}
+
+    def by_node(self, answer: Assignment) -> Any:
+        """Return the labels of an answer by the names of the nodes: a mapping, or one for each row.
+
+        Args:
+            answer: Of :meth:`most_probable`.
+        """
+        codes = answer.codes.reshape(-1, len(self.node_names)).tolist()
+        label = self.variables[self._told["name"]]
+        rows = [
+            dict(zip(self.node_names, (None if k < 0 else label.decode([k])[0] for k in row),
+                     strict=True))
+            for row in codes
+        ]  # fmt: skip
+        return rows if answer.batched else rows[0]
+
+    def read_inputs(self, inputs: Mapping[Hashable, Any]) -> Mapping[Hashable, Any]:
+        """Return covariates in numbers, in the order of nodes and edges."""
+        return super().read_inputs(self._in_order(inputs))
+
+    def _in_order(self, inputs: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Inputs of which some may have come by names of nodes or edges."""
+        first, last = self.potentials[0], self.potentials[-1]
+        ordered = dict(inputs)
+        for part, names in ((first, self.node_names), (last, self.edge_names)):
+            name = part.inputs[0] if part.inputs else None
+            if name in inputs and (part is first) == (names is self.node_names):
+                either = part is last and part is not first and not self._drawn.is_directed()
+                ordered[name] = _by_name(name, inputs[name], names, either)
+        return ordered
+
+    @contextmanager
+    def _declared_by(
+        self, data: Any, weights: Any, inputs: Inputs | None
+    ) -> Iterator[tuple[Any, Inputs | None]]:
+        """See :class:`LearningVerbs`: which attributes there are the data tells.
+
+        Raises:
+            DataError: If there are none, or they do not fit.
+        """
+        if not any(isinstance(p, AttributePotential) for p in self.potentials) or not inputs:
+            yield data, inputs
+            return
+        with structure_restored_on_failure(self):
+            try:
+                ordered = self._in_order(inputs)
+                parts = [_prepared(p, ordered) for p in self.potentials]
+            except EvidenceError as error:
+                raise DataError(str(error)) from None
+            self._potentials = nn.ModuleList(parts)
+            yield data, ordered
+
     def extra_repr(self) -> str:
         """What ``print`` shows between the brackets."""
-        return f"{len(self.node_names)} nodes, {len(self.edge_names)} edges"
+        label = self.variables[self._told["name"]]
+        shown = ", ".join(map(repr, (label.states or ())[:4]))
+        more = ", ..." if label.num_states > 4 else ""
+        return (
+            f"{len(self.node_names)} nodes, {len(self.edge_names)} edges, {label.name!r} of "
+            f"{label.num_states} labels: {shown}{more}"
+        )
+
+
+def _potential(
+    array: Variable, features: int | AttributeScores, name: str, edges: Any, directed: bool
+) -> Potential:
+    """Weights of features by number, or of attributes by name."""
+    if isinstance(features, AttributeScores):
+        return AttributePotential(array, features, edges, directed)
+    return LinearPotential(array, features, name, edges=edges)
+
+
+def _prepared(potential: Potential, inputs: Mapping[Hashable, Any]) -> Potential:
+    """A potential with the weights that data tells, if it has such."""
+    if not isinstance(potential, AttributePotential):
+        return potential
+    name = potential.attributes.input_name
+    if name not in inputs:
+        raise EvidenceError(f"the field needs the input {name!r}: inputs={{{name!r}: ...}}")
+    return potential.prepared(inputs[name])
+
+
+def _by_name(name: Hashable, raw: Any, names: tuple[Any, ...], either: bool) -> Any:
+    """Rows in the order of names, if they are mappings of these; edges in either order."""
+    rows = [raw] if isinstance(raw, Mapping) else raw
+    known = {*names, *(pair[::-1] for pair in names if either)}
+    if not isinstance(rows, list | tuple) or not all(isinstance(r, Mapping) for r in rows):
+        return raw
+    if not isinstance(raw, Mapping) and not any(k in known for row in rows for k in row):
+        return raw
+    for row in rows:
+        for key in row:
+            if key not in known:
+                raise EvidenceError(f"the input {name!r} has {key!r}{closest(key, names)}")
+    return [[_value(name, row, key, either) for key in names] for row in rows]
+
+
+def _value(name: Hashable, row: Mapping[Any, Any], key: Any, either: bool) -> Any:
+    for way in (key, key[::-1]) if either else (key,):
+        if way in row:
+            value = row[way]
+            return value.tolist() if isinstance(value, Tensor) else value
+    raise EvidenceError(f"the input {name!r} has nothing of {key!r}")
 
 
 def _joined(graphs: Sequence[nx.Graph]) -> nx.Graph:
@@ -160,10 +320,5 @@ def _joined(graphs: Sequence[nx.Graph]) -> nx.Graph:
 
 def _pair_features(k: int, directed: bool) -> Any:
     """``(D, K, K)`` indicators of pairs of labels, of both orders at once if undirected."""
-    pairs = [(a, b) for a in range(k) for b in range(0 if directed else a, k)]
-    features = np.zeros((len(pairs), k, k))
-    for d, (a, b) in enumerate(pairs):
-        features[d, a, b] = 1.0
-        if not directed:
-            features[d, b, a] = 1.0
-    return features
+    pairs, places = pair_places(k, directed)
+    return (np.arange(len(pairs))[:, None, None] == places).astype(float)

@@ -61,17 +61,23 @@ def _flat(values: Any) -> list[Any]:
     return [x for x in cells if not (isinstance(x, int) and not isinstance(x, bool) and x == -1)]
 
 
-def transitions_of(codes: Tensor, num_labels: int) -> Tensor:
-    """Return ``(K, K)`` which labels follow which in ``(B, T)`` codes, -1 where not observed.
+def runs_of(codes: Tensor, size: int, num_labels: int) -> Tensor:
+    """Return ``(K, ..., K)`` which labels stand side by side in ``(B, T)`` codes, -1 if not known.
+
+    Args:
+        codes: Labels.
+        size: How many side by side.
+        num_labels: ``K``.
 
     Example:
-        >>> transitions_of(torch.tensor([[0, 1, 1], [1, -1, 0]]), 2).tolist()
+        >>> runs_of(torch.tensor([[0, 1, 1], [1, -1, 0]]), 2, 2).tolist()
         [[False, True], [False, True]]
     """
-    before, after = codes[:, :-1], codes[:, 1:]
-    both = (before >= 0) & (after >= 0)
-    occurring = torch.zeros(num_labels, num_labels, dtype=torch.bool)
-    occurring[before[both], after[both]] = True
+    last = codes.shape[1] - size + 1
+    places = [codes[:, n : n + max(last, 0)] for n in range(size)]
+    known = torch.stack([p >= 0 for p in places]).all(0)
+    occurring = torch.zeros((num_labels,) * size, dtype=torch.bool)
+    occurring[tuple(p[known] for p in places)] = True
     return occurring
 
 

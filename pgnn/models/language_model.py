@@ -40,6 +40,8 @@ class LanguageModel(AutoregressiveModel):
         >>> model = LanguageModel("ab", hidden=8)
         >>> model.log_prob(["ab", "b"]).shape, len(model.sample(1, {"T": 5}, seed=0)["token"][0])
         (torch.Size([2]), 5)
+        >>> model.predict("ab")["token"].probs.shape  # of the next character
+        torch.Size([1, 2])
     """
 
     def __init__(

@@ -113,6 +113,11 @@ class MarkovRandomField(Model):
         """Names of the covariates that potentials depend on."""
         return tuple(dict.fromkeys(name for p in self.potentials for name in p.inputs))
 
+    def read_inputs(self, inputs: Mapping[Hashable, Any]) -> Mapping[Hashable, Any]:
+        """Return covariates in numbers, as the potentials read them."""
+        read = (p.read_inputs(inputs) for p in self.potentials)
+        return {**inputs, **{name: x for part in read for name, x in part.items()}}
+
     @property
     def num_free_parameters(self) -> int:
         """Number of free parameters, summed over the potentials."""
@@ -256,7 +261,7 @@ class MarkovRandomField(Model):
         return f"{len(self._variables)} variables{arrays}, {len(self._potentials)} potentials"
 
     def __repr__(self) -> str:
-        return f"MarkovRandomField({self.extra_repr()})"
+        return f"{type(self).__name__}({self.extra_repr()})"
 
     def _element_states(self, observed: Mapping[Hashable, Tensor]) -> dict[Hashable, Tensor]:
         """Observed states with those of arrays, ``(B, *shape)``, by element."""

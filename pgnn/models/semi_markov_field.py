@@ -9,12 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from pgnn.abilities import Inputs
-from pgnn.errors import ModelError, Unsupported
+from pgnn.errors import DataError, ModelError, Unsupported
 from pgnn.evidence.sequence_evidence import SequenceEvidence
 from pgnn.factors.piece import Settings
 from pgnn.factors.variable import Variable
 from pgnn.limits import whole_number
 from pgnn.models.conditional_random_field import ConditionalRandomField
+from pgnn.models.scores.label_automaton import LabelAutomaton
 from pgnn.models.scores.step_scores import StepScores
 
 if TYPE_CHECKING:
@@ -70,6 +71,8 @@ class SemiMarkovField(ConditionalRandomField):
         ends: bool = False,
         name: Hashable = "label",
     ) -> None:
+        if isinstance(mask, LabelAutomaton):
+            raise ModelError("the mask of segments is a table (K, K) of labels, not an automaton")
         self.longest = whole_number("longest", longest, 1, ModelError)
         super().__init__(labels, scores, mask=mask, ends=ends, name=name)
 
@@ -85,12 +88,50 @@ class SemiMarkovField(ConditionalRandomField):
 
     def _prepare(self, rows: SequenceEvidence, inputs: Inputs | None) -> dict[Hashable, Tensor]:
         self.lasts = nn.Parameter(torch.zeros_like(self.lasts))
-        return super()._prepare(rows, inputs)
+        covariates = super()._prepare(rows, inputs)
+        self._check_segments(rows)
+        return covariates
+
+    def _check_segments(self, rows: SequenceEvidence) -> None:
+        """Refuse labels that no segments say.
+
+        Raises:
+            DataError: If there are some.
+        """
+        from pgnn.inference.chains.segment_chain import SegmentChain
+
+        k, codes = self.state.num_states, rows.codes.get(self.name)
+        if codes is None:
+            codes = torch.full((rows.num_rows, rows.steps), -1)
+        other = (codes[..., None] >= 0) & (codes[..., None] != torch.arange(k))
+        field = torch.zeros(other.shape, dtype=torch.float64).masked_fill(other, -torch.inf)
+        moves = torch.zeros(k, k, dtype=torch.float64).masked_fill(self.barred.cpu(), -torch.inf)
+        lasts = torch.zeros(k, self.longest, dtype=torch.float64)
+        chain = SegmentChain(moves.new_zeros(k), moves, lasts, field, rows.lengths)
+        lost = chain.log_partition().isneginf().nonzero()
+        if len(lost):
+            raise DataError(self._why(int(lost[0]), codes[lost[0, 0], : rows.lengths[lost[0, 0]]]))
+
+    def _why(self, row: int, codes: Tensor) -> str:
+        """Say what is wrong with labels of a row that no segments say."""
+        values, counts = torch.unique_consecutive(codes, return_counts=True)
+        long = ((values >= 0) & (counts > self.longest)).nonzero()
+        if not len(long):
+            return (
+                f"no segments of at most {self.longest} steps, as the mask allows them, have the "
+                f"labels of row {row}"
+            )
+        first = int(long[0])
+        label, start = self.state.decode([int(values[first])])[0], int(counts[:first].sum())
+        return (
+            f"label {label!r} lasts {int(counts[first])} steps in row {row}, from step {start} on, "
+            f"but segments at most {self.longest}: raise longest"
+        )
 
     def settings(self) -> Settings:
         """Return the labels, the parts and the longest duration."""
         settings = super().settings()
-        for name in ("transitions", "observed_transitions"):
+        for name in ("transitions", "observed_transitions", "mask", "order"):
             settings.pop(name)
         return settings | {"longest": self.longest}
 

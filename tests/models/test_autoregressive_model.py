@@ -21,6 +21,7 @@ from pgnn import (
     SequenceToSequence,
     Variable,
 )
+from pgnn.errors import DataError, EvidenceError
 from pgnn.neural import CategoricalHead, Decoder, MixtureDensityHead
 
 
@@ -121,6 +122,57 @@ def test_a_beam_that_is_cut_off_says_so() -> None:
         model.end.bias -= 6.0
     found = model.most_probable(engine=BeamSearch(4, max_length=3))
     assert found.upper_bound > found.log_prob
+
+
+@pytest.mark.parametrize("ends", [False, True])
+def test_the_next_token_given_beginnings(ends: bool) -> None:
+    torch.manual_seed(0)
+    model = LanguageModel("abc", hidden=4, ends=ends).double()
+    beginnings = ["ab", "", "cab"]
+    answer = model.predict(beginnings)
+    for row, text in enumerate(beginnings):
+        # what goes on from a beginning: ratios of the probabilities of longer ones
+        longer = torch.stack([_begins(model, text + token, ends) for token in "abc"])
+        shares = longer.exp() / longer.exp().sum()
+        torch.testing.assert_close(answer["token"].probs[row, 0], shares)
+        torch.testing.assert_close(answer.log_evidence[row], _begins(model, text, ends))
+        if ends:
+            left = 1.0 - float(longer.exp().sum() / _begins(model, text, ends).exp())
+            assert float(answer.diagnostics["end"][row].detach()) == pytest.approx(left)
+    lone = model.predict({"token": ["a", "b"]})
+    torch.testing.assert_close(lone["token"].probs, answer["token"].probs[0])
+    with pytest.raises(
+        EvidenceError, match="row 0 was observed in 1 of 3 steps|give their beginnings alone"
+    ):
+        model.predict({"token": [["a", None, None]]})
+    given = model.fit(["abcabc"] * 3, seed=0, progress=False).predict("ab")["token"].probs
+    assert not given.requires_grad
+
+
+def _begins(model: LanguageModel, text: str, ends: bool) -> Tensor:
+    """Log probability that a sequence begins so, of sequences that may go on."""
+    if not text:
+        return torch.zeros((), dtype=torch.float64)
+    rows = model.read([text])
+    state, total = model.start(rows), torch.zeros((), dtype=torch.float64)
+    for t in range(len(text)):
+        code = rows.codes["token"][:, t]
+        going = model.end_log_probs(state)[0][0]
+        total = total + going + model.next_log_probs(state)[0, code[0]]
+        state = model.advance(state, {"token": code})
+    return total.detach()
+
+
+def test_perplexity() -> None:
+    torch.manual_seed(0)
+    for ends in (False, True):
+        model = LanguageModel("ab", hidden=4, ends=ends)
+        texts = ["ab", "bba", ""]
+        total = float(model.log_prob(texts).detach().sum())
+        steps = 5 + 3 * ends
+        assert pgnn.metrics.perplexity(model, texts) == pytest.approx(math.exp(-total / steps))
+    with pytest.raises(DataError, match="nothing was observed"):
+        pgnn.metrics.perplexity(LanguageModel("ab", hidden=4), [""])
 
 
 def test_draws(model: LanguageModel) -> None:

@@ -164,6 +164,16 @@ def test_weights_count_sequences() -> None:
         assert weight == pytest.approx(theirs[pair], abs=1e-4)
 
 
+def test_a_best_labelling_has_a_score(fitted: pgnn.ConditionalRandomField) -> None:
+    one = {"attributes": INPUTS["attributes"][0]}
+    best, ranked = fitted.decode(inputs=one), fitted.decode(inputs=one, k=2)
+    assert "log score" in str(best)
+    assert "log probability" not in str(best) + str(ranked)
+    assert "log_score=" in repr(ranked[0])
+    coin = pgnn.HiddenMarkovModel(2, {"y": 2}, initial=[0.5, 0.5])
+    assert not coin.unroll(2).most_probable().is_score
+
+
 def test_masks_forbid_transitions() -> None:
     labels = ["B", "I", "O"]
     mask = pgnn.bio_mask(labels)
@@ -303,7 +313,7 @@ def test_wrong_inputs_are_told(fitted: pgnn.ConditionalRandomField) -> None:
         fitted.predict(None, 2, inputs=INPUTS)
     with pytest.raises(ModelError, match="labels are not known yet"):
         pgnn.ConditionalRandomField().decode(inputs=INPUTS)
-    with pytest.raises(ModelError, match="need a table"):
+    with pytest.raises(ModelError, match="must be \\(3, 3\\)"):
         pgnn.ConditionalRandomField(3, transitions=[[0.0, 1.0]])
     with pytest.raises(ModelError, match="same input"):
         pgnn.ConditionalRandomField(3, ["a", "a"])

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import pgnn
-from pgnn.errors import EvidenceError, ModelError
+from pgnn.errors import DataError, EvidenceError, ModelError
 from pgnn.inference.learning.pseudo_likelihood import PseudoObjective
 from pgnn.inference.learning.training_data import read_rows
 
@@ -172,3 +172,145 @@ def test_the_pseudo_likelihood_is_that_of_each_node_given_the_others(compiled: b
             around = [scores[(*path[:i], k, *path[i + 1 :])] for k in range(3)]
             expected += scores[path] - math.log(sum(map(math.exp, around)))
     assert float(found.detach()) == pytest.approx(expected / 3, abs=1e-6)
+
+
+# --- named attributes -----------------------------------------------------------------------
+
+NODES = [
+    {"a": ["p", "q"], "b": {"q": 2.0}, "c": [], "d": {"r": True}},
+    {"d": ["p"], "c": ["r", "q"], "b": ["p"], "a": ["q"]},
+]
+EDGES = [
+    {("a", "b"): ["s"], ("c", "b"): ["t"], ("d", "c"): [], ("a", "d"): ["s"], ("a", "c"): ["t"]},
+    {("a", "b"): ["t"], ("b", "c"): ["s"], ("d", "c"): ["s"], ("d", "a"): ["t"], ("a", "c"): []},
+]
+LABELS = [{"a": "u", "b": "v", "c": "w", "d": "u"}, {"a": "v", "b": "u", "d": "w"}]
+
+
+def named(directed: bool = False, **settings: Any) -> pgnn.GraphRandomField:
+    nodes, edges = pgnn.AttributeScores("words"), pgnn.AttributeScores("links")
+    return pgnn.GraphRandomField(graph(directed), ["u", "v", "w"], nodes, edges, **settings)
+
+
+def test_attributes_are_features_by_name() -> None:
+    made = named()
+    rows, inputs = made.observed(LABELS), {"words": NODES, "links": EDGES}
+    made.fit(rows, inputs=inputs, learner=pgnn.Gradient(l2=0.1), progress=False)
+    nodes, edges = (p.attributes for p in (made.potentials[0], made.potentials[-1]))
+    assert sorted(nodes.names) == ["p", "q", "r"]
+    assert sorted(edges.names) == ["s", "t"]
+    # the same features as numbers, in the order of nodes
+    twin = pgnn.GraphRandomField(graph(), ["u", "v", "w"], features=3)
+    x = torch.zeros(2, 4, 3)
+    for row, i in itertools.product(range(2), range(4)):
+        given = NODES[row][made.node_names[i]]
+        for name in given:
+            value = given[name] if isinstance(given, dict) else 1.0
+            x[row, i, nodes.names.index(name)] = float(value)
+    with torch.no_grad():
+        for ours, theirs in zip(twin.potentials, made.potentials, strict=False):
+            next(ours.parameters()).copy_(next(theirs.parameters()).reshape_as(
+                next(ours.parameters())))  # fmt: skip
+        edges.weights.zero_()
+    torch.testing.assert_close(
+        made.log_prob(rows, inputs=inputs), twin.log_prob(rows, inputs={"x": x})
+    )
+    torch.testing.assert_close(
+        made.query(inputs=inputs)["label"].probs, twin.query(inputs={"x": x})["label"].probs
+    )
+
+
+@pytest.mark.parametrize("directed", [False, True])
+def test_attributes_of_edges_weigh_pairs_of_labels(directed: bool) -> None:
+    made = named(directed)
+    links = [dict(row) for row in EDGES]
+    if directed:
+        links = [{e: row.get(e, row.get(e[::-1])) for e in made.edge_names} for row in EDGES]
+    inputs = {"words": NODES, "links": links}
+    made.fit(made.observed(LABELS), inputs=inputs, progress=False)
+    with torch.no_grad():
+        for p in made.parameters():
+            p.zero_()
+        edges: Any = made.potentials[-1]
+        weights = torch.randn(
+            len(edges.attributes.weights), generator=torch.Generator().manual_seed(0)
+        )
+        edges.attributes.weights.copy_(weights)
+    table = weights.reshape(2, -1).tolist()
+    pairs = [(a, b) for a in range(3) for b in range(0 if directed else a, 3)]
+    z = {"a": 0, "b": 2, "c": 1, "d": 2}
+    total = 0.0
+    for edge, given in zip(made.edge_names, made._in_order(inputs)["links"][0], strict=True):
+        ends = (z[edge[0]], z[edge[1]])
+        ends = ends if directed else (min(ends), max(ends))
+        total += sum(table[edges.attributes.names.index(a)][pairs.index(ends)] for a in given)
+    row = made.observed([{n: "uvw"[k] for n, k in z.items()}])
+    one = {n: x[:1] for n, x in inputs.items()}
+    assert float(made.log_score(row, inputs=one)) == pytest.approx(total, abs=1e-6)
+
+
+def test_answers_and_files_by_name(tmp_path: Any) -> None:
+    made, inputs = named(), {"words": NODES, "links": EDGES}
+    made.fit(made.observed(LABELS), inputs=inputs, learner=pgnn.Gradient(l2=0.01), progress=False)
+    best = made.by_node(made.most_probable(made.observed(LABELS), inputs=inputs))
+    assert best[0] == LABELS[0]
+    assert {n: k for n, k in best[1].items() if n != "c"} == LABELS[1]
+    lone = {n: x[0] for n, x in inputs.items()}
+    given = made.most_probable(made.observed({"a": "w"}), inputs=lone)
+    assert made.by_node(given)[0]["a"] == "w"
+    unknown = {**inputs, "words": [{**NODES[0], "a": ["never", "p"]}, NODES[1]]}
+    assert made.query(inputs=unknown)["label"].probs.isfinite().all()
+    made.save(tmp_path / "field")
+    again = pgnn.load(tmp_path / "field")
+    rows = made.observed(LABELS)
+    torch.testing.assert_close(
+        again.log_prob(rows, inputs=inputs), made.log_prob(rows, inputs=inputs)
+    )
+    other = made.on(nx.path_graph(3))
+    three = {"words": [[["p"], ["q"], []]], "links": [[["s"], []]]}
+    assert other.by_node(other.most_probable(inputs=three))[0].keys() == {0, 1, 2}
+    assert repr(made) == ("GraphRandomField(4 nodes, 5 edges, 'label' of 3 labels: 'u', 'v', 'w')")
+    # data told other attributes: what was kept about the old ones is gone
+    made.fit(rows, inputs={**inputs, "words": [NODES[1], NODES[1]]}, progress=False)
+    assert made.query(inputs=inputs)["label"].probs.isfinite().all()
+
+
+def test_a_failed_fit_leaves_the_attributes_alone() -> None:
+    made, inputs = named(), {"words": NODES, "links": EDGES}
+    made.fit(made.observed(LABELS), inputs=inputs, progress=False)
+    before = [p.clone() for p in made.parameters()]
+    with pytest.raises(DataError):
+        made.fit({"label": [["u", "v", "w", "never"]] * 2}, inputs=inputs, progress=False)
+    for p, q in zip(made.parameters(), before, strict=True):
+        assert torch.equal(p, q)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        ({"words": [{**NODES[0], "z": ["p"]}], "links": EDGES[:1]}, "has 'z'"),
+        ({"words": [{"a": ["p"]}], "links": EDGES[:1]}, "has nothing of 'b'"),
+        ({"words": [[["p"]] * 3], "links": EDGES[:1]}, "each of 4 nodes, row 0 has those of 3"),
+        ({"words": NODES[:1], "links": [[["s"]]]}, "each of 5 edges"),
+        ({"words": NODES[:1]}, "'links'"),
+        ({"words": [[[math.nan]] * 4], "links": EDGES[:1]}, "NaN|nan"),
+    ],
+)
+def test_wrong_attributes_are_told(inputs: Any, message: str) -> None:
+    made = named()
+    labels = made.observed(LABELS[:1])
+    with pytest.raises(DataError, match=message):
+        made.fit(labels, inputs=inputs, progress=False)
+    made.fit(made.observed(LABELS), inputs={"words": NODES, "links": EDGES}, progress=False)
+    with pytest.raises(EvidenceError, match=message):
+        made.query(inputs=inputs)
+
+
+def test_wrong_names_are_told() -> None:
+    with pytest.raises(EvidenceError, match="no node 'z'"):
+        named().observed({"z": "u"})
+    with pytest.raises(ModelError, match="not known yet"):
+        named().query(inputs={"words": NODES, "links": EDGES})
+    both = pgnn.AttributeScores("x"), pgnn.AttributeScores("x")
+    with pytest.raises(ModelError, match="one input 'x'"):
+        pgnn.GraphRandomField(graph(), 2, *both)

@@ -89,6 +89,17 @@ class Potential(Piece):
             EvidenceError: If an input is missing.
         """
 
+    def read_inputs(self, inputs: Mapping[Hashable, Any]) -> Mapping[Hashable, Any]:
+        """Return the potential's own covariates in numbers, if they may come as other things.
+
+        Args:
+            inputs: As they came, by name.
+
+        Raises:
+            EvidenceError: If they do not fit.
+        """
+        return {}
+
     def factors(self, elements: Elements, inputs: Inputs | None = None) -> list[Factor]:
         """Return each factor separately, over single elements as variables.
 

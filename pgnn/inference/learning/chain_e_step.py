@@ -96,7 +96,9 @@ class ChainEStep(EStep[SequenceEvidence]):
     def chain(self, observed: SequenceEvidence) -> Chain | SegmentChain:
         """Return the chain given what was observed."""
         with torch.no_grad():
-            return self.model.chain(observed, observed.inputs)
+            chain: Any = self.model.chain(observed, observed.inputs)
+        found: Chain | SegmentChain = chain
+        return found
 
     def expect(self, observed: SequenceEvidence) -> ExpectedStatistics:
         """Return expected statistics, see :class:`EStep`."""

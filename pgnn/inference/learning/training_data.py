@@ -60,7 +60,7 @@ def read_rows(
         )
     data, weights = _take_weights(data, weights)
     try:
-        inputs = read_covariates(inputs or {})
+        inputs = read_covariates(model.read_inputs(inputs or {}))
         observed = reader_of(model).read(data, states_only=not soft).over(inputs)
     except EvidenceError as error:
         raise DataError(str(error)) from None

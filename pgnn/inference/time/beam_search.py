@@ -15,18 +15,18 @@ from pgnn.factors.randomness import generator
 from pgnn.factors.time_steps import AXIS
 from pgnn.inference.assignment import Assignment, KBest
 from pgnn.inference.base_question import Names
-from pgnn.inference.engine import Engine
 from pgnn.inference.explanation import Explanation
 from pgnn.inference.posterior import Posterior
 from pgnn.inference.samples import Samples
 from pgnn.inference.time.beams import Beams, rows_of
 from pgnn.inference.time.beginning_question import BeginningQuestion
+from pgnn.inference.time.sequence_reader import SequenceReader
 from pgnn.inference.time.sequence_samples import of_length, sequence_samples
 from pgnn.limits import check_settings, check_size
 
 
 @dataclass(frozen=True)
-class BeamSearch(Engine):
+class BeamSearch(SequenceReader):
     """Draws sequences exactly, step by step, and seeks the best among a few kept prefixes.
 
     Args:
@@ -46,36 +46,21 @@ class BeamSearch(Engine):
         with recurrent neural networks, section 2.5.
     """
 
+    answers_about = StepwiseModel
+    subject = "models of sequences that are made step by step, such as AutoregressiveModel"
+
     width: int = 8
     max_length: int = 1000
 
     def __post_init__(self) -> None:
         check_settings(self, width=1, max_length=1)
 
-    def read(
-        self,
-        model: Any,
-        evidence: Any,
-        inputs: Inputs | None = None,
-        *,
-        names: Names | None = None,
-        errors: str = "raise",
+    def ask(
+        self, model: Any, evidence: Any, inputs: Inputs | None, names: Names | None, errors: str
     ) -> BeginningQuestion:
-        """Read the beginnings of sequences.
-
-        Raises:
-            Unsupported: If the model is of another kind.
-        """
-        if not isinstance(model, StepwiseModel):
-            raise Unsupported(
-                "BeamSearch() answers about models of sequences that are made step by step, such "
-                f"as AutoregressiveModel, which a {type(model).__name__} is not; leave engine= out"
-            )
+        """Read evidence, see the base class."""
         names = None if isinstance(names, list) and not names else names
-        question = BeginningQuestion(model, evidence, inputs, names, errors)
-        check_size(f"{question.num_rows:,} sequences", question.num_cells, self.max_answer_bytes,
-                   "Give fewer rows at a time")  # fmt: skip
-        return question
+        return BeginningQuestion(model, evidence, inputs, names, errors)
 
     def answer_log_prob(self, question: BeginningQuestion) -> Tensor:
         """``(B,)`` log probabilities of whole sequences."""

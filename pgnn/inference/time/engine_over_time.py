@@ -142,13 +142,14 @@ class EngineByEvidence(SequenceEngine):
 
 def _read_again(engine: SequenceEngine, question: SequenceQuestion) -> SequenceQuestion:
     """The question as another engine reads it."""
-    return engine.read(
+    again: SequenceQuestion = engine.read(
         question.model,
         question.observed,
         question.inputs,
         names=question.names,
         errors=question.errors,
     )
+    return again
 
 
 def _particles(name: Hashable) -> SequentialMonteCarlo:

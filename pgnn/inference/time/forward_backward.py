@@ -16,6 +16,7 @@ from pgnn.factors.logspace import logsumexp
 from pgnn.factors.variable import MISSING, Variable
 from pgnn.inference.assignment import Assignment, KBest
 from pgnn.inference.chains.chain import Chain
+from pgnn.inference.chains.labelled_chain import LabelledChain
 from pgnn.inference.chains.segment_chain import SegmentChain
 from pgnn.inference.explanation import Explanation
 from pgnn.inference.posterior import Posterior
@@ -91,8 +92,8 @@ class ForwardBackward(SequenceEngine):
         if model.is_normalized or not observed.is_known(model.state.name):
             return super().answer_log_prob(question)
         unobserved = SequenceEvidence(observed.lengths, observed.steps, batched=observed.batched)
-        chain: Chain | SegmentChain = model.chain(unobserved, question.inputs)
-        if not isinstance(chain, Chain):
+        chain: Chain | LabelledChain | SegmentChain = model.chain(unobserved, question.inputs)
+        if isinstance(chain, SegmentChain):
             return super().answer_log_prob(question)
         return chain.log_score(observed.codes[model.state.name]) - chain.log_partition()
 
@@ -114,8 +115,10 @@ class ForwardBackward(SequenceEngine):
         )
 
 
-def _chain(question: SequenceQuestion, *, best: bool = False) -> Chain | SegmentChain:
-    chain: Chain | SegmentChain = question.model.chain(
+def _chain(
+    question: SequenceQuestion, *, best: bool = False
+) -> Chain | LabelledChain | SegmentChain:
+    chain: Chain | LabelledChain | SegmentChain = question.model.chain(
         question.observed, question.inputs, best=best
     )
     return chain

@@ -72,25 +72,19 @@ class JointKalmanFilter(SequenceEngine):
 
     # --- the hooks of engines over time -----------------------------------------------------------
 
-    def read(
-        self,
-        model: Any,
-        evidence: Any,
-        inputs: Inputs | None = None,
-        *,
-        names: Names | None = None,
-        errors: str = "raise",
+    def ask(
+        self, model: Any, evidence: Any, inputs: Inputs | None, names: Names | None, errors: str
     ) -> SequenceQuestion:
         """Read evidence; real variables may be asked for.
 
         Raises:
             Unsupported: If a variable is not linear Gaussian.
         """
-        question = super().read(model, evidence, inputs, names=names, errors=errors)
-        engine = question.engine
         if not self.serves(model):
+            engine = type(self).__name__
             raise Unsupported(f"{engine}() answers where all is real and linear Gaussian")
-        self._check_cost(question, _numbers(model, question.observed, question.observed.steps))
+        question = super().ask(model, evidence, inputs, names, errors)
+        self.check_cost(question, _numbers(model, question.observed, question.observed.steps))
         return question
 
     def predict(

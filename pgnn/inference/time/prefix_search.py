@@ -13,17 +13,17 @@ from pgnn.errors import ImpossibleEvidence, Unsupported
 from pgnn.factors.randomness import generator
 from pgnn.inference.assignment import Assignment, KBest
 from pgnn.inference.base_question import Names
-from pgnn.inference.engine import Engine
 from pgnn.inference.explanation import Explanation
 from pgnn.inference.posterior import Posterior
 from pgnn.inference.samples import Samples
 from pgnn.inference.time.alignment_question import AlignmentQuestion, padded, said
 from pgnn.inference.time.best_labellings import best_labellings
-from pgnn.limits import check_settings, check_size
+from pgnn.inference.time.sequence_reader import SequenceReader
+from pgnn.limits import check_settings
 
 
 @dataclass(frozen=True)
-class PrefixSearch(Engine):
+class PrefixSearch(SequenceReader):
     r"""Exact sums over alignments, and the best labels by a search over prefixes.
 
     Args:
@@ -41,35 +41,22 @@ class PrefixSearch(Engine):
         Graves (2012), Supervised sequence labelling with recurrent neural networks, chapter 7.
     """
 
+    answers_about = AlignmentModel
+    subject = "models of alignments such as CTC"
+
     width: int = 64
 
     def __post_init__(self) -> None:
         check_settings(self, width=0)
 
-    def read(
-        self,
-        model: Any,
-        evidence: Any,
-        inputs: Inputs | None = None,
-        *,
-        names: Names | None = None,
-        errors: str = "raise",
+    def ask(
+        self, model: Any, evidence: Any, inputs: Inputs | None, names: Names | None, errors: str
     ) -> AlignmentQuestion:
-        """Read labels and the input that says them.
-
-        Raises:
-            Unsupported: If the model is of another kind.
-        """
-        if not isinstance(model, AlignmentModel):
-            raise Unsupported(
-                f"PrefixSearch() answers about models of alignments such as CTC, which a "
-                f"{type(model).__name__} is not; leave engine= out"
-            )
+        """Read evidence, see the base class."""
         names = None if isinstance(names, list) and not names else names
         question = AlignmentQuestion(model, evidence, inputs, names, errors)
-        numbers = question.num_rows * question.steps * (model.label.num_states + 1)
-        check_size(f"{question.steps:,} steps of {question.num_rows:,} rows", numbers,
-                   self.max_answer_bytes, "Give fewer rows at a time")  # fmt: skip
+        symbols = model.label.num_states + 1
+        self.check_cost(question, question.num_rows * question.steps * symbols)
         return question
 
     def answer_query(self, question: AlignmentQuestion) -> Posterior:

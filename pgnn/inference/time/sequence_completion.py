@@ -18,7 +18,6 @@ from pgnn.factors.variable import MISSING
 from pgnn.inference.assignment import Assignment, KBest
 from pgnn.inference.base_question import Names
 from pgnn.inference.convergence import TRUSTED_DRAWS, Convergence
-from pgnn.inference.engine import Engine
 from pgnn.inference.explanation import Explanation
 from pgnn.inference.particles.particle_weights import ParticleWeights
 from pgnn.inference.particles.weighted_posterior import WeightedPosterior
@@ -31,12 +30,14 @@ from pgnn.inference.time.completed_sequences import (
     every_completion,
 )
 from pgnn.inference.time.gapped_question import GappedQuestion
+from pgnn.inference.time.next_step import next_step
+from pgnn.inference.time.sequence_reader import SequenceReader
 from pgnn.inference.time.sequence_samples import sequence_samples
 from pgnn.limits import check_settings, check_size
 
 
 @dataclass(frozen=True)
-class SequenceCompletion(Engine):
+class SequenceCompletion(SequenceReader):
     r"""Sums out, or fills in, steps that were not observed in sequences that are made step by step.
 
     .. math:: p(y_M \mid y_O) = \frac{p(y_M, y_O)}{\sum_{y'_M} p(y'_M, y_O)}
@@ -71,6 +72,9 @@ class SequenceCompletion(Engine):
         (torch.Size([3, 2]), 'exact')
     """
 
+    answers_about = StepwiseModel
+    subject = "models of sequences that are made step by step, such as AutoregressiveModel"
+
     max_completions: int = 4096
     particles: int = 1000
     seed: int | None = None
@@ -79,31 +83,12 @@ class SequenceCompletion(Engine):
     def __post_init__(self) -> None:
         check_settings(self, max_completions=0, particles=2)
 
-    def read(
-        self,
-        model: Any,
-        evidence: Any,
-        inputs: Inputs | None = None,
-        *,
-        names: Names | None = None,
-        errors: str = "raise",
+    def ask(
+        self, model: Any, evidence: Any, inputs: Inputs | None, names: Names | None, errors: str
     ) -> GappedQuestion:
-        """Read sequences.
-
-        Raises:
-            Unsupported: If the model is of another kind.
-        """
-        if not isinstance(model, StepwiseModel):
-            raise Unsupported(
-                "SequenceCompletion() answers about models of sequences that are made step by "
-                f"step, such as AutoregressiveModel, which a {type(model).__name__} is not; leave "
-                "engine= out"
-            )
+        """Read evidence, see the base class."""
         names = None if isinstance(names, list) and not names else names
-        question = GappedQuestion(model, evidence, inputs, names, errors)
-        check_size(f"{question.num_rows:,} sequences", question.num_cells, self.max_answer_bytes,
-                   "Give fewer rows at a time")  # fmt: skip
-        return question
+        return GappedQuestion(model, evidence, inputs, names, errors)
 
     def most_probable(self, model: Any, evidence: Any, *args: Any, **options: Any) -> Any:
         """See :class:`Engine`; the best that go on from beginnings are sought."""
@@ -116,6 +101,12 @@ class SequenceCompletion(Engine):
         if _has_gaps(model, evidence, options.get("inputs")):
             return super().sample(model, n, evidence, **options)
         return self.search.sample(model, n, evidence, **options)
+
+    def predict(self, model: Any, evidence: Any, *, inputs: Inputs | None = None) -> Posterior:
+        """Return probabilities of the step after what was observed, see :meth:`Model.predict`."""
+        question: Any = self.search.read(model, evidence, inputs)
+        with torch.set_grad_enabled(question.wants_gradients), evaluated(model):
+            return next_step(question, type(self).__name__)
 
     def answer_query(self, question: GappedQuestion) -> Posterior:
         """Marginals of each step of whole sequences; NaN beyond their ends."""

@@ -10,20 +10,20 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from pgnn.abilities import ChainModel, Inputs, UnrollableModel
+from pgnn.abilities import ChainModel, Inputs
 from pgnn.errors import ImpossibleEvidence, Unsupported
 from pgnn.evidence.sequence_evidence import SequenceEvidence
 from pgnn.inference.assignment import Assignment, KBest
 from pgnn.inference.base_question import Names
-from pgnn.inference.engine import Engine
 from pgnn.inference.exact.compiled_query import CompiledQuery
 from pgnn.inference.posterior import Posterior
 from pgnn.inference.samples import Samples
 from pgnn.inference.time.sequence_question import SequenceQuestion
+from pgnn.inference.time.sequence_reader import SequenceReader
 from pgnn.limits import check_size, whole_number
 
 
-class SequenceEngine(Engine):
+class SequenceEngine(SequenceReader):
     """An engine for models over time: besides the usual verbs it filters and predicts.
 
     It reads evidence as sequences; how to answer is what engines differ in, by the hooks
@@ -31,10 +31,8 @@ class SequenceEngine(Engine):
     :meth:`log_evidence`. What an engine leaves out refuses.
     """
 
-    answers_about: ClassVar[type] = UnrollableModel
     takes_reals: ClassVar[bool] = False
     """Whether real variables may be asked for."""
-    """What a model must be able to do."""
 
     # --- verbs of models over time ------------------------------------------------------------
 
@@ -52,7 +50,7 @@ class SequenceEngine(Engine):
         Diagnostics may have ``log_increments``, :math:`\log p(e_t \mid e_{<t})`.
         """
         question = self.read(model, evidence, inputs, names=targets, errors=errors)
-        self._check_cost(question, question.num_beliefs)
+        self.check_cost(question, question.num_beliefs)
         with torch.set_grad_enabled(question.wants_gradients):
             return self.filter_steps(question)
 
@@ -112,39 +110,14 @@ class SequenceEngine(Engine):
 
     # --- the hooks of every engine ------------------------------------------------------------
 
-    def read(
-        self,
-        model: Any,
-        evidence: Any,
-        inputs: Inputs | None = None,
-        *,
-        names: Names | None = None,
-        errors: str = "raise",
+    def ask(
+        self, model: Any, evidence: Any, inputs: Inputs | None, names: Names | None, errors: str
     ) -> SequenceQuestion:
-        """Read evidence as sequences, in any form that it has over time.
-
-        Raises:
-            Unsupported: If the model is of another kind.
-        """
+        """Read evidence as sequences, see the base class."""
+        observed = SequenceEvidence.of(model, evidence, inputs)
         engine = type(self).__name__
-        if not isinstance(model, self.answers_about):
-            raise Unsupported(
-                f"{engine}() answers about {self.answers_about.__name__}s over time, which a "
-                f"{type(model).__name__} is not; leave engine= out to have one chosen"
-            )
-        over_time: Any = model
-        observed = SequenceEvidence.of(over_time, evidence, inputs)
-        question = SequenceQuestion(
-            over_time,
-            observed,
-            inputs,
-            names=names,
-            errors=errors,
-            engine=engine,
-            takes_reals=self.takes_reals,
-        )
-        self._check_cost(question, question.num_cells)
-        return question
+        rest: dict[str, Any] = {"errors": errors, "takes_reals": self.takes_reals}
+        return SequenceQuestion(model, observed, inputs, names=names, engine=engine, **rest)
 
     def read_ahead(
         self,
@@ -173,7 +146,7 @@ class SequenceEngine(Engine):
 
     def answer_query(self, question: SequenceQuestion) -> Posterior:
         """Smooth."""
-        self._check_cost(question, question.num_beliefs)
+        self.check_cost(question, question.num_beliefs)
         return self.smooth_steps(question)
 
     def answer_most_probable(self, question: SequenceQuestion, k: int) -> Assignment | KBest:
@@ -225,15 +198,6 @@ class SequenceEngine(Engine):
             low, high = torch.where(lost, low, middle + 1), torch.where(lost, middle, high)
             low = low.minimum(high)
         return [int(t) for t in high]
-
-    def _check_cost(self, question: SequenceQuestion, numbers: int) -> None:
-        """Check the memory that so many numbers take.
-
-        Raises:
-            Intractable: If it is too much.
-        """
-        check_size(f"{question.observed.steps:,} steps of {question.num_rows:,} rows", numbers,
-                   self.max_answer_bytes, "Give shorter sequences, or fewer at a time")  # fmt: skip
 
     def prepare(
         self, model: Any, targets: Names | None, observed: Iterable[Hashable] | None

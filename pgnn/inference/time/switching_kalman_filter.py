@@ -124,30 +124,24 @@ class SwitchingKalmanFilter(SequenceEngine):
         )
         return "estimate" if moves else "exact"
 
-    def read(
-        self,
-        model: Any,
-        evidence: Any,
-        inputs: Inputs | None = None,
-        *,
-        names: Names | None = None,
-        errors: str = "raise",
+    def ask(
+        self, model: Any, evidence: Any, inputs: Inputs | None, names: Names | None, errors: str
     ) -> SequenceQuestion:
         """Read evidence; real variables may be asked for.
 
         Raises:
             Unsupported: If reals are not linear Gaussian, or discrete states too many.
         """
-        question = super().read(model, evidence, inputs, names=names, errors=errors)
-        engine = question.engine
         if not self.serves(model):
             raise Unsupported(
-                f"{engine}() answers where real variables are linear Gaussian given discrete ones, "
-                f"of at most {MAX_STATES} joint states in a slice, and these depend on no real one"
+                f"{type(self).__name__}() answers where real variables are linear Gaussian given "
+                f"discrete ones, of at most {MAX_STATES} joint states in a slice, and these depend "
+                "on no real one"
             )
+        question = super().ask(model, evidence, inputs, names, errors)
         states, width = self._states(question), width_of(places_of(model))
         cells = question.num_rows * question.observed.steps
-        self._check_cost(question, cells * states * (states + 2 * width**2))
+        self.check_cost(question, cells * states * (states + 2 * width**2))
         return question
 
     def predict(

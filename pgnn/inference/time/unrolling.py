@@ -42,14 +42,8 @@ class Unrolling(SequenceEngine):
 
     engine: Engine
 
-    def read(
-        self,
-        model: Any,
-        evidence: Any,
-        inputs: Inputs | None = None,
-        *,
-        names: Names | None = None,
-        errors: str = "raise",
+    def ask(
+        self, model: Any, evidence: Any, inputs: Inputs | None, names: Names | None, errors: str
     ) -> SequenceQuestion:
         """Read evidence; see the base class.
 
@@ -59,7 +53,7 @@ class Unrolling(SequenceEngine):
         """
         takes_reals = self._takes_reals(model, names)
         asked = [] if takes_reals else names
-        question = super().read(model, evidence, inputs, names=asked, errors=errors)
+        question = super().ask(model, evidence, inputs, asked, errors)
         if takes_reals:
             told: dict[str, Any] = {"errors": errors, "engine": question.engine}
             question = SequenceQuestion(

@@ -59,3 +59,25 @@ class UnrolledScores(Potential):
             n: torch.stack([torch.as_tensor(inputs[n, t]) for t in range(self.steps)], dim=1)
             for n in names
         }
+
+
+class UnrolledRuns(Potential):
+    """Scores of several labels side by side, a table for each place.
+
+    Args:
+        field: Whose scores.
+        steps: How many labels ``(name, t)`` there are.
+        size: How many side by side.
+    """
+
+    def __init__(self, field: ConditionalRandomField, steps: int, size: int) -> None:
+        label = field.state
+        labels = [Variable(at_step(label.name, t), label.states) for t in range(steps)]
+        super().__init__(labels, np.arange(steps - size + 1)[:, None] + np.arange(size))
+        self.field, self.size = field, size
+
+    def groups(self, elements: Elements, inputs: Inputs | None = None) -> tuple[FactorGroup, ...]:
+        """Return one table, which all places share."""
+        assert self.field.histories is not None
+        table = self.field.histories.all_tables(self.field.moves())[self.size - 2]
+        return (TableGroup(self.placed(elements), table[None]),)

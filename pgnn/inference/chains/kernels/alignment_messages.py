@@ -81,22 +81,63 @@ def _retreat(ahead, size, emission, at, skips, u):
             ahead[i] /= total
 
 
+@inner_numeric
+def _forward(log_probs, labels, b, end, u, alpha, emission, skips, stop):
+    """Fill the messages of a row, scaled to sum one; the log of the sum, ``-inf`` if impossible."""
+    size, total = 2 * u + 1, 0.0
+    for t in range(end):
+        if stop[0]:
+            return -math.inf
+        total += _emit(log_probs, labels, b, t, u, emission, t * (u + 1))
+        if t == 0:
+            _begin(alpha, emission, end, u)
+        else:
+            _advance(alpha, t * size, emission, t * (u + 1), skips, t, end, u)
+        mass = 0.0
+        for i in range(size):
+            mass += alpha[t * size + i]
+        if not mass > 0.0:
+            return -math.inf
+        for i in range(size):
+            alpha[t * size + i] /= mass
+        total += math.log(mass)
+    return total
+
+
+@inner_numeric
+def _backward(labels, b, end, u, occupancy, alpha, emission, skips, ahead, stop):
+    """Add shares of symbols in a row; the least that messages in both directions have in common."""
+    size, least = 2 * u + 1, 1.0
+    for i in range(size):
+        ahead[i] = 0.0
+    ahead[u] = 1.0
+    if u > 0:
+        ahead[2 * u] = 1.0
+    for t in range(end - 1, -1, -1):
+        if stop[0]:
+            return least
+        met = 0.0
+        for i in range(size):
+            met += alpha[t * size + i] * ahead[i]
+        least = min(least, met)
+        if not met > 0.0:
+            return least
+        if occupancy.shape[2]:
+            for i in range(u + 1):
+                occupancy[b, t, 0] += alpha[t * size + i] * ahead[i] / met
+            for i in range(u):
+                share = alpha[t * size + u + 1 + i] * ahead[u + 1 + i] / met
+                occupancy[b, t, labels[b, i]] += share
+        if t > 0:
+            _retreat(ahead, size, emission, t * (u + 1), skips, u)
+    return least
+
+
 @numeric
 def align_rows(
-    log_probs,
-    labels,
-    steps,
-    sizes,
-    rows,
-    log_z,
-    trust,
-    occupancy,
-    alpha,
-    emission,
-    skips,
-    ahead,
+    log_probs, labels, steps, sizes, rows, log_z, trust, occupancy, alpha, emission, skips, ahead,
     stop,
-):
+):  # fmt: skip
     """Sum over all alignments of some rows.
 
     Args:
@@ -116,48 +157,11 @@ def align_rows(
     """
     for b in rows:
         u, end = sizes[b], steps[b]
-        size, total = 2 * u + 1, 0.0
         for i in range(1, u):
             skips[i] = 1.0 if labels[b, i] != labels[b, i - 1] else 0.0
-        possible = 1.0
-        for t in range(end):
-            if stop[0]:
-                return
-            total += _emit(log_probs, labels, b, t, u, emission, t * (u + 1))
-            if t == 0:
-                _begin(alpha, emission, end, u)
-            else:
-                _advance(alpha, t * size, emission, t * (u + 1), skips, t, end, u)
-            mass = 0.0
-            for i in range(size):
-                mass += alpha[t * size + i]
-            if not mass > 0.0:
-                possible = 0.0
-                break
-            for i in range(size):
-                alpha[t * size + i] /= mass
-            total += math.log(mass)
-        trust[b] = possible
-        log_z[b] = total if possible else -math.inf
-        for i in range(size):
-            ahead[i] = 0.0
-        ahead[u] = 1.0
-        if u > 0:
-            ahead[2 * u] = 1.0
-        for t in range(end - 1 if possible else -1, -1, -1):
-            if stop[0]:
-                return
-            met = 0.0
-            for i in range(size):
-                met += alpha[t * size + i] * ahead[i]
-            trust[b] = min(trust[b], met)
-            if not met > 0.0:
-                break
-            if occupancy.shape[2]:
-                for i in range(u + 1):
-                    occupancy[b, t, 0] += alpha[t * size + i] * ahead[i] / met
-                for i in range(u):
-                    share = alpha[t * size + u + 1 + i] * ahead[u + 1 + i] / met
-                    occupancy[b, t, labels[b, i]] += share
-            if t > 0:
-                _retreat(ahead, size, emission, t * (u + 1), skips, u)
+        log_z[b] = _forward(log_probs, labels, b, end, u, alpha, emission, skips, stop)
+        trust[b] = 0.0
+        if log_z[b] > -math.inf:
+            trust[b] = _backward(labels, b, end, u, occupancy, alpha, emission, skips, ahead, stop)
+        if stop[0]:
+            return

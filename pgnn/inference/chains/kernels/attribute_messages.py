@@ -218,26 +218,28 @@ def arrange(numbers, values, place, steps):
                     m += 1
 
 
+@inner_numeric
+def _count(steps, gradient, first, labels, weight, emission, alpha, ahead, pairs):
+    """Add derivatives of a sequence, from marginals and the messages that meet at its steps."""
+    K, P, num = pairs.shape[0], pairs.shape[1], len(labels)
+    for t in range(num):
+        for k in range(P):
+            emission[t, k] *= -weight
+            alpha[t, k] *= -weight
+        emission[t, labels[t]] += weight
+        if t:
+            gradient.moves[labels[t - 1], labels[t]] += weight
+    spread_steps(steps, gradient, first, num, emission)
+    for i in range(K):
+        for k in range(0, P, COLUMNS):
+            row_add_8(ahead, alpha, pairs, P + k, P, i, P, i * P + k, num - 1)
+
+
 @numeric
 def sum_sequences(
-    steps,
-    weights,
-    moves,
-    turned,
-    shift,
-    rows,
-    row_weights,
-    log_probs,
-    gradient,
-    pairs,
-    emission,
-    alpha,
-    ahead,
-    beta,
-    reach,
-    inverse,
-    stop,
-):
+    steps, weights, moves, turned, shift, rows, row_weights, log_probs, gradient, pairs, emission,
+    alpha, ahead, beta, reach, inverse, stop,
+):  # fmt: skip
     """Find log probabilities of labels, and add their derivatives up.
 
     Args:
@@ -257,7 +259,7 @@ def sum_sequences(
         inverse: For ``(T,)``.
         stop: Looked at at each sequence.
     """
-    K, P = moves.shape
+    K = moves.shape[0]
     dense = True
     for j in range(K):
         for k in range(K):
@@ -283,15 +285,4 @@ def sum_sequences(
         if not row_weights.shape[0]:
             continue
         _backward(emission, turned, num, alpha, inverse, beta, ahead)
-        weight = row_weights[row]
-        for t in range(num):
-            for k in range(P):
-                emission[t, k] *= -weight
-                alpha[t, k] *= -weight
-            emission[t, labels[t]] += weight
-            if t:
-                gradient.moves[labels[t - 1], labels[t]] += weight
-        spread_steps(steps, gradient, first, num, emission)
-        for i in range(K):
-            for k in range(0, P, COLUMNS):
-                row_add_8(ahead, alpha, pairs, P + k, P, i, P, i * P + k, num - 1)
+        _count(steps, gradient, first, labels, row_weights[row], emission, alpha, ahead, pairs)

@@ -44,6 +44,38 @@ def _equal(ptr, array, i, first, last):
     return size == last - first and k == size
 
 
+@inner
+def _component(
+    row, first, h, f_end, codes, card, scope_ptr, scope_var, stride, start, var_ptr, var_factor,
+    observed_factor, observed_variable, hidden, factor, base,
+):  # fmt: skip
+    """Write the component of a hidden variable; where it ends, its states and a key to it."""
+    head, tail, states, key = h, h + 1, 1.0, 0
+    hidden[h] = first
+    observed_variable[first] = row
+    while head < tail:
+        v = hidden[head]
+        head += 1
+        states *= card[v]
+        key = _mixed(key, v)
+        for k in range(var_ptr[v], var_ptr[v + 1]):
+            f = var_factor[k]
+            if observed_factor[f] == row:
+                continue
+            observed_factor[f] = row
+            factor[f_end] = f
+            base[f_end], _ = _base(row, f, codes, scope_ptr, scope_var, stride, start)
+            key = _mixed(key, base[f_end])
+            f_end += 1
+            for j in range(scope_ptr[f], scope_ptr[f + 1]):
+                u = scope_var[j]
+                if codes[row, u] < 0 and observed_variable[u] != row:
+                    observed_variable[u] = row
+                    hidden[tail] = u
+                    tail += 1
+    return tail, f_end, states, key
+
+
 @entry
 def split(
     codes, card, scope_ptr, scope_var, stride, start, var_ptr, var_factor, most, observed_factor,
@@ -82,30 +114,11 @@ def split(
         for first in range(codes.shape[1]):
             if codes[row, first] >= 0 or observed_variable[first] == row:
                 continue
-            h, f_end = hidden_ptr[parts], factor_ptr[parts]
-            head, tail, states, key = h, h + 1, 1.0, 0
-            hidden[h] = first
-            observed_variable[first] = row
-            while head < tail:
-                v = hidden[head]
-                head += 1
-                states *= card[v]
-                key = _mixed(key, v)
-                for k in range(var_ptr[v], var_ptr[v + 1]):
-                    f = var_factor[k]
-                    if observed_factor[f] == row:
-                        continue
-                    observed_factor[f] = row
-                    factor[f_end] = f
-                    base[f_end], _ = _base(row, f, codes, scope_ptr, scope_var, stride, start)
-                    key = _mixed(key, base[f_end])
-                    f_end += 1
-                    for j in range(scope_ptr[f], scope_ptr[f + 1]):
-                        u = scope_var[j]
-                        if codes[row, u] < 0 and observed_variable[u] != row:
-                            observed_variable[u] = row
-                            hidden[tail] = u
-                            tail += 1
+            h = hidden_ptr[parts]
+            tail, f_end, states, key = _component(
+                row, first, h, factor_ptr[parts], codes, card, scope_ptr, scope_var, stride, start,
+                var_ptr, var_factor, observed_factor, observed_variable, hidden, factor, base,
+            )  # fmt: skip
             work += states * (1 + f_end - factor_ptr[parts])
             if work > most:
                 left[row] = True

@@ -13,6 +13,53 @@ from pgnn.inference.exact.kernels.program import HEADER, LOOP, SHORT
 from pgnn.inference.kernels.compiled import entry, lean
 
 
+class _VectorCode:
+    """Writes operations on the numbers of all lanes.
+
+    Args:
+        builder: Of LLVM.
+        base: Where the memory begins.
+        width: How many lanes.
+    """
+
+    def __init__(self, builder: Any, base: Any, width: int) -> None:
+        self.builder, self.base, self.width = builder, base, width
+        self.vector = ir.VectorType(ir.DoubleType(), width)
+
+    def load(self, at: Any, wide: bool = True) -> Any:
+        """A number for every lane, or one for all."""
+        builder, base = self.builder, self.base
+        if wide:
+            value = builder.load(self._pointer(at))
+            value.align = 8
+            return value
+        lane = ir.Constant(ir.IntType(32), 0)
+        undefined = ir.Constant(self.vector, ir.Undefined)
+        first = builder.insert_element(undefined, builder.load(builder.gep(base, [at])), lane)
+        spread = ir.Constant(ir.VectorType(ir.IntType(32), self.width), [0] * self.width)
+        return builder.shuffle_vector(first, undefined, spread)
+
+    def store(self, value: Any, at: Any) -> None:
+        """Write the numbers of all lanes."""
+        self.builder.store(value, self._pointer(at)).align = 8
+
+    def combine(self, old: Any, values: list[Any], maximum: bool) -> Any:
+        """A number and the product of others, added up, or the larger one."""
+        builder = self.builder
+        head = values[0] if len(values) == 2 else builder.fmul(values[0], values[1])
+        if maximum:
+            product = builder.fmul(head, values[-1])
+            return builder.select(builder.fcmp_ordered(">", product, old), product, old)
+        kind = ir.FunctionType(self.vector, [self.vector] * 3)
+        name = f"llvm.fmuladd.v{self.width}f64"
+        fma = cgutils.get_or_insert_function(builder.module, kind, name)
+        return builder.call(fma, [head, values[-1], old])
+
+    def _pointer(self, at: Any) -> Any:
+        place = self.builder.gep(self.base, [at])
+        return self.builder.bitcast(place, self.vector.as_pointer())
+
+
 def _emit_loop(
     builder: Any, base: Any, args: Any, width: int, num_wide: int, maximum: bool
 ) -> None:
@@ -24,52 +71,24 @@ def _emit_loop(
     """
     out, out_step, num = args[0], args[1], args[2]
     starts, strides = list(args[3::2]), list(args[4::2])
-    double = ir.DoubleType()
-    vector = ir.VectorType(double, width)
-    index = ir.IntType(64)
+    index, code = ir.IntType(64), _VectorCode(builder, base, width)
     zero, one = ir.Constant(index, 0), ir.Constant(index, 1)
-
-    def pointer(at: Any) -> Any:
-        return builder.bitcast(builder.gep(base, [at]), vector.as_pointer())
-
-    def load(at: Any, wide: bool = True) -> Any:
-        if wide:
-            value = builder.load(pointer(at))
-            value.align = 8
-            return value
-        lane = ir.Constant(ir.IntType(32), 0)
-        undefined = ir.Constant(vector, ir.Undefined)
-        first = builder.insert_element(undefined, builder.load(builder.gep(base, [at])), lane)
-        spread = ir.Constant(ir.VectorType(ir.IntType(32), width), [0] * width)
-        return builder.shuffle_vector(first, undefined, spread)
-
-    def store(value: Any, at: Any) -> None:
-        builder.store(value, pointer(at)).align = 8
-
-    def combine(old: Any, values: list[Any]) -> Any:
-        head = values[0] if len(values) == 2 else builder.fmul(values[0], values[1])
-        if maximum:
-            product = builder.fmul(head, values[-1])
-            return builder.select(builder.fcmp_ordered(">", product, old), product, old)
-        kind = ir.FunctionType(vector, [vector] * 3)
-        name = f"llvm.fmuladd.v{width}f64"
-        fma = cgutils.get_or_insert_function(builder.module, kind, name)
-        return builder.call(fma, [head, values[-1], old])
 
     def run(reduce: bool) -> None:
         before = builder.block
         body = builder.append_basic_block("body")
         after = builder.append_basic_block("after")
-        initial = load(out) if reduce else None
+        initial = code.load(out) if reduce else None
         builder.branch(body)
         builder.position_at_end(body)
         count, at_out = builder.phi(index), builder.phi(index)
         places = [builder.phi(index) for _ in starts]
-        total = builder.phi(vector) if reduce else None
-        old = total if reduce else load(at_out)
-        new = combine(old, [load(at, k < num_wide) for k, at in enumerate(places)])
+        total = builder.phi(code.vector) if reduce else None
+        old = total if reduce else code.load(at_out)
+        values = [code.load(at, k < num_wide) for k, at in enumerate(places)]
+        new = code.combine(old, values, maximum)
         if not reduce:
-            store(new, at_out)
+            code.store(new, at_out)
         moves = [(count, zero, one), (at_out, out, out_step)]
         for phi, start, step in [*moves, *zip(places, starts, strides, strict=True)]:
             phi.add_incoming(start, before)
@@ -81,7 +100,7 @@ def _emit_loop(
         builder.cbranch(more, body, after)
         builder.position_at_end(after)
         if reduce:
-            store(new, out)
+            code.store(new, out)
 
     with builder.if_else(builder.icmp_signed("==", out_step, zero)) as (summed, kept):
         with summed:

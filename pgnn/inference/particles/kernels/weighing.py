@@ -10,23 +10,39 @@ from pgnn.inference.kernels.random_numbers import next_uniform
 STRATIFIED, MULTINOMIAL, RESIDUAL = 1, 2, 3  # as in Resampling; anything else is systematic
 
 
+@lean
+def _added(logs, increments):
+    """Add increments to the log weights of a row; the largest, NaN if one is no weight."""
+    top = -np.inf
+    wrong = False
+    for i in range(len(logs)):
+        value = logs[i] + increments[i]
+        logs[i] = value
+        wrong |= np.isnan(value) or value == np.inf
+        top = max(top, value)
+    return np.nan if wrong else top
+
+
+@lean
+def _normalised(logs, top, weights):
+    """Write weights that sum to one; their sum before, and the effective sample size."""
+    total = 0.0
+    square = 0.0
+    for i in range(len(logs)):
+        w = np.exp(logs[i] - top)
+        weights[i] = w
+        total += w
+        square += w * w
+    for i in range(len(logs)):
+        weights[i] /= total
+    return total, total * total / square
+
+
 @entry
 def weigh(
-    log_weights,
-    increments,
-    threshold,
-    scheme,
-    state,
-    length,
-    weights,
-    ancestors,
-    moved,
-    log_evidence,
-    least,
-    families,
-    ledger,
-    points,
-) -> int:
+    log_weights, increments, threshold, scheme, state, length, weights, ancestors, moved,
+    log_evidence, least, families, ledger, points,
+) -> int:  # fmt: skip
     """Add increments to log weights, and resample the rows that are worth too little.
 
     Args:
@@ -51,15 +67,9 @@ def weigh(
     rows, n = log_weights.shape
     count = 0
     for b in range(rows):
-        top = -np.inf
-        wrong = False
-        for i in range(n):
-            value = log_weights[b, i] + increments[b, i]
-            log_weights[b, i] = value
-            wrong |= np.isnan(value) or value == np.inf
-            top = max(top, value)
+        top = _added(log_weights[b], increments[b])
         moved[b] = False
-        if wrong:
+        if np.isnan(top):
             return -1
         if top == -np.inf:
             log_evidence[b, 0] = -np.inf
@@ -69,16 +79,7 @@ def weigh(
                 log_weights[b, i] = 0.0
                 weights[b, i] = 1.0 / n
             continue
-        total = 0.0
-        square = 0.0
-        for i in range(n):
-            w = np.exp(log_weights[b, i] - top)
-            weights[b, i] = w
-            total += w
-            square += w * w
-        for i in range(n):
-            weights[b, i] /= total
-        size = total * total / square
+        total, size = _normalised(log_weights[b], top, weights[b])
         least[b] = min(least[b], size)
         log_evidence[b, 1] = log_evidence[b, 0] + top + np.log(total / n)
         if size >= threshold * n:

@@ -193,29 +193,35 @@ def _corrected(
     return square
 
 
+@inner_numeric
+def _foreseen(
+    t: int, some: Ints, move: Floats, drift: Floats, noise: Floats, start_mean: Floats,
+    start_covariance: Floats, now_mean: Floats, ahead_mean: Floats, p: Floats, rest: Floats,
+    other: Floats,
+) -> None:  # fmt: skip
+    """Write the moments of a step's state, from those of the step before, of some rows."""
+    size = move.shape[0]
+    if t == 0:
+        _copied(start_covariance, p, size)
+        for r in some:
+            for i in range(size):
+                ahead_mean[r, 0, i] = start_mean[i]
+        return
+    _sandwich(move, p, size, rest, other)
+    for i in range(size):
+        for j in range(size):
+            p[i, j] = other[i, j] + noise[i, j]
+    for r in some:
+        _moved(move, drift, size, now_mean[r, t - 1], ahead_mean[r, t])
+
+
 @numeric
 def filter_rows(
-    patterns: Ints,
-    first: Ints,
-    rows: Ints,
-    present: Bools,
-    observed: Floats,
-    move: Floats,
-    drift: Floats,
-    noise: Floats,
-    emit: Floats,
-    offset: Floats,
-    error_noise: Floats,
-    start_mean: Floats,
-    start_covariance: Floats,
-    ahead_mean: Floats,
-    ahead_covariance: Floats,
-    now_mean: Floats,
-    now_covariance: Floats,
-    increments: Floats,
-    space: Floats,
-    stop: Ints,
-) -> int:
+    patterns: Ints, first: Ints, rows: Ints, present: Bools, observed: Floats, move: Floats,
+    drift: Floats, noise: Floats, emit: Floats, offset: Floats, error_noise: Floats,
+    start_mean: Floats, start_covariance: Floats, ahead_mean: Floats, ahead_covariance: Floats,
+    now_mean: Floats, now_covariance: Floats, increments: Floats, space: Floats, stop: Ints,
+) -> int:  # fmt: skip
     """Filter the rows of some patterns of holes.
 
     Args:
@@ -242,21 +248,12 @@ def filter_rows(
     for u in patterns:
         if stop[0] != 0:
             return 0
-        begin, end = first[u], first[u + 1]
+        some = rows[first[u] : first[u + 1]]
         for t in range(steps):
-            if t == 0:
-                _copied(start_covariance, p, size)
-                for n in range(begin, end):
-                    for i in range(size):
-                        ahead_mean[rows[n], 0, i] = start_mean[i]
-            else:
-                _sandwich(move, p, size, rest, other)
-                for i in range(size):
-                    for j in range(size):
-                        p[i, j] = other[i, j] + noise[i, j]
-                for n in range(begin, end):
-                    r = rows[n]
-                    _moved(move, drift, size, now_mean[r, t - 1], ahead_mean[r, t])
+            _foreseen(
+                t, some, move, drift, noise, start_mean, start_covariance, now_mean, ahead_mean, p,
+                rest, other,
+            )  # fmt: skip
             _copied(p, ahead_covariance[u, t], size)
             count = _present_first(present[u, t], numbers)
             constant = 0.5 * LOG_2PI * count
@@ -269,8 +266,7 @@ def filter_rows(
                 _solve(inner, count, gain, size)
                 _updated(emit, error_noise, p, size, numbers, count, gain, keep, rest, other)
             _copied(p, now_covariance[u, t], size)
-            for n in range(begin, end):
-                r = rows[n]
+            for r in some:
                 square = _corrected(
                     observed[r, t], emit, offset, ahead_mean[r, t], size, numbers, count, gain,
                     inner, error, white, now_mean[r, t],
@@ -281,18 +277,10 @@ def filter_rows(
 
 @numeric
 def smooth_rows(
-    patterns: Ints,
-    first: Ints,
-    rows: Ints,
-    move: Floats,
-    ahead_mean: Floats,
-    ahead_covariance: Floats,
-    mean: Floats,
-    covariance: Floats,
-    gains: Floats,
-    space: Floats,
+    patterns: Ints, first: Ints, rows: Ints, move: Floats, ahead_mean: Floats,
+    ahead_covariance: Floats, mean: Floats, covariance: Floats, gains: Floats, space: Floats,
     stop: Ints,
-) -> int:
+) -> int:  # fmt: skip
     """Turn filtered moments into smoothed ones, in place, and write the gains.
 
     Args:

@@ -1,0 +1,64 @@
+"""How engines about sequences read what they are asked."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any, ClassVar
+
+from pgnn.abilities import Inputs, UnrollableModel
+from pgnn.errors import Unsupported
+from pgnn.inference.base_question import BaseQuestion, Names
+from pgnn.inference.engine import Engine
+from pgnn.limits import check_size
+
+
+class SequenceReader(Engine):
+    """An engine about one kind of models of sequences, which has questions of its own.
+
+    A subclass says about which models it answers, and makes the question of them.
+    """
+
+    answers_about: ClassVar[type] = UnrollableModel
+    """What a model must be able to do."""
+    subject: ClassVar[str] = ""
+    """How messages call such models; by the name of what they are able to do if empty."""
+
+    @abstractmethod
+    def ask(
+        self, model: Any, evidence: Any, inputs: Inputs | None, names: Names | None, errors: str
+    ) -> BaseQuestion:
+        """Return the question, see :meth:`read`."""
+
+    def read(
+        self,
+        model: Any,
+        evidence: Any,
+        inputs: Inputs | None = None,
+        *,
+        names: Names | None = None,
+        errors: str = "raise",
+    ) -> Any:
+        """Read evidence and names, in any form that they have over time.
+
+        Raises:
+            Unsupported: If the model is of another kind.
+            Intractable: If there is more than answers may take.
+        """
+        if not isinstance(model, self.answers_about):
+            subject = self.subject or f"{self.answers_about.__name__}s over time"
+            raise Unsupported(
+                f"{type(self).__name__}() answers about {subject}, which a {type(model).__name__} "
+                "is not; leave engine= out to have one chosen"
+            )
+        question = self.ask(model, evidence, inputs, names, errors)
+        self.check_cost(question, question.num_cells)
+        return question
+
+    def check_cost(self, question: BaseQuestion, numbers: int) -> None:
+        """Check the memory that so many numbers take.
+
+        Raises:
+            Intractable: If it is too much.
+        """
+        check_size(f"answers about {question.num_rows:,} sequences", numbers,
+                   self.max_answer_bytes, "Give shorter ones, or fewer at a time")  # fmt: skip
