@@ -142,7 +142,7 @@ def test_the_next_token_given_beginnings(ends: bool) -> None:
     lone = model.predict({"token": ["a", "b"]})
     torch.testing.assert_close(lone["token"].probs, answer["token"].probs[0])
     with pytest.raises(
-        EvidenceError, match="row 0 was observed in 1 of 3 steps|give their beginnings alone"
+        EvidenceError, match=r"row 0 was observed in 1 of 3 steps|give their beginnings alone"
     ):
         model.predict({"token": [["a", None, None]]})
     given = model.fit(["abcabc"] * 3, seed=0, progress=False).predict("ab")["token"].probs
