@@ -152,7 +152,7 @@ def reverse_projection(
         evidence: One row, as in a query.
         edges: Directed, of the network; none for a product of marginals (mean field).
         restarts: Starts, of which the best result counts.
-        seed: Of the starts.
+        seed: Random seed of the initial values.
 
     Raises:
         Unsupported: If some states are impossible together.

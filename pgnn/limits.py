@@ -216,7 +216,7 @@ def entries_of(sizes: Iterable[int], most: int = MAX_BYTES // 8) -> int:
     The product of very many sizes is a number of millions of digits: it is not computed.
 
     Args:
-        sizes: Of the axes, all positive.
+        sizes: Sizes of the axes, all positive.
         most: Beyond this the exact number does not matter.
 
     Example:

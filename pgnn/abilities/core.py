@@ -163,7 +163,7 @@ class NetworkModel(DirectedModel, FactorModel):
         """Return the same model with other conditionals of the same variables.
 
         Args:
-            conditionals: Of each variable; parameters are shared, not copied.
+            conditionals: Conditionals of each variable; parameters are shared, not copied.
         """
 
 
@@ -217,7 +217,7 @@ class ClosedFormModel(FactorModel):
 
         Args:
             codes: ``(N, E)`` states of all elements.
-            weights: ``(N,)`` what each row counts.
+            weights: ``(N,)`` weight of each row.
         """
 
     @abstractmethod
@@ -331,7 +331,7 @@ class ExecutableModel(DensityModel):
         """Return the values that latent real variables can have, the same in every run.
 
         Args:
-            names: Of the variables.
+            names: Names of the variables.
             held: Values of others that hold in the runs; see :meth:`execute`.
         """
 

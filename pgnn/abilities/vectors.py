@@ -44,8 +44,8 @@ class SolvableModel(FactorModel):
 
         Args:
             values: ``(N, *shape)`` of each observable variable.
-            weights: ``(N,)`` what each row counts.
-            seed: Of whatever is random.
+            weights: ``(N,)`` weight of each row.
+            seed: Random seed.
 
         Returns:
             Figures for the history; None where the log-likelihood is to be told.

@@ -23,8 +23,8 @@ class Evidence(ABC):
     Attributes:
         batched: Whether they came as rows. If not, ``B`` is 1 and answers have no axis for it.
         index: Labels of the rows.
-        weights: ``(B,)`` what each row counts, where rows are learnt from; ones if ``None``.
-        inputs: Covariates by name, rows first, where rows are learnt from.
+        weights: ``(B,)`` weight of each row, where rows are learned from; ones if ``None``.
+        inputs: Covariates by name, rows first, where rows are learned from.
     """
 
     __slots__ = ()
@@ -55,7 +55,7 @@ class Evidence(ABC):
 
     @property
     def row_weights(self) -> Floats:
-        """``(B,)`` what each row counts."""
+        """``(B,)`` weight of each row."""
         return np.ones(self.num_rows) if self.weights is None else self.weights
 
     @property

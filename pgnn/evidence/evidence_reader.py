@@ -101,7 +101,7 @@ class EvidenceReader:
                 columns are variables, a list of mappings, a matrix of states with a column for
                 each element, :func:`pgnn.codes` or :func:`pgnn.observed` of these, or what an
                 earlier call returned.
-            states_only: Whether there are no likelihoods, as in data that is learnt from.
+            states_only: Whether there are no likelihoods, as in data that is learned from.
 
         Raises:
             EvidenceError: If a name is unknown, a value is no state, a likelihood is negative,

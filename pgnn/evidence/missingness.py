@@ -25,7 +25,7 @@ def missing_indicators(
 
     Args:
         data: DataFrame, or mapping of names to columns.
-        names: Of the columns; those with missing cells if not given.
+        names: Names of the columns; those with missing cells if not given.
         suffix: What is put behind the name of a column.
 
     Raises:

@@ -36,7 +36,7 @@ class InputSequences(NamedTuple):
         """Read an input.
 
         Args:
-            name: Of the input, for messages.
+            name: Name of the input, for messages.
             raw: A list of sequences; an array ``(B, S, D)``, or ``(B, S)`` of whole numbers; or
                 one sequence, with an axis less.
             lengths: ``(B,)`` steps of the rows of an array, whose values beyond do not matter.
@@ -158,7 +158,7 @@ class PairedSequences(SequenceEvidence):
             evidence: See :meth:`SequenceEvidence.read`; none of no row if not given.
             inputs: The input by name, see :meth:`InputSequences.read`; the name ``"T"`` stands
                 for its lengths.
-            name: Of the input; None if there is none.
+            name: Name of the input; None if there is none.
 
         Raises:
             EvidenceError: If there is no such input, or not one for each sequence.

@@ -30,7 +30,7 @@ class Reading:
     Attributes:
         variable: The variable.
         rows: Number of rows ``B``; ``None`` if it holds for all rows.
-        column: Of states, ``shape`` or ``(B, *shape)``.
+        column: Column of states, ``shape`` or ``(B, *shape)``.
         likelihood: ``(*shape, K)`` or ``(B, *shape, K)``, scaled to a largest entry of one.
         log_scale: ``()`` or ``(B,)`` logarithms of the scales, summed over the shape.
         tensor: The unscaled likelihood as given, if it requires a gradient.

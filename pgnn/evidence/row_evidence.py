@@ -39,8 +39,8 @@ class RowEvidence(Evidence):
         names: Variables that are observed in at least one row, arrays if one of their elements is:
             discrete ones in order, then real ones.
         index: The data frame's index, if the evidence was one.
-        weights: ``(B,)`` what each row counts, where rows are learnt from; ones if ``None``.
-        inputs: ``(B, ...)`` covariates by name, where rows are learnt from.
+        weights: ``(B,)`` weight of each row, where rows are learned from; ones if ``None``.
+        inputs: ``(B, ...)`` covariates by name, where rows are learned from.
         whole: Real variables that are known to have no holes.
     """
 
@@ -67,7 +67,7 @@ class RowEvidence(Evidence):
 
     @property
     def rowwise(self) -> bool:
-        """Whether tables may differ from row to row."""
+        """Whether tables may depend on the row."""
         return bool(self.reals or self.inputs)
 
     @property

@@ -35,8 +35,8 @@ class SequenceEvidence(Evidence):
         soft: ``(B, T, K)`` likelihoods of discrete variables.
         batched: Whether the evidence came in rows; if not, ``B`` is 1.
         index: Labels of the rows, or of the steps of a single data frame.
-        weights: ``(B,)`` what each row counts, where rows are learnt from; ones if ``None``.
-        inputs: ``(B, T, ...)`` covariates by name, where rows are learnt from.
+        weights: ``(B,)`` weight of each row, where rows are learned from; ones if ``None``.
+        inputs: ``(B, T, ...)`` covariates by name, where rows are learned from.
     """
 
     lengths: Tensor
@@ -170,7 +170,7 @@ class SequenceEvidence(Evidence):
         """Return the shapes of undeclared real variables, inferred from evidence.
 
         Args:
-            names: Of the variables.
+            names: Names of the variables.
             evidence: See :meth:`read`.
 
         Raises:
@@ -197,7 +197,7 @@ class SequenceEvidence(Evidence):
         :class:`~pgnn.evidence.evidence_reader.EvidenceReader`), in every container.
 
         Args:
-            variables: Of the model, with the axis ``"T"`` first in their shapes.
+            variables: Variables of the model, with the axis ``"T"`` first in their shapes.
             evidence: Mapping of names to one sequence ``(T, ...)``, to rows of equal length
                 ``(B, T, ...)``, to a list of sequences of any lengths, or to one sequence of all
                 rows, one after the other, if there are several lengths: labels, state indices or

@@ -97,7 +97,7 @@ def read_parts(variable: Variable, values: Any, rule: Rule, lengths: Array | Non
         values: One sequence ``(T, ...)``, rows ``(B, T, ...)``, or a list of sequences; a scalar
             may have an axis of one at the end; texts, see :func:`spelled`.
         rule: How values are read.
-        lengths: Of the rows, as they were given.
+        lengths: Lengths of the rows, as they were given.
 
     Raises:
         EvidenceError: If a value is no state or number, the shape is wrong, or two readings are
@@ -155,9 +155,9 @@ def event_shape(name: Hashable, values: Any, lengths: Array | None) -> tuple[int
     """Return the shape of each step of a real variable, inferred from data.
 
     Args:
-        name: Of the variable.
+        name: Name of the variable.
         values: A list of sequences, one sequence, or rows ``(B, T)`` or ``(B, T, D)``.
-        lengths: Of the sequences, if they were given.
+        lengths: Lengths of the sequences, if they were given.
 
     Raises:
         EvidenceError: If two readings are possible.

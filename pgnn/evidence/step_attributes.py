@@ -47,7 +47,7 @@ class StepAttributes:
         """Read attributes in the forms that people have them.
 
         Args:
-            name: Of the input, for messages.
+            name: Name of the input, for messages.
             raw: Sequences, or one of them; each a list of steps, a data frame (a row a step, each
                 column an attribute), or a SciPy sparse matrix (columns are attributes). A step is
                 a list, tuple or set of names, each of which counts one; or a mapping of names to
@@ -94,7 +94,7 @@ class _Reader:
     """Numbers names as they come, sequence after sequence, into arrays without Python objects.
 
     Args:
-        name: Of the input, for messages.
+        name: Name of the input, for messages.
     """
 
     def __init__(self, name: Hashable) -> None:

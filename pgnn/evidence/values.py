@@ -42,7 +42,7 @@ class RawEvidence:
         values: The evidence itself.
         rule: How its values are read.
         ignore: Names that are left out.
-        lengths: Of sequences, if given.
+        lengths: Lengths of sequences, if given.
         tensors_coded: Whether tensors hold state indices.
     """
 

@@ -178,7 +178,7 @@ class Factor(metaclass=SaysArguments):
         """Return the mutual information of some variables and the others, in nats, ``(*batch)``.
 
         Args:
-            names: Of some variables; the others are the remaining variables of the factor.
+            names: Names of some variables; the others are the remaining variables of the factor.
 
         Raises:
             EvidenceError: If a name is not in the scope.

@@ -60,7 +60,7 @@ class Labels:
     it is no label) are missing.
 
     Args:
-        name: Of the variable.
+        name: Name of the variable.
         labels: Its labels, all different.
     """
 
@@ -281,7 +281,7 @@ class WrongCell(EvidenceError):
     """A value in a column that is not a state.
 
     Args:
-        name: Of the variable.
+        name: Name of the variable.
         at: Its position in the column: a row, and the indices of an array.
         message: Description of the error.
         more: Number of other invalid cells.

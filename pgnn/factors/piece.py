@@ -141,7 +141,7 @@ def learnable_zeros(what: str, shape: Sequence[int]) -> nn.Parameter:
 
     Args:
         what: Their name in messages.
-        shape: Of the array.
+        shape: Shape of the array.
 
     Raises:
         Intractable: If there are too many.

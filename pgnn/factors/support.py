@@ -36,7 +36,7 @@ class Support:
 
     Attributes:
         constraint: One of torch's.
-        dtype: Of the values.
+        dtype: Dtype of the values.
         shape: Shape of the constraint where it is not the variable's, as in a program whose
             plates leave dimensions of size one between them.
     """

@@ -57,7 +57,7 @@ def saturation_colouring(graph: nx.Graph | HasGraph) -> dict[Node, int]:
         graph: Undirected, or a model, without self-loops.
 
     Returns:
-        Node to colour, as of :func:`greedy_colouring`.
+        Node to colour, as in :func:`greedy_colouring`.
 
     References:
         Brelaz (1979), Communications of the ACM 22(4).

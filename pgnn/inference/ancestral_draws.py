@@ -26,17 +26,17 @@ _BATCH = 2**13
 def with_reals(question: Question, samples: Samples, seed: int | None) -> Samples:
     """Return samples with real variables added to the discrete ones that an engine has drawn.
 
-    Real variables on which nothing depends that was observed are drawn from their conditionals, or
-    by executions in which everything else is held. Others are drawn together from their posterior,
-    a normal distribution given the states.
+    Real variables without observed descendants are drawn from their conditionals, or by executions
+    of the model in which all other values are fixed. The others are drawn jointly from their
+    posterior, a normal distribution given the states.
 
     Args:
         question: The question, with its evidence.
         samples: Draws of the discrete variables.
-        seed: Same seed, same draws; global random state is untouched.
+        seed: Random seed; the same seed gives the same draws. Global random state is not changed.
 
     Raises:
-        Unsupported: If a vector was observed in part.
+        Unsupported: If a vector was partially observed.
     """
     model: Any = question.model
     reals = [v for v in model.variables.values() if not v.is_discrete]
@@ -68,7 +68,7 @@ def with_reals(question: Question, samples: Samples, seed: int | None) -> Sample
 def _by_units(
     model: Any, samples: Samples, known: Mapping[Hashable, Tensor | None]
 ) -> dict[Hashable, Tensor]:
-    """Real units given the discrete ones, which makes them independent."""
+    """Draw real units given the discrete ones, which makes them independent."""
     layers, flat = model.layers(), samples.codes.flatten(end_dim=-2)
     state = {}
     for name, v in layers.variables.items():
@@ -85,14 +85,14 @@ def _by_units(
 
 
 def ancestral_states(question: Question, n: int, seed: int | None) -> Tensor:
-    """Return ``(n, B, E)`` states of a directed model, parents first, where nothing was observed.
+    """Return ``(n, B, E)`` states of a directed model without evidence, by ancestral sampling.
 
-    No table is needed: each conditional draws from its distribution.
+    No table is needed: each conditional samples from its distribution, parents before children.
 
     Args:
         question: About a directed model.
         n: Draws for each row.
-        seed: Same seed, same draws; global random state is untouched.
+        seed: Random seed; the same seed gives the same draws. Global random state is not changed.
     """
     rows = question.num_rows
     with private_randomness(seed), torch.no_grad():
@@ -102,7 +102,7 @@ def ancestral_states(question: Question, n: int, seed: int | None) -> Tensor:
 
 
 def weighted_states(question: Question, row: int, n: int, seed: int) -> tuple[Tensor, Tensor]:
-    r"""Return ``(n, E)`` states drawn parents first, and ``(n,)`` log weights, for one row.
+    r"""Return ``(n, E)`` states in topological order and ``(n,)`` log weights, for one row.
 
     Observed variables are fixed; the weight is their log probability given their parents.
 
@@ -110,7 +110,7 @@ def weighted_states(question: Question, row: int, n: int, seed: int) -> tuple[Te
         question: About a directed model.
         row: Index of a row of the evidence.
         n: Number of draws.
-        seed: As of :func:`ancestral_states`.
+        seed: See :func:`ancestral_states`.
     """
     with private_randomness(seed), torch.no_grad():
         return _weighted(question, row, n)
@@ -160,7 +160,9 @@ def _held_values(question: Question, variable: Variable, row: int, n: int) -> Te
     if bool(missing.all()):
         return None
     if bool(missing.any()):
-        raise Unsupported(f"{variable.name!r} was observed in part, and the rest is not drawn")
+        raise Unsupported(
+            f"{variable.name!r} was partially observed; its missing components cannot be drawn"
+        )
     return values.expand(n, *values.shape)
 
 
@@ -174,19 +176,20 @@ def _observed_reals(question: Question, variable: Variable, lead: tuple[int, ...
     x = question.observed.reals.get(variable.name)
     if x is None or is_all_nan(x):
         return None
-    # these draw missing values
+    # these models draw missing values themselves
     complete = isinstance(question.model, ExecutableModel | UnitModel)
     if not complete and _is_cut(x):
         raise Unsupported(
-            f"{variable.name!r} was observed in part in some rows, the rest is not drawn"
+            f"{variable.name!r} was partially observed in some rows; its missing components "
+            "cannot be drawn"
         )
     return x.expand(lead[0], *x.shape).flatten(end_dim=1)
 
 
 def _joint_draws(question: Question, samples: Samples) -> dict[Hashable, Tensor | None]:
-    """``(R, *shape)`` values of reals on which something depends that was observed.
+    """``(R, *shape)`` values of real variables that have observed descendants.
 
-    Vectors that are observed in part are drawn jointly, too.
+    Vectors that are partially observed are drawn jointly, too.
     """
     model: Any = question.model
     reals = question.observed.reals
@@ -210,7 +213,7 @@ def _joint_draws(question: Question, samples: Samples) -> dict[Hashable, Tensor 
 
 
 def _is_cut(x: Tensor) -> bool:
-    """Whether a vector is observed in part in some row."""
+    """Whether a vector is partially observed in some row."""
     missing = x.isnan().unsqueeze(1).flatten(start_dim=1)
     return not torch.equal(missing.any(1), missing.all(1))
 
@@ -253,7 +256,7 @@ def _by_executions(
     samples: Samples,
     known: Mapping[Hashable, Tensor | None],
 ) -> dict[Hashable, Tensor]:
-    """``(R, *shape)`` values, one execution for each draw unless all of them were observed."""
+    """``(R, *shape)`` values, by one execution for each draw unless all of them were observed."""
     observed = {n: x for n, x in known.items() if x is not None}
     if len(observed) == len(known) and not any(bool(x.isnan().any()) for x in observed.values()):
         return observed
@@ -266,11 +269,11 @@ def _by_executions(
 
 
 class Run(NamedTuple):
-    """The values of one execution.
+    """The values of all variables in one execution of a model.
 
     Attributes:
-        values: Of variables.
-        computed: Values that are computed from them.
+        values: Values of the variables, by name.
+        computed: Deterministic values that are computed from them, by name.
     """
 
     values: Mapping[Hashable, Tensor]
@@ -280,14 +283,14 @@ class Run(NamedTuple):
 def executed(
     model: ExecutableModel, held: Mapping[Hashable, Tensor], number: int, seed: int
 ) -> list[Run]:
-    """Run a model with some values fixed, once for each of ``number`` draws.
+    """Execute a model with some values fixed, once for each of ``number`` draws.
 
     Args:
         model: The program, run side by side where possible.
         held: ``(number, *shape)`` states and reals by variable; those that are -1 or ``NaN`` are
             drawn.
         number: Number of executions.
-        seed: Seed of the draws.
+        seed: Random seed; the same seed gives the same draws.
     """
     rng = np.random.default_rng(seed)
     runs: list[Run] = []
@@ -308,10 +311,10 @@ def executed(
 def _side_by_side(
     model: ExecutableModel, held: Mapping[Hashable, Tensor], number: int, seed: int
 ) -> list[Run]:
-    """All executions at once.
+    """Run all executions at once, as one batch.
 
     Raises:
-        Unsupported: If that is impossible, or different values are missing in them.
+        Unsupported: If the model cannot be batched, or different values are missing in them.
     """
     each, same = {}, {}
     for name, x in held.items():
@@ -336,12 +339,11 @@ def filled(question: Question, samples: Samples, seed: int | None) -> Samples:
 
     Args:
         question: The question, with its evidence.
-        samples: Draws of all variables, ``NaN`` where a real number is missing on which nothing
-            depends.
-        seed: Same seed, same draws; global random state is untouched.
+        samples: Draws of all variables, ``NaN`` where a real value without descendants is missing.
+        seed: Random seed; the same seed gives the same draws. Global random state is not changed.
 
     Raises:
-        Unsupported: If a vector of a graph was observed in part.
+        Unsupported: If a vector of a graphical model was partially observed.
     """
     model: Any = question.model
     reals = [v for v in model.variables.values() if not v.is_discrete]
@@ -352,7 +354,7 @@ def filled(question: Question, samples: Samples, seed: int | None) -> Samples:
     known = {v.name: samples[v.name].flatten(end_dim=lead - 1) for v in reals}
     with private_randomness(seed), torch.no_grad():
         if isinstance(model, DirectedModel):
-            for v in reals:  # raises for a vector that was observed in part
+            for v in reals:  # raises for a vector that was partially observed
                 _observed_reals(question, v, tuple(samples.codes.shape[:-1]))
             values = _by_conditionals(model, question, states, known)
         else:

@@ -15,7 +15,7 @@ class AnswerColumns:
 
     Args:
         variables: Discrete variables; an array's elements come in row-major order.
-        of: Name of the table of columns in messages.
+        of: What the columns belong to, for error messages.
         states: Whether each state of an element has a column.
 
     Example:

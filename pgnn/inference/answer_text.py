@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pgnn.factors.variable import Variable
 
 WIDTH = 88
-CELLS = 16  # larger arrays are summed up
+CELLS = 16  # larger arrays are summarised
 _SURE = 0.95
 _STATES_NAMED = 6
 
@@ -96,9 +96,9 @@ def state_table(variables: Sequence[Variable], codes: NDArray[Any]) -> str:
 def diagnostics_text(diagnostics: Mapping[str, Any], row: int = 0) -> str:
     """Return the diagnostics of one row as a line of text; empty if there are none.
 
-    Numbers of all rows and of this one are shown, of ``r_hat`` and ``effective_sample_size`` the
-    worst; booleans by their name; a ``reason`` in a separate line. Other values, such as a
-    history, are left out.
+    Scalars are shown for all rows and for this one; of ``r_hat`` and ``effective_sample_size`` the
+    worst value; booleans by their name; a ``reason`` on a separate line. Other values, such as a
+    history, are omitted.
 
     Example:
         >>> diagnostics_text({"converged": np.array([True, False]), "iterations": 12}, row=1)
@@ -164,7 +164,7 @@ def _lines(
 
 
 def _summed_up(v: Variable, states: Sequence[str], table: NDArray[Any]) -> _Line:
-    known = table[~np.isnan(table).any(axis=1)]  # a sequence shorter than the longest has no more
+    known = table[~np.isnan(table).any(axis=1)]  # a sequence shorter than the longest ends before
     cells = _shape(v) if len(known) == len(table) else f"{len(known):,} of {_shape(v)}"
     if not len(known):
         return _Line(str(v.name), [], [], cells)

@@ -30,10 +30,10 @@ _ROUNDING = 1e-9
 class Assignment(CodedMapping):
     r"""A state for each variable, :math:`x^* = \arg\max_x p(x, e)`, and its log probability.
 
-    Maps a variable to the label of its state, or to ``(B,)`` int64 state indices if the evidence
-    came in rows; an array of variables to a NumPy array ``shape`` of labels, or to ``(B, *shape)``
-    indices, and its elements like any variable. ``None`` (-1 in a batch) stands where a row has no
-    answer.
+    A mapping from a variable to the label of its state, or to ``(B,)`` int64 state indices if the
+    evidence is a batch; from an array of variables to a NumPy array ``shape`` of labels, or to
+    ``(B, *shape)`` indices. Elements of arrays are keys like any variable. ``None`` (-1 in a batch)
+    marks rows without an answer.
 
     Args:
         variables: The variables asked for.
@@ -41,10 +41,10 @@ class Assignment(CodedMapping):
         log_prob: ``(B,)`` log probability of the assignment together with the evidence.
         batched: Whether the evidence came in rows; if not, ``B`` is 1.
         index: The data frame's index, if the evidence was one.
-        upper_bound: ``(B,)`` log probability that no assignment exceeds, where it is known; that
-            of the assignment itself if there is none better.
+        upper_bound: ``(B,)`` upper bound on the log probability of any assignment, where it is
+            known; equal to ``log_prob`` if the assignment is optimal.
         engine: Name of the engine.
-        diagnostics: What the engine has to say about this answer.
+        diagnostics: The engine's diagnostics of this answer, by name.
 
     Attributes:
         is_score: Whether :attr:`log_prob` is a log score, as of undirected models: :math:`\log Z`
@@ -89,13 +89,13 @@ class Assignment(CodedMapping):
 
     @property
     def upper_bound(self) -> Tensor | None:
-        """``()`` or ``(B,)`` log probability that no assignment exceeds; None if not known."""
+        """``()`` or ``(B,)`` bound on the log probability of any assignment; None if unknown."""
         if self._upper_bound is None or self.batched:
             return self._upper_bound
         return self._upper_bound[0]
 
     def to_the_power(self, power: float) -> Assignment:
-        """Return the same where log probabilities are multiplied by a number."""
+        """Return the answer with its log probabilities multiplied by a number."""
         scaled = copy.copy(self)
         scaled._log_prob = self._log_prob * power
         if self._upper_bound is not None:
@@ -108,14 +108,14 @@ class Assignment(CodedMapping):
         return self._states if self.batched else self._states[0]
 
     def frame(self, *, steps: bool = False) -> Any:
-        """Return a data frame of labels: a column an element, a row a row of the evidence.
+        """Return a data frame of labels: one column per element, one row per row of evidence.
 
         Args:
-            steps: Whether to have a row for each place along the first axis of the arrays, which
-                is time in models over time: index ``step``, of a batch ``(row, step)``.
+            steps: Whether each position along the first axis of the arrays (time, in models over
+                time) has its own row: index ``step``, for a batch ``(row, step)``.
 
         Raises:
-            EvidenceError: With ``steps``, if variables have no axis or not the same one.
+            EvidenceError: With ``steps``, if the variables do not share a first axis.
         """
         if not steps:
             return label_frame(self.variables, self._states, self._index)
@@ -134,13 +134,13 @@ class Assignment(CodedMapping):
         return f"{table}\n{what} {self._log_prob[row].item():z.6f}{self._bound_text(row)}"
 
     def _bound_text(self, row: int) -> str:
-        """Whether a better assignment may exist."""
+        """A note on how much better another assignment may be."""
         by = f" by {self.engine}" if self.engine else ""
         if self._upper_bound is None:
             return f" (best found{by})" if by else ""
         gap = (self._upper_bound[row] - self._log_prob[row]).item()
         if gap > _ROUNDING * max(1.0, abs(self._log_prob[row].item())):
-            return f" (best found{by}; none is more than {gap:.4g} above)"
+            return f" (best found{by}; no other is more than {gap:.4g} above)"
         return f" (exact, {self.engine})" if by else " (exact)"
 
     def __getitem__(self, name: Hashable) -> Any:
@@ -192,13 +192,13 @@ class Assignment(CodedMapping):
 class KBest(Sequence[Assignment]):
     """The ``k`` most probable assignments, best first.
 
-    Where fewer exist, an unbatched answer is shorter, and a row of a batch ends with states -1 of
-    log probability ``-inf``.
+    If fewer exist, an answer to one row is shorter, and a row of a batch is padded with states -1
+    of log probability ``-inf``.
 
     Args:
         variables: The variables asked for.
         states: ``(B, k, E)`` int64 state indices of their elements.
-        log_prob: ``(B, k)`` log probabilities, falling.
+        log_prob: ``(B, k)`` log probabilities, in decreasing order.
         batched: Whether the evidence came in rows; if not, ``B`` is 1.
         index: The data frame's index, if the evidence was one.
 
@@ -227,7 +227,7 @@ class KBest(Sequence[Assignment]):
         self.batched = batched
         if not batched:
             exist = ~log_prob[0].isneginf()
-            exist[:1] = True  # an impossible best one is still the answer
+            exist[:1] = True  # a best assignment of probability zero is still the answer
             states, log_prob = states[:, exist], log_prob[:, exist]
         self._states = states
         self._log_prob = log_prob
@@ -239,7 +239,7 @@ class KBest(Sequence[Assignment]):
         return self._log_prob if self.batched else self._log_prob[0]
 
     def to_the_power(self, power: float) -> KBest:
-        """Return the same where log probabilities are multiplied by a number."""
+        """Return the answer with its log probabilities multiplied by a number."""
         scaled = copy.copy(self)
         scaled._log_prob = self._log_prob * power
         return scaled
@@ -270,7 +270,7 @@ class KBest(Sequence[Assignment]):
         return ranked
 
     def _at(self, k: int) -> Assignment:
-        """The assignment of a rank from 0 on."""
+        """The assignment with a given rank, counted from 0."""
         return Assignment(
             self.variables,
             self._states[:, k],
@@ -290,7 +290,7 @@ class KBest(Sequence[Assignment]):
 
 
 def _labels(variable: Variable, codes: NDArray[Any]) -> NDArray[Any]:
-    """Labels of an array: of NumPy's own type where evidence reads that as labels again."""
+    """Labels of an array, of NumPy's own type where evidence would read them as labels again."""
     states = variable.states or ()
     kinds = {type(state) for state in states}
     indices = kinds <= {int} and states == tuple(range(len(states)))

@@ -1,4 +1,4 @@
-"""Most probable values of real variables beside the states of discrete ones."""
+"""Most probable values of real variables, together with the states of discrete ones."""
 
 from __future__ import annotations
 
@@ -61,10 +61,10 @@ class AssignmentWithReals(Assignment):
         return super().__len__() + len(self.reals)
 
     def frame(self, *, steps: bool = False) -> Any:
-        """Return a data frame with a column for each element and each number, see the base class.
+        """Return a data frame with one column per element and per component, see the base class.
 
         Args:
-            steps: See :class:`Assignment`; of discrete variables alone.
+            steps: See :class:`Assignment`; for discrete variables only.
         """
         frame = super().frame(steps=steps)
         return frame if steps else _with_numbers(frame, self.reals)
@@ -87,7 +87,7 @@ class KBestWithReals(KBest):
         reals: ``(B, k, *shape)`` values of the real variables by name.
         variables: The discrete variables.
         states: See :class:`~pgnn.inference.assignment.KBest`.
-        log_prob: ``(B, k)`` log densities, falling.
+        log_prob: ``(B, k)`` log densities, in decreasing order.
         **rest: See :class:`~pgnn.inference.assignment.KBest`.
     """
 
@@ -103,7 +103,7 @@ class KBestWithReals(KBest):
         self._reals = {n: x[:, : len(self)] for n, x in reals.items()}
 
     def frame(self) -> Any:
-        """Return a data frame with the index of the base class, and columns of numbers, too."""
+        """Return the data frame of the base class with additional columns for the real values."""
         return _with_numbers(super().frame(), {n: x.flatten(0, 1) for n, x in self._reals.items()})
 
     def _at(self, k: int) -> Assignment:
@@ -118,7 +118,7 @@ class KBestWithReals(KBest):
 
 
 def _with_numbers(frame: Any, reals: Mapping[Hashable, Tensor]) -> Any:
-    """A frame with a column for each number of each real variable."""
+    """The frame with a column for each component of each real variable."""
     for name, values in reals.items():
         numbers = values.detach().numpy(force=True)
         for place in np.ndindex(*numbers.shape[1:]):

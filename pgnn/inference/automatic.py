@@ -52,20 +52,20 @@ _RECOGNISED = 100
 
 @dataclass(frozen=True)
 class Automatic(Engine):
-    """Exact where the plan fits, otherwise the approximation that suits the question.
+    """Exact inference where it is affordable, otherwise the approximation that suits the query.
 
-    Marginals then come from belief propagation, most probable states from dual decomposition with
-    local search, or from a search with bounds where others are summed out, draws from Gibbs
-    sampling. Where real variables are unknown on which something
-    depends, chains of :class:`MCMC` draw these and the discrete ones are summed out. The answer
-    names the engine and says why. A bare number carries no kind: ``log_prob`` is exact or
+    Approximate marginals come from belief propagation, most probable states from dual decomposition
+    with local search (or from branch and bound where other variables are summed out), and samples
+    from Gibbs sampling. If unobserved real variables have children, :class:`MCMC` samples them and
+    the discrete variables are summed out. The answer names the engine and the reason for choosing
+    it. ``log_prob`` returns a tensor, which cannot say that it is approximate: it is exact or
     raises ``Intractable``, unless an engine is named.
 
     Args:
-        max_bytes: Memory that exact messages may take.
-        max_work: Multiply-adds that an exact answer may take for all rows together (about a
-            billion a second).
-        seed: Of chains, where they are what answers.
+        max_bytes: Largest memory of exact messages, in bytes.
+        max_work: Largest number of multiply-adds of an exact answer, all rows together (about a
+            billion take a second).
+        seed: Random seed of Markov chains, where they are used.
 
     Example:
         >>> from pgnn.models import BayesianNetwork
@@ -83,11 +83,11 @@ class Automatic(Engine):
 
     @property
     def max_answer_bytes(self) -> int:
-        """Memory that the numbers of an answer may take."""
+        """Largest memory of an answer, in bytes."""
         return self.max_bytes
 
     def answer_query(self, question: Question) -> Posterior:
-        """Answer ``query``: exactly, by chains where reals are unknown, or by propagation."""
+        """Answer ``query``: exactly, by MCMC over unobserved real variables, or by propagation."""
         why = self._obstacle(question)
         if why is None:
             try:
@@ -112,7 +112,7 @@ class Automatic(Engine):
                 why = str(error)
         if RealTargets.of(question) is not None:
             raise Intractable(
-                f"{why}; with discrete variables alone as targets= the real ones are summed out"
+                f"{why}; if targets= names discrete variables only, the real ones are summed out"
             )
         if question.names is None and _is_written(question):
             return _with_reason(why, DualDecomposition().answer_most_probable(question, k))
@@ -123,7 +123,7 @@ class Automatic(Engine):
         return _with_reason(why, BeliefPropagation().answer_most_probable(question, k))
 
     def answer_sample(self, question: Question, n: int, seed: int | None) -> Samples:
-        """Answer ``sample``: exactly, by chains over the reals, or by Gibbs sampling."""
+        """Answer ``sample``: exactly, by MCMC over the real variables, or by Gibbs sampling."""
         forward = isinstance(question.model, DirectedModel) and not question.observed.names
         if forward or self._obstacle(question) is None:
             try:
@@ -140,7 +140,7 @@ class Automatic(Engine):
         return Gibbs(seed=seed).answer_sample(question, n, seed)
 
     def answer_log_prob(self, question: Question) -> Tensor:
-        """Answer ``log_prob``: exactly or not at all; complete rows need no sum.
+        """Answer ``log_prob``, always exactly; complete rows need no sum.
 
         Raises:
             Intractable: If the exact sum does not fit; name an engine for an estimate or a bound.
@@ -155,8 +155,9 @@ class Automatic(Engine):
                 if not isinstance(question.model, AmortisedModel):
                     raise
                 raise Unsupported(
-                    "latent numbers have no exact sum; by the recognition of the model, "
-                    "engine=Variational(objective=ImportanceWeighted(100)) bounds it from below"
+                    "latent real variables cannot be integrated out exactly; "
+                    "engine=Variational(objective=ImportanceWeighted(100)) gives a lower bound "
+                    "by the model's recognition network"
                 ) from None
         raise Intractable(
             f"{why}; engine=BeliefPropagation() or AnnealedImportanceSampling() estimates it, "
@@ -164,7 +165,7 @@ class Automatic(Engine):
         )
 
     def describe(self, question: Question) -> Explanation:
-        """Answer ``explain``: what would be done, and why."""
+        """Answer ``explain``: the engine that would be used, and why."""
         why = self._obstacle(question)
         if why is None:
             try:
@@ -190,7 +191,7 @@ class Automatic(Engine):
         return JunctionTree(max_bytes=self.max_bytes).prepare(model, targets, observed)
 
     def _estimating(self, question: Question) -> Engine:
-        """What answers where exact answers are out of reach."""
+        """The approximate engine for a query whose exact answer is too expensive."""
         try:
             question.expanded()
         except Intractable:  # a table that can't be written down
@@ -198,7 +199,7 @@ class Automatic(Engine):
         return BeliefPropagation()
 
     def _by_sampling(self, question: Question, why: str) -> Posterior:
-        """By the model's own recognition, chains over the reals, or executions where neither is."""
+        """The sampling engine: the model's recognition network, MCMC, or weighted executions."""
         if isinstance(question.model, AmortisedModel):
             return _with_reason(why, self._recognising.answer_query(question))
         try:
@@ -219,7 +220,7 @@ class Automatic(Engine):
         return JunctionTree(max_bytes=self.max_bytes, max_work=self.max_work)
 
     def _obstacle(self, question: Question) -> str | None:
-        """Say why not even a plan for the exact answer is worth looking for; None if it is."""
+        """The reason why no exact plan is worth searching for; None if one is."""
         if question.observed.codes.shape[1] <= _SMALL:
             return None
         free: Mask = np.asarray((question.observed.codes < 0).any(axis=0))
@@ -245,20 +246,20 @@ AUTOMATIC = Automatic()
 
 
 def _executions(question: Question, seed: int | None) -> ExecutionSampling:
-    """Weighted executions of a model that can be run; any other is refused as it was before."""
+    """Weighted executions of a model that can be run; the original error for any other."""
     if not isinstance(question.model, ExecutableModel):
         raise
     return ExecutionSampling(seed=seed)
 
 
 def _with_reason(why: str, answer: Answer) -> Answer:
-    """The same answer, with the reason in its diagnostics."""
+    """The answer with the reason added to its diagnostics."""
     answer.diagnostics = {"reason": why, **answer.diagnostics}  # type: ignore[union-attr]
     return answer
 
 
 def _is_written(question: Question) -> bool:
-    """Whether all factors can be written down, so that nothing hidden has to be summed out."""
+    """Whether all factors have tables, so that no auxiliary variable has to be summed out."""
     return len(question.graph.expanded(WRITTEN).elements) == len(question.model.elements)
 
 

@@ -28,18 +28,18 @@ from pgnn.limits import POSITIVE, check_settings
 
 @dataclass(frozen=True)
 class AutomaticUnits(Engine):
-    """Exact where few units have to be enumerated, otherwise chains that draw block by block.
+    """Exact inference where few units must be enumerated, otherwise block Gibbs sampling.
 
-    Real units are answered about by mixtures of normal distributions, given all states of the
-    discrete ones or, where these are many, given draws of them.
+    The posterior of real units is a mixture of normal distributions, one for each state of the
+    discrete units or, where there are too many states, for each sample of them.
 
-    Most probable states beyond that come from simulated annealing. ``log_prob`` is exact or
-    raises ``Intractable``.
+    Most probable states that cannot be enumerated come from simulated annealing. ``log_prob`` is
+    exact or raises ``Intractable``.
 
     Args:
-        max_states: Most joint states that are enumerated.
-        max_work: Most multiply-adds of an exact answer.
-        seed: Of chains, where they are what answers.
+        max_states: Largest number of joint states to enumerate.
+        max_work: Largest number of multiply-adds of an exact answer.
+        seed: Random seed of Markov chains, where they are used.
 
     Example:
         >>> import pgnn
@@ -59,7 +59,7 @@ class AutomaticUnits(Engine):
         return BlockElimination(self.max_states, self.max_work)
 
     def answer_query(self, question: Question) -> Posterior:
-        """Answer ``query``: exactly, or by chains."""
+        """Answer ``query``: exactly, or by Gibbs sampling."""
         reals = RealUnitTargets.of(question)
         if reals is None:
             return self._discrete(question)
@@ -95,14 +95,14 @@ class AutomaticUnits(Engine):
             return answer
 
     def answer_sample(self, question: Question, n: int, seed: int | None) -> Samples:
-        """Answer ``sample``: exactly, or by chains."""
+        """Answer ``sample``: exactly, or by Gibbs sampling."""
         try:
             return self._exact.answer_sample(question, n, seed)
         except Intractable:
             return Gibbs(seed=self.seed).answer_sample(question, n, seed)
 
     def answer_log_prob(self, question: Question) -> Tensor:
-        """Answer ``log_prob``: exactly or not at all."""
+        """Answer ``log_prob``, always exactly."""
         return self._exact.answer_log_prob(question)
 
     def describe(self, question: Question) -> Explanation:

@@ -1,4 +1,4 @@
-"""The base class of queries, of models over time and others."""
+"""The base class of queries, also of models over time."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class BaseQuestion:
 
     @property
     def wants_gradients(self) -> bool:
-        """Whether gradients are required: of parameters, of evidence or of inputs."""
+        """Whether gradients with respect to parameters, evidence or inputs are required."""
         if not torch.is_grad_enabled():
             return False
         if self.model.passes_gradients or self.observed.requires_grad:

@@ -37,11 +37,11 @@ class Best:
 
     Attributes:
         states: ``(B, E)`` int64 states of all elements.
-        log_prob: ``(B,)`` their log score, without the scale of soft evidence (of marginal MAP:
+        log_prob: ``(B,)`` their log score, without the scale of soft evidence (for marginal MAP,
             with the other elements summed out).
         upper_bound: ``(B,)`` upper bound on the log probability of any assignment, if known.
-        diagnostics: As of :class:`Beliefs`.
-        advice: As of :class:`Beliefs`.
+        diagnostics: See :class:`Beliefs`.
+        advice: See :class:`Beliefs`.
     """
 
     states: Tensor

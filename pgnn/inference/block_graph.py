@@ -22,10 +22,10 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """Elements with the same neighbours, not joined to each other unless by a link within.
+    """Elements with the same neighbours, connected to each other only by a link within the block.
 
     Attributes:
-        elements: ``(n,)`` their indices.
+        elements: ``(n,)`` indices of the elements.
         columns: ``(n, K)`` columns of their states among those of all elements.
         table: ``(K, d)`` features of each state.
     """
@@ -88,7 +88,7 @@ class BlockGraph:
 
     @classmethod
     def of(cls, graph: FactorGraph) -> BlockGraph | None:
-        """Return the blocks of a graph; None if some factor is of another kind."""
+        """Return the block graph of a factor graph; None if some factor is of another kind."""
         owner = np.full(len(graph.elements), -1, dtype=np.int64)
         blocks: list[tuple[Ints, Tensor]] = []
         links: list[BlockLink] = []
@@ -119,11 +119,11 @@ class BlockGraph:
 
     @property
     def inner(self) -> frozenset[int]:
-        """Blocks whose elements are joined to each other."""
+        """Blocks whose elements are connected to each other."""
         return frozenset(k.first for k in self.links if k.is_within)
 
     def apart(self, free: Ints) -> tuple[int, ...]:
-        """Return the cheapest set of blocks given which all others are independent.
+        """Return the cheapest set of blocks that makes all other blocks conditionally independent.
 
         Args:
             free: ``(blocks,)`` number of unobserved elements of each.
@@ -151,7 +151,7 @@ def _block(graph: FactorGraph, elements: Ints, table: Tensor) -> Block:
 
 
 def row_fields(question: Question) -> Tensor:
-    """Return ``(1, S)`` or ``(B, S)`` fields with soft evidence; differentiable.
+    """Return ``(1, S)`` or ``(B, S)`` unary log potentials with soft evidence; differentiable.
 
     Hard evidence is not included.
     """

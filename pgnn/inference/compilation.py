@@ -22,7 +22,7 @@ SWITCH = "PGNN_COMPILE"
 INTERPRETED = 2e7
 """Nanoseconds of compiled work up to which Python does it: about a hundred times as slowly."""
 
-# seconds after which a child process is no longer waited for
+# seconds to wait for a child process
 _PATIENCE = 300.0
 _CHILD = """
 import os, sys
@@ -35,10 +35,10 @@ compile_all({room!r}, {done!r}, {begun!r})
 
 
 class Compilation:
-    """Compiles the kernels of a package in a child process, during which slower code is used.
+    """Compiles the kernels of a package in a child process, while slower code answers queries.
 
-    The child answers one query of each kind, which leaves the compiled kernels in numba's cache,
-    and then creates an empty file beside them as a mark. It may outlive this process.
+    The child answers one query of each kind, which fills numba's cache, and then creates an empty
+    marker file next to the cache. It may outlive this process.
 
     Args:
         room: Full name of a package. The child calls the function ``ask_everything`` of its module
@@ -52,20 +52,20 @@ class Compilation:
         self._lock = threading.Lock()
 
     def ready(self) -> bool:
-        """Whether kernels are used; until then torch may be used for little work.
+        """Whether compiled kernels are available; until then torch does small amounts of work.
 
-        They are used once they are compiled, and where no child can compile them: they are then
-        compiled in this process when they are first used.
+        Also true where no child process can be started: each kernel is then compiled in this
+        process at its first use.
         """
         return self._ready or self._look()
 
     def choose(self, kernel: Any, cost: float, guarded: bool = False) -> Callable[..., Any]:
-        """Return a kernel, or its Python source for little work until it is compiled.
+        """Return a kernel, or its Python source for small work until the kernel is compiled.
 
         Both return the same results up to rounding, random numbers included.
 
         Args:
-            kernel: One of the package.
+            kernel: A kernel of the package.
             cost: Approximate time of the compiled kernel, in nanoseconds.
             guarded: See :func:`~pgnn.inference.kernels.interpreted.interpreted`.
         """
@@ -89,7 +89,7 @@ class Compilation:
             return self._ready
 
     def _begin(self) -> bool:
-        """Start a child; return whether there is one to wait for."""
+        """Start a child process; return whether there is one to wait for."""
         if os.environ.get(SWITCH) == "now" or not _can_have_children() or not has_numba():
             return False
         from pgnn.inference.kernels.bitset import members
@@ -100,11 +100,12 @@ class Compilation:
         mark = Path(folder, f"{self.room}-{_stamp(self.room)}.done")
         if mark.exists():
             return False
-        if not _is_recent(_started_mark(mark)):  # otherwise another process has started a child
+        if not _is_recent(_started_mark(mark)):  # otherwise another process has started one
             try:
                 _started_mark(mark).touch()
                 self._start(mark)
-            except (OSError, RuntimeError):  # no place, no child, or no thread to be had
+            # no folder for the cache, no child process, or no thread available
+            except (OSError, RuntimeError):
                 return False
         self._done = mark
         return True
@@ -136,7 +137,7 @@ def compile_all(room: str, done: str, begun: str) -> None:
     Args:
         room: Package whose kernels are to be compiled.
         done: The file that is created when everything is compiled.
-        begun: The file that is removed at the end in any case.
+        begun: The file that is removed at the end, also after an error.
     """
     try:
         importlib.import_module(f"{room}.compile_all").ask_everything()

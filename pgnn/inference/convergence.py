@@ -1,4 +1,4 @@
-"""Convergence of iterative methods, judged and reported in one place."""
+"""Convergence checks and warnings of iterative methods."""
 
 from __future__ import annotations
 
@@ -27,22 +27,21 @@ _ROUNDING = 1.0 + 1e-9  # the effective sample size of equal weights is their nu
 
 @dataclass
 class Convergence:
-    """Concerns about the result of an iterative method, which has converged if there are none.
+    """Concerns about the result of an iterative method; it has converged if there are none.
 
-    All learners and engines use these rules, so that a warning is given for each result that
-    made no progress, was stopped at its limit, or consists of draws of a small effective sample
-    size.
+    All learners and engines use these checks: there is a warning for each result that made no
+    progress, reached the limit of iterations, or has a small effective sample size.
 
     Args:
-        method: Name of the method, with which messages begin.
+        method: Name of the method, the first word of each message.
 
     Attributes:
-        concerns: The concerns, a sentence each.
+        concerns: The concerns, one sentence each.
 
     Example:
         >>> fit = Convergence("Gradient").stopped(500, "raise max_iterations")
         >>> fit.converged, fit.concerns
-        (False, ['stopped after 500 iterations, before it came to rest; raise max_iterations'])
+        (False, ['stopped after 500 iterations, before it converged; raise max_iterations'])
     """
 
     method: str
@@ -54,13 +53,13 @@ class Convergence:
         return not self.concerns
 
     def add(self, concern: str | None) -> Self:
-        """Add a concern; None adds nothing."""
+        """Add a concern, unless it is None."""
         if concern is not None:
             self.concerns.append(concern)
         return self
 
     def rows_not_converged(self, converged: Any, advice: str) -> Self:
-        """Add that some rows of a batch did not converge, if there are any.
+        """Add a concern if some rows of a batch did not converge.
 
         Args:
             converged: ``(B,)`` booleans.
@@ -72,26 +71,27 @@ class Convergence:
         text = f"{int((~rows).sum())} of {len(rows)} rows did not converge"
         return self.add(f"{text}; {advice}" if advice else text)
 
-    def stopped(self, iterations: int, advice: str, what: str = "before it came to rest") -> Self:
-        """Add that the limit of iterations was reached."""
+    def stopped(self, iterations: int, advice: str, what: str = "before it converged") -> Self:
+        """Add the concern that the limit of iterations was reached."""
         return self.add(f"stopped after {iterations} iterations, {what}; {advice}")
 
     def no_progress(self, gradient: float, advice: str, what: str = "the parameters") -> Self:
-        """Add that no step was an improvement although the gradient is not zero.
+        """Add the concern that no step was an improvement although the gradient is not zero.
 
         Args:
             gradient: The largest absolute entry of the gradient.
             advice: What to do.
-            what: The quantities that did not change.
+            what: The quantities that were optimised.
         """
         return self.add(
-            f"no step improves {what}, though the largest derivative is {gradient:.2g}; {advice}"
+            f"no step improves {what}, although the largest partial derivative is "
+            f"{gradient:.2g}; {advice}"
         )
 
     def few_draws(
         self, sizes: Any, total: int, advice: str, least: float = LEAST_EFFECTIVE
     ) -> Self:
-        """Add that the effective sample size of weighted draws is small, if it is.
+        """Add a concern if the effective sample size of weighted draws is small.
 
         Args:
             sizes: Effective sample size of each row; zero where all weights are zero, which is
@@ -108,19 +108,20 @@ class Convergence:
         where = "" if len(each) == 1 else f" in {int(few.sum())} of {len(each)} rows"
         worst = float(np.nanmin(each))
         return self.add(
-            f"{total} draws are worth {worst:.3g} independent ones{where}, too few to trust; "
+            f"{total} draws are equivalent to {worst:.3g} independent ones{where}, too few for "
+            "a reliable estimate; "
             f"{advice}"
         )
 
     def chains_apart(
         self, r_hats: Mapping[Hashable, float], advice: str, largest: float = LARGEST_R_HAT
     ) -> Self:
-        r"""Add the quantities on which chains disagree, if there are any.
+        r"""Add a concern if chains disagree about some quantities.
 
         Args:
             r_hats: :math:`\\hat R` by name.
             advice: What to do.
-            largest: Largest value of chains that agree.
+            largest: Largest value at which chains count as agreeing.
         """
         apart = {n: x for n, x in r_hats.items() if not x <= largest}
         if not apart:
@@ -129,7 +130,7 @@ class Convergence:
         return self.add(f"the chains disagree about {worst}, R-hat above {largest}; {advice}")
 
     def warn(self) -> None:
-        """Warn of the concerns, at the line that called the library.
+        """Issue a warning for the concerns, attributed to the line that called the library.
 
         Warns:
             NotConverged: If there are any.
@@ -140,7 +141,7 @@ class Convergence:
 
 
 def _depth_of_verb() -> int:
-    """How many calls up from here is who called the library first."""
+    """The stack level of the caller outside the library."""
     frame: FrameType | None = sys._getframe(1)
     depth = outermost = 1
     while frame is not None:
@@ -155,9 +156,9 @@ class Trend:
     """The change of a noisy value between its means over two consecutive windows.
 
     Attributes:
-        change: The later mean less the earlier one.
+        change: The later mean minus the earlier one.
         error: Standard error of the change.
-        gain: The later mean less that of the first values.
+        gain: The later mean minus that of the first window.
 
     Example:
         >>> trend = Trend.of([0.0] * 50 + [2.0] * 50, 50)
@@ -184,11 +185,11 @@ class Trend:
         return cls(float(last - before), float(error), float(last - first))
 
     def at_rest(self, tolerance: float, noise: float) -> bool:
-        """Whether the value has settled: it changes by no more than the noise, which is small.
+        """Whether the value has converged: its change is within the noise, which is small.
 
         Args:
             tolerance: Changes up to this are ignored.
-            noise: Largest standard error at which the value counts as settled.
+            noise: Largest standard error at which the value counts as converged.
         """
         flat = abs(self.change) <= tolerance + self.error
         return flat and self.error <= max(tolerance, noise)

@@ -1,4 +1,4 @@
-r"""Diagnostics of Markov chains: convergence, and the accuracy of their averages.
+r"""Diagnostics of Markov chains: convergence, and the accuracy of averages over them.
 
 The ``C`` chains of a quantity are split in halves, ``M = 2C`` sequences of ``n`` values. With
 :math:`W` the mean of their variances and :math:`B / n` the variance of their means,
@@ -23,9 +23,9 @@ from pgnn.errors import DataError
 
 Floats = NDArray[np.float64]
 
-# variances of values up to one, from sums of squares, that are due to rounding
+# rounding error of variances of values up to one that are computed from sums of squares
 _ROUNDING = 1e-14
-# chains of a larger R-hat stay apart for longer than a batch
+# chains with a larger R-hat differ for longer than a batch
 _APART = 1.1
 
 
@@ -59,13 +59,13 @@ def r_hat(traces: ArrayLike) -> Any:
 
 
 def effective_sample_size(traces: ArrayLike) -> Any:
-    r"""Return the effective sample size, the number of independent draws of equal accuracy.
+    r"""Return the effective sample size: the number of independent draws of equal accuracy.
 
     .. math:: n_{\text{eff}} = \frac{M n}{1 + 2 \sum_{t \ge 1} \hat\rho_t}, \qquad
         \hat\rho_t = 1 - \frac{W - \frac1M \sum_m \hat\gamma_{m,t}}{\widehat{\mathrm{var}}^+},
 
-    the sum ending by Geyer's initial monotone sequence: sums of neighbouring pairs are kept as
-    long as they are positive, and made to fall.
+    the sum ending by Geyer's initial monotone sequence: sums of neighbouring pairs are kept as long
+    as they are positive, and forced to decrease.
 
     Args:
         traces: ``(C, n, ...)`` values of each chain over time, ``n`` at least 4.
@@ -97,7 +97,7 @@ def effective_sample_size(traces: ArrayLike) -> Any:
     pairs = rho[: n - n % 2].reshape(n // 2, 2, *rho.shape[1:]).sum(axis=1)
     kept = np.logical_and.accumulate(pairs > 0, axis=0)
     falling = np.where(kept, np.minimum.accumulate(pairs, axis=0), 0.0)
-    # chains that alternate may cancel: no more than log10(Mn) times Mn
+    # antithetic chains may cancel: at most log10(Mn) times Mn
     time = np.maximum(2.0 * falling.sum(axis=0) - 1.0, 1.0 / np.log10(max(m * n, 10)))
     return np.where(still, m * n, m * n / time)[()]
 
@@ -139,15 +139,15 @@ def standard_error(traces: ArrayLike) -> Any:
 
 
 class BatchSums:
-    r"""The same diagnostics from running sums instead of traces.
+    r"""R-hat, effective sample size and standard error from running sums instead of traces.
 
-    Each chain is split into batches; the variance of the batch means estimates the standard
-    error, whatever the autocorrelation, once a batch is much longer than it (batch means).
+    The method of batch means: each chain is split into batches, and the variance of the batch means
+    estimates the standard error if a batch is much longer than the autocorrelation time.
 
     Args:
         rows: Rows of evidence.
         chains: Chains of each row.
-        columns: Quantities ``S`` of each chain, between zero and one.
+        columns: Number of quantities ``S`` of each chain, with values between zero and one.
 
     References:
         Geyer (1992), section 3.2.
@@ -192,7 +192,7 @@ class BatchSums:
     def standard_error(self) -> Floats:
         """``(rows, S)`` standard errors of :meth:`mean`.
 
-        Where chains did not mix, each counts as a single value at most.
+        If chains did not mix, each counts as a single draw at most.
         """
         grand = self._means / self.num_batches
         spread = np.maximum(self._batches / self.num_batches - grand**2, 0.0)
@@ -223,7 +223,7 @@ class BatchSums:
 
 
 def _halves(traces: ArrayLike) -> Floats:
-    """The halves ``(2C, n // 2, ...)``; the middle value of an odd number is left out."""
+    """The halves ``(2C, n // 2, ...)``; the middle value of an odd number is omitted."""
     values = np.asarray(traces, dtype=np.float64)
     if values.ndim < 2 or len(values) == 0 or values.shape[1] < 4:
         raise DataError(f"traces must be (chains, at least 4 values, ...), got {values.shape}")

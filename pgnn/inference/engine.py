@@ -1,4 +1,4 @@
-"""The base class of engines: verbs read the question, hooks answer it."""
+"""The base class of engines: public methods read a query, hooks answer it."""
 
 from __future__ import annotations
 
@@ -33,19 +33,20 @@ Floats = NDArray[np.float64]
 
 
 class Engine(metaclass=SaysArguments):
-    """Immutable settings of a method that answers queries; state exists in calls only.
+    """Immutable settings of an inference method; a call keeps its own state.
 
-    The verbs are those of :class:`pgnn.models.model.Model`, with the model as first argument. They
-    read the question, check parameters, and call hooks. A subclass overrides some of these:
+    The methods are those of :class:`pgnn.models.model.Model`, with the model as first argument.
+    They read the query, check the parameters and call hooks. A subclass overrides some of these
+    hooks:
 
     - :meth:`infer`, for ``query`` and ``log_prob``; :meth:`maximize`, for ``most_probable``;
       :meth:`draw`, for ``sample``: arrays over all elements;
     - or :meth:`answer_query`, :meth:`answer_most_probable`, :meth:`answer_sample` and
       :meth:`answer_log_prob`, which return complete answers;
-    - :meth:`judge`, concerns about an answer, of which the caller is warned;
+    - :meth:`judge`, for concerns about an answer, which become a warning;
     - :meth:`reason` or :meth:`describe`, for ``explain``; :meth:`prepare`, for ``compile``.
 
-    Other hooks raise an error that names engines with that ability.
+    A hook that is not overridden raises an error that names engines with that ability.
 
     Example:
         >>> from pgnn.models import BayesianNetwork
@@ -61,7 +62,7 @@ class Engine(metaclass=SaysArguments):
         tensor([0.5000, 0.5000])
     """
 
-    # --- the verbs ----------------------------------------------------------------------------
+    # --- the methods of a model ---------------------------------------------------------------
 
     def query(
         self,
@@ -160,7 +161,7 @@ class Engine(metaclass=SaysArguments):
         raise self._cannot("has no marginals", "JunctionTree(), BeliefPropagation() or Gibbs()")
 
     def maximize(self, question: Question, maximized: Mask) -> Best:
-        """Return the best states of the ``maximized`` elements, ``(E,)``, all others summed out."""
+        """Return the best states of the ``maximized`` ``(E,)`` elements, all others summed out."""
         raise self._cannot(
             "does not maximise", "JunctionTree(), DualDecomposition() or Annealing()"
         )
@@ -189,7 +190,7 @@ class Engine(metaclass=SaysArguments):
         names: Names | None = None,
         errors: str = "raise",
     ) -> BaseQuestion:
-        """Read evidence and names: as rows, unless an engine reads other forms."""
+        """Read evidence and names of targets into a query."""
         return Question.read(model, evidence, inputs, names=names, errors=errors)
 
     def answer_query(self, question: Any) -> Posterior:
@@ -261,7 +262,7 @@ class Engine(metaclass=SaysArguments):
         )
 
     def answer_log_prob(self, question: Any) -> Tensor:
-        """Answer ``log_prob``, ``(B,)``: complete rows are looked up, which is exact."""
+        """Answer ``log_prob``, ``(B,)``; complete rows are evaluated exactly, without inference."""
         if question.complete:
             return log_score(question)
         beliefs = self._inferred(question)
@@ -272,45 +273,45 @@ class Engine(metaclass=SaysArguments):
     def check_rows(
         self, question: Question, log_values: Tensor, diagnostics: Mapping[str, Any], advice: str
     ) -> None:
-        """Raise for impossible rows, warn about rows that did not converge.
+        """Raise an error for impossible rows, warn about rows that did not converge.
 
         Args:
-            question: Its ``errors`` says whether impossible rows raise.
+            question: The query; its ``errors`` decides whether impossible rows raise an error.
             log_values: ``(B,)`` log evidence, or log probability of the best states.
             diagnostics: Diagnostics.
-            advice: What to do about rows that did not converge.
+            advice: Recommendation for rows that did not converge.
         """
         self.check_possible(question, log_values)
         self.judge(diagnostics, advice).warn()
 
     def judge(self, diagnostics: Mapping[str, Any], advice: str) -> Convergence:
-        """Return concerns about an answer: rows that did not converge.
+        """Return the concerns about an answer, such as rows that did not converge.
 
         Args:
             diagnostics: Diagnostics.
-            advice: What to do about such rows.
+            advice: Recommendation for such rows.
         """
         return Convergence(type(self).__name__).rows_not_converged(
             diagnostics.get("converged", True), advice
         )
 
     def check_possible(self, question: BaseQuestion, log_values: Tensor) -> None:
-        """Raise for rows whose log value is minus infinity, see :meth:`refuse`.
+        """Raise an error for rows whose log value is minus infinity, see :meth:`refuse`.
 
         Args:
-            question: Has ``errors``.
+            question: The query; its ``errors`` decides whether impossible rows raise an error.
             log_values: ``(B,)`` log evidence, or log probability of the best states.
 
         Raises:
-            ImpossibleEvidence: If there are some.
+            ImpossibleEvidence: If there are any.
         """
         self.refuse(question, log_values.detach().isneginf().numpy(force=True))
 
     def refuse(self, question: BaseQuestion, impossible: Mask) -> None:
-        """Raise for rows of probability zero, ``(B,)``, unless they are to be answered by NaN.
+        """Raise an error for rows of probability zero, ``(B,)``, unless NaN is wanted for them.
 
         Raises:
-            ImpossibleEvidence: If there are some.
+            ImpossibleEvidence: If there are any.
         """
         if question.errors == "raise" and impossible.any():
             raise self.impossible(question, np.flatnonzero(impossible).tolist())
@@ -319,22 +320,23 @@ class Engine(metaclass=SaysArguments):
         """Return the error for some rows of probability zero."""
         return ImpossibleEvidence(
             f"{len(rows)} of {question.num_rows} rows have probability zero (first: row "
-            f"{rows[0]}); JunctionTree() names the findings that conflict, errors='nan' skips such "
+            f"{rows[0]}); JunctionTree() names the conflicting evidence, errors='nan' skips such "
             "rows",
             tuple(rows),
         )
 
     def check_found(self, question: BaseQuestion, unknown: Mask) -> None:
-        """Raise for rows ``(B,)`` that may be possible, though no possible state was found.
+        """Raise an error for rows ``(B,)`` for which no possible state was found.
 
         Raises:
-            EvidenceError: If there are some, unless they are to be answered by NaN.
+            EvidenceError: If there are any, unless NaN is wanted for them.
         """
         if question.errors == "raise" and unknown.any():
             raise EvidenceError(
                 f"{type(self).__name__} found no state of positive probability in {unknown.sum()} "
                 f"rows (first: row {unknown.argmax()}); the evidence may be impossible, or the "
-                "factors exclude nearly all states: JunctionTree() finds which, where it fits; "
+                "factors exclude nearly all states: JunctionTree() decides which, where it is "
+                "affordable; "
                 "errors='nan' skips such rows in queries"
             )
 
@@ -370,7 +372,7 @@ class Engine(metaclass=SaysArguments):
         return MAX_BYTES
 
     def _inferred(self, question: Question) -> Beliefs:
-        """The result of :meth:`infer`, checked."""
+        """The checked result of :meth:`infer`."""
         beliefs, rows = self.infer(question), question.num_rows
         self._check_returned("infer", beliefs, Beliefs)
         states = int(question.model.elements.offset[-1])

@@ -1,4 +1,4 @@
-"""Factors without tables, made of small ones: with hidden elements behind a graph's own."""
+"""Decomposition of factors without tables into small factors with auxiliary elements."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ _GROUPINGS = 4
 
 
 class CertainStates(NamedTuple):
-    """Hidden elements whose state is certain once an element has a certain state.
+    """Auxiliary elements whose states are determined once an element has a given state.
 
     Attributes:
-        element: That element.
-        state: Its state.
-        first: The first hidden element.
-        last: One past the last.
-        certain: The state of all of them.
+        element: The element of the graph.
+        state: The state that determines the others.
+        first: The first auxiliary element.
+        last: One past the last auxiliary element.
+        certain: The state that all of them then have.
     """
 
     element: int
@@ -47,10 +47,10 @@ class CertainStates(NamedTuple):
 
 @dataclass(eq=False)
 class KnownExpansions:
-    """Cached results for graphs of the same scopes.
+    """Cached results for graphs with the same scopes.
 
     Attributes:
-        elements: The elements with hidden ones, of each expansion so far.
+        elements: The extended elements of each expansion so far.
         groupings: How the small factors are gathered.
     """
 
@@ -58,7 +58,7 @@ class KnownExpansions:
     groupings: deque[Grouping] = field(default_factory=lambda: deque(maxlen=_GROUPINGS))
 
     def with_hidden(self, elements: Elements, hidden: Sequence[Variable]) -> Elements:
-        """Return a graph's elements with hidden ones behind them."""
+        """Return a graph's elements followed by auxiliary ones."""
         variables = (*elements.variables, *hidden)
         for known in self.elements:
             if known.variables == variables:
@@ -70,16 +70,16 @@ class KnownExpansions:
 
 @dataclass(frozen=True, eq=False)
 class Expansion:
-    """A graph's factors with hidden elements behind its own; all of them are to be summed out.
+    """A factor graph with auxiliary elements, which must be summed out, after its own elements.
 
-    The numbers of the graph's own elements, and the columns of their states, stay what they are.
+    Indices of the original elements, and the columns of their states, do not change.
 
     Attributes:
-        elements: The elements, hidden ones last.
-        groups: The factors; what neither decomposes nor is small stays as it was.
-        order: ``(E,)`` ranks of the graph's own elements, by which all gates combine causes.
-        following: ``(H,)`` of each hidden element the cause that its gate combines next, or -1.
-        rules: States of hidden elements that are certain given observed ones.
+        elements: The elements, auxiliary ones last.
+        groups: The factors; those that are large and cannot be decomposed are unchanged.
+        order: ``(E,)`` ranks of the original elements, the order in which gates combine causes.
+        following: ``(H,)`` for each auxiliary element the cause that its gate combines next, or -1.
+        rules: States of auxiliary elements that observed elements determine.
     """
 
     elements: Elements
@@ -92,13 +92,13 @@ class Expansion:
     def of(
         cls, elements: Elements, groups: Sequence[FactorGroup], most: int, known: KnownExpansions
     ) -> Expansion:
-        """Decompose factors that are not written down.
+        """Decompose factors that have no table.
 
         Args:
-            elements: Of a graph.
-            groups: Its factors.
-            most: Entries of the largest table that is rather written down.
-            known: Cache for such graphs; it is extended.
+            elements: The elements of a graph.
+            groups: The factors of the graph.
+            most: Factors with at most this many table entries are tabulated instead.
+            known: Cache for graphs with these scopes; new results are added.
         """
         others: list[FactorGroup] = []
         factors: list[Factor] = []
@@ -126,23 +126,23 @@ class Expansion:
 
     @property
     def num_own(self) -> int:
-        """How many elements are the graph's own."""
+        """Number of original elements."""
         return len(self.order)
 
     def rank(self, order: Ints | None = None) -> Ints:
-        """Return ranks of all elements, by which elimination is cheap.
+        """Return ranks of all elements that make a cheap elimination order.
 
-        A hidden element goes just before the cause that its gate combines next.
+        An auxiliary element is eliminated just before the cause that its gate combines next.
 
         Args:
-            order: ``(E,)`` of the graph's own; the order of the gates if not given, along which
-                few of them are under way at any time.
+            order: ``(E,)`` ranks of the original elements; by default the order of the gates, along
+                which few gates are open at any time.
         """
         singly = 2 * (self.order if order is None else order) + 1
         return np.concatenate([singly, np.where(self.following < 0, 0, singly[self.following] - 1)])
 
     def codes(self, codes: Codes) -> Codes:
-        """Return ``(B, E)`` codes with those of hidden elements, where they are certain."""
+        """Return ``(B, E)`` codes, with those of auxiliary elements that are determined."""
         count = len(self.elements) - self.num_own
         if not count or codes.shape[1] != self.num_own:
             return codes
@@ -154,7 +154,7 @@ class Expansion:
         return extended
 
     def evidence(self, observed: RowEvidence) -> RowEvidence:
-        """Return evidence as it is about these elements."""
+        """Return evidence about the extended elements."""
         if observed.codes.shape[1] == len(self.elements):
             return observed
         soft = observed.soft
@@ -165,12 +165,12 @@ class Expansion:
 
 
 def _common_order(causes: Sequence[Ints], num_elements: int) -> Ints:
-    """Return ``(E,)`` ranks: the causes of the smallest gate come first, then those of the next.
+    """Return ``(E,)`` ranks: the causes of the smallest gate first, then those of the next one.
 
-    Between two causes only those gates are under way that have some before and some after.
+    A gate is open between two causes if it has causes before and after them.
 
     Args:
-        causes: Numbers of the elements of which each gate combines the effects.
+        causes: Indices of the elements that are the causes of each gate.
         num_elements: ``E``.
     """
     first, last = np.full((2, num_elements), len(causes))
@@ -184,12 +184,12 @@ def _common_order(causes: Sequence[Ints], num_elements: int) -> Ints:
 
 
 def _following_causes(ranks: Ints, groups: Sequence[FactorGroup], num_hidden: int) -> Ints:
-    """Return ``(H,)`` of each hidden element the cause that its gate combines next; -1 if none.
+    """Return ``(H,)`` the cause that the gate of each auxiliary element combines next, or -1.
 
     Args:
-        ranks: ``(E,)`` in which order causes are combined.
+        ranks: ``(E,)`` the order in which causes are combined.
         groups: The small factors.
-        num_hidden: Hidden elements ``H``, which come last.
+        num_hidden: Number of auxiliary elements ``H``, which come last.
     """
     num_own = len(ranks)
     following = np.full(num_hidden, -1)

@@ -18,16 +18,17 @@ class Explanation:
         reason: Reason for this engine.
         num_variables: Number of variables of the model, counting elements of arrays.
         memory_bytes: Peak memory, in bytes.
-        treewidth: Largest clique of an exact plan, less one; an upper bound of the graph's.
+        treewidth: Size of the largest clique of an exact plan minus one; an upper bound on the
+            treewidth of the graph.
         largest_table: Entries of the largest table of an exact plan.
         multiply_adds: Multiply-adds of an exact plan for one row of evidence.
-        num_factors: Factors over two or more variables, of an approximate engine's graph.
+        num_factors: Number of factors over two or more variables, for approximate engines.
         num_eliminated: Number of variables that are eliminated.
         num_sliced: Number of variables observed in all rows, at which tables are sliced.
-        num_pruned: Number of variables that cannot change the answer and are left out.
+        num_pruned: Number of variables that cannot change the answer and are omitted.
         fits: Whether the cost is within the budget.
         budget_bytes: The engine's limit on ``memory_bytes``, if it has one.
-        alternatives: Engines or settings to use where this one does not fit.
+        alternatives: Engines or settings to use if the cost exceeds the budget.
 
     Example:
         >>> print(Explanation(

@@ -1,4 +1,4 @@
-"""Factor graphs, which all engines for discrete models read: elements, and groups of factors."""
+"""Factor graphs, the input of all engines for discrete models: elements and groups of factors."""
 
 from __future__ import annotations
 
@@ -34,20 +34,20 @@ class FactorGraph:
     .. math:: \tilde p(x) = \prod_f \phi_f(x_f) = \exp \Big( c + \sum_i \theta_i(x_i) +
         \sum_{f : |f| > 1} \theta_f(x_f) \Big)
 
-    Exact engines read all factors as tables, in the order of the groups. Approximate
-    engines read the same factors as a constant, a field of every element, and the groups over two
-    or more elements.
+    Exact engines read all factors as tables, in the order of the groups. Approximate engines read
+    the same factors as a constant, one unary log potential (field) per element, and the groups over
+    two or more elements.
 
     Args:
         elements: The elements, or their variables.
-        factors: Groups of factors over indices of elements, or single tables, each
-            of which becomes a group; one with batch shape ``(B,)`` differs from row to row.
-        origin: Of a graph with hidden elements, the expansion that made it.
+        factors: Groups of factors over indices of elements, or single tables, each of which becomes
+            a group; batch shape ``(B,)`` means a different table for each row of the batch.
+        origin: The expansion that created the graph, if it has auxiliary elements.
 
     Attributes:
-        elements: The numbered elements.
+        elements: The elements, in order of their indices.
         groups: All factors in groups.
-        structure: The structure, shared with graphs of the same scopes.
+        structure: The structure, shared with graphs that have the same scopes.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class FactorGraph:
 
     @property
     def variables(self) -> tuple[Variable, ...]:
-        """The elements as variables, in the order that evidence codes and marginals use."""
+        """The elements as variables, in the order of evidence codes and marginals."""
         return self.elements.singles
 
     @property
@@ -78,7 +78,7 @@ class FactorGraph:
 
     @property
     def digest(self) -> bytes:
-        """Equal for graphs that can share a plan, see :attr:`GraphStructure.digest`."""
+        """A hash that graphs which can share a plan agree on, see :class:`GraphStructure`."""
         return self.structure.digest
 
     @property
@@ -142,15 +142,15 @@ class FactorGraph:
         return self.structure.lookup
 
     def columns(self, wanted: Mask) -> Ints:
-        """``(V,)`` first column of each element where the wanted ones' states stand together."""
+        """``(V,)`` first column of each element if the states of wanted ones are concatenated."""
         sizes = np.where(wanted, self.card, 0)
         return np.cumsum(sizes) - sizes
 
     def adopt_structure(self, known: Iterable[GraphStructure]) -> bool:
-        """Share a known structure, with its cache, if its groups have the same scopes.
+        """Reuse a known structure and its cache if its groups have the same scopes.
 
         Returns:
-            Whether one of them has.
+            Whether a structure was reused.
         """
         for structure in known:
             if structure.is_of(self.groups):
@@ -163,7 +163,8 @@ class FactorGraph:
     @cached_property
     def sources(self) -> tuple[Tensor, ...]:
         """The log tables of each group."""
-        with torch.enable_grad():  # cached, so that later callers can differentiate
+        # cached with their graph, so that later callers can differentiate
+        with torch.enable_grad():
             return tuple(g.log_values for g in self.groups)
 
     @cached_property
@@ -178,7 +179,7 @@ class FactorGraph:
 
     @cached_property
     def dtype(self) -> torch.dtype:
-        """Type of the answers: the widest type of a parameter, at least float32."""
+        """Dtype of the answers: the widest dtype of a parameter, at least float32."""
         widest = torch.float32
         for kind in {g.numbers.dtype for g in self.groups}:
             widest = torch.promote_types(widest, kind)
@@ -198,13 +199,13 @@ class FactorGraph:
 
     @cached_property
     def factors(self) -> tuple[Factor, ...]:
-        """All tables separately."""
+        """All factors as separate tables."""
         with torch.enable_grad():
             return tuple(f for g in self.groups for f in g.over(self.variables))
 
     @cached_property
     def scaled_tables(self) -> ScaledTables:
-        """The tables in linear units, as the compiled exact kernels read them."""
+        """The tables in probability units, as the compiled exact kernels read them."""
         return ScaledTables.of(self.groups, self.sources, self.structure)
 
     @cached_property
@@ -229,7 +230,7 @@ class FactorGraph:
         return sum(g.num_factors for g in self.interactions)
 
     def interaction(self, f: int) -> FactorGroup:
-        """A factor over two or more elements as a group, by its index in :attr:`wiring`."""
+        """Return a factor over two or more elements as a group, by its index in :attr:`wiring`."""
         for g in self.interactions:
             if f < g.num_factors:
                 return g.select(torch.tensor([f]))
@@ -238,7 +239,7 @@ class FactorGraph:
 
     @cached_property
     def interactions_rowwise(self) -> bool:
-        """Whether some factor over two or more elements differs from row to row."""
+        """Whether some factor over two or more elements depends on the row of the batch."""
         return any(g.batch_shape for g in self.interactions)
 
     @cached_property
@@ -253,12 +254,12 @@ class FactorGraph:
 
     @cached_property
     def local_wiring(self) -> LocalWiring:
-        """:attr:`wiring` in the layout that changes of single elements need."""
+        """:attr:`wiring` in the layout for updates of single elements."""
         return LocalWiring.of(self.wiring)
 
     @cached_property
     def message_wiring(self) -> MessageWiring:
-        """:attr:`wiring` in the layout that message passing needs."""
+        """:attr:`wiring` in the layout for message passing."""
         return MessageWiring.of(self.wiring)
 
     @cached_property
@@ -272,7 +273,7 @@ class FactorGraph:
 
     @cached_property
     def log_field(self) -> Tensor:
-        """``(1, S)`` or ``(B, S)`` sums of the factors of single elements, states concatenated."""
+        """``(1, S)`` or ``(B, S)`` sums of unary log potentials, all states concatenated."""
         offset = self.elements.offset
         field = torch.zeros(1, int(offset[-1]), dtype=self.dtype, device=self.device)
         for g in self.groups:
@@ -283,7 +284,7 @@ class FactorGraph:
             table = g.log_values.expand(*g.batch_shape, g.num_factors, states)
             rows = table.reshape(-1, g.num_factors * states).to(self.dtype)
             field = field.expand(len(rows) if len(field) == 1 else len(field), -1)
-            # infinities of one sign add up to an infinity, never to NaN
+            # infinities of one sign sum to an infinity, never to NaN
             field = field.index_add(1, place.reshape(-1), rows.expand(len(field), -1))
         return field
 
@@ -308,7 +309,7 @@ class FactorGraph:
         total = self.log_constant + self.log_field.expand(len(x), -1).gather(1, columns).sum(1)
         if not self.interactions:
             return total
-        # the rows of an element side by side, in the least bytes
+        # contiguous columns in the smallest integer type
         small = np.uint8 if int(self.card.max(initial=1)) <= 256 else np.int32
         by_element = torch.from_numpy(np.ascontiguousarray(codes.T, dtype=small)).to(self.device)
         for g in self.interactions:
@@ -319,11 +320,11 @@ class FactorGraph:
 
     @cached_property
     def written_down(self) -> bool:
-        """Whether all factors have tables, or small ones."""
+        """Whether all factors have tables, or are small enough to be tabulated."""
         return all(g.written_down for g in self.groups)
 
     def expanded(self, most: int = DECOMPOSED) -> FactorGraph:
-        """Return the graph with hidden elements, in which large tables are decomposed."""
+        """Return the graph with auxiliary elements, in which large factors are decomposed."""
         if self.written_down:
             return self
         if most not in self._expanded:
@@ -340,25 +341,25 @@ class FactorGraph:
         return observed if self.origin is None else self.origin.evidence(observed)
 
     def mask(self, mask: Mask) -> Mask:
-        """Convert a mask of the model's elements to one of this graph's, without hidden ones."""
+        """Convert a mask over the model's elements; False for auxiliary elements."""
         hidden = len(self.elements) - len(mask)
         return np.concatenate([mask, np.zeros(hidden, dtype=np.bool_)]) if hidden else mask
 
     def given(self, codes: Codes) -> FactorGraph:
-        """Return the graph in which factors without tables are tables given the evidence."""
+        """Return the graph in which factors without tables are tabulated given the evidence."""
         groups = self.groups if self.written_down else [g.given(codes) for g in self.groups]
         return self if self.written_down else FactorGraph(self.elements, groups, self.origin)
 
     # --- other graphs --------------------------------------------------------------------------
 
     def with_groups(self, groups: Sequence[FactorGroup]) -> FactorGraph:
-        """Return the graph with other groups of factors."""
+        """Return the graph with the groups of factors replaced."""
         other = FactorGraph(self.elements, groups, self.origin)
         other.adopt_structure([self.structure])
         return other
 
     def with_sources(self, tables: Mapping[int, Tensor]) -> FactorGraph:
-        """Return the graph with other log tables of some of its groups, by their indices."""
+        """Return the graph with the log tables of some groups, given by index, replaced."""
         return self.with_groups(
             [
                 TableGroup(g.scopes, tables[k], g.child) if k in tables else g
@@ -373,7 +374,7 @@ class FactorGraph:
         return self.with_groups([g.of_rows(rows) for g in self.groups])
 
     def with_unity(self, scope: Sequence[int]) -> FactorGraph:
-        """Add a table of ones over some elements, whose belief is their joint distribution."""
+        """Add a table of ones over some elements; its belief is their joint distribution."""
         variables = [self.variables[v] for v in scope]
         ones: Tensor = torch.zeros(
             [v.num_states for v in variables], dtype=torch.float64, device=self.device
@@ -381,7 +382,7 @@ class FactorGraph:
         return self.with_factors(Factor(variables, ones))
 
     def with_factors(self, *more: Factor) -> FactorGraph:
-        """Add tables behind all other factors."""
+        """Append tables to the factors."""
         return FactorGraph(self.elements, (*self.groups, *more), self.origin)
 
     def _as_group(self, f: Factor) -> TableGroup:
@@ -394,7 +395,7 @@ class FactorGraph:
 
 
 def _flat(g: FactorGroup) -> Floats:
-    """The entries of a group in one row (or one for each row of a batch)."""
+    """The entries of a group as one row, or one row for each row of the batch."""
     entries = g.entries().detach().to("cpu", torch.float64).numpy()
     rows = len(entries) if g.batch_shape else 1
     return entries.reshape(rows, math.prod(entries.shape[len(g.batch_shape) :]))

@@ -16,7 +16,7 @@ _HALVINGS = 60
 
 
 class NormalMarginal(Normal):
-    """A ``Normal`` of a real variable or a component of one, of standard deviation 0 if observed.
+    """A ``Normal`` marginal of a real variable or component, with standard deviation 0 if observed.
 
     Args:
         loc: ``(*batch)`` means.
@@ -37,14 +37,14 @@ class NormalMarginal(Normal):
         return self.stddev
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Return log densities; at observed values infinite, elsewhere ``-inf``."""
+        """Return log densities; for observed variables ``inf`` at the value, ``-inf`` elsewhere."""
         certain = self.scale == 0
         scale = self.scale.masked_fill(certain, 1.0)
         logs = -0.5 * ((value - self.loc) / scale).square() - scale.log() - 0.5 * LOG_2PI
         return torch.where(certain, torch.where(value == self.loc, math.inf, -math.inf), logs)
 
     def quantile(self, q: float | Sequence[float]) -> Tensor:
-        """Return quantiles, ``(*batch)`` of one and ``(Q, *batch)`` of ``Q`` levels."""
+        """Return quantiles, ``(*batch)`` for one level, ``(Q, *batch)`` for ``Q`` levels."""
         levels = torch.as_tensor(q, dtype=self.loc.dtype, device=self.loc.device)
         shaped = levels.reshape([*levels.shape, *[1] * self.loc.dim()])
         standard = math.sqrt(2.0) * torch.erfinv(2.0 * shaped - 1.0)
@@ -56,7 +56,7 @@ class VectorMarginal(MultivariateNormal):
 
     Args:
         loc: ``(*batch, D)`` means.
-        scale_tril: ``(*batch, D, D)`` lower factors of the covariances.
+        scale_tril: ``(*batch, D, D)`` lower Cholesky factors of the covariances.
     """
 
     def __init__(self, loc: Tensor, scale_tril: Tensor) -> None:
@@ -77,7 +77,7 @@ class MixtureMarginal(MixtureSameFamily):
 
     Args:
         weights: ``(*batch, K)`` probabilities of the configurations.
-        parts: Distributions of batch shape ``(*batch, K)``.
+        parts: Component distributions of batch shape ``(*batch, K)``.
 
     Example:
         >>> means, deviations = torch.tensor([-1.0, 1.0]), torch.tensor([1.0, 1.0])
@@ -91,14 +91,14 @@ class MixtureMarginal(MixtureSameFamily):
 
     @property
     def std(self) -> Tensor:
-        """Standard deviations, in the shape of the mean."""
+        """Standard deviations, shaped like the mean."""
         return self.variance.sqrt()
 
     def quantile(self, q: float | Sequence[float]) -> Tensor:
-        """Return quantiles, ``(*batch, *event)`` of one level, or ``(Q, ...)`` of ``Q`` levels.
+        """Return quantiles, ``(*batch, *event)`` for one level, ``(Q, ...)`` for ``Q`` levels.
 
         Cost:
-            Sixty evaluations of the distribution function.
+            Sixty evaluations of the cumulative distribution function.
         """
         event = self._event_ndims
         parts = self.component_distribution
@@ -134,12 +134,12 @@ ExactMarginal = NormalMarginal | VectorMarginal | MixtureMarginal
 def real_marginal(
     mean: Tensor, covariance: Tensor, shape: tuple[int, ...], weights: Tensor | None = None
 ) -> ExactMarginal:
-    """Return the distribution of a variable, given its moments.
+    """Return the marginal of a real variable, given its moments.
 
     Args:
         mean: ``(*batch, D)``, or ``(*batch, K, D)`` for each configuration.
         covariance: ``(*batch, D, D)`` or ``(*batch, K, D, D)``, zero for observed components.
-        shape: Of the variable: ``()``, or ``(D,)``.
+        shape: Shape of the variable: ``()`` or ``(D,)``.
         weights: ``(*batch, K)`` posterior probabilities of the configurations.
     """
     part: NormalMarginal | VectorMarginal
@@ -147,7 +147,7 @@ def real_marginal(
         part = VectorMarginal(mean, semidefinite_cholesky(covariance))
     else:
         variance = covariance[..., 0, 0]
-        known = variance <= 0  # where the root has no derivative
+        known = variance <= 0  # where the square root has no derivative
         deviation = variance.masked_fill(known, 1.0).sqrt().masked_fill(known, 0.0)
         part = NormalMarginal(mean[..., 0], deviation)
     return part if weights is None else MixtureMarginal(weights, part)
@@ -156,12 +156,12 @@ def real_marginal(
 def side_by_side(
     marginals: Sequence[ExactMarginal], axis: int, gone: Tensor | None = None
 ) -> ExactMarginal:
-    """Return the distributions of several variables of one shape as one, with an axis for them.
+    """Return the marginals of several variables of one shape stacked along a new axis.
 
     Args:
-        marginals: Of the same batch shape; mixtures may have different numbers of parts.
-        axis: Where the new axis is among those of the batch.
-        gone: ``(*batch)`` with that axis: whose means are to be ``NaN``.
+        marginals: Marginals of one batch shape; mixtures may have different numbers of parts.
+        axis: Position of the new axis among the batch axes.
+        gone: ``(*batch)`` with the new axis: marginals without an answer, whose means are ``NaN``.
     """
     parts: list[Any] = [
         m.component_distribution if isinstance(m, MixtureMarginal) else m for m in marginals
@@ -173,7 +173,7 @@ def side_by_side(
     batch = len(marginals[0].batch_shape)
 
     def stacked(values: list[Tensor]) -> Tensor:
-        """Numbers of all parts, the last one again where there are fewer."""
+        """Values of all parts; the last part is repeated where there are fewer."""
         if not most:
             return torch.stack(values, dim=axis)
         wide = []
@@ -202,11 +202,11 @@ def side_by_side(
 
 
 def semidefinite_cholesky(covariance: Tensor) -> Tensor:
-    """Return lower Cholesky factors of covariances, some of whose variances may be zero."""
+    """Return lower Cholesky factors of covariances that may have variances of zero."""
     known = covariance.diagonal(dim1=-2, dim2=-1) == 0
     unit = torch.diag_embed(known.to(covariance))
     factor, info = torch.linalg.cholesky_ex(covariance + unit)
-    if bool((info > 0).any()):  # singular but for rounding
+    if bool((info > 0).any()):  # singular up to rounding
         largest = covariance.diagonal(dim1=-2, dim2=-1).amax(-1)[..., None]
         small = torch.finfo(covariance.dtype).eps * largest.expand(known.shape)
         factor, _ = torch.linalg.cholesky_ex(covariance + unit + torch.diag_embed(4.0 * small))

@@ -1,4 +1,4 @@
-"""The structure that factor graphs with the same scopes share."""
+"""The structure that is shared by factor graphs with the same scopes."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True, eq=False)
 class GraphStructure:
-    """Structure that graphs with the same scopes share, computed once.
+    """Structure shared by graphs with the same scopes, computed once.
 
     Args:
         elements: The elements.
         scopes_of: ``(F_g, n_g)`` scopes of each group.
-        children: Of each group the axis of the child in its scopes, see
+        children: Axis of the child in the scopes of each group, see
             :class:`~pgnn.factors.groups.factor_group.FactorGroup`.
-        batched: Of each group whether its parameters differ by row.
+        batched: For each group whether its parameters depend on the row.
     """
 
     elements: Elements
@@ -49,7 +49,7 @@ class GraphStructure:
         )
 
     def is_of(self, groups: Sequence[FactorGroup]) -> bool:
-        """Whether groups have the very same scopes."""
+        """Whether groups have exactly these scopes."""
         return len(groups) == len(self.scopes_of) and all(
             g.child == c
             and bool(g.batch_shape) == b
@@ -79,7 +79,7 @@ class GraphStructure:
 
     @cached_property
     def first(self) -> Ints:
-        """``(groups + 1,)`` index of the first factor of each group; last ``F``."""
+        """``(groups + 1,)`` index of the first factor of each group, then ``F``."""
         counts = [len(s) for s in self.scopes_of]
         return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
 
@@ -101,7 +101,7 @@ class GraphStructure:
 
     @cached_property
     def digest(self) -> bytes:
-        """Equal for graphs that can share a plan: numbers of states, scopes, row-wise factors."""
+        """A hash of state counts, scopes and row-wise factors; graphs that share plans agree."""
         digest = blake2b(digest_size=16)
         for part in (self.elements.card, self.scope_ptr, self.scope_var, self.rowwise):
             digest.update(part.tobytes())
@@ -109,7 +109,7 @@ class GraphStructure:
 
     @cached_property
     def rowwise(self) -> Mask:
-        """``(F,)`` whether a factor's table differs by row."""
+        """``(F,)`` whether a factor's table depends on the row."""
         return self._per_factor(self.batched).astype(np.bool_)
 
     @cached_property
@@ -130,7 +130,7 @@ class GraphStructure:
 
     @cached_property
     def child_factor(self) -> Ints:
-        """``(V,)`` the factor whose rows sum to one over the element, -1 where there is none."""
+        """``(V,)`` the factor that is normalised over the element (its conditional), or -1."""
         factor = np.full(len(self.elements), -1, dtype=np.int64)
         for first, scopes, child in zip(self.first.tolist(), self.scopes_of, self.children,
                                         strict=False):  # fmt: skip
@@ -145,12 +145,12 @@ class GraphStructure:
 
     @cached_property
     def expansions(self) -> KnownExpansions:
-        """Cached expansions of graphs of this structure with hidden elements."""
+        """Cached expansions of graphs of this structure with auxiliary elements."""
         return KnownExpansions()
 
     @cached_property
     def expanded(self) -> list[GraphStructure]:
-        """Cached structures of such graphs."""
+        """Cached structures of expanded graphs."""
         return []
 
     def _per_factor(self, of_groups: Sequence[int]) -> Ints:

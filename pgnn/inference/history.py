@@ -1,4 +1,4 @@
-"""The report of a fit."""
+"""The record of a fit."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ RUNNING = "running"
 class History(dict[str, Any]):
     """Statistics of a fit by name: ``learner``, ``rows``, ``log_likelihood``, ``seconds``, ...
 
-    Iterative learners have ``iterations``, ``converged`` and ``trace``, lists by name.
+    Iterative learners add ``iterations``, ``converged`` and ``trace``, a mapping of lists.
 
     Attributes:
-        progress: State from which a learner can continue, if it can; not saved in files.
-        voters: All parameters that a perceptron had, if it was to keep them; not saved in files.
+        progress: State from which a learner can continue, if it supports that; not saved in files.
+        voters: All parameter vectors of a voted perceptron, if they are kept; not saved in files.
 
     Example:
         >>> record = History(iterations=2, trace={"log_likelihood": [-3.0, -2.5]})

@@ -1,4 +1,4 @@
-"""Tables with holes, completed: by the most probable values, or by draws."""
+"""Imputation: missing cells of tables, filled by the most probable values or by draws."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def impute(
     engine: Engine | None = None,
     seed: int | None = None,
 ) -> Any:
-    """Complete a table; see :meth:`Model.impute`."""
+    """Impute the missing cells of a table; see :meth:`Model.impute`."""
     if isinstance(model, UnrollableModel):
         raise Unsupported("gaps of sequences are filled by smooth(), query() or sample()")
     frame = read_table(model, data)
@@ -47,8 +47,8 @@ def impute(
     except ImpossibleEvidence as error:
         first = f" (first: row {error.rows[0]})" if error.rows else ""
         raise ImpossibleEvidence(
-            f"{len(error.rows)} of {len(frame)} rows have probability zero{first}, so that nothing "
-            "completes them; leave them out, or mark their wrong cells as missing",
+            f"{len(error.rows)} of {len(frame)} rows have probability zero{first}, so that they "
+            "cannot be completed; remove them, or mark their wrong cells as missing",
             error.rows,
             error.conflict,
         ) from None
@@ -61,11 +61,11 @@ def read_table(model: Any, data: Any) -> Any:
     """Return a table as a data frame of pandas.
 
     Args:
-        model: Whose variables the columns are; cells of those whose labels are text stay text.
-        data: A data frame, a mapping of columns, or the path of a CSV file, or such a stream.
+        model: The model of the columns; cells of variables with text labels are kept as text.
+        data: A data frame, a mapping of columns, or the path or open stream of a CSV file.
 
     Raises:
-        DataError: If it is no table.
+        DataError: If the data is not a table.
     """
     import pandas as pd
 
@@ -81,7 +81,7 @@ def read_table(model: Any, data: Any) -> Any:
         try:
             return pd.DataFrame({n: pd.Series(list(x)) for n, x in columns_of(data).items()})
         except (EvidenceError, TypeError, ValueError) as error:
-            raise DataError(f"a table has a value for each row in each column: {error}") from None
+            raise DataError(f"all columns of a table must have the same length: {error}") from None
     raise DataError(
         f"expected a data frame, a mapping of columns or the path of a CSV file, got "
         f"{type(data).__name__}"
@@ -89,7 +89,7 @@ def read_table(model: Any, data: Any) -> Any:
 
 
 def _read_csv(model: Any, data: Any) -> Any:
-    """A table in a file: empty cells are missing, labels that are text stay as they are written."""
+    """Read a CSV file: empty cells are missing, text labels are not converted."""
     import pandas as pd
 
     text = {
@@ -109,14 +109,14 @@ def _read_csv(model: Any, data: Any) -> Any:
 def _completed(
     model: Any, frame: Any, rows: Any, inputs: Inputs | None, engine: Engine | None
 ) -> Any:
-    """The table with most probable states, and the means of reals given these."""
+    """The table with most probable states, and the means of real variables given these."""
     from pgnn.inference.question import reader_of
 
     evidence = reader_of(model).read(rows)
     states: dict[Hashable, Any] = {}
     discrete = [v.name for v in model.elements.variables]
     if len(model.elements) and bool((evidence.codes < 0).any()):
-        # alone: the real variables are summed out
+        # of the discrete variables only: the real variables are integrated out
         targets = None if all(v.is_discrete for v in model.variables.values()) else discrete
         best = model.most_probable(rows, targets, inputs=inputs, engine=engine)
         states = {
@@ -142,9 +142,9 @@ def _completed(
 def _means(
     model: Any, names: list[Hashable], rows: Any, inputs: Inputs | None, engine: Engine | None
 ) -> dict[Hashable, torch.Tensor]:
-    """Means of real variables by name, in rows whose states are known.
+    """Means of real variables by name, in rows whose states are all known.
 
-    Those that are not normal and on which nothing depends follow from their parents alone.
+    For leaves that are not normal, the mean given the parents.
     """
     from pgnn.inference.question import reader_of
 
@@ -168,7 +168,7 @@ def _means(
 
 
 def _is_leaf(model: Any, name: Hashable) -> bool:
-    """Whether a variable is not normal, and nothing depends on it."""
+    """Whether a variable is a leaf that is not normal."""
     if not isinstance(model, NetworkModel) or model.conditionals[name].is_linear_gaussian:
         return False
     return all(name not in (v.name for v in c.parents) for c in model.conditionals.values())
@@ -183,10 +183,13 @@ def _with_states(frame: Any, rows: Any, states: Mapping[Hashable, Any]) -> Any:
 
 
 def _drawn(model: Any, frame: Any, rows: Any, count: int, **settings: Any) -> list[Any]:
-    """A table for each draw."""
+    """One table for each draw."""
     drawn = model.sample(count, rows, **settings)
     if drawn.log_weights is not None:
-        raise Unsupported("weighted draws cannot be tables: take another engine")
+        raise Unsupported(
+            "this engine draws weighted samples, which cannot be written as "
+            "tables: use another engine"
+        )
     tables = []
     for k in range(count):
         states, numbers = {}, {}
@@ -201,7 +204,7 @@ def _drawn(model: Any, frame: Any, rows: Any, count: int, **settings: Any) -> li
 
 
 def _labels(variable: Variable, states: Any) -> Any:
-    """Labels ``(N, *shape)`` of state indices; of numbers as numbers."""
+    """Labels ``(N, *shape)`` of state indices, as numbers where the labels are numbers."""
     codes = torch.as_tensor(states).numpy(force=True)
     labels = np.array(variable.decode(codes), dtype=object).reshape(codes.shape)
     numbers = variable.shape and all(isinstance(s, int | float) for s in variable.states or ())
@@ -229,7 +232,8 @@ def _filled(
         if not hole.any():
             continue
         column = table[name]
-        if name in states and column.dtype.kind == "f":  # integers became real for missing cells
+        # integer columns became float columns for the missing cells
+        if name in states and column.dtype.kind == "f":
             table[name] = pd.Series([*values], index=table.index, name=name).infer_objects()
             continue
         filled = column.astype(object).to_numpy(copy=True)
@@ -242,7 +246,7 @@ def _filled(
 
 
 def _cells(column: Any, x: Any) -> Any:
-    """Vectors with their missing entries replaced."""
+    """Vectors with their missing components replaced."""
     cells = np.empty(len(x), dtype=object)
     for k, (old, new) in enumerate(zip(column, x, strict=True)):
         observed = np.full(new.shape, np.nan) if np.ndim(old) == 0 else np.asarray(old, dtype=float)
@@ -251,7 +255,7 @@ def _cells(column: Any, x: Any) -> Any:
 
 
 def _has_column(model: Any, frame: Any, name: Hashable) -> bool:
-    """Whether a real variable, or some of its components, are columns."""
+    """Whether a real variable or a component of it has a column."""
     if name in frame.columns:
         return True
     is_vector = isinstance(model, VectorModel) and name == model.vector
@@ -259,7 +263,7 @@ def _has_column(model: Any, frame: Any, name: Hashable) -> bool:
 
 
 def _write(tables: Any, to: str | os.PathLike[str] | TextIO) -> None:
-    """Write a table, or several one after the other, as CSV."""
+    """Write one table or several, concatenated, as CSV."""
     import pandas as pd
 
     if isinstance(tables, list):

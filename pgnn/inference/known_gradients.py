@@ -11,12 +11,12 @@ from torch.autograd.function import once_differentiable
 
 
 def with_gradients(value: Tensor, numbers: Sequence[Tensor], gradients: Sequence[Tensor]) -> Tensor:
-    """Return a value ``()`` that is differentiable by tensors, given its gradients.
+    """Return a scalar tensor with the given gradients with respect to some tensors.
 
     Args:
         value: The value.
         numbers: The tensors from which it was computed.
-        gradients: The gradient by each of them, in its shape.
+        gradients: The gradient with respect to each of them, in its shape.
 
     Example:
         >>> import torch

@@ -14,7 +14,7 @@ from pgnn.inference.with_reals import WithReals
 
 
 class KnownMarginals(WithReals):
-    """A posterior of real variables, a normal distribution for each.
+    """A posterior of real variables with a normal marginal for each.
 
     Args:
         reals: The targets.

@@ -1,4 +1,4 @@
-"""Values of what was observed in all rows, by name."""
+"""Values of the variables that are observed in all rows, by name."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pgnn.evidence.row_evidence import RowEvidence
 
 
 def known_values(model: Any, observed: RowEvidence) -> dict[Hashable, Tensor]:
-    """Return ``(N, *shape)`` values of the variables that were observed in all rows."""
+    """Return ``(N, *shape)`` values of the variables that are observed in all rows."""
     known = {n: x.to(torch.float64) for n, x in observed.reals.items() if not bool(x.isnan().all())}
     for v in model.elements.variables:
         codes = observed.codes[:, model.elements.numbers(v.name)].reshape(

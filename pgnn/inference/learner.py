@@ -29,7 +29,7 @@ class Learner(metaclass=SaysArguments):
         seed: int | None = None,
         progress: bool = True,
     ) -> None:
-        """Answer :meth:`Model.fit`; change the parameters only on success."""
+        """Fit a model, see :meth:`Model.fit`; the parameters change only on success."""
 
     def partial_fit(
         self,
@@ -40,12 +40,12 @@ class Learner(metaclass=SaysArguments):
         inputs: Inputs | None = None,
         seed: int | None = None,
     ) -> None:
-        """Answer :meth:`Model.partial_fit`: learn from one more batch.
+        """Update a model with one more batch, see :meth:`Model.partial_fit`.
 
         Raises:
-            Unsupported: If this learner takes all data at once.
+            Unsupported: If this learner needs all data at once.
         """
         raise Unsupported(
-            f"{type(self).__name__} takes all data at once: partial_fit() is for "
+            f"{type(self).__name__} needs all data at once; partial_fit() is supported by "
             "MaximumLikelihood(), EM() and ContrastiveDivergence()"
         )

@@ -1,4 +1,4 @@
-"""Factors that depend on their elements through sums of terms."""
+"""Softmax factors, which depend on their elements through linear predictors."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class LinearPredictors:
-    r"""Children of ``C`` states each, whose log weights are sums over their parents' states.
+    r"""Children of ``C`` states whose logits are sums of terms, one for each parent.
 
     .. math:: p(y_u = c \mid x) = \mathrm{softmax}(\eta_u)_c, \qquad
         \eta_u = b_u + \sum_{n : u(n) = u} h_n(x_{i(n)})
@@ -30,12 +30,12 @@ class LinearPredictors:
     A change of one element changes the sums of its children only.
 
     Args:
-        elements: Of the graph.
-        child: ``(U,)`` the children's elements.
-        unit: ``(N,)`` in increasing order: index in ``child`` of the child of each term.
-        parent: ``(N,)`` the parents' elements.
-        offset: ``(1, U, C)`` or ``(B, U, C)``.
-        terms: ``(N, K, C)``; zeros where a parent has fewer than ``K`` states.
+        elements: The elements of the graph.
+        child: ``(U,)`` indices of the children.
+        unit: ``(N,)`` index in ``child`` of the child of each term, in increasing order.
+        parent: ``(N,)`` index of the parent of each term.
+        offset: ``(1, U, C)`` or ``(B, U, C)`` biases :math:`b_u`.
+        terms: ``(N, K, C)`` terms :math:`h_n`; zeros where a parent has fewer than ``K`` states.
     """
 
     elements: Elements
@@ -47,7 +47,7 @@ class LinearPredictors:
 
     @property
     def num_classes(self) -> int:
-        """States ``C`` of each child."""
+        """Number of states ``C`` of each child."""
         return int(self.terms.shape[2])
 
     @cached_property
@@ -57,7 +57,7 @@ class LinearPredictors:
 
     @cached_property
     def parent_columns(self) -> Ints:
-        """``(N, K)`` columns of the parents' states; one past the last where there is none."""
+        """``(N, K)`` columns of the parents' states; one past the last column as padding."""
         state = np.arange(self.terms.shape[1])
         columns = self.elements.offset[self.parent][:, None] + state
         past = state >= self.elements.card[self.parent][:, None]
@@ -84,7 +84,7 @@ class LinearPredictors:
         """Return ``(B, U, ...)`` sums over the terms of each child, of ``(B, N, ...)``."""
         shape = by_term.shape[2:]
         size, left = divmod(len(self.unit), max(len(self.child), 1))
-        if not left and (np.diff(self.first_term) == size).all():  # several times as fast
+        if not left and (np.diff(self.first_term) == size).all():  # several times faster
             return by_term.reshape(len(by_term), len(self.child), size, *shape).sum(2)
         total = by_term.new_zeros(len(by_term), len(self.child), *shape)
         return total.index_add(1, torch.from_numpy(self.unit).to(by_term.device), by_term)
@@ -93,10 +93,10 @@ class LinearPredictors:
 def split_predictors(
     elements: Elements, groups: Iterable[FactorGroup]
 ) -> tuple[list[FactorGroup], list[LinearPredictors]]:
-    """Split groups into those with tables or other kinds, and softmax factors without tables.
+    """Separate softmax factors without tables from all other groups.
 
     Returns:
-        The former groups, and linear predictors of the latter, by number of states.
+        The other groups, and the linear predictors of the softmax factors by number of states.
     """
     others: list[FactorGroup] = []
     by_size: dict[int, list[tuple[Ints, LinearPredictor]]] = {}

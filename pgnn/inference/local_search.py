@@ -18,7 +18,7 @@ Mask = NDArray[np.bool_]
 
 _PATIENCE = 10
 _VISIT = 5.0  # nanoseconds
-_VISITS = 1000  # for each slot, until convergence
+_VISITS = 1000  # per slot, until convergence
 
 KERNELS = Compilation("pgnn.inference")
 """Whether the kernels of this file are compiled; until then small tasks run in Python."""
@@ -49,10 +49,10 @@ def score(
     r"""Return ``(B,)`` log scores :math:`c + \sum_i h_i(x_i) + \sum_f \theta_f(x_f)`.
 
     Args:
-        graph: Its factors over two or more elements, and its constant.
-        log_field: ``(B, S)`` own fields h of all elements, evidence included.
+        graph: The graph; its factors over two or more elements and its constant are used.
+        log_field: ``(B, S)`` unary log potentials h of all elements, evidence included.
         states: ``(B, E)`` states.
-        rows: ``(N,)`` if there are N assignments instead: the row that each belongs to.
+        rows: ``(N,)`` row of evidence of each assignment, if there are N assignments instead.
     """
     if rows is None:
         rows = np.arange(len(log_field))
@@ -87,27 +87,27 @@ def polish(
     free: Mask,
     rows: Ints | None = None,
 ) -> tuple[Ints, Floats]:
-    """Improve assignments until no change of one element, or of two in one factor, is better.
+    """Improve assignments until no change of one element, or of two that share a factor, does.
 
-    Elements whose neighbours have changed wait in a queue and take their best states; then
-    pairs do; then random forests that the graph induces take their jointly best states by
-    max-product (Hamze & de Freitas 2004, used for maximising), until ten in a row gain nothing.
-    Of impossible assignments, those that violate fewer factors are better. The same input gives
-    the same output, which never scores lower.
+    A queue holds the elements whose neighbours have changed; each takes its best state, then pairs
+    of elements do, then random induced forests take their jointly best states by max-product (Hamze
+    & de Freitas 2004, applied to maximisation), until ten forests in a row bring no improvement. An
+    impossible assignment is better if it violates fewer factors. The result is deterministic, and
+    its score is never lower than that of the initial states.
 
     Args:
         graph: The factors.
-        log_field: ``(B, S)`` own fields of all elements, evidence included; ``-inf`` is legal.
+        log_field: ``(B, S)`` unary log potentials, evidence included; ``-inf`` is legal.
         states: ``(B, E)`` initial states; not changed.
         free: ``(E,)`` or ``(B, E)`` elements that may change.
-        rows: ``(N,)`` if there are N assignments instead: the row that each belongs to.
+        rows: ``(N,)`` row of evidence of each assignment, if there are N assignments instead.
 
     Returns:
         ``(B, E)`` states and ``(B,)`` log scores, ``-inf`` where only impossible states were
         found.
 
     Cost:
-        ``O(degree K)`` for a change, ``O(K^2)`` for each pair in a shared factor.
+        ``O(degree K)`` per change, ``O(K^2)`` per pair in a shared factor.
 
     Example:
         >>> import torch
@@ -142,16 +142,16 @@ def polish(
 
     in_threads(improve, np.arange(len(improved)))
     after = score(graph, log_field, improved, rows)
-    worse = after < before  # by rounding
+    worse = after < before  # up to rounding
     improved[worse] = start[worse]
     return improved, np.where(worse, before, after)
 
 
 def penalised(graph: FactorGraph, log_field: Floats) -> tuple[Floats, Floats, float]:
-    r"""Replace ``-inf`` by finite penalties, so that fewer violated factors are always better.
+    r"""Replace ``-inf`` by finite penalties such that fewer violated factors are always better.
 
-    With :math:`R` the sum of all factors' ranges of finite values, an infinity becomes the
-    factor's smallest finite value less :math:`2R`.
+    An infinity becomes the factor's smallest finite value minus :math:`2R`, where :math:`R` is the
+    sum over all factors of the range of their finite values.
 
     Returns:
         Tables, fields, and their magnitude, for bounds of rounding errors.
@@ -171,7 +171,7 @@ def penalised(graph: FactorGraph, log_field: Floats) -> tuple[Floats, Floats, fl
 
 
 def unsettled(graph: FactorGraph, log_field: Floats) -> Mask:
-    """Return ``(B, E)`` whether the field of an element allows more than one state."""
+    """Return ``(B, E)`` whether the unary potential of an element allows more than one state."""
     if log_field.size == 0:
         return np.zeros((len(log_field), len(graph.elements)), dtype=np.bool_)
     possible = (log_field > -np.inf).astype(np.int64)
@@ -180,7 +180,7 @@ def unsettled(graph: FactorGraph, log_field: Floats) -> Mask:
 
 
 def finite_spread(values: Floats, starts: Ints) -> tuple[Floats, Floats]:
-    """Smallest finite value and range of finite values of segments of rows; zeros if there is none.
+    """Smallest value and range of the finite values in segments of rows; zeros if there are none.
 
     Args:
         values: ``(B, N)`` concatenated segments.

@@ -1,4 +1,4 @@
-"""Log scores of complete rows, looked up in the tables without an engine."""
+"""Log scores of complete rows by table lookups, without an engine."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def log_score(question: Question) -> Tensor:
     r"""Return ``(B,)`` values :math:`\sum_f \log \phi_f(x_f)` of complete rows.
 
     Args:
-        question: About complete rows without soft evidence, see :attr:`Question.complete`.
+        question: A query of complete rows without soft evidence, see :attr:`Question.complete`.
 
     Returns:
         The sums, differentiable in the tables.
 
     Cost:
-        One lookup for each factor and row; memory for a batch of rows.
+        One lookup per factor and row.
     """
     graph, codes = question.graph, question.observed.codes
     if _is_of_few_tables(graph):

@@ -31,7 +31,7 @@ _CELL = 5.0  # nanoseconds
 
 @cache
 def _kernels() -> ModuleType:
-    """Compiled kernels, or vectorised NumPy functions where numba cannot be imported."""
+    """The compiled kernels, or vectorised NumPy functions where numba cannot be imported."""
     if has_numba():
         from pgnn.inference.kernels import lookup_tables
 
@@ -43,15 +43,15 @@ def _kernels() -> ModuleType:
 
 @dataclass(frozen=True, eq=False)
 class LookupTables:
-    r"""Concatenated tables over small scopes, by which complete rows are scored.
+    r"""Concatenated tables over small scopes, for scoring, counting and sampling complete rows.
 
-    Rows are state codes ``(B, V)`` in the order of ``variables``, integers of any type, fastest
-    as int32 whose columns are contiguous. All codes must be states: nothing may be missing.
+    Rows are state codes ``(B, V)`` in the order of ``variables``, integers of any type; int32 with
+    contiguous columns is fastest. No code may be missing.
 
     Args:
         variables: Discrete variables, in the order of the columns.
-        scopes: Column numbers of each table's axes. For :meth:`sample` a scope is a family: the
-            parents first, the child last.
+        scopes: Column indices of each table's axes. For :meth:`sample` a scope is a family: the
+            parents, then the child.
 
     Raises:
         Intractable: If a table would have ``2**31`` entries or more.
@@ -77,14 +77,14 @@ class LookupTables:
 
     @classmethod
     def of(cls, variables: Sequence[Variable], conditionals: Iterable[Conditional]) -> LookupTables:
-        """Return the families of some conditionals whose scopes are discrete."""
+        """Return the tables of some conditionals whose scopes are discrete."""
         index = {v.name: k for k, v in enumerate(variables)}
         scopes = (tuple(index[v.name] for v in c.scope) for c in conditionals)
         return cls(tuple(variables), tuple(scopes))
 
     @cached_property
     def card(self) -> Ints:
-        """``(V,)`` numbers of states."""
+        """``(V,)`` state counts."""
         return np.array([v.num_states for v in self.variables], dtype=np.int64)
 
     @cached_property
@@ -94,7 +94,7 @@ class LookupTables:
 
     @cached_property
     def start(self) -> Ints:
-        """``(F + 1,)`` offset of each table among all entries; last their number."""
+        """``(F + 1,)`` offset of each table among all entries, then the number of entries."""
         sizes = [math.prod(shape) for shape in self.shapes]
         return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
 
@@ -113,7 +113,7 @@ class LookupTables:
 
         Args:
             codes: ``(B, V)`` state codes.
-            log_values: All log tables, flat as by :meth:`flatten`; ``-inf`` is legal.
+            log_values: All log tables, flattened by :meth:`flatten`; ``-inf`` is legal.
 
         Returns:
             ``(B,)`` on the device and of the dtype of ``log_values``.
@@ -122,14 +122,14 @@ class LookupTables:
             EvidenceError: If a code is not a state of its variable.
 
         Cost:
-            One lookup for each row and table.
+            One lookup per row and table.
         """
         columns = self._columns(codes)
         out: Tensor = _Score.apply(log_values, self, columns)  # type: ignore[no-untyped-call]
         return out
 
     def score(self, codes: Any, log_values: Floats) -> Floats:
-        """Return :meth:`log_prob` of arrays, as an array."""
+        """Return :meth:`log_prob` of NumPy arrays, as an array."""
         values = np.ascontiguousarray(log_values, dtype=np.float64)
         return self._score(self._columns(codes), values)
 
@@ -138,17 +138,17 @@ class LookupTables:
 
         Args:
             codes: ``(B, V)`` state codes.
-            weights: ``(B,)`` weight of each row; one if not given.
+            weights: ``(B,)`` weight of each row; ones if not given.
             out: Flat counts to add to, float64 with weights and int64 without; zeros if not given.
 
         Returns:
-            All tables' counts, flat; :meth:`split` gives them their shapes.
+            The counts of all tables, flat; :meth:`split` restores the shapes.
 
         Raises:
             EvidenceError: If a code is not a state of its variable.
 
         Cost:
-            One increment for each row and table; no memory beyond the counts.
+            One increment per row and table; no memory beyond the counts.
         """
         columns = self._columns(codes)
         if out is None:
@@ -168,24 +168,25 @@ class LookupTables:
     def sample(self, n: int, probs: Any, seed: int | None = None, first: int = 0) -> Codes:
         r"""Draw rows of :math:`\prod_v p(x_v \mid \mathrm{pa}(v))`, parents before children.
 
-        Row ``r`` depends on ``seed`` and ``r`` alone: pieces drawn one by one with ``first`` are
-        the same rows as all drawn at once.
+        Row ``r`` depends on ``seed`` and ``r`` only: drawing batches one by one with ``first``
+        gives the same rows as drawing all at once.
 
         Args:
             n: Number of rows.
-            probs: All families' tables in probability units, flat.
-            seed: Same seed, same rows; a random one if not given. Global generators are not
-                changed.
+            probs: The conditional probability tables of all families, flat.
+            seed: Random seed; the same seed gives the same rows. A random one if not given. Global
+                random state is not changed.
             first: Index of the first row.
 
         Returns:
             ``(n, V)`` int32 codes, columns contiguous.
 
         Raises:
-            ModelError: If not every variable has one family, or they form a cycle.
+            ModelError: If some variable does not have exactly one family, or the families form a
+                cycle.
 
         Cost:
-            One random number and at most ``K`` comparisons for each cell.
+            One random number and at most ``K`` comparisons per cell.
         """
         columns = np.empty((len(self.variables), n), dtype=np.int32)
         cdf = self._cumulative(np.asarray(probs, dtype=np.float64))
@@ -221,13 +222,13 @@ class LookupTables:
         return columns
 
     def _refuse(self, codes: NDArray[Any]) -> None:
-        """Raise if a code is not a state, before conversion to int32."""
+        """Raise an error if a code is not a state, before conversion to int32."""
         bad = (codes < 0) | (codes >= self.card)
         if bad.any():
             row, v = (int(k) for k in np.argwhere(bad)[0])
             raise EvidenceError(
                 f"row {row} has code {codes[row, v]} for {self.variables[v].name!r}, expected a "
-                f"state index 0..{self.card[v] - 1}; complete rows are needed (-1 means missing)"
+                f"state index 0..{self.card[v] - 1}; rows must be complete (-1 means missing)"
             )
 
     @cached_property
@@ -243,30 +244,31 @@ class LookupTables:
         """Indices of the families, parents before children."""
         family = {scope[-1]: f for f, scope in enumerate(self.scopes)}
         if sorted(family) != list(range(len(self.variables))) or len(self.scopes) != len(family):
-            raise ModelError("sampling forward needs exactly one family for each variable")
+            raise ModelError("ancestral sampling needs exactly one family for each variable")
         try:
             order = graphlib.TopologicalSorter({s[-1]: s[:-1] for s in self.scopes}).static_order()
             return np.array([family[v] for v in order], dtype=np.int64)
         except graphlib.CycleError as error:
             cycle = " -> ".join(repr(self.variables[v].name) for v in error.args[1])
             raise ModelError(
-                f"sampling forward needs a graph without cycles, got {cycle}"
+                f"ancestral sampling needs a graph without cycles, got {cycle}"
             ) from None
 
     def _cumulative(self, probs: Floats) -> Floats:
-        """Cumulative rows, divided by their totals: states of probability 0 are never drawn."""
+        """Normalised cumulative sums of the rows; states of probability 0 are never drawn."""
         if probs.shape != (self.start[-1],) or not (probs >= 0).all():
             raise ModelError(
-                f"sampling needs {self.start[-1]} probabilities, the tables of all families flat"
+                f"sampling needs {self.start[-1]} probabilities, the concatenated tables of "
+                "all families"
             )
         out = [np.cumsum(table, axis=-1) for table in self.split(probs)]
         if any((table[..., -1] <= 0).any() for table in out):
-            raise ModelError("a row of a table has no positive probability to draw from")
+            raise ModelError("a row of a conditional probability table has no positive entry")
         return np.concatenate([(table / table[..., -1:]).ravel() for table in out])
 
 
 class _Score(torch.autograd.Function):
-    """Sum of table entries; linear in the tables, so its adjoint counts with weights."""
+    """Sum of table entries: linear in the tables, with weighted counts as its adjoint."""
 
     @staticmethod
     def forward(ctx: Any, log_values: Tensor, lookup: LookupTables, columns: Codes) -> Tensor:
@@ -297,7 +299,7 @@ class _Count(torch.autograd.Function):
 
 
 def _key(seed: int) -> np.uint64:
-    """A 64-bit hash of a seed, so that neighbouring seeds have independent sequences."""
+    """A 64-bit hash of a seed, so that nearby seeds give independent sequences."""
     x = seed % 2**64
     x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9 % 2**64
     x = (x ^ (x >> 27)) * 0x94D049BB133111EB % 2**64

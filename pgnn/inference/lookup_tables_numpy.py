@@ -71,7 +71,7 @@ def count_weighted(
 
 
 def uniform(key: Any, counter: NDArray[np.uint64]) -> Floats:
-    """Return numbers of the sequence ``key``, in ``[0, 1)``; the same as the compiled ones."""
+    """Return uniform random numbers of a stream, equal to those of the compiled kernel."""
     x = np.uint64(key) + (counter + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -92,7 +92,7 @@ def forward_sample(
     first_row: int,
     stop: Stop,
 ) -> None:
-    """Draw rows from local conditional tables, parents before children, by inverse cdf."""
+    """Draw rows from conditional probability tables by ancestral sampling and inverse cdf."""
     num_vars, num_rows = columns.shape
     rows = np.arange(first_row, first_row + num_rows, dtype=np.uint64) * np.uint64(num_vars)
     for f in order:
@@ -101,7 +101,7 @@ def forward_sample(
         a, last = scope_ptr[f], scope_ptr[f + 1] - 1
         child = scope_var[last]
         base = start[f] + stride[a:last] @ columns[scope_var[a:last]].astype(np.int64)
-        with np.errstate(over="ignore"):  # wraps around, as it should
+        with np.errstate(over="ignore"):  # overflow is intended
             u = uniform(key, rows + np.uint64(child))
         columns[child] = 0
         for k in range(card[child] - 1):
@@ -111,7 +111,7 @@ def forward_sample(
 def _located(
     columns: Codes, scope_ptr: Ints, scope_var: Ints, stride: Ints, start: Ints, stop: Stop
 ) -> Iterator[tuple[int, Ints]]:
-    """Offset of each table, and index of the entry of each row."""
+    """The offset of each table and the index of each row's entry in it."""
     for f, base in enumerate(start):
         if stop[0]:
             break

@@ -30,18 +30,18 @@ class Iterative(Protocol[State]):
         """Return the state before the first step."""
 
     def step(self, state: State) -> tuple[State, Info]:
-        """Return the state after one more step, and its report."""
+        """Return the state after one more step, and the report of the step."""
 
 
 @dataclass
 class Run(Generic[State]):
-    """The result of an iteration.
+    """The result of an iterative method.
 
     Attributes:
         state: State after the last step.
-        converged: Whether the tolerance was met; false if the limit was reached before.
+        converged: Whether the tolerance was met; false if the limit of steps was reached first.
         iterations: Number of steps taken.
-        history: Reported values of all steps, a list for each name.
+        history: Recorded values of all steps, a list for each name.
         seconds: Wall-clock time.
     """
 
@@ -53,7 +53,7 @@ class Run(Generic[State]):
 
 
 def progress_bar(total: int | None, label: str, progress: bool, unit: str = "it") -> Any:
-    """Return tqdm's bar: on terminals only, and only if it takes longer than a second.
+    """Return a progress bar of tqdm, shown only on terminals and after the first second.
 
     Args:
         total: Number of steps, if it is known.
@@ -63,7 +63,7 @@ def progress_bar(total: int | None, label: str, progress: bool, unit: str = "it"
     """
     from tqdm import tqdm
 
-    off = None if progress else True  # None: off where the output is no terminal
+    off = None if progress else True  # None: disabled unless the output is a terminal
     return tqdm(total=total, desc=label, disable=off, delay=1.0, leave=False, unit=unit)
 
 
@@ -82,7 +82,7 @@ def iterate(
         method: The method.
         max_iterations: Largest number of steps.
         state: Initial state, instead of ``method.init()`` (a warm start).
-        progress: Show a bar on a terminal if it takes longer than a second.
+        progress: Whether to show a progress bar, see :func:`progress_bar`.
         label: Text of the progress bar.
         after: Called after each step, with the number of steps taken.
     """

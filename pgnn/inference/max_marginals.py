@@ -1,4 +1,4 @@
-"""Max-marginals: log probabilities of the best explanation with a variable in each state."""
+"""Max-marginals: log probability of the best assignment with a variable in each state."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ def max_marginals(
 ) -> dict[Hashable, Tensor]:
     """Return log max-marginals by name, see :meth:`pgnn.models.model.Model.max_marginals`.
 
-    Each state of each target is a row of evidence, whose best explanation is computed.
+    Each state of each target is added to the evidence, and the best assignment computed.
 
     Args:
         model: The model.
-        engine: The engine that maximises.
+        engine: The engine that finds most probable states.
         targets: Names of discrete variables; all of them if None.
         evidence: One row.
         inputs: Covariates of one row.
@@ -38,7 +38,9 @@ def max_marginals(
     """
     observed = reader_of(model).read(evidence).over(inputs)
     if observed.num_rows != 1:
-        raise EvidenceError(f"max-marginals are of one row of evidence, got {observed.num_rows}")
+        raise EvidenceError(
+            f"max-marginals need exactly one row of evidence, got {observed.num_rows}"
+        )
     target_set = targets_of(model, targets)
     card = model.elements.card[target_set.numbers]
     element = np.repeat(target_set.numbers, card)
@@ -53,7 +55,7 @@ def max_marginals(
     )
     logs = best.log_prob.clone()
     for k in np.flatnonzero((known >= 0) & (known != state)).tolist():
-        logs[k] = -np.inf  # something else was observed
+        logs[k] = -np.inf  # another state was observed
     by_name, first = {}, 0
     for v in target_set.variables:
         width = v.num_elements * v.num_states

@@ -1,4 +1,4 @@
-"""The factor graph of a model, which all engines read."""
+"""The factor graph of a model, the input of all engines."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ def model_graph(
     observed: Mapping[Hashable, Tensor] | None = None,
     inputs: Inputs | None = None,
 ) -> FactorGraph:
-    """Return the graph of a model's present parameters, cached where nothing is row-wise.
+    """Return the factor graph of a model's current parameters; cached if no factor is row-wise.
 
     Args:
-        model: Its factors are taken in groups, so that copies of one part cost little.
+        model: The model; repeated factors form groups, so that copies are cheap.
         observed: ``(B, *shape)`` values of real variables.
         inputs: ``(B, ...)`` covariates.
     """
-    # where gradients are required, learners check results themselves, since steps may overshoot
+    # with gradients, learners check the results themselves, since steps may overshoot
     model.cached_numbers("checked", lambda: None if torch.is_grad_enabled() else model.check())
     if observed or inputs:
         return _graph(model, observed, inputs)
@@ -40,7 +40,7 @@ def _graph(
     model: FactorModel, observed: Mapping[Hashable, Tensor] | None, inputs: Inputs | None
 ) -> FactorGraph:
     groups = [g.snapshot() for g in model.factor_groups(observed or None, inputs or None)]
-    # constant factors are merged into one
+    # constant factors are merged
     graph = FactorGraph(model.elements, [g if g.arity else g.product() for g in groups])
     known: deque[GraphStructure] = model.cached("structures", lambda: deque(maxlen=_STRUCTURES))
     if not graph.adopt_structure(known):

@@ -8,19 +8,19 @@ from functools import cache
 
 @cache
 def has_numba() -> bool:
-    """Whether numba can be imported and compiles; warns once if not, and torch is used."""
+    """Whether numba is available; if not, warns once, and torch is used."""
     try:
         from numba.core import config
     except ImportError as error:
         warnings.warn(
-            f"numba cannot be imported ({error}); answers come from torch, more slowly",
+            f"numba cannot be imported ({error}); the slower torch code is used",
             RuntimeWarning,
             stacklevel=2,
         )
         return False
     if config.DISABLE_JIT:  # type: ignore[attr-defined]
         warnings.warn(
-            "NUMBA_DISABLE_JIT is set; answers come from torch, more slowly",
+            "NUMBA_DISABLE_JIT is set; the slower torch code is used",
             RuntimeWarning,
             stacklevel=2,
         )

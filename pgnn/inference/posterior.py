@@ -1,4 +1,4 @@
-"""Posteriors: marginals as distributions, as a data frame, as a printed table."""
+"""Posterior marginals, as distributions, as a data frame, or as a printed table."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from pgnn.inference.answer_frames import plain_index, step_index, steps_of
 from pgnn.inference.answer_text import CELLS, diagnostics_text, probability_table
 
 Numbers = Tensor | NDArray[np.float64]
-LINES = 100  # of a printed table; `table` shows more
+LINES = 100  # lines of a printed posterior; `table` shows more
 
 
 class Marginal(Categorical):
     """A ``Categorical`` with exactly the given probabilities, zeros included.
 
-    That of torch divides by the sum, and gives a state of probability zero the log probability of
-    the smallest float above it; here it is ``-inf``, with gradient zero.
+    ``torch.distributions.Categorical`` normalises, and replaces a probability of zero by the
+    smallest positive float; in this class its log probability is ``-inf``, with gradient zero.
 
     Args:
         probs: ``(*batch, K)`` probabilities that sum to one.
@@ -40,8 +40,7 @@ class Marginal(Categorical):
         tensor([-inf, 0.])
     """
 
-    # torch's own way to make one takes longer than an answer: what follows from the probabilities
-    # is worked out when it is looked at
+    # torch's constructor takes longer than a query: attributes are computed when they are accessed
     _validate_args = False
     _event_shape = torch.Size()
     _param = cached_property(lambda self: self.probs)
@@ -66,7 +65,7 @@ class Posterior(Mapping[Hashable, Categorical]):
     r"""Posterior marginals :math:`p(x_i \mid e)` of variables, and :math:`\log p(e)`.
 
     ``posterior["rain"]`` is a ``torch.distributions.Categorical`` of batch shape ``()``, or of
-    ``(B,)`` if the evidence came in rows. An array of variables has its own shape besides:
+    ``(B,)`` if the evidence came in rows. An array of variables adds its shape:
     ``posterior["pixel"]`` is of batch shape ``shape`` or ``(B, *shape)``, and its element
     ``posterior["pixel", 3, 4]`` is like any other variable.
 
@@ -80,9 +79,8 @@ class Posterior(Mapping[Hashable, Categorical]):
         batched: Whether the evidence came in rows; if not, ``B`` is 1.
         kind: ``"exact"``, ``"lower bound"``, ``"upper bound"`` or ``"estimate"``.
         engine: Name of the engine.
-        diagnostics: Diagnostics of the engine by name: numbers, or tensors of
-            ``B`` rows.
-        joint: Computes the table over some variables from their names.
+        diagnostics: Diagnostics of the engine by name: scalars, or tensors ``(B,)``.
+        joint: Function that computes the joint table over some variables from their names.
         index: The data frame's index, if the evidence was one.
         columns: Columns of the variables' states, if known.
 
@@ -154,7 +152,7 @@ class Posterior(Mapping[Hashable, Categorical]):
     def probs(self, name: Hashable) -> Tensor:
         """Return the marginal of one variable, ``(K,)`` or ``(B, K)`` probabilities.
 
-        Of an array, ``(*shape, K)`` or ``(B, *shape, K)``.
+        For an array of variables ``(*shape, K)`` or ``(B, *shape, K)``.
 
         Raises:
             EvidenceError: If the variable is not a target (also a ``KeyError``).
@@ -165,27 +163,27 @@ class Posterior(Mapping[Hashable, Categorical]):
         r"""Return the joint distribution :math:`p(x_a, x_b, \dots \mid e)` of some variables.
 
         Args:
-            names: Discrete variables of the model, in the order of the table's axes; of an
-                array, single elements.
+            names: Discrete variables of the model, or single elements of arrays, in the order of
+                the table's axes.
 
         Returns:
             A factor of batch shape ``()`` or ``(B,)`` that sums to one in each row.
 
         Raises:
-            EvidenceError: If there is no name, an unknown one, that of an array, or one twice.
-            Unsupported: If the engine has marginals only.
+            EvidenceError: If no name is given, or one is unknown, repeated, or that of an array.
+            Unsupported: If the engine computes marginals only.
             Intractable: If the table or an intermediate one is too large.
         """
         if not names or len(set(names)) != len(names):
             raise EvidenceError(f"name each variable of the joint once, got {list(names)}")
         if self._joint is None:
             raise Unsupported(
-                f"{self.engine or 'this engine'} has no joint tables; ask JunctionTree()"
+                f"{self.engine or 'this engine'} computes no joint tables; use JunctionTree()"
             )
         return _rearranged(self._joint(names).normalize(), names, self.batched)
 
     def to_the_power(self, power: float) -> Posterior:
-        """Return the same where the log evidence is multiplied by a number."""
+        """Return the posterior with its log evidence multiplied by a number."""
         scaled = copy.copy(self)
         scaled.__dict__.pop("_log_evidence", None)
         scaled._numbers = self._numbers[0], self._numbers[1] * power
@@ -195,8 +193,8 @@ class Posterior(Mapping[Hashable, Categorical]):
         """Return the probabilities as a data frame.
 
         Args:
-            steps: Whether to have a row for each place along the first axis of the arrays, which
-                is time in models over time.
+            steps: Whether each position along the first axis of the arrays (time, in models over
+                time) has its own row.
 
         Returns:
             For one row: index ``(variable, state)``, column ``probability``. For a batch: columns
@@ -205,7 +203,7 @@ class Posterior(Mapping[Hashable, Categorical]):
             ``(variable, state)`` and index ``step``, of a batch ``(row, step)``.
 
         Raises:
-            EvidenceError: With ``steps``, if variables have no axis or not the same one.
+            EvidenceError: With ``steps``, if the variables do not share a first axis.
         """
         import pandas as pd
 
@@ -238,13 +236,13 @@ class Posterior(Mapping[Hashable, Categorical]):
         """Return the marginals of one row as text.
 
         Args:
-            names: Of variables, or of elements of arrays; all variables if none is given.
+            names: Names of variables or of elements of arrays; all variables if none is given.
             row: Index of a row of the batch.
             max_lines: Largest number of lines of probabilities; ``None`` for all.
             max_cells: Larger arrays are summarised; ``None`` writes all of their elements.
 
         Raises:
-            EvidenceError: If a name is not a target, or there is no such row.
+            EvidenceError: If a name is not a target, or the row does not exist.
         """
         if not -self.num_rows <= row < self.num_rows:
             raise EvidenceError(f"there is no row {row}: the posterior has {self.num_rows}")
@@ -265,7 +263,7 @@ class Posterior(Mapping[Hashable, Categorical]):
     def __getitem__(self, name: Hashable) -> Categorical:
         try:
             return self._of_variables[name]
-        except (KeyError, TypeError):  # an element of an array, or nothing that was asked for
+        except (KeyError, TypeError):  # an element of an array, or not a target
             return Marginal.of(self._columns.cut(self._table, name))
 
     def __iter__(self) -> Iterator[Hashable]:
@@ -333,7 +331,7 @@ def _as_tensor(numbers: Numbers) -> Tensor:
 
 
 def _rearranged(factor: Factor, names: Sequence[Hashable], batched: bool) -> Factor:
-    """The factor with its axes in the order of ``names``, and without a batch of one."""
+    """The factor with its axes in the order of ``names``, without the axis of a batch of one."""
     table = factor.log_values
     batch = table.dim() - len(factor.variables)
     order = [factor.names.index(name) for name in names]

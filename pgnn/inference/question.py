@@ -1,4 +1,4 @@
-"""Queries: a model, evidence and targets, read once for all engines."""
+"""Queries: a model, evidence and targets, in the form that engines use."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ Floats = NDArray[np.float64]
 
 
 class Question(BaseQuestion):
-    """A model, evidence and targets, in the form that engines need.
+    """A query: a model, evidence and targets, in the form that engines use.
 
-    Names and evidence are read and checked when a verb is called; graph and targets are made
-    on demand.
+    Names and evidence are read and checked when a method of a model is called; the factor graph and
+    the targets are computed on demand.
 
     Args:
         model: The model.
-        graph: Elements and groups of factors; if None those of the model, given reals and inputs.
+        graph: The factor graph; if None that of the model, given real values and inputs.
         observed: ``B`` rows of evidence.
         inputs: Covariates by name.
         names: Names of the targets; None for all variables.
@@ -93,7 +93,8 @@ class Question(BaseQuestion):
         """Read evidence in any form; see :meth:`Model.query`.
 
         Raises:
-            EvidenceError: If ``errors`` is neither of the two, or evidence is wrong.
+            EvidenceError: If ``errors`` is neither ``"raise"`` nor ``"nan"``, or evidence is
+                invalid.
         """
         observed = reader_of(model).read(evidence)
         if inputs:
@@ -103,7 +104,7 @@ class Question(BaseQuestion):
 
     @property
     def graph(self) -> FactorGraph:
-        """Elements and groups of factors; cached by the model until its parameters change."""
+        """The factor graph, cached by the model until its parameters change."""
         if self._graph is None:
             self._graph = model_graph(self.model, self.observed.reals or None, self.inputs or None)
         return self._graph
@@ -114,7 +115,7 @@ class Question(BaseQuestion):
 
         Raises:
             EvidenceError: If a name is unknown or given twice.
-            Unsupported: If one is real.
+            Unsupported: If a target is a real variable.
         """
         if self._targets is None:
             self._targets = targets_of(self.model, self.names)
@@ -127,24 +128,24 @@ class Question(BaseQuestion):
         return self.observed.soft is None and bool((codes >= 0).all())
 
     def with_states(self, codes: NDArray[np.integer]) -> Question:
-        """Return the same with further states observed.
+        """Return the query with additional observed states.
 
         Args:
-            codes: ``(B, E)`` states; -1 for elements that are not added.
+            codes: ``(B, E)`` states; -1 for elements that stay as they are.
         """
         known = np.where(codes >= 0, codes, self.observed.codes).astype(np.int32)
         return self.over(self.graph, replace(self.observed, codes=known))
 
     def expanded(self, most: int = DECOMPOSED) -> Question:
-        """Return the same about factors with tables, see :meth:`FactorGraph.expanded`.
+        """Return the query for the expanded graph, see :meth:`FactorGraph.expanded`.
 
-        Hidden elements come last; their states are not part of answers.
+        Auxiliary elements come last; their states are not part of answers.
 
         Args:
-            most: Entries of the largest table that is not decomposed.
+            most: Factors with at most this many table entries are tabulated, not decomposed.
 
         Raises:
-            Intractable: If a table is too large for any evidence.
+            Intractable: If a table is too large, whatever the evidence.
         """
         if self.graph.written_down:
             return self
@@ -153,7 +154,7 @@ class Question(BaseQuestion):
         return self.over(graph.given(observed.codes), observed)
 
     def over(self, graph: FactorGraph, observed: RowEvidence | None = None) -> Question:
-        """Return the same query of other factors, with evidence on their elements."""
+        """Return the query for another factor graph, with evidence on its elements."""
         known = self.observed if observed is None else observed
         other = Question(
             self.model, graph, known, self.inputs, names=self.names, errors=self.errors
@@ -162,13 +163,13 @@ class Question(BaseQuestion):
         return other
 
     def about(self, names: Names | None) -> Question:
-        """Return the same with other targets."""
+        """Return the query with other targets."""
         return Question(
             self.model, self._graph, self.observed, self.inputs, names=names, errors=self.errors
         )
 
     def log_field(self) -> Floats:
-        """``(B, S)`` field of each element, evidence included: ``-inf`` at states it excludes."""
+        """``(B, S)`` unary log potentials with evidence: ``-inf`` at states that it excludes."""
         offset = self.graph.elements.offset
         field = self.graph.log_field.detach().to("cpu", torch.float64).numpy()
         total = np.array(np.broadcast_to(field, (self.num_rows, field.shape[1])))
@@ -186,7 +187,7 @@ class Question(BaseQuestion):
 
 
 def reader_of(model: FactorModel) -> EvidenceReader:
-    """Return the reader of evidence about a model's variables, made once."""
+    """Return the cached reader of evidence about a model's variables."""
     reader: EvidenceReader = model.cached(
         "evidence reader",
         lambda: EvidenceReader(
@@ -197,12 +198,12 @@ def reader_of(model: FactorModel) -> EvidenceReader:
 
 
 def _vector_of(model: Any) -> tuple[Hashable, Sequence[Hashable]]:
-    """The variable of which a matrix has values, and the names of its columns."""
+    """The vector variable that a bare matrix belongs to, and the names of its columns."""
     return (model.vector, model.columns) if isinstance(model, VectorModel) else (None, ())
 
 
 def _in_part(model: Any) -> dict[Hashable, int]:
-    """Real variables that may be observed in part, with the number of last axes that may not."""
+    """Real variables that may be partially observed, and how many of their last axes may not."""
     if isinstance(model, ExecutableModel):
         return model.event_axes
     if isinstance(model, GaussianFieldModel):
@@ -215,7 +216,7 @@ def _in_part(model: Any) -> dict[Hashable, int]:
 
 
 def listed(names: Names) -> list[Hashable]:
-    """Return a single name, or several, as a list."""
+    """Return one name or several as a list."""
     if isinstance(names, (str, bytes, int)) or not isinstance(names, Iterable):
         return [names]
     try:
@@ -227,15 +228,15 @@ def listed(names: Names) -> list[Hashable]:
 def names_of(
     names: Names, variables: Variables, elements: Elements | None = None, what: str = "variable"
 ) -> list[Hashable]:
-    """Return the names of targets, after a check that each of them is known.
+    """Return the names of targets after checking that they are known.
 
-    A tuple is one name if it is that of a variable or an element, otherwise several.
+    A tuple is one name if it names a variable or an element, otherwise several names.
 
     Args:
         names: One name or several.
         variables: By name.
-        elements: Elements of arrays, if these may be targets too.
-        what: Kind of a variable in messages.
+        elements: Elements of arrays, if these may be targets as well.
+        what: What a name refers to, for messages.
 
     Raises:
         EvidenceError: If a name is unknown, given twice, or not hashable.
@@ -271,7 +272,7 @@ class Targets:
 
     Args:
         variables: The named variables; an element of an array is a single variable.
-        numbers: Indices of their elements, in this order.
+        numbers: Indices of their elements, in the order of the variables.
         elements: All elements of the model.
     """
 
@@ -288,7 +289,7 @@ class Targets:
 
     @cached_property
     def key(self) -> bytes:
-        """Equal for targets of the same elements."""
+        """A key that is equal for targets with the same elements."""
         return np.packbits(self.mask).tobytes()
 
     @cached_property
@@ -298,7 +299,7 @@ class Targets:
 
     @cached_property
     def order(self) -> Ints | None:
-        """Positions among the targets' states in the order of elements; None if sorted."""
+        """Positions that sort the targets' states by element; None if they are sorted."""
         if not (self.numbers[1:] < self.numbers[:-1]).any():
             return None
         order = np.argsort(self.numbers)
@@ -314,17 +315,17 @@ class Targets:
 
 
 def _spread(first: Ints, sizes: Ints) -> Ints:
-    """``first[k], first[k] + 1, ...`` of ``sizes[k]`` columns, for each ``k``."""
+    """The ranges ``first[k] : first[k] + sizes[k]`` of column indices, concatenated."""
     ends = np.cumsum(sizes)
     step = np.arange(int(ends[-1]) if len(ends) else 0, dtype=np.int64)
     return np.asarray(step + np.repeat(first - (ends - sizes), sizes))
 
 
 def targets_of(model: FactorModel, names: Names | None) -> Targets:
-    """Return the named discrete variables or elements of arrays, all variables for None.
+    """Return the named discrete variables or elements of arrays; all variables for None.
 
     Raises:
-        EvidenceError: If a name is unknown or there twice.
+        EvidenceError: If a name is unknown or given twice.
         Unsupported: If a variable is real.
     """
     if names is None:
@@ -351,7 +352,7 @@ def _everything(elements: Elements) -> Targets:
 
 
 def scope_of(elements: Elements, variables: Variables, names: Iterable[Hashable]) -> list[int]:
-    """Return the element indices of a joint table, over variables without a shape and elements.
+    """Return the element indices of a joint table over scalar variables and elements of arrays.
 
     Raises:
         EvidenceError: If a name is unknown, given twice, or that of an array.
@@ -369,6 +370,6 @@ def _located(elements: Elements, name: Hashable) -> tuple[Variable, Ints]:
     element = elements.find(name)
     if element is None:
         raise Unsupported(
-            f"{name!r} has no states; this engine answers about discrete variables alone"
+            f"{name!r} has no states; this engine answers queries about discrete variables only"
         )
     return element

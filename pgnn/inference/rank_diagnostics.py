@@ -24,7 +24,7 @@ Floats = NDArray[np.float64]
 def rank_r_hat(traces: ArrayLike) -> Any:
     r"""Return the larger split :math:`\hat R` of ranks and of folded ranks.
 
-    Folding, by the distance from the median, detects chains that differ in scale alone.
+    Folded values are distances from the median; they detect chains that differ only in scale.
 
     Args:
         traces: ``(C, n, ...)`` values of each chain over time, ``n`` at least 4.
@@ -41,7 +41,7 @@ def rank_r_hat(traces: ArrayLike) -> Any:
 
 
 def rank_effective_sample_size(traces: ArrayLike) -> Any:
-    """Return the bulk effective sample size, that of normal scores.
+    """Return the bulk effective sample size, the effective sample size of the normal scores.
 
     Args:
         traces: ``(C, n, ...)`` values of each chain over time, ``n`` at least 4.
@@ -61,7 +61,7 @@ def tail_effective_sample_size(traces: ArrayLike) -> Any:
 
 
 def _scores(x: Floats) -> Floats:
-    """Normal scores of the ranks; equal values have their mean rank."""
+    """Normal scores of the ranks; tied values have their mean rank."""
     from scipy.special import ndtri
     from scipy.stats import rankdata
 

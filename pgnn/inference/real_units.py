@@ -32,12 +32,12 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class WeightedStates:
-    """States of the discrete units, and their posterior probabilities.
+    """Joint states of the discrete units, with posterior probabilities.
 
     Attributes:
         codes: ``(K, B, E)`` states.
         weights: ``(B, K)`` probabilities.
-        kind: Whether these are all states, ``"exact"``, or draws.
+        kind: ``"exact"`` if these are all states, ``"estimate"`` if they are samples.
     """
 
     codes: Tensor
@@ -46,7 +46,7 @@ class WeightedStates:
 
     @classmethod
     def all_of(cls, question: Question) -> WeightedStates:
-        """Return all states that some row leaves possible."""
+        """Return all states that are possible in some row."""
         card, rows, hidden = question.graph.elements.card, question.num_rows, _hidden(question)
         places = np.unravel_index(np.arange(int(_num_states(question))), (1, *card[hidden]))
         grid = np.stack(places, axis=1)[:, 1:]
@@ -60,14 +60,14 @@ class WeightedStates:
 
     @classmethod
     def drawn(cls, codes: Tensor) -> WeightedStates:
-        """Return draws ``(K, B, E)``, which count the same."""
+        """Return samples ``(K, B, E)`` with equal weights."""
         count, rows = codes.shape[:2]
         weights = torch.full((rows, count), 1.0 / max(count, 1), dtype=torch.float64)
         return cls(codes, weights, "estimate")
 
 
 def is_enumerated(question: Question) -> bool:
-    """Whether the states of the discrete units are few enough to be enumerated."""
+    """Whether the states of the discrete units are few enough to enumerate."""
     count = _num_states(question)
     return count <= _MOST_STATES and count * question.num_rows <= _MOST_SCORED
 
@@ -83,11 +83,11 @@ def _num_states(question: Question) -> float:
 
 @dataclass(frozen=True, eq=False)
 class RealUnitTargets:
-    """What a question asks about real units.
+    """The targets of a query about real units.
 
     Attributes:
-        discrete: Names of the discrete variables asked for.
-        reals: The real ones.
+        discrete: Names of the discrete targets.
+        reals: The real targets.
     """
 
     discrete: list[Hashable]
@@ -95,10 +95,10 @@ class RealUnitTargets:
 
     @classmethod
     def of(cls, question: Question) -> RealUnitTargets | None:
-        """Read a question; None if it asks about discrete units alone.
+        """Read a query; None if all its targets are discrete.
 
         Raises:
-            EvidenceError: If real units are asked for that were all observed.
+            EvidenceError: If a real target is observed.
             Intractable: If there are too many normal distributions to be mixed.
         """
         model, names = question.model, question.names
@@ -110,25 +110,23 @@ class RealUnitTargets:
             return None
         for name in reals:
             if question.observed.knows(name):
-                raise EvidenceError(
-                    f"{name!r} is real and observed, so there is nothing to find out"
-                )
+                raise EvidenceError(f"{name!r} is real and observed: it has no posterior")
         rest = [n for n in asked if n not in reals]
         targets = cls(rest, tuple(model.variables[n] for n in reals))
         count, rows = _num_states(question), question.num_rows
         count = int(count) if is_enumerated(question) else DRAWS
         units = sum(v.num_elements for v in targets.reals)
         check_size(f"mixtures of {count:,} normal distributions for {rows:,} rows",
-                   4.0 * count * rows * units, advice="Ask about fewer rows")  # fmt: skip
+                   4.0 * count * rows * units, advice="Query fewer rows at once")  # fmt: skip
         return targets
 
     def answer(self, question: Question, whole: Posterior, states: WeightedStates) -> Posterior:
-        """Return the posterior with the real units.
+        """Return the posterior that includes the real units.
 
         Args:
-            question: What was asked.
-            whole: The answer about the discrete units.
-            states: Of all discrete units.
+            question: The query.
+            whole: The posterior of the discrete units.
+            states: States of all discrete units.
         """
         model: Any = question.model
         layers: UnitLayers = model.layers()
@@ -170,13 +168,13 @@ class RealUnitsPosterior(WithReals):
 
     .. math:: p(v_i \mid e) = \sum_h p(h \mid e) \, N(v_i; b_i + W_{i\cdot} h, s_i^2 T)
 
-    over all states of the discrete units where these are few, else over draws of them;
+    over all states of the discrete units if they are few, otherwise over samples of them;
     ``posterior["v"]`` has ``mean``, ``std`` and ``quantile``.
 
     Args:
-        whole: The answer about the discrete units.
-        reals: The real ones asked for.
-        marginals: ``(B, *shape)`` by name.
+        whole: The posterior of the discrete units.
+        reals: The real targets.
+        marginals: ``(B, *shape)`` distributions by name.
         kind: ``"exact"`` or ``"estimate"``.
     """
 

@@ -1,4 +1,4 @@
-"""Draws from a model, as tensors or as a data frame of labels."""
+"""Samples from a model, as tensors or as a data frame of labels."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ from pgnn.inference.answer_frames import (
 
 
 class Samples(CodedMapping):
-    """``n`` draws of every variable, for each row of evidence if it came in rows.
+    """``n`` samples of every variable, for each row of evidence if the evidence is a batch.
 
-    Maps a discrete variable to ``(n,)`` or ``(n, B)`` int64 state indices, an array of them to
-    ``(n, *shape)`` or ``(n, B, *shape)``, and a real one to ``(n, *event)`` or ``(n, B, *event)``
-    values, so samples are themselves evidence or data. ``len`` counts variables, as for every
-    mapping; :attr:`num_samples` is ``n``.
+    A mapping from a discrete variable to ``(n,)`` or ``(n, B)`` int64 state indices, from an array
+    of variables to ``(n, *shape)`` or ``(n, B, *shape)``, and from a real variable to ``(n,
+    *event)`` or ``(n, B, *event)`` values. Samples can therefore be used as evidence or data.
+    ``len`` counts variables, as for every mapping; :attr:`num_samples` is ``n``.
 
     Args:
-        variables: The drawn variables, in the order of the columns of a data frame.
+        variables: The sampled variables, in the order of the columns of a data frame.
         codes: ``(n, E)`` or ``(n, B, E)`` int64 state indices of the elements of the discrete
             variables, in order; -1 in rows that have no answer.
-        reals: Values of the real variables.
+        reals: Values of the real variables, by name.
         batched: Whether the evidence came in rows.
         index: The data frame's index, if the evidence was one.
-        log_weights: ``(n,)`` or ``(n, B)`` log weights of the draws, if they are not equal
-            (importance sampling): an average is then
-            ``(w * f).sum(0) / w.sum(0)`` with ``w = log_weights.exp()``.
+        log_weights: ``(n,)`` or ``(n, B)`` log weights, if the samples are weighted (importance
+            sampling): an average is then ``(w * f).sum(0) / w.sum(0)`` with ``w =
+            log_weights.exp()``.
 
     Raises:
         EvidenceError: If the shapes do not fit the variables.
@@ -81,24 +81,24 @@ class Samples(CodedMapping):
 
     @property
     def num_samples(self) -> int:
-        """Number of draws ``n`` (for each row of evidence)."""
+        """Number of samples ``n`` (for each row of evidence)."""
         return int(self.codes.shape[0])
 
     def frame(self, *, steps: bool = False) -> Any:
-        """Return a data frame: a column a variable, labels as categories in the order of states.
+        """Return a data frame with one column per variable; labels are ordered like the states.
 
         Args:
-            steps: Whether to have a row for each place along the first axis of the arrays, which
-                is time in models over time: index ``(sample, step)``, of a batch
-                ``(sample, row, step)``.
+            steps: Whether each position along the first axis of the arrays (time, in models over
+                time) has its own row: index ``(sample, step)``, for a batch ``(sample, row,
+                step)``.
 
         Returns:
-            A row a draw; for a batch with index ``(sample, row)``. Each element of an array of
-            discrete variables has a column, such as ``("pixel", 3, 4)``; cells of a real variable
-            that has a shape are arrays. Draws that are weighted have a column ``log_weight``.
+            One row per sample; for a batch with index ``(sample, row)``. Each element of an array
+            of discrete variables has a column, such as ``("pixel", 3, 4)``; cells of a real
+            variable with a shape are arrays. Weighted samples have a column ``log_weight``.
 
         Raises:
-            EvidenceError: With ``steps``, if variables have no axis or not the same one.
+            EvidenceError: With ``steps``, if the variables do not share a first axis.
         """
         import pandas as pd
 
@@ -117,7 +117,7 @@ class Samples(CodedMapping):
         return frame
 
     def _with_steps(self) -> Samples:
-        """The same draws, each step a row."""
+        """The samples with one row per step."""
         import pandas as pd
 
         size, variables = steps_of(self.variables)
@@ -171,7 +171,7 @@ class Samples(CodedMapping):
         return self is other
 
     def first(self, n: int) -> Samples:
-        """Return the first draws."""
+        """Return the first samples."""
         reals = {name: x[:n] for name, x in self._reals.items()}
         weights = None if self.log_weights is None else self.log_weights[:n]
         return Samples(

@@ -1,4 +1,4 @@
-"""Concatenated tables in linear units, which the compiled kernels read."""
+"""Concatenated tables in probability units, the input of the compiled kernels."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pgnn.inference.graph_structure import GraphStructure
 
 Floats = NDArray[np.float64]
 
-_DEEPEST = 700.0  # exp of its negative is a double with all its digits
+_DEEPEST = 700.0  # exp(-x) is still a normal double
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,11 +23,11 @@ class ScaledTables:
     """The tables of a factor graph, each divided by its largest entry.
 
     Attributes:
-        values: Flat tables that all rows share, in the order of the factors.
-        log_scale: ``(F,)`` logs of their scales; 0 for row-wise tables.
+        values: Concatenated tables shared by all rows, in the order of the factors.
+        log_scale: ``(F,)`` logs of the largest entries; 0 for row-wise tables.
         row_values: ``(B, .)`` row-wise tables, in the order of the factors.
-        row_scale: ``(B, R)`` logs of the scales of the R row-wise tables.
-        flushed: ``(1,)`` or ``(B,)`` whether an entry underflows in linear units.
+        row_scale: ``(B, R)`` logs of the largest entries of the R row-wise tables.
+        flushed: ``(1,)`` or ``(B,)`` whether an entry underflows in probability units.
     """
 
     values: Floats
@@ -40,7 +40,7 @@ class ScaledTables:
     def of(
         cls, groups: Sequence[FactorGroup], log_tables: Sequence[Tensor], structure: GraphStructure
     ) -> ScaledTables:
-        """Convert the log tables of groups to linear units."""
+        """Convert the log tables of groups to probability units."""
         first, start = structure.first, structure.start
         values = np.zeros(max(int(structure.sizes[~structure.rowwise].sum()), 1))
         log_scale = np.zeros(int(first[-1]))
@@ -78,7 +78,7 @@ class ScaledTables:
 
 
 def _linear(tables: Floats) -> tuple[Floats, Floats, NDArray[np.bool_]]:
-    """Tables in linear units, their log scales, and which entries underflow."""
+    """Tables in probability units, their log scales, and which entries underflow."""
     top: Floats = tables.max(axis=-1) if tables.size else np.zeros(tables.shape[:-1])
     top = np.where(np.isfinite(top), top, 0.0)
     shifted = tables - top[..., None]

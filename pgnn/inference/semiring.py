@@ -1,9 +1,9 @@
-r"""How a variable is eliminated from a table of logs: summed, maximised or drawn.
+r"""Eliminating a variable from a log table: by sum, by maximum or by sampling.
 
-A reduction has two halves, the value of each slice and its derivative. Adding the tables that
-contain a variable and reducing over it, again and again, is exact inference; what the gradient of
-the final number means is the reduction's second half: posterior marginals (:class:`Sum`), the most
-probable state (:class:`Max`) or an exact posterior draw (:class:`Draw`).
+A reduction consists of the value of each slice and its derivative. Variable elimination adds the
+log tables that contain a variable, reduces over it, and repeats. The gradient of the final value
+depends on the reduction: posterior marginals (:class:`Sum`), the most probable assignment
+(:class:`Max`) or an exact posterior sample (:class:`Draw`).
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from torch.autograd import Function
 
 
 class Reduction(ABC):
-    """A value for each slice of a table of logs, and the derivative of that value."""
+    """A value for each slice of a log table, and the derivative of that value."""
 
     rowwise = False
     """Whether rows that share a table must still be reduced one by one."""
 
     @abstractmethod
     def reduce(self, log_values: Tensor, dim: int) -> Tensor:
-        """Return the value of each slice along ``dim``, which disappears."""
+        """Return the value of each slice along ``dim``, which is removed."""
 
     @abstractmethod
     def weights(self, log_values: Tensor, reduced: Tensor, dim: int) -> Tensor:
@@ -35,7 +35,7 @@ class Reduction(ABC):
 
         Args:
             log_values: The reduced values.
-            reduced: Its :meth:`reduce`, with ``dim`` kept at size one.
+            reduced: The result of :meth:`reduce`, with ``dim`` kept at size one.
             dim: The axis.
         """
 
@@ -63,7 +63,7 @@ class Sum(Reduction):
 class Max(Reduction):
     """The largest entry; its derivative is one at the first of the largest entries.
 
-    Ties do not share the gradient, so that it always is that of one assignment.
+    Tied entries do not share the gradient, so that it always selects one assignment.
     """
 
     def reduce(self, log_values: Tensor, dim: int) -> Tensor:
@@ -77,10 +77,10 @@ class Max(Reduction):
 
 @dataclass(frozen=True)
 class Draw(Reduction):
-    r"""Forward :math:`\log \sum \exp`; backward a state drawn from each slice's softmax.
+    r"""Forward :math:`\log \sum \exp`; backward a state sampled from each slice's softmax.
 
-    The gradient with respect to a unary table of zeros is then an exact joint posterior sample of
-    all variables together, one-hot. Each backward pass draws anew.
+    The gradient with respect to unary log tables is then an exact sample from the joint posterior,
+    one-hot. Each backward pass draws a new sample.
 
     Args:
         generator: Random number generator, on the tables' device or the CPU.
@@ -94,7 +94,7 @@ class Draw(Reduction):
         return Sum().reduce(log_values, dim)
 
     def weights(self, log_values: Tensor, reduced: Tensor, dim: int) -> Tensor:
-        """Return a one at a state drawn from each slice."""
+        """Return a one at a state sampled from each slice."""
         shape = reduced.squeeze(dim).shape
         device = self.generator.device
         uniform = torch.rand(shape, dtype=torch.float64, device=device, generator=self.generator)
@@ -114,19 +114,19 @@ def log_sum_exp(log_values: Tensor, dim: int) -> Tensor:
 
 
 def maximum(log_values: Tensor, dim: int) -> Tensor:
-    """Return the maximum over one axis; of tied entries the first one gets the gradient."""
+    """Return the maximum over one axis; the first of tied entries has the gradient."""
     return contract([log_values], MAX, dim)
 
 
 def contract(tables: Sequence[Tensor], reduction: Reduction, dim: int) -> Tensor:
     """Multiply tables (add their logs) and reduce one axis of the product.
 
-    Only the tables are kept for the gradient: the product is computed again when needed, so
-    that a chain of contractions never holds more than one product at a time.
+    Only the tables are saved for the gradient, and the product is recomputed, so that a chain of
+    contractions never holds more than one product at a time.
 
     Args:
         tables: Logs of shapes that broadcast against each other; at least one.
-        reduction: Of ``dim``.
+        reduction: The reduction over ``dim``.
         dim: An axis of the product.
     """
     out: Tensor = _Contract.apply(reduction, dim, *tables)  # type: ignore[no-untyped-call]
@@ -134,7 +134,7 @@ def contract(tables: Sequence[Tensor], reduction: Reduction, dim: int) -> Tensor
 
 
 def draw(log_weights: Tensor, uniform: Tensor, dim: int) -> Tensor:
-    """Return a state of each slice, drawn in proportion to its weight by inversion.
+    """Return a state of each slice, sampled in proportion to its weight by inversion.
 
     Args:
         log_weights: Logs, not normalised; a slice that is all ``-inf`` gives state 0.
@@ -142,20 +142,20 @@ def draw(log_weights: Tensor, uniform: Tensor, dim: int) -> Tensor:
         dim: The axis of the states.
 
     Returns:
-        int64 states, shaped like ``uniform``; never one of weight zero in a slice that has another.
+        int64 states, shaped like ``uniform``; of positive weight, unless all weights are zero.
     """
     weights = log_weights.double()
     weights = (weights - _finite(weights.amax(dim, keepdim=True))).exp()
     mass = weights.cumsum(dim)
     goal = uniform.to(mass.device).unsqueeze(dim) * mass.narrow(dim, -1, 1)
-    # A parallel cumsum may differ from its last entry by an ulp: possible states are ones, reached
-    # ones twos, and the first of the largest is taken.
+    # A parallel cumsum may be off by an ulp: possible states score one, reached possible states #
+    # two, and the first state with the largest score is taken.
     possible = (weights > 0).to(torch.uint8)
     return (possible * (1 + (mass > goal).to(torch.uint8))).argmax(dim)
 
 
 class _Contract(Function):
-    """Product and reduction in one; the gradient forms the product again."""
+    """Product and reduction in one step; the gradient recomputes the product."""
 
     @staticmethod
     def forward(ctx: Any, reduction: Reduction, dim: int, *tables: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from pgnn.factors.groups.group_messages import reduced
 
 
 class StateColumns:
-    """Reductions over each element's states where those of all elements are concatenated.
+    """Reductions over the states of each element, all states being concatenated.
 
     Args:
         elements: The elements.
@@ -47,7 +47,7 @@ class StateColumns:
 
         Args:
             values: Logs; ``-inf`` is legal.
-            hard: Return the largest values instead.
+            hard: Whether to return the largest values instead.
         """
         parts = [values[:, :0]]
         for states, columns in self._of_card:

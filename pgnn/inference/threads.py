@@ -1,4 +1,4 @@
-"""Compiled work in threads, which Ctrl-C stops: Python waits, the work polls a flag."""
+"""Compiled work in threads that Ctrl-C can stop: Python waits, the work polls a flag."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _OUTER: ContextVar[Stop | None] = ContextVar("_OUTER", default=None)
 
 
 class _Stopped(BaseException):
-    """Work was stopped by another thread, which raises its own error."""
+    """Work was stopped because of an error in another thread."""
 
 
 def go_on() -> Stop:
@@ -44,19 +44,19 @@ def interruptible(
 ) -> None:
     """Run compiled functions in threads, and stop them when this thread is interrupted.
 
-    A signal's handler runs in the main thread, and only between Python's own steps: while that
-    thread waits for others, not while it is inside a kernel. The kernels release Python's lock.
-    Nested work is stopped with it.
+    Python runs a signal's handler in the main thread, between two bytecodes: possible while that
+    thread waits for others, impossible while it is inside a kernel. The kernels release the GIL.
+    Nested work is stopped as well.
 
     Args:
         work: Functions; each passes the flag to its kernels, which poll it at least every
             tenth of a second.
-        threads: Number of functions that run at once.
-        cost: Approximate total time in nanoseconds; short work is done in this thread.
+        threads: Number of functions that run concurrently.
+        cost: Approximate total time in nanoseconds; short work runs in this thread.
 
     Raises:
-        BaseException: That of a function; or that which interrupted this thread, after all have
-            stopped (at a second interrupt, at once).
+        BaseException: The error of a function; or the interrupt of this thread, after all threads
+            have stopped (at a second interrupt, immediately).
     """
     outer = _OUTER.get()
     stop = go_on() if outer is None else outer
@@ -86,9 +86,9 @@ def interruptible(
 
 
 class _Worker:
-    """A thread that runs functions. It is waited for by a bare lock, in one call.
+    """A thread that runs functions; the caller waits for it by a bare lock, in one call.
 
-    A signal may come between any two steps; the classes of ``threading`` are left in disorder then.
+    A signal may arrive between any two bytecodes, which would corrupt the classes of ``threading``.
     """
 
     def __init__(self) -> None:
@@ -96,7 +96,7 @@ class _Worker:
         self._bell.acquire()
 
     def wait(self) -> None:
-        """Wait until it has ended; a caller that was interrupted may wait again."""
+        """Wait until the thread has ended; after an interrupt the caller may wait again."""
         while not self._done:
             self._bell.acquire()
 
@@ -119,11 +119,11 @@ class _Worker:
 
 
 def parts(count: int, each: int) -> Iterator[slice]:
-    """Yield slices of an axis, which NumPy fills one after the other: signals come in between.
+    """Yield slices of an axis, so that signals are handled between NumPy calls on them.
 
     Args:
         count: Length of the axis.
-        each: Number of values at each index.
+        each: Number of values per index.
 
     Example:
         >>> [*parts(5, 2**21)]
@@ -135,7 +135,7 @@ def parts(count: int, each: int) -> Iterator[slice]:
 
 
 def repeated(array: NDArray[Any], count: int, axis: int = 0) -> NDArray[Any]:
-    """Return copies of an array along a new axis, made in :func:`parts`.
+    """Return copies of an array along a new axis, slice by slice as in :func:`parts`.
 
     Args:
         array: The array.
@@ -151,12 +151,12 @@ def repeated(array: NDArray[Any], count: int, axis: int = 0) -> NDArray[Any]:
 
 
 def in_threads(run: Callable[[Ints, Stop], None], work: Ints, cost: float = np.inf) -> None:
-    """Call ``run`` with a part of ``work`` in each of torch's number of threads.
+    """Divide ``work`` among as many threads as torch uses, and call ``run`` in each.
 
     Args:
-        run: A function as for :func:`interruptible`; calls of kernels run in parallel.
-        work: Indices or rows to divide among threads; nothing is called if there is none.
-        cost: As of :func:`interruptible`.
+        run: A function as for :func:`interruptible`; its kernels run in parallel.
+        work: Indices or rows to divide among threads; nothing is called if it is empty.
+        cost: See :func:`interruptible`.
     """
     if not len(work):
         return

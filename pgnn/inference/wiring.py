@@ -20,7 +20,7 @@ class Wiring(NamedTuple):
     """The index arrays of a graph: adjacency of factors and elements, offsets of entries.
 
     A *slot* is one axis of one factor's scope; messages between the factor and the element on
-    that axis are at ``message[slot] : message[slot] + card``.
+    that axis are stored at ``message[slot] : message[slot] + card``.
 
     Attributes:
         card: ``(E,)`` state counts.
@@ -56,7 +56,7 @@ class Wiring(NamedTuple):
 
     @classmethod
     def of(cls, elements: Elements, groups: Sequence[FactorGroup]) -> Wiring:
-        """Return the wiring of groups of kinds that the kernels know."""
+        """Return the wiring of groups whose kinds are known to the kernels."""
         card = elements.card
         arity = np.concatenate([[0], *(np.full(g.num_factors, g.arity) for g in groups)])
         factor_ptr = np.cumsum(arity).astype(np.int64)
@@ -93,7 +93,7 @@ class Wiring(NamedTuple):
 
 
 class MessageWiring(NamedTuple):
-    """The index arrays of a graph in the layout that message passing needs.
+    """The index arrays of a graph in the layout for message passing.
 
     Attributes:
         factor: ``(F, 4)`` int64: first slot, number of slots, first entry, kind.
@@ -125,14 +125,14 @@ class MessageWiring(NamedTuple):
         return cls(factor, slot, element, inbox)
 
     def with_tables(self, start: Ints) -> MessageWiring:
-        """Return the same with other ``(F,)`` first entries of the factors."""
+        """Return the wiring with other ``(F,)`` first entries of the factors."""
         factor = self.factor.copy()
         factor[:, 2] = start
         return self._replace(factor=factor)
 
 
 class LocalWiring(NamedTuple):
-    """The index arrays of a graph in the layout that changes of single elements need.
+    """The index arrays of a graph in the layout for updates of single elements.
 
     Attributes:
         card: ``(E,)`` state counts.
@@ -140,15 +140,15 @@ class LocalWiring(NamedTuple):
         factor_ptr: ``(F + 1,)`` first slot of each factor.
         slot_var: ``(L,)`` element of each slot.
         slot_factor: ``(L,)`` factor of each slot.
-        stride: ``(L,)`` as of :class:`Wiring`.
-        kind: ``(F,)`` as of :class:`Wiring`.
+        stride: ``(L,)`` see :class:`Wiring`.
+        kind: ``(F,)`` see :class:`Wiring`.
         table: ``(F,)`` first entry of each factor's table.
         pair_ptr: ``(E + 1,)`` first index of each element's pairwise factors in ``pair``.
-        pair: ``(P, 5)`` for each end of a factor of two: the other element's first column and
-            state count, the first entry, the own stride, the other's stride; of other kinds than
-            dense tables -1 and the kind's code instead of the strides.
+        pair: ``(P, 5)`` for each end of a pairwise factor: the other element's first column and
+            state count, the first entry, this element's stride, the other's stride; for kinds other
+            than dense tables, -1 and the code of the kind instead of the strides.
         wide_ptr: ``(E + 1,)`` first index of each element's slots in larger factors.
-        wide_slot: Those slots.
+        wide_slot: Slots in factors over more than two elements.
     """
 
     card: Ints
@@ -203,7 +203,7 @@ class Neighbours(NamedTuple):
 
     Attributes:
         ptr: ``(E + 1,)`` first index of each element's neighbours in ``var``.
-        var: The neighbours, each once.
+        var: The neighbours of all elements, without repetition, concatenated.
         shared_ptr: First index of each neighbourhood's factors in ``shared``.
         shared: ``(., 2)`` slots of the element and of its neighbour in one factor.
     """
@@ -252,6 +252,6 @@ def _strides(size: Ints, factor_ptr: Ints) -> Ints:
 
 
 def _pointers(owner: Ints, num: int) -> Ints:
-    """First index of each owner's entries, which are in the order of their owners."""
+    """First index of each owner's entries, which are sorted by owner."""
     counts = np.bincount(owner, minlength=num)
     return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)

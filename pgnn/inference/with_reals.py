@@ -17,10 +17,9 @@ QUANTILES = (0.05, 0.5, 0.95)
 
 
 class WithReals(Posterior):
-    """A posterior of real variables together with the probabilities of discrete ones.
+    """A posterior of real and discrete variables.
 
-    ``posterior["tau"]`` of a real variable has ``mean``, ``std`` and methods such as ``quantile``
-    where it is made of draws.
+    ``posterior["tau"]`` of a real variable has ``mean``, ``std`` and methods such as ``quantile``.
 
     Attributes:
         reals: The real targets by name.
@@ -31,11 +30,11 @@ class WithReals(Posterior):
     statistic_names: ClassVar[tuple[str, ...]] = ("mean", "std", "5%", "50%", "95%")
 
     def take(self, whole: Posterior, kept: Sequence[Variable] | None = None) -> None:
-        """Take over an answer about discrete variables.
+        """Copy an answer about discrete variables.
 
         Args:
             whole: The answer.
-            kept: Those of its variables that are told; all if not given.
+            kept: The variables to keep; all if not given.
         """
         variables, probabilities = whole.variables, whole.numbers[0]
         if kept is not None:
@@ -60,12 +59,12 @@ class WithReals(Posterior):
         raise NotImplementedError
 
     def to_the_power(self, power: float) -> Posterior:
-        """Return the posterior itself: the power is already part of its density."""
+        """Return the posterior unchanged: the power is already part of its density."""
         return self
 
     @property
     def index_of_numbers(self) -> Any:
-        """The name of each component of each real variable, as an index of a data frame."""
+        """The names of all components of all real variables, as the index of a data frame."""
         import pandas as pd
 
         return pd.Index(self._names_of_numbers(), dtype=object, name="variable")
@@ -74,13 +73,13 @@ class WithReals(Posterior):
         """Return the marginals of all variables as a data frame.
 
         Args:
-            steps: See :class:`Posterior`; of discrete variables alone.
+            steps: See :class:`Posterior`; for discrete variables only.
 
         Returns:
-            For one row: of real variables the :meth:`summary`, a row for each number; of discrete
-            ones as in :class:`Posterior`; of both a row for each state or number, with index
-            ``(variable, state)``. For a batch: columns ``(variable, state)``, and
-            ``(variable, statistic)`` of real ones.
+            For one row of evidence: the :meth:`summary` of real variables, one row per component;
+            the frame of :class:`Posterior` for discrete variables; for both, one row per state or
+            component with index ``(variable, state)``. For a batch: columns ``(variable, state)``,
+            and ``(variable, statistic)`` for real variables.
         """
         import pandas as pd
 
@@ -98,7 +97,7 @@ class WithReals(Posterior):
         return pd.concat([super().frame(), summary.set_axis(states, axis=0)])
 
     def _batch_frame(self) -> Any:
-        """A row for each row of evidence."""
+        """The frame of a batch, one row for each row of evidence."""
         import pandas as pd
 
         states = super().frame()
@@ -136,7 +135,7 @@ class WithReals(Posterior):
         return [x[row] for x in statistics] if self.batched else statistics
 
     def _names_of_numbers(self) -> list[Any]:
-        """The name of each number of each real variable, with its place if there are several."""
+        """The name of each component of each real variable, with its index if there are several."""
         return [
             str((name, *i)) if i else name
             for name, v in self.reals.items()
@@ -160,6 +159,6 @@ class WithReals(Posterior):
 
     def __str__(self) -> str:
         shown = self.reals and self.num_rows
-        # zero has no sign: rounding a small number would give it one
+        # rounding a small negative number would give a negative zero
         first = (self.summary().round(4) + 0.0).to_string(max_rows=100) if shown else ""
         return "\n".join(filter(None, [first, super().__str__()]))

@@ -70,7 +70,7 @@ def credible_intervals(
         evidence: As in a query.
         level: Probability of an interval; as much is left out on either side.
         draws: How many tables.
-        seed: Of the draws.
+        seed: Random seed of the samples.
 
     Raises:
         ModelError: If the history has no posterior, or a setting is out of range.

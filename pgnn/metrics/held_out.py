@@ -109,7 +109,7 @@ class HeldOut(Criterion):
         return np.sort(order[:left]), np.sort(order[left:])
 
     def _left(self, count: int) -> int:
-        """How many of so many are learnt from."""
+        """How many of so many are learned from."""
         left = count - max(1, round(self.share * count))
         if left < 1:
             raise DataError(f"{count} are too few to set some apart")

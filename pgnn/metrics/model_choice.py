@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def num_free_parameters(model: nn.Module) -> int:
-    """Return how many numbers of a model are free to be learnt.
+    """Return how many numbers of a model are free to be learned.
 
     Constants, such as tables that were given, do not count. A table has one number less in each
     row than it has entries that may be positive: zeros are taken for structural ones, so count
@@ -99,7 +99,7 @@ def aic(
 ) -> float:
     r"""Return Akaike's criterion :math:`2 k - 2 \log p(\text{data})`; smaller is better.
 
-    Arguments as of :func:`bic`.
+    Arguments as in :func:`bic`.
 
     References:
         Akaike (1974), A new look at the statistical model identification.

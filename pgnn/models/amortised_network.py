@@ -30,11 +30,11 @@ class AmortisedNetwork(BayesianNetwork, AmortisedModel):
     observed; others are summed out given the rest.
 
     Args:
-        graph: As of :class:`BayesianNetwork`.
+        graph: See :class:`BayesianNetwork`.
         conditionals: Likewise.
         recognition: For each latent variable a conditional given observed variables and latent
             ones, such as :class:`Neural`.
-        states: As of :class:`BayesianNetwork`.
+        states: See :class:`BayesianNetwork`.
 
     Raises:
         ModelError: If a recognition conditional is of another variable, or they make a cycle.

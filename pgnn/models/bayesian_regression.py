@@ -85,7 +85,7 @@ class BayesianRegression(Regression):
 
     @property
     def log_evidence(self) -> float:
-        """Log density of the data that was learnt from, for comparing models."""
+        """Log density of the data that was learned from, for comparing models."""
         conditional: Any = self.conditional
         return float(conditional.log_evidence)
 

@@ -82,7 +82,7 @@ class DeepBeliefNetwork(LayeredBeliefNetwork, StackedModel):
         return stage.hidden_means(rows)
 
     def machine(self, k: int) -> RestrictedBoltzmannMachine:
-        """Return layers ``k`` and ``k + 1`` as a machine with numbers of its own, to be learnt."""
+        """Return layers ``k`` and ``k + 1`` as a machine with numbers of its own, to be learned."""
         w = self.weights[k]
         machine = RestrictedBoltzmannMachine(w.shape[0], w.shape[1]).to(w)
         with torch.no_grad():

@@ -25,7 +25,7 @@ class Density(VectorNetwork):
         kind: Makes the conditional, ``(child, parents) -> Conditional``; ``KernelDensity`` if not
             given.
         features: Number or names of the numbers of a vector; those of the data if not given.
-        name: Of the variable.
+        name: Name of the variable.
 
     Raises:
         ModelError: If a name is there twice.

@@ -37,9 +37,9 @@ class DynamicBayesianNetwork(RepeatedSlice):
             those of the slice before; or all nodes are ``(name, 0)`` and ``(name, 1)``. Node
             attributes ``states``, ``shape`` and ``conditional`` are read as in a
             :class:`BayesianNetwork`.
-        conditionals: Of each variable given its parents in its own slice and the one before: a
-            conditional, a table (parents in the order of the graph's edges, child last) or a
-            callable. What is missing gets a learnable table.
+        conditionals: Conditionals of each variable given its parents in its own slice and the one
+            before: a conditional, a table (parents in the order of the graph's edges, child last)
+            or a callable. What is missing gets a learnable table.
         initial: Of the first slice, given the parents in it; needed only for variables with
             parents in the slice before. What is missing gets a learnable table.
         states: Numbers or labels of states by name, where the graph does not carry them.

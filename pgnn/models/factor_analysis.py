@@ -18,7 +18,7 @@ class FactorAnalysis(LatentFactors):
     .. math:: z \sim N(0, I), \qquad x \mid z \sim N(W z + \mu, \mathrm{diag}(\psi))
 
     ``model.query("factors", rows)`` has the posterior of the factors, whatever was observed of the
-    rows; ``model.scores(rows)`` its means. Complete rows are learnt from by the profile likelihood
+    rows; ``model.scores(rows)`` its means. Complete rows are learned from by the profile likelihood
     of the variances :math:`\psi`, incomplete ones by :class:`EM`. Factors are determined but for a
     rotation, see :meth:`rotate`.
 
@@ -28,8 +28,8 @@ class FactorAnalysis(LatentFactors):
         weight: ``(D, factors)`` :math:`W`; learnable if not given.
         mean: ``(D,)`` :math:`\mu`, likewise.
         noise: ``(D,)`` variances :math:`\psi`, likewise.
-        min_variance: Least variance of the noise that is learnt; see :class:`Diagonal`.
-        name: Of the vector.
+        min_variance: Least variance of the noise that is learned; see :class:`Diagonal`.
+        name: Name of the vector.
         latent: Of the factors.
 
     Raises:

@@ -38,7 +38,7 @@ class GaussianDiscriminant(VectorNetwork, NaiveBayes):
     With one covariance for all classes the boundaries between them are linear, see
     :meth:`linear_scores`; with covariances of their own quadratic; with diagonal ones this is
     Gaussian naive Bayes. ``model.query("class", rows)`` has the probabilities of the classes, with
-    any numbers missing. Rows without a class are learnt from, too (semi-supervised, by
+    any numbers missing. Rows without a class are learned from, too (semi-supervised, by
     :class:`EM`).
 
     Args:
@@ -47,7 +47,7 @@ class GaussianDiscriminant(VectorNetwork, NaiveBayes):
         form: Of the covariances: ``Tied()`` if not given, ``Full()``, ``Diagonal()``, ...; from few
             rows ``Tied(shrinkage=LedoitWolf())``, or a share of the correlations to be taken away.
         prior: ``(K,)`` probabilities of the classes; learnable if not given.
-        name: Of the vector.
+        name: Name of the vector.
         target: Of the class.
 
     Raises:

@@ -47,7 +47,7 @@ class GaussianMarkovField(Model, GaussianFieldModel):
         anchor: :math:`\kappa`, what keeps numbers near the mean; learnable if None.
         mean: :math:`m`; learnable if None.
         weight: The attribute of edges that holds their weight; edges without one weigh one.
-        name: Of the array of all nodes.
+        name: Name of the array of all nodes.
 
     Raises:
         ModelError: If the graph is directed, a weight is not positive, or a number out of range.

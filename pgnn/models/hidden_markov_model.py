@@ -50,7 +50,7 @@ class HiddenMarkovModel(RepeatedSlice, EmittingModel):
             a model that goes from left to right.
         shapes: Event shapes of real variables whose emission is a callable; what is not declared
             :meth:`fit` finds in the data.
-        name: Of the state.
+        name: Name of the state.
         normalise: Whether rows of the tables are weights (rounded numbers, percentages, counts),
             each to be divided by its sum.
 

@@ -31,17 +31,17 @@ class HiddenSemiMarkovModel(HiddenMarkovModel):
 
     Args:
         states: Number or labels of the hidden states.
-        emissions: As of :class:`HiddenMarkovModel`.
+        emissions: See :class:`HiddenMarkovModel`.
         durations: Longest duration ``D`` (a learnable table), a table ``(K, D)`` of probabilities
             of lasting 1, ..., D steps, or a conditional of ``Variable("duration", D)`` given the
             state.
         initial: ``(K,)`` probabilities of the first state; learnable if not given.
         transitions: ``(K, K)`` probabilities of the next segment's state; learnable if not given,
             and then never to the same state.
-        mask: As of :class:`HiddenMarkovModel`.
-        shapes: As of :class:`HiddenMarkovModel`.
-        name: Of the state.
-        normalise: As of :class:`HiddenMarkovModel`.
+        mask: See :class:`HiddenMarkovModel`.
+        shapes: See :class:`HiddenMarkovModel`.
+        name: Name of the state.
+        normalise: See :class:`HiddenMarkovModel`.
 
     ``most_probable`` and ``decode`` return the states of the best segmentation, in which the last
     segment has its whole duration.

@@ -129,7 +129,7 @@ class Hopfield(EnergyModel):
             synchronous: Whether all move at once, which may end in a cycle of two, instead of one
                 after the other in random order.
             max_sweeps: Most sweeps over all units.
-            seed: Of the order.
+            seed: Random seed of the order.
 
         Raises:
             EvidenceError: If a layer is unknown.

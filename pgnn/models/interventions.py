@@ -45,9 +45,9 @@ def intervened(
     """Return the graph and the conditionals after interventions; unchanged ones are shared.
 
     Args:
-        graph: Of the network.
-        conditionals: Of all its nodes.
-        interventions: As of :meth:`BayesianNetwork.do`.
+        graph: Graph of the network.
+        conditionals: Conditionals of all its nodes.
+        interventions: See :meth:`BayesianNetwork.do`.
 
     Raises:
         EvidenceError: If a variable or a state is unknown, or several states are given.

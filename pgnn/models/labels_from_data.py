@@ -20,7 +20,7 @@ def labels_of(name: Hashable, data: Any) -> tuple[Any, ...]:
     """Return the distinct values of a variable over time, sorted.
 
     Args:
-        name: Of the variable.
+        name: Name of the variable.
         data: Evidence over time, see
             :meth:`~pgnn.evidence.sequence_evidence.SequenceEvidence.read`.
 

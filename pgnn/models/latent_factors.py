@@ -43,7 +43,7 @@ class LatentFactors(VectorNetwork, LatentFactorModel):
         mean: ``(D,)`` :math:`\mu`, likewise.
         noise: Variances of the noise, likewise.
         min_variance: Least variance of the noise that is learned, see the form.
-        name: Of the vector.
+        name: Name of the vector.
         latent: Of the hidden numbers.
     """
 

@@ -224,7 +224,7 @@ class LayeredBeliefNetwork(Model, RecognisedLayers, VectorModel):
         Args:
             data: Complete rows of visible units.
             samples: ``S``.
-            seed: Of the draws.
+            seed: Random seed of the samples.
         """
         self._check_numbers()
         samples, rows = whole_number("samples", samples, 1), self._rows(data)

@@ -49,7 +49,7 @@ class LearningVerbs(CheckedModule, FactorModel):
             learner: That of :meth:`default_learner` if not given.
             weights: ``(N,)`` weight of each row, or sequence, or the name of a column.
             inputs: Covariates by name.
-            seed: Of all random choices.
+            seed: Random seed.
             progress: Show a progress bar.
 
         Returns:
@@ -90,7 +90,7 @@ class LearningVerbs(CheckedModule, FactorModel):
             learner: That of :meth:`default_learner` if not given.
             weights: ``(N,)`` weight of each row.
             inputs: Covariates by name.
-            seed: Of the initial parameters, at the first batch.
+            seed: Random seed of the initial parameters, at the first batch.
 
         Returns:
             The model itself; unchanged if that fails.
@@ -123,7 +123,7 @@ class LearningVerbs(CheckedModule, FactorModel):
     def _learner(self, learner: Learner | None, data: Any) -> Learner:
         from pgnn.inference.learner import Learner
 
-        self._asked = True  # no warning that initial tables were never learnt
+        self._asked = True  # no warning that initial tables were never learned
         chosen = self.default_learner(data) if learner is None else learner
         if not isinstance(chosen, Learner):
             raise ModelError(f"learner must be one such as MaximumLikelihood(), got {learner!r}")

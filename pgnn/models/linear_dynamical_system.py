@@ -45,7 +45,7 @@ class LinearDynamicalSystem(RepeatedSlice, GaussianChainModel):
         transition_offset: ``(D,)`` :math:`b`; zero if not given.
         observation_offset: ``(M,)`` :math:`c`.
         observation_form: Of :math:`R`, such as ``Diagonal()``.
-        names: Of the state and of the observation.
+        names: Names of the state and of the observation.
 
     Raises:
         ModelError: If a size or a shape is wrong, or a covariance is singular.

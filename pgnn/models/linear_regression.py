@@ -31,7 +31,7 @@ class LinearRegression(Regression):
         child: See :class:`Regression`; a number or a vector.
         parents: See :class:`Regression`.
         prior: On the weights; flat if not given.
-        noise: Variance, or covariance matrix, of the noise; learnt if not given.
+        noise: Variance, or covariance matrix, of the noise; learned if not given.
 
     Raises:
         ModelError: See :class:`Regression`.

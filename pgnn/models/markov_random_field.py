@@ -142,7 +142,7 @@ class MarkovRandomField(Model):
                 (whose coupling of two states would be twice that of ``Ising``).
             coupling: See the potential; learnable if not given.
             field: See the potential; none if not given.
-            name: Of the variable.
+            name: Name of the variable.
             lattice: Which cells are neighbours; adjacent ones along each axis if not given.
 
         Example:

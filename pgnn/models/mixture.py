@@ -27,12 +27,12 @@ class Mixture(NaiveBayes):
         features: Distributions of each variable given the component, as in :class:`NaiveBayes`.
         weights: ``(K,)`` probabilities of the components; learnable if not given.
         shapes: Event shapes of real variables, see :class:`NaiveBayes`.
-        name: Of the component.
+        name: Name of the component.
         smoothing: Pseudo-count of each state of a discrete variable.
         normalise: Whether rows of the tables are weights, each to be divided by its sum.
 
     Raises:
-        ModelError: As of :class:`NaiveBayes`.
+        ModelError: See :class:`NaiveBayes`.
 
     References:
         McLachlan and Peel (2000), Finite Mixture Models. Dempster, Laird and Rubin (1977), Maximum

@@ -109,7 +109,7 @@ class Model(LearningVerbs, FactorModel, Restorable):
 
     @property
     def num_redundant(self) -> int:
-        """How many numbers that are learnt could be fixed without loss, beside those of pieces."""
+        """How many numbers that are learned could be fixed without loss, beside those of pieces."""
         return 0
 
     def _repr_html_(self) -> str:
@@ -293,7 +293,7 @@ class Model(LearningVerbs, FactorModel, Restorable):
             ignore: Columns that are not variables; they are copied.
             inputs: Covariates by name, ``(N, ...)``.
             engine: The method.
-            seed: Of the draws.
+            seed: Random seed of the samples.
 
         Returns:
             A data frame with the columns and index of the data; with ``draws`` a list of them.

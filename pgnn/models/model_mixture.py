@@ -30,7 +30,7 @@ class ModelMixture(Model, MixtureModel):
 
     ``model.query("component", rows)`` has the responsibilities :math:`p(k \mid x)`. Learning is
     :class:`EM`: each component takes its own steps, with weighted rows, so that hidden and missing
-    variables in it are handled at the same time. Components may be trees whose edges are learnt
+    variables in it are handled at the same time. Components may be trees whose edges are learned
     (:class:`ChowLiuTree`), networks, fields, hidden Markov models (a mixture of sequences), and
     mixtures. Mixtures of distributions are declared by :class:`~pgnn.models.mixture.Mixture`.
 
@@ -38,7 +38,7 @@ class ModelMixture(Model, MixtureModel):
         components: The models, all of the same variables.
         weights: ``(K,)`` their probabilities; learnable if not given.
         labels: Names of the components; indices if not given.
-        name: Of the component variable.
+        name: Name of the component variable.
 
     Raises:
         ModelError: If there is none, one is not a model, or variables differ.

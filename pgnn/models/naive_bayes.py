@@ -47,7 +47,7 @@ class NaiveBayes(BayesianNetwork, ClassModel):
         shapes: Event shapes of real features whose conditional is a callable. Of a class, or a
             class with settings such as ``functools.partial(Gaussian, form=Tied())``, :meth:`fit`
             finds what is not declared in the data; any other callable makes single numbers.
-        name: Of the class.
+        name: Name of the class.
         smoothing: Pseudo-count of each state of a feature (of zero and one, of each outcome of
             a ``Multinomial``) where no learner is named. Classes are not smoothed.
         normalise: Whether rows of the tables are weights, each to be divided by its sum.

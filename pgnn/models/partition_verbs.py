@@ -44,7 +44,7 @@ class PartitionQuestion:
     Args:
         model: Who is asked.
         verb: One of the verbs of its class.
-        arguments: Of the verb, by position.
+        arguments: Arguments of the verb, by position.
         settings: Of the verb, by name.
         place: Where the rows go: a position or a name.
 

@@ -28,8 +28,8 @@ class PrincipalComponents(LatentFactors):
         weight: ``(D, factors)`` :math:`W`; learnable if not given.
         mean: ``(D,)`` :math:`\mu`, likewise.
         noise: The variance :math:`\sigma^2`, likewise.
-        min_variance: Least variance of the noise that is learnt; see :class:`Diagonal`.
-        name: Of the vector.
+        min_variance: Least variance of the noise that is learned; see :class:`Diagonal`.
+        name: Name of the vector.
         latent: Of the hidden numbers.
 
     Raises:

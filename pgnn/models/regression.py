@@ -110,7 +110,7 @@ class Regression(BayesianNetwork):
 
     @property
     def conditional(self) -> Conditional:
-        """What was learnt: that of the child."""
+        """What was learned: that of the child."""
         return self.conditionals[self._child]
 
     @contextmanager

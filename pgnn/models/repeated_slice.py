@@ -39,7 +39,8 @@ class RepeatedSlice(SequenceModel, SlicedModel):
     variables of the model are arrays over the axis ``"T"``, whose length the data tells.
 
     Args:
-        conditionals: Of each variable of a slice; the children are variables of one step.
+        conditionals: Conditionals of each variable of a slice; the children are variables of one
+            step.
         initial: Of the first slice, for variables with parents in the slice before.
 
     Raises:

@@ -27,7 +27,7 @@ class RestrictedBoltzmannMachine(EnergyModel):
     visible units besides: ``model.query("label", {"visible": x})`` classifies, exactly.
 
     :math:`\log Z` is exact up to 25 units on the smaller side; beyond that
-    :meth:`log_partition_bracket` tells between what it lies. Learnt by
+    :meth:`log_partition_bracket` tells between what it lies. Learned by
     :class:`~pgnn.ContrastiveDivergence`.
 
     Args:

@@ -21,7 +21,7 @@ class SigmoidBeliefNetwork(LayeredBeliefNetwork):
         \sigma(\pm (b_k + W_k x_{k+1})_i)
 
     All verbs work, exactly where there are few units; with hundreds of parents no table is
-    written (``Gibbs()``, ``MeanField()``). Learnt by :class:`~pgnn.WakeSleep`, which learns a
+    written (``Gibbs()``, ``MeanField()``). Learned by :class:`~pgnn.WakeSleep`, which learns a
     network that recognises the hidden layers besides. Of any other acyclic graph a
     ``BayesianNetwork`` with :class:`~pgnn.Sigmoid` units is one.
 
@@ -36,7 +36,7 @@ class SigmoidBeliefNetwork(LayeredBeliefNetwork):
         >>> model = SigmoidBeliefNetwork([4, 3, 2])
         >>> model.sample(2, seed=0)["visible"].shape
         torch.Size([2, 4])
-        >>> round(model.log_prob({"visible": [0, 1, 1, 0]}).exp().item(), 4)  # nothing was learnt
+        >>> round(model.log_prob({"visible": [0, 1, 1, 0]}).exp().item(), 4)  # nothing was learned
         0.0625
     """
 

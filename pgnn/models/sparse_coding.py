@@ -50,7 +50,7 @@ class SparseCoding(VectorNetwork, SolvableModel):
         noise: Variance :math:`\sigma^2`.
         dictionary: ``(D, codes)``; learnable if not given.
         iterations: Largest number of updates of codes and dictionary.
-        name: Of the vector.
+        name: Name of the vector.
         latent: Of the codes.
 
     Raises:
@@ -254,7 +254,7 @@ def reweighted_least_squares(
     Args:
         gram: ``(K, K)``.
         target: ``(N, K)``.
-        penalty: Of each code.
+        penalty: Penalty of each code.
         start: ``(N, K)`` initial codes.
         max_iterations: Largest number of iterations, each a linear system for each row.
     """

@@ -15,7 +15,7 @@ def layer_of(name: Hashable, units: Any, states: Any = 2) -> Variable:
     """Return a layer of units: a variable as it is, or a number or shape of units.
 
     Args:
-        name: Of the layer, unless a variable is given.
+        name: Name of the layer, unless a variable is given.
         units: A :class:`Variable`, a number of units, or the shape of their array.
         states: Number or labels of the states; None for real units.
 

@@ -36,7 +36,7 @@ class VectorNetwork(BayesianNetwork, VectorModel):
         """Read what is known of the vector.
 
         Args:
-            name: Of the vector.
+            name: Name of the vector.
             features: Number or names of its numbers; None where :meth:`fit` finds them.
 
         Returns:

@@ -48,7 +48,7 @@ class Dependencies:
 
         Args:
             program: The program, its arguments bound.
-            parameters: Of the program.
+            parameters: Parameters of the program.
             batch: Whether plates have a batch of their rows, which requires tables.
 
         Raises:

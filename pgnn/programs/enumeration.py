@@ -244,7 +244,7 @@ def tables_of(
     Args:
         program: The program, its arguments bound.
         layout: Dimensions of the states.
-        parameters: Of the program.
+        parameters: Parameters of the program.
         reals: Values ``(*sizes, *event)`` of real sites; earlier draws where not given.
         skipped: Sites whose tables are left out.
 
@@ -270,7 +270,7 @@ def check_tables(
 
     Args:
         tables: Of all sites.
-        sites: Of that execution.
+        sites: Sites of that execution.
         power: The factor that tables lack, see :class:`Layout`.
 
     Raises:

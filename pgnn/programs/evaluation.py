@@ -185,7 +185,7 @@ def tables_in_rows(run: Run, layout: Layout, reals: Mapping[str, Tensor]) -> Tab
 
     Args:
         run: Makes the tables for one row.
-        layout: Of the sites.
+        layout: Layout of the sites.
         reals: Values of real sites, as :func:`shaped` returns them.
     """
     number = next(len(x) for x in reals.values())

@@ -124,7 +124,7 @@ def run_once(
 
     Args:
         program: The program, its arguments bound.
-        parameters: Of the program.
+        parameters: Parameters of the program.
         held: Fixed state indices of finite sites (-1: none), values of the others (NaN: none).
         seed: Seed of the draws.
     """

@@ -216,7 +216,7 @@ def pyro_distribution(distribution: Distribution, batch: torch.Size) -> Any:
     """Return a torch distribution as Pyro's, its batch axis reshaped to a batch shape.
 
     Args:
-        distribution: Of batch shape ``()``, ``(N,)``, or already ``batch``.
+        distribution: Distribution of batch shape ``()``, ``(N,)``, or already ``batch``.
         batch: With ``N`` cells.
 
     Raises:

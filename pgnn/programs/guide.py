@@ -58,8 +58,8 @@ def check_guide(
 
     Args:
         guide: With its arguments bound.
-        sites: Of the program.
-        parameters: Of both.
+        sites: Sites of the program.
+        parameters: Parameters of both.
 
     Raises:
         ModelError: If it has others, or a shape differs; the site is named.
@@ -103,7 +103,7 @@ class GuideExecutions:
     densities.
 
     Args:
-        source: Of a program with a guide.
+        source: Source of a program with a guide.
         observed: Variables that were observed; the guide's draws of them are ignored.
 
     Attributes:

@@ -185,7 +185,7 @@ def scaled(
     unless a site that is not masked depends on it.
 
     Args:
-        log_prob: Of one site.
+        log_prob: Log probability of one site.
         message: With its mask and scale.
         latent: Whether the program itself does not observe it.
         power: Factor of the log of the sum over discrete sites, which is not applied here.

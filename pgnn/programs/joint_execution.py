@@ -147,7 +147,7 @@ def run_together(
 
     Args:
         program: The program, its arguments bound.
-        parameters: Of the program.
+        parameters: Parameters of the program.
         sites: Those of every execution.
         held: Fixed state indices of finite sites (-1: none), values of the others (NaN: none),
             ``(*shape)``; or complete ones ``(number, *shape)`` for each execution.

@@ -30,7 +30,7 @@ class ProgramParameters(nn.Module):
         """Return the value of a parameter, made of its statement if it is new.
 
         Args:
-            name: Of the parameter.
+            name: Name of the parameter.
             args: Its name and, if given, its initial value or a function that returns it.
             kwargs: Its ``constraint``.
         """

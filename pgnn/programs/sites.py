@@ -48,7 +48,8 @@ class Site:
         states: ``(K,)`` values of one element; the support if there are no elements.
         sources: The latent sites that its log probability was computed from.
         value: The draw.
-        log_prob: Of the draw, in the shape of the axes; of a finite one without the scale.
+        log_prob: Log probability of the draw, in the shape of the axes; of a finite one without the
+            scale.
         weighted: Whether it is scaled, so that it need not sum to one.
         scale: Factor of its log probability; NaN if its cells differ.
         thinning: Ratio of all rows of its plates to those in the batch; a factor of the scale.

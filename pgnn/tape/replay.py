@@ -26,7 +26,7 @@ def recorded(
     Args:
         function: The function, which is recorded at the first point.
         points: ``(C, D)`` each; the recording and the function must agree at all of them.
-        tolerance: Of the agreement, relative and absolute.
+        tolerance: Tolerance of the agreement, relative and absolute.
 
     Returns:
         The recording; ``None`` if the function cannot be recorded, or they disagree.
@@ -64,7 +64,7 @@ class Replay:
     where a guard has another value than in the recording.
 
     Args:
-        tape: Of potential and gradient.
+        tape: Tape of potential and gradient.
         point: Any input.
     """
 

@@ -114,9 +114,9 @@ def test_states_of_arrays() -> None:
         (
             -0.25,
             "DualDecomposition",
-            " (best found by DualDecomposition; none is more than 0.25 above)",
+            " (best found by DualDecomposition; no other is more than 0.25 above)",
         ),
-        (-0.25, "", " (best found; none is more than 0.25 above)"),
+        (-0.25, "", " (best found; no other is more than 0.25 above)"),
     ],
 )
 def test_how_far_an_assignment_is_from_the_best(

@@ -24,8 +24,14 @@ def test_nothing_doubtful_is_converged_and_silent():
     [
         (lambda c: c.stopped(7, "raise it"), "EM: stopped after 7 iterations, .*; raise it"),
         (lambda c: c.no_progress(3.0, "scale"), "no step improves the parameters.* 3; scale"),
-        (lambda c: c.few_draws([1.2, 80.0], 100, "more"), "worth 1.2 .* in 1 of 2 rows.*; more"),
-        (lambda c: c.few_draws(1.0, 100, "more"), "100 draws are worth 1 independent ones, too"),
+        (
+            lambda c: c.few_draws([1.2, 80.0], 100, "more"),
+            "equivalent to 1.2 .* in 1 of 2 rows.*; more",
+        ),
+        (
+            lambda c: c.few_draws(1.0, 100, "more"),
+            "100 draws are equivalent to 1 independent ones, too",
+        ),
         (lambda c: c.chains_apart({"a": 1.3, "b": 1.0}, "longer"), r"about 'a' \(1.30\), R-hat"),
         (lambda c: c.chains_apart({"a": math.nan}, "longer"), r"about 'a' \(nan\)"),
     ],

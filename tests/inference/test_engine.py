@@ -112,7 +112,9 @@ def test_an_engine_of_two_hooks_answers_as_the_exact_one(evidence: Any) -> None:
     best = model.most_probable(evidence, engine=own)
     assert torch.equal(best.codes, model.most_probable(evidence, engine=exact).codes)
     assert model.explain(engine=own).engine == "Enumeration"
-    with pytest.raises(ImpossibleEvidence, match=r"JunctionTree\(\) names the findings"):
+    with pytest.raises(
+        ImpossibleEvidence, match=r"JunctionTree\(\) names the conflicting evidence"
+    ):
         impossible().query(None, {"b": 1}, engine=own)
 
 

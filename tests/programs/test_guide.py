@@ -218,7 +218,7 @@ def test_questions_train_the_guide_for_their_answer(model, evidence):
     for name, p in program.state_dict().items():
         assert torch.equal(p, before[name])
     as_it_is = dataclasses.replace(ENGINE, max_iterations=0)
-    with pytest.warns(pgnn.NotConverged, match="draws are worth"):
+    with pytest.warns(pgnn.NotConverged, match="draws are equivalent to"):
         again = program.query("m", evidence, engine=dataclasses.replace(as_it_is, num_samples=200))
     assert float(again["m"].mean) == pytest.approx(-9.0, abs=0.1)
 

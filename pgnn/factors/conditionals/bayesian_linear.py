@@ -122,7 +122,7 @@ class BayesianLinear(LinearGaussian):
         """Set the posterior of the coefficients; see the base class.
 
         Args:
-            statistics: Of :meth:`statistics`.
+            statistics: The result of :meth:`statistics`.
             prior: None: the weights have theirs.
 
         Raises:
@@ -158,7 +158,7 @@ class BayesianLinear(LinearGaussian):
                 self.scale.fill_(0.5 * np.log(noise))
 
     def _check_told(self, count: float, sums: Sequence[float], choosing: bool) -> None:
-        """Check that rows tell what is to be learnt.
+        """Check that rows tell what is to be learned.
 
         Raises:
             DataError: If they do not.

@@ -142,7 +142,7 @@ class Quantised(Restorable):
     """Features of a decoder: the codes of latent vectors in the vectors' place.
 
     Args:
-        codebook: Of the latent vectors, which are among the decoder's parents.
+        codebook: Codebook of the latent vectors, which are among the decoder's parents.
     """
 
     def __init__(self, codebook: Codebook) -> None:
@@ -153,7 +153,7 @@ class Quantised(Restorable):
         return {"codebook": self.codebook}
 
     def __call__(self, variables: Sequence[Variable], values: Mapping[Hashable, Tensor]) -> Tensor:
-        """Return the features, as of :class:`Concatenate`."""
+        """Return the features, as in :class:`Concatenate`."""
         name = self.codebook.child.name
         codes = self.codebook.quantised(values[name])
         return Concatenate()(variables, {**values, name: codes})

@@ -239,9 +239,9 @@ class Conditional(Piece):
         """Return ``(B, K)`` log probabilities of rows by the state at one place.
 
         Args:
-            states: As of :meth:`log_prob_rows`; those at the place do not matter.
+            states: See :meth:`log_prob_rows`; those at the place do not matter.
             place: Which of them is free.
-            observed: As of :meth:`log_prob_rows`.
+            observed: See :meth:`log_prob_rows`.
             inputs: Likewise.
             prepared: What :meth:`prepared` returned, if it was asked.
         """
@@ -269,7 +269,7 @@ class Conditional(Piece):
     def decomposition(self, ranks: Sequence[int] | None = None) -> Decomposition | None:
         """Return small factors that make up the table; None where there are none.
 
-        Conditionals with inputs or real parents, which differ from row to row, are not asked.
+        Conditionals with inputs or real parents, which depend on the row, are not asked.
         Parents are best combined by their ranks, in which conditionals that share some agree.
         """
         return None

@@ -29,7 +29,7 @@ class Distributional(Conditional):
     stand between: the transition of a state-space model, say.
 
     Parameters are kept as unconstrained numbers, by the constraints that the distribution states
-    for them, and learnt by gradient.
+    for them, and learned by gradient.
 
     Args:
         child: Real variable of known shape.
@@ -125,7 +125,7 @@ class Distributional(Conditional):
         distribution's support it is 0.
 
         Raises:
-            Unsupported: If a vector was observed in part.
+            Unsupported: If a vector was partially observed.
         """
         if any(not v.is_discrete for v in self.parents):
             return super().factor(observed, inputs)
@@ -140,7 +140,8 @@ class Distributional(Conditional):
         unobserved = missing.all(dim=1)
         if bool((missing.any(dim=1) & ~unobserved).any()):
             raise Unsupported(
-                f"{self.child.name!r} was observed in part in some rows, but Distributional cannot "
+                f"{self.child.name!r} was partially observed in some rows, but Distributional "
+                "cannot "
                 "integrate the rest out; use Gaussian, Poisson or Bernoulli"
             )
         table = self._log_density(x).masked_fill(unobserved.unsqueeze(1), 0.0)

@@ -55,7 +55,7 @@ class ExponentialFamily(Conditional):
             values: The child ``(N, *event)`` and the real parents, by name; others are ignored.
                 A row in which the child is ``NaN`` is missing and contributes nothing. A discrete
                 child that was not observed is not among them.
-            weights: ``(N, K1, ..., Kn)`` what each row counts for each configuration of the
+            weights: ``(N, K1, ..., Kn)`` weight of each row for each configuration of the
                 discrete parents, in their order; ``(N,)`` without any. Of a discrete child that is
                 not among the values they have its axis too, the last one: expectation
                 maximisation hands over posterior probabilities of all states.
@@ -106,7 +106,7 @@ class ExponentialFamily(Conditional):
         """Make configurations differ a little, at random, where nothing was observed (tables)."""
 
     def make_uninformative(self) -> None:
-        """Forget what was learnt earlier, where there is a neutral choice: in tables alone.
+        """Forget what was learned earlier, where there is a neutral choice: in tables alone.
 
         They become uniform on the entries that are possible; other classes keep their numbers.
         """
@@ -126,9 +126,9 @@ class ExponentialFamily(Conditional):
         """Return the log-likelihood of rows without holes under the present numbers.
 
         Args:
-            statistics: Of the rows, by :meth:`statistics`.
+            statistics: Statistics of the rows, by :meth:`statistics`.
             values: The rows, for what no number changes, such as factorials.
-            weights: ``(N,)`` what each row counts.
+            weights: ``(N,)`` weight of each row.
 
         Returns:
             The weighted sum over the rows; None where statistics do not tell it.

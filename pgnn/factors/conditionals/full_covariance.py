@@ -339,7 +339,7 @@ def completions(
 
     Args:
         x: ``(N, D)`` rows with holes.
-        mean: ``(K, D)``, or ``(N, K, D)`` means that differ from row to row.
+        mean: ``(K, D)``, or ``(N, K, D)`` means that depend on the row.
         matrices: ``(K or 1, D, D)`` covariances.
 
     Yields:

@@ -190,7 +190,7 @@ class Gaussian(Emission, Conjugate):
         """Set means and covariances to the best; see the base class.
 
         Args:
-            statistics: Of :meth:`statistics`.
+            statistics: The result of :meth:`statistics`.
             prior: A :class:`NormalWishart`; the joint mode is taken.
 
         Raises:

@@ -110,7 +110,7 @@ class GaussianMixture(Emission):
         """Set weights, means and covariances; see the base class.
 
         Args:
-            statistics: Of :meth:`statistics`.
+            statistics: The result of :meth:`statistics`.
             prior: A ``NormalWishart`` on the components, or a pair of one and a Dirichlet prior
                 (``Laplace`` and the like) on the weights.
         """

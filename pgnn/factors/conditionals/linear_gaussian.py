@@ -44,8 +44,8 @@ class LinearGaussian(Emission):
     .. math:: p(y \mid j, x) = N(y; W_j x + b_j, \Sigma_j)
 
     With the previous observation as real parent this is an autoregressive emission; with a hidden
-    real parent, factor analysis. A vector :math:`y` may be observed in part, but real parents must
-    be observed wherever anything of :math:`y` was.
+    real parent, factor analysis. A vector :math:`y` may be observed partially, but real parents
+    must be observed wherever anything of :math:`y` was.
 
     Args:
         child: Real variable of shape ``()`` or ``(D,)``.
@@ -179,7 +179,7 @@ class LinearGaussian(Emission):
         """Return counts and sums of products of :math:`z = (x, 1)` and :math:`y` about the origin.
 
         Cost:
-            ``O(N K (D + F)^2)``; see ``Gaussian`` for vectors observed in part.
+            ``O(N K (D + F)^2)``; see ``Gaussian`` for partially observed vectors.
         """
         parent_values = self._read(values)
         y = parent_values[self.child.name].reshape(-1, self.size)
@@ -210,7 +210,7 @@ class LinearGaussian(Emission):
         return torch.stack([(y * column.unsqueeze(1)).t() @ z for column in w.t()]), yy
 
     def _expected_products(self, y: Tensor, z: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
-        """Expected sums over rows observed in part."""
+        """Expected sums over rows partially observed."""
         coefficients = self._about(self._coefficients().detach().double(), self.origin)
         mean = torch.einsum("kdf,nf->nkd", coefficients, z)
         factor = self._factor(self.scale.detach().double())
@@ -228,10 +228,10 @@ class LinearGaussian(Emission):
     def maximize(self, statistics: Statistics, prior: Any = None) -> None:
         """Set coefficients by least squares, then covariances; see the base class.
 
-        Weights and biases are learnt together, if both are learnable.
+        Weights and biases are learned together, if both are learnable.
 
         Args:
-            statistics: Of :meth:`statistics`.
+            statistics: The result of :meth:`statistics`.
             prior: A :class:`NormalWishart`, of the biases about its mean and the weights about 0;
                 or a :class:`ParameterPrior`, such as :class:`NormalPrior` of the weights.
 

@@ -147,7 +147,7 @@ class Multinomial(Emission, WholeNumberFamily):
         """Set probabilities to relative counts; see the base class.
 
         Args:
-            statistics: Of :meth:`statistics`.
+            statistics: The result of :meth:`statistics`.
             prior: Pseudo-counts, the same for all outcomes, such as ``Laplace``.
         """
         counts = statistics[0] + self._pseudo_count(prior)

@@ -196,7 +196,7 @@ class NoisyMin(NoisyMax):
         parents: Variables whose last state is "in order".
         effects: For each parent a table ``(K_i - 1, K)`` of probabilities, a row for each state
             but the last: the child's distribution if this parent alone is out of order. A sequence
-            or a mapping as of :class:`NoisyMax`.
+            or a mapping as in :class:`NoisyMax`.
         leak: The child's distribution ``(K,)`` with all parents in order; ``0.0`` for no leak,
             ``None`` for a learnable one.
 

@@ -173,7 +173,7 @@ class RenamedFamily(Renamed, ExponentialFamily):
         self.conditional.add_noise(generator)
 
     def make_uninformative(self) -> None:
-        """Have the conditional forget what was learnt."""
+        """Have the conditional forget what was learned."""
         self.conditional.make_uninformative()
 
     def log_prior(self, prior: Any) -> Tensor:

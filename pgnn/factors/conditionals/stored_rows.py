@@ -63,7 +63,7 @@ class StoredRows(Emission):
         """Keep the rows; see the base class.
 
         Args:
-            statistics: Of :meth:`statistics`.
+            statistics: The result of :meth:`statistics`.
             prior: None is taken.
         """
         if prior is not None:
@@ -73,7 +73,7 @@ class StoredRows(Emission):
         self.refine()
 
     def refine(self) -> None:
-        """Find what else is to be learnt of the rows."""
+        """Find what else is to be learned of the rows."""
 
     def _keep(self, x: Tensor, w: Tensor) -> None:
         self.rows = x

@@ -121,7 +121,7 @@ def numbers_or_zeros(what: str, values: Any, shape: Sequence[int]) -> nn.Paramet
     Args:
         what: Whose numbers, for messages: ``"weight of 'rain'"``.
         values: Finite numbers, or ``None``.
-        shape: Of the parameter.
+        shape: Shape of the parameter.
 
     Raises:
         ModelError: If the shape is wrong or a number is not finite.

@@ -210,7 +210,7 @@ class Tabular(ExponentialFamily, Conjugate):
         """Set rows to their relative counts; see the base class.
 
         Args:
-            statistics: Of :meth:`statistics`.
+            statistics: The result of :meth:`statistics`.
             prior: Pseudo-counts, such as ``Laplace`` or ``Dirichlet``: the estimate is the
                 posterior mean. An entry of probability zero gets none: it stays zero until
                 something is counted for it.

@@ -15,7 +15,7 @@ class RowSums(NamedTuple):
 
     Attributes:
         totals: ``(K, D)`` weighted sums of the rows by configuration of the parents.
-        weights: ``(N,)`` what each row counts.
+        weights: ``(N,)`` weight of each row.
         row_sums: ``(N,)`` sums of the numbers of each row.
         row_logs: ``(N,)`` sums of the logs of their factorials.
     """

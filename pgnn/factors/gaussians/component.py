@@ -139,7 +139,7 @@ class GaussianComponent:
         return table
 
     def system(self, observed: Values, known: Values, rows: int) -> LinearSystem:
-        """Return the numbers; arguments as of :meth:`log_evidence`."""
+        """Return the numbers; arguments as in :meth:`log_evidence`."""
         return _Assembly(self, observed, known).system(rows)
 
     def whitened(self, c: Conditional) -> Whitened:

@@ -48,7 +48,7 @@ class HiddenReals:
         """Sort the real variables of a directed model.
 
         Args:
-            conditionals: Of every variable.
+            conditionals: Conditionals of every variable.
             observed: Names of the real variables that were observed.
             partly: Names of those among them that some row has not observed, or not all of.
             wanted: Names of real variables that are asked for.

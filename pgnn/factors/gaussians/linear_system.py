@@ -227,7 +227,7 @@ class LinearSystem:
         r"""Return the most likely values of some variables, given states and what was observed.
 
         Args:
-            names: Of the variables; the others are integrated out.
+            names: Names of the variables; the others are integrated out.
         """
         pieces = self.pieces()
         if len(pieces) > 1:

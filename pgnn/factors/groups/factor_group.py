@@ -250,7 +250,7 @@ class FactorGroup(ABC):
         Args:
             states: ``(B, F, n)``; those at ``place`` are ignored.
             place: The axis of the scopes that is free.
-            rows: As of :meth:`look_up`.
+            rows: See :meth:`look_up`.
         """
         table = self.log_values.movedim(place - self.arity, -1)
         others = [s for k, s in enumerate(states.unbind(-1)) if k != place]
@@ -263,7 +263,7 @@ class FactorGroup(ABC):
         Args:
             total: ``(B, S)``, the states of all elements concatenated.
             first: ``(F,)`` first column of the element at ``place``.
-            states: As of :meth:`conditionals`.
+            states: See :meth:`conditionals`.
             place: Likewise.
         """
         values = self.conditionals(states, place)
@@ -331,7 +331,7 @@ class TableGroup(FactorGroup):
         scopes: ``(F, n)`` indices of elements.
         log_values: ``(*batch, F, K1, ..., Kn)`` log values, or ``(*batch, 1, K1, ..., Kn)`` if
             all factors share one table; ``-inf`` is legal.
-        child: As of :class:`FactorGroup`.
+        child: See :class:`FactorGroup`.
 
     Raises:
         ModelError: If the shapes do not agree.

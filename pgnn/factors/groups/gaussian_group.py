@@ -51,8 +51,8 @@ class GaussianGroup(UntabulatedGroup):
         """Return the factor of a component.
 
         Args:
-            component: Of a model.
-            elements: Of its discrete variables.
+            component: Component of a model.
+            elements: Elements of its discrete variables.
             observed: Values of its real variables.
         """
         numbers = [int(elements.numbers(v.name)) for v in component.discrete]

@@ -73,8 +73,8 @@ class TableMessages(GroupMessages):
     Args:
         numbers: ``(F or 1, K1, ..., Kn)`` or ``(B, F or 1, K1, ..., Kn)`` log values.
         arity: Number of axes ``n``.
-        scale: As of :class:`GroupMessages`.
-        hard: As of :class:`GroupMessages`.
+        scale: See :class:`GroupMessages`.
+        hard: See :class:`GroupMessages`.
 
     Cost: about two passes over ``B F K1 ... Kn`` entries for all messages together.
     """
@@ -150,8 +150,8 @@ class WrittenDownMessages(TableMessages):
         numbers: Parameters of the group.
         tables: Function from parameters to log tables.
         arity: Number of axes ``n``.
-        scale: As of :class:`GroupMessages`.
-        hard: As of :class:`GroupMessages`.
+        scale: See :class:`GroupMessages`.
+        hard: See :class:`GroupMessages`.
     """
 
     def __init__(

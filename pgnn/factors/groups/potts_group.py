@@ -120,8 +120,8 @@ class PottsMessages(GroupMessages):
 
     Args:
         coupling: ``(F or 1,)`` or ``(B, F or 1)`` log weights of agreement.
-        scale: As of :class:`GroupMessages`.
-        hard: As of :class:`GroupMessages`.
+        scale: See :class:`GroupMessages`.
+        hard: See :class:`GroupMessages`.
 
     Cost: a few passes over ``B F K`` entries.
     """

@@ -24,7 +24,7 @@ class UntabulatedGroup(FactorGroup):
         parameters: Tensors on which the factor depends, of which it takes dtype and device.
         values: Observed values on which it depends, ``(B, ...)`` each.
         rows: ``(B,)`` if the factor differs by row, else ``()``.
-        child: As of :class:`FactorGroup`.
+        child: See :class:`FactorGroup`.
     """
 
     written_down: ClassVar[bool] = False

@@ -53,7 +53,7 @@ class Lattice(Restorable):
         """Return the pairs of neighbours and the direction of each.
 
         Args:
-            shape: Of the array, any number of axes.
+            shape: Shape of the array, any number of axes.
 
         Returns:
             ``(M, 2)`` indices of cells in row-major order, one direction after the other, and

@@ -83,7 +83,7 @@ class LinearPotential(Potential):
         return cls(**settings)
 
     def groups(self, elements: Elements, inputs: Inputs | None = None) -> tuple[FactorGroup, ...]:
-        """Return one group whose tables, or couplings, differ from row to row.
+        """Return one group whose tables, or couplings, depend on the row.
 
         Raises:
             EvidenceError: If features have another shape, or are not finite.

@@ -94,7 +94,7 @@ class NeuralPotential(Potential):
         return self.arrangement == "edges"
 
     def groups(self, elements: Elements, inputs: Inputs | None = None) -> tuple[FactorGroup, ...]:
-        """Return one group whose tables differ from row to row."""
+        """Return one group whose tables depend on the row."""
         covariates = self._covariates(inputs)
         output = run(self.network, *(self._cast(x) for x in covariates.values()))
         self._check(output, next(iter(covariates.values())))

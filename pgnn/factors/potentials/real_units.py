@@ -86,7 +86,7 @@ class RealUnits(Piece):
         """Return factors of the discrete units, at a temperature, the real ones integrated out.
 
         Args:
-            elements: Of the model.
+            elements: Elements of the model.
             values: ``(B, *shape)`` observed values; ``NaN`` where not observed.
             temperature: ``T``.
         """

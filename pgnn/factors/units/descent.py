@@ -49,7 +49,7 @@ def descend(
         synchronous: Whether all units of all layers move at once, instead of one after the other
             in random order.
         held: ``(N, n)`` of a layer: units that do not move.
-        rng: Of the order.
+        rng: Random generator of the order.
     """
     state = {n: x.clone() for n, x in state.items()}
     low = {n: float(layers.kinds[n].table(layers.like)[0, 0]) for n in free}

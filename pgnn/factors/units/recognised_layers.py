@@ -25,7 +25,7 @@ class RecognisedLayers(ABC):
 
         Args:
             mean: ``(n,)`` of the visible units.
-            rng: Of small random weights.
+            rng: Random generator of small random weights.
         """
 
     @abstractmethod

@@ -301,7 +301,7 @@ class UnitModel(ABC):
 
         Args:
             means: Average values ``(n d,)`` of each visible layer.
-            rng: Of small random couplings.
+            rng: Random generator of small random couplings.
         """
 
 

@@ -1,4 +1,4 @@
-"""Chains of labels whose scores are sums of weights of attributes, learnt sequence by sequence."""
+"""Chains of labels whose scores are sums of weights of attributes, learned sequence by sequence."""
 
 from __future__ import annotations
 

@@ -221,7 +221,7 @@ class Chain:
 
         Args:
             n: Number of draws.
-            seed: Of the draws; the same seed gives the same draws on the same device.
+            seed: Random seed of the draws; the same seed gives the same draws on the same device.
         """
         number = int(np.random.default_rng(seed).integers(2**63))
         if not self._compiled:

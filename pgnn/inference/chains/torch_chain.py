@@ -213,7 +213,7 @@ class TorchChainPaths:
 
     Args:
         tensors: The chain.
-        scan: As of :class:`~pgnn.inference.chains.torch_chain.TorchChain`.
+        scan: See :class:`~pgnn.inference.chains.torch_chain.TorchChain`.
     """
 
     def __init__(self, tensors: ChainTensors, scan: bool | None = None) -> None:

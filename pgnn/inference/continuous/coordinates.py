@@ -125,7 +125,7 @@ class Coordinate:
     Attributes:
         variable: A real one.
         support: Its values.
-        shape: Of its unconstrained numbers; a simplex has one less of them.
+        shape: Shape of its unconstrained numbers; a simplex has one less of them.
         first: Index of the first of them.
     """
 

@@ -74,7 +74,7 @@ class KnownStates(JointDensity):
     """A density in which every discrete variable was observed.
 
     Args:
-        elements: Of the discrete variables.
+        elements: Elements of the discrete variables.
         observed: ``(1, ...)`` values of the observed variables, state indices of discrete ones.
     """
 

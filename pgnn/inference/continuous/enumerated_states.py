@@ -126,7 +126,7 @@ def mixed_draws(
         enumerated: The rows.
         share: ``(E,)`` of each.
         draws: ``(n, E, *shape)`` by name.
-        generator: Of the choice.
+        generator: Random generator of the choice.
     """
     source = enumerated.source
     assert source is not None

@@ -71,7 +71,7 @@ class ApproximationDraws(GuideDraws):
     """Draws of real latents from an approximation.
 
     Args:
-        coordinates: Of the variables.
+        coordinates: Coordinates of the variables.
         approximation: Over their unconstrained numbers.
     """
 
@@ -155,7 +155,7 @@ class PlateBatches:
         self.full, self.model = full, model
         if full.observed.soft is not None or full.observed.soft_tensors:
             raise Unsupported(
-                "soft evidence on a program whose plates are observed in part cannot be taken in "
+                "soft evidence on a program whose plates are partially observed cannot be taken in "
                 "batches; leave subsample_size out"
             )
 

@@ -26,7 +26,7 @@ class At(NamedTuple):
     Attributes:
         rows: ``(R,)`` their indices.
         features: ``(R, F)`` their evidence as features.
-        density: Of the model given that evidence, for guides that the model has itself.
+        density: Density of the model given that evidence, for guides that the model has itself.
     """
 
     rows: Tensor

@@ -170,7 +170,7 @@ class BoundObjective(DrawingObjective):
     Args:
         model: With a recognition model.
         learner: Its bound, and what observed states of recognised variables count.
-        seed: Of the draws.
+        seed: Random seed of the samples.
         checked: Whether rows are known to have nothing missing, and all values inside of the
             supports of their distributions; None where each batch is looked at when it comes.
     """

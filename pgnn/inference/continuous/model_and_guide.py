@@ -66,7 +66,7 @@ class ModelAndGuide:
     """A density and the guide that approximates it.
 
     Attributes:
-        density: Of the model and the evidence.
+        density: Density of the model and the evidence.
         weights: ``(N,)`` weight of each row.
         parts: Guides of the latents: ``"local"`` of those of each row, ``"shared"`` of those that
             rows share.
@@ -94,7 +94,7 @@ class ModelAndGuide:
         """Return a density with a guide at its initial parameters.
 
         Args:
-            density: Of the model and the evidence.
+            density: Density of the model and the evidence.
             guide: Family of the latents; if not given that of the program, the model's own
                 recognition, or a mean field.
             shared: Variables that all rows have in common.
@@ -202,7 +202,7 @@ class ModelAndGuide:
 
         Args:
             objective: Says how many draws, and how they are differentiated.
-            generator: Of the draws.
+            generator: Random generator of the draws.
             rows: ``(R,)`` indices of the rows of a batch; all if not given.
             draws: Instead of the objective's number.
         """

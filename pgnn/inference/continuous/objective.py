@@ -107,7 +107,8 @@ class Renyi(Objective):
 
     Args:
         num_particles: Draws for each value.
-        alpha: Of the divergence; below 1 it prefers to cover the posterior, above 1 to stay inside.
+        alpha: Alpha of the divergence; below 1 it prefers to cover the posterior, above 1 to stay
+            inside.
         doubly_reparameterised: Take that gradient. Guides that are not reparameterised, and
             programs' own guides, have none.
 

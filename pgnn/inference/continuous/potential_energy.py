@@ -50,7 +50,7 @@ class PotentialEnergy:
     Attributes:
         latent: The latent real variables, parents first.
         coordinates: Their unconstrained numbers.
-        density: Of their values; a program gets them in the types that it was written in.
+        density: Density of their values; a program gets them in the types that it was written in.
         single: Whether some numbers are of single precision.
         observed: The evidence.
 
@@ -239,11 +239,12 @@ class PotentialEnergy:
 
 
 def _check_not_partial(observed: RowEvidence) -> None:
-    """Raise if a real variable was observed in part."""
+    """Raise if a real variable was partially observed."""
     for name, x in observed.reals.items():
         if bool(x.isnan().any()):
             raise Unsupported(
-                f"{name!r} is real and was observed in part, and others depend on it: there are no "
+                f"{name!r} is real and was partially observed, and others depend on it: there "
+                "are no "
                 "coordinates of its missing cells alone; give all of its cells, or use "
                 "engine=pgnn.ExecutionSampling()"
             )

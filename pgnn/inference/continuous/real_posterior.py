@@ -191,7 +191,7 @@ class VariationalPosterior(WithReals):
         reals: The real latent variables.
         draws: ``(n, B, *shape)`` of each; ``(n, *shape)`` of shared ones.
         shared: Names of the shared ones.
-        history: Of the objective.
+        history: History of the objective.
         **settings: Further arguments of :class:`Posterior`.
 
     Example:

@@ -29,7 +29,7 @@ Values = dict[Hashable, Tensor]
 class RecognitionDraws(GuideDraws):
     """Draws of the latent variables by the model's own recognition conditionals.
 
-    Missing numbers of a vector that was observed in part are zeros to the networks.
+    Missing numbers of a vector that was partially observed are zeros to the networks.
 
     Args:
         model: Whose latent variables.

@@ -67,7 +67,7 @@ class StochasticAscent:
         objective: The objective that is maximised.
         parameters: The optimised parameters.
         steps: Optimiser, scheduler and number of rows of a step.
-        generator: Of draws and of the order of the rows.
+        generator: Random generator of draws and of the order of the rows.
         tolerance: Relative change of the mean at which to stop; 0 for never.
     """
 
@@ -221,7 +221,7 @@ class VariationalFit:
 
     Args:
         settings: Of it.
-        seed: Of the draws, the order of the rows and the start.
+        seed: Random seed of the draws, the order of the rows and the start.
         progress: Show a bar.
     """
 

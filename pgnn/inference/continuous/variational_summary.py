@@ -25,8 +25,8 @@ class Summary(NamedTuple):
     Attributes:
         marginals: ``(B, S)`` of the discrete targets.
         log_evidence: ``(B,)``.
-        draws: Of the real latents by name.
-        kind: Of the log evidence.
+        draws: Draws of the real latents by name.
+        kind: Kind of the log evidence.
         diagnostics: Standard error of the bound, effective number of draws, and more.
     """
 
@@ -50,7 +50,7 @@ def summarize(
         problem: With its guide.
         objective: Whose value is the bound.
         draws: How many at least, rounded up to a multiple of the objective's particles.
-        generator: Of the draws.
+        generator: Random generator of the draws.
         targets: The discrete targets.
     """
     K = objective.num_particles

@@ -1,1 +1,1 @@
-"""Exact answers: plans, the executors that run them, the junction tree engine."""
+"""Exact inference: elimination plans, the executors that run them, and the engines."""

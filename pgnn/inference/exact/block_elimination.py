@@ -1,4 +1,4 @@
-"""Exact answers where dense matrices join blocks of units: the smaller side is enumerated."""
+"""Exact inference for blocks of units joined by dense matrices, by enumerating a few blocks."""
 
 from __future__ import annotations
 
@@ -27,25 +27,25 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class BlockElimination(Engine):
-    r"""Exact answers about fields whose factors are dense matrices between blocks of units.
+    r"""Exact inference for fields whose factors are dense matrices between blocks of units.
 
     .. math:: Z = \sum_{x_S} e^{b_S^\top x_S + \frac12 x_S^\top W_{SS} x_S}
         \prod_{i \notin S} \sum_{x_i} e^{x_i (b_i + W_{iS} x_S)}
 
-    The blocks S without which nothing else is joined are enumerated: of a restricted Boltzmann
-    machine the smaller side of what was not observed, nothing if all visibles were; of a Boltzmann
-    machine all of its units. Rows that observe the same units are answered together, by matrix
-    products that are differentiable.
+    The joint states of a set S of blocks are enumerated, given which all other units are
+    independent: in a restricted Boltzmann machine the layer with fewer unobserved units (none if
+    one layer is observed), in a Boltzmann machine all unobserved units. Rows that observe the same
+    units are answered together, by differentiable matrix products.
 
     Args:
-        max_states: Most joint states that are enumerated.
-        max_work: Most multiply-adds for all rows together.
+        max_states: Largest number of joint states to enumerate.
+        max_work: Largest number of multiply-adds, all rows together.
 
     Raises:
         ModelError: If a setting is out of range.
 
     Cost:
-        :math:`O(R\, |x_S|\, n)` for rows ``R`` and ``n`` other units.
+        :math:`O(R\, |x_S|\, n)` for ``R`` rows, :math:`|x_S|` joint states and ``n`` other units.
 
     Example:
         >>> import pgnn
@@ -61,8 +61,8 @@ class BlockElimination(Engine):
         check_settings(self, max_states=1, max_work=POSITIVE)
 
     def reason(self) -> str:
-        """Say in a few words what the engine does, for :meth:`explain`."""
-        return "blocks of units are joined by matrices, and the fewest of them enumerated"
+        """Return a short description of the engine, for :meth:`explain`."""
+        return "blocks of units are joined by matrices; the smallest separating set is enumerated"
 
     @property
     def kind_of_evidence(self) -> str:
@@ -70,16 +70,16 @@ class BlockElimination(Engine):
         return "exact"
 
     def patterns(self, question: Question) -> list[Pattern]:
-        """Return the rows by what they observe.
+        """Return the rows grouped by the elements that they observe.
 
         Raises:
-            Unsupported: If a factor is no matrix between blocks.
+            Unsupported: If some factor is not a matrix between blocks.
             Intractable: If too many joint states would have to be enumerated.
         """
         blocks = BlockGraph.of(question.graph)
         if blocks is None:
             raise self._cannot(
-                "is for fields of dense matrices between arrays of units", "JunctionTree()"
+                "supports only fields of dense matrices between arrays of units", "JunctionTree()"
             )
         codes = question.observed.codes
         patterns = [Pattern.of(blocks, question, rows) for rows in _alike(codes < 0)]
@@ -89,13 +89,13 @@ class BlockElimination(Engine):
             raise Intractable(
                 f"{human_count(min(most, 1e99))} joint states of units would have to be "
                 f"enumerated for {question.num_rows:,} rows; at most {self.max_states:,} are, and "
-                f"{self.max_work:g} multiply-adds in all. Gibbs() draws, MeanField() bounds, and "
-                "log_partition_bracket() tells between what log Z lies"
+                f"{self.max_work:g} multiply-adds in all. Gibbs() draws, MeanField() and "
+                "log_partition_bracket() bound log Z"
             )
         return patterns
 
     def infer(self, question: Question) -> Beliefs:
-        """Sum over the fixed blocks: once for log Z, once for the marginals."""
+        """Sum over the enumerated blocks: once for log Z, once for the marginals."""
         patterns = self.patterns(question)
         rows, elements = question.num_rows, question.graph.elements
         check_size(f"marginals of {rows:,} rows", rows * float(elements.offset[-1]))
@@ -116,13 +116,13 @@ class BlockElimination(Engine):
         return Beliefs(marginals, log_z, kind="exact")
 
     def maximize(self, question: Question, maximized: Mask) -> Best:
-        """Maximise over everything that was not observed.
+        """Maximise over all unobserved elements.
 
         Raises:
-            Unsupported: If something is to be summed out.
+            Unsupported: If some elements are to be summed out.
         """
         if not maximized[(question.observed.codes < 0).any(axis=0)].all():
-            raise self._cannot("maximises over all units together", "JunctionTree()")
+            raise self._cannot("maximises over all unobserved units jointly", "JunctionTree()")
         like = row_fields(question)
         codes = torch.from_numpy(question.observed.codes.astype(np.int64)).to(like.device)
         score = like.new_zeros(question.num_rows)
@@ -140,7 +140,7 @@ class BlockElimination(Engine):
         return Best(codes, score)
 
     def draw(self, question: Question, n: int, seed: int | None) -> tuple[Tensor, None]:
-        """Draw fixed blocks by their probabilities, and the others given these."""
+        """Sample the enumerated blocks from their joint posterior, then the others given these."""
         patterns, rng = self.patterns(question), generator(seed)
         codes = torch.from_numpy(question.observed.codes.astype(np.int64))
         out = codes.expand(n, *codes.shape).contiguous()
@@ -158,7 +158,7 @@ class BlockElimination(Engine):
         return replace(self.outline(question), multiply_adds=work)
 
     def outline(self, question: Question) -> Explanation:
-        """Return what can be told without a look at costs."""
+        """Return the explanation without the costs."""
         hidden: Mask = np.asarray((question.observed.codes < 0).any(axis=0))
         return Explanation(
             engine=type(self).__name__,
@@ -205,7 +205,7 @@ class BlockElimination(Engine):
         return marginals
 
     def _fixed_draws(self, p: Pattern, total: Tensor, n: int, rng: torch.Generator) -> Tensor:
-        """``(n, R, f)`` states of the fixed blocks: by their cumulated probabilities."""
+        """``(n, R, f)`` samples of the enumerated blocks, by inversion."""
         at = torch.rand(len(p.rows), n, generator=rng, dtype=total.dtype).to(total.device)
         at = at.clamp(min=torch.finfo(total.dtype).tiny)
         below = torch.zeros(len(p.rows), 1, dtype=total.dtype, device=total.device)
@@ -214,20 +214,20 @@ class BlockElimination(Engine):
         for chunk in p.chunks():
             sums = below + (p.log_weights(chunk, hard=False) - total[:, None]).exp().cumsum(1)
             place = torch.searchsorted(sums.contiguous(), at).clamp(max=len(chunk) - 1)
-            reached = at > below  # the last chunk in which a draw lies keeps it
+            reached = at > below  # a sample belongs to the last chunk whose range contains it
             states[reached.T] = chunk[place.T[reached.T]]
             below = sums[:, -1:]
         return states
 
     def _complete(self, p: Pattern, states: Tensor, codes: Tensor,
                   rng: torch.Generator | None) -> None:  # fmt: skip
-        """Put fixed states in, and the best or drawn states of the others given these.
+        """Fill in the enumerated blocks' states, and the best or sampled states of the others.
 
         Args:
-            p: Rows.
-            states: ``(n, R, f)``.
+            p: Rows with one pattern of observations.
+            states: ``(n, R, f)`` states of the enumerated blocks.
             codes: ``(n, B, E)``, changed in place.
-            rng: For draws; the best states without it.
+            rng: Random generator for samples; None for the best states.
         """
         if len(p.rows) == 1:
             step = max(1, NUMBERS // p.width)
@@ -254,7 +254,7 @@ class BlockElimination(Engine):
 
 
 def _alike(free: Mask) -> list[Ints]:
-    """Rows by which elements are free."""
+    """Rows grouped by their unobserved elements."""
     if not len(free):
         return []
     if (free == free[:1]).all():
@@ -267,7 +267,7 @@ def _alike(free: Mask) -> list[Ints]:
 
 
 def _sunk(total: Tensor) -> Tensor:
-    """Minus infinity again for what is that far down."""
+    """Replace floored values by minus infinity again."""
     least = -(torch.finfo(total.dtype).max ** 0.5)
     return total.masked_fill(total < 0.5 * least, -math.inf)
 

@@ -1,4 +1,4 @@
-"""Rows that observe the same units: what is left of a graph of blocks for them."""
+"""Rows that observe the same units, and the block graph conditioned on them."""
 
 from __future__ import annotations
 
@@ -24,17 +24,18 @@ NUMBERS = 2**22
 
 @dataclass(frozen=True, eq=False)
 class Pattern:
-    """Rows that observe the same elements, and what is left of the graph for them.
+    """Rows that observe the same elements, with the graph conditioned on the observations.
 
     Attributes:
         blocks: All blocks and links.
-        rows: ``(R,)`` which rows.
-        free: Of each block the places ``(f,)`` of the elements that are not known.
-        logits: Of each block ``(R or 1, f, K)`` own fields and what is felt from known elements.
-        constant: ``(R,)`` log score of what is known.
-        links: Of each link the matrix between what is free, ``(R or 1, f d, g e)``.
+        rows: ``(R,)`` indices of the rows.
+        free: For each block the positions ``(f,)`` of the unobserved elements.
+        logits: For each block ``(R or 1, f, K)`` unary log potentials, including the interactions
+            with observed elements.
+        constant: ``(R,)`` log score of the observed elements.
+        links: For each link the matrix between unobserved elements, ``(R or 1, f d, g e)``.
         fixed: Blocks that are enumerated.
-        states: Joint states of these.
+        states: Number of joint states of these blocks.
     """
 
     blocks: BlockGraph
@@ -48,7 +49,7 @@ class Pattern:
 
     @classmethod
     def of(cls, blocks: BlockGraph, question: Question, rows: Ints) -> Pattern:
-        """Put in what some rows observe."""
+        """Condition the graph on the observations of some rows."""
         graph = question.graph
         codes = torch.from_numpy(question.observed.codes[rows].astype(np.int64)).to(graph.device)
         chosen = torch.from_numpy(rows).to(graph.device)
@@ -94,12 +95,12 @@ class Pattern:
 
     @property
     def width(self) -> int:
-        """Numbers for each row and each joint state of the fixed blocks."""
+        """Number of values per row and joint state of the enumerated blocks."""
         rest = [len(f) * len(b.table) for f, b in zip(self.free, self.blocks.blocks, strict=True)]
         return 1 + sum(rest)
 
     def chunks(self) -> Iterator[Tensor]:
-        """Yield joint states of the fixed blocks, ``(M, f)``, side by side."""
+        """Yield joint states of the enumerated blocks, ``(M, f)``, concatenated over blocks."""
         cards = [
             len(self.blocks.blocks[b].table) for b in self.fixed for _ in range(len(self.free[b]))
         ]
@@ -113,10 +114,10 @@ class Pattern:
             yield (numbers[:, None] // stride) % card
 
     def rest_of(self, states: Tensor) -> dict[int, Tensor]:
-        """Return logits ``(N, f, K)`` of the other blocks, given fixed states ``(N, f)``.
+        """Return logits ``(N, f, K)`` of the other blocks given enumerated states ``(N, f)``.
 
         Args:
-            states: One for each row; any number of them if there is one row.
+            states: One joint state per row; any number of them if there is a single row.
         """
         parts = self.split(states)
         features = {
@@ -135,12 +136,12 @@ class Pattern:
         return rest
 
     def split(self, states: Tensor) -> dict[int, Tensor]:
-        """States of each fixed block."""
+        """Split joint states into those of each enumerated block."""
         sizes = [len(self.free[b]) for b in self.fixed]
         return dict(zip(self.fixed, torch.split(states, sizes, dim=1), strict=True))
 
     def scores(self, states: Tensor) -> tuple[Tensor, dict[int, Tensor]]:
-        """Return ``(R, M)`` scores of fixed states, and logits ``(R, M, f, K)`` of the others."""
+        """Return ``(R, M)`` scores of enumerated states, ``(R, M, f, K)`` logits of the others."""
         parts = self.split(states)
         total = self.constant[:, None].expand(-1, len(states))
         features = {}
@@ -164,7 +165,7 @@ class Pattern:
         return total, rest
 
     def log_weights(self, states: Tensor, hard: bool) -> Tensor:
-        """Return ``(R, M)`` scores of fixed states with the others summed, or maximised, out."""
+        """Return ``(R, M)`` scores of enumerated states, the others summed or maximised out."""
         total, rest = self.scores(states)
         for x in rest.values():
             if hard:
@@ -178,6 +179,6 @@ class Pattern:
 
 
 def _floored(field: Tensor) -> Tensor:
-    """Finite numbers, so far down that they stay what they are: nothing."""
+    """Replace minus infinity by a finite value so low that its exponential is always zero."""
     least = -(torch.finfo(field.dtype).max ** 0.5)
     return field.clamp(min=least)

@@ -1,4 +1,4 @@
-"""Answers about mixtures of models: each component is asked, and the answers are weighted."""
+"""Inference in mixtures of models: the answers of the components, weighted."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from pgnn.limits import check_seed, check_size, whole_number
 
 @dataclass(frozen=True)
 class ByComponent(Engine):
-    r"""Asks each component of a mixture and weights the answers by the responsibilities.
+    r"""Queries each component of a mixture and weights the answers by the responsibilities.
 
     .. math:: p(x_i \mid e) = \sum_k p(k \mid e)\, p_k(x_i \mid e), \qquad
         p(k \mid e) \propto \pi_k\, p_k(e)
 
-    Components are asked on their own, by the engines that suit them: the answer is exact where
-    theirs are. Of models over time it answers which component a sequence is of, its log
-    probability, and draws.
+    Each component is queried by its default engine; the answer is exact if all of theirs are. For
+    models over time, supported are the posterior of the component of a sequence, its log
+    probability, and samples.
 
     Example:
         >>> from pgnn.models import BayesianNetwork, ModelMixture
@@ -79,12 +79,12 @@ class ByComponent(Engine):
         )
 
     def maximize(self, question: Question, maximized: NDArray[np.bool_]) -> Best:
-        """Return the best states; of some variables with the component only if that is one."""
+        """Return the best states; for a subset of the variables it must include the component."""
         model = _mixture(question.model)
         if not maximized[0] and bool((question.observed.codes[:, 0] < 0).any()):
             raise Unsupported(
-                "the most probable states of variables, the component summed out, are no matter "
-                "of single components; ask for the component too, or take engine=JunctionTree()"
+                "the most probable states with the component summed out do not decompose by "
+                "component; add the component to the targets, or use engine=JunctionTree()"
             )
         known, classes = component_rows(model, question.observed)
         first = model.components[0].elements
@@ -110,7 +110,7 @@ class ByComponent(Engine):
         return Best(states_of_rows.clamp_min(0), log_prob)
 
     def answer_sample(self, question: Question, n: int, seed: int | None) -> Samples:
-        """Draw a component for each draw of each row, and the rest from it."""
+        """Sample a component for each sample of each row, and the other variables from it."""
         model = _mixture(question.model)
         known, _ = component_rows(model, question.observed)
         joint = self._joint(model, question.observed, question.inputs)
@@ -157,15 +157,15 @@ class ByComponent(Engine):
         inputs: Inputs | None = None,
         errors: str = "raise",
     ) -> Posterior:
-        """Answer :meth:`Model.query`; of models over time about the component alone."""
+        """Answer :meth:`Model.query`; for models over time only about the component."""
         mixture = _mixture(model)
         if not _over_time(mixture):
             return super().query(model, targets, evidence, inputs=inputs, errors=errors)
         name = mixture.class_name
         if targets is None or names_of(targets, {**model.variables}) != [name]:
             raise Unsupported(
-                f"a mixture of models over time is asked for {name!r}; steps are a matter of its "
-                "components: model.components[0].query(...)"
+                f"the targets of a mixture of models over time include {name!r}; query steps "
+                "of a component instead: model.components[0].query(...)"
             )
         observed = SequenceEvidence.of(mixture.components[0], evidence)
         with torch.set_grad_enabled(_wants_gradients(mixture, observed)):
@@ -201,7 +201,7 @@ class ByComponent(Engine):
         inputs: Inputs | None = None,
         seed: int | None = None,
     ) -> Samples:
-        """Answer :meth:`Model.sample`; of models over time without the component."""
+        """Answer :meth:`Model.sample`; for models over time without the component."""
         mixture = _mixture(model)
         if not _over_time(mixture):
             return super().sample(model, n, evidence, inputs=inputs, seed=seed)
@@ -225,7 +225,7 @@ class ByComponent(Engine):
     # --- helpers ------------------------------------------------------------------------------
 
     def _joint(self, model: MixtureModel, observed: Any, inputs: Inputs | None) -> Tensor:
-        """``(B, K)`` log probabilities of rows, or sequences, together with each component."""
+        """``(B, K)`` joint log probabilities of rows, or sequences, and each component."""
         known, classes = component_rows(model, observed)
         logs = [
             c.log_prob(known, inputs=_inputs_of(c, inputs)).reshape(-1) for c in model.components
@@ -234,15 +234,15 @@ class ByComponent(Engine):
 
     def reason(self) -> str:
         """Return the explanation."""
-        return "each component is asked, and the answers are weighted"
+        return "each component is queried, and the answers are weighted"
 
     @property
     def kind_of_evidence(self) -> str:
-        """Exact, where the components' are."""
+        """Exact if the components' answers are."""
         return "exact"
 
     def prepare(self, model: Any, targets: Any, observed: Any) -> Any:
-        """Answer ``compile``, by all components at once."""
+        """Answer ``compile``, for all components at once."""
         return JunctionTree().prepare(model, targets, observed)
 
 
@@ -251,35 +251,36 @@ def component_rows(model: MixtureModel, observed: Any) -> tuple[Any, Tensor | No
 
     Args:
         model: The mixture.
-        observed: Evidence on it, or sequences, in which components are never observed.
+        observed: Evidence about the mixture, or sequences, in which the component is never
+            observed.
 
     Raises:
-        Unsupported: If there are likelihoods of components.
+        Unsupported: If there is soft evidence about the component.
     """
     if not isinstance(observed, RowEvidence):
         return observed, None
     size = model.weights.child.num_states
     soft = None if observed.soft is None else observed.soft[:, size:]
     if observed.soft is not None and (observed.soft[:, :size] != 1.0).any():
-        raise Unsupported("a component is given by its label, not by likelihoods")
+        raise Unsupported("evidence about the component must be its label, not likelihoods")
     codes = torch.from_numpy(observed.codes[:, 0]).long()
     known = replace(
         observed,
         codes=np.ascontiguousarray(observed.codes[:, 1:]),
         soft=soft,
-        soft_scale=np.zeros(observed.num_rows),  # the mixture's own answer adds it
+        soft_scale=np.zeros(observed.num_rows),  # the mixture adds its own
         names=tuple(n for n in observed.names if n != model.class_name),
     )
     return known, codes if bool((codes >= 0).any()) else None
 
 
 def joint_log_probs(model: MixtureModel, logs: Sequence[Tensor], classes: Tensor | None) -> Tensor:
-    """Return ``(B, K)`` log probabilities of rows together with each component.
+    """Return ``(B, K)`` joint log probabilities of rows and each component.
 
     Args:
-        model: Its weights count.
+        model: The mixture; only its weights are used.
         logs: ``(B,)`` log probabilities of the rows under each component.
-        classes: ``(B,)`` observed components, -1 where not.
+        classes: ``(B,)`` observed components, -1 where unobserved.
     """
     log_weights = model.weights.factor().log_values
     joint = torch.stack(list(logs), dim=1) + log_weights
@@ -292,8 +293,8 @@ def joint_log_probs(model: MixtureModel, logs: Sequence[Tensor], classes: Tensor
 def _mixture(model: Any) -> MixtureModel:
     if not isinstance(model, MixtureModel):
         raise Unsupported(
-            f"ByComponent() answers about mixtures of models, and {type(model).__name__} is none; "
-            "leave engine= out"
+            f"ByComponent() supports only mixtures of models, and {type(model).__name__} is "
+            "none; omit engine="
         )
     checked: Any = model
     checked.cached_numbers("checked", checked.check)
@@ -317,7 +318,7 @@ def _inputs_of(component: Any, inputs: Inputs | None) -> Inputs | None:
 def _log_evidence(
     component: Any, answer: Posterior, known: RowEvidence, inputs: Inputs | None
 ) -> Tensor:
-    """``(B,)``; of a field its answer's is not normalised."""
+    """``(B,)`` log evidence; for a field normalised, other than that of its posterior."""
     if component.is_normalized:
         return answer.log_evidence.reshape(-1)
     log_probs: Tensor = component.log_prob(known, inputs=_inputs_of(component, inputs)).reshape(-1)
@@ -325,7 +326,7 @@ def _log_evidence(
 
 
 def _chosen(joint: Tensor, n: int, seed: int | None) -> Tensor:
-    """``(n, B)`` components drawn by their responsibilities."""
+    """``(n, B)`` components sampled by their responsibilities."""
     generator = torch.Generator()
     generator.seed() if seed is None else generator.manual_seed(seed)
     share = joint.softmax(dim=1).nan_to_num(1.0 / joint.shape[1])
@@ -335,12 +336,12 @@ def _chosen(joint: Tensor, n: int, seed: int | None) -> Tensor:
 
 
 def _of_rows(parts: Sequence[Tensor], which: Tensor) -> Tensor:
-    """For each draw that of the component chosen for it."""
+    """For each sample the values of the component chosen for it."""
     index = which.reshape(1, *which.shape, *[1] * (parts[0].dim() - which.dim()))
     stacked = torch.stack(list(parts))
     return stacked.gather(0, index.expand(1, *stacked.shape[1:]))[0]
 
 
 def _seed(seed: int | None, k: int) -> int | None:
-    """A seed of each component's own."""
+    """A different seed for each component."""
     return None if seed is None else int(np.random.default_rng([seed, k]).integers(2**31))

@@ -1,4 +1,4 @@
-"""Whether the kernels of exact answers are compiled; until then torch answers small questions."""
+"""Whether the kernels of exact inference are compiled; until then torch answers small queries."""
 
 from __future__ import annotations
 

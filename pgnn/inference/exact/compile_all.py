@@ -1,4 +1,4 @@
-"""Asks one question of each sort, so that all kernels of exact answers are compiled and kept."""
+"""Runs one query of each kind, so that all kernels of exact inference are compiled and cached."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _BATCH = 32
 
 
 def ask_everything() -> None:
-    """Ask for marginals, best states, draws and expected counts: of one row, and of many."""
+    """Query marginals, best states, samples and expected counts of one row and of many."""
     a, b = Variable("a", 4), Variable("b", 2)
     table = torch.zeros(4, 2, dtype=torch.float64)
     solver = Solver(FactorGraph((a, b), (Factor([a, b], table),)))

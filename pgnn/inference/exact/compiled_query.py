@@ -1,4 +1,4 @@
-"""Queries that are prepared once and asked again and again."""
+"""Queries that are prepared once and evaluated many times."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ Codes = NDArray[np.int32]
 
 
 class Answer(NamedTuple):
-    """What a compiled query returns.
+    """The result of a compiled query.
 
     Attributes:
-        marginals: ``(S,)`` or ``(B, S)`` probabilities, the targets' states side by side; zeros
-            in impossible rows.
-        log_evidence: ``()`` or ``(B,)``; ``-inf`` in impossible rows, which raise nothing here.
+        marginals: ``(S,)`` or ``(B, S)`` probabilities, the targets' states concatenated; zeros in
+            impossible rows.
+        log_evidence: ``()`` or ``(B,)``; ``-inf`` in impossible rows, which raise no error.
     """
 
     marginals: Tensor
@@ -36,20 +36,20 @@ class Answer(NamedTuple):
 
 
 class CompiledQuery:
-    """A prepared query: state indices in, probabilities out, no names looked up on the way.
+    """A prepared query: a function from state indices to probabilities, without lookups of names.
 
-    Parameters that change are noticed at the next call. Impossible rows raise no error: check
+    Changes of parameters take effect at the next call. Impossible rows raise no error: check
     ``log_evidence``.
 
     Args:
-        model: Whose present parameters are used.
+        model: The model, whose current parameters are used.
         targets: The targets.
-        observed: What every row observes; None: anything may be observed.
-        max_bytes: Memory that messages may take.
+        observed: Variables that every row observes; None if any variables may be observed.
+        max_bytes: Largest memory of messages, in bytes.
 
     Attributes:
         observed: Names of the columns of the codes; an array has one for each of its elements.
-        targets: Names of the variables asked for.
+        targets: Names of the targets.
         columns: The slice of ``marginals`` that belongs to each target.
 
     Example:
@@ -79,7 +79,7 @@ class CompiledQuery:
         }
         self._mask = None if observed is None else observed.mask
         self._prepared: tuple[Solver, RowAnswer | None] | None = None
-        # answers come with the targets in the model's order
+        # answers have the targets in the model's order
         self._take = targets.order
 
     def __call__(self, codes: Any) -> Answer:
@@ -96,8 +96,8 @@ class CompiledQuery:
         row_codes = codes.numpy() if isinstance(codes, Tensor) else np.asarray(codes)
         if row_codes.dtype.kind not in "iu" and row_codes.size:
             raise EvidenceError(
-                "a compiled query takes state indices only, integers, -1 where not observed, got "
-                f"{row_codes.dtype}; labels and likelihoods are for model.query(...)"
+                "a compiled query takes integer state indices, -1 where not observed, got "
+                f"{row_codes.dtype}; for labels and likelihoods use model.query(...)"
             )
         row_codes = _narrowed(row_codes)
         with torch.no_grad():
@@ -120,7 +120,7 @@ class CompiledQuery:
         return f"CompiledQuery({len(self.targets)} targets given {observed})"
 
     def _at_once(self, solver: Solver, row_codes: NDArray[Any]) -> Answer | None:
-        """Answer one row without planning, where that is possible."""
+        """Answer one row without planning, if possible."""
         if self._prepared is None or self._prepared[0] is not solver:
             self._prepared = solver, self._row_answer(solver)
         answer, row = self._prepared[1], self._filled(row_codes[None], solver)
@@ -137,7 +137,7 @@ class CompiledQuery:
     def _row_answer(self, solver: Solver) -> RowAnswer | None:
         graph = solver.graph
         if not graph.written_down:
-            return None  # its tables depend on the evidence
+            return None  # the graph's tables depend on the evidence
         observed = None if self._mask is None else graph.mask(self._mask)
         return solver.row_answer(graph.mask(self._wanted), observed)
 
@@ -170,7 +170,7 @@ class CompiledQuery:
 
 
 def _narrowed(codes: NDArray[Any]) -> NDArray[Any]:
-    """Codes in 32 bits; what has no place there is no state of any variable."""
+    """Codes in 32 bits; values out of range become an invalid code."""
     narrow = codes.astype(np.int32)
     if codes.dtype.kind in "iu" and codes.dtype.itemsize >= 4 and (narrow != codes).any():
         return np.where(narrow == codes, narrow, np.iinfo(np.int32).max).astype(np.int32)

@@ -1,4 +1,4 @@
-"""Which findings contradict each other."""
+"""Minimal sets of contradictory findings."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ _ROWS_NAMED = 10
 def minimal_conflict(solver: Solver, codes: NDArray[np.int32]) -> list[int]:
     """Return a minimal set of findings that cannot occur together.
 
-    Dropping any one of them leaves findings of positive probability (QuickXplain, Junker 2004).
+    Without any one of them the others have positive probability (QuickXplain, Junker 2004).
 
     Args:
-        solver: Of the model.
+        solver: Solver of the model.
         codes: ``(V,)`` observed states of an impossible row.
 
     Returns:
-        Variable numbers in ascending order; empty if the findings are possible (it is the soft
-        evidence that is not), or the model itself has no possible state.
+        Variable indices in ascending order; empty if the findings are possible (and the soft
+        evidence is not), or if no state of the model has positive probability.
 
     Cost:
-        O(k log(n / k)) evaluations of the evidence for k of n findings.
+        O(k log(n / k)) evaluations of the log evidence, for k of n findings.
     """
 
     def possible(findings: list[int]) -> bool:
@@ -54,12 +54,12 @@ def minimal_conflict(solver: Solver, codes: NDArray[np.int32]) -> list[int]:
 def impossible(
     solver: Solver, codes: NDArray[np.int32], rows: Sequence[int], batched: bool
 ) -> ImpossibleEvidence:
-    """Make the error that says which rows are impossible, and why the first one is.
+    """Return the error that names the impossible rows, and the reason for the first one.
 
     Args:
-        solver: Of the model.
+        solver: Solver of the model.
         codes: ``(B, V)`` observed states, -1 where none.
-        rows: Numbers of the impossible rows.
+        rows: Indices of the impossible rows.
         batched: Whether the evidence came in rows.
     """
     row = codes[rows[0]]

@@ -1,4 +1,4 @@
-"""Runs plans on the CPU with the compiled kernels, rows cut into pieces for the threads."""
+"""Runs plans on the CPU by the compiled kernels, with rows divided among threads."""
 
 from __future__ import annotations
 
@@ -28,23 +28,23 @@ Piece = Callable[[Rows, Rows, Floats, Any, Stop], Keep]
 _SINGLE = (0,)
 _TILED = (0,) * TILE
 _NOTHING = np.zeros((0, 0))
-# rows are shared between threads only when each gets this many multiply-adds
+# rows are divided among threads only if each has at least this many multiply-adds
 _WORTH_A_THREAD = 2e5
 WORTH_WAITING = 3e7
 """Multiply-adds that take long enough to be interruptible."""
 _GO_ON = go_on()
-# larger memory is made anew each time, which is quick beside filling it
+# larger memory is allocated each time, which takes little time compared to filling it
 _WORTH_KEEPING = 2**26
 _SPLIT = 16
 _DRAW = 50.0  # nanoseconds
 
 
 class CpuExecutor:
-    """Answers from the numbers of one factor graph.
+    """Exact answers for one factor graph with given parameters.
 
     Args:
         graph: Variables and tables; row-wise tables must have as many rows as the evidence.
-        max_bytes: Memory for messages, over all threads.
+        max_bytes: Largest memory of messages, over all threads, in bytes.
     """
 
     def __init__(self, graph: FactorGraph, max_bytes: int) -> None:
@@ -53,7 +53,7 @@ class CpuExecutor:
         self._pool: list[Floats] = []
 
     def bytes_needed(self, plan: Plan, rows: int) -> int:
-        """Memory for messages that answering ``rows`` rows takes."""
+        """Return the memory of the messages for ``rows`` rows."""
         return plan.program(self._width(plan, rows)).memory * 8 * self._threads(plan, rows)
 
     def answer(
@@ -69,13 +69,13 @@ class CpuExecutor:
         """Write log evidence ``(B,)`` and marginals ``(B, S)`` of some rows.
 
         Args:
-            plan: For these rows.
+            plan: The plan for these rows.
             codes: ``(B, V)`` observed states, -1 where none.
             soft: ``(B, S)`` likelihoods, or None.
-            rows: Which rows to answer.
-            wanted: ``(V,)`` variables that have columns in ``out``, the plan's among them.
-            log_z: ``(B,)`` written at ``rows``; ``-inf`` where evidence is impossible or numbers
-                left the range of doubles.
+            rows: Indices of the rows to answer.
+            wanted: ``(V,)`` variables that have columns in ``out``, including those of the plan.
+            log_z: ``(B,)`` written at ``rows``; ``-inf`` where evidence is impossible or values
+                underflow.
             out: ``(B, S)`` written at ``rows``.
         """
         tables, column = self.tables(codes, soft), self.graph.columns(wanted)
@@ -97,7 +97,7 @@ class CpuExecutor:
         """Return the log evidence, and weighted sums of the beliefs of the plan's factors.
 
         Args:
-            plan: With ``task.belief`` set.
+            plan: A plan with ``task.belief``.
             codes: ``(B, V)`` observed states.
             soft: ``(B, S)`` likelihoods, or None.
             weights: ``(B,)`` weight of each row.
@@ -105,7 +105,7 @@ class CpuExecutor:
 
         Returns:
             ``(B,)`` log evidence; flat sums; ``(B, .)`` beliefs of the ``per_row`` factors; rows
-            that were left out because numbers left the range of doubles.
+            that were omitted because of underflow.
         """
         tables = self.tables(codes, soft)
         start = np.zeros(self.graph.num_factors, dtype=np.int64)
@@ -135,11 +135,11 @@ class CpuExecutor:
     def decode(
         self, plan: Plan, codes: Codes, soft: Floats | None, draws: int = 0, seed: int = 0
     ) -> tuple[NDArray[np.int32], Floats]:
-        """Return best states, or exact draws, and the log of the maximum or sum.
+        """Return best states, or exact samples, and the log of the maximum or sum.
 
         Returns:
             ``(B, max(draws, 1), V)`` states and ``(B,)`` log values, ``-inf`` where evidence is
-            impossible or numbers left the range of doubles.
+            impossible or values underflow.
         """
         tables = self.tables(codes, soft)
         states = repeated(codes, max(draws, 1), axis=1)
@@ -160,7 +160,7 @@ class CpuExecutor:
     # --- running ----------------------------------------------------------------------------------
 
     def _run(self, plan: Plan, rows: Rows, piece: Piece) -> Rows:
-        """Run a kernel over the rows, in threads where that pays; return rows with underflows."""
+        """Run a kernel over the rows, in threads if worthwhile; return the rows with underflow."""
         width = self._width(plan, len(rows))
         lanes = _TILED if width == TILE else _SINGLE
         program = plan.program(width)
@@ -182,7 +182,7 @@ class CpuExecutor:
                     keep()
             elif len(part) <= width:
                 lost.append(part)
-            else:  # look for the rows where it happened
+            else:  # find the rows that underflowed
                 step = -(-len(part) // (_SPLIT * width)) * width
                 for first in range(0, len(part), step):
                     work(part[first : first + step], stop)
@@ -208,7 +208,7 @@ class CpuExecutor:
         return max(1, min(torch.get_num_threads(), fits, pays, -(-rows // width)))
 
     def take(self, size: int) -> Floats:
-        """Return memory of at least that many numbers, some that was given back if it can be."""
+        """Return memory for at least that many values, reusing returned memory if possible."""
         try:
             while True:
                 memory = self._pool.pop()
@@ -219,19 +219,19 @@ class CpuExecutor:
         return np.empty(size)
 
     def give_back(self, memory: Floats) -> None:
-        """Keep memory for the next row."""
+        """Return memory for reuse by the next row."""
         if memory.nbytes <= _WORTH_KEEPING:
             self._pool.append(memory)
 
     @staticmethod
     def distinct(codes: Codes) -> tuple[Rows, Rows]:
-        """Return the first row of each kind, and the kind of every row."""
+        """Return the first of each group of equal rows, and the group of every row."""
         first, kind = np.empty((2, len(codes)), dtype=np.int64)
         count = distinct(codes, first, kind)
         return first[:count].copy(), kind
 
     def tables(self, codes: Codes, soft: Floats | None) -> execution.ProgramInputs:
-        """Return what the kernels read."""
+        """Return the tables as the kernels read them."""
         graph = self.graph
         return execution.ProgramInputs(
             graph.scaled_tables.values,
@@ -243,7 +243,7 @@ class CpuExecutor:
         )
 
     def log_scale(self, plan: Plan, rows: Rows) -> Any:
-        """What scaling each table's largest entry to one has taken away."""
+        """The log of the factor by which scaling the tables has divided the result."""
         scale = float(self.graph.scaled_tables.log_scale[plan.task.used].sum())
         if self.graph.rowwise.any():
             used = plan.task.used[self.graph.rowwise]

@@ -1,7 +1,7 @@
-"""Answers as tensors: plain ones, or differentiable ones where a table requires a gradient.
+"""Answers as tensors, differentiable where a table requires a gradient.
 
 First derivatives of the log evidence come from the compiled kernel (they are expected counts);
-derivatives of marginals, and second ones, from the torch executor.
+derivatives of marginals, and second derivatives, from the torch executor.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Differentiable:
     """Log evidence, marginals and joints of rows of evidence.
 
     Args:
-        solver: Of the model.
+        solver: Solver of the model.
         observed: The evidence; soft evidence that requires a gradient becomes a table of the graph.
     """
 
@@ -54,7 +54,7 @@ class Differentiable:
         return self._without_plates()._log_evidence()
 
     def _without_plates(self) -> Differentiable:
-        """The same of the graph without what can be summed out as whole arrays."""
+        """The log evidence after whole arrays of variables have been summed out by torch."""
         graph = self.solver.graph
         if not graph.groups or self.soft is not None:
             return self
@@ -68,7 +68,7 @@ class Differentiable:
         return rest
 
     def _log_evidence(self) -> Tensor:
-        if not self.solver.graph.variables:  # nothing is left to be summed out
+        if not self.solver.graph.variables:  # no variable remains to be summed out
             return self.solver.graph.log_constant.expand(len(self.codes))
         if not self.wanted:
             return self.as_tensor(self.solver.log_evidence(self.codes, self.soft)) + self._scale()
@@ -93,7 +93,7 @@ class Differentiable:
         return self._solver_for(graph).evidence_and_counts(self.codes, self.soft, weights)
 
     def marginals(self, wanted: Mask) -> tuple[Tensor, Tensor]:
-        """Return ``(B, S)`` marginals of the wanted variables alone, and ``(B,)`` log evidence."""
+        """Return ``(B, S)`` marginals of the wanted variables, and ``(B,)`` log evidence."""
         graph = self.solver.graph
         wanted = graph.mask(wanted)
         log_z, out = self.solver.marginals(self.codes, self.soft, wanted)
@@ -129,7 +129,7 @@ class Differentiable:
         return Factor(variables, parts.masked_fill(never, 1.0).log().masked_fill(never, -math.inf))
 
     def as_tensor(self, array: Floats) -> Tensor:
-        """An array as a tensor of the graph's type, on its device."""
+        """An array as a tensor of the graph's dtype and device."""
         graph = self.solver.graph
         return torch.from_numpy(np.ascontiguousarray(array)).to(graph.device, graph.dtype)
 
@@ -180,7 +180,7 @@ class Differentiable:
 
 
 class _Marginals(Function):
-    """Marginals that were computed by a kernel; torch computes their derivatives."""
+    """Marginals computed by a kernel, with derivatives computed by torch."""
 
     @staticmethod
     def forward(
@@ -190,14 +190,14 @@ class _Marginals(Function):
         graph: FactorGraph,
         *tables: Tensor,
     ) -> Tensor:
-        """Pass the numbers through; ``tables`` are the graph's sources that learn."""
+        """Return the given values; ``tables`` are the graph's sources that require gradients."""
         ctx.reference, ctx.graph = reference, graph
         ctx.save_for_backward(*tables)
         return plain.clone()
 
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Any, ...]:
-        """Differentiate the same numbers as torch computes them."""
+        """Compute the marginals by torch and differentiate them."""
         create_graph = torch.is_grad_enabled()
         with torch.enable_grad():
             views = [
@@ -217,7 +217,7 @@ class _Marginals(Function):
 
 
 def _in_order(parts: Sequence[Tensor], rows: Sequence[NDArray[np.int64]]) -> Tensor:
-    """Put the pieces of a batch back in order."""
+    """Put the chunks of a batch back in order."""
     if len(parts) == 1:
         return parts[0]
     back = np.argsort(np.concatenate(rows), kind="stable")

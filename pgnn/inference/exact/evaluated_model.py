@@ -1,4 +1,4 @@
-"""A model whose tables were evaluated once, however often they are asked for."""
+"""A model whose tables are evaluated only once."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from pgnn.factors.variable import Variable
 
 
 class EvaluatedModel(FactorModel):
-    """An undirected model for which networks run once, at the first question.
+    """An undirected model whose networks run only once, at the first query.
 
-    A score and its normaliser must come from the same tables: with dropout, networks make other
-    ones each time.
+    A score and its normaliser must use the same tables; with dropout, each evaluation of a network
+    differs.
 
     Args:
-        model: Whose tables. Inputs must be the same in all questions.
+        model: The model. Inputs must be the same in all queries.
     """
 
     def __init__(self, model: FactorModel) -> None:
@@ -32,20 +32,20 @@ class EvaluatedModel(FactorModel):
 
     @property
     def variables(self) -> Mapping[Hashable, Variable]:
-        """Those of the model."""
+        """See the model."""
         return self._model.variables
 
     @property
     def elements(self) -> Elements:
-        """Those of the model."""
+        """See the model."""
         return self._model.elements
 
     def cached(self, key: Hashable, make: Callable[[], Any]) -> Any:
-        """See :meth:`FactorModel.cached`; kept by the model."""
+        """See :meth:`FactorModel.cached`; the cache is that of the model."""
         return self._model.cached(key, make)
 
     def cached_numbers(self, key: Hashable, make: Callable[[], Any]) -> Any:
-        """See :meth:`FactorModel.cached_numbers`; kept by the model."""
+        """See :meth:`FactorModel.cached_numbers`; the cache is that of the model."""
         return self._model.cached_numbers(key, make)
 
     def factors(
@@ -58,7 +58,7 @@ class EvaluatedModel(FactorModel):
     def factor_groups(
         self, observed: Mapping[Hashable, Tensor] | None = None, inputs: Inputs | None = None
     ) -> tuple[FactorGroup, ...]:
-        """See :meth:`Model.factor_groups`; differentiable if gradients were wanted at first."""
+        """See :meth:`Model.factor_groups`; differentiable if the first call was."""
         if self._groups is None:
             with torch.set_grad_enabled(self._grad):
                 self._groups = tuple(self._model.factor_groups(observed, inputs))

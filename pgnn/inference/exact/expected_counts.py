@@ -1,4 +1,4 @@
-"""Sums of beliefs over rows, gathered as the factors share tables."""
+"""Sums of beliefs over rows and over factors that share a table."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ Rows = NDArray[np.int64]
 
 
 class ExpectedCounts:
-    r"""Holds :math:`\sum_b w_b\, p(x_f \mid e_b)` of all factors, row by row of row-wise ones.
+    r"""Sums :math:`\sum_b w_b\, p(x_f \mid e_b)` of all factors; single terms for row-wise ones.
 
     Args:
-        graph: Its tables may be row-wise or shared.
-        rows: Rows of evidence ``B``.
+        graph: The factor graph, with row-wise or shared tables.
+        rows: Number of rows of evidence ``B``.
     """
 
     def __init__(self, graph: FactorGraph, rows: int) -> None:
@@ -27,7 +27,7 @@ class ExpectedCounts:
         self._single = np.zeros((rows, int(graph.sizes[graph.rowwise].sum())))
 
     def add(self, rows: Rows, shared: Floats, single: Floats) -> None:
-        """Add the sums over some rows, tables side by side, and ``(R, .)`` row-wise ones."""
+        """Add concatenated sums over some rows, and ``(R, .)`` terms of row-wise factors."""
         self._shared += shared
         self._single[rows] = single
 
@@ -43,7 +43,7 @@ class ExpectedCounts:
                 self._shared[place] += weights @ flat
 
     def by_source(self) -> list[Floats]:
-        """Return what belongs to each source of the graph, in its shape."""
+        """Return the counts for each source of the graph, in its shape."""
         return [self._counts_of_group(k) for k in range(len(self.graph.sources))]
 
     def _counts_of_group(self, k: int) -> Floats:

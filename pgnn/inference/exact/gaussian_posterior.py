@@ -1,4 +1,4 @@
-"""Exact posteriors of real variables that are normal given discrete ones."""
+"""Exact posteriors of real variables that are normal given the discrete ones."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ from pgnn.inference.with_reals import WithReals
 
 @dataclass(frozen=True)
 class RealTargets:
-    """What a question asks about real variables.
+    """The targets of a query about real variables.
 
     Attributes:
-        discrete: Names of the discrete variables asked for; None for all.
-        reals: The real variables asked for.
-        hidden: What becomes of those that some row has not observed.
-        named: Whether they were asked for by name.
+        discrete: Names of the discrete targets; None for all.
+        reals: The real targets.
+        hidden: How the real variables that some row does not observe are integrated out.
+        named: Whether the targets were given by name.
     """
 
     discrete: list[Hashable] | None
@@ -44,14 +44,14 @@ class RealTargets:
 
     @classmethod
     def of(cls, question: Question) -> RealTargets | None:
-        """Read a question; None if it asks about discrete variables alone.
+        """Read a query; None if all its targets are discrete.
 
-        Without names all are asked for that some row has not observed, as far as they have
-        posteriors in closed form.
+        Without names, the targets are all real variables that some row does not observe and that
+        have posteriors in closed form.
 
         Raises:
-            EvidenceError: If a real variable is asked for that was observed everywhere.
-            Unsupported: If one has no posterior in closed form.
+            EvidenceError: If a real target is observed in every row.
+            Unsupported: If a real target has no posterior in closed form.
         """
         model, names = question.model, question.names
         reals = {n: v for n, v in model.variables.items() if not v.is_discrete}
@@ -72,22 +72,20 @@ class RealTargets:
             return None
         for name in wanted:
             if name in observed and name not in partly:
-                raise EvidenceError(
-                    f"{name!r} is real and observed, so there is nothing to find out"
-                )
+                raise EvidenceError(f"{name!r} is real and observed: it has no posterior")
         known: RememberedReals = model.cached("hidden reals", RememberedReals)
         hidden = known.of(model.conditionals, observed, partly, wanted)
         return cls(discrete, tuple(reals[n] for n in wanted), hidden, names is not None)
 
     def answer(self, question: Question, whole: Posterior) -> Posterior:
-        """Return the posterior with the real variables.
+        """Return the posterior that includes the real variables.
 
-        Those that nobody named are left out where they hang together with too many discrete ones;
-        the diagnostics say so.
+        Real variables that were not named are omitted if they depend on too many configurations of
+        discrete variables; the diagnostics then say so.
 
         Args:
-            question: What was asked.
-            whole: The answer about the discrete ones.
+            question: The query.
+            whole: The posterior of the discrete variables.
 
         Raises:
             Intractable: If there are too many configurations.
@@ -109,10 +107,10 @@ class RealTargets:
         """Return the most likely values of the real variables, given states.
 
         Args:
-            question: What was asked.
+            question: The query.
 
         Raises:
-            Unsupported: If states are to be summed out that they depend on.
+            Unsupported: If they depend on states that are to be summed out.
             Intractable: If there are too many configurations.
         """
         modes = []
@@ -130,13 +128,13 @@ class RealTargets:
         return modes
 
     def _components(self) -> list[GaussianComponent]:
-        """Those that have a variable that is asked for."""
+        """The components that contain a target."""
         wanted = {v.name for v in self.reals}
         return [c for c in self.hidden.components if wanted & c.names]
 
     @property
     def _dtype(self) -> torch.dtype:
-        """Type of the answers: the widest of the parameters."""
+        """Dtype of the answers: the widest of the parameters."""
         dtype = torch.float32
         for component in self._components():
             for p in component.tensors:
@@ -145,7 +143,7 @@ class RealTargets:
 
 
 def _system(component: GaussianComponent, question: Question) -> LinearSystem:
-    """The numbers of a component given what was observed.
+    """The density of a component given the observations.
 
     Raises:
         Intractable: If there are too many configurations.
@@ -156,7 +154,7 @@ def _system(component: GaussianComponent, question: Question) -> LinearSystem:
 
 
 def _answerable(model: DirectedModel, hidden: set[Hashable]) -> list[Hashable]:
-    """Hidden reals that have posteriors in closed form, as far as their parents tell."""
+    """Unobserved real variables that have posteriors in closed form, judged by their parents."""
     answerable: set[Hashable] = set()
     for name in model.order:
         conditional = model.conditionals[name]
@@ -167,7 +165,7 @@ def _answerable(model: DirectedModel, hidden: set[Hashable]) -> list[Hashable]:
 
 
 def _known(question: Question, discrete: Sequence[Variable]) -> dict[Hashable, Tensor]:
-    """``(B,)`` states of variables that every row has observed."""
+    """``(B,)`` states of variables that every row observes."""
     elements = question.model.elements
     known = {}
     for v in discrete:
@@ -178,21 +176,21 @@ def _known(question: Question, discrete: Sequence[Variable]) -> dict[Hashable, T
 
 
 class GaussianPosterior(WithReals):
-    r"""A posterior of real variables that are normal given discrete ones.
+    r"""A posterior of real variables that are normal given the discrete ones.
 
     .. math:: p(x \mid e) = \sum_j p(j \mid e) \, N(x; \mu_j, \Sigma_j)
 
-    ``posterior["x"]`` of a real variable is a torch distribution with ``mean``, ``std`` and
-    ``quantile`` besides: a ``Normal``, of a vector a ``MultivariateNormal``, or where discrete
-    variables matter that are not known a ``MixtureSameFamily`` of these with a part for each of
-    their configurations: its moments, and the mixture itself, are exact. All else is as in
+    ``posterior["x"]`` of a real variable is a torch distribution that also has ``mean``, ``std``
+    and ``quantile``: a ``Normal``, for a vector a ``MultivariateNormal``, or, if it depends on
+    unobserved discrete variables, a ``MixtureSameFamily`` of these with one component per
+    configuration. The mixture and its moments are exact. All other methods are those of
     :class:`Posterior`.
 
     Args:
-        whole: The answer about the discrete variables.
-        reals: The real variables asked for.
-        systems: The densities of all that hang together with them.
-        dtype: Of the answers.
+        whole: The posterior of the discrete variables.
+        reals: The real targets.
+        systems: The joint densities of the components that contain them.
+        dtype: Dtype of the answers.
     """
 
     def __init__(
@@ -215,25 +213,26 @@ class GaussianPosterior(WithReals):
         """Return the joint distribution of some variables, all of them discrete or all real.
 
         Args:
-            names: As of :meth:`Posterior.joint`; or real variables that were asked for.
+            names: See :meth:`Posterior.joint`; or names of real targets.
 
         Returns:
-            Of discrete variables a factor; of real ones a distribution of their numbers side by
-            side, ``(*batch, D)``: a ``MultivariateNormal``, or a mixture of these.
+            For discrete variables a factor; for real ones a distribution of their concatenated
+            components, ``(*batch, D)``: a ``MultivariateNormal``, or a mixture of these.
         """
         real = [n for n in names if isinstance(n, Hashable) and n in self.reals]
         if not real:
             return super().joint(*names)
         if len(real) < len(names) or len({*real}) < len(real):
             raise Unsupported(
-                f"a joint is of real variables or of discrete ones, each named once, got "
-                f"{[*names]}; give states as evidence to see what follows for real variables"
+                "a joint distribution needs names of discrete variables only or of real ones "
+                "only, without repetition, got "
+                f"{[*names]}; to condition real variables on states, add these to the evidence"
             )
         systems = [s for s in self._systems if any(v.name in real for v in s.hidden)]
         return self._distribution(_joined(systems), real)
 
     def _makers(self) -> Iterator[tuple[Hashable, Callable[[], ExactMarginal]]]:
-        """What makes the marginal of each variable that is asked for, when it is looked at."""
+        """Functions that compute the marginal of each target on demand."""
         for system in self._systems:
             solved = _Solved(system)
             for v in system.hidden:
@@ -262,12 +261,12 @@ class GaussianPosterior(WithReals):
         shape: tuple[int, ...],
         weights: Tensor | None,
     ) -> ExactMarginal:
-        """A distribution of moments ``(B or 1, K1 or 1, ..., D)``, some rows after the other."""
+        """The distribution with moments ``(B or 1, K1 or 1, ..., D)``, in chunks of rows."""
         means, covariances = zip(*moments, strict=True)
         mean, covariance = torch.cat(means), torch.cat(covariances)
         lead = common_shape(mean.shape[:-1], covariance.shape[:-2])
         size = mean.shape[-1]
-        if weights is not None:  # what nothing depends on is summed out
+        if weights is not None:  # axes that no moment depends on are summed out
             same = [k for k in range(1, len(lead)) if lead[k] == 1 and weights.shape[k] > 1]
             weights = weights.sum(same, keepdim=True) if same else weights
             weights = weights.flatten(start_dim=1)
@@ -287,7 +286,7 @@ class GaussianPosterior(WithReals):
         )
 
     def _weights(self, free: Sequence[Variable]) -> Tensor | None:
-        """``(B, K1, ..., Kn)`` posterior of discrete variables; None without any."""
+        """``(B, K1, ..., Kn)`` posterior of the discrete variables; None if there are none."""
         if not free:
             return None
         table = Posterior.joint(self, *(v.name for v in free)).values
@@ -298,14 +297,14 @@ class GaussianPosterior(WithReals):
 
 
 class _Solved:
-    """A system whose moments are found once."""
+    """A system whose moments are computed once."""
 
     def __init__(self, system: LinearSystem) -> None:
         self.system = system
 
     @cached_property
     def pieces(self) -> list[tuple[LinearSystem, tuple[Any, Any]]]:
-        """Some rows after the other, each with its elimination and the moments of that."""
+        """Chunks of rows, each with its elimination and moments."""
         solutions = []
         for piece in self.system.pieces():
             elimination = piece.elimination()
@@ -314,7 +313,7 @@ class _Solved:
 
 
 class _Lazy(Mapping[Hashable, ExactMarginal]):
-    """Marginals that are made when they are looked at."""
+    """Marginals that are computed when they are accessed."""
 
     def __init__(self, makers: Iterable[tuple[Hashable, Callable[[], ExactMarginal]]]) -> None:
         self._makers, self._made = dict(makers), dict[Hashable, ExactMarginal]()
@@ -332,13 +331,13 @@ class _Lazy(Mapping[Hashable, ExactMarginal]):
 
 
 def _of_rows(system: LinearSystem, moments: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-    """Moments with an entry for each row."""
+    """Moments expanded to all rows."""
     mean, covariance = (x.expand(system.num_rows, *x.shape[1:]) for x in moments)
     return mean, covariance
 
 
 def _joined(systems: Sequence[LinearSystem]) -> LinearSystem:
-    """Systems as one."""
+    """Several systems joined into one."""
     if len(systems) == 1:
         return systems[0]
     axes = {v.name: v for s in systems for v in s.free}

@@ -1,4 +1,4 @@
-"""Batches of rows with holes, answered by components of what each row did not observe."""
+"""Inference for rows with missing values, by connected components of the unobserved variables."""
 
 from __future__ import annotations
 
@@ -15,28 +15,29 @@ Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 Codes = NDArray[np.int32]
 
-_SPLITTING, _TERM, _FACTOR = 30.0, 8.0, 2.0  # nanoseconds: a cell, a state, a factor at a state
+# nanoseconds per cell, per state, and per factor and state
+_SPLITTING, _TERM, _FACTOR = 30.0, 8.0, 2.0
 
 
 @dataclass(frozen=True, eq=False)
 class HiddenComponents:
-    r"""The connected components of what rows did not observe, the same in many rows or not.
+    r"""The connected components of the unobserved variables of each row, shared between rows.
 
-    Given what a row observed, its probability is a product,
+    The probability of a row is a product,
 
     .. math:: \tilde p(e) = \prod_{f \text{ observed}} \phi_f(e_f)
         \prod_c \sum_{x_c} \prod_{f \text{ touches } c} \phi_f(x_c, e_f),
 
-    over factors whose variables are all observed, and over components :math:`c` of the hidden
-    ones. With few holes these are small. They depend on structure and evidence alone and are found
-    once; sums and expected counts are made of any numbers.
+    over factors whose variables are all observed, and over connected components :math:`c` of the
+    hidden variables, which are small if few values are missing. They depend only on structure and
+    evidence and are found once; sums and expected counts follow for any parameters.
 
     Attributes:
-        structure: What kernels read of the graph: state counts, scopes, strides.
-        known: Entries of the tables that rows observed in full, and where each row's begin.
-        parts: Numbers of the rows' components, and where each row's begin.
-        scopes: Variables and factors of each component, and where the factors begin.
-        left: Rows ``(L,)`` whose components are too large to be summed state by state.
+        structure: State counts, scopes and strides of the graph, for the kernels.
+        known: Table entries of completely observed factors, and the first of each row.
+        parts: Indices of the rows' components, and the first of each row.
+        scopes: Variables and factors of each component, and the base offset of each factor.
+        left: Rows ``(L,)`` whose components are too large to enumerate.
     """
 
     structure: tuple[Ints, ...]
@@ -50,9 +51,9 @@ class HiddenComponents:
         """Find the components of rows.
 
         Args:
-            graph: Only the structure matters; no table may differ from row to row.
+            graph: The factor graph, without row-wise tables; only its structure is used.
             codes: ``(B, V)`` observed states, -1 where none.
-            most: Largest work of a row, states times factors; others are :attr:`left`.
+            most: Largest work of a row, states times factors; rows with more are in :attr:`left`.
 
         Cost:
             Linear in the cells of the rows and the scopes of the factors.
@@ -65,7 +66,7 @@ class HiddenComponents:
         degree_ptr = np.concatenate([[0], np.cumsum(degree)]).astype(np.int64)
         holes = (codes < 0).sum(axis=0)
         cells, touched = int(holes.sum()), int(holes @ degree)
-        # a row that is left out may write up to all its variables behind the last component
+        # an omitted row may write up to all its variables after the last component
         cells, touched = cells + len(graph.card), touched + len(graph.scope_var)
 
         def zeros(size: int) -> Ints:
@@ -102,18 +103,18 @@ class HiddenComponents:
 
     @staticmethod
     def bytes_needed(graph: FactorGraph, codes: Codes) -> int:
-        """Return about how much memory finding them takes."""
+        """Return the approximate memory of finding the components."""
         degree = np.bincount(graph.scope_var, minlength=len(graph.card))
         holes = (codes < 0).sum(axis=0)
         return 8 * int(len(codes) * graph.num_factors + holes.sum() * 6 + 2 * (holes @ degree))
 
     @property
     def num_components(self) -> int:
-        """How many different components there are."""
+        """Number of distinct components."""
         return len(self.scopes[0]) - 1
 
     def log_evidence(self, graph: FactorGraph) -> Floats:
-        """Return ``(B,)`` log evidence; undefined for rows that are left."""
+        """Return ``(B,)`` log evidence; undefined for rows in :attr:`left`."""
         values = self._values(graph)
         log_z = self._sums(values, np.ones(self.num_components), values, False)
         return _by_row(values[self.known[1]], self.known[0]) + _by_row(
@@ -121,11 +122,11 @@ class HiddenComponents:
         )
 
     def counts(self, graph: FactorGraph, weights: Floats) -> Floats:
-        """Return weighted posteriors of all factors, flat, summed over the rows that are not left.
+        """Return weighted expected counts of all factors, flat, over the rows not in :attr:`left`.
 
         Args:
-            graph: Numbers.
-            weights: ``(B,)`` what each row counts.
+            graph: The factor graph with its parameters.
+            weights: ``(B,)`` weight of each row.
         """
         values = self._values(graph)
         spread = np.repeat(weights, np.diff(self.known[0]))
@@ -140,7 +141,7 @@ class HiddenComponents:
         return values
 
     def _sums(self, values: Floats, weights: Floats, counts: Floats, counting: bool) -> Floats:
-        """Log sums of all components; their posteriors are added to ``counts``."""
+        """Log sums of all components; their expected counts are added to ``counts``."""
         log_z = np.zeros(self.num_components)
         sizes, touching = np.diff(self.scopes[0]), np.diff(self.scopes[2])
         logs = np.log(self.structure[0])[self.scopes[1]]
@@ -167,7 +168,7 @@ class HiddenComponents:
 
 
 def _strides(graph: FactorGraph) -> Ints:
-    """Stride of each variable of each scope in its table."""
+    """The stride of each variable of each scope in its table."""
     card = graph.card[graph.scope_var].astype(np.int64)
     stride = np.ones_like(card)
     for f in np.flatnonzero(np.diff(graph.scope_ptr) > 1).tolist():
@@ -177,6 +178,6 @@ def _strides(graph: FactorGraph) -> Ints:
 
 
 def _by_row(terms: Floats, ptr: Ints) -> Floats:
-    """Sums of consecutive terms; minus infinity is one of them."""
+    """Sums of consecutive terms, which may be minus infinity."""
     rows = np.repeat(np.arange(len(ptr) - 1), np.diff(ptr))
     return np.bincount(rows, terms, len(ptr) - 1).astype(np.float64)

@@ -1,4 +1,4 @@
-"""The exact engine."""
+"""The exact engine: elimination along a junction tree."""
 
 from __future__ import annotations
 
@@ -40,22 +40,22 @@ from pgnn.limits import Interval, check_settings, check_size
 class JunctionTree(Engine):
     r"""Exact inference by elimination along a junction tree (Lauritzen & Spiegelhalter 1988).
 
-    Tables are eliminated in a greedily chosen order; all marginals come from one upward and one
-    downward pass, which is the reverse-mode derivative of :math:`\log Z` (Darwiche 2003). Plans
-    depend on structure alone and are remembered by the model.
+    Variables are eliminated in a greedily chosen order; all marginals come from one upward and one
+    downward pass, the reverse-mode derivative of :math:`\log Z` (Darwiche 2003). Plans depend only
+    on the structure and are cached by the model.
 
     Args:
-        max_bytes: Memory that messages may take. A query that needs more raises ``Intractable``
-            before anything is allocated; large batches are cut into pieces.
-        max_work: Multiply-adds that an answer may take for all rows together (about a billion a
-            second); one that needs more raises ``Intractable`` as well.
-        order: Names of all discrete variables (or elements of arrays), first eliminated first, as
-            :func:`pgnn.graphs.elimination_order` finds them; chosen greedily if not given. Those
-            that are maximised over come after the others all the same.
+        max_bytes: Largest memory of messages, in bytes. A query that needs more raises
+            ``Intractable`` before anything is allocated; large batches are split into chunks.
+        max_work: Largest number of multiply-adds of a query, all rows together (about a billion
+            take a second); a query that needs more raises ``Intractable`` as well.
+        order: Elimination order: the names of all discrete variables (or elements of arrays), see
+            :func:`pgnn.graphs.elimination_order`; chosen greedily if not given. Variables that are
+            maximised over are always eliminated after the others.
 
     Cost:
-        Time and memory exponential in the treewidth of the graph that is left when what every row
-        observes has been cut out of it.
+        Time and memory exponential in the treewidth of the graph without the variables that every
+        row observes.
 
     Example:
         >>> from pgnn.models import BayesianNetwork
@@ -77,14 +77,14 @@ class JunctionTree(Engine):
 
     @property
     def max_answer_bytes(self) -> int:
-        """Memory that the numbers of an answer may take."""
+        """Largest memory of an answer, in bytes."""
         return self.max_bytes
 
     def answer_query(self, question: Question) -> Posterior:
-        """Answer ``query`` exactly; the answer has joint tables, too.
+        """Answer ``query`` exactly; the posterior can also compute joint tables.
 
-        Real variables that some row has not observed may be asked for, if they are normal given the
-        states of discrete ones; see :class:`GaussianPosterior`.
+        Unobserved real variables may be targets if they are normal given the discrete variables;
+        see :class:`GaussianPosterior`.
         """
         asked = RealTargets.of(question)
         if asked is None:
@@ -92,7 +92,7 @@ class JunctionTree(Engine):
         return asked.answer(question, self._discrete(question.about(asked.discrete)))
 
     def _discrete(self, question: Question) -> Posterior:
-        """The answer about discrete variables."""
+        """The posterior of the discrete variables."""
         (solver, observed), targets = self._lowered(question), question.targets
         one_row = not observed.batched and observed.soft is None
         answer = solver.row(observed.codes, targets) if one_row else None
@@ -116,10 +116,10 @@ class JunctionTree(Engine):
     def _rows(
         self, question: Question, solver: Solver, observed: RowEvidence
     ) -> tuple[Tensor, Tensor]:
-        """Return log evidence ``(B,)`` and marginals ``(B, S)`` of any rows.
+        """Return log evidence ``(B,)`` and marginals ``(B, S)``.
 
         Raises:
-            ImpossibleEvidence: If a row is impossible, unless such rows are to be NaN.
+            ImpossibleEvidence: If a row is impossible, unless NaN is wanted for such rows.
         """
         marginals, log_z = Differentiable(solver, observed).marginals(question.targets.mask)
         lost = log_z.isneginf()
@@ -167,7 +167,7 @@ class JunctionTree(Engine):
         return Assignment(targets.variables, chosen[:, 0], log_prob[:, 0], **told)
 
     def draw(self, question: Question, n: int, seed: int | None) -> tuple[Tensor, None]:
-        """Draw ``(n, B, E)`` states; without evidence from parents to children."""
+        """Draw ``(n, B, E)`` states; without evidence by ancestral sampling."""
         solver = self._solver(question)
         graph, num_elements = solver.graph, len(question.model.elements)
         observed = graph.evidence(question.observed)
@@ -194,26 +194,27 @@ class JunctionTree(Engine):
         return torch.from_numpy(states[..., :num_elements].astype(np.int64)), None
 
     def impossible(self, question: Question, rows: list[int]) -> ImpossibleEvidence:
-        """Say which rows are impossible, and which findings contradict each other."""
+        """Return the error that names the impossible rows and the contradictory findings."""
         solver, observed = self._lowered(question)
         codes = np.where(
             np.arange(observed.codes.shape[1]) < question.observed.codes.shape[1],
             observed.codes,
             -1,
         )
-        if not question.graph.expanded().written_down:  # these tables hold for these findings alone
+        # these tables are valid for this evidence only
+        if not question.graph.expanded().written_down:
             codes = np.full_like(codes, -1)
         return impossible(solver, codes, rows, observed.batched)
 
     def answer_log_prob(self, question: Question) -> Tensor:
-        """Answer ``log_prob`` exactly; complete rows are looked up."""
+        """Answer ``log_prob`` exactly; complete rows need no elimination."""
         if question.complete and (question.graph.written_down or not question.graph.requires_grad):
             return log_score(question)
         solver, observed = self._lowered(question)
         return Differentiable(solver, observed).log_evidence()
 
     def describe(self, question: Question) -> Explanation:
-        """Answer ``explain``: what the most expensive plan takes."""
+        """Answer ``explain``: the cost of the most expensive plan."""
         asked = RealTargets.of(question)
         if asked is not None:
             question = question.about(asked.discrete)
@@ -263,8 +264,8 @@ class JunctionTree(Engine):
     ) -> dict[frozenset[Hashable], Factor]:
         """Return the calibrated beliefs of the cliques of a junction tree, given evidence.
 
-        Beliefs of cliques that share variables agree about them: each is a marginal of the same
-        posterior. :func:`pgnn.graphs.junction_tree` returns how the cliques are joined.
+        Beliefs of cliques that share variables agree on their marginals (calibration). The edges of
+        the tree are those of :func:`pgnn.graphs.junction_tree`.
 
         Args:
             model: Any model with tables.
@@ -277,7 +278,7 @@ class JunctionTree(Engine):
             Intractable: If a table exceeds the budget.
 
         Cost:
-            One elimination for each clique.
+            One elimination per clique.
         """
         from pgnn.graphs import interaction_graph, junction_tree
 
@@ -291,7 +292,7 @@ class JunctionTree(Engine):
         return {c: posterior.joint(*sorted(c, key=rank.__getitem__)) for c in tree}
 
     def _lowered(self, question: Question) -> tuple[Solver, RowEvidence]:
-        """The solver of tables, and the evidence on its elements."""
+        """The solver of the expanded graph, and the evidence on its elements."""
         solver = self._solver(question)
         observed = solver.graph.evidence(question.observed)
         return solver.given(observed.codes), observed
@@ -306,13 +307,13 @@ class JunctionTree(Engine):
 
 @dataclass(eq=False, slots=True)
 class ExactJoint:
-    """Makes joint tables of an answered question; asked for by few, it is prepared when it is.
+    """Computes joint tables of an answered query, on demand.
 
     Args:
-        solver: Of the numbers that answered.
+        solver: The solver that answered the query.
         observed: The evidence.
-        elements: Of the model.
-        variables: Of the model, by name.
+        elements: Elements of the model.
+        variables: Variables of the model, by name.
     """
 
     solver: Solver
@@ -332,7 +333,7 @@ class ExactJoint:
 
 
 def _rank(elements: Elements, order: Sequence[Hashable]) -> tuple[int, ...]:
-    """The place of each element in an order.
+    """The position of each element in an order.
 
     Raises:
         ModelError: If the order does not name every element once.
@@ -341,7 +342,7 @@ def _rank(elements: Elements, order: Sequence[Hashable]) -> tuple[int, ...]:
     for name in order:
         known = elements.find(name)
         if known is None:
-            raise ModelError(f"order names {name!r}, which is no discrete variable of the model")
+            raise ModelError(f"order names {name!r}, which is not a discrete variable of the model")
         for e in known[1].ravel().tolist():
             if rank[e] >= 0:
                 raise ModelError(f"order names {elements.name(e)!r} twice")
@@ -353,11 +354,11 @@ def _rank(elements: Elements, order: Sequence[Hashable]) -> tuple[int, ...]:
 
 
 def _reason(solver: Solver, num_elements: int) -> str:
-    """Why the answer is exact, and what it takes hidden variables for."""
+    """The reason why the answer is exact, and the number of auxiliary variables."""
     why, hidden = "every unobserved variable is discrete", len(solver.graph.elements) - num_elements
     if not hidden:
         return why
-    return f"{why}; gates of many causes are decomposed, with {hidden:,} hidden variables"
+    return f"{why}; gates with many causes are decomposed, with {hidden:,} auxiliary variables"
 
 
 def _tensor(array: np.ndarray) -> Tensor:

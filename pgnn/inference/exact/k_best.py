@@ -1,4 +1,4 @@
-"""The k most probable states, by splitting the space around each one found (Lawler 1972)."""
+"""The k most probable assignments, by partitioning the space around each (Lawler 1972)."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ def k_best(
     """Return the best states and their log values, best first.
 
     Args:
-        solver: Of the model.
+        solver: Solver of the model.
         codes: ``(B, V)`` observed states.
         soft: ``(B, S)`` likelihoods, or None.
         maximize: ``(V,)`` variables to maximise over; the others are summed out.
-        k: How many.
+        k: Number of assignments.
 
     Returns:
         ``(B, k, V)`` states (-1 where summed out, or where no further state is possible) and
         ``(B, k)`` log values.
 
     Cost:
-        One maximisation, and for each further state of a row as many as there are variables to
-        maximise over, all of them one batch.
+        One maximisation, and for each further assignment of a row one batch with as many
+        maximisations as there are variables to maximise over.
     """
     states, logs = solver.best(codes, soft, maximize)
     all_states = np.full((len(codes), k, codes.shape[1]), -1, dtype=np.int32)
@@ -57,10 +57,10 @@ def _further(
     states: Codes,
     logs: Floats,
 ) -> None:
-    """Fill ``states[1:]`` and ``logs[1:]`` of one row; the first ones are there.
+    """Fill ``states[1:]`` and ``logs[1:]`` of one row; the best assignment is given.
 
-    Every set of states that is still to be searched is described by likelihoods of zeros and ones
-    and has its best member on the heap.
+    Every subset of assignments still to be searched is described by likelihoods of zeros and ones;
+    its best member is on the heap.
     """
     free = np.flatnonzero(maximize & (codes < 0))
     offset = solver.graph.offset
@@ -72,7 +72,8 @@ def _further(
             return
         worth, _, best, space, fixed = heapq.heappop(heap)
         states[place], logs[place] = best, -worth
-        # one part for each variable: as the best state before it, different at it, free after it
+        # one subset per variable: equal to the best assignment before it, different at it, free
+        # after
         parts = np.repeat(space[None], max(len(free) - fixed, 0), axis=0)
         for j in range(fixed, len(free)):
             v = free[j]
@@ -93,5 +94,5 @@ def _further(
 
 
 def _open(space: Floats, free: NDArray[np.int64], offset: NDArray[np.int64]) -> bool:
-    """Whether every variable has a state left."""
+    """Whether every variable has a possible state."""
     return all(space[offset[v] : offset[v + 1]].any() for v in free)

@@ -1,9 +1,9 @@
-r"""``log Z`` as one differentiable operation on top of any exact kernel.
+r"""``log Z`` as a differentiable operation on top of any exact kernel.
 
-Forward asks a kernel for the number, backward asks it for beliefs: the derivative of
-:math:`\log Z` by a table of logs is the posterior of the table's variables. No kernel need know
-autograd. Where a derivative of the derivative will be wanted (``create_graph=True``), the gradient
-is taken of the same number computed in torch instead.
+The forward pass computes the value by a kernel, the backward pass computes beliefs: the derivative
+of :math:`\log Z` with respect to a log table is the posterior of the table's variables. Kernels
+therefore need no autograd. For second derivatives (``create_graph=True``) the gradient is that of
+the same value computed by torch.
 
 References:
     Darwiche (2003), A differential approach to inference in Bayesian networks, section 3.
@@ -35,19 +35,19 @@ Reference = Callable[[FactorGraph], Tensor]
 
 @dataclass(frozen=True, eq=False)
 class Kernel:
-    r"""What answers for a given batch of evidence; all callables speak of the same evidence.
+    r"""The functions that compute ``log Z`` and its gradient for a given batch of evidence.
 
     Args:
         evaluate: Maps the graph to ``(B,)`` values of :math:`\log Z`, ``-inf`` where impossible.
         accumulate: Maps the graph and ``(B,)`` weights :math:`w` to
-            :math:`\sum_b w_b\, p(x_f \mid e_b)`, added up as the factors share tables: an array
-            for each of the graph's sources, in its shape; of row-wise ones the single terms.
-            Weights of impossible rows are zero.
-        reference: Computes what ``evaluate`` computes by differentiable torch operations, such as
+            :math:`\sum_b w_b\, p(x_f \mid e_b)`, summed over factors that share a table: an array
+            for each source of the graph, in its shape; single terms for row-wise sources. Weights
+            of impossible rows are zero.
+        reference: Differentiable version of ``evaluate``, such as
             :func:`pgnn.inference.exact.torch_executor.log_partition`.
-        together: Maps the graph to what ``evaluate`` returns, and ``accumulate`` with weights of
-            one. It serves where gradients can be made of that: one row, or row-wise tables.
-        rows: Rows of evidence.
+        together: Maps the graph to the results of ``evaluate`` and of ``accumulate`` with weights
+            of one. Used where these suffice for the gradient: for one row, or row-wise tables.
+        rows: Number of rows of evidence.
     """
 
     evaluate: Evaluate
@@ -58,11 +58,11 @@ class Kernel:
 
 
 class LogPartition(Function):
-    """The operation itself; :func:`log_partition` is its front."""
+    """The autograd function of :func:`log_partition`."""
 
     @staticmethod
     def forward(ctx: Any, kernel: Kernel, graph: FactorGraph, *tables: Tensor) -> Tensor:
-        """Ask the kernel for the number; ``tables`` are the graph's sources that learn."""
+        """Evaluate the kernel; ``tables`` are the graph's sources that require gradients."""
         ctx.kernel, ctx.graph = kernel, graph
         single = graph.rowwise[graph.first[list(graph.learned)]].all() or kernel.rows == 1
         ctx.at_once = kernel.together is not None and bool(tables) and bool(single)
@@ -73,7 +73,7 @@ class LogPartition(Function):
 
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Any, ...]:
-        """Ask the kernel for beliefs, or torch where the gradient must be differentiable."""
+        """Compute beliefs by the kernel, or by torch if the gradient must be differentiable."""
         wanted = ctx.needs_input_grad[2:]
         log_z, *saved = ctx.saved_tensors
         tables, counts = saved[: len(wanted)], saved[len(wanted) :]
@@ -93,10 +93,10 @@ def log_partition(graph: FactorGraph, kernel: Kernel) -> Tensor:
 
     Args:
         graph: Variables and factors.
-        kernel: What computes the number and its gradient for the evidence at hand.
+        kernel: Functions that compute the value and its gradient for the evidence.
 
     Returns:
-        Logs in the widest type of the tables, on their device; ``-inf`` in impossible rows, whose
+        Logs in the widest dtype of the tables, on their device; ``-inf`` in impossible rows, whose
         gradient is zero.
 
     Cost: one ``evaluate``; backward one ``accumulate``, or one ``reference`` with its gradient.
@@ -107,9 +107,9 @@ def log_partition(graph: FactorGraph, kernel: Kernel) -> Tensor:
 
 
 def with_tables(graph: FactorGraph, unary: Mapping[int, Tensor]) -> FactorGraph:
-    """Return the graph with further tables on single variables.
+    """Return the graph with additional tables of single variables.
 
-    Soft evidence that requires a gradient enters so: ``(K,)`` or ``(B, K)`` log-likelihoods.
+    Used for soft evidence that requires gradients: ``(K,)`` or ``(B, K)`` log-likelihoods.
     """
     more = [Factor([graph.variables[v]], table) for v, table in unary.items()]
     return graph.with_factors(*more)
@@ -135,7 +135,7 @@ def _counts(kernel: Kernel, graph: FactorGraph, weights: Tensor, *tables: Tensor
 
 
 def _with(graph: FactorGraph, tables: Sequence[Tensor]) -> FactorGraph:
-    """The graph with these numbers from the sources that learn."""
+    """The graph with other values of the sources that require gradients."""
     if all(
         graph.sources[k].data_ptr() == x.data_ptr()
         for k, x in zip(graph.learned, tables, strict=True)
@@ -149,14 +149,14 @@ def _tensor(array: Floats) -> Tensor:
 
 
 def _weighted(counts: Tensor, weights: Tensor) -> Tensor:
-    """Counts of each row, or of the only one, times weights ``(B,)``."""
+    """Counts of each row, or of the single row, times weights ``(B,)``."""
     shape = [-1, *[1] * (counts.dim() - 1)] if counts.dim() else []
     return counts * weights.to(counts).reshape(shape)
 
 
 def _through_torch(ctx: Any, upstream: Tensor, tables: Sequence[Tensor]) -> Sequence[Tensor]:
-    # Views, because one table may be computed from another one: the gradient by a view stops
-    # there, and is not led on into the other table a second time.
+    # Views, because one table may be computed from another: the gradient with respect to a view #
+    # stops there, and is not propagated into the other table a second time.
     views = [table.view_as(table) for table in tables]
     sources = dict(zip(ctx.graph.learned, views, strict=True))
     again = ctx.kernel.reference(ctx.graph.with_sources(sources))

@@ -1,4 +1,4 @@
-"""Marginal MAP by local search: the maximised elements change, the rest is summed out exactly."""
+"""Marginal MAP by local search over the maximised elements; the others are summed out exactly."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 Codes = NDArray[np.int32]
 
-# kicks that change a few elements at once, and how many
+# number of perturbations, and of elements that a perturbation changes
 _KICKS, _KICKED = 10, 3
 
 
@@ -24,16 +24,16 @@ _KICKS, _KICKED = 10, 3
 class MarginalSearch:
     r"""Local search for :math:`\max_{x_M} \sum_{x_S} \tilde p(x_M, x_S)` in each row.
 
-    A step evaluates every change of one maximised element of every candidate exactly, as rows of
-    evidence, and takes the best; candidates that no change improves are kicked.
+    A step evaluates exactly, as rows of evidence, every change of one maximised element of every
+    candidate, and applies the best; candidates that no change improves are perturbed.
 
     Args:
-        question: Graph and evidence.
+        question: The query.
         maximized: ``(E,)`` the elements M.
 
     Cost:
-        A step takes ``chains * |M| (K - 1)`` rows of the exact engine, whose plans have what is
-        maximised sliced out.
+        A step evaluates ``chains * |M| (K - 1)`` rows by the exact engine, in whose plans the
+        maximised elements are observed.
     """
 
     question: Question
@@ -44,15 +44,15 @@ class MarginalSearch:
         object.__setattr__(self, "solver", Solver(self.question.graph))
 
     def improve(self, row: int, start: Codes, seed: int) -> tuple[Codes, float, int]:
-        """Return the best states found ``(E,)``, their log value, and exact evaluations.
+        """Return the best states found ``(E,)``, their log value, and the number of evaluations.
 
         Args:
-            row: Of the evidence.
-            start: ``(C, E)`` candidates; only the maximised elements matter.
-            seed: Of the kicks.
+            row: Index of a row of the evidence.
+            start: ``(C, E)`` initial candidates; only their maximised elements are used.
+            seed: Random seed of the perturbations.
 
         Raises:
-            Unsupported: If summing out the rest is too expensive.
+            Unsupported: If summing out the other elements is too expensive.
         """
         rng = np.random.default_rng(seed)
         observed = self.question.observed.codes[row]
@@ -81,7 +81,7 @@ class MarginalSearch:
     def _improve(
         self, row: int, codes: Codes, values: Floats, changeable: Ints
     ) -> tuple[Codes, Floats, int]:
-        """Take the best change of one element of each candidate while that helps."""
+        """Apply the best change of one element of each candidate while the score increases."""
         count, open_ = 0, np.ones(len(codes), dtype=np.bool_)
         while open_.any() and len(changeable):
             which = np.flatnonzero(open_)
@@ -119,7 +119,7 @@ class MarginalSearch:
             return solver.log_evidence(np.ascontiguousarray(codes), many)
         except Intractable as error:
             raise Unsupported(
-                "Annealing() finds marginal MAP states if the exact engine can sum out the rest, "
-                f"which is too expensive here ({error}); maximise over more variables, over all "
-                "of them, or observe more"
+                "Annealing() finds marginal MAP states if the exact engine can sum out the "
+                f"other variables, which is too expensive for this query ({error}); maximise "
+                "over more variables, or over all, or observe more"
             ) from error

@@ -1,4 +1,4 @@
-"""Plans: an elimination order with its cost, compiled to a program when it is run."""
+"""Plans: elimination orders with their costs, compiled to programs at their first use."""
 
 from __future__ import annotations
 
@@ -20,32 +20,32 @@ Mask = NDArray[np.bool_]
 TILE = 8
 """Rows that one tile of the CPU kernel holds side by side."""
 
-# looking for a better order may take this share of the time that running the best one takes
+# share of the time of executing the best order that a search for a better one may take
 _SHARE = 0.1
 _SECONDS_PER_ENTRY = 4e-9
 _MOST_SECONDS = 5.0
 _MOST_TRIES = 100
-# of one try, which takes longer where cliques are wide
+# seconds per variable and try; tries take longer if cliques are wide
 _SECONDS_PER_VARIABLE, _WIDE = 1e-6, 32.0
 
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """The task of a plan: which variables are known, and what is asked for.
+    """The task of a plan: which variables are observed, and which results are wanted.
 
-    All masks are over the variables of a factor graph, ``(V,)``, but ``belief`` and ``used``,
+    All masks are over the variables of a factor graph, ``(V,)``, except ``belief`` and ``used``,
     which are over its factors, ``(F,)``.
 
     Args:
         observed: Variables observed in every row; they are sliced out of the tables.
-        unary: Variables with a likelihood of their own in each row (observed in some rows only, or
-            softly).
+        unary: Variables with a separate likelihood in each row (observed in some rows only, or with
+            soft evidence).
         wanted: Variables whose marginals are wanted.
         belief: Factors whose beliefs are wanted.
-        maximize: Variables to maximise over, after the others have been summed out.
-        used: Factors that matter (the rest sums to one).
-        dropped: Variables that no used factor mentions.
-        relaxed: Whether maxima may be taken before sums, which gives an upper bound.
+        maximize: Variables to maximise over, after the others are summed out.
+        used: Factors that are used (the product of the others sums to one).
+        dropped: Variables that are in no used factor.
+        relaxed: Whether maxima may precede sums, which gives an upper bound.
     """
 
     observed: Mask
@@ -69,7 +69,7 @@ class Task:
 
     @cached_property
     def key(self) -> bytes:
-        """Equal for equal tasks."""
+        """A key that is equal for equal tasks."""
         masks = (self.observed, self.unary, self.wanted, self.belief, self.maximize, self.used)
         packed = b"".join(np.packbits(m).tobytes() + b"|" for m in masks)
         return packed + bytes([self.relaxed])
@@ -86,10 +86,10 @@ def make_task(
     prune: bool = True,
     relaxed: bool = False,
 ) -> Task:
-    """Describe a task; what can't matter for it is left out.
+    """Create a task without the variables and factors that cannot affect its result.
 
-    Barren variables (not observed, not asked, and only descended from) sum out of a directed model
-    as ones (Shachter 1986); their conditionals are not used.
+    The conditionals of barren variables (unobserved, not wanted, and without observed or wanted
+    descendants) sum to one (Shachter 1986) and are not used.
 
     Args:
         graph: The factor graph.
@@ -98,8 +98,8 @@ def make_task(
         wanted: ``(V,)`` variables whose marginals are wanted; none if not given.
         belief: ``(F,)`` factors whose beliefs are wanted; none if not given.
         maximize: ``(V,)`` variables to maximise over; none if not given.
-        prune: Whether to leave barren variables out.
-        relaxed: Whether maxima may be taken before sums.
+        prune: Whether to omit barren variables.
+        relaxed: Whether maxima may precede sums.
     """
     num_vars, num_factors = len(graph.variables), graph.num_factors
     nobody = np.zeros(num_vars, dtype=np.bool_)
@@ -116,7 +116,7 @@ def make_task(
 
 
 def _without_barren(graph: FactorGraph, keep: Mask, belief: Mask) -> tuple[Mask, Mask]:
-    """Strip leaves that are not asked for, repeatedly."""
+    """Remove barren leaves repeatedly."""
     used = np.ones(graph.num_factors, dtype=np.bool_)
     dropped = np.zeros(len(keep), dtype=np.bool_)
     child_factor = graph.child_factor
@@ -139,13 +139,13 @@ def _without_barren(graph: FactorGraph, keep: Mask, belief: Mask) -> tuple[Mask,
 
 @dataclass(frozen=True, eq=False)
 class EliminationProgram:
-    """An elimination order compiled for tiles of some rows.
+    """An elimination order compiled for tiles of a given number of rows.
 
     Attributes:
-        code: What the kernels run; see :mod:`pgnn.inference.exact.kernels.program`.
-        memory: Numbers of memory that running it takes.
-        once: Multiply-adds done once for all rows.
-        each: Multiply-adds for each row.
+        code: The program; see :mod:`pgnn.inference.exact.kernels.program`.
+        memory: Number of float64 values of memory that it needs.
+        once: Multiply-adds that are done once for all rows.
+        each: Multiply-adds per row.
     """
 
     code: NDArray[np.int64]
@@ -160,11 +160,11 @@ class EliminationProgram:
         """Compile an elimination order.
 
         Args:
-            graph: Whose structure it is for.
+            graph: The graph; only its structure is used.
             task: The task.
-            order: ``(N,)`` variables, first eliminated first.
-            rank: Variables of the largest clique.
-            width: Rows in a tile.
+            order: ``(N,)`` variables in elimination order.
+            rank: Number of variables of the largest clique.
+            width: Number of rows in a tile.
         """
         from pgnn.inference.exact.kernels import program as columns
         from pgnn.inference.exact.kernels.assembly import arrange, encode
@@ -207,13 +207,13 @@ class Plan:
     """An elimination order for a task.
 
     Attributes:
-        graph: The graph (only the structure matters).
+        graph: The graph; only its structure is used.
         task: The task.
-        order: ``(N,)`` variables, first eliminated first.
-        total: Entries of all clique tables together.
-        largest: Entries of the largest clique table.
-        width: Variables of the largest clique, less one (the treewidth of this order).
-        interim: Whether torch is to run it, the kernels not being compiled yet.
+        order: ``(N,)`` variables in elimination order.
+        total: Number of entries of all clique tables together.
+        largest: Number of entries of the largest clique table.
+        width: Number of variables of the largest clique minus one (the width of this order).
+        interim: Whether torch executes it because the kernels are not compiled yet.
     """
 
     graph: GraphStructure
@@ -227,7 +227,7 @@ class Plan:
 
     @property
     def compilable(self) -> bool:
-        """Whether addresses fit well into 64-bit numbers."""
+        """Whether addresses fit into 64-bit integers."""
         return self.total < 2**44
 
     def program(self, width: int) -> EliminationProgram:
@@ -241,7 +241,7 @@ class Plan:
 
     @property
     def multiply_adds(self) -> float:
-        """Multiply-adds for one row (an estimate from the order where there is no program)."""
+        """Multiply-adds per row (estimated from the order if there is no program)."""
         program = self._programs.get(TILE, self._programs.get(1))
         return 3.0 * self.total if program is None else program.once + program.each
 
@@ -249,18 +249,18 @@ class Plan:
 def make_plan(graph: FactorGraph, task: Task, rows: int = 1) -> Plan:
     """Find a cheap elimination order.
 
-    The order that the graph suggests, if it does, and three greedy rules, then random
-    perturbations of these, as long as looking takes a small share of the time that running the
+    Candidates are the order suggested by the graph, if any, three greedy rules, and random
+    perturbations of these, as long as the search takes a small share of the time that executing the
     best plan so far on ``rows`` rows would take.
 
     Args:
         graph: The factor graph.
-        task: Its task.
-        rows: How many rows the plan will serve.
+        task: The task.
+        rows: Number of rows that the plan will be used for.
 
     Cost:
-        About a microsecond for each variable and try where numba is there (1,000 variables:
-        one or two milliseconds a try).
+        About a microsecond per variable and candidate with numba (1,000 variables: one or two
+        milliseconds per candidate).
     """
     if not has_numba():
         return _plan_without_kernels(graph, task)
@@ -277,7 +277,7 @@ def make_plan(graph: FactorGraph, task: Task, rows: int = 1) -> Plan:
         if best is not None:
             worth = _SHARE * min(best[1][0] * rows * _SECONDS_PER_ENTRY, _MOST_SECONDS)
             spent = (attempt + 1) * a_try * max(1.0, (best[1][2] / _WIDE) ** 2)
-            if spent > worth:  # not the clock: the same plan in every process
+            if spent > worth:  # an estimate instead of the clock: the same plan in every process
                 break
         order, figures = np.empty(num_free, dtype=np.int64), np.empty(3)
         eliminate(
@@ -307,9 +307,9 @@ def ordered_plan(graph: FactorGraph, task: Task, rank: NDArray[np.int64], interi
 
     Args:
         graph: The factor graph.
-        task: What is asked of it; what is maximised over comes after the rest in any case.
-        rank: ``(V,)`` by which variables are eliminated.
-        interim: Whether torch is to run it.
+        task: The task; variables to maximise over are always eliminated last.
+        rank: ``(V,)`` ranks by which variables are eliminated.
+        interim: Whether torch executes it.
     """
     from pgnn.graphs import evaluate_order
 
@@ -324,7 +324,7 @@ def ordered_plan(graph: FactorGraph, task: Task, rank: NDArray[np.int64], interi
 
 
 def interim_plan(graph: FactorGraph, task: Task) -> Plan:
-    """Find an elimination order for torch, without a kernel."""
+    """Find an elimination order for torch, without compiled kernels."""
     return _plan_without_kernels(graph, task, interim=True)
 
 
@@ -350,7 +350,7 @@ def _plan_without_kernels(graph: FactorGraph, task: Task, interim: bool = False)
 
 
 def _interactions(graph: FactorGraph, task: Task) -> Any:
-    """Which free variables share a factor that is used."""
+    """The pairs of free variables that share a used factor."""
     from pgnn.graphs.interaction import interaction_graph
 
     scopes = [

@@ -1,4 +1,4 @@
-"""Chooses plans for batches of evidence, and remembers them."""
+"""Chooses and caches plans for batches of evidence."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from pgnn.inference.factor_graph import FactorGraph
 Rows = NDArray[np.int64]
 MakePlan = Callable[[], Plan]
 
-# seconds: making a plan, by variable; a multiply-add alone, and in a tile of rows
+# seconds: planning, per variable; a multiply-add for one row, and in a tile of rows
 _PLANNING, _PLANNING_AT_ALL = 4e-6, 3e-5
 _SINGLE, _TILED = 2e-9, 0.6e-9
 REMEMBERED = 64
@@ -40,24 +40,24 @@ _WORTH = 0.2
 _MOST_WORK = 2.0**18
 """States times factors of a row up to which components are enumerated in any case."""
 _MANY_MORE = 8
-# a plan that serves any evidence is made once for a model
+# a plan for any evidence is made once per model
 _GENERAL_ROWS = 1000
-# what torch answers, and how an order is found without kernels, in well under a second
+# limits below which torch answers, and finds an order, in well under a second
 _FEW_VARIABLES, _FEW_ENTRIES = 500, 5e6
 
 
 @dataclass(frozen=True, eq=False)
 class Ask:
-    """What is asked for in every row of a batch.
+    """The results that are wanted for every row of a batch.
 
     Args:
         wanted: ``(V,)`` variables whose marginals are wanted.
         belief: ``(F,)`` factors whose beliefs are wanted.
         maximize: ``(V,)`` variables to maximise over.
         soft: ``(V,)`` variables with soft evidence.
-        prune: Whether to leave barren variables out.
-        relaxed: Whether maxima may be taken before sums, for an upper bound.
-        repeatable: Whether the answer has to be the same, to the last bit, in all processes.
+        prune: Whether to omit barren variables.
+        relaxed: Whether maxima may precede sums, for an upper bound.
+        repeatable: Whether the answer must be bitwise equal in all processes.
     """
 
     wanted: Mask | None = None
@@ -70,7 +70,7 @@ class Ask:
 
     @cached_property
     def key(self) -> bytes:
-        """Equal for equal questions."""
+        """A key that is equal for equal requests."""
         masks = (self.wanted, self.belief, self.maximize, self.soft)
         return b"|".join(b"" if m is None else m.tobytes() for m in masks) + bytes(
             [self.prune, self.relaxed]
@@ -79,17 +79,18 @@ class Ask:
 
 @dataclass(eq=False)
 class Planner:
-    """Plans of one model structure.
+    """The plans for one model structure.
 
-    Either one plan serves rows whatever they observe, findings entering as likelihoods; or rows
-    that observe the same variables get a plan of their own, with those variables sliced out of
-    every table. Which is faster is estimated from the plans' costs.
+    Either one plan is used for all rows, whatever they observe, with observations entered as
+    likelihoods; or rows that observe the same variables have their own plan, in which these
+    variables are sliced out of every table. The faster alternative is estimated from the costs of
+    the plans.
 
-    Small questions that come before the kernels are compiled get plans for torch.
+    Small queries have plans for torch until the kernels are compiled.
 
     Args:
-        rank: ``(E,)`` by which a model's elements are eliminated, if somebody chose; hidden ones
-            that its gates are made of go with them.
+        rank: ``(E,)`` ranks by which a model's elements are eliminated, if the user chose an order;
+            auxiliary elements of gates are placed next to their causes.
     """
 
     rank: tuple[int, ...] | None = None
@@ -100,10 +101,10 @@ class Planner:
     _last_components: tuple[NDArray[np.int32], bytes, HiddenComponents] | None = None
 
     def plates(self, graph: FactorGraph, free: Mask) -> PlateElimination:
-        """Return which whole arrays of unobserved variables can be summed out at once.
+        """Return the arrays of unobserved variables that can be summed out as a whole.
 
         Args:
-            graph: Only the structure matters.
+            graph: The factor graph; only its structure is used.
             free: ``(V,)`` variables that no row observes.
         """
         key = b"".join([graph.digest, *(g.scopes.shape[0].to_bytes(8) for g in graph.groups),
@@ -119,12 +120,12 @@ class Planner:
     def components(
         self, graph: FactorGraph, codes: NDArray[np.int32], ask: Ask
     ) -> HiddenComponents:
-        """Return what rows did not observe in components, where those take less than a plan.
+        """Return the components of unobserved variables if they are cheaper than a plan.
 
         Args:
-            graph: Only the structure matters; no table may differ from row to row.
+            graph: The factor graph, without row-wise tables; only its structure is used.
             codes: ``(B, V)`` observed states, -1 where none.
-            ask: What a plan would be asked.
+            ask: The wanted results.
         """
         last = self._last_components
         if last is not None and last[0] is codes and last[1] == graph.digest:
@@ -148,21 +149,21 @@ class Planner:
     def split(
         self, graph: FactorGraph, codes: NDArray[np.int32], ask: Ask
     ) -> list[tuple[Plan, Rows]]:
-        """Return plans with the rows that each is to answer, all at once; see :meth:`parts`."""
+        """Return plans with the rows that each answers; see :meth:`parts`."""
         return [(make(), rows) for make, rows in self.parts(graph, codes, ask)]
 
     def parts(
         self, graph: FactorGraph, codes: NDArray[np.int32], ask: Ask
     ) -> list[tuple[MakePlan, Rows]]:
-        """Return what makes the plans, with the rows that each is to answer.
+        """Return functions that create plans, with the rows that each plan answers.
 
-        Rows that all observe different variables may need as many plans: they are made one by
-        one, when they are run, and only the last few are remembered.
+        Rows that all observe different variables may need one plan each: plans are created when
+        they are executed, and only the last few are cached.
 
         Args:
-            graph: Tables (only the structure matters).
+            graph: The factor graph; only its structure is used.
             codes: ``(B, V)`` observed states, -1 where none.
-            ask: What is asked for.
+            ask: The wanted results.
         """
         if len(codes) == 0:
             return []
@@ -171,7 +172,7 @@ class Planner:
         if interim is not None:
             return [(lambda: interim, everything)]
         if codes.size and codes.max() >= 0:
-            # without evidence, what can be left out is known once and for all
+            # without evidence, the barren variables are always the same
             for_any = self._for_any_row(graph, ask)
             if self._cheaper_than_planning(for_any, len(codes)):
                 return [(lambda: for_any, everything)]
@@ -197,9 +198,9 @@ class Planner:
         ]
 
     def plan(self, graph: FactorGraph, task: Task, rows: int = 1) -> Plan:
-        """Return the plan for a task, made unless one is remembered.
+        """Return the plan for a task, from the cache if possible.
 
-        A plan that was made for few rows is looked over again when it is to serve many.
+        A plan that was made for few rows is improved when it is used for many.
         """
         key = graph.digest + task.key
         plan, served = self._plans.pop(key, (None, 0))
@@ -212,7 +213,7 @@ class Planner:
         return plan
 
     def _new_plan(self, graph: FactorGraph, task: Task, rows: int) -> Plan:
-        """A new plan; one for torch, for no rows."""
+        """A new plan; for torch if ``rows`` is None."""
         if self.rank is not None:
             rank = np.array(self.rank)
             if graph.origin is not None:
@@ -226,7 +227,7 @@ class Planner:
             self._plans.popitem(last=False)
 
     def _interim(self, graph: FactorGraph, codes: NDArray[np.int32], ask: Ask) -> Plan | None:
-        """The plan by which torch answers all rows; None if they are worth compiling kernels."""
+        """The plan by which torch answers all rows; None if compiling the kernels is worthwhile."""
         if len(graph.variables) > _FEW_VARIABLES or ask.repeatable:
             return None
         observed = codes >= 0
@@ -242,20 +243,20 @@ class Planner:
         """Return the plan for rows that all observe the same variables.
 
         Args:
-            graph: Only the structure matters.
-            observed: ``(V,)`` those variables.
+            graph: The factor graph; only its structure is used.
+            observed: ``(V,)`` the observed variables.
             rows: How many rows the plan will serve.
-            ask: What is asked for.
+            ask: The wanted results.
         """
         return self.plan(graph, self._task(graph, observed, ask), rows)
 
     def for_any_row(self, graph: FactorGraph, ask: Ask) -> Plan | None:
-        """Return a plan for a row of any evidence, if running it costs less than making another."""
+        """Return the plan for any evidence, if executing it is cheaper than planning."""
         plan = self._for_any_row(graph, ask)
         return plan if self._cheaper_than_planning(plan, 1) else None
 
     def _for_any_row(self, graph: FactorGraph, ask: Ask) -> Plan:
-        """The plan that slices nothing."""
+        """The plan without sliced variables."""
         key = graph.digest + ask.key
         plan = self._any_row.get(key)
         if plan is None:
@@ -278,7 +279,7 @@ class Planner:
         return self.plan(graph, task, rows)
 
     def _task(self, graph: FactorGraph, observed: Mask, ask: Ask, ever: Mask | None = None) -> Task:
-        """The task of rows that all observe some variables, and some of them others, too."""
+        """The task of rows that all observe some variables, and may observe others."""
         masks = [mask for mask in (ever, ask.soft) if mask is not None]
         return make_task(
             graph,
@@ -293,7 +294,7 @@ class Planner:
 
 
 def _group(observed: Mask) -> list[Rows]:
-    """Rows that observe the same variables, together."""
+    """The rows grouped by their observed variables."""
     packed = np.packbits(observed, axis=1)
     keys = np.ascontiguousarray(packed).view(np.dtype((np.void, packed.shape[1]))).ravel()
     _, group = np.unique(keys, return_inverse=True)

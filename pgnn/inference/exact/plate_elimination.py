@@ -1,4 +1,4 @@
-"""Whole arrays of variables summed out at once, where each of them is in a corner of its own."""
+"""Summing out whole arrays of conditionally independent variables (plates) at once."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ _LARGEST = 2**10
 
 
 class PlateFactors(NamedTuple):
-    """A group of tables that mention the variables of an array, a factor for each.
+    """A group of factors over the variables of an array, one factor for each variable.
 
     Attributes:
-        group: Its place in the list of groups.
-        order: ``(N,)`` its factor for each variable.
-        axes: Place of each of its axes among those of the product.
+        group: Index of the group in the list of groups.
+        order: ``(N,)`` the group's factor for each variable.
+        axes: Position of each of its axes among those of the product.
     """
 
     group: int
@@ -41,10 +41,10 @@ class PlateFactors(NamedTuple):
 
 
 class PlateStep(NamedTuple):
-    """One array summed out.
+    """The elimination of one array.
 
     Attributes:
-        parts: The factors of the product; their groups are replaced by one at the end of the list.
+        parts: The factors of the product; a group at the end of the list replaces their groups.
         scopes: ``(N, n)`` scopes of the result.
     """
 
@@ -54,20 +54,20 @@ class PlateStep(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class PlateElimination:
-    r"""Sums over arrays of variables by few operations of torch, whatever their length.
+    r"""Sums over arrays of variables by a few torch operations, whatever their length.
 
-    Where the variables :math:`z_1, \dots, z_N` are each in one factor of some groups,
+    If each of the variables :math:`z_1, \dots, z_N` is in one factor of each of some groups,
 
     .. math:: \sum_{z_i} \prod_g \phi_g(z_i, x_{s_{gi}})
 
-    is one operation on the groups' arrays for all :math:`i`: plates of independent copies, whose
-    number then hardly counts. It is differentiable like any operation of torch.
+    is one operation on the groups' arrays for all :math:`i`, so that the size of a plate hardly
+    matters. It is differentiable like any torch operation.
 
     Attributes:
-        steps: In order.
-        kept: ``(V',)`` numbers of the variables that are left.
-        variables: These variables.
-        left: Groups that are left at the end, and their scopes in the new numbers.
+        steps: The steps, in order.
+        kept: ``(V',)`` indices of the remaining variables.
+        variables: The remaining variables.
+        left: The remaining groups, and their scopes in the new indices.
 
     References:
         Obermeyer et al. (2019), Tensor variable elimination for plated factor graphs.
@@ -84,10 +84,10 @@ class PlateElimination:
         """Find arrays that can be summed out.
 
         Args:
-            graph: Only its structure matters.
+            graph: The factor graph; only its structure is used.
             free: ``(V,)`` variables that no row observes.
 
-        Cost: For each group once over all scopes.
+        Cost: One pass over all scopes of each group.
         """
         scopes: list[Ints | None] = [g.scopes for g in graph.groups]
         gone, steps = np.zeros(len(free), dtype=np.bool_), []
@@ -112,7 +112,7 @@ class PlateElimination:
         return cls(tuple(steps), kept, tuple(graph.variables[v] for v in kept), tuple(left))
 
     def __call__(self, graph: FactorGraph) -> FactorGraph:
-        """Return the graph without those variables."""
+        """Return the graph with these variables summed out."""
         groups = [*graph.groups]
         for step in self.steps:
             groups.append(_summed(groups, step))
@@ -128,7 +128,7 @@ class PlateElimination:
 def _step(
     scopes: Sequence[Ints | None], k: int, axis: int, free: Mask, card: Ints
 ) -> PlateStep | None:
-    """Sum out the variables on an axis of a group, if each is in one factor of each group."""
+    """The step that sums out the variables on an axis of a group, if possible."""
     scope_of_group = scopes[k]
     assert scope_of_group is not None
     chosen = scope_of_group[:, axis]
@@ -137,7 +137,7 @@ def _step(
     place = np.full(len(free), -1, dtype=np.int64)
     place[chosen] = np.arange(len(chosen))
     inside = place >= 0
-    columns: list[Ints] = []  # of the product, each variable's own last
+    columns: list[Ints] = []  # axes of the product, that of the array's own variable last
     members: list[tuple[int, Ints, list[int]]] = []
     for g, scope in enumerate(scopes):
         if scope is None or not inside[scope].any():
@@ -147,7 +147,7 @@ def _step(
             return None
         order = np.argsort(place[scope[:, int(complete.argmax())]])
         if not np.array_equal(scope[order, int(complete.argmax())], chosen):
-            return None  # one variable is in two of its factors
+            return None  # a variable is in two factors of the group
         axes = []
         for j in range(scope.shape[1]):
             if complete[j]:
@@ -156,7 +156,7 @@ def _step(
             column = scope[order, j]
             same = [i for i, c in enumerate(columns) if np.array_equal(c, column)]
             if not same and any((c == column).any() for c in columns):
-                return None  # the same variable for some, another one for others
+                return None  # the same variable for some factors, another one for others
             axes.append(same[0] if same else len(columns))
             if not same:
                 columns.append(column)
@@ -174,14 +174,15 @@ def _step(
 
 def _summed(groups: Sequence[FactorGroup], step: PlateStep) -> FactorGroup:
     columns = step.scopes.shape[1]
-    place = {columns: 0, **{k: k + 1 for k in range(columns)}}  # each variable's own axis first
+    # the axis of the array's own variable first
+    place = {columns: 0, **{k: k + 1 for k in range(columns)}}
     product = product_without([_table(groups[part.group], part) for part in step.parts], place, SUM)
     axes = range(product.values.dim())
     return TableGroup(step.scopes, product.values.permute([*axes[columns:], *axes[:columns]]))
 
 
 def _table(group: FactorGroup, part: PlateFactors) -> Table:
-    """The tables of a group, a factor for each variable of the array along the batch."""
+    """The tables of a group, with the variables of the array along the batch axis."""
     values, batch = group.log_values, len(group.batch_shape)
     if values.shape[batch] > 1 and (np.diff(part.order) != 1).any():
         values = values.index_select(batch, torch.from_numpy(part.order).to(values.device))

@@ -1,4 +1,4 @@
-"""The most likely values of hidden real variables, as a factor over discrete ones."""
+"""The most probable values of hidden real variables, as a factor over discrete ones."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from pgnn.factors.variable import Variable
 
 @dataclass(frozen=True, eq=False)
 class RealModes:
-    r"""The modes of normal variables that hang together, for each configuration of discrete ones.
+    r"""Modes of jointly normal variables for each configuration of the discrete ones.
 
     .. math:: \max_x p(x, j, e) = p(j, e) \max_x p(x \mid j, e)
 
-    The second factor depends on the determinant of the covariance alone, the first one is what
-    sums need, too: so the best states of all are found by maximising over tables.
+    The second term depends only on the determinant of the covariance, and the first one is a table:
+    the most probable assignment is found by maximising over tables.
 
     Args:
-        system: The density of the variables and of what was observed.
-        targets: Those that are maximised over; the others of the system are integrated out.
-        dtype: Of the values.
+        system: The joint density of the variables and the observations.
+        targets: Variables to maximise over; the others of the system are integrated out.
+        dtype: Dtype of the values.
     """
 
     system: LinearSystem
@@ -53,7 +53,7 @@ class RealModes:
         """Return ``(B, k, *shape)`` values by name.
 
         Args:
-            states: ``(B, k, E)`` of all elements.
+            states: ``(B, k, E)`` states of all elements.
             elements: The elements of the model.
         """
         lead = next(iter(self._values.values())).shape[1:-1]

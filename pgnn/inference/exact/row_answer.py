@@ -1,4 +1,4 @@
-"""Answers to single rows of evidence, with all that does not depend on the row prepared."""
+"""Queries of single rows of evidence, with everything prepared that does not depend on the row."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ Codes = NDArray[np.int32]
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-# how many rows a plan for any of them may serve
+# number of rows for which a plan for any evidence is optimised
 _MANY_ROWS = 1000
 
 
 class _Run(NamedTuple):
-    """A plan, as it is run on a row.
+    """A plan in the form that is executed for a row.
 
     Attributes:
         code: The program.
-        memory: Numbers of memory that it takes.
-        log_scale: What scaling the tables has taken away.
-        certain: Variables that it takes as observed, whose marginals are wanted all the same.
+        memory: Number of float64 values of memory that it needs.
+        log_scale: Log of the factor by which scaling the tables has divided the result.
+        certain: Observed variables whose marginals are wanted as well.
     """
 
     code: Ints
@@ -43,18 +43,19 @@ class _Run(NamedTuple):
 
 
 class RowAnswer:
-    """Answers single rows about some variables.
+    """Computes marginals of some variables for single rows.
 
     Args:
-        solver: Of the numbers; no table differs from row to row.
-        executor: Its compiled executor.
+        solver: The solver, of a graph without row-wise tables.
+        executor: The compiled executor of the solver.
         wanted: ``(V,)`` variables whose marginals are returned.
-        observed: ``(V,)`` variables that every row observes; None if that is not known. Then rows
-            are answered by one plan for any evidence or, where running it costs more than planning
-            does, by a plan for what they observe.
+        observed: ``(V,)`` variables that every row observes; None if not known. Rows are then
+            answered by one plan for any evidence or, if executing it costs more than planning, by a
+            plan for their observed variables.
 
     Raises:
-        Intractable: If a plan exceeds the budget; for a plan that a row takes, when it is answered.
+        Intractable: If a plan exceeds the budget; if it is the plan of a single row, when that row
+            is answered.
     """
 
     def __init__(
@@ -76,14 +77,14 @@ class RowAnswer:
         self._for_any = None if plan is None else self._prepared(plan)
 
     def accepts(self, codes: Codes) -> bool:
-        """Whether codes ``(1, V)`` are states, and of all variables that every row observes."""
+        """Whether codes ``(1, V)`` are valid and include all variables that every row observes."""
         return bool(in_range(codes, self._least, self._card))
 
     def __call__(self, codes: Codes) -> tuple[Floats, Floats] | None:
         """Return ``(1,)`` log evidence and ``(1, S)`` marginals of a row ``(1, V)``.
 
-        None if evidence is impossible, numbers left the range of doubles, or it takes so long that
-        it should be interruptible.
+        None if the evidence is impossible, values underflow, or the computation takes so long that
+        it must be interruptible.
         """
         run = self._for_any or self._for_pattern(codes[0] >= 0)
         if run is None:
@@ -99,7 +100,7 @@ class RowAnswer:
         return None if lost else (np.array([log_z + run.log_scale]), marginals)
 
     def _for_pattern(self, observed: Mask) -> _Run | None:
-        """The plan for rows that observe these variables; the last few are remembered."""
+        """The plan for rows that observe these variables; the last few are cached."""
         key = observed.tobytes()
         try:
             run = self._by_pattern.pop(key)

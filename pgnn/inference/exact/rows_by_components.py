@@ -1,4 +1,4 @@
-"""Log evidence and expected counts of rows with holes, component by component."""
+"""Log evidence and expected counts of rows with missing values, by connected components."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _MANY_ROWS = 32
 
 
 class RowsByComponents:
-    """Rows that are asked again and again, of tables with other numbers each time: learning.
+    """Rows that are evaluated repeatedly with different parameters, as in learning.
 
-    Rows with small components are summed by those; plans answer the others.
+    Rows with small components are summed component by component; plans answer the others.
 
     Args:
         codes: ``(B, V)`` observed states, -1 where none.
-        components: Of the rows.
+        components: The connected components of the rows.
     """
 
     def __init__(self, codes: Codes, components: HiddenComponents) -> None:
@@ -33,11 +33,11 @@ class RowsByComponents:
 
     @classmethod
     def of(cls, solver: Solver, codes: Codes) -> RowsByComponents | None:
-        """Return the rows so; None where compiled kernels do not serve, or there are few rows.
+        """Return the prepared rows; None if the kernels cannot be used, or there are few rows.
 
         Args:
-            solver: Of the graph; only its structure and its plans matter.
-            codes: As above.
+            solver: The solver; only its structure and its plans are used.
+            codes: ``(B, V)`` observed states, -1 where none.
         """
         graph = solver.graph
         if len(codes) < _MANY_ROWS or solver.cpu is None or not KERNELS.ready():
@@ -51,7 +51,7 @@ class RowsByComponents:
         """Return ``(B,)`` log evidence.
 
         Args:
-            solver: Has the numbers.
+            solver: The solver with the current parameters.
 
         Raises:
             Intractable: If a plan exceeds the budget.
@@ -62,7 +62,7 @@ class RowsByComponents:
         return log_z
 
     def expected(self, solver: Solver, weights: Floats) -> list[Floats]:
-        """Return what :meth:`Solver.expected` returns; same arguments."""
+        """See :meth:`Solver.expected`."""
         graph, left = solver.graph, self.components.left
         counts = ExpectedCounts(graph, 0)
         nobody = np.zeros(0, dtype=np.int64)

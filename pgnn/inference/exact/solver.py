@@ -1,4 +1,4 @@
-"""Exact answers as arrays: plans for the rows, an executor to run them, a check of the cost."""
+"""Exact answers as arrays: plans for the rows, their execution, and a check of the cost."""
 
 from __future__ import annotations
 
@@ -36,19 +36,19 @@ Codes = NDArray[np.int32]
 Floats = NDArray[np.float64]
 Rows = NDArray[np.int64]
 
-# so many rows are searched for ones that occur again; least share of distinct ones not to mind
+# number of rows that are searched for duplicates; share of distinct rows above which none pay
 _MANY_ROWS, _REPEATED = 32, 0.8
 
 
 @dataclass(eq=False)
 class Solver:
-    """Answers questions about one factor graph, rows of evidence given as arrays.
+    """Answers queries about one factor graph, with rows of evidence given as arrays.
 
     Args:
         graph: Variables and tables.
-        planner: Plans that are remembered for this structure.
-        max_bytes: Memory that messages may take.
-        max_work: Multiply-adds that an answer may take. for all rows together.
+        planner: The cached plans for this structure.
+        max_bytes: Largest memory of messages, in bytes.
+        max_work: Largest number of multiply-adds of an answer, all rows together.
     """
 
     graph: FactorGraph
@@ -61,7 +61,7 @@ class Solver:
 
     @cached_property
     def cpu(self) -> CpuExecutor | None:
-        """The compiled executor; None where torch serves (on a GPU, or without numba)."""
+        """The compiled executor; None if torch is used (on a GPU, or without numba)."""
         if self.graph.device.type != "cpu" or not has_numba():
             return None
         from pgnn.inference.exact.cpu_executor import CpuExecutor
@@ -89,13 +89,13 @@ class Solver:
         return self._marginals(codes, soft, wanted)
 
     def _marginals(self, codes: Codes, soft: Floats | None, wanted: Mask) -> tuple[Floats, Floats]:
-        """:meth:`marginals`, every row computed."""
+        """:meth:`marginals` without a search for duplicate rows."""
         log_z = np.zeros(len(codes))
         out = np.zeros((len(codes), int(self.graph.card[wanted].sum())))
         ask = Ask(wanted=wanted, soft=self.softly(soft))
 
         def answer(part: tuple[MakePlan, Rows], share: int) -> bool:
-            """Answer some rows, unless that takes more memory than the share of a thread."""
+            """Answer some rows, unless they need more memory than a thread's share."""
             plan, rows = part[0](), part[1]
             if self.check(plan, len(rows)) > share:
                 return False
@@ -108,7 +108,7 @@ class Solver:
 
         parts = self.planner.parts(self.graph, codes, ask)
         threads = min(torch.get_num_threads(), len(parts)) if self.cpu is not None else 1
-        if threads > 1:  # rows that each have a plan of their own
+        if threads > 1:  # rows that each have their own plan
             left: list[tuple[MakePlan, Rows]] = []
 
             def work(part: tuple[MakePlan, Rows], _: Stop) -> None:
@@ -125,10 +125,10 @@ class Solver:
         return log_z, out
 
     def row(self, codes: Codes, targets: Targets) -> tuple[Floats, Floats] | None:
-        """Answer one row ``(1, V)`` at once, as :meth:`marginals` does; None if that can't be had.
+        """Answer one row ``(1, V)`` like :meth:`marginals`; None if :class:`RowAnswer` cannot.
 
-        That is so where torch serves or the kernels are not compiled yet, where gradients are
-        wanted or tables differ from row to row, and see :class:`RowAnswer`.
+        It cannot if torch is used or the kernels are not compiled yet, if gradients are required,
+        or if tables depend on the row.
 
         Raises:
             Intractable: If a plan exceeds the budget.
@@ -144,7 +144,7 @@ class Solver:
         return None if answer is None else answer(codes)
 
     def row_answer(self, wanted: Mask, observed: Mask | None = None) -> RowAnswer | None:
-        """Return what answers single rows, see there; None if tables differ from row to row."""
+        """Return the object that answers single rows; None if tables depend on the row."""
         if self.cpu is None or self.graph.rowwise.any():
             return None
         from pgnn.inference.exact.row_answer import RowAnswer
@@ -153,15 +153,15 @@ class Solver:
 
     @cached_property
     def _is_plain(self) -> bool:
-        """Whether answers are plain numbers in the type that kernels compute in."""
+        """Whether answers need no gradient and have the dtype of the kernels."""
         return not self.graph.requires_grad and self.graph.dtype == torch.float64
 
     def given(self, codes: Codes) -> Solver:
-        """Return a solver with the unwritten factors as tables given the evidence."""
+        """Return a solver in which factors without tables are tabulated given the evidence."""
         return self if self.graph.written_down else self.of(self.graph.given(codes))
 
     def log_evidence(self, codes: Codes, soft: Floats | None) -> Floats:
-        """Return ``(B,)`` log evidence alone."""
+        """Return ``(B,)`` log evidence."""
         return self.marginals(codes, soft, np.zeros(len(self.graph.variables), np.bool_))[0]
 
     def joint(self, codes: Codes, soft: Floats | None, scope: Sequence[int]) -> Floats:
@@ -199,7 +199,7 @@ class Solver:
         return out
 
     def expected(self, codes: Codes, soft: Floats | None, weights: Floats) -> list[Floats]:
-        """Return the second part of :meth:`evidence_and_counts` alone."""
+        """Return only the expected counts of :meth:`evidence_and_counts`."""
         return self.evidence_and_counts(codes, soft, weights)[1]
 
     def evidence_and_counts(
@@ -207,9 +207,9 @@ class Solver:
     ) -> tuple[Floats, list[Floats]]:
         r"""Return ``(B,)`` log evidence and :math:`\sum_b w_b\, p(x_f \mid e_b)`.
 
-        The sums are over factors that share a table, too: there is an array for each source of the
-        graph, in its shape; row-wise ones have the single terms. These are the gradients of the
-        weighted log evidence by the sources.
+        The sums include all factors that share a table: there is one array for each source of the
+        graph, in its shape, with single terms for row-wise sources. These are the gradients of the
+        weighted log evidence with respect to the sources.
         """
         graph, counts = self.graph, ExpectedCounts(self.graph, len(codes))
         belief = np.ones(graph.num_factors, dtype=np.bool_)
@@ -240,7 +240,7 @@ class Solver:
                 decoded, top = cpu.decode(plan, codes[rows], part)
                 decoded = decoded[:, 0]
                 lost = np.flatnonzero(np.isneginf(top))
-                if len(lost):  # impossible, or out of the range of doubles
+                if len(lost):  # impossible, or underflow
                     again = self.torch_rows(plan, codes, soft, rows[lost])
                     decoded[lost], top[lost] = again.best()
             else:
@@ -251,14 +251,14 @@ class Solver:
     def draw(
         self, codes: Codes, soft: Floats | None, n: int, seed: int, repeatable: bool = True
     ) -> tuple[Codes, Floats]:
-        """Return ``(n, B, V)`` exact draws given the evidence, and ``(B,)`` log evidence.
+        """Return ``(n, B, V)`` exact posterior samples, and ``(B,)`` log evidence.
 
         Args:
             codes: ``(B, V)`` observed states.
             soft: ``(B, S)`` likelihoods, or None.
-            n: How many draws of each row.
-            seed: Of the draws.
-            repeatable: Whether the draws must be the same in all processes.
+            n: Number of samples per row.
+            seed: Random seed.
+            repeatable: Whether the samples must be the same in all processes.
         """
         states = repeated(codes, n)
         log_z = np.zeros(len(codes))
@@ -280,21 +280,21 @@ class Solver:
         return states, log_z
 
     def at_rows(self, rows: Rows) -> Solver:
-        """Return a solver whose row-wise tables, if there are any, are those of some rows."""
+        """Return a solver with the row-wise tables, if any, of some rows."""
         if not self.graph.rowwise.any() or np.array_equal(rows, np.arange(self.graph.num_rows)):
             return self
         return self.of(self.graph.at_rows(rows))
 
     def of(self, graph: FactorGraph) -> Solver:
-        """Return a solver for another graph, with the same plans and within the same bounds."""
+        """Return a solver for another graph with the same plans and budgets."""
         return Solver(graph, self.planner, self.max_bytes, self.max_work)
 
     def executor(self, plan: Plan, rows: Rows) -> CpuExecutor | None:
-        """What runs a plan on some rows; None if torch does."""
+        """The compiled executor of a plan for some rows; None if torch executes it."""
         return None if plan.interim else self.at_rows(rows).cpu
 
     def check(self, plan: Plan, rows: int) -> int:
-        """Return the bytes that a plan takes; raise if they exceed the budget."""
+        """Return the memory of a plan in bytes; raise an error if it exceeds the budget."""
         if plan.compilable and not plan.interim and self.cpu is not None:
             needed = self.cpu.bytes_needed(plan, rows)
         else:
@@ -306,7 +306,7 @@ class Solver:
                 "max_bytes",
             )
         elif plan.multiply_adds * rows > self.max_work:
-            allowed, raised = "; the budget of work is less", "max_work"
+            allowed, raised = ", more work than the budget allows", "max_work"
         if raised:
             raise Intractable(
                 f"an exact answer has treewidth {plan.width}, its largest table has "
@@ -317,21 +317,21 @@ class Solver:
         return needed
 
     def plans(self, codes: Codes, ask: Ask) -> Iterator[tuple[Plan, Rows]]:
-        """Yield plans with the rows that each is to answer; all are within the budget."""
+        """Yield plans, all within the budget, with the rows that each answers."""
         for make, rows in self.planner.parts(self.graph, codes, ask):
             plan = make()
             self.check(plan, len(rows))
             yield plan, rows
 
     def softly(self, soft: Floats | None) -> Mask | None:
-        """Which variables have soft evidence in some row."""
+        """The variables with soft evidence in some row."""
         if soft is None:
             return None
         columns = (soft != 1.0).any(axis=0)
         return np.add.reduceat(columns, self.graph.offset[:-1]) > 0
 
     def torch_rows(self, plan: Plan, codes: Codes, soft: Floats | None, rows: Rows) -> TorchRows:
-        """Return some rows as torch answers them."""
+        """Return some rows in the form that torch answers."""
         return TorchRows(self.graph, plan, codes, soft, rows)
 
     def _answer_by_torch(
@@ -351,7 +351,7 @@ class Solver:
     def _recheck(
         self, codes: Codes, soft: Floats | None, wanted: Mask, log_z: Floats, out: Floats
     ) -> None:
-        """Ask again, in log space, about rows whose evidence came out as zero."""
+        """Recompute rows whose evidence is zero in log space."""
         lost = np.flatnonzero(np.isneginf(log_z))
         if len(lost) == 0:
             return
@@ -364,7 +364,7 @@ class Solver:
 def _fill_observed(
     graph: FactorGraph, wanted: Mask, observed: Mask, codes: Codes, rows: Rows, out: Floats
 ) -> None:
-    """The marginal of a variable that was sliced out is certain."""
+    """Fill in the marginals of observed variables, which are indicators."""
     certain = np.flatnonzero(wanted & observed)
     if len(certain):
         columns = graph.columns(wanted)[certain] + codes[np.ix_(rows, certain)]
@@ -379,15 +379,15 @@ def model_solver(
     max_work: float = math.inf,
     rank: tuple[int, ...] | None = None,
 ) -> Solver:
-    """Return the solver for a model's present parameters, remembered where nothing is row-wise.
+    """Return the solver for a model's current parameters; cached if no factor is row-wise.
 
     Args:
-        model: Whose factor graph is solved; plans for its structure are remembered.
+        model: The model; plans for its structure are cached.
         observed: ``(B, *shape)`` values of real variables.
         inputs: ``(B, ...)`` covariates.
         max_bytes: See :class:`Solver`.
-        max_work: Likewise.
-        rank: By which elements are eliminated, if somebody chose.
+        max_work: See :class:`Solver`.
+        rank: Ranks by which elements are eliminated, if the user chose an order.
     """
 
     def make() -> Solver:

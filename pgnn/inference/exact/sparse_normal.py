@@ -1,4 +1,4 @@
-"""Exact answers about numbers at the nodes of a graph, by a sparse factorisation."""
+"""Exact inference in Gaussian Markov fields by sparse factorisations."""
 
 from __future__ import annotations
 
@@ -35,17 +35,18 @@ _SUMMED = 5_000
 
 @dataclass(frozen=True)
 class SparseNormal(Engine):
-    r"""Posteriors of a Gaussian field by a sparse factorisation of its precision.
+    r"""Posteriors of a Gaussian Markov field by a sparse factorisation of its precision matrix.
 
     .. math:: E[x_u \mid x_o] = m - Q_{uu}^{-1} Q_{uo} (x_o - m), \qquad
         \mathrm{Cov}[x_u \mid x_o] = Q_{uu}^{-1}
 
-    Rows that have observed the same nodes share a factorisation. Variances are found where they are
-    looked at, each by a solution. Draws solve for noise on the edges and nodes.
+    Rows that observe the same nodes share a factorisation. Variances are computed on demand, each
+    by the solution of a linear system. Samples are solutions for noise on edges and nodes (perturb
+    and solve).
 
     Args:
-        iterative: Whether to find means by conjugate gradients, where factors do not fit the
-            memory; there are no variances, draws or log evidence then.
+        iterative: Whether to compute means by conjugate gradients, for graphs whose factors do not
+            fit into memory; variances, samples and log evidence are then not available.
         tolerance: Relative residual of conjugate gradients.
 
     Raises:
@@ -70,7 +71,7 @@ class SparseNormal(Engine):
         check_settings(self, tolerance=POSITIVE)
 
     def answer_query(self, question: Question) -> FieldPosterior:
-        """Answer ``query``: means at once, variances when they are looked at."""
+        """Answer ``query``; variances are computed when they are accessed."""
         field = _field(question.model)
         names = None if question.names is None else listed(question.names)
         if isinstance(question.names, tuple) and question.names in field.numbers:
@@ -105,7 +106,7 @@ class SparseNormal(Engine):
         mean: Floats,
         log_evidence: Floats,
     ) -> SparseFactor | None:
-        """Fill in means and log evidence of the rows that have observed some nodes."""
+        """Fill in means and log evidence of the rows that observe some nodes."""
         precision, level = field.precision(), field.location
         hidden = ~observed
         error = np.where(observed, np.nan_to_num(x[rows]) - level, 0.0)
@@ -121,7 +122,7 @@ class SparseNormal(Engine):
         mean[rows] = level + error
         if factor is not None:
             whole = self._log_determinant(field, precision)
-            # what is left of the quadratic form where hidden nodes are at their means
+            # the value of the quadratic form with hidden nodes at their means
             square = (error * (precision @ error.T).T).sum(axis=1)
             parts = 0 if field.is_proper else int(field.parts().max()) + 1
             rank = int(observed.sum()) - parts
@@ -137,14 +138,16 @@ class SparseNormal(Engine):
     def answer_log_prob(self, question: Question) -> Tensor:
         """Answer ``log_prob``."""
         if self.iterative:
-            raise Unsupported("conjugate gradients find no log evidence: iterative=False")
+            raise Unsupported(
+                "conjugate gradients cannot compute the log evidence; use iterative=False"
+            )
         return torch.from_numpy(self.answer_query(question).log_numbers)
 
     def answer_sample(self, question: Question, n: int, seed: int | None) -> Samples:
-        """Answer ``sample``: from the posterior."""
+        """Answer ``sample``: samples from the posterior."""
         field = _field(question.model)
         if self.iterative:
-            raise Unsupported("conjugate gradients do not draw: iterative=False")
+            raise Unsupported("conjugate gradients cannot draw samples; use iterative=False")
         x = _rows(question, field)
         rng = np.random.default_rng(seed)
         posterior = self.answer_query(question)
@@ -181,7 +184,7 @@ class SparseNormal(Engine):
         return Explanation(
             engine="SparseNormal",
             kind="exact",
-            reason="numbers at the nodes are jointly normal with a sparse precision",
+            reason="the nodes are jointly normal with a sparse precision matrix",
             num_variables=len(observed),
             num_eliminated=hidden,
             num_sliced=int(observed.sum()),
@@ -190,27 +193,27 @@ class SparseNormal(Engine):
         )
 
     def maximize(self, question: Any, maximized: Any) -> Any:
-        """Refused: the most probable numbers are the means.
+        """Not supported: the most probable values are the means.
 
         Raises:
             Unsupported: Always.
         """
         raise self._cannot(
-            "has no states to choose from: the means are the most probable", "query()"
+            "has no discrete states; the most probable values are the posterior means", "query()"
         )
 
     def prepare(
         self, model: FactorModel, targets: Names | None, observed: Iterable[Hashable] | None
     ) -> Any:
-        """Refused: nothing is prepared but what the model keeps anyway."""
+        """Not supported: nothing can be prepared beyond what the model caches."""
         raise self._cannot("has no compiled queries", "query()")
 
 
 class FieldMarginal:
-    """The posterior of all nodes of a field, one by one.
+    """The marginal posteriors of all nodes of a field.
 
     Attributes:
-        mean: ``(*batch, n)``.
+        mean: ``(*batch, n)`` means.
     """
 
     def __init__(self, posterior: FieldPosterior) -> None:
@@ -220,7 +223,7 @@ class FieldMarginal:
 
     @cached_property
     def variance(self) -> Tensor:
-        """``(*batch, n)`` variances, zero where a node was observed; a solution for each."""
+        """``(*batch, n)`` variances, zero for observed nodes; one linear solve each."""
         posterior = self._posterior
         columns = np.arange(posterior.means.shape[1])
         rows = [posterior.variances(row, columns) for row in range(len(posterior.means))]
@@ -243,17 +246,18 @@ class FieldPosterior(WithReals):
     """The posterior of a Gaussian field, for each row of evidence.
 
     ``posterior[node]`` is a normal distribution with ``mean``, ``std`` and ``quantile``;
-    ``posterior["x"]``, by the name of the array, has the ``mean`` of all nodes, and their ``std``
-    when it is looked at.
+    ``posterior["x"]``, by the name of the array, has the ``mean`` of all nodes, and their ``std``,
+    computed on demand.
 
     Args:
         field: The model.
-        means: ``(B, n)``.
+        means: ``(B, n)`` posterior means.
         log_evidence: ``(B,)``.
-        factors: Which nodes were observed, by which rows, and the factors of the rest's precision.
+        factors: For each set of observed nodes, its rows and the factorised precision of the other
+            nodes.
         batched: Whether the evidence came in rows.
         index: The data frame's index, if the evidence was one.
-        names: What was asked for; all nodes if None.
+        names: The targets; all nodes if None.
     """
 
     def __init__(
@@ -286,15 +290,15 @@ class FieldPosterior(WithReals):
         """Return variances of some nodes in one row.
 
         Args:
-            row: Of the evidence.
-            places: ``(m,)`` numbers of nodes.
+            row: Index of a row of the evidence.
+            places: ``(m,)`` indices of nodes.
 
         Raises:
             Unsupported: If means were found by conjugate gradients.
         """
         observed, _, factor = next(f for f in self.factors if row in f[1])
         if factor is None:
-            raise Unsupported("conjugate gradients find no variances: iterative=False")
+            raise Unsupported("conjugate gradients cannot compute variances; use iterative=False")
         variances = np.zeros(len(places))
         hidden = ~observed[places]
         number = np.cumsum(~observed) - 1
@@ -313,10 +317,10 @@ class FieldPosterior(WithReals):
         return NormalMarginal(mean, std) if self.batched else NormalMarginal(mean[0], std[0])
 
     def summary(self, row: int = 0) -> Any:
-        """Return a data frame with a row for each node: its mean, and of few nodes its deviation.
+        """Return a data frame of the means, and for few nodes the standard deviations.
 
         Args:
-            row: Which row of the evidence.
+            row: Index of a row of the evidence.
         """
         import pandas as pd
 
@@ -349,10 +353,10 @@ class FieldPosterior(WithReals):
 
 
 def patterns(observed: Mask) -> list[tuple[Mask, NDArray[np.intp]]]:
-    """Return which nodes were observed, and the rows that have observed just these.
+    """Return the sets of observed nodes, each with the rows that observe exactly these.
 
     Args:
-        observed: ``(B, n)``.
+        observed: ``(B, n)`` values, ``NaN`` where not observed.
     """
     keys: dict[bytes, list[int]] = {}
     for row, pattern in enumerate(observed):
@@ -362,12 +366,14 @@ def patterns(observed: Mask) -> list[tuple[Mask, NDArray[np.intp]]]:
 
 def _field(model: Any) -> GaussianFieldModel:
     if not isinstance(model, GaussianFieldModel):
-        raise Unsupported(f"SparseNormal() is about Gaussian fields, not {type(model).__name__}")
+        raise Unsupported(
+            f"SparseNormal() supports Gaussian Markov fields, not {type(model).__name__}"
+        )
     return model
 
 
 def _rows(question: Question, field: GaussianFieldModel) -> Floats:
-    """``(B, n)`` what was observed, ``NaN`` elsewhere."""
+    """``(B, n)`` observed values, ``NaN`` elsewhere."""
     size = len(field.numbers)
     x = question.observed.reals.get(field.vector)
     if x is None:
@@ -376,10 +382,11 @@ def _rows(question: Question, field: GaussianFieldModel) -> Floats:
 
 
 def _check_levels(field: GaussianFieldModel, observed: Mask) -> None:
-    """Check that the posterior is a distribution.
+    """Check that the posterior is proper.
 
     Raises:
-        EvidenceError: If nothing tells the level of a part of the graph.
+        EvidenceError: If neither evidence nor an anchor determines the mean level of a connected
+            component of the graph.
     """
     if field.is_proper:
         return
@@ -390,6 +397,6 @@ def _check_levels(field: GaussianFieldModel, observed: Mask) -> None:
     if len(lost):
         node = next(n for n, k in field.numbers.items() if k == lost[0])
         raise EvidenceError(
-            f"nothing was observed of the part of the graph with the node {node!r}, and nothing "
-            "else tells its level: observe one of its nodes, or give the field an anchor="
+            f"no node was observed in the connected component of the node {node!r}, so that "
+            "its mean level is undetermined: observe one of its nodes, or give the field an anchor="
         )

@@ -1,9 +1,9 @@
-r"""Elimination of variables from tables of logs, one after the other, and the way back.
+r"""Variable elimination on log tables by torch, and the backward pass that chooses states.
 
-The tables that contain a variable are multiplied and reduced over it; the result of the last one
-is the answer, and walking the order backwards chooses states. Everything that torch computes
-exactly is this: sums, maxima and draws for rows of evidence, whole plates at once, the few
-variables of a slice for all sequences and steps.
+The tables that contain a variable are multiplied and reduced over it; the last result is the
+answer, and a pass in reverse order chooses states. All exact torch computations use this: sums,
+maxima and samples for rows of evidence, whole plates, and the variables of a time slice for all
+sequences and steps at once.
 
 References:
     Dechter (1999), Bucket elimination: a unifying framework for reasoning, sections 4-6.
@@ -25,15 +25,15 @@ Choose = Callable[[int, Tensor], Tensor]
 
 
 class Table(NamedTuple):
-    """Logs over some variables.
+    """A log table over some variables.
 
-    With the batch last, and the variable that is eliminated next first, every reduction runs over
-    the outermost axis: it works through contiguous memory whatever the state counts are.
+    The batch is last and the variable to be eliminated next is first, so that every reduction is
+    over the outermost axis, on contiguous memory whatever the state counts.
 
     Attributes:
         scope: The variables.
-        values: ``(K1, ..., Kn, *batch)`` logs; an axis of the batch has length one, or the whole
-            batch is left out, where all of it shares the numbers.
+        values: ``(K1, ..., Kn, *batch)`` logs; a batch axis along which values are shared has
+            length one, and the batch is omitted if all of it shares them.
     """
 
     scope: tuple[Any, ...]
@@ -41,12 +41,12 @@ class Table(NamedTuple):
 
     @property
     def batch(self) -> torch.Size:
-        """Lengths of the axes of the batch."""
+        """The lengths of the batch axes."""
         return self.values.shape[len(self.scope) :]
 
 
 class Step(NamedTuple):
-    """A variable and how it is eliminated."""
+    """A variable and the reduction that eliminates it."""
 
     variable: Hashable
     reduction: Reduction
@@ -54,12 +54,12 @@ class Step(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Elimination:
-    """The tables that remain after an elimination, and those that variables were in.
+    """The result of an elimination, with the tables that contained each variable.
 
     Attributes:
-        steps: The eliminated variables, in this order.
-        buckets: Of each step the tables that were multiplied, the variable first.
-        left: Tables over variables that were kept, and those over none.
+        steps: The eliminated variables, in order.
+        buckets: For each step the tables that were multiplied, with the variable first.
+        left: Tables over the remaining variables, and scalar tables.
     """
 
     steps: tuple[Step, ...]
@@ -77,10 +77,10 @@ class Elimination:
         """Eliminate variables.
 
         Args:
-            tables: With axes in any order.
-            steps: What to eliminate, and how.
-            ones: Makes the table of a variable that is in none.
-            rows: Length of the batch, for reductions that go row by row.
+            tables: The tables, with axes in any order.
+            steps: The variables to eliminate, with their reductions.
+            ones: Creates the table of a variable that is in no table.
+            rows: Length of the batch, for reductions that differ by row.
         """
         place = {step.variable: k for k, step in enumerate(steps)}
         waiting: list[list[Table]] = [[] for _ in steps]
@@ -105,16 +105,17 @@ class Elimination:
         choose: Choose,
         first: int = 0,
     ) -> dict[Hashable, Tensor]:
-        """Choose states from the last step to the first, each given those that come later.
+        """Choose states from the last step to the first, each given the later ones.
 
         Args:
-            states: ``(N,)`` of variables that stay; of others where they are known, -1 elsewhere.
-            rows: ``(N,)`` which row of the batch each of them is about.
-            choose: How.
-            first: At which step to stop.
+            states: ``(N,)`` states of the remaining variables, and of others where known; -1
+                elsewhere.
+            rows: ``(N,)`` the row of the batch that each entry belongs to.
+            choose: The function that chooses a state.
+            first: The step at which to stop.
 
         Returns:
-            All states, those that were known too.
+            All states, including the known ones.
         """
         chosen_states = dict(states)
         for k in range(len(self.steps) - 1, first - 1, -1):
@@ -138,13 +139,13 @@ def product_without(
     reduction: Reduction,
     rows: int | None = None,
 ) -> Table:
-    """Multiply tables and reduce over the first variable of them all.
+    """Multiply tables and reduce over their common first variable.
 
     Args:
         tables: At least one.
-        place: Where in the order of axes variables are; those that are not named come last.
-        reduction: Of the first one.
-        rows: Length of the batch, for reductions that go row by row.
+        place: Position of variables in the order of axes; unnamed variables come last.
+        reduction: The reduction over the first variable.
+        rows: Length of the batch, for reductions that differ by row.
     """
     union = dict.fromkeys(v for t in tables for v in t.scope)
     scope = tuple(sorted(union, key=lambda v: place.get(v, len(place))))
@@ -156,7 +157,7 @@ def product_without(
 
 
 def _sorted(table: Table, place: Mapping[Hashable, int]) -> Table:
-    """The same, the variables eliminated first before the rest."""
+    """The table with its axes sorted by elimination position."""
     rank, axes = len(table.scope), range(len(table.scope))
     order = sorted(axes, key=lambda k: place.get(table.scope[k], len(place)))
     if order == [*axes]:
@@ -166,12 +167,12 @@ def _sorted(table: Table, place: Mapping[Hashable, int]) -> Table:
 
 
 def aligned(table: Table, scope: Sequence[Hashable], batch: int) -> Tensor:
-    """Return a view with an axis for each variable of a scope, of length one where it is not in.
+    """Return a view with an axis for each variable of a scope, of length one if it is absent.
 
     Args:
-        table: Over some of the variables.
+        table: A table over some of the variables.
         scope: The order of the axes.
-        batch: How many axes the batch has.
+        batch: Number of batch axes.
     """
     table_scope, values = table
     rank, places = len(table_scope), [scope.index(v) for v in table_scope]
@@ -187,7 +188,7 @@ def aligned(table: Table, scope: Sequence[Hashable], batch: int) -> Tensor:
 
 
 def _at_states(table: Table, states: Mapping[Hashable, Tensor], rows: Tensor) -> Tensor:
-    """A table at the chosen states of all but its first variable, ``(K, 1 or N)``."""
+    """The slice of a table at the chosen states of all but its first variable, ``(K, 1 or N)``."""
     (_, *others), values = table
     wide = bool(table.batch) and values.shape[-1] != 1
     if not others and not wide:

@@ -1,14 +1,14 @@
-r"""Exact answers by bucket elimination in torch, in log space, for a whole batch at once.
+r"""Exact inference by bucket elimination in torch, in log space, for a whole batch at once.
 
-Each variable of an order is eliminated in turn: the logs of all tables that contain it are added
-and reduced over it. The answers come from reverse-mode differentiation of the final number, or
-from walking the buckets backwards. This is the executor for GPUs, for derivatives of any order,
-and for tables whose numbers no floating-point type holds in linear units.
+The variables of an order are eliminated one by one: the log tables that contain a variable are
+added and reduced over it. Answers come from reverse-mode differentiation of the final value, or
+from a backward pass over the buckets. This is the executor for GPUs, for derivatives of any order,
+and for tables whose entries underflow in probability units.
 
-All functions take the variables by number: ``order`` has the ones to eliminate, every other
-variable of a factor is ``sliced``, that is, observed in every row. A variable that is observed in
-some rows stays in the order. Factors that cannot matter are left out by ``used``. Rows of
-probability zero have ``log_z = -inf`` and zeros for marginals; nothing is ever ``NaN``.
+All functions identify variables by index: ``order`` lists those to eliminate, every other variable
+of a factor is ``sliced``, that is, observed in every row. A variable that is observed only in some
+rows stays in the order. ``used`` excludes factors that cannot affect the result. Rows of
+probability zero have ``log_z = -inf`` and marginals of zeros; no value is ever ``NaN``.
 
 References:
     Dechter (1999), Bucket elimination: a unifying framework for reasoning, sections 4-6.
@@ -48,17 +48,17 @@ def log_partition(
 ) -> Tensor:
     r"""Return :math:`\log \sum_x \prod_f \phi_f(x_f)` over all states that fit the evidence.
 
-    Differentiable any number of times in the factors' log values and in the unary tables.
+    Differentiable to any order with respect to the factors' log values and the unary tables.
 
     Args:
         graph: Variables and factors.
         order: Variables to eliminate, in this order.
         codes: ``(B, V)`` observed states, -1 where none.
         unary: ``(K,)`` or ``(B, K)`` log-likelihoods of some variables.
-        reduction: Sum, or what else is to be done to each variable.
-        sliced: Variables observed in every row: numbers, or a mask ``(V,)``.
-        used: Factors that count: numbers, or a mask ``(F,)``; all if not given.
-        max_bytes: The batch is cut into pieces whose tables take about this much memory.
+        reduction: The reduction over each variable, a sum if not given.
+        sliced: Variables observed in every row: indices, or a mask ``(V,)``.
+        used: Factors to use: indices, or a mask ``(F,)``; all if not given.
+        max_bytes: The batch is split into chunks whose tables take about this much memory.
 
     Returns:
         ``(B,)`` logs; ``-inf`` in impossible rows.
@@ -67,7 +67,7 @@ def log_partition(
         EvidenceError: If evidence does not fit the graph.
         ValueError: If ``order`` and ``sliced`` do not cover the factors' variables once each.
 
-    Cost: ``O(sum over the order of the product of the state counts in each bucket)`` a row.
+    Cost: ``O(sum over the order of the product of the state counts in each bucket)`` per row.
     """
     tables = observed_tables(graph, order, codes, unary, sliced, used)
     steps = [Step(v, reduction) for v in tables.order]
@@ -85,27 +85,27 @@ def marginals(
     create_graph: bool = False,
     max_bytes: int = MAX_BYTES,
 ) -> tuple[Tensor, Tensor]:
-    r"""Return posterior marginals, the derivatives of :math:`\log Z` by unary tables of zeros.
+    r"""Return posterior marginals: derivatives of :math:`\log Z` with respect to unary log tables.
 
-    Works under ``no_grad`` too.
+    Also works under ``no_grad``.
 
     Args:
         graph: Variables and factors.
         order: Variables to eliminate, in this order.
         codes: ``(B, V)`` observed states, -1 where none.
         unary: ``(K,)`` or ``(B, K)`` log-likelihoods of some variables.
-        wanted: Variables whose marginals are asked, eliminated or sliced.
-        sliced: Variables observed in every row: numbers, or a mask ``(V,)``.
-        used: Factors that count: numbers, or a mask ``(F,)``; all if not given.
-        create_graph: Whether the results are to be differentiable.
-        max_bytes: The batch is cut into pieces whose tables take about this much memory.
+        wanted: Variables whose marginals are wanted, eliminated or sliced.
+        sliced: Variables observed in every row: indices, or a mask ``(V,)``.
+        used: Factors to use: indices, or a mask ``(F,)``; all if not given.
+        create_graph: Whether the results are differentiable.
+        max_bytes: The batch is split into chunks whose tables take about this much memory.
 
     Returns:
-        ``(B, S)`` probabilities, the states of the wanted variables side by side, and ``(B,)``
-        logs of the evidence's probability. Impossible rows are zeros and ``-inf``.
+        ``(B, S)`` probabilities, the states of the wanted variables concatenated, and ``(B,)`` log
+        evidence. Impossible rows are zeros and ``-inf``.
 
     Raises:
-        EvidenceError, ValueError: As :func:`log_partition`.
+        EvidenceError, ValueError: See :func:`log_partition`.
 
     Cost: about four times :func:`log_partition`.
     """
@@ -128,25 +128,25 @@ def beliefs(
     create_graph: bool = False,
     max_bytes: int = MAX_BYTES,
 ) -> list[Tensor]:
-    """Return the joint posterior of the variables of each asked factor.
+    """Return the joint posterior of the variables of some factors.
 
     Args:
         graph: Variables and factors.
         order: Variables to eliminate, in this order.
         codes: ``(B, V)`` observed states, -1 where none.
         unary: ``(K,)`` or ``(B, K)`` log-likelihoods of some variables.
-        factors: Numbers of the factors.
-        sliced: Variables observed in every row: numbers, or a mask ``(V,)``.
-        used: Factors that count: numbers, or a mask ``(F,)``; all if not given.
-        create_graph: Whether the results are to be differentiable.
-        max_bytes: The batch is cut into pieces whose tables take about this much memory.
+        factors: Indices of the factors.
+        sliced: Variables observed in every row: indices, or a mask ``(V,)``.
+        used: Factors to use: indices, or a mask ``(F,)``; all if not given.
+        create_graph: Whether the results are differentiable.
+        max_bytes: The batch is split into chunks whose tables take about this much memory.
 
     Returns:
-        ``(B, *shape)`` probabilities for each factor, axes as the factor's, observed variables
-        among them; zeros in impossible rows.
+        ``(B, *shape)`` probabilities for each factor, with the factor's axes, including observed
+        variables; zeros in impossible rows.
 
     Raises:
-        EvidenceError, ValueError: As :func:`log_partition`.
+        EvidenceError, ValueError: See :func:`log_partition`.
     """
     scopes = [graph.scopes[f] for f in factors]
     with _differentiable():
@@ -172,19 +172,20 @@ def most_probable(
         order: Variables to eliminate, those that are summed out first.
         codes: ``(B, V)`` observed states, -1 where none.
         unary: ``(K,)`` or ``(B, K)`` log-likelihoods of some variables.
-        sliced: Variables observed in every row: numbers, or a mask ``(V,)``.
-        used: Factors that count: numbers, or a mask ``(F,)``; all if not given.
-        maximized: Variables to maximise, numbers or a mask ``(V,)``; all others of the order are
-            summed out. By default all are maximised.
-        max_bytes: The batch is cut into pieces whose tables take about this much memory.
+        sliced: Variables observed in every row: indices, or a mask ``(V,)``.
+        used: Factors to use: indices, or a mask ``(F,)``; all if not given.
+        maximized: Variables to maximise over, indices or a mask ``(V,)``; all others of the order
+            are summed out. By default all are maximised over.
+        max_bytes: The batch is split into chunks whose tables take about this much memory.
 
     Returns:
         ``(B, V)`` int64 states, and ``(B,)`` logs. Observed variables keep their codes; variables
-        that were summed out are -1. The states of an impossible row mean nothing.
+        that were summed out are -1. The states of impossible rows are undefined.
 
     Raises:
-        EvidenceError: As :func:`log_partition`.
-        ValueError: As there, or if a variable is summed out after one that is maximised.
+        EvidenceError: See :func:`log_partition`.
+        ValueError: See :func:`log_partition`; also if a variable is summed out after a
+            maximisation.
     """
     tables = observed_tables(graph, order, codes, unary, sliced, used)
     order = tables.order
@@ -213,19 +214,19 @@ def upper_bound(
     maximized: Iterable[int] = (),
     max_bytes: int = MAX_BYTES,
 ) -> Tensor:
-    r"""Return ``(B,)`` bounds on the logs that :func:`most_probable` returns, for any order.
+    r"""Return ``(B,)`` upper bounds on the log values of :func:`most_probable`, for any order.
 
     Where a maximum is taken before a sum, :math:`\sum_y \max_x \ge \max_x \sum_y`.
 
     Args:
-        graph: As of :func:`most_probable`, and so are all others.
+        graph: Variables and factors.
         order: Variables to eliminate, in any order.
         codes: ``(B, V)`` observed states, -1 where none.
         unary: Log-likelihoods of some variables.
         sliced: Variables observed in every row.
-        used: Factors that count.
-        maximized: Variables to maximise; all others of the order are summed out.
-        max_bytes: The batch is cut into pieces whose tables take about this much memory.
+        used: Factors to use.
+        maximized: Variables to maximise over; all others of the order are summed out.
+        max_bytes: The batch is split into chunks whose tables take about this much memory.
 
     References:
         Park and Darwiche (2003), Solving MAP exactly using systematic search.
@@ -248,28 +249,28 @@ def sample(
     used: Iterable[int] | None = None,
     max_bytes: int = MAX_BYTES,
 ) -> Tensor:
-    """Return exact draws from the posterior of all variables together.
+    """Return exact samples from the joint posterior of all variables.
 
     Args:
         graph: Variables and factors.
         order: Variables to eliminate, in this order.
         codes: ``(B, V)`` observed states, -1 where none.
         unary: ``(K,)`` or ``(B, K)`` log-likelihoods of some variables.
-        n: Draws for each row.
-        seed: The same seed gives the same draws on every device, however the batch is cut; the
-            global random state is not used.
-        sliced: Variables observed in every row: numbers, or a mask ``(V,)``.
-        used: Factors that count: numbers, or a mask ``(F,)``; all if not given.
-        max_bytes: The batch is cut into pieces whose tables take about this much memory.
+        n: Number of samples per row.
+        seed: Random seed; the same seed gives the same samples on every device, however the batch
+            is split. Global random state is not used.
+        sliced: Variables observed in every row: indices, or a mask ``(V,)``.
+        used: Factors to use: indices, or a mask ``(F,)``; all if not given.
+        max_bytes: The batch is split into chunks whose tables take about this much memory.
 
     Returns:
-        ``(n, B, V)`` int64 states; observed variables keep their codes, variables that are
-        neither in the order nor observed are -1. The states of an impossible row mean nothing.
+        ``(n, B, V)`` int64 states; observed variables keep their codes, variables that are neither
+        in the order nor observed are -1. The states of impossible rows are undefined.
 
     Raises:
-        EvidenceError, ValueError: As :func:`log_partition`.
+        EvidenceError, ValueError: See :func:`log_partition`.
 
-    Cost: one :func:`log_partition`, and ``O(K)`` a variable and draw.
+    Cost: one :func:`log_partition`, and ``O(K)`` per variable and sample.
     """
     tables = observed_tables(graph, order, codes, unary, sliced, used)
     chance = generator(seed)
@@ -288,7 +289,7 @@ def sample(
 def _upward(
     piece: ObservedTables, steps: Sequence[Step], extra: Iterable[Table] = ()
 ) -> Elimination:
-    """Eliminate the variables in order; one that is in no table counts as a table of ones."""
+    """Eliminate the variables in order; a variable in no table has a table of ones."""
 
     def ones(variable: Any) -> Table:
         return piece.zeros((variable,), 1)
@@ -297,17 +298,17 @@ def _upward(
 
 
 def _log_z(piece: ObservedTables, done: Elimination) -> Tensor:
-    """``(B,)`` the product of the tables that remain."""
+    """``(B,)`` the log of the product of the remaining tables."""
     constants = [piece.zeros((), 1).values, *(table.values for table in done.left)]
     log_z = torch.stack([c.expand(piece.num_rows) for c in constants]).sum(0)
-    # Nothing that is done to an impossible row changes it: the fill stops the gradient.
+    # The value of an impossible row is constant: the fill stops its gradient.
     return log_z.masked_fill(log_z == -math.inf, -math.inf)
 
 
 def _walk_back(
     piece: ObservedTables, done: Elimination, first: int, copies: int, choose: Choose
 ) -> Tensor:
-    """``(copies * B, V)`` states from the last step to step ``first``, copies one after another."""
+    """``(copies * B, V)`` states chosen from the last step to step ``first``, copy by copy."""
     states = piece.codes.clamp(min=-1).T.repeat(1, copies)
     rows = torch.arange(piece.num_rows, device=states.device).repeat(copies)
     chosen = done.walk_back(dict(enumerate(states)), rows, choose, first)
@@ -319,7 +320,7 @@ def _walk_back(
 def _beliefs(
     tables: ObservedTables, scopes: Sequence[Sequence[int]], create_graph: bool, max_bytes: int
 ) -> tuple[list[Tensor], Tensor]:
-    """Joint posteriors over the scopes, rows first, from one backward pass a piece."""
+    """Joint posteriors over the scopes, rows first, from one backward pass per chunk."""
     parts, logs = [], []
     for piece in tables.pieces(max_bytes, scopes):
         units = [piece.zeros(scope, piece.num_rows) for scope in scopes]
@@ -342,7 +343,7 @@ def _drawn(uniform: Tensor, k: int, logs: Tensor) -> Tensor:
 
 
 def _normalised(table: Tensor) -> Tensor:
-    """Rows that sum to one up to the last bit; rows of zeros stay."""
+    """Rows normalised to one; rows of zeros are unchanged."""
     total = table.flatten(1).sum(1) if table.dim() > 1 else table
     total = total.masked_fill(total == 0, 1.0)
     return table / total.reshape([-1] + [1] * (table.dim() - 1))
@@ -350,6 +351,6 @@ def _normalised(table: Tensor) -> Tensor:
 
 @contextmanager
 def _differentiable() -> Iterator[None]:
-    """Gradients on, even if the caller has switched them off."""
+    """A context in which gradients are enabled, even if the caller has disabled them."""
     with torch.inference_mode(False), torch.enable_grad():
         yield

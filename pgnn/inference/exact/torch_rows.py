@@ -1,4 +1,4 @@
-"""Rows that torch answers in place of the compiled kernels, as arrays."""
+"""Rows answered by torch instead of the compiled kernels, as arrays."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class TorchRows:
-    """Some rows of evidence that one plan answers by the torch executor.
+    """Some rows of evidence, answered by one plan and the torch executor.
 
     Args:
         graph: Variables and tables.
-        plan: What to eliminate in which order.
+        plan: The plan.
         codes: ``(B, V)`` observed states of all rows, -1 where none.
         soft: ``(B, S)`` likelihoods of all states of all variables, or None.
-        rows: Which of the rows.
+        rows: Indices of the rows to answer.
     """
 
     graph: FactorGraph
@@ -40,7 +40,7 @@ class TorchRows:
 
     @cached_property
     def arguments(self) -> dict[str, Any]:
-        """The arguments of every function of the torch executor."""
+        """The common arguments of the functions of the torch executor."""
         rowwise = self.graph.rowwise.any()
         return {
             "graph": self.graph.at_rows(self.rows) if rowwise else self.graph,
@@ -52,7 +52,7 @@ class TorchRows:
         }
 
     def marginals(self) -> tuple[Floats, Floats]:
-        """Return marginals of the wanted variables, side by side, and ``(B,)`` log evidence."""
+        """Return concatenated marginals of the wanted variables, and ``(B,)`` log evidence."""
         wanted = np.flatnonzero(self.plan.task.wanted).tolist()
         tables, log_z = torch_executor.marginals(**self.arguments, wanted=wanted)
         return _array(tables), _array(log_z)
@@ -74,7 +74,7 @@ class TorchRows:
         return states.cpu().numpy().astype(np.int32), _array(top)
 
     def upper_bound(self) -> Floats:
-        """Return ``(B,)`` bounds on the log maxima; maxima and sums may be in any order."""
+        """Return ``(B,)`` upper bounds on the log maxima; maxima and sums may be in any order."""
         maximized = np.flatnonzero(self.plan.task.maximize).tolist()
         log_bounds: Floats = _array(
             torch_executor.upper_bound(**self.arguments, maximized=maximized)
@@ -82,12 +82,12 @@ class TorchRows:
         return log_bounds
 
     def draw(self, n: int, seed: int) -> tuple[Codes, Floats]:
-        """Return ``(n, B, V)`` exact draws and ``(B,)`` log evidence."""
+        """Return ``(n, B, V)`` exact samples and ``(B,)`` log evidence."""
         states = torch_executor.sample(**self.arguments, n=n, seed=seed)
         return states.cpu().numpy().astype(np.int32), self.log_evidence()
 
     def _unary(self) -> dict[int, Tensor]:
-        """Log likelihoods of the variables with soft evidence in some row."""
+        """Log-likelihoods of the variables with soft evidence in some row."""
         likelihoods: dict[int, Tensor] = {}
         if self.soft is None:
             return likelihoods

@@ -1,6 +1,6 @@
-"""The tables of a query for the torch executor: evidence read in, rows on the last axis.
+"""The tables of a query for the torch executor, conditioned on the evidence, rows last.
 
-A table is kept as ``(K1, ..., Kn, 1 or B)`` over variables by number.
+A table has the shape ``(K1, ..., Kn, 1 or B)`` over variables given by index.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ Codes = Tensor | NDArray[Any]
 
 @dataclass(frozen=True, eq=False)
 class ObservedTables:
-    """Checked arguments.
+    """The checked arguments of a query.
 
     Attributes:
         graph: Variables and factors.
         order: Variables to eliminate, in this order.
         sliced: Variables observed in every row, whose states select slices.
         codes: ``(B, V)`` int64 observed states, -1 where none.
-        tables: Factors and soft evidence, axes as they came.
+        tables: Factors and soft evidence, with axes in their original order.
     """
 
     graph: FactorGraph
@@ -43,31 +43,31 @@ class ObservedTables:
 
     @cached_property
     def position(self) -> dict[int, int]:
-        """When each variable is eliminated."""
+        """The elimination position of each variable."""
         return {v: k for k, v in enumerate(self.order)}
 
     @property
     def num_rows(self) -> int:
-        """Rows of evidence, ``B``."""
+        """Number of rows of evidence ``B``."""
         return self.codes.shape[0]
 
     @cached_property
     def dtype(self) -> torch.dtype:
-        """The widest type among the tables, float64 where there is none."""
+        """The widest dtype of the tables, float64 if there are none."""
         return self.tables[0].values.dtype if self.tables else torch.float64
 
     def zeros(self, scope: Sequence[int], num_rows: int) -> Table:
-        """A table of ones over any variables."""
+        """A table of ones (logs of zero) over some variables."""
         shape = [int(self.graph.card[v]) for v in scope]
         device = self.codes.device
         return Table(tuple(scope), torch.zeros([*shape, num_rows], dtype=self.dtype, device=device))
 
     def pieces(self, max_bytes: int, extra: Iterable[Sequence[int]] = ()) -> list[ObservedTables]:
-        """Cut the rows so that each piece's tables fit into about ``max_bytes``.
+        """Split the rows so that the tables of each chunk fit into about ``max_bytes``.
 
         Args:
-            max_bytes: Memory for the tables that differ from row to row.
-            extra: Scopes of further row-wise tables.
+            max_bytes: Memory for the tables that depend on the row, in bytes.
+            extra: Scopes of additional row-wise tables.
         """
         if self.num_rows <= 1:
             return [self]
@@ -75,7 +75,7 @@ class ObservedTables:
         return [self._rows(k, k + size) for k in range(0, self.num_rows, size)]
 
     def observed(self, extra: Iterable[Table] = ()) -> list[Table]:
-        """All tables with the evidence read in, axes in elimination order."""
+        """All tables conditioned on the evidence, with axes in elimination order."""
         return [self._place(t) for t in (*self.tables, *extra)] + self._findings()
 
     def _rows(self, start: int, stop: int) -> ObservedTables:
@@ -86,7 +86,7 @@ class ObservedTables:
         return replace(self, codes=self.codes[start:stop], tables=tuple(cut))
 
     def _place(self, table: Table) -> Table:
-        """The slice at each row's observed states, free axes sorted."""
+        """The slice of a table at each row's observed states, with sorted free axes."""
         scope, values = table
         card = self.graph.card
         rows = len(scope)
@@ -106,7 +106,7 @@ class ObservedTables:
         return Table(kept, flat.gather(-2, index.expand(*shape, 1, -1)).squeeze(-2))
 
     def _findings(self) -> list[Table]:
-        """States observed in some rows of the variables that are eliminated."""
+        """Tables of the states observed in some rows, for variables that are eliminated."""
         observed = (self.codes >= 0).any(0).tolist()
         tables = []
         for v in self.order:
@@ -122,7 +122,7 @@ class ObservedTables:
         return torch.zeros(1, dtype=self.dtype, device=self.codes.device)
 
     def _bytes_per_row(self, extra: Iterable[Sequence[int]]) -> int:
-        """Products four times (value, weights, shares), every table and message twice."""
+        """Memory per row: four copies of products (value, weights, shares), two of tables."""
         card, kept, largest = self.graph.card, 1, 1
         buckets: list[list[tuple[frozenset[int], bool]]] = [[] for _ in self.order]
         waiting = [(t.scope, t.values.shape[-1] != 1) for t in self.tables]
@@ -155,21 +155,21 @@ def observed_tables(
     used: Iterable[int] | None = None,
     detach: bool = False,
 ) -> ObservedTables:
-    """Check a query and bring its tables to one dtype, device and layout.
+    """Check a query and convert its tables to one dtype, device and layout.
 
     Args:
         graph: Variables and factors.
-        order: Variables to eliminate: all of the factors that count but the sliced ones.
-        codes: ``(B, V)`` observed states, -1 where none; one row serves for every row of the
+        order: Variables to eliminate: all variables of the used factors except the sliced ones.
+        codes: ``(B, V)`` observed states, -1 where none; a single row is used for every row of the
             tables.
         unary: ``(K,)`` or ``(B, K)`` log-likelihoods of some variables.
-        sliced: Variables that are observed in every row: numbers, or a mask ``(V,)``.
+        sliced: Variables observed in every row: indices, or a mask ``(V,)``.
         used: Factors that count: numbers, or a mask ``(F,)``; all if not given.
-        detach: Whether no gradient is wanted with respect to the tables.
+        detach: Whether gradients with respect to the tables are not needed.
 
     Raises:
-        EvidenceError: If evidence has a wrong shape, names a state that does not exist, or
-            misses a sliced variable.
+        EvidenceError: If evidence has a wrong shape or an invalid state, or lacks a sliced
+            variable.
         ValueError: If a variable of a factor is neither eliminated nor sliced, or is both.
     """
     observed = frozenset(numbers(sliced))
@@ -192,7 +192,7 @@ def observed_tables(
 
 
 def numbers(chosen: Iterable[int]) -> list[int]:
-    """Numbers of variables or factors, given as such or as a mask over all of them."""
+    """Indices of variables or factors, given as indices or as a mask over all of them."""
     array = np.array([int(v) if not _is_flag(v) else bool(v) for v in chosen])
     if array.dtype == np.bool_:
         return [int(v) for v in np.flatnonzero(array)]
@@ -216,7 +216,7 @@ def _rows_last(graph: FactorGraph, scope: tuple[int, ...], values: Tensor) -> Ta
 
 
 def _all_rows(codes: Tensor, tables: Iterable[Table]) -> Tensor:
-    """Codes for as many rows as the tables have."""
+    """Codes expanded to the number of rows of the tables."""
     sizes = {t.values.shape[-1] for t in tables} | {codes.shape[0]}
     several = sizes - {1}
     if len(several) > 1:
@@ -263,7 +263,7 @@ def _check_order(
 
 
 def _plain(tensor: Tensor) -> Tensor:
-    """A tensor that autograd may keep, also where the caller is in inference mode."""
+    """A tensor that autograd can save, even if the caller is in inference mode."""
     return tensor.clone() if tensor.is_inference() else tensor
 
 

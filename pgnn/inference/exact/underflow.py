@@ -1,4 +1,4 @@
-"""Whether numbers have become too small for doubles, asked of the processor."""
+"""Detection of floating-point underflow by the processor's exception flags."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ _ALL = 0xFFFF
 
 
 class _Flags:
-    """The floating-point exception flags of the calling thread, which the hardware keeps anyway.
+    """The floating-point exception flags of the calling thread, maintained by the hardware.
 
-    Which bit is which differs from machine to machine, so an underflow is provoked once to see.
+    The position of the underflow bit depends on the machine; it is found by causing an underflow.
     """
 
     def __init__(self, library: Any) -> None:
@@ -30,16 +30,16 @@ class _Flags:
             raise OSError("the processor has no underflow flag")
 
     def clear(self) -> None:
-        """Forget what has happened."""
+        """Clear the flag."""
         self._clear(self._bit)
 
     def happened(self) -> bool:
-        """Whether a result has been rounded to zero or to fewer digits since."""
+        """Whether a result has underflowed since the flag was cleared."""
         return bool(self._test(self._bit))
 
 
 class _NoFlags:
-    """Where the flags cannot be read: no underflow is reported."""
+    """Used where the flags cannot be read: no underflow is reported."""
 
     def clear(self) -> None:
         """Do nothing."""

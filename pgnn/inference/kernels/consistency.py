@@ -194,7 +194,7 @@ def search(wiring, sizes, tables, hard, orders, liked, budget, todo, all_alive, 
     """Rule states out by arc consistency, then look for an assignment of positive probability.
 
     Args:
-        wiring: Of the graph.
+        wiring: Wiring of the graph.
         sizes: Largest state count and most elements of a factor.
         tables: ``(1, T)`` or ``(B, T)`` log tables.
         hard: ``(F,)`` which factors have zeros.

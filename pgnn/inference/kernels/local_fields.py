@@ -86,7 +86,7 @@ def score_rows(wiring, tables, fields, rows, states, scores, stop):
     """Write the log scores of complete rows, without constants.
 
     Args:
-        wiring: Of the graph.
+        wiring: Wiring of the graph.
         tables: ``(1, T)`` or ``(B, T)`` log values.
         fields: ``(B, S)`` log fields.
         rows: ``(N,)`` the row that each assignment belongs to.

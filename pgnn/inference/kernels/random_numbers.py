@@ -18,7 +18,7 @@ def uniform(key: Any, counter: Any) -> float:
     References:
         Steele, Lea and Flood (2014), Fast splittable pseudorandom number generators, section 5;
         the mixer is Stafford's variant 13. A number depends on nothing but key and counter, so
-        draws are the same however the rows are cut into pieces.
+        draws are the same however the rows are split into chunks.
     """
     x = key + (np.uint64(counter) + np.uint64(1)) * _GOLDEN
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

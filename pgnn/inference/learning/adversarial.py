@@ -139,7 +139,7 @@ class Adversarial(Learner):
                 or an iterable of such batches, gone through once a pass.
             weights: None: rows count the same here.
             inputs: Covariates by name, ``(N, ...)``.
-            seed: Of everything that is random.
+            seed: Random seed.
             progress: Show a progress bar.
 
         Raises:

@@ -157,15 +157,15 @@ class Ascent(Learner):
         Args:
             model: The model.
             rows: All rows, those that are set apart too, to look at.
-            seed: Of whatever is random.
+            seed: Random seed.
         """
 
     def read_rows(self, model: Any, data: Any, weights: Any, inputs: Inputs | None) -> Any:
-        """Read what is learnt from: rows of evidence, or sequences."""
+        """Read what is learned from: rows of evidence, or sequences."""
         return read_rows(model, data, weights, inputs)
 
     def check_rows(self, rows: RowEvidence, model: Any) -> None:
-        """Refuse rows that cannot be learnt from."""
+        """Refuse rows that cannot be learned from."""
 
     def break_symmetry(
         self, model: Any, rows: Any, learnable: LearnableParameters, seed: int | None
@@ -186,10 +186,10 @@ class Ascent(Learner):
         seed: int | None = None,
         progress: bool = True,
     ) -> None:
-        """Fit the learnable parameters; ``model.history`` tells how it went.
+        """Fit the learnable parameters; the record is in ``model.history``.
 
         As after counting it has the ``log_likelihood`` (or ``pseudo_log_likelihood``), summed over
-        the rows that were learnt from, and the ``seconds``. Its ``trace`` has a list for each
+        the rows that were learned from, and the ``seconds``. Its ``trace`` has a list for each
         figure that was followed (means over rows, penalised for ``objective``): at the start and
         after each iteration of L-BFGS, or of each pass, on the way.
 
@@ -197,9 +197,9 @@ class Ascent(Learner):
             model: Any model with factors over discrete variables.
             data: Data frame, mapping of columns, matrix of state indices with a column for each
                 element, or array ``(N, *shape)`` of a lone array variable.
-            weights: ``(N,)`` what each row counts, or the name of the column that tells.
+            weights: ``(N,)`` weight of each row, or the name of a column.
             inputs: Covariates by name, ``(N, ...)``.
-            seed: Of the order of the rows, what is set apart, and samples.
+            seed: Random seed of the order of the rows, what is set apart, and samples.
             progress: Show a progress bar.
 
         Raises:

@@ -36,7 +36,7 @@ class Block(NamedTuple):
         observed: ``(n, ...)`` state indices (-1: not observed) and reals of what was observed, by
         name.
         inputs: Covariates.
-        weights: ``(n,)`` what each row counts.
+        weights: ``(n,)`` weight of each row.
     """
 
     observed: Values

@@ -27,7 +27,7 @@ _OWN = "model"
 
 
 class ClosedFormEStep(EStep[RowEvidence]):
-    """Statistics of a model that is learnt as a whole.
+    """Statistics of a model that is learned as a whole.
 
     Args:
         model: A model with statistics of its own.
@@ -37,7 +37,7 @@ class ClosedFormEStep(EStep[RowEvidence]):
 
     @property
     def pieces(self) -> Mapping[Hashable, Conditional]:
-        """None: the model is learnt as a whole."""
+        """None: the model is learned as a whole."""
         return {}
 
     def read(self, data: Any, weights: Any, inputs: Inputs | None) -> RowEvidence:
@@ -108,13 +108,13 @@ class ClosedFormEStep(EStep[RowEvidence]):
 
 
 def fit_closed_form(model: Any, learner: Any, data: Any, weights: Any) -> None:
-    """Fit a model to complete rows; ``model.history`` tells how it went.
+    """Fit a model to complete rows; the record is in ``model.history``.
 
     Args:
         model: A model with statistics of its own.
         learner: For the history.
         data: Rows, all at once.
-        weights: ``(N,)`` what each row counts, or the name of the column that tells.
+        weights: ``(N,)`` weight of each row, or the name of a column.
 
     Raises:
         DataError: If something was not observed, or there are no rows.

@@ -32,7 +32,7 @@ class Fitted(NamedTuple):
     """What came of fitting a conditional.
 
     Attributes:
-        unobserved: How many configurations of discrete parents no row has, where it is learnt in
+        unobserved: How many configurations of discrete parents no row has, where it is learned in
             closed form.
         log_likelihood: Of the rows, where their statistics tell it.
     """
@@ -57,7 +57,7 @@ def fit_rows(
         model: A directed network, :class:`~pgnn.abilities.NetworkModel`.
         learner: Its prior and its limit of iterations.
         data: Rows, all at once.
-        weights: ``(N,)`` what each row counts, or the name of the column that tells.
+        weights: ``(N,)`` weight of each row, or the name of a column.
         inputs: Covariates ``(N, ...)``.
 
     Raises:
@@ -93,7 +93,7 @@ def fit_to(
         conditional: The conditional; one without learnable parameters stays.
         values: ``(N, ...)`` of its scope, by name.
         inputs: ``(N, ...)`` covariates; others than its own are ignored.
-        weights: ``(N,)`` what each row counts.
+        weights: ``(N,)`` weight of each row.
         learner: Its prior and its limit of iterations.
 
     Returns:
@@ -140,7 +140,7 @@ def log_likelihood(
     inputs: Mapping[Hashable, Tensor],
     weights: Tensor,
 ) -> float:
-    """Return the weighted log-likelihood of rows; arguments as of :func:`fit_to`."""
+    """Return the weighted log-likelihood of rows; arguments as in :func:`fit_to`."""
     covariates = {n: inputs[n] for n in conditional.inputs if n in inputs}
     with torch.no_grad():
         logs = conditional.factor(values, covariates or None).log_values.double()

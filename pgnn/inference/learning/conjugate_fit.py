@@ -47,7 +47,7 @@ def fit_conjugate(
         data: Rows or sequences with holes.
         weights: What each counts.
         inputs: Covariates.
-        seed: Of the start.
+        seed: Random seed of the start.
         progress: Show a bar.
 
     Raises:
@@ -175,7 +175,9 @@ def _priors(
         unknown = [n for n in value if n not in pieces]
         if unknown:
             known = ", ".join(map(repr, pieces))
-            raise ModelError(f"a prior is given for {unknown[0]!r}; what can be learnt are {known}")
+            raise ModelError(
+                f"a prior is given for {unknown[0]!r}; what can be learned are {known}"
+            )
     beliefs = {}
     for name, piece in pieces.items():
         conjugate: Any = piece

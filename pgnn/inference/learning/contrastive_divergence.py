@@ -1,4 +1,4 @@
-"""Contrastive divergence: what is learnt from data less what chains of the model show."""
+"""Contrastive divergence: what is learned from data less what chains of the model show."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class ContrastiveDivergence(Learner):
     step there and back), ``pseudo_likelihood`` (mean log probability of one unit given the others,
     in nats, so that models of different sizes compare), and, with ``validation``, both of the rows
     set apart (``held_out_...``) and the ``free_energy_gap``, by how much these have a larger free
-    energy than learnt ones: it grows when the model overfits. Only the first is there where rows
+    energy than learned ones: it grows when the model overfits. Only the first is there where rows
     have holes or hidden units are coupled to each other.
 
     Args:
@@ -135,9 +135,9 @@ class ContrastiveDivergence(Learner):
         Args:
             model: A model of layers of units.
             data: Rows of the visible units; or an iterable of batches, gone through once a pass.
-            weights: ``(N,)`` what each row counts.
+            weights: ``(N,)`` weight of each row.
             inputs: None: these models have no covariates.
-            seed: Of the order of the rows and of the chains.
+            seed: Random seed of the order of the rows and of the chains.
             progress: Show a progress bar.
 
         Raises:

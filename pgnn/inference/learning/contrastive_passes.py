@@ -43,8 +43,8 @@ class ContrastivePasses:
     Args:
         settings: Of the learner.
         model: A model of layers of units.
-        parameters: What is learnt of it.
-        source: Of the rows.
+        parameters: What is learned of it.
+        source: Source of the rows.
 
     Attributes:
         passes: How many were made.

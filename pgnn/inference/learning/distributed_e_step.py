@@ -53,7 +53,7 @@ class DistributedEStep(EStep[Any]):
 
     @property
     def learns_as_a_whole(self) -> bool:
-        """Whether something is learnt that is in none of the pieces."""
+        """Whether something is learned that is in none of the pieces."""
         return self._own.learns_as_a_whole
 
     def check(self) -> None:

@@ -44,7 +44,7 @@ class EStep(ABC, Generic[EvidenceT]):
 
     @property
     def learns_as_a_whole(self) -> bool:
-        """Whether something is learnt that is in none of the pieces."""
+        """Whether something is learned that is in none of the pieces."""
         return False
 
     def improve(
@@ -54,7 +54,7 @@ class EStep(ABC, Generic[EvidenceT]):
 
         Args:
             expected: What :meth:`expect` returned, or sums of such.
-            priors: Of the pieces, by name.
+            priors: Priors of the pieces, by name.
 
         Returns:
             Names of pieces that made no step though their gradient is not zero.
@@ -103,7 +103,7 @@ class EStep(ABC, Generic[EvidenceT]):
 
     @abstractmethod
     def read(self, data: Any, weights: Any, inputs: Inputs | None) -> EvidenceT:
-        """Read what is learnt from.
+        """Read what is learned from.
 
         Raises:
             DataError: If there is nothing, or something is wrong with it.
@@ -149,7 +149,7 @@ class EStep(ABC, Generic[EvidenceT]):
         """Choose what statistics are taken about, such as origins near the rows.
 
         Args:
-            observed: What is learnt from, all of it or what came first.
+            observed: What is learned from, all of it or what came first.
         """
         for name, conditional in self.pieces.items():
             values = self.values_of(name, conditional, observed)
@@ -187,8 +187,8 @@ class EStep(ABC, Generic[EvidenceT]):
         """Begin where hidden states differ: at clusters of what was observed.
 
         Args:
-            observed: What is learnt from.
-            seed: Of clusters and of what is drawn.
+            observed: What is learned from.
+            seed: Random seed of clusters and of what is drawn.
             at_random: Whether to begin elsewhere than the first start does.
         """
 
@@ -200,7 +200,7 @@ class EStep(ABC, Generic[EvidenceT]):
         Args:
             values: Of each conditional, by name; None if it is to stay as it is, but for noise on
                 tables of starts at random.
-            seed: Of the starts.
+            seed: Random seed of the initial values.
             at_random: Whether there is such noise.
         """
         generator = torch.Generator().manual_seed(seed)

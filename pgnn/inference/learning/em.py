@@ -63,7 +63,7 @@ class EM(Learner):
 
     Conditionals that have no closed form (networks, inputs) take steps of L-BFGS instead, which
     never lower the likelihood. Conditionals that share all parameters, or whose networks share
-    some, are learnt together from the sum of what is expected of them; so are all potentials of a
+    some, are learned together from the sum of what is expected of them; so are all potentials of a
     field, by L-BFGS. Discrete variables may be
     hidden, and real ones on which nothing depends, or nothing but linear Gaussian conditionals:
     these are integrated out.
@@ -167,7 +167,7 @@ class EM(Learner):
         seed: int | None = None,
         progress: bool = True,
     ) -> None:
-        """Fit a model; ``model.history`` tells how it went.
+        """Fit a model; the record is in ``model.history``.
 
         Args:
             model: A :class:`BayesianNetwork`, :class:`MarkovRandomField`,
@@ -178,7 +178,7 @@ class EM(Learner):
                 rows, whose expectations are computed where its partitions are.
             weights: ``(B,)`` what each row or sequence counts, or the name of a column.
             inputs: Covariates ``(B, ...)``; over time ``(B, T, ...)``.
-            seed: Of the starts and of the order of batches.
+            seed: Random seed of the starts and of the order of batches.
             progress: Show a progress bar.
 
         Raises:
@@ -276,7 +276,7 @@ class EM(Learner):
             unknown = [n for n in self.prior if n not in pieces]
             if unknown:
                 raise ModelError(
-                    f"a prior is given for {unknown[0]!r}; what can be learnt are "
+                    f"a prior is given for {unknown[0]!r}; what can be learned are "
                     + ", ".join(map(repr, pieces))
                 )
             return dict(self.prior)

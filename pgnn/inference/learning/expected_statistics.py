@@ -157,7 +157,7 @@ def tied(pieces: Pieces) -> list[list[Hashable]]:
 
 
 def check_ties(pieces: Pieces) -> None:
-    """Check that conditionals that share parameters can be learnt together.
+    """Check that conditionals that share parameters can be learned together.
 
     Either all of them have the same parameters, whose statistics are added; or none has a closed
     form, and gradients are.
@@ -185,7 +185,7 @@ def _has_closed_form(conditional: Conditional) -> bool:
 
 
 def check_owners(pieces: Pieces) -> None:
-    """Check that each parameter is learnt in one conditional, from all that counts for it.
+    """Check that each parameter is learned in one conditional, from all that counts for it.
 
     Raises:
         Unsupported: If conditionals share learnable parameters.

@@ -32,7 +32,7 @@ _NOISE = 0.3
 _STEPS = 20
 """Of L-BFGS, in an M-step."""
 _ALL = "field"
-"""Under which statistics go: all potentials are learnt together."""
+"""Under which statistics go: all potentials are learned together."""
 
 
 class FieldEStep(EStep[RowEvidence]):
@@ -64,7 +64,7 @@ class FieldEStep(EStep[RowEvidence]):
 
     @property
     def parameters(self) -> Sequence[Tensor]:
-        """Those that are learnt."""
+        """Those that are learned."""
         return [p for p in self.model.parameters() if p.requires_grad]
 
     def read(self, data: Any, weights: Any, inputs: Inputs | None) -> RowEvidence:

@@ -93,7 +93,7 @@ class Gradient(Ascent):
         """Return small steps of Adam over batches of 32 rows, with short gradients.
 
         Args:
-            rate: Of the steps.
+            rate: Rate of the steps.
             passes: Most passes over the rows.
         """
         return cls(

@@ -37,29 +37,29 @@ class IntegralRecord(Record):
 
     Attributes:
         integral: What was integrated.
-        learnt: Names of the learnable conditionals, and these.
+        learned: Names of the learnable conditionals, and these.
 
     References:
         Lauritzen (1995), The EM algorithm for graphical association models with missing data.
     """
 
     integral: HiddenIntegral
-    learnt: Sequence[tuple[Hashable, Conditional]]
+    learned: Sequence[tuple[Hashable, Conditional]]
 
     @classmethod
     def of(
-        cls, integral: HiddenIntegral, leaf: Tensor, learnt: Sequence[tuple[Hashable, Conditional]]
+        cls, integral: HiddenIntegral, leaf: Tensor, learned: Sequence[tuple[Hashable, Conditional]]
     ) -> Self:
         """Return the record of an integral.
 
         Args:
             integral: What was integrated.
             leaf: Its table.
-            learnt: Names of the learnable conditionals, and these.
+            learned: Names of the learnable conditionals, and these.
         """
         first = integral.component.conditionals[0]
         table = Factor(integral.system.free, leaf)
-        return cls(first.child.name, first, table, {}, {}, integral, learnt)
+        return cls(first.child.name, first, table, {}, {}, integral, learned)
 
     def add_to(self, collector: StatisticsCollector, gradient: Tensor) -> None:
         """Add the expected statistics of all conditionals that have hidden reals."""
@@ -69,7 +69,7 @@ class IntegralRecord(Record):
             first += piece.num_rows
             elimination = piece.elimination()
             cliques = elimination.moments()
-            for name, conditional in self.learnt:
+            for name, conditional in self.learned:
                 self._add(
                     collector, name, conditional, piece, rows, gradient[rows], elimination, cliques
                 )

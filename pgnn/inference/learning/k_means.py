@@ -78,15 +78,15 @@ class KMeans(Learner):
         seed: int | None = None,
         progress: bool = True,
     ) -> None:
-        """Fit a mixture of Gaussians; ``model.history`` tells how it went.
+        """Fit a mixture of Gaussians; the record is in ``model.history``.
 
         Args:
             model: A :class:`~pgnn.models.mixture.Mixture` or another class with features, all
                 of them Gaussian.
             data: Complete rows.
-            weights: ``(N,)`` what each row counts.
+            weights: ``(N,)`` weight of each row.
             inputs: None: nothing depends on any.
-            seed: Of the starts.
+            seed: Random seed of the initial values.
             progress: Show a progress bar over the starts.
 
         Raises:

@@ -49,10 +49,10 @@ def principal_components(
 
     Args:
         model: Whose they are.
-        names: Of the latent reals.
+        names: Names of the latent reals.
         features: Returns ``(B, F)`` numbers that tell of a variable.
         observed: Rows.
-        generator: Of the noise, as much as there is of the components.
+        generator: Random generator of the noise, as much as there is of the components.
     """
     rows, used = observed.num_rows, 0
     values: dict[Hashable, Tensor] = {}

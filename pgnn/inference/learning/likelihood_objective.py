@@ -109,10 +109,10 @@ class SampledObjective(LikelihoodObjective, DrawingObjective):
     Its value means nothing; it is the difference of these averages.
 
     Args:
-        model: As of :class:`LikelihoodObjective`.
+        model: See :class:`LikelihoodObjective`.
         engine: What draws.
         num_samples: Draws for each gradient (at least one for each row with missing cells).
-        seed: Of the draws, which are new ones for each gradient.
+        seed: Random seed of the draws, which are new ones for each gradient.
     """
 
     figure: str | None = None
@@ -176,7 +176,7 @@ def counted(graph: FactorGraph, codes: Codes, weights: Floats) -> list[Tensor]:
     Args:
         graph: Groups of factors, none of them row-wise.
         codes: ``(N, E)`` states, none missing.
-        weights: ``(N,)`` what each row counts.
+        weights: ``(N,)`` weight of each row.
 
     Returns:
         Counts, shaped like the numbers of each group; like its tables if its kind is not linear.

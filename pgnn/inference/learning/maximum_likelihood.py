@@ -57,7 +57,7 @@ class MaximumLikelihood(Learner):
     (logistic, noisy-or, networks); the prior applies to tables, and to ``Bernoulli`` and
     ``Multinomial`` if it gives each outcome the same pseudo-count.
 
-    Tables are learnt anew, whatever they were before. Over time zeros of a table are structural: a
+    Tables are learned anew, whatever they were before. Over time zeros of a table are structural: a
     prior adds nothing to them, and they stay zero until something is counted for them.
 
     Tables that were given are constants and stay: ``model.requires_grad_()`` makes everything
@@ -107,7 +107,7 @@ class MaximumLikelihood(Learner):
         seed: int | None = None,
         progress: bool = True,
     ) -> None:
-        """Fit the learnable conditionals; ``model.history`` tells how it went.
+        """Fit the learnable conditionals; the record is in ``model.history``.
 
         Args:
             model: A directed model.
@@ -115,7 +115,7 @@ class MaximumLikelihood(Learner):
                 :class:`~pgnn.evidence.evidence_reader.EvidenceReader`), or an iterable of such
                 batches, which is read once and never held; or a Dask frame of discrete variables,
                 which is counted where its partitions are.
-            weights: ``(N,)`` what each row counts, or the name of the column that tells.
+            weights: ``(N,)`` weight of each row, or the name of a column.
             inputs: Covariates ``(N, ...)`` by name, of conditionals that depend on some.
             seed: Not used: nothing is random.
             progress: Show a progress bar over the batches of an iterable.
@@ -143,7 +143,7 @@ class MaximumLikelihood(Learner):
             fit_solved(model, self, data, weights, seed)
             return
         parts = _sort_out(model)
-        self._check_prior(parts.learnt_tables, {n: model.conditionals[n] for n in parts.learnt})
+        self._check_prior(parts.learned_tables, {n: model.conditionals[n] for n in parts.learned})
         if parts.rowwise:
             fit_rows(model, self, data, weights=weights, inputs=inputs)
             return
@@ -196,7 +196,7 @@ class MaximumLikelihood(Learner):
 
     def _told(self, parts: _Parts, statistics: Statistics) -> dict[str, Any]:
         """What was never counted; pseudo-counts of posteriors; and sums for further batches."""
-        tables, of_all = parts.learnt_tables, statistics.counts
+        tables, of_all = parts.learned_tables, statistics.counts
         counts = {n: of_all[n] for n in tables}
         unobserved = {n: int((x.sum(axis=-1) == 0).sum()) for n, x in counts.items()}
         told: dict[str, Any] = {"unseen": {n: number for n, number in unobserved.items() if number}}
@@ -204,7 +204,7 @@ class MaximumLikelihood(Learner):
         posterior = {n: counts[n] + p.counts(tables[n]) for n, p in priors.items() if p is not None}
         if posterior:
             told["posterior"] = posterior
-        if len(counts) == len(parts.learnt):
+        if len(counts) == len(parts.learned):
             means = {n: (x / statistics.weight,) for n, x in counts.items()}
             told[RUNNING] = {"batches": 1, "weight": statistics.weight, "sums": means}
         return told
@@ -222,7 +222,7 @@ class MaximumLikelihood(Learner):
         """Fit the learnable tables, in place; return the log-likelihood of all of them."""
         total, counts = 0.0, statistics.counts
         for name, table in parts.tables.items():
-            if name in parts.learnt:
+            if name in parts.learned:
                 sums = torch.from_numpy(counts[name]).to(table.logits.device, torch.float64)
                 with torch.no_grad():
                     table.logits.zero_()  # what an earlier fit made zero is possible again
@@ -235,7 +235,7 @@ class MaximumLikelihood(Learner):
         total = 0.0
         for name, conditional in parts.others.items():
             term = statistics.term(name)
-            if name in parts.learnt:
+            if name in parts.learned:
                 prior = self.prior_of(conditional)
                 if prior is None:
                     fit_conditional(term, self.max_iterations)
@@ -246,18 +246,18 @@ class MaximumLikelihood(Learner):
         return total
 
     def _check_prior(
-        self, tables: Mapping[Hashable, Tabular], learnt: Mapping[Hashable, Conditional]
+        self, tables: Mapping[Hashable, Tabular], learned: Mapping[Hashable, Conditional]
     ) -> None:
         """Check that the prior fits all tables, before one of them changes."""
         if isinstance(self.prior, Mapping):
             for name in self.prior:
-                if name not in learnt:
+                if name not in learned:
                     raise ModelError(
                         f"a prior is given for {name!r}, which is nothing to learn"
-                        f"{closest(name, learnt)}"
+                        f"{closest(name, learned)}"
                     )
         if isinstance(self.prior, Prior):
-            smoothed = {n: c for n, c in learnt.items() if self.prior_of(c) is not None}
+            smoothed = {n: c for n, c in learned.items() if self.prior_of(c) is not None}
             self.prior.check(smoothed | {**tables})
         for table in tables.values():
             prior = self.prior_of(table)
@@ -275,21 +275,21 @@ class _Parts:
     """Conditionals by what is done with them.
 
     Attributes:
-        learnt: Names of those that are learnable.
+        learned: Names of those that are learnable.
         tables: Tables, learnable or constant.
         others: Other conditionals that can be scored on state codes.
-        rowwise: Whether others still, of real variables, arrays or inputs, are learnt.
+        rowwise: Whether others still, of real variables, arrays or inputs, are learned.
     """
 
-    learnt: frozenset[Hashable]
+    learned: frozenset[Hashable]
     tables: dict[Hashable, Tabular]
     others: dict[Hashable, Conditional]
     rowwise: bool
 
     @property
-    def learnt_tables(self) -> dict[Hashable, Tabular]:
+    def learned_tables(self) -> dict[Hashable, Tabular]:
         """The learnable tables."""
-        return {n: c for n, c in self.tables.items() if n in self.learnt}
+        return {n: c for n, c in self.tables.items() if n in self.learned}
 
 
 def _is_counted(model: Any) -> bool:
@@ -310,8 +310,8 @@ def _sort_out(model: Any) -> _Parts:
             "MaximumLikelihood counts for directed models with a conditional at every node; "
             f"{type(model).__name__} has none: learn with Gradient() or PseudoLikelihood()"
         )
-    learnt = frozenset(n for n, c in model.conditionals.items() if _is_learnable(c))
-    if not learnt:
+    learned = frozenset(n for n, c in model.conditionals.items() if _is_learnable(c))
+    if not learned:
         raise ModelError(
             "the model has nothing to learn: tables that were given, or read from a file, are "
             "constants; call model.requires_grad_() to make all of them learnable"
@@ -328,8 +328,8 @@ def _sort_out(model: Any) -> _Parts:
         ):
             others[name] = conditional
         else:
-            rowwise |= name in learnt
-    return _Parts(learnt, tables, others, rowwise)
+            rowwise |= name in learned
+    return _Parts(learned, tables, others, rowwise)
 
 
 def _is_learnable(conditional: Conditional) -> bool:

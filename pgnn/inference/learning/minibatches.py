@@ -125,7 +125,7 @@ class MiniBatches:
     Args:
         problem: What is maximised.
         steps: How.
-        seed: Of the order of the rows.
+        seed: Random seed of the order of the rows.
 
     References:
         Andrew and Gao (2007), Scalable training of L1-regularized log-linear models.
@@ -171,7 +171,7 @@ class MiniBatches:
         """One pass over the rows.
 
         Raises:
-            DataError: If the value is not finite before anything was learnt.
+            DataError: If the value is not finite before anything was learned.
             PgnnError: If the value stops being finite later.
         """
         total, penalty, mass = 0.0, 0.0, 0.0

@@ -90,9 +90,9 @@ class MistakeDriven(Learner):
         Args:
             model: Any model with a log score, directed or not, or a chain of labels.
             data: Rows, or sequences, in which all targets are known.
-            weights: ``(N,)`` what a correction counts, or the name of the column that tells.
+            weights: ``(N,)`` weight of each row's correction, or the name of a column.
             inputs: Covariates by name, ``(N, ...)``.
-            seed: Of the order.
+            seed: Random seed of the order.
             progress: Show a progress bar.
 
         Raises:
@@ -176,7 +176,7 @@ class Passes:
         mistakes: Corrects.
         rule: How.
         rows: Number of rows.
-        seed: Of their order, another one in each pass.
+        seed: Random seed of their order, another one in each pass.
     """
 
     def __init__(self, mistakes: Mistakes, rule: Rule, rows: int, seed: int | None) -> None:

@@ -35,7 +35,7 @@ class MixtureEStep(EStep[Any]):
     r"""Responsibilities :math:`r_{nk} \propto \pi_k p_k(x_n)`, and what models expect of rows.
 
     Each model sees all rows, with the weights :math:`r_{nk}`, and does by its own E-step and M-step
-    what it would do alone: so what is hidden inside it, or missing, is learnt at the same time.
+    what it would do alone: so what is hidden inside it, or missing, is learned at the same time.
     Pieces of component ``k`` are called ``(k, name)``.
 
     Args:

@@ -32,7 +32,7 @@ class LearningRows:
     Args:
         rows: Each a :class:`RowEvidence`.
         sample: As many of each partition as fit together; all of them where they are few.
-        num_rows: Of all partitions.
+        num_rows: Number of rows of all partitions.
     """
 
     rows: PartitionedRows
@@ -88,7 +88,8 @@ class PartitionedEStep(EStep[Any]):
         """
         if inputs is not None or not (weights is None or isinstance(weights, str)):
             raise DataError(
-                "a frame in partitions is learnt from without inputs=, and weights= is the name of "
+                "a frame in partitions is learned from without inputs=, and weights= is the "
+                "name of "
                 "a column"
             )
         rows = PartitionedFrame(data).read(partial(_read, self._local, weights))
@@ -163,9 +164,9 @@ def fit_partitions(
         model: What is changed, if all goes well.
         learner: For the history.
         data: The frame.
-        weights: Name of a column that says what each row counts.
+        weights: Name of a column that says weight of each row.
         inputs: None.
-        priors: Of the pieces, by name.
+        priors: Priors of the pieces, by name.
     """
     e_step = PartitionedEStep(e_step_of(model))
     e_step.check()

@@ -55,7 +55,7 @@ class PatternStorage(Learner):
             data: Patterns as rows.
             weights: ``(P,)`` how strongly each is stored.
             inputs: None.
-            seed: Of whatever is random.
+            seed: Random seed.
             progress: Nothing is shown.
 
         Raises:

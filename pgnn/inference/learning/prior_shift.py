@@ -67,12 +67,12 @@ class PriorShift(Learner):
         seed: int | None = None,
         progress: bool = True,
     ) -> None:
-        """Change the table of the class alone; ``model.history`` tells how it went.
+        """Change the table of the class alone; the record is in ``model.history``.
 
         Args:
             model: A directed network with a class that has no parents.
             data: Rows of features.
-            weights: ``(N,)`` what each row counts.
+            weights: ``(N,)`` weight of each row.
             inputs: Covariates.
             seed: Not used.
             progress: Not used.

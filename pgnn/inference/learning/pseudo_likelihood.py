@@ -36,7 +36,7 @@ class PseudoLikelihood(Ascent):
 
     .. math:: \frac{1}{N} \sum_n \sum_i \log p(x_{ni} \mid x_{n, -i})
 
-    No partition function is needed: a model of any size and treewidth is learnt in time linear in
+    No partition function is needed: a model of any size and treewidth is learned in time linear in
     rows and factors. From many rows that the model itself could have made, the same parameters
     come out as by maximum likelihood, a little less precisely. Every cell must be observed.
 
@@ -181,7 +181,7 @@ def log_conditionals(
         elements: The elements.
         groups: Factors; of row-wise ones the rows are those of ``codes``.
         codes: ``(N, E)`` int64 states.
-        columns: Of the elements.
+        columns: Columns of the elements.
     """
     rows = len(codes)
     total = torch.zeros(rows, int(elements.offset[-1]), dtype=torch.float64, device=codes.device)
@@ -250,7 +250,7 @@ class CpuPseudoLikelihood:
 
     Args:
         codes: ``(N, E)`` states.
-        shares: ``(N,)`` what each row counts.
+        shares: ``(N,)`` weight of each row.
     """
 
     def __init__(self, codes: Codes, shares: Floats) -> None:

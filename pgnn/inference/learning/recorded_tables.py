@@ -80,11 +80,11 @@ class TableRecorder:
         if self.records and self.records[-1].table.log_values is hidden.table:
             return hidden.table
         named = ((self.name_of(c), unwrapped(c)) for c in hidden.component.conditionals)
-        learnt = [(name, conditional) for name, conditional in named if name is not None]
-        if not learnt:
+        learned = [(name, conditional) for name, conditional in named if name is not None]
+        if not learned:
             return hidden.table
         leaf = hidden.table.detach().clone().requires_grad_()
-        self.records.append(IntegralRecord.of(hidden, leaf, learnt))
+        self.records.append(IntegralRecord.of(hidden, leaf, learned))
         return leaf
 
     def decomposition(
@@ -225,7 +225,7 @@ class RecordedSlice(SlicedModel):
         return self._model.order
 
     def parameters(self) -> Iterable[Tensor]:
-        """Return those that may be learnt: answers are to be differentiated."""
+        """Return those that may be learned: answers are to be differentiated."""
         conditionals = [*self._conditionals.values(), *self._first.values()]
         return [p for conditional in conditionals for p in conditional.parameters()]
 

@@ -59,7 +59,7 @@ class Start:
         observed: Rows or sequences.
         priors: What is believed of the conditionals beforehand, by name.
         settings: How to step.
-        seed: Of the start and of the order of batches.
+        seed: Random seed of the start and of the order of batches.
 
     Attributes:
         trace: ``log_likelihood`` and ``objective`` of each pass.

@@ -107,9 +107,9 @@ def learn_from_batch(
         data: The batch.
         weights: What each of its rows counts.
         inputs: Covariates.
-        seed: Of a start, at the first batch.
+        seed: Random seed of a start, at the first batch.
         decay: See :meth:`RunningStatistics.with_batch`.
-        priors: Of the pieces, by name.
+        priors: Priors of the pieces, by name.
         check: Raises if the model cannot learn from the batch.
     """
     trained = copy.deepcopy(model)

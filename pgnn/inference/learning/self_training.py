@@ -57,8 +57,8 @@ class PseudoLabels(Learner):
         Args:
             model: Fitted to the last ones.
             observed: All rows, without labels where they have none.
-            column: Of the label among the states.
-            name: Of the label.
+            column: Column of the label among the states.
+            name: Name of the label.
         """
 
     def fit(
@@ -71,14 +71,14 @@ class PseudoLabels(Learner):
         seed: int | None = None,
         progress: bool = True,
     ) -> None:
-        """Fit a model; ``model.history`` tells how it went.
+        """Fit a model; the record is in ``model.history``.
 
         Args:
             model: A directed network with a discrete label.
             data: Rows; the label is missing in some.
-            weights: ``(N,)`` what each row counts.
+            weights: ``(N,)`` weight of each row.
             inputs: Covariates.
-            seed: Of the learner.
+            seed: Random seed of the learner.
             progress: Of the learner.
 
         Raises:

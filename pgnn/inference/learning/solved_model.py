@@ -21,14 +21,14 @@ def has_solution(model: SolvableModel, data: Any) -> bool:
 
 
 def fit_solved(model: Any, learner: Any, data: Any, weights: Any, seed: int | None = None) -> None:
-    """Fit a model to complete rows; ``model.history`` tells how it went.
+    """Fit a model to complete rows; the record is in ``model.history``.
 
     Args:
         model: One with a solution of its own.
         learner: For the history.
         data: Rows, all at once.
-        weights: ``(N,)`` what each row counts, or the name of the column that tells.
-        seed: Of whatever is random.
+        weights: ``(N,)`` weight of each row, or the name of a column.
+        seed: Random seed.
 
     Raises:
         DataError: If something was not observed, or there are no rows.

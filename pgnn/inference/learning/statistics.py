@@ -72,7 +72,7 @@ class Statistics:
 
         Args:
             table: Rows of :attr:`variables`.
-            weights: ``(N,)`` what each row counts; one if not given.
+            weights: ``(N,)`` weight of each row; one if not given.
 
         Raises:
             DataError: If a cell is missing or a weight is wrong; counts may be half done then.

@@ -156,7 +156,7 @@ class NetworkEStep(TableEStep[RowEvidence]):
         return self.model.conditionals
 
     def _name(self, name: Hashable) -> Hashable | None:
-        """What a conditional is recorded as; None if it is not learnt."""
+        """What a conditional is recorded as; None if it is not learned."""
         return name if name in self.pieces else None
 
     def read(self, data: Any, weights: Any, inputs: Inputs | None) -> RowEvidence:

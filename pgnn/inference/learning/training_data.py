@@ -1,4 +1,4 @@
-"""What models learn from: evidence with what each row counts, and its inputs."""
+"""What models learn from: evidence with weight of each row, and its inputs."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ def read_rows(
         model: Whose variables the data is about.
         data: Data frame, mapping, matrix with a column for each element, or array ``(N, *shape)``
             of a lone variable; or what an earlier call returned.
-        weights: ``(N,)`` what each row counts, or the name of the column that tells.
+        weights: ``(N,)`` weight of each row, or the name of a column.
         inputs: ``(N, ...)`` covariates by name.
-        soft: Whether likelihoods are learnt from too.
+        soft: Whether likelihoods are learned from too.
 
     Returns:
         Rows that count something.
@@ -65,7 +65,7 @@ def read_rows(
     except EvidenceError as error:
         raise DataError(str(error)) from None
     if observed.soft is not None and not soft:
-        raise DataError("data must be states; likelihoods (floats) are not learnt from")
+        raise DataError("data must be states; likelihoods (floats) are not learned from")
     counts = _counts(weights, observed.num_rows)
     observed = replace(observed, weights=counts, inputs=dict(inputs or {}))
     return observed if (counts > 0).all() else observed.take(np.flatnonzero(counts))
@@ -157,7 +157,7 @@ def nothing_told(model: FactorModel, observed: Any) -> str | None:
     nothing to learn.
 
     Args:
-        model: Whose conditionals are learnt.
+        model: Whose conditionals are learned.
         observed: The rows.
     """
     if (

@@ -35,7 +35,7 @@ class UnitFigures:
         self.rng = rng
 
     def of(self, rows: UnitRows, held: UnitRows | None) -> dict[str, float]:
-        """Return all figures of learnt rows, and of rows set apart if there are any."""
+        """Return all figures of learned rows, and of rows set apart if there are any."""
         few = None if held is None else held.take(torch.arange(min(len(held), _FEW)))
         parts = {"": rows} if few is None else {"": rows, "held_out_": few}
         figures = {f"{n}reconstruction_error": self.reconstruction_error(x)

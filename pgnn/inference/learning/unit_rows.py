@@ -24,7 +24,7 @@ class UnitRows:
     Attributes:
         values: ``(N, n d)`` features of each visible layer.
         missing: ``(N, n d)`` of a layer in which something was not observed.
-        weights: ``(N,)`` what each row counts; None where all count the same.
+        weights: ``(N,)`` weight of each row; None where all count the same.
     """
 
     values: State
@@ -61,7 +61,7 @@ def read_unit_rows(
         model: A :class:`~pgnn.factors.units.unit_layers.UnitModel`.
         data: As evidence: data frame, mapping, or an array ``(N, *shape)`` of the only visible
             layer; or a tuple of arrays of the visible layers in order.
-        weights: ``(N,)`` what each row counts, or the name of a column.
+        weights: ``(N,)`` weight of each row, or the name of a column.
         probabilities: Whether values of binary units may lie between 0 and 1: each is then taken
             for the probability of 1.
 
@@ -154,7 +154,7 @@ def read_binary(
 
     Args:
         variable: The units.
-        x: As of :func:`numbers_of`.
+        x: See :func:`numbers_of`.
         like: A tensor of the type and place that is wanted.
         probabilities: Whether values may lie between 0 and 1.
 

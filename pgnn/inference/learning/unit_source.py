@@ -20,8 +20,8 @@ class UnitSource:
     Args:
         model: A model of layers of units.
         data: Rows, or an iterable of batches.
-        weights: ``(N,)`` what each row counts.
-        seed: Of the order.
+        weights: ``(N,)`` weight of each row.
+        seed: Random seed of the order.
         batch_size: Rows of a batch, where data comes at once.
         validation: Share of the rows that is set apart.
         probabilities: Whether binary units may have values between 0 and 1.

@@ -45,9 +45,9 @@ class VariationalBayes(Learner):
     means, by which queries about one further row are the posterior predictive distribution.
 
     Normal distributions, whose covariances are full, tied, diagonal or spherical, have
-    normal-inverse-Wishart posteriors; what is learnt are then their means, and the inverses of
+    normal-inverse-Wishart posteriors; what is learned are then their means, and the inverses of
     their mean precisions. Classes with features, mixtures, networks, and models over time are
-    learnt alike. A component that the data does not need loses its rows to others.
+    learned alike. A component that the data does not need loses its rows to others.
 
     ``model.history`` has ``lower_bound``, its parts ``expected`` (the sum over rows) and
     ``kl_divergence``, the ``trace``, and ``posterior``: the pseudo-counts of every table, by name.
@@ -94,15 +94,15 @@ class VariationalBayes(Learner):
         seed: int | None = None,
         progress: bool = True,
     ) -> None:
-        """Fit the tables of a network; ``model.history`` tells how it went.
+        """Fit the tables of a network; the record is in ``model.history``.
 
         Args:
-            model: A network, class, mixture or model over time; what is learnt are tables and
+            model: A network, class, mixture or model over time; what is learned are tables and
                 normal distributions.
             data: Rows with holes, or sequences.
-            weights: ``(B,)`` what each row counts.
+            weights: ``(B,)`` weight of each row.
             inputs: None: tables have no covariates.
-            seed: Of the start, where variables are hidden.
+            seed: Random seed of the start, where variables are hidden.
             progress: Show a progress bar.
 
         Raises:

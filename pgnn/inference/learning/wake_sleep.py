@@ -98,7 +98,7 @@ class WakeSleep(Learner):
             data: Complete rows of the visible units.
             weights: None: rows count the same here.
             inputs: None.
-            seed: Of the order of the rows and of all draws.
+            seed: Random seed of the order of the rows and of all draws.
             progress: Show a progress bar.
 
         Raises:

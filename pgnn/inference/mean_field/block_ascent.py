@@ -33,7 +33,7 @@ class Slices(metaclass=SaysArguments):
     """Blocks that are the slices of an array of variables: the rows of a grid, say.
 
     Args:
-        name: Of the array.
+        name: Name of the array.
         axis: Each index along this axis is one block.
     """
 
@@ -97,7 +97,7 @@ class Blocks:
     """A partition of the elements into blocks; elements in no block are single.
 
     Args:
-        wiring: Of the graph.
+        wiring: Wiring of the graph.
         numbers: Indices of the elements of each block.
     """
 

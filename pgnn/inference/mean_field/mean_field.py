@@ -55,7 +55,7 @@ class MeanField(Engine):
         restarts: Random starts; the best bound of each row is kept.
         max_iterations: Largest number of sweeps over all elements (over all blocks).
         tolerance: A row has converged when no probability changes by more in a sweep.
-        seed: Of the starts.
+        seed: Random seed of the initial values.
         progress: Show a progress bar if it takes longer than a second.
 
     Raises:

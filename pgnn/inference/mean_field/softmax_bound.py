@@ -125,7 +125,7 @@ class SoftmaxBound:
 
         Args:
             q: ``(B, S)`` probabilities of all elements' states.
-            rows: As of :meth:`value`.
+            rows: See :meth:`value`.
             tilt: ``(B, U, C)`` initial parameters; computed from q if not given.
             steps: How many.
         """

@@ -32,7 +32,7 @@ class AutomaticExecutions(Engine):
 
     Args:
         why: Why the program has no tables.
-        seed: Of random executions.
+        seed: Random seed of random executions.
     """
 
     why: str

@@ -92,7 +92,7 @@ def samples_of(
         question: The question.
         runs: Executions of each row.
         n: So many draws of equal weight, chosen by their weights; all with their weights if None.
-        seed: Of the choice.
+        seed: Random seed of the choice.
     """
     observed, model = question.observed, question.model
     rng = np.random.default_rng(seed)

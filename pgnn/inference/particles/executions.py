@@ -89,7 +89,7 @@ def independent(
     Args:
         question: Of a model that can be run.
         n: How many; as many as are worth their time if None.
-        seed: Of the draws.
+        seed: Random seed of the samples.
         engine: Whose they are.
         progress: Show a bar if it takes longer than a second.
     """
@@ -283,7 +283,7 @@ def weights_by_state(elements: Elements, codes: Ints, weights: Floats) -> tuple[
     """Return the column of each execution's state, and what the execution counts there.
 
     Args:
-        elements: Of the model.
+        elements: Elements of the model.
         codes: ``(n, E)`` states; -1 where a site was not in the execution.
         weights: ``(n,)`` of the executions.
 

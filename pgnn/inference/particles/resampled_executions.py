@@ -35,7 +35,7 @@ class ResampledExecutions(Engine):
         threshold: Share of them; where the effective sample size is less, they are resampled.
         resampling: How.
         seed: Same seed, same answer.
-        name: Of the engine that answers.
+        name: Name of the engine that answers.
         why: Reported in the answer's diagnostics as the reason, if any.
     """
 

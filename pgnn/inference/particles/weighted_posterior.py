@@ -120,7 +120,7 @@ class WeightedPosterior(WithReals):
         reals: The real variables asked for.
         draws: ``(n, B, *shape)`` values of each.
         log_weights: ``(n, B)``, or ``(n, B, T)`` if each step has weights of its own.
-        families: Of the draws, in the same shape.
+        families: Families of the draws, in the same shape.
         **rest: See :class:`~pgnn.inference.posterior.Posterior`.
 
     Attributes:

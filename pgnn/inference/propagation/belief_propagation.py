@@ -78,7 +78,7 @@ class BeliefPropagation(Engine):
         max_iterations: Largest number of iterations.
         tolerance: A row has converged when no message changes by more, in total probability.
         start: An earlier answer about the model, whose messages are the initial ones.
-        seed: Of the forests.
+        seed: Random seed of the forests.
         progress: Show a bar if it takes longer than a second.
 
     Raises:

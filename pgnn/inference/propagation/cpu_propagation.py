@@ -38,7 +38,7 @@ class CpuPropagation:
     """Messages of some rows, and their beliefs.
 
     Args:
-        plan: Of the graph.
+        plan: Plan of the graph.
         log_field: ``(B, S)`` log fields of the elements, the evidence included.
         rows: Their indices among the rows of the tables.
         log_messages: ``(B, M)`` or ``(1, M)`` initial messages; uniform if not given.
@@ -310,7 +310,7 @@ def arc_consistent(plan: PropagationPlan, log_field: Floats, rows: Ints) -> Mask
     involved. Without loops the converse holds too.
 
     Args:
-        plan: Of the graph.
+        plan: Plan of the graph.
         log_field: ``(b, S)`` fields of some rows.
         rows: ``(b,)`` their indices among the rows of the tables.
 

@@ -139,7 +139,7 @@ class SpanningForests:
         """Draw enough forests to cover all factors.
 
         Args:
-            wiring: Of the graph.
+            wiring: Wiring of the graph.
             at_least: Least number of forests.
             seed: The same seed draws the same forests.
         """
@@ -179,10 +179,10 @@ class PropagationPlan:
 
     Args:
         graph: Elements and factors.
-        temperature: Of the distribution; at zero sums become maxima.
+        temperature: Temperature of the distribution; at zero sums become maxima.
         num_forests: Least number of random forests from which the factors' weights are computed; 0
             if the weights are ones. A graph without loops has none in any case.
-        seed: Of the forests.
+        seed: Random seed of the forests.
     """
 
     graph: FactorGraph

@@ -136,7 +136,7 @@ def propagate_in_torch(
     infinity, which is a bound as well.
 
     Args:
-        plan: Of the graph.
+        plan: Plan of the graph.
         rows: Indices of the rows of its tables.
         log_field: ``(b, S)`` fields of these rows.
         control: Its damping is constant here, and at least a third if it may adapt. Without loops
@@ -201,7 +201,7 @@ class Propagator:
 
     Args:
         question: Graph and evidence.
-        plan: Of its graph.
+        plan: Plan of its graph.
         control: How messages are updated.
         start: Initial messages; uniform ones if not given.
     """

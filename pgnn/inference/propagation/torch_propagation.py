@@ -150,7 +150,7 @@ class TorchPropagation:
     maximum) of one. ``-inf`` is legal everywhere, and 0/0 in a cavity is 0.
 
     Args:
-        graph: Elements and groups of factors; tables may differ from row to row.
+        graph: Elements and groups of factors; tables may depend on the row.
         log_field: ``(B, S)`` log fields of the elements, the evidence included; their type and
             device are those of the messages.
         temperature: Not negative.

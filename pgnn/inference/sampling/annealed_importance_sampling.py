@@ -212,7 +212,7 @@ class AnnealedImportanceSampling(Engine):
             themselves, ascending from 0 to 1.
         sweeps: At each of them.
         reverse: Whether to run the reverse chains.
-        seed: Of the draws; the same seed gives the same answer.
+        seed: Random seed of the draws; the same seed gives the same answer.
         progress: Show a bar if it takes longer than a second.
 
     Raises:

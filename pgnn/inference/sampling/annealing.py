@@ -174,7 +174,7 @@ class Annealing(Engine):
         sweeps: Visits of every element.
         chains: Independent chains for each row of evidence; the best one answers.
         polish: Whether to end with exact local improvement.
-        seed: Of the draws; the same seed gives the same answer.
+        seed: Random seed of the draws; the same seed gives the same answer.
         progress: Show a bar if it takes longer than a second.
 
     Raises:

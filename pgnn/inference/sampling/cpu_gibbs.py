@@ -56,7 +56,7 @@ class TemperedTables:
 
     @cached_property
     def rowwise(self) -> bool:
-        """Whether the numbers differ from row to row of evidence."""
+        """Whether the numbers depend on the row of evidence."""
         graph = self.question.graph
         return (
             graph.interactions_rowwise

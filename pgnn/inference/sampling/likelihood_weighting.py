@@ -154,7 +154,7 @@ class LikelihoodWeighting:
     Args:
         question: A directed model with evidence.
         samples: Draws for each row.
-        seed: Of the draws.
+        seed: Random seed of the samples.
     """
 
     question: Question

@@ -25,7 +25,7 @@ class PredictorChains(CpuChains):
 
     Args:
         tables: Rows, temperatures, and the numbers of the factors that have tables.
-        seeds: As of :class:`CpuChains`.
+        seeds: See :class:`CpuChains`.
         visits: As there.
         predictors: The other factors.
     """

@@ -50,7 +50,7 @@ class BranchAndBound(Engine):
         max_iterations: Most sets of assignments that are looked at, in each row.
         max_bytes: Memory that messages may take.
         max_work: Multiply-adds that one elimination may take for all the states it bounds.
-        seed: Of the local search for a first assignment.
+        seed: Random seed of the local search for a first assignment.
         progress: Show a bar if it takes longer than a second.
 
     Diagnostics:
@@ -151,10 +151,10 @@ class _Bounds:
     A set is a mask ``(S,)`` of the states that elements may have, side by side.
 
     Args:
-        solver: Of the graph.
+        solver: Solver of the graph.
         question: Graph and evidence.
         maximized: ``(E,)`` elements that are maximised over; the rest is summed out.
-        row: Of the evidence.
+        row: Row of the evidence.
     """
 
     def __init__(self, solver: Solver, question: Question, maximized: Mask, row: int) -> None:

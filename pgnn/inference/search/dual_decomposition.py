@@ -46,7 +46,7 @@ class DualDecomposition(Engine):
         max_iterations: Most sweeps.
         tolerance: Relative gap, and relative move of the bound over 20 sweeps, that is nothing.
         search: What improves the assignments; ``None`` leaves them as the sweeps found them.
-        seed: Of the search's choices.
+        seed: Random seed of the search's choices.
         progress: Show a bar if it takes longer than a second.
 
     Diagnostics:

@@ -195,7 +195,7 @@ class ConditionalSolver:
 
         Args:
             log_field: ``(S,)`` field of every element.
-            row: Whose tables to use, if they differ from row to row.
+            row: Whose tables to use, if they depend on the row.
             known: ``(E,)`` states of some elements, -1 at others.
 
         Raises:

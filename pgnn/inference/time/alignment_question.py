@@ -25,7 +25,7 @@ class AlignmentQuestion(BaseQuestion):
         model: The model.
         evidence: Labels, or None.
         inputs: What says them.
-        names: Of the variables asked for, None for all.
+        names: Names of the variables asked for, None for all.
         errors: What to do about impossible rows.
 
     Raises:

@@ -23,7 +23,7 @@ class BeginningQuestion(BaseQuestion):
         model: The model.
         evidence: The first steps, if any; the name ``"T"`` stands for the number of all steps.
         inputs: What the sequences are made of.
-        names: Of the variables asked for, None for all.
+        names: Names of the variables asked for, None for all.
         errors: What to do about impossible rows.
 
     Attributes:

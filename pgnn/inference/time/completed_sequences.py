@@ -24,7 +24,7 @@ class CompletedSequences:
         values: ``(B, N, T, *event)`` of each variable; anything beyond the ends.
         log_weights: ``(B, N)``; those of a row sum to one, unless it is impossible.
         log_evidence: ``(B,)`` log probability of what was observed.
-        diagnostics: Of how they were completed.
+        diagnostics: Diagnostics of how they were completed.
     """
 
     values: Mapping[Hashable, Tensor]
@@ -70,7 +70,7 @@ def drawn_completions(
     Args:
         question: The question.
         weights: Of the particles of each row.
-        seed: Of the draws.
+        seed: Random seed of the samples.
 
     References:
         Doucet and Johansen (2011), A tutorial on particle filtering and smoothing, section 3.

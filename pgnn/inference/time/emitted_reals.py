@@ -49,7 +49,7 @@ class EmittedPosterior(WithReals):
     Args:
         whole: The answer about the discrete variables, that of the state among them.
         kept: Those that were asked for.
-        moments: Of each real variable asked for.
+        moments: Moments of each real variable asked for.
     """
 
     statistic_names: ClassVar = ("mean", "std")

@@ -27,7 +27,7 @@ class GappedQuestion(BeginningQuestion):
         model: The model.
         evidence: What was observed; the name ``"T"`` stands for the number of all steps.
         inputs: What the sequences are made of.
-        names: Of the variables asked for, None for all.
+        names: Names of the variables asked for, None for all.
         errors: What to do about impossible rows.
 
     Attributes:

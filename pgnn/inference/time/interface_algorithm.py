@@ -47,7 +47,7 @@ class InterfaceChain:
     for all steps at once.
 
     Attributes:
-        variables: Of the interface, the last one running fastest in the joint state.
+        variables: Variables of the interface, the last one running fastest in the joint state.
         chain: Over the joint states.
         begin: How the first slice was reduced to its interface.
         later: How all others were, side by side: what evidence makes of the states, and moves.

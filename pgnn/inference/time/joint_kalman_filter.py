@@ -29,7 +29,7 @@ from pgnn.limits import check_size, whole_number
 
 @dataclass(frozen=True)
 class JointKalmanFilter(SequenceEngine):
-    """The Kalman filter whose state is a whole slice, observed in part and without noise.
+    """The Kalman filter whose state is a whole slice, partially observed and without noise.
 
     Answers are exact; any variables may be observed anywhere. The log evidence is differentiable.
 

@@ -54,7 +54,7 @@ class Slice(NamedTuple):
     """The parts of a step: conditionals in order, and the variables that are kept.
 
     Attributes:
-        conditionals: Of each variable, parents first.
+        conditionals: Conditionals of each variable, parents first.
         proposals: Conditionals that some are drawn from instead.
         skipped: Variables that need not be drawn where they were not observed.
         kept: Variables whose values are wanted after the step.
@@ -322,7 +322,7 @@ def drawn(distribution: Distribution, rows: int) -> Tensor:
 
 
 def observed_in_part(conditional: Conditional, values: Tensor, has_children: bool) -> bool:
-    """Return whether a variable was observed in part at some steps, which must be of use.
+    """Return whether a variable was partially observed at some steps, which must be of use.
 
     Args:
         conditional: Of the variable.
@@ -330,7 +330,7 @@ def observed_in_part(conditional: Conditional, values: Tensor, has_children: boo
         has_children: Whether others depend on it.
 
     Raises:
-        Unsupported: If a vector was observed in part and that is not integrated out.
+        Unsupported: If a vector was partially observed and that is not integrated out.
     """
     missing = values.isnan().flatten(start_dim=2) if values.dim() > 2 else values.isnan()
     in_part = values.dim() > 2 and bool((missing.any(-1) & ~missing.all(-1)).any())

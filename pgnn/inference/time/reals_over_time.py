@@ -27,7 +27,7 @@ class RealsOverTime(WithReals):
 
     Args:
         whole: The answer about the discrete variables.
-        marginals: Of each real variable.
+        marginals: Marginals of each real variable.
     """
 
     def __init__(self, whole: Posterior, marginals: Mapping[Hashable, ExactMarginal]) -> None:
@@ -76,7 +76,7 @@ def normal_at_each_step(
     Args:
         question: What was asked, of the steps that are answered about.
         moments: By name, with a covariance for each row or one for all.
-        dtype: Of the answers.
+        dtype: Dtype of the answers.
     """
     observed, one = question.observed, slice(None) if question.observed.batched else 0
     marginals = {}

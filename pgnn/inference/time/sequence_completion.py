@@ -52,7 +52,7 @@ class SequenceCompletion(SequenceReader):
     Args:
         max_completions: Most ways for each row that are gone through.
         particles: Draws for each row otherwise.
-        seed: Of these; same seed, same answer.
+        seed: Of these; the same seed gives the same answer.
         search: Seeks the best sequences that go on from their beginnings.
 
     Raises:

@@ -129,7 +129,7 @@ class SequenceQuestion(BaseQuestion):
         """Assemble marginals ``(B, T, S)`` of the targets.
 
         Args:
-            marginals: Of each variable.
+            marginals: Marginals of each variable.
             log_evidence: ``(B,)``.
             engine: Whose answer it is, if another's than the question was put to.
             kind: What ``log_evidence`` is.

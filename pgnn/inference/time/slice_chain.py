@@ -44,7 +44,7 @@ def slice_regression(
 
     Args:
         model: The slice.
-        conditionals: Of its real variables, all of them linear Gaussian.
+        conditionals: Conditionals of its real variables, all of them linear Gaussian.
         regressions: Their numbers, with the same leading axes: states of discrete variables.
     """
     places = places_of(model)

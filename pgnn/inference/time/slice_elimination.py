@@ -25,7 +25,7 @@ class SliceElimination:
 
     Attributes:
         left: Tables over the variables that were kept.
-        elimination: Of the others.
+        elimination: Elimination of the others.
         variables: All of them by name.
     """
 

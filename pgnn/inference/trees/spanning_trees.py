@@ -26,7 +26,7 @@ class SpanningTrees(TreeField):
     Where scores of arcs into a word differ by much, the determinant is taken in logarithms and
     without differences, so that scores of any size are exact.
 
-    Parts are arcs, as of :class:`ProjectiveTrees`.
+    Parts are arcs, as in :class:`ProjectiveTrees`.
 
     Args:
         scores: ``(B, n + 1, n)``.

@@ -89,7 +89,7 @@ def test_rows_that_were_not_observed() -> None:
     table.sum().backward()
     assert all(q.grad.isfinite().all() for q in p.parameters())
     x[0, 0] = torch.nan
-    with pytest.raises(Unsupported, match="observed in part"):
+    with pytest.raises(Unsupported, match="partially observed"):
         p.factor({"x": x})
     assert p.factor({"x": x[:0]}).log_values.shape == (0, 2)
 

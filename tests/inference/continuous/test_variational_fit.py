@@ -244,7 +244,7 @@ def test_far_observations_are_not_called_converged():
         found = line().query("x", {"y": 1e5}, engine=engine)
     text = " ".join(str(w.message) for w in told)
     assert "objective still changing" in text
-    assert "worth 1 independent" in text
+    assert "equivalent to 1 independent" in text
     assert not found.diagnostics["converged"]
 
 

@@ -292,7 +292,10 @@ def test_what_is_refused() -> None:
     model = switch()
     with pytest.raises(EvidenceError, match="'x' is real and observed"):
         model.query("x", {"x": 1.0})
-    with pytest.raises(Unsupported, match="joint is of real variables or of discrete ones"):
+    with pytest.raises(
+        Unsupported,
+        match="joint distribution needs names of discrete",
+    ):
         model.query(["x", "kind"], {"y": 1.0}).joint("x", "kind")
     x = Variable("x")
     kinds = [Variable(f"k{i}", 2) for i in range(30)]

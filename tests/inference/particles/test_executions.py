@@ -189,7 +189,7 @@ def test_soft_evidence_and_impossible_evidence():
 
 
 def test_few_draws_say_so():
-    with pytest.warns(NotConverged, match="worth .* too few to trust"):
+    with pytest.warns(NotConverged, match="equivalent to .* too few for a reliable"):
         pgnn.Program(counted).query("n", {"y": 30.0}, engine=pgnn.ExecutionSampling(500, 0, False))
 
 

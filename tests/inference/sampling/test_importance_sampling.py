@@ -263,7 +263,7 @@ def test_impossible_is_called_impossible() -> None:
 
 def test_few_effective_draws_are_told() -> None:
     with pytest.warns(
-        NotConverged, match=r"1000 draws are worth \S+ independent ones, too few to trust"
+        NotConverged, match=r"1000 draws are equivalent to \S+ independent ones, too few for a"
     ):
         chain(0.01).query("a", {"b": 1}, engine=sampler(1000))
     with warnings.catch_warnings():

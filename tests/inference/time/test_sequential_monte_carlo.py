@@ -261,7 +261,7 @@ def test_settings_and_models_that_are_refused():
 
 
 def test_few_particles_say_so():
-    with pytest.warns(NotConverged, match="worth"):
+    with pytest.warns(NotConverged, match="equivalent to"):
         linear().filter({"y": [30.0, 0.0]}, engine=SequentialMonteCarlo(500, seed=0))
     ys, engine = observations(400, seed=8), SequentialMonteCarlo(6000, seed=0, progress=False)
     with pytest.warns(NotConverged, match="paths"):

@@ -132,7 +132,7 @@ def correct(
         steps: :class:`~pgnn.inference.chains.kernels.attribute_messages.AttributeSteps`.
         c: :class:`Corrections`.
         rows: Sequences, in the order in which they come.
-        row_weights: ``(B,)`` what a correction counts.
+        row_weights: ``(B,)`` weight of each row's correction.
         cost: What a wrong label scores besides, while the best ones are sought.
         most: Largest size of a correction; negative for corrections of size one.
         losses: ``(B,)`` by how much the best labels scored more than the right ones; NaN where the

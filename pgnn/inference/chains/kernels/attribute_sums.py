@@ -36,7 +36,7 @@ def spread_rows(numbers, values, gradient, out, stop):
     """Add each step's gradient to the rows of its attributes: the transpose of :func:`add_rows`.
 
     Args:
-        numbers, values: As of :func:`add_rows`.
+        numbers, values: See :func:`add_rows`.
         gradient: ``(N, K)``.
         out: ``(F, K)`` added to.
         stop: Looked at at each step.

@@ -1,1 +1,1 @@
-"""Compiled CPU kernels of the room ``exact``."""
+"""Compiled CPU kernels of exact inference."""

@@ -2,8 +2,8 @@
 
 The instruction is ``out[..] += x[..] * y[..] * z[..]`` over a loop nest. Its operands are
 *buffers*: tables over some free variables, axes sorted so that the variable eliminated first is
-outermost. A buffer is *wide* when it depends on the row: then it holds a tile of rows side by
-side. Other buffers are computed once for all rows.
+outermost. A buffer is *wide* if it depends on the row: it then holds a tile of adjacent rows. Other
+buffers are computed once for all rows.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def _root_of(v: int, parent: Ints) -> int:
 
 @inner
 def _by_component(scope_var: Ints, variables: Ints, factors: Ints, order: Ints) -> None:
-    """Sort the order by connected component, one after the other."""
+    """Sort the order by connected component."""
     num = order.shape[0]
     parent, old = np.empty(variables.shape[0], np.int64), np.empty(num, np.int64)
     number, start = np.empty(variables.shape[0], np.int64), np.zeros(num + 1, np.int64)
@@ -108,16 +108,16 @@ def arrange(
     Args:
         card: ``(V,)`` state counts.
         scope_ptr, scope_var: Factor scopes, axes in table order.
-        used: ``(F,)`` factors that count.
-        rowwise: ``(F,)`` factors whose whole table differs from row to row.
+        used: ``(F,)`` factors that are used.
+        rowwise: ``(F,)`` factors whose table depends on the row.
         free: ``(V,)`` variables to eliminate; the states of the others select slices.
-        unary: ``(V,)`` free variables with a likelihood of their own in each row.
+        unary: ``(V,)`` free variables with a separate likelihood in each row.
         wanted: ``(V,)`` variables whose marginal is wanted.
         belief: ``(F,)`` factors whose adjoint (belief divided by table) is wanted.
         maximize: ``(V,)`` variables to maximise over; the others are summed out.
         order: ``(N,)`` free variables in elimination order; sorted by component.
-        variables, factors, buffers, scopes, steps, counts: Written; columns as
-            :mod:`~pgnn.inference.exact.kernels.program` says.
+        variables, factors, buffers, scopes, steps, counts: Outputs; for the columns see
+        :mod:`~pgnn.inference.exact.kernels.program`.
     """
     num_vars, num_factors = card.shape[0], used.shape[0]
     for v in range(num_vars):
@@ -147,14 +147,14 @@ def encode(
     scope_var: Ints, order: Ints, variables: Ints, factors: Ints, buffers: Ints, scopes: Ints,
     steps: Ints, counts: Ints, rank: int, width: int, code: Ints, work: Floats,
 ) -> int:  # fmt: skip
-    """Write the program of the steps that :func:`arrange` has made; return its length.
+    """Write the program of the steps computed by :func:`arrange`; return its length.
 
     Args:
-        scope_var, order, variables, factors, buffers, scopes, steps, counts: From there.
+        scope_var, order, variables, factors, buffers, scopes, steps, counts: See :func:`arrange`.
         rank: Variables of the largest clique.
-        width: Rows in a tile.
-        code: The program, written.
-        work: ``(2,)`` written: multiply-adds done once, and for each row.
+        width: Number of rows in a tile.
+        code: Output: the program.
+        work: ``(2,)`` output: multiply-adds done once, and per row.
 
     Cost:
         Linear in the number of instructions times ``rank``: tens of microseconds for small
@@ -204,7 +204,7 @@ def encode(
                                 code, at, strides)  # fmt: skip
         work[wide] += cost
     code[BUCKETS], code[RECORDS], code[END] = at, at, at
-    if counts[NUM_UP] == counts[NUM_STEPS]:  # without a downward pass states are chosen
+    if counts[NUM_UP] == counts[NUM_STEPS]:  # programs without a downward pass decode states
         at = encode_records(order, variables, buffers, scopes, code, at)
         code[RECORDS], code[END] = code[BUCKETS] + order.shape[0], at
     return at

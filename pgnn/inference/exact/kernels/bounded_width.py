@@ -1,4 +1,4 @@
-"""A fast check whether elimination keeps the tables of a large graph small."""
+"""A fast check whether elimination of a large graph needs only small tables."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Ints = NDArray[np.int64]
 
 @inner
 def _alive(clique, absorbed):
-    """The clique into which one was merged, with the path to it made shorter."""
+    """The clique into which a clique was merged, with path compression."""
     root = clique
     while absorbed[root] >= 0:
         root = absorbed[root]
@@ -23,7 +23,7 @@ def _alive(clique, absorbed):
 
 @inner
 def _union(v, links, link_ptr, link_num, absorbed, pool, clique_ptr, clique_num, gone, mark, out):
-    """Write the neighbours of ``v`` to ``out``, -1 if there are more than fit; merge its links."""
+    """Write the neighbours of ``v`` to ``out`` and merge its links; -1 if there are too many."""
     size, kept = 0, 0
     begin = link_ptr[v]
     mark[v] = v
@@ -66,7 +66,7 @@ def _union(v, links, link_ptr, link_num, absorbed, pool, clique_ptr, clique_num,
 
 @inner
 def _all_left(gone, queue, queued):
-    """Put every variable that is not eliminated into the queue; return how many."""
+    """Put every variable that is not eliminated into the queue; return their number."""
     count = 0
     for v in range(gone.shape[0]):
         if not gone[v]:
@@ -78,7 +78,7 @@ def _all_left(gone, queue, queued):
 
 @inner
 def _merge(cliques, near, pool, used, clique_ptr, clique_num, absorbed):
-    """Make one of some cliques the clique ``near``, and let it absorb the others."""
+    """Replace some cliques by the clique ``near``, which absorbs them."""
     if not cliques.shape[0]:
         return pool, used
     merged = cliques[0]
@@ -110,14 +110,14 @@ def has_bounded_width(
     """Return whether greedy elimination needs no table of more than ``most`` bits.
 
     Cliques are merged as in minimum-degree orderings on quotient graphs (George & Liu 1989), so
-    that memory stays that of the graph; tables may grow to a size only when no smaller one can be
-    eliminated. A ``False`` means that this order fails; another one might not.
+    that memory does not exceed that of the graph. The size limit is raised only when no variable
+    with smaller tables remains. ``False`` means that this order fails; another one might succeed.
 
     Args:
         scope_ptr: ``(F + 1,)`` start of each factor's scope.
-        scope_var: Elements of all scopes, one after the other.
+        scope_var: Elements of all scopes, concatenated.
         bits: ``(E,)`` base-2 logarithms of the state counts.
-        free: ``(E,)`` which elements are to be eliminated.
+        free: ``(E,)`` elements to eliminate.
         most: Largest table, base-2 logarithm of its entries.
     """
     num_vars, num_factors = bits.shape[0], scope_ptr.shape[0] - 1

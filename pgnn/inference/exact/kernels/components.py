@@ -1,8 +1,8 @@
-"""Rows with holes, split into what hangs together: each part is summed over its own states.
+"""Connected components of the unobserved variables of rows, each summed over its states.
 
-What was observed separates the hidden variables of a row into components. A component is known by
-its variables and by where its factors begin, given what was observed of their scopes; components
-that are the same in many rows are summed once.
+The observations separate the hidden variables of a row into components. A component is identified
+by its variables and by the slices of its factors at the observed states; components that occur in
+many rows are summed once.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ _PRIME = 1099511628211
 
 @inner
 def _mixed(key, number):
-    """A hash with one more number in it."""
+    """A hash updated with one more integer."""
     return (key ^ (number + 1)) * _PRIME & 0x7FFFFFFFFFFFFFF
 
 
 @inner
 def _base(row, f, codes, scope_ptr, scope_var, stride, start):
-    """Where a factor's table begins given what a row observed; whether something is hidden."""
+    """Offset of a factor's slice at a row's observed states; whether some variable is hidden."""
     at, hidden = start[f], False
     for k in range(scope_ptr[f], scope_ptr[f + 1]):
         state = codes[row, scope_var[k]]
@@ -37,7 +37,7 @@ def _base(row, f, codes, scope_ptr, scope_var, stride, start):
 
 @inner
 def _equal(ptr, array, i, first, last):
-    """Whether some new entries are those of the ``i``-th part."""
+    """Whether new entries equal those of the ``i``-th component."""
     size, k = ptr[i + 1] - ptr[i], 0
     while k < size and array[ptr[i] + k] == array[first + k]:
         k += 1
@@ -86,17 +86,18 @@ def split(
 
     Args:
         codes: ``(B, V)`` observed states, -1 where none.
-        var_ptr: ``(V + 1,)`` where each variable's factors begin in ``var_factor``.
-        most: Largest work of a row: states times factors, over its components. Rows that take more
-            are left out.
-        observed_factor: ``(F,)`` of -1, to work with; ``observed_variable`` likewise ``(V,)``.
-        known_ptr: ``(B + 1,)`` written: each row's entries of factors without hidden variables.
-        part_ptr: ``(B + 1,)`` written: each row's components, as numbers in ``part``.
-        hidden_ptr: Written: each component's variables, in ``hidden``.
-        factor_ptr: Written: each component's factors, in ``factor``, with where they begin in
+        var_ptr: ``(V + 1,)`` first index of each variable's factors in ``var_factor``.
+        most: Largest work of a row: states times factors, summed over its components. Rows with
+            more work are omitted.
+        observed_factor: ``(F,)`` scratch, filled with -1; ``observed_variable`` likewise ``(V,)``.
+        known_ptr: ``(B + 1,)`` output: first entry of each row for factors without hidden
+            variables.
+        part_ptr: ``(B + 1,)`` output: first of each row's component indices in ``part``.
+        hidden_ptr: Output: first of each component's variables in ``hidden``.
+        factor_ptr: Output: first of each component's factors in ``factor``, with offsets in
             ``base``.
-        table: Of -1, a power of two long: to find components again by.
-        left: ``(B,)`` set where a row was left out.
+        table: Hash table of components, filled with -1; its length is a power of two.
+        left: ``(B,)`` output: whether a row was omitted.
 
     Returns:
         Number of components.
@@ -142,7 +143,7 @@ def split(
 
 @inner
 def _steps(i, scope_ptr, scope_var, stride, hidden_ptr, hidden, factor_ptr, factor, step):
-    """Write how far each variable's next state lies in each factor's table."""
+    """Write the stride of each variable in each factor's table."""
     variables = hidden_ptr[i + 1] - hidden_ptr[i]
     for k in range(factor_ptr[i + 1] - factor_ptr[i]):
         f = factor[factor_ptr[i] + k]
@@ -155,7 +156,7 @@ def _steps(i, scope_ptr, scope_var, stride, hidden_ptr, hidden, factor_ptr, fact
 
 @inner
 def _advance(i, card, hidden_ptr, hidden, counter, index, step, factors):
-    """Go on to the next state of all variables; whether there is one."""
+    """Advance to the next joint state; return whether there is one."""
     d = hidden_ptr[i + 1] - hidden_ptr[i] - 1
     while d >= 0:
         n = card[hidden[hidden_ptr[i] + d]]
@@ -176,16 +177,16 @@ def sum_components(
     card, scope_ptr, scope_var, stride, hidden_ptr, hidden, factor_ptr, factor, base, log_values,
     step, index, counter, terms, log_z, weights, counts, counting, stop,
 ):  # fmt: skip
-    """Sum each component over its states, and count its posterior.
+    """Sum each component over its states, and add its expected counts.
 
     Args:
         log_values: All log tables, flat.
-        step: ``(factors, variables)`` of the largest component, to work with; ``index`` and
-            ``counter`` likewise, and ``terms`` for all its states.
-        log_z: ``(C,)`` written: log sums.
-        weights: ``(C,)`` what each component counts.
-        counts: As ``log_values``, added to: weighted posteriors of the factors.
-        counting: Whether to count.
+        step: ``(factors, variables)`` scratch for the largest component; ``index`` and ``counter``
+            likewise, and ``terms`` for all its states.
+        log_z: ``(C,)`` output: log sums.
+        weights: ``(C,)`` weight of each component.
+        counts: Shaped like ``log_values``, added to: weighted expected counts of the factors.
+        counting: Whether to compute expected counts.
     """
     for i in range(len(log_z)):
         if i % _LOOK == 0 and stop[0] != 0:
@@ -216,7 +217,7 @@ def sum_components(
         log_z[i] = top + np.log(total)
         if not counting:
             continue
-        for k in range(factors):  # after the last state the odometer stands at the first
+        for k in range(factors):  # after the last state the counter is at the first one
             index[k] = base[factor_ptr[i] + k]
         for s in range(n):
             posterior = terms[s] / total * weights[i]

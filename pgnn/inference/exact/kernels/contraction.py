@@ -65,9 +65,8 @@ def _emit_loop(
 ) -> None:
     """Write the innermost loop as vector code.
 
-    LLVM can't vectorise it by itself: the operands live in one memory and may overlap for all it
-    knows. The first ``num_wide`` operands hold a number for every lane, the others one for all
-    lanes.
+    LLVM cannot vectorise it, since the operands share one array and might overlap. The first
+    ``num_wide`` operands hold a value for every lane, the others one value for all lanes.
     """
     out, out_step, num = args[0], args[1], args[2]
     starts, strides = list(args[3::2]), list(args[4::2])
@@ -113,10 +112,10 @@ def _type_innermost(
     typing, memory, lanes, num_wide, ternary, maximum, out, out_step, num, x, x_step, y, y_step,
     z, z_step,
 ):  # fmt: skip
-    """The innermost loop, by how many operands there are and how many of them are wide.
+    """The innermost loop, by the number of operands and the number of wide operands.
 
-    The number of lanes is the length of the tuple ``lanes``; a single row has no use for the
-    second distinction.
+    The number of lanes is the length of the tuple ``lanes``; with a single lane all operands count
+    as wide.
     """
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -128,7 +127,7 @@ def _type_innermost(
             numbers = args[5 : 8 + 2 * operands]
 
             def emit(least: int) -> None:
-                """Choose among loops with at least so many wide operands."""
+                """Select the loop among those with at least this many wide operands."""
                 if lanes.count == 1 or least == operands:
                     _emit_loop(builder, base, numbers, lanes.count, operands, largest)
                     return
@@ -162,7 +161,7 @@ _innermost: Any = intrinsic(_type_innermost)
 def _by_python(
     memory, lanes, num_wide, ternary, maximum, out, out_step, num, x, x_step, y, y_step, z, z_step
 ):
-    """The same loop, one number after another."""
+    """The loop in plain Python, one value at a time."""
     places = [(x, x_step), (y, y_step), (z, z_step)][: 3 if ternary else 2]
     for k in range(num):
         for lane in range(len(lanes)):
@@ -180,7 +179,7 @@ _EIGHT = (0,) * SHORT
 
 @lean
 def _along(memory, num_wide, ternary, maximum, o, so, n, x, sx, y, sy, z, sz, top):
-    """A single row's innermost loop over consecutive numbers, eight at a time."""
+    """The innermost loop of a single row over contiguous values, eight at a time."""
     e = n // SHORT
     if so == 1:
         _innermost(memory, _EIGHT, num_wide, ternary, maximum, o, SHORT, e, x, SHORT * sx, y,
@@ -205,9 +204,9 @@ def _along(memory, num_wide, ternary, maximum, o, so, n, x, sx, y, sy, z, sz, to
 
 @entry
 def contract(memory, code, at, lanes, counters, top, stop):
-    """Run the encoded instruction at ``code[at]``; its output is overwritten.
+    """Execute the encoded instruction at ``code[at]``; its output is overwritten.
 
-    ``top`` is the address of a tile of scratch. The rest is left undone once ``stop[0]`` is set.
+    ``top`` is the address of a tile of scratch. Execution ends once ``stop[0]`` is set.
     """
     o, x, y, z = code[at + 2], code[at + 4], code[at + 5], code[at + 6]
     num_wide, ternary, rank = code[at + 7], code[at + 8] - 2, code[at + 9]
@@ -255,9 +254,9 @@ def contract(memory, code, at, lanes, counters, top, stop):
 
 @entry
 def largest(memory, start, size, lanes, top):
-    """Write each lane's largest entry of a buffer to ``memory[top:]``, where a tile has room."""
+    """Write the largest entry of each lane of a buffer to ``memory[top:]``."""
     width, eighths = len(lanes), 0
-    if width == 1 and size >= 2 * SHORT:  # a single row's numbers, eight at a time
+    if width == 1 and size >= 2 * SHORT:  # a single row, eight values at a time
         eighths = size // SHORT
         for i in range(top, top + SHORT):
             memory[i] = 0.0

@@ -1,4 +1,4 @@
-"""Choose states from the roots back to the leaves: the best ones, or exact posterior draws."""
+"""Choose states from the roots to the leaves: the best ones, or exact posterior samples."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 @lean
 def _weights(code, record, memory, lane, width, states, out):
-    """Product of a bucket's tables as a function of its variable, the rest being chosen."""
+    """Product of a bucket's tables as a function of its variable, given the chosen states."""
     num = code[record + 1]
     for s in range(num):
         out[s] = 1.0
@@ -42,7 +42,7 @@ def _weights(code, record, memory, lane, width, states, out):
 
 @lean
 def _choose(weights, num, draw, state):
-    """The first largest weight, or one drawn in proportion."""
+    """The first largest weight, or a state sampled in proportion to the weights."""
     if not draw:
         best = 0
         for s in range(1, num):
@@ -67,16 +67,16 @@ def _choose(weights, num, draw, state):
 def decode(code, most, tables, todo, memory, lanes, draws, seed, states, log_z, stop):
     """Fill ``states[row, d, :]`` with the best states, or with ``draws`` exact samples.
 
-    Variables to maximise over are decoded by their largest weight; with ``draws > 0`` every
-    variable is drawn instead.
+    Variables to maximise over take the state of largest weight; with ``draws > 0`` every variable
+    is sampled instead.
 
     Args:
-        most: States of the variable that has most.
-        seed: Of the draws; each row and draw has a stream of its own.
+        most: Largest state count.
+        seed: Random seed; each row and sample has its own random stream.
         states: ``(B, max(draws, 1), V)``, observed states filled in already.
-        log_z: ``(B,)`` written: the log of the sum or maximum; ``-inf`` also where a number that
-            was flushed to zero may count.
-        stop: ``(1,)`` what is left is not done once it is set.
+        log_z: ``(B,)`` output: the log of the sum or maximum; ``-inf`` also where an underflow may
+            matter.
+        stop: ``(1,)`` flag; once it is set, the kernel returns early.
     """
     width = len(lanes)
     counters, rows = np.zeros(code[DEPTH], np.int64), np.zeros(width, np.int64)

@@ -1,9 +1,9 @@
-"""The steps of bucket elimination and of its reversal, on buffers.
+"""Bucket elimination and its reverse pass, as steps on buffers.
 
 Eliminating a variable multiplies its small tables pairwise, then sums the variable out of the
-product of the last two or three without ever writing that product down. The downward pass is the
-same instruction run backwards, once for each table whose belief is wanted: the derivative of
-``log Z`` by it (Darwiche 2003).
+product of the last two or three tables without storing that product. The downward pass reverses
+this instruction, once for each table whose belief is wanted: the derivative of ``log Z`` with
+respect to it (Darwiche 2003).
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def _join(buffers: Ints, scopes: Ints, a: int, b: int, variables: Ints, out: Int
 @lean
 def _add_buffer(buffers: Ints, first: int, rank: int, size: int, wide: int, need: int,
                 counts: Ints) -> int:  # fmt: skip
-    """Add a buffer over a scope that is written already; return its number."""
+    """Add a buffer over a scope that is already stored; return its index."""
     b = counts[NUM_BUFFERS]
     counts[NUM_BUFFERS] += 1
     buffers[b, FIRST], buffers[b, RANK], buffers[b, SIZE] = first, rank, size
@@ -103,7 +103,7 @@ def _add_over(
     scope: Ints, begin: int, end: int, wide: int, need: int, variables: Ints, buffers: Ints,
     scopes: Ints, counts: Ints,
 ) -> int:  # fmt: skip
-    """Add a buffer over ``scope[begin:end]``; return its number."""
+    """Add a buffer over ``scope[begin:end]``; return its index."""
     first, size = counts[NUM_SCOPES], 1
     for k in range(begin, end):
         scopes[first + k - begin] = scope[k]
@@ -143,14 +143,14 @@ def place_inputs(
     scope_var: Ints, order: Ints, variables: Ints, factors: Ints, buffers: Ints, scopes: Ints,
     counts: Ints, work: Ints,
 ) -> None:  # fmt: skip
-    """Make the buffers of factors and likelihoods and put each into its bucket."""
-    _add_buffer(buffers, 0, 0, 1, 0, 0, counts)  # the constant one
+    """Create the buffers of factors and likelihoods and put each into its bucket."""
+    _add_buffer(buffers, 0, 0, 1, 0, 0, counts)  # the constant 1
     for f in range(factors.shape[0] - 1):
         kept = 0
         for i in range(factors[f, SCOPE], factors[f + 1, SCOPE]):
             v = scope_var[i]
             if variables[v, FREE] and factors[f, USED]:
-                at = kept  # sorted, first eliminated first
+                at = kept  # sorted by elimination position
                 while at > 0 and variables[work[at - 1], POSITION] > variables[v, POSITION]:
                     work[at] = work[at - 1]
                     at -= 1
@@ -175,7 +175,7 @@ def place_inputs(
 def _closest_pair(
     buffers: Ints, scopes: Ints, items: Ints, count: int, variables: Ints, work: Ints
 ) -> tuple[int, int, float]:
-    """The two tables whose product is smallest; among many, simply the two smallest tables."""
+    """The two tables with the smallest product; if there are many, the two smallest tables."""
     left, right, least = 0, 1, np.inf
     if count <= _PAIRWISE_UP_TO:
         for i in range(1, count):
@@ -204,7 +204,7 @@ def _multiply_down(
     v: int, items: Ints, count: int, whole: float, variables: Ints, buffers: Ints, scopes: Ints,
     steps: Ints, counts: Ints, work: Ints,
 ) -> int:  # fmt: skip
-    """Multiply pairs until at most three tables are left, and on while that is cheap."""
+    """Multiply pairs until at most three tables remain, and further while that is cheap."""
     while count > 2:
         left, right, size = _closest_pair(buffers, scopes, items, count, variables, work)
         if count == 3 and size * 4.0 > whole:
@@ -222,7 +222,7 @@ def _multiply_down(
 
 @lean
 def _smallest_needed(items: Ints, count: int, buffers: Ints) -> int:
-    """The smallest of the buffers whose adjoint is computed anyway, or -1."""
+    """The smallest buffer whose adjoint is computed in any case, or -1."""
     smallest = -1
     for i in range(count):
         b = items[i]
@@ -255,10 +255,10 @@ def upward(
     order: Ints, variables: Ints, buffers: Ints, scopes: Ints, steps: Ints, counts: Ints,
     work: Ints, other: Ints, items: Ints,
 ) -> None:  # fmt: skip
-    """Eliminate one variable after the other.
+    """Eliminate all variables.
 
-    Each wanted variable's source is the buffer whose adjoint gives its marginal (the smallest
-    whose adjoint is computed anyway), or -1 for "directly from the message".
+    The source of a wanted variable is the buffer whose adjoint gives its marginal (the smallest one
+    whose adjoint is computed in any case), or -1 if the message gives it directly.
     """
     for step in range(order.shape[0]):
         v = order[step]
@@ -269,7 +269,7 @@ def upward(
             count += 1
             b = buffers[b, NEXT]
         source = _smallest_needed(items, count, buffers)
-        if count == 0:  # no factor mentions the variable: a table of ones
+        if count == 0:  # no factor contains the variable: a table of ones
             items[0] = _add_over(order, step, step + 1, 0, 0, variables, buffers, scopes, counts)
             _multiply(v, items[0], ONE, ONE, buffers, steps, counts)
             count = 1
@@ -277,7 +277,7 @@ def upward(
         over = counts[NUM_SCOPES]
         entries = 1
         scopes[over] = v
-        for k in range(1, rank):  # the message is over all but the eliminated variable
+        for k in range(1, rank):  # the message is over all variables but the eliminated one
             scopes[over + k] = work[k]
             entries *= variables[work[k], CARD]
         counts[NUM_SCOPES] += rank
@@ -303,7 +303,7 @@ def upward(
 
 @lean
 def _adjoints(up: int, buffers: Ints, steps: Ints, counts: Ints) -> None:
-    """The adjoint of each wanted operand of one upward step: the output's times the others."""
+    """The adjoint of each wanted operand of an upward step: the output's times the others."""
     above = buffers[steps[up, OUT], ADJOINT_OF]
     for turn in range(3):
         a = steps[up, X + turn]
@@ -334,7 +334,7 @@ def downward(variables: Ints, buffers: Ints, scopes: Ints, steps: Ints, counts: 
                           steps[up, OVER], steps[up, NUM_OVER], counts)  # fmt: skip
         if buffers[steps[up, OUT], NEED]:
             _adjoints(up, buffers, steps, counts)
-        # every adjoint of the bucket is there once its first upward step has been reversed
+        # all adjoints of the bucket are complete once its first upward step has been reversed
         if (up == 0 or steps[up - 1, VAR] != v) and wanted and source >= 0:
             above = buffers[source, ADJOINT_OF]
             _add_step(steps, MARGINAL, v, variables[v, BELIEF_OF], above, source, ONE,

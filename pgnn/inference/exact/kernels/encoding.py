@@ -1,4 +1,4 @@
-"""Write the sections of a program: instructions over buffers, copies of tables, lists, records."""
+"""Write the sections of a program: instructions, copies of tables, lists and records."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ from pgnn.inference.kernels.compiled import Ints, inlined_lean, lean
 
 @inlined_lean
 def _add_loop(code: Ints, at: int, depth: int, n: int, strides: Ints, k: int) -> int:
-    """Append a loop to a nest, fused with the one around it where all strides allow.
+    """Append a loop to a nest, fused with the enclosing loop if all strides allow it.
 
-    Its strides stand in row ``k``.
+    Its strides are in row ``k``.
     """
     if n == 1:
         return depth
@@ -67,10 +67,10 @@ def _swap(code: Ints, i: int, j: int) -> None:
 
 @inlined_lean
 def _run_along(code: Ints, at: int, depth: int) -> int:
-    """Make the longest loop over consecutive numbers the innermost one, if it is long enough.
+    """Make the longest loop over contiguous values the innermost one, if it is long enough.
 
-    Then the operands that advance with it come first, the ones that stand still last. For single
-    rows; the loop is run eight numbers at a time.
+    Operands that advance with it then come first, constant ones last. For single rows, whose
+    innermost loop takes eight values at a time.
     """
     best, longest = -1, SHORT - 1
     for d in range(depth):
@@ -78,7 +78,7 @@ def _run_along(code: Ints, at: int, depth: int) -> int:
         unit = True
         for i in range(1, LOOP):
             unit = unit and 0 <= code[k + i] <= 1
-        # adding eight partial sums costs, too
+        # adding eight partial sums has a cost, too
         if unit and code[k] >= (SHORT if code[k + 1] == 1 else 2 * SHORT) and code[k] > longest:
             best, longest = d, code[k]
     if best < 0:
@@ -104,13 +104,13 @@ def _set_strides(
     buffer: int, turn: int, op: int, width: int, variables: Ints, buffers: Ints, scopes: Ints,
     steps: Ints, strides: Ints,
 ) -> None:  # fmt: skip
-    """Write to a column of ``strides`` how far a buffer advances along each variable of a step."""
+    """Write the strides of a buffer along each variable of a step to a column of ``strides``."""
     first, over = buffers[buffer, FIRST], steps[op, OVER]
     i = first + buffers[buffer, RANK] - 1
     stride = width if buffers[buffer, WIDE] else 1
     for k in range(steps[op, NUM_OVER] - 1, -1, -1):
         strides[k, turn] = 0
-        if i >= first and scopes[i] == scopes[over + k]:  # both are in the order of elimination
+        if i >= first and scopes[i] == scopes[over + k]:  # both are sorted by elimination position
             strides[k, turn] = stride
             stride *= variables[scopes[i], CARD]
             i -= 1
@@ -123,12 +123,12 @@ def _encode_step(
 ) -> float:  # fmt: skip
     """Write one instruction at ``code[at:]``, its length first; return its multiply-adds.
 
-    In tiles of rows the summed axes come innermost, so that sums stay in registers; for single
-    rows the axes keep their order, so that the inner loop runs over consecutive numbers.
-    ``strides`` is room for those of the output and the operands along each variable.
+    In tiles of rows the summed axes are innermost, so that sums stay in registers; for single rows
+    the axes keep their order, so that the inner loop runs over contiguous values. ``strides`` is
+    scratch for the strides of the output and the operands along each variable.
     """
     out, a, b, c = steps[op, OUT], steps[op, X], steps[op, X + 1], steps[op, X + 2]
-    # wide operands first, constants last: the kernel knows only those combinations
+    # wide operands first, constants last: the kernel has only those combinations
     for _ in range(2):
         if buffers[b, WIDE] > buffers[a, WIDE] or (a == ONE and b != ONE):
             a, b = b, a
@@ -166,11 +166,11 @@ def encode_steps(
     begin: int, end: int, wide: int, variables: Ints, buffers: Ints, scopes: Ints, steps: Ints,
     counts: Ints, width: int, code: Ints, at: int, strides: Ints,
 ) -> tuple[int, float]:  # fmt: skip
-    """Write the steps from ``begin`` to ``end`` whose output is wide or not.
+    """Write those steps from ``begin`` to ``end`` whose output is wide, or those whose is not.
 
-    Returns where the next section begins, and the multiply-adds. The steps of a component follow
-    each other, its last message at the end: what is done once for all rows is *open* if that
-    message differs by row.
+    Returns the start of the next section, and the multiply-adds. The steps of a component are
+    contiguous, its last message at the end: the part that is done once for all rows is *open* if
+    that message depends on the row.
     """
     total = 0.0
     last = begin  # the last message of the component
@@ -201,10 +201,10 @@ def encode_load(
     f: int, adjoint: int, scope_var: Ints, variables: Ints, factors: Ints, buffers: Ints,
     scopes: Ints, width: int, code: Ints, at: int,
 ) -> int:  # fmt: skip
-    """Write the copy of factor ``f`` into its buffer (it has none if it is wholly observed).
+    """Write the copy of factor ``f`` into its buffer (none if it is completely observed).
 
-    With ``adjoint``, the address of the buffer's adjoint stands where otherwise its size does.
-    Returns where the next one begins.
+    With ``adjoint``, the address of the buffer's adjoint replaces its size. Returns the start of
+    the next entry.
     """
     scope = scope_var[factors[f, SCOPE] : factors[f + 1, SCOPE]]
     k, fixed, loops = at + LOAD, 0, 0
@@ -235,12 +235,11 @@ def encode_load(
 def encode_records(
     order: Ints, variables: Ints, buffers: Ints, scopes: Ints, code: Ints, at: int
 ) -> int:
-    """Write what it takes to walk back from the roots and choose states.
+    """Write the records for choosing states from the roots to the leaves.
 
-    First where the record of each bucket begins; then the records: the eliminated variable, its
-    states, whether it is maximised over, the number of tables, and of each table its address,
-    whether it differs from row to row, and the variables besides the eliminated one, each with its
-    states.
+    First the start of each bucket's record; then the records: the eliminated variable, its state
+    count, whether it is maximised over, the number of tables, and for each table its address,
+    whether it depends on the row, and its other variables with their state counts.
     """
     begin = at
     at += order.shape[0]

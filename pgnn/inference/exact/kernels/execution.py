@@ -1,4 +1,4 @@
-"""Run a program on rows of evidence."""
+"""Execute a program on rows of evidence."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ from pgnn.inference.exact.kernels.program import (
 )
 from pgnn.inference.kernels.compiled import Floats, Ints, entry, inner, lean
 
-# A lane is rescaled when its largest entry leaves this range: three such numbers can be multiplied
+# A lane is rescaled when its largest entry leaves this range: three such values can be multiplied
 _LOW, _HIGH = 1e-60, 1e60
-# what was flushed to zero beforehand is less than the share exp(-100) of any greater sum
+# values that underflowed before contribute less than exp(-100) to any larger sum
 _DEEP = -600.0
 
 
 class ProgramInputs(NamedTuple):
-    """Numbers of a query.
+    """The numerical inputs of a query.
 
     Attributes:
-        values: All factors' tables, one after the other (linear units).
-        start: ``(F,)`` where each factor begins, in ``values`` or in a row of ``rowwise``.
-        rowwise: ``(B, .)`` tables that differ from row to row.
+        values: All factors' tables, concatenated, in probability units.
+        start: ``(F,)`` offset of each factor, in ``values`` or in a row of ``rowwise``.
+        rowwise: ``(B, .)`` tables that depend on the row.
         codes: ``(B, V)`` observed states, -1 where none.
         soft: ``(B, S)`` likelihoods of all states of all variables, or ``(0, 0)`` for ones.
-        flushed: ``(1,)`` or ``(B,)`` whether linear units make a zero of something that is none.
+        flushed: ``(1,)`` or ``(B,)`` whether a positive entry underflows in probability units.
     """
 
     values: Floats
@@ -55,14 +55,14 @@ class ProgramInputs(NamedTuple):
 
 @lean
 def is_lost(tables, row, deep):
-    """Whether a number of a row that was flushed to zero may count."""
+    """Whether an underflow in a row may affect the answer."""
     flushed = tables.flushed[row if tables.flushed.shape[0] > 1 else 0]
     return flushed and deep < _DEEP
 
 
 @lean
 def slice_start(code, at, tables, row):
-    """Where the slice of a factor that fits a row's evidence begins."""
+    """Offset of the slice of a factor at a row's observed states."""
     source = tables.start[code[at + 1]]
     for g in range(code[at + 4]):
         source += code[at + LOAD + 1 + 2 * g] * tables.codes[row, code[at + LOAD + 2 * g]]
@@ -71,7 +71,7 @@ def slice_start(code, at, tables, row):
 
 @lean
 def _copy(code, at, values, source, memory, target, jump, counters):
-    """Copy a strided table to consecutive places (``jump`` apart) of memory."""
+    """Copy a strided table to memory, with entries ``jump`` apart."""
     loops = at + LOAD + 2 * code[at + 4]
     rank, size = code[at + 5], code[at + 6]
     for d in range(rank):
@@ -114,7 +114,7 @@ def _load(code, section, tables, rows, memory, counters):
 
 @lean
 def _constants(code, tables, rows, log_z):
-    """Add the logs of the factors that are wholly observed."""
+    """Add the logs of the factors that are completely observed."""
     for w in range(log_z.shape[0]):
         product, log_total = 1.0, 0.0
         at = code[CONSTANT]
@@ -131,7 +131,7 @@ def _constants(code, tables, rows, log_z):
 
 @lean
 def _likelihoods(code, tables, rows, memory, lanes):
-    """Fill likelihoods: one state, soft numbers, or ones where nothing was observed."""
+    """Fill in likelihoods: an indicator, soft evidence, or ones for unobserved variables."""
     width = len(lanes)
     for at in range(code[LIKELIHOODS], code[LIKELIHOODS + 1], 4):
         v, base, num, column = code[at], code[at + 1], code[at + 2], code[at + 3]
@@ -146,7 +146,7 @@ def _likelihoods(code, tables, rows, memory, lanes):
 
 @lean
 def _rescale(memory, start, size, lanes, top, log_scale, tally):
-    """Bring lanes whose largest entry has left the safe range back to one."""
+    """Rescale lanes whose largest entry has left the safe range."""
     width = len(lanes)
     largest(memory, start, size, lanes, top)
     for w in range(width):
@@ -161,7 +161,7 @@ def _rescale(memory, start, size, lanes, top, log_scale, tally):
 
 @lean
 def _sound(memory, root, log_z, before, deep):
-    """Note how small the sum of a component is, in each lane, where it is small."""
+    """Record the log sum of a component in each lane, if it is small."""
     for w in range(log_z.shape[0]):
         value = memory[root + w]
         if value < _LOW or log_z[w] < before[w]:
@@ -172,10 +172,10 @@ def _sound(memory, root, log_z, before, deep):
 
 @inner
 def prepare(code, tables, memory, single, counters, stop):
-    """Run what is the same for all rows; return the log scale it leaves out, and a depth.
+    """Execute the instructions that all rows share; return a log scale and a depth.
 
-    ``single`` is the tuple of one lane. The depth is at most the least log sum of a component, and
-    what a component that goes on with the rows can have lost so far.
+    The log scale is to be added to the log evidence. ``single`` is the tuple of one lane. The depth
+    is a lower bound on the log sum of each component, also of those that continue with the rows.
     """
     log_scale, before, deep = np.zeros(1), np.zeros(1), np.zeros(1)
     down, top = 0.0, code[MEMORY]
@@ -197,9 +197,9 @@ def prepare(code, tables, memory, single, counters, stop):
 
 @inner
 def upward(code, tables, rows, memory, lanes, log_z, deep, counters, stop):
-    """Send messages to the roots for one tile of rows.
+    """Pass messages to the roots for one tile of rows.
 
-    Written are ``log_z`` (lanes,) and ``deep`` (lanes,), the least log sum of a component.
+    Outputs are ``log_z`` (lanes,) and ``deep`` (lanes,), the smallest log sum of a component.
     """
     _constants(code, tables, rows, log_z)
     before, top = np.zeros(len(lanes)), code[MEMORY]
@@ -226,7 +226,7 @@ def upward(code, tables, rows, memory, lanes, log_z, deep, counters, stop):
 
 @inner
 def downward(code, memory, lanes, counters, stop):
-    """Compute adjoints and marginals for the tile that :func:`upward` has just run."""
+    """Compute adjoints and marginals for the tile of the last call of :func:`upward`."""
     scratch, top = np.zeros(len(lanes)), code[MEMORY]
     at = code[DOWN]
     while at < code[DOWN + 1] and stop[0] == 0:
@@ -238,7 +238,7 @@ def downward(code, memory, lanes, counters, stop):
 
 @lean
 def tile_of(todo, first, rows):
-    """Write the rows of the tile from ``first`` on, the last one repeated; return how many."""
+    """Write the rows of the tile at ``first``, padded with the last row; return their number."""
     count = min(rows.shape[0], todo.shape[0] - first)
     for w in range(rows.shape[0]):
         rows[w] = todo[first + min(w, count - 1)]
@@ -262,12 +262,11 @@ def _collect(code, memory, rows, count, lanes, column, marginals):
 
 @entry
 def answer(code, tables, todo, memory, lanes, column, log_z, marginals, stop):
-    """Write evidence and marginals of the rows ``todo``, a tile at a time.
+    """Write log evidence and marginals of the rows ``todo``, one tile at a time.
 
-    The evidence of rows in which a number that was flushed to zero may count is ``-inf``.
-    ``column`` (V,) says where in ``marginals`` each wanted variable's states begin. Marginals are
-    left out where the program has no downward pass. What is left is not done once ``stop[0]`` is
-    set.
+    The log evidence of rows in which an underflow may matter is ``-inf``. ``column`` (V,) is the
+    first column of each wanted variable in ``marginals``. There are no marginals if the program has
+    no downward pass. The kernel returns early once ``stop[0]`` is set.
     """
     width = len(lanes)
     counters, rows = np.zeros(code[DEPTH], np.int64), np.zeros(width, np.int64)
@@ -290,8 +289,8 @@ def answer(code, tables, todo, memory, lanes, column, log_z, marginals, stop):
 def answer_row(code, values, start, flushed, codes, memory, column, certain, marginals) -> float:
     """Write the marginals of one row of ``codes`` (1, V); return its log evidence.
 
-    As :func:`answer`, with less to hand over. ``certain`` are variables that the program takes as
-    observed and whose marginals are wanted all the same.
+    Like :func:`answer`, with fewer arguments. ``certain`` are variables that the program treats as
+    observed and whose marginals are wanted as well.
     """
     nothing, log_z, first = np.zeros((0, 0)), np.zeros(1), np.zeros(1, np.int64)
     tables = ProgramInputs(values, start, nothing, codes, nothing, flushed)

@@ -71,11 +71,10 @@ def expect(
 
     Args:
         weights: ``(B,)`` weight of each row.
-        log_z: ``(B,)`` written: the log evidence.
-        lost: ``(B,)`` set where a number that was flushed to zero may count; such rows are left
-            out.
-        expected: Flat, added to: factor ``f`` begins at ``start[f]``.
-        per_row: ``(F,)`` factors whose beliefs go to ``joint[row]`` instead.
+        log_z: ``(B,)`` output: the log evidence.
+        lost: ``(B,)`` output: whether an underflow may matter; such rows are omitted.
+        expected: Flat output, added to: factor ``f`` begins at ``start[f]``.
+        per_row: ``(F,)`` factors whose beliefs are written to ``joint[row]`` instead.
         stop: ``(1,)`` what is left is not done once it is set.
     """
     width = len(lanes)

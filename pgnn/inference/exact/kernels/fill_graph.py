@@ -1,4 +1,4 @@
-"""The graph that shrinks and fills in while variables are eliminated."""
+"""The graph that loses nodes and gains fill edges during elimination."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import numpy as np
 
 from pgnn.inference.kernels.compiled import Bools, Floats, Ints, inner, lean
 
-# columns of the integers of a variable: first link of its list, neighbours left, place in the
+# integer columns of a variable: first link of its list, remaining neighbours, position in the #
 # heap (-1: eliminated), whether its cost has changed, its stage
 LINK, DEGREE, PLACE, CHANGED, STAGE = range(5)
-# columns of its numbers: states, weight in sums, sum over neighbours, cost, cost with noise
+# real columns: states, weight in sums, sum over neighbours, cost, cost with noise
 STATES, WEIGHT, SUM, COST, KEY = range(5)
 TO, _NEXT = range(2)
 _FEW = 4096
@@ -19,7 +19,7 @@ _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 @lean
 def _slot(pairs: Ints, key: int) -> int:
-    """Where a pair stands in the hash table, or would."""
+    """The slot of a pair in the hash table."""
     mask = pairs.shape[0] - 1
     i = np.int64((np.uint64(key) * _GOLDEN) >> np.uint64(24)) & mask
     while pairs[i] >= 0 and pairs[i] != key:
@@ -38,7 +38,7 @@ def joined(pairs: Ints, a: int, b: int, num_vars: int) -> bool:
 
 @inner
 def _make_pairs(num_vars: int, most: int) -> Ints:
-    """Room for ``most`` pairs, none joined."""
+    """An empty hash table for ``most`` pairs."""
     if num_vars <= _FEW:
         return np.zeros((num_vars * num_vars >> 6) + 1, np.int64)
     size = 1024
@@ -52,7 +52,7 @@ def _make_pairs(num_vars: int, most: int) -> Ints:
 
 @inner
 def more_pairs(pairs: Ints, num_vars: int, most: int) -> Ints:
-    """The same pairs, with room for ``most``."""
+    """A copy of the hash table with room for ``most`` pairs."""
     if num_vars <= _FEW or pairs.shape[0] >= 2 * most:
         return pairs
     larger = _make_pairs(num_vars, 2 * most)
@@ -64,7 +64,7 @@ def more_pairs(pairs: Ints, num_vars: int, most: int) -> Ints:
 
 @inner
 def more_links(links: Ints, used: int, most: int) -> Ints:
-    """The same links, with room for ``most``."""
+    """A copy of the links with room for ``most``."""
     if links.shape[0] >= most:
         return links
     larger = np.empty((2 * most, 2), np.int64)
@@ -75,7 +75,7 @@ def more_links(links: Ints, used: int, most: int) -> Ints:
 
 @lean
 def join(a: int, b: int, pairs: Ints, links: Ints, used: int, nodes: Ints, numbers: Floats) -> None:
-    """Make neighbours of two variables that are none."""
+    """Join two variables that are not neighbours."""
     num_vars = nodes.shape[0]
     if num_vars <= _FEW:
         for key in (a * num_vars + b, b * num_vars + a):
@@ -94,7 +94,7 @@ def join(a: int, b: int, pairs: Ints, links: Ints, used: int, nodes: Ints, numbe
 
 @lean
 def neighbours(v: int, links: Ints, nodes: Ints, out: Ints) -> int:
-    """Write the neighbours left to ``out``, forget the others; return how many."""
+    """Write the remaining neighbours to ``out``, drop the others; return their number."""
     count, before = 0, -1
     at = nodes[v, LINK]
     while at >= 0:
@@ -114,7 +114,7 @@ def neighbours(v: int, links: Ints, nodes: Ints, out: Ints) -> int:
 def read_graph(
     scope_ptr: Ints, scope_var: Ints, mentioned: Bools, nodes: Ints, numbers: Floats, room: Ints
 ) -> tuple[Ints, Ints, int]:
-    """Join the free variables of each factor; return pairs, links, and the links used."""
+    """Join the free variables of each factor; return pairs, links, and the number of links."""
     num_vars, most = nodes.shape[0], 0
     for f in range(mentioned.shape[0]):
         n = scope_ptr[f + 1] - scope_ptr[f]

@@ -1,4 +1,4 @@
-"""Where each buffer lives in memory."""
+"""Memory layout: the address of each buffer."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from pgnn.inference.kernels.compiled import Ints, inner, lean
 
 _GAPS = 64
 """Gaps in memory that are kept in mind; the time to look for one is that of looking at them all."""
-# in the list of gaps: start and size; its last row holds how many there are, and the top
+# columns of the list of gaps: start and size; the last row holds their number and the top
 _START, _SIZE = range(2)
 
 
 @lean
 def _drop(gaps: Ints, g: int) -> None:
-    """Take a gap out of the list."""
+    """Remove a gap from the list."""
     gaps[_GAPS, 0] -= 1
     for k in range(g, gaps[_GAPS, 0]):
         gaps[k, _START], gaps[k, _SIZE] = gaps[k + 1, _START], gaps[k + 1, _SIZE]
@@ -38,7 +38,7 @@ def _drop(gaps: Ints, g: int) -> None:
 
 @lean
 def _take(gaps: Ints, size: int) -> int:
-    """Find room in the first gap that is large enough, else at the top; return where."""
+    """Allocate the first gap that is large enough, or memory at the top; return the address."""
     for g in range(gaps[_GAPS, 0]):
         if gaps[g, _SIZE] >= size:
             start = gaps[g, _START]
@@ -53,9 +53,9 @@ def _take(gaps: Ints, size: int) -> int:
 
 @lean
 def _give_back(gaps: Ints, start: int, size: int) -> None:
-    """Add a gap to the sorted list and melt it with its neighbours.
+    """Add a gap to the sorted list and merge it with its neighbours.
 
-    Where there is no room for more gaps, the smallest is lost.
+    If the list is full, the smallest gap is dropped.
     """
     if gaps[_GAPS, 0] == _GAPS:
         least = 0
@@ -79,10 +79,10 @@ def _give_back(gaps: Ints, start: int, size: int) -> None:
 
 @lean
 def _last_uses(factors: Ints, buffers: Ints, steps: Ints, counts: Ints, last: Ints) -> None:
-    """Write each buffer's last step: -1 if none reads it, the number of steps if it is kept.
+    """Write the last step that reads each buffer: -1 if none, the number of steps if it is kept.
 
-    Kept is what is read after the last instruction: evidence, marginals, beliefs; in a program
-    without a downward pass everything, to decode from.
+    Buffers that are read after the last instruction are kept: evidence, marginals and beliefs; in a
+    program without a downward pass all buffers, for decoding.
     """
     num_steps = counts[NUM_STEPS]
     for b in range(counts[NUM_BUFFERS]):
@@ -106,8 +106,8 @@ def _last_uses(factors: Ints, buffers: Ints, steps: Ints, counts: Ints, last: In
 def lay_out(factors: Ints, buffers: Ints, steps: Ints, counts: Ints, width: int) -> tuple[int, int]:
     """Give every buffer an address; return the sizes of the static part and of all memory.
 
-    The constant one comes first, then static buffers, then wide ones. A wide buffer's place is
-    given away after its last use.
+    The constant 1 comes first, then static buffers, then wide ones. The memory of a wide buffer is
+    reused after its last use.
     """
     num_buffers, num_steps = counts[NUM_BUFFERS], counts[NUM_STEPS]
     last = np.empty(num_buffers, np.int64)
@@ -135,7 +135,7 @@ def lay_out(factors: Ints, buffers: Ints, steps: Ints, counts: Ints, width: int)
         for k in range(3):
             b = steps[op, X + k]
             if last[b] == op and buffers[b, WIDE]:
-                last[b] = num_steps  # given back once, also if it occurs twice
+                last[b] = num_steps  # freed once, also if it occurs twice
                 _give_back(gaps, buffers[b, ADDRESS], buffers[b, SIZE] * width)
         if last[out] < 0 and buffers[out, WIDE]:
             _give_back(gaps, buffers[out, ADDRESS], buffers[out, SIZE] * width)

@@ -1,7 +1,7 @@
-"""Greedy elimination orders of sparse graphs, compiled; the twin of ``pgnn.graphs.elimination``.
+"""Greedy elimination orders of sparse graphs: the compiled twin of ``pgnn.graphs.elimination``.
 
-The cost of a variable changes only where its neighbourhood does, and is kept up to date by what
-changed; the variables wait in a heap. So a hub with many leaves costs as much as a chain.
+The cost of a variable changes only if its neighbourhood does, and is updated incrementally; the
+variables are kept in a heap. A hub with many leaves therefore costs no more than a chain.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from pgnn.inference.exact.kernels.fill_graph import (
 )
 from pgnn.inference.kernels.compiled import Bools, Floats, Ints, entry, lean
 
-# as NumPy numbers: for plain ones numba would compile their callers again for every value
+# NumPy scalars: for Python integers numba would compile the callers again for every value
 MIN_FILL, WEIGHTED_MIN_FILL, MIN_WEIGHT = np.int64(0), np.int64(1), np.int64(2)
 RANKED = np.int64(3)
 
@@ -53,9 +53,9 @@ def _save(
     a: int, b: int, pairs: Ints, links: Ints, nodes: Ints, numbers: Floats, room: Ints,
     changed: Ints, count: int,
 ) -> tuple[int, float]:  # fmt: skip
-    """Take the edge between a and b off the costs of the neighbours they share.
+    """Subtract the edge between a and b from the costs of their common neighbours.
 
-    Returns how many costs have changed, and the weight of those neighbours.
+    Returns the number of changed costs, and the weight of those neighbours.
     """
     if nodes[a, DEGREE] > nodes[b, DEGREE]:
         a, b = b, a
@@ -74,7 +74,7 @@ def _set_key(
     v: int, rule: int, rank: Ints, noise: float, state: Ints, links: Ints, nodes: Ints,
     numbers: Floats, room: Ints,
 ) -> None:  # fmt: skip
-    """Note what a variable costs now, with noise."""
+    """Update the cost of a variable, with noise."""
     if rule == MIN_WEIGHT:
         if nodes[v, DEGREE] <= _EXACT:
             numbers[v, COST] = numbers[v, STATES]
@@ -83,10 +83,10 @@ def _set_key(
         else:
             numbers[v, COST] = 2.0 ** min(numbers[v, SUM] + numbers[v, WEIGHT], 1000.0)
     cost = numbers[v, COST]
-    if rule == RANKED:  # what adds nothing to the width may go at any time
+    if rule == RANKED:  # simplicial variables may be eliminated at any time
         cost = 0.0 if cost <= 0.0 or nodes[v, DEGREE] <= 2 else 1.0 + rank[v]
     if noise > 0.0:
-        # xorshift64: cheap, own state, so that no global generator is touched
+        # xorshift64: cheap, with local state, so that no global generator is changed
         x = np.uint64(state[0])
         x ^= x << np.uint64(13)
         x ^= x >> np.uint64(7)
@@ -99,7 +99,7 @@ def _set_key(
 
 @lean
 def _before(a: int, b: int, nodes: Ints, numbers: Floats) -> bool:
-    """Whether a is to be eliminated before b: earlier stage, lower cost, lower number."""
+    """Whether a is to be eliminated before b: earlier stage, lower cost, lower index."""
     if nodes[a, STAGE] != nodes[b, STAGE]:
         return nodes[a, STAGE] < nodes[b, STAGE]
     if numbers[a, KEY] != numbers[b, KEY]:
@@ -109,7 +109,7 @@ def _before(a: int, b: int, nodes: Ints, numbers: Floats) -> bool:
 
 @lean
 def _settle(v: int, at: int, heap: Ints, size: int, nodes: Ints, numbers: Floats) -> None:
-    """Put a variable where it belongs in the heap; ``at`` is free."""
+    """Sift a variable to its position in the heap; ``at`` is free."""
     while at > 0 and _before(v, heap[(at - 1) >> 1], nodes, numbers):
         above = (at - 1) >> 1
         heap[at] = heap[above]
@@ -134,7 +134,7 @@ def _settle(v: int, at: int, heap: Ints, size: int, nodes: Ints, numbers: Floats
 def _first_costs(
     pairs: Ints, links: Ints, used: int, nodes: Ints, numbers: Floats, room: Ints, changed: Ints
 ) -> None:
-    """Fill costs: pairs of neighbours, less those that are joined."""
+    """Initial fill costs: pairs of neighbours minus pairs that are joined."""
     for v in range(nodes.shape[0]):
         squares, total = 0.0, numbers[v, SUM]
         for i in range(neighbours(v, links, nodes, room)):
@@ -151,7 +151,7 @@ def _first_costs(
 def _start(
     free: Bools, states: Ints, stage: Bools, rule: int, nodes: Ints, numbers: Floats
 ) -> None:  # fmt: skip
-    """Write what is known of each variable before the graph is read."""
+    """Initialise the columns of each variable, before the graph is read."""
     for v in range(free.shape[0]):
         nodes[v, LINK], nodes[v, DEGREE], nodes[v, CHANGED] = -1, 0, 0
         nodes[v, STAGE], nodes[v, PLACE] = stage[v], 0 if free[v] else -1
@@ -167,9 +167,9 @@ def _start(
 def _take_out(
     v: int, links: Ints, nodes: Ints, numbers: Floats, near: Ints, figures: Floats
 ) -> tuple[int, float]:
-    """Part a variable from its neighbours, and add its clique to the figures.
+    """Remove a variable from the graph, and add its clique to the figures.
 
-    Returns how many neighbours it had, written to ``near``, and their weight.
+    Returns the number of its neighbours, which are written to ``near``, and their weight.
     """
     num_near, entries, weight = neighbours(v, links, nodes, near), numbers[v, STATES], 0.0
     for i in range(num_near):
@@ -188,9 +188,9 @@ def _fill_in(
     near: Ints, num_near: int, rule: int, pairs: Ints, links: Ints, used: int, nodes: Ints,
     numbers: Floats, room: Ints, changed: Ints,
 ) -> tuple[int, int]:  # fmt: skip
-    """Join all neighbours of a variable that was taken out, and keep the costs up to date.
+    """Join all neighbours of a removed variable, and update the costs.
 
-    Returns the links that are used then, and how many costs have changed.
+    Returns the number of links in use, and of changed costs.
     """
     num_vars, num_changed = nodes.shape[0], 0
     for i in range(num_near):
@@ -215,7 +215,7 @@ def _fill_in(
 def _forget(
     v: int, near: Ints, num_near: int, weight: float, numbers: Floats
 ) -> None:  # fmt: skip
-    """Take off the costs of its neighbours what joining them to a variable would have cost."""
+    """Subtract the fill edges of a removed variable from the costs of its neighbours."""
     for i in range(num_near):
         a = near[i]
         apart = numbers[a, SUM] - (weight - numbers[a, WEIGHT])
@@ -231,23 +231,24 @@ def eliminate(
 
     Args:
         scope_ptr: ``(F + 1,)`` start of each factor's scope.
-        scope_var: Variables of all scopes, one after the other.
-        used: ``(F,)`` which factors count.
+        scope_var: Variables of all scopes, concatenated.
+        used: ``(F,)`` factors that are used.
         free: ``(V,)`` variables to eliminate.
-        states: ``(V,)`` numbers of states.
-        stage: ``(V,)`` those that are false are eliminated first.
-        rank: ``(V,)`` order of those that are neither simplicial nor have two neighbours at most,
-            not negative; for RANKED alone.
-        rule: MIN_FILL, WEIGHTED_MIN_FILL, MIN_WEIGHT or RANKED; ties go to the smallest variable.
+        states: ``(V,)`` state counts.
+        stage: ``(V,)`` variables with False are eliminated first.
+        rank: ``(V,)`` non-negative ranks of variables that are not simplicial and have more than
+            two neighbours; used by RANKED only.
+        rule: MIN_FILL, WEIGHTED_MIN_FILL, MIN_WEIGHT or RANKED; ties are broken by the smallest
+            index.
         noise: Relative random perturbation of the costs (0: deterministic).
-        seed: Of that perturbation.
-        limit: Give up once the tables together have more entries than this.
-        order: ``(N,)`` written.
-        figures: ``(3,)`` written: the total and the largest number of table entries (total
-            ``inf`` when given up), and the width (largest clique minus one).
+        seed: Random seed of the perturbation.
+        limit: Stop once the tables together have more entries than this.
+        order: ``(N,)`` output: the elimination order.
+        figures: ``(3,)`` output: the total and the largest number of table entries (total ``inf``
+            if stopped), and the width (largest clique minus one).
 
     Cost:
-        Time and memory near-linear in the size of the graph with its fill edges.
+        Time and memory nearly linear in the size of the graph with its fill edges.
     """
     num_vars, size = free.shape[0], 0
     nodes, numbers = np.empty((num_vars, 5), np.int64), np.empty((num_vars, 5))

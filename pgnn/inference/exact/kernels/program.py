@@ -1,7 +1,7 @@
-"""What a program is made of: tables with named columns while it is made, then one array of numbers.
+"""The layout of programs: tables with named columns during assembly, then one integer array.
 
-A program is one int64 array. Its head says where each section begins; the sections hold
-instructions, each beginning with its length, or rows of numbers.
+A program is one int64 array. Its header contains the start of each section; sections hold
+instructions, each preceded by its length, or rows of integers.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import numpy as np
 
 from pgnn.inference.kernels.compiled import Ints, lean
 
-# kinds of steps, as NumPy numbers: for plain ones numba would compile their callers again for
+# kinds of steps, as NumPy scalars: for Python integers numba would compile the callers again for #
 # every value
 MULTIPLY, MESSAGE, ADJOINT, MARGINAL = np.int64(0), np.int64(1), np.int64(2), np.int64(3)
 ROOT, OPEN = np.int64(4), np.int64(5)
@@ -33,11 +33,11 @@ SHORT = 8
 # likelihood; buffer whose adjoint gives its marginal (-1: the message); buffer of the marginal
 CARD, FREE, UNARY, WANTED, MAXIMIZE, POSITION, BUCKET, LIKELIHOOD, SOURCE, BELIEF_OF = range(10)
 VARIABLE = 10
-# of a factor: start of its scope; whether it counts, differs from row to row, its belief is
+# of a factor: start of its scope; whether it counts, depends on the row, its belief is
 # wanted; its buffer
 SCOPE, USED, ROWWISE, BELIEF, BUFFER = range(5)
 FACTOR = 5
-# of a buffer: start and length of its scope; entries; whether it differs from row to row, its
+# of a buffer: start and length of its scope; entries; whether it depends on the row, its
 # adjoint is wanted; buffer of the adjoint; address in memory; next buffer in the same bucket
 FIRST, RANK, SIZE, WIDE, NEED, ADJOINT_OF, ADDRESS, NEXT = range(8)
 BUFFERS = 8
@@ -65,7 +65,7 @@ HEAD = 16
 
 @lean
 def stride_of(v: int, scope: Ints, variables: Ints) -> int:
-    """Stride of ``v`` in a C-ordered table over ``scope``; 0 where it has no such axis."""
+    """Stride of ``v`` in a C-ordered table over ``scope``; 0 if it has no such axis."""
     stride = 1
     for k in range(scope.shape[0] - 1, -1, -1):
         if scope[k] == v:

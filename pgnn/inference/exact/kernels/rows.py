@@ -1,4 +1,4 @@
-"""Rows of evidence that say the same."""
+"""Equal rows of evidence."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Codes = NDArray[np.int32]
 
 @entry
 def in_range(codes: Codes, least: Ints, card: Ints) -> bool:
-    """Whether all codes are states, or as little as they may be (-1 where unseen is allowed)."""
+    """Whether all codes are states, or at least the lowest legal value (-1: missing)."""
     for row in range(codes.shape[0]):
         for v in range(codes.shape[1]):
             if codes[row, v] < least[v] or codes[row, v] >= card[v]:
@@ -22,18 +22,18 @@ def in_range(codes: Codes, least: Ints, card: Ints) -> bool:
 
 @entry
 def distinct(codes: Codes, first: Ints, kind: Ints) -> int:
-    """Find the distinct rows.
+    """Find the distinct rows of an array.
 
     Args:
-        codes: ``(B, V)``.
-        first: ``(B,)`` written: numbers of the first row of each kind.
-        kind: ``(B,)`` written: the kind of every row.
+        codes: ``(B, V)`` state indices.
+        first: ``(B,)`` output: index of the first row of each group of equal rows.
+        kind: ``(B,)`` output: the group of every row.
 
     Returns:
-        How many kinds there are.
+        The number of groups.
 
     Cost:
-        One pass over the codes; an open hash table, rows compared in full.
+        One pass over the codes: an open hash table with exact comparison of rows.
     """
     num_rows, num_vars = codes.shape
     size = 16

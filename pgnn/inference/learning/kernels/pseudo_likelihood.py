@@ -84,11 +84,11 @@ def mean(
     """Return the sum over some rows of ``share`` times log pseudo-likelihood.
 
     Args:
-        wiring: Of the graph.
+        wiring: Wiring of the graph.
         tables: ``(1, T)`` or ``(B, T)`` log values.
         fields: ``(1, S)`` or ``(B, S)`` own log fields of the elements.
         codes: ``(B, E)`` int32 states.
-        shares: ``(B,)`` what each row counts.
+        shares: ``(B,)`` weight of each row.
         rows: Which rows.
         table_gradient: ``(1, T)`` or ``(B, T)``; derivatives are added to it.
         field_gradient: ``(1, S)`` or ``(B, S)``; derivatives are added to it.

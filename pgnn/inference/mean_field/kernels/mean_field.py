@@ -104,7 +104,7 @@ def sweep(wiring, sizes, tables, fields, todo, elements, all_q, change, stop):
     """Set the distribution of one element after the other to its optimum given the others.
 
     Args:
-        wiring: Of the graph.
+        wiring: Wiring of the graph.
         sizes: Largest number of states of an element, and of elements of a factor.
         tables: ``(1, T)`` or ``(B, T)`` log tables.
         fields: ``(B, S)`` log fields, the evidence included.
@@ -151,7 +151,7 @@ def messages(wiring, sizes, tables, todo, elements, all_q, counted, out, stop):
     """Add the expected log tables of some factors to ``out``, by some elements' states.
 
     Args:
-        wiring, sizes, tables, todo, elements, all_q: As of :func:`sweep`.
+        wiring, sizes, tables, todo, elements, all_q: See :func:`sweep`.
         counted: ``(F,)`` which factors count.
         out: ``(len(todo), .)`` added to; the states of the elements are concatenated.
     """

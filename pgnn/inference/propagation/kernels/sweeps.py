@@ -256,7 +256,7 @@ def propagate(
 
     Args:
         algebra: Arithmetic of the values.
-        wiring: Of the graph.
+        wiring: Wiring of the graph.
         numbers: Fields, tables, messages, beliefs.
         row_progress: State of each row.
         rows: Rows to update.

@@ -113,7 +113,7 @@ def spanning_forest(wiring, order, parent, observed, member) -> int:
     """Select factors in an order, each unless it would close a loop with those before.
 
     Args:
-        wiring: Of the graph.
+        wiring: Wiring of the graph.
         order: ``(F,)`` factors.
         parent: ``(E,)`` working memory.
         observed: ``(E,)`` working memory; zeros before and after.
@@ -149,7 +149,7 @@ def breadth_first(wiring, member, order, reached, through) -> int:
     """Traverse the factors of a forest, component by component.
 
     Args:
-        wiring: Of the graph.
+        wiring: Wiring of the graph.
         member: ``(F,)`` which factors are in the forest.
         order: ``(E,)`` output: elements in the order in which they are reached.
         reached: ``(E,)`` output: the slot by which an element is reached, -1 if it is a root.

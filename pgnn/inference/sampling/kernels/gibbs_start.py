@@ -181,7 +181,7 @@ def search(program, orders, which, states, counters, chains, num_chains, budget,
 
     Args:
         program: Tables.
-        orders: ``(order, ptr)``, free elements of each chain as of :func:`gibbs.run`, in the order
+        orders: ``(order, ptr)``, free elements of each chain as in :func:`gibbs.run`, in the order
             in which they are chosen; others keep their states.
         which: ``(N,)`` program of each chain.
         states: ``(N, E)`` uint16, updated.

@@ -28,7 +28,7 @@ class DirectedTables(NamedTuple):
         parent: Elements that tables are looked up by.
         stride: Strides of the parents.
         start: ``(F,)`` where each table begins.
-        rowwise: ``(F,)`` whether a table differs from row to row of evidence.
+        rowwise: ``(F,)`` whether a table depends on the row of evidence.
         log_shared: Log tables that serve all rows, flat.
         log_own: ``(B, .)`` log tables of each row.
         cdf_shared: Cumulative probabilities where ``log_shared`` has logs.
@@ -86,7 +86,7 @@ def weighted_draws(tables, row, codes, log_soft, key, number, columns, log_weigh
         codes: ``(E,)`` observed states, -1 where none.
         log_soft: ``(S,)`` log likelihoods of all states; of length 0 if there are none.
         key: uint64 that fixes the random numbers of this row.
-        number: Of the first draw; draws do not depend on how they are cut into pieces.
+        number: Of the first draw; draws do not depend on how they are split into chunks.
         columns: ``(E, n)`` int32 written: states.
         log_weights: ``(n,)`` written: the sum of the logs of what was observed, given its parents.
 

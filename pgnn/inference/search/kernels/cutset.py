@@ -59,7 +59,7 @@ def cutset(
         free: ``(V,)`` variables that may be eliminated.
         most: Largest table, base-2 logarithm of its entries.
         noise: ``(V,)`` times the neighbour count is what decides which one to hold.
-        seed: Of the choice between tables of about one size.
+        seed: Random seed of the choice between tables of about one size.
         held: ``(V,)`` written: whether to hold a variable.
     """
     num_vars = free.shape[0]

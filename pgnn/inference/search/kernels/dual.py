@@ -251,7 +251,7 @@ def sweep_rows(
     """Sweep once over all elements, for several rows of evidence.
 
     Args:
-        wiring: Of the graph.
+        wiring: Wiring of the graph.
         sweep: Which way, and whether to decode.
         tables: ``(1, T)`` or ``(B, T)`` log values.
         fields: ``(B, S)`` log fields; states proved to be useless become ``-inf``.

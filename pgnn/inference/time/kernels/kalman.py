@@ -284,7 +284,7 @@ def smooth_rows(
     """Turn filtered moments into smoothed ones, in place, and write the gains.
 
     Args:
-        patterns: As of :func:`filter_rows`.
+        patterns: See :func:`filter_rows`.
         first: Likewise.
         rows: Likewise.
         move: Likewise.
@@ -293,7 +293,7 @@ def smooth_rows(
         mean: ``(B, T, D)`` after it; then given all.
         covariance: ``(U, T, D, D)`` likewise.
         gains: ``(U, T - 1, D, D)``, written.
-        space: As of :func:`filter_rows`.
+        space: See :func:`filter_rows`.
         stop: Likewise.
 
     Returns:
