@@ -34,9 +34,8 @@ class FactorGraph:
     .. math:: \tilde p(x) = \prod_f \phi_f(x_f) = \exp \Big( c + \sum_i \theta_i(x_i) +
         \sum_{f : |f| > 1} \theta_f(x_f) \Big)
 
-    Exact engines read all factors as tables, in the order of the groups. Approximate engines read
-    the same factors as a constant, one unary log potential (field) per element, and the groups over
-    two or more elements.
+    Exact engines read all factors as tables, in the order of the groups. Approximate engines read a
+    constant, a unary log potential (field) per element, and the groups over two or more elements.
 
     Args:
         elements: The elements, or their variables.

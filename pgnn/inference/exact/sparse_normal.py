@@ -41,8 +41,7 @@ class SparseNormal(Engine):
         \mathrm{Cov}[x_u \mid x_o] = Q_{uu}^{-1}
 
     Rows that observe the same nodes share a factorisation. Variances are computed on demand, each
-    by the solution of a linear system. Samples are solutions for noise on edges and nodes (perturb
-    and solve).
+    by the solution of a linear system. Samples solve for noise on edges and nodes.
 
     Args:
         iterative: Whether to compute means by conjugate gradients, for graphs whose factors do not
@@ -253,8 +252,7 @@ class FieldPosterior(WithReals):
         field: The model.
         means: ``(B, n)`` posterior means.
         log_evidence: ``(B,)``.
-        factors: For each set of observed nodes, its rows and the factorised precision of the other
-            nodes.
+        factors: Factorised precisions, one per set of observed nodes, with their rows.
         batched: Whether the evidence came in rows.
         index: The data frame's index, if the evidence was one.
         names: The targets; all nodes if None.
@@ -385,8 +383,7 @@ def _check_levels(field: GaussianFieldModel, observed: Mask) -> None:
     """Check that the posterior is proper.
 
     Raises:
-        EvidenceError: If neither evidence nor an anchor determines the mean level of a connected
-            component of the graph.
+        EvidenceError: If the mean level of a connected component is undetermined.
     """
     if field.is_proper:
         return
