@@ -1,1 +1,1 @@
-"""Variational answers for discrete graphs by products of distributions or of blocks."""
+"""Mean-field inference for discrete graphs: products of distributions of elements or of blocks."""

@@ -30,11 +30,11 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Slices(metaclass=SaysArguments):
-    """Blocks that are the slices of an array of variables: the rows of a grid, say.
+    """Blocks that are the slices of an array of variables, such as the rows of a grid.
 
     Args:
         name: Name of the array.
-        axis: Each index along this axis is one block.
+        axis: The axis; each index along it is one block.
     """
 
     name: Hashable
@@ -61,7 +61,7 @@ def elements_of_blocks(
                 raise ModelError(f"{names.name!r} has the shape {cells.shape}, no {names.axis=}")
             blocks += [np.sort(part.ravel()) for part in np.moveaxis(cells, names.axis, 0)]
         elif isinstance(names, str):
-            raise ModelError(f"a block is a list of names, got the string {names!r}")
+            raise ModelError(f"a block must be a list of names, got the string {names!r}")
         else:
             parts = [_numbers(elements, name).ravel() for name in names]
             blocks.append(np.sort(np.concatenate([np.zeros(0, np.int64), *parts])))
@@ -81,11 +81,11 @@ def _numbers(elements: Elements, name: Hashable) -> Ints:
 
 @dataclass(frozen=True, eq=False)
 class StraddlingFactor:
-    """A factor with several elements in one block and others outside of it.
+    """A factor with several elements in one block and others outside it.
 
     Args:
         factor: Its index.
-        axes: Its axes in each block that it touches, by the index of the block.
+        axes: Axes of the factor in each of its blocks, by the index of the block.
     """
 
     factor: int
@@ -94,7 +94,7 @@ class StraddlingFactor:
 
 @dataclass(frozen=True, eq=False)
 class Blocks:
-    """A partition of the elements into blocks; elements in no block are single.
+    """A partition of the elements into blocks and single elements.
 
     Args:
         wiring: Wiring of the graph.
@@ -106,7 +106,7 @@ class Blocks:
 
     @cached_property
     def block_of(self) -> Ints:
-        """``(E,)`` index of each element's block; single elements have indices of their own."""
+        """``(E,)`` index of each element's block; each single element has its own index."""
         count = len(self.wiring.card)
         owner = len(self.numbers) + np.arange(count, dtype=np.int64)
         for b, elements in enumerate(self.numbers):
@@ -115,7 +115,7 @@ class Blocks:
 
     @cached_property
     def spans(self) -> Ints:
-        """``(F,)`` 0: inside one block; 1: no two elements in one block; 2: straddling."""
+        """``(F,)`` 0 inside one block; 1 no two elements in one block; 2 straddling."""
         wiring = self.wiring
         kind = np.zeros(len(wiring.table), dtype=np.int64)
         arity = np.diff(wiring.factor_ptr)
@@ -129,7 +129,7 @@ class Blocks:
 
     @cached_property
     def straddling(self) -> dict[int, list[StraddlingFactor]]:
-        """Straddling factors by the blocks that they touch."""
+        """Straddling factors by the blocks of their elements."""
         wiring = self.wiring
         straddling: dict[int, list[StraddlingFactor]] = {}
         for f in np.flatnonzero(self.spans == 2).tolist():
@@ -143,7 +143,7 @@ class Blocks:
 
     @cached_property
     def members(self) -> dict[int, Ints]:
-        """Elements of the blocks, and single elements that touch a straddling factor."""
+        """Elements of the blocks, and single elements of straddling factors."""
         members = dict(enumerate(self.numbers))
         for owner in self.straddling:
             if owner not in members:
@@ -152,7 +152,7 @@ class Blocks:
 
     @cached_property
     def singles(self) -> Ints:
-        """Elements in none of ``members``."""
+        """All other elements."""
         is_single = np.ones(len(self.block_of), dtype=np.bool_)
         for elements in self.members.values():
             is_single[elements] = False
@@ -160,7 +160,7 @@ class Blocks:
 
     @cached_property
     def inside(self) -> Ints:
-        """``(F,)`` the block that contains a factor, -1 if none does."""
+        """``(F,)`` the block that contains a factor, or -1."""
         first = self.wiring.slot_var[self.wiring.factor_ptr[:-1]]
         return np.where(self.spans == 0, self.block_of[first], -1)
 
@@ -171,8 +171,8 @@ class Blocks:
         return np.concatenate([np.zeros(0, np.int64), *parts])
 
 
-# smallest log message relative to the largest one: with clipped messages q is not quite optimal,
-# but the bound is the bound of that q
+# smallest log message relative to the largest one: clipped messages make q slightly suboptimal, #
+# but the bound is still that of q
 _SMALLEST_LOG_MESSAGE = -700.0
 
 
@@ -180,11 +180,12 @@ _SMALLEST_LOG_MESSAGE = -700.0
 class BlockAscent:
     r"""Maximises :math:`E_q[\log \tilde p] + H(q)` over :math:`q(x) = \prod_B q_B(x_B)`.
 
-    The optimal :math:`q_B` given the others has the factors inside of B, and the expectations of
-    those that cross its boundary; marginals and the normaliser come from the exact solver.
+    The optimal :math:`q_B` given the others is the product of the factors inside B and of the
+    exponentiated expected logs of those that cross its boundary; the exact solver computes its
+    marginals and normaliser.
 
     Args:
-        ascent: Updates the elements in no block.
+        ascent: Updates of the elements in no block.
         blocks: Blocks whose joint distributions are exact.
     """
 
@@ -197,7 +198,7 @@ class BlockAscent:
     # --- the iteration --------------------------------------------------------------------------
 
     def begin(self, q: Floats, rows: Ints) -> MeanFieldState:
-        """Return the state before the first sweep: independent elements."""
+        """Return the initial state, with independent elements."""
         self._parts.clear()
         self._inside.clear()
         for owner, factors in self.blocks.straddling.items():
@@ -211,7 +212,7 @@ class BlockAscent:
         return self.ascent.begin(q, rows)
 
     def init(self) -> MeanFieldState:
-        """Return the state before the first sweep, from uniform distributions."""
+        """Return the initial state from uniform distributions."""
         return self.begin(self.ascent.init().q, self.ascent.all_rows)
 
     def step(self, state: MeanFieldState) -> tuple[MeanFieldState, Info]:
@@ -248,7 +249,7 @@ class BlockAscent:
         first = np.cumsum(card) - card
         logits, tables = self._messages_into(owner, rows, q)
         top = np.maximum.reduceat(logits, first, axis=1)
-        # where the messages rule out all states of an element, they are ignored
+        # messages that exclude all states of an element are ignored
         ruled_out = np.repeat(np.isneginf(top), card, axis=1)
         field = self.ascent.field[np.ix_(rows, columns)]
         logits = np.where(ruled_out, np.where(np.isneginf(field), -np.inf, 0.0), logits)
@@ -313,7 +314,7 @@ class BlockAscent:
     def _solver(
         self, owner: int, rows: Ints, tables: list[tuple[StraddlingFactor, Floats]]
     ) -> Solver:
-        """The exact solver of a block, with the messages into it as further factors."""
+        """The exact solver of a block, with the messages into it as additional factors."""
         if owner not in self._solvers:
             self._solvers[owner] = Solver(self._graph_inside(owner))
         solver = self._solvers[owner]
@@ -327,7 +328,7 @@ class BlockAscent:
         return Solver(solver.at_rows(rows).graph.with_factors(*extra), solver.planner)
 
     def _graph_inside(self, owner: int) -> FactorGraph:
-        """A block with the factors inside of it, in their groups."""
+        """The factor graph of a block, with the factors inside it."""
         members, graph = self.blocks.members[owner], self.ascent.question.graph
         position = np.full(len(graph.elements), -1, dtype=np.int64)
         position[members] = np.arange(len(members))

@@ -1,4 +1,4 @@
-"""Whether the kernels of mean field are compiled; until then Python does what is little."""
+"""Whether the kernels of mean field are compiled; until then small tasks run in Python."""
 
 from __future__ import annotations
 

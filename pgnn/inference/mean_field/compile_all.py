@@ -1,4 +1,4 @@
-"""Ascends once, zeros included, so that all kernels of mean field are compiled and kept."""
+"""Runs mean field once, with zeros in tables, so that all its kernels are compiled and cached."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from pgnn.inference.question import Question
 
 
 def ask_everything() -> None:
-    """Look for a start among the states that are possible, sweep, and bound."""
+    """Search for a possible initial state, sweep, and compute the bound."""
     a, b = Variable("a", 3), Variable("b", 2)
     table = torch.zeros(3, 2, dtype=torch.float64)
     table[0, 0] = -torch.inf
     graph = FactorGraph((a, b), (Factor([a, b], table),))
     observed = RowEvidence(np.full((1, 2), -1, dtype=np.int32), False, None, np.zeros(1))
-    nobody: Any = None  # no ascent looks at the model
+    nobody: Any = None  # mean field does not use the model itself
     question = Question(nobody, graph, observed)
     ascent, _ = CoordinateAscent(question, question.log_field(), 1e-6).possible()
     q = ascent.start(np.random.default_rng(0), 0.1)

@@ -1,4 +1,4 @@
-"""Mean field by coordinate ascent, on the arrays of a question."""
+"""Mean field by coordinate ascent, on the arrays of a query."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
-# how far below the smallest finite log entry the zeros of tables are put in the search for a start
+# log distance below the smallest finite entry that replaces zeros in the search for a start
 _PENALTIES = (0.0, 1.0, 3.0, 10.0, 30.0, 100.0, 1e3, 1e5, 1e7)
 _SWEEPS_PER_PENALTY = 3
 _NEGLIGIBLE = 1e-9
 _BUDGET = 10_000
-# rows are shared between threads only when each gets this many table entries
+# rows are divided among threads only if each has at least this many table entries
 _ENTRY = 5.0
 
 
 @dataclass(frozen=True, eq=False)
 class MeanFieldState:
-    """State of the ascent.
+    """The state of the coordinate ascent.
 
     Attributes:
         q: ``(B, S)`` probabilities, the states of all elements concatenated.
@@ -50,9 +50,9 @@ class CoordinateAscent:
     r"""Maximises :math:`E_q[\log \tilde p] + H(q)` over :math:`q(x) = \prod_i q_i(x_i)`.
 
     Args:
-        question: A graph with evidence.
+        question: The query.
         field: ``(B, S)`` log fields, the evidence included.
-        tolerance: A row is done when no probability changes by more in a sweep.
+        tolerance: A row has converged when no probability changes by more in a sweep.
     """
 
     question: Question
@@ -61,7 +61,7 @@ class CoordinateAscent:
 
     @property
     def wiring(self) -> Wiring:
-        """The integers of the graph."""
+        """Wiring of the graph."""
         return self.question.graph.wiring
 
     @cached_property
@@ -101,12 +101,12 @@ class CoordinateAscent:
     # --- the iteration --------------------------------------------------------------------------
 
     def begin(self, q: Floats, rows: Ints) -> MeanFieldState:
-        """Return the state before the first sweep over some rows."""
+        """Return the initial state for some rows."""
         count = len(q)
         return MeanFieldState(q, rows, np.zeros(count, np.int64), np.zeros(count))
 
     def init(self) -> MeanFieldState:
-        """Return the state before the first sweep, from uniform distributions."""
+        """Return the initial state from uniform distributions."""
         return self.begin(self.softmax(np.where(np.isneginf(self.field), -np.inf, 0.0)),
                           self.all_rows)  # fmt: skip
 
@@ -152,7 +152,7 @@ class CoordinateAscent:
         return self.question.graph.requires_grad
 
     def expected_bounds(self, q: torch.Tensor) -> torch.Tensor:
-        """Return ``(B,)`` bounds of the expected logs of factors without tables: zeros here."""
+        """Return ``(B,)`` bounds on the expected logs of factors without tables, or zeros."""
         return torch.zeros(len(q), dtype=torch.float64, device=q.device)
 
     def scores(self, q: Floats) -> Floats:
@@ -166,7 +166,7 @@ class CoordinateAscent:
         return np.asarray(-(q * np.log(np.where(q > 0, q, 1.0))).sum(axis=1))
 
     def energies(self, q: Floats, included: Mask) -> Floats:
-        """Return ``(B,)`` expected logs of some factors, the elements being independent."""
+        """Return ``(B,)`` expected logs of some factors under independent elements."""
         from pgnn.inference.mean_field.kernels import mean_field
 
         out = np.zeros(len(q))
@@ -186,10 +186,10 @@ class CoordinateAscent:
     # --- starts ---------------------------------------------------------------------------------
 
     def start(self, rng: np.random.Generator, spread: float) -> Floats:
-        """Return ``(B, S)`` random distributions near those of the fields alone.
+        """Return ``(B, S)`` random perturbations of the distributions given by the fields.
 
-        The same states are favoured in all elements: symmetric models would otherwise converge to
-        regions of different states.
+        The perturbation favours the same states in all elements, since symmetric models would
+        otherwise converge to domains of different states.
 
         Args:
             rng: Random number generator.
@@ -217,8 +217,8 @@ class CoordinateAscent:
     def _possible(self, q: Floats) -> Floats:
         """Move distributions away from configurations of probability zero, where possible.
 
-        Zeros of tables are replaced by ever smaller positive numbers. Where q still has mass on
-        zeros after that, an assignment of positive probability is searched for.
+        Zeros of tables are replaced by decreasing positive values. If q still has mass on zeros
+        after that, the method searches for an assignment of positive probability.
         """
         smallest = self.tables[np.isfinite(self.tables)].min(initial=0.0)
         zeros, residual = np.isneginf(self.tables), np.zeros(len(q))
@@ -238,15 +238,15 @@ class CoordinateAscent:
         return hardened
 
     def _certain(self, allowed: Mask) -> Mask:
-        """Columns of the elements of which a single state is allowed."""
+        """Columns of the elements with a single allowed state."""
         count = np.add.reduceat(allowed, self.wiring.offset[:-1], axis=1, dtype=np.int64)
         return np.repeat(count == 1, self.wiring.card, axis=1)
 
     def possible(self) -> tuple[CoordinateAscent, Mask]:
-        """Remove states that zeros of tables rule out.
+        """Remove states that zeros of tables exclude.
 
         Returns:
-            The same without these states, and ``(B,)`` whether a row may be possible.
+            The distributions without these states, and ``(B,)`` whether a row may be possible.
         """
         allowed = self.field > -np.inf
         empty: Mask = np.zeros(len(allowed), dtype=np.bool_) | np.isneginf(self.log_constant)
@@ -263,13 +263,13 @@ class CoordinateAscent:
         return np.asarray(status[rows] == 2)
 
     def _search(self, allowed: Mask, preferences: Floats, rows: Ints, budget: int) -> Ints:
-        """See :func:`pgnn.inference.kernels.consistency.search`; returns the status."""
+        """Run :func:`pgnn.inference.kernels.consistency.search`; return its status."""
         from pgnn.inference.kernels import consistency
 
         wiring = self.wiring
         in_hard = self.hard[wiring.slot_factor]
         elements = np.unique(wiring.slot_var[in_hard])
-        if budget >= 0 and len(elements):  # elements of the strongest preferences first
+        if budget >= 0 and len(elements):  # elements with the strongest preferences first
             strength = np.maximum.reduceat(preferences, wiring.offset[:-1], axis=1)[:, elements]
             orders = np.ascontiguousarray(elements[np.argsort(-strength, axis=1, kind="stable")])
         else:

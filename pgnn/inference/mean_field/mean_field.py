@@ -34,25 +34,26 @@ class MeanField(Engine):
 
     .. math:: \log Z \ge \max_q\; E_q[\log \tilde p(x)] + H(q), \qquad q(x) = \prod_i q_i(x_i)
 
-    Coordinate ascent sets one :math:`q_i \propto \exp E_{q_{-i}}[\log \tilde p]` after the other,
-    so the bound never falls. ``log_evidence`` is the bound, marginals are those of q. With
-    ``blocks`` the distribution inside a block is exact given the others (structured mean field):
-    the ascent starts from the optimum of independent elements, so its bound is never worse.
+    Coordinate ascent sets each :math:`q_i \propto \exp E_{q_{-i}}[\log \tilde p]` in turn, so that
+    the bound never decreases. ``log_evidence`` is the bound, marginals are those of q. With
+    ``blocks`` the distribution inside a block is exact given the others (structured mean field);
+    the ascent starts from the optimum of independent elements, so that its bound is never worse.
 
-    Zeros of tables: q may put no mass on impossible configurations. States that the zeros rule
-    out are removed, and a start of positive probability is searched for. Where none is found the
-    bound is ``-inf``, which a warning and ``diagnostics["feasible"]`` report; where it is proven
-    that there is none, the evidence is impossible.
+    If tables have zeros, q must put no mass on impossible configurations. States that the zeros
+    exclude are removed, and the engine searches for an initial state of positive probability. If
+    none is found the bound is ``-inf``, which a warning and ``diagnostics["feasible"]`` report; if
+    there provably is none, the evidence is impossible.
 
-    :class:`Sigmoid` and :class:`Softmax` children of very many parents, whose tables cannot be
-    written down, have no closed expectation; it is bounded from below (the tilted bound of Saul,
-    Jaakkola and Jordan 1996, or the quadratic one of Jaakkola and Jordan 1996 where that is
-    tighter), so that the answer is a bound still. Others of that size are :class:`Intractable`.
+    The expected log of :class:`Sigmoid` and :class:`Softmax` children with very many parents, whose
+    tables would be too large, has no closed form; it is bounded from below (by the tilted bound of
+    Saul, Jaakkola and Jordan 1996, or the quadratic one of Jaakkola and Jordan 1996 where that is
+    tighter), so that the answer is still a lower bound. Other conditionals of that size raise
+    :class:`Intractable`.
 
     Args:
         blocks: Lists of names of variables or elements, or :class:`Slices` of an array, whose
             joint distribution is exact; elements in no block are independent.
-        restarts: Random starts; the best bound of each row is kept.
+        restarts: Number of random initialisations; the best bound of each row is kept.
         max_iterations: Largest number of sweeps over all elements (over all blocks).
         tolerance: A row has converged when no probability changes by more in a sweep.
         seed: Random seed of the initial values.
@@ -63,9 +64,9 @@ class MeanField(Engine):
         Intractable: If a block is too wide for the exact engine, or a table too large.
 
     Cost:
-        A sweep: one multiply-add for each entry of each table and element of its scope, ``O(K)``
-        for a Potts factor; a few exponentials for each parent of a child without a table. A block
-        costs an exact answer about it.
+        Per sweep one multiply-add for each table entry and element of the table's scope, ``O(K)``
+        for a Potts factor; a few exponentials for each parent of a child without a table; one exact
+        inference per block.
 
     References:
         Wainwright and Jordan (2008), Graphical models, exponential families, and variational
@@ -116,7 +117,7 @@ class MeanField(Engine):
         if self.blocks is not None:
             if bounds:
                 raise self._cannot(
-                    "has no blocks beside conditionals whose tables are too large to be written",
+                    "does not support blocks with conditionals whose tables are too large",
                     "it without blocks, or Gibbs()",
                 )
             numbers = elements_of_blocks(question.graph.elements, self.blocks)
@@ -139,8 +140,8 @@ class MeanField(Engine):
     def reason(self) -> str:
         """See :class:`Engine`."""
         if self.blocks is None:
-            return "independent distributions are fitted to the model; their bound is below log Z"
-        return "blocks, independent of each other, are fitted exactly; their bound is below log Z"
+            return "a product of independent distributions is fitted; its bound is below log Z"
+        return "a product of exact distributions of blocks is fitted; its bound is below log Z"
 
     def _ascend(
         self,
@@ -150,7 +151,7 @@ class MeanField(Engine):
         restart: int,
         rows: NDArray[np.int64],
     ) -> tuple[MeanFieldState, Floats]:
-        """Run one start; return its last state and the bounds there."""
+        """Run the ascent from one initial state; return the last state and its bounds."""
         state = ascent.begin(ascent.start(rng, 1.0 if restart else 0.01), rows)
         label = "mean field" + (f", start {restart + 1}" if restart else "")
         options: dict[str, Any] = {"progress": self.progress, "label": label}
@@ -184,7 +185,7 @@ class MeanField(Engine):
 def _better(
     first: tuple[MeanFieldState, Floats], second: tuple[MeanFieldState, Floats]
 ) -> tuple[MeanFieldState, Floats]:
-    """The better of two starts in each row."""
+    """The better of two results in each row."""
     (a, bound_a), (b, bound_b) = first, second
     improved = bound_b > bound_a
     active = np.zeros(len(improved), dtype=np.bool_)
@@ -228,12 +229,12 @@ def _beliefs(
             "residual": torch.from_numpy(state.residual),
             "feasible": torch.from_numpy(~possible | ~np.isneginf(bound)),
         },
-        "raise max_iterations or tolerance; the bound is valid all the same",
+        "raise max_iterations or tolerance; the bound is still valid",
     )
 
 
 def _expected_score(graph: FactorGraph, q: Tensor) -> Tensor:
-    r"""``(B,)`` finite part of :math:`E_q[\log \tilde p]`, differentiable by the tables.
+    r"""``(B,)`` finite part of :math:`E_q[\log \tilde p]`, differentiable in the tables.
 
     At a stationary point of q its gradient is that of the bound.
     """

@@ -1,4 +1,4 @@
-"""Mean field of graphs in which factors without tables have a lower bound."""
+"""Mean field for graphs with factors without tables, whose expected logs are bounded from below."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _STEPS, _FIRST_STEPS = 2, 10
 
 
 def with_bounds(question: Question) -> tuple[Question, list[SoftmaxBound]]:
-    """Return a question about the factors with tables, and bounds of those that have none.
+    """Return a query of the factors with tables, and bounds on the others.
 
     Raises:
         Intractable: If a factor is too large and has no bound.
@@ -51,13 +51,13 @@ def with_bounds(question: Question) -> tuple[Question, list[SoftmaxBound]]:
 
 @dataclass(frozen=True, eq=False)
 class PredictorAscent(CoordinateAscent):
-    r"""Maximises :math:`E_q[\log \tilde p] + H(q)`, some of the expectations bounded from below.
+    r"""Maximises :math:`E_q[\log \tilde p] + H(q)` with some expectations bounded from below.
 
-    An element is set to the optimum of a minorant that is tight at the present distributions, so
-    that no step lowers the bound.
+    Each element is set to the optimum of a minorant that is tight at the current distributions, so
+    that no step decreases the bound.
 
     Args:
-        softmax_bounds: Bounds of the factors without tables.
+        softmax_bounds: Bounds on the factors without tables.
     """
 
     softmax_bounds: Sequence[SoftmaxBound] = ()
@@ -96,7 +96,7 @@ class PredictorAscent(CoordinateAscent):
                 bound.update(m, e, before, after)
 
     def _moments(self, k: int, q: Floats, rows: Ints) -> Moments:
-        """Moments of a bound; the tilts are kept as the start of the next call."""
+        """Moments of a bound; the tilts are cached as initial values of the next call."""
         bound, tilts = self.softmax_bounds[k], self._tilts.get(k)
         if tilts is None:
             predictors = bound.predictors
@@ -122,7 +122,7 @@ class PredictorAscent(CoordinateAscent):
         return learned or super().requires_grad
 
     def expected_bounds(self, q: torch.Tensor) -> torch.Tensor:
-        """Return ``(B,)`` bounds of the factors without tables; differentiable by parameters."""
+        """Return ``(B,)`` bounds on factors without tables; differentiable in the parameters."""
         total = torch.zeros(len(q), dtype=torch.float64)
         for k, bound in enumerate(self.softmax_bounds):
             size, parts = bound.rows_at_once(), []

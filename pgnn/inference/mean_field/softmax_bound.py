@@ -1,4 +1,4 @@
-"""Lower bounds of the expected log of a softmax whose arguments are sums of independent terms."""
+"""Lower bounds on the expected log of a softmax of sums of independent terms."""
 
 from __future__ import annotations
 
@@ -23,11 +23,12 @@ _LEAST_STEP = 0.05
 
 @dataclass(eq=False)
 class Moments:
-    r"""Moments of the linear predictors of ``U`` children, from which their bounds are computed.
+    r"""Moments of the linear predictors of ``U`` children, which determine their bounds.
 
     Attributes:
         mean: ``(B, U, C)`` expected sums :math:`E\,\eta`.
-        variance: ``(B, U)`` of :math:`\eta_1 - \eta_0`; ``(B, 0)`` of more than two states.
+        variance: ``(B, U)`` variances of :math:`\eta_1 - \eta_0`; ``(B, 0)`` for more than two
+            states.
         tilt: ``(B, U, C)`` variational parameters :math:`\xi` of the tilted bound.
         log_tilted: ``(B, U, C)`` values of :math:`\log E \exp(\eta_c - \xi^\top \eta)`.
         quadratic: ``(B, U)`` whether the quadratic bound is the tighter one.
@@ -42,21 +43,21 @@ class Moments:
 
 @dataclass(frozen=True, eq=False)
 class SoftmaxBound:
-    r"""Bounds :math:`E_q[\log \mathrm{softmax}(\eta)_y]` from below, the parents independent.
+    r"""Bounds :math:`E_q[\log \mathrm{softmax}(\eta)_y]` from below for independent parents.
 
     The expected log normaliser has no closed form. For any :math:`\xi_c`, by Jensen,
 
     .. math:: E \log \sum_c e^{\eta_c} \le \xi^\top E\,\eta +
         \log \sum_c E\, e^{\eta_c - \xi^\top \eta},
 
-    which is a product over the parents. Of two states with :math:`z = \eta_1 - \eta_0`, the
+    which is a product over the parents. For two states with :math:`z = \eta_1 - \eta_0`, the
     tangent of :math:`\log 2\cosh(z/2)`, which is concave in :math:`z^2`, gives
 
     .. math:: E \log (e^{\eta_0} + e^{\eta_1}) \le \tfrac12 E(\eta_0 + \eta_1) +
         \log 2 \cosh\big(\tfrac12 \sqrt{E z^2}\big).
 
-    The first is tight where the sum is nearly certain, the second where it varies much; each child
-    takes the tighter one.
+    The first is tight if the sum is nearly certain, the second if it varies much; each child uses
+    the tighter one.
 
     Args:
         predictors: Linear predictors of the children.
@@ -72,12 +73,12 @@ class SoftmaxBound:
     # --- the bound itself ----------------------------------------------------------------------
 
     def value(self, q: Tensor, tilt: Floats, rows: Ints) -> Tensor:
-        """Return ``(B,)`` sums of the bounds of all children; differentiable by the terms.
+        """Return ``(B,)`` sums of the bounds of all children; differentiable in the terms.
 
         Args:
             q: ``(B, S)`` probabilities of all elements' states.
-            tilt: ``(B, U, C)``.
-            rows: ``(B,)`` rows of the offsets, if these differ by row.
+            tilt: ``(B, U, C)`` variational parameters.
+            rows: ``(B,)`` rows of the offsets, if these depend on the row.
         """
         predictors, xi = self.predictors, torch.from_numpy(tilt).to(q.device)
         mean, log_tilted, variance = self._sums(q, xi, rows)
@@ -116,7 +117,7 @@ class SoftmaxBound:
         return max(1, _NUMBERS // max(self.predictors.terms.numel(), 1))
 
     def moments(self, q: Floats, rows: Ints, tilt: Floats | None, steps: int) -> Moments:
-        r"""Return the moments after some steps that minimise the bound of the normaliser.
+        r"""Return the moments after some steps that minimise the bound on the normaliser.
 
         It is convex in :math:`\xi` with its minimum where
         :math:`\sum_c \pi_c E_c\,\eta = E\,\eta`, :math:`\pi` being the shares of the exponentials.
@@ -127,7 +128,7 @@ class SoftmaxBound:
             q: ``(B, S)`` probabilities of all elements' states.
             rows: See :meth:`value`.
             tilt: ``(B, U, C)`` initial parameters; computed from q if not given.
-            steps: How many.
+            steps: Number of steps.
         """
         with torch.no_grad():
             p = torch.from_numpy(q)
@@ -165,7 +166,7 @@ class SoftmaxBound:
     def message(self, moments: Moments, element: int, q: Floats) -> Floats:
         """Return ``(B, K)`` contributions of the states of an element to the bounds.
 
-        Where a bound is not linear in the distribution of the element, its tangent is taken.
+        A bound that is not linear in the distribution of the element is replaced by its tangent.
         """
         predictors, total = self.predictors, np.zeros(())
         if element in predictors.unit_of:
@@ -232,13 +233,13 @@ class _ParentTerms:
 
 
 def _quadratic(mean: Tensor, variance: Tensor) -> Tensor:
-    """The quadratic bound of the normaliser of two states."""
+    """The quadratic bound on the normaliser of two states."""
     square = (mean[..., 1] - mean[..., 0]).square() + variance
     root = square.clamp(min=1e-300).sqrt()
     return 0.5 * mean.sum(-1) + 0.5 * root + softplus(-root)
 
 
 def _curvature(root: Floats) -> Floats:
-    """The derivative of ``log 2 cosh(x / 2)`` by the square of ``x``."""
+    """The derivative of ``log 2 cosh(x / 2)`` with respect to the square of ``x``."""
     safe = np.maximum(root, 1e-8)
     return np.asarray(np.tanh(0.5 * safe) / (4.0 * safe))

@@ -30,7 +30,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
-_ORDERS = 8  # in which loopy messages are decoded
+_ORDERS = 8  # orders in which loopy messages are decoded
 _ADVICE = "raise max_iterations or damping, or use tree_reweighted=True, MeanField() or Gibbs()"
 _OTHERS = "raise max_iterations or damping, or use DualDecomposition() or Annealing()"
 
@@ -44,11 +44,11 @@ class BeliefPropagation(Engine):
             \prod_{j \in f \setminus i} \frac{b_j(x_j)}{m_{f \to j}(x_j)}, \qquad
         b_i \propto \phi_i^{1/T} \prod_{f \ni i} m_{f \to i}^{\rho_f}
 
-    On trees (and with all that closes loops observed) the answer is exact, after two iterations.
-    With loops it is an approximation, often a good one; ``log_evidence`` is then the Bethe
-    estimate. With ``tree_reweighted=True`` the powers :math:`\rho_f` are the shares of random
-    spanning forests that have the factor, and ``log_evidence`` is an upper bound, whether the
-    messages have converged or not; its marginals are usually less extreme.
+    On trees (also if observations cut all loops) the answer is exact after two iterations. With
+    loops it is an approximation, often a good one; ``log_evidence`` is then the Bethe estimate.
+    With ``tree_reweighted=True`` the powers :math:`\rho_f` are the shares of random spanning
+    forests that contain the factor, and ``log_evidence`` is an upper bound, whether or not the
+    messages have converged; the marginals are usually less extreme.
 
     Most probable states come from max-product: messages are decoded one element after another, in
     several orders where there are loops, and polished by exact local search. Reweighted messages
@@ -56,28 +56,29 @@ class BeliefPropagation(Engine):
     improved by local search with the others summed out: exactly, or by propagation where that is
     too expensive.
 
-    Answers can be differentiated by tables and soft evidence, with the memory of one iteration:
-    the log evidence is stationary in the messages, and marginals are differentiated by the
-    implicit function theorem.
+    Answers are differentiable with respect to tables and soft evidence, with the memory of one
+    iteration: the log evidence is stationary in the messages, and marginals are differentiated by
+    the implicit function theorem.
 
-    Tables with entries more than :math:`e^{200}` apart, and other devices than processors, are
-    flooded in log space by torch, with any schedule.
+    Tables with entries more than a factor :math:`e^{200}` apart, and models on a GPU, use a
+    flooding schedule in log space by torch, whatever ``schedule`` is.
 
     ``diagnostics`` hold ``"converged"``, ``"iterations"``, ``"residual"`` and ``"damping"`` of
     each row; ``"history"``, the largest residual in each iteration; ``"messages"``.
 
     Args:
         schedule: :class:`Flooding`, :class:`Sequential` or :class:`Residual`.
-        damping: Share of an old message that stays, in ``[0, 1)``.
+        damping: Weight of the old message in an update, in ``[0, 1)``.
         adaptive: Whether a row's damping grows while its residual does not fall.
         temperature: ``T`` of :math:`p^{1/T}`; at zero sums become maxima, beliefs are
-            max-marginals, and the log evidence the score of the best assignment. Always zero
-            where most probable states are asked for.
+            max-marginals, and the log evidence the score of the best assignment. Always zero for
+            most probable states.
         tree_reweighted: Whether to use powers that give an upper bound.
         num_forests: Least number of spanning forests from which the powers are computed.
         max_iterations: Largest number of iterations.
-        tolerance: A row has converged when no message changes by more, in total probability.
-        start: An earlier answer about the model, whose messages are the initial ones.
+        tolerance: A row has converged when no message changes by more (L1 distance).
+        start: An earlier answer of this engine for the model, whose messages are the initial ones
+            (warm start).
         seed: Random seed of the forests.
         progress: Show a bar if it takes longer than a second.
 
@@ -85,8 +86,7 @@ class BeliefPropagation(Engine):
         ModelError: If a setting is out of range.
 
     Cost:
-        ``O(n K^n)`` an iteration for each factor over ``n`` elements, ``O(K)`` where it asks only
-        whether two agree.
+        ``O(n K^n)`` per iteration for a factor over ``n`` elements, ``O(K)`` for a Potts factor.
 
     References:
         Pearl (1988), Probabilistic Reasoning in Intelligent Systems, chapter 4. Yedidia, Freeman
@@ -178,7 +178,7 @@ class BeliefPropagation(Engine):
         return replace(best, states=best.states[:, :elements])
 
     def _maximized(self, question: Question, maximized: Mask) -> Best:
-        """The most probable states of all elements, those added by expansion included."""
+        """The most probable states of all elements, including auxiliary ones."""
         log_field = question.log_field()
         free = unsettled(question.graph, log_field)
         if not (maximized | ~free.any(axis=0)).all():
@@ -202,7 +202,7 @@ class BeliefPropagation(Engine):
 
     @property
     def _max_table_entries(self) -> int:
-        """Entries of the largest table that is not decomposed; more gives tighter forest bounds."""
+        """Entries of the largest table that is not decomposed; larger ones give tighter bounds."""
         return WRITTEN if self.tree_reweighted else DECOMPOSED
 
     @property
@@ -234,7 +234,7 @@ class BeliefPropagation(Engine):
         return Propagator(question, plan, control, self._start)
 
     def _plan(self, question: Question, temperature: float) -> PropagationPlan:
-        """The plan of a graph, kept with the graph itself."""
+        """The plan of a graph, cached with the graph."""
         forests = self.num_forests if self.tree_reweighted else 0
         plan = PropagationPlan(question.graph, temperature, forests, self.seed)
         if question.graph.interactions_rowwise or _wants_gradients(question):
@@ -292,7 +292,7 @@ def _best(
     diagnostics: dict[str, Any],
     bound: Tensor | None = None,
 ) -> Best:
-    """The answer; ``NaN`` values in possible rows of which only impossible states were found."""
+    """The answer; ``NaN`` for possible rows for which no possible state was found."""
     failed = possible & np.isneginf(values)
     diagnostics["converged"] = diagnostics["converged"] & torch.from_numpy(~failed)
     log_values = torch.from_numpy(np.where(failed, np.nan, values)).to(question.graph.dtype)
@@ -308,7 +308,7 @@ def _best(
 
 
 def _diagnostics(outcome: Outcome, history: list[float] | None) -> dict[str, Any]:
-    """The diagnostics of a run."""
+    """The diagnostics of an outcome."""
     diagnostics: dict[str, Any] = {
         "converged": torch.from_numpy(outcome.converged),
         "iterations": torch.from_numpy(outcome.iterations),

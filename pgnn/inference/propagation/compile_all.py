@@ -1,4 +1,4 @@
-"""Propagates once in each arithmetic, so that all kernels of propagation are compiled and kept."""
+"""Runs propagation once in each arithmetic, so that all its kernels are compiled and cached."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pgnn.inference.propagation.schedules import Sequential
 
 
 def ask_everything() -> None:
-    """Ask for sums, for maxima, and for bounds from forests."""
+    """Query marginals, most probable states, and bounds from forests."""
     ring = [Variable(name, 2) for name in "abc"]
     table = torch.zeros(2, 2, dtype=torch.float64)
     factors = tuple(Factor([ring[k - 1], ring[k]], table) for k in range(3))

@@ -17,8 +17,8 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
-_STEP = 3e7  # entries visited in one step of the loop: a few hundredths of a second
-_MAX_LOG_RANGE = 200.0  # range of a table's logarithms beyond which doubles may underflow
+_STEP = 3e7  # table entries visited in one step of the loop: a few hundredths of a second
+_MAX_LOG_RANGE = 200.0  # range of a table's log values beyond which doubles may underflow
 _UNIFORM_SHARE = 1e-6  # weight of uniform messages in a warm start, so that no state is ruled out
 
 
@@ -98,7 +98,7 @@ class CpuPropagation:
         iterate(method, steps, progress=control.progress, label="belief propagation")
 
     def solve(self) -> None:
-        """Update all messages of a forest, up to the roots and down again: they are exact."""
+        """Update all messages of a forest, up to the roots and down again, which is exact."""
         self.compute_beliefs()
         self.sweep(Control(Sequential(), adaptive=False, tolerance=0.0), 2)
         self.row_progress.state[self.row_progress.state == self.ACTIVE] = self.CONVERGED
@@ -137,7 +137,7 @@ class CpuPropagation:
         self.history.extend(np.max(histories, axis=0)[:taken].tolist())
 
     def compute_beliefs(self) -> None:
-        """Compute all beliefs from the present messages."""
+        """Compute all beliefs from the current messages."""
         from pgnn.inference.propagation.kernels.sweeps import compute_beliefs
 
         plan, numbers = self.plan, self.numbers
@@ -189,8 +189,8 @@ class CpuPropagation:
 
         .. math:: \log \tilde p(x) = \sum_i \log z_i + \frac1N \sum_T \log p_T(x),
 
-        and by Hölder's inequality the sum (or maximum) of a geometric mean is at most the
-        geometric mean of the sums, each of which is that of a forest.
+        and by Hölder's inequality the sum (or maximum) of a geometric mean is at most the geometric
+        mean of the sums, each of which is over a forest.
 
         Args:
             elements_part: The first value that :meth:`bethe` returns.
@@ -220,7 +220,7 @@ class CpuPropagation:
         return value
 
     def decode(self, order: Ints | None = None) -> Ints:
-        """Return ``(B, E)`` states decoded one after another in an order, by default the plan's."""
+        """Return ``(B, E)`` states decoded sequentially in an order, by default the plan's."""
         from pgnn.inference.propagation.kernels.values import decode
 
         plan = self.plan
@@ -276,7 +276,7 @@ class _Sweeps:
 
 
 def _scaled(plan: PropagationPlan, log_field: Floats) -> tuple[Floats, Floats]:
-    """Fields as values of the algebra, and ``(B,)`` logs of their scales."""
+    """Fields in the arithmetic of the kernels, and ``(B,)`` logs of their scales."""
     if plan.max_product or not log_field.size:
         return np.ascontiguousarray(log_field), np.zeros(len(log_field))
     offset = plan.graph.elements.offset
@@ -306,8 +306,8 @@ def _messages(plan: PropagationPlan, rows: int, log_messages: Floats | None) -> 
 def arc_consistent(plan: PropagationPlan, log_field: Floats, rows: Ints) -> Mask:
     """Return ``(b,)`` whether each element has a state that is supported by all neighbours.
 
-    Where one has not, the row has probability zero. Only zeros matter, so that no rounding is
-    involved. Without loops the converse holds too.
+    If some element has none, the row has probability zero. Only zeros of tables are used, so that
+    there is no rounding error. Without loops the converse holds as well.
 
     Args:
         plan: Plan of the graph.
@@ -320,7 +320,7 @@ def arc_consistent(plan: PropagationPlan, log_field: Floats, rows: Ints) -> Mask
     hard = replace(plan, temperature=0.0, num_forests=0)
     run = CpuPropagation(hard, _zeros_only(log_field), rows)
     run.numbers = run.numbers._replace(table=_zeros_only(run.numbers.table))
-    # each iteration but the last one rules out a state
+    # each iteration except the last removes a state
     limit = log_field.shape[1] + int(plan.graph.wiring.message[-1]) + 2
     run.run(Control(Sequential(), adaptive=False, tolerance=0.0, max_iterations=limit))
     return np.asarray(run.row_progress.state != CpuPropagation.IMPOSSIBLE)

@@ -32,8 +32,8 @@ def differentiable_log_partition(propagation: TorchPropagation, messages: Tensor
         \frac{\partial \log Z}{\partial \theta_i(x_i)} = b_i(x_i).
 
     Args:
-        propagation: Its ``log_field`` and groups require gradients.
-        messages: ``(B, M)`` converged log messages; their error is that of the gradient.
+        propagation: The propagation, whose ``log_field`` and groups require gradients.
+        messages: ``(B, M)`` converged log messages; the gradient is as accurate as these.
 
     Raises:
         Unsupported: At temperature zero. A second derivative raises a ``RuntimeError``.
@@ -71,7 +71,7 @@ def differentiable_beliefs(propagation: TorchPropagation, messages: Tensor) -> T
     It is solved by :func:`solve`, for each row separately.
 
     Args:
-        propagation: Its ``log_field`` and groups require gradients.
+        propagation: The propagation, whose ``log_field`` and groups require gradients.
         messages: ``(B, M)`` converged log messages.
 
     Raises:
@@ -96,14 +96,14 @@ def differentiable_beliefs(propagation: TorchPropagation, messages: Tensor) -> T
 def observed_field(question: Question) -> Tensor:
     """Return :meth:`Question.log_field` as a differentiable tensor.
 
-    Gradients reach the model's own fields, where a state is not ruled out, and soft evidence that
-    was given as tensors that require gradients.
+    Gradients flow to the model's unary log potentials at possible states, and to soft evidence
+    given as tensors that require gradients.
 
     Args:
-        question: A graph and its evidence.
+        question: The query.
 
     Returns:
-        ``(B, S)`` log field in the type of the graph, on its device.
+        ``(B, S)`` log field with the dtype and device of the graph.
     """
     graph, observed = question.graph, question.observed
     offset = graph.elements.offset
@@ -193,8 +193,8 @@ def _adjoint(vjp: Callable[[Tensor], Tensor], gradient: Tensor) -> Tensor:
         Convergence("BeliefPropagation").add(
             f"the derivatives of {inexact} of {len(gradient)} rows are inexact: the adjoint system "
             f"of propagation was solved to a relative residual of {float(residual.max()):.2g} "
-            "only; beliefs near a phase transition are sensitive to every parameter, weaken the "
-            "couplings or use tree-reweighted propagation"
+            "only; beliefs near a phase transition are sensitive to every parameter: weaken "
+            "the couplings or use tree-reweighted propagation"
         ).warn()
     return solution
 
@@ -205,7 +205,7 @@ def _check(propagation: TorchPropagation) -> None:
 
 
 def _with_tensors(question: Question, soft: Tensor, tensors: Mapping[Hashable, Tensor]) -> Tensor:
-    """Log likelihoods, with those that were given as tensors in differentiable form."""
+    """Log-likelihoods; those given as tensors are differentiable."""
     elements = question.graph.elements
     for name, likelihood in tensors.items():
         numbers = elements.numbers(name).ravel()
@@ -213,7 +213,8 @@ def _with_tensors(question: Question, soft: Tensor, tensors: Mapping[Hashable, T
         unscaled = likelihood.to(soft)
         zero = unscaled == 0
         log = unscaled.masked_fill(zero, 1.0).log().masked_fill(zero, -math.inf)
-        log = log - log.detach().amax(-1, keepdim=True)  # the scale is in ``soft_scale``
+        # the scale is accounted for by ``soft_scale``
+        log = log - log.detach().amax(-1, keepdim=True)
         log = log.reshape(len(soft), last - first)
         soft = torch.cat([soft[:, :first], log, soft[:, last:]], dim=1)
     return soft
@@ -234,7 +235,7 @@ def solve(
         max_products: Largest number of products with ``matrix``.
 
     Returns:
-        ``(B, M)`` solutions and ``(B,)`` relative residuals, zero where the right-hand side is.
+        ``(B, M)`` solutions and ``(B,)`` relative residuals; zero for a zero right-hand side.
 
     Cost: memory of 13 vectors, whatever ``max_products`` is.
 
@@ -262,7 +263,7 @@ def _relative(residual: Tensor, norm: Tensor) -> Tensor:
 
 
 def _cycle(matrix: Callable[[Tensor], Tensor], residual: Tensor, tolerance: Tensor) -> Tensor:
-    """The correction of least residual in a Krylov space of a few dimensions."""
+    """The correction with the smallest residual in a Krylov space of a few dimensions."""
     norm = torch.linalg.vector_norm(residual, dim=1)
     basis = [_unit(residual, norm)]
     rows = len(residual)
@@ -272,7 +273,7 @@ def _cycle(matrix: Callable[[Tensor], Tensor], residual: Tensor, tolerance: Tens
     weights = residual.new_zeros(rows, _RESTART)
     for k in range(_RESTART):
         new = matrix(basis[k])
-        # two passes of Gram-Schmidt are orthogonal up to rounding
+        # two passes of Gram-Schmidt give orthogonality up to rounding
         for _ in range(2):
             for j, direction in enumerate(basis):
                 along = (new * direction).sum(1)
@@ -293,6 +294,6 @@ def _cycle(matrix: Callable[[Tensor], Tensor], residual: Tensor, tolerance: Tens
 
 
 def _unit(vector: Tensor, length: Tensor) -> Tensor:
-    """A vector of norm one; zero if the given one is zero up to rounding."""
+    """The normalised vector; zero if its norm is zero up to rounding."""
     tiny = length <= torch.finfo(vector.dtype).tiny
     return (vector / length.masked_fill(tiny, 1.0)[:, None]).masked_fill(tiny[:, None], 0.0)

@@ -1,4 +1,4 @@
-"""What propagation computes of a graph, independent of evidence: order, tables, forests."""
+"""Data of a graph that do not depend on the evidence: traversal order, tables, forests."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ _CHUNK = 2**18  # entries written at once, so that intermediate arrays stay smal
 
 
 class ScaledTables(NamedTuple):
-    """The tables of all factors, as values of an algebra.
+    """The tables of all factors in the arithmetic of the kernels.
 
     Attributes:
-        values: ``(1, T)`` or ``(B, T)``: scaled probabilities, or logarithms.
+        values: ``(1, T)`` or ``(B, T)`` scaled probabilities, or log values.
         start: ``(F,)`` first entry of each factor.
         log_scale: ``(1,)`` or ``(B,)`` log of the product of all scales.
-        log_range: Largest difference of two finite logarithms in one table.
+        log_range: Largest difference of two finite log values in one table.
     """
 
     values: Floats
@@ -45,7 +45,7 @@ def scaled_tables(graph: FactorGraph, temperature: float, weights: Floats | None
 
     Args:
         graph: The factors.
-        temperature: ``T``; at zero the logarithms as they are (over :math:`\rho_f`).
+        temperature: ``T``; at zero the log values (divided by :math:`\rho_f`) are returned.
         weights: ``(F,)`` positive powers, or None for ones.
     """
     entries = [_numbers(g) for g in graph.compiled]
@@ -78,7 +78,7 @@ def _groups_with_entries(
 
 
 def _numbers(g: FactorGroup) -> Floats:
-    """``(1 or B, F or 1, size)`` entries of a group, where possible without a copy."""
+    """``(1 or B, F or 1, size)`` entries of a group, without a copy if possible."""
     entries = g.entries().detach().to("cpu").double().numpy()
     return np.asarray(entries if g.batch_shape else entries[None])
 
@@ -90,7 +90,7 @@ def _fill(target: Floats, numbers: Floats, rho: Floats, temperature: float) -> t
         target: ``(B, F or 1, size)`` zeros that are overwritten; a view.
         numbers: ``(B or 1, F or 1, size)`` logarithms.
         rho: ``(F,)`` or ``(1,)`` powers.
-        temperature: At zero logarithms are written.
+        temperature: The temperature; at zero log values are written.
     """
     scale, widest = np.zeros(len(target)), 0.0
     count, size = target.shape[1:]
@@ -117,15 +117,16 @@ def _fill(target: Floats, numbers: Floats, rho: Floats, temperature: float) -> t
 class SpanningForests:
     r"""Forests of factors that together cover a graph, and the factors' weights.
 
-    Factors are tried in an order; one is added if no two of its elements are connected already.
-    Those that are in the fewest forests so far come first, ties at random, so that the weights
+    Factors are tried in an order; a factor is added if no two of its elements are connected
+    already. Factors that are in the fewest forests so far come first, with random ties, so that the
+    weights
 
     .. math:: \rho_f = \frac{1}{N} \#\{n : f \in T_n\}
 
-    are as even as the graph allows, and none is zero.
+    are as equal as the graph allows, and positive.
 
     Args:
-        members: ``(N, F)`` which factors are in each forest.
+        members: ``(N, F)`` whether a factor is in a forest.
 
     References:
         Wainwright, Jaakkola and Willsky (2005), A new class of upper bounds on the log partition
@@ -140,8 +141,8 @@ class SpanningForests:
 
         Args:
             wiring: Wiring of the graph.
-            at_least: Least number of forests.
-            seed: The same seed draws the same forests.
+            at_least: Smallest number of forests.
+            seed: Random seed; the same seed gives the same forests.
         """
         from pgnn.inference.propagation.kernels.values import spanning_forest
 
@@ -175,13 +176,13 @@ class SpanningForests:
 
 @dataclass(frozen=True, eq=False)
 class PropagationPlan:
-    """Wiring and tables of a graph in the form that the kernels read.
+    """Wiring and tables of a graph in the layout of the kernels.
 
     Args:
         graph: Elements and factors.
         temperature: Temperature of the distribution; at zero sums become maxima.
-        num_forests: Least number of random forests from which the factors' weights are computed; 0
-            if the weights are ones. A graph without loops has none in any case.
+        num_forests: Smallest number of random forests from which the factors' weights are computed;
+            0 if the weights are ones. A graph without loops needs none.
         seed: Random seed of the forests.
     """
 
@@ -197,14 +198,14 @@ class PropagationPlan:
 
     @property
     def algebra(self) -> tuple[int, ...]:
-        """Which arithmetic the kernels use."""
+        """The arithmetic of the kernels."""
         from pgnn.inference.kernels.algebra import MAX_PRODUCT, SUM_PRODUCT
 
         return MAX_PRODUCT if self.max_product else SUM_PRODUCT
 
     @cached_property
     def forests(self) -> SpanningForests | None:
-        """The forests from which the weights are computed; None if these are ones."""
+        """The forests from which the weights are computed; None if the weights are ones."""
         if not self.num_forests or self.acyclic:
             return None
         return SpanningForests.draw(self.graph.message_wiring, self.num_forests, self.seed)
@@ -241,7 +242,7 @@ class PropagationPlan:
         """Traverse the graph of some of the factors, breadth first.
 
         Args:
-            member: ``(F,)`` which factors.
+            member: ``(F,)`` the factors to traverse.
 
         Returns:
             ``(E,)`` elements in the order reached; ``(E,)`` the slot by which each was reached, -1
@@ -262,7 +263,7 @@ class PropagationPlan:
 
     @cached_property
     def depth(self) -> int:
-        """Most factors between an element and the root of a traversal."""
+        """Largest number of factors between an element and its root in the traversal."""
         order, reached, through = self._full_traversal
         wiring = self.graph.wiring
         nearest = dict(zip(wiring.slot_factor[through], wiring.slot_var[through], strict=True))
@@ -274,7 +275,7 @@ class PropagationPlan:
 
     @cached_property
     def sizes(self) -> Ints:
-        """``(F,)`` entries of each factor's table that messages visit."""
+        """``(F,)`` number of table entries of each factor that messages visit."""
         groups = self.graph.compiled
         costs = np.array([g.message_cost for g in groups], dtype=np.int64)
         return np.repeat(costs, [g.num_factors for g in groups])

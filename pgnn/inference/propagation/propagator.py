@@ -30,11 +30,11 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True, eq=False)
 class Messages:
-    """Messages from which another run may start.
+    """Messages that can initialise another run.
 
     Attributes:
-        values: ``(B, M)`` probabilities, or logarithms.
-        logarithms: Whether they are logarithms.
+        values: ``(B, M)`` probabilities, or log probabilities.
+        logarithms: Whether the values are log probabilities.
     """
 
     values: Floats
@@ -52,7 +52,7 @@ class Messages:
         """Return the initial log messages of some rows, ``(b, M)`` or ``(1, M)``.
 
         Raises:
-            ModelError: If they are of another graph, or of another number of rows.
+            ModelError: If they belong to another graph, or another number of rows.
         """
         num_given, num_messages = self.values.shape
         if num_messages != width or num_given not in (1, num_rows):
@@ -71,10 +71,10 @@ class Outcome:
         beliefs: ``(B, S)`` probabilities; at temperature zero max-marginals that sum to one.
         log_value: ``(B,)`` the estimate of :math:`\log \sum_x \tilde p(x)^{1/T}` (of the maximum
             at temperature zero), or the upper bound; ``-inf`` in impossible rows.
-        converged: ``(B,)``.
-        iterations: ``(B,)``.
+        converged: ``(B,)`` whether a row has converged.
+        iterations: ``(B,)`` number of iterations.
         residual: ``(B,)`` largest change of a message in the last iteration.
-        damping: ``(B,)`` share of the old messages in the end.
+        damping: ``(B,)`` final weight of the old messages.
         messages: The last messages.
     """
 
@@ -97,7 +97,7 @@ class Outcome:
         return cls(**joined, messages=Messages(values, parts[0].messages.logarithms))
 
     def replaced(self, rows: Ints, other: Outcome) -> Outcome:
-        """Return the outcome with some rows replaced by another's; all messages as logarithms."""
+        """Return the outcome with some rows replaced; all messages become log messages."""
         for name in ("beliefs", "log_value", "converged", "iterations", "residual", "damping"):
             getattr(self, name)[rows] = getattr(other, name)
         log = self.messages.log
@@ -106,7 +106,7 @@ class Outcome:
 
 
 def outcome_of(propagation: CpuPropagation) -> Outcome:
-    """Return the outcome of the present messages."""
+    """Return the outcome for the current messages."""
     plan, row_progress = propagation.plan, propagation.row_progress
     elements_part, value = propagation.bethe()
     if plan.forests is not None:
@@ -130,17 +130,16 @@ def propagate_in_torch(
     control: Control,
     log_messages: Floats | None = None,
 ) -> Outcome:
-    """Flood in log space on the device of the field, without underflow.
+    """Run a flooding schedule in log space by torch, on the device of the field.
 
-    With forests the value is an upper bound where messages have converged; elsewhere it is
-    infinity, which is a bound as well.
+    With forests the value is an upper bound for rows that have converged, and infinity for others.
 
     Args:
         plan: Plan of the graph.
-        rows: Indices of the rows of its tables.
+        rows: Indices of the rows of the plan's tables.
         log_field: ``(b, S)`` fields of these rows.
-        control: Its damping is constant here, and at least a third if it may adapt. Without loops
-            the number of steps is the depth of the graph.
+        control: Settings; the damping is constant, and at least a third if it is adaptive. Without
+            loops the number of steps is the depth of the graph.
         log_messages: ``(b, M)`` initial messages.
     """
     device = log_field.device
@@ -179,7 +178,7 @@ def propagate_in_torch(
 
 
 def _probabilities(plan: PropagationPlan, beliefs: Floats, value: Floats) -> Floats:
-    """Beliefs that sum to one, ``NaN`` in impossible rows."""
+    """Normalised beliefs, ``NaN`` in impossible rows."""
     if plan.max_product and beliefs.size:
         beliefs = np.exp(beliefs)
         offset = plan.graph.elements.offset
@@ -197,12 +196,12 @@ ROOM = 2**28
 
 @dataclass(frozen=True, eq=False)
 class Propagator:
-    """Propagation on all rows of a question.
+    """Propagation for all rows of a query.
 
     Args:
-        question: Graph and evidence.
-        plan: Plan of its graph.
-        control: How messages are updated.
+        question: The query.
+        plan: Plan of the query's graph.
+        control: Settings of the updates.
         start: Initial messages; uniform ones if not given.
     """
 
@@ -230,12 +229,12 @@ class Propagator:
         return Outcome.join(outcomes), histories[0] if len(histories) == 1 else None
 
     def decode(self, outcome: Outcome, order: Ints | None = None) -> Ints:
-        """Return ``(B, E)`` states decoded one after another, each given those before.
+        """Return ``(B, E)`` states decoded sequentially, each given those before.
 
-        Without numba the state of largest belief of each element.
+        Without numba, the state of largest belief of each element.
 
         Args:
-            outcome: Its messages are decoded.
+            outcome: The outcome, whose messages are decoded.
             order: ``(E,)`` elements; a traversal of the graph if not given.
         """
         if not has_numba():
@@ -290,13 +289,13 @@ class Propagator:
         if not self.plan.max_product and len(underflown):
             field = torch.from_numpy(log_field[underflown])
             again = propagate_in_torch(self.plan, rows.start + underflown, field, self.control)
-            if self.plan.forests is None:  # diverged messages are no evidence of impossibility
+            if self.plan.forests is None:  # diverged messages do not prove impossibility
                 again.log_value[~again.converged & ~np.isneginf(again.log_value)] = np.nan
             outcome = outcome.replaced(underflown, again)
         return outcome, propagation.history
 
     def _checked_for_rounding(self, outcome: Outcome, rows: slice, log_field: Floats) -> Outcome:
-        """Mark rows of value ``-inf`` as not converged where zeros do not prove them impossible."""
+        """Mark rows of value ``-inf`` as not converged unless zeros prove them impossible."""
         doubtful = np.flatnonzero(np.isneginf(outcome.log_value))
         if len(doubtful) and has_numba():
             consistent = arc_consistent(self.plan, log_field[doubtful], rows.start + doubtful)
@@ -313,7 +312,7 @@ class Propagator:
 
 
 def best_states(question: Question, beliefs: Floats) -> Ints:
-    """Return ``(B, E)`` the state of largest belief of each element, the first of equal ones."""
+    """Return ``(B, E)`` the (first) state of largest belief of each element."""
     offset = question.graph.elements.offset
     finite = np.nan_to_num(beliefs)
     states = np.zeros((len(beliefs), len(offset) - 1), dtype=np.int64)

@@ -7,18 +7,18 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Flooding:
-    """All messages at once, from those of the iteration before.
+    """All messages are updated at once, from those of the previous iteration.
 
-    The order of the model's variables does not matter, and an iteration is cheapest.
+    The result does not depend on the order of the variables, and iterations are cheap.
     """
 
 
 @dataclass(frozen=True)
 class Sequential:
-    """The messages into one variable after another, forward and backward in turn.
+    """The messages into one variable after another, alternately forward and backward.
 
-    Information crosses the graph in one iteration: a tree needs two. Usually fewer iterations than
-    :class:`Flooding`, and fewer oscillations.
+    Information crosses the graph in one iteration: a tree needs two. Usually converges in fewer
+    iterations than :class:`Flooding`, with fewer oscillations.
     """
 
 
@@ -27,7 +27,7 @@ class Residual:
     """The messages into the variable whose neighbours' beliefs have changed most.
 
     A variable's priority is the sum of its neighbours' changes of belief since it was last
-    updated; as many updates as there are variables count as one iteration.
+    updated; an iteration consists of as many updates as there are variables.
 
     References:
         Elidan, McGraw and Koller (2006), Residual belief propagation: informed scheduling for

@@ -1,4 +1,4 @@
-"""Belief propagation in torch: every message at once, on any device."""
+"""Belief propagation by torch: all messages at once, on any device."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ class TorchFlooding:
 
 
 class TorchPropagation:
-    r"""Flooding sum- or max-product on grouped tables, in log space.
+    r"""Sum- or max-product with a flooding schedule on grouped tables, in log space.
 
     With fields :math:`\theta_i`, tables :math:`\theta_f`, weights :math:`\rho_f` (ones if there
     are none) and temperature :math:`T`, messages from factors to elements are updated together by
@@ -147,13 +147,13 @@ class TorchPropagation:
     That is propagation in :math:`p(x)^{1/T}`; at temperature zero sums become maxima and nothing
     is divided by :math:`T`. Messages are ``(B, M)``, laid out by
     :class:`~pgnn.inference.wiring.Wiring`, each normalised to a sum (at temperature zero a
-    maximum) of one. ``-inf`` is legal everywhere, and 0/0 in a cavity is 0.
+    maximum) of one. ``-inf`` is legal everywhere, and 0/0 in a cavity counts as 0.
 
     Args:
         graph: Elements and groups of factors; tables may depend on the row.
         log_field: ``(B, S)`` log fields of the elements, the evidence included; their type and
             device are those of the messages.
-        temperature: Not negative.
+        temperature: Temperature ``T``, not negative.
         weights: ``(F,)`` positive weights of the factors, in the order of the groups
             (tree-reweighted propagation).
 
@@ -178,8 +178,8 @@ class TorchPropagation:
         Wainwright, Jaakkola and Willsky (2005), A new class of upper bounds on the log partition
         function, section V.
 
-    Cost: one step takes a few passes over ``B`` times the entries of all tables, Potts factors
-    count ``K`` entries; a shared table is stored once but every factor's sums are formed.
+    Cost: one step takes a few passes over ``B`` times the entries of all tables (``K`` for a Potts
+        factor); a shared table is stored once, but the sums of every factor are formed.
     """
 
     def __init__(
@@ -210,7 +210,7 @@ class TorchPropagation:
         self._layout = MessageLayout(graph, log_field.device)
 
     def at(self, log_field: Tensor, numbers: Sequence[Tensor]) -> TorchPropagation:
-        """Return the same propagation with another field and other parameters of the groups."""
+        """Return the propagation with another field and other parameters of the groups."""
         other = object.__new__(TorchPropagation)
         other.__dict__.update({k: v for k, v in vars(self).items() if k != "_groups"})
         other.log_field, other.numbers = log_field, tuple(numbers)
@@ -218,7 +218,7 @@ class TorchPropagation:
 
     @property
     def num_rows(self) -> int:
-        """Rows ``B``."""
+        """Number of rows ``B``."""
         return int(self.log_field.shape[0])
 
     def init(self) -> Tensor:
@@ -237,7 +237,7 @@ class TorchPropagation:
         return self._layout.join(messages, log_messages)
 
     def beliefs(self, log_messages: Tensor) -> Tensor:
-        """Return ``(B, S)`` normalised log beliefs; all ``-inf`` where no state is possible."""
+        """Return ``(B, S)`` normalised log beliefs; ``-inf`` if no state is possible."""
         total = self._totals(log_messages)
         norm = self._log_sums(total)
         owner = self._layout.states.owner
@@ -290,10 +290,10 @@ class TorchPropagation:
         return value.masked_fill(lost, -math.inf)
 
     def expected(self, log_messages: Tensor, weights: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Return expected sufficient statistics, the gradient of the value by the parameters.
+        """Return expected sufficient statistics, the gradient of the value in the parameters.
 
         Args:
-            log_messages: ``(B, M)``.
+            log_messages: ``(B, M)`` log messages.
             weights: ``(B,)`` weight of each row.
 
         Returns:
@@ -382,6 +382,6 @@ class TorchPropagation:
 
     def _cavities(self, log_messages: Tensor, totals: Tensor) -> list[list[Tensor]]:
         """The cavity messages to each axis of each group, ``(B, F, K)``."""
-        # where a message is -inf so is the total, from which nothing is subtracted then
+        # where a message is -inf, so is the total, and nothing is subtracted
         finite_messages = log_messages.masked_fill(log_messages.isneginf(), 0.0)
         return self._layout.split(totals.index_select(1, self._layout.column) - finite_messages)

@@ -1,1 +1,1 @@
-"""Monte Carlo answers for discrete graphs: chains and weighted draws."""
+"""Monte Carlo inference for discrete graphs: Markov chains and weighted samples."""

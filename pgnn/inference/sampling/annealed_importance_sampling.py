@@ -42,12 +42,12 @@ Codes = NDArray[np.int32]
 
 _STEPS = 50
 _VISIT = 20.0  # nanoseconds
-# how far below a factor's least possible value its zeros stand on the way
+# log distance below a factor's smallest finite value that replaces its zeros along the path
 _WALL = 20.0
 
 
 class PathChains(NamedTuple):
-    """Where chains stand: ``(C, E)`` states, ``(C,)`` random streams and log weights."""
+    """The state of chains: ``(C, E)`` states, ``(C,)`` random streams and log weights."""
 
     states: Codes
     streams: NDArray[np.uint64]
@@ -60,14 +60,14 @@ class AnnealingPath:
 
     Attributes:
         graph: The factors.
-        wiring: What kernels walk along.
+        wiring: Wiring of the graph.
         tables: ``(1, T)`` or ``(B, T)`` log values of U, finite.
-        fields: ``(B, S)`` own fields h, evidence included.
-        free: ``(B, E)`` elements that move.
+        fields: ``(B, S)`` unary log potentials h, evidence included.
+        free: ``(B, E)`` elements to sample.
         betas: Inverse temperatures from 0 to 1.
-        sweeps: At each of them.
-        log_start: ``(B,)`` log partition function at 0, the model's constant included; ``-inf``
-            where an element has no possible state.
+        sweeps: Number of sweeps at each inverse temperature.
+        log_start: ``(B,)`` log partition function at inverse temperature 0, including the model's
+            constant; ``-inf`` if an element has no possible state.
     """
 
     graph: FactorGraph
@@ -81,7 +81,7 @@ class AnnealingPath:
 
     @classmethod
     def prepare(cls, question: Question, betas: Floats, sweeps: int) -> AnnealingPath:
-        """Read a question."""
+        """Read a query."""
         graph, fields = question.graph, np.ascontiguousarray(question.log_field())
         constant = graph.log_constant.detach().cpu().double().numpy()
         start = constant + log_normalisers(fields, graph.elements.offset).sum(axis=1)
@@ -97,12 +97,13 @@ class AnnealingPath:
         )
 
     def walk(self, at: PathChains, chains: int, betas: Floats, sweeps: int) -> None:
-        """Move chains along some inverse temperatures, in place; down if these fall."""
+        """Move chains along some inverse temperatures, in place; in reverse if these decrease."""
         from pgnn.inference.sampling.kernels.annealing import follow_path
 
         backward = bool(betas[-1] < betas[0])
         cost = _VISIT * sweeps * len(betas) * at.states.size
-        follow = KERNELS.choose(follow_path, 2 * cost * len(self.betas) / len(betas))  # there, back
+        # forward, backward
+        follow = KERNELS.choose(follow_path, 2 * cost * len(self.betas) / len(betas))
 
         def run(part: Ints, stop: Stop) -> None:
             follow(
@@ -120,11 +121,11 @@ class AnnealingPath:
         return np.asarray(~np.isfinite(value).reshape(rows, chains))
 
     def smoothed(self, states: Codes, shares: Floats) -> Floats:
-        """``(B, S)`` averages of each element's conditional given the rest of the states.
+        """``(B, S)`` averages of each element's full conditional.
 
         Args:
-            states: ``(B, C, E)``, possible where the share is positive.
-            shares: ``(B, C)`` weights.
+            states: ``(B, C, E)`` states, possible where the weight is positive.
+            shares: ``(B, C)`` normalised weights.
         """
         from pgnn.inference.sampling.kernels.annealing import smooth
 
@@ -145,13 +146,13 @@ class AnnealingPath:
 
 @dataclass(frozen=True, eq=False)
 class PathWalk:
-    """Chains that walk a path, as an iteration: each step is a part of the way.
+    """Chains along an annealing path, as an iterative method: each step is a part of the path.
 
     Attributes:
-        path: Where.
-        at: The chains before, changed in place.
-        chains: How many for each row.
-        betas: Inverse temperatures on the way.
+        path: The annealing path.
+        at: The initial chains, changed in place.
+        chains: Number of chains per row.
+        betas: Inverse temperatures along the path.
     """
 
     path: AnnealingPath
@@ -161,26 +162,26 @@ class PathWalk:
 
     @property
     def size(self) -> int:
-        """Temperatures in one step."""
+        """Number of temperatures in one step."""
         return max(_STEPS, -(-(len(self.betas) - 1) // _STEPS))
 
     @property
     def steps(self) -> int:
-        """Steps to the end."""
+        """Total number of steps."""
         return -(-(len(self.betas) - 1) // self.size)
 
     def init(self) -> int:
-        """Temperatures done."""
+        """Return the number of completed temperatures."""
         return 0
 
     def step(self, state: int) -> tuple[int, Info]:
-        """Walk a part of the way."""
+        """Advance along a part of the path."""
         part = self.betas[state : state + self.size + 1]
         self.path.walk(self.at, self.chains, part, self.path.sweeps)
         return state + len(part) - 1, Info(values={"inverse temperature": float(part[-1])})
 
 
-# estimates of fewer effective chains say little, their standard errors less
+# below this effective sample size neither estimates nor standard errors are reliable
 _ENOUGH = 5.0
 _ADVICE = "take more temperatures"
 
@@ -189,38 +190,37 @@ _ADVICE = "take more temperatures"
 class AnnealedImportanceSampling(Engine):
     r"""Partition function by annealed importance sampling, forward and in reverse.
 
-    Each chain starts from the normalised product of the elements' own fields,
+    Each chain starts from the normalised product of the unary potentials,
     :math:`p_0 \propto e^{h(x)}`, and is moved by Gibbs sweeps along
-    :math:`p_\beta \propto e^{h(x) + \beta U(x)}`, U the factors over several elements. Its weight
+    :math:`p_\beta \propto e^{h(x) + \beta U(x)}`, U the sum of the other log factors. Its weight
     :math:`\log w = \sum_t (\beta_t - \beta_{t-1}) U(x_{t-1})` has :math:`E[w] = Z / Z_0`, so that
     :math:`E[\log w] + \log Z_0 \le \log Z`: in expectation a lower bound. In reverse, chains
     start from the model itself, and minus their log weights bound log Z from above in
     expectation. The answer's log evidence is :math:`\log Z_0 + \log \bar w`; marginals are
     conditionals given the rest of the final states, weighted.
 
-    A factor's zeros stand 20 below its least finite log value on the way; a chain that ends in an
-    impossible state has weight zero, which keeps both statements true.
+    Along the path, zeros of a factor are replaced by a log value 20 below its smallest finite one;
+    a chain that ends in an impossible state has weight zero, so that both bounds hold.
     Diagnostics, ``(B,)`` each: ``lower`` and ``upper`` with ``lower_error`` and ``upper_error``;
     ``standard_error`` of the log evidence (delta method); ``effective_sample_size``,
-    :math:`(\sum w)^2 / \sum w^2`. ``exact_reverse`` tells whether the reverse chains started from
-    exact samples of the junction tree. If the model is too wide for that, they start from the
-    final states resampled by their weights, and ``upper`` is only as good as those.
+    :math:`(\sum w)^2 / \sum w^2`. ``exact_reverse`` is whether the reverse chains started from
+    exact samples of the junction tree. If the treewidth is too large for that, they start from the
+    final states, resampled, and ``upper`` is only as reliable as those.
 
     Args:
-        chains: For each row of evidence.
-        temperatures: Steps between even inverse temperatures; or the inverse temperatures
-            themselves, ascending from 0 to 1.
-        sweeps: At each of them.
+        chains: Number of chains per row of evidence.
+        temperatures: Number of evenly spaced steps; or inverse temperatures from 0 to 1.
+        sweeps: Number of sweeps at each inverse temperature.
         reverse: Whether to run the reverse chains.
         seed: Random seed of the draws; the same seed gives the same answer.
         progress: Show a bar if it takes longer than a second.
 
     Raises:
-        ModelError: If a number is not positive or the inverse temperatures are no such sequence.
+        ModelError: If a setting is not positive, or temperatures do not increase from 0 to 1.
 
     Cost:
-        ``chains * temperatures * sweeps`` visits of every element for each row, twice with
-        ``reverse``; see :class:`~pgnn.inference.sampling.annealing.Annealing`.
+        ``chains * temperatures * sweeps`` visits of every element per row, twice with ``reverse``;
+        see :class:`~pgnn.inference.sampling.annealing.Annealing`.
 
     References:
         Neal (2001), Annealed importance sampling; Burda, Grosse & Salakhutdinov (2015) and
@@ -253,8 +253,8 @@ class AnnealedImportanceSampling(Engine):
         betas = self.betas
         if len(betas) < 2 or betas[0] != 0.0 or betas[-1] != 1.0 or (np.diff(betas) <= 0.0).any():
             raise ModelError(
-                "temperatures must be a positive number of steps, or inverse temperatures that "
-                f"rise from 0 to 1, got {self.temperatures}"
+                "temperatures must be a positive number of steps, or inverse temperatures "
+                f"that increase from 0 to 1, got {self.temperatures}"
             )
 
     @property
@@ -322,10 +322,10 @@ class AnnealedImportanceSampling(Engine):
         )
 
     def _check_cost(self, question: Question, chains: int) -> None:
-        """Check memory and time of so many chains for each row.
+        """Check the memory and time of the chains.
 
         Raises:
-            Intractable: If they are too much.
+            Intractable: If they exceed the limits.
         """
         elements, total = len(question.graph.elements), chains * question.num_rows
         what = f"{chains:,} chains of {question.num_rows:,} rows"
@@ -341,7 +341,8 @@ class AnnealedImportanceSampling(Engine):
         rows, chains = shape
         states = np.repeat(most_likely_states(path.wiring, path.fields), chains, axis=0)
         at = PathChains(states, streams_of(seed, rows, chains).ravel(), np.zeros(rows * chains))
-        path.walk(at, chains, np.zeros(2), sweeps=1)  # independent at infinite temperature
+        # elements are independent at infinite temperature
+        path.walk(at, chains, np.zeros(2), sweeps=1)
         walk = PathWalk(path, at, chains, path.betas)
         iterate(walk, walk.steps, progress=self.progress, label="Annealed importance sampling")
         states = at.states.reshape(rows, chains, states.shape[1])
@@ -355,13 +356,13 @@ class AnnealedImportanceSampling(Engine):
     def _backward(
         self, question: Question, path: AnnealingPath, states: Any, shares: Floats, seed: int
     ) -> dict[str, Any]:
-        """The stochastic upper bound; NaN for rows without a start."""
+        """The stochastic upper bound; NaN for rows without an initial state."""
         rng = np.random.default_rng(seed)
         rows, chains = shares.shape
         drawn = exact_draws(question, chains, int(rng.integers(2**31)))
         exact = drawn is not None
         if drawn is None:
-            # a row without a possible final state is found to have none below
+            # rows without a possible final state are handled below
             picks = [rng.choice(chains, chains, p=s if s.sum() else None) for s in shares]
             drawn = np.stack([x[k] for x, k in zip(states, picks, strict=True)]) if rows else states
         lost = np.any(path.violated(drawn), axis=1)
@@ -390,7 +391,7 @@ def _log_mean(logs: Floats) -> Floats:
 
 
 def _error(values: Floats) -> Floats:
-    """``(B,)`` standard error of the mean; NaN where that cannot be said."""
+    """``(B,)`` standard error of the mean; NaN if it is undefined."""
     if values.shape[1] < 2:
         return np.full(len(values), np.nan)
     bounded: NDArray[np.bool_] = np.asarray(np.isfinite(values).all(axis=1))

@@ -1,4 +1,4 @@
-"""Simulated annealing: most probable states by chains that are cooled, then polished."""
+"""Simulated annealing: most probable states by cooled Markov chains and local search."""
 
 from __future__ import annotations
 
@@ -41,12 +41,11 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Cooling(metaclass=SaysArguments):
-    """A way from a high temperature to a low one.
+    """A cooling schedule from a high temperature to a low one.
 
     Args:
-        start: First temperature, in the units of the log scores; chosen to suit the model if not
-            given.
-        end: Last temperature, likewise.
+        start: First temperature, in units of the log scores; estimated from the model if not given.
+        end: Last temperature; estimated likewise.
 
     Raises:
         ModelError: If a temperature is not positive.
@@ -62,9 +61,9 @@ class Cooling(metaclass=SaysArguments):
         """Return ``(sweeps,)`` temperatures.
 
         Args:
-            sweeps: How many.
-            hot: The first one if ``start`` is not given.
-            cold: The last one if ``end`` is not given.
+            sweeps: Number of temperatures.
+            hot: First temperature if ``start`` is not given.
+            cold: Last temperature if ``end`` is not given.
         """
         part = np.linspace(0.0, 1.0, sweeps) if sweeps > 1 else np.ones(sweeps)
         start = hot if self.start is None else self.start
@@ -72,12 +71,12 @@ class Cooling(metaclass=SaysArguments):
 
     @abstractmethod
     def between(self, start: float, end: float, part: Floats, sweeps: int) -> Floats:
-        """Return the temperatures after given parts of the way."""
+        """Return the temperatures at given fractions of the schedule."""
 
 
 @dataclass(frozen=True)
 class GeometricCooling(Cooling):
-    r"""A temperature that falls by a constant factor, :math:`T = T_0 (T_1 / T_0)^s`.
+    r"""A temperature that decreases by a constant factor, :math:`T = T_0 (T_1 / T_0)^s`.
 
     Example:
         >>> GeometricCooling(8.0, 1.0).temperatures(4).round(3).tolist()
@@ -94,7 +93,7 @@ class GeometricCooling(Cooling):
 
 @dataclass(frozen=True)
 class LinearCooling(Cooling):
-    r"""A temperature that falls evenly, :math:`T = T_0 + s (T_1 - T_0)`.
+    r"""A temperature that decreases linearly, :math:`T = T_0 + s (T_1 - T_0)`.
 
     Example:
         >>> LinearCooling(4.0, 1.0).temperatures(4).tolist()
@@ -108,9 +107,9 @@ class LinearCooling(Cooling):
 
 @dataclass(frozen=True)
 class LogarithmicCooling(Cooling):
-    r"""A temperature that falls as slowly as proofs of convergence ask, :math:`1 / \log(2 + t)`.
+    r"""The schedule :math:`1 / \log(2 + t)`, which guarantees convergence asymptotically.
 
-    It is shifted and stretched so as to begin at ``start`` and arrive at ``end``.
+    It is shifted and scaled to begin at ``start`` and to end at ``end``.
 
     Example:
         >>> LogarithmicCooling(4.0, 1.0).temperatures(4).round(3).tolist()
@@ -131,10 +130,10 @@ Schedule = Cooling | Callable[[int], float]
 
 
 def temperatures_of(schedule: Schedule, sweeps: int, hot: float, cold: float) -> Floats:
-    """Return ``(sweeps,)`` temperatures of a schedule, or of any function of the step.
+    """Return ``(sweeps,)`` temperatures of a schedule or of a function of the step.
 
     Raises:
-        ModelError: If one is not positive.
+        ModelError: If a temperature is not positive.
     """
     if isinstance(schedule, Cooling):
         return schedule.temperatures(sweeps, hot, cold)
@@ -147,10 +146,10 @@ def temperatures_of(schedule: Schedule, sweeps: int, hot: float, cold: float) ->
     return values
 
 
-# sweeps in one step of the loop: beginning one costs about as much as a sweep
+# sweeps in one step of the loop, whose overhead is about one sweep
 _AT_LEAST, _STEPS = 50, 50
 _VISIT = 20.0  # nanoseconds
-# an impossible entry counts as this many hot temperatures below the least possible one
+# log distance below the smallest finite value that replaces zeros, in hot temperatures
 _WALL = 5.0
 _ADVICE = "no possible states were found; take more sweeps or chains, or JunctionTree()"
 
@@ -159,30 +158,29 @@ _ADVICE = "no possible states were found; take more sweeps or chains, or Junctio
 class Annealing(Engine):
     r"""Most probable states by simulated annealing (Kirkpatrick, Gelatt & Vecchi 1983).
 
-    Chains visit all unobserved elements in turn and draw each from
-    :math:`p(x_i \mid x_{-i})^{1/T}` while the temperature T falls; each chain's best states are
-    then improved by :func:`~pgnn.inference.local_search.polish`.
-    Works for factors of any order.
-    While it is hot, chains may pass through impossible states; from those, fewer violated factors
-    come first. Rows in which no possible state was found have not converged, and have a log
-    score of NaN.
+    Chains visit all unobserved elements in turn and sample each from :math:`p(x_i \mid
+    x_{-i})^{1/T}` while the temperature T decreases; the best states of each chain are then
+    improved by :func:`~pgnn.inference.local_search.polish`. Factors may be of any order. At high
+    temperatures chains may pass through impossible states; among those, states that violate fewer
+    factors are preferred. Rows for which no possible state was found have not converged, and their
+    log score is NaN.
 
     Args:
         schedule: The temperatures: :class:`~pgnn.inference.sampling.annealing.GeometricCooling`,
             ``LinearCooling``, ``LogarithmicCooling``, or any function from step to temperature.
-            Ends that are not given are chosen from the spread of the model's tables.
-        sweeps: Visits of every element.
-        chains: Independent chains for each row of evidence; the best one answers.
-        polish: Whether to end with exact local improvement.
+            Temperatures that are not given are estimated from the spread of the model's tables.
+        sweeps: Number of visits of every element.
+        chains: Number of independent chains per row of evidence; the best one is the answer.
+        polish: Whether to improve the result by local search.
         seed: Random seed of the draws; the same seed gives the same answer.
         progress: Show a bar if it takes longer than a second.
 
     Raises:
-        ModelError: If a number is not positive.
+        ModelError: If a setting is not positive.
 
     Cost:
-        ``O(K)`` for a visit and ``O(degree K)`` for a change, ``sweeps * chains`` visits of every
-        element for each row.
+        ``O(K)`` per visit and ``O(degree K)`` per change, with ``sweeps * chains`` visits of every
+        element per row.
 
     Example:
         >>> from pgnn.models import BayesianNetwork
@@ -217,7 +215,7 @@ class Annealing(Engine):
         return replace(best, states=best.states[:, :elements])
 
     def _maximized(self, question: Question, maximized: Mask) -> Best:
-        """The best states of all elements, hidden ones among them."""
+        """The best states of all elements, including auxiliary ones."""
         log_field = question.log_field()
         if not (maximized | ~unsettled(question.graph, log_field).any(axis=0)).all():
             return self._marginal(question, maximized, log_field)
@@ -236,7 +234,7 @@ class Annealing(Engine):
         )
 
     def _marginal(self, question: Question, maximized: Mask, log_field: Floats) -> Best:
-        """Marginal MAP: from the chains' best joint states on, by exact local search."""
+        """Marginal MAP by exact local search from the chains' best joint states."""
         search = MarginalSearch(question, maximized)
         cooled, _, diagnostics = self.cool(question.graph, log_field)
         seeds = np.random.default_rng(self.seed).integers(2**31, size=len(cooled))
@@ -252,11 +250,11 @@ class Annealing(Engine):
         )
 
     def cool(self, graph: FactorGraph, log_field: Floats) -> tuple[Ints, Floats, dict[str, Any]]:
-        """Return every chain's best states ``(B, C, E)`` and log scores ``(B, C)``, and how.
+        """Return each chain's best states ``(B, C, E)``, log scores ``(B, C)``, and diagnostics.
 
         Args:
             graph: The factors.
-            log_field: ``(B, S)`` own fields, evidence included.
+            log_field: ``(B, S)`` unary log potentials, evidence included.
         """
         elements, count = len(graph.elements), self.chains * len(log_field)
         what = f"{self.chains:,} chains of {len(log_field):,} rows and {self.sweeps:,} sweeps"
@@ -285,7 +283,7 @@ class Annealing(Engine):
 
 
 class AnnealedChains(NamedTuple):
-    """Where chains stand, ``C`` of them for each row, row by row."""
+    """The state of the chains, ``C`` for each row, row by row."""
 
     states: NDArray[np.int32]
     streams: NDArray[np.uint64]
@@ -296,14 +294,14 @@ class AnnealedChains(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Cooled:
-    """Annealing as an iteration: each step does some sweeps of all chains.
+    """Annealing as an iterative method: each step runs some sweeps of all chains.
 
     Attributes:
-        wiring: What the kernel walks along.
+        wiring: Wiring of the graph.
         tables: ``(1, T)`` or ``(B, T)`` finite log values.
-        fields: ``(B, S)`` own fields.
-        free: ``(B, E)`` elements that move.
-        temperatures: One for each sweep.
+        fields: ``(B, S)`` unary log potentials.
+        free: ``(B, E)`` elements to sample.
+        temperatures: Temperature of each sweep.
         streams: ``(B, C)`` random streams.
     """
 
@@ -330,11 +328,11 @@ class Cooled:
 
     @property
     def size(self) -> int:
-        """Sweeps in one step."""
+        """Number of sweeps in one step."""
         return max(_AT_LEAST, -(-len(self.temperatures) // _STEPS))
 
     def init(self) -> tuple[int, AnnealedChains]:
-        """All chains at the best states of the fields."""
+        """Initialise all chains at the best states of the unary potentials."""
         num = self.streams.shape[1]
         states = np.repeat(most_likely_states(self.wiring, self.fields), num, axis=0)
         chains = AnnealedChains(
@@ -347,7 +345,7 @@ class Cooled:
         return 0, chains
 
     def step(self, state: tuple[int, AnnealedChains]) -> tuple[tuple[int, AnnealedChains], Info]:
-        """Do some sweeps of all chains, in place."""
+        """Run some sweeps of all chains, in place."""
         from pgnn.inference.sampling.kernels.annealing import anneal
 
         done, at = state

@@ -1,4 +1,4 @@
-"""Gibbs chains of fields of dense matrices: a whole block of units at once, in all chains."""
+"""Block Gibbs sampling for fields of dense matrices: a block of units at once, in all chains."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ Floats = NDArray[np.float64]
 
 
 class BlockChains:
-    """``C`` chains for each of some rows of evidence, one matrix product for a block.
+    """``C`` chains for each of some rows of evidence; one matrix product per block.
 
     Args:
-        tables: Rows and temperatures; the numbers are those of the graph.
-        seeds: ``(rows * C,)`` words; the first seeds the generator, which the chains share.
-        blocks: Blocks of elements, none of them joined within itself.
+        tables: Rows and temperatures; the parameters are those of the graph.
+        seeds: ``(rows * C,)`` integers; the first one seeds the generator that the chains share.
+        blocks: Blocks of elements, without links inside a block.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class BlockChains:
         self._heat = None if bool((heat == 1).all()) else heat.to(device)
         self._links = [(k.first, k.second, k.matrix.detach()) for k in blocks.links]
         self._fields = [field[:, b.columns] for b in blocks.blocks]
-        # units of two states with one feature: the difference of their logits is all there is
+        # units of two states with one feature: only the difference of their logits is needed
         self._two = [tuple(b.table.shape) == (2, 1) for b in blocks.blocks]
         self._gaps = [f[..., 1] - f[..., 0] if two else f
                       for f, two in zip(self._fields, self._two, strict=True)]  # fmt: skip
@@ -58,7 +58,7 @@ class BlockChains:
         self._features = [b.features(s) for b, s in zip(blocks.blocks, self._states, strict=True)]
 
     def start(self) -> Ints:
-        """Begin at draws from the fields alone, or at any possible states."""
+        """Start from samples of the unary potentials, or from uniform possible states."""
         lost = torch.zeros(len(self._codes), dtype=torch.bool, device=self._codes.device)
         flat = torch.arange(len(self._codes), device=self._codes.device) % 2 == 1
         for n, block in enumerate(self._blocks.blocks):
@@ -74,7 +74,7 @@ class BlockChains:
         return (2 * rows.long()).cpu().numpy()
 
     def run(self, sweeps: int) -> None:
-        """Sweep without keeping anything."""
+        """Run sweeps without recording."""
         for _ in range(sweeps):
             for n, block in enumerate(self._blocks.blocks):
                 if self._moves[n] and self._two[n]:
@@ -83,7 +83,7 @@ class BlockChains:
                     self._set(n, block, self._drawn(self._logits(n)))
 
     def collect(self, kept: int, thin: int) -> tuple[Floats, Floats]:
-        """Sweep, and return ``(rows * C, S)`` sums of full conditionals and of their squares."""
+        """Run sweeps; return ``(rows * C, S)`` sums of full conditionals and of their squares."""
         sums = [torch.zeros(2, len(self._codes), *b.columns.shape, dtype=torch.float64)
                 for b in self._blocks.blocks]  # fmt: skip
         for _ in range(kept):
@@ -107,7 +107,7 @@ class BlockChains:
         return out[0], out[1]
 
     def trace(self, kept: int, thin: int) -> Ints:
-        """Sweep, and return ``(kept, rows * C, E)`` states."""
+        """Run sweeps, and return ``(kept, rows * C, E)`` states."""
         out = np.empty((kept, *self._codes.shape), dtype=np.int64)
         for t in range(kept):
             self.run(thin)
@@ -131,7 +131,7 @@ class BlockChains:
         return total if self._heat is None else total / self._heat[:, None]
 
     def _set_bits(self, n: int, on: Tensor) -> None:
-        """Draw the second state with some probabilities, where nothing was observed."""
+        """Draw the second state of unobserved units with given probabilities."""
         bits = torch.empty_like(on).uniform_(generator=self._rng).lt(on).to(self._dtype)
         if self._step[n] != 1.0 or self._low[n] != 0.0:
             bits.mul_(self._step[n]).add_(self._low[n])
@@ -166,7 +166,7 @@ class BlockChains:
 
 
 def block_chains(tables: TemperedTables, seeds: NDArray[np.uint64]) -> BlockChains | None:
-    """Return chains that draw block by block; None if the graph has not such blocks."""
+    """Return chains that sample block by block; None if the graph has no suitable blocks."""
     graph = tables.question.graph
     if not any(g.sides is not None for g in graph.interactions):
         return None

@@ -1,4 +1,4 @@
-"""What annealed chains begin with: random streams, states, temperatures, walls around zeros."""
+"""Initialisation of annealed chains: random streams, states, temperatures, softened zeros."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 Codes = NDArray[np.int32]
 
-# exact draws are worth this much planning and memory
+# limits of planning and memory for exact samples
 _LARGEST, _MAX_BYTES = 5000, 2**28
 
 
 def chain_rows(rows: int, chains: int) -> Ints:
-    """``(B C, 2)`` the row, and the number, of each chain."""
+    """``(B C, 2)`` the row and the index of each chain."""
     number = np.arange(rows * chains)
     return np.stack([number // max(chains, 1), number], axis=1)
 
 
 def streams_of(seed: int | None, rows: int, chains: int) -> NDArray[np.uint64]:
-    """``(B, C)`` random streams; a row's do not depend on how many rows follow."""
+    """``(B, C)`` random streams; those of a row do not depend on the number of rows."""
     rng = np.random.default_rng(seed)
     return rng.integers(2**64, size=(rows, chains), dtype=np.uint64)
 
 
 def possible(graph: FactorGraph, log_field: Floats) -> Mask:
-    """``(B,)`` whether every element's own field leaves it a state."""
+    """``(B,)`` whether every element has a state of finite unary potential."""
     if log_field.size == 0:
         return np.ones(len(log_field), dtype=np.bool_)
     top = np.maximum.reduceat(log_field, graph.elements.offset[:-1], axis=1)
@@ -42,7 +42,7 @@ def possible(graph: FactorGraph, log_field: Floats) -> Mask:
 
 
 def most_likely_states(wiring: LocalWiring, log_field: Floats) -> NDArray[np.int32]:
-    """``(B, E)`` the first best state of each element's own field."""
+    """``(B, E)`` the first state with the largest unary potential of each element."""
     if log_field.size == 0:
         return np.zeros((len(log_field), len(wiring.card)), dtype=np.int32)
     first = wiring.offset[:-1]
@@ -52,7 +52,7 @@ def most_likely_states(wiring: LocalWiring, log_field: Floats) -> NDArray[np.int
 
 
 def walled(graph: FactorGraph, depth: float) -> Floats:
-    """Put ``depth`` below the least finite value of a factor in the place of its ``-inf``."""
+    """Replace ``-inf`` by a value ``depth`` below the smallest finite value of the factor."""
     starts = np.unique(graph.wiring.table)
     if not len(starts):
         return graph.log_tables
@@ -61,11 +61,11 @@ def walled(graph: FactorGraph, depth: float) -> Floats:
 
 
 def temperature_range(graph: FactorGraph, log_field: Floats) -> tuple[float, float]:
-    r"""Return a temperature at which elements move freely, and one at which they do not.
+    r"""Return a high and a low temperature for annealing.
 
-    An element's energy spreads by :math:`\sigma_i^2 = \sum_f \mathrm{var}(\theta_f)`, over its
-    factors' finite values. Twice the 90th percentile is hot; a hundredth of that, or a tenth of
-    the 5th percentile, is cold.
+    The energy of an element has variance :math:`\sigma_i^2 = \sum_f \mathrm{var}(\theta_f)`, over
+    the finite values of its factors. The high temperature is twice the 90th percentile of
+    :math:`\sigma_i`; the low one a hundredth of that, or a tenth of the 5th percentile.
     """
     wiring = graph.wiring
     variance = _variance(log_field, wiring.offset[:-1]).max(axis=0, initial=0.0)
@@ -83,7 +83,7 @@ def temperature_range(graph: FactorGraph, log_field: Floats) -> tuple[float, flo
 
 
 def _variance(values: Floats, starts: Ints) -> Floats:
-    """``(B, P)`` variance of the finite values of each piece."""
+    """``(B, P)`` variance of the finite values of each segment."""
     if values.size == 0:
         return np.zeros((len(values), len(starts)))
     finite = values > -np.inf
@@ -96,7 +96,7 @@ def _variance(values: Floats, starts: Ints) -> Floats:
 
 
 def exact_draws(question: Question, n: int, seed: int) -> Codes | None:
-    """Return ``(B, n, E)`` draws of the junction tree, None if that is not cheap."""
+    """Return ``(B, n, E)`` exact samples from the junction tree; None if it is not cheap."""
     graph = question.graph
     if len(graph.elements) > _LARGEST or graph.num_interactions > 4 * _LARGEST:
         return None

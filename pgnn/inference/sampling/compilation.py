@@ -1,4 +1,4 @@
-"""Whether the kernels of chains of samples are compiled; until then Python does what is little."""
+"""Whether the kernels of sampling are compiled; until then small tasks run in Python."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs a few sweeps of each sort, so that all kernels of chains are compiled and kept."""
+"""Runs a few sweeps of each kind, so that all kernels of sampling are compiled and cached."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from pgnn.inference.sampling.predictor_chains import PredictorChains
 
 
 def ask_everything() -> None:
-    """Sweep at one temperature, at falling ones, and along a path."""
+    """Run sweeps at one temperature, at decreasing ones, and along an annealing path."""
     a, b = Variable("a", 3), Variable("b", 2)
     table = torch.zeros(3, 2, dtype=torch.float64)
     graph = FactorGraph((a, b), (Factor([a, b], table),))
     observed = RowEvidence(np.full((1, 2), -1, dtype=np.int32), False, None, np.zeros(1))
-    nobody: Any = None  # no chain looks at the model
+    nobody: Any = None  # chains do not use the model itself
     question = Question(nobody, graph, observed)
     chains = CpuChains(TemperedTables(question), np.ones(1, dtype=np.uint64), 100)
     chains.start()

@@ -1,4 +1,4 @@
-"""Gibbs chains on the CPU: the numbers of a graph, and compiled sweeps over pieces of the rows."""
+"""Gibbs chains on the CPU: tables of a graph, and compiled sweeps over chunks of rows."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 States = NDArray[np.uint16]
 
-# joint states of the neighbours; beyond, a table takes longer to make than it saves
+# joint states of the neighbours beyond which a table costs more than it saves
 LARGEST_TABLE = 2**17
 _VISIT, _CHOICE = 15.0, 100.0  # nanoseconds
 # entries of all of them together, 128 MiB
@@ -30,13 +30,13 @@ _LARGEST_CARD = 2**16
 
 @dataclass(frozen=True, eq=False)
 class TemperedTables:
-    """The numbers of some rows of evidence and temperatures, ``P`` programs of one structure.
+    """The tables for some rows of evidence and temperatures: ``P`` programs of one structure.
 
     Args:
-        question: Graph and evidence; hard evidence is no part of the numbers.
-        temperatures: ``(C,)`` of the chains.
-        rows: ``(first, last)`` of the rows of evidence.
-        penalty: What an impossible entry costs instead of everything, in log units.
+        question: The query; hard evidence is not included in the tables.
+        temperatures: ``(C,)`` temperatures of the chains.
+        rows: ``(first, last)`` range of the rows of evidence.
+        penalty: Finite penalty of an impossible entry, in log units.
     """
 
     question: Question
@@ -46,17 +46,17 @@ class TemperedTables:
 
     @property
     def num_rows(self) -> int:
-        """Rows of evidence."""
+        """Number of rows of evidence."""
         return self.rows[1] - self.rows[0]
 
     @cached_property
     def steps(self) -> tuple[float, ...]:
-        """Different temperatures, in order."""
+        """Distinct temperatures, in order."""
         return tuple(sorted(set(self.temperatures)))
 
     @cached_property
     def rowwise(self) -> bool:
-        """Whether the numbers depend on the row of evidence."""
+        """Whether the tables depend on the row of evidence."""
         graph = self.question.graph
         return (
             graph.interactions_rowwise
@@ -65,13 +65,13 @@ class TemperedTables:
         )
 
     def which(self) -> Ints:
-        """``(rows * C,)`` program of each chain, the chains of a row side by side."""
+        """``(rows * C,)`` program of each chain, chains of a row being adjacent."""
         levels = np.array([self.steps.index(t) for t in self.temperatures], dtype=np.int64)
         lead = np.arange(self.num_rows)[:, None] * len(self.steps) * self.rowwise
         return (lead + levels).ravel().astype(np.int64)
 
     def log_field(self) -> Floats:
-        """``(P or 1, S)`` fields with soft evidence, each element's largest entry zero."""
+        """``(P or 1, S)`` unary log potentials with soft evidence, with a largest entry of zero."""
         graph = self.question.graph
         log_field = self._of_rows(graph.log_field.detach().to("cpu", torch.float64).numpy())
         if self.question.observed.soft is not None:
@@ -80,7 +80,7 @@ class TemperedTables:
         return self._by_temperature(_lowered(log_field, graph.elements.offset[:-1]))
 
     def log_linear(self) -> Floats:
-        """``(P or 1, T)`` tables, each one's largest entry zero."""
+        """``(P or 1, T)`` log tables, with a largest entry of zero."""
         graph = self.question.graph
         logs = _lowered(self._of_rows(graph.log_tables), np.unique(graph.wiring.table))
         return self._by_temperature(np.maximum(logs, -self.penalty))
@@ -97,16 +97,16 @@ class TemperedTables:
 
 
 def compile_sweeps(tables: TemperedTables, visits: int, largest_table: int = LARGEST_TABLE) -> Any:
-    """Return what the kernels read.
+    """Return the program that the kernels run.
 
     Args:
-        tables: The numbers.
-        visits: How often each element will be visited with the same numbers: a table is made
-            if it has fewer entries than that.
-        largest_table: Most joint states of the neighbours of a tabulated element.
+        tables: The tables.
+        visits: Number of visits of each element with these tables: its full conditionals are
+            tabulated if they have fewer entries than that.
+        largest_table: Largest number of joint states of the neighbours of a tabulated element.
 
     Raises:
-        Unsupported: If an element has more states than fit.
+        Unsupported: If an element has too many states.
     """
     from pgnn.inference.sampling.kernels import gibbs, gibbs_tables
 
@@ -164,7 +164,7 @@ def compile_sweeps(tables: TemperedTables, visits: int, largest_table: int = LAR
 
 
 def _worth_it(size: Ints, visits: Ints, card: Ints, room: int) -> NDArray[np.bool_]:
-    """Which kinds of elements get tables: those used often enough, the smallest first."""
+    """The kinds of elements to tabulate: those visited often enough, the smallest first."""
     wanted = (size >= 0) & (size <= visits)
     cost = np.where(wanted, size * card, 0)
     order = np.argsort(cost, kind="stable")
@@ -174,12 +174,12 @@ def _worth_it(size: Ints, visits: Ints, card: Ints, room: int) -> NDArray[np.boo
 
 
 def _link_strides(card: Ints, ptr: Ints, neighbour: Ints) -> Ints:
-    """Steps of a table over neighbours and then the element itself, the last one fastest."""
+    """Strides of a table over the neighbours and the element itself, last axis fastest."""
     stride = np.ones(len(neighbour), dtype=np.int64)
     count = np.diff(ptr)
     last = ptr[1:][count > 0] - 1
     stride[last] = card[count > 0]
-    # the j-th from the end of each element, all elements at once
+    # the j-th last neighbour of each element, all elements at once
     for j in range(1, int(count.max(initial=0))):
         at = ptr[1:][count > j] - 1 - j
         stride[at] = stride[at + 1] * card[neighbour[at + 1]]
@@ -187,7 +187,7 @@ def _link_strides(card: Ints, ptr: Ints, neighbour: Ints) -> Ints:
 
 
 def _lowered(logs: Floats, first: Ints) -> Floats:
-    """Each segment's largest entry subtracted; segments of ``-inf`` stay."""
+    """Segments minus their largest entry; segments of ``-inf`` are unchanged."""
     if not len(first):
         return np.array(logs)
     top = np.maximum.reduceat(logs, first, axis=1)
@@ -202,16 +202,16 @@ _SETTLING = 25
 
 
 class CpuChains:
-    """``C`` chains for each of some rows of evidence, side by side.
+    """``C`` chains for each of some rows of evidence, run in parallel.
 
     Args:
-        tables: Rows, temperatures, numbers.
-        seeds: ``(rows * C,)`` uint64, where each chain's random numbers begin.
-        visits: How often each element will be visited.
+        tables: Rows, temperatures and tables.
+        seeds: ``(rows * C,)`` uint64 seeds of the chains.
+        visits: Number of visits of each element.
         largest_table: See :func:`~pgnn.inference.sampling.cpu_gibbs.compile_sweeps`.
 
     Attributes:
-        states: ``(rows * C, E)`` of the chains now.
+        states: ``(rows * C, E)`` current states.
     """
 
     def __init__(
@@ -235,15 +235,15 @@ class CpuChains:
 
     @property
     def num_elements(self) -> int:
-        """Elements ``E``."""
+        """Number of elements ``E``."""
         return int(self.states.shape[1])
 
     def start(self) -> NDArray[np.int64]:
         """Find states of positive probability.
 
         Returns:
-            ``(rows,)`` 0 where all chains have one, 1 where the search was given up, 2 where
-            there is none. Chains of the others won't move.
+            ``(rows,)`` 0 if all chains have one, 1 if the search was stopped, 2 if there is none.
+            Chains of rows without one do not move.
         """
         from pgnn.inference.sampling.kernels.gibbs_start import FOUND, GIVEN_UP
 
@@ -256,24 +256,24 @@ class CpuChains:
         return np.asarray(rows)
 
     def run(self, sweeps: int) -> None:
-        """Sweep without keeping anything."""
+        """Run sweeps without recording."""
         self._run((1, sweeps), _NOTHING_KEPT, _NOTHING_KEPT, _NO_TRACE)
 
     def collect(self, kept: int, thin: int) -> tuple[Floats, Floats]:
-        """Sweep, and return ``(rows * C, S)`` sums of full conditionals and of their squares."""
+        """Run sweeps; return ``(rows * C, S)`` sums of full conditionals and of their squares."""
         shape = len(self._which), int(self._program.wiring.offset[-1])
         sums, squares = np.zeros(shape), np.zeros(shape)
         self._run((kept, thin), sums, squares, _NO_TRACE)
         return sums, squares
 
     def trace(self, kept: int, thin: int) -> States:
-        """Sweep, and return ``(kept, rows * C, E)`` states."""
+        """Run sweeps, and return ``(kept, rows * C, E)`` states."""
         out = np.empty((kept, *self.states.shape), dtype=np.uint16)
         self._run((kept, thin), _NOTHING_KEPT, _NOTHING_KEPT, out)
         return out
 
     def conditionals(self) -> Floats:
-        """Return ``(rows * C, S)`` full conditionals at the present states."""
+        """Return ``(rows * C, S)`` full conditionals at the current states."""
         from pgnn.inference.sampling.kernels.gibbs import conditionals
 
         out = np.zeros((len(self._which), int(self._program.wiring.offset[-1])))
@@ -323,7 +323,7 @@ class CpuChains:
         return outcome
 
     def _settle(self, outcome: Ints) -> None:
-        """Let chains without a start drift to a possible state past penalties that rise."""
+        """Move chains without a possible state to one by sweeps with increasing penalties."""
         from pgnn.inference.sampling.kernels.gibbs_start import FOUND, GIVEN_UP
 
         program_and_ptr = self._program, self._ptr
@@ -347,7 +347,7 @@ _NO_TRACE = np.zeros((0, 0, 0), dtype=np.uint16)
 
 
 def _colour_order(wiring: Any) -> Ints:
-    """All elements, colour by colour: neighbours in memory don't wait for each other."""
+    """All elements, colour by colour, so that consecutive updates are independent."""
     from pgnn.inference.sampling.kernels.gibbs import colour
 
     colours = np.empty(len(wiring.card), dtype=np.int64)
@@ -358,7 +358,7 @@ def _colour_order(wiring: Any) -> Ints:
 def _orders(
     free: NDArray[np.bool_], coloured: Ints, chains: int
 ) -> tuple[NDArray[np.uint32], Ints]:
-    """Free elements of every row in order, and ``(rows * chains, 2)`` where each chain's are."""
+    """Free elements of every row in order, and ``(rows * chains, 2)`` the range of each chain."""
     members = free[:, coloured]
     if (members == members[:1]).all():
         order = coloured[members[0]]

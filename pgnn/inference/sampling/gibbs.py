@@ -1,4 +1,4 @@
-"""Gibbs sampling: many chains, each element drawn in turn given all others."""
+"""Gibbs sampling: many chains, in which each element is drawn in turn given all others."""
 
 from __future__ import annotations
 
@@ -34,64 +34,64 @@ Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 _BATCHES = 16
-# numbers kept for each column of each chain: sums, squares, halves
+# values stored per column and chain: sums, squares, halves
 _ROOM = 2**25
 
 
 class GibbsChains(Protocol):
-    """Chains of some rows of evidence, wherever they run."""
+    """Chains for some rows of evidence, on any device."""
 
     def start(self) -> Ints:
-        """Find states of positive probability; 0, 1 (given up) or 2 (impossible) a row."""
+        """Find states of positive probability; per row 0, 1 (stopped) or 2 (impossible)."""
 
     def run(self, sweeps: int) -> None:
-        """Sweep without keeping anything."""
+        """Run sweeps without recording."""
 
     def collect(self, kept: int, thin: int) -> tuple[Any, Any]:
-        """Sweep, and return ``(rows * C, S)`` sums of conditionals and of their squares."""
+        """Run sweeps, and return ``(rows * C, S)`` sums of conditionals and of their squares."""
 
     def trace(self, kept: int, thin: int) -> Any:
-        """Sweep, and return ``(kept, rows * C, E)`` states."""
+        """Run sweeps, and return ``(kept, rows * C, E)`` states."""
 
 
 @dataclass(frozen=True)
 class Gibbs(Engine):
-    r"""Markov chains that draw one element at a time from its full conditional.
+    r"""Gibbs sampling: Markov chains that draw one element at a time from its full conditional.
 
     .. math:: x_i \sim p(x_i \mid x_{-i})^{1/T} \propto
         \Bigl(\psi_i(x_i) \prod_{f \ni i} \psi_f(x_f)\Bigr)^{1/T}
 
-    A sweep visits all elements that were not observed, colour by colour: elements of one colour
-    share no factor. Marginals are averages of the full conditionals at the visits
-    (Rao-Blackwellised), which vary less than counts of the states. Half of the chains begin at
-    states drawn from the factors, half at any possible states, so that chains which can't leave
-    the place where they began are observed to disagree: ``diagnostics["r_hat"]`` is then large, and
-    a warning says so. There is no estimate of the log evidence: it is ``NaN``.
+    A sweep visits all unobserved elements, colour by colour: elements of one colour share no
+    factor. Marginals are averages of the full conditionals (Rao-Blackwellised), which have a
+    smaller variance than counts of states. Half of the chains start at states drawn from the
+    factors, half at uniform possible states, so that chains that remain in different modes are
+    detected: ``diagnostics["r_hat"]`` is then large, and there is a warning. The log evidence is
+    not estimated: it is ``NaN``.
 
     ``diagnostics`` hold, for each row: ``"r_hat"``, the largest over all states of all elements;
     ``"effective_sample_size"``, the smallest; ``"standard_error"``, the largest;
     ``"converged"``, whether ``r_hat <= max_r_hat``; and ``"sweeps"``, of each chain.
 
     Args:
-        chains: Chains ``C`` for each row of evidence.
-        burn_in: Sweeps of each chain before anything is kept.
-        samples: Kept sweeps of each chain, for marginals.
-        thin: Only each so many-th sweep is kept, or drawn.
-        temperature: ``T``, or one for each chain (then only to draw samples). Hard evidence
-            stays as it is.
-        seed: The same seed gives the same answers, on any number of threads.
-        max_r_hat: More is called not converged.
+        chains: Number of chains ``C`` per row of evidence.
+        burn_in: Number of discarded initial sweeps of each chain.
+        samples: Number of recorded sweeps of each chain, for marginals.
+        thin: Only every ``thin``-th sweep is recorded.
+        temperature: ``T``, or one temperature per chain (for ``sample`` only). Hard evidence is not
+            affected.
+        seed: Random seed; the same seed gives the same answers, with any number of threads.
+        max_r_hat: Largest R-hat that counts as converged.
         progress: Show a bar if it takes longer than a second.
 
     Raises:
         ModelError: If a setting is out of range.
 
     Cost:
-        A matrix product for a block of units and sweep where dense matrices join them;
-        ``O(E)`` for a sweep where the neighbours of an element have up to 131,072 joint states
-        (the full conditionals are then tables), else a product of its factors' columns. Of
-        :class:`Sigmoid` and :class:`Softmax` children with many parents the sums are kept: a visit
-        costs the number of an element's children.
+        Per sweep one matrix product per block of units if dense matrices join them. Otherwise
+        ``O(E)`` per sweep for elements whose neighbours have up to 131,072 joint states (their full
+        conditionals are tabulated), and a product of the factors' columns for others. For
+        :class:`Sigmoid` and :class:`Softmax` children with many parents the linear predictors are
+        updated incrementally: a visit costs the number of an element's children.
 
     References:
         Geman and Geman (1984), IEEE PAMI 6(6). Gelfand and Smith (1990), JASA 85(410), section
@@ -127,25 +127,26 @@ class Gibbs(Engine):
             check_real("a temperature", t, POSITIVE)
         if len(self.temperature) != self.chains:
             raise ModelError(
-                f"temperature must be one number, or {self.chains}, one a chain; got "
+                f"temperature must be one number, or {self.chains}, one per chain; got "
                 f"{self.temperature!r}"
             )
 
     @property
     def temperatures(self) -> tuple[float, ...]:
-        """The temperature of each chain."""
+        """The temperatures of the chains."""
         if isinstance(self.temperature, Sequence):
             return tuple(float(t) for t in self.temperature)
         return (float(self.temperature),) * self.chains
 
     def reason(self) -> str:
-        """Say in a few words what the engine does, for :meth:`explain`."""
+        """Return a short description of the engine, for :meth:`explain`."""
         return (
-            f"{self.chains} chains a row, {self.burn_in} sweeps of burn-in and {self.samples} kept"
+            f"{self.chains} chains per row, {self.burn_in} sweeps of burn-in and "
+            f"{self.samples} kept"
         )
 
     def answer_query(self, question: Question) -> Posterior:
-        """See :class:`Engine`: real units are mixed given draws of the discrete ones."""
+        """See :class:`Engine`; posteriors of real units are mixtures over discrete samples."""
         reals = RealUnitTargets.of(question)
         if reals is None:
             return super().answer_query(question)
@@ -164,8 +165,8 @@ class Gibbs(Engine):
         self._check_cost(question, self.samples, columns)
         if len(set(self.temperatures)) > 1:
             raise Unsupported(
-                "marginals are of one temperature; chains of different temperatures can only "
-                "draw: use sample(), or one temperature"
+                "marginals need a single temperature; chains at different temperatures only "
+                "support sample()"
             )
         marginals = np.full((rows, columns), np.nan)
         figures = np.full((3, rows), np.nan)
@@ -187,7 +188,7 @@ class Gibbs(Engine):
     def draw(self, question: Question, n: int, seed: int | None) -> tuple[Tensor, None]:
         """Draw ``(n, B, E)`` states: draw ``d`` comes from chain ``d % C``.
 
-        Draws of one chain are ``thin`` sweeps apart, and depend on each other.
+        Draws of one chain are ``thin`` sweeps apart, and correlated.
 
         Raises:
             EvidenceError: If no possible state was found for some row.
@@ -212,7 +213,7 @@ class Gibbs(Engine):
         """See :meth:`Engine.answer_log_prob`; rows must be complete."""
         if not question.complete:
             raise self._cannot(
-                "has no estimate of log evidence, so that rows must be complete",
+                "does not estimate the log evidence, so that rows must be complete",
                 "JunctionTree(), BeliefPropagation() or ImportanceSampling()",
             )
         return super().answer_log_prob(question)
@@ -220,10 +221,10 @@ class Gibbs(Engine):
     # --- helpers ------------------------------------------------------------------------------
 
     def _check_cost(self, question: Question, kept: int, columns: int) -> None:
-        """Check memory and time of some kept sweeps of each chain.
+        """Check the memory and time of the recorded sweeps.
 
         Raises:
-            Intractable: If they are too much.
+            Intractable: If they exceed the limits.
         """
         chains = self.chains * max(question.num_rows, 1)
         what = f"{self.chains:,} chains of {question.num_rows:,} rows"
@@ -233,7 +234,7 @@ class Gibbs(Engine):
                    "Take fewer chains, samples, or burn_in, or less thin")  # fmt: skip
 
     def _blocks(self, rows: int, columns: int) -> Iterator[tuple[int, int]]:
-        """Rows in turn, so many that what their chains keep fits."""
+        """Blocks of rows whose chains fit into memory."""
         step = max(1, _ROOM // (8 * self.chains * max(columns, 1)))
         for first in range(0, rows, step):
             yield first, min(first + step, rows)
@@ -263,10 +264,10 @@ class Gibbs(Engine):
         return TorchChains(tables, seeds)
 
     def _started(self, question: Question, chains: GibbsChains, rows: slice) -> tuple[Mask, Mask]:
-        """Start the chains of some rows; return which are impossible, and which in doubt.
+        """Start the chains of some rows; return the impossible rows and the undecided ones.
 
         Raises:
-            EvidenceError: If no possible state was found for some row, unless that is NaN.
+            EvidenceError: If no possible state was found for some row, unless NaN is wanted for it.
         """
         outcome = chains.start()
         doubted = np.zeros(question.num_rows, dtype=np.bool_)
@@ -296,17 +297,17 @@ class Gibbs(Engine):
 
     def _advice(self, r_hat: Floats, size: Floats) -> str:
         if np.isnan(r_hat).all():
-            return "no state of positive probability was found there; ask JunctionTree()"
+            return "no state of positive probability was found; use JunctionTree()"
         return (
             f"the chains did not mix: R-hat is up to {np.nanmax(r_hat):.3g} (at most "
-            f"{self.max_r_hat:g} is wanted) and the effective sample size down to "
-            f"{np.nanmin(size):.3g}; take more samples= and burn_in=, or ask JunctionTree() or "
+            f"{self.max_r_hat:g} is allowed) and the effective sample size down to "
+            f"{np.nanmin(size):.3g}; increase samples= and burn_in=, or use JunctionTree() or "
             "BeliefPropagation()"
         )
 
 
 def _with_small_tables(question: Question) -> Question:
-    """The question with tables of all that is small enough: no element is added."""
+    """The query with all small factors tabulated; no auxiliary element is added."""
     graph = question.graph
     if graph.written_down:
         return question
@@ -315,7 +316,7 @@ def _with_small_tables(question: Question) -> Question:
 
 
 class _Collecting:
-    """Burn-in, then batches of kept sweeps; one step is one of them."""
+    """Burn-in, then batches of recorded sweeps, one per step."""
 
     def __init__(self, chains: GibbsChains, sums: BatchSums, engine: Gibbs) -> None:
         self._chains, self._sums, self._thin = chains, sums, engine.thin
@@ -330,7 +331,7 @@ class _Collecting:
         return 0
 
     def step(self, state: int) -> tuple[int, Info]:
-        """Burn in or keep some sweeps."""
+        """Run the burn-in, or a batch of recorded sweeps."""
         batch = state - len(self._burn)
         if batch < 0:
             if self._burn[state]:
@@ -343,7 +344,7 @@ class _Collecting:
 
 
 def _figures(sums: BatchSums) -> tuple[Floats, Floats, Floats]:
-    """Worst R-hat, effective sample size and standard error of each row."""
+    """Largest R-hat, smallest effective sample size and largest standard error of each row."""
     rows, chains, columns = sums.shape
     if not columns:
         return np.ones(rows), np.full(rows, float(sum(sums.count) * chains)), np.zeros(rows)
@@ -355,7 +356,7 @@ def _figures(sums: BatchSums) -> tuple[Floats, Floats, Floats]:
 
 
 def _fill_observed(question: Question, marginals: Floats) -> None:
-    """Write what needs no chain: observed elements, and those of a single state."""
+    """Fill in elements that need no chain: observed ones, and those with a single state."""
     elements = question.graph.elements
     codes = np.where(elements.card == 1, 0, question.observed.codes)
     rows, observed = np.nonzero(codes >= 0)

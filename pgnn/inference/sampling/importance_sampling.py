@@ -26,10 +26,10 @@ _ADVICE = "draw more, or use JunctionTree() or Gibbs()"
 
 @dataclass(frozen=True)
 class ImportanceSampling(Engine):
-    r"""Likelihood weighting: draws along a directed graph, weighed by what was observed.
+    r"""Likelihood weighting: ancestral sampling weighted by the likelihood of the evidence.
 
-    Variables are drawn parents first from :math:`p(x_i \mid x_{\mathrm{pa}(i)})`; those that were
-    observed are held fixed, and a draw weighs
+    Variables are drawn in topological order from :math:`p(x_i \mid x_{\mathrm{pa}(i)})`; observed
+    variables are fixed, and a sample has the weight
 
     .. math:: w = \prod_{i \in e} p(e_i \mid x_{\mathrm{pa}(i)}), \qquad
               \hat p(x_i = k \mid e) = \frac{\sum_s w_s [x_{si} = k]}{\sum_s w_s}, \qquad
@@ -38,14 +38,13 @@ class ImportanceSampling(Engine):
     :math:`\hat p(e)` is unbiased. ``diagnostics`` hold ``"effective_sample_size"``
     :math:`(\sum w)^2 / \sum w^2` of each row, ``"standard_error"`` (name to the standard errors
     of its marginal) and ``"log_evidence_standard_error"``; both by the delta method, and as
-    little to be trusted as the estimates where the effective sample size is small.
+    unreliable as the estimates if the effective sample size is small.
 
-    :meth:`Model.sample` returns the draws with their ``log_weights``; they are not resampled, so
-    that nothing is lost.
+    :meth:`Model.sample` returns the samples with their ``log_weights``, without resampling.
 
     Args:
         samples: Number of draws for each row of evidence.
-        seed: Same seed, same answer.
+        seed: Random seed; the same seed gives the same answer.
         progress: Show a progress bar if it takes longer than a second.
 
     Raises:
@@ -53,7 +52,7 @@ class ImportanceSampling(Engine):
         Unsupported: If the model is not directed.
 
     Cost:
-        For each row one random number, and at most ``K`` comparisons, for each element and draw.
+        One random number and at most ``K`` comparisons per row, element and sample.
 
     References:
         Fung and Chang (1990), Weighing and integrating evidence for stochastic simulation in
@@ -108,13 +107,13 @@ class ImportanceSampling(Engine):
         return torch.from_numpy(states), torch.from_numpy(log_weights)
 
     def _check_cost(self, question: Question, samples: int) -> None:
-        """Check the time that draws take."""
+        """Check the time of sampling."""
         rows, elements = question.num_rows, len(question.graph.elements)
         check_work(f"{samples:,} draws of {rows:,} rows", samples * rows * elements, "Draw fewer")
 
     def reason(self) -> str:
         """See :class:`Engine`."""
-        return "variables are drawn parents first, and draws are weighed by what was observed"
+        return "ancestral samples are weighted by the likelihood of the evidence"
 
     def check_rows(
         self, question: Question, log_values: Tensor, told: Mapping[str, Any], advice: str
@@ -124,14 +123,14 @@ class ImportanceSampling(Engine):
         super().check_rows(question, torch.where(impossible, -torch.inf, 0.0), told, advice)
 
     def judge(self, told: Mapping[str, Any], advice: str) -> Convergence:
-        """See :meth:`Engine.judge`: too few draws count."""
+        """See :meth:`Engine.judge`; also concerns about small effective sample sizes."""
         verdict, size = super().judge(told, advice), told["effective_sample_size"]
         nothing = int(((size == 0) & ~told["impossible"]).sum())
         if nothing:
             verdict.add(
                 f"none of {self.samples} draws agreed with the evidence in {nothing} of "
-                f"{len(size)} rows, which have no answer (NaN); that does not make the evidence "
-                f"impossible: {_ADVICE}"
+                f"{len(size)} rows, which have no answer (NaN); the evidence may still be "
+                f"possible: {_ADVICE}"
             )
         return verdict.few_draws(size, self.samples, _ADVICE, TRUSTED_DRAWS)
 
@@ -169,7 +168,7 @@ def _beliefs(question: Question, sums: Sums, samples: int) -> Beliefs:
 
 
 def _by_name(question: Question, columns: Tensor) -> dict[Hashable, Tensor]:
-    """``(B, S)`` columns by variable: ``(B, *shape, K)``, without ``B`` where rows are not."""
+    """``(B, S)`` columns by variable: ``(B, *shape, K)``, without ``B`` for a single row."""
     columns = columns if question.observed.batched else columns[0]
     by_name: dict[Hashable, Tensor] = {}
     first = 0

@@ -1,4 +1,4 @@
-"""Likelihood weighting: forward draws with what was observed held fixed, and sums over them."""
+"""Likelihood weighting: forward samples with the evidence fixed, and sums over them."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ Ints = NDArray[np.int64]
 
 
 def directed_tables(graph: FactorGraph, num_rows: int) -> DirectedTables:
-    r"""Return the tables :math:`p(x_i \mid x_{\mathrm{pa}(i)})`, and what else weighs in.
+    r"""Return the tables :math:`p(x_i \mid x_{\mathrm{pa}(i)})`, and other factors of the weight.
 
-    A factor that is no child's table, such as the density of a real variable that was observed,
-    is looked up when its variables have been drawn.
+    A factor that is not the conditional of an element, such as the density of an observed real
+    variable, multiplies the weight once its variables have been drawn.
 
     Args:
-        graph: Factors over elements.
-        num_rows: Rows of evidence ``B``.
+        graph: The factor graph.
+        num_rows: Number of rows of evidence ``B``.
 
     Raises:
         Unsupported: If a variable has no table given its parents.
@@ -47,7 +47,7 @@ def directed_tables(graph: FactorGraph, num_rows: int) -> DirectedTables:
     if (child_factor < 0).any():
         name = graph.variables[int(np.flatnonzero(child_factor < 0)[0])].name
         raise Unsupported(
-            f"ImportanceSampling() draws along a directed graph, but {name!r} has no table given "
+            f"ImportanceSampling() needs a directed model, but {name!r} has no table given its "
             "parents; use Gibbs() or BeliefPropagation()"
         )
     rest = np.setdiff1d(np.arange(graph.num_factors), child_factor).tolist()
@@ -84,7 +84,7 @@ def directed_tables(graph: FactorGraph, num_rows: int) -> DirectedTables:
 
 
 def _child_last(graph: FactorGraph, f: int) -> tuple[list[int], Floats]:
-    """Scope and ``(1 or B, K1, ..., Kn)`` log table of a factor, its child's axis last."""
+    """Scope and ``(1 or B, K1, ..., Kn)`` log table of a factor, with the child's axis last."""
     factor: Factor = graph.factors[f]
     scope = list(graph.scopes[f])
     table = factor.log_values.detach().to("cpu", torch.float64).numpy()
@@ -102,21 +102,21 @@ def _strides(shape: tuple[int, ...], count: int) -> list[int]:
 
 
 def _cumulative(log_table: Floats) -> Floats:
-    """Cumulative probabilities along the last axis; the last of them is one."""
+    """Cumulative probabilities along the last axis, ending at one."""
     total = np.cumsum(np.exp(log_table), axis=-1)
     last = total[..., -1:]
     return np.asarray(total / np.where(last > 0, last, 1.0))
 
 
 def _order(parents: list[list[int]]) -> Ints:
-    """Elements, parents before children."""
+    """Elements in topological order."""
     return np.array(
         [*graphlib.TopologicalSorter(dict(enumerate(parents))).static_order()], np.int64
     )
 
 
 def _side_by_side(tables: list[Floats], which: NDArray[np.bool_], rows: int) -> Floats:
-    """``(rows, .)`` some of the tables, flat."""
+    """``(rows, .)`` some of the tables, flattened."""
     kept = [_flat(t) for t, taken in zip(tables, which, strict=True) if taken]
     return np.ascontiguousarray(np.concatenate([np.zeros((rows, 0)), *kept], axis=1))
 
@@ -125,20 +125,20 @@ def _flat(table: Floats) -> Floats:
     return table.reshape(len(table), math.prod(table.shape[1:]))
 
 
-# states that a piece of the draws holds at once
+# states that a chunk of samples holds at once
 _CELLS = 2**21
 _LEAST_PIECE = 2**11
 
 
 @dataclass(frozen=True, eq=False)
 class Sums:
-    """Sums over draws, weights divided by the largest of each row.
+    """Weighted sums over samples, relative to the largest weight of each row.
 
     Attributes:
         log_top: ``(B,)`` log of the largest weight so far.
         weights: ``(B, 2)`` sums of the weights and of their squares.
-        states: ``(B, 2, S)`` the same of the draws in each state.
-        done: Pieces done.
+        states: ``(B, 2, S)`` such sums over the samples in each state.
+        done: Number of completed chunks.
     """
 
     log_top: Floats
@@ -149,11 +149,11 @@ class Sums:
 
 @dataclass(frozen=True, eq=False)
 class LikelihoodWeighting:
-    """Draws for each row of a question in pieces, some at once.
+    """Likelihood weighting as an iterative method over chunks of samples.
 
     Args:
-        question: A directed model with evidence.
-        samples: Draws for each row.
+        question: A query of a directed model.
+        samples: Number of samples per row.
         seed: Random seed of the samples.
     """
 
@@ -163,7 +163,7 @@ class LikelihoodWeighting:
 
     @cached_property
     def tables(self) -> DirectedTables:
-        """The model's tables, kept while its parameters stay."""
+        """The model's tables, cached until its parameters change."""
         question, graph = self.question, self.question.graph
         if question.observed.reals or question.inputs:
             return directed_tables(graph, question.num_rows)
@@ -174,7 +174,7 @@ class LikelihoodWeighting:
 
     @cached_property
     def keys(self) -> NDArray[np.uint64]:
-        """``(B,)`` what fixes the random numbers of each row."""
+        """``(B,)`` keys of the random numbers of each row."""
         rows = max(self.question.num_rows, 1)
         keys = np.random.SeedSequence(self.seed).generate_state(rows, np.uint64)
         return keys.astype(np.uint64)
@@ -190,7 +190,7 @@ class LikelihoodWeighting:
 
     @cached_property
     def rounds(self) -> list[list[tuple[int, int, int]]]:
-        """Row, first draw and number of draws of each piece; pieces of a round run at once."""
+        """Row, first sample and size of each chunk; chunks of a round run in parallel."""
         size = max(_LEAST_PIECE, _CELLS // max(len(self.question.graph.elements), 1))
         pieces = [
             (row, first, min(size, self.samples - first))
@@ -201,12 +201,12 @@ class LikelihoodWeighting:
         return [pieces[k : k + threads] for k in range(0, len(pieces), threads)]
 
     def init(self) -> Sums:
-        """Return sums over no draws."""
+        """Return empty sums."""
         rows, states = self.question.num_rows, int(self.question.graph.elements.offset[-1])
         return Sums(np.full(rows, -np.inf), np.zeros((rows, 2)), np.zeros((rows, 2, states)))
 
     def step(self, state: Sums) -> tuple[Sums, Info]:
-        """Add the draws of one round."""
+        """Add the samples of one round."""
         pieces = self.rounds[state.done]
         result: dict[int, tuple[float, Floats, Floats]] = {}
 
@@ -229,12 +229,12 @@ class LikelihoodWeighting:
 
     @cached_property
     def by_distribution(self) -> bool:
-        """Whether draws come from the conditionals' distributions: some have no tables."""
+        """Whether samples come from the conditionals' distributions because some have no tables."""
         graph, model = self.question.graph, self.question.model
         return not graph.written_down and isinstance(model, DirectedModel)
 
     def drawn(self, row: int, first: int, count: int) -> tuple[NDArray[np.int32], Floats]:
-        """Return ``(E, count)`` states and ``(count,)`` log weights of some draws for a row."""
+        """Return ``(E, count)`` states and ``(count,)`` log weights of some samples for a row."""
         from pgnn.inference.sampling.kernels import likelihood_weighting
 
         if self.by_distribution:

@@ -1,4 +1,4 @@
-"""Annealed importance sampling there and back: log Z between two stochastic bounds."""
+"""Forward and reverse annealed importance sampling: stochastic bounds on log Z."""
 
 from __future__ import annotations
 
@@ -18,17 +18,18 @@ from pgnn.limits import check_work, whole_number
 
 @dataclass(frozen=True)
 class LogPartitionBracket:
-    r"""Two estimates of :math:`\log Z`, which are told together.
+    r"""A stochastic lower and a stochastic upper bound on :math:`\log Z`.
 
     Attributes:
-        lower: From no couplings to the model: too small with high probability.
-        upper: From the model back to no couplings: too large with high probability, as far as the
-            way back began at draws of the model.
-        lower_error: Standard error of ``lower``, of its chains among each other.
-        upper_error: Of ``upper``.
-        chains: In either direction.
-        temperatures: Steps.
-        start: Where the way back began: ``"exact draws"``, ``"rows"`` or ``"chains"``.
+        lower: Estimate by annealing from no couplings to the model; with high probability too
+            small.
+        upper: Estimate by annealing from the model to no couplings; with high probability too large
+            if the reverse chains started from samples of the model.
+        lower_error: Standard error of ``lower``, from the variance between chains.
+        upper_error: Standard error of ``upper``.
+        chains: Number of chains in either direction.
+        temperatures: Number of steps.
+        start: Start of the reverse chains: ``"exact draws"``, ``"rows"`` or ``"chains"``.
 
     Example:
         >>> bracket = LogPartitionBracket(10.0, 12.0, 0.1, 0.2, 100, 1000, "chains")
@@ -48,11 +49,11 @@ class LogPartitionBracket:
 
     @property
     def gap(self) -> float:
-        """How far the two are apart."""
+        """The difference of the bounds."""
         return self.upper - self.lower
 
     def log_prob(self, log_score: Tensor) -> tuple[Tensor, Tensor]:
-        """Return lower and upper bounds of log probabilities, of unnormalised ones."""
+        """Return lower and upper bounds on log probabilities, given unnormalised ones."""
         return log_score - self.upper, log_score - self.lower
 
     def __str__(self) -> str:
@@ -71,27 +72,28 @@ def log_partition_bracket(
     burn_in: int = 1000,
     seed: int | None = None,
 ) -> LogPartitionBracket:
-    r"""Return a stochastic lower and a stochastic upper bound of :math:`\log Z`.
+    r"""Return a stochastic lower and a stochastic upper bound on :math:`\log Z`.
 
     .. math:: \log p_\beta(v) = (1 - \beta)\, b_0^\top v + \beta\, b^\top v
         + \sum_j \log(1 + e^{c_j(\beta) + \beta W_{\cdot j}^\top v}), \qquad
         \log \hat Z = \log Z_0 + \log \frac1C \sum_c \prod_t \frac{p_{\beta_{t+1}}}{p_{\beta_t}}
 
-    One side of the layers is summed out in closed form, the other is moved by Gibbs sweeps. The
-    mean of the weights is unbiased for :math:`Z` one way and for :math:`1 / Z` the other.
+    One side of the layers is summed out in closed form, the other is sampled by Gibbs sweeps. The
+    mean weight is an unbiased estimate of :math:`Z` forward and of :math:`1 / Z` in reverse.
 
     Args:
-        model: Whose layers fall into two sides: a restricted or a deep Boltzmann machine.
-        rows: ``(N, n d)`` complete values of visible layers, whose means set the biases without
-            couplings, and from which, after ``burn_in`` sweeps of the model, the way back begins;
-            without, it begins at chains that were annealed forward first.
-        chains: Chains ``C`` in either direction.
-        temperatures: Steps of :math:`\beta`, evenly from 0 to 1.
-        burn_in: Sweeps of the model before the way back.
-        seed: The same seed, the same bounds.
+        model: A model whose layers form a bipartite graph: a restricted or a deep Boltzmann
+            machine.
+        rows: ``(N, n d)`` complete values of visible layers, whose means determine the biases of
+            the model without couplings, and from which, after ``burn_in`` sweeps, the reverse
+            chains start; without rows, these start from the final states of the forward chains.
+        chains: Number of chains ``C`` in either direction.
+        temperatures: Number of evenly spaced steps of :math:`\beta` from 0 to 1.
+        burn_in: Number of sweeps of the model before the reverse chains.
+        seed: Random seed; the same seed gives the same bounds.
 
     Raises:
-        ModelError: If the layers do not fall into two sides.
+        ModelError: If the graph of the layers is not bipartite.
 
     Cost:
         ``2 chains temperatures`` sweeps.
@@ -102,7 +104,10 @@ def log_partition_bracket(
         log-likelihood using reverse annealing.
     """
     if not isinstance(model, UnitModel):
-        raise ModelError(f"a bracket is of layers of units, got a {type(model).__name__}")
+        raise ModelError(
+            "a log-partition bracket needs a model of layers of units, got a "
+            f"{type(model).__name__}"
+        )
     chains = whole_number("chains", chains, 2, ModelError)
     temperatures = whole_number("temperatures", temperatures, 1, ModelError)
     burn_in = whole_number("burn_in", burn_in, 0, ModelError)
@@ -147,8 +152,8 @@ class _Path:
         sides = two_sides(layers, list(model.visible))
         if len(sides) == 1:
             raise ModelError(
-                "the layers do not fall into two sides, each independent given the other; "
-                "AnnealedImportanceSampling() takes any field"
+                "the layers do not form a bipartite graph; AnnealedImportanceSampling() "
+                "supports any field"
             )
         base = dict(layers.biases)
         for n in model.visible:
@@ -156,7 +161,7 @@ class _Path:
                 base[n] = layers.kinds[n].field_of(rows[n].mean(0))
         kept, summed = sides
         if sum(layers.size(n) for n in kept) > sum(layers.size(n) for n in summed):
-            # sum the larger side out, unless data tells the smaller one nothing
+            # sum out the larger side, unless the data does not include the smaller one
             kept, summed = summed, kept
         cold = layers.scaled(0.0, base)
         start = sum(
@@ -166,15 +171,15 @@ class _Path:
 
     @property
     def order(self) -> list[Any]:
-        """In which layers are drawn."""
+        """The order in which layers are sampled."""
         return [*self.summed, *self.kept]
 
     def at(self, beta: float) -> UnitLayers:
-        """The layers at an inverse temperature."""
+        """Return the layers at an inverse temperature."""
         return self.layers.scaled(beta, self.base)
 
     def complete(self, state: State, rng: torch.Generator) -> State:
-        """Draw hidden layers that are not there."""
+        """Sample the missing hidden layers."""
         hidden = [n for n in self.layers.names if n not in state]
         completed, _ = self.layers.mean_field(state, hidden, steps=5, tolerance=0.0)
         for n in hidden:
@@ -186,7 +191,7 @@ class _Path:
         return layers.log_sum({n: state[n] for n in self.kept}, self.summed)
 
     def forward(self, chains: int, rng: torch.Generator) -> tuple[Tensor, State]:
-        """Log weights from independent units to the model, and where the chains ended."""
+        """Log weights from independent units to the model, and the final states."""
         now = self.at(0.0)
         state = now.start(chains, rng)
         log_weights = now.like.new_zeros(chains, dtype=torch.float64)
@@ -215,7 +220,7 @@ class _Path:
 
 
 def _mean(log_weights: Tensor) -> tuple[float, float]:
-    """Logarithm of the mean of some weights, and its standard error by the delta method."""
+    """The log of the mean weight, and its standard error by the delta method."""
     count = len(log_weights)
     total = log_weights.logsumexp(0) - math.log(count)
     ratio = (log_weights - total).exp()

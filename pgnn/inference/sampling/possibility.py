@@ -1,4 +1,4 @@
-"""Which rows of evidence have probability zero, proved where draws found nothing possible."""
+"""Proofs that rows of evidence have probability zero, if sampling found no possible state."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from pgnn.inference.question import Question
 
 Mask = NDArray[np.bool_]
 
-# a proof by elimination is worth this much planning, memory and work
+# limits of planning, memory and work of a proof by elimination
 _LARGEST, _MAX_BYTES, _MAX_WORK = 5000, 2**28, 1e9
 
 
 def proven_impossible(question: Question, doubted: Mask) -> Mask:
-    """Return ``(B,)`` which of some rows surely have probability zero.
+    """Return ``(B,)`` whether a row provably has probability zero.
 
-    First the zeros of tables are propagated, then an assignment is searched for, and where neither
-    tells, variables are eliminated if that is cheap.
+    First the zeros of tables are propagated, then the method searches for a possible assignment; if
+    both are inconclusive, variables are eliminated if that is cheap.
 
     Args:
-        question: Graph and evidence.
-        doubted: ``(B,)`` rows in doubt; of others nothing is told.
+        question: The query.
+        doubted: ``(B,)`` the rows to check.
     """
     if not doubted.any():
         return np.zeros(len(doubted), dtype=np.bool_)
     try:
         tables = question.expanded(WRITTEN)
-    except Intractable:  # tables that can't be written down: nothing is known
+    except Intractable:  # tables that are too large: undecided
         return np.zeros(len(doubted), dtype=np.bool_)
     ascent, possible = CoordinateAscent(tables, tables.log_field(), 0.0).possible()
     impossible = doubted & ~possible

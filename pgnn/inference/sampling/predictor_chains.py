@@ -1,4 +1,4 @@
-"""Gibbs chains on the CPU where factors are the softmax of sums over many elements."""
+"""Gibbs chains on the CPU with softmax factors over many elements."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 States = NDArray[np.uint16]
 
-_TERM = 20.0  # nanoseconds for each state of a term
+_TERM = 20.0  # nanoseconds per state of a term
 
 
 class PredictorChains(CpuChains):
-    """``C`` chains for each of some rows of evidence, with the sums of all children beside them.
+    """``C`` chains for each of some rows of evidence, with linear predictors of softmax children.
 
     Args:
-        tables: Rows, temperatures, and the numbers of the factors that have tables.
+        tables: Rows, temperatures, and the factors with tables.
         seeds: See :class:`CpuChains`.
-        visits: As there.
-        predictors: The other factors.
+        visits: See :class:`CpuChains`.
+        predictors: The softmax factors.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class PredictorChains(CpuChains):
 
 
 def _program(predictors: Sequence[LinearPredictors], num_elements: int) -> Any:
-    """All children and terms side by side, as the kernels read them."""
+    """All children and terms, concatenated in the layout of the kernels."""
     from pgnn.inference.sampling.kernels.gibbs_predictors import PredictorProgram
 
     sizes = np.concatenate([np.full(len(p.child), p.num_classes) for p in predictors])

@@ -1,4 +1,4 @@
-"""Draws from models that have no density."""
+"""Sampling from implicit models, which have no density."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from pgnn.limits import check_settings
 
 @dataclass(frozen=True)
 class Simulation(Engine):
-    """Draws from an implicit model, which can do nothing else.
+    """Sampling from an implicit model, which supports no other query.
 
     Args:
-        batch_size: Draws that are made at once.
+        batch_size: Number of samples that are generated at once.
 
     Example:
         >>> import pgnn
@@ -37,7 +37,7 @@ class Simulation(Engine):
         check_settings(self, batch_size=1)
 
     def answer_sample(self, question: Any, n: int, seed: int | None) -> Samples:
-        """Answer ``sample``: runs of the model."""
+        """Answer ``sample`` by simulations of the model."""
         model, rows = self._implicit(question.model), question.num_rows
         model.check()
         observed = dict(question.observed.reals)
@@ -63,29 +63,29 @@ class Simulation(Engine):
         )
 
     def query(self, model: FactorModel, *question: Any, **rest: Any) -> Never:
-        """Refuse."""
+        """Not supported."""
         raise self._implicit(model).without_density()
 
     def most_probable(self, model: FactorModel, *question: Any, **rest: Any) -> Never:
-        """Refuse."""
+        """Not supported."""
         raise self._implicit(model).without_density()
 
     def log_prob(self, model: FactorModel, *question: Any, **rest: Any) -> Never:
-        """Refuse."""
+        """Not supported."""
         raise self._implicit(model).without_density()
 
     def explain(self, model: FactorModel, *question: Any) -> Never:
-        """Refuse."""
+        """Not supported."""
         raise self._implicit(model).without_density()
 
     def compile(self, model: FactorModel, *question: Any) -> Never:
-        """Refuse."""
+        """Not supported."""
         raise self._implicit(model).without_density()
 
     def _implicit(self, model: FactorModel) -> ImplicitModel:
         if not isinstance(model, ImplicitModel):
             raise self._cannot(
-                f"is for models without a density, {type(model).__name__} has one", "Automatic()"
+                f"is for models without a density; {type(model).__name__} has one", "Automatic()"
             )
         return model
 

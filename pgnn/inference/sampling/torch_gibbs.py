@@ -1,4 +1,4 @@
-"""Gibbs chains on tensors: all elements of one colour at once, in all chains."""
+"""Gibbs chains by torch: all elements of one colour at once, in all chains."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ _SETTLING = 10
 
 @dataclass(frozen=True)
 class GroupConditional:
-    """Factors of one group, as functions of the element at one place of their scopes.
+    """Factors of one group, as functions of the element on one axis of their scopes.
 
     Attributes:
         group: The factors.
-        axis: The place.
-        place: ``(F,)`` rows of the result that they are added to.
+        axis: The axis.
+        place: ``(F,)`` rows of the result to which they are added.
     """
 
     group: FactorGroup
@@ -54,9 +54,10 @@ class Colour:
     """Elements that share no factor.
 
     Attributes:
-        elements: ``(n,)`` their numbers.
-        columns: ``(n, K)`` where their states stand; ``S`` where an element has fewer.
-        parts: The factors that touch them.
+        elements: ``(n,)`` their indices.
+        columns: ``(n, K)`` columns of their states; ``S`` as padding for elements with fewer
+            states.
+        parts: Their factors.
     """
 
     elements: Tensor
@@ -68,11 +69,11 @@ class TorchChains:
     """``C`` chains for each of some rows of evidence, on the device of the tables.
 
     Args:
-        tables: Rows, temperatures, numbers.
-        seeds: ``(rows * C,)`` words; the first seeds the generator, which the chains share here.
+        tables: Rows, temperatures and tables.
+        seeds: ``(rows * C,)`` integers; the first one seeds the generator that the chains share.
 
     Attributes:
-        states: ``(rows * C, E)`` of the chains now.
+        states: ``(rows * C, E)`` current states.
     """
 
     def __init__(self, tables: TemperedTables, seeds: NDArray[np.uint64]) -> None:
@@ -98,12 +99,11 @@ class TorchChains:
     def start(self) -> Ints:
         """Find states of positive probability.
 
-        With numba by its search on the CPU; without, and where factors have no tables, past
-        penalties that rise.
+        By the compiled search on the CPU; without numba, or if factors have no tables, by sweeps
+        with increasing penalties.
 
         Returns:
-            ``(rows,)`` 0 where all chains have one, 1 where the search was given up, 2 where
-            there is none.
+            ``(rows,)`` 0 if all chains have one, 1 if the search was stopped, 2 if there is none.
         """
         question = self._tables.question
         if not question.graph.written_down:
@@ -125,12 +125,12 @@ class TorchChains:
         return lost.long().cpu().numpy()
 
     def run(self, sweeps: int) -> None:
-        """Sweep without keeping anything."""
+        """Run sweeps without recording."""
         for _ in range(sweeps):
             self._sweep(None)
 
     def collect(self, kept: int, thin: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Sweep, and return ``(rows * C, S)`` sums of full conditionals and of their squares."""
+        """Run sweeps; return ``(rows * C, S)`` sums of full conditionals and of their squares."""
         shape = (2, *self._field.shape)
         sums = torch.zeros(shape, dtype=torch.float64, device=self._device)
         for _ in range(kept):
@@ -140,7 +140,7 @@ class TorchChains:
         return totals[0], totals[1]
 
     def trace(self, kept: int, thin: int) -> Ints:
-        """Sweep, and return ``(kept, rows * C, E)`` states."""
+        """Run sweeps, and return ``(kept, rows * C, E)`` states."""
         out = torch.zeros((kept, *self.states.shape), dtype=torch.int64)
         for t in range(kept):
             self.run(thin)
@@ -148,7 +148,7 @@ class TorchChains:
         return out.numpy()
 
     def conditionals(self) -> NDArray[np.float64]:
-        """Return ``(rows * C, S)`` full conditionals of all free elements at the states now."""
+        """Return ``(rows * C, S)`` full conditionals of all free elements at the current states."""
         out = torch.zeros(self._field.shape, dtype=torch.float64, device=self._device)
         for colour in self._colours:
             out[:, colour.columns] = self._conditional(colour).double()
@@ -157,7 +157,7 @@ class TorchChains:
     # --- helpers ------------------------------------------------------------------------------
 
     def _begin_at_draws(self, question: Question) -> None:
-        """Begin where a directed model draws what was not observed, parents first."""
+        """Start from ancestral samples of the unobserved elements of a directed model."""
         if not isinstance(question.model, DirectedModel):
             return
         first = self._tables.rows[0]
@@ -171,7 +171,7 @@ class TorchChains:
         for colour in self._colours:
             probs = self._conditional(colour, penalty)
             race = torch.empty_like(probs).exponential_(generator=self._generator)
-            # the largest of p / Exp(1) is a draw from p, and never one of probability zero
+            # argmax of p / Exp(1) is a sample from p, and never a state of probability zero
             drawn = (probs / race).argmax(dim=-1)
             now = self.states[:, colour.elements]
             moves = self._free[:, colour.elements] & (probs.sum(dim=-1) > 0)
@@ -193,7 +193,7 @@ class TorchChains:
         return weights / weights.sum(dim=-1, keepdim=True).clamp(min=1e-30)
 
     def _possible(self) -> Tensor:
-        """``(N,)`` chains whose state has positive probability."""
+        """``(N,)`` whether the state of a chain has positive probability."""
         first = torch.from_numpy(self._graph.elements.offset[:-1]).to(self._device)
         good = ~self._field.gather(1, first + self.states).isneginf().any(dim=1)
         for g in self._graph.interactions:
@@ -236,7 +236,7 @@ class TorchChains:
 
 
 def colours_of(graph: FactorGraph) -> Ints:
-    """``(E,)`` colours of the elements; compiled where it can be."""
+    """``(E,)`` colours of the elements; compiled if possible."""
     if has_numba() and graph.written_down:
         from pgnn.inference.sampling.kernels.gibbs import colour
 

@@ -1,1 +1,1 @@
-"""Most probable states by search and by bounds."""
+"""Most probable states by search and by upper bounds."""

@@ -1,4 +1,4 @@
-"""Most probable states where hidden variables are summed out, proved by bounds."""
+"""Marginal MAP: most probable states with others summed out, by branch and bound."""
 
 from __future__ import annotations
 
@@ -25,43 +25,45 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
-# relative difference of logs that is rounding
+# relative rounding error of log values
 _ROUNDING = 1e-9
-# undecided elements for which a plan of the exact answer is looked for again and again
+# number of undecided elements up to which exact plans are tried in every case
 _FEW = 40
-# numbers of soft evidence that are written at once
+# values of soft evidence in a batch
 _AT_ONCE = 2**24
 
 
 @dataclass(frozen=True)
 class BranchAndBound(Engine):
-    r"""Most probable states of some variables, all others summed out, by search with bounds.
+    r"""Most probable states of some variables, all others summed out, by branch and bound.
 
-    Eliminating in any order, maxima before sums where that is cheaper, bounds
-    :math:`\max_x \sum_y \tilde p(x, y)` from above. Every state of every variable is bounded in
-    this way; those below the best assignment known are ruled out, which lowers the bounds of the
-    others. When nothing more is ruled out, what is left is solved exactly if that has become
-    cheap, else by cases: the states of one variable.
+    Elimination in any order, with maxima before sums where that is cheaper, gives an upper bound on
+    :math:`\max_x \sum_y \tilde p(x, y)`. Every state of every variable is bounded in this way;
+    states whose bound is below the best known assignment are removed, which lowers the other
+    bounds. When no more states can be removed, the remaining problem is solved exactly if that has
+    become cheap, otherwise it is split by the states of one variable.
 
-    It answers where the exact engine, which has to sum before it maximises, cannot: marginal MAP,
-    and networks whose gates have hundreds of causes (their effects are hidden).
+    Solves problems that are too expensive for the exact engine, which has to sum before it
+    maximises: marginal MAP, and networks whose gates have hundreds of causes (with auxiliary
+    variables).
 
     Args:
-        max_iterations: Most sets of assignments that are looked at, in each row.
-        max_bytes: Memory that messages may take.
-        max_work: Multiply-adds that one elimination may take for all the states it bounds.
-        seed: Random seed of the local search for a first assignment.
+        max_iterations: Largest number of nodes of the search tree, per row.
+        max_bytes: Largest memory of messages, in bytes.
+        max_work: Largest number of multiply-adds of one elimination, for all the states that it
+            bounds.
+        seed: Random seed of the local search for an initial assignment.
         progress: Show a bar if it takes longer than a second.
 
     Diagnostics:
         ``converged`` and ``optimal``, ``(B,)`` bool; ``gap``, ``(B,)``; ``iterations``, ``(B,)``.
 
     Raises:
-        Intractable: If even the bound needs more memory or work than that.
+        Intractable: If the bound itself exceeds the limits of memory or work.
 
     Cost:
-        An iteration bounds each state of each undecided variable once or more: as many rows of
-        evidence for an exact engine whose order of elimination is free.
+        An iteration bounds each state of each undecided variable at least once: as many rows of
+        evidence for an exact engine with an unconstrained elimination order.
 
     References:
         Park and Darwiche (2003), Solving MAP exactly using systematic search.
@@ -84,11 +86,11 @@ class BranchAndBound(Engine):
         check_settings(self, max_iterations=1, max_work=POSITIVE)
 
     def reason(self) -> str:
-        """Say what the engine does."""
-        return "bounds by elimination in a free order rule out states until the best is left"
+        """Return a short description of the engine."""
+        return "upper bounds by unconstrained elimination exclude states until the best remains"
 
     def maximize(self, question: Question, maximized: Mask) -> Best:
-        """Look for the best states of some elements, and bound them from above."""
+        """Find the best states of some elements, with an upper bound."""
         num_elements = len(question.graph.elements)
         question = question.expanded()
         maximized = question.graph.mask(maximized)
@@ -104,7 +106,8 @@ class BranchAndBound(Engine):
         scores, bounds = np.array([c.top for c in rows]), np.array([c.upper_bound for c in rows])
         optimal = np.array([not c.open for c in rows], dtype=np.bool_)
         states = np.stack([c.best for c in rows]) if rows else np.zeros((0, len(maximized)))
-        lost = np.isneginf(scores) & ~optimal  # none is known, but there may be one
+        # no possible assignment is known, but there may be one
+        lost = np.isneginf(scores) & ~optimal
         with np.errstate(invalid="ignore"):
             gap = np.where(optimal, 0.0, bounds - scores)
         return Best(
@@ -121,13 +124,14 @@ class BranchAndBound(Engine):
         )
 
     def _search(self, cases: _Cases) -> None:
-        """Look at cases until none is left that may hold anything better."""
+        """Explore cases until none can contain a better assignment."""
         try:
             iterate(cases, self.max_iterations, progress=self.progress, label="BranchAndBound")
         except Intractable as error:
             raise Intractable(
-                "BranchAndBound() bounds by elimination, which is out of reach even in a free "
-                f"order: {error}; BeliefPropagation() and Annealing() have no bound to find"
+                "BranchAndBound() needs bounds by elimination, which are too expensive even "
+                f"in an unconstrained order: {error}; BeliefPropagation() and Annealing() need "
+                "no such bounds"
             ) from error
 
 
@@ -136,8 +140,8 @@ class _Case(NamedTuple):
 
     Attributes:
         minus_bound: Minus an upper bound on the log values of its assignments.
-        number: Different for every case, so that nothing else is compared.
-        possible: ``(S,)`` states that elements may have, side by side.
+        number: Unique index, which breaks ties.
+        possible: ``(S,)`` mask of the possible states of all elements.
     """
 
     minus_bound: float
@@ -148,13 +152,13 @@ class _Case(NamedTuple):
 class _Bounds:
     """Values and bounds of sets of assignments of one row, by elimination.
 
-    A set is a mask ``(S,)`` of the states that elements may have, side by side.
+    A set of assignments is a mask ``(S,)`` of the possible states of all elements.
 
     Args:
         solver: Solver of the graph.
-        question: Graph and evidence.
-        maximized: ``(E,)`` elements that are maximised over; the rest is summed out.
-        row: Row of the evidence.
+        question: The query.
+        maximized: ``(E,)`` elements to maximise over; the others are summed out.
+        row: Index of a row of the evidence.
     """
 
     def __init__(self, solver: Solver, question: Question, maximized: Mask, row: int) -> None:
@@ -167,12 +171,12 @@ class _Bounds:
         self.known = observed.codes[row]
 
     def start(self) -> Mask:
-        """States that the evidence allows."""
+        """The states that the evidence allows."""
         known = self.known[self.element]
         return np.asarray(((known < 0) | (known == self.state)) & (self.weights > 0.0))
 
     def undecided(self, possible: Mask) -> Ints:
-        """Elements to maximise over that have several states left."""
+        """Elements to maximise over that have several possible states."""
         count = np.bincount(self.element[possible], minlength=len(self.card))
         return np.flatnonzero((count > 1) & self.maximized)
 
@@ -181,7 +185,7 @@ class _Bounds:
         return np.flatnonzero(np.isin(self.element, elements))
 
     def given(self, possible: Mask) -> tuple[Codes, Floats | None]:
-        """Return evidence ``(R, E)``, ``(R, S)`` that leaves the states of sets ``(R, S)``."""
+        """Return evidence ``(R, E)``, ``(R, S)`` that allows the states of sets ``(R, S)`` only."""
         single = np.add.reduceat(possible.astype(np.int64), self.first, axis=1) == 1
         single &= np.logical_and.reduceat(self.weights == 1.0, self.first)
         only = np.maximum.reduceat(np.where(possible, self.state, -1), self.first, axis=1)
@@ -190,7 +194,7 @@ class _Bounds:
         return codes, None if (weights == 1.0).all() else weights
 
     def of_states(self, possible: Mask, columns: Ints) -> Floats:
-        """Return upper bounds on the assignments of a set that have some state each."""
+        """Return upper bounds on the assignments of a set with each of some states."""
         step = max(1, _AT_ONCE // len(possible))
         parts = [columns[k : k + step] for k in range(0, len(columns), step)]
         return np.concatenate([np.zeros(0), *(self._bounds(possible, part) for part in parts)])
@@ -216,10 +220,10 @@ class _Bounds:
         return bounds
 
     def solve(self, possible: Mask) -> tuple[Codes, float] | None:
-        """The best assignment of a set and its log value; None if that takes too much.
+        """Return the best assignment of a set and its log value; None if that is too expensive.
 
         Raises:
-            Intractable: If nothing is left to decide, and the rest cannot be summed out.
+            Intractable: If all elements are decided, and the others cannot be summed out.
         """
         codes, soft = self.given(possible[None])
         try:
@@ -233,13 +237,13 @@ class _Bounds:
 
 
 class _Cases:
-    """The search in one row as an iterative method: cases that may hold a better assignment.
+    """The search in one row as an iterative method over cases that may contain a better assignment.
 
     Attributes:
         best: ``(E,)`` the best assignment so far.
-        top: Its log value.
-        open: Cases that are left, a heap.
-        iterations: Cases that were looked at.
+        top: The log value of the best assignment.
+        open: Heap of the remaining cases.
+        iterations: Number of explored cases.
     """
 
     def __init__(self, bounds: _Bounds, local: MarginalSearch, row: int, seed: int) -> None:
@@ -251,19 +255,19 @@ class _Cases:
 
     @property
     def upper_bound(self) -> float:
-        """No assignment has a higher log value."""
+        """Upper bound on the log value of any assignment."""
         return max([self.top, *(-c.minus_bound for c in self.open)])
 
     @property
     def threshold(self) -> float:
-        """Bounds up to here promise nothing better, but for rounding."""
+        """Cases with bounds up to this value cannot contain a better assignment, up to rounding."""
         return self.top if np.isneginf(self.top) else self.top + _ROUNDING * max(1.0, abs(self.top))
 
     def init(self) -> None:
-        """Nothing: the state is in the cases."""
+        """Return None: the state is in the cases."""
 
     def step(self, state: None) -> tuple[None, Info]:
-        """Look at the case with the highest bound."""
+        """Explore the case with the highest bound."""
         self.iterations += 1
         self._look_at(heapq.heappop(self.open))
         self.open = [c for c in self.open if -c.minus_bound > self.threshold]
@@ -271,7 +275,7 @@ class _Cases:
         return None, Info(not self.open, {"gap": self.upper_bound - self.top})
 
     def _look_at(self, case: _Case) -> None:
-        """Solve a case, or take it apart; states that cannot be better are ruled out first."""
+        """Solve a case or split it, after removing states that cannot be better."""
         possible, bounds = case.possible.copy(), self.bounds
         at_first = self.iterations == 1
         while True:
@@ -295,7 +299,7 @@ class _Cases:
         self._take_apart(possible, undecided, log_bounds)
 
     def _take_apart(self, possible: Mask, undecided: Ints, log_bounds: Floats) -> None:
-        """One case for each state of the element whose states' bounds differ most."""
+        """Split by the states of the element whose bounds differ most."""
         known = np.where(possible, log_bounds, np.inf)
         least = np.minimum.reduceat(known, self.bounds.first)
         most = np.maximum.reduceat(log_bounds, self.bounds.first)
@@ -308,7 +312,7 @@ class _Cases:
             self._made += 1
 
     def _improve(self, log_bounds: Floats) -> None:
-        """Offer what local search makes of the states with the highest bounds."""
+        """Improve the states with the highest bounds by local search."""
         first = self.bounds.first
         start = [int(x.argmax()) for x in np.split(log_bounds, first[1:])]
         states, top, _ = self.local.improve(self.row, np.array([start], dtype=np.int32), self.seed)

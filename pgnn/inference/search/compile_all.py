@@ -1,4 +1,4 @@
-"""Sweeps once and back, so that the kernels of dual decomposition are compiled and kept."""
+"""Runs a sweep in each direction, so that all kernels of dual decomposition are compiled."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pgnn.inference.search.dual_bound import DualBound
 
 
 def ask_everything() -> None:
-    """Sweep, and decode."""
+    """Run sweeps, and decode."""
     ring = [Variable(name, 2) for name in "abc"]
     table = torch.zeros(2, 2, dtype=torch.float64)
     factors = tuple(Factor([ring[k - 1], ring[k]], table) for k in range(3))

@@ -1,4 +1,4 @@
-"""The numbers of a dual decomposition: what the factors have handed to their elements."""
+"""The state of a dual decomposition: messages from factors to elements, bounds, assignments."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Rows = NDArray[np.int64]
 
-# differences of scores below this share of them are rounding
+# relative rounding error of scores
 _ROUNDING = 1e-9
 _ENTRY = 10.0  # nanoseconds
 
@@ -31,26 +31,26 @@ class DualBound:
         \delta_{fi}(x_i)\Big] + \sum_f \max_{x_f} \Big[\theta_f(x_f) - \sum_{i \in f}
         \delta_{fi}(x_i)\Big] \ge \max_x \log \tilde p(x)
 
-    A sweep visits the elements in order, or back. At each one every factor hands over its
-    max-marginal, and the sum is shared out to the factors that touch elements further on
-    (TRW-S, Kolmogorov 2006; of any order: SRMP, Kolmogorov 2015). No step raises :math:`D`.
+    A sweep visits the elements in order, or in reverse. At each element every factor passes on its
+    max-marginal, and the sum is distributed to the factors with later elements (TRW-S, Kolmogorov
+    2006; for factors of any order SRMP, Kolmogorov 2015). No step increases :math:`D`.
 
-    States that no possible assignment has are dropped on the way; and once an assignment is
-    known, so are states that would pull the bound below its score: they are in no better one.
+    States that are in no possible assignment are removed; once an assignment is known, so are
+    states whose bound is below its score, which cannot be in a better one.
 
     Args:
         graph: Elements and factors.
-        log_field: ``(B, S)`` field of every element, evidence included.
+        log_field: ``(B, S)`` unary log potentials, evidence included.
 
     Attributes:
-        original: ``(B, S)`` the field as it was given.
-        fields: ``(B, S)`` the same, ``-inf`` at states that were dropped.
-        deltas: ``(B, L)`` what factors have handed over, ``inf`` at states that were dropped.
-        bounds: ``(B,)`` no assignment scores more; ``-inf`` where none is possible.
-        scores: ``(B,)`` of the best assignment so far, ``-inf`` if none was possible.
-        states: ``(B, E)`` the best assignment so far.
-        decoded: ``(B, E)`` the assignment that the last decoding sweep came upon.
-        sweeps: How many were made.
+        original: ``(B, S)`` the given unary log potentials.
+        fields: ``(B, S)`` the unary log potentials, ``-inf`` at removed states.
+        deltas: ``(B, L)`` dual variables :math:`\delta`, ``inf`` at removed states.
+        bounds: ``(B,)`` upper bounds on the score of any assignment; ``-inf`` if none is possible.
+        scores: ``(B,)`` scores of the best assignments so far, ``-inf`` if none is possible.
+        states: ``(B, E)`` the best assignments so far.
+        decoded: ``(B, E)`` the assignments of the last decoding sweep.
+        sweeps: Number of sweeps.
     """
 
     def __init__(self, graph: FactorGraph, log_field: Floats) -> None:
@@ -68,7 +68,7 @@ class DualBound:
 
     @cached_property
     def others(self) -> NDArray[np.int8]:
-        """``(L,)`` bits: whether a slot's factor touches earlier (1) and later (2) elements."""
+        """``(L,)`` bits: whether a slot's factor has earlier (1) and later (2) elements."""
         from pgnn.inference.search.kernels.dual import other_elements
 
         wiring = self.graph.wiring
@@ -84,13 +84,13 @@ class DualBound:
 
     @property
     def gaps(self) -> Floats:
-        """``(B,)`` how much better than the best one found an assignment could be."""
+        """``(B,)`` duality gaps: bounds minus scores."""
         impossible = np.isneginf(self.bounds)
         difference = self.bounds - np.where(impossible, 0.0, self.scores)
         return np.where(impossible, 0.0, np.maximum(difference, 0.0))
 
     def row(self, row: int) -> DualBound:
-        """Return a copy for one row, to try things on; the tables are shared."""
+        """Return a copy for one row, for trials; the tables are shared."""
         part = slice(row, row + 1)
         copy = DualBound(self.graph, self.fields[part])
         copy.deltas = self.deltas[part].copy()
@@ -101,12 +101,12 @@ class DualBound:
         return copy
 
     def choices(self, row: int) -> Ints:
-        """``(E,)`` number of states of each element that are still in use."""
+        """``(E,)`` number of remaining states of each element."""
         first: Ints = self._choices(self.fields[row : row + 1])[0]
         return first
 
     def undecided(self) -> Ints:
-        """``(B,)`` number of elements that have a choice."""
+        """``(B,)`` number of elements with several remaining states."""
         counts: Ints = (self._choices(self.fields) > 1).sum(axis=1)
         return counts
 
@@ -116,12 +116,12 @@ class DualBound:
         return counts
 
     def sweep(self, rows: Rows, decode: bool = True, drop: bool = True) -> None:
-        """Improve the bounds of some rows; look for better assignments on the way.
+        """Improve the bounds of some rows, and optionally decode assignments.
 
         Args:
-            rows: Which.
-            decode: Whether to look for assignments.
-            drop: Whether to drop states that can only make assignments worse.
+            rows: Indices of the rows.
+            decode: Whether to decode assignments.
+            drop: Whether to remove states that cannot be in a better assignment.
         """
         from pgnn.inference.search.kernels.dual import Sweep, sweep_rows
 
@@ -150,7 +150,7 @@ class DualBound:
             self.offer(rows[~np.isneginf(self.bounds[rows])], states)
 
     def offer(self, rows: Rows, states: Ints) -> None:
-        """Keep ``(B, E)`` states where, in some rows, they are better than the best ones known."""
+        """Keep ``(B, E)`` states in those rows in which they are better than the best known."""
         scores, row_scores = np.full(len(self.scores), -np.inf), np.zeros(len(rows))
         score_all(self.graph.wiring, self.tables, self.original, rows, states[rows], row_scores)
         scores[rows] = row_scores

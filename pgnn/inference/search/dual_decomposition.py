@@ -20,11 +20,11 @@ from pgnn.inference.search.dual_bound import DualBound
 from pgnn.inference.search.neighbourhood_search import ConditionalSolver, NeighbourhoodSearch
 from pgnn.limits import NOT_NEGATIVE, check_settings
 
-# sweeps over which the bound must move
+# sweeps over which the bound must improve
 _WINDOW = 20
-# every so many sweeps, one in each direction looks for assignments
+# interval at which one sweep in each direction decodes assignments
 _DECODE = 10
-# numbers that the messages of the rows worked on together may take
+# largest number of message values of the rows of a chunk
 _MEMORY = 2**26
 
 
@@ -33,20 +33,21 @@ class DualDecomposition(Engine):
     r"""Most probable states by sequential message passing on the dual (TRW-S, SRMP).
 
     Minimises an upper bound on :math:`\max_x \log \tilde p(x)`, the dual of the local-polytope
-    relaxation (Wainwright, Jaakkola & Willsky 2005), by sweeps over the elements in order and
-    back; the bound never rises. Assignments are read off on the way; then a neighbourhood search
-    improves the best one. Its score shows which states can still matter, which lowers the
-    bound in turn. The answer's ``upper_bound`` bounds how much better another assignment could be.
+    relaxation (Wainwright, Jaakkola & Willsky 2005), by sweeps over the elements in order and in
+    reverse; the bound never increases. Sweeps also decode assignments, the best of which is
+    improved by a neighbourhood search. Its score excludes states, which lowers the bound further.
+    The answer's ``upper_bound`` bounds the log probability of any assignment.
 
-    A row has converged when the gap is below the tolerance, so that its answer is proved to be
-    optimal, or when the bound no longer moves. On trees, and wherever the relaxation is tight,
+    A row has converged when the gap is below the tolerance, which proves that its answer is
+    optimal, or when the bound no longer improves. On trees, and wherever the relaxation is tight,
     the gap closes.
 
     Args:
-        max_iterations: Most sweeps.
-        tolerance: Relative gap, and relative move of the bound over 20 sweeps, that is nothing.
-        search: What improves the assignments; ``None`` leaves them as the sweeps found them.
-        seed: Random seed of the search's choices.
+        max_iterations: Largest number of sweeps.
+        tolerance: Relative gap, and relative change of the bound over 20 sweeps, below which a row
+            has converged.
+        search: Search that improves the assignments; ``None`` for no search.
+        seed: Random seed of the search.
         progress: Show a bar if it takes longer than a second.
 
     Diagnostics:
@@ -54,7 +55,7 @@ class DualDecomposition(Engine):
         ``history``, a list of ``upper_bound`` and one of ``log_prob``, ``(B,)`` for each sweep.
 
     Cost:
-        A sweep takes :math:`O(\sum_f n_f \prod_{i \in f} K_i)`, of Potts factors ``O(K)`` each.
+        :math:`O(\sum_f n_f \prod_{i \in f} K_i)` per sweep, ``O(K)`` for a Potts factor.
 
     References:
         Kolmogorov (2006), Convergent tree-reweighted message passing for energy minimization.
@@ -83,20 +84,20 @@ class DualDecomposition(Engine):
 
     def reason(self) -> str:
         """Say what the engine does."""
-        return "the dual of the linear relaxation bounds the most probable states from above"
+        return "the dual of the linear relaxation gives an upper bound on the most probable states"
 
     def maximize(self, question: Question, maximized: Mask) -> Best:
-        """Look for the best states of all elements, and bound them from above.
+        """Find the best states of all elements, with an upper bound.
 
         Raises:
-            Unsupported: If elements that some row does not observe are to be summed out.
+            Unsupported: If unobserved elements are to be summed out.
         """
         question = question.expanded(WRITTEN)
         maximized = question.graph.mask(maximized)
         if (question.observed.codes[:, ~maximized] < 0).any():
             raise Unsupported(
-                "DualDecomposition() maximises over everything that is not observed; to sum some "
-                "variables out, or the hidden effects of gates with many causes, use "
+                "DualDecomposition() maximises over all unobserved variables; to sum out "
+                "variables, or the auxiliary variables of gates with many causes, use "
                 "BranchAndBound()"
             )
         graph, log_field = question.graph, question.log_field()
@@ -105,7 +106,7 @@ class DualDecomposition(Engine):
         return self._answer(graph, done, np.broadcast_to(constant, len(log_field)))
 
     def _solve(self, graph: FactorGraph, log_field: Floats) -> _Sweeps:
-        """Sweep and search by turns, until they don't help each other any more."""
+        """Alternate sweeps and search until neither improves the result."""
         method = _Sweeps(DualBound(graph, log_field), self.tolerance)
         dual, others = method.dual, ConditionalSolver(graph)
         rng = np.random.default_rng(self.seed)
@@ -124,12 +125,13 @@ class DualDecomposition(Engine):
             method.resume()
 
     def _answer(self, graph: FactorGraph, done: list[_Sweeps], constant: Floats) -> Best:
-        """Put the rows together."""
+        """Assemble the answers of all rows."""
         duals = [d.dual for d in done]
         scores = np.concatenate([d.scores for d in duals])
         bounds = np.maximum(np.concatenate([d.bounds for d in duals]), scores)
         optimal = ~np.concatenate([d.open for d in done])
-        lost = np.isneginf(scores) & ~optimal  # none is known, but there may be one
+        # no possible assignment is known, but there may be one
+        lost = np.isneginf(scores) & ~optimal
         states = np.where(lost[:, None], -1, np.concatenate([d.states for d in duals]))
         scores = np.where(lost, np.nan, scores + constant)
         bounds = bounds + constant
@@ -152,7 +154,7 @@ class DualDecomposition(Engine):
 
 
 class _Sweeps:
-    """The sweeps as an iterative method, and which rows still need them."""
+    """The sweeps as an iterative method, with the rows that still need them."""
 
     def __init__(self, dual: DualBound, tolerance: float) -> None:
         self.dual = dual
@@ -164,22 +166,22 @@ class _Sweeps:
 
     @property
     def open(self) -> Mask:
-        """``(B,)`` rows whose best assignment is not proved to be optimal."""
+        """``(B,)`` rows whose best assignment is not proved optimal."""
         scale = np.maximum(
             1.0, np.abs(np.where(np.isfinite(self.dual.bounds), self.dual.bounds, 0))
         )
         return ~(self.dual.gaps <= self.tolerance * scale)
 
     def resume(self) -> None:
-        """Let the bounds move again, after the assignments have become better."""
+        """Reset the convergence test after assignments have improved."""
         self.settled &= ~self.open
         self._since = len(self.bounds)
 
     def init(self) -> None:
-        """Nothing: the state is in the decomposition."""
+        """Return None: the state is in the decomposition."""
 
     def step(self, state: None) -> tuple[None, Info]:
-        """Sweep once over the rows that still need it."""
+        """Run one sweep over the rows that still need it."""
         rows = np.flatnonzero(self.open & ~self.settled)
         number = len(self.bounds)
         self.dual.sweep(rows, decode=number < 2 or number % _DECODE < 2)
@@ -195,14 +197,14 @@ class _Sweeps:
 
 
 def _side_by_side(pieces: list[list[Floats]], constant: Floats) -> list[Floats]:
-    """Histories of all rows together; where some needed fewer sweeps, their last figures stay."""
+    """The joined histories of all rows; rows with fewer sweeps repeat their last values."""
     longest = max(len(p) for p in pieces)
     rows = [[p[min(k, len(p) - 1)] for p in pieces if p] for k in range(longest)]
     return [np.concatenate(row) + constant for row in rows]
 
 
 def _polish(dual: DualBound, rows: NDArray[np.int64]) -> None:
-    """Improve the best assignments of some rows by small changes."""
+    """Improve the best assignments of some rows by local search."""
     selected = np.arange(len(dual.scores)) if dual.graph.interactions_rowwise else rows
     known = np.isfinite(dual.scores)[:, None]
     start = np.where(known, dual.states, dual.decoded)
@@ -214,7 +216,7 @@ def _polish(dual: DualBound, rows: NDArray[np.int64]) -> None:
 
 
 def _in_pieces(graph: FactorGraph, log_field: Floats) -> list[Floats]:
-    """Rows in pieces whose messages don't take too much memory."""
+    """Chunks of rows whose messages fit into memory."""
     numbers = int(graph.wiring.message[-1]) + log_field.shape[1] + 1
     size = len(log_field) if graph.interactions_rowwise else _MEMORY // numbers
     return np.split(log_field, range(size, len(log_field), size)) if size else [log_field]

@@ -1,4 +1,4 @@
-"""Better assignments by solving exactly for all elements but a few, again and again."""
+"""Large neighbourhood search: repeated exact maximisation over all elements but a few."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ Ints = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
 
-# tables grow by this many bits; gains below are rounding
+# growth of tables in bits; relative rounding error of gains
 _GROWTH, _GAIN = 2.0, 1e-9
-# how much chance, beside the number of neighbours, decides what is held (logarithms); and how
-# much more likely that is where good assignments agree
+# log scale of the noise in the choice of fixed elements, relative to neighbour counts; and the #
+# preference for elements on which good assignments agree
 _SPREAD = (-1.5, 1.5)
 _TRUST = 1.0
 _CHAINS = 4
@@ -32,26 +32,26 @@ _CHAINS = 4
 
 @dataclass(frozen=True)
 class NeighbourhoodSearch:
-    r"""Hold a few elements, find the best states of all others exactly, hold others, and so on.
+    r"""Large neighbourhood search: a few elements are fixed, all others maximised over exactly.
 
-    The elements held are a *w-cutset* (Bidyuk & Dechter 2007): without them, elimination needs
-    only small tables, so one step moves nearly all elements at once, and no step makes the
-    assignment worse (large neighbourhood search: Shaw 1998). When several cutsets in a row bring
-    nothing, tables may grow, so that fewer elements are held. Every second start is annealed. One
-    without an assignment chooses the states of a first cutset one after the other by sweeps of the
-    dual, which also keep clear of zeros. Where nothing needs to be held the answer is exact, and
-    proves itself.
+    The fixed elements form a *w-cutset* (Bidyuk & Dechter 2007): without them, elimination needs
+    only small tables, so that one step changes nearly all elements at once, and no step makes the
+    assignment worse (large neighbourhood search: Shaw 1998). After several cutsets without
+    improvement, tables may grow, so that fewer elements are fixed. Every second start is by
+    simulated annealing. A start without an assignment chooses the states of a first cutset one by
+    one by sweeps of the dual, which also avoid zeros. If no element needs to be fixed the answer is
+    exact and proved optimal.
 
     Args:
-        starts: From how many first assignments to improve.
-        patience: Cutsets without an improvement before tables grow.
-        min_entries: Entries of the largest table to begin with.
-        max_entries: Entries of the largest table in the end.
-        whole_entries: The same, where nothing needs to be held.
-        max_elements: Fields of more undecided elements are left as they are.
+        starts: Number of initial assignments.
+        patience: Number of cutsets without improvement before tables grow.
+        min_entries: Initial size of the largest table, in entries.
+        max_entries: Final size of the largest table, in entries.
+        whole_entries: Size of the largest table if no element needs to be fixed.
+        max_elements: Rows with more undecided elements are not searched.
 
     Cost:
-        A cutset takes ``O(V * max_entries)`` multiply-adds at most.
+        At most ``O(V * max_entries)`` multiply-adds per cutset.
     """
 
     starts: int = 10
@@ -67,13 +67,13 @@ class NeighbourhoodSearch:
     def improve(
         self, dual: DualBound, row: int, others: ConditionalSolver, rng: np.random.Generator
     ) -> None:
-        """Improve a row's best assignment, and its bound if the whole could be solved.
+        """Improve the best assignment of a row, and its bound if the whole problem was solved.
 
         Args:
-            dual: Bounds and assignments; changed.
-            row: Which row.
-            others: Solves for all elements but those held.
-            rng: Chooses the cutsets.
+            dual: Bounds and assignments, updated.
+            row: Index of the row.
+            others: Solver for the elements that are not fixed.
+            rng: Random generator of the cutsets.
         """
         if (dual.choices(row) > 1).sum() > self.max_elements:
             return
@@ -92,7 +92,8 @@ class NeighbourhoodSearch:
             assignments.append(trial.states[0])
             _offer(dual, row, trial)
             if len(assignments) > 1:
-                # what good assignments agree about is held, so that they exchange the rest
+                # elements on which good assignments agree are fixed, so that the others are
+                # recombined
                 trial.scores[0], trial.states[0] = dual.scores[row], dual.states[row]
                 agreed = np.mean(np.stack(assignments) == trial.states[0], axis=0)
                 self._improve(trial, row, others, rng, _TRUST * agreed)
@@ -101,14 +102,14 @@ class NeighbourhoodSearch:
     def _solve_undecided(
         self, dual: DualBound, row: int, others: ConditionalSolver, rng: np.random.Generator
     ) -> bool:
-        """Solve for everything undecided, if that is possible; return whether it was."""
+        """Solve for all undecided elements, if possible; return whether it was."""
         trial = dual.row(row)
         held = others.cutset(dual.choices(row) > 1, np.log2(self.whole_entries), rng, 0.0)
         if held.any():
             return False
         try:
             self._step(trial, row, others, held)
-        except Intractable:  # tables are small, but there are too many
+        except Intractable:  # small tables, but too many
             return False
         _offer(dual, row, trial)
         dual.bounds[row] = min(dual.bounds[row], dual.scores[row])
@@ -122,13 +123,13 @@ class NeighbourhoodSearch:
         rng: np.random.Generator,
         preference: Floats,
     ) -> None:
-        """Move to the best assignment nearby until there is none."""
+        """Take improving steps until there are none."""
         free = trial.choices(0) > 1
         bits, failures = np.log2(self.min_entries), 0
         while bits <= np.log2(self.max_entries):
             held = others.cutset(free, bits, rng, preference)
             before = trial.scores[0]
-            with suppress(Intractable):  # if the plan is worse than the cutset foresaw
+            with suppress(Intractable):  # the plan needs more than the cutset's estimate
                 self._step(trial, row, others, held)
             failures = 0 if trial.scores[0] > before + _GAIN else failures + 1
             if failures >= self.patience:
@@ -137,7 +138,7 @@ class NeighbourhoodSearch:
                 bits, failures = bits + _GROWTH, 0
 
     def _step(self, trial: DualBound, row: int, others: ConditionalSolver, held: Mask) -> None:
-        """Solve for all but the held elements."""
+        """Solve for all elements that are not fixed."""
         states = trial.states[0]
         if held.any() and np.isneginf(trial.scores[0]):
             decoded = _dive(trial.row(0), held)
@@ -151,7 +152,7 @@ class NeighbourhoodSearch:
 
 @dataclass(eq=False)
 class ConditionalSolver:
-    """Finds the best states of a graph's elements given those of some.
+    """Finds the best states of a graph's elements given the states of some.
 
     Args:
         graph: Elements and factors.
@@ -167,13 +168,13 @@ class ConditionalSolver:
     def cutset(
         self, free: Mask, bits: float, rng: np.random.Generator, preference: Floats | float
     ) -> Mask:
-        """Choose ``(E,)`` elements without which the free ones have small tables.
+        """Choose ``(E,)`` elements to fix, so that the other free ones have small tables.
 
         Args:
-            free: ``(E,)`` elements that are not decided.
-            bits: Base-2 logarithm of the entries that the largest table may have.
-            rng: Chooses among many such sets.
-            preference: ``(E,)`` of holding an element, relative to one.
+            free: ``(E,)`` undecided elements.
+            bits: Base-2 log of the largest allowed table size.
+            rng: Random generator.
+            preference: ``(E,)`` relative preference for fixing an element.
         """
         from pgnn.inference.kernels.bitset import adjacency
         from pgnn.inference.search.kernels.cutset import cutset
@@ -191,15 +192,15 @@ class ConditionalSolver:
         return held
 
     def solve(self, log_field: Floats, row: int, known: Ints) -> Ints | None:
-        """Return ``(E,)`` best states given some; None if there are no possible ones.
+        """Return ``(E,)`` best states given some; None if there are none.
 
         Args:
-            log_field: ``(S,)`` field of every element.
-            row: Whose tables to use, if they depend on the row.
+            log_field: ``(S,)`` unary log potentials.
+            row: Row whose tables to use, if they depend on the row.
             known: ``(E,)`` states of some elements, -1 at others.
 
         Raises:
-            Intractable: If it takes too much memory.
+            Intractable: If it needs too much memory.
         """
         offset = self.graph.elements.offset
         starts, num = offset[:-1], np.diff(offset)
@@ -219,7 +220,7 @@ class ConditionalSolver:
 
 
 def _anneal(trial: DualBound, row: int, rng: np.random.Generator) -> None:
-    """Begin with the best assignment of a few cooled chains."""
+    """Start from the best assignment of a few annealed chains."""
     engine = Annealing(chains=_CHAINS, seed=int(rng.integers(2**31)), progress=False)
     cooled, values, _ = engine.cool(trial.graph.at_rows(np.array([row])), trial.original)
     best = cooled[0, int(values[0].argmax())]
@@ -227,7 +228,7 @@ def _anneal(trial: DualBound, row: int, rng: np.random.Generator) -> None:
 
 
 def _offer(dual: DualBound, row: int, trial: DualBound) -> None:
-    """Offer a row the result of a trial."""
+    """Keep the result of a trial if it is better."""
     if np.isfinite(trial.scores[0]):
         states = dual.states.copy()
         states[row] = trial.states[0]
@@ -235,9 +236,9 @@ def _offer(dual: DualBound, row: int, trial: DualBound) -> None:
 
 
 def _dive(dual: DualBound, held: Mask) -> Ints | None:
-    """Decide the held elements one after the other, sweeping in between.
+    """Decide the fixed elements one by one, with sweeps in between.
 
-    A decision that proves impossible is taken back, once; None if nothing is left then.
+    An impossible decision is revised once; None if no state remains.
     """
     first = np.zeros(1, dtype=np.int64)
     offset = dual.graph.elements.offset
@@ -263,7 +264,7 @@ def _dive(dual: DualBound, held: Mask) -> Ints | None:
 
 
 def _drop(dual: DualBound, v: int, columns: Ints) -> None:
-    """Rule out some states of an element."""
+    """Remove some states of an element."""
     wiring = dual.graph.wiring
     dual.fields[0, columns] = -np.inf
     for slot in wiring.var_slot[wiring.var_ptr[v] : wiring.var_ptr[v + 1]]:

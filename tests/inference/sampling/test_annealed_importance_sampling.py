@@ -193,7 +193,7 @@ def test_settings_are_checked() -> None:
     with pytest.raises(ModelError, match="temperatures must be at least 1"):
         AnnealedImportanceSampling(temperatures=0)
     for wrong in ((0.0, 0.5), (0.1, 1.0), (0.0, 0.6, 0.6, 1.0), (0.0, 0.7, 0.5, 1.0)):
-        with pytest.raises(ModelError, match="rise from 0 to 1"):
+        with pytest.raises(ModelError, match="increase from 0 to 1"):
             AnnealedImportanceSampling(temperatures=wrong)
     for name in ("chains", "sweeps"):
         with pytest.raises(ModelError, match=name):

@@ -273,7 +273,7 @@ def test_few_effective_draws_are_told() -> None:
 
 def test_refusals() -> None:
     model = ZOO["markov"].make()
-    with pytest.raises(Unsupported, match=r"has no table given parents; use Gibbs\(\)"):
+    with pytest.raises(Unsupported, match=r"has no table given its parents; use Gibbs\(\)"):
         model.query(engine=sampler())
     with pytest.raises(Unsupported, match="does not maximise"):
         chain(0.5).most_probable({"b": 1}, engine=sampler())

@@ -1,1 +1,1 @@
-"""Compiled CPU kernels of the room ``mean_field``."""
+"""Compiled CPU kernels of mean field."""

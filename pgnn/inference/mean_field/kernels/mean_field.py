@@ -83,7 +83,7 @@ def _normalize(logits, num, q, at):
         if logits[k] > logits[best]:
             best = k
     top, total = logits[best], 1.0
-    if top == -np.inf:  # the others rule out all states: the distribution stays unchanged
+    if top == -np.inf:  # the others exclude all states: the distribution is unchanged
         return 0.0
     for k in range(num):
         if k == best:
@@ -101,7 +101,7 @@ def _normalize(logits, num, q, at):
 
 @entry
 def sweep(wiring, sizes, tables, fields, todo, elements, all_q, change, stop):
-    """Set the distribution of one element after the other to its optimum given the others.
+    """Set the distribution of each element in turn to its optimum given the others.
 
     Args:
         wiring: Wiring of the graph.
@@ -112,7 +112,7 @@ def sweep(wiring, sizes, tables, fields, todo, elements, all_q, change, stop):
         elements: Indices of the elements, in the order of the updates.
         all_q: ``(B, S)`` probabilities, updated in place.
         change: ``(B,)`` output: the largest change of a probability.
-        stop: Checked at each element.
+        stop: Flag that is checked at each element.
     """
     logits, states = np.empty(sizes[0]), np.zeros(sizes[1], np.int64)
     # local names: each access to an array of a tuple costs a reference count
@@ -152,7 +152,7 @@ def messages(wiring, sizes, tables, todo, elements, all_q, counted, out, stop):
 
     Args:
         wiring, sizes, tables, todo, elements, all_q: See :func:`sweep`.
-        counted: ``(F,)`` which factors count.
+        counted: ``(F,)`` the factors to include.
         out: ``(len(todo), .)`` added to; the states of the elements are concatenated.
     """
     states = np.zeros(sizes[1], np.int64)
@@ -173,7 +173,7 @@ def messages(wiring, sizes, tables, todo, elements, all_q, counted, out, stop):
 
 @entry
 def energies(wiring, sizes, tables, todo, all_q, counted, out, stop):
-    """Write ``out[row]``, the sum of some factors' expected log tables; arguments as above."""
+    """Write ``out[row]``, the sum of some factors' expected log tables; see :func:`messages`."""
     logits, states = np.empty(sizes[0]), np.zeros(sizes[1], np.int64)
     for r in todo:
         if stop[0]:

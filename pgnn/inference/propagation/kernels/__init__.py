@@ -1,1 +1,1 @@
-"""Compiled CPU kernels of the room ``propagation``."""
+"""Compiled CPU kernels of belief propagation."""

@@ -100,7 +100,7 @@ def _product(algebra, states, element, inbox, i, field, weight, message, belief)
 
 @inner_numeric
 def _in_logarithms(element, inbox, i, field, weight, message, belief):
-    """The belief computed in logarithms, where products of probabilities underflow."""
+    """The belief computed in log space, where products of probabilities underflow."""
     o, num = element[i, 0], element[i, 1]
     top = -math.inf
     for x in range(num):
@@ -126,7 +126,7 @@ def _in_logarithms(element, inbox, i, field, weight, message, belief):
 
 @inner_numeric
 def flood_factors(algebra, factor, slot, table, belief, message, damping, scratch):
-    """Update all messages from the present beliefs.
+    """Update all messages from the current beliefs.
 
     Returns:
         The largest change of a message, or -1 if no state is possible.
@@ -226,9 +226,9 @@ def contract(algebra, source, at, left, num, right, x, v, to):
     """Sum over the middle axis of a ``(left, num, right)`` table times a vector.
 
     Args:
-        source: Holds the table at ``at``; may be ``x`` with ``at`` equal to ``to``, since entries
-            are read before they are overwritten.
-        x: Holds the vector at ``v``; the result is written at ``to``.
+        source: Array with the table at ``at``; may be ``x`` with ``at`` equal to ``to``, since
+            entries are read before they are overwritten.
+        x: Array with the vector at ``v``; the result is written at ``to``.
     """
     for i in range(left):
         a, b = at + i * num * right, to + i * right
@@ -253,7 +253,7 @@ def _many_messages(algebra, slot, s, arity, table, t, belief, message, damping, 
 
     With :math:`A_0` the table and :math:`A_k` its contraction with the first ``k`` cavities, the
     message to axis ``k`` is :math:`A_k` contracted with the cavities of the axes after it: about
-    four passes over the table, whatever their number.
+    four passes over the table, whatever the number of elements.
     """
     width = scratch.shape[0] // 4
     new, prefix, suffix = width, 2 * width, 3 * width
@@ -299,7 +299,7 @@ def _cavity(algebra, belief, o, message, m, num, scratch, at):
 
 @inner_numeric
 def _cavity_or_state(algebra, slot, s, belief, message, state, scratch):
-    """Write the cavity of the element at a slot, or the indicator of its state if one is chosen."""
+    """Write the cavity of the element at a slot, or the indicator of its chosen state if any."""
     k = state[slot[s, 3]]
     if k < 0:
         _cavity(algebra, belief, slot[s, 0], message, slot[s, 1], slot[s, 2], scratch, 0)
@@ -311,12 +311,12 @@ def _cavity_or_state(algebra, slot, s, belief, message, state, scratch):
 
 @inner_numeric
 def message_into(algebra, factor, slot, f, target, table, belief, message, state, scratch):
-    """Write the message of a factor to one slot, not normalised.
+    """Write the unnormalised message of a factor to one slot.
 
     Args:
         f: The factor.
         target: The slot.
-        state: ``(E,)`` chosen states, -1 where none is.
+        state: ``(E,)`` chosen states, -1 where none.
 
     Returns:
         Offset of the message in ``scratch``.

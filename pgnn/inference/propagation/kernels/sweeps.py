@@ -11,14 +11,14 @@ from pgnn.inference.propagation.kernels.messages import flood_factors, message_i
 
 
 class MessageNumbers(NamedTuple):
-    """Tables, fields, messages and beliefs, as values of the algebra; a row for each of evidence.
+    """Tables, fields, messages and beliefs in the arithmetic of the kernels.
 
     Attributes:
         table: ``(1, T)`` or ``(B, T)`` tables.
         field: ``(B, S)`` fields.
         weight: ``(F,)`` powers of the messages in the beliefs, or ``(0,)`` for ones.
         message: ``(B, M)`` from factors to elements, normalised.
-        belief: ``(B, S)`` normalised; all zero where no state is possible.
+        belief: ``(B, S)`` normalised; zeros if no state is possible.
     """
 
     table: Any
@@ -35,7 +35,7 @@ class RowProgress(NamedTuple):
         residual: Largest change of a message in the last sweep.
         damping: Weight of the old message.
         iterations: Number of sweeps.
-        state: 0 while a row is active, 1 where it has converged, 2 where it is impossible.
+        state: 0 while a row is active, 1 if it has converged, 2 if it is impossible.
         window: ``(B, 2)`` largest residual of this window of sweeps and of the one before.
         priority: ``(B, E)`` priorities of the elements in the residual schedule; else ``(B, 0)``.
     """
@@ -103,7 +103,7 @@ def decrease_priority(heap, place, priority, i, value):
 
 @inner_numeric
 def build_heap(heap, place, priority):
-    """Build the heap; of equal priorities the first elements come first."""
+    """Build the heap; ties are broken by the index of the element."""
     num = heap.shape[0]
     for i in range(num):
         heap[i] = i
@@ -115,7 +115,8 @@ def build_heap(heap, place, priority):
 
 FLOODING, SEQUENTIAL, RESIDUAL = 0, 1, 2
 _WINDOW = 50  # sweeps between changes of the damping
-_REDUCTION = 0.99  # the damping grows if the residual falls to more than this share in a window
+# the damping grows if the residual decreases by less than this factor in a window
+_REDUCTION = 0.99
 _MAX_DAMPING = 0.9
 _STOP_INTERVAL = 256  # elements between checks of the stop flag
 
@@ -144,7 +145,7 @@ def _refresh(
 def _flood(
     algebra, factor, slot, element, inbox, table, field, weight, message, belief, damping, scratch
 ):
-    """Update all messages from the present beliefs, then all beliefs."""
+    """Update all messages from the current beliefs, then all beliefs."""
     distance = flood_factors(algebra, factor, slot, table, belief, message, damping, scratch)
     if distance < 0.0:
         return -1.0
@@ -197,7 +198,7 @@ def _residual_sweep(
         )  # fmt: skip
         if moved < 0.0:
             return -1.0
-        # the damped part of the change is still to come
+        # the damped part of the change is still pending
         decrease_priority(heap, place, priority, i, moved * damping)
         change = 0.0
         for x in range(num):
@@ -237,7 +238,7 @@ def _record_sweep(row_progress, b, distance, tolerance, adaptive):
 
 @numeric
 def compute_beliefs(algebra, wiring, numbers, rows, stop):
-    """Compute all beliefs from the present messages."""
+    """Compute all beliefs from the current messages."""
     element, inbox = wiring.element, wiring.inbox
     for b in rows:
         if stop[0]:

@@ -16,7 +16,7 @@ from pgnn.inference.propagation.kernels.messages import factor_total, log_sum, m
 
 @numeric
 def bethe(algebra, wiring, numbers, rows, work, elements_part, value, stop):
-    r"""Update the beliefs and write the (reweighted) Bethe value of the present messages.
+    r"""Update the beliefs and write the (reweighted) Bethe value of the current messages.
 
     .. math:: \sum_i \log z_i + \sum_f \rho_f \log \sum_{x_f} \phi_f(x_f)^{1 / \rho_f}
         \prod_{i \in f} b_i(x_i) / m_{f \to i}(x_i), \qquad
@@ -50,10 +50,10 @@ def bethe(algebra, wiring, numbers, rows, work, elements_part, value, stop):
 
 @numeric
 def decode(algebra, wiring, numbers, rows, order, work, states, stop):
-    """Choose states one element after another, each given those chosen before.
+    """Choose the states of the elements sequentially, each given those chosen before.
 
-    On a tree, in an order in which every element but the first touches an earlier one, the states
-    are jointly best even where beliefs are tied.
+    On a tree, in an order in which every element but the first has an earlier neighbour, the states
+    are jointly optimal even if beliefs are tied.
 
     Args:
         order: ``(E,)`` elements.
@@ -89,7 +89,7 @@ def decode(algebra, wiring, numbers, rows, order, work, states, stop):
             for x in range(1, num):
                 if scratch[product + x] > scratch[product + best]:
                     best = x
-            if not scratch[product + best] > nothing(algebra):  # all states are ruled out
+            if not scratch[product + best] > nothing(algebra):  # no state is possible
                 for x in range(num):
                     if belief[o + x] > belief[o + best]:
                         best = x
@@ -110,7 +110,7 @@ def _find(parent, i):
 
 @numeric
 def spanning_forest(wiring, order, parent, observed, member) -> int:
-    """Select factors in an order, each unless it would close a loop with those before.
+    """Select factors in an order, skipping those that would close a loop.
 
     Args:
         wiring: Wiring of the graph.
@@ -150,8 +150,8 @@ def breadth_first(wiring, member, order, reached, through) -> int:
 
     Args:
         wiring: Wiring of the graph.
-        member: ``(F,)`` which factors are in the forest.
-        order: ``(E,)`` output: elements in the order in which they are reached.
+        member: ``(F,)`` whether a factor is in the forest.
+        order: ``(E,)`` output: elements in the order of the traversal.
         reached: ``(E,)`` output: the slot by which an element is reached, -1 if it is a root.
         through: ``(F,)`` output: for each factor in order the slot nearest to the root.
 

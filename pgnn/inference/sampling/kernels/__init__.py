@@ -1,1 +1,1 @@
-"""Compiled CPU kernels of the room ``sampling``."""
+"""Compiled CPU kernels of sampling."""

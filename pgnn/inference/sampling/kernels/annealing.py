@@ -1,4 +1,4 @@
-"""Sweeps over all free elements, each drawn given the rest, at a temperature that changes."""
+"""Gibbs sweeps over all free elements at changing temperatures."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def _uniform(state):
 
 @inner
 def _draw(o, num, offset, other, field, local, weights, u):
-    """A state in proportion to ``exp(own field + other local)``."""
+    """A state drawn in proportion to ``exp(own field + other local)``."""
     if num == 2:
         x = offset * (field[o + 1] - field[o]) + other * (local[o + 1] - local[o])
-        if abs(x) > 40.0:  # less than a double's last digit
+        if abs(x) > 40.0:  # below the precision of doubles
             return 1 if x > 0.0 else 0
         return 1 if u * (1.0 + np.exp(-x)) < 1.0 else 0
     top = -np.inf
@@ -94,21 +94,21 @@ def anneal(
     changes,
     stop,
 ):
-    """Run some sweeps of some chains at falling temperatures, and keep each chain's best states.
+    """Run sweeps of some chains at decreasing temperatures, and record each chain's best states.
 
     Args:
         wiring: See :class:`pgnn.inference.wiring.LocalWiring`.
-        log_tables: ``(1, T)`` or ``(B, T)``, finite.
-        fields: ``(B, S)``; ``-inf`` is never entered.
-        free: ``(B, E)`` elements that are drawn.
+        log_tables: ``(1, T)`` or ``(B, T)`` finite log values.
+        fields: ``(B, S)`` unary log potentials; states of ``-inf`` are never visited.
+        free: ``(B, E)`` elements to sample.
         chains: ``(N, 2)`` a row of ``fields`` and a row of ``states`` for each chain.
-        temperatures: ``(n,)`` one for each sweep.
-        states: ``(C, E)`` where the chains stand, in place.
-        streams: ``(C,)`` random streams, in place.
-        best: ``(C, E)`` best states so far, in place.
-        top: ``(C,)`` their scores, in place.
-        changes: ``(C,)`` number of changes so far, in place.
-        stop: Looked at before each sweep.
+        temperatures: ``(n,)`` temperature of each sweep.
+        states: ``(C, E)`` current states, updated in place.
+        streams: ``(C,)`` random streams, updated in place.
+        best: ``(C, E)`` best states so far, updated in place.
+        top: ``(C,)`` their scores, updated in place.
+        changes: ``(C,)`` number of changes so far, updated in place.
+        stop: Flag that is checked before each sweep.
     """
     local = np.empty(fields.shape[1])
     weights = np.empty(wiring.card.max() if len(wiring.card) else 1)
@@ -139,17 +139,18 @@ def follow_path(
     wiring, log_tables, fields, free, chains, betas, backward, sweeps, states, streams, log_weights,
     stop,
 ):  # fmt: skip
-    r"""Take some chains from inverse temperature ``betas[0]`` to ``betas[-1]``, weighing them.
+    r"""Move chains from inverse temperature ``betas[0]`` to ``betas[-1]``, with weights.
 
-    Between :math:`p_\beta \propto \exp(h(x) + \beta U(x))`, fields h and factors U. Going up, a
-    weight is changed before its chain moves; going down, after it, by moves in reverse order.
+    The distributions are :math:`p_\beta \propto \exp(h(x) + \beta U(x))`, with unary potentials h
+    and other factors U. Forward, a weight is updated before its chain moves; backward, after it,
+    with moves in reverse order.
 
     Args:
         betas: ``(n,)`` inverse temperatures.
-        backward: Whether they fall.
-        sweeps: Sweeps at each of them.
-        log_weights: ``(C,)`` in place.
-        stop: Looked at before each sweep.
+        backward: Whether they decrease.
+        sweeps: Number of sweeps at each inverse temperature.
+        log_weights: ``(C,)`` log weights, updated in place.
+        stop: Flag that is checked before each sweep.
     """
     local = np.empty(fields.shape[1])
     weights = np.empty(wiring.card.max() if len(wiring.card) else 1)
@@ -179,13 +180,13 @@ def follow_path(
 
 @entry
 def smooth(wiring, log_tables, fields, chains, shares, states, marginals, stop):
-    """Add each chain's conditional probabilities given the rest of its states, times its share.
+    """Add each chain's full conditionals, times its share, to the marginals.
 
     Args:
-        log_tables: As above; ``-inf`` is legal.
-        shares: ``(C,)``; chains of share zero are left out.
-        marginals: ``(B, S)`` in place.
-        stop: Looked at before each chain.
+        log_tables: ``(1, T)`` or ``(B, T)`` log values; ``-inf`` is legal.
+        shares: ``(C,)`` normalised weights; chains of share zero are skipped.
+        marginals: ``(B, S)`` sums, updated in place.
+        stop: Flag that is checked before each chain.
     """
     local = np.empty(fields.shape[1])
     for j in range(chains.shape[0]):

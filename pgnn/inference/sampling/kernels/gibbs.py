@@ -1,4 +1,4 @@
-"""Gibbs sweeps: every element drawn from its distribution given all others."""
+"""Gibbs sweeps: every element is drawn from its full conditional."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pgnn.inference.kernels.kinds import add_row, multiply_row
 
 @inner
 def _by_falling(degree):
-    """Elements by falling degree, those of one degree in order (a counting sort)."""
+    """Elements by decreasing degree, in order within a degree (counting sort)."""
     most = 0
     for d in degree:
         most = max(most, d)
@@ -32,13 +32,13 @@ def _by_falling(degree):
 
 @entry
 def colour(wiring, colours):
-    """Give each element the smallest colour that no neighbour has, most neighbours first.
+    """Greedy colouring: the smallest colour that no neighbour has, elements of high degree first.
 
-    Of elements with as many neighbours, the one of lower number comes first.
+    Ties are broken by the index of the element.
 
     Args:
-        wiring: Which factors touch which elements.
-        colours: ``(E,)`` written: colours from zero, at most the largest number of neighbours plus
+        wiring: Wiring of the graph.
+        colours: ``(E,)`` output: colours from zero; their number is at most the largest degree plus
             one.
     """
     num = wiring.card.shape[0]
@@ -73,27 +73,27 @@ _TINY = 1e-100
 
 
 class GibbsProgram(NamedTuple):
-    """What a sweep reads.
+    """The data that sweeps read.
 
-    An element is *tabulated* where its full conditionals, for all states of its neighbours, stand
-    in ``values``; elsewhere they are multiplied from the factors' tables at each visit.
-    ``P`` programs of one structure differ in their numbers (rows of evidence, temperatures).
-    Integers are uint32, because numba looks for a negative index otherwise.
+    An element is *tabulated* if ``values`` contains its full conditionals for all states of its
+    neighbours; otherwise they are computed from the factors' tables at each visit. ``P`` programs
+    of one structure differ in their tables (rows of evidence, temperatures). Integers are uint32,
+    since numba would check for negative indices otherwise.
 
     Attributes:
         card: ``(E,)`` state counts.
         offset: ``(E,)`` first column of each element.
-        tabulated: ``(E,)`` which elements are.
-        table: ``(E,)`` first of their values; elements alike share them.
+        tabulated: ``(E,)`` whether an element is tabulated.
+        table: ``(E,)`` first entry of its full conditionals; equal tables are shared.
         link_ptr: ``(E + 1,)`` first neighbour of each element; none if not tabulated.
-        neighbour: Elements.
-        link_stride: Step in ``values`` for a state of the neighbour.
-        wiring: Which factors touch which elements.
-        values: ``(P, V)`` full conditionals, an element's states side by side.
+        neighbour: The neighbours of all elements, concatenated.
+        link_stride: Stride in ``values`` of the neighbour's state.
+        wiring: Wiring of the graph.
+        values: ``(P, V)`` full conditionals, the states of an element being adjacent.
         linear: ``(1 or P, T)`` tables, each scaled to a largest entry of one.
-        field: ``(1 or P, S)`` fields, likewise.
-        log_linear: Their logarithms.
-        log_field: Their logarithms.
+        field: ``(1 or P, S)`` unary potentials, likewise.
+        log_linear: Logs of ``linear``.
+        log_field: Logs of ``field``.
     """
 
     card: Any
@@ -112,7 +112,7 @@ class GibbsProgram(NamedTuple):
 
 
 class GibbsNumbers(NamedTuple):
-    """The numbers of one of the ``P`` programs."""
+    """The tables of one of the ``P`` programs."""
 
     values: Any
     linear: Any
@@ -123,7 +123,7 @@ class GibbsNumbers(NamedTuple):
 
 @inlined
 def uniform(counter):
-    """The number in [0, 1) that SplitMix64 (Steele, Lea & Flood 2014) makes of its counter."""
+    """The uniform number in [0, 1) of SplitMix64 (Steele, Lea & Flood 2014) at a counter."""
     x = (counter ^ (counter >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     x = x ^ (x >> np.uint64(31))
@@ -141,7 +141,7 @@ def most_states(program):
 
 @inner
 def numbers_of(program, p):
-    """The numbers of program ``p``."""
+    """The tables of program ``p``."""
     t = p if program.linear.shape[0] > 1 else 0
     f = p if program.field.shape[0] > 1 else 0
     return GibbsNumbers(
@@ -155,7 +155,7 @@ def numbers_of(program, p):
 
 @inlined
 def _row_of(wiring, position, f, states):
-    """The first entry of a factor's table at the states of all but the element at a slot."""
+    """Offset in a factor's table given the states of all elements except that at a slot."""
     at = wiring.table[f]
     for slot in range(wiring.factor_ptr[f], wiring.factor_ptr[f + 1]):
         if slot != position:
@@ -165,7 +165,7 @@ def _row_of(wiring, position, f, states):
 
 @inner
 def log_weights(program, numbers, e, states, out):
-    """Write the log full conditional of element ``e``, not normalised; return the largest."""
+    """Write the unnormalised log full conditional of element ``e``; return its largest value."""
     wiring = program.wiring
     card = np.int64(program.card[e])
     first = np.int64(program.offset[e])
@@ -191,7 +191,7 @@ def log_weights(program, numbers, e, states, out):
 
 @inner
 def normalized(program, numbers, e, states, out):
-    """Write the full conditional by way of logarithms; zeros if no state is possible."""
+    """Write the full conditional, computed in log space; zeros if no state is possible."""
     card = np.int64(program.card[e])
     top = log_weights(program, numbers, e, states, out)
     total = 0.0
@@ -205,10 +205,10 @@ def normalized(program, numbers, e, states, out):
 
 @inner
 def _multiplied(program, numbers, e, states, out):
-    """Write the full conditional by multiplying tables of entries up to one.
+    """Write the full conditional as a product of tables with entries up to one.
 
-    The products only fall, so that what was flushed to zero cannot count beside a largest
-    product above ``_TINY``; below, logarithms decide.
+    Products only decrease, so that underflows are negligible if the largest product exceeds
+    ``_TINY``; otherwise the computation is repeated in log space.
     """
     wiring = program.wiring
     card = np.int64(program.card[e])
@@ -242,7 +242,7 @@ def _multiplied(program, numbers, e, states, out):
 
 @inlined
 def _conditional_at(program, e, states):
-    """Where the tabulated full conditional of ``e`` stands."""
+    """Offset of the tabulated full conditional of ``e``."""
     at = program.table[e]
     for j in range(program.link_ptr[e], program.link_ptr[e + np.uint32(1)]):
         at += program.link_stride[j] * np.uint32(states[program.neighbour[j]])
@@ -251,7 +251,7 @@ def _conditional_at(program, e, states):
 
 @inlined
 def _chosen(probs, at, card, u):
-    """The state at which the cumulated probabilities pass ``u``; rounding picks none of zero."""
+    """The state at which the cumulative probability exceeds ``u``; never an impossible one."""
     s = np.uint32(0)
     while s + np.uint32(1) < card:
         u -= probs[at + s]
@@ -293,21 +293,21 @@ def _sweep(program, numbers, order, states, counter, scratch, keep, sums, square
 
 @entry
 def run(program, orders, which, states, counters, chains, sweeps, sums, squares, trace, stop):
-    """Sweep through some chains.
+    """Run sweeps of some chains.
 
     Args:
-        program: Tables.
+        program: The program.
         orders: ``(order, ptr)``: chain ``q`` visits the elements of ``order`` from ``ptr[q, 0]``
             to ``ptr[q, 1]``.
         which: ``(N,)`` program of each chain.
         states: ``(N, E)`` uint16, updated.
-        counters: ``(N,)`` uint64 of the random numbers, updated.
-        chains: ``(first, last)`` of the chains to run.
-        sweeps: ``(kept, thin)``: so many kept sweeps, each the last of ``thin``.
-        sums: ``(N, S)`` to which kept sweeps add full conditionals; or ``(N, 0)``.
-        squares: ``(N, S)``, their squares.
-        trace: ``(kept, N, E)`` written: the states after each kept sweep; or ``(0, 0, 0)``.
-        stop: Looked at before each sweep.
+        counters: ``(N,)`` uint64 counters of the random numbers, updated.
+        chains: ``(first, last)`` range of the chains to run.
+        sweeps: ``(kept, thin)``: number of recorded sweeps, each the last of ``thin``.
+        sums: ``(N, S)`` sums of full conditionals over recorded sweeps, updated; or ``(N, 0)``.
+        squares: ``(N, S)`` sums of their squares, updated.
+        trace: ``(kept, N, E)`` output: the states after each recorded sweep; or ``(0, 0, 0)``.
+        stop: Flag that is checked before each sweep.
     """
     order, ptr = orders
     first, last = chains
@@ -334,7 +334,7 @@ def run(program, orders, which, states, counters, chains, sweeps, sums, squares,
 
 @entry
 def conditionals(program, which, states, out, stop):
-    """Write the full conditionals of all elements, ``(N, S)``, at given ``(N, E)`` states."""
+    """Write the full conditionals ``(N, S)`` of all elements at ``(N, E)`` states."""
     scratch = np.zeros(most_states(program))
     for q in range(states.shape[0]):
         if stop[0]:

@@ -1,4 +1,4 @@
-"""Gibbs sweeps where some factors are the softmax of sums, which are kept beside the states."""
+"""Gibbs sweeps with softmax factors, whose linear predictors are stored with the states."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
 class PredictorProgram(NamedTuple):
-    """Children whose log weights are sums; those of all children stand side by side.
+    """The linear predictors of softmax children, concatenated over children.
 
     Attributes:
-        child: ``(U,)`` their elements.
+        child: ``(U,)`` elements of the children.
         first: ``(U + 1,)`` first column of each child's sums.
-        own: ``(E,)`` the child that an element is; -1 if it is none.
+        own: ``(E,)`` index of an element among the children, or -1.
         ptr: ``(E + 1,)`` first term of each element as a parent.
         unit: ``(N,)`` the child of each term.
-        at: ``(N,)`` where the term's numbers begin in ``terms``, a row for each state.
-        terms: Numbers, one term after the other.
-        offset: ``(1 or R, columns)`` sums without any parent.
+        at: ``(N,)`` offset of the term in ``terms``, which has a row for each state.
+        terms: Values of all terms, concatenated.
+        offset: ``(1 or R, columns)`` biases.
     """
 
     child: Any
@@ -38,7 +38,7 @@ class PredictorProgram(NamedTuple):
 
 @inner
 def _fill(sums, row, states, out):
-    """Write the sums at some states."""
+    """Write the linear predictors at some states."""
     for c in range(out.shape[0]):
         out[c] = sums.offset[row, c]
     for e in range(states.shape[0]):
@@ -52,13 +52,13 @@ def _fill(sums, row, states, out):
 
 @inner
 def _add_children(sums, e, card, states, eta, heat, out):
-    """Add log probabilities of the children of an element, as functions of its state."""
+    """Add the log probabilities of an element's children as functions of its state."""
     for n in range(sums.ptr[e], sums.ptr[e + 1]):
         u = sums.unit[n]
         first, size = sums.first[u], sums.first[u + 1] - sums.first[u]
         now = sums.at[n] + np.int64(states[e]) * size
         y = np.int64(states[sums.child[u]])
-        if size == 2:  # a logistic function of the difference
+        if size == 2:  # logistic function of the difference
             sign = 1.0 if y == 1 else -1.0
             rest = eta[first + 1] - eta[first] - sums.terms[now + 1] + sums.terms[now]
             for s in range(card):
@@ -109,7 +109,7 @@ def _full_conditional(program, numbers, sums, e, states, eta, heat, out):
 
 @inner
 def _move(sums, e, before, after, eta):
-    """Bring the sums of an element's children up to date."""
+    """Update the linear predictors of an element's children."""
     for n in range(sums.ptr[e], sums.ptr[e + 1]):
         u = sums.unit[n]
         first, size = sums.first[u], sums.first[u + 1] - sums.first[u]
@@ -120,7 +120,7 @@ def _move(sums, e, before, after, eta):
 
 @inner
 def _drawn(probs, card, u):
-    """The state at which the cumulated probabilities pass ``u``; rounding picks none of zero."""
+    """The state at which the cumulative probability exceeds ``u``; never an impossible one."""
     s = 0
     while s + 1 < card:
         u -= probs[s]
@@ -137,22 +137,22 @@ def run(
     program, sums, orders, chain, heat, states, counters, chains, sweeps, totals, squares, trace,
     stop,
 ):  # fmt: skip
-    """Sweep through some chains; see :func:`pgnn.inference.sampling.kernels.gibbs.run`.
+    """Run sweeps of some chains; see :func:`pgnn.inference.sampling.kernels.gibbs.run`.
 
     Args:
-        program: Tables.
-        sums: What has none.
-        orders: ``(order, ptr)`` as there.
+        program: The program of the factors with tables.
+        sums: The softmax factors.
+        orders: See ``run``.
         chain: ``(2, N)`` program and row of evidence of each chain.
         heat: ``(N,)`` inverse temperatures.
-        states: As there.
-        counters: As there.
-        chains: As there.
-        sweeps: As there.
-        totals: ``sums`` there.
-        squares: As there.
-        trace: As there.
-        stop: Looked at before each visit.
+        states: See ``run``.
+        counters: See ``run``.
+        chains: See ``run``.
+        sweeps: See ``run``.
+        totals: See ``sums`` of ``run``.
+        squares: See ``run``.
+        trace: See ``run``.
+        stop: Flag that is checked before each visit.
     """
     order, ptr = orders
     scratch, eta = np.zeros(most_states(program)), np.zeros(sums.offset.shape[1])
@@ -190,7 +190,7 @@ def run(
 
 @entry
 def conditionals(program, sums, chain, heat, states, out, stop):
-    """Write the full conditionals of all elements, ``(N, S)``, at given ``(N, E)`` states."""
+    """Write the full conditionals ``(N, S)`` of all elements at ``(N, E)`` states."""
     scratch, eta = np.zeros(most_states(program)), np.zeros(sums.offset.shape[1])
     for q in range(states.shape[0]):
         numbers = numbers_of(program, chain[0, q])

@@ -1,4 +1,4 @@
-"""States of positive probability for chains to begin at, by search with backtracking."""
+"""Initial states of positive probability for chains, by backtracking search."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FOUND, GIVEN_UP, IMPOSSIBLE = 0, 1, 2
 
 @inner
 def _has_zeros(program, numbers):
-    """``(F,)`` factors that exclude something; the others need no look ahead."""
+    """``(F,)`` factors with zeros; the others need no look-ahead."""
     wiring = program.wiring
     hard = np.zeros(wiring.table.shape[0], np.bool_)
     for f in range(hard.shape[0]):
@@ -28,7 +28,7 @@ def _has_zeros(program, numbers):
 
 @inner
 def _best_entry(program, numbers, f, position, s, states, known, digits):
-    """Largest entry of a factor, its element at ``own`` in state ``s``, known ones fixed."""
+    """Largest entry of a factor with its element at ``own`` in state ``s`` and known ones fixed."""
     wiring = program.wiring
     if wiring.kind[f] != TABLE:
         v = wiring.slot_var[wiring.factor_ptr[f] * 2 + 1 - position]
@@ -64,9 +64,9 @@ def _best_entry(program, numbers, f, position, s, states, known, digits):
 
 @inner
 def _choices(program, numbers, e, states, known, hard, flat, digits, out):
-    """Write log weights of the states of ``e``: ``-inf`` where a factor can't be satisfied.
+    """Write log weights of the states of ``e``: ``-inf`` if a factor cannot be satisfied.
 
-    Soft factors count once all their other elements are known, and not at all if ``flat``.
+    Positive factors are included once all their other elements are known, and never if ``flat``.
     """
     wiring = program.wiring
     for s in range(wiring.card[e]):
@@ -92,7 +92,7 @@ def _choices(program, numbers, e, states, known, hard, flat, digits, out):
 
 @inner
 def _pick(weights, num, u):
-    """A state drawn in proportion to the exponentials; -1 if none is possible."""
+    """A state drawn by its log weights; -1 if none is possible."""
     top = -np.inf
     for s in range(num):
         top = max(top, weights[s])
@@ -115,7 +115,7 @@ def _pick(weights, num, u):
 
 @inner
 def _consistent(program, numbers, states, known, hard, digits):
-    """Whether what is known leaves every field and factor an entry of positive weight."""
+    """Whether every unary potential and factor has a positive entry given the known states."""
     wiring = program.wiring
     for e in range(wiring.card.shape[0]):
         if known[e] and numbers.log_field[wiring.offset[e] + np.int64(states[e])] == -np.inf:
@@ -136,7 +136,7 @@ def _consistent(program, numbers, states, known, hard, digits):
 
 @inner
 def _search(program, numbers, hard, order, states, known, counter, flat, budget, scratch, stop):
-    """Fill the states along ``order``; return what came of it and the counter."""
+    """Choose states along ``order``; return the outcome and the counter."""
     wiring = program.wiring
     weights, digits, tried = scratch
     k, entering = 0, True
@@ -174,23 +174,23 @@ def _search(program, numbers, hard, order, states, known, counter, flat, budget,
 
 @entry
 def search(program, orders, which, states, counters, chains, num_chains, budget, outcome, stop):
-    """Give chains a first state of positive probability.
+    """Find initial states of positive probability for chains.
 
-    Every other chain of a row draws each element from what its known neighbours say; the rest
-    choose among the possible states alike, so that the chains begin far apart.
+    Every second chain of a row draws each element given its known neighbours; the others choose
+    uniformly among the possible states, so that the initial states are overdispersed.
 
     Args:
-        program: Tables.
+        program: The program.
         orders: ``(order, ptr)``, free elements of each chain as in :func:`gibbs.run`, in the order
-            in which they are chosen; others keep their states.
+            in which they are chosen; other elements keep their states.
         which: ``(N,)`` program of each chain.
         states: ``(N, E)`` uint16, updated.
-        counters: ``(N,)`` uint64 of the random numbers, updated.
-        chains: ``(first, last)`` of the chains to begin.
-        num_chains: Chains of a row.
-        budget: Steps back before the search is given up.
-        outcome: ``(N,)`` written: ``FOUND``, ``GIVEN_UP`` or ``IMPOSSIBLE``, which is proven.
-        stop: Looked at before each choice.
+        counters: ``(N,)`` uint64 counters of the random numbers, updated.
+        chains: ``(first, last)`` range of the chains.
+        num_chains: Number of chains per row.
+        budget: Number of backtracking steps before the search stops.
+        outcome: ``(N,)`` output: ``FOUND``, ``GIVEN_UP`` or ``IMPOSSIBLE`` (a proof).
+        stop: Flag that is checked before each choice.
     """
     order, ptr = orders
     wiring = program.wiring

@@ -1,4 +1,4 @@
-"""Full conditionals written down for all states of an element's neighbours."""
+"""Tables of full conditionals for all states of an element's neighbours."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from pgnn.inference.sampling.kernels.gibbs import most_states, normalized, numbe
 
 @inner
 def _blanket(wiring, e, limit, neighbours):
-    """Write the neighbours of ``e`` that have a choice; return how many, and their states.
+    """Write the neighbours of ``e`` with several states; return their number and joint states.
 
-    The number is -1 if they have more than ``limit`` joint states.
+    The number of joint states is -1 if it exceeds ``limit``.
     """
     num, states = 0, 1
     for q in range(wiring.var_ptr[e], wiring.var_ptr[e + 1]):
@@ -35,10 +35,10 @@ def _blanket(wiring, e, limit, neighbours):
 
 @entry
 def count_neighbours(wiring, limit, ptr, size):
-    """Write ``(E + 1,)`` where each element's neighbours begin, and their joint states.
+    """Write ``(E + 1,)`` first index of each element's neighbours, and their joint states.
 
-    An element whose neighbours have more than ``limit`` joint states has -1 of them, and no
-    neighbours here.
+    An element whose neighbours have more than ``limit`` joint states is marked by -1, without
+    neighbours.
     """
     neighbours = np.zeros(64, np.int64)
     ptr[0] = 0
@@ -50,7 +50,7 @@ def count_neighbours(wiring, limit, ptr, size):
 
 @entry
 def blankets(wiring, limit, ptr, size, neighbour):
-    """Write the elements' neighbours, which :func:`count_neighbours` has counted."""
+    """Write the elements' neighbours, after :func:`count_neighbours`."""
     for e in range(wiring.card.shape[0]):
         if size[e] >= 0:
             _blanket(wiring, e, limit, neighbour[ptr[e] :])
@@ -83,16 +83,16 @@ def _contents(wiring, table):
 
 @entry
 def signatures(wiring, blankets, field, table, out):
-    """Hash the elements; those of one hash have the same table of full conditionals.
+    """Hash the elements; elements with equal hashes have the same table of full conditionals.
 
     The chance that two of a million different elements collide is below 1e-7.
 
     Args:
-        wiring: Which factors touch which elements.
+        wiring: Wiring of the graph.
         blankets: ``ptr``, ``neighbour`` and ``size`` of :func:`blankets`.
-        field: ``(P, S)`` fields, the bits of doubles read as int64.
+        field: ``(P, S)`` unary potentials, the bits of doubles read as int64.
         table: ``(P, T)`` tables, likewise.
-        out: ``(E,)`` written: the hashes.
+        out: ``(E,)`` output: the hashes.
     """
     ptr, neighbour, size = blankets
     content = _contents(wiring, table)

@@ -1,4 +1,4 @@
-"""Forward draws of a directed model with the evidence held fixed, and the weight of each."""
+"""Weighted forward samples of a directed model with the evidence fixed."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ TILE = 2048
 
 
 class DirectedTables(NamedTuple):
-    """Local tables, the child's states together; first one for each element, then the others.
+    """Local tables with the child's axis last; first one per element, then the others.
 
     Attributes:
         order: ``(E,)`` elements, parents before children.
         card: ``(E,)`` state counts.
-        offset: ``(E + 1,)`` first column of each element, states side by side.
-        ptr: ``(F + 1,)`` where each table's parents begin; those of element ``i`` at ``ptr[i]``.
-        parent: Elements that tables are looked up by.
+        offset: ``(E + 1,)`` first column of each element, states being concatenated.
+        ptr: ``(F + 1,)`` first index of each table's parents in ``parent``.
+        parent: Parents of all tables, concatenated.
         stride: Strides of the parents.
-        start: ``(F,)`` where each table begins.
+        start: ``(F,)`` offset of each table.
         rowwise: ``(F,)`` whether a table depends on the row of evidence.
-        log_shared: Log tables that serve all rows, flat.
+        log_shared: Log tables shared by all rows, flat.
         log_own: ``(B, .)`` log tables of each row.
-        cdf_shared: Cumulative probabilities where ``log_shared`` has logs.
-        cdf_own: The same for ``log_own``.
+        cdf_shared: Cumulative probabilities, in the layout of ``log_shared``.
+        cdf_own: Cumulative probabilities, in the layout of ``log_own``.
     """
 
     order: Ints
@@ -51,7 +51,7 @@ class DirectedTables(NamedTuple):
 
 @inner
 def _locate(columns, first, parent, stride, a, b, start, index):
-    """Write to ``index`` where the draws from ``first`` on stand in a table."""
+    """Write to ``index`` the offsets in a table of the samples from ``first`` on."""
     index[:] = start
     for p in range(a, b):
         column = columns[parent[p]]
@@ -61,7 +61,7 @@ def _locate(columns, first, parent, stride, a, b, start, index):
 
 @inner
 def _draw(cdf, num, index, key, first_number, step, column, first):
-    """Draw a state for each place of a cumulative table; those of probability 0 never are."""
+    """Draw a state for each offset in a cumulative table; never one of probability 0."""
     for d in range(len(index)):
         u = uniform(key, first_number + d * step)
         state = 0
@@ -78,20 +78,21 @@ def _add(table, index, state, log_weights, first):
 
 @entry
 def weighted_draws(tables, row, codes, log_soft, key, number, columns, log_weights):
-    """Draw from a directed model, parents first; what was observed is fixed and weighs in.
+    """Draw weighted samples from a directed model in topological order, with the evidence fixed.
 
     Args:
-        tables: Of the model.
+        tables: Tables of the model.
         row: Row of evidence.
         codes: ``(E,)`` observed states, -1 where none.
         log_soft: ``(S,)`` log likelihoods of all states; of length 0 if there are none.
         key: uint64 that fixes the random numbers of this row.
-        number: Of the first draw; draws do not depend on how they are split into chunks.
-        columns: ``(E, n)`` int32 written: states.
-        log_weights: ``(n,)`` written: the sum of the logs of what was observed, given its parents.
+        number: Index of the first sample; samples do not depend on how they are split into chunks.
+        columns: ``(E, n)`` int32 output: states.
+        log_weights: ``(n,)`` output: sum of the log probabilities of the evidence given its
+            parents.
 
     Cost:
-        One random number and at most ``K`` comparisons for each element and draw.
+        One random number and at most ``K`` comparisons per element and sample.
     """
     order, card, offset, ptr, parent, stride, start, rowwise = tables[:8]
     log_own, cdf_own = tables.log_own[row], tables.cdf_own[row]
@@ -126,7 +127,7 @@ def weigh(columns, weights, offset, sums):
 
     Args:
         columns: ``(E, n)`` states.
-        weights: ``(n,)`` what each draw counts.
+        weights: ``(n,)`` weights of the samples.
         offset: ``(E + 1,)`` first column of each element.
         sums: ``(2, S)`` added to: sums of the weights, and of their squares.
     """

@@ -1,1 +1,1 @@
-"""Compiled CPU kernels of the room ``search``."""
+"""Compiled CPU kernels of search."""

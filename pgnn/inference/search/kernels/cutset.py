@@ -10,7 +10,7 @@ from pgnn.inference.kernels.compiled import Bools, Floats, entry, inner
 
 @inner
 def _clique_bits(v, adjacent, bits, near):
-    """Base-2 logarithm of the table that eliminating ``v`` makes."""
+    """Base-2 log of the size of the table that eliminating ``v`` creates."""
     total = bits[v]
     for i in range(members(adjacent[v], near)):
         total += bits[near[i]]
@@ -48,19 +48,19 @@ def cutset(
     seed: int,
     held: Bools,
 ) -> None:
-    """Choose variables to hold, so that the others can be eliminated with small tables.
+    """Choose variables to fix, so that the others can be eliminated with small tables.
 
-    Greedy elimination by the smallest table; where even that is too large, the variable with
-    most neighbours left is held (a w-cutset: Bidyuk & Dechter 2007, section 4).
+    Greedy elimination by the smallest table; if even that is too large, the variable with the most
+    remaining neighbours is fixed (a w-cutset: Bidyuk & Dechter 2007, section 4).
 
     Args:
-        adjacent: Bit sets of the graph on the free variables; used up.
-        bits: ``(V,)`` base-2 logarithms of the state counts.
+        adjacent: Bit sets of the graph on the free variables; overwritten.
+        bits: ``(V,)`` base-2 logs of the state counts.
         free: ``(V,)`` variables that may be eliminated.
         most: Largest table, base-2 logarithm of its entries.
-        noise: ``(V,)`` times the neighbour count is what decides which one to hold.
-        seed: Random seed of the choice between tables of about one size.
-        held: ``(V,)`` written: whether to hold a variable.
+        noise: ``(V,)`` factors that multiply the neighbour counts in the choice.
+        seed: Random seed of the choice between tables of similar size.
+        held: ``(V,)`` output: whether to fix a variable.
     """
     num_vars = free.shape[0]
     near = np.empty(num_vars, np.int64)

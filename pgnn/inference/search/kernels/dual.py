@@ -1,4 +1,4 @@
-"""Sweeps of dual decomposition over the nodes of a factor graph, in order and back."""
+"""Sweeps of dual decomposition over the elements of a factor graph, in order and in reverse."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ EARLIER, LATER = 1, 2
 
 
 class Room(NamedTuple):
-    """Memory to work in, as large as the largest element or factor needs."""
+    """Working memory for the largest element and the largest factor."""
 
     belief: Floats
     choice: Floats
@@ -31,12 +31,12 @@ class Room(NamedTuple):
 
 @entry
 def other_elements(factor_ptr: Ints, slot_var: Ints, bits: NDArray[np.int8]) -> None:
-    """Tell for each slot whether its factor touches earlier (1) and later (2) elements.
+    """Write for each slot whether its factor has earlier (1) and later (2) elements.
 
     Args:
         factor_ptr: ``(F + 1,)`` start of each factor's slots.
         slot_var: ``(L,)`` elements of the slots.
-        bits: ``(L,)`` zeros; written.
+        bits: ``(L,)`` output, initially zeros.
     """
     for f in range(factor_ptr.shape[0] - 1):
         for s in range(factor_ptr[f], factor_ptr[f + 1]):
@@ -49,7 +49,7 @@ def other_elements(factor_ptr: Ints, slot_var: Ints, bits: NDArray[np.int8]) -> 
 
 @inner
 def _rows(table, begin, num, num_other, other_at, delta, at, out):
-    """Max-marginal of the first of a pair."""
+    """Max-marginal of the first element of a pairwise factor."""
     for x in range(num):
         top = -np.inf
         for y in range(num_other):
@@ -61,7 +61,7 @@ def _rows(table, begin, num, num_other, other_at, delta, at, out):
 
 @inner
 def _columns(table, begin, num, num_other, other_at, delta, at, out):
-    """Max-marginal of the second of a pair."""
+    """Max-marginal of the second element of a pairwise factor."""
     for x in range(num):
         out[at + x] = -np.inf
     for y in range(num_other):
@@ -74,11 +74,11 @@ def _columns(table, begin, num, num_other, other_at, delta, at, out):
 
 @inner
 def any_order(wiring, room, table, delta, slot, states, held, at, out):
-    """Max-marginal of one place of a factor, some other elements being held at their states.
+    """Max-marginal of one element of a factor, with some other elements fixed.
 
     Args:
-        states: ``(E,)`` states of the elements that are held; their ``delta`` is left out.
-        held: Bits of the elements to hold, as in ``Sweep.others``; 0 for none.
+        states: ``(E,)`` states of the fixed elements, whose ``delta`` is omitted.
+        held: Bits of the elements to fix, as in ``Sweep.others``; 0 for none.
     """
     f = wiring.slot_factor[slot]
     first, last = wiring.factor_ptr[f], wiring.factor_ptr[f + 1]
@@ -116,7 +116,7 @@ def any_order(wiring, room, table, delta, slot, states, held, at, out):
 
 @inlined
 def collect(wiring, room, table, delta, slot):
-    """Make the factor's max-marginal at this place zero: the element takes it over."""
+    """Move the factor's max-marginal of an element to the element."""
     f = wiring.slot_factor[slot]
     first = wiring.factor_ptr[f]
     at, num = wiring.message[slot], wiring.card[wiring.slot_var[slot]]
@@ -134,13 +134,13 @@ def collect(wiring, room, table, delta, slot):
 
 
 class Sweep(NamedTuple):
-    """What one sweep is to do.
+    """The settings of one sweep.
 
     Attributes:
         backward: Whether to visit the elements from the last to the first.
-        first: Whether no sweep came before, so that nothing is settled yet.
-        decode: Whether to choose states on the way.
-        others: ``(L,)`` bits: whether a slot's factor touches earlier and later elements, too.
+        first: Whether this is the first sweep.
+        decode: Whether to decode states.
+        others: ``(L,)`` bits: whether a slot's factor also has earlier and later elements.
     """
 
     backward: bool
@@ -175,7 +175,7 @@ def _choose(wiring, room, sweep, table, field, delta, v, decided, states):
     for x in range(num):
         if belief[x] > -np.inf and (best < 0 or choice[x] > choice[best]):
             best = x
-    if choice[best] == -np.inf:  # no choice is possible: the most promising one
+    if choice[best] == -np.inf:  # no state is possible: take the one of largest belief
         for x in range(num):
             if belief[x] > belief[best]:
                 best = x
@@ -184,9 +184,9 @@ def _choose(wiring, room, sweep, table, field, delta, v, decided, states):
 
 @inlined
 def _visit(wiring, room, sweep, table, field, delta, v, cut, states):
-    """Gather at one element what its factors hold, and share it out to those further on.
+    """Collect the max-marginals of an element's factors, and distribute them to later ones.
 
-    Returns what the element keeps for itself of the bound.
+    Returns the element's own contribution to the bound.
     """
     num, column = wiring.card[v], wiring.offset[v]
     belief = room.belief
@@ -199,7 +199,7 @@ def _visit(wiring, room, sweep, table, field, delta, v, cut, states):
         slot = wiring.var_slot[k]
         num_ahead += (sweep.others[slot] & ahead) != 0
         num_behind += (sweep.others[slot] & behind) != 0
-        # a factor that only touches elements further on was settled here on the way back
+        # a factor with only later elements was already processed in the reverse sweep
         if sweep.first or sweep.others[slot] & behind:
             collect(wiring, room, table, delta, slot)
         at = wiring.message[slot]
@@ -214,7 +214,7 @@ def _visit(wiring, room, sweep, table, field, delta, v, cut, states):
     for x in range(num):
         if belief[x] < top - cut:
             belief[x] = -np.inf
-        if belief[x] == -np.inf:  # impossible, or worse than what is known: never again
+        if belief[x] == -np.inf:  # impossible, or worse than the best known assignment: removed
             field[column + x] = -np.inf
             for k in range(begin, end):
                 delta[wiring.message[wiring.var_slot[k]] + x] = np.inf
@@ -248,21 +248,20 @@ def sweep_rows(
     bounds: Floats,
     stop: Ints,
 ) -> None:
-    """Sweep once over all elements, for several rows of evidence.
+    """Run one sweep over all elements, for several rows of evidence.
 
     Args:
         wiring: Wiring of the graph.
-        sweep: Which way, and whether to decode.
+        sweep: Direction, and whether to decode.
         tables: ``(1, T)`` or ``(B, T)`` log values.
-        fields: ``(B, S)`` log fields; states proved to be useless become ``-inf``.
-        deltas: ``(B, L)`` what each factor has handed to its elements; ``inf`` where the state is
-            useless. Changed.
-        cuts: ``(B,)`` bound before the sweep less the best score known; a state whose belief lies
-            further below the best is useless. ``inf`` to keep them all.
-        todo: Rows to work on.
-        states: ``(B, E)`` written if the sweep decodes.
-        bounds: ``(B,)`` written: no possible assignment of states still in use scores more.
-        stop: Looked at before each element.
+        fields: ``(B, S)`` unary log potentials; removed states become ``-inf``.
+        deltas: ``(B, L)`` dual variables, updated; ``inf`` at removed states.
+        cuts: ``(B,)`` bound before the sweep minus the best known score; a state whose belief is
+            further below the largest is removed. ``inf`` to keep all states.
+        todo: Rows to process.
+        states: ``(B, E)`` output if the sweep decodes.
+        bounds: ``(B,)`` output: upper bounds on the score of any assignment of remaining states.
+        stop: Flag that is checked before each element.
     """
     num = wiring.card.shape[0]
     most = wiring.card.max() if num else 0
