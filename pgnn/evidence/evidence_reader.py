@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pgnn.errors import DataError, EvidenceError, closest
+from pgnn.evidence.cell_names import CellNames
 from pgnn.evidence.coded_columns import BLOCK, CodedColumns, MatrixColumns, check_matrix
 from pgnn.evidence.frames import columns_of, is_frame
 from pgnn.evidence.nameless_rows import nameless_rows
@@ -90,8 +91,8 @@ class EvidenceReader:
         self._name = {k: name for name, (k, _) in self._single.items()}
         self._reals = {v.name: v for v in self.variables if not v.is_discrete}
         self._vector = vector
-        self._array = next((v for v in self.variables if v.name == vector and v.shape), None)
-        self._cells: dict[Hashable, Hashable] = {n: (vector, k) for k, n in enumerate(columns)}
+        self._array = next((v for v in self.variables if v.name == vector), None)
+        self._cells = None if self._array is None else CellNames(self._array, columns)
 
     def read(self, evidence: Any = None, *, states_only: bool = False) -> RowEvidence:
         """Return the evidence as arrays.
@@ -137,16 +138,18 @@ class EvidenceReader:
                 f"{type(values).__name__}"
             )
         frame, by_rows = is_frame(values), is_frame(values) or _are_rows(values)
-        cells = [(self._cells.get(n, n), x) for n, x in items if n not in raw.ignore]
+        cells = [(n, x) for n, x in items if n not in raw.ignore]
+        if self._cells is not None:
+            cells = self._cells.arranged(cells, by_rows, self._knows)
         cells = joined_cells(cells, self._reals)
         self._check_names([n for n, _ in cells], "column" if frame else "variable")
         raw = replace(raw, rule=replace(raw.rule, rows=raw.rule.rows or by_rows))
         readings = [self._find(name, value, raw) for name, value in cells]
         if not by_rows:
             return self._assemble(readings)
-        rows = len(values)
-        check_cells([r for _, r in readings], rows)
-        return self._assemble(readings, rows, getattr(values, "index", None) if frame else None)
+        number = len(values)
+        check_cells([r for _, r in readings], number)
+        return self._assemble(readings, number, getattr(values, "index", None) if frame else None)
 
     def columns(
         self, data: Any, names: Iterable[Hashable] | None = None, block: int = BLOCK

@@ -18,6 +18,7 @@ from pgnn.inference.assignment import Assignment, KBest
 from pgnn.inference.base_question import Names
 from pgnn.inference.continuous.mcmc import MCMC
 from pgnn.inference.continuous.objective import ImportanceWeighted
+from pgnn.inference.continuous.real_maximum import unknown_reals
 from pgnn.inference.continuous.variational import Variational
 from pgnn.inference.engine import Engine
 from pgnn.inference.exact.compiled_query import CompiledQuery
@@ -107,9 +108,16 @@ class Automatic(Engine):
         why = self._obstacle(question)
         if why is None:
             try:
-                return self._exact.answer_most_probable(question, k)
+                best = self._exact.answer_most_probable(question, k)
+                if len(best) or not _recognises(question):
+                    return best
             except Intractable as error:
                 why = str(error)
+            except Unsupported:
+                if not _recognises(question):
+                    raise
+            if why is None:  # it is real numbers that are asked for, and have no closed form
+                return Variational(progress=False, seed=self.seed).answer_most_probable(question, k)
         if RealTargets.of(question) is not None:
             raise Intractable(
                 f"{why}; if targets= names discrete variables only, the real ones are summed out"
@@ -261,6 +269,11 @@ def _with_reason(why: str, answer: Answer) -> Answer:
 def _is_written(question: Question) -> bool:
     """Whether all factors have tables, so that no auxiliary variable has to be summed out."""
     return len(question.graph.expanded(WRITTEN).elements) == len(question.model.elements)
+
+
+def _recognises(question: Question) -> bool:
+    """Whether some reals are unknown in a model that recognises its latent variables."""
+    return isinstance(question.model, AmortisedModel) and bool(unknown_reals(question))
 
 
 def _discrete(model: FactorModel) -> bool:

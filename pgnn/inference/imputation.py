@@ -14,7 +14,9 @@ import torch
 
 from pgnn.abilities import Inputs, NetworkModel, ReconstructingModel, UnrollableModel, VectorModel
 from pgnn.errors import DataError, EvidenceError, ImpossibleEvidence, Unsupported
+from pgnn.evidence.cell_names import CellNames
 from pgnn.evidence.frames import columns_of, is_frame
+from pgnn.evidence.nameless_rows import nameless_rows
 from pgnn.evidence.wrappers import observed
 from pgnn.factors.variable import Variable
 from pgnn.inference.engine import Engine
@@ -36,7 +38,8 @@ def impute(
     """Impute the missing cells of a table; see :meth:`Model.impute`."""
     if isinstance(model, UnrollableModel):
         raise Unsupported("gaps of sequences are filled by smooth(), query() or sample()")
-    frame = read_table(model, data)
+    array = ArrayRows.of(model, data)
+    frame = read_table(model, data) if array is None else array.table
     rows = observed(frame, ignore=[n for n in ignore if n in frame.columns])
     count = None if draws is None else whole_number("draws", draws, 1)
     try:
@@ -52,9 +55,62 @@ def impute(
             error.rows,
             error.conflict,
         ) from None
+    if array is not None:
+        tables = array.like(tables) if count is None else [array.like(t) for t in tables]
     if to is not None:
         _write(tables, to)
     return tables
+
+
+class ArrayRows:
+    """Rows of the array that a model is about, as a table of one column.
+
+    Args:
+        array: The array.
+        rows: ``(N, *shape)`` its values, those that are missing ``NaN``.
+        data: What they came as.
+    """
+
+    def __init__(self, array: Variable, rows: Any, data: Any) -> None:
+        import pandas as pd
+
+        self.array, self.data = array, data
+        rows = rows.detach().numpy(force=True) if isinstance(rows, torch.Tensor) else rows
+        self.table = pd.DataFrame({array.name: pd.Series([*np.asarray(rows)], dtype=object)})
+
+    @classmethod
+    def of(cls, model: Any, data: Any) -> ArrayRows | None:
+        """Return rows of an array, or of a frame whose columns are its numbers; None if neither."""
+        array = model.variables.get(model.vector) if isinstance(model, VectorModel) else None
+        if array is None or not array.shape:
+            return None
+        if isinstance(data, np.ndarray | torch.Tensor):
+            one = tuple(data.shape) == array.shape
+            rows = nameless_rows(array, data[None] if one else data)
+            if rows is None:
+                raise DataError(
+                    f"rows of {array.name!r} must have the shape (N, "
+                    f"{', '.join(map(str, array.shape))}), got {tuple(data.shape)}"
+                )
+            return cls(array, rows, data)
+        cells = CellNames(array, model.columns)
+        if not is_frame(data) or not cells.are_all(columns_of(data)):
+            return None
+        rows = cells.rows(columns_of(data))
+        return None if rows is None else cls(array, rows, data)
+
+    def like(self, table: Any) -> Any:
+        """Return the numbers of a completed table in the form of the data."""
+        import pandas as pd
+
+        cells = [np.asarray(x, dtype=np.float64) for x in table[self.array.name]]
+        values = np.stack(cells).reshape(len(cells), -1) if cells else np.zeros((0, 1))
+        if isinstance(self.data, np.ndarray):
+            return values.reshape(self.data.shape).astype(self.data.dtype)
+        if isinstance(self.data, torch.Tensor):
+            return torch.from_numpy(values).reshape(self.data.shape).to(self.data)
+        frame = pd.DataFrame(dict(columns_of(self.data)))
+        return pd.DataFrame(values, columns=frame.columns, index=getattr(self.data, "index", None))
 
 
 def read_table(model: Any, data: Any) -> Any:

@@ -23,6 +23,7 @@ from pgnn.io.checkpoint_version_1 import upgraded
 from pgnn.io.endings import format_of_ending
 from pgnn.io.settings import SettingsReader, SettingsWriter
 from pgnn.io.source import ending_of, path_of
+from pgnn.models.column_names import ColumnNames
 
 VERSION = 2
 """Version of the format; files of this one and of those before it are read."""
@@ -58,6 +59,9 @@ def save(model: FactorModel, path: str | os.PathLike[str] | None = None) -> None
     writer = SettingsWriter()
     structure = {"version": VERSION, "model": writer.object(model), "variables": writer.variables}
     structure["history"] = writer.history(model)
+    held: Any = model
+    if isinstance(held, ColumnNames):
+        structure["columns"] = writer.value(held.columns)
     text = json.dumps(structure)
     tensors = {key: x.detach().cpu().contiguous().clone() for key, x in writer.tensors.items()}
     data = to_bytes(tensors, {"pgnn": text, "crc32": _checksum(text, tensors)})
@@ -93,6 +97,8 @@ def restored(
         held: Any = model
         held.history.update(reader.value(structure["history"]))
         held.detached = bool(held.history)
+        if isinstance(held, ColumnNames):
+            held.name_columns(reader.value(structure.get("columns", [])))
         return model
     except DataError as error:
         raise DataError(f"{path.name}: {error}") from error

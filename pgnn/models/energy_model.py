@@ -9,7 +9,7 @@ import networkx as nx
 import torch
 from torch import Tensor
 
-from pgnn.abilities import Inputs, VectorModel
+from pgnn.abilities import Inputs
 from pgnn.errors import DataError, ModelError, closest
 from pgnn.factors.factor import Factor
 from pgnn.factors.groups.factor_group import FactorGroup
@@ -21,6 +21,7 @@ from pgnn.factors.units.unit_kind import GaussianUnits, UnitKind
 from pgnn.factors.units.unit_layers import UnitCoupling, UnitLayers, UnitModel
 from pgnn.factors.variable import Variable
 from pgnn.limits import POSITIVE, check_real
+from pgnn.models.column_names import ColumnNames
 from pgnn.models.markov_random_field import MarkovRandomField
 from pgnn.models.unit_declaration import coupling_of
 
@@ -35,7 +36,7 @@ _SMALL = 12
 """Units up to which learning is exact where no learner is named."""
 
 
-class EnergyModel(MarkovRandomField, UnitModel, VectorModel):
+class EnergyModel(ColumnNames, MarkovRandomField, UnitModel):
     r"""Layers of units :math:`x_a` whose couplings are matrices.
 
     .. math:: p(x) = \frac{1}{Z} e^{-E(x) / T}, \qquad E(x) = -\sum_a b_a^\top x_a

@@ -155,8 +155,8 @@ def read_noise(noise: Noise) -> tuple[Conditional | None, Variable]:
             raise ModelError(f"noise has no parents, got {[v.name for v in noise.parents]}")
         return noise, noise.child
     try:
-        shape = tuple(noise) if isinstance(noise, Iterable) else (operator.index(noise),)
-        return None, Variable("noise", shape=shape)
+        sizes: Any = noise if isinstance(noise, Iterable) else [noise]
+        return None, Variable("noise", shape=tuple(operator.index(n) for n in sizes))
     except TypeError:
         raise ModelError(
             f"noise must be a length, a shape or a conditional without parents, got {noise!r}"

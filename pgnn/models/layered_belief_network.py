@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
-from pgnn.abilities import Inputs, VectorModel
+from pgnn.abilities import Inputs
 from pgnn.errors import ModelError
 from pgnn.factors.conditionals.sigmoid import Sigmoid
 from pgnn.factors.factor import Factor
@@ -26,6 +26,7 @@ from pgnn.factors.units.recognised_layers import RecognisedLayers
 from pgnn.factors.units.unit_kind import drawn_below
 from pgnn.factors.variable import Variable
 from pgnn.limits import check_seed, check_size, whole_number
+from pgnn.models.column_names import ColumnNames
 from pgnn.models.model import Model
 from pgnn.models.unit_declaration import layer_of
 
@@ -40,7 +41,7 @@ _WRITTEN = 2**12
 """Entries of the largest tables that are written down."""
 
 
-class LayeredBeliefNetwork(Model, RecognisedLayers, VectorModel):
+class LayeredBeliefNetwork(ColumnNames, Model, RecognisedLayers):
     r"""Binary units in layers :math:`x_0` (visible) to :math:`x_L`, each drawn given the one above.
 
     .. math:: p(x) = p(x_L) \prod_{k < L} \prod_i \sigma(\pm (b_k + W_k x_{k+1})_i), \qquad

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pgnn.errors import Unsupported
 from pgnn.factors.finite import all_finite
+from pgnn.factors.gaussians.hidden_reals import without_sum
 from pgnn.graphs.relatives import ancestors
 
 Name = TypeVar("Name", bound=Hashable)
@@ -39,12 +40,7 @@ class MissingReals(Generic[Name]):
         for name in self.graph:
             if name in missing and name in needed:
                 child = next(c for c in self.graph.successors(name) if c in needed)
-                raise Unsupported(
-                    f"{name!r} has no states and is not observed, and {child!r} depends on it: the "
-                    "sum over it has no table; give it as evidence, or use "
-                    "engine=pgnn.ExecutionSampling(), or, where it is real and no count, "
-                    "Variational() or MCMC()"
-                )
+                raise without_sum(name, child)
         return set(missing)
 
     def unobserved_rows(self, observed: Mapping[Name, Tensor]) -> dict[Name, Tensor]:

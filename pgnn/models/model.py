@@ -284,7 +284,8 @@ class Model(LearningVerbs, FactorModel, Restorable):
         """Impute the missing cells of a table.
 
         Args:
-            data: A data frame, a mapping of columns, or the path of a CSV file, or such a stream.
+            data: A data frame, a mapping of columns, or the path of a CSV file, or such a stream;
+                of a model of an array also rows ``(N, *shape)``, missing numbers ``NaN``.
             draws: Number of completed tables that are drawn from the posterior of missing cells
                 (multiple imputation); if not given there is one, with the most probable states and,
                 given these, the means of real variables.
@@ -296,7 +297,8 @@ class Model(LearningVerbs, FactorModel, Restorable):
             seed: Random seed of the samples.
 
         Returns:
-            A data frame with the columns and index of the data; with ``draws`` a list of them.
+            A data frame with the columns and index of the data, of rows an array or tensor of their
+            shape; with ``draws`` a list of them.
 
         Raises:
             DataError: If the data is not a table.

@@ -13,6 +13,7 @@ from torch.distributions import Distribution
 
 from pgnn.abilities import Inputs, ReconstructingModel
 from pgnn.errors import EvidenceError, ModelError
+from pgnn.evidence.nameless_rows import nameless_rows
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.covariance import Diagonal
 from pgnn.factors.conditionals.gaussian import Gaussian
@@ -23,6 +24,7 @@ from pgnn.factors.piece import Settings
 from pgnn.factors.variable import Variable
 from pgnn.limits import whole_number
 from pgnn.models.amortised_network import AmortisedNetwork
+from pgnn.models.column_names import ColumnNames
 
 if TYPE_CHECKING:
     from pgnn.inference.learner import Learner
@@ -31,7 +33,7 @@ _POINTS = 2**16
 """Draws that are decoded at once."""
 
 
-class VAE(AmortisedNetwork, ReconstructingModel):
+class VAE(ColumnNames, AmortisedNetwork, ReconstructingModel):
     r"""A variational autoencoder: real latent variables and a network that decodes them.
 
     .. math:: p(z) = N(0, I), \quad p(x \mid z) = \mathrm{likelihood}(\mathrm{decoder}(z)), \quad
@@ -187,7 +189,9 @@ class VAE(AmortisedNetwork, ReconstructingModel):
             data: ``(N, *shape)``; missing numbers, ``NaN``, are summed out.
             inputs: Covariates by name.
             draws: Of the latent numbers, for each row.
-            seed: Of the draws.
+            seed: Of the draws. Rows of one call are drawn together, each with numbers of its own,
+                so that averages over rows are precise; by about the spread that ``draws`` leave, a
+                score therefore depends on the rows beside it.
         """
         from pgnn.inference.continuous.objective import ImportanceWeighted
         from pgnn.inference.continuous.variational import Variational
@@ -217,8 +221,13 @@ class VAE(AmortisedNetwork, ReconstructingModel):
         if not isinstance(data, Tensor):
             values = data if name is None else {name: data}
             return reader_of(self).read(values).reals[v.name]
-        rows = data[None] if tuple(data.shape) == v.shape else data
-        if tuple(rows.shape[1:]) != v.shape:
+        rows: Tensor | None = nameless_rows(v, data[None] if tuple(data.shape) == v.shape else data)
+        if rows is None and not v.shape:
+            raise EvidenceError(
+                f"{v.name!r} is one number in each row, ({len(data)},), as its distribution was "
+                f"given no shape (BernoulliHead((28, 28)) has one); got {tuple(data.shape)}"
+            )
+        if rows is None:
             raise EvidenceError(
                 f"{v.name!r} must have the shape {v.shape} or (N, {', '.join(map(str, v.shape))}), "
                 f"got {tuple(data.shape)}"

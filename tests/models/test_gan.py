@@ -222,6 +222,22 @@ def test_wrong_declarations_are_told():
         wrong.fit(torch.zeros(5, 3))
 
 
+@pytest.mark.parametrize("noise", ["2", 1.5, (2, "3"), None])
+def test_noise_has_a_size(noise):
+    with pytest.raises(ModelError, match="noise must be a length"):
+        pgnn.GAN(nn.Linear(2, 1), nn.Linear(1, 1), noise=noise)
+
+
+@pytest.mark.parametrize("learner", [
+    pgnn.Gradient(), pgnn.EM(), pgnn.MaximumLikelihood(), pgnn.PseudoLikelihood(),
+    pgnn.LowerBound(), pgnn.Variational(),
+], ids=lambda learner: type(learner).__name__)  # fmt: skip
+def test_other_learners_find_nothing_to_raise(learner):
+    model = pgnn.GAN(nn.Linear(2, 3), nn.Linear(3, 1), noise=2)
+    with pytest.raises(Unsupported, match=r"no density.*Adversarial\(\)"):
+        model.fit(torch.zeros(4, 3), learner=learner, progress=False)
+
+
 def test_a_conditional_gan_follows_its_label():
     rng = torch.Generator().manual_seed(0)
     label = torch.randint(2, (1000,), generator=rng)

@@ -473,6 +473,21 @@ def test_errors_say_what_is_wrong() -> None:
         network.fit({"a": [0, 1]}, learner=LowerBound())
 
 
+def test_learners_that_need_sums_name_the_one_that_does_not() -> None:
+    for learner in (pgnn.Gradient(), pgnn.EM()):
+        with pytest.raises(pgnn.Unsupported, match=r"no table;.*LowerBound\(\)"):
+            binary_vae().fit(bars(), learner=learner, progress=False)
+
+
+def test_a_lone_number_is_told_where_a_shape_was_forgotten() -> None:
+    model = pgnn.VAE(nn.Linear(1, 4), nn.Linear(2, 1), pgnn.BernoulliHead(), latent=2)
+    with pytest.raises(pgnn.EvidenceError, match=r"one number in each row, \(5,\).*given no shape"):
+        model.encode(torch.zeros(5, 3))
+    bits = torch.tensor([0.0, 1.0] * 8)
+    learner = pgnn.LowerBound(max_iterations=1)
+    assert model.fit(bits, learner=learner, progress=False).encode(bits).mean.shape == (16, 2)
+
+
 def test_divergence_leaves_the_model_as_it_was() -> None:
     vae = binary_vae()
     before = [p.detach().clone() for p in vae.parameters()]

@@ -150,10 +150,16 @@ def _check(
             f"{name!r} has no states and is missing in some rows, but {child!r} depends on it; "
             "ask about the rows in which it was observed, or use a sampling engine"
         )
-    raise Unsupported(
+    raise without_sum(name, child)
+
+
+def without_sum(name: Hashable, child: Hashable) -> Unsupported:
+    """Return the error for a hidden variable on which another depends, and over which no sum is."""
+    return Unsupported(
         f"{name!r} has no states and is not observed, and {child!r} depends on it: the sum over "
         "it has no table; give it as evidence, or use engine=pgnn.ExecutionSampling(), or, where "
-        "it is real and no count, Variational() or MCMC()"
+        "it is real and no count, Variational() or MCMC(); learn with Variational(), or with "
+        "LowerBound() if the model recognises it"
     )
 
 

@@ -15,12 +15,14 @@ from pgnn.abilities import AmortisedModel, FactorModel, Inputs
 from pgnn.errors import EvidenceError, ImpossibleEvidence, ModelError, Unsupported
 from pgnn.factors.randomness import private_randomness
 from pgnn.inference.ancestral_draws import filled
+from pgnn.inference.assignment import Assignment, KBest
 from pgnn.inference.base_question import Names
 from pgnn.inference.continuous.densities import SummedDensity
 from pgnn.inference.continuous.enumerated_states import EnumeratedStates, mixed_draws, shares
-from pgnn.inference.continuous.guides import Guide
+from pgnn.inference.continuous.guides import Delta, Guide
 from pgnn.inference.continuous.model_and_guide import ModelAndGuide, make_generator
 from pgnn.inference.continuous.objective import Elbo, Objective
+from pgnn.inference.continuous.real_maximum import most_probable_reals
 from pgnn.inference.continuous.real_posterior import VariationalPosterior
 from pgnn.inference.continuous.variational_fit import VariationalFit, adam
 from pgnn.inference.continuous.variational_summary import drawn_samples, summarize
@@ -207,6 +209,12 @@ class Variational(Engine, Learner):
             index=question.observed.index,
         )
 
+    def answer_most_probable(self, question: Question, k: int) -> Assignment | KBest:
+        """Return the most probable real values, by ascent from ``Delta()`` as the guide."""
+        if k > 1 or not (self.guide is None or isinstance(self.guide, Delta)):
+            return super().answer_most_probable(question, k)
+        return most_probable_reals(self, question)
+
     def answer_sample(self, question: Question, n: int, seed: int | None) -> Samples:
         """See :class:`Engine`: real latents from the guide, the rest exactly given them."""
         generator = self._generator(1) if seed is None else make_generator(seed)
@@ -321,7 +329,7 @@ class Variational(Engine, Learner):
 
     def _cannot(self, what: str, instead: str) -> Unsupported:
         error = super()._cannot(what, instead)
-        return Unsupported(f"{error}; the most probable real values: Variational(guide=Delta())")
+        return Unsupported(f"{error}; Variational(guide=Delta()) finds the most probable reals")
 
 
 def _density(question: Question) -> SummedDensity:

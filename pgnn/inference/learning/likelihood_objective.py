@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pgnn.abilities import LikelihoodModel
+from pgnn.abilities import Inputs, LikelihoodModel
 from pgnn.errors import Unsupported
 from pgnn.evidence.row_evidence import RowEvidence
 from pgnn.evidence.sequence_evidence import SequenceEvidence
@@ -155,7 +155,11 @@ class SampledObjective(LikelihoodObjective, DrawingObjective):
 
 
 def only_draws(engine: Engine, model: Any, rows: RowEvidence) -> bool:
-    """Whether an engine draws from a model but has no log partition function."""
+    """Whether an engine draws from a model but has no log partition function.
+
+    Raises:
+        Unsupported: If it can do neither; it is told why it has no log partition function.
+    """
     holes = np.flatnonzero(~np.asarray(rows.complete))
     one = rows.take(holes[:1] if len(holes) else np.zeros(1, dtype=np.int64))
     # where reals have parents or children there is no sum over all: one of the rows is asked about
@@ -164,8 +168,20 @@ def only_draws(engine: Engine, model: Any, rows: RowEvidence) -> bool:
         with parts_in_mode(model, train=False), torch.no_grad():
             log_z = engine.log_prob(model, asked, inputs=one.inputs or None)
     except Unsupported:
+        if not _draws(engine, model, asked, one.inputs or None):
+            raise
         return True
     return bool(log_z.isnan().any())
+
+
+def _draws(engine: Engine, model: Any, asked: RowEvidence | None, inputs: Inputs | None) -> bool:
+    """Whether an engine draws from a model."""
+    try:
+        with parts_in_mode(model, train=False), torch.no_grad():
+            engine.sample(model, 1, asked, inputs=inputs, seed=0)
+    except Unsupported:
+        return False
+    return True
 
 
 def counted(graph: FactorGraph, codes: Codes, weights: Floats) -> list[Tensor]:

@@ -35,7 +35,7 @@ from pgnn.inference.learning.restored_on_failure import fitting
 from pgnn.inference.learning.running_statistics import learn_from_batch
 from pgnn.inference.learning.solved_model import fit_solved, has_solution
 from pgnn.inference.learning.statistics import Statistics
-from pgnn.inference.learning.training_data import batches, check_complete
+from pgnn.inference.learning.training_data import batches, check_complete, check_density
 from pgnn.limits import check_settings
 
 __all__ = ["BDeu", "Dirichlet", "K2", "Laplace", "MaximumLikelihood", "Prior"]
@@ -305,6 +305,7 @@ def _sort_out(model: Any) -> _Parts:
         ModelError: If nothing is learnable.
         Unsupported: If the model is not directed, or parameters are shared.
     """
+    check_density(model)
     if not isinstance(model, DirectedModel):
         raise Unsupported(
             "MaximumLikelihood counts for directed models with a conditional at every node; "

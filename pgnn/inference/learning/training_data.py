@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pgnn.abilities import DirectedModel, FactorModel, Inputs, PairedModel
-from pgnn.errors import DataError, EvidenceError, closest
+from pgnn.abilities import DirectedModel, FactorModel, ImplicitModel, Inputs, PairedModel
+from pgnn.errors import DataError, EvidenceError, Unsupported, closest
 from pgnn.evidence.covariates import read_covariates
 from pgnn.evidence.frames import columns_of, is_frame
 from pgnn.evidence.row_evidence import RowEvidence
@@ -53,6 +53,7 @@ def read_rows(
     Raises:
         DataError: If the data has no rows, a state or shape is wrong, or it is no single set.
     """
+    check_density(model)
     if not is_single(data):
         raise DataError(
             "expected a DataFrame, a mapping of columns or an array of state indices, all "
@@ -112,6 +113,19 @@ def filled_in(observed: SequenceEvidence, best: Assignment | KBest) -> SequenceE
         codes[v.name] = part.masked_fill(~observed.inside, MISSING)
         first += observed.steps
     return replace(observed, codes=codes)
+
+
+def check_density(model: Any) -> None:
+    """Check that rows have probabilities under a model.
+
+    Raises:
+        Unsupported: If it is one that only makes data.
+    """
+    if isinstance(model, ImplicitModel):
+        raise Unsupported(
+            f"a {type(model).__name__} has no density that could be made larger: it learns by a "
+            "game, Adversarial()"
+        )
 
 
 def check_observed(observed: RowEvidence | SequenceEvidence) -> None:

@@ -173,15 +173,16 @@ class _Run:
         late = [[lagged(v) for v in c] for c in self.clusters]
         scopes = [*(late if t else []), *self.clusters, *([v] for v in self.asked)]
         shapes = [[v.num_states for v in scope] for scope in scopes]
-        probes = [torch.zeros(rows, *s, dtype=torch.float64, requires_grad=True) for s in shapes]
         with torch.enable_grad():
             factors = self.tables.conditionals(span)
+            zero = torch.zeros(rows, dtype=torch.float64, device=_device(factors))
+            probes = [zero.new_zeros(rows, *s, requires_grad=True) for s in shapes]
             unary = [self.tables.unary(n, span) for n in self._discrete]
             factors += [f for f in unary if f is not None]
             factors += [Factor(c, _log(p)) for c, p in zip(late, before, strict=False)]
             factors += [Factor(c, r) for c, r in zip(self.clusters, ratios, strict=False)]
             factors += [Factor(c, p) for c, p in zip(scopes, probes, strict=True)]
-            total = torch.zeros(rows, dtype=torch.float64)
+            total = zero
             for f in SliceElimination.of(factors, ()).left:
                 total = total + f.log_values
             gradients = _gradients(total, probes, self.question.wants_gradients)
@@ -207,12 +208,18 @@ class _Run:
         if not steps:
             return torch.zeros(observed.num_rows, 0, dtype=torch.float64)
         gained = torch.stack([s.log_evidence for s in steps], dim=1)
-        return gained.masked_fill(~observed.inside, 0.0)
+        return gained.masked_fill(~observed.inside.to(gained.device), 0.0)
 
     @property
     def _discrete(self) -> list[Hashable]:
         conditionals = self.tables.model.conditionals
         return [n for n, c in conditionals.items() if c.child.is_discrete]
+
+
+def _device(factors: Sequence[Factor]) -> torch.device:
+    """Where a model's tables are; constants may have been left on the CPU."""
+    devices = [f.log_values.device for f in factors]
+    return next((d for d in devices if d.type != "cpu"), torch.device("cpu"))
 
 
 def _gradients(total: Tensor, probes: Sequence[Tensor], again: bool) -> list[Tensor]:

@@ -6,6 +6,8 @@ import pytest
 
 import pgnn
 from pgnn.evidence.sequence_evidence import SequenceEvidence
+from pgnn.inference.time.boyen_koller import _Run
+from pgnn.inference.time.sequence_question import SequenceQuestion
 from pgnn.inference.time.slice_elimination import table_over
 from pgnn.inference.time.slice_tables import LeafSliceTables, SliceTables
 
@@ -29,3 +31,20 @@ def test_tables_are_where_the_parameters_are(kind: type[SliceTables], device: st
         total, by_row = table_over(factors, scope)
         assert total.device.type == device
         assert by_row
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_beliefs_about_clusters_are_where_the_parameters_are(device: str) -> None:
+    edges = [(("a", -1), "a"), (("b", -1), "b"), ("a", "x"), ("b", "x")]
+    model = pgnn.DynamicBayesianNetwork(edges, states={"a": 2, "b": 3, "x": 2})
+    engine = pgnn.BoyenKoller()
+    rows = SequenceEvidence.of(model, {"x": [[0, 1, None], [1, 1]]})
+    question = SequenceQuestion(model, rows, names=["a"])
+    model.to(device)
+    run = _Run.of(engine, question)
+    steps = run.forward()
+    assert run.increments(steps).device.type == device
+    marginals = run.backward(steps)
+    parts = [*steps[1].before, *steps[1].now, *marginals[1]]
+    assert {x.device.type for x in parts} == {device}
+    assert [tuple(x.shape) for x in marginals[1]] == [(2, 2)]

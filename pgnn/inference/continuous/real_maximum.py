@@ -1,0 +1,157 @@
+"""Most probable values of real variables: by ascent, or where conditionals have their modes."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from pgnn.abilities import DirectedModel
+from pgnn.errors import PgnnError, Unsupported
+from pgnn.inference.assignment_with_reals import AssignmentWithReals
+from pgnn.inference.continuous.densities import SummedDensity
+from pgnn.inference.continuous.guides import Delta
+from pgnn.inference.continuous.model_and_guide import ModelAndGuide
+from pgnn.inference.continuous.objective import Elbo
+from pgnn.inference.convergence import Convergence
+from pgnn.inference.exact.junction_tree import JunctionTree
+from pgnn.inference.known_values import known_values
+from pgnn.inference.question import Question, listed
+
+if TYPE_CHECKING:
+    from pgnn.inference.continuous.variational import Variational
+
+_ELBO = Elbo()
+_REST, _STEEP = 1e-7, 1e-3
+"""Largest derivatives, in nats: at which an ascent ends, and of one that is warned of."""
+
+
+def unknown_reals(question: Question) -> list[Hashable]:
+    """Return the names of the real variables of which something was not observed."""
+    variables, observed = question.model.variables, question.observed
+    return [n for n, v in variables.items() if not v.is_discrete and not observed.knows(n)]
+
+
+def most_probable_reals(settings: Variational, question: Question) -> AssignmentWithReals:
+    r"""Return :math:`\arg\max_r p(r, e)`, where nothing but reals is unknown.
+
+    Those that depend on known variables alone, and on which nothing depends, are where their
+    distributions have their modes; others are found by gradient ascent.
+
+    Args:
+        settings: Of the ascent.
+        question: Whose targets are among these reals.
+
+    Raises:
+        Unsupported: If something else is unknown, or a distribution does not tell its mode.
+    """
+    if not question.complete:
+        raise Unsupported(
+            "states and real values are not maximised together here: give the states as evidence, "
+            "or name discrete variables alone as targets="
+        )
+    unknown = unknown_reals(question)
+    leaves = [n for n in unknown if _is_leaf(question, n, unknown)]
+    # of a vector that was seen in part the rest is summed out, where its parents are unknown
+    rest = [n for n in unknown if n not in leaves and n not in question.observed.names]
+    names = [*leaves, *rest]
+    if rest and leaves:
+        raise Unsupported(
+            f"the best {leaves[0]!r} is not sought together with {rest[0]!r}, on which it depends: "
+            f"give one of them, or draw both by sample()"
+        )
+    with torch.no_grad():
+        values = {n: _mode(question, n) for n in leaves}
+    if rest:
+        values = _ascended(settings, question)
+    asked = names if question.names is None else listed(question.names)
+    wanted = [n for n in names if n in asked]
+    rows = question.observed
+    known = replace(rows, reals={**rows.reals, **values}, names=(*rows.names, *values))
+    log_prob = JunctionTree().answer_log_prob(
+        Question(question.model, None, known, question.inputs)
+    )
+    return AssignmentWithReals(
+        {n: values[n] for n in wanted},
+        [],
+        torch.zeros(question.num_rows, 0, dtype=torch.int64),
+        log_prob.detach(),
+        batched=rows.batched,
+        index=rows.index,
+        engine=type(settings).__name__,
+    )
+
+
+def _ascended(settings: Variational, question: Question) -> dict[Hashable, Tensor]:
+    """Values ``(B, *shape)`` at which the density is highest, by L-BFGS over all rows at once.
+
+    Raises:
+        PgnnError: If the density is not finite on the way; the variable is named.
+
+    Warns:
+        NotConverged: If the limit was reached first.
+    """
+    density = SummedDensity(question.model, question.observed, question.inputs)
+    problem, generator = ModelAndGuide.of(density, Delta(), ()), torch.Generator()
+    parameters = [*problem.parts.parameters()]
+    optimizer = torch.optim.LBFGS(
+        parameters, max_iter=max(1, settings.max_iterations), tolerance_grad=_REST,
+        tolerance_change=1e-12, line_search_fn="strong_wolfe",
+    )  # fmt: skip
+
+    def loss() -> Tensor:
+        optimizer.zero_grad()
+        with torch.enable_grad():
+            draws = problem.weighted(_ELBO, generator)
+            total = problem.total(draws, _ELBO).neg()
+        if not bool(total.isfinite()):
+            raise PgnnError(
+                f"the most probable values were lost: the log density is {-float(total)}, "
+                f"{problem.blame(draws, None)}"
+            )
+        total.backward(inputs=parameters)  # type: ignore[no-untyped-call]
+        return total
+
+    optimizer.step(loss)  # type: ignore[no-untyped-call]
+    slope = max(float(p.grad.abs().max()) for p in parameters if p.grad is not None)
+    if slope > _STEEP:
+        Convergence(type(settings).__name__).stopped(
+            settings.max_iterations, "raise max_iterations", f"at a derivative of {slope:.2g}"
+        ).warn()
+    with torch.no_grad():
+        local = problem.weighted(_ELBO, generator).local
+    assert local is not None
+    return {n: x[0] for n, x in local.values.items()}
+
+
+def _is_leaf(question: Question, name: Hashable, unknown: list[Hashable]) -> bool:
+    """Whether nothing depends on a variable, and all that it depends on is known."""
+    model = question.model
+    if not isinstance(model, DirectedModel):
+        return False
+    parents = [v.name for v in model.conditionals[name].parents]
+    children = [n for n, c in model.conditionals.items() if name in (v.name for v in c.parents)]
+    return not children and not any(n in unknown for n in parents)
+
+
+def _mode(question: Question, name: Hashable) -> Tensor:
+    """The mode ``(B, *shape)`` of a variable given its parents; numbers that are known stay."""
+    model: Any = question.model
+    conditional, rows = model.conditionals[name], question.observed
+    values = known_values(model, rows)
+    parents = {v.name: values[v.name] for v in conditional.parents}
+    inputs = {n: x for n, x in (question.inputs or {}).items() if n in conditional.inputs}
+    distribution = conditional.distribution(parents, inputs or None)
+    try:
+        mode: Tensor = distribution.mode
+    except NotImplementedError:
+        raise Unsupported(
+            f"the distribution of {name!r} does not tell its mode; ask query() for its mean, or "
+            "sample()"
+        ) from None
+    mode = mode.expand(rows.num_rows, *conditional.child.shape)
+    known = rows.reals.get(name)
+    return mode if known is None else torch.where(known.isnan(), mode, known.to(mode))

@@ -1,0 +1,56 @@
+"""Models of an array that keep the names which columns of a data frame had."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from pgnn.abilities import Inputs, VectorModel
+from pgnn.evidence.cell_names import CellNames
+from pgnn.evidence.frames import columns_of, is_frame
+from pgnn.models.learning_verbs import LearningVerbs
+
+
+class ColumnNames(LearningVerbs, VectorModel):
+    """A model whose rows may be a frame with a column for each number of its array.
+
+    The names of the columns that it is fitted to are kept, so that later frames may have them in
+    any order; without names columns are taken as they come.
+    """
+
+    _column_names: tuple[Hashable, ...] = ()
+
+    @property
+    def columns(self) -> tuple[Hashable, ...]:
+        """Names of the numbers of the array; empty if they have none."""
+        return self._column_names
+
+    def name_columns(self, names: tuple[Hashable, ...]) -> None:
+        """Give the numbers of the array names, or take them away."""
+        self._column_names = tuple(names)
+        self._cache.clear()
+
+    @contextmanager
+    def _declared_by(
+        self, data: Any, weights: Any, inputs: Inputs | None
+    ) -> Iterator[tuple[Any, Inputs | None]]:
+        """See the base class: the columns of a frame that are no variables are numbers."""
+        before, rows = self._column_names, data
+        if is_frame(data) and self.vector is not None:
+            columns = dict(columns_of(data))
+            counts = {n: columns.pop(n) for n in [*columns] if isinstance(weights, str)
+                      and n == weights and n not in self.variables}  # fmt: skip
+            array = self.variables[self.vector]
+            foreign = not any(n in self.variables or self.elements.find(n) for n in columns)
+            if foreign and CellNames(array).are_all(columns):
+                self.name_columns((*columns,))
+                matrix = CellNames(array).rows(columns)
+                rows = data if matrix is None else {array.name: matrix, **counts}
+        try:
+            with super()._declared_by(rows, weights, inputs) as declared:
+                yield declared
+        except BaseException:
+            if self._column_names != before:
+                self.name_columns(before)
+            raise

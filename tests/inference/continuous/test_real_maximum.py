@@ -1,0 +1,78 @@
+"""Most probable values of real variables where a model recognises them, or decodes them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import pgnn
+from pgnn.errors import Unsupported
+
+
+def linear(head: Any = None, wide: int = 3) -> pgnn.VAE:
+    """Two latent numbers behind three: all is normal, and has a closed form."""
+    torch.manual_seed(0)
+    encoder, decoder = nn.Linear(3, 4).double(), nn.Linear(2, wide).double()
+    return pgnn.VAE(encoder, decoder, head or pgnn.NormalHead((3,), 0.5), latent=2)
+
+
+def rows(*, holes: bool = False) -> Tensor:
+    x = torch.tensor([[1.0, -0.5, 0.3], [0.2, 2.0, -1.0]], dtype=torch.float64)
+    x[0, 1] = torch.nan if holes else x[0, 1]
+    return x
+
+
+def posterior_mean(model: pgnn.VAE, x: Tensor) -> Tensor:
+    """The mean of z given what was seen of x = W z + b + noise of deviation one half."""
+    decoder: Any = model.conditionals["x"]
+    w, b = decoder.module.weight.detach(), decoder.module.bias.detach()
+    means = []
+    for row in x:
+        seen = ~row.isnan()
+        part = w[seen]
+        precision = torch.eye(2, dtype=torch.float64) + 4.0 * part.T @ part
+        means.append(torch.linalg.solve(precision, 4.0 * part.T @ (row - b)[seen]))
+    return torch.stack(means)
+
+
+@pytest.mark.parametrize("holes", [False, True])
+def test_codes_are_at_the_mode_of_their_posterior(holes: bool) -> None:
+    model, x = linear(), rows(holes=holes)
+    best = model.most_probable({"x": x})
+    torch.testing.assert_close(best["z"], posterior_mean(model, x), atol=1e-5, rtol=0.0)
+    torch.testing.assert_close(best.log_prob, model.log_prob({"x": x, "z": best["z"]}).detach())
+    assert best.engine == "Variational"
+    named = model.most_probable({"x": x}, "z", engine=pgnn.Variational(progress=False))
+    torch.testing.assert_close(named["z"], best["z"], atol=1e-5, rtol=0.0)
+
+
+def test_data_is_at_the_mode_of_what_is_decoded() -> None:
+    model, z = linear(), torch.tensor([[0.5, -1.0]], dtype=torch.float64)
+    torch.testing.assert_close(model.most_probable({"z": z})["x"], model.decode(z).mean.detach())
+    bits = linear(pgnn.BernoulliHead((3,)))
+    best = bits.most_probable({"z": z[0]}, "x")["x"]
+    assert torch.equal(best, (bits.decode(z).mean[0] > 0.5).double())
+    partly = bits.most_probable(
+        {"z": z, "x": torch.tensor([[1.0 - float(best[0]), *[torch.nan] * 2]])}
+    )
+    assert partly["x"][0].tolist() == [1.0 - float(best[0]), *best[1:].tolist()]
+
+
+def test_what_is_not_maximised_says_what_to_do() -> None:
+    model = linear(pgnn.DiscretisedLogisticHead((3,), 4), 6)
+    z = torch.zeros(1, 2)
+    with pytest.raises(Unsupported, match=r"does not tell its mode.*query"):
+        model.most_probable({"z": z}, engine=pgnn.Variational(progress=False))
+    guide = pgnn.Variational(guide=pgnn.MeanFieldNormal(), progress=False)
+    with pytest.raises(Unsupported, match=r"guide=Delta\(\)\) finds the most probable reals"):
+        model.most_probable({"x": rows()}, engine=guide)
+    y, x = pgnn.Variable("y", 2), pgnn.Variable("x", shape=(2,))
+    mixed = pgnn.BayesianNetwork(
+        [("y", "x")],
+        [pgnn.Tabular(y, []), pgnn.Neural(x, [y], nn.Linear(2, 4), head=pgnn.NormalHead((2,)))],
+    )
+    with pytest.raises(Unsupported, match="states and real values"):
+        mixed.most_probable({}, engine=pgnn.Variational(progress=False))
