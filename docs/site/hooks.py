@@ -1,17 +1,21 @@
-"""What MkDocs does beyond its settings: pages of the reference, and the markup of docstrings."""
+"""What MkDocs does beyond its settings: notebooks, pages of the reference, docstrings' markup."""
 
 from __future__ import annotations
 
+import base64
 import inspect
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import nbformat
 from latex2mathml.converter import convert
 from markdown import Extension, Markdown
 from markdown.preprocessors import Preprocessor
 from mkdocs.structure.files import File, Files
+from nbclient import NotebookClient
 
 import pgnn
 
@@ -49,10 +53,41 @@ def on_config(config: Any) -> Any:
 
 
 def on_files(files: Files, config: Any) -> Files:
-    """Write the pages of the reference."""
+    """Write the pages of the reference, and of notebooks with what their cells show."""
     for name, text in reference().items():
         files.append(File.generated(config, f"reference/{name}.md", content=text))
+    for path in sorted(Path(config.docs_dir, "tutorials").glob("*.ipynb")):
+        for name, content in notebook(path).items():
+            files.append(File.generated(config, f"tutorials/{name}", content=content))
     return files
+
+
+def notebook(path: Path) -> dict[str, str | bytes]:
+    """Return the page of a notebook, which is run, and its pictures, by the names of their files."""
+    os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
+    document = nbformat.read(path, 4)
+    NotebookClient(document, timeout=300, kernel_name="python3").execute()
+    parts: list[str] = []
+    files: dict[str, str | bytes] = {}
+    for cell in document.cells:
+        parts.append(cell.source if cell.cell_type == "markdown" else fenced(cell.source, "python"))
+        for output in cell.get("outputs", []):
+            data = output.get("data", {"text/plain": output.get("text", "")})
+            if "image/png" in data:
+                picture = f"{path.stem}-{len(files) + 1}.png"
+                files[picture] = base64.b64decode(data["image/png"])
+                parts.append(f"![what the cell draws]({picture})")
+            elif "text/html" in data:
+                parts.append(f'<div class="output">\n{data["text/html"]}\n</div>')
+            else:
+                parts.append(fenced(data["text/plain"].rstrip(), "text"))
+    parts.append(f"[This page as a notebook]({path.name})")
+    return files | {f"{path.stem}.md": "\n\n".join(parts) + "\n"}
+
+
+def fenced(text: str, language: str) -> str:
+    """Return a block of code."""
+    return f"```{language}\n{text}\n```"
 
 
 def reference() -> dict[str, str]:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 import gc
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from pgnn.cli.arguments import (
@@ -21,7 +19,8 @@ from pgnn.cli.inputs import engine_of, lookup, read_model
 
 EXAMPLES = """\
   pgnn predict alarm.bif rows.csv -t LVFAILURE -t HR --to posteriors.parquet
-  pgnn predict alarm.bif rows.parquet --ignore id -t HR --to posteriors.csv"""
+  pgnn predict alarm.bif rows.parquet --ignore id -t HR --to posteriors.csv
+  pgnn predict alarm.bif "rows/*.csv" -t HR --dask tcp://head:8786 --to posteriors.parquet"""
 
 
 def add(commands: Commands) -> None:
@@ -40,49 +39,66 @@ def add(commands: Commands) -> None:
     add_targets(parser)
     add_engine(parser)
     add_ignored(parser)
+    parser.add_argument(
+        "--dask",
+        metavar="ADDRESS",
+        help="let the workers of a Dask scheduler read, answer and write, such as tcp://host:8786",
+    )
 
 
 def _predict(options: argparse.Namespace) -> None:
-    from tqdm import tqdm
-
-    from pgnn.io.row_files import AnswerFile, RowFile, answer_columns
-
     model = read_model(options.file, options.normalise)
     engine = engine_of(options.engine)
+    targets = [lookup(name, model.variables, "variable") for name in options.target]
+    targets = targets or list(model.variables)
+    if options.dask is None:
+        _stream(model, targets, engine, options)
+    else:
+        _distribute(model, targets, engine, options)
+
+
+def _distribute(model: Any, targets: list[Any], engine: Any, options: argparse.Namespace) -> None:
+    from pgnn.errors import DataError
+    from pgnn.io.row_partitions import PartitionAnswer, connected, read_partitions, write_answers
+
+    if options.rows == "-" or options.to is None:
+        raise DataError("--dask reads and writes files that all workers reach: name ROWS and --to")
+    with connected(options.dask):
+        rows = read_partitions(options.rows, model.variables, options.ignore)
+        answer = PartitionAnswer(model, targets, options.ignore, engine)
+        write_answers(rows, answer, options.to)
+
+
+def _stream(model: Any, targets: list[Any], engine: Any, options: argparse.Namespace) -> None:
+    from tqdm import tqdm
+
+    from pgnn.io.row_files import AnswerFile, RowFile
+
     rows = RowFile(
         sys.stdin.buffer if options.rows == "-" else options.rows, model.variables, options.ignore
     )
-    targets = [lookup(name, model.variables, "variable") for name in options.target]
-    targets = targets or list(model.variables)
     output = sys.stdout.buffer if options.to is None else options.to
-    with (
-        _collected() as collect,
-        AnswerFile(output) as answers,
-        tqdm(unit=" rows", disable=None, delay=1) as progress,
-    ):
+    with AnswerFile(output) as answers, tqdm(unit=" rows", disable=None, delay=1) as progress:
         for batch in rows:
-            posterior = _answered(model, targets, batch, engine)
-            columns = answer_columns(posterior, targets, model.variables)
-            answers.write(batch.copied | columns)
+            answers.write(batch.copied | _answered(model, targets, batch, engine))
             progress.update(batch.num_rows)
-            collect()
+            _free_answers()
+    gc.unfreeze()
 
 
-@contextmanager
-def _collected() -> Iterator[Callable[[], object]]:
-    """Give what frees the arrays of past answers, which lie in cycles of few objects."""
-    gc.freeze()  # so that each collection looks at what came since alone
-    try:
-        yield gc.collect
-    finally:
-        gc.unfreeze()
+def _free_answers() -> None:
+    """Free the arrays of past answers, which lie in cycles of few objects."""
+    gc.collect()
+    gc.freeze()  # so that the next collection looks at what comes until then alone
 
 
-def _answered(model: Any, targets: list[Any], batch: Any, engine: Any) -> Any:
+def _answered(model: Any, targets: list[Any], batch: Any, engine: Any) -> dict[str, Any]:
+    """The columns of numbers about a batch of rows."""
     from pgnn.errors import ImpossibleEvidence
+    from pgnn.io.row_files import answer_columns
 
     try:
-        return model.query(targets, batch.evidence, engine=engine)
+        posterior = model.query(targets, batch.evidence, engine=engine)
     except ImpossibleEvidence as error:
         rows = tuple(batch.start + row for row in error.rows)
         which = f"row {rows[0]}" if rows else f"a row from {batch.start} on"
@@ -90,3 +106,4 @@ def _answered(model: Any, targets: list[Any], batch: Any, engine: Any) -> Any:
             f"{which} has probability zero, and so have {max(len(rows) - 1, 0)} others of its "
             "batch; leave them out, or mark their wrong cells as missing", rows, error.conflict,
         ) from None  # fmt: skip
+    return answer_columns(posterior, targets, model.variables)

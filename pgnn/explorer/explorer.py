@@ -90,15 +90,16 @@ class Explorer:
                 codes[[*case.states]] = [*case.states.values()]
                 answer = compiled(codes)
                 if not math.isinf(float(answer.log_evidence)):
-                    rows = answer.marginals.numpy(force=True)
-                    parts = [rows[compiled.columns[v.name]] for v in self.variables]
+                    flat = answer.marginals.numpy(force=True).round(_DIGITS).tolist()
+                    parts = [flat[compiled.columns[v.name]] for v in self.variables]
                     return _reply(parts, float(answer.log_evidence), "exact", "JunctionTree")
             with torch.no_grad():
                 posterior = model.query([v.name for v in self.variables], self._evidence(case))
         except ImpossibleEvidence as error:
             numbers = {v.name: k for k, v in enumerate(self.variables)}
             return {"impossible": str(error), "conflict": [numbers[n] for n in error.conflict]}
-        parts = [posterior.probs(v.name).numpy(force=True) for v in self.variables]
+        marginals = (posterior.probs(v.name).numpy(force=True) for v in self.variables)
+        parts = [p.round(_DIGITS).tolist() for p in marginals]
         return _reply(parts, float(posterior.log_evidence), posterior.kind, posterior.engine)
 
     def explain(self, message: Any) -> dict[str, Any]:
@@ -202,9 +203,9 @@ def _size(variable: Any) -> tuple[float, float]:
     return width, 30.0 + 20.0 * variable.num_states
 
 
-def _reply(parts: list[Any], log_evidence: float, kind: str, engine: str) -> dict[str, Any]:
+def _reply(parts: list[list[float]], log_evidence: float, kind: str, engine: str) -> dict[str, Any]:
     return {
-        "marginals": [np.round(p, _DIGITS).tolist() for p in parts],
+        "marginals": parts,
         "log_evidence": log_evidence if math.isfinite(log_evidence) else None,
         "kind": kind,
         "engine": engine,

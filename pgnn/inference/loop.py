@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
@@ -53,7 +55,7 @@ class Run(Generic[State]):
 
 
 def progress_bar(total: int | None, label: str, progress: bool, unit: str = "it") -> Any:
-    """Return a progress bar of tqdm, shown only on terminals and after the first second.
+    """Return a progress bar of tqdm, shown on terminals and in notebooks after the first second.
 
     Args:
         total: Number of steps, if it is known.
@@ -61,10 +63,27 @@ def progress_bar(total: int | None, label: str, progress: bool, unit: str = "it"
         progress: Whether to show a bar.
         unit: Name of a step.
     """
+    settings = {"total": total, "desc": label, "delay": 1.0, "leave": False, "unit": unit}
+    if progress and _is_notebook():
+        return _bar_of_notebooks()(**settings)
     from tqdm import tqdm
 
     off = None if progress else True  # None: disabled unless the output is a terminal
-    return tqdm(total=total, desc=label, disable=off, delay=1.0, leave=False, unit=unit)
+    return tqdm(disable=off, **settings)
+
+
+def _is_notebook() -> bool:
+    """Whether a Jupyter kernel runs this process."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return "IPKernelApp" in getattr(shell, "config", {})
+
+
+def _bar_of_notebooks() -> Any:
+    """The bar of widgets; text where ipywidgets is not installed."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from tqdm.auto import tqdm
+    return tqdm
 
 
 def iterate(

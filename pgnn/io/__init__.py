@@ -16,7 +16,8 @@ from pgnn.io.bif import read_bif, write_bif
 from pgnn.io.checkpoint import is_checkpoint, restored, save
 from pgnn.io.crfsuite import MAGIC, read_crfsuite
 from pgnn.io.formats import FORMATS, Format, by_name, recognised
-from pgnn.io.pgmpy import from_pgmpy, to_pgmpy
+from pgnn.io.from_pgmpy import from_pgmpy
+from pgnn.io.pgmpy import to_pgmpy
 from pgnn.io.source import (
     MAX_TEXT,
     PathOrFile,

@@ -9,18 +9,20 @@ from pgnn.io.blocks import Block, Value, parse_blocks
 from pgnn.io.description import Network, in_text, parents_first
 from pgnn.io.identifiers import restored, spellings
 from pgnn.io.network_assembly import NetworkAssembly, ReadValues
+from pgnn.io.noisy_max import NoisyMaxReader
 from pgnn.io.scanner import c_comments_blank, quote
 from pgnn.io.source import Source
 
-_TYPES = ("CPT", "TRUTHTABLE")
+_TYPES = ("CPT", "TRUTHTABLE", "NOISY_MAX")
 
 
 def parse_dsl(source: Source, normalise: bool = False) -> Network:
     """Read a DSL text into a plain description.
 
-    Nodes of the types ``CPT`` and ``TRUTHTABLE`` are read; a table runs through the child fastest
-    and the first parent slowest. Names are the identifiers of nodes and states, but where pgnn
-    wrote others into the properties of a node. Source: BayesFusion, SMILE Programmer's Manual.
+    Nodes of the types ``CPT``, ``TRUTHTABLE`` and ``NOISY_MAX`` are read; a table runs through the
+    child fastest and the first parent slowest, and that of a noisy-max is written down. Names are
+    the identifiers of nodes and states, but where pgnn wrote others into the properties of a
+    node. Source: BayesFusion, SMILE Programmer's Manual.
 
     Args:
         source: The text.
@@ -76,7 +78,7 @@ def _identifier(source: Source, node: Block) -> str:
     kind = (node.value("TYPE") or Value("CPT", 0)).text
     if kind not in _TYPES:
         raise source.error(
-            node.offset, f"{words[1]!r} is of the type {kind[:40]}; {' and '.join(_TYPES)} are read"
+            node.offset, f"{words[1]!r} is of the type {kind[:40]}; {', '.join(_TYPES)} are read"
         )
     return words[1]
 
@@ -84,6 +86,11 @@ def _identifier(source: Source, node: Block) -> str:
 def _values(assembly: NetworkAssembly, node: Block, child: str) -> ReadValues:
     definition = node.inside("DEFINITION")
     numbers, states = definition.value("PROBABILITIES"), definition.value("RESULTINGSTATES")
+    if numbers is not None and (kind := node.value("TYPE")) and kind.text == "NOISY_MAX":
+        order = definition.value("STRENGTHS") or Value("", numbers.offset)
+        return NoisyMaxReader(
+            assembly, child, numbers.text, numbers.offset, order.words(), order.offset
+        )
     if numbers is not None:
         return partial(assembly.numbers, numbers.text, numbers.offset, child=child)
     if states is None:

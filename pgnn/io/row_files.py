@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,10 +18,13 @@ from pgnn.factors.labels import MISSING
 from pgnn.factors.variable import Variable
 from pgnn.io.source import ending_of, path_of
 
-BATCH = 65_536
-"""About how many rows are answered at a time."""
+Item = TypeVar("Item")
+BATCH = 8_192
+"""About how many rows are answered at a time: more take more memory and no less time."""
+_GROUP = 32_768
+"""About how many rows a row group of a Parquet file has."""
 _UNKNOWN = -2
-_BLOCK = 2**20  # bytes of a CSV file that are parsed at a time; pyarrow reads 32 ahead
+_BLOCK = 2**17  # bytes of a CSV file that are parsed at a time; pyarrow reads 32 ahead
 
 
 @dataclass(frozen=True)
@@ -65,22 +69,16 @@ class RowFile:
         self.name = path_of(file).name if is_path else "standard input"
         self._ignore = set(ignore)
         self._variables = {str(v.name): v for v in variables.values() if not v.shape}
-        self._is_parquet = is_path and ending_of(self.name) in ("parquet", "pq")
+        self._is_parquet = is_path and is_parquet(self.name)
         with _arrow_errors(self.name):
             self._reader = self._parquet(file) if self._is_parquet else self._csv(file)
-        names = self._names()
-        for name in names:
-            if name not in self._variables and name not in self._ignore:
-                hint = closest(name, self._variables)
-                raise DataError(
-                    f"{self.name}: column {name!r} is no variable{hint}; --ignore it, or leave it "
-                    "out"
-                )
-        if len(set(names)) < len(names):
-            raise DataError(f"{self.name}: two columns have the same name")
+        check_columns(self.name, self._names(), variables, ignore)
 
     def __iter__(self) -> Iterator[RowBatch]:
-        """Read the batches in order."""
+        """Read the batches in order, one ahead of that which is looked at."""
+        return ahead(self._batches())
+
+    def _batches(self) -> Iterator[RowBatch]:
         start, tables = 0, []
         with _arrow_errors(self.name):
             for table in self._tables():
@@ -137,8 +135,10 @@ class RowFile:
             elif variable.is_discrete:
                 evidence[variable.name] = codes(self._coded(variable, columns, start))
             else:
-                numbers = [column.to_numpy(zero_copy_only=False) for column in columns]
-                evidence[variable.name] = np.concatenate(numbers)
+                numbers = [numbers_of(column) for column in columns]
+                evidence[variable.name] = np.concatenate(
+                    [np.where(present, values, np.nan) for values, present in numbers]
+                )
         return RowBatch(start, sum(table.num_rows for table in tables), evidence, copied)
 
     def _coded(self, variable: Variable, columns: Sequence[Any], start: int) -> NDArray[np.int32]:
@@ -155,7 +155,8 @@ class RowFile:
         if not pa.types.is_dictionary(column.type):
             column = column.dictionary_encode()
         labels = column.dictionary.to_pylist()
-        indices = column.indices.fill_null(len(labels)).to_numpy(zero_copy_only=False)
+        values, present = numbers_of(column.indices)
+        indices = np.where(present, values, len(labels))
         table = np.full(len(labels) + 1, MISSING, dtype=np.int32)
         errors = {}
         for k, label in enumerate(labels):
@@ -183,18 +184,20 @@ class AnswerFile:
         self._draft: Any = file
         if self._path is not None:
             self._draft = self._path.with_name(f"{self._path.name}.{os.getpid()}.part")
+        self._grouped = self._path is not None and is_parquet(self._path.name)
         self._writer: Any = None
+        self._waiting: list[Any] = []
 
     def write(self, columns: Mapping[str, Any]) -> None:
         """Write some rows, the same columns in every call."""
         import pyarrow as pa
 
-        batch = pa.RecordBatch.from_arrays(
-            [pa.array(column) for column in columns.values()], list(columns)
-        )
+        batch = pa.RecordBatch.from_arrays([_column(c) for c in columns.values()], list(columns))
         if self._writer is None:
             self._writer = self._opened(batch.schema)
-        self._writer.write(batch)
+        self._waiting.append(batch)
+        if not self._grouped or sum(b.num_rows for b in self._waiting) >= _GROUP:
+            self._write_waiting()
 
     def __enter__(self) -> AnswerFile:
         """Write nothing yet."""
@@ -202,23 +205,96 @@ class AnswerFile:
 
     def __exit__(self, kind: object, *_: object) -> None:
         """Finish the file, or leave none if something went wrong."""
-        if self._writer is not None:
-            self._writer.close()
-        if self._path is None or self._writer is None:
+        if self._writer is None:
             return
-        if kind is None:
-            self._draft.replace(self._path)
-        else:
-            self._draft.unlink(missing_ok=True)
+        complete = False
+        try:
+            if kind is None:
+                self._write_waiting()
+            self._writer.close()
+            complete = kind is None
+        finally:
+            if self._path is not None and complete:
+                self._draft.replace(self._path)
+            elif self._path is not None:
+                self._draft.unlink(missing_ok=True)
+
+    def _write_waiting(self) -> None:
+        import pyarrow as pa
+
+        if self._waiting:
+            self._writer.write_table(pa.Table.from_batches(self._waiting))
+        self._waiting = []
 
     def _opened(self, schema: Any) -> Any:
-        if self._path is not None and ending_of(self._path.name) in ("parquet", "pq"):
+        if self._grouped:
             from pyarrow import parquet
 
             return parquet.ParquetWriter(self._draft, schema)
         from pyarrow import csv
 
         return csv.CSVWriter(self._draft, schema)
+
+
+def ahead(items: Iterator[Item]) -> Iterator[Item]:
+    """Go through items, each made by a thread while the one before is looked at."""
+    with ThreadPoolExecutor(1) as thread:
+        future = thread.submit(next, items, None)
+        while (item := future.result()) is not None:
+            future = thread.submit(next, items, None)
+            yield item
+
+
+def numbers_of(column: Any) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """Return the numbers of a column of pyarrow, and which of them are there; pandas is not loaded.
+
+    Args:
+        column: Whole numbers or reals.
+    """
+    validity, data = column.buffers()
+    count, first = len(column), column.offset
+    values = np.frombuffer(data, np.dtype(str(column.type)))[first : first + count]
+    if validity is None:
+        return values, np.ones(count, dtype=np.bool_)
+    bits = np.unpackbits(np.frombuffer(validity, np.uint8), count=first + count, bitorder="little")
+    return values, bits[first:].view(np.bool_)
+
+
+def _column(values: Any) -> Any:
+    """Numbers as a column of pyarrow, which loads pandas where it is asked to convert them."""
+    import pyarrow as pa
+
+    if not isinstance(values, np.ndarray):
+        return values
+    numbers = np.ascontiguousarray(values, dtype=np.float64)
+    return pa.Array.from_buffers(pa.float64(), len(numbers), [None, pa.py_buffer(numbers)])
+
+
+def is_parquet(path: str) -> bool:
+    """Whether the name of a file says that it is one of Parquet."""
+    return ending_of(path) in ("parquet", "pq")
+
+
+def check_columns(
+    file: str,
+    columns: Sequence[str],
+    variables: Mapping[Hashable, Variable],
+    ignore: Collection[str],
+) -> None:
+    """Check the names of the columns of a file.
+
+    Raises:
+        DataError: If one is neither variable nor ignored, or two are the same.
+    """
+    known = {str(v.name) for v in variables.values() if not v.shape}
+    for name in columns:
+        if name not in known and name not in ignore:
+            hint = closest(name, known)
+            raise DataError(
+                f"{file}: column {name!r} is no variable{hint}; --ignore it, or leave it out"
+            )
+    if len(set(columns)) < len(columns):
+        raise DataError(f"{file}: two columns have the same name")
 
 
 def arrow() -> None:

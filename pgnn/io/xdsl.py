@@ -10,19 +10,22 @@ import numpy as np
 from pgnn.io.description import Network, in_text, parents_backward, parents_first
 from pgnn.io.identifiers import restored, spellings
 from pgnn.io.network_assembly import NetworkAssembly, ReadValues, Shape
+from pgnn.io.noisy_max import NoisyMaxReader
 from pgnn.io.source import Source
 from pgnn.io.xml_tree import Element, parse_xml
 from pgnn.io.xmlbif import xml_text
+
+_NODES = ("cpt", "deterministic", "noisymax")
 
 
 def parse_xdsl(source: Source, normalise: bool = False) -> Network:
     """Read an XDSL text into a plain description.
 
-    Nodes ``cpt`` and ``deterministic`` are read, in submodels too; a table runs through the child
-    fastest and the first parent slowest. Names are the identifiers of nodes and states, but where
-    pgnn wrote others into the properties of a node. pyAgrum, which signs its
-    files, writes the first parent fastest, and is read so. Source: BayesFusion, SMILE Programmer's
-    Manual.
+    Nodes ``cpt``, ``deterministic`` and ``noisymax`` are read, in submodels too; a table runs
+    through the child fastest and the first parent slowest, and that of a noisy-max is written
+    down. Names are the identifiers of nodes and states, but where pgnn wrote others into the
+    properties of a node. pyAgrum, which signs its files, writes the first parent fastest, and is
+    read so. Source: BayesFusion, SMILE Programmer's Manual.
 
     Args:
         source: The text.
@@ -35,17 +38,19 @@ def parse_xdsl(source: Source, normalise: bool = False) -> Network:
     nodes = root.first("nodes")
     if root.tag.lower() != "smile" or nodes is None:
         raise source.error(root.offset, f"expected <smile> with <nodes>, got <{root.tag}>")
+    dynamic = root.first("dynamic")
+    if dynamic is not None:
+        raise source.error(dynamic.offset, "<dynamic> has edges between steps, which are not read")
     assembly = NetworkAssembly(source, normalise)
     names: dict[str, str] = {}
     elements = list(_nodes(nodes))
     backward = _is_of_agrum(root)
     for element in elements:
         identifier = _identifier(source, element)
-        if element.tag.lower() not in ("cpt", "deterministic"):
-            raise source.error(
-                element.offset,
-                f"{identifier!r} is a <{element.tag}>; nodes <cpt> and <deterministic> are read",
-            )
+        if element.tag.lower() not in _NODES:
+            known = ", ".join(f"<{tag}>" for tag in _NODES)
+            message = f"{identifier!r} is a <{element.tag}>; nodes {known} are read"
+            raise source.error(element.offset, message)
         states = [_identifier(source, state) for state in element.all("state")]
         properties = {p.attributes.get("id", ""): p.text for p in element.all("property")}
         names[identifier], labels, latent = restored(identifier, states, properties)
@@ -54,7 +59,7 @@ def parse_xdsl(source: Source, normalise: bool = False) -> Network:
         child = names[element.attributes["id"]]
         parents = [names.get(parent, parent) for parent in element.words("parents")]
         read = _values(assembly, source, element, child)
-        if backward:
+        if backward and element.tag.lower() != "noisymax":
             read = partial(_parents_backward, read)
         assembly.add_table(child, parents, element.offset, read)
     return assembly.network(root.attributes.get("id", "unknown"))
@@ -104,9 +109,17 @@ def _values(assembly: NetworkAssembly, source: Source, element: Element, child: 
         names = dict(zip(written, assembly.states(child), strict=True))
         read = assembly.one_state_each
         return partial(read, [names.get(s, s) for s in states], element.offset, child=child)
-    table = element.first("probabilities")
+    noisy = element.tag.lower() == "noisymax"
+    tag = "parameters" if noisy else "probabilities"
+    table = element.first(tag)
     if table is None:
-        raise source.error(element.offset, f"expected <probabilities> of {child!r}, got none")
+        raise source.error(element.offset, f"expected <{tag}> of {child!r}, got none")
+    if noisy:
+        order = element.first("strengths") or table
+        words = element.words("strengths")
+        return NoisyMaxReader(
+            assembly, child, table.text, table.text_offset, words, order.text_offset
+        )
     return partial(assembly.numbers, table.text, table.text_offset, child=child)
 
 

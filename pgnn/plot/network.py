@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pgnn.abilities import FactorModel, UnrollableModel
 from pgnn.errors import EvidenceError
 from pgnn.graphs.checks import graph_of
-from pgnn.graphs.layered_layout import layered_layout
+from pgnn.graphs.layered_layout import Layout, layered_layout
 from pgnn.inference.question import reader_of
 from pgnn.plot.canvas import Canvas
 from pgnn.plot.cards import Card, draw_cards
@@ -72,28 +72,36 @@ def network(
         node: Card(name_of(node), (), mark_of(node, findings, None)) for node in graph
     }
     if posterior is not None:
+        names = [n for n in posterior if n in cards]
         cards |= marginal_cards(
-            posterior,
-            [n for n in posterior if n in cards],
-            before=before,
-            findings=findings,
-            row=row,
-            max_states=max_states,
+            posterior, names, before=before, findings=findings, row=row, max_states=max_states
         )
     layout = layered_layout(graph, {n: c.size for n, c in cards.items()}, gap=GAP)
     width, height = layout.size
-    canvas = Canvas((width, height + _CAPTION * (before is not None)), ax)
+    compared = before is not None and posterior is not None
+    canvas = Canvas((width, height + _CAPTION * compared), ax)
     canvas.curves(layout.routes.values(), arrows=graph.is_directed())
-    for (a, b), route in layout.routes.items():
-        strength = (highlighted or {}).get(frozenset((a, b)), 0.0)
-        if strength > 0.0:
-            width = canvas.scale * (1.5 + 5.0 * strength)
-            colour = canvas.palette.changed
-            canvas.curves([route], arrows=False, color=colour, linewidths=width, zorder=0.5)
+    _highlight(canvas, layout, highlighted or {})
     draw_cards(canvas, cards, layout)
-    if before is not None and posterior is not None:
+    if compared:
         canvas.write(0.0, height + _CAPTION, "tick: before the evidence", 6.5, style="italic")
     return canvas.ax
+
+
+def _highlight(
+    canvas: Canvas, layout: Layout, strengths: Mapping[frozenset[Hashable], float]
+) -> None:
+    """Draw thick lines under the edges that matter."""
+    for edge, route in layout.routes.items():
+        strength = strengths.get(frozenset(edge), 0.0)
+        if strength > 0.0:
+            canvas.curves(
+                [route],
+                arrows=False,
+                color=canvas.palette.changed,
+                linewidths=canvas.scale * (1.5 + 5.0 * strength),
+                zorder=0.5,
+            )
 
 
 def _findings(model: Any, evidence: Any, row: int) -> Findings:
@@ -107,15 +115,16 @@ def _findings(model: Any, evidence: Any, row: int) -> Findings:
     findings: dict[Hashable, Any] = {}
     for name in observed.names:
         variable = model.variables[name]
-        if variable.is_discrete and not variable.shape:
-            number = int(model.elements.numbers(name))
-            code = int(observed.codes[row, number])
-            if code >= 0:
-                findings[name] = (variable.states or ())[code]
-            elif observed.soft is not None:
-                first = int(model.elements.offset[number])
-                if (observed.soft[row, first : first + variable.num_states] != 1.0).any():
-                    findings[name] = None
-        else:
+        if not variable.is_discrete or variable.shape:
             findings[name] = None
+            continue
+        number = int(model.elements.numbers(name))
+        code = int(observed.codes[row, number])
+        first = int(model.elements.offset[number])
+        if code >= 0:
+            findings[name] = (variable.states or ())[code]
+        elif observed.soft is not None:
+            weights = observed.soft[row, first : first + variable.num_states]
+            if (weights != 1.0).any():
+                findings[name] = None
     return findings

@@ -12,6 +12,7 @@ from pgnn.errors import EvidenceError, Unsupported
 from pgnn.plot.axes import axes_of, colours_of
 
 if TYPE_CHECKING:
+    from pgnn.factors.variable import Variable
     from pgnn.inference.posterior import Posterior
 
 _LISTED = 8
@@ -43,17 +44,7 @@ def states(
         EvidenceError: If the variable or row is not there, or the truth has another length.
         Unsupported: If the variable has no axis of time.
     """
-    chosen = next(iter(posterior)) if name is None else name
-    variable = next((v for v in posterior.variables if v.name == chosen), None)
-    if variable is None:
-        raise EvidenceError(f"the posterior is not about {chosen!r}")
-    if len(variable.shape) != 1:
-        raise Unsupported(f"{chosen!r} is no sequence of states: its shape is {variable.shape}")
-    if not 0 <= row < posterior.num_rows:
-        raise EvidenceError(f"there is no row {row}: the posterior has {posterior.num_rows}")
-    probs = posterior.probs(chosen)
-    table = (probs[row] if posterior.batched else probs).detach().cpu().numpy()
-    table = table[~np.isnan(table).any(axis=1)]
+    variable, table = _over_time(posterior, name, row)
     labels, colours = variable.states or (), colours_of(variable.num_states)
     ax = axes_of(ax, (9.0, 2.6))
     steps = np.arange(len(table) + 1)
@@ -67,18 +58,38 @@ def states(
         _band(ax, codes, colours)
         ticks = {-0.16: "truth", **ticks}
     ax.set(xlim=(0, max(len(table), 1)), ylim=(-0.22 if truth is not None else 0, 1), xlabel="step")
-    ax.set_ylabel(f"probability of {chosen}")
+    ax.set_ylabel(f"probability of {variable.name}")
     ax.set_yticks([*ticks], [*ticks.values()])
     ax.spines["left"].set_bounds(0, 1)
     ax.legend(
         loc="upper left",
         bbox_to_anchor=(1.0, 1.0),
         frameon=False,
-        title=str(chosen),
+        title=str(variable.name),
         ncols=-(-len(labels) // _LISTED),
     )
     ax.spines[["top", "right"]].set_visible(False)
     return ax
+
+
+def _over_time(posterior: Posterior, name: Hashable | None, row: int) -> tuple[Variable, Any]:
+    """A variable over time, and ``(T, K)`` probabilities of its states in a row.
+
+    Raises:
+        EvidenceError: If the variable or row is not there.
+        Unsupported: If the variable has no axis of time.
+    """
+    chosen = next(iter(posterior)) if name is None else name
+    variable = next((v for v in posterior.variables if v.name == chosen), None)
+    if variable is None:
+        raise EvidenceError(f"the posterior is not about {chosen!r}")
+    if len(variable.shape) != 1:
+        raise Unsupported(f"{chosen!r} is no sequence of states: its shape is {variable.shape}")
+    if not 0 <= row < posterior.num_rows:
+        raise EvidenceError(f"there is no row {row}: the posterior has {posterior.num_rows}")
+    probs = posterior.probs(chosen)
+    table = (probs[row] if posterior.batched else probs).detach().cpu().numpy()
+    return variable, table[~np.isnan(table).any(axis=1)]
 
 
 def _band(ax: Any, codes: Any, colours: Sequence[Any]) -> None:

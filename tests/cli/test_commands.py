@@ -213,6 +213,40 @@ def test_pyarrow_is_asked_for(
     assert "pip install 'pgnn[arrow]'" in complaint(capsys, "predict", asia, asia, "-t", "lung")
 
 
+@pytest.mark.filterwarnings("ignore")  # of the cluster
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_predict_on_a_cluster(
+    asia: Path, rows: pd.DataFrame, tmp_path: Path, capsys: pytest.CaptureFixture[str], ending: str
+) -> None:
+    pytest.importorskip("pyarrow")
+    distributed = pytest.importorskip("distributed")
+    expected = pgnn.read(asia).query(["lung", "tub"], rows)
+    numbered = rows.assign(id=np.arange(50))
+    for k, part in enumerate((numbered[:30], numbered[30:])):
+        if ending == "csv":
+            part.to_csv(tmp_path / f"rows{k}.csv", index=False)
+        else:
+            part.to_parquet(tmp_path / f"rows{k}.parquet")
+    to = tmp_path / f"out.{ending}"
+    words = ["predict", asia, tmp_path / f"rows*.{ending}", "--to", to, "-t", "lung", "-t", "tub"]
+    with distributed.LocalCluster(
+        n_workers=1, processes=False, dashboard_address=None, silence_logs=50
+    ) as cluster:
+        words += ["--dask", cluster.scheduler_address]
+        assert "column 'id' is no variable" in complaint(capsys, *words)
+        assert run(*words, "--ignore", "id") == 0
+        found = pd.read_csv(to) if ending == "csv" else pd.read_parquet(to)
+        assert list(found) == ["id", "lung=yes", "lung=no", "tub=yes", "tub=no"]
+        np.testing.assert_array_equal(found["id"].astype(int), np.arange(50))
+        np.testing.assert_allclose(found["tub=no"], expected["tub"].probs[:, 1], rtol=1e-9)
+        wrong = rows.head(3).assign(smoke="yess")
+        wrong.to_csv(tmp_path / "wrong.csv", index=False)
+        words[2:5] = [tmp_path / "wrong.csv", "--to", tmp_path / "none.csv"]
+        assert "'yess'" in complaint(capsys, *words)
+        assert not [*tmp_path.glob("none*")]
+    assert "name ROWS and --to" in complaint(capsys, "predict", asia, "-", "--dask", "tcp://x:1")
+
+
 # --- the whole ----------------------------------------------------------------------------------
 
 

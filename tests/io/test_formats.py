@@ -1,6 +1,7 @@
 """The formats of networks beside BIF: read as second libraries read them, written and read back."""
 
 import io
+import itertools
 import logging
 import time
 import warnings
@@ -111,6 +112,51 @@ def test_functions_of_the_parents() -> None:
         assert model.conditionals["b"].probs.tolist() == [[0, 0, 1], [1, 0, 0]]
         with pytest.raises(DataError, match="'b' has no state 'zz'"):
             pgnn.read(io.StringIO(text.replace("z x", "zz x").replace("z, x)", "zz, x)")))
+
+
+NOISY = """net w {
+ node p { DEFINITION = { NAMESTATES = (on, off); PROBABILITIES = (0.3, 0.7); }; };
+ node q { DEFINITION = { NAMESTATES = (high, none, low); PROBABILITIES = (0.2, 0.5, 0.3); }; };
+ node c { TYPE = NOISY_MAX; PARENTS = (p, q); DEFINITION = { NAMESTATES = (bad, mild, absent);
+  STRENGTHS = (0, 1, 0, 2, 1);
+  PROBABILITIES = (.1, .3, .6, 0, 0, 1, .4, .4, .2, .05, .15, .8, 0, 0, 1, .01, .04, .95); }; };
+};"""
+NOISY_XML = """<smile><nodes>
+<cpt id="p"><state id="on"/><state id="off"/><probabilities>0.3 0.7</probabilities></cpt>
+<cpt id="q"><state id="high"/><state id="none"/><state id="low"/>
+<probabilities>0.2 0.5 0.3</probabilities></cpt>
+<noisymax id="c"><state id="bad"/><state id="mild"/><state id="absent"/><parents>p q</parents>
+<strengths>0 1 0 2 1</strengths>
+<parameters>.1 .3 .6 0 0 1 .4 .4 .2 .05 .15 .8 0 0 1 .01 .04 .95</parameters></noisymax>
+</nodes></smile>"""
+
+
+@pytest.mark.parametrize("text", [NOISY, NOISY_XML])
+def test_noisy_max(text: str) -> None:
+    alone = {
+        "p": [[0.1, 0.3, 0.6], [0, 0, 1]],
+        "q": [[0.4, 0.4, 0.2], [0, 0, 1], [0.05, 0.15, 0.8]],
+    }
+    expected = np.zeros((2, 3, 3))
+    for p, q, *effects in itertools.product(range(2), range(3), *[range(3)] * 3):
+        weight = alone["p"][p][effects[0]] * alone["q"][q][effects[1]]
+        expected[p, q, min(effects)] += weight * [0.01, 0.04, 0.95][effects[2]]
+    model = pgnn.read(io.StringIO(text))
+    np.testing.assert_allclose(model.conditionals["c"].probs, expected, atol=1e-15)
+    for old, new, message in [
+        ("0 2 1", "0 2 0", "'c': expected strengths of a parent to be an order of its 3 states"),
+        ("0 2 1", "1 2 0", "'c': the order of strengths '1 2 0' can be read in two ways"),
+        ("0 2 1", "0 2", "'c': expected 5 strengths, got 4"),
+        (".04", ".14", "'c': expected distribution 6 of 6 of the noisy-max to sum to 1, got 1.1"),
+        (".01", ".01 .5", "expected 18 numbers for 'c', got 19"),
+    ]:
+        between = ", " if text is NOISY else " "
+        wrong = text.replace(old.replace(" ", between), new.replace(" ", between))
+        with pytest.raises(DataError, match=message):
+            pgnn.read(io.StringIO(wrong))
+    counts = text.replace(".01", "1").replace(".04", "4").replace(".95", "95")
+    counted = pgnn.read(io.StringIO(counts), normalise=True)
+    np.testing.assert_allclose(counted.conditionals["c"].probs, expected, atol=1e-15)
 
 
 # --- the folder of data -------------------------------------------------------------------------
@@ -279,11 +325,12 @@ MALFORMED = [
     ("net", "data = ( .8 .2 );", "model_data = (1);", 5, 1, "'rain': it is given by an expression"),
     ("net", "wet | rain", "wet rain", 6, 1, "a .uai file of plain factors"),
     ("net", '("no" "yes")', '("no" "yes"', 3, 37, "the parentheses of this value do not"),
-    ("dsl", "TYPE = CPT; HEADER", "TYPE = NOISY_MAX; HEADER", 2, 2, "'rain' is of the type NOISY"),
+    ("dsl", "TYPE = CPT; HEADER", "TYPE = DEMORGAN; HEADER", 2, 2, "'rain' is of the type DEMOR"),
     ("dsl", "(rain)", "(wet)", 5, 2, "expected a network without cycles, got wet -> wet"),
     ("xdsl", "<parents>rain", "<parents>rian", 4, 18, "'rian' is not declared"),
     ("xdsl", '<cpt id="rain">', "<cpt>", 3, 1, "expected <cpt id=...>, got no id"),
-    ("xdsl", "cpt", "noisymax", 3, 1, "'rain' is a <noisymax>; nodes <cpt> and"),
+    ("xdsl", "<extensions>", '<dynamic numslices="3"/><extensions>', 7, 9, "<dynamic> has edges"),
+    ("xdsl", "cpt", "equation", 3, 1, "'rain' is a <equation>; nodes <cpt>, <det"),
 ]
 
 

@@ -170,6 +170,21 @@ def test_fields_there_and_back() -> None:
     assert float(grid.query().log_evidence) == pytest.approx(z, rel=1e-12)
 
 
+def test_factor_graphs_have_a_node_for_each_factor() -> None:
+    ours = from_pgmpy(field())
+    theirs = to_pgmpy(ours, factor_graph=True)
+    assert theirs.check_model()
+    assert theirs.number_of_nodes() == 5
+    assert theirs.number_of_edges() == 4
+    z = float(np.log(theirs.get_partition_function()))
+    assert float(ours.query().log_evidence) == pytest.approx(z, rel=1e-12)
+    again = from_pgmpy(theirs)
+    row = {"a": "yes", "b": 20, "c": "x"}
+    np.testing.assert_allclose(again.log_prob(row), ours.log_prob(row))
+    with pytest.raises(Unsupported, match="is for fields, not for a BayesianNetwork"):
+        to_pgmpy(BayesianNetwork([], {"a": [0.5, 0.5]}), factor_graph=True)
+
+
 def test_models_without_factors_and_strangers_are_told() -> None:
     with pytest.raises(ModelError, match="no factors"):
         from_pgmpy(DiscreteMarkovNetwork())

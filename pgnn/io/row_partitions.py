@@ -1,0 +1,144 @@
+"""CSV and Parquet files of rows, answered in partitions by the workers of a Dask cluster."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from pgnn.errors import DataError, require
+from pgnn.evidence.partitioned_frame import PartitionedFrame
+from pgnn.factors.variable import Variable
+from pgnn.io.row_files import answer_columns, arrow, check_columns, is_parquet
+
+
+@dataclass(frozen=True)
+class PartitionAnswer:
+    """The posteriors of a pandas frame of evidence, with the columns that are only copied.
+
+    Args:
+        model: Who is asked.
+        targets: Variables to ask for.
+        ignore: Columns that are no variables.
+        engine: How they are found; the model's choice if not given.
+
+    Example:
+        >>> import pandas as pd
+        >>> from pgnn.models import BayesianNetwork
+        >>> model = BayesianNetwork([], {"coin": [0.25, 0.75]}, states={"coin": ["head", "tail"]})
+        >>> PartitionAnswer(model, ["coin"], ["id"])(pd.DataFrame({"id": ["a7"]}))
+           id  coin=head  coin=tail
+        0  a7       0.25       0.75
+    """
+
+    model: Any
+    targets: Sequence[Hashable]
+    ignore: Collection[str] = ()
+    engine: Any = None
+
+    def __call__(self, rows: Any) -> Any:
+        """Return a frame with a row for each row."""
+        copied = rows[[name for name in rows.columns if name in set(self.ignore)]]
+        evidence = rows.drop(columns=copied.columns)
+        posterior = self.model.query(self.targets, evidence, engine=self.engine)
+        columns = answer_columns(posterior, self.targets, self.model.variables)
+        return copied.assign(**columns)
+
+
+def read_partitions(
+    path: str, variables: Mapping[Hashable, Variable], ignore: Collection[str] = ()
+) -> Any:
+    """Return a Dask frame of evidence, a column for each variable, empty cells not observed.
+
+    Args:
+        path: Of files that all workers can read, ``rows/*.csv`` say: Parquet if they end so, else
+            CSV.
+        variables: Those of the model.
+        ignore: Columns that are no variables.
+
+    Raises:
+        DataError: If a column is neither variable nor ignored, or there is no such file.
+        Unsupported: If Dask is not installed.
+    """
+    frames = _dask("dask.dataframe")
+    try:
+        if is_parquet(path):
+            frame = frames.read_parquet(path)
+        else:
+            types = {str(v.name): str if v.is_discrete else float for v in variables.values()}
+            types |= dict.fromkeys(ignore, str)
+            frame = frames.read_csv(path, dtype=types, keep_default_na=False, na_values=[""])
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: {' '.join(str(error).split())[:300]}") from None
+    check_columns(path, [*frame.columns], variables, ignore)
+    return frame
+
+
+def write_answers(frame: Any, answer: PartitionAnswer, path: str) -> None:
+    """Write the posteriors of each partition, which the workers find; nothing if one fails.
+
+    Args:
+        frame: Of evidence.
+        answer: What is asked about each partition.
+        path: A new folder of Parquet files if it ends so, else one CSV file.
+
+    Raises:
+        DataError: If there is such a folder.
+    """
+    if "://" not in path and Path(path).is_dir():
+        raise DataError(f"{path}: there is such a folder; name a new one, or remove it")
+    answers = PartitionedFrame(frame).mapped(answer)
+    with _draft(path) as draft:
+        if is_parquet(path):
+            answers.to_parquet(draft, write_index=False)
+        else:
+            answers.to_csv(draft, single_file=True, index=False)
+
+
+@contextmanager
+def connected(address: str) -> Iterator[None]:
+    """Let Dask compute on the workers of a scheduler.
+
+    Args:
+        address: Such as ``tcp://host:8786``.
+
+    Raises:
+        DataError: If nobody answers there.
+        Unsupported: If Dask is not installed.
+    """
+    try:
+        client = _dask("distributed").Client(address, set_as_default=True)
+    except (OSError, ValueError) as error:
+        raise DataError(f"no scheduler of Dask answers at {address!r}: {error}") from None
+    with client:
+        yield
+
+
+@contextmanager
+def _draft(path: str) -> Iterator[str]:
+    """Give a path beside another one, which takes its place when all is written."""
+    if "://" in path:  # a store where nothing is renamed
+        yield path
+        return
+    import shutil
+
+    final = Path(path)
+    draft = final.with_name(f"{final.name}.{os.getpid()}.part")
+    try:
+        yield str(draft)
+        draft.replace(final)
+    finally:
+        if draft.is_dir():
+            shutil.rmtree(draft, ignore_errors=True)
+        draft.unlink(missing_ok=True)
+
+
+def _dask(module: str) -> Any:
+    """A module of Dask, whose functions have no types."""
+    require("distributed", "dask", "clusters of workers")
+    arrow()
+    return import_module(module)
