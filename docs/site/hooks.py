@@ -63,7 +63,7 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def notebook(path: Path) -> dict[str, str | bytes]:
-    """Return the page of a notebook, which is run, and its pictures, by the names of their files."""
+    """Return the page of a notebook, which is run, and its pictures, by their files' names."""
     os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
     document = nbformat.read(path, 4)
     NotebookClient(document, timeout=300, kernel_name="python3").execute()
