@@ -36,8 +36,7 @@ class Engine(metaclass=SaysArguments):
     """Immutable settings of an inference method; a call keeps its own state.
 
     The methods are those of :class:`pgnn.models.model.Model`, with the model as first argument.
-    They read the query, check the parameters and call hooks. A subclass overrides some of these
-    hooks:
+    They read the query, check parameters and call hooks, some of which a subclass overrides:
 
     - :meth:`infer`, for ``query`` and ``log_prob``; :meth:`maximize`, for ``most_probable``;
       :meth:`draw`, for ``sample``: arrays over all elements;
@@ -335,8 +334,7 @@ class Engine(metaclass=SaysArguments):
             raise EvidenceError(
                 f"{type(self).__name__} found no state of positive probability in {unknown.sum()} "
                 f"rows (first: row {unknown.argmax()}); the evidence may be impossible, or the "
-                "factors exclude nearly all states: JunctionTree() decides which, where it is "
-                "affordable; "
+                "factors exclude nearly all states: JunctionTree() decides, if affordable; "
                 "errors='nan' skips such rows in queries"
             )
 

@@ -161,7 +161,7 @@ def test_labels_in_files_stay_as_they_are_written(tmp_path: Path) -> None:
 def test_impossible_rows_are_told_without_advice_that_does_not_help() -> None:
     tables = {"a": [0.5, 0.5], "b": [[1.0, 0.0], [0.2, 0.8]]}
     model = pgnn.BayesianNetwork([("a", "b")], tables)
-    with pytest.raises(pgnn.ImpossibleEvidence, match=r"1 of 2 rows.*row 1.*leave them out"):
+    with pytest.raises(pgnn.ImpossibleEvidence, match=r"1 of 2 rows.*row 1.*remove them"):
         model.impute(pd.DataFrame({"a": [None, 0.0], "b": [0.0, 1.0]}))
 
 

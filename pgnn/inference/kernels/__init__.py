@@ -1,4 +1,4 @@
-"""What compiled kernels share: how they are compiled, and when compiled code is out of date."""
+"""Shared code of compiled kernels: compilation, invalidation of caches, common functions."""
 
 from pathlib import Path
 

@@ -1,8 +1,8 @@
 """The arithmetic of messages: sums of products, or maxima of sums of logarithms.
 
-Every kernel takes ``algebra``, a tuple whose length says which: one for sum-product on
-probabilities, two for max-product on logarithms. The compiler sees the length, so that each kernel
-is compiled once for either and has no branches for it.
+Every kernel has an argument ``algebra``, a tuple whose length selects the arithmetic: one for
+sum-product on probabilities, two for max-product on log values. The length is known at compile
+time, so that each kernel is compiled once for either, without branches.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def times(algebra, x, y):
 
 @inlined_numeric
 def over(algebra, x, y):
-    """Quotient, nothing over nothing being nothing: a factor never hears what it said itself."""
+    """Quotient for cavities; zero divided by zero is zero."""
     if len(algebra) == 1:
         return x / y if y > 0.0 else 0.0
     return x - y if y > -math.inf else -math.inf
@@ -60,7 +60,7 @@ def unit(algebra):
 
 @inlined_numeric
 def power(algebra, x, w):
-    """``x`` to the power ``w``, which is positive."""
+    """``x`` to the positive power ``w``."""
     if len(algebra) == 1:
         return x**w
     return x * w
@@ -68,7 +68,7 @@ def power(algebra, x, w):
 
 @inlined_numeric
 def logarithm(algebra, x):
-    """Natural logarithm of a number of the algebra."""
+    """Natural log of a value."""
     if len(algebra) == 1:
         return math.log(x) if x > 0.0 else -math.inf
     return x
@@ -76,7 +76,7 @@ def logarithm(algebra, x):
 
 @inlined_numeric
 def total(algebra, x, at, num):
-    """Sum or maximum of ``num`` numbers."""
+    """Sum or maximum of ``num`` values."""
     value = nothing(algebra)
     for k in range(at, at + num):
         value = plus(algebra, value, x[k])
@@ -85,7 +85,7 @@ def total(algebra, x, at, num):
 
 @inlined_numeric
 def normalize(algebra, x, at, num):
-    """Divide ``num`` numbers by their sum or maximum, which is returned; nothing stays nothing."""
+    """Divide ``num`` values by their sum or maximum, which is returned; zeros stay zeros."""
     value = total(algebra, x, at, num)
     if value > nothing(algebra):
         for k in range(at, at + num):
@@ -95,14 +95,13 @@ def normalize(algebra, x, at, num):
 
 @inlined_numeric
 def commit(algebra, new, at, message, to, num, damping):
-    r"""Store a new message, normalised and damped; return how far it is from the old one.
+    r"""Store a new message, normalised and damped; return its distance from the old one.
 
     .. math:: m \leftarrow (1 - d)\, m' + d\, m
 
-    in probabilities, or in logarithms where those are the numbers; nothing stays nothing, since a
-    zero is proof that a state is impossible. The distance
-    :math:`\sum_k |m'_k - m_k|` (the largest difference of logarithms) is that of the undamped
-    message; -1 if it is nothing at all: no state is possible.
+    for probabilities, or for log values in max-product; zeros are not damped, since a zero proves
+    that a state is impossible. The distance :math:`\sum_k |m'_k - m_k|` (in max-product the largest
+    difference of log values) is that of the undamped message; -1 if no state is possible.
     """
     value = total(algebra, new, at, num)
     if not value > nothing(algebra):

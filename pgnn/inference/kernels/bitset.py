@@ -1,4 +1,4 @@
-"""Sets of small numbers as the bits of 64-bit words, compiled."""
+"""Sets of small integers as bits of 64-bit words, compiled."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def lowest_bit(x: np.uint64) -> np.int64:
 
 @entry
 def members(row: Bits, out: Ints) -> int:
-    """Write the elements of a bit set to ``out`` in ascending order; return how many."""
+    """Write the elements of a bit set to ``out`` in ascending order; return their number."""
     k = 0
     for w in range(row.shape[0]):
         x = row[w]
@@ -40,14 +40,14 @@ def members(row: Bits, out: Ints) -> int:
 
 @entry
 def adjacency(scope_ptr: Ints, scope_var: Ints, used: Bools, free: Bools, adjacent: Bits) -> None:
-    """Write who neighbours whom among the free variables, the cliques being the used scopes.
+    """Write the adjacency of the free variables, where each used scope is a clique.
 
     Args:
         scope_ptr: ``(F + 1,)`` start of each factor's scope.
-        scope_var: Variables of all scopes, one after the other.
-        used: ``(F,)`` which factors count.
-        free: ``(V,)`` which variables are eliminated (not observed, not irrelevant).
-        adjacent: ``(V, ceil(V / 64))`` zeros; written: bit sets without self loops.
+        scope_var: Variables of all scopes, concatenated.
+        used: ``(F,)`` factors that are used.
+        free: ``(V,)`` variables to eliminate (neither observed nor irrelevant).
+        adjacent: ``(V, ceil(V / 64))`` output, initially zeros: bit sets without self-loops.
     """
     num_vars, words = adjacent.shape
     row = np.zeros(words, np.uint64)

@@ -1,4 +1,4 @@
-"""Compiled code that is older than the source of what it calls."""
+"""Invalidation of cached compiled code."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ _IMPORT = re.compile(r"^from (pgnn\.[\w.]*\bkernels\.\w+) import", re.MULTILINE)
 
 
 def remove_stale(package: Path) -> list[str]:
-    """Remove compiled code from numba's cache where a kernel that it calls has changed since.
+    """Remove compiled code from numba's cache if the source of a kernel that it calls has changed.
 
-    numba looks only at the file in which a function stands; code of other files that was compiled
-    into it would stay as it was. It also fails where an argument was of a class that has moved.
+    numba only checks the file that contains a function; inlined code of other files would remain
+    outdated. Loading the cache also fails if an argument's class has moved.
 
     Args:
-        package: The folder of ``pgnn``; kernels stand in folders named ``kernels`` anywhere in it,
-            numba's cache in ``__pycache__`` beside them.
+        package: The folder of ``pgnn``; kernels are in folders named ``kernels`` anywhere in it,
+            numba's cache in their ``__pycache__``.
 
     Returns:
-        Full names of the modules of which something was removed.
+        Full names of the modules whose cache was removed.
     """
     sources = {
         ".".join((package.name, *file.relative_to(package).with_suffix("").parts)): file
@@ -34,7 +34,7 @@ def remove_stale(package: Path) -> list[str]:
     stale = set()
     for module, source in sources.items():
         for index in (source.parent / "__pycache__").glob(f"{source.stem}.*.nbi"):
-            with suppress(OSError):  # another process may have removed it, or may use it
+            with suppress(OSError):  # another process may have removed it, or may be using it
                 written = index.stat().st_mtime_ns
                 used = _reachable(module, calls) & sources.keys()
                 newer = any(sources[name].stat().st_mtime_ns > written for name in used)
@@ -45,17 +45,17 @@ def remove_stale(package: Path) -> list[str]:
 
 
 def _can_be_read(index: Path, folder: Path) -> bool:
-    """Whether all modules that numba's file mentions are still there."""
+    """Whether all modules that numba's file refers to still exist."""
     for name in set(_MODULE.findall(index.read_bytes())):
         module = folder.joinpath(*name.decode().split("."))
-        inside = module.parent  # it may be the name of something in a module
+        inside = module.parent  # it may be the name of an attribute of a module
         if not (module.is_dir() or any(p.with_suffix(".py").exists() for p in (module, inside))):
             return False
     return True
 
 
 def _reachable(start: str, calls: dict[str, set[str]]) -> set[str]:
-    """A module and all whose code may have been compiled into it."""
+    """A module and all modules whose code may have been inlined into it."""
     reached: set[str] = set()
     ahead = [start]
     while ahead:

@@ -1,4 +1,4 @@
-"""How kernels are compiled: the fewer ways in, the sooner they are ready."""
+"""Decorators that compile kernels."""
 
 from __future__ import annotations
 
@@ -30,10 +30,9 @@ _not_kept: list[str] = []
 
 
 class _AnyNumber:
-    """What a dispatcher is asked when a kernel calls it: one version serves all constants.
+    """A call of one kernel by another, compiled once for all constant arguments.
 
-    Otherwise numba compiles a function, and those that it calls, again for each number that stands
-    in a call.
+    Otherwise numba compiles a function, and those that it calls, again for each literal argument.
     """
 
     def __init__(self, dispatcher: Any) -> None:
@@ -52,13 +51,13 @@ def _one_version(dispatcher: Any) -> Any:
 
 
 def _kept_if_possible(once: bool = False, **options: Any) -> Decorator:
-    """A decorator that compiles, and keeps compiled code on disk where some folder can be written.
+    """A decorator that compiles, and caches compiled code on disk if some folder is writable.
 
-    Where none can, every process compiles anew; that is said once.
+    If none is, every process compiles again, with one warning.
 
     Args:
-        once: Whether one version serves all constants that it is called with.
-        options: Of numba.
+        once: Whether one version is used for all constant arguments.
+        options: Options of numba.
     """
     kept, lost = njit(cache=True, **options), njit(**options)
 
@@ -67,29 +66,29 @@ def _kept_if_possible(once: bool = False, **options: Any) -> Decorator:
             dispatcher = kept(function)
             if not config.DISABLE_JIT:  # type: ignore[attr-defined]
                 dispatcher._cache = SharedCache(function)
-        except RuntimeError as error:  # numba: "no locator available"
+        except RuntimeError as error:  # numba reports "no locator available"
             if not _not_kept:
                 warnings.warn(
-                    f"compiled code cannot be kept, each process compiles anew ({error}); set "
-                    "NUMBA_CACHE_DIR to a folder that can be written",
+                    "compiled code cannot be cached, so that each process compiles again "
+                    f"({error}); set NUMBA_CACHE_DIR to a writable folder",
                     RuntimeWarning,
                     stacklevel=2,
                 )
             _not_kept.append(function.__name__)
             dispatcher = lost(function)
-        # without a compiler, a kernel is its source
+        # without a compiler, a kernel is its Python function
         asked = once and not config.DISABLE_JIT  # type: ignore[attr-defined]
         return _one_version(dispatcher) if asked else dispatcher
 
     return compile_later
 
 
-# options that numba has but does not declare
+# options of numba without declared types
 _NOT_FOR_PYTHON: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 _ARITHMETIC: dict[str, Any] = {
     "error_model": "numpy",
-    "_nrt": False,  # arrays are lent: nothing here keeps or frees one
-    "fastmath": {"reassoc", "contract"},  # sums may be reordered; infinities stay what they are
+    "_nrt": False,  # arrays are borrowed: kernels neither keep nor free them
+    "fastmath": {"reassoc", "contract"},  # sums may be reordered; infinities are respected
 }
 
 entry = _kept_if_possible(once=True, nogil=True)
@@ -124,7 +123,7 @@ inlined_numeric = _kept_if_possible(nogil=True, **_ARITHMETIC, **_NOT_FOR_PYTHON
 
 
 class _Patience(event.Listener):
-    """Says so, once, when the first use of a kernel compiles for more than a second."""
+    """Logs a message, once, if the first use of a kernel compiles for more than a second."""
 
     def __init__(self) -> None:
         self._depth, self._began, self._told = 0, 0.0, False
@@ -142,7 +141,7 @@ class _Patience(event.Listener):
     def _look(self) -> None:
         if not self._told and time.perf_counter() - self._began > _PATIENCE:
             self._told = True
-            once = "for this process" if _not_kept else "for this machine; they are kept"
+            once = "for this process" if _not_kept else "for this machine; they are cached"
             logging.getLogger("pgnn").warning("compiling kernels %s", once)
 
 

@@ -1,4 +1,4 @@
-"""States that zeros of the tables rule out, and a search for one assignment that none forbids."""
+"""Arc consistency on zeros of tables, and a search for one possible assignment."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ IMPOSSIBLE = 2
 
 @inner
 def _support(wiring, table, f, alive, states, kept):
-    """Mark in ``kept`` the states that some entry of factor ``f`` allows beside living states."""
+    """Mark in ``kept`` the states that factor ``f`` supports given the live states."""
     first, last = wiring.factor_ptr[f], wiring.factor_ptr[f + 1]
     n, base = last - first, wiring.table[f]
     if wiring.kind[f] != TABLE:
@@ -60,10 +60,10 @@ def _push(wiring, i, hard, queue, queued, count):
 
 @inner
 def _propagate(wiring, table, hard, alive, queue, queued, count, trail, marks, states, kept):
-    """Kill what has no support until nothing changes; False if an element has no state left.
+    """Remove unsupported states to a fixed point; return False if an element has no state left.
 
-    The columns killed are written on ``trail`` from ``marks[0]`` on, which advances; ``marks[1]``
-    is the factor that left an element without states.
+    Removed columns are appended to ``trail`` at ``marks[0]``, which advances; ``marks[1]`` is the
+    factor that left an element without states.
     """
     fine = True
     while count > 0:
@@ -94,7 +94,7 @@ def _propagate(wiring, table, hard, alive, queue, queued, count, trail, marks, s
 
 @inner
 def _kill(wiring, i, chosen, keep, alive, trail, marks):
-    """Kill the chosen state of an element, or all but it."""
+    """Remove the chosen state of an element, or all others."""
     for k in range(wiring.card[i]):
         column = wiring.offset[i] + k
         if alive[column] and (k == chosen) != keep:
@@ -105,7 +105,7 @@ def _kill(wiring, i, chosen, keep, alive, trail, marks):
 
 @inner
 def _restore(mark, alive, trail, marks):
-    """Bring back what was killed since ``mark``."""
+    """Restore the states removed since ``mark``."""
     while marks[0] > mark:
         marks[0] -= 1
         alive[trail[marks[0]]] = True
@@ -113,9 +113,9 @@ def _restore(mark, alive, trail, marks):
 
 @inner
 def _next_choice(wiring, order, cursor, by_weight, weight, alive):
-    """Position of the next element to choose among those with two living states.
+    """Position of the next element to branch on, among those with two or more live states.
 
-    The first one from ``cursor`` on; or, by weight, that of most trouble for each living state.
+    The first one from ``cursor`` on; or, by weight, that with the most conflicts per live state.
     """
     best, most = len(order), -1.0
     for c in range(cursor, len(order)):
@@ -131,7 +131,7 @@ def _next_choice(wiring, order, cursor, by_weight, weight, alive):
 
 @inner
 def _favourite(wiring, i, liked, alive):
-    """The living state of an element that is liked most."""
+    """The preferred live state of an element."""
     best = -1
     for k in range(wiring.card[i]):
         column = wiring.offset[i] + k
@@ -142,10 +142,10 @@ def _favourite(wiring, i, liked, alive):
 
 @inner
 def _search(wiring, table, hard, order, liked, budget, alive, work, stop):
-    """Choose states depth first, most liked first, from the start again after some conflicts.
+    """Depth-first search, preferred states first, with restarts after some conflicts.
 
-    The first time elements are chosen in the given order; then those first whose factors ran
-    into most conflicts (Boussemart, Hemery, Lecoutre and Sais 2004).
+    The first run branches in the given order; later runs on the elements whose factors had the most
+    conflicts (Boussemart, Hemery, Lecoutre and Sais 2004).
     """
     queue, queued, trail, states, kept, level, value, mark = work
     marks = np.zeros(2, np.int64)
@@ -191,22 +191,22 @@ def _search(wiring, table, hard, order, liked, budget, alive, work, stop):
 
 @entry
 def search(wiring, sizes, tables, hard, orders, liked, budget, todo, all_alive, status, stop):
-    """Rule states out by arc consistency, then look for an assignment of positive probability.
+    """Remove states by arc consistency, then search for an assignment of positive probability.
 
     Args:
         wiring: Wiring of the graph.
-        sizes: Largest state count and most elements of a factor.
+        sizes: Largest state count, and largest number of elements of a factor.
         tables: ``(1, T)`` or ``(B, T)`` log tables.
-        hard: ``(F,)`` which factors have zeros.
-        orders: ``(B, N)`` elements of such factors, in the order of choosing.
-        liked: ``(B, S)`` the state with the largest is tried first.
-        budget: Wrong choices after which the search is given up; negative: states are ruled out,
-            nothing is chosen.
-        todo: Rows to work on.
-        all_alive: ``(B, S)`` possible states; what is ruled out becomes False. Where an
-            assignment was found, the elements of ``orders`` have one state left.
-        status: ``(B,)`` written: :data:`FOUND`, :data:`UNKNOWN` or :data:`IMPOSSIBLE`.
-        stop: Looked at before each choice.
+        hard: ``(F,)`` factors with zeros.
+        orders: ``(B, N)`` elements of such factors, in branching order.
+        liked: ``(B, S)`` preferences; the state with the largest one is tried first.
+        budget: Number of conflicts after which the search stops; if negative, states are removed
+            without a search.
+        todo: Rows to process.
+        all_alive: ``(B, S)`` possible states; removed states become False. If an assignment was
+            found, each element of ``orders`` has one state left.
+        status: ``(B,)`` output: :data:`FOUND`, :data:`UNKNOWN` or :data:`IMPOSSIBLE`.
+        stop: Flag that is checked before each choice.
 
     References:
         Mackworth (1977), Consistency in networks of relations, section 4 (arc consistency).

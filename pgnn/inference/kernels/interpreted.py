@@ -1,4 +1,4 @@
-"""Kernels that are not compiled: Python does what their source says."""
+"""Kernels as plain Python functions, used until they are compiled."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from numba.core.dispatcher import Dispatcher
 
 @cache
 def interpreted(kernel: Any, guarded: bool = False) -> Callable[..., Any]:
-    """Return what a kernel does, done by Python, all kernels that it calls included.
+    """Return the Python function of a kernel, including the kernels that it calls.
 
-    The numbers are the same but for rounding: integers of fixed width wrap around in NumPy, too.
+    Results are equal up to rounding: fixed-width integers wrap around in NumPy as well.
 
     Args:
-        kernel: It calls other kernels by their own names, and only those intrinsics that have a
-            twin, ``by_python``.
-        guarded: Whether the kernel is run after all where a number leaves the range of doubles,
-            which its caller looks for; it must write all that it reads anew.
+        kernel: A kernel that calls other kernels by their own names, and only intrinsics with a
+            Python version, ``by_python``.
+        guarded: Whether the compiled kernel is run if a value underflows or overflows, which its
+            caller checks; it must overwrite all that it has written.
     """
     function = _plain(kernel)
 
@@ -38,7 +38,7 @@ def interpreted(kernel: Any, guarded: bool = False) -> Callable[..., Any]:
 
 @cache
 def _plain(kernel: Any) -> Callable[..., Any]:
-    """The function that a kernel was made of, with such functions for the kernels it calls."""
+    """The Python function of a kernel, in which called kernels are replaced likewise."""
     source = kernel.py_func
     scope = dict(source.__globals__)
     for name in scope.keys() & set(source.__code__.co_names):

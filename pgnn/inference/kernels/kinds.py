@@ -1,17 +1,17 @@
-"""What compiled kernels do for the kinds of factors that are not dense tables.
+"""Operations of compiled kernels for kinds of factors that are not dense tables.
 
-The codes are in :mod:`pgnn.factors.groups.kernel_kinds`. Kernels walk over dense tables themselves;
-where ``wiring.kind[f]`` is another code than ``TABLE``, they call what they need here. All such
-kinds are over two elements of equally many states, and treat both alike. The entries of each, as
-many as the ``num_entries`` of its class, begin at ``table[at]``:
+The codes are in :mod:`pgnn.factors.groups.kernel_kinds`. Kernels process dense tables themselves;
+if ``wiring.kind[f]`` is another code than ``TABLE``, they call the functions of this module. All
+such kinds are symmetric factors over two elements with equal state counts. The entries of a factor,
+as many as the ``num_entries`` of its class, begin at ``table[at]``:
 
 ``POTTS``
     ``[differ, same]``: log weights of states that differ, and of equal ones.
 
-A kind without a code is written down as tables before kernels see it. ``POTTS`` is the only code
-besides ``TABLE`` so far, so that nothing below looks at ``kind``. A second one takes a constant
-beside them, the ``kernel_kind`` of its class, and a branch by ``kind`` in every function here; the
-kernels that call these stay as they are. A kind that is not symmetric does not fit.
+A kind without a code is tabulated before it reaches the kernels. ``POTTS`` is the only code besides
+``TABLE`` so far, so that the functions do not depend on ``kind``. Another one needs a new constant,
+the ``kernel_kind`` of its class, and a branch by ``kind`` in every function of this module; the
+calling kernels do not change. Asymmetric kinds are not supported.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ from pgnn.inference.kernels.compiled import inlined, inlined_numeric, inner
 
 @inlined
 def entry_at(kind, at, x, y):
-    """Where the entry of two states stands."""
+    """Offset of the entry of two states."""
     return at + 1 if x == y else at
 
 
 @inlined
 def add_row(kind, table, at, state, num, out, to):
-    """Add the log values by one element's states, the other one's being ``state``.
+    """Add the log values as a function of one element, the other one being in ``state``.
 
     Args:
-        num: States of the element.
-        out: Added to from ``to`` on.
+        num: State count of the elements.
+        out: Output, added to from index ``to`` on.
     """
     if table[at] != 0.0:
         for k in range(num):
@@ -47,16 +47,16 @@ def add_row(kind, table, at, state, num, out, to):
 
 @inlined
 def add_row_gradient(kind, gradient, at, state, num, by_row, start):
-    """Add to the derivatives by entries what those by :func:`add_row`'s results make of them.
+    """Add the derivatives with respect to entries, given those with respect to :func:`add_row`.
 
-    Entries that no number of the factors stands for are left out.
+    Entries that are not parameters of the factor are omitted.
     """
     gradient[at + 1] += by_row[start + state]
 
 
 @inlined
 def change_row(kind, table, at, old, new, num, out, to):
-    """Take :func:`add_row` of one state away, and add that of another."""
+    """Subtract :func:`add_row` of one state, and add that of another."""
     gain = table[at + 1] - table[at]
     out[to + old] -= gain
     out[to + new] += gain
@@ -64,7 +64,7 @@ def change_row(kind, table, at, old, new, num, out, to):
 
 @inlined
 def multiply_row(kind, table, at, state, num, out):
-    """Multiply ``out`` by weights as :func:`add_row` adds logs; the largest weight is one."""
+    """Multiply ``out`` by the weights whose logs :func:`add_row` adds, scaled to at most one."""
     if table[at] < 1.0:
         kept = out[state]
         for k in range(num):
@@ -76,7 +76,7 @@ def multiply_row(kind, table, at, state, num, out):
 
 @inner
 def add_interaction(kind, table, at, x, y, num_x, num_y, swap):
-    r"""Add to ``swap[a, b]`` what a joint change is worth beyond both changes alone.
+    r"""Add to ``swap[a, b]`` the gain of a joint change beyond the gains of both single changes.
 
     :math:`\theta(a, b) - \theta(a, y) - \theta(x, b) + \theta(x, y)` for the states ``x``, ``y``.
     """
@@ -98,10 +98,10 @@ def add_interaction(kind, table, at, x, y, num_x, num_y, swap):
 
 @inner
 def best_entry(kind, table, at, state, num_other, other):
-    """The largest entry beside a state of one element.
+    """The largest entry given the state of one element.
 
     Args:
-        other: The other element's state, -1 if any of ``num_other`` will do.
+        other: State of the other element, -1 for any of ``num_other``.
     """
     if other >= 0:
         return table[at + 1] if other == state else table[at]
@@ -112,12 +112,12 @@ def best_entry(kind, table, at, state, num_other, other):
 
 @inner
 def mark_supported(kind, table, at, alive, a, b, num, kept):
-    """Mark the states that some entry allows beside living states of the other element.
+    """Mark the states that some entry supports given the live states of the other element.
 
     Args:
-        alive: Whether states are possible: of one element from ``a`` on, of the other from ``b``.
-        num: States of each.
-        kept: ``(2 num,)`` written.
+        alive: Live states, of one element from ``a`` on, of the other from ``b`` on.
+        num: State count of the elements.
+        kept: ``(2 num,)`` output.
     """
     one, two = 0, 0
     for k in range(num):
@@ -136,11 +136,11 @@ def mark_supported(kind, table, at, alive, a, b, num, kept):
 
 @inlined
 def add_expected_row(kind, table, at, q, other, num, out):
-    """Add the expected log values by one element's states.
+    """Add the expected log values as a function of one element.
 
     Args:
-        q: Probabilities of the other one, from ``other`` on.
-        num: States of each.
+        q: Probabilities of the other element, from index ``other`` on.
+        num: State count of the elements.
     """
     if table[at] != 0.0:
         for k in range(num):
@@ -154,11 +154,11 @@ def add_expected_row(kind, table, at, q, other, num, out):
 
 @inner
 def max_marginal(kind, table, at, num, delta, other, out, to):
-    """Write the largest log values by one element's states, less ``delta`` of the other one's.
+    """Write the max-marginal of one element, after subtracting ``delta`` of the other one.
 
     Args:
-        delta: From ``other`` on.
-        out: Written from ``to`` on; may be ``delta``.
+        delta: Values of the other element, from index ``other`` on.
+        out: Output from index ``to`` on; may be ``delta``.
     """
     top, second, where = -np.inf, -np.inf, 0
     for y in range(num):
@@ -175,22 +175,21 @@ def max_marginal(kind, table, at, num, delta, other, out, to):
 
 @inlined_numeric
 def binary_table(kind, table, at):
-    """The four entries over two elements of two states, the second one's states fastest."""
+    """The four entries for two binary elements, the second one's states fastest."""
     return table[at + 1], table[at], table[at], table[at + 1]
 
 
 @inlined_numeric
 def message(algebra, kind, table, at, x, source, num, to):
-    r"""Write :math:`v \sum_{b \ne a} x_b + w x_a` for every ``a``, without taking differences.
+    r"""Write :math:`v \sum_{b \ne a} x_b + w x_a` for every ``a``, without cancellation.
 
-    Where :math:`w \ge v / 2` the sum of all, plus :math:`(w - v) x_a`, loses at most a bit; below,
-    the sums of those before and those after are added.
+    If :math:`w \ge v / 2`, the sum of all, plus :math:`(w - v) x_a`, loses at most one bit;
+    otherwise prefix and suffix sums are added.
 
     Args:
-        algebra: Which arithmetic, see :mod:`pgnn.inference.kernels.algebra`; entries are numbers
-            of it.
-        x: What the rest says about one element, from ``source`` on; the message to the other one
-            is written from ``to`` on.
+        algebra: The arithmetic, see :mod:`pgnn.inference.kernels.algebra`.
+        x: Cavity of one element, from index ``source`` on; the message to the other one is written
+            from index ``to`` on.
     """
     differ, same = table[at], table[at + 1]
     if len(algebra) == 1 and same >= 0.5 * differ:

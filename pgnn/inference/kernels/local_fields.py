@@ -1,7 +1,7 @@
-"""Local fields: what each state of each element would add to the score, the rest as it stands.
+"""Local fields: the score of each state of each element given the current states of the others.
 
-Everything here works on one row: ``table`` holds all its tables flat, ``states`` one state for
-each element, ``local`` one number for each state of each element, side by side.
+All functions work on one row: ``table`` holds all its tables, flat, ``states`` the state of each
+element, ``local`` one value for each state of each element, concatenated.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pgnn.inference.kernels.kinds import add_row, change_row, entry_at
 
 @inner
 def entry_of(wiring, states, f):
-    """Where the entry that factor ``f`` takes stands."""
+    """Offset of the entry of factor ``f`` at the current states."""
     at = wiring.table[f]
     if wiring.kind[f] != TABLE:
         first = wiring.factor_ptr[f]
@@ -48,7 +48,7 @@ def fill(wiring, table, states, local):
 
 @inner
 def change(wiring, table, states, local, v, new):
-    """Put element ``v`` into a new state, and bring its neighbours' local fields up to date.
+    """Change the state of element ``v``, and update the local fields of its neighbours.
 
     ``O(degree K)``. The element's own field does not depend on its state.
     """
@@ -91,8 +91,8 @@ def score_rows(wiring, tables, fields, rows, states, scores, stop):
         fields: ``(B, S)`` log fields.
         rows: ``(N,)`` the row that each assignment belongs to.
         states: ``(N, E)`` assignments.
-        scores: ``(N,)`` written.
-        stop: Looked at before each row.
+        scores: ``(N,)`` output.
+        stop: Flag that is checked before each row.
     """
     for n in range(states.shape[0]):
         if stop[0]:

@@ -1,7 +1,7 @@
-"""Complete rows against local tables: scores, counts and forward samples, compiled.
+"""Scores, counts and ancestral samples of complete rows by local tables, compiled.
 
-Rows come as columns of state codes, ``(V, B)`` int32, so that every loop runs along memory. They
-are walked in tiles that stay in cache; within a tile, one table after the other.
+Rows are columns of state codes, ``(V, B)`` int32, so that every loop reads contiguous memory. They
+are processed in tiles that fit into the cache; within a tile, table by table.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def first_invalid(columns: Codes, card: Ints) -> tuple[int, int]:
 
 @inner
 def _locate(columns: Codes, first: int, var: Ints, stride: Ints, index: Codes) -> None:
-    """Write to ``index`` where the entries of the rows from ``first`` on stand in a table."""
+    """Write to ``index`` the offsets in a table of the rows from ``first`` on."""
     index[:] = 0
     for i in range(var.shape[0]):
         column = columns[var[i], first : first + index.shape[0]]
@@ -61,15 +61,15 @@ def score(
     Args:
         columns: ``(V, B)`` state codes, all valid.
         scope_ptr: ``(F + 1,)`` start of each table's scope.
-        scope_var: Variables of all scopes, one after the other.
-        stride: Stride of each of them in its table.
-        start: ``(F,)`` where each table begins in ``values``.
+        scope_var: Variables of all scopes, concatenated.
+        stride: Stride of each of these in its table.
+        start: ``(F,)`` offset of each table in ``values``.
         values: All log tables, flat.
-        out: ``(B,)`` zeros; written: the sums.
-        stop: Looked at before each tile of rows.
+        out: ``(B,)`` output, initially zeros: the sums.
+        stop: Flag that is checked before each tile of rows.
 
     Cost:
-        One addition for each row and entry of ``scope_var``, one look-up for each table.
+        One addition per row and entry of ``scope_var``, one lookup per row and table.
     """
     num_rows = columns.shape[1]
     buffer = np.empty(TILE, np.int32)
@@ -95,7 +95,7 @@ def count(
     out: Ints,
     stop: Ints,
 ) -> None:
-    """Add one to the entry of every table that each row falls on; arguments as :func:`score`."""
+    """Add one to each row's entry in every table; arguments as :func:`score`."""
     num_rows = columns.shape[1]
     buffer = np.empty(TILE, np.int32)
     for first in range(0, num_rows, TILE):
@@ -121,7 +121,7 @@ def count_weighted(
     out: Floats,
     stop: Ints,
 ) -> None:
-    """Add each row's weight to the entries that it falls on; the adjoint of :func:`score`."""
+    """Add each row's weight to its entry in every table; the adjoint of :func:`score`."""
     num_rows = columns.shape[1]
     buffer = np.empty(TILE, np.int32)
     for first in range(0, num_rows, TILE):
@@ -168,23 +168,23 @@ def forward_sample(
     first_row: int,
     stop: Ints,
 ) -> None:
-    """Draw rows from local conditional tables, parents before children, by inverse cdf.
+    """Draw rows from conditional probability tables by ancestral sampling and inverse cdf.
 
     Args:
-        columns: ``(V, B)`` written; row ``r`` holds draw number ``first_row + r``.
+        columns: ``(V, B)`` output; row ``r`` is sample number ``first_row + r``.
         card: ``(V,)`` state counts.
         order: ``(V,)`` families in topological order.
         scope_ptr: ``(F + 1,)`` start of each family's scope, parents first and child last.
-        scope_var: Variables of all scopes, one after the other.
-        stride: Stride of each of them in its table.
-        start: ``(F,)`` where each table begins.
-        cdf: Cumulative probabilities of each row of each table, flat; the last of a row is 1.
-        key: uint64 that fixes the random numbers.
-        first_row: Number of the first row.
-        stop: Looked at before each tile of rows.
+        scope_var: Variables of all scopes, concatenated.
+        stride: Stride of each of these in its table.
+        start: ``(F,)`` offset of each table.
+        cdf: Cumulative probabilities of each row of each table, flat, ending at 1.
+        key: uint64 key of the random numbers.
+        first_row: Index of the first row.
+        stop: Flag that is checked before each tile of rows.
 
     Cost:
-        One random number and less than ``K`` comparisons for each cell.
+        One random number and less than ``K`` comparisons per cell.
     """
     num_vars, num_rows = columns.shape
     buffer = np.empty(TILE, np.int32)

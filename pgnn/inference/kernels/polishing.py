@@ -27,7 +27,7 @@ def _below(state, n):
 
 @inner
 def _push(queue, ends, waiting, v):
-    """Put an element at the end of the ring, unless it waits there already."""
+    """Append an element to the ring buffer, unless it is already queued."""
     if not waiting[v]:
         waiting[v] = True
         queue[ends[1] % queue.shape[0]] = v
@@ -44,7 +44,7 @@ def _pop(queue, ends, waiting):
 
 @inner
 def _move(wiring, near, table, states, local, v, new, work):
-    """Change an element; it and its neighbours are to be looked at again, alone and in pairs."""
+    """Change an element, and queue it and its neighbours for single and pairwise updates."""
     change(wiring, table, states, local, v, new)
     _push(work.singles, work.single_ends, work.single_waiting, v)
     _push(work.pairs, work.pair_ends, work.pair_waiting, v)
@@ -56,7 +56,7 @@ def _move(wiring, near, table, states, local, v, new, work):
 
 @inner
 def _singles(wiring, near, table, states, free, local, tolerance, work):
-    """Best states of single elements until none helps."""
+    """Update single elements until none improves the score."""
     while work.single_ends[0] < work.single_ends[1]:
         v = _pop(work.singles, work.single_ends, work.single_waiting)
         if not free[v]:
@@ -72,10 +72,10 @@ def _singles(wiring, near, table, states, free, local, tolerance, work):
 
 @inner
 def _interaction(wiring, near, table, states, v, edge, swap):
-    r"""What a joint change of two neighbours is worth beyond both changes alone.
+    r"""The gain of a joint change of two neighbours beyond the gains of both single changes.
 
     ``swap[a, b]`` :math:`= \sum_f \theta_f(a, b) - \theta_f(a, x_u) - \theta_f(x_v, b)
-    + \theta_f(x_v, x_u)` over the factors that both are in.
+    + \theta_f(x_v, x_u)` over the factors that contain both.
     """
     u = near.var[edge]
     x, y = states[v], states[u]
@@ -102,14 +102,14 @@ def _interaction(wiring, near, table, states, v, edge, swap):
 
 @inner
 def _pairs(wiring, near, table, states, free, local, tolerance, work):
-    """Best joint states of two neighbours until none helps, single elements in between."""
+    """Update pairs of neighbours, with single updates in between, until none improves the score."""
     while work.pair_ends[0] < work.pair_ends[1]:
         v = _pop(work.pairs, work.pair_ends, work.pair_waiting)
         if not free[v]:
             continue
         for edge in range(near.ptr[v], near.ptr[v + 1]):
             u = near.var[edge]
-            # where both wait, one of them will do
+            # if both are queued, one update suffices
             if not free[u] or (work.pair_waiting[u] and u > v):
                 continue
             _interaction(wiring, near, table, states, v, edge, work.swap)
@@ -131,10 +131,10 @@ def _pairs(wiring, near, table, states, free, local, tolerance, work):
 
 @inner
 def _grow(near, free, state, work):
-    """Choose a forest that the graph induces, breadth first from random roots; return its size."""
+    """Choose an induced forest, breadth first from random roots; return its size."""
     num = free.shape[0]
     for v in range(num):
-        work.touching[v] = 0  # members beside it; -1 once it is one
+        work.touching[v] = 0  # number of neighbours in the forest; -1 for members
         work.visited[v] = not free[v]
         work.roots[v] = v
     size, head, left = 0, 0, num
@@ -173,7 +173,7 @@ def _join(near, v, parent, size, work):
 
 @inner
 def _forest(wiring, near, table, states, free, local, tolerance, state, work):
-    """Put a random forest into its jointly best states (max-product); return what it gained."""
+    """Set a random forest to its jointly best states (max-product); return the gain."""
     size = _grow(near, free, state, work)
     for i in range(size):
         o = wiring.offset[work.order[i]]
@@ -219,20 +219,20 @@ def _forest(wiring, near, table, states, free, local, tolerance, state, work):
 
 @entry
 def polish(wiring, near, log_tables, fields, free, which, tolerance, patience, states, work, stop):
-    """Improve assignments until no single element and no pair helps.
+    """Improve assignments by single, pairwise and forest updates.
 
     Args:
         wiring: See :class:`pgnn.inference.wiring.LocalWiring`.
         near: See :class:`pgnn.inference.wiring.Neighbours`.
-        log_tables: ``(1, T)`` or ``(B, T)``, finite.
-        fields: ``(B, S)``, finite.
+        log_tables: ``(1, T)`` or ``(B, T)`` finite log values.
+        fields: ``(B, S)`` finite unary log potentials.
         free: ``(N, E)`` elements that may change.
-        which: ``(n, 2)`` the row, and the number, of each assignment to improve.
-        tolerance: Gains up to this are taken for rounding.
-        patience: Forests in a row without a gain after which a row is done.
+        which: ``(n, 2)`` the row and the index of each assignment to improve.
+        tolerance: Gains up to this count as rounding errors.
+        patience: Number of consecutive forests without a gain after which a row is finished.
         states: ``(N, E)`` improved in place.
         work: Scratch, see :class:`pgnn.inference.local_search.Work`.
-        stop: Looked at before each forest.
+        stop: Flag that is checked before each forest.
     """
     state = np.zeros(1, np.uint64)
     local = np.empty(fields.shape[1])

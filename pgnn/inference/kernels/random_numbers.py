@@ -1,4 +1,4 @@
-"""Random numbers in compiled code that depend on a seed alone, and touch no global state."""
+"""Counter-based random numbers for compiled code, without global state."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 @entry
 def uniform(key: Any, counter: Any) -> float:
-    """Return number ``counter`` of the sequence ``key``, in ``[0, 1)`` with 53 random bits.
+    """Return number ``counter`` of the stream ``key``, in ``[0, 1)`` with 53 random bits.
 
     References:
         Steele, Lea and Flood (2014), Fast splittable pseudorandom number generators, section 5;
-        the mixer is Stafford's variant 13. A number depends on nothing but key and counter, so
-        draws are the same however the rows are split into chunks.
+        the mixer is Stafford's variant 13. A number depends only on key and counter, so that
+        samples do not depend on how rows are split into chunks.
     """
     x = key + (np.uint64(counter) + np.uint64(1)) * _GOLDEN
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

@@ -1,4 +1,4 @@
-"""Compiled code on disk that processes share."""
+"""A cache of compiled code that processes share."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ _PATIENCE = 30.0
 
 
 class SharedCache(FunctionCache):
-    """numba's cache of a function, which one process at a time writes.
+    """numba's cache of a function, with a lock for writing.
 
-    numba reads an index, takes the first file name that is free, and writes both: of two processes
-    that do so at once one overwrites the other's code, which the index then gives out for
-    arguments of other types.
+    numba reads an index, takes the first free file name, and writes both: of two processes that do
+    so at once, one overwrites the other's code, which the index would then return for arguments of
+    other types.
     """
 
     def save_overload(self, sig: Any, data: Any) -> None:
-        """Keep what was compiled for a signature."""
+        """Save the code compiled for a signature."""
         from filelock import FileLock, Timeout
 
         folder = Path(self.cache_path)

@@ -1,1 +1,1 @@
-"""Answers from weighted particles: executions of programs, paths drawn step by step."""
+"""Particle methods: weighted executions of programs, and resampling."""

@@ -1,4 +1,4 @@
-"""The engine of programs without tables."""
+"""The default engine of programs without tables."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ _FEW = 2000
 
 @dataclass(frozen=True)
 class AutomaticExecutions(Engine):
-    """All executions of a program where they are few, otherwise weighted random ones.
+    """Enumeration of the executions of a program if they are few, otherwise weighted sampling.
 
     The answer names the engine and the reason for its choice.
 
     Args:
-        why: Why the program has no tables.
+        why: The reason why the program has no tables.
         seed: Random seed of random executions.
     """
 

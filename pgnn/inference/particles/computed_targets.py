@@ -1,4 +1,4 @@
-"""Answers about values that a program computes, from draws of its variables."""
+"""Posteriors of deterministic values that a program computes, from samples of its variables."""
 
 from __future__ import annotations
 
@@ -28,25 +28,25 @@ def computed_posterior(
     evidence: Any,
     engine: Engine,
 ) -> WeightedPosterior:
-    r"""Return the posterior of computed values :math:`f(x)`, and of variables, from draws.
+    r"""Return the posterior of computed values :math:`f(x)`, and of variables, from samples.
 
     .. math:: x^i \sim p(x \mid e), \qquad f^i = f(x^i)
 
-    The engine draws all variables; the program runs again with each draw held, and returns what it
-    computes. Numbers are ``NaN`` in executions that do not come by a computed site.
+    The engine samples all variables; the program is executed again with each sample fixed, and
+    returns its computed values, which are ``NaN`` in executions that do not reach the site.
 
     Args:
         model: A program.
         computed: Names of values that it computes.
-        others: Names of variables that are asked for besides.
+        others: Names of variables that are targets as well.
         evidence: As in :meth:`pgnn.models.model.Model.query`.
-        engine: Who draws.
+        engine: Engine that draws the samples.
 
     Raises:
-        EvidenceError: If the shape of a computed value differs from draw to draw.
+        EvidenceError: If the shape of a computed value differs between samples.
 
     Cost:
-        4,000 draws, and as many executions side by side; 1,000 where they are made one by one.
+        4,000 samples and as many batched executions; 1,000 if executions cannot be batched.
     """
     drawn = engine.sample(model, _MANY if model.obstacle is None else _SOME, evidence)
     n, batched = drawn.num_samples, drawn.batched
@@ -80,20 +80,20 @@ def computed_posterior(
 
 
 def _shares(codes: Tensor, size: int, shares: Tensor) -> Tensor:
-    """``(B, K)`` what states ``(n, B)`` count."""
+    """``(B, K)`` relative frequencies of states ``(n, B)``."""
     hot = one_hot(codes.clamp_min(0), size).double() * (codes >= 0).unsqueeze(-1)
     total: Tensor = torch.einsum("nb,nbk->bk", shares, hot)
     return total / total.sum(1, keepdim=True)
 
 
 def _in_draws(name: Hashable, values: Sequence[Tensor | None], n: int, rows: int) -> Tensor:
-    """``(n, B, *shape)`` of a computed value; ``NaN`` where an execution did not come by it."""
+    """``(n, B, *shape)`` samples of a computed value; ``NaN`` if an execution did not reach it."""
     present = [x for x in values if x is not None]
     shapes = {tuple(x.shape) for x in present}
     if len(shapes) > 1:
         raise EvidenceError(
-            f"the shape of {name!r} differs from one execution to the next ({min(shapes)}, "
-            f"{max(shapes)}), so that there is no mean of it"
+            f"the shape of {name!r} differs between executions ({min(shapes)}, "
+            f"{max(shapes)}), so that it has no mean"
         )
     blank = torch.full(shapes.pop() if shapes else (), torch.nan, dtype=torch.float64)
     whole = torch.stack([blank if x is None else x.double() for x in values])

@@ -1,4 +1,4 @@
-"""Answers from weighted executions: marginals, draws, the best execution."""
+"""Answers from weighted executions: marginals, samples, the best execution."""
 
 from __future__ import annotations
 
@@ -51,9 +51,8 @@ def posterior_of(
     for v in reals:
         if any(v.name in r.uneven for r in runs):
             raise Unsupported(
-                f"the shape of {v.name!r} differs from one execution to the next, so that there is "
-                "no mean of it; ask about other variables, or about one computed of it that always "
-                "has the same shape"
+                f"the shape of {v.name!r} differs between executions, so that it has no mean; "
+                "use other targets, or a value computed from it that always has the same shape"
             )
     size = len(question.model.elements.offset) and int(question.model.elements.offset[-1])
     table = np.stack([e[0] for e in estimates]) if estimates else np.zeros((0, size))
@@ -86,13 +85,14 @@ def log_evidence_of(question: Question, runs: Sequence[Executions], engine: str)
 def samples_of(
     question: Question, runs: Sequence[Executions], *, n: int | None = None, seed: int | None = None
 ) -> Samples:
-    """Return the executions as draws.
+    """Return the executions as samples.
 
     Args:
-        question: The question.
+        question: The query.
         runs: Executions of each row.
-        n: So many draws of equal weight, chosen by their weights; all with their weights if None.
-        seed: Random seed of the choice.
+        n: Number of samples, resampled to equal weights; None for all executions with their
+            weights.
+        seed: Random seed of the resampling.
     """
     observed, model = question.observed, question.model
     rng = np.random.default_rng(seed)
@@ -127,8 +127,8 @@ def best_of(
 ) -> Assignment:
     """Return the execution of the largest density, or the states of the largest weight.
 
-    If targets were named, these are discrete, and the rest is summed out: what counts is the weight
-    of all executions that agree about them.
+    If targets were named, they are discrete, and the other variables are summed out: states are
+    ranked by the total weight of the executions that agree on them.
     """
     observed, model = question.observed, question.model
     scale = torch.from_numpy(observed.soft_scale)
@@ -165,7 +165,7 @@ def best_of(
 
 
 def _asked(question: Question) -> tuple[list[Hashable], list[Variable]]:
-    """Names of discrete targets, and the real ones; all that is latent if none was named."""
+    """Names of the discrete and the real targets; all latent variables if none was named."""
     model, observed = question.model, question.observed.reals
     known = {n for n, x in observed.items() if not bool(x.isnan().any())}
     if question.names is None:
@@ -178,7 +178,7 @@ def _asked(question: Question) -> tuple[list[Hashable], list[Variable]]:
         if v is None or v.is_discrete:
             discrete.append(name)
         elif name in known:
-            raise EvidenceError(f"{name!r} is real and observed, so there is nothing to find out")
+            raise EvidenceError(f"{name!r} is real and observed: it has no posterior")
         else:
             reals.append(v)
     return discrete, reals
@@ -187,14 +187,15 @@ def _asked(question: Question) -> tuple[list[Hashable], list[Variable]]:
 def _figures(
     question: Question, runs: Sequence[Executions], engine: str
 ) -> tuple[Tensor, dict[str, Any]]:
-    """Log evidence and its diagnostics; warns of small effective sample sizes."""
+    """Log evidence and its diagnostics, with a warning for small effective sample sizes."""
     log_evidence = np.array([r.weights.log_evidence[0] for r in runs], dtype=np.float64)
     number = runs[0].weights.number if runs else 0
     lost = np.flatnonzero(np.isneginf(log_evidence))
     if len(lost) and question.errors == "raise":
         raise ImpossibleEvidence(
-            f"none of {number} executions agreed with the evidence in rows {lost[:5].tolist()}: "
-            f"it is impossible, or too rare for so few; draw more with {engine}(...)",
+            f"none of {number} executions agreed with the evidence in rows "
+            f"{lost[:5].tolist()}: it is impossible, or too improbable for this number of "
+            f"executions; draw more with {engine}(...)",
             tuple(lost.tolist()),
         )
     sizes = np.array([weighted_sample_size(1.0, np.square(r.normalised).sum()) for r in runs])
@@ -267,7 +268,7 @@ def _log_weights(runs: Sequence[Executions]) -> Tensor:
 
 
 def _in_rows(rows: Sequence[Any], shape: tuple[int, ...], dtype: Any = np.float64) -> Tensor:
-    """Rows, of which there may be none, as one tensor."""
+    """Concatenated rows, of which there may be none."""
     return torch.from_numpy(np.stack(rows) if rows else np.zeros((0, *shape), dtype))
 
 
@@ -278,7 +279,7 @@ def _families(runs: Sequence[Executions]) -> Tensor | None:
 
 
 def _stacked(rows: Sequence[Tensor], variable: Variable) -> Tensor:
-    """``(n, B, *shape)``."""
+    """``(n, B, *shape)`` values of all rows, stacked."""
     if not rows:
         return torch.zeros(0, 0, *variable.shape, dtype=torch.float64)
     return torch.stack([*rows], dim=1)

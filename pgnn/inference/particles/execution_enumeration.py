@@ -1,4 +1,4 @@
-"""Exact answers from all executions of a program whose choices are few."""
+"""Exact inference by enumerating all executions of a program."""
 
 from __future__ import annotations
 
@@ -42,22 +42,21 @@ class ExecutionEnumeration(Engine):
 
     .. math:: p(e) = \sum_z p(z, e), \qquad p(z_i = k \mid e) \propto \sum_{z : z_i = k} p(z, e)
 
-    That is exact. Control flow may depend on choices, and a site may depend on all elements of a
-    plate together; tables are not needed. A site that is not in every execution is answered about
-    given that it is there. Latent real sites may be there only if nothing depends on them.
+    The answer is exact. Control flow may depend on choices, and a site may depend on all elements
+    of a plate jointly; no tables are needed. The posterior of a site that is not in every execution
+    is conditional on its presence. Latent real sites must not have descendants.
 
     Args:
-        max_executions: Most executions for each row of evidence.
+        max_executions: Largest number of executions per row of evidence.
 
     Raises:
         ModelError: If ``max_executions`` is not positive.
         Intractable: If there are more.
-        Unsupported: If the model is no program, or something depends on a real latent site.
+        Unsupported: If the model is not a program, or a real latent site has descendants.
 
     Cost:
-        As many executions as there are combinations of states, side by side where the program has
-        the same sites in all of them; otherwise one by one, with one more for each choice on the
-        way.
+        One execution per combination of states, batched if the program has the same sites in all of
+        them; otherwise one by one, with an additional execution per choice.
 
     References:
         Goodman and Stuhlmüller (2014), The design and implementation of probabilistic programming
@@ -107,7 +106,7 @@ class ExecutionEnumeration(Engine):
         return Best(torch.from_numpy(states), best, best)
 
     def answer_most_probable(self, question: Question, k: int) -> Assignment | KBest:
-        """See :class:`Engine`; the ``k`` best too."""
+        """See :class:`Engine`; also the ``k`` best."""
         if k == 1:
             return super().answer_most_probable(question, 1)
         targets, observed = question.targets, question.observed
@@ -149,7 +148,7 @@ class ExecutionEnumeration(Engine):
         return Explanation(
             engine=type(self).__name__,
             kind="exact",
-            reason="the program is run for each way in which its choices can fall",
+            reason="the program is executed for each combination of its discrete choices",
             num_variables=size,
             memory_bytes=8.0 * self.max_executions * (size + 1),
         )
@@ -168,7 +167,7 @@ class ExecutionEnumeration(Engine):
         return executions
 
     def _side_by_side(self, model: Any, held: Held) -> tuple[Ints, Floats]:
-        """All combinations of states in one run."""
+        """All combinations of states in one batched execution."""
         elements = model.elements
         rest = {n: x for n, x in held.items() if n not in elements.first}
         known = np.full(len(elements), -1)
@@ -179,8 +178,8 @@ class ExecutionEnumeration(Engine):
         number = math.prod(free)
         if number > self.max_executions:
             raise Intractable(
-                f"the choices can fall in {number:,} ways, at most {self.max_executions:,} are "
-                "tried; use ExecutionSampling()"
+                f"the discrete choices have {number:,} combinations, at most "
+                f"{self.max_executions:,} are enumerated; use ExecutionSampling()"
             )
         codes = np.tile(known, (number, 1))
         codes[:, known < 0] = np.indices(free).reshape(len(free), number).T
@@ -203,7 +202,7 @@ class ExecutionEnumeration(Engine):
         return codes, runs[0]
 
     def _one_by_one(self, model: ExecutableModel, held: Held) -> tuple[Ints, Floats]:
-        """Executions one after the other, each choice tried when it is first come by."""
+        """Executions one by one; the states of a choice are enumerated when it is first reached."""
         elements: Any = model.elements  # type: ignore[attr-defined]
         states, logs, count = [], [], 0
         ahead: list[Held] = [held]
@@ -212,8 +211,8 @@ class ExecutionEnumeration(Engine):
             count += 1
             if count > self.max_executions:
                 raise Intractable(
-                    f"after {count - 1:,} executions some ways in which the choices can fall have "
-                    "not been tried; use ExecutionSampling()"
+                    f"after {count - 1:,} executions some combinations of choices have not "
+                    "been enumerated; use ExecutionSampling()"
                 )
             done = model.execute(known, 0)
             if done.unnamed:
@@ -239,7 +238,7 @@ class ExecutionEnumeration(Engine):
         return np.stack(states), np.array(logs)
 
     def _tried(self, variable: Variable, known: Held) -> Iterator[Held]:
-        """All ways in which the cells of one variable can fall that are not known."""
+        """All joint states of the unobserved cells of one variable."""
         before = known.get(variable.name, torch.full(variable.shape, -1))
         cells = (before.reshape(-1) < 0).nonzero()[:, 0]
         if variable.num_states ** len(cells) > self.max_executions:
@@ -254,7 +253,7 @@ class ExecutionEnumeration(Engine):
 
 
 def _order(elements: Any, values: Held) -> list[Variable]:
-    """The discrete variables of one execution in the order in which it came by them."""
+    """The discrete variables of one execution, in the order in which it reached them."""
     known = {v.name: v for v in elements.variables}
     return [known[n] for n in values if n in known]
 
@@ -265,16 +264,15 @@ def _is_open(variable: Variable, known: Held) -> bool:
 
 
 def _check_same(one: Floats, other: Floats) -> None:
-    """Raise if executions that differ in their real draws alone weigh differently."""
+    """Raise an error if executions that differ only in real values have different weights."""
     if not np.allclose(one, other, rtol=_TOLERANCE, atol=_TOLERANCE):
         raise Unsupported(
-            "something depends on a latent real site, which cannot be enumerated; use "
-            "ExecutionSampling()"
+            "a latent real site has descendants, and cannot be enumerated; use ExecutionSampling()"
         )
 
 
 def _ranked(codes: Ints, logs: Floats, kept: NDArray[np.bool_]) -> tuple[Ints, Floats]:
-    """The joint states of some elements, the rest summed out, the most probable first."""
+    """The joint states of some elements, others summed out, most probable first."""
     states, inverse = np.unique(np.where(kept, codes, -1), axis=0, return_inverse=True)
     scores = np.full(len(states), -np.inf)
     np.logaddexp.at(scores, inverse.ravel(), logs)

@@ -1,4 +1,4 @@
-"""Likelihood weighting by executing a program many times."""
+"""Likelihood weighting by repeated execution of a program."""
 
 from __future__ import annotations
 
@@ -29,27 +29,28 @@ _EXECUTION = 10_000
 
 @dataclass(frozen=True)
 class ExecutionSampling(Engine):
-    r"""Runs a program many times and weights each run by the probability of the evidence in it.
+    r"""Executes a program many times and weights each execution by the likelihood of the evidence.
 
     .. math:: \hat E[f \mid e] = \frac{\sum_s w_s f(x_s)}{\sum_s w_s}, \qquad
               \hat p(e) = \tfrac{1}{n} \sum_s w_s, \qquad w_s = \prod_{i \in e} p(e_i \mid x_s)
 
-    It needs nothing but that the program can be run: control flow may depend on latent values, and
-    counts may have no bound. Targets may be real: ``posterior["x"]`` has ``mean``, ``std``,
-    ``quantile`` and ``standard_error``. A site that is not in every execution is answered about
-    given that it is there. Executions run side by side where the program has the same sites in all
-    of them and torch can carry its operations out for all at once, otherwise one after the other.
+    Works for any program: control flow may depend on latent values, and counts may be unbounded.
+    Targets may be real: ``posterior["x"]`` has ``mean``, ``std``, ``quantile`` and
+    ``standard_error``. The posterior of a site that is not in every execution is conditional on its
+    presence. Executions are batched if the program has the same sites in all of them and its torch
+    operations can be vectorised, otherwise they run one by one.
 
     :math:`\hat p(e)` is unbiased. ``diagnostics`` hold ``"effective_sample_size"``
     :math:`(\sum w)^2 / \sum w^2` of each row, ``"standard_error"`` (of the marginals, by name) and
-    ``"log_evidence_standard_error"``; a warning says where draws are worth fewer than a hundred.
-    :meth:`Model.sample` returns the draws with their ``log_weights``; :meth:`Model.most_probable`
-    the execution of the largest density, or the target states of the largest weight.
+    ``"log_evidence_standard_error"``; there is a warning if an effective sample size is below a
+    hundred. :meth:`Model.sample` returns weighted samples with their ``log_weights``;
+    :meth:`Model.most_probable` the execution of the largest density, or the target states of the
+    largest weight.
 
     Args:
-        samples: Executions for each row of evidence; if not given, 10,000 where they run side by
-            side, 1,000 where they run one after the other.
-        seed: Same seed, same answer.
+        samples: Number of executions per row of evidence; if not given, 10,000 if they are batched,
+            1,000 otherwise.
+        seed: Random seed; the same seed gives the same answer.
         progress: Show a progress bar if it takes longer than a second.
         why: Reported in the answer's diagnostics as the reason, if any.
 
@@ -58,7 +59,7 @@ class ExecutionSampling(Engine):
         Unsupported: If the model is not a program.
 
     Cost:
-        ``samples`` executions for each row.
+        ``samples`` executions per row.
 
     References:
         Fung and Chang (1990), Weighing and integrating evidence for stochastic simulation in
@@ -95,18 +96,18 @@ class ExecutionSampling(Engine):
         )
 
     def answer_most_probable(self, question: Question, k: int) -> Assignment | KBest:
-        """See :class:`Engine`: the best execution, or the states that weigh most."""
+        """See :class:`Engine`; the best execution, or the states with the largest weight."""
         if k > 1:
             raise self._cannot("finds one best execution, not several", "k=1")
         runs = self._drawn(question, self.samples, self.seed)
         return best_of(question, runs, engine=type(self).__name__, diagnostics=self._diagnostics)
 
     def answer_sample(self, question: Question, n: int, seed: int | None) -> Samples:
-        """See :class:`Engine`; the draws have ``log_weights``."""
+        """See :class:`Engine`; samples have ``log_weights``."""
         return samples_of(question, self._drawn(question, n, self.seed if seed is None else seed))
 
     def answer_log_prob(self, question: Question) -> Tensor:
-        """See :class:`Engine`: an estimate, of which the exponential is unbiased."""
+        """See :class:`Engine`; the exponential of the estimate is unbiased."""
         runs = self._drawn(question, self.samples, self.seed)
         return log_evidence_of(question, runs, type(self).__name__)
 
@@ -117,7 +118,7 @@ class ExecutionSampling(Engine):
         return Explanation(
             engine=type(self).__name__,
             kind="estimate",
-            reason="the program is run many times, runs are weighted by the evidence"
+            reason="executions of the program are weighted by the likelihood of the evidence"
             + ("" if self.why is None else f", because {self.why}"),
             num_variables=size,
             memory_bytes=8.0 * (self.samples or MANY) * (size + 1),
@@ -132,7 +133,7 @@ class ExecutionSampling(Engine):
         return Unsupported(f"{type(self).__name__}() {what}; use {instead}{because}")
 
     def _drawn(self, question: Question, n: int | None, seed: int | None) -> list[Executions]:
-        """Executions for each row of evidence."""
+        """Return executions for each row of evidence."""
         number = MANY if n is None else n
         numbers = sum(v.num_elements for v in question.model.variables.values())
         what = f"{number:,} executions of {question.num_rows:,} rows"

@@ -32,12 +32,12 @@ class Executions:
     """Executions of one row.
 
     Attributes:
-        weights: Their weights.
-        codes: ``(n, E)`` states of all elements; -1 where a site was not there.
-        reals: ``(n, *shape)`` values of real variables, ``NaN`` where a site was not there.
-        log_joint: ``(n,)`` log densities of everything in an execution, where they are known.
-        together: Whether they ran side by side.
-        uneven: Real variables whose shape differs from one execution to the next.
+        weights: Weights of the executions.
+        codes: ``(n, E)`` states of all elements; -1 if a site is not in the execution.
+        reals: ``(n, *shape)`` values of real variables, ``NaN`` if a site is not in the execution.
+        log_joint: ``(n,)`` joint log densities of the executions, if known.
+        together: Whether they were batched.
+        uneven: Real variables whose shape differs between executions.
     """
 
     weights: ParticleWeights
@@ -49,12 +49,12 @@ class Executions:
 
     @property
     def normalised(self) -> Floats:
-        """``(n,)`` weights that sum to one."""
+        """``(n,)`` normalised weights."""
         return np.asarray(self.weights.current()[0])
 
 
 def held_of(question: Question, row: int) -> dict[Hashable, Tensor]:
-    """Return the evidence of one row: state indices and reals by variable."""
+    """Return the evidence of one row: state indices and real values by variable."""
     observed, elements = question.observed, question.model.elements
     held: dict[Hashable, Tensor] = {
         n: x[row].detach() for n, x in observed.reals.items() if not bool(x[row].isnan().all())
@@ -67,15 +67,16 @@ def held_of(question: Question, row: int) -> dict[Hashable, Tensor]:
 
 
 def executable(question: Question, engine: str) -> ExecutableModel:
-    """Return the model, which must be one that can be run.
+    """Return the model as an executable model.
 
     Raises:
-        Unsupported: If it is none.
+        Unsupported: If it is not executable.
     """
     model = question.model
     if not isinstance(model, ExecutableModel):
         raise Unsupported(
-            f"{engine}() runs programs, a {type(model).__name__} is none; use ImportanceSampling() "
+            f"{engine}() needs a program, and a {type(model).__name__} is none; use "
+            "ImportanceSampling() "
             "on directed graphs, or pgnn.Program(model.program()), Gibbs() on any discrete model"
         )
     return model
@@ -84,13 +85,13 @@ def executable(question: Question, engine: str) -> ExecutableModel:
 def independent(
     question: Question, n: int | None, seed: int | None, *, engine: str, progress: bool
 ) -> list[Executions]:
-    """Return executions for each row, drawn independently and weighted at their end.
+    """Return independent executions for each row, weighted by the likelihood.
 
     Args:
-        question: Of a model that can be run.
-        n: How many; as many as are worth their time if None.
-        seed: Random seed of the samples.
-        engine: Whose they are.
+        question: A query of an executable model.
+        n: Number of executions; None for a default.
+        seed: Random seed.
+        engine: Name of the engine.
         progress: Show a bar if it takes longer than a second.
     """
     executable(question, engine)
@@ -114,15 +115,16 @@ def independent(
 def resampled(
     question: Question, n: int, seed: int | None, *, engine: str, weights: ParticleWeights, row: int
 ) -> Executions:
-    """Return ``n`` executions of one row that are resampled after each observation.
+    """Return ``n`` executions of one row, resampled after each observation.
 
     Raises:
-        Unsupported: If they cannot run side by side.
+        Unsupported: If they cannot be batched.
     """
     model = executable(question, engine)
     if question.observed.soft is not None:
         raise Unsupported(
-            f"{engine}() takes no likelihoods of a program's states; use ExecutionSampling()"
+            f"{engine}() does not support soft evidence about a program's states; use "
+            "ExecutionSampling()"
         )
 
     def weigh(term: Tensor) -> Tensor | None:
@@ -136,7 +138,7 @@ def resampled(
 
 
 class _Pieces:
-    """Executions in pieces, each of which can be interrupted."""
+    """Executions in chunks, between which they can be interrupted."""
 
     count: int
 
@@ -149,19 +151,19 @@ class _Pieces:
         self.log_joint: list[Floats] = []
 
     def init(self) -> int:
-        """Begin."""
+        """Return the initial state."""
         return 0
 
     def step(self, state: int) -> tuple[int, Info]:
-        """Run one piece more."""
+        """Run the next chunk."""
         raise NotImplementedError
 
     def reals(self) -> tuple[dict[Hashable, Tensor], set[Hashable]]:
-        """Values of the real variables, and names of those that have no common shape."""
+        """Values of the real variables, and names of those without a common shape."""
         raise NotImplementedError
 
     def gathered(self, row: int) -> Executions:
-        """Return all of them with their weights."""
+        """Return all executions with their weights."""
         codes = np.concatenate(self.codes)
         soft = log_likelihoods(self.question, row, codes)
         log_weights = np.concatenate(self.log_weights) + soft
@@ -174,7 +176,7 @@ class _Pieces:
 
 
 class _SideBySide(_Pieces):
-    """Many executions at once."""
+    """Batched executions."""
 
     def __init__(
         self, question: Question, held: Mapping[Hashable, Tensor], n: int, rng: np.random.Generator
@@ -207,7 +209,7 @@ class _SideBySide(_Pieces):
 
 
 class _OneByOne(_Pieces):
-    """One execution after the other: which sites there are may depend on values."""
+    """Executions one by one, for programs whose sites depend on values."""
 
     def __init__(
         self, question: Question, held: Mapping[Hashable, Tensor], n: int, rng: np.random.Generator
@@ -270,7 +272,7 @@ def _reals(question: Question, values: Mapping[Hashable, Tensor]) -> dict[Hashab
 
 
 def log_likelihoods(question: Question, row: int, codes: Ints) -> Floats:
-    """Return ``(n,)`` log likelihoods, from soft evidence, of ``(n, E)`` states."""
+    """Return ``(n,)`` log-likelihoods of ``(n, E)`` states given soft evidence."""
     soft, offset = question.observed.soft, question.model.elements.offset
     if soft is None:
         return np.zeros(len(codes))
@@ -280,16 +282,16 @@ def log_likelihoods(question: Question, row: int, codes: Ints) -> Floats:
 
 
 def weights_by_state(elements: Elements, codes: Ints, weights: Floats) -> tuple[Ints, Floats]:
-    """Return the column of each execution's state, and what the execution counts there.
+    """Return the column of each execution's states, with the weights of the executions.
 
     Args:
         elements: Elements of the model.
-        codes: ``(n, E)`` states; -1 where a site was not in the execution.
-        weights: ``(n,)`` of the executions.
+        codes: ``(n, E)`` states; -1 if a site is not in the execution.
+        weights: ``(n,)`` weights of the executions.
 
     Returns:
-        ``(n, E)`` columns among all ``S`` states, and ``(n, E)`` weights, zero where a site was
-        not in the execution.
+        ``(n, E)`` columns among all ``S`` states, and ``(n, E)`` weights, zero if a site is not in
+        the execution.
     """
     place = elements.offset[:-1] + np.maximum(codes, 0)
     return place, np.where(codes >= 0, weights[:, None], 0.0)
@@ -298,7 +300,7 @@ def weights_by_state(elements: Elements, codes: Ints, weights: Floats) -> tuple[
 def weighted_marginals(elements: Elements, codes: Ints, weights: Floats) -> Floats:
     """Return ``(S,)`` marginals of weighted executions; arguments as :func:`weights_by_state`.
 
-    They are conditional on that the site is in the execution, ``NaN`` if it is in none.
+    Marginals are conditional on the presence of the site, ``NaN`` if it is in no execution.
     """
     place, state_weights = weights_by_state(elements, codes, weights)
     sums = np.bincount(place.ravel(), state_weights.ravel(), int(elements.offset[-1]))

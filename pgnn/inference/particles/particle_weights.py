@@ -1,4 +1,4 @@
-"""What particles weigh so far, which of them go on, and how far the evidence can be trusted."""
+"""Weights of particles, resampling, and the standard error of the log evidence."""
 
 from __future__ import annotations
 
@@ -20,37 +20,37 @@ Ints = NDArray[np.int64]
 
 @dataclass(eq=False)
 class ParticleWeights:
-    r"""Weights of ``N`` particles in each of ``B`` rows, after one observation and the next.
+    r"""Weights of ``N`` particles in each of ``B`` rows, updated observation by observation.
 
     .. math:: \hat p(e_{1:t}) = \prod_{s \le t} \sum_i W_{s-1}^i\, g_s(x_s^i)
 
-    is unbiased. Where the effective sample size :math:`1 / \sum_i W_i^2` falls below a share of
-    ``N``, particles are drawn anew by their weights. The variance of :math:`\log \hat p` is
-    estimated by the families of particles: those that descend from the same one. With
-    :math:`F_e` the weight of a family it is
+    is unbiased. If the effective sample size :math:`1 / \sum_i W_i^2` is below a fraction of ``N``,
+    particles are resampled. The variance of :math:`\log \hat p` is estimated from families, the
+    particles with a common ancestor. With :math:`F_e` the weight of a family it is
 
     .. math:: \sum_e F_e^2 - \tfrac 1N - \sum_r \sum_i \mathrm{var}(c_{r,i}) / N^2,
 
-    the last sum over the resamplings :math:`r` since the families began, :math:`c_{r,i}` the copies
-    made of a particle. As all particles have one ancestor after about ``N`` resamplings, families
-    begin anew with each block of resamplings, and what a block adds to the variance is observed
-    over itself and the next one: influences that last longer than a block are not in the figure.
+    where the last sum is over the resamplings :math:`r` since the families began, and
+    :math:`c_{r,i}` is the number of copies of a particle. Since all particles have one ancestor
+    after about ``N`` resamplings, families restart with each block of resamplings, and the
+    contribution of a block to the variance is measured over this block and the next: dependence
+    over more than a block is not included.
 
     Args:
-        rows: ``B``.
-        number: ``N``.
-        threshold: Share of ``N`` below which the effective sample size must not fall.
-        scheme: How particles are drawn.
-        seed: Same seed, same draws.
+        rows: Number of rows ``B``.
+        number: Number of particles ``N``.
+        threshold: Resample if the effective sample size is below this fraction of ``N``.
+        scheme: The resampling scheme.
+        seed: Random seed; the same seed gives the same draws.
 
     Attributes:
-        log_weights: ``(B, N)`` since the last resampling of each row.
-        weights: ``(B, N)`` at the last observation, before resampling; they sum to one.
-        ancestors: ``(B, N)`` the particles that go on after it.
-        moved: ``(B,)`` which rows were resampled then.
-        any_moved: Whether any was.
-        rng: Source of random numbers.
-        least: ``(B,)`` the smallest effective sample sizes so far.
+        log_weights: ``(B, N)`` log weights since the last resampling of each row.
+        weights: ``(B, N)`` normalised weights at the last observation, before resampling.
+        ancestors: ``(B, N)`` index of the parent of each particle.
+        moved: ``(B,)`` whether a row was resampled.
+        any_moved: Whether any row was resampled.
+        rng: Random generator.
+        least: ``(B,)`` smallest effective sample sizes so far.
 
     References:
         Lee and Whiteley (2018), Variance estimation in the particle filter, section 2. Olsson and
@@ -91,16 +91,16 @@ class ParticleWeights:
         return self._log_evidence[:, 1]
 
     def current(self) -> Floats:
-        """Return ``(B, N)`` weights after all that was observed and resampled; they sum to one."""
+        """Return ``(B, N)`` current normalised weights."""
         weights = self.weights.copy()
         weights[self.moved] = 1.0 / self.number
         return np.asarray(weights)
 
     def weigh(self, increments: Floats) -> None:
-        """Take in ``(B, N)`` log probabilities of an observation, and resample where needed.
+        """Multiply in ``(B, N)`` log-likelihoods of an observation, and resample if needed.
 
         Raises:
-            ModelError: If one is ``NaN`` or plus infinity.
+            ModelError: If a log-likelihood is ``NaN`` or plus infinity.
         """
         increments = np.ascontiguousarray(increments, dtype=np.float64)
         if self._kernel is not None:
@@ -127,18 +127,17 @@ class ParticleWeights:
         if count < 0:
             raise ModelError(
                 "the log probability of the evidence is NaN or plus infinity for some particles: "
-                "a parameter of its distribution is no number, or a value lies outside of its "
-                "support"
+                "a parameter of its distribution is NaN, or a value is outside its support"
             )
 
     def rest(self) -> None:
-        """Take a step without evidence: particles keep their weights, copies are equal."""
+        """Advance a step without evidence: weights do not change."""
         self.weights = self.current()
         self.moved[:] = False
         self.any_moved = False
 
     def _weigh_row(self, b: int, increments: Floats) -> bool:
-        """The slow twin of the kernel, which serves where there is nothing to resample."""
+        """The slow twin of the kernel, used if there is nothing to resample."""
         n, log_weights = self.number, self.log_weights[b]
         log_weights += increments
         top = float(log_weights.max())
@@ -181,12 +180,12 @@ class ParticleWeights:
         return float(np.square(sums).sum() - 1.0 / self.number)
 
     def standard_error(self) -> Floats:
-        """``(B,)`` standard errors of the log evidence; infinite of one particle alone."""
+        """``(B,)`` standard errors of the log evidence; infinite for a single particle."""
         if self.number < 2:
             return np.full(self.rows, np.inf)
         variances = np.empty(self.rows)
         for b in range(self.rows):
-            # after a resampling at the very end families have been carried over to the copies
+            # after a final resampling, families have been copied to the offspring
             weights = np.full(self.number, 1.0 / self.number) if self.moved[b] else self.weights[b]
             sums = np.bincount(self._families[b, 0], weights, self.number)
             total = float(np.square(sums).sum()) - 1.0 / self.number - self._ledger[b, 1]
@@ -194,12 +193,12 @@ class ParticleWeights:
         return np.asarray(variances * np.sqrt(self.number / (self.number - 1.0)))
 
     def families(self) -> Ints:
-        """``(B, N)`` which particle at the beginning of the block before each one descends from."""
+        """``(B, N)`` the ancestor of each particle at the start of the previous block."""
         return self._families[:, 0].copy()
 
 
 def _kernel(threshold: float) -> Any:
-    """What weighs and resamples, compiled; None where there is nothing to resample."""
+    """The compiled kernel; None if there is nothing to resample."""
     if threshold == 0.0 or not has_numba():
         return None
     from pgnn.inference.particles.kernels.weighing import weigh

@@ -1,4 +1,4 @@
-"""Executions of a program that run side by side, resampled after each observation."""
+"""Batched executions of a program, resampled after each observation."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from pgnn.inference.samples import Samples
 
 @dataclass(frozen=True)
 class ResampledExecutions(Engine):
-    """How :class:`SequentialMonteCarlo` runs programs; its settings are described there.
+    """Sequential Monte Carlo for programs; see :class:`SequentialMonteCarlo` for the settings.
 
     Args:
-        particles: Executions of each row.
-        threshold: Share of them; where the effective sample size is less, they are resampled.
-        resampling: How.
-        seed: Same seed, same answer.
-        name: Name of the engine that answers.
+        particles: Number of executions per row.
+        threshold: Resample if the effective sample size is below this fraction of the particles.
+        resampling: The resampling scheme.
+        seed: Random seed; the same seed gives the same answer.
+        name: Name of the engine in answers.
         why: Reported in the answer's diagnostics as the reason, if any.
     """
 
@@ -52,20 +52,20 @@ class ResampledExecutions(Engine):
         return posterior_of(question, runs, engine=self.name, diagnostics=self._reasons)
 
     def answer_most_probable(self, question: Question, k: int) -> Assignment | KBest:
-        """See :class:`Engine`: the best particle."""
+        """See :class:`Engine`; the best particle."""
         if k > 1:
             raise Unsupported(f"{self.name}() finds one best execution, not several; use k=1")
         runs = self._executions(question, self.particles, self.seed)
         return best_of(question, runs, engine=self.name, diagnostics=self._reasons)
 
     def answer_sample(self, question: Question, n: int, seed: int | None) -> Samples:
-        """See :class:`Engine`; executions chosen by their weights."""
+        """See :class:`Engine`; executions resampled to equal weights."""
         seed = self.seed if seed is None else seed
         runs = self._executions(question, max(n, self.particles), seed)
         return samples_of(question, runs, n=n, seed=seed)
 
     def answer_log_prob(self, question: Question) -> Tensor:
-        """See :class:`Engine`: an estimate, of which the exponential is unbiased."""
+        """See :class:`Engine`; the exponential of the estimate is unbiased."""
         runs = self._executions(question, self.particles, self.seed)
         return log_evidence_of(question, runs, self.name)
 
@@ -75,8 +75,8 @@ class ResampledExecutions(Engine):
         return Explanation(
             engine=self.name,
             kind="estimate",
-            reason=f"{self.particles:,} executions side by side, weighted by the evidence"
-            + ("" if self.why is None else f", because {self.why}"),
+            reason=f"{self.particles:,} batched executions, weighted by the likelihood of the "
+            "evidence" + ("" if self.why is None else f", because {self.why}"),
             num_variables=numbers,
             memory_bytes=8.0 * self.particles * numbers,
         )

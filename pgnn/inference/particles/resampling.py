@@ -1,4 +1,4 @@
-"""How particles are chosen by their weights, and how many of each are left."""
+"""Resampling schemes: how many copies of each particle are kept."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ Ints = NDArray[np.int64]
 
 
 class Resampling(Enum):
-    """Ways to draw ``N`` particles in proportion to their weights, all of them unbiased.
+    """Unbiased schemes for resampling ``N`` particles in proportion to their weights.
 
-    ``SYSTEMATIC`` takes points at equal distances behind one random number, ``STRATIFIED`` one
-    random point in each of ``N`` strata, ``RESIDUAL`` keeps the whole part of each expected number
-    and draws the rest, ``MULTINOMIAL`` draws all of them independently.
+    ``SYSTEMATIC`` uses equidistant points with one random offset, ``STRATIFIED`` one random point
+    in each of ``N`` strata, ``RESIDUAL`` keeps the integer part of each expected count and draws
+    the remainder, ``MULTINOMIAL`` draws all particles independently.
 
     References:
         Douc, Cappe and Moulines (2005), Comparison of resampling schemes for particle filtering.
@@ -29,16 +29,16 @@ class Resampling(Enum):
 
 
 def chosen(scheme: Resampling, weights: Floats, rng: np.random.Generator) -> tuple[Ints, float]:
-    r"""Return the particles that are left, in order, and how uncertain their numbers are.
+    r"""Return the resampled particles, sorted, and the variance of their counts.
 
     Args:
-        scheme: How they are drawn.
-        weights: ``(N,)``, which sum to one.
-        rng: Source of the draws.
+        scheme: The resampling scheme.
+        weights: ``(N,)`` normalised weights.
+        rng: Random generator.
 
     Returns:
-        ``(N,)`` numbers of particles, and :math:`\sum_i \mathrm{var}(c_i) / N^2` over the
-        numbers :math:`c_i` of copies.
+        ``(N,)`` indices of particles, and :math:`\sum_i \mathrm{var}(c_i) / N^2` over the counts
+        :math:`c_i` of copies.
 
     Example:
         >>> rng = np.random.default_rng(0)
@@ -74,7 +74,7 @@ def chosen(scheme: Resampling, weights: Floats, rng: np.random.Generator) -> tup
 
 
 def _selected(points: Floats, weights: Floats) -> Ints:
-    """The particle at each point of the unit interval, cut in proportion to the weights."""
+    """The particle at each point of the unit interval, partitioned by the weights."""
     ends = np.cumsum(weights)
-    last = int(np.flatnonzero(weights)[-1])  # rounding leaves nothing behind the last one
+    last = int(np.flatnonzero(weights)[-1])  # rounding errors must not exceed the last particle
     return np.minimum(np.searchsorted(ends, points, side="right"), last).astype(np.int64)

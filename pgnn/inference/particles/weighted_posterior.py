@@ -1,4 +1,4 @@
-"""Posteriors from weighted draws."""
+"""Posteriors from weighted samples."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from pgnn.inference.with_reals import QUANTILES, WithReals
 
 @dataclass(frozen=True, eq=False)
 class WeightedMarginal:
-    r"""The posterior of one real variable, as weighted draws.
+    r"""The posterior of a real variable as weighted samples.
 
     .. math:: \hat\mu = \sum_i w_i x_i, \qquad
         \mathrm{se}^2 = \sum_f \Bigl( \sum_{i \in f} w_i (x_i - \hat\mu) \Bigr)^2
 
-    with weights :math:`w` that sum to one, and families :math:`f` of draws that have an ancestor in
-    common. Draws that are ``NaN`` do not count: the variable was not there.
+    with normalised weights :math:`w`, and families :math:`f` of samples with a common ancestor.
+    Samples that are ``NaN`` are ignored: the variable was not present.
 
     Args:
         draws: ``(n, *batch, *shape)`` values.
-        log_weights: ``(n, *batch)`` logarithms of what each draw counts.
-        families: ``(n, *batch)`` the family of each draw, a number below ``n``; each its own if
-            not given.
+        log_weights: ``(n, *batch)`` log weights.
+        families: ``(n, *batch)`` the family of each sample, an integer below ``n``; one family per
+            sample if not given.
 
     Example:
         >>> draws = torch.tensor([0.0, 1.0, 2.0])
@@ -46,7 +46,7 @@ class WeightedMarginal:
 
     @property
     def weights(self) -> Tensor:
-        """``(n, *batch, *shape)`` what each number counts; they sum to one."""
+        """``(n, *batch, *shape)`` normalised weights of the values."""
         logs = self.log_weights.reshape([*self.log_weights.shape, *[1] * self._events])
         logs = logs.expand(self.draws.shape).masked_fill(self.draws.isnan(), -torch.inf)
         top = logs.amax(0, keepdim=True).clamp_min(torch.finfo(logs.dtype).min)
@@ -70,7 +70,7 @@ class WeightedMarginal:
         return self.variance.sqrt()
 
     def quantile(self, q: float | Sequence[float]) -> Tensor:
-        """Return quantiles, ``(*batch, *shape)`` of one and ``(Q, ...)`` of ``Q`` levels."""
+        """Return quantiles, ``(*batch, *shape)`` for one level, ``(Q, ...)`` for ``Q`` levels."""
         levels = torch.as_tensor(q, dtype=torch.float64)
         ordered, order = self._values.sort(0)
         ends = self.weights.gather(0, order).cumsum(0).movedim(0, -1).contiguous()
@@ -81,7 +81,7 @@ class WeightedMarginal:
 
     @property
     def effective_sample_size(self) -> Tensor:
-        """``(*batch, *shape)`` draws of equal weight that would do as well, at most."""
+        """``(*batch, *shape)`` effective sample sizes, at most the number of samples."""
         size: Tensor = weighted_sample_size(1.0, self.weights.square().sum(0))
         return size
 
@@ -108,18 +108,18 @@ class WeightedMarginal:
 
 
 class WeightedPosterior(WithReals):
-    """A posterior of real variables as weighted draws, and of discrete ones as probabilities.
+    """A posterior of real variables as weighted samples, and of discrete ones as probabilities.
 
     ``posterior["tau"]`` of a real variable is a :class:`WeightedMarginal`; all else is as in
     :class:`~pgnn.inference.posterior.Posterior`.
 
     Args:
-        variables: The discrete variables asked for.
+        variables: The discrete targets.
         marginals: ``(B, S)`` their probabilities.
-        log_evidence: ``(B,)``.
-        reals: The real variables asked for.
+        log_evidence: ``(B,)`` log evidence.
+        reals: The real targets.
         draws: ``(n, B, *shape)`` values of each.
-        log_weights: ``(n, B)``, or ``(n, B, T)`` if each step has weights of its own.
+        log_weights: ``(n, B)`` log weights, or ``(n, B, T)`` if each step has its own.
         families: Families of the draws, in the same shape.
         **rest: See :class:`~pgnn.inference.posterior.Posterior`.
 
@@ -156,14 +156,16 @@ class WeightedPosterior(WithReals):
 
     @property
     def samples(self) -> Samples:
-        """The weighted draws of the real variables asked for.
+        """The weighted samples of the real targets.
 
         Raises:
-            Unsupported: If each step has weights of its own.
+            Unsupported: If each step has its own weights.
         """
         weights = self.log_weights
         if weights.dim() > 2:
-            raise Unsupported("filtered draws weigh differently at each step; smooth, or sample")
+            raise Unsupported(
+                "filtered samples have different weights at each step; use smooth() or sample()"
+            )
         draws = {n: x if self.batched else x[:, 0] for n, x in self._draws.items()}
         weights = weights if self.batched else weights[:, 0]
         none = torch.zeros(*weights.shape, 0, dtype=torch.int64)

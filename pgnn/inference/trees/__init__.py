@@ -1,1 +1,1 @@
-"""Trees over the words of a sentence: sums, best ones, draws."""
+"""Distributions over trees on the words of a sentence: sums, most probable trees, samples."""

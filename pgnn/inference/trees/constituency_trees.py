@@ -1,4 +1,4 @@
-"""Binary trees of constituents: the algorithm of Cocke, Kasami and Younger."""
+"""Binary constituency trees: the algorithm of Cocke, Kasami and Younger."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from pgnn.limits import check_size
 
 
 class ConstituencyTrees(TreeField):
-    r"""Rows of binary trees over words: each span is split in two, down to the words.
+    r"""Distributions over binary trees: each span of words is split in two, down to single words.
 
-    Parts are spans: ``scores[b, i, j]`` is that of the span from word ``i`` to word ``j``, both
-    included; the other half of the table does not matter. With a last axis, spans have labels.
+    Parts are spans: ``scores[b, i, j]`` is the score of the span from word ``i`` to word ``j``,
+    inclusive; entries below the diagonal are ignored. With a last axis, spans have labels.
 
     Args:
-        scores: ``(B, n, n)`` or ``(B, n, n, L)``.
-        lengths: ``(B,)`` words of each row; all if not given.
-        rules: ``(L, L, L)`` logs of a label's having parts of two others, as in a grammar in
-            Chomsky's normal form; any labels go together if not given.
-        root: ``(L,)`` logs of the label of the whole, with rules.
+        scores: ``(B, n, n)`` or ``(B, n, n, L)`` log scores.
+        lengths: ``(B,)`` number of words of each row; ``n`` if not given.
+        rules: ``(L, L, L)`` log weights of rules from a label to two others, as in a grammar in
+            Chomsky normal form; zeros if not given.
+        root: ``(L,)`` log weights of the label of the root, with rules.
 
     Raises:
         ModelError: If a shape is wrong.
 
-    Cost: :math:`O(n^3)` a row; :math:`O(n^3 L^2 + n^2 L^3)` with rules.
+    Cost: :math:`O(n^3)` per row; :math:`O(n^3 L^2 + n^2 L^3)` with rules.
 
     References:
         Goodman (1999), Semiring parsing, section 2; Stern, Andreas and Klein (2017), A minimal
@@ -59,11 +59,11 @@ class ConstituencyTrees(TreeField):
         super().__init__(scores, lengths, scores.shape[1])
         pairs = 1 if rules is None else labels**2
         check_size(f"spans of {self.words:,} words", len(scores) * self.words**2 * pairs,
-                   advice="Give shorter rows, or fewer at a time")  # fmt: skip
+                   advice="Use shorter rows, or fewer at a time")  # fmt: skip
         self.rules, self.root = rules, root
 
     def inside(self, scores: Tensor, reduction: Reduction) -> Tensor:
-        """See the base class: spans from the short ones to the long ones."""
+        """See the base class; from short spans to long ones."""
         rules = self.rules
         if rules is None and scores.dim() == 4:
             scores = contract([scores], reduction, 3)

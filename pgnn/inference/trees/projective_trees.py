@@ -11,7 +11,7 @@ from pgnn.inference.trees.tree_field import TreeField, splits
 
 
 def check_arcs(scores: Tensor) -> None:
-    """Check the shape of scores of arcs.
+    """Check the shape of arc scores.
 
     Raises:
         ModelError: If it is wrong.
@@ -21,7 +21,7 @@ def check_arcs(scores: Tensor) -> None:
 
 
 def heads_of(arcs: Tensor) -> Tensor:
-    """Return ``(..., n)`` heads of words, 0 for the root, of arcs ``(..., n + 1, n)``; -1 if none.
+    """Return ``(..., n)`` heads of words given arcs ``(..., n + 1, n)``; 0: root, -1: none.
 
     Example:
         >>> heads_of(torch.tensor([[0.0, 1.0], [0.0, 0.0], [1.0, 0.0]]))
@@ -31,20 +31,20 @@ def heads_of(arcs: Tensor) -> Tensor:
 
 
 class ProjectiveTrees(TreeField):
-    r"""Rows of dependency trees without crossing arcs.
+    r"""Distributions over dependency trees without crossing arcs.
 
-    Parts are arcs: ``scores[b, h, m]`` is that of word ``m`` (from 0 on) having the head ``h``,
-    where 0 is the root and ``h`` the word ``h - 1``.
+    Parts are arcs: ``scores[b, h, m]`` is the score of head ``h`` for word ``m`` (counted from 0),
+    where head 0 is the root and head ``h`` is word ``h - 1``.
 
     Args:
-        scores: ``(B, n + 1, n)``.
-        lengths: ``(B,)`` words of each row; all if not given.
-        single_root: Whether one word alone depends on the root.
+        scores: ``(B, n + 1, n)`` log scores.
+        lengths: ``(B,)`` number of words of each row; ``n`` if not given.
+        single_root: Whether exactly one word depends on the root.
 
     Raises:
         ModelError: If the shape is wrong.
 
-    Cost: :math:`O(n^3)` a row.
+    Cost: :math:`O(n^3)` per row.
 
     References:
         Eisner (1996), Three new probabilistic models for dependency parsing.
@@ -63,11 +63,11 @@ class ProjectiveTrees(TreeField):
         self.single_root = single_root
 
     def inside(self, scores: Tensor, reduction: Reduction) -> Tensor:
-        """See the base class: spans of a head and what depends on it at one side of it."""
+        """See the base class; spans of a head and its dependents on one side."""
         nodes = self.words + 1
         none = scores.new_zeros(len(scores), nodes)
-        rights, lefts = [none], [none]  # the head is at the left, or the right, of its span
-        begun, ended = [none], [none]  # the same of spans that are an arc
+        rights, lefts = [none], [none]  # spans with the head at the left, or at the right
+        begun, ended = [none], [none]  # spans of an arc, likewise
         for width in range(1, nodes):
             starts = nodes - width
             parts = splits(rights, lefts, range(width), width, starts, gap=1)

@@ -1,4 +1,4 @@
-"""Dependency trees whose arcs may cross: the matrix-tree theorem."""
+"""Dependency trees with crossing arcs: the matrix-tree theorem."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ _FAR = 50.0
 
 
 class SpanningTrees(TreeField):
-    r"""Rows of dependency trees, projective or not; sums and marginals only.
+    r"""Distributions over all dependency trees, projective or not; sums and marginals only.
 
     .. math:: Z = \det L, \qquad L_{hm} = -e^{s_{hm}}, \quad L_{mm} = \sum_{h \ne m} e^{s_{hm}}
 
-    Where scores of arcs into a word differ by much, the determinant is taken in logarithms and
-    without differences, so that scores of any size are exact.
+    If the scores of arcs into a word differ by much, the determinant is computed in log space
+    without subtractions, so that results are accurate for scores of any size.
 
     Parts are arcs, as in :class:`ProjectiveTrees`.
 
     Args:
-        scores: ``(B, n + 1, n)``.
-        lengths: ``(B,)`` words of each row; all if not given.
-        single_root: Whether one word alone depends on the root.
+        scores: ``(B, n + 1, n)`` log scores.
+        lengths: ``(B,)`` number of words of each row; ``n`` if not given.
+        single_root: Whether exactly one word depends on the root.
 
     Raises:
         ModelError: If the shape is wrong.
 
-    Cost: :math:`O(n^3)` a row; in :math:`n` steps where scores differ by more than 10 nats.
+    Cost: :math:`O(n^3)` per row; in :math:`n` steps if scores differ by more than 10 nats.
 
     References:
         Koo, Globerson, Carreras and Collins (2007), Structured prediction models via the
@@ -57,13 +57,13 @@ class SpanningTrees(TreeField):
         self.single_root = single_root
 
     def inside(self, scores: Tensor, reduction: Reduction) -> Tensor:
-        """See the base class; each word has one head, so that its column may be scaled.
+        """See the base class; each word has one head, so that its column can be scaled.
 
         Raises:
-            Unsupported: Of maxima and draws, which no determinant tells.
+            Unsupported: For maxima and samples, which are not given by determinants.
         """
         if not isinstance(reduction, Sum):
-            raise Unsupported("SpanningTrees has sums and marginals; ProjectiveTrees has the rest")
+            raise Unsupported("SpanningTrees supports sums and marginals only; use ProjectiveTrees")
         words, place = self.words, torch.arange(self.words, device=scores.device)
         beyond = place >= self.lengths.to(scores.device)[:, None]
         diagonal = torch.eye(words, dtype=torch.bool, device=scores.device)
@@ -78,11 +78,11 @@ class SpanningTrees(TreeField):
         top = top.masked_fill(top.isneginf(), 0.0)
         logs = logs - top[:, None]
         none = logs.isneginf()
-        # a tree of arcs that there are is not below ``least``, any other is far below
+        # a possible tree scores at least ``least``, any other far less
         least = words * logs.detach().masked_fill(none, 0.0).flatten(start_dim=1).amin(1)
         floor = least - words * math.log(words + 1) - _FAR
         logs = logs.where(~none, floor[:, None, None])
-        # words beyond the end hang on the first word, which hangs on the root if it is none itself
+        # words beyond the end depend on the first word, which depends on the root in empty rows
         first = (place == 0).expand_as(beyond)
         hung = torch.zeros_like(none)
         hung[:, 0], hung[:, 1] = beyond & first, beyond & ~first
@@ -95,11 +95,11 @@ class SpanningTrees(TreeField):
 
 
 def _log_determinant(logs: Tensor, single_root: bool) -> Tensor:
-    """Return what :func:`_log_trees` does, by a determinant: weights are of like size, or zero."""
+    """:func:`_log_trees` by a determinant, for weights of similar size, or zero."""
     weights = logs.exp()
     arcs = weights[:, 1:]
     laplacian = torch.diag_embed((arcs if single_root else weights).sum(1)) - arcs
-    if single_root:  # the first row tells which word depends on the root
+    if single_root:  # the first row selects the word that depends on the root
         laplacian = torch.cat([weights[:, :1], laplacian[:, 1:]], dim=1)
     with torch.no_grad():
         lost = torch.linalg.slogdet(laplacian).sign <= 0
@@ -109,15 +109,15 @@ def _log_determinant(logs: Tensor, single_root: bool) -> Tensor:
 
 
 def _log_trees(logs: Tensor, single_root: bool) -> Tensor:
-    """Return ``(B,)`` log sums over trees, of finite ``(B, n + 1, n)`` logs of weights of arcs.
+    """Return ``(B,)`` log sums over trees, given finite ``(B, n + 1, n)`` log weights of arcs.
 
-    Nodes are eliminated one by one, the last first: its arcs to and from the others become arcs
-    among them (Grassmann, Taksar and Heyman 1985). Nothing is ever subtracted, as it would be in a
-    determinant, so that heads of any odds keep all digits.
+    Nodes are eliminated one by one, the last first: arcs to and from a node become arcs among the
+    others (Grassmann, Taksar and Heyman 1985). Other than in a determinant there are no
+    subtractions, so that heads of any odds keep full precision.
     """
     if single_root:
         arcs = logs[:, 1:]
-    else:  # the root is the first node, and no word its head
+    else:  # the root is the first node, and has no head
         arcs = torch.cat([logs.new_zeros(*logs.shape[:2], 1), logs], dim=2)
     norms, outward = [], []
     for k in range(arcs.shape[1] - 1, 0, -1):
@@ -125,12 +125,12 @@ def _log_trees(logs: Tensor, single_root: bool) -> Tensor:
         norms.append(heads.logsumexp(1))
         outward.append(words)
         through = (heads - norms[-1][:, None])[:, :, None] + words[:, None]
-        # second derivatives of logaddexp are NaN where one of the two is far above the other
+        # second derivatives of logaddexp are NaN if one argument is far above the other
         arcs = torch.stack([arcs[:, :k, :k], through]).logsumexp(0)
     first = sum(norms, logs.new_zeros(len(logs)))
     if not single_root:
         return first
-    # trees from each word relative to those from the first, as a stationary distribution
+    # sums of trees rooted at each word relative to the first word: a stationary distribution
     odds = logs.new_zeros(len(logs), 1)
     for norm, words in zip(reversed(norms), reversed(outward), strict=True):
         odds = torch.cat([odds, ((odds + words).logsumexp(1) - norm)[:, None]], dim=1)

@@ -1,4 +1,4 @@
-"""What fields over trees have in common: everything follows from one pass inside out."""
+"""The base class of distributions over trees: all answers follow from the inside algorithm."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ from pgnn.inference.semiring import MAX, SUM, Draw, Reduction
 
 
 class TreeField(ABC):
-    r"""Rows of trees, each of which weighs the product of its parts' weights.
+    r"""Distributions over trees whose weight is the product of the weights of their parts.
 
     .. math:: p(y) = \frac{1}{Z} \exp \sum_{r \in y} s_r
 
-    A subclass sums over all trees (:meth:`inside`). Marginals are the gradient of that sum, the
-    best tree that of the maximum, and a draw that of a sum whose derivative draws.
+    A subclass sums over all trees (:meth:`inside`). Marginals are the gradient of the log sum, the
+    best tree is the gradient of the maximum, and a sample the gradient of a sum with the sampling
+    reduction (:class:`~pgnn.inference.semiring.Draw`).
 
     Args:
-        scores: ``(B, ...)`` logs of the parts; ``-inf`` of parts that are not there.
-        lengths: ``(B,)`` words of each row; all if not given.
-        words: Most words.
+        scores: ``(B, ...)`` log weights of the parts; ``-inf`` excludes a part.
+        lengths: ``(B,)`` number of words of each row; ``words`` if not given.
+        words: Largest number of words.
 
     Raises:
         ModelError: If a length is not between 0 and the number of words, or a score is NaN or
@@ -54,36 +55,36 @@ class TreeField(ABC):
 
     @abstractmethod
     def inside(self, scores: Tensor, reduction: Reduction) -> Tensor:
-        """Return ``(B,)`` sums over all trees, or what another reduction makes of them.
+        """Return ``(B,)`` log sums over all trees, or the result of another reduction.
 
         Args:
-            scores: In the place of the field's own.
-            reduction: Of what a span can be made of.
+            scores: Scores that replace the field's own.
+            reduction: Reduction over the ways to build a span.
         """
 
     def log_partition(self) -> Tensor:
-        """Return ``(B,)`` log Z, differentiable any number of times; ``-inf`` if there are none."""
+        """Return ``(B,)`` log Z, differentiable to any order; ``-inf`` if no tree is possible."""
         return self.inside(self.scores, SUM)
 
     def marginals(self) -> Tensor:
-        """Return probabilities of the parts, shaped like the scores; NaN in impossible rows."""
+        """Return marginals of the parts, shaped like the scores; NaN in impossible rows."""
         wanted = self.scores.requires_grad and torch.is_grad_enabled()
         log_z, shares = self._derivatives(self.scores, SUM, wanted)
         lost = log_z.isneginf().reshape(-1, *[1] * (shares.dim() - 1))
         return shares.masked_fill(lost, torch.nan)
 
     def best(self) -> tuple[Tensor, Tensor]:
-        """Return the parts of the best trees, ones and zeros, and ``(B,)`` their scores."""
+        """Return the parts of the best trees as ones and zeros, and ``(B,)`` their scores."""
         scores, parts = self._derivatives(self.scores.detach(), MAX, False)
         lost = scores.isneginf().reshape(-1, *[1] * (parts.dim() - 1))
         return parts.masked_fill(lost, 0.0), self.inside(self.scores, MAX)
 
     def sample(self, n: int = 1, seed: int | None = None) -> Tensor:
-        """Return the parts of drawn trees, ``(n, *scores.shape)`` ones and zeros.
+        """Return the parts of sampled trees, ``(n, *scores.shape)`` ones and zeros.
 
         Args:
             n: Number of draws.
-            seed: The same seed gives the same draws.
+            seed: Random seed; the same seed gives the same samples.
         """
         reduction, scores = Draw(generator(seed)), self.scores.detach()
         draws = [self._derivatives(scores, reduction, False)[1] for _ in range(n)]
@@ -97,20 +98,20 @@ class TreeField(ABC):
     def _derivatives(
         self, scores: Tensor, reduction: Reduction, again: bool
     ) -> tuple[Tensor, Tensor]:
-        """The value, and its derivatives by the scores."""
+        """The value, and its derivatives with respect to the scores."""
         with torch.enable_grad():
             probe = torch.zeros_like(scores, requires_grad=True)
             value = self.inside(scores + probe, reduction)
-            if not value.requires_grad:  # there is no word
+            if not value.requires_grad:  # there are no words
                 return value, torch.zeros_like(scores)
             (parts,) = torch.autograd.grad(value.sum(), probe, create_graph=again)
         return (value, parts) if again else (value.detach(), parts.detach())
 
     def _of_lengths(self, charts: Sequence[Tensor]) -> Tensor:
-        """``(B,)`` values of the spans from the beginning to each row's end.
+        """``(B,)`` values of the spans that cover each row.
 
         Args:
-            charts: ``(B, starts)`` of each width, from zero on.
+            charts: ``(B, starts)`` values for each width, from zero on.
         """
         whole = torch.stack([c[:, 0] for c in charts], dim=1)
         return whole.gather(1, self.lengths.to(whole.device)[:, None])[:, 0]
@@ -124,15 +125,15 @@ def splits(
     starts: int,
     gap: int = 0,
 ) -> tuple[Tensor, Tensor]:
-    """Return ``(B, starts, splits, ...)`` of both parts of spans, at all places to split them.
+    """Return ``(B, starts, splits, ...)`` values of both parts of spans, for all split points.
 
     Args:
         left: Values by width, ``(B, starts of that width, ...)`` each.
-        right: Likewise.
-        widths: Of the left part.
-        width: Of the whole.
-        starts: How many spans of it there are.
-        gap: Between the two parts.
+        right: Values by width, likewise.
+        widths: Widths of the left part.
+        width: Width of the whole span.
+        starts: Number of spans of this width.
+        gap: Distance between the two parts.
     """
     first = torch.stack([left[w][:, :starts] for w in widths], dim=2)
     second = torch.stack(

@@ -75,7 +75,7 @@ def test_without_a_writable_cache() -> None:
     found = run(NOWHERE_TO_WRITE, env=usual)
     assert found.returncode == 0, found.stderr
     assert found.stdout.startswith("0.1"), found.stdout
-    assert found.stdout.count("compiled code cannot be kept") == 1, found.stdout
+    assert found.stdout.count("compiled code cannot be cached") == 1, found.stdout
 
 
 def test_compiling_for_more_than_a_second_is_told_once(
@@ -92,7 +92,7 @@ def test_compiling_for_more_than_a_second_is_told_once(
             listener.on_end(None)
             listener.on_end(None)
     assert [r.getMessage() for r in caplog.records] == [
-        "compiling kernels for this machine; they are kept"
+        "compiling kernels for this machine; they are cached"
     ]
 
 

@@ -227,7 +227,7 @@ def test_wrong_scopes_are_refused() -> None:
         LookupTables((a,), ((0,),)).sample(1, np.full(3, 0.5))
     with pytest.raises(ModelError, match="needs 2 probabilities"):
         LookupTables((a,), ((0,),)).sample(1, np.array([np.nan, 1.0]))
-    with pytest.raises(ModelError, match="no positive probability"):
+    with pytest.raises(ModelError, match="no positive entry"):
         LookupTables((a,), ((0,),)).sample(1, np.zeros(2))
     many = tuple(Variable(k, 2) for k in range(31))
     with pytest.raises(Intractable, match="2,147,483,648 entries"):

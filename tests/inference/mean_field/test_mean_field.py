@@ -480,5 +480,5 @@ def test_bad_settings(chain) -> None:
         chain.query(engine=quiet(blocks=[["v0", "v1"], ["v1"]]))
     with pytest.raises(EvidenceError, match="unknown variable 'w'"):
         chain.query(engine=quiet(blocks=[["w"]]))
-    with pytest.raises(ModelError, match="a block is a list of names"):
+    with pytest.raises(ModelError, match="a block must be a list of names"):
         chain.query(engine=quiet(blocks=["v0"]))

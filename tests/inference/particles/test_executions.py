@@ -229,7 +229,7 @@ def test_too_many_choices():
         pyro.sample("x", dist.Normal(z.sum(-1), double(1.0)))
 
     program = pgnn.Program(many)
-    with pytest.raises(Intractable, match=r"ways.*ExecutionSampling"):
+    with pytest.raises(Intractable, match=r"combinations.*ExecutionSampling"):
         program.query("z", {"x": 20.0}, engine=pgnn.ExecutionEnumeration())
     assert program.query("z", {"x": 20.0}).engine == "ExecutionSampling"
 

@@ -1,1 +1,1 @@
-"""Compiled CPU kernels of the room ``particles``."""
+"""Compiled CPU kernels of particle methods."""

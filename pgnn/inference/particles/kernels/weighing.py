@@ -1,4 +1,4 @@
-"""Weights of particles after one more observation, and the choice of those that go on."""
+"""Reweighting and resampling of particles after an observation."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import numpy as np
 from pgnn.inference.kernels.compiled import entry, lean
 from pgnn.inference.kernels.random_numbers import next_uniform
 
-STRATIFIED, MULTINOMIAL, RESIDUAL = 1, 2, 3  # as in Resampling; anything else is systematic
+STRATIFIED, MULTINOMIAL, RESIDUAL = 1, 2, 3  # codes of Resampling; any other is systematic
 
 
 @lean
 def _added(logs, increments):
-    """Add increments to the log weights of a row; the largest, NaN if one is no weight."""
+    """Add increments to the log weights of a row; return the largest, NaN if one is invalid."""
     top = -np.inf
     wrong = False
     for i in range(len(logs)):
@@ -25,7 +25,7 @@ def _added(logs, increments):
 
 @lean
 def _normalised(logs, top, weights):
-    """Write weights that sum to one; their sum before, and the effective sample size."""
+    """Write normalised weights; return their sum before, and the effective sample size."""
     total = 0.0
     square = 0.0
     for i in range(len(logs)):
@@ -43,26 +43,28 @@ def weigh(
     log_weights, increments, threshold, scheme, state, length, weights, ancestors, moved,
     log_evidence, least, families, ledger, points,
 ) -> int:  # fmt: skip
-    """Add increments to log weights, and resample the rows that are worth too little.
+    """Add increments to log weights, and resample rows with a small effective sample size.
 
     Args:
-        log_weights: ``(B, N)``, changed; zeros in rows that were resampled.
-        increments: ``(B, N)``.
-        threshold: Share of ``N`` below which the effective sample size must not fall.
-        scheme: Code of the scheme.
-        state: ``(1,)`` of the random numbers.
-        length: Resamplings in a block of :class:`ParticleWeights`.
-        weights: ``(B, N)`` out, the weights that sum to one.
-        ancestors: ``(B, N)`` out, the particles that go on; all of them where none was lost.
-        moved: ``(B,)`` out, which rows were resampled.
-        log_evidence: ``(B, 2)`` up to the last resampling, changed; and up to now, out.
-        least: ``(B,)`` smallest effective sample sizes, changed; zero where nothing is possible.
-        families: ``(B, 2, N)`` ancestors where the block before and this one begin, changed.
-        ledger: ``(B, 4)`` resamplings, spread of both blocks' copies, variance; changed.
-        points: ``(N,)`` room.
+        log_weights: ``(B, N)`` log weights, updated; zeros in resampled rows.
+        increments: ``(B, N)`` log-likelihoods of the observation.
+        threshold: Fraction of ``N`` below which a smaller effective sample size triggers
+            resampling.
+        scheme: Code of the resampling scheme.
+        state: ``(1,)`` state of the random numbers.
+        length: Number of resamplings in a block of :class:`ParticleWeights`.
+        weights: ``(B, N)`` output: normalised weights.
+        ancestors: ``(B, N)`` output: index of the parent of each particle.
+        moved: ``(B,)`` output: whether a row was resampled.
+        log_evidence: ``(B, 2)`` log evidence up to the last resampling, updated; and up to now,
+            output.
+        least: ``(B,)`` smallest effective sample sizes, updated; zero if all weights are zero.
+        families: ``(B, 2, N)`` ancestors at the start of the previous and of this block, updated.
+        ledger: ``(B, 4)`` number of resamplings, spread of both blocks' copies, variance; updated.
+        points: ``(N,)`` scratch.
 
     Returns:
-        How many rows were resampled; less than zero if an increment is no number.
+        The number of resampled rows; negative if an increment is NaN.
     """
     rows, n = log_weights.shape
     count = 0
@@ -95,7 +97,7 @@ def weigh(
 
 @lean
 def _resample(weights, scheme, state, length, ancestors, families, ledger, points):
-    """Choose the particles that go on, and keep account of whose offspring they are."""
+    """Resample the particles of a row, and update their ancestry."""
     n = len(weights)
     ledger[0] += 1.0
     count = np.int64(ledger[0])
@@ -125,7 +127,7 @@ def _resample(weights, scheme, state, length, ancestors, families, ledger, point
 
 @lean
 def family_spread(family, weights, sums):
-    """Sum of the squares of the families' weights, less what equal ones would have."""
+    """Sum of the squared weights of families, minus that of equal weights."""
     n = len(weights)
     for i in range(n):
         sums[i] = 0.0
@@ -139,7 +141,7 @@ def family_spread(family, weights, sums):
 
 @lean
 def _choose(weights, scheme, state, ancestors, points):
-    """Ancestors in order; returns the sum of the variances of their numbers over ``N`` squared."""
+    """Write sorted ancestors; return the summed variances of their counts, over ``N`` squared."""
     n = len(weights)
     if scheme == RESIDUAL:
         return _residual(weights, state, ancestors, points)
@@ -204,7 +206,7 @@ def _residual(weights, state, ancestors, points):
 
 @lean
 def _sorted_uniforms(state, points, count):
-    """Uniform numbers in order: sums of exponential ones, divided by the last."""
+    """Sorted uniform numbers: cumulative sums of exponential ones, divided by the total."""
     total = 0.0
     for i in range(count):
         total -= np.log(1.0 - next_uniform(state))
@@ -216,7 +218,7 @@ def _sorted_uniforms(state, points, count):
 
 @lean
 def _pick(weights, points, ancestors):
-    """Write down in whose share each of the points lies, which come in order."""
+    """Write the particle whose share contains each of the sorted points."""
     n = len(weights)
     last = 0
     for i in range(n):
