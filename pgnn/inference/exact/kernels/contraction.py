@@ -6,58 +6,12 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 from numba.extending import intrinsic
 
-from pgnn.inference.exact.kernels.program import HEADER, LOOP, SHORT
-from pgnn.inference.kernels.compiled import entry, lean
-
-
-class _VectorCode:
-    """Writes operations on the numbers of all lanes.
-
-    Args:
-        builder: Of LLVM.
-        base: Where the memory begins.
-        width: How many lanes.
-    """
-
-    def __init__(self, builder: Any, base: Any, width: int) -> None:
-        self.builder, self.base, self.width = builder, base, width
-        self.vector = ir.VectorType(ir.DoubleType(), width)
-
-    def load(self, at: Any, wide: bool = True) -> Any:
-        """A number for every lane, or one for all."""
-        builder, base = self.builder, self.base
-        if wide:
-            value = builder.load(self._pointer(at))
-            value.align = 8
-            return value
-        lane = ir.Constant(ir.IntType(32), 0)
-        undefined = ir.Constant(self.vector, ir.Undefined)
-        first = builder.insert_element(undefined, builder.load(builder.gep(base, [at])), lane)
-        spread = ir.Constant(ir.VectorType(ir.IntType(32), self.width), [0] * self.width)
-        return builder.shuffle_vector(first, undefined, spread)
-
-    def store(self, value: Any, at: Any) -> None:
-        """Write the numbers of all lanes."""
-        self.builder.store(value, self._pointer(at)).align = 8
-
-    def combine(self, old: Any, values: list[Any], maximum: bool) -> Any:
-        """A number and the product of others, added up, or the larger one."""
-        builder = self.builder
-        head = values[0] if len(values) == 2 else builder.fmul(values[0], values[1])
-        if maximum:
-            product = builder.fmul(head, values[-1])
-            return builder.select(builder.fcmp_ordered(">", product, old), product, old)
-        kind = ir.FunctionType(self.vector, [self.vector] * 3)
-        name = f"llvm.fmuladd.v{self.width}f64"
-        fma = cgutils.get_or_insert_function(builder.module, kind, name)
-        return builder.call(fma, [head, values[-1], old])
-
-    def _pointer(self, at: Any) -> Any:
-        place = self.builder.gep(self.base, [at])
-        return self.builder.bitcast(place, self.vector.as_pointer())
+from pgnn.inference.exact.kernels.program import HEADER, LOOP
+from pgnn.inference.exact.kernels.unit_stride import along_units
+from pgnn.inference.exact.kernels.vector_code import INDEX, Output, VectorCode
+from pgnn.inference.kernels.compiled import entry
 
 
 def _emit_loop(
@@ -70,24 +24,27 @@ def _emit_loop(
     """
     out, out_step, num = args[0], args[1], args[2]
     starts, strides = list(args[3::2]), list(args[4::2])
-    index, code = ir.IntType(64), _VectorCode(builder, base, width)
-    zero, one = ir.Constant(index, 0), ir.Constant(index, 1)
+    code = VectorCode(builder, base, Output.MAXIMUM if maximum else Output.SUM)
+    zero, one = ir.Constant(INDEX, 0), ir.Constant(INDEX, 1)
+
+    def value_of(at: Any, is_wide: bool) -> Any:
+        """A number for every lane, or one for all."""
+        return code.load(at, width) if is_wide else code.spread(code.load(at, 1), width)
 
     def run(reduce: bool) -> None:
         before = builder.block
         body = builder.append_basic_block("body")
         after = builder.append_basic_block("after")
-        initial = code.load(out) if reduce else None
+        initial = code.load(out, width) if reduce else None
         builder.branch(body)
         builder.position_at_end(body)
-        count, at_out = builder.phi(index), builder.phi(index)
-        places = [builder.phi(index) for _ in starts]
-        total = builder.phi(code.vector) if reduce else None
-        old = total if reduce else code.load(at_out)
-        values = [code.load(at, k < num_wide) for k, at in enumerate(places)]
-        new = code.combine(old, values, maximum)
+        count, at_out = builder.phi(INDEX), builder.phi(INDEX)
+        places = [builder.phi(INDEX) for _ in starts]
+        total = builder.phi(initial.type) if initial is not None else None
+        old = code.load(at_out, width) if total is None else total
+        new = code.combine(old, [value_of(at, k < num_wide) for k, at in enumerate(places)])
         if not reduce:
-            code.store(new, at_out)
+            code.store(new, at_out, width)
         moves = [(count, zero, one), (at_out, out, out_step)]
         for phi, start, step in [*moves, *zip(places, starts, strides, strict=True)]:
             phi.add_incoming(start, before)
@@ -99,7 +56,7 @@ def _emit_loop(
         builder.cbranch(more, body, after)
         builder.position_at_end(after)
         if reduce:
-            code.store(new, out)
+            code.store(new, out, width)
 
     with builder.if_else(builder.icmp_signed("==", out_step, zero)) as (summed, kept):
         with summed:
@@ -174,45 +131,26 @@ def _by_python(
 
 _innermost.by_python = _by_python
 
-_EIGHT = (0,) * SHORT
-
-
-@lean
-def _along(memory, num_wide, ternary, maximum, o, so, n, x, sx, y, sy, z, sz, top):
-    """The innermost loop of a single row over contiguous values, eight at a time."""
-    e = n // SHORT
-    if so == 1:
-        _innermost(memory, _EIGHT, num_wide, ternary, maximum, o, SHORT, e, x, SHORT * sx, y,
-               SHORT * sy, z, SHORT * sz)  # fmt: skip
-    else:
-        for i in range(top, top + SHORT):
-            memory[i] = 0.0
-        _innermost(memory, _EIGHT, num_wide, ternary, maximum, top, 0, e, x, SHORT * sx, y,
-               SHORT * sy, z, SHORT * sz)  # fmt: skip
-        total = memory[o]
-        for i in range(top, top + SHORT):
-            total = max(total, memory[i]) if maximum else total + memory[i]
-        memory[o] = total
-    e *= SHORT
-    for k in range(e, n):
-        value = memory[x + k * sx] * memory[y + k * sy]
-        if ternary:
-            value *= memory[z + k * sz]
-        i = o + k * so
-        memory[i] = max(memory[i], value) if maximum else memory[i] + value
-
 
 @entry
-def contract(memory, code, at, lanes, counters, top, stop):
-    """Execute the encoded instruction at ``code[at]``; its output is overwritten.
+def contract(memory, code, at, lanes, counters, stop):
+    """Run the encoded instruction at ``code[at]``; its output is overwritten.
 
-    ``top`` is the address of a tile of scratch. Execution ends once ``stop[0]`` is set.
+    The rest is left undone once ``stop[0]`` is set.
     """
     o, x, y, z = code[at + 2], code[at + 4], code[at + 5], code[at + 6]
     num_wide, ternary, rank = code[at + 7], code[at + 8] - 2, code[at + 9]
     maximum, along = code[at + 10], code[at + 11]
-    for i in range(o, o + code[at + 3] * len(lanes)):
-        memory[i] = 0.0
+    passes = 1
+    for d in range(rank):
+        passes *= code[at + HEADER + LOOP * d]
+    single = len(lanes) == 1 and along == 1
+    # where every number of the output has one product, it need not be cleared
+    fresh = single and passes == code[at + 3] and code[at + HEADER + LOOP * (rank - 1) + 1] == 1
+    if not fresh:
+        for i in range(o, o + code[at + 3] * len(lanes)):
+            memory[i] = 0.0
+    output = 2 if fresh else maximum
     k = at + HEADER + LOOP * (rank - 1)
     n, so, sx, sy, sz = code[k], code[k + 1], code[k + 2], code[k + 3], code[k + 4]
     m, to, tx, ty, tz = 1, 0, 0, 0, 0
@@ -223,15 +161,15 @@ def contract(memory, code, at, lanes, counters, top, stop):
         counters[d] = 0
     while True:
         p, q, r, s = o, x, y, z
-        for _ in range(m):
-            if len(lanes) == 1 and along:
-                _along(memory, num_wide, ternary, maximum, p, so, n, q, sx, r, sy, s, sz, top)
-            else:
+        if single:
+            along_units(memory, num_wide, ternary, output, so, m, n, o, to, x, tx, y, ty, z, tz)
+        else:
+            for _ in range(m):
                 _innermost(memory, lanes, num_wide, ternary, maximum, p, so, n, q, sx, r, sy, s, sz)
-            p += to
-            q += tx
-            r += ty
-            s += tz
+                p += to
+                q += tx
+                r += ty
+                s += tz
         d = rank - 3
         while d >= 0:
             k = at + HEADER + LOOP * d
@@ -254,18 +192,11 @@ def contract(memory, code, at, lanes, counters, top, stop):
 
 @entry
 def largest(memory, start, size, lanes, top):
-    """Write the largest entry of each lane of a buffer to ``memory[top:]``."""
-    width, eighths = len(lanes), 0
-    if width == 1 and size >= 2 * SHORT:  # a single row, eight values at a time
-        eighths = size // SHORT
-        for i in range(top, top + SHORT):
-            memory[i] = 0.0
-        _innermost(memory, _EIGHT, 1, 0, 1, top, 0, eighths, start, SHORT, 0, 0, 0, 0)
-        for i in range(top + 1, top + SHORT):
-            memory[top] = max(memory[top], memory[i])
+    """Write each lane's largest entry of a buffer to ``memory[top:]``, where a tile has room."""
+    width = len(lanes)
+    for w in range(width):
+        memory[top + w] = 0.0
+    if width == 1:
+        along_units(memory, 1, 0, 1, 0, 1, size, top, 0, start, 0, 0, 0, 0, 0)
     else:
-        for w in range(width):
-            memory[top + w] = 0.0
-    done = eighths * SHORT
-    if done < size:
-        _innermost(memory, lanes, 1, 0, 1, top, 0, size - done, start + done, width, 0, 0, 0, 0)
+        _innermost(memory, lanes, 1, 0, 1, top, 0, size, start, width, 0, 0, 0, 0)

@@ -27,7 +27,6 @@ from pgnn.inference.exact.kernels.program import (
     ROOT,
     ROWWISE,
     SCOPE,
-    SHORT,
     SIZE,
     VAR,
     WIDE,
@@ -67,19 +66,18 @@ def _swap(code: Ints, i: int, j: int) -> None:
 
 @inlined_lean
 def _run_along(code: Ints, at: int, depth: int) -> int:
-    """Make the longest loop over contiguous values the innermost one, if it is long enough.
+    """Make the longest loop over contiguous values the innermost one, if there is one.
 
     Operands that advance with it then come first, constant ones last. For single rows, whose
-    innermost loop takes eight values at a time.
+    innermost loop takes several values at a time.
     """
-    best, longest = -1, SHORT - 1
+    best, longest = -1, 1
     for d in range(depth):
         k = at + HEADER + LOOP * d
-        unit = True
+        unit = code[k + 2] + code[k + 3] + code[k + 4] > 0
         for i in range(1, LOOP):
             unit = unit and 0 <= code[k + i] <= 1
-        # adding eight partial sums has a cost, too
-        if unit and code[k] >= (SHORT if code[k + 1] == 1 else 2 * SHORT) and code[k] > longest:
+        if unit and code[k] >= longest:
             best, longest = d, code[k]
     if best < 0:
         return 0

@@ -183,7 +183,7 @@ def prepare(code, tables, memory, single, counters, stop):
     _load(code, STATIC_LOAD, tables, np.zeros(1, np.int64), memory, counters)
     at = code[STATIC]
     while at < code[STATIC + 1] and stop[0] == 0:
-        contract(memory, code, at, single, counters, top, stop)
+        contract(memory, code, at, single, counters, stop)
         last = log_scale[0]
         _rescale(memory, code[at + 2], code[at + 3], single, top, log_scale, True)
         if code[at + 1] == OPEN:
@@ -209,7 +209,7 @@ def upward(code, tables, rows, memory, lanes, log_z, deep, counters, stop):
     _likelihoods(code, tables, rows, memory, lanes)
     at = code[UP]
     while at < code[UP + 1] and stop[0] == 0:
-        contract(memory, code, at, lanes, counters, top, stop)
+        contract(memory, code, at, lanes, counters, stop)
         _rescale(memory, code[at + 2], code[at + 3], lanes, top, log_z, True)
         if code[at + 1] == ROOT:
             _sound(memory, code[at + 2], log_z, before, deep)
@@ -230,7 +230,7 @@ def downward(code, memory, lanes, counters, stop):
     scratch, top = np.zeros(len(lanes)), code[MEMORY]
     at = code[DOWN]
     while at < code[DOWN + 1] and stop[0] == 0:
-        contract(memory, code, at, lanes, counters, top, stop)
+        contract(memory, code, at, lanes, counters, stop)
         if code[at + 1] != MARGINAL:
             _rescale(memory, code[at + 2], code[at + 3], lanes, top, scratch, False)
         at += code[at]

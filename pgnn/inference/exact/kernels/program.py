@@ -23,8 +23,6 @@ HEADER = 12
 LOOP = 5
 LOAD = 8
 """Numbers in an encoded load before its fixed variables and its loops, two numbers each."""
-SHORT = 8
-"""Lanes of a vector; single rows run along loops at least this long."""
 
 # --- columns of the tables from which a program is made -------------------------------------------
 

@@ -74,7 +74,7 @@ def test_instruction(
     before = flat[:at].copy()
     letters = "".join(sorted(set("".join(operands))))
     code = _encode(letters, operands, out, sizes, is_wide, starts, maximum, width)
-    contract(flat, code, 0, lanes, np.zeros(8, np.int64), at + size, np.zeros(1, np.int64))
+    contract(flat, code, 0, lanes, np.zeros(8, np.int64), np.zeros(1, np.int64))
     got = flat[at : at + size].reshape([*(sizes[c] for c in out), width])
     spread = [
         t.reshape([*(sizes[c] if c in s else 1 for c in letters), t.shape[-1]])
