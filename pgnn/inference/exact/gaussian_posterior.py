@@ -54,7 +54,10 @@ class RealTargets:
             Unsupported: If a real target has no posterior in closed form.
         """
         model, names = question.model, question.names
-        reals = {n: v for n, v in model.variables.items() if not v.is_discrete}
+        reals: dict[Hashable, Variable] = model.cached(
+            "real variables",
+            lambda: {n: v for n, v in model.variables.items() if not v.is_discrete},
+        )
         if not reals or not isinstance(model, DirectedModel):
             return None
         observed_reals = question.observed.reals
