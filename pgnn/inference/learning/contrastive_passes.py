@@ -252,12 +252,26 @@ class ContrastivePasses:
         total = sum(float(b.sum()) for b in biases.values())
         if not math.isfinite(total):
             raise self._diverged("a gradient is not finite")
-        if rate is None:
+        self._step(layers, biases, couplings, rate, share)
+
+    def _step(
+        self, layers: UnitLayers, biases: State, couplings: list[Tensor], rate: float | None,
+        share: float,
+    ) -> None:  # fmt: skip
+        """Move the parameters; couplings have been moved if there is a rate."""
+        # schedulers ask for a first step of the optimiser itself, which adds nothing afterwards
+        if rate is not None and self._steps > 1 and self.settings.optimizer is None:
+            learnt = {id(p) for p in self.parameters}
+            if all(id(b) in learnt for b in layers.biases.values()):
+                for n, g in biases.items():
+                    layers.biases[n].add_(g.reshape(layers.biases[n].shape), alpha=-rate)
+                return
+        if rate is not None:
+            self.model.set_gradients(biases, [None] * len(couplings))
+        else:
             self._room = couplings
             self.model.set_gradients(biases, [share * c for c in couplings] if share != 1.0 else
                                      couplings)  # fmt: skip
-        else:
-            self.model.set_gradients(biases, [None] * len(couplings))
         self.optimizer.step()
 
     def _plain_rate(self, layers: UnitLayers) -> float | None:

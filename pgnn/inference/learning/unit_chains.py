@@ -151,63 +151,82 @@ def gradients(
     References:
         Melchior, Fischer and Wiskott (2016), How to center deep Boltzmann machines.
     """
-    free, observed = (_Averages(layers, phase, offsets) for phase in (model, data))
-    pairs = (free.of_biases(layers.couplings), observed.of_biases(layers.couplings))
-    biases = {n: pairs[0][n] - pairs[1][n] for n in layers.names}
+    gap = _Difference(layers, data, model, offsets)
+    biases = gap.of_biases(layers.couplings)
     if couplings is None:
         couplings = [torch.empty_like(c.matrix) for c in layers.couplings]
     for c, g in zip(layers.couplings, couplings, strict=True):
         half = 0.5 if c.is_within else 1.0
-        scale = half if step is None else -step
-        free.add_product(g, c, scale, keep=step is not None)
-        observed.add_product(g, c, -scale, keep=True)
+        gap.add_product(g, c, half if step is None else -step, keep=step is not None)
     return biases, list(couplings)
 
 
-class _Averages:
-    """Averages over the rows of a phase, of features less their offsets.
+class _Difference:
+    """Averages over the rows of the model less those of data, of features less their offsets.
+
+    Rows of both are put into one array, so that each product of layers is one product of matrices.
 
     Args:
         layers: What is coupled.
-        phase: Values and weights.
+        data: Units with the visible ones clamped.
+        model: Units with all of them free.
         offsets: By name; zeros without.
     """
 
-    def __init__(self, layers: UnitLayers, phase: Phase, offsets: State | None) -> None:
-        self._shares = phase.shares
-        features = {n: layers.kinds[n].features(x) for n, x in phase.values.items()}
+    def __init__(
+        self, layers: UnitLayers, data: Phase, model: Phase, offsets: State | None
+    ) -> None:
         self._offsets = offsets
-        self._features = features if offsets is None else {
-            n: x - offsets[n] for n, x in features.items()}  # fmt: skip
+        self._features = {
+            n: _stacked(
+                layers.kinds[n].features(model.values[n]),
+                layers.kinds[n].features(data.values[n]),
+                None if offsets is None else offsets[n],
+            )
+            for n in layers.names
+        }
+        like = next(iter(self._features.values()))
+        rows = [next(len(x) for x in phase.values.values()) for phase in (model, data)]
+        parts = [
+            like.new_full((n,), sign / n) if phase.shares is None else sign * phase.shares
+            for n, phase, sign in zip(rows, (model, data), (1.0, -1.0), strict=True)
+        ]
+        self._shares = torch.cat(parts)
+        self._weighted: State = {}
 
     def add_product(self, out: Tensor, c: UnitCoupling, scale: float, keep: bool) -> None:
-        r"""Write :math:`s \langle x_a x_b^\top \rangle` to ``out``, or add it to what is there."""
-        left, right = self._features[c.first], self._features[c.second]
-        if self._shares is None:
-            scale /= len(left)
-        else:
-            left = left * self._shares[:, None]
+        r"""Write the difference of :math:`s \langle x_a x_b^\top \rangle`, or add it to ``out``."""
+        if c.first not in self._weighted:
+            self._weighted[c.first] = self._features[c.first] * self._shares[:, None]
+        left, right = self._weighted[c.first], self._features[c.second]
         torch.addmm(out, left.T, right, beta=float(keep), alpha=scale, out=out)
 
     def of_biases(self, couplings: Sequence[UnitCoupling]) -> State:
-        r"""Return :math:`\langle x_a (1 - \sum_b x_b^\top \mu_b) \rangle` of each layer.
+        r"""Return differences of :math:`\langle x_a (1 - \sum_b x_b^\top \mu_b) \rangle`.
 
-        The difference of two phases is what changes a bias: :math:`\mu_a` cancels.
+        That is what changes a bias: :math:`\mu_a` cancels.
         """
-        features = self._features
-        if self._offsets is None:
-            return {n: average(x, self._shares) for n, x in features.items()}
-        along = {n: x @ self._offsets[n] for n, x in features.items()}
-        left = {n: torch.ones_like(x) for n, x in along.items()}
-        for c in couplings:
-            if c.is_within:
-                left[c.first] -= 0.5 * along[c.first]
-            else:
-                left[c.first] -= along[c.second]
-                left[c.second] -= along[c.first]
-        shares = {n: 1.0 / len(x) if self._shares is None else self._shares
-                  for n, x in features.items()}  # fmt: skip
-        return {n: (left[n] * shares[n]) @ x for n, x in features.items()}
+        left = dict.fromkeys(self._features, self._shares)
+        if self._offsets is not None:
+            along = {n: (x @ self._offsets[n]).mul_(self._shares)
+                     for n, x in self._features.items()}  # fmt: skip
+            for c in couplings:
+                if c.is_within:
+                    left[c.first] = left[c.first] - 0.5 * along[c.first]
+                else:
+                    left[c.first] = left[c.first] - along[c.second]
+                    left[c.second] = left[c.second] - along[c.first]
+        return {n: left[n] @ x for n, x in self._features.items()}
+
+
+def _stacked(first: Tensor, second: Tensor, offset: Tensor | None) -> Tensor:
+    """Rows of both, less an offset."""
+    if offset is None:
+        return torch.cat([first, second])
+    both = first.new_empty(len(first) + len(second), first.shape[1])
+    torch.sub(first, offset, out=both[: len(first)])
+    torch.sub(second, offset, out=both[len(first) :])
+    return both
 
 
 def average(x: Tensor, shares: Tensor | None) -> Tensor:

@@ -38,25 +38,39 @@ class UnitFigures:
         """Return all figures of learned rows, and of rows set apart if there are any."""
         few = None if held is None else held.take(torch.arange(min(len(held), _FEW)))
         parts = {"": rows} if few is None else {"": rows, "held_out_": few}
-        figures = {f"{n}reconstruction_error": self.reconstruction_error(x)
+        independent = self.layers.are_independent(self.hidden)
+        fields = {n: self._fields(x.values) if independent else None for n, x in parts.items()}
+        figures = {f"{n}reconstruction_error": self.reconstruction_error(x, fields[n])
                    for n, x in parts.items()}  # fmt: skip
-        if not self.layers.are_independent(self.hidden) or any(x.missing for x in parts.values()):
+        if not independent or any(x.missing for x in parts.values()):
             return figures
         for name, x in parts.items():
-            figures[f"{name}pseudo_likelihood"] = self.pseudo_likelihood(x)
+            figures[f"{name}pseudo_likelihood"] = self.pseudo_likelihood(x, fields[name])
         if few is not None:
             gap = self.free_energy(few.values).mean() - self.free_energy(rows.values).mean()
             figures["free_energy_gap"] = float(gap)
         return figures
 
+    def _fields(self, values: Mapping[Hashable, Tensor]) -> State:
+        """What hidden layers that are not coupled to each other feel."""
+        return {n: self.layers.field(n, values) for n in self.hidden}
+
     def free_energy(self, values: Mapping[Hashable, Tensor]) -> Tensor:
         """Return ``(N,)`` free energies, at temperature one."""
         return -self.layers.log_sum(values, self.hidden)
 
-    def reconstruction_error(self, rows: UnitRows) -> float:
-        """Return the mean square between units and what the hidden ones expect of them."""
+    def reconstruction_error(self, rows: UnitRows, fields: State | None = None) -> float:
+        """Return the mean square between units and what the hidden ones expect of them.
+
+        Args:
+            rows: The rows.
+            fields: What hidden layers feel, if they are not coupled to each other.
+        """
         state: State = dict(rows.values)
-        state, _ = self.layers.mean_field(state, self.hidden, steps=1, tolerance=0.0)
+        if fields is None:
+            state, _ = self.layers.mean_field(state, self.hidden, steps=1, tolerance=0.0)
+        else:
+            state |= {n: self.layers.kinds[n].mean(f) for n, f in fields.items()}
         total, count = 0.0, 0
         for n in self.visible:
             gap = self.layers.mean(n, state) - rows.values[n]
@@ -66,10 +80,14 @@ class UnitFigures:
             count += gap.numel()
         return total / max(count, 1)
 
-    def pseudo_likelihood(self, rows: UnitRows) -> float:
+    def pseudo_likelihood(self, rows: UnitRows, fields: State | None = None) -> float:
         r"""Return a mean of :math:`\log p(v_i \mid v_{-i})` over rows, of one unit each.
 
         Of real units it is a mean log density.
+
+        Args:
+            rows: The rows.
+            fields: What hidden layers feel, which are not coupled to each other.
         """
         name = self.visible[0]
         kind = self.layers.kinds[name]
@@ -80,14 +98,25 @@ class UnitFigures:
         row = torch.arange(number, device=unit.device)[:, None]
         column = unit[:, None] * kind.size + torch.arange(kind.size, device=unit.device)
         table = kind.table(self.layers.like)
+        known = self.layers.without(self.hidden)
+        fields = self._fields(rows.values) if fields is None else fields
+        own, pulls = rows.values[name][row, column], {}
+        for n in self.hidden:
+            matrix = self.layers.between(name, n)
+            pulls[n] = None if matrix is None else matrix[column]
         scores = []
         for features in table:
             changed = rows.values[name].clone()
             changed[row, column] = features
-            scores.append(-self.free_energy({**rows.values, name: changed}))
+            score = known.log_score({**rows.values, name: changed})
+            for n, pull in pulls.items():  # one unit moves a field by its own row of the matrix
+                field = fields[n]
+                if pull is not None:
+                    field = field + torch.einsum("rd,rdh->rh", features - own, pull)
+                score = score + self.layers.kinds[n].log_normaliser(field)
+            scores.append(score)
         logs = torch.stack(scores, dim=1).log_softmax(1)
-        features = rows.values[name][row, column]
-        state = (features[:, None] - table).abs().sum(-1).argmin(1)
+        state = (own[:, None] - table).abs().sum(-1).argmin(1)
         return float(logs[row[:, 0], state].mean())
 
     def _log_density(self, rows: UnitRows, unit: Tensor, variance: Tensor) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,44 +16,60 @@ from pgnn.factors.units.unit_layers import State, UnitLayers
 from pgnn.factors.variable import Variable
 from pgnn.inference.learning.training_data import check_weights, is_single, read_rows
 
+_PART = 500
+"""Rows whose features are made of small integers at once."""
+
 
 @dataclass(frozen=True, eq=False)
 class UnitRows:
     """Visible units of some rows.
 
     Attributes:
-        values: ``(N, n d)`` features of each visible layer.
+        values: ``(N, n d)`` features of each visible layer; zeros and ones may be small integers.
         missing: ``(N, n d)`` of a layer in which something was not observed.
         weights: ``(N,)`` weight of each row; None where all count the same.
+        dtype: Of the features of rows that are taken; that of the values if None.
     """
 
     values: State
     missing: dict[Hashable, Tensor]
     weights: Tensor | None = None
+    dtype: torch.dtype | None = None
 
     def __len__(self) -> int:
         return next((len(x) for x in self.values.values()), 0)
 
     def take(self, rows: Tensor) -> UnitRows:
-        """Return some of the rows."""
-        return UnitRows(
-            {n: x[rows] for n, x in self.values.items()},
-            {n: x[rows] for n, x in self.missing.items()},
-            None if self.weights is None else self.weights[rows],
+        """Return some of the rows, their features in the type of the model."""
+        part = self.part(rows)
+        if self.dtype is None:
+            return part
+        return replace(part, values={n: x.to(self.dtype) for n, x in part.values.items()})
+
+    def part(self, rows: Tensor) -> UnitRows:
+        """Return some of the rows as they are kept."""
+        return replace(
+            self,
+            values={n: x[rows] for n, x in self.values.items()},
+            missing={n: x[rows] for n, x in self.missing.items()},
+            weights=None if self.weights is None else self.weights[rows],
         )
 
     def mean(self, name: Hashable) -> Tensor:
         """Return the average features of a layer where they were observed, weighted."""
         values = self.values[name]
-        share = values.new_ones(len(values)) if self.weights is None else self.weights.to(values)
+        dtype = self.dtype or values.dtype
+        share = torch.ones(len(values), dtype=dtype, device=values.device)
+        share = share if self.weights is None else self.weights.to(share)
         if name not in self.missing:
-            return share @ values / share.sum()
-        known = (~self.missing[name]).to(values)
+            parts = zip(torch.split(share, _PART), torch.split(values, _PART), strict=True)
+            return torch.stack([s @ x.to(dtype) for s, x in parts]).sum(0) / share.sum()
+        known = (~self.missing[name]).to(share)
         return share @ (values * known) / (share @ known).clamp(min=1e-12)
 
 
 def read_unit_rows(
-    model: Any, data: Any, weights: Any = None, *, probabilities: bool = False
+    model: Any, data: Any, weights: Any = None, *, probabilities: bool = False, small: bool = False
 ) -> UnitRows:
     """Read rows of the visible units of a model.
 
@@ -64,6 +80,7 @@ def read_unit_rows(
         weights: ``(N,)`` weight of each row, or the name of a column.
         probabilities: Whether values of binary units may lie between 0 and 1: each is then taken
             for the probability of 1.
+        small: Whether zeros and ones that came as bytes stay bytes, until rows are taken.
 
     Returns:
         Rows that count something.
@@ -80,7 +97,7 @@ def read_unit_rows(
             variable = layers.variables[name]
             array = numbers_of(variable, data[name])
             if array is not None and isinstance(layers.kinds[name], BinaryUnits):
-                values[name], hole = read_binary(variable, array, layers.like, probabilities)
+                values[name], hole = read_binary(variable, array, layers.like, probabilities, small)
                 missing |= {} if hole is None else {name: hole}
         data = {n: x for n, x in data.items() if n not in values}
     if len(values) < len(model.visible):
@@ -94,12 +111,13 @@ def read_unit_rows(
         raise DataError(f"the visible layers have different numbers of rows: {lengths}")
     _check_observed(missing, model.visible)
     values = {n: values[n] for n in model.visible}
+    dtype = layers.like.dtype
     if weights is None:
-        return UnitRows(values, missing)
+        return UnitRows(values, missing, dtype=dtype)
     counts = torch.from_numpy(check_weights(weights, max(lengths.values())))
     if not bool(counts.any()):
         raise DataError("the weights are all zero")
-    rows = UnitRows(values, missing, counts.to(layers.like))
+    rows = UnitRows(values, missing, counts.to(layers.like), dtype)
     return rows if bool((counts > 0).all()) else rows.take(counts.nonzero()[:, 0])
 
 
@@ -148,7 +166,7 @@ def numbers_of(variable: Variable, values: Any) -> Tensor | None:
 
 
 def read_binary(
-    variable: Variable, x: Tensor, like: Tensor, probabilities: bool
+    variable: Variable, x: Tensor, like: Tensor, probabilities: bool, small: bool = False
 ) -> tuple[Tensor, Tensor | None]:
     """Return ``(N, n)`` values of binary units, and which are missing if some are.
 
@@ -157,15 +175,19 @@ def read_binary(
         x: See :func:`numbers_of`.
         like: A tensor of the type and place that is wanted.
         probabilities: Whether values may lie between 0 and 1.
+        small: Whether bytes stay bytes.
 
     Raises:
         DataError: If there are no rows, or a value is out of range.
     """
     if not len(x):
         raise DataError("data has no rows")
-    flat = x.detach().reshape(len(x), variable.num_elements).to(like)
+    flat = x.detach().reshape(len(x), variable.num_elements)
     if not x.is_floating_point() and int(x.min()) >= 0 and int(x.max()) <= 1:
-        return flat.contiguous(), None  # two looks at small integers instead of five at floats
+        # two looks at small integers instead of five at floats
+        bytes_ = small and x.dtype in (torch.uint8, torch.bool)
+        return (flat.to(like.device) if bytes_ else flat.to(like)).contiguous(), None
+    flat = flat.to(like)
     hole = flat.isnan() if x.is_floating_point() else flat == -1
     missing = bool(hole.any())
     known = flat.masked_fill(hole, 0.0) if missing else flat

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -54,13 +55,13 @@ class UnitSource:
         self.rows: UnitRows | None = None
         self.num_rows = 0
         if is_one_set(data):
-            rows = read_unit_rows(model, data, weights, probabilities=probabilities)
+            rows = read_unit_rows(model, data, weights, probabilities=probabilities, small=True)
             order = torch.randperm(len(rows), generator=self.rng)
             count = int(len(rows) * validation)
             if count:
-                self.held, rows = rows.take(order[:count]), rows.take(order[count:])
+                self.held, rows = rows.part(order[:count]), rows.part(order[count:])
             if rows.weights is not None:
-                rows = UnitRows(rows.values, rows.missing, rows.weights / rows.weights.mean())
+                rows = replace(rows, weights=rows.weights / rows.weights.mean())
             self.rows, self.num_rows = rows, len(rows)
             return
         read = partial(read_unit_rows, model, probabilities=probabilities)

@@ -12,6 +12,8 @@ from pgnn.errors import DataError, ModelError, PgnnError
 from pgnn.factors.units.unit_layers import two_sides
 from pgnn.inference.learning.checkpoints import Keeper
 from pgnn.inference.learning.unit_chains import Phase, UnitChains, gradients
+from pgnn.inference.learning.unit_figures import UnitFigures
+from pgnn.inference.learning.unit_rows import read_unit_rows
 
 BARS = torch.tensor([[1, 1, 0, 0, 1, 0], [0, 0, 1, 1, 0, 1], [1, 1, 0, 0, 0, 0]] * 20)
 
@@ -451,3 +453,55 @@ def test_batches_without_end_learn_the_patterns() -> None:
     share = BARS.double().mean(0)
     alone = float((BARS * share.log() + (1 - BARS) * (1 - share).log()).sum(1).mean())
     assert float(model.log_prob(BARS).mean()) > alone + 1.0
+
+
+@pytest.mark.parametrize("states", [2, 3])
+def test_pseudo_likelihood_is_that_of_free_energies(states: int) -> None:
+    """Moving fields by the row of the unit that was changed is what writing rows anew is."""
+    visible = pgnn.Variable("visible", states, shape=(5,))
+    model = pgnn.RestrictedBoltzmannMachine(visible, 3).requires_grad_(False)
+    rng = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for p in model.parameters():
+            p.copy_(torch.randn(p.shape, generator=rng))
+    codes = torch.randint(states, (8, 5), generator=rng)
+    figures = UnitFigures(model, torch.Generator().manual_seed(1))
+    found = figures.pseudo_likelihood(read_unit_rows(model, {"visible": codes}))
+    unit = torch.randint(5, (8,), generator=torch.Generator().manual_seed(1))
+    scores = []
+    for state in range(states):
+        other = codes.clone()
+        other[torch.arange(8), unit] = state
+        scores.append(-model.free_energy({"visible": other}).detach())
+    logs = torch.stack(scores, 1).log_softmax(1)
+    assert found == pytest.approx(float(logs[torch.arange(8), codes[torch.arange(8), unit]].mean()))
+
+
+@pytest.mark.parametrize("weights", [None, np.arange(1.0, 61.0)])
+@pytest.mark.parametrize("optimizer", [None, sgd(0.05)])
+def test_bytes_are_learnt_as_numbers_are(weights: Any, optimizer: Any) -> None:
+    learner = pgnn.ContrastiveDivergence(
+        epochs=3, batch_size=20, validation=0.2, optimizer=optimizer, persistent=False
+    )
+    small_, large = (
+        small().fit(x, learner=learner, weights=weights, seed=0, progress=False)
+        for x in (BARS.to(torch.uint8), BARS.double())
+    )
+    for name, x in large.state_dict().items():
+        torch.testing.assert_close(small_.state_dict()[name], x)
+    for name, values in large.history["trace"].items():
+        assert small_.history["trace"][name] == pytest.approx(values)
+
+
+def test_default_steps_are_those_of_gradient_descent() -> None:
+    """Where no optimiser is named the parameters are moved without it, at the same rates."""
+    falling = lambda o: torch.optim.lr_scheduler.LambdaLR(o, lambda t: 1 - t / 4)  # noqa: E731
+    named = pgnn.ContrastiveDivergence(
+        epochs=4, batch_size=20, optimizer=sgd(0.05), scheduler=falling
+    )
+    plain, told = (
+        small().fit(BARS, learner=learner, seed=0, progress=False)
+        for learner in (pgnn.ContrastiveDivergence(epochs=4, batch_size=20), named)
+    )
+    for name, x in told.state_dict().items():
+        torch.testing.assert_close(plain.state_dict()[name], x)
