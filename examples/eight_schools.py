@@ -55,12 +55,12 @@ def schools(centred: bool) -> pgnn.BayesianNetwork:
     return pgnn.BayesianNetwork(edges, {c.child.name: c for c in made})
 
 
-def main(argv: list[str] | None = None) -> dict[str, float]:
+def main(argv: list[str] | None = None, samples: int = 500) -> dict[str, float]:
     """Draw from both, print summaries, and plot the funnel."""
     options = read(__doc__ or "", argv)
     found, answers = {}, {}
     for name, centred in [("centred", True), ("non-centred", False)]:
-        engine = pgnn.MCMC(samples=500, seed=1)
+        engine = pgnn.MCMC(samples=samples, seed=1)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", pgnn.NotConverged)  # the centred one does diverge
             posterior = schools(centred).query(evidence={"y": EFFECT}, engine=engine)

@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -164,8 +165,14 @@ class Import(NamedTuple):
     when: str
 
 
-def imports(path: str, source: str) -> Iterator[Import]:
-    yield from _imports(ast.parse(source).body, path, "load")
+@cache
+def parsed(source: str) -> ast.Module:
+    return ast.parse(source)
+
+
+@cache
+def imports(path: str, source: str) -> tuple[Import, ...]:
+    return tuple(_imports(parsed(source).body, path, "load"))
 
 
 def _imports(nodes: list[ast.AST], path: str, when: str) -> Iterator[Import]:
@@ -273,7 +280,7 @@ def too_long(path: str, source: str) -> list[str]:
 
 
 def undocumented(path: str, source: str) -> list[str]:
-    tree = ast.parse(source)
+    tree = parsed(source)
     own = [] if ast.get_docstring(tree) else [f"{path}: the module has no docstring"]
     return own + list(_undocumented(tree, path, ""))
 
@@ -298,7 +305,7 @@ def asks_for_attributes(path: str, source: str) -> list[str]:
     return [
         f"{path}:{node.lineno}: ask isinstance(model, an ability of pgnn.abilities) instead of "
         f"{ast.unparse(node)}"
-        for node in ast.walk(ast.parse(source))
+        for node in ast.walk(parsed(source))
         if isinstance(node, ast.Call)
         and isinstance(node.func, ast.Name)
         and node.func.id in ("hasattr", "getattr")
@@ -310,7 +317,7 @@ def private_protocols(path: str, source: str) -> list[str]:
     """What a model looks like is said once, in pgnn.abilities."""
     return [
         f"{path}:{node.lineno}: {node.name} belongs to pgnn/abilities"
-        for node in ast.walk(ast.parse(source))
+        for node in ast.walk(parsed(source))
         if isinstance(node, ast.ClassDef)
         and "Protocol" in [ast.unparse(base).split("[")[0].split(".")[-1] for base in node.bases]
         and any(

@@ -25,7 +25,7 @@ def example(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_eight_schools(example, tmp_path: Path) -> None:
-    found = example.main(["--out", str(tmp_path)])
+    found = example.main(["--out", str(tmp_path)], samples=200)
     assert (tmp_path / "eight_schools.png").stat().st_size > 10_000
     assert found["divergences, centred"] > found["divergences, non-centred"]
     assert found["size, centred"] < found["size, non-centred"]
@@ -62,7 +62,7 @@ def test_agrees_with_a_grid_and_with_pyro(example) -> None:
     posterior = example.schools(centred=False).query(evidence={"y": example.EFFECT}, engine=engine)
     with torch.random.fork_rng(devices=[]):
         pyro.set_rng_seed(0)
-        theirs = MCMC(NUTS(program), num_samples=300, warmup_steps=150, disable_progbar=True)
+        theirs = MCMC(NUTS(program), num_samples=200, warmup_steps=100, disable_progbar=True)
         theirs.run()
         drawn = {n: x.numpy()[None] for n, x in theirs.get_samples().items()}
     pyro.clear_param_store()
