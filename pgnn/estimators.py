@@ -8,7 +8,7 @@ from typing import Any, Self
 import numpy as np
 
 from pgnn.errors import DataError
-from pgnn.evidence.step_attributes import StepAttributes
+from pgnn.evidence.step_attributes import StepAttributes, sequence_lengths
 from pgnn.inference.learner import Learner
 from pgnn.inference.learning.gradient import Gradient
 from pgnn.limits import NOT_NEGATIVE, check_real
@@ -88,7 +88,7 @@ class SequenceTagger(BaseEstimator):  # type: ignore[misc]
                 sentence, or its labels, came without a list around.
             ModelError: If a strength is no number of at least zero.
         """
-        sentences = _sentences(X)
+        _check_sentences(sequence_lengths("attributes", X))
         check_label_sequences("y", y)
         for name, strength in (("c1", self.c1), ("c2", self.c2)):
             check_real(name, strength, NOT_NEGATIVE)
@@ -104,7 +104,8 @@ class SequenceTagger(BaseEstimator):  # type: ignore[misc]
             tolerance=self.tolerance,
         )
         labels: Any = {model.name: [list(labels) for labels in y]}
-        model.fit(labels, inputs=_inputs(sentences), learner=learner, progress=False)
+        # as they came: what is read of them is not needed any more once there are numbers
+        model.fit(labels, inputs={"attributes": X}, learner=learner, progress=False)
         self.model_, self.classes_ = model, list(model.state.states or ())
         return self
 
@@ -148,9 +149,14 @@ class SequenceTagger(BaseEstimator):  # type: ignore[misc]
 def _sentences(X: Sentences) -> StepAttributes:
     """The attributes of all sentences."""
     sentences = StepAttributes.read("attributes", X)
-    if not sentences.batched:
-        raise DataError("X must be a list of sentences, got a lone one: give [sentence]")
+    _check_sentences(sentences.lengths if sentences.batched else 1)
     return sentences
+
+
+def _check_sentences(lengths: Any) -> None:
+    """Refuse a lone sentence, of which there is one length alone."""
+    if isinstance(lengths, int):
+        raise DataError("X must be a list of sentences, got a lone one: give [sentence]")
 
 
 def _inputs(sentences: StepAttributes) -> Any:

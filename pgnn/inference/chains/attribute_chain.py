@@ -59,9 +59,7 @@ class AttributeChain:
             last: ``(K,)`` scores of the last label.
             moves: ``(K, K)`` scores of transitions, ``-inf`` where there is none.
         """
-        values = self.sums.values
-        wanted = values is not None and values.requires_grad
-        if wanted or weights.device.type != "cpu" or not has_numba():
+        if self.sums.differentiates_values or weights.device.type != "cpu" or not has_numba():
             return self.by_parts(weights, first, last, moves)
         log_probs: Tensor = _LogLikelihood.apply(self, weights, first, last, moves)  # type: ignore[no-untyped-call]
         return log_probs

@@ -29,8 +29,10 @@ class AttributeSums:
     Args:
         numbers: ``(N, A)`` of attributes, -1 where there is none.
         values: ``(N, A)``, ones if ``None``.
-        pairs: ``(2, P)`` attribute and label of each weight.
+        pairs: ``(2, P)`` attribute and label of each weight, or a pair of ``(P,)``.
         shape: Numbers of attributes and labels.
+        present: ``(B, T)`` which of steps ``(B, T, A)`` there are, if numbers and values come so;
+            they are picked out where they are needed, which saves memory.
 
     Cost: An addition for each attribute of each step, and label.
 
@@ -42,20 +44,44 @@ class AttributeSums:
     """
 
     def __init__(
-        self, numbers: Tensor, values: Tensor | None, pairs: Tensor, shape: tuple[int, int]
+        self,
+        numbers: Tensor,
+        values: Tensor | None,
+        pairs: Tensor | tuple[Tensor, Tensor],
+        shape: tuple[int, int],
+        present: Tensor | None = None,
     ) -> None:
-        self.numbers, self.values, self.pairs, self.shape = numbers, values, pairs, shape
+        self._numbers, self._values, self.pairs, self.shape = numbers, values, pairs, shape
+        self._present = present
         self._tables: dict[Any, tuple[Any, Any]] = {}
+        self._arrays: dict[Any, tuple[Any, Any]] = {}
+
+    @property
+    def numbers(self) -> Tensor:
+        """``(N, A)`` numbers of attributes."""
+        return self._numbers if self._present is None else self._numbers[self._present]
+
+    @property
+    def values(self) -> Tensor | None:
+        """``(N, A)`` what they count."""
+        if self._values is None or self._present is None:
+            return self._values
+        return self._values[self._present]
 
     @property
     def is_dense(self) -> bool:
         """Whether there are so many steps that a table of all weights is worth its while."""
-        return _FEW * self.numbers.numel() >= self.shape[0]
+        steps = len(self._numbers) if self._present is None else int(self._present.sum())
+        return _FEW * steps * self._numbers.shape[-1] >= self.shape[0]
+
+    @property
+    def differentiates_values(self) -> bool:
+        """Whether derivatives by the values are wanted."""
+        return self._values is not None and self._values.requires_grad
 
     def __call__(self, weights: Tensor) -> Tensor:
         """Return ``(N, K)`` sums, of ``(P,)`` weights."""
-        wanted = self.values is not None and self.values.requires_grad
-        if wanted or weights.device.type != "cpu" or not has_numba():
+        if self.differentiates_values or weights.device.type != "cpu" or not has_numba():
             return self.by_torch(weights)
         out: Tensor = _Sums.apply(self, weights)  # type: ignore[no-untyped-call]
         return out
@@ -64,19 +90,21 @@ class AttributeSums:
         """The same by torch, differentiable any number of times."""
         table = weights.new_zeros((self.shape[0] + 1, self.shape[1]))
         table = table.index_put((self.pairs[0], self.pairs[1]), weights)
-        places = torch.where(self.numbers < 0, self.shape[0], self.numbers).long()
+        numbers, values = self.numbers, self.values
+        places = torch.where(numbers < 0, self.shape[0], numbers).long()
         if not places.numel():
             return table.new_zeros((len(places), self.shape[1]))
-        each = None if self.values is None else self.values.to(table)
+        each = None if values is None else values.to(table)
         sums: Tensor = embedding_bag(places, table, mode="sum", per_sample_weights=each)
         return sums
 
     def gradient_by_torch(self, upstream: Tensor) -> Tensor:
         """Return ``(P,)`` gradients by the weights, linear in ``(N, K)`` from above."""
-        valid = self.numbers >= 0
-        each = valid.to(upstream) if self.values is None else self.values.to(upstream) * valid
+        numbers, values = self.numbers, self.values
+        valid = numbers >= 0
+        each = valid.to(upstream) if values is None else values.to(upstream) * valid
         rows = (upstream.unsqueeze(1) * each.unsqueeze(-1)).flatten(0, 1)
-        places = self.numbers.clamp_min(0).flatten().long()
+        places = numbers.clamp_min(0).flatten().long()
         table = upstream.new_zeros(self.shape).index_add(0, places, rows)
         return table[self.pairs[0], self.pairs[1]]
 
@@ -92,10 +120,16 @@ class AttributeSums:
 
     def arrays(self, dtype: torch.dtype) -> tuple[Any, Any]:
         """Numbers and values as the kernels take them; no values for ones."""
-        numbers = np.ascontiguousarray(self.numbers.to(torch.int32).numpy())
-        if self.values is None:
+        numbers, values = np.ascontiguousarray(self.numbers.to(torch.int32).numpy()), self.values
+        if values is None:
             return numbers, torch.zeros((0, 0), dtype=dtype).numpy()
-        return numbers, np.ascontiguousarray(self.values.detach().to(dtype).numpy())
+        return numbers, np.ascontiguousarray(values.detach().to(dtype).numpy())
+
+    def kept_arrays(self, dtype: torch.dtype) -> tuple[Any, Any]:
+        """The same, kept for the next time."""
+        if dtype not in self._arrays:
+            self._arrays[dtype] = self.arrays(dtype)
+        return self._arrays[dtype]
 
 
 class _Sums(Function):
@@ -106,7 +140,7 @@ class _Sums(Function):
         from pgnn.inference.chains.kernels.attribute_sums import add_rows
 
         ctx.sums, ctx.dtype = sums, weights.dtype
-        numbers, values = sums.arrays(weights.dtype)
+        numbers, values = sums.kept_arrays(weights.dtype)
         table, _ = sums.tables(weights.dtype)
         table[sums.pairs[0].numpy(), sums.pairs[1].numpy()] = weights.detach().numpy()
         out = np.zeros((len(numbers), sums.shape[1]), dtype=table.dtype)
@@ -125,7 +159,7 @@ class _Sums(Function):
             return None, sums.gradient_by_torch(upstream[0])
         from pgnn.inference.chains.kernels.attribute_sums import spread_rows
 
-        numbers, values = sums.arrays(ctx.dtype)
+        numbers, values = sums.kept_arrays(ctx.dtype)
         gradient = np.ascontiguousarray(upstream[0].to(ctx.dtype).numpy())
         _, out = sums.tables(ctx.dtype)
         out[...] = 0.0

@@ -231,14 +231,8 @@ class AttributeScores(StepScores):
         from pgnn.inference.chains.attribute_sums import AttributeSums
 
         numbers, values = covariates[self.input_name], covariates.get(self.values_name)
-        present = inside.to(numbers.device)
-        pairs = torch.stack([self.pair_names, self.pair_labels])
-        return AttributeSums(
-            numbers[present],
-            None if values is None else values[present],
-            pairs,
-            (len(self.names), self.num_labels),
-        )
+        pairs, shape = (self.pair_names, self.pair_labels), (len(self.names), self.num_labels)
+        return AttributeSums(numbers, values, pairs, shape, inside.to(numbers.device))
 
     @property
     def attribute_weights(self) -> Tensor:
