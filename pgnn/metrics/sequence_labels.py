@@ -43,9 +43,9 @@ def chunks(labels: Sequence[str]) -> list[tuple[int, int, str]]:
     """
     if not is_label_sequence(labels):
         raise DataError(f"labels must be a list of the labels of one sequence, got {labels!r}")
-    wrong = next((x for x in labels if not isinstance(x, str)), None)
-    if wrong is not None:
-        raise DataError(f"labels of chunks must be text such as 'B-NP', got {wrong!r}")
+    wrong = [x for x in labels if not isinstance(x, str)]
+    if wrong:
+        raise DataError(f"labels of chunks must be text such as 'B-NP', got {wrong[0]!r}")
     segments: list[tuple[int, int, str]] = []
     begin, kind, closed = 0, "", True
     for t, label in enumerate([*labels, "O"]):

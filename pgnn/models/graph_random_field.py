@@ -208,8 +208,16 @@ class GraphRandomField(MarkovRandomField):
         """Return the labels of an answer by the names of the nodes: a mapping, or one for each row.
 
         Args:
-            answer: Of :meth:`most_probable`.
+            answer: Of :meth:`most_probable`, about all nodes.
+
+        Raises:
+            EvidenceError: If it is about some nodes alone, or other variables.
         """
+        if [v.name for v in answer.variables] != [self._told["name"]]:
+            raise EvidenceError(
+                f"the answer is about {[v.name for v in answer.variables]}: ask for the labels of "
+                f"all nodes, {self._told['name']!r}"
+            )
         codes = answer.codes.reshape(-1, len(self.node_names)).tolist()
         label = self.variables[self._told["name"]]
         rows = [
@@ -243,12 +251,12 @@ class GraphRandomField(MarkovRandomField):
         Raises:
             DataError: If there are none, or they do not fit.
         """
-        if not any(isinstance(p, AttributePotential) for p in self.potentials) or not inputs:
+        if not any(isinstance(p, AttributePotential) for p in self.potentials):
             yield data, inputs
             return
         with structure_restored_on_failure(self):
             try:
-                ordered = self._in_order(inputs)
+                ordered = self._in_order(inputs or {})
                 parts = [_prepared(p, ordered) for p in self.potentials]
             except EvidenceError as error:
                 raise DataError(str(error)) from None

@@ -22,6 +22,9 @@ class StructuredAttention(nn.Module, ABC):
     Args:
         features: Numbers ``D`` of a step.
 
+    Raises:
+        ModelError: If a size is no positive whole number; of its methods, if steps have others.
+
     References:
         Kim, Denton, Hoang and Rush (2017), Structured attention networks.
     """
@@ -41,8 +44,21 @@ class StructuredAttention(nn.Module, ABC):
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Return what is attended to, see :meth:`weights` for the arguments."""
-        x = _zero_beyond(x, lengths)
+        x = self._steps(x, lengths)
         return self.expectation(self.weights(x, lengths), x)
+
+    def _steps(self, x: Tensor, lengths: Tensor | None) -> Tensor:
+        """Steps ``(B, T, D)`` with zeros beyond the ends, where any numbers may stand.
+
+        Raises:
+            ModelError: If they have another shape.
+        """
+        if x.dim() != 3 or x.shape[2] != self.features:
+            raise ModelError(f"steps must be (B, T, {self.features}), got {tuple(x.shape)}")
+        if lengths is None:
+            return x
+        beyond = torch.arange(x.shape[1], device=x.device) >= lengths.to(x.device)[:, None]
+        return x.masked_fill(beyond[..., None], 0.0)
 
     @abstractmethod
     def expectation(self, weights: Tensor, x: Tensor) -> Tensor:
@@ -72,7 +88,7 @@ class ChainAttention(StructuredAttention):
         """Return ``(B, T)`` probabilities of being chosen."""
         from pgnn.inference.chains.chain import Chain
 
-        x = _zero_beyond(x, lengths)
+        x = self._steps(x, lengths)
         chosen = self.score(x)
         field = torch.cat([torch.zeros_like(chosen), chosen], dim=-1)
         return Chain(field.new_zeros(2), self.neighbours, field, lengths).marginals()[..., 1]
@@ -98,7 +114,8 @@ class DependencyAttention(StructuredAttention):
 
     def __init__(self, features: int, *, projective: bool = True, size: int | None = None) -> None:
         super().__init__(features)
-        self.projective, self.size = projective, features if size is None else size
+        self.projective = projective
+        self.size = whole_number("size", features if size is None else size, 1, ModelError)
         self.head, self.word = nn.Linear(features, self.size), nn.Linear(features, self.size)
         self.root = nn.Parameter(torch.zeros(features))
 
@@ -107,7 +124,7 @@ class DependencyAttention(StructuredAttention):
         from pgnn.inference.trees.projective_trees import ProjectiveTrees
         from pgnn.inference.trees.spanning_trees import SpanningTrees
 
-        x = _zero_beyond(x, lengths)
+        x = self._steps(x, lengths)
         scores = self.head(self._heads(x)) @ self.word(x).mT / self.size**0.5
         trees = ProjectiveTrees if self.projective else SpanningTrees
         return trees(scores, lengths).marginals()
@@ -138,14 +155,14 @@ class ConstituentAttention(StructuredAttention):
 
     def __init__(self, features: int, *, size: int | None = None) -> None:
         super().__init__(features)
-        self.size = features if size is None else size
+        self.size = whole_number("size", features if size is None else size, 1, ModelError)
         self.first, self.last = nn.Linear(features, self.size), nn.Linear(features, self.size)
 
     def weights(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Return ``(B, T, T)`` probabilities of constituents, by first and last step."""
         from pgnn.inference.trees.constituency_trees import ConstituencyTrees
 
-        x = _zero_beyond(x, lengths)
+        x = self._steps(x, lengths)
         scores = self.first(x) @ self.last(x).mT / self.size**0.5
         return ConstituencyTrees(scores, lengths).marginals()
 
@@ -153,11 +170,3 @@ class ConstituentAttention(StructuredAttention):
         """Return ``(B, T, D)`` expected sums of other ends."""
         spans = weights.triu(1)
         return (spans + spans.mT) @ x
-
-
-def _zero_beyond(x: Tensor, lengths: Tensor | None) -> Tensor:
-    """Steps ``(B, T, D)`` with zeros beyond the ends, where any numbers may stand."""
-    if lengths is None:
-        return x
-    beyond = torch.arange(x.shape[1], device=x.device) >= lengths.to(x.device)[:, None]
-    return x.masked_fill(beyond[..., None], 0.0)

@@ -187,6 +187,18 @@ def test_masks_forbid_transitions() -> None:
     assert pgnn.bio_mask(["I-a", "B-b"]).tolist() == [[True, True], [False, True]]
 
 
+def test_a_mask_that_allows_no_transition() -> None:
+    field = pgnn.ConditionalRandomField(["a", "b"], mask=np.zeros((2, 2)))
+    inputs = {"attributes": [[["x"]], [["y"]], [["x"], ["y"]]]}
+    with pytest.raises(DataError, match="'b' follows 'a'"):
+        field.fit([["a"], ["b"], ["a", "b"]], inputs=inputs, progress=False)
+    one = {"attributes": inputs["attributes"][:2]}
+    field.fit([["a"], ["b"]], inputs=one, progress=False)
+    best = field.decode(inputs=inputs, errors="nan")["label"]
+    assert best.tolist() == [[0, -1], [1, -1], [-1, -1]]
+    assert float(field.log_prob([["a", "b"]], inputs={"attributes": [[["x"], ["y"]]]})) == -math.inf
+
+
 class Recurrent(nn.Module):
     """A bidirectional network, which must not read the padding."""
 

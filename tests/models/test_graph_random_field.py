@@ -315,6 +315,12 @@ def test_wrong_names_are_told() -> None:
         named().observed({"z": "u"})
     with pytest.raises(ModelError, match="not known yet"):
         named().query(inputs={"words": NODES, "links": EDGES})
+    with pytest.raises(DataError, match="needs the input 'words'"):
+        named().fit(named().observed(LABELS), progress=False)
+    numbers = field()
+    some = numbers.most_probable(targets=[("label", 0)], inputs=INPUTS)
+    with pytest.raises(EvidenceError, match="ask for the labels of all nodes"):
+        numbers.by_node(some)
     both = pgnn.AttributeScores("x"), pgnn.AttributeScores("x")
     with pytest.raises(ModelError, match="one input 'x'"):
         pgnn.GraphRandomField(graph(), 2, *both)

@@ -317,6 +317,18 @@ WRONG: dict[str, tuple[Any, type[Exception], str]] = {
         DataError,
         "label 'c' at step 2 of row 1",
     ),
+    "a first label that may not be": (
+        lambda: pgnn.ConditionalRandomField(
+            [*"ab"], mask=pgnn.LabelAutomaton({0: {"a": 1}, 1: {"b": 1}}, 0)
+        ).fit([list("ba")], inputs=words("xy")),
+        DataError,
+        "label 'b' at step 0 of row 0 may not be the first",
+    ),
+    "a state that is none": (
+        lambda: pgnn.LabelAutomaton({0: {"a": [1]}}, 0),  # type: ignore[dict-item]
+        ModelError,
+        "no state",
+    ),
     "labels that may not end": (
         lambda: pgnn.ConditionalRandomField([*"abc"], mask=ONCE).fit(
             [list("ba")], inputs=words("xy")
@@ -351,3 +363,7 @@ def test_sequences_longer_than_an_automaton_lets_be_are_impossible() -> None:
     answer = field.smooth(inputs=rows, errors="nan")["label"].probs
     assert answer[0, 1].tolist() == [0.0, 1.0]
     assert bool(answer[1].isnan().all())
+    labels = [[*"ab"], [*"abb"]]
+    assert field.log_prob(labels, inputs=rows).tolist() == [0.0, -math.inf]
+    partial = [["a", None], ["a", None, None]]
+    assert field.log_prob(partial, inputs=rows).tolist() == [0.0, -math.inf]

@@ -81,6 +81,16 @@ def test_a_layer_needs_features() -> None:
         ChainAttention(0)
 
 
+@pytest.mark.parametrize("kind", [ChainAttention, DependencyAttention, ConstituentAttention])
+def test_steps_of_another_shape_are_told(kind: type[StructuredAttention]) -> None:
+    for wrong in (torch.zeros(2, 4, 5), torch.zeros(4, 3)):
+        with pytest.raises(ModelError, match=r"steps must be \(B, T, 3\)"):
+            kind(3)(wrong)
+    for other in (DependencyAttention, ConstituentAttention):
+        with pytest.raises(ModelError, match="size"):
+            other(3, size=0)
+
+
 @pytest.mark.parametrize("make", LAYERS)
 def test_large_steps_and_no_numbers_beyond_the_end(
     make: type[StructuredAttention], steps: Tensor

@@ -18,6 +18,7 @@ from pgnn.inference.threads import Stop, interruptible
 
 Ints = NDArray[np.int64]
 _COLUMNS = 8
+_LOWEST = -1e300  # stands for the largest of no transitions at all
 _ADDITION = 1.0
 """About how many nanoseconds one addition takes, in rows that are not in the cache."""
 
@@ -198,7 +199,7 @@ class CompiledAttributeChain:
         for array in self.gradient:
             if array is not self._lone_labels:
                 array[...] = 0.0
-        top = float(parts[-1].detach().max())
+        top = max(float(parts[-1].detach().max()), _LOWEST)
         potentials = np.zeros_like(self.weights.moves)
         with np.errstate(under="ignore"):
             potentials[:, : self.num_labels] = np.exp(

@@ -22,7 +22,7 @@ from pgnn.inference.explanation import Explanation
 from pgnn.inference.posterior import Posterior
 from pgnn.inference.samples import Samples
 from pgnn.inference.time.emission_chain import draw_emissions, emission_tables
-from pgnn.inference.time.sequence_engine import SequenceEngine
+from pgnn.inference.time.sequence_engine import SequenceEngine, divided
 from pgnn.inference.time.sequence_question import SequenceQuestion
 
 
@@ -95,7 +95,7 @@ class ForwardBackward(SequenceEngine):
         chain: Chain | LabelledChain | SegmentChain = model.chain(unobserved, question.inputs)
         if isinstance(chain, SegmentChain):
             return super().answer_log_prob(question)
-        return chain.log_score(observed.codes[model.state.name]) - chain.log_partition()
+        return divided(chain.log_score(observed.codes[model.state.name]), chain.log_partition())
 
     def describe(self, question: SequenceQuestion) -> Explanation:
         """See :meth:`Model.explain`."""

@@ -170,7 +170,9 @@ class SequenceEngine(SequenceReader):
             return log_z
         observed = question.observed
         unobserved = SequenceEvidence(observed.lengths, observed.steps, batched=observed.batched)
-        return log_z - self.log_evidence(SequenceQuestion(model, unobserved, question.inputs))
+        return divided(
+            log_z, self.log_evidence(SequenceQuestion(model, unobserved, question.inputs))
+        )
 
     def impossible(self, question: SequenceQuestion, rows: list[int]) -> ImpossibleEvidence:
         """Make the error for some rows of probability zero: at which step each becomes so."""
@@ -207,6 +209,11 @@ class SequenceEngine(SequenceReader):
             "the length is not known: compile model.unroll(steps) instead, or use model.chain(...) "
             "of a hidden Markov model, tensors in and tensors out"
         )
+
+
+def divided(log_scores: Tensor, log_z: Tensor) -> Tensor:
+    """Return log scores less the log partition; minus infinity where nothing is possible."""
+    return log_scores - log_z.masked_fill(log_z.isneginf(), 0.0)
 
 
 def extended(observed: SequenceEvidence, steps: int) -> SequenceEvidence:

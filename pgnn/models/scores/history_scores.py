@@ -80,9 +80,8 @@ class HistoryScores(nn.Module):
                             "none end")  # fmt: skip
         code = int(codes[row, step])
         what = "any label" if code < 0 else f"label {self.label.decode([code])[0]!r}"
-        raise DataError(
-            f"{what} at step {step} of row {row} follows labels after which the mask forbids it"
-        )
+        where = "may not be the first" if step == 0 else "may not follow those before it"
+        raise DataError(f"{what} at step {step} of row {row} {where}: the mask forbids it")
 
     def states(self, barred: Tensor) -> LabelStates:
         """Return the states of the chain, kept while the mask stays.

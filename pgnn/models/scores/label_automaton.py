@@ -63,7 +63,7 @@ class LabelAutomaton(Restorable):
         self.ends = tuple(moves) if ends is None else tuple(ends)
         targets = (target for labels in self.moves.values() for target in labels.values())
         for state in (start, *self.ends, *targets):
-            if state not in self.moves:
+            if not isinstance(state, Hashable) or state not in self.moves:
                 raise ModelError(
                     f"the automaton has no state {state!r} among its moves"
                     f"{closest(state, self.moves)}; one that nothing may follow has the moves {{}}"
