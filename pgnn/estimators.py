@@ -105,7 +105,8 @@ class SequenceTagger(BaseEstimator):  # type: ignore[misc]
         )
         labels: Any = {model.name: [list(labels) for labels in y]}
         # as they came: what is read of them is not needed any more once there are numbers
-        model.fit(labels, inputs={"attributes": X}, learner=learner, progress=False)
+        inputs: Any = {"attributes": X}
+        model.fit(labels, inputs=inputs, learner=learner, progress=False)
         self.model_, self.classes_ = model, list(model.state.states or ())
         return self
 

@@ -288,8 +288,8 @@ class AutoregressiveModel(Model, StepwiseModel):
         head = self._heads[0]
         if len(self.heads) > 1 or not isinstance(head, DiscreteHead):
             raise Unsupported(
-                "the next value is predicted, and the most probable sequence sought, where there is "
-                "one variable, a discrete one; sample() draws all kinds"
+                "the next value is predicted, and the best sequence sought, where there is one "
+                "variable, a discrete one; sample() draws all kinds"
             )
         return self._sound(head.log_probs(state.hidden[:, None], state.memory)[:, 0])
 

@@ -68,6 +68,7 @@ def test_labels_that_stand_in_no_sequences_are_refused(labels: Any) -> None:
 def test_labels_of_chunks_are_a_list_of_texts() -> None:
     with pytest.raises(DataError, match="a list of the labels of one sequence, got 'B-X'"):
         chunks("B-X")
-    with pytest.raises(DataError, match="must be text such as .B-NP., got 3"):
-        chunks(["O", 3])  # type: ignore[list-item]
+    for wrong in (3, None):
+        with pytest.raises(DataError, match=f"must be text such as 'B-NP', got {wrong}"):
+            chunks(["O", wrong])  # type: ignore[list-item]
     assert token_accuracy(np.array([[0, 1]]), np.array([[0, 0]])) == 0.5  # type: ignore[arg-type]
