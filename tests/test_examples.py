@@ -243,3 +243,19 @@ def test_cited_papers(example: Example) -> None:
 def test_frey_faces(example: Example) -> None:
     figures = example("frey_faces", epochs=6, hidden=50)
     assert min(figures["upside down"], figures["barred"]) > 0.8
+
+
+def test_threshold_logic(example: Example) -> None:
+    """Of N = 4 inputs; those of probability 0.1 are odd with (1 - 0.8^4) / 2."""
+    found = example("threshold_logic")
+    for name in ("deep", "flat"):
+        assert found[f"{name} right"] == 1.0
+        assert found[f"{name} back"] == pytest.approx(0.0)
+        assert found[f"{name} odd"] == pytest.approx((1 - 0.8**4) / 2)
+    assert (found["deep units"], found["flat units"]) == (3 * 3, 2**3 + 1)
+
+
+def test_parity_automaton(example: Example) -> None:
+    found = example("parity_automaton", steps=6)
+    assert found["tables"] == found["recurrent"] == 1.0
+    assert found["doubt"] < 1e-12
