@@ -144,9 +144,14 @@ def contract(memory, code, at, lanes, counters, stop):
     passes = 1
     for d in range(rank):
         passes *= code[at + HEADER + LOOP * d]
-    single = len(lanes) == 1 and along == 1
+    single = len(lanes) == 1 and along == 1 and not (ternary and maximum)
     # where every number of the output has one product, it need not be cleared
-    fresh = single and passes == code[at + 3] and code[at + HEADER + LOOP * (rank - 1) + 1] == 1
+    fresh = (
+        single
+        and not ternary
+        and passes == code[at + 3]
+        and code[at + HEADER + LOOP * (rank - 1) + 1] == 1
+    )
     if not fresh:
         for i in range(o, o + code[at + 3] * len(lanes)):
             memory[i] = 0.0

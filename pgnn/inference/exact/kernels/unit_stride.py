@@ -14,7 +14,7 @@ from pgnn.inference.exact.kernels.vector_code import DOUBLE, INDEX, Output, Vect
 
 _WIDEST = 8
 """Numbers that a pass of a long loop works on at once."""
-_SHORT = range(2, 8)
+_SHORT = range(3, 7)
 """Lengths of the last loop for which there is code without a loop: numbers of states, mostly."""
 
 
@@ -180,7 +180,10 @@ def _type_unit_stride(
             moves = list(range(1, operands + 1))
 
             def for_kept(keep: bool) -> None:
-                kinds = list(Output) if keep else [Output.SUM, Output.MAXIMUM]
+                # each kind takes long to compile: there are those that questions need
+                kinds = [Output.SUM] if three else [Output.MAXIMUM, Output.SUM]
+                if keep and not three:
+                    kinds.append(Output.FRESH)
                 choose(
                     output,
                     kinds,
@@ -200,8 +203,8 @@ along_units: Any = intrinsic(_type_unit_stride)
 
 ``moving`` operands, the first ones, advance by one number with the last loop, the others stand
 still; ``kept`` says whether the output advances, too. Products are added to what is there
-(``output`` 0), or compared with it (1), or written (2, only if the output advances). ``to``,
-``tx``, ``ty`` and ``tz`` are the strides of the loop around it.
+(``output`` 0) or, of two operands, compared with it (1), or written (2, only if the output
+advances). ``to``, ``tx``, ``ty`` and ``tz`` are the strides of the loop around it.
 """
 
 
