@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import affine_grid, grid_sample, pad
+from torch.nn.functional import pad
 
 import pgnn
 
@@ -29,6 +29,7 @@ class Reader(nn.Module):
         super().__init__()
         self.around = around
         self.body = nn.Sequential(
+            pgnn.neural.RandomAffine(0.15),
             nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
             nn.Conv2d(16, 48, 3, padding=1), nn.BatchNorm2d(48), nn.ReLU(),
             nn.Conv2d(48, 96, 3, padding=1), nn.MaxPool2d(2), nn.BatchNorm2d(96), nn.ReLU(),
@@ -41,16 +42,10 @@ class Reader(nn.Module):
         """Return ``(B, T, 26)`` of words ``(B, T, 16, 8)``."""
         inside = torch.arange(x.shape[1]) < lengths[:, None]
         images = x[inside].unsqueeze(1)
-        found = self.body(distorted(images) if self.training else images)
+        found = self.body(images)
         steps = found.new_zeros(*inside.shape, WIDTH).index_put((inside,), found)
         wide = pad(steps, (0, 0, self.around, self.around)).unfold(1, x.shape[1], 1)
         return self.head(wide.permute(0, 3, 1, 2).flatten(2))
-
-
-def distorted(images: Tensor) -> Tensor:
-    """Return images ``(N, 1, 16, 8)``, each turned, slanted, stretched and moved by chance."""
-    maps = torch.eye(2, 3) + 0.15 * torch.randn(len(images), 2, 3)
-    return grid_sample(images, affine_grid(maps, images.shape, False), align_corners=False)
 
 
 def words(path: Path, split: str) -> tuple[list[Tensor], list[list[int]]]:

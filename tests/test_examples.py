@@ -164,6 +164,11 @@ def test_digits_100_labels(example: Example) -> None:
     assert min(right.values()) > 0.5
 
 
+def test_digits_few_labels(example: Example) -> None:
+    wrong = example("digits_few_labels", rows=1000, epochs=3, maps=8)
+    assert wrong["all images"] < min(wrong["labels alone"], 0.6)
+
+
 def test_news_topics(example: Example) -> None:
     found = example("news_topics", epochs=2, hidden=8)
     assert found["belief network, bound"] > found["independent"] - 0.3

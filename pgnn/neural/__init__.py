@@ -14,7 +14,13 @@ from pgnn.neural.attention import (
     HardAttention,
     Score,
 )
-from pgnn.neural.augmentation import ColourJitter, ColourNoise, RandomFlip, Whitening
+from pgnn.neural.augmentation import (
+    ColourJitter,
+    ColourNoise,
+    RandomAffine,
+    RandomFlip,
+    Whitening,
+)
 from pgnn.neural.convolutions import (
     PositionBias,
     RandomShift,
@@ -142,6 +148,7 @@ __all__ = [
     "PointerHead",
     "PositionBias",
     "RadialBasis",
+    "RandomAffine",
     "RandomFlip",
     "RandomShift",
     "Readout",

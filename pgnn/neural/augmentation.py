@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import affine_grid, grid_sample
 
 from pgnn.errors import ModelError
 from pgnn.limits import NOT_NEGATIVE, POSITIVE, Interval, check_real
@@ -32,6 +33,40 @@ class RandomFlip(nn.Module):
             return x
         chosen = torch.rand(len(x), 1, 1, 1, device=x.device) < self.probability
         return torch.where(chosen, x.flip(-1), x)
+
+
+class RandomAffine(nn.Module):
+    r"""Turns, slants, stretches and moves each image by chance, while the network is trained.
+
+    A new image has at :math:`u \in [-1, 1]^2` what the old one has at :math:`(I + A) u + b`, by
+    bilinear interpolation, or zero where that is outside; the six numbers of :math:`A` and
+    :math:`b` are normal.
+
+    Args:
+        scale: Standard deviation of these numbers; 0.1 moves an image by a twentieth of its side.
+
+    References:
+        Simard, Steinkraus and Platt (2003), Best practices for convolutional neural networks
+        applied to visual document analysis.
+
+    Example:
+        >>> move, x = RandomAffine(0.1), torch.rand(3, 1, 8, 8)
+        >>> torch.equal(move.eval()(x), x), move.train()(x).shape
+        (True, torch.Size([3, 1, 8, 8]))
+    """
+
+    def __init__(self, scale: float = 0.1) -> None:
+        super().__init__()
+        check_real("scale", scale, NOT_NEGATIVE)
+        self.scale = scale
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return ``(B, C, H, W)``."""
+        if not self.training:
+            return x
+        maps = torch.eye(2, 3).to(x) + self.scale * torch.randn(len(x), 2, 3).to(x)
+        grid = affine_grid(maps, list(x.shape), align_corners=False)
+        return grid_sample(x, grid, align_corners=False)
 
 
 class ColourJitter(nn.Module):

@@ -43,6 +43,22 @@ def fitted(
 # --- losses and penalties as probabilities ----------------------------------------------------
 
 
+def test_images_are_turned_and_moved_by_chance() -> None:
+    torch.manual_seed(0)
+    columns = torch.arange(-31.0, 32.0, 2.0) / 32  # pixels that are their own places
+    places = torch.stack([columns.expand(32, 32), columns[:, None].expand(32, 32)])
+    moved = neural.RandomAffine(0.1)(places.expand(2000, 2, 32, 32))
+    middle = moved[:, :, 15:17, 15:17].mean((2, 3))  # of the new image, in the old one
+    assert float(middle.mean(0).abs().max()) < 5 * 0.1 / 2000**0.5
+    assert torch.allclose(middle.std(0), torch.tensor(0.1), rtol=0.08)
+    turned = (moved[:, 1, 15, 24] - moved[:, 1, 15, 8]) / (columns[24] - columns[8])
+    assert float(turned.std()) == pytest.approx(0.1, rel=0.08)
+    images = torch.rand(3, 2, 5, 4)
+    assert torch.allclose(neural.RandomAffine(0.0)(images), images, atol=1e-6)
+    with pytest.raises(ModelError, match="scale"):
+        neural.RandomAffine(-1.0)
+
+
 def test_losses_are_likelihoods(rows: tuple[Tensor, Tensor]) -> None:
     """Cross entropy is the categorical's, half the squared error the normal's, up to a constant."""
     x, y = rows
