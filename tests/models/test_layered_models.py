@@ -1,6 +1,7 @@
 """Deep Boltzmann machines, deep belief networks and sigmoid belief networks."""
 
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import torch
 
 import pgnn
 from pgnn.errors import DataError, Intractable, ModelError, PgnnError
+from pgnn.inference.learning.checkpoints import Keeper
 
 ROWS = torch.tensor([[1, 1, 0, 0], [0, 0, 1, 1], [1, 1, 1, 0]] * 20)
 
@@ -251,3 +253,34 @@ def test_a_guide_is_pointed_to_the_recognition() -> None:
     model = pgnn.SigmoidBeliefNetwork([3, 2])
     with pytest.raises(pgnn.Unsupported, match=r"WakeSleep\(score_function=True\)"):
         model.fit([[1, 0, 1]], learner=pgnn.Variational())
+
+
+@pytest.mark.parametrize("settings", [{}, {"score_function": True}], ids=["dreams", "bound"])
+def test_wake_and_sleep_go_on_where_they_ended(settings: dict, tmp_path: Any) -> None:
+    class Ended(Exception):
+        pass
+
+    class Ending(Keeper):
+        def write(self, state: Any) -> None:
+            super().write(state)
+            if state["passes"] == 3:
+                raise Ended
+
+    def fitted(**rest: Any) -> Any:
+        learner = pgnn.WakeSleep(
+            epochs=6, batch_size=20, **settings, **rest,
+            scheduler=lambda o: torch.optim.lr_scheduler.ExponentialLR(o, 0.5),
+        )  # fmt: skip
+        model = pgnn.DeepBeliefNetwork([4, 3, 2])
+        return model.fit(ROWS, learner=learner, seed=0, progress=False)
+
+    kept = pgnn.Checkpoints(tmp_path / "nights", every=0.0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pgnn.inference.learning.checkpoints.Keeper", Ending)
+        with pytest.raises(Ended):
+            fitted(checkpoints=kept)
+    resumed, whole = fitted(checkpoints=kept), fitted()
+    for name, x in whole.state_dict().items():
+        assert torch.equal(x, resumed.state_dict()[name])
+    assert resumed.history["trace"] == whole.history["trace"]
+    assert len(whole.history["trace"]["bound"]) == 6

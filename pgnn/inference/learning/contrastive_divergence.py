@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -14,11 +12,10 @@ from pgnn.errors import DataError, ModelError
 from pgnn.factors.units.unit_layers import UnitModel
 from pgnn.inference.history import History
 from pgnn.inference.learner import Learner
-from pgnn.inference.learning.checkpoints import Checkpoints, Keeper, digest
+from pgnn.inference.learning.checkpoints import Checkpoints, check_checkpoints, keeper_of
 from pgnn.inference.learning.contrastive_passes import ContrastivePasses
+from pgnn.inference.learning.fit_context import learnt
 from pgnn.inference.learning.minibatches import MakeOptimizer, MakeScheduler
-from pgnn.inference.learning.optimisation_problem import LearnableParameters
-from pgnn.inference.learning.restored_on_failure import restored_on_failure
 from pgnn.inference.learning.unit_source import UnitSource
 from pgnn.inference.loop import Run, iterate
 from pgnn.limits import NOT_NEGATIVE, Interval, check_callable, check_settings
@@ -117,8 +114,7 @@ class ContrastiveDivergence(Learner):
             raise ModelError("tempering needs chains that go on: persistent=True")
         if self.patience and not self.validation:
             raise ModelError("patience needs rows set apart: give validation as well")
-        if self.checkpoints is not None and not isinstance(self.checkpoints, Checkpoints):
-            raise ModelError(f"checkpoints must be Checkpoints(path), got {self.checkpoints!r}")
+        check_checkpoints(self.checkpoints)
 
     def fit(
         self,
@@ -146,24 +142,23 @@ class ContrastiveDivergence(Learner):
             PgnnError: If the parameters diverge; the message tells the step.
         """
         source = self._source(model, data, weights, inputs, seed, self.epochs)
-        keeper = self._keeper(model, source, seed)
-
-        def write(_: int) -> None:
-            if keeper.due:
-                keeper.write(work.snapshot())
-
-        with self._passes(model, source) as work:
+        rows = source.rows
+        data = None if rows is None else [rows.values, rows.missing, rows.weights]
+        keeper = keeper_of(self, model, data, seed)
+        with learnt(model, self) as (learnable, history), torch.no_grad():
+            work = ContrastivePasses(self, model, learnable.parameters, source)
             before = keeper.state()
             if before is not None:
                 work.restore(before)
             elif self.resume:
                 work.resume(model.history.progress)
             run = iterate(
-                work, self.epochs - work.passes, progress=progress, label="passes", after=write
-            )
+                work, self.epochs - work.passes, progress=progress, label="passes",
+                after=lambda _: keeper.write(work.snapshot()) if keeper.due else None,
+            )  # fmt: skip
             work.finish()
             keeper.close()
-            self._report(model, work, source.num_rows, run)
+            self._report(history, work, source.num_rows, run)
 
     def partial_fit(
         self,
@@ -189,12 +184,13 @@ class ContrastiveDivergence(Learner):
             raise ModelError("checkpoints are of one fit: leave them out of partial_fit()")
         source = self._source(model, data, weights, inputs, seed, 1)
         earlier: Any = model.history if model.history.progress is not None else {}
-        with self._passes(model, source) as work:
+        with learnt(model, self) as (learnable, history), torch.no_grad():
+            work = ContrastivePasses(self, model, learnable.parameters, source)
             if earlier:
                 work.resume(earlier.progress, draws=seed is None)
             run = iterate(work, 1, progress=False)
             work.take_on(earlier.get("trace", {}), earlier.get("iterations", 0))
-            self._report(model, work, source.num_rows + earlier.get("rows", 0), run)
+            self._report(history, work, source.num_rows + earlier.get("rows", 0), run)
 
     def _source(
         self, model: Any, data: Any, weights: Any, inputs: Inputs | None, seed: int | None,
@@ -225,44 +221,14 @@ class ContrastiveDivergence(Learner):
             )
         return source
 
-    @contextmanager
-    def _passes(self, model: Any, source: UnitSource) -> Iterator[ContrastivePasses]:
-        """What makes passes; the model gets its numbers back if anything is raised."""
-        learnable = LearnableParameters(model)
-        with restored_on_failure(model), torch.no_grad():
-            try:
-                yield ContrastivePasses(self, model, learnable.parameters, source)
-            finally:
-                learnable.clear()
-
-    def _report(self, model: Any, work: ContrastivePasses, rows: int, run: Run[int]) -> None:
+    def _report(self, history: History, work: ContrastivePasses, rows: int, run: Run[int]) -> None:
         """Tell what happened in the history, from where learning can go on."""
-        history = History(
-            {
-                "learner": repr(self),
-                "rows": rows,
-                "iterations": work.passes,
-                "converged": False,
-                "stopped_early": run.converged,
-                "seconds": run.seconds,
-                "trace": work.trace,
-            }
+        history.update(
+            rows=rows,
+            iterations=work.passes,
+            converged=False,
+            stopped_early=run.converged,
+            seconds=run.seconds,
+            trace=work.trace,
         )
         history.progress = work.snapshot()
-        model.history = history
-
-    def _keeper(self, model: Any, source: UnitSource, seed: int | None) -> Keeper:
-        """What writes down how far the fit is."""
-        if self.checkpoints is None:
-            return Keeper(None, {})
-        plain = replace(self, checkpoints=None, optimizer=None, scheduler=None)
-        rows = source.rows
-        return Keeper(
-            self.checkpoints,
-            {
-                "settings": repr(plain),
-                "seed": seed,
-                "data": None if rows is None else digest(rows.values, rows.missing, rows.weights),
-                "model": digest(model.state_dict()),
-            },
-        )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,12 +15,18 @@ from pgnn.errors import DataError, ModelError, PgnnError
 from pgnn.factors.randomness import generator
 from pgnn.factors.units.recognised_layers import RecognisedLayers
 from pgnn.factors.units.unit_layers import State
-from pgnn.inference.history import History
 from pgnn.inference.learner import Learner
+from pgnn.inference.learning.checkpoints import Checkpoints, check_checkpoints, keeper_of
+from pgnn.inference.learning.fit_context import learnt
 from pgnn.inference.learning.layered_rows import read_layered_rows
-from pgnn.inference.learning.minibatches import MakeOptimizer, made_optimizer
+from pgnn.inference.learning.minibatches import (
+    MakeOptimizer,
+    MakeScheduler,
+    made_optimizer,
+    made_scheduler,
+    next_rates,
+)
 from pgnn.inference.learning.optimisation_problem import LearnableParameters
-from pgnn.inference.learning.restored_on_failure import restored_on_failure
 from pgnn.inference.loop import Info, iterate
 from pgnn.limits import check_callable, check_settings
 
@@ -50,6 +56,8 @@ class WakeSleep(Learner):
         optimizer: Makes one of torch's optimisers; ``Adam(lr=0.003)`` if not given.
         batch_size: Rows for a step.
         epochs: Passes over the data.
+        scheduler: What makes a learning rate scheduler of the optimiser, stepped after each pass.
+        checkpoints: Where to write down how far it is; a fit that was ended goes on from there.
 
     Raises:
         ModelError: If a setting is out of range.
@@ -74,9 +82,15 @@ class WakeSleep(Learner):
     optimizer: MakeOptimizer | None = None
     batch_size: int = 100
     epochs: int = 20
+    scheduler: MakeScheduler | None = None
+    checkpoints: Checkpoints | None = None
 
     def __post_init__(self) -> None:
         check_settings(self, samples=1, batch_size=1, epochs=1)
+        check_checkpoints(self.checkpoints)
+        check_callable(
+            "scheduler", self.scheduler, "lambda o: torch.optim.lr_scheduler.StepLR(o, 9)"
+        )
         check_callable("optimizer", self.optimizer, "lambda p: torch.optim.Adam(p, lr=0.003)")
         if self.score_function and self.samples > 1:
             raise ModelError("score_function takes one sample; more are reweighted instead")
@@ -116,22 +130,19 @@ class WakeSleep(Learner):
         if inputs is not None:
             raise DataError("layers of units have no covariates: leave inputs out")
         rows = read_layered_rows(model, data)
-        learnable = LearnableParameters(model)  # type: ignore[arg-type]
-        with restored_on_failure(model):
-            try:
-                work = _Nights(self, model, learnable, rows, seed)
-                run = iterate(work, self.epochs, progress=progress, label="passes")
-            finally:
-                learnable.clear()
-            model.history = History(  # type: ignore[attr-defined]
-                {
-                    "learner": repr(self),
-                    "rows": len(rows),
-                    "iterations": run.iterations,
-                    "converged": False,
-                    "seconds": run.seconds,
-                    "trace": run.history,
-                }
+        keeper = keeper_of(self, model, rows, seed, ["epochs"])  # type: ignore[arg-type]
+        with learnt(model, self) as (learnable, history):
+            work = _Nights(self, model, learnable, rows, seed)
+            before = keeper.state()
+            if before is not None:
+                work.restore(before)
+            iterate(
+                work, self.epochs - work.passes, progress=progress, label="passes",
+                after=lambda _: keeper.write(work.snapshot()) if keeper.due else None,
+            )  # fmt: skip
+            keeper.close()
+            history.update(
+                rows=len(rows), iterations=work.passes, converged=False, trace=work.trace
             )
 
 
@@ -148,12 +159,42 @@ class _Nights:
         model.begin_learning(rows.mean(0), self.rng)
         make = settings.optimizer or (lambda p: torch.optim.Adam(p, lr=0.003))
         self.optimizer = made_optimizer(make, learnable.parameters)
+        self.scheduler = made_scheduler(settings.scheduler, self.optimizer)
         self.chains: State = {}
         self.baseline, self.scale = 0.0, 1.0
+        self.passes, self.trace = 0, dict[str, list[float]]()
 
     def init(self) -> int:
         """Return the number of passes made."""
-        return 0
+        return self.passes
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return what :meth:`restore` takes: all that the next passes depend on."""
+        return {
+            "parameters": [p.detach().clone() for p in self.parameters],
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": None if self.scheduler is None else self.scheduler.state_dict(),
+            "random": [self.order.get_state(), self.rng.get_state()],
+            "chains": list(self.chains.values()),
+            "signal": [self.baseline, self.scale],
+            "passes": self.passes,
+            "trace": self.trace,
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from where the same fit was."""
+        with torch.no_grad():
+            for p, x in zip(self.parameters, state["parameters"], strict=True):
+                p.copy_(x)
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.scheduler is not None:
+            self.scheduler.load_state_dict(state["scheduler"])
+        for rng, held in zip((self.order, self.rng), state["random"], strict=True):
+            rng.set_state(held)
+        top = [*self.model.variables][-2:]
+        self.chains = dict(zip(top, state["chains"], strict=False))
+        self.baseline, self.scale = state["signal"]
+        self.passes, self.trace = state["passes"], dict(state["trace"])
 
     def step(self, state: int) -> tuple[int, Info]:
         """Make a pass.
@@ -173,7 +214,10 @@ class _Nights:
         largest = max(float(p.detach().abs().max()) for p in self.parameters)
         if not (math.isfinite(mean) and largest < _LARGEST):
             raise PgnnError(f"learning diverged in pass {state + 1}: take a smaller learning rate")
-        return state + 1, Info(False, {"bound": mean})
+        next_rates(self.scheduler, -mean)
+        self.passes = state + 1
+        self.trace.setdefault("bound", []).append(mean)
+        return self.passes, Info(False, {"bound": mean})
 
     def _batches(self) -> Iterator[Tensor]:
         order = torch.randperm(len(self.rows), generator=self.order)
