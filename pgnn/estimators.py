@@ -110,6 +110,23 @@ class SequenceTagger(BaseEstimator):  # type: ignore[misc]
         self.model_, self.classes_ = model, list(model.state.states or ())
         return self
 
+    @property
+    def state_features_(self) -> dict[tuple[Any, Any], float]:
+        """The weight of each attribute with each label that it has one for."""
+        check_is_fitted(self, "model_")
+        (scores,) = self.model_.scores
+        pairs = zip(scores.pair_names.tolist(), scores.pair_labels.tolist(), strict=True)
+        names = [(scores.names[a], self.classes_[k]) for a, k in pairs]
+        return dict(zip(names, scores.weights.tolist(), strict=True))
+
+    @property
+    def transition_features_(self) -> dict[tuple[Any, Any], float]:
+        """The weight of each label after each other one, where that was learned."""
+        check_is_fitted(self, "model_")
+        weights = self.model_.moves().tolist()
+        pairs = self.model_.learned_transitions.nonzero().tolist()
+        return {(self.classes_[a], self.classes_[b]): weights[a][b] for a, b in pairs}
+
     def predict(self, X: Sentences) -> list[list[Any]]:
         """Return the most probable labels of each sentence.
 

@@ -168,7 +168,7 @@ function paint() {
   const log = answer.log_evidence;
   const probability = log === null ? "" : `, probability ${Math.exp(log).toPrecision(4)}`;
   byId("figures").textContent = `${count} findings; log P(evidence) = ` +
-    `${log === null ? "not known" : log.toFixed(6)}${probability} (${answer.kind}, ${answer.engine})` +
+    `${log === null ? "not known" : (Math.abs(log) < 5e-7 ? 0 : log).toFixed(6)}${probability} (${answer.kind}, ${answer.engine})` +
     (shown.changes.length ? `; ${shown.changes.length} entries of tables changed` : "");
   const list = order.slice(0, 5).map((k) => `${model.variables[k].name} by ${percent(changes[k])}`);
   byId("changes").textContent = list.length ? `changed most by the last step: ${list.join(", ")}` : "";
@@ -249,16 +249,22 @@ function paintList(changes) {
   const observed = (k) => (k in shown.evidence ? 0 : 1);
   keys.sort((a, b) => observed(a) - observed(b));
   const visible = keys.slice(0, limit);
-  const wanted = visible.map((k) => cardOf(k).element);
-  if (wanted.length !== list.childElementCount || wanted.some((e, i) => list.children[i] !== e)) {
-    const focused = document.activeElement;
-    wanted.forEach((e) => Object.assign(e.style, { left: "", top: "", width: "", height: "" }));
-    list.replaceChildren(...wanted);
-    if (focused && list.contains(focused)) focused.focus();
-  }
+  arrange(list, visible.map((k) => cardOf(k).element));
   byId("more").hidden = keys.length <= limit;
   byId("more").textContent = `show more of ${keys.length} variables`;
   return visible;
+}
+
+// Elements that are where they should be are left there: a list that is laid out anew is slow.
+function arrange(list, wanted) {
+  const focused = document.activeElement;
+  wanted.forEach((element, i) => {
+    if (list.children[i] === element) return;
+    Object.assign(element.style, { left: "", top: "", width: "", height: "" });
+    list.insertBefore(element, list.children[i] || null);
+  });
+  while (list.childElementCount > wanted.length) list.lastElementChild.remove();
+  if (focused && focused !== document.activeElement && list.contains(focused)) focused.focus();
 }
 
 // --- details of one variable: soft evidence, table ------------------------------------------------

@@ -56,6 +56,11 @@ class RealMarginal:
         """``(*shape)`` posterior standard deviation."""
         return self.draws.std(dim=0)
 
+    @property
+    def stddev(self) -> Tensor:
+        """The same, by the name that distributions of torch have for it."""
+        return self.std
+
     def quantile(self, q: float | Sequence[float]) -> Tensor:
         """Return quantiles, ``(*shape)`` of one and ``(Q, *shape)`` of ``Q`` levels."""
         levels = torch.as_tensor(q, dtype=self.samples.dtype)
