@@ -114,7 +114,7 @@ class SequenceTagger(BaseEstimator):  # type: ignore[misc]
     def state_features_(self) -> dict[tuple[Any, Any], float]:
         """The weight of each attribute with each label that it has one for."""
         check_is_fitted(self, "model_")
-        (scores,) = self.model_.scores
+        scores: Any = self.model_.scores[0]
         pairs = zip(scores.pair_names.tolist(), scores.pair_labels.tolist(), strict=True)
         names = [(scores.names[a], self.classes_[k]) for a, k in pairs]
         return dict(zip(names, scores.weights.tolist(), strict=True))

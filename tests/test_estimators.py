@@ -1,5 +1,6 @@
 """Estimators in scikit-learn's own tools."""
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,24 @@ def test_a_tagger_says_what_its_field_says() -> None:
     assert marginals[1][3]["ADV"] == pytest.approx(float(probs[1, 3, 0]))
     assert tagger.predict([]) == [] == tagger.predict_marginals([])
     assert tagger.predict([[], X[0]]) == [[], TAGS[0]]
+
+
+def test_scores_of_labels_are_sums_of_named_weights() -> None:
+    tagger = SequenceTagger(tolerance=1e-5, all_transitions=True).fit(X, TAGS)
+    states, moves = tagger.state_features_, tagger.transition_features_
+
+    def score(labels: list[str]) -> float:
+        steps = zip(X[0], labels, strict=True)
+        return sum(states.get((a, k), 0.0) for step, k in steps for a in step) + sum(
+            moves[pair] for pair in itertools.pairwise(labels)
+        )
+
+    one, other = ["DET", "NOUN", "VERB"], ["NOUN", "DET", "ADV"]
+    logs = [
+        float(tagger.model_.log_prob([labels], inputs={"attributes": X[:1]}))
+        for labels in (one, other)
+    ]
+    assert score(one) - score(other) == pytest.approx(logs[0] - logs[1])
 
 
 def test_penalties_are_those_of_crfsuite() -> None:

@@ -108,7 +108,7 @@ def add_ignored(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="COLUMN",
-        help="a column that is no variable; may be repeated",
+        help="a column that is not a variable; may be repeated",
     )
 
 

@@ -291,7 +291,8 @@ def check_columns(
         if name not in known and name not in ignore:
             hint = closest(name, known)
             raise DataError(
-                f"{file}: column {name!r} is no variable{hint}; --ignore it, or leave it out"
+                f"{file}: column {name!r} is not a variable of the model{hint}; --ignore it, or "
+                "leave it out"
             )
     if len(set(columns)) < len(columns):
         raise DataError(f"{file}: two columns have the same name")

@@ -74,7 +74,7 @@ def clusters(
 
 def _vector(model: Any, feature: Hashable) -> tuple[Hashable, Gaussian]:
     if not isinstance(model, ClassModel):
-        raise Unsupported(f"a {type(model).__name__} is no mixture of normal distributions")
+        raise Unsupported(f"a {type(model).__name__} is not a mixture of normal distributions")
     result = {
         n: c
         for n, c in model.conditionals.items()

@@ -57,7 +57,7 @@ def loadings(model: Any, *, shape: Sequence[int] | None = None, ax: Any = None) 
 def _pictures(weight: np.ndarray, shape: Sequence[int], ax: Any) -> Any:
     height, width = (int(n) for n in shape)
     if height * width != len(weight):
-        raise EvidenceError(f"pictures of shape {(height, width)} have not {len(weight)} pixels")
+        raise EvidenceError(f"pictures of shape {(height, width)} do not have {len(weight)} pixels")
     number = weight.shape[1]
     across = int(np.ceil(number**0.5))
     down = -(-number // across)

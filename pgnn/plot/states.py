@@ -84,7 +84,7 @@ def _over_time(posterior: Posterior, name: Hashable | None, row: int) -> tuple[V
     if variable is None:
         raise EvidenceError(f"the posterior is not about {chosen!r}")
     if len(variable.shape) != 1:
-        raise Unsupported(f"{chosen!r} is no sequence of states: its shape is {variable.shape}")
+        raise Unsupported(f"{chosen!r} is not a sequence of states: its shape is {variable.shape}")
     if not 0 <= row < posterior.num_rows:
         raise EvidenceError(f"there is no row {row}: the posterior has {posterior.num_rows}")
     probs = posterior.probs(chosen)

@@ -155,11 +155,11 @@ def image_shape(shape: Sequence[int], size: int) -> tuple[int, int]:
     """
     if len(shape) == 2:
         if math.prod(shape) != size:
-            raise EvidenceError(f"{size} units are no image of the shape {tuple(shape)}")
+            raise EvidenceError(f"{size} units do not fill an image of the shape {tuple(shape)}")
         return int(shape[0]), int(shape[1])
     side = math.isqrt(size)
     if side * side != size:
-        raise EvidenceError(f"{size} units fill no square; give shape=(rows, columns)")
+        raise EvidenceError(f"{size} units do not fill a square; give shape=(rows, columns)")
     return side, side
 
 

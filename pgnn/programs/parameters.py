@@ -43,6 +43,11 @@ class ProgramParameters(nn.Module):
         value: Tensor = transform_to(constraint)(raw)
         return value
 
+    def by_name(self) -> dict[str, Tensor]:
+        """Return the values of all parameters, as the program gets them."""
+        values = {name: self.value(name, (), {}) for name in self._constraints}
+        return {name: value for name, value in values.items() if value is not None}
+
     def start_from(self, store: Any) -> None:
         """Take initial values of new parameters from Pyro's global store."""
         self._start = store.get_state()

@@ -116,6 +116,11 @@ class Program(ProgramVerbs):
         return MappingProxyType(self._sites)
 
     @property
+    def params(self) -> Mapping[str, Tensor]:
+        """The values of ``pyro.param`` statements by name, within their constraints."""
+        return MappingProxyType(self.param_statements.by_name())
+
+    @property
     def largest_plate(self) -> int:
         """Cells of the widest site, all of its plates together."""
         return max((math.prod(s.plates.values()) for s in self._sites.values()), default=1)

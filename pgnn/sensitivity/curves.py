@@ -164,7 +164,8 @@ def surface(
     places = [place_of(network, e) for e in entries]
     if first.variable == second.variable and places[0][:-1] == places[1][:-1]:
         raise EvidenceError(
-            f"both entries are of one row of the table of {first.variable!r}, which sums to one"
+            f"both entries are in one row of the table of {first.variable!r}, which must sum to "
+            "one; choose two rows"
         )
     now = float(table_of(network.conditionals[second.variable])[places[1]])
     # bilinear in the two: lines in the first at two values of the second
@@ -195,7 +196,7 @@ def _two_rows(
     """Logs of p(e) and p(t, e), and both derivatives by the entry divided by the scale."""
     observed = read_evidence(model, evidence)
     if observed.num_rows != 1:
-        raise EvidenceError(f"a curve is of one row of evidence, got {observed.num_rows}")
+        raise EvidenceError(f"a curve needs exactly one row of evidence, got {observed.num_rows}")
     variable, code = read_target(model, target)
     check_hidden(model, observed, variable.name)
     place = place_of(model, entry)

@@ -53,11 +53,14 @@ def place_of(model: NetworkModel, entry: Entry) -> tuple[int, ...]:
     for name in entry.parents:
         if name not in names:
             raise EvidenceError(
-                f"{name!r} is no parent of {entry.variable!r}{closest(name, names)}"
+                f"{name!r} is not a parent of {entry.variable!r}{closest(name, names)}"
             )
     missing = [n for n in names if n not in entry.parents]
     if missing:
-        raise EvidenceError(f"the entry of {entry.variable!r} needs a state of {missing[0]!r}")
+        raise EvidenceError(
+            f"an entry of the table of {entry.variable!r} needs a state of its parent "
+            f"{missing[0]!r}"
+        )
     states = [*(entry.parents[n] for n in names), entry.state]
     scope = [*conditional.parents, conditional.child]
     return tuple(int(v.encode([s])[0]) for v, s in zip(scope, states, strict=True))
@@ -101,7 +104,9 @@ def with_entry(model: Any, entry: Entry, value: float) -> NetworkModel:
     """
     network = check_network(model)
     if not 0.0 <= value <= 1.0:
-        raise EvidenceError(f"an entry of a table is a probability, got {value}")
+        raise EvidenceError(
+            f"an entry of a table must be a probability between 0 and 1, got {value}"
+        )
     *parents, k = place_of(network, entry)
     table = table_of(network.conditionals[entry.variable]).copy()
     table[tuple(parents)] = covaried(table[tuple(parents)], k, float(value))

@@ -118,11 +118,12 @@ def value_of_information(
     table = np.eye(states) if utility is None else np.asarray(utility, dtype=float)
     if table.ndim != 2 or table.shape[1] != states or not table.size:
         raise EvidenceError(
-            f"the utility has shape (decisions, {states}) for the {states} states of {target!r}, "
+            f"the utility must have the shape (decisions, {states}), for the {states} states of "
+            f"{target!r}, "
             f"got {table.shape}"
         )
     if not np.isfinite(table).all():
-        raise EvidenceError("the utility has to be finite")
+        raise EvidenceError("all utilities must be finite numbers")
     names = _candidates(model, observed, target, candidates)
     marginal, joints = _joints(model, observed, variable, names, engine)
     now = (marginal @ table.T).max(axis=1)

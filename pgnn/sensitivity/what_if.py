@@ -57,7 +57,8 @@ def read_target(model: FactorModel, target: Mapping[Hashable, Any]) -> tuple[Var
     """
     if not isinstance(target, Mapping) or len(target) != 1:
         raise EvidenceError(
-            f"the target is one state of one variable, such as {{'rain': 'yes'}}, got {target!r}"
+            "the target must be one state of one variable, such as {'rain': 'yes'}, got "
+            f"{target!r}"
         )
     name, state = next(iter(target.items()))
     variable = discrete_variable(model, name)
@@ -86,7 +87,7 @@ def check_hidden(model: FactorModel, observed: RowEvidence, name: Hashable) -> N
         EvidenceError: If it was.
     """
     if (observed.codes[:, int(model.elements.numbers(name))] >= 0).any():
-        raise EvidenceError(f"{name!r} is asked about, and was observed")
+        raise EvidenceError(f"{name!r} is the target, so it cannot be observed")
 
 
 def with_states(

@@ -196,7 +196,7 @@ def test_what_predict_refuses_leaves_no_file(
     wrong = rows.copy()
     wrong.loc[30, "smoke"] = "yess"
     assert "rows.csv: row 30: " in refused(wrong)
-    assert "column 'smok' is no variable; did you mean 'smoke'?" in refused(
+    assert "column 'smok' is not a variable of the model; did you mean 'smoke'?" in refused(
         rows.rename(columns={"smoke": "smok"})
     )
     impossible = rows.copy()
@@ -233,7 +233,7 @@ def test_predict_on_a_cluster(
         n_workers=1, processes=False, dashboard_address=None, silence_logs=50
     ) as cluster:
         words += ["--dask", cluster.scheduler_address]
-        assert "column 'id' is no variable" in complaint(capsys, *words)
+        assert "column 'id' is not a variable" in complaint(capsys, *words)
         assert run(*words, "--ignore", "id") == 0
         found = pd.read_csv(to) if ending == "csv" else pd.read_parquet(to)
         assert list(found) == ["id", "lung=yes", "lung=no", "tub=yes", "tub=no"]

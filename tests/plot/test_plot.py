@@ -88,7 +88,7 @@ class TestStates:
         with pytest.raises(pgnn.EvidenceError, match="crooked"):
             pgnn.plot.states(posterior, truth=["crooked"] * 8)
         coin = pgnn.BayesianNetwork(_one_node(), {"coin": [0.5, 0.5]})
-        with pytest.raises(pgnn.Unsupported, match="no sequence"):
+        with pytest.raises(pgnn.Unsupported, match="not a sequence"):
             pgnn.plot.states(coin.query())
 
 
@@ -201,7 +201,7 @@ def test_clusters_and_loadings() -> None:
     ax = pgnn.plot.clusters(mixture, {"x": x}, axes=(0, 2))
     assert len(ax.collections) == 3
     assert [t.get_text() for t in ax.get_legend().get_texts()] == ["0", "1", "2"]
-    with pytest.raises(pgnn.Unsupported, match="no mixture"):
+    with pytest.raises(pgnn.Unsupported, match="not a mixture"):
         pgnn.plot.clusters(pgnn.FactorAnalysis(1, 2))
     with pytest.raises(pgnn.EvidenceError, match="axes must be"):
         pgnn.plot.clusters(mixture, axes=(0, 3))
@@ -227,7 +227,7 @@ def test_units_as_images() -> None:
     np.testing.assert_allclose(drawn[:4, :3], own / own.abs().max())
     shown = pgnn.plot.samples(model.sample(6, seed=0), ax=own_axes())
     assert np.asarray(shown.images[0].get_array()).shape == (9, 11)
-    with pytest.raises(pgnn.EvidenceError, match="fill no square"):
+    with pytest.raises(pgnn.EvidenceError, match="do not fill a square"):
         pgnn.plot.samples(torch.zeros(2, 5))
 
 
@@ -246,11 +246,17 @@ def test_energies_and_capacity() -> None:
 def test_units_that_are_no_images() -> None:
     model = pgnn.RestrictedBoltzmannMachine(6, 2)
     for draw, says in (
-        (lambda: pgnn.plot.filters(model, shape=(2, 2)), r"no image of the shape \(2, 2\)"),
+        (
+            lambda: pgnn.plot.filters(model, shape=(2, 2)),
+            r"do not fill an image of the shape \(2, 2\)",
+        ),
         (lambda: pgnn.plot.filters(model, shape=(2, 3), most=0), "most must be at least 1"),
         (lambda: pgnn.plot.filters(pgnn.Hopfield(4)), "this model has none"),
         (lambda: pgnn.plot.filters(pgnn.DeepBeliefNetwork([4, 2])), r"model.machine\(0\)"),
-        (lambda: pgnn.plot.samples(np.ones((2, 5)), shape=(2, 2)), "no image of the shape"),
+        (
+            lambda: pgnn.plot.samples(np.ones((2, 5)), shape=(2, 2)),
+            "do not fill an image of the shape",
+        ),
     ):
         with pytest.raises(pgnn.EvidenceError, match=says):
             draw()

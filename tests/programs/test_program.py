@@ -425,6 +425,8 @@ def test_parameters_start_from_pyros_store():
     with pyro.get_param_store().scope():
         pyro.param("p", double([0.9, 0.2]), constraint=dist.constraints.unit_interval)
         program = Program(coins, args=(double([1.0]),))
+    assert [*program.params] == ["p"]
+    close(program.params["p"].detach(), double([0.9, 0.2]))
     close(program.query([]).log_evidence.exp(), double(0.55))
 
 

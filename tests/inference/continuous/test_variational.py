@@ -683,7 +683,7 @@ def test_a_program_learns_its_guide():
         learner=quick(max_iterations=150, objective=Elbo(2), scheduler=slowing(0.97)),
         progress=False,
     )
-    assert abs(float(program.param_statements.value("loc", ("loc",), {}).detach()) - 0.8) < 0.1
+    assert abs(float(program.params["loc"].detach()) - 0.8) < 0.1
     found = program.query(engine=Variational(num_samples=500, seed=0, progress=False))
     assert abs(float(found["x"].mean) - 0.8) < 0.1 + 4 * 0.7 / math.sqrt(500)
 
@@ -727,7 +727,7 @@ def test_guides_that_cannot_be_differentiated_through_learn_by_scores():
     values = (q.log_prob(counts).exp() * (log_p - q.log_prob(counts))).sum(1)
     best = float(rates[values.argmax()])
     assert abs(float((posterior * counts).sum()) - best) < 1.5
-    assert abs(float(program.param_statements.value("rate", ("rate",), {}).detach()) - best) < 0.4
+    assert abs(float(program.params["rate"].detach()) - best) < 0.4
 
 
 def test_a_guide_that_misses_a_site_is_refused():
