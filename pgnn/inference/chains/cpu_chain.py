@@ -24,6 +24,8 @@ Floats = NDArray[Any]
 Ints = NDArray[np.int64]
 
 _LOCK = Lock()
+_STATES_OF_A_BYTE = 256
+"""Most states that paths of rows side by side are written down with."""
 _ROOM = 2**28  # bytes that the messages of a tile may take
 _LOGS = 10.0  # how much longer a pass with logs takes
 _WORTH = 12  # rows from which on a tile is faster than one row after another
@@ -140,7 +142,7 @@ class CpuChain:
             room = np.empty(size, kind), np.empty(LANES, kind), *np.empty((2, width), np.int64)
             best_tiles(logs, tiles, states, scores, reach, origins, path, *room, stop)
 
-        tiles, rest = self._tiles(self.rows, True)
+        tiles, rest = self._tiles(self.rows, K <= _STATES_OF_A_BYTE)
         in_threads(side_by_side, tiles, self._cost(tiles.size))
         in_threads(one_by_one, rest, self._cost(len(rest)))
         return states, scores

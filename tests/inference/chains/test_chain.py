@@ -260,6 +260,19 @@ def test_many_rows_side_by_side(kind, dtype, K, scale):
         assert (chain.best()[0] == states).all()
 
 
+@pytest.mark.parametrize("states", [256, 257])
+def test_best_paths_of_many_rows_of_many_states(states):
+    """More states than a byte tells apart, as chains that remember several labels have."""
+    case = ChainCase(states, "plain", 4, states, 20)
+    case.field[..., -1] += 5.0
+    chain = case.chain()
+    expected, scores = TorchChainPaths(chain.tensors).best()
+    found, log_scores = chain.best()
+    assert (found == expected).all()
+    assert found.max() == states - 1
+    close(log_scores, scores)
+
+
 @given(SEEDS)
 def test_constants_move_log_z_alone(seed):
     case = ChainCase(seed, scale=1.0)
