@@ -95,7 +95,7 @@ class ChainModel(UnrollableModel):
     def chain(
         self, observed: SequenceEvidence, inputs: Inputs | None = None, *, best: bool = False
     ) -> Chain | LabelledChain | SegmentChain:
-        """Return the chain given what was observed; one of segments where states last.
+        """Return the chain given the observations; one of segments where states last.
 
         Args:
             observed: Evidence.

@@ -1,4 +1,4 @@
-"""Bayesian networks: directed acyclic graphs with a conditional at every node."""
+"""Bayesian networks: directed acyclic graphs with a conditional for every node."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ class FactorAnalysis(LatentFactors):
 
         Args:
             gamma: 1 for varimax, 0 for quartimax.
-            max_iterations: Most rounds.
+            max_iterations: Largest number of rounds.
 
         Returns:
             The model itself.

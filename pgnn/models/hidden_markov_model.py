@@ -197,7 +197,7 @@ class HiddenMarkovModel(RepeatedSlice, EmittingModel):
     def chain(
         self, observed: SequenceEvidence, inputs: Inputs | None = None, *, best: bool = False
     ) -> Chain | SegmentChain:
-        """Return the chain given what was observed (tensors in, tensors out).
+        """Return the chain given the observations (tensors in, tensors out).
 
         Args:
             observed: Evidence.

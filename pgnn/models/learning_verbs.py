@@ -50,7 +50,7 @@ class LearningVerbs(CheckedModule, FactorModel):
             weights: ``(N,)`` weight of each row, or sequence, or the name of a column.
             inputs: Covariates by name.
             seed: Random seed.
-            progress: Show a progress bar.
+            progress: Whether to show a progress bar.
 
         Returns:
             The model itself; unchanged if fitting fails. Answers of a fitted model are detached:

@@ -393,5 +393,5 @@ def test_learning_by_pseudo_likelihood() -> None:
     assert [[STATES[k] for k in b[: len(t)]] for b, t in zip(best, TAGS, strict=True)] == TAGS
     with pytest.raises(DataError, match="'label' are missing"):
         field.fit([["DET", None, "VERB"], *TAGS[1:]], inputs=INPUTS, learner=learner)
-    with pytest.raises(Unsupported, match="learner of its own"):
+    with pytest.raises(Unsupported, match="has its own learner"):
         pgnn.HiddenMarkovModel(2, {"x": pgnn.Gaussian}).fit({"x": [0.0, 1.0]}, learner=learner)

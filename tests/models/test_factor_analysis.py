@@ -161,7 +161,7 @@ def test_rotation_changes_the_loadings_alone() -> None:
         (
             lambda: pgnn.FactorAnalysis(1).fit(np.array([[1.0, np.nan], [2.0, np.nan]])),
             DataError,
-            "no row has observed",
+            "no row observes the components",
         ),
     ],
 )

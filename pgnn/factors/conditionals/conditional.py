@@ -371,7 +371,7 @@ class Conditional(Piece):
         return log_prob.expand(rows * cells).reshape([rows, *shape])
 
     def _log_prob_at(self, dist: Distribution, x: Tensor) -> Tensor:
-        """Log probabilities of what was observed of the child; states are known to be possible."""
+        """Log probabilities of the observations of the child; states are known to be possible."""
         return dist.log_prob(x) if self.child.is_discrete else log_density(dist, x)
 
     def _all_states(self, dist: Distribution, rows: int | None, shape: Sequence[int]) -> Tensor:

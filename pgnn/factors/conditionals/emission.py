@@ -29,7 +29,7 @@ SHARE = 0.1
 class Emission(ExponentialFamily):
     r"""A conditional :math:`p(x \mid j)` of a real child, with :math:`K` configurations of parents.
 
-    Its table over the discrete parents is the density of what was observed under each
+    Its table over the discrete parents is the density of the observations under each
     configuration. A row in which the child is ``NaN`` was not observed, and has the density 1.
 
     Args:

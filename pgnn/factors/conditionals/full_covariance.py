@@ -143,7 +143,7 @@ class Full(Covariance):
         return flat.reshape(*raw.shape[:-1], size, size)
 
     def log_density(self, x: Tensor, mean: Tensor, raw: Tensor) -> Tensor:
-        """Log densities, one matrix product for each pattern of what was observed."""
+        """Log densities, one matrix product for each pattern of the observations."""
         factor = self.cholesky(raw, x.shape[1])
         if all_finite(x):
             return normal_log_density(x, mean, factor)

@@ -52,7 +52,7 @@ def blocks(x: Tensor, count: int) -> Iterator[Patterns]:
 
 
 def log_density(x: Tensor, mean: Tensor, matrices: Tensor) -> Tensor:
-    """Return ``(N, K)`` log densities of what was observed of rows ``(N, D)``; differentiable.
+    """Return ``(N, K)`` log densities of the observations of rows ``(N, D)``; differentiable.
 
     Args:
         x: Rows, ``NaN`` where not observed.
@@ -115,13 +115,13 @@ def expected_moments(x: Tensor, w: Tensor, mean: Tensor, matrices: Tensor) -> tu
 
 
 def _of_observed(matrices: Tensor, observed: Tensor) -> Tensor:
-    """``(P, K or 1, D, D)`` covariances of what was observed, the unit one for the rest."""
+    """``(P, K or 1, D, D)`` covariances of the observations, the unit one for the rest."""
     both = (observed.unsqueeze(-1) & observed.unsqueeze(-2)).unsqueeze(1)
     return torch.where(both, matrices, torch.diag_embed((~observed).to(matrices)).unsqueeze(1))
 
 
 def _errors(x: Tensor, mean: Tensor, observed: Tensor) -> Tensor:
-    """``(n, K, D)`` deviations of what was observed from the means, zeros elsewhere."""
+    """``(n, K, D)`` deviations of the observations from the means, zeros elsewhere."""
     return torch.where(observed.unsqueeze(1), x.nan_to_num(nan=0.0).unsqueeze(1) - mean, 0.0)
 
 

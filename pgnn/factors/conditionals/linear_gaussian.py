@@ -148,7 +148,7 @@ class LinearGaussian(Emission):
         return Regression(weight, bias, factors(self, self.form, self.scale))
 
     def prepare(self, values: Mapping[Hashable, Tensor]) -> None:
-        """Take the means of what was observed as :attr:`origin`; see the base class."""
+        """Take the means of the observations as :attr:`origin`; see the base class."""
         self.origin = torch.cat([
             _mean(values.get(v.name), v).to(self._device)
             for v in (*(p for p in self.parents if not p.is_discrete), self.child)

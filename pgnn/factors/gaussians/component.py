@@ -304,7 +304,7 @@ class _Assembly:
         return Block(tuple(scope), whole, target), logs
 
     def _held(self, number: int, observed: Observed) -> Block:
-        """Rows that keep what was observed in its place, whatever is eliminated."""
+        """Rows that keep the observations in its place, whatever is eliminated."""
         matrix = torch.diag_embed(observed.mask.double())
         lead = [len(matrix), *[1] * len(self.free)]
         matrix = matrix.reshape(*lead, *matrix.shape[1:])

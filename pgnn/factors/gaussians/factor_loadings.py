@@ -79,7 +79,7 @@ def orthomax(weight: np.ndarray, gamma: float, max_iterations: int = 500) -> np.
     Args:
         weight: The loadings.
         gamma: 1 for varimax, 0 for quartimax.
-        max_iterations: Most rounds.
+        max_iterations: Largest number of rounds.
     """
     rotation, value = np.eye(weight.shape[1]), -np.inf
     for _ in range(max_iterations):

@@ -14,7 +14,7 @@ from pgnn.factors.variable import Variable
 Pieces = Mapping[Hashable, Conditional]
 
 _REMEMBERED = 16
-"""Patterns of what was observed for which components are kept."""
+"""Patterns of the observations for which components are kept."""
 
 
 @dataclass(frozen=True, eq=False)

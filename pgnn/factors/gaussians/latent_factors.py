@@ -20,7 +20,7 @@ class FactorPosterior(NamedTuple):
     Attributes:
         mean: ``(N, K)``.
         covariance: ``(N, K, K)``, or ``(1, K, K)`` where rows have observed the same numbers.
-        log_density: ``(N,)`` logs of the density of what was observed.
+        log_density: ``(N,)`` logs of the density of the observations.
     """
 
     mean: Tensor

@@ -50,7 +50,7 @@ class HamiltonianAnnealing(Engine):
         leapfrog: Steps of a trajectory.
         step: Length of the first steps that are tried, in units of the latent numbers.
         seed: The same seed gives the same answer.
-        progress: Show a bar if it takes longer than a second.
+        progress: Whether to show a progress bar if it takes longer than a second.
 
     Raises:
         ModelError: If a setting is out of range.

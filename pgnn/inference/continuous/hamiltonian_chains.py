@@ -105,7 +105,7 @@ class HamiltonianChains:
             function: Potentials and gradients.
             start: ``(C, D)`` points of finite potential and gradient.
             seed: Same seed, same draws.
-            progress: Show a progress bar if it takes longer than a second.
+            progress: Whether to show a progress bar if it takes longer than a second.
         """
         stepper = _ChainStepper(self, function, start, seed)
         total = self.warmup + self.samples

@@ -190,7 +190,7 @@ class BoundObjective(DrawingObjective):
         self._problem: ModelAndGuide | None = None
 
     def __call__(self, rows: RowEvidence) -> Mean:
-        """Return a function that returns the mean of some rows, ``()``.
+        """Return a function that returns the scalar mean of some rows.
 
         Raises:
             DataError: If a value of a batch is outside of the support of its distribution.

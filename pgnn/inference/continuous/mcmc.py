@@ -63,7 +63,7 @@ class MCMC(Engine):
         num_steps: Leapfrog steps of each trajectory, plain Hamiltonian Monte Carlo; if not given,
             trajectories end by themselves (NUTS), which is hardly ever worse.
         seed: Same seed, same draws.
-        progress: Show a progress bar if it takes longer than a second.
+        progress: Whether to show a progress bar if it takes longer than a second.
 
     Raises:
         ModelError: If a setting is out of range.

@@ -92,7 +92,7 @@ def _has_density(conditional: Conditional) -> bool:
 
 
 def observed_values(density: SummedDensity) -> Values:
-    """Return ``(R, *shape)`` values of what was observed, zero where a number is missing."""
+    """Return ``(R, *shape)`` values of the observations, zero where a number is missing."""
     observed, model = density.observed, density.model
     values: Values = {}
     for name, x in observed.reals.items():

@@ -79,7 +79,7 @@ class Variational(Engine, Learner):
         max_norm: Gradients are clipped to this norm.
         num_samples: Draws from the fitted guide that the answer is computed from.
         seed: The same seed gives the same answer.
-        progress: Show a bar.
+        progress: Whether to show a progress bar.
 
     Raises:
         ModelError: If a setting is out of range.

@@ -222,7 +222,7 @@ class VariationalFit:
     Args:
         settings: Of it.
         seed: Random seed of the draws, the order of the rows and the start.
-        progress: Show a bar.
+        progress: Whether to show a progress bar.
     """
 
     def __init__(self, settings: Variational, seed: int | None, progress: bool) -> None:

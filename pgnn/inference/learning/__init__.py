@@ -1,1 +1,1 @@
-"""Learners that fit models, and what they maximise."""
+"""Learners, which fit models, and their objectives."""

@@ -1,4 +1,4 @@
-"""Learning by a game against networks that tell what is made from data."""
+"""Adversarial learning: generators against discriminators."""
 
 from __future__ import annotations
 
@@ -28,41 +28,39 @@ Watch = Mapping[str, Callable[[Tensor], float]]
 
 @dataclass(frozen=True)
 class Adversarial(Learner):
-    r"""Trains generators and discriminators against each other, in turn.
+    r"""Trains generators and discriminators against each other, by alternating steps.
 
     ``model.history["trace"]`` has for each pass the means of ``discriminator_loss`` and
-    ``generator_loss``, of the lengths of their gradients (``..._gradient``), and the ``score_gap``,
-    the mean score of data less that of what is generated: of a Wasserstein critic its estimate of
-    the earth mover's distance. Losses do not tell how good samples are; ``watch`` does. With
-    ``keep``, ``model.history["samples"]`` has samples of the same noise after some passes,
+    ``generator_loss``, of the norms of their gradients (``..._gradient``), and the ``score_gap``,
+    the mean score of data minus that of samples: for a Wasserstein critic its estimate of the earth
+    mover's distance. Losses do not measure the quality of samples; use ``watch`` for that. With
+    ``keep``, ``model.history["samples"]`` has samples from fixed noise after some passes,
     ``(passes, keep, ...)``.
 
     Args:
-        objective: What both sides make small.
-        discriminator_steps: Batches that the discriminators learn from for each step of the
-            generators.
-        optimizer: Makes one of torch's optimisers of the generators' parameters;
+        objective: The losses of both sides.
+        discriminator_steps: Number of discriminator steps per generator step.
+        optimizer: Function that creates a torch optimiser of the generators' parameters;
             ``Adam(lr=2e-4, betas=(0.5, 0.999))`` if not given.
-        discriminator_optimizer: Likewise of the discriminators'; made as that of the generators if
-            not given.
-        scheduler: What makes a learning rate scheduler of the generators' optimiser, stepped after
-            each pass.
-        discriminator_scheduler: Likewise of the discriminators'; as that of the generators if not
+        discriminator_optimizer: Likewise for the discriminators; that of the generators if not
             given.
-        batch_size: Rows for a step, where data comes at once.
-        epochs: Passes over the data.
-        smoothing: Share of data that discriminators are taught to take for generated: one-sided
-            label smoothing.
-        label_noise: Share of rows, drawn anew each step, whose labels are exchanged for the
+        scheduler: Function that creates a learning rate scheduler of the generators' optimiser,
+            stepped after each pass.
+        discriminator_scheduler: Likewise for the discriminators; that of the generators if not
+            given.
+        batch_size: Rows per step, for data that is not an iterable of batches.
+        epochs: Number of passes over the data.
+        smoothing: One-sided label smoothing: target probability of data being generated.
+        label_noise: Fraction of rows, redrawn in each step, whose labels are flipped for the
             discriminators.
-        max_norm: Gradients longer than this are shortened.
-        max_value: Derivatives larger than this are cut off, before that.
-        watch: Figures by name of what is made, looked at after each pass:
+        max_norm: Gradients with a larger norm are rescaled to this norm.
+        max_value: Partial derivatives are first clipped to this absolute value.
+        watch: Functions of samples by name, evaluated after each pass:
             ``{"modes": lambda x: pgnn.metrics.mode_coverage(x, ring, 0.3).covered}``.
-        watched: Rows that are made to be looked at.
-        keep: How many of them are kept in the history.
-        keep_every: Passes from one that is kept to the next.
-        checkpoints: Where to write down how far it is; a fit that was ended goes on from there,
+        watched: Number of samples for ``watch``.
+        keep: Number of samples to keep in the history.
+        keep_every: Number of passes between kept samples.
+        checkpoints: Where to save progress; an interrupted fit resumes from there,
             batches of an iterable in the order that its own random numbers give.
         distributed: Whether rows are split over the processes of ``torch.distributed``: each reads
             rows of its own, and each step is made of the batches of all, ``batch_size`` rows of
@@ -116,7 +114,8 @@ class Adversarial(Learner):
             raise ModelError("checkpoints are of one process: leave them out with distributed=True")
         if not isinstance(self.objective, AdversarialObjective):
             raise ModelError(
-                f"objective must be one such as pgnn.NonSaturating(), got {self.objective!r}"
+                "objective must be an AdversarialObjective such as pgnn.NonSaturating(), got "
+                f"{self.objective!r}"
             )
         for name, figure in self.watch.items():
             check_callable(f"watch[{name!r}]", figure, "lambda x: float(x.mean())")
@@ -131,28 +130,30 @@ class Adversarial(Learner):
         seed: int | None = None,
         progress: bool = True,
     ) -> None:
-        """Play the game; see :meth:`Model.fit`.
+        """Fit a model; see :meth:`Model.fit`.
 
         Args:
             model: An adversarial model, such as a :class:`~pgnn.GAN`.
             data: Rows ``(N, *shape)``, or a mapping, a data frame, a tuple of arrays (inputs last);
-                or an iterable of such batches, gone through once a pass.
-            weights: None: rows count the same here.
+                or an iterable of such batches, iterated once per pass.
+            weights: None: weights of rows are not supported.
             inputs: Covariates by name, ``(N, ...)``.
             seed: Random seed.
-            progress: Show a progress bar.
+            progress: Whether to show a progress bar.
 
         Raises:
-            DataError: If the data is wrong. Whatever is raised, the model stays as it was.
-            ModelError: If nothing is learnable, or the model plays no game.
-            PgnnError: If a loss or a gradient stops being finite; it is told whose, and when.
+            DataError: If the data is wrong. After an error the model is unchanged.
+            ModelError: If nothing is learnable, or the model is not adversarial.
+            PgnnError: If a loss or a gradient becomes infinite or NaN; the message names it and the
+                step.
         """
         if not isinstance(model, AdversarialModel) or not isinstance(model, nn.Module):
             raise ModelError(
-                f"Adversarial() is for models such as a GAN; a {type(model).__name__} plays no game"
+                "Adversarial() is for adversarial models such as a GAN; a "
+                f"{type(model).__name__} is none"
             )
         if weights is not None:
-            raise DataError("Adversarial() has no weights of rows; repeat rows instead")
+            raise DataError("Adversarial() does not support weights of rows; repeat rows instead")
         if self.distributed:
             check_group()
             seed = rank_seed(seed)
@@ -186,7 +187,7 @@ class Adversarial(Learner):
                 history["samples"] = torch.stack(play.kept)
 
     def _batches(self, model: AdversarialModel, data: Any, inputs: Inputs | None) -> TensorBatches:
-        """Where rows come from, in all processes or in none."""
+        """The source of batches; an error in one process is raised in all."""
 
         def read() -> TensorBatches:
             return TensorBatches(

@@ -1,6 +1,6 @@
-r"""What two networks of an adversarial game make small.
+r"""Losses of adversarial learning.
 
-A discriminator gives scores :math:`s`. Where an objective speaks of probabilities, they are log
+A discriminator returns scores :math:`s`. For objectives in terms of probabilities, scores are log
 odds of being real: :math:`D = \sigma(s)`.
 """
 
@@ -20,30 +20,30 @@ from pgnn.limits import POSITIVE, check_settings
 
 
 class AdversarialObjective(metaclass=SaysArguments):
-    """Losses of single scores; a learner averages them."""
+    """Losses of single scores, which a learner averages."""
 
     @abstractmethod
     def real_loss(self, scores: Tensor) -> Tensor:
-        """Return the discriminator's losses for data."""
+        """Return the discriminator's losses for the scores of data."""
 
     @abstractmethod
     def generated_loss(self, scores: Tensor) -> Tensor:
-        """Return the discriminator's losses for what was generated."""
+        """Return the discriminator's losses for the scores of samples."""
 
     @abstractmethod
     def generator_loss(self, scores: Tensor) -> Tensor:
-        """Return the generator's losses for what it generated."""
+        """Return the generator's losses for the scores of its samples."""
 
     def mirrored(self, scores: Tensor) -> Tensor:
-        """Return what scores would be if real and generated had changed places."""
+        """Return the scores with the roles of data and samples exchanged."""
         return -scores
 
     def penalty(self, duel: Duel) -> Tensor | None:
-        """Return what is added to the discriminator's loss, if anything."""
+        """Return a penalty that is added to the discriminator's loss, if any."""
         return None
 
     def constrain(self, parameters: Iterable[Tensor]) -> None:
-        """Put the discriminator's parameters where they may be, after a step."""
+        """Project the discriminator's parameters onto the allowed set, after a step."""
         return
 
 
@@ -51,7 +51,7 @@ class AdversarialObjective(metaclass=SaysArguments):
 class MinMax(AdversarialObjective):
     r"""The zero-sum game :math:`\min_G \max_D \mathbb{E} \log D(x) + \mathbb{E} \log(1 - D(G(z)))`.
 
-    At the best discriminator :math:`p / (p + q)` its value is
+    At the optimal discriminator :math:`p / (p + q)` its value is
     :math:`2\,\mathrm{JSD}(p, q) - \log 4`.
 
     References:
@@ -67,13 +67,13 @@ class MinMax(AdversarialObjective):
         return functional.softplus(scores)
 
     def generator_loss(self, scores: Tensor) -> Tensor:
-        r"""Return :math:`\log(1 - D)`, which is flat where the discriminator wins."""
+        r"""Return :math:`\log(1 - D)`, whose gradient vanishes where the discriminator is sure."""
         return -functional.softplus(scores)
 
 
 @dataclass(frozen=True)
 class NonSaturating(MinMax):
-    r"""As :class:`MinMax`, but the generator makes :math:`-\log D(G(z))` small.
+    r"""Like :class:`MinMax`, but the generator minimises :math:`-\log D(G(z))`.
 
     References:
         Goodfellow et al. (2014), Generative adversarial nets, section 3.
@@ -86,9 +86,9 @@ class NonSaturating(MinMax):
 
 @dataclass(frozen=True)
 class MeanProbability(MinMax):
-    r"""As :class:`MinMax`, but the generator makes the mean of :math:`D(G(z))` itself large.
+    r"""Like :class:`MinMax`, but the generator maximises the mean of :math:`D(G(z))`.
 
-    Its gradient is flat at both ends: where the discriminator is sure.
+    Its gradient vanishes where the discriminator is sure, in either direction.
     """
 
     def generator_loss(self, scores: Tensor) -> Tensor:
@@ -98,7 +98,7 @@ class MeanProbability(MinMax):
 
 @dataclass(frozen=True)
 class LeastSquares(AdversarialObjective):
-    r"""Scores are drawn to 1 for data and to 0 for what is generated, by half squares.
+    r"""Least squares: target score 1 for data and 0 for samples.
 
     References:
         Mao et al. (2017), Least squares generative adversarial networks.
@@ -117,12 +117,12 @@ class LeastSquares(AdversarialObjective):
         return 0.5 * (scores - 1).square()
 
     def mirrored(self, scores: Tensor) -> Tensor:
-        """Return one less the scores."""
+        """Return one minus the scores."""
         return 1 - scores
 
 
 class EarthMover(AdversarialObjective):
-    """The scores of a critic: their mean gap is a distance if its gradient is bounded."""
+    """Critic scores, whose mean gap is a distance if the gradient of the critic is bounded."""
 
     def real_loss(self, scores: Tensor) -> Tensor:
         """Return the negative score."""
@@ -139,7 +139,7 @@ class EarthMover(AdversarialObjective):
 
 @dataclass(frozen=True)
 class Wasserstein(EarthMover):
-    r"""The earth mover's distance, up to a factor: a critic of bounded gradient.
+    r"""The earth mover's distance up to a factor, by a critic with clipped parameters.
 
     .. math:: \max_{|w| \le c} \mathbb{E} s(x) - \mathbb{E} s(G(z))
 
@@ -164,18 +164,17 @@ class Wasserstein(EarthMover):
 
 @dataclass(frozen=True)
 class WassersteinGradientPenalty(EarthMover):
-    r"""The earth mover's distance: the gradient norm of the critic is drawn to one between the two.
+    r"""The earth mover's distance, by a critic whose gradient norm is penalised towards one.
 
     .. math:: \lambda\, \mathbb{E} (\|\nabla_{\hat x} s(\hat x)\| - 1)^2, \qquad
         \hat x = u x + (1 - u) G(z), \ u \sim U(0, 1)
 
-    Batch normalisation in a critic makes no sense with it, since the penalty is on the gradient of
-    each row. The best norm is somewhat above one, so that a critic's estimate of a distance
-    :math:`W` is too large, by up to :math:`W^2 / 2 \lambda`, which it is for two distributions
-    that differ by a shift.
+    The critic must not use batch normalisation, since the penalty is on the gradient of each row.
+    The optimal norm is slightly above one, so that the critic overestimates a distance :math:`W` by
+    up to :math:`W^2 / 2 \lambda` (the value for two distributions that differ by a shift).
 
     Args:
-        weight: :math:`\lambda`; where it is large, the critic turns around slowly.
+        weight: :math:`\lambda`; large values slow down changes of the critic.
 
     References:
         Gulrajani et al. (2017), Improved training of Wasserstein GANs.
@@ -187,14 +186,15 @@ class WassersteinGradientPenalty(EarthMover):
         check_settings(self, weight=POSITIVE)
 
     def penalty(self, duel: Duel) -> Tensor:
-        """Return the penalty between each row of data and one that was generated."""
+        """Return the penalty at random points between rows of data and samples."""
         share = torch.rand(len(duel.generated[0]), device=duel.generated[0].device)
         between: list[Tensor] = []
         for x, y in zip(duel.real, duel.generated, strict=True):
             if x is y or not y.is_floating_point():
                 between.append(y)
                 continue
-            u = share.to(y).reshape(-1, *[1] * (y.dim() - 1))  # the same for all parts of a row
+            # the same weight for all components of a row
+            u = share.to(y).reshape(-1, *[1] * (y.dim() - 1))
             between.append((y.detach() + u * (x.detach().to(y) - y.detach())).requires_grad_())
         moved = [x for x in between if x.requires_grad]
         scores = duel.discriminator(*between)
@@ -206,7 +206,7 @@ class WassersteinGradientPenalty(EarthMover):
 
 @dataclass(frozen=True)
 class Hinge(AdversarialObjective):
-    r"""Scores above 1 for data and below -1 for what is generated are good enough.
+    r"""Hinge loss: no loss for data with scores above 1, nor for samples with scores below -1.
 
     References:
         Lim and Ye (2017), Geometric GAN. Miyato et al. (2018), Spectral normalization for

@@ -1,4 +1,4 @@
-"""Passes of an adversarial game over data, which can be taken up again."""
+"""Passes of adversarial learning over data, which can be resumed."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 class _Side:
-    """The networks of one side, and what moves them."""
+    """The networks of one side, with optimiser and scheduler."""
 
     def __init__(
         self, name: str, networks: Any, settings: Adversarial, make: MakeOptimizer | None,
@@ -47,12 +47,12 @@ class _Side:
             self.scheduler = made_scheduler(schedule, self.optimizer)
 
     def step(self, loss: Tensor | None, rows: int, place: str) -> dict[str, float]:
-        """Make the loss smaller; return it with the length of its gradient.
+        """Take a step that decreases the loss; return the loss and the norm of its gradient.
 
         Args:
-            loss: The mean over this process's rows; None if only others have some.
-            rows: How many there are.
-            place: Which step it is, for messages.
+            loss: The mean over this process's rows; None if only other processes have rows.
+            rows: Number of rows.
+            place: Description of the step, for messages.
         """
         self.optimizer.zero_grad()
         value = 0.0
@@ -72,12 +72,12 @@ class _Side:
         return {f"{self.name}_loss": value, f"{self.name}_gradient": length}
 
     def snapshot(self) -> list[Any]:
-        """Return what the optimiser and the scheduler remember."""
+        """Return the state of the optimiser and the scheduler."""
         parts = [self.optimizer] if self.parameters else []
         return [part.state_dict() for part in (*parts, self.scheduler) if part is not None]
 
     def restore(self, state: list[Any]) -> None:
-        """Take up what :meth:`snapshot` returned."""
+        """Restore the result of :meth:`snapshot`."""
         parts = [self.optimizer] if self.parameters else []
         every = [part for part in (*parts, self.scheduler) if part is not None]
         for part, held in zip(every, state, strict=True):
@@ -90,13 +90,13 @@ class AdversarialPasses:
     Args:
         settings: Of the learner.
         model: That plays.
-        batches: Of the data.
+        batches: Batches of the data.
 
     Attributes:
-        passes: How many were made.
-        steps: Batches that were learnt from.
+        passes: Number of completed passes.
+        steps: Number of steps.
         trace: Figures of each pass.
-        kept: Samples that were to be kept.
+        kept: Samples kept for the history.
     """
 
     def __init__(
@@ -124,12 +124,12 @@ class AdversarialPasses:
         return self.passes
 
     def align(self) -> None:
-        """Have the first process's numbers in all of them."""
+        """Broadcast the parameters of the first process."""
         if self.settings.distributed:
             self.model.load_state_dict(from_first(self.model.state_dict()))
 
     def snapshot(self) -> dict[str, Any]:
-        """Return what :meth:`restore` takes: all that the next passes depend on."""
+        """Return the state that further passes depend on, for :meth:`restore`."""
         return {
             "numbers": {n: x.detach().clone() for n, x in self.model.state_dict().items()},
             "sides": [self.generator.snapshot(), self.discriminator.snapshot()],
@@ -142,7 +142,7 @@ class AdversarialPasses:
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from where the same fit was."""
+        """Resume from the state of the same fit."""
         self.model.load_state_dict(state["numbers"])
         for side, held in zip((self.generator, self.discriminator), state["sides"], strict=True):
             side.restore(held)
@@ -151,10 +151,10 @@ class AdversarialPasses:
         self.trace, self.kept = dict(state["trace"]), [*state["kept"]]
 
     def step(self, state: int) -> tuple[int, Info]:
-        """Make a pass.
+        """Run a pass.
 
         Raises:
-            PgnnError: If something stops being finite.
+            PgnnError: If a value becomes infinite or NaN.
         """
         figures: dict[str, list[float]] = {}
         sample: dict[Hashable, list[Tensor]] = {}
@@ -181,7 +181,7 @@ class AdversarialPasses:
         return self.passes, Info(False, shown)
 
     def _of_all_processes(self) -> Iterator[Rows | None]:
-        """The batches of a pass; None as long as other processes have more."""
+        """The batches of a pass; None while other processes have more."""
         own = iter(self.batches)
         if not self.settings.distributed:
             yield from own
@@ -208,7 +208,7 @@ class AdversarialPasses:
         return report | gap
 
     def _discriminator_loss(self, duel: Duel) -> tuple[Tensor, float]:
-        """A discriminator's loss, and by how much it scores data higher."""
+        """A discriminator's loss, and its mean score gap between data and samples."""
         objective, settings = self.settings.objective, self.settings
         real, generated = _scores(duel, duel.real), _scores(duel, duel.generated)
         real_loss, generated_loss = objective.real_loss(real), objective.generated_loss(generated)
@@ -231,7 +231,7 @@ class AdversarialPasses:
         return self.generator.step(loss, _number(rows), place)
 
     def _generator_loss(self, rows: Rows) -> Tensor:
-        """What generators make small."""
+        """The loss of the generators."""
         objective = self.settings.objective
         with torch.enable_grad():
             game = self.model.game(rows)
@@ -248,7 +248,7 @@ class AdversarialPasses:
         return loss
 
     def _look(self, sample: dict[Hashable, list[Tensor]], state: int) -> dict[str, float]:
-        """Figures of what is made now, of which some is kept."""
+        """Figures of current samples, some of which are kept."""
         settings = self.settings
         keeps = settings.keep and (state + 1) % settings.keep_every == 0
         if not settings.watch and not keeps:
@@ -263,10 +263,10 @@ class AdversarialPasses:
 
 
 def _scores(duel: Duel, arguments: tuple[Tensor, ...]) -> Tensor:
-    """What a discriminator says of each row: one number, or a map of them.
+    """The scores of a discriminator: one per row, or a map per row.
 
     Raises:
-        ModelError: If it is something else, such as the two outputs of a classifier.
+        ModelError: If the shape is wrong, such as the two outputs of a classifier.
     """
     scores, rows = duel.discriminator(*arguments), len(arguments[0])
     shape = tuple(scores.shape) if isinstance(scores, Tensor) else None

@@ -1,4 +1,4 @@
-"""What the learners that maximise a function of the parameters share."""
+"""The base class of learners that maximise an objective over the parameters."""
 
 from __future__ import annotations
 
@@ -59,38 +59,39 @@ Watch = Mapping[str, Callable[[Any], float]]
 
 @dataclass(frozen=True, kw_only=True)
 class Ascent(Learner):
-    r"""Maximises a mean over rows, less penalties, over the learnable parameters.
+    r"""Maximises a penalised mean over rows with respect to the learnable parameters.
 
     .. math:: \frac{1}{W} \sum_n w_n f(x_n; \theta)
         - l_1 \sum_k |\theta_k| - \tfrac12 l_2 \sum_k \theta_k^2
 
-    Penalties count once for each row (in the mean): as a Gaussian prior ``l2`` has the variance
-    :math:`1 / (W l_2)`, as a Laplace prior ``l1`` has the scale :math:`1 / (W l_1)`.
+    Penalties are relative to the mean over rows: ``l2`` corresponds to a Gaussian prior with
+    variance :math:`1 / (W l_2)`, ``l1`` to a Laplace prior with scale :math:`1 / (W l_1)`.
 
     Args:
-        optimizer: ``None`` for L-BFGS over all rows; or what makes one of torch's optimisers of
-            the parameters, such as ``lambda p: torch.optim.Adam(p, lr=0.05)``.
-        scheduler: What makes a learning rate scheduler of the optimiser, stepped after each pass.
-        batch_size: Rows for a step of the optimiser; all if not given.
-        l1: Strength of the absolute values; one number, or by name of the parameter. Some
+        optimizer: ``None`` for L-BFGS over all rows; or a function that creates a torch optimiser
+            of the parameters, such as ``lambda p: torch.optim.Adam(p, lr=0.05)``.
+        scheduler: Function that creates a learning rate scheduler of the optimiser, stepped after
+            each pass.
+        batch_size: Rows per step of the optimiser; all if not given.
+        l1: Strength of the L1 penalty; one number, or a mapping by name of the parameter. Some
             parameters are then exactly zero.
-        l2: Strength of half the squares, likewise.
-        max_norm: Gradients longer than this are shortened (of an optimiser).
-        max_value: Derivatives larger than this are cut off, before that (of an optimiser).
-        max_iterations: Most iterations of L-BFGS, or passes over the rows.
-        tolerance: Largest derivative at which the fit counts as converged. If not given, 1e-6 (or
-            what rounding allows, if that is more); but with an optimiser 0: all passes are made,
-            and nothing is warned of.
-        validation: Share of the rows that is set apart, at random, in ``[0, 1)``. The parameters
-            that are best on it are kept.
-        patience: Stop after so many iterations that were no better on the rows set apart; 0 for
+        l2: Strength of the L2 penalty, likewise.
+        max_norm: Gradients with a larger norm are rescaled to this norm (with an optimiser).
+        max_value: Partial derivatives are first clipped to this absolute value (with an optimiser).
+        max_iterations: Largest number of L-BFGS iterations, or number of passes of an optimiser.
+        tolerance: Largest absolute partial derivative at which the fit has converged. If not given,
+            1e-6 (or the rounding error, if larger); with an optimiser 0: all passes are run,
+            without a warning.
+        validation: Fraction of randomly held-out rows, in ``[0, 1)``. The parameters that are best
+            on them are kept.
+        patience: Stop after this many iterations without improvement on the held-out rows; 0 for
             never.
-        checkpoints: Where to write down how far it is (of an optimiser); a fit that was ended goes
-            on from there.
+        checkpoints: Where to save progress (with an optimiser); an interrupted fit resumes from
+            there.
         distributed: Whether rows are split over the processes of ``torch.distributed`` (of an
             optimiser): each reads rows of its own, and each step is made of the batches of all,
             ``batch_size`` rows of each process. All begin with the first one's numbers.
-        watch: Figures of the model by name, looked at after each iteration or pass:
+        watch: Functions of the model by name, evaluated after each iteration or pass:
             ``{"norm": lambda model: float(model.weight.norm())}``.
         mixed_precision: Whether networks multiply matrices in bfloat16 meanwhile (of an optimiser):
             faster and half the memory on a GPU. Parameters and log densities keep their type.
@@ -138,7 +139,7 @@ class Ascent(Learner):
         for name, figure in self.watch.items():
             check_callable(f"watch[{name!r}]", figure, "lambda model: float(model.weight.norm())")
         if self.patience and not self.validation:
-            raise ModelError("patience needs rows set apart: give validation as well")
+            raise ModelError("patience needs held-out rows: set validation as well")
         check_checkpoints(self.checkpoints)
         if self.distributed and (self.validation or self.checkpoints is not None):
             raise ModelError("validation and checkpoints are of one process: leave them out with "
@@ -152,28 +153,28 @@ class Ascent(Learner):
 
     @abstractmethod
     def objective(self, model: Any, rows: RowEvidence, seed: int | None) -> MeanObjective:
-        """Return the function to be maximised.
+        """Return the objective.
 
         Args:
             model: The model.
-            rows: All rows, those that are set apart too, to look at.
+            rows: All rows, including held-out ones.
             seed: Random seed.
         """
 
     def read_rows(self, model: Any, data: Any, weights: Any, inputs: Inputs | None) -> Any:
-        """Read what is learned from: rows of evidence, or sequences."""
+        """Read the training data: rows of evidence, or sequences."""
         return read_rows(model, data, weights, inputs)
 
     def check_rows(self, rows: RowEvidence, model: Any) -> None:
-        """Refuse rows that cannot be learned from."""
+        """Raise an error for rows that cannot be learned from."""
 
     def break_symmetry(
         self, model: Any, rows: Any, learnable: LearnableParameters, seed: int | None
     ) -> None:
-        """Begin elsewhere where nothing tells the states of a hidden variable apart."""
+        """Perturb the parameters if the states of a hidden variable are interchangeable."""
 
     def has_saddles(self, rows: Any) -> bool:
-        """Whether the gradient may vanish elsewhere than at a maximum."""
+        """Whether the objective may have stationary points that are not maxima."""
         return False
 
     def fit(
@@ -188,10 +189,10 @@ class Ascent(Learner):
     ) -> None:
         """Fit the learnable parameters; the record is in ``model.history``.
 
-        As after counting it has the ``log_likelihood`` (or ``pseudo_log_likelihood``), summed over
-        the rows that were learned from, and the ``seconds``. Its ``trace`` has a list for each
-        figure that was followed (means over rows, penalised for ``objective``): at the start and
-        after each iteration of L-BFGS, or of each pass, on the way.
+        The history contains the ``log_likelihood`` (or ``pseudo_log_likelihood``), summed over the
+        training rows, and the ``seconds``. Its ``trace`` has a list for each figure (means over
+        rows, penalised for ``objective``): initially and after each iteration of L-BFGS, or each
+        pass.
 
         Args:
             model: Any model with factors over discrete variables.
@@ -199,18 +200,18 @@ class Ascent(Learner):
                 element, or array ``(N, *shape)`` of a lone array variable.
             weights: ``(N,)`` weight of each row, or the name of a column.
             inputs: Covariates by name, ``(N, ...)``.
-            seed: Random seed of the order of the rows, what is set apart, and samples.
-            progress: Show a progress bar.
+            seed: Random seed of the order of the rows, the held-out rows, and samples.
+            progress: Whether to show a progress bar.
 
         Raises:
-            DataError: If the data is wrong, or impossible under the starting parameters. Whatever
-                is raised, the model stays as it was.
-            ModelError: If nothing is learnable, or rows are set apart but an engine that draws
-                cannot tell how good they are.
-            PgnnError: If the values stop being finite.
+            DataError: If the data is invalid, or impossible under the initial parameters. After an
+                error the model is unchanged.
+            ModelError: If nothing is learnable, or rows are held out but a sampling engine cannot
+                score them.
+            PgnnError: If the values become infinite or NaN.
 
         Warns:
-            NotConverged: If the limit was reached first, or the engine did not converge at last.
+            NotConverged: If the limit was reached first, or the engine did not converge in the end.
         """
         if self.distributed:
             check_group()
@@ -232,7 +233,7 @@ class Ascent(Learner):
         self._warn(problem.record, converged, last)
 
     def _read(self, model: Any, data: Any, weights: Any, inputs: Inputs | None) -> Any:
-        """What is learnt from, once it was checked; in all processes or in none."""
+        """The checked training data; an error in one process is raised in all."""
 
         def read() -> Any:
             rows = self.read_rows(model, data, weights, inputs)
@@ -242,12 +243,12 @@ class Ascent(Learner):
         return together(read) if self.distributed else read()
 
     def _align(self, model: nn.Module) -> None:
-        """Have the first process's numbers in all of them."""
+        """Broadcast the parameters of the first process."""
         if self.distributed:
             model.load_state_dict(from_first(model.state_dict()))
 
     def _looked_at(self, model: Any) -> dict[str, float]:
-        """The figures that are watched."""
+        """The values of the watched functions."""
         if not self.watch:
             return {}
         with parts_in_mode(model, train=False, forget=False), torch.no_grad():
@@ -257,7 +258,7 @@ class Ascent(Learner):
         self, model: Any, rows: Any, learnable: LearnableParameters, last: list[Warning],
         seed: int | None,
     ) -> OptimisationProblem:  # fmt: skip
-        """What is maximised, with its penalties, at the parameters where that begins."""
+        """The optimisation problem, with penalties, at the initial parameters."""
         objective = WatchedObjective(self.objective(model, rows, seed), last)
         judge = None
         if self.validation:
@@ -277,7 +278,7 @@ class Ascent(Learner):
         )
 
     def _maximize(self, problem: OptimisationProblem, seed: int | None, progress: bool) -> bool:
-        """Change the parameters; return whether that converged."""
+        """Optimise the parameters; return whether that converged."""
         if self.optimizer is None:
             converged = run_lbfgs(problem, self.max_iterations, progress)
         else:
@@ -288,7 +289,7 @@ class Ascent(Learner):
     def _report(
         self, problem: OptimisationProblem, model: nn.Module, converged: bool
     ) -> dict[str, Any]:
-        """What the history tells."""
+        """Write the history."""
         record = problem.record
         return {
             **problem.rows.extent,
@@ -331,14 +332,14 @@ class Ascent(Learner):
     def _judge(
         objective: MeanObjective, held: RowEvidence, model: nn.Module
     ) -> Callable[[], float]:
-        """What tells how good the rows are that were set apart."""
+        """A function that scores the held-out rows."""
         if objective.figure is None:
-            raise ModelError("an engine that draws has no log-likelihood: leave validation out")
+            raise ModelError("a sampling engine has no log-likelihood: leave validation out")
         return _value(objective(held), model)
 
     @staticmethod
     def _total(problem: OptimisationProblem, model: nn.Module) -> dict[str, float]:
-        """The sum over rows at the parameters that were found, by name."""
+        """The sum over rows at the final parameters, by name."""
         figure, rows = problem.objective.figure, problem.rows
         if figure is None:
             return {}
@@ -357,20 +358,20 @@ class Ascent(Learner):
         if record.iterations >= self.max_iterations:
             verdict.stopped(
                 record.iterations,
-                "raise max_iterations, or add l2 if the best parameters are infinite",
-                f"at a derivative of {gradient:.2g}, too large for a maximum",
+                "raise max_iterations, or add an l2 penalty if the optimal parameters are infinite",
+                f"with a largest partial derivative of {gradient:.2g}, too large for a maximum",
             )
         else:
             verdict.no_progress(
                 gradient,
-                "the value or its derivatives may be at the end of their precision, or wrong: "
-                "check the data, take other units, or begin with other numbers",
+                "the value or its gradient may have reached the limit of their precision, or "
+                "be wrong: check the data, rescale it, or use other initial parameters",
             )
         verdict.warn()
 
 
 def _value(mean: Mean, model: nn.Module) -> Callable[[], float]:
-    """What evaluates a mean over rows in evaluation mode; -inf if they have no value."""
+    """A function that evaluates a mean over rows in evaluation mode; -inf if it is undefined."""
 
     def value() -> float:
         with parts_in_mode(model, train=False, forget=False), torch.no_grad():

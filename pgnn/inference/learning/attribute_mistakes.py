@@ -1,4 +1,4 @@
-"""Mistakes about labels that are told from attributes, corrected by a compiled loop."""
+"""Mistake-driven updates of labels given attributes, by a compiled loop."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from pgnn.inference.learning.mistakes import Floats, Ints, Mistakes, Rule, impos
 
 
 class AttributeMistakes(Mistakes):
-    """One pass over all sentences is one call of a kernel.
+    """A pass over all sentences by a single call of a kernel.
 
     Args:
         model: A chain of labels.
-        chain: What it makes of the rows.
-        weights: ``(B,)`` what rows count.
+        chain: The chain of the rows.
+        weights: ``(B,)`` weights of the rows.
         ends: Whether scores of first and last labels are learned.
     """
 
@@ -34,7 +34,7 @@ class AttributeMistakes(Mistakes):
         return losses, wrong
 
     def finish(self, averaged: bool) -> None:
-        """Leave the parameters, see the base class."""
+        """Set the final parameters, see the base class."""
         scores = self.kernel.parts(self.state.weights)
         if averaged:
             totals, count = self.kernel.parts(self.state.totals), float(self.state.updates[0])

@@ -1,4 +1,4 @@
-"""Rows that come batch after batch, from any iterable such as a ``DataLoader``."""
+"""Rows in batches from any iterable, such as a ``DataLoader``."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ Batch = TypeVar("Batch")
 
 
 class Batches(Generic[Batch]):
-    """Batches of an iterable, each of which is read when its turn comes.
+    """Batches of an iterable, each of which is read on demand.
 
     Args:
-        read: Reads a batch.
-        data: The iterable, which begins anew at each pass.
-        passes: How often it will be gone through.
-        limit: Which setting of the learner tells that, for the message.
+        read: Function that reads a batch.
+        data: The iterable, which is iterated again in each pass.
+        passes: Number of passes.
+        limit: The learner's setting for that, for the message.
 
     Raises:
-        DataError: If data is none, or an iterator that would have to be gone through twice.
+        DataError: If the data is invalid, or an iterator that would be needed twice.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class Batches(Generic[Batch]):
         self.begins_anew = not isinstance(data, Iterator)
         if passes > 1 and not self.begins_anew:
             raise DataError(
-                f"an iterator can be gone through only once: give {limit}=1, or a list or "
+                f"an iterator can be iterated only once: set {limit}=1, or a list or "
                 "DataLoader of batches"
             )
         self._read, self._data = read, data
@@ -44,7 +44,7 @@ class Batches(Generic[Batch]):
         """Yield the batches of one pass.
 
         Raises:
-            DataError: If there is none, or one is wrong; it is told which.
+            DataError: If there are no batches, or one is invalid; the message names it.
         """
         number = -1
         for number, batch in enumerate(self._data):
@@ -58,16 +58,16 @@ class Batches(Generic[Batch]):
 
 
 class BatchedRows(Batches[RowEvidence]):
-    """Evidence that comes batch after batch.
+    """Evidence in batches.
 
     Args:
-        read: Reads a batch.
+        read: Function that reads a batch.
         data: The iterable.
-        passes: How often it will be gone through.
+        passes: Number of passes.
 
     Attributes:
-        num_rows: Rows of the last pass.
-        weight: What they counted.
+        num_rows: Number of rows of the last pass.
+        weight: Total weight of these rows.
     """
 
     def __init__(self, read: Callable[[Any], RowEvidence], data: Any, passes: int) -> None:
@@ -89,5 +89,5 @@ class BatchedRows(Batches[RowEvidence]):
 
 
 def weight_of(rows: Any) -> float:
-    """Return what rows, or sequences, count together."""
+    """Return the total weight of rows or sequences."""
     return float(rows.row_weights.sum())

@@ -1,4 +1,4 @@
-"""Expectations of a chain of states: the E-step of Baum and Welch."""
+"""Expected statistics of a chain of states: the E-step of Baum and Welch."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ Beyond that a chain of its own is faster: its rows share a transition."""
 
 
 class ChainSums(NamedTuple):
-    """Sums over the paths of a chain, rows weighted by what they count."""
+    """Weighted sums over the paths of a chain."""
 
     log_z: Tensor
     """``(B,)``, not weighted."""
@@ -57,7 +57,7 @@ class ChainSums(NamedTuple):
 
 
 class ChainEStep(EStep[SequenceEvidence]):
-    """Expectations under a hidden Markov model, with segments or without.
+    """Expectations under a hidden Markov or semi-Markov model.
 
     Its conditionals are called ``"initial"``, by the state's name for its transitions,
     ``"durations"``, and by the names of the emissions.
@@ -94,7 +94,7 @@ class ChainEStep(EStep[SequenceEvidence]):
         return observed_values(conditional, observed)[1] if name in observed.reals else None
 
     def chain(self, observed: SequenceEvidence) -> Chain | SegmentChain:
-        """Return the chain given what was observed."""
+        """Return the chain given the observations."""
         with torch.no_grad():
             chain: Any = self.model.chain(observed, observed.inputs)
         found: Chain | SegmentChain = chain
@@ -144,33 +144,33 @@ class ChainEStep(EStep[SequenceEvidence]):
         return filled_in(observed, best)
 
     def log_partition(self, observed: SequenceEvidence) -> Tensor:
-        """Return ``(B,)`` log probabilities of what was observed."""
+        """Return ``(B,)`` log probabilities of the observations."""
         return self.chain(observed).log_partition()
 
     def symmetric(self, observed: SequenceEvidence) -> bool:
-        """Whether nothing that was observed tells one state from another."""
+        """Whether the observations do not distinguish the states."""
         with torch.no_grad():
             field = log_field(self.model, observed, observed.inputs)
         spread = field.amax(-1) - field.amin(-1)
         return bool((spread.nan_to_num(nan=0.0) <= 1e-12).all())
 
     def initialize(self, observed: SequenceEvidence, seed: int, at_random: bool) -> None:
-        """Begin with clusters; where states follow in an order, with parts of time.
+        """Initialise by clusters; for left-to-right chains, by segments of time.
 
-        See :class:`EStep`. Clusters come in any order, and a chain that goes from left to right
-        has one: there each sequence is cut into equal parts (at random ones on restarts).
+        See :class:`EStep`. Clusters are unordered, but the states of a left-to-right chain are not:
+        there each sequence is split into equal segments (at random points on restarts).
         """
         if self._left_to_right and self.model.state.name not in observed.codes:
             try:
                 self.initialize_by(_in_parts(self.model.state, observed, seed, at_random))
-            except DataError:  # the parts are impossible: clusters then
+            except DataError:  # the segments are impossible: use clusters
                 pass
             else:
                 return
         if self._needs_states(observed):
             try:
                 self.initialize_by(self._in_clusters(observed, seed, at_random))
-            except DataError:  # some states cannot be: a start for each piece then
+            except DataError:  # some states are impossible: initialise each conditional separately
                 pass
             else:
                 return
@@ -181,7 +181,7 @@ class ChainEStep(EStep[SequenceEvidence]):
         self.initialize_pieces(values, seed, at_random)
 
     def _needs_states(self, observed: SequenceEvidence) -> bool:
-        """Whether an emission that was observed has no start of its own, but learns from states."""
+        """Whether an observed emission can only be initialised given states."""
         return self.model.state.name not in observed.codes and any(
             not isinstance(c, ExponentialFamily) or c.inputs
             for n, c in self.pieces.items()
@@ -191,7 +191,7 @@ class ChainEStep(EStep[SequenceEvidence]):
     def _in_clusters(
         self, observed: SequenceEvidence, seed: int, at_random: bool
     ) -> SequenceEvidence:
-        """Sequences whose states are filled in: clusters of what was observed at each step."""
+        """Sequences whose states are filled in: clusters of the observations at each step."""
         columns = []
         for name in self.model.emissions:
             if name in observed.reals:
@@ -209,7 +209,7 @@ class ChainEStep(EStep[SequenceEvidence]):
 
     @property
     def _left_to_right(self) -> bool:
-        """Whether the only ways are to later states, and the next one is among them."""
+        """Whether all transitions are to later states, including the next one."""
         moves = self.model.transitions
         k = self.model.state.num_states
         if moves.inputs or k < 2 or self.model.durations is not None:
@@ -252,7 +252,7 @@ class ChainEStep(EStep[SequenceEvidence]):
 def _in_parts(
     state: Variable, observed: SequenceEvidence, seed: int, at_random: bool
 ) -> SequenceEvidence:
-    """Sequences whose states are filled in: as many parts of time as there are states."""
+    """Sequences with states filled in by as many segments of time as there are states."""
     k, lengths = state.num_states, observed.lengths
     cuts = (torch.arange(1, k) / k).expand(len(lengths), k - 1)
     if at_random:
@@ -261,13 +261,13 @@ def _in_parts(
     step = torch.arange(observed.steps)
     begins = (cuts * lengths[:, None]).ceil().long().clamp_min(1)
     states = (step[None, :, None] >= begins[:, None, :]).sum(-1)
-    states = torch.minimum(states, step)  # a step at a time, in short sequences
+    states = torch.minimum(states, step)  # one step per segment in short sequences
     states = states.masked_fill(~observed.inside, MISSING)
     return replace(observed, codes={**observed.codes, state.name: states})
 
 
 def _weighted(marginals: Tensor, log_z: Tensor, weights: Tensor) -> Tensor:
-    """Posteriors times what their rows count; impossible rows count nothing. Copied if need be."""
+    """Posteriors times the weights of their rows, zero for impossible rows; copied if necessary."""
     if bool(log_z.isneginf().any()):
         marginals = torch.nan_to_num(marginals)
     if bool((weights == 1).all()):
@@ -284,7 +284,7 @@ def _first_rows(observed: SequenceEvidence, model: Any, posterior: Tensor) -> We
 
 
 def _pair_rows(observed: SequenceEvidence, model: Any, chain: Any) -> WeightedRows:
-    """Transitions that inputs drive: the posterior of each pair of neighbours."""
+    """Transitions that depend on inputs: the posterior of each pair of neighbours."""
     with torch.no_grad():
         pairs = torch.nan_to_num(chain.pair_marginals())
     pairs = pairs * torch.from_numpy(observed.row_weights).to(pairs)[:, None, None, None]
@@ -296,10 +296,10 @@ def _pair_rows(observed: SequenceEvidence, model: Any, chain: Any) -> WeightedRo
 def expect_side_by_side(
     steps: Sequence[EStep[Any]], observed: Any
 ) -> list[ExpectedStatistics] | None:
-    """Return what several models expect, by one pass; None where one by one is better.
+    """Return the expectations of several models by one pass; None if separate passes are better.
 
     Args:
-        steps: Expectations under models of one kind, with different parameters.
+        steps: E-steps of models of one kind, with different parameters.
         observed: The sequences of all of them.
     """
     chain_steps = [s for s in steps if isinstance(s, ChainEStep)]
@@ -322,11 +322,11 @@ def expect_side_by_side(
 def sums_side_by_side(chains: Sequence[Chain], weights: Tensor) -> list[ChainSums]:
     """Return sums over the paths of chains of the same shape, each with one transition.
 
-    They are gradients of log Z, whose rows have transitions of their own.
+    They are gradients of log Z, with different transitions for each row.
 
     Args:
         chains: The chains.
-        weights: ``(B,)`` what each row of a chain counts.
+        weights: ``(B,)`` weights of the rows of a chain.
     """
     count, rows = len(chains), chains[0].tensors.num_rows
     parts = [c.tensors for c in chains]
@@ -347,6 +347,6 @@ def sums_side_by_side(chains: Sequence[Chain], weights: Tensor) -> list[ChainSum
 
 
 def _joins(chain: Chain) -> bool:
-    """Whether a chain has one transition for all, on the CPU."""
+    """Whether a chain has a single transition matrix, on the CPU."""
     tensors = chain.tensors
     return tensors.transition.shape[:2] == (1, 1) and tensors.field.device.type == "cpu"

@@ -1,4 +1,4 @@
-"""Checkpoints of a fit under way: a process that ended goes on where the last one was written."""
+"""Checkpoints of a running fit, from which a later process can resume."""
 
 from __future__ import annotations
 
@@ -23,19 +23,18 @@ _VERSION = 1
 
 @dataclass(frozen=True)
 class Checkpoints(metaclass=SaysArguments):
-    """Where, and how often, a learner saves its progress.
+    """File and interval at which a learner saves its progress.
 
-    If the file is there when a fit begins, the fit goes on from it, to the same numbers as if it
-    had never ended; data, seed, settings and the model that it began with must be the same, but
-    for ``max_iterations``. When the fit is complete, the file is removed.
+    If the file exists when a fit begins, the fit resumes from it, with the same result as without
+    interruption; data, seed, settings and initial model must be the same, except for
+    ``max_iterations``. When the fit is complete, the file is removed.
 
     Args:
-        path: File. It is replaced when the next one is complete, so that there is always a whole
-            one.
-        every: Seconds between two of them, at least; each iteration is written down at 0.
+        path: The file. It is replaced atomically, so that it is always complete.
+        every: Smallest number of seconds between checkpoints; 0 to save after each iteration.
 
     Raises:
-        ModelError: If the path is none, or the time is negative.
+        ModelError: If the path is invalid, or the time is negative.
 
     Example:
         >>> Checkpoints("fit.checkpoint", every=0.0)
@@ -52,11 +51,11 @@ class Checkpoints(metaclass=SaysArguments):
 
 
 class Keeper:
-    """Writes the state of one fit, and reads it again.
+    """Writes and reads the state of one fit.
 
     Args:
-        settings: Where to; nothing is kept if None.
-        fit: What the fit is of: figures by name that must be the same.
+        settings: The checkpoints; None to save nothing.
+        fit: Properties that identify the fit, by name; they must agree with the file.
     """
 
     def __init__(self, settings: Checkpoints | None, fit: Mapping[str, Any]) -> None:
@@ -66,14 +65,15 @@ class Keeper:
             self._path.is_dir() or not self._path.absolute().parent.is_dir()
         ):
             raise DataError(
-                f"{self._path} can be no checkpoint: it is a folder, or in one that does not exist"
+                f"{self._path} cannot be a checkpoint: it is a folder, or in a folder that "
+                "does not exist"
             )
 
     def state(self) -> dict[str, Any] | None:
-        """Return what was written last; None if the fit begins.
+        """Return the last saved state; None for a new fit.
 
         Raises:
-            DataError: If the file is no checkpoint, or one of another fit.
+            DataError: If the file is not a checkpoint of this fit.
         """
         if self._settings is None or not self._path.exists():
             return None
@@ -82,7 +82,8 @@ class Keeper:
             version, fit, state = held["version"], held["fit"], held["state"]
         except (RuntimeError, pickle.UnpicklingError, EOFError, LookupError, TypeError) as error:
             raise DataError(
-                f"{self._path} is no checkpoint of a fit ({type(error).__name__}); remove it, or "
+                f"{self._path} is not a checkpoint of a fit ({type(error).__name__}); remove "
+                "it, or "
                 "give another path"
             ) from None
         differ = [n for n, x in self._fit.items() if fit.get(n) != x]
@@ -96,7 +97,7 @@ class Keeper:
         return restored
 
     def write(self, state: Mapping[str, Any]) -> None:
-        """Write a state: numbers, text, tensors, and lists, tuples and dicts of these."""
+        """Save a state: numbers, strings, tensors, and lists, tuples and dicts of these."""
         if self._settings is None:
             return
         draft = self._path.with_name(f"{self._path.name}.{os.getpid()}.part")
@@ -109,7 +110,7 @@ class Keeper:
 
     @property
     def due(self) -> bool:
-        """Whether it is time to write."""
+        """Whether a checkpoint is due."""
         settings = self._settings
         return settings is not None and time.monotonic() - self._last >= settings.every
 
@@ -129,7 +130,7 @@ def check_checkpoints(checkpoints: Any) -> None:
     """Check a setting of a learner.
 
     Raises:
-        ModelError: If there is something, and that is none.
+        ModelError: If the setting is neither None nor checkpoints.
     """
     if checkpoints is not None and not isinstance(checkpoints, Checkpoints):
         raise ModelError(f"checkpoints must be Checkpoints(path), got {checkpoints!r}")
@@ -138,18 +139,18 @@ def check_checkpoints(checkpoints: Any) -> None:
 def keeper_of(
     learner: Any, model: nn.Module, data: Any, seed: int | None, free: Collection[str] = ()
 ) -> Keeper:
-    """Return what writes down how far the fit of a learner is.
+    """Return the keeper that saves the progress of a learner's fit.
 
     Args:
-        learner: A dataclass, with its checkpoints.
-        model: With the numbers that the fit begins with.
-        data: What it learns from; None of batches, which come one by one.
-        seed: Of the fit.
-        free: Settings that may differ when the fit goes on.
+        learner: The learner, a dataclass with ``checkpoints``.
+        model: The model with its initial parameters.
+        data: The training data; None for batches from an iterable.
+        seed: Random seed of the fit.
+        free: Settings that may differ when the fit resumes.
     """
     if learner.checkpoints is None:
         return Keeper(None, {})
-    # functions have no text of their own that tells them apart
+    # the text of functions does not identify them
     free = {"checkpoints", "watch", *free}
     free |= {f.name for f in fields(learner) if "optimizer" in f.name or "scheduler" in f.name}
     settings = {f.name: getattr(learner, f.name) for f in fields(learner) if f.name not in free}
@@ -165,7 +166,7 @@ def keeper_of(
 
 
 def digest(*parts: Any) -> str:
-    """Return a short text that differs where data does: arrays, tensors, dicts and lists of them.
+    """Return a hash of data: arrays, tensors, dicts and lists of these.
 
     Example:
         >>> digest(np.arange(3)) == digest(np.arange(3)) != digest(np.arange(4))

@@ -1,4 +1,4 @@
-"""Expectations of a class and of features that depend on it alone: one table, no elimination."""
+"""Expected statistics of a class and its conditionally independent features."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ _NUMBERS = 2**20
 
 
 class Block(NamedTuple):
-    """Some of the rows.
+    """A block of rows.
 
     Attributes:
-        observed: ``(n, ...)`` state indices (-1: not observed) and reals of what was observed, by
+        observed: ``(n, ...)`` state indices (-1: not observed) and reals of the observations, by
         name.
         inputs: Covariates.
         weights: ``(n,)`` weight of each row.
@@ -45,11 +45,11 @@ class Block(NamedTuple):
 
 
 class ClassEStep(NetworkEStep):
-    r"""Posterior probabilities of the class, and what features are expected to have of each.
+    r"""Expectations under a class model: posteriors of the class, and statistics of the features.
 
     .. math:: r_{nk} \propto p(k) \prod_i p(x_{ni} \mid k)
 
-    A feature that was not observed integrates to one and counts nothing.
+    An unobserved feature integrates to one and contributes no statistics.
 
     Cost:
         ``O(N K D)`` for features of ``D`` numbers, ``O(N K D^2)`` for full covariances.
@@ -88,7 +88,7 @@ class ClassEStep(NetworkEStep):
         return replace(observed, codes=codes)
 
     def log_partition(self, observed: RowEvidence) -> Tensor:
-        """Return ``(B,)`` log probabilities of what was observed."""
+        """Return ``(B,)`` log probabilities of the observations."""
         with torch.no_grad():
             return torch.cat([self._joint(b).logsumexp(dim=1) for b in self._blocks(observed)])
 
@@ -126,7 +126,7 @@ class ClassEStep(NetworkEStep):
             )
 
     def _joint(self, block: Block) -> Tensor:
-        """``(n, K)`` log probabilities of each class together with what was observed."""
+        """``(n, K)`` joint log probabilities of each class and the observations."""
         name, rows = self.model.class_name, len(block.weights)
         piece = self.conditionals[name]
         covariates = {n: block.inputs[n] for n in piece.inputs if n in block.inputs}
@@ -142,7 +142,7 @@ class ClassEStep(NetworkEStep):
         return table
 
     def _log_density(self, conditional: Conditional, block: Block) -> Tensor:
-        """``(n, K)`` log densities of a feature; zeros in rows that did not see it."""
+        """``(n, K)`` log densities of a feature; zeros in rows that did not observe it."""
         x, unobserved = _filled(conditional, block.observed[conditional.child.name])
         inputs = {n: block.inputs[n] for n in conditional.inputs if n in block.inputs}
         table = conditional.factor({conditional.child.name: x}, inputs or None).log_values.double()
@@ -165,7 +165,7 @@ class ClassEStep(NetworkEStep):
 
 
 def _filled(conditional: Conditional, x: Tensor) -> tuple[Tensor, Tensor | None]:
-    """Values without holes, and the rows that have some; as they are where the class sees to it."""
+    """Values with missing components replaced, and their rows; or the values themselves."""
     if conditional.integrates_missing or is_sparse(x):
         return x, None
     if conditional.child.is_discrete:

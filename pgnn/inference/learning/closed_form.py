@@ -1,4 +1,4 @@
-"""Learning of whole models that have a closed form, from complete weighted rows."""
+"""Learning of models with a joint closed form from complete weighted rows."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ _OWN = "model"
 
 
 class ClosedFormEStep(EStep[RowEvidence]):
-    """Statistics of a model that is learned as a whole.
+    """The E-step of a model that is learned as a whole.
 
     Args:
-        model: A model with statistics of its own.
+        model: A model with its own sufficient statistics.
     """
 
     model: ClosedFormModel
@@ -41,10 +41,10 @@ class ClosedFormEStep(EStep[RowEvidence]):
         return {}
 
     def read(self, data: Any, weights: Any, inputs: Inputs | None) -> RowEvidence:
-        """Read rows, in which nothing is missing unless the model takes holes.
+        """Read rows, which must be complete unless the model supports missing values.
 
         Raises:
-            DataError: If something is.
+            DataError: If values are missing.
         """
         observed = read_rows(self.model, data, weights, inputs)
         self._states(observed)
@@ -61,17 +61,17 @@ class ClosedFormEStep(EStep[RowEvidence]):
     def improve(
         self, expected: ExpectedStatistics, priors: Mapping[Hashable, Any]
     ) -> list[Hashable]:
-        """Set the model to what fits its statistics best."""
+        """Set the model to the maximum-likelihood estimate given its statistics."""
         self.model.maximize(expected.sums[_OWN])
         return []
 
     def log_prior(self, priors: Mapping[Hashable, Any]) -> float:
-        """Return what the model's own prior adds."""
+        """Return the log prior of the model."""
         return float(self.model.log_prior())
 
     @property
     def learns_as_a_whole(self) -> bool:
-        """It does, as a whole."""
+        """True."""
         return True
 
     def log_partition(self, observed: RowEvidence) -> Tensor:
@@ -83,7 +83,7 @@ class ClosedFormEStep(EStep[RowEvidence]):
         return bool((observed.codes < 0).all(axis=0).any())
 
     def initialize(self, observed: RowEvidence, seed: int, at_random: bool) -> None:
-        """Begin with states at random where nothing was observed: of a variable, or of a cell."""
+        """Initialise by random states of hidden variables, or of missing cells."""
         codes, random = observed.codes.copy(), np.random.default_rng(seed)
         hidden = np.logical_or((codes < 0).all(axis=0), at_random).tolist()
         for e, size in enumerate(self.model.elements.card.tolist()):
@@ -94,7 +94,7 @@ class ClosedFormEStep(EStep[RowEvidence]):
         self.model.maximize(self.model.statistics(torch.from_numpy(codes), weights))
 
     def _states(self, observed: RowEvidence) -> Tensor:
-        """``(B, E)`` states; -1 only where the model takes holes."""
+        """``(B, E)`` states; -1 only if the model supports missing values."""
         if self.model.takes_holes:
             return torch.from_numpy(observed.codes)
         missing = np.flatnonzero((observed.codes < 0).any(axis=1))
@@ -111,13 +111,13 @@ def fit_closed_form(model: Any, learner: Any, data: Any, weights: Any) -> None:
     """Fit a model to complete rows; the record is in ``model.history``.
 
     Args:
-        model: A model with statistics of its own.
-        learner: For the history.
+        model: A model with its own sufficient statistics.
+        learner: The learner, for the history.
         data: Rows, all at once.
         weights: ``(N,)`` weight of each row, or the name of a column.
 
     Raises:
-        DataError: If something was not observed, or there are no rows.
+        DataError: If values are missing, or there are no rows.
     """
     step = ClosedFormEStep(model)
     with fitting(model, learner) as history:

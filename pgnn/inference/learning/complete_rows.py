@@ -1,4 +1,4 @@
-"""Learning from complete rows: each conditional from its own, in closed form where there is one."""
+"""Learning from complete rows: each conditional separately, in closed form if it has one."""
 
 from __future__ import annotations
 
@@ -29,11 +29,10 @@ _GAIN = 1e-10
 
 
 class Fitted(NamedTuple):
-    """What came of fitting a conditional.
+    """The result of fitting a conditional.
 
     Attributes:
-        unobserved: How many configurations of discrete parents no row has, where it is learned in
-            closed form.
+        unobserved: Number of configurations of discrete parents without any row, for closed forms.
         log_likelihood: Of the rows, where their statistics tell it.
     """
 
@@ -49,20 +48,20 @@ def fit_rows(
     weights: Any = None,
     inputs: Inputs | None = None,
 ) -> None:
-    """Fit a network with real variables, arrays or inputs to rows in which everything was observed.
+    """Fit a network with real variables, arrays or inputs to complete rows.
 
-    The likelihood falls into one part for each conditional.
+    The log-likelihood is a sum of terms, one for each conditional.
 
     Args:
         model: A directed network, :class:`~pgnn.abilities.NetworkModel`.
-        learner: Its prior and its limit of iterations.
+        learner: Learner with the prior and the limit of iterations.
         data: Rows, all at once.
         weights: ``(N,)`` weight of each row, or the name of a column.
         inputs: Covariates ``(N, ...)``.
 
     Raises:
-        DataError: If something was not observed, or there are no rows. Whatever is raised, the
-            model stays as it was.
+        DataError: If something was not observed, or there are no rows. After an error the model is
+            unchanged.
     """
     unobserved: dict[Hashable, int] = {}
     total = 0.0
@@ -87,17 +86,17 @@ def fit_to(
     weights: Tensor,
     learner: MaximumLikelihood,
 ) -> Fitted:
-    """Fit a conditional, in place, to rows in which all of its variables were observed.
+    """Fit a conditional, in place, to rows that observe all of its variables.
 
     Args:
-        conditional: The conditional; one without learnable parameters stays.
-        values: ``(N, ...)`` of its scope, by name.
-        inputs: ``(N, ...)`` covariates; others than its own are ignored.
+        conditional: The conditional; without learnable parameters it is unchanged.
+        values: ``(N, ...)`` values of its scope, by name.
+        inputs: ``(N, ...)`` covariates; those of other conditionals are ignored.
         weights: ``(N,)`` weight of each row.
-        learner: Its prior and its limit of iterations.
+        learner: Learner with the prior and the limit of iterations.
 
     Returns:
-        What came of it.
+        The result of the fit.
     """
     if not any(p.requires_grad for p in conditional.parameters()):
         return Fitted()
@@ -155,7 +154,7 @@ def _by_passes(
     prior: Any,
     max_iterations: int,
 ) -> None:
-    """Repeat what raises the likelihood until it is at rest."""
+    """Repeat steps that increase the likelihood until it converges."""
     conditional.initialize(values, 0)
     value = log_likelihood(conditional, values, {}, weights)
     for _ in range(max_iterations):
@@ -169,7 +168,7 @@ def _values(model: NetworkModel, rows: RowEvidence) -> dict[Hashable, Tensor]:
     """``(N, *shape)`` of every variable.
 
     Raises:
-        DataError: If something was not observed.
+        DataError: If values are missing.
     """
     codes = torch.from_numpy(rows.codes).long()
     values: dict[Hashable, Tensor] = {}
@@ -186,7 +185,7 @@ def _values(model: NetworkModel, rows: RowEvidence) -> dict[Hashable, Tensor]:
             missing = x.isnan()
         else:
             raise DataError(
-                f"nothing was observed of {name!r}; maximum likelihood needs all: give its "
+                f"there are no observations of {name!r}; maximum likelihood needs all: give its "
                 "column, or learn with EM(), which sums out what is hidden"
             )
         gone = missing.reshape(len(x), -1).any(dim=1)

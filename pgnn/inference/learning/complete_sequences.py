@@ -1,4 +1,4 @@
-"""Learning from fully observed sequences: each conditional from its own counts."""
+"""Learning from fully observed sequences: each conditional separately."""
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ def fit_slices(
     weights: Any = None,
     inputs: Inputs | None = None,
 ) -> None:
-    """Fit a model over time to sequences in which every variable was observed.
+    """Fit a model over time to fully observed sequences.
 
-    The likelihood falls into one part for each conditional, so each is fitted to the steps at which
-    it speaks: in closed form where there is one, by L-BFGS otherwise.
+    The log-likelihood is a sum of terms, one for each conditional, so that each is fitted to the
+    steps at which it applies: in closed form if it has one, by L-BFGS otherwise.
 
     Args:
         model: A model over time.
         learner: Its prior and its limit of iterations.
         data: Sequences, see :class:`~pgnn.evidence.sequence_evidence.SequenceEvidence`.
-        weights: ``(B,)`` what each sequence counts.
+        weights: ``(B,)`` weights of the sequences.
         inputs: Covariates ``(B, T, ...)``.
 
     Raises:
-        DataError: If something was not observed, or there is nothing. Whatever is raised, the model
-            stays as it was.
+        DataError: If values are missing, or there are no steps. After an error the model is
+            unchanged.
         ModelError: If nothing is learnable.
         Unsupported: If conditionals share learnable parameters.
     """
@@ -53,8 +53,8 @@ def fit_slices(
         observed = read_sequences(model, data, weights, inputs)
         if not any(p.requires_grad for p in model.parameters()):
             raise ModelError(
-                "every conditional was given and is a constant; model.requires_grad_() makes it "
-                "where learning begins"
+                "every conditional was given and is a constant; model.requires_grad_() makes "
+                "them learnable"
             )
         pieces = _pieces(model)
         check_owners(pieces)
@@ -83,7 +83,7 @@ def fully_observed(names: Iterable[Hashable], observed: SequenceEvidence) -> boo
 
 
 def _pieces(model: Any) -> dict[Hashable, Conditional]:
-    """Conditionals by the names that EM calls them; those of the first step where they differ."""
+    """Conditionals by their names in EM, including those of the first step if they differ."""
     firsts = {n: model.first(n) for n in model.conditionals}
     initial = {("initial", n): c for n, c in firsts.items() if c is not model.conditionals[n]}
     return {**model.conditionals, **initial}

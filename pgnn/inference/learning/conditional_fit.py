@@ -1,4 +1,4 @@
-"""Maximum likelihood of one conditional that has no closed form, by L-BFGS: in full, or a step."""
+"""Maximum likelihood of a conditional without a closed form: L-BFGS, to convergence or one step."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ _ITERATIONS = 20
 
 @dataclass(frozen=True, eq=False)
 class Term:
-    r"""What weighted rows say of a conditional: :math:`\sum_n \sum_j w_{nj} \log p(x_n \mid j)`.
+    r"""An expected log-likelihood, :math:`\sum_n \sum_j w_{nj} \log p(x_n \mid j)`.
 
     Attributes:
-        conditional: With learnable parameters.
-        values: What was observed, ``(N, ...)`` by name; what is not observed are axes of the
-        weights.
+        conditional: The conditional, with learnable parameters.
+        values: Observed values ``(N, ...)`` by name; unobserved variables are axes of the weights.
         inputs: Covariates ``(N, ...)``.
-        weights: ``(N, K...)`` in the order of the conditional's unseen variables.
+        weights: ``(N, K...)`` posterior weights, with axes in the order of the unobserved
+            variables.
     """
 
     conditional: Conditional
@@ -43,13 +43,13 @@ class Term:
 
     @classmethod
     def of(cls, conditional: Conditional, rows: WeightedRows) -> Term:
-        """Return what rows with posterior weights say."""
+        """Return the term of rows with posterior weights."""
         return cls(bare(conditional), rows.values, rows.inputs, rows.weights)
 
     def value(self) -> Tensor:
-        """The sum, ``()``."""
+        """The scalar value."""
         table = self.conditional.factor(dict(self.values), dict(self.inputs) or None).log_values
-        # what has no weight may be impossible
+        # configurations of weight zero may be impossible
         weights = self.weights
         terms = torch.where(weights > 0, weights.to(table) * table, torch.zeros_like(table))
         return terms.sum()
@@ -57,7 +57,7 @@ class Term:
 
 @contextmanager
 def evaluating(conditionals: Sequence[Conditional]) -> Iterator[None]:
-    """Have conditionals in evaluation mode: the same value at each look."""
+    """Put conditionals into evaluation mode, so that repeated evaluations agree."""
     training = [c.training for c in conditionals]
     for c in conditionals:
         c.eval()
@@ -69,17 +69,17 @@ def evaluating(conditionals: Sequence[Conditional]) -> Iterator[None]:
 
 
 def fit_conditional(term: Term, max_iterations: int) -> None:
-    """Maximise what rows say over the learnable parameters, in place.
+    """Maximise the term over the learnable parameters, in place.
 
     Args:
-        term: What they say of one conditional.
-        max_iterations: Most iterations.
+        term: The term of one conditional.
+        max_iterations: Largest number of iterations.
 
     Raises:
-        DataError: If the rows are impossible under the starting values.
+        DataError: If the rows are impossible under the initial parameters.
 
     Warns:
-        NotConverged: If the gradient is not yet small after ``max_iterations`` iterations.
+        NotConverged: If the gradient is not small after ``max_iterations`` iterations.
 
     References:
         Nocedal and Wright (2006), Numerical Optimization, section 7.2.
@@ -105,8 +105,9 @@ def fit_conditional(term: Term, max_iterations: int) -> None:
     with torch.enable_grad(), evaluating([conditional]):
         if not math.isfinite(closure().item()):
             raise DataError(
-                f"some rows have probability zero under the starting values of the conditional of "
-                f"{name!r}; give it others (such as a leak) or check the data"
+                "some rows have probability zero under the initial parameters of the "
+                "conditional of "
+                f"{name!r}; use others (such as a leak) or check the data"
             )
         optimizer.step(closure)  # type: ignore[no-untyped-call]
         closure()
@@ -116,24 +117,24 @@ def fit_conditional(term: Term, max_iterations: int) -> None:
         Convergence(f"the fit of {name!r}").stopped(
             max_iterations,
             "raise max_iterations",
-            f"at a derivative of {worst:.2g}, more than {10 * _GRADIENT:g}",
+            f"with a largest partial derivative of {worst:.2g}, more than {10 * _GRADIENT:g}",
         ).warn()
 
 
 def gradient_step(terms: Sequence[Term], max_iterations: int = _ITERATIONS) -> bool:
-    r"""Raise a sum of terms by L-BFGS, in place.
+    r"""Increase a sum of terms by L-BFGS, in place.
 
-    A generalised M-step: the value is raised, not necessarily maximised, and never falls.
+    A generalised M-step: the value is increased, not necessarily maximised, and never decreases.
 
     Args:
-        terms: Several where conditionals share parameters.
-        max_iterations: Of L-BFGS.
+        terms: The terms; several if conditionals share parameters.
+        max_iterations: Largest number of L-BFGS iterations.
 
     Returns:
-        Whether the value was raised, or is at rest already.
+        Whether the value increased, or is already stationary.
 
     Raises:
-        DataError: If the value or its gradient is not finite to begin with.
+        DataError: If the initial value or gradient is not finite.
 
     References:
         Neal and Hinton (1998), A view of the EM algorithm that justifies incremental, sparse, and
@@ -156,19 +157,19 @@ def gradient_step(terms: Sequence[Term], max_iterations: int = _ITERATIONS) -> b
 def raised(
     loss: Callable[[], Tensor], parameters: Sequence[Tensor], what: str, max_iterations: int
 ) -> bool:
-    """Lower a mean loss by L-BFGS, in place; it never rises.
+    """Decrease a mean loss by L-BFGS, in place; it never increases.
 
     Args:
-        loss: Returns the loss, ``()``.
-        parameters: That it depends on.
-        what: What messages speak of.
-        max_iterations: Of L-BFGS.
+        loss: Function that returns the scalar loss.
+        parameters: The parameters of the loss.
+        what: Name of the loss in messages.
+        max_iterations: Largest number of L-BFGS iterations.
 
     Returns:
-        Whether it was lowered, or is at rest already.
+        Whether the loss decreased, or is already stationary.
 
     Raises:
-        DataError: If the loss or its gradient is not finite to begin with.
+        DataError: If the initial loss or gradient is not finite.
     """
     before = [p.detach().clone() for p in parameters]
     optimizer = torch.optim.LBFGS(
@@ -200,23 +201,23 @@ def raised(
 def _stepped(
     optimizer: torch.optim.Optimizer, closure: Callable[[], Tensor], loss: Callable[[], Tensor]
 ) -> float:
-    """Take the steps; return the value then, NaN where they led out of all bounds."""
+    """Take the steps; return the final value, NaN if the parameters became invalid."""
     try:
         optimizer.step(closure)  # type: ignore[arg-type]
         with torch.no_grad():
             return float(loss())
-    except (ValueError, PgnnError):  # a distribution cannot be made of such numbers
+    except (ValueError, PgnnError):  # these are not valid parameters of a distribution
         return math.nan
 
 
 def _check_finite(what: str, value: float, parameters: Sequence[Tensor]) -> None:
-    """Check that there is a gradient to follow where a step begins."""
+    """Check that the gradient is finite where a step begins."""
     gradients = [p.grad for p in parameters if p.grad is not None]
     if math.isfinite(value) and all(bool(g.isfinite().all()) for g in gradients):
         return
     kind = "log-likelihood" if not math.isfinite(value) else "gradient"
     raise DataError(
-        f"what was observed of {what} has no finite {kind} under the parameters: a value at the "
+        f"the observations of {what} have no finite {kind} under the parameters: a value at the "
         "edge of what is possible (such as 0 of a Gamma distribution), or numbers that were given "
         "as infinite; check the data, or begin with other numbers"
     )

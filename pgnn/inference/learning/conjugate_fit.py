@@ -1,4 +1,4 @@
-"""Variational Bayes of models whose conditionals are conjugate, by their own expectations."""
+"""Variational Bayes for models with conjugate conditionals."""
 
 from __future__ import annotations
 
@@ -39,19 +39,19 @@ def fit_conjugate(
     seed: int | None,
     progress: bool,
 ) -> None:
-    """Approximate the posterior of all numbers and hidden states by a product.
+    """Approximate the posterior of all parameters and hidden states by a product.
 
     Args:
-        model: What is changed, if all goes well.
-        learner: Its prior and limits.
-        data: Rows or sequences with holes.
-        weights: What each counts.
+        model: The model; it changes only on success.
+        learner: Learner with the prior and the limits.
+        data: Rows or sequences, possibly with missing values.
+        weights: Weights of the rows or sequences.
         inputs: Covariates.
         seed: Random seed of the start.
-        progress: Show a bar.
+        progress: Whether to show a progress bar.
 
     Raises:
-        Unsupported: If something is learnable that has no conjugate prior.
+        Unsupported: If a learnable conditional has no conjugate prior.
     """
     with fitting(model, learner) as history:
         trained = copy.deepcopy(model)
@@ -82,13 +82,13 @@ def fit_conjugate(
 
 
 def judge(run: Run[Any], untold: str | None) -> Convergence:
-    """Return what is doubtful about a fit."""
+    """Return the concerns about a fit."""
     verdict = Convergence("VariationalBayes").add(untold)
     return verdict if run.converged else verdict.stopped(run.iterations, "raise max_iterations")
 
 
 def bounded(expected: float, divergence: float, run: Run[Any]) -> dict[str, Any]:
-    """Return the bound, its parts and how it came about, as a history tells them."""
+    """Return the bound, its parts and the trace, for the history."""
     return {
         "lower_bound": expected - divergence,
         "expected": expected,
@@ -100,7 +100,7 @@ def bounded(expected: float, divergence: float, run: Run[Any]) -> dict[str, Any]
 
 
 class _Rounds:
-    """Updates of the posterior of numbers, and of hidden states, in turn."""
+    """Alternating updates of the posteriors of parameters and of hidden states."""
 
     def __init__(
         self,
@@ -118,10 +118,10 @@ class _Rounds:
         self.occupancy: list[float] | None = None
 
     def init(self) -> None:
-        """The first expectations are those of the model as it is."""
+        """Initialise by the expectations under the current parameters."""
 
     def step(self, state: None) -> tuple[None, Info]:
-        """One round, and the bound after it."""
+        """One round, with the bound after it."""
         expected = self._e_step.expect(self._observed) if self._next is None else self._next
         self.divergence = 0.0
         for name, piece in self._pieces.items():
@@ -141,10 +141,10 @@ class _Rounds:
 
 
 def _conjugate(e_step: EStep[Any]) -> dict[Hashable, Conjugate]:
-    """The learnable pieces.
+    """The learnable conditionals.
 
     Raises:
-        Unsupported: If one has no conjugate prior, learns by halves, or shares its numbers.
+        Unsupported: If one has no conjugate prior, is partly constant, or shares parameters.
     """
     pieces: dict[Hashable, Conjugate] = {}
     for name, conditional in e_step.pieces.items():
@@ -155,22 +155,23 @@ def _conjugate(e_step: EStep[Any]) -> dict[Hashable, Conjugate]:
             )
         if any(not p.requires_grad for p in conditional.parameters()):
             raise Unsupported(
-                f"some numbers of {name!r} are constants: VariationalBayes learns all or none"
+                f"some parameters of {name!r} are constants: VariationalBayes learns all of "
+                "them or none"
             )
         pieces[name] = conditional
     if not pieces or e_step.learns_as_a_whole:
         kind = type(e_step.model).__name__
-        raise Unsupported(f"VariationalBayes learns no {kind}: it has other numbers; take EM()")
+        raise Unsupported(f"VariationalBayes learns no {kind}: it has other parameters; use EM()")
     shared = [names for names in tied(e_step.pieces) if len(names) > 1]
     if shared:
-        raise Unsupported(f"{shared[0][0]!r} and {shared[0][1]!r} share their numbers: take EM()")
+        raise Unsupported(f"{shared[0][0]!r} and {shared[0][1]!r} share parameters: use EM()")
     return pieces
 
 
 def _priors(
     e_step: EStep[Any], pieces: Mapping[Hashable, Conjugate], value: Any, observed: Any
 ) -> dict[Hashable, Beliefs]:
-    """The prior of each piece; those that were given apply where they can."""
+    """The prior of each conditional; given priors are used where they apply."""
     if isinstance(value, Mapping):
         unknown = [n for n in value if n not in pieces]
         if unknown:

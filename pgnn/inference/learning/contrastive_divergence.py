@@ -1,4 +1,4 @@
-"""Contrastive divergence: what is learned from data less what chains of the model show."""
+"""Contrastive divergence: stochastic maximum likelihood with short Markov chains."""
 
 from __future__ import annotations
 
@@ -28,42 +28,42 @@ class ContrastiveDivergence(Learner):
     .. math:: \Delta W_{ab} \propto \langle x_a x_b^\top \rangle_{\text{data}}
         - \langle x_a x_b^\top \rangle_{\text{chains}}
 
-    for any model of layers of units. With the visible units clamped, hidden ones have expectations
-    in closed form, or by mean field where they are coupled to each other. The chains begin at the
-    data (CD-k) or go on from step to step (persistent), layer by layer. Missing visible units are
-    drawn given the others.
+    for any model of layers of units. With the visible units clamped, expectations of hidden ones
+    are in closed form, or by mean field if they are coupled to each other. The chains start at the
+    data (CD-k) or continue from step to step (persistent). Missing visible units are sampled given
+    the others.
 
-    ``model.history["trace"]`` has for each pass ``reconstruction_error`` (mean square after one
-    step there and back), ``pseudo_likelihood`` (mean log probability of one unit given the others,
-    in nats, so that models of different sizes compare), and, with ``validation``, both of the rows
-    set apart (``held_out_...``) and the ``free_energy_gap``, by how much these have a larger free
-    energy than learned ones: it grows when the model overfits. Only the first is there where rows
-    have holes or hidden units are coupled to each other.
+    ``model.history["trace"]`` has for each pass ``reconstruction_error`` (mean squared error after
+    one step down and up), ``pseudo_likelihood`` (mean log probability of one unit given the others,
+    in nats, which is comparable between models of different sizes), and, with ``validation``, both
+    for held-out rows (``held_out_...``) and the ``free_energy_gap``, the mean free energy of
+    held-out rows minus that of training rows, which grows when the model overfits. Only the first
+    is available if rows have missing values or hidden units are coupled to each other.
 
     Args:
-        k: Sweeps of the chains for each step.
-        persistent: Whether chains go on from step to step.
-        chains: How many there are; as many as rows in a batch if not given.
-        tempering: Inverse temperatures of parallel chains that exchange their states: how many,
-            evenly from 1 to 0; 1 for none. Persistent chains only.
-        centred: Whether gradients are centred by the means of data and hidden units, which makes
-            learning the same for flipped data.
-        optimizer: Makes one of torch's optimisers of the parameters, with momentum or weight
-            decay; ``SGD(lr=0.05)`` with a rate that falls to zero over the passes if not given.
-        scheduler: What makes a learning rate scheduler, stepped after each pass.
-        batch_size: Rows for a step, where data comes at once.
-        epochs: Passes over the data.
-        sparsity: Expected activity of each hidden unit; none if not given.
-        sparsity_cost: How strongly hidden biases are pulled there.
-        probabilities: Whether data of binary units may lie between 0 and 1, as probabilities.
-        validation: Share of the rows that is set apart, at random.
-        patience: Stop after so many passes in which the ``pseudo_likelihood`` of the rows set apart
-            (or, without it, their ``reconstruction_error``) was no better, and keep the best
+        k: Number of Gibbs sweeps per step.
+        persistent: Whether chains continue from step to step.
+        chains: Number of chains; the batch size if not given.
+        tempering: Number of inverse temperatures, evenly spaced from 1 to 0, for parallel
+            tempering; 1 for none. For persistent chains only.
+        centred: Whether gradients are centred by the means of visible and hidden units, which makes
+            learning invariant to flips of the data.
+        optimizer: Function that creates a torch optimiser of the parameters; ``SGD(lr=0.05)`` with
+            a rate that decreases to zero over the passes if not given.
+        scheduler: Function that creates a learning rate scheduler, stepped after each pass.
+        batch_size: Rows per step, for data that is not an iterable of batches.
+        epochs: Number of passes over the data.
+        sparsity: Target activity of each hidden unit; none if not given.
+        sparsity_cost: Strength of the sparsity penalty on hidden biases.
+        probabilities: Whether data of binary units may be probabilities in [0, 1].
+        validation: Fraction of randomly held-out rows.
+        patience: Stop after this many passes without improvement of the ``pseudo_likelihood`` of
+            held-out rows (or, if unavailable, their ``reconstruction_error``), and keep the best
             parameters; 0 for never.
-        mean_field_steps: Most rounds of mean field for coupled hidden units.
-        resume: Whether chains, offsets and what the optimiser remembers go on from the last fit of
-            the model.
-        checkpoints: Where to write down how far it is; a fit that was ended goes on from there.
+        mean_field_steps: Largest number of mean-field rounds for coupled hidden units.
+        resume: Whether to resume chains, offsets and the state of the optimiser from the last fit
+            of the model.
+        checkpoints: Where to save progress; an interrupted fit resumes from there.
 
     Raises:
         ModelError: If a setting is out of range.
@@ -111,7 +111,7 @@ class ContrastiveDivergence(Learner):
             "scheduler", self.scheduler, "lambda o: torch.optim.lr_scheduler.StepLR(o, 9)"
         )
         if self.tempering > 1 and not self.persistent:
-            raise ModelError("tempering needs chains that go on: persistent=True")
+            raise ModelError("tempering needs persistent chains: persistent=True")
         if self.patience and not self.validation:
             raise ModelError("patience needs rows set apart: give validation as well")
         check_checkpoints(self.checkpoints)
@@ -130,16 +130,16 @@ class ContrastiveDivergence(Learner):
 
         Args:
             model: A model of layers of units.
-            data: Rows of the visible units; or an iterable of batches, gone through once a pass.
+            data: Rows of the visible units; or an iterable of batches, iterated once per pass.
             weights: ``(N,)`` weight of each row.
             inputs: None: these models have no covariates.
             seed: Random seed of the order of the rows and of the chains.
-            progress: Show a progress bar.
+            progress: Whether to show a progress bar.
 
         Raises:
-            DataError: If the data is wrong. Whatever is raised, the model stays as it was.
-            ModelError: If nothing is learnable, or the model is none of units.
-            PgnnError: If the parameters diverge; the message tells the step.
+            DataError: If the data is invalid. After an error the model is unchanged.
+            ModelError: If nothing is learnable, or the model has no layers of units.
+            PgnnError: If the parameters diverge; the message names the step.
         """
         source = self._source(model, data, weights, inputs, seed, self.epochs)
         rows = source.rows
@@ -169,13 +169,13 @@ class ContrastiveDivergence(Learner):
         inputs: Inputs | None = None,
         seed: int | None = None,
     ) -> None:
-        """Make one pass over one batch more; see :meth:`Model.partial_fit`.
+        """Run one pass over one more batch; see :meth:`Model.partial_fit`.
 
-        Chains, offsets and what the optimiser remembers go on from the last call, and so do random
-        numbers unless a seed is given. The rate of the steps does not fall.
+        Chains, offsets and the state of the optimiser continue from the last call, as do random
+        numbers unless a seed is given. The learning rate does not decrease.
 
         Raises:
-            DataError: If the data is wrong. Whatever is raised, the model stays as it was.
+            DataError: If the data is invalid. After an error the model is unchanged.
             ModelError: If nothing is learnable, the model is none of units, or checkpoints are
                 asked for.
             PgnnError: If the parameters diverge.
@@ -196,7 +196,7 @@ class ContrastiveDivergence(Learner):
         self, model: Any, data: Any, weights: Any, inputs: Inputs | None, seed: int | None,
         passes: int,
     ) -> UnitSource:  # fmt: skip
-        """Where batches come from."""
+        """The source of batches."""
         if not isinstance(model, UnitModel):
             raise ModelError(
                 f"ContrastiveDivergence() learns layers of units such as a Boltzmann machine; a "
@@ -216,8 +216,8 @@ class ContrastiveDivergence(Learner):
         )
         if self.patience and source.held is None:
             raise DataError(
-                f"validation={self.validation:g} of {source.num_rows} rows sets none apart: give "
-                "more rows or a larger share, or leave patience out"
+                f"validation={self.validation:g} of {source.num_rows} rows holds out none: use "
+                "more rows or a larger fraction, or leave patience out"
             )
         return source
 

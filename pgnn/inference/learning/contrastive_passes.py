@@ -1,4 +1,4 @@
-"""Passes of contrastive divergence over rows of visible units, which can be taken up again."""
+"""Passes of contrastive divergence over rows of visible units, which can be resumed."""
 
 from __future__ import annotations
 
@@ -38,20 +38,20 @@ _SHOWN = 500
 
 
 class ContrastivePasses:
-    """One step is one pass over the rows.
+    """Contrastive divergence as an iterative method: one step is one pass over the rows.
 
     Args:
         settings: Of the learner.
         model: A model of layers of units.
-        parameters: What is learned of it.
+        parameters: The learnable parameters.
         source: Source of the rows.
 
     Attributes:
-        passes: How many were made.
+        passes: Number of completed passes.
         trace: Figures of each pass.
 
     Raises:
-        ModelError: If the settings make no optimiser, or no scheduler.
+        ModelError: If the settings do not create an optimiser or a scheduler.
     """
 
     def __init__(
@@ -81,11 +81,11 @@ class ContrastivePasses:
         self._live: UnitLayers | None = None
 
     def init(self) -> int:
-        """Return the number of passes made."""
+        """Return the number of completed passes."""
         return self.passes
 
     def step(self, state: int) -> tuple[int, Info]:
-        """Make a pass.
+        """Run a pass.
 
         Raises:
             PgnnError: If the parameters diverge.
@@ -108,14 +108,14 @@ class ContrastivePasses:
         return self.passes, Info(self._stops(figures), figures)
 
     def finish(self) -> None:
-        """Put the best parameters back, if rows were set apart."""
+        """Restore the best parameters, if rows are held out."""
         for p, x in zip(self.parameters, self._best[1], strict=False):
             p.copy_(x)
 
-    # --- going on later -------------------------------------------------------------------------
+    # --- resuming -------------------------------------------------------------------------
 
     def snapshot(self) -> dict[str, Any]:
-        """Return where learning is, as numbers that :meth:`restore` and :meth:`resume` take."""
+        """Return the state of learning, for :meth:`restore` and :meth:`resume`."""
         chains = self._chains
         return {
             "passes": self.passes,
@@ -135,7 +135,7 @@ class ContrastivePasses:
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on as if learning had never stopped."""
+        """Resume as if learning had never stopped."""
         self._take_up(state)
         self.passes, self._steps, self._scale = state["passes"], state["steps"], state["scale"]
         self.trace = {n: list(x) for n, x in state["trace"].items()}
@@ -150,17 +150,19 @@ class ContrastivePasses:
         self.source.rng.set_state(state["order"])
 
     def resume(self, state: Mapping[str, Any] | None, *, draws: bool = False) -> None:
-        """Take chains, offsets and what the optimiser remembers from an earlier fit.
+        """Resume chains, offsets and the state of the optimiser of an earlier fit.
 
         Args:
-            state: Of :meth:`snapshot`.
-            draws: Whether random numbers go on as well.
+            state: The result of :meth:`snapshot`.
+            draws: Whether to resume random numbers as well.
 
         Raises:
-            ModelError: If there was none.
+            ModelError: If there was no earlier fit.
         """
         if state is None:
-            raise ModelError("resume=True goes on after a fit by ContrastiveDivergence; none was")
+            raise ModelError(
+                "resume=True continues a fit by ContrastiveDivergence, but there was none"
+            )
         self._take_up(state)
         rates = self.optimizer.state_dict()
         self.optimizer.load_state_dict({**rates, "state": state["optimizer"]["state"]})
@@ -169,7 +171,7 @@ class ContrastivePasses:
             self.source.rng.set_state(state["order"])
 
     def take_on(self, trace: Mapping[str, list[float]], passes: int) -> None:
-        """Count passes of earlier fits, and show their figures before those made since."""
+        """Prepend the passes and figures of earlier fits."""
         self.passes += passes
         self.trace = {n: [*trace.get(n, ()), *values] for n, values in self.trace.items()}
 
@@ -190,14 +192,14 @@ class ContrastivePasses:
         return tuple(torch.linspace(1, 0, self.settings.tempering).tolist())
 
     def _falling(self, optimizer: torch.optim.Optimizer) -> Any:
-        """Rates that fall to zero over the passes, where no optimiser was named."""
+        """A learning rate that decreases to zero over the passes, for the default optimiser."""
         if self.settings.optimizer is not None:
             return None
         epochs = self.settings.epochs
         return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda t: max(1 - t / epochs, 0.0))
 
     def _begin(self, batch: UnitRows) -> None:
-        """Small random couplings, biases that fit the data's means, offsets at these."""
+        """Small random couplings, biases and offsets from the means of the data."""
         self._begun = True
         rows = self.source.rows or batch
         means = {n: rows.mean(n) for n in self.model.visible}
@@ -210,14 +212,14 @@ class ContrastivePasses:
             self._offsets[n] = kind.features(kind.mean(torch.zeros_like(layers.biases[n])))
 
     def _begin_chains(self, layers: UnitLayers, rows: int) -> UnitChains:
-        """Chains that go on, drawn from the biases."""
+        """Persistent chains, sampled from the biases."""
         count = self.settings.chains or max(min(self.settings.batch_size, rows), 1)
         base = {n: b.clone() for n, b in layers.biases.items()}
         state = layers.start(count * len(self._betas), self._rng)
         return UnitChains(state, self._betas, self._rng, base)
 
     def _layers(self) -> UnitLayers:
-        """The layers with the present numbers; made once if these are the parameters themselves."""
+        """The layers with the current parameters; created once if these are plain parameters."""
         if self._live is not None:
             return self._live
         layers: UnitLayers = self.model.layers()
@@ -238,7 +240,7 @@ class ContrastivePasses:
         weights = None if self.settings.persistent else batch.weights
         phases = Phase(data, batch.weights), Phase(shown, weights)
         offsets = self._offsets if self.settings.centred else None
-        # a batch counts what its rows count, one each on average
+        # a batch has the total weight of its rows, relative to an average of one
         share = 1.0 if batch.weights is None else float(batch.weights.mean())
         rate = self._plain_rate(layers)
         matrices = self._room if rate is None else [c.matrix for c in layers.couplings]
@@ -275,9 +277,9 @@ class ContrastivePasses:
         self.optimizer.step()
 
     def _plain_rate(self, layers: UnitLayers) -> float | None:
-        """The step of plain gradient descent, where couplings are parameters themselves.
+        """The learning rate of plain gradient descent, if couplings are the parameters themselves.
 
-        Derivatives of these need not be written down. None if there is more to a step.
+        Their gradients are then not stored. None for other optimisers.
         """
         if type(self.optimizer) is not torch.optim.SGD or len(self.optimizer.param_groups) > 1:
             return None
@@ -288,7 +290,7 @@ class ContrastivePasses:
         return float(group["lr"]) if all(id(c.matrix) in listed for c in layers.couplings) else None
 
     def _follow(self, layers: UnitLayers, name: Hashable, data: Phase, biases: State) -> None:
-        """Move the offset of a hidden layer, and pull its bias to the wanted activity."""
+        """Update the offset of a hidden layer, and apply the sparsity penalty to its bias."""
         mean = average(layers.kinds[name].features(data.values[name]), data.shares)
         offset = self._offsets[name]
         self._offsets[name] = offset + _SLIDE * (mean - offset)
@@ -299,7 +301,7 @@ class ContrastivePasses:
             biases[name] = biases[name] + self.settings.sparsity_cost * gap
 
     def _clamped(self, layers: UnitLayers, batch: UnitRows) -> tuple[State, State]:
-        """Expected units given the visible ones, and drawn ones where chains begin there."""
+        """Expected units given the visible ones, and sampled ones if chains start there."""
         state: State = dict(batch.values)
         if batch.missing:
             self._fill(layers, state, batch)
@@ -320,7 +322,7 @@ class ContrastivePasses:
         return means, draws
 
     def _fill(self, layers: UnitLayers, state: State, batch: UnitRows) -> None:
-        """Draw what is missing given the rest, in turn with the hidden units."""
+        """Sample missing visible units, alternating with the hidden units."""
         for n in batch.missing:
             start = layers.biases[n].expand(len(batch), -1).contiguous()
             filled = layers.kinds[n].draw(start, self._rng)
@@ -341,8 +343,8 @@ class ContrastivePasses:
 
     def _diverged(self, why: str) -> PgnnError:
         return PgnnError(
-            f"learning diverged at step {self._steps}: {why}; take a smaller learning rate, such "
-            "as optimizer=lambda p: torch.optim.SGD(p, lr=0.001)"
+            f"learning diverged at step {self._steps}: {why}; use a smaller learning rate, "
+            "such as optimizer=lambda p: torch.optim.SGD(p, lr=0.001)"
         )
 
     def _stops(self, figures: Mapping[str, float]) -> bool:

@@ -1,4 +1,4 @@
-"""Expectations of rows that are split over processes: counts are added up over all of them."""
+"""Expectations of rows that are split over processes, with sums over all of them."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from pgnn.inference.learning.expected_statistics import ExpectedStatistics
 
 
 class DistributedEStep(EStep[Any]):
-    """Expectations of what all processes of ``torch.distributed`` have observed together.
+    """Expectations of the rows of all processes of ``torch.distributed``.
 
-    Each process reads rows of its own, and has the same model: the first one's numbers are sent to
-    all, and every M-step is made of the same sums.
+    Each process reads its own rows, and has the same model: the parameters of the first process are
+    broadcast, and every M-step uses the same sums.
 
     Args:
         own: The expectations of this process's rows.
 
     Raises:
-        ModelError: If there is no group of processes.
+        ModelError: If there is no process group.
     """
 
     shared = True
@@ -53,7 +53,7 @@ class DistributedEStep(EStep[Any]):
 
     @property
     def learns_as_a_whole(self) -> bool:
-        """Whether something is learned that is in none of the pieces."""
+        """Whether the model also learns parameters outside the conditionals."""
         return self._own.learns_as_a_whole
 
     def check(self) -> None:
@@ -67,21 +67,21 @@ class DistributedEStep(EStep[Any]):
     def improve(
         self, expected: ExpectedStatistics, priors: Mapping[Hashable, Any]
     ) -> list[Hashable]:
-        """Set the model to what fits expected statistics best, the same in all processes."""
+        """Run the M-step, with the same result in all processes."""
         return self._own.improve(expected, priors)
 
     def log_prior(self, priors: Mapping[Hashable, Any]) -> float:
-        """Return what priors add."""
+        """Return the log prior."""
         return self._own.log_prior(priors)
 
     def expect(self, observed: Any) -> ExpectedStatistics:
-        """Return the sum of what is expected of all rows."""
+        """Return the summed expectations of all rows."""
         summed = together(lambda: self._own.expect(observed))
         if summed.rows:
             name = next(iter(summed.rows))
             raise Unsupported(
-                f"the conditional of {name!r} has no closed form: its rows cannot be added up over "
-                "processes; learn in one process"
+                f"the conditional of {name!r} has no closed form: its statistics cannot be "
+                "summed over processes; learn in one process"
             )
         return _summed(summed)
 
@@ -100,15 +100,15 @@ class DistributedEStep(EStep[Any]):
         return self._own.log_partition(observed)
 
     def completed(self, observed: Any) -> Any:
-        """Return rows with their most probable states filled in."""
+        """Return the rows with the most probable hidden states filled in."""
         return together(lambda: self._own.completed(observed))
 
     def symmetric(self, observed: Any) -> bool:
-        """Whether some hidden states are alike, as any process sees it."""
+        """Whether some hidden states are interchangeable in the rows of all processes."""
         return any(exchanged(together(lambda: self._own.symmetric(observed))))
 
     def prepare(self, observed: Any) -> None:
-        """Choose origins as the first process would."""
+        """Choose the origins of the first process."""
         together(lambda: self._own.prepare(observed))
         self._send()
 
@@ -118,15 +118,15 @@ class DistributedEStep(EStep[Any]):
         self._send()
 
     def _send(self) -> None:
-        """Have the first process's numbers everywhere."""
+        """Broadcast the parameters of the first process."""
         self.model.load_state_dict(from_first(self.model.state_dict()))
 
 
 def check_group() -> None:
-    """Check that there are processes to share the rows with.
+    """Check that there is a process group.
 
     Raises:
-        ModelError: If there are none.
+        ModelError: If there is none.
     """
     if not (dist.is_available() and dist.is_initialized()):
         raise ModelError(
@@ -141,33 +141,33 @@ def is_first() -> bool:
 
 
 def rank_seed(seed: int | None) -> int | None:
-    """Return a seed for this process, another than that of the others."""
+    """Return a seed that differs between processes."""
     if seed is None:
         return None
     return int(np.random.SeedSequence([seed, dist.get_rank()]).generate_state(1)[0])
 
 
 def from_first(thing: Any) -> Any:
-    """Return what the first process has."""
+    """Return the value of the first process."""
     held = [thing]
     _guarded(lambda: dist.broadcast_object_list(held, src=0))
     return held[0]
 
 
 def exchanged(thing: Any) -> list[Any]:
-    """Return what each process has."""
+    """Return the values of all processes."""
     held = [None] * dist.get_world_size()
     _guarded(lambda: dist.all_gather_object(held, thing))
     return held
 
 
 def averaged(parameters: Sequence[Tensor], value: float, weight: float) -> tuple[float, float]:
-    """Put the mean derivatives over all processes in the place of this one's.
+    """Replace the gradients of this process by the mean over all processes.
 
     Args:
-        parameters: With the derivatives of this process's mean.
-        value: That mean.
-        weight: What it counts.
+        parameters: Parameters with the gradients of this process's mean.
+        value: The mean of this process.
+        weight: The total weight of its rows.
 
     Returns:
         The mean over all processes, and its weight.
@@ -184,10 +184,10 @@ def averaged(parameters: Sequence[Tensor], value: float, weight: float) -> tuple
 
 
 def together(work: Callable[[], Any]) -> Any:
-    """Do something in all processes, and fail in all of them if one does.
+    """Run a function in all processes; raise an error in all of them if it fails in one.
 
     Raises:
-        DataError: What another process raised.
+        DataError: The error of another process.
     """
     done: Any = None
     error: PgnnError | None = None
@@ -205,7 +205,7 @@ def together(work: Callable[[], Any]) -> Any:
 
 
 def _guarded(work: Callable[[], Any]) -> None:
-    """Say in plain words that another process has ended."""
+    """Translate the error of a process that has ended."""
     try:
         work()
     except RuntimeError as error:
@@ -216,7 +216,7 @@ def _guarded(work: Callable[[], Any]) -> None:
 
 
 def _summed(local: ExpectedStatistics) -> ExpectedStatistics:
-    """Add up statistics; what one process counted nothing for is zero there."""
+    """Sum statistics; those missing in one process count as zero."""
     shapes: dict[Hashable, list[torch.Size]] = {}
     local_shapes = {name: [x.shape for x in sums] for name, sums in local.sums.items()}
     for theirs in exchanged(local_shapes):

@@ -1,4 +1,4 @@
-"""What expectation maximisation asks of a model: its expected statistics, and where to begin."""
+"""The base class of E-steps: expected sufficient statistics, and initialisation."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ EvidenceT = TypeVar("EvidenceT", RowEvidence, SequenceEvidence)
 
 
 class EStep(ABC, Generic[EvidenceT]):
-    """The expectations of one kind of models, under the present parameters of one of them.
+    """The E-step for one kind of models, under the current parameters of a model.
 
     Args:
         model: The model.
@@ -40,29 +40,29 @@ class EStep(ABC, Generic[EvidenceT]):
     @property
     @abstractmethod
     def pieces(self) -> Mapping[Hashable, Conditional]:
-        """The learnable conditionals, each by the name that priors call it."""
+        """The learnable conditionals by the names that priors refer to."""
 
     @property
     def learns_as_a_whole(self) -> bool:
-        """Whether something is learned that is in none of the pieces."""
+        """Whether the model also learns parameters outside the conditionals."""
         return False
 
     def improve(
         self, expected: ExpectedStatistics, priors: Mapping[Hashable, Any]
     ) -> list[Hashable]:
-        """Set the model to what fits expected statistics best, in place: the M-step.
+        """Run the M-step: maximise the expected log-likelihood, in place.
 
         Args:
-            expected: What :meth:`expect` returned, or sums of such.
-            priors: Priors of the pieces, by name.
+            expected: Results of :meth:`expect`, or sums of these.
+            priors: Priors of the conditionals, by name.
 
         Returns:
-            Names of pieces that made no step though their gradient is not zero.
+            Names of conditionals that made no step although their gradient is not zero.
         """
         return maximize(self.pieces, expected, priors)
 
     def log_prior(self, priors: Mapping[Hashable, Any]) -> float:
-        """Return what priors add to the log-likelihood."""
+        """Return the log prior, which is added to the log-likelihood."""
         return log_prior(self.pieces, priors)
 
     noisy = False
@@ -72,25 +72,25 @@ class EStep(ABC, Generic[EvidenceT]):
     """Whether other processes take part."""
 
     def total(self, observed: EvidenceT) -> float:
-        """Return the log-likelihood of all rows, weighted."""
+        """Return the weighted log-likelihood of all rows."""
         with torch.no_grad():
             log_z = self.log_partition(observed)
         return float(observed.weighted_sum(log_z.double()))
 
     def of_all(self, number: float) -> float:
-        """Return the sum of a number over all processes that take part."""
+        """Return the sum of a number over all processes."""
         return number
 
     def snapshot(self) -> dict[str, Any]:
-        """Return what expectations depend on besides the model's numbers and what was observed."""
+        """Return the state that expectations depend on besides parameters and data."""
         return {}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Take up what :meth:`snapshot` returned."""
+        """Restore the result of :meth:`snapshot`."""
 
     @property
     def parameters(self) -> Sequence[Tensor]:
-        """The learnable parameters, each once."""
+        """The learnable parameters, without repetition."""
         parameters: dict[Tensor, None] = {}
         for conditional in self.pieces.values():
             parameters |= dict.fromkeys(p for p in conditional.parameters() if p.requires_grad)
@@ -98,19 +98,19 @@ class EStep(ABC, Generic[EvidenceT]):
 
     @property
     def states(self) -> Sequence[Hashable]:
-        """Labels of the states whose expected steps are counted; empty if none are."""
+        """Labels of the states whose occupancy is recorded; empty if none is."""
         return ()
 
     @abstractmethod
     def read(self, data: Any, weights: Any, inputs: Inputs | None) -> EvidenceT:
-        """Read what is learned from.
+        """Read the training data.
 
         Raises:
-            DataError: If there is nothing, or something is wrong with it.
+            DataError: If the data is empty or invalid.
         """
 
     def check_observed(self, observed: EvidenceT) -> None:
-        """Check that something was observed at all.
+        """Check that some cell is observed.
 
         Raises:
             DataError: If every cell is missing.
@@ -119,7 +119,7 @@ class EStep(ABC, Generic[EvidenceT]):
 
     @abstractmethod
     def expect(self, observed: EvidenceT) -> ExpectedStatistics:
-        """Return what is expected of rows, given what was observed of them.
+        """Return the expected statistics of rows given their observations.
 
         Raises:
             DataError: If a row is impossible.
@@ -127,10 +127,10 @@ class EStep(ABC, Generic[EvidenceT]):
 
     @abstractmethod
     def log_partition(self, observed: EvidenceT) -> Tensor:
-        """Return ``(B,)`` log probabilities of what was observed."""
+        """Return ``(B,)`` log probabilities of the observations."""
 
     def check(self) -> None:
-        """Check that there is something to learn, and that what is shared can be.
+        """Check that the model has learnable parameters, and that shared ones can be learned.
 
         Raises:
             ModelError: If nothing is learnable.
@@ -140,16 +140,16 @@ class EStep(ABC, Generic[EvidenceT]):
             raise ModelError("the model has no variables; give it edges, or nodes")
         if not self.parameters and not self.learns_as_a_whole:
             raise ModelError(
-                "the model has nothing to learn: what was given is constant; "
-                "model.requires_grad_() makes it where learning begins"
+                "the model has nothing to learn: given parameters are constants; "
+                "model.requires_grad_() makes them learnable"
             )
         check_ties(self.pieces)
 
     def prepare(self, observed: EvidenceT) -> None:
-        """Choose what statistics are taken about, such as origins near the rows.
+        """Choose the origins of statistics, near the rows, for numerical accuracy.
 
         Args:
-            observed: What is learned from, all of it or what came first.
+            observed: The training data, or its first batch.
         """
         for name, conditional in self.pieces.items():
             values = self.values_of(name, conditional, observed)
@@ -158,7 +158,7 @@ class EStep(ABC, Generic[EvidenceT]):
                 and not conditional.inputs
                 and values is not None
             ):
-                with suppress(DataError):  # nobody saw it
+                with suppress(DataError):  # never observed
                     conditional.prepare(values)
 
     def values_of(
@@ -168,10 +168,10 @@ class EStep(ABC, Generic[EvidenceT]):
         return None
 
     def completed(self, observed: EvidenceT) -> EvidenceT:
-        """Return rows with their most probable states filled in.
+        """Return the rows with the most probable hidden states filled in.
 
         Raises:
-            Unsupported: If the model's are not known.
+            Unsupported: If the model does not support this.
         """
         raise Unsupported(
             "EM(hard=True) fills in discrete variables of networks, mixtures and models over time; "
@@ -180,28 +180,28 @@ class EStep(ABC, Generic[EvidenceT]):
 
     @abstractmethod
     def symmetric(self, observed: EvidenceT) -> bool:
-        """Whether nothing that was observed tells some hidden states from one another."""
+        """Whether the observations do not distinguish some hidden states."""
 
     @abstractmethod
     def initialize(self, observed: EvidenceT, seed: int, at_random: bool) -> None:
-        """Begin where hidden states differ: at clusters of what was observed.
+        """Initialise hidden states by clusters of the observations.
 
         Args:
-            observed: What is learned from.
-            seed: Random seed of clusters and of what is drawn.
-            at_random: Whether to begin elsewhere than the first start does.
+            observed: The training data.
+            seed: Random seed.
+            at_random: Whether to randomise the initialisation, for restarts.
         """
 
     def initialize_pieces(
         self, values: Mapping[Hashable, Values | None], seed: int, at_random: bool
     ) -> None:
-        """Start conditionals from what was observed of each, on its own.
+        """Initialise each conditional separately from the observations.
 
         Args:
-            values: Of each conditional, by name; None if it is to stay as it is, but for noise on
-                tables of starts at random.
+            values: Observed values for each conditional, by name; None to leave it unchanged except
+                for random noise on tables.
             seed: Random seed of the initial values.
-            at_random: Whether there is such noise.
+            at_random: Whether to add noise.
         """
         generator = torch.Generator().manual_seed(seed)
         for name, conditional in self.pieces.items():
@@ -214,17 +214,17 @@ class EStep(ABC, Generic[EvidenceT]):
                 conditional.add_noise(generator)
 
     def initialize_by(self, completed: EvidenceT, noise: EvidenceT | None = None) -> None:
-        """Start all conditionals from rows in which hidden states were filled in.
+        """Initialise all conditionals from rows in which hidden states were filled in.
 
-        One M-step; tables count each possible entry once more, so that none becomes zero.
+        One M-step, with a pseudo-count of one for each possible table entry, so that none is zero.
 
         Args:
-            completed: With states that tell something, such as clusters.
-            noise: The same rows with states at random, which count too: states that are certain
-                given a row would stay so.
+            completed: Rows with informative states, such as clusters.
+            noise: The same rows with random states, which are included because states that are
+                certain given a row would remain so.
 
         Raises:
-            DataError: If what was filled in is impossible.
+            DataError: If the filled-in states are impossible.
         """
         expected = self.expect(completed)
         if noise is not None:

@@ -1,4 +1,4 @@
-"""Which expectations expectation maximisation takes of a model."""
+"""The choice of an E-step for a model."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ from pgnn.inference.time.engine_over_time import has_small_interface
 def e_step_of(
     model: Any, engine: Engine | None = None, observed: Any = None, num_samples: int = 1000
 ) -> EStep[Any]:
-    """Return the expectations of a model.
+    """Return the E-step of a model.
 
     Args:
         model: The model.
-        engine: What sums out, or draws, what was not observed; exact if not given.
-        observed: Rows that tell whether the engine only draws.
-        num_samples: Draws for each step, of an engine that draws.
+        engine: Engine that sums out or samples unobserved variables; exact if not given.
+        observed: Rows, which decide whether the engine can only sample.
+        num_samples: Number of samples per step of a sampling engine.
 
     Raises:
-        Unsupported: If it has none.
+        Unsupported: If there is none.
     """
     if isinstance(model, GaussianChainModel | ClosedFormModel) and engine is not None:
         raise Unsupported(f"EM of {type(model).__name__} is exact: leave engine= out")
@@ -74,5 +74,5 @@ def e_step_of(
         return FieldEStep(model, engine)
     raise Unsupported(
         f"EM learns networks, fields and models over time; {type(model).__name__} has no "
-        "expectations to count: name another learner, such as Gradient()"
+        "E-step: use another learner, such as Gradient()"
     )

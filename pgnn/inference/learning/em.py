@@ -54,54 +54,53 @@ class EM(Learner):
     .. math:: \theta \leftarrow \arg\max_\theta E_{p(z \mid x, \theta')}[\log p(x, z \mid \theta)]
         + \log p(\theta)
 
-    The likelihood rises by expected counts. What was observed counts as it is, so that with
-    everything observed this is supervised counting; what was not is summed out, as is right where
-    cells are
-    missing at random: what is missing may depend on what was observed, not on what was not.
-    Otherwise model it by further columns that tell what is missing
+    Each iteration increases the likelihood by expected counts. Complete data gives plain counts;
+    unobserved variables are summed out, which is correct for cells missing at random: missingness
+    may depend on observed values only. Otherwise model it by additional indicator columns
     (:func:`pgnn.missing_indicators`).
 
-    Conditionals that have no closed form (networks, inputs) take steps of L-BFGS instead, which
-    never lower the likelihood. Conditionals that share all parameters, or whose networks share
-    some, are learned together from the sum of what is expected of them; so are all potentials of a
-    field, by L-BFGS. Discrete variables may be
-    hidden, and real ones on which nothing depends, or nothing but linear Gaussian conditionals:
-    these are integrated out.
+    Conditionals without a closed form (networks, inputs) take L-BFGS steps instead, which never
+    decrease the likelihood. Conditionals that share all parameters, or whose networks share some,
+    are learned together from the sum of their expected statistics; so are all potentials of a
+    field, by L-BFGS. Discrete variables may be hidden, as may real ones without children or with
+    only linear Gaussian children, which are integrated out.
 
-    Where nothing tells the states apart yet, learning begins with clusters of the observations
-    (k-means). Of several starts each is run for a short while, and the best one to the end; they
-    run side by side.
+    If hidden states are still interchangeable, they are initialised by clusters of the observations
+    (k-means). Several restarts run in parallel for a few iterations each, and the best one to
+    convergence.
 
-    ``model.history`` has ``log_likelihood``, ``iterations``, ``converged``, ``trace``, lists for
-    each iteration, and, where there is one variable of states, ``occupancy`` (expected steps in
-    each state).
+    ``model.history`` has ``log_likelihood``, ``iterations``, ``converged``, ``trace`` (lists over
+    iterations), and, for models with one state variable, ``occupancy`` (expected steps in each
+    state).
 
     Args:
-        prior: Of tables, such as :class:`Laplace`; of parameters, such as :class:`NormalPrior`; or
-            by name of the conditional. That is its
-            child's name; at the first step, where it differs, ``("initial", name)``, of the state
-            of a hidden Markov model ``"initial"``. Structural zeros stay zeros.
-        engine: What sums out what was not observed: exact if not given; ``BeliefPropagation()`` or
-            another approximation with derivatives, by which the likelihood may fall; or one that
-            draws, such as ``Gibbs()``: the trace is then that of completed rows (of networks).
-            Models over time are unrolled for it; components of a mixture have it each.
-        num_samples: Draws for each step, of an engine that draws; each row gets one at least.
-        hard: Whether to fill in the most probable states rather than sum (classification EM;
-            segmental k-means of sequences). The trace is that of the completed rows.
-        restarts: Starts; from the second on random ones.
-        initialize: Whether to begin with clusters; if not given, where no state differs.
-        batch_size: Sequences for each step of streaming EM; all at once if not given.
-        decay: Streaming EM forgets by steps of :math:`(k + 2)^{-\text{decay}}`, in (0.5, 1].
-        accelerate: Whether to extrapolate after every two steps (SQUAREM), where that raises the
-            value; it never falls. Or another class that extrapolates,
-            :class:`~pgnn.OverRelaxation`.
-        max_iterations: Most passes over the rows.
-        tolerance: What is still to be gained, relative to the value, at which to stop; estimated
-            from the last gains, which shrink at some rate.
-        checkpoints: Where to write down how far it is; a fit that was ended goes on from there.
+        prior: Prior of tables, such as :class:`Laplace`, or of parameters, such as
+            :class:`NormalPrior`; or a mapping by name of the conditional: the name of its child;
+            for a different conditional at the first step ``("initial", name)``, for the state of a
+            hidden Markov model ``"initial"``. Structural zeros stay zero.
+        engine: Engine that sums out unobserved variables: exact if not given;
+            ``BeliefPropagation()`` or another differentiable approximation, with which the
+            likelihood may decrease; or a sampling engine, such as ``Gibbs()`` (for networks): the
+            trace is then that of completed rows. Models over time are unrolled for it; each
+            component of a mixture uses it.
+        num_samples: Number of samples per step of a sampling engine, at least one per row.
+        hard: Whether to fill in the most probable states instead of summing (classification EM;
+            segmental k-means for sequences). The trace is that of the completed rows.
+        restarts: Number of restarts; random from the second on.
+        initialize: Whether to initialise by clusters; if not given, only if states are
+            interchangeable.
+        batch_size: Sequences per step of streaming EM; all at once if not given.
+        decay: Exponent of the step sizes :math:`(k + 2)^{-\text{decay}}` of streaming EM, in (0.5,
+            1].
+        accelerate: Whether to extrapolate after every two steps (SQUAREM), if that increases the
+            value; it never decreases. Or another extrapolation, :class:`~pgnn.OverRelaxation`.
+        max_iterations: Largest number of passes over the rows.
+        tolerance: Stop when the estimated remaining gain, relative to the value, is smaller; it is
+            extrapolated from the last gains (Aitken).
+        checkpoints: Where to save progress; an interrupted fit resumes from there.
         distributed: Whether rows are split over the processes of ``torch.distributed`` (of a
-            script that ``torchrun`` runs): each hands over its own rows, and all end up with the
-            model of all rows. Starts are clusters of the first one's.
+            script that ``torchrun`` runs): each passes its own rows, and all obtain the model of
+            all rows. Initial clusters are those of the first process.
 
     Raises:
         ModelError: If a setting is out of range.
@@ -173,25 +172,25 @@ class EM(Learner):
             model: A :class:`BayesianNetwork`, :class:`MarkovRandomField`,
                 :class:`HiddenMarkovModel` or :class:`DynamicBayesianNetwork`, or another model
                 with their abilities.
-            data: Rows with holes; or sequences, see
-                :class:`~pgnn.evidence.sequence_evidence.SequenceEvidence`; or a Dask frame of
-                rows, whose expectations are computed where its partitions are.
+            data: Rows, possibly with missing values; or sequences, see
+                :class:`~pgnn.evidence.sequence_evidence.SequenceEvidence`; or a Dask frame of rows,
+                whose expectations are computed on its partitions.
             weights: ``(B,)`` what each row or sequence counts, or the name of a column.
             inputs: Covariates ``(B, ...)``; over time ``(B, T, ...)``.
             seed: Random seed of the starts and of the order of batches.
-            progress: Show a progress bar.
+            progress: Whether to show a progress bar.
 
         Raises:
-            DataError: If there is nothing to learn from, or a row is impossible. Whatever is
-                raised, the model stays as it was.
-            ModelError: If nothing is learnable, or a prior is none.
-            Unsupported: If a real variable on which others depend was not observed, a field has
-                inputs or real variables, or conditionals with a closed form share some parameters
-                and not others.
+            DataError: If there is no data, or a row is impossible. After an error the
+                model is unchanged.
+            ModelError: If nothing is learnable, or a prior is invalid.
+            Unsupported: If an unobserved real variable has children that are not linear Gaussian, a
+                field has inputs or real variables, or conditionals with a closed form share only
+                some parameters.
 
         Warns:
-            NotConverged: If the limit was reached, the value fell, a state is unused, or a variance
-                stands at the least that is allowed.
+            NotConverged: If the limit was reached, the value decreased, a state is unused, or a
+                variance is at its lower bound.
         """
         if self.distributed:
             check_group()
@@ -219,12 +218,12 @@ class EM(Learner):
     ) -> None:
         """Take one step, from one batch; see :meth:`Model.partial_fit`.
 
-        Earlier batches are forgotten by ``decay``. ``model.history`` has ``batches``, and the
+        Earlier batches are discounted by ``decay``. ``model.history`` has ``batches``, and the
         ``batch_log_likelihood`` of each before its step.
 
         Raises:
-            DataError: If there is nothing to learn from, or a row is impossible.
-            ModelError: If nothing is learnable, or a prior is none.
+            DataError: If there is no data, or a row is impossible.
+            ModelError: If nothing is learnable, or a prior is invalid.
         """
         learn_from_batch(
             model,
@@ -241,7 +240,7 @@ class EM(Learner):
     # --- helpers ------------------------------------------------------------------------------
 
     def _told(self, best: Start, last: ExpectedStatistics) -> dict[str, Any]:
-        """Figures of the best start."""
+        """Write the figures of the best start."""
         noisy = best.e_step.noisy
         told: dict[str, Any] = {
             "weight": last.weight,
@@ -292,7 +291,7 @@ class EM(Learner):
         seed: int | None,
         progress: bool,
     ) -> Start:
-        """Run every start for a while, and the best one to the end."""
+        """Run every start for a few iterations, and the best one to convergence."""
         size = sum(p.numel() for p in model.parameters()) + _LEAST_MODEL
         check_size(f"{self.restarts:,} copies of the model", self.restarts * size,
                    advice="Take fewer restarts")  # fmt: skip
@@ -326,7 +325,7 @@ class EM(Learner):
         return best
 
     def _begin(self, starts: list[Start], observed: Any) -> None:
-        """Put the starts where they begin."""
+        """Initialise the starts."""
         for start in starts:
             start.e_step.prepare(observed)
         clustered = self.initialize
@@ -337,7 +336,7 @@ class EM(Learner):
                 start.initialize(at_random=k > 0)
 
     def _keeper(self, model: Any, observed: Any, seed: int | None) -> Keeper:
-        """What writes down how far the fit is, of the first process alone."""
+        """The keeper of checkpoints, for the first process only."""
         if self.checkpoints is None or (self.distributed and not is_first()):
             return Keeper(None, {})
         fields = {
@@ -357,7 +356,7 @@ class EM(Learner):
         )
 
     def _agreed(self, make: Callable[[], Any]) -> Any:
-        """What the first process has."""
+        """The value of the first process."""
         return from_first(together(make)) if self.distributed else make()
 
     def _warn(self, best: Start, last: ExpectedStatistics, untold: str | None) -> None:
@@ -370,25 +369,25 @@ class EM(Learner):
         if unused:
             names = [best.e_step.states[k] for k in unused]
             verdict.add(
-                f"states {names} are hardly used any more (less than {_UNUSED} expected steps); "
-                "take fewer states, more restarts=, or a prior"
+                f"states {names} are hardly used (fewer than {_UNUSED} expected steps); use "
+                "fewer states, more restarts=, or a prior"
             )
         if best.fell is not None:
             verdict.add(
                 f"fell from {best.fell[0]:.6f} to {best.fell[1]:.6f}: a step without a closed "
-                "form went too far, the engine is approximate, or numbers are at the end of their "
-                "precision; stopped"
+                "form was too large, the engine is approximate, or the limit of precision was "
+                "reached; stopped"
             )
         elif best.stuck:
             verdict.add(
-                f"no step improves the conditionals of {best.stuck}, though their gradients "
-                "are not zero: the likelihood may be unbounded there; check the data, or begin "
-                "with other numbers"
+                f"no step improves the conditionals of {best.stuck}, although their gradients "
+                "are not zero: the likelihood may be unbounded; check the data, or use other "
+                "initial parameters"
             )
         elif not best.converged:
             verdict.stopped(
                 len(best.trace["log_likelihood"]),
                 "raise max_iterations",
-                "before the likelihood came to rest",
+                "before the likelihood converged",
             )
         verdict.warn()

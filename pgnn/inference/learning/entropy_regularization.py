@@ -1,4 +1,4 @@
-"""Gradients with a penalty on doubtful labels."""
+"""Semi-supervised learning by entropy regularisation."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from pgnn.limits import NOT_NEGATIVE, check_real
 
 @dataclass(frozen=True, kw_only=True)
 class EntropyRegularization(Ascent):
-    r"""Maximises the likelihood of rows with a label, less the entropy of labels of the others.
+    r"""Maximises the log-likelihood of labelled rows minus the label entropy of the others.
 
     .. math:: \frac{1}{N} \Big( \sum_{\text{labelled}} \log p(x_n, y_n)
         - \lambda \sum_{\text{others}} H(y \mid x_n) \Big)
 
-    So boundaries between classes stay away from where rows lie. Of a regression the first term is
-    :math:`\log p(y_n \mid x_n)`.
+    Decision boundaries are thereby moved to regions of low density. For regressions the first term
+    is :math:`\log p(y_n \mid x_n)`.
 
     Args:
         target: Name of the label; the class of a model that has one, or its only discrete variable,
@@ -64,7 +64,7 @@ class EntropyRegularization(Ascent):
         name = target_of(model, self.target)
         column = int(model.elements.numbers(name))
         if not (rows.codes[:, column] >= 0).any():
-            raise DataError(f"no row has the label {name!r}: there is nothing to begin with")
+            raise DataError(f"no row has the label {name!r}, but some rows need one")
         return _EntropyObjective(model, name, column, self.strength)
 
 

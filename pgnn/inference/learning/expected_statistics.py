@@ -1,4 +1,4 @@
-"""What expectation maximisation counts: expected sufficient statistics, by conditional."""
+"""Expected sufficient statistics by conditional, the result of an E-step."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class WeightedRows:
     """Rows for a conditional without a closed form, weighted by the posterior.
 
     Attributes:
-        values: What was observed, by name.
+        values: Observed values, by name.
         inputs: Covariates, by name.
-        weights: ``(N, K...)`` posterior weight of each unseen configuration.
+        weights: ``(N, K...)`` posterior weight of each unobserved configuration.
     """
 
     values: Values
@@ -36,7 +36,7 @@ class WeightedRows:
 
     @classmethod
     def joined(cls, parts: Iterable[WeightedRows]) -> WeightedRows:
-        """Return the rows of some parts, which saw the same things, one after the other."""
+        """Return the concatenated rows of some parts that observe the same variables."""
         parts = [*parts]
         if len(parts) == 1:
             return parts[0]
@@ -51,10 +51,10 @@ class ExpectedStatistics:
 
     Attributes:
         log_likelihood: Weighted sum over the rows.
-        weight: Weight of the rows.
-        sums: Of conditionals with a closed form, by name.
-        rows: Of the others.
-        occupancy: ``(K,)`` expected steps in each state, where there is one variable of states.
+        weight: Total weight of the rows.
+        sums: Sufficient statistics of conditionals with a closed form, by name.
+        rows: Weighted rows of the others, by name.
+        occupancy: ``(K,)`` expected steps in each state, for models with one state variable.
     """
 
     log_likelihood: float
@@ -64,7 +64,7 @@ class ExpectedStatistics:
     occupancy: Tensor | None = None
 
     def mixed(self, other: ExpectedStatistics, share: float, scale: float) -> ExpectedStatistics:
-        """Return ``1 - share`` of this and ``share`` of another, scaled: streaming EM."""
+        """Return a convex combination with other statistics, for streaming EM."""
 
         def mix(ours: Tensor, theirs: Tensor) -> Tensor:
             return (1 - share) * ours + share * scale * theirs
@@ -73,7 +73,7 @@ class ExpectedStatistics:
         return ExpectedStatistics(other.log_likelihood, other.weight, sums, other.rows, occupancy)
 
     def __add__(self, other: ExpectedStatistics) -> ExpectedStatistics:
-        """Return those of the rows of both."""
+        """Return the statistics of the rows of both."""
         sums, occupancy = self._merged(other, torch.add)
         return ExpectedStatistics(
             self.log_likelihood + other.log_likelihood,
@@ -86,7 +86,7 @@ class ExpectedStatistics:
     def _merged(
         self, other: ExpectedStatistics, merge: Callable[[Tensor, Tensor], Tensor]
     ) -> tuple[dict[Hashable, Statistics], Tensor | None]:
-        """Sums and occupancies of both; what only one of them has is zero in the other."""
+        """Sums and occupancies of both; missing entries count as zero."""
         sums, union = {}, {**self.sums, **other.sums}
         for name in union:
             nothing = tuple(torch.zeros_like(x) for x in union[name])
@@ -99,7 +99,7 @@ class ExpectedStatistics:
 
 
 class StatisticsCollector:
-    """Adds up what is expected of each conditional, step by step or table by table."""
+    """Accumulates the expected statistics of each conditional."""
 
     def __init__(self) -> None:
         self._sums: dict[Hashable, Statistics] = {}
@@ -119,7 +119,7 @@ class StatisticsCollector:
     def add_counts(
         self, name: Hashable, conditional: Conditional, counts: Tensor, rows: WeightedRows | None
     ) -> None:
-        """Add counts ``(K...)`` of all of a table, or rows where inputs drive it."""
+        """Add counts ``(K...)`` of a table, or rows if it depends on inputs."""
         if conditional.inputs and rows is not None:
             self.add_rows(name, rows)
         elif isinstance(conditional, ExponentialFamily):
@@ -130,18 +130,18 @@ class StatisticsCollector:
     def collected(
         self, log_likelihood: float, weight: float, occupancy: Tensor | None = None
     ) -> ExpectedStatistics:
-        """Return all that was added."""
+        """Return the accumulated statistics."""
         rows = {n: WeightedRows.joined(parts) for n, parts in self._rows.items()}
         return ExpectedStatistics(log_likelihood, weight, self._sums, rows, occupancy)
 
 
 def learnable(pieces: Pieces) -> dict[Hashable, Conditional]:
-    """Return the conditionals that may change."""
+    """Return the learnable conditionals."""
     return {n: c for n, c in pieces.items() if any(p.requires_grad for p in c.parameters())}
 
 
 def tied(pieces: Pieces) -> list[list[Hashable]]:
-    """Return the names of conditionals, those together that share learnable parameters."""
+    """Return the names of conditionals, grouped by shared learnable parameters."""
     group_of: dict[int, list[Hashable]] = {}
     groups: list[list[Hashable]] = []
     for name, conditional in pieces.items():
@@ -159,11 +159,11 @@ def tied(pieces: Pieces) -> list[list[Hashable]]:
 def check_ties(pieces: Pieces) -> None:
     """Check that conditionals that share parameters can be learned together.
 
-    Either all of them have the same parameters, whose statistics are added; or none has a closed
-    form, and gradients are.
+    Either all have the same parameters, and their statistics are added; or none has a closed form,
+    and their gradients are added.
 
     Raises:
-        Unsupported: If neither is so.
+        Unsupported: If neither is the case.
     """
     for first, *others in tied(pieces):
         for other in others:
@@ -173,8 +173,8 @@ def check_ties(pieces: Pieces) -> None:
             if any(closed) and not (all(closed) and type(one) is type(two) and
                                     shared[0] == shared[1]):  # fmt: skip
                 raise Unsupported(
-                    f"the conditionals of {first!r} and {other!r} share some parameters and not "
-                    "others, for which there is no M-step; learn with Gradient()"
+                    f"the conditionals of {first!r} and {other!r} share only some parameters, "
+                    "for which there is no M-step; learn with Gradient()"
                 )
 
 
@@ -185,7 +185,7 @@ def _has_closed_form(conditional: Conditional) -> bool:
 
 
 def check_owners(pieces: Pieces) -> None:
-    """Check that each parameter is learned in one conditional, from all that counts for it.
+    """Check that no parameter is shared between conditionals.
 
     Raises:
         Unsupported: If conditionals share learnable parameters.
@@ -196,21 +196,21 @@ def check_owners(pieces: Pieces) -> None:
             owner = owners.setdefault(id(p), name)
             if p.requires_grad and owner != name:
                 raise Unsupported(
-                    f"the conditionals of {owner!r} and {name!r} share parameters, which have no "
-                    "estimate of their own; learn with EM() or Gradient()"
+                    f"the conditionals of {owner!r} and {name!r} share parameters, which "
+                    "cannot be estimated separately; learn with EM() or Gradient()"
                 )
 
 
 def configuration_weights(conditional: Conditional, values: Values, weights: Tensor) -> Tensor:
-    """Return weights with an axis for each discrete parent, as statistics need them.
+    """Return weights with an axis for each discrete parent, for sufficient statistics.
 
-    Weights of rows are spread over the states of the parents that were observed.
+    For observed parents the weight is placed at the observed state.
 
     Args:
-        conditional: Whose parents.
+        conditional: The conditional.
         values: ``(N,)`` states of the parents that were observed; other names are ignored.
-        weights: ``(N, ...)`` with an axis for each discrete parent that was not, in their order;
-            further axes stay the last ones.
+        weights: ``(N, ...)`` with an axis for each unobserved discrete parent, in order; further
+            axes stay last.
     """
     axis = 1
     for v in conditional.parents:

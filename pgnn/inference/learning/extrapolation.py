@@ -1,4 +1,4 @@
-"""Acceleration of fixed-point iterations: where further steps would lead, and back if not there."""
+"""Acceleration of fixed-point iterations by extrapolation, with safeguards."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ Point = list[Tensor]
 
 
 class Extrapolation(metaclass=SaysArguments):
-    r"""Moves parameters farther than a map :math:`\theta \mapsto M(\theta)` does.
+    r"""Extrapolation of a fixed-point map :math:`\theta \mapsto M(\theta)`.
 
-    Whoever runs the iteration tells whether the value rose at the extrapolated parameters; if it
-    did not, those of the map are put back, so that the value never falls. Numbers that are not
-    finite, such as logits of what is impossible, are not extrapolated.
+    The caller reports whether the value increased at the extrapolated parameters; if not, those of
+    the map are restored, so that the value never decreases. Entries that are not finite, such as
+    logits of impossible states, are not extrapolated.
 
     Args:
-        parameters: What the map changes in place.
+        parameters: The parameters that the map changes in place.
 
     Attributes:
-        pending: Whether the parameters are extrapolated ones, whose value nobody knows yet.
-        unproven: Whether no step has been observed yet from extrapolated ones that were accepted.
-        length: How many steps the last extrapolation was worth, 1 before.
+        pending: Whether the parameters are extrapolated and their value is still unknown.
+        unproven: Whether no step has yet been taken from accepted extrapolated parameters.
+        length: Length of the last extrapolation in steps of the map, initially 1.
     """
 
     steps: int
@@ -46,17 +46,17 @@ class Extrapolation(metaclass=SaysArguments):
 
     @abstractmethod
     def extrapolated(self, points: Sequence[Point]) -> Point | None:
-        """Return where to go from successive points; None where the last of them is as good.
+        """Return the extrapolation of successive points; None if it equals the last one.
 
         Sets :attr:`length`.
         """
 
     @abstractmethod
     def shortened(self, longest: float) -> float:
-        """Return the longest step that is allowed after one that was rejected."""
+        """Return the longest step that is allowed after a rejection."""
 
     def reject(self) -> None:
-        """Put back what was extrapolated from last; further steps are shorter."""
+        """Restore the parameters before the last extrapolation; further steps are shorter."""
         if self._last is not None:
             self._assign(self._last)
         self._longest = self.shortened(self._longest)
@@ -64,21 +64,20 @@ class Extrapolation(metaclass=SaysArguments):
         self._points = [self._now()]
 
     def accept(self) -> None:
-        """Go on from the extrapolated parameters; longer steps are allowed if this was one.
+        """Accept the extrapolated parameters; longer steps are allowed if this was the longest.
 
-        They may be out of reach of the map, where its next step loses: then they are rejected
-        after all.
+        If the next step of the map decreases the value, they are still rejected.
         """
         if self.length >= self._longest:
             self._longest *= self.growth
         self.pending, self.unproven = False, True
 
     def prove(self) -> None:
-        """Note that a step from accepted parameters was a gain: they stay."""
+        """Record that a step from accepted parameters increased the value."""
         self._last, self.unproven = None, False
 
     def snapshot(self) -> dict[str, Any]:
-        """Return all that further steps depend on besides the parameters."""
+        """Return the state besides the parameters."""
         return {
             "points": self._points,
             "last": self._last,
@@ -87,18 +86,18 @@ class Extrapolation(metaclass=SaysArguments):
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Take up what :meth:`snapshot` returned."""
+        """Restore the result of :meth:`snapshot`."""
         self._points, self._last = state["points"], state["last"]
         self.pending, self.unproven = state["flags"]
         self._longest, self.length = state["lengths"]
 
     def before_step(self) -> None:
-        """Note where a step begins, if none has been noted yet."""
+        """Record the parameters before a step."""
         if not self._points:
             self._points = [self._now()]
 
     def after_step(self) -> None:
-        """Note where it led; after the last of :attr:`steps`, extrapolate."""
+        """Record the parameters after a step; after the last of :attr:`steps`, extrapolate."""
         self._points.append(self._now())
         if len(self._points) <= self.steps:
             return
@@ -119,14 +118,14 @@ class Extrapolation(metaclass=SaysArguments):
 
 
 class Squarem(Extrapolation):
-    r"""Extrapolates after every two steps: SQUAREM.
+    r"""SQUAREM: extrapolation after every two steps.
 
     .. math:: \theta' = \theta_0 - 2 \alpha r + \alpha^2 v, \qquad r = \theta_1 - \theta_0, \quad
         v = \theta_2 - 2 \theta_1 + \theta_0, \quad \alpha = -\|r\| / \|v\|
 
-    Norms are of parameters in units of their own sizes, so that the units of the data do not
-    matter. Its length is :math:`-\alpha`, about :math:`1 / (1 - \lambda)` where the map converges
-    at the rate :math:`\lambda`.
+    Norms are relative to the norm of each parameter, and therefore independent of the units of the
+    data. The length of a step is :math:`-\alpha`, about :math:`1 / (1 - \lambda)` if the map
+    converges at the rate :math:`\lambda`.
 
     References:
         Varadhan and Roland (2008), Simple and globally convergent methods for accelerating the
@@ -149,7 +148,7 @@ class Squarem(Extrapolation):
         if not curvature > 0.0:
             return None
         self.length = max(size / curvature, 1.0)
-        if min(self.length, self._longest) <= 1.0:  # that is the third point
+        if min(self.length, self._longest) <= 1.0:  # equals the third point
             self._longest = max(self._longest, self.growth)
             return None
         self.length = min(self.length, self._longest)
@@ -159,7 +158,7 @@ class Squarem(Extrapolation):
 
 
 class OverRelaxation(Extrapolation):
-    r"""Goes farther in the direction of every step, by a factor that grows while that pays.
+    r"""Over-relaxation: every step is scaled by a factor that grows while the value increases.
 
     .. math:: \theta' = \theta + \eta \, (M(\theta) - \theta)
 
@@ -172,7 +171,7 @@ class OverRelaxation(Extrapolation):
     steps, growth = 1, 1.1
 
     def shortened(self, longest: float) -> float:
-        """One: the next step is that of the map."""
+        """Return 1: the next step is that of the map."""
         return 1.0
 
     def extrapolated(self, points: Sequence[Point]) -> Point | None:
@@ -185,12 +184,12 @@ class OverRelaxation(Extrapolation):
 
 
 def difference(new: Tensor, old: Tensor) -> Tensor:
-    """Return the difference in float64; zero where either is not finite."""
+    """Return the difference in float64; zero if either is not finite."""
     both = new.isfinite() & old.isfinite()
     return torch.where(both, new.double() - old.double(), 0.0)
 
 
 def _norm(parts: list[Tensor], scales: list[float]) -> float:
-    """Length of all parts, each in units of its own."""
+    """Norm over all parameters, each relative to its own norm."""
     pairs = zip(parts, scales, strict=True)
     return float(sum(float((x / (s or 1.0)).pow(2).sum()) for x, s in pairs) ** 0.5)

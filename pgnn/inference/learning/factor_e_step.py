@@ -1,4 +1,4 @@
-"""Expectations of models with few hidden numbers, whatever is missing in a row."""
+"""Expectations of latent factor models with missing values."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ _NOISE = 0.3
 
 
 class FactorEStep(EStep[RowEvidence]):
-    r"""Expectations of a vector that depends on hidden factors.
+    r"""Expectations of a vector that depends linearly on hidden factors.
 
-    Each number of the vector is a regression on the factors, to which those rows contribute that
-    have observed it: what is missing needs no expectation.
+    Each component of the vector is a regression on the factors, estimated from the rows that
+    observe it: missing values need no expectation.
 
     Args:
         model: The model.
@@ -57,7 +57,7 @@ class FactorEStep(EStep[RowEvidence]):
         """Read rows.
 
         Raises:
-            DataError: If a column has no number at all, or factors were observed.
+            DataError: If a column is completely missing, or factors were observed.
         """
         observed = read_rows(self.model, data, weights, inputs)
         if self.model.latent in observed.reals:
@@ -71,7 +71,7 @@ class FactorEStep(EStep[RowEvidence]):
         if empty:
             names = [self.model.columns[k] if self.model.columns else k for k in empty[:5]]
             raise DataError(
-                f"no row has observed the numbers {names} of {self.model.vector!r}: leave them out"
+                f"no row observes the components {names} of {self.model.vector!r}: leave them out"
             )
         return observed
 
@@ -92,7 +92,7 @@ class FactorEStep(EStep[RowEvidence]):
     def improve(
         self, expected: ExpectedStatistics, priors: Mapping[Hashable, Any]
     ) -> list[Hashable]:
-        """Set loadings, means and noise to what fits best, each number on its own."""
+        """Set loadings, means and noise to their estimates, each component separately."""
         if priors:
             raise ModelError("EM() of factors takes no prior")
         count, zz, yz, yy = expected.sums[_OWN]
@@ -138,7 +138,7 @@ class FactorEStep(EStep[RowEvidence]):
         )
 
     def log_partition(self, observed: RowEvidence) -> Tensor:
-        """Return ``(B,)`` log densities of what was observed."""
+        """Return ``(B,)`` log densities of the observations."""
         x = observed.reals[self.model.vector].double()
         parts = [self._posterior(x[rows]).log_density for rows in blocks(x, self._own.num_features)]
         return torch.cat(parts)
@@ -149,7 +149,7 @@ class FactorEStep(EStep[RowEvidence]):
         return conditional.weight.requires_grad and not bool(conditional.weight.detach().any())
 
     def initialize(self, observed: RowEvidence, seed: int, at_random: bool) -> None:
-        """Begin with principal components as factors, holes filled with means."""
+        """Initialise by principal components as factors, with missing values replaced by means."""
         x, conditional = observed.reals[self.model.vector].double(), self._own
         generator = torch.Generator().manual_seed(seed)
         weights = torch.from_numpy(observed.row_weights)
@@ -178,7 +178,7 @@ class FactorEStep(EStep[RowEvidence]):
     _known_origin: Tensor
 
     def _origin(self, observed: RowEvidence) -> Tensor:
-        """``(D,)`` near the rows, which keeps digits; the same for all batches."""
+        """``(D,)`` a point near the rows, for accuracy; the same for all batches."""
         if "_known_origin" not in vars(self):
             self._known_origin = (
                 observed.reals[self.model.vector].double().nanmean(dim=0).nan_to_num()
@@ -187,7 +187,7 @@ class FactorEStep(EStep[RowEvidence]):
 
 
 def _sums(x: Tensor, weights: Tensor, posterior: FactorPosterior) -> tuple[Tensor, ...]:
-    """Counts ``(D,)``, and sums of products of factors (and one) and numbers, for each number."""
+    """Counts ``(D,)``, and for each component sums of products with the factors and a constant."""
     hole = x.isnan()
     counted = (~hole).double() * weights.unsqueeze(1)
     error = x.nan_to_num(nan=0.0)

@@ -1,4 +1,4 @@
-"""Expectations of fields: what rows say of their numbers, whatever was observed; and the M-step."""
+"""The E-step and M-step of Markov random fields."""
 
 from __future__ import annotations
 
@@ -36,17 +36,18 @@ _ALL = "field"
 
 
 class FieldEStep(EStep[RowEvidence]):
-    r"""Expectations of a field from rows with holes.
+    r"""Expectations of a field from rows with missing values.
 
     .. math:: \log p(e) = \log Z(e) - \log Z, \qquad
         E[N_f \mid e] = \frac{\partial \log Z(e)}{\partial \theta_f}
 
-    The M-step raises :math:`\sum_f \langle N_f, \theta_f \rangle - N \log Z(\theta)` by L-BFGS: it
-    is concave where numbers are linear in the parameters, and the normaliser ties all of them.
+    The M-step increases :math:`\sum_f \langle N_f, \theta_f \rangle - N \log Z(\theta)` by L-BFGS;
+    it is concave if log values are linear in the parameters, and couples all potentials by the
+    normaliser.
 
     Args:
         model: An undirected model of discrete variables.
-        engine: What sums, with a differentiable log partition function; exact if not given.
+        engine: Engine with a differentiable log partition function; exact if not given.
 
     References:
         Koller and Friedman (2009), Probabilistic Graphical Models, section 20.3.3.
@@ -59,16 +60,16 @@ class FieldEStep(EStep[RowEvidence]):
 
     @property
     def pieces(self) -> Mapping[Hashable, Conditional]:
-        """None: potentials have no M-step of their own."""
+        """Empty: potentials have no separate M-steps."""
         return {}
 
     @property
     def parameters(self) -> Sequence[Tensor]:
-        """Those that are learned."""
+        """The learnable parameters."""
         return [p for p in self.model.parameters() if p.requires_grad]
 
     def read(self, data: Any, weights: Any, inputs: Inputs | None) -> RowEvidence:
-        """Read rows; they may not have tables of their own."""
+        """Read rows, without row-wise tables."""
         observed = read_rows(self.model, data, weights, inputs)
         if observed.rowwise:
             raise Unsupported(
@@ -77,7 +78,7 @@ class FieldEStep(EStep[RowEvidence]):
         return observed
 
     def expect(self, observed: RowEvidence) -> ExpectedStatistics:
-        """Return expected statistics, see :class:`EStep`; rows that are equal are asked once."""
+        """Return expected statistics, see :class:`EStep`; equal rows are evaluated once."""
         if self._merged is None or self._merged[0] is not observed:
             self._merged = observed, observed.merged()
         rows = self._merged[1]
@@ -91,8 +92,8 @@ class FieldEStep(EStep[RowEvidence]):
             total = rows.weighted_sum(log_z.double())
             if not total.requires_grad:
                 raise Unsupported(
-                    f"the log evidence of {type(self._engine).__name__} has no derivatives; leave "
-                    "engine= out, or take BeliefPropagation()"
+                    f"the log evidence of {type(self._engine).__name__} is not differentiable; "
+                    "leave engine= out, or use BeliefPropagation()"
                 )
             counts = torch.autograd.grad(total, leaves, materialize_grads=True)
         weight = float(rows.row_weights.sum())
@@ -103,7 +104,7 @@ class FieldEStep(EStep[RowEvidence]):
     def improve(
         self, expected: ExpectedStatistics, priors: Mapping[Hashable, Any]
     ) -> list[Hashable]:
-        """Raise the expected log-likelihood, see :class:`EStep`."""
+        """Increase the expected log-likelihood, see :class:`EStep`."""
         *counts, weight = expected.sums[_ALL]
         shares = [c / weight for c in counts]
 
@@ -114,17 +115,17 @@ class FieldEStep(EStep[RowEvidence]):
         return [] if improved else [_ALL]
 
     def log_partition(self, observed: RowEvidence) -> Tensor:
-        """Return ``(B,)`` log probabilities of what was observed."""
+        """Return ``(B,)`` log probabilities of the observations."""
         with torch.no_grad():
             log_z = self._engine.log_prob(self.model, observed).reshape(-1)
             return log_z - self._log_normalizer()
 
     def symmetric(self, observed: RowEvidence) -> bool:
-        """Whether some element that was never observed has states that nothing tells apart."""
+        """Whether a hidden element has interchangeable states."""
         return has_symmetric_element(self.model, observed)
 
     def initialize(self, observed: RowEvidence, seed: int, at_random: bool) -> None:
-        """Begin with noise on all parameters."""
+        """Initialise by noise on all parameters."""
         learnable = LearnableParameters(self.model)
         noise = np.random.default_rng(seed).normal(size=sum(learnable.sizes))
         learnable.assign(learnable.vector() + _NOISE * noise)
@@ -134,10 +135,10 @@ class FieldEStep(EStep[RowEvidence]):
 
 
 class GivenTables(EvaluatedModel):
-    """A model with other factors, of any numbers.
+    """A model with given factors.
 
     Args:
-        model: Whose variables and plans these are.
+        model: The model with the variables and plans.
         groups: The factors, in groups or single ones.
     """
 
@@ -147,12 +148,12 @@ class GivenTables(EvaluatedModel):
         self._groups = graph.groups
 
     def cached_numbers(self, key: Hashable, make: Callable[[], Any]) -> Any:
-        """Make it: the model keeps what is of its own numbers."""
+        """Compute it: the model caches only results for its own parameters."""
         return make()
 
 
 def has_symmetric_element(model: Any, rows: RowEvidence) -> bool:
-    """Whether some element that was never observed has states that no other table tells apart."""
+    """Whether a hidden element has states that no table distinguishes."""
     hidden = np.flatnonzero(~(rows.codes >= 0).any(axis=0)).tolist()
     if not hidden:
         return False

@@ -1,4 +1,4 @@
-"""What surrounds a fit: modes of a model's parts, and what engines complain of."""
+"""Context managers of a fit: modes of modules, seeds, warnings of engines."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def parts_in_mode(model: nn.Module, train: bool, forget: bool = True) -> Iterato
     Args:
         model: The model.
         train: Whether into training mode.
-        forget: Have the model forget what it keeps afterwards, if a mode was another one. That
-            costs it its plans; while it is fitted it keeps no numbers that depend on the mode.
+        forget: Whether to clear the model's caches afterwards if a mode was changed. That includes
+            its plans; during a fit it caches no values that depend on the mode.
     """
     before = [(m, m.training) for m in model.modules()]
     for child in model.children():
@@ -47,11 +47,11 @@ def parts_in_mode(model: nn.Module, train: bool, forget: bool = True) -> Iterato
 
 @contextlib.contextmanager
 def learnt(model: Any, learner: Any) -> Iterator[tuple[LearnableParameters, History]]:
-    """Have a learner change the learnable parameters of a model, or nothing if anything is raised.
+    """Yield the learnable parameters of a model; after an error the model is restored.
 
     Args:
-        model: What is fitted; its history is replaced at the end.
-        learner: What fits it.
+        model: The model; its history is replaced at the end.
+        learner: The learner.
 
     Yields:
         The parameters, and the new history, to which figures are to be added.
@@ -69,11 +69,11 @@ def learnt(model: Any, learner: Any) -> Iterator[tuple[LearnableParameters, Hist
 
 @contextlib.contextmanager
 def own_randomness(seed: int | None) -> Iterator[None]:
-    """Let what draws from torch's own generators, such as dropout, depend on a seed alone.
+    """Make draws from torch's global generators, such as dropout, depend only on a seed.
 
     Args:
-        seed: The same seed, the same draws, others than those of a generator with this very seed;
-            afterwards the generators are as they were.
+        seed: Random seed; the draws differ from those of a generator with this seed. Afterwards the
+            generators are restored.
     """
     with private_randomness(int(np.random.default_rng(seed).integers(2**31))):
         yield
@@ -81,10 +81,10 @@ def own_randomness(seed: int | None) -> Iterator[None]:
 
 @contextlib.contextmanager
 def last_complaint() -> Iterator[list[Warning]]:
-    """Keep what an engine warned of last, instead of showing it at each iteration.
+    """Keep only the last warning of an engine, instead of one for each iteration.
 
     Yields:
-        The last :class:`NotConverged`, if any; empty it to forget.
+        A list with the last :class:`NotConverged`, if any.
     """
     last: list[Warning] = []
     show = warnings.showwarning
@@ -102,7 +102,7 @@ def last_complaint() -> Iterator[list[Warning]]:
 
 
 class WatchedObjective(DrawingObjective):
-    """An objective that forgets what engines complained of before the last evaluation.
+    """An objective that keeps only the warnings of the last evaluation.
 
     Args:
         objective: The objective.
@@ -123,7 +123,7 @@ class WatchedObjective(DrawingObjective):
             self.objective.go_on(random_state)
 
     def __call__(self, rows: Any) -> Mean:
-        """Return what returns the mean of some rows."""
+        """Return a function that returns the mean of some rows."""
         mean = self.objective(rows)
 
         def fresh() -> Tensor:

@@ -1,4 +1,4 @@
-"""Starts of expectation maximisation that go on, and how far they are."""
+"""Restarts of expectation maximisation and their progress."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from pgnn.inference.loop import iterate
 
 
 class FitUnderWay:
-    """A fit with some starts, that is written down now and then.
+    """A fit with several starts and checkpoints.
 
     Args:
-        starts: All of them.
-        seeds: Theirs.
-        keeper: Writes.
+        starts: All starts.
+        seeds: Seeds of the starts.
+        keeper: Keeper of the checkpoints.
 
     Attributes:
-        best: Number of the start that goes on alone; None as long as all do.
+        best: Index of the start that runs to convergence; None while all run.
     """
 
     def __init__(self, starts: list[Start], seeds: list[int], keeper: Keeper) -> None:
@@ -28,7 +28,7 @@ class FitUnderWay:
         self._done = 0
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Take up what was written."""
+        """Restore the saved state."""
         self.best, self._done = state["best"], state["iterations"]
         for start, kept in zip(self._starts, state["starts"], strict=True):
             if kept is not None:
@@ -42,7 +42,7 @@ class FitUnderWay:
         return self._starts[self.best]
 
     def go_on(self, starts: list[Start], iterations: int, progress: bool, label: str) -> None:
-        """Run some starts up to so many iterations, those before counted."""
+        """Run some starts up to a total number of iterations."""
         before = self._done
 
         def after(taken: int) -> None:

@@ -1,4 +1,4 @@
-"""Maximum likelihood by gradient ascent, through the log partition function."""
+"""Maximum likelihood by gradient ascent on the log-likelihood."""
 
 from __future__ import annotations
 
@@ -41,32 +41,32 @@ _NOISE = 0.1
 
 @dataclass(frozen=True)
 class Gradient(Ascent):
-    r"""Maximises the mean log-likelihood, with penalties if there are any.
+    r"""Maximises the mean log-likelihood, with optional penalties.
 
     .. math:: \frac{1}{N} \sum_n \log p(x_n) =
         \frac{1}{N} \sum_n \log \sum_{h} \tilde p(x_n, h) - \log Z
 
-    where :math:`h` are cells that are missing in a row. The derivative of :math:`\log Z` is what
-    the model expects of each table entry, so that at the maximum the model expects what was
-    counted. Models with inputs have a :math:`\log Z` for each row; directed models have none, and
-    their learnable conditionals of any kind are fitted, with missing cells summed out. Models over
-    time learn from sequences, their states summed out.
+    where :math:`h` are the missing cells of a row. The gradient of :math:`\log Z` is the expected
+    count of each table entry, so that at the maximum expected and observed counts agree. For models
+    with inputs :math:`\log Z` depends on the row; directed models have :math:`\log Z = 0`, and
+    learnable conditionals of any kind are fitted, with missing cells summed out. Models over time
+    learn from sequences, with hidden states summed out.
 
-    With an engine that only draws (``Gibbs()``) the expectations are averages over new draws at
-    each step; that takes an ``optimizer`` with small steps, and the history has no log-likelihood.
+    With a sampling engine (``Gibbs()``) expectations are averages over new samples in each step;
+    this needs an ``optimizer`` with small steps, and the history has no log-likelihood.
 
     Args:
-        engine: What computes :math:`\log Z` and sums missing cells out: exact if not given;
-            ``BeliefPropagation()`` for an approximation with derivatives; or an engine that draws.
-        num_samples: Draws for each step, of an engine that draws.
+        engine: Engine that computes :math:`\log Z` and sums out missing cells: exact if not given;
+            ``BeliefPropagation()`` for a differentiable approximation; or a sampling engine.
+        num_samples: Number of samples per step of a sampling engine.
 
-    The other settings are those of every learner by gradients: ``optimizer``, ``scheduler``,
+    The other settings are those of all gradient-based learners: ``optimizer``, ``scheduler``,
     ``batch_size``, ``l1``, ``l2``, ``max_norm``, ``max_iterations``, ``tolerance``,
     ``validation``, ``patience``, ``checkpoints``; see
     :class:`~pgnn.inference.learning.ascent.Ascent`.
 
     Raises:
-        ModelError: If a setting is out of range, or an engine that draws comes without optimizer.
+        ModelError: If a setting is out of range, or a sampling engine has no optimizer.
 
     References:
         Koller and Friedman (2009), Probabilistic Graphical Models, sections 20.2 to 20.4.
@@ -90,11 +90,11 @@ class Gradient(Ascent):
 
     @classmethod
     def of_networks(cls, rate: float, passes: int) -> Self:
-        """Return small steps of Adam over batches of 32 rows, with short gradients.
+        """Return a learner with Adam, batches of 32 rows, and gradient clipping.
 
         Args:
-            rate: Rate of the steps.
-            passes: Most passes over the rows.
+            rate: Learning rate.
+            passes: Number of passes over the rows.
         """
         return cls(
             optimizer=lambda p: torch.optim.Adam(p, lr=rate),
@@ -110,17 +110,17 @@ class Gradient(Ascent):
         return super().read_rows(model, data, weights, inputs)
 
     def check_rows(self, rows: Any, model: Any) -> None:
-        """Refuse rows in which nothing was observed; a program may observe data itself."""
+        """Raise an error for rows without observations, except for programs."""
         if not isinstance(model, ExecutableModel):
             check_observed(rows)
 
     def break_symmetry(
         self, model: Any, rows: Any, learnable: LearnableParameters, seed: int | None
     ) -> None:
-        """Begin where hidden states differ, if nothing tells them apart; so they never would.
+        """Initialise hidden states to differ if they are interchangeable, a saddle point otherwise.
 
-        Directed models begin as for :class:`EM`, others, and those over time with hidden reals,
-        with noise on all parameters.
+        Directed models are initialised as for :class:`EM`; others, and models over time with hidden
+        real variables, by noise on all parameters.
         """
         number = int(np.random.default_rng(seed).integers(2**31))
         unknown = isinstance(model, SlicedModel) and hidden_reals(model, rows)
@@ -135,7 +135,7 @@ class Gradient(Ascent):
             learnable.assign(learnable.vector() + _NOISE * noise)
 
     def has_saddles(self, rows: Any) -> bool:
-        """Whether something was not observed, so that the likelihood need not be concave."""
+        """Whether values are missing, so that the log-likelihood may not be concave."""
         return isinstance(rows, SequenceEvidence) or not bool(rows.complete.all())
 
     def objective(self, model: Any, rows: Any, seed: int | None) -> MeanObjective:
@@ -148,7 +148,7 @@ class Gradient(Ascent):
             return LikelihoodObjective(model, engine)
         if self.optimizer is None:
             raise ModelError(
-                f"{type(engine).__name__} only draws: its gradients are noisy, which takes an "
-                "optimizer with small steps, such as lambda p: torch.optim.Adam(p, lr=0.05)"
+                f"{type(engine).__name__} only draws samples: its gradients are noisy and need "
+                "an optimizer with small steps, such as lambda p: torch.optim.Adam(p, lr=0.05)"
             )
         return SampledObjective(model, engine, self.num_samples, seed)

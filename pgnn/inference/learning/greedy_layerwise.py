@@ -1,4 +1,4 @@
-"""Layers learnt one after the other, from below."""
+"""Greedy layer-wise learning of stacks."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from pgnn.inference.learning.restored_on_failure import fitting
 
 @dataclass(frozen=True)
 class GreedyLayerwise(Learner):
-    """Learns a stack from below, each stage as a model of its own, then all of it if it is wanted.
+    """Learns a stack from below, stage by stage, with optional fine-tuning of the whole.
 
-    A stage learns what the one below makes of the data: the machines of a deep belief network what
-    hidden units are expected to be, the autoencoders of a stack their codes.
+    Each stage learns from the outputs of the stage below: expected hidden units of the machines of
+    a deep belief network, codes of the autoencoders of a stack.
 
-    ``model.history["trace"]`` has the figures of all stages, one after the other, and
-    ``model.history["fine_tuning"]`` what was told of the whole.
+    ``model.history["trace"]`` has the concatenated figures of all stages, and
+    ``model.history["fine_tuning"]`` the history of the fine-tuning.
 
     Args:
-        learner: Of each stage, such as ``ContrastiveDivergence(...)`` of machines or
-            ``LowerBound(...)`` of autoencoders; what the stage chooses if not given. With
-            ``ContrastiveDivergence(probabilities=True)`` the data, too, may lie between 0 and 1.
-        fine_tuning: Of the whole, after its stages, such as ``WakeSleep()`` or ``LowerBound()``;
-            none if not given.
+        learner: Learner of each stage, such as ``ContrastiveDivergence(...)`` for machines or
+            ``LowerBound(...)`` for autoencoders; the stage's default if not given. With
+            ``ContrastiveDivergence(probabilities=True)`` the data may also be probabilities.
+        fine_tuning: Learner of the whole after its stages, such as ``WakeSleep()`` or
+            ``LowerBound()``; none if not given.
 
     Raises:
-        ModelError: If a setting is no learner, or the stages' has checkpoints.
+        ModelError: If a setting is not a learner, or that of the stages has checkpoints.
 
     References:
         Hinton, Osindero and Teh (2006), A fast learning algorithm for deep belief nets. Bengio,
@@ -75,15 +75,16 @@ class GreedyLayerwise(Learner):
 
         Args:
             model: A ``DeepBeliefNetwork`` or a ``StackedAutoencoder``.
-            data: Rows of what the lowest stage sees.
+            data: Rows of the input of the lowest stage.
             weights: ``(N,)`` what each row counts.
             inputs: None.
-            seed: Of the first stage; the others count up, and the fine tuning after them.
-            progress: Show a progress bar.
+            seed: Random seed of the first stage; the others, and the fine-tuning, use successive
+                seeds.
+            progress: Whether to show a progress bar.
 
         Raises:
-            DataError: If the data is wrong. Whatever is raised, the model stays as it was.
-            ModelError: If the model is not made of such stages.
+            DataError: If the data is invalid. After an error the model is unchanged.
+            ModelError: If the model is not a stack.
         """
         if not isinstance(model, StackedModel):
             raise ModelError(

@@ -29,15 +29,15 @@ from pgnn.inference.learning.record import Record
 
 @dataclass(frozen=True, eq=False)
 class IntegralRecord(Record):
-    r"""An integral over hidden reals, recorded in place of a table.
+    r"""An integral over hidden real variables, recorded in place of a table.
 
-    The gradient by its table is the posterior of the discrete neighbours. Given their states the
-    hidden reals are normal, and statistics that are sums of products are those of a few points with
-    the same moments, see :func:`moment_points`.
+    The gradient with respect to its table is the posterior of the discrete neighbours. Given their
+    states the hidden real variables are normal, and quadratic statistics equal those of a few
+    points with the same moments, see :func:`moment_points`.
 
     Attributes:
-        integral: What was integrated.
-        learned: Names of the learnable conditionals, and these.
+        integral: The integral.
+        learned: The learnable conditionals with their names.
 
     References:
         Lauritzen (1995), The EM algorithm for graphical association models with missing data.
@@ -53,9 +53,9 @@ class IntegralRecord(Record):
         """Return the record of an integral.
 
         Args:
-            integral: What was integrated.
+            integral: The integral.
             leaf: Its table.
-            learned: Names of the learnable conditionals, and these.
+            learned: The learnable conditionals with their names.
         """
         first = integral.component.conditionals[0]
         table = Factor(integral.system.free, leaf)
@@ -87,7 +87,7 @@ class IntegralRecord(Record):
     ) -> None:
         """Add the statistics of one conditional in some rows.
 
-        They are those of a few points for each configuration of its own discrete parents.
+        They equal those of a few points for each configuration of its discrete parents.
         """
         family = self._family(conditional, piece, rows, elimination, cliques)
         discrete = [v for v in conditional.parents if v.is_discrete]
@@ -140,7 +140,7 @@ class IntegralRecord(Record):
     def _configuration(
         self, discrete: Sequence[Variable], piece: LinearSystem, rows: slice
     ) -> Tensor:
-        """Number of the configuration of some variables, for each row and configuration of all."""
+        """Index of the configuration of some variables, for each row and configuration of all."""
         lead = (piece.num_rows, *piece.states)
         axis = {v.name: k for k, v in enumerate(piece.free)}
         number = torch.zeros(lead, dtype=torch.int64)
@@ -165,10 +165,10 @@ class _Family:
     """Moments of some real variables, for each row and configuration of discrete ones.
 
     Attributes:
-        variables: Hidden ones first.
-        mean: ``(N, D)`` their numbers side by side.
-        covariance: ``(B or 1, K1 or 1, ..., H, H)`` of the hidden ones.
-        lead: ``(B, K1, ...)``, whose product is ``N``.
+        variables: The variables, hidden ones first.
+        mean: ``(N, D)`` concatenated means.
+        covariance: ``(B or 1, K1 or 1, ..., H, H)`` covariance of the hidden ones.
+        lead: Leading shape ``(B, K1, ...)``, whose product is ``N``.
     """
 
     variables: tuple[Variable, ...]
@@ -177,7 +177,7 @@ class _Family:
     lead: tuple[int, ...]
 
     def points(self, weights: Tensor, total: Tensor) -> Tensor:
-        """Return points with the moments of rows ``(N,)`` that weigh so much together."""
+        """Return points with the moments of rows with weights ``(N,)``."""
         mean = (weights.unsqueeze(1) * self.mean).sum(dim=0) / total
         error = self.mean - mean
         scatter = (weights.unsqueeze(1) * error).mT @ error

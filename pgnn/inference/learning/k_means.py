@@ -1,4 +1,4 @@
-"""Learning of Gaussian mixtures by clusters."""
+"""K-means clustering, as learning of Gaussian mixtures."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ from pgnn.limits import check_settings
 
 @dataclass(frozen=True)
 class KMeans(Learner):
-    r"""K-means: expectation maximisation of a Gaussian mixture whose variances go to zero.
+    r"""K-means: the limit of EM for a Gaussian mixture as the variances go to zero.
 
     .. math:: \min_m \sum_n \min_k \|x_n - m_k\|^2
 
-    With one variance :math:`\sigma^2` for all components and directions, responsibilities become
-    zeros and ones as :math:`\sigma \to 0`: each row belongs to the nearest mean. The means of the
-    model are set to the centres that were found; its weights and covariances, of whatever form, to
-    the best ones for these clusters, so that :class:`EM` may go on from here.
+    With a common variance :math:`\sigma^2`, responsibilities become zeros and ones as :math:`\sigma
+    \to 0`: each row belongs to the nearest mean. The means of the model are set to the cluster
+    centres; its weights and covariances, of any form, to the estimates given the clusters, so that
+    :class:`EM` can continue from there.
 
     ``model.history`` has ``inertia`` (the sum of squares), ``occupancy`` (rows of each cluster),
     ``iterations`` and ``converged``.
 
     Args:
-        restarts: Starts, each from centres spread by k-means++; the best result counts.
-        initialize: Whether to begin with such centres; if not, with the means of the model.
-        max_iterations: Most rounds of a start.
+        restarts: Number of initialisations by k-means++; the best result is kept.
+        initialize: Whether to initialise by k-means++; otherwise by the means of the model.
+        max_iterations: Largest number of iterations per start.
 
     Raises:
         ModelError: If a setting is out of range.
@@ -81,20 +81,20 @@ class KMeans(Learner):
         """Fit a mixture of Gaussians; the record is in ``model.history``.
 
         Args:
-            model: A :class:`~pgnn.models.mixture.Mixture` or another class with features, all
-                of them Gaussian.
+            model: A :class:`~pgnn.models.mixture.Mixture` or another class model with Gaussian
+                features.
             data: Complete rows.
             weights: ``(N,)`` weight of each row.
-            inputs: None: nothing depends on any.
+            inputs: None: inputs are not supported.
             seed: Random seed of the initial values.
             progress: Show a progress bar over the starts.
 
         Raises:
-            DataError: If a number is missing, or the class was observed.
-            Unsupported: If the model is no class with Gaussian features.
+            DataError: If values are missing, or the class was observed.
+            Unsupported: If the model is not a class model with Gaussian features.
 
         Warns:
-            NotConverged: If the best start was still moving at the limit.
+            NotConverged: If the best start had not converged at the limit.
         """
         features = _features(model)
         with fitting(model, self) as history, torch.no_grad():
@@ -118,7 +118,9 @@ class KMeans(Learner):
             )
         verdict = Convergence("KMeans")
         if not best.converged:
-            verdict.stopped(best.iterations, "raise max_iterations", "while rows still moved")
+            verdict.stopped(
+                best.iterations, "raise max_iterations", "while assignments still changed"
+            )
         verdict.warn()
 
     def _best(
@@ -130,9 +132,9 @@ class KMeans(Learner):
         seed: int | None,
         progress: bool,
     ) -> tuple[Clusters, float]:
-        """The clusters of the smallest sum of squares, and that."""
+        """The clusters with the smallest sum of squares, and the sum."""
         size = model.variables[model.class_name].num_states
-        origin = rows.mean(dim=0)  # digits of rows far from zero
+        origin = rows.mean(dim=0)  # accuracy for rows far from zero
         rows = rows - origin
         means = [c.mean.detach().double().reshape(size, -1) for c in features.values()]
         seeds = np.random.default_rng(seed).integers(2**31, size=self.restarts).tolist()
@@ -158,7 +160,7 @@ def _features(model: Any) -> dict[Hashable, Gaussian]:
     """The features by name.
 
     Raises:
-        Unsupported: If the model is no class, or a feature is not Gaussian.
+        Unsupported: If the model is not a class model, or a feature is not Gaussian.
     """
     if not isinstance(model, ClassModel):
         raise Unsupported(
@@ -171,7 +173,7 @@ def _features(model: Any) -> dict[Hashable, Gaussian]:
             continue
         if not isinstance(conditional, Gaussian):
             raise Unsupported(
-                f"KMeans is about Gaussian features, not {type(conditional).__name__} {name!r}; "
+                f"KMeans needs Gaussian features, not {type(conditional).__name__} {name!r}; "
                 "take EM()"
             )
         features[name] = conditional
@@ -179,12 +181,12 @@ def _features(model: Any) -> dict[Hashable, Gaussian]:
 
 
 def _rows(model: ClassModel, features: dict[Hashable, Gaussian], observed: RowEvidence) -> Tensor:
-    """``(N, D)`` the numbers of all features side by side."""
+    """``(N, D)`` concatenated features."""
     told = (observed.codes[:, model.elements.numbers(model.class_name)] >= 0).any()
     missing = [n for n in features if not observed.knows(n)]
     if told or missing:
         what = f"{missing[0]!r} is missing in some" if missing else "the class was observed in some"
-        raise DataError(f"KMeans needs complete rows of features alone; {what}: take EM()")
+        raise DataError(f"KMeans needs complete rows of features only; {what}: take EM()")
     return torch.cat(
         [observed.reals[n].double().reshape(observed.num_rows, -1) for n in features], dim=1
     )

@@ -33,10 +33,10 @@ _NOISE = 0.3
 
 
 class KalmanEStep(EStep[SequenceEvidence]):
-    """Expectations under a linear Gaussian chain; observations may miss anywhere.
+    """Expectations under a linear Gaussian chain; any observations may be missing.
 
-    Statistics are sums of products, so that those of all steps and rows are those of a few points
-    with the same moments. Steps without any observation tell nothing of the observations.
+    Statistics are quadratic, so that those of all steps and rows equal those of a few points with
+    the same moments. Steps without observations contribute nothing to the emission.
 
     Args:
         model: The chain.
@@ -63,7 +63,7 @@ class KalmanEStep(EStep[SequenceEvidence]):
         """Read sequences.
 
         Raises:
-            DataError: If there is nothing to learn from, or states were observed.
+            DataError: If there is no data, or states were observed.
         """
         observed, state = read_sequences(self.model, data, weights, inputs), self.model.hidden[0]
         if state in observed.reals and not bool(observed.reals[state].isnan().all()):
@@ -78,7 +78,7 @@ class KalmanEStep(EStep[SequenceEvidence]):
         return reals_observed(conditional, flat)
 
     def log_partition(self, observed: SequenceEvidence) -> Tensor:
-        """Return ``(B,)`` log densities of what was observed."""
+        """Return ``(B,)`` log densities of the observations."""
         with torch.no_grad():
             return chain_of(self.model, observed).filtered().increments.sum(dim=1)
 
@@ -111,12 +111,12 @@ class KalmanEStep(EStep[SequenceEvidence]):
         return collector.collected(total, float(weights.sum()))
 
     def symmetric(self, observed: SequenceEvidence) -> bool:
-        """Whether observations do not depend on the states yet."""
+        """Whether observations do not depend on the states."""
         conditional = self.pieces.get(slice_of(self.model)[1].name)
         return conditional is not None and not bool(conditional.regression().weight.detach().any())
 
     def initialize(self, observed: SequenceEvidence, seed: int, at_random: bool) -> None:
-        """Begin with principal components of the observations as states, and noise."""
+        """Initialise by principal components of the observations as states, and noise."""
         generator = torch.Generator().manual_seed(seed)
         chain = chain_of(self.model, observed)
         rows, steps, width = chain.observed.shape
@@ -145,7 +145,7 @@ class KalmanEStep(EStep[SequenceEvidence]):
         self._start(observation, {observation: chain.observed, state: states}, complete)
 
     def _start(self, name: Hashable, values: Mapping[Hashable, Tensor], weights: Tensor) -> None:
-        """Fit a learnable conditional to steps of which everything is known."""
+        """Fit a learnable conditional to complete steps."""
         conditional = self.pieces.get(name)
         kept = weights.reshape(-1) > 0
         if isinstance(conditional, ExponentialFamily) and int(kept.sum()) > 1:
@@ -166,7 +166,7 @@ class KalmanEStep(EStep[SequenceEvidence]):
         weights: Tensor,
         kind: Tensor,
     ) -> None:
-        """Add the statistics of a conditional at all steps ``(B, T)`` that count."""
+        """Add the statistics of a conditional at the included steps ``(B, T)``."""
         conditional, total = self.pieces.get(name), weights.sum()
         if conditional is None or not float(total) > 0:
             return
@@ -191,7 +191,7 @@ class KalmanEStep(EStep[SequenceEvidence]):
 
 
 def _together(a: StepMoments, b: StepMoments, across: Tensor) -> StepMoments:
-    """Moments of two vectors as one, from their covariances ``(U, T, A, B)``."""
+    """Joint moments of two vectors, from their cross-covariances ``(U, T, A, B)``."""
     upper = torch.cat([a.covariance, across], dim=-1)
     lower = torch.cat([across.mT, b.covariance], dim=-1)
     return StepMoments(torch.cat([a.mean, b.mean], dim=-1), torch.cat([upper, lower], dim=-2))

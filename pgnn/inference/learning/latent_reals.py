@@ -1,4 +1,4 @@
-"""Where learning begins for real variables that were never observed."""
+"""Initialisation of real variables that were never observed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Features = Callable[[Hashable], Tensor]
 
 
 def latent_reals(model: Any, observed: RowEvidence) -> list[Hashable]:
-    """Return the real variables that no row has observed and on which real ones depend."""
+    """Return the real variables that no row observes and that have real children."""
     parents = {
         v.name for c in model.conditionals.values() if c.is_linear_gaussian for v in c.parents
     }
@@ -27,7 +27,7 @@ def latent_reals(model: Any, observed: RowEvidence) -> list[Hashable]:
 
 
 def without_effect(model: Any, names: Sequence[Hashable]) -> bool:
-    """Whether nothing depends yet on some real variable: a saddle that learning can't leave."""
+    """Whether some real variable has no effect, a saddle point that learning cannot leave."""
     for name in names:
         children = [
             c for c in model.conditionals.values()
@@ -45,14 +45,14 @@ def principal_components(
     observed: RowEvidence,
     generator: torch.Generator,
 ) -> dict[Hashable, Tensor]:
-    """Return values ``(B, *shape)`` of latent reals: principal components, and noise.
+    """Return values ``(B, *shape)`` of latent real variables: principal components plus noise.
 
     Args:
-        model: Whose they are.
-        names: Names of the latent reals.
-        features: Returns ``(B, F)`` numbers that tell of a variable.
-        observed: Rows.
-        generator: Random generator of the noise, as much as there is of the components.
+        model: The model.
+        names: Names of the latent real variables.
+        features: Function that returns ``(B, F)`` features of a variable.
+        observed: The rows.
+        generator: Random generator of the noise, with the variance of the components.
     """
     rows, used = observed.num_rows, 0
     values: dict[Hashable, Tensor] = {}

@@ -1,4 +1,4 @@
-"""Rows of the visible layer of a model that is recognised layer by layer."""
+"""Rows of the visible layer of a model with a layered recognition network."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def read_layered_rows(model: Any, data: Any, *, probabilities: bool = False) -> 
         probabilities: Whether values may lie between 0 and 1.
 
     Raises:
-        DataError: If something is missing or no state, or there are no rows.
+        DataError: If values are missing or invalid, or there are no rows.
     """
     name, like = model.visible, next(model.parameters())
     data = by_layer(data, [name])

@@ -1,4 +1,4 @@
-"""Maximisation by L-BFGS over all rows at once, with exact zeros under an L1 penalty."""
+"""Maximisation by full-batch L-BFGS, with exact zeros under an L1 penalty."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ _DIFFERENCE = 1e-4
 class PenalizedObjective:
     r"""The function :math:`-f(\theta) + \sum_k (l_{1k} |\theta_k| + \tfrac12 l_{2k} \theta_k^2)`.
 
-    L-BFGS-B sees it smooth, through :math:`\theta = u - v` with :math:`u, v \ge 0` where there is
-    an L1 penalty: both are at their bounds where the best value is exactly zero.
+    With an L1 penalty it is smooth in :math:`u, v \ge 0` with :math:`\theta = u - v`, for L-BFGS-B:
+    both are at their bounds if the optimum is exactly zero.
 
     Args:
-        problem: What is maximised.
+        problem: The optimisation problem.
     """
 
     def __init__(self, problem: OptimisationProblem) -> None:
@@ -51,23 +51,23 @@ class PenalizedObjective:
 
     @property
     def penalty(self) -> float:
-        """What the penalties are where it was last evaluated."""
+        """The penalties at the last point."""
         squares = 0.5 * float(self.l2 * self.theta @ self.theta)
         return squares + float(self.l1[self.split] @ np.abs(self.theta[self.split]))
 
     @property
     def total(self) -> float:
-        """The penalised value to be maximised, where it was last evaluated."""
+        """The penalised value at the last point."""
         return self.value - self.penalty
 
     @property
     def figures(self) -> Mapping[str, float]:
-        """What an iteration reports."""
+        """The figures of an iteration."""
         return self.problem.figures(self.value, self.penalty, self.gradient_norm)
 
     @property
     def gradient_norm(self) -> float:
-        """Largest derivative of the penalised value, zero at a maximum."""
+        """Largest absolute partial derivative of the penalised value, zero at a maximum."""
         gradient = self.gradient - self.l2 * self.theta
         if not len(self.split):
             return float(np.abs(gradient).max(initial=0.0))
@@ -77,17 +77,17 @@ class PenalizedObjective:
 
     @property
     def tolerance(self) -> float:
-        """Largest derivative at a maximum.
+        """Largest absolute partial derivative that counts as zero.
 
-        With values of size ``f``, rounded to ``eps f``, no search along a line sees a gradient of
-        less than about the root of that where curvatures are about one.
+        For values of size ``f`` with rounding error ``eps f``, a line search cannot detect a
+        gradient below about the square root of that, if curvatures are about one.
         """
         if self.problem.tolerance is not None:
             return self.problem.tolerance
         return max(1e-6, 4.0 * float(np.sqrt(self.learnable.precision * abs(self.total))))
 
     def point(self) -> Floats:
-        """Where L-BFGS-B begins."""
+        """The initial point of L-BFGS-B."""
         theta = self.theta.copy()
         minus = np.maximum(-theta[self.split], 0.0)
         theta[self.split] = np.maximum(theta[self.split], 0.0)
@@ -95,7 +95,7 @@ class PenalizedObjective:
 
     @property
     def bounds(self) -> list[tuple[float | None, None]] | None:
-        """Of L-BFGS-B."""
+        """The bounds of L-BFGS-B."""
         if not len(self.split):
             return None
         lower: list[float | None] = [None] * (len(self.theta) + len(self.split))
@@ -105,33 +105,33 @@ class PenalizedObjective:
 
     @property
     def penalised_gradient(self) -> Floats:
-        """Derivatives of the penalised value, but for the kinks of absolute values."""
+        """The gradient of the penalised value, apart from the kinks of absolute values."""
         gradient: Floats = self.gradient - self.l2 * self.theta - self.l1 * np.sign(self.theta)
         return gradient
 
     def move(self, point: Floats) -> None:
-        """Evaluate at a point, unless that is where it was last evaluated."""
+        """Evaluate at a point, unless it is the last one."""
         self.set(self._theta(point))
 
     def set(self, theta: Floats) -> None:
-        """Evaluate at some parameters, unless these are where it was last evaluated."""
+        """Evaluate at some parameters, unless they are the last ones."""
         if not np.array_equal(theta, self.theta):
             self.theta = theta
-            if not np.isfinite(theta).all():  # the parameters stay
+            if not np.isfinite(theta).all():  # the parameters are unchanged
                 self.value, self.gradient = -math.inf, np.zeros(len(theta))
                 return
             self.learnable.assign(theta)
             self.value, self.gradient = self.evaluate()
 
     def __call__(self, point: Floats) -> tuple[float, Floats]:
-        """The value to be minimised, and its derivatives."""
+        """The value to be minimised, and its gradient."""
         self.move(point)
         plus, minus = point[: len(self.theta)], point[len(self.theta) :]
         gradient = self.l2 * self.theta - self.gradient
         ends = np.concatenate([gradient + self.l1, self.l1[self.split] - gradient[self.split]])
         if not (
             np.isfinite(self.value) and np.isfinite(ends).all()
-        ):  # so far off that the step must become shorter
+        ):  # invalid, so that the step must become shorter
             return abs(self._worst) * 1e3 + 1e3, np.nan_to_num(ends)
         absolute = float(self.l1[self.split] @ (plus[self.split] + minus))
         value = -self.value + absolute + 0.5 * float(self.l2 * self.theta @ self.theta)
@@ -144,9 +144,9 @@ class PenalizedObjective:
         return theta
 
     def evaluate(self) -> tuple[float, Floats]:
-        """The value and its derivatives, penalties aside, at the parameters.
+        """The value and its gradient without penalties, at the current parameters.
 
-        A covariance that is singular has no value.
+        The value of a singular covariance is undefined.
         """
         self.learnable.clear()
         try:
@@ -161,16 +161,16 @@ class PenalizedObjective:
 
 
 def run_lbfgs(problem: OptimisationProblem, max_iterations: int, progress: bool) -> bool:
-    """Maximise; tell whether the largest derivative came down to the tolerance, at no saddle.
+    """Maximise; return whether the gradient is within the tolerance, at no saddle point.
 
     Args:
-        problem: What is maximised.
-        max_iterations: Most iterations.
-        progress: Show a bar if it takes longer than a second.
+        problem: The optimisation problem.
+        max_iterations: Largest number of iterations.
+        progress: Whether to show a progress bar if it takes longer than a second.
 
     Raises:
-        DataError: If the value is not finite to begin with.
-        PgnnError: If derivatives are not finite.
+        DataError: If the initial value is not finite.
+        PgnnError: If the gradient is not finite.
 
     References:
         Byrd, Lu, Nocedal and Zhu (1995), A limited memory algorithm for bound constrained
@@ -195,7 +195,7 @@ def run_lbfgs(problem: OptimisationProblem, max_iterations: int, progress: bool)
 
 
 def _ascend(target: PenalizedObjective, tolerance: float, max_iterations: int, bar: Any) -> None:
-    """Go up to where the gradient vanishes, or to the limit of iterations."""
+    """Ascend until the gradient vanishes, or to the limit of iterations."""
     from scipy.optimize import minimize
 
     record = target.problem.record
@@ -207,7 +207,7 @@ def _ascend(target: PenalizedObjective, tolerance: float, max_iterations: int, b
         if stop or target.gradient_norm <= tolerance:
             raise StopIteration
 
-    # rounding may end a line search before the maximum; a fresh start then gets further
+    # rounding may end a line search before the maximum; restart from there
     for _ in range(_RESTARTS):
         left = max_iterations - record.iterations
         if target.gradient_norm <= tolerance or record.stopped or left <= 0:
@@ -235,14 +235,14 @@ def _ascend(target: PenalizedObjective, tolerance: float, max_iterations: int, b
 
 
 def nothing_to_gain(target: PenalizedObjective) -> bool:
-    r"""Whether no step uphill would show in the value, by its gradient and curvature.
+    r"""Whether no ascent step would change the value, judged by gradient and curvature.
 
     The best step along a gradient :math:`g` gains :math:`|g|^2 / 2 c`, where :math:`c` is minus the
-    curvature. Where numbers have other units than about one, or single precision, the gradient
-    does not come down to what it would elsewhere, though a line search finds nothing better.
+    curvature. For badly scaled parameters, or in single precision, the gradient does not fall below
+    the tolerance although a line search finds no improvement.
 
     Args:
-        target: Where no line search went on; it stays there.
+        target: The objective where a line search failed; it is not moved.
     """
     theta, gradient = target.theta.copy(), target.penalised_gradient
     length = float(np.linalg.norm(gradient))
@@ -250,7 +250,7 @@ def nothing_to_gain(target: PenalizedObjective) -> bool:
         return False
     step = _DIFFERENCE * max(1.0, float(np.abs(theta).max()))
     target.set(theta + step * gradient / length)
-    with np.errstate(over="ignore", invalid="ignore"):  # then there is none
+    with np.errstate(over="ignore", invalid="ignore"):  # no curvature
         curvature = float((gradient - target.penalised_gradient) @ gradient) / (step * length)
     target.set(theta)
     if not (np.isfinite(curvature) and curvature > 0.0):
@@ -260,13 +260,13 @@ def nothing_to_gain(target: PenalizedObjective) -> bool:
 
 
 def leave_saddle(target: PenalizedObjective) -> bool:
-    """Step to a larger value where the gradient vanishes at a saddle; tell whether there is one.
+    """Step to a larger value from a saddle point; return whether it was one.
 
     The direction is that of the largest curvature (Lanczos's method, with products of the Hessian
     and a vector by differences of gradients).
 
     Args:
-        target: At a point without gradient; it is moved if there is a larger value near.
+        target: The objective at a stationary point; it is moved if there is a larger value nearby.
 
     References:
         Nocedal and Wright (2006), Numerical Optimization, section 5.1 and chapter 7.
@@ -284,12 +284,12 @@ def leave_saddle(target: PenalizedObjective) -> bool:
 
 
 def _largest_curvature(target: PenalizedObjective) -> tuple[float, Floats]:
-    """Largest eigenvalue of the Hessian at the present point that stands out, and its vector.
+    """Largest significant eigenvalue of the Hessian at the current point, and its vector.
 
-    Zero, if none stands out from the differences' own errors.
+    Zero if none exceeds the errors of the differences.
     """
     theta, size = target.theta.copy(), len(target.theta)
-    free = (theta != 0) | (target.l1 == 0)  # what a penalty holds at zero stays there
+    free = (theta != 0) | (target.l1 == 0)  # parameters that a penalty holds at zero are not moved
     base = target.penalised_gradient
     vector = np.random.default_rng(0).normal(size=size) * free
     basis: list[Floats] = []
@@ -317,21 +317,22 @@ def _largest_curvature(target: PenalizedObjective) -> tuple[float, Floats]:
 def _check_start(target: PenalizedObjective) -> None:
     if not np.isfinite(target.value):
         raise DataError(
-            f"the rows have the value {target.value} under the starting parameters: some of them "
-            "are impossible (tables with zeros), or the parameters are no numbers"
+            f"the rows have the value {target.value} under the initial parameters: some of "
+            "them are impossible (tables with zeros), or parameters are NaN"
         )
     if not np.isfinite(target.gradient).all():
         bad = int(np.flatnonzero(~np.isfinite(target.gradient))[0])
         name = target.learnable.name_of(bad)
         raise PgnnError(
-            f"the derivative by {name!r} is not finite at the starting parameters, though the "
-            "value is: something was observed at the edge of the support (such as 0 of a Gamma "
-            "distribution); check the data, or begin with other numbers"
+            f"the derivative with respect to {name!r} is not finite at the initial parameters, "
+            "although the value is: an observation is at the edge of the support (such as 0 of "
+            "a Gamma "
+            "distribution); check the data, or use other initial parameters"
         )
 
 
 def _settle_zeros(target: PenalizedObjective) -> None:
-    """Make exact zeros of what is nearly zero, where that is no worse."""
+    """Set nearly zero parameters to exactly zero, if that is no worse."""
     theta, total = target.theta.copy(), target.total
     gradient = np.abs(target.gradient - target.l2 * theta)
     nearly = (theta != 0) & (gradient < target.l1) & (np.abs(theta) < 1e-6)

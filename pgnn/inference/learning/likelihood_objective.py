@@ -29,12 +29,12 @@ _ENTRIES = 2**22
 class LikelihoodObjective:
     r"""Mean of :math:`\log \tilde p(x_n) - \log Z`, missing cells summed out by an engine.
 
-    Of complete rows only the numbers of times that each entry of each table was observed are
-    needed; these are counted once. Directed models are normalised: there :math:`Z` is left out.
+    Complete rows are summarised by the counts of all table entries, computed once. Directed models
+    are normalised, without :math:`Z`.
 
     Args:
-        model: With factors over discrete variables.
-        engine: What sums, with a differentiable log evidence.
+        model: A model with factors over discrete variables.
+        engine: Engine with a differentiable log evidence.
     """
 
     figure: str | None = "log_likelihood"
@@ -44,7 +44,7 @@ class LikelihoodObjective:
         self.normalized = model.is_normalized
 
     def __call__(self, rows: RowEvidence) -> Mean:
-        """Return a function that returns the mean of some rows, ``()``."""
+        """Return a function that returns the scalar mean of some rows."""
         if rows.reals and not self.normalized:
             raise Unsupported("an undirected model of real variables has no known normaliser")
         rows = rows.merged()
@@ -67,7 +67,7 @@ class LikelihoodObjective:
         return mean
 
     def _shared_tables(self, rows: RowEvidence) -> Mean:
-        """The mean log score of rows with the same tables, log Z aside."""
+        """The mean log score of rows with shared tables, without log Z."""
         if not rows.complete.all():
             return lambda: self._evidence(self.model, rows, rows)
         groups = self.model.factor_groups()
@@ -76,7 +76,7 @@ class LikelihoodObjective:
         return lambda: dotted(self.model.factor_groups(), shares)
 
     def _rowwise(self, rows: RowEvidence) -> Mean:
-        """The mean log likelihood of rows with tables of their own."""
+        """The mean log-likelihood of rows with row-wise tables."""
         complete = bool(rows.complete.all())
 
         def mean() -> Tensor:
@@ -90,29 +90,30 @@ class LikelihoodObjective:
         return mean
 
     def _evidence(self, model: Any, observed: RowEvidence | None, rows: RowEvidence) -> Tensor:
-        """The mean log evidence; the log partition function if nothing was found."""
+        """The mean log evidence; without evidence the log partition function."""
         log_z = self.engine.log_prob(model, observed, inputs=rows.inputs or None)
         if torch.is_grad_enabled() and not log_z.requires_grad:
             raise Unsupported(
-                f"the log evidence of {type(self.engine).__name__} has no derivatives; learn with "
-                "JunctionTree(), BeliefPropagation() or a sampling engine such as Gibbs()"
+                f"the log evidence of {type(self.engine).__name__} is not differentiable; "
+                "learn with JunctionTree(), BeliefPropagation() or a sampling engine such as "
+                "Gibbs()"
             )
         return _mean(log_z, rows)
 
 
 class SampledObjective(LikelihoodObjective, DrawingObjective):
-    r"""Has the gradient of the likelihood, with averages over draws in place of expectations.
+    r"""An objective whose gradient is that of the log-likelihood, estimated by samples.
 
     .. math:: \nabla \frac{1}{N} \sum_n \log p(x_n) \approx
         \hat E_{\text{data}} \nabla \log \tilde p(x) - \hat E_{\text{draws}} \nabla \log \tilde p(x)
 
-    Its value means nothing; it is the difference of these averages.
+    Its value, the difference of the averages, is not meaningful.
 
     Args:
         model: See :class:`LikelihoodObjective`.
-        engine: What draws.
-        num_samples: Draws for each gradient (at least one for each row with missing cells).
-        seed: Random seed of the draws, which are new ones for each gradient.
+        engine: Sampling engine.
+        num_samples: Number of samples per gradient (at least one for each row with missing cells).
+        seed: Random seed of the samples, which are new for each gradient.
     """
 
     figure: str | None = None
@@ -131,7 +132,7 @@ class SampledObjective(LikelihoodObjective, DrawingObjective):
         self._random.bit_generator.state = random_state
 
     def _evidence(self, model: Any, observed: RowEvidence | None, rows: RowEvidence) -> Tensor:
-        """The mean log score of draws, given what was found if anything was."""
+        """The mean log score of samples, given the evidence if any."""
         inputs = rows.inputs or None
         batched = observed is not None or inputs is not None
         number = -(-self.num_samples // rows.num_rows) if batched else self.num_samples
@@ -140,7 +141,7 @@ class SampledObjective(LikelihoodObjective, DrawingObjective):
             drawn = self.engine.sample(model, number, observed, inputs=inputs, seed=seed)
         if drawn.log_weights is not None:
             raise Unsupported(
-                f"draws of {type(self.engine).__name__} count differently; learn with Gibbs() or "
+                f"draws of {type(self.engine).__name__} are weighted; learn with Gibbs() or "
                 "JunctionTree()"
             )
         codes = drawn.codes.cpu().numpy().astype(np.int32)
@@ -155,14 +156,14 @@ class SampledObjective(LikelihoodObjective, DrawingObjective):
 
 
 def only_draws(engine: Engine, model: Any, rows: RowEvidence) -> bool:
-    """Whether an engine draws from a model but has no log partition function.
+    """Whether an engine samples from a model but has no log partition function.
 
     Raises:
-        Unsupported: If it can do neither; it is told why it has no log partition function.
+        Unsupported: If it supports neither; the message is that of the log partition function.
     """
     holes = np.flatnonzero(~np.asarray(rows.complete))
     one = rows.take(holes[:1] if len(holes) else np.zeros(1, dtype=np.int64))
-    # where reals have parents or children there is no sum over all: one of the rows is asked about
+    # with real variables there is no sum over all: query one of the rows
     asked: RowEvidence | None = one if model.is_normalized else None
     try:
         with parts_in_mode(model, train=False), torch.no_grad():
@@ -175,7 +176,7 @@ def only_draws(engine: Engine, model: Any, rows: RowEvidence) -> bool:
 
 
 def _draws(engine: Engine, model: Any, asked: RowEvidence | None, inputs: Inputs | None) -> bool:
-    """Whether an engine draws from a model."""
+    """Whether an engine samples from a model."""
     try:
         with parts_in_mode(model, train=False), torch.no_grad():
             engine.sample(model, 1, asked, inputs=inputs, seed=0)
@@ -185,9 +186,9 @@ def _draws(engine: Engine, model: Any, asked: RowEvidence | None, inputs: Inputs
 
 
 def counted(graph: FactorGraph, codes: Codes, weights: Floats) -> list[Tensor]:
-    """Return how often each number of each group counts in weighted complete rows.
+    """Return the weighted counts of the parameters of each group in complete rows.
 
-    The log score is linear in the numbers: its derivatives are these counts.
+    The log score is linear in the parameters, with these counts as its gradient.
 
     Args:
         graph: Groups of factors, none of them row-wise.
@@ -195,7 +196,7 @@ def counted(graph: FactorGraph, codes: Codes, weights: Floats) -> list[Tensor]:
         weights: ``(N,)`` weight of each row.
 
     Returns:
-        Counts, shaped like the numbers of each group; like its tables if its kind is not linear.
+        Counts, shaped like the parameters of each group; like its tables if it is not linear.
     """
     groups = [linear(g) for g in graph.groups]
     leaves = [torch.zeros_like(g.numbers, requires_grad=True) for g in groups]
@@ -217,7 +218,7 @@ def counted(graph: FactorGraph, codes: Codes, weights: Floats) -> list[Tensor]:
 
 
 def dotted(groups: Sequence[FactorGroup], counts: Sequence[Tensor]) -> Tensor:
-    """Return the sum of numbers times counts, ``()``; numbers that do not count may be infinite."""
+    """Return the sum of parameters times counts; with zero counts they may be infinite."""
     total = torch.zeros((), dtype=torch.float64)
     for g, c in zip((linear(g) for g in groups), counts, strict=True):
         kept = g.numbers.masked_fill(c == 0, 0.0)
@@ -226,7 +227,7 @@ def dotted(groups: Sequence[FactorGroup], counts: Sequence[Tensor]) -> Tensor:
 
 
 def linear(g: FactorGroup) -> FactorGroup:
-    """Return a group whose log values are sums of its numbers."""
+    """Return a group whose log values are linear in its parameters."""
     return g if g.is_linear else g.as_tables()
 
 
@@ -235,18 +236,18 @@ def _graph(model: Any, rows: RowEvidence) -> FactorGraph:
 
 
 def _mean(values: Tensor, rows: RowEvidence) -> Tensor:
-    """The weighted mean of ``(N,)`` values; of one value for all, that."""
+    """The weighted mean of ``(N,)`` values, or of a shared value."""
     if not values.dim():
         return values
     return (values.double() * rows.shares(values.double())).sum()
 
 
 class SequenceObjective:
-    r"""Mean of :math:`\log p(x_n)` over sequences, the states summed out.
+    r"""Mean of :math:`\log p(x_n)` over sequences, with states summed out.
 
     Args:
         model: A model over time.
-        engine: What sums; the model's own if not given.
+        engine: Engine that sums out states; the model's default if not given.
     """
 
     figure: str | None = "log_likelihood"
@@ -255,7 +256,7 @@ class SequenceObjective:
         self.model, self.engine = model, engine
 
     def __call__(self, rows: SequenceEvidence) -> Mean:
-        """Return a function that returns the mean of some sequences, ``()``."""
+        """Return a function that returns the scalar mean of some sequences."""
         if isinstance(self.model, LikelihoodModel) and self.engine is None:
             log_probs = self.model.log_likelihood(rows)
         else:
@@ -266,7 +267,7 @@ class SequenceObjective:
         log_z: Tensor = self.model.log_prob(rows, inputs=rows.inputs or None, engine=self.engine)
         if torch.is_grad_enabled() and not log_z.requires_grad:
             raise Unsupported(
-                f"the log evidence of {type(self.engine).__name__} has no derivatives; leave "
-                "engine= out"
+                f"the log evidence of {type(self.engine).__name__} is not differentiable; "
+                "leave engine= out"
             )
         return log_z

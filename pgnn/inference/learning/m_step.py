@@ -1,4 +1,4 @@
-"""The M-step: each conditional is set to what fits its expected statistics best."""
+"""The M-step: each conditional maximises its expected log-likelihood."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ _ITERATIONS = 50
 def maximize(
     pieces: Pieces, expected: ExpectedStatistics, priors: Mapping[Hashable, Any]
 ) -> list[Hashable]:
-    """Set learnable conditionals to what fits expected statistics best, in place.
+    """Maximise the expected log-likelihood of learnable conditionals, in place.
 
-    In closed form where there is one, by steps of L-BFGS otherwise. Conditionals that share
-    parameters are set together, to what fits the sum of their statistics.
+    In closed form if there is one, by L-BFGS steps otherwise. Conditionals that share parameters
+    are updated together, from the sum of their statistics.
 
     Args:
         pieces: The conditionals by name.
         expected: Their statistics.
-        priors: What is believed of some of them beforehand, by name; of several that share
-            parameters the first one's counts.
+        priors: Priors by name; for conditionals that share parameters that of the first one is
+            used.
 
     Returns:
-        Names of those that made no step though their gradient is not zero.
+        Names of those that made no step although their gradient is not zero.
     """
     stuck: list[Hashable] = []
     for names in tied(pieces):
@@ -56,7 +56,7 @@ def maximize(
 
 
 def accepting(pieces: Pieces, prior: Any) -> dict[Hashable, Any]:
-    """Return a prior for those conditionals that it applies to, by name."""
+    """Return a prior by name for the conditionals to which it applies."""
     if isinstance(prior, ParameterPrior):
         return {n: prior for n, c in pieces.items() if prior.applies(c)}
     families = {n: c for n, c in pieces.items() if isinstance(c, ExponentialFamily)}
@@ -64,7 +64,7 @@ def accepting(pieces: Pieces, prior: Any) -> dict[Hashable, Any]:
 
 
 def log_prior(pieces: Pieces, priors: Mapping[Hashable, Any]) -> float:
-    """Return what the priors add to the log-likelihood."""
+    """Return the log prior, which is added to the log-likelihood."""
     total = 0.0
     if not priors:
         return total
@@ -78,7 +78,7 @@ def log_prior(pieces: Pieces, priors: Mapping[Hashable, Any]) -> float:
 
 
 def doubts(pieces: Pieces, expected: ExpectedStatistics) -> list[str]:
-    """Return what is doubtful about conditionals that were estimated in closed form."""
+    """Return concerns about conditionals that were estimated in closed form."""
     told = []
     for name, conditional in pieces.items():
         if name in expected.sums and isinstance(conditional, ExponentialFamily):

@@ -1,4 +1,4 @@
-"""Learning with a margin, of classes and of structures."""
+"""Max-margin learning of classifiers and structured models."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ from pgnn.limits import POSITIVE, check_settings
 
 @dataclass(frozen=True, kw_only=True)
 class MaxMargin(MistakeDriven):
-    r"""Passive-aggressive steps on the structured hinge loss, row after row.
+    r"""Passive-aggressive updates for the structured hinge loss, row by row.
 
     .. math:: \ell_n(\theta) = \max_y \big[ s_\theta(y) + c \sum_i [y_i \ne y_{ni}] \big]
         - s_\theta(y_n)
 
-    A step is the smallest one that brings the loss at the best states down to zero, of at most the
-    size ``aggressiveness``: the right states are to score more than any others, by the more the
-    more of these are wrong. Best states are found with the cost of wrong ones as soft evidence.
+    An update is the smallest one that reduces the loss at the best states to zero, with a size of
+    at most ``aggressiveness``: the score of the true states must exceed that of any others by a
+    margin proportional to the number of wrong states. Best states are found with the cost of wrong
+    states as soft evidence.
 
     Args:
-        cost: The margin :math:`c` for each wrong state.
-        aggressiveness: Largest size of a step; smaller ones for noisy labels.
+        cost: The margin :math:`c` per wrong state.
+        aggressiveness: Largest size of an update; smaller for noisy labels.
 
     The other settings are ``averaged``, ``max_iterations``, ``targets`` and ``engine``, see
     :class:`~pgnn.inference.learning.mistake_driven.MistakeDriven`.
@@ -49,5 +50,5 @@ class MaxMargin(MistakeDriven):
 
     @property
     def rule(self) -> Rule:
-        """Corrections that bring the loss down to zero."""
+        """Updates that reduce the loss to zero."""
         return Rule(self.cost, self.aggressiveness)

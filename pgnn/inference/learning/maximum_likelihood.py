@@ -1,4 +1,4 @@
-"""Learning from complete data: counting for tables, L-BFGS for other conditionals."""
+"""Maximum likelihood from complete data: counts for tables, L-BFGS for other conditionals."""
 
 from __future__ import annotations
 
@@ -43,36 +43,35 @@ __all__ = ["BDeu", "Dirichlet", "K2", "Laplace", "MaximumLikelihood", "Prior"]
 
 @dataclass(frozen=True)
 class MaximumLikelihood(Learner):
-    r"""Relative frequencies of complete rows, smoothed by a Dirichlet prior if there is one.
+    r"""Maximum likelihood from complete rows, optionally with a prior.
 
     For every learnable table, with :math:`N_{jk}` the (weighted) number of rows in which the
     parents are in configuration :math:`j` and the child in state :math:`k`,
 
     .. math:: \theta_{jk} = \frac{N_{jk} + \alpha_{jk}}{\sum_l (N_{jl} + \alpha_{jl})}.
 
-    Without a prior this maximises the likelihood. A parent configuration that no row has then
-    leaves its row of the table free; it becomes uniform, and ``history["unseen"]`` tells for each
-    table how many such rows there were. Learnable conditionals of other kinds are fitted to the
-    same rows, in closed form where they have one (Gaussian, Poisson, ...) and by L-BFGS otherwise
+    Without a prior this maximises the likelihood. The distribution of a parent configuration that
+    no row has is then undetermined; it is set to uniform, and ``history["unseen"]`` has the number
+    of these configurations for each table. Learnable conditionals of other kinds are fitted to the
+    same rows, in closed form if they have one (Gaussian, Poisson, ...) and by L-BFGS otherwise
     (logistic, noisy-or, networks); the prior applies to tables, and to ``Bernoulli`` and
-    ``Multinomial`` if it gives each outcome the same pseudo-count.
+    ``Multinomial`` if all outcomes have the same pseudo-count.
 
-    Tables are learned anew, whatever they were before. Over time zeros of a table are structural: a
-    prior adds nothing to them, and they stay zero until something is counted for them.
+    Previous values of tables are ignored. In models over time zeros of a table are structural: a
+    prior does not affect them, and they stay zero unless there are counts for them.
 
-    Tables that were given are constants and stay: ``model.requires_grad_()`` makes everything
-    learnable.
+    Given tables are constants; ``model.requires_grad_()`` makes all parameters learnable.
 
     Args:
-        prior: ``Laplace``, ``BDeu``, ``K2`` or ``Dirichlet``; none for plain frequencies. A
-            :class:`ParameterPrior`, such as :class:`NormalPrior`, of parameters of other kinds. Or
-            by name of the child, any that its conditional takes. With one of tables,
-            ``model.history["posterior"]`` has the pseudo-counts of the tables' Dirichlet posteriors
-            by name, for ``Dirichlet(...)`` in a next fit (where all variables are discrete).
-        max_iterations: Most L-BFGS iterations for each conditional that is no table.
+        prior: ``Laplace``, ``BDeu``, ``K2`` or ``Dirichlet`` for tables; a :class:`ParameterPrior`,
+            such as :class:`NormalPrior`, for parameters of other conditionals; a mapping from names
+            of children to priors; or None. With a prior of tables, ``model.history["posterior"]``
+            has the pseudo-counts of the Dirichlet posteriors by name, for ``Dirichlet(...)`` in a
+            later fit (if all variables are discrete).
+        max_iterations: Largest number of L-BFGS iterations per conditional without a closed form.
 
     Raises:
-        ModelError: If ``prior`` is no prior.
+        ModelError: If ``prior`` is invalid.
 
     Example:
         >>> from pgnn.models import BayesianNetwork
@@ -113,22 +112,22 @@ class MaximumLikelihood(Learner):
             model: A directed model.
             data: DataFrame, mapping of columns or matrix of states (see
                 :class:`~pgnn.evidence.evidence_reader.EvidenceReader`), or an iterable of such
-                batches, which is read once and never held; or a Dask frame of discrete variables,
-                which is counted where its partitions are.
+                batches, which is iterated once; or a Dask frame of discrete variables, which is
+                counted on its partitions.
             weights: ``(N,)`` weight of each row, or the name of a column.
-            inputs: Covariates ``(N, ...)`` by name, of conditionals that depend on some.
-            seed: Not used: nothing is random.
+            inputs: Covariates ``(N, ...)`` by name.
+            seed: Not used.
             progress: Show a progress bar over the batches of an iterable.
 
         Raises:
-            DataError: If a cell is missing (use EM), a column or label is wrong, or there are no
-                rows. The model stays as it was, whatever is raised.
+            DataError: If a cell is missing (use EM), a column or label is invalid, or there are no
+                rows. After an error the model is unchanged.
             ModelError: If nothing is learnable, or the prior does not fit the tables.
             Unsupported: If the model is not directed, or conditionals share learnable parameters.
 
         Cost:
-            One increment for each row and table. An iterable needs the memory of one batch; models
-            with learnable conditionals of real variables, arrays or inputs take no iterable.
+            One increment per row and table. An iterable needs the memory of one batch; models with
+            learnable conditionals of real variables, arrays or inputs do not support iterables.
         """
         if is_partitioned(data) and not _is_counted(model):
             fit_partitions(model, self, data, weights=weights, inputs=inputs, priors=self._priors)
@@ -162,18 +161,18 @@ class MaximumLikelihood(Learner):
         inputs: Inputs | None = None,
         seed: int | None = None,
     ) -> None:
-        """Count one batch more, all of them alike; see :meth:`Model.partial_fit`.
+        """Add the counts of one more batch; see :meth:`Model.partial_fit`.
 
         Raises:
             DataError: If a cell is missing (use EM).
             ModelError: If nothing is learnable, or the prior does not fit.
-            Unsupported: If an earlier fit did not keep what its rows told.
+            Unsupported: If an earlier fit did not keep its counts.
         """
         if model.history and RUNNING not in model.history:
             raise Unsupported(
-                "partial_fit() of MaximumLikelihood() goes on from what earlier rows told, which "
+                "partial_fit() of MaximumLikelihood() adds to the counts of earlier rows, which "
                 f"{str(model.history.get('learner', 'another learner')).split('(')[0]} did not "
-                "keep: begin with partial_fit(), on a model that was not fitted yet"
+                "keep: start with partial_fit() on a model that has not been fitted"
             )
         learn_from_batch(
             model,
@@ -189,13 +188,13 @@ class MaximumLikelihood(Learner):
         )
 
     def _priors(self, pieces: Pieces) -> dict[Hashable, Any]:
-        """The priors of the conditionals that they apply to, by name."""
+        """The priors of the conditionals, by name."""
         if isinstance(self.prior, Mapping):
             return {n: prior for n, prior in self.prior.items() if n in pieces}
         return {} if self.prior is None else accepting(pieces, self.prior)
 
     def _told(self, parts: _Parts, statistics: Statistics) -> dict[str, Any]:
-        """What was never counted; pseudo-counts of posteriors; and sums for further batches."""
+        """Configurations without rows; posterior pseudo-counts; counts for further batches."""
         tables, of_all = parts.learned_tables, statistics.counts
         counts = {n: of_all[n] for n in tables}
         unobserved = {n: int((x.sum(axis=-1) == 0).sum()) for n, x in counts.items()}
@@ -210,7 +209,7 @@ class MaximumLikelihood(Learner):
         return told
 
     def prior_of(self, conditional: Conditional) -> Any:
-        """Return the prior that applies to a conditional; None without one."""
+        """Return the prior of a conditional, or None."""
         if isinstance(self.prior, Mapping):
             return self.prior.get(conditional.child.name)
         if isinstance(self.prior, ParameterPrior):
@@ -225,13 +224,13 @@ class MaximumLikelihood(Learner):
             if name in parts.learned:
                 sums = torch.from_numpy(counts[name]).to(table.logits.device, torch.float64)
                 with torch.no_grad():
-                    table.logits.zero_()  # what an earlier fit made zero is possible again
+                    table.logits.zero_()  # zeros of an earlier fit are possible again
                 table.maximize((sums,), self.prior_of(table))
             total += _log_likelihood(counts[name], table)
         return total
 
     def _fit_others(self, parts: _Parts, statistics: Statistics) -> float:
-        """Fit those that are no tables, if learnable, in place; return what all of them say."""
+        """Fit the other learnable conditionals, in place; return their log-likelihood."""
         total = 0.0
         for name, conditional in parts.others.items():
             term = statistics.term(name)
@@ -248,12 +247,12 @@ class MaximumLikelihood(Learner):
     def _check_prior(
         self, tables: Mapping[Hashable, Tabular], learned: Mapping[Hashable, Conditional]
     ) -> None:
-        """Check that the prior fits all tables, before one of them changes."""
+        """Check that the prior is valid for all tables, before one of them changes."""
         if isinstance(self.prior, Mapping):
             for name in self.prior:
                 if name not in learned:
                     raise ModelError(
-                        f"a prior is given for {name!r}, which is nothing to learn"
+                        f"a prior is given for {name!r}, which is not learnable"
                         f"{closest(name, learned)}"
                     )
         if isinstance(self.prior, Prior):
@@ -265,20 +264,20 @@ class MaximumLikelihood(Learner):
                 prior.counts(table)
             elif prior is not None:
                 raise ModelError(
-                    f"the table of {table.child.name!r} takes a prior such as Laplace(), got "
+                    f"the table of {table.child.name!r} needs a prior such as Laplace(), got "
                     f"{prior!r}"
                 )
 
 
 @dataclass(frozen=True)
 class _Parts:
-    """Conditionals by what is done with them.
+    """Conditionals grouped by the way they are fitted.
 
     Attributes:
-        learned: Names of those that are learnable.
+        learned: Names of the learnable conditionals.
         tables: Tables, learnable or constant.
         others: Other conditionals that can be scored on state codes.
-        rowwise: Whether others still, of real variables, arrays or inputs, are learned.
+        rowwise: Whether conditionals of real variables, arrays or inputs are learned.
     """
 
     learned: frozenset[Hashable]
@@ -293,13 +292,13 @@ class _Parts:
 
 
 def _is_counted(model: Any) -> bool:
-    """Whether what the model learns is counted in discrete columns."""
+    """Whether all learnable conditionals are estimated from counts of discrete columns."""
     special = isinstance(model, SlicedModel | ClosedFormModel | SolvableModel)
     return not special and all(v.is_discrete and not v.shape for v in model.variables.values())
 
 
 def _sort_out(model: Any) -> _Parts:
-    """Split a model's conditionals.
+    """Group a model's conditionals.
 
     Raises:
         ModelError: If nothing is learnable.
@@ -308,7 +307,7 @@ def _sort_out(model: Any) -> _Parts:
     check_density(model)
     if not isinstance(model, DirectedModel):
         raise Unsupported(
-            "MaximumLikelihood counts for directed models with a conditional at every node; "
+            "MaximumLikelihood counts for directed models with a conditional for every node; "
             f"{type(model).__name__} has none: learn with Gradient() or PseudoLikelihood()"
         )
     learned = frozenset(n for n, c in model.conditionals.items() if _is_learnable(c))
@@ -338,7 +337,7 @@ def _is_learnable(conditional: Conditional) -> bool:
 
 
 def _counted(model: Any, parts: _Parts, data: Any, weights: Any, progress: bool) -> Statistics:
-    """Count rows, batch by batch, or partition by partition where they are."""
+    """Count rows batch by batch, or partition by partition."""
     if is_partitioned(data):
         count = partial(_counted_rows, model, parts, weights)
         counted: Statistics = PartitionedFrame(data).read(count).total()

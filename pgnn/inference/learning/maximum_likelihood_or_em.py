@@ -1,4 +1,4 @@
-"""What directed models learn by where no learner is named."""
+"""The default learner of directed models."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from pgnn.inference.learning.training_data import is_single, read_rows
 
 @dataclass(frozen=True)
 class MaximumLikelihoodOrEM(Learner):
-    """:class:`MaximumLikelihood` of complete rows, :class:`EM` where something is missing.
+    """:class:`MaximumLikelihood` for complete rows, :class:`EM` if values are missing.
 
     Args:
-        prior: Of either.
+        prior: Prior for either learner.
 
     Example:
         >>> from pgnn import Gaussian, NaiveBayes
@@ -41,7 +41,7 @@ class MaximumLikelihoodOrEM(Learner):
         seed: int | None = None,
         progress: bool = True,
     ) -> None:
-        """Read rows, and fit a model by whichever suits them; see :meth:`Learner.fit`."""
+        """Read rows, and fit a model by the suitable learner; see :meth:`Learner.fit`."""
         rows, options = self._read(model, data, weights, inputs)
         self._suited_to(model, rows).fit(model, rows, seed=seed, progress=progress, **options)
 
@@ -54,14 +54,14 @@ class MaximumLikelihoodOrEM(Learner):
         inputs: Inputs | None = None,
         seed: int | None = None,
     ) -> None:
-        """Go on learning from one batch more; see :meth:`Learner.partial_fit`."""
+        """Continue learning from one more batch; see :meth:`Learner.partial_fit`."""
         rows, options = self._read(model, data, weights, inputs)
         self._suited_to(model, rows).partial_fit(model, rows, seed=seed, **options)
 
     def _read(
         self, model: Any, data: Any, weights: Any, inputs: Inputs | None
     ) -> tuple[Any, dict[str, Any]]:
-        """Rows, and what is still to be said of them; an iterable of batches as it is."""
+        """The rows with remaining arguments; an iterable of batches is not read."""
         if not is_single(data) or is_partitioned(data):
             return data, {"weights": weights, "inputs": inputs}
         rows = read_rows(model, data, weights, inputs)
@@ -73,7 +73,7 @@ class MaximumLikelihoodOrEM(Learner):
 
 
 def is_complete(model: Any, rows: RowEvidence) -> bool:
-    """Whether all variables were observed in all rows; of a solvable model, all observable ones."""
+    """Whether all (for solvable models all observable) variables were observed in all rows."""
     names = model.observable if isinstance(model, SolvableModel) else model.variables
     reals = [n for n in names if not model.variables[n].is_discrete]
     complete = all(map(rows.knows, reals))

@@ -1,4 +1,4 @@
-"""Maximisation by any of torch's optimisers, over small batches of rows in random order."""
+"""Stochastic maximisation by torch optimisers over minibatches."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ MakeScheduler = Callable[[torch.optim.Optimizer], Any]
 def adam(
     parameters: Iterable[Tensor], lr: float, betas: tuple[float, float] = (0.9, 0.999)
 ) -> torch.optim.Optimizer:
-    """Return Adam whose step is one kernel, which on a CPU takes a third of the time.
+    """Return fused Adam, which takes a third of the time on a CPU.
 
     Args:
         parameters: Real tensors.
-        lr: Length of the steps.
-        betas: How slowly the means of derivatives and of their squares change.
+        lr: Learning rate.
+        betas: Decay rates of the running means of gradients and of their squares.
 
     References:
         Kingma and Ba (2015), Adam: a method for stochastic optimization.
@@ -48,7 +48,7 @@ def adam(
 
 
 def clip(parameters: Iterable[Tensor], max_norm: float | None, max_value: float | None) -> None:
-    """Cut derivatives off at an absolute value, then shorten their vector, in place."""
+    """Clip gradients by value, then by norm, in place."""
     every = [*parameters]
     if max_value is not None:
         torch.nn.utils.clip_grad_value_(every, max_value)
@@ -57,37 +57,37 @@ def clip(parameters: Iterable[Tensor], max_norm: float | None, max_value: float 
 
 
 def made_optimizer(make: MakeOptimizer, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
-    """Return one of torch's optimisers that steps by gradients.
+    """Return the optimiser that a function creates.
 
     Raises:
-        ModelError: If it is none, or one that asks for the value again and again.
+        ModelError: If it is not a torch optimiser, or one that needs a closure.
     """
     optimizer = make(parameters)
     if not isinstance(optimizer, torch.optim.Optimizer) or isinstance(optimizer, torch.optim.LBFGS):
         raise ModelError(
-            "optimizer must make one of torch's optimisers of the parameters that steps by "
-            f"gradients, such as lambda p: torch.optim.Adam(p, lr=0.05); it made {optimizer!r}"
+            "optimizer must make one of torch's optimisers of the parameters without "
+            f"closures, such as lambda p: torch.optim.Adam(p, lr=0.05); it returned {optimizer!r}"
         )
     return optimizer
 
 
 def made_scheduler(make: MakeScheduler | None, optimizer: torch.optim.Optimizer) -> Any:
-    """Return a learning rate scheduler; None without.
+    """Return the learning rate scheduler that a function creates, or None.
 
     Raises:
-        ModelError: If it is none.
+        ModelError: If it is not a scheduler.
     """
     scheduler = None if make is None else make(optimizer)
     if scheduler is not None and not callable(getattr(scheduler, "step", None)):
         raise ModelError(
             "scheduler must make one of torch's learning rate schedulers of the optimiser, such "
-            f"as lambda o: torch.optim.lr_scheduler.StepLR(o, 9); it made {scheduler!r}"
+            f"as lambda o: torch.optim.lr_scheduler.StepLR(o, 9); it returned {scheduler!r}"
         )
     return scheduler
 
 
 def next_rates(scheduler: Any, loss: float) -> None:
-    """Step a scheduler after a pass, with what is minimised if it asks for that."""
+    """Step a scheduler after a pass, with the loss if the scheduler needs it."""
     if isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
         scheduler.step(loss)
     elif scheduler is not None:
@@ -96,15 +96,15 @@ def next_rates(scheduler: Any, loss: float) -> None:
 
 @dataclass(frozen=True, eq=False)
 class Steps:
-    """How steps are taken.
+    """Settings of the steps.
 
     Attributes:
-        optimizer: Takes them.
-        scheduler: Stepped after each pass; none if not given.
-        batch_size: Rows for a step; all if not given.
-        max_norm: Gradients longer than this are shortened; none for never.
-        max_value: Derivatives larger than this are cut off, before that; none for never.
-        distributed: Whether a step is made of the batches of all processes.
+        optimizer: The optimiser.
+        scheduler: Scheduler that is stepped after each pass, or None.
+        batch_size: Rows per step; all if not given.
+        max_norm: Gradients with a larger norm are rescaled to this norm; None for never.
+        max_value: Partial derivatives are first clipped to this absolute value; None for never.
+        distributed: Whether a step uses the batches of all processes.
     """
 
     optimizer: torch.optim.Optimizer
@@ -116,15 +116,14 @@ class Steps:
 
 
 class MiniBatches:
-    """One step is one pass over all rows.
+    """Stochastic gradient ascent as an iterative method: one step is one pass over all rows.
 
-    An L1 penalty enters through the one-sided derivatives of the absolute value, and a parameter
-    that a step would carry through zero stops there: optima with zeros are kept whatever the
-    optimiser's own step lengths are.
+    An L1 penalty is included by its subgradient, and a parameter whose sign a step would change is
+    set to zero, so that sparse optima are preserved whatever the step sizes of the optimiser.
 
     Args:
-        problem: What is maximised.
-        steps: How.
+        problem: The optimisation problem.
+        steps: Settings of the steps.
         seed: Random seed of the order of the rows.
 
     References:
@@ -138,11 +137,11 @@ class MiniBatches:
         self._is_penalised = any(problem.l1) or any(problem.l2)
 
     def init(self) -> int:
-        """Passes done."""
+        """Return the number of completed passes."""
         return self.problem.record.iterations
 
     def snapshot(self) -> dict[str, Any]:
-        """Return what :meth:`resume` takes: all that the next passes depend on."""
+        """Return the state that further passes depend on, for :meth:`resume`."""
         scheduler, objective = self.steps.scheduler, self.problem.objective
         return {
             "numbers": self.problem.learnable.saved(),
@@ -155,7 +154,7 @@ class MiniBatches:
         }
 
     def resume(self, before: Mapping[str, Any]) -> None:
-        """Go on from where the same fit was."""
+        """Resume from the state of the same fit."""
         self.problem.learnable.restore(before["numbers"])
         self.steps.optimizer.load_state_dict(before["optimizer"])
         if self.steps.scheduler is not None:
@@ -168,11 +167,11 @@ class MiniBatches:
         self.problem.record.resume(before["record"])
 
     def step(self, state: int) -> tuple[int, Info]:
-        """One pass over the rows.
+        """Run one pass over the rows.
 
         Raises:
-            DataError: If the value is not finite before anything was learned.
-            PgnnError: If the value stops being finite later.
+            DataError: If the initial value is not finite.
+            PgnnError: If the value becomes infinite or NaN later.
         """
         total, penalty, mass = 0.0, 0.0, 0.0
         gradients = [torch.zeros_like(p) for p in self.parameters]
@@ -192,9 +191,9 @@ class MiniBatches:
         return state + 1, Info(stop or gradient_norm <= (self.problem.tolerance or 0.0), figures)
 
     def _batches(self) -> Iterator[tuple[Mean | None, float]]:
-        """What returns the mean of each batch, and what it counts.
+        """Functions that return the mean of each batch, with the weights of the batches.
 
-        None and nothing as long as other processes have more.
+        None with weight zero while other processes have more.
         """
         own, rows = self._own_batches(), self.problem.rows
         if not self.steps.distributed:
@@ -208,7 +207,7 @@ class MiniBatches:
             yield mean, weight
 
     def _num_batches(self, rows: RowEvidence | SequenceEvidence) -> int:
-        """Steps of a pass, in the process that has most."""
+        """Number of steps of a pass, the maximum over processes."""
         size = min(self.steps.batch_size or rows.num_rows, rows.num_rows)
         return int(max(exchanged(-(-rows.num_rows // size))))
 
@@ -235,9 +234,9 @@ class MiniBatches:
         weight: float,
         gradients: list[Tensor],
     ) -> tuple[float, float]:
-        """One step on a batch, or batches of all processes; their value before, and their weight.
+        """Take a step on a batch, or those of all processes; return its value and weight.
 
-        Weighted derivatives go to the gradients.
+        Gradients are those of the weighted mean.
         """
         self.problem.learnable.clear()
         number = 0.0
@@ -248,7 +247,7 @@ class MiniBatches:
             number = float(value.detach())
         if self.steps.distributed:
             number, weight = averaged(self.parameters, number, weight)
-        # of a derivative that is not finite, the next value or the end of the pass tells
+        # gradients that are not finite are detected by the next value or at the end of the pass
         if not math.isfinite(number):
             raise _not_finite(number, passes)
         signs = self._penalize() if self._is_penalised else []
@@ -270,7 +269,7 @@ class MiniBatches:
         return number, weight
 
     def _penalize(self) -> list[Tensor | None]:
-        """Add the penalties' derivatives; signs that parameters with an L1 penalty may have."""
+        """Add the gradients of penalties; return allowed signs of parameters with an L1 penalty."""
         signs: list[Tensor | None] = []
         with torch.no_grad():
             for p, l1, l2 in zip(self.parameters, self.problem.l1, self.problem.l2, strict=True):
@@ -302,7 +301,7 @@ class MiniBatches:
 def _not_finite(value: float, passes: int) -> PgnnError:
     if passes == 0 and math.isinf(value):
         return DataError(
-            f"the rows have the value {value} under the starting parameters: some of them are "
+            f"the rows have the value {value} under the initial parameters: some of them are "
             "impossible (tables with zeros)"
         )
     return PgnnError(

@@ -1,4 +1,4 @@
-"""What the learners that correct mistakes share."""
+"""The base class of mistake-driven learners."""
 
 from __future__ import annotations
 
@@ -36,20 +36,22 @@ from pgnn.limits import check_settings
 
 @dataclass(frozen=True, kw_only=True)
 class MistakeDriven(Learner):
-    r"""Corrects the parameters after each row whose best states are not the right ones.
+    r"""Updates the parameters after each row whose best states differ from the true ones.
 
     .. math:: \theta \leftarrow \theta + \tau\, \nabla_\theta \big( s_\theta(y_n)
         - s_\theta(\hat y_n) \big), \qquad \hat y_n = \arg\max_y s_\theta(y)
         + c \sum_i [y_i \ne y_{ni}]
 
-    where :math:`s` is the log score, so that the gradient is a difference of features where the
-    model is log-linear.
+    where :math:`s` is the log score, so that the gradient is a difference of features for
+    log-linear models.
 
     Args:
-        averaged: Whether the mean of the parameters after each row is kept, not the last ones.
-        max_iterations: Most passes over the rows; passes end when a pass finds nothing to correct.
-        targets: Variables to be told from the others; all discrete ones if not given.
-        engine: What finds the best states; as of ``model.most_probable`` if not given.
+        averaged: Whether to keep the average of the parameters after each row instead of the last
+            ones.
+        max_iterations: Largest number of passes over the rows; learning ends after a pass without
+            mistakes.
+        targets: Variables to predict from the others; all discrete ones if not given.
+        engine: Engine that finds the best states; that of ``model.most_probable`` if not given.
 
     Raises:
         ModelError: If a setting is out of range.
@@ -68,11 +70,11 @@ class MistakeDriven(Learner):
     @property
     @abstractmethod
     def rule(self) -> Rule:
-        """How long corrections are."""
+        """The size of updates."""
 
     @property
     def keeps_voters(self) -> bool:
-        """Whether all parameters that there were are kept."""
+        """Whether all parameter vectors are kept."""
         return False
 
     def fit(
@@ -85,18 +87,18 @@ class MistakeDriven(Learner):
         seed: int | None = None,
         progress: bool = True,
     ) -> None:
-        """Pass over the rows in random order; ``model.history`` tells the mistakes of each pass.
+        """Pass over the rows in random order; ``model.history`` has the mistakes of each pass.
 
         Args:
             model: Any model with a log score, directed or not, or a chain of labels.
-            data: Rows, or sequences, in which all targets are known.
+            data: Rows, or sequences, in which all targets are observed.
             weights: ``(N,)`` weight of each row's correction, or the name of a column.
             inputs: Covariates by name, ``(N, ...)``.
             seed: Random seed of the order.
-            progress: Show a progress bar.
+            progress: Whether to show a progress bar.
 
         Raises:
-            DataError: If the data is wrong, misses targets, or is impossible.
+            DataError: If the data is invalid, lacks targets, or is impossible.
             ModelError: If nothing is learnable.
         """
         learnable = LearnableParameters(model)
@@ -130,18 +132,18 @@ class MistakeDriven(Learner):
             return read_rows(model, data, weights, inputs)
         if not isinstance(model, ChainModel) or model.is_normalized:
             raise Unsupported(
-                f"{type(self).__name__} learns labels of sequences given inputs, as of a "
-                f"ConditionalRandomField; {type(model).__name__} has a learner of its own"
+                f"{type(self).__name__} learns labels of sequences given inputs, as in a "
+                f"ConditionalRandomField; {type(model).__name__} has its own learner"
             )
         return read_sequences(model, data, weights, inputs)
 
     def _mistakes(self, model: Any, learnable: LearnableParameters, rows: Any) -> Mistakes:
-        """What looks for mistakes in rows or sequences."""
+        """The mistakes of rows or sequences."""
         if isinstance(rows, SequenceEvidence):
             if not rows.is_known(model.state.name):
                 raise DataError(
                     f"some of {model.state.name!r} are missing: {type(self).__name__} needs all "
-                    "labels; learn with Gradient(), which sums out what was not observed"
+                    "labels; learn with Gradient(), which sums out missing values"
                 )
             chain = None
             on_cpu = all(p.device.type == "cpu" for p in learnable.parameters)
@@ -164,7 +166,7 @@ class MistakeDriven(Learner):
         if (rows.codes[:, mistakes.places] < 0).any():
             raise DataError(
                 f"some rows miss a target: {type(self).__name__} needs all of them; learn with "
-                "Gradient(), which sums out what was not observed"
+                "Gradient(), which sums out missing values"
             )
         return mistakes
 
@@ -173,10 +175,10 @@ class Passes:
     """One step is one pass over all rows.
 
     Args:
-        mistakes: Corrects.
-        rule: How.
+        mistakes: The mistakes.
+        rule: The size of updates.
         rows: Number of rows.
-        seed: Random seed of their order, another one in each pass.
+        seed: Random seed of the order of the rows, which is new in each pass.
     """
 
     def __init__(self, mistakes: Mistakes, rule: Rule, rows: int, seed: int | None) -> None:
@@ -184,11 +186,11 @@ class Passes:
         self._random = np.random.default_rng(seed)
 
     def init(self) -> int:
-        """Passes done."""
+        """Return the number of completed passes."""
         return 0
 
     def step(self, state: int) -> tuple[int, Info]:
-        """One pass."""
+        """Run one pass."""
         with torch.no_grad():
             losses, wrong = self.mistakes.correct(self._random.permutation(self.rows), self.rule)
         figures = {"mistakes": float((wrong > 0).sum()), "loss": float(losses.mean())}

@@ -1,4 +1,4 @@
-"""How far the best states are above the right ones, row by row, for any model."""
+"""Mistakes: the score of the best states minus that of the true states, row by row."""
 
 from __future__ import annotations
 
@@ -28,45 +28,45 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Rule:
-    """How long a correction is.
+    """The size of an update.
 
     Attributes:
-        cost: What each wrong state scores besides, while the best ones are sought.
-        most: Its largest size; none if all have the size one.
+        cost: Additional score of each wrong state in the search for the best states.
+        most: Largest size of an update; None if all have size one.
     """
 
     cost: float = 0.0
     most: float | None = None
 
     def size(self, loss: float, square: float) -> float:
-        """Return how long a correction of squared length ``square`` is to be."""
+        """Return the size of an update with squared norm ``square``."""
         if self.most is None:
             return 1.0
         return min(self.most, loss / square) if square > 0.0 else 0.0
 
 
 class Mistakes(ABC):
-    """Corrects parameters after each row whose best states are not the right ones."""
+    """Updates parameters after each row whose best states differ from the true ones."""
 
     @abstractmethod
     def correct(self, order: Ints, rule: Rule) -> tuple[Floats, Ints]:
-        """Pass over rows; return ``(B,)`` losses, and how many states were wrong.
+        """Pass over rows; return ``(B,)`` losses, and the number of wrong states.
 
         Raises:
-            DataError: If right states are impossible.
+            DataError: If true states are impossible.
         """
 
     @abstractmethod
     def finish(self, averaged: bool) -> None:
-        """Leave the last parameters in the model, or the mean of those after each row."""
+        """Set the parameters to the last ones, or to the average."""
 
 
 class GradientMistakes(Mistakes):
-    r"""Mistakes whose corrections are gradients of :math:`s(y) - s(\hat y)`, of any score.
+    r"""Mistakes whose updates are gradients of :math:`s(y) - s(\hat y)`, for any score.
 
     Args:
         learnable: The parameters.
-        weights: ``(B,)`` what rows count.
+        weights: ``(B,)`` weights of the rows.
     """
 
     def __init__(self, learnable: LearnableParameters, weights: Floats) -> None:
@@ -79,11 +79,11 @@ class GradientMistakes(Mistakes):
 
     @abstractmethod
     def look(self, row: int, cost: float) -> tuple[Tensor, int]:
-        """Return the right states' score less the best ones', and how many of these are wrong.
+        """Return the score of the true states minus that of the best ones, and the number wrong.
 
         Args:
-            row: Number of the row.
-            cost: What each wrong state scores besides, while the best ones are sought.
+            row: Index of the row.
+            cost: Additional score of each wrong state in the search for the best states.
         """
 
     def correct(self, order: Ints, rule: Rule) -> tuple[Floats, Ints]:
@@ -116,11 +116,11 @@ class GradientMistakes(Mistakes):
 
     @property
     def voters(self) -> Voters:
-        """All parameters that there were, and how many rows each survived."""
+        """All parameter vectors, with the number of rows that each survived."""
         return Voters(np.stack(self._voters), np.array(self._votes))
 
     def finish(self, averaged: bool) -> None:
-        """Leave the parameters, see the base class."""
+        """Set the final parameters, see the base class."""
         if averaged and self.count:
             self.learnable.assign(self.theta - self.total / self.count)
 
@@ -130,10 +130,10 @@ class RowMistakes(GradientMistakes):
 
     Args:
         learnable: The parameters.
-        model: Whose.
-        rows: Evidence.
-        targets: Which variables are to be told from the others; all discrete ones if none.
-        engine: What finds the best states.
+        model: The model.
+        rows: The rows.
+        targets: Variables to predict from the others; all discrete ones if None.
+        engine: Engine that finds the best states.
     """
 
     def __init__(
@@ -172,7 +172,7 @@ class RowMistakes(GradientMistakes):
         return ahead[0], int((best != right).sum())
 
     def _costs(self, right: Any, cost: float) -> Floats:
-        """``(1, S)`` likelihoods by which wrong states are the more probable."""
+        """``(1, S)`` likelihoods that increase the score of wrong states."""
         likelihoods = np.ones(int(self.columns[-1]))
         for place in self.places:
             likelihoods[self.columns[place] + right[place]] = np.exp(-cost)
@@ -184,8 +184,8 @@ class SequenceMistakes(GradientMistakes):
 
     Args:
         learnable: The parameters.
-        model: A chain that is not normalised, with its states to be told from inputs.
-        rows: Sequences, all states known.
+        model: An unnormalised chain of states given inputs.
+        rows: Sequences with all states observed.
     """
 
     def __init__(
@@ -215,8 +215,8 @@ class SequenceMistakes(GradientMistakes):
 
 
 def impossible(row: int) -> DataError:
-    """Make the error for a row whose right states are impossible."""
+    """Return the error for a row whose true states are impossible."""
     return DataError(
-        f"the states of row {row} are impossible under the present parameters (a table or a mask "
-        "forbids them): check the data, or allow them"
+        f"the states of row {row} are impossible under the current parameters (excluded by a "
+        "table or a mask): check the data, or allow them"
     )

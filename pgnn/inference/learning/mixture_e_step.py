@@ -1,4 +1,4 @@
-"""Expectations of a mixture of models: responsibilities, and what each model expects of its own."""
+"""The E-step of mixtures of models: responsibilities, and the E-steps of the components."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ _SHARE = 0.1
 
 
 class MixtureEStep(EStep[Any]):
-    r"""Responsibilities :math:`r_{nk} \propto \pi_k p_k(x_n)`, and what models expect of rows.
+    r"""Responsibilities :math:`r_{nk} \propto \pi_k p_k(x_n)`, and expectations of the components.
 
-    Each model sees all rows, with the weights :math:`r_{nk}`, and does by its own E-step and M-step
-    what it would do alone: so what is hidden inside it, or missing, is learned at the same time.
-    Pieces of component ``k`` are called ``(k, name)``.
+    Each component learns from all rows, weighted by :math:`r_{nk}`, by its own E-step and M-step,
+    so that its hidden variables and missing values are handled at the same time. Pieces of
+    component ``k`` are called ``(k, name)``.
 
     Args:
         model: The mixture.
-        parts: The expectations of its components.
+        parts: The E-steps of its components.
     """
 
     model: MixtureModel
@@ -56,7 +56,7 @@ class MixtureEStep(EStep[Any]):
 
     @property
     def pieces(self) -> Mapping[Hashable, Conditional]:
-        """The weights, and all pieces of the components."""
+        """The weights, and all conditionals of the components."""
         return self._pieces
 
     @property
@@ -76,13 +76,13 @@ class MixtureEStep(EStep[Any]):
         return read_rows(self.model, data, weights, inputs)
 
     def prepare(self, observed: Any) -> None:
-        """Let the components choose origins, see :class:`EStep`."""
+        """Choose the origins of the components, see :class:`EStep`."""
         known, _ = component_rows(self.model, observed)
         for part in self.parts:
             part.prepare(known)
 
     def expect(self, observed: Any) -> ExpectedStatistics:
-        """Return expected statistics, see :class:`EStep`; rows that are equal are asked once."""
+        """Return expected statistics, see :class:`EStep`; equal rows are evaluated once."""
         known, classes = component_rows(self.model, self._distinct(observed))
         joint = self._joint(known, classes)
         log_z = joint.logsumexp(dim=1)
@@ -95,7 +95,7 @@ class MixtureEStep(EStep[Any]):
     def improve(
         self, expected: ExpectedStatistics, priors: Mapping[Hashable, Any]
     ) -> list[Hashable]:
-        """Set the weights, and have each component do its M-step."""
+        """Set the weights, and run the M-step of each component."""
         stuck = maximize(self._own, expected, priors)
         for k, part in enumerate(self.parts):
             improved = part.improve(
@@ -112,7 +112,7 @@ class MixtureEStep(EStep[Any]):
         return log_density + sum(inner)
 
     def log_partition(self, observed: Any) -> Tensor:
-        """Return ``(B,)`` log probabilities of what was observed."""
+        """Return ``(B,)`` log probabilities of the observations."""
         return self._joint(*component_rows(self.model, observed)).logsumexp(dim=1)
 
     def completed(self, observed: Any) -> Any:
@@ -124,7 +124,7 @@ class MixtureEStep(EStep[Any]):
         return replace(observed, codes=codes)
 
     def symmetric(self, observed: Any) -> bool:
-        """Whether all components take the rows for the same, or one does not tell its states."""
+        """Whether the components are identical, or one has interchangeable states."""
         known, classes = component_rows(self.model, self._distinct(observed))
         logs = torch.stack([part.log_partition(known) for part in self.parts], dim=1)
         spread = (logs - logs[:, :1]).nan_to_num(nan=0.0).abs().amax()
@@ -132,7 +132,7 @@ class MixtureEStep(EStep[Any]):
         return equally_likely or any(part.symmetric(known) for part in self.parts)
 
     def initialize(self, observed: Any, seed: int, at_random: bool) -> None:
-        """Begin with a cluster of the rows for each component, and a little of all other rows."""
+        """Initialise each component by a cluster of the rows, with small weights of all others."""
         known, classes = component_rows(self.model, self._distinct(observed))
         generator = torch.Generator().manual_seed(seed)
         size = len(self.parts)
@@ -150,13 +150,13 @@ class MixtureEStep(EStep[Any]):
     # --- helpers ------------------------------------------------------------------------------
 
     def _joint(self, known: Any, classes: Tensor | None) -> Tensor:
-        """``(B, K)`` log probabilities of the rows together with each component."""
+        """``(B, K)`` joint log probabilities of the rows and each component."""
         with torch.no_grad():
             logs = [part.log_partition(known) for part in self.parts]
             return joint_log_probs(self.model, logs, classes)
 
     def _counted(self, known: Any, share: Tensor) -> ExpectedStatistics:
-        """What is expected under weights ``(B, K)``."""
+        """The expectations under weights ``(B, K)``."""
         collector = StatisticsCollector()
         for name, conditional in self._own.items():
             collector.add_counts(name, conditional, share.sum(dim=0), WeightedRows({}, {}, share))
@@ -171,7 +171,7 @@ class MixtureEStep(EStep[Any]):
         return collector.collected(0.0, float(share.sum()), share.sum(dim=0))
 
     def _distinct(self, observed: Any) -> Any:
-        """The rows that differ; those of the last call are kept."""
+        """The distinct rows; those of the last call are cached."""
         if not isinstance(observed, RowEvidence):
             return observed
         if self._known is None or self._known[0] is not observed:
@@ -188,7 +188,7 @@ class MixtureEStep(EStep[Any]):
 
 
 def _features(model: MixtureModel, known: RowEvidence) -> Tensor:
-    """``(B, D)`` rows as numbers; means where something was not observed."""
+    """``(B, D)`` rows as features; means replace missing values."""
     elements = model.components[0].elements
     codes = torch.from_numpy(known.codes).long()
     columns = [torch.zeros(len(codes), 1, dtype=torch.float64)]
@@ -202,5 +202,5 @@ def _features(model: MixtureModel, known: RowEvidence) -> Tensor:
 
 
 def _of(k: int, named: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-    """What belongs to one component, by the names that it has there."""
+    """The entries of one component, by its own names."""
     return {n[1]: x for n, x in named.items() if isinstance(n, tuple) and n[0] == k}

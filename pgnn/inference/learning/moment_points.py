@@ -1,4 +1,4 @@
-"""A few weighted points in place of a distribution of which two moments matter."""
+"""Points with given first and second moments."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ def moment_points(mean: Tensor, covariance: Tensor) -> Tensor:
 
     .. math:: \mu \pm \sqrt D \, L_i, \quad i = 1, \dots, D, \qquad L L^\top = \Sigma
 
-    Sums of products over them are those expected under any distribution with these moments.
+    Averages of quadratic functions over them equal expectations under any distribution with these
+    moments.
 
     Args:
-        mean: ``(*batch, D)``.
-        covariance: ``(*batch, D, D)``; it may be singular.
+        mean: ``(*batch, D)`` means.
+        covariance: ``(*batch, D, D)`` covariances, possibly singular.
 
     References:
         Julier and Uhlmann (1997), A new extension of the Kalman filter to nonlinear systems.

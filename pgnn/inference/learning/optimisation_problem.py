@@ -1,4 +1,4 @@
-"""What is maximised when a model is fitted by ascent: rows, value, penalties, where to stop."""
+"""Optimisation problems of gradient-based learners: objective, penalties, tolerance."""
 
 from __future__ import annotations
 
@@ -25,28 +25,28 @@ Mean = Callable[[], Tensor]
 
 
 class MeanObjective(Protocol):
-    """A function of a model's parameters that is a mean over rows.
+    """An objective that is a mean over rows.
 
     Attributes:
-        figure: What its sum over rows is called in a history; none if the value means nothing.
+        figure: Name of its sum over rows in the history; None if the value is not meaningful.
     """
 
     figure: str | None
 
     def __call__(self, rows: Any) -> Mean:
-        """Return a function that returns the mean of some rows, ``()``, differentiable."""
+        """Return a function that returns the differentiable scalar mean of some rows."""
 
 
 class DrawingObjective(ABC):
-    """An objective that draws anew at each evaluation."""
+    """An objective that draws new samples in each evaluation."""
 
     @abstractmethod
     def random_state(self) -> Any:
-        """Return where its random numbers are, as a tensor or numbers."""
+        """Return the state of its random numbers, as a tensor or numbers."""
 
     @abstractmethod
     def go_on(self, random_state: Any) -> None:
-        """Go on with the random numbers that come after these."""
+        """Continue from a state of random numbers."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,14 +55,15 @@ class OptimisationProblem:
 
     Attributes:
         learnable: The parameters.
-        rows: What :math:`f` is the mean of.
-        objective: The function.
-        l1: Strengths for each parameter.
-        l2: Strengths for each parameter.
-        tolerance: Largest derivative of the penalised value at a maximum; the method's own if none.
-        record: Is told of every iteration.
-        has_saddles: Whether the gradient may vanish elsewhere than at a maximum, as where something
-            was not observed.
+        rows: The rows over which :math:`f` is a mean.
+        objective: The objective :math:`f`.
+        l1: Strengths of the L1 penalty, for each parameter.
+        l2: Strengths of the L2 penalty, for each parameter.
+        tolerance: Largest absolute partial derivative that counts as zero; the method's default if
+            None.
+        record: Record of the iterations.
+        has_saddles: Whether there may be stationary points that are not maxima, as with missing
+            values.
     """
 
     learnable: LearnableParameters
@@ -76,11 +77,11 @@ class OptimisationProblem:
 
     @cached_property
     def whole(self) -> Mean:
-        """What returns the mean of all rows."""
+        """A function that returns the mean of all rows."""
         return self.objective(self.rows)
 
     def figures(self, value: float, penalty: float, gradient_norm: float) -> dict[str, float]:
-        """What an iteration reports: the mean over rows, the penalties, the largest derivative."""
+        """The figures of an iteration: mean over rows, penalties, largest partial derivative."""
         figures = {"gradient_norm": gradient_norm}
         name = self.objective.figure
         return (
@@ -97,14 +98,14 @@ Penalty = float | Mapping[Hashable, float]
 class LearnableParameters:
     """The learnable parameters of a model, also as one flat vector of their finite entries.
 
-    Entries that are not finite (``-inf`` of a structural zero) stay as they are.
+    Entries that are not finite (``-inf`` of a structural zero) are not changed.
 
     Args:
         model: Any module.
 
     Attributes:
         model: The module.
-        precision: Of the coarsest among them, relatively.
+        precision: Largest relative rounding error of the parameters.
 
     Raises:
         ModelError: If nothing is learnable.
@@ -114,8 +115,8 @@ class LearnableParameters:
         named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
         if not named:
             raise ModelError(
-                "the model has nothing to learn: numbers that were given, or read from a file, are "
-                "constants; call model.requires_grad_() to make all of them learnable"
+                "the model has nothing to learn: parameters that were given, or read from a "
+                "file, are constants; call model.requires_grad_() to make all of them learnable"
             )
         self.names = [n for n, _ in named]
         self.parameters: list[Tensor] = [p for _, p in named]
@@ -124,7 +125,7 @@ class LearnableParameters:
         self._free = [None if bool(f.all()) else f for f in finite]
         self.precision = max(float(torch.finfo(p.dtype).eps) for p in self.parameters)
         if isinstance(model, FactorModel):
-            model.detached = False  # who learns asks for gradients
+            model.detached = False  # learners need gradients
         self.model = model
         self._before = {n: t.detach().clone() for n, t in model.state_dict().items()}
 
@@ -132,8 +133,9 @@ class LearnableParameters:
         """Return the strength of a penalty for each parameter.
 
         Args:
-            what: What messages call it.
-            strength: One strength for all, or by the name of the parameter; none for the others.
+            what: Name of the penalty in messages.
+            strength: One strength for all, or a mapping by name of the parameter; zero for the
+                others.
 
         Raises:
             ModelError: If a name is unknown, or a strength negative or not finite.
@@ -142,7 +144,7 @@ class LearnableParameters:
             for name in strength:
                 if name not in self.names:
                     raise ModelError(
-                        f"{what} names {name!r}, which is no learnable parameter"
+                        f"{what} names {name!r}, which is not a learnable parameter"
                         f"{closest(name, self.names)}"
                     )
             strengths = [float(strength.get(n, 0.0)) for n in self.names]
@@ -161,7 +163,7 @@ class LearnableParameters:
         return self._flat(self.parameters)
 
     def gradient(self) -> Floats:
-        """Return the derivatives by the finite entries, zero where there is none."""
+        """Return the gradient with respect to the finite entries, zero where there is none."""
         return self._flat(
             [torch.zeros_like(p) if p.grad is None else p.grad for p in self.parameters]
         )
@@ -181,16 +183,16 @@ class LearnableParameters:
                     p[free] = torch.from_numpy(part).to(p)
 
     def clear(self) -> None:
-        """Forget the derivatives."""
+        """Clear the gradients."""
         for p in self.parameters:
             p.grad = None
 
     def saved(self) -> dict[str, Any]:
-        """Return a copy of all that the model's numbers are, constants and buffers too."""
+        """Return a copy of the model's parameters, constants and buffers."""
         return {n: t.detach().clone() for n, t in self.model.state_dict().items()}
 
     def restore(self, saved: Mapping[str, Any] | None = None) -> None:
-        """Write a copy back; that of the beginning if none is given."""
+        """Restore a copy; the initial one if none is given."""
         held = self._before if saved is None else saved
         with torch.no_grad():
             for name, tensor in self.model.state_dict().items():
@@ -205,17 +207,17 @@ class LearnableParameters:
 
 
 class FitRecord:
-    """Keeps figures of each iteration, and the parameters that were best on held-out rows.
+    """Records figures of each iteration, and the parameters that are best on held-out rows.
 
     Args:
-        learnable: Whose parameters.
-        validate: Value on held-out rows; none if no rows are held out.
-        patience: Iterations without a better value after which to stop; 0 for never.
-        look: Further figures by name.
+        learnable: The learnable parameters.
+        validate: Value on held-out rows; None if no rows are held out.
+        patience: Number of iterations without improvement after which to stop; 0 for never.
+        look: Additional figures by name.
 
     Attributes:
         trace: A list for each figure.
-        iterations: Iterations done.
+        iterations: Number of iterations.
         stopped: Whether it was stopped early.
     """
 
@@ -241,12 +243,12 @@ class FitRecord:
         return time.perf_counter() - self._begin
 
     def add(self, figures: Mapping[str, float]) -> bool:
-        """Record an iteration that ended at the present parameters; tell whether to stop."""
+        """Record an iteration that ended at the current parameters; return whether to stop."""
         self.iterations += 1
         return self.note(figures)
 
     def note(self, figures: Mapping[str, float]) -> bool:
-        """Record the present parameters, where an iteration ended or the first one begins."""
+        """Record the current parameters, initially or after an iteration."""
         figures = {**figures, **self._look(), "seconds": self.seconds}
         if self._validate is not None:
             value = self._validate()
@@ -261,7 +263,7 @@ class FitRecord:
         return self.stopped
 
     def snapshot(self) -> dict[str, Any]:
-        """Return what :meth:`resume` takes."""
+        """Return the state for :meth:`resume`."""
         return {
             "trace": {name: list(values) for name, values in self.trace.items()},
             "iterations": self.iterations,
@@ -272,12 +274,12 @@ class FitRecord:
         }
 
     def resume(self, before: Mapping[str, Any]) -> None:
-        """Go on from where a record of the same fit was."""
+        """Resume from a record of the same fit."""
         self.trace, self.iterations = dict(before["trace"]), before["iterations"]
         self._begin = time.perf_counter() - before["seconds"]
         self._best, self._since, self._saved = before["best"], before["since"], before["saved"]
 
     def finish(self) -> None:
-        """Go back to the parameters that were best on held-out rows, if there are such."""
+        """Restore the parameters that were best on held-out rows, if any."""
         if self._saved is not None:
             self._learnable.restore(self._saved)

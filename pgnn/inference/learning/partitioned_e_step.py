@@ -1,4 +1,4 @@
-"""Expectations of rows that lie in partitions: counts are added up where the rows are."""
+"""Expectations of partitioned rows, summed partition by partition."""
 
 from __future__ import annotations
 
@@ -30,8 +30,9 @@ class LearningRows:
     """Rows in partitions.
 
     Args:
-        rows: Each a :class:`RowEvidence`.
-        sample: As many of each partition as fit together; all of them where they are few.
+        rows: The partitions, each a :class:`RowEvidence`.
+        sample: A sample of the rows of all partitions that fits into memory; all rows if they are
+            few.
         num_rows: Number of rows of all partitions.
     """
 
@@ -41,14 +42,13 @@ class LearningRows:
 
 
 class PartitionedEStep(EStep[Any]):
-    """Expectations of all rows of a frame in partitions, each computed where its rows are.
+    """Expectations of all rows of a partitioned frame, computed by the workers.
 
-    The partitions are read once. For each pass the numbers of the model are sent to them and sums
-    come back; those of a process that ended are computed again by Dask, so that each partition
-    counts once.
+    The partitions are read once. In each pass the parameters are sent to the workers, which return
+    sums; Dask recomputes those of a process that ended, so that each partition is included once.
 
     Args:
-        local: The expectations of rows in one place.
+        local: The E-step for local rows.
     """
 
     shared = True
@@ -72,19 +72,19 @@ class PartitionedEStep(EStep[Any]):
         return self._local.parameters
 
     def check(self) -> None:
-        """Check that there is something to learn, by sums."""
+        """Check that the model is learnable from sums over rows."""
         self._local.check()
         if self._local.noisy or self._local.learns_as_a_whole:
             raise Unsupported(
-                f"what {type(self.model).__name__} learns by this is not made of sums over rows: "
-                "learn from frame.compute()"
+                f"what {type(self.model).__name__} learns is not a sum over rows: learn from "
+                "frame.compute()"
             )
 
     def read(self, data: Any, weights: Any, inputs: Inputs | None) -> LearningRows:
-        """Read each partition where it is.
+        """Read each partition on its worker.
 
         Raises:
-            DataError: If there are no rows, or weights are not those of a column.
+            DataError: If there are no rows, or weights are not the name of a column.
         """
         if inputs is not None or not (weights is None or isinstance(weights, str)):
             raise DataError(
@@ -98,28 +98,28 @@ class PartitionedEStep(EStep[Any]):
         return LearningRows(rows, self._local.read(sample, weights, None), rows.summed(_size))
 
     def check_observed(self, observed: LearningRows) -> None:
-        """Check that something was observed in some partition."""
+        """Check that some cell of some partition is observed."""
         if not observed.rows.summed(_tells):
             check_observed(observed.sample)
 
     def improve(
         self, expected: ExpectedStatistics, priors: Mapping[Hashable, Any]
     ) -> list[Hashable]:
-        """Set the model to what fits expected statistics best."""
+        """Run the M-step."""
         return self._local.improve(expected, priors)
 
     def log_prior(self, priors: Mapping[Hashable, Any]) -> float:
-        """Return what priors add."""
+        """Return the log prior."""
         return self._local.log_prior(priors)
 
     def expect(self, observed: LearningRows) -> ExpectedStatistics:
-        """Return the sum of what is expected of the rows of all partitions."""
+        """Return the summed expectations of the rows of all partitions."""
         expected: ExpectedStatistics = observed.rows.summed(self._expect, self._numbers())
         if expected.rows:
             name = next(iter(expected.rows))
             raise Unsupported(
-                f"the conditional of {name!r} has no closed form: its rows cannot be added up over "
-                "partitions; learn from frame.compute()"
+                f"the conditional of {name!r} has no closed form: its statistics cannot be "
+                "summed over partitions; learn from frame.compute()"
             )
         return expected
 
@@ -133,19 +133,19 @@ class PartitionedEStep(EStep[Any]):
         return self._local.log_partition(observed.sample)
 
     def symmetric(self, observed: LearningRows) -> bool:
-        """Whether some hidden states are alike, by the sample."""
+        """Whether some hidden states are interchangeable in the sample."""
         return self._local.symmetric(observed.sample)
 
     def prepare(self, observed: LearningRows) -> None:
-        """Choose origins by the sample."""
+        """Choose origins from the sample."""
         self._local.prepare(observed.sample)
 
     def initialize(self, observed: LearningRows, seed: int, at_random: bool) -> None:
-        """Begin at clusters of the sample."""
+        """Initialise by clusters of the sample."""
         self._local.initialize(observed.sample, seed, at_random)
 
     def _numbers(self) -> Mapping[str, Tensor]:
-        """What expectations depend on."""
+        """The parameters that expectations depend on."""
         return {name: x.detach().clone() for name, x in self.model.state_dict().items()}
 
 
@@ -158,13 +158,13 @@ def fit_partitions(
     inputs: Inputs | None,
     priors: Callable[[Pieces], Mapping[Hashable, Any]],
 ) -> None:
-    """Fit a model to the complete rows of a frame in partitions, by sums of their statistics.
+    """Fit a model to the complete rows of a partitioned frame, by sums of statistics.
 
     Args:
         model: What is changed, if all goes well.
-        learner: For the history.
+        learner: The learner, for the history.
         data: The frame.
-        weights: Name of a column that says weight of each row.
+        weights: Name of a column of weights.
         inputs: None.
         priors: Priors of the pieces, by name.
     """
@@ -181,11 +181,11 @@ def fit_partitions(
 
 
 def _read(local: EStep[Any], weights: Any, frame: Any) -> RowEvidence:
-    """The rows of a partition, equal ones counted."""
+    """The distinct rows of a partition, with counts."""
     rows = local.read(frame, weights, None)
     if not isinstance(rows, RowEvidence):
         raise Unsupported(
-            f"{type(local.model).__name__} reads sequences, which partitions of rows would cut"
+            f"{type(local.model).__name__} reads sequences, which partitions of rows would split"
         )
     return rows.merged()
 
@@ -217,7 +217,7 @@ def _total(local: EStep[Any], rows: RowEvidence, numbers: Mapping[str, Tensor]) 
 
 
 def _set_numbers(model: Any, numbers: Mapping[str, Tensor]) -> None:
-    """Change the numbers in place: plans are kept."""
+    """Change the parameters in place, so that cached plans remain valid."""
     with torch.no_grad():
         for name, x in model.state_dict().items():
             x.copy_(numbers[name])

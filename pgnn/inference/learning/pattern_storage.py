@@ -1,4 +1,4 @@
-"""Storing patterns as minima of an energy: Hebb's rule, the pseudo-inverse, unlearning."""
+"""Associative memory rules: Hebb's rule, the pseudo-inverse, unlearning."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ from pgnn.limits import POSITIVE, Interval, check_settings
 
 @dataclass(frozen=True)
 class PatternStorage(Learner):
-    """Sets the couplings of visible units so that some patterns are stable."""
+    """Base class of rules that set couplings of visible units to store patterns."""
 
     @abstractmethod
     def couplings(self, spins: Tensor, weights: Tensor) -> Tensor:
-        """Return symmetric couplings ``(n, n)`` of spins that store some patterns.
+        """Return symmetric couplings ``(n, n)`` of spins that store patterns.
 
         Args:
             spins: ``(P, n)`` patterns of -1 and 1.
-            weights: ``(P,)`` what each counts.
+            weights: ``(P,)`` weights of the patterns.
         """
 
     def fit(
@@ -48,19 +48,19 @@ class PatternStorage(Learner):
     ) -> None:
         """Store rows as patterns; see :meth:`Model.fit`.
 
-        Couplings that were given are written over too: storing is what was asked for.
+        Given couplings are overwritten as well.
 
         Args:
-            model: Visible units of two states, all joined to each other.
+            model: A model of fully connected visible units with two states.
             data: Patterns as rows.
-            weights: ``(P,)`` how strongly each is stored.
+            weights: ``(P,)`` weights of the patterns.
             inputs: None.
             seed: Random seed.
-            progress: Nothing is shown.
+            progress: Not used.
 
         Raises:
-            DataError: If patterns are missing units.
-            ModelError: If the model has hidden units or others than of two states.
+            DataError: If patterns are incomplete.
+            ModelError: If the model has hidden units, or units without two states.
         """
         if inputs is not None:
             raise DataError("patterns have no covariates: leave inputs out")
@@ -79,7 +79,7 @@ class PatternStorage(Learner):
             couplings = self.couplings(spins, counts)
             couplings = 0.5 * (couplings + couplings.T)
             couplings.fill_diagonal_(0.0)
-            scale = 1 + binary  # a spin is twice a binary unit, less one
+            scale = 1 + binary  # spin = 2 x - 1
             felt = -(couplings * binary).sum(1) * scale
             model.write_couplings(couplings * scale[:, None] * scale, felt)
             model.history = History({"learner": repr(self), "rows": len(values),
@@ -90,10 +90,12 @@ def units_of_patterns(model: Any) -> UnitLayers:
     """Return the layers of a model that stores patterns.
 
     Raises:
-        ModelError: If it has hidden units, or others than of two states.
+        ModelError: If it has hidden units, or units without two states.
     """
     if not isinstance(model, UnitModel):
-        raise ModelError(f"patterns are stored in units, a {type(model).__name__} has none")
+        raise ModelError(
+            f"patterns are stored in layers of units, and a {type(model).__name__} has none"
+        )
     layers = model.layers()
     hidden = [n for n in layers.names if n not in model.visible]
     if hidden or any(k.size > 1 for k in layers.kinds.values()):
@@ -107,7 +109,7 @@ def units_of_patterns(model: Any) -> UnitLayers:
 
 @dataclass(frozen=True)
 class Hebbian(PatternStorage):
-    r"""Hebb's rule: :math:`W = \frac1n \sum_p s_p s_p^\top`, the diagonal left out.
+    r"""Hebb's rule: :math:`W = \frac1n \sum_p s_p s_p^\top`, without the diagonal.
 
     Stores about ``0.138 n`` random patterns with few errors.
 
@@ -129,7 +131,7 @@ class Hebbian(PatternStorage):
 
 @dataclass(frozen=True)
 class PseudoInverse(PatternStorage):
-    r"""The projection :math:`W = S^+ S` on what the patterns span: stable up to ``n`` of them.
+    r"""The projection :math:`W = S^+ S` on the span of the patterns: stores up to ``n`` of them.
 
     References:
         Personnaz, Guyon and Dreyfus (1985), Information storage and retrieval in spin-glass like
@@ -144,17 +146,17 @@ class PseudoInverse(PatternStorage):
 
 @dataclass(frozen=True)
 class Unlearning(PatternStorage):
-    r"""Hebb's rule, then steps that lower the patterns' energy and raise that of what is recalled.
+    r"""Hebb's rule, then steps that lower the energy of patterns and raise that of recalled states.
 
     .. math:: W \leftarrow W + \eta\, \frac1{n P} \sum_p (s_p s_p^\top - \hat s_p \hat s_p^\top)
 
-    where :math:`\hat s_p` is where the network comes to rest from :math:`s_p`, or, with noise, from
-    near it. Where all patterns are recalled nothing is left to do.
+    where :math:`\hat s_p` is the fixed point reached from :math:`s_p`, or, with noise, from a
+    perturbation of it. Learning ends when all patterns are recalled.
 
     Args:
-        steps: Most steps.
-        rate: :math:`\eta`, in multiples of what Hebb's rule gives a pattern.
-        noise: Share of the units that are flipped first.
+        steps: Largest number of steps.
+        rate: :math:`\eta`, relative to the contribution of a pattern in Hebb's rule.
+        noise: Fraction of flipped units in the perturbation.
 
     References:
         Hopfield, Feinstein and Palmer (1983), Unlearning has a stabilizing effect in collective

@@ -1,4 +1,4 @@
-"""The mode of a conditional's parameters under a prior, where there is no closed form."""
+"""Maximum a posteriori parameters of a conditional without a closed form."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _REST = 1e-14
 
 
 class _Mean:
-    """Their mean at the present parameters."""
+    """The mean of the terms at the current parameters."""
 
     def __init__(self, terms: Sequence[Term], total: float) -> None:
         self.terms, self.total = terms, total
@@ -52,7 +52,7 @@ class _Mean:
 
 
 class _Terms:
-    """What weighted rows say of conditionals, as a mean."""
+    """The mean expected log-likelihood of conditionals."""
 
     figure: str | None = "log_likelihood"
 
@@ -68,16 +68,16 @@ def fit_penalised(terms: Sequence[Term], prior: ParameterPrior | None, max_itera
 
     .. math:: \sum_n w_n \log p(x_n \mid \theta) + \log p(\theta)
 
-    L-BFGS, with exact zeros under a :class:`LaplacePrior`; then Newton's method, of generalised
-    linear models iteratively reweighted least squares, on what is not zero.
+    By L-BFGS, with exact zeros under a :class:`LaplacePrior`; then by Newton's method on the
+    non-zero parameters (for generalised linear models iteratively reweighted least squares).
 
     Args:
-        terms: What rows say; of conditionals that share their parameters if there are several.
+        terms: The terms; several if conditionals share parameters.
         prior: On the parameters.
-        max_iterations: Of L-BFGS.
+        max_iterations: Largest number of L-BFGS iterations.
 
     Returns:
-        Whether it is at rest.
+        Whether it converged.
 
     References:
         Nocedal and Wright (2006), Numerical Optimization, sections 3.3 and 7.2. McCullagh and
@@ -114,9 +114,9 @@ def fit_penalised(terms: Sequence[Term], prior: ParameterPrior | None, max_itera
 
 
 def _newton(problem: OptimisationProblem, conditional: Conditional) -> bool:
-    """Steps on the parameters that are not zero; whether the gradient is at rest then.
+    """Newton steps on the non-zero parameters; return whether the gradient vanishes.
 
-    Near the end the curvature stays as it is: what it is off by is far less than what is gained.
+    Near convergence the Hessian is not updated, since its error is negligible there.
     """
     learnable, mean = problem.learnable, problem.whole
     l1, l2 = (learnable.spread(rates) for rates in (problem.l1, problem.l2))
@@ -129,7 +129,7 @@ def _newton(problem: OptimisationProblem, conditional: Conditional) -> bool:
         gradient = _gradient(learnable, mean)
         subgradient = (gradient - l2 * theta - l1 * sign)[kept]
         largest = float(np.abs(subgradient).max(initial=0.0))
-        if not largest < best:  # rounding, or no convex function
+        if not largest < best:  # rounding, or not convex
             learnable.assign(before)
             return best <= 1e3 * _GRADIENT
         if largest <= _REST:
@@ -149,7 +149,7 @@ def _newton(problem: OptimisationProblem, conditional: Conditional) -> bool:
 
 
 def _curvature(learnable: LearnableParameters, mean: Mean) -> Floats | None:
-    """Minus the Hessian in closed form, of one conditional whose parameters are all learnable."""
+    """Minus the Hessian in closed form, for one conditional whose parameters are all learnable."""
     term = mean.term if isinstance(mean, _Mean) else None
     if term is None or not isinstance(term.conditional, Curved):
         return None
@@ -164,7 +164,7 @@ def _curvature(learnable: LearnableParameters, mean: Mean) -> Floats | None:
 
 
 def _flat(learnable: LearnableParameters, tensors: Sequence[Tensor | None]) -> Tensor:
-    """Derivatives by the parameters side by side, of those that are finite."""
+    """Concatenated derivatives with respect to the finite parameters."""
     pairs = zip(tensors, learnable.parameters, strict=True)
     parts = [(torch.zeros_like(p) if t is None else t)[torch.isfinite(p.detach())]
              for t, p in pairs]  # fmt: skip
@@ -172,7 +172,7 @@ def _flat(learnable: LearnableParameters, tensors: Sequence[Tensor | None]) -> T
 
 
 def _gradient(learnable: LearnableParameters, mean: Mean, create_graph: bool = False) -> Any:
-    """The gradient of the mean; as a tensor if it is to be differentiated again."""
+    """The gradient of the mean, differentiable if needed."""
     with torch.enable_grad():
         gradients = torch.autograd.grad(
             mean(), learnable.parameters, create_graph=create_graph, allow_unused=True
@@ -182,7 +182,7 @@ def _gradient(learnable: LearnableParameters, mean: Mean, create_graph: bool = F
 
 
 def _hessian(learnable: LearnableParameters, mean: Mean, kept: NDArray[np.bool_]) -> Floats:
-    """The second derivatives by the parameters that are kept."""
+    """The second derivatives with respect to the selected parameters."""
     known = _curvature(learnable, mean)
     if known is not None:
         return -known[np.ix_(kept, kept)]

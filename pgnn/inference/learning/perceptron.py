@@ -1,4 +1,4 @@
-"""The perceptron, of classes and of structures."""
+"""The perceptron and the structured perceptron."""
 
 from __future__ import annotations
 
@@ -10,21 +10,20 @@ from pgnn.inference.learning.mistakes import Rule
 
 @dataclass(frozen=True, kw_only=True)
 class Perceptron(MistakeDriven):
-    r"""Adds the features of the true states and subtracts those of the predicted, row by row.
+    r"""Perceptron: adds the features of the true states and subtracts those of the predicted ones.
 
     .. math:: \theta \leftarrow \theta + \phi(x_n, y_n) - \phi(x_n, \hat y_n), \qquad
         \hat y_n = \arg\max_y \theta^\top \phi(x_n, y)
 
-    No partition function is needed, only best states. Where some :math:`u` of length one separates
-    every row by a margin :math:`\gamma`, no more than :math:`R^2 / \gamma^2` mistakes are made from
-    zero weights on, with :math:`R` the longest correction.
+    It needs no partition function, only best states. If some unit vector :math:`u` separates every
+    row with margin :math:`\gamma`, at most :math:`R^2 / \gamma^2` mistakes are made from zero
+    initial weights, where :math:`R` is the largest norm of an update.
 
     Args:
-        averaged: Whether the mean of the parameters after each row is kept, which generalises far
-            better than the last ones.
-        voted: Whether ``model.history.voters`` keeps all parameters that there were, with the
-            number of rows that each survived, see
-            :class:`~pgnn.inference.learning.voters.Voters`.
+        averaged: Whether to keep the average of the parameters after each row, which generalises
+            far better than the last ones.
+        voted: Whether ``model.history.voters`` keeps all parameter vectors, with the number of rows
+            that each survived, see :class:`~pgnn.inference.learning.voters.Voters`.
 
     The other settings are ``max_iterations``, ``targets`` and ``engine``, see
     :class:`~pgnn.inference.learning.mistake_driven.MistakeDriven`.
@@ -45,10 +44,10 @@ class Perceptron(MistakeDriven):
 
     @property
     def rule(self) -> Rule:
-        """Corrections of size one."""
+        """Updates of size one."""
         return Rule()
 
     @property
     def keeps_voters(self) -> bool:
-        """Whether all parameters are kept."""
+        """Whether all parameter vectors are kept."""
         return self.voted

@@ -1,4 +1,4 @@
-"""New frequencies of classes, whose features look as before."""
+"""Adaptation to new class frequencies (label shift)."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from pgnn.limits import NOT_NEGATIVE, check_settings
 
 @dataclass(frozen=True)
 class PriorShift(Learner):
-    r"""Re-estimates :math:`p(y)` from rows without labels, :math:`p(x \mid y)` staying as it is.
+    r"""Re-estimates :math:`p(y)` from unlabelled rows, with :math:`p(x \mid y)` fixed.
 
     .. math:: \pi_y \leftarrow \frac{1}{N} \sum_n
         \frac{\pi_y\, p_0(y \mid x_n) / \pi^0_y}{\sum_k \pi_k\, p_0(k \mid x_n) / \pi^0_k}
 
-    That is :class:`EM` of the one table, from posteriors that are computed once. Labels that rows
-    may have are not looked at.
+    This is :class:`EM` for the class prior, from posteriors that are computed once. Labels of rows
+    are ignored.
 
     Args:
         target: Name of the class; that of the model, or its only discrete variable, if not given.
-        max_iterations: Most rounds.
-        tolerance: Largest move of a probability that is none.
+        max_iterations: Largest number of rounds.
+        tolerance: Stop when no probability changes by more.
 
     Raises:
         ModelError: If a setting is out of range.
@@ -67,7 +67,7 @@ class PriorShift(Learner):
         seed: int | None = None,
         progress: bool = True,
     ) -> None:
-        """Change the table of the class alone; the record is in ``model.history``.
+        """Update the table of the class; the record is in ``model.history``.
 
         Args:
             model: A directed network with a class that has no parents.
@@ -85,7 +85,7 @@ class PriorShift(Learner):
         table = model.conditionals[name]
         if not isinstance(table, Tabular) or table.parents:
             raise ModelError(
-                f"{name!r} has parents, or no table: PriorShift() is of a class without"
+                f"{name!r} has parents, or no table: PriorShift() needs a class without parents"
             )
         with fitting(model, self) as history, torch.no_grad():
             observed = read_rows(model, data, weights, inputs)

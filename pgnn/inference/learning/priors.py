@@ -19,10 +19,10 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Laplace(Prior):
-    """The same pseudo-count for every entry (Laplace's rule of succession with 1).
+    """The same pseudo-count for every entry (1: Laplace's rule of succession).
 
     Args:
-        count: Pseudo-count, not negative; or by name of the child, none for those not named.
+        count: Pseudo-count, not negative; or a mapping by name of the child, zero for others.
 
     Raises:
         ModelError: If it is negative or not finite.
@@ -34,11 +34,11 @@ class Laplace(Prior):
         _check_numbers("count of Laplace", self.count)
 
     def counts(self, conditional: Tabular) -> Floats:
-        """Pseudo-counts of one table."""
+        """Return the pseudo-counts of one table."""
         return np.full(conditional.shape, self.of_each(conditional.child.name))
 
     def of_each(self, name: Hashable) -> float:
-        """The same for every entry, see the base class."""
+        """Return the pseudo-count, see the base class."""
         return _number_of(self.count, name)
 
     def check(self, names: Mapping[Hashable, Any]) -> None:
@@ -48,7 +48,7 @@ class Laplace(Prior):
 
 @dataclass(frozen=True)
 class K2(Prior):
-    """One pseudo-count for every entry: uniform on the distributions of each row.
+    """A pseudo-count of one for every entry: a uniform prior on the distributions of each row.
 
     References:
         Cooper and Herskovits (1992), A Bayesian method for the induction of probabilistic
@@ -56,23 +56,23 @@ class K2(Prior):
     """
 
     def counts(self, conditional: Tabular) -> Floats:
-        """Pseudo-counts of one table."""
+        """Return the pseudo-counts of one table."""
         return np.ones(conditional.shape)
 
     def of_each(self, name: Hashable) -> float:
-        """One, see the base class."""
+        """Return one, see the base class."""
         return 1.0
 
 
 @dataclass(frozen=True)
 class BDeu(Prior):
-    r"""An equivalent sample, spread evenly: :math:`\alpha_{jk} = \alpha / (q r)`.
+    r"""Bayesian Dirichlet equivalent uniform prior: :math:`\alpha_{jk} = \alpha / (q r)`.
 
-    Here :math:`q` is the number of parent configurations and :math:`r` of child states.
+    :math:`q` is the number of parent configurations and :math:`r` the number of child states.
 
     Args:
-        equivalent_sample_size: Number :math:`\alpha` of imagined rows, not negative; or by name
-            of the child, none for those not named.
+        equivalent_sample_size: Number :math:`\alpha` of imaginary rows, not negative; or a mapping
+            by name of the child, zero for others.
 
     Raises:
         ModelError: If it is negative or not finite.
@@ -88,7 +88,7 @@ class BDeu(Prior):
         _check_numbers("equivalent_sample_size of BDeu", self.equivalent_sample_size)
 
     def counts(self, conditional: Tabular) -> Floats:
-        """Pseudo-counts of one table."""
+        """Return the pseudo-counts of one table."""
         size = _number_of(self.equivalent_sample_size, conditional.child.name)
         return np.full(conditional.shape, size / math.prod(conditional.shape))
 
@@ -102,9 +102,9 @@ class Dirichlet(Prior):
     """Dirichlet priors with given pseudo-counts.
 
     Args:
-        pseudo_counts: Name of the child to an array of the shape of its table (parents first,
-            child last), or a number for all its entries. Tables that are not named have none. Or
-            one number for all entries of all tables.
+        pseudo_counts: Mapping from names of children to arrays shaped like their tables (parents
+            first, child last), or to a number for all entries; tables that are not named have none.
+            Or one number for all entries of all tables.
 
     Raises:
         ModelError: If it is neither.
@@ -117,7 +117,7 @@ class Dirichlet(Prior):
             _check_numbers("pseudo-counts of Dirichlet", self.pseudo_counts)
 
     def counts(self, conditional: Tabular) -> Floats:
-        """Pseudo-counts of one table.
+        """Return the pseudo-counts of one table.
 
         Raises:
             ModelError: If their shape is wrong, or one is negative or not finite.
@@ -148,7 +148,7 @@ class Dirichlet(Prior):
 
 
 def _number_of(values: float | Mapping[Hashable, float], name: Hashable) -> float:
-    """The number for one variable."""
+    """The value for one variable."""
     return float(values.get(name, 0.0) if isinstance(values, Mapping) else values)
 
 

@@ -1,4 +1,4 @@
-"""Learning without the partition function: each element given all others."""
+"""Maximum pseudo-likelihood, which needs no partition function."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ from pgnn.inference.wiring import LocalWiring
 
 @dataclass(frozen=True)
 class PseudoLikelihood(Ascent):
-    r"""Maximises the mean log pseudo-likelihood, with penalties if there are any.
+    r"""Maximises the mean log pseudo-likelihood, with optional penalties.
 
     .. math:: \frac{1}{N} \sum_n \sum_i \log p(x_{ni} \mid x_{n, -i})
 
-    No partition function is needed: a model of any size and treewidth is learned in time linear in
-    rows and factors. From many rows that the model itself could have made, the same parameters
-    come out as by maximum likelihood, a little less precisely. Every cell must be observed.
+    It needs no partition function: models of any size and treewidth are learned in time linear in
+    rows and factors. The estimator is consistent if the model is correct, with a slightly larger
+    variance than maximum likelihood. Every cell must be observed.
 
-    The settings are those of every learner by gradients: ``optimizer``, ``scheduler``,
+    The settings are those of all gradient-based learners: ``optimizer``, ``scheduler``,
     ``batch_size``, ``l1``, ``l2``, ``max_norm``, ``max_iterations``, ``tolerance``,
     ``validation``, ``patience``; see :class:`~pgnn.inference.learning.ascent.Ascent`.
 
@@ -48,7 +48,7 @@ class PseudoLikelihood(Ascent):
         ModelError: If a setting is out of range.
 
     Cost:
-        For each row, one look at every position of every factor, times the states there.
+        Per row, one pass over the states of every element of every factor.
 
     References:
         Besag (1975), Statistical analysis of non-lattice data.
@@ -70,8 +70,8 @@ class PseudoLikelihood(Ascent):
             return super().read_rows(model, data, weights, inputs)
         if not isinstance(model, ChainModel) or model.is_normalized:
             raise Unsupported(
-                "pseudo-likelihood is of labels of sequences given inputs, as of a "
-                f"ConditionalRandomField; {type(model).__name__} has a learner of its own"
+                "the pseudo-likelihood of sequences needs labels given inputs, as in a "
+                f"ConditionalRandomField; {type(model).__name__} has its own learner"
             )
         return read_sequences(model, data, weights, inputs)
 
@@ -81,17 +81,17 @@ class PseudoLikelihood(Ascent):
         return SequencePseudoObjective(model) if is_chain else PseudoObjective(model)
 
     def check_rows(self, rows: Any, model: Any) -> None:
-        """Refuse rows with missing cells.
+        """Raise an error for rows with missing cells.
 
         Raises:
             DataError: If a cell is missing.
-            Unsupported: If there are no states whose probabilities given the rest could be scored.
+            Unsupported: If the model has no discrete variables.
         """
         if isinstance(rows, SequenceEvidence):
             if not rows.is_known(model.state.name):
                 raise DataError(
                     f"some of {model.state.name!r} are missing: pseudo-likelihood needs all "
-                    "labels; learn with Gradient(), which sums out what was not observed"
+                    "labels; learn with Gradient(), which sums out missing values"
                 )
             return
         if not rows.codes.shape[1]:
@@ -104,9 +104,9 @@ class PseudoLikelihood(Ascent):
             return
         row, element = np.argwhere(missing)[0].tolist()
         raise DataError(
-            f"{int(missing.any(axis=1).sum())} of {rows.num_rows} rows miss something (first: "
+            f"{int(missing.any(axis=1).sum())} of {rows.num_rows} rows have missing cells (first: "
             f"{model.elements.name(element)!r} in row {row}); pseudo-likelihood needs complete "
-            "rows, learn with Gradient(), which sums out what was not observed"
+            "rows, learn with Gradient(), which sums out missing values"
         )
 
 
@@ -123,7 +123,7 @@ class SequencePseudoObjective:
         self.model = model
 
     def __call__(self, rows: SequenceEvidence) -> Mean:
-        """Return a function that returns the mean of some sequences, ``()``."""
+        """Return a function that returns the scalar mean of some sequences."""
         states, free = rows.codes[self.model.state.name], replace(rows, codes={})
 
         def mean() -> Tensor:
@@ -141,11 +141,11 @@ _ENTRIES = 2**21
 class PseudoObjective:
     r"""Mean of :math:`\sum_i \log p(x_i \mid x_{-i})` over complete rows.
 
-    A compiled kernel walks over the rows; on a GPU, or without numba, torch works through them in
-    blocks. Either way memory does not grow with the number of rows that share their tables.
+    Computed by a compiled kernel; on a GPU, or without numba, by torch in blocks of rows. The
+    memory does not depend on the number of rows that share their tables.
 
     Args:
-        model: With factors over discrete variables.
+        model: A model with factors over discrete variables.
         compiled: Whether the kernel may be used.
     """
 
@@ -156,7 +156,7 @@ class PseudoObjective:
         self.compiled = compiled and has_numba()
 
     def __call__(self, rows: RowEvidence) -> Mean:
-        """Return a function that returns the mean of some rows, ``()``."""
+        """Return a function that returns the scalar mean of some rows."""
         rows = rows.merged()
         shares = rows.row_weights / rows.row_weights.sum()
         kernel = CpuPseudoLikelihood(rows.codes, shares)
@@ -179,7 +179,7 @@ def log_conditionals(
 
     Args:
         elements: The elements.
-        groups: Factors; of row-wise ones the rows are those of ``codes``.
+        groups: Factors; the rows of row-wise ones are those of ``codes``.
         codes: ``(N, E)`` int64 states.
         columns: Columns of the elements.
     """
@@ -198,7 +198,7 @@ def log_conditionals(
 
 
 class _Blocks:
-    """Rows in blocks that fit."""
+    """Blocks of rows that fit into memory."""
 
     def __init__(
         self, elements: Elements, groups: Sequence[FactorGroup], codes: Tensor, shares: Tensor
@@ -211,7 +211,7 @@ class _Blocks:
         self.step = max(1, _ENTRIES // states)
 
     def mean(self) -> Tensor:
-        """The mean, with derivatives by the numbers where gradients are wanted."""
+        """Return the mean, differentiable if needed."""
         numbers = [g.numbers for g in self.groups]
         wanted = torch.is_grad_enabled() and any(n.requires_grad for n in numbers)
         leaves = [n.detach().requires_grad_(wanted and n.requires_grad) for n in numbers]
@@ -236,7 +236,7 @@ class _Blocks:
 
 
 def _of_rows(g: FactorGroup, numbers: Tensor, rows: slice) -> FactorGroup:
-    """A group with other numbers, of some rows if they differ."""
+    """A group with other parameters, of some rows if they are row-wise."""
     if g.batch_shape and numbers.shape[0] > 1:
         numbers = numbers[rows]
     return g.with_numbers(numbers)
@@ -246,7 +246,7 @@ Ints = NDArray[np.int64]
 
 
 class CpuPseudoLikelihood:
-    """The mean over complete rows, as a function of the numbers of a graph of one structure.
+    """The mean over complete rows, as a function of the parameters of a graph.
 
     Args:
         codes: ``(N, E)`` states.
@@ -258,10 +258,10 @@ class CpuPseudoLikelihood:
         self._wiring: LocalWiring | None = None
 
     def mean(self, graph: FactorGraph) -> Tensor:
-        """Return the mean, ``()``, differentiable to first order.
+        """Return the scalar mean, differentiable to first order.
 
         Args:
-            graph: Row-wise tables have the rows of ``codes``; its structure is always the same.
+            graph: A graph of the same structure; row-wise tables have the rows of ``codes``.
         """
         if self._wiring is None:
             self._wiring = graph.local_wiring
@@ -285,7 +285,7 @@ class _Walk:
         self.field = np.ascontiguousarray(field)
         self.values: list[float] = []
         self._parts: list[tuple[Floats, Floats]] = []
-        # rows with numbers of their own write to gradients of their own, from any thread
+        # rows of row-wise tables write to separate gradients, from any thread
         self._table_gradients = np.zeros_like(self.tables) if len(self.tables) > 1 else None
         self._field_gradients = np.zeros_like(self.field) if len(self.field) > 1 else None
 
@@ -313,7 +313,7 @@ class _Walk:
 
     @cached_property
     def gradients(self) -> list[Tensor]:
-        """Derivatives by the field and by the numbers of each group."""
+        """Gradients with respect to the field and the parameters of each group."""
         tables, field = self._parts[0]
         for more, others in self._parts[1:]:
             tables = tables if self._table_gradients is not None else tables + more
@@ -327,7 +327,7 @@ class _Walk:
 
 
 def _like_numbers(g: FactorGroup, gradient: Tensor) -> Tensor:
-    """Derivatives by the entries in rows of tables as derivatives by a group's numbers."""
+    """Gradients with respect to a group's parameters, from those with respect to table entries."""
     if not g.batch_shape or g.batch_shape == (1,):
         gradient = gradient.sum(0)
     lead = g.numbers.shape[: len(g.batch_shape) + 1]

@@ -1,4 +1,4 @@
-"""Tables that were asked for, and the statistics that gradients by them stand for."""
+"""Recorded tables, whose gradients are expected statistics."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from pgnn.inference.learning.expected_statistics import (
 
 @dataclass(frozen=True, eq=False)
 class Record:
-    """One table that was asked for.
+    """A recorded table.
 
     Attributes:
-        name: What its conditional is called.
-        conditional: Whose.
-        table: The log table, a leaf that wants its gradient.
-        values: ``(N, ...)`` what of its scope was observed.
+        name: Name of its conditional.
+        conditional: The conditional.
+        table: The log table, a leaf that requires a gradient.
+        values: ``(N, ...)`` observed values of its scope.
         inputs: Covariates ``(N, ...)``.
     """
 
@@ -37,12 +37,12 @@ class Record:
     inputs: Values
 
     def add_to(self, collector: StatisticsCollector, gradient: Tensor) -> None:
-        """Add the statistics that a gradient stands for.
+        """Add the statistics given by a gradient.
 
         Args:
-            collector: To which.
-            gradient: Of the log evidence by the table: the posterior weight of each configuration,
-                for each row or for all of them.
+            collector: The collector.
+            gradient: Gradient of the log evidence with respect to the table: the posterior weight
+                of each configuration, for each row or for all of them.
         """
         conditional = self.conditional
         weights = gradient if self.table.batch_shape else gradient.unsqueeze(0)

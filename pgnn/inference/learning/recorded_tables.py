@@ -1,10 +1,10 @@
-r"""Tables that are leaves of a gradient: the expected statistics of whatever they were made from.
+r"""Tables as leaves of backpropagation, whose gradients are expected statistics.
 
 .. math:: E[N_{jk} \mid e] = \frac{\partial \log p(e)}{\partial \log \theta_{jk}}
 
-A recorded conditional makes its tables as leaves and keeps them. A model of recorded conditionals
-may be asked for its log evidence by any differentiable engine; one pass backward then finds the
-expected counts of all of its tables.
+A recorded conditional returns its tables as leaves and records them. After a differentiable engine
+has computed the log evidence of a model of recorded conditionals, one backward pass gives the
+expected counts of all tables.
 
 References:
     Darwiche (2003), A differential approach to inference in Bayesian networks, section 4.
@@ -37,11 +37,11 @@ from pgnn.inference.learning.record import EffectsRecord, Record
 
 @dataclass(eq=False)
 class TableRecorder:
-    """Makes the tables of some conditionals, and keeps them.
+    """Creates and records the tables of some conditionals.
 
     Attributes:
-        pieces: The conditionals that are recorded; others make tables as ever.
-        records: The tables made so far.
+        pieces: The conditionals to record.
+        records: The recorded tables.
     """
 
     pieces: Pieces
@@ -51,7 +51,7 @@ class TableRecorder:
         self._names = {id(c): name for name, c in self.pieces.items()}
 
     def name_of(self, conditional: Conditional) -> Hashable | None:
-        """What a conditional is called; None if it is not one of the recorded."""
+        """The name of a conditional; None if it is not recorded."""
         inner = bare(conditional)
         return inner.name if isinstance(inner, Recorded) else self._names.get(id(conditional))
 
@@ -62,7 +62,7 @@ class TableRecorder:
         observed: Values | None,
         inputs: Values | None,
     ) -> Factor:
-        """Return a conditional's table; a leaf if it has a name among the recorded."""
+        """Return a conditional's table; a leaf if the conditional is recorded."""
         with torch.no_grad():
             factor = conditional.factor(observed, inputs)
         if name is None:
@@ -76,7 +76,7 @@ class TableRecorder:
         return table
 
     def integral(self, hidden: HiddenIntegral) -> Tensor:
-        """Return a leaf in place of an integral over hidden reals, recorded for those it has."""
+        """Return a leaf in place of an integral over hidden real variables."""
         if self.records and self.records[-1].table.log_values is hidden.table:
             return hidden.table
         named = ((self.name_of(c), unwrapped(c)) for c in hidden.component.conditionals)
@@ -90,7 +90,7 @@ class TableRecorder:
     def decomposition(
         self, name: Hashable | None, conditional: Conditional, ranks: Sequence[int] | None = None
     ) -> Decomposition | None:
-        """Return a conditional's small factors; of leaves if it has a name among the recorded."""
+        """Return the decomposition of a conditional; with leaves if it is recorded."""
         with torch.no_grad():
             if name is None or not isinstance(conditional, CausalIndependence):
                 return conditional.decomposition(ranks)
@@ -108,10 +108,11 @@ class TableRecorder:
 
         Args:
             total: The sum.
-            probes: Further leaves.
+            probes: Additional leaves.
 
         Returns:
-            The records that matter with the gradients by their tables, and gradients by the probes.
+            The relevant records with the gradients of their tables, and the gradients of the
+            probes.
         """
         extra = [*probes]
         leaves = [*(r.table.log_values for r in self.records), *extra]
@@ -119,7 +120,7 @@ class TableRecorder:
         if total.requires_grad:
             gradients = torch.autograd.grad(total, leaves, allow_unused=True)
         by_record = [
-            (record, gradient.clamp_min(0.0))  # rounding below zero
+            (record, gradient.clamp_min(0.0))  # negative by rounding
             for record, gradient in zip(self.records, gradients, strict=False)
             if gradient is not None
         ]
@@ -131,9 +132,9 @@ class Recorded(Conditional):
     """A conditional whose tables are recorded.
 
     Args:
-        own: The conditional; used, not copied.
-        recorder: Who keeps them.
-        name: What it is called there; if not given, what the recorder calls it.
+        own: The conditional, not copied.
+        recorder: The recorder.
+        name: Name of its records; by default that of the recorder.
     """
 
     def __init__(
@@ -157,15 +158,15 @@ class Recorded(Conditional):
 
     @property
     def decomposes(self) -> bool:
-        """Whether the conditional does."""
+        """Whether the conditional decomposes."""
         return self.own.decomposes
 
     def decomposition(self, ranks: Sequence[int] | None = None) -> Decomposition | None:
-        """Return the conditional's small factors, recorded."""
+        """Return the conditional's decomposition, recorded."""
         return self._recorder.decomposition(self.name, self.own, ranks)
 
     def regression(self) -> Regression:
-        """Return the conditional's numbers, as constants."""
+        """Return the conditional's regression, with constant parameters."""
         with torch.no_grad():
             return self.own.regression()
 
@@ -187,7 +188,7 @@ class RecordedSlice(SlicedModel):
 
     Args:
         model: The model.
-        recorder: Who keeps them.
+        recorder: The recorder.
     """
 
     def __init__(self, model: SlicedModel, recorder: TableRecorder) -> None:
@@ -201,17 +202,17 @@ class RecordedSlice(SlicedModel):
 
     @property
     def variables(self) -> Mapping[Hashable, Variable]:
-        """Those of the model."""
+        """The variables of the model."""
         return self._model.variables
 
     @property
     def conditionals(self) -> Mapping[Hashable, Conditional]:
-        """Those of the model, recorded."""
+        """The conditionals of the model, recorded."""
         return self._conditionals
 
     @property
     def initial(self) -> Mapping[Hashable, Conditional]:
-        """Those of the model's first slice, recorded."""
+        """The conditionals of the first slice, recorded."""
         return {n: self._first[n] for n in self._model.initial}
 
     @property
@@ -225,7 +226,7 @@ class RecordedSlice(SlicedModel):
         return self._model.order
 
     def parameters(self) -> Iterable[Tensor]:
-        """Return those that may be learned: answers are to be differentiated."""
+        """Return the learnable parameters, so that answers are differentiable."""
         conditionals = [*self._conditionals.values(), *self._first.values()]
         return [p for conditional in conditionals for p in conditional.parameters()]
 
@@ -256,12 +257,12 @@ def recorded(
 ) -> Conditional:
     """Return a conditional whose tables are recorded.
 
-    Of one that only names another's variables anew, those of the other are, under its own names.
+    For a renamed conditional, the tables of the original one are recorded.
 
     Args:
         conditional: The conditional.
         recorder: Who keeps its tables.
-        name: What it is called there; if not given, what the recorder calls it.
+        name: Name of its records; by default that of the recorder.
     """
     name = recorder.name_of(conditional) if name is None else name
     if isinstance(conditional, Renamed):

@@ -1,4 +1,4 @@
-"""Starts of expectation maximisation: each with parameters of its own, run side by side."""
+"""Restarts of expectation maximisation, run in parallel."""
 
 from __future__ import annotations
 
@@ -28,23 +28,23 @@ _FALL = 1e-8
 
 
 class EMSettings(Protocol):
-    """What a start needs of the settings of :class:`EM`."""
+    """The settings of :class:`EM` that a start uses."""
 
     @property
     def batch_size(self) -> int | None:
-        """Rows for each step of streaming EM."""
+        """Rows per step of streaming EM."""
 
     @property
     def decay(self) -> float:
-        """Power by which streaming EM forgets."""
+        """Exponent of the step sizes of streaming EM."""
 
     @property
     def hard(self) -> bool:
-        """Whether hidden states are set to the most probable ones."""
+        """Whether hidden states are replaced by the most probable ones."""
 
     @property
     def accelerate(self) -> bool | type[Extrapolation]:
-        """Whether, or how, steps are extrapolated."""
+        """Whether and how steps are extrapolated."""
 
     @property
     def tolerance(self) -> float:
@@ -52,21 +52,22 @@ class EMSettings(Protocol):
 
 
 class Start:
-    """A model of its own that is improved by passes over what was observed.
+    """One start: a copy of the model that is improved by passes over the data.
 
     Args:
-        e_step: Expectations under the model, whose parameters are changed.
+        e_step: E-step of the model, whose parameters are changed.
         observed: Rows or sequences.
-        priors: What is believed of the conditionals beforehand, by name.
-        settings: How to step.
+        priors: Priors of the conditionals, by name.
+        settings: Settings of the steps.
         seed: Random seed of the start and of the order of batches.
 
     Attributes:
         trace: ``log_likelihood`` and ``objective`` of each pass.
-        done: Whether nothing is to be gained by further passes.
-        converged: Whether that is because the value came to rest.
-        fell: From where to where the value fell, if it did.
-        stuck: Names of conditionals whose last M-step made no progress though there is a gradient.
+        done: Whether further passes are unnecessary.
+        converged: Whether the value converged.
+        fell: The values before and after a decrease, if any.
+        stuck: Names of conditionals whose last M-step made no progress although the gradient is not
+            zero.
     """
 
     def __init__(
@@ -91,15 +92,15 @@ class Start:
 
     @property
     def streams(self) -> bool:
-        """Whether it learns batch by batch."""
+        """Whether it is streaming EM."""
         return self.settings.batch_size is not None
 
     def initialize(self, at_random: bool) -> None:
-        """Begin with clusters of what was observed; from somewhere else at random."""
+        """Initialise by clusters of the observations; randomised for restarts."""
         self.e_step.initialize(self.observed, self._seed, at_random)
 
     def accelerate(self) -> None:
-        """Extrapolate from now on, where that raises the value and parameters are all there is."""
+        """Enable extrapolation, if the state consists of parameters only."""
         e_step = self.e_step
         plain = self.streams or e_step.learns_as_a_whole or e_step.noisy
         if not plain and self._extrapolation is None:
@@ -108,17 +109,17 @@ class Start:
             self._extrapolation = chosen(self.e_step.parameters)
 
     def settle(self) -> None:
-        """Put back what was extrapolated last, if nobody has observed yet whether it is a gain."""
+        """Undo the last extrapolation if its value is still unknown."""
         own = self._extrapolation
         if own is not None and (own.pending or own.unproven):
             own.reject()
 
     def value(self) -> float:
-        """Log-likelihood and log prior at the present parameters."""
+        """Log-likelihood plus log prior at the current parameters."""
         return self.e_step.total(self.observed) + self._log_prior()
 
     def snapshot(self) -> dict[str, Any]:
-        """Return all that further passes depend on, as a file can hold it."""
+        """Return the state that further passes depend on, in a form for files."""
         sums, own = self._sums, self._extrapolation
         return {
             "model": {n: x.clone() for n, x in self.e_step.model.state_dict().items()},
@@ -134,7 +135,7 @@ class Start:
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Take up what :meth:`snapshot` returned."""
+        """Restore the result of :meth:`snapshot`."""
         self.e_step.model.load_state_dict(state["model"])
         self.e_step.restore(state["e_step"])
         self.trace = state["trace"]
@@ -150,13 +151,13 @@ class Start:
             self._sums = ExpectedStatistics(total, weight, sums, {}, occupancy)
 
     def advance(self, expected: ExpectedStatistics | None = None) -> None:
-        """One pass: an E-step, whether that was a gain, and an M-step.
+        """One pass: an E-step, a check of the value, and an M-step.
 
         Args:
-            expected: What the E-step finds, where that is known already.
+            expected: Result of the E-step, if already known.
 
         Raises:
-            DataError: If a row is impossible, or the value is no number.
+            DataError: If a row is impossible, or the value is NaN.
         """
         if self.streams:
             self._stream()
@@ -175,13 +176,13 @@ class Start:
             self._step(expected)
 
     def _valued(self, expected: ExpectedStatistics | None) -> tuple[ExpectedStatistics, float]:
-        """What is expected, and its value; extrapolated parameters are kept only if that rose."""
+        """Expectations and value; extrapolated parameters are kept only if the value increased."""
         extrapolation = self._extrapolation
         if extrapolation is not None and extrapolation.pending:
             try:
                 moved = self._expect()
                 value = moved.log_likelihood + self._log_prior()
-            except (PgnnError, ValueError):  # a distribution cannot be made of such numbers
+            except (PgnnError, ValueError):  # these are not valid parameters of a distribution
                 value = -math.inf
             if value >= self._value:
                 extrapolation.accept()
@@ -200,18 +201,18 @@ class Start:
         return expected, value
 
     def _expect(self) -> ExpectedStatistics:
-        """The E-step; of completed rows if it is a hard one."""
+        """The E-step, on completed rows for hard EM."""
         hard = self.settings.hard
         return self.e_step.expect(self.e_step.completed(self.observed) if hard else self.observed)
 
     def _forget_last(self) -> None:
-        """Take the last value out of the record."""
+        """Remove the last value from the record."""
         for figure in self.trace.values():
             figure.pop()
         self._value = self.trace["objective"][-1]
 
     def _step(self, expected: ExpectedStatistics) -> None:
-        """An M-step, and an extrapolation if it is its turn."""
+        """An M-step, and an extrapolation if one is due."""
         if self._extrapolation is not None:
             self._extrapolation.before_step()
         self.stuck = self.e_step.improve(expected, self.priors)
@@ -219,7 +220,7 @@ class Start:
             self._extrapolation.after_step()
 
     def _at_rest(self) -> bool:
-        """Whether a noisy value is observed to stay."""
+        """Whether a noisy value has converged."""
         values = self.trace["objective"]
         if len(values) < 2 * _WINDOW:
             return False
@@ -227,12 +228,12 @@ class Start:
         return Trend.of(values, _WINDOW).at_rest(tolerance, math.inf)
 
     def _to_come(self, before: float, gain: float) -> float:
-        """The gain, and what those that follow it add if they shrink at the same rate (Aitken)."""
+        """The gain plus the extrapolated sum of further gains (Aitken)."""
         if gain <= _ROUNDING * abs(self._value):
             return 0.0
         own = self._extrapolation
         if own is not None and own.length > 1.0:
-            return max(gain, before) * own.length  # of a step, and of an extrapolation
+            return max(gain, before) * own.length  # gains of a step, and of an extrapolation
         return gain / (1.0 - gain / before) if gain < before else math.inf
 
     def _stream(self) -> None:
@@ -256,7 +257,7 @@ class Start:
         self.done, self.converged = near, near and not self.stuck
 
     def _note(self, log_likelihood: float, value: float) -> float:
-        """Record a value; return the one before."""
+        """Record a value; return the previous one."""
         if not math.isfinite(value):
             raise DataError(f"the log-likelihood became {value}; use a prior or other starts")
         self.trace["log_likelihood"].append(log_likelihood)
@@ -269,9 +270,9 @@ class Start:
 
 
 class Restarts:
-    """Starts that pass over what was observed in step; an iteration of all that are not done.
+    """All starts as one iterative method: an iteration is one pass of each unfinished start.
 
-    Chains of few short sequences are joined into one, others run on threads: the same numbers.
+    Chains of few short sequences are batched, others run in threads, with the same results.
 
     Args:
         starts: The starts, of one model and the same rows.
@@ -281,10 +282,10 @@ class Restarts:
         self.starts = starts
 
     def init(self) -> None:
-        """The starts hold their own state."""
+        """Return None: the starts hold the state."""
 
     def step(self, state: None) -> tuple[None, Info]:
-        """One pass of every start that is not done."""
+        """Run one pass of every unfinished start."""
         active = [s for s in self.starts if not s.done]
         together = None
         if len(active) > 1 and not active[0].streams:
@@ -299,14 +300,15 @@ class Restarts:
         return None, Info(done, {"log_likelihood": best.trace["log_likelihood"][-1]})
 
     def _on_threads(self, active: Sequence[Start]) -> None:
-        shared = bool(active) and active[0].e_step.shared  # processes keep one order of calls
+        # all processes must make calls in the same order
+        shared = bool(active) and active[0].e_step.shared
         threads = 1 if shared else min(torch.get_num_threads(), len(active))
         if threads == 1:
             for start in active:
                 start.advance()
             return
 
-        def advance(start: Start, _: Stop) -> None:  # what it does inside looks at the flag
+        def advance(start: Start, _: Stop) -> None:  # nested work checks the flag
             start.advance()
 
         interruptible([partial(advance, start) for start in active], threads)

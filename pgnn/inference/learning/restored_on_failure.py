@@ -1,4 +1,4 @@
-"""Models that change completely or not at all, and what is told of it."""
+"""Context managers that restore a model after an error."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from pgnn.inference.history import History
 
 @contextmanager
 def fitting(model: Any, learner: Any) -> Iterator[History]:
-    """Write down what a fit leaves behind; nothing, and the numbers as before, if it fails.
+    """Record a fit in the history; after an error restore the parameters.
 
     Args:
-        model: What is fitted; its history is replaced at the end.
-        learner: What fits it.
+        model: The model; its history is replaced at the end.
+        learner: The learner.
 
     Yields:
         The new history, to which figures are to be added.
@@ -30,19 +30,19 @@ def fitting(model: Any, learner: Any) -> Iterator[History]:
         history.setdefault("seconds", time.perf_counter() - begin)
         model.history = history
     except BaseException:
-        try:  # both or neither: nothing may be raised between the two
+        try:  # no error may occur between the two
             _write(model, numbers)
         finally:
-            model.history = before  # inner fits may have left theirs
+            model.history = before  # inner fits may have written their own
         raise
 
 
 @contextmanager
 def restored_on_failure(model: Any) -> Iterator[None]:
-    """Write the numbers of a model back if anything is raised inside, Ctrl-C too.
+    """Restore the parameters of a model after an error or an interrupt.
 
     Args:
-        model: Whose parameters and buffers; a copy of them is held meanwhile.
+        model: The model, whose parameters and buffers are copied.
     """
     before = _numbers(model)
     try:
@@ -54,10 +54,10 @@ def restored_on_failure(model: Any) -> Iterator[None]:
 
 @contextmanager
 def restored(model: Any) -> Iterator[None]:
-    """Write the numbers of a model back in any case.
+    """Restore the parameters of a model in any case.
 
     Args:
-        model: Whose parameters and buffers; a copy of them is held meanwhile.
+        model: The model, whose parameters and buffers are copied.
     """
     before = _numbers(model)
     try:
@@ -73,6 +73,6 @@ def _numbers(model: Any) -> dict[str, Tensor]:
 def _write(model: Any, numbers: dict[str, Tensor]) -> None:
     try:
         model.load_state_dict(numbers)
-    except KeyboardInterrupt:  # a second one
+    except KeyboardInterrupt:  # a second interrupt
         model.load_state_dict(numbers)
         raise

@@ -1,4 +1,4 @@
-"""Statistics of batches that came one after the other, kept with the model: streaming EM."""
+"""Running statistics of batches for streaming EM, stored with the model."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from pgnn.inference.learning.training_data import check_observed
 
 @dataclass(frozen=True)
 class RunningStatistics:
-    r"""Means over the rows of all batches so far, later ones counting more.
+    r"""Running means over the rows of all batches, with larger weights of later ones.
 
     .. math:: s \leftarrow (1 - \eta_k) s + \eta_k \hat s_k, \qquad
         \eta_k = (k + 2)^{-\kappa} \text{ or } w_k / \textstyle\sum_{j \le k} w_j
 
     Args:
-        batches: How many there were.
-        weight: What their rows counted together.
-        mean: Statistics, for each unit of weight.
+        batches: Number of batches.
+        weight: Total weight of their rows.
+        mean: Statistics per unit of weight.
 
     References:
         Cappé and Moulines (2009), On-line expectation-maximization algorithm for latent data
@@ -44,7 +44,7 @@ class RunningStatistics:
 
     @classmethod
     def of(cls, history: Mapping[str, Any]) -> RunningStatistics | None:
-        """Take up what a model's history has kept; None if that is nothing."""
+        """Return the statistics stored in a model's history, or None."""
         kept = history.get(RUNNING)
         if kept is None:
             return None
@@ -56,16 +56,15 @@ class RunningStatistics:
 
     @classmethod
     def first(cls, expected: ExpectedStatistics) -> RunningStatistics:
-        """Begin with a batch."""
+        """Return the statistics of the first batch."""
         return cls(1, expected.weight, expected.mixed(expected, 1.0, 1.0 / expected.weight))
 
     def with_batch(self, expected: ExpectedStatistics, decay: float | None) -> RunningStatistics:
-        """Return the statistics with one batch more.
+        """Return the statistics updated with one more batch.
 
         Args:
-            expected: Of its rows.
-            decay: By which power of their number earlier batches are forgotten; None to count all
-                rows alike.
+            expected: Expected statistics of its rows.
+            decay: Exponent of the step sizes; None for equal weights of all rows.
         """
         weight = self.weight + expected.weight
         share = expected.weight / weight if decay is None else (self.batches + 2.0) ** -decay
@@ -74,11 +73,11 @@ class RunningStatistics:
 
     @property
     def total(self) -> ExpectedStatistics:
-        """Sums, as if all rows so far were like the mean."""
+        """The sums that correspond to the mean."""
         return self.mean.mixed(self.mean, 1.0, self.weight)
 
     def kept(self) -> dict[str, Any]:
-        """Return what a history keeps, and a file."""
+        """Return the form that is stored in a history and in files."""
         sums: dict[Hashable, Any] = {
             name: [x.numpy(force=True) for x in totals] for name, totals in self.mean.sums.items()
         }
@@ -102,15 +101,15 @@ def learn_from_batch(
 
     Args:
         model: What is changed, if all goes well.
-        learner: For the history.
-        e_step_of: Makes the expectations of a copy of the model.
+        learner: The learner, for the history.
+        e_step_of: Function that creates the E-step of a copy of the model.
         data: The batch.
-        weights: What each of its rows counts.
+        weights: Weights of its rows.
         inputs: Covariates.
-        seed: Random seed of a start, at the first batch.
+        seed: Random seed of the initialisation, at the first batch.
         decay: See :meth:`RunningStatistics.with_batch`.
         priors: Priors of the pieces, by name.
-        check: Raises if the model cannot learn from the batch.
+        check: Function that raises an error if the model cannot learn from the batch.
     """
     trained = copy.deepcopy(model)
     e_step = e_step_of(trained)
@@ -118,8 +117,8 @@ def learn_from_batch(
     for name, conditional in e_step.pieces.items():
         if isinstance(conditional, ExponentialFamily) and not conditional.is_additive:
             raise Unsupported(
-                f"a {type(conditional).__name__} is made of all rows at once, which batches of "
-                f"{name!r} cannot add to; fit() all of them"
+                f"a {type(conditional).__name__} depends on all rows at once, to which batches of "
+                f"{name!r} cannot be added; fit() all rows"
             )
     with fitting(model, learner) as history:
         observed = e_step.read(data, weights, inputs)

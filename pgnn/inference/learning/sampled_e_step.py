@@ -16,14 +16,14 @@ from pgnn.inference.learning.table_e_step import NetworkEStep
 
 
 class SampledEStep(NetworkEStep):
-    """Expectations under a network in which an engine completes the rows, several times each.
+    """Monte Carlo EM: expectations as averages over several completions of each row by an engine.
 
-    The value is that of completed rows, and noisy: Monte Carlo EM.
+    The value is that of completed rows, and noisy.
 
     Args:
         model: A directed network.
-        engine: What draws, such as ``Gibbs()``.
-        num_samples: Draws in all; each row gets one at least.
+        engine: Sampling engine, such as ``Gibbs()``.
+        num_samples: Total number of samples, at least one per row.
 
     References:
         Wei and Tanner (1990), A Monte Carlo implementation of the EM algorithm.
@@ -41,11 +41,11 @@ class SampledEStep(NetworkEStep):
         return {"random": self._random.bit_generator.state}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Take it up again, see :class:`EStep`."""
+        """Restore it, see :class:`EStep`."""
         self._random.bit_generator.state = state["random"]
 
     def expect(self, observed: RowEvidence) -> ExpectedStatistics:
-        """Return averages over draws, see :class:`EStep`."""
+        """Return averages over samples, see :class:`EStep`."""
         number = -(-self._num_samples // observed.num_rows)
         seed = int(self._random.integers(2**31))
         drawn = self._sampler.sample(
@@ -53,7 +53,7 @@ class SampledEStep(NetworkEStep):
         )
         if drawn.log_weights is not None:
             raise Unsupported(
-                f"draws of {type(self._sampler).__name__} count differently; learn with Gibbs() or "
+                f"draws of {type(self._sampler).__name__} are weighted; learn with Gibbs() or "
                 "JunctionTree()"
             )
         codes = drawn.codes.cpu().numpy().astype(np.int32).reshape(-1, observed.codes.shape[1])

@@ -25,14 +25,14 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class PseudoLabels(Learner):
-    """Fits to rows with labels, labels others by the fit, and fits again.
+    """Fits to labelled rows, labels the others by the fitted model, and fits again.
 
     Args:
         target: Name of the variable that is the label; the class of a model that has one, or its
             only discrete variable, if not given.
-        learner: What fits; the model's own choice for complete rows if not given.
-        threshold: Least probability of a label that is taken for one.
-        rounds: Most rounds.
+        learner: The learner; the model's default for complete rows if not given.
+        threshold: Smallest probability at which a predicted label is used.
+        rounds: Largest number of rounds.
 
     Raises:
         ModelError: If a setting is out of range.
@@ -55,8 +55,8 @@ class PseudoLabels(Learner):
         """Return the rows to learn from in the next round.
 
         Args:
-            model: Fitted to the last ones.
-            observed: All rows, without labels where they have none.
+            model: The model fitted to the last rows.
+            observed: All rows, with missing labels.
             column: Column of the label among the states.
             name: Name of the label.
         """
@@ -83,8 +83,8 @@ class PseudoLabels(Learner):
 
         Raises:
             DataError: If no row has a label.
-            ModelError: If the target is no discrete variable of the model.
-            Unsupported: If the model is no directed network.
+            ModelError: If the target is not a discrete variable of the model.
+            Unsupported: If the model is not a directed network.
         """
         name = target_of(model, self.target)
         column = int(model.elements.numbers(name))
@@ -94,7 +94,7 @@ class PseudoLabels(Learner):
             observed = read_rows(model, data, weights, inputs)
             told = np.flatnonzero(observed.codes[:, column] >= 0)
             if not len(told):
-                raise DataError(f"no row has the label {name!r}: there is nothing to begin with")
+                raise DataError(f"no row has the label {name!r}, but some rows need one")
             rows = observed.take(told)
             total = rows.row_weights.sum()
             while len(trace) < self.rounds and not converged:
@@ -115,17 +115,17 @@ class PseudoLabels(Learner):
 
 @dataclass(frozen=True)
 class SelfTraining(PseudoLabels):
-    """Learns from its own predictions for rows without a label.
+    """Semi-supervised learning from the model's own predictions for unlabelled rows.
 
-    Rows whose most probable label reaches the threshold count with it, all of them anew in each
-    round (hard); or every row counts with each label by its probability (soft), which is
+    In each round, rows whose most probable label reaches the threshold are used with that label
+    (hard); or every row is used with each label, weighted by its probability (soft), which is
     :class:`EM` for a generative model.
 
     Args:
         target: Name of the label; see :class:`PseudoLabels`.
-        learner: What fits.
-        threshold: Least probability of a hard label.
-        rounds: Most rounds.
+        learner: The learner.
+        threshold: Smallest probability of a hard label.
+        rounds: Largest number of rounds.
         hard: Whether labels are hard.
 
     References:
@@ -163,17 +163,18 @@ class SelfTraining(PseudoLabels):
 
 @dataclass(frozen=True)
 class CoTraining(PseudoLabels):
-    """Two groups of features label rows for each other.
+    """Co-training: two groups of features label rows for each other.
 
-    Either group by itself tells the label well, and given the label they are independent: what is
-    sure from one group alone is news to the features of the other. Rows get the label that a group
-    is sure of, and where both are, that of the surer one.
+    Assumes that either group is sufficient to predict the label, and that the groups are
+    independent given the label, so that confident predictions from one group are informative for
+    the other. A row takes the label that a group predicts confidently; if several do, that of the
+    most confident one.
 
     Args:
         target: Name of the label; see :class:`PseudoLabels`.
-        learner: What fits.
-        threshold: Least probability of a label from one group.
-        rounds: Most rounds.
+        learner: The learner.
+        threshold: Smallest probability of a label predicted from one group.
+        rounds: Largest number of rounds.
         views: Two or more lists of names of features.
 
     Raises:
@@ -228,14 +229,14 @@ def target_of(model: Any, name: Hashable) -> Hashable:
 
     Args:
         model: A directed network.
-        name: What somebody gave; None if nothing.
+        name: The given name, or None.
 
     Raises:
-        ModelError: If it is no discrete variable, or not given where there are several.
-        Unsupported: If the model is no directed network.
+        ModelError: If it is not a discrete variable, or not given although there are several.
+        Unsupported: If the model is not a directed network.
     """
     if not isinstance(model, NetworkModel):
-        raise Unsupported(f"labels are of directed networks, not of a {type(model).__name__}")
+        raise Unsupported(f"labels need a directed network, not a {type(model).__name__}")
     discrete = [n for n, v in model.variables.items() if v.is_discrete and not v.shape]
     if name is None and isinstance(model, ClassModel):
         return model.class_name
@@ -248,7 +249,7 @@ def target_of(model: Any, name: Hashable) -> Hashable:
 
 
 def predicted(model: Any, rows: RowEvidence, name: Hashable) -> Floats:
-    """Return ``(N, K)`` probabilities of the states of a variable that was not observed."""
+    """Return ``(N, K)`` probabilities of the states of an unobserved variable."""
     size = model.variables[name].num_states
     if not rows.num_rows:
         return np.zeros((0, size))
@@ -260,7 +261,7 @@ def predicted(model: Any, rows: RowEvidence, name: Hashable) -> Floats:
 def with_labels(
     observed: RowEvidence, rows: Rows, labels: Any, column: int, share: Floats | None = None
 ) -> RowEvidence:
-    """Return some rows with other labels, each counting a share of what it counts."""
+    """Return some rows with other labels, with their weights multiplied by shares."""
     chosen_rows = observed.take(rows)
     codes = chosen_rows.codes.copy()
     codes[:, column] = labels
@@ -271,7 +272,7 @@ def with_labels(
 
 
 def _alone(model: Any, rows: RowEvidence, names: Iterable[Hashable]) -> RowEvidence:
-    """The rows as if they had observed some features only."""
+    """The rows restricted to the observations of some features."""
     kept = {*names}
     codes = rows.codes.copy()
     for n, v in model.variables.items():

@@ -1,4 +1,4 @@
-"""Expectations of a slice that repeats: gradients of the log evidence by its tables."""
+"""The E-step of dynamic Bayesian networks: gradients of the log evidence in the tables."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ from pgnn.inference.time.unrolling import Unrolling
 
 
 class SliceEStep(TableEStep[SequenceEvidence]):
-    """Expectations under a dynamic Bayesian network, whatever was observed of it.
+    """Expectations under a dynamic Bayesian network with any missing values.
 
-    One pass backward through the chain of the interface, and through the elimination in the
-    slices, finds the counts of all tables. A table that differs by row, as where a real child was
-    observed, gets the posterior weights of each row.
+    One backward pass through the interface chain and the eliminations within slices gives the
+    expected counts of all tables. For row-wise tables, such as those of observed real children, it
+    gives the posterior weights of each row.
 
-    Conditionals are called by the names of the variables; ``("initial", name)`` at the first step,
-    where the conditional is another one.
+    Conditionals have the names of their variables, or ``("initial", name)`` for a different
+    conditional at the first step.
 
     Args:
         model: A dynamic Bayesian network.
@@ -73,12 +73,12 @@ class SliceEStep(TableEStep[SequenceEvidence]):
     def values_of(
         self, name: Hashable, conditional: Conditional, observed: SequenceEvidence
     ) -> Values | None:
-        """Return reals that were observed at any step, see :class:`EStep`."""
+        """Return real values observed at any step, see :class:`EStep`."""
         flat = {n: x.flatten(end_dim=1) for n, x in observed.reals.items()}
         return reals_observed(conditional, flat | {lagged_name(n): x for n, x in flat.items()})
 
     def log_partition(self, observed: SequenceEvidence) -> Tensor:
-        """Return ``(B,)`` log probabilities of what was observed."""
+        """Return ``(B,)`` log probabilities of the observations."""
         with torch.no_grad():
             return self._prepare(observed).log_partition()
 
@@ -98,7 +98,7 @@ class SliceEStep(TableEStep[SequenceEvidence]):
         )
 
     def hidden(self, observed: SequenceEvidence) -> list[Hashable]:
-        """Return the discrete variables of which no state was observed."""
+        """Return the discrete variables that are never observed."""
         pairs = self.model.conditionals.items()
         return [n for n, c in pairs if c.child.is_discrete and n not in observed.codes]
 
@@ -111,7 +111,7 @@ class SliceEStep(TableEStep[SequenceEvidence]):
         return recorder.records
 
     def initialize(self, observed: SequenceEvidence, seed: int, at_random: bool) -> None:
-        """Begin with clusters of what was observed of the children of hidden variables."""
+        """Initialise by clusters of the observations of the children of hidden variables."""
         records, hidden = self.tables(observed), self.hidden(observed)
         values = {n: self._start_values(n, observed, records, hidden) for n in self.pieces}
         self.initialize_pieces(values, seed, at_random)
@@ -125,8 +125,8 @@ class SliceEStep(TableEStep[SequenceEvidence]):
     ) -> Values | None:
         """What was observed of a child whose parents are hidden.
 
-        Nothing, ``{}``, of a child that is hidden itself and does not tell its parents' states
-        apart; None if the conditional is to stay as it is.
+        ``{}`` for a child that is hidden itself and does not distinguish its parents' states; None
+        if the conditional is to be left unchanged.
         """
         conditional = self.conditionals[name]
         child = conditional.child.name
@@ -147,7 +147,7 @@ class SliceEStep(TableEStep[SequenceEvidence]):
         return {child: codes[observed.inside & (codes >= 0)]}
 
     def _prepare(self, observed: SequenceEvidence) -> _Prepared:
-        """What depends on the structure and the evidence alone; the last is kept."""
+        """Data that depend only on the structure and the evidence; the last is cached."""
         if self._prepared is None or self._prepared.observed is not observed:
             recorder = TableRecorder(self.pieces)
             slices = RecordedSlice(self.model, recorder)
@@ -165,7 +165,7 @@ class SliceEStep(TableEStep[SequenceEvidence]):
 
     @cached_property
     def _state(self) -> Variable | None:
-        """The one discrete variable on which others depend; None where there are several."""
+        """The single discrete variable with children; None if there are several."""
         conditionals = self.model.conditionals
         inner = {without_lag(v.name) for c in conditionals.values() for v in c.parents}
         states = [c.child for n, c in conditionals.items() if n in inner and c.child.is_discrete]
@@ -174,29 +174,28 @@ class SliceEStep(TableEStep[SequenceEvidence]):
 
 @dataclass(frozen=True, eq=False)
 class _Prepared:
-    """The slices of some sequences, whose numbers may change."""
+    """The slices of some sequences, for changing parameters."""
 
     observed: SequenceEvidence
     recorder: TableRecorder
     tables: LeafSliceTables
 
     def log_partition(self) -> Tensor:
-        """``(B,)`` log probabilities; the tables that they are made from are recorded anew."""
+        """Return ``(B,)`` log probabilities, with newly recorded tables."""
         self.recorder.records.clear()
         return InterfaceChain.of(self.tables).chain.log_partition()
 
 
 class UnrolledEStep(SliceEStep):
-    """Expectations under a dynamic Bayesian network, by a junction tree of the unrolled one.
+    """Expectations under a dynamic Bayesian network, by a junction tree of the unrolled network.
 
-    For interfaces with too many states to be a chain. Sequences of one length are asked together.
-    Other than in :class:`SliceEStep` a leaf that was not observed at a step counts there what is
-    expected of it.
+    For interfaces with too many states for a chain. Sequences of equal length are batched. Other
+    than in :class:`SliceEStep`, an unobserved leaf contributes its expected counts.
 
     Args:
         model: A dynamic Bayesian network, or a hidden Markov model.
-        engine: What sums out what was not observed, with a differentiable log evidence; exact if
-            not given.
+        engine: Engine that sums out unobserved variables, with a differentiable log evidence; exact
+            if not given.
     """
 
     def __init__(self, model: Any, engine: Engine | None = None) -> None:
@@ -214,19 +213,19 @@ class UnrolledEStep(SliceEStep):
         return RecordedEvidence(log_z, self._recorder)
 
     def log_partition(self, observed: SequenceEvidence) -> Tensor:
-        """Return ``(B,)`` log probabilities of what was observed."""
+        """Return ``(B,)`` log probabilities of the observations."""
         with torch.no_grad():
             return self.evaluate(observed).log_evidence
 
     def _network(self, steps: int) -> _Unrolled:
-        """The network of so many steps, made once: its plans are kept."""
+        """The network of a given number of steps, cached with its plans."""
         if steps not in self._networks:
             self._networks[steps] = _Unrolled(self.model, steps, self._recorder, self._engine)
         return self._networks[steps]
 
 
 class _Unrolled(RecordedSlice):
-    """A model over time that unrolls to one network of recorded conditionals."""
+    """A model over time that unrolls to a network of recorded conditionals."""
 
     def __init__(
         self, model: SlicedModel, steps: int, recorder: TableRecorder, engine: Engine
@@ -248,14 +247,14 @@ class _Unrolled(RecordedSlice):
             log_z = Unrolling(self._engine).log_prob(unrolled, observed, inputs=observed.inputs)
         except Intractable as error:
             raise Intractable(
-                f"EM needs exact answers about the unrolled network, and {error}; or learn with "
+                f"EM needs exact inference in the unrolled network, and {error}; or learn with "
                 "Gradient(engine=...)"
             ) from None
         return log_z.reshape(-1)
 
 
 def _by_length(observed: SequenceEvidence) -> list[tuple[Tensor, SequenceEvidence]]:
-    """Which sequences have the same length, and these; empty ones are left out."""
+    """The sequences grouped by length, without empty ones."""
     lengths = observed.lengths
     groups = [(lengths == n).nonzero()[:, 0] for n in sorted(set(lengths.tolist()) - {0})]
     return [(which, observed.take(which)) for which in groups]

@@ -1,4 +1,4 @@
-"""Learning of models that have a solution of their own for complete rows."""
+"""Learning of models with their own solution for complete rows."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pgnn.inference.learning.training_data import is_single, read_rows
 
 
 def has_solution(model: SolvableModel, data: Any) -> bool:
-    """Whether data tells nothing of what the model takes for hidden."""
+    """Whether the data does not observe hidden variables of the model."""
     if not is_single(data):
         return True
     observed = set(read_rows(model, data).names)
@@ -24,14 +24,14 @@ def fit_solved(model: Any, learner: Any, data: Any, weights: Any, seed: int | No
     """Fit a model to complete rows; the record is in ``model.history``.
 
     Args:
-        model: One with a solution of its own.
-        learner: For the history.
+        model: A model with its own solution.
+        learner: The learner, for the history.
         data: Rows, all at once.
         weights: ``(N,)`` weight of each row, or the name of a column.
         seed: Random seed.
 
     Raises:
-        DataError: If something was not observed, or there are no rows.
+        DataError: If values are missing, or there are no rows.
     """
     with fitting(model, learner) as history:
         rows = read_rows(model, data, weights)

@@ -1,4 +1,4 @@
-"""Sufficient statistics of complete discrete rows, gathered batch by batch."""
+"""Sufficient statistics of complete discrete rows, accumulated batch by batch."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ Floats = NDArray[np.float64]
 
 
 class Statistics:
-    """Counts of every table's entries, and of every configuration that other conditionals meet.
+    """Counts of all table entries, and of the distinct configurations of other conditionals.
 
     Args:
         variables: All variables of the model.
-        tables: Conditionals that are counted entry by entry.
-        others: Conditionals whose distinct rows are kept with their counts, since their tables
-            may be too large to write down.
+        tables: Conditionals with tables, counted entry by entry.
+        others: Conditionals whose distinct rows are stored with their counts, since their tables
+            may be too large.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Statistics:
         return dict(zip(self._tables, self._lookup.split(self._flat), strict=True))
 
     def term(self, name: Hashable) -> Term:
-        """What the distinct rows of another conditional's scope, and their counts, say of it."""
+        """The term of another conditional, from its distinct rows and their counts."""
         rows, counts = self._kept[name]
         conditional = self._others[name]
         columns = torch.from_numpy(np.ascontiguousarray(rows[counts > 0].T)).long()
@@ -75,7 +75,7 @@ class Statistics:
             weights: ``(N,)`` weight of each row; one if not given.
 
         Raises:
-            DataError: If a cell is missing or a weight is wrong; counts may be half done then.
+            DataError: If a cell is missing or a weight is invalid; counts may then be incomplete.
         """
         weights = None if weights is None else check_weights(weights, table.num_rows)
         if weights is not None and self._flat.dtype != np.float64:
@@ -104,13 +104,15 @@ class Statistics:
         return both
 
     def check(self) -> None:
-        """Check that something was counted.
+        """Check that there are counts.
 
         Raises:
             DataError: If there were no rows, or only weights of zero.
         """
         if not self.num_rows:
-            raise DataError("data has no rows: the iterable gave no batch (was it used up?)")
+            raise DataError(
+                "data has no rows: the iterable has no batches (was it already consumed?)"
+            )
         if not self.weight > 0:
             raise DataError("the weights of all rows are zero")
 
@@ -125,7 +127,7 @@ class Statistics:
 
 
 def _refuse_missing(table: CodedColumns) -> None:
-    """Raise, with how much is missing where."""
+    """Raise an error that names the missing cells."""
     counts = np.zeros(len(table.variables), dtype=np.int64)
     first: dict[int, int] = {}
     for start, block in table.blocks():
@@ -142,6 +144,6 @@ def _refuse_missing(table: CodedColumns) -> None:
     more = f" and {len(columns) - 5} more columns" if len(columns) > 5 else ""
     raise DataError(
         f"cells are missing: column {shown}{more}. Maximum likelihood needs complete rows; learn "
-        "with EM() or Gradient(), which sum out what was not observed, or drop or fill those rows "
+        "with EM() or Gradient(), which sum out missing values, or drop or fill those rows "
         "yourself"
     )

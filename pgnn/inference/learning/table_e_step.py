@@ -1,4 +1,4 @@
-"""Expectations of directed models as gradients of their log evidence by their tables."""
+"""The E-step of directed models: gradients of the log evidence in the tables."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ class RecordedEvidence:
 
     Attributes:
         log_evidence: ``(B,)``.
-        recorder: Has the tables that it depends on.
-        probes: Further leaves: zeros ``(B, T, K)`` whose gradients are posteriors of the states.
+        recorder: The recorder of the tables.
+        probes: Additional leaves: zeros ``(B, T, K)`` whose gradients are posteriors of the states.
     """
 
     log_evidence: Tensor
@@ -59,12 +59,12 @@ class RecordedEvidence:
 
 
 class TableEStep(EStep[EvidenceT]):
-    r"""Expectations of a directed model, whatever was observed of it.
+    r"""Expectations under a directed model with any missing values.
 
     .. math:: E[N_{jk} \mid e] = \frac{\partial \log p(e)}{\partial \log \theta_{jk}}
 
-    The tables of all conditionals are leaves of a gradient (:class:`TableRecorder`): one pass
-    backward through whatever computes the log evidence finds the statistics of all of them.
+    The tables of all conditionals are leaves (:class:`TableRecorder`): one backward pass through
+    the computation of the log evidence gives all expected statistics.
 
     References:
         Darwiche (2003), A differential approach to inference in Bayesian networks, section 4.
@@ -85,11 +85,11 @@ class TableEStep(EStep[EvidenceT]):
 
     @abstractmethod
     def evaluate(self, observed: EvidenceT) -> RecordedEvidence:
-        """Return log evidence, differentiable, and the tables it was made from."""
+        """Return differentiable log evidence with the recorded tables."""
 
     @abstractmethod
     def hidden(self, observed: EvidenceT) -> list[Hashable]:
-        """Return the discrete variables of which no state was observed."""
+        """Return the discrete variables that are never observed."""
 
     @abstractmethod
     def tables(self, observed: EvidenceT) -> list[Record]:
@@ -103,8 +103,8 @@ class TableEStep(EStep[EvidenceT]):
             total = observed.weighted_sum(evaluation.log_evidence.double())
             if not total.requires_grad:
                 raise Unsupported(
-                    "the engine's log evidence has no derivatives; leave engine= out, or take "
-                    "BeliefPropagation() or Gibbs()"
+                    "the engine's log evidence is not differentiable; leave engine= out, or "
+                    "use BeliefPropagation() or Gibbs()"
                 )
             by_record, posteriors = evaluation.recorder.gradients(total, evaluation.probes)
         collector = StatisticsCollector()
@@ -115,7 +115,7 @@ class TableEStep(EStep[EvidenceT]):
         return collector.collected(float(total.detach()), weight, occupancy)
 
     def symmetric(self, observed: EvidenceT) -> bool:
-        """Whether some hidden variable has states that all else takes for the same."""
+        """Whether some hidden variable has interchangeable states."""
         hidden = self.hidden(observed)
         tables = self.tables(observed) if hidden else []
         for name in hidden:
@@ -128,13 +128,13 @@ class TableEStep(EStep[EvidenceT]):
 
 
 class NetworkEStep(TableEStep[RowEvidence]):
-    """Expectations of a directed network from rows with holes, by one batched call of an engine.
+    """Expectations of a directed network from rows with missing values, by one batched query.
 
-    Conditionals are called by the names of the variables.
+    Conditionals have the names of their variables.
 
     Args:
         model: A directed network.
-        engine: What sums out what was not observed, with a differentiable log evidence.
+        engine: Engine that sums out unobserved variables, with a differentiable log evidence.
     """
 
     model: NetworkModel
@@ -156,7 +156,7 @@ class NetworkEStep(TableEStep[RowEvidence]):
         return self.model.conditionals
 
     def _name(self, name: Hashable) -> Hashable | None:
-        """What a conditional is recorded as; None if it is not learned."""
+        """The name under which a conditional is recorded; None if it is not learnable."""
         return name if name in self.pieces else None
 
     def read(self, data: Any, weights: Any, inputs: Inputs | None) -> RowEvidence:
@@ -164,13 +164,13 @@ class NetworkEStep(TableEStep[RowEvidence]):
         return read_rows(self.model, data, weights, inputs)
 
     def expect(self, observed: RowEvidence) -> ExpectedStatistics:
-        """Return expected statistics, see :class:`EStep`; rows that are equal are asked once."""
+        """Return expected statistics, see :class:`EStep`; equal rows are evaluated once."""
         return super().expect(self._distinct(observed))
 
     def values_of(
         self, name: Hashable, conditional: Conditional, observed: RowEvidence
     ) -> Values | None:
-        """Return reals that were observed, see :class:`EStep`."""
+        """Return observed real values, see :class:`EStep`."""
         return reals_observed(conditional, observed.reals)
 
     def completed(self, observed: RowEvidence) -> RowEvidence:
@@ -186,12 +186,12 @@ class NetworkEStep(TableEStep[RowEvidence]):
         return RecordedEvidence(self._log_prob(observed), self._recorder)
 
     def log_partition(self, observed: RowEvidence) -> Tensor:
-        """Return ``(B,)`` log probabilities of what was observed."""
+        """Return ``(B,)`` log probabilities of the observations."""
         with torch.no_grad():
             return self._log_prob(observed)
 
     def hidden(self, observed: RowEvidence) -> list[Hashable]:
-        """Return the discrete variables of which no state was observed."""
+        """Return the discrete variables that are never observed."""
         known = np.asarray((observed.codes >= 0).any(axis=0))
         numbers = self.model.elements.numbers
         pairs = self.conditionals.items()
@@ -207,20 +207,20 @@ class NetworkEStep(TableEStep[RowEvidence]):
             f for g in groups for f in (g.decomposition() or Decomposition((), (), {})).factors
         ]
         records = [r for r in recorder.records if not isinstance(r, EffectsRecord)]
-        for f in small:  # named by what they are a part of
+        for f in small:  # named after the conditional that contains them
             owner = f.child.child if isinstance(f.child, HiddenName) else f.child
             records.append(Record(owner, self.conditionals[owner], f, {}, {}))
         return records
 
     def symmetric(self, observed: RowEvidence) -> bool:
-        """Whether states of a hidden variable are alike, or a latent real has no effect yet."""
+        """Whether hidden states are interchangeable, or a latent real variable has no effect."""
         latent = latent_reals(self.model, observed)
         return super().symmetric(observed) or without_effect(self.model, latent)
 
     def initialize(self, observed: RowEvidence, seed: int, at_random: bool) -> None:
-        """Begin with clusters of the rows for each hidden variable, see :class:`EStep`.
+        """Initialise by clusters of the rows for each hidden variable, see :class:`EStep`.
 
-        Latent reals begin as principal components of what depends on them.
+        Latent real variables are initialised by principal components of their descendants.
         """
         generator = torch.Generator().manual_seed(seed)
         hidden, latent = self.hidden(observed), latent_reals(self.model, observed)
@@ -235,7 +235,7 @@ class NetworkEStep(TableEStep[RowEvidence]):
             rows = self._completed(hidden, observed, generator, at_random, noisy=not latent)
             try:
                 self.initialize_by(*(replace(r, reals={**observed.reals, **reals}) for r in rows))
-            except DataError:  # some states cannot be: noise on the tables then
+            except DataError:  # some states are impossible: add noise to the tables
                 at_random = True
             else:
                 return
@@ -247,7 +247,7 @@ class NetworkEStep(TableEStep[RowEvidence]):
         return log_z.reshape(-1)
 
     def _distinct(self, observed: RowEvidence) -> RowEvidence:
-        """The rows that differ; those of the last call are kept."""
+        """The distinct rows; those of the last call are cached."""
         if self._merged is None or self._merged[0] is not observed:
             self._merged = observed, observed.merged()
         return self._merged[1]
@@ -260,9 +260,10 @@ class NetworkEStep(TableEStep[RowEvidence]):
         at_random: bool,
         noisy: bool,
     ) -> list[RowEvidence]:
-        """Rows with states of hidden variables: clusters; and at random, where all is discrete.
+        """Rows with hidden states filled in by clusters, and randomly if all is discrete.
 
-        Clusters of states are often those of one column, whose table would be certain and stay so.
+        Clusters of discrete rows often equal one column, whose table would be deterministic and
+        remain so.
         """
         codes, noise = observed.codes.copy(), observed.codes.copy()
         for name in hidden:
@@ -277,7 +278,7 @@ class NetworkEStep(TableEStep[RowEvidence]):
     def _clusters(
         self, name: Hashable, observed: RowEvidence, generator: torch.Generator, at_random: bool
     ) -> NDArray[np.int32]:
-        """``(B,)`` states of a hidden variable: clusters of what depends on it."""
+        """``(B,)`` states of a hidden variable: clusters of its observed descendants."""
         size = self.model.variables[name].num_states
         features = self._features(self._descendants(name), observed)
         if not features.shape[1]:
@@ -303,7 +304,7 @@ class NetworkEStep(TableEStep[RowEvidence]):
         return torch.where(table.isnan(), table.nanmean(dim=0), table)
 
     def _descendants(self, name: Hashable) -> list[Hashable]:
-        """The children of a variable, their children, and so on."""
+        """The descendants of a variable."""
         descendants = {name}
         for child in self.model.order:
             if any(v.name in descendants for v in self.conditionals[child].parents):
@@ -312,7 +313,7 @@ class NetworkEStep(TableEStep[RowEvidence]):
 
 
 def spread_along(table: Factor, *names: Hashable) -> float | None:
-    """Return how much a table differs along any of some variables; None if it has none of them."""
+    """Return the variation of a table along some variables; None if it has none of them."""
     spreads = []
     for axis, name in enumerate(table.names):
         if name in names and table.log_values.numel():

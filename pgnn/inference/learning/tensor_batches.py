@@ -17,22 +17,21 @@ Rows = Mapping[Hashable, Tensor]
 
 
 class TensorBatches:
-    """Rows to learn from, batch after batch, by torch's present random state.
+    """Minibatches of training rows, shuffled by torch's global generator.
 
-    Rows in memory come in a new order each pass; the last ones that fill no batch are left out of
-    it, as the order puts others there next time.
+    Rows in memory have a new order in each pass; the last incomplete batch is dropped.
 
     Args:
-        read: Reads data, and inputs beside it, into arrays by name.
-        data: Rows in one piece, or an iterable of batches, each of which ``read`` takes.
-        inputs: Covariates of rows in one piece.
-        batch_size: Rows of a batch, where they came in one piece.
-        passes: How often the data will be gone through.
-        paired: Whether arrays have rows that belong together; if not each has an order of its own.
+        read: Function that reads data and inputs into arrays by name.
+        data: All rows at once, or an iterable of batches, each of which ``read`` accepts.
+        inputs: Covariates of the rows, if not an iterable.
+        batch_size: Rows per batch, if not an iterable.
+        passes: Number of passes.
+        paired: Whether the rows of the arrays correspond; if not, each array has its own order.
 
     Attributes:
-        rows: All of them, if they came in one piece; None of an iterable.
-        num_rows: Rows of the last pass.
+        rows: All rows; None for an iterable.
+        num_rows: Number of rows of the last pass.
 
     Raises:
         DataError: If data is none, or an iterator that would have to be gone through twice.
@@ -56,7 +55,7 @@ class TensorBatches:
             return
         self._batches = Batches(read, data, passes)
         if inputs:
-            raise DataError("batches bring their inputs with them: leave inputs= out")
+            raise DataError("batches contain their inputs: leave inputs= out")
 
     def __iter__(self) -> Iterator[Rows]:
         """Yield the batches of one pass.
@@ -85,7 +84,7 @@ class TensorBatches:
 
 
 def _is_one_set(data: Any) -> bool:
-    """Whether data is rows in one piece: an array, a mapping, a frame, or a tuple of arrays."""
+    """Whether data is a single set of rows: an array, a mapping, a frame, or a tuple of arrays."""
     if isinstance(data, tuple):
         return bool(data) and all(hasattr(x, "shape") for x in data)
     return hasattr(data, "shape") or isinstance(data, Mapping) or is_frame(data)

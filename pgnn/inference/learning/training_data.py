@@ -1,4 +1,4 @@
-"""What models learn from: evidence with weight of each row, and its inputs."""
+"""Training data: evidence with weights and inputs."""
 
 from __future__ import annotations
 
@@ -40,18 +40,19 @@ def read_rows(
     """Read rows in any form that evidence has.
 
     Args:
-        model: Whose variables the data is about.
+        model: The model of the variables.
         data: Data frame, mapping, matrix with a column for each element, or array ``(N, *shape)``
-            of a lone variable; or what an earlier call returned.
+            of a lone variable; or the result of an earlier call.
         weights: ``(N,)`` weight of each row, or the name of a column.
         inputs: ``(N, ...)`` covariates by name.
-        soft: Whether likelihoods are learned from too.
+        soft: Whether soft evidence is allowed.
 
     Returns:
-        Rows that count something.
+        The rows, of positive total weight.
 
     Raises:
-        DataError: If the data has no rows, a state or shape is wrong, or it is no single set.
+        DataError: If the data has no rows, a state or shape is invalid, or it is not a single data
+            set.
     """
     check_density(model)
     if not is_single(data):
@@ -80,11 +81,11 @@ def read_sequences(
     Args:
         model: A model over time.
         data: Sequences.
-        weights: ``(N,)`` what each sequence counts.
+        weights: ``(N,)`` weights of the sequences.
         inputs: ``(N, T, ...)`` covariates by name.
 
     Raises:
-        DataError: If there is nothing to learn from, or something is wrong with it.
+        DataError: If the data is empty or invalid.
     """
     try:
         if isinstance(model, PairedModel):
@@ -116,20 +117,17 @@ def filled_in(observed: SequenceEvidence, best: Assignment | KBest) -> SequenceE
 
 
 def check_density(model: Any) -> None:
-    """Check that rows have probabilities under a model.
+    """Check that the model has a density.
 
     Raises:
-        Unsupported: If it is one that only makes data.
+        Unsupported: If the model is implicit.
     """
     if isinstance(model, ImplicitModel):
-        raise Unsupported(
-            f"a {type(model).__name__} has no density that could be made larger: it learns by a "
-            "game, Adversarial()"
-        )
+        raise Unsupported(f"a {type(model).__name__} has no density to maximise: use Adversarial()")
 
 
 def check_observed(observed: RowEvidence | SequenceEvidence) -> None:
-    """Check that something was observed at all.
+    """Check that some cell is observed.
 
     Raises:
         DataError: If every cell is missing.
@@ -145,10 +143,10 @@ def check_observed(observed: RowEvidence | SequenceEvidence) -> None:
 
 
 def check_complete(model: Any, observed: RowEvidence | SequenceEvidence) -> None:
-    """Check that everything was observed.
+    """Check that no values are missing.
 
     Raises:
-        DataError: If something was not.
+        DataError: If values are missing.
     """
     for name, v in model.variables.items():
         if not v.is_discrete:
@@ -165,13 +163,12 @@ def check_complete(model: Any, observed: RowEvidence | SequenceEvidence) -> None
 
 
 def nothing_told(model: FactorModel, observed: Any) -> str | None:
-    """Return what data cannot tell of a directed model, for a warning; None if there is nothing.
+    """Return a warning about variables that the data cannot inform; None if there are none.
 
-    Of a variable that no row has observed, and on which nothing depends that was observed, there is
-    nothing to learn.
+    There is no information about a variable that neither is observed nor has observed descendants.
 
     Args:
-        model: Whose conditionals are learned.
+        model: The model.
         observed: The rows.
     """
     if (
@@ -194,33 +191,33 @@ def nothing_told(model: FactorModel, observed: Any) -> str | None:
         return None
     names = ", ".join(map(repr, unknown[:5])) + (", ..." if len(unknown) > 5 else "")
     return (
-        f"nothing was observed of {names}, nor of what depends on it: its conditional stays as "
-        "it was; leave the variable out, or give its numbers"
+        f"nothing was observed of {names} or of descendants: the conditional is unchanged; leave "
+        "the variable out, or give its parameters"
     )
 
 
 def check_possible(observed: RowEvidence | SequenceEvidence, log_z: Tensor) -> None:
-    """Check that every row that counts has some probability.
+    """Check that every row of positive weight is possible.
 
     Args:
         observed: The rows, or sequences.
         log_z: ``(B,)`` their log probabilities.
 
     Raises:
-        DataError: If one has none.
+        DataError: If one is impossible.
     """
     counting = torch.from_numpy(observed.row_weights).to(log_z.device) > 0
     lost = (log_z.isneginf() & counting).nonzero()[:, 0].tolist()
     if lost:
         what = "sequences" if isinstance(observed, SequenceEvidence) else "rows"
         raise DataError(
-            f"{len(lost)} of {len(log_z)} {what} have probability zero under the present "
-            f"parameters (first: {lost[0]}); start elsewhere, or use a prior"
+            f"{len(lost)} of {len(log_z)} {what} have probability zero under the current "
+            f"parameters (first: {lost[0]}); use other initial parameters, or a prior"
         )
 
 
 def _counts(weights: Any, rows: int) -> Floats:
-    """What each row counts, not all of them nothing."""
+    """The weights of the rows, not all zero."""
     if not rows:
         raise DataError("data has no rows")
     counts = np.ones(rows) if weights is None else check_weights(weights, rows)
@@ -230,7 +227,7 @@ def _counts(weights: Any, rows: int) -> Floats:
 
 
 def batches(data: Any, weights: Any, progress: bool) -> Iterator[tuple[int | None, Any, Any]]:
-    """Iterate over batch number (none if the data came at once), batch and its weights.
+    """Iterate over batch number (None for a single data set), batch and its weights.
 
     Args:
         data: One data set, or an iterable of them.
@@ -263,7 +260,7 @@ def batches(data: Any, weights: Any, progress: bool) -> Iterator[tuple[int | Non
 
 
 def _shown(data: Iterable[Any], progress: bool) -> Iterator[tuple[int, Any]]:
-    """Batches by number, with a bar."""
+    """Numbered batches, with a progress bar."""
     with progress_bar(None, "counting", progress, " batches") as bar:
         for number, batch in enumerate(data):
             yield number, batch
@@ -271,13 +268,13 @@ def _shown(data: Iterable[Any], progress: bool) -> Iterator[tuple[int, Any]]:
 
 
 def is_single(data: Any) -> bool:
-    """Whether an object is one data set and not an iterable of batches."""
+    """Whether an object is a single data set and not an iterable of batches."""
     known = (Tensor, np.ndarray, Mapping, Observed, Codes, RowEvidence)
     return isinstance(data, known) or is_frame(data) or _are_rows(data) or is_scipy_sparse(data)
 
 
 def _are_rows(data: Any) -> bool:
-    """Whether data is a list of mappings whose values are those of one row, not of a batch."""
+    """Whether data is a list of mappings for single rows, not for batches."""
     if not isinstance(data, list) or not data or not isinstance(data[0], Mapping):
         return False
     return bool(data[0]) and not any(is_container(x, {}) for x in data[0].values())
@@ -290,7 +287,7 @@ def _is_name(weights: Any) -> bool:
 
 
 def _take_weights(data: Any, weights: Any) -> tuple[Any, Any]:
-    """Split the column of weights off, if they were given by name."""
+    """Extract the column of weights, if given by name."""
     if weights is None or not _is_name(weights):
         return data, weights
     if isinstance(data, torch.Tensor | np.ndarray):
@@ -306,10 +303,10 @@ def _take_weights(data: Any, weights: Any) -> tuple[Any, Any]:
 
 
 def check_weights(weights: Any, num_rows: int) -> Floats:
-    """Return the weights of rows as numbers.
+    """Return the weights of rows as an array.
 
     Raises:
-        DataError: If there is not one for each row, or one is negative or not finite.
+        DataError: If the shape is wrong, or a weight is negative or not finite.
     """
     if isinstance(weights, torch.Tensor):
         weights = dense(weights.detach()).numpy(force=True)
@@ -323,4 +320,5 @@ def check_weights(weights: Any, num_rows: int) -> Floats:
     if bad.any():
         row = int(bad.argmax())
         raise DataError(f"weights must be finite and not negative, row {row} has {array[row]}")
-    return array if array.flags.writeable else array.copy()  # torch takes no others
+    # torch does not support negative strides
+    return array if array.flags.writeable else array.copy()

@@ -1,4 +1,4 @@
-"""Chains of a model of units for learning: block Gibbs, with tempering if it is wanted."""
+"""Block Gibbs chains for learning models of units, with optional tempering."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from pgnn.factors.units.unit_layers import State, UnitCoupling, UnitLayers
 
 
 class Phase(NamedTuple):
-    """What gradients are made of: features of each layer, of which products are averaged.
+    """Features of each layer in one phase of a gradient, whose products are averaged.
 
     Attributes:
-        values: ``(N, n d)`` by name of the layer, drawn or expected.
-        weights: ``(N,)`` what rows count; None if the same.
+        values: ``(N, n d)`` sampled or expected features by name of the layer.
+        weights: ``(N,)`` weights of the rows; None if equal.
     """
 
     values: State
@@ -25,21 +25,21 @@ class Phase(NamedTuple):
 
     @property
     def shares(self) -> Tensor | None:
-        """``(N,)`` weights that sum to one; None if the same."""
+        """``(N,)`` normalised weights; None if equal."""
         return None if self.weights is None else self.weights / self.weights.sum()
 
 
 @dataclass(eq=False)
 class UnitChains:
-    """Chains that go on from step to step while the numbers of the model change.
+    """Persistent chains, which continue while the parameters change.
 
     Attributes:
-        state: Values ``(R C, n d)`` of every layer, the chains of one temperature side by side.
+        state: Values ``(R C, n d)`` of every layer, the chains of one temperature being adjacent.
         betas: Inverse temperatures from 1 down; one without tempering.
-        rng: Where the draws come from.
-        base: Biases where no coupling is left.
-        goes_on: Whether the side that was drawn last is needed again.
-        swaps: Shares of the last exchanges between neighbouring temperatures that were accepted.
+        rng: Random generator.
+        base: Biases at inverse temperature zero.
+        goes_on: Whether the side that was sampled last is needed again.
+        swaps: Acceptance rates of the last exchanges between neighbouring temperatures.
     """
 
     state: State
@@ -51,13 +51,13 @@ class UnitChains:
 
     @property
     def count(self) -> int:
-        """Chains at each temperature."""
+        """Number of chains per temperature."""
         return next(len(x) for x in self.state.values()) // len(self.betas)
 
     def advance(self, layers: UnitLayers, sides: tuple[list[Hashable], ...], sweeps: int) -> State:
-        """Sweep, and return features of every layer at temperature one.
+        """Run sweeps, and return features of every layer at temperature one.
 
-        Those of the side that was drawn last are expectations given the other.
+        Features of the side that was sampled last are expectations given the other.
         """
         if len(self.betas) == 1:
             return self._sweep(layers, sides, self.state, sweeps)
@@ -101,7 +101,7 @@ class UnitChains:
         return {**state, **shown}
 
     def _exchange(self, layers: UnitLayers, parts: dict[Hashable, list[Tensor]]) -> None:
-        """Propose to exchange the states of neighbouring temperatures, pair by pair."""
+        """Propose exchanges of states between neighbouring temperatures, pair by pair."""
         cold = layers.scaled(0.0, self.base)
         gaps = []
         for r in range(len(self.betas)):
@@ -132,7 +132,7 @@ def gradients(
     couplings: Sequence[Tensor] | None = None,
     step: float | None = None,
 ) -> tuple[State, list[Tensor]]:
-    r"""Return derivatives of the negative log-likelihood by biases and couplings.
+    r"""Return gradients of the negative log-likelihood with respect to biases and couplings.
 
     .. math:: \nabla W_{ab} = \langle (x_a - \mu_a)(x_b - \mu_b)^\top \rangle_{\text{model}} -
         \langle \cdot \rangle_{\text{data}}, \qquad
@@ -140,13 +140,13 @@ def gradients(
         - \sum_b \nabla W_{ab} \mu_b
 
     Args:
-        layers: What is coupled.
-        data: Units with the visible ones clamped.
-        model: Units with all of them free.
-        offsets: :math:`\mu` of each layer; zeros without.
-        couplings: Where derivatives by couplings are to be written, if there are such tensors.
-        step: If given, the couplings of different layers that are to be moved by so much against
-            the derivatives are these tensors, which saves writing derivatives down.
+        layers: The layers.
+        data: Features with the visible units clamped.
+        model: Features with all units free.
+        offsets: Offsets :math:`\mu` of each layer; zeros if not given.
+        couplings: Output tensors for gradients of couplings, if any.
+        step: If given, ``couplings`` are parameters between different layers that are updated in
+            place by a gradient step of this size, without storing gradients.
 
     References:
         Melchior, Fischer and Wiskott (2016), How to center deep Boltzmann machines.
@@ -230,5 +230,5 @@ def _stacked(first: Tensor, second: Tensor, offset: Tensor | None) -> Tensor:
 
 
 def average(x: Tensor, shares: Tensor | None) -> Tensor:
-    """Return the mean of rows ``(N, n)``, by shares ``(N,)`` if they do not count the same."""
+    """Return the mean of rows ``(N, n)``, with optional weights ``(N,)``."""
     return x.mean(0) if shares is None else shares @ x

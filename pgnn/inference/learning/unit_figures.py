@@ -1,4 +1,4 @@
-"""Figures by which the learning of a model of units is followed."""
+"""Figures that monitor the learning of models of units."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class UnitFigures:
 
     Args:
         model: A model of layers of units.
-        rng: Chooses the units whose pseudo-likelihood is taken.
+        rng: Random generator that chooses units for the pseudo-likelihood.
     """
 
     def __init__(self, model: Any, rng: torch.Generator) -> None:
@@ -35,7 +35,7 @@ class UnitFigures:
         self.rng = rng
 
     def of(self, rows: UnitRows, held: UnitRows | None) -> dict[str, float]:
-        """Return all figures of learned rows, and of rows set apart if there are any."""
+        """Return all figures of training rows, and of held-out rows if any."""
         few = None if held is None else held.take(torch.arange(min(len(held), _FEW)))
         parts = {"": rows} if few is None else {"": rows, "held_out_": few}
         independent = self.layers.are_independent(self.hidden)
@@ -120,7 +120,7 @@ class UnitFigures:
         return float(logs[row[:, 0], state].mean())
 
     def _log_density(self, rows: UnitRows, unit: Tensor, variance: Tensor) -> float:
-        """The same of real units, by a grid of values of the one unit."""
+        """The same for real units, by a grid of values of the unit."""
         name = self.visible[0]
         some = {n: v[: len(unit)] for n, v in rows.values.items()}
         spread = rows.values[name].std(0, unbiased=False)[unit] + variance[unit].sqrt()

@@ -1,4 +1,4 @@
-"""Rows of visible units as features, from whatever they came in."""
+"""Rows of visible units as features, read from any container."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class UnitRows:
         )
 
     def mean(self, name: Hashable) -> Tensor:
-        """Return the average features of a layer where they were observed, weighted."""
+        """Return the weighted mean of the observed features of a layer."""
         values = self.values[name]
         dtype = self.dtype or values.dtype
         share = torch.ones(len(values), dtype=dtype, device=values.device)
@@ -75,7 +75,7 @@ def read_unit_rows(
 
     Args:
         model: A :class:`~pgnn.factors.units.unit_layers.UnitModel`.
-        data: As evidence: data frame, mapping, or an array ``(N, *shape)`` of the only visible
+        data: Evidence: data frame, mapping, or an array ``(N, *shape)`` of the only visible
             layer; or a tuple of arrays of the visible layers in order.
         weights: ``(N,)`` weight of each row, or the name of a column.
         probabilities: Whether values of binary units may lie between 0 and 1: each is then taken
@@ -86,7 +86,7 @@ def read_unit_rows(
         Rows that count something.
 
     Raises:
-        DataError: If something is wrong with the data; of binary units the range that came is told.
+        DataError: If the data is invalid; for binary units the message contains the range.
     """
     layers: UnitLayers = model.layers()
     data = by_layer(data, model.visible)
@@ -122,7 +122,7 @@ def read_unit_rows(
 
 
 def by_layer(data: Any, visible: Sequence[Hashable]) -> Any:
-    """Return arrays, or a list of rows, by the names of the layers they are of; other data as is.
+    """Return arrays, or a list of rows, by the names of their layers; other data unchanged.
 
     Raises:
         DataError: If there are fewer arrays than layers.
@@ -138,7 +138,7 @@ def by_layer(data: Any, visible: Sequence[Hashable]) -> Any:
 
 
 def numbers_of(variable: Variable, values: Any) -> Tensor | None:
-    """Return plain numbers ``(N, *shape)`` or ``(N, n)`` of units 0 and 1, which need no reader.
+    """Return numerical data ``(N, *shape)`` or ``(N, n)`` of binary units, without a reader.
 
     None if they are something else, or the units have other labels.
 

@@ -57,7 +57,7 @@ class VariationalBayes(Learner):
         prior: Pseudo-counts, positive wherever a table is; or by name of the conditional, such as
             ``{"class": Laplace(0.1), "x": NormalWishart(...)}``. Normal distributions without one
             have a weak one about the mean and the covariance of the data.
-        max_iterations: Most passes over the rows.
+        max_iterations: Largest number of passes over the rows.
         tolerance: Gain of the bound, relative to it, at which to stop.
 
     Raises:
@@ -103,7 +103,7 @@ class VariationalBayes(Learner):
             weights: ``(B,)`` weight of each row.
             inputs: None: tables have no covariates.
             seed: Random seed of the start, where variables are hidden.
-            progress: Show a progress bar.
+            progress: Whether to show a progress bar.
 
         Raises:
             DataError: If there is nothing to learn from, or a row is impossible.

@@ -113,10 +113,10 @@ class WakeSleep(Learner):
             weights: None: rows count the same here.
             inputs: None.
             seed: Random seed of the order of the rows and of all draws.
-            progress: Show a progress bar.
+            progress: Whether to show a progress bar.
 
         Raises:
-            DataError: If the data is wrong. Whatever is raised, the model stays as it was.
+            DataError: If the data is wrong. After an error the model is unchanged.
             ModelError: If the model has no recognition.
             PgnnError: If the parameters diverge.
         """

@@ -57,7 +57,7 @@ class MeanField(Engine):
         max_iterations: Largest number of sweeps over all elements (over all blocks).
         tolerance: A row has converged when no probability changes by more in a sweep.
         seed: Random seed of the initial values.
-        progress: Show a progress bar if it takes longer than a second.
+        progress: Whether to show a progress bar if it takes longer than a second.
 
     Raises:
         ModelError: If a setting is out of range or an element is in two blocks.

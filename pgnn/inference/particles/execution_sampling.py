@@ -51,7 +51,7 @@ class ExecutionSampling(Engine):
         samples: Number of executions per row of evidence; if not given, 10,000 if they are batched,
             1,000 otherwise.
         seed: Random seed; the same seed gives the same answer.
-        progress: Show a progress bar if it takes longer than a second.
+        progress: Whether to show a progress bar if it takes longer than a second.
         why: Reported in the answer's diagnostics as the reason, if any.
 
     Raises:

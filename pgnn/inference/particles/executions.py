@@ -92,7 +92,7 @@ def independent(
         n: Number of executions; None for a default.
         seed: Random seed.
         engine: Name of the engine.
-        progress: Show a bar if it takes longer than a second.
+        progress: Whether to show a progress bar if it takes longer than a second.
     """
     executable(question, engine)
     rng = np.random.default_rng(seed)

@@ -80,7 +80,7 @@ class BeliefPropagation(Engine):
         start: An earlier answer of this engine for the model, whose messages are the initial ones
             (warm start).
         seed: Random seed of the forests.
-        progress: Show a bar if it takes longer than a second.
+        progress: Whether to show a progress bar if it takes longer than a second.
 
     Raises:
         ModelError: If a setting is out of range.

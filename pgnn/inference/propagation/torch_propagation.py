@@ -325,7 +325,7 @@ class TorchPropagation:
             tolerance: Largest change of a message, in probability units, in a converged row.
             damping: Weight of the old message in a geometric mean, in ``[0, 1)``.
             messages: ``(B, M)`` initial messages; uniform if not given.
-            progress: Show a progress bar.
+            progress: Whether to show a progress bar.
 
         Raises:
             ModelError: If the damping is not in ``[0, 1)``.

@@ -213,7 +213,7 @@ class AnnealedImportanceSampling(Engine):
         sweeps: Number of sweeps at each inverse temperature.
         reverse: Whether to run the reverse chains.
         seed: Random seed of the draws; the same seed gives the same answer.
-        progress: Show a bar if it takes longer than a second.
+        progress: Whether to show a progress bar if it takes longer than a second.
 
     Raises:
         ModelError: If a setting is not positive, or temperatures do not increase from 0 to 1.

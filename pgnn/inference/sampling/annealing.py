@@ -173,7 +173,7 @@ class Annealing(Engine):
         chains: Number of independent chains per row of evidence; the best one is the answer.
         polish: Whether to improve the result by local search.
         seed: Random seed of the draws; the same seed gives the same answer.
-        progress: Show a bar if it takes longer than a second.
+        progress: Whether to show a progress bar if it takes longer than a second.
 
     Raises:
         ModelError: If a setting is not positive.

@@ -81,7 +81,7 @@ class Gibbs(Engine):
             affected.
         seed: Random seed; the same seed gives the same answers, with any number of threads.
         max_r_hat: Largest R-hat that counts as converged.
-        progress: Show a bar if it takes longer than a second.
+        progress: Whether to show a progress bar if it takes longer than a second.
 
     Raises:
         ModelError: If a setting is out of range.

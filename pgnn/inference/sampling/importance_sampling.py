@@ -45,7 +45,7 @@ class ImportanceSampling(Engine):
     Args:
         samples: Number of draws for each row of evidence.
         seed: Random seed; the same seed gives the same answer.
-        progress: Show a progress bar if it takes longer than a second.
+        progress: Whether to show a progress bar if it takes longer than a second.
 
     Raises:
         ModelError: If ``samples`` is not positive.

@@ -53,7 +53,7 @@ class BranchAndBound(Engine):
         max_work: Largest number of multiply-adds of one elimination, for all the states that it
             bounds.
         seed: Random seed of the local search for an initial assignment.
-        progress: Show a bar if it takes longer than a second.
+        progress: Whether to show a progress bar if it takes longer than a second.
 
     Diagnostics:
         ``converged`` and ``optimal``, ``(B,)`` bool; ``gap``, ``(B,)``; ``iterations``, ``(B,)``.

@@ -48,7 +48,7 @@ class DualDecomposition(Engine):
             has converged.
         search: Search that improves the assignments; ``None`` for no search.
         seed: Random seed of the search.
-        progress: Show a bar if it takes longer than a second.
+        progress: Whether to show a progress bar if it takes longer than a second.
 
     Diagnostics:
         ``converged`` and ``optimal``, ``(B,)`` bool; ``gap``, ``(B,)``; ``iterations``;

@@ -62,7 +62,7 @@ class BackwardSimulation:
         Args:
             number: Paths ``M`` of each row.
             rng: Source of random numbers.
-            progress: Show a bar if it takes longer than a second.
+            progress: Whether to show a progress bar if it takes longer than a second.
         """
         steps = len(self.run.values)
         chosen = np.zeros((steps, self.run.weights.rows, number), np.int64)

@@ -75,7 +75,7 @@ class BeamSearch(SequenceReader):
         )
 
     def answer_sample(self, question: BeginningQuestion, n: int, seed: int | None) -> Samples:
-        """Draws that go on from what was observed."""
+        """Draws that go on from the observations."""
         model, rng, rows = question.model, generator(seed), question.num_rows
         limit = self._limit(question)
         kept = torch.arange(rows).repeat(n)
@@ -132,7 +132,7 @@ class BeamSearch(SequenceReader):
         return drawn
 
     def answer_most_probable(self, question: BeginningQuestion, k: int) -> Assignment | KBest:
-        """The best sequences that go on from what was observed."""
+        """The best sequences that go on from the observations."""
         model, limit = question.model, self._limit(question)
         check_size(f"the {k:,} best of {question.num_rows:,} rows", question.num_rows * k,
                    self.max_answer_bytes, "Ask for fewer")  # fmt: skip

@@ -23,7 +23,7 @@ class CompletedSequences:
     Attributes:
         values: ``(B, N, T, *event)`` of each variable; anything beyond the ends.
         log_weights: ``(B, N)``; those of a row sum to one, unless it is impossible.
-        log_evidence: ``(B,)`` log probability of what was observed.
+        log_evidence: ``(B,)`` log probability of the observations.
         diagnostics: Diagnostics of how they were completed.
     """
 

@@ -45,7 +45,7 @@ MAX_HISTORIES = 2**9
 
 @dataclass(frozen=True)
 class EngineByEvidence(SequenceEngine):
-    """The engine that suits what was observed of real variables.
+    """The engine that suits the observations of real variables.
 
     Where those on which others depend were observed everywhere, states of discrete variables are
     summed out exactly. Where not, and all is linear Gaussian given discrete states: exactly if the

@@ -20,7 +20,7 @@ class StepMoments(NamedTuple):
 
     Attributes:
         mean: ``(B, T, D)``.
-        covariance: ``(U, T, D, D)`` of each pattern of what was observed.
+        covariance: ``(U, T, D, D)`` of each pattern of the observations.
     """
 
     mean: Tensor
@@ -62,7 +62,7 @@ class GaussianChain:
         y_t \sim N(C z_t + c, R)
 
     Numbers that are ``NaN`` were not observed. Covariances do not depend on values: they are
-    computed once for each of the ``U`` patterns of what was observed.
+    computed once for each of the ``U`` patterns of the observations.
 
     Args:
         start: Bias and factor of the covariance of the first state.
@@ -172,7 +172,7 @@ class GaussianChain:
         return StepMoments(mean, (covariance + covariance.mT) / 2), across
 
     def draw(self, filtered: Filtered, n: int) -> tuple[Tensor, Tensor]:
-        """Return ``(n, B, T, D)`` states and ``(n, B, T, M)`` observations given what was observed.
+        """Return ``(n, B, T, D)`` states and ``(n, B, T, M)`` observations given the observations.
 
         Backward from the last state, by torch's present random state.
         """
@@ -188,7 +188,7 @@ class GaussianChain:
         return states, torch.stack(values)
 
     def backward_draws(self, filtered: Filtered, n: int) -> Tensor:
-        """Return ``(n, B, T, D)`` states given what was observed.
+        """Return ``(n, B, T, D)`` states given the observations.
 
         Backward from the last state, by torch's present random state.
         """

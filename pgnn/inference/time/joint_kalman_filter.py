@@ -34,7 +34,7 @@ class JointKalmanFilter(SequenceEngine):
     Answers are exact; any variables may be observed anywhere. The log evidence is differentiable.
 
     Cost:
-        Cubic in the numbers of a slice, for each step and each pattern of what was observed.
+        Cubic in the numbers of a slice, for each step and each pattern of the observations.
 
     References:
         Murphy (2002), Dynamic Bayesian networks, section 3.6.
@@ -54,7 +54,7 @@ class JointKalmanFilter(SequenceEngine):
     # --- what a chain is made of ----------------------------------------------------------------
 
     def chain(self, model: Any, observed: SequenceEvidence) -> GaussianChain:
-        """Return the chain of what was observed."""
+        """Return the chain of the observations."""
         return slice_chain(model, observed)
 
     def part(
@@ -65,7 +65,7 @@ class JointKalmanFilter(SequenceEngine):
         return StepMoments(states.mean[..., columns], states.covariance[..., columns, columns])
 
     def draws(self, model: Any, chain: GaussianChain, n: int) -> Mapping[Hashable, Tensor]:
-        """Return ``(n, B, T, D)`` draws of each variable given what was observed."""
+        """Return ``(n, B, T, D)`` draws of each variable given the observations."""
         states = chain.backward_draws(chain.filtered(), n)
         states = torch.where(chain.observed.isnan(), states, chain.observed)
         return {n: states[..., columns] for n, columns in places_of(model).items()}
@@ -111,7 +111,7 @@ class JointKalmanFilter(SequenceEngine):
         return self._smoothed(question, question)
 
     def filter_steps(self, question: SequenceQuestion) -> Posterior:
-        """Moments of each step given what was observed so far; see the base class."""
+        """Moments of each step given the observations so far; see the base class."""
         chain = self.chain(question.model, question.observed)
         filtered = chain.filtered()
         parts = self._asked_parts(question, chain, filtered.now)
@@ -160,7 +160,7 @@ class JointKalmanFilter(SequenceEngine):
         return question.samples(whole, n)
 
     def log_evidence(self, question: SequenceQuestion) -> Tensor:
-        """Log densities of what was observed; see the base class."""
+        """Log densities of the observations; see the base class."""
         model = question.model
         log_z: Tensor = self.chain(model, question.observed).filtered().increments.sum(dim=1)
         return log_z.to(_dtype(model))

@@ -26,8 +26,8 @@ class KalmanFilter(JointKalmanFilter):
     probable path is that of the means. The log evidence is differentiable.
 
     Cost:
-        Cubic in the numbers of a state and of an observation, for each step and each pattern of
-        what was observed; quadratic for each row.
+        Cubic in the numbers of a state and of an observation, for each step and each pattern of the
+        observations; quadratic for each row.
 
     References:
         Kalman (1960); Rauch, Tung and Striebel (1965); Särkkä (2013), Bayesian filtering and

@@ -123,7 +123,7 @@ class ParticleFilter:
 
         Args:
             weights: Of all rows, new; how they are resampled.
-            progress: Show a bar if it takes longer than a second.
+            progress: Whether to show a progress bar if it takes longer than a second.
         """
         moving = _Moving(self, weights)
         with torch.no_grad(), unvalidated(), np.errstate(all="ignore"):

@@ -110,9 +110,9 @@ class ParticleStep:
         """Move all particles one step on.
 
         Args:
-            arrays: ``(B N, *shape)`` values of the slice before; ``(B, *shape)`` of what was
-                observed somewhere, likelihoods ``(B, K)``; ``(B, ...)`` covariates; and ``(B,)``
-                rows that have not ended.
+            arrays: ``(B N, *shape)`` values of the slice before; ``(B, *shape)`` of the
+                observations somewhere, likelihoods ``(B, K)``; ``(B, ...)`` covariates; and
+                ``(B,)`` rows that have not ended.
 
         Returns:
             ``(B N, *shape)`` values of the variables that are kept; ``(B N,)`` log weights that

@@ -126,7 +126,7 @@ def cut_to(moments: StepMoments, kind: Any, steps: Any = None) -> StepMoments:
     """Return moments with a covariance for each row, at all steps or some.
 
     Args:
-        moments: With a covariance for each pattern of what was observed.
+        moments: With a covariance for each pattern of the observations.
         kind: ``(B,)`` the pattern of each row.
         steps: ``(B, h)`` the steps that are kept; all if None.
     """

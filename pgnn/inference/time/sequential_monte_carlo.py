@@ -81,7 +81,7 @@ class SequentialMonteCarlo(SequenceEngine):
             rest on the few ancestors that all particles have in common (Godsill, Doucet and West
             2004); 0 traces the particles' own ancestors.
         seed: Same seed, same answer.
-        progress: Show a progress bar if it takes longer than a second.
+        progress: Whether to show a progress bar if it takes longer than a second.
         why: Reported in the answer's diagnostics as the reason, if any.
 
     Raises:

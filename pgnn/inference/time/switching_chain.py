@@ -38,8 +38,8 @@ class SwitchingFiltered(NamedTuple):
     Attributes:
         now: The regimes after what was observed of the step.
         pairs: ``(B, T - 1, J, J)`` logs of the probabilities of the states of a step and the next
-            one, given what was observed up to the next one.
-        increments: ``(B, T)`` logs of what was observed given what was observed before.
+            one, given the observations up to the next one.
+        increments: ``(B, T)`` logs of the observations given the observations before.
     """
 
     now: list[Regimes]
@@ -161,7 +161,7 @@ class SwitchingChain:
         return Regimes(now.logs, mean, across @ weight.mT + noise), across
 
     def _updated(self, t: int, ahead: Regimes) -> tuple[Regimes, Tensor]:
-        """Normalised regimes given what was observed of a step, and the log of its probability."""
+        """Normalised regimes given the observations of a step, and the log of its probability."""
         values = self.observed[:, t]
         present = ~values.isnan()
         logs, mean, covariance = ahead

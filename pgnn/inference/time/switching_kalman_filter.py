@@ -168,13 +168,13 @@ class SwitchingKalmanFilter(SequenceEngine):
         return run.posterior(question, run.chain.smoothed(run.filtered))
 
     def filter_steps(self, question: SequenceQuestion) -> Posterior:
-        """Marginals of each step given what was observed so far; see the base class."""
+        """Marginals of each step given the observations so far; see the base class."""
         run = self._run(question)
         told = {"log_increments": question.alone(run.filtered.increments)}
         return run.posterior(question, run.filtered.now, told=told)
 
     def log_evidence(self, question: SequenceQuestion) -> Tensor:
-        """Logs of the probabilities of what was observed; see the base class."""
+        """Logs of the probabilities of the observations; see the base class."""
         return self._run(question).log_evidence
 
     def describe(self, question: SequenceQuestion) -> Explanation:

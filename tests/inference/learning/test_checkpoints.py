@@ -133,7 +133,7 @@ def test_checkpoints_of_other_fits_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="differs in its data"):
         Keeper(Checkpoints(path), {"seed": 1, "data": "b"}).state()
     path.write_bytes(b"nonsense")
-    with pytest.raises(DataError, match="no checkpoint"):
+    with pytest.raises(DataError, match="not a checkpoint"):
         Keeper(Checkpoints(path), {}).state()
     for wrong in (tmp_path, tmp_path / "nowhere" / "fit"):
         with pytest.raises(DataError, match="folder"):

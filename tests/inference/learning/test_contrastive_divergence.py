@@ -126,7 +126,7 @@ def test_a_fit_in_two_pieces_goes_on() -> None:
     assert len(parts.history.progress["chains"][0]) == 60
     # the same rows in another order, the same chains
     torch.testing.assert_close(parts.bias("visible"), whole.bias("visible"), atol=0.05, rtol=0)
-    with pytest.raises(ModelError, match="resume=True goes on"):
+    with pytest.raises(ModelError, match="resume=True continues"):
         pgnn.RestrictedBoltzmannMachine(6, 4).fit(BARS, learner=again)
 
 
@@ -187,7 +187,7 @@ def test_divergence_is_stopped_and_undone() -> None:
 
 
 def test_wrong_settings() -> None:
-    with pytest.raises(ModelError, match="tempering needs chains"):
+    with pytest.raises(ModelError, match="tempering needs persistent chains"):
         pgnn.ContrastiveDivergence(persistent=False, tempering=3)
     with pytest.raises(ModelError, match="k must be at least 1"):
         pgnn.ContrastiveDivergence(k=0)
@@ -294,7 +294,7 @@ def test_early_stopping_without_a_pseudo_likelihood(make: Any, rows: Any) -> Non
     assert model.history["stopped_early"]
     assert "pseudo_likelihood" not in trace
     assert len(trace["held_out_reconstruction_error"]) == model.history["iterations"] < 200
-    with pytest.raises(DataError, match="sets none apart"):
+    with pytest.raises(DataError, match="holds out none"):
         make().fit(rows[:2], learner=learner, progress=False)
 
 
@@ -380,7 +380,7 @@ def test_data_and_parts_that_cannot_be_used() -> None:
             fit(rows)
     with pytest.raises(DataError, match="no input 'u'"):
         fit(BARS, inputs={"u": BARS})
-    with pytest.raises(ModelError, match="steps by gradients"):
+    with pytest.raises(ModelError, match="without closures"):
         fit(BARS, optimizer=lambda p: torch.optim.LBFGS(p))
     with pytest.raises(ModelError, match="scheduler must make"):
         fit(BARS, scheduler=lambda o: 3)

@@ -407,7 +407,7 @@ def test_engines_without_derivatives_say_so():
             return super().log_prob(*args, **more).detach()
 
     rows, _ = some_rows(False)
-    with pytest.raises(Unsupported, match="derivatives"):
+    with pytest.raises(Unsupported, match="differentiable"):
         loop().fit(rows, learner=Gradient(Plain()), progress=False)
 
 

@@ -296,7 +296,7 @@ WRONG: dict[str, tuple[Any, dict[str, Any], type[Exception], str]] = {
     "second batch": ([frame(5), frame(5).assign(c="?")], {}, DataError, "batch 1: column 'c'"),
     "broken stream": (broken_stream(), {}, RuntimeError, "disk is gone"),
     "no rows": (frame(0), {}, DataError, "no rows"),
-    "no batches": ([], {}, DataError, "no rows.*used up"),
+    "no batches": ([], {}, DataError, "no rows.*consumed"),
     "no data": (3, {}, DataError, "expected a DataFrame.*got int"),
     "no batch": ([[1, 2]], {}, DataError, "batch 0 must be a DataFrame.*got list"),
     "weights too short": (
@@ -448,7 +448,7 @@ def test_not_converged_is_said_and_impossible_starts_are_refused() -> None:
         MaximumLikelihood(max_iterations=1).fit(model, binary_rows())
     model = binary(lambda y, parents: NoisyOr(y, parents))  # no leak, but y occurs without causes
     before = {k: v.clone() for k, v in model.state_dict().items()}
-    with pytest.raises(DataError, match=r"probability zero under the starting values.*'y'"):
+    with pytest.raises(DataError, match=r"probability zero under the initial parameters.*'y'"):
         model.fit(binary_rows())
     for key, value in model.state_dict().items():
         assert torch.equal(value, before[key])

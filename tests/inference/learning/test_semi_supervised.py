@@ -125,7 +125,7 @@ def test_shifted_priors_are_found() -> None:
 )
 def test_some_labels_are_needed(learner: Any) -> None:
     rows = {**ROWS, "class": np.full(N, -1)}
-    with pytest.raises(DataError, match="nothing to begin with"):
+    with pytest.raises(DataError, match="some rows need one"):
         pgnn.NaiveBayes(2, FEATURES).fit(rows, learner=learner, progress=False)
     network = pgnn.BayesianNetwork([("u", "v")], states={"u": 2, "v": 2})
     with pytest.raises(ModelError, match="target="):

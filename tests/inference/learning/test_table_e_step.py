@@ -297,7 +297,7 @@ def test_impossible_rows_and_models_without_expectations_are_refused() -> None:
     ).requires_grad_()
     with pytest.raises(DataError, match="1 of 2 rows have probability zero"):
         model.fit({"a": [0, 1]}, learner=EM(), progress=False)
-    with pytest.raises(Unsupported, match="has no expectations to count"):
+    with pytest.raises(Unsupported, match="has no E-step"):
         EM().fit(torch.nn.Linear(1, 1), {"a": [0]})
 
 

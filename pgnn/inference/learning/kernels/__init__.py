@@ -1,1 +1,1 @@
-"""Compiled CPU kernels of the room ``learning``."""
+"""Compiled CPU kernels of learning."""

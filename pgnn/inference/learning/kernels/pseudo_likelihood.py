@@ -1,4 +1,4 @@
-"""Log pseudo-likelihood of complete rows, and its derivatives by every number of the graph."""
+"""Log pseudo-likelihood of complete rows, and its gradient."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pgnn.inference.kernels.kinds import add_row, add_row_gradient
 
 @inner
 def _fill(wiring, table, states, local):
-    """Add what each factor says about each of its elements, the others' states as they are."""
+    """Add each factor's log values for each of its elements given the states of the others."""
     card, offset, stride, kind = wiring.card, wiring.offset, wiring.stride, wiring.kind
     ptr, var, first = wiring.factor_ptr, wiring.slot_var, wiring.table
     for f in range(first.shape[0]):
@@ -33,7 +33,7 @@ def _fill(wiring, table, states, local):
 
 @inner
 def _pull(wiring, states, local, gradient):
-    """Add derivatives by the fields to those by the entries that :func:`_fill` took."""
+    """Add derivatives by fields to those by the table entries of :func:`_fill`."""
     card, offset, stride, kind = wiring.card, wiring.offset, wiring.stride, wiring.kind
     ptr, var, first = wiring.factor_ptr, wiring.slot_var, wiring.table
     for f in range(first.shape[0]):
@@ -55,7 +55,7 @@ def _pull(wiring, states, local, gradient):
 
 @inlined
 def _conditional(local, begin, end, state, share):
-    """Return ``log p(own | rest)``; fields become its derivatives by them, times ``share``."""
+    """Return ``log p(own | rest)``; replace fields by its derivatives, times ``share``."""
     best = begin
     for k in range(begin + 1, end):
         if local[k] > local[best]:
@@ -81,21 +81,21 @@ def _conditional(local, begin, end, state, share):
 def mean(
     wiring, tables, fields, codes, shares, rows, table_gradient, field_gradient, stop
 ) -> float:
-    """Return the sum over some rows of ``share`` times log pseudo-likelihood.
+    """Return the weighted sum of the log pseudo-likelihood over some rows.
 
     Args:
         wiring: Wiring of the graph.
         tables: ``(1, T)`` or ``(B, T)`` log values.
-        fields: ``(1, S)`` or ``(B, S)`` own log fields of the elements.
+        fields: ``(1, S)`` or ``(B, S)`` unary log potentials.
         codes: ``(B, E)`` int32 states.
         shares: ``(B,)`` weight of each row.
-        rows: Which rows.
+        rows: Indices of the rows.
         table_gradient: ``(1, T)`` or ``(B, T)``; derivatives are added to it.
         field_gradient: ``(1, S)`` or ``(B, S)``; derivatives are added to it.
-        stop: Looked at before each row.
+        stop: Flag that is checked before each row.
 
     Cost:
-        Two looks at each factor's states, place by place, for each row.
+        Two passes over the slices of each factor, per row.
     """
     local, offset, value = np.empty(fields.shape[1]), wiring.offset, 0.0
     for r in rows:

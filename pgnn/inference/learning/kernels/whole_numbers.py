@@ -1,4 +1,4 @@
-"""Sums of rows of whole numbers, and of the logs of their factorials, in one pass over them."""
+"""Sums of rows of counts, and of their log factorials, in one pass."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from pgnn.inference.kernels.compiled import numeric
 
 @numeric
 def add_rows(rows, labels, weights, log_factorial, totals, row_sums, row_logs) -> float:
-    """Add each row to the total of its label; return how many numbers are none of the table's.
+    """Add each row to the total of its label; return the number of values outside the table.
 
     Args:
-        rows: ``(N, D)`` numbers.
-        labels: ``(N,)`` row of ``totals`` that each is added to.
-        weights: ``(N,)`` what each counts.
-        log_factorial: Logs of the first factorials, by number.
-        totals: ``(K, D)``, added to.
-        row_sums: ``(N,)`` sums of the rows, written.
-        row_logs: ``(N,)`` sums of the logs of factorials, written.
+        rows: ``(N, D)`` counts.
+        labels: ``(N,)`` row of ``totals`` to which each is added.
+        weights: ``(N,)`` weights of the rows.
+        log_factorial: Table of log factorials.
+        totals: ``(K, D)`` sums, added to.
+        row_sums: ``(N,)`` output: sums of the rows.
+        row_logs: ``(N,)`` output: sums of log factorials.
     """
     last = np.float64(log_factorial.shape[0] - 1)
     wrong = 0.0
     for n in range(rows.shape[0]):
         row, total, weight = rows[n], totals[labels[n]], weights[n]
         numbers, logs = 0.0, 0.0
-        for d in range(row.shape[0]):  # two loops, since the first is then done eight at a time
+        for d in range(row.shape[0]):  # two loops, so that the first is vectorised
             inside = row[d] if (row[d] >= 0.0) & (row[d] <= last) else 0.0
             whole = np.int64(inside)
             number = np.float64(whole)
