@@ -1,4 +1,4 @@
-"""Bayesian networks with a recognition model: the posterior of their latents is learned, too."""
+"""Bayesian networks with a learned recognition model (amortised inference)."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ if TYPE_CHECKING:
 
 
 class AmortisedNetwork(BayesianNetwork, AmortisedModel):
-    r"""A Bayesian network of which conditionals :math:`q(z \mid x)` approximate the posterior.
+    r"""A Bayesian network with recognition conditionals :math:`q(z \mid x)`.
 
-    Where the real variables ``z`` are not observed, queries draw them from their recognition
-    conditionals, and weigh the draws; :class:`~pgnn.LowerBound` learns both sides together. The
-    recognition of one latent variable may depend on others, which are recognised before it. A
-    recognised discrete variable, such as a label that few rows have, is enumerated where it is not
-    observed; others are summed out given the rest.
+    Queries sample unobserved real variables ``z`` from their recognition conditionals, with
+    importance weights; :class:`~pgnn.LowerBound` learns both parts jointly. The recognition of a
+    latent variable may depend on others. A discrete variable with a recognition conditional, such
+    as a label that few rows have, is enumerated if it is not observed; other discrete variables are
+    summed out.
 
     Args:
         graph: See :class:`BayesianNetwork`.
-        conditionals: Likewise.
+        conditionals: See :class:`BayesianNetwork`.
         recognition: For each latent variable a conditional given observed variables and latent
             ones, such as :class:`Neural`.
         states: See :class:`BayesianNetwork`.
 
     Raises:
-        ModelError: If a recognition conditional is of another variable, or they make a cycle.
+        ModelError: If a recognition conditional has a wrong child, or they form a cycle.
 
     References:
         Dayan, Hinton, Neal and Zemel (1995), The Helmholtz machine. Rezende, Mohamed and Wierstra
@@ -74,9 +74,7 @@ class AmortisedNetwork(BayesianNetwork, AmortisedModel):
             self._check_recognition(name, conditional)
             order.add_edges_from((v.name, name) for v in conditional.parents)
         if not nx.is_directed_acyclic_graph(order):
-            raise ModelError(
-                f"the recognition of {list(by_latent)} depends on itself: order the variables"
-            )
+            raise ModelError(f"the recognition of {list(by_latent)} depends on itself")
         ordered = nx.lexicographical_topological_sort(order, key=repr)
         self._recognition = {n: by_latent[n] for n in ordered if n in by_latent}
         self._recognition_in_order = nn.ModuleList(self._recognition.values())
@@ -89,7 +87,8 @@ class AmortisedNetwork(BayesianNetwork, AmortisedModel):
             )
         if self.variables[name].is_discrete and self.variables[name].shape:
             raise ModelError(
-                f"{name!r} is an array of discrete variables, which are not recognised"
+                f"{name!r} is an array of discrete variables, which cannot have a recognition "
+                "conditional"
             )
         check_known({v.name: v for v in conditional.parents}, self.graph, "a parent")
 

@@ -1,4 +1,4 @@
-"""Boltzmann machines: all units joined to all others, some of them hidden."""
+"""Boltzmann machines."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ from pgnn.models.unit_declaration import layer_of
 
 
 class BoltzmannMachine(EnergyModel):
-    r"""Units that are all joined to each other, some visible and some hidden.
+    r"""Boltzmann machine: fully connected visible and hidden units.
 
     .. math:: p(x) = \frac{1}{Z} e^{-E(x) / T}, \qquad
         E(x) = -\tfrac12 x^\top W x - b^\top x, \qquad
         p(x_i = 1 \mid x_{-i}) = \sigma\bigl((W_{i\cdot} x + b_i) / T\bigr)
 
-    with symmetric :math:`W` and zeros on its diagonal, over units 0 and 1; of units -1 and 1 the
-    argument of :math:`\sigma` is twice that. Learning follows the difference of correlations
-    :math:`\langle x x^\top \rangle` with the visible units clamped and free: exactly where there
-    are few units (``Gradient(engine=BlockElimination())``, which is what :meth:`fit` takes then),
-    otherwise by chains (:class:`~pgnn.ContrastiveDivergence`).
+    with symmetric :math:`W` and zeros on its diagonal, over units 0 and 1; for units -1 and 1 the
+    argument of :math:`\sigma` is twice that. The gradient is the difference of correlations
+    :math:`\langle x x^\top \rangle` with the visible units clamped and free: exact for few units
+    (``Gradient(engine=BlockElimination())``, then the default learner), otherwise estimated by
+    Markov chains (:class:`~pgnn.ContrastiveDivergence`).
 
     Args:
         visible: Number of visible units, the shape of their array, or a variable of two states.
-        hidden: The same of the hidden ones; none if not given.
+        hidden: The same for hidden units; none if not given.
         weight: ``(n, n)`` symmetric couplings of all units, visible ones first; learnable if not
-            given. What is given is a constant.
-        bias: ``(n,)`` of all units, likewise.
+            given. Given values are constants.
+        bias: ``(n,)`` biases of all units, likewise.
         temperature: ``T``.
-        states: Labels of the two states, where no variable is given; ``(-1, 1)`` for spins.
+        states: Labels of the two states, if no variable is given; ``(-1, 1)`` for spins.
 
     Raises:
-        ModelError: If the couplings are not symmetric or join a unit to itself, a shape is wrong,
+        ModelError: If the couplings are not symmetric or couple a unit to itself, a shape is wrong,
             or the temperature is not positive.
 
     References:
@@ -86,19 +86,20 @@ class BoltzmannMachine(EnergyModel):
         """``(n,)`` biases of all units."""
         return torch.cat([self.bias(n) for n in self.variables])
 
-    # --- other ways to write the energy --------------------------------------------------------
+    # --- other parametrisations of the energy
+    # --------------------------------------------------------
 
     @classmethod
     def from_full_sum(cls, coupling: Any, bias: Any = None, **settings: Any) -> Self:
-        r"""Make a machine of :math:`E(x) = -x^\top U x - b^\top x`, each pair counted twice.
+        r"""Create a machine from :math:`E(x) = -x^\top U x - b^\top x` (each pair twice).
 
         Its conditional is :math:`\sigma(2 a + b)` with :math:`a = U_{i\cdot} x` for symmetric U.
-        The diagonal is a bias of units 0 and 1, and a constant of spins.
+        The diagonal is a bias for units 0 and 1, and a constant for spins.
 
         Args:
-            coupling: ``(n, n)`` values of U, of any symmetry.
+            coupling: ``(n, n)`` matrix U, not necessarily symmetric.
             bias: ``(n,)``; zero if not given.
-            settings: As of the class: ``visible``, ``hidden``, ``temperature``, ``states``.
+            settings: See the class: ``visible``, ``hidden``, ``temperature``, ``states``.
         """
         u = read_numbers("the couplings", coupling)
         if u.ndim != 2 or u.shape[0] != u.shape[1]:
@@ -113,14 +114,14 @@ class BoltzmannMachine(EnergyModel):
 
     @classmethod
     def from_pairs(cls, coupling: Any, bias: Any = None, **settings: Any) -> Self:
-        r"""Make a machine of :math:`E(x) = -\sum_{i < j} w_{ij} x_i x_j - b^\top x`.
+        r"""Create a machine from :math:`E(x) = -\sum_{i < j} w_{ij} x_i x_j - b^\top x`.
 
         Its conditional is :math:`\sigma(a + b)`, the one of this class.
 
         Args:
-            coupling: ``(n, n)``, of which the entries above the diagonal are read.
+            coupling: ``(n, n)`` matrix, whose entries above the diagonal are used.
             bias: ``(n,)``; zero if not given.
-            settings: As of the class.
+            settings: See the class.
         """
         upper = np.triu(read_numbers("the couplings", coupling), 1)
         settings.setdefault("visible", len(upper))
@@ -128,11 +129,11 @@ class BoltzmannMachine(EnergyModel):
         return cls(weight=upper + upper.T, bias=b, **settings)
 
     def as_spins(self) -> BoltzmannMachine:
-        r"""Return the same distribution over units -1 and 1, :math:`x = (1 + s) / 2`."""
+        r"""Return the equivalent machine over units -1 and 1, :math:`x = (1 + s) / 2`."""
         return self._rewritten((-1, 1), lambda w, b: (w / 4, b / 2 + w.sum(1) / 4))
 
     def as_binary(self) -> BoltzmannMachine:
-        r"""Return the same distribution over units 0 and 1, :math:`s = 2 x - 1`."""
+        r"""Return the equivalent machine over units 0 and 1, :math:`s = 2 x - 1`."""
         return self._rewritten(2, lambda w, b: (4 * w, 2 * b - 2 * w.sum(1)))
 
     def _rewritten(self, states: Any, change: Any) -> BoltzmannMachine:
@@ -149,10 +150,10 @@ class BoltzmannMachine(EnergyModel):
 def blocks_of(
     layers: list[Variable], weight: Any, bias: Any
 ) -> tuple[list[tuple[Hashable, Hashable, Any]], dict[Hashable, Any]]:
-    """Cut couplings and biases of all units into those of layers.
+    """Split couplings and biases of all units by layer.
 
     Args:
-        layers: In order.
+        layers: The layers, in order.
         weight: ``(n, n)``, or None.
         bias: ``(n,)``, or None.
 
@@ -162,7 +163,8 @@ def blocks_of(
     for v in layers:
         if not v.is_discrete or v.num_states != 2:
             raise ModelError(
-                f"{v.name!r} must have units of two states; RestrictedBoltzmannMachine takes others"
+                f"{v.name!r} must have units with two states; RestrictedBoltzmannMachine "
+                "supports others"
             )
     ends = np.cumsum([0, *(v.num_elements for v in layers)])
     places = {v.name: slice(a, b) for v, a, b in zip(layers, ends[:-1], ends[1:], strict=True)}
@@ -177,8 +179,8 @@ def blocks_of(
                                                      gap.shape))  # fmt: skip
             raise ModelError(
                 f"the couplings must be symmetric, but [{i}, {j}] is {w[i, j]:g} and [{j}, {i}] "
-                f"is {w[j, i]:g}; (W + W.T) / 2 has the same energy, and from_full_sum() and "
-                "from_pairs() read other ways to write it"
+                f"is {w[j, i]:g}; (W + W.T) / 2 has the same energy; for other conventions see "
+                "from_full_sum() and from_pairs()"
             )
     b = None if bias is None else read_numbers("the bias", bias)
     if b is not None and b.shape not in ((), (total,)):

@@ -1,4 +1,4 @@
-"""Results that a model caches until its parameters change."""
+"""Caching of results until parameters change."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class CachingModule(Listed):
 
     Attributes:
         detached: Whether answers are detached from learnable parameters, as after a fit, until
-            :meth:`requires_grad_` or :meth:`train` is called. Gradients by evidence and inputs are
-            not affected.
+            :meth:`requires_grad_` or :meth:`train` is called. Gradients with respect to evidence
+            and inputs are not affected.
     """
 
     detached: bool = False
@@ -34,17 +34,17 @@ class CachingModule(Listed):
         self._cache: dict[Hashable, Any] = {}
 
     def requires_grad_(self, requires_grad: bool = True) -> Self:
-        """See :meth:`torch.nn.Module.requires_grad_`; answers may be differentiated again."""
+        """See :meth:`torch.nn.Module.requires_grad_`; answers become differentiable again."""
         self.detached = False
         return super().requires_grad_(requires_grad)
 
     def refresh_parameters(self) -> None:
-        """List the parameters again if modules have changed, as ordinary tensors."""
+        """Refresh the list of parameters if modules have changed."""
         if self._cache.get("registrations") != _registrations[0]:
             self._list_parameters()
 
     def cached(self, key: Hashable, make: Callable[[], Any]) -> Any:
-        """Return a result that depends on structure alone, computed once."""
+        """Return a cached result that depends only on the structure."""
         if key not in self._cache:
             self._cache[key] = make()
         return self._cache[key]
@@ -60,7 +60,7 @@ class CachingModule(Listed):
         if cache.get("registrations") != _registrations[0]:
             self._list_parameters()
         parameters, arguments = cache["parameters"], self.argument_tensors()
-        # these visit all parameters at each query: loops in C take half the time
+        # these visit all parameters in each query: loops in C take half the time
         if torch.is_grad_enabled() and (
             (not self.detached and any(map(_wants_gradient, parameters)))
             or any(map(_wants_gradient, arguments))
@@ -78,18 +78,18 @@ class CachingModule(Listed):
         return numbers[key]
 
     def _wants_gradients(self) -> bool:
-        """Whether answers are differentiable by the parameters."""
+        """Whether answers are differentiable with respect to the parameters."""
         if self.detached or not torch.is_grad_enabled():
             return False
         self.refresh_parameters()
         return any(map(_wants_gradient, self._cache["parameters"]))
 
     def argument_tensors(self) -> Sequence[Tensor]:
-        """Return further tensors on which results depend, always the same ones."""
+        """Return additional tensors on which results depend, always the same ones."""
         return ()
 
     def _list_parameters(self) -> None:
-        """List the parameters again; results of replaced ones are dropped."""
+        """Refresh the list of parameters; results of replaced ones are dropped."""
         registrations = _registrations[0]
         before = self._cache.get("parameters", [])
         parameters = [*self.parameters(), *self.buffers()]
@@ -106,7 +106,7 @@ class CachingModule(Listed):
     def train(self, mode: bool = True) -> Self:
         """See :meth:`torch.nn.Module.train`; clears the cache: modules such as dropout change.
 
-        In training mode answers may be differentiated again.
+        In training mode answers are differentiable again.
         """
         self._cache.clear()
         if mode:

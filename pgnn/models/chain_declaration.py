@@ -1,4 +1,4 @@
-"""What is declared of a chain of hidden states, made into conditionals."""
+"""Conditionals of a chain of hidden states, from their declarations."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pgnn.models.scores.label_pairs import read_mask
 
 
 class ChainDeclaration(NamedTuple):
-    """Makes the conditionals of a chain of what was declared.
+    """Creates the conditionals of a chain from declarations.
 
     Attributes:
         normalise: Whether rows of tables are weights.
@@ -46,8 +46,8 @@ class ChainDeclaration(NamedTuple):
         )
         if table.ndim != 2 or table.dtype.kind not in "fiu":
             raise ModelError(
-                f"the emission of {name!r} must be a conditional, a callable that makes one, a "
-                f"table ({state.num_states}, S), or the symbols; got {value!r}"
+                f"the emission of {name!r} must be a conditional, a callable that returns one, "
+                f"a table ({state.num_states}, S), or the symbols; got {value!r}"
             )
         child = Variable(name, table.shape[1])
         return Tabular(child, [state], value, normalise=self.normalise)
@@ -59,7 +59,7 @@ class ChainDeclaration(NamedTuple):
         value: Conditional | Callable[..., Conditional] | Any,
         what: str,
     ) -> Conditional:
-        """Return the conditional of a variable; tables that are not given are learnable."""
+        """Return the conditional of a variable; tables are learnable unless given."""
         if isinstance(value, Conditional):
             if value.child != child:
                 raise ModelError(
@@ -87,17 +87,17 @@ def masked(state: Variable, transitions: Any, mask: Any) -> Any:
     """Return transitions, or a learnable table with structural zeros.
 
     Args:
-        state: Of the chain.
-        transitions: What was given.
-        mask: ``(K, K)`` which transitions there are, or None.
+        state: The state of the chain.
+        transitions: The declaration.
+        mask: ``(K, K)`` allowed transitions, or None.
 
     Raises:
-        ModelError: If both are given, or a state has no way out.
+        ModelError: If both are given, or a state has no allowed transition.
     """
     if mask is None:
         return transitions
     if transitions is not None:
-        raise ModelError("mask is of a learnable table: a given one says itself what is zero")
+        raise ModelError("mask= is for a learnable table: a given table already has its zeros")
     k = state.num_states
     allowed = read_mask(mask, k)
     if not bool(allowed.any(dim=1).all()):

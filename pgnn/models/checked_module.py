@@ -1,4 +1,4 @@
-"""A module whose parameters are checked before each query."""
+"""Modules whose parameters are checked before queries."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from pgnn.models.caching import CachingModule
 
 
 class CheckedModule(CachingModule):
-    """A module of conditionals and potentials, whose parameters are checked at each query.
+    """A module of conditionals and potentials whose parameters are checked in each query.
 
     Attributes:
-        history: Report of the last fit; empty before that.
+        history: Record of the last fit; empty before.
     """
 
     history: Any
@@ -27,7 +27,7 @@ class CheckedModule(CachingModule):
         """Check the parameters of all conditionals and potentials, and those of the model itself.
 
         Raises:
-            ModelError: If one is ``NaN``, or infinite where that is not allowed.
+            ModelError: If a parameter is ``NaN``, or infinite where that is not allowed.
         """
         for part in self.modules():
             if isinstance(part, Piece):
@@ -36,7 +36,7 @@ class CheckedModule(CachingModule):
                 part._check_own()
 
     def _check_own(self) -> None:
-        """Check the parameters of the model itself; logarithms may be minus infinity."""
+        """Check the parameters of the model itself; logs may be minus infinity."""
         for name, numbers in self.named_parameters(recurse=False):
             if bool(numbers.isfinite().all()):
                 continue
@@ -49,18 +49,18 @@ class CheckedModule(CachingModule):
                 )
 
     def _check_learnable(self) -> None:
-        """Check parameters that require gradients; others are checked when tables are made."""
+        """Check parameters that require gradients; others are checked when tables are computed."""
         if self._wants_gradients():
             self._check_numbers()
 
     def _check_numbers(self) -> None:
-        """Check all parameters, once until they change."""
+        """Check all parameters, unless they are unchanged since the last check."""
         if not self._fitting:
             with torch.no_grad():
                 self.cached_numbers("checked", self.check)
 
     def _tell_unset(self) -> None:
-        """Warn at the first query of parameters that were neither given nor fitted."""
+        """Warn in the first query about parameters that were neither given nor fitted."""
         if self._asked:
             return
         self._asked = True

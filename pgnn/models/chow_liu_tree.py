@@ -1,4 +1,4 @@
-"""Trees whose edges are found in the data."""
+"""Chow-Liu trees, whose edges are learned."""
 
 from __future__ import annotations
 
@@ -32,26 +32,26 @@ _NUMBERS = 2**21
 
 
 class ChowLiuTree(Model, ClosedFormModel):
-    r"""Discrete variables each of which depends on one other; :meth:`fit` finds on which.
+    r"""A tree over discrete variables whose edges :meth:`fit` learns.
 
     .. math:: p(x) = \prod_v p(x_v \mid x_{\mathrm{pa}(v)}), \qquad
         \text{edges} = \arg\max_{\text{trees}} \sum_{(u, v)} I(x_u; x_v)
 
-    Of all trees this is the one of the largest likelihood. With a class, ``given="class"``, every
-    variable depends on that besides, and edges have the largest information given it: tree-
-    augmented naive Bayes, a classifier. Several trees are mixed by
+    This is the tree of maximum likelihood. With a class, ``given="class"``, every variable also
+    depends on the class, and edges maximise the conditional mutual information: tree-augmented
+    naive Bayes, a classifier. For mixtures of trees see
     :class:`~pgnn.models.model_mixture.ModelMixture`.
 
     Args:
         states: Numbers or labels of states by name, or whole variables such as
             :func:`pgnn.states_of` returns.
-        given: The name of a class on which all others depend.
-        pseudo_count: How many rows, spread evenly over all states, are added to the data.
-        parents: ``(V,)`` numbers of the variables' parents, -1 where there is none, the class not
-            counted; none has any before a fit if not given.
+        given: Name of a class that is a parent of all other variables.
+        pseudo_count: Number of imaginary rows, spread uniformly over all states.
+        parents: ``(V,)`` indices of the variables' parents, -1 for none, without the class; no
+            edges before a fit if not given.
 
     Raises:
-        ModelError: If a variable is not discrete, or parents do not make a forest.
+        ModelError: If a variable is not discrete, or the parents do not form a forest.
 
     References:
         Chow and Liu (1968), Approximating discrete probability distributions with dependence
@@ -158,7 +158,7 @@ class ChowLiuTree(Model, ClosedFormModel):
         return BayesianNetwork(self.graph, tables, states)
 
     def default_learner(self, data: Any) -> Learner:
-        """Return ``MaximumLikelihood``, which has a closed form; ``EM`` where cells are missing."""
+        """Return ``MaximumLikelihood``, which has a closed form; ``EM`` if cells are missing."""
         from pgnn.inference.learning.maximum_likelihood_or_em import MaximumLikelihoodOrEM
 
         return MaximumLikelihoodOrEM()
@@ -168,10 +168,10 @@ class ChowLiuTree(Model, ClosedFormModel):
     def statistics(self, codes: Tensor, weights: Tensor) -> tuple[Tensor, ...]:
         """Return weighted counts of pairs of states, ``(C, d, d)`` for each class.
 
-        They are those of a constant and of all states but first ones, which follow from them.
+        Indices are a constant and all states but the first of each variable.
 
         Args:
-            codes: ``(N, E)`` states; of missing ones (-1) counts are expected.
+            codes: ``(N, E)`` states; for missing ones (-1) expected counts.
             weights: ``(N,)`` weight of each row.
 
         Cost:
@@ -222,7 +222,7 @@ class ChowLiuTree(Model, ClosedFormModel):
         return torch.from_numpy(total)
 
     def log_prior(self) -> Tensor:
-        """Return what the pseudo-count adds to the log-likelihood."""
+        """Return the log prior of the pseudo-count."""
         if not self.pseudo_count:
             return torch.zeros((), dtype=torch.float64)
         total = self.log_class.detach().mean()
@@ -294,7 +294,7 @@ class ChowLiuTree(Model, ClosedFormModel):
         return nx.freeze(graph)
 
     def extra_repr(self) -> str:
-        """Sizes, for printing."""
+        """Return the arguments shown by ``repr``."""
         return f"{len(self._variables)} variables"
 
     def __repr__(self) -> str:
@@ -309,7 +309,7 @@ class Layout:
 
     Attributes:
         most: The largest number of states.
-        reduced: Rows of a matrix of counts: a constant, and all states but first ones.
+        reduced: Rows of a matrix of counts: a constant, and all states but the first.
         kept: Variables and states of these rows.
     """
 

@@ -1,4 +1,4 @@
-"""Which cliques of a graph something is declared over."""
+"""Declared potentials of cliques of a graph."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ Part = Potential | Factor
 
 
 class Clique(NamedTuple):
-    """A clique with the potential that is declared over it.
+    """A clique with its declared potential.
 
     Attributes:
         names: Nodes, or elements of arrays, in the order of a table's axes.
-        potential: A table, a potential, or a callable that makes one of the variables.
+        potential: A table, a potential, or a callable that creates one from the variables.
     """
 
     names: tuple[Hashable, ...]
@@ -29,7 +29,7 @@ class Clique(NamedTuple):
 
 
 def read_parts(parts: Iterable[Part]) -> list[Potential]:
-    """Return potentials; all factors become one potential, at the position of the first one."""
+    """Return potentials; all factors become one potential, at the position of the first."""
     potentials: list[Potential] = []
     factors: list[Factor] = []
     position = None
@@ -45,10 +45,10 @@ def read_parts(parts: Iterable[Part]) -> list[Potential]:
 
 
 def read_cliques(graph: nx.Graph, potentials: Any) -> list[Clique]:
-    """Return the declared potentials with their cliques, those in the graph's attributes included.
+    """Return the declared potentials with their cliques, including those of graph attributes.
 
     Raises:
-        ModelError: If a clique is empty, unknown, given twice or not one of the graph.
+        ModelError: If a clique is empty, unknown, given twice or not a clique of the graph.
     """
     cliques: list[Clique] = []
     if isinstance(potentials, Mapping):
@@ -73,7 +73,7 @@ def read_cliques(graph: nx.Graph, potentials: Any) -> list[Clique]:
 
 
 def node_of(graph: nx.Graph, name: Hashable) -> Hashable:
-    """Return the node of a name, which is that of a node or of an element of an array.
+    """Return the node of a name of a node or of an element of an array.
 
     Raises:
         ModelError: If there is none; the message suggests the closest names.
@@ -118,7 +118,7 @@ def _keyed(key: Any, potential: Any, graph: nx.Graph) -> Clique:
 
 
 def _members(key: Any, graph: nx.Graph) -> tuple[Hashable, ...]:
-    """The nodes or elements of a key of the mapping: one of them, or several."""
+    """The nodes or elements of a key of the mapping: one or several."""
     if key in graph:
         return (key,)
     if not isinstance(key, tuple | frozenset):
@@ -156,6 +156,6 @@ def _check_clique(graph: nx.Graph, nodes: Sequence[Hashable]) -> None:
     for a, b in combinations(dict.fromkeys(nodes), 2):
         if not graph.has_edge(a, b):
             raise ModelError(
-                f"a potential over {tuple(nodes)} needs these nodes to be joined, but the graph "
-                f"has no edge between {a!r} and {b!r}; add it, or declare smaller cliques"
+                f"a potential over {tuple(nodes)} needs these nodes to be adjacent, but the "
+                f"graph has no edge between {a!r} and {b!r}; add it, or declare smaller cliques"
             )

@@ -1,4 +1,4 @@
-"""Models of an array that keep the names which columns of a data frame had."""
+"""Models of an array with named columns."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from pgnn.models.learning_verbs import LearningVerbs
 
 
 class ColumnNames(LearningVerbs, VectorModel):
-    """A model whose rows may be a frame with a column for each number of its array.
+    """A model whose rows may be a data frame with a column for each component of its array.
 
-    The names of the columns that it is fitted to are kept, so that later frames may have them in
-    any order; without names columns are taken as they come.
+    The column names of the first fit are stored, so that later frames may have another order;
+    without names columns are used in their order.
     """
 
     _column_names: tuple[Hashable, ...] = ()
 
     @property
     def columns(self) -> tuple[Hashable, ...]:
-        """Names of the numbers of the array; empty if they have none."""
+        """Names of the components of the array; empty if they have none."""
         return self._column_names
 
     def name_columns(self, names: tuple[Hashable, ...]) -> None:
-        """Give the numbers of the array names, or take them away."""
+        """Set or remove the names of the components."""
         self._column_names = tuple(names)
         self._cache.clear()
 
@@ -35,7 +35,7 @@ class ColumnNames(LearningVerbs, VectorModel):
     def _declared_by(
         self, data: Any, weights: Any, inputs: Inputs | None
     ) -> Iterator[tuple[Any, Inputs | None]]:
-        """See the base class: the columns of a frame that are no variables are numbers."""
+        """See the base class; columns of a frame that are not variables are components."""
         before, rows = self._column_names, data
         if is_frame(data) and self.vector is not None:
             columns = dict(columns_of(data))

@@ -20,18 +20,17 @@ from pgnn.models.restricted_boltzmann_machine import RestrictedBoltzmannMachine
 
 
 class DeepBeliefNetwork(LayeredBeliefNetwork, StackedModel):
-    r"""Logistic layers whose top two are a restricted Boltzmann machine.
+    r"""Deep belief network: logistic layers below a restricted Boltzmann machine.
 
     .. math:: p(x) = \frac{1}{Z} e^{x_{L-1}^\top W_{L-1} x_L + b_{L-1}^\top x_{L-1} + b_L^\top x_L}
         \prod_{k < L - 1} \prod_i \sigma(\pm (b_k + W_k x_{k+1})_i)
 
-    :class:`~pgnn.GreedyLayerwise`, which :meth:`fit` takes, learns it layer by layer as restricted
-    Boltzmann machines, each of what the one below makes of the data;
-    :class:`~pgnn.WakeSleep` goes on from there (up-down). :meth:`to_classifier` gives a torch
-    module to be fine-tuned.
+    :class:`~pgnn.GreedyLayerwise`, the default learner, learns it layer by layer as restricted
+    Boltzmann machines, each from the outputs of the one below; :class:`~pgnn.WakeSleep` refines the
+    result (up-down algorithm). :meth:`to_classifier` returns a torch module for fine-tuning.
 
     Args:
-        layers: Number of units, shape or variable of each layer, the visible one first.
+        layers: Number of units, shape or variable of each layer, visible layer first.
 
     References:
         Hinton, Osindero and Teh (2006), A fast learning algorithm for deep belief nets.
@@ -64,25 +63,26 @@ class DeepBeliefNetwork(LayeredBeliefNetwork, StackedModel):
         self.put_machine(k, stage)
 
     def read_stack(self, data: Any, learner: Any) -> tuple[Tensor, Any]:
-        """See :class:`StackedModel`: hidden units are learnt as probabilities."""
+        """See :class:`StackedModel`: hidden units are learned as probabilities."""
         from pgnn.inference.learning.contrastive_divergence import ContrastiveDivergence
         from pgnn.inference.learning.layered_rows import read_layered_rows
 
         chosen = ContrastiveDivergence() if learner is None else learner
         if not isinstance(chosen, ContrastiveDivergence):
             raise ModelError(
-                f"the machines of a {type(self).__name__} learn by ContrastiveDivergence(...), got "
+                f"the machines of a {type(self).__name__} need ContrastiveDivergence(...) as "
+                "learner, got "
                 f"{learner!r}"
             )
         rows = read_layered_rows(self, data, probabilities=chosen.probabilities)
         return rows, replace(chosen, probabilities=True)
 
     def passed_on(self, stage: RestrictedBoltzmannMachine, rows: Tensor) -> Tensor:
-        """See :class:`StackedModel`: what hidden units are expected to be."""
+        """See :class:`StackedModel`; the expected hidden units."""
         return stage.hidden_means(rows)
 
     def machine(self, k: int) -> RestrictedBoltzmannMachine:
-        """Return layers ``k`` and ``k + 1`` as a machine with numbers of its own, to be learned."""
+        """Return layers ``k`` and ``k + 1`` as a machine with its own learnable parameters."""
         w = self.weights[k]
         machine = RestrictedBoltzmannMachine(w.shape[0], w.shape[1]).to(w)
         with torch.no_grad():
@@ -96,7 +96,7 @@ class DeepBeliefNetwork(LayeredBeliefNetwork, StackedModel):
         return self.machine(len(self.weights) - 1)
 
     def put_machine(self, k: int, machine: RestrictedBoltzmannMachine) -> None:
-        """Take the numbers of layers ``k`` and ``k + 1`` from a machine, for both directions."""
+        """Copy the parameters of layers ``k`` and ``k + 1`` from a machine, for both directions."""
         with torch.no_grad():
             w = machine.weight("visible", "hidden")
             self.weights[k].copy_(w)
@@ -116,7 +116,7 @@ class DeepBeliefNetwork(LayeredBeliefNetwork, StackedModel):
         return (*biases, MatrixGroup(Sides(below, above), numbers, states, states))
 
     def log_partition(self) -> Tensor:
-        """Return the log partition function, exact up to 25 units on the top's smaller side.
+        """Return the log partition function, exact up to 25 units in the smaller layer of the top.
 
         Raises:
             Intractable: Beyond that; ``top_machine().log_partition_bracket()`` bounds it.
@@ -136,7 +136,7 @@ class DeepBeliefNetwork(LayeredBeliefNetwork, StackedModel):
         return total
 
     def log_prob(self, data: Any, *, inputs: Any = None, engine: Any = None) -> Tensor:
-        """See :meth:`Model.log_prob`: the log score less the log partition function."""
+        """See :meth:`Model.log_prob`; the log score minus the log partition function."""
         return super().log_prob(data, inputs=inputs, engine=engine) - self.log_partition()
 
     def _top(self) -> UnitLayers:
@@ -149,14 +149,14 @@ class DeepBeliefNetwork(LayeredBeliefNetwork, StackedModel):
         )  # fmt: skip
 
     def log_joint(self, states: Sequence[Tensor], rng: torch.Generator | None = None) -> Tensor:
-        """See :class:`RecognisedLayers`: not normalised."""
+        """See :class:`RecognisedLayers`; unnormalised."""
         top = dict(zip(list(self.variables)[-2:], states[-2:], strict=True))
         return self.log_directed(states) + self._top().log_score(top)
 
     def log_normaliser(
         self, states: Sequence[Tensor], rng: torch.Generator | None, chains: State
     ) -> Tensor:
-        """See :class:`RecognisedLayers`: by chains of the top."""
+        """See :class:`RecognisedLayers`; by Markov chains of the top layers."""
         layers = self._top()
         with torch.no_grad():
             if not chains:

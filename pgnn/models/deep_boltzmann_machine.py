@@ -1,4 +1,4 @@
-"""Deep Boltzmann machines: layers of hidden units, each joined to the next."""
+"""Deep Boltzmann machines."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ _STEPS, _TOLERANCE = 200, 1e-8
 
 
 class DeepBoltzmannMachine(EnergyModel):
-    r"""Visible units and several layers of hidden units, each joined to the next by a matrix.
+    r"""Deep Boltzmann machine: visible units and several hidden layers, coupled layer by layer.
 
     .. math:: E(v, h) = -v^\top W_1 h_1 - \sum_k h_k^\top W_{k+1} h_{k+1} - b^\top v
         - \sum_k c_k^\top h_k
 
-    Hidden layers are coupled to each other, so that given the visible units they are approximated
-    by mean field, which bounds the log probability of rows from below (:meth:`score_bound`).
-    :class:`~pgnn.ContrastiveDivergence` learns by mean field for data and by persistent chains, odd
-    and even layers in turn, for the model.
+    Hidden layers are coupled, so that their posterior is approximated by mean field, which gives a
+    lower bound on the log probability of rows (:meth:`score_bound`).
+    :class:`~pgnn.ContrastiveDivergence` uses mean field for the data and persistent block Gibbs
+    chains for the model.
 
     Args:
         visible: Number of units, the shape of their array, or a variable of discrete states.
-        hidden: The same of each hidden layer, from below.
+        hidden: The same for each hidden layer, from below.
         temperature: ``T``.
 
     Raises:
-        ModelError: If there is no hidden layer, or something is no layer.
+        ModelError: If there is no hidden layer, or a layer is invalid.
 
     References:
         Salakhutdinov and Hinton (2009), Deep Boltzmann machines.
@@ -66,7 +66,7 @@ class DeepBoltzmannMachine(EnergyModel):
         return {"visible": below, "hidden": tuple(above), "temperature": self.temperature}
 
     def score_bound(self, data: Any) -> Tensor:
-        r"""Return ``(N,)`` lower bounds of :meth:`log_score` by mean field.
+        r"""Return ``(N,)`` lower bounds on :meth:`log_score` by mean field.
 
         .. math:: \log \sum_h e^{-E(v, h) / T} \ge \mathrm{E}_q[-E(v, h) / T] + H(q)
 
@@ -82,7 +82,7 @@ class DeepBoltzmannMachine(EnergyModel):
             layers = self.layers()
             rows = read_unit_rows(self, data)
             if rows.missing:
-                raise DataError("rows that are bounded must be complete; sum out by log_score()")
+                raise DataError("bounds need complete rows; log_score() sums out missing units")
             q, _ = layers.mean_field(
                 rows.values, list(self.hidden), steps=_STEPS, tolerance=_TOLERANCE
             )

@@ -19,23 +19,23 @@ from pgnn.models.mixture import Mixture
 
 
 class DenseHopfield(Mixture):
-    r"""A memory of real patterns :math:`x_1, \dots, x_P` whose update is softmax attention.
+    r"""Dense Hopfield network: a memory of real patterns whose update is softmax attention.
 
     .. math:: E(\xi) = -\frac1\beta \log \sum_p e^{\beta x_p^\top \xi} + \tfrac12 \xi^\top \xi,
         \qquad \xi \leftarrow X^\top \mathrm{softmax}(\beta X \xi)
 
-    Exponentially many patterns are kept in the number of units. As a distribution,
+    The capacity is exponential in the number of units. As a distribution,
     :math:`p(\xi) \propto e^{-\beta E(\xi)}` is a mixture of normal distributions around the
     patterns with variance :math:`1 / \beta` and weights :math:`\propto e^{\beta \|x_p\|^2 / 2}`,
-    so that all verbs work: ``model.query("pattern", {"units": xi})`` is the attention, exactly,
-    also where some units are missing.
+    so that all methods of a model work: ``model.query("pattern", {"units": xi})`` is exactly the
+    attention, also with missing units.
 
     Args:
-        patterns: ``(P, n)`` real numbers.
+        patterns: ``(P, n)`` real patterns :math:`x_p`.
         beta: Inverse temperature :math:`\beta`.
 
     Raises:
-        ModelError: If there is no pattern, or a number is not finite.
+        ModelError: If there is no pattern, or a value is not finite.
 
     References:
         Ramsauer et al. (2021), Hopfield networks is all you need. Krotov and Hopfield (2016), Dense
@@ -76,17 +76,17 @@ class DenseHopfield(Mixture):
         return means
 
     def energy(self, units: Any) -> Tensor:
-        """Return ``(N,)`` energies of states ``(N, n)``, or that of one."""
+        """Return ``(N,)`` energies of states ``(N, n)``, or the energy of one."""
         xi = self._read(units)
         kept = (self.beta * xi @ self.patterns.T).logsumexp(-1) / self.beta
         return 0.5 * xi.square().sum(-1) - kept
 
     def recall(self, units: Any, *, steps: int = 10) -> Tensor:
-        """Return where states ``(N, n)``, or one, have moved after some updates.
+        """Return states ``(N, n)``, or a single state, after some updates.
 
         Args:
-            units: Real numbers.
-            steps: Updates; one is one head of attention.
+            units: The initial states.
+            steps: Number of updates; one update is one attention head.
         """
         xi = self._read(units)
         for _ in range(whole_number("steps", steps)):

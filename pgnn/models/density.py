@@ -1,4 +1,4 @@
-"""Densities of numbers and vectors, of any kind."""
+"""Density estimates of scalars and vectors."""
 
 from __future__ import annotations
 
@@ -15,20 +15,19 @@ from pgnn.models.vector_network import Features, VectorNetwork
 
 
 class Density(VectorNetwork):
-    r"""A density of one number or vector: parametric, or made of the rows themselves.
+    r"""A density of one scalar or vector variable, parametric or non-parametric.
 
     ``Density(pgnn.KernelDensity)``, ``Density(pgnn.Histogram)``, ``Density(pgnn.Gaussian)``;
     settings by ``functools.partial(pgnn.KernelDensity, bandwidth=pgnn.LeaveOneOut())``. Given a
     class, such densities are features of :class:`NaiveBayes`.
 
     Args:
-        kind: Makes the conditional, ``(child, parents) -> Conditional``; ``KernelDensity`` if not
-            given.
-        features: Number or names of the numbers of a vector; those of the data if not given.
+        kind: Function ``(child, parents) -> Conditional``; ``KernelDensity`` if not given.
+        features: Number or names of the components of a vector; from the data if not given.
         name: Name of the variable.
 
     Raises:
-        ModelError: If a name is there twice.
+        ModelError: If a name is repeated.
 
     Example:
         >>> import numpy as np
@@ -55,13 +54,13 @@ class Density(VectorNetwork):
         super().__init__(graph, {name: conditional}, known)
 
     def settings(self) -> Settings:
-        """Return the conditional and the names of its numbers."""
+        """Return the conditional and the names of its components."""
         conditional = self.conditionals[self.vector]
         return {"kind": conditional, "features": self.columns or None, "name": self.vector}
 
     @property
     def conditional(self) -> Conditional:
-        """The density itself."""
+        """The conditional with the density."""
         return self.conditionals[self.vector]
 
     def __repr__(self) -> str:

@@ -1,4 +1,4 @@
-"""What a user's graph, tables and states say about the nodes of a directed model."""
+"""Reading the declaration of a directed model: graph, tables and states."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ Edges = Iterable[tuple[Hashable, Hashable]]
 
 
 def read_graph(graph: nx.DiGraph | Edges, names: Iterable[Hashable]) -> nx.DiGraph:
-    """Copy a graph, or make one of edges; the order of every node's parents is kept.
+    """Copy a graph, or create one from edges, preserving the order of each node's parents.
 
     Args:
         graph: The graph, or edges ``(parent, child)``.
-        names: Nodes, which may be in no edge.
+        names: Nodes, possibly without edges.
     """
     if isinstance(graph, nx.Graph) and not graph.is_directed():
-        return graph.copy()  # refused later, with a message
+        return graph.copy()  # a later check raises the error
     copied = nx.DiGraph()
     if isinstance(graph, nx.DiGraph):
         # networkx's own copy would reorder the parents, which are the axes of the tables
@@ -71,7 +71,7 @@ def pair_of(edge: Any) -> tuple[Hashable, Hashable]:
 
 
 def by_name(values: Any, what: str) -> dict[Hashable, Any]:
-    """Return an argument as a dictionary; conditionals in a list have the names of their children.
+    """Return an argument as a dictionary; conditionals in a list are named by their children.
 
     Args:
         values: A mapping, a list of conditionals, or None.
@@ -102,7 +102,9 @@ def check_known(names: Iterable[Hashable], graph: nx.DiGraph, what: str) -> None
     for name in names:
         if name not in graph:
             hint = closest(name, graph)
-            raise ModelError(f"{what} is given for {name!r}, which is no node of the graph{hint}")
+            raise ModelError(
+                f"{what} is given for {name!r}, which is not a node of the graph{hint}"
+            )
 
 
 def declare(
@@ -115,8 +117,9 @@ def declare(
 
     Args:
         name: The node.
-        graph: Its attributes ``states`` and ``shape`` are read.
-        conditionals: By name; the states of a node may follow from its conditional or table.
+        graph: The graph; node attributes ``states`` and ``shape`` are read.
+        conditionals: Conditionals by name; the states of a node may follow from its conditional or
+            table.
         states: Numbers or labels of states by name.
 
     Raises:
@@ -156,7 +159,7 @@ def is_declared(
     conditionals: Mapping[Hashable, Any],
     states: Mapping[Hashable, Any],
 ) -> bool:
-    """Whether the variable of a node is known, so that :func:`declare` can return it."""
+    """Whether the variable of a node is known to :func:`declare`."""
     conditional = conditionals.get(name)
     if name in states or {"states", "shape"} & set(graph.nodes[name]):
         return True
@@ -166,12 +169,12 @@ def is_declared(
 
 
 def is_class(conditional: Any) -> bool:
-    """Whether a callable is a class of conditionals, or a partial one, which fit any shape."""
+    """Whether a callable is a conditional class, or a partial of one, which fits any shape."""
     return isinstance(_without_settings(conditional), type)
 
 
 def makes_reals(conditional: Any) -> bool:
-    """Whether a callable is a class of conditionals with real children, or a partial one."""
+    """Whether a callable is a conditional class for real children, or a partial of one."""
     kind = _without_settings(conditional)
     return isinstance(kind, type) and issubclass(kind, Emission) and not kind.takes_states
 
@@ -196,7 +199,7 @@ def declared_by_children(
 ) -> dict[Hashable, Variable]:
     """Return the variables of parents in conditionals of their children, by name.
 
-    Nodes that have a conditional or attributes themselves are left out.
+    Nodes that have a conditional or attributes themselves are omitted.
 
     Args:
         graph: The graph.
@@ -221,7 +224,7 @@ def variable_of(name: Hashable, states: Any, shape: Iterable[int | str] = ()) ->
     if not isinstance(states, Variable):
         return Variable(name, states, tuple(shape))
     if states.name != name:
-        raise ModelError(f"{name!r} is declared to be {states}, a variable of another name")
+        raise ModelError(f"{name!r} is declared to be {states}, a variable with another name")
     return states
 
 
@@ -231,13 +234,13 @@ def check_spelling(
     isolated: Iterable[Hashable],
     what: str,
 ) -> None:
-    """Check that the name of an isolated node is not a misspelled one of another node.
+    """Check that the name of an isolated node is not a misspelling of another node.
 
     Args:
         joined: Nodes with edges.
         values: Values by name of a node.
         isolated: Nodes without edges.
-        what: What the values are, in messages.
+        what: Kind of the values, for messages.
 
     Raises:
         ModelError: If an isolated node with a value resembles another node without one.
@@ -249,13 +252,13 @@ def check_spelling(
         near = next((n for n in without_value if _differ_by_a_slip(name, n)), None)
         if near is not None:
             raise ModelError(
-                f"{name!r} is given {what} but is in no edge, and {near!r} is given none: is it a "
-                f"slip? A node without edges is declared by a graph, graph.add_node({name!r})"
+                f"{name!r} is given {what} but has no edges, and {near!r} is given none: is it "
+                f"a misspelling? Declare a node without edges by graph.add_node({name!r})"
             )
 
 
 def _differ_by_a_slip(a: Hashable, b: Hashable) -> bool:
-    """Whether two names differ by case, spaces, or a letter of a word."""
+    """Whether two names differ by case, spaces, or one letter of a word."""
     if not isinstance(a, str) or not isinstance(b, str):
         return False
     a, b = (n.casefold().strip().replace(" ", "_").replace("-", "_") for n in (a, b))
@@ -287,14 +290,14 @@ def conditional_of(
     declared: Any,
     normalise: bool = False,
 ) -> Conditional:
-    """Return the conditional of a node, which may be declared as a table, a callable or not at all.
+    """Return the conditional of a node from its declaration, if any.
 
     Args:
         name: The node.
         graph: Its edges.
         variables: By name.
-        declared: The conditional, a table, a callable that makes one, or None for a learnable
-            table, or a ``LinearGaussian`` of a real variable.
+        declared: The conditional, a table, a callable that returns one, or None for a learnable
+            table (for a real variable a ``LinearGaussian``).
         normalise: Whether rows of tables are weights to be divided by their sums.
 
     Raises:
@@ -308,13 +311,13 @@ def conditional_of(
         conditional = declared(variables[name], parents)
         if not isinstance(conditional, Conditional):
             raise ModelError(
-                f"the conditional of {name!r} must be a Conditional, a table or a callable that "
-                f"makes one; the callable gave {type(conditional).__name__}"
+                f"the conditional of {name!r} must be a Conditional, a table or a callable "
+                f"that returns one; the callable returned {type(conditional).__name__}"
             )
         if conditional.child != variables[name]:
             raise ModelError(
-                f"the conditional of {name!r} must be one for {variables[name]}; the callable made "
-                f"one for {conditional.child}"
+                f"the conditional of {name!r} must be one for {variables[name]}; the callable "
+                f"returned one for {conditional.child}"
             )
         _check_parents(name, conditional, parents)
         return conditional
@@ -334,6 +337,6 @@ def _check_parents(name: Hashable, conditional: Conditional, parents: list[Varia
     for v in conditional.parents:
         if v != by_name[v.name]:
             raise ModelError(
-                f"the conditional of {name!r} was made for {v}, but the model has "
+                f"the conditional of {name!r} is declared with {v}, but the model has "
                 f"{by_name[v.name]}; declare the same states in both"
             )

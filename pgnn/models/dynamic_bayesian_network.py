@@ -1,4 +1,4 @@
-"""Dynamic Bayesian networks: a slice on a graph, with edges from the slice before."""
+"""Dynamic Bayesian networks."""
 
 from __future__ import annotations
 
@@ -27,37 +27,36 @@ if TYPE_CHECKING:
 
 
 class DynamicBayesianNetwork(RepeatedSlice):
-    r"""A directed network whose slice repeats along time.
+    r"""Dynamic Bayesian network: a directed network whose time slice is repeated.
 
     .. math:: p(x_{1:T}) = \prod_i p_1(x_{1,i} \mid \mathrm{pa})
         \prod_{t=2}^T \prod_i p(x_{t,i} \mid \mathrm{pa}(x_{t,i}))
 
     Args:
         graph: ``nx.DiGraph``, or edges. Nodes are the variables of a slice, and ``(name, -1)``
-            those of the slice before; or all nodes are ``(name, 0)`` and ``(name, 1)``. Node
+            those of the previous slice; or all nodes are ``(name, 0)`` and ``(name, 1)``. Node
             attributes ``states``, ``shape`` and ``conditional`` are read as in a
             :class:`BayesianNetwork`.
         conditionals: Conditionals of each variable given its parents in its own slice and the one
             before: a conditional, a table (parents in the order of the graph's edges, child last)
-            or a callable. What is missing gets a learnable table.
-        initial: Of the first slice, given the parents in it; needed only for variables with
-            parents in the slice before. What is missing gets a learnable table.
-        states: Numbers or labels of states by name, where the graph does not carry them.
+            or a callable. Missing ones are learnable tables.
+        initial: Conditionals of the first slice, given the parents in it; only for variables with
+            parents in the previous slice. Missing ones are learnable tables.
+        states: Numbers or labels of states by name, unless they are node attributes.
         normalise: Whether rows of the tables are weights (rounded numbers, percentages, counts),
             each to be divided by its sum.
 
-    Answers are exact: by the chain of the joint states of the interface, the variables on which
-    the next slice depends; where these are too many, by the unrolled network.
-    Where real variables were not observed on which others depend, as in a state-space model,
-    particles answer (:class:`SequentialMonteCarlo`); where these are linear Gaussian Kalman filters
-    do, exactly, or if discrete states switch them with histories projected on few normal
-    distributions (:class:`SwitchingKalmanFilter`). ``engine=BoyenKoller()`` filters with beliefs
-    that fall into parts. :meth:`fit` counts where everything was observed, and learns by
-    :class:`EM` where values or whole variables are hidden.
+    Inference is exact: by a chain over the joint states of the interface, the variables with
+    children in the next slice; if these are too many, in the unrolled network. If unobserved real
+    variables have children, as in a state-space model, the default is a particle filter
+    (:class:`SequentialMonteCarlo`); for linear Gaussian ones the exact Kalman filter, and with
+    switching discrete states an approximation by few normal distributions
+    (:class:`SwitchingKalmanFilter`). ``engine=BoyenKoller()`` filters with factorised beliefs.
+    :meth:`fit` counts complete data, and uses :class:`EM` for hidden variables or missing values.
 
     Raises:
-        ModelError: If a slice has a cycle, an edge goes back in time or over more than one step,
-            a conditional does not fit, or states are unknown.
+        ModelError: If a slice has a cycle, an edge goes back in time or over more than one step, a
+            conditional has wrong variables, or states are unknown.
 
     References:
         Dean & Kanazawa (1989), A model for reasoning about persistence and causation; Murphy
@@ -108,7 +107,7 @@ class DynamicBayesianNetwork(RepeatedSlice):
                 if name not in names:
                     hint = closest(name, names)
                     raise ModelError(
-                        f"{what} is given for {name!r}, which is no variable of the slice{hint}"
+                        f"{what} is given for {name!r}, which is not a variable of the slice{hint}"
                     )
         for name in names:
             if "conditional" in graph.nodes[name]:
@@ -120,23 +119,23 @@ class DynamicBayesianNetwork(RepeatedSlice):
         super().__init__(in_slice, _initial(graph, names, variables, first, normalise))
 
     def settings(self) -> Settings:
-        """Return the edges and the conditionals, those of the first slice too."""
+        """Return the edges and the conditionals, including those of the first slice."""
         in_slice = self._conditionals.values()
         edges = tuple((v.name, c.child.name) for c in in_slice for v in c.parents)
         return {"graph": edges, "conditionals": self._conditionals, "initial": self._initial}
 
     @property
     def hidden(self) -> list[Hashable]:
-        """The variables on which others depend; of discrete ones their own next step suffices."""
+        """The variables with children; for discrete ones their own next step counts as a child."""
         edges = [(without_lag(n), child) for n, child in self.graph.edges]
         inner, others = {n for n, _ in edges}, {n for n, child in edges if n != child}
         pieces = self._conditionals.items()
         return [n for n, c in pieces if n in (inner if c.child.is_discrete else others)]
 
     def default_learner(self, data: Any) -> Learner:
-        """Return ``EM()``, or where everything was observed ``MaximumLikelihood()``, which counts.
+        """Return ``EM()``, or for complete data ``MaximumLikelihood()``.
 
-        Where real variables were not observed on which something depends it is ``Gradient()``.
+        If unobserved real variables have children it is ``Gradient()``.
         """
         from pgnn.evidence.sequence_evidence import SequenceEvidence
         from pgnn.inference.learning.complete_sequences import fully_observed
@@ -168,8 +167,8 @@ def _check(graph: nx.DiGraph) -> list[Hashable]:
             if node[1] != -1:
                 raise ModelError(
                     f"{node!r}: edges come from the same slice, {node[0]!r}, or from the one "
-                    f"before, {lagged_name(node[0])!r}; what is older must be carried along by a "
-                    "variable"
+                    f"before, {lagged_name(node[0])!r}; earlier values must be stored in an "
+                    "additional variable"
                 )
             into = next(iter(graph.predecessors(node)), None)
             if into is not None:
@@ -178,7 +177,7 @@ def _check(graph: nx.DiGraph) -> list[Hashable]:
     for node in graph:
         if has_lag(node) and node[0] not in names:
             hint = closest(node[0], names)
-            raise ModelError(f"{node!r} is no variable of the slice before{hint}")
+            raise ModelError(f"{node!r} is not a variable of the previous slice{hint}")
     return [*names]
 
 
@@ -189,7 +188,7 @@ def _initial(
     values: Mapping[Hashable, Any],
     normalise: bool,
 ) -> dict[Hashable, Conditional]:
-    """The conditionals of the first slice, where they differ."""
+    """The conditionals of the first slice that differ."""
     first = nx.DiGraph()
     first.add_nodes_from(names)
     for name in names:
@@ -200,8 +199,8 @@ def _initial(
         late = any(has_lag(p) for p in graph.predecessors(name))
         if value is None and late and not variables[name].is_discrete:
             raise ModelError(
-                f"{name!r} is real and depends on the slice before: say how it begins, in "
-                f"initial={{{name!r}: ...}}"
+                f"{name!r} is real and depends on the previous slice: give its initial "
+                f"conditional in initial={{{name!r}: ...}}"
             )
         if value is not None or late:
             initial[name] = conditional_of(name, first, variables, value, normalise)
@@ -217,7 +216,7 @@ def _is_late(name: object) -> bool:
 
 
 def _renamed(graph: nx.DiGraph) -> nx.DiGraph:
-    """A graph over ``(name, 0)`` and ``(name, 1)`` as one over names and ``(name, -1)``."""
+    """Convert a graph over ``(name, 0)`` and ``(name, 1)`` to one over names and ``(name, -1)``."""
     renamed = nx.DiGraph()
     names = dict.fromkeys(n for n, _ in graph)
     for name in names:

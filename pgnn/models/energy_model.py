@@ -1,4 +1,4 @@
-"""Fields over arrays of units: what Boltzmann machines of all kinds have in common."""
+"""The base class of Boltzmann machines: fields over arrays of units."""
 
 from __future__ import annotations
 
@@ -37,26 +37,26 @@ _SMALL = 12
 
 
 class EnergyModel(ColumnNames, MarkovRandomField, UnitModel):
-    r"""Layers of units :math:`x_a` whose couplings are matrices.
+    r"""Layers of units :math:`x_a` with coupling matrices.
 
     .. math:: p(x) = \frac{1}{Z} e^{-E(x) / T}, \qquad E(x) = -\sum_a b_a^\top x_a
         - \sum_{a < b} x_a^\top W_{ab} x_b - \tfrac12 \sum_a x_a^\top W_{aa} x_a
 
     with symmetric :math:`W_{aa}` that have zeros on the diagonal. Units of two states are 0 and 1,
-    or -1 and 1 if these are their labels; a unit of more states has a feature for each of them,
-    1 in its state and 0 in the others; a real unit adds :math:`(v - b)^2 / 2 s^2` in the place of
-    its bias and is observed by others as :math:`v / s^2`.
+    or -1 and 1 if these are their labels; a unit with more states has one indicator feature per
+    state; a real unit has the term :math:`(v - b)^2 / 2 s^2` in place of its bias and the feature
+    :math:`v / s^2`.
 
     Args:
         layers: The arrays of units.
         couplings: ``(name, name, weight)`` of layers; weights are learnable if not given.
-        biases: By name of the layer; learnable if not given.
-        visible: Names of the layers that data tells; all if not given.
+        biases: Biases by name of the layer; learnable if not given.
+        visible: Names of the visible layers; all if not given.
         temperature: ``T``, by which all energies are divided.
-        variance: :math:`s^2` of the real units, one number or one for each; 1 if not given.
+        variance: :math:`s^2` of the real units, one for all or one for each; 1 if not given.
 
     Raises:
-        ModelError: If a name is unknown, the temperature is not positive, or a number is wrong.
+        ModelError: If a name is unknown, the temperature is not positive, or a value is invalid.
 
     Example:
         >>> a, b = Variable("a", 2), Variable("b", 2)
@@ -81,7 +81,7 @@ class EnergyModel(ColumnNames, MarkovRandomField, UnitModel):
         discrete = {n: v for n, v in by_name.items() if v.is_discrete}
         pairs = [coupling_of(pair, by_name) for pair in couplings]
         if variance is not None and len(discrete) == len(by_name):
-            raise ModelError("a variance is that of real units, and all units have states here")
+            raise ModelError("variance= is for real units, but all units are discrete")
         for n in known_biases:
             if n not in by_name:
                 raise ModelError(f"a bias is given for the unknown layer {n!r}"
@@ -98,7 +98,9 @@ class EnergyModel(ColumnNames, MarkovRandomField, UnitModel):
         for a, b, w in pairs:
             if a not in discrete:
                 if self.real is not None or b not in discrete:
-                    raise ModelError("one real layer is coupled to one layer of discrete units")
+                    raise ModelError(
+                        "a real layer must be coupled to exactly one layer of discrete units"
+                    )
                 spread = 1.0 if variance is None else variance
                 self.real = RealUnits(by_name[a], discrete[b], w, known_biases.get(a), spread)
         self._variables = by_name
@@ -107,21 +109,21 @@ class EnergyModel(ColumnNames, MarkovRandomField, UnitModel):
         graph.add_edges_from((a, b) for a, b, _ in pairs if a != b)
         self.graph = nx.freeze(graph)
 
-    # --- what it is made of --------------------------------------------------------------------
+    # --- components --------------------------------------------------------------------
 
     @property
     def visible(self) -> tuple[Hashable, ...]:
-        """Names of the layers that data tells."""
+        """Names of the visible layers."""
         return self._visible
 
     @property
     def vector(self) -> Hashable:
-        """Name of the only visible layer, which arrays without a name are of."""
+        """Name of the only visible layer, to which bare arrays belong."""
         return self.visible[0] if len(self.visible) == 1 else None
 
     @property
     def hidden(self) -> tuple[Hashable, ...]:
-        """Names of the layers that data does not tell."""
+        """Names of the hidden layers."""
         return tuple(n for n in self.variables if n not in self._visible)
 
     def bias(self, name: Hashable) -> Tensor:
@@ -154,12 +156,12 @@ class EnergyModel(ColumnNames, MarkovRandomField, UnitModel):
         return [p for p in self.potentials if isinstance(p, Coupling)]
 
     def settings(self) -> dict[str, Any]:
-        """Return the :meth:`declaration`, once the numbers were checked."""
+        """Return the :meth:`declaration`, after checking the parameters."""
         self.check()
         return self.declaration()
 
     def declaration(self) -> dict[str, Any]:
-        """Return the layers and which of them are coupled; numbers are parameters."""
+        """Return the layers and their couplings, without parameters."""
         variance = {} if self.real is None else {"variance": self.real.variance.cpu().numpy()}
         return {
             "layers": tuple(self.variables.values()),
@@ -170,7 +172,7 @@ class EnergyModel(ColumnNames, MarkovRandomField, UnitModel):
         }
 
     def layers(self) -> UnitLayers:
-        """Return the layers with the present numbers, in log units."""
+        """Return the layers with the current parameters."""
         return self.layers_at(self.temperature)
 
     def layers_at(self, temperature: float) -> UnitLayers:
@@ -217,10 +219,9 @@ class EnergyModel(ColumnNames, MarkovRandomField, UnitModel):
                 _put(p.weight, p.symmetric(g) if p.is_symmetric and g is not None else g, heat)
 
     def begin_learning(self, means: Mapping[Hashable, Tensor], rng: torch.Generator) -> None:
-        """See :class:`~pgnn.factors.units.unit_layers.UnitModel`: only what is zero is set.
+        """See :class:`~pgnn.factors.units.unit_layers.UnitModel`; zero parameters only.
 
-        Couplings are small and normal, visible biases those of independent units, and hidden
-        biases such that hidden units feel nothing on the average.
+        Couplings become small, visible biases those of independent units, hidden ones cancel inputs.
         """
         layers = self.layers_at(1.0)
         fresh = [p for p in self._matrices() if p.requires_grad and not bool(p.detach().any())]
@@ -308,7 +309,7 @@ class EnergyModel(ColumnNames, MarkovRandomField, UnitModel):
     # --- verbs ---------------------------------------------------------------------------------
 
     def energy(self, data: Any) -> Tensor:
-        r"""Return ``(N,)`` energies of rows; hidden units that are not told are summed out.
+        r"""Return ``(N,)`` energies of rows; hidden units that are not given are summed out.
 
         With hidden units left out it is the free energy :math:`-T \log \sum_h e^{-E / T}`.
 

@@ -28,7 +28,7 @@ class FactorAnalysis(LatentFactors):
         weight: ``(D, factors)`` :math:`W`; learnable if not given.
         mean: ``(D,)`` :math:`\mu`, likewise.
         noise: ``(D,)`` variances :math:`\psi`, likewise.
-        min_variance: Least variance of the noise that is learned; see :class:`Diagonal`.
+        min_variance: Lower bound on the learned variances of the noise; see :class:`Diagonal`.
         name: Name of the vector.
         latent: Of the factors.
 

@@ -1,4 +1,4 @@
-"""Gaussian discriminant analysis: classes whose vectors are normal."""
+"""Gaussian discriminant analysis."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pgnn.models.vector_network import Features, VectorNetwork
 
 
 class LinearScores(NamedTuple):
-    """Scores of the classes: they are as probable as the softmax of ``x @ weight.T + bias``.
+    """Linear scores of the classes, with probabilities ``softmax(x @ weight.T + bias)``.
 
     Attributes:
         weight: ``(K, D)``.
@@ -31,27 +31,26 @@ class LinearScores(NamedTuple):
 
 
 class GaussianDiscriminant(VectorNetwork, NaiveBayes):
-    r"""A class, and a vector that is normal given it: linear or quadratic discriminant analysis.
+    r"""Linear and quadratic discriminant analysis: a vector that is normal given a class.
 
     .. math:: p(c, x) = \pi_c \, N(x; \mu_c, \Sigma_c)
 
-    With one covariance for all classes the boundaries between them are linear, see
-    :meth:`linear_scores`; with covariances of their own quadratic; with diagonal ones this is
-    Gaussian naive Bayes. ``model.query("class", rows)`` has the probabilities of the classes, with
-    any numbers missing. Rows without a class are learned from, too (semi-supervised, by
-    :class:`EM`).
+    With a shared covariance the decision boundaries are linear, see :meth:`linear_scores`; with
+    separate covariances quadratic; with diagonal ones this is Gaussian naive Bayes.
+    ``model.query("class", rows)`` gives the probabilities of the classes, with any features
+    missing. Rows without a class are used as well (semi-supervised learning by :class:`EM`).
 
     Args:
         states: Number or labels of the classes; those of the data if not given.
-        features: Number or names of the numbers of the vector; those of the data if not given.
-        form: Of the covariances: ``Tied()`` if not given, ``Full()``, ``Diagonal()``, ...; from few
-            rows ``Tied(shrinkage=LedoitWolf())``, or a share of the correlations to be taken away.
+        features: Number or names of the features; from the data if not given.
+        form: Form of the covariances: ``Tied()`` if not given, ``Full()``, ``Diagonal()``, ...; for
+            few rows ``Tied(shrinkage=LedoitWolf())``, or a fixed shrinkage.
         prior: ``(K,)`` probabilities of the classes; learnable if not given.
         name: Name of the vector.
-        target: Of the class.
+        target: Name of the class.
 
     Raises:
-        ModelError: If a size or name is wrong.
+        ModelError: If a size or name is invalid.
 
     References:
         Hastie, Tibshirani and Friedman (2009), The Elements of Statistical Learning, section 4.3.
@@ -85,7 +84,7 @@ class GaussianDiscriminant(VectorNetwork, NaiveBayes):
         )
 
     def settings(self) -> Settings:
-        """Return the classes, sizes and form; numbers of the vector are kept apart."""
+        """Return the classes, sizes and form."""
         prior = self.conditionals[self.class_name]
         return {
             "states": prior.child.states,
@@ -113,16 +112,16 @@ class GaussianDiscriminant(VectorNetwork, NaiveBayes):
         return gaussian
 
     def linear_scores(self) -> LinearScores:
-        r"""Return what the classes' probabilities follow from, where they share a covariance.
+        r"""Return the linear scores of the classes, for a shared covariance.
 
         .. math:: p(c \mid x) \propto \exp\big(\mu_c^\top \Sigma^{-1} x
             - \tfrac12 \mu_c^\top \Sigma^{-1} \mu_c + \log \pi_c\big)
 
         Raises:
-            Unsupported: If each has its own.
+            Unsupported: If each class has its own covariance.
         """
         if not self.form.tied:
-            raise Unsupported("scores are linear where classes share a covariance: form=Tied()")
+            raise Unsupported("scores are linear only with a shared covariance: form=Tied()")
         mean = self.mean
         weight = torch.linalg.solve(self.covariance[0], mean.T).T
         with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Gaussian Markov fields: numbers at the nodes of a graph, alike along its edges."""
+"""Gaussian Markov random fields: smooth real values on the nodes of a graph."""
 
 from __future__ import annotations
 
@@ -27,30 +27,31 @@ if TYPE_CHECKING:
 
 
 class GaussianMarkovField(Model, GaussianFieldModel):
-    r"""Real values at the nodes of a graph that differ little along its edges.
+    r"""Gaussian Markov random field: real values at the nodes of a graph, smooth along its edges.
 
     .. math:: p(x) \propto \exp\Big(-\frac{\tau}{2} \sum_{(i, j)} w_{ij} (x_i - x_j)^2
         - \frac{\kappa}{2} \sum_i (x_i - m)^2\Big)
 
-    ``model.query(evidence={node: value})`` has the posterior of all nodes: its mean is what label
-    propagation finds, with variances where they are asked for. Several classes are rows of evidence
-    with ones and zeros. Without an anchor the level of each part of the graph is free, and known
-    once one of its nodes was observed.
+    ``model.query(evidence={node: value})`` gives the posterior of all nodes: its mean is the result
+    of label propagation, with variances on demand. For several classes use one row of evidence with
+    ones and zeros per class. Without an anchor the mean level of each connected component is
+    undetermined until one of its nodes is observed.
 
     Evidence is given by node; or as an array ``(B, n)`` in the order of :attr:`columns`,
     ``NaN`` where not observed.
 
     Args:
         graph: An undirected ``nx.Graph``, whose edges may have a positive ``weight``; or a
-            symmetric SciPy sparse matrix of weights, whose nodes are numbers.
+            symmetric SciPy sparse matrix of weights, with integer nodes.
         smoothness: :math:`\tau`; learnable if None.
-        anchor: :math:`\kappa`, what keeps numbers near the mean; learnable if None.
+        anchor: :math:`\kappa`, the attraction to the mean; learnable if None.
         mean: :math:`m`; learnable if None.
-        weight: The attribute of edges that holds their weight; edges without one weigh one.
+        weight: The edge attribute with the weight, which is one by default.
         name: Name of the array of all nodes.
 
     Raises:
-        ModelError: If the graph is directed, a weight is not positive, or a number out of range.
+        ModelError: If the graph is directed, a weight is not positive, or a parameter is out of
+            range.
 
     References:
         Zhu, Ghahramani and Lafferty (2003), Semi-supervised learning using Gaussian fields and
@@ -105,7 +106,7 @@ class GaussianMarkovField(Model, GaussianFieldModel):
     mean: nn.Parameter
 
     def settings(self) -> Settings:
-        """Return nodes and edges; numbers are kept apart."""
+        """Return nodes and edges."""
         upper = _upper(self._adjacency)
         return {
             "nodes": tuple(self._nodes),
@@ -118,7 +119,7 @@ class GaussianMarkovField(Model, GaussianFieldModel):
     def from_settings(
         cls, settings: Settings, numbers: Mapping[str, Tensor]
     ) -> GaussianMarkovField:
-        """Make a field of its nodes and edges."""
+        """Create a field from its nodes and edges."""
         from scipy.sparse import coo_array
 
         size = len(settings["nodes"])
@@ -146,7 +147,7 @@ class GaussianMarkovField(Model, GaussianFieldModel):
 
     @property
     def numbers(self) -> Mapping[Hashable, int]:
-        """The place of each node in the array."""
+        """The index of each node in the array."""
         return self._number
 
     @property
@@ -156,12 +157,12 @@ class GaussianMarkovField(Model, GaussianFieldModel):
 
     @property
     def location(self) -> float:
-        """The mean that the anchor pulls to."""
+        """The mean :math:`m`."""
         return float(self.mean.detach())
 
     @property
     def is_proper(self) -> bool:
-        """Whether the field itself is a distribution: whether there is an anchor."""
+        """Whether the field is a proper distribution, that is, has an anchor."""
         return float(self.anchor.detach()) > 0
 
     def precision(self) -> Any:
@@ -169,7 +170,7 @@ class GaussianMarkovField(Model, GaussianFieldModel):
         return self.precision_at(float(self.smoothness.detach()), float(self.anchor.detach()))
 
     def precision_at(self, smoothness: float, anchor: float) -> Any:
-        """Return the precision at other numbers than the present ones."""
+        """Return the precision for given parameters."""
         from scipy.sparse import diags_array
 
         degree = np.asarray(self._adjacency.sum(axis=1)).reshape(-1)
@@ -177,20 +178,20 @@ class GaussianMarkovField(Model, GaussianFieldModel):
 
     @property
     def anchor_root(self) -> float:
-        """Root of the anchor."""
+        """Square root of the anchor."""
         return math.sqrt(float(self.anchor.detach()))
 
     def log_determinant(self) -> float:
-        """Return the log of the product of the eigenvalues that are not zero."""
+        """Return the log of the product of the non-zero eigenvalues."""
         return log_determinant(self, self.precision(), float(self.anchor.detach()))
 
     def edges(self) -> tuple[Any, Any, Any]:
-        """Return places of first and second nodes, and roots of what edges add."""
+        """Return indices of first and second nodes, and square roots of the precisions of edges."""
         upper: Any = self.cached("edges", lambda: _upper(self._adjacency))
         return upper.row, upper.col, np.sqrt(float(self.smoothness.detach()) * upper.data)
 
     def parts(self) -> np.ndarray:
-        """Return ``(n,)`` numbers of the connected parts that nodes are in."""
+        """Return ``(n,)`` indices of the connected components of the nodes."""
         from scipy.sparse.csgraph import connected_components
 
         result: np.ndarray = self.cached(
@@ -201,12 +202,12 @@ class GaussianMarkovField(Model, GaussianFieldModel):
     def factors(
         self, observed: Mapping[Hashable, Tensor] | None = None, inputs: Inputs | None = None
     ) -> tuple[Factor, ...]:
-        """Refused: numbers have no tables.
+        """Not supported: real variables have no tables.
 
         Raises:
             Unsupported: Always.
         """
-        raise Unsupported("a Gaussian field has no tables: ask it without naming an engine")
+        raise Unsupported("a Gaussian field has no tables: query it without engine=")
 
     def default_engine(self) -> Engine:
         """Return ``SparseNormal()``."""
@@ -232,10 +233,10 @@ class GaussianMarkovField(Model, GaussianFieldModel):
     def solve(
         self, values: Mapping[Hashable, Tensor], weights: Tensor, seed: int | None = None
     ) -> None:
-        """Set what is learnable to the most likely numbers, unobserved nodes summed out.
+        """Set learnable parameters to their estimates, unobserved nodes integrated out.
 
-        Smoothness and mean have closed forms given the ratio of the anchor to the smoothness, which
-        is sought along a line.
+        Smoothness and mean have closed forms given the ratio of anchor to smoothness, which is
+        found by a line search.
         """
         free = [n for n in ("smoothness", "anchor", "mean") if getattr(self, n).requires_grad]
         if not free:
@@ -259,22 +260,22 @@ class GaussianMarkovField(Model, GaussianFieldModel):
 
 
 def _read(graph: Any, weight: str) -> tuple[tuple[Hashable, ...], Any]:
-    """Nodes, and weights of edges as a symmetric sparse matrix.
+    """The nodes, and the weights of edges as a symmetric sparse matrix.
 
     Raises:
-        ModelError: If the graph is of another kind, or a weight is not positive and finite.
+        ModelError: If the graph has an unsupported kind, or a weight is not positive and finite.
     """
     from scipy import sparse
 
     if isinstance(graph, nx.Graph):
         if graph.is_directed() or graph.is_multigraph():
-            raise ModelError("a Gaussian field is on an undirected nx.Graph without double edges")
+            raise ModelError("a Gaussian field needs an undirected nx.Graph without multiple edges")
         nodes = tuple(graph)
         try:
             matrix = nx.to_scipy_sparse_array(graph, weight=weight, dtype=np.float64, format="csr")
         except (nx.NetworkXError, TypeError, ValueError) as error:
             raise ModelError(
-                f"the graph has no nodes, or weights are no numbers: {error}"
+                f"the graph has no nodes, or weights are not numbers: {error}"
             ) from None
     elif sparse.issparse(graph):
         matrix = sparse.csr_array(graph).astype(np.float64)
@@ -282,7 +283,7 @@ def _read(graph: Any, weight: str) -> tuple[tuple[Hashable, ...], Any]:
         if matrix.shape[0] != matrix.shape[1] or not len(nodes):
             raise ModelError(f"weights must be a square matrix, got shape {matrix.shape}")
         if abs(matrix - matrix.T).max() > 1e-12 * abs(matrix).max():
-            raise ModelError("weights must be a symmetric matrix: w + w.T, say")
+            raise ModelError("weights must be a symmetric matrix, such as w + w.T")
     else:
         raise ModelError(f"expected an nx.Graph or a SciPy sparse matrix of weights, got {graph!r}")
     matrix = sparse.csr_array(matrix)

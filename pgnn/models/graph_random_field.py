@@ -37,12 +37,12 @@ class GraphRandomField(MarkovRandomField):
     .. math:: p(z \mid x) = \frac{1}{Z(x)} \exp \Big( \sum_i w_{z_i}^\top x_i
         + \sum_{(i, j)} A_{k(i, j)}(z_i, z_j) + v^\top y_{ij} [z_i = z_j] \Big)
 
-    All nodes share :math:`w`, all edges of one kind the table :math:`A_k`; an edge's attribute
-    ``kind`` tells it. Trees and narrow graphs are answered exactly, grids by propagation. It is a
+    All nodes share :math:`w`, all edges of one kind the table :math:`A_k`; the kind is the edge
+    attribute ``kind``. Trees and narrow graphs are answered exactly, grids by propagation. It is a
     :class:`MarkovRandomField`, with every verb, engine and learner of these: missing labels are
     summed out by ``Gradient``, which takes ``PseudoLikelihood``, ``Perceptron`` and ``MaxMargin``
-    in its place where that is too slow; nodes that are never observed are hidden. Features may
-    come by name, in the place of a row's array a mapping of nodes, or pairs of them, to features;
+    in its place where that is too slow; nodes that are never observed are hidden. Features may come
+    by name, in the place of a row's array a mapping of nodes, or pairs of them, to features;
     :meth:`observed` and :meth:`by_node` do so for labels.
 
     Args:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 class HiddenMarkovModel(RepeatedSlice, EmittingModel):
-    r"""A chain of hidden states, each of which emits what is observed at its step.
+    r"""Hidden Markov model: a chain of hidden states with observations at each step.
 
     .. math:: p(x, z) = p(z_1) \prod_{t=2}^T p(z_t \mid z_{t-1})
         \prod_{t=1}^T \prod_i p(x_{t,i} \mid z_t)
@@ -45,25 +45,25 @@ class HiddenMarkovModel(RepeatedSlice, EmittingModel):
         initial: ``(K,)`` probabilities of the first state, a conditional or callable; learnable
             if not given.
         transitions: ``(K, K)`` probabilities from row to column, a conditional of the state given
-            the one before, named ``(name, -1)``, or a callable; learnable if not given.
-        mask: ``(K, K)`` which transitions there are, of a learnable table: an upper triangle makes
-            a model that goes from left to right.
-        shapes: Event shapes of real variables whose emission is a callable; what is not declared
-            :meth:`fit` finds in the data.
+            the previous one, named ``(name, -1)``, or a callable; learnable if not given.
+        mask: ``(K, K)`` allowed transitions of a learnable table: an upper triangle gives a
+            left-to-right model.
+        shapes: Event shapes of real variables whose emission is a callable; :meth:`fit` takes
+            undeclared shapes from the data.
         name: Name of the state.
         normalise: Whether rows of the tables are weights (rounded numbers, percentages, counts),
             each to be divided by its sum.
 
-    Tables that are given are constants in :meth:`fit`; ``model.requires_grad_()`` makes them where
-    learning begins. An emission may depend on covariates (``inputs``), and on its own value at the
-    step before, the parent ``(name, -1)``: then the first value is what the rest is given.
+    Given tables are constants in :meth:`fit`; ``model.requires_grad_()`` makes them learnable
+    initial values. An emission may depend on covariates (``inputs``), and on its own previous
+    value, the parent ``(name, -1)``: the model then conditions on the first value.
 
-    Sequences are drawn on from where they are by evidence with unseen steps at its end,
-    ``sample(n, {"x": [0.3, 0.1, None, None]})``, and from a state by
+    Sequences are continued by evidence with unobserved steps at its end,
+    ``sample(n, {"x": [0.3, 0.1, None, None]})``, and sampled from a given state by
     ``sample(n, {"T": 5, ("state", 0): "loaded"})``.
 
     Raises:
-        ModelError: If a table does not fit or a parent is unknown.
+        ModelError: If a table has a wrong shape or a parent is unknown.
 
     References:
         Rabiner (1989), A tutorial on hidden Markov models and selected applications in speech
@@ -103,7 +103,7 @@ class HiddenMarkovModel(RepeatedSlice, EmittingModel):
         conditionals: dict[Hashable, Conditional] = {name: chain}
         if not isinstance(emissions, Mapping):
             raise ModelError(
-                "emissions must be a mapping from what is observed to its emission, such as "
+                "emissions must be a mapping from observed variables to their emissions, such as "
                 f"{{'x': pgnn.Gaussian}}, got {emissions!r}"
             )
         shapes = by_name(shapes, "shapes")
@@ -125,11 +125,12 @@ class HiddenMarkovModel(RepeatedSlice, EmittingModel):
             extra = {v.name for v in conditionals[child].parents} - {name, lagged_name(child)}
             if extra:
                 raise ModelError(
-                    f"the emission {child!r} may depend on the state and its own past, not on "
+                    f"the emission {child!r} may depend on the state and its own previous "
+                    "value, not on "
                     f"{min(map(str, extra))}; use DynamicBayesianNetwork"
                 )
         if {v.name for v in chain.parents} - {lagged_name(name)} or first.parents:
-            raise ModelError("the state may depend on the state before, and on inputs, alone")
+            raise ModelError("the state may only depend on the previous state and on inputs")
 
     def settings(self) -> Settings:
         """Return the states and the conditionals."""
@@ -148,23 +149,22 @@ class HiddenMarkovModel(RepeatedSlice, EmittingModel):
 
     @property
     def emissions(self) -> dict[Hashable, Conditional]:
-        """What is observed at each step given the state, by name."""
+        """The conditionals of the observations given the state, by name."""
         return {n: c for n, c in self._conditionals.items() if n != self._name}
 
     @property
     def transitions(self) -> Conditional:
-        """The state given the one before."""
+        """The conditional of the state given the previous one."""
         return self._conditionals[self._name]
 
     def stationary(self) -> Categorical:
-        r"""Return the distribution :math:`\pi = \pi A` that transitions leave as it is.
+        r"""Return the stationary distribution :math:`\pi = \pi A`.
 
-        That of the states after a long time. Where they come to stay in one of several classes,
-        or go round in a circle, it is the share of time spent in each in the long run, begun from
-        the initial probabilities.
+        For reducible or periodic chains it is the long-run fraction of time in each state, started
+        from the initial probabilities.
 
         Raises:
-            Unsupported: If inputs drive the transitions.
+            Unsupported: If transitions depend on inputs.
 
         Cost:
             Cubic in the number of states.
@@ -180,7 +180,8 @@ class HiddenMarkovModel(RepeatedSlice, EmittingModel):
         moves, first = self.transitions, self._initial[self._name]
         if moves.inputs or first.inputs:
             raise Unsupported(
-                f"inputs drive the transitions of {self._name!r}: no one distribution lasts"
+                f"inputs affect the transitions of {self._name!r}: there is no stationary "
+                "distribution"
             )
         with torch.no_grad():
             transition = moves.factor().log_values.double().exp()
@@ -202,8 +203,7 @@ class HiddenMarkovModel(RepeatedSlice, EmittingModel):
         Args:
             observed: Evidence.
             inputs: Covariates by name, ``(B, T, ...)``.
-            best: Emissions that were not observed take their best states, instead of being summed
-            out.
+            best: Whether unobserved emissions are maximised over instead of summed out.
         """
         from pgnn.inference.time.emission_chain import emission_chain
 
@@ -219,9 +219,9 @@ class HiddenMarkovModel(RepeatedSlice, EmittingModel):
         errors: str = "raise",
         lengths: Any = None,
     ) -> Posterior:
-        """Return posterior marginals, of real emissions means and variances.
+        """Return posterior marginals; for real emissions means and variances.
 
-        See :meth:`Model.query`. Where a real emission was not observed, ``posterior["x"].mean`` and
+        See :meth:`Model.query`. For an unobserved real emission, ``posterior["x"].mean`` and
         ``.std`` are those of its mixture over the states.
         """
         from pgnn.inference.time import emitted_reals
@@ -246,7 +246,7 @@ class HiddenMarkovModel(RepeatedSlice, EmittingModel):
         engine: Engine | None = None,
         lengths: Any = None,
     ) -> Posterior:
-        """Return marginals at the next steps, of real emissions means and variances.
+        """Return marginals at the next steps; for real emissions means and variances.
 
         See :meth:`SequenceModel.predict`.
         """
@@ -268,10 +268,10 @@ class HiddenMarkovModel(RepeatedSlice, EmittingModel):
     def _declared_by(
         self, data: Any, weights: Any, inputs: Inputs | None
     ) -> Iterator[tuple[Any, Inputs | None]]:
-        """See :class:`LearningVerbs`: shapes are those of the data.
+        """See :class:`LearningVerbs`; shapes are taken from the data.
 
         Raises:
-            EvidenceError: If two readings of the data are possible.
+            EvidenceError: If the data is ambiguous.
         """
         undeclared, before = self._shapeless, dict(self._conditionals)
         shapes = SequenceEvidence.event_shapes(undeclared, data) if undeclared else {}
@@ -295,7 +295,7 @@ class HiddenMarkovModel(RepeatedSlice, EmittingModel):
         return {**super().__getstate__(), "_shapeless": classes}
 
     def default_learner(self, data: Any) -> Learner:
-        """Return ``EM()``: the states are hidden."""
+        """Return ``EM()``."""
         from pgnn.inference.learning.em import EM
 
         return EM()
@@ -306,10 +306,11 @@ class HiddenMarkovModel(RepeatedSlice, EmittingModel):
 
 
 def long_run(initial: Tensor, transition: Tensor) -> Tensor:
-    r"""Return the share of time that a chain spends in each state, :math:`(K,)`.
+    r"""Return the long-run fraction of time that a chain spends in each state, :math:`(K,)`.
 
-    The limit of the averages :math:`\frac{1}{n} \sum_{t<n} \pi_0 A^t`, by squaring: the
-    average over ``2n`` steps is that over ``n`` steps, and that again from where those led.
+    The limit of the averages :math:`\frac{1}{n} \sum_{t<n} \pi_0 A^t`, by repeated squaring: the
+    average over ``2n`` steps follows from that over ``n`` steps and the ``n``-step transition
+    matrix.
 
     Args:
         initial: ``(K,)`` probabilities of the first state.

@@ -1,4 +1,4 @@
-"""Hidden semi-Markov models: states that last."""
+"""Hidden semi-Markov models, with explicit durations of states."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from pgnn.models.segment_tables import countdown
 
 
 class HiddenSemiMarkovModel(HiddenMarkovModel):
-    r"""A hidden Markov model in which each state has a distribution of how long it lasts.
+    r"""A hidden Markov model in which each state has an explicit duration distribution.
 
     .. math:: p(x, z, d) = p(z_1) \prod_{s \ge 2} p(z_s \mid z_{s-1}) \prod_s p(d_s \mid z_s)
         \prod_t p(x_t \mid z(t))
 
-    Segments ``s`` follow each other; the last one may outlast the sequence. In an ordinary hidden
-    Markov model durations are geometric, so that the likeliest is always one step.
+    A sequence consists of segments ``s``; the last one may extend beyond its end. In an ordinary
+    hidden Markov model durations are geometric, with a mode of one step.
 
     Args:
         states: Number or labels of the hidden states.
@@ -37,17 +37,17 @@ class HiddenSemiMarkovModel(HiddenMarkovModel):
             state.
         initial: ``(K,)`` probabilities of the first state; learnable if not given.
         transitions: ``(K, K)`` probabilities of the next segment's state; learnable if not given,
-            and then never to the same state.
+            without self-transitions.
         mask: See :class:`HiddenMarkovModel`.
         shapes: See :class:`HiddenMarkovModel`.
         name: Name of the state.
         normalise: See :class:`HiddenMarkovModel`.
 
     ``most_probable`` and ``decode`` return the states of the best segmentation, in which the last
-    segment has its whole duration.
+    segment has its full duration.
 
     Raises:
-        ModelError: If a table does not fit, or inputs drive the transitions.
+        ModelError: If a table has a wrong shape, or transitions depend on inputs.
 
     References:
         Yu (2010), Hidden semi-Markov models, Artificial Intelligence 174(2).
@@ -83,11 +83,11 @@ class HiddenSemiMarkovModel(HiddenMarkovModel):
         rest: dict[str, Any] = {"shapes": shapes, "name": name, "normalise": normalise}
         super().__init__(labels, emissions, initial, transitions, mask=mask, **rest)
         if self.transitions.inputs or self.initial[name].inputs:
-            raise ModelError("inputs cannot drive the segments of a semi-Markov model")
+            raise ModelError("the segments of a semi-Markov model cannot depend on inputs")
         self._durations = _durations(state, durations, normalise)
 
     def settings(self) -> Settings:
-        """Return the states and the conditionals, that of the duration too."""
+        """Return the states and the conditionals, including that of the duration."""
         return super().settings() | {"durations": self._durations}
 
     @property
@@ -96,9 +96,9 @@ class HiddenSemiMarkovModel(HiddenMarkovModel):
         return self._durations
 
     def stationary(self) -> Categorical:
-        """Return the share of steps in each state in the long run, see the base class.
+        """Return the long-run fraction of steps in each state, see the base class.
 
-        Segments of a state count for as many steps as they last on average.
+        Segments are weighted by their mean durations.
         """
         with torch.no_grad():
             lasts = self._durations.factor().log_values.double().exp()
@@ -107,14 +107,14 @@ class HiddenSemiMarkovModel(HiddenMarkovModel):
 
     @property
     def num_free_parameters(self) -> int:
-        """How many numbers may be chosen freely."""
+        """Number of free parameters."""
         return super().num_free_parameters + self._durations.num_free_parameters
 
     def unroll(self, steps: int) -> BayesianNetwork:
-        """Return the ordinary network of so many steps, with a node ``(name, t)`` for each cell.
+        """Return the Bayesian network of some steps, with a node ``(name, t)`` for each cell.
 
-        The steps that a segment has left, ``("left", t)``, are variables of their own. Emissions
-        are shared; the tables of states and durations are constants.
+        The remaining steps of the segment are additional variables ``("left", t)``. Emissions are
+        shared; the tables of states and durations are constants.
         """
         steps = check_steps(self, steps)
         first, moves = self.initial[self._name].factor().log_values, self.transitions.factor()

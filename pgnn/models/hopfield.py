@@ -1,4 +1,4 @@
-"""Hopfield networks: memories that are minima of an energy."""
+"""Hopfield networks: associative memories."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Recall:
-    """What a network came to rest at.
+    """The state to which a network has converged.
 
     Attributes:
         values: Values of the units of each layer, ``(*shape)`` or ``(N, *shape)``, as their labels.
-        energies: After each sweep ``()`` or ``(N,)``, the start first.
-        sweeps: How many were made.
-        settled: Whether the last one changed nothing, ``()`` or ``(N,)``.
+        energies: Energies ``()`` or ``(N,)`` initially and after each sweep.
+        sweeps: Number of sweeps.
+        settled: Whether the last sweep changed nothing, ``()`` or ``(N,)``.
     """
 
     values: Mapping[Hashable, Tensor]
@@ -49,24 +49,24 @@ class Recall:
 
 
 class Hopfield(EnergyModel):
-    r"""A Boltzmann machine without hidden units that stores patterns and recalls them.
+    r"""Hopfield network: a Boltzmann machine without hidden units that stores and recalls patterns.
 
     .. math:: E(x) = -\tfrac12 x^\top W x - b^\top x, \qquad
         x_i \leftarrow \mathrm{sign}(W_{i\cdot} x + b_i)
 
-    ``fit(patterns)`` stores them, by :class:`~pgnn.Hebbian` if no other rule such as
-    :class:`~pgnn.PseudoInverse` or :class:`~pgnn.Unlearning` is named; :meth:`recall` lets the
-    units settle from a damaged or incomplete pattern. One after the other the energy never rises.
-    At a temperature the units are random and all verbs work; recall is the limit
-    :math:`T \to 0`. With several layers one may be held: the others then recall what belongs to it
-    (hetero-association).
+    ``fit(patterns)`` stores patterns, by :class:`~pgnn.Hebbian` unless another rule such as
+    :class:`~pgnn.PseudoInverse` or :class:`~pgnn.Unlearning` is given; :meth:`recall` iterates the
+    update from a corrupted or incomplete pattern. Asynchronous updates never increase the energy.
+    At a positive temperature the units are random and all methods of a model work; recall is the
+    limit :math:`T \to 0`. With several layers one may be held fixed, and the others recall the
+    associated pattern (hetero-association).
 
     Args:
         units: Number of units, the shape of their array, or a variable of two states; or a mapping
             of names of layers to these.
         weight: ``(n, n)`` symmetric couplings of all units; learnable if not given.
         bias: ``(n,)``, zeros if not given.
-        temperature: ``T`` of the verbs that draw or weigh.
+        temperature: ``T`` of the distribution.
         states: Labels of the two states; -1 and 1 if not given.
 
     Raises:
@@ -119,16 +119,16 @@ class Hopfield(EnergyModel):
         max_sweeps: int = 100,
         seed: int | None = 0,
     ) -> Recall:
-        """Let the units settle.
+        """Iterate the update until the units are stable.
 
         Args:
-            start: Patterns as evidence: of one layer an array of labels ``(*shape)`` or
-                ``(N, *shape)``, of several a mapping. Units that are missing begin at random.
-            hold: Names of layers that do not move.
-            hold_observed: Whether all units that are told do not move.
-            synchronous: Whether all move at once, which may end in a cycle of two, instead of one
-                after the other in random order.
-            max_sweeps: Most sweeps over all units.
+            start: Initial patterns as evidence: for one layer an array of labels ``(*shape)`` or
+                ``(N, *shape)``, for several a mapping. Missing units are initialised randomly.
+            hold: Names of layers that are held fixed.
+            hold_observed: Whether all given units are held fixed.
+            synchronous: Whether all units are updated at once, which may end in a cycle of length
+                two, instead of one by one in random order.
+            max_sweeps: Largest number of sweeps over all units.
             seed: Random seed of the order.
 
         Raises:
@@ -145,7 +145,7 @@ class Hopfield(EnergyModel):
         lone = next(iter(self.variables))
         if not isinstance(start, Mapping):
             if len(self.variables) > 1 and isinstance(start, Sequence | np.ndarray | Tensor):
-                raise EvidenceError(f"say which of {list(self.variables)} the patterns are of")
+                raise EvidenceError(f"name which of {list(self.variables)} the patterns are of")
             start = {lone: start}
         evidence = Question.read(self, start).observed
         with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Interventions: variables that are set from outside, to a state or by a policy."""
+"""Interventions, which set variables to a state or by a policy."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ AT_RANDOM = object()
 
 
 def read_interventions(interventions: Any) -> dict[Hashable, Any]:
-    """Return actions by name; :data:`AT_RANDOM` for variables that are named without one.
+    """Return actions by name; :data:`AT_RANDOM` for variables without an action.
 
     Args:
         interventions: A mapping from names to actions, or names.
@@ -71,7 +71,7 @@ def intervened(
 
 
 def _policy(variable: Variable, action: Any) -> Conditional:
-    """The conditional of a variable after an action on it."""
+    """The conditional of a variable after an action."""
     name = variable.name
     if isinstance(action, Conditional):
         if action.child != variable:
@@ -81,8 +81,8 @@ def _policy(variable: Variable, action: Any) -> Conditional:
         return action
     if not variable.is_discrete or variable.shape:
         raise ModelError(
-            f"{name!r} is {'an array' if variable.is_discrete else 'real'}: do() sets it by a "
-            "conditional alone, such as pgnn.Gaussian, not by a value"
+            f"{name!r} is {'an array' if variable.is_discrete else 'real'}: do() needs a "
+            "conditional for it, such as pgnn.Gaussian, not a value"
         )
     if action is AT_RANDOM:
         return Tabular(variable, (), np.full(variable.num_states, 1.0 / variable.num_states))
@@ -96,8 +96,8 @@ def _policy(variable: Variable, action: Any) -> Conditional:
             return Tabular(variable, (), cells)
         raise EvidenceError(
             f"do() sets {name!r} to one state, or by a distribution of its {variable.num_states} "
-            f"states, got {action!r}; for a state in each row write model.do([{name!r}]), which "
-            f"draws it at random, and give {{{name!r}: ...}} as evidence"
+            f"states, got {action!r}; for a different state in each row use "
+            f"model.do([{name!r}]), which randomises it, with {{{name!r}: ...}} as evidence"
         )
     index = variable.index(action)
     if index < 0:
@@ -106,7 +106,7 @@ def _policy(variable: Variable, action: Any) -> Conditional:
 
 
 def _known(variable: Variable, weights: Mapping[Any, Any]) -> tuple[Hashable, ...]:
-    """The states of a variable, after a check that weights have no other keys."""
+    """Check that the keys of weights are states of a variable; return the states."""
     for label in weights:
         if label not in variable.labels.codes:
             variable.index(label)  # raises for unknown labels

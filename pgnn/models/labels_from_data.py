@@ -1,4 +1,4 @@
-"""The labels of data over time, and which of them follow each other."""
+"""The labels of sequence data, and the transitions between them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def labels_of(name: Hashable, data: Any) -> tuple[Any, ...]:
             :meth:`~pgnn.evidence.sequence_evidence.SequenceEvidence.read`.
 
     Raises:
-        DataError: If there is none, or values are no labels.
+        DataError: If there are none, or values are not labels.
 
     Example:
         >>> labels_of("tag", {"tag": [["B", "I"], ["O"]]})
@@ -62,11 +62,11 @@ def _flat(values: Any) -> list[Any]:
 
 
 def runs_of(codes: Tensor, size: int, num_labels: int) -> Tensor:
-    """Return ``(K, ..., K)`` which labels stand side by side in ``(B, T)`` codes, -1 if not known.
+    """Return ``(K, ..., K)`` which runs of labels occur in ``(B, T)`` codes (-1: unknown).
 
     Args:
         codes: Labels.
-        size: How many side by side.
+        size: Length of the runs.
         num_labels: ``K``.
 
     Example:
@@ -82,15 +82,15 @@ def runs_of(codes: Tensor, size: int, num_labels: int) -> Tensor:
 
 
 def check_allowed(label: Variable, codes: Tensor, forbidden: Tensor) -> None:
-    """Refuse labels that follow each other though they must not.
+    """Raise an error for forbidden transitions in labels.
 
     Args:
         label: The label.
         codes: ``(B, T)`` labels, -1 where not observed.
-        forbidden: ``(K, K)`` which must not follow which.
+        forbidden: ``(K, K)`` forbidden transitions.
 
     Raises:
-        DataError: If some do.
+        DataError: If there are any.
     """
     before, after = codes[:, :-1], codes[:, 1:]
     both = (before >= 0) & (after >= 0)

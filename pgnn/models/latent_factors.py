@@ -1,4 +1,4 @@
-"""Vectors that depend on few hidden numbers: what all such models share."""
+"""The base class of latent factor models."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ if TYPE_CHECKING:
 
 
 class LatentFactors(VectorNetwork, LatentFactorModel):
-    r"""A vector that is linear in fewer hidden numbers, with noise.
+    r"""A vector that is a linear function of a few hidden factors, plus noise.
 
     .. math:: z \sim N(0, I), \qquad x \mid z \sim N(W z + \mu, \Psi)
 
     Args:
-        factors: How many hidden numbers there are.
-        features: Number or names of those of the vector; :meth:`fit` finds them if not given.
+        factors: Number of hidden factors.
+        features: Number or names of the features; from the data if not given.
         weight: ``(D, factors)`` :math:`W`; learnable if not given.
         mean: ``(D,)`` :math:`\mu`, likewise.
         noise: Variances of the noise, likewise.
-        min_variance: Least variance of the noise that is learned, see the form.
+        min_variance: Lower bound on the learned variances of the noise.
         name: Name of the vector.
-        latent: Of the hidden numbers.
+        latent: Name of the hidden factors.
     """
 
     noise_form: ClassVar[type[Diagonal | Spherical]]
@@ -65,7 +65,10 @@ class LatentFactors(VectorNetwork, LatentFactorModel):
         self.min_variance, form = min_variance, self.noise_form(min_variance)
         size = whole_number("factors", factors, 1, ModelError)
         check_size(
-            f"{size:,} factors", size, MAX_LEARNABLE, "Take fewer, hardly more than features"
+            f"{size:,} factors",
+            size,
+            MAX_LEARNABLE,
+            "Use fewer; more than features are hardly useful",
         )
         self._latent, self._size = latent, size
         known: dict[Hashable, Any] = dict(self.declare_vector(name, features))
@@ -82,7 +85,7 @@ class LatentFactors(VectorNetwork, LatentFactorModel):
         super().__init__(graph, kinds, known, latents=[latent])
 
     def settings(self) -> Settings:
-        """Return the sizes, names and the least variance; numbers are kept apart."""
+        """Return the sizes, the names and the lower bound on variances."""
         return {
             "factors": self.num_factors,
             "features": self._layout,
@@ -93,7 +96,7 @@ class LatentFactors(VectorNetwork, LatentFactorModel):
 
     @property
     def latent(self) -> Hashable:
-        """Name of the hidden numbers."""
+        """Name of the hidden factors."""
         return self._latent
 
     @property
@@ -102,14 +105,14 @@ class LatentFactors(VectorNetwork, LatentFactorModel):
         return [self._vector]
 
     def requires_grad_(self, requires_grad: bool = True) -> Self:
-        """See :meth:`CachingModule.requires_grad_`; the factors stay standard normal ones."""
+        """See :meth:`CachingModule.requires_grad_`; the factors remain standard normal."""
         super().requires_grad_(requires_grad)
         self.conditionals[self._latent].requires_grad_(False)
         return self
 
     @property
     def num_factors(self) -> int:
-        """How many hidden numbers there are."""
+        """Number of hidden factors."""
         return self._size
 
     @property
@@ -129,17 +132,17 @@ class LatentFactors(VectorNetwork, LatentFactorModel):
 
     @property
     def covariance(self) -> Tensor:
-        r"""``(D, D)`` :math:`W W^\top + \Psi`, that of the vector."""
+        r"""``(D, D)`` covariance :math:`W W^\top + \Psi` of the vector."""
         return self.weight @ self.weight.T + torch.diag(self.noise)
 
     @property
     def num_free_parameters(self) -> int:
-        """Free numbers of mean, loadings and noise; a rotation of the factors changes nothing."""
+        """Number of free parameters of mean, loadings and noise, without rotations."""
         return self._regression.num_free_parameters - self.num_redundant
 
     @property
     def num_redundant(self) -> int:
-        """Numbers of a rotation of the factors, which changes nothing; none if it is given."""
+        """Number of parameters of rotations of the factors; zero if the loadings are given."""
         free = self._regression.weight.requires_grad
         return self.num_factors * (self.num_factors - 1) // 2 if free else 0
 
@@ -152,14 +155,14 @@ class LatentFactors(VectorNetwork, LatentFactorModel):
     def factors(
         self, observed: Mapping[Hashable, Tensor] | None = None, inputs: Inputs | None = None
     ) -> tuple[Factor, ...]:
-        """One number for each row with the vector alone observed, the factors integrated out."""
+        """The log density of the vector, with the factors integrated out."""
         density = self._density(observed or {})
         return super().factors(observed, inputs) if density is None else (density,)
 
     def factor_groups(
         self, observed: Mapping[Hashable, Tensor] | None = None, inputs: Inputs | None = None
     ) -> tuple[FactorGroup, ...]:
-        """The same as :meth:`factors`, as groups."""
+        """The factors as groups."""
         density = self._density(observed or {})
         if density is None:
             return super().factor_groups(observed, inputs)
@@ -180,10 +183,10 @@ class LatentFactors(VectorNetwork, LatentFactorModel):
         )
 
     def scores(self, data: Any) -> Tensor:
-        """Return ``(N, factors)`` posterior means of the hidden numbers, whatever was observed.
+        """Return ``(N, factors)`` posterior means of the hidden factors, with any missing values.
 
         Args:
-            data: As for :meth:`fit`.
+            data: See :meth:`fit`.
         """
         x = self._read(data)
         with torch.no_grad():
@@ -191,10 +194,10 @@ class LatentFactors(VectorNetwork, LatentFactorModel):
         return torch.cat(parts) if parts else x.new_zeros(0, self.num_factors)
 
     def reconstruct(self, data: Any) -> Tensor:
-        """Return ``(N, D)`` rows with the missing numbers at their posterior means.
+        """Return ``(N, D)`` rows with missing values replaced by their posterior means.
 
         Args:
-            data: As for :meth:`fit`.
+            data: See :meth:`fit`.
         """
         x = self._read(data)
         return torch.where(x.isnan(), self.scores(x) @ self.weight.T + self.mean, x)
@@ -205,14 +208,14 @@ class LatentFactors(VectorNetwork, LatentFactorModel):
 
         observed = reader_of(self).read(data)
         if self._latent in observed.names:
-            raise EvidenceError(f"{self._latent!r} was observed: ask by query() what follows")
+            raise EvidenceError(f"{self._latent!r} was observed: use query() instead")
         x = observed.reals.get(self._vector)
         if x is None:
             return torch.full((observed.num_rows, len(self.mean)), torch.nan, dtype=torch.float64)
         return x.detach().double()
 
     def default_learner(self, data: Any) -> Learner:
-        """Return ``MaximumLikelihood`` for complete rows, ``EM`` where numbers are missing."""
+        """Return ``MaximumLikelihood`` for complete rows, ``EM`` if values are missing."""
         from pgnn.inference.learning.maximum_likelihood_or_em import MaximumLikelihoodOrEM
 
         return MaximumLikelihoodOrEM()
@@ -220,13 +223,13 @@ class LatentFactors(VectorNetwork, LatentFactorModel):
     def solve(
         self, values: Mapping[Hashable, Tensor], weights: Tensor, seed: int | None = None
     ) -> None:
-        """Set the learnable numbers to the most likely ones; see the base class."""
+        """Set learnable parameters to their estimates; see the base class."""
         conditional = self._regression
         held = [n for n in ("weight", "bias", "scale") if not getattr(conditional, n).requires_grad]
         if held:
             raise DataError(
-                f"{held[0]!r} of {self._vector!r} was given: the others have no closed form beside "
-                "it; take learner=EM()"
+                f"{held[0]!r} of {self._vector!r} was given: the others then have no closed "
+                "form; use learner=EM()"
             )
         x = values[self._vector].double()
         share = (weights / weights.sum()).to(x)
@@ -250,7 +253,7 @@ class LatentFactors(VectorNetwork, LatentFactorModel):
 
         Args:
             centred: ``(N, D)`` rows, whose products sum to the covariance.
-            floor: ``(D,)`` least variances.
+            floor: ``(D,)`` lower bounds on variances.
         """
 
     def __repr__(self) -> str:

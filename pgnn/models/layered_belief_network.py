@@ -1,4 +1,4 @@
-"""Layers of logistic units, drawn from the top, with a network that recognises them from below."""
+"""The base class of layered networks of logistic units with a recognition network."""
 
 from __future__ import annotations
 
@@ -42,25 +42,25 @@ _WRITTEN = 2**12
 
 
 class LayeredBeliefNetwork(ColumnNames, Model, RecognisedLayers):
-    r"""Binary units in layers :math:`x_0` (visible) to :math:`x_L`, each drawn given the one above.
+    r"""Binary layers :math:`x_0` (visible) to :math:`x_L`, each conditional on the layer above.
 
     .. math:: p(x) = p(x_L) \prod_{k < L} \prod_i \sigma(\pm (b_k + W_k x_{k+1})_i), \qquad
         q(x_{1:L} \mid x_0) = \prod_{k < L} \sigma(\pm (d_{k+1} + V_k^\top x_k))
 
-    The second network recognises hidden layers from below. It is no part of the distribution:
-    learning and :meth:`bound` use it. A subclass says what the top is.
+    The recognition network :math:`q` approximates the posterior of hidden layers, for learning and
+    for :meth:`bound`. A subclass defines the top.
 
     Args:
         layers: Number of units, shape or variable of each layer, the visible one first.
 
     Attributes:
-        biases: ``(n_k,)`` of each layer.
-        weights: ``(n_k, n_{k+1})`` of each layer but the top one.
-        up_biases: ``(n_{k+1},)`` of the recognition.
-        up_weights: ``(n_k, n_{k+1})`` of the recognition.
+        biases: ``(n_k,)`` biases of each layer.
+        weights: ``(n_k, n_{k+1})`` weights of each layer but the top one.
+        up_biases: ``(n_{k+1},)`` biases of the recognition network.
+        up_weights: ``(n_k, n_{k+1})`` weights of the recognition network.
 
     Raises:
-        ModelError: If there is no hidden layer, or a layer is not of binary units.
+        ModelError: If there is no hidden layer, or a layer is not binary.
     """
 
     def __init__(self, layers: Sequence[Any]) -> None:
@@ -76,7 +76,7 @@ class LayeredBeliefNetwork(ColumnNames, Model, RecognisedLayers):
                 raise ModelError(f"{v.name!r} must have units of two states")
         self._variables = {v.name: v for v in variables}
         if len(self._variables) < len(variables):
-            raise ModelError("every layer needs a name of its own")
+            raise ModelError("layers must have different names")
         graph = nx.DiGraph()
         graph.add_nodes_from(self._variables)
         graph.add_edges_from((b.name, a.name) for a, b in pairwise(variables))
@@ -91,7 +91,7 @@ class LayeredBeliefNetwork(ColumnNames, Model, RecognisedLayers):
 
     @property
     def input_names(self) -> Collection[Hashable]:
-        """None: units depend on no covariates."""
+        """Empty: there are no covariates."""
         return ()
 
     @property
@@ -101,7 +101,7 @@ class LayeredBeliefNetwork(ColumnNames, Model, RecognisedLayers):
 
     @property
     def visible(self) -> Hashable:
-        """Name of the layer that data tells."""
+        """Name of the visible layer."""
         return next(iter(self._variables))
 
     @property
@@ -110,7 +110,7 @@ class LayeredBeliefNetwork(ColumnNames, Model, RecognisedLayers):
         return self.visible
 
     def settings(self) -> dict[str, Any]:
-        """Return the layers; numbers are parameters."""
+        """Return the layers."""
         self.check()
         return {"layers": tuple(self._variables.values())}
 
@@ -128,24 +128,24 @@ class LayeredBeliefNetwork(ColumnNames, Model, RecognisedLayers):
     @property
     @abstractmethod
     def directed(self) -> int:
-        """How many layers from below are drawn given the one above."""
+        """Number of layers from below that are conditional on the one above."""
 
     @abstractmethod
     def top_groups(self) -> tuple[FactorGroup, ...]:
-        """Return the factors of the layers that are not."""
+        """Return the factors of the other layers."""
 
     def factor_groups(
         self, observed: Mapping[Hashable, Tensor] | None = None, inputs: Inputs | None = None
     ) -> tuple[FactorGroup, ...]:
         """A logistic unit for every element of a layer, and the factors of the top.
 
-        Large ones are not written down: engines know how to go on without tables.
+        Large tables are not computed; engines work without them.
         """
         layers = [g for k in range(self.directed) for g in self._layer_groups(k)]
         return (*layers, *self.top_groups())
 
     def _layer_groups(self, k: int) -> Iterator[FactorGroup]:
-        """The units of a layer given the one above: all tables at once, or each on its own."""
+        """The units of a layer given the one above: all tables as one group, or one group each."""
         below, above = list(self._variables.values())[k : k + 2]
         parents = self.elements.numbers(above.name).ravel()
         children = self.elements.numbers(below.name).ravel()
@@ -165,7 +165,7 @@ class LayeredBeliefNetwork(ColumnNames, Model, RecognisedLayers):
     def factors(
         self, observed: Mapping[Hashable, Tensor] | None = None, inputs: Inputs | None = None
     ) -> tuple[Factor, ...]:
-        """The same as tables on their own, see :class:`~pgnn.models.model.Model`."""
+        """The factors as separate tables, see :class:`~pgnn.models.model.Model`."""
         groups = self.factor_groups(observed, inputs)
         return tuple(f for g in groups for f in g.snapshot().factors(self.elements))
 
@@ -204,14 +204,14 @@ class LayeredBeliefNetwork(ColumnNames, Model, RecognisedLayers):
         return total
 
     def drawn_down(self, top: list[Tensor], rng: torch.Generator | None) -> list[Tensor]:
-        """Draw the directed layers below layers that are there, and return all."""
+        """Sample the directed layers below given layers, and return all."""
         states = list(top)
         for k in reversed(range(self.directed)):
             field = torch.addmm(self.biases[k], states[0], self.weights[k].T)
             states.insert(0, drawn_below(field.sigmoid().detach(), rng))
         return states
 
-    # --- verbs ---------------------------------------------------------------------------------
+    # --- queries ---------------------------------------------------------------------------------
 
     def bound(self, data: Any, *, samples: int = 10, seed: int | None = 0) -> Tensor:
         r"""Return ``(N,)`` importance-weighted lower bounds of the log score of rows.
@@ -219,8 +219,8 @@ class LayeredBeliefNetwork(ColumnNames, Model, RecognisedLayers):
         .. math:: \log \frac1S \sum_s \frac{p(x_0, x^{(s)})}{q(x^{(s)} \mid x_0)}, \qquad
             x^{(s)} \sim q
 
-        In expectation no more than :meth:`log_prob`; of a model whose top is not normalised its
-        log partition function has to be taken off.
+        In expectation at most :meth:`log_prob`; for a model with an unnormalised top its log
+        partition function must be subtracted.
 
         Args:
             data: Complete rows of visible units.
@@ -240,10 +240,10 @@ class LayeredBeliefNetwork(ColumnNames, Model, RecognisedLayers):
             return total - total.new_tensor(float(samples)).log()
 
     def to_classifier(self, classes: int) -> nn.Sequential:
-        """Return the recognition as a torch module with a linear layer on top, to be fine-tuned.
+        """Return the recognition network with a linear output layer, for fine-tuning.
 
         Args:
-            classes: Outputs, as logits.
+            classes: Number of output logits.
         """
         classes = whole_number("classes", classes, 1, ModelError)
         modules: list[nn.Module] = []
@@ -264,7 +264,7 @@ class LayeredBeliefNetwork(ColumnNames, Model, RecognisedLayers):
         self, n: int = 1, evidence: Any = None, *, inputs: Inputs | None = None,
         engine: Engine | None = None, seed: int | None = None,
     ) -> Samples:  # fmt: skip
-        """See :meth:`Model.sample`; without evidence and engine layer by layer from the top."""
+        """See :meth:`Model.sample`; by default ancestral sampling from the top."""
         if evidence is not None or engine is not None or len(self.elements) <= _SMALL:
             return super().sample(n, evidence, inputs=inputs, engine=engine, seed=seed)
         from pgnn.inference.samples import Samples
@@ -280,7 +280,7 @@ class LayeredBeliefNetwork(ColumnNames, Model, RecognisedLayers):
         return Samples(tuple(self._variables.values()), codes)
 
     def default_engine(self) -> Engine:
-        """Return the exact engine where there are few units, else chains."""
+        """Return the exact engine for few units, otherwise Gibbs sampling."""
         from pgnn.inference.sampling.gibbs import Gibbs
 
         return super().default_engine() if len(self.elements) <= _SMALL else Gibbs()
@@ -305,5 +305,5 @@ class LayeredBeliefNetwork(ColumnNames, Model, RecognisedLayers):
 
 
 def bernoulli(states: Tensor, field: Tensor) -> Tensor:
-    """Return ``(N,)`` log probabilities of states 0 and 1 with some log odds."""
+    """Return ``(N,)`` log probabilities of states 0 and 1 with given log odds."""
     return logsigmoid(torch.where(states > 0.5, field, -field)).sum(-1)

@@ -1,4 +1,4 @@
-"""The verbs by which models learn: all data at once, or batch after batch."""
+"""The methods by which models learn: fit, and partial_fit for batches."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 
 class LearningVerbs(CheckedModule, FactorModel):
-    """The verbs that learn from data.
+    """The learning methods of models.
 
     Attributes:
-        history: Report of the last :meth:`fit`.
+        history: Record of the last :meth:`fit`.
     """
 
     history: History
@@ -38,27 +38,27 @@ class LearningVerbs(CheckedModule, FactorModel):
         seed: int | None = None,
         progress: bool = True,
     ) -> Self:
-        """Fit the parameters to data; :attr:`history` has a report.
+        """Fit the parameters to data; :attr:`history` has the record.
 
-        Where the model allows it, what was not declared is found in the data: states, shapes,
-        names of columns, attributes.
+        Undeclared states, shapes, column names and attributes are taken from the data, if the model
+        supports that.
 
         Args:
-            data: DataFrame, mapping or tensor of rows, or an iterator of such batches; of a model
+            data: DataFrame, mapping or tensor of rows, or an iterable of such batches; for a model
                 over time sequences, see :class:`~pgnn.evidence.sequence_evidence.SequenceEvidence`.
-            learner: That of :meth:`default_learner` if not given.
+            learner: The learner; :meth:`default_learner` if not given.
             weights: ``(N,)`` weight of each row, or sequence, or the name of a column.
             inputs: Covariates by name.
             seed: Random seed.
             progress: Whether to show a progress bar.
 
         Returns:
-            The model itself; unchanged if fitting fails. Answers of a fitted model are detached:
-            they are differentiable again after ``model.requires_grad_()``.
+            The model itself, which is unchanged if fitting fails. Answers of a fitted model are
+            detached; they are differentiable again after ``model.requires_grad_()``.
 
         Raises:
-            DataError: If the data is wrong, or too little was observed.
-            ModelError: If something was not declared, and the data does not tell it.
+            DataError: If the data is invalid, or too much is missing.
+            ModelError: If the declaration is incomplete, and cannot be inferred from the data.
         """
         with self._declared_by(data, weights, inputs) as (rows, covariates):
             method = self._learner(learner, rows)
@@ -77,26 +77,26 @@ class LearningVerbs(CheckedModule, FactorModel):
     ) -> Self:
         """Learn from one more batch; statistics of earlier batches are kept in the history.
 
-        With the learner of complete rows, ``MaximumLikelihood()``, all batches have equal weight,
-        as in one fit to all of them and to the rows of an earlier :meth:`fit` of tables. ``EM()``
-        takes one step for each batch and discounts earlier ones by its ``decay``, since their
-        expectations were computed with earlier parameters. ``ContrastiveDivergence()`` makes one
-        pass over each batch, and its chains go on. The likelihood of logistic and softmax
-        conditionals has no sufficient statistics: batches are added up to its quadratic
-        approximation. What is not declared is found in the first batch.
+        With ``MaximumLikelihood()`` all batches have equal weight, as in one fit to all of them and
+        to the rows of an earlier :meth:`fit` of tables. ``EM()`` takes one step for each batch and
+        discounts earlier ones by its ``decay``, since their expectations were computed with earlier
+        parameters. ``ContrastiveDivergence()`` runs one pass over each batch, with persistent
+        chains. The likelihood of logistic and softmax conditionals has no sufficient statistics:
+        batches are added up to its quadratic approximation. An incomplete declaration is inferred
+        from the first batch.
 
         Args:
-            data: A batch, as for :meth:`fit`.
-            learner: That of :meth:`default_learner` if not given.
+            data: A batch, see :meth:`fit`.
+            learner: The learner; :meth:`default_learner` if not given.
             weights: ``(N,)`` weight of each row.
             inputs: Covariates by name.
             seed: Random seed of the initial parameters, at the first batch.
 
         Returns:
-            The model itself; unchanged if that fails.
+            The model itself, which is unchanged after an error.
 
         Raises:
-            Unsupported: If the learner takes all data at once.
+            Unsupported: If the learner needs all data at once.
         """
         with self._declared_by(data, weights, inputs) as (rows, covariates):
             method = self._learner(learner, rows)
@@ -108,15 +108,15 @@ class LearningVerbs(CheckedModule, FactorModel):
     def _declared_by(
         self, data: Any, weights: Any, inputs: Inputs | None
     ) -> Iterator[tuple[Any, Inputs | None]]:
-        """Have data tell what was not declared; undone if anything is raised.
+        """Complete the declaration from data; undone after an error.
 
         Args:
-            data: As for :meth:`fit`.
-            weights: Likewise.
-            inputs: Likewise.
+            data: See :meth:`fit`.
+        weights: See :meth:`fit`.
+        inputs: See :meth:`fit`.
 
         Yields:
-            Data and inputs as learners take them.
+            Data and inputs in the form for learners.
         """
         yield data, inputs
 
@@ -130,7 +130,7 @@ class LearningVerbs(CheckedModule, FactorModel):
         return chosen
 
     def _learn(self, learn: Callable[..., None], data: Any, **settings: Any) -> None:
-        """Change the parameters by a learner, and detach answers afterwards.
+        """Run a learner, and detach answers afterwards.
 
         Raises:
             DataError: If the model does not depend on some of the inputs.
@@ -144,15 +144,15 @@ class LearningVerbs(CheckedModule, FactorModel):
         try:
             outside_inference_mode(learn)(self, data, **settings)
             was = True
-            if any(part.training for part in self.modules()):  # dropout is of learning alone
+            if any(part.training for part in self.modules()):  # dropout only during learning
                 self.eval()
         finally:
             self.detached, self._fitting = was, False
 
     def default_learner(self, data: Any) -> Learner:
-        """Return the learner if none is given.
+        """Return the default learner.
 
-        Maximum likelihood for directed models, by counting; gradient ascent for others.
+        Maximum likelihood for directed models, gradient ascent for others.
         """
         from pgnn.inference.learning.gradient import Gradient
         from pgnn.inference.learning.maximum_likelihood import MaximumLikelihood
@@ -160,5 +160,5 @@ class LearningVerbs(CheckedModule, FactorModel):
         return MaximumLikelihood() if isinstance(self, DirectedModel) else Gradient()
 
     def _columns(self, data: Any) -> Mapping[Hashable, Any]:
-        """The columns of data by name; of data in partitions their distinct values."""
+        """The columns of data by name; for partitioned data their distinct values."""
         return distinct_values(data) if is_partitioned(data) else columns_of(data)

@@ -1,4 +1,4 @@
-"""Linear dynamical systems: real states that move and are observed linearly, with normal noise."""
+"""Linear dynamical systems: linear Gaussian state-space models."""
 
 from __future__ import annotations
 
@@ -24,27 +24,27 @@ if TYPE_CHECKING:
 
 
 class LinearDynamicalSystem(RepeatedSlice, GaussianChainModel):
-    r"""A linear Gaussian state-space model, that of the Kalman filter.
+    r"""A linear Gaussian state-space model, with exact inference by the Kalman filter.
 
     .. math:: z_1 \sim N(\mu, P), \quad z_t \sim N(A z_{t-1} + b, Q), \quad
         y_t \sim N(C z_t + c, R)
 
     ``filter``, ``smooth``, ``predict``, ``log_prob`` and ``sample`` are exact and batched;
-    observations may miss anywhere, whole or in part, and rows have any lengths. What is not given
-    is learned by :meth:`fit` (:class:`EM`).
+    observations may be partially or completely missing, and sequences may have any lengths.
+    Parameters that are not given are learned by :meth:`fit` (:class:`EM`).
 
     Args:
-        state_size: Numbers ``D`` of a state.
-        observation_size: Numbers ``M`` of an observation.
+        state_size: Dimension ``D`` of the state.
+        observation_size: Dimension ``M`` of the observation.
         transition: ``(D, D)`` :math:`A`.
         transition_covariance: ``(D, D)`` :math:`Q`.
         observation: ``(M, D)`` :math:`C`.
-        observation_covariance: ``(M, M)`` :math:`R`, or as the form says.
+        observation_covariance: ``(M, M)`` :math:`R`, or in the shape of the form.
         initial_mean: ``(D,)`` :math:`\mu`.
         initial_covariance: ``(D, D)`` :math:`P`.
         transition_offset: ``(D,)`` :math:`b`; zero if not given.
         observation_offset: ``(M,)`` :math:`c`.
-        observation_form: Of :math:`R`, such as ``Diagonal()``.
+        observation_form: Form of :math:`R`, such as ``Diagonal()``.
         names: Names of the state and of the observation.
 
     Raises:
@@ -103,7 +103,7 @@ class LinearDynamicalSystem(RepeatedSlice, GaussianChainModel):
         self._names = state.name, observed.name
 
     def settings(self) -> Settings:
-        """Return the sizes and the names; numbers are kept apart."""
+        """Return the sizes and the names."""
         state, observed = (self._conditionals[n].child for n in self._names)
         emit: Any = self._conditionals[observed.name]
         return {
@@ -120,7 +120,7 @@ class LinearDynamicalSystem(RepeatedSlice, GaussianChainModel):
 
     @property
     def observation(self) -> Hashable:
-        """Name of what is observed."""
+        """Name of the observation."""
         return self._names[1]
 
     @property

@@ -1,4 +1,4 @@
-"""Linear regression; with priors, ridge regression and the lasso."""
+"""Linear regression, ridge regression and the lasso."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from pgnn.models.regression import Parents, Regression
 
 
 class LinearRegression(Regression):
-    r"""Linear regression: least squares, ridge and lasso by the prior.
+    r"""Linear regression: least squares, or ridge and lasso by a prior.
 
     .. math:: p(y \mid x) = N(y; W x + b, \Sigma)
 
     With ``prior=NormalPrior(s)`` this is ridge regression, with ``LaplacePrior(s)`` the lasso. For
-    a ``noise`` of :math:`\sigma^2` the penalties beside half the sum of squared errors are
+    noise variance :math:`\sigma^2` the penalties relative to half the sum of squared errors are
 
     .. math:: \frac{\sigma^2}{2 s^2} \sum w^2, \qquad \frac{\sigma^2}{s} \sum |w|.
 
-    Discrete parents choose among regressions.
+    There is a separate regression for each configuration of discrete parents.
 
     Args:
-        child: See :class:`Regression`; a number or a vector.
+        child: See :class:`Regression`; a scalar or a vector.
         parents: See :class:`Regression`.
-        prior: On the weights; flat if not given.
+        prior: Prior on the weights; flat if not given.
         noise: Variance, or covariance matrix, of the noise; learned if not given.
 
     Raises:

@@ -15,18 +15,18 @@ from pgnn.models.regression import Parents, Regression
 
 
 class LogisticRegression(Regression):
-    r"""Logistic regression of a variable with states; of more than two, softmax regression.
+    r"""Logistic regression of a discrete variable; for more than two states softmax regression.
 
     .. math:: p(y = 1 \mid x) = \sigma(w^\top x + b), \qquad
         p(y = k \mid x) \propto \exp(w_k^\top x + b_k)
 
-    States of discrete parents are indicators, the first one aside.
+    Discrete parents are encoded by indicators of all states but the first.
 
     Args:
         child: See :class:`Regression`.
         parents: See :class:`Regression`.
-        prior: On the weights, such as ``NormalPrior(C ** 0.5)`` for scikit-learn's ``C``; flat if
-            not given, where weights are infinite if a hyperplane separates the states.
+        prior: Prior on the weights, such as ``NormalPrior(C ** 0.5)`` for scikit-learn's ``C``;
+            flat if not given, in which case weights are infinite for separable data.
 
     Raises:
         ModelError: See :class:`Regression`.

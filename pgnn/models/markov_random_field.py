@@ -1,4 +1,4 @@
-"""Markov random fields: products of non-negative tables."""
+"""Markov random fields: normalised products of non-negative potentials."""
 
 from __future__ import annotations
 
@@ -38,24 +38,25 @@ if TYPE_CHECKING:
 class MarkovRandomField(Model):
     r"""An undirected model :math:`p(x) = \frac{1}{Z} \prod_f \phi_f(x_f)`.
 
-    The ``log_evidence`` of a query, and the ``log_prob`` of most probable states, leave the
-    normaliser :math:`Z` out: without evidence, ``log_evidence`` is :math:`\log Z`.
+    The ``log_evidence`` of a query, and the ``log_prob`` of most probable states, are unnormalised:
+    without evidence, ``log_evidence`` is :math:`\log Z`.
 
     Args:
         graph: ``nx.Graph``, or edges; node attributes ``states`` (number or labels), ``shape`` (of
             an array) and ``potential``, and edge attributes ``potential`` are read. Or, instead of
             a graph, potentials and factors (log tables, taken as constants).
         potentials: For cliques of the graph, named by a tuple of nodes (or one node), a table of
-            non-negative numbers in that order, a :class:`Potential`, or a callable that makes one
-            of a list of variables, such as the class :class:`Ising`; or a list of potentials. An
+            non-negative numbers in that order, a :class:`Potential`, or a callable that creates one
+            from a list of variables, such as the class :class:`Ising`; or a list of potentials. An
             edge's attribute is a table in the order of the graph's nodes. Maximal cliques with an
-            edge in no potential, and isolated nodes in no potential, get learnable tables.
-        states: Numbers or labels of states by name, or variables (of arrays), where they do not
-            follow from attributes or potentials.
+            edge that is in no potential, and isolated nodes without potentials, have learnable
+            tables.
+        states: Numbers or labels of states by name, or variables (of arrays), unless they follow
+            from attributes or potentials.
 
     Raises:
         ModelError: If the graph is directed or has a self-loop, a potential is over nodes that are
-            not joined, states are unknown or disagree, or a table is wrong.
+            not adjacent, states are unknown or inconsistent, or a table is invalid.
 
     References:
         Koller and Friedman (2009), Probabilistic graphical models, section 4.2.
@@ -102,7 +103,7 @@ class MarkovRandomField(Model):
 
     @classmethod
     def from_settings(cls, settings: Settings, numbers: Mapping[str, Tensor]) -> Self:
-        """Restore a field, also whether it is that of a Bayesian network."""
+        """Restore a field, including whether it represents a Bayesian network."""
         normalized = settings.pop("normalized", False)
         field = cls(**settings)
         field._normalized = bool(normalized)
@@ -114,7 +115,7 @@ class MarkovRandomField(Model):
         return tuple(dict.fromkeys(name for p in self.potentials for name in p.inputs))
 
     def read_inputs(self, inputs: Mapping[Hashable, Any]) -> Mapping[Hashable, Any]:
-        """Return covariates in numbers, as the potentials read them."""
+        """Return covariates as numbers, in the form that the potentials use."""
         read = (p.read_inputs(inputs) for p in self.potentials)
         return {**inputs, **{name: x for part in read for name, x in part.items()}}
 
@@ -134,7 +135,7 @@ class MarkovRandomField(Model):
         name: Hashable = "x",
         lattice: Lattice | None = None,
     ) -> MarkovRandomField:
-        """Return a field on a grid, one array variable of any number of axes.
+        """Return a field on a grid: one array variable with any number of axes.
 
         Args:
             shape: Lengths of the axes.
@@ -143,7 +144,7 @@ class MarkovRandomField(Model):
             coupling: See the potential; learnable if not given.
             field: See the potential; none if not given.
             name: Name of the variable.
-            lattice: Which cells are neighbours; adjacent ones along each axis if not given.
+            lattice: The neighbourhood of cells; adjacent ones along each axis if not given.
 
         Example:
             >>> MarkovRandomField.grid((3, 4), coupling=0.5).variables["x"].shape
@@ -196,7 +197,7 @@ class MarkovRandomField(Model):
         return merged([g for p in self.potentials for g in p.groups(self.elements, inputs)])
 
     def element_graph(self) -> nx.Graph:
-        """Return the graph with every element of an array as a node, joined within each factor."""
+        """Return the graph of elements, which are connected within each factor."""
         elements = self.elements
         names = [v.name for v in elements.singles]
         graph = nx.Graph()
@@ -211,12 +212,12 @@ class MarkovRandomField(Model):
     ) -> Tensor:
         r"""Return ``(N,)`` logs of :math:`\prod_f \phi_f`, missing variables summed out.
 
-        Complete rows are looked up in the tables, whatever the size of the model.
+        Complete rows need only table lookups, whatever the size of the model.
 
         Args:
             data: As evidence in :meth:`query`.
             inputs: Covariates by name, ``(N, ...)``.
-            engine: How to sum; the exact engine if not given.
+            engine: The inference engine; exact if not given.
         """
         score = self._looked_up(data, inputs)
         if score is not None:
@@ -230,8 +231,8 @@ class MarkovRandomField(Model):
 
         Args:
             inputs: Covariates by name; with them the result is ``(B,)``, else ``()``.
-            engine: Exact if not given. Other engines give bounds or estimates;
-                ``query([], engine=engine).kind`` is which of them.
+            engine: Exact if not given. Other engines give bounds or estimates, see ``query([],
+                engine=engine).kind``.
 
         Raises:
             Intractable: If the exact answer exceeds the engine's budget.
@@ -242,7 +243,7 @@ class MarkovRandomField(Model):
     def log_prob(
         self, data: Any, *, inputs: Inputs | None = None, engine: Engine | None = None
     ) -> Tensor:
-        """Return ``(N,)`` log probabilities, :meth:`log_score` less :meth:`log_partition`.
+        """Return ``(N,)`` log probabilities, :meth:`log_score` minus :meth:`log_partition`.
 
         See :meth:`Model.log_prob`; the engine is used for both.
 

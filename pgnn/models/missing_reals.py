@@ -1,4 +1,4 @@
-"""Real variables that were not observed: left out where nothing depends on them."""
+"""Unobserved real variables without children, which integrate to one."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ Name = TypeVar("Name", bound=Hashable)
 
 
 class MissingReals(Generic[Name]):
-    """Finds real variables that integrate to one, so that their densities may be left out.
+    """Finds unobserved real variables whose densities integrate to one and can be omitted.
 
     Args:
-        graph: Dependencies between variables.
+        graph: The graph of the variables.
         reals: The real variables that may be missing.
     """
 
@@ -28,10 +28,10 @@ class MissingReals(Generic[Name]):
         self.graph, self.reals = graph, frozenset(reals)
 
     def left_out(self, observed: Collection[Name]) -> set[Name]:
-        """Return the real variables that were not observed and on which nothing depends.
+        """Return the unobserved real variables without children.
 
         Raises:
-            Unsupported: If something depends on one that was not observed; both are named.
+            Unsupported: If an unobserved one has a child; the message names both.
         """
         missing = self.reals.difference(observed)
         if not missing:
@@ -50,7 +50,7 @@ class MissingReals(Generic[Name]):
             observed: ``(B, ...)`` values, ``NaN`` where not observed.
 
         Raises:
-            Unsupported: If something depends on a variable that is missing in some rows.
+            Unsupported: If a variable that is missing in some rows has a child.
         """
         missing = {}
         for name, x in observed.items():
@@ -61,7 +61,7 @@ class MissingReals(Generic[Name]):
                 continue
             for child in self.graph.successors(name):
                 raise Unsupported(
-                    f"{name!r} has no states and is missing in some rows, but {child!r} depends "
+                    f"{name!r} is real and missing in some rows, but {child!r} depends "
                     "on it; query the rows in which it was observed, or use a sampling engine"
                 )
             missing[name] = rows

@@ -1,4 +1,4 @@
-"""The base class of models: variables, two lowerings, and the verbs of all models."""
+"""The base class of models: variables, two lowerings, and the methods of all models."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ Names = Hashable | Iterable[Hashable]
 
 @cache
 def _automatic() -> Engine:
-    """The engine of queries that name none, imported at the first one."""
+    """The default engine, imported at its first use."""
     from pgnn.inference.automatic import AUTOMATIC
 
     return AUTOMATIC
@@ -45,12 +45,13 @@ def _automatic() -> Engine:
 class Model(LearningVerbs, FactorModel, Restorable):
     """A probabilistic model over named variables.
 
-    A subclass defines its :attr:`variables` and how it lowers to :meth:`factors`; then all verbs
-    work. Evidence is about the model's variables; ``inputs`` are never modelled.
+    A subclass defines its :attr:`variables` and its lowering to :meth:`factors`; then all other
+    methods work. Evidence is about the model's variables; ``inputs`` are covariates, which are
+    never modelled.
 
     Attributes:
         graph: The networkx graph of the model.
-        history: Report of the last :meth:`fit`.
+        history: Record of the last :meth:`fit`.
     """
 
     graph: nx.Graph
@@ -84,7 +85,7 @@ class Model(LearningVerbs, FactorModel, Restorable):
     def factor_groups(
         self, observed: Mapping[Hashable, Tensor] | None = None, inputs: Inputs | None = None
     ) -> tuple[FactorGroup, ...]:
-        """Lower the model to the same tables as :meth:`factors`, grouped by shape into arrays.
+        """Lower the model to the tables of :meth:`factors`, grouped by shape into arrays.
 
         Models over arrays define these, and expand them to :meth:`factors`.
         """
@@ -98,8 +99,8 @@ class Model(LearningVerbs, FactorModel, Restorable):
             Unsupported: If the class does not define them.
         """
         raise Unsupported(
-            f"a checkpoint keeps models that give their settings(), and a {type(self).__name__} "
-            "gives none; save its state_dict() with torch"
+            f"checkpoints need the settings() of a model, and a {type(self).__name__} "
+            "has none; save its state_dict() with torch"
         )
 
     @property
@@ -109,7 +110,7 @@ class Model(LearningVerbs, FactorModel, Restorable):
 
     @property
     def num_redundant(self) -> int:
-        """How many numbers that are learned could be fixed without loss, beside those of pieces."""
+        """Number of redundant parameters, besides those of conditionals and potentials."""
         return 0
 
     def _repr_html_(self) -> str:
@@ -117,7 +118,7 @@ class Model(LearningVerbs, FactorModel, Restorable):
 
         return model_html(self)
 
-    # --- verbs --------------------------------------------------------------------------------
+    # --- queries --------------------------------------------------------------------------------
 
     @over_partitions
     def query(
@@ -132,18 +133,18 @@ class Model(LearningVerbs, FactorModel, Restorable):
         r"""Return the posterior marginals :math:`p(x \mid e)` of some or all variables.
 
         Args:
-            targets: A name or names. If not given all discrete variables, and the real ones that
-                are missing in some row, as far as they have exact posteriors.
+            targets: Name or names of targets. If not given all discrete variables, and the real
+                ones that are missing in some row, if they have exact posteriors.
             evidence: Mapping of names to a state (label or index), ``(B,)`` states, or a
                 likelihood ``(K,)`` or ``(B, K)``; or a DataFrame whose columns are variables.
-                Of an array ``(*shape)`` or ``(B, *shape)``; an element is named as in
+                For an array of variables ``(*shape)`` or ``(B, *shape)``; an element is named as in
                 ``("pixel", 3, 4)``. Rows may observe different variables: ``None``, ``NaN`` and
-                ``-1`` mean "not observed". Of a Dask frame the answer is one, with a column
-                ``"variable=state"`` for each probability; so are those of :meth:`most_probable`
+                ``-1`` mean "not observed". For a Dask frame the answer is a Dask frame, with a
+                column ``"variable=state"`` for each probability; likewise for :meth:`most_probable`
                 and :meth:`log_prob`.
             inputs: Covariates by name, ``(B, ...)``.
-            engine: The method; if not given exact where that is affordable, otherwise belief
-                propagation. The answer has its ``kind`` and ``engine``.
+            engine: The inference engine; if not given exact if that is affordable, otherwise belief
+                propagation. The answer has a ``kind`` and an ``engine``.
             errors: Treatment of rows of probability zero: ``"raise"`` or ``"nan"``.
 
         Returns:
@@ -152,7 +153,7 @@ class Model(LearningVerbs, FactorModel, Restorable):
         Raises:
             EvidenceError: If a name or state is unknown or a shape is wrong.
             ImpossibleEvidence: If a row has probability zero, whatever the targets.
-            Intractable: If an engine was named whose budget the answer exceeds.
+            Intractable: If the answer exceeds the budget of a named engine.
         """
         own = self._engine(engine, inputs)
         return own.query(self, targets, evidence, inputs=inputs, errors=errors)
@@ -196,18 +197,18 @@ class Model(LearningVerbs, FactorModel, Restorable):
 
         Args:
             evidence: As in :meth:`query`.
-            targets: Maximise over these, all others summed out (marginal MAP); all if not given
-                (most probable explanation), with linear Gaussian real variables: then a density is
-                maximised, which narrow peaks dominate.
+            targets: Variables to maximise over, with all others summed out (marginal MAP); all if
+                not given (most probable explanation), including linear Gaussian real variables: a
+                density is then maximised, which is dominated by narrow peaks.
             inputs: Covariates by name.
-            engine: The method; if not given exact where that is affordable, otherwise dual
-                decomposition, which also bounds the score of the best assignment.
+            engine: The inference engine; if not given exact if that is affordable, otherwise dual
+                decomposition, which also bounds the score of any assignment.
             k: Number of best assignments to return.
             errors: ``"raise"`` or ``"nan"``, see :meth:`query`.
 
         Returns:
-            Variable to state (labels for one row, ``(B,)`` indices for a batch) or value, with
-            ``log_prob``; for ``k > 1`` a sequence of them, best first.
+            A mapping from variables to states (labels for one row, ``(B,)`` indices for a batch) or
+            values, with ``log_prob``; for ``k > 1`` a sequence of these, best first.
         """
         return self._engine(engine, inputs).most_probable(
             self, evidence, targets, inputs=inputs, k=k, errors=errors
@@ -225,9 +226,9 @@ class Model(LearningVerbs, FactorModel, Restorable):
 
         Args:
             targets: As in :meth:`query`.
-            evidence: One row of it.
+            evidence: One row of evidence.
             inputs: Covariates of one row.
-            engine: The method, as in :meth:`most_probable`.
+            engine: The inference engine, as in :meth:`most_probable`.
         """
         from pgnn.inference.max_marginals import max_marginals
 
@@ -242,15 +243,16 @@ class Model(LearningVerbs, FactorModel, Restorable):
         engine: Engine | None = None,
         seed: int | None = None,
     ) -> Samples:
-        """Draw from the model, or from its posterior given evidence.
+        """Draw samples from the model, or from its posterior given evidence.
 
         Args:
-            n: Number of draws (for each row of evidence).
+            n: Number of samples (for each row of evidence).
             evidence: As in :meth:`query`.
             inputs: Covariates by name.
-            engine: The method; if not given exact where that is affordable, otherwise chains
-                (``Gibbs()``).
-            seed: The same seed gives the same draws; the global random state is not changed.
+            engine: The inference engine; if not given exact if that is affordable, otherwise Markov
+                chains (``Gibbs()``).
+            seed: Random seed; the same seed gives the same samples. Global random state is not
+                changed.
         """
         return self._engine(engine, inputs).sample(self, n, evidence, inputs=inputs, seed=seed)
 
@@ -263,7 +265,7 @@ class Model(LearningVerbs, FactorModel, Restorable):
         Args:
             data: As evidence in :meth:`query`; a row of probability zero has ``-inf``.
             inputs: Covariates by name.
-            engine: The method; exact if not given.
+            engine: The inference engine; exact if not given.
 
         Raises:
             Intractable: If no engine is named and the exact sum is too expensive.
@@ -284,26 +286,25 @@ class Model(LearningVerbs, FactorModel, Restorable):
         """Impute the missing cells of a table.
 
         Args:
-            data: A data frame, a mapping of columns, or the path of a CSV file, or such a stream;
-                of a model of an array also rows ``(N, *shape)``, missing numbers ``NaN``.
-            draws: Number of completed tables that are drawn from the posterior of missing cells
-                (multiple imputation); if not given there is one, with the most probable states and,
-                given these, the means of real variables.
-            to: Path of a CSV file to write as well, or a stream; several tables have a column
-                ``draw``.
+            data: A data frame, a mapping of columns, or the path or open stream of a CSV file; for
+                a model of an array also rows ``(N, *shape)``, with ``NaN`` for missing values.
+            draws: Number of tables that are sampled from the posterior of missing cells (multiple
+                imputation); if not given, one table with the most probable states and, given these,
+                the means of real variables.
+            to: Path of a CSV file to write, or a stream; several tables have a column ``draw``.
             ignore: Columns that are not variables; they are copied.
             inputs: Covariates by name, ``(N, ...)``.
-            engine: The method.
+            engine: The inference engine.
             seed: Random seed of the samples.
 
         Returns:
-            A data frame with the columns and index of the data, of rows an array or tensor of their
-            shape; with ``draws`` a list of them.
+            A data frame with the columns and index of the data; for rows an array or tensor of
+            their shape; with ``draws`` a list of these.
 
         Raises:
             DataError: If the data is not a table.
             EvidenceError: If a column is not a variable, or a value not a state.
-            Unsupported: If the model is one over time.
+            Unsupported: For models over time.
 
         References:
             Rubin (1987), Multiple Imputation for Nonresponse in Surveys.
@@ -331,13 +332,13 @@ class Model(LearningVerbs, FactorModel, Restorable):
         *,
         engine: Engine | None = None,
     ) -> CompiledQuery:
-        """Prepare a query for repeated use, with state indices as input and tensors as output.
+        """Prepare a query for repeated use, from state indices to tensors.
 
         Args:
             targets: As in :meth:`query`.
             observed: Variables that every row observes (their states are sliced out of the
                 tables); if not given, each row may observe any variables.
-            engine: The method; the exact engine if not given.
+            engine: The inference engine; the exact engine if not given.
         """
         return self._engine(engine).compile(self, targets, observed)
 
@@ -348,23 +349,23 @@ class Model(LearningVerbs, FactorModel, Restorable):
         save(self, path)
 
     def program(self, inputs: Inputs | None = None) -> Callable[..., Any]:
-        """Lower the model to a Pyro program; undirected models have none."""
+        """Lower the model to a Pyro program (directed models only)."""
         if isinstance(self, DirectedModel):
             from pgnn.programs.graph_program import GraphProgram
 
             return GraphProgram(self, inputs)
         raise Unsupported(
-            f"{type(self).__name__} has no Pyro program: there is no order; use factors()"
+            f"{type(self).__name__} has no Pyro program, since it is not directed; use factors()"
         )
 
     def do(self, interventions: Any) -> Model:
-        """Return the model after an intervention; of directed models only.
+        """Return the model after an intervention (directed models only).
 
         Raises:
-            Unsupported: If this family is not directed.
+            Unsupported: If the model does not support interventions.
         """
         raise Unsupported(
-            f"{type(self).__name__} does not tell what an intervention changes: do() is for "
+            f"{type(self).__name__} does not support interventions: do() is for "
             "BayesianNetwork; a model over time has one in unroll(steps)"
         )
 
@@ -380,7 +381,7 @@ class Model(LearningVerbs, FactorModel, Restorable):
         return _automatic()
 
     def _engine(self, engine: Engine | None, inputs: Inputs | None = None) -> Engine:
-        """The engine that answers about a model whose numbers, and inputs, are in order."""
+        """The engine to use, after checks of the parameters and the inputs."""
         self.check_inputs(inputs)
         self._tell_unset()
         self.refresh_parameters()

@@ -1,4 +1,4 @@
-"""Models as notebooks show them."""
+"""HTML representation of models for notebooks."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _VARIABLES, _TABLES, _STATES = 60, 30, 8
 
 
 def model_html(model: Model) -> str:
-    """Return the variables of a model, their states and parents, and the tables folded away."""
+    """Return the variables of a model, their states and parents, with collapsed tables."""
     name = type(model).__name__
     try:
         variables = [*model.variables.values()]
-    except ModelError:  # states that the data will show
+    except ModelError:  # states that are taken from data
         return stacked(text_line(f"{name}, not fitted, {len(model.graph)} variables"))
     header = ["variable", "values", *(["parents"] if isinstance(model, DirectedModel) else [])]
     rows = [_row(model, variable) for variable in variables[:_VARIABLES]]

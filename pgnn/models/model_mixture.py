@@ -24,24 +24,25 @@ if TYPE_CHECKING:
 
 
 class ModelMixture(Model, MixtureModel):
-    r"""A mixture of models of the same variables; the component of a row is not observed.
+    r"""A mixture of models over the same variables.
 
     .. math:: p(x) = \sum_k \pi_k\, p_k(x)
 
-    ``model.query("component", rows)`` has the responsibilities :math:`p(k \mid x)`. Learning is
-    :class:`EM`: each component takes its own steps, with weighted rows, so that hidden and missing
-    variables in it are handled at the same time. Components may be trees whose edges are learned
-    (:class:`ChowLiuTree`), networks, fields, hidden Markov models (a mixture of sequences), and
-    mixtures. Mixtures of distributions are declared by :class:`~pgnn.models.mixture.Mixture`.
+    ``model.query("component", rows)`` gives the responsibilities :math:`p(k \mid x)`. Learning is
+    by :class:`EM`: each component runs its own E-step and M-step with weighted rows, so that its
+    hidden and missing variables are handled at the same time. Components may be trees whose edges
+    are learned (:class:`ChowLiuTree`), networks, fields, hidden Markov models (a mixture of
+    sequences), and mixtures. For mixtures of distributions see
+    :class:`~pgnn.models.mixture.Mixture`.
 
     Args:
-        components: The models, all of the same variables.
+        components: The models, all over the same variables.
         weights: ``(K,)`` their probabilities; learnable if not given.
         labels: Names of the components; indices if not given.
         name: Name of the component variable.
 
     Raises:
-        ModelError: If there is none, one is not a model, or variables differ.
+        ModelError: If there are no components, one is not a model, or variables differ.
 
     References:
         Meilă and Jordan (2000), Learning with mixtures of trees. Smyth (1997), Clustering sequences
@@ -80,7 +81,7 @@ class ModelMixture(Model, MixtureModel):
                     f"{[*components[0].variables]} and {[*c.variables]}"
                 )
         if len({id(c) for c in components}) < len(components):
-            raise ModelError("a component is there twice: make a model for each")
+            raise ModelError("a component is given twice: create a separate model for each")
         if name in components[0].variables:
             raise ModelError(f"components have a variable {name!r}: name the mixture's otherwise")
         child = Variable(name, len(components) if labels is None else labels)
@@ -114,13 +115,13 @@ class ModelMixture(Model, MixtureModel):
 
     @property
     def input_names(self) -> Collection[Hashable] | None:
-        """Names of the covariates of the components; None where one does not tell."""
+        """Names of the covariates of the components; None if one does not name its own."""
         names = [c.input_names for c in self.components]
         return None if None in names else dict.fromkeys(n for own in names for n in own)
 
     @property
     def num_free_parameters(self) -> int:
-        """Those of the components, and of their weights."""
+        """Number of free parameters of the components and of their weights."""
         inner: int = sum(c.num_free_parameters for c in self.components)
         return inner + len(self._components) - 1
 
@@ -136,16 +137,16 @@ class ModelMixture(Model, MixtureModel):
     def factors(
         self, observed: Mapping[Hashable, Tensor] | None = None, inputs: Inputs | None = None
     ) -> tuple[Factor, ...]:
-        """All factors of all components, which are one in states of other components.
+        """The factors of all components, which are one given another component.
 
         Raises:
-            Unsupported: If a component is a field, whose normaliser depends on all of it.
+            Unsupported: If a component is an unnormalised field.
         """
         component = self._weights.child
         parts = [self._weights.factor(observed)]
         for k, c in enumerate(self.components):
             if not c.is_normalized:
-                raise Unsupported("a mixture of fields has no factors: ask engine=ByComponent()")
+                raise Unsupported("a mixture of fields has no factors: use engine=ByComponent()")
             for f in c.factors(observed, inputs):
                 table, axis = f.log_values, len(f.batch_shape)
                 others = [torch.zeros_like(table)] * len(self._components)
@@ -156,7 +157,7 @@ class ModelMixture(Model, MixtureModel):
 
     @property
     def detached(self) -> bool:
-        """Whether answers are detached, also those of the components."""
+        """Whether answers, including those of the components, are detached."""
         return self._detached
 
     @detached.setter
@@ -166,7 +167,7 @@ class ModelMixture(Model, MixtureModel):
             c.detached = plain
 
     def _learn(self, learn: Callable[..., None], data: Any, **settings: Any) -> None:
-        """See :class:`LearningVerbs`; components share what happened."""
+        """See :class:`LearningVerbs`; components share the history."""
         super()._learn(learn, data, **settings)
         for c in self.components:
             c.history = self.history
@@ -178,7 +179,7 @@ class ModelMixture(Model, MixtureModel):
         return ByComponent()
 
     def default_learner(self, data: Any) -> Learner:
-        """Return ``EM()``: the component is hidden."""
+        """Return ``EM()``."""
         from pgnn.inference.learning.em import EM
 
         return EM()

@@ -1,4 +1,4 @@
-"""Naive Bayes models: a class, and features that are independent given it."""
+"""Naive Bayes models: a class, and features that are conditionally independent given it."""
 
 from __future__ import annotations
 
@@ -27,34 +27,34 @@ if TYPE_CHECKING:
 
 
 class NaiveBayes(BayesianNetwork, ClassModel):
-    r"""A class, and features of any kinds that are independent given it.
+    r"""Naive Bayes: a class, and conditionally independent features of any kinds.
 
     .. math:: p(c, x) = p(c) \prod_i p(x_i \mid c)
 
-    Features may be missing in some rows; where classes are, the others' are used to tell them
-    (semi-supervised learning by :class:`EM`). ``model.query("class", rows)`` has the probabilities
-    of the classes. With one Gaussian vector as feature this is Gaussian discriminant analysis,
-    linear with ``Tied()`` covariances and quadratic with ``Full()`` ones.
+    Features may be missing in some rows, and so may classes (semi-supervised learning by
+    :class:`EM`). ``model.query("class", rows)`` gives the probabilities of the classes. With a
+    Gaussian vector as its only feature this is Gaussian discriminant analysis, linear with
+    ``Tied()`` and quadratic with ``Full()`` covariances.
 
     Args:
-        states: Number or labels of the classes; those of the data if not given.
-        features: For each feature a conditional of it given the class; a table ``(K, S)``; a
-            number or labels of states (a learnable table), or None where the data tells them; or
-            a callable ``(child, parents) -> Conditional`` such as :class:`Bernoulli`,
-            :class:`Multinomial`, :class:`Gaussian` or :class:`Poisson`.
+        states: Number or labels of the classes; from the data if not given.
+        features: For each feature a conditional given the class; a table ``(K, S)``; a number or
+            labels of states (a learnable table), or None to take them from the data; or a callable
+            ``(child, parents) -> Conditional`` such as :class:`Bernoulli`, :class:`Multinomial`,
+            :class:`Gaussian` or :class:`Poisson`.
         prior: ``(K,)`` probabilities of the classes, a conditional or a callable; learnable if not
             given.
-        shapes: Event shapes of real features whose conditional is a callable. Of a class, or a
+        shapes: Event shapes of real features whose conditional is a callable. For a class, or a
             class with settings such as ``functools.partial(Gaussian, form=Tied())``, :meth:`fit`
-            finds what is not declared in the data; any other callable makes single numbers.
+            takes undeclared shapes from the data; for any other callable the default is a scalar.
         name: Name of the class.
-        smoothing: Pseudo-count of each state of a feature (of zero and one, of each outcome of
-            a ``Multinomial``) where no learner is named. Classes are not smoothed.
+        smoothing: Pseudo-count of each state of a feature (for ``Bernoulli`` of zero and one, for
+            ``Multinomial`` of each outcome) for the default learner. Classes are not smoothed.
         normalise: Whether rows of the tables are weights, each to be divided by its sum.
 
     Raises:
-        ModelError: If there is no feature, a table does not fit, or a feature depends on more than
-            the class.
+        ModelError: If there is no feature, a table has a wrong shape, or a feature has parents
+            other than the class.
 
     References:
         Koller and Friedman (2009), Probabilistic Graphical Models, section 3.1.3. Nigam, McCallum,
@@ -134,13 +134,13 @@ class NaiveBayes(BayesianNetwork, ClassModel):
         return {n: c for n, c in self.conditionals.items() if n != self._class}
 
     def default_learner(self, data: Any) -> Learner:
-        """Return ``MaximumLikelihood`` for complete rows, ``EM`` where something is missing."""
+        """Return ``MaximumLikelihood`` for complete rows, ``EM`` if values are missing."""
         from pgnn.inference.learning.maximum_likelihood_or_em import MaximumLikelihoodOrEM
 
         return MaximumLikelihoodOrEM(self.smoothing_prior())
 
     def smoothing_prior(self) -> Prior | None:
-        """Return the pseudo-count of each state of features that have states; None without."""
+        """Return the prior of discrete features, or None."""
         from pgnn.inference.learning.priors import Laplace
 
         smoothed = [
@@ -164,7 +164,7 @@ class NaiveBayes(BayesianNetwork, ClassModel):
         super()._check_declared()
 
     def _columns(self, data: Any) -> Mapping[Hashable, Any]:
-        """Columns by name; an array without one is the only feature."""
+        """Columns by name; a bare array is the only feature."""
         bare = isinstance(data, np.ndarray | Tensor) or is_scipy_sparse(data)
         if bare and len(self._features) == 1:
             return {self._features[0]: data}
@@ -186,7 +186,7 @@ def _is_callable(value: Any) -> bool:
 
 
 def _are_states(value: Any) -> bool:
-    """Whether a number or labels of states are given, or nothing, rather than a conditional."""
+    """Whether a number or labels of states, or nothing, is given rather than a conditional."""
     if value is None or (isinstance(value, int) and not isinstance(value, bool)):
         return True
     if isinstance(value, Variable):

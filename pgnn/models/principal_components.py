@@ -13,24 +13,24 @@ from pgnn.models.latent_factors import LatentFactors
 
 
 class PrincipalComponents(LatentFactors):
-    r"""Probabilistic principal component analysis: factors with the same noise in all directions.
+    r"""Probabilistic principal component analysis: latent factors with isotropic noise.
 
     .. math:: z \sim N(0, I), \qquad x \mid z \sim N(W z + \mu, \sigma^2 I)
 
-    The most likely :math:`W` spans the principal subspace, and :math:`\sigma^2` is the mean of the
-    variances outside of it. ``scores`` are posterior means, with any numbers missing; as the noise
-    goes to zero they become the coordinates of PCA in units of their deviations, which
-    :meth:`whiten` returns, and :meth:`project` in the vector's own.
+    The maximum-likelihood :math:`W` spans the principal subspace, and :math:`\sigma^2` is the mean
+    variance outside it. ``scores`` are posterior means, also with missing values; as the noise goes
+    to zero they become the coordinates of PCA in units of standard deviations, which :meth:`whiten`
+    returns; :meth:`project` returns them in the vector's units.
 
     Args:
-        factors: How many hidden numbers there are.
-        features: Number or names of those of the vector; :meth:`fit` finds them if not given.
+        factors: Number of hidden factors.
+        features: Number or names of the features; from the data if not given.
         weight: ``(D, factors)`` :math:`W`; learnable if not given.
         mean: ``(D,)`` :math:`\mu`, likewise.
         noise: The variance :math:`\sigma^2`, likewise.
-        min_variance: Least variance of the noise that is learned; see :class:`Diagonal`.
+        min_variance: Lower bound on the learned variance of the noise; see :class:`Diagonal`.
         name: Name of the vector.
-        latent: Of the hidden numbers.
+        latent: Name of the hidden factors.
 
     Raises:
         ModelError: If a shape or size is wrong.
@@ -59,14 +59,14 @@ class PrincipalComponents(LatentFactors):
 
     @property
     def explained_variance_ratio(self) -> Tensor:
-        """``(factors,)`` these variances as shares of the sum over all directions."""
+        """``(factors,)`` these variances as fractions of the total variance."""
         return self.explained_variance / self.covariance.diagonal().sum()
 
     @property
     def components(self) -> Tensor:
-        """``(factors, D)`` orthonormal directions, the most variance first.
+        """``(factors, D)`` orthonormal directions, in decreasing order of variance.
 
-        The largest number of each is positive.
+        The entry of largest magnitude of each is positive.
         """
         left, _, _ = torch.linalg.svd(self.weight, full_matrices=False)
         largest = left.gather(0, left.abs().argmax(dim=0, keepdim=True))
@@ -74,18 +74,18 @@ class PrincipalComponents(LatentFactors):
         return turned
 
     def project(self, data: Any) -> Tensor:
-        """Return ``(N, factors)`` coordinates along the components, as PCA has them.
+        """Return ``(N, factors)`` coordinates along the components, as in PCA.
 
         Args:
-            data: As for :meth:`fit`; missing numbers are estimated by the model.
+            data: See :meth:`fit`; missing values are estimated by the model.
         """
         return (self.reconstruct(data) - self.mean) @ self.components.T
 
     def whiten(self, data: Any) -> Tensor:
-        """Return the coordinates in units of their deviations: of covariance one over the rows.
+        """Return the coordinates in units of their standard deviations (unit covariance).
 
         Args:
-            data: As for :meth:`fit`.
+            data: See :meth:`fit`.
         """
         white: Tensor = self.project(data) / self.explained_variance.sqrt()
         return white

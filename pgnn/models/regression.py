@@ -1,4 +1,4 @@
-"""Regressions: models of one variable given others, which are not modelled themselves."""
+"""Regressions: conditional models of one variable given others."""
 
 from __future__ import annotations
 
@@ -35,22 +35,21 @@ Parents = Hashable | Variable | Iterable[Hashable | Variable] | None
 
 
 class Regression(BayesianNetwork):
-    r"""One variable given others: :math:`p(y \mid x)`, with no model of :math:`x`.
+    r"""A conditional model :math:`p(y \mid x)` of one variable given others.
 
-    ``model.query("y", rows)`` has the distribution of :math:`y` in each row, and
-    ``model.predict(rows)`` its mean or most probable state. Parents must be observed wherever
-    something is asked.
+    ``model.query("y", rows)`` gives the distribution of :math:`y` in each row, and
+    ``model.predict(rows)`` its mean or most probable state. Parents must be observed.
 
     Args:
-        child: The variable that is told; its name, or a :class:`Variable`.
-        parents: Those that tell, likewise; all other columns of the data if not given. Matrices of
-            numbers are vectors.
-        kind: Makes the conditional, ``(child, parents) -> Conditional``, or is it.
-        prior: On its parameters; flat if not given.
-        discrete: Whether the child has states.
+        child: The response; its name, or a :class:`Variable`.
+        parents: The predictors, likewise; all other columns of the data if not given. Matrices are
+            vectors.
+        kind: A function ``(child, parents) -> Conditional``, or a conditional.
+        prior: Prior on the parameters; flat if not given.
+        discrete: Whether the child is discrete.
 
     Raises:
-        ModelError: If a name is there twice, or the conditional does not fit.
+        ModelError: If a name is repeated, or the conditional has wrong variables.
 
     Example:
         >>> import pgnn
@@ -72,14 +71,14 @@ class Regression(BayesianNetwork):
     ) -> None:
         if prior is not None and not isinstance(prior, ParameterPrior):
             raise ModelError(f"prior must be one such as NormalPrior(1.0), got {prior!r}")
-        # a conditional is a module, which is to be registered in its place in the network alone
+        # a conditional is a module, which must be registered only in the network
         self._kind = (lambda *_: kind) if isinstance(kind, Conditional) else kind or LinearGaussian
         self.prior, self._discrete = prior, discrete
         self._child, self._told = _name(child), parents
         told_by = [] if parents is None else _listed(parents)
         names = [_name(p) for p in told_by]
         if len({self._child, *names}) < 1 + len(names):
-            raise ModelError(f"a variable is there twice: {[self._child, *names]}")
+            raise ModelError(f"a variable is given twice: {[self._child, *names]}")
         graph = nx.DiGraph()
         graph.add_nodes_from([*names, self._child])
         graph.add_edges_from((n, self._child) for n in names)
@@ -105,31 +104,31 @@ class Regression(BayesianNetwork):
 
     @property
     def child(self) -> Hashable:
-        """Name of the variable that is told."""
+        """Name of the response."""
         return self._child
 
     @property
     def conditional(self) -> Conditional:
-        """What was learned: that of the child."""
+        """The conditional of the child."""
         return self.conditionals[self._child]
 
     @contextmanager
     def _declared_by(
         self, data: Any, weights: Any, inputs: Inputs | None
     ) -> Iterator[tuple[Any, Inputs | None]]:
-        """See :class:`BayesianNetwork`; parents are the other columns if none were named."""
+        """See :class:`BayesianNetwork`; parents are the other columns if not given."""
         with structure_restored_on_failure(self):
             if self._told is None:
                 others = [n for n in columns_of(data) if n != self._child]
                 others = [n for n in others if not (isinstance(weights, str) and n == weights)]
                 if not others:
-                    raise DataError(f"data has no column beside {self._child!r}")
+                    raise DataError(f"data has no column besides {self._child!r}")
                 vars(self).update(vars(type(self)(**self._arguments(others))))
             with super()._declared_by(data, weights, inputs) as declared:
                 yield declared
 
     def _arguments(self, parents: Any) -> dict[str, Any]:
-        """What the constructor is called with again, once the parents are known."""
+        """The arguments of the constructor, once the parents are known."""
         arguments = {"kind": self._kind, "prior": self.prior, "discrete": self._discrete}
         return {"child": self._child, "parents": parents, **arguments}
 
@@ -137,7 +136,7 @@ class Regression(BayesianNetwork):
         """Return the means ``(N,)`` of a real child, or the most probable states as an array.
 
         Args:
-            data: Rows with the parents; the child's column is not looked at.
+            data: Rows with the parents; the child's column is ignored.
         """
         names = [v.name for v in self.conditional.parents]
         rows = {n: x for n, x in columns_of(data).items() if n in names}
@@ -152,10 +151,10 @@ class Regression(BayesianNetwork):
         return self.query(self._child, rows)[self._child].mean.detach()
 
     def coefficients(self) -> Any:
-        """Return a data frame of what each feature adds: a row for each, the bias last.
+        """Return a data frame of the coefficients: one row per feature, the bias last.
 
         Raises:
-            Unsupported: If the conditional is no linear or logistic regression.
+            Unsupported: If the conditional is not a linear or logistic regression.
         """
         import pandas as pd
 
@@ -188,7 +187,7 @@ class Regression(BayesianNetwork):
         return MaximumLikelihood({self._child: prior} if prior.applies(conditional) else None)
 
     def _learner(self, learner: Learner | None, data: Any) -> Learner:
-        """A learner that is named without a prior takes that of the model."""
+        """A given learner without a prior uses that of the model."""
         from pgnn.inference.learning.em import EM
         from pgnn.inference.learning.gradient import Gradient
         from pgnn.inference.learning.maximum_likelihood import MaximumLikelihood
@@ -200,12 +199,12 @@ class Regression(BayesianNetwork):
             return replace(chosen, prior={self._child: self.prior})
         if isinstance(chosen, Gradient) and not chosen.l1 and not chosen.l2:
             raise Unsupported(
-                f"Gradient() does not take the prior {self.prior!r} of the model: give l1= or l2="
+                f"Gradient() does not support the prior {self.prior!r} of the model: use l1= or l2="
             )
         return chosen
 
     def _variables_from(self, columns: Mapping[Hashable, Any]) -> Mapping[Hashable, Variable]:
-        """Numbers are real, all else has states; of the child the model tells."""
+        """Variables from data: numeric columns are real, others discrete; the child as declared."""
         declared = {}
         for name, column in columns.items():
             real = not self._discrete if name == self._child else _is_numeric(column)
@@ -243,7 +242,7 @@ def _are_variables(told: Any) -> bool:
 
 
 def _is_numeric(column: Any) -> bool:
-    """Whether a column is of numbers, rather than of labels or truth values."""
+    """Whether a column is numeric rather than labels or booleans."""
     kind = getattr(column, "dtype", None)
     if str(kind) in ("bool", "boolean", "category", "torch.bool"):
         return False
@@ -257,7 +256,7 @@ def _is_numeric(column: Any) -> bool:
 
 
 def _features(v: Variable) -> list[Hashable]:
-    """What the features of a parent are called."""
+    """The names of the features of a parent."""
     if v.is_discrete:
         return [(v.name, s) for s in (v.states or ())[1:]]
     return [v.name] if not v.shape else [(v.name, *i) for i in np.ndindex(*v.shape)]

@@ -1,4 +1,4 @@
-"""Restricted Boltzmann machines: visible units joined to hidden ones alone."""
+"""Restricted Boltzmann machines."""
 
 from __future__ import annotations
 
@@ -16,33 +16,33 @@ from pgnn.models.unit_declaration import layer_of
 
 
 class RestrictedBoltzmannMachine(EnergyModel):
-    r"""Visible and hidden units, each of one joined to each of the other: a product of experts.
+    r"""Restricted Boltzmann machine: a bipartite field of visible and hidden units.
 
     .. math:: E(v, h) = -v^\top W h - b^\top v - c^\top h, \qquad
         F(v) = -b^\top v - \sum_j \log(1 + e^{c_j + W_{\cdot j}^\top v})
 
-    The hidden units are independent given the visible ones, and the other way round. Visible units
-    are binary, spins, categories (a variable of more states, each with a feature of its own), or
-    real ones, whose energy is :math:`(v_i - b_i)^2 / 2 s_i^2 - v_i (W h)_i / s_i^2`. Labels are
-    visible units besides: ``model.query("label", {"visible": x})`` classifies, exactly.
+    The hidden units are conditionally independent given the visible ones, and vice versa. Visible
+    units are binary, spins, categorical (one feature per state), or real with the energy
+    :math:`(v_i - b_i)^2 / 2 s_i^2 - v_i (W h)_i / s_i^2`. Labels are additional visible units:
+    ``model.query("label", {"visible": x})`` classifies exactly.
 
-    :math:`\log Z` is exact up to 25 units on the smaller side; beyond that
-    :meth:`log_partition_bracket` tells between what it lies. Learned by
+    :math:`\log Z` is exact up to 25 units in the smaller layer; beyond that
+    :meth:`log_partition_bracket` gives stochastic bounds. Learned by
     :class:`~pgnn.ContrastiveDivergence`.
 
     Args:
         visible: Number of units, the shape of their array, or a variable.
-        hidden: The same of the hidden units.
-        labels: Number of labels, or the labels, if rows have some; or a variable such as
+        hidden: The same for the hidden units.
+        labels: Number of labels, or the labels, if rows are labelled; or a variable such as
             ``Variable("label", 10)``.
-        weight: ``(n d, m e)`` couplings; learnable if not given. What is given is a constant.
-        visible_bias: ``(n d,)``, likewise.
-        hidden_bias: ``(m e,)``, likewise.
+        weight: ``(n d, m e)`` couplings; learnable if not given. Given values are constants.
+        visible_bias: ``(n d,)`` biases, likewise.
+        hidden_bias: ``(m e,)`` biases, likewise.
         temperature: ``T``.
         variance: :math:`s^2` of real visible units, 1 if not given.
 
     Raises:
-        ModelError: If a shape or number is wrong, or the temperature is not positive.
+        ModelError: If a shape or value is invalid, or the temperature is not positive.
 
     References:
         Smolensky (1986), Information processing in dynamical systems. Hinton (2012), A practical
@@ -94,16 +94,16 @@ class RestrictedBoltzmannMachine(EnergyModel):
         r"""Return ``(N,)`` values of :math:`F(v) = -T \log \sum_h e^{-E(v, h) / T}`.
 
         Args:
-            data: As evidence in :meth:`query`; what is missing is summed out as well.
+            data: As evidence in :meth:`query`; missing units are summed out.
         """
         return self.energy(data)
 
     def hidden_means(self, data: Any) -> Tensor:
-        """Return ``(N, m e)`` expected hidden units given complete rows: features of these.
+        """Return ``(N, m e)`` expected hidden units given rows, as features.
 
         Args:
-            data: As evidence, what is missing is summed out; or ``(N, n)`` floats without holes,
-                which are taken as they are, such as means of the units.
+            data: As evidence, with missing units summed out; or complete ``(N, n)`` floats, such as
+                means of units, which are used directly.
         """
         name, layers = self.hidden[0], self.layers()
         visible = self._floats(data, layers)
@@ -117,7 +117,7 @@ class RestrictedBoltzmannMachine(EnergyModel):
         return means.flatten(start_dim=means.dim() - axes)
 
     def _floats(self, data: Any, layers: UnitLayers) -> Tensor | None:
-        """Features ``(N, n d)`` of the visible units as numbers; None if data is something else."""
+        """Features ``(N, n d)`` of the visible units, given floats; otherwise None."""
         if not isinstance(data, Tensor | np.ndarray) or data.ndim < 2:
             return None
         x = torch.as_tensor(data) if isinstance(data, Tensor) or data.dtype.kind == "f" else None
@@ -128,5 +128,5 @@ class RestrictedBoltzmannMachine(EnergyModel):
 
 
 def _label_of(labels: Any) -> Variable:
-    """One unit with a state for each label."""
+    """A unit with one state per label."""
     return labels if isinstance(labels, Variable) else Variable("label", labels)

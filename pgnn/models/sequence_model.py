@@ -1,4 +1,4 @@
-"""What models over time share: verbs named as the field names them."""
+"""The base class of models over time: filter, smooth, predict, decode."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ if TYPE_CHECKING:
 
 
 class SequenceModel(Model, UnrollableModel):
-    """A model over time: its variables are arrays over the axis ``"T"``, whose length data tells.
+    """A model over time: its variables are arrays over the axis ``"T"`` of any length.
 
-    A subclass says what it is for a number of steps (:meth:`unroll`), and with what its states are
-    (:attr:`hidden`) the verbs of the field work: filter, smooth, predict, decode. One that is a
-    :class:`~pgnn.abilities.ChainModel` too is answered by its chain.
+    A subclass defines its network for a number of steps (:meth:`unroll`) and its hidden states
+    (:attr:`hidden`); then filter, smooth, predict and decode work. For a
+    :class:`~pgnn.abilities.ChainModel` the chain answers queries.
     """
 
     def factors(
         self, observed: Mapping[Hashable, Tensor] | None = None, inputs: Inputs | None = None
     ) -> tuple[Factor, ...]:
-        """Refused: without a length there are no tables (see :meth:`unroll`).
+        """Not supported: without a length there are no tables (see :meth:`unroll`).
 
         Raises:
             Unsupported: Always.
@@ -48,7 +48,7 @@ class SequenceModel(Model, UnrollableModel):
     def covariates(
         self, inputs: Inputs | None, observed: SequenceEvidence
     ) -> dict[Hashable, Tensor]:
-        """Return covariates as ``(B, T, ...)``; a lone sequence's may come without the first axis.
+        """Return covariates as ``(B, T, ...)``; for a single sequence the first axis is optional.
 
         Raises:
             EvidenceError: If there is not a value for each step.
@@ -122,7 +122,7 @@ class SequenceModel(Model, UnrollableModel):
         observed = with_lengths(data, lengths)
         return super().partial_fit(observed, learner=learner, weights=weights, **rest)
 
-    # --- the field's own names ----------------------------------------------------------------
+    # --- methods for sequences ----------------------------------------------------------------
 
     def filter(
         self,
@@ -134,15 +134,15 @@ class SequenceModel(Model, UnrollableModel):
         errors: str = "raise",
         lengths: Any = None,
     ) -> Posterior:
-        r"""Return :math:`p(z_t \mid x_{1:t})` of every step: what was known then.
+        r"""Return the filtered marginals :math:`p(z_t \mid x_{1:t})` of every step.
 
         Args:
             evidence: See :class:`~pgnn.evidence.sequence_evidence.SequenceEvidence`.
             targets: The hidden variables if not given.
             inputs: Covariates by name, ``(B, T, ...)``.
-            engine: How to compute; exactly if not given.
+            engine: The inference engine; exact if not given.
             errors: ``"raise"`` or ``"nan"``, see :meth:`Model.query`.
-            lengths: ``(B,)`` of sequences that stand one after the other in one array, if they do.
+            lengths: ``(B,)`` lengths of sequences that are concatenated in one array.
         """
         evidence, asked = self._asked_about(with_lengths(evidence, lengths), targets)
         chosen = self._engine(engine, inputs)
@@ -158,15 +158,15 @@ class SequenceModel(Model, UnrollableModel):
         errors: str = "raise",
         lengths: Any = None,
     ) -> Posterior:
-        r"""Return :math:`p(z_t \mid x_{1:T})` of every step: :meth:`query` about the hidden states.
+        r"""Return the smoothed marginals :math:`p(z_t \mid x_{1:T})` of every step.
 
         Args:
             evidence: See :class:`~pgnn.evidence.sequence_evidence.SequenceEvidence`.
             targets: The hidden variables if not given.
             inputs: Covariates by name, ``(B, T, ...)``.
-            engine: How to compute; exactly if not given.
+            engine: The inference engine; exact if not given.
             errors: ``"raise"`` or ``"nan"``, see :meth:`Model.query`.
-            lengths: ``(B,)`` of sequences that stand one after the other in one array, if they do.
+            lengths: ``(B,)`` lengths of sequences that are concatenated in one array.
         """
         evidence, asked = self._asked_about(with_lengths(evidence, lengths), targets)
         return self.query(asked, evidence, inputs=inputs, engine=engine, errors=errors)
@@ -184,15 +184,15 @@ class SequenceModel(Model, UnrollableModel):
         """Return the marginals at the next steps.
 
         Args:
-            evidence: What was observed so far.
-            steps: How many.
+            evidence: The observations so far.
+            steps: Number of steps.
             targets: All discrete variables if not given.
             inputs: Covariates, ``(B, T + steps, ...)``.
-            engine: How to compute; exactly if not given.
-            lengths: ``(B,)`` of sequences that stand one after the other in one array, if they do.
+            engine: The inference engine; exact if not given.
+            lengths: ``(B,)`` lengths of sequences that are concatenated in one array.
 
         Returns:
-            Variables with ``steps`` in the place of ``T``.
+            Marginals with ``steps`` in place of ``T``.
         """
         evidence = with_lengths(evidence, lengths)
         return self._engine(engine, inputs).predict(self, targets, evidence, steps, inputs=inputs)
@@ -236,13 +236,13 @@ class SequenceModel(Model, UnrollableModel):
         Args:
             evidence: See :class:`~pgnn.evidence.sequence_evidence.SequenceEvidence`.
             inputs: Covariates by name, ``(B, T, ...)``.
-            engine: How to compute; exactly if not given.
-            k: How many of the best paths.
+            engine: The inference engine; exact if not given.
+            k: Number of best paths.
             errors: ``"raise"`` or ``"nan"``, see :meth:`Model.query`.
-            lengths: ``(B,)`` of sequences that stand one after the other in one array, if they do.
+            lengths: ``(B,)`` lengths of sequences that are concatenated in one array.
 
         Returns:
-            States by name: labels of one sequence, indices ``(B, T)`` of a batch; ``frame()`` has
+            States by name: labels for one sequence, indices ``(B, T)`` for a batch; ``frame()`` has
             labels in both cases.
         """
         evidence, asked = self._asked_about(with_lengths(evidence, lengths), None)
@@ -251,15 +251,15 @@ class SequenceModel(Model, UnrollableModel):
     @property
     @abstractmethod
     def hidden(self) -> list[Hashable]:
-        """Names of the variables that are states rather than observations."""
+        """Names of the hidden states."""
 
     @property
     def passes_gradients(self) -> bool:
-        """See :class:`~pgnn.abilities.VariableModel`; some parameter must want a gradient."""
+        """See :class:`~pgnn.abilities.VariableModel`: if some parameter requires a gradient."""
         return not self.detached and any(p.requires_grad for p in self.parameters())
 
     def _asked_about(self, evidence: Any, targets: Any) -> tuple[Any, Any]:
-        """The evidence, and the targets: if none are given the states that were not observed."""
+        """The evidence, and the targets: by default the unobserved states."""
         hidden = self.hidden if targets is None else targets
         if targets is not None or all(self.variables[n].is_discrete for n in hidden):
             return evidence, hidden
@@ -268,7 +268,7 @@ class SequenceModel(Model, UnrollableModel):
         return observed, [n for n in hidden if self.variables[n].is_discrete or n not in known]
 
     def _engine(self, engine: Engine | None, inputs: Inputs | None = None) -> SequenceEngine:
-        """What knows about time; any other engine works on the unrolled network."""
+        """The sequence engine; any other engine works on the unrolled network."""
         from pgnn.inference.time.engine_over_time import engine_over_time
 
         self.check_inputs(inputs)

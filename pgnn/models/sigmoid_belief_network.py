@@ -1,4 +1,4 @@
-"""Sigmoid belief networks: layers of logistic units."""
+"""Sigmoid belief networks."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from pgnn.models.layered_belief_network import LayeredBeliefNetwork, bernoulli
 
 
 class SigmoidBeliefNetwork(LayeredBeliefNetwork):
-    r"""Layers of logistic units, the top ones independent, each layer drawn given the one above.
+    r"""Sigmoid belief network: layers of logistic units, each conditional on the layer above.
 
     .. math:: p(x) = \prod_i \sigma(\pm b_{L, i}) \prod_{k < L} \prod_i
         \sigma(\pm (b_k + W_k x_{k+1})_i)
 
-    All verbs work, exactly where there are few units; with hundreds of parents no table is
-    written (``Gibbs()``, ``MeanField()``). Learned by :class:`~pgnn.WakeSleep`, which learns a
-    network that recognises the hidden layers besides. Of any other acyclic graph a
-    ``BayesianNetwork`` with :class:`~pgnn.Sigmoid` units is one.
+    The units of the top layer are independent. Inference is exact for few units; with hundreds of
+    parents use ``Gibbs()`` or ``MeanField()``, which need no tables. Learned by
+    :class:`~pgnn.WakeSleep`, together with a recognition network. For other acyclic graphs use a
+    ``BayesianNetwork`` with :class:`~pgnn.Sigmoid` conditionals.
 
     Args:
-        layers: Number of units, shape or variable of each layer, the visible one first.
+        layers: Number of units, shape or variable of each layer, visible layer first.
 
     References:
         Neal (1992), Connectionist learning of belief networks. Hinton et al. (1995), The wake-sleep
@@ -62,7 +62,7 @@ class SigmoidBeliefNetwork(LayeredBeliefNetwork):
     def log_normaliser(
         self, states: Sequence[Tensor], rng: torch.Generator | None, chains: State
     ) -> Tensor:
-        """See :class:`RecognisedLayers`: nothing, the network is normalised."""
+        """See :class:`RecognisedLayers`; zero, since the network is normalised."""
         return states[0].new_zeros(())
 
     def dream(

@@ -1,4 +1,4 @@
-"""Sparse coding: vectors that are sums of few words of a learned dictionary."""
+"""Sparse coding with a learned dictionary."""
 
 from __future__ import annotations
 
@@ -34,24 +34,24 @@ _TOLERANCE = 1e-9
 
 
 class SparseCoding(VectorNetwork, SolvableModel):
-    r"""A vector that is a sum of few atoms of a dictionary, with noise.
+    r"""Sparse coding: a vector that is a sum of few dictionary atoms, plus noise.
 
     .. math:: p(z) \propto e^{-\sum_k \rho(z_k)}, \qquad x \mid z \sim N(D z, \sigma^2 I)
 
-    :meth:`encode` finds the most probable code of each row, :meth:`fit` the dictionary under which
-    rows and codes together are most probable; its words are no longer than one. ``query("codes",
-    row, engine=MCMC())`` draws from the posterior of the codes, where the penalty has one.
+    :meth:`encode` finds the most probable code of each row, :meth:`fit` the dictionary that
+    maximises the joint density of rows and codes, with atoms of norm at most one. ``query("codes",
+    row, engine=MCMC())`` samples from the posterior of the codes, if the penalty is a proper prior.
 
     Args:
-        codes: Number of words.
-        features: Number or names of the features of the vector; those of the data if not given.
+        codes: Number of atoms.
+        features: Number or names of the features; from the data if not given.
         penalty: :math:`\rho`: ``AbsolutePenalty()`` if not given, ``LogPenalty()``,
             ``ExpPenalty()``.
         noise: Variance :math:`\sigma^2`.
         dictionary: ``(D, codes)``; learnable if not given.
         iterations: Largest number of updates of codes and dictionary.
         name: Name of the vector.
-        latent: Of the codes.
+        latent: Name of the codes.
 
     Raises:
         ModelError: If a size or number is out of range.
@@ -115,7 +115,7 @@ class SparseCoding(VectorNetwork, SolvableModel):
 
     @property
     def dictionary(self) -> Tensor:
-        """``(D, codes)`` the words."""
+        """``(D, codes)`` the atoms."""
         emission: Any = self.conditionals[self._vector]
         weight: Tensor = emission.weight.detach()
         return weight
@@ -130,7 +130,7 @@ class SparseCoding(VectorNetwork, SolvableModel):
         """Return ``(N, codes)`` most probable codes of complete rows.
 
         Args:
-            data: As for :meth:`fit`.
+            data: See :meth:`fit`.
         """
         from pgnn.inference.question import reader_of
 
@@ -140,7 +140,7 @@ class SparseCoding(VectorNetwork, SolvableModel):
         return self._codes(x.detach().double(), self.dictionary.double())
 
     def decode(self, codes: Tensor) -> Tensor:
-        """Return ``(N, D)`` vectors of some codes."""
+        """Return ``(N, D)`` vectors given codes."""
         vectors: Tensor = torch.as_tensor(codes).double() @ self.dictionary.T
         return vectors
 
@@ -174,7 +174,7 @@ class SparseCoding(VectorNetwork, SolvableModel):
         }
 
     def _start(self, x: Tensor, seed: int | None) -> Tensor:
-        """Initial words: random rows with noise."""
+        """Initial atoms: random rows with noise."""
         size = self.conditionals[self._latent].child.num_elements
         generator = torch.Generator().manual_seed(0 if seed is None else seed)
         chosen = torch.randint(len(x), (size,), generator=generator)
@@ -190,7 +190,7 @@ class SparseCoding(VectorNetwork, SolvableModel):
     def _codes(
         self, x: Tensor, words: Tensor, start: Tensor | None = None, max_iterations: int = 2000
     ) -> Tensor:
-        """``(N, codes)`` most probable codes given the words."""
+        """``(N, codes)`` most probable codes given the atoms."""
         gram, target = words.T @ words / self.noise, x @ words / self.noise
         z = torch.zeros_like(target) if start is None else start
         if isinstance(self.penalty, AbsolutePenalty):
@@ -270,7 +270,7 @@ def reweighted_least_squares(
 
 
 def _updated(words: Tensor, products: Tensor, target: Tensor) -> Tensor:
-    """Update words one after the other, with norms of at most one."""
+    """Update atoms one by one, with norms of at most one."""
     words = words.clone()
     for k in range(words.shape[1]):
         if float(products[k, k]) <= 1e-12:

@@ -1,4 +1,4 @@
-"""Autoencoders of the codes of autoencoders."""
+"""Stacked autoencoders."""
 
 from __future__ import annotations
 
@@ -22,22 +22,21 @@ if TYPE_CHECKING:
 
 
 class StackedAutoencoder(Autoencoder, StackedModel):
-    r"""A deep autoencoder, each stage of which codes the codes of the one below.
+    r"""A deep autoencoder, each stage of which encodes the codes of the one below.
 
     .. math:: f = f_L \circ \dots \circ f_1, \qquad
         p(x \mid z) = p_1\big(x \mid g_2(\dots g_L(z))\big)
 
-    where :math:`f_k` is the code of stage :math:`k` and :math:`g_k` the mean of what it decodes.
-    :meth:`fit` learns stage by stage from below, then all of it (:class:`~pgnn.GreedyLayerwise`).
-    The stages stay what they are, and share their networks with the whole: corruptions and
-    contractions are those of stages, while these are learnt. A classifier begins with
-    :meth:`encoder`.
+    where :math:`f_k` is the encoder of stage :math:`k` and :math:`g_k` the mean of its decoder.
+    :meth:`fit` learns stage by stage from below, then the whole (:class:`~pgnn.GreedyLayerwise`).
+    The stages share their networks with the whole; corruptions and contractions apply while stages
+    are learned. Use :meth:`encoder` as the first layers of a classifier.
 
     Args:
-        stages: Autoencoders, the lowest first; each has data of the shape of the codes below.
+        stages: Autoencoders, the lowest first; the data of each has the shape of the codes below.
 
     Raises:
-        ModelError: If a stage is none, is there twice, or does not fit.
+        ModelError: If a stage is not an autoencoder, is given twice, or has a wrong shape.
 
     References:
         Bengio, Lamblin, Popovici and Larochelle (2007), Greedy layer-wise training of deep
@@ -92,32 +91,32 @@ class StackedAutoencoder(Autoencoder, StackedModel):
         return stage
 
     def take_stage(self, k: int, stage: Autoencoder) -> None:
-        """See :class:`StackedModel`: there is nothing to take, as networks are shared."""
+        """See :class:`StackedModel`; nothing to do, since networks are shared."""
 
     def read_stack(self, data: Any, learner: Any) -> tuple[Tensor, Any]:
         """See :class:`StackedModel`."""
         return self._rows(data), learner
 
     def passed_on(self, stage: Autoencoder, rows: Tensor) -> Tensor:
-        """See :class:`StackedModel`: the codes."""
+        """See :class:`StackedModel`; the codes."""
         codes: Tensor = stage.encode(rows).mean
         return codes
 
     def encoder(self) -> nn.Module:
-        """Return the network from data ``(B, *shape)`` to codes, to be put below another one."""
+        """Return the network from data ``(B, *shape)`` to codes."""
         coding: Any = self.recognition[self.latent]
         network: nn.Module = coding.module
         return network
 
     def default_learner(self, data: Any) -> Learner:
-        """Return stage after stage, then the whole."""
+        """Return ``GreedyLayerwise`` with fine-tuning."""
         from pgnn.inference.learning.greedy_layerwise import GreedyLayerwise
 
         return GreedyLayerwise(fine_tuning=super().default_learner(data))
 
 
 class _Coding(nn.Module):
-    """From data to the codes of the highest of some stages; corruptions are left out."""
+    """The network from data to the codes of the highest of some stages, without corruptions."""
 
     def __init__(self, stages: Sequence[Autoencoder]) -> None:
         super().__init__()
@@ -131,14 +130,14 @@ class _Coding(nn.Module):
 
 
 class _Decoding(nn.Module):
-    """From the codes of the highest of some stages to what the lowest one's likelihood takes."""
+    """The network from the codes of the highest of some stages to the likelihood of the lowest."""
 
     def __init__(self, stages: Sequence[Autoencoder]) -> None:
         super().__init__()
         self.stages = nn.ModuleList([s.conditionals[s.vector] for s in stages])
 
     def forward(self, z: Tensor) -> Any:
-        """Return what the network of the lowest stage makes of the codes of the highest."""
+        """Return the decoder output of the lowest stage."""
         lowest: Any = self.stages[0]
         for conditional in reversed(self.stages[1:]):
             z = _mean(conditional, z)
@@ -167,7 +166,7 @@ def _check_stages(stages: Any) -> None:
                 f"stage {k} must be an Autoencoder without inputs, got {type(stage).__name__}"
             )
     if len({id(s) for s in stages}) < len(stages):
-        raise ModelError("an autoencoder is there twice: make one for each stage")
+        raise ModelError("an autoencoder is given twice: create one for each stage")
     for k, (below, above) in enumerate(pairwise(stages), 1):
         code, data = below.variables[below.latent].shape, above.variables[above.vector].shape
         if code != data:

@@ -1,4 +1,4 @@
-"""What a user's graph, tables and states say about an undirected model."""
+"""Reading the declaration of an undirected model: graph, tables and states."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class FieldDeclaration(NamedTuple):
     """The graph, variables and potentials of a Markov random field.
 
     Attributes:
-        graph: Its nodes are the variables.
-        variables: By name, in the order of the nodes.
+        graph: The graph, whose nodes are the variables.
+        variables: Variables by name, in the order of the nodes.
         potentials: All potentials.
     """
 
@@ -42,7 +42,7 @@ def declared(graph: Any, potentials: Any, states: States | None) -> FieldDeclara
     """Read a declaration, see :class:`~pgnn.models.markov_random_field.MarkovRandomField`.
 
     Raises:
-        ModelError: If anything is wrong with it.
+        ModelError: If it is invalid.
     """
     if isinstance(graph, Model):
         raise ModelError(
@@ -92,14 +92,14 @@ def _of_graph(graph: Any, potentials: Any, states: States) -> FieldDeclaration:
 
 
 def _node_names(potentials: Any) -> list[Hashable]:
-    """Keys of a mapping that are single nodes."""
+    """The keys of a mapping that are single nodes."""
     if not isinstance(potentials, Mapping):
         return []
     return [key for key in potentials if not isinstance(key, tuple | frozenset)]
 
 
 def _collect(potentials: Sequence[Potential]) -> dict[Hashable, Variable]:
-    """The variables of potentials; elements of an array among them are part of it."""
+    """The variables of potentials; elements belong to their arrays."""
     variables: dict[Hashable, Variable] = {}
     for p in potentials:
         for v in p.variables:
@@ -117,7 +117,7 @@ def check_elements(potentials: Sequence[Potential], elements: Elements) -> None:
     """Check that every potential is over the model's variables or elements of its arrays.
 
     Raises:
-        ModelError: If one has other states or another shape.
+        ModelError: If states or shapes disagree.
     """
     for p in potentials:
         for v in p.variables:
@@ -129,24 +129,24 @@ def check_elements(potentials: Sequence[Potential], elements: Elements) -> None:
 
 
 def read_undirected(graph: nx.Graph | Edges, names: Iterable[Hashable]) -> nx.Graph:
-    """Copy a graph, or make one of edges.
+    """Copy a graph, or create one from edges.
 
     Args:
         graph: The graph, or edges.
-        names: Nodes, which may be in no edge.
+        names: Nodes, possibly without edges.
 
     Raises:
-        ModelError: If it is directed, joins two nodes twice or a node to itself, or is no graph.
+        ModelError: If it is directed, has multiple edges or self-loops, or is not a graph.
     """
     if isinstance(graph, nx.Graph):
         if graph.is_directed():
             raise ModelError(
-                "a Markov random field is on an undirected graph, got a "
+                "a Markov random field needs an undirected graph, got a "
                 f"{type(graph).__name__}; use MarkovRandomField.from_bayesian(network), or "
                 "moral_graph(graph)"
             )
         if graph.is_multigraph():
-            raise ModelError("got an nx.MultiGraph; a pair of nodes has one edge: use nx.Graph")
+            raise ModelError("got an nx.MultiGraph; use nx.Graph, with one edge per pair of nodes")
         copied = nx.Graph()
         copied.graph.update(graph.graph)
         copied.add_nodes_from(graph.nodes(data=True))
@@ -182,7 +182,7 @@ def declare_variables(
 def potentials_of(
     graph: nx.Graph, variables: Mapping[Hashable, Variable], cliques: Sequence[Clique]
 ) -> list[Potential]:
-    """Make the potentials: those declared, then learnable tables where there is none.
+    """Create the potentials: the declared ones, then learnable tables for the other cliques.
 
     A maximal clique of the graph gets a learnable table if one of its edges is in no declared
     potential, or if it is an isolated node in no declared potential.
@@ -214,13 +214,13 @@ def _pair(edge: Any) -> tuple[Hashable, Hashable]:
 
 
 def _sizes(cliques: Sequence[Clique]) -> Iterator[tuple[Hashable, int]]:
-    """Numbers of states by the last axes of tables."""
+    """Numbers of states from the shapes of tables."""
     for names, table in cliques:
         if isinstance(table, Potential) or callable(table):
             continue
         try:
             shape = np.shape(table.detach() if isinstance(table, torch.Tensor) else table)
-        except ValueError:  # ragged: raised when it is read
+        except ValueError:  # ragged: reading it raises the error
             continue
         yield from zip(reversed(names), reversed(shape), strict=False)
 
@@ -242,7 +242,7 @@ def _declare(
         declared.append(variable)
     for v in declared[1:]:
         if v != declared[0]:
-            raise ModelError(f"{name!r} is declared twice and differently: {declared[0]} and {v}")
+            raise ModelError(f"{name!r} has two different declarations: {declared[0]} and {v}")
     if declared:
         return declared[0]
     if name in sizes:
@@ -265,7 +265,7 @@ def _potential(elements: Elements, clique: Clique) -> Potential:
     if not isinstance(potential, Potential) or {v.name for v in potential.variables} != set(names):
         raise ModelError(
             f"the potential of {names} must be a table, a Potential over these variables or a "
-            f"callable that makes one; the callable gave {potential!r}"
+            f"callable that returns one; the callable returned {potential!r}"
         )
     return potential
 
@@ -273,5 +273,5 @@ def _potential(elements: Elements, clique: Clique) -> Potential:
 def _element(elements: Elements, name: Hashable) -> Variable:
     element = elements.find(name)
     if element is None:
-        raise ModelError(f"{name!r} is no element of an array of the model")
+        raise ModelError(f"{name!r} is not an element of an array of the model")
     return element[0]

@@ -1,4 +1,4 @@
-"""What a user's words say about layers of units."""
+"""Reading declarations of layers of units."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pgnn.factors.variable import Variable
 
 
 def layer_of(name: Hashable, units: Any, states: Any = 2) -> Variable:
-    """Return a layer of units: a variable as it is, or a number or shape of units.
+    """Return the variable of a layer, given as a variable, or as a number or shape of units.
 
     Args:
         name: Name of the layer, unless a variable is given.
@@ -20,7 +20,7 @@ def layer_of(name: Hashable, units: Any, states: Any = 2) -> Variable:
         states: Number or labels of the states; None for real units.
 
     Raises:
-        ModelError: If it is none of these, or there is no unit.
+        ModelError: If it is none of these, or has no units.
     """
     if isinstance(units, Variable):
         return units
@@ -41,7 +41,7 @@ def coupling_of(pair: Any, layers: Mapping[Hashable, Variable]) -> tuple[Hashabl
     """Return a coupling ``(name, name, weight)`` of known layers.
 
     Raises:
-        ModelError: If it is none.
+        ModelError: If it is invalid.
     """
     if not isinstance(pair, tuple) or len(pair) != 3:
         raise ModelError(f"a coupling is (name, name, weight or None), got {pair!r}")

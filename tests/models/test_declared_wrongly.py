@@ -63,5 +63,5 @@ def test_conditionals_tell_the_states_of_their_parents():
 
 
 def test_an_emission_is_no_word():
-    with pytest.raises(ModelError, match="must be a conditional, a callable that makes one"):
+    with pytest.raises(ModelError, match="must be a conditional, a callable that returns one"):
         pgnn.HiddenMarkovModel(2, {"x": "gaussian"})

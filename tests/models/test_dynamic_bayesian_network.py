@@ -492,8 +492,8 @@ WRONG = [
     ({"graph": [*EDGES, ("umbrella", "rain")]}, "cycle"),
     ({"graph": [("rain", ("rain", -1))]}, r"edge 'rain' -> \('rain', -1\) goes back in time"),
     ({"graph": [(("rain", 1), ("rain", 0))]}, "goes back in time"),
-    ({"graph": [*EDGES, (("rain", -2), "rain")]}, "must be carried along"),
-    ({"graph": [*EDGES, (("wind", -1), "rain")]}, r"\('wind', -1\) is no variable"),
+    ({"graph": [*EDGES, (("rain", -2), "rain")]}, "must be stored in"),
+    ({"graph": [*EDGES, (("wind", -1), "rain")]}, r"\('wind', -1\) is not a variable"),
     ({"graph": nx.Graph([("rain", "umbrella")])}, "directed"),
     ({"states": {"rain": 2}}, "states of 'umbrella' are not known"),
     ({"states": {**NAMES, "wind": 2}, "graph": nx.DiGraph(EDGES)}, "states is given for 'wind'"),
@@ -518,7 +518,7 @@ def test_a_real_variable_must_say_how_it_begins():
         nn.Linear(1, 2),
         head=NormalHead(),
     )
-    with pytest.raises(ModelError, match="say how it begins"):
+    with pytest.raises(ModelError, match="give its initial conditional"):
         pgnn.DynamicBayesianNetwork([(("v", -1), "v")], {"v": emit})
 
 

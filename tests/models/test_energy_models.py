@@ -245,7 +245,7 @@ def test_a_large_machine_says_that_it_is_too_large() -> None:
             pgnn.Variable("v", shape=(2,)), 2, variance=0.0), "variance .* positive"),
         (lambda: pgnn.RestrictedBoltzmannMachine(
             pgnn.Variable("v", shape=(3,)), 2, variance=[1.0, 2.0]), "one number or 3, got 2"),
-        (lambda: pgnn.RestrictedBoltzmannMachine(3, 2, variance=2.0), "that of real units"),
+        (lambda: pgnn.RestrictedBoltzmannMachine(3, 2, variance=2.0), "is for real units"),
         (lambda: pgnn.BoltzmannMachine(3, bias=[1.0, 2.0]), r"bias must have the shape \(3,\)"),
     ],
 )  # fmt: skip

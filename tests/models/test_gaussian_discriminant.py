@@ -44,7 +44,7 @@ def test_two_classes_are_a_logistic_regression() -> None:
     odds = torch.from_numpy(X[rows]) @ (weight[1] - weight[0]) + bias[1] - bias[0]
     found = model.query("class", X[rows])["class"].probs
     torch.testing.assert_close(found[:, 1], torch.sigmoid(odds), rtol=1e-9, atol=1e-9)
-    with pytest.raises(Unsupported, match="share a covariance"):
+    with pytest.raises(Unsupported, match="with a shared covariance"):
         pgnn.GaussianDiscriminant(2, 4, pgnn.Full()).linear_scores()
 
 

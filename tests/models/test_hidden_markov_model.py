@@ -126,7 +126,7 @@ WRONG = [
     ),
     ({"emissions": {"x": lambda child, parents: None}}, "must return a Conditional"),
     ({"mask": [[0, 0], [1, 1]]}, "out of every state"),
-    ({"mask": np.eye(2), "transitions": np.eye(2)}, "mask is of a learnable table"),
+    ({"mask": np.eye(2), "transitions": np.eye(2)}, "mask= is for a learnable table"),
     (
         {
             "initial": pgnn.Tabular(

@@ -84,7 +84,7 @@ def test_mean_field_bounds_a_deep_boltzmann_machine() -> None:
     torch.testing.assert_close(model.log_partition(), want)
     bracket = model.log_partition_bracket(temperatures=300, seed=0)
     assert abs(bracket.lower - float(want)) < 0.1
-    with pytest.raises(DataError, match="must be complete"):
+    with pytest.raises(DataError, match="need complete rows"):
         model.score_bound(torch.tensor([[0.0, torch.nan, 1.0, 0.0]]))
     weak = pgnn.DeepBoltzmannMachine(4, [3, 2])
     torch.testing.assert_close(weak.score_bound(rows), weak.log_score(rows).detach())

@@ -200,7 +200,7 @@ def test_wrong_declarations() -> None:
         pgnn.ModelMixture([])
     with pytest.raises(ModelError, match="same variables"):
         pgnn.ModelMixture([one, pgnn.BayesianNetwork([], states={"a": 2})])
-    with pytest.raises(ModelError, match="there twice"):
+    with pytest.raises(ModelError, match="given twice"):
         pgnn.ModelMixture([one, one])
     with pytest.raises(ModelError, match="name the mixture's otherwise"):
         pgnn.ModelMixture([one], name="a")

@@ -253,7 +253,7 @@ def test_the_prior_is_the_models_whoever_learns(prior: Any) -> None:
     for first in range(0, 60, 20):
         batches.partial_fit(table[first : first + 20])
     assert batches.coefficients().to_numpy() == pytest.approx(expected, abs=1e-6)
-    with pytest.raises(Unsupported, match="give l1= or l2="):
+    with pytest.raises(Unsupported, match="use l1= or l2="):
         model().fit(table, learner=pgnn.Gradient())
 
 

@@ -105,7 +105,7 @@ def test_stacks_that_cannot_be() -> None:
         with pytest.raises(ModelError, match=says):
             StackedAutoencoder(stages)  # type: ignore[arg-type]
     same = stage(4, 4)
-    with pytest.raises(ModelError, match="there twice"):
+    with pytest.raises(ModelError, match="given twice"):
         StackedAutoencoder([same, same])
     with pytest.raises(ModelError, match="has no stages"):
         stage(6, 4).fit(rows(), learner=GreedyLayerwise(), progress=False)

@@ -52,6 +52,6 @@ def test_inputs_are_refused():
     state = pgnn.Variable("state", 2)
     moves = pgnn.Softmax(state, [pgnn.Variable(("state", -1), 2)], inputs={"u": 1})
     model = pgnn.HiddenMarkovModel(2, {"x": TABLE}, [0.5, 0.5], moves)
-    with pytest.raises(pgnn.Unsupported, match="inputs drive"):
+    with pytest.raises(pgnn.Unsupported, match="inputs affect"):
         model.stationary()
     assert torch.is_grad_enabled()

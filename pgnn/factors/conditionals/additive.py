@@ -1,4 +1,4 @@
-"""What logistic and noisy-or conditionals share: every parent adds a term to a score."""
+"""The base class of logistic and noisy-or conditionals, whose scores are sums over parents."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _AT_ONCE = 2**22
 
 
 class RowScores(NamedTuple):
-    """Scores of discrete parents, as rows of states are looked up in them.
+    """Scores of discrete parents, in a layout for lookups by state.
 
     Attributes:
         offset: ``(C,)`` score without any parent.
-        rows: ``(1 + R, C)`` scores of all states but the reference, whose zeros come first.
-        first: ``(n,)`` row of each parent's first state, less one.
+        rows: ``(1 + R, C)`` scores of all states but the reference, preceded by a row of zeros.
+        first: ``(n,)`` row of each parent's first state, minus one.
         card: ``(n,)`` state counts.
         reference_last: Whether the last state is the reference, not the first.
     """
@@ -41,7 +41,7 @@ class RowScores(NamedTuple):
     reference_last: bool
 
     def places(self, states: Tensor, place: int | None = None) -> Tensor:
-        """Return the rows of ``(*batch, n)`` states: of all parents, or of the one at a place."""
+        """Return the rows of ``(*batch, n)`` states, for all parents or for one."""
         which = slice(None) if place is None else slice(place, place + 1)
         first, states = self.first[which], states.to(self.first.device)
         if self.reference_last:
@@ -49,7 +49,7 @@ class RowScores(NamedTuple):
         return torch.where(states == 0, 0, first + states)
 
     def total(self, states: Tensor) -> Tensor:
-        """Return ``(*batch, C)`` what parents in some states add to the score."""
+        """Return ``(*batch, C)`` summed scores of the parents' states."""
         index = self.places(states)
         total = self.rows.new_zeros(*states.shape[:-1], self.rows.shape[1])
         step = max(1, _AT_ONCE // max(total.numel(), 1))
@@ -63,8 +63,9 @@ class Additive(Conditional):
 
     .. math:: p(y \mid x) = g\Big(h_0 + \sum_i h_i(x_i)\Big)_y
 
-    The table over the unobserved parents is an outer sum of their terms, and observed parents
-    only shift it: a conditional with very many parents is as cheap as its unobserved ones.
+    The table over the unobserved parents is an outer sum of their terms, shifted by the scores of
+    observed parents, so that the cost of a conditional with very many parents depends only on the
+    unobserved ones.
     """
 
     reference_last: ClassVar[bool] = False
@@ -87,11 +88,11 @@ class Additive(Conditional):
         """Log probabilities ``(..., K_child)`` from scores ``(..., C)``."""
 
     def _log_weights(self, score: Tensor) -> Tensor | None:
-        """What the child's distribution is the softmax of, linear in scores ``(..., C)``."""
+        """Logits of the child's distribution, linear in scores ``(..., C)``."""
         return None
 
     def _num_rows(self) -> Sequence[int]:
-        """How many rows of :meth:`_scores` belong to each parent and input."""
+        """Number of rows of :meth:`_scores` for each parent and input."""
         return [v.num_states - 1 for v in self.parents]
 
     def distribution(
@@ -126,7 +127,7 @@ class Additive(Conditional):
         return log_probs.expand(len(states), -1).gather(1, states[:, -1:])[:, 0]
 
     def prepared(self) -> RowScores | None:
-        """Return what :meth:`log_conditionals` looks up; see the base class."""
+        """Return the lookup data of :meth:`log_conditionals`; see the base class."""
         if self.inputs or not all(v.is_discrete for v in self.parents):
             return None
         return self._row_scores(self.parents)
@@ -142,7 +143,7 @@ class Additive(Conditional):
         """Return log probabilities by the state at a place; see the base class.
 
         Cost:
-            One look-up of all parents, whatever the number of states.
+            One lookup of all parents, whatever the number of states.
         """
         if prepared is None or observed or inputs:
             return super().log_conditionals(states, place, observed, inputs)
@@ -162,7 +163,7 @@ class Additive(Conditional):
         observed: Mapping[Hashable, Tensor] | None = None,
         inputs: Mapping[Hashable, Tensor] | None = None,
     ) -> LinearPredictor | None:
-        """Return the sums whose softmax the child's distribution is; see the base class."""
+        """Return the linear predictor of the child's softmax; see the base class."""
         known = {**self._observed_part(observed), **self._covariates(inputs)}
         offset = self._log_weights(self._grid_score([], known))
         scores = self._row_scores([v for v in self.parents if v.name not in known])
@@ -210,7 +211,7 @@ class Additive(Conditional):
         return terms
 
     def _row_scores(self, parents: Sequence[Variable]) -> RowScores:
-        """The scores of some discrete parents, as rows of states are looked up in them."""
+        """The scores of some discrete parents, in the layout for lookups."""
         scores = self._scores()
         device = scores.device
         ends = np.cumsum([0, *self._num_rows()]).tolist()
@@ -239,7 +240,7 @@ class Additive(Conditional):
         return score
 
     def _shift(self, name: Hashable, term: Tensor, value: Tensor) -> Tensor:
-        """What an observed parent or input adds to the score, ``(*batch, C)``."""
+        """The score of an observed parent or input, ``(*batch, C)``."""
         event = self._event_dims(name)
         if event is None:
             return term[value]
@@ -263,7 +264,7 @@ def require_binary(variables: Sequence[Variable], child: Variable, kind: str, ot
     """Check that variables have two states.
 
     Raises:
-        ModelError: Naming the first that has not, and the conditionals that would do.
+        ModelError: If one has not; the message names it, and suitable conditionals.
     """
     for v in variables:
         if v.num_states != 2:

@@ -1,4 +1,4 @@
-"""Bayesian linear regression: the coefficients have a posterior, predictions allow for it."""
+"""Bayesian linear regression, with a posterior of the coefficients."""
 
 from __future__ import annotations
 
@@ -25,30 +25,30 @@ _AT_REST = 1e-13
 
 
 class BayesianLinear(LinearGaussian):
-    r"""A linear regression whose weights have a normal prior, and are integrated out.
+    r"""A linear regression with normally distributed weights, which are integrated out.
 
     .. math:: w \sim N(0, s^2 I), \quad y \mid x, w \sim N(w^\top x + b, \sigma^2): \qquad
         p(y \mid x, \text{data}) = N\big(y; m^\top z, \sigma^2 + z^\top S z\big), \quad z = (x, 1)
 
-    The bias has a flat prior. A fit finds the posterior :math:`N(m, S)` of the coefficients; before
-    one it has no spread. Where the scale :math:`s` or the noise :math:`\sigma^2` is not given, the
-    one that makes the data most probable is taken (evidence maximisation).
+    The bias has a flat prior. A fit computes the posterior :math:`N(m, S)` of the coefficients,
+    whose covariance is zero before. If the scale :math:`s` or the noise :math:`\sigma^2` is not
+    given, it is chosen to maximise the evidence.
 
     Args:
         child: Real variable of shape ``()``.
         parents: Real variables of known shape.
-        scale: Prior standard deviation :math:`s` of the weights; from the data if not given.
-        noise: Variance :math:`\sigma^2`; from the data if not given.
+        scale: Prior standard deviation :math:`s` of the weights; estimated if not given.
+        noise: Variance :math:`\sigma^2`; estimated if not given.
 
     Attributes:
         weight: ``(F,)`` posterior means of the weights.
         bias: Posterior mean of the bias.
         spread: ``(F + 1, F + 1)`` posterior covariance of weights and bias.
-        prior_scale: The scale :math:`s` in use.
-        log_evidence: Log density of the data of the last fit, the bias aside.
+        prior_scale: The current scale :math:`s`.
+        log_evidence: Log density of the data of the last fit, with the bias integrated out.
 
     Raises:
-        ModelError: If a variable is of another kind, or a number is not positive.
+        ModelError: If a variable has an unsupported kind, or a setting is not positive.
 
     References:
         MacKay (1992), Bayesian interpolation. Bishop (2006), Pattern Recognition and Machine
@@ -92,14 +92,14 @@ class BayesianLinear(LinearGaussian):
         self.register_buffer("log_evidence", torch.zeros((), dtype=torch.float64))
 
     def settings(self) -> Settings:
-        """Return the variables, and the scale and noise that were given."""
+        """Return the variables, and the given scale and noise."""
         noise = None if self.scale.requires_grad else float(self.covariance.detach())
         settings = {"child": self.child, "parents": self.parents}
         return settings | {"scale": self._given_scale, "noise": noise}
 
     @property
     def posterior(self) -> MultivariateNormal:
-        """Of the weights and, last, the bias."""
+        """Posterior of the weights and, last, the bias."""
         mean = torch.cat([self.weight.detach(), self.bias.detach().reshape(1)])
         return MultivariateNormal(mean, self.spread)
 
@@ -115,7 +115,7 @@ class BayesianLinear(LinearGaussian):
         return Normal(self._mean(z), self._variance(z).sqrt())
 
     def regression(self) -> Regression:
-        """Refused: the variance depends on the parents; see the base class."""
+        """Not supported: the variance depends on the parents; see the base class."""
         return super(LinearGaussian, self).regression()
 
     def maximize(self, statistics: Statistics, prior: Any = None) -> None:
@@ -123,14 +123,16 @@ class BayesianLinear(LinearGaussian):
 
         Args:
             statistics: The result of :meth:`statistics`.
-            prior: None: the weights have theirs.
+            prior: None: the weights have their own prior.
 
         Raises:
-            DataError: If the rows do not tell the noise or the scale, or squares overflow.
+            DataError: If the rows do not determine the noise or the scale, or squares overflow.
             ModelError: If there is a prior.
         """
         if prior is not None:
-            raise ModelError(f"the weights of {self.child.name!r} have a prior: leave prior= out")
+            raise ModelError(
+                f"the weights of {self.child.name!r} have their own prior: leave prior= out"
+            )
         count, zz, yz, yy = (float(x) if x.dim() == 1 and x.numel() == 1 else x for x in statistics)
         zz, yz = np.asarray(zz)[0], np.asarray(yz)[0, 0]
         yy = float(np.asarray(yy).reshape(-1)[0])
@@ -158,7 +160,7 @@ class BayesianLinear(LinearGaussian):
                 self.scale.fill_(0.5 * np.log(noise))
 
     def _check_told(self, count: float, sums: Sequence[float], choosing: bool) -> None:
-        """Check that rows tell what is to be learned.
+        """Check that the rows determine all estimates.
 
         Raises:
             DataError: If they do not.
@@ -167,12 +169,12 @@ class BayesianLinear(LinearGaussian):
             raise overflowing(v.name for v in self.scope)
         if choosing and count <= 1.0:
             raise DataError(
-                f"one row tells neither the noise of {self.child.name!r} nor how large its weights "
-                "are; take more rows, or give both scale= and noise="
+                f"one row determines neither the noise of {self.child.name!r} nor the scale of "
+                "its weights; use more rows, or give both scale= and noise="
             )
 
     def doubt(self, statistics: Statistics) -> str | None:
-        """Nothing is: a variance has the posterior beside it."""
+        """None: the posterior accounts for uncertain estimates."""
         return None
 
     def log_prior(self, prior: Any) -> Tensor:
@@ -180,7 +182,7 @@ class BayesianLinear(LinearGaussian):
         return self.bias.new_zeros(())
 
     def accepts(self, prior: Any) -> bool:
-        """It does not: the weights have a prior of their own."""
+        """False: the weights have their own prior."""
         return False
 
     def _mean(self, z: Tensor) -> Tensor:
@@ -204,7 +206,7 @@ class _Evidence:
     """Log density of data as a function of the prior's scale and the noise.
 
     Args:
-        count: Rows.
+        count: Number of rows.
         zz: ``(F + 1, F + 1)`` sums of products of features, the last of them one.
         yz: ``(F + 1,)`` sums of products with the child.
         yy: Sum of its squares.
@@ -220,7 +222,7 @@ class _Evidence:
         self.total = max(yy - count * centre**2, 0.0)
 
     def log(self, scale: float, noise: float) -> float:
-        """The logarithm, the bias integrated out under a flat prior."""
+        """The log density, with the bias integrated out under a flat prior."""
         ratio = noise / scale**2
         left = self.total - (self.squares / (self.values + ratio)).sum()
         determinant = np.log1p(self.values / ratio).sum()
@@ -228,10 +230,9 @@ class _Evidence:
         return float(-0.5 * (terms + determinant + left / noise))
 
     def maximized(self, scale: float | None, noise: float | None) -> tuple[float, float]:
-        """The best scale and noise; those that are given stay.
+        """The scale and noise of largest evidence; given values are kept.
 
-        Every round sets both to what the effective number of parameters makes of them, until they
-        are at rest.
+        Each iteration re-estimates both from the effective number of parameters, until convergence.
         """
         least = 1e-12 * self.total / self.count or 1e-300
         s = 1.0 if scale is None else scale

@@ -58,15 +58,15 @@ class Bernoulli(FactorizedEmission):
     r"""Independent zeros and ones :math:`p(x \mid j) = \prod_d p_{jd}^{x_d} (1 - p_{jd})^{1-x_d}`.
 
     Args:
-        child: Variable of any known shape, real or with two states; ``NaN``, or -1 in whole
-            numbers, was not observed.
+        child: Variable of any known shape, real or with two states; ``NaN``, or -1 for integers, is
+            missing.
         parents: Discrete variables.
         probs: ``(K1, ..., Kn, *event)`` probabilities of one, constants; zero and one are legal.
             Learnable halves if not given.
-        min_prob: How near to zero and one an estimate may be.
+        min_prob: Smallest distance of an estimate from zero and one.
 
     Raises:
-        ModelError: If a shape is wrong or a number is no probability.
+        ModelError: If a shape is wrong or a value is not a probability.
 
     Example:
         >>> kind, words = Variable("kind", ["news", "spam"]), Variable("words", shape=(2,))
@@ -98,7 +98,7 @@ class Bernoulli(FactorizedEmission):
         return super()._accepts(v)
 
     def settings(self) -> Settings:
-        """Return the variables, and the least probability of an estimate."""
+        """Return the variables, and the smallest probability of an estimate."""
         return super().settings() | {"min_prob": self.min_prob}
 
     def unsound(self, name: str, numbers: Tensor) -> Tensor:
@@ -113,7 +113,7 @@ class Bernoulli(FactorizedEmission):
     def distribution(
         self, parents: Mapping[Hashable, Tensor], inputs: Mapping[Hashable, Tensor] | None = None
     ) -> Distribution:
-        """Return the distributions at the parents' states; of states, if the child has such."""
+        """Return the distributions at the parents' states; over states if the child is discrete."""
         index = self._index(parents)
         logits = self.natural[index] if index else self.natural
         dist: Distribution
@@ -129,13 +129,13 @@ class Bernoulli(FactorizedEmission):
         observed: Mapping[Hashable, Tensor] | None = None,
         inputs: Mapping[Hashable, Tensor] | None = None,
     ) -> Factor:
-        """Return the log table over what is not observed; see the base class."""
+        """Return the log table over the unobserved scope; see the base class."""
         if self.child.is_discrete and not (observed and self.child.name in observed):
             return Conditional.factor(self, observed, inputs)
         return super().factor(observed, inputs)
 
     def _observed_part(self, observed: Mapping[Hashable, Tensor] | None) -> dict[Hashable, Tensor]:
-        """States as real numbers, ``NaN`` where -1 says that they were not observed."""
+        """States as real numbers, ``NaN`` if missing (-1)."""
         name = self.child.name
         if not (self.child.is_discrete and observed and name in observed):
             return super()._observed_part(observed)

@@ -1,4 +1,4 @@
-"""Conditionals of independent causes: what the parents do, each on its own, is combined."""
+"""Causal independence: conditionals that combine independent effects of the parents."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from pgnn.factors.conditionals.decomposition import Decomposition
 
 
 class CausalIndependence(Conditional):
-    r"""A child that combines effects :math:`z_i` which its parents have independently.
+    r"""A child that is a function of independent effects :math:`z_i` of its parents.
 
     .. math:: y = z_0 \circ z_1 \circ \dots \circ z_n, \qquad z_i \sim q_i(z \mid x_i)
 
-    The effects are hidden; expectation maximisation counts them.
+    The effects are hidden variables, learned by expectation maximisation.
 
     References:
         Heckerman and Breese (1996), Causal independence for probability assessment and inference
@@ -29,7 +29,7 @@ class CausalIndependence(Conditional):
         return True
 
     def decomposition(self, ranks: Sequence[int] | None = None) -> Decomposition:
-        """Return the effects combined one after another; see the base class."""
+        """Return a chain that combines the effects one by one; see the base class."""
         return self.chained(self.log_effects(), ranks)
 
     @abstractmethod
@@ -38,18 +38,18 @@ class CausalIndependence(Conditional):
 
     @abstractmethod
     def chained(self, log_effects: Tensor, ranks: Sequence[int] | None = None) -> Decomposition:
-        """Return the decomposition with some logs in place of :meth:`log_effects`.
+        """Return the decomposition with given log probabilities of the effects.
 
         Args:
             log_effects: ``(R, K)`` as :meth:`log_effects` lists them.
-            ranks: By which the parents are combined; as they are given, if not given.
+            ranks: Order in which the parents are combined; the given order by default.
         """
 
     @abstractmethod
     def maximize_effects(self, counts: Tensor) -> None:
-        """Set what is learnable to what fits expected counts of the effects best, in place.
+        """Set learnable parameters to their estimates from expected counts of effects, in place.
 
         Args:
-            counts: ``(R, K)`` how often each cause had each effect, as :meth:`log_effects` lists
-                them; what was never counted stays as it is.
+            counts: ``(R, K)`` expected counts of the effects of each cause, ordered as in
+                :meth:`log_effects`; rows without counts are not changed.
         """

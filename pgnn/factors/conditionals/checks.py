@@ -1,4 +1,4 @@
-"""Checks of the variables of conditionals, and of the values that they are given."""
+"""Checks of the variables and values of conditionals."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def select_values(
     kind: str,
     argument: str,
 ) -> dict[Hashable, Tensor]:
-    """Pick the values that a conditional needs.
+    """Select the values that a conditional needs.
 
     Raises:
         EvidenceError: If one is missing.
@@ -55,12 +55,12 @@ def select_values(
 
 
 def moved(values: Mapping[Hashable, Tensor], device: torch.device) -> dict[Hashable, Tensor]:
-    """Return values on a device."""
+    """Return the values on a device."""
     return {name: x.to(device) for name, x in values.items()}
 
 
 def require_table(child: Variable, parents: Sequence[Variable], kind: str) -> None:
-    """Check that a conditional kind made for finite tables has only single discrete variables.
+    """Check that a conditional for finite tables has only scalar discrete variables.
 
     Raises:
         ModelError: If one is real or an array.
@@ -76,15 +76,15 @@ def require_table(child: Variable, parents: Sequence[Variable], kind: str) -> No
 
 
 def in_words(number: int) -> str:
-    """Return a number as messages show it, however large it is."""
+    """Return a number as text for messages, however large it is."""
     return f"{number:,}" if number < 10**15 else f"10^{number.bit_length() * 0.30103:.0f}"
 
 
 def checked(variable: Variable, value: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return an observed value: indices of states, or reals of a dtype.
+    """Return an observed value: state indices, or real values of a dtype.
 
     Raises:
-        EvidenceError: If its shape is not one row's for each row, or an index is out of range.
+        EvidenceError: If its shape is wrong, or an index is out of range.
     """
     name = variable.name
     value = torch.as_tensor(value)
@@ -98,5 +98,5 @@ def checked(variable: Variable, value: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def _fits(shape: Sequence[int], declared: Sequence[object]) -> bool:
-    """Whether a shape is the declared one; an axis given by name may have any length."""
+    """Whether a shape is the declared one; a named axis may have any length."""
     return all(isinstance(n, str) or n == m for m, n in zip(shape, declared, strict=True))

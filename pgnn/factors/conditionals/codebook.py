@@ -1,4 +1,4 @@
-"""A codebook: a prior of vectors near one of few, which are moved to where vectors come."""
+"""Codebooks: priors of vector-quantised latent vectors."""
 
 from __future__ import annotations
 
@@ -22,34 +22,34 @@ _RARE = 0.02
 
 
 class Codebook(Conditional):
-    r"""Vectors, each near one of ``K`` codes: a mixture of normals of which the nearest counts.
+    r"""Vectors near one of ``K`` codes: a mixture of normals with hard assignments.
 
     .. math:: \log p(z) = \sum_s \log \pi_{k_s} + \log N\big(z_s; e_{k_s}, \tfrac{1}{2\beta} I\big),
         \qquad k_s = \arg\min_k \|z_s - e_k\|
 
-    It is the prior of a vector-quantised autoencoder: the square is its commitment loss. While
-    that is fitted, codes are running means of the vectors that are nearest to them, and
-    :math:`\pi` is how often they are; codes that are hardly used begin again at a vector that came.
+    The prior of a vector-quantised autoencoder: the squared distance is its commitment loss. During
+    a fit, codes are running means of their nearest vectors, and :math:`\pi` their running
+    frequencies; codes that are hardly used are reinitialised at random vectors of a batch.
 
     Args:
         child: Real variable ``(*places, D)``: the last axis is a vector.
         num_codes: ``K``.
-        commitment: :math:`\beta`, what draws vectors to their codes.
-        decay: Share of a running mean that a batch leaves as it was.
+        commitment: :math:`\beta`, the strength of the attraction of vectors to their codes.
+        decay: Decay rate of running means per batch.
 
     Attributes:
         vectors: ``(K, D)`` the codes.
-        usage: ``(K,)`` shares :math:`\pi` of the vectors.
+        usage: ``(K,)`` frequencies :math:`\pi` of the codes.
 
     Raises:
         ModelError: If a setting is out of range.
 
     Cost:
-        ``K`` distances for each vector.
+        ``K`` distances per vector.
 
     References:
         van den Oord, Vinyals and Kavukcuoglu (2017), Neural discrete representation learning,
-        section 3.2 and appendix A.1. Dhariwal et al. (2020), Jukebox (codes that begin again).
+        section 3.2 and appendix A.1. Dhariwal et al. (2020), Jukebox (reinitialised codes).
 
     Example:
         >>> codes = Codebook(Variable("z", shape=(3, 2)), 4)
@@ -66,7 +66,7 @@ class Codebook(Conditional):
     ) -> None:
         super().__init__(child)
         if child.is_discrete or not child.shape:
-            raise ModelError(f"a codebook is of real vectors (*places, D), got {child!r}")
+            raise ModelError(f"a codebook needs a real child of shape (*places, D), got {child!r}")
         self.num_codes = whole_number("num_codes", num_codes, 2, ModelError)
         check_real("commitment", commitment, POSITIVE)
         check_real("decay", decay, Interval(0.0, 1.0, open_low=True, open_high=True))
@@ -83,13 +83,13 @@ class Codebook(Conditional):
 
     @property
     def usage(self) -> Tensor:
-        """``(K,)`` shares of the vectors that each code stands for; equal before any came."""
+        """``(K,)`` frequencies of the codes; uniform before any batch."""
         counts = self.counts + 1e-5 * (self.counts.sum() + 1.0)
         return counts / counts.sum()
 
     @property
     def perplexity(self) -> float:
-        """How many codes are in use: the exponential of the entropy of their shares."""
+        """The effective number of codes: the exponential of the entropy of their frequencies."""
         shares = self.usage
         return float((-shares * shares.log()).sum().exp())
 
@@ -100,13 +100,13 @@ class Codebook(Conditional):
         return NearestCode(self.vectors, self.usage, self.commitment, self.child.shape)
 
     def nearest(self, z: Tensor) -> Tensor:
-        """Return ``(...)`` numbers of the nearest codes of vectors ``(..., D)``."""
+        """Return ``(...)`` indices of the nearest codes of vectors ``(..., D)``."""
         return nearest_code(z, self.vectors)
 
     def quantised(self, z: Tensor) -> Tensor:
-        """Return the codes of vectors ``(..., D)``, differentiated as if they were the vectors.
+        """Return the codes of vectors ``(..., D)``, with straight-through gradients.
 
-        While a model is fitted, the codes move.
+        During a fit, the codes are updated.
         """
         if self.training and torch.is_grad_enabled():
             self._follow(z.detach().reshape(-1, z.shape[-1]))
@@ -133,13 +133,13 @@ class Codebook(Conditional):
 
     @staticmethod
     def _some(z: Tensor, count: int) -> Tensor:
-        """Some of the vectors at random, all different as far as there are as many."""
+        """Random vectors, without repetition if there are enough."""
         order = torch.randperm(len(z), device=z.device)
         return z[order.repeat(-(-count // len(z)))[:count]]
 
 
 class Quantised(Restorable):
-    """Features of a decoder: the codes of latent vectors in the vectors' place.
+    """Features of a decoder in which latent vectors are replaced by their codes.
 
     Args:
         codebook: Codebook of the latent vectors, which are among the decoder's parents.
@@ -165,7 +165,7 @@ class NearestCode(Distribution):
     Args:
         vectors: ``(K, D)``.
         usage: ``(K,)`` probabilities.
-        commitment: Half the precision of what is around a code.
+        commitment: Half the precision of the normal around a code.
         shape: ``(*places, D)``.
     """
 
@@ -194,14 +194,14 @@ class NearestCode(Distribution):
         return each.flatten(start_dim=each.dim() - places).sum(-1) if places else each
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
-        """Return codes themselves, as often as they are used."""
+        """Return codes, drawn by their frequencies."""
         shape = (*sample_shape, *self.event_shape[:-1])
         index = torch.multinomial(self.usage, math.prod(shape), replacement=True)
         return self.vectors[index].reshape(*shape, -1)
 
 
 def nearest_code(z: Tensor, vectors: Tensor) -> Tensor:
-    """Return ``(...)`` numbers of the nearest of ``(K, D)`` vectors to ``(..., D)`` ones."""
+    """Return ``(...)`` indices of the nearest of ``(K, D)`` codes to ``(..., D)`` vectors."""
     flat = z.detach().reshape(-1, z.shape[-1]).to(vectors)
     scores = torch.addmm(vectors.square().sum(1), flat, vectors.T, alpha=-2.0)
     return scores.argmin(1).reshape(z.shape[:-1])

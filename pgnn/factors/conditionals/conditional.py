@@ -1,4 +1,4 @@
-"""The contract of every local conditional p(child | parents)."""
+"""The base class of conditionals p(child | parents)."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ MAX_TABLE = 2**26
 
 
 class Conditional(Piece):
-    r"""A local conditional :math:`p(x \mid \mathrm{pa}(x))`, the piece a directed model is made of.
+    r"""A local conditional :math:`p(x \mid \mathrm{pa}(x))`, the component of directed models.
 
-    A subclass implements :meth:`distribution`; from it this class derives the table over whatever
-    was not observed, by evaluating the distribution on the grid of the unobserved discrete
-    parents. Subclasses whose table is cheaper to write down directly override :meth:`factor`.
+    A subclass implements :meth:`distribution`; from it this class derives the table over the
+    unobserved variables, by evaluating the distribution on the grid of unobserved discrete parents.
+    Subclasses with cheaper tables override :meth:`factor`.
 
     Args:
-        child: The variable that is distributed.
-        parents: The variables it depends on, in the order of the table's axes.
-        inputs: Names of the covariates it depends on; they are never modelled.
+        child: The child.
+        parents: The parents, in the order of the table's axes.
+        inputs: Names of covariates, which are never modelled.
 
     Raises:
         ModelError: If a variable occurs twice.
@@ -70,7 +70,7 @@ class Conditional(Piece):
             raise ModelError(f"conditional of {child.name!r} names a variable twice: {names}")
 
     def settings(self) -> Settings:
-        """Return the child and the parents; what else the constructor takes, a subclass adds."""
+        """Return the constructor's arguments; a subclass adds its own."""
         return taken(type(self), {"child": self.child, "parents": self.parents})
 
     @property
@@ -90,14 +90,14 @@ class Conditional(Piece):
 
     @property
     def num_free_parameters(self) -> int:
-        """Number of numbers that may be chosen freely."""
+        """Number of free parameters."""
         return sum(p.numel() for p in self.parameters())
 
     def frame(self, inputs: Mapping[Hashable, Tensor] | None = None) -> Any:
         """Return a data frame of probabilities: parents' states in the index, child's as columns.
 
         Args:
-            inputs: Covariates of one row by name, ``(1, ...)``, if it depends on some.
+            inputs: Covariates of one row by name, ``(1, ...)``, if it has any.
 
         Raises:
             Unsupported: If a variable is real.
@@ -115,12 +115,12 @@ class Conditional(Piece):
         return table_frame(self.scope, values, across=True)
 
     def extra_repr(self) -> str:
-        """What ``print`` shows between the brackets."""
+        """Return the arguments shown by ``repr``."""
         parents = ", ".join(repr(v.name) for v in self.parents)
         return f"{self.child.name!r} | {parents}" if parents else repr(self.child.name)
 
     def __str__(self) -> str:
-        """The table, where there is one that can be looked at; what kind it is otherwise."""
+        """The table, if it is small enough to print; otherwise the kind."""
         from pgnn.factors.conditionals.display import conditional_text
 
         return conditional_text(self)
@@ -154,12 +154,12 @@ class Conditional(Piece):
         inputs: Mapping[Hashable, Tensor] | None = None,
         rows: int = 1,
     ) -> Tensor:
-        """Return draws of the child, one for each row, by torch's present random state.
+        """Return one sample of the child per row, using torch's global generator.
 
         Args:
-            parents: As in :meth:`distribution`, ``rows`` of each.
-            inputs: Covariates by name, ``rows`` of each.
-            rows: How many.
+            parents: See :meth:`distribution`, with ``rows`` rows.
+            inputs: Covariates by name, with ``rows`` rows.
+            rows: Number of rows.
         """
         if not rows:  # torch's distributions cannot check the parameters of no rows
             kind = torch.int64 if self.child.is_discrete else self._dtype
@@ -183,17 +183,17 @@ class Conditional(Piece):
 
         Returns:
             ``Factor`` over the unobserved scope (parents first, child last) with log
-            probabilities; its batch shape is ``(B,)`` if something of the scope was observed or
+            probabilities; its batch shape is ``(B,)`` if some variable of the scope is observed or
             the conditional has inputs, else ``()``.
 
         Raises:
             Unsupported: If an unobserved variable is real, so that there is no table.
             EvidenceError: If an index is out of range, a shape is wrong or an input is missing.
-            Intractable: If the table would have more than ``2**26`` entries a row.
+            Intractable: If the table would have more than ``2**26`` entries per row.
 
         Cost:
             One evaluation of :meth:`distribution` on ``B`` times the number of unobserved parent
-            configurations; on those configurations alone if only the child is observed.
+            configurations; on those configurations only if just the child is observed.
         """
         known = self._observed_part(observed)
         free = self._unobserved(known)
@@ -214,9 +214,9 @@ class Conditional(Piece):
         """Return ``(B,)`` log probabilities of complete rows, without any table.
 
         Args:
-            states: ``(B, n)`` state indices of what is not in ``observed``, in the order of the
-                scope; they are not checked.
-            observed: ``(B, ...)`` values of the rest of the scope.
+            states: ``(B, n)`` unchecked state indices of the variables that are not in
+                ``observed``, in the order of the scope.
+            observed: ``(B, ...)`` values of the other variables.
             inputs: Covariates by name, ``(B, ...)``.
         """
         free = [v for v in self.scope if v.name not in (observed or {})]
@@ -226,7 +226,7 @@ class Conditional(Piece):
         return dist.log_prob(values[self.child.name]).expand(len(states))
 
     def prepared(self) -> Any:
-        """Return what :meth:`log_conditionals` may be given again while parameters stay."""
+        """Return precomputed data for :meth:`log_conditionals`, valid until parameters change."""
 
     def log_conditionals(
         self,
@@ -236,14 +236,14 @@ class Conditional(Piece):
         inputs: Mapping[Hashable, Tensor] | None = None,
         prepared: Any = None,
     ) -> Tensor:
-        """Return ``(B, K)`` log probabilities of rows by the state at one place.
+        """Return ``(B, K)`` log probabilities of rows for each state of one variable.
 
         Args:
-            states: See :meth:`log_prob_rows`; those at the place do not matter.
-            place: Which of them is free.
+            states: See :meth:`log_prob_rows`; those of the free variable are ignored.
+            place: Index of the free variable.
             observed: See :meth:`log_prob_rows`.
-            inputs: Likewise.
-            prepared: What :meth:`prepared` returned, if it was asked.
+            inputs: See :meth:`log_prob_rows`.
+            prepared: The result of :meth:`prepared`, if any.
         """
         free = [v for v in self.scope if v.name not in (observed or {})]
         size = free[place].num_states
@@ -260,17 +260,17 @@ class Conditional(Piece):
         observed: Mapping[Hashable, Tensor] | None = None,
         inputs: Mapping[Hashable, Tensor] | None = None,
     ) -> LinearPredictor | None:
-        """Return the sums whose softmax the child's distribution is; None if it is another.
+        """Return the linear predictor of the child's softmax; None for other distributions.
 
-        Values ``(B, ...)`` of some parents, of all that are real, may be given, and covariates.
+        Arguments are values ``(B, ...)`` of some parents, including all real ones, and covariates.
         """
         return None
 
     def decomposition(self, ranks: Sequence[int] | None = None) -> Decomposition | None:
-        """Return small factors that make up the table; None where there are none.
+        """Return a decomposition of the table into small factors; None if there is none.
 
-        Conditionals with inputs or real parents, which depend on the row, are not asked.
-        Parents are best combined by their ranks, in which conditionals that share some agree.
+        Not called for conditionals with inputs or real parents, which depend on the row.
+        Parents should be combined in the order of their ranks, which conditionals share.
         """
         return None
 
@@ -280,28 +280,28 @@ class Conditional(Piece):
         return False
 
     def regression(self) -> Regression:
-        """Return the numbers of a conditional that is normal and linear; differentiable.
+        """Return the differentiable parameters of a linear Gaussian conditional.
 
         Raises:
-            Unsupported: If it is another; see :attr:`is_linear_gaussian`.
+            Unsupported: If it is not linear Gaussian; see :attr:`is_linear_gaussian`.
         """
-        raise Unsupported(f"{type(self).__name__} is no linear regression with normal noise")
+        raise Unsupported(f"{type(self).__name__} is not a linear regression with normal noise")
 
     def recorded_integral(self, integral: HiddenIntegral) -> Tensor:
-        """Return the table of an integral over hidden reals that this conditional has a part in.
+        """Return the table of an integral over hidden real variables.
 
-        Learners put a leaf of a gradient in its place.
+        Learners replace it by a leaf for gradients.
         """
         return integral.table
 
     @property
     def _dtype(self) -> torch.dtype:
-        """Floating type of the parameters; float64 where there are none."""
+        """Floating dtype of the parameters; float64 if there are none."""
         dtypes = (p.dtype for p in self.parameters() if p.dtype.is_floating_point)
         return next(dtypes, torch.float64)
 
     def _observed_part(self, observed: Mapping[Hashable, Tensor] | None) -> dict[Hashable, Tensor]:
-        """The observed part of the scope, checked; on the device and in the dtype in use."""
+        """The checked observed part of the scope, in the dtype and on the device in use."""
         known = {}
         for v in self.scope:
             if observed and v.name in observed:
@@ -322,7 +322,7 @@ class Conditional(Piece):
         return moved(values, self._device)
 
     def _unobserved(self, observed: Mapping[Hashable, Tensor]) -> list[Variable]:
-        """The axes of the table; refuses real ones and tables that cannot be written down."""
+        """The axes of the table; raises an error for real variables and for too large tables."""
         free = [v for v in self.scope if v.name not in observed]
         for v in free:
             if not v.is_discrete or v.shape:
@@ -335,7 +335,7 @@ class Conditional(Piece):
         if entries > MAX_TABLE:
             raise Intractable(
                 f"the table of {self.child.name!r} over its {len(free)} unobserved variables has "
-                f"{in_words(entries)} entries, at most {MAX_TABLE:,} are written down; observe "
+                f"{in_words(entries)} entries, at most {MAX_TABLE:,} are tabulated; observe "
                 "more of its parents or use a sampling engine"
             )
         return free
@@ -364,25 +364,25 @@ class Conditional(Piece):
             return self._all_states(dist, rows, shape)
         x = observed[child]
         if rows is None:
-            # Nothing but the child varies by row: the grid is evaluated once for all rows.
+            # Only the child depends on the row: the grid is evaluated once for all rows.
             log_probs = self._log_prob_at(dist, x.unsqueeze(1))
             return log_probs.expand(len(x), cells).reshape([len(x), *shape])
         log_prob = self._log_prob_at(dist, x.repeat_interleave(cells, dim=0))
         return log_prob.expand(rows * cells).reshape([rows, *shape])
 
     def _log_prob_at(self, dist: Distribution, x: Tensor) -> Tensor:
-        """Log probabilities of the observations of the child; states are known to be possible."""
+        """Log probabilities of the observed child; states are valid."""
         return dist.log_prob(x) if self.child.is_discrete else log_density(dist, x)
 
     def _all_states(self, dist: Distribution, rows: int | None, shape: Sequence[int]) -> Tensor:
-        """Log probabilities of every state of the child, on its last axis."""
+        """Log probabilities of every state of the child, on the last axis."""
         number = (rows or 1) * math.prod(shape)
         states = torch.arange(self.child.num_states, device=self._device)
         log_prob = dist.log_prob(states.reshape(-1, 1)).expand(-1, number).t()
         return log_prob.reshape([*([] if rows is None else [rows]), *shape, len(states)])
 
     def _grid(self, variables: Sequence[Variable], rows: int) -> dict[Hashable, Tensor]:
-        """State indices of every configuration, last variable fastest, repeated for each row."""
+        """State indices of all configurations, last variable fastest, repeated for each row."""
         shape = [v.num_states for v in variables]
         index = torch.arange(math.prod(shape), device=self._device)
         values: dict[Hashable, Tensor] = {}

@@ -1,4 +1,4 @@
-"""Conditionals whose numbers have a posterior of the same family as their prior."""
+"""Conditionals with conjugate priors."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ Beliefs = tuple[Tensor, ...]
 
 
 class Conjugate(ABC):
-    r"""What variational Bayes asks of a conditional :math:`p(x \mid \theta)`.
+    r"""The interface of conditionals :math:`p(x \mid \theta)` for variational Bayes.
 
-    With a posterior :math:`q(\theta)` the place of the conditional is taken by its geometric mean
-    :math:`\exp E_q[\log p(x \mid \theta)]`, which does not sum to one.
+    Given a posterior :math:`q(\theta)` the conditional is replaced by its geometric mean
+    :math:`\exp E_q[\log p(x \mid \theta)]`, which is not normalised.
     """
 
     @abstractmethod
     def beliefs(self, prior: Any, values: Mapping[Hashable, Tensor] | None) -> Beliefs:
-        """Return the numbers of a prior.
+        """Return the hyperparameters of a prior.
 
         Args:
-            prior: What was given; None for a weak one, that may look at the data.
+            prior: The given prior; None for a weak one, which may depend on the data.
             values: What was observed of the child, if that is real.
 
         Raises:
-            ModelError: If the prior is of another kind, or no proper distribution.
-            Unsupported: If this conditional has none.
+            ModelError: If the prior has an unsupported kind, or is improper.
+            Unsupported: If this conditional has no conjugate prior.
         """
 
     @abstractmethod
@@ -40,11 +40,11 @@ class Conjugate(ABC):
 
     @abstractmethod
     def set_geometric_mean(self, posterior: Beliefs) -> None:
-        """Take, in place, the geometric mean under a posterior: no distribution any more."""
+        """Set the parameters to the geometric mean under a posterior, in place (unnormalised)."""
 
     @abstractmethod
     def set_mean(self, posterior: Beliefs) -> None:
-        """Take, in place, the posterior mean: a distribution again."""
+        """Set the parameters to the posterior mean, in place."""
 
     @abstractmethod
     def divergence(self, posterior: Beliefs, prior: Beliefs) -> float:
@@ -52,4 +52,4 @@ class Conjugate(ABC):
 
     @abstractmethod
     def described(self, posterior: Beliefs) -> Any:
-        """Return a posterior as histories keep it: arrays, or a dict of them."""
+        """Return a posterior in the form of histories: arrays, or a dict of arrays."""

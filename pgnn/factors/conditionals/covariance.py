@@ -1,4 +1,4 @@
-"""How the covariances of normal distributions are stored, estimated and kept from collapsing."""
+"""Forms of covariances of normal distributions: parameters, estimation, lower bounds."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ RELATIVE_FLOOR = 1e-6
 class Covariance(Restorable):
     """The form of a covariance for each of ``K`` configurations.
 
-    Three shapes of one thing: *matrices* ``(C, D, D)``; *natural* numbers, as a person gives them,
-    ``(C, *tail)``; and *unconstrained* numbers, which may be any, for optimisers. ``C`` is ``K``,
-    or 1 where all configurations share one covariance.
+    A covariance has three representations: *matrices* ``(C, D, D)``; *natural* parameters, as given
+    by users, ``(C, *tail)``; and *unconstrained* parameters for optimisers. ``C`` is ``K``, or 1 if
+    all configurations share one covariance.
 
     Args:
-        min_variance: Least variance in any direction that an estimate may have, in squared units
-            of the variable; if not given, a millionth of the variance of the data in each
-            dimension. The constrained estimate is still the best one of its kind.
+        min_variance: Lower bound on the variance of estimates in any direction, in squared units of
+            the variable; if not given, a millionth of the variance of the data in each dimension.
+            Estimates maximise the likelihood subject to this bound.
 
     Raises:
         ModelError: If it is not positive.
@@ -48,39 +48,39 @@ class Covariance(Restorable):
         check_settings(self, min_variance=POSITIVE)
 
     def floor(self, variance: Tensor) -> Tensor:
-        """Return the least variance ``(D,)`` of an estimate.
+        """Return the lower bounds ``(D,)`` on variances.
 
         Args:
-            variance: ``(D,)`` of the data; where it is zero a unit stands in for it.
+            variance: ``(D,)`` variances of the data; zeros are replaced by one.
         """
         if self.min_variance is not None:
             return torch.full_like(variance, self.min_variance)
         return RELATIVE_FLOOR * torch.where(variance > 0, variance, 1.0)
 
     def of_rows(self, rows: Tensor, weights: Tensor) -> Covariance:
-        """Return the form in which all that estimates depend on beside sums over rows is known.
+        """Return the form with all settings that depend on the rows.
 
         Args:
             rows: ``(N, D)``, ``NaN`` where not observed.
-            weights: ``(N, K)`` what each counts for each configuration.
+            weights: ``(N, K)`` weights of the rows for each configuration.
         """
         return self
 
     @abstractmethod
     def tail(self, size: int) -> tuple[int, ...]:
-        """Shape of the natural numbers of one covariance of ``D`` dimensions."""
+        """Return the shape of the natural parameters of one covariance of ``D`` dimensions."""
 
     @abstractmethod
     def unconstrained_tail(self, size: int) -> tuple[int, ...]:
-        """Shape of the unconstrained numbers of one covariance."""
+        """Return the shape of the unconstrained parameters of one covariance."""
 
     @abstractmethod
     def constrain(self, raw: Tensor, size: int) -> Tensor:
-        """Natural numbers of unconstrained ones, differentiable."""
+        """Return natural parameters given unconstrained ones; differentiable."""
 
     @abstractmethod
     def unconstrain(self, natural: Tensor) -> Tensor:
-        """Unconstrained numbers of natural ones.
+        """Return unconstrained parameters given natural ones.
 
         Raises:
             ModelError: If a covariance is not symmetric and positive definite.
@@ -98,54 +98,54 @@ class Covariance(Restorable):
     def moments(self, x: Tensor, w: Tensor, mean: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
         """Weighted sums of rows ``(K, D)`` and of their products ``(C, *tail)``.
 
-        Numbers that are ``NaN`` are replaced by their expectations given the rest of the row.
+        Missing values (``NaN``) are replaced by their expectations given the rest of the row.
         """
 
     @abstractmethod
     def product(self, a: Tensor, b: Tensor) -> Tensor:
-        r"""The part that this form keeps of :math:`a_k b_k^\top`, for ``(K, D, F)`` each."""
+        r"""Return the part of :math:`a_k b_k^\top` that this form uses, for ``(K, D, F)`` each."""
 
     @abstractmethod
     def misfit(self, natural: Tensor, scatter: Tensor) -> Tensor:
         r"""Return ``(C,)`` traces :math:`\mathrm{tr}(\Sigma^{-1} S)` of scatters ``(C, *tail)``."""
 
     def log_determinant(self, raw: Tensor, size: int) -> Tensor:
-        """Return ``(C,)`` log determinants of covariances, from unconstrained numbers."""
+        """Return ``(C,)`` log determinants of covariances, from unconstrained parameters."""
         return 2.0 * self.cholesky(raw, size).diagonal(dim1=-2, dim2=-1).log().sum(dim=-1)
 
     @abstractmethod
     def restrict(self, matrix: Tensor) -> Tensor:
-        """The part that this form keeps of one matrix ``(D, D)``: ``(1, *tail)``."""
+        """Return the part of one matrix ``(D, D)`` that this form uses, ``(1, *tail)``."""
 
     @abstractmethod
     def estimate(self, scatter: Tensor, weight: Tensor, floor: Tensor) -> Tensor:
-        """Natural numbers of the best covariances for scatters ``(C, *tail)``.
+        """Return natural parameters of the estimated covariances for scatters ``(C, *tail)``.
 
         Args:
-            scatter: Sums of weighted products.
-            weight: ``(C,)`` of their weights.
-            floor: ``(D,)`` least variance in each dimension.
+            scatter: Weighted sums of products.
+            weight: ``(C,)`` sums of the weights.
+            floor: ``(D,)`` lower bounds on variances.
         """
 
     def stands_on(self, natural: Tensor, floor: Tensor) -> Tensor:
-        """``(C,)`` whether covariances ``(C, *tail)`` have the least variance in some direction."""
+        """Return ``(C,)`` whether covariances ``(C, *tail)`` are at the lower bound."""
         least = self.variances(natural, len(floor)) / (1.001 * floor)
         return (least <= 1.0).any(dim=-1)
 
     @abstractmethod
     def variances(self, natural: Tensor, size: int) -> Tensor:
-        """``(C, D)`` variance of each dimension, of natural numbers or of sums of products."""
+        """Return ``(C, D)`` variances, from natural parameters or sums of products."""
 
     @abstractmethod
     def distribution(self, mean: Tensor, raw: Tensor) -> Distribution:
-        """Normals of means ``(*batch, D)`` and unconstrained numbers ``(*batch, *tail)``."""
+        """Return normals, given means ``(*batch, D)`` and unconstrained ``(*batch, *tail)``."""
 
     def pool(self, numbers: Tensor) -> Tensor:
         """Sum over the configurations ``(K, ...)`` that share a covariance."""
         return numbers.sum(dim=0, keepdim=True) if self.tied else numbers
 
     def lead(self, configurations: tuple[int, ...]) -> tuple[int, ...]:
-        """Leading axes of the numbers of all covariances."""
+        """Return the leading shape of the parameters of all covariances."""
         return () if self.tied else configurations
 
 
@@ -160,7 +160,7 @@ def check_positive(variances: Tensor) -> None:
 
 
 def log_normalizer(log_scale: Tensor) -> Tensor:
-    """Log of a normal density's factor, from logs of standard deviations ``(..., D)``."""
+    """Log normaliser of a normal density, from log standard deviations ``(..., D)``."""
     size = log_scale.shape[-1]
     return -log_scale.sum(dim=-1) - 0.5 * size * LOG_2PI
 
@@ -190,12 +190,12 @@ EXPANDED = 1e4
 
 @dataclass(frozen=True)
 class Diagonal(Covariance):
-    """A variance for each dimension and configuration; natural numbers are ``(D,)`` variances.
+    """Diagonal covariances; natural parameters are ``(D,)`` variances.
 
-    The unconstrained numbers are logs of standard deviations.
+    The unconstrained parameters are log standard deviations.
 
     Args:
-        min_variance: Least variance of an estimate; see :class:`Covariance`.
+        min_variance: Lower bound on estimated variances; see :class:`Covariance`.
 
     Example:
         >>> Diagonal().constrain(torch.tensor([[0.0, 0.5]]), 2)
@@ -232,7 +232,7 @@ class Diagonal(Covariance):
         return independent_log_density(x, mean, self._log_scale(raw, x.shape[1]))
 
     def moments(self, x: Tensor, w: Tensor, mean: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
-        """Weighted sums of numbers and of their squares."""
+        """Weighted sums of values and of their squares."""
         if all_finite(x):
             return w.t() @ x, self._gather(w.t() @ x.square())
         hole = x.isnan()
@@ -243,7 +243,7 @@ class Diagonal(Covariance):
         return first, self._gather(w.t() @ x.square() + unobserved * (mean.square() + variance))
 
     def _gather(self, squares: Tensor) -> Tensor:
-        """What one variance is estimated from, of sums ``(K, D)``."""
+        """Sums ``(K, D)`` pooled for each variance."""
         return squares
 
     def product(self, a: Tensor, b: Tensor) -> Tensor:
@@ -263,11 +263,11 @@ class Diagonal(Covariance):
         return self._gather(matrix.diagonal().unsqueeze(0))
 
     def estimate(self, scatter: Tensor, weight: Tensor, floor: Tensor) -> Tensor:
-        """Scatter over weight, small variances raised."""
+        """Scatter divided by weight, with the lower bound."""
         return (scatter / weight.unsqueeze(1)).maximum(floor)
 
     def variances(self, natural: Tensor, size: int) -> Tensor:
-        """The numbers themselves."""
+        """The natural parameters."""
         return natural
 
     def distribution(self, mean: Tensor, raw: Tensor) -> Distribution:
@@ -277,12 +277,12 @@ class Diagonal(Covariance):
 
 @dataclass(frozen=True)
 class Spherical(Diagonal):
-    """One variance for all dimensions of a configuration; natural numbers are single variances.
+    """Spherical covariances; natural parameters are single variances.
 
-    The unconstrained numbers are logs of standard deviations.
+    The unconstrained parameters are log standard deviations.
 
     Args:
-        min_variance: Least variance of an estimate; see :class:`Covariance`.
+        min_variance: Lower bound on estimated variances; see :class:`Covariance`.
 
     Example:
         >>> Spherical().cholesky(torch.zeros(1), 2)
@@ -303,23 +303,23 @@ class Spherical(Diagonal):
         return squares.sum(dim=-1)
 
     def estimate(self, scatter: Tensor, weight: Tensor, floor: Tensor) -> Tensor:
-        """Scatter over weight and dimensions, small variances raised."""
+        """Scatter divided by weight and dimensions, with the lower bound."""
         return (scatter / (len(floor) * weight)).maximum(floor.mean())
 
     def variances(self, natural: Tensor, size: int) -> Tensor:
-        """The same number for each dimension."""
+        """The same variance for each dimension."""
         return natural.unsqueeze(-1).expand(*natural.shape, size)
 
     def stands_on(self, natural: Tensor, floor: Tensor) -> Tensor:
-        """``(C,)`` whether variances ``(C,)`` are the least."""
+        """Return ``(C,)`` whether variances ``(C,)`` are at the lower bound."""
         return natural <= 1.001 * floor.mean()
 
 
 def independent_log_density(x: Tensor, mean: Tensor, log_scale: Tensor) -> Tensor:
     """Return log densities ``(N, K)`` of rows ``(N, D)`` whose dimensions are independent.
 
-    Squares are expanded, so that all is one matrix product; where that would lose digits, because
-    rows are far from zero in units of the standard deviation, number by number.
+    Squares are expanded, so that one matrix product suffices; if that would be inaccurate, because
+    rows are far from zero in units of the standard deviation, distances are computed elementwise.
     """
     hole = x.isnan()
     holes = bool(hole.any())
@@ -339,7 +339,7 @@ def independent_log_density(x: Tensor, mean: Tensor, log_scale: Tensor) -> Tenso
 
 
 def _one_by_one(x: Tensor, observed: Tensor | None, mean: Tensor, log_scale: Tensor) -> Tensor:
-    """Log densities ``(N, K)``; each number's distance from each mean comes before its square."""
+    """Log densities ``(N, K)`` from elementwise distances."""
     inverse = (-log_scale).exp()
     constant = 2.0 * log_scale + LOG_2PI
     total = torch.zeros_like(x[:, :1])

@@ -1,4 +1,4 @@
-"""Conditionals whose log-likelihood has second derivatives in closed form."""
+"""Conditionals with closed-form Hessians of the log-likelihood."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 class Curved(ABC):
-    """Has the curvature of the log-likelihood, by which Newton's method learns it."""
+    """A conditional with a closed-form Hessian, learned by Newton's method."""
 
     @abstractmethod
     def curvature(
@@ -19,27 +19,26 @@ class Curved(ABC):
         inputs: Mapping[Hashable, Tensor],
         weights: Tensor,
     ) -> Tensor | None:
-        """Return minus the second derivatives of the log-likelihood of weighted rows.
+        """Return minus the Hessian of the log-likelihood of weighted rows.
 
         Args:
-            values: ``(N, ...)`` of the parents.
+            values: ``(N, ...)`` values of the parents.
             inputs: Covariates ``(N, ...)``.
             weights: ``(N,)``.
 
         Returns:
-            ``(P, P)`` by the parameters side by side, in their order; None where a parent was not
-            observed.
+            ``(P, P)`` for the concatenated parameters, in order; None if a parent was not observed.
         """
 
     @abstractmethod
     def centred(
         self, values: Mapping[Hashable, Tensor], inputs: Mapping[Hashable, Tensor]
     ) -> AbstractContextManager[tuple[Mapping[Hashable, Tensor], Mapping[Hashable, Tensor]]]:
-        """Give values and inputs about their means, the bias moved with them, and back at the end.
+        """Yield centred values and inputs, with a shifted bias that is restored at the end.
 
-        So digits of rows far from zero are kept.
+        This preserves accuracy for rows far from zero.
 
         Args:
-            values: ``(N, ...)`` of child and parents.
+            values: ``(N, ...)`` values of child and parents.
             inputs: Covariates ``(N, ...)``.
         """

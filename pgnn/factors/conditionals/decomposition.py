@@ -1,4 +1,4 @@
-"""A conditional as several small factors, with hidden variables between them."""
+"""Decomposition of conditionals into small factors with hidden variables."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from pgnn.factors.variable import Variable
 
 @dataclass(frozen=True)
 class HiddenName:
-    """Name of a hidden variable that a conditional is decomposed with; no user sees it.
+    """Internal name of a hidden variable of a decomposition.
 
     Attributes:
         child: Name of the conditional's child.
-        step: Which of its hidden variables.
+        step: Index of the hidden variable.
     """
 
     child: Hashable
@@ -32,14 +32,14 @@ class Decomposition(NamedTuple):
 
     .. math:: p(x \mid \mathrm{pa}(x)) = \sum_h \prod_f \phi_f(x, \mathrm{pa}(x), h)
 
-    The factors are not negative, so that sums, draws and logs of them are all well defined. Their
-    hidden variables are to be summed out, never maximised over.
+    The factors are non-negative, so that sums, samples and logs are well defined. The hidden
+    variables must be summed out, never maximised over.
 
     Attributes:
-        hidden: The hidden variables; each has one factor whose ``child`` it is.
-        factors: The factors, none of which has a batch shape.
-        certain: States of the child that leave every hidden variable a single state, and that
-            state: once such a state is observed, nothing joins the parents any more.
+        hidden: The hidden variables; each is the ``child`` of one factor.
+        factors: The factors, without batch shapes.
+        certain: States of the child that determine all hidden variables, with the state of these:
+            if such a state is observed, the parents are independent.
     """
 
     hidden: tuple[Variable, ...]
@@ -47,10 +47,10 @@ class Decomposition(NamedTuple):
     certain: Mapping[int, int]
 
     def renamed(self, variables: Mapping[Hashable, Variable]) -> Decomposition:
-        """Return the same over other variables.
+        """Return the decomposition over other variables.
 
         Args:
-            variables: Old name to new variable, of all but the hidden ones.
+            variables: Mapping from old names to new variables, without the hidden ones.
         """
         names = {n: v.name for n, v in variables.items()}
         new_variables = dict(variables)
@@ -78,7 +78,7 @@ def chain_of_maxima(
     leak: Tensor,
     least: bool = False,
 ) -> Decomposition:
-    r"""Decompose the maximum of independent effects along a chain of running maxima.
+    r"""Decompose the maximum of independent effects by a chain of running maxima.
 
     .. math:: a_0 \sim q_0, \qquad a_i = \max(a_{i-1}, z_i), \qquad z_i \sim q_i(z \mid x_i),
         \qquad y = a_n
@@ -90,10 +90,10 @@ def chain_of_maxima(
         child: The maximum :math:`y`, with ``K`` states.
         causes: The variables :math:`x_i`, each with ``(K_i, K)`` logs of :math:`q_i`.
         leak: ``(K,)`` logs of :math:`q_0`.
-        least: Take the minimum instead.
+        least: Whether to decompose the minimum instead.
 
     Cost:
-        One table of ``K K_i K`` entries for each parent.
+        One table of ``K K_i K`` entries per parent.
 
     References:
         Heckerman and Breese (1996), Causal independence for probability assessment and inference

@@ -1,4 +1,4 @@
-"""Conditionals as text, and as notebooks show them."""
+"""Conditionals as text and as HTML."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def conditional_text(conditional: Conditional) -> str:
-    """Return the table as text, where it is small and needs no inputs; the kind otherwise."""
+    """Return the table as text if it is small and needs no inputs; otherwise the kind."""
     if not _has_small_table(conditional):
         return repr(conditional)
     heading = f"{_title(conditional)}, {type(conditional).__name__}"
@@ -21,14 +21,14 @@ def conditional_text(conditional: Conditional) -> str:
 
 
 def conditional_html(conditional: Conditional) -> str:
-    """Return the same as HTML."""
+    """Return the table as HTML."""
     if not _has_small_table(conditional):
         return stacked(preformatted(repr(conditional)))
     return stacked(text_line(_title(conditional)), frame_table(conditional.frame()))
 
 
 def _title(conditional: Conditional) -> str:
-    """What it is of, as in ``p(wet | rain)``."""
+    """The title, such as ``p(wet | rain)``."""
     name, parents = conditional.child.name, conditional.parents
     conditions = ", ".join(str(n) for n in (*(v.name for v in parents), *conditional.inputs))
     return f"p({name} | {conditions})" if conditions else f"p({name})"

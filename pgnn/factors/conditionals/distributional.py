@@ -1,4 +1,4 @@
-"""Any torch distribution as a conditional, with a parameter for each state of the parents."""
+"""Torch distributions as conditionals, with parameters for each state of the parents."""
 
 from __future__ import annotations
 
@@ -21,32 +21,32 @@ from pgnn.factors.variable import Variable
 
 
 class Distributional(Conditional):
-    r"""A torch distribution whose parameters are looked up by the states of discrete parents.
+    r"""A torch distribution with separate parameters for each state of the discrete parents.
 
     .. math:: p(x \mid j, u) = \mathrm{make}(x; u, \theta_j)
 
-    Values :math:`u` of real parents are passed on as they are, so that any function of them may
-    stand between: the transition of a state-space model, say.
+    Values :math:`u` of real parents are passed to ``make``, which may be any function of them, such
+    as the transition of a state-space model.
 
-    Parameters are kept as unconstrained numbers, by the constraints that the distribution states
-    for them, and learned by gradient.
+    Parameters are stored unconstrained, transformed by the constraints of the distribution, and
+    learned by gradient.
 
     Args:
         child: Real variable of known shape.
         parents: Single discrete variables, and real ones.
-        make: A distribution's class, or a callable that makes a distribution of the values
+        make: A distribution class, or a callable that returns a distribution given the values
             ``(*batch, *shape)`` of the real parents, in their order, and of parameters
             ``(*batch, ...)`` by name. Dimensions of the child beyond its event shape are
             independent.
         **parameters: Starting values by the argument's name, the parents' axes
-            ``(K1, ..., Kn, ...)`` first. Unlike tables that are given they are learnable.
+            ``(K1, ..., Kn, ...)`` first. Unlike given tables they are learnable.
 
     Attributes:
         unconstrained: The parameters, by name.
 
     Raises:
-        ModelError: If a shape is wrong, a value breaks its constraint, or a constraint is one that
-            depends on other parameters.
+        ModelError: If a shape is wrong, a value violates its constraint, or a constraint depends on
+            other parameters.
 
     Example:
         >>> from torch.distributions import Gamma
@@ -85,12 +85,12 @@ class Distributional(Conditional):
         self._check_event()
 
     def settings(self) -> Settings:
-        """Return the variables and the distribution; its parameters are numbers."""
+        """Return the variables and the distribution."""
         return {"child": self.child, "parents": self.parents, "make": self.make}
 
     @classmethod
     def from_settings(cls, settings: Settings, numbers: Mapping[str, Tensor]) -> Self:
-        """Make it of a distribution's class and the parameters' numbers."""
+        """Create it from a distribution class and parameter values."""
         stated = settings["make"].arg_constraints
         raw = {key.removeprefix("unconstrained."): x for key, x in numbers.items()}
         return cls(**settings, **{n: _transform(stated[n])(x) for n, x in raw.items()})
@@ -121,8 +121,8 @@ class Distributional(Conditional):
     ) -> Factor:
         """Return the log density over the unobserved parents; see the base class.
 
-        A row in which the child is ``NaN`` was not observed and has the density 1. Outside of a
-        distribution's support it is 0.
+        A row with a ``NaN`` child is unobserved and has density 1. Outside the support the density
+        is 0.
 
         Raises:
             Unsupported: If a vector was partially observed.
@@ -154,18 +154,18 @@ class Distributional(Conditional):
         return log_probs.expand(len(x), math.prod(v.num_states for v in self.parents))
 
     def statistics(self, values: Mapping[Hashable, Tensor], weights: Tensor) -> Never:
-        """Refuse: there is no closed form.
+        """Not supported: there is no closed form.
 
         Raises:
             Unsupported: Always.
         """
         raise Unsupported(
-            f"the Distributional conditional of {self.child.name!r} has no closed form for its "
-            "best parameters; learn it by gradient ascent (pgnn.Gradient)"
+            f"the Distributional conditional of {self.child.name!r} has no closed-form "
+            "estimate; learn it by gradient ascent (pgnn.Gradient)"
         )
 
     def _add(self, name: str, value: Any, stated: Mapping[str, Any] | None) -> None:
-        """Keep one parameter as unconstrained numbers."""
+        """Store one parameter in unconstrained form."""
         what = f"parameter {name!r} of {self.child.name!r}"
         numbers = torch.from_numpy(read_numbers(what, value))
         lead = tuple(v.num_states for v in self.parents if v.is_discrete)
@@ -198,7 +198,7 @@ class Distributional(Conditional):
             dist = self.distribution(first)
         except (TypeError, ValueError, RuntimeError) as error:
             raise ModelError(
-                f"the distribution of {self.child.name!r} cannot be made: {error}"
+                f"the distribution of {self.child.name!r} cannot be created: {error}"
             ) from error
         batch = (1,) if self.parents else ()
         if dist.event_shape != self.child.shape or dist.batch_shape != batch:
@@ -212,9 +212,9 @@ class Distributional(Conditional):
 def _stated(
     make: Callable[..., Distribution], reals: Sequence[Tensor], parameters: Mapping[str, Any]
 ) -> Mapping[str, Any] | None:
-    """Constraints of parameters by name, as a class states them, or the distributions it makes.
+    """Constraints of parameters by name, from a class or from the distributions of a callable.
 
-    Of a callable those count which it passes on as they are, under the same name.
+    For a callable, only parameters that it passes on unchanged under the same name are considered.
     """
     if isinstance(make, type) and issubclass(make, Distribution):
         return make.arg_constraints if isinstance(make.arg_constraints, dict) else None
@@ -224,7 +224,7 @@ def _stated(
     try:
         dist: Any = make(*reals, **numbers)
     except (TypeError, ValueError, RuntimeError):
-        return {}  # the call with the parents' axes tells what is wrong
+        return {}  # the call with the parents' axes raises the error
     while isinstance(dist, Independent):
         dist = dist.base_dist
     known = dist.arg_constraints if isinstance(dist.arg_constraints, dict) else {}
@@ -237,7 +237,7 @@ def _stated(
 
 
 def _transform(constraint: Any) -> Any:
-    """Map from unconstrained numbers; torch knows no bijection for some triangular matrices."""
+    """Transform from unconstrained values; torch lacks a bijection for some triangular matrices."""
     try:
         return biject_to(constraint)
     except NotImplementedError:

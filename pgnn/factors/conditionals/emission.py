@@ -1,4 +1,4 @@
-"""Real variables given discrete ones: what all such conditionals share."""
+"""The base class of conditionals of real variables given discrete ones."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ SHARE = 0.1
 class Emission(ExponentialFamily):
     r"""A conditional :math:`p(x \mid j)` of a real child, with :math:`K` configurations of parents.
 
-    Its table over the discrete parents is the density of the observations under each
-    configuration. A row in which the child is ``NaN`` was not observed, and has the density 1.
+    Its table over the discrete parents is the density of the observation under each configuration.
+    A row with a ``NaN`` child is unobserved, and has density 1.
 
     Args:
         child: Real variable of known shape.
         parents: Single discrete variables.
 
     Raises:
-        ModelError: If a variable is of another kind.
+        ModelError: If a variable has an unsupported kind.
     """
 
     integrates_missing = True
@@ -67,7 +67,7 @@ class Emission(ExponentialFamily):
 
     @property
     def size(self) -> int:
-        """How many numbers one value of the child has."""
+        """Number of components of the child."""
         return self.child.num_elements
 
     @property
@@ -77,7 +77,7 @@ class Emission(ExponentialFamily):
 
     @abstractmethod
     def _log_density(self, x: Tensor, values: Mapping[Hashable, Tensor]) -> Tensor:
-        """Log densities ``(N, K)`` of rows ``(N, D)``; ``NaN`` is left out of them."""
+        """Log densities ``(N, K)`` of rows ``(N, D)``; ``NaN`` components are omitted."""
 
     def factor(
         self,
@@ -87,12 +87,12 @@ class Emission(ExponentialFamily):
         """Return the log density of the child over the unobserved parents; see the base class.
 
         Args:
-            observed: The child and the real parents, and any of the discrete parents. Numbers of
-                the child that are ``NaN`` were not observed and are integrated out.
+            observed: The child and the real parents, and any of the discrete parents. ``NaN``
+                components of the child are integrated out.
             inputs: Ignored.
 
         Cost:
-            A few matrix products of the rows with the parameters of all configurations.
+            A few matrix products of rows and parameters.
         """
         known = self._observed_part(observed)
         free = self._unobserved(known)
@@ -107,10 +107,10 @@ class Emission(ExponentialFamily):
         return full.condition({v.name: known[v.name] for v in discrete if v.name in known})
 
     def initialize(self, values: Mapping[Hashable, Tensor], seed: int | None = None) -> None:
-        """Start from clusters of the rows; see the base class.
+        """Initialise by clusters of the rows; see the base class.
 
-        Each configuration is fitted to one cluster, and a little to all other rows, with random
-        weights: so none starts narrow or empty, and no two start alike.
+        Each configuration is fitted to one cluster, with small random weights of all other rows, so
+        that none is initially narrow or empty, and no two are equal.
         """
         chance = generator(seed)
         filled, rows = self._complete(values)
@@ -123,14 +123,14 @@ class Emission(ExponentialFamily):
         self.maximize(self.statistics(filled, weights.reshape(-1, *self.configurations)))
 
     def _clustered(self, rows: Tensor) -> Tensor:
-        """What clusters are looked for in, of the rows ``(N, E)`` of child and real parents."""
+        """The columns used for clustering, of the rows ``(N, E)`` of child and real parents."""
         return rows
 
     def _centre_on(self, rows: Tensor) -> None:
-        """Choose the origin of statistics."""
+        """Set the origin of statistics."""
 
     def _complete(self, values: Mapping[Hashable, Tensor]) -> tuple[dict[Hashable, Tensor], Tensor]:
-        """Rows with a child observed, holes filled with the column's mean; and side by side."""
+        """Rows with an observed child, missing values replaced by means; and concatenated."""
         parent_values = self._read(values)
         if all(all_finite(x) for x in parent_values.values()):
             columns = [_flat(self.child.name, x) for x in parent_values.values()]
@@ -140,7 +140,7 @@ class Emission(ExponentialFamily):
         kept = ~x.isnan().all(dim=1)
         if not bool(kept.any()):
             raise DataError(
-                f"{self.child.name!r} was not observed in any row, so there is no start"
+                f"{self.child.name!r} was not observed in any row, so that it cannot be initialised"
             )
         for name, value in parent_values.items():
             flat = value[kept].reshape(int(kept.sum()), -1)
@@ -154,7 +154,7 @@ class Emission(ExponentialFamily):
         return torch.where(flat.isnan(), mean, flat)
 
     def _read(self, values: Mapping[Hashable, Tensor]) -> dict[Hashable, Tensor]:
-        """Child and real parents, checked, in float64."""
+        """Checked values of child and real parents, in float64."""
         names = [self.child.name, *(v.name for v in self.parents if not v.is_discrete)]
         parent_values = select_values(self.child, names, values, "variable", "values")
         known = self._observed_part(
@@ -164,22 +164,22 @@ class Emission(ExponentialFamily):
         return {n: known[n].double() for n in names}
 
     def _index(self, parents: Mapping[Hashable, Tensor]) -> tuple[Tensor, ...]:
-        """States of the discrete parents, as an index into parameters."""
+        """States of the discrete parents as an index of parameters."""
         values = self._values(parents)
         return tuple(values[v.name] for v in self.parents if v.is_discrete)
 
 
 def _flat(name: Hashable, x: Tensor) -> Tensor:
-    """Numbers of each row side by side."""
+    """Flattened components of each row."""
     x = written_out(name, x)
     return x.reshape(len(x), math.prod(x.shape[1:]))
 
 
 def read_parameter(name: str, child: Variable, numbers: Any, shape: Sequence[int]) -> Tensor:
-    """Return a float64 copy of given numbers.
+    """Return a float64 copy of given parameter values.
 
     Raises:
-        ModelError: If the shape is wrong or a number is not finite.
+        ModelError: If the shape is wrong or a value is not finite.
     """
     values = read_numbers(f"{name} of {child.name!r}", numbers)
     if values.shape != tuple(shape):
@@ -201,18 +201,18 @@ MAX_ROWS = 20_000
 def kmeans(
     rows: Tensor, num_clusters: int, generator: torch.Generator, num_iter: int = 20
 ) -> Tensor:
-    r"""Return a cluster for each row: Lloyd's algorithm from k-means++ centres.
+    r"""Return a cluster for each row: Lloyd's algorithm with k-means++ initialisation.
 
-    Columns are scaled to unit variance first, so that units do not matter.
+    Columns are first scaled to unit variance.
 
     Args:
         rows: ``(N, D)`` real numbers without ``NaN``, at least one row.
         num_clusters: ``K``.
-        generator: Source of the draws.
-        num_iter: Most rounds of assigning and averaging.
+        generator: Random generator.
+        num_iter: Largest number of iterations.
 
     Returns:
-        ``(N,)`` numbers of clusters, ``0 .. K-1``; some are empty where fewer rows are distinct.
+        ``(N,)`` cluster indices ``0 .. K-1``; some clusters are empty if fewer rows are distinct.
 
     Cost:
         ``O(rounds N K D)``, on at most 20,000 rows until the last assignment.

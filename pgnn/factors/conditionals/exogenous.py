@@ -1,4 +1,4 @@
-"""Variables that come from outside: a model takes their values as they are."""
+"""Exogenous variables, whose distribution is not modelled."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from pgnn.factors.factor import Factor
 
 
 class Exogenous(Conditional):
-    """A variable that is to be observed, and of whose distribution nothing is said.
+    """A variable that must be observed, and whose distribution is not modelled.
 
-    The first value of an autoregressive sequence is one: the model describes the rest given it.
+    For example the first value of an autoregressive sequence, on which the model conditions.
 
     Example:
         >>> from pgnn.factors.variable import Variable
@@ -28,19 +28,19 @@ class Exogenous(Conditional):
     def distribution(
         self, parents: Mapping[Hashable, Tensor], inputs: Mapping[Hashable, Tensor] | None = None
     ) -> Distribution:
-        """Refused: there is none.
+        """Not supported: there is none.
 
         Raises:
             Unsupported: Always.
         """
-        raise Unsupported(f"{self.child.name!r} has no distribution of its own: observe it")
+        raise Unsupported(f"{self.child.name!r} has no distribution: observe it")
 
     def factor(
         self,
         observed: Mapping[Hashable, Tensor] | None = None,
         inputs: Mapping[Hashable, Tensor] | None = None,
     ) -> Factor:
-        """Return nothing but zeros; every state of a discrete child counts one if not observed.
+        """Return a table of zeros.
 
         Raises:
             Unsupported: If a real child is not observed.

@@ -1,4 +1,4 @@
-"""What learners by counting ask of a conditional: statistics, and the best numbers for them."""
+"""Conditionals with sufficient statistics and closed-form estimates."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ class ExponentialFamily(Conditional):
 
     .. math:: \sum_n w_{nj} \log p(x_n \mid j, \text{real parents}_n)
 
-    depends on the rows only through sums over them, its sufficient statistics. Expectation
-    maximisation fills the weights with posterior probabilities, supervised learning with zeros
-    and ones. Parameters that are constants (``requires_grad=False``, such as numbers that were
-    given) stay as they are, and the others are the best beside them.
+    depends on the rows only through sums over them, its sufficient statistics. In expectation
+    maximisation the weights are posterior probabilities, in supervised learning zeros and ones.
+    Constant parameters (``requires_grad=False``, such as given values) are kept, and the others
+    maximise the likelihood given these.
 
     References:
         Koller and Friedman (2009), Probabilistic Graphical Models, section 19.2.2.
@@ -53,15 +53,15 @@ class ExponentialFamily(Conditional):
 
         Args:
             values: The child ``(N, *event)`` and the real parents, by name; others are ignored.
-                A row in which the child is ``NaN`` is missing and contributes nothing. A discrete
-                child that was not observed is not among them.
+                A row with a ``NaN`` child contributes nothing. An unobserved discrete child is
+                omitted.
             weights: ``(N, K1, ..., Kn)`` weight of each row for each configuration of the
-                discrete parents, in their order; ``(N,)`` without any. Of a discrete child that is
-                not among the values they have its axis too, the last one: expectation
-                maximisation hands over posterior probabilities of all states.
+                discrete parents, in their order; ``(N,)`` without any. If a discrete child is
+                omitted from the values, the last axis is that of its states, with posterior
+                probabilities.
 
         Returns:
-            Tensors that may be added to and scaled with those of other rows.
+            Tensors that are additive over rows.
 
         Raises:
             EvidenceError: If a value is missing from ``values`` or has a wrong shape.
@@ -71,12 +71,12 @@ class ExponentialFamily(Conditional):
     def learn(
         self, values: Mapping[Hashable, Tensor], weights: Tensor, prior: Any = None
     ) -> Statistics:
-        """Set the learnable numbers to the best ones for weighted rows; return the statistics.
+        """Set learnable parameters to their estimates from weighted rows; return the statistics.
 
         Args:
-            values: As for :meth:`statistics`, all rows there are.
-            weights: Likewise.
-            prior: As for :meth:`maximize`.
+            values: See :meth:`statistics`; all rows.
+            weights: See :meth:`statistics`.
+            prior: See :meth:`maximize`.
         """
         self.prepare(values)
         statistics = self.statistics(values, weights)
@@ -86,79 +86,78 @@ class ExponentialFamily(Conditional):
 
     @abstractmethod
     def maximize(self, statistics: Statistics, prior: Any = None) -> None:
-        """Set the learnable numbers, in place, to the best ones for some statistics.
+        """Set learnable parameters to their estimates from statistics, in place.
 
-        Without a prior, a configuration that nothing was counted for keeps its numbers.
+        Without a prior, a configuration without counts keeps its parameters.
 
         Args:
-            statistics: As :meth:`statistics` returns them, or sums of such.
-            prior: Added to the log-likelihood; the class says which kinds it takes.
+            statistics: Results of :meth:`statistics`, or sums of these.
+            prior: Prior whose log density is added; each class supports certain kinds.
 
         Raises:
-            ModelError: If the prior is of another kind.
+            ModelError: If the prior has an unsupported kind.
         """
 
     def accepts(self, prior: Any) -> bool:
-        """Whether a prior of a whole model, such as ``Laplace()``, applies to this conditional."""
+        """Whether a prior for a whole model, such as ``Laplace()``, applies to this conditional."""
         return False
 
     def add_noise(self, generator: torch.Generator) -> None:
-        """Make configurations differ a little, at random, where nothing was observed (tables)."""
+        """Perturb the parameters randomly, to break symmetries (tables only)."""
 
     def make_uninformative(self) -> None:
-        """Forget what was learned earlier, where there is a neutral choice: in tables alone.
+        """Reset learnable parameters to a neutral value (tables only).
 
-        They become uniform on the entries that are possible; other classes keep their numbers.
+        Tables become uniform on possible entries; other classes do nothing.
         """
 
     def prepare(self, values: Mapping[Hashable, Tensor]) -> None:
-        """Choose what statistics are taken about, such as an origin near the rows.
+        """Choose the origin of statistics, near the rows, for numerical accuracy.
 
         It must not change between statistics that are added.
 
         Args:
-            values: As for :meth:`statistics`.
+            values: See :meth:`statistics`.
         """
 
     def log_likelihood(
         self, statistics: Statistics, values: Mapping[Hashable, Tensor], weights: Tensor
     ) -> Tensor | None:
-        """Return the log-likelihood of rows without holes under the present numbers.
+        """Return the log-likelihood of complete rows under the current parameters.
 
         Args:
             statistics: Statistics of the rows, by :meth:`statistics`.
-            values: The rows, for what no number changes, such as factorials.
+            values: The rows, for terms that do not depend on parameters, such as factorials.
             weights: ``(N,)`` weight of each row.
 
         Returns:
-            The weighted sum over the rows; None where statistics do not tell it.
+            The weighted sum over the rows; None if statistics are not sufficient for it.
         """
         return None
 
     def doubt(self, statistics: Statistics) -> str | None:
-        """Return what is doubtful about the present numbers as an estimate from some statistics.
+        """Return a concern about the current parameters as an estimate from some statistics.
 
         Returns:
-            A sentence, such as that a variance stands at the least that is allowed; None if nothing
-            is doubtful.
+            A sentence, such as that a variance is at its lower bound; None if there is no concern.
         """
         return None
 
     @abstractmethod
     def log_prior(self, prior: Any) -> Tensor:
-        """Return what :meth:`maximize` adds to the log-likelihood for a prior.
+        """Return the log density of a prior, as used by :meth:`maximize`.
 
-        Up to a constant this is the log density of the present numbers, so that the sum of the
-        two never falls under expectation maximisation.
+        It is up to a constant; log-likelihood plus log prior never decreases in expectation
+        maximisation.
         """
 
     @abstractmethod
     def initialize(self, values: Mapping[Hashable, Tensor], seed: int | None = None) -> None:
-        """Set the learnable numbers to a start that tells the configurations apart.
+        """Initialise learnable parameters such that configurations differ.
 
         Args:
-            values: As for :meth:`statistics`.
-            seed: Seed of what is drawn; the same seed gives the same start.
+            values: See :meth:`statistics`.
+            seed: Random seed; the same seed gives the same initialisation.
 
         Raises:
             DataError: If the child is not observed in any row.
@@ -189,7 +188,7 @@ class ExponentialFamily(Conditional):
 
 
 def check_sums(conditional: ExponentialFamily, statistics: Statistics) -> None:
-    """Check that sums over rows are numbers.
+    """Check that sums over rows are finite.
 
     Raises:
         DataError: If values are so large that sums of them, or of their squares, overflow.
