@@ -1,8 +1,8 @@
-"""What a model can do, declared by base classes: engines, learners and files ask for these.
+"""Abilities of models, declared by base classes that engines, learners and files check for.
 
-A model declares what it can do by inheriting an ability, which it must implement: a class that a
-user writes is asked in the same words as those of this library. Code that needs an ability writes
-``isinstance(model, ChainModel)``, and never looks whether an attribute happens to be there.
+A model declares what it can do by inheriting an ability, which it must implement; this holds for
+classes of users and of this library alike. Code that needs an ability writes ``isinstance(model,
+ChainModel)``, and never tests whether an attribute exists.
 """
 
 from pgnn.abilities.core import (

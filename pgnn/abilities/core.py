@@ -1,4 +1,4 @@
-"""The abilities that engines, learners and files ask for."""
+"""The abilities that engines, learners and files check for."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class VariableModel(ABC):
     """A model over named variables.
 
     Attributes:
-        detached: Whether answers are plain numbers although parameters may be learned, unless
+        detached: Whether answers carry no gradients although parameters may be learned, unless
             evidence or inputs require gradients.
     """
 
@@ -36,18 +36,18 @@ class VariableModel(ABC):
     @property
     @abstractmethod
     def variables(self) -> Mapping[Hashable, Variable]:
-        """The model's variables by name, in the order in which they were declared."""
+        """The model's variables by name, in order of declaration."""
 
     @property
     def passes_gradients(self) -> bool:
-        """Whether answers are to pass gradients on to the model's parameters."""
+        """Whether answers pass gradients to the model's parameters."""
         return not self.detached
 
     def variable(self, name: Hashable) -> Variable:
-        """Return the variable of that name.
+        """Return the variable with a given name.
 
         Raises:
-            EvidenceError: If there is none; the message suggests the closest names.
+            EvidenceError: If no variable has this name; the message suggests the closest names.
         """
         try:
             return self.variables[name]
@@ -57,22 +57,22 @@ class VariableModel(ABC):
 
     @property
     def input_names(self) -> Collection[Hashable] | None:
-        """Names of the covariates that the model depends on; None where it does not tell."""
+        """Names of the covariates that the model depends on; None if unknown."""
         return None
 
     def read_inputs(self, inputs: Mapping[Hashable, Any]) -> Mapping[Hashable, Any]:
-        """Return covariates of rows in numbers, where a model takes other things than numbers.
+        """Return covariates of rows as numbers, for models that accept other types.
 
         Args:
-            inputs: As they came.
+            inputs: Covariates as passed by the caller.
 
         Raises:
-            EvidenceError: If they do not fit.
+            EvidenceError: If they do not match the model.
         """
         return inputs
 
     def check_inputs(self, inputs: Inputs | None) -> None:
-        """Check that the model depends on all covariates that are given.
+        """Check that the model depends on all given covariates.
 
         Raises:
             EvidenceError: If it does not.
@@ -87,7 +87,7 @@ class VariableModel(ABC):
 
 
 class FactorModel(VariableModel):
-    """A model with tables: what every engine sees of every model."""
+    """A model with tables, which is the interface that engines use."""
 
     is_normalized: bool = False
     """Whether the tables of all variables multiply to a distribution, so that ``Z`` is one."""
@@ -95,38 +95,38 @@ class FactorModel(VariableModel):
     @property
     @abstractmethod
     def elements(self) -> Elements:
-        """The elements of the discrete variables, numbered: each cell of an array is one."""
+        """The numbered elements of the discrete variables; each cell of an array is one element."""
 
     @abstractmethod
     def factors(
         self, observed: Mapping[Hashable, Tensor] | None = None, inputs: Inputs | None = None
     ) -> tuple[Factor, ...]:
-        """Log tables over what is not observed."""
+        """Log tables over unobserved elements."""
 
     @abstractmethod
     def factor_groups(
         self, observed: Mapping[Hashable, Tensor] | None = None, inputs: Inputs | None = None
     ) -> tuple[FactorGroup, ...]:
-        """The same tables, gathered by shape into arrays."""
+        """The same tables, grouped by shape into arrays."""
 
     def check(self) -> None:
-        """Check the model's parameters, which may have been changed from outside.
+        """Check the model's parameters, which callers may have changed.
 
         Raises:
-            ModelError: If one is ``NaN``, or infinite where that has no meaning.
+            ModelError: If a parameter is ``NaN``, or infinite where infinity is meaningless.
         """
 
     @abstractmethod
     def cached(self, key: Hashable, make: Callable[[], Any]) -> Any:
-        """Return a result that depends on structure alone, made once."""
+        """Return a result that depends on structure alone, computed once."""
 
     @abstractmethod
     def cached_numbers(self, key: Hashable, make: Callable[[], Any]) -> Any:
-        """Return a result that depends on the parameters, made anew when one has changed."""
+        """Return a result that depends on the parameters, recomputed when one has changed."""
 
 
 class DirectedModel(VariableModel):
-    """A model with a conditional for each variable, in an order."""
+    """A model with a conditional for each variable, in topological order."""
 
     is_normalized: bool = True
     """See :attr:`FactorModel.is_normalized`."""
@@ -143,7 +143,7 @@ class DirectedModel(VariableModel):
 
     @property
     def latents(self) -> Sequence[Hashable]:
-        """Names of the variables that were declared to be never observed."""
+        """Names of the variables declared as never observed."""
         return ()
 
     @property
@@ -153,9 +153,9 @@ class DirectedModel(VariableModel):
 
 
 class NetworkModel(DirectedModel, FactorModel):
-    """A directed model with tables, that may be had with other conditionals.
+    """A directed model with tables, whose conditionals may be replaced.
 
-    So expectation maximisation records the tables of its conditionals, whatever they are.
+    Expectation maximisation uses this to record the tables of conditionals of any kind.
     """
 
     @abstractmethod
@@ -177,14 +177,14 @@ class AmortisedModel(NetworkModel):
 
     @property
     def input_names(self) -> Collection[Hashable]:
-        """Those of the recognition as well."""
+        """Names of the covariates, including those of the recognition."""
         own = (name for c in self.recognition.values() for name in c.inputs)
         return dict.fromkeys([*super().input_names, *own])
 
     def penalty(self, observed: Mapping[Hashable, Tensor], inputs: Inputs) -> Tensor | None:
-        """Return ``(R,)`` what a fit takes off the bound of each row; None for nothing.
+        """Return ``(R,)`` penalties subtracted from the bound of each row in a fit; None for none.
 
-        That is what is asked of networks and is no probability.
+        A penalty regularises networks and is no probability.
 
         Args:
             observed: ``(R, *shape)`` values of real variables, ``NaN`` where one is missing.
@@ -194,7 +194,7 @@ class AmortisedModel(NetworkModel):
 
 
 class ClassModel(NetworkModel):
-    """A network of a discrete class and of features, each of which depends on the class alone."""
+    """A network of a discrete class and features that each depend on the class alone."""
 
     @property
     @abstractmethod
@@ -203,9 +203,9 @@ class ClassModel(NetworkModel):
 
 
 class ClosedFormModel(FactorModel):
-    """A model of which the best numbers for complete weighted rows have a closed form.
+    """A model whose optimal parameters for complete weighted rows have a closed form.
 
-    What makes up its structure may be found by that too, if it is kept in buffers.
+    Its structure may be optimised too, if it is kept in buffers.
     """
 
     takes_holes: bool = False
@@ -213,7 +213,7 @@ class ClosedFormModel(FactorModel):
 
     @abstractmethod
     def statistics(self, codes: Tensor, weights: Tensor) -> tuple[Tensor, ...]:
-        """Return sums over rows, which may be added to those of other rows, and scaled.
+        """Return sums over rows, which may be scaled and added to sums of other rows.
 
         Args:
             codes: ``(N, E)`` states of all elements.
@@ -222,7 +222,7 @@ class ClosedFormModel(FactorModel):
 
     @abstractmethod
     def maximize(self, statistics: tuple[Tensor, ...]) -> None:
-        """Set the numbers, in place, to the best ones for some statistics."""
+        """Set the parameters, in place, to the optimum for some statistics."""
 
     @abstractmethod
     def log_density(self, codes: Tensor) -> Tensor:
@@ -230,16 +230,16 @@ class ClosedFormModel(FactorModel):
 
     @abstractmethod
     def log_prior(self) -> Tensor:
-        """Return what :meth:`maximize` adds to the log-likelihood, if it smooths."""
+        """Return the term that :meth:`maximize` adds to the log-likelihood when it smooths."""
 
 
 class MixtureModel(FactorModel):
-    """A hidden choice among models of the same variables, one of which makes each row."""
+    """A hidden choice among models of the same variables, one of which generates each row."""
 
     @property
     @abstractmethod
     def class_name(self) -> Hashable:
-        """The name of the choice, the first of the variables."""
+        """The name of the choice variable, which is the first of the variables."""
 
     @property
     @abstractmethod
@@ -253,7 +253,7 @@ class MixtureModel(FactorModel):
 
 
 class DensityModel(ABC):
-    """A model with a density over its latent real variables, the discrete rest summed out."""
+    """A model with a density over its latent real variables; discrete variables are summed out."""
 
     @abstractmethod
     def log_density(
@@ -267,27 +267,27 @@ class DensityModel(ABC):
 
         Args:
             reals: ``(B, *shape)`` values of real latent variables by name.
-            evidence: As in a query, one row or ``B`` of them.
+            evidence: Evidence as in a query, for one row or ``B`` rows.
             inputs: Covariates by name.
         """
 
 
 class ExecutableModel(DensityModel):
-    """A model that can be run: each run draws its latent variables, parents first.
+    """A model that can be executed; each run draws its latent variables, parents first.
 
     Attributes:
-        obstacle: Why there are no tables; None where there are.
+        obstacle: Reason why the model has no tables; None if it has tables.
     """
 
     obstacle: str | None = None
 
     @abstractmethod
     def execute(self, held: Mapping[Hashable, Tensor], seed: int) -> Any:
-        """Run the model once, some values held.
+        """Run the model once with some values held fixed.
 
         Args:
             held: State indices (-1: not held) or reals (``NaN``: not held), ``(*shape)`` by name.
-            seed: Seed of the draws.
+            seed: Random seed of the draws.
         """
 
     def execute_together(
@@ -300,72 +300,71 @@ class ExecutableModel(DensityModel):
         each: Mapping[Hashable, Tensor] | None = None,
         scored: bool = False,
     ) -> Any:
-        """Run the model many times at once, where that can be done.
+        """Run the model many times at once, if it supports this.
 
         Args:
-            held: As in :meth:`execute`.
-            number: How many runs.
-            seed: Seed of the draws.
-            weigh: Takes in ``(number,)`` log probabilities of what was held or observed, one
-                variable after the other, and may return ``(number,)`` runs that go on in the place
-                of all.
-            each: More values that are held, complete ones for each run, ``(number, *shape)``.
-            scored: Whether log densities of everything are wanted.
+            held: See :meth:`execute`.
+            number: Number of runs.
+            seed: Random seed of the draws.
+            weigh: Called with ``(number,)`` log probabilities of each held or observed variable in
+                turn; may return ``(number,)`` indices of runs that replace all runs.
+            each: Further held values, complete for each run, ``(number, *shape)``.
+            scored: Whether to compute log densities of all variables.
 
         Returns:
-            What has ``values``, ``(number, *shape)`` by name, and ``log_joint``.
+            An object with ``values``, ``(number, *shape)`` by name, and ``log_joint``.
 
         Raises:
-            Unsupported: If runs differ in more than their numbers, or are made one by one.
+            Unsupported: If runs differ in more than their values, or are executed one by one.
         """
-        raise Unsupported(f"a {type(self).__name__} is run once at a time")
+        raise Unsupported(f"a {type(self).__name__} runs one execution at a time")
 
     @abstractmethod
     def support(self, name: str) -> Any:
-        """Return the values that a variable can have, as a constraint of torch's."""
+        """Return the support of a variable as a constraint of torch."""
 
     @abstractmethod
     def real_supports(
         self, names: Iterable[Hashable], held: Mapping[Hashable, Tensor] | None = None
     ) -> Mapping[Hashable, Support]:
-        """Return the values that latent real variables can have, the same in every run.
+        """Return the supports of latent real variables, which are the same in every run.
 
         Args:
             names: Names of the variables.
-            held: Values of others that hold in the runs; see :meth:`execute`.
+            held: Values of other variables held in the runs; see :meth:`execute`.
         """
 
     @property
     @abstractmethod
     def event_axes(self) -> dict[Hashable, int]:
-        """How many of the last axes of each variable make one value, observed as a whole or not."""
+        """Number of trailing axes of each variable that form one value, observed wholly or not."""
 
     @property
     def power(self) -> float:
-        """What the logarithm of a sum over discrete variables is multiplied by.
+        """Factor of the logarithm of a sum over discrete variables.
 
-        More than one where the model has a subset of its rows, which represents all.
+        More than one if the model uses a subset of its rows that represents all.
         """
         return 1.0
 
     @property
     def largest_plate(self) -> int:
-        """Cells of the widest draw that the model makes at once."""
+        """Number of cells of the largest simultaneous draw of the model."""
         return 1
 
     @property
     def guide(self) -> Callable[..., Any] | None:
-        """Another program, of the real latent variables, that approximates their posterior."""
+        """A program of the real latent variables that approximates their posterior."""
         return None
 
     def guide_executions(self, observed: Collection[Hashable] = ()) -> Any:
-        """Return what runs the guide.
+        """Return the executor of the guide.
 
         Args:
-            observed: Variables that were observed.
+            observed: Names of the observed variables.
         """
         raise NotImplementedError
 
     def batch(self) -> Any:
-        """Return the model as it sees some of its rows; None if it always sees all."""
+        """Return the model restricted to some of its rows; None if it always uses all."""
         return None

@@ -1,4 +1,4 @@
-"""Abilities of models that are made of layers."""
+"""Abilities of models that consist of layers."""
 
 from __future__ import annotations
 
@@ -9,37 +9,37 @@ from torch import Tensor
 
 
 class StackedModel(ABC):
-    """Layers of which each may be learnt as a model of its own, one after the other, from below."""
+    """Layers that may each be learned as a separate model, one after the other, from below."""
 
     @property
     @abstractmethod
     def num_stages(self) -> int:
-        """How many models of their own there are."""
+        """Number of separate models."""
 
     @abstractmethod
     def stage(self, k: int) -> Any:
-        """Return layers ``k`` and ``k + 1`` as a model, with the present numbers."""
+        """Return layers ``k`` and ``k + 1`` as a model with the current parameters."""
 
     @abstractmethod
     def take_stage(self, k: int, stage: Any) -> None:
-        """Take the numbers of a stage that was learnt; one that shares its numbers has none."""
+        """Copy the parameters of a learned stage; a stage that shares parameters needs no copy."""
 
     @abstractmethod
     def read_stack(self, data: Any, learner: Any) -> tuple[Tensor, Any]:
-        """Read what the first stage learns from.
+        """Read the training data of the first stage.
 
         Args:
-            data: Rows of what the model sees, in any form that evidence has.
-            learner: Of each stage; None for what the stages choose.
+            data: Rows of visible values, in any form of evidence.
+            learner: Learner of each stage; None for the default of the stages.
 
         Returns:
             ``(N, ...)`` rows, and the learner of the stages.
 
         Raises:
-            DataError: If the data is wrong.
-            ModelError: If stages cannot be learnt that way.
+            DataError: If the data is invalid.
+            ModelError: If stages cannot be learned by this learner.
         """
 
     @abstractmethod
     def passed_on(self, stage: Any, rows: Tensor) -> Tensor:
-        """Return ``(N, ...)`` what a stage makes of its rows, from which the next one learns."""
+        """Return ``(N, ...)`` outputs of a stage for its rows, from which the next stage learns."""

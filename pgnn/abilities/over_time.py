@@ -1,4 +1,4 @@
-"""What a model over time can do."""
+"""Abilities of models over time."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 
 class UnrollableModel(VariableModel):
-    """A model over time: its variables are arrays whose first axis is time.
+    """A model over time, whose variables are arrays with time as the first axis.
 
-    It has no tables before a length is known, and is then an ordinary model over ``(name, t)``.
+    It has no tables until a length is known; then it is an ordinary model over ``(name, t)``.
     """
 
     @property
     def hidden(self) -> Sequence[Hashable]:
-        """Names of the variables that are states rather than observations; none if not known."""
+        """Names of the variables that are states rather than observations; empty if unknown."""
         return ()
 
     @abstractmethod
@@ -38,25 +38,25 @@ class UnrollableModel(VariableModel):
         """Return covariates as ``(B, T, ...)`` each."""
 
     def input_lengths(self, inputs: Inputs | None, *, alone: bool = False) -> Any:
-        """Return the lengths of sequences that inputs tell: ``(B,)``, a number of a lone one.
+        """Return sequence lengths given by inputs: ``(B,)``, or an integer for a single sequence.
 
-        None where they do not: then evidence tells.
+        None if inputs give no lengths; evidence gives them then.
 
         Args:
             inputs: Covariates by name.
-            alone: Whether evidence tells none, so that arrays tell theirs, padding included.
+            alone: Whether evidence gives no lengths, so that arrays give theirs, including padding.
         """
         return None
 
     @abstractmethod
     def unroll(self, steps: int) -> FactorModel:
-        """Return the model of so many steps, with variables ``(name, t)``."""
+        """Return the model of a given number of steps, with variables ``(name, t)``."""
 
 
 class SlicedModel(DirectedModel, UnrollableModel):
     """A directed slice that repeats along time.
 
-    ``conditionals`` are those of a slice; parents in the slice before are named ``(name, -1)``.
+    ``conditionals`` are those of a slice; parents in the previous slice are named ``(name, -1)``.
     """
 
     @property
@@ -66,7 +66,7 @@ class SlicedModel(DirectedModel, UnrollableModel):
 
     @property
     def input_names(self) -> Collection[Hashable]:
-        """Those of the first slice as well."""
+        """Names of the covariates, including those of the first slice."""
         own = (name for c in self.initial.values() for name in c.inputs)
         return dict.fromkeys([*super().input_names, *own])
 
@@ -81,7 +81,7 @@ class SlicedModel(DirectedModel, UnrollableModel):
 
 
 class ChainModel(UnrollableModel):
-    """A model over time whose states form a chain, directed or not, and that makes it itself."""
+    """A model over time that builds the chain of its states, directed or undirected."""
 
     is_normalized: bool = False
     """Whether the chain given nothing has ``Z = 1``; if not, ``log_prob`` divides by it."""
@@ -95,17 +95,17 @@ class ChainModel(UnrollableModel):
     def chain(
         self, observed: SequenceEvidence, inputs: Inputs | None = None, *, best: bool = False
     ) -> Chain | LabelledChain | SegmentChain:
-        """Return the chain given the observations; one of segments where states last.
+        """Return the chain given the observations; a chain of segments if states have durations.
 
         Args:
             observed: Evidence.
             inputs: Covariates by name, ``(B, T, ...)``.
-            best: What was not observed takes its best states, instead of being summed out.
+            best: Whether unobserved variables take their best states instead of being summed out.
         """
 
 
 class LikelihoodModel(VariableModel):
-    """A model of sequences that prepares rows once, to be scored again and again as it learns."""
+    """A model of sequences that prepares rows once and scores them repeatedly while learning."""
 
     @abstractmethod
     def log_likelihood(self, rows: Any) -> Callable[[], Tensor]:
@@ -117,21 +117,21 @@ class LikelihoodModel(VariableModel):
 
 
 class PairedModel(LikelihoodModel):
-    """A model of sequences that reads them itself: their inputs may have steps of their own."""
+    """A model of sequences that reads them itself, since inputs may have their own steps."""
 
     @abstractmethod
     def read(self, evidence: Any, inputs: Inputs | None = None) -> SequenceEvidence:
-        """Read evidence and inputs; what was read before is returned.
+        """Read evidence and inputs; evidence that was already read is returned unchanged.
 
         Raises:
-            EvidenceError: If they do not fit.
+            EvidenceError: If they do not match the model.
         """
 
 
 class AlignmentModel(PairedModel):
-    """A model of labels that steps of an input say: a symbol each, or nothing (a blank).
+    """A model of labels emitted by steps of an input: each step emits a symbol or a blank.
 
-    Steps are independent given the input; equal symbols side by side say one label.
+    Steps are independent given the input; adjacent equal symbols emit one label.
     """
 
     @property
@@ -154,11 +154,11 @@ class AlignmentModel(PairedModel):
 
 
 class AttributeChainModel(LikelihoodModel):
-    """A chain of labels whose scores are sums over attributes, at least with some inputs."""
+    """A chain of labels whose scores are sums over attributes, at least for some inputs."""
 
     @abstractmethod
     def attribute_chain(self, rows: SequenceEvidence) -> AttributeChain | None:
-        """Return the chain of rows whose labels are all known; None if it is none of attributes.
+        """Return the chain of fully labelled rows; None if its scores are no sums over attributes.
 
         Args:
             rows: Evidence, with covariates as its ``inputs``.
@@ -166,33 +166,33 @@ class AttributeChainModel(LikelihoodModel):
 
     @abstractmethod
     def attribute_scores(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return weights, scores of first and last labels, and of transitions."""
+        """Return weights, scores of first and last labels, and transition scores."""
 
     @abstractmethod
     def assign_attribute_scores(self, *scores: Tensor) -> None:
-        """Write what :meth:`attribute_scores` returns into the parameters that are learned."""
+        """Write scores as returned by :meth:`attribute_scores` into the learned parameters."""
 
     @property
     @abstractmethod
     def learned_transitions(self) -> Tensor:
-        """``(K, K)`` which transitions have scores that are learned."""
+        """``(K, K)`` mask of transitions whose scores are learned."""
 
     @property
     @abstractmethod
     def learns_ends(self) -> bool:
-        """Whether first and last labels have scores that are learned."""
+        """Whether scores of first and last labels are learned."""
 
 
 class StepwiseModel(PairedModel):
-    """A model of sequences that are made step by step, each given all steps before it.
+    """A model of sequences generated step by step, each given all previous steps.
 
-    A state is nested tuples of tensors, rows first: engines take rows of it.
+    A state consists of nested tuples of tensors with rows first, which engines index.
     """
 
     @property
     @abstractmethod
     def ends(self) -> bool:
-        """Whether the model says where a sequence ends; if not, lengths are given."""
+        """Whether the model decides where a sequence ends; if not, lengths are given."""
 
     @abstractmethod
     def start(self, observed: Any) -> Any:
@@ -204,11 +204,11 @@ class StepwiseModel(PairedModel):
 
     @abstractmethod
     def advance(self, state: Any, values: Mapping[Hashable, Tensor]) -> Any:
-        """Return the state after one step more, with values ``(B, *event)`` by name."""
+        """Return the state after one more step with values ``(B, *event)`` by name."""
 
     @abstractmethod
     def end_log_probs(self, state: Any) -> tuple[Tensor, Tensor]:
-        """Return ``(B,)`` log probabilities of going on, and of having ended."""
+        """Return ``(B,)`` log probabilities of continuing and of having ended."""
 
     @abstractmethod
     def next_log_probs(self, state: Any) -> Tensor:
@@ -220,7 +220,7 @@ class StepwiseModel(PairedModel):
 
     @abstractmethod
     def draw(self, state: Any, rng: Generator) -> dict[Hashable, Tensor]:
-        """Return ``(B, *event)`` next values by name, drawn at random."""
+        """Return ``(B, *event)`` random next values by name."""
 
     @abstractmethod
     def step_log_probs(
@@ -230,19 +230,19 @@ class StepwiseModel(PairedModel):
 
 
 class EmittingModel(ChainModel, SlicedModel):
-    """A directed chain of hidden states, each of which emits what is observed at its step."""
+    """A directed chain of hidden states that each emit the observations of a step."""
 
     is_normalized: bool = True
 
     @property
     @abstractmethod
     def transitions(self) -> Conditional:
-        """The state given the one before."""
+        """The state given the previous state."""
 
     @property
     @abstractmethod
     def emissions(self) -> Mapping[Hashable, Conditional]:
-        """What is observed at each step, given the state."""
+        """The observations of each step, given the state."""
 
     @property
     def durations(self) -> Conditional | None:
@@ -251,4 +251,4 @@ class EmittingModel(ChainModel, SlicedModel):
 
 
 class GaussianChainModel(SlicedModel):
-    """A chain of one real state (``hidden``) and what is observed of it, all linear Gaussian."""
+    """A linear Gaussian chain of one real state (``hidden``) and its observations."""

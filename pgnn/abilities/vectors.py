@@ -1,4 +1,4 @@
-"""What models of vectors can do."""
+"""Abilities of models of vectors."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ class VectorModel(VariableModel):
     @property
     @abstractmethod
     def vector(self) -> Hashable:
-        """Name of the variable that rows without a name are; None if there are several."""
+        """Name of the variable that rows without a name belong to; None if there are several."""
 
     @property
     def columns(self) -> Sequence[Hashable]:
-        """Names of its numbers, in order; empty if they have none."""
+        """Names of its elements, in order; empty if they have none."""
         return ()
 
 
 class SolvableModel(FactorModel):
-    """A model whose best numbers have a solution of their own where some of it is observed."""
+    """A model whose optimal parameters are solved by its own method when parts are observed."""
 
     takes_holes = False
     """Whether numbers may be missing in the rows that it is solved for."""
@@ -34,34 +34,34 @@ class SolvableModel(FactorModel):
     @property
     @abstractmethod
     def observable(self) -> Collection[Hashable]:
-        """Names of the variables that complete rows have; the others are hidden."""
+        """Names of the variables in complete rows; the others are hidden."""
 
     @abstractmethod
     def solve(
         self, values: Mapping[Hashable, Tensor], weights: Tensor, seed: int | None = None
     ) -> Mapping[str, Any] | None:
-        """Set the learnable numbers, in place, to the most likely ones for complete rows.
+        """Set the learnable parameters, in place, to the maximum-likelihood ones for complete rows.
 
         Args:
-            values: ``(N, *shape)`` of each observable variable.
+            values: ``(N, *shape)`` values of each observable variable.
             weights: ``(N,)`` weight of each row.
             seed: Random seed.
 
         Returns:
-            Figures for the history; None where the log-likelihood is to be told.
+            Figures for the history; None if the history should contain the log-likelihood.
         """
 
 
 class ReconstructingModel(VectorModel):
-    """A model that tells what is expected of a vector, given the numbers that are there."""
+    """A model that computes the expectation of a vector given its observed elements."""
 
     @abstractmethod
     def reconstruct(self, data: Any) -> Tensor:
-        """Return ``(N, *shape)`` what is expected of rows, some numbers of which are missing."""
+        """Return ``(N, *shape)`` expectations of rows with missing elements."""
 
 
 class LatentFactorModel(NetworkModel, SolvableModel, ReconstructingModel):
-    """A vector that is linear in few hidden numbers, standard normal ones, with independent noise.
+    """A vector linear in few standard normal hidden factors, with independent noise.
 
     The conditional of the vector is a ``LinearGaussian`` of diagonal covariance.
     """
@@ -69,16 +69,16 @@ class LatentFactorModel(NetworkModel, SolvableModel, ReconstructingModel):
     @property
     @abstractmethod
     def latent(self) -> Hashable:
-        """Name of the hidden numbers."""
+        """Name of the hidden factors."""
 
 
 class GaussianFieldModel(SolvableModel, VectorModel):
-    """Numbers at the nodes of a graph, jointly normal with a sparse precision."""
+    """Real values at the nodes of a graph, jointly normal with a sparse precision."""
 
     @property
     @abstractmethod
     def numbers(self) -> Mapping[Hashable, int]:
-        """The place of each node in the vector."""
+        """The index of each node in the vector."""
 
     @property
     @abstractmethod
@@ -93,7 +93,7 @@ class GaussianFieldModel(SolvableModel, VectorModel):
     @property
     @abstractmethod
     def anchor_root(self) -> float:
-        """Root of what is added to the diagonal of the precision."""
+        """Square root of the value added to the diagonal of the precision."""
 
     @abstractmethod
     def precision(self) -> Any:
@@ -101,12 +101,12 @@ class GaussianFieldModel(SolvableModel, VectorModel):
 
     @abstractmethod
     def log_determinant(self) -> float:
-        """Log of the product of the eigenvalues of the precision that are not zero."""
+        """Log of the product of the nonzero eigenvalues of the precision."""
 
     @abstractmethod
     def edges(self) -> tuple[Any, Any, Any]:
-        """``(E,)`` places of first and second nodes, and roots of what edges add."""
+        """``(E,)`` indices of first and second nodes, and square roots of the edges' terms."""
 
     @abstractmethod
     def parts(self) -> Any:
-        """``(n,)`` numbers of the connected parts that nodes are in."""
+        """``(n,)`` index of the connected part of each node."""

@@ -1,4 +1,4 @@
-"""Columns of a frame that are the numbers of an array, by names of their own."""
+"""Columns of a frame that hold the elements of an array under their own names."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from pgnn.factors.variable import Variable
 
 
 class CellNames:
-    """Names of the numbers of the array that a model is about.
+    """Names of the elements of a model's array.
 
     Args:
         array: The array.
-        names: Of its numbers in order; empty where they have none. The columns of a frame, as many
-            as there are numbers, are then taken as they come.
+        names: Names of its elements in order; empty if they have none, then the columns of a frame,
+            one for each element, are used in their order.
 
     Example:
         >>> cells = CellNames(Variable("x", shape=(2, 2)), ["a", "b", "c", "d"])
@@ -32,12 +32,12 @@ class CellNames:
         self, findings: Sequence[tuple[Hashable, Any]], in_rows: bool,
         is_variable: Callable[[Hashable], bool],
     ) -> list[tuple[Hashable, Any]]:  # fmt: skip
-        """Return findings by the names of variables and elements.
+        """Return findings keyed by the names of variables and elements.
 
         Args:
             findings: Names and values.
-            in_rows: Whether they are columns of a frame, which may have no names that are known.
-            is_variable: Whether a name is that of a variable or an element.
+            in_rows: Whether they are columns of a frame, which may have unknown names.
+            is_variable: Returns whether a name is that of a variable or an element.
         """
         columns = dict(findings)
         foreign = bool(self.names) or not any(map(is_variable, columns))
@@ -47,14 +47,14 @@ class CellNames:
         return [(self.array.name, rows)] if rows is not None else [*self.renamed(columns).items()]
 
     def place(self, name: Hashable) -> Hashable:
-        """Return the element that has a name; the name itself if none has."""
+        """Return the element with a given name; the name itself if there is none."""
         return self._places.get(name, name)
 
     def are_all(self, columns: Iterable[Hashable]) -> bool:
-        """Whether columns are the numbers of the array, all of them and nothing else.
+        """Whether columns are exactly the elements of the array.
 
         Args:
-            columns: Names, none of which is that of a variable if the numbers have no names.
+            columns: Names, none of them that of a variable if the elements have no names.
         """
         found = [*columns]
         if len(found) != self.array.num_elements or len({*found}) < len(found):
@@ -62,12 +62,12 @@ class CellNames:
         return not self.names or all(n in self._places for n in found)
 
     def renamed(self, columns: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Return all numbers of the array by the names of its elements."""
+        """Return all values of the array by the names of its elements."""
         places = self._places or self._in_order([*columns])
         return {places[n]: x for n, x in columns.items()}
 
     def rows(self, columns: Mapping[Hashable, Any]) -> Any:
-        """Return all numbers as ``(N, *shape)``; None where a column does not hold numbers."""
+        """Return all values as ``(N, *shape)``; None if a column is not numeric."""
         parts = [np.asarray(columns[n]) for n in self.names or columns]
         if not parts or any(x.ndim != 1 or x.dtype.kind not in "biuf" for x in parts):
             return None

@@ -1,4 +1,4 @@
-"""Columns of states that are coded block by block, so that no large copy is made."""
+"""Columns of states that are coded block by block to avoid a large copy."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BLOCK = 65_536
 
 
 class CodedColumns:
-    """Columns of single discrete variables, whose codes are made when they are read.
+    """Columns of single discrete variables, whose codes are computed when read.
 
     Attributes:
         variables: The variables, in the order of the columns.
@@ -39,7 +39,7 @@ class CodedColumns:
         return out
 
     def blocks(self, size: int | None = None) -> Iterator[tuple[int, NDArray[np.int32]]]:
-        """Iterate over the rows in order: number of the first row, and its block."""
+        """Iterate over the rows in order, yielding the index of the first row and its block."""
         size = self._block if size is None else size
         for start in range(0, self.num_rows, size):
             yield start, self.block(start, min(start + size, self.num_rows))
@@ -78,16 +78,16 @@ def check_matrix(
     name: Callable[[int], Hashable],
     start: int,
 ) -> NDArray[np.int32]:
-    """Return rows of indices as codes.
+    """Return checked rows of indices as codes.
 
     Args:
         matrix: ``(N, E)`` indices, -1 where missing.
         card: ``(E,)`` state counts.
-        name: Function from a column's number to its name.
-        start: Number of the first row.
+        name: Function from a column's index to its name.
+        start: Index of the first row.
 
     Raises:
-        EvidenceError: If an index is no state.
+        EvidenceError: If an index is out of range.
     """
     if len(matrix):
         bad = (matrix.max(axis=0) >= card) | (matrix.min(axis=0) < MISSING)

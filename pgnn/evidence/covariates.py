@@ -1,4 +1,4 @@
-"""Covariates of rows in any container of numbers."""
+"""Covariates of rows in any numeric container."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from pgnn.factors.sparse_rows import is_scipy_sparse
 
 
 def read_covariates(inputs: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-    """Return covariates by name as tensors ``(B, ...)``; what is no array of numbers stays.
+    """Return covariates by name as tensors ``(B, ...)``; values that are not numeric arrays stay.
 
     Args:
-        inputs: Tensors, arrays, lists of numbers, frames whose columns are numbers.
+        inputs: Tensors, arrays, lists of numbers, or frames of numeric columns.
 
     Raises:
-        EvidenceError: If a frame has columns that are no numbers, or rows differ in length.
+        EvidenceError: If a frame has columns that are not numeric, or rows differ in length.
     """
     return {name: _read(name, value) for name, value in inputs.items()}
 

@@ -1,4 +1,4 @@
-"""What evidence is, whether it has an axis of time or not: rows, each of which counts something."""
+"""The base class of evidence with or without an axis of time: weighted rows."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ Ints = NDArray[np.int64]
 
 
 class Evidence(ABC):
-    """``B`` rows of evidence.
+    """Evidence in ``B`` rows.
 
     Attributes:
-        batched: Whether they came as rows. If not, ``B`` is 1 and answers have no axis for it.
+        batched: Whether the evidence was given in rows. If not, ``B`` is 1 and answers have no
+            batch axis.
         index: Labels of the rows.
-        weights: ``(B,)`` weight of each row, where rows are learned from; ones if ``None``.
-        inputs: Covariates by name, rows first, where rows are learned from.
+        weights: ``(B,)`` weight of each row in learning; ones if ``None``.
+        inputs: Covariates by name, rows first, in learning.
     """
 
     __slots__ = ()
@@ -37,12 +38,12 @@ class Evidence(ABC):
     @property
     @abstractmethod
     def num_rows(self) -> int:
-        """Number of rows ``B``; 1 if nothing was batched."""
+        """Number of rows ``B``; 1 if not batched."""
 
     @property
     @abstractmethod
     def is_empty(self) -> bool:
-        """Whether there is nothing to learn from."""
+        """Whether there are no rows or steps to learn from."""
 
     @property
     @abstractmethod
@@ -51,7 +52,7 @@ class Evidence(ABC):
 
     @abstractmethod
     def take(self, rows: Ints) -> Self:
-        """Return some of the rows, by their numbers."""
+        """Return the rows with the given indices."""
 
     @property
     def row_weights(self) -> Floats:
@@ -60,24 +61,24 @@ class Evidence(ABC):
 
     @property
     def extent(self) -> dict[str, Any]:
-        """How many rows there are, and what they count together, as a history tells it."""
+        """Description of the number of rows and their total weight, for a history."""
         return {"rows": self.num_rows, "weight": float(self.row_weights.sum())}
 
     def shares(self, like: Tensor) -> Tensor:
-        """Return ``(B,)`` weights that sum to one."""
+        """Return ``(B,)`` weights normalised to sum to one."""
         weights = self.row_weights
         return torch.from_numpy(weights / weights.sum()).to(like)
 
     def weighted_sum(self, values: Tensor) -> Tensor:
-        """Return the weighted sum of ``(B,)`` values; those that count nothing may be infinite."""
+        """Return the weighted sum of ``(B,)`` values; values of zero weight may be infinite."""
         weights = torch.from_numpy(self.row_weights).to(values)
         return (weights * values.masked_fill(weights == 0, 0.0)).sum()
 
     def split(self, share: float, seed: int | None) -> tuple[Self, Self]:
-        """Return the rest of the rows and a share of them, drawn at random.
+        """Split off a random share of the rows; returns the remaining rows first.
 
         Raises:
-            DataError: If one of the two is empty.
+            DataError: If either set would be empty.
         """
         rows = self.num_rows
         held = round(share * rows)

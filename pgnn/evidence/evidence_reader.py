@@ -1,4 +1,4 @@
-"""Reads evidence in any form into arrays for the engines."""
+"""Reader of evidence in any form into arrays for the engines."""
 
 from __future__ import annotations
 
@@ -28,37 +28,37 @@ from pgnn.factors.variable import Variable
 
 
 class EvidenceReader:
-    """Reads evidence on a fixed list of variables; the one reading of every verb.
+    """Reads evidence on a fixed list of variables; shared by all verbs.
 
-    A value means the same in every container (see :class:`~pgnn.factors.labels.Labels`): an
-    integer or boolean is a *label* where the labels are numbers or spell them, an *index* where no
-    label could be meant; a string is a label; ``None``, ``NaN``, ``NA``, masked cells and -1 are
-    not observed. Containers are scalars, (nested) lists and tuples, arrays of any dtype, masked
-    arrays, tensors, Series and Categoricals, of pandas, polars or another library.
+    A value means the same in every container (see :class:`~pgnn.factors.labels.Labels`): an integer
+    or boolean is a *label* if the labels are numbers or their text, an *index* if no label could be
+    meant; a string is a label; ``None``, ``NaN``, ``NA``, masked cells and -1 mean “not observed”.
+    Containers are scalars, (nested) lists and tuples, arrays of any dtype, masked arrays, tensors,
+    Series and Categoricals, of pandas, polars or another library.
 
     - :func:`pgnn.codes` says that integers are state indices, whatever the labels.
     - Floats ``(K,)`` or ``(B, K)`` that could not be states are *likelihoods*, in probability
-      units, finite, not negative, not all zero; a row of ``NaN`` is not observed. So are mappings
-      from label to weight, and what :func:`pgnn.likelihood` is given. What could be both is an
-      error.
+    units, finite, not negative, not all zero; a row of ``NaN`` is not observed. Mappings from label
+    to weight and arguments of :func:`pgnn.likelihood` are likelihoods too. Ambiguous values are an
+    error.
     - A finding on a real variable is a number or an array ``event`` or ``(B, *event)``.
 
     Findings without a ``B`` hold for all rows; the others must agree on ``B``. A finding on an
     array of discrete variables has its shape: states ``shape`` or ``(B, *shape)``, likelihoods
-    ``(*shape, K)`` or ``(B, *shape, K)``. One element is a variable like any other, of the name
-    ``("pixel", 3, 4)``; an array is given as a whole or by elements, not both.
+    ``(*shape, K)`` or ``(B, *shape, K)``. An element is a variable like any other, with the name
+    ``("pixel", 3, 4)``; an array is given either as a whole or by elements.
 
     Args:
         variables: All variables of a model.
-        elements: Those of the discrete variables, if they have been numbered already.
-        in_part: Real variables of which some numbers may be ``NaN`` and others not: how many of
-            their last axes make a value that is observed as a whole.
-        vector: Name of the variable that a bare array, or a list of rows, is; of units in rows
+        elements: Numbered elements of the discrete variables, if known already.
+        in_part: Real variables that may be partially ``NaN``, with the number of trailing axes that
+            form a value observed as a whole.
+        vector: Name of the variable that a bare array or list of rows belongs to; its rows are
             ``(N, *shape)`` or ``(N, n)``.
-        columns: Names of its numbers, which are then readings like variables.
+        columns: Names of its elements, which are then read like variables.
 
     Raises:
-        Unsupported: If an axis of an array has a name instead of a length.
+        Unsupported: If an axis of an array is named instead of having a length.
 
     Example:
         >>> reader = EvidenceReader([Variable("rain", ["no", "yes"]), Variable("wet", 2)])
@@ -100,13 +100,13 @@ class EvidenceReader:
         Args:
             evidence: ``None``, a mapping (or a Series) from variable to finding, a data frame whose
                 columns are variables, a list of mappings, a matrix of states with a column for
-                each element, :func:`pgnn.codes` or :func:`pgnn.observed` of these, or what an
-                earlier call returned.
-            states_only: Whether there are no likelihoods, as in data that is learned from.
+                each element, :func:`pgnn.codes` or :func:`pgnn.observed` of these, or a result of
+                this method.
+            states_only: Whether likelihoods are excluded, as in training data.
 
         Raises:
             EvidenceError: If a name is unknown, a value is no state, a likelihood is negative,
-                infinite or all zero, or shapes do not agree.
+                infinite or all zero, or shapes disagree.
         """
         if evidence is None:
             evidence = {}
@@ -154,16 +154,16 @@ class EvidenceReader:
     def columns(
         self, data: Any, names: Iterable[Hashable] | None = None, block: int = BLOCK
     ) -> CodedColumns:
-        """Return columns of states that are coded block by block, so that no large copy is made.
+        """Return columns of states that are coded block by block to avoid a large copy.
 
         Args:
-            data: As for :meth:`read`, or what that returned.
-            names: The single discrete variables that are read; all of them if not given.
-            block: Rows in a block.
+            data: Data as for :meth:`read`, or its result.
+            names: The single discrete variables to read; all by default.
+            block: Number of rows in a block.
 
         Raises:
-            DataError: If a column is missing, there is an unknown one, lengths differ, there are no
-                rows, or a value is no state.
+            DataError: If a column is missing or unknown, lengths differ, there are no rows, or a
+                value is no state.
         """
         variables = [self._single[n][1] for n in (self._single if names is None else names)]
         if isinstance(data, RowEvidence):
@@ -177,7 +177,7 @@ class EvidenceReader:
     # --- helpers ------------------------------------------------------------------------------
 
     def _read_labels(self, evidence: Mapping[Hashable, Any]) -> RowEvidence | None:
-        """One row of plain labels, the usual case made fast; None if something else is there."""
+        """Return one row of plain labels (a fast path); None for any other evidence."""
         codes = self._unobserved.copy()
         numbers: list[int] = []
         row, known = codes[0], self._codes
@@ -201,7 +201,7 @@ class EvidenceReader:
         return name in self._single or name in self._reals or self.elements.find(name) is not None
 
     def _find(self, name: Hashable, value: Any, raw: RawEvidence) -> tuple[int, Reading]:
-        """The evidence on a variable, and the number of its first element."""
+        """Return the evidence on a variable and the index of its first element."""
         rule = raw.rule_of(value)
         if name in self._single:
             number, variable = self._single[name]
@@ -217,7 +217,7 @@ class EvidenceReader:
         return int(element[1]), read_discrete(element[0], value, rule)
 
     def _read_matrix(self, matrix: Any, rule: Rule) -> RowEvidence:
-        """A column for each element, or an array ``(N, *shape)`` of the only variable."""
+        """Read a column for each element, or an array ``(N, *shape)`` of the only variable."""
         rows, *rest = matrix.shape
         alone = len(self.variables) == 1 and self.variables[0].shape == tuple(rest)
         if alone or (self._vector is not None and rest != [len(self.elements)]):
@@ -267,7 +267,7 @@ class EvidenceReader:
         return floats and values.ndim > 0 and tuple(values.shape[1:]) == variable.shape
 
     def _indices(self, matrix: Any, rule: Rule) -> NDArray[np.integer[Any]] | None:
-        """An integer matrix whose numbers are the states' indices; None if it is another one."""
+        """Return an integer matrix whose values are state indices; None for any other matrix."""
         if isinstance(matrix, Tensor):
             if matrix.is_floating_point() or matrix.is_complex():
                 return None
@@ -286,7 +286,7 @@ class EvidenceReader:
         index_rows: int | None = None,
         index: Any = None,
     ) -> RowEvidence:
-        """Spread the evidence on each variable over the rows."""
+        """Expand the evidence on each variable to all rows."""
         readings = [r for _, r in placed]
         check_apart(readings)
         rows = common_rows(readings, index_rows)
@@ -324,7 +324,7 @@ class EvidenceReader:
         )
 
     def _names(self, hard: NDArray[np.intp], softly: set[int]) -> list[Hashable]:
-        """The names of the variables that some elements belong to, in order."""
+        """Return the names of the variables of some elements, in order."""
         if self.elements.plain:
             return [self._name[k] for k in sorted(softly.union(hard.tolist()))]
         observed = np.union1d(self.elements.owners(hard), self.elements.owners(sorted(softly)))

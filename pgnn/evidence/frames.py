@@ -1,4 +1,4 @@
-"""The columns of data frames of any library, of mappings, and of lists of rows."""
+"""Columns of data frames of any library, of mappings, and of lists of rows."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ def is_frame(data: object) -> bool:
 
 
 def frame_columns(frame: Any) -> Iterator[tuple[Hashable, Any]]:
-    """Iterate over the names and columns of a data frame of pandas, polars or another library.
+    """Iterate over names and columns of a data frame of pandas, polars or another library.
 
     Raises:
-        EvidenceError: If a column occurs twice, or it is no frame.
+        EvidenceError: If a column occurs twice, or the object is no data frame.
     """
     if is_partitioned(frame):
         raise EvidenceError(
-            "a frame in partitions is taken by query, most_probable and log_prob, and by fit with "
-            "MaximumLikelihood() or EM(); for anything else take frame.compute()"
+            "a partitioned frame is accepted by query, most_probable and log_prob, and by fit with "
+            "MaximumLikelihood() or EM(); for anything else pass frame.compute()"
         )
     if not hasattr(frame, "iloc"):
         import narwhals
@@ -48,7 +48,7 @@ def columns_of(data: Any) -> Mapping[Hashable, Any]:
     """Return the columns of a data frame, of a mapping, or of a list of rows, by name.
 
     Raises:
-        EvidenceError: If it is none of these, or a frame has a column twice.
+        EvidenceError: If the object has another type, or a frame has duplicate columns.
     """
     if isinstance(data, Mapping):
         return data
@@ -64,7 +64,7 @@ def columns_of(data: Any) -> Mapping[Hashable, Any]:
 
 
 def _without_padding(name: tuple[Any, ...]) -> Hashable:
-    """A tuple as it was before pandas made levels of tuples of different lengths."""
+    """Return a tuple without the padding that pandas adds to tuples of different lengths."""
     parts = [part for part in name if not is_missing(part)]
     parts = [int(x) if isinstance(x, float) and x.is_integer() else x for x in parts]
     return parts[0] if len(parts) == 1 else tuple(parts)

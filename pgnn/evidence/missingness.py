@@ -1,4 +1,4 @@
-"""Columns that tell what is missing, for models in which that is no accident."""
+"""Columns that indicate missing cells, for data not missing at random."""
 
 from __future__ import annotations
 
@@ -15,21 +15,20 @@ from pgnn.factors.cells import cells_of, is_missing
 def missing_indicators(
     data: Any, names: Iterable[Hashable] | None = None, suffix: str = " missing"
 ) -> dict[Hashable, Any]:
-    r"""Return the columns of data, and for some of them one that tells where cells are missing.
+    r"""Return the columns of data with additional columns that indicate missing cells.
 
-    EM takes cells to be missing at random: what is missing may depend on what was observed, not on
-    what was not. Where it does, the pattern :math:`r` is modelled as well, :math:`p(x, r) = p(x)
-    \prod_i p(r_i \mid \mathrm{pa}(r_i))`: the new columns are variables like any other, with the
-    states ``False`` and ``True``, whose parents are what the missing depends on, such as the
-    variable itself or a class.
+    EM assumes that cells are missing at random: missingness may depend on observed values only.
+    Otherwise, the pattern :math:`r` is modelled as well, :math:`p(x, r) = p(x) \prod_i p(r_i \mid
+    \mathrm{pa}(r_i))`: the new columns are variables like any other, with the states ``False`` and
+    ``True``, whose parents are the causes of missingness, such as the variable itself or a class.
 
     Args:
         data: DataFrame, or mapping of names to columns.
-        names: Names of the columns; those with missing cells if not given.
-        suffix: What is put behind the name of a column.
+        names: Names of the columns; by default those with missing cells.
+        suffix: Suffix appended to the name of a column.
 
     Raises:
-        DataError: If a column is unknown, or a name is taken.
+        DataError: If a column is unknown, or a new name already exists.
 
     References:
         Little and Rubin (2002), Statistical Analysis with Missing Data, second edition, chapter 15.
@@ -59,7 +58,7 @@ def missing_indicators(
 
 
 def _missing(column: Any) -> np.ndarray:
-    """``(N,)`` where nothing was observed; of vectors, where no number was."""
+    """Return a ``(N,)`` mask of unobserved rows, in which all elements are missing."""
     cells = cells_of(column, {})
     values = cells.values
     gone = np.zeros(values.shape, dtype=np.bool_) if cells.missing is None else cells.missing

@@ -1,4 +1,4 @@
-"""Rows of the one array that a model is about, without its name."""
+"""Rows of a model's only array, given without its name."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from pgnn.factors.variable import Variable
 
 
 def nameless_rows(variable: Variable, values: Any) -> Any:
-    """Return values as ``(*shape)`` or ``(N, *shape)`` of an array; None if they are not such.
+    """Return values as ``(*shape)`` or ``(N, *shape)`` of an array; None for other values.
 
     Args:
         variable: An array of variables.
-        values: An array or list of them, or of rows ``(N, n)`` of its ``n`` elements.
+        values: An array or list of values, or rows ``(N, n)`` of the variable's ``n`` elements.
 
     Example:
         >>> nameless_rows(Variable("pixel", 2, shape=(2, 2)), [[0, 1, 1, 0]]).shape
@@ -33,7 +33,7 @@ def nameless_rows(variable: Variable, values: Any) -> Any:
 
 
 def _stacked(rows: Any) -> Any:
-    """A list of rows as an array; None if they are of different lengths, or mappings."""
+    """Return a list of rows as an array; None if lengths differ or rows are mappings."""
     if not rows or any(isinstance(row, Mapping) for row in rows):
         return None
     try:

@@ -1,4 +1,4 @@
-"""Sequences with an input that has steps of its own: what was said and the sound, two languages."""
+"""Sequences with an input that has its own steps, such as transcripts of sound or translations."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from pgnn.factors.variable import Variable
 
 
 class InputSequences(NamedTuple):
-    """An input of all rows.
+    """An input of all rows, padded to one length.
 
     Attributes:
-        values: ``(B, S, ...)``, zero beyond the ends.
-        lengths: ``(B,)`` steps of each row.
-        batched: Whether it came in rows.
+        values: ``(B, S, ...)`` values, zero beyond the ends.
+        lengths: ``(B,)`` number of steps of each row.
+        batched: Whether the input was given in rows.
     """
 
     values: Tensor
@@ -37,9 +37,9 @@ class InputSequences(NamedTuple):
 
         Args:
             name: Name of the input, for messages.
-            raw: A list of sequences; an array ``(B, S, D)``, or ``(B, S)`` of whole numbers; or
-                one sequence, with an axis less.
-            lengths: ``(B,)`` steps of the rows of an array, whose values beyond do not matter.
+            raw: A list of sequences; an array ``(B, S, D)``, or ``(B, S)`` of whole numbers; or one
+                sequence, without the first axis.
+            lengths: ``(B,)`` lengths of the rows of an array; values beyond are ignored.
 
         Raises:
             EvidenceError: If the shape is wrong, or a value is NaN or ``+inf``.
@@ -67,7 +67,7 @@ class InputSequences(NamedTuple):
 
 
 def _padded(name: Hashable, raw: Any) -> tuple[Tensor, Tensor, bool]:
-    """Values of all rows, steps of each, and whether they came in rows."""
+    """Return the values and lengths of all rows, and whether they were given in rows."""
     try:
         raw = raw.to_numpy() if is_frame(raw) else raw
         if isinstance(raw, list | tuple) and raw and np.ndim(raw[0]):
@@ -93,7 +93,7 @@ def _padded(name: Hashable, raw: Any) -> tuple[Tensor, Tensor, bool]:
 
 
 def _alike(name: Hashable, parts: list[Tensor]) -> list[Tensor]:
-    """The rows' values, if their steps have one shape."""
+    """Return the rows' values after checking that all steps have the same shape."""
     for row, part in enumerate(parts):
         if part.shape[1:] != parts[0].shape[1:]:
             raise EvidenceError(
@@ -105,17 +105,17 @@ def _alike(name: Hashable, parts: list[Tensor]) -> list[Tensor]:
 
 @dataclass(frozen=True, eq=False)
 class PairedSequences(SequenceEvidence):
-    """Sequences, each with an input that has steps of its own.
+    """Sequences with an input that has its own steps.
 
     Attributes:
-        input_lengths: ``(B,)`` steps of the input of each row; the other attributes are those of
-            the sequences themselves.
+        input_lengths: ``(B,)`` number of steps of the input of each row; the other attributes
+            describe the sequences.
     """
 
     input_lengths: Tensor = torch.zeros(0, dtype=torch.int64)  # noqa: RUF009 - never changed
 
     def take(self, rows: Any, steps: int | None = None) -> PairedSequences:
-        """Return some of the rows, see the base class; inputs are cut after their longest."""
+        """Return some of the rows, see the base class; inputs are truncated to their longest."""
         index = torch.as_tensor(rows)
         part = super().take(rows, steps)
         lengths = self.input_lengths[index]
@@ -124,10 +124,10 @@ class PairedSequences(SequenceEvidence):
         return _paired(part, lengths, inputs)
 
     def observed_steps(self, name: Hashable) -> Tensor:
-        """Return ``(B, T)`` at which steps a variable was observed.
+        """Return a ``(B, T)`` mask of the steps at which a variable was observed.
 
         Raises:
-            EvidenceError: If some numbers of a vector were, and others not.
+            EvidenceError: If a vector is partially observed.
         """
         if name in self.codes:
             return self.codes[name] >= 0
@@ -138,8 +138,8 @@ class PairedSequences(SequenceEvidence):
         if bool(partly.any()):
             row, step = partly.nonzero()[0].tolist()
             raise EvidenceError(
-                f"{name!r} was observed in row {row}, step {step}, but not all of its numbers: "
-                "give the whole vector, or nothing of it"
+                f"{name!r} was observed in row {row}, step {step}, but not all of its "
+                "elements: give the whole vector, or none of it"
             )
         return numbers.all(-1)
 
@@ -151,17 +151,18 @@ class PairedSequences(SequenceEvidence):
         inputs: Mapping[Hashable, Any] | None,
         name: Hashable | None,
     ) -> PairedSequences:
-        """Read evidence, and the input that it goes with.
+        """Read evidence and its input.
 
         Args:
-            variables: What the evidence is about.
-            evidence: See :meth:`SequenceEvidence.read`; none of no row if not given.
+            variables: Variables of the evidence.
+            evidence: See :meth:`SequenceEvidence.read`; no evidence by default.
             inputs: The input by name, see :meth:`InputSequences.read`; the name ``"T"`` stands
                 for its lengths.
             name: Name of the input; None if there is none.
 
         Raises:
-            EvidenceError: If there is no such input, or not one for each sequence.
+            EvidenceError: If the input is missing, or the number of inputs differs from that of
+                sequences.
         """
         if isinstance(evidence, cls):
             return evidence
@@ -192,7 +193,7 @@ class PairedSequences(SequenceEvidence):
     def _alone(
         cls, variables: Sequence[Variable], evidence: Any, inputs: Mapping[Hashable, Any]
     ) -> PairedSequences:
-        """Evidence that goes with no input."""
+        """Return evidence without input."""
         if inputs:
             raise EvidenceError(f"the model takes no inputs, got {next(iter(inputs))!r}")
         told = {} if evidence is None else _named(variables, evidence)
@@ -201,7 +202,7 @@ class PairedSequences(SequenceEvidence):
 
 
 def _named(variables: Sequence[Variable], evidence: Any) -> Any:
-    """Evidence; an empty sequence without a name is one of the only variable."""
+    """Return evidence in which an empty sequence without a name belongs to the only variable."""
     lone = isinstance(evidence, str | list | tuple | np.ndarray | Tensor) and not len(evidence)
     return {variables[0].name: evidence} if lone and len(variables) == 1 else evidence
 

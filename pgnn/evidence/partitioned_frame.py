@@ -1,4 +1,4 @@
-"""Data frames whose rows lie in partitions, on other processes or machines: those of Dask."""
+"""Dask data frames, whose rows lie in partitions on other processes or machines."""
 
 from __future__ import annotations
 
@@ -18,16 +18,15 @@ _BRANCHES = 8
 
 
 def is_partitioned(data: object) -> bool:
-    """Whether an object is a data frame whose rows lie in partitions."""
+    """Return whether an object is a partitioned data frame."""
     return hasattr(data, "map_partitions")
 
 
 class Shipped:
-    """A function that is sent to other processes, and unpacked there once for each thread.
+    """A function that is sent to other processes and unpacked there once per thread.
 
-    What a model keeps between calls, such as its plans, is then kept from partition to partition;
-    no two threads share a model. What a call changes in the function's own objects is not sent
-    back.
+    Caches of a model, such as its plans, thus persist between partitions; no two threads share a
+    model. Changes that a call makes to the function's objects are not sent back.
 
     Args:
         function: Any function that cloudpickle can send.
@@ -54,7 +53,7 @@ def _unpacked(packed: bytes, thread: int) -> Callable[..., Any]:
 
 @dataclass(frozen=True, eq=False)
 class PartitionedFrame:
-    """A Dask data frame; partitions that a lost process held are made again by Dask.
+    """A Dask data frame; Dask recomputes the partitions of a lost process.
 
     Args:
         frame: The frame.
@@ -63,19 +62,19 @@ class PartitionedFrame:
     frame: Any
 
     def mapped(self, function: Callable[[Any], Any]) -> Any:
-        """Return the frame of what a function makes of each partition, computed when asked for.
+        """Return the lazy frame of a function's results for each partition.
 
         Args:
-            function: From a pandas frame, which may be empty, to a pandas frame or series.
+            function: Maps a pandas frame, which may be empty, to a pandas frame or series.
         """
         shipped = Shipped(function)
         return self.frame.map_partitions(shipped, meta=shipped(self.frame._meta))
 
     def read(self, function: Callable[[Any], T]) -> PartitionedRows:
-        """Read each partition once and keep what was read where it is.
+        """Read each partition once and keep the results on its process.
 
         Args:
-            function: From a pandas frame to what is kept of it; it is not called without rows.
+            function: Maps a nonempty pandas frame to the kept result.
 
         Raises:
             DataError: If no partition has rows.
@@ -92,18 +91,18 @@ class PartitionedFrame:
 
 @dataclass(frozen=True)
 class PartitionedRows:
-    """What was read of the partitions of a frame.
+    """Results kept for the partitions of a frame.
 
-    Nothing that is done with a part changes it: where a process ended, its tasks are done again.
+    Functions must not change a part, since tasks of a process that ended are repeated.
 
     Args:
-        parts: Delayed values, kept by Dask; none of them empty.
+        parts: Nonempty delayed values, kept by Dask.
     """
 
     parts: Sequence[Any]
 
     def computed(self, function: Callable[..., T], *arguments: Any) -> list[T]:
-        """Return a function of each part."""
+        """Return the results of a function for each part."""
         dask = _dask()
         task = dask.delayed(function, pure=False)
         return list(dask.compute(*[task(part, *arguments) for part in self.parts]))
@@ -113,11 +112,11 @@ class PartitionedRows:
         return self.summed(_same)
 
     def summed(self, function: Callable[..., T], *arguments: Any) -> T:
-        """Return the sum of a function of each part, added up where the parts are.
+        """Return the sum of a function over the parts, computed by their processes.
 
         Args:
-            function: From a part, and the arguments, to something that can be added.
-            arguments: Sent once to each part.
+            function: Maps a part and the arguments to a value that can be added.
+            arguments: Further arguments, sent once to each part.
         """
         dask = _dask()
         task, add = dask.delayed(function, pure=False), dask.delayed(_sum, pure=False)
@@ -129,7 +128,7 @@ class PartitionedRows:
 
 
 def distinct_values(frame: Any) -> dict[Any, Any]:
-    """Return the distinct values of each column of a frame in partitions, missing ones left out."""
+    """Return the distinct values of each column of a partitioned frame, without missing ones."""
     import pandas as pd
 
     categories = {
@@ -144,7 +143,7 @@ def distinct_values(frame: Any) -> dict[Any, Any]:
 
 
 class _Distinct:
-    """Distinct values of columns; those of a sum are values of either."""
+    """Distinct values of columns; addition is their union."""
 
     def __init__(self, frame: Any) -> None:
         self.columns = {name: column.drop_duplicates() for name, column in frame.items()}
@@ -157,7 +156,7 @@ class _Distinct:
 
 
 def _dask() -> Any:
-    """Dask, whose functions have no types."""
+    """Import Dask, whose functions are untyped."""
     return import_module("dask")
 
 

@@ -25,17 +25,17 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Reading:
-    """Evidence on one variable: one of ``column``, ``likelihood`` and ``real``, or none of them.
+    """Evidence on one variable: at most one of ``column``, ``likelihood`` and ``real``.
 
     Attributes:
         variable: The variable.
-        rows: Number of rows ``B``; ``None`` if it holds for all rows.
+        rows: Number of rows ``B``; ``None`` if the evidence applies to all rows.
         column: Column of states, ``shape`` or ``(B, *shape)``.
-        likelihood: ``(*shape, K)`` or ``(B, *shape, K)``, scaled to a largest entry of one.
-        log_scale: ``()`` or ``(B,)`` logarithms of the scales, summed over the shape.
-        tensor: The unscaled likelihood as given, if it requires a gradient.
+        likelihood: ``(*shape, K)`` or ``(B, *shape, K)``, scaled so that the largest entry is one.
+        log_scale: ``()`` or ``(B,)`` log scales, summed over the shape.
+        tensor: The original unscaled likelihood, if it requires a gradient.
         real: ``event`` or ``(B, *event)`` values, ``NaN`` where not observed.
-        whole: Whether no number of these is ``NaN``.
+        whole: Whether these contain no ``NaN``.
     """
 
     variable: Variable
@@ -53,12 +53,13 @@ def read_real(variable: Variable, value: Any, in_part: int | None = None) -> Rea
 
     Args:
         variable: The variable.
-        value: Its value, or rows of them.
-        in_part: If some numbers may be ``NaN``, of how many of the last axes none or all are: 0
-            where each number may be. None: the value is observed as a whole or not at all.
+        value: Its value, or rows of values.
+        in_part: If partial ``NaN`` is allowed, the number of trailing axes observed as a whole; 0
+            if any element may be missing. None: the value is observed as a whole or not at all.
 
     Raises:
-        EvidenceError: If it is no number, infinite, partly ``NaN``, or of the wrong shape.
+        EvidenceError: If the value is not numeric, infinite, partially ``NaN``, or of the wrong
+            shape.
     """
     tensor = compressed(value) if is_scipy_sparse(value) else _real_tensor(variable, value)
     event = variable.shape
@@ -74,8 +75,8 @@ def read_real(variable: Variable, value: Any, in_part: int | None = None) -> Rea
         return Reading(variable, rows, real=tensor, whole=True)
     if is_sparse(tensor):
         raise EvidenceError(
-            f"evidence for real variable {variable.name!r} must be finite: a sparse matrix has no "
-            "holes; a row that was not observed takes a dense one"
+            f"evidence for real variable {variable.name!r} must be finite: a sparse matrix "
+            "cannot have missing elements; use a dense one for rows that were not observed"
         )
     flat = tensor.detach().reshape(tensor.shape[0] if batched else 1, math.prod(event))
     missing = flat.isnan()
@@ -85,9 +86,9 @@ def read_real(variable: Variable, value: Any, in_part: int | None = None) -> Rea
     parts = missing.reshape(-1, whole) if whole else missing
     if bool((parts.any(dim=1) & ~parts.all(dim=1)).any()):
         raise EvidenceError(
-            f"evidence for {variable.name!r} is NaN in a part of an event of shape {event}; that "
-            "needs a conditional that integrates out what is missing, such as Gaussian: here a "
-            "value is observed as a whole or not at all"
+            f"evidence for {variable.name!r} is NaN in a part of an event of shape {event}; "
+            "this requires a conditional that integrates out missing elements, such as Gaussian; "
+            "otherwise a value is observed as a whole or not at all"
         )
     unobserved = flat.numel() > 0 and bool(missing.all())
     return Reading(variable, rows, real=None if unobserved else tensor)
@@ -117,17 +118,17 @@ def _real_tensor(variable: Variable, value: Any) -> Tensor:
 
 
 def _is_plain(value: Any) -> bool:
-    """Whether a value is an array that torch can share without a copy."""
+    """Return whether a value is an array that torch can share without a copy."""
     if type(value) is not np.ndarray or value.dtype not in (np.float64, np.float32):
         return False
     return bool(value.size and value.flags.writeable and min(value.strides, default=0) >= 0)
 
 
 def floats_of(value: Any) -> NDArray[Any]:
-    """Return numbers in any container as a new float array, ``NaN`` where missing.
+    """Return values in any numeric container as a new float array, ``NaN`` where missing.
 
     Raises:
-        TypeError: If they are no numbers; text is none, though NumPy would read it.
+        TypeError: If values are not numeric; text is refused, although NumPy would convert it.
         ValueError: If parts have different shapes.
     """
     cells = cells_of(value, {}) if is_container(value, {}) else Cells(np.asarray(value))
@@ -149,10 +150,10 @@ def floats_of(value: Any) -> NDArray[Any]:
 
 
 def common_rows(readings: Sequence[Reading], index_rows: int | None) -> int | None:
-    """Return the ``B`` on which all agree; ``None`` if nothing is batched.
+    """Return the common number of rows ``B``; ``None`` if nothing is batched.
 
     Raises:
-        EvidenceError: If they do not agree.
+        EvidenceError: If numbers of rows differ.
     """
     first, rows = "the data frame", index_rows
     for f in readings:
@@ -169,10 +170,10 @@ def common_rows(readings: Sequence[Reading], index_rows: int | None) -> int | No
 
 
 def check_cells(readings: Sequence[Reading], rows: int) -> None:
-    """Refuse columns of a table whose cells are numbers where arrays are meant.
+    """Raise an error for frame columns of numbers that belong to an array.
 
     Raises:
-        EvidenceError: If there is one: its cells could be rows, or those of the array.
+        EvidenceError: If there is such a column, whose cells could be rows or cells of the array.
     """
     for f in readings:
         if f.real is not None and f.rows is None and f.variable.shape:
@@ -186,16 +187,17 @@ def check_cells(readings: Sequence[Reading], rows: int) -> None:
 
 
 def check_apart(readings: Sequence[Reading]) -> None:
-    """Refuse evidence on an array as a whole together with evidence on its elements.
+    """Raise an error for evidence on both an array as a whole and its elements.
 
     Raises:
-        EvidenceError: If there are both.
+        EvidenceError: If both are given.
     """
     whole = {f.variable.name for f in readings if f.variable.shape}
     for f in readings if whole else ():
         name = f.variable.name
         if isinstance(name, tuple) and len(name) > 1 and name[0] in whole:
             raise EvidenceError(
-                f"{name[0]!r} is given as a whole, and its element {name!r} again; put all into "
+                f"{name[0]!r} is given as a whole, and also its element {name!r} again; put "
+                "all into "
                 "one array, -1 where a cell was not observed"
             )

@@ -1,4 +1,4 @@
-"""Numbers observed in single cells of arrays of real variables."""
+"""Values observed in single cells of arrays of real variables."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pgnn.factors.variable import Variable
 
 
 def cell_of(name: Hashable, arrays: Mapping[Hashable, Variable]) -> tuple[int, ...] | None:
-    """Return the place that ``("y", 3)`` names in the array ``"y"``; None if it names none."""
+    """Return the index of a cell such as ``("y", 3)`` in array ``"y"``; None for other names."""
     if not isinstance(name, tuple) or len(name) < 2 or name in arrays:
         return None
     array = arrays.get(name[0])
@@ -32,14 +32,15 @@ def cell_of(name: Hashable, arrays: Mapping[Hashable, Variable]) -> tuple[int, .
 def joined_cells(
     findings: Iterable[tuple[Hashable, Any]], arrays: Mapping[Hashable, Variable]
 ) -> list[tuple[Hashable, Any]]:
-    """Return findings where single cells are gathered to arrays, ``NaN`` in the other cells.
+    """Return findings with single cells joined into arrays, ``NaN`` in the other cells.
 
     Args:
         findings: Names and values.
         arrays: Real variables by name.
 
     Raises:
-        EvidenceError: If an array is given as a whole besides, or cells differ in their rows.
+        EvidenceError: If an array is also given as a whole, or cells differ in their number of
+            rows.
 
     Example:
         >>> joined_cells([(("y", 1), 2.0)], {"y": Variable("y", shape=(3,))})

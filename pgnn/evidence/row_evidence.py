@@ -22,26 +22,25 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False, slots=True)
 class RowEvidence(Evidence):
-    """``B`` rows of evidence as arrays, which questions, learners and samplers use.
+    """Evidence in ``B`` rows as arrays, which questions, learners and samplers use.
 
     Attributes:
         codes: ``(B, E)`` int32 state indices of the elements of the discrete variables, in order
-            (without arrays, of the variables); -1 where one was not observed, or only softly.
-        batched: Whether the findings came in rows. If not, ``B`` is 1 and answers have batch
+            (without arrays, of the variables); -1 if not observed or observed softly.
+        batched: Whether the findings were given in rows. If not, ``B`` is 1 and answers have batch
             shape ``()``.
-        soft: ``(B, S)`` likelihoods, the states of all elements side by side, each element's
-            scaled to a largest entry of one; ones where there is none. ``None`` if no finding is
-            soft.
-        soft_scale: ``(B,)`` logarithms of the scales taken out of ``soft``, summed.
-        soft_tensors: ``(B, *shape, K)`` unscaled likelihoods of the variables whose likelihoods
-            came as tensors that require a gradient; ones where nothing was observed.
+        soft: ``(B, S)`` likelihoods of the concatenated states of all elements, each scaled so that
+            the largest entry is one; ones where there is none. ``None`` if no finding is soft.
+        soft_scale: ``(B,)`` sum of the log scales removed from ``soft``.
+        soft_tensors: ``(B, *shape, K)`` unscaled likelihoods of the variables whose likelihoods are
+            tensors that require a gradient; ones where not observed.
         reals: ``(B, *event)`` values of real variables; ``NaN`` where not observed.
-        names: Variables that are observed in at least one row, arrays if one of their elements is:
-            discrete ones in order, then real ones.
-        index: The data frame's index, if the evidence was one.
-        weights: ``(B,)`` weight of each row, where rows are learned from; ones if ``None``.
-        inputs: ``(B, ...)`` covariates by name, where rows are learned from.
-        whole: Real variables that are known to have no holes.
+        names: Variables observed in at least one row (arrays: in at least one element), discrete
+            ones in order, then real ones.
+        index: Index of the data frame, if the evidence was one.
+        weights: ``(B,)`` weight of each row in learning; ones if ``None``.
+        inputs: ``(B, ...)`` covariates by name in learning.
+        whole: Real variables known to have no missing elements.
     """
 
     codes: NDArray[np.int32]
@@ -57,12 +56,12 @@ class RowEvidence(Evidence):
     whole: tuple[Hashable, ...] = ()
 
     def knows(self, name: Hashable) -> bool:
-        """Whether every number of a real variable was observed, in every row."""
+        """Return whether a real variable is fully observed in every row."""
         return name in self.whole or (name in self.reals and all_finite(self.reals[name]))
 
     @property
     def num_rows(self) -> int:
-        """Number of rows ``B``; 1 if nothing was batched."""
+        """Number of rows ``B``; 1 if not batched."""
         return int(self.codes.shape[0])
 
     @property
@@ -72,7 +71,7 @@ class RowEvidence(Evidence):
 
     @property
     def complete(self) -> NDArray[np.bool_]:
-        """``(B,)`` whether a row misses no state."""
+        """``(B,)`` mask of rows without missing states."""
         return np.asarray((self.codes >= 0).all(axis=1))
 
     @property
@@ -106,7 +105,7 @@ class RowEvidence(Evidence):
         )
 
     def merged(self) -> RowEvidence:
-        """Return the distinct rows, each with the weights of those that equal it."""
+        """Return the distinct rows, each with the total weight of its duplicates."""
         if self.rowwise or self.soft is not None or self.num_rows == 1:
             return self
         codes, place = np.unique(self.codes, axis=0, return_inverse=True)
@@ -115,7 +114,7 @@ class RowEvidence(Evidence):
         return replace(self, codes=codes, soft_scale=zeros, weights=weights, index=None)
 
     def tiled(self, times: int) -> RowEvidence:
-        """Return the rows so many times, one block after the other."""
+        """Return repeated rows, one block of all rows after the other."""
 
         def repeated(x: Tensor) -> Tensor:
             once = len(x) == 1
@@ -134,12 +133,12 @@ class RowEvidence(Evidence):
         )
 
     def over(self, inputs: Mapping[Hashable, Tensor] | None) -> RowEvidence:
-        """Return the evidence with a row for each row of the inputs.
+        """Return the evidence expanded to the rows of the inputs.
 
-        Findings that hold for all rows are repeated; inputs ``(B, ...)`` make the answer a batch.
+        Findings without rows are repeated; inputs ``(B, ...)`` turn the answer into a batch.
 
         Raises:
-            EvidenceError: If the evidence, or another input, has another number of rows.
+            EvidenceError: If numbers of rows of evidence and inputs disagree.
         """
         first, rows = "the evidence", self.num_rows if self.batched else None
         for name, value in (inputs or {}).items():
@@ -155,7 +154,7 @@ class RowEvidence(Evidence):
         return self if rows is None or self.batched else self.tiled(rows)
 
     def soft_elements(self) -> Mapping[Hashable, Tensor]:
-        """:attr:`soft_tensors` of each element on its own, ``(B, K)``, by its name."""
+        """Return :attr:`soft_tensors` of each element, ``(B, K)``, by its name."""
         single: dict[Hashable, Tensor] = {}
         for name, table in self.soft_tensors.items():
             if table.dim() == 2:

@@ -1,4 +1,4 @@
-"""Evidence over time: rows of different lengths, things missing anywhere."""
+"""Evidence over time, with rows of different lengths and missing values."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ class SequenceEvidence(Evidence):
     """Evidence in ``B`` rows over ``T`` steps.
 
     Attributes:
-        lengths: ``(B,)`` int64 steps of each row.
-        steps: Most steps ``T``.
+        lengths: ``(B,)`` int64 number of steps of each row.
+        steps: Largest number of steps ``T``.
         codes: ``(B, T)`` int64 states of discrete variables by name; -1 where not observed. Only
             variables with evidence.
         reals: ``(B, T, *event)`` values of real variables; NaN where not observed.
         soft: ``(B, T, K)`` likelihoods of discrete variables.
-        batched: Whether the evidence came in rows; if not, ``B`` is 1.
+        batched: Whether the evidence was given in rows; if not, ``B`` is 1.
         index: Labels of the rows, or of the steps of a single data frame.
-        weights: ``(B,)`` weight of each row, where rows are learned from; ones if ``None``.
-        inputs: ``(B, T, ...)`` covariates by name, where rows are learned from.
+        weights: ``(B,)`` weight of each row in learning; ones if ``None``.
+        inputs: ``(B, T, ...)`` covariates by name in learning.
     """
 
     lengths: Tensor
@@ -51,16 +51,16 @@ class SequenceEvidence(Evidence):
 
     @property
     def num_rows(self) -> int:
-        """Rows ``B``."""
+        """Number of rows ``B``."""
         return len(self.lengths)
 
     @property
     def inside(self) -> Tensor:
-        """``(B, T)`` whether a step belongs to its row."""
+        """``(B, T)`` mask of the steps within the length of each row."""
         return torch.arange(self.steps) < self.lengths[:, None]
 
     def knows(self, name: Hashable) -> bool:
-        """Whether a real variable was observed at all steps of all rows."""
+        """Return whether a real variable was observed at all steps of all rows."""
         values = self.reals.get(name)
         return values is not None and not bool(values[self.inside].isnan().any())
 
@@ -75,15 +75,15 @@ class SequenceEvidence(Evidence):
         return any(x.requires_grad for x in (*self.reals.values(), *self.soft.values()))
 
     def is_known(self, name: Hashable) -> bool:
-        """Whether the state of a discrete variable was observed at every step."""
+        """Return whether the state of a discrete variable was observed at every step."""
         return name in self.codes and bool(((self.codes[name] >= 0) | ~self.inside).all())
 
     def take(self, rows: Any, steps: int | None = None) -> SequenceEvidence:
         """Return some of the rows.
 
         Args:
-            rows: Their numbers.
-            steps: Where to cut them off; after the longest of them if not given.
+            rows: Indices of the rows.
+            steps: Number of steps to keep; by default that of the longest row.
         """
         index = torch.as_tensor(rows)
         lengths = self.lengths[index]
@@ -105,10 +105,10 @@ class SequenceEvidence(Evidence):
         )
 
     def shortened(self, lengths: Tensor) -> SequenceEvidence:
-        """Return the beginnings of the rows.
+        """Return rows truncated to given lengths.
 
         Args:
-            lengths: ``(B,)`` of each, at most its own.
+            lengths: ``(B,)`` new length of each row, at most its current length.
         """
         steps = int(lengths.max()) if len(lengths) else 0
         beyond = torch.arange(steps) >= lengths[:, None]
@@ -136,16 +136,17 @@ class SequenceEvidence(Evidence):
     ) -> SequenceEvidence:
         """Read evidence of a model over time, see :meth:`read`.
 
-        Sequences without a name are those of the only variable that is not hidden, or at all.
+        Sequences without a name belong to the only variable that is not hidden, or the only
+        variable.
 
         Args:
             model: The model.
             evidence: Evidence.
-            inputs: Covariates by name, which may tell lengths (``model.input_lengths``).
+            inputs: Covariates by name, which may determine lengths (``model.input_lengths``).
 
         Raises:
-            EvidenceError: If there are several such variables, or evidence and inputs have other
-                lengths; besides what :meth:`read` raises.
+            EvidenceError: If there are several such variables, lengths of evidence and inputs
+                differ, or :meth:`read` raises it.
         """
         if isinstance(evidence, cls):
             return evidence
@@ -174,7 +175,7 @@ class SequenceEvidence(Evidence):
             evidence: See :meth:`read`.
 
         Raises:
-            EvidenceError: If two readings are possible.
+            EvidenceError: If the data is ambiguous.
         """
         raw = RawEvidence.of(evidence)
         if isinstance(raw.values, cls) or is_frame(raw.values):
@@ -191,23 +192,22 @@ class SequenceEvidence(Evidence):
 
     @classmethod
     def read(cls, variables: Sequence[Variable], evidence: Any) -> SequenceEvidence:
-        """Read evidence in the forms that people have it.
+        """Read evidence over time in any supported form.
 
-        A value means what it means everywhere (see
-        :class:`~pgnn.evidence.evidence_reader.EvidenceReader`), in every container.
+        Values have the meanings that ``EvidenceReader`` gives them, in every container.
 
         Args:
             variables: Variables of the model, with the axis ``"T"`` first in their shapes.
             evidence: Mapping of names to one sequence ``(T, ...)``, to rows of equal length
-                ``(B, T, ...)``, to a list of sequences of any lengths, or to one sequence of all
-                rows, one after the other, if there are several lengths: labels, state indices or
-                reals, ``-1``, ``None`` or NaN where nothing was observed; floats ``(T, K)`` or
-                ``(B, T, K)`` of discrete variables are likelihoods. The name ``"T"`` stands for
-                the lengths: a number, ``(B,)`` of them, or a mask ``(B, T)`` of the steps at which
-                something was observed. ``(name, t)`` is the state at one step. Or a data frame,
-                whose rows are the steps of one sequence, or a list of them. Where there is one
-                variable, its sequences need no name. Or :func:`pgnn.observed` of these, which has
-                ``lengths=`` too, or what this returned before. Texts: see :func:`spelled`.
+                ``(B, T, ...)``, to a list of sequences of any lengths, or to one sequence of
+                concatenated rows, if there are several lengths: labels, state indices or reals,
+                ``-1``, ``None`` or NaN where not observed; floats ``(T, K)`` or ``(B, T, K)`` of
+                discrete variables are likelihoods. The name ``"T"`` stands for the lengths: a
+                number, ``(B,)`` numbers, or a mask ``(B, T)`` of the observed steps. ``(name, t)``
+                is the state at one step. Alternatively a data frame, whose rows are the steps of
+                one sequence, or a list of frames. Sequences of the only variable need no name. Also
+                :func:`pgnn.observed` of these, which accepts ``lengths=`` too, or a result of this
+                method. Texts: see :func:`spelled`.
 
         Raises:
             EvidenceError: If a name or state is unknown, or lengths disagree.
@@ -256,7 +256,7 @@ class SequenceEvidence(Evidence):
 
 
 def _check_lengths(rows: SequenceEvidence, lengths: np.ndarray) -> None:
-    """Check that evidence has the lengths that inputs have."""
+    """Check that evidence and inputs have the same lengths."""
     if lengths.size != rows.num_rows:
         raise EvidenceError(
             f"{rows.num_rows} sequences, but the inputs are those of {lengths.size}"
@@ -268,7 +268,7 @@ def _check_lengths(rows: SequenceEvidence, lengths: np.ndarray) -> None:
 
 
 def _is_bare(evidence: Any) -> bool:
-    """Whether evidence is one sequence or several, of a variable that is not named."""
+    """Return whether evidence consists of sequences without the name of a variable."""
     if is_frame(evidence) or isinstance(evidence, Mapping):
         return False
     if isinstance(evidence, str | np.ndarray | Tensor) or hasattr(evidence, "to_numpy"):
@@ -281,10 +281,10 @@ def _only(names: Sequence[Hashable]) -> Hashable:
     if len(names) == 1:
         return names[0]
     raise EvidenceError(
-        f"sequences without a name could be those of {', '.join(map(repr, names))}; give a mapping "
+        f"sequences without a name could belong to {', '.join(map(repr, names))}; give a mapping "
         f"such as {{{names[0]!r}: ...}}"
         if names
-        else "the model has no variable that these sequences could be of"
+        else "the model has no variable that these sequences could belong to"
     )
 
 
@@ -315,7 +315,7 @@ def _array(lengths: Any) -> np.ndarray:
 
 
 def _is_step(name: object, known: Mapping[Hashable, Variable]) -> bool:
-    """Whether a name is that of one step, ``(name, t)``."""
+    """Return whether a name denotes one step, ``(name, t)``."""
     return (
         isinstance(name, tuple)
         and name not in known
@@ -328,7 +328,7 @@ def _is_step(name: object, known: Mapping[Hashable, Variable]) -> bool:
 def _rows(
     columns: Mapping[Hashable, Parts], length: Any, at_steps: Mapping[Any, Any]
 ) -> tuple[int, bool]:
-    """How many rows there are, and whether they came as such."""
+    """Return the number of rows, and whether the evidence was given in rows."""
     counts = {n: len(c.rows) for n, c in columns.items() if c.batched}
     for name, state in at_steps.items():
         if isinstance(state, np.ndarray | Tensor) and state.ndim == 1:
@@ -346,7 +346,7 @@ def _rows(
 def _lengths(
     columns: Mapping[Hashable, Parts], length: Any, rows: int
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """``(B,)`` lengths, and the mask if there is one."""
+    """Return ``(B,)`` lengths, and the mask if there is one."""
     steps = np.zeros(rows, dtype=np.int64)
     for name, column in columns.items():
         column_steps = np.array([len(p) for p in column.rows], dtype=np.int64)
@@ -356,7 +356,7 @@ def _lengths(
             row = int(clash.argmax())
             raise EvidenceError(
                 f"{name!r} has {column_steps[row]} steps in row {row}, another variable "
-                f"{steps[row]}; pad what was not observed with None, NaN or -1"
+                f"{steps[row]}; pad unobserved steps with None, NaN or -1"
             )
         steps = np.maximum(steps, column_steps)
     if length is None:
@@ -387,7 +387,7 @@ def _with_step(
     state: Any,
     rule: Rule,
 ) -> Tensor:
-    """Put the states at one step into ``(B, T)`` codes."""
+    """Insert the states at one step into ``(B, T)`` codes."""
     if not variable.is_discrete:
         raise EvidenceError(f"{variable.name!r} is real: give its whole sequence")
     if not 0 <= step < shape[1]:

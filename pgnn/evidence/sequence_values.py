@@ -29,10 +29,10 @@ class Parts:
     """The sequences of one variable.
 
     Attributes:
-        variable: Whose.
-        rows: Each row's values, ``(t, ...)``.
-        batched: Whether they came in rows.
-        soft: Whether they are likelihoods.
+        variable: The variable of the sequences.
+        rows: Values of each row, ``(t, ...)``.
+        batched: Whether the sequences were given in rows.
+        soft: Whether the values are likelihoods.
     """
 
     variable: Variable
@@ -42,14 +42,14 @@ class Parts:
 
     @property
     def steps(self) -> int:
-        """Most steps of a row."""
+        """Largest number of steps of a row."""
         return max((len(p) for p in self.rows), default=0)
 
     def cut(self, lengths: Array | None) -> Parts:
-        """Return one sequence cut into consecutive ones, if lengths are given.
+        """Return one sequence split into consecutive ones, if lengths are given.
 
         Raises:
-            EvidenceError: If there are several lengths and their sum is not that of the sequence.
+            EvidenceError: If the sum of several lengths differs from the length of the sequence.
         """
         if lengths is None or lengths.ndim != 1 or lengths.dtype.kind not in "iu" or self.batched:
             return self
@@ -57,13 +57,13 @@ class Parts:
         if int(lengths.sum()) != len(row):
             raise EvidenceError(
                 f"{self.variable.name!r} has {len(row)} steps in one sequence, but the lengths "
-                f"{lengths.tolist()[:10]} sum to {int(lengths.sum())}; give the sequences one "
-                "after the other, rows of equal length, or a list of them"
+                f"{lengths.tolist()[:10]} sum to {int(lengths.sum())}; give concatenated "
+                "sequences, rows of equal length, or a list of sequences"
             )
         return replace(self, rows=np.split(row, np.cumsum(lengths)[:-1]), batched=True)
 
     def filled(self, rows: int, steps: int, lengths: Array, mask: Array | None) -> Tensor:
-        """``(B, T, ...)``, nothing observed beyond the ends and outside the mask."""
+        """Return ``(B, T, ...)`` values, missing beyond the ends and outside the mask."""
         event = tuple(self.variable.shape[1:])
         if self.soft:
             fill: Any = 1.0
@@ -93,15 +93,15 @@ def read_parts(variable: Variable, values: Any, rule: Rule, lengths: Array | Non
     """Read the evidence on a variable.
 
     Args:
-        variable: With the axis of time first in its shape.
+        variable: A variable whose shape starts with the axis of time.
         values: One sequence ``(T, ...)``, rows ``(B, T, ...)``, or a list of sequences; a scalar
-            may have an axis of one at the end; texts, see :func:`spelled`.
-        rule: How values are read.
-        lengths: Lengths of the rows, as they were given.
+            may have a trailing axis of one; texts, see :func:`spelled`.
+        rule: Rule for reading values.
+        lengths: Lengths of the rows as passed by the caller.
 
     Raises:
-        EvidenceError: If a value is no state or number, the shape is wrong, or two readings are
-            possible.
+        EvidenceError: If a value is no state or number, the shape is wrong, or the evidence is
+            ambiguous.
     """
     if isinstance(values, Codes):
         values, rule = values.values, replace(rule, coded=True)
@@ -157,10 +157,10 @@ def event_shape(name: Hashable, values: Any, lengths: Array | None) -> tuple[int
     Args:
         name: Name of the variable.
         values: A list of sequences, one sequence, or rows ``(B, T)`` or ``(B, T, D)``.
-        lengths: Lengths of the sequences, if they were given.
+        lengths: Lengths of the sequences, if given.
 
     Raises:
-        EvidenceError: If two readings are possible.
+        EvidenceError: If the data is ambiguous.
     """
     if isinstance(values, list | tuple):  # of sequences
         first = next((x for x in values if is_container(x, {})), 0.0)
@@ -179,7 +179,7 @@ def event_shape(name: Hashable, values: Any, lengths: Array | None) -> tuple[int
 
 
 def step_codes(variable: Variable, values: Any, rule: Rule, step: int) -> Array:
-    """Return the states of all rows, or of a lone one, at one step as indices."""
+    """Return the state indices of all rows, or of a single row, at one step."""
     try:
         return _codes(variable, values, rule)
     except WrongCell as error:
@@ -206,14 +206,14 @@ def _holds_several(variable: Variable, values: Any) -> bool:
 
 
 def _is_ragged(variable: Variable, values: Any, event: int) -> bool:
-    """Whether values are a list of sequences, each of a length of its own."""
+    """Return whether values are a list of sequences with their own lengths."""
     if isinstance(values, np.ndarray | Tensor) or hasattr(values, "dtype") or not len(values):
         return False
     return all(_holds_several(variable, v) and len(_shape(variable, v)) > event for v in values)
 
 
 def _shape(variable: Variable, values: Any) -> tuple[int, ...]:
-    """The shape of a container; of lists of different lengths as far as it goes."""
+    """Return the shape of a container; of ragged lists along the first items."""
     if isinstance(values, np.ndarray | Tensor) or hasattr(values, "dtype"):
         return tuple(np.shape(values))
     inner = [v for v in values if _holds_several(variable, v)]
@@ -221,7 +221,7 @@ def _shape(variable: Variable, values: Any) -> tuple[int, ...]:
 
 
 def _tells_rows(lengths: Array | None, array: Array) -> bool:
-    """Whether lengths are those of rows rather than of parts of one column."""
+    """Return whether lengths apply to rows rather than to parts of one column."""
     return lengths is not None and lengths.ndim > 0 and len(lengths) == len(array) > 1
 
 
@@ -230,7 +230,7 @@ def _column(array: Array) -> Array:
 
 
 def _is_soft(variable: Variable, values: Any, rule: Rule) -> bool:
-    """Whether values are likelihoods: floats with an axis more than states have."""
+    """Return whether values are likelihoods, floats with one axis more than states."""
     if rule.coded or not isinstance(values, np.ndarray | Tensor) or values.ndim < 2:
         return False
     cells = cells_of(values, variable.labels.codes)
@@ -253,7 +253,7 @@ def _is_soft(variable: Variable, values: Any, rule: Rule) -> bool:
 def _numbers(
     variable: Variable, values: Any, soft: bool, rule: Rule, row: int | None = None
 ) -> Array:
-    """Codes, likelihoods or reals: of a row, of all rows, or of a lone sequence."""
+    """Return codes, likelihoods or reals of a row, of all rows, or of a single sequence."""
     if soft:
         return _likelihoods(variable, values)
     if variable.is_discrete:

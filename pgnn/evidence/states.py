@@ -1,4 +1,4 @@
-"""Variables and their states, found in the columns of a data set."""
+"""Variables and their states, derived from the columns of a data set."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ MAX_REALS = 20
 def states_of(data: Any, ignore: Collection[Hashable] = ()) -> dict[Hashable, Variable]:
     """Derive variables from the columns of a data set.
 
-    A categorical column has its categories as states, in their order; another one its distinct
-    values, sorted, without missing ones. Integer arrays and tensors of a mapping are indices: they
-    have one state more than the largest of them.
+    States are the categories of a categorical column, in order, or else the sorted distinct values
+    without missing ones. Integer arrays and tensors of a mapping are indices; their number of
+    states is the largest index plus one.
 
     Args:
         data: DataFrame (pandas, polars) or mapping from names to sequences of labels.
-        ignore: Columns that are no variables.
+        ignore: Columns to leave out.
 
     Returns:
         Variables by name, in the order of the columns.
 
     Raises:
-        DataError: If a column has no value, numbers that look real, very many labels, or labels
-            that cannot be sorted; the message says what to do.
+        DataError: If a column has no value, real-looking numbers, too many labels, or labels that
+            cannot be sorted; the message suggests a remedy.
 
     Example:
         >>> states_of({"rain": ["yes", "no", None], "day": [3, 1, 2]})["rain"]
@@ -65,13 +65,13 @@ def _labels(name: Hashable, column: Any) -> list[Any]:
     else:
         labels = series.dropna().unique().tolist()
     if not labels:
-        raise DataError(f"column {name!r} has no value to make states of; declare its states")
+        raise DataError(f"column {name!r} has no value to derive states from; declare its states")
     if isinstance(series.dtype, pd.CategoricalDtype):
         return labels
     reals = [x for x in labels if isinstance(x, float) and not x.is_integer()]
     if len(reals) > MAX_REALS:
         raise DataError(
-            f"column {name!r} has {len(labels)} different real numbers; cut it into states with "
+            f"column {name!r} has {len(labels)} different real numbers; discretise it with "
             f"pandas.cut or pandas.qcut, or declare it as real, states={{{name!r}: "
             f"Variable({name!r})}}"
         )

@@ -1,4 +1,4 @@
-"""Attributes of the steps of sequences, by name: what linear fields over labels look at."""
+"""Named attributes of the steps of sequences, inputs of linear fields over labels."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ Ints = NDArray[np.int32]
 
 @dataclass(frozen=True, eq=False)
 class StepAttributes:
-    """Named numbers at each step of ``B`` sequences, ``N`` steps in all.
+    """Named values at each step of ``B`` sequences with ``N`` steps in total.
 
     Attributes:
-        lengths: ``(B,)`` steps of each sequence.
-        counts: ``(N,)`` attributes of each step.
-        names: The different names, in the order in which they first occur.
-        which: ``(M,)`` place in :attr:`names` of each attribute, step after step.
-        values: ``(M,)`` their numbers; all are one if ``None``.
-        batched: Whether several sequences came, or a lone one.
+        lengths: ``(B,)`` number of steps of each sequence.
+        counts: ``(N,)`` number of attributes of each step.
+        names: The distinct names, in order of first occurrence.
+        which: ``(M,)`` index into :attr:`names` of each attribute, step after step.
+        values: ``(M,)`` value of each attribute; all ones if ``None``.
+        batched: Whether the input was a batch of sequences rather than a single one.
     """
 
     lengths: Ints
@@ -44,19 +44,19 @@ class StepAttributes:
 
     @classmethod
     def read(cls, name: Hashable, raw: Any) -> StepAttributes:
-        """Read attributes in the forms that people have them.
+        """Read attributes in any supported form.
 
         Args:
             name: Name of the input, for messages.
-            raw: Sequences, or one of them; each a list of steps, a data frame (a row a step, each
-                column an attribute), or a SciPy sparse matrix (columns are attributes). A step is
-                a list, tuple or set of names, each of which counts one; or a mapping of names to
+            raw: One or several sequences; each a list of steps, a data frame (rows are steps,
+                columns are attributes), or a SciPy sparse matrix (columns are attributes). A step
+                is a list, tuple or set of names, each with value one; or a mapping of names to
                 numbers, truth values, text (``{"word": "dog"}`` is the attribute ``"word:dog"``),
-                or lists and mappings of these (names are joined by colons). What this returned
-                before is taken as it is.
+                or lists and mappings of these (names are joined by colons). A result of this method
+                is returned unchanged.
 
         Raises:
-            EvidenceError: If it is something else, or a number is not finite.
+            EvidenceError: If the input has another form, or a value is not finite.
 
         Cost: Four bytes of memory for each attribute of each step, besides the different names.
 
@@ -76,22 +76,22 @@ class StepAttributes:
         return cls(*reader.arrays(), batched)
 
     def numbers(self, index: Mapping[Hashable, int], otherwise: int) -> Ints:
-        """Return ``(M,)`` numbers that a mapping has for the attributes.
+        """Return ``(M,)`` indices of the attributes in a mapping.
 
         Args:
-            index: Number of each name.
-            otherwise: Number of names that are not in it.
+            index: Index of each name.
+            otherwise: Index of names that are not in the mapping.
         """
         places = map(index.get, self.names, repeat(otherwise))
         return np.fromiter(places, np.int32, len(self.names))[self.which]
 
     def occurrences(self) -> NDArray[np.int64]:
-        """Return how often each name occurs."""
+        """Return the number of occurrences of each name."""
         return np.bincount(self.which, minlength=len(self.names))
 
 
 class _Reader:
-    """Numbers names as they come, sequence after sequence, into arrays without Python objects.
+    """Numbers names in order of occurrence and collects arrays without Python objects.
 
     Args:
         name: Name of the input, for messages.
@@ -129,7 +129,7 @@ class _Reader:
             self.values.extend(values or repeat(1.0, len(names)))
 
     def arrays(self) -> tuple[Ints, Ints, list[Hashable], Ints, Floats | None]:
-        """Return lengths, counts, names, their places and their values.
+        """Return lengths, counts, names, their indices and their values.
 
         Raises:
             EvidenceError: If a name is NaN, or a value is not finite.
@@ -147,7 +147,7 @@ class _Reader:
 
 
 def sequence_lengths(name: Hashable, raw: Any) -> Any:
-    """Return the lengths that attributes have: ``(B,)``, or a number of a lone sequence."""
+    """Return the lengths of attribute sequences: ``(B,)``, or an integer for a single sequence."""
     if isinstance(raw, StepAttributes):
         return raw.lengths if raw.batched else int(raw.lengths[0])
     batched, sequences = _sequences(name, raw)
@@ -156,7 +156,7 @@ def sequence_lengths(name: Hashable, raw: Any) -> Any:
 
 
 def _sequences(name: Hashable, raw: Any) -> tuple[bool, Sequence[Any]]:
-    """Whether several sequences came, and a list of them."""
+    """Return whether the input is a batch of sequences, and the list of sequences."""
     if is_frame(raw) or is_scipy_sparse(raw):
         return False, [raw]
     if isinstance(raw, str | bytes | Mapping) or not isinstance(raw, Sequence):
@@ -191,7 +191,7 @@ def _length(name: Hashable, sequence: Any) -> int:
 
 
 def _steps(name: Hashable, sequence: Any) -> Sequence[Any]:
-    """The steps of one sequence."""
+    """Return the steps of one sequence."""
     if is_frame(sequence):
         columns = [(str(n), list(x)) for n, x in frame_columns(sequence)]
         rows = len(columns[0][1]) if columns else 0
@@ -210,7 +210,7 @@ def _steps(name: Hashable, sequence: Any) -> Sequence[Any]:
 
 
 def _attributes(name: Hashable, step: Any) -> list[tuple[Hashable, float]]:
-    """Names and numbers of one step; a name that comes twice counts twice."""
+    """Return names and values of one step; a repeated name counts repeatedly."""
     if isinstance(step, Mapping):
         return [pair for key, value in step.items() for pair in _named(name, key, value)]
     if isinstance(step, set | frozenset):

@@ -13,14 +13,14 @@ _TEXT_KINDS = "UOT"
 
 
 def spelled(variable: Variable, values: Any) -> Any:
-    """Return texts as lists of characters, if these are the states; anything else as it is.
+    """Return texts as lists of characters, if characters are the states; other values unchanged.
 
-    A list of strings, each of which is a state, is one sequence; where one of them is longer, or
-    empty, all are texts, a sequence each. Arrays and Series of strings are read likewise.
+    A list of strings that are all states is one sequence; if a string is longer or empty, each
+    string is a sequence. The same applies to arrays and Series of strings.
 
     Args:
-        variable: Over time.
-        values: Its values, in any form.
+        variable: A variable over time.
+        values: Values of the variable, in any form.
 
     Example:
         >>> letter = Variable("letter", ["a", "b"], ("T",))
@@ -39,7 +39,7 @@ def spelled(variable: Variable, values: Any) -> Any:
 
 
 def _strings(values: Any) -> list[Any]:
-    """The elements of a list, or of a flat array or Series that may hold text."""
+    """Return the elements of a list, or of a flat array or Series that may hold text."""
     if isinstance(values, list | tuple):
         return [*values]
     if isinstance(values, np.ndarray):

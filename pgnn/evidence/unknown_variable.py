@@ -1,4 +1,4 @@
-"""The error for a name that is no variable here."""
+"""The error for a name that is not a variable of the model."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pgnn.factors.variable import Variable
 
 
 class UnknownVariable(EvidenceError, KeyError):
-    """A name that is no variable here; also a ``KeyError``, as mappings promise."""
+    """A name that is not a variable of the model; also a ``KeyError``, as for mappings."""
 
     def __init__(
         self, name: object, known: Iterable[object], what: str = "variable", hint: str = ""
@@ -24,7 +24,7 @@ class UnknownVariable(EvidenceError, KeyError):
 def unknown_variable(
     name: object, variables: Iterable[Variable], what: str = "variable"
 ) -> UnknownVariable:
-    """Make the error that lists what is known instead; of an array, its shape."""
+    """Return the error, which suggests known names or gives the shape of an array."""
     known = list(variables)
     return UnknownVariable(name, [v.name for v in known], what, _hint(name, known))
 
@@ -32,7 +32,7 @@ def unknown_variable(
 def unknown_columns(
     names: Sequence[object], variables: Iterable[Variable], what: str = "column"
 ) -> UnknownVariable:
-    """Make the error for names in data or evidence that are no variables: how to leave them out."""
+    """Return the error for unknown names in data or evidence, which explains how to ignore them."""
     known = list(variables)
     shown = ", ".join(map(repr, names))
     hint = _hint(names[0], known).rstrip("?") + (
@@ -45,7 +45,7 @@ def unknown_columns(
 
 
 def _hint(name: object, known: Sequence[Variable]) -> str:
-    """The shape of the array that was meant, or the closest names."""
+    """Return the shape of the array that was meant, or the closest names."""
     array = name[0] if isinstance(name, tuple) and name else None
     shapes = [f"; {v.name!r} has the shape {v.shape}" for v in known if v.shape and v.name == array]
     return shapes[0] if shapes else closest(name, [v.name for v in known])

@@ -21,12 +21,12 @@ from pgnn.factors.variable import Variable
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """How values are read.
+    """Rule for reading values.
 
     Attributes:
         coded: Whether integers are state indices.
-        rows: Whether a vector has a value for each row, so that it is no likelihood.
-        ignore_unknown: Whether labels that are no states are missing.
+        rows: Whether a vector has one value for each row and is therefore no likelihood.
+        ignore_unknown: Whether labels that are no states count as missing.
     """
 
     coded: bool = False
@@ -36,12 +36,12 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class RawEvidence:
-    """Evidence out of its wrappers, and how it is to be read.
+    """Evidence without its wrappers, and the rule for reading it.
 
     Attributes:
-        values: The evidence itself.
-        rule: How its values are read.
-        ignore: Names that are left out.
+        values: The unwrapped evidence.
+        rule: Rule for reading its values.
+        ignore: Names to leave out.
         lengths: Lengths of sequences, if given.
         tensors_coded: Whether tensors hold state indices.
     """
@@ -54,11 +54,11 @@ class RawEvidence:
 
     @classmethod
     def of(cls, evidence: Any, rows: bool = False) -> RawEvidence:
-        """Take evidence out of :func:`pgnn.observed` and :func:`pgnn.codes`.
+        """Unwrap :func:`pgnn.observed` and :func:`pgnn.codes`.
 
         Args:
-            evidence: In any form.
-            rows: Whether its values are known to be rows, so that none is a likelihood.
+            evidence: Evidence in any form.
+            rows: Whether values are known to be rows, so that none is a likelihood.
         """
         ignore: frozenset[Hashable] = frozenset()
         rule, lengths = Rule(rows=rows), None
@@ -70,7 +70,7 @@ class RawEvidence:
         return cls(evidence, rule, ignore, lengths, isinstance(evidence, CodedMapping))
 
     def rule_of(self, values: Any) -> Rule:
-        """Return how the values of one variable are read."""
+        """Return the rule for reading the values of one variable."""
         coded = self.tensors_coded and isinstance(values, Tensor)
         return replace(self.rule, coded=True) if coded else self.rule
 
@@ -83,8 +83,8 @@ def read_discrete(variable: Variable, value: Any, rule: Rule = PLAIN) -> Reading
     """Read evidence on a discrete variable, or on an array of them.
 
     Raises:
-        EvidenceError: If a value is no state, a likelihood or a shape is wrong, or two readings
-            are possible.
+        EvidenceError: If a value is no state, a likelihood or a shape is wrong, or evidence is
+            ambiguous.
     """
     labels = variable.labels
     if isinstance(value, Codes):
@@ -134,15 +134,15 @@ def read_discrete(variable: Variable, value: Any, rule: Rule = PLAIN) -> Reading
 
 
 def _single(variable: Variable, value: Any, rule: Rule) -> Reading:
-    """One state for all rows, or none."""
+    """Return one state for all rows, or a missing state."""
     labels = variable.labels
     if variable.shape:
         if not is_missing(value) and (value != MISSING or value in labels.codes):
             raise EvidenceError(
                 f"{variable.name!r} is an array of {variable.num_elements} variables: expected "
-                f"states or likelihoods in the shape {variable.shape}, got {value!r} alone; to see "
-                "it in every cell give an array full of it, to see it in one cell name the cell, "
-                f"as in {(variable.name, *[0] * len(variable.shape))}"
+                f"states or likelihoods in the shape {variable.shape}, got {value!r} alone; to "
+                f"observe it in every cell give an array filled with it, to observe it in one cell "
+                f"name the cell, as in {(variable.name, *[0] * len(variable.shape))}"
             )
         unobserved = np.full(variable.shape, MISSING, dtype=np.int32)
         return Reading(variable, None, Column(unobserved))
@@ -156,7 +156,7 @@ def _single(variable: Variable, value: Any, rule: Rule) -> Reading:
 
 
 def whole_numbers(cells: Cells) -> NDArray[Any]:
-    """Numbers that are indices, -1 where missing."""
+    """Return integer indices, -1 where missing."""
     values = cells.values
     if values.dtype == object:
         values = np.array([MISSING if is_missing(x) else x for x in values.ravel()])
@@ -176,7 +176,7 @@ def _lists_mappings(value: Any) -> bool:
 
 
 def _stacked(value: Any) -> Any:
-    """A list of float tensors as one, ``NaN`` where not observed: they may require gradients."""
+    """Stack a list of float tensors, ``NaN`` where not observed, keeping gradients."""
     if not isinstance(value, list | tuple) or set(map(type, value)) <= _SCALARS:
         return value
     parts = [x for x in value if isinstance(x, Tensor) and x.is_floating_point() and x.dim()]
@@ -190,10 +190,10 @@ def _stacked(value: Any) -> Any:
 
 
 def _is_likelihood(variable: Variable, value: Any, cells: Cells, rows: bool) -> bool:
-    """Whether floats are likelihoods: where they have the shape of some and could not be states.
+    """Return whether floats have the shape of likelihoods and could not be states.
 
     Raises:
-        EvidenceError: If they could be both, or have neither shape.
+        EvidenceError: If both readings are possible, or the shape fits neither.
     """
     shape, axes = cells.values.shape, len(variable.shape)
     as_states = len(shape) - axes in (0, 1) and shape[len(shape) - axes :] == variable.shape
@@ -215,7 +215,7 @@ def _is_likelihood(variable: Variable, value: Any, cells: Cells, rows: bool) -> 
 
 
 def could_be_weights(values: NDArray[Any]) -> bool:
-    """Whether each vector along the last axis can be a likelihood; rows of ``NaN`` are."""
+    """Return whether each vector along the last axis can be a likelihood, also if all ``NaN``."""
     with np.errstate(invalid="ignore"):
         top = values.max(axis=-1, initial=0.0)
         possible = (values >= 0).all(axis=-1) & (top > 0) & (top < np.inf)
@@ -224,7 +224,7 @@ def could_be_weights(values: NDArray[Any]) -> bool:
 
 
 def both_readings(variable: Variable, values: NDArray[Any]) -> str:
-    """Say that floats may be states or likelihoods, and how to write the one and the other."""
+    """Return the error for floats that may be states or likelihoods, with both notations."""
     shown = np.array2string(values, separator=", ", threshold=8).replace("\n", "")
     integers = np.where(np.isnan(values), MISSING, np.floor(values)).astype(np.int64)
     whole = np.array2string(integers, separator=", ", threshold=8).replace("\n", "")
@@ -233,13 +233,13 @@ def both_readings(variable: Variable, values: NDArray[Any]) -> str:
     states = "states of rows" if values.ndim > len(variable.shape) else "states"
     return (
         f"{shown} for {variable.name!r} may be {states} or likelihoods of its "
-        f"{variable.num_states} states; write the one as {one}, the other as "
+        f"{variable.num_states} states; write the former as {one}, the latter as "
         f"pgnn.likelihood({shown})"
     )
 
 
 def _weights(variable: Variable, value: Any) -> Any:
-    """Likelihoods as a tensor or array; of mappings, in the order of the labels."""
+    """Return likelihoods as a tensor or array; mappings in the order of the labels."""
     if isinstance(value, Mapping):
         weights: list[Any] = [None] * variable.num_states
         for label, weight in value.items():
@@ -304,7 +304,7 @@ def _read_likelihood(variable: Variable, value: Any) -> Reading:
 
 
 def _check_likelihood(variable: Variable, table: Floats) -> Floats:
-    """Return the largest entry of each likelihood."""
+    """Check likelihoods and return the largest entry of each."""
     top = _largest(table)
     if not top.size or (table.min() >= 0 and top.min() > 0 and top.max() < np.inf):
         return top  # and so no entry is NaN
@@ -322,7 +322,7 @@ def _check_likelihood(variable: Variable, table: Floats) -> Floats:
 
 
 def _largest(table: Floats) -> Floats:
-    """Largest entries along the last axis, NaN if there is one; NumPy is slow along short axes."""
+    """Return maxima along the last axis, NaN if there is one, faster than NumPy on short axes."""
     top = table[..., 0].copy()
     for k in range(1, table.shape[-1]):
         np.maximum(top, table[..., k], out=top)

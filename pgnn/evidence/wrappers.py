@@ -1,4 +1,4 @@
-"""What a caller may say about evidence: values are indices or likelihoods, columns are ignored."""
+"""Annotations of evidence: values are indices or likelihoods, columns are ignored."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ class CodedMapping(Mapping[Hashable, Any]):
 
 
 def codes(values: Any) -> Codes:
-    """Say that integers are state indices, of variables whose labels are numbers too.
+    """Declare that integers are state indices, even if the labels of variables are numbers.
 
     Args:
-        values: An index or a container of them, -1 where not observed; or whole evidence: a
-            mapping, data frame or matrix of them.
+        values: An index or a container of indices, -1 where not observed; or complete evidence, a
+            mapping, data frame or matrix of indices.
 
     Example:
         >>> import pgnn
@@ -50,17 +50,16 @@ def codes(values: Any) -> Codes:
 
 
 def likelihood(values: Any, *more: Any) -> Likelihood:
-    """Say that numbers are likelihoods of the states of a variable (soft evidence).
+    """Declare that numbers are likelihoods of the states of a variable (soft evidence).
 
     Args:
         values: ``(K,)`` or ``(B, K)`` (with the shape of an array before ``K``), not negative; or
             a mapping from each label to its weight.
-        more: Further findings about the same variable, in the same form, each independent of the
-            others given its state: their likelihoods are multiplied.
+        more: Further findings about the same variable, in the same form, conditionally independent
+            given its state; their likelihoods are multiplied.
 
     Raises:
-        EvidenceError: If some of several findings are mappings and others not, or they name
-            different labels.
+        EvidenceError: If only some of several findings are mappings, or they name different labels.
 
     Example:
         >>> likelihood([0.2, 0.8], [0.5, 0.25]).values
@@ -80,7 +79,7 @@ def likelihood(values: Any, *more: Any) -> Likelihood:
 
 
 def _product(findings: list[Any]) -> Any:
-    """The product of likelihoods; missing ones count one."""
+    """Return the product of likelihoods; missing ones count as one."""
     if any(isinstance(x, Tensor) for x in findings):
         tensors = [torch.as_tensor(x).double() for x in findings]
         return math.prod(x.masked_fill(x.isnan(), 1.0) for x in tensors)
@@ -90,7 +89,7 @@ def _product(findings: list[Any]) -> Any:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Observed:
-    """Evidence or data, and how it is to be read; made by :func:`observed`."""
+    """Evidence or data with options for reading it; made by :func:`observed`."""
 
     values: Any
     ignore: frozenset[Hashable] = frozenset()
@@ -99,14 +98,14 @@ class Observed:
 
 
 def with_lengths(evidence: Any, lengths: Any) -> Any:
-    """Return evidence whose sequences stand one after the other, of the given lengths, if any.
+    """Return evidence of concatenated sequences with the given lengths, if any.
 
     Args:
-        evidence: In any form.
-        lengths: ``(B,)``; None where the evidence has them.
+        evidence: Evidence in any form.
+        lengths: ``(B,)`` lengths; None if the evidence has lengths.
 
     Raises:
-        EvidenceError: If the evidence has lengths, too.
+        EvidenceError: If the evidence also has lengths.
     """
     if lengths is None:
         return evidence
@@ -126,17 +125,17 @@ def observed(
     unknown: str = "error",
     lengths: Any = None,
 ) -> Observed:
-    """Say how evidence or data is to be read; every verb takes what this returns.
+    """Attach options for reading to evidence or data; all verbs accept the result.
 
     Args:
         values: Evidence or data in any form.
-        ignore: Names of columns that are no variables.
-        unknown: How labels that are no states are handled: ``"error"``, or ``"missing"``, as
-            if nothing had been observed.
-        lengths: ``(B,)`` lengths of sequences that stand one after the other.
+        ignore: Names of columns to ignore.
+        unknown: Handling of labels that are no states: ``"error"``, or ``"missing"`` to treat them
+            as not observed.
+        lengths: ``(B,)`` lengths of concatenated sequences.
 
     Raises:
-        EvidenceError: If ``unknown`` is neither of the two.
+        EvidenceError: If ``unknown`` is another value.
 
     Example:
         >>> import pgnn

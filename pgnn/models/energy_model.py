@@ -221,7 +221,7 @@ class EnergyModel(ColumnNames, MarkovRandomField, UnitModel):
     def begin_learning(self, means: Mapping[Hashable, Tensor], rng: torch.Generator) -> None:
         """See :class:`~pgnn.factors.units.unit_layers.UnitModel`; zero parameters only.
 
-        Couplings become small, visible biases those of independent units, hidden ones cancel inputs.
+        Couplings become small, visible biases match independent units, hidden ones cancel inputs.
         """
         layers = self.layers_at(1.0)
         fresh = [p for p in self._matrices() if p.requires_grad and not bool(p.detach().any())]

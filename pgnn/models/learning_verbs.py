@@ -112,8 +112,8 @@ class LearningVerbs(CheckedModule, FactorModel):
 
         Args:
             data: See :meth:`fit`.
-        weights: See :meth:`fit`.
-        inputs: See :meth:`fit`.
+            weights: See :meth:`fit`.
+            inputs: See :meth:`fit`.
 
         Yields:
             Data and inputs in the form for learners.

@@ -385,7 +385,7 @@ def test_a_vector_observed_in_part_where_its_conditional_integrates():
     )
     counts = pgnn.Multinomial(x, [c], [[0.5, 0.5], [0.1, 0.9]])
     other = pgnn.BayesianNetwork(graph, {"c": [0.3, 0.7], "x": counts})
-    with pytest.raises(EvidenceError, match="needs a conditional that integrates"):
+    with pytest.raises(EvidenceError, match="requires a conditional that integrates"):
         other.query("c", {"x": observed})
 
 

@@ -47,7 +47,7 @@ def test_a_sparse_matrix_is_read() -> None:
     )
     with pytest.raises(EvidenceError, match="must have shape"):
         reader.read({"x": sp.csr_matrix(DENSE[:, :4])})
-    with pytest.raises(EvidenceError, match="has no holes"):
+    with pytest.raises(EvidenceError, match="cannot have missing elements"):
         reader.read({"x": sp.csr_matrix(np.full((1, 5), np.nan))})
 
 

@@ -184,6 +184,6 @@ def test_wrong_questions() -> None:
         model.query(evidence={"T": 10**12})
     head = MixtureDensityHead(Variable("move", None, ("T", 2)), 4, 2)
     pen = AutoregressiveModel([head], Decoder(2, 4), 4)
-    with pytest.raises(pgnn.EvidenceError, match="not all of its numbers"):
+    with pytest.raises(pgnn.EvidenceError, match="not all of its elements"):
         pen.log_prob({"move": [[0.1, math.nan], [0.2, 0.3]]})
     assert model.explain(evidence=hole).kind == "exact"
