@@ -50,11 +50,11 @@ if TYPE_CHECKING:
 
 
 class Undeclared(NamedTuple):
-    """The arguments of a network that is declared when data shows the missing states.
+    """The arguments of a network that is declared once data determines the missing states.
 
     Attributes:
         conditionals: Conditionals, tables and callables by name.
-        states: States that are known.
+        states: Known states by name.
         unknown: Names of the variables whose states are unknown.
         normalise: Whether rows of tables are weights.
     """
@@ -76,11 +76,11 @@ class BayesianNetwork(Model, NetworkModel):
             the class :class:`Sigmoid`. Missing ones are learnable: a table, or a
             :class:`LinearGaussian` of a real variable.
         states: Numbers or labels of states by name, or variables such as :func:`~pgnn.states_of`
-            returns, where the graph has no such attributes. States that are not declared are found
-            in the data by :meth:`fit`.
+            returns, if the graph has no such attributes. :meth:`fit` derives undeclared states from
+            the data.
         normalise: Whether rows of the tables are weights (rounded numbers, percentages, counts),
-            each to be divided by its sum.
-        latents: Names of variables that are never observed, besides those with a node attribute
+            to be divided by their sum.
+        latents: Names of variables that are never observed, in addition to nodes with the attribute
             ``latent``.
 
     Raises:
@@ -142,7 +142,7 @@ class BayesianNetwork(Model, NetworkModel):
     def _declare(
         self, conditionals: Mapping[Hashable, Any], states: Mapping[Hashable, Any], normalise: bool
     ) -> None:
-        """Make the variables and the conditionals."""
+        """Create the variables and the conditionals."""
         graph = self.graph
         variables = {n: declare(n, graph, conditionals, states) for n in graph}
         self._variables = variables
@@ -156,8 +156,8 @@ class BayesianNetwork(Model, NetworkModel):
         if self._undeclared is not None:
             name = self._undeclared.unknown[0]
             raise ModelError(
-                f"the states of {name!r} are not known; give states={{{name!r}: ...}}, or fit the "
-                "model to data first, which has them"
+                f"the states of {name!r} are not known; give states={{{name!r}: ...}}, or fit "
+                "the model to data first, which determines them"
             )
 
     @property
@@ -180,7 +180,7 @@ class BayesianNetwork(Model, NetworkModel):
 
     @property
     def latents(self) -> list[Hashable]:
-        """Names of the variables that were declared to be never observed."""
+        """Names of the variables declared as never observed."""
         return [name for name, latent in self.graph.nodes(data="latent") if latent]
 
     @cached_property
@@ -196,12 +196,12 @@ class BayesianNetwork(Model, NetworkModel):
     def factors(
         self, observed: Mapping[Hashable, Tensor] | None = None, inputs: Inputs | None = None
     ) -> tuple[Factor, ...]:
-        """One log table for each conditional, over unobserved variables (see :class:`Model`).
+        """One log table over unobserved variables for each conditional (see :class:`Model`).
 
-        Unobserved real variables on which nothing observed depends integrate to one and are left
-        out; so do those that are missing in some rows (``NaN``), in these rows. Others are
-        integrated out if all their conditionals are linear Gaussian: each connected component of
-        them becomes one table over the discrete variables on which it depends.
+        Unobserved real variables without observed descendants integrate to one and are left out;
+        this holds per row for values missing in some rows (``NaN``). Others are integrated out if
+        all their conditionals are linear Gaussian: each of their connected components becomes one
+        table over the discrete variables on which it depends.
         """
         known, hidden = observed or {}, self._hidden_reals(observed or {})
         plain = [self._factor(*m, observed, inputs) for m in self._lowered(known, hidden)]
@@ -211,7 +211,7 @@ class BayesianNetwork(Model, NetworkModel):
     def factor_groups(
         self, observed: Mapping[Hashable, Tensor] | None = None, inputs: Inputs | None = None
     ) -> tuple[FactorGroup, ...]:
-        """Lower the network to groups; conditionals with large tables stay conditionals."""
+        """Return the network as factor groups; conditionals with large tables stay conditionals."""
         known, hidden = observed or {}, self._hidden_reals(observed or {})
         large: list[FactorGroup] = []
         tables = []
@@ -243,7 +243,7 @@ class BayesianNetwork(Model, NetworkModel):
         return names
 
     def _hidden_reals(self, observed: Mapping[Hashable, Tensor]) -> HiddenReals:
-        """How unobserved real variables are left out or integrated out."""
+        """Return how unobserved real variables are left out or integrated out."""
         real = self._reals.intersection(observed)
         partly = {n for n in real if has_nan(observed[n])}
         known: RememberedReals = self.cached("hidden reals", RememberedReals)
@@ -252,7 +252,7 @@ class BayesianNetwork(Model, NetworkModel):
     def _lowered(
         self, observed: Mapping[Hashable, Tensor], hidden: HiddenReals
     ) -> list[tuple[Conditional, Tensor | None]]:
-        """The conditionals that become tables, with the rows in which the child is missing."""
+        """Return conditionals that become tables, with the rows in which the child is missing."""
         eliminated = hidden.left_out | hidden.integrated
         lowered: list[tuple[Conditional, Tensor | None]] = []
         for name, c in self._conditionals.items():
@@ -274,7 +274,7 @@ class BayesianNetwork(Model, NetworkModel):
         observed: Mapping[Hashable, Tensor] | None,
         inputs: Inputs | None,
     ) -> Factor:
-        """A conditional's table; one in rows where a real child is missing."""
+        """Return a conditional's table, which is one in rows where a real child is missing."""
         name = conditional.child.name
         if missing_rows is not None and observed:
             observed = {**observed, name: observed[name].nan_to_num()}
@@ -289,10 +289,10 @@ class BayesianNetwork(Model, NetworkModel):
     def _declared_by(
         self, data: Any, weights: Any, inputs: Inputs | None
     ) -> Iterator[tuple[Any, Inputs | None]]:
-        """See :class:`LearningVerbs`: states and shapes are those of the columns.
+        """See :class:`LearningVerbs`; states and shapes are derived from the columns.
 
         Raises:
-            ModelError: If the data has no column of such a variable.
+            ModelError: If the data has no column for an undeclared variable.
         """
         undeclared = self._undeclared
         if undeclared is not None:
@@ -313,14 +313,14 @@ class BayesianNetwork(Model, NetworkModel):
             raise
 
     def _variables_from(self, columns: Mapping[Hashable, Any]) -> Mapping[Hashable, Variable]:
-        """The variables of columns that were not declared."""
+        """Return the variables of columns that were not declared."""
         pieces = {} if self._undeclared is None else self._undeclared.conditionals
         reals = {n: x for n, x in columns.items() if makes_reals(pieces.get(n))}
         states = states_of({n: x for n, x in columns.items() if n not in reals})
         return {**states, **{n: Variable(n, None, event_shape(x)) for n, x in reals.items()}}
 
     def with_conditionals(self, conditionals: Mapping[Hashable, Conditional]) -> BayesianNetwork:
-        """Return the network with other conditionals on the same graph; see the base class."""
+        """Return a network with other conditionals on the same graph; see the base class."""
         return BayesianNetwork(self.graph, conditionals)
 
     def do(self, interventions: Mapping[Hashable, Any] | Iterable[Hashable]) -> BayesianNetwork:
@@ -331,17 +331,17 @@ class BayesianNetwork(Model, NetworkModel):
         :math:`p(y \mid \mathrm{do}(x = 1))`. The other conditionals are shared with this model.
 
         Args:
-            interventions: By name of a variable a state of it (label or index); a distribution, as
-                a mapping from labels to probabilities or as ``(K,)`` floats; or a policy, a
-                conditional of it given other variables of the model. Or names alone: these are set
-                at random, to each state with equal probability, as in a randomised trial. The
-                state that was set in each row is then given as evidence:
+            interventions: Mapping from the name of a variable to a state (label or index); to a
+                distribution, a mapping from labels to probabilities or ``(K,)`` floats; or to a
+                policy, a conditional given other variables of the model. Alternatively names alone,
+                whose variables are set to each state with equal probability, as in a randomised
+                trial. The state set in each row is then given as evidence:
                 ``model.do(["x"]).query("y", {"x": [0, 1, 1]})``.
 
         Raises:
             EvidenceError: If a variable or state is unknown, or several states are given.
             ModelError: If a variable is real and is given no conditional, a distribution does not
-                sum to one, or a policy makes a cycle.
+                sum to one, or a policy creates a cycle.
 
         Example:
             >>> tables = {"a": [0.5, 0.5], "b": [[0.9, 0.1], [0.2, 0.8]]}
@@ -359,7 +359,7 @@ class BayesianNetwork(Model, NetworkModel):
         return self.log_prob(state_indices(codes))
 
     def extra_repr(self) -> str:
-        """Sizes, for printing."""
+        """Return the sizes for printing."""
         return f"{len(self.graph)} variables, {self.graph.number_of_edges()} edges"
 
     def __repr__(self) -> str:

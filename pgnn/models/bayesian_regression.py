@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class BayesianRegression(Regression):
-    r"""Bayesian linear regression: predictions include the uncertainty of the weights.
+    r"""Bayesian linear regression, whose predictions include the uncertainty of the weights.
 
     .. math:: p(y \mid x, \text{data}) = N\big(y; m^\top z, \sigma^2 + z^\top S z\big), \quad
         z = (x, 1)
@@ -29,10 +29,10 @@ class BayesianRegression(Regression):
     :class:`BayesianLinear` for prior and evidence.
 
     Args:
-        child: See :class:`Regression`; a single number.
-        parents: See :class:`Regression`; numbers.
-        scale: Prior standard deviation of the weights; that of the largest evidence if not given.
-        noise: Variance of the noise, likewise.
+        child: See :class:`Regression`; a scalar variable.
+        parents: See :class:`Regression`; real variables.
+        scale: Prior standard deviation of the weights; by default the one of the largest evidence.
+        noise: Variance of the noise, with the same default.
 
     Raises:
         ModelError: See :class:`Regression`.
@@ -72,7 +72,7 @@ class BayesianRegression(Regression):
         return {"child": self._child, "parents": parents, **told}
 
     def default_learner(self, data: Any) -> Learner:
-        """Return ``MaximumLikelihood()``: the weights have their prior."""
+        """Return ``MaximumLikelihood()``, since the weights have a prior."""
         from pgnn.inference.learning.maximum_likelihood import MaximumLikelihood
 
         return MaximumLikelihood()
@@ -85,7 +85,7 @@ class BayesianRegression(Regression):
 
     @property
     def log_evidence(self) -> float:
-        """Log density of the data that was learned from, for comparing models."""
+        """Log density of the training data, for comparing models."""
         conditional: Any = self.conditional
         return float(conditional.log_evidence)
 
@@ -113,7 +113,7 @@ class BayesianRegression(Regression):
             bool(observed.reals[n].isnan().any()) for n in known
         ):
             raise Unsupported(
-                f"{self._child!r} is predicted where all of "
+                f"{self._child!r} is predicted if all of "
                 f"{[v.name for v in conditional.parents]} were observed"
             )
         with torch.no_grad():

@@ -249,10 +249,10 @@ class EnergyModel(ColumnNames, MarkovRandomField, UnitModel):
                             bias -= felt[k.first] @ k.matrix
 
     def write_couplings(self, weight: Tensor, bias: Tensor) -> None:
-        """Write couplings ``(n, n)`` and biases ``(n,)`` of all discrete units, layer by layer.
+        """Assign couplings ``(n, n)`` and biases ``(n,)`` of all discrete units, layer by layer.
 
         Raises:
-            ModelError: If layers are not coupled that would have to be.
+            ModelError: If layers with nonzero couplings are not connected.
         """
         names = [n for n, v in self.variables.items() if v.is_discrete]
         sizes = [len(self.bias(n)) for n in names]
@@ -275,7 +275,7 @@ class EnergyModel(ColumnNames, MarkovRandomField, UnitModel):
         return [*real_weights, *(c.weight for c in self._couplings)]
 
     def num_units(self, name: Hashable) -> int:
-        """Return how many units a layer has."""
+        """Return the number of units of a layer."""
         return self.variable(name).num_elements
 
     # --- lowering ------------------------------------------------------------------------------
@@ -285,7 +285,7 @@ class EnergyModel(ColumnNames, MarkovRandomField, UnitModel):
     ) -> tuple[FactorGroup, ...]:
         """The couplings as matrices, the biases as tables; real units are integrated out.
 
-        Real units that were observed add to the biases of the others, row by row.
+        Observed real units add to the biases of the others, row by row.
         """
         groups = [g for p in self.potentials for g in p.groups(self.elements)]
         if self.temperature != 1.0:
@@ -298,7 +298,7 @@ class EnergyModel(ColumnNames, MarkovRandomField, UnitModel):
     def factors(
         self, observed: Mapping[Hashable, Tensor] | None = None, inputs: Inputs | None = None
     ) -> tuple[Factor, ...]:
-        """The same tables on their own, see :class:`~pgnn.models.model.Model`."""
+        """The same tables, ungrouped; see :class:`~pgnn.models.model.Model`."""
         real = None if self.real is None else self.real.variable.name
         states = {n: x for n, x in (observed or {}).items() if n != real}
         groups = self.factor_groups(observed, inputs)
@@ -311,17 +311,17 @@ class EnergyModel(ColumnNames, MarkovRandomField, UnitModel):
     def energy(self, data: Any) -> Tensor:
         r"""Return ``(N,)`` energies of rows; hidden units that are not given are summed out.
 
-        With hidden units left out it is the free energy :math:`-T \log \sum_h e^{-E / T}`.
+        Without hidden units this is the free energy :math:`-T \log \sum_h e^{-E / T}`.
 
         Args:
-            data: As evidence in :meth:`query`.
+            data: Rows as evidence of :meth:`query`.
         """
         return -self.temperature * self.log_score(data)
 
     def log_partition(
         self, *, inputs: Inputs | None = None, engine: Engine | None = None
     ) -> Tensor:
-        """See :meth:`MarkovRandomField.log_partition`; kept while the parameters stay."""
+        """See :meth:`MarkovRandomField.log_partition`; cached until the parameters change."""
         if engine is not None:
             return super().log_partition(engine=engine)
         log_z: Tensor = self.cached_numbers("log partition", super().log_partition)
@@ -331,22 +331,21 @@ class EnergyModel(ColumnNames, MarkovRandomField, UnitModel):
         self, data: Any = None, *, chains: int = 100, temperatures: int = 1000,
         burn_in: int = 100, seed: int | None = None
     ) -> LogPartitionBracket:  # fmt: skip
-        r"""Return a stochastic lower and a stochastic upper bound of :math:`\log Z`, together.
+        r"""Return a pair of a stochastic lower and a stochastic upper bound of :math:`\log Z`.
 
         See :func:`~pgnn.inference.sampling.log_partition_bracket.log_partition_bracket`.
 
         Args:
-            data: Rows that set the biases where annealing begins, and from which the way back
-                begins; the model's own chains if not given.
-            chains: Chains in either direction.
-            temperatures: Steps between no couplings and the model.
-            burn_in: Sweeps of the model before the way back.
-            seed: The same seed, the same bounds.
+            data: Rows that determine the initial biases of annealing and start the reverse chains;
+                by default the model's own chains.
+            chains: Number of chains in each direction.
+            temperatures: Number of steps between no couplings and the model.
+            burn_in: Number of sweeps of the model before the reverse chains.
+            seed: Random seed of the bounds.
 
         Raises:
-            DataError: If rows have holes.
-            ModelError: If the layers do not fall into two sides, as those of a Boltzmann machine
-                whose units are all joined.
+            DataError: If rows have missing values.
+            ModelError: If the layers are not bipartite, as in a fully connected Boltzmann machine.
         """
         from pgnn.inference.learning.unit_rows import read_unit_rows
         from pgnn.inference.sampling.log_partition_bracket import log_partition_bracket
@@ -354,7 +353,7 @@ class EnergyModel(ColumnNames, MarkovRandomField, UnitModel):
         self._check_numbers()
         rows = None if data is None else read_unit_rows(self, data)
         if rows is not None and rows.missing:
-            raise DataError("the rows that annealing begins with must be complete")
+            raise DataError("the rows that start annealing must be complete")
         return log_partition_bracket(
             self,
             None if rows is None else rows.values,
@@ -371,7 +370,7 @@ class EnergyModel(ColumnNames, MarkovRandomField, UnitModel):
         return AutomaticUnits()
 
     def default_learner(self, data: Any) -> Learner:
-        """Return the exact gradient for a handful of units, else contrastive divergence."""
+        """Return the exact gradient for few units, else contrastive divergence."""
         from pgnn.inference.exact.block_elimination import BlockElimination
         from pgnn.inference.learning.contrastive_divergence import ContrastiveDivergence
         from pgnn.inference.learning.gradient import Gradient
@@ -380,7 +379,7 @@ class EnergyModel(ColumnNames, MarkovRandomField, UnitModel):
         return Gradient(engine=BlockElimination()) if small else ContrastiveDivergence()
 
     def extra_repr(self) -> str:
-        """Sizes, for printing."""
+        """Return the sizes for printing."""
         parts = []
         for n, v in self.variables.items():
             kind = "real" if not v.is_discrete else (

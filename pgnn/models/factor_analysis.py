@@ -1,4 +1,4 @@
-"""Factor analysis: a vector that few hidden numbers make correlated."""
+"""Factor analysis, in which few hidden factors explain the correlations of a vector."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ class FactorAnalysis(LatentFactors):
 
     .. math:: z \sim N(0, I), \qquad x \mid z \sim N(W z + \mu, \mathrm{diag}(\psi))
 
-    ``model.query("factors", rows)`` has the posterior of the factors, whatever was observed of the
-    rows; ``model.scores(rows)`` its means. Complete rows are learned from by the profile likelihood
-    of the variances :math:`\psi`, incomplete ones by :class:`EM`. Factors are determined but for a
+    ``model.query("factors", rows)`` returns the posterior of the factors for complete or incomplete
+    rows, ``model.scores(rows)`` its means. Complete rows are fitted by the profile likelihood of
+    the variances :math:`\psi`, incomplete ones by :class:`EM`. Factors are determined up to a
     rotation, see :meth:`rotate`.
 
     Args:
-        factors: How many hidden numbers there are.
-        features: Number or names of those of the vector; :meth:`fit` finds them if not given.
-        weight: ``(D, factors)`` :math:`W`; learnable if not given.
-        mean: ``(D,)`` :math:`\mu`, likewise.
-        noise: ``(D,)`` variances :math:`\psi`, likewise.
+        factors: Number of hidden factors.
+        features: Number or names of the elements of the vector; derived by :meth:`fit` by default.
+        weight: ``(D, factors)`` :math:`W`; learnable by default.
+        mean: ``(D,)`` :math:`\mu`; learnable by default.
+        noise: ``(D,)`` variances :math:`\psi`; learnable by default.
         min_variance: Lower bound on the learned variances of the noise; see :class:`Diagonal`.
         name: Name of the vector.
-        latent: Of the factors.
+        latent: Name of the factors.
 
     Raises:
         ModelError: If a shape or size is wrong.
@@ -54,9 +54,9 @@ class FactorAnalysis(LatentFactors):
     noise_form = Diagonal
 
     def rotate(self, gamma: float = 1.0, max_iterations: int = 500) -> FactorAnalysis:
-        r"""Turn the factors so that each loads on few numbers; the distribution stays the same.
+        r"""Rotate the factors so that each loads on few elements; the distribution is unchanged.
 
-        The orthomax criterion is raised as far as it goes,
+        The rotation maximises the orthomax criterion,
 
         .. math:: \sum_k \Big( \sum_d w_{dk}^4 - \tfrac{\gamma}{D} \big(\sum_d w_{dk}^2\big)^2 \Big)
 

@@ -1,4 +1,4 @@
-"""Mixtures of distributions: the component is a class that nobody sees."""
+"""Mixtures of distributions, whose component is a hidden class."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ if TYPE_CHECKING:
 
 
 class Mixture(NaiveBayes):
-    r"""A mixture of distributions of any kinds, of one variable or of several.
+    r"""A mixture of distributions of any kind over one or several variables.
 
     .. math:: p(x) = \sum_k \pi_k \prod_i p_i(x_i \mid k)
 
-    What a row belongs to is not observed: ``model.query("component", rows)`` has the
+    The component of a row is not observed: ``model.query("component", rows)`` returns the
     responsibilities :math:`p(k \mid x)`, ``model.log_prob(rows)`` the log density. A Gaussian
-    mixture is ``Mixture(3, {"x": pgnn.Gaussian})``; its covariances have the form of the
-    ``Gaussian``, as in ``functools.partial(pgnn.Gaussian, form=pgnn.Diagonal())``. Numbers of
+    mixture is ``Mixture(3, {"x": pgnn.Gaussian})``; the form of its covariances is that of the
+    ``Gaussian``, as in ``functools.partial(pgnn.Gaussian, form=pgnn.Diagonal())``. Elements of
     ``x`` may be missing. :class:`KMeans` learns it as well.
 
     Args:
         components: Number or labels of the components.
         features: Distributions of each variable given the component, as in :class:`NaiveBayes`.
-        weights: ``(K,)`` probabilities of the components; learnable if not given.
+        weights: ``(K,)`` probabilities of the components; learnable by default.
         shapes: Event shapes of real variables, see :class:`NaiveBayes`.
         name: Name of the component.
         smoothing: Pseudo-count of each state of a discrete variable.
-        normalise: Whether rows of the tables are weights, each to be divided by its sum.
+        normalise: Whether rows of the tables are weights to be divided by their sum.
 
     Raises:
         ModelError: See :class:`NaiveBayes`.
@@ -75,7 +75,7 @@ class Mixture(NaiveBayes):
         return {"components": kept.pop("states"), "weights": kept.pop("prior"), **kept}
 
     def default_learner(self, data: Any) -> Learner:
-        """Return ``EM``: the component is hidden."""
+        """Return ``EM``, since the component is hidden."""
         from pgnn.inference.learning.em import EM
 
         return EM(self.smoothing_prior())

@@ -1,4 +1,4 @@
-"""Verbs that are asked about a data frame in partitions, and answer by another one."""
+"""Verbs that accept a partitioned data frame and answer with another one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Verb = TypeVar("Verb", bound=Callable[..., Any])
 
 
 def over_partitions(verb: Verb) -> Verb:
-    """Let a verb of models answer a frame of Dask by a frame, partition by partition."""
+    """Decorate a verb of models to answer a Dask frame by a frame, partition by partition."""
 
     @wraps(verb)
     def asked(model: Model, *arguments: Any, **settings: Any) -> Any:
@@ -36,17 +36,17 @@ def over_partitions(verb: Verb) -> Verb:
 
 @dataclass(frozen=True)
 class PartitionQuestion:
-    """A verb and its arguments, but for the rows that it is asked about.
+    """A verb and its arguments except for the rows.
 
-    The answer about a pandas frame is a pandas frame or series with its index. Spark takes such a
+    The answer for a pandas frame is a pandas frame or series with its index. Spark accepts such a
     function too: ``frame.mapInPandas(lambda parts: map(question, parts), schema)``.
 
     Args:
-        model: Who is asked.
+        model: The model that answers.
         verb: One of the verbs of its class.
         arguments: Arguments of the verb, by position.
-        settings: Of the verb, by name.
-        place: Where the rows go: a position or a name.
+        settings: Arguments of the verb, by name.
+        place: Position or name of the argument for the rows.
 
     Example:
         >>> import pandas as pd
@@ -65,7 +65,7 @@ class PartitionQuestion:
     place: int | str
 
     def __call__(self, rows: Any) -> Any:
-        """Ask about the rows of one partition."""
+        """Return the answer for the rows of one partition."""
         import pandas as pd
 
         arguments, settings = list(self.arguments), dict(self.settings)
@@ -82,10 +82,10 @@ class PartitionQuestion:
         return frame
 
     def answered(self, frame: Any) -> Any:
-        """Return the frame of the answers about each partition, computed when it is asked for.
+        """Return the lazy frame of the answers for each partition.
 
         Raises:
-            Unsupported: If the model is one over time, or there is more than one answer a row.
+            Unsupported: If the model is over time, or a row has several answers.
         """
         if isinstance(self.model, UnrollableModel):
             raise Unsupported(
@@ -93,5 +93,5 @@ class PartitionQuestion:
                 "give each sequence on its own, such as by frame.groupby(...).apply(...)"
             )
         if self.settings.get("inputs") is not None or self.settings.get("k", 1) != 1:
-            raise Unsupported("a frame in partitions is asked without inputs=, and for k=1")
+            raise Unsupported("a partitioned frame is answered only without inputs= and for k=1")
         return PartitionedFrame(frame).mapped(self)

@@ -35,16 +35,16 @@ class RepeatedSlice(SequenceModel, SlicedModel):
     .. math:: p(x_{1:T}) = \prod_i p_1(x_{1,i} \mid \mathrm{pa})
         \prod_{t=2}^T \prod_i p(x_{t,i} \mid \mathrm{pa}(x_{t,i}))
 
-    where a parent stands in the same slice or, named ``(name, -1)``, in the one before. The
-    variables of the model are arrays over the axis ``"T"``, whose length the data tells.
+    where a parent belongs to the same slice or, if named ``(name, -1)``, to the previous slice. The
+    variables of the model are arrays over the axis ``"T"``, whose length the data determines.
 
     Args:
         conditionals: Conditionals of each variable of a slice; the children are variables of one
             step.
-        initial: Of the first slice, for variables with parents in the slice before.
+        initial: Conditionals of the first slice, for variables with parents in the previous slice.
 
     Raises:
-        ModelError: If the slice has a cycle, or a parent is no variable of it.
+        ModelError: If the slice has a cycle, or a parent is not a variable of the slice.
     """
 
     graph: nx.DiGraph
@@ -63,7 +63,7 @@ class RepeatedSlice(SequenceModel, SlicedModel):
         self._place()
 
     def _place(self) -> None:
-        """Make the variables, and list the conditionals as parts."""
+        """Create the variables and register the conditionals as submodules."""
         self._cache.clear()
         conditionals = self._conditionals
         self._modules_in_order = nn.ModuleList([*conditionals.values(), *self._initial.values()])
@@ -72,7 +72,7 @@ class RepeatedSlice(SequenceModel, SlicedModel):
         }
 
     def _replace(self, conditional: Conditional) -> None:
-        """Put another conditional of a variable in place."""
+        """Replace the conditional of a variable."""
         self._conditionals[conditional.child.name] = conditional
         self._place()
 
@@ -83,7 +83,7 @@ class RepeatedSlice(SequenceModel, SlicedModel):
 
     @property
     def conditionals(self) -> Mapping[Hashable, Conditional]:
-        """The conditional of each variable, given its own slice and the one before."""
+        """The conditional of each variable, given its own and the previous slice."""
         return MappingProxyType(self._conditionals)
 
     @property
@@ -93,7 +93,7 @@ class RepeatedSlice(SequenceModel, SlicedModel):
 
     @property
     def num_free_parameters(self) -> int:
-        """How many numbers may be chosen freely; those that are shared count once."""
+        """Number of free parameters; shared parameters count once."""
         owners = {}
         for part in (*self._conditionals.values(), *self._initial.values()):
             while isinstance(part, Renamed):
@@ -115,13 +115,13 @@ class RepeatedSlice(SequenceModel, SlicedModel):
         return tuple(n for n in ordered if n in self._conditionals)
 
     def unroll(self, steps: int) -> BayesianNetwork:
-        """Return the ordinary network of so many steps, with a node ``(name, t)`` for each cell.
+        """Return the ordinary network of a given number of steps, with nodes ``(name, t)``.
 
-        It shares the parameters. Inputs are named ``(name, t)`` too. A variable that depends on
-        the slice before, and has no conditional for the first one, must be observed there.
+        It shares the parameters. Inputs are named ``(name, t)`` too. A variable that depends on the
+        previous slice but has no initial conditional must be observed at the first step.
 
         Raises:
-            EvidenceError: If ``steps`` is no whole number.
+            EvidenceError: If ``steps`` is not an integer.
             Intractable: If the network would be too large.
         """
         steps = check_steps(self, steps)
@@ -145,35 +145,35 @@ class RepeatedSlice(SequenceModel, SlicedModel):
 
 
 def check_steps(model: RepeatedSlice, steps: int) -> int:
-    """Return a number of steps of which a network can be made.
+    """Return a checked number of steps for an unrolled network.
 
     Raises:
-        EvidenceError: If it is no whole number.
+        EvidenceError: If the number is not an integer.
         Intractable: If the network would be too large.
     """
     steps = whole_number("steps", steps)
-    nodes, advice = steps * len(model.variables), "Ask the model itself, or take fewer steps"
+    nodes, advice = steps * len(model.variables), "Query the model itself, or use fewer steps"
     check_size(f"a network of {steps:,} steps", nodes, advice=advice, each=_BYTES_OF_A_NODE)
     return steps
 
 
 def is_lagged(conditional: Conditional) -> bool:
-    """Whether a conditional depends on the step before."""
+    """Return whether a conditional depends on the previous step."""
     return any(has_lag(v.name) for v in conditional.parents)
 
 
 def conditional_at(conditional: Conditional, t: int) -> Conditional:
-    """Return the conditional with its variables and inputs named as those of step ``t``."""
+    """Return the conditional with its variables and inputs renamed to those of step ``t``."""
     names: dict[Hashable, Hashable] = {v.name: at_step(v.name, t) for v in conditional.scope}
     return Renamed(conditional, names | {n: (n, t) for n in conditional.inputs})
 
 
 def slice_graph(conditionals: Mapping[Hashable, Conditional]) -> nx.DiGraph:
-    """Return the graph of a slice, with ``(name, -1)`` for what it needs of the one before."""
+    """Return the graph of a slice, with nodes ``(name, -1)`` of the previous slice."""
     graph = nx.DiGraph()
     for name, conditional in conditionals.items():
         if has_lag(name):
-            raise ModelError(f"{name!r} names the step before; give {name[0]!r} its conditional")
+            raise ModelError(f"{name!r} names the previous step; give {name[0]!r} its conditional")
         if conditional.child.name != name:
             raise ModelError(f"the conditional of {name!r} is one for {conditional.child.name!r}")
         graph.add_node(name)
@@ -183,7 +183,7 @@ def slice_graph(conditionals: Mapping[Hashable, Conditional]) -> nx.DiGraph:
             known = conditionals.get(source)
             if known is None:
                 raise ModelError(
-                    f"{name!r} depends on {source!r}, which is no variable of the slice"
+                    f"{name!r} depends on {source!r}, which is not a variable of the slice"
                 )
             if (known.child.states, known.child.shape) != (v.states, v.shape):
                 raise ModelError(f"{name!r} and {source!r} disagree about what {v.name!r} is")
@@ -195,10 +195,10 @@ def slice_graph(conditionals: Mapping[Hashable, Conditional]) -> nx.DiGraph:
 def check_first_slice(
     initial: Mapping[Hashable, Conditional], conditionals: Mapping[Hashable, Conditional]
 ) -> None:
-    """Check that conditionals of the first slice are of its variables and depend on it alone.
+    """Check that conditionals of the first slice match its variables and depend on it alone.
 
     Raises:
-        ModelError: If one is not.
+        ModelError: If a conditional does not.
     """
     for name, first in initial.items():
         if name not in conditionals or first.child != conditionals[name].child:
@@ -213,7 +213,7 @@ def check_first_slice(
 def unrolled(
     conditionals: Mapping[Hashable, Conditional], first: Mapping[Hashable, Conditional], steps: int
 ) -> tuple[nx.DiGraph, dict[Hashable, Conditional]]:
-    """Return the graph of so many slices over ``(name, t)``, and the conditional of each cell."""
+    """Return the graph of the given slices over ``(name, t)``, and the conditional of each cell."""
     graph = nx.DiGraph()
     cells: dict[Hashable, Conditional] = {}
     for t in range(steps):

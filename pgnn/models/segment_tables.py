@@ -1,4 +1,4 @@
-"""Segments that last as tables of a chain: the state, and the steps that it has left."""
+"""Segments with durations as tables of a chain over states and remaining steps."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from torch import Tensor
 
 
 def countdown(moves: Tensor, lasts: Tensor) -> tuple[Tensor, Tensor]:
-    """Return tables ``(K, D, K)`` of the next state, ``(K, D, D)`` of the steps left then.
+    """Return tables ``(K, D, K)`` of the next state and ``(K, D, D)`` of its remaining steps.
 
-    Steps left count down; at zero the next segment begins.
+    Remaining steps count down; at zero the next segment begins.
 
     Args:
         moves: ``(K, K)`` probabilities of the next segment's state.
-        lasts: ``(K, D)`` probabilities of lasting 1, ..., D steps.
+        lasts: ``(K, D)`` probabilities of durations 1, ..., D.
     """
     k, longest = lasts.shape
     stay = torch.eye(k, dtype=moves.dtype, device=moves.device)

@@ -1,4 +1,4 @@
-"""A module whose parts change completely or not at all."""
+"""Changes to the structure of a module that are undone after an error."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from torch import nn
 
 @contextmanager
 def structure_restored_on_failure(module: nn.Module) -> Iterator[None]:
-    """Give a module its attributes, parameters, buffers and parts back if anything is raised.
+    """Restore the attributes, parameters, buffers and submodules of a module after an error.
 
-    Their numbers are another matter, see
-    :func:`~pgnn.inference.learning.restored_on_failure.restored_on_failure`: parts that change are
-    replaced here, not written to.
+    Parameter values are not restored, for which see
+    :func:`~pgnn.inference.learning.restored_on_failure.restored_on_failure`; changed parts must be
+    replaced, not written to.
 
     Args:
-        module: Whose.
+        module: The module to restore.
     """
     before = {
         name: dict(value) if isinstance(value, dict) else value

@@ -1,4 +1,4 @@
-"""What is expected of rows with holes under a tree: states, and pairs of states."""
+"""Expected states and pairs of states of incomplete rows under a tree."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class TreeExpectations:
 
     Args:
         parents: ``(V,)`` indices of the parents, -1 where there is none.
-        tables: ``(V, S, S)`` probabilities of states given those of the parent; of a root in the
-            first row.
-        sizes: ``(V,)`` numbers of states.
+        tables: ``(V, S, S)`` probabilities of states given those of the parent; those of a root are
+            in the first row.
+        sizes: ``(V,)`` number of states of each variable.
     """
 
     parents: Ints
@@ -61,7 +61,7 @@ class TreeExpectations:
         Args:
             codes: ``(N, V)`` states, -1 where missing.
             weights: ``(N,)`` weight of each row.
-            marginals: Those of :meth:`marginals`.
+            marginals: Result of :meth:`marginals`.
 
         Cost:
             A pass over the tree for each missing cell and state: ``O(H S V S^2)`` for ``H`` cells.
@@ -86,7 +86,7 @@ class TreeExpectations:
 
     @cached_property
     def order(self) -> list[int]:
-        """Children before parents."""
+        """The variables, children before parents."""
         depth = np.zeros(len(self.parents), dtype=np.int64)
         for v in range(len(depth)):
             p = self.parents[v]
@@ -97,7 +97,7 @@ class TreeExpectations:
         return order
 
     def _upward(self, codes: Ints) -> tuple[list[Floats], list[Floats], Floats]:
-        """``(N, S)`` evidence below each variable, messages to its parent, and log evidence."""
+        """Return ``(N, S)`` evidence below variables, messages to parents, and log evidence."""
         most = self.tables.shape[1]
         states = np.arange(most)
         below = []
@@ -121,7 +121,7 @@ class TreeExpectations:
         return below, messages, logs
 
     def _missing(self, codes: Ints) -> Iterator[tuple[Ints, Ints]]:
-        """Rows and variables of missing cells, in batches."""
+        """Iterate over batches of rows and variables of missing cells."""
         row, variable = np.nonzero(codes < 0)
         step = max(1, _NUMBERS // self.tables[:, 0].size)
         for first in range(0, len(row), step):

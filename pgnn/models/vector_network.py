@@ -1,4 +1,4 @@
-"""Networks about a vector, whose size and the names of whose numbers data may tell."""
+"""Networks with a vector, whose size and element names may be derived from data."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Features = int | Iterable[Hashable] | None
 
 
 class VectorNetwork(BayesianNetwork, VectorModel):
-    """A network about a vector: rows are a matrix, or columns with the names of its numbers.
+    """A network with a vector, whose rows are a matrix or columns named after its elements.
 
     A subclass calls :meth:`declare_vector` before the constructor of :class:`BayesianNetwork`.
     """
@@ -33,17 +33,17 @@ class VectorNetwork(BayesianNetwork, VectorModel):
     _column_names: tuple[Hashable, ...] = ()
 
     def declare_vector(self, name: Hashable, features: Features) -> dict[Hashable, Variable]:
-        """Read what is known of the vector.
+        """Declare the name and the known features of the vector.
 
         Args:
             name: Name of the vector.
-            features: Number or names of its numbers; None where :meth:`fit` finds them.
+            features: Number or names of its elements; None if :meth:`fit` derives them.
 
         Returns:
-            The vector by its name, if it is known.
+            The vector by its name, if its features are known.
 
         Raises:
-            ModelError: If a name is there twice, or is that of the vector.
+            ModelError: If a name is duplicated, or equals that of the vector.
         """
         self._vector = name
         if features is None:
@@ -60,7 +60,7 @@ class VectorNetwork(BayesianNetwork, VectorModel):
             [n for n in columns if columns.count(n) > 1] if len({*columns}) < len(columns) else []
         )
         if not columns or twice or self._vector in columns:
-            what = f"{twice[0]!r} is there twice" if twice else "one is needed, with another name"
+            what = f"{twice[0]!r} is duplicated" if twice else "one is needed, with another name"
             raise ModelError(f"names of the numbers of {self._vector!r}: {what}; got {columns}")
         self._column_names = columns
 
@@ -71,12 +71,12 @@ class VectorNetwork(BayesianNetwork, VectorModel):
 
     @property
     def columns(self) -> tuple[Hashable, ...]:
-        """Names of its numbers; empty if they have none."""
+        """Names of its elements; empty if they have none."""
         return self._column_names
 
     @property
     def _layout(self) -> Any:
-        """What is known of the vector: names of its numbers, or how many there are."""
+        """Names or number of the elements of the vector, if known."""
         if self._column_names:
             return self._column_names
         return None if self._undeclared is not None else self.variables[self._vector].num_elements
@@ -87,7 +87,7 @@ class VectorNetwork(BayesianNetwork, VectorModel):
     ) -> Iterator[tuple[Any, Inputs | None]]:
         """See :class:`BayesianNetwork`.
 
-        Rows are a matrix ``(N, D)``, a data frame or mapping whose columns are the numbers of the
+        Rows are a matrix ``(N, D)``, a data frame or mapping whose columns are the elements of the
         vector, or a mapping from the vector's name to a matrix. ``NaN`` is missing.
         """
         before = self._column_names
@@ -100,12 +100,12 @@ class VectorNetwork(BayesianNetwork, VectorModel):
             raise
 
     def _gathered(self, data: Any, weights: Any) -> Any:
-        """The columns that nobody has named yet as one matrix."""
+        """Return the columns that are not declared yet as one matrix."""
         if isinstance(data, list | tuple) and not any(isinstance(row, Mapping) for row in data):
             try:
                 data = floats_of(data)
             except (TypeError, ValueError, EvidenceError):
-                raise DataError("rows must be numbers, as many in each row") from None
+                raise DataError("rows must be numbers, the same number in each row") from None
         if isinstance(data, np.ndarray | Tensor):
             if data.ndim != 2 and not (self.allows_numbers and data.ndim == 1):
                 raise DataError(f"rows must be a matrix (N, D), got shape {tuple(data.shape)}")
@@ -125,7 +125,7 @@ class VectorNetwork(BayesianNetwork, VectorModel):
         }
 
     def _variables_from(self, columns: Mapping[Hashable, Any]) -> Mapping[Hashable, Variable]:
-        """The shape of the vector, and states of others."""
+        """Return the variables of columns, including the shape of the vector."""
         rest = {n: x for n, x in columns.items() if n != self._vector}
         declared = dict(super()._variables_from(rest)) if rest else {}
         if self._vector in columns:
@@ -141,14 +141,14 @@ class VectorNetwork(BayesianNetwork, VectorModel):
 
 
 def _matrix(columns: Mapping[Hashable, Any], names: tuple[Hashable, ...]) -> np.ndarray:
-    """Columns of numbers side by side."""
+    """Return columns of numbers as a matrix."""
     numbers = []
     for name in names:
         try:
             numbers.append(floats_of(columns[name]))
         except (TypeError, ValueError, EvidenceError):
             raise DataError(
-                f"column {name!r} must hold numbers; leave it out, or declare a network in which "
+                f"column {name!r} must be numeric; leave it out, or declare a network in which "
                 "it has states"
             ) from None
     if len({x.shape for x in numbers}) > 1 or numbers[0].ndim != 1:

@@ -192,7 +192,7 @@ def test_matrices_and_labels_are_parents() -> None:
                 .query("y")
             ),
             Unsupported,
-            "is predicted where",
+            "is predicted if",
         ),
     ],
 )
