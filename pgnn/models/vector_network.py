@@ -18,7 +18,7 @@ from pgnn.limits import whole_number
 from pgnn.models.bayesian_network import BayesianNetwork
 
 Features = int | Iterable[Hashable] | None
-"""Number or names of the numbers of a vector; None where data tells them."""
+"""Number or names of the elements of a vector; None where data tells them."""
 
 
 class VectorNetwork(BayesianNetwork, VectorModel):
@@ -61,7 +61,7 @@ class VectorNetwork(BayesianNetwork, VectorModel):
         )
         if not columns or twice or self._vector in columns:
             what = f"{twice[0]!r} is duplicated" if twice else "one is needed, with another name"
-            raise ModelError(f"names of the numbers of {self._vector!r}: {what}; got {columns}")
+            raise ModelError(f"names of the elements of {self._vector!r}: {what}; got {columns}")
         self._column_names = columns
 
     @property

@@ -145,7 +145,7 @@ def test_rotation_changes_the_loadings_alone() -> None:
     ("act", "kind", "message"),
     [
         (lambda: pgnn.FactorAnalysis(0), ModelError, "factors must be at least 1"),
-        (lambda: pgnn.FactorAnalysis(1, ["a", "a"]), ModelError, "'a' is there twice"),
+        (lambda: pgnn.FactorAnalysis(1, ["a", "a"]), ModelError, "'a' is duplicated"),
         (lambda: pgnn.FactorAnalysis(1, "ab"), ModelError, "features must be"),
         (lambda: pgnn.FactorAnalysis(1, 2, name="z", latent="z"), ModelError, "different names"),
         (lambda: pgnn.FactorAnalysis(1).log_prob(rows()), ModelError, "fit"),
@@ -156,7 +156,7 @@ def test_rotation_changes_the_loadings_alone() -> None:
         (
             lambda: pgnn.FactorAnalysis(1).fit(pd.DataFrame({"a": ["u", "v"], "b": [1, 2]})),
             DataError,
-            "column 'a' must hold numbers",
+            "column 'a' must be numeric",
         ),
         (
             lambda: pgnn.FactorAnalysis(1).fit(np.array([[1.0, np.nan], [2.0, np.nan]])),

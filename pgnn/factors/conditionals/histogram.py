@@ -26,21 +26,21 @@ class Histogram(Emission):
     .. math:: p(x \mid j) = \frac{N_{cj} + \alpha}{(N_j + \alpha C)\, V_c} \quad
         \text{for } x \text{ in cell } c
 
-    Outside of the grid the density is zero.
+    The density is zero outside the grid.
 
     Args:
         child: Real variable of shape ``()`` or ``(D,)``.
         parents: Discrete variables.
-        bins: Cells along each axis, of equal width between the least and the largest number that a
-            fit sees; or their edges, the same along each axis.
-        pseudo_count: :math:`\alpha`, what is added to the count of each cell.
+        bins: Number of cells along each axis, of equal width between the smallest and largest
+            training value; or their edges, the same along each axis.
+        pseudo_count: Pseudo-count :math:`\alpha` added to the count of each cell.
 
     Attributes:
         edges: ``(D, bins + 1)`` edges of the cells.
-        log_masses: ``(K, bins ** D)`` logs of the probabilities of the cells, a parameter.
+        log_masses: ``(K, bins ** D)`` log probabilities of the cells, a parameter.
 
     Raises:
-        ModelError: If there is no cell, or edges do not rise.
+        ModelError: If there is no cell, or edges do not increase.
         Intractable: If there are too many cells.
 
     References:
@@ -81,7 +81,9 @@ class Histogram(Emission):
                 or not np.isfinite(numbers).all()
                 or not (np.diff(numbers) > 0).all()
             ):
-                raise ModelError(f"edges of {child.name!r} must rise, at least two, got {bins}")
+                raise ModelError(
+                    f"edges of {child.name!r} must be at least two increasing values, got {bins}"
+                )
             self.number = len(numbers) - 1
         else:
             self.number = whole_number("bins", bins, 1, ModelError)
@@ -100,11 +102,11 @@ class Histogram(Emission):
 
     @property
     def num_free_parameters(self) -> int:
-        """Probabilities of the cells but one, for each configuration."""
+        """Number of cells minus one for each configuration."""
         return self.num_configurations * (int(self.log_masses.shape[1]) - 1)
 
     def prepare(self, values: Mapping[Hashable, Tensor]) -> None:
-        """Choose the edges, if none were given; see the base class."""
+        """Choose the edges if not given; see the base class."""
         if not isinstance(self.bins, int):
             return
         x = self._read(values)[self.child.name].reshape(-1, self.size)
@@ -132,7 +134,7 @@ class Histogram(Emission):
         lost = (~kept & ~x.isnan().any(dim=1)).nonzero()[:, 0].tolist()
         if lost and not self.pseudo_count:
             raise DataError(
-                f"{self.child.name!r} has values outside of its cells (first: row {lost[0]}): give "
+                f"{self.child.name!r} has values outside its cells (first: row {lost[0]}): give "
                 "bins= wider edges"
             )
         counts = torch.zeros(self.log_masses.shape[::-1], dtype=torch.float64)
@@ -149,7 +151,7 @@ class Histogram(Emission):
         self.log_masses[known] = (counts[known] / total[known]).log()
 
     def log_prior(self, prior: Any) -> Tensor:
-        """What the pseudo-counts add."""
+        """Contribution of the pseudo-counts to the log posterior."""
         if not self.pseudo_count:
             return torch.zeros((), dtype=torch.float64)
         return self.pseudo_count * self.log_masses.sum()
@@ -165,7 +167,7 @@ class Histogram(Emission):
         return StoredDistribution(self, flat)
 
     def draw_rows(self, configuration: Tensor) -> Tensor:
-        """Return ``(R, D)`` draws: a cell, and a place in it."""
+        """Return ``(R, D)`` draws, uniform within a random cell."""
         cell = torch.multinomial(self.log_masses.detach().exp()[configuration], 1)[:, 0]
         places = []
         for d in reversed(range(self.size)):
@@ -176,7 +178,7 @@ class Histogram(Emission):
         return torch.stack(places[::-1], dim=1)
 
     def _cells(self, x: Tensor) -> Tensor:
-        """``(N,)`` numbers of cells; -1 outside."""
+        """Return ``(N,)`` indices of cells; -1 outside the grid."""
         cell = torch.zeros(len(x), dtype=torch.int64, device=x.device)
         inside = torch.ones(len(x), dtype=torch.bool, device=x.device)
         for d in range(self.size):
@@ -197,5 +199,5 @@ class Histogram(Emission):
 
     @classmethod
     def from_settings(cls, settings: Settings, numbers: Mapping[str, Tensor]) -> Self:
-        """Make a histogram of its settings."""
+        """Create a histogram from its settings."""
         return cls(**settings)

@@ -1,4 +1,4 @@
-"""Normal vectors of which some numbers were not observed: all patterns of holes side by side."""
+"""Partially observed normal vectors, batched over patterns of missing elements."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _NUMBERS = 2**20
 
 
 class Patterns(NamedTuple):
-    """Some patterns of holes, and the rows that have them.
+    """Some patterns of missing elements and their rows.
 
     Attributes:
-        observed: ``(P, D)`` what each has observed.
-        rows: ``(n,)`` numbers of the rows.
-        label: ``(n,)`` the pattern of each.
+        observed: ``(P, D)`` mask of observed elements of each pattern.
+        rows: ``(n,)`` indices of the rows.
+        label: ``(n,)`` pattern of each row.
     """
 
     observed: Tensor
@@ -29,11 +29,11 @@ class Patterns(NamedTuple):
 
 
 def blocks(x: Tensor, count: int) -> Iterator[Patterns]:
-    """Yield patterns, as many at a time as have few numbers.
+    """Yield batches of patterns that limit memory use.
 
     Args:
         x: ``(N, D)`` rows, ``NaN`` where not observed.
-        count: ``K`` covariances and means.
+        count: Number ``K`` of covariances and means.
     """
     size = max(1, x.shape[1])
     observed, label = torch.unique(~x.isnan(), dim=0, return_inverse=True)
@@ -55,7 +55,7 @@ def log_density(x: Tensor, mean: Tensor, matrices: Tensor) -> Tensor:
     """Return ``(N, K)`` log densities of the observations of rows ``(N, D)``; differentiable.
 
     Args:
-        x: Rows, ``NaN`` where not observed.
+        x: ``(N, D)`` rows, ``NaN`` where not observed.
         mean: ``(K, D)``.
         matrices: ``(K or 1, D, D)`` covariances.
     """
@@ -79,7 +79,7 @@ def log_density(x: Tensor, mean: Tensor, matrices: Tensor) -> Tensor:
 
 
 def expected_moments(x: Tensor, w: Tensor, mean: Tensor, matrices: Tensor) -> tuple[Tensor, Tensor]:
-    r"""Return weighted sums ``(K, D)`` of rows and ``(K, D, D)`` of their products, as expected.
+    r"""Return expected weighted sums ``(K, D)`` of rows and ``(K, D, D)`` of their products.
 
     .. math:: E[x_m \mid x_o] = \mu_m + \Sigma_{mo} \Sigma_{oo}^{-1} (x_o - \mu_o), \qquad
         \mathrm{Cov}[x_m \mid x_o] = \Sigma_{mm} - \Sigma_{mo} \Sigma_{oo}^{-1} \Sigma_{om}
@@ -115,17 +115,17 @@ def expected_moments(x: Tensor, w: Tensor, mean: Tensor, matrices: Tensor) -> tu
 
 
 def _of_observed(matrices: Tensor, observed: Tensor) -> Tensor:
-    """``(P, K or 1, D, D)`` covariances of the observations, the unit one for the rest."""
+    """Return ``(P, K or 1, D, D)`` covariances of observed elements, identity for the rest."""
     both = (observed.unsqueeze(-1) & observed.unsqueeze(-2)).unsqueeze(1)
     return torch.where(both, matrices, torch.diag_embed((~observed).to(matrices)).unsqueeze(1))
 
 
 def _errors(x: Tensor, mean: Tensor, observed: Tensor) -> Tensor:
-    """``(n, K, D)`` deviations of the observations from the means, zeros elsewhere."""
+    """Return ``(n, K, D)`` deviations of observed elements from the means, zeros elsewhere."""
     return torch.where(observed.unsqueeze(1), x.nan_to_num(nan=0.0).unsqueeze(1) - mean, 0.0)
 
 
 def _some(error: Tensor, label: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Some rows after the other, few enough for a matrix each."""
+    """Yield batches of rows, small enough for one matrix per row."""
     step = max(1, _NUMBERS // (error.shape[1] * error.shape[2] ** 2))
     yield from zip(torch.split(error, step), torch.split(label, step), strict=True)

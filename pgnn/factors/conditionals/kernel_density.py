@@ -29,7 +29,7 @@ _RANGE = 5.0
 
 @dataclass(frozen=True)
 class Bandwidth(Restorable, ABC):
-    """How the bandwidth of a kernel density estimate follows from the rows."""
+    """Rule for the bandwidth of a kernel density estimate."""
 
     @abstractmethod
     def of(self, density: KernelDensity) -> float:
@@ -37,7 +37,7 @@ class Bandwidth(Restorable, ABC):
 
 
 def _deviation(density: KernelDensity) -> float:
-    """Root of the mean variance of the rows about the means of their configurations."""
+    """Return the root of the mean variance of the rows about the means of their configurations."""
     x, w = density.rows, density.shares.detach()
     total = w.sum(dim=0).clamp_min(1e-300)
     mean = (w.T @ x) / total.unsqueeze(1)
@@ -72,7 +72,7 @@ class Silverman(Bandwidth):
 
 @dataclass(frozen=True)
 class LeaveOneOut(Bandwidth):
-    r"""The bandwidth under which each row is most probable given the others.
+    r"""The bandwidth that maximises the leave-one-out likelihood.
 
     .. math:: \max_h \sum_n \log \frac{1}{N - 1} \sum_{m \ne n} k_h(x_n - x_m)
 
@@ -116,18 +116,18 @@ class KernelDensity(StoredRows):
     Args:
         child: Real variable of shape ``()`` or ``(D,)``.
         parents: Discrete variables.
-        bandwidth: :math:`h`; or how it is found: ``Silverman()`` if not given, ``Scott()``,
+        bandwidth: :math:`h`; or a rule: ``Silverman()`` (the default), ``Scott()``,
             ``LeaveOneOut()``.
-        kernel: ``GaussianKernel()`` if not given; ``TophatKernel()``, ``EpanechnikovKernel()``,
+        kernel: ``GaussianKernel()`` by default; ``TophatKernel()``, ``EpanechnikovKernel()``,
             ``ExponentialKernel()``, ``LinearKernel()``, ``CosineKernel()``.
 
     Attributes:
-        rows: ``(N, D)`` the rows that were observed.
-        shares: ``(N, K)`` what each counts for each configuration.
+        rows: ``(N, D)`` observed rows.
+        shares: ``(N, K)`` weight of each row for each configuration.
         width: The bandwidth in use.
 
     Raises:
-        ModelError: If the bandwidth is not positive, or the kernel is none.
+        ModelError: If the bandwidth is not positive, or the kernel is invalid.
 
     References:
         Rosenblatt (1956); Parzen (1962), On estimation of a probability density function and mode.
@@ -167,12 +167,12 @@ class KernelDensity(StoredRows):
         return super().settings() | {"bandwidth": self.bandwidth, "kernel": self.kernel}
 
     def refine(self) -> None:
-        """Find the bandwidth."""
+        """Determine the bandwidth."""
         if isinstance(self.bandwidth, Bandwidth) and len(self.rows):
             self.width.fill_(self.bandwidth.of(self))
 
     def draw_rows(self, configuration: Tensor) -> Tensor:
-        """Return draws: a row, and noise of the kernel."""
+        """Return draws of a row plus noise from the kernel."""
         self._check_fitted()
         weights = self.shares.detach().T[configuration]
         chosen = torch.multinomial(weights, 1)[:, 0]
@@ -203,7 +203,7 @@ class KernelDensity(StoredRows):
 
     @staticmethod
     def _squares(a: Tensor, b: Tensor) -> Tensor:
-        """``(M, N)`` squared distances, from a common origin that keeps their digits."""
+        """Return ``(M, N)`` squared distances, centred for numerical accuracy."""
         if a.shape[1] <= 2:
             return (a.unsqueeze(1) - b).square().sum(dim=2)
         origin = b.mean(dim=0)

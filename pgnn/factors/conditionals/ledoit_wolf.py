@@ -1,4 +1,4 @@
-"""How much of the correlations in few rows is noise."""
+"""Optimal shrinkage of covariances estimated from few rows."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class LedoitWolf(Restorable):
     .. math:: s = \frac{\min(\beta, \delta)}{\delta}, \qquad
         \beta = \frac{1}{n^2} \sum_i \|z_i z_i^\top - R\|^2, \quad \delta = \|R - I\|^2
 
-    of rows :math:`z_i` in units of their standard deviations, with correlations :math:`R`. It is
-    found from complete rows; where some have holes, give a number instead.
+    of rows :math:`z_i` in units of their standard deviations, with correlations :math:`R`. It
+    requires complete rows; give a number instead if values are missing.
 
     References:
         Ledoit and Wolf (2004), A well-conditioned estimator for large-dimensional covariance
@@ -31,11 +31,11 @@ class LedoitWolf(Restorable):
     """
 
     def share(self, rows: Tensor, weights: Tensor) -> float:
-        """Return the share.
+        """Return the shrinkage :math:`s`.
 
         Args:
-            rows: ``(N, D)``.
-            weights: ``(N,)`` what each counts.
+            rows: ``(N, D)`` values.
+            weights: ``(N,)`` weight of each row.
         """
         n = weights.sum()
         centred = rows - weights @ rows / n

@@ -44,27 +44,27 @@ class LinearGaussian(Emission):
     .. math:: p(y \mid j, x) = N(y; W_j x + b_j, \Sigma_j)
 
     With the previous observation as real parent this is an autoregressive emission; with a hidden
-    real parent, factor analysis. A vector :math:`y` may be observed partially, but real parents
-    must be observed wherever anything of :math:`y` was.
+    real parent, factor analysis. A vector :math:`y` may be partially observed, but real parents
+    must be observed if any element of :math:`y` is.
 
     Args:
         child: Real variable of shape ``()`` or ``(D,)``.
-        parents: Discrete and real variables of known shape, in any order; with ``F`` numbers in
-            the real ones together, flattened and side by side in their order.
-        weight: ``(K1, ..., Kn, F)`` or ``(K1, ..., Kn, D, F)``; learnable zeros if not given.
-        bias: ``(K1, ..., Kn)`` or ``(K1, ..., Kn, D)``; learnable zeros if not given.
-        covariance: As for ``Gaussian``.
-        form: As for ``Gaussian``.
+        parents: Discrete and real variables of known shape, in any order; the real ones have ``F``
+            elements in total, flattened and concatenated in order.
+        weight: ``(K1, ..., Kn, F)`` or ``(K1, ..., Kn, D, F)``; learnable zeros by default.
+        bias: ``(K1, ..., Kn)`` or ``(K1, ..., Kn, D)``; learnable zeros by default.
+        covariance: See ``Gaussian``.
+        form: See ``Gaussian``.
 
     Attributes:
         weight: :math:`W`, a parameter.
         bias: :math:`b`, a parameter.
-        scale: The covariances as unconstrained numbers, as in ``Gaussian``.
-        origin: ``(F + D,)`` numbers of parents and child that statistics are taken about, which
-            keeps digits of rows far from zero; None for zero.
+        scale: Unconstrained parameters of the covariances, as in ``Gaussian``.
+        origin: ``(F + D,)`` values of parents and child subtracted in statistics, which keeps
+            accuracy for rows far from zero; None for zero.
 
     Raises:
-        ModelError: If a variable is of another kind, a shape is wrong or a covariance is singular.
+        ModelError: If a variable has another kind, a shape is wrong or a covariance is singular.
 
     References:
         Koller and Friedman (2009), Probabilistic Graphical Models, definition 5.14 (conditional
@@ -148,14 +148,14 @@ class LinearGaussian(Emission):
         return Regression(weight, bias, factors(self, self.form, self.scale))
 
     def prepare(self, values: Mapping[Hashable, Tensor]) -> None:
-        """Take the means of the observations as :attr:`origin`; see the base class."""
+        """Set :attr:`origin` to the means of the observations; see the base class."""
         self.origin = torch.cat([
             _mean(values.get(v.name), v).to(self._device)
             for v in (*(p for p in self.parents if not p.is_discrete), self.child)
         ])  # fmt: skip
 
     def _about(self, coefficients: Tensor, origin: Tensor | None, sign: float = 1.0) -> Tensor:
-        """Coefficients about an origin; with the other sign back again."""
+        """Return coefficients relative to an origin; the opposite sign inverts this."""
         if origin is None:
             return coefficients
         x, y = self._split(origin)
@@ -164,7 +164,7 @@ class LinearGaussian(Emission):
         return moved
 
     def _placed(self, statistics: Statistics, prior: Any) -> tuple[NormalMoments, Tensor | None]:
-        """Sums, and what they are about: zero where a bias is fixed or has a prior."""
+        """Return sums and their origin, which is zero if a bias is fixed or has a prior."""
         moments = NormalMoments(self.form, *statistics)
         flat = isinstance(prior, ParameterPrior) and prior.rates("bias") == (0.0, 0.0)
         if self.origin is None or (self.bias.requires_grad and (prior is None or flat)):
@@ -172,7 +172,7 @@ class LinearGaussian(Emission):
         return moments.moved(*self._split(self.origin)), None
 
     def _split(self, origin: Tensor) -> tuple[Tensor, Tensor]:
-        """Numbers of the parents and of the child."""
+        """Return the parts of the parents and of the child."""
         return origin[: self.num_features].double(), origin[self.num_features :].double()
 
     def statistics(self, values: Mapping[Hashable, Tensor], weights: Tensor) -> Statistics:
@@ -205,12 +205,12 @@ class LinearGaussian(Emission):
         return w.sum(dim=0), zz, yz, yy
 
     def _products(self, y: Tensor, z: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
-        """Sums over complete rows."""
+        """Return sums over complete rows."""
         _, yy = self.form.moments(y, w, y, y)
         return torch.stack([(y * column.unsqueeze(1)).t() @ z for column in w.t()]), yy
 
     def _expected_products(self, y: Tensor, z: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
-        """Expected sums over rows partially observed."""
+        """Return expected sums over partially observed rows."""
         coefficients = self._about(self._coefficients().detach().double(), self.origin)
         mean = torch.einsum("kdf,nf->nkd", coefficients, z)
         factor = self._factor(self.scale.detach().double())
@@ -232,11 +232,11 @@ class LinearGaussian(Emission):
 
         Args:
             statistics: The result of :meth:`statistics`.
-            prior: A :class:`NormalWishart`, of the biases about its mean and the weights about 0;
-                or a :class:`ParameterPrior`, such as :class:`NormalPrior` of the weights.
+            prior: A :class:`NormalWishart`, with biases about its mean and weights about 0; or a
+                :class:`ParameterPrior`, such as :class:`NormalPrior` for the weights.
 
         Raises:
-            ModelError: If the prior is of another kind.
+            ModelError: If the prior has another type.
         """
         if isinstance(prior, ParameterPrior):
             self._maximize_penalised(*self._placed(statistics, prior), prior)
@@ -258,14 +258,14 @@ class LinearGaussian(Emission):
             update_scale(self.scale, moments, old, prior, centre)
 
     def _write(self, new: Tensor) -> None:
-        """Write coefficients down."""
+        """Assign the coefficients to the parameters."""
         self.weight.copy_(new[..., :-1].reshape(self.weight.shape))
         self.bias.copy_(new[..., -1].reshape(self.bias.shape))
 
     def _maximize_penalised(
         self, moments: NormalMoments, origin: Tensor | None, prior: ParameterPrior
     ) -> None:
-        """Coefficients given the covariances and these given those in turn, to the joint mode."""
+        """Alternate updates of coefficients and covariances until the joint mode."""
         terms = self.num_features * [prior.rates("weight")] + [prior.rates("bias")]
         l1, l2 = np.array(terms).T
         free = np.array([self.weight.requires_grad] * self.num_features + [self.bias.requires_grad])
@@ -294,17 +294,17 @@ class LinearGaussian(Emission):
                 break
 
     def accepts(self, prior: Any) -> bool:
-        """Whether a prior is one of parameters that are learnable here."""
+        """Return whether a prior applies to learnable parameters of this conditional."""
         return isinstance(prior, ParameterPrior) and prior.applies(self)
 
     def doubt(self, statistics: Statistics) -> str | None:
-        """Tell whether a learnable covariance stands on its floor; see the base class."""
+        """Warn if a learnable covariance is at its lower bound; see the base class."""
         if not self.scale.requires_grad:
             return None
         return floor_doubt(self.child, NormalMoments(self.form, *statistics), self.scale)
 
     def log_prior(self, prior: Any) -> Tensor:
-        """Log density of a prior, up to a constant; zero without one."""
+        """Return the log density of a prior, up to a constant; zero without one."""
         if isinstance(prior, ParameterPrior):
             return prior.log_density(self)
         check_prior(prior, NormalWishart, "LinearGaussian")
@@ -320,7 +320,7 @@ class LinearGaussian(Emission):
         return centre.to(self._device)
 
     def _coefficients(self) -> Tensor:
-        """``(K, D, F + 1)`` weights, then biases."""
+        """Return ``(K, D, F + 1)`` weights followed by biases."""
         weight = self.weight.reshape(self.num_configurations, self.size, self.num_features)
         return torch.cat([weight, self.bias.reshape(-1, self.size, 1)], dim=2)
 
@@ -329,7 +329,7 @@ class LinearGaussian(Emission):
         return self.form.cholesky(raw, self.size)
 
     def _features(self, values: Mapping[Hashable, Tensor]) -> Tensor:
-        """``(N, F)`` values of the real parents."""
+        """Return ``(N, F)`` values of the real parents."""
         rows = len(values[self.child.name])
         reals = [v for v in self.parents if not v.is_discrete]
         flat = [values[v.name].reshape(rows, v.num_elements) for v in reals]
@@ -341,7 +341,8 @@ class LinearGaussian(Emission):
         if has_nan(x):
             names = [v.name for v in self.parents if not v.is_discrete]
             raise EvidenceError(
-                f"{self.child.name!r} was observed in a row where one of its real parents {names} "
+                f"{self.child.name!r} was observed in a row in which one of its real parents "
+                f"{names} "
                 "was not; mark it as not observed there too (NaN), or fill the parent"
             )
 
@@ -367,7 +368,7 @@ class LinearGaussian(Emission):
 
 
 def _mean(values: Tensor | None, v: Variable) -> Tensor:
-    """``(D,)`` means of the numbers of a variable that were observed; zeros where none was."""
+    """Return ``(D,)`` means of observed values of a variable; zeros if none was observed."""
     if values is None:
         return torch.zeros(v.num_elements, dtype=torch.float64)
     x = values.detach().double().reshape(-1, v.num_elements)
@@ -376,12 +377,12 @@ def _mean(values: Tensor | None, v: Variable) -> Tensor:
 
 
 def _flat(v: Variable, value: Tensor) -> Tensor:
-    """Values ``(*batch, F)`` of a real parent."""
+    """Return values ``(*batch, F)`` of a real parent."""
     return value.reshape(*value.shape[: value.dim() - len(v.shape)], v.num_elements)
 
 
 def _log_density(y: Tensor, x: Tensor, coefficients: Tensor, factor: Tensor) -> Tensor:
-    """Log densities ``(N, K)`` of complete rows: residuals whitened by one matrix product."""
+    """Return log densities ``(N, K)`` of complete rows, whitening residuals by a matrix product."""
     eye = torch.eye(y.shape[1], dtype=y.dtype, device=y.device)
     inverse = torch.linalg.solve_triangular(factor, eye, upper=False)
     inverse = inverse.expand(len(coefficients), -1, -1)

@@ -1,4 +1,4 @@
-"""The sums on which a softmax depends."""
+"""Linear predictors of softmax conditionals."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ class LinearPredictor(NamedTuple):
 
     Attributes:
         offset: ``(1, C)`` or ``(B, C)`` values of :math:`b`.
-        terms: ``(n, K, C)`` values of :math:`h_i` of each parent that was not put in the offset;
-            zeros where it has fewer than ``K`` states.
+        terms: ``(n, K, C)`` values of :math:`h_i` of each parent not included in the offset,
+            zero-padded to ``K`` states.
     """
 
     offset: Tensor

@@ -1,4 +1,4 @@
-"""Logistic regression of a binary child on parents of any kind, and on inputs."""
+"""Logistic regression of a binary child on parents of any kind and on inputs."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ class Logistic(Softmax):
     r"""Logistic regression :math:`p(y = 1 \mid x, u) = \sigma(b + w^\top f)` of a binary child.
 
     The features :math:`f` are those of :class:`Softmax`, which has a column of weights for each
-    state; here there is one, the log odds of the second state against the first.
+    state; this class has one, the log odds of the second state against the first.
 
     Args:
         child: Variable with two states.
         parents: Discrete variables, and real ones of known shape (they must be observed).
-        weight: ``(F,)`` log odds for each feature; learnable zeros if not given.
-        bias: Log odds where all features are 0; a learnable zero if not given.
-        inputs: Covariates, name to number of values or shape.
+        weight: ``(F,)`` log odds for each feature; learnable zeros by default.
+        bias: Log odds where all features are 0; a learnable zero by default.
+        inputs: Covariates, mapping names to number of values or shape.
 
     Raises:
-        ModelError: If the child has not two states, or a shape or number is wrong.
+        ModelError: If the child does not have two states, or a shape or number is wrong.
 
     References:
         Berkson (1944), Application of the logistic function to bio-assay.
@@ -62,7 +62,7 @@ class Logistic(Softmax):
 
     @property
     def num_free_parameters(self) -> int:
-        """A weight for each feature, and the bias."""
+        """Number of features plus one for the bias."""
         return sum(self._sizes) + 1
 
     def _score_covariance(self, p: Tensor, k: int, j: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""Counts of several kinds of outcomes given discrete variables."""
+"""Multinomial counts given discrete variables."""
 
 from __future__ import annotations
 
@@ -39,15 +39,15 @@ class Multinomial(Emission, WholeNumberFamily):
 
     .. math:: p(x \mid j) = \frac{(\sum_d x_d)!}{\prod_d x_d!} \prod_d \theta_{jd}^{x_d}
 
-    How many outcomes there are is not modelled: each row has as many as it has. Rows may come as a
-    SciPy sparse matrix. A row is observed as a whole or not at all.
+    The total number of outcomes of a row is not modelled. Rows may be a SciPy sparse matrix. A row
+    is observed as a whole or not at all.
 
     Args:
-        child: Real variable of shape ``(D,)``, which holds whole numbers.
+        child: Real variable of shape ``(D,)`` with integer values.
         parents: Discrete variables.
         probs: ``(K1, ..., Kn, D)`` probabilities of the outcomes, constants; zero is legal.
-            Learnable and the same for all outcomes if not given.
-        draws: How many outcomes a sample has.
+            By default learnable and initially uniform.
+        draws: Number of outcomes of a sample.
 
     Attributes:
         logits: Log probabilities up to a constant, a parameter.
@@ -97,7 +97,7 @@ class Multinomial(Emission, WholeNumberFamily):
         self.logits = nn.Parameter(torch.from_numpy(numbers).log(), requires_grad=False)
 
     def settings(self) -> Settings:
-        """Return the variables, and how many outcomes a sample has."""
+        """Return the variables and the number of outcomes of a sample."""
         return super().settings() | {"draws": self.draws}
 
     @property
@@ -107,7 +107,7 @@ class Multinomial(Emission, WholeNumberFamily):
 
     @property
     def num_free_parameters(self) -> int:
-        """One less than there are outcomes, for each configuration."""
+        """Number of outcomes minus one for each configuration."""
         return self.num_configurations * (self.size - 1)
 
     def num_free(self, parameter: Tensor) -> int:
@@ -117,7 +117,7 @@ class Multinomial(Emission, WholeNumberFamily):
     def distribution(
         self, parents: Mapping[Hashable, Tensor], inputs: Mapping[Hashable, Tensor] | None = None
     ) -> Distribution:
-        """Return distributions at the parents' states, of as many outcomes as a sample has."""
+        """Return distributions at the parents' states, with ``draws`` outcomes."""
         index = self._index(parents)
         logits = self.logits[index] if index else self.logits
         return TorchMultinomial(self.draws, logits=logits, validate_args=False)
@@ -139,12 +139,12 @@ class Multinomial(Emission, WholeNumberFamily):
         return sums.totals, orders @ sums.weights
 
     def _blocks(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Rows that stay in the cache."""
+        """Return blocks of rows that fit in the cache."""
         return torch.split(x, max(64, _NUMBERS // self.size))
 
     @torch.no_grad()
     def maximize(self, statistics: Statistics, prior: Any = None) -> None:
-        """Set probabilities to relative counts; see the base class.
+        """Set probabilities to relative frequencies; see the base class.
 
         Args:
             statistics: The result of :meth:`statistics`.
@@ -161,11 +161,11 @@ class Multinomial(Emission, WholeNumberFamily):
         self.logits.copy_(new.reshape(self.logits.shape))
 
     def accepts(self, prior: Any) -> bool:
-        """Whether it gives each outcome the same pseudo-count."""
+        """Return whether a prior gives each outcome the same pseudo-count."""
         return isinstance(prior, Prior) and prior.of_each(self.child.name) is not None
 
     def log_prior(self, prior: Any) -> Tensor:
-        """Pseudo-counts times log probabilities; zero without a prior."""
+        """Return pseudo-counts times log probabilities; zero without a prior."""
         count = self._pseudo_count(prior)
         return count * self.logits.log_softmax(-1).sum() if count else self.logits.new_zeros(())
 
@@ -190,7 +190,7 @@ class Multinomial(Emission, WholeNumberFamily):
     def log_likelihood(
         self, statistics: Statistics, values: Mapping[Hashable, Tensor], weights: Tensor
     ) -> Tensor | None:
-        """Return that of rows without holes; see the base class."""
+        """Return the log-likelihood of rows without missing values; see the base class."""
         logs = self.logits.detach().double().log_softmax(dim=-1).reshape(-1, self.size)
         if not all_finite(logs):
             return None
@@ -202,17 +202,17 @@ class Multinomial(Emission, WholeNumberFamily):
         return (statistics[0] * logs).sum() + base
 
     def _log_coefficient(self, x: Tensor) -> Tensor:
-        """``(N,)`` logs of in how many orders the outcomes of a row may come."""
+        """Return ``(N,)`` log multinomial coefficients of rows."""
         if is_sparse(x):
             return torch.lgamma(row_sums(x) + 1.0) - row_sums(mapped(x, log_factorials))
         return torch.cat([_log_orders(part) for part in self._blocks(x)])
 
     def _counts(self, x: Tensor) -> Tensor:
-        """Checked counts; zeros, whose probability is one, where nothing was observed."""
+        """Return checked counts; zeros, whose probability is one, for unobserved rows."""
         return self._checked(x)[0]
 
     def _checked(self, x: Tensor) -> tuple[Tensor, float]:
-        """The same, and the largest of them."""
+        """Return checked counts and the largest of them."""
         largest = _largest_count(x)
         if math.isnan(largest) and not is_sparse(x):
             x = x.masked_fill(x.isnan().all(dim=1, keepdim=True), 0.0)
@@ -221,8 +221,8 @@ class Multinomial(Emission, WholeNumberFamily):
             known = stored(x)
             good = (known >= 0) & (known == known.floor()) & (known < torch.inf)
             raise EvidenceError(
-                f"Multinomial variable {self.child.name!r} holds counts, whole numbers that are "
-                f"not negative, all of a row or none; got {known[~good][0].item():g}"
+                f"Multinomial variable {self.child.name!r} must hold counts, nonnegative "
+                f"integers, for whole rows or not at all; got {known[~good][0].item():g}"
             )
         return x, largest
 
@@ -236,8 +236,8 @@ class Multinomial(Emission, WholeNumberFamily):
 def _add_weighted(total: Tensor, weights: Tensor, counts: Tensor, largest: float) -> None:
     """Add sums of counts ``(N, D)`` with weights ``(N, K)`` to a total ``(K, D)``, in place.
 
-    Sums of whole numbers that are exact in float32 are taken in that, which is twice as fast; by
-    NumPy, in which no setting of torch's lowers the precision.
+    Sums of integers that are exact in float32 use float32, which is twice as fast, and NumPy, whose
+    precision does not depend on settings of torch.
     """
     whole = counts.device.type == "cpu" and not float(weights.frac().sum())
     if whole and largest * float(weights.sum()) < _EXACT:
@@ -247,12 +247,12 @@ def _add_weighted(total: Tensor, weights: Tensor, counts: Tensor, largest: float
 
 
 def _log_orders(counts: Tensor) -> Tensor:
-    """Logs of in how many orders the outcomes of each row may come."""
+    """Return log multinomial coefficients of each row."""
     return torch.lgamma(counts.sum(dim=1) + 1.0) - log_factorials(counts).sum(dim=1)
 
 
 def _largest_count(x: Tensor) -> float:
-    """The largest of some numbers; ``NaN`` unless all are whole, finite and not negative."""
+    """Return the largest value; ``NaN`` unless all are finite nonnegative integers."""
     known = stored(x)
     if not known.numel():
         return 0.0
@@ -262,7 +262,7 @@ def _largest_count(x: Tensor) -> float:
 
 
 def log_factorials(x: Tensor) -> Tensor:
-    """Return the logs of factorials of whole numbers."""
+    """Return log factorials of integers."""
     if x.numel() >= FACTORIALS and x.device.type == "cpu" and not x.requires_grad:
         with suppress(IndexError):  # one is larger
             return _table(x.dtype).index_select(0, x.reshape(-1).int()).reshape(x.shape)
@@ -271,5 +271,5 @@ def log_factorials(x: Tensor) -> Tensor:
 
 @cache
 def _table(dtype: torch.dtype) -> Tensor:
-    """Logs of the first factorials."""
+    """Return the first log factorials."""
     return torch.lgamma(torch.arange(FACTORIALS, dtype=dtype) + 1.0)

@@ -18,25 +18,25 @@ from pgnn.limits import whole_number
 
 
 class NearestNeighbours(StoredRows):
-    r"""A density from the ball that holds the :math:`k` nearest rows, for each configuration.
+    r"""A density from the ball of the :math:`k` nearest rows, for each configuration.
 
     .. math:: p(x \mid j) = \frac{\sum_{n \in B(x)} w_{nj}}{V(x) \sum_n w_{nj}}
 
-    With a class as parent, and its relative frequencies, Bayes' rule gives the share of the class
+    With a class as parent and its relative frequencies, Bayes' rule yields the class frequencies
     among the neighbours: the nearest-neighbour classifier. The estimate does not integrate to one,
-    so nothing is drawn from it.
+    so it cannot be sampled.
 
     Args:
         child: Real variable of shape ``()`` or ``(D,)``.
         parents: Discrete variables.
-        k: How many neighbours; all rows if there are fewer.
+        k: Number of neighbours; all rows if there are fewer.
 
     Attributes:
-        rows: ``(N, D)`` the rows that were observed.
-        shares: ``(N, K)`` what each counts for each configuration.
+        rows: ``(N, D)`` observed rows.
+        shares: ``(N, K)`` weight of each row for each configuration.
 
     Raises:
-        ModelError: If ``k`` is no number of at least one.
+        ModelError: If ``k`` is not an integer of at least one.
 
     References:
         Cover and Hart (1967), Nearest neighbor pattern classification. Bishop (2006), Pattern
@@ -59,14 +59,14 @@ class NearestNeighbours(StoredRows):
         return super().settings() | {"k": self.k}
 
     def draw_rows(self, configuration: Tensor) -> Tensor:
-        """Refused: the estimate does not integrate to one.
+        """Raise an error, since the estimate does not integrate to one.
 
         Raises:
             Unsupported: Always.
         """
         raise Unsupported(
-            f"a nearest-neighbour density of {self.child.name!r} does not integrate to one, so "
-            "nothing is drawn from it; KernelDensity does"
+            f"a nearest-neighbour density of {self.child.name!r} does not integrate to oneand "
+            "cannot be sampled; KernelDensity can"
         )
 
     def _log_density(self, x: Tensor, values: Mapping[Hashable, Tensor]) -> Tensor:

@@ -1,4 +1,4 @@
-"""Networks as conditionals: any torch module that ends in a distribution."""
+"""Neural networks as conditionals: torch modules that output distributions."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ Head = Callable[[Any], Distribution]
 
 
 class Concatenate(Restorable):
-    """Features as one tensor: discrete parents one-hot, everything flattened and put side by side.
+    """Concatenate all features, flattened, with discrete parents one-hot encoded.
 
-    A conditional with one single real parent or input, and nothing else, passes it in as it is,
-    so that an image reaches a convolution; a number becomes a column.
+    A single real parent or input without others is passed unchanged, so that an image reaches a
+    convolution; a scalar becomes a column.
     """
 
     def __call__(self, variables: Sequence[Variable], values: Mapping[Hashable, Tensor]) -> Tensor:
-        """Return ``(*batch, F)`` features, parents first; one single real value unflattened."""
+        """Return ``(*batch, F)`` features, parents first; a single real value is not flattened."""
         by_name = {v.name: v for v in variables}
         if len(values) == 1:
             ((name, value),) = values.items()
@@ -43,18 +43,18 @@ class Concatenate(Restorable):
                 return value
         pieces = [_flat(by_name.get(name), value) for name, value in values.items()]
         if not pieces:
-            raise ModelError("a network needs at least one parent or input to look at")
+            raise ModelError("a network needs at least one parent or input")
         dtype = next((p.dtype for p in pieces if p.is_floating_point()), torch.get_default_dtype())
         return torch.cat([p.to(dtype) for p in pieces], dim=-1)
 
 
 class ByName(Restorable):
-    """Features as a mapping: state indices of discrete parents, values of real ones and inputs."""
+    """Pass features as a mapping of state indices of discrete parents, real values and inputs."""
 
     def __call__(
         self, variables: Sequence[Variable], values: Mapping[Hashable, Tensor]
     ) -> dict[Hashable, Tensor]:
-        """Return the values by name, untouched."""
+        """Return the unchanged values by name."""
         return dict(values)
 
 
@@ -62,25 +62,25 @@ class Neural(Conditional):
     r"""A conditional :math:`p(y \mid x, u) = \mathrm{head}(f_\theta(x, u))` computed by a network.
 
     A discrete child's module returns logits with the states on the last axis. A real child needs a
-    head, or a module that returns a torch distribution by itself. Values are cast to the dtype of
-    the module, and so is ``factor()``: a float32 network gives float32 tables, which meet float64
-    tables of other conditionals by torch's promotion.
+    head or a module that returns a torch distribution. Values are cast to the dtype of the module,
+    as is ``factor()``: a float32 network yields float32 tables, which are promoted when combined
+    with float64 tables.
 
     Args:
         child: Discrete or real variable.
         parents: Discrete or real variables.
-        module: Maps features to logits, to what the head takes, or to a distribution.
-        inputs: Names of covariates that are passed on to the module.
-        head: Makes a distribution of the module's output; :class:`NormalHead`,
-            :class:`BernoulliHead` or any callable (a module's parameters are learned too).
-        features: Makes the module's argument of the variables and their values;
-            :class:`Concatenate` unless given.
-        columns: Name of a discrete parent that the module does not see: it returns what follows
-            from each of its states, ``(rows, K, ...)``. A table over the states then costs one
-            evaluation a row, where otherwise there are K.
+        module: Maps features to logits, to arguments of the head, or to a distribution.
+        inputs: Names of covariates passed to the module.
+        head: Maps the module's output to a distribution; :class:`NormalHead`,
+            :class:`BernoulliHead` or any callable (if a module, its parameters are learned too).
+        features: Maps the variables and their values to the module's argument; :class:`Concatenate`
+            by default.
+        columns: Name of a discrete parent that is no input of the module, which returns outputs for
+            each of its states, ``(rows, K, ...)``. A table over the states then costs one
+            evaluation per row instead of K.
 
     Raises:
-        ModelError: If there is neither a parent nor an input, or none but ``columns``.
+        ModelError: If there is no parent or input other than ``columns``.
 
     Example:
         >>> from pgnn import BernoulliHead
@@ -112,7 +112,7 @@ class Neural(Conditional):
         self.features: Features = features or Concatenate()
 
     def settings(self) -> Settings:
-        """Return the variables, the network, and how it is called and read."""
+        """Return the variables, the network, and its head and features."""
         return super().settings() | {
             "module": self.module,
             "inputs": self.inputs,
@@ -123,11 +123,11 @@ class Neural(Conditional):
 
     @property
     def integrates_missing(self) -> bool:  # type: ignore[override]
-        """Whether numbers of the child may be missing: where the head sums them out."""
+        """Whether elements of the child may be missing, which the head sums out."""
         return isinstance(self.head, NeuralHead)
 
     def _log_prob_at(self, dist: Distribution, x: Tensor) -> Tensor:
-        """See the base class; missing numbers, ``NaN``, are summed out."""
+        """See the base class; missing elements, ``NaN``, are summed out."""
         if self.child.is_discrete or not isinstance(self.head, NeuralHead) or not has_nan(x):
             return super()._log_prob_at(dist, x)
         return self.head.log_prob(dist, x)
@@ -135,12 +135,12 @@ class Neural(Conditional):
     def distribution(
         self, parents: Mapping[Hashable, Tensor], inputs: Mapping[Hashable, Tensor] | None = None
     ) -> Distribution:
-        """Return what the network makes of the parents and inputs; see the base class.
+        """Return the network's distribution given parents and inputs; see the base class.
 
-        Values need one batch axis, ``(rows, ...)``, unless the module itself takes others.
+        Values need one batch axis, ``(rows, ...)``, unless the module accepts others.
 
         Raises:
-            ModelError: If the network returns something else than expected.
+            ModelError: If the network returns an invalid output.
         """
         values = {**self._values(parents), **self._covariates(inputs)}
         if self.columns is None:
@@ -155,7 +155,7 @@ class Neural(Conditional):
         free: Sequence[Variable],
         covariates: Mapping[Hashable, Tensor],
     ) -> Tensor:
-        """See the base class; the states of ``columns`` need no evaluations of their own."""
+        """See the base class; the states of ``columns`` share one evaluation."""
         if self.columns is None or self.columns not in free:
             return super()._grid_log_prob(observed, free, covariates)
         child, k = self.child.name, self.columns.num_states
@@ -193,7 +193,7 @@ class Neural(Conditional):
             )
         if len(self.parents) + len(self.inputs) < 2:
             raise ModelError(
-                f"the network of {self.child.name!r} has nothing to look at but {name!r}, which is "
+                f"the network of {self.child.name!r} has no features other than {name!r}, which is "
                 "left out of its features; give an input, or leave columns out"
             )
         return parent
@@ -215,7 +215,7 @@ class Neural(Conditional):
             ) from error
 
     def _columns_of(self, values: Mapping[Hashable, Tensor]) -> Tensor:
-        """``(rows, K, ...)`` of the network."""
+        """Return the outputs ``(rows, K, ...)`` of the network."""
         output, column = self._output(values), self.columns
         rows = len(next(iter(values.values())))
         shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
@@ -232,7 +232,7 @@ class Neural(Conditional):
         return output
 
     def _distribution_of(self, output: Any) -> Distribution:
-        """The distribution that the network's output stands for."""
+        """Return the distribution for an output of the network."""
         if self.head is not None:
             output = self.head(output)
         return self._checked(output if isinstance(output, Distribution) else self._logits(output))
@@ -263,21 +263,21 @@ class Neural(Conditional):
             dist = Categorical(logits=output)
         except ValueError:
             raise ModelError(
-                f"the network of {self.child.name!r} returns logits that are NaN; so may its "
-                "inputs or parameters be"
+                f"the network of {self.child.name!r} returns logits that are NaN; check its "
+                "inputs and parameters for NaN"
             ) from None
         return Independent(dist, len(self.child.shape)) if self.child.shape else dist
 
 
 def _cast(value: Any, dtype: torch.dtype) -> Any:
-    """Reals in a dtype; indices and containers as they are."""
+    """Cast reals to a dtype; return indices and containers unchanged."""
     if isinstance(value, Tensor) and value.is_floating_point():
         return value.to(dtype)
     return value
 
 
 def _flat(variable: Variable | None, value: Tensor) -> Tensor:
-    """One value as ``(*batch, D)``; inputs (no variable) have one batch axis."""
+    """Return a value as ``(*batch, D)``; inputs (no variable) have one batch axis."""
     if variable is None:
         return value.flatten(start_dim=1) if value.dim() > 1 else value.unsqueeze(-1)
     if variable.is_discrete:

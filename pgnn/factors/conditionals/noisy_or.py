@@ -1,4 +1,4 @@
-"""Noisy gates: independent causes, each able to bring the effect about on its own."""
+"""Noisy gates: independent causes, each sufficient for the effect."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ class NoisyMax(Additive, CausalIndependence):
         parents: Variables whose state 0 is "absent".
         effects: For each parent a table ``(K_i - 1, K)`` of probabilities, a row for each state
             but 0: the child's distribution if this parent alone is present and nothing leaks. A
-            sequence in the order of the parents or a mapping by name. Learnable and uniform if not
-            given.
+            sequence in the order of the parents or a mapping by name. Learnable and uniform by
+            default.
         leak: The child's distribution ``(K,)`` with all parents absent; ``0.0`` for no leak,
             ``None`` for a learnable one that starts at one half for state 0.
 
@@ -79,7 +79,7 @@ class NoisyMax(Additive, CausalIndependence):
 
     @property
     def num_free_parameters(self) -> int:
-        """``K - 1`` for each row, the leak's counting unless it is absent."""
+        """``K - 1`` for each row, including that of the leak if present."""
         others = torch.arange(self.child.num_states) != self._neutral
         absent = not self.leak.requires_grad and bool(self.leak[others].isneginf().all())
         rows = sum(v.num_states - 1 for v in self.parents) + (0 if absent else 1)
@@ -91,7 +91,7 @@ class NoisyMax(Additive, CausalIndependence):
             for name in effects:
                 if name not in names:
                     raise ModelError(
-                        f"effects on {self.child.name!r}: {name!r} is no parent"
+                        f"effects on {self.child.name!r}: {name!r} is not a parent"
                         + closest(name, names)
                     )
             effects = [_get(effects, name, self.child) for name in names]
@@ -103,7 +103,7 @@ class NoisyMax(Additive, CausalIndependence):
         return list(effects)
 
     def _effect(self, parent: Variable, table: Any) -> nn.Parameter:
-        """Logits ``(K_i - 1, K)`` of one parent's rows; state 0 needs none."""
+        """Return logits ``(K_i - 1, K)`` of one parent's rows; state 0 has none."""
         if table is None:
             shape = (parent.num_states - 1, self.child.num_states)
             return learnable_zeros(f"{self.child.name!r} given {parent.name!r}", shape)
@@ -123,7 +123,7 @@ class NoisyMax(Additive, CausalIndependence):
         return _constant(read_table(self.child, [], leak))
 
     def log_effects(self) -> Tensor:
-        """Return logs ``(R, K)`` of the leak's distribution, then of each state of each parent."""
+        """Return log probabilities ``(R, K)`` of the leak, then of each state of each parent."""
         size = self.child.num_states
         neutral = self.leak.new_full((1, size), -torch.inf)
         neutral[0, self._neutral] = 0.0
@@ -134,7 +134,7 @@ class NoisyMax(Additive, CausalIndependence):
         return torch.cat(parts)
 
     def chained(self, log_effects: Tensor, ranks: Sequence[int] | None = None) -> Decomposition:
-        """Return the decomposition with some logs in place of :meth:`log_effects`."""
+        """Return the decomposition with given values instead of :meth:`log_effects`."""
         leak, *effects = torch.split(log_effects, [1, *(v.num_states for v in self.parents)])
         causes = [*zip(self.parents, effects, strict=True)]
         if ranks is not None:
@@ -142,7 +142,7 @@ class NoisyMax(Additive, CausalIndependence):
         return chain_of_maxima(self.child, causes, leak[0], self.reference_last)
 
     def maximize_effects(self, counts: Tensor) -> None:
-        """Set the learnable distributions to the shares of counts; see the base class."""
+        """Set the learnable distributions to relative counts; see the base class."""
         leak, *effects = torch.split(counts, [1, *(v.num_states for v in self.parents)])
         present = slice(None, -1) if self.reference_last else slice(1, None)
         pairs = [(self.leak, leak[0])]
@@ -159,11 +159,11 @@ class NoisyMax(Additive, CausalIndependence):
 
     @property
     def _neutral(self) -> int:
-        """The state of the child that nothing brings about."""
+        """The state of the child without any cause."""
         return self.child.num_states - 1 if self.reference_last else 0
 
     def _accumulated(self, logits: Tensor) -> Tensor:
-        """Logs of the distribution function, from the neutral state on."""
+        """Return the log distribution function, starting at the neutral state."""
         log_probs = logits.log_softmax(-1)
         return log_cdf(log_probs.flip(-1) if self.reference_last else log_probs)
 
@@ -187,7 +187,7 @@ class NoisyMin(NoisyMax):
 
     A mirrored :class:`NoisyMax`: the last states are neutral, those of "in order". Parent
     :math:`i` in state :math:`x_i` keeps the child down at state :math:`Z_i` with probability
-    :math:`q_i(z \mid x_i)`, and in its last state not at all; survival functions multiply:
+    :math:`q_i(z \mid x_i)`, and in its last state has no effect; survival functions multiply:
 
     .. math:: P(Y \ge y \mid x) = Q_0(y) \prod_i Q_i(y \mid x_i).
 
@@ -221,14 +221,14 @@ class NoisyOr(NoisyMax):
     r"""Leaky noisy-or: :math:`p(y = 0 \mid x) = (1 - \lambda_0) \prod_i (1 - \lambda_i)^{x_i}`.
 
     Each present parent causes the child on its own with probability :math:`\lambda_i`, and
-    something unnamed does with :math:`\lambda_0`. The table is exact to full relative precision
-    down to the smallest strengths, and so are its gradients at strengths of 0 and 1 finite.
+    an unmodelled cause does with :math:`\lambda_0`. The table has full relative precision down to
+    the smallest strengths, and gradients are finite at strengths of 0 and 1.
 
     Args:
         child: Variable with two states; the second is "present".
         parents: Variables with two states.
         strengths: ``(n,)`` probabilities :math:`\lambda_i` that the parent alone, without leak,
-            causes the child; or a mapping by name. Learnable from one half if not given.
+            causes the child; or a mapping by name. Learnable and initially one half by default.
         leak: Probability :math:`\lambda_0` with all parents absent; ``None`` for a learnable one.
 
     Raises:
@@ -260,16 +260,16 @@ class NoisyOr(NoisyMax):
 
     @classmethod
     def from_table(cls, child: Variable, parents: Sequence[Variable], table: Any) -> Self:
-        """Recognise a noisy-or that somebody wrote down as a table.
+        """Return the noisy-or with a given table.
 
         Args:
             child: Variable with two states; the second is "present".
             parents: Variables with two states.
-            table: Probabilities ``(2, ..., 2)``, the child's states on the last axis, or what else
-                :class:`Tabular` takes.
+            table: Probabilities ``(2, ..., 2)``, the child's states on the last axis, or another
+                form that :class:`Tabular` accepts.
 
         Raises:
-            ModelError: If no noisy-or has this table to within ``1e-9``.
+            ModelError: If no noisy-or matches this table within ``1e-9``.
 
         Example:
             >>> flu, cold, fever = (Variable(name, 2) for name in ("flu", "cold", "fever"))
@@ -288,8 +288,8 @@ class NoisyOr(NoisyMax):
         error = float(np.abs(gate.factor().values.numpy()[..., 0] - absent).max())
         if error > _TABLE_TOLERANCE:
             raise ModelError(
-                f"the table of {child.name!r} is no noisy-or: the one that agrees with it where at "
-                f"most one parent is present is off by up to {error:.3g}; use Tabular"
+                f"the table of {child.name!r} is no noisy-or: the one that matches it for at "
+                f"most one present parent deviates by up to {error:.3g}; use Tabular"
             )
         return gate
 
@@ -304,13 +304,13 @@ class NoisyAnd(NoisyMin):
     r"""Leaky noisy-and: :math:`p(y=1 \mid x) = (1 - \lambda_0) \prod_i (1 - \lambda_i)^{1-x_i}`.
 
     Each absent parent prevents the child on its own with probability :math:`\lambda_i`, and
-    something unnamed does with :math:`\lambda_0`; with strengths of one it is "and" itself.
+    an unmodelled cause does with :math:`\lambda_0`; strengths of one yield the logical "and".
 
     Args:
         child: Variable with two states; the second is "present".
         parents: Variables with two states.
         strengths: ``(n,)`` probabilities :math:`\lambda_i` that the absence of the parent alone
-            prevents the child; or a mapping by name. Learnable from one half if not given.
+            prevents the child; or a mapping by name. Learnable and initially one half by default.
         leak: Probability :math:`\lambda_0` that the child is prevented though all parents are
             present; ``None`` for a learnable one.
 
@@ -356,7 +356,7 @@ def _strength_rows(
     strengths: Sequence[float] | Mapping[Hashable, float] | Tensor,
     effect: int = 1,
 ) -> Any:
-    """Effects ``[[1 - p, p]]`` for each parent, by position or by name."""
+    """Return effects ``[[1 - p, p]]`` for each parent, by position or by name."""
     if isinstance(strengths, Mapping):
         return {k: [_pair(child, f"strength of {k!r}", p, effect)] for k, p in strengths.items()}
     names = [v.name for v in parents]
@@ -377,7 +377,7 @@ def _get(effects: Mapping[Hashable, Any], name: Hashable, child: Variable) -> An
 
 
 def _pair(child: Variable, what: str, probability: float, effect: int = 1) -> list[float]:
-    """The distribution in which a state of two has a probability."""
+    """Return the binary distribution with a given probability of one state."""
     if not 0.0 <= probability <= 1.0:
         raise ModelError(
             f"{what} in the noisy gate of {child.name!r} must be a probability between 0 and 1, "

@@ -16,15 +16,15 @@ from pgnn.factors.conditionals.normal_wishart import NormalWishart
 class NormalBeliefs(NamedTuple):
     r"""Beliefs :math:`\mu \mid \Sigma \sim N(m, \Sigma / \kappa), \Sigma \sim W^{-1}(\Psi, \nu)`.
 
-    Of diagonal covariances each variance has beliefs of its own, of one dimension; of spherical
-    ones the variance that all dimensions share. A tied covariance is that of all configurations,
-    about which there is one belief: ``C`` is 1, otherwise ``K``.
+    For diagonal covariances each variance has its own one-dimensional beliefs; for spherical ones
+    the variance shared by all dimensions has. A tied covariance is shared by all configurations, so
+    ``C`` is 1, otherwise ``K``.
 
     Attributes:
         mean: ``(K, D)`` :math:`m`.
         confidence: ``(K,)`` :math:`\kappa`.
         degrees: ``(C,)`` :math:`\nu`.
-        scale: ``(C, D, D)`` :math:`\Psi`; ``(C, D)`` of diagonal covariances, ``(C, 1)`` of
+        scale: ``(C, D, D)`` :math:`\Psi`; ``(C, D)`` for diagonal covariances, ``(C, 1)`` for
             spherical ones.
     """
 
@@ -35,32 +35,32 @@ class NormalBeliefs(NamedTuple):
 
     @property
     def diagonal(self) -> bool:
-        """Whether beliefs are about variances, not about matrices."""
+        """Whether beliefs are about variances instead of matrices."""
         return self.scale.dim() == 2
 
     @property
     def sharing(self) -> int:
-        """How many dimensions each variance is of."""
+        """Number of dimensions that share each variance."""
         return self.mean.shape[1] // self.scale.shape[1]
 
     def pool(self, numbers: Tensor) -> Tensor:
-        """Sum numbers ``(K, ...)`` over the configurations that share a covariance."""
+        """Sum values ``(K, ...)`` over the configurations that share a covariance."""
         return numbers if len(self.degrees) == len(numbers) else numbers.sum(dim=0, keepdim=True)
 
     @classmethod
     def of(
         cls, prior: NormalWishart | None, rows: Tensor, count: int, form: Covariance
     ) -> NormalBeliefs:
-        """Return a prior for each of some configurations.
+        """Return priors of some configurations.
 
         Args:
-            prior: What was given; a weak one about mean and covariance of the rows if not.
-            rows: ``(N, D)``, ``NaN`` where not observed; there may be none.
-            count: How many configurations.
-            form: Of their covariances.
+            prior: The given prior; by default a weak one about mean and covariance of the rows.
+            rows: ``(N, D)`` rows, possibly none, ``NaN`` where not observed.
+            count: Number of configurations.
+            form: Form of their covariances.
 
         Raises:
-            ModelError: If that is no distribution.
+            ModelError: If the prior is improper.
         """
         size, diagonal = rows.shape[1], len(form.tail(rows.shape[1])) < 2
         if prior is None:
@@ -96,7 +96,7 @@ class NormalBeliefs(NamedTuple):
         )
 
     def updated(self, count: Tensor, first: Tensor, second: Tensor) -> NormalBeliefs:
-        """Return the posterior for sums over rows, ``(K,)``, ``(K, D)``, as of the scale."""
+        """Return the posterior for sums ``(K,)``, ``(K, D)``, and in the shape of the scale."""
         confidence = self.confidence + count
         mean = (self.confidence[:, None] * self.mean + first) / confidence[:, None]
         scale = self.scale + second
@@ -114,7 +114,7 @@ class NormalBeliefs(NamedTuple):
 
     @property
     def covariance(self) -> Tensor:
-        """The inverse of the mean precision, of the shape of the scale."""
+        """The inverse of the mean precision, in the shape of the scale."""
         return self.scale / self.degrees.reshape(-1, *[1] * (self.scale.dim() - 1))
 
     @property
@@ -157,6 +157,6 @@ class NormalBeliefs(NamedTuple):
 
 
 def _digammas(degrees: Tensor, size: int) -> Tensor:
-    """``(K,)`` multivariate digamma functions of half the degrees."""
+    """Return ``(K,)`` multivariate digamma functions of half the degrees."""
     steps = torch.arange(size, dtype=degrees.dtype)
     return ((degrees[:, None] - steps) / 2).digamma().sum(dim=1)

@@ -1,4 +1,4 @@
-"""Normal distributions from weighted sums over rows, and the conjugate prior on them."""
+"""Normal distributions from weighted sums over rows, and their conjugate prior."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ class NormalWishart(Restorable):
 
     with :math:`S` the scatter about :math:`\hat\mu = (\kappa m + n \bar x) / (\kappa + n)`.
     Diagonal and spherical covariances have the same density restricted to their form. A tied one
-    has one such prior, and a normal for each mean. In a regression the coefficients have the
-    prior of the mean, about zero, and each counts in the denominator as the mean does.
+    has one such prior and a normal prior for each mean. In a regression the coefficients have the
+    prior of the mean, about zero, and count in the denominator like the mean.
 
     Args:
-        mean: :math:`m`, a number or ``(D,)``.
-        confidence: :math:`\kappa`, how many rows the prior mean counts as.
+        mean: :math:`m`, a scalar or ``(D,)``.
+        confidence: :math:`\kappa`, the number of rows to which the prior mean is equivalent.
         degrees: :math:`\nu`, degrees of freedom; the formula also holds for values that make the
             prior improper.
-        scale: :math:`\Psi`, a number (times the identity), ``(D,)`` (a diagonal) or ``(D, D)``.
+        scale: :math:`\Psi`, a scalar (times the identity), ``(D,)`` (a diagonal) or ``(D, D)``.
 
     Raises:
         ModelError: If the confidence is negative, or a number is not finite.
@@ -62,7 +62,7 @@ class NormalWishart(Restorable):
         """The prior mean ``(D,)``.
 
         Raises:
-            ModelError: If the mean that was given has another shape.
+            ModelError: If the given mean has another shape.
         """
         numbers = _finite("mean of NormalWishart", self.mean)
         if numbers.shape not in ((), (size,)):
@@ -75,8 +75,8 @@ class NormalWishart(Restorable):
         """The scale as a matrix ``(D, D)``.
 
         Raises:
-            ModelError: If the scale that was given has another shape, or is not symmetric with a
-                diagonal that is not negative.
+            ModelError: If the given scale has another shape, or is not symmetric with a nonnegative
+                diagonal.
         """
         numbers = _finite("scale of NormalWishart", self.scale)
         if numbers.shape in ((), (size,)):
@@ -87,7 +87,7 @@ class NormalWishart(Restorable):
                 f"({size}, {size}), got {numbers.shape}"
             )
         if not np.allclose(numbers, numbers.T) or np.linalg.eigvalsh(numbers)[0] < -1e-9:
-            raise ModelError("scale of NormalWishart must be symmetric and not negative")
+            raise ModelError("scale of NormalWishart must be symmetric and nonnegative")
         return torch.from_numpy(numbers.copy())
 
 
@@ -103,7 +103,7 @@ class NormalMoments:
     r"""Sums over rows of :math:`y \approx W_k z`, with weights :math:`w_{nk}`.
 
     Attributes:
-        form: What is known of the covariances of the noise.
+        form: Form of the covariances of the noise.
         count: ``(K,)`` sums of weights.
         zz: ``(K, F, F)`` sums of :math:`w z z^\top`.
         yz: ``(K, D, F)`` sums of :math:`w y z^\top`.
@@ -117,11 +117,11 @@ class NormalMoments:
     yy: Tensor
 
     def moved(self, x: Tensor, y: Tensor) -> NormalMoments:
-        """Return the sums about zero, of those about other values.
+        """Return the sums about zero from sums about other values.
 
         Args:
-            x: ``(F - 1,)`` of the regressors but for the constant, which is the last one.
-            y: ``(D,)`` of what they explain.
+            x: ``(F - 1,)`` origin of the regressors without the constant, which is the last one.
+            y: ``(D,)`` origin of the responses.
         """
         size = self.zz.shape[-1]
         turn = torch.eye(size, dtype=self.zz.dtype, device=self.zz.device)
@@ -135,17 +135,17 @@ class NormalMoments:
 
     @property
     def counted(self) -> Tensor:
-        """``(K,)`` which configurations anything was counted for."""
+        """``(K,)`` mask of configurations with positive weight."""
         return self.count > LEAST_COUNT
 
     def coefficients(self, confidence: float, centre: Tensor, old: Tensor, free: Tensor) -> Tensor:
-        """Best ``(K, D, F)``, about prior coefficients ``(D, F)``.
+        """Return optimal coefficients ``(K, D, F)``, given prior coefficients ``(D, F)``.
 
         Args:
-            confidence: How many rows the prior coefficients count as.
+            confidence: Number of rows to which the prior coefficients are equivalent.
             centre: The prior coefficients.
-            old: ``(K, D, F)`` coefficients; those that are not free keep these.
-            free: ``(F,)`` which coefficients may change.
+            old: ``(K, D, F)`` current coefficients, kept where not free.
+            free: ``(F,)`` mask of coefficients that may change.
         """
         eye = torch.eye(self.zz.shape[-1], dtype=self.zz.dtype, device=self.zz.device)
         zz, yz = self.zz + confidence * eye, self.yz + confidence * centre
@@ -160,12 +160,12 @@ class NormalMoments:
         return new
 
     def scatter(self, w: Tensor) -> Tensor:
-        """Sums of products ``(C, *tail)`` of the errors of coefficients ``(K, D, F)``."""
+        """Return sums ``(C, *tail)`` of products of the errors of coefficients ``(K, D, F)``."""
         scatter = self.yy - self.form.product(self.yz, w) - self.form.product(w, self.yz)
         return scatter + self.form.product(w @ self.zz, w)
 
     def covariances(self, w: Tensor, prior: NormalWishart | None, centre: Tensor) -> Tensor:
-        """Best natural numbers ``(C, *tail)`` of the covariances about coefficients ``w``."""
+        """Return optimal covariances ``(C, *tail)`` for coefficients ``w``."""
         size, terms = self.yz.shape[1:]
         scatter = self.scatter(w)
         weight = self.form.pool(self.count)
@@ -185,7 +185,7 @@ class NormalMoments:
 
     @property
     def floor(self) -> Tensor:
-        """``(D,)`` least variance of an estimate, by the variance of all rows together."""
+        """``(D,)`` lower bounds of variances, from the variance of all rows."""
         size, total = self.yz.shape[1], self.count.sum().clamp(min=LEAST_COUNT)
         mean = self.yz[..., -1].sum(dim=0) / total  # the last regressor is the constant
         second = self.form.variances(self.yy.sum(dim=0, keepdim=True), size)[0] / total
@@ -196,15 +196,15 @@ class NormalMoments:
         return self.form.floor(torch.where(variance > rounding, variance, 0.0))
 
     def floored(self, natural: Tensor) -> Tensor:
-        """``(C,)`` whether a covariance stands on the floor in some direction."""
+        """Return a ``(C,)`` mask of covariances at the lower bound in some direction."""
         return self.form.stands_on(natural, self.floor) & (self.form.pool(self.count) > LEAST_COUNT)
 
 
 def check_prior(prior: Any, kind: type, name: str) -> None:
-    """Check that a prior is of the kind that a conditional takes.
+    """Check that a prior has the type that a conditional accepts.
 
     Raises:
-        ModelError: If it is not.
+        ModelError: If the prior has another type.
     """
     if prior is not None and not isinstance(prior, kind):
         raise ModelError(
@@ -216,11 +216,11 @@ def check_prior(prior: Any, kind: type, name: str) -> None:
 def normal_log_prior(
     prior: NormalWishart, error: Tensor, factor: Tensor, num_configurations: int
 ) -> Tensor:
-    r"""Log density of a prior, up to a constant.
+    r"""Return the log density of a prior, up to a constant.
 
     Args:
         prior: The prior.
-        error: ``(K, D, F)`` coefficients less their prior.
+        error: ``(K, D, F)`` coefficients minus their prior mean.
         factor: ``(C, D, D)`` Cholesky factors of the covariances.
         num_configurations: ``K``.
     """
@@ -236,12 +236,12 @@ def normal_log_prior(
 
 
 def floor_doubt(child: Variable, moments: NormalMoments, scale: Tensor) -> str | None:
-    """Return a sentence about covariances that stand on the floor; None if none does.
+    """Return a warning about covariances at their lower bound; None if there are none.
 
     Args:
-        child: Whose.
-        moments: What they were estimated from.
-        scale: Their unconstrained numbers.
+        child: The child variable.
+        moments: Sums from which the covariances were estimated.
+        scale: Unconstrained parameters of the covariances.
     """
     size, form = moments.yz.shape[1], moments.form
     raw = scale.detach().double().reshape(-1, *form.unconstrained_tail(size))
@@ -250,8 +250,8 @@ def floor_doubt(child: Variable, moments: NormalMoments, scale: Tensor) -> str |
         return None
     which = "" if form.tied else f" in {len(on_floor)} of {len(raw)} configurations"
     return (
-        f"the variance of {child.name!r} stands at the least that is allowed{which}: it collapsed "
-        "onto few rows, or numbers that follow from others; use a prior (NormalWishart), fewer "
+        f"the variance of {child.name!r} is at its lower bound{which}: it collapsed onto few "
+        "rows, or elements are functions of others; use a prior (NormalWishart), fewer "
         "states, or another min_variance= of the covariance's form"
     )
 
@@ -263,7 +263,7 @@ def update_scale(
     prior: NormalWishart | None,
     centre: Tensor,
 ) -> None:
-    """Set covariances, in unconstrained numbers, where anything is known about them."""
+    """Assign unconstrained covariances where statistics determine them."""
     natural = moments.covariances(coefficients, prior, centre)
     known = moments.form.pool(moments.count) > LEAST_COUNT
     if prior is not None and bool(prior.matrix(coefficients.shape[1]).any()):

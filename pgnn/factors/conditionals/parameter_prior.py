@@ -1,4 +1,4 @@
-"""Priors on the parameters of any conditional: normal ones shrink, Laplace ones select."""
+"""Priors on the parameters of any conditional: normal priors shrink, Laplace priors select."""
 
 from __future__ import annotations
 
@@ -21,13 +21,14 @@ _SCALE = Interval(0.0, open_low=True)
 class ParameterPrior(Restorable, ABC):
     r"""Independent priors on learnable parameters, centred at zero; fits give the joint mode.
 
-    What is maximised is :math:`\sum_n w_n \log p(x_n \mid \theta) + \log p(\theta)`.
+    Fits maximise :math:`\sum_n w_n \log p(x_n \mid \theta) + \log p(\theta)`.
 
     Args:
-        scale: How far from zero parameters are expected, or by name of the parameter; infinite for
-            a flat prior.
-        parameters: Names of the parameters that have a prior: ``weight`` alone if not given, so
-            that neither a bias nor a variance is shrunk. Those of parts go by the last word.
+        scale: Expected distance of parameters from zero, or a mapping by parameter name; infinite
+            for a flat prior.
+        parameters: Names of the parameters that have a prior: by default ``weight`` alone, so that
+            neither a bias nor a variance is shrunk. Parameters of submodules are matched by the
+            last part of their name.
     """
 
     scale: float | Mapping[str, float] = 1.0
@@ -43,23 +44,23 @@ class ParameterPrior(Restorable, ABC):
         object.__setattr__(self, "parameters", tuple(self.parameters))
 
     def scale_of(self, name: str) -> float | None:
-        """Return the scale of a parameter; None where it has no prior."""
+        """Return the scale of a parameter; None if it has no prior."""
         last = name.split(".")[-1]
         if isinstance(self.scale, Mapping):
             return next((self.scale[n] for n in (name, last) if n in self.scale), None)
         return self.scale if {name, last} & {*self.parameters} else None
 
     def rates(self, name: str) -> tuple[float, float]:
-        """Return what the absolute value, and half the square, of a parameter costs."""
+        """Return the penalty rates of the absolute value and of half the square of a parameter."""
         scale = self.scale_of(name)
         return (0.0, 0.0) if scale is None else self._rates(scale)
 
     @abstractmethod
     def _rates(self, scale: float) -> tuple[float, float]:
-        """The same at a scale."""
+        """Return the penalty rates for a scale."""
 
     def applies(self, conditional: Conditional) -> bool:
-        """Whether some learnable parameter of a conditional has a prior."""
+        """Return whether some learnable parameter of a conditional has a prior."""
         pairs = conditional.named_parameters()
         return any(p.requires_grad and self.scale_of(n) is not None for n, p in pairs)
 
@@ -80,11 +81,11 @@ class NormalPrior(ParameterPrior):
 
     .. math:: \log p(\theta) = -\sum_k \frac{\theta_k^2}{2 s^2}
 
-    A penalty of :math:`\tfrac12 \lambda \|\theta\|^2` beside the log-likelihood is
-    :math:`s = \lambda^{-1/2}`.
+    A penalty of :math:`\tfrac12 \lambda \|\theta\|^2` on the log-likelihood corresponds to :math:`s
+    = \lambda^{-1/2}`.
 
     Args:
-        scale: Standard deviation :math:`s`, or by name of the parameter.
+        scale: Standard deviation :math:`s`, or a mapping by parameter name.
         parameters: See :class:`ParameterPrior`.
 
     Raises:
@@ -104,14 +105,15 @@ class NormalPrior(ParameterPrior):
 
 @dataclass(frozen=True)
 class LaplacePrior(ParameterPrior):
-    r"""Laplace priors, whose mode has parameters that are exactly zero: the lasso.
+    r"""Laplace priors (the lasso), whose mode sets some parameters exactly to zero.
 
     .. math:: \log p(\theta) = -\sum_k \frac{|\theta_k|}{s}
 
-    A penalty of :math:`\lambda \|\theta\|_1` beside the log-likelihood is :math:`s = 1 / \lambda`.
+    A penalty of :math:`\lambda \|\theta\|_1` on the log-likelihood corresponds to :math:`s = 1 /
+    \lambda`.
 
     Args:
-        scale: Scale :math:`s`, or by name of the parameter.
+        scale: Scale :math:`s`, or a mapping by parameter name.
         parameters: See :class:`ParameterPrior`.
 
     Raises:

@@ -14,7 +14,7 @@ _MOVE = 1e-9
 
 
 def penalised_quadratic(matrix: Floats, target: Floats, l1: Floats, l2: Floats) -> Floats:
-    r"""Return what minimises a quadratic with penalties.
+    r"""Return the minimiser of a quadratic with penalties.
 
     .. math:: \tfrac12 v^\top H v - g^\top v
         + \sum_k \big(l_{1k} |v_k| + \tfrac12 l_{2k} v_k^2\big)
@@ -22,12 +22,12 @@ def penalised_quadratic(matrix: Floats, target: Floats, l1: Floats, l2: Floats) 
     Args:
         matrix: ``(P, P)`` symmetric :math:`H`, with no negative eigenvalue.
         target: ``(P,)`` :math:`g`.
-        l1: ``(P,)`` strengths of absolute values.
-        l2: ``(P,)`` strengths of half squares.
+        l1: ``(P,)`` penalties of absolute values.
+        l2: ``(P,)`` penalties of half squares.
 
     Cost:
-        ``O(P^3)`` without absolute values; otherwise coordinate descent, ``O(P^2)`` a round, and a
-        system of equations over those that are not zero.
+        ``O(P^3)`` without absolute values; otherwise coordinate descent, ``O(P^2)`` per round, and
+        a linear system over the nonzero coordinates.
 
     References:
         Friedman, Hastie and Tibshirani (2010), Regularization paths for generalized linear models
@@ -48,7 +48,7 @@ def penalised_quadratic(matrix: Floats, target: Floats, l1: Floats, l2: Floats) 
 
 
 def _descended(gram: Floats, target: Floats, l1: Floats) -> Floats:
-    """Coordinate descent, all coordinates penalised."""
+    """Return the result of coordinate descent for fully penalised coordinates."""
     curvature = gram.diagonal().copy()
     value: Floats = np.zeros(len(target))
     gradient: Floats = target.copy()  # of what is maximised, but for the kinks
@@ -69,7 +69,7 @@ def _descended(gram: Floats, target: Floats, l1: Floats) -> Floats:
 
 
 def _polished(gram: Floats, target: Floats, l1: Floats, value: Floats) -> Floats:
-    """The exact solution on the support, if its signs are right."""
+    """Return the exact solution on the support, if its signs are consistent."""
     kept = value != 0
     if not kept.any():
         return value
@@ -80,7 +80,7 @@ def _polished(gram: Floats, target: Floats, l1: Floats, value: Floats) -> Floats
 
 
 def _solved(matrix: Floats, target: Floats) -> Floats:
-    """The shortest solution."""
+    """Return the minimum-norm solution."""
     root = np.sqrt(np.abs(matrix.diagonal()))
     unit = 1.0 / np.where(root > 0, root, 1.0)  # so that units do not matter
     across = unit.reshape(-1, *[1] * (target.ndim - 1))
@@ -103,12 +103,12 @@ def penalised_coefficients(
 
     Args:
         zz: ``(F, F)`` :math:`Z`, sums of products of the regressors.
-        yz: ``(D, F)`` :math:`Y`, of numbers with regressors.
+        yz: ``(D, F)`` :math:`Y`, sums of products of responses and regressors.
         precision: ``(D, D)`` :math:`P`, the inverse covariance of the noise.
-        l1: ``(F,)`` strengths of absolute values.
-        l2: ``(F,)`` strengths of half squares.
-        old: ``(D, F)``; coefficients that are not free keep these.
-        free: ``(F,)`` which may change.
+        l1: ``(F,)`` penalties of absolute values.
+        l2: ``(F,)`` penalties of half squares.
+        old: ``(D, F)`` current coefficients, kept where not free.
+        free: ``(F,)`` mask of coefficients that may change.
     """
     new = old.copy()
     free_matrix = zz[np.ix_(free, free)]

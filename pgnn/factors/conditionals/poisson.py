@@ -1,4 +1,4 @@
-"""Counts given discrete variables."""
+"""Poisson counts given discrete variables."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ class Gamma(Restorable):
     under :math:`\mathrm{Gamma}(a + 1, b)`.
 
     Args:
-        events: :math:`a`, events in those rows.
-        exposure: :math:`b`, number of those rows.
+        events: :math:`a`, the number of prior events.
+        exposure: :math:`b`, the number of prior rows.
 
     Raises:
-        ModelError: If one is negative or not finite.
+        ModelError: If a value is negative or not finite.
 
     References:
         Gelman et al. (2013), Bayesian Data Analysis, third edition, section 2.6.
@@ -57,11 +57,10 @@ class Poisson(FactorizedEmission):
     r"""Counts :math:`p(x \mid j) = \prod_d e^{-\lambda_{jd}} \lambda_{jd}^{x_d} / x_d!`.
 
     Args:
-        child: Real variable of any known shape, which holds whole numbers.
+        child: Real variable of any known shape with integer values.
         parents: Discrete variables.
-        rate: ``(K1, ..., Kn, *event)`` expectations, constants; zero is legal. Learnable ones if
-            not given.
-        min_rate: Least rate that an estimate may have.
+        rate: ``(K1, ..., Kn, *event)`` constant expectations, possibly zero; learnable by default.
+        min_rate: Smallest estimated rate.
 
     Raises:
         ModelError: If a shape is wrong or a rate is negative.
@@ -95,7 +94,7 @@ class Poisson(FactorizedEmission):
     log_numbers = ("natural",)
 
     def settings(self) -> Settings:
-        """Return the variables, and the least rate of an estimate."""
+        """Return the variables and the smallest estimated rate."""
         return super().settings() | {"min_rate": self.min_rate}
 
     @property

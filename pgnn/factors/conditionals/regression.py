@@ -1,4 +1,4 @@
-"""Linear regressions with normal noise: what exact sums over real variables are made of."""
+"""Linear regressions with normal noise, for exact integration over real variables."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from torch import Tensor
 
 
 class Regression(NamedTuple):
-    r"""Numbers of a conditional that is normal, with a mean linear in its real parents.
+    r"""Parameters of a normal conditional with a mean linear in its real parents.
 
     .. math:: p(y \mid j, x) = N(y; W_j x + b_j, L_j L_j^\top)
 
-    The first axes are the states of the discrete parents in their order; an axis has length 1
-    where nothing depends on that parent. Values are flattened to ``D`` numbers of the child and
-    ``F`` of the real parents side by side, in their order.
+    The first axes are the states of the discrete parents in their order; an axis has length 1 if
+    nothing depends on that parent. Values are flattened to ``D`` elements of the child and ``F`` of
+    the concatenated real parents, in order.
 
     Attributes:
-        weight: ``(K1, ..., Kn, D, F)``.
-        bias: ``(K1, ..., Kn, D)``.
+        weight: ``(K1, ..., Kn, D, F)`` coefficients :math:`W`.
+        bias: ``(K1, ..., Kn, D)`` intercepts :math:`b`.
         scale: ``(K1, ..., Kn, D, D)`` lower triangular factors of the covariances.
     """
 

@@ -1,4 +1,4 @@
-"""The same conditional over variables of other names."""
+"""Conditionals with renamed variables."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 
 
 class Renamed(Conditional):
-    """A conditional whose variables and inputs go by other names; its numbers are shared.
+    """A conditional with renamed variables and inputs that shares its parameters.
 
-    So one module serves many places of a model, such as all steps of a sequence. Of a conditional
-    with closed-form statistics this is an ``ExponentialFamily`` too: statistics of several places
-    may be added, and one fit to the sum sets them all.
+    It lets one module serve several variables of a model, such as all steps of a sequence. For a
+    conditional with closed-form statistics this is an ``ExponentialFamily`` too: statistics of
+    several variables may be added and fitted jointly.
 
     Args:
-        conditional: The conditional; used, not copied.
-        names: Old name to new name, of variables and inputs; others keep theirs.
+        conditional: The conditional, which is not copied.
+        names: Mapping from old to new names of variables and inputs; others are kept.
 
     Raises:
         ModelError: If an old name is unknown, or two new names are equal.
@@ -48,7 +48,7 @@ class Renamed(Conditional):
     """
 
     def __new__(cls, conditional: Any = None, *args: Any, **kwargs: Any) -> Renamed:
-        """Choose the class by what the conditional can do."""
+        """Choose the class by the abilities of the conditional."""
         if cls is Renamed and isinstance(conditional, ExponentialFamily):
             return super().__new__(RenamedFamily)
         return super().__new__(cls)
@@ -72,17 +72,17 @@ class Renamed(Conditional):
         self._old = dict(zip(new, known, strict=True))
 
     def settings(self) -> Settings:
-        """Return the conditional, and the names that are new."""
+        """Return the conditional and the new names."""
         names = {old: new for new, old in self._old.items() if new != old}
         return {"conditional": self.conditional, "names": names}
 
     def around(self, conditional: Conditional) -> Renamed:
-        """Return another conditional of the same variables under the new names."""
+        """Return another conditional of the same variables with the new names."""
         return Renamed(conditional, {old: new for new, old in self._old.items()})
 
     @property
     def num_free_parameters(self) -> int:
-        """As of the conditional, whose numbers these are."""
+        """Number of free parameters of the conditional."""
         return self.conditional.num_free_parameters
 
     def distribution(
@@ -102,7 +102,7 @@ class Renamed(Conditional):
 
     @property
     def decomposes(self) -> bool:
-        """Whether the conditional does."""
+        """See the base class; delegates to the conditional."""
         return self.conditional.decomposes
 
     def decomposition(self, ranks: Sequence[int] | None = None) -> Decomposition | None:
@@ -113,11 +113,11 @@ class Renamed(Conditional):
         )))  # fmt: skip
 
     def regression(self) -> Regression:
-        """Return the conditional's numbers, in which variables have no names."""
+        """Return the conditional's regression, which does not depend on names."""
         return self.conditional.regression()
 
     def recorded_integral(self, integral: HiddenIntegral) -> Tensor:
-        """See the base class; the conditional knows."""
+        """See the base class; delegates to the conditional."""
         return self.conditional.recorded_integral(integral)
 
     def factor(
@@ -132,7 +132,7 @@ class Renamed(Conditional):
         return Factor([by_old[v.name] for v in factor.variables], factor.log_values, child)
 
     def _back(self, values: Mapping[Hashable, Tensor] | None) -> dict[Hashable, Tensor]:
-        """Values under the old names; others are left out."""
+        """Return values under the old names, without others."""
         return {old: values[new] for new, old in self._old.items() if values and new in values}
 
 
@@ -146,47 +146,47 @@ class RenamedFamily(Renamed, ExponentialFamily):
         return self.conditional.statistics(self._back(values), weights)
 
     def maximize(self, statistics: Statistics, prior: Any = None) -> None:
-        """Fit the conditional, whose numbers these are."""
+        """Fit the shared conditional."""
         self.conditional.maximize(statistics, prior)
 
     @property
     def has_hidden_parts(self) -> bool:  # type: ignore[override]
-        """Whether the conditional has."""
+        """Whether the conditional has hidden parts."""
         return self.conditional.has_hidden_parts
 
     def prepare(self, values: Mapping[Hashable, Tensor]) -> None:
-        """Have the conditional choose its origin."""
+        """Let the conditional choose its origin."""
         self.conditional.prepare(self._back(values))
 
     def accepts(self, prior: Any) -> bool:
-        """Whether the conditional does."""
+        """See the base class; delegates to the conditional."""
         return self.conditional.accepts(prior)
 
     def log_likelihood(
         self, statistics: Statistics, values: Mapping[Hashable, Tensor], weights: Tensor
     ) -> Tensor | None:
-        """Return that of the conditional."""
+        """See the base class; delegates to the conditional."""
         return self.conditional.log_likelihood(statistics, self._back(values), weights)
 
     def add_noise(self, generator: torch.Generator) -> None:
-        """Make the conditional's configurations differ."""
+        """Add noise to the parameters of the conditional."""
         self.conditional.add_noise(generator)
 
     def make_uninformative(self) -> None:
-        """Have the conditional forget what was learned."""
+        """Reset the learned parameters of the conditional."""
         self.conditional.make_uninformative()
 
     def log_prior(self, prior: Any) -> Tensor:
-        """Return that of the conditional."""
+        """See the base class; delegates to the conditional."""
         return self.conditional.log_prior(prior)
 
     def initialize(self, values: Mapping[Hashable, Tensor], seed: int | None = None) -> None:
-        """Start the conditional."""
+        """Initialise the conditional."""
         self.conditional.initialize(self._back(values), seed)
 
 
 def bare(conditional: Conditional) -> Conditional:
-    """Return the conditional whose numbers a renamed one has; any other itself."""
+    """Return the conditional inside a renamed one; others unchanged."""
     while isinstance(conditional, Renamed):
         conditional = conditional.conditional
     return conditional

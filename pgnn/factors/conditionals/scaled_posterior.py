@@ -1,4 +1,4 @@
-"""Discriminative networks in the place of likelihoods."""
+"""Discriminative networks as likelihoods."""
 
 from __future__ import annotations
 
@@ -24,20 +24,19 @@ class ScaledPosterior(Conditional):
 
     .. math:: \frac{p(x \mid z)}{p(x)} = \frac{p(z \mid x)}{p(z)}
 
-    So a network that tells states from observations serves where a model asks how likely the
-    observation is in each state: the hybrid of network and hidden Markov model. Log evidence is
-    then :math:`\log p(x) - \sum_t \log p(x_t)`, comparable between models that share the network,
-    and there is nothing to draw from.
+    It lets a network that classifies observations serve as emission of a model, as in hybrids of
+    networks and hidden Markov models. Log evidence is then :math:`\log p(x) - \sum_t \log p(x_t)`,
+    comparable between models that share the network; observations cannot be sampled.
 
     Args:
         child: The observation, real.
         state: The discrete parent.
         network: Maps observations ``(N, *event)`` to logits ``(N, K)`` of the state.
-        prior: ``(K,)`` frequencies of the states among what the network was trained on; even ones
-            if not given.
+        prior: ``(K,)`` frequencies of the states in the training data of the network; uniform by
+            default.
 
     Raises:
-        ModelError: If a variable is of another kind, or the prior is not positive.
+        ModelError: If a variable has another kind, or the prior is not positive.
 
     References:
         Bourlard and Morgan (1994), Connectionist Speech Recognition, chapter 7.
@@ -76,7 +75,7 @@ class ScaledPosterior(Conditional):
     def distribution(
         self, parents: Mapping[Hashable, Tensor], inputs: Mapping[Hashable, Tensor] | None = None
     ) -> Distribution:
-        """Refused: a classifier does not know how observations are distributed.
+        """Raise an error, since a classifier defines no distribution of observations.
 
         Raises:
             Unsupported: Always.
@@ -97,7 +96,7 @@ class ScaledPosterior(Conditional):
             ModelError: If the network returns another shape.
 
         Cost:
-            One evaluation of the network for each row, whatever the number of states.
+            One evaluation of the network for each row, for any number of states.
         """
         known = self._observed_part(observed)
         free = self._unobserved({n: x for n, x in known.items() if n == self.child.name})

@@ -21,9 +21,9 @@ class Sigmoid(Additive):
     Args:
         child: Variable with two states; the unit gives the probability of the second.
         parents: Variables with two states; their indices 0 and 1 are the values :math:`x_i`.
-        weight: ``(n,)`` log odds that each parent adds; learnable zeros if not given.
-        bias: Log odds with all parents 0; a learnable zero if not given. What is given is a
-            constant, kept in float64.
+        weight: ``(n,)`` log odds that each parent adds; learnable zeros by default.
+        bias: Log odds with all parents 0; a learnable zero by default. Given values are float64
+            constants.
 
     Raises:
         ModelError: If a variable is not binary, or a shape or number is wrong.

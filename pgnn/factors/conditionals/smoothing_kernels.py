@@ -1,4 +1,4 @@
-"""Kernels of density estimates: bumps that integrate to one, of any dimension."""
+"""Radial kernels of density estimates in any dimension."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ class SmoothingKernel(Restorable, ABC):
 
     @abstractmethod
     def log_value(self, square: Tensor) -> Tensor:
-        """Return logs of the kernel, but for its factor, at squared radii."""
+        """Return log values of the unnormalised kernel at squared radii."""
 
     @abstractmethod
     def log_integral(self, size: int) -> float:
-        """Return the log of what it integrates to in so many dimensions."""
+        """Return the log integral of the unnormalised kernel in a given dimension."""
 
     @abstractmethod
     def radii(self, number: int, size: int, generator: torch.Generator | None) -> Tensor:
-        """Draw radii ``(number,)`` in so many dimensions."""
+        """Draw radii ``(number,)`` in a given dimension."""
 
     def draw(self, number: int, size: int, generator: torch.Generator | None = None) -> Tensor:
         """Draw ``(number, size)`` points."""
@@ -45,7 +45,7 @@ def log_ball(size: int) -> float:
 
 
 def _beta(a: float, b: float, number: int, generator: torch.Generator | None) -> Tensor:
-    """Draws of a beta distribution, by gammas."""
+    """Return draws of a beta distribution, computed from gamma draws."""
     x, y = (_gamma(c, number, generator) for c in (a, b))
     return x / (x + y)
 
@@ -90,7 +90,7 @@ class TophatKernel(SmoothingKernel):
 
 @dataclass(frozen=True)
 class EpanechnikovKernel(SmoothingKernel):
-    r"""The parabola :math:`1 - u^2` on the unit ball, of the least mean squared error."""
+    r"""The parabola :math:`1 - u^2` on the unit ball, with minimal mean squared error."""
 
     def log_value(self, square: Tensor) -> Tensor:
         """Log of the parabola."""

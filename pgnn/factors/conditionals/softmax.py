@@ -30,11 +30,10 @@ class Softmax(Additive, Curved):
     Args:
         child: Discrete variable with ``K`` states.
         parents: Discrete variables, and real ones of known shape (they must be observed).
-        weight: ``(F, K)``, features first and the child's states last; learnable zeros if not
-            given.
-        bias: ``(K,)`` scores where all features are 0; learnable zeros if not given. What is
-            given is a constant, kept in float64.
-        inputs: Covariates, name to number of values or shape.
+        weight: ``(F, K)``, features first and the child's states last; learnable zeros by default.
+        bias: ``(K,)`` scores where all features are 0; learnable zeros by default. Given values are
+            float64 constants.
+        inputs: Covariates, mapping names to number of values or shape.
 
     Raises:
         ModelError: If the child is not discrete, or a shape or number is wrong.
@@ -91,8 +90,8 @@ class Softmax(Additive, Curved):
     ) -> Tensor | None:
         r"""Return :math:`\sum_n w_n \mathrm{Cov}(s_n) \otimes z_n z_n^\top`; see the base class.
 
-        Scores are as uncertain as :math:`\mathrm{diag}(p_n) - p_n p_n^\top`, of two states whose
-        log odds are the only one as :math:`p_n (1 - p_n)`.
+        The covariance of scores is :math:`\mathrm{diag}(p_n) - p_n p_n^\top`, or :math:`p_n (1 -
+        p_n)` for the log odds of two states.
         """
         z = self._features(values, inputs)
         if z is None:
@@ -110,14 +109,14 @@ class Softmax(Additive, Curved):
         return whole.reshape(size * columns, size * columns)
 
     def _score_covariance(self, p: Tensor, k: int, j: int) -> Tensor:
-        """``(N,)`` covariances of two scores under probabilities ``(N, K)``."""
+        """Return ``(N,)`` covariances of two scores under probabilities ``(N, K)``."""
         return p[:, k] * ((1.0 if j == k else 0.0) - p[:, j])
 
     @contextmanager
     def centred(
         self, values: Mapping[Hashable, Tensor], inputs: Mapping[Hashable, Tensor]
     ) -> Iterator[tuple[Mapping[Hashable, Tensor], Mapping[Hashable, Tensor]]]:
-        """Give values and inputs about their means; see the base class."""
+        """Return centred values and inputs; see the base class."""
         if not self.bias.requires_grad:
             yield values, inputs
             return
@@ -145,7 +144,7 @@ class Softmax(Additive, Curved):
     def _features(
         self, values: Mapping[Hashable, Tensor], inputs: Mapping[Hashable, Tensor]
     ) -> Tensor | None:
-        """``(N, F + 1)`` features, and one; None where some are not observed."""
+        """Return ``(N, F + 1)`` features and a constant one; None if some are not observed."""
         columns = []
         for v in self.parents:
             if v.name not in values:

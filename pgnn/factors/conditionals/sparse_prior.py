@@ -1,4 +1,4 @@
-"""Priors under which most numbers are nearly zero, as penalties."""
+"""Sparse priors, under which most values are nearly zero, as penalties."""
 
 from __future__ import annotations
 
@@ -35,24 +35,24 @@ class SparsePenalty(Restorable, ABC):
 
     @abstractmethod
     def value(self, z: Tensor) -> Tensor:
-        r"""Return :math:`\rho(z)` of each number."""
+        r"""Return :math:`\rho(z)` of each value."""
 
     @abstractmethod
     def curvature(self, z: Tensor) -> Tensor:
-        r"""Return :math:`\rho'(z) / z`, of the parabola that touches from above."""
+        r"""Return :math:`\rho'(z) / z`, the curvature of the parabola above :math:`\rho`."""
 
     @abstractmethod
     def distribution(self, size: int) -> Distribution:
-        """Return the distribution of ``(size,)`` numbers.
+        """Return the distribution of ``(size,)`` values.
 
         Raises:
-            Unsupported: If there is none.
+            Unsupported: If the penalty has no distribution.
         """
 
 
 @dataclass(frozen=True)
 class AbsolutePenalty(SparsePenalty):
-    r"""The absolute value, :math:`\lambda |z|`: a Laplace prior; many numbers are exactly zero."""
+    r"""The absolute value, :math:`\lambda |z|`: a Laplace prior; many values are exactly zero."""
 
     def value(self, z: Tensor) -> Tensor:
         """See the base class."""
@@ -70,7 +70,7 @@ class AbsolutePenalty(SparsePenalty):
 
 @dataclass(frozen=True)
 class LogPenalty(SparsePenalty):
-    r"""The logarithm, :math:`\lambda \log(1 + z^2 / w^2)`: a Student prior, of a large strength.
+    r"""The logarithm, :math:`\lambda \log(1 + z^2 / w^2)`: a Student prior for a large strength.
 
     Args:
         strength: :math:`\lambda`.
@@ -91,7 +91,9 @@ class LogPenalty(SparsePenalty):
         """Independent Student distributions."""
         degrees = 2.0 * self.strength - 1.0
         if degrees <= 0:
-            raise Unsupported("exp(-penalty) has no finite integral: give LogPenalty more strength")
+            raise Unsupported(
+                "exp(-penalty) has no finite integral: increase the strength of LogPenalty"
+            )
         degrees_of_each = torch.full((size,), degrees, dtype=torch.float64)
         return Independent(StudentT(degrees_of_each, 0.0, self.width / degrees**0.5), 1)
 
@@ -116,8 +118,8 @@ class ExpPenalty(SparsePenalty):
         return 2.0 * self.strength / self.width**2 * (-(z / self.width).square()).exp()
 
     def distribution(self, size: int) -> Distribution:
-        """Refused: there is no finite integral."""
-        raise Unsupported("exp(-ExpPenalty) has no finite integral, so that nothing can be drawn")
+        """Raise an error, since the density has no finite integral."""
+        raise Unsupported("exp(-ExpPenalty) has no finite integral and cannot be sampled")
 
 
 class SparsePrior(Conditional):
@@ -126,7 +128,7 @@ class SparsePrior(Conditional):
     Args:
         child: Real variable of shape ``(K,)``.
         parents: None.
-        penalty: What each number costs; ``AbsolutePenalty()`` if not given.
+        penalty: Penalty of each value; ``AbsolutePenalty()`` by default.
 
     Raises:
         ModelError: If the child is no vector, or there are parents.

@@ -1,4 +1,4 @@
-"""Densities that are made of the rows themselves: what they share."""
+"""Base class of nonparametric densities, which store rows."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ AT_ONCE = 2**22
 
 
 class StoredRows(Emission):
-    r"""A density of a real child that keeps the rows it was fitted to.
+    r"""A density of a real child that stores its training rows.
 
     Args:
         child: Real variable of shape ``()`` or ``(D,)``.
-        parents: Discrete variables: each configuration has a density of its own, made of its rows.
+        parents: Discrete variables; each configuration has its own density and rows.
 
     Attributes:
-        rows: ``(N, D)`` the rows that were observed.
-        shares: ``(N, K)`` what each counts for each configuration, a parameter.
+        rows: ``(N, D)`` observed rows.
+        shares: ``(N, K)`` weight of each row for each configuration, a parameter.
     """
 
     integrates_missing = False
@@ -48,11 +48,11 @@ class StoredRows(Emission):
 
     @property
     def totals(self) -> Tensor:
-        """``(K,)`` what all rows count."""
+        """``(K,)`` total weight of all rows."""
         return self.shares.detach().sum(dim=0)
 
     def statistics(self, values: Mapping[Hashable, Tensor], weights: Tensor) -> Statistics:
-        """Return the rows that were observed, and what they count; not to be added to others."""
+        """Return the observed rows and their weights, which cannot be added to other statistics."""
         x = self._read(values)[self.child.name].reshape(-1, self.size)
         w = self._weights(weights, len(x), self.configurations)
         kept = ~x.isnan().any(dim=1) & (w.sum(dim=1) > 0)
@@ -60,20 +60,20 @@ class StoredRows(Emission):
 
     @torch.no_grad()
     def maximize(self, statistics: Statistics, prior: Any = None) -> None:
-        """Keep the rows; see the base class.
+        """Store the rows; see the base class.
 
         Args:
             statistics: The result of :meth:`statistics`.
-            prior: None is taken.
+            prior: Must be None.
         """
         if prior is not None:
-            raise ModelError(f"{type(self).__name__} takes no prior, got {prior!r}")
+            raise ModelError(f"{type(self).__name__} supports no prior, got {prior!r}")
         x, w = statistics
         self._keep(x.clone(), w.clone())
         self.refine()
 
     def refine(self) -> None:
-        """Find what else is to be learned of the rows."""
+        """Learn further settings from the rows."""
 
     def _keep(self, x: Tensor, w: Tensor) -> None:
         self.rows = x
@@ -106,14 +106,14 @@ class StoredRows(Emission):
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def _resize(self, numbers: Mapping[str, Tensor | None]) -> None:
-        """Make room for other rows."""
+        """Resize the storage of rows."""
         x, w = numbers.get("rows"), numbers.get("shares")
         if x is not None and w is not None and x.shape != self.rows.shape:
             self._keep(torch.empty_like(x), torch.empty_like(w))
 
     @classmethod
     def from_settings(cls, settings: Settings, numbers: Mapping[str, Tensor]) -> Self:
-        """Make a density with room for the saved rows."""
+        """Create a density with storage for the saved rows."""
         piece = cls(**settings)
         piece._resize(numbers)
         return piece
@@ -124,7 +124,7 @@ class StoredDistribution(Distribution):
 
     Args:
         own: The conditional.
-        configuration: ``(*batch)`` which.
+        configuration: ``(*batch)`` indices of the configurations.
     """
 
     arg_constraints: dict[str, Any] = {}  # noqa: RUF012
@@ -136,7 +136,7 @@ class StoredDistribution(Distribution):
         super().__init__(shape, torch.Size(density.child.shape), validate_args=False)
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
-        """Draw."""
+        """Return draws."""
         shape = torch.Size(sample_shape) + self.batch_shape
         which = self.configuration.expand(shape)
         drawn: Tensor = self.own.draw_rows(which.reshape(-1))

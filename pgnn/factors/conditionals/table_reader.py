@@ -1,4 +1,4 @@
-"""Reading conditional probability tables from whatever a person wrote them in."""
+"""Reading conditional probability tables in any supported form."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ def read_table(
             parent states (a tuple of labels; a bare label for one parent) to rows. A row may be a
             mapping from child labels to probabilities; a data frame whose columns are the child's
             labels is read by its labels.
-        normalise: Whether rows are weights, percentages say, that are divided by their sums.
+        normalise: Whether rows are weights, such as percentages, to be divided by their sums.
 
     Raises:
         ModelError: If the shape is wrong, an entry is negative or not finite, or a row does not
-            sum to one within ``1e-4``; with ``normalise`` only if it sums to nothing.
+            sum to one within ``1e-4``; with ``normalise`` only if its sum is zero.
     """
     table = _labelled(child, parents, table)
     if isinstance(table, Mapping):
@@ -51,10 +51,10 @@ def read_table(
 def distributions(
     child: Variable, parents: Sequence[Variable], values: np.ndarray, normalise: bool
 ) -> np.ndarray:
-    """Return checked rows, divided by their sums if they are weights.
+    """Return checked rows, normalised if they are weights.
 
     Raises:
-        ModelError: Naming a row that is wrong by the states of the parents.
+        ModelError: If a row is invalid; names it by the states of the parents.
     """
     if normalise:
         total = values.sum(axis=-1, keepdims=True)
@@ -68,7 +68,7 @@ def check_distributions(child: Variable, parents: Sequence[Variable], values: np
     """Check that every row is a distribution.
 
     Raises:
-        ModelError: Naming the row by the states of the parents.
+        ModelError: If a row is invalid; names it by the states of the parents.
     """
     bad = ~np.isfinite(values) | (values < 0)
     if bad.any():
@@ -96,7 +96,7 @@ def read_numbers(what: str, numbers: Any) -> np.ndarray:
     """Return a float64 copy of an array-like.
 
     Args:
-        what: Whose numbers, for messages: ``"table of 'rain'"``.
+        what: Description of the values for messages: ``"table of 'rain'"``.
         numbers: Nested lists, array or tensor.
 
     Raises:
@@ -105,7 +105,7 @@ def read_numbers(what: str, numbers: Any) -> np.ndarray:
     if isinstance(numbers, torch.Tensor):
         if numbers.requires_grad:
             raise ModelError(
-                f"{what} requires grad, but numbers are copied; pass the tensor detached and "
+                f"{what} requires grad, but values are copied; pass the tensor detached and "
                 "differentiate with respect to the conditional's own parameters"
             )
         numbers = dense(numbers.detach()).cpu().numpy()
@@ -119,7 +119,7 @@ def numbers_or_zeros(what: str, values: Any, shape: Sequence[int]) -> nn.Paramet
     """Return a constant float64 copy of an array-like, or learnable zeros if it is ``None``.
 
     Args:
-        what: Whose numbers, for messages: ``"weight of 'rain'"``.
+        what: Description of the values for messages: ``"weight of 'rain'"``.
         values: Finite numbers, or ``None``.
         shape: Shape of the parameter.
 
@@ -152,12 +152,12 @@ def _shape_message(
 
 
 def _labelled(child: Variable, parents: Sequence[Variable], table: Any) -> Any:
-    """Turn a data frame (series) labelled by states into a mapping; leave all else."""
+    """Convert a data frame (series) labelled by states into a mapping; return others unchanged."""
     states = set(child.states or ())
     if hasattr(table, "columns") and hasattr(table, "iterrows"):
         if parents and set(table.columns) == states and table.index.nlevels == len(parents):
             if not table.index.is_unique:
-                raise ModelError(f"table of {child.name!r} has the same row label twice")
+                raise ModelError(f"table of {child.name!r} has a duplicate row label")
             return {key: dict(row) for key, row in table.iterrows()}
         return table.to_numpy()
     if hasattr(table, "index") and hasattr(table, "to_numpy"):
@@ -166,7 +166,7 @@ def _labelled(child: Variable, parents: Sequence[Variable], table: Any) -> Any:
 
 
 def _from_mapping(child: Variable, parents: Sequence[Variable], rows: Mapping[Any, Any]) -> Any:
-    """Fill an array from rows keyed by the labels of the parents' states."""
+    """Return an array of rows keyed by the labels of the parents' states."""
     if not parents:
         return _row(child, rows)
     shape = tuple(v.num_states for v in parents)
@@ -234,6 +234,6 @@ def _label(variable: Variable, index: int) -> str:
 
 
 def _given(parents: Sequence[Variable], where: Sequence[int]) -> str:
-    """``" | rain=yes, wet=no"``, or nothing without parents."""
+    """Return ``" | rain=yes, wet=no"``, or an empty string without parents."""
     text = ", ".join(_label(v, k) for v, k in zip(parents, where, strict=False))
     return f" | {text}" if text else ""

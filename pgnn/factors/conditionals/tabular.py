@@ -44,7 +44,7 @@ class Prior(metaclass=SaysArguments):
     def of_each(self, name: Hashable) -> float | None:
         """Return the pseudo-count of each outcome of a variable; None if they may differ.
 
-        What is no table, but has outcomes (``Bernoulli``, ``Multinomial``), is smoothed by it.
+        Smooths conditionals with outcomes but no table (``Bernoulli``, ``Multinomial``).
         """
         return None
 
@@ -52,14 +52,14 @@ class Prior(metaclass=SaysArguments):
         """Check that the prior names known variables only.
 
         Raises:
-            ModelError: If it does not.
+            ModelError: If it names another variable.
         """
 
 
 class Tabular(ExponentialFamily, Conjugate):
     r"""A conditional probability table :math:`p(x = k \mid \mathrm{pa} = j) = \theta_{jk}`.
 
-    The table is kept as ``logits``, log probabilities in float64, and always used normalised:
+    The table is stored as ``logits``, log probabilities in float64, and always normalised:
     :math:`\theta_{jk} = e^{\ell_{jk}} / \sum_l e^{\ell_{jl}}`, so that rows sum to one to double
     precision. Structural zeros are ``-inf`` logits; their gradient is zero.
 
@@ -67,15 +67,15 @@ class Tabular(ExponentialFamily, Conjugate):
         child: Discrete variable.
         parents: Discrete variables, the first axes of the table.
         table: Probabilities ``(K_pa1, ..., K_child)`` as nested lists, array, tensor or data
-            frame, or a mapping from tuples of parent labels to rows. A table that is given is a
-            constant; without one the table is learnable and starts uniform.
+            frame, or a mapping from tuples of parent labels to rows. A given table is constant; by
+            default the table is learnable and initially uniform.
         normalise: Whether the rows of the table are weights (rounded numbers, percentages,
-            counts), each to be divided by its sum.
+            counts), to be divided by their sum.
 
     Raises:
         ModelError: If a variable is not discrete, the shape is wrong, an entry is negative or not
             finite, or a row does not sum to one within ``1e-4`` (the message says which).
-        Intractable: If a table that was not given would have more than ``2**26`` entries.
+        Intractable: If a learnable table would have more than ``2**26`` entries.
 
     Example:
         >>> rain = Variable("rain", ["no", "yes"])
@@ -117,14 +117,14 @@ class Tabular(ExponentialFamily, Conjugate):
 
     @classmethod
     def from_settings(cls, settings: Settings, numbers: Mapping[str, Tensor]) -> Self:
-        """Make a table of the saved size, which may be more than a learnable one is given."""
+        """Create a table of the saved size, which may exceed the limit of learnable tables."""
         logits = numbers.get("logits")
         if logits is not None and logits.numel() > MAX_TABLE:
             return cls(**settings, table=logits.softmax(-1))
         return cls(**settings)
 
     def unsound(self, name: str, numbers: Tensor) -> Tensor:
-        """Return where logits are ``NaN`` or ``inf``, or a row has no state that is possible."""
+        """Return where logits are ``NaN`` or ``inf``, or a row has no possible state."""
         return super().unsound(name, numbers) | numbers.isneginf().all(dim=-1, keepdim=True)
 
     @property
@@ -139,11 +139,11 @@ class Tabular(ExponentialFamily, Conjugate):
 
     @property
     def num_free_parameters(self) -> int:
-        """Entries less one for each row, which must sum to one."""
+        """Number of entries minus one for each row."""
         return (self.child.num_states - 1) * math.prod(self.shape[:-1])
 
     def num_free(self, parameter: Tensor) -> int:
-        """Of each row, one less than it has entries that are possible; see the base class."""
+        """Number of possible entries minus one for each row; see the base class."""
         possible = parameter.detach().isneginf().logical_not()
         return int((possible.sum(dim=-1) - 1).clamp(min=0).sum())
 
@@ -155,7 +155,7 @@ class Tabular(ExponentialFamily, Conjugate):
             normalise: Whether rows are weights to be divided by their sums.
 
         Raises:
-            ModelError: As for the constructor; the old table stays.
+            ModelError: See the constructor; the old table is kept.
         """
         entries = table.detach() if isinstance(table, Tensor) else table
         probs = read_table(self.child, self.parents, entries, normalise)
@@ -189,8 +189,8 @@ class Tabular(ExponentialFamily, Conjugate):
         """Return weighted counts in the shape of the table; see the base class.
 
         Args:
-            values: The child's states ``(N,)``, -1 where not observed. Without the child the
-                weights have its axis too, the last one: posterior probabilities of all its scope.
+            values: The child's states ``(N,)``, -1 where not observed. Without the child, weights
+                have its axis as the last one and are posterior probabilities of the full scope.
             weights: ``(N, K1, ..., Kn)``, or ``(N, K1, ..., Kn, K_child)``.
         """
         if self.child.name not in values:
@@ -212,8 +212,8 @@ class Tabular(ExponentialFamily, Conjugate):
         Args:
             statistics: The result of :meth:`statistics`.
             prior: Pseudo-counts, such as ``Laplace`` or ``Dirichlet``: the estimate is the
-                posterior mean. An entry of probability zero gets none: it stays zero until
-                something is counted for it.
+                posterior mean. An entry of probability zero has none and stays zero until it has a
+                count.
         """
         counts = statistics[0] if prior is None else statistics[0] + self._pseudo_counts(prior)
         if not self.logits.requires_grad:
@@ -224,7 +224,7 @@ class Tabular(ExponentialFamily, Conjugate):
         self.logits.copy_(torch.where(known, new, self.logits.double()))
 
     def accepts(self, prior: Any) -> bool:
-        """Whether it holds pseudo-counts."""
+        """Return whether a prior consists of pseudo-counts."""
         return isinstance(prior, Prior)
 
     @torch.no_grad()
@@ -243,9 +243,9 @@ class Tabular(ExponentialFamily, Conjugate):
         return (counts * self.log_probs.masked_fill(counts == 0, 0.0)).sum()
 
     def initialize(self, values: Mapping[Hashable, Tensor], seed: int | None = None) -> None:
-        """Start each row at random, uniform on all distributions; see the base class.
+        """Initialise each row at random, uniformly over distributions; see the base class.
 
-        Where the child was observed, they are weighted by how often its states were.
+        If the child was observed, they are weighted by the frequencies of its states.
         """
         rows = torch.empty(self.shape, dtype=torch.float64).exponential_(generator=generator(seed))
         rows = rows.to(self._device) * self.probs.detach().ne(0)
@@ -290,7 +290,7 @@ class Tabular(ExponentialFamily, Conjugate):
         self.normalized = True
 
     def divergence(self, posterior: Beliefs, prior: Beliefs) -> float:
-        """Sum over the rows; see the base class."""
+        """Return the sum over the rows; see the base class."""
         a, b = posterior[0], prior[0]
         present = b > 0
         a, b = (x.masked_fill(~present, 1.0) for x in (a, b))
@@ -308,7 +308,7 @@ class Tabular(ExponentialFamily, Conjugate):
         return self.logits.device
 
     def _pseudo_counts(self, prior: Any) -> Tensor:
-        """Pseudo-counts of the entries that are not zero."""
+        """Return the pseudo-counts of nonzero entries."""
         if prior is None:
             return torch.zeros(self.shape, dtype=torch.float64, device=self._device)
         if not isinstance(prior, Prior):

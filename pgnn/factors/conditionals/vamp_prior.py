@@ -1,4 +1,4 @@
-"""A prior of latent numbers that is a mixture of posteriors."""
+"""A prior of latent variables that is a mixture of posteriors."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from pgnn.limits import whole_number
 
 
 class VampPrior(Conditional):
-    r"""The mean of what a recognition model says of ``K`` learned data, its pseudo-inputs.
+    r"""The mixture of a recognition model's posteriors for ``K`` learned pseudo-inputs.
 
     .. math:: p(z) = \frac1K \sum_k q(z \mid u_k)
 
-    It shares the recognition's network. The best prior of a variational autoencoder is the mean of
-    the recognition over all data, of which this is one over few.
+    It shares the recognition's network. The optimal prior of a variational autoencoder averages the
+    recognition over all data, which this approximates by few pseudo-inputs.
 
     Args:
-        recognition: Conditional of the latent numbers given one real variable, the data.
-        pseudo_inputs: ``(K, *shape)`` data to begin with, such as some rows of it; or how many,
-            which begin at random near zero.
+        recognition: Conditional of the latent variable given one real variable, the data.
+        pseudo_inputs: ``(K, *shape)`` initial values, such as some rows of data; or their number,
+            for random initial values near zero.
 
     Raises:
-        ModelError: If the recognition has other parents or inputs, or a shape does not fit.
+        ModelError: If the recognition has other parents or inputs, or a shape does not match.
 
     Cost:
         One evaluation of the network for each pseudo-input; a mixture of ``K`` for each draw.
@@ -51,7 +51,7 @@ class VampPrior(Conditional):
     def __init__(self, recognition: Conditional, pseudo_inputs: Any = 50) -> None:
         if not isinstance(recognition, Conditional) or recognition.child.is_discrete:
             raise ModelError(
-                f"recognition must be a conditional of latent numbers, got {recognition!r}"
+                f"recognition must be a conditional of a latent variable, got {recognition!r}"
             )
         if (
             len(recognition.parents) != 1
@@ -79,12 +79,12 @@ class VampPrior(Conditional):
         self.pseudo_inputs = nn.Parameter(rows)
 
     def settings(self) -> Settings:
-        """Return the recognition, and how many pseudo-inputs there are."""
+        """Return the recognition and the number of pseudo-inputs."""
         return {"recognition": self.recognition, "pseudo_inputs": len(self.pseudo_inputs)}
 
     @property
     def num_free_parameters(self) -> int:
-        """The pseudo-inputs; the network is the recognition's."""
+        """Number of values of the pseudo-inputs; the network belongs to the recognition."""
         return self.pseudo_inputs.numel()
 
     def distribution(

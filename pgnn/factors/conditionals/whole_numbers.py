@@ -1,4 +1,4 @@
-"""Conditionals of whole numbers, whose statistics learners may take by kernels of their own."""
+"""Conditionals of integers, whose statistics learners may compute by special kernels."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from pgnn.factors.conditionals.exponential_family import ExponentialFamily, Stat
 
 
 class RowSums(NamedTuple):
-    """Sums over rows of whole numbers in which everything was observed.
+    """Sums over fully observed rows of integers.
 
     Attributes:
         totals: ``(K, D)`` weighted sums of the rows by configuration of the parents.
         weights: ``(N,)`` weight of each row.
-        row_sums: ``(N,)`` sums of the numbers of each row.
-        row_logs: ``(N,)`` sums of the logs of their factorials.
+        row_sums: ``(N,)`` sum of the values of each row.
+        row_logs: ``(N,)`` sum of their log factorials.
     """
 
     totals: Tensor
@@ -27,8 +27,8 @@ class RowSums(NamedTuple):
 
 
 class WholeNumberFamily(ExponentialFamily):
-    """A conditional whose statistics follow from sums of the rows and from their factorials."""
+    """A conditional whose statistics are functions of sums of rows and of their factorials."""
 
     @abstractmethod
     def of_row_sums(self, sums: RowSums) -> Statistics:
-        """Return the statistics, and last what of the log-likelihood no parameter changes."""
+        """Return the statistics, last the parameter-free part of the log-likelihood."""

@@ -273,7 +273,7 @@ def test_bad_priors_are_refused(bad: dict) -> None:
     for prior, message in [
         (NormalWishart(mean=[1.0, 2.0]), "mean of NormalWishart must have shape"),
         (NormalWishart(scale=np.ones((2, 3))), "scale of NormalWishart must be a number"),
-        (NormalWishart(scale=-1.0), "symmetric and not negative"),
+        (NormalWishart(scale=-1.0), "symmetric and nonnegative"),
         (NormalWishart(degrees=-9.0), "degrees of NormalWishart must be at least"),
     ]:
         g = Gaussian(Variable("x", shape=(3,)))

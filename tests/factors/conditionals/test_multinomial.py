@@ -54,5 +54,5 @@ def test_what_is_no_count(wrong: float) -> None:
     x[5] = torch.nan  # a row that was not observed is none
     x[9, 1], x[11, 1] = wrong, -wrong  # not even where the sum is whole
     weights = torch.nn.functional.one_hot(LABELS, 3).double()
-    with pytest.raises(EvidenceError, match="'x' holds counts"):
+    with pytest.raises(EvidenceError, match="'x' must hold counts"):
         make().statistics({"x": x}, weights)

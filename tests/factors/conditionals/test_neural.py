@@ -246,7 +246,7 @@ def test_columns_need_one_evaluation_a_row() -> None:
 
 
 def test_bad_columns() -> None:
-    with pytest.raises(ModelError, match="nothing to look at but 'state'"):
+    with pytest.raises(ModelError, match="no features other than 'state'"):
         Neural(NOTE, [STATE], Columns(2, 3, 4), columns="state")
     with pytest.raises(ModelError, match="name of a discrete parent, got 'point'"):
         Neural(NOTE, [STATE, POINT], Columns(2, 3, 4), columns="point")

@@ -100,7 +100,7 @@ def test_learnable_gates_fit_frequencies() -> None:
         ({"strengths": [0.5, 1.5]}, "strength of 'cold' .* between 0 and 1, got 1.5"),
         ({"strengths": [0.5, math.nan]}, "strength of 'cold' .* got nan"),
         ({"strengths": {"flu": 0.5}}, "miss its parent 'cold'"),
-        ({"strengths": {"flu": 0.5, "colt": 0.5}}, "'colt' is no parent; did you mean 'cold'"),
+        ({"strengths": {"flu": 0.5, "colt": 0.5}}, "'colt' is not a parent; did you mean 'cold'"),
         ({"leak": -0.1}, "leak in the noisy gate of 'y' must be a probability"),
     ],
 )
@@ -147,5 +147,5 @@ def test_tables_are_recognised(leak: float) -> None:
 )
 def test_what_is_no_noisy_or_is_refused(table: list[list[list[float]]]) -> None:
     a, b, y = (Variable(n, 2) for n in "aby")
-    with pytest.raises(ModelError, match=r"table of 'y' is no noisy-or: .* off by up to"):
+    with pytest.raises(ModelError, match=r"table of 'y' is no noisy-or: .* deviates by up to"):
         NoisyOr.from_table(y, [a, b], table)

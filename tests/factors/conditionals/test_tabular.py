@@ -54,7 +54,7 @@ def test_frames_are_read_by_their_labels() -> None:
     np.testing.assert_allclose(Tabular(C, [], series).probs, [0.8, 0.2])
     np.testing.assert_allclose(Tabular(C, [], {"yes": 0.2, "no": 0.8}).probs, [0.8, 0.2])
     frame = pd.DataFrame([[0.9, 0.1]] * 2, index=["y", "y"], columns=["no", "yes"])
-    with pytest.raises(ModelError, match="same row label twice"):
+    with pytest.raises(ModelError, match="duplicate row label"):
         Tabular(C, [A], frame)
 
 

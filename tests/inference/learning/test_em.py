@@ -497,7 +497,7 @@ def test_the_least_variance_follows_the_units() -> None:
 
 def test_a_variance_that_collapses_is_told() -> None:
     model = HiddenMarkovModel(2, {"x": Gaussian})
-    with pytest.warns(NotConverged, match="'x' stands at the least that is allowed in 2 of 2"):
+    with pytest.warns(NotConverged, match="'x' is at its lower bound in 2 of 2"):
         model.fit({"x": [0.0, 1.0] * 50}, seed=0, progress=False)
     assert float(model.emissions["x"].covariance.detach().max()) == pytest.approx(0.25e-6)
 

@@ -71,6 +71,6 @@ def test_fits_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     likelihoods = [m.history["log_likelihood"] for m in (fast, slow)]
     assert likelihoods[0] == pytest.approx(likelihoods[1], rel=1e-12)
     before = fast_x.clone()
-    with pytest.raises(EvidenceError, match="'x' holds counts"):
+    with pytest.raises(EvidenceError, match="'x' must hold counts"):
         fast.fit({"class": LABELS, "x": COUNTS - 1})
     assert torch.equal(fast_x, before)
