@@ -1,5 +1,6 @@
 """Conditional random fields: against enumeration, and what users of sequence taggers expect."""
 
+import copy
 import dataclasses
 import itertools
 import math
@@ -14,6 +15,7 @@ from torch import nn
 
 import pgnn
 from pgnn.errors import DataError, EvidenceError, ModelError, Unsupported
+from pgnn.evidence.sequence_evidence import SequenceEvidence
 
 WORDS = [
     ["the", "dog", "barks"],
@@ -239,6 +241,29 @@ def test_attributes_and_a_network_together(tmp_path: Path) -> None:
     field.save(tmp_path / "field")
     again = pgnn.load(tmp_path / "field", modules={"x": Recurrent()})
     assert again.log_prob(TAGS, inputs=inputs).equal(together)
+
+
+def test_dropout_of_attributes_keeps_the_mean(fitted: pgnn.ConditionalRandomField) -> None:
+    part: Any = copy.deepcopy(fitted.scores[0])
+    rows = SequenceEvidence.of(fitted, TAGS, INPUTS)
+    covariates = fitted.covariates(INPUTS, rows)
+    whole = part.scores(covariates, rows.inside).detach()
+    part.dropout = 0.4
+    assert part.scores(covariates, rows.inside).equal(whole)
+    score = part.train().scorer(covariates, rows.inside)
+    torch.manual_seed(0)
+    draws = torch.stack([score().detach() for _ in range(2000)])
+    assert draws.std(0).max() > 0.0
+    error = draws.std(0) / 2000**0.5
+    assert bool(((draws.mean(0) - whole).abs() <= 5.0 * error + 1e-12).all())
+    field = pgnn.ConditionalRandomField(STATES, pgnn.AttributeScores(dropout=0.4))
+    learner = pgnn.Gradient(optimizer=lambda p: torch.optim.Adam(p, lr=0.1), max_iterations=2)
+    again = [field.fit(TAGS, inputs=INPUTS, learner=learner, seed=s).log_prob(TAGS, inputs=INPUTS)
+             for s in (0, 0, 1)]  # fmt: skip
+    assert again[0].equal(again[1])
+    assert not again[0].equal(again[2])
+    with pytest.raises(ModelError, match="dropout"):
+        pgnn.AttributeScores(dropout=1.0)
 
 
 def test_a_file_keeps_it(tmp_path: Path, fitted: pgnn.ConditionalRandomField) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from pgnn.errors import DataError, EvidenceError
 from pgnn.evidence.step_attributes import StepAttributes, sequence_lengths
 from pgnn.factors.piece import MAX_LEARNABLE, Settings
-from pgnn.limits import check_size, whole_number
+from pgnn.limits import Interval, check_real, check_size, whole_number
 from pgnn.models.scores.step_scores import Covariates, StepScores
 
 if TYPE_CHECKING:
@@ -41,6 +41,9 @@ class AttributeScores(StepScores):
         min_count: Attributes that occur less often in training have no weight.
         all_pairs: Whether each attribute has a weight for each label, also for labels that it
             never came with.
+        dropout: Share of the attributes of each step that is left out at random, the others
+            counting more, while an optimiser learns; beside a network, which would else find
+            nothing left to explain.
 
     Attributes:
         names: The attributes that have weights.
@@ -61,10 +64,15 @@ class AttributeScores(StepScores):
     pair_labels: Tensor
 
     def __init__(
-        self, input_name: Hashable = "attributes", min_count: int = 1, all_pairs: bool = False
+        self,
+        input_name: Hashable = "attributes",
+        min_count: int = 1,
+        all_pairs: bool = False,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        self.input_name, self.all_pairs = input_name, all_pairs
+        check_real("dropout", dropout, Interval(0.0, 1.0, open_high=True))
+        self.input_name, self.all_pairs, self.dropout = input_name, all_pairs, dropout
         self.min_count = whole_number("min_count", min_count, least=1)
         self.num_labels = 0
         self._set((), np.zeros((2, 0), dtype=np.int64))
@@ -80,6 +88,7 @@ class AttributeScores(StepScores):
             "input_name": self.input_name,
             "min_count": self.min_count,
             "all_pairs": self.all_pairs,
+            "dropout": self.dropout,
             "names": self.names,
             "num_labels": self.num_labels,
         }
@@ -137,7 +146,7 @@ class AttributeScores(StepScores):
             MAX_LEARNABLE,
             "Raise min_count",
         )
-        scores = AttributeScores(self.input_name, self.min_count, self.all_pairs)
+        scores = AttributeScores(self.input_name, self.min_count, self.all_pairs, self.dropout)
         scores.num_labels = num_labels
         place = np.full(len(occurrences), NONE, dtype=np.int32)
         place[order] = np.arange(len(order))
@@ -206,10 +215,16 @@ class AttributeScores(StepScores):
         return self.scorer(covariates, inside)()
 
     def scorer(self, covariates: Mapping[Hashable, Tensor], inside: Tensor) -> Callable[[], Tensor]:
-        """Pick the steps out once, see the base class."""
+        """Pick the steps out once, see the base class; with dropout anew each time."""
+        all_sums = self._sums(covariates, inside)
+        if self._drops:
+            return lambda: self._thinned(all_sums)()
+        return self._scorer(all_sums)
+
+    def _scorer(self, all_sums: AttributeSums) -> Callable[[], Tensor]:
+        """What scores steps, by the weights of the attributes that they have."""
         from pgnn.inference.chains.attribute_sums import AttributeSums
 
-        all_sums = self.attribute_sums(covariates, inside)
         if all_sums.is_dense:
             return lambda: all_sums(self.weights)
         numbers, (pair_names, pair_labels) = all_sums.numbers, all_sums.pairs
@@ -224,10 +239,28 @@ class AttributeScores(StepScores):
         )
         return lambda: sums(self.weights[chosen])
 
+    @property
+    def _drops(self) -> bool:
+        """Whether attributes are left out at random."""
+        return self.training and self.dropout > 0.0
+
+    def _thinned(self, sums: AttributeSums) -> Callable[[], Tensor]:
+        """What scores steps of which some attributes were left out."""
+        from pgnn.inference.chains.attribute_sums import AttributeSums
+
+        kept = torch.rand(sums.numbers.shape, device=sums.numbers.device) >= self.dropout
+        numbers = sums.numbers.masked_fill(~kept, NONE)
+        score = self._scorer(AttributeSums(numbers, sums.values, sums.pairs, sums.shape))
+        return lambda: score() / (1.0 - self.dropout)
+
     def attribute_sums(
         self, covariates: Mapping[Hashable, Tensor], inside: Tensor
-    ) -> AttributeSums:
-        """Return the sums over all attributes, see the base class."""
+    ) -> AttributeSums | None:
+        """Return the sums over all attributes, see the base class; none while some are left out."""
+        return None if self._drops else self._sums(covariates, inside)
+
+    def _sums(self, covariates: Mapping[Hashable, Tensor], inside: Tensor) -> AttributeSums:
+        """The sums over all attributes."""
         from pgnn.inference.chains.attribute_sums import AttributeSums
 
         numbers, values = covariates[self.input_name], covariates.get(self.values_name)
