@@ -17,6 +17,7 @@ from pgnn.errors import DataError, EvidenceError, ImpossibleEvidence, Unsupporte
 from pgnn.evidence.cell_names import CellNames
 from pgnn.evidence.frames import columns_of, is_frame
 from pgnn.evidence.nameless_rows import nameless_rows
+from pgnn.evidence.partitioned_frame import is_partitioned
 from pgnn.evidence.wrappers import observed
 from pgnn.factors.variable import Variable
 from pgnn.inference.engine import Engine
@@ -94,9 +95,14 @@ class ArrayRows:
                 )
             return cls(array, rows, data)
         cells = CellNames(array, model.columns)
-        if not is_frame(data) or not cells.are_all(columns_of(data)):
+        if not is_frame(data) or is_partitioned(data):
             return None
-        rows = cells.rows(columns_of(data))
+        try:
+            columns = columns_of(data)
+        except EvidenceError as error:
+            raise DataError(str(error)) from None
+        foreign = bool(cells.names) or not any(n in model.variables for n in columns)
+        rows = cells.rows(columns) if foreign and cells.are_all(columns) else None
         return None if rows is None else cls(array, rows, data)
 
     def like(self, table: Any) -> Any:

@@ -7,8 +7,10 @@ from contextlib import contextmanager
 from typing import Any
 
 from pgnn.abilities import Inputs, VectorModel
+from pgnn.errors import DataError, EvidenceError
 from pgnn.evidence.cell_names import CellNames
 from pgnn.evidence.frames import columns_of, is_frame
+from pgnn.evidence.partitioned_frame import is_partitioned
 from pgnn.models.learning_verbs import LearningVerbs
 
 
@@ -37,8 +39,11 @@ class ColumnNames(LearningVerbs, VectorModel):
     ) -> Iterator[tuple[Any, Inputs | None]]:
         """See the base class; columns of a frame that are not variables are components."""
         before, rows = self._column_names, data
-        if is_frame(data) and self.vector is not None:
-            columns = dict(columns_of(data))
+        if is_frame(data) and not is_partitioned(data) and self.vector is not None:
+            try:
+                columns = dict(columns_of(data))
+            except EvidenceError as error:
+                raise DataError(str(error)) from None
             counts = {n: columns.pop(n) for n in [*columns] if isinstance(weights, str)
                       and n == weights and n not in self.variables}  # fmt: skip
             array = self.variables[self.vector]

@@ -91,6 +91,14 @@ def test_names_are_kept_in_files_and_by_fits_that_succeed(tmp_path: Any) -> None
     assert model.columns == ("a", "b", "c", "d")
 
 
+def test_columns_that_occur_twice_are_told() -> None:
+    frame = pd.DataFrame(bits(), columns=[*"abca"])
+    model = machine()
+    for ask in (lambda: model.fit(frame, learner=FEW[machine]), lambda: model.impute(frame)):
+        with pytest.raises(DataError, match="'a' occurs twice"):
+            ask()
+
+
 def test_single_numbers_are_told_by_their_names() -> None:
     frame = pd.DataFrame(bits(), columns=[*"abcd"])
     model = fitted(machine, frame)
