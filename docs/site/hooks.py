@@ -62,6 +62,11 @@ def on_files(files: Files, config: Any) -> Files:
     return files
 
 
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Lead links to notebooks to their pages."""
+    return re.sub(r"\]\((tutorials/\w+)\.ipynb\)", r"](\1.md)", markdown)
+
+
 def notebook(path: Path) -> dict[str, str | bytes]:
     """Return the page of a notebook, which is run, and its pictures, by their files' names."""
     os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
@@ -72,6 +77,8 @@ def notebook(path: Path) -> dict[str, str | bytes]:
     for cell in document.cells:
         parts.append(cell.source if cell.cell_type == "markdown" else fenced(cell.source, "python"))
         for output in cell.get("outputs", []):
+            if output.get("name") == "stderr":
+                continue
             data = output.get("data", {"text/plain": output.get("text", "")})
             if "image/png" in data:
                 picture = f"{path.stem}-{len(files) + 1}.png"
