@@ -1,4 +1,4 @@
-"""Sequences that are made step by step by a network."""
+"""Sequences generated step by step by a network."""
 
 from __future__ import annotations
 

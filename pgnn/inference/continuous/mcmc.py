@@ -199,7 +199,7 @@ def _split(
         if name in latent:
             reals.append(latent[name])
         elif name in model.variables and not model.variables[name].is_discrete:
-            raise EvidenceError(f"{name!r} is real and observed, so there is nothing to find out")
+            raise EvidenceError(f"{name!r} is real and observed, so it has no posterior")
         else:
             discrete.append(name)
     return reals, discrete

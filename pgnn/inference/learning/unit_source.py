@@ -1,4 +1,4 @@
-"""Where learning takes batches of visible units from."""
+"""Source of batches of visible units for learning."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ class UnitSource:
         data: Rows, or an iterable of batches.
         weights: ``(N,)`` weight of each row.
         seed: Random seed of the order.
-        batch_size: Rows of a batch, where data comes at once.
-        validation: Share of the rows that is set apart.
+        batch_size: Number of rows of a batch, for data in memory.
+        validation: Share of the rows held out.
         probabilities: Whether binary units may have values between 0 and 1.
-        passes: How often the data will be gone through.
+        passes: Number of passes over the data.
 
     Attributes:
-        rows: All rows to learn from, whose weights are one on average; None of an iterable.
-        held: Rows that were set apart, if there are any.
-        num_rows: Rows of a pass.
+        rows: All training rows, with weights of mean one; None for an iterable.
+        held: Held-out rows, if any.
+        num_rows: Number of rows of a pass.
 
     Raises:
-        DataError: If the data is wrong.
+        DataError: If the data is invalid.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class UnitSource:
             raise DataError("weights and validation need all rows at once, not batches")
 
     def batches(self) -> Iterator[UnitRows]:
-        """Batches of one pass."""
+        """Iterate over the batches of one pass."""
         if self.rows is None:
             count = 0
             for batch in self._batches:

@@ -1,4 +1,4 @@
-"""Variational Bayes: posteriors of tables and of normal distributions, beside hidden states."""
+"""Variational Bayes for tables, normal distributions and hidden states."""
 
 from __future__ import annotations
 
@@ -40,25 +40,25 @@ class VariationalBayes(Learner):
         - \sum_j \mathrm{KL}\big(\mathrm{Dir}(a_j) \,\|\, \mathrm{Dir}(\alpha_j)\big), \qquad
         \tilde\theta_{jk} = e^{\psi(a_{jk}) - \psi(\sum_l a_{jl})}
 
-    for rows :math:`j` of the tables, with pseudo-counts :math:`a = \alpha + E[N]`. With everything
-    observed the posterior is exact and the bound is :math:`\log p(D)`. Tables become the posterior
-    means, by which queries about one further row are the posterior predictive distribution.
+    for rows :math:`j` of the tables, with pseudo-counts :math:`a = \alpha + E[N]`. For complete
+    data the posterior is exact and the bound is :math:`\log p(D)`. Tables become the posterior
+    means, with which queries about one further row return the posterior predictive distribution.
 
     Normal distributions, whose covariances are full, tied, diagonal or spherical, have
-    normal-inverse-Wishart posteriors; what is learned are then their means, and the inverses of
-    their mean precisions. Classes with features, mixtures, networks, and models over time are
-    learned alike. A component that the data does not need loses its rows to others.
+    normal-inverse-Wishart posteriors; learned values are their means and the inverses of their mean
+    precisions. This supports classes with features, mixtures, networks, and models over time.
+    Superfluous components lose their rows to others.
 
     ``model.history`` has ``lower_bound``, its parts ``expected`` (the sum over rows) and
     ``kl_divergence``, the ``trace``, and ``posterior``: the pseudo-counts of every table, by name.
-    ``Dirichlet(model.history["posterior"])`` is the prior of a next fit.
+    ``Dirichlet(model.history["posterior"])`` is the prior for a subsequent fit.
 
     Args:
-        prior: Pseudo-counts, positive wherever a table is; or by name of the conditional, such as
-            ``{"class": Laplace(0.1), "x": NormalWishart(...)}``. Normal distributions without one
-            have a weak one about the mean and the covariance of the data.
+        prior: Pseudo-counts, positive wherever a table is positive; or a mapping by name of the
+            conditional, such as ``{"class": Laplace(0.1), "x": NormalWishart(...)}``. The default
+            for normal distributions is a weak prior about mean and covariance of the data.
         max_iterations: Largest number of passes over the rows.
-        tolerance: Gain of the bound, relative to it, at which to stop.
+        tolerance: Relative gain of the bound at which to stop.
 
     Raises:
         ModelError: If a setting is out of range.
@@ -97,21 +97,21 @@ class VariationalBayes(Learner):
         """Fit the tables of a network; the record is in ``model.history``.
 
         Args:
-            model: A network, class, mixture or model over time; what is learned are tables and
-                normal distributions.
-            data: Rows with holes, or sequences.
+            model: A network, class, mixture or model over time, whose tables and normal
+                distributions are learned.
+            data: Rows, possibly incomplete, or sequences.
             weights: ``(B,)`` weight of each row.
-            inputs: None: tables have no covariates.
-            seed: Random seed of the start, where variables are hidden.
+            inputs: Must be None, since tables have no covariates.
+            seed: Random seed of initial values when variables are hidden.
             progress: Whether to show a progress bar.
 
         Raises:
-            DataError: If there is nothing to learn from, or a row is impossible.
-            ModelError: If nothing is learnable, or a pseudo-count is zero where a table is not.
-            Unsupported: If something else than tables and normal distributions is learnable.
+            DataError: If there are no observations, or a row is impossible.
+            ModelError: If nothing is learnable, or the pseudo-count of a possible entry is zero.
+            Unsupported: If other parameters than tables and normal distributions are learnable.
 
         Warns:
-            NotConverged: If the limit was reached, or nothing was observed of a variable.
+            NotConverged: If the limit was reached, or a variable was never observed.
         """
         if not _is_of_tables(model):
             fit_conjugate(
@@ -164,10 +164,10 @@ class _Passes:
         self.expected = self.divergence = 0.0
 
     def init(self) -> None:
-        """The first tables are those of the model."""
+        """Start from the tables of the model."""
 
     def step(self, state: None) -> tuple[None, Info]:
-        """Expect counts under the present tables; update the posterior; look at the bound."""
+        """Compute expected counts under the current tables, update the posterior and the bound."""
         counts = self._expect()
         self.posterior = {n: self._prior[n] + counts[n] for n in self._tables}
         for name, a in self.posterior.items():
@@ -181,7 +181,7 @@ class _Passes:
         return None, Info(done, {"lower_bound": bound})
 
     def finish(self) -> None:
-        """Evaluate the two parts of the bound at the present posterior."""
+        """Evaluate the two parts of the bound at the current posterior."""
         with torch.no_grad():
             self.expected = float(self._total().detach())
         self.divergence = sum(
@@ -189,7 +189,7 @@ class _Passes:
         )
 
     def _expect(self) -> dict[Hashable, Tensor]:
-        """Expected counts of all learnable tables."""
+        """Return expected counts of all learnable tables."""
         leaves = {n: self._logs[n].clone().requires_grad_() for n in self._tables}
         self._logs |= leaves
         with torch.enable_grad():
@@ -197,7 +197,7 @@ class _Passes:
         return dict(zip(leaves, (g.clamp_min(0.0) for g in gradients), strict=True))
 
     def _total(self) -> Tensor:
-        """The weighted sum over rows of the log of what tables that do not sum to one give."""
+        """Return the weighted sum over rows of log sums under unnormalised tables."""
         pairs = self._model.conditionals.items()
         factors = [Factor(c.scope, self._logs[n]) for n, c in pairs]
         log_z = JunctionTree().log_prob(GivenTables(self._model, factors), self._rows).reshape(-1)
@@ -206,16 +206,16 @@ class _Passes:
 
 
 def _is_of_tables(model: Any) -> bool:
-    """Whether a model is a directed network of tables."""
+    """Return whether a model is a directed network of tables."""
     network = isinstance(model, NetworkModel) and not isinstance(model, ClassModel)
     return network and all(isinstance(c, Tabular) for c in model.conditionals.values())
 
 
 def _tables(e_step: NetworkEStep) -> dict[Hashable, Tabular]:
-    """The learnable tables.
+    """Return the learnable tables.
 
     Raises:
-        Unsupported: If something is no table.
+        Unsupported: If a learnable conditional is not a table.
     """
     for name, conditional in e_step.conditionals.items():
         if not isinstance(conditional, Tabular):
@@ -227,10 +227,10 @@ def _tables(e_step: NetworkEStep) -> dict[Hashable, Tabular]:
 
 
 def _pseudo_counts(prior: Prior, table: Tabular) -> Tensor:
-    """Pseudo-counts of a table's possible entries, zero elsewhere.
+    """Return pseudo-counts of a table's possible entries, zero elsewhere.
 
     Raises:
-        ModelError: If one of them is zero.
+        ModelError: If a pseudo-count is zero.
     """
     counts = torch.from_numpy(np.array(prior.counts(table), dtype=np.float64))
     possible = table.probs.detach().ne(0)
@@ -243,7 +243,7 @@ def _pseudo_counts(prior: Prior, table: Tabular) -> Tensor:
 
 
 def _divergence(posterior: Tensor, prior: Tensor) -> float:
-    """Kullback-Leibler divergence of Dirichlet distributions, summed over the rows of a table."""
+    """Return the Kullback-Leibler divergence of Dirichlet distributions, summed over the rows."""
     total = 0.0
     for a, b in zip(posterior.reshape(-1, posterior.shape[-1]), prior.reshape(-1, prior.shape[-1]),
                     strict=True):  # fmt: skip

@@ -1,4 +1,4 @@
-"""All parameters that a perceptron had, each with a vote."""
+"""Weighted votes of all parameter vectors of a perceptron."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from pgnn.inference.learning.restored_on_failure import restored
 
 @dataclass(frozen=True, eq=False)
 class Voters:
-    """Parameters that a model had while it learned, and how many rows each survived.
+    """Parameter vectors of a model during learning, and the number of rows each survived.
 
     Attributes:
-        parameters: ``(V, P)``.
-        votes: ``(V,)``.
+        parameters: ``(V, P)`` parameter vectors.
+        votes: ``(V,)`` number of votes of each.
 
     References:
         Freund and Schapire (1999), Large margin classification using the perceptron algorithm.
@@ -39,13 +39,13 @@ class Voters:
         *,
         inputs: Inputs | None = None,
     ) -> dict[Hashable, Tensor]:
-        """Return the states that most votes are for, as indices, by name of the variable.
+        """Return the state indices with the most votes, by name of the variable.
 
         Args:
-            model: That learned; it stays as it is.
+            model: The model that learned, which is not changed.
             evidence: See :meth:`Model.most_probable`.
-            targets: Likewise.
-            inputs: Likewise.
+            targets: See :meth:`Model.most_probable`.
+            inputs: See :meth:`Model.most_probable`.
 
         Cost: That of :meth:`Model.most_probable` for each of the voters.
         """

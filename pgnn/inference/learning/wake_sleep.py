@@ -1,4 +1,4 @@
-"""Wake and sleep: two networks learn from each other's draws."""
+"""Wake-sleep learning of a model and a recognition network."""
 
 from __future__ import annotations
 
@@ -37,27 +37,29 @@ _LARGEST = 1e4
 
 @dataclass(frozen=True)
 class WakeSleep(Learner):
-    r"""Learns layers of binary units together with the network that recognises them.
+    r"""Learns layers of binary units together with their recognition network.
 
-    Awake, hidden layers are drawn from the data upwards, and the model learns to make them:
-    :math:`\max \log p(x)`. Asleep, the model dreams, and the recognition learns to see what it
-    dreamt: :math:`\max \log q(x_{1:L} \mid x_0)`. With several samples both are weighted by
+    In the wake phase, hidden layers are drawn by the recognition from data, and the model maximises
+    :math:`\log p(x)`. In the sleep phase, all layers are drawn from the model, and the recognition
+    maximises :math:`\log q(x_{1:L} \mid x_0)`. With several samples both are weighted by
     :math:`p / q` (reweighted wake-sleep). With ``score_function`` the recognition follows the
     gradient of the lower bound itself, with a running baseline and scale (neural variational
-    inference and learning). Of a deep belief network the top learns by persistent chains (the
+    inference and learning). The top of a deep belief network learns by persistent chains (the
     up-down algorithm).
 
-    ``model.history["trace"]["bound"]`` has the mean lower bound of each pass, less the log
-    partition function of a top that is not normalised.
+    ``model.history["trace"]["bound"]`` contains the mean lower bound of each pass, without the log
+    partition function of an unnormalised top.
 
     Args:
-        samples: Draws of the hidden layers for each row; more than one are reweighted.
-        score_function: Whether the recognition follows the bound, instead of learning from dreams.
-        optimizer: Makes one of torch's optimisers; ``Adam(lr=0.003)`` if not given.
-        batch_size: Rows for a step.
-        epochs: Passes over the data.
-        scheduler: What makes a learning rate scheduler of the optimiser, stepped after each pass.
-        checkpoints: Where to write down how far it is; a fit that was ended goes on from there.
+        samples: Number of draws of the hidden layers for each row; several draws are reweighted.
+        score_function: Whether the recognition follows the gradient of the bound instead of
+            learning in the sleep phase.
+        optimizer: Function that creates a torch optimiser; ``Adam(lr=0.003)`` by default.
+        batch_size: Number of rows per step.
+        epochs: Number of passes over the data.
+        scheduler: Function that creates a learning rate scheduler for the optimiser, stepped after
+            each pass.
+        checkpoints: Where to save progress, from which an interrupted fit resumes.
 
     Raises:
         ModelError: If a setting is out of range.
@@ -110,13 +112,13 @@ class WakeSleep(Learner):
         Args:
             model: Layers with a recognition, such as a ``SigmoidBeliefNetwork``.
             data: Complete rows of the visible units.
-            weights: None: rows count the same here.
+            weights: Must be None, since rows have equal weight.
             inputs: None.
             seed: Random seed of the order of the rows and of all draws.
             progress: Whether to show a progress bar.
 
         Raises:
-            DataError: If the data is wrong. After an error the model is unchanged.
+            DataError: If the data is invalid. After an error the model is unchanged.
             ModelError: If the model has no recognition.
             PgnnError: If the parameters diverge.
         """
@@ -169,7 +171,7 @@ class _Nights:
         return self.passes
 
     def snapshot(self) -> dict[str, Any]:
-        """Return what :meth:`restore` takes: all that the next passes depend on."""
+        """Return the state for :meth:`restore`, on which all further passes depend."""
         return {
             "parameters": [p.detach().clone() for p in self.parameters],
             "optimizer": self.optimizer.state_dict(),
@@ -182,7 +184,7 @@ class _Nights:
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from where the same fit was."""
+        """Resume from a snapshot of the same fit."""
         with torch.no_grad():
             for p, x in zip(self.parameters, state["parameters"], strict=True):
                 p.copy_(x)
@@ -200,7 +202,7 @@ class _Nights:
         """Make a pass.
 
         Raises:
-            PgnnError: If the bound stops being finite, or parameters grow without end.
+            PgnnError: If the bound becomes infinite or NaN, or parameters diverge.
         """
         total = 0.0
         for batch in self._batches():
@@ -213,7 +215,7 @@ class _Nights:
         mean = total / len(self.rows)
         largest = max(float(p.detach().abs().max()) for p in self.parameters)
         if not (math.isfinite(mean) and largest < _LARGEST):
-            raise PgnnError(f"learning diverged in pass {state + 1}: take a smaller learning rate")
+            raise PgnnError(f"learning diverged in pass {state + 1}: use a smaller learning rate")
         next_rates(self.scheduler, -mean)
         self.passes = state + 1
         self.trace.setdefault("bound", []).append(mean)
@@ -225,7 +227,7 @@ class _Nights:
             yield self.rows[order[k : k + self.settings.batch_size].to(self.rows.device)]
 
     def _awake(self, batch: Tensor) -> tuple[Tensor, float]:
-        """What is to be minimised, and the mean bound."""
+        """Return the loss and the mean bound."""
         count = self.settings.samples
         repeated = batch.repeat(count, 1)
         states = self.model.recognise(repeated, self.rng)

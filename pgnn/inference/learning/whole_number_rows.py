@@ -1,4 +1,4 @@
-"""Statistics of many rows of whole numbers, by a compiled kernel."""
+"""Statistics of many rows of integers by a compiled kernel."""
 
 from __future__ import annotations
 
@@ -23,16 +23,15 @@ _NUMBERS = 2**23
 def statistics_of_whole_numbers(
     conditional: Conditional, values: Mapping[Hashable, Tensor], weights: Tensor
 ) -> Statistics | None:
-    """Return what ``conditional.statistics`` does, with the factorials that the likelihood needs.
+    """Return ``conditional.statistics`` and the log factorials for the likelihood.
 
-    None where the kernel does not know, or there is no numba: of other conditionals, of few or
-    sparse rows, of rows that count for several configurations, of numbers that are large or not
-    whole.
+    None if numba is missing or the kernel does not apply: for other conditionals, few or sparse
+    rows, rows with weights for several configurations, and values that are large or not integers.
 
     Args:
         conditional: A conditional.
-        values: ``(N, D)`` numbers of its child, by name.
-        weights: ``(N, K1, ..., Kn)`` as for :meth:`ExponentialFamily.statistics`.
+        values: ``(N, D)`` values of its child, by name.
+        weights: ``(N, K1, ..., Kn)`` weights as for :meth:`ExponentialFamily.statistics`.
     """
     if not isinstance(conditional, WholeNumberFamily) or not has_numba():
         return None

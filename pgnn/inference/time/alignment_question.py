@@ -1,4 +1,4 @@
-"""A question about labels and the steps that say them."""
+"""A question about labels and the steps that emit them."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from pgnn.inference.question import names_of
 
 
 class AlignmentQuestion(BaseQuestion):
-    """A model of labels, what was said in each row if that is known, and targets.
+    """A model of labels, the labels of each row if known, and targets.
 
     Args:
         model: The model.
         evidence: Labels, or None.
-        inputs: What says them.
-        names: Names of the variables asked for, None for all.
-        errors: What to do about impossible rows.
+        inputs: Inputs that emit the labels.
+        names: Names of the queried variables, None for all.
+        errors: Handling of impossible rows.
 
     Raises:
         EvidenceError: If a label is missing, or a name is unknown.
@@ -57,17 +57,17 @@ class AlignmentQuestion(BaseQuestion):
 
     @property
     def knows_labels(self) -> bool:
-        """Whether labels were given, if only that there are none."""
+        """Whether labels were given, possibly an empty sequence."""
         return self.model.label.name in self.observed.codes
 
     @property
     def num_cells(self) -> int:
-        """Labels and symbols of all rows."""
+        """Number of labels and symbols of all rows."""
         return int(self.num_rows * (self.steps + self.observed.steps))
 
     @property
     def steps(self) -> int:
-        """Most steps of an input."""
+        """Largest number of steps of an input."""
         return int(self.observed.input_lengths.max()) if self.num_rows else 0
 
     @cached_property
@@ -79,26 +79,26 @@ class AlignmentQuestion(BaseQuestion):
 
     @cached_property
     def alignments(self) -> Alignments:
-        """The paths that say the labels."""
+        """The paths that emit the labels."""
         codes = self.observed.codes[self.model.label.name]
         return self.aligned(codes, self.observed.lengths)
 
     def aligned(self, codes: Tensor, sizes: Tensor) -> Alignments:
-        """Return the paths that say some labels ``(B, U)``."""
+        """Return the paths that emit given labels ``(B, U)``."""
         return Alignments(self.log_probs, self.observed.input_lengths, codes + 1, sizes)
 
     def over(self, variable: Variable, length: int) -> Variable:
-        """Return a variable whose axis has a length."""
+        """Return a variable with a given length of its axis."""
         return Variable(variable.name, variable.states, (length,))
 
     @property
     def index(self) -> Any:
-        """Labels of the rows, of a batch."""
+        """Index labels of the rows of a batch."""
         return self.observed.index if self.observed.batched else None
 
 
 def said(paths: Tensor) -> Tensor:
-    """Return ``(..., U)`` labels that paths ``(..., T)`` of symbols say, -1 beyond the end.
+    """Return ``(..., U)`` labels emitted by paths ``(..., T)`` of symbols, -1 beyond the end.
 
     Example:
         >>> said(torch.tensor([[0, 2, 2, 0, 2, 1]]))

@@ -1,4 +1,4 @@
-"""Paths drawn backward through the particles of all steps."""
+"""Backward simulation of paths through the particles of all steps."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ class BackwardSimulation:
 
     .. math:: p(i_t = i \mid x_{t+1}) \propto w_t^i \, p(x_{t+1} \mid x_t^i)
 
-    with the weights of the particles before they are resampled. Paths are independent given the
-    particles, and do not have the few ancestors in common that particles at the end have.
+    with the weights of the particles before resampling. Paths are independent given the particles
+    and do not degenerate to few common ancestors.
 
     Args:
         model: A slice that repeats.
-        run: Particles of all steps, with their weights; all variables were kept that conditionals
-            with parents in the slice before are about.
+        run: Weighted particles of all steps, with the children of conditionals that have parents in
+            the previous slice.
         inputs: Covariates ``(B, T, ...)``.
 
     Cost:
@@ -52,15 +52,15 @@ class BackwardSimulation:
 
     @staticmethod
     def needed(model: SlicedModel) -> list[Hashable]:
-        """Return the variables that must be kept for it."""
+        """Return the variables that must be stored for backward simulation."""
         parents = {v.name for c in _transitions(model) for v in c.scope}
         return [n for n in model.order if n in parents or (n, -1) in parents]
 
     def paths(self, number: int, rng: np.random.Generator, progress: bool) -> Ints:
-        """Return ``(T, B, M)`` the particles that paths go through.
+        """Return ``(T, B, M)`` indices of the particles along paths.
 
         Args:
-            number: Paths ``M`` of each row.
+            number: Number of paths ``M`` of each row.
             rng: Source of random numbers.
             progress: Whether to show a progress bar if it takes longer than a second.
         """
@@ -80,7 +80,7 @@ class BackwardSimulation:
         return cloud[torch.from_numpy(chosen).permute(2, 1, 0), rows, steps]
 
     def log_transitions(self, t: int, row: int, paths: Ints) -> Floats:
-        """``(M, N)`` log densities of step ``t + 1`` of paths, given each particle of step t."""
+        """Return ``(M, N)`` log densities of step ``t + 1`` of paths, given particles of ``t``."""
         n, m = self.run.weights.number, len(paths)
         first = row * n
         before, after = self.run.values[t], self.run.values[t + 1]
@@ -101,17 +101,17 @@ class BackwardSimulation:
 
 
 class _Going:
-    """The steps backward, as an iteration."""
+    """Iteration backward over the steps."""
 
     def __init__(self, of: BackwardSimulation, chosen: Ints, rng: np.random.Generator) -> None:
         self._of, self._chosen, self._rng = of, chosen, rng
 
     def init(self) -> int:
-        """Begin at the end."""
+        """Return the initial state, at the last step."""
         return len(self._chosen) - 1
 
     def step(self, t: int) -> tuple[int, Info]:
-        """Choose the particles of one step, of all paths."""
+        """Draw the particles of one step for all paths."""
         of, chosen = self._of, self._chosen
         last = t + 1 == len(chosen)
         for row, weights in enumerate(of.run.step_weights[t]):
@@ -130,13 +130,13 @@ class _Going:
 
 
 def _transitions(model: SlicedModel) -> Sequence[Any]:
-    """The conditionals that tie a slice to the one before."""
+    """Return the conditionals that connect a slice to the previous one."""
     late = {(n, -1) for n in model.order}
     return [c for c in model.conditionals.values() if any(v.name in late for v in c.parents)]
 
 
 def _drawn(logs: Floats, rng: np.random.Generator) -> Ints:
-    """``(M,)`` columns drawn by log weights ``(M, N)``."""
+    """Return ``(M,)`` columns drawn by log weights ``(M, N)``."""
     weights = np.exp(logs - logs.max(axis=1, keepdims=True))
     ends = np.cumsum(weights, axis=1)
     points = rng.random(len(ends)) * ends[:, -1]

@@ -1,4 +1,4 @@
-"""Answers about sequences that are made step by step: exact draws, and a search for the best."""
+"""Exact draws and beam search for sequences generated step by step."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from pgnn.limits import check_settings, check_size
 
 @dataclass(frozen=True)
 class BeamSearch(SequenceReader):
-    """Draws sequences exactly, step by step, and seeks the best among a few kept prefixes.
+    """Draws sequences exactly and searches for the best among few kept prefixes.
 
     Args:
-        width: Most beginnings of one length that are gone on with. Where those that were dropped
-            are all less probable than the best sequence found, it is the best of all: the
-            assignment's ``upper_bound`` equals its ``log_prob``, and tells else what might have
-            been lost. 1 is greedy.
-        max_length: Most steps of a sequence that the model ends itself.
+        width: Largest number of prefixes of one length that are extended. If all dropped prefixes
+            are less probable than the best sequence found, this is optimal and the assignment's
+            ``upper_bound`` equals its ``log_prob``; otherwise the bound limits the possible loss. 1
+            is greedy search.
+        max_length: Largest number of steps of a sequence that the model ends itself.
 
     Raises:
         ModelError: If a setting is less than one.
@@ -47,7 +47,7 @@ class BeamSearch(SequenceReader):
     """
 
     answers_about = StepwiseModel
-    subject = "models of sequences that are made step by step, such as AutoregressiveModel"
+    subject = "models of sequences generated step by step, such as AutoregressiveModel"
 
     width: int = 8
     max_length: int = 1000
@@ -63,19 +63,19 @@ class BeamSearch(SequenceReader):
         return BeginningQuestion(model, evidence, inputs, names, errors)
 
     def answer_log_prob(self, question: BeginningQuestion) -> Tensor:
-        """``(B,)`` log probabilities of whole sequences."""
+        """Return ``(B,)`` log probabilities of whole sequences."""
         with evaluated(question.model):
             log_probs: Tensor = question.model.log_likelihood(question.observed)()
         return log_probs
 
     def answer_query(self, question: BeginningQuestion) -> Posterior:
-        """Refused: what was not observed would have to be summed out."""
+        """Raise an error, since unobserved values would have to be summed out."""
         raise Unsupported(
             "BeamSearch() has no marginals: leave engine= out, or give SequenceCompletion()"
         )
 
     def answer_sample(self, question: BeginningQuestion, n: int, seed: int | None) -> Samples:
-        """Draws that go on from the observations."""
+        """Return draws that continue the observations."""
         model, rng, rows = question.model, generator(seed), question.num_rows
         limit = self._limit(question)
         kept = torch.arange(rows).repeat(n)
@@ -110,7 +110,7 @@ class BeamSearch(SequenceReader):
         return sequence_samples(question, values, lengths.reshape(n, rows))
 
     def _ended(self, model: Any, state: Any, t: int, known: Tensor, rng: torch.Generator) -> Tensor:
-        """Which rows are drawn to have ended, of those whose steps were all used."""
+        """Draw which rows end, among those whose observed steps were all used."""
         ended: Tensor = model.end_log_probs(state)[1].exp().cpu()
         return (torch.rand(len(ended), generator=rng) < ended) & (t >= known)
 
@@ -118,7 +118,7 @@ class BeamSearch(SequenceReader):
         self, question: BeginningQuestion, state: Any, t: int, kept: Tensor, known: Tensor,
         rng: torch.Generator,
     ) -> dict[Any, Tensor]:  # fmt: skip
-        """Values of a step: drawn, or those that were observed."""
+        """Return the observed or drawn values of a step."""
         drawn: dict[Any, Tensor] = question.model.draw(state, rng)
         present = t < known
         if not bool(present.any()):
@@ -132,7 +132,7 @@ class BeamSearch(SequenceReader):
         return drawn
 
     def answer_most_probable(self, question: BeginningQuestion, k: int) -> Assignment | KBest:
-        """The best sequences that go on from the observations."""
+        """Return the best sequences that continue the observations."""
         model, limit = question.model, self._limit(question)
         check_size(f"the {k:,} best of {question.num_rows:,} rows", question.num_rows * k,
                    self.max_answer_bytes, "Ask for fewer")  # fmt: skip
@@ -153,13 +153,14 @@ class BeamSearch(SequenceReader):
         )  # fmt: skip
 
     def _limit(self, question: BeginningQuestion) -> int:
-        """Most steps."""
+        """Return the largest number of steps."""
         if question.goals is None:
             return max(self.max_length, int(question.observed.steps))
         most = int(question.goals.max()) if question.num_rows else 0
         if not most and not question.observed.inputs:
             raise EvidenceError(
-                f"how many steps? say so in the evidence, as in sample(n, {{{AXIS!r}: 100}})"
+                "how many steps? give the length in the evidence, as in sample(n, "
+                f"{{{AXIS!r}: 100}})"
             )
         return most
 

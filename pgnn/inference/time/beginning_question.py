@@ -17,7 +17,7 @@ from pgnn.inference.question import names_of
 
 
 class BeginningQuestion(BaseQuestion):
-    """A model of sequences that are made step by step, and what was observed of each.
+    """A model of sequences generated step by step, and what was observed of each.
 
     Args:
         model: The model.

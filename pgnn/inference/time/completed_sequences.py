@@ -1,4 +1,4 @@
-"""Sequences made step by step, in which steps that were not observed have been filled in."""
+"""Sequences generated step by step, in which steps that were not observed have been filled in."""
 
 from __future__ import annotations
 

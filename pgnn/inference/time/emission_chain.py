@@ -27,13 +27,13 @@ def emission_chain(
     *,
     best: bool = False,
 ) -> Chain | SegmentChain:
-    """Return the chain of states given evidence, or of segments where a model has durations.
+    """Return the chain of states given evidence, or of segments if the model has durations.
 
     Args:
         model: A hidden Markov model.
         observed: Evidence.
         inputs: Covariates by name, ``(B, T, ...)``.
-        best: Emissions that were not observed take their best states, instead of being summed out.
+        best: Whether unobserved emissions take their best states instead of being summed out.
     """
     covariates, k = model.covariates(inputs, observed), model.state.num_states
     moves, first = model.transitions, model.initial[model.state.name]
@@ -61,14 +61,13 @@ def log_field(
     *,
     best: bool = False,
 ) -> Tensor:
-    """Return ``(B, T, K)`` log likelihoods of the states: sums over the emissions.
+    """Return ``(B, T, K)`` log likelihoods of the states, summed over the emissions.
 
     Args:
         model: A chain of states.
-        observed: Evidence, the states' own included.
+        observed: Evidence, including that on the states.
         inputs: Covariates, ``(B, T, ...)``.
-        best: Discrete emissions that were not observed count with the best of their log
-            probabilities.
+        best: Whether unobserved discrete emissions contribute their largest log probability.
     """
     state, k = model.state, model.state.num_states
     parts: list[Tensor] = []
@@ -102,10 +101,10 @@ def log_field(
 def observed_values(
     emission: Conditional, observed: SequenceEvidence
 ) -> tuple[Tensor, dict[Hashable, Tensor]]:
-    """Return ``(B, T)`` where an emission was observed, and the values there ``(N, ...)``.
+    """Return a ``(B, T)`` mask of an emission's observed steps, and the values there ``(N, ...)``.
 
-    Besides the child's own, values of the step before where the emission depends on them; the
-    first value of a row is then given rather than emitted.
+    Includes values of the previous step if the emission depends on them; the first value of a row
+    is then given rather than emitted.
     """
     name = emission.child.name
     values = observed.codes[name] if name in observed.codes else observed.reals[name]
@@ -125,10 +124,10 @@ def observed_values(
 def emission_tables(
     model: EmittingModel, name: Hashable, observed: SequenceEvidence, inputs: Inputs | None = None
 ) -> Tensor:
-    """Return log probabilities ``(B, T, K, S)`` of a discrete emission, or what broadcasts to it.
+    """Return log probabilities of a discrete emission, broadcastable to ``(B, T, K, S)``.
 
     Raises:
-        Unsupported: If it depends on its own past.
+        Unsupported: If the emission depends on its own past.
     """
     emission = model.emissions[name]
     if any(v.name != model.state.name for v in emission.parents):
@@ -146,7 +145,7 @@ def emission_tables(
 def own_inputs(
     conditional: Conditional, covariates: Mapping[Hashable, Tensor], steps: slice
 ) -> dict[Hashable, Tensor] | None:
-    """Return a conditional's covariates at some steps, a row for each; None without any."""
+    """Return a conditional's covariates at some steps, one row each; None without covariates."""
     selected = {
         n: covariates[n][:, steps].flatten(0, 1) for n in conditional.inputs if n in covariates
     }
@@ -156,12 +155,12 @@ def own_inputs(
 def at_steps(
     inputs: Mapping[Hashable, Tensor], names: object, where: Tensor
 ) -> dict[Hashable, Tensor]:
-    """Covariates ``(N, ...)`` at some steps."""
+    """Return covariates ``(N, ...)`` at some steps."""
     return {n: x[where.to(x.device)] for n, x in inputs.items() if n in names}  # type: ignore[operator]
 
 
 def _present(values: Tensor) -> Tensor:
-    """``(B, T)`` whether anything was observed at a step."""
+    """Return a ``(B, T)`` mask of steps with observations."""
     if not values.is_floating_point():
         return values >= 0
     known = ~values.isnan()
@@ -192,7 +191,7 @@ def _check_numbers(emission: Conditional, where: Tensor, values: Tensor, numbers
     """Check likelihoods ``(N, K)`` of the values at some steps.
 
     Raises:
-        EvidenceError: If one is NaN, or is zero because a part of the value is missing.
+        EvidenceError: If a likelihood is NaN, or is zero because a part of the value is missing.
     """
     least = numbers.min() if numbers.numel() else numbers.new_zeros(())  # NaN if any is
     if bool(least > -torch.inf):
@@ -203,13 +202,13 @@ def _check_numbers(emission: Conditional, where: Tensor, values: Tensor, numbers
     if bool(wrong.any()):
         row, step = where.nonzero()[int(wrong.nonzero()[0, 0])].tolist()
         raise EvidenceError(
-            f"the likelihood of {emission.child.name!r} is NaN at row {row}, step {step}; values "
-            "that are missing in part need an emission that can leave them out, such as Gaussian"
+            f"the likelihood of {emission.child.name!r} is NaN at row {row}, step {step}; "
+            "partially missing values need an emission that integrates them out, such as Gaussian"
         )
 
 
 def _looked_up(emission: Tabular, observed: SequenceEvidence) -> Tensor:
-    """Columns of a table given the state; zeros where nothing was observed."""
+    """Return columns of a table given the state; zeros where not observed."""
     columns = emission.log_probs.t()
     columns = torch.cat([columns, columns.new_zeros(1, columns.shape[1])])
     codes = observed.codes[emission.child.name].to(columns.device)
@@ -218,7 +217,7 @@ def _looked_up(emission: Tabular, observed: SequenceEvidence) -> Tensor:
 
 
 def _check_no_gaps(emission: Conditional, observed: SequenceEvidence) -> None:
-    """An unobserved discrete value would have to be summed out together with the states."""
+    """Raise an error if an unobserved discrete value must be summed out with the states."""
     known = observed.codes[emission.child.name] >= 0
     later = known.flip(1).cummax(dim=1).values.flip(1)
     started = known.cummax(dim=1).values
@@ -236,7 +235,7 @@ def _soft(
     inputs: Mapping[Hashable, Tensor],
     best: bool,
 ) -> Tensor:
-    """Log of likelihoods weighted by the emission's probabilities."""
+    """Return the log of likelihoods weighted by the emission's probabilities."""
     tables = emission_tables(model, name, observed, inputs)
     scores = tables + observed.soft[name].to(tables).log().unsqueeze(2)
     return scores.amax(-1) if best else logsumexp(scores, [-1])
@@ -278,7 +277,7 @@ def _at_once(
     observed: SequenceEvidence,
     inputs: Inputs | None,
 ) -> Tensor:
-    """Draws given the states alone."""
+    """Return draws given the states alone."""
     emission, out = model.emissions[name], _empty(model.emissions[name], states)
     inside = states >= 0
     covariates = _covariates(model, emission, observed, inputs)
@@ -295,7 +294,7 @@ def _one_by_one(
     observed: SequenceEvidence,
     inputs: Inputs | None,
 ) -> Tensor:
-    """Draws of an emission that depends on the one before; the first is given."""
+    """Return draws of an emission that depends on the previous one; the first is given."""
     emission, out = model.emissions[name], _empty(model.emissions[name], states)
     covariates = _covariates(model, emission, observed, inputs)
     out[:, :, :1] = _first(observed, name).to(out.dtype)
@@ -320,7 +319,7 @@ def _by_likelihood(
     observed: SequenceEvidence,
     inputs: Inputs | None,
 ) -> Tensor:
-    """Draws of a discrete emission about which likelihoods are known."""
+    """Return draws of a discrete emission with likelihoods."""
     out, inside = _empty(model.emissions[name], states), states >= 0
     tables = emission_tables(model, name, observed, inputs)
     tables = (tables + observed.soft[name].to(tables).log().unsqueeze(2)).expand(
@@ -355,7 +354,7 @@ def _sampled(
 
 
 def _first(observed: SequenceEvidence, name: Hashable) -> Tensor:
-    """``(B, 1, ...)`` first values, which an autoregressive emission takes as given."""
+    """Return ``(B, 1, ...)`` first values, on which an autoregressive emission is conditioned."""
     values = observed.codes.get(name, observed.reals.get(name))
     first = None if values is None else values[:, :1]
     missing = first is None or bool((first.isnan() if name in observed.reals else first < 0).any())
@@ -368,7 +367,7 @@ def _first(observed: SequenceEvidence, name: Hashable) -> Tensor:
 
 
 def _keep(out: Tensor, name: Hashable, observed: SequenceEvidence) -> None:
-    """Put observed values in their places."""
+    """Replace draws by observed values."""
     steps = out.shape[2]
     if name in observed.codes:
         codes = observed.codes[name][:, :steps]

@@ -1,4 +1,4 @@
-"""What a chain of states believes of the real numbers it emits where they were not observed."""
+"""Posteriors of unobserved real emissions of a chain of states."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from pgnn.inference.with_reals import WithReals
 
 @dataclass(frozen=True, eq=False)
 class RealMoments:
-    """Mean and variance of a real variable at every step; observed numbers have variance zero.
+    """Mean and variance of a real variable at every step; observed values have variance zero.
 
     Attributes:
         mean: ``(T, *event)`` or ``(B, T, *event)``; ``NaN`` beyond a row's end.
-        variance: The same shape; of a vector those of its numbers.
+        variance: Variances in the same shape; for a vector those of its elements.
     """
 
     mean: Tensor
@@ -41,15 +41,15 @@ class RealMoments:
 
 
 class EmittedPosterior(WithReals):
-    """A posterior with means and variances of real variables beside probabilities of discrete ones.
+    """A posterior with moments of real variables and probabilities of discrete ones.
 
-    ``posterior["x"]`` of a real variable is a :class:`RealMoments`; all else is as in
-    :class:`Posterior`.
+    ``posterior["x"]`` of a real variable is a :class:`RealMoments`; see :class:`Posterior`
+    otherwise.
 
     Args:
-        whole: The answer about the discrete variables, that of the state among them.
-        kept: Those that were asked for.
-        moments: Moments of each real variable asked for.
+        whole: The answer about the discrete variables, including the state.
+        kept: Queried discrete variables.
+        moments: Moments of each queried real variable.
     """
 
     statistic_names: ClassVar = ("mean", "std")
@@ -76,7 +76,7 @@ Ask = Callable[[list[Hashable]], Posterior]
 
 
 def real_names(model: EmittingModel, targets: Names | None) -> list[Hashable]:
-    """Return the names of real variables among those asked for."""
+    """Return the names of queried real variables."""
     if targets is None:
         return []
     named = names_of(targets, model.variables, what="variable of the model")
@@ -91,19 +91,19 @@ def with_emitted(
     inputs: Inputs | None,
     after: int | None = None,
 ) -> EmittedPosterior:
-    r"""Answer about real emissions too.
+    r"""Return an answer that includes real emissions.
 
-    Where nothing was observed of one, it is mixed by the posterior of the states:
+    An unobserved emission is a mixture weighted by the posterior of the states:
 
     .. math:: E[x_t \mid e] = \sum_k p(z_t = k \mid e) \, E[x_t \mid k]
 
     Args:
         model: A chain of states.
         targets: Names of the targets.
-        ask: Answers about the discrete ones.
+        ask: Function that answers about discrete targets.
         observed: Evidence.
-        inputs: Covariates ``(B, T, ...)``, as many steps more as are predicted.
-        after: How many steps beyond the ends of rows are asked about; the steps themselves if None.
+        inputs: Covariates ``(B, T, ...)``, including the predicted steps.
+        after: Number of queried steps beyond the ends of rows; None for the observed steps.
 
     Raises:
         Unsupported: If an emission depends on its own past.
@@ -132,12 +132,12 @@ def _moments(
     inputs: Inputs | None,
     after: int | None,
 ) -> tuple[Tensor, Tensor]:
-    """``(B, T, *event)`` means and variances given ``(B, T, K)`` posteriors of the states."""
+    """Return ``(B, T, *event)`` means and variances given posteriors ``(B, T, K)``."""
     emission, state = model.emissions[name], model.state
     if any(v.name != state.name for v in emission.parents):
         raise Unsupported(
-            f"{name!r} depends on its own past: its mean does not follow from the states alone; "
-            "average draws of model.sample(n, evidence)"
+            f"{name!r} depends on its own past: its mean is not determined by the states "
+            "alone; average draws of model.sample(n, evidence)"
         )
     rows, steps, k = weights.shape
     available = model.covariates(inputs, _longer(observed, after))
@@ -164,12 +164,12 @@ def _moments(
 
 
 def _longer(observed: SequenceEvidence, after: int | None) -> SequenceEvidence:
-    """The same rows with the steps that are predicted."""
+    """Return the rows extended by the predicted steps."""
     return observed if after is None else replace(observed, steps=observed.steps + after)
 
 
 def _covariates_at(covariates: Tensor, observed: SequenceEvidence, after: int | None) -> Tensor:
-    """``(B, T, ...)`` covariates of the steps asked about."""
+    """Return ``(B, T, ...)`` covariates of the queried steps."""
     if after is None:
         return covariates
     steps = observed.lengths[:, None] + torch.arange(after)

@@ -1,4 +1,4 @@
-"""Which engine answers about a model over time."""
+"""Choice of the engine for a model over time."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ MAX_HISTORIES = 2**9
 
 @dataclass(frozen=True)
 class EngineByEvidence(SequenceEngine):
-    """The engine that suits the observations of real variables.
+    """Chooses the engine by the observations of real variables.
 
-    Where those on which others depend were observed everywhere, states of discrete variables are
-    summed out exactly. Where not, and all is linear Gaussian given discrete states: exactly if the
-    histories of these are few, or else by a :class:`SwitchingKalmanFilter`. Particles answer about
-    all others.
+    If real variables with children were observed everywhere, discrete states are summed out
+    exactly. Otherwise models that are linear Gaussian given discrete states are solved exactly for
+    few histories of these, or else by a :class:`SwitchingKalmanFilter`. Particles answer in all
+    other cases.
 
     Args:
         exact: The engine of exact answers about discrete variables.
@@ -67,7 +67,7 @@ class EngineByEvidence(SequenceEngine):
         names: Names | None = None,
         errors: str = "raise",
     ) -> Any:
-        """Read evidence for the engine that answers."""
+        """Read evidence for the chosen engine."""
         observed = SequenceEvidence.of(model, evidence)
         engine = self._suitable(model, observed, names)
         return engine.read(model, observed, inputs, names=names, errors=errors)
@@ -81,7 +81,7 @@ class EngineByEvidence(SequenceEngine):
         *,
         inputs: Inputs | None = None,
     ) -> Posterior:
-        """Return marginals of the next steps; what lies ahead was not observed."""
+        """Return marginals of the next, unobserved steps."""
         observed = SequenceEvidence.of(model, evidence)
         longer = extended(observed, whole_number("steps", steps, least=1))
         engine = self._suitable(model, longer, targets)
@@ -119,7 +119,7 @@ class EngineByEvidence(SequenceEngine):
         return self._suitable(question.model, question.observed, question.names)
 
     def _along_paths(self, question: SequenceQuestion) -> SequenceEngine:
-        """What has whole paths: moments of single steps do not make one."""
+        """Return an engine with whole paths, which moments of single steps do not define."""
         engine, hidden = self._of(question), hidden_reals(question.model, question.observed)
         if not isinstance(engine, SwitchingKalmanFilter):
             return engine
@@ -141,7 +141,7 @@ class EngineByEvidence(SequenceEngine):
 
 
 def _read_again(engine: SequenceEngine, question: SequenceQuestion) -> SequenceQuestion:
-    """The question as another engine reads it."""
+    """Return the question as read by another engine."""
     again: SequenceQuestion = engine.read(
         question.model,
         question.observed,
@@ -159,7 +159,7 @@ def _particles(name: Hashable) -> SequentialMonteCarlo:
 
 
 def _asks_reals(model: SlicedModel, observed: SequenceEvidence, names: Names | None) -> bool:
-    """Whether real variables are asked for that were not observed everywhere."""
+    """Return whether queried real variables were not observed everywhere."""
     asked = names_of(names, model.variables) if names is not None else [*model.variables]
     return any(not model.variables[n].is_discrete and not observed.knows(n) for n in asked)
 
@@ -169,10 +169,10 @@ def engine_over_time(model: UnrollableModel, engine: Engine | None) -> SequenceE
 
     Args:
         model: A model over time.
-        engine: The one that was named; one for static models gets the unrolled network.
-            None is exact: by the chain of states, or of joint states of the interface, or, where
-            these are too many, by a junction tree of the unrolled network; see
-            :class:`EngineByEvidence` where there are real variables.
+        engine: The engine named by the caller; engines of static models use the unrolled network.
+            None selects exact inference by the chain of states or of joint states of the interface
+            or, if these are too many, by a junction tree of the unrolled network; see
+            :class:`EngineByEvidence` for real variables.
     """
     if engine is not None:
         return engine if isinstance(engine, SequenceEngine) else Unrolling(engine)
@@ -190,7 +190,7 @@ def engine_over_time(model: UnrollableModel, engine: Engine | None) -> SequenceE
 
 
 def real_states(model: SlicedModel) -> list[Hashable]:
-    """Return the real variables on which others depend, in the same slice or the next one."""
+    """Return the real variables with children in the same or the next slice."""
     names = {}
     for name in model.order:
         if not model.conditionals[name].child.is_discrete:
@@ -206,10 +206,10 @@ def real_states(model: SlicedModel) -> list[Hashable]:
 
 
 def hidden_reals(model: SlicedModel, observed: SequenceEvidence) -> list[Hashable]:
-    """Return the real variables that are unknown where something observed depends on them.
+    """Return the unknown real variables with observed descendants.
 
-    Those on which others depend count if they were not observed everywhere, others if they were not
-    observed at a step before one at which they were.
+    Variables with children count if not observed everywhere, others if unobserved at a step before
+    an observed one.
     """
     hidden = [n for n in real_states(model) if not observed.knows(n)]
     for name, x in observed.reals.items():
@@ -223,6 +223,6 @@ def hidden_reals(model: SlicedModel, observed: SequenceEvidence) -> list[Hashabl
 
 
 def has_small_interface(model: SlicedModel) -> bool:
-    """Whether the joint states of the interface are few enough to be made one chain."""
+    """Return whether the joint states of the interface are few enough for one chain."""
     states = math.prod(model.conditionals[n].child.num_states for n in model.interface)
     return states <= MAX_STATES

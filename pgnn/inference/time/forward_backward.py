@@ -1,4 +1,4 @@
-"""Exact answers about chains of states: filtering, smoothing, decoding, drawing."""
+"""Exact inference in chains of states: filtering, smoothing, decoding and sampling."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ from pgnn.inference.time.sequence_question import SequenceQuestion
 class ForwardBackward(SequenceEngine):
     """Exact inference in chains, :math:`O(T K^2)` for each row.
 
-    States that were not observed are summed out, maximised or drawn by :class:`Chain`; emissions
-    that were not observed follow from the state alone.
+    Unobserved states are summed out, maximised or drawn by :class:`Chain`; unobserved emissions
+    depend on the state alone.
 
     References:
         Rabiner (1989), A tutorial on hidden Markov models, section III.
@@ -40,13 +40,13 @@ class ForwardBackward(SequenceEngine):
     answers_about = ChainModel
 
     def smooth_steps(self, question: SequenceQuestion) -> Posterior:
-        """Marginals given all evidence; see the base class."""
+        """Return marginals given all evidence; see the base class."""
         states, log_z = _chain(question).smoothed()
         self.check_possible(question, log_z)
         return question.posterior([_marginal(question, v, states) for v in question.asked], log_z)
 
     def filter_steps(self, question: SequenceQuestion) -> Posterior:
-        """Marginals of each step given the evidence so far; see the base class."""
+        """Return marginals of each step given the evidence so far; see the base class."""
         state = question.model.state
         if question.names is not None and any(n != state.name for n in question.asked_names):
             raise Unsupported(
@@ -59,7 +59,7 @@ class ForwardBackward(SequenceEngine):
         return question.about([state]).filtered([states], log_z, increments)
 
     def best_paths(self, question: SequenceQuestion, k: int) -> Assignment | KBest:
-        """The most probable states; see the base class."""
+        """Return the most probable states; see the base class."""
         _check_maximized(question, k)
         chain = _chain(question, best=len(question.asked) > 1)
         states, scores = chain.best(k)
@@ -73,7 +73,7 @@ class ForwardBackward(SequenceEngine):
         return question.assignment(flat, scores)
 
     def draw_paths(self, question: SequenceQuestion, n: int, seed: int | None) -> Samples:
-        """Draws of all variables; see the base class."""
+        """Return draws of all variables; see the base class."""
         chain = _chain(question)
         self.check_possible(question, chain.log_partition())
         states = chain.sample(n, seed)
@@ -83,7 +83,7 @@ class ForwardBackward(SequenceEngine):
         return question.samples(drawn, n)
 
     def log_evidence(self, question: SequenceQuestion) -> Tensor:
-        """Log probabilities of the evidence; see the base class."""
+        """Return log probabilities of the evidence; see the base class."""
         return _chain(question).log_partition()
 
     def answer_log_prob(self, question: SequenceQuestion) -> Tensor:
@@ -125,7 +125,7 @@ def _chain(
 
 
 def _marginal(question: SequenceQuestion, variable: Variable, states: Tensor) -> Tensor:
-    """``(B, T, S)`` of one variable, given those of the chain's states."""
+    """Return ``(B, T, S)`` marginals of one variable, given those of the chain's states."""
     if variable.name == question.model.state.name:
         return states
     codes = question.observed.codes.get(variable.name)
@@ -143,7 +143,7 @@ def _marginal(question: SequenceQuestion, variable: Variable, states: Tensor) ->
 
 
 def _best_states(question: SequenceQuestion, variable: Variable, states: Tensor) -> Tensor:
-    """``(B, T)`` best states of one variable, given those of the chain."""
+    """Return ``(B, T)`` best states of one variable, given those of the chain."""
     if variable.name == question.model.state.name:
         return states
     codes = question.observed.codes.get(variable.name)
@@ -157,7 +157,7 @@ def _best_states(question: SequenceQuestion, variable: Variable, states: Tensor)
 
 
 def _tables(question: SequenceQuestion, name: Hashable) -> Tensor:
-    """Log tables of an emission given the states, with its likelihoods."""
+    """Return log tables of an emission given the states, with its likelihoods."""
     tables = emission_tables(question.model, name, question.observed, question.inputs)
     if name in question.observed.soft:
         tables = tables + question.observed.soft[name].to(tables).log()[:, :, None]
@@ -165,9 +165,9 @@ def _tables(question: SequenceQuestion, name: Hashable) -> Tensor:
 
 
 def _check_maximized(question: SequenceQuestion, k: int) -> None:
-    """Refuse to maximise some and sum others out along the chain.
+    """Raise an error if some variables are maximised and others summed out.
 
-    The k best paths of the states are those of all variables where emissions are known.
+    The k best paths of states determine those of all variables if emissions are known.
     """
     state, names = question.model.state.name, set(question.asked_names)
     everything = {v.name for v in question.model.variables.values() if v.is_discrete}

@@ -1,4 +1,4 @@
-"""A question about sequences some of whose steps were not observed."""
+"""A question about sequences with unobserved steps."""
 
 from __future__ import annotations
 
@@ -19,43 +19,43 @@ from pgnn.inference.time.sequence_samples import of_length
 
 
 class GappedQuestion(BeginningQuestion):
-    """A model of sequences that are made step by step, and what was observed at any of their steps.
+    """A model of sequences generated step by step, with observations at any steps.
 
-    The sequences are whole ones: as long as the evidence, or as ``"T"`` says.
+    The sequences are complete, with the length of the evidence or ``"T"``.
 
     Args:
         model: The model.
-        evidence: What was observed; the name ``"T"`` stands for the number of all steps.
-        inputs: What the sequences are made of.
-        names: Names of the variables asked for, None for all.
-        errors: What to do about impossible rows.
+        evidence: Evidence, in which the name ``"T"`` stands for the total number of steps.
+        inputs: Inputs of the sequences.
+        names: Names of the queried variables, None for all.
+        errors: Handling of impossible rows.
 
     Attributes:
-        goals: ``(B,)`` steps of the sequences.
+        goals: ``(B,)`` number of steps of the sequences.
     """
 
     goals: Tensor
 
     @property
     def steps(self) -> int:
-        """Most steps ``T``."""
+        """Largest number of steps ``T``."""
         return int(self.goals.max()) if self.num_rows else 0
 
     @property
     def inside(self) -> Tensor:
-        """``(B, T)`` whether a step belongs to its row."""
+        """``(B, T)`` mask of the steps within each row."""
         return torch.arange(self.steps) < self.goals[:, None]
 
     @property
     def targets(self) -> list[Variable]:
-        """The variables asked for, each over ``T`` steps."""
+        """The queried variables, each over ``T`` steps."""
         variables = self.model.variables
         names = [*variables] if self.names is None else names_of(self.names, variables)
         return [of_length(variables[name], self.steps) for name in names]
 
     @cached_property
     def observed_at(self) -> dict[Hashable, Tensor]:
-        """``(B, T)`` at which steps each variable was observed."""
+        """``(B, T)`` masks of the observed steps of each variable."""
         return {n: self._extended(self.observed.observed_steps(n), False)
                 for n in self.model.variables}  # fmt: skip
 
@@ -75,7 +75,7 @@ class GappedQuestion(BeginningQuestion):
 
     @cached_property
     def log_completions(self) -> Tensor:
-        """``(B,)`` logs of the numbers of ways to fill in what was not observed."""
+        """``(B,)`` log numbers of ways to complete the unobserved values."""
         total = torch.zeros(self.num_rows, dtype=torch.float64)
         for name, v in self.model.variables.items():
             missing = (self.inside & ~self.observed_at[name]).sum(1)
@@ -85,34 +85,34 @@ class GappedQuestion(BeginningQuestion):
 
     @property
     def has_gaps(self) -> bool:
-        """Whether something was observed after a step at which not everything was."""
+        """Whether an incomplete step precedes an observed one."""
         _, some = self._every_and_some()
         last = (some * torch.arange(1, 1 + some.shape[1])).amax(1) if some.numel() else self.known
         return bool((last > self.known).any())
 
     def check_steps(self) -> None:
-        """Refuse a question without steps.
+        """Raise an error for a question without steps.
 
         Raises:
-            EvidenceError: If no evidence and no input says how many there are.
+            EvidenceError: If neither evidence nor inputs give the number of steps.
         """
         if self.num_rows and not self.steps and not self.observed.inputs:
             raise EvidenceError(
-                f"how many steps? say so in the evidence, as in query({{{AXIS!r}: 10}})"
+                f"how many steps? give the length in the evidence, as in query({{{AXIS!r}: 10}})"
             )
 
     def _extended(self, values: Tensor, fill: float) -> Tensor:
-        """``(B, T, ...)`` values of all steps, of which the evidence may have less, or more."""
+        """Return ``(B, T, ...)`` values of all steps, padding or truncating the evidence."""
         longer = values.new_full((len(values), self.steps, *values.shape[2:]), fill)
         most = min(self.steps, values.shape[1])
         longer[:, :most] = values[:, :most]
         return longer
 
     def _known_steps(self) -> Tensor:
-        """``(B,)`` steps before the first at which something was not observed."""
+        """Return ``(B,)`` number of steps before the first incomplete one."""
         every, _ = self._every_and_some()
         return every.long().cumprod(1).sum(1)
 
     def _goals(self, total: Any) -> Tensor:
-        """``(B,)`` steps of the whole sequences, also where the model ends them."""
+        """Return ``(B,)`` numbers of steps of the complete sequences."""
         return self._lengths(total)

@@ -1,4 +1,4 @@
-"""Linear Gaussian chains of states: moments of all steps, forward and backward."""
+"""Linear Gaussian chains of states with forward and backward moments."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class StepMoments(NamedTuple):
     """Moments of a vector at every step.
 
     Attributes:
-        mean: ``(B, T, D)``.
-        covariance: ``(U, T, D, D)`` of each pattern of the observations.
+        mean: ``(B, T, D)`` means.
+        covariance: ``(U, T, D, D)`` covariances for each pattern of observations.
     """
 
     mean: Tensor
@@ -28,12 +28,12 @@ class StepMoments(NamedTuple):
 
 
 class Filtered(NamedTuple):
-    """What was known of the states at each step.
+    """Filtered moments of the states at each step.
 
     Attributes:
-        ahead: Moments before the step's own observation.
-        now: Moments after it.
-        increments: ``(B, T)`` log densities of each observation given those before.
+        ahead: Moments before the observation of the step.
+        now: Moments after the observation of the step.
+        increments: ``(B, T)`` log densities of each observation given previous ones.
     """
 
     ahead: StepMoments
@@ -42,12 +42,12 @@ class Filtered(NamedTuple):
 
 
 class Smoothed(NamedTuple):
-    """What is known of the states in the end.
+    """Smoothed moments of the states.
 
     Attributes:
-        states: Their moments.
-        gain: ``(U, T - 1, D, D)`` how a state follows from the next one; the covariance of both is
-            the next one's times the gain's transpose.
+        states: Moments given all observations.
+        gain: ``(U, T - 1, D, D)`` gain of each state on the next; the covariance of both is the
+            next one's times the transposed gain.
     """
 
     states: StepMoments
@@ -56,18 +56,18 @@ class Smoothed(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class GaussianChain:
-    r"""A chain of hidden states with observations, all of them linear and Gaussian.
+    r"""A linear Gaussian chain of hidden states with observations.
 
     .. math:: z_1 \sim N(\mu, P), \quad z_t \sim N(A z_{t-1} + b, Q), \quad
         y_t \sim N(C z_t + c, R)
 
-    Numbers that are ``NaN`` were not observed. Covariances do not depend on values: they are
-    computed once for each of the ``U`` patterns of the observations.
+    ``NaN`` means not observed. Covariances do not depend on values and are computed once for each
+    of the ``U`` patterns of observations.
 
     Args:
         start: Bias and factor of the covariance of the first state.
-        move: Of a state given the one before.
-        emit: Of an observation given its state.
+        move: Regression of a state on the previous one.
+        emit: Regression of an observation on its state.
         observed: ``(B, T, M)`` observations.
 
     Cost:
@@ -99,11 +99,11 @@ class GaussianChain:
 
     @property
     def steps(self) -> int:
-        """Steps ``T``."""
+        """Number of steps ``T``."""
         return int(self.observed.shape[1])
 
     def filtered(self) -> Filtered:
-        """Return what was known of each state by its step (the Kalman filter)."""
+        """Return the filtered moments of each state (the Kalman filter)."""
         weight, bias, noise = self.move.weight, self.move.bias, covariance_of(self.move)
         rows, kinds = len(self.observed), len(self.patterns)
         mean = self.start.bias.expand(rows, -1)
@@ -123,7 +123,7 @@ class GaussianChain:
         return Filtered(_stacked(ahead), _stacked(now), torch.stack(increments, dim=1))
 
     def smoothed(self, filtered: Filtered) -> Smoothed:
-        """Return what all observations tell of each state (Rauch, Tung and Striebel)."""
+        """Return the smoothed moments of each state (Rauch, Tung and Striebel)."""
         gains = self.gains(filtered)
         if not self.steps:
             return Smoothed(filtered.now, gains)
@@ -146,7 +146,7 @@ class GaussianChain:
         return gains
 
     def observations(self, states: StepMoments) -> tuple[StepMoments, Tensor]:
-        """Return moments of the observations, certain where they were observed.
+        """Return moments of the observations, with zero variance where observed.
 
         Args:
             states: Moments of the states.
@@ -174,7 +174,7 @@ class GaussianChain:
     def draw(self, filtered: Filtered, n: int) -> tuple[Tensor, Tensor]:
         """Return ``(n, B, T, D)`` states and ``(n, B, T, M)`` observations given the observations.
 
-        Backward from the last state, by torch's present random state.
+        Proceeds backward from the last state, using torch's random state.
         """
         states, now = self.backward_draws(filtered, n), filtered.now
         certain = StepMoments(now.mean, torch.zeros_like(now.covariance))
@@ -190,7 +190,7 @@ class GaussianChain:
     def backward_draws(self, filtered: Filtered, n: int) -> Tensor:
         """Return ``(n, B, T, D)`` states given the observations.
 
-        Backward from the last state, by torch's present random state.
+        Proceeds backward from the last state, using torch's random state.
         """
         gains, now = self.gains(filtered), filtered.now
         eye = torch.eye(gains.shape[-1], dtype=gains.dtype)
@@ -212,14 +212,14 @@ class GaussianChain:
         return torch.stack(states[::-1], dim=2)
 
     def of_rows(self, matrices: Tensor, vectors: Tensor) -> Tensor:
-        """Products of ``(U, ..., R, C)`` matrices with ``(*, B, ..., C)`` vectors of all rows."""
+        """Return products of matrices ``(U, ..., R, C)`` and vectors ``(*, B, ..., C)``."""
         if len(matrices) == 1 and matrices.dim() == 3:
             return vectors @ matrices[0].mT
         by_row = matrices if len(matrices) == 1 else matrices[self.kind]
         return (by_row * vectors.unsqueeze(-2)).sum(-1)
 
     def _updated(self, t: int, mean: Tensor, covariance: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Moments of a state after an observation, and its log density."""
+        """Return moments of a state after an observation, and its log density."""
         present = self.patterns[:, t]
         if not bool(present.any()):
             return mean, covariance, mean.new_zeros(len(mean))
@@ -241,7 +241,7 @@ class GaussianChain:
         return mean + self.of_rows(gain, error), covariance, density
 
     def _noise_of_present(self, present: Tensor) -> Tensor:
-        """Covariances of the noise, the unit one for numbers that were not present."""
+        """Return noise covariances, the identity for unobserved elements."""
         both = present.unsqueeze(-1) & present.unsqueeze(-2)
         unit = torch.diag_embed((~present).double())
         return torch.where(both, covariance_of(self.emit), 0.0) + unit

@@ -1,4 +1,4 @@
-"""What comes next in sequences that are made step by step."""
+"""What comes next in sequences generated step by step."""
 
 from __future__ import annotations
 

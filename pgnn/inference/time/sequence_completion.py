@@ -1,4 +1,4 @@
-"""Answers about sequences made step by step, of which some steps were not observed."""
+"""Answers about sequences generated step by step, of which some steps were not observed."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from pgnn.limits import check_settings, check_size
 
 @dataclass(frozen=True)
 class SequenceCompletion(SequenceReader):
-    r"""Sums out, or fills in, steps that were not observed in sequences that are made step by step.
+    r"""Sums out, or fills in, steps that were not observed in sequences generated step by step.
 
     .. math:: p(y_M \mid y_O) = \frac{p(y_M, y_O)}{\sum_{y'_M} p(y'_M, y_O)}
 
@@ -73,7 +73,7 @@ class SequenceCompletion(SequenceReader):
     """
 
     answers_about = StepwiseModel
-    subject = "models of sequences that are made step by step, such as AutoregressiveModel"
+    subject = "models of sequences generated step by step, such as AutoregressiveModel"
 
     max_completions: int = 4096
     particles: int = 1000

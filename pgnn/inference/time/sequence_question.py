@@ -227,4 +227,4 @@ def _check_real(name: Hashable, taken: bool, known: bool) -> None:
             "hidden Markov model give its mean and spread, sample() draws it"
         )
     if known:
-        raise EvidenceError(f"{name!r} is real and observed, so there is nothing to find out")
+        raise EvidenceError(f"{name!r} is real and observed, so it has no posterior")

@@ -176,7 +176,7 @@ def test_wrong_questions() -> None:
         model.most_probable(hole, engine=SequenceCompletion(max_completions=1))
     with pytest.raises(pgnn.EvidenceError, match="SequenceCompletion"):
         model.sample(1, hole, engine=pgnn.BeamSearch())
-    with pytest.raises(pgnn.Unsupported, match="made step by step"):
+    with pytest.raises(pgnn.Unsupported, match="generated step by step"):
         pgnn.HiddenMarkovModel(2, {"x": 2}).query(engine=SequenceCompletion())
     with pytest.raises(pgnn.ModelError, match="particles"):
         SequenceCompletion(particles=1)
