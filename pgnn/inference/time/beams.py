@@ -1,4 +1,4 @@
-"""Beginnings of sequences that a search goes on with, of all rows side by side."""
+"""Prefixes of sequences kept by a search, batched over rows."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from pgnn.limits import check_size
 
 
 class Beams:
-    """The most probable beginnings of one length, and the most probable whole sequences.
+    """The most probable prefixes of one length, and the most probable complete sequences.
 
-    A beginning is left out if it is no more probable than the ``k``-th best sequence, since it
-    cannot become so; or for want of room, which ``lost`` then tells.
+    A prefix is dropped if it is no more probable than the ``k``-th best sequence, which it cannot
+    exceed; or for lack of space, which ``lost`` records.
 
     Args:
-        question: The model, and what was observed.
-        width: Most beginnings of each row.
-        k: How many sequences are sought.
+        question: The model and its observations.
+        width: Largest number of prefixes of each row.
+        k: Number of sequences to find.
 
     Attributes:
-        step: Steps of the beginnings.
+        step: Number of steps of the prefixes.
     """
 
     def __init__(self, question: BeginningQuestion, width: int, k: int) -> None:
@@ -38,9 +38,9 @@ class Beams:
         self.lost = torch.full((rows,), -torch.inf, dtype=torch.float64)
 
     def go_on(self) -> bool:
-        """Take one step; return whether there is anything to go on with.
+        """Take one step; return whether prefixes remain.
 
-        A beginning that may end here becomes a sequence, and all are extended by all values.
+        A prefix that may end here becomes a sequence, and all are extended by all values.
         """
         going, ended = self._ends()
         self._finish(self.scores + ended)
@@ -69,7 +69,7 @@ class Beams:
         return True
 
     def stop(self) -> None:
-        """End all that is left; where the model does not, it is lost."""
+        """End all remaining prefixes; those that the model does not end are lost."""
         if not bool((self.scores > -torch.inf).any()):
             return
         going, ended = self._ends()
@@ -85,7 +85,7 @@ class Beams:
         return self.best_paths[..., :steps], self.best, torch.maximum(self.best[:, 0], self.lost)
 
     def _ends(self) -> tuple[Tensor, Tensor]:
-        """``(B, beams)`` log probabilities of going on, and of ending here."""
+        """Return ``(B, beams)`` log probabilities of continuing, and of ending here."""
         question, shape = self.question, self.scores.shape
         if question.goals is not None:
             done = (self.step >= question.goals)[:, None].expand(shape)
@@ -97,7 +97,7 @@ class Beams:
         return going.double().cpu().reshape(shape), end_score
 
     def _observed(self, logs: Tensor) -> Tensor:
-        """Log probabilities, of values that were observed those alone."""
+        """Return log probabilities, restricted to observed values."""
         present = self.step < self.question.known
         if not bool(present.any()):
             return logs
@@ -106,7 +106,7 @@ class Beams:
         return logs.masked_fill(other & present[:, None, None], -torch.inf)
 
     def _finish(self, scores: Tensor) -> None:
-        """Take whole sequences among the best."""
+        """Merge complete sequences into the best ones."""
         both = torch.cat([self.best, scores], dim=1)
         short = torch.nn.functional.pad(
             self.best_paths, (0, self.step - self.best_paths.shape[2]), value=-1
@@ -120,8 +120,8 @@ def rows_of(state: Any, rows: Tensor) -> Any:
     """Return rows of nested tuples of tensors.
 
     Args:
-        state: Tuples, of names or without, of tensors with rows first, and None.
-        rows: ``(R,)`` their numbers.
+        state: Nested tuples or named tuples of tensors with rows first, and None.
+        rows: ``(R,)`` indices of the rows.
 
     Example:
         >>> rows_of((torch.arange(3), None), torch.tensor([2, 0]))
@@ -136,5 +136,5 @@ def rows_of(state: Any, rows: Tensor) -> Any:
 
 
 def _of(paths: Tensor, index: Tensor) -> Tensor:
-    """``(B, m, T)`` of ``(B, n, T)`` paths at ``(B, m)`` places."""
+    """Return ``(B, m, T)`` paths selected from ``(B, n, T)`` by indices ``(B, m)``."""
     return paths.gather(1, index[..., None].expand(*index.shape, paths.shape[2]))

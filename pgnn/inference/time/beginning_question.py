@@ -1,4 +1,4 @@
-"""A question about sequences that go on from their beginnings."""
+"""A question about continuations of observed prefixes of sequences."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from pgnn.inference.question import names_of
 
 
 class BeginningQuestion(BaseQuestion):
-    """A model of sequences generated step by step, and what was observed of each.
+    """A model of sequences generated step by step, and the observed prefixes.
 
     Args:
         model: The model.
-        evidence: The first steps, if any; the name ``"T"`` stands for the number of all steps.
-        inputs: What the sequences are made of.
-        names: Names of the variables asked for, None for all.
-        errors: What to do about impossible rows.
+        evidence: The first steps, if any; the name ``"T"`` stands for the total number of steps.
+        inputs: Inputs of the sequences.
+        names: Names of the queried variables, None for all.
+        errors: Handling of impossible rows.
 
     Attributes:
-        known: ``(B,)`` steps that were observed.
-        goals: ``(B,)`` steps of the sequences; None where the model ends them.
+        known: ``(B,)`` number of observed steps.
+        goals: ``(B,)`` number of steps of the sequences; None if the model ends them.
 
     Raises:
-        EvidenceError: If a step was observed after one that was not, or a length does not fit.
+        EvidenceError: If a step was observed after an unobserved one, or a length does not match.
     """
 
     model: Any
@@ -64,7 +64,7 @@ class BeginningQuestion(BaseQuestion):
 
     @property
     def num_cells(self) -> int:
-        """Numbers of all variables at all steps of all rows."""
+        """Number of values of all variables at all steps of all rows."""
         lengths = self.observed.lengths if self.goals is None else self.goals
         steps = max(1, int(lengths.max())) if len(lengths) else 0
         sizes = [math.prod(v.shape[1:]) for v in self.model.variables.values()]
@@ -72,11 +72,11 @@ class BeginningQuestion(BaseQuestion):
 
     @property
     def index(self) -> Any:
-        """Labels of the rows, of a batch."""
+        """Index labels of the rows of a batch."""
         return self.observed.index if self.observed.batched else None
 
     def _known_steps(self) -> Tensor:
-        """``(B,)`` steps at which everything was observed, if nothing was observed after them."""
+        """Return ``(B,)`` numbers of fully observed steps, if none was observed after them."""
         every, some = self._every_and_some()
         begun = every.long().cumprod(1).bool()
         hole = some & ~begun
@@ -89,12 +89,12 @@ class BeginningQuestion(BaseQuestion):
         return begun.sum(1)
 
     def _every_and_some(self) -> tuple[Tensor, Tensor]:
-        """``(B, T)`` where all variables were observed, and where any was."""
+        """Return ``(B, T)`` masks of steps with all variables observed, and with any observed."""
         masks = torch.stack([self.observed.observed_steps(n) for n in self.model.variables])
         return masks.all(0), masks.any(0)
 
     def _lengths(self, total: Any) -> Tensor:
-        """``(B,)`` steps of the whole sequences."""
+        """Return ``(B,)`` numbers of steps of the complete sequences."""
         totals = self.observed.lengths if total is None else torch.as_tensor(total)
         if (
             totals.dim() > 1
@@ -114,7 +114,7 @@ class BeginningQuestion(BaseQuestion):
         return lengths if told or not self.observed.inputs else self.observed.input_lengths
 
     def _goals(self, total: Any) -> Tensor | None:
-        """``(B,)`` steps of the whole sequences, None where the model ends them."""
+        """Return ``(B,)`` lengths of the complete sequences, None if the model ends them."""
         lengths = self._lengths(total)
         if not self.model.ends:
             return lengths

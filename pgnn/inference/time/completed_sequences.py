@@ -1,4 +1,4 @@
-"""Sequences generated step by step, in which steps that were not observed have been filled in."""
+"""Sequences generated step by step with completed unobserved steps."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from pgnn.inference.time.gapped_question import GappedQuestion
 
 @dataclass(frozen=True, eq=False)
 class CompletedSequences:
-    """Ways to complete each of ``B`` sequences, with weights.
+    """Weighted completions of each of ``B`` sequences.
 
     Attributes:
-        values: ``(B, N, T, *event)`` of each variable; anything beyond the ends.
-        log_weights: ``(B, N)``; those of a row sum to one, unless it is impossible.
+        values: ``(B, N, T, *event)`` values of each variable, arbitrary beyond the ends.
+        log_weights: ``(B, N)`` log weights; weights of a possible row sum to one.
         log_evidence: ``(B,)`` log probability of the observations.
-        diagnostics: Diagnostics of how they were completed.
+        diagnostics: Diagnostics of the completion.
     """
 
     values: Mapping[Hashable, Tensor]
@@ -34,12 +34,12 @@ class CompletedSequences:
 
 
 def every_completion(question: GappedQuestion) -> CompletedSequences:
-    """Return all ways to fill in discrete variables, weighted exactly; differentiable.
+    """Return all completions of discrete variables with exact, differentiable weights.
 
     Args:
-        question: The question, with finitely many ways.
+        question: The question, with finitely many completions.
 
-    Cost: A step of the model for each beginning of each completion.
+    Cost: A step of the model for each prefix of each completion.
     """
     model = question.model
     row = torch.arange(question.num_rows)
@@ -65,11 +65,11 @@ def every_completion(question: GappedQuestion) -> CompletedSequences:
 def drawn_completions(
     question: GappedQuestion, weights: ParticleWeights, seed: int | None
 ) -> CompletedSequences:
-    """Return weighted draws: steps are drawn from the model, what was observed weighs them.
+    """Return draws from the model weighted by the observations.
 
     Args:
         question: The question.
-        weights: Of the particles of each row.
+        weights: Initial weights of the particles of each row.
         seed: Random seed of the samples.
 
     References:
@@ -114,12 +114,12 @@ def drawn_completions(
 
 
 def _cpu(logs: Tensor, ignored: Tensor) -> Tensor:
-    """Log probabilities in double precision on the CPU, zero where they do not count."""
+    """Return log probabilities in double precision on the CPU, zero where ignored."""
     return logs.double().cpu().masked_fill(ignored, 0.0)
 
 
 def _ends(question: GappedQuestion, state: Any, t: int, row: Tensor) -> Tensor:
-    """``(M,)`` log probabilities that sequences go on before step ``t``, or end there."""
+    """Return ``(M,)`` log probabilities that sequences continue before step ``t``, or end there."""
     none = torch.zeros(len(row), dtype=torch.float64)
     if not question.model.ends:
         return none
@@ -131,7 +131,7 @@ def _ends(question: GappedQuestion, state: Any, t: int, row: Tensor) -> Tensor:
 def _extensions(
     question: GappedQuestion, t: int, row: Tensor
 ) -> tuple[Tensor, dict[Hashable, Tensor]]:
-    """Which beginnings are gone on with, each as often as it may be, and with what values."""
+    """Return the prefixes to extend, repeated for each extension, and their values."""
     values: dict[Hashable, Tensor] = {}
     parent = torch.arange(len(row))
     for name, v in question.model.variables.items():
@@ -153,7 +153,7 @@ def _extensions(
 def _filled(
     question: GappedQuestion, drawn: Mapping[Hashable, Tensor], t: int, row: Tensor
 ) -> dict[Hashable, Tensor]:
-    """Values that were observed, and those drawn where none was."""
+    """Return observed values, and drawn ones where not observed."""
     values = {}
     for name, x in drawn.items():
         known = question.observed_at[name][row, t].reshape(-1, *[1] * (x.dim() - 1))
@@ -162,7 +162,7 @@ def _filled(
 
 
 def _ancestors(weights: ParticleWeights) -> Tensor:
-    """``(B N,)`` particles that go on, those of rows that were not resampled as they are."""
+    """Return ``(B N,)`` particles that continue, unchanged in rows without resampling."""
     each = torch.arange(weights.number).expand(weights.rows, -1)
     moved = torch.from_numpy(weights.moved.copy())[:, None]
     chosen = torch.where(moved, torch.from_numpy(weights.ancestors.copy()), each)
@@ -172,7 +172,7 @@ def _ancestors(weights: ParticleWeights) -> Tensor:
 def _side_by_side(
     question: GappedQuestion, row: Tensor, total: Tensor, paths: Mapping[Hashable, Tensor]
 ) -> CompletedSequences:
-    """Completions of all rows in ascending order as ``(B, N)``, filled up with impossible ones."""
+    """Return completions sorted by row as ``(B, N)``, padded with impossible ones."""
     rows = question.num_rows
     counts = torch.bincount(row, minlength=rows)
     place = torch.arange(len(row)) - (counts.cumsum(0) - counts)[row]

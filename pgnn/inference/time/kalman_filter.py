@@ -1,4 +1,4 @@
-"""Exact answers about linear Gaussian state-space models."""
+"""Exact inference in linear Gaussian state-space models."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from pgnn.inference.time.slice_chain import double, slice_values
 class KalmanFilter(JointKalmanFilter):
     """Exact inference in linear Gaussian chains: Kalman filter, smoother and backward draws.
 
-    Observations may miss anywhere, whole or in part; rows may have any lengths; states may be
-    observed, too. Posteriors are normal distributions of every step, exact to rounding; the most
-    probable path is that of the means. The log evidence is differentiable.
+    Observations may be missing or partial anywhere; rows may have any lengths; states may be
+    observed too. Posteriors are normal distributions of every step, exact up to rounding; the most
+    probable path consists of the means. The log evidence is differentiable.
 
     Cost:
-        Cubic in the numbers of a state and of an observation, for each step and each pattern of the
+        Cubic in the dimensions of a state and of an observation, for each step and each pattern of
         observations; quadratic for each row.
 
     References:
@@ -48,7 +48,7 @@ class KalmanFilter(JointKalmanFilter):
     answers_about = GaussianChainModel
 
     def chain(self, model: Any, observed: SequenceEvidence) -> GaussianChain:
-        """Return the chain of states; of whole slices where states were observed."""
+        """Return the chain of states; of whole slices if states were observed."""
         state = observed.reals.get(model.hidden[0])
         if state is not None and not bool(state.isnan().all()):
             return super().chain(model, observed)
@@ -75,18 +75,18 @@ class KalmanFilter(JointKalmanFilter):
 
 
 class StateChain(CompiledChain):
-    """A chain of states none of which was observed, with observations of them."""
+    """A chain of unobserved states with their observations."""
 
 
 def slice_of(model: GaussianChainModel) -> tuple[Variable, Variable]:
-    """The state and the observation of one step."""
+    """Return the state and the observation of one step."""
     state = model.hidden[0]
     observation = next(n for n in model.conditionals if n != state)
     return model.conditionals[state].child, model.conditionals[observation].child
 
 
 def chain_of(model: GaussianChainModel, observed: SequenceEvidence) -> StateChain:
-    """Return a model's chain of states for what was observed of it."""
+    """Return a model's chain of states given its observations."""
     state, observation = slice_of(model)
     conditionals = model.conditionals
     parts = model.first(state.name), conditionals[state.name], conditionals[observation.name]

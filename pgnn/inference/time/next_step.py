@@ -1,4 +1,4 @@
-"""What comes next in sequences generated step by step."""
+"""Prediction of the next step of sequences generated step by step."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ def next_step(question: BeginningQuestion, engine: str) -> Posterior:
     r"""Return :math:`p(y_{t+1} \mid y_1, \dots, y_t)` of rows of any lengths, by one pass.
 
     Args:
-        question: Beginnings, all steps of which were observed.
-        engine: Whose answer it is.
+        question: A question about fully observed prefixes.
+        engine: The engine that answers.
 
     Returns:
-        The variable at one step; diagnostics have ``end``, ``(B,)`` probabilities that there is no
-        such step, where the model says where sequences end: the others are given that there is.
+        The posterior at one step. If the model decides where sequences end, diagnostics contain
+        ``end``, ``(B,)`` probabilities that there is no such step; all others are conditional on
+        its existence.
 
     Raises:
         EvidenceError: If a step was not observed.
@@ -32,7 +33,7 @@ def next_step(question: BeginningQuestion, engine: str) -> Posterior:
         row = int((known != question.observed.lengths).nonzero()[0])
         raise EvidenceError(
             f"row {row} was observed in {int(known[row])} of {int(question.observed.lengths[row])} "
-            "steps: give beginnings alone, predict() tells the step after them"
+            "steps: give prefixes alone, predict() answers about the step after them"
         )
     variable = next(iter(model.variables.values()))
     state = model.start(question.observed)

@@ -1,4 +1,4 @@
-"""Answers about models over time from particles: marginals, paths, and how far to trust them."""
+"""Answers about models over time from particles, with diagnostics."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ def particle_posterior(
     Args:
         question: The question.
         run: The particles.
-        values: ``(N, B, T, *shape)`` of each variable.
-        log_weights: ``(N, B, T)``, which sum to one.
+        values: ``(N, B, T, *shape)`` values of each variable.
+        log_weights: ``(N, B, T)`` normalised log weights.
         diagnostics: More diagnostics.
-        traced: Whether values are those of paths, which descend from families of particles.
+        traced: Whether values belong to paths, whose particles share ancestors.
     """
     observed = question.observed
     log_evidence = torch.from_numpy(run.weights.log_evidence)
@@ -74,7 +74,7 @@ def particle_posterior(
 
 
 def path_weights(run: ParticleHistory, steps: int) -> Tensor:
-    """Return ``(N, B, T)`` log weights of the paths that are left, the same at all steps."""
+    """Return ``(N, B, T)`` log weights of the surviving paths, the same at all steps."""
     return logs(run.weights.current()).T[..., None].expand(-1, -1, steps)
 
 
@@ -94,7 +94,7 @@ def chosen_paths(
     Args:
         question: The question, with its evidence.
         run: The particles.
-        chosen: ``(n, B)`` their numbers.
+        chosen: ``(n, B)`` indices of the paths.
     """
     rows = torch.arange(question.observed.num_rows)
     paths = {n: run.paths(n)[torch.from_numpy(chosen), rows] for n in question.model.variables}
@@ -102,7 +102,7 @@ def chosen_paths(
 
 
 def within(question: SequenceQuestion, paths: Mapping[Hashable, Tensor]) -> dict[Hashable, Tensor]:
-    """Return ``(n, B, T, *shape)`` values of variables along paths, missing beyond rows' ends."""
+    """Return ``(n, B, T, *shape)`` values along paths, missing beyond the ends of rows."""
     outside, variables = ~question.observed.inside, question.model.variables
     fills = {n: MISSING if variables[n].is_discrete else torch.nan for n in paths}
     return {n: _blank(x, outside, fills[n]) for n, x in paths.items()}
@@ -131,11 +131,12 @@ def best_path(
 
 
 def warn_of_few(run: ParticleHistory, distinct: NDArray[np.int64] | None, engine: str) -> None:
-    """Warn where an answer rests on few particles.
+    """Warn if an answer is based on few particles.
 
     Args:
         run: The particles.
-        distinct: ``(B, T)`` particles of each step that have descendants, if paths are the answer.
+        distinct: ``(B, T)`` number of particles of each step with descendants, for answers from
+            paths.
         engine: Whose answer it is.
     """
     number, least = run.weights.number, run.weights.least
@@ -154,13 +155,13 @@ def warn_of_few(run: ParticleHistory, distinct: NDArray[np.int64] | None, engine
 
 
 def logs(weights: NDArray[np.float64]) -> Tensor:
-    """Return logarithms, minus infinity of zero."""
+    """Return logarithms, minus infinity for zero."""
     with np.errstate(divide="ignore"):
         return torch.from_numpy(np.log(weights))
 
 
 def _blank(values: Tensor, outside: Tensor, fill: float) -> Tensor:
-    """``(n, B, T, *shape)`` values with another one where ``(B, T)`` is True."""
+    """Return ``(n, B, T, *shape)`` values, replaced where the mask ``(B, T)`` is True."""
     if not bool(outside.any()):
         return values
     gone = outside.reshape(*outside.shape, *[1] * (values.dim() - 3))

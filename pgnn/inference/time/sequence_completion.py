@@ -1,4 +1,4 @@
-"""Answers about sequences generated step by step, of which some steps were not observed."""
+"""Answers about sequences generated step by step with unobserved steps."""
 
 from __future__ import annotations
 
@@ -38,22 +38,22 @@ from pgnn.limits import check_settings, check_size
 
 @dataclass(frozen=True)
 class SequenceCompletion(SequenceReader):
-    r"""Sums out, or fills in, steps that were not observed in sequences generated step by step.
+    r"""Sums out or completes unobserved steps in sequences generated step by step.
 
     .. math:: p(y_M \mid y_O) = \frac{p(y_M, y_O)}{\sum_{y'_M} p(y'_M, y_O)}
 
-    Where there are few ways to fill in what is missing, all of them are gone through, and answers
-    are exact (and log probabilities differentiable). Elsewhere, and where reals are missing,
-    particles draw the missing steps from the model and are weighted by what was observed after
-    them: answers are estimates, of which the exponential of the log evidence is unbiased. Evidence
-    and answers are about whole sequences, as long as the evidence or as ``"T"`` says. Sequences
-    that go on from their beginnings are drawn, and the best of them sought, by :class:`BeamSearch`.
+    If there are few completions, all are enumerated, and answers are exact (and log probabilities
+    differentiable). Otherwise, and for missing reals, particles draw the missing steps from the
+    model and are weighted by later observations: answers are estimates, and the estimate of the
+    evidence (not of its log) is unbiased. Evidence and answers are about complete sequences with
+    the length of the evidence or ``"T"``. Continuations of observed prefixes are drawn and searched
+    by :class:`BeamSearch`.
 
     Args:
-        max_completions: Most ways for each row that are gone through.
-        particles: Draws for each row otherwise.
-        seed: Of these; the same seed gives the same answer.
-        search: Seeks the best sequences that go on from their beginnings.
+        max_completions: Largest number of completions of each row to enumerate.
+        particles: Number of particles for each row otherwise.
+        seed: Random seed of the particles.
+        search: Searches the best continuations of observed prefixes.
 
     Raises:
         ModelError: If a setting is out of range.
@@ -91,25 +91,25 @@ class SequenceCompletion(SequenceReader):
         return GappedQuestion(model, evidence, inputs, names, errors)
 
     def most_probable(self, model: Any, evidence: Any, *args: Any, **options: Any) -> Any:
-        """See :class:`Engine`; the best that go on from beginnings are sought."""
+        """See :class:`Engine`; continuations of prefixes are searched."""
         if _has_gaps(model, evidence, options.get("inputs")):
             return super().most_probable(model, evidence, *args, **options)
         return self.search.most_probable(model, evidence, *args, **options)
 
     def sample(self, model: Any, n: int, evidence: Any, **options: Any) -> Samples:
-        """See :class:`Engine`; draws that go on from beginnings are exact."""
+        """See :class:`Engine`; draws of continuations of prefixes are exact."""
         if _has_gaps(model, evidence, options.get("inputs")):
             return super().sample(model, n, evidence, **options)
         return self.search.sample(model, n, evidence, **options)
 
     def predict(self, model: Any, evidence: Any, *, inputs: Inputs | None = None) -> Posterior:
-        """Return probabilities of the step after what was observed, see :meth:`Model.predict`."""
+        """Return probabilities of the step after the observations, see :meth:`Model.predict`."""
         question: Any = self.search.read(model, evidence, inputs)
         with torch.set_grad_enabled(question.wants_gradients), evaluated(model):
             return next_step(question, type(self).__name__)
 
     def answer_query(self, question: GappedQuestion) -> Posterior:
-        """Marginals of each step of whole sequences; NaN beyond their ends."""
+        """Return marginals of each step of complete sequences; NaN beyond their ends."""
         question.check_steps()
         completed = self._completed(question, self.seed)
         self.check_possible(question, completed.log_evidence)
@@ -142,13 +142,13 @@ class SequenceCompletion(SequenceReader):
         )
 
     def answer_log_prob(self, question: GappedQuestion) -> Tensor:
-        """``(B,)`` log probabilities of sequences, what was not observed summed out."""
+        """Return ``(B,)`` log probabilities of sequences, with unobserved values summed out."""
         if question.whole:
             return self.search.answer_log_prob(question)
         return self._completed(question, self.seed).log_evidence
 
     def answer_sample(self, question: GappedQuestion, n: int, seed: int | None) -> Samples:
-        """Completions drawn by their weights."""
+        """Return completions drawn by their weights."""
         completed = self._completed(question, seed)
         self.check_possible(question, completed.log_evidence)
         rows = torch.arange(question.num_rows)
@@ -161,7 +161,7 @@ class SequenceCompletion(SequenceReader):
         return sequence_samples(question, values, question.goals.expand(n, -1))
 
     def answer_most_probable(self, question: GappedQuestion, k: int) -> Assignment | KBest:
-        """The best completions, all of which are gone through."""
+        """Return the best completions by enumeration."""
         if not self._is_exact(question):
             raise Unsupported(
                 f"there are more than {self.max_completions:,} ways to fill in what was not "
@@ -193,7 +193,7 @@ class SequenceCompletion(SequenceReader):
         return Assignment(targets, codes[:, 0], top, upper_bound=top, engine=engine, **same)
 
     def impossible(self, question: Any, rows: list[int]) -> ImpossibleEvidence:
-        """See :class:`Engine`; too few particles may agree with what was observed."""
+        """See :class:`Engine`; too few particles may agree with the observations."""
         if self._is_exact(question):
             return ImpossibleEvidence(f"no sequence agrees with rows {rows[:5]}", tuple(rows))
         return ImpossibleEvidence(
@@ -218,12 +218,12 @@ class SequenceCompletion(SequenceReader):
         )
 
     def _is_exact(self, question: GappedQuestion) -> bool:
-        """Whether all completions are gone through."""
+        """Return whether all completions are enumerated."""
         most = math.log(self.max_completions) + 1e-9 if self.max_completions else -math.inf
         return bool((question.log_completions <= most).all())
 
     def _completed(self, question: GappedQuestion, seed: int | None) -> CompletedSequences:
-        """All completions, or weighted draws of them."""
+        """Return all completions, or weighted draws of them."""
         exact, number = self._is_exact(question), self.particles
         if exact:
             number = (
@@ -244,5 +244,5 @@ class SequenceCompletion(SequenceReader):
 
 
 def _has_gaps(model: Any, evidence: Any, inputs: Inputs | None) -> bool:
-    """Whether a question is not one of sequences that go on from their beginnings."""
+    """Return whether a question is not about continuations of prefixes."""
     return isinstance(model, StepwiseModel) and GappedQuestion(model, evidence, inputs).has_gaps

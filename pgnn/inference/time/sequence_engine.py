@@ -1,4 +1,4 @@
-"""Engines that answer about models over time."""
+"""Engines for models over time."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from pgnn.limits import check_size, whole_number
 
 
 class SequenceEngine(SequenceReader):
-    """An engine for models over time: besides the usual verbs it filters and predicts.
+    """An engine for models over time, which also filters and predicts.
 
-    It reads evidence as sequences; how to answer is what engines differ in, by the hooks
-    :meth:`smooth_steps`, :meth:`filter_steps`, :meth:`best_paths`, :meth:`draw_paths` and
-    :meth:`log_evidence`. What an engine leaves out refuses.
+    It reads evidence as sequences; engines implement answers by the hooks :meth:`smooth_steps`,
+    :meth:`filter_steps`, :meth:`best_paths`, :meth:`draw_paths` and :meth:`log_evidence`. Hooks
+    that an engine does not implement raise an error.
     """
 
     takes_reals: ClassVar[bool] = False
@@ -45,7 +45,7 @@ class SequenceEngine(SequenceReader):
         inputs: Inputs | None = None,
         errors: str = "raise",
     ) -> Posterior:
-        r"""Return :math:`p(x_t \mid e_1, \dots, e_t)` of every step.
+        r"""Return :math:`p(x_t \mid e_1, \dots, e_t)` for every step.
 
         Diagnostics may have ``log_increments``, :math:`\log p(e_t \mid e_{<t})`.
         """
@@ -65,7 +65,7 @@ class SequenceEngine(SequenceReader):
     ) -> Posterior:
         r"""Return :math:`p(x_{T+h} \mid x_{1:T})` at the steps h = 1, ..., ``steps``.
 
-        Rows go on from their own ends: they are smoothed with so many unobserved steps more.
+        Rows continue from their own ends: they are smoothed with additional unobserved steps.
         """
         steps = whole_number("steps", steps, least=1)
         observed = SequenceEvidence.of(model, evidence, inputs)
@@ -131,9 +131,9 @@ class SequenceEngine(SequenceReader):
 
         Args:
             model: The model.
-            targets: Names of variables; all if not given.
+            targets: Names of variables; all by default.
             observed: The evidence.
-            steps: How many steps come after it.
+            steps: Number of steps after the evidence.
             inputs: Covariates of all steps.
         """
         names = [*model.variables] if targets is None else targets
@@ -145,12 +145,12 @@ class SequenceEngine(SequenceReader):
         return question, after
 
     def answer_query(self, question: SequenceQuestion) -> Posterior:
-        """Smooth."""
+        """Return smoothed marginals."""
         self.check_cost(question, question.num_beliefs)
         return self.smooth_steps(question)
 
     def answer_most_probable(self, question: SequenceQuestion, k: int) -> Assignment | KBest:
-        """Decode."""
+        """Return the most probable states."""
         cells = (
             k * question.observed.num_rows * question.observed.steps * max(len(question.asked), 1)
         )
@@ -159,12 +159,12 @@ class SequenceEngine(SequenceReader):
         return self.best_paths(question, k)
 
     def answer_sample(self, question: SequenceQuestion, n: int, seed: int | None) -> Samples:
-        """Draw; the length is ``evidence["T"]`` where nothing was observed."""
+        """Return draws; the length is ``evidence["T"]`` if there are no observations."""
         question.check_length()
         return self.draw_paths(question, n, seed)
 
     def answer_log_prob(self, question: SequenceQuestion) -> Tensor:
-        """Return one number for each sequence, of undirected chains less the log partition."""
+        """Return one log probability per sequence; normalised for undirected chains."""
         log_z, model = self.log_evidence(question), question.model
         if not isinstance(model, ChainModel) or model.is_normalized:
             return log_z
@@ -175,7 +175,7 @@ class SequenceEngine(SequenceReader):
         )
 
     def impossible(self, question: SequenceQuestion, rows: list[int]) -> ImpossibleEvidence:
-        """Make the error for some rows of probability zero: at which step each becomes so."""
+        """Return the error for rows of probability zero, with the step of the first failure."""
         steps = self._lost_at(question, rows)
         what = f"the sequence has probability zero from step {steps[0]} on"
         if question.observed.batched:
@@ -186,7 +186,7 @@ class SequenceEngine(SequenceReader):
         return ImpossibleEvidence(what, tuple(rows), steps=tuple(steps))
 
     def _lost_at(self, question: SequenceQuestion, rows: list[int]) -> list[int]:
-        """The first step of each row by which it has become impossible, by bisection."""
+        """Return the first step of each row at which it is impossible, by bisection."""
         observed = question.observed.take(rows)
         inputs = {n: x[rows] for n, x in question.covariates.items()}
         low, high = torch.zeros_like(observed.lengths), (observed.lengths - 1).clamp_min(0)
@@ -204,7 +204,7 @@ class SequenceEngine(SequenceReader):
     def prepare(
         self, model: Any, targets: Names | None, observed: Iterable[Hashable] | None
     ) -> CompiledQuery:
-        """Refused: the length is not known."""
+        """Raise an error, since the length is unknown."""
         raise Unsupported(
             "the length is not known: compile model.unroll(steps) instead, or use model.chain(...) "
             "of a hidden Markov model, tensors in and tensors out"
@@ -212,12 +212,12 @@ class SequenceEngine(SequenceReader):
 
 
 def divided(log_scores: Tensor, log_z: Tensor) -> Tensor:
-    """Return log scores less the log partition; minus infinity where nothing is possible."""
+    """Return log scores minus the log partition; minus infinity for impossible rows."""
     return log_scores - log_z.masked_fill(log_z.isneginf(), 0.0)
 
 
 def extended(observed: SequenceEvidence, steps: int) -> SequenceEvidence:
-    """Return the same rows with so many steps more, at which nothing was observed."""
+    """Return the rows with additional unobserved steps."""
 
     def padded(values: Mapping[Hashable, Tensor], fill: float) -> dict[Hashable, Tensor]:
         longer = {}
@@ -237,12 +237,12 @@ def extended(observed: SequenceEvidence, steps: int) -> SequenceEvidence:
 
 
 def ended(observed: SequenceEvidence, steps: int) -> SequenceEvidence:
-    """Return rows of so many steps, of which nothing is known, that follow on the same rows."""
+    """Return unobserved rows of a given number of steps that continue the rows."""
     lengths = torch.full_like(observed.lengths, steps)
     return SequenceEvidence(lengths, steps, batched=observed.batched, index=observed.index)
 
 
 def _at_steps(values: Tensor, steps: Tensor) -> Tensor:
-    """``(B, h, S)`` of ``(B, T, S)`` at ``(B, h)`` steps."""
+    """Return ``(B, h, S)`` values selected from ``(B, T, S)`` at ``(B, h)`` steps."""
     index = steps.to(values.device).unsqueeze(-1)
     return values.gather(1, index.expand(*steps.shape, values.shape[2]))

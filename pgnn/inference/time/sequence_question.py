@@ -1,4 +1,4 @@
-"""A question to a model over time, and its answers put in order."""
+"""A question to a model over time, and the assembly of its answers."""
 
 from __future__ import annotations
 
@@ -25,26 +25,26 @@ from pgnn.inference.samples import Samples
 class SequenceQuestion(BaseQuestion):
     """A model over time, observed sequences, and targets.
 
-    Answers have the axis of time in the place of ``"T"``; beyond a row's end probabilities are NaN
-    and states -1.
+    Answers have the axis of time at the position of ``"T"``; beyond a row's end probabilities are
+    NaN and states -1.
 
     Args:
         model: A model over time.
         observed: ``B`` sequences.
-        inputs: Covariates as they came.
-        names: Names of the variables asked for; None for all discrete ones.
-        errors: What to do about impossible rows: ``"raise"`` or ``"nan"``.
-        engine: Class name of who answers.
-        takes_reals: Whether real variables may be asked for, too.
+        inputs: Covariates as passed by the caller.
+        names: Names of the queried variables; None for all discrete ones.
+        errors: Handling of impossible rows: ``"raise"`` or ``"nan"``.
+        engine: Class name of the engine that answers.
+        takes_reals: Whether real variables may be queried too.
 
     Attributes:
-        asked: The discrete variables asked for.
-        reals: The real ones.
+        asked: The queried discrete variables.
+        reals: The queried real variables.
 
     Raises:
-        EvidenceError: If ``errors`` is neither of the two, a name is unknown, or a real variable
-            that is asked for was observed.
-        Unsupported: If a variable asked for is real, and none may be.
+        EvidenceError: If ``errors`` is another value, a name is unknown, or a queried real variable
+            was observed.
+        Unsupported: If a queried variable is real but may not be.
     """
 
     model: Any  # engines ask for the abilities that they need
@@ -92,7 +92,7 @@ class SequenceQuestion(BaseQuestion):
 
     @property
     def num_cells(self) -> int:
-        """Numbers that all variables of all rows take, at every step."""
+        """Number of values of all variables of all rows at every step."""
         sizes = [math.prod(v.shape[1:]) for v in self.model.variables.values()]
         return int(self.num_rows * self.observed.steps * sum(sizes))
 
@@ -107,12 +107,12 @@ class SequenceQuestion(BaseQuestion):
 
     @property
     def asked_names(self) -> list[Hashable]:
-        """Names of the discrete variables asked for."""
+        """Names of the queried discrete variables."""
         return [v.name for v in self.asked]
 
     @property
     def every_name(self) -> list[Hashable]:
-        """Names of all that is asked."""
+        """Names of all queried variables."""
         return [v.name for v in (*self.asked, *self.reals)]
 
     # --- answers ------------------------------------------------------------------------------
@@ -131,9 +131,9 @@ class SequenceQuestion(BaseQuestion):
         Args:
             marginals: Marginals of each variable.
             log_evidence: ``(B,)``.
-            engine: Whose answer it is, if another's than the question was put to.
-            kind: What ``log_evidence`` is.
-            diagnostics: What the engine has to say.
+            engine: The engine that answered, if different from the one asked.
+            kind: Kind of ``log_evidence``.
+            diagnostics: Diagnostics of the engine.
         """
         observed = self.observed
         lost = log_evidence.detach().isneginf()
@@ -160,7 +160,7 @@ class SequenceQuestion(BaseQuestion):
         increments: Tensor,
         kind: str = "exact",
     ) -> Posterior:
-        """Put filtered marginals together; diagnostics have ``(B, T)`` increments of the log."""
+        """Assemble filtered marginals; diagnostics contain ``(B, T)`` log increments."""
         diagnostics = {"log_increments": self.alone(increments)}
         return self.posterior(marginals, log_evidence, kind=kind, diagnostics=diagnostics)
 
@@ -168,8 +168,8 @@ class SequenceQuestion(BaseQuestion):
         """Assemble the best states of the targets.
 
         Args:
-            paths: For each rank ``(B, .)`` states of all variables, side by side.
-            scores: ``(B, k)`` their log probabilities.
+            paths: For each rank ``(B, .)`` concatenated states of all variables.
+            scores: ``(B, k)`` log probabilities of the paths.
         """
         variables, batched = self.over_time(self.asked), self.observed.batched
         if len(paths) > 1:
@@ -186,7 +186,7 @@ class SequenceQuestion(BaseQuestion):
         )
 
     def samples(self, drawn: Mapping[Hashable, Tensor], n: int) -> Samples:
-        """Put draws ``(n, B, T, ...)`` of all of the model's variables together."""
+        """Assemble draws ``(n, B, T, ...)`` of all of the model's variables."""
         observed, variables = self.observed, self.over_time([*self.model.variables.values()])
         discrete = [drawn[v.name].flatten(start_dim=2) for v in variables if v.is_discrete]
         codes = torch.cat(discrete, dim=2) if discrete else torch.zeros(n, observed.num_rows, 0)
@@ -196,27 +196,28 @@ class SequenceQuestion(BaseQuestion):
         return Samples(variables, codes, reals, batched=observed.batched, index=self.index)
 
     def over_time(self, variables: Sequence[Variable]) -> list[Variable]:
-        """Return variables whose first axis is as long as the longest sequence."""
+        """Return variables whose first axis has the length of the longest sequence."""
         return [Variable(v.name, v.states, (self.observed.steps, *v.shape[1:])) for v in variables]
 
     @property
     def index(self) -> Any:
-        """Labels of the rows, of a batch."""
+        """Index labels of the rows of a batch."""
         return self.observed.index if self.observed.batched else None
 
     def alone(self, values: Tensor) -> Tensor:
-        """Return the values of a lone sequence without the axis of rows."""
+        """Return the values of a single sequence without the axis of rows."""
         return values if self.observed.batched else values[0]
 
     def check_length(self) -> None:
         """Check that the number of steps is known.
 
         Raises:
-            EvidenceError: If nothing does.
+            EvidenceError: If the number of steps is unknown.
         """
         if not self.observed.steps:
             raise EvidenceError(
-                f"how many steps? say so in the evidence, as in sample(n, {{{AXIS!r}: 100}})"
+                "how many steps? give the length in the evidence, as in sample(n, "
+                f"{{{AXIS!r}: 100}})"
             )
 
 

@@ -1,4 +1,4 @@
-"""How engines about sequences read what they are asked."""
+"""Base class of engines that read questions about sequences."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from pgnn.limits import check_size
 
 
 class SequenceReader(Engine):
-    """An engine about one kind of models of sequences, which has questions of its own.
+    """An engine for one kind of sequence models with its own class of questions.
 
-    A subclass says about which models it answers, and makes the question of them.
+    A subclass declares the models that it supports and creates the question.
     """
 
     answers_about: ClassVar[type] = UnrollableModel
@@ -41,8 +41,8 @@ class SequenceReader(Engine):
         """Read evidence and names, in any form that they have over time.
 
         Raises:
-            Unsupported: If the model is of another kind.
-            Intractable: If there is more than answers may take.
+            Unsupported: If the model has another kind.
+            Intractable: If answers would exceed the memory limit.
         """
         if not isinstance(model, self.answers_about):
             subject = self.subject or f"{self.answers_about.__name__}s over time"
@@ -55,10 +55,10 @@ class SequenceReader(Engine):
         return question
 
     def check_cost(self, question: BaseQuestion, numbers: int) -> None:
-        """Check the memory that so many numbers take.
+        """Check the memory for a given number of values.
 
         Raises:
-            Intractable: If it is too much.
+            Intractable: If the memory exceeds the limit.
         """
         check_size(f"answers about {question.num_rows:,} sequences", numbers,
                    self.max_answer_bytes, "Give shorter ones, or fewer at a time")  # fmt: skip

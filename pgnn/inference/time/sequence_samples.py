@@ -1,4 +1,4 @@
-"""Draws of sequences of several lengths."""
+"""Draws of sequences of different lengths."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def sequence_samples(
 
     Args:
         question: The question.
-        values: ``(n, B, T, *event)`` of each variable, anything beyond the ends.
-        lengths: ``(n, B)`` steps of the sequences, ``T`` at most.
+        values: ``(n, B, T, *event)`` values of each variable, arbitrary beyond the ends.
+        lengths: ``(n, B)`` number of steps of the sequences, at most ``T``.
     """
     n, rows = lengths.shape
     batched = question.observed.batched
@@ -41,5 +41,5 @@ def sequence_samples(
 
 
 def of_length(variable: Variable, steps: int) -> Variable:
-    """Return a variable whose axis has a number of steps."""
+    """Return a variable with a given number of steps."""
     return Variable(variable.name, variable.states, (steps, *variable.shape[1:]))
