@@ -1,1 +1,1 @@
-"""Unknown real numbers: variational inference, Hamiltonian chains, executions of programs."""
+"""Inference of real variables: variational inference, Hamiltonian chains, program executions."""

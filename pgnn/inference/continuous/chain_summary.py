@@ -39,7 +39,7 @@ def diagnostics_of(
 
 
 def _divergent_at(potential: PotentialEnergy, draws: Draws) -> Hashable:
-    """The variable whose mean over divergent draws is furthest from that over all draws."""
+    """Return the variable whose mean over divergent draws differs most from that over all draws."""
     flat = draws.points.reshape(-1, draws.points.shape[-1])
     divergent_mean = flat[draws.diverged.reshape(-1)].mean(axis=0)
     z_scores = np.abs(divergent_mean - flat.mean(axis=0)) / (flat.std(axis=0) + 1e-300)
@@ -53,7 +53,7 @@ def report(potential: PotentialEnergy, diagnostics: Mapping[str, Any], total: in
     if number:
         advice = "raise target_accept"
         if potential.is_centred:
-            advice += ", or declare the model with the scale taken out (non-centred)"
+            advice += ", or use a non-centred parameterisation"
         verdict.add(
             f"{number} of {total} trajectories diverged, most often near "
             f"{diagnostics['divergent_at']!r}; {advice}"
@@ -86,7 +86,7 @@ def codes_of(
 def all_reals(
     potential: PotentialEnergy, reals: Mapping[Hashable, Tensor], n: int
 ) -> dict[Hashable, Tensor]:
-    """Return values of all real variables, observed ones included."""
+    """Return values of all real variables, including observed ones."""
     values = dict(reals)
     for v in potential.model.variables.values():
         if not v.is_discrete and v.name not in values:

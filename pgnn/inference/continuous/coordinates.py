@@ -1,4 +1,4 @@
-"""Constrained real variables as unconstrained coordinates, side by side."""
+"""Constrained real variables as concatenated unconstrained coordinates."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _COVARIANCES = (type(constraints.positive_definite), type(constraints.positive_s
 
 
 def bijection_onto(constraint: Any) -> Any:
-    """Return a bijection from vectors of real numbers onto the values that fulfil a constraint.
+    """Return a bijection from real vectors onto the values that satisfy a constraint.
 
-    Those of ``torch.distributions.biject_to``, and triangular and positive definite matrices.
+    Extends ``torch.distributions.biject_to`` by triangular and positive definite matrices.
 
     Raises:
-        NotImplementedError: If none is known.
+        NotImplementedError: If no bijection is known.
 
     Example:
         >>> bijection_onto(constraints.positive)(torch.tensor(0.0))
@@ -46,8 +46,8 @@ def bijection_onto(constraint: Any) -> Any:
 class TriangularMatrix(Transform):
     r"""Vectors of :math:`n (n + 1) / 2` numbers as lower triangular matrices.
 
-    The first :math:`n` numbers are logs of the diagonal, the others the rows below it. (torch's own
-    map takes :math:`n \times n` numbers, half of which are ignored: it is no bijection.)
+    The first :math:`n` numbers are logs of the diagonal, the others the rows below it. (The map of
+    torch has :math:`n \times n` inputs, half of which are ignored, and is no bijection.)
     """
 
     domain = constraints.real_vector
@@ -110,7 +110,7 @@ class PositiveDefiniteMatrix(TriangularMatrix):
 
 
 def _below(n: int) -> tuple[Tensor, Tensor]:
-    """Rows and columns of the entries below the diagonal."""
+    """Return rows and columns of the entries below the diagonal."""
     i, j = torch.tril_indices(n, n, -1)
     return i, j
 
@@ -120,13 +120,13 @@ Reals = Mapping[Hashable, Tensor]
 
 @dataclass(frozen=True, eq=False)
 class Coordinate:
-    """One variable and its unconstrained numbers.
+    """One variable and its unconstrained coordinates.
 
     Attributes:
-        variable: A real one.
-        support: Its values.
-        shape: Shape of its unconstrained numbers; a simplex has one less of them.
-        first: Index of the first of them.
+        variable: A real variable.
+        support: Its support.
+        shape: Shape of its unconstrained coordinates; a simplex has one less than values.
+        first: Index of the first coordinate.
     """
 
     variable: Variable
@@ -136,7 +136,7 @@ class Coordinate:
 
     @property
     def last(self) -> int:
-        """Index behind the last of them."""
+        """Index after the last coordinate."""
         return self.first + torch.Size(self.shape).numel()
 
 
@@ -145,21 +145,21 @@ class Coordinates:
 
     .. math:: p(q) = p(x(q)) \left| \frac{\partial x}{\partial q} \right|
 
-    Positive numbers are exponentials, intervals sigmoids, simplexes broken sticks, covariance
-    matrices products of triangular ones (``torch.distributions.biject_to``). A support may depend
-    on variables before, as that of ``Uniform(0, scale)``.
+    Positive values use the exponential, intervals the sigmoid, simplexes stick-breaking, and
+    covariance matrices products of triangular ones (``torch.distributions.biject_to``). A support
+    may depend on earlier variables, such as that of ``Uniform(0, scale)``.
 
     Args:
         variables: Parents before children.
-        supports: Of each.
+        supports: Support of each variable.
         keep_dtype: Whether values have the dtypes of their supports; otherwise that of the points.
 
     Attributes:
-        size: Unconstrained numbers ``D``.
-        each: The variables with their numbers.
+        size: Number of unconstrained coordinates ``D``.
+        each: The variables with their coordinates.
 
     Raises:
-        Unsupported: If a variable is a count, or has a support to which there is no bijection.
+        Unsupported: If a variable is a count, or has a support without bijection.
 
     Example:
         >>> rate = Variable("rate")
@@ -241,7 +241,7 @@ class Coordinates:
     def _value(
         self, c: Coordinate, bijection: Any, unconstrained: Tensor
     ) -> tuple[Tensor, Tensor | None]:
-        """Values ``(B, *shape)`` of numbers ``(B, ...)`` and their log determinant, if any."""
+        """Return values ``(B, *shape)`` of coordinates ``(B, ...)`` and log determinants."""
         x = bijection(unconstrained)
         log_det = None
         if x is not unconstrained:
@@ -255,7 +255,7 @@ class Coordinates:
 
 
 def _bijection(variable: Variable, constraint: Any) -> Any:
-    """The bijection from unconstrained numbers onto the support; the identity returns its input."""
+    """Return the bijection from unconstrained coordinates onto the support."""
     if constraint is None:
         raise Unsupported(f"the distribution of {variable.name!r} does not declare its support")
     if constraint.is_discrete:

@@ -1,4 +1,4 @@
-"""An occasional L-BFGS step for optima that are too far away for steps of fixed length."""
+"""Occasional L-BFGS steps for optima too far away for steps of fixed length."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _MAX_ITERATIONS = 100
 
 
 class CurvatureStep:
-    """Detects parameters that drift in one direction, and moves them by L-BFGS.
+    """Detects parameters that drift in one direction and moves them by L-BFGS.
 
-    Optimisers such as Adam move every number by about the learning rate at each step, whatever the
+    Optimisers such as Adam move every parameter by about the learning rate at each step, for any
     gradient; an optimum at 100,000 is ten million steps of 0.01 away. L-BFGS, which estimates the
-    curvature, needs a few evaluations. It requires an objective without noise: the mean over a
-    fixed set of draws.
+    curvature, needs a few evaluations. It requires a deterministic objective, the mean over a fixed
+    set of draws.
 
     Args:
         parameters: The optimised parameters.
@@ -32,7 +32,7 @@ class CurvatureStep:
         self.reset()
 
     def reset(self) -> None:
-        """Measure displacement and distance from the present parameters on."""
+        """Restart the measurement of displacement and distance at the current parameters."""
         self._first = self._last = self._flattened()
         self._distance = torch.zeros_like(self._first)
 
@@ -44,7 +44,7 @@ class CurvatureStep:
 
     @property
     def is_drifting(self) -> bool:
-        """Whether some parameter has moved in one direction since the last reset."""
+        """Return whether some parameter has moved in one direction since the last reset."""
         displacement = (self._last - self._first).abs()
         drifts = (displacement > _STRAIGHT * self._distance) & (self._distance > 0)
         return bool(drifts.any())
@@ -53,8 +53,8 @@ class CurvatureStep:
         """Maximise the objective; restore the parameters unless the held-out value has increased.
 
         Args:
-            objective: The objective at the parameters, differentiable and without noise.
-            held_out_value: The objective at the parameters, by draws of its own.
+            objective: Differentiable deterministic objective at the current parameters.
+            held_out_value: Objective at the current parameters, estimated by independent draws.
 
         Returns:
             Whether the parameters were moved.

@@ -1,4 +1,4 @@
-"""Discrete variables of a recognition model, each state a row of evidence of its own."""
+"""Enumeration of discrete variables of a recognition model as rows of evidence."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class EnumeratedStates:
-    r"""Rows in which recognised discrete variables are known, those that miss them repeated.
+    r"""Rows with known recognised discrete variables; incomplete rows are repeated per state.
 
-    Of a row :math:`x` with the unknown :math:`y` the bound is
+    For a row :math:`x` with unknown :math:`y` the bound is
 
     .. math:: \sum_y q(y \mid x) \big(L(x, y) - \log q(y \mid x)\big) \le \log p(x)
 
     Attributes:
-        rows: ``E`` rows.
-        num_rows: How many there were.
-        source: ``(E,)`` the row that each is made of; None where nothing was missing.
+        rows: Evidence in ``E`` rows.
+        num_rows: Number of original rows.
+        source: ``(E,)`` index of the original row; None if nothing was missing.
         log_q: ``(E,)`` log probabilities of the states under the recognition, differentiable.
 
     References:
@@ -45,7 +45,7 @@ class EnumeratedStates:
 
     @classmethod
     def of(cls, model: AmortisedModel, rows: RowEvidence) -> EnumeratedStates:
-        """Enumerate what rows do not observe of the recognised discrete variables."""
+        """Return the enumeration of the unobserved recognised discrete variables."""
         source, log_q = np.arange(rows.num_rows), torch.zeros(rows.num_rows, dtype=torch.float64)
         known = rows
         for name, conditional in model.recognition.items():
@@ -66,7 +66,7 @@ class EnumeratedStates:
         return cls(known, rows.num_rows, torch.from_numpy(source), log_q)
 
     def reduced(self, values: Tensor) -> Tensor:
-        """Return the bounds ``(R,)`` of the rows, of those ``(E,)`` of the enumerated ones."""
+        """Return the bounds ``(R,)`` of the rows from those ``(E,)`` of the enumerated rows."""
         if self.source is None or self.log_q is None:
             return values
         weights = self.log_q.exp()
@@ -120,11 +120,11 @@ def mixed_draws(
     draws: Mapping[Hashable, Tensor],
     generator: torch.Generator,
 ) -> dict[Hashable, Tensor]:
-    """Return draws ``(n, R, *shape)``, each of a state that is drawn by its posterior share.
+    """Return draws ``(n, R, *shape)`` of states drawn by posterior share.
 
     Args:
         enumerated: The rows.
-        share: ``(E,)`` of each.
+        share: ``(E,)`` posterior share of each row.
         draws: ``(n, E, *shape)`` by name.
         generator: Random generator of the choice.
     """
@@ -148,7 +148,7 @@ def mixed_draws(
 
 
 def _index(codes: Any, states: int) -> Ints:
-    """Numbers of the rows that know a state, then of each other one as often as there are."""
+    """Return indices of rows with known state, followed by repeated indices of the others."""
     hidden = np.flatnonzero(codes < 0)
     check_size(f"{states:,} states for each of {len(hidden):,} rows", states * len(hidden),
                advice="Take smaller batches")  # fmt: skip
@@ -158,7 +158,7 @@ def _index(codes: Any, states: int) -> Ints:
 def _with_states(
     rows: RowEvidence, name: Hashable, element: int, hidden: int, states: int
 ) -> RowEvidence:
-    """The rows, the last ones with one state after the other."""
+    """Return the rows, with the repeated ones set to each state in turn."""
     codes = rows.codes.copy()
     codes[len(codes) - hidden * states :, element] = np.tile(np.arange(states), hidden)
     names = rows.names if name in rows.names else (name, *rows.names)
