@@ -77,7 +77,7 @@ def test_batches_are_of_any_form_and_bring_inputs_and_weights() -> None:
         (3, {}, "expected an array.*got int"),
         ([images(), images()[:, :3]], {}, "batch 1: .*shape"),
         ([3 * images()], {}, "outside of the support"),
-        (iter([images()]), {}, "give max_iterations=1"),
+        (iter([images()]), {}, "set max_iterations=1"),
         ([[images(), images()]], {}, "batch 0: got 2 arrays"),
         ([images()], {"validation": 0.5}, "all of them at once"),
         ([images()], {"weights": np.ones(50)}, "bring their inputs and weights"),
