@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import gc
 import sys
+from pathlib import Path
 from typing import Any
 
 from pgnn.cli.arguments import (
@@ -72,8 +73,11 @@ def _distribute(model: Any, targets: list[Any], engine: Any, options: argparse.N
 def _stream(model: Any, targets: list[Any], engine: Any, options: argparse.Namespace) -> None:
     from tqdm import tqdm
 
+    from pgnn.errors import DataError
     from pgnn.io.row_files import AnswerFile, RowFile
 
+    if options.to is not None and Path(options.to).resolve() == Path(options.rows).resolve():
+        raise DataError("--to names the file that is read; posteriors need another one")
     rows = RowFile(
         sys.stdin.buffer if options.rows == "-" else options.rows, model.variables, options.ignore
     )

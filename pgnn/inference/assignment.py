@@ -5,13 +5,14 @@ from __future__ import annotations
 import copy
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Any, overload
+from typing import Any, SupportsIndex, overload
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pgnn.errors import EvidenceError
 from pgnn.evidence.wrappers import CodedMapping
 from pgnn.factors.variable import Variable
 from pgnn.inference.answer_columns import AnswerColumns
@@ -265,6 +266,11 @@ class KBest(Sequence[Assignment]):
     def __getitem__(self, rank: int | slice) -> Assignment | list[Assignment]:
         if isinstance(rank, slice):
             return [self[k] for k in range(len(self))[rank]]
+        if not isinstance(rank, SupportsIndex):
+            raise EvidenceError(
+                f"these are the {len(self)} best assignments: choose one before a variable, as in "
+                f"answer[0][{rank!r}]"
+            )
         ranked = self._at(range(len(self))[rank])
         ranked.is_score = self.is_score
         return ranked

@@ -72,7 +72,7 @@ class RowFile:
         self._is_parquet = is_path and is_parquet(self.name)
         with _arrow_errors(self.name):
             self._reader = self._parquet(file) if self._is_parquet else self._csv(file)
-        check_columns(self.name, self._names(), variables, ignore)
+        check_columns(self.name, list(self._schema.names), variables, ignore)
 
     def __iter__(self) -> Iterator[RowBatch]:
         """Read the batches in order, one ahead of that which is looked at."""
@@ -87,8 +87,8 @@ class RowFile:
                     batch = self._batch(tables, start)
                     yield batch
                     start, tables = start + batch.num_rows, []
-            if tables:
-                yield self._batch(tables, start)
+            if tables or not start:  # a table without rows has an answer without rows
+                yield self._batch(tables or [self._no_rows()], start)
 
     def _tables(self) -> Iterator[Any]:
         if self._is_parquet:
@@ -118,9 +118,14 @@ class RowFile:
             ),
         )
 
-    def _names(self) -> list[str]:
-        schema = self._reader.schema_arrow if self._is_parquet else self._reader.schema
-        return list(schema.names)
+    @property
+    def _schema(self) -> Any:
+        return self._reader.schema_arrow if self._is_parquet else self._reader.schema
+
+    def _no_rows(self) -> Any:
+        import pyarrow as pa
+
+        return pa.RecordBatch.from_pylist([], schema=self._schema)
 
     def _batch(self, tables: Sequence[Any], start: int) -> RowBatch:
         import pyarrow as pa

@@ -213,6 +213,10 @@ class GraphRandomField(MarkovRandomField):
         Raises:
             EvidenceError: If it is about some nodes alone, or other variables.
         """
+        if isinstance(answer, Tensor):
+            raise EvidenceError(
+                "by_node takes the whole answer of most_probable, got the numbers of one variable"
+            )
         if [v.name for v in answer.variables] != [self._told["name"]]:
             raise EvidenceError(
                 f"the answer is about {[v.name for v in answer.variables]}: ask for the labels of "

@@ -131,8 +131,9 @@ class VAE(ColumnNames, AmortisedNetwork, ReconstructingModel):
             inputs: Covariates by name.
         """
         z, x = self._names
-        with evaluated(self):
-            return self.recognition[z].distribution({x: self._rows(data).nan_to_num()}, inputs)
+        rows = self._rows(data).nan_to_num()
+        with evaluated(self), self._gradients(rows):
+            return self.recognition[z].distribution({x: rows}, inputs)
 
     def decode(self, z: Any, inputs: Inputs | None = None) -> Distribution:
         r"""Return :math:`p(x \mid z)` of batch shape ``(N,)``, networks in evaluation mode.
@@ -142,8 +143,14 @@ class VAE(ColumnNames, AmortisedNetwork, ReconstructingModel):
             inputs: Covariates by name.
         """
         latent, x = self._names
-        with evaluated(self):
-            return self.conditionals[x].distribution({latent: self._rows(z, latent)}, inputs)
+        rows = self._rows(z, latent)
+        with evaluated(self), self._gradients(rows):
+            return self.conditionals[x].distribution({latent: rows}, inputs)
+
+    def _gradients(self, rows: Tensor) -> torch.set_grad_enabled:
+        """Answers of a fitted model are plain numbers, unless what is asked about is learnt."""
+        wanted = self.passes_gradients or rows.requires_grad
+        return torch.set_grad_enabled(torch.is_grad_enabled() and wanted)
 
     def reconstruct(self, data: Any, inputs: Inputs | None = None) -> Tensor:
         r"""Return means ``(N, *shape)`` of :math:`p(x \mid z)` at the mean of :math:`q(z \mid x)`.

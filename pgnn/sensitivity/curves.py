@@ -47,9 +47,12 @@ class Curve:
 
         Args:
             x: Values of the entry.
+
+        Raises:
+            EvidenceError: If one is not a probability.
         """
         a, b, c, d = self.coefficients
-        at = np.asarray(x, dtype=float)
+        at = _entries(x)
         y = _ratio(a + b * at, c + d * at)
         return float(y) if at.ndim == 0 else y
 
@@ -84,8 +87,12 @@ class Surface:
     evidence: Floats
 
     def __call__(self, x: ArrayLike, y: ArrayLike) -> Any:
-        """Return the posterior probability for values of the two entries, which broadcast."""
-        u, v = np.broadcast_arrays(np.asarray(x, dtype=float), np.asarray(y, dtype=float))
+        """Return the posterior probability for values of the two entries, which broadcast.
+
+        Raises:
+            EvidenceError: If one is not a probability.
+        """
+        u, v = np.broadcast_arrays(_entries(x), _entries(y))
         terms = np.stack([np.ones_like(u), v, u, u * v])
         over, under = (np.tensordot(m.ravel(), terms, 1) for m in (self.target, self.evidence))
         z = _ratio(over, under)
@@ -211,6 +218,18 @@ def _two_rows(
         (float(log_e[0]), float(log_te[0])),
         (float(by_e[name][0][place]), float(by_te[name][0][place])),
     )
+
+
+def _entries(x: ArrayLike) -> Floats:
+    """Values of an entry of a table.
+
+    Raises:
+        EvidenceError: If one is not a probability.
+    """
+    values = np.asarray(x)
+    if values.dtype.kind not in "iuf" or not ((values >= 0) & (values <= 1)).all():
+        raise EvidenceError(f"an entry of a table must be a probability between 0 and 1, got {x}")
+    return values.astype(float)
 
 
 def _ratio(over: Floats, under: Floats) -> Floats:

@@ -96,8 +96,9 @@ def value_of_information(
         model: A model with tables.
         target: Name of the variable :math:`T` that the utility depends on.
         evidence: As in a query.
-        utility: ``(D, K)`` utility of each decision in each state of the target; if not given,
-            the decision is a guess of the state, worth one if it is right.
+        utility: ``(D, K)`` utility of each decision in each state of the target, or a data frame
+            with a column for each state; if not given, the decision is a guess of the state, worth
+            one if it is right.
         candidates: Names of what might be observed; all that no row observes if not given.
         engine: As in a query.
 
@@ -115,7 +116,7 @@ def value_of_information(
     """
     observed, variable = _read(model, target, evidence)
     states = variable.num_states
-    table = np.eye(states) if utility is None else np.asarray(utility, dtype=float)
+    table = np.eye(states) if utility is None else _utilities(utility, variable)
     if table.ndim != 2 or table.shape[1] != states or not table.size:
         raise EvidenceError(
             f"the utility must have the shape (decisions, {states}), for the {states} states of "
@@ -130,6 +131,26 @@ def value_of_information(
     gains = [np.einsum("dt,btx->bdx", table, j).max(axis=1).sum(axis=1) - now for j in joints]
     value = np.maximum(np.stack(gains, axis=1), 0.0) if gains else np.zeros((len(now), 0))
     return ranked({"variable": names}, {"value": value}, observed, "value")
+
+
+def _utilities(utility: Any, target: Variable) -> Floats:
+    """The table of utilities, columns in the order of the states.
+
+    Raises:
+        EvidenceError: If it has columns of other names, or something is no number.
+    """
+    if hasattr(utility, "columns"):
+        states = list(target.states or range(target.num_states))
+        if set(utility.columns) != set(states) or len(utility.columns) != len(states):
+            raise EvidenceError(
+                f"the utility must have a column for each state of {target.name!r}, {states}, got "
+                f"{list(utility.columns)}"
+            )
+        utility = utility[states]
+    try:
+        return np.asarray(utility, dtype=float)
+    except (TypeError, ValueError):
+        raise EvidenceError(f"utilities must be numbers, got {utility!r}") from None
 
 
 def _read(model: Any, target: Hashable, evidence: Any) -> tuple[RowEvidence, Variable]:

@@ -165,6 +165,32 @@ def test_predict(
         np.testing.assert_allclose(found[columns], expected[name].probs, rtol=1e-9)
 
 
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_no_rows_are_predicted_as_no_rows(asia: Path, tmp_path: Path, ending: str) -> None:
+    pytest.importorskip("pyarrow")
+    rows, to = tmp_path / f"rows.{ending}", tmp_path / f"out.{ending}"
+    none = pd.DataFrame({"smoke": pd.Series(dtype=str), "id": pd.Series(dtype=str)})
+    if ending == "csv":
+        none.to_csv(rows, index=False)
+    else:
+        none.to_parquet(rows)
+    assert run("predict", asia, rows, "-t", "lung", "--ignore", "id", "--to", to) == 0
+    found = pd.read_csv(to) if ending == "csv" else pd.read_parquet(to)
+    assert list(found) == ["id", "lung=yes", "lung=no"]
+    assert len(found) == 0
+
+
+def test_predict_does_not_write_over_what_it_reads(
+    asia: Path, rows: pd.DataFrame, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = tmp_path / "rows.csv"
+    rows.to_csv(table, index=False)
+    before = table.read_bytes()
+    told = complaint(capsys, "predict", asia, table, "-t", "lung", "--to", table)
+    assert "posteriors need another one" in told
+    assert table.read_bytes() == before
+
+
 def test_predict_between_streams(
     asia: Path, rows: pd.DataFrame, monkeypatch: pytest.MonkeyPatch, capfdbinary: Any
 ) -> None:

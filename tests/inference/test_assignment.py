@@ -104,6 +104,8 @@ def test_k_best_is_a_sequence_best_first() -> None:
     assert ranked.codes.tolist() == [[1, 2], [0, 0]]
     with pytest.raises(IndexError):
         ranked[2]
+    with pytest.raises(EvidenceError, match=r"answer\[0\]\['dice'\]"):
+        ranked["dice"]
 
 
 def test_k_best_of_a_batch_is_padded() -> None:

@@ -558,3 +558,14 @@ def test_data_and_codes_that_are_none() -> None:
             verb(x[:, :3])
     with pytest.raises(pgnn.EvidenceError, match=r"shape.*\(2, 3\)"):
         vae.decode(x[:, :3])
+
+
+def test_codes_of_a_fitted_model_are_plain_numbers() -> None:
+    vae = linear_vae()
+    assert vae.encode(rows()).mean.requires_grad
+    vae.fit(rows(), learner=LowerBound(max_iterations=1), seed=0, progress=False)
+    assert not vae.encode(rows()).mean.requires_grad
+    assert not vae.decode(torch.zeros(2, L, dtype=torch.float64)).mean.requires_grad
+    assert vae.encode(rows().requires_grad_()).mean.requires_grad
+    vae.requires_grad_()
+    assert vae.encode(rows()).mean.requires_grad

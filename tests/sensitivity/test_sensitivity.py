@@ -267,3 +267,28 @@ def test_pictures(model) -> None:
     with pytest.raises(Unsupported, match="column"):
         pgnn.plot.ranking(pd.DataFrame({"x": [1]}))
     plt.close("all")
+
+
+def test_utilities_are_read_by_the_names_of_states() -> None:
+    model = pgnn.BayesianNetwork(
+        [("rain", "wet")],
+        {"rain": [0.7, 0.3], "wet": [[0.9, 0.1], [0.2, 0.8]]},
+        states={"rain": ["no", "yes"], "wet": ["no", "yes"]},
+    )
+    table = pd.DataFrame([[10.0, 0.0], [0.0, 1.0]], columns=["no", "yes"])
+    expected = sensitivity.value_of_information(model, "rain", utility=table.to_numpy())
+    swapped = sensitivity.value_of_information(model, "rain", utility=table[["yes", "no"]])
+    assert expected["value"].tolist() == swapped["value"].tolist()
+    with pytest.raises(EvidenceError, match="a column for each state of 'rain'"):
+        sensitivity.value_of_information(
+            model, "rain", utility=table.set_axis(["foo", "bar"], axis=1)
+        )
+    with pytest.raises(EvidenceError, match="must be numbers"):
+        sensitivity.value_of_information(model, "rain", utility="x")
+
+
+@pytest.mark.parametrize("x", [2.0, -1.0, float("nan"), "0.5", [0.5, 1.5]])
+def test_curves_end_where_probabilities_do(x: object) -> None:
+    line = sensitivity.Curve(Entry("a", 1), 0.5, (0.0, 1.0, 1.0, 0.0))
+    with pytest.raises(EvidenceError, match="between 0 and 1"):
+        line(x)  # type: ignore[arg-type]
