@@ -204,7 +204,7 @@ class GraphRandomField(MarkovRandomField):
             return {(name, number[node]): label for node, label in labels.items()}
         return {name: [[row.get(node) for node in self.node_names] for row in rows]}
 
-    def by_node(self, answer: Assignment) -> Any:
+    def by_node(self, answer: Assignment | Tensor) -> Any:
         """Return the labels of an answer by the names of the nodes: a mapping, or one for each row.
 
         Args:

@@ -228,7 +228,7 @@ def _entries(x: ArrayLike) -> Floats:
     """
     values = np.asarray(x)
     if values.dtype.kind not in "iuf" or not ((values >= 0) & (values <= 1)).all():
-        raise EvidenceError(f"an entry of a table must be a probability between 0 and 1, got {x}")
+        raise EvidenceError(f"an entry of a table must be a probability between 0 and 1, got {x!r}")
     return values.astype(float)
 
 
