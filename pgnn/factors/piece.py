@@ -56,6 +56,13 @@ KEPT = frozenset(
 )
 """What of torch's modules people use on models and their parts."""
 _HIDDEN = frozenset(n for n in dir(nn.Module) if not n.startswith("_")) - KEPT
+_FOR_ENGINES = frozenset(
+    (
+        *("argument_tensors", "cached", "cached_numbers", "refresh_parameters"),
+        *("check_inputs", "read_inputs", "passes_gradients", "arguments_hint", "extra_repr"),
+    )
+)
+"""What engines, printing and messages ask for."""
 
 
 class Listed(nn.Module, metaclass=SaysArguments):
@@ -68,7 +75,7 @@ class Listed(nn.Module, metaclass=SaysArguments):
             if kind is not nn.Module and kind is not object
             for name in vars(kind)
         }
-        hidden = (_HIDDEN - defined) | {"extra_repr", "arguments_hint"}  # for printing and messages
+        hidden = (_HIDDEN - defined) | _FOR_ENGINES
         names: list[str] = super().__dir__()  # type: ignore[no-untyped-call]
         return [name for name in names if name not in hidden]
 
