@@ -203,7 +203,7 @@ class Bare(Clusters):
 
 def test_a_model_without_settings_is_not_kept(tmp_path: Path) -> None:
     model = Bare(pgnn.Tabular(pgnn.Variable("k", 2)), ())
-    with pytest.raises(Unsupported, match="a Bare gives none; save its state_dict"):
+    with pytest.raises(Unsupported, match="a Bare has none; save its state_dict"):
         model.save(tmp_path / "m")
     with pytest.raises(TypeError, match="abstract"):
         type("Empty", (pgnn.Model, DirectedModel), {})()

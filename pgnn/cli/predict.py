@@ -106,8 +106,9 @@ def _answered(model: Any, targets: list[Any], batch: Any, engine: Any) -> dict[s
     except ImpossibleEvidence as error:
         rows = tuple(batch.start + row for row in error.rows)
         which = f"row {rows[0]}" if rows else f"a row from {batch.start} on"
+        others = f", and so have {len(rows) - 1} others of its batch" if len(rows) > 1 else ""
         raise ImpossibleEvidence(
-            f"{which} has probability zero, and so have {max(len(rows) - 1, 0)} others of its "
-            "batch; leave them out, or mark their wrong cells as missing", rows, error.conflict,
+            f"{which} has probability zero{others}; leave such rows out, or mark their wrong cells "
+            "as missing", rows, error.conflict,
         ) from None  # fmt: skip
     return answer_columns(posterior, targets, model.variables)

@@ -59,7 +59,9 @@ class CellNames:
         found = [*columns]
         if len(found) != self.array.num_elements or len({*found}) < len(found):
             return False
-        return not self.names or all(n in self._places for n in found)
+        if not self.names:  # a lone column of any name is more likely a mistake
+            return len(found) > 1
+        return all(n in self._places for n in found)
 
     def renamed(self, columns: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Return all values of the array by the names of its elements."""

@@ -197,7 +197,6 @@ def check_apart(readings: Sequence[Reading]) -> None:
         name = f.variable.name
         if isinstance(name, tuple) and len(name) > 1 and name[0] in whole:
             raise EvidenceError(
-                f"{name[0]!r} is given as a whole, and also its element {name!r} again; put "
-                "all into "
-                "one array, -1 where a cell was not observed"
+                f"{name[0]!r} is given as a whole, and its element {name!r} again; put "
+                "all into one array, -1 where a cell was not observed"
             )

@@ -191,15 +191,17 @@ class GraphRandomField(MarkovRandomField):
             labels: Of one row, or a list of rows.
 
         Raises:
-            EvidenceError: If there is no such node.
+            EvidenceError: If there is no such node, or no such label.
         """
         name, number = self._told["name"], {n: i for i, n in enumerate(self.node_names)}
         rows = [labels] if isinstance(labels, Mapping) else labels
         for row in rows:
-            for node in row:
+            for node, label in row.items():
                 if node not in number:
                     hint = closest(node, self.node_names)
                     raise EvidenceError(f"the graph has no node {node!r}{hint}")
+                if label is not None and isinstance(label, Hashable):
+                    self.variables[name].index(label)
         if isinstance(labels, Mapping):
             return {(name, number[node]): label for node, label in labels.items()}
         return {name: [[row.get(node) for node in self.node_names] for row in rows]}

@@ -45,6 +45,7 @@ class StackedAutoencoder(Autoencoder, StackedModel):
 
     Example:
         >>> import pgnn
+        >>> import torch
         >>> def stage(inside: int, outside: int) -> Autoencoder:
         ...     encoder = nn.Sequential(nn.Linear(outside, inside), nn.Sigmoid())
         ...     decoder = nn.Linear(inside, outside)

@@ -241,7 +241,7 @@ def test_a_bare_array_is_one_sequence_or_rows():
 
 def test_several_variables_need_names():
     model = pgnn.HiddenMarkovModel(2, {"x": 3, "y": 2})
-    with pytest.raises(EvidenceError, match="those of 'x', 'y'; give a mapping"):
+    with pytest.raises(EvidenceError, match="could belong to 'x', 'y'; give a mapping"):
         model.filter([[0, 1]])
     with pytest.raises(EvidenceError, match="'state', 'x', 'v', 'w'"):
         read(np.array([0, 1]))

@@ -113,7 +113,7 @@ WRONG = [
     ),
     (
         {"emissions": {"x": pgnn.Tabular(pgnn.Variable("x", 2), [pgnn.Variable("z", 2)])}},
-        "'z', which is no variable",
+        "'z', which is not a variable",
     ),
     (
         {

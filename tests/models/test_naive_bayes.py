@@ -167,7 +167,7 @@ def test_a_shape_that_nobody_told() -> None:
 
 def test_wrong_counts() -> None:
     model = pgnn.NaiveBayes(2, {"x": pgnn.Multinomial}, shapes={"x": (2,)})
-    with pytest.raises(EvidenceError, match="whole numbers"):
+    with pytest.raises(EvidenceError, match="counts, nonnegative integers"):
         model.log_prob({"x": [[0.5, 1.0]]})
     with pytest.raises(EvidenceError, match="NaN in a part"):
         model.log_prob({"x": [[np.nan, 1.0]]})

@@ -220,7 +220,7 @@ def test_neither_units_nor_the_origin_matter(far: float, unit: float) -> None:
 
 def test_rows_that_tell_a_bayesian_regression_nothing() -> None:
     one = {"x": [1.0], "y": [2.0]}
-    with pytest.raises(DataError, match="one row tells neither the noise of 'y'"):
+    with pytest.raises(DataError, match="one row determines neither the noise of 'y'"):
         pgnn.BayesianRegression("y", "x", scale=1.0).fit(one)
     given = pgnn.BayesianRegression("y", "x", scale=1.0, noise=1.0).fit(one)
     assert float(given.predict({"x": [1.0]})[0]) == pytest.approx(2.0)
@@ -262,7 +262,7 @@ def test_batches_tell_the_parents_too(kind: Any) -> None:
     table = pd.DataFrame({"x": [0.0, 1.0, 2.0, 3.0, 5.0, 4.0], "y": [1.0, 3.0, 4.0, 9.0, 9.0, 8.0]})
     expected = kind("y", "x").fit(table).coefficients()
     model = kind("y")
-    with pytest.raises(DataError, match="no column beside 'y'"):
+    with pytest.raises(DataError, match="no column besides 'y'"):
         model.partial_fit(table[["y"]])
     for part in (table[:4], table[4:]):
         model.partial_fit(part)

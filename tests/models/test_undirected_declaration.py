@@ -233,11 +233,11 @@ TWO = dict.fromkeys("abc", 2)
         (PATH, {("a", "b"): -np.ones((2, 2))}, TWO, "not below zero"),
         (PATH, {("a", "b"): np.ones((2, 3))}, TWO, r"shape \(2, 2\)"),
         (PATH, {("a", "b"): TabularPotential(A)}, TWO, r"is one over \('a',\)"),
-        (PATH, {("a", "b"): lambda scope: 3}, TWO, "callable gave 3"),
-        (PATH, {("a", "b"): lambda scope: TabularPotential(A)}, TWO, "callable gave Tab"),
+        (PATH, {("a", "b"): lambda scope: 3}, TWO, "callable returned 3"),
+        (PATH, {("a", "b"): lambda scope: TabularPotential(A)}, TWO, "callable returned Tab"),
         (PATH, None, {"a": 2, "b": 2}, "states of 'c' are not known"),
         (nx.Graph(PATH), None, {**TWO, "d": 2}, "no node of the graph"),
-        (PATH, [TabularPotential([A, B])], TWO, "'b' is declared twice"),
+        (PATH, [TabularPotential([A, B])], TWO, "'b' has two different declarations"),
         (PATH, [A], TWO, "Potential or Factor objects"),
         (PATH, 3.0, TWO, "mapping of cliques"),
         (PATH, None, {**TWO, "a": B}, "another name"),
@@ -287,7 +287,7 @@ def test_generators_are_read_once():
 
 
 def test_a_misspelled_name_is_told():
-    with pytest.raises(ModelError, match="'Rain' is given a table or states but is in no edge"):
+    with pytest.raises(ModelError, match="'Rain' is given a table or states but has no edges"):
         MarkovRandomField(
             [("rain", "wet")], {("rain", "wet"): [[1, 2], [3, 4]]}, {"Rain": 2, "wet": 2}
         )

@@ -128,7 +128,9 @@ def test_a_real_parent_that_was_not_observed() -> None:
     assert p.factor(observed).log_values[1].tolist() == [0.0, 0.0]
     assert p.statistics(observed, torch.ones(2, 2))[0].tolist() == [1.0, 1.0]
     observed["y"] = torch.tensor([1.0, 2.0])
-    with pytest.raises(EvidenceError, match=r"'y' was observed in a row where .* \['x'\] was not"):
+    with pytest.raises(
+        EvidenceError, match=r"'y' was observed in a row in which .* \['x'\] was not"
+    ):
         p.factor(observed)
     with pytest.raises(EvidenceError, match="'y' was observed in a row"):
         p.statistics(observed, torch.ones(2, 2))

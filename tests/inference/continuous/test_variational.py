@@ -815,6 +815,11 @@ def test_impossible_rows():
     assert found.log_evidence[0].isfinite()
 
 
+def test_the_most_probable_value_is_the_mode_of_the_posterior() -> None:
+    best = line().most_probable({"y": 2.0}, engine=Variational())
+    assert float(best["x"]) == pytest.approx(float(line_posterior(2.0)[0]), abs=1e-5)
+
+
 def test_bad_settings_and_questions():
     for bad in (
         {"max_iterations": -1},
@@ -842,8 +847,6 @@ def test_bad_settings_and_questions():
         line().query("y", {"y": 2.0}, engine=Variational())
     with pytest.raises(EvidenceError, match="shared names 'y'"):
         line().query("x", {"y": 2.0}, engine=Variational(shared="y"))
-    with pytest.raises(Unsupported, match="Delta"):
-        line().most_probable({"y": 2.0}, engine=Variational())
     wrong = Amortised(linear(1, 3))
     with pytest.raises(ModelError, match="the encoder must return"):
         line().query("x", {"y": 2.0}, engine=Variational(guide=wrong))

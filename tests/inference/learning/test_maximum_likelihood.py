@@ -460,7 +460,7 @@ def test_a_fit_that_fails_late_changes_nothing() -> None:
     kinds = {"y": Sigmoid, "z": NoisyOr}
     model = BayesianNetwork(graph, kinds, states=dict.fromkeys("pyz", 2))
     before = {k: v.clone() for k, v in model.state_dict().items()}
-    with pytest.raises(DataError, match="starting values of the conditional of 'z'"):
+    with pytest.raises(DataError, match="initial parameters of the conditional of 'z'"):
         model.fit({"p": [0, 0, 1], "y": [0, 1, 1], "z": [0, 1, 1]})
     for key, value in model.state_dict().items():
         assert torch.equal(value, before[key])

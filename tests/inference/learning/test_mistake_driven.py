@@ -199,7 +199,7 @@ def test_what_cannot_be_learned_from() -> None:
             learner=pgnn.Perceptron(),
         )
     states = pgnn.HiddenMarkovModel(2, {"x": pgnn.Gaussian})
-    with pytest.raises(Unsupported, match="HiddenMarkovModel has a learner of its own"):
+    with pytest.raises(Unsupported, match="HiddenMarkovModel has its own learner"):
         states.fit({"x": [0.0, 1.0]}, learner=pgnn.Perceptron())
     mask = np.ones((4, 4), dtype=bool)
     mask[1, 2] = False  # D before N
