@@ -125,7 +125,7 @@ def test_joint_is_normalised_and_in_the_order_asked_for() -> None:
 
 def test_joints_that_cannot_be() -> None:
     posterior = one(engine="MeanField")
-    with pytest.raises(Unsupported, match=r"MeanField has no joint tables; ask JunctionTree"):
+    with pytest.raises(Unsupported, match=r"MeanField computes no joint tables; use JunctionTree"):
         posterior.joint("rain")
     with pytest.raises(EvidenceError, match="each variable of the joint once"):
         posterior.joint("rain", "rain")

@@ -263,7 +263,7 @@ def test_reals_that_are_no_regression_are_refused() -> None:
         "y": Neural(y, [x], nn.Linear(1, 2), head=NormalHead()),
     }
     model = BayesianNetwork([("x", "y")], conditionals)
-    with pytest.raises(Unsupported, match="Neural is no linear regression"):
+    with pytest.raises(Unsupported, match="Neural is not a linear regression"):
         to_pgmpy(model)
 
 

@@ -285,7 +285,7 @@ def test_a_step_of_real_emissions_is_that_of_posteriors():
     weights = torch.zeros(5, 2, 2, dtype=torch.float64)
     for s, t, w in both:
         weights[t, s] = w.detach()
-    one_step(model, {"x": x}, warning="least that is allowed in 1 of 4")  # one row for it
+    one_step(model, {"x": x}, warning="at its lower bound in 1 of 4")  # one row for it
     observed = [0, 1, 2, 4]
     want = torch.einsum("tab,t->ab", weights[observed], x[0, observed]) / weights[observed].sum(0)
     torch.testing.assert_close(model.conditionals["x"].mean.detach(), want, atol=1e-9, rtol=0)
