@@ -433,7 +433,7 @@ def test_a_misspelled_name_is_told() -> None:
     tables = {"Rain": [0.2, 0.8], "wet": [[0.9, 0.1], [0.1, 0.9]]}
     with pytest.raises(ModelError, match="'Rain' is given a conditional but has no edges, and"):
         BayesianNetwork([("rain", "wet")], tables, states={"rain": 2, "wet": 2})
-    with pytest.raises(ModelError, match="'rian' is given states but is in no edge, and 'rain'"):
+    with pytest.raises(ModelError, match="'rian' is given states but has no edges, and 'rain'"):
         BayesianNetwork([("rain", "wet")], states={"rian": 2, "wet": 2})
     alone = BayesianNetwork([("rain", "wet")], states={"rain": 2, "wet": 2, "wind": 2, "Rain": 3})
     assert len(alone.variables) == 4
