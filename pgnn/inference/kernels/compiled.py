@@ -14,6 +14,7 @@ from numba.core import config, event
 from numpy.typing import NDArray
 
 from pgnn.inference.kernels.shared_cache import SharedCache
+from pgnn.inference.kernels.uninterrupted import uninterrupted
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
@@ -76,9 +77,11 @@ def _kept_if_possible(once: bool = False, **options: Any) -> Decorator:
                 )
             _not_kept.append(function.__name__)
             dispatcher = lost(function)
-        # without a compiler, a kernel is its Python function
-        asked = once and not config.DISABLE_JIT  # type: ignore[attr-defined]
-        return _one_version(dispatcher) if asked else dispatcher
+        if config.DISABLE_JIT:  # type: ignore[attr-defined]
+            return dispatcher  # the Python function
+        # LLVM calls Python to ask for cached code, and the process dies if a signal is raised there
+        dispatcher.compile = uninterrupted(dispatcher.compile)
+        return _one_version(dispatcher) if once else dispatcher
 
     return compile_later
 
