@@ -185,6 +185,13 @@ def test_ring_of_eight(example: Example) -> None:
     assert found["non-saturating"] < 1.2
 
 
+def test_digits_by_game(example: Example) -> None:
+    """Uniform noise is 15 away from digits; a generator that makes one digit has evenness zero."""
+    found = example("digits_by_game", rows=1000, epochs=6)
+    assert found["distance of samples"] < 10.5
+    assert found["evenness of samples"] > 0.5
+
+
 def test_diagnosis(example: Example, data_dir: Path) -> None:
     """Evidence and marginals are those of the competition; of the last, those of the recursion."""
     found = example("diagnosis")
