@@ -35,7 +35,6 @@ from pgnn.inference.time.sequence_question import SequenceQuestion
 from pgnn.inference.time.sequential_monte_carlo import SequentialMonteCarlo
 from pgnn.inference.time.switching_kalman_filter import SwitchingKalmanFilter
 from pgnn.inference.time.unrolling import Unrolling
-from pgnn.limits import whole_number
 
 MAX_STATES = 1024
 """Most joint states of an interface that are made one chain."""
@@ -72,22 +71,19 @@ class EngineByEvidence(SequenceEngine):
         engine = self._suitable(model, observed, names)
         return engine.read(model, observed, inputs, names=names, errors=errors)
 
-    def predict(
+    def predict_steps(
         self,
         model: Any,
         targets: Names | None,
-        evidence: Any,
+        observed: SequenceEvidence,
         steps: int,
-        *,
-        inputs: Inputs | None = None,
+        inputs: Inputs | None,
     ) -> Posterior:
         """Return marginals of the next, unobserved steps."""
-        observed = SequenceEvidence.of(model, evidence)
-        longer = extended(observed, whole_number("steps", steps, least=1))
-        engine = self._suitable(model, longer, targets)
+        engine = self._suitable(model, extended(observed, steps), targets)
         if isinstance(engine, Unrolling):
             engine = SwitchingKalmanFilter.suited(model)
-        return engine.predict(model, targets, observed, steps, inputs=inputs)
+        return engine.predict_steps(model, targets, observed, steps, inputs)
 
     def smooth_steps(self, question: SequenceQuestion) -> Posterior:
         """See the base class."""

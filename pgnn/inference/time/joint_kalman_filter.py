@@ -24,7 +24,7 @@ from pgnn.inference.time.reals_over_time import RealsOverTime, cut_to, normal_at
 from pgnn.inference.time.sequence_engine import SequenceEngine
 from pgnn.inference.time.sequence_question import SequenceQuestion
 from pgnn.inference.time.slice_chain import places_of, slice_chain, width_of
-from pgnn.limits import check_size, whole_number
+from pgnn.limits import check_size
 
 
 @dataclass(frozen=True)
@@ -87,18 +87,15 @@ class JointKalmanFilter(SequenceEngine):
         self.check_cost(question, _numbers(model, question.observed, question.observed.steps))
         return question
 
-    def predict(
+    def predict_steps(
         self,
         model: Any,
         targets: Names | None,
-        evidence: Any,
+        observed: SequenceEvidence,
         steps: int,
-        *,
-        inputs: Inputs | None = None,
+        inputs: Inputs | None,
     ) -> Posterior:
         """Return moments of the next steps; see the base class."""
-        steps = whole_number("steps", steps, least=1)
-        observed = SequenceEvidence.of(model, evidence)
         check_size(f"{steps:,} steps", _numbers(model, observed, observed.steps + steps),
                    self.max_answer_bytes, "Predict fewer at a time")  # fmt: skip
         question, after = self.read_ahead(model, targets, observed, steps, inputs)

@@ -65,10 +65,31 @@ class SequenceEngine(SequenceReader):
     ) -> Posterior:
         r"""Return :math:`p(x_{T+h} \mid x_{1:T})` at the steps h = 1, ..., ``steps``.
 
-        Rows continue from their own ends: they are smoothed with additional unobserved steps.
+        Rows continue from their own ends.
         """
         steps = whole_number("steps", steps, least=1)
         observed = SequenceEvidence.of(model, evidence, inputs)
+        return self.predict_steps(model, targets, observed, steps, inputs)
+
+    # --- hooks --------------------------------------------------------------------------------
+
+    @abstractmethod
+    def smooth_steps(self, question: SequenceQuestion) -> Posterior:
+        """Return marginals given all evidence."""
+
+    @abstractmethod
+    def filter_steps(self, question: SequenceQuestion) -> Posterior:
+        """Return marginals of each step given the evidence so far."""
+
+    def predict_steps(
+        self,
+        model: Any,
+        targets: Names | None,
+        observed: SequenceEvidence,
+        steps: int,
+        inputs: Inputs | None,
+    ) -> Posterior:
+        """Return marginals of the next steps; by default those of smoothing with more steps."""
         states = sum(v.num_states for v in model.variables.values() if v.is_discrete)
         cells = observed.num_rows * (observed.steps + steps) * states
         check_size(f"{steps:,} steps", cells, self.max_answer_bytes, "Predict fewer at a time")
@@ -81,16 +102,6 @@ class SequenceEngine(SequenceReader):
         question = SequenceQuestion(model, ended(observed, steps), names=[v.name for v in asked])
         parts = [_at_steps(p, ahead) for p in rows]
         return question.posterior(parts, log_z, engine=whole.engine, kind=whole.kind)
-
-    # --- hooks --------------------------------------------------------------------------------
-
-    @abstractmethod
-    def smooth_steps(self, question: SequenceQuestion) -> Posterior:
-        """Return marginals given all evidence."""
-
-    @abstractmethod
-    def filter_steps(self, question: SequenceQuestion) -> Posterior:
-        """Return marginals of each step given the evidence so far."""
 
     def best_paths(self, question: SequenceQuestion, k: int) -> Assignment | KBest:
         """Return the k most probable states."""

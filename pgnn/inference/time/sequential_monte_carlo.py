@@ -40,7 +40,7 @@ from pgnn.inference.time.particle_answers import (
 from pgnn.inference.time.particle_filter import ParticleFilter, ParticleHistory, check_proposals
 from pgnn.inference.time.sequence_engine import SequenceEngine, ended, extended
 from pgnn.inference.time.sequence_question import SequenceQuestion
-from pgnn.limits import Interval, check_settings, check_size, check_work, whole_number
+from pgnn.limits import Interval, check_settings, check_size, check_work
 
 
 @dataclass(frozen=True)
@@ -203,18 +203,15 @@ class SequentialMonteCarlo(SequenceEngine):
             question, run, values, cloud_weights(run), diagnostics, traced=False
         )
 
-    def predict(
+    def predict_steps(
         self,
         model: Any,
         targets: Names | None,
-        evidence: Any,
+        observed: SequenceEvidence,
         steps: int,
-        *,
-        inputs: Inputs | None = None,
+        inputs: Inputs | None,
     ) -> Posterior:
         """Marginals at the next steps; see the base class. Targets may be real."""
-        steps = whole_number("steps", steps, least=1)
-        observed = SequenceEvidence.of(model, evidence)
         longer = extended(observed, steps)
         whole: SequenceQuestion = self.read(model, longer, inputs, names=targets)
         run = self._run(whole, kept=whole.every_name)

@@ -35,7 +35,7 @@ from pgnn.inference.time.slice_chain import (
 )
 from pgnn.inference.time.slice_tables import LeafSliceTables
 from pgnn.inference.time.switching_chain import Regimes, SwitchingChain, SwitchingFiltered
-from pgnn.limits import check_settings, whole_number
+from pgnn.limits import check_settings
 
 MAX_STATES = 64
 """Most joint states of the discrete variables of a slice."""
@@ -144,18 +144,15 @@ class SwitchingKalmanFilter(SequenceEngine):
         self.check_cost(question, cells * states * (states + 2 * width**2))
         return question
 
-    def predict(
+    def predict_steps(
         self,
         model: Any,
         targets: Names | None,
-        evidence: Any,
+        observed: SequenceEvidence,
         steps: int,
-        *,
-        inputs: Inputs | None = None,
+        inputs: Inputs | None,
     ) -> Posterior:
         """Return moments of the next steps; see the base class."""
-        steps = whole_number("steps", steps, least=1)
-        observed = SequenceEvidence.of(model, evidence)
         question, after = self.read_ahead(model, targets, observed, steps, inputs)
         with torch.set_grad_enabled(question.wants_gradients):
             run = _Run.of(question, self.memory)
