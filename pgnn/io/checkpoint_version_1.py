@@ -9,7 +9,6 @@ from torch import Tensor
 
 from pgnn.errors import DataError
 
-_EMISSIONS = {"Gaussian", "GaussianMixture", "LinearGaussian", "Poisson", "Bernoulli"}
 _CHAINS = {"HiddenMarkovModel", "HiddenSemiMarkovModel"}
 
 

@@ -274,10 +274,6 @@ class EnergyModel(ColumnNames, MarkovRandomField, UnitModel):
         real_weights = [] if self.real is None else [self.real.weight]
         return [*real_weights, *(c.weight for c in self._couplings)]
 
-    def num_units(self, name: Hashable) -> int:
-        """Return the number of units of a layer."""
-        return self.variable(name).num_elements
-
     # --- lowering ------------------------------------------------------------------------------
 
     def factor_groups(

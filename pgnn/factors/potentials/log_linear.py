@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -20,8 +20,6 @@ from pgnn.factors.groups.factor_group import FactorGroup, TableGroup
 from pgnn.factors.piece import Settings
 from pgnn.factors.potentials.potential import Inputs, Potential
 from pgnn.factors.variable import Variable
-
-Feature = Callable[..., Any]
 
 
 class LogLinear(Potential):
