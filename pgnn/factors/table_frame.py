@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from pgnn.errors import ModelError
+from pgnn.errors import EvidenceError, ModelError
 from pgnn.factors.variable import Variable
 
 MAX_CELLS = 10**7
@@ -21,7 +21,7 @@ def table_frame(variables: Sequence[Variable], values: Tensor, *, across: bool) 
 
     Args:
         variables: Discrete variables, one for each axis.
-        values: ``(K1, ..., Kn)``.
+        values: ``(K1, ..., Kn)``, or ``(1, K1, ..., Kn)`` of one row.
         across: Whether the states of the last variable are columns.
 
     Returns:
@@ -29,10 +29,15 @@ def table_frame(variables: Sequence[Variable], values: Tensor, *, across: bool) 
         ``value``.
 
     Raises:
+        EvidenceError: If there are several rows.
         ModelError: If the table is too large for a data frame.
     """
     import pandas as pd
 
+    if values.dim() > len(variables):
+        if len(values) != 1:
+            raise EvidenceError(f"frame() takes inputs of one row, got {len(values)}")
+        values = values[0]
     if values.numel() > MAX_CELLS:
         raise ModelError(
             f"the table has {values.numel():,} entries, at most {MAX_CELLS:,} are put in a data "

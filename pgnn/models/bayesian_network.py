@@ -204,7 +204,9 @@ class BayesianNetwork(Model, NetworkModel):
         table over the discrete variables on which it depends.
         """
         known, hidden = observed or {}, self._hidden_reals(observed or {})
-        plain = [self._factor(*m, observed, inputs) for m in self._lowered(known, hidden)]
+        plain = [
+            f for m in self._lowered(known, hidden) for f in self._tables(*m, observed, inputs)
+        ]
         groups = [GaussianGroup.of(c, self.elements, known) for c in hidden.components]
         return (*plain, *(f for g in groups for f in g.factors(self.elements)))
 
@@ -224,7 +226,7 @@ class BayesianNetwork(Model, NetworkModel):
                 ]
                 large.append(ConditionalGroup(conditional, scope, observed, inputs))
             else:
-                tables.append(self._factor(conditional, missing_rows, observed, inputs))
+                tables += self._tables(conditional, missing_rows, observed, inputs)
         for component in hidden.components:
             group = GaussianGroup.of(component, self.elements, known)
             if group.is_large:
@@ -268,22 +270,25 @@ class BayesianNetwork(Model, NetworkModel):
         return lowered
 
     @staticmethod
-    def _factor(
+    def _tables(
         conditional: Conditional,
         missing_rows: Tensor | None,
         observed: Mapping[Hashable, Tensor] | None,
         inputs: Inputs | None,
-    ) -> Factor:
-        """Return a conditional's table, which is one in rows where a real child is missing."""
+    ) -> list[Factor]:
+        """Return a conditional's tables, which are one in rows where a real child is missing."""
         name = conditional.child.name
         if missing_rows is not None and observed:
             observed = {**observed, name: observed[name].nan_to_num()}
-        f = conditional.factor(observed, inputs)
-        table = f.log_values
-        if missing_rows is not None:
-            rows = missing_rows.to(table.device)
-            table = table.masked_fill(rows.reshape(-1, *[1] * (table.dim() - 1)), 0.0)
-        return Factor(f.variables, table, None if observed and name in observed else name)
+        tables = []
+        for f in conditional.tables(observed, inputs):
+            table = f.log_values
+            if missing_rows is not None:
+                rows = missing_rows.to(table.device)
+                table = table.masked_fill(rows.reshape(-1, *[1] * (table.dim() - 1)), 0.0)
+            child = None if observed and name in observed else f.variables[-1].name
+            tables.append(Factor(f.variables, table, child))
+        return tables
 
     @contextmanager
     def _declared_by(

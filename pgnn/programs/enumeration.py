@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from pgnn.errors import Intractable, ModelError, Unsupported
-from pgnn.factors.conditionals.conditional import MAX_TABLE
+from pgnn.factors.conditionals.checks import MAX_TABLE
 from pgnn.graphs.colouring import greedy_colouring
 from pgnn.graphs.interaction import interaction_graph
 from pgnn.programs.handlers import Finished, Visitor, execute, observed_values, scaled

@@ -2,14 +2,41 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
-from pgnn.errors import EvidenceError, ModelError, closest
+from pgnn.errors import EvidenceError, Intractable, ModelError, Unsupported, closest
 from pgnn.factors.factor import check_states
 from pgnn.factors.variable import Variable, check_variables
+
+MAX_TABLE = 2**26
+"""Most entries that one row's table may have (half a gigabyte in float64)."""
+
+
+def check_tabulated(child: Variable, free: Sequence[Variable]) -> None:
+    """Check that a conditional has a table over some variables.
+
+    Raises:
+        Unsupported: If a variable is real or an array.
+        Intractable: If the table would be too large.
+    """
+    for v in free:
+        if not v.is_discrete or v.shape:
+            kind = "an array" if v.is_discrete else "real"
+            raise Unsupported(
+                f"{v.name!r} is {kind} and not observed, so the conditional of {child.name!r} has "
+                "no table; observe it or use a sampling engine"
+            )
+    entries = math.prod(v.num_states for v in free)
+    if entries > MAX_TABLE:
+        raise Intractable(
+            f"the table of {child.name!r} over its {len(free)} unobserved variables has "
+            f"{in_words(entries)} entries, at most {MAX_TABLE:,} are tabulated; observe more of "
+            "its parents or use a sampling engine"
+        )
 
 
 def check_rows(child: Variable, *groups: Mapping[Hashable, Tensor]) -> None:

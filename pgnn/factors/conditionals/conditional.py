@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from pgnn.errors import EvidenceError, Intractable, ModelError, Unsupported
-from pgnn.factors.conditionals.checks import check_rows, checked, in_words, moved, select_values
+from pgnn.errors import ModelError, Unsupported
+from pgnn.factors.conditionals.checks import (
+    check_rows,
+    check_tabulated,
+    checked,
+    moved,
+    select_values,
+)
 from pgnn.factors.conditionals.decomposition import Decomposition
+from pgnn.factors.conditionals.grid import configurations, element_table, state_table
 from pgnn.factors.conditionals.linear_predictor import LinearPredictor
 from pgnn.factors.conditionals.regression import Regression
 from pgnn.factors.factor import Factor, check_states
@@ -25,8 +32,9 @@ from pgnn.factors.variable import Variable, check_variables
 if TYPE_CHECKING:
     from pgnn.factors.gaussians.component import HiddenIntegral
 
-MAX_TABLE = 2**26
-"""Most entries that one row's table may have (half a gigabyte in float64)."""
+
+Values = Mapping[Hashable, Tensor]
+"""Values of variables or covariates by name."""
 
 
 class Conditional(Piece):
@@ -65,8 +73,7 @@ class Conditional(Piece):
         (self.child,) = check_variables("the child of a conditional", [child])
         self.parents = check_variables(f"parents of {child.name!r}", parents)
         self.inputs = tuple(inputs)
-        names = [*(v.name for v in self.scope), *self.inputs]
-        if len(set(names)) != len(names):
+        if len(set(names := [*(v.name for v in self.scope), *self.inputs])) != len(names):
             raise ModelError(f"conditional of {child.name!r} names a variable twice: {names}")
 
     def settings(self) -> Settings:
@@ -93,7 +100,7 @@ class Conditional(Piece):
         """Number of free parameters."""
         return sum(p.numel() for p in self.parameters())
 
-    def frame(self, inputs: Mapping[Hashable, Tensor] | None = None) -> Any:
+    def frame(self, inputs: Values | None = None) -> Any:
         """Return a data frame of probabilities: parents' states in the index, child's as columns.
 
         Args:
@@ -107,12 +114,7 @@ class Conditional(Piece):
         from pgnn.factors.table_frame import table_frame
 
         with torch.no_grad():
-            values = self.factor(None, inputs).values
-        if values.dim() > len(self.scope):
-            if len(values) != 1:
-                raise EvidenceError(f"frame() takes inputs of one row, got {len(values)}")
-            values = values[0]
-        return table_frame(self.scope, values, across=True)
+            return table_frame(self.scope, self.factor(None, inputs).values, across=True)
 
     def extra_repr(self) -> str:
         """Return the arguments shown by ``repr``."""
@@ -131,9 +133,7 @@ class Conditional(Piece):
         return conditional_html(self)
 
     @abstractmethod
-    def distribution(
-        self, parents: Mapping[Hashable, Tensor], inputs: Mapping[Hashable, Tensor] | None = None
-    ) -> Distribution:
+    def distribution(self, parents: Values, inputs: Values | None = None) -> Distribution:
         """Return the child's distribution given its parents.
 
         Args:
@@ -150,8 +150,8 @@ class Conditional(Piece):
 
     def draw(
         self,
-        parents: Mapping[Hashable, Tensor],
-        inputs: Mapping[Hashable, Tensor] | None = None,
+        parents: Values,
+        inputs: Values | None = None,
         rows: int = 1,
     ) -> Tensor:
         """Return one sample of the child per row, using torch's global generator.
@@ -169,11 +169,7 @@ class Conditional(Piece):
             drawn: Tensor = dist.sample() if dist.batch_shape else dist.sample(torch.Size((rows,)))
         return drawn
 
-    def factor(
-        self,
-        observed: Mapping[Hashable, Tensor] | None = None,
-        inputs: Mapping[Hashable, Tensor] | None = None,
-    ) -> Factor:
+    def factor(self, observed: Values | None = None, inputs: Values | None = None) -> Factor:
         r"""Return the log table over the variables that are not observed.
 
         Args:
@@ -205,11 +201,40 @@ class Conditional(Piece):
             return Factor(free, none.to(self._device))
         return Factor(free, self._grid_log_prob(known, free, covariates))
 
+    def tables(self, observed: Values | None = None, inputs: Values | None = None) -> list[Factor]:
+        """Return log tables whose product is :meth:`factor`, with its arguments and errors.
+
+        Of an unobserved array of independent discrete variables there is one for each element.
+        """
+        if not self.is_split(observed):
+            return [self.factor(observed, inputs)]
+        parents = [v for v in self.parents if v.name not in (observed or {})]
+        logs = self.log_table(observed, inputs).unbind(-2)
+        return [Factor([*parents, v], x) for v, x in zip(self.child.elements(), logs, strict=True)]
+
+    def is_split(self, observed: Collection[Hashable] | None) -> bool:
+        """Return whether there is a table for each element of an array, given who is observed."""
+        child = self.child
+        return child.is_discrete and bool(child.shape) and child.name not in (observed or ())
+
+    def log_table(self, observed: Values | None = None, inputs: Values | None = None) -> Tensor:
+        """Return the numbers of :meth:`tables`, those of elements on the last axis but one."""
+        if not self.is_split(observed):
+            return self.factor(observed, inputs).log_values
+        known, covariates = self._observed_part(observed), self._covariates(inputs)
+        parents = self._unobserved(known, self.parents)
+        check_rows(self.child, known, covariates)
+        if any(len(x) == 0 for x in (*known.values(), *covariates.values())):
+            shape = [0, *(v.num_states for v in parents)]
+            return torch.zeros(*shape, self.child.num_elements, self.child.num_states)
+        rows, dist = self._on_grid(known, parents, covariates)
+        return element_table(self.child, parents, rows, dist, self._device)
+
     def log_prob_rows(
         self,
         states: Tensor,
-        observed: Mapping[Hashable, Tensor] | None = None,
-        inputs: Mapping[Hashable, Tensor] | None = None,
+        observed: Values | None = None,
+        inputs: Values | None = None,
     ) -> Tensor:
         """Return ``(B,)`` log probabilities of complete rows, without any table.
 
@@ -232,8 +257,8 @@ class Conditional(Piece):
         self,
         states: Tensor,
         place: int,
-        observed: Mapping[Hashable, Tensor] | None = None,
-        inputs: Mapping[Hashable, Tensor] | None = None,
+        observed: Values | None = None,
+        inputs: Values | None = None,
         prepared: Any = None,
     ) -> Tensor:
         """Return ``(B, K)`` log probabilities of rows for each state of one variable.
@@ -256,9 +281,7 @@ class Conditional(Piece):
         return self.log_prob_rows(each, known_values, covariates).reshape(len(states), size)
 
     def linear_predictor(
-        self,
-        observed: Mapping[Hashable, Tensor] | None = None,
-        inputs: Mapping[Hashable, Tensor] | None = None,
+        self, observed: Values | None = None, inputs: Values | None = None
     ) -> LinearPredictor | None:
         """Return the linear predictor of the child's softmax; None for other distributions.
 
@@ -300,7 +323,7 @@ class Conditional(Piece):
         dtypes = (p.dtype for p in self.parameters() if p.dtype.is_floating_point)
         return next(dtypes, torch.float64)
 
-    def _observed_part(self, observed: Mapping[Hashable, Tensor] | None) -> dict[Hashable, Tensor]:
+    def _observed_part(self, observed: Values | None) -> dict[Hashable, Tensor]:
         """The checked observed part of the scope, in the dtype and on the device in use."""
         known = {}
         for v in self.scope:
@@ -309,11 +332,11 @@ class Conditional(Piece):
                 known[v.name] = x if self.takes_sparse else written_out(v.name, x)
         return known
 
-    def _covariates(self, inputs: Mapping[Hashable, Tensor] | None) -> dict[Hashable, Tensor]:
+    def _covariates(self, inputs: Values | None) -> dict[Hashable, Tensor]:
         values = select_values(self.child, self.inputs, inputs or {}, "input", "inputs")
         return moved(values, self._device)
 
-    def _values(self, parents: Mapping[Hashable, Tensor]) -> dict[Hashable, Tensor]:
+    def _values(self, parents: Values) -> dict[Hashable, Tensor]:
         names = [v.name for v in self.parents]
         values = select_values(self.child, names, parents, "parent", "parents")
         for v in self.parents:
@@ -321,47 +344,30 @@ class Conditional(Piece):
                 values[v.name] = check_states(v, values[v.name])
         return moved(values, self._device)
 
-    def _unobserved(self, observed: Mapping[Hashable, Tensor]) -> list[Variable]:
+    def _unobserved(
+        self, observed: Values, scope: Sequence[Variable] | None = None
+    ) -> list[Variable]:
         """The axes of the table; raises an error for real variables and for too large tables."""
-        free = [v for v in self.scope if v.name not in observed]
-        for v in free:
-            if not v.is_discrete or v.shape:
-                kind = "an array" if v.is_discrete else "real"
-                raise Unsupported(
-                    f"{v.name!r} is {kind} and not observed, so the conditional of "
-                    f"{self.child.name!r} has no table; observe it or use a sampling engine"
-                )
-        entries = math.prod(v.num_states for v in free)
-        if entries > MAX_TABLE:
-            raise Intractable(
-                f"the table of {self.child.name!r} over its {len(free)} unobserved variables has "
-                f"{in_words(entries)} entries, at most {MAX_TABLE:,} are tabulated; observe "
-                "more of its parents or use a sampling engine"
-            )
+        free = [v for v in (self.scope if scope is None else scope) if v.name not in observed]
+        check_tabulated(self.child, free)
         return free
 
     def _grid_log_prob(
         self,
-        observed: Mapping[Hashable, Tensor],
+        observed: Values,
         free: Sequence[Variable],
-        covariates: Mapping[Hashable, Tensor],
+        covariates: Values,
     ) -> Tensor:
         """Log probabilities ``(*batch, K_free...)``, flattening batch and grid into one axis."""
         child = self.child.name
         grid = [v for v in free if v.name != child]
         shape = [v.num_states for v in grid]
-        parent_values = {k: x for k, x in [*observed.items(), *covariates.items()] if k != child}
-        rows = next((int(x.shape[0]) for x in parent_values.values()), None)
         cells = math.prod(shape)
-        values = self._grid(grid, rows or 1)
-        for name, value in parent_values.items():
-            values[name] = value.repeat_interleave(cells, dim=0)
-        dist = self.distribution(
-            {v.name: values[v.name] for v in self.parents},
-            {name: values[name] for name in covariates} or None,
+        rows, dist = self._on_grid(
+            {n: x for n, x in observed.items() if n != child}, grid, covariates
         )
         if child not in observed:
-            return self._all_states(dist, rows, shape)
+            return state_table(self.child, dist, rows, shape, self._device)
         x = observed[child]
         if rows is None:
             # Only the child depends on the row: the grid is evaluated once for all rows.
@@ -370,26 +376,24 @@ class Conditional(Piece):
         log_prob = self._log_prob_at(dist, x.repeat_interleave(cells, dim=0))
         return log_prob.expand(rows * cells).reshape([rows, *shape])
 
+    def _on_grid(
+        self,
+        known: Values,
+        grid: Sequence[Variable],
+        covariates: Values,
+    ) -> tuple[int | None, Distribution]:
+        """The number of rows, if any, and the child's distributions on the grid of each row."""
+        values = {**known, **covariates}
+        rows = next((int(x.shape[0]) for x in values.values()), None)
+        cells = math.prod(v.num_states for v in grid)
+        values = {n: x.repeat_interleave(cells, dim=0) for n, x in values.items()}
+        values |= configurations(grid, rows or 1, self._device)
+        parents = {v.name: values[v.name] for v in self.parents}
+        return rows, self.distribution(parents, {n: values[n] for n in covariates} or None)
+
     def _log_prob_at(self, dist: Distribution, x: Tensor) -> Tensor:
         """Log probabilities of the observed child; states are valid."""
         return dist.log_prob(x) if self.child.is_discrete else log_density(dist, x)
-
-    def _all_states(self, dist: Distribution, rows: int | None, shape: Sequence[int]) -> Tensor:
-        """Log probabilities of every state of the child, on the last axis."""
-        number = (rows or 1) * math.prod(shape)
-        states = torch.arange(self.child.num_states, device=self._device)
-        log_prob = dist.log_prob(states.reshape(-1, 1)).expand(-1, number).t()
-        return log_prob.reshape([*([] if rows is None else [rows]), *shape, len(states)])
-
-    def _grid(self, variables: Sequence[Variable], rows: int) -> dict[Hashable, Tensor]:
-        """State indices of all configurations, last variable fastest, repeated for each row."""
-        shape = [v.num_states for v in variables]
-        index = torch.arange(math.prod(shape), device=self._device)
-        values: dict[Hashable, Tensor] = {}
-        for axis, v in enumerate(variables):
-            inner = math.prod(shape[axis + 1 :])
-            values[v.name] = ((index // inner) % shape[axis]).repeat(rows)
-        return values
 
     @property
     def _device(self) -> torch.device:

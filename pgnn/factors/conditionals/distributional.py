@@ -13,6 +13,7 @@ from torch.distributions import Distribution, Independent, biject_to, constraint
 from pgnn.errors import ModelError, Unsupported
 from pgnn.factors.conditionals.checks import check_rows
 from pgnn.factors.conditionals.conditional import Conditional
+from pgnn.factors.conditionals.grid import configurations
 from pgnn.factors.conditionals.table_reader import read_numbers
 from pgnn.factors.factor import Factor
 from pgnn.factors.piece import Settings
@@ -150,7 +151,9 @@ class Distributional(Conditional):
 
     def _log_density(self, x: Tensor) -> Tensor:
         """Log densities ``(N, K)``; ``-inf`` outside of the support and for ``NaN``."""
-        log_probs = log_density(self.distribution(self._grid(self.parents, 1)), x.unsqueeze(1))
+        log_probs = log_density(
+            self.distribution(configurations(self.parents, 1, self._device)), x.unsqueeze(1)
+        )
         return log_probs.expand(len(x), math.prod(v.num_states for v in self.parents))
 
     def statistics(self, values: Mapping[Hashable, Tensor], weights: Tensor) -> Never:

@@ -124,7 +124,9 @@ class NormalHead(NeuralHead):
 
 
 class BernoulliHead(NeuralHead):
-    """Independent zeros and ones over a real child, a binary image say; the module gives logits.
+    """Independent zeros and ones, a binary image say; the module gives logits.
+
+    The child is real, or an array of two states.
 
     Args:
         shape: Event shape of the child.

@@ -8,11 +8,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Categorical, Distribution, Independent
+from torch.distributions import Bernoulli, Categorical, Distribution, Independent
 from torch.nn.functional import one_hot
 
 from pgnn.errors import ModelError
 from pgnn.factors.conditionals.conditional import Conditional
+from pgnn.factors.conditionals.grid import configurations, state_table
 from pgnn.factors.conditionals.heads import NeuralHead
 from pgnn.factors.finite import has_nan
 from pgnn.factors.network_precision import run
@@ -163,13 +164,13 @@ class Neural(Conditional):
         cells = math.prod(v.num_states for v in others)
         parent_values = {n: x for n, x in [*observed.items(), *covariates.items()] if n != child}
         rows = next((len(x) for x in parent_values.values()), None)
-        values = self._grid(others, rows or 1)
+        values = configurations(others, rows or 1, self._device)
         values |= {n: x.repeat_interleave(cells, dim=0) for n, x in parent_values.items()}
         order = [*(v.name for v in self.parents if v != self.columns), *covariates]
         dist = self._distribution_of(self._columns_of({n: values[n] for n in order}).flatten(0, 1))
         shape = [*(v.num_states for v in others), k]
         if child not in observed:
-            table = self._all_states(dist, rows, shape)
+            table = state_table(self.child, dist, rows, shape, self._device)
         elif rows is None:
             x = observed[child]
             table = self._log_prob_at(dist, x.unsqueeze(1)).expand(len(x), cells * k)
@@ -244,7 +245,7 @@ class Neural(Conditional):
                 f"{self.child.shape}, got {tuple(dist.event_shape)} with batch shape "
                 f"{tuple(dist.batch_shape)}; wrap it in torch.distributions.Independent"
             )
-        return dist
+        return _of_states(dist) if self.child.is_discrete else dist
 
     def _logits(self, output: Any) -> Distribution:
         if not self.child.is_discrete:
@@ -267,6 +268,17 @@ class Neural(Conditional):
                 "inputs and parameters for NaN"
             ) from None
         return Independent(dist, len(self.child.shape)) if self.child.shape else dist
+
+
+def _of_states(dist: Distribution) -> Distribution:
+    """Return a distribution of state indices in place of one of the numbers zero and one."""
+    base, axes = dist, 0
+    if isinstance(dist, Independent):
+        base, axes = dist.base_dist, dist.reinterpreted_batch_ndims
+    if not isinstance(base, Bernoulli):
+        return dist
+    states = Categorical(logits=torch.stack([torch.zeros_like(base.logits), base.logits], -1))
+    return Independent(states, axes) if axes else states
 
 
 def _cast(value: Any, dtype: torch.dtype) -> Any:

@@ -14,8 +14,7 @@ from torch import Tensor, nn
 from torch.distributions import Categorical
 
 from pgnn.errors import Intractable, ModelError, SaysArguments
-from pgnn.factors.conditionals.checks import check_rows, require_table
-from pgnn.factors.conditionals.conditional import MAX_TABLE
+from pgnn.factors.conditionals.checks import MAX_TABLE, check_rows, require_table
 from pgnn.factors.conditionals.conjugate import Beliefs, Conjugate
 from pgnn.factors.conditionals.exponential_family import (
     LEAST_COUNT,

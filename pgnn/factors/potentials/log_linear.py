@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pgnn.errors import Intractable, ModelError
-from pgnn.factors.conditionals.conditional import MAX_TABLE
+from pgnn.factors.conditionals.checks import MAX_TABLE
 from pgnn.factors.conditionals.table_reader import read_numbers
 from pgnn.factors.elements import Elements
 from pgnn.factors.groups.factor_group import FactorGroup, TableGroup

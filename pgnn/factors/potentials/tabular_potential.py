@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pgnn.errors import Intractable, ModelError
-from pgnn.factors.conditionals.conditional import MAX_TABLE
+from pgnn.factors.conditionals.checks import MAX_TABLE
 from pgnn.factors.conditionals.table_reader import read_numbers
 from pgnn.factors.elements import Elements
 from pgnn.factors.groups.factor_group import FactorGroup, TableGroup

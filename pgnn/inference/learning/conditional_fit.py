@@ -48,7 +48,7 @@ class Term:
 
     def value(self) -> Tensor:
         """The scalar value."""
-        table = self.conditional.factor(dict(self.values), dict(self.inputs) or None).log_values
+        table = self.conditional.log_table(dict(self.values), dict(self.inputs) or None)
         # configurations of weight zero may be impossible
         weights = self.weights
         terms = torch.where(weights > 0, weights.to(table) * table, torch.zeros_like(table))

@@ -69,11 +69,41 @@ class TableRecorder:
             return factor
         leaf = factor.log_values.detach().clone().requires_grad_()
         table = Factor(factor.variables, leaf, factor.child)
+        self._record(name, conditional, table, observed, inputs)
+        return table
+
+    def elements(
+        self,
+        name: Hashable | None,
+        conditional: Conditional,
+        observed: Values | None,
+        inputs: Values | None,
+    ) -> list[Factor]:
+        """Return a table for each element of an array; parts of a leaf if it is recorded."""
+        with torch.no_grad():
+            tables = conditional.tables(observed, inputs)
+        if name is None:
+            return tables
+        leaf = torch.stack([f.log_values for f in tables], -2).requires_grad_()
+        child = conditional.child
+        which, state = Variable(HiddenName(child.name, -1), len(tables)), next(child.elements())
+        parents = tables[0].variables[:-1]
+        self._record(name, conditional, Factor([*parents, which, state], leaf), observed, inputs)
+        parts = zip(tables, leaf.unbind(-2), strict=True)
+        return [Factor(f.variables, part) for f, part in parts]
+
+    def _record(
+        self,
+        name: Hashable,
+        conditional: Conditional,
+        table: Factor,
+        observed: Values | None,
+        inputs: Values | None,
+    ) -> None:
         scope = [v.name for v in conditional.scope]
         values = {n: x for n, x in (observed or {}).items() if n in scope}
         covariates = {n: x for n, x in (inputs or {}).items() if n in conditional.inputs}
         self.records.append(Record(name, conditional, table, values, covariates))
-        return table
 
     def integral(self, hidden: HiddenIntegral) -> Tensor:
         """Return a leaf in place of an integral over hidden real variables."""
@@ -117,7 +147,7 @@ class TableRecorder:
         extra = [*probes]
         leaves = [*(r.table.log_values for r in self.records), *extra]
         gradients: tuple[Tensor | None, ...] = (None,) * len(leaves)
-        if total.requires_grad:
+        if total.requires_grad and leaves:
             gradients = torch.autograd.grad(total, leaves, allow_unused=True)
         by_record = [
             (record, gradient.clamp_min(0.0))  # negative by rounding
@@ -181,6 +211,16 @@ class Recorded(Conditional):
     ) -> Factor:
         """Return the conditional's table, recorded."""
         return self._recorder.factor(self.name, self.own, observed, inputs)
+
+    def tables(
+        self,
+        observed: Mapping[Hashable, Tensor] | None = None,
+        inputs: Mapping[Hashable, Tensor] | None = None,
+    ) -> list[Factor]:
+        """Return the conditional's tables, recorded."""
+        if not self.own.is_split(observed):
+            return [self.factor(observed, inputs)]
+        return self._recorder.elements(self.name, self.own, observed, inputs)
 
 
 class RecordedSlice(SlicedModel):
