@@ -93,7 +93,7 @@ def row_sums(x: Tensor) -> Tensor:
 def taken(x: Tensor, rows: Tensor) -> Tensor:
     """Return some of the rows, by their indices."""
     if not is_sparse(x):
-        return x[rows.to(x.device)]
+        return x.index_select(0, rows.to(x.device))
     starts, columns, numbers = x.crow_indices(), x.col_indices(), x.values()
     sizes = (starts[1:] - starts[:-1])[rows]
     ends = sizes.cumsum(0)
