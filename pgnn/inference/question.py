@@ -172,7 +172,7 @@ class Question(BaseQuestion):
         """``(B, S)`` unary log potentials with evidence: ``-inf`` at states that it excludes."""
         offset = self.graph.elements.offset
         field = self.graph.log_field.detach().to("cpu", torch.float64).numpy()
-        total = np.array(np.broadcast_to(field, (self.num_rows, field.shape[1])))
+        total = np.array(np.broadcast_to(field, (self.num_rows, field.shape[1])), order="C")
         if self.observed.soft is not None:
             with np.errstate(divide="ignore"):
                 total += np.log(self.observed.soft)

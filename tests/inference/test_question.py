@@ -155,3 +155,11 @@ def test_matrices_are_evidence_by_column() -> None:
         assert found.batched
     with pytest.raises(EvidenceError, match=r"needs 3 columns, .* got shape \(4, 2\)"):
         reader_of(model).read(np.zeros((4, 2), dtype=int))
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_fields_of_rows_have_the_layout_that_kernels_are_compiled_for(rows: int) -> None:
+    """A copy of a broadcast array has columns first, and every kernel would be compiled again."""
+    model = pgnn.BayesianNetwork([("a", "b")], states={"a": 2, "b": 2})
+    question = Question.read(model, {"a": [1] * rows}, None, names=None, errors="raise")
+    assert question.log_field().flags.c_contiguous
