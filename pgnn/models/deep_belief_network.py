@@ -148,10 +148,10 @@ class DeepBeliefNetwork(LayeredBeliefNetwork, StackedModel):
             [UnitCoupling(names[0], names[1], self.weights[-1])], self.biases[-1].new_zeros(()),
         )  # fmt: skip
 
-    def log_joint(self, states: Sequence[Tensor], rng: torch.Generator | None = None) -> Tensor:
-        """See :class:`RecognisedLayers`; unnormalised."""
+    def joint_terms(self, states: Sequence[Tensor]) -> list[Tensor]:
+        """See :class:`RecognisedLayers`; the last one, of the top two layers, unnormalised."""
         top = dict(zip(list(self.variables)[-2:], states[-2:], strict=True))
-        return self.log_directed(states) + self._top().log_score(top)
+        return [*self.directed_terms(states), self._top().log_score(top)]
 
     def log_normaliser(
         self, states: Sequence[Tensor], rng: torch.Generator | None, chains: State

@@ -188,20 +188,19 @@ class LayeredBeliefNetwork(ColumnNames, Model, RecognisedLayers):
             states.append(drawn_below(torch.addmm(d, states[-1], v).sigmoid().detach(), rng))
         return states
 
-    def log_recognition(self, states: Sequence[Tensor]) -> Tensor:
+    def recognition_terms(self, states: Sequence[Tensor]) -> list[Tensor]:
         """See :class:`RecognisedLayers`."""
-        total = states[0].new_zeros(len(states[0]))
-        for k, (d, v) in enumerate(zip(self.up_biases, self.up_weights, strict=True)):
-            total = total + bernoulli(states[k + 1], torch.addmm(d, states[k], v))
-        return total
+        below = zip(states, self.up_biases, self.up_weights, strict=False)
+        fields = [torch.addmm(d, x, v) for x, d, v in below]
+        return [bernoulli(x, field) for x, field in zip(states[1:], fields, strict=True)]
 
-    def log_directed(self, states: Sequence[Tensor]) -> Tensor:
-        """Return ``(N,)`` log probabilities of the directed layers, each given the one above."""
-        total = states[0].new_zeros(len(states[0]))
+    def directed_terms(self, states: Sequence[Tensor]) -> list[Tensor]:
+        """Return ``(N,)`` log probabilities of each directed layer given the one above."""
+        terms = []
         for k in range(self.directed):
             field = torch.addmm(self.biases[k], states[k + 1], self.weights[k].T)
-            total = total + bernoulli(states[k], field)
-        return total
+            terms.append(bernoulli(states[k], field))
+        return terms
 
     def drawn_down(self, top: list[Tensor], rng: torch.Generator | None) -> list[Tensor]:
         """Sample the directed layers below given layers, and return all."""
@@ -235,7 +234,7 @@ class LayeredBeliefNetwork(ColumnNames, Model, RecognisedLayers):
             scores = []
             for _ in range(samples):
                 states = self.recognise(rows, rng)
-                scores.append(self.log_joint(states, rng) - self.log_recognition(states))
+                scores.append(self.log_joint(states) - self.log_recognition(states))
             total = torch.stack(scores).logsumexp(0)
             return total - total.new_tensor(float(samples)).log()
 

@@ -22,15 +22,18 @@ class SigmoidBeliefNetwork(LayeredBeliefNetwork):
 
     The units of the top layer are independent. Inference is exact for few units; with hundreds of
     parents use ``Gibbs()`` or ``MeanField()``, which need no tables. Learned by
-    :class:`~pgnn.WakeSleep`, together with a recognition network. For other acyclic graphs use a
-    ``BayesianNetwork`` with :class:`~pgnn.Sigmoid` conditionals.
+    :class:`~pgnn.WakeSleep`, together with a recognition network, or by the gradient of the bound
+    with :class:`~pgnn.LowerBound` and :class:`~pgnn.Variational` (neural variational inference and
+    learning). For other acyclic graphs use a ``BayesianNetwork`` with :class:`~pgnn.Sigmoid`
+    conditionals.
 
     Args:
         layers: Number of units, shape or variable of each layer, visible layer first.
 
     References:
         Neal (1992), Connectionist learning of belief networks. Hinton et al. (1995), The wake-sleep
-        algorithm for unsupervised neural networks.
+        algorithm for unsupervised neural networks. Mnih and Gregor (2014), Neural variational
+        inference and learning in belief networks.
 
     Example:
         >>> model = SigmoidBeliefNetwork([4, 3, 2])
@@ -54,10 +57,11 @@ class SigmoidBeliefNetwork(LayeredBeliefNetwork):
         table = torch.nn.functional.logsigmoid(torch.stack([-logits, logits], dim=1))
         return (TableGroup(np.asarray(units)[:, None], table, 0),)
 
-    def log_joint(self, states: Sequence[Tensor], rng: torch.Generator | None = None) -> Tensor:
-        """See :class:`RecognisedLayers`."""
+    def joint_terms(self, states: Sequence[Tensor]) -> list[Tensor]:
+        """See :class:`RecognisedLayers`; the last one is of the top two layers."""
         top = bernoulli(states[-1], self.biases[-1].expand(len(states[-1]), -1))
-        return self.log_directed(states) + top
+        *terms, last = self.directed_terms(states)
+        return [*terms, last + top]
 
     def log_normaliser(
         self, states: Sequence[Tensor], rng: torch.Generator | None, chains: State

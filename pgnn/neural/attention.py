@@ -243,8 +243,9 @@ class HardAttention(Attention):
             log_prob: ``(D, B)`` log probabilities of all that was drawn for it.
         """
         from pgnn.inference.continuous.objective import ScoreFunction, surrogate
+        from pgnn.inference.learning.control_variates import Signal
 
-        return -surrogate(ScoreFunction(self.draws), -losses, log_prob)
+        return -surrogate(ScoreFunction(self.draws), -losses, [Signal(-losses, log_prob)])
 
 
 class _Choice(nn.Module):

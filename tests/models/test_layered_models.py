@@ -249,12 +249,6 @@ def test_maximum_likelihood_of_a_small_network() -> None:
     assert float(model.log_prob(ROWS).detach().mean()) > -1.3  # the best: -1.1
 
 
-def test_a_guide_is_pointed_to_the_recognition() -> None:
-    model = pgnn.SigmoidBeliefNetwork([3, 2])
-    with pytest.raises(pgnn.Unsupported, match=r"WakeSleep\(score_function=True\)"):
-        model.fit([[1, 0, 1]], learner=pgnn.Variational())
-
-
 @pytest.mark.parametrize("settings", [{}, {"score_function": True}], ids=["dreams", "bound"])
 def test_wake_and_sleep_go_on_where_they_ended(settings: dict, tmp_path: Any) -> None:
     class Ended(Exception):

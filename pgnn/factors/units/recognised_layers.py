@@ -1,4 +1,4 @@
-"""What learning by wake and sleep asks of a model of layers."""
+"""What learning with a recognition network asks of a model of layers."""
 
 from __future__ import annotations
 
@@ -33,16 +33,27 @@ class RecognisedLayers(ABC):
         """Return ``(N, n_k)`` states of all layers, hidden ones drawn from below."""
 
     @abstractmethod
-    def log_recognition(self, states: Sequence[Tensor]) -> Tensor:
-        """Return ``(N,)`` log probabilities of these draws."""
+    def recognition_terms(self, states: Sequence[Tensor]) -> list[Tensor]:
+        """Return ``(N,)`` log probabilities of the draws of each hidden layer, given that below."""
 
     @abstractmethod
-    def log_joint(self, states: Sequence[Tensor], rng: torch.Generator | None) -> Tensor:
+    def joint_terms(self, states: Sequence[Tensor]) -> list[Tensor]:
+        """Return the ``(N,)`` terms of :meth:`log_joint`, one for each hidden layer.
+
+        That of a hidden layer depends on this layer, the one below and those above.
+        """
+
+    def log_recognition(self, states: Sequence[Tensor]) -> Tensor:
+        """Return ``(N,)`` log probabilities of the draws of all hidden layers."""
+        return torch.stack(self.recognition_terms(states)).sum(0)
+
+    def log_joint(self, states: Sequence[Tensor]) -> Tensor:
         """Return ``(N,)`` log scores of complete states, differentiable.
 
         Where the top is not normalised its gradient is less that of the log partition function in
         :meth:`log_normaliser`.
         """
+        return torch.stack(self.joint_terms(states)).sum(0)
 
     @abstractmethod
     def log_normaliser(

@@ -118,6 +118,11 @@ def _below(n: int) -> tuple[Tensor, Tensor]:
 Reals = Mapping[Hashable, Tensor]
 
 
+def num_points(reals: Reals) -> int:
+    """Return the number of points ``N`` of values ``(N, *shape)``."""
+    return len(next(iter(reals.values())))
+
+
 @dataclass(frozen=True, eq=False)
 class Coordinate:
     """One variable and its unconstrained coordinates.

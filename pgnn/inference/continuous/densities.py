@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Hashable
+from collections.abc import Collection, Hashable, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -19,7 +19,7 @@ from pgnn.evidence.row_evidence import RowEvidence
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.elements import Elements
 from pgnn.factors.support import log_density as log_density_of
-from pgnn.inference.continuous.coordinates import Reals
+from pgnn.inference.continuous.coordinates import Reals, num_points
 from pgnn.inference.continuous.row_product import is_product, log_product
 from pgnn.inference.exact import torch_executor
 from pgnn.inference.exact.differentiable import Differentiable
@@ -208,7 +208,11 @@ class SummedDensity(JointDensity):
         """Return the same for some of the rows."""
         inputs = {n: torch.as_tensor(x)[rows] for n, x in self.inputs.items()}
         observed = self.observed.take(rows.numpy())
-        return SummedDensity(self.model, observed, inputs, checked=self.checked)
+        return type(self)(self.model, observed, inputs, checked=self.checked)
+
+    def log_parts(self, reals: Reals, without: Collection[Hashable] = ()) -> Sequence[Tensor]:
+        """Return :meth:`log_density` as terms ``(N,)``: one for each layer that a guide draws."""
+        return (self.log_density(reals, without),)
 
     def log_density(self, reals: Reals, without: Collection[Hashable] = ()) -> Tensor:
         """See :class:`JointDensity`.
@@ -375,11 +379,6 @@ def log_density(
 def _power(model: FactorModel) -> float:
     """The factor of the log evidence: the common scale of a program's discrete sites."""
     return model.power if isinstance(model, ExecutableModel) else 1.0
-
-
-def num_points(reals: Reals) -> int:
-    """Return the number of points ``N``."""
-    return len(next(iter(reals.values())))
 
 
 def _checked(model: FactorModel, name: Hashable, value: Tensor) -> Tensor:

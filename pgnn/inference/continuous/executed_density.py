@@ -11,8 +11,8 @@ from torch import Tensor
 from pgnn.abilities import ExecutableModel
 from pgnn.errors import Unsupported
 from pgnn.factors.variable import Variable
-from pgnn.inference.continuous.coordinates import Reals
-from pgnn.inference.continuous.densities import KnownStates, num_points
+from pgnn.inference.continuous.coordinates import Reals, num_points
+from pgnn.inference.continuous.densities import KnownStates
 
 _EXECUTIONS = 4
 """Number of executions in which it is checked that a program always has the same sites."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Hashable, Mapping
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -21,6 +21,19 @@ from pgnn.inference.continuous.densities import SummedDensity
 from pgnn.inference.continuous.guides import Approximation, At
 from pgnn.inference.continuous.objective import Objective, Renyi
 from pgnn.inference.known_values import known_values
+from pgnn.inference.learning.control_variates import Signal, layer_signals
+
+
+class DrawnLayer(NamedTuple):
+    """One of several layers that a guide draws one after the other.
+
+    Attributes:
+        log_q: ``(S, R)`` its log probability.
+        given: ``(S, R, F)`` what it was conditional on.
+    """
+
+    log_q: Tensor
+    given: Tensor
 
 
 class Drawn(NamedTuple):
@@ -32,6 +45,7 @@ class Drawn(NamedTuple):
         pathwise: Whether the values are reparameterised: differentiable by the guide's parameters.
         points: ``(S, R, D)`` unconstrained numbers of the values, if they have such.
         settled: Variables whose prior is in ``log_q`` already: its divergence was written out.
+        layers: The layers of which the values consist, in the order in which they were drawn.
     """
 
     values: dict[Hashable, Tensor]
@@ -39,6 +53,16 @@ class Drawn(NamedTuple):
     pathwise: bool
     points: Tensor | None = None
     settled: frozenset[Hashable] = frozenset()
+    layers: tuple[DrawnLayer, ...] = ()
+
+    def signals(self, log_p: Sequence[Tensor]) -> tuple[Signal, ...]:
+        """Return the learning signals of the layers.
+
+        Args:
+            log_p: ``(S, R)`` log densities, one for each layer if there are layers.
+        """
+        log_q, given = [x.log_q for x in self.layers], [x.given for x in self.layers]
+        return layer_signals(log_p, log_q, given) if self.layers else ()
 
     def scale_paths(self, factors: Tensor) -> None:
         """Multiply pathwise gradients, once they are computed, by ``(S, R)`` factors."""

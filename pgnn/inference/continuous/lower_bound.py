@@ -18,13 +18,16 @@ from pgnn.factors.conditionals.exponential_family import ExponentialFamily
 from pgnn.factors.evaluation_mode import evaluated
 from pgnn.factors.finite import has_nan
 from pgnn.factors.support import inside_of, is_fixed, support_of
+from pgnn.factors.units.recognised_layers import RecognisedLayers
 from pgnn.inference.continuous.densities import SummedDensity
 from pgnn.inference.continuous.enumerated_states import EnumeratedStates, supervision
 from pgnn.inference.continuous.model_and_guide import ModelAndGuide, by_row, make_generator
 from pgnn.inference.continuous.objective import Elbo, Objective
 from pgnn.inference.continuous.recognition_draws import observed_values
+from pgnn.inference.continuous.unit_density import UnitDensity, begin_learning
 from pgnn.inference.learning.ascent import Ascent
 from pgnn.inference.learning.batched_rows import BatchedRows
+from pgnn.inference.learning.layered_rows import plain_rows
 from pgnn.inference.learning.minibatches import MakeOptimizer, adam
 from pgnn.inference.learning.optimisation_problem import (
     DrawingObjective,
@@ -56,7 +59,10 @@ class LowerBound(Ascent):
         \le \frac1N \sum_n \log p(x_n)
 
     Draws of the latent variables are differentiated through. Discrete variables that a row does
-    not observe are summed out, by their recognition where there is one.
+    not observe are summed out, by their recognition where there is one. The hidden units of a
+    :class:`~pgnn.SigmoidBeliefNetwork` are drawn, and the gradient is that of the score function:
+    take ``ScoreFunction(1, baseline_units=100, normalise=True)``, or ``ImportanceWeighted`` with
+    several draws.
 
     Args:
         bound: ``Elbo()``, also with the KL term written out, weighted, or with free bits;
@@ -82,7 +88,8 @@ class LowerBound(Ascent):
     References:
         Kingma and Welling (2014), Auto-encoding variational Bayes. Burda, Grosse and Salakhutdinov
         (2016), Importance weighted autoencoders. Kingma et al. (2014), Semi-supervised learning
-        with deep generative models (``supervision``, its alpha).
+        with deep generative models (``supervision``, its alpha). Mnih and Gregor (2014), Neural
+        variational inference and learning in belief networks.
 
     Example:
         >>> from torch import nn
@@ -115,6 +122,7 @@ class LowerBound(Ascent):
         Data may be a tuple of arrays, and a batch a list of them, the inputs last, in the order in
         which the model names them.
         """
+        data = plain_rows(model, data)
         if is_single(data):
             return super().read_rows(model, data, weights, inputs)
         if isinstance(data, tuple):
@@ -129,12 +137,15 @@ class LowerBound(Ascent):
         )
 
     def check_rows(self, rows: Any, model: Any) -> None:
-        """Refuse models without a recognition model.
+        """Refuse models without a recognition model, and rows that it cannot read.
 
         Raises:
             Unsupported: If the model has none.
+            DataError: If a unit of a layer that is recognised from was not observed.
         """
-        if not isinstance(model, AmortisedModel):
+        if isinstance(model, RecognisedLayers) and not isinstance(rows, BatchedRows):
+            UnitDensity(model, rows)
+        if not isinstance(model, AmortisedModel | RecognisedLayers):
             raise Unsupported(
                 f"LowerBound() learns models with a recognition model, such as a VAE; of a "
                 f"{type(model).__name__} learn with Variational(), EM() or Gradient()"
@@ -145,6 +156,9 @@ class LowerBound(Ascent):
     ) -> None:
         """Move apart the components of priors that are mixtures, as nothing else would."""
         generator = make_generator(seed)
+        if isinstance(model, RecognisedLayers):
+            begin_learning(model, rows, generator)
+            return
         for name in model.recognition:
             prior = model.conditionals[name]
             if isinstance(prior, ExponentialFamily) and prior.has_hidden_parts:
@@ -159,6 +173,8 @@ class LowerBound(Ascent):
         Raises:
             DataError: If a value is outside of the support of its distribution.
         """
+        if isinstance(model, RecognisedLayers):
+            return UnitBoundObjective(model, self, seed, True)
         if isinstance(rows, BatchedRows):
             return BoundObjective(model, self, seed, None)
         return BoundObjective(model, self, seed, _are_inside(model, rows))
@@ -177,7 +193,7 @@ class BoundObjective(DrawingObjective):
 
     def __init__(
         self,
-        model: AmortisedModel,
+        model: Any,
         learner: LowerBound,
         seed: int | None,
         checked: bool | None = False,
@@ -187,6 +203,7 @@ class BoundObjective(DrawingObjective):
         if learner.supervision:
             self.figure = "supervised_lower_bound"
         self._generator = make_generator(seed)
+        self._variates = learner.bound.variates(int(self._generator.initial_seed() % 2**31))
         self._problem: ModelAndGuide | None = None
 
     def __call__(self, rows: RowEvidence) -> Mean:
@@ -207,20 +224,20 @@ class BoundObjective(DrawingObjective):
 
         return mean
 
-    def random_state(self) -> Tensor:
-        """See :class:`DrawingObjective`."""
-        return self._generator.get_state()
+    def random_state(self) -> Any:
+        """See :class:`DrawingObjective`; with the baselines of score functions."""
+        return {"draws": self._generator.get_state(), "variates": self._variates.snapshot()}
 
-    def go_on(self, random_state: Tensor) -> None:
+    def go_on(self, random_state: Any) -> None:
         """See :class:`DrawingObjective`."""
-        self._generator.set_state(random_state)
+        self._generator.set_state(random_state["draws"])
+        self._variates.resume(random_state["variates"])
 
     def _total(self, rows: RowEvidence, weights: Floats, checked: bool) -> Tensor:
         """The weighted sum over rows."""
         known = EnumeratedStates.of(self.model, rows)
         density = SummedDensity(self.model, known.rows, known.rows.inputs, checked=checked)
-        problem, bound = self._on(density), self.learner.bound
-        values = known.reduced(problem.weighted(bound, self._generator).values(bound))
+        values = known.reduced(self._values(density))
         if self.learner.supervision:
             values = values + self.learner.supervision * supervision(self.model, rows)
         penalty = self.model.penalty(rows.reals, rows.inputs)
@@ -228,12 +245,26 @@ class BoundObjective(DrawingObjective):
             values = values - penalty
         return (values * torch.from_numpy(weights)).sum()
 
+    def _values(self, density: SummedDensity) -> Tensor:
+        """The bound of each row, by new draws."""
+        bound = self.learner.bound
+        draws = self._on(density).weighted(bound, self._generator)
+        return draws.values(bound, self._variates)
+
     def _on(self, density: SummedDensity) -> ModelAndGuide:
         """The density beside the recognition, which is the same for most batches."""
         problem = self._problem
         if problem is None or problem.density.latents != density.latents:
             self._problem = problem = ModelAndGuide.of(density, None, ())
         return problem.on(density)
+
+
+class UnitBoundObjective(BoundObjective):
+    """The mean bound of rows of visible units, whose hidden layers are drawn."""
+
+    def _total(self, rows: RowEvidence, weights: Floats, checked: bool) -> Tensor:
+        values = self._values(UnitDensity(self.model, rows))
+        return (values * torch.from_numpy(weights)).sum()
 
 
 def _read_arrays(

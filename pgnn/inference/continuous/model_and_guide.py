@@ -6,7 +6,7 @@ import contextlib
 import copy
 from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,41 +24,15 @@ from pgnn.inference.continuous.guide_draws import (
     ProgramDraws,
 )
 from pgnn.inference.continuous.guides import Amortised, At, Guide, MeanFieldNormal
-from pgnn.inference.continuous.objective import Elbo, Objective, surrogate
+from pgnn.inference.continuous.objective import Elbo, Objective
 from pgnn.inference.continuous.recognition_draws import RecognitionDraws
 from pgnn.inference.continuous.supports import parents_first, supports_of
+from pgnn.inference.continuous.unit_density import UnitDensity, UnitDraws
+from pgnn.inference.continuous.weighted_draws import Weighted
 from pgnn.inference.known_values import known_values
+from pgnn.inference.learning.control_variates import ControlVariates
 from pgnn.inference.learning.restored_on_failure import restored
 from pgnn.limits import check_size
-
-
-class Weighted(NamedTuple):
-    r"""Weighted draws.
-
-    Attributes:
-        log_weights: ``(S, G)``, a column for each row; one for all rows if they share latents.
-        log_q: ``(S, G)`` log densities of the draws.
-        counts: ``(G,)`` weight of each column in the total.
-        local: Draws of the latents of each row.
-        shared: Draws of the latents that rows share.
-    """
-
-    log_weights: Tensor
-    log_q: Tensor
-    counts: Tensor
-    local: Drawn | None
-    shared: Drawn | None
-
-    @property
-    def pathwise(self) -> bool:
-        """Whether all draws are reparameterised."""
-        return all(d.pathwise for d in (self.local, self.shared) if d is not None)
-
-    def values(self, objective: Objective, baseline: Tensor | None = None) -> Tensor:
-        """Return the objective of each column, ``(G,)``, to be differentiated."""
-        if self.pathwise:
-            return objective.combine(self.log_weights)
-        return surrogate(objective, self.log_weights, self.log_q, baseline)
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,6 +89,14 @@ class ModelAndGuide:
         if guide is None and isinstance(model, ExecutableModel) and model.guide is not None:
             parts["local"] = ProgramDraws(model, known_values(model, density.observed))
             return cls(density, counts, nn.ModuleDict(parts), torch.zeros(rows, 0), batches)
+        if isinstance(density, UnitDensity):
+            if guide is not None or shared:
+                raise Unsupported(
+                    f"the hidden units of a {type(model).__name__} are recognised by a network of "
+                    "its own: leave guide and shared out"
+                )
+            parts["local"] = UnitDraws(model)
+            return cls(density, counts, nn.ModuleDict(parts), torch.zeros(rows, 0))
         if guide is None and isinstance(model, AmortisedModel) and not shared:
             parts["local"] = RecognitionDraws(model, density.latents)
             return cls(density, counts, nn.ModuleDict(parts), torch.zeros(rows, 0))
@@ -219,14 +201,17 @@ class ModelAndGuide:
             local = self._local(n, at, objective, generator)
             values = {**values, **local.values}
         settled = frozenset[Hashable]() if local is None else local.settled
-        log_p = density.log_density(by_row(values), settled).double().reshape(n, -1)
+        parts = density.log_parts(by_row(values), settled)
+        terms = [x.double().reshape(n, -1) for x in parts]
+        log_p = terms[0] if len(terms) == 1 else torch.stack(terms).sum(0)
         log_ratios = log_p if local is None else log_p - local.log_q
         if shared is None:
             assert local is not None
             factors = objective.path_factors(log_ratios)
             if factors is not None:
                 local.scale_paths(factors)
-            return Weighted(log_ratios, local.log_q, counts, local, None)
+            layers = local.signals(terms)
+            return Weighted(log_ratios, local.log_q, counts, local, None, layers)
         prior = prior_log_density(density.model, {k: x[:, 0] for k, x in shared.values.items()})
         total = prior - shared.log_q[:, 0] + ((log_ratios - prior.unsqueeze(1)) * counts).sum(1)
         log_q = shared.log_q
@@ -253,10 +238,10 @@ class ModelAndGuide:
         check_size(what, n * numbers * rows, advice="Take fewer particles or samples")
 
     def total(
-        self, draws: Weighted, objective: Objective, baseline: Tensor | None = None
+        self, draws: Weighted, objective: Objective, variates: ControlVariates | None = None
     ) -> Tensor:
         """Return the objective summed over rows, to be differentiated."""
-        return (draws.values(objective, baseline) * draws.counts).sum()
+        return (draws.values(objective, variates) * draws.counts).sum()
 
     def blame(self, draws: Weighted, rows: Tensor | None) -> str:
         """Return a message that names the variable whose log density is not finite."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from pgnn.errors import ModelError, SaysArguments
+from pgnn.inference.learning.control_variates import ControlVariates, Signal
 from pgnn.limits import FINITE, NOT_NEGATIVE, check_settings
 
 
@@ -25,6 +27,10 @@ class Objective(metaclass=SaysArguments):
 
     score_function = False
     """Whether score function gradients are taken even of draws that are reparameterised."""
+    baseline_units = 0
+    """Hidden units of a network that predicts learning signals; 0 for none."""
+    normalise = False
+    """Whether learning signals are divided by their standard deviation."""
 
     def __post_init__(self) -> None:
         check_settings(self, num_particles=1, alpha=FINITE)
@@ -34,9 +40,18 @@ class Objective(metaclass=SaysArguments):
         """Whether the derivative of log q by its own parameters is left out."""
         return False
 
+    @property
+    def is_mean(self) -> bool:
+        """Whether it is the mean of the log weights."""
+        return False
+
     def path_factors(self, log_weights: Tensor) -> Tensor | None:
         """Return ``(S, R)`` factors of the pathwise gradients; None for one."""
         return None
+
+    def variates(self, seed: int, by_column: bool = False) -> ControlVariates:
+        """Return the control variates of a fit, see :class:`ControlVariates`."""
+        return ControlVariates(self.baseline_units, self.normalise, by_column, seed)
 
     @abstractmethod
     def combine(self, log_weights: Tensor) -> Tensor:
@@ -87,6 +102,11 @@ class Elbo(Objective):
         """Whether the divergence is drawn, and counts as it is."""
         return self.beta == 1.0 and not self.closed_form
 
+    @property
+    def is_mean(self) -> bool:
+        """See :class:`Objective`."""
+        return True
+
     def combine(self, log_weights: Tensor) -> Tensor:
         """See :class:`Objective`."""
         return log_weights.mean(0)
@@ -130,6 +150,11 @@ class Renyi(Objective):
         """See :class:`Objective`."""
         return self.doubly_reparameterised
 
+    @property
+    def is_mean(self) -> bool:
+        """See :class:`Objective`."""
+        return self.alpha == 1.0
+
     def path_factors(self, log_weights: Tensor) -> Tensor | None:
         """See :class:`Objective`."""
         if not self.doubly_reparameterised:
@@ -172,14 +197,21 @@ class ScoreFunction(Objective):
 
     The baseline :math:`b` of each draw is the mean of the others; of a single one a running mean
     over the steps before. Guides that are not reparameterised take this gradient for any objective.
+    Where a recognition network draws several layers, :math:`f` is for each layer the part that
+    depends on it.
 
     Args:
         num_particles: Draws for each value.
+        baseline_units: Hidden units of a network that predicts :math:`f` from what each layer of a
+            recognition network reads; 0 for none.
+        normalise: Whether :math:`f - b` is divided by its running standard deviation where that is
+            above 1.
 
     References:
         Williams (1992), Simple statistical gradient-following algorithms; Ranganath, Gerrish and
-        Blei (2014), Black box variational inference; Mnih and Rezende (2016), Variational
-        inference for Monte Carlo objectives.
+        Blei (2014), Black box variational inference; Mnih and Gregor (2014), Neural variational
+        inference and learning in belief networks; Mnih and Rezende (2016), Variational inference
+        for Monte Carlo objectives.
 
     Example:
         >>> ScoreFunction(num_particles=2).combine(torch.tensor([[-1.0], [-3.0]]))
@@ -187,7 +219,18 @@ class ScoreFunction(Objective):
     """
 
     num_particles: int = 10
+    baseline_units: int = 0
+    normalise: bool = False
     score_function = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_settings(self, baseline_units=0)
+
+    @property
+    def is_mean(self) -> bool:
+        """See :class:`Objective`."""
+        return True
 
     def combine(self, log_weights: Tensor) -> Tensor:
         """See :class:`Objective`."""
@@ -195,28 +238,39 @@ class ScoreFunction(Objective):
 
 
 def surrogate(
-    objective: Objective, log_weights: Tensor, log_q: Tensor, baseline: Tensor | None = None
+    objective: Objective,
+    log_weights: Tensor,
+    signals: Sequence[Signal],
+    variates: ControlVariates | None = None,
 ) -> Tensor:
     """Return ``(R,)`` values whose gradients are unbiased for draws without pathwise gradients.
 
     Args:
         objective: The objective that is maximised.
         log_weights: ``(S, R)``.
-        log_q: ``(S, R)`` log densities of the draws, differentiable by the guide's parameters.
-        baseline: ``(R,)`` of a single draw.
+        signals: The draws, all at once or layer by layer; of an objective that is no mean of the
+            log weights all at once.
+        variates: Baselines of the fit; the mean of the other draws alone if not given.
     """
     value = objective.combine(log_weights)
-    fixed = log_weights.detach()
-    signal = objective.combine(fixed) - _without_each(objective, fixed, baseline)
-    return value + (signal * (log_q - log_q.detach())).sum(0)
-
-
-def _without_each(objective: Objective, log_weights: Tensor, baseline: Tensor | None) -> Tensor:
-    """``(S, R)`` values with each draw's log weight replaced by the mean of the others."""
+    if not torch.is_grad_enabled():
+        return value
     number = len(log_weights)
+    learned = [number * _own_share(objective, s.log_weights.detach()) for s in signals]
+    if variates is not None:
+        learned = variates.centred(learned, [s.given for s in signals])
+    for signal, s in zip(learned, signals, strict=True):
+        value = value + (signal * (s.log_q - s.log_q.detach())).mean(0)
+    return value
+
+
+def _own_share(objective: Objective, log_weights: Tensor) -> Tensor:
+    """``(S, R)`` values without those with each draw's log weight replaced by the others' mean."""
+    number = len(log_weights)
+    value = objective.combine(log_weights)
     if number == 1:
-        return torch.zeros_like(log_weights) if baseline is None else baseline.unsqueeze(0)
+        return value.unsqueeze(0)
     others = (log_weights.sum(0) - log_weights) / (number - 1)
     eye = torch.eye(number, dtype=torch.bool).unsqueeze(-1)
     replaced = torch.where(eye, others.unsqueeze(1), log_weights.unsqueeze(0))  # (draw, S, R)
-    return torch.stack([objective.combine(x) for x in replaced])
+    return value - torch.stack([objective.combine(x) for x in replaced])

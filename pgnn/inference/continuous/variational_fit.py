@@ -12,16 +12,16 @@ import torch
 from torch import Tensor, nn
 
 from pgnn.abilities import Inputs
-from pgnn.errors import PgnnError, Unsupported
-from pgnn.factors.units.recognised_layers import RecognisedLayers
+from pgnn.errors import PgnnError
 from pgnn.inference.continuous.curvature_step import CurvatureStep
-from pgnn.inference.continuous.densities import SummedDensity
 from pgnn.inference.continuous.guides import Amortised
 from pgnn.inference.continuous.model_and_guide import ModelAndGuide, make_generator
 from pgnn.inference.continuous.objective import Objective
+from pgnn.inference.continuous.unit_density import UnitDensity, begin_learning, density_of
 from pgnn.inference.convergence import Convergence, Trend
 from pgnn.inference.history import History
 from pgnn.inference.learning.fit_context import own_randomness, parts_in_mode
+from pgnn.inference.learning.layered_rows import plain_rows
 from pgnn.inference.learning.minibatches import (
     Steps,
     made_optimizer,
@@ -51,11 +51,9 @@ class AscentState:
     """State of the ascent.
 
     Attributes:
-        baseline: ``(G,)`` running mean of the values, the baseline of score function gradients.
         left: Rows that are left in this epoch.
     """
 
-    baseline: Tensor | None = None
     left: Tensor | None = None
 
 
@@ -87,8 +85,14 @@ class StochasticAscent:
         self._was_flat = False
         self._active = problem.active
         is_deterministic = (
-            problem.batches is None and steps.batch_size is None and problem.is_density
+            problem.batches is None
+            and steps.batch_size is None
+            and problem.is_density
+            and not isinstance(problem.density, UnitDensity)
         )
+        size = steps.batch_size
+        is_whole = size is None or size >= len(self._active) or "shared" in problem.parts
+        self._variates = objective.variates(int(generator.initial_seed() % 2**31), is_whole)
         self._curvature_step = CurvatureStep(self.parameters if is_deterministic else [])
 
     def init(self) -> AscentState:
@@ -107,7 +111,7 @@ class StochasticAscent:
         with torch.enable_grad():
             problem = self.problem.redrawn(self.generator)
             draws = problem.weighted(self.objective, self.generator, rows)
-            total = problem.total(draws, self.objective, state.baseline)
+            total = problem.total(draws, self.objective, self._variates)
             values = self.objective.combine(draws.log_weights.detach())
             value = float((values * draws.counts).sum())
             if not math.isfinite(value):
@@ -121,9 +125,7 @@ class StochasticAscent:
         self._curvature_step.record_step()
         if len(self._values) % WINDOW == 0:
             self._take_curvature_step()
-        mean = values if state.baseline is None else 0.9 * state.baseline + 0.1 * values
-        baseline = None if left is not None and "shared" not in self.problem.parts else mean
-        return AscentState(baseline, left), Info(self._has_settled(), {"objective": value})
+        return AscentState(left), Info(self._has_settled(), {"objective": value})
 
     def _take_curvature_step(self) -> None:
         """Take a step by L-BFGS where parameters drift and the objective still rises by far."""
@@ -272,11 +274,7 @@ class VariationalFit:
 
     def learn(self, model: Any, data: Any, weights: Any, inputs: Inputs | None) -> None:
         """Fit the guide and the model; see :meth:`Variational.fit`."""
-        if isinstance(model, RecognisedLayers):
-            raise Unsupported(
-                f"the hidden units of a {type(model).__name__} are recognised by a network of its "
-                "own: WakeSleep(score_function=True) follows the gradient of its lower bound"
-            )
+        data = plain_rows(model, data)
         observed = read_rows(model, data, weights, inputs, soft=True)
         guide = self.settings.guide
         modules = _learning_modules(model, guide.encoder if isinstance(guide, Amortised) else None)
@@ -289,8 +287,9 @@ class VariationalFit:
             for module in modules:
                 stack.enter_context(restored_on_failure(module))
             try:
+                begin_learning(model, observed, make_generator(self.seed))
                 problem = ModelAndGuide.of(
-                    SummedDensity(model, observed, inputs),
+                    density_of(model, observed, inputs),
                     guide,
                     self.settings.shared,
                     torch.from_numpy(observed.row_weights),

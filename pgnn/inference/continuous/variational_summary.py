@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pgnn.inference.continuous.model_and_guide import ModelAndGuide, Weighted, by_row
+from pgnn.inference.continuous.model_and_guide import ModelAndGuide, by_row
 from pgnn.inference.continuous.objective import Objective, Renyi
+from pgnn.inference.continuous.weighted_draws import Weighted
 from pgnn.inference.diagnostics import weighted_sample_size
 from pgnn.inference.question import Targets
 from pgnn.inference.samples import Samples

@@ -10,8 +10,16 @@ import torch
 from torch import Tensor
 
 from pgnn.errors import DataError
+from pgnn.factors.units.recognised_layers import RecognisedLayers
 from pgnn.inference.learning.training_data import read_rows
-from pgnn.inference.learning.unit_rows import by_layer, numbers_of, read_binary
+from pgnn.inference.learning.unit_rows import by_layer, is_nested, numbers_of, read_binary
+
+
+def plain_rows(model: Any, data: Any) -> Any:
+    """Return rows of visible units that are lists as an array; other data unchanged."""
+    if not isinstance(model, RecognisedLayers):
+        return data
+    return np.array(data) if is_nested(data) else data
 
 
 def read_layered_rows(model: Any, data: Any, *, probabilities: bool = False) -> Tensor:

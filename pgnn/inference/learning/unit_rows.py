@@ -127,7 +127,7 @@ def by_layer(data: Any, visible: Sequence[Hashable]) -> Any:
     Raises:
         DataError: If there are fewer arrays than layers.
     """
-    if _is_nested(data):
+    if is_nested(data):
         data = np.array(data)
     if _are_arrays(data):
         if len(data) < len(visible):
@@ -210,11 +210,11 @@ def read_binary(
 def is_one_set(data: Any) -> bool:
     """Whether data is one set of rows, and no iterable of batches."""
     arrays = isinstance(data, tuple) and _are_arrays(data)
-    return is_single(data) or _is_nested(data) or arrays
+    return is_single(data) or is_nested(data) or arrays
 
 
-def _is_nested(data: Any) -> bool:
-    """Whether data is a list of rows of plain numbers."""
+def is_nested(data: Any) -> bool:
+    """Whether data is a list of rows of plain numbers, none of which is missing."""
     return (
         isinstance(data, list)
         and bool(data)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from pgnn.factors.units.recognised_layers import RecognisedLayers
 from pgnn.factors.units.unit_layers import State
 from pgnn.inference.learner import Learner
 from pgnn.inference.learning.checkpoints import Checkpoints, check_checkpoints, keeper_of
+from pgnn.inference.learning.control_variates import ControlVariates, layer_signals
 from pgnn.inference.learning.fit_context import learnt
 from pgnn.inference.learning.layered_rows import read_layered_rows
 from pgnn.inference.learning.minibatches import (
@@ -30,7 +31,6 @@ from pgnn.inference.learning.optimisation_problem import LearnableParameters
 from pgnn.inference.loop import Info, iterate
 from pgnn.limits import check_callable, check_settings
 
-_FADING = 0.9
 _LARGEST = 1e4
 """Log odds that are a sign of divergence."""
 
@@ -43,8 +43,9 @@ class WakeSleep(Learner):
     :math:`\log p(x)`. In the sleep phase, all layers are drawn from the model, and the recognition
     maximises :math:`\log q(x_{1:L} \mid x_0)`. With several samples both are weighted by
     :math:`p / q` (reweighted wake-sleep). With ``score_function`` the recognition follows the
-    gradient of the lower bound itself, with a running baseline and scale (neural variational
-    inference and learning). The top of a deep belief network learns by persistent chains (the
+    gradient of the lower bound itself, with a running baseline and scale for each layer (neural
+    variational inference and learning); :class:`~pgnn.LowerBound` has more settings for it, of
+    models with a normalised top. The top of a deep belief network learns by persistent chains (the
     up-down algorithm).
 
     ``model.history["trace"]["bound"]`` contains the mean lower bound of each pass, without the log
@@ -163,7 +164,7 @@ class _Nights:
         self.optimizer = made_optimizer(make, learnable.parameters)
         self.scheduler = made_scheduler(settings.scheduler, self.optimizer)
         self.chains: State = {}
-        self.baseline, self.scale = 0.0, 1.0
+        self.variates = ControlVariates(normalise=True)
         self.passes, self.trace = 0, dict[str, list[float]]()
 
     def init(self) -> int:
@@ -178,7 +179,7 @@ class _Nights:
             "scheduler": None if self.scheduler is None else self.scheduler.state_dict(),
             "random": [self.order.get_state(), self.rng.get_state()],
             "chains": list(self.chains.values()),
-            "signal": [self.baseline, self.scale],
+            "variates": self.variates.snapshot(),
             "passes": self.passes,
             "trace": self.trace,
         }
@@ -195,7 +196,7 @@ class _Nights:
             rng.set_state(held)
         top = [*self.model.variables][-2:]
         self.chains = dict(zip(top, state["chains"], strict=False))
-        self.baseline, self.scale = state["signal"]
+        self.variates.resume(state["variates"])
         self.passes, self.trace = state["passes"], dict(state["trace"])
 
     def step(self, state: int) -> tuple[int, Info]:
@@ -231,26 +232,27 @@ class _Nights:
         count = self.settings.samples
         repeated = batch.repeat(count, 1)
         states = self.model.recognise(repeated, self.rng)
-        joint, log_q = self.model.log_joint(states, self.rng), self.model.log_recognition(states)
-        ratio = (joint - log_q).detach().reshape(count, -1)
+        log_p, log_q = self.model.joint_terms(states), self.model.recognition_terms(states)
+        joint, recognised = torch.stack(log_p).sum(0), torch.stack(log_q).sum(0)
+        ratio = (joint - recognised).detach().reshape(count, -1)
         share = ratio.softmax(0).reshape(-1) / len(batch)
         loss = -(share * joint).sum() + self.model.log_normaliser(states, self.rng, self.chains)
         if self.settings.score_function:
-            loss = loss - (self._centred(ratio[0]) * log_q).mean()
+            loss = loss - self._scores(log_p, log_q, states).mean()
         elif count > 1:
-            loss = loss - 0.5 * (share * log_q).sum() + 0.5 * self._asleep(len(batch))
+            loss = loss - 0.5 * (share * recognised).sum() + 0.5 * self._asleep(len(batch))
         else:
             loss = loss + self._asleep(len(batch))
         return loss, float((ratio.logsumexp(0) - math.log(count)).mean())
 
+    def _scores(
+        self, log_p: Sequence[Tensor], log_q: Sequence[Tensor], states: Sequence[Tensor]
+    ) -> Tensor:
+        """``(1, N)`` values whose gradient by the recognition is that of the bound."""
+        signals = layer_signals(*([x[None] for x in xs] for xs in (log_p, log_q, states[:-1])))
+        learned = self.variates.centred([s.log_weights for s in signals], [None] * len(signals))
+        return torch.stack([x * s.log_q for x, s in zip(learned, signals, strict=True)]).sum(0)
+
     def _asleep(self, rows: int) -> Tensor:
         dreamt: Tensor = self.model.log_recognition(self.model.dream(rows, self.rng, self.chains))
         return -dreamt.mean()
-
-    def _centred(self, signal: Tensor) -> Tensor:
-        mean, spread = float(signal.mean()), float(signal.std(unbiased=False))
-        first = self.baseline == 0.0 and self.scale == 1.0
-        keep = 0.0 if first else _FADING
-        self.baseline = keep * self.baseline + (1 - keep) * mean
-        self.scale = keep * self.scale + (1 - keep) * spread
-        return (signal - self.baseline) / max(self.scale, 1.0)

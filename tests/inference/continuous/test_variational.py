@@ -41,6 +41,7 @@ from pgnn.inference.continuous.objective import (
     ScoreFunction,
 )
 from pgnn.inference.continuous.variational import Variational
+from pgnn.inference.learning.control_variates import ControlVariates
 from pgnn.inference.question import reader_of
 
 X, Y, W = Variable("x"), Variable("y"), Variable("w", None, (2,))
@@ -432,8 +433,12 @@ def gradients(model, y, guide, objective: Objective, repeats: int, baseline=None
         for p, x in zip(parameters, start or [], strict=False):
             p.fill_(x)
     drawn = problem.weighted(objective, make_generator(5))
-    fixed = None if baseline is None else torch.full((repeats,), baseline, dtype=torch.float64)
-    total = problem.total(drawn, objective, fixed)
+    variates = None
+    if baseline is not None:
+        variates = ControlVariates(by_column=True)
+        mean = torch.full((repeats,), baseline, dtype=torch.float64)
+        variates.resume({"running": [[mean, 1.0, 1.0]], "inputs": []})
+    total = problem.total(drawn, objective, variates)
     return torch.cat([g.reshape(repeats, -1) for g in torch.autograd.grad(total, parameters)], 1)
 
 
