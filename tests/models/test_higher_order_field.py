@@ -13,7 +13,7 @@ from torch import nn
 import pgnn
 from pgnn.errors import DataError, ImpossibleEvidence, Intractable, ModelError, Unsupported
 from pgnn.evidence.sequence_evidence import SequenceEvidence
-from pgnn.inference.chains import labelled_chain
+from pgnn.inference.chains import wide_chain
 
 K, T = 3, 5
 
@@ -101,7 +101,7 @@ def x() -> torch.Tensor:
 def test_every_verb_equals_enumeration(
     order: int, mask: Any, at_once: int, x: torch.Tensor, monkeypatch: Any
 ) -> None:
-    monkeypatch.setattr(labelled_chain, "_NUMBERS", at_once)
+    monkeypatch.setattr(wide_chain, "_NUMBERS", at_once)
     field, inputs, rows = field_of(order, mask), {"x": x}, {"T": LENGTHS}
     answer = field.query(None, rows, inputs=inputs)
     best, three = (field.decode(rows, inputs=inputs, k=k) for k in (1, 3))
@@ -179,7 +179,7 @@ def test_the_unrolled_field_says_the_same(order: int, mask: Any, x: torch.Tensor
 def test_what_is_learned_from_is_the_log_probability(
     at_once: int, x: torch.Tensor, monkeypatch: Any
 ) -> None:
-    monkeypatch.setattr(labelled_chain, "_NUMBERS", at_once)
+    monkeypatch.setattr(wide_chain, "_NUMBERS", at_once)
     field = field_of(2, ONCE)
     labels = [[0, 1, 0, 2, 1], [1], [], [1, 2], [2, 0, 0, 1]]
     evidence, inputs = _read(field, x, labels)

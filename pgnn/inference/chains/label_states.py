@@ -7,18 +7,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from pgnn.errors import ModelError
+from pgnn.inference.chains.chain_edges import ChainEdges, Ints, Mask
 from pgnn.limits import check_size
 
-Ints = NDArray[np.int64]
-Mask = NDArray[np.bool_]
 _State = tuple[int, tuple[int, ...]]
 
-MAX_TABLE = 2**28
-"""Most bytes of a table of all pairs of states."""
+MAX_EDGES = 2**21
+"""Most transitions between states."""
 
 
 class LabelMoves(NamedTuple):
@@ -52,11 +50,13 @@ class LabelStates:
         histories: ``(S, order)`` last labels, the last one last, -1 before the first.
         first: ``(K,)`` state after a first label, -1 where it may not be the first.
         after: ``(S, K)`` state after one label more, -1 where it may not come.
+        number: ``(S, K)`` of the transition that a label stands for, -1 where there is none.
         may_end: ``(S,)`` whether a sequence may end.
+        edges: The transitions.
 
     Raises:
         ModelError: If no label may be the first.
-        Intractable: If a table of all pairs of states would be too large.
+        Intractable: If there would be too many transitions.
 
     Example:
         >>> states = LabelStates(np.ones((2, 2), dtype=bool), order=2)
@@ -85,7 +85,11 @@ class LabelStates:
         for state, i in number.items():
             for label in np.flatnonzero(allowed[state[1][-1]]).tolist():
                 self.after[i, label] = number.get(_next(state, label, order, moves), -1)
-        self._sources, self._follow = np.nonzero(self.after >= 0)
+        sources, self._follow = np.nonzero(self.after >= 0)
+        self.number = np.full_like(self.after, -1)
+        self.number[sources, self._follow] = np.arange(len(sources))
+        targets = self.after[sources, self._follow]
+        self.edges = ChainEdges(self.labels, self.first, self.may_end, sources, targets)
 
     def __len__(self) -> int:
         """Number of states ``S``."""
@@ -116,16 +120,34 @@ class LabelStates:
             lengths: ``(B,)``.
         """
         known, ends = codes.numpy(force=True), lengths.numpy(force=True)
+        inside = np.arange(known.shape[1]) < ends[:, None]
+        partly = (inside & (known < 0)).any(1)
+        lost = np.full(len(known), -1)
+        lost[~partly] = self._lost_of_known(known[~partly], ends[~partly])
+        lost[partly] = self._lost_of_partly_known(known[partly], ends[partly])
+        rows = np.flatnonzero(lost >= 0)
+        return (int(rows[0]), int(lost[rows[0]])) if len(rows) else None
+
+    def _lost_of_known(self, known: Ints, ends: Ints) -> Ints:
+        """``(B,)`` steps from which on labels are not allowed, -1 where they are."""
+        paths, steps = self.paths(torch.from_numpy(known)).numpy(), np.arange(known.shape[1])
+        wrong = (paths < 0) & (steps < ends[:, None])
+        lost = np.where(wrong.any(1), wrong.argmax(1) if len(steps) else -1, -1)
+        last = paths[np.arange(len(paths)), ends - 1] if len(steps) else lost
+        stuck = (lost < 0) & (ends > 0) & ~self.may_end[last]
+        return np.where(stuck, ends, lost)
+
+    def _lost_of_partly_known(self, known: Ints, ends: Ints) -> Ints:
+        """The same from all states in which rows might be."""
         alive = np.zeros((len(known), len(self)), dtype=bool)
         lost = np.full(len(known), -1)
-        for t in range(known.shape[1]):
+        for t in range(known.shape[1] if len(known) else 0):
             alive = self._after(alive, t)
             alive &= (known[:, t, None] < 0) | (known[:, t, None] == self.labels)
             lost[(lost < 0) & (t < ends) & ~alive.any(1)] = t
             stuck = (lost < 0) & (t == ends - 1) & ~(alive & self.may_end).any(1)
             lost[stuck] = ends[stuck]
-        rows = np.flatnonzero(lost >= 0)
-        return (int(rows[0]), int(lost[rows[0]])) if len(rows) else None
+        return lost
 
     def _after(self, alive: Mask, step: int) -> Mask:
         """``(B, S)`` states in which a row may be at a step, given those at the step before."""
@@ -137,28 +159,20 @@ class LabelStates:
             after[:, targets[targets >= 0]] |= alive[:, source, None]
         return after
 
-    def begins(self, scores: Tensor) -> Tensor:
-        """Return ``(S,)`` scores of first states from ``(K,)`` of first labels."""
-        labels = np.flatnonzero(self.first >= 0)
-        none = scores.new_full((len(self),), -torch.inf)
-        return none.index_put((_index(self.first[labels], scores),), scores[_index(labels, scores)])
-
     def moves(self, tables: Sequence[Tensor]) -> Tensor:
-        """Return ``(S, S)`` scores of transitions, ``-inf`` where there is none.
+        """Return ``(E,)`` scores of the transitions of :attr:`edges`.
 
         Args:
             tables: ``(K, K)`` scores of two labels side by side, ``(K, K, K)`` of three, and so on.
         """
-        total = tables[0].new_zeros(len(self._sources))
+        total = tables[0].new_zeros(len(self.edges))
         for n, table in enumerate(tables, start=1):
-            before = self.histories[self._sources, -n:]
+            before = self.histories[self.edges.sources, -n:]
             known = np.flatnonzero((before >= 0).all(1))
             places = (*before[known].T, self._follow[known])
             scores = table[tuple(_index(p, table) for p in places)]
             total = total.index_add(0, _index(known, total), scores)
-        none = total.new_full((len(self), len(self)), -torch.inf)
-        targets = self.after[self._sources, self._follow]
-        return none.index_put((_index(self._sources, total), _index(targets, total)), total)
+        return total
 
 
 def _next(state: _State, label: int, order: int, moves: LabelMoves) -> _State:
@@ -180,8 +194,8 @@ def _reached(allowed: Mask, order: int, moves: LabelMoves) -> set[_State]:
                 reached.add(after)
                 front.append(after)
         size = len(reached)
-        check_size(f"transitions between {size:,} histories of {order} labels", size * size,
-                   MAX_TABLE, "Give a smaller order, or a mask that forbids more")  # fmt: skip
+        check_size(f"transitions between {size:,} histories of {order} labels", size * len(allowed),
+                   MAX_EDGES, "Give a smaller order, or a mask that forbids more")  # fmt: skip
     return reached
 
 

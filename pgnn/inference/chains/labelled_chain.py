@@ -3,39 +3,43 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
-from pgnn.inference.chains.chain import Chain
-from pgnn.inference.chains.label_likelihood import LabelLikelihood
+from pgnn.errors import ModelError
+from pgnn.inference.chains.edge_chain import EdgeChain, EdgeRows
+from pgnn.inference.chains.edge_log_partition import (
+    edge_chain,
+    edge_log_partition,
+    wide_log_partition,
+)
 from pgnn.inference.chains.label_states import LabelStates
-
-_NUMBERS = 2**24
-"""Scores of states that are written down at once."""
+from pgnn.inference.chains.wide_chain import WideChain
+from pgnn.inference.numba_support import has_numba
 
 
 class LabelledChain:
     r"""Rows of labels, each depending on several before it or on an automaton's state.
 
-    It is a :class:`Chain` of :class:`LabelStates`; answers are about the labels, in the forms
-    that those of a chain have.
+    It is a chain of :class:`LabelStates`; answers are about the labels, in the forms that those of
+    a :class:`Chain` have. On the CPU compiled kernels go along the transitions that there are;
+    elsewhere, and for derivatives of more than :meth:`log_partition`, a :class:`WideChain` does.
 
     Args:
         states: Of the chain.
         begins: ``(K,)`` scores of the first label.
-        moves: ``(S, S)`` scores of transitions, see :meth:`LabelStates.moves`.
+        moves: ``(E,)`` scores of transitions, see :meth:`LabelStates.moves`.
         log_field: ``(B, T, K)`` scores of the labels at each step.
         lengths: ``(B,)``.
 
-    Cost: :math:`O(B T S^2)` time, written down for some rows at a time.
+    Cost: :math:`O(B T E)` time; with ``order`` labels remembered :math:`E = K^{n+1}`.
 
     Example:
-        >>> import numpy as np
         >>> states = LabelStates(np.ones((2, 2), dtype=bool), order=2)
         >>> moves = states.moves([torch.zeros(2, 2), torch.tensor([[[0.0, 9], [0, 0]]] * 2)])
         >>> chain = LabelledChain(states, torch.tensor([9.0, 0]), moves, torch.zeros(1, 3, 2))
@@ -54,11 +58,13 @@ class LabelledChain:
         self.states, self.begins, self.moves, self.field = states, begins, moves, log_field
         rows, steps = log_field.shape[:2]
         self.lengths = torch.full((rows,), steps) if lengths is None else lengths
-        self.labels = self._here(states.labels)
 
     def log_partition(self) -> Tensor:
         """See :class:`Chain`."""
-        return torch.cat([c.log_partition() for c in self._blocks()])
+        if not self._compiled:
+            return self._wide.log_partition()
+        flat = self.field.flatten(0, 1)
+        return edge_log_partition(self.states.edges, self._rows, self.begins, self.moves, flat)
 
     def marginals(self) -> Tensor:
         """See :class:`Chain`."""
@@ -66,38 +72,44 @@ class LabelledChain:
 
     def smoothed(self) -> tuple[Tensor, Tensor]:
         """See :class:`Chain`."""
-        return self._of_labels(Chain.smoothed)
+        if self._by_torch:
+            return self._wide.smoothed()
+        sums = self._edges.smooth()
+        return self._padded(sums.labels[0]), self._tensor(sums.log_z)
 
     def filtered(self) -> tuple[Tensor, Tensor]:
         """See :class:`Chain`; that a sequence may not end in a state is known at its end."""
-        return self._of_labels(Chain.filtered)
-
-    def _of_labels(self, ask: Callable[[Chain], tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-        """Sums of probabilities of the states of each label, and what is told with them."""
-        sums, told = [], []
-        for chain in self._blocks():
-            probs, besides = ask(chain)
-            unknown = probs[..., :1].isnan()
-            none = probs.new_zeros((*probs.shape[:2], self.states.num_labels))
-            sums.append(none.index_add(2, self.labels, probs).masked_fill(unknown, torch.nan))
-            told.append(besides)
-        return torch.cat(sums), torch.cat(told)
+        if self._by_torch:
+            return self._wide.filtered()
+        labels, increments = self._edges.filtered()
+        return self._padded(labels), self._padded(increments)
 
     def best(self, k: int = 1) -> tuple[Tensor, Tensor]:
         """See :class:`Chain`."""
-        answers = [c.best(k) for c in self._blocks()]
-        states = torch.cat([states for states, _ in answers])
-        return self._labels_of(states), torch.cat([scores for _, scores in answers])
+        if k < 1:
+            raise ModelError(f"k must be at least 1, got {k}")
+        if not self._compiled:
+            return self._wide.best(k)
+        labels, scores = self._edges.best() if k == 1 else self._edges.best_k(k)
+        shape = self.field.shape[:2]
+        paths = torch.from_numpy(labels.reshape(*labels.shape[:-1], *shape))
+        return paths if k == 1 else paths.transpose(0, 1), self._tensor(scores)
 
     def sample(self, n: int = 1, seed: int | None = None) -> Tensor:
         """See :class:`Chain`."""
-        rng = np.random.default_rng(seed)
-        draws = [c.sample(n, int(rng.integers(2**63))) for c in self._blocks()]
-        return self._labels_of(torch.cat(draws, dim=1))
+        if not self._compiled:
+            return self._wide.sample(n, seed)
+        number = int(np.random.default_rng(seed).integers(2**63))
+        labels, doubtful = self._edges.sample(n, number)
+        draws = torch.from_numpy(labels.reshape(n, *self.field.shape[:2]))
+        if len(doubtful):
+            rows = torch.from_numpy(doubtful)
+            draws[:, rows] = self._wide_chain(rows).sample(n, number)
+        return draws
 
     def entropy(self) -> Tensor:
         """See :class:`Chain`: labels tell the states."""
-        return torch.cat([c.entropy() for c in self._blocks()])
+        return self._wide.entropy()
 
     def log_score(self, labels: Tensor) -> Tensor:
         """Return ``(B,)`` logs of what given labels weigh, see :class:`Chain`.
@@ -105,12 +117,18 @@ class LabelledChain:
         Args:
             labels: ``(B, T)``; anything beyond the end.
         """
-        paths = self.states.paths(labels.cpu())
-        inside = torch.arange(paths.shape[1]) < self.lengths.cpu()[:, None]
-        lost = (inside & (paths < 0)).any(1).to(self.field.device)
-        split = zip(self._blocks(), torch.split(paths.clamp_min(0), self._size), strict=True)
-        scores = torch.cat([chain.log_score(part) for chain, part in split])
-        return scores.masked_fill(lost, -math.inf)
+        inside = torch.arange(labels.shape[1]) < self.lengths.cpu()[:, None]
+        codes = labels.cpu().masked_fill(~inside, -1)
+        paths = self.states.paths(codes)
+        ends = paths.gather(1, (self.lengths.cpu()[:, None] - 1).clamp_min(0))[:, 0]
+        lost = (inside & (paths < 0)).any(1)
+        lost |= (self.lengths.cpu() > 0) & ~torch.from_numpy(self.states.may_end)[ends.clamp_min(0)]
+        possible = inside & ~lost[:, None]
+        known = _Paths(self.states, codes.masked_fill(~possible, -1))
+        scores = known.scores(self.begins, self.moves)
+        z = self._here(codes.clamp_min(0))
+        field = self.field.gather(2, z[..., None])[..., 0].masked_fill(~self._here(possible), 0.0)
+        return (scores + field.sum(1)).masked_fill(self._here(lost), -math.inf)
 
     def log_conditionals(self, labels: Tensor) -> Tensor:
         r"""Return ``(B, T)`` logs of :math:`p(z_t \mid z_{-t})`, see :class:`Chain`.
@@ -122,6 +140,8 @@ class LabelledChain:
         """
         z, lengths = labels.clamp_min(0).to(self.field.device), self._here(self.lengths)
         paths, after = self._here(self.states.paths(labels.cpu())), self._here(self.states.after)
+        number = self._here(self.states.number)
+        moves = self.moves[number.clamp_min(0)].masked_fill(number < 0, -math.inf)
         ahead = self.field.new_zeros((len(z), len(self.states)))
         ended = ahead.masked_fill(~self._here(self.states.may_end), -math.inf)
         logs = []
@@ -130,9 +150,11 @@ class LabelledChain:
             here = torch.where((lengths == t + 1)[:, None], ended, ahead)
             if t:
                 before = paths[:, t - 1].clamp_min(0)
-                choices = self._from(after[before], before, here) + self.field[:, t]
-                target = after[:, z[:, t]].T  # (B, S)
-                ahead = self._to(target, here) + self.field[:, t].gather(1, z[:, t, None])
+                choices = moves[before] + here.gather(1, after[before].clamp_min(0))
+                choices = choices + self.field[:, t]
+                target = after[:, z[:, t]].T.clamp_min(0)  # (B, S)
+                ahead = moves[:, z[:, t]].T + here.gather(1, target)
+                ahead = ahead + self.field[:, t].gather(1, z[:, t, None])
             else:
                 first = self._here(self.states.first).expand(len(z), -1)
                 choices = here.gather(1, first.clamp_min(0)).masked_fill(first < 0, -math.inf)
@@ -144,57 +166,52 @@ class LabelledChain:
             logs.append(log.masked_fill(score.isneginf() & inside, -math.inf))
         return torch.stack(logs[::-1], dim=1) if logs else self.field[..., 0]
 
-    def _from(self, target: Tensor, before: Tensor, here: Tensor) -> Tensor:
-        """``(B, K)`` scores of going from one state of each row to each of its successors."""
-        place = target.clamp_min(0)
-        scores = self.moves[before[:, None], place] + here.gather(1, place)
-        return scores.masked_fill(target < 0, -math.inf)
+    # --- who answers --------------------------------------------------------------------------
 
-    def _to(self, target: Tensor, here: Tensor) -> Tensor:
-        """``(B, S)`` scores of going from each state to the one that a row's label leads to."""
-        place = target.clamp_min(0)
-        states = torch.arange(target.shape[1], device=target.device)
-        scores = self.moves[states, place] + here.gather(1, place)
-        return scores.masked_fill(target < 0, -math.inf)
+    @property
+    def _compiled(self) -> bool:
+        return self.field.device.type == "cpu" and has_numba()
+
+    @property
+    def _by_torch(self) -> bool:
+        parts = (self.begins, self.moves, self.field)
+        asked = torch.is_grad_enabled() and any(part.requires_grad for part in parts)
+        return not self._compiled or asked
+
+    @cached_property
+    def _rows(self) -> EdgeRows:
+        rows, steps = self.field.shape[:2]
+        return EdgeRows(np.arange(rows) * steps, self.lengths.cpu().long().numpy())
+
+    @cached_property
+    def _edges(self) -> EdgeChain:
+        flat = self.field.flatten(0, 1)
+        return edge_chain(self.states.edges, self._rows, self.begins, self.moves, flat)
+
+    @property
+    def _wide(self) -> WideChain:
+        return self._wide_chain(slice(None))
+
+    def _wide_chain(self, rows: Any) -> WideChain:
+        """A chain of all pairs of states, of some rows."""
+        lengths = self.lengths[rows]
+        return WideChain(self.states.edges, self.begins, self.moves, self.field[rows], lengths)
+
+    def _padded(self, flat: Any) -> Tensor:
+        return self._tensor(flat.reshape(*self.field.shape[:2], *flat.shape[1:]))
+
+    def _tensor(self, array: Any) -> Tensor:
+        return torch.from_numpy(array).to(self.field.dtype)
 
     def _here(self, array: Any) -> Tensor:
         """An array on the device of the scores."""
         return torch.as_tensor(array).to(self.field.device)
 
-    @property
-    def _size(self) -> int:
-        """Rows of a block."""
-        return max(1, _NUMBERS // max(1, self.field.shape[1] * len(self.states)))
-
-    def _blocks(self) -> Iterator[Chain]:
-        """Chains of some rows each."""
-        begins = self.states.begins(self.begins)
-        for field, lengths in zip(
-            torch.split(self.field, self._size), torch.split(self.lengths, self._size), strict=True
-        ):
-            yield Chain(begins, self.moves, self._of_states(field, lengths), lengths)
-
-    def _of_states(self, field: Tensor, lengths: Tensor) -> Tensor:
-        """``(b, T, S)`` scores of the states; a last one must be one that a sequence may end in."""
-        wide = field.index_select(2, self.labels)
-        if self.states.may_end.all():
-            return wide
-        steps = torch.arange(field.shape[1])
-        last = (steps == lengths.cpu()[:, None] - 1)[..., None].to(field.device)
-        barred = self._here(~self.states.may_end)
-        return wide.masked_fill(last & barred, -math.inf)
-
-    def _labels_of(self, states: Tensor) -> Tensor:
-        """The last labels of states, -1 of those that are not there."""
-        labels = torch.from_numpy(self.states.labels)[states.clamp_min(0).cpu()]
-        return labels.masked_fill(states.cpu() < 0, -1).to(states.device)
-
 
 class LabelledLikelihood:
     r"""The function :math:`\log p(z \mid f, A)` of scores, for labels that stay the same.
 
-    See :class:`LabelLikelihood`; that of the states is found for some sequences at a time, and
-    again where its gradient is wanted, which saves memory for the scores of all states.
+    See :class:`LabelLikelihood`.
 
     Args:
         states: Of the chain.
@@ -203,21 +220,12 @@ class LabelledLikelihood:
     """
 
     def __init__(self, states: LabelStates, lengths: Tensor, codes: Tensor) -> None:
-        self.states, self.labels = states, torch.from_numpy(states.labels)
-        size = max(1, _NUMBERS // max(1, codes.shape[1] * len(states)))
-        paths = states.paths(codes)
+        self.states = states
+        ends = lengths.numpy().astype(np.int64)
+        self.rows = EdgeRows(ends.cumsum() - ends, ends)
         inside = torch.arange(codes.shape[1]) < lengths[:, None]
-        self.parts = [
-            LabelLikelihood(n, path[present])
-            for n, path, present in zip(
-                torch.split(lengths, size),
-                torch.split(paths, size),
-                torch.split(inside, size),
-                strict=True,
-            )
-        ]
-        self.steps = [len(part.labels) for part in self.parts]
-        self.ends = [_last_steps(n) for n in torch.split(lengths, size)]
+        self.paths = _Paths(states, codes.masked_fill(~inside, -1))
+        self.labels, self.row = codes[inside], inside.nonzero()[:, 0]
 
     def __call__(self, steps: Tensor, begins: Tensor, tables: Sequence[Tensor]) -> Tensor:
         """Return ``(B,)`` log probabilities.
@@ -227,27 +235,41 @@ class LabelledLikelihood:
             begins: ``(K,)`` scores of the first label.
             tables: See :meth:`LabelStates.moves`.
         """
-        first, moves = self.states.begins(begins), self.states.moves(tables)
-        logs = []
-        for number, field in enumerate(torch.split(steps, self.steps)):
-            if torch.is_grad_enabled() and len(self.parts) > 1:
-                log = checkpoint(self._of_part, number, field, first, moves, use_reentrant=False)
-            else:
-                log = self._of_part(number, field, first, moves)
-            logs.append(log)
-        return torch.cat(logs) if logs else steps.new_zeros(0)
-
-    def _of_part(self, number: int, field: Tensor, first: Tensor, moves: Tensor) -> Tensor:
-        wide = field.index_select(1, self.labels.to(field.device))
-        if not self.states.may_end.all():
-            barred = torch.from_numpy(~self.states.may_end).to(field.device)
-            last = self.ends[number].to(field.device)
-            wide = wide.masked_fill(last[:, None] & barred, -math.inf)
-        return self.parts[number](wide, first, moves)
+        moves = self.states.moves(tables)
+        scores = self.paths.scores(begins, moves)
+        observed = steps.gather(1, self.labels.to(steps.device)[:, None])[:, 0]
+        scores = scores.to(steps).index_add(0, self.row.to(steps.device), observed)
+        compiled = steps.device.type == "cpu" and has_numba()
+        log_partition = edge_log_partition if compiled else wide_log_partition
+        log_z = log_partition(self.states.edges, self.rows, begins, moves, steps)
+        return scores - log_z.masked_fill(log_z.isneginf(), 0.0)
 
 
-def _last_steps(lengths: Tensor) -> Tensor:
-    """``(N,)`` whether a step is the last of its sequence."""
-    last = torch.zeros(int(lengths.sum()), dtype=torch.bool)
-    last[(lengths.cumsum(0) - 1)[lengths > 0]] = True
-    return last
+class _Paths:
+    """First labels and transitions of known labels.
+
+    Args:
+        states: Of the chain.
+        codes: ``(B, T)`` labels that are possible, -1 beyond the end.
+    """
+
+    def __init__(self, states: LabelStates, codes: Tensor) -> None:
+        self.num_rows = len(codes)
+        self.starting = (codes[:, :1] >= 0).nonzero()[:, 0]
+        self.first = codes[self.starting, :1].flatten()
+        paths, later = states.paths(codes), (codes[:, 1:] >= 0).nonzero()
+        before, label = paths[:, :-1][*later.T], codes[:, 1:][*later.T]
+        self.moving = later[:, 0]
+        self.moves = torch.from_numpy(states.number)[before, label]
+
+    def scores(self, begins: Tensor, moves: Tensor) -> Tensor:
+        """Return ``(B,)`` what they score.
+
+        Args:
+            begins: ``(K,)`` scores of first labels.
+            moves: ``(E,)`` scores of transitions.
+        """
+        device = begins.device
+        rows = begins.new_zeros(self.num_rows)
+        rows = rows.index_add(0, self.starting.to(device), begins[self.first.to(device)])
+        return rows.index_add(0, self.moving.to(device), moves[self.moves.to(device)])

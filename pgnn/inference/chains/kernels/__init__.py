@@ -28,6 +28,9 @@ and does not vectorise the exponential. So the innermost products are written in
 ``tile_messages``      The same by tiles: ``sum_tiles``.
 ``alignment_messages`` Sums over the alignments of labels with steps: ``align_rows``.
 ``log_messages``       The same in logs, for rows whose numbers leave the range of floating point.
+``edge_messages``      Forward and backward messages along listed transitions, by tiles:
+                       ``sum_edge_tiles``; in logs ``edge_log_messages``, paths ``edge_paths``,
+                       the innermost products ``edge_products``.
 ``segment_messages``   Messages of segment chains, in logs: ``sum_segments``.
 ``row_paths``          By rows: best path (Viterbi), ``k`` best paths, exact draws.
 ``tile_paths``         Best paths by tiles.
@@ -49,6 +52,19 @@ the caller has ``sum_rows_of_logs`` compute those again.
 
 from pgnn.inference.chains.kernels.arrays import PathSums, Potentials
 from pgnn.inference.chains.kernels.back_pointers import FEW
+from pgnn.inference.chains.kernels.edge_log_messages import sum_edge_rows_of_logs
+from pgnn.inference.chains.kernels.edge_messages import (
+    COUNTED,
+    EDGE_LANES,
+    EdgePotentials,
+    EdgeSums,
+    sum_edge_tiles,
+)
+from pgnn.inference.chains.kernels.edge_paths import (
+    best_edge_tiles,
+    best_k_edge_rows,
+    draw_edge_tiles,
+)
 from pgnn.inference.chains.kernels.log_messages import sum_rows_of_logs
 from pgnn.inference.chains.kernels.row_messages import (
     FILTER,
@@ -70,6 +86,8 @@ from pgnn.inference.chains.kernels.tile_steps import LANES
 from pgnn.inference.chains.kernels.vector_registers import WIDTH
 
 __all__ = [
+    "COUNTED",
+    "EDGE_LANES",
     "FEW",
     "FILTER",
     "FORWARD",
@@ -79,14 +97,21 @@ __all__ = [
     "SMOOTH",
     "STEPS",
     "WIDTH",
+    "EdgePotentials",
+    "EdgeSums",
     "PathSums",
     "Potentials",
     "SegmentPotentials",
     "SegmentSums",
+    "best_edge_tiles",
+    "best_k_edge_rows",
     "best_k_rows",
     "best_rows",
     "best_tiles",
+    "draw_edge_tiles",
     "draw_rows",
+    "sum_edge_rows_of_logs",
+    "sum_edge_tiles",
     "sum_rows",
     "sum_rows_of_logs",
     "sum_segments",

@@ -17,11 +17,11 @@ from pgnn.inference.chains.kernels.vector_registers import (
 )
 from pgnn.inference.kernels.compiled import inner_numeric, numeric
 
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
 @inner_numeric
-def _mix(x):
+def mix(x):
     """Finaliser of SplitMix64 (Steele, Lea & Flood 2014)."""
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -219,11 +219,11 @@ def best_k_rows(potentials, k, rows, states, scores, reach, came, stop):
                     reach[at + m] = -math.inf
                 for i in range(K):
                     step = potentials.turned[r, s, j, i] + potentials.log_field[b, t, j]
-                    _merge(reach, came, at, origin_at, k, reach, old + i * k, step, i * k)
+                    merge(reach, came, at, origin_at, k, reach, old + i * k, step, i * k)
         for m in range(k):
             scores[b * k + m] = -math.inf
         for j in range(K):
-            _merge(scores, came, b * k, 0, k, reach, new + j * k, 0.0, j * k)
+            merge(scores, came, b * k, 0, k, reach, new + j * k, 0.0, j * k)
         for m in range(k):
             if stop[0]:
                 return
@@ -235,7 +235,7 @@ def best_k_rows(potentials, k, rows, states, scores, reach, came, stop):
 
 
 @inner_numeric
-def _merge(values, origins, at, origin_at, k, source, source_at, step, first):
+def merge(values, origins, at, origin_at, k, source, source_at, step, first):
     """Keep the ``k`` largest of two lists in descending order; of equals the old ones stand first.
 
     Args:
@@ -278,7 +278,7 @@ def draw_rows(potentials, log_alpha, rows, seed, states, weights, stop):
     K = log_alpha.shape[2]
     for b in rows:
         r = share_of(potentials.turned.shape[0], b)
-        stream = _mix(seed + np.uint64(b) * _GOLDEN)
+        stream = mix(seed + np.uint64(b) * GOLDEN)
         for n in range(states.shape[0]):
             best = 0
             for t in range(potentials.lengths[b] - 1, -1, -1):
@@ -295,8 +295,8 @@ def draw_rows(potentials, log_alpha, rows, seed, states, weights, stop):
                 for k in range(K):
                     weights[k] = exp_below(weights[k] - top)
                     total += weights[k]
-                stream += _GOLDEN
-                goal = float(_mix(stream) >> np.uint64(11)) / 9007199254740992.0 * total
+                stream += GOLDEN
+                goal = float(mix(stream) >> np.uint64(11)) / 9007199254740992.0 * total
                 best = 0
                 for k in range(K):
                     if weights[k] > 0.0:

@@ -134,8 +134,8 @@ def _forward(
                 step = math.log(lanes[w]) if lanes[w] > 0.0 else -math.inf
                 first = potentials.initial_scale[share_of(potentials.initial.shape[0], rows[w])]
                 sums.increments[rows[w], t] = step + lanes[TOP + w] + (first if t == 0 else shift)
-            _unload(alpha, to, lanes, offsets, num, t, sums.states)
-        _note(logs, lanes, num, shift)
+            unload(alpha, to, lanes, offsets, num, t, sums.states)
+        note(logs, lanes, num, shift)
     for w in range(len(rows)):
         product = logs[WIDTH + w]
         sums.log_z[rows[w]] = logs[w] + math.log(product) if product > 0.0 else -math.inf
@@ -158,8 +158,8 @@ def _audit(potentials, t, emission, at, ahead, lanes):
 
 
 @inner_numeric
-def _note(logs, lanes, num, shift):
-    """Multiply totals, whose logs are taken when the product gets small or large."""
+def note(logs, lanes, num, shift):
+    """Multiply totals into ``logs``, by their logs when the product gets small or large."""
     far = False
     for w in range(num):
         total = float(lanes[TOTAL + w])
@@ -175,7 +175,7 @@ def _note(logs, lanes, num, shift):
 
 
 @inner_numeric
-def _unload(values, at, lanes, offsets, num, t, out):
+def unload(values, at, lanes, offsets, num, t, out):
     """Write a step of a tile, multiplied by ``INVERSE``."""
     K = out.shape[2]
     block, w = 64 // out.itemsize, 0
@@ -191,9 +191,10 @@ def _unload(values, at, lanes, offsets, num, t, out):
             write_1(values, out, offsets, lanes, at + k * WIDTH, INVERSE, t * K + k, w)
         w += block
     while w < num:
-        row = offsets[w] // (out.shape[1] * K)
+        place = offsets[w] // K + t
         for k in range(K):
-            out[row, t, k] = values[at + k * WIDTH + w] * lanes[INVERSE + w]
+            value = values[at + k * WIDTH + w] * lanes[INVERSE + w]
+            out[place // out.shape[1], place % out.shape[1], k] = value
         w += 1
 
 
@@ -219,7 +220,7 @@ def _backward(potentials, sums, weights, rows, offsets, emission, alpha, ahead, 
         meet(alpha, ahead, lanes, at, 0, K)
         for w in range(num):
             logs[2 * WIDTH + w] = min(logs[2 * WIDTH + w], float(lanes[TOTAL + w]))
-        _unload(ahead, size, lanes, offsets, num, t, sums.states)
+        unload(ahead, size, lanes, offsets, num, t, sums.states)
         if sums.pairs.shape[2] and t + 1 < steps:
             for w in range(num):
                 lanes[INVERSE + w] *= real(weights[rows[w]])

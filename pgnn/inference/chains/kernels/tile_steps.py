@@ -143,6 +143,13 @@ def _emit(step: _Step) -> None:
     step.keep(step.inverse(result), INVERSE)
 
 
+def _gain(step: _Step) -> None:
+    builder, left, right = step.builder, step.data.left, step.data.right
+    with step.states() as (x, y):
+        emission = exp_of(builder, builder.fsub(step.read(right, y), step.lane(TOP)))
+        step.write(builder.fmul(emission, step.lane(INVERSE)), left, x)
+
+
 def _audit(step: _Step) -> None:
     builder, left, right = step.builder, step.data.left, step.data.right
     lost = step.number(LOST[8 * size_of(step.data.kind)])
@@ -195,6 +202,8 @@ observe = _step(_observe)
 emit = _step(_emit)
 """``y`` becomes the exponential of ``y - TOP``, ``x`` is multiplied by it and by ``INVERSE``;
 ``BEFORE`` becomes ``INVERSE``, ``TOTAL`` the sum of ``x``, ``INVERSE`` one over that, or zero."""
+gain = _step(_gain)
+"""``x`` becomes the exponential of ``y - TOP``, times ``INVERSE``."""
 audit = _step(_audit)
 """After ``emit``: what may have been lost of a message, ``x``, is multiplied by what the message
 was; what may be lost now is added. ``LOSSES`` becomes its share of the message."""

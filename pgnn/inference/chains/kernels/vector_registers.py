@@ -74,7 +74,7 @@ def spread_value(builder: Any, number: Any, lanes: int) -> Any:
     return builder.shuffle_vector(one, ir.Constant(vector, ir.Undefined), zeros)
 
 
-def _include(builder: Any, total: Any, x: Any, y: Any, maximum: bool) -> Any:
+def include(builder: Any, total: Any, x: Any, y: Any, maximum: bool) -> Any:
     """Add a product, or keep the larger one of a sum."""
     if not maximum:
         flags = ("contract",)
@@ -90,7 +90,7 @@ def part_of(builder: Any, vector: Any, first: int, num: int, step: int = 1) -> A
     return builder.shuffle_vector(vector, ir.Constant(vector.type, ir.Undefined), picked)
 
 
-def _total(builder: Any, vector: Any) -> Any:
+def total_of(builder: Any, vector: Any) -> Any:
     """Sum of the lanes, halves by halves."""
     while vector.type.count > 1:
         half = vector.type.count // 2
@@ -124,7 +124,7 @@ def _tile_product(columns: int, maximum: bool) -> Any:
                 for j, total in enumerate(totals):
                     entry = builder.add(row, index(j))
                     number = spread(builder, data.left, entry, data.kind, WIDTH)
-                    result = _include(builder, builder.load(total), value, number, maximum)
+                    result = include(builder, builder.load(total), value, number, maximum)
                     builder.store(result, total)
             for j, total in enumerate(totals):
                 where = builder.add(to, index(j * WIDTH))
@@ -153,20 +153,20 @@ def _row_product(lanes: int, maximum: bool, onto: bool) -> Any:
             if onto:
                 builder.store(load_vector(builder, data.out, to, kind, lanes), totals[0])
 
-            def include(i: Any, total: Any) -> None:
+            def add_row(i: Any, total: Any) -> None:
                 address = builder.add(x_at, builder.mul(i, x_step))
                 number = spread(builder, data.right, address, kind, lanes)
                 row = builder.add(at, builder.mul(i, step))
                 value = load_vector(builder, data.left, row, kind, lanes)
-                builder.store(_include(builder, builder.load(total), value, number, maximum), total)
+                builder.store(include(builder, builder.load(total), value, number, maximum), total)
 
             fours = builder.udiv(num, index(4))
             with cgutils.for_range(builder, fours) as loop:
                 first = builder.mul(loop.index, index(4))
                 for u in range(4):
-                    include(builder.add(first, index(u)), totals[u])
+                    add_row(builder.add(first, index(u)), totals[u])
             with cgutils.for_range(builder, builder.urem(num, index(4))) as loop:
-                include(builder.add(builder.mul(fours, index(4)), loop.index), totals[0])
+                add_row(builder.add(builder.mul(fours, index(4)), loop.index), totals[0])
             values = [builder.load(total) for total in totals]
             for k in (2, 1):
                 for u in range(k):
@@ -220,13 +220,13 @@ def _tile_outer(size: int) -> Any:
                         for j in range(size):
                             total = totals[i * size + j]
                             old = builder.load(total)
-                            builder.store(_include(builder, old, xs[i], ys[j], SUM), total)
+                            builder.store(include(builder, old, xs[i], ys[j], SUM), total)
             for i in range(size):
                 for j in range(size):
                     where = builder.add(to, builder.add(builder.mul(step, index(i)), index(j)))
                     pointer = builder.gep(data.out, [where])
                     terms = builder.load(totals[i * size + j])
-                    result = builder.fadd(builder.load(pointer), _total(builder, terms))
+                    result = builder.fadd(builder.load(pointer), total_of(builder, terms))
                     builder.store(result, pointer)
             return context.get_dummy_value()
 

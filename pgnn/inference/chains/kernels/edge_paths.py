@@ -1,0 +1,235 @@
+"""Paths along listed transitions: the best of many rows at once, the k best, exact draws."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from pgnn.inference.chains.kernels.edge_messages import begin_tile, forward, running
+from pgnn.inference.chains.kernels.edge_products import push_tops
+from pgnn.inference.chains.kernels.row_messages import SMOOTH
+from pgnn.inference.chains.kernels.row_paths import GOLDEN, merge, mix
+from pgnn.inference.chains.kernels.tile_messages import bring
+from pgnn.inference.chains.kernels.vector_registers import WIDTH
+from pgnn.inference.kernels.compiled import inner_numeric, numeric
+
+
+@inner_numeric
+def _reach(potentials, rows, places, reach, fields, room, best, stop):
+    """Fill ``reach`` with logs of the best ways to each state; ``best`` are states at the end."""
+    K, S = potentials.log_field.shape[2], len(potentials.may_end)
+    size, num = S * WIDTH, len(rows)
+    for t in range(potentials.lengths[rows[0]]):
+        if stop[0]:
+            return
+        num = running(potentials, rows, places, num, t)
+        bring(potentials.log_field, places, t * K, fields, 0)
+        to = t * size
+        if t == 0:
+            for i in range(size):
+                reach[i] = -math.inf
+        for k in range(K):
+            if t > 0:
+                push_tops(
+                    potentials.incoming, potentials.sources, potentials.into, reach, reach, fields,
+                    room, potentials.spans[k], potentials.spans[k + 1], to - size, to, k * WIDTH, 0,
+                )  # fmt: skip
+            elif potentials.first[k] >= 0:
+                for w in range(WIDTH):
+                    value = potentials.initial[k] + fields[k * WIDTH + w]
+                    reach[potentials.first[k] * WIDTH + w] = value
+        w = num - 1
+        while w >= 0 and potentials.lengths[rows[w]] == t + 1:
+            best[w], top = -1, -math.inf
+            for i in range(S):
+                value = reach[to + i * WIDTH + w] + potentials.may_end[i]
+                if value > top:
+                    best[w], top = i, value
+            w -= 1
+
+
+@inner_numeric
+def _walk_back(potentials, b, w, state, reach, labels, label_of):
+    """Write the labels of a row's best path, of equal ones that of the smallest states."""
+    size, start = len(potentials.may_end) * WIDTH, potentials.starts[b]
+    moved, observed = potentials.may_end[state] + 0.0, 0.0
+    for t in range(potentials.lengths[b] - 1, -1, -1):
+        label = label_of[state]
+        labels[start + t] = label
+        observed += potentials.log_field[0, start + t, label]
+        if t == 0:
+            break
+        begin, end = potentials.incoming[state], potentials.incoming[state + 1]
+        before, top = begin, -math.inf
+        for m in range(begin, end):
+            value = reach[(t - 1) * size + potentials.sources[m] * WIDTH + w] + potentials.into[m]
+            if value > top:
+                before, top = m, value
+        moved += potentials.into[before]
+        state = potentials.sources[before]
+    return moved + potentials.initial[label_of[state]] + observed
+
+
+@numeric
+def best_edge_tiles(
+    potentials, label_of, tiles, labels, scores, reach, fields, room, best, places, lanes, logs,
+    stop,
+):  # fmt: skip
+    """Find the best labels of rows; of equal ones those of the smallest last state, and so on.
+
+    Args:
+        potentials: Logs.
+        label_of: ``(S,)``.
+        tiles: As of ``sum_edge_tiles``.
+        labels: ``(N,)`` to be filled; rows without a path are left as they are.
+        scores: ``(B,)``.
+        reach: Room for ``T * S * WIDTH`` numbers.
+        fields: For ``K * WIDTH``.
+        room: For ``WIDTH``.
+        best: For ``WIDTH`` int64.
+        places: For ``WIDTH`` int64.
+        lanes: For ``EDGE_LANES``.
+        logs: For ``3 * WIDTH``.
+        stop: Looked at at every step.
+    """
+    for tile in range(tiles.shape[0]):
+        num = 0
+        while num < WIDTH and tiles[tile, num] >= 0:
+            num += 1
+        rows = tiles[tile, :num]
+        begin_tile(potentials, rows, places, lanes, logs)
+        _reach(potentials, rows, places, reach, fields, room, best, stop)
+        if stop[0]:
+            return
+        for w in range(num):
+            scores[rows[w]] = -math.inf
+            if best[w] >= 0:
+                b = rows[w]
+                scores[b] = _walk_back(potentials, b, w, best[w], reach, labels, label_of)
+
+
+@numeric
+def best_k_edge_rows(potentials, k, label_of, rows, labels, scores, reach, came, stop):
+    """Find the ``k`` best sequences of labels of some rows, best first.
+
+    Args:
+        potentials: Logs.
+        k: How many.
+        label_of: ``(S,)``.
+        rows: Which ones; none is empty.
+        labels: ``(k, N)`` to be filled where there are so many.
+        scores: ``(B * k,)``.
+        reach: Room for ``2 * S * k`` numbers.
+        came: For ``T * S * k`` int64: state before, times ``k``, plus which of its paths.
+        stop: Looked at for each state of each step.
+    """
+    S = len(potentials.may_end)
+    for b in rows:
+        steps, start, old, new = potentials.lengths[b], potentials.starts[b], 0, S * k
+        for m in range(S * k):
+            reach[new + m] = -math.inf
+        for label in range(len(potentials.first)):
+            if potentials.first[label] >= 0:
+                value = potentials.initial[label] + potentials.log_field[0, start, label]
+                reach[new + potentials.first[label] * k] = value
+        for t in range(1, steps):
+            old, new = new, old
+            for j in range(S):
+                if stop[0]:
+                    return
+                at, origin_at = new + j * k, (t * S + j) * k
+                field = potentials.log_field[0, start + t, label_of[j]]
+                for m in range(k):
+                    reach[at + m] = -math.inf
+                for e in range(potentials.incoming[j], potentials.incoming[j + 1]):
+                    i, step = potentials.sources[e], potentials.into[e] + field
+                    merge(reach, came, at, origin_at, k, reach, old + i * k, step, i * k)
+        for m in range(k):
+            scores[b * k + m] = -math.inf
+        for j in range(S):
+            last = potentials.may_end[j]
+            merge(scores, came, b * k, 0, k, reach, new + j * k, last, j * k)
+        for m in range(k):
+            if scores[b * k + m] > -math.inf:
+                at = came[m]
+                for t in range(steps - 1, -1, -1):
+                    labels[m, start + t] = label_of[at // k]
+                    at = came[t * S * k + at]
+
+
+@inner_numeric
+def _picked(values, begin, end, unit, total):
+    """The first of some numbers at which a share of their total is reached."""
+    goal, chosen = unit * total, begin
+    for m in range(begin, end):
+        if values[m - begin] > 0.0:
+            chosen = m
+            goal -= values[m - begin]
+            if goal < 0.0:
+                break
+    return chosen
+
+
+@inner_numeric
+def _draw(potentials, b, w, seed, label_of, alpha, values, labels, stop):
+    """Draw paths of a row, last state first, given forward messages."""
+    size, start = len(potentials.may_end) * WIDTH, potentials.starts[b]
+    last = potentials.lengths[b] - 1
+    stream = mix(seed + np.uint64(b) * GOLDEN)
+    for n in range(labels.shape[0]):
+        state = 0
+        for t in range(last, -1, -1):
+            if stop[0]:
+                return
+            begin, end = 0, len(potentials.may_end)
+            if t < last:
+                begin, end = potentials.incoming[state], potentials.incoming[state + 1]
+            total = 0.0
+            for m in range(begin, end):
+                i = m if t == last else potentials.sources[m]
+                weight = potentials.may_end[m] if t == last else potentials.into[m]
+                values[m - begin] = alpha[t * size + i * WIDTH + w] * weight
+                total += values[m - begin]
+            stream += GOLDEN
+            unit = float(mix(stream) >> np.uint64(11)) / 9007199254740992.0
+            chosen = _picked(values, begin, end, unit, total)
+            state = chosen if t == last else potentials.sources[chosen]
+            labels[n, start + t] = label_of[state]
+
+
+@numeric
+def draw_edge_tiles(
+    potentials, sums, spread, seed, label_of, tiles, labels, alpha, gains, values, room, lanes,
+    logs, places, stop,
+):  # fmt: skip
+    """Draw labels of rows that are possible.
+
+    Args:
+        potentials: Numbers.
+        sums: Those of SMOOTH, of which only ``log_z`` and ``trust`` are filled.
+        spread: As of ``sum_edge_tiles``.
+        seed: uint64; a row's draws depend on it and on the number of the row alone.
+        label_of: ``(S,)``.
+        tiles: As of ``sum_edge_tiles``.
+        labels: ``(n, N)`` to be filled.
+        alpha: Room for ``T * S * WIDTH`` numbers.
+        gains: For ``T * K * WIDTH``.
+        values: For ``S``.
+        room: For ``2 * K * WIDTH``.
+        lanes: For ``EDGE_LANES``.
+        logs: For ``3 * WIDTH``.
+        places: For ``WIDTH`` int64.
+        stop: Looked at at every step.
+    """
+    for tile in range(tiles.shape[0]):
+        num = 0
+        while num < WIDTH and tiles[tile, num] >= 0:
+            num += 1
+        rows = tiles[tile, :num]
+        begin_tile(potentials, rows, places, lanes, logs)
+        forward(
+            potentials, sums, SMOOTH, spread, rows, places, alpha, gains, room, lanes, logs, stop
+        )
+        for w in range(num):
+            _draw(potentials, rows[w], w, seed, label_of, alpha, values, labels, stop)

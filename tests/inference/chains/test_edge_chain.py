@@ -1,0 +1,188 @@
+"""Chains whose transitions are listed: the kernels along them against chains of all pairs."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from pgnn.errors import Intractable
+from pgnn.inference.chains import edge_chain as edge_chain_module
+from pgnn.inference.chains import labelled_chain, wide_chain
+from pgnn.inference.chains.edge_chain import EdgeChain, EdgeRows
+from pgnn.inference.chains.edge_log_partition import edge_log_partition, wide_log_partition
+from pgnn.inference.chains.label_states import LabelMoves, LabelStates
+from pgnn.inference.chains.labelled_chain import LabelledChain
+from pgnn.inference.chains.wide_chain import WideChain
+
+K = 3
+MASK = np.array([[1, 1, 0], [1, 1, 1], [0, 1, 1]], dtype=bool)
+# after a label 2 no other may come, and a row ends with 1 or 2
+STOPS = LabelMoves(np.array([[0, 1, 2], [0, 1, 2], [-1, -1, 2]]), 0, np.array([False, True, True]))
+CASES: dict[str, tuple[Any, int, Any]] = {
+    "order 1": (np.ones((K, K), dtype=bool), 1, None),
+    "order 2": (np.ones((K, K), dtype=bool), 2, None),
+    "order 3": (np.ones((K, K), dtype=bool), 3, None),
+    "order 2, mask": (MASK, 2, None),
+    "order 3, mask": (MASK, 3, None),
+    "automaton": (np.ones((K, K), dtype=bool), 1, STOPS),
+    "order 2, mask, automaton": (MASK, 2, STOPS),
+}
+LENGTHS = [7, 1, 0, 12, 2, 3, *[1 + n % 11 for n in range(34)]]
+
+
+class Case:
+    """A chain with random scores; row 3 has hard ones, row 5 none that are possible."""
+
+    def __init__(self, name: str, scale: float = 1.0, kind: torch.dtype = torch.float64) -> None:
+        generator = torch.Generator().manual_seed(len(name))
+        self.states = LabelStates(*CASES[name])
+        shapes = (K,), (len(self.states.edges),), (len(LENGTHS), max(LENGTHS), K)
+        self.parts = [
+            (scale * torch.randn(shape, generator=generator, dtype=torch.float64)).to(kind)
+            for shape in shapes
+        ]
+        self.parts[2][3, :, 0] -= 40.0
+        self.parts[2][5, 1] = -torch.inf
+        self.lengths = torch.tensor(LENGTHS)
+
+    def fast(self) -> LabelledChain:
+        return LabelledChain(self.states, *self.parts, self.lengths)
+
+    def slow(self) -> WideChain:
+        return WideChain(self.states.edges, *self.parts, self.lengths)
+
+    def kernel(self) -> EdgeChain:
+        return self.fast()._edges
+
+    def requires_grad(self) -> list[Tensor]:
+        return [part.clone().requires_grad_() for part in self.parts]
+
+
+@pytest.fixture(params=CASES)
+def case(request: Any) -> Case:
+    return Case(request.param)
+
+
+def possible(chain: Any) -> Tensor:
+    return ~chain.log_partition().isneginf()
+
+
+def test_sums_are_those_of_all_pairs_of_states(case: Case) -> None:
+    for ask in ("log_partition", "smoothed", "filtered"):
+        found, expected = getattr(case.fast(), ask)(), getattr(case.slow(), ask)()
+        torch.testing.assert_close(found, expected, equal_nan=True)
+
+
+def test_best_paths_are_those_of_all_pairs_of_states(case: Case) -> None:
+    for k in (1, 4):
+        found, expected = case.fast().best(k), case.slow().best(k)
+        assert torch.equal(found[0], expected[0])
+        torch.testing.assert_close(found[1], expected[1])
+
+
+def test_ties_go_to_the_smallest_last_labels(case: Case) -> None:
+    for part in case.parts:
+        part.zero_()
+    for k in (1, 3):
+        assert torch.equal(case.fast().best(k)[0], case.slow().best(k)[0])
+
+
+def test_draws_are_those_of_all_pairs_of_states(case: Case) -> None:
+    fast, slow = case.fast(), case.slow()
+    found = torch.from_numpy(fast._edges.sample(20, 7)[0]).reshape(20, *case.parts[2].shape[:2])
+    (chain,) = slow._blocks()
+    states = torch.from_numpy(chain._cpu.sample(20, 7))
+    assert torch.equal(found, slow._labels_of(states))
+
+
+@pytest.mark.parametrize("rows", ["alike", "weighted"])
+def test_gradients_are_those_of_all_pairs_of_states(case: Case, rows: str) -> None:
+    weights = torch.linspace(0.0 if rows == "weighted" else 2.0, 2.0, len(LENGTHS)).double()
+    weights = weights.masked_fill(~possible(case.fast()), 0.0)
+    steps = torch.arange(len(LENGTHS)).numpy() * max(LENGTHS)
+    where = EdgeRows(steps, np.array(LENGTHS))
+    found = []
+    for function in (edge_log_partition, wide_log_partition):
+        parts = case.requires_grad()
+        flat = parts[2].flatten(0, 1)
+        logs = function(case.states.edges, where, parts[0], parts[1], flat)
+        found.append(torch.autograd.grad(logs.nan_to_num(neginf=0.0) @ weights, parts))
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_second_derivatives() -> None:
+    states, where = LabelStates(*CASES["order 2, mask"]), EdgeRows(np.array([0]), np.array([3]))
+    generator = torch.Generator().manual_seed(1)
+    parts = [
+        torch.randn(shape, generator=generator, dtype=torch.float64).requires_grad_()
+        for shape in ((K,), (len(states.edges),), (3, K))
+    ]
+    assert torch.autograd.gradgradcheck(
+        lambda *p: edge_log_partition(states.edges, where, *p), parts
+    )
+
+
+@pytest.mark.parametrize("name", ["order 2", "order 2, mask, automaton"])
+def test_numbers_that_cannot_be_held_are_not_lost(name: str) -> None:
+    case = Case(name, scale=400.0)
+    kernel = case.kernel()
+    sums = kernel._empty(2)
+    kernel._sum(sums, 2, kernel.present)
+    assert len(kernel._doubtful(sums)) > 3  # most are impossible as they are computed first
+    for ask in ("log_partition", "smoothed", "filtered"):
+        found, expected = getattr(case.fast(), ask)(), getattr(case.slow(), ask)()
+        torch.testing.assert_close(found, expected, equal_nan=True)
+    weights = np.linspace(0.5, 1.5, len(LENGTHS))
+    counts = kernel.smooth(weights, counted=True).counts
+    total = sum(
+        w * chain.expected_transitions()[n].nan_to_num(0.0)
+        for chain in case.slow()._blocks()
+        for n, w in enumerate(weights)
+    )
+    edges = case.states.edges
+    np.testing.assert_allclose(counts, total.numpy()[edges.sources, edges.targets], atol=1e-9)
+    draws = case.fast().sample(3, seed=0)
+    assert torch.equal(draws >= 0, case.fast().best()[0].expand(3, -1, -1) >= 0)
+
+
+def test_single_precision() -> None:
+    case, exact = Case("order 2", kind=torch.float32), Case("order 2")
+    found = case.fast().smoothed()
+    assert {x.dtype for x in found} == {torch.float32}
+    expected = [x.float() for x in exact.fast().smoothed()]
+    torch.testing.assert_close(list(found), expected, equal_nan=True)
+
+
+def test_other_devices_take_the_chain_of_all_pairs(case: Case, monkeypatch: Any) -> None:
+    expected, (paths, scores) = case.fast().smoothed(), case.fast().best()
+    monkeypatch.setattr(labelled_chain, "has_numba", lambda: False)
+    torch.testing.assert_close(case.fast().smoothed(), expected, equal_nan=True)
+    assert torch.equal(case.fast().best()[0], paths)
+    torch.testing.assert_close(case.fast().log_partition(), expected[1])
+    assert case.fast().sample(2, seed=0).shape == (2, *paths.shape)
+    assert scores.shape == (len(LENGTHS),)
+
+
+def test_sizes_are_checked_before_memory_is_taken(monkeypatch: Any) -> None:
+    case = Case("order 3")
+    monkeypatch.setattr(edge_chain_module, "MAX_ROOM", 1000)
+    with pytest.raises(Intractable, match="smaller order"):
+        case.fast().smoothed()
+    monkeypatch.setattr(wide_chain, "MAX_TABLE", 1000)
+    with pytest.raises(Intractable, match="all pairs of 39 states"):
+        case.fast().entropy()
+
+
+def test_no_rows_and_no_steps() -> None:
+    states = LabelStates(*CASES["order 2"])
+    parts = torch.zeros(K), torch.zeros(len(states.edges))
+    none = LabelledChain(states, *parts, torch.zeros(0, 4, K))
+    assert none.log_partition().shape == (0,)
+    assert none.best()[0].shape == (0, 4)
+    empty = LabelledChain(states, *parts, torch.zeros(2, 0, K))
+    assert empty.log_partition().tolist() == [0.0, 0.0]
+    assert empty.smoothed()[0].shape == (2, 0, K)
+    assert empty.best(2)[1].tolist() == [[0.0, float("-inf")]] * 2
