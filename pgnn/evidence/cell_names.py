@@ -36,15 +36,39 @@ class CellNames:
 
         Args:
             findings: Names and values.
-            in_rows: Whether they are columns of a frame, which may have unknown names.
+            in_rows: Whether they are columns of a frame, which may have unknown names beside those
+                of other variables.
             is_variable: Returns whether a name is that of a variable or an element.
         """
         columns = dict(findings)
-        foreign = bool(self.names) or not any(map(is_variable, columns))
-        if len(columns) < len(findings) or not (in_rows and foreign and self.are_all(columns)):
+        own = self.among(columns, is_variable)
+        if not in_rows or len(columns) < len(findings) or not self.are_all(own):
             return [(self.place(n), x) for n, x in findings]
-        rows = self.rows(columns)
-        return [(self.array.name, rows)] if rows is not None else [*self.renamed(columns).items()]
+        rows = self.rows(own)
+        cells = self.renamed(own) if rows is None else {self.array.name: rows}
+        return [*cells.items(), *((n, x) for n, x in findings if n not in own)]
+
+    def among(
+        self, columns: Mapping[Hashable, Any], is_variable: Callable[[Hashable], bool]
+    ) -> dict[Hashable, Any]:
+        """Return the columns that may be elements: known names of them, or of nothing else."""
+        return {n: x for n, x in columns.items() if n in self._places or not is_variable(n)}
+
+    def hint(self, columns: Iterable[Hashable], is_variable: Callable[[Hashable], bool]) -> str:
+        """Return what a frame of other columns should be; empty if it is not one of elements.
+
+        Args:
+            columns: Names of all columns.
+            is_variable: See :meth:`arranged`.
+        """
+        others = [n for n in columns if n not in self._places and not is_variable(n)]
+        number, own = len(others), self.array.num_elements
+        if self.names or number < 2 or own < 2 or number == own:
+            return ""
+        return (
+            f"; {self.array.name!r} has {own} elements, and a frame has a column for each of them, "
+            f"but this one has {number}"
+        )
 
     def place(self, name: Hashable) -> Hashable:
         """Return the element with a given name; the name itself if there is none."""

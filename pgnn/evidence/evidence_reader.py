@@ -195,7 +195,9 @@ class EvidenceReader:
     def _check_names(self, names: Sequence[Hashable], what: str) -> None:
         wrong = [n for n in names if not self._knows(n)]
         if wrong:
-            raise unknown_columns(wrong, self.variables, what)
+            cells = self._cells if what == "column" else None
+            hint = "" if cells is None else cells.hint(names, self._knows)
+            raise unknown_columns(wrong, self.variables, what, hint)
 
     def _knows(self, name: Hashable) -> bool:
         return name in self._single or name in self._reals or self.elements.find(name) is not None

@@ -30,12 +30,20 @@ def unknown_variable(
 
 
 def unknown_columns(
-    names: Sequence[object], variables: Iterable[Variable], what: str = "column"
+    names: Sequence[object], variables: Iterable[Variable], what: str = "column", hint: str = ""
 ) -> UnknownVariable:
-    """Return the error for unknown names in data or evidence, which explains how to ignore them."""
+    """Return the error for unknown names in data or evidence, which explains how to ignore them.
+
+    Args:
+        names: The unknown names.
+        variables: Those of the model.
+        what: What the names are of.
+        hint: What is known of the mistake, in place of the names of the variables.
+    """
     known = list(variables)
     shown = ", ".join(map(repr, names))
-    hint = _hint(names[0], known).rstrip("?") + (
+    shown = "..." if hint else shown
+    hint = (hint or _hint(names[0], known).rstrip("?")) + (
         f"; leave columns out by pgnn.observed(data, ignore=[{shown}])"
     )
     if len(names) > 1:

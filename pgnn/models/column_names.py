@@ -33,11 +33,14 @@ class ColumnNames(LearningVerbs, VectorModel):
         self._column_names = tuple(names)
         self._cache.clear()
 
+    def _names_a_variable(self, name: Hashable) -> bool:
+        return name in self.variables or self.elements.find(name) is not None
+
     @contextmanager
     def _declared_by(
         self, data: Any, weights: Any, inputs: Inputs | None
     ) -> Iterator[tuple[Any, Inputs | None]]:
-        """See the base class; columns of a frame that are not variables are components."""
+        """See the base class; columns of a frame that are no variables are components."""
         before, rows = self._column_names, data
         if is_frame(data) and not is_partitioned(data) and self.vector is not None:
             try:
@@ -47,11 +50,12 @@ class ColumnNames(LearningVerbs, VectorModel):
             counts = {n: columns.pop(n) for n in [*columns] if isinstance(weights, str)
                       and n == weights and n not in self.variables}  # fmt: skip
             array = self.variables[self.vector]
-            foreign = not any(n in self.variables or self.elements.find(n) for n in columns)
-            if foreign and CellNames(array).are_all(columns):
-                self.name_columns((*columns,))
-                matrix = CellNames(array).rows(columns)
-                rows = data if matrix is None else {array.name: matrix, **counts}
+            own = CellNames(array).among(columns, self._names_a_variable)
+            if CellNames(array).are_all(own):
+                self.name_columns((*own,))
+                matrix = CellNames(array).rows(own)
+                others = {n: x for n, x in columns.items() if n not in own}
+                rows = data if matrix is None else {array.name: matrix, **others, **counts}
         try:
             with super()._declared_by(rows, weights, inputs) as declared:
                 yield declared

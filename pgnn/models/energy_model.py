@@ -118,8 +118,10 @@ class EnergyModel(ColumnNames, MarkovRandomField, UnitModel):
 
     @property
     def vector(self) -> Hashable:
-        """Name of the only visible layer, to which bare arrays belong."""
-        return self.visible[0] if len(self.visible) == 1 else None
+        """Name of the only visible layer, or the only array among them: what bare arrays are of."""
+        arrays = [n for n in self.visible if self.variables[n].shape]
+        named = self.visible if len(self.visible) == 1 else arrays
+        return named[0] if len(named) == 1 else None
 
     @property
     def hidden(self) -> tuple[Hashable, ...]:

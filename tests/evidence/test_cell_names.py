@@ -75,7 +75,7 @@ def test_a_frame_is_the_matrix_of_its_columns(make: Any) -> None:
     assert torch.equal(plain.log_prob(frame.rename(columns={"a": "e"}), engine=engine), expected)
     with pytest.raises(EvidenceError, match=r"unknown columns? 'e'"):
         model.log_prob(frame.rename(columns={"a": "e"}), engine=engine)
-    with pytest.raises(EvidenceError, match="unknown columns 'a', 'b', 'c'"):
+    with pytest.raises(EvidenceError, match=r"unknown columns 'a', 'b', 'c'.*but this one has 3"):
         plain.log_prob(frame[["a", "b", "c"]], engine=engine)
 
 
@@ -154,3 +154,46 @@ def test_columns_that_are_no_numbers_are_states() -> None:
     model.fit(frame, learner=learner, seed=0, progress=False)
     whole = {"x": [["no", "yes"], ["yes", "no"]]}
     torch.testing.assert_close(model.log_prob(frame[:2]), model.log_prob(whole))
+
+
+@pytest.mark.parametrize("width", [3, 5])
+@pytest.mark.parametrize("make", [
+    lambda: pgnn.RestrictedBoltzmannMachine(4, 2),
+    lambda: pgnn.SigmoidBeliefNetwork([4, 2]),
+    lambda: pgnn.Hopfield(pgnn.Variable("units", 2, (4,))),
+    lambda: pgnn.Autoencoder(
+        torch.nn.Linear(4, 1), torch.nn.Linear(1, 4), pgnn.NormalHead((4,), 1.0), latent=1),
+], ids=["machine", "belief net", "memory", "autoencoder"])  # fmt: skip
+def test_a_frame_of_another_width_is_told_so(make: Any, width: int) -> None:
+    frame = pd.DataFrame(np.zeros((6, width), dtype=int), columns=[*"abcde"][:width])
+    says = rf"has 4 elements, and a frame has a column for each of them, but this one has {width};"
+    with pytest.raises(DataError, match=says):
+        make().fit(frame, progress=False)
+    with pytest.raises(EvidenceError, match=says):
+        make().log_prob(frame)
+    with pytest.raises(EvidenceError, match="known"):  # one column of a wrong name
+        make().log_prob(frame[["a"]])
+
+
+def test_labels_are_a_column_beside_those_of_the_array() -> None:
+    """A machine with labels takes a frame, a mapping and an array of its visible units."""
+    rows = np.array([[1, 1, 0, 0], [0, 0, 1, 1]] * 10)
+    labels = ["odd", "even"] * 10
+    frame = pd.DataFrame(rows, columns=[*"abcd"]).assign(label=labels)
+    learner = pgnn.ContrastiveDivergence(epochs=3)
+
+    def machine(data: Any) -> Any:
+        model = pgnn.RestrictedBoltzmannMachine(4, 2, labels=["odd", "even"])
+        return model.fit(data, learner=learner, seed=0, progress=False)
+
+    named, mapped = machine(frame), machine({"visible": rows, "label": labels})
+    for one, other in zip(named.parameters(), mapped.parameters(), strict=True):
+        assert torch.equal(one, other)
+    assert tuple(named.columns) == ("a", "b", "c", "d")
+    expected = mapped.query("label", {"visible": rows})["label"].probs
+    for asked in (frame[["d", "b", "a", "c"]], rows):
+        assert torch.equal(named.query("label", asked)["label"].probs, expected)
+    torch.testing.assert_close(named.log_prob(frame), mapped.log_prob(
+        {"visible": rows, "label": labels}))  # fmt: skip
+    with pytest.raises(DataError, match="but this one has 3"):
+        machine(frame.drop(columns="a"))

@@ -289,11 +289,25 @@ def _are_inside(model: Any, rows: RowEvidence) -> bool:
     Raises:
         DataError: If a value is outside of the support of its distribution.
     """
+    _check_range(model, rows)
     supports = _Supports(model, rows)
     refused = supports.refused()
     if refused is not None:
         raise DataError(refused)
     return supports.settle_it
+
+
+def _check_range(model: Any, rows: RowEvidence) -> None:
+    """Refuse values that a network cannot square in the type of its numbers."""
+    types = [p.dtype for p in model.parameters() if p.is_floating_point()]
+    for name, x in rows.reals.items():
+        largest = float(x.nan_to_num().abs().max()) if x.numel() else 0.0
+        for dtype in types:
+            if largest > torch.finfo(dtype).max ** 0.5:
+                raise DataError(
+                    f"{name!r} has values as large as {largest:g}, whose squares are beyond "
+                    f"{dtype}; rescale them, such as by their standard deviation"
+                )
 
 
 class _Supports:

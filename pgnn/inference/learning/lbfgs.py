@@ -318,7 +318,8 @@ def _check_start(target: PenalizedObjective) -> None:
     if not np.isfinite(target.value):
         raise DataError(
             f"the rows have the value {target.value} under the initial parameters: some of "
-            "them are impossible (tables with zeros), or parameters are NaN"
+            "them are impossible (a density or an entry of a table is zero there), or so large "
+            "that the value overflows, or parameters are NaN"
         )
     if not np.isfinite(target.gradient).all():
         bad = int(np.flatnonzero(~np.isfinite(target.gradient))[0])

@@ -302,7 +302,8 @@ def _not_finite(value: float, passes: int) -> PgnnError:
     if passes == 0 and math.isinf(value):
         return DataError(
             f"the rows have the value {value} under the initial parameters: some of them are "
-            "impossible (tables with zeros)"
+            "impossible (a density or an entry of a table is zero there), or so large that the "
+            "value overflows: remove them, or rescale the data"
         )
     return PgnnError(
         f"the fit diverged in pass {passes + 1}: the value is {value} or a derivative is not "

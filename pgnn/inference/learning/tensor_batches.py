@@ -80,7 +80,9 @@ class TensorBatches:
             orders[name] = first if shared and first is not None else torch.randperm(len(x))
         size = min(self._size, self.num_rows)
         for k in range(0, self.num_rows - size + 1, size):
-            yield {n: x.index_select(0, orders[n][k : k + size].to(x.device)) for n, x in rows.items()}
+            yield {
+                n: x.index_select(0, orders[n][k : k + size].to(x.device)) for n, x in rows.items()
+            }
 
 
 def _is_one_set(data: Any) -> bool:
