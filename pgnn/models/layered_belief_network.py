@@ -280,9 +280,9 @@ class LayeredBeliefNetwork(ColumnNames, Model, RecognisedLayers):
 
     def default_engine(self) -> Engine:
         """Return the exact engine for few units, otherwise Gibbs sampling."""
-        from pgnn.inference.sampling.gibbs import Gibbs
+        from pgnn.inference.sampling.layer_gibbs import LayerGibbs
 
-        return super().default_engine() if len(self.elements) <= _SMALL else Gibbs()
+        return super().default_engine() if len(self.elements) <= _SMALL else LayerGibbs()
 
     def default_learner(self, data: Any) -> Any:
         """Return ``WakeSleep()``."""

@@ -111,3 +111,12 @@ def test_grey_images_are_learned() -> None:
     assert vae.history["trace"]["mean_lower_bound"][-1] > 3 * np.log(1 / 16) + 1.0
     drawn = vae.sample(2000, seed=0)["x"]
     assert (drawn.mean(0) - x.mean(0)).abs().max() < 0.05
+
+
+def test_values_that_a_network_cannot_square_are_named() -> None:
+    model = pgnn.Autoencoder(nn.Linear(3, 1), nn.Linear(1, 3), pgnn.NormalHead((3,), 1.0), latent=1)
+    before = [p.clone() for p in model.parameters()]
+    for size in (1e25, 1e200):
+        with pytest.raises(pgnn.DataError, match=r"'x' has values as large as .*rescale them"):
+            model.fit(size * torch.ones(4, 3, dtype=torch.float64), progress=False)
+    assert all(torch.equal(p, x) for p, x in zip(model.parameters(), before, strict=True))

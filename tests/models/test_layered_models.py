@@ -145,6 +145,43 @@ def test_hundreds_of_units_without_tables() -> None:
     )
 
 
+@pytest.mark.parametrize("kind", [pgnn.SigmoidBeliefNetwork, pgnn.DeepBeliefNetwork])
+def test_chains_given_evidence_are_those_of_the_exact_engine(kind: type) -> None:
+    """Hidden units and missing pixels, of two rows of evidence with other pixels missing."""
+    model = numbered(kind([4, 3, 2])).requires_grad_(False)
+    nan = torch.nan
+    rows = {"visible": torch.tensor([[1.0, nan, nan, 0.0], [nan, 0.0, 1.0, 1.0]])}
+    exact, chains = model.query(None, rows), model.query(None, rows, engine=pgnn.Gibbs(seed=0))
+    drawn = model.sample(2000, rows, engine=pgnn.Gibbs(seed=0), seed=1)
+    for name in model.variables:
+        want = exact[name].probs[..., 1]
+        # four standard errors of 500 independent draws: the chains mix in few sweeps
+        wide = 4 * (want * (1 - want) / 500).sqrt() + 1e-9
+        assert bool(((chains[name].probs[..., 1] - want).abs() <= wide).all())
+        assert bool(((drawn[name].double().mean(0) - want).abs() <= wide).all())
+    pixels = drawn["visible"]
+    assert bool((pixels[:, 0, 0] == 1).all())
+    assert bool((pixels[:, 1, 1] == 0).all())
+
+
+@pytest.mark.parametrize("kind", [pgnn.SigmoidBeliefNetwork, pgnn.DeepBeliefNetwork])
+def test_many_units_say_what_answers(kind: type) -> None:
+    model = numbered(kind([30, 20])).requires_grad_(False)
+    rows = torch.zeros(2, 30)
+    with pytest.raises(pgnn.Unsupported, match=r"model\.bound\(rows\).*MeanField"):
+        model.log_prob({"visible": rows})
+    assert model.bound(rows).shape == (2,)
+    rows[:, :5] = torch.nan
+    with pytest.raises(pgnn.Unsupported, match=r"50 units.*sample\(n, evidence\).*draws"):
+        model.most_probable({"visible": rows})
+    with pytest.raises(pgnn.Unsupported, match="draws"):
+        model.impute(rows)
+    engine = pgnn.Gibbs(chains=1, burn_in=5, samples=4, seed=0, max_r_hat=100.0)
+    (filled,) = model.impute(rows, draws=1, engine=engine, seed=0)
+    assert not bool(torch.as_tensor(filled).isnan().any())
+    assert not bool(torch.as_tensor(filled)[:, 5:].any())
+
+
 def test_what_cannot_be_declared_or_learnt() -> None:
     with pytest.raises(ModelError, match="at least two"):
         pgnn.SigmoidBeliefNetwork([3])
