@@ -202,14 +202,15 @@ class ContrastivePasses:
         """Small random couplings, biases and offsets from the means of the data."""
         self._begun = True
         rows = self.source.rows or batch
-        means = {n: rows.mean(n) for n in self.model.visible}
-        self.model.begin_learning(means, self._rng)
         layers: UnitLayers = self.model.layers()
+        free = {n: layers.kinds[n].mean(torch.zeros_like(b)) for n, b in layers.biases.items()}
+        means = {n: rows.mean(n, free[n]) for n in self.model.visible}
+        self.model.begin_learning(means, self._rng)
+        layers = self.model.layers()
         self._scale = max([1.0, *(float(p.abs().max()) for p in self.parameters)])
         self._offsets = {n: layers.kinds[n].features(m) for n, m in means.items()}
         for n in self._hidden:
-            kind = layers.kinds[n]
-            self._offsets[n] = kind.features(kind.mean(torch.zeros_like(layers.biases[n])))
+            self._offsets[n] = layers.kinds[n].features(free[n])
 
     def _begin_chains(self, layers: UnitLayers, rows: int) -> UnitChains:
         """Persistent chains, sampled from the biases."""

@@ -55,8 +55,13 @@ class UnitRows:
             weights=None if self.weights is None else self.weights[rows],
         )
 
-    def mean(self, name: Hashable) -> Tensor:
-        """Return the weighted mean of the observed features of a layer."""
+    def mean(self, name: Hashable, unknown: Tensor) -> Tensor:
+        """Return the weighted mean of the observed features of a layer.
+
+        Args:
+            name: Of the layer.
+            unknown: ``(n d,)`` values of those that were never observed.
+        """
         values = self.values[name]
         dtype = self.dtype or values.dtype
         share = torch.ones(len(values), dtype=dtype, device=values.device)
@@ -65,7 +70,8 @@ class UnitRows:
             parts = zip(torch.split(share, _PART), torch.split(values, _PART), strict=True)
             return torch.stack([s @ x.to(dtype) for s, x in parts]).sum(0) / share.sum()
         known = (~self.missing[name]).to(share)
-        return share @ (values * known) / (share @ known).clamp(min=1e-12)
+        count = share @ known
+        return torch.where(count > 0, share @ (values * known) / count, unknown.to(count))
 
 
 def read_unit_rows(
@@ -190,6 +196,12 @@ def read_binary(
     flat = flat.to(like)
     hole = flat.isnan() if x.is_floating_point() else flat == -1
     missing = bool(hole.any())
+    if missing and not x.is_floating_point() and not bool((flat == 0).any()):
+        raise DataError(
+            f"the values of {variable.name!r} are -1 and 1, and -1 is a missing value of units "
+            "that are 0 or 1; for spins declare Variable(name, (-1, 1), shape=(n,)), for missing "
+            "values give NaN"
+        )
     known = flat.masked_fill(hole, 0.0) if missing else flat
     good = (known >= 0) & (known <= 1) if probabilities else (known == 0) | (known == 1)
     if not bool(good.all()):

@@ -138,6 +138,40 @@ def test_early_stopping_keeps_the_best() -> None:
     assert "free_energy_gap" in model.history["trace"]
 
 
+@pytest.mark.parametrize("kind", ["restricted", "full", "deep"])
+def test_units_that_are_never_observed_stay_undecided(kind: str) -> None:
+    """Nothing tells zero from one; ten passes of draws leave a share near a half."""
+    rows = np.random.default_rng(0).integers(0, 2, (200, 4)).astype(float)
+    rows[:, 0] = np.nan
+    models = {
+        "restricted": lambda: pgnn.RestrictedBoltzmannMachine(4, 3),
+        "full": lambda: pgnn.BoltzmannMachine(4, 3),
+        "deep": lambda: pgnn.DeepBoltzmannMachine(4, [3, 2]),
+    }
+    learner = pgnn.ContrastiveDivergence(epochs=10)
+    model = models[kind]().fit(rows, learner=learner, seed=0)
+    (name,) = model.visible
+    assert model.query(name)[name].probs[0, 1] == pytest.approx(0.5, abs=0.1)
+
+
+def test_labels_that_no_row_has_stay_undecided() -> None:
+    rows = np.random.default_rng(0).integers(0, 2, (200, 4))
+    model = pgnn.RestrictedBoltzmannMachine(4, 3, labels=["a", "b"])
+    model.fit({"visible": rows}, learner=pgnn.ContrastiveDivergence(epochs=10), seed=0)
+    shares = model.query("label", {"visible": rows[:3]})["label"].probs
+    assert (shares - 0.5).abs().max() < 0.1
+
+
+def test_spins_in_place_of_zeros_and_ones() -> None:
+    """-1 is a missing value of whole numbers: without any zero it is none."""
+    spins = 2 * BARS - 1
+    with pytest.raises(DataError, match=r"are -1 and 1.*Variable\(name, \(-1, 1\)"):
+        small().fit(spins, learner=pgnn.ContrastiveDivergence(epochs=1))
+    mixed = BARS.clone()
+    mixed[0, 0] = -1
+    small().fit(mixed, learner=pgnn.ContrastiveDivergence(epochs=1), seed=0)
+
+
 def test_missing_units_batches_labels_and_weights() -> None:
     rows = BARS.double()
     rows[::3, 0] = np.nan
