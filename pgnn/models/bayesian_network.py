@@ -16,6 +16,7 @@ from pgnn.abilities import Inputs, NetworkModel
 from pgnn.errors import ModelError
 from pgnn.evidence.states import states_of
 from pgnn.evidence.wrappers import codes as state_indices
+from pgnn.factors.conditionals.checks import check_no_arrays
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.factor import Factor
 from pgnn.factors.finite import has_nan
@@ -149,6 +150,8 @@ class BayesianNetwork(Model, NetworkModel):
         self._conditionals = {
             n: conditional_of(n, graph, variables, conditionals.get(n), normalise) for n in graph
         }
+        for c in self._conditionals.values():
+            check_no_arrays(c.parents, f"of which {c.child.name!r} cannot depend; declare it real")
         self._modules_in_order = nn.ModuleList(self._conditionals.values())
         self._undeclared = None
 

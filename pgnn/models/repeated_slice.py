@@ -12,6 +12,7 @@ from torch import nn
 
 from pgnn.abilities import Inputs, SlicedModel
 from pgnn.errors import ModelError
+from pgnn.factors.conditionals.checks import check_no_arrays
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.exogenous import Exogenous
 from pgnn.factors.conditionals.renamed import Renamed
@@ -56,6 +57,8 @@ class RepeatedSlice(SequenceModel, SlicedModel):
         initial: Mapping[Hashable, Conditional],
     ) -> None:
         super().__init__()
+        for c in (*conditionals.values(), *initial.values()):
+            check_no_arrays(c.scope, "models over time have single variables; declare one for each")
         self.graph = slice_graph(conditionals)
         check_first_slice(initial, conditionals)
         self._conditionals = dict(conditionals)

@@ -168,3 +168,20 @@ def test_too_many_cells() -> None:
     asked = BayesianNetwork([], [Neural(big, [], nn.Identity(), inputs=["u"])])
     with pytest.raises(pgnn.PgnnError, match="'big'"):
         asked.query(("big", 0, 0), inputs={"u": torch.zeros(2, 1)})
+
+
+def test_where_arrays_of_states_are_refused() -> None:
+    """As parents, over time, and with heads of other children."""
+    flag, u = Variable("flag", 2), ["u"]
+    reads = Neural(flag, [DIGITS], nn.Linear(24, 2))
+    with pytest.raises(pgnn.ModelError, match=r"'digits' is an array.*'flag' cannot depend"):
+        BayesianNetwork([("digits", "flag")], [Neural(DIGITS, [], network(), inputs=u), reads])
+    emitted = Neural(DIGITS, [Variable("state", 2)], nn.Linear(2, 24))
+    with pytest.raises(pgnn.ModelError, match=r"'digits' is an array.*over time"):
+        pgnn.HiddenMarkovModel(2, {"digits": emitted})
+    with pytest.raises(pgnn.ModelError, match=r"'digits' has 4 states.*BernoulliHead"):
+        Neural(DIGITS, [CAUSE], network(), head=BernoulliHead((2, 3)))
+    with pytest.raises(pgnn.ModelError, match=r"shape \(3,\).*shape \(4,\)"):
+        Neural(Variable("bits", 2, (3,)), [CAUSE], network(), head=BernoulliHead((4,)))
+    with pytest.raises(pgnn.ModelError, match=r"shape \(3,\).*shape \(4,\)"):
+        Neural(Variable("x", None, (3,)), [CAUSE], network(), head=pgnn.NormalHead((4,)))

@@ -39,6 +39,20 @@ def check_tabulated(child: Variable, free: Sequence[Variable]) -> None:
         )
 
 
+def check_no_arrays(variables: Iterable[Variable], advice: str) -> None:
+    """Check that no variable is an array of states.
+
+    Raises:
+        ModelError: If one is.
+    """
+    for v in variables:
+        if v.is_discrete and v.shape:
+            raise ModelError(
+                f"{v.name!r} is an array of states, {advice}: a real array takes zeros and ones "
+                "with pgnn.BernoulliHead, and a network may read states as an input"
+            )
+
+
 def check_rows(child: Variable, *groups: Mapping[Hashable, Tensor]) -> None:
     """Check that all values have as many rows as the first one.
 

@@ -14,7 +14,7 @@ from torch.nn.functional import one_hot
 from pgnn.errors import ModelError
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.grid import configurations, state_table
-from pgnn.factors.conditionals.heads import NeuralHead
+from pgnn.factors.conditionals.heads import BernoulliHead, NeuralHead
 from pgnn.factors.finite import has_nan
 from pgnn.factors.network_precision import run
 from pgnn.factors.piece import Restorable, Settings
@@ -81,7 +81,8 @@ class Neural(Conditional):
             evaluation per row instead of K.
 
     Raises:
-        ModelError: If there is no parent or input other than ``columns``.
+        ModelError: If there is no parent or input other than ``columns``, or the head is one of
+            other children.
 
     Example:
         >>> from pgnn import BernoulliHead
@@ -107,6 +108,7 @@ class Neural(Conditional):
                 f"Neural conditional of {child.name!r} needs a parent or an input; use Tabular for "
                 "a discrete root"
             )
+        _check_head(child, head)
         self.columns = self._read_columns(columns)
         self.module = module
         self.head = head
@@ -268,6 +270,22 @@ class Neural(Conditional):
                 "inputs and parameters for NaN"
             ) from None
         return Independent(dist, len(self.child.shape)) if self.child.shape else dist
+
+
+def _check_head(child: Variable, head: Head | None) -> None:
+    """Check that a head makes distributions of a child."""
+    if not isinstance(head, NeuralHead):
+        return
+    if child.is_discrete and not (isinstance(head, BernoulliHead) and child.num_states == 2):
+        raise ModelError(
+            f"{child.name!r} has {child.num_states} states, of which a {type(head).__name__} makes "
+            "no distribution; leave head out, and let the module return logits, the states last"
+        )
+    if head.shape != child.shape:
+        raise ModelError(
+            f"{child.name!r} has the shape {child.shape}, and its head {head!r} makes numbers of "
+            f"the shape {head.shape}"
+        )
 
 
 def _of_states(dist: Distribution) -> Distribution:
