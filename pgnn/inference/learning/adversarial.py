@@ -18,9 +18,9 @@ from pgnn.inference.learning.adversarial_passes import AdversarialPasses
 from pgnn.inference.learning.checkpoints import Checkpoints, check_checkpoints, keeper_of
 from pgnn.inference.learning.distributed_e_step import check_group, rank_seed, together
 from pgnn.inference.learning.fit_context import learnt, own_randomness, parts_in_mode
+from pgnn.inference.learning.kept_passes import run_passes
 from pgnn.inference.learning.minibatches import MakeOptimizer, MakeScheduler
 from pgnn.inference.learning.tensor_batches import TensorBatches
-from pgnn.inference.loop import iterate
 from pgnn.limits import POSITIVE, Interval, check_callable, check_settings
 
 Watch = Mapping[str, Callable[[Tensor], float]]
@@ -167,15 +167,8 @@ class Adversarial(Learner):
             play = AdversarialPasses(self, model, batches)
             play.align()
             keeper = keeper_of(self, model, batches.rows, seed, ["epochs"])
-            before = keeper.state()
-            if before is not None:
-                play.restore(before)
-            run = iterate(
-                play, self.epochs - play.passes, progress=progress, label="passes",
-                after=lambda _: keeper.write(play.snapshot()) if keeper.due else None,
-            )  # fmt: skip
+            run = run_passes(play, keeper, self.epochs, progress)
             play.align()
-            keeper.close()
             history.update(
                 rows=batches.num_rows,
                 iterations=run.state,

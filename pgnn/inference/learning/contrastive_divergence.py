@@ -15,6 +15,7 @@ from pgnn.inference.learner import Learner
 from pgnn.inference.learning.checkpoints import Checkpoints, check_checkpoints, keeper_of
 from pgnn.inference.learning.contrastive_passes import ContrastivePasses
 from pgnn.inference.learning.fit_context import learnt
+from pgnn.inference.learning.kept_passes import run_passes
 from pgnn.inference.learning.minibatches import MakeOptimizer, MakeScheduler
 from pgnn.inference.learning.unit_source import UnitSource
 from pgnn.inference.loop import Run, iterate
@@ -147,17 +148,10 @@ class ContrastiveDivergence(Learner):
         keeper = keeper_of(self, model, data, seed)
         with learnt(model, self) as (learnable, history), torch.no_grad():
             work = ContrastivePasses(self, model, learnable.parameters, source)
-            before = keeper.state()
-            if before is not None:
-                work.restore(before)
-            elif self.resume:
-                work.resume(model.history.progress)
-            run = iterate(
-                work, self.epochs - work.passes, progress=progress, label="passes",
-                after=lambda _: keeper.write(work.snapshot()) if keeper.due else None,
-            )  # fmt: skip
+            earlier = model.history.progress if self.resume else None
+            begin = (lambda: work.resume(earlier)) if self.resume else None
+            run = run_passes(work, keeper, self.epochs, progress, begin)
             work.finish()
-            keeper.close()
             self._report(history, work, source.num_rows, run)
 
     def partial_fit(

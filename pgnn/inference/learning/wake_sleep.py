@@ -19,6 +19,7 @@ from pgnn.inference.learner import Learner
 from pgnn.inference.learning.checkpoints import Checkpoints, check_checkpoints, keeper_of
 from pgnn.inference.learning.control_variates import ControlVariates, layer_signals
 from pgnn.inference.learning.fit_context import learnt
+from pgnn.inference.learning.kept_passes import run_passes
 from pgnn.inference.learning.layered_rows import read_layered_rows
 from pgnn.inference.learning.minibatches import (
     MakeOptimizer,
@@ -28,7 +29,7 @@ from pgnn.inference.learning.minibatches import (
     next_rates,
 )
 from pgnn.inference.learning.optimisation_problem import LearnableParameters
-from pgnn.inference.loop import Info, iterate
+from pgnn.inference.loop import Info
 from pgnn.limits import check_callable, check_settings
 
 _LARGEST = 1e4
@@ -136,14 +137,7 @@ class WakeSleep(Learner):
         keeper = keeper_of(self, model, rows, seed, ["epochs"])  # type: ignore[arg-type]
         with learnt(model, self) as (learnable, history):
             work = _Nights(self, model, learnable, rows, seed)
-            before = keeper.state()
-            if before is not None:
-                work.restore(before)
-            iterate(
-                work, self.epochs - work.passes, progress=progress, label="passes",
-                after=lambda _: keeper.write(work.snapshot()) if keeper.due else None,
-            )  # fmt: skip
-            keeper.close()
+            run_passes(work, keeper, self.epochs, progress)
             history.update(
                 rows=len(rows), iterations=work.passes, converged=False, trace=work.trace
             )
