@@ -22,7 +22,8 @@ def read_covariates(inputs: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         inputs: Tensors, arrays, lists of numbers, or frames of numeric columns.
 
     Raises:
-        EvidenceError: If a frame has columns that are not numeric, or rows differ in length.
+        EvidenceError: If a frame has columns that are not numeric, rows differ in length, or cells
+            are masked.
     """
     return {name: _read(name, value) for name, value in inputs.items()}
 
@@ -30,6 +31,9 @@ def read_covariates(inputs: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
 def _read(name: Hashable, value: Any) -> Any:
     if isinstance(value, Tensor) or is_scipy_sparse(value):
         return ordinary(value)
+    if np.ma.is_masked(value):
+        raise EvidenceError(f"input {name!r} has masked cells, and inputs are never missing: fill "
+                            "them, or make it a variable")  # fmt: skip
     try:
         array = value.to_numpy() if is_frame(value) else np.asarray(value)
     except ValueError as error:

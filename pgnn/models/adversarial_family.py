@@ -149,6 +149,8 @@ class AdversarialFamily(Model, AdversarialModel):
 
 
 def _tensor(name: Hashable, value: Any) -> Tensor:
+    if np.ma.is_masked(value):
+        raise DataError(f"{name!r} has masked cells: a game needs complete rows")
     try:
         # NumPy's arrays may be turned around, or not to be written to, which torch's never are
         x = value.detach() if isinstance(value, Tensor) else torch.from_numpy(np.array(value))

@@ -225,7 +225,7 @@ class VAE(ColumnNames, AmortisedNetwork, ReconstructingModel):
         from pgnn.inference.question import reader_of
 
         v = self.variables[self.vector if name is None else name]
-        if not isinstance(data, Tensor):
+        if not isinstance(data, Tensor) or not data.is_floating_point():
             values = data if name is None else {name: data}
             return reader_of(self).read(values).reals[v.name]
         rows: Tensor | None = nameless_rows(v, data[None] if tuple(data.shape) == v.shape else data)

@@ -29,6 +29,14 @@ def test_text_is_no_number() -> None:
         read_covariates({"u": [["a"], ["b"]]})
 
 
+def test_masked_cells() -> None:
+    cells = np.ma.masked_array(ROWS, ROWS == 3)
+    with pytest.raises(pgnn.EvidenceError, match="'u' has masked cells"):
+        read_covariates({"u": cells})
+    whole = np.ma.masked_array(ROWS, np.zeros_like(ROWS, dtype=bool))
+    assert torch.equal(read_covariates({"u": whole})["u"], torch.tensor(ROWS))
+
+
 def test_fits_take_what_queries_take() -> None:
     digit = pgnn.Variable("digit", ["x", "y"])
     torch.manual_seed(0)

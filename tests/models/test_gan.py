@@ -101,6 +101,12 @@ def test_broken_numbers_are_told():
         model.sample()
 
 
+def test_masked_cells_are_missing():
+    hidden = np.ma.masked_array(np.zeros((8, 4, 4)), np.arange(128).reshape(8, 4, 4) == 3)
+    with pytest.raises(pgnn.DataError, match="masked cells: a game needs complete rows"):
+        image_gan().fit(hidden)
+
+
 def test_sizes_are_checked_first():
     with pytest.raises(Intractable, match=r"1\.4 TiB"):
         image_gan().sample(10**10)

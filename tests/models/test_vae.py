@@ -569,3 +569,12 @@ def test_codes_of_a_fitted_model_are_plain_numbers() -> None:
     assert vae.encode(rows().requires_grad_()).mean.requires_grad
     vae.requires_grad_()
     assert vae.encode(rows()).mean.requires_grad
+
+
+def test_whole_numbers_and_truth_values_are_data():
+    torch.manual_seed(0)
+    vae = pgnn.VAE(nn.Linear(6, 4), nn.Linear(2, 6), pgnn.BernoulliHead((6,)), latent=2)
+    rows = (torch.rand(8, 6, generator=torch.Generator().manual_seed(0)) > 0.5).float()
+    for same in (rows.long(), rows.bool(), rows.tolist(), rows.double()):
+        assert torch.equal(vae.encode(same).mean, vae.encode(rows).mean)
+        assert torch.equal(vae.reconstruct(same), vae.reconstruct(rows))
