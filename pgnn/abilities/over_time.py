@@ -86,10 +86,18 @@ class ChainModel(UnrollableModel):
     is_normalized: bool = False
     """Whether the chain given nothing has ``Z = 1``; if not, ``log_prob`` divides by it."""
 
+    chain_order: int = 1
+    """How many states before it a state depends on."""
+
     @property
     @abstractmethod
     def state(self) -> Variable:
         """The variable that forms the chain, an array over time."""
+
+    @property
+    def num_transitions(self) -> int:
+        """Number of transitions that a step goes along."""
+        return self.state.num_states**2
 
     @abstractmethod
     def chain(

@@ -46,7 +46,13 @@ class InputSequences(NamedTuple):
         """
         values, steps, batched = _padded(name, raw)
         if lengths is not None:
-            told = torch.as_tensor(lengths).reshape(-1)
+            try:
+                told = torch.as_tensor(lengths).reshape(-1)
+            except (TypeError, ValueError, RuntimeError):
+                raise EvidenceError(
+                    f"{AXIS!r} must be the lengths ({len(steps)},) of the input {name!r}, got "
+                    f"{lengths!r}"
+                ) from None
             if told.shape != steps.shape or told.is_floating_point() or bool((told > steps).any()):
                 raise EvidenceError(
                     f"{AXIS!r} must be the lengths ({len(steps)},) of the input {name!r}, at most "

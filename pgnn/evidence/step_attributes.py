@@ -21,6 +21,9 @@ from pgnn.factors.sparse_rows import is_scipy_sparse
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int32]
 
+_LARGEST = 1e50
+"""Largest value of an attribute: what learning makes of it, such as its square, can be held."""
+
 
 @dataclass(frozen=True, eq=False)
 class StepAttributes:
@@ -56,7 +59,7 @@ class StepAttributes:
                 is returned unchanged.
 
         Raises:
-            EvidenceError: If the input has another form, or a value is not finite.
+            EvidenceError: If the input has another form, or a value is not finite or beyond 1e50.
 
         Cost: Four bytes of memory for each attribute of each step, besides the different names.
 
@@ -132,16 +135,17 @@ class _Reader:
         """Return lengths, counts, names, their indices and their values.
 
         Raises:
-            EvidenceError: If a name is NaN, or a value is not finite.
+            EvidenceError: If a name is NaN, or a value is not finite or too large.
         """
         names, which = list(self.index), np.asarray(self.which)
         _check_names(self.name, names)
         values = None if self.values is None else np.asarray(self.values)
-        if values is not None and not np.isfinite(values).all():
-            wrong = int((~np.isfinite(values)).argmax())
-            attribute = names[which[wrong]]
+        if values is not None and not (np.abs(values) <= _LARGEST).all():
+            wrong = int((~(np.abs(values) <= _LARGEST)).argmax())
             raise EvidenceError(
-                f"attribute {attribute!r} of {self.name!r} has the value {values[wrong]}"
+                f"attribute {names[which[wrong]]!r} of {self.name!r} has the value "
+                f"{values[wrong]}; values must be finite numbers of a size up to {_LARGEST:g}, "
+                "best about one: divide large ones by a typical one"
             )
         return np.asarray(self.lengths), np.asarray(self.counts), names, which, values
 

@@ -36,6 +36,11 @@ def perplexity(model: Model, data: Any, inputs: Inputs | None = None) -> float:
         >>> round(perplexity(die, {"face": [[0, 1, 2], [3, 3]]}), 4)
         4.0
     """
+    if isinstance(data, list | tuple) and not data:
+        raise DataError(
+            f"data has no sequences, got {data!r}, so that there is no perplexity; one that is "
+            "empty is [[]], or [''] of characters"
+        )
     if isinstance(model, StepwiseModel):
         lengths: Any = model.read(data, inputs).lengths
         steps = int(lengths.sum()) + len(lengths) * model.ends

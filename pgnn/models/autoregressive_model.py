@@ -18,6 +18,7 @@ from pgnn.factors.named_network import called
 from pgnn.factors.piece import Restorable, Settings
 from pgnn.factors.time_steps import AXIS
 from pgnn.factors.variable import Variable
+from pgnn.limits import whole_number
 from pgnn.models.model import Model
 from pgnn.neural.output_heads import NOT_A_NUMBER, DiscreteHead, Memory, OutputHead
 
@@ -327,11 +328,14 @@ class AutoregressiveModel(Model, StepwiseModel):
             raise DataError(str(error)) from None
         yield rows, None
 
-    def predict(self, evidence: Any = None, *, inputs: Inputs | None = None) -> Posterior:
+    def predict(
+        self, evidence: Any = None, steps: int = 1, *, inputs: Inputs | None = None
+    ) -> Posterior:
         r"""Return probabilities of the next value, :math:`p(y_{t+1} \mid y_1, \dots, y_t)`.
 
         Args:
             evidence: Beginnings of any lengths.
+            steps: One; the steps after the next depend on each other, and are drawn.
             inputs: The input.
 
         Returns:
@@ -339,12 +343,18 @@ class AutoregressiveModel(Model, StepwiseModel):
             ``diagnostics["end"]`` is the probability that there is none.
 
         Raises:
-            Unsupported: If there is more than one variable, or it is real.
+            Unsupported: If there is more than one variable, or it is real; or more than one step.
 
         Cost: One pass over the steps.
         """
         from pgnn.inference.time.sequence_completion import SequenceCompletion
 
+        if whole_number("steps", steps, 1, EvidenceError) > 1:
+            name = next(iter(self.variables))
+            raise Unsupported(
+                f"predict() tells the next step alone, not the next {steps}: draw how a sequence "
+                f"goes on by sample(n, {{{name!r}: ..., 'T': length}})"
+            )
         self.check_inputs(inputs)
         return SequenceCompletion().predict(self, evidence, inputs=inputs)
 

@@ -49,7 +49,7 @@ class LabelField(SequenceModel, ChainModel, AttributeChainModel):
         name: Hashable,
     ) -> None:
         super().__init__()
-        self.order = whole_number("order", order, 1, ModelError)
+        self.order = self.chain_order = whole_number("order", order, 1, ModelError)
         self.name, self.ends, self.observed_transitions = name, ends, observed_transitions
         self._given = dict(given)
         self.graph = nx.freeze(nx.Graph([((name, -1), name)]))
@@ -134,6 +134,13 @@ class LabelField(SequenceModel, ChainModel, AttributeChainModel):
                 "'O']), or fit the field to data that has them"
             )
         return self._label
+
+    @property
+    def num_transitions(self) -> int:
+        """Number of transitions between runs of labels and states of a mask, see the base class."""
+        if self.histories is None:
+            return super().num_transitions
+        return len(self.histories.states(self.barred).edges)
 
     @property
     def hidden(self) -> list[Hashable]:

@@ -50,6 +50,7 @@ def test_numbers_stand_for_the_pairs_of_names_and_values(raw: Any) -> None:
         ([[["a"], [{"b": 1.0}]]], r"must be text, got \{'b': 1.0\}"),
         ([[["a"], {"b": float("inf")}]], "attribute 'b' of 'x' has the value inf"),
         ([[["a"], {"b": float("nan")}]], "attribute 'b' of 'x' has the value nan"),
+        ([[["a"], {"b": 1.0, "c": -1e300}]], r"attribute 'c' of 'x' has the value -1e\+300"),
         ([[["a"], "b"]], "must be a list of names or a mapping"),
     ],
 )

@@ -367,3 +367,22 @@ def test_sequences_longer_than_an_automaton_lets_be_are_impossible() -> None:
     assert field.log_prob(labels, inputs=rows).tolist() == [0.0, -math.inf]
     partial = [["a", None], ["a", None, None]]
     assert field.log_prob(partial, inputs=rows).tolist() == [0.0, -math.inf]
+
+
+def test_the_order_is_told_before_asking() -> None:
+    inputs = words("xyxy")
+    first = pgnn.ConditionalRandomField([*"abc"]).explain(inputs=inputs)
+    second = pgnn.ConditionalRandomField([*"abc"], order=2).explain(inputs=inputs)
+    assert (first.treewidth, first.multiply_adds) == (1, 2 * 4 * 3**2)
+    # three states of one label, nine of two; each has three successors
+    assert (second.treewidth, second.multiply_adds) == (2, 2 * 4 * (3 + 9) * 3)
+    assert "a chain of order 2" in second.reason
+
+
+def test_an_impossible_row_is_named() -> None:
+    barred = torch.tensor([[0.0, -math.inf], [0.0, 0.0]])
+    rows = [["a", "a"], ["b", "a"], ["a", "b"], ["b", "b"]]
+    field = pgnn.ConditionalRandomField([*"ab"], transitions=barred)
+    for learner in (None, pgnn.Gradient(optimizer=lambda p: torch.optim.SGD(p, lr=0.1))):
+        with pytest.raises(DataError, match="row 2, and perhaps others after it, is impossible"):
+            field.fit(rows, inputs=words(*["xy"] * 4), learner=learner, progress=False)

@@ -317,9 +317,9 @@ def _largest_curvature(target: PenalizedObjective) -> tuple[float, Floats]:
 def _check_start(target: PenalizedObjective) -> None:
     if not np.isfinite(target.value):
         raise DataError(
-            f"the rows have the value {target.value} under the initial parameters: some of "
-            "them are impossible (a density or an entry of a table is zero there), or so large "
-            "that the value overflows, or parameters are NaN"
+            f"the rows have the value {target.value} under the initial parameters: "
+            f"{target.problem.which_are_impossible()} (a density or an entry of a table is zero "
+            "there), or so large that the value overflows, or parameters are NaN"
         )
     if not np.isfinite(target.gradient).all():
         bad = int(np.flatnonzero(~np.isfinite(target.gradient))[0])

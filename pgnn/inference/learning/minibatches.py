@@ -182,7 +182,7 @@ class MiniBatches:
             penalty += weight * before
             mass += weight
         if not all(bool(s.isfinite().all()) for s in gradients):
-            raise _not_finite(total / mass, state)
+            raise _not_finite(self.problem, total / mass, state)
         next_rates(self.steps.scheduler, -total / mass)
         gradient_norm = max(float((s / mass).abs().max()) for s in gradients if s.numel())
         self.problem.learnable.clear()
@@ -249,7 +249,7 @@ class MiniBatches:
             number, weight = averaged(self.parameters, number, weight)
         # gradients that are not finite are detected by the next value or at the end of the pass
         if not math.isfinite(number):
-            raise _not_finite(number, passes)
+            raise _not_finite(self.problem, number, passes)
         signs = self._penalize() if self._is_penalised else []
         with torch.no_grad():
             pairs = [
@@ -298,12 +298,12 @@ class MiniBatches:
         return total
 
 
-def _not_finite(value: float, passes: int) -> PgnnError:
+def _not_finite(problem: OptimisationProblem, value: float, passes: int) -> PgnnError:
     if passes == 0 and math.isinf(value):
         return DataError(
-            f"the rows have the value {value} under the initial parameters: some of them are "
-            "impossible (a density or an entry of a table is zero there), or so large that the "
-            "value overflows: remove them, or rescale the data"
+            f"the rows have the value {value} under the initial parameters: "
+            f"{problem.which_are_impossible()} (a density or an entry of a table is zero there), "
+            "or so large that the value overflows: remove them, or rescale the data"
         )
     return PgnnError(
         f"the fit diverged in pass {passes + 1}: the value is {value} or a derivative is not "

@@ -80,6 +80,25 @@ class OptimisationProblem:
         """A function that returns the mean of all rows."""
         return self.objective(self.rows)
 
+    def which_are_impossible(self) -> str:
+        """Return which rows have no finite value, in words, found by halving."""
+        some = "some of them are impossible"
+        if isinstance(self.rows, BatchedRows):
+            return some
+        begin, end = 0, self.rows.num_rows
+        while end - begin > 1:
+            middle = (begin + end) // 2
+            begin, end = (middle, end) if self._is_finite(begin, middle) else (begin, middle)
+        if begin == end or self._is_finite(begin, end):
+            return some
+        return f"row {begin}, and perhaps others after it, is impossible"
+
+    def _is_finite(self, begin: int, end: int) -> bool:
+        """Whether some rows have a finite mean."""
+        with torch.no_grad():
+            value = self.objective(self.rows.take(np.arange(begin, end)))()  # type: ignore[union-attr]
+        return math.isfinite(float(value))
+
     def figures(self, value: float, penalty: float, gradient_norm: float) -> dict[str, float]:
         """The figures of an iteration: mean over rows, penalties, largest partial derivative."""
         figures = {"gradient_norm": gradient_norm}

@@ -138,6 +138,11 @@ def check_observed(observed: RowEvidence | SequenceEvidence) -> None:
     told = told or bool(
         observed.soft if isinstance(observed, SequenceEvidence) else observed.soft is not None
     )
+    if isinstance(observed, SequenceEvidence) and not told and not observed.lengths.any():
+        raise DataError(
+            f"the data has no steps ({observed.num_rows} sequences, all of them empty): there is "
+            "nothing to learn from"
+        )
     if not told:
         raise DataError("every cell of the data is missing: there is nothing to learn from")
 

@@ -95,15 +95,20 @@ class BeginningQuestion(BaseQuestion):
 
     def _lengths(self, total: Any) -> Tensor:
         """Return ``(B,)`` numbers of steps of the complete sequences."""
-        totals = self.observed.lengths if total is None else torch.as_tensor(total)
+        expected = (
+            f"{AXIS!r} must be a length, or a whole number for each of {self.num_rows} rows, got "
+            f"{total!r}"
+        )
+        try:
+            totals = self.observed.lengths if total is None else torch.as_tensor(total)
+        except (TypeError, ValueError, RuntimeError):
+            raise EvidenceError(expected) from None
         if (
             totals.dim() > 1
             or totals.is_floating_point()
             or totals.numel() not in (1, self.num_rows)
         ):
-            raise EvidenceError(
-                f"{AXIS!r} must be a length, or one for each of {self.num_rows} rows, got {total!r}"
-            )
+            raise EvidenceError(expected)
         lengths = totals.reshape(-1).expand(self.num_rows)
         if bool((lengths < self.known).any()):
             row = int((lengths < self.known).nonzero()[0])

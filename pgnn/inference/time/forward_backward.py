@@ -101,17 +101,18 @@ class ForwardBackward(SequenceEngine):
         """See :meth:`Model.explain`."""
         observed, model = question.observed, question.model
         cells, k = observed.num_rows * observed.steps, model.state.num_states
+        chain = "a chain" if model.chain_order == 1 else f"a chain of order {model.chain_order}"
         return Explanation(
             engine=type(self).__name__,
             kind="exact",
-            reason="states form a chain: forward and backward over the steps",
+            reason=f"states form {chain}: forward and backward over the steps",
             num_variables=cells * len(model.variables),
             num_eliminated=cells,
             num_sliced=sum(int((c >= 0).sum()) for c in observed.codes.values()),
             memory_bytes=8 * cells * k,
             num_factors=cells * len(model.variables),
-            treewidth=1,
-            multiply_adds=2 * cells * k * k,
+            treewidth=model.chain_order,
+            multiply_adds=2 * cells * model.num_transitions,
         )
 
 
