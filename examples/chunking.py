@@ -64,6 +64,7 @@ def attributes(rows: list[list[str]]) -> list[list[str]]:
     columns = {"word": [r[0] for r in rows], "tag": [r[1] for r in rows]}
 
     def around(t: int) -> Iterator[str]:
+        yield from ["__BOS__"] * (t == 0) + ["__EOS__"] * (t == len(rows) - 1)
         for name, places in OFFSETS.items():
             for place in places:
                 if t + place[0] >= 0 and t + place[-1] < len(rows):
