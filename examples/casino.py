@@ -16,7 +16,7 @@ import pgnn
 
 
 def main(argv: list[str] | None = None) -> dict[str, float]:
-    """Return the share of dice found by each model, and how often the learnt die shows a six."""
+    """Return the share of dice found by each model, and how often the learned die shows a six."""
     args = arguments(__doc__ or "", argv)
     rolls, truth = read(args.data / "hmm" / "durbin_casino.txt")
     book = pgnn.HiddenMarkovModel(
@@ -25,22 +25,22 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
         initial=[0.5, 0.5],
         transitions=[[0.95, 0.05], [0.10, 0.90]],
     )
-    learnt = pgnn.HiddenMarkovModel(2, {"roll": 6})
-    learnt.fit({"roll": rolls}, learner=pgnn.EM(restarts=10), seed=0, progress=False)
-    dice = learnt.emissions["roll"].probs.detach()
+    learned = pgnn.HiddenMarkovModel(2, {"roll": 6})
+    learned.fit({"roll": rolls}, learner=pgnn.EM(restarts=10), seed=0, progress=False)
+    dice = learned.emissions["roll"].probs.detach()
     loaded = int(dice[:, 5].argmax())  # the states are found in any order
 
     posterior = book.smooth({"roll": rolls})
     guesses = {
         "book": posterior["state"].probs[:, 1],
-        "learnt": learnt.smooth({"roll": rolls})["state"].probs[:, loaded].detach(),
+        "learned": learned.smooth({"roll": rolls})["state"].probs[:, loaded].detach(),
     }
     found = {}
     for name, probs in guesses.items():
         found[name] = float(np.mean((probs.numpy() > 0.5) == (truth == "loaded")))
         print(f"{name:<7} {found[name]:.1%} of the dice found")
     found["six"] = float(dice[loaded, 5])
-    print("loaded die as learnt:", *(f"{p:.2f}" for p in dice[loaded].tolist()))
+    print("loaded die as learned:", *(f"{p:.2f}" for p in dice[loaded].tolist()))
     draw(posterior, truth, guesses, args.out / "casino.png")
     return found
 
@@ -54,7 +54,7 @@ def read(path: Path) -> tuple[list[int], np.ndarray]:
 
 
 def draw(posterior, truth: np.ndarray, guesses: dict, path: Path) -> None:
-    """Show the posterior of the book's model over the true dice, and that of the learnt one."""
+    """Show the posterior of the book's model over the true dice, and that of the learned one."""
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(
@@ -65,7 +65,7 @@ def draw(posterior, truth: np.ndarray, guesses: dict, path: Path) -> None:
     for (name, probs), style in zip(guesses.items(), ("--", "-"), strict=True):
         axes[1].plot(np.arange(len(probs)) + 0.5, probs, style, color="#D55E00", label=name)
     axes[1].set(ylim=(0, 1), yticks=[0, 0.5, 1], xlabel="roll", ylabel="loaded")
-    axes[1].set_title("learnt from the rolls alone")
+    axes[1].set_title("learned from the rolls alone")
     axes[1].legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
     axes[1].spines[["top", "right"]].set_visible(False)
     save(figure, path)

@@ -22,7 +22,7 @@ SHOWN = 3  # of the sequences that were set apart
 
 
 def main(argv: list[str] | None = None) -> dict[str, float]:
-    """Return how well islands are found in sequences that were not learnt from."""
+    """Return how well islands are found in held-out sequences."""
     args = arguments(__doc__ or "", argv)
     letters = read(args.data / "hmm" / "CpG-islands.2K.seq.fa.gz", LETTERS)
     island = read(args.data / "hmm" / "CpG-islands.2K.lbl.fa.gz", "NC") == 1

@@ -20,15 +20,15 @@ def main(
     args = arguments(__doc__ or "", argv)
     packed = np.load(args.data / "images" / "mnist" / "binarized_mnist_packed.npz")
     train, test = (np.unpackbits(packed[n], axis=1)[:, :784] for n in ("train", "test"))
-    learnt, unobserved = torch.from_numpy(train[:rows]), torch.from_numpy(test[::10])
+    learned, unobserved = torch.from_numpy(train[:rows]), torch.from_numpy(test[::10])
     machine = pgnn.RestrictedBoltzmannMachine(pgnn.Variable("visible", 2, (28, 28)), hidden).float()
     learner = pgnn.ContrastiveDivergence(epochs=epochs)
-    machine.fit(learnt, learner=learner, seed=0)
-    bracket = machine.log_partition_bracket(learnt, seed=0)
+    machine.fit(learned, learner=learner, seed=0)
+    bracket = machine.log_partition_bracket(learned, seed=0)
     low, high = (float(x) for x in bracket.log_prob(-machine.free_energy(unobserved).mean()))
     print(f"restricted machine: test log probability between {low:.1f} and {high:.1f} ({bracket})")
     deep = pgnn.DeepBeliefNetwork([784, hidden, hidden]).float()
-    deep.fit(learnt, learner=pgnn.GreedyLayerwise(learner), seed=0)
+    deep.fit(learned, learner=pgnn.GreedyLayerwise(learner), seed=0)
     half = unobserved[::100].float()
     half[:, 392:] = torch.nan
     known = {"visible": half.reshape(-1, 28, 28)}
@@ -36,7 +36,7 @@ def main(
     answer = machine.query("visible", known, engine=chains)
     completed = {
         "restricted machine": answer["visible"].probs[..., 1],
-        "mixture": mixed(learnt, half),
+        "mixture": mixed(learned, half),
         "deep belief network": dreamt(deep, half),
     }
     completed = {name: x.reshape(-1, 784) for name, x in completed.items()}

@@ -19,7 +19,7 @@ LEARNERS = {
 
 
 def main(argv: list[str] | None = None) -> dict[str, float]:
-    """Return the root mean square error of the learnt couplings by learner."""
+    """Return the root mean square error of the learned couplings by learner."""
     args = arguments(__doc__ or "", argv)
     rng = np.random.default_rng(0)
     num_edges = 2 * SIDE * (SIDE - 1)
@@ -42,7 +42,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
 
 
 def draw(truth: np.ndarray, found: dict[str, np.ndarray], errors: dict[str, float], path) -> None:
-    """Plot learnt against true couplings."""
+    """Plot learned against true couplings."""
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(1, len(found), figsize=(4 * len(found), 4), sharey=True)
@@ -52,7 +52,7 @@ def draw(truth: np.ndarray, found: dict[str, np.ndarray], errors: dict[str, floa
         axis.scatter(truth, couplings, s=8)
         axis.set_title(f"{name}\nroot mean square error {errors[name]:.3f}", fontsize=10)
         axis.set_xlabel("true coupling")
-    axes[0].set_ylabel("learnt coupling")
+    axes[0].set_ylabel("learned coupling")
     save(figure, path)
     plt.close(figure)
 

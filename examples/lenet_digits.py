@@ -2,7 +2,7 @@
 
 LeCun, Bottou, Bengio and Haffner (1998), Gradient-based learning applied to document recognition:
 60,000 parameters, a table of connections, trainable pooling, and classes that are normal around
-codes. While it is learnt, images are moved by up to a pixel. ``python lenet_digits.py 60000 12``
+codes. During training, images are moved by up to a pixel. ``python lenet_digits.py 60000 12``
 takes two and a half minutes of one core, and is right about 99.19 % of the test images.
 """
 
@@ -32,7 +32,7 @@ def read(folder: Path, part: str, rows: int) -> tuple[Tensor, Tensor]:
     return torch.tensor(pixels).float() / 255, torch.tensor(labels).long()
 
 
-def learnt(image: Tensor, label: Tensor, epochs: int) -> pgnn.BayesianNetwork:
+def learned(image: Tensor, label: Tensor, epochs: int) -> pgnn.BayesianNetwork:
     """Fit the network of one node."""
     torch.manual_seed(0)
     body = nn.Sequential(pgnn.neural.RandomShift(1), pgnn.neural.LeNet5())
@@ -53,7 +53,7 @@ def main(
     """Learn, and draw the test images about which the network is least sure."""
     args = arguments(__doc__, argv)
     folder = args.data / "images" / "mnist"
-    model = learnt(*read(folder, "train", rows), epochs)
+    model = learned(*read(folder, "train", rows), epochs)
     image, label = read(folder, "t10k", tests)
     probs = model.query("digit", inputs={"image": image})["digit"].probs
     right = (probs.argmax(1) == label).double().mean()

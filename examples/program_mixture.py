@@ -1,4 +1,4 @@
-"""A Pyro mixture answered exactly and learnt, without a guide.
+"""A Pyro mixture answered exactly and learned, without a guide.
 
 The textbook's mixture: a plate of data, an assignment for each point, the means and weights as
 ``pyro.param``. The assignments are one array variable; its posterior is exact, and so is the

@@ -1,4 +1,4 @@
-"""A language model of characters, learnt from plays by Shakespeare, which then writes on.
+"""A language model of characters, learned from plays by Shakespeare, which then writes on.
 
 The first nine tenths of the text are cut into pieces of a hundred characters; the last tenth is
 scored, in nats a character: a table of frequencies has 3.3, published models of millions of

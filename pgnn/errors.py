@@ -6,7 +6,7 @@ import difflib
 import inspect
 import itertools
 from abc import ABCMeta
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping, Set
 from importlib.util import find_spec
 from typing import Any
 
@@ -98,8 +98,11 @@ def closest(name: object, known: Iterable[object]) -> str:
         known: Names that exist.
 
     Returns:
-        A phrase to append to an error message; where nothing is near, the first few known names.
+        A phrase to append to an error message; where nothing is near, the first few known names,
+        those of a set in alphabetical order.
     """
+    if isinstance(known, Set):
+        known = sorted(known, key=str)
     names = {str(k): k for k in known}
     text = str(name)
     # comparing takes time quadratic in the length, for each of the names

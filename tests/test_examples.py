@@ -63,7 +63,7 @@ def test_casino(example: Example) -> None:
     """The loaded die of the book shows a six half of the time; among 300 rolls it was rolled 97."""
     found = example("casino")
     assert found["book"] > 0.9
-    assert found["learnt"] > 0.89
+    assert found["learned"] > 0.89
     assert abs(found["six"] - 0.5) < 2.5 * (0.25 / 97) ** 0.5
 
 
@@ -179,7 +179,7 @@ def test_lenet_digits(example: Example) -> None:
 
 
 def test_ring_of_eight(example: Example) -> None:
-    """A generator that has learnt nothing is about 2 away, the radius of the ring."""
+    """A generator that has learned nothing is about 2 away, the radius of the ring."""
     found = example("ring_of_eight", epochs=8)
     assert found["gradient penalty"] < 1.2
     assert found["non-saturating"] < 1.2

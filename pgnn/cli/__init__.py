@@ -7,8 +7,11 @@ says why), 2 when the command itself was written wrongly, 130 when it was interr
 from __future__ import annotations
 
 import argparse
+import ast
 import logging
 import os
+import re
+import shlex
 import sys
 import traceback
 import warnings
@@ -61,6 +64,8 @@ COMMANDS = (
     demo,
     completion,
 )
+_ENDINGS = "rename it or pass format=; model.save(path) writes checkpoints"
+_IGNORE = re.compile(r"leave columns out by pgnn\.observed\(data, ignore=\[(.*?)\]\)")
 INTERRUPTED = 130
 """What shells report of a command that Ctrl-C ended: 128 and the number of the signal."""
 
@@ -143,11 +148,33 @@ class _Version(argparse.Action):
         parser.exit()
 
 
+def in_options(message: str) -> str:
+    """Return a message of the library with arguments of Python as options of the command line.
+
+    Example:
+        >>> in_options("rows sum to 2; normalise=True divides each row by its sum")
+        'rows sum to 2; --normalise divides each row by its sum'
+    """
+    message = message.replace("normalise=True", "--normalise")
+    message = message.replace(_ENDINGS, "take one of these, or .safetensors")
+    message = message.replace("pass format=", "pass --format")
+    return _IGNORE.sub(lambda found: f"leave columns out by {_ignored(found[1])}", message)
+
+
+def _ignored(names: str) -> str:
+    """Names of columns, as a list of Python has them, as options."""
+    try:
+        columns = ast.literal_eval(f"[{names}]")
+    except (SyntaxError, ValueError):
+        return "--ignore"
+    return " ".join(f"--ignore {shlex.quote(str(name))}" for name in columns)
+
+
 def _describe(error: Exception) -> str:
     from pgnn.errors import PgnnError
 
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
     if isinstance(error, PgnnError | OSError | UnicodeError | MemoryError):
-        return str(error) or type(error).__name__
+        return in_options(str(error)) or type(error).__name__
     return f"{type(error).__name__}: {error} (an error of pgnn itself; --debug shows where)"

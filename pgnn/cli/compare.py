@@ -6,10 +6,10 @@ import argparse
 import json
 from typing import Any
 
-from pgnn.cli.arguments import Commands, add_command, add_json, add_model
+from pgnn.cli.arguments import Commands, add_command, add_ignored, add_json, add_model
 from pgnn.cli.fit import read_frame
 from pgnn.cli.info import facts_of
-from pgnn.cli.inputs import read_model
+from pgnn.cli.inputs import check_ignored, read_model
 
 EXAMPLES = """\
   pgnn compare learned.bif alarm.bif
@@ -28,6 +28,7 @@ def add(commands: Commands) -> None:
     add_model(parser, "first")
     add_model(parser, "second")
     parser.add_argument("--data", metavar="CSV", help="rows whose log-likelihood is compared")
+    add_ignored(parser)
     add_json(parser)
 
 
@@ -35,8 +36,12 @@ def _compare(options: argparse.Namespace) -> None:
     models = [read_model(path) for path in (options.first, options.second)]
     found = differences(*models)
     if options.data is not None:
+        import pgnn
+
         frame = read_frame(models[0], options.data)
-        sums = [float(model.log_prob(frame).sum()) for model in models]
+        check_ignored(options.ignore, frame.columns, options.data)
+        rows = pgnn.observed(frame, ignore=options.ignore)
+        sums = [float(model.log_prob(rows).sum()) for model in models]
         found["log_likelihood"] = sums
     if options.json:
         print(json.dumps(found, indent=2))

@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 from pgnn.cli.arguments import Commands, add_command, add_model
-from pgnn.cli.inputs import read_model
+from pgnn.cli.inputs import check_output, read_model
 
 EXAMPLES = """\
   pgnn convert alarm.net alarm.bif
@@ -28,7 +28,21 @@ def add(commands: Commands) -> None:
 
 
 def _convert(options: argparse.Namespace) -> None:
+    check_target(options.to, options.format)
     write_model(read_model(options.file, options.normalise), options.to, options.format)
+
+
+def check_target(path: str, format: str | None = None) -> None:
+    """Check that a model can be written to a path, before it is made.
+
+    Raises:
+        DataError: If the format is unknown, or the folder does not exist.
+    """
+    from pgnn.io import format_of
+
+    check_output(path)
+    if not path.endswith(".safetensors"):
+        format_of(sys.stdout if path == "-" else path, format)
 
 
 def write_model(model: Any, path: str, format: str | None = None) -> None:

@@ -7,8 +7,8 @@ import sys
 from typing import Any
 
 from pgnn.cli.arguments import Commands, add_command, add_ignored, add_model, add_seed
-from pgnn.cli.convert import write_model
-from pgnn.cli.inputs import called, read_model
+from pgnn.cli.convert import check_target, write_model
+from pgnn.cli.inputs import called, check_ignored, read_model
 
 EXAMPLES = """\
   pgnn fit alarm.bif patients.csv --to learned.bif
@@ -40,10 +40,12 @@ def _fit(options: argparse.Namespace) -> None:
     import pgnn
     from pgnn.inference.learner import Learner
 
+    check_target(options.to)
     model = to_learn(read_model(options.file, options.normalise))
     learner = None if options.learner is None else called(options.learner, Learner, "learner")
     frame = read_frame(model, options.table)
-    rows = pgnn.observed(frame, ignore=[n for n in options.ignore if n in frame.columns])
+    check_ignored(options.ignore, frame.columns, options.table)
+    rows = pgnn.observed(frame, ignore=options.ignore)
     model.fit(rows, learner=learner, seed=options.seed)
     write_model(model, options.to)
     print(f"{len(frame):,} rows, log-likelihood {float(model.log_prob(rows).sum()):.6f}")

@@ -13,7 +13,8 @@ from pgnn.cli.arguments import (
     add_model,
     add_seed,
 )
-from pgnn.cli.inputs import engine_of, read_model
+from pgnn.cli.fit import read_frame
+from pgnn.cli.inputs import check_ignored, check_output, engine_of, read_model
 
 EXAMPLES = """\
   pgnn impute alarm.bif patients.csv --to completed.csv
@@ -35,9 +36,12 @@ def add(commands: Commands) -> None:
 
 
 def _impute(options: argparse.Namespace) -> None:
+    check_output(options.to)
     model = read_model(options.file, options.normalise)
+    table = read_frame(model, options.table)
+    check_ignored(options.ignore, table.columns, options.table)
     model.impute(
-        sys.stdin if options.table == "-" else options.table,
+        table,
         draws=options.draws,
         to=sys.stdout if options.to is None else options.to,
         ignore=options.ignore,

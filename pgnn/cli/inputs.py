@@ -6,6 +6,7 @@ import argparse
 import ast
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 
@@ -118,6 +119,37 @@ def split_finding(text: str, names: set[str]) -> tuple[str, str]:
     cuts = [k for k, letter in enumerate(text) if letter == "=" and text[:k] in names]
     cut = cuts[0] if cuts else text.index("=", 1)
     return text[:cut], text[cut + 1 :]
+
+
+def check_ignored(ignored: Iterable[str], columns: Iterable[Any], file: str) -> None:
+    """Check the columns that ``--ignore`` names.
+
+    Raises:
+        DataError: If the table has no such column.
+    """
+    from pgnn.errors import DataError, closest
+
+    names = [str(column) for column in columns]
+    for name in ignored:
+        if name not in names:
+            raise DataError(f"--ignore {name!r}: {file} has no such column{closest(name, names)}")
+
+
+def check_output(path: str | None) -> None:
+    """Check where an answer is to be written, before it is computed.
+
+    Raises:
+        DataError: If the folder of the file does not exist, or the path is a folder.
+    """
+    from pgnn.errors import DataError
+
+    if path in (None, "-"):
+        return
+    file = Path(str(path))
+    if file.is_dir():
+        raise DataError(f"--to {path}: expected a file, got a folder")
+    if not file.absolute().parent.is_dir():
+        raise DataError(f"--to {path}: there is no folder {str(file.parent)!r}; create it first")
 
 
 def lookup(text: str, known: Iterable[Any], kind: str) -> Any:

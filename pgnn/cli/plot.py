@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from pgnn.cli.arguments import Commands, add_command, add_evidence, add_model
-from pgnn.cli.inputs import evidence_of, read_model
+from pgnn.cli.inputs import check_output, evidence_of, read_model
 
 EXAMPLES = """\
   pgnn plot asia.bif --to asia.png
@@ -26,6 +26,7 @@ def add(commands: Commands) -> None:
 def _plot(options: argparse.Namespace) -> None:
     import pgnn.plot
 
+    check_output(options.to)
     model = read_model(options.file, options.normalise)
     evidence = evidence_of(model, options)
     posterior = model.query(evidence=evidence)

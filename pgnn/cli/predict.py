@@ -16,7 +16,7 @@ from pgnn.cli.arguments import (
     add_model,
     add_targets,
 )
-from pgnn.cli.inputs import engine_of, lookup, read_model
+from pgnn.cli.inputs import check_output, engine_of, lookup, read_model
 
 EXAMPLES = """\
   pgnn predict alarm.bif rows.csv -t LVFAILURE -t HR --to posteriors.parquet
@@ -48,6 +48,7 @@ def add(commands: Commands) -> None:
 
 
 def _predict(options: argparse.Namespace) -> None:
+    check_output(options.to)
     model = read_model(options.file, options.normalise)
     engine = engine_of(options.engine)
     targets = [lookup(name, model.variables, "variable") for name in options.target]
@@ -74,16 +75,16 @@ def _stream(model: Any, targets: list[Any], engine: Any, options: argparse.Names
     from tqdm import tqdm
 
     from pgnn.errors import DataError
-    from pgnn.io.row_files import AnswerFile, RowFile
+    from pgnn.io.row_files import AnswerFile, RowFile, arrow, returned_memory
 
     if options.to is not None and Path(options.to).resolve() == Path(options.rows).resolve():
         raise DataError("--to names the file that is read; posteriors need another one")
-    rows = RowFile(
-        sys.stdin.buffer if options.rows == "-" else options.rows, model.variables, options.ignore
-    )
+    arrow()
+    source = sys.stdin.buffer if options.rows == "-" else options.rows
     output = sys.stdout.buffer if options.to is None else options.to
-    with AnswerFile(output) as answers, tqdm(unit=" rows", disable=None, delay=1) as progress:
-        for batch in rows:
+    bar = tqdm(unit=" rows", disable=None, delay=1)
+    with returned_memory(), AnswerFile(output) as answers, bar as progress:
+        for batch in RowFile(source, model.variables, options.ignore):
             answers.write(batch.copied | _answered(model, targets, batch, engine))
             progress.update(batch.num_rows)
             _free_answers()

@@ -14,7 +14,7 @@ from pgnn.cli.arguments import (
     add_model,
     add_seed,
 )
-from pgnn.cli.inputs import engine_of, evidence_of, read_model
+from pgnn.cli.inputs import check_output, engine_of, evidence_of, read_model
 
 EXAMPLES = """\
   pgnn sample asia.bif -n 1000 --seed 0 --to rows.csv
@@ -33,6 +33,7 @@ def add(commands: Commands) -> None:
 
 
 def _sample(options: argparse.Namespace) -> None:
+    check_output(options.to)
     model = read_model(options.file, options.normalise)
     evidence: Any = evidence_of(model, options) or None
     drawn = model.sample(options.n, evidence, engine=engine_of(options.engine), seed=options.seed)

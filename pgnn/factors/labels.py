@@ -26,6 +26,7 @@ _TRUTH = {
 }
 _SKIP = "; pgnn.observed(data, unknown='missing') takes values that are no states for not observed"
 _FEW = 256
+_NOT_OBSERVED = {"nan", "na", "n/a", "null", "none", "missing", "?", ""}
 """Most cells that are looked up without pandas."""
 
 
@@ -270,6 +271,8 @@ class Labels:
         hint = closest(value, self.labels)
         if isinstance(value, int | np.integer) and 0 <= value < len(self.labels):
             hint = f"{hint.rstrip('?')}, or pgnn.codes({int(value)}) for the index of a state"
+        if isinstance(value, str) and value.strip().lower() in _NOT_OBSERVED:
+            hint = f"{hint}; a value that was not observed is None or NaN, in a file an empty cell"
         return EvidenceError(f"variable {self.name!r} has no state {value!r}{hint}")
 
     def _wrong_cell(self, bad: NDArray[np.bool_], message: str) -> EvidenceError:

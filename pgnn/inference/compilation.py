@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -90,7 +91,7 @@ class Compilation:
 
     def _begin(self) -> bool:
         """Start a child process; return whether there is one to wait for."""
-        if os.environ.get(SWITCH) == "now" or not _can_have_children() or not has_numba():
+        if _compile_now() or not _can_have_children() or not has_numba():
             return False
         from pgnn.inference.kernels.bitset import members
 
@@ -144,6 +145,16 @@ def compile_all(room: str, done: str, begun: str) -> None:
         Path(done).touch()
     finally:
         Path(begun).unlink(missing_ok=True)
+
+
+def _compile_now() -> bool:
+    """Whether the environment asks to compile in this process; other wishes get a warning."""
+    wish = os.environ.get(SWITCH, "")
+    if wish not in ("", "now"):
+        warnings.warn(
+            f"{SWITCH} must be 'now' or not set, got {wish!r}, which changes nothing", stacklevel=2
+        )
+    return wish == "now"
 
 
 def _started_mark(done: Path) -> Path:

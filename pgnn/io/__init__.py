@@ -100,7 +100,7 @@ def read(
         return read_crfsuite(io.BytesIO(data), encoding or "utf-8", max_bytes)
     source = Source.of(data, name, encoding)
     kind = recognised(source.text) if format is None else None
-    return (kind or _format(file, format)).read(source, normalise)
+    return (kind or format_of(file, format)).read(source, normalise)
 
 
 def write(
@@ -129,7 +129,7 @@ def write(
         raise DataError(f"write() takes a model and a path, got {model!r} instead of a model")
     if file is None:
         raise DataError("write() takes a model and a path, got no path")
-    kind = _format(file, format)
+    kind = format_of(file, format)
     model.check()
     write_text(kind.write(model), file)
     if lost := kind.losses(model):
@@ -172,7 +172,16 @@ def load(
     return model.eval()  # as a fitted one: dropout is of learning alone
 
 
-def _format(file: PathOrFile, format: str | None) -> Format:
+def format_of(file: PathOrFile, format: str | None = None) -> Format:
+    """Return the format in which a file is written.
+
+    Args:
+        file: Path with one of the known endings, or an open stream.
+        format: Name of the format; needed for a stream.
+
+    Raises:
+        DataError: If the format is unknown.
+    """
     if format is not None:
         kind = by_name(format) if isinstance(format, str) else None
         if kind is None:

@@ -6,6 +6,7 @@ this file writes and reads settings as JSON, and does not depend on the kinds of
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import zlib
@@ -62,6 +63,10 @@ def save(model: FactorModel, path: str | os.PathLike[str] | None = None) -> None
     held: Any = model
     if isinstance(held, ColumnNames):
         structure["columns"] = writer.value(held.columns)
+    if not path.absolute().parent.is_dir():
+        raise FileNotFoundError(
+            errno.ENOENT, "there is no such folder; create it first", str(path.parent)
+        )
     text = json.dumps(structure)
     tensors = {key: x.detach().cpu().contiguous().clone() for key, x in writer.tensors.items()}
     data = to_bytes(tensors, {"pgnn": text, "crc32": _checksum(text, tensors)})

@@ -19,7 +19,7 @@ from pgnn.factors.variable import Variable
 from pgnn.io.source import ending_of, path_of
 
 Item = TypeVar("Item")
-BATCH = 8_192
+BATCH = 4_096
 """About how many rows are answered at a time: more take more memory and no less time."""
 _GROUP = 32_768
 """About how many rows a row group of a Parquet file has."""
@@ -67,6 +67,8 @@ class RowFile:
         arrow()
         is_path = isinstance(file, str | os.PathLike)
         self.name = path_of(file).name if is_path else "standard input"
+        if is_path:
+            path_of(file).open("rb").close()  # its error is the usual one of the system
         self._ignore = set(ignore)
         self._variables = {str(v.name): v for v in variables.values() if not v.shape}
         self._is_parquet = is_path and is_parquet(self.name)
@@ -299,8 +301,26 @@ def check_columns(
                 f"{file}: column {name!r} is not a variable of the model{hint}; --ignore it, or "
                 "leave it out"
             )
+    for name in ignore:
+        if name not in columns:
+            raise DataError(
+                f"{file}: there is no column {name!r} to ignore{closest(name, columns)}"
+            )
     if len(set(columns)) < len(columns):
         raise DataError(f"{file}: two columns have the same name")
+
+
+@contextmanager
+def returned_memory() -> Iterator[None]:
+    """Let pyarrow return what it frees to the system at once; its own allocator keeps it."""
+    import pyarrow as pa
+
+    usual = pa.default_memory_pool()
+    pa.set_memory_pool(pa.system_memory_pool())
+    try:
+        yield
+    finally:
+        pa.set_memory_pool(usual)
 
 
 def arrow() -> None:

@@ -146,6 +146,7 @@ class SettingsReader:
                 self._states.setdefault(number, {})[name] = tensor
         self._restored: dict[str, nn.Module] = {}
         self._within: list[nn.Module] = []
+        self._missing: list[Hashable] = []
 
     def model(self, described: Mapping[str, Any]) -> Any:
         """Restore the model; raise if a module of the caller was not used."""
@@ -154,6 +155,8 @@ class SettingsReader:
             hint = f"; pass it in classes=[{_class_name(name)}]"
             hint = hint if ":" in name else closest(name, self._known)
             raise DataError(f"a model of the unknown class {_class_name(name)!r}{hint}")
+        keys = dict.fromkeys(self._keys_of_caller(described))
+        self._missing = [key for key in keys if key not in self._modules]
         model = self.object(described)
         if self._modules:
             unused = next(iter(self._modules))
@@ -233,9 +236,11 @@ class SettingsReader:
         wanted = f"a {kind} {noun}" if is_piece else "its torch module"
         if key not in self._modules:
             also = f", or classes=[{kind}]" if unknown else ""
+            others = ", ".join(repr(k) for k in self._missing if k != key)
+            rest = f"; {others} must be given too" if others else ""
             raise DataError(
                 f"{key!r} has a {kind} {noun}, whose code is not in the file; pass "
-                f"modules={{{key!r}: ...}} with {wanted}{also}"
+                f"modules={{{key!r}: ...}} with {wanted}{also}{rest}"
             )
         replacement = copy.deepcopy(self._take(key))
         if isinstance(replacement, Piece):
@@ -254,6 +259,18 @@ class SettingsReader:
             )
             raise DataError(f"modules[{key!r}]: expected {wanted}, got {got}")
         return replacement, False
+
+    def _keys_of_caller(self, x: Any) -> Iterator[Hashable]:
+        """The keys of the pieces in a description for which the caller passes code."""
+        if isinstance(x, list):
+            for part in x:
+                yield from self._keys_of_caller(part)
+        elif isinstance(x, dict):
+            needs = "piece" in x and [*self._needs([*x["settings"].values()])]
+            if "piece" in x and (needs or x["whole"] or self._class(x["class"]) is None):
+                yield decode(x["key"])
+            else:
+                yield from self._keys_of_caller([*x.values()])
 
     def _needs(self, settings: Any) -> Iterator[str]:
         """The settings of a piece that are code: ``module``, ``code``, or an unknown class."""

@@ -301,3 +301,18 @@ def test_python_improves_bounds_and_ascends_as_the_kernels_do(
 @pytest.mark.parametrize("room", ["", ".mean_field", ".search"])
 def test_every_room_asks_for_its_kernels(room: str) -> None:
     importlib.import_module(f"pgnn.inference{room}.compile_all").ask_everything()
+
+
+@pytest.mark.parametrize("wish", ["now", "", None])
+def test_the_switch_has_one_value(wish: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    if wish is None:
+        monkeypatch.delenv(SWITCH)
+    else:
+        monkeypatch.setenv(SWITCH, wish)
+    assert compilation._compile_now() == (wish == "now")
+
+
+def test_another_value_of_the_switch_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(SWITCH, "never")
+    with pytest.warns(UserWarning, match="must be 'now' or not set, got 'never'"):
+        assert not compilation._compile_now()

@@ -134,6 +134,12 @@ def neural_network() -> BayesianNetwork:
     )
 
 
+def test_a_folder_that_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="there is no such folder") as caught:
+        save(neural_network(), tmp_path / "nowhere" / "m")
+    assert caught.value.filename == str(tmp_path / "nowhere")
+
+
 def test_neural_needs_its_module(tmp_path: Path) -> None:
     with torch.random.fork_rng():
         model = neural_network()
@@ -145,8 +151,11 @@ def test_neural_needs_its_module(tmp_path: Path) -> None:
     assert again.conditionals["image"].head.shape == (4,)
     assert again.conditionals["size"].head.scale == 0.5
     assert given["image"].weight.equal(before)
-    with pytest.raises(DataError, match=r"pass modules=\{'image': ...\} with its torch module"):
+    first = r"pass modules=\{'image': ...\} with its torch module"
+    with pytest.raises(DataError, match=first + "; 'size' must be given too$"):
         load(tmp_path / "m")
+    with pytest.raises(DataError, match=r"pass modules=\{'size': ...\} with its torch module$"):
+        load(tmp_path / "m", modules={"image": given["image"]})
     with pytest.raises(DataError, match="must have shape"):
         load(tmp_path / "m", modules=given | {"size": nn.Linear(10, 2)})
     with pytest.raises(DataError, match="needs other tensors than the file has"):

@@ -318,13 +318,12 @@ class Ascent(Learner):
         before = keeper.state()
         if before is not None:
             method.resume(before)
-
-        def write(_: int) -> None:
-            if keeper.due:
-                keeper.write(method.snapshot())
-
         left = max(0, self.max_iterations - problem.record.iterations)
-        run = iterate(method, left, progress=progress, label="passes", after=write)
+        with keeper.saving_on_interrupt():
+            run = iterate(
+                method, left, progress=progress, label="passes",
+                after=lambda _: keeper.after(method.snapshot),
+            )  # fmt: skip
         keeper.close()
         return run.converged and not problem.record.stopped
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import pickle
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,8 @@ from pgnn.errors import DataError, ModelError, SaysArguments
 from pgnn.limits import NOT_NEGATIVE, check_settings
 
 _VERSION = 1
+_COPY_EVERY = 1.0
+"""Smallest number of seconds between copies of the state that an interrupt would save."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +31,8 @@ class Checkpoints(metaclass=SaysArguments):
 
     If the file exists when a fit begins, the fit resumes from it, with the same result as without
     interruption; data, seed, settings and initial model must be the same, except for
-    ``max_iterations``. When the fit is complete, the file is removed.
+    ``max_iterations``. When the fit is complete, the file is removed. Ctrl-C saves the iterations
+    up to about a second before it, also before the first checkpoint is due.
 
     Args:
         path: The file. It is replaced atomically, so that it is always complete.
@@ -60,7 +65,8 @@ class Keeper:
 
     def __init__(self, settings: Checkpoints | None, fit: Mapping[str, Any]) -> None:
         self._settings, self._fit = settings, dict(fit)
-        self._last = time.monotonic()
+        self._last = self._kept_at = time.monotonic()
+        self._kept: bytes | None = None
         if settings is not None and (
             self._path.is_dir() or not self._path.absolute().parent.is_dir()
         ):
@@ -98,15 +104,45 @@ class Keeper:
 
     def write(self, state: Mapping[str, Any]) -> None:
         """Save a state: numbers, strings, tensors, and lists, tuples and dicts of these."""
+        if self._settings is not None:
+            self._write(self._bytes(state))
+
+    def after(self, snapshot: Callable[[], Mapping[str, Any]]) -> None:
+        """Save the state after an iteration if that is due; otherwise keep it for an interrupt.
+
+        Args:
+            snapshot: Returns the state.
+        """
         if self._settings is None:
             return
+        if self.due:
+            self.write(snapshot())
+        elif time.monotonic() - self._kept_at >= _COPY_EVERY:
+            self._kept, self._kept_at = self._bytes(snapshot()), time.monotonic()
+
+    @contextmanager
+    def saving_on_interrupt(self) -> Iterator[None]:
+        """Save the state that was kept last if Ctrl-C ends what is done inside."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            if self._kept is not None:
+                self._write(self._kept)
+            raise
+
+    def _bytes(self, state: Mapping[str, Any]) -> bytes:
+        stream = io.BytesIO()
+        torch.save({"version": _VERSION, "fit": self._fit, "state": dict(state)}, stream)
+        return stream.getvalue()
+
+    def _write(self, data: bytes) -> None:
         draft = self._path.with_name(f"{self._path.name}.{os.getpid()}.part")
         try:
-            torch.save({"version": _VERSION, "fit": self._fit, "state": dict(state)}, draft)
+            draft.write_bytes(data)
             draft.replace(self._path)
         finally:
             draft.unlink(missing_ok=True)
-        self._last = time.monotonic()
+        self._last, self._kept = time.monotonic(), None
 
     @property
     def due(self) -> bool:

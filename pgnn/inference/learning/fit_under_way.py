@@ -47,10 +47,11 @@ class FitUnderWay:
 
         def after(taken: int) -> None:
             self._done = before + taken
-            if self._keeper.due:
-                self._keeper.write(self._state())
+            self._keeper.after(self._state)
 
-        iterate(Restarts(starts), iterations - before, progress=progress, label=label, after=after)
+        left = iterations - before
+        with self._keeper.saving_on_interrupt():
+            iterate(Restarts(starts), left, progress=progress, label=label, after=after)
 
     def _state(self) -> dict[str, Any]:
         going = range(len(self._starts)) if self.best is None else [self.best]

@@ -52,9 +52,10 @@ def run_passes(
         work.restore(before)
     elif begin is not None:
         begin()
-    run = iterate(
-        work, total - work.passes, progress=progress, label="passes",
-        after=lambda _: keeper.write(work.snapshot()) if keeper.due else None,
-    )  # fmt: skip
+    with keeper.saving_on_interrupt():
+        run = iterate(
+            work, total - work.passes, progress=progress, label="passes",
+            after=lambda _: keeper.after(work.snapshot),
+        )  # fmt: skip
     keeper.close()
     return run

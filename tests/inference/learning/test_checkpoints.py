@@ -85,6 +85,49 @@ def test_it_goes_on_to_the_same_numbers(
     assert not path.exists()  # the fit is complete
 
 
+@pytest.mark.parametrize("name", ["mixture", "chain", "passes"])
+@pytest.mark.filterwarnings("ignore::pgnn.errors.NotConverged")
+def test_an_interrupt_saves_what_is_not_due(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "fit"
+    keep = Checkpoints(path, every=1e6)
+    if name == "passes":
+        data: Any = ["abba", "baba", "aabb", "ab"] * 5
+        settings: dict[str, Any] = {
+            "optimizer": lambda p: torch.optim.Adam(p, lr=0.05), "batch_size": 6,
+            "max_iterations": 6,
+        }  # fmt: skip
+        kind: Any = pgnn.Gradient
+
+        def make() -> Any:
+            torch.manual_seed(0)
+            return pgnn.LanguageModel("ab", hidden=4)
+    else:
+        make, data, settings = cases()[name]
+        settings, kind = settings | {"max_iterations": 20}, EM
+    whole = make().fit(data, learner=kind(**settings), seed=1, progress=False)
+    monkeypatch.setattr(checkpoints, "_COPY_EVERY", 0.0)
+    after, calls = Keeper.after, []
+
+    def interrupted(self: Keeper, snapshot: Any) -> None:
+        after(self, snapshot)
+        calls.append(0)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Keeper, "after", interrupted)
+    learner = kind(**settings, checkpoints=keep)
+    with pytest.raises(KeyboardInterrupt):
+        make().fit(data, learner=learner, seed=1, progress=False)
+    assert path.exists()
+    own = make().fit(data, learner=learner, seed=1, progress=False)
+    assert own.history["trace"] == whole.history["trace"]
+    for n, x in whole.state_dict().items():
+        assert torch.equal(own.state_dict()[n], x)
+    assert not path.exists()
+
+
 def test_passes_of_an_optimiser_go_on_to_the_same_numbers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

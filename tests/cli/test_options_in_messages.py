@@ -1,0 +1,128 @@
+"""Messages of the command line name its own options, and come before the work is done."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+import pgnn
+from pgnn.cli import in_options, main
+
+
+def run(*words: object) -> int:
+    return main([str(word) for word in words])
+
+
+def complaint(capsys: pytest.CaptureFixture[str], *words: object) -> str:
+    """The one line on standard error of a command that fails."""
+    assert run(*words) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+    return captured.err
+
+
+@pytest.fixture
+def table(asia: Path, tmp_path: Path) -> Path:
+    """Rows with a column that is not a variable."""
+    frame = pgnn.read(asia).sample(30, seed=0).frame()
+    frame.insert(0, "the id", range(30))
+    frame.to_csv(tmp_path / "rows.csv", index=False)
+    return tmp_path / "rows.csv"
+
+
+def commands(asia: Path, table: Path) -> dict[str, list[object]]:
+    to = table.parent / "out.bif"
+    return {
+        "fit": ["fit", asia, table, "--to", to],
+        "impute": ["impute", asia, table],
+        "compare": ["compare", asia, asia, "--data", table],
+        "predict": ["predict", asia, table, "-t", "lung"],
+    }
+
+
+@pytest.mark.parametrize("name", ["fit", "impute", "compare", "predict"])
+def test_columns_that_are_no_variables(
+    name: str, asia: Path, table: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = commands(asia, table)[name]
+    told = complaint(capsys, *words)
+    assert "'the id'" in told
+    assert "--ignore" in told
+    assert "ignore=" not in told
+    told = complaint(capsys, *words, "--ignore", "the id", "--ignore", "the idd")
+    assert "'the idd'" in told
+    assert "did you mean 'the id'?" in told
+    assert run(*words, "--ignore", "the id") == 0
+
+
+@pytest.mark.parametrize("name", ["fit", "impute", "compare", "predict"])
+def test_a_table_that_is_missing(
+    name: str, asia: Path, table: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = commands(asia, table)[name]
+    gone = table.with_name("gone.csv")
+    told = complaint(capsys, *[gone if word == table else word for word in words])
+    assert told == f"pgnn: {gone}: No such file or directory\n"
+
+
+def test_cells_that_were_not_observed(
+    asia: Path, table: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    frame = pd.read_csv(table, dtype=str).drop(columns="the id")
+    frame.loc[3, "lung"] = "NaN"
+    frame.to_csv(table, index=False)
+    for words in commands(asia, table).values():
+        told = complaint(capsys, *words)
+        assert "'lung' has no state 'NaN'" in told
+        assert "in a file an empty cell" in told
+
+
+def test_where_to_write_is_checked_before_the_work(
+    asia: Path, table: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(*_: object, **__: object) -> None:
+        raise AssertionError("read before --to was checked")
+
+    monkeypatch.setattr(pgnn, "read", read)
+    told = complaint(capsys, "fit", asia, table, "--to", table.with_name("out.csv"))
+    assert "expected a file ending of" in told
+    assert "got '.csv'; take one of these, or .safetensors" in told
+    nowhere = table.with_name("nowhere")
+    for words in (
+        ["fit", asia, table, "--to", nowhere / "out.bif"],
+        ["fit", asia, table, "--to", nowhere / "out.safetensors"],
+        ["convert", asia, nowhere / "out.bif"],
+        ["impute", asia, table, "--to", nowhere / "out.csv"],
+        ["predict", asia, table, "--to", nowhere / "out.csv"],
+        ["sample", asia, "--to", nowhere / "out.csv"],
+        ["plot", asia, "--to", nowhere / "out.png"],
+    ):
+        assert f"there is no folder '{nowhere}'" in complaint(capsys, *words)
+    folder = table.parent
+    assert "got a folder" in complaint(capsys, "sample", asia, "--to", folder)
+
+
+def test_arguments_are_told_as_options() -> None:
+    message = "extra 'a'; leave columns out by pgnn.observed(data, ignore=['a', 3, \"it's\"])"
+    assert in_options(message) == (
+        "extra 'a'; leave columns out by --ignore a --ignore 3 --ignore 'it'\"'\"'s'"
+    )
+    assert in_options("pass format= as one") == "pass --format as one"
+
+
+def test_predict_leaves_the_allocator_of_pyarrow(asia: Path, table: Path) -> None:
+    before = pa.default_memory_pool().backend_name
+    to = table.with_name("out.parquet")
+    assert run("predict", asia, table, "-t", "lung", "--ignore", "the id", "--to", to) == 0
+    assert pa.default_memory_pool().backend_name == before
+    assert len(pd.read_parquet(to)) == 30
+
+
+def test_the_package_of_the_command_runs() -> None:
+    words = [sys.executable, "-m", "pgnn.cli", "--version"]
+    found = subprocess.run(words, capture_output=True, text=True, timeout=120, check=True)
+    assert found.stdout == f"pgnn {pgnn.__version__}\n"
