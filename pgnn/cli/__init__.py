@@ -1,7 +1,7 @@
-"""The command ``pgnn``: ask a network file questions without writing Python.
+"""The command ``pgnn``: queries of models in files without writing Python.
 
 Exit codes: 0 when the question was answered, 1 when it could not be (one line on standard error
-says why), 2 when the command itself was written wrongly, 130 when it was interrupted.
+says why), 2 when the command has invalid arguments, 130 when it was interrupted.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             warnings.showwarning = _show_warning
             options.run(options)
         sys.stdout.flush()
-    except BrokenPipeError:  # the reader, `head` say, has read enough
+    except BrokenPipeError:  # the reader, such as `head`, has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
         _complain("interrupted")
@@ -121,7 +121,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 class _Messages(logging.Handler):
-    """Shows what the library logs as the command's other messages."""
+    """Prints log records of the library like the other messages of the command."""
 
     def emit(self, record: logging.LogRecord) -> None:
         _complain(record.getMessage())

@@ -26,7 +26,7 @@ def add_command(
     Args:
         commands: Those of the parser.
         name: Its first word.
-        run: Called with its options; what it raises is told in a line.
+        run: Called with its options; its exceptions are printed in one line.
         help: What it does, in a line.
         examples: Complete commands, one a line.
     """
@@ -58,7 +58,7 @@ def add_model(parser: argparse.ArgumentParser, name: str = "file") -> None:
 
 
 def add_evidence(parser: argparse.ArgumentParser) -> None:
-    """Add what was observed."""
+    """Add the evidence."""
     parser.add_argument(
         "-e",
         "--evidence",
@@ -75,14 +75,14 @@ def add_evidence(parser: argparse.ArgumentParser) -> None:
 
 
 def add_targets(parser: argparse.ArgumentParser) -> None:
-    """Add the variables to ask for."""
+    """Add the targets of the query."""
     parser.add_argument(
         "-t",
         "--target",
         action="append",
         default=[],
         metavar="NAME",
-        help="a variable to ask for; may be repeated (default: all that were not observed)",
+        help="a target of the query; may be repeated (default: all unobserved variables)",
     )
 
 
@@ -92,7 +92,7 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
-    """Add the wish for JSON."""
+    """Add the option for output as JSON."""
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 

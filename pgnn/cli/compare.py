@@ -22,7 +22,7 @@ def add(commands: Commands) -> None:
         commands,
         "compare",
         _compare,
-        "what two models differ in: edges, posteriors, log-likelihood of rows",
+        "differences between two models: edges, posteriors, log-likelihood of rows",
         EXAMPLES,
     )
     add_model(parser, "first")
@@ -51,7 +51,7 @@ def _compare(options: argparse.Namespace) -> None:
 
 
 def differences(first: Any, second: Any) -> dict[str, Any]:
-    """Return what two models differ in.
+    """Return the differences between two models.
 
     Posteriors without evidence are compared of the variables that both have with the same states.
     """

@@ -28,12 +28,12 @@ ZSH = "autoload -U +X bashcompinit && bashcompinit\n"
 
 
 def add(commands: Commands) -> None:
-    """Add the command; what it prints is known when all commands are."""
+    """Add the command; its output depends on all commands."""
     parser = add_command(
         commands,
         "completion",
         partial(_complete, commands),
-        "print what makes a shell complete the words of pgnn",
+        "print a script for shell completion",
         EXAMPLES,
     )
     parser.add_argument("shell", choices=("bash", "zsh", "fish"))

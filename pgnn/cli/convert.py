@@ -48,7 +48,7 @@ def check_target(path: str, format: str | None = None) -> None:
 def write_model(model: Any, path: str, format: str | None = None) -> None:
     """Write a model: saved as a whole if the path ends in ``.safetensors``, else its tables.
 
-    What the format does not hold is told.
+    Information that the format cannot represent is logged.
     """
     import pgnn
 

@@ -1,4 +1,4 @@
-"""``pgnn explore``: ask a network by clicks, in a browser."""
+"""``pgnn explore``: interactive queries in a browser."""
 
 from __future__ import annotations
 

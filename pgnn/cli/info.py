@@ -38,7 +38,7 @@ def _info(options: argparse.Namespace) -> None:
 
 
 def facts_of(model: Any) -> dict[str, int]:
-    """Return how many of what a model has."""
+    """Return the sizes of a model."""
     states = [variable.num_states for variable in model.variables.values()]
     return {
         "nodes": len(states),

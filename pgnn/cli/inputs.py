@@ -153,7 +153,7 @@ def check_output(path: str | None) -> None:
 
 
 def lookup(text: str, known: Iterable[Any], kind: str) -> Any:
-    """Return the one of ``known`` that is written ``text``: 3, say, for ``"3"``."""
+    """Return the element of ``known`` whose text is ``text``, such as 3 for ``"3"``."""
     from pgnn.errors import EvidenceError, closest
 
     known = list(known)

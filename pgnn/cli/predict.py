@@ -92,9 +92,9 @@ def _stream(model: Any, targets: list[Any], engine: Any, options: argparse.Names
 
 
 def _free_answers() -> None:
-    """Free the arrays of past answers, which lie in cycles of few objects."""
+    """Free the arrays of past answers, which are in small reference cycles."""
     gc.collect()
-    gc.freeze()  # so that the next collection looks at what comes until then alone
+    gc.freeze()  # so that the next collection traverses only newer objects
 
 
 def _answered(model: Any, targets: list[Any], batch: Any, engine: Any) -> dict[str, Any]:

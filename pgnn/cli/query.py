@@ -111,7 +111,7 @@ def _explanation(mode: Any) -> dict[str, Any]:
 
 
 def _json_values(diagnostics: Mapping[str, Any]) -> dict[str, Any]:
-    """What JSON can hold of what an engine has to say: text, truth values and finite numbers."""
+    """The diagnostics that JSON can represent: text, booleans and finite numbers."""
     kept = {}
     for name, value in diagnostics.items():
         one = value

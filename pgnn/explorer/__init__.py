@@ -1,4 +1,4 @@
-"""A page on this machine on which a network is asked by clicks: ``pgnn explore FILE``."""
+"""A local page for interactive queries of a network: ``pgnn explore FILE``."""
 
 from pgnn.explorer.case import Case
 from pgnn.explorer.explorer import Explorer

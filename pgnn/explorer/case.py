@@ -1,4 +1,4 @@
-"""What a page asks: findings, and entries of tables that are changed for the while."""
+"""Queries of the page: findings, and temporarily changed entries of tables."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MOST_CHANGES = 50
 
 @dataclass(frozen=True)
 class Case:
-    """Findings and changes by numbers of variables and states.
+    """Findings and changes by indices of variables and states.
 
     Attributes:
         states: State of each variable that was observed.
@@ -30,11 +30,11 @@ class Case:
 
     @classmethod
     def read(cls, message: Any, variables: Sequence[Variable]) -> Case:
-        """Read a case from what JSON holds; nothing else of a message is looked at.
+        """Read a case from decoded JSON; other parts of a message are ignored.
 
         Args:
             message: ``{"evidence": {"3": 1, "5": [0.2, 0.8]}, "changes": [[2, [0, 1], 0.3]]}``.
-            variables: Of the network, in the order of their numbers.
+            variables: Of the network, in the order of their indices.
 
         Raises:
             DataError: If a number is missing or out of range.

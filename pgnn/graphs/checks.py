@@ -91,7 +91,7 @@ def check_node(graph: nx.Graph, node: Node, role: str = "node") -> None:
 
     Args:
         graph: Graph to look in.
-        node: Node asked for.
+        node: The requested node.
         role: What the caller calls the node, for the message.
 
     Raises:

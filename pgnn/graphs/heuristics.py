@@ -1,4 +1,4 @@
-"""Greedy rules for elimination orders: what a node costs if it is eliminated next.
+"""Greedy heuristics for elimination orders: the cost of eliminating a node next.
 
 All costs are integers, so that they are exact and do not depend on the order of summation: two
 implementations of a rule choose the same node.
@@ -139,7 +139,7 @@ class WeightedMinFill(_Fill):
 
 @dataclass(frozen=True)
 class Ranked(MinFill):
-    r"""First what can go without harm, with no edge to add or two neighbours at most; then by rank.
+    r"""Safe nodes first (no fill-in, or at most two neighbours), then by rank.
 
     .. math:: c(v) = 0 \text{ if } |N(v)| \le 2 \text{ or no edge is to be added, else } 1 + r_v
 

@@ -132,7 +132,7 @@ def _narrowed(
     for rank in sorted(set(ranks)):
         members = [k for k, r in enumerate(ranks) if r == rank]
         parts = int(np.ceil(boxes[members, 0].sum() / limit))
-        # what has more parents than children lies nearer to the parents
+        # a node with more parents than children is placed nearer to its parents
         for place, k in enumerate(sorted(members, key=surplus.__getitem__)):
             narrowed[k] = first + place * parts // len(members)
         first += parts
@@ -227,7 +227,7 @@ class _Drawing:
         return {k: place for layer in self.layers for place, k in enumerate(layer)}
 
     def _exchange(self) -> None:
-        """Exchange nodes that lie next to each other while that saves crossings."""
+        """Swap adjacent nodes while that reduces the number of crossings."""
         places = self._places()
         for _ in range(_EXCHANGES):
             exchanged = False

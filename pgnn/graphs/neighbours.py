@@ -1,4 +1,4 @@
-"""Graphs of points that lie near each other."""
+"""Graphs of nearest neighbours."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def neighbour_graph(
         points: ``(N, D)`` numbers.
         k: Neighbours of each point; two points are joined if one is a neighbour of the other.
         radius: Largest length of an edge; instead of ``k``.
-        width: :math:`h`; all edges weigh one if not given.
+        width: :math:`h`; all edges have weight one if not given.
         matrix: Whether to return the weights, a SciPy sparse matrix, which of many points takes
             a small part of the memory and time.
 
@@ -36,7 +36,7 @@ def neighbour_graph(
 
     Raises:
         ModelError: If not one of ``k`` and ``radius`` is given, or a number is out of range.
-        DataError: If points are no finite numbers.
+        DataError: If points are not finite numbers.
 
     Cost:
         ``O(N log N)`` in few dimensions.

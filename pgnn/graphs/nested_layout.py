@@ -158,7 +158,7 @@ def _joined(
     unit: Mapping[Node, Node],
     insides: Mapping[Any, tuple[Layout, list[Box]]],
 ) -> Layout:
-    """The outer layout with what lies in its boxes; routes go on inside of them."""
+    """The outer layout with the contents of its boxes, in which routes continue."""
     positions = {
         n: insides[u][0].positions[n] if u in insides else whole.positions[n]
         for n, u in unit.items()

@@ -84,7 +84,7 @@ def barren_nodes(
 
     Args:
         graph: Directed acyclic graph, or a model on one.
-        targets: The node or nodes asked for.
+        targets: The queried node or nodes.
         evidence: The observed node or nodes; may overlap the targets.
 
     Returns:

@@ -11,7 +11,7 @@ from pgnn.graphs.checks import HasGraph, Node, check_directed_acyclic, graph_of,
 from pgnn.graphs.relatives import ancestors
 
 _DOWN = True  # came along an edge, from a parent
-_UP = False  # came against an edge, from a child; also how a trail begins
+_UP = False  # came against an edge, from a child; also how a trail starts
 _Step = tuple[Node, bool]
 
 
@@ -102,7 +102,7 @@ def active_trails(
     Args:
         graph: Directed acyclic graph, or a model on one; it must not change while the trails are
             read.
-        x: A node or a collection of nodes where the trails begin.
+        x: A node or a collection of nodes where the trails start.
         y: A node or a collection of nodes where they end.
         given: The observed node or nodes.
 
@@ -113,7 +113,7 @@ def active_trails(
         ModelError: As for :func:`is_d_separated`, at the call.
 
     Cost:
-        There may be exponentially many; ask :func:`is_d_separated` whether there is any.
+        There may be exponentially many; :func:`is_d_separated` tests whether there is any.
 
     References:
         Koller and Friedman (2009), definition 3.6.

@@ -1,4 +1,4 @@
-"""The formats of files of models: by what they are recognised, how they are read and written."""
+"""The formats of model files: how they are recognised, read and written."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Format:
 
     Attributes:
         name: Its name; the endings of its files are in :data:`ENDINGS`.
-        begin: Pattern of the begin of its files, comments left out.
+        begin: Pattern of the start of its files, without comments.
         read: Takes the text, and whether rows of tables are to be divided by their sums.
         write: Returns the text of a model.
         is_numbered: Whether variables and states are numbers without names.
@@ -51,7 +51,7 @@ class Format:
     is_directed: bool = True
 
     def losses(self, model: Any) -> list[str]:
-        """Return what of a model a file of this format does not hold, in words."""
+        """Return descriptions of the parts of a model that this format cannot represent."""
         lost = []
         if self.is_numbered and any(name != k for name, k in numbering(model).items()):
             lost.append("the names of the variables")
@@ -108,7 +108,7 @@ FORMATS = (
 
 
 def recognised(text: str) -> Format | None:
-    """Return the format of a text; None if it begins like none."""
+    """Return the format of a text; None if it is not recognised."""
     text = text[:_BEGIN]
     before = _BEFORE.match(text)
     begin = text[before.end() :] if before else text

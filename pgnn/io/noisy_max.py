@@ -1,4 +1,4 @@
-"""Noisy-max nodes of GeNIe and SMILE, written down as tables."""
+"""Noisy-max nodes of GeNIe and SMILE, expanded to tables."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pgnn.io.network_assembly import NORMALISE, NetworkAssembly, Shape
 
 
 class NoisyMaxReader:
-    r"""Reads the numbers of a noisy-max node, and writes down its table.
+    r"""Reads the parameters of a noisy-max node, and expands them to its table.
 
     There is a distribution of the child for each state of each parent, those of a parent in the
     order of its strengths, and at last that of the leak, as if it were the only cause. The child's
@@ -24,7 +24,7 @@ class NoisyMaxReader:
     .. math:: P(Y \ge y \mid x) = Q_0(Z \ge y) \prod_i Q_i(Z \ge y \mid x_i).
 
     Args:
-        assembly: What the network is put together by.
+        assembly: The assembly of the network.
         child: Name of the node.
         numbers: The distributions, one after the other.
         offset: Where they begin.

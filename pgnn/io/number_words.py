@@ -1,4 +1,4 @@
-"""Words of a file read as numbers, all at once."""
+"""Vectorised parsing of the numbers in a file."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ class RowBatch:
     Attributes:
         start: Number of the first one.
         num_rows: How many they are.
-        evidence: By variable its codes, or numbers, with what is missing.
+        evidence: By variable its codes or values, with missing ones.
         copied: By name the columns that are no variables, as pyarrow has them.
     """
 
@@ -169,7 +169,9 @@ class RowFile:
         for k, label in enumerate(labels):
             try:
                 table[k] = variable.index(label)
-            except EvidenceError as error:  # other rows may hold it, as files share their labels
+            except (
+                EvidenceError
+            ) as error:  # it may belong to other rows, as batches share their labels
                 table[k], errors[k] = _UNKNOWN, error
         coded: NDArray[np.int32] = table[indices]
         if errors and (coded == _UNKNOWN).any():
@@ -334,7 +336,7 @@ def arrow() -> None:
 
 @contextmanager
 def _arrow_errors(name: str) -> Iterator[None]:
-    """Turn what pyarrow says about a file into an error of this library."""
+    """Convert errors of pyarrow about a file to errors of this library."""
     import pyarrow as pa
 
     try:

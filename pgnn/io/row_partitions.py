@@ -21,8 +21,8 @@ class PartitionAnswer:
     """The posteriors of a pandas frame of evidence, with the columns that are only copied.
 
     Args:
-        model: Who is asked.
-        targets: Variables to ask for.
+        model: The model.
+        targets: Targets of the query.
         ignore: Columns that are no variables.
         engine: How they are found; the model's choice if not given.
 
@@ -83,7 +83,7 @@ def write_answers(frame: Any, answer: PartitionAnswer, path: str) -> None:
 
     Args:
         frame: Of evidence.
-        answer: What is asked about each partition.
+        answer: The query of each partition.
         path: A new folder of Parquet files if it ends so, else one CSV file.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Reads a text pattern by pattern, and says where something else was expected."""
+"""A scanner of text by patterns, whose errors give the position."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def without_comments(source: Source, comment: str, opening: str = "") -> str:
 
     Args:
         source: The text; what looks like a comment in double quotes is none.
-        comment: Pattern of a whole comment.
+        comment: Pattern of a complete comment.
         opening: Pattern of the beginning of one that may have no end.
 
     Raises:

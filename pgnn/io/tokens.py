@@ -58,7 +58,7 @@ class Tokens:
         """Take one integer from ``low`` to ``high``.
 
         Raises:
-            DataError: If something else comes, or a number out of range.
+            DataError: If the next word is something else, or a number out of range.
         """
         return self.integers(1, what, low, high)[0]
 
@@ -66,7 +66,7 @@ class Tokens:
         """Take some integers from ``low`` to ``high``.
 
         Raises:
-            DataError: If something else comes, or a number out of range.
+            DataError: If the next word is something else, or a number out of range.
         """
         start = self.at
         return self._as_integers(self._take(count, what), start, 1, what, low, high)
@@ -75,7 +75,7 @@ class Tokens:
         """Take some finite non-negative numbers as float64.
 
         Raises:
-            DataError: If something else comes.
+            DataError: If the next word is something else.
         """
         start = self.at
         return self._as_numbers(self._take(count, what), start, 1, what)
@@ -84,7 +84,7 @@ class Tokens:
         """Take some pairs of an index up to ``high`` and a finite non-negative number.
 
         Raises:
-            DataError: If something else comes.
+            DataError: If the next word is something else.
         """
         start = self.at
         words = self._take(2 * count, what)

@@ -26,9 +26,9 @@ class Element:
     Attributes:
         tag: Its name.
         attributes: As written.
-        offset: Position of its begin.
+        offset: Position of its start.
         text: All text directly in it, without that of its children.
-        text_offset: Position of the begin of the text; that of the element if there is none.
+        text_offset: Position of the start of the text; that of the element if there is none.
         children: The elements in it.
     """
 

@@ -184,7 +184,9 @@ class CTC(Model, AlignmentModel):
         except EvidenceError as error:
             raise DataError(str(error)) from None
         if not rows.is_known(self._label.name):
-            raise DataError("give the labels of all sequences: missing ones are not learnt from")
+            raise DataError(
+                "give the labels of all sequences: sequences without labels cannot be used"
+            )
         needed = steps_needed(rows.codes[self._label.name], rows.lengths)
         lost = (needed > rows.input_lengths).nonzero().flatten().tolist()
         if lost:

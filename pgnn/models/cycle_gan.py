@@ -17,7 +17,7 @@ from pgnn.models.gan import named
 
 
 class CycleGAN(AdversarialFamily):
-    r"""Two generators between two kinds of data, each with a discriminator, learnt without pairs.
+    r"""Two generators between two kinds of data, each with a discriminator, learned without pairs.
 
     Both play against the discriminator of what they make, and there and back again is to be the
     same:

@@ -148,7 +148,7 @@ class VAE(ColumnNames, AmortisedNetwork, ReconstructingModel):
             return self.conditionals[x].distribution({latent: rows}, inputs)
 
     def _gradients(self, rows: Tensor) -> torch.set_grad_enabled:
-        """Answers of a fitted model are plain numbers, unless what is asked about is learnt."""
+        """Answers of a fitted model are plain numbers, unless the model is being learned."""
         wanted = self.passes_gradients or rows.requires_grad
         return torch.set_grad_enabled(torch.is_grad_enabled() and wanted)
 

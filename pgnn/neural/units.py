@@ -123,7 +123,7 @@ class RadialBasis(nn.Module):
     Args:
         in_features: Numbers in, on the last axis.
         out_features: Units.
-        beta: Sharpness at the beginning; it is learnt as the centres are.
+        beta: Sharpness at the beginning; it is learned like the centres.
 
     References:
         Broomhead and Lowe (1988), Multivariable functional interpolation and adaptive networks.

@@ -33,7 +33,7 @@ class Mark(Enum):
 
 @dataclass(frozen=True)
 class Bar:
-    """A state, its probability, and what that was before; the label alone if there is none."""
+    """A state, its probability and its previous probability; the label alone if there is none."""
 
     label: str
     probability: float | None = None
@@ -117,7 +117,7 @@ def draw_cards(canvas: Canvas, cards: Mapping[Hashable, Card], layout: Layout) -
 
 
 def percent(probability: float) -> str:
-    """Return a probability in percent; what is not quite certain does not look so."""
+    """Return a probability in percent; only exact 0 and 1 are shown as 0% and 100%."""
     if probability in (0.0, 1.0):
         return f"{100 * probability:.0f}%"
     shown = 100.0 * probability

@@ -16,7 +16,7 @@ _WRITTEN = 20
 
 
 def loadings(model: Any, *, shape: Sequence[int] | None = None, ax: Any = None) -> Any:
-    """Draw what each factor adds to each number of a vector; or to each pixel of a picture.
+    """Draw the loadings of each factor on the components of a vector, or the pixels of an image.
 
     Args:
         model: A fitted ``FactorAnalysis`` or ``PrincipalComponents``.

@@ -1,4 +1,4 @@
-"""The pictures that two latent numbers stand for."""
+"""The images decoded from two latent variables."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pgnn.plot.units import image_shape, tiled
 def manifold(
     model: VAE, *, size: int = 15, shape: tuple[int, int] | None = None, ax: Any = None
 ) -> Any:
-    """Draw what a grid of two latent numbers is decoded to, in equal steps of their probability.
+    """Draw the images decoded from a grid of two latent variables, in equal steps of probability.
 
     Args:
         model: A variational autoencoder of two latent numbers with a standard normal prior.
@@ -29,7 +29,7 @@ def manifold(
         The axes.
 
     Raises:
-        EvidenceError: If there are other latent numbers than two, or the data is no image.
+        EvidenceError: If there are not two latent variables, or the data is not an image.
 
     References:
         Kingma and Welling (2014), Auto-encoding variational Bayes, figure 4.

@@ -65,7 +65,7 @@ def name_of(node: Hashable) -> str:
 
 
 def mark_of(name: Hashable, findings: Findings, most: Hashable | None) -> Mark:
-    """Return what is special about a variable, if ``most`` is the one that changed most."""
+    """Return the mark of a variable, if ``most`` is the one that changed most."""
     if name in findings:
         return Mark.EVIDENCE if findings[name] is None else Mark.OBSERVED
     return Mark.CHANGED if most is not None and name == most else Mark.NONE

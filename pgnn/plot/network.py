@@ -1,4 +1,4 @@
-"""The graph of a model, with what is known of its variables in the nodes."""
+"""The graph of a model, with the marginals of its variables in the nodes."""
 
 from __future__ import annotations
 

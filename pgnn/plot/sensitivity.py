@@ -1,4 +1,4 @@
-"""Pictures of what an answer depends on."""
+"""Plots of the sensitivity of answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures of arrays of units: what they respond to, what they draw, how they settle."""
+"""Plots of arrays of units: receptive fields, samples, convergence to fixed points."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MARGIN = 1
 def filters(
     model: Any, *, shape: tuple[int, int] | None = None, most: int = 100, ax: Any = None
 ) -> Any:
-    """Draw what each hidden unit responds to: its couplings to the visible units, as images.
+    """Draw the receptive field of each hidden unit: its couplings to the visible units, as images.
 
     Args:
         model: Of layers of units, such as a restricted Boltzmann machine.
@@ -122,7 +122,7 @@ def recall(
 
     Args:
         loads: Patterns for each unit.
-        overlaps: Mean overlap of what was recalled with what was stored; or of several rules by
+        overlaps: Mean overlap of recalled with stored patterns; or of several rules by
             name.
         ax: Axes to draw on; a new figure if not given.
 

@@ -96,7 +96,7 @@ def _with_tables(program: Program, parameters: ProgramParameters) -> Dependencie
     graph = dependencies(sites)
     layout = Layout.of(sites, {n: list(graph.predecessors(n)) for n in sites})
     scopes: dict[str, set[str]] = {}
-    for seed, execution in enumerate((first, second), start=2):  # hidden sites are drawn anew
+    for seed, execution in enumerate((first, second), start=2):  # hidden sites are sampled again
         for name, table in _checked_tables(program, parameters, layout, execution, seed).items():
             scopes.setdefault(name, set()).update(table.scope)
     for child in sites:  # computed from, but not a function of

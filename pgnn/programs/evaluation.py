@@ -160,7 +160,7 @@ class Evaluation:
         assert self._tape is not None
         tables = self._run(reals)
         if all(torch.equal(x, y) for x, y in zip(inputs, self._tape.inputs, strict=True)):
-            return tables  # the same numbers would prove nothing
+            return tables  # identical values would prove nothing
         replayed = Replayed(self._tape, inputs)
         same = all(_are_close(tables[n].log_values, replayed[n].log_values) for n in tables)
         if same:

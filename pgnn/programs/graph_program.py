@@ -90,7 +90,7 @@ class GraphProgram(ModelProgram):
         """Sample every variable.
 
         Args:
-            rows: Put the sites in a plate of so many rows, such as are conditioned on.
+            rows: Put the sites in a plate of this number of rows, for conditioning.
 
         Returns:
             Values by variable.

@@ -1,4 +1,4 @@
-"""A program's own guide: its sites, and its executions, many at once where possible."""
+"""A program's own guide: its sites, and its executions, vectorised where possible."""
 
 from __future__ import annotations
 

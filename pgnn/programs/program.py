@@ -44,7 +44,7 @@ class Program(ProgramVerbs):
     Latent sites are the variables: finite ones with their states, others as reals; a site in
     plates is an array of their sizes. Sites with ``obs=`` are data that is always conditioned on.
     Real latent sites may be observed as evidence, or are left out if nothing depends on them.
-    Values named by ``pyro.deterministic`` are no variables, but may be asked for by ``query``.
+    Values named by ``pyro.deterministic`` are not variables, but ``query`` can return them.
     Masks apply to observations: a masked latent site keeps its distribution.
     Plates with ``subsample_size`` use all of their rows in queries, and batches of that size in
     the steps of :class:`~pgnn.inference.continuous.variational.Variational`.
@@ -344,7 +344,7 @@ class ProgramBatch(Program):
     .. math:: \log p(r) + \frac{N}{B} \sum_{b} \log \sum_{z_b} p(z_b, x_b, r_b \mid r)
 
     Args:
-        whole: The program, whose parameters and arguments are shared.
+        whole: The complete program, whose parameters and arguments are shared.
 
     Raises:
         Unsupported: If the rows are not independent given the real sites outside of the plate.
@@ -384,7 +384,7 @@ class ProgramBatch(Program):
         Args:
             name: A variable.
             values: ``(*lead, *shape)``, of the shape that it has in the whole program.
-            lead: Axes that come first.
+            lead: The leading axes.
         """
         site = self._source.sites[self._source.site_names[name]]
         for k, axis in enumerate(site.axes):

@@ -95,7 +95,7 @@ class ProgramSource:
         parameters.forget_start()
 
     def _name_variables(self, declared: Mapping[str, Variable]) -> None:
-        """Make a variable of each latent site; those that the program declares come first."""
+        """Create a variable for each latent site, declared ones first."""
         latent = [s for s in self.sites.values() if s.kind is not Kind.OBSERVED]
         by_site = {s.name: s.variable(declared) for s in latent}
         self.names = {site: v.name for site, v in by_site.items()}
@@ -188,7 +188,7 @@ class ProgramSource:
         each: Mapping[Hashable, Tensor] | None = None,
         scored: bool = False,
     ) -> JointExecution:
-        """Run the program many times at once; see :class:`ExecutableModel`.
+        """Run the program many times in a batch; see :class:`ExecutableModel`.
 
         At the first call such executions are compared with the same ones run one by one.
         """

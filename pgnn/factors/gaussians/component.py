@@ -1,4 +1,4 @@
-"""Hidden real variables that hang together, with the conditionals that tell of them."""
+"""Connected components of hidden real variables, with the conditionals that contain them."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Whitened(NamedTuple):
 
     @classmethod
     def of(cls, c: Conditional) -> Whitened:
-        """Make it of a conditional's numbers."""
+        """Create it from a conditional's parameters."""
         weight, bias, scale = (x.double() for x in c.regression())
         size = c.child.num_elements
         if size == 1:
@@ -81,11 +81,11 @@ class GaussianComponent:
 
     @property
     def tensors(self) -> list[Tensor]:
-        """Parameters that the numbers are made of."""
+        """Parameters from which the system is computed."""
         return [p for c in self.conditionals for p in c.parameters()]
 
     def relevant(self, observed: Values) -> dict[Hashable, Tensor]:
-        """Return what was observed of the variables of the conditionals."""
+        """Return the observed values of the variables of the conditionals."""
         names = {v.name for c in self.conditionals for v in c.scope if not v.is_discrete}
         return {n: x for n, x in observed.items() if n in names}
 
@@ -211,7 +211,7 @@ class GaussianComponent:
 
 @dataclass(frozen=True, eq=False)
 class HiddenIntegral:
-    r"""An integral over hidden reals, and what it was made from.
+    r"""An integral over hidden reals, with its arguments.
 
     Attributes:
         component: Which reals, and their conditionals.
@@ -304,7 +304,7 @@ class _Assembly:
         return Block(tuple(scope), whole, target), logs
 
     def _held(self, number: int, observed: Observed) -> Block:
-        """Rows that keep the observations in its place, whatever is eliminated."""
+        """Rows for the observations, which are not eliminated."""
         matrix = torch.diag_embed(observed.mask.double())
         lead = [len(matrix), *[1] * len(self.free)]
         matrix = matrix.reshape(*lead, *matrix.shape[1:])

@@ -1,4 +1,4 @@
-"""Variables of a least squares problem eliminated one after the other, and put back in again."""
+"""Elimination of the variables of a least squares problem, and back substitution."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Given(NamedTuple):
 
     Attributes:
         variable: Its number.
-        rest: The numbers of the variables :math:`s`.
+        rest: The indices of the variables :math:`s`.
         gain: ``(*lead, D, C)`` :math:`G`.
         offset: ``(*lead, D)`` :math:`g`.
         spread: ``(*lead, D, D)`` :math:`T`; the noise is standard normal.
@@ -176,7 +176,7 @@ def eliminate(
         blocks: Terms of the energy; each has a variable.
         sizes: Dimensions of each variable.
         order: All variables; :func:`elimination_order` finds a good one.
-        compress: Whether to reduce the rows that pile up, which is what makes chains linear.
+        compress: Whether to reduce accumulated rows, which makes the cost of chains linear.
             Results can't be differentiated twice where coefficients are zero then.
 
     Cost:
@@ -223,7 +223,7 @@ def elimination_order(
     Args:
         scopes: Variables that occur together.
         sizes: Dimensions of each variable, by which neighbours count.
-        last: Variables that come after all others.
+        last: Variables that are eliminated last.
     """
     near: dict[int, set[int]] = {v: set() for v in sizes}
     for scope in scopes:

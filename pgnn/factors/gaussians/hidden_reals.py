@@ -51,7 +51,7 @@ class HiddenReals:
             conditionals: Conditionals of every variable.
             observed: Names of the real variables that were observed.
             partly: Names of those among them that some row has not observed, or not all of.
-            wanted: Names of real variables that are asked for.
+            wanted: Names of the queried real variables.
 
         Raises:
             Unsupported: If a variable cannot be integrated out on which something depends.
@@ -73,7 +73,7 @@ class HiddenReals:
 
 
 class RememberedReals:
-    """Finds what becomes of hidden reals of one model, and keeps it for the last patterns."""
+    """Determines how the hidden reals of a model are treated; cached for recent patterns."""
 
     def __init__(self) -> None:
         self._known: OrderedDict[Hashable, HiddenReals] = OrderedDict()

@@ -1,4 +1,4 @@
-"""Posteriors of few hidden numbers that a vector with independent noise is linear in."""
+"""Posteriors of latent factors of a vector that is linear in them, with independent noise."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ AT_ONCE = 2**21
 
 
 class FactorPosterior(NamedTuple):
-    r"""What rows tell of factors :math:`z \sim N(0, I)`, where :math:`x \sim N(W z + \mu, \Psi)`.
+    r"""Posteriors of factors :math:`z \sim N(0, I)` given :math:`x \sim N(W z + \mu, \Psi)`.
 
     Attributes:
         mean: ``(N, K)``.
-        covariance: ``(N, K, K)``, or ``(1, K, K)`` where rows have observed the same numbers.
+        covariance: ``(N, K, K)``, or ``(1, K, K)`` where rows have observed the same components.
         log_density: ``(N,)`` logs of the density of the observations.
     """
 

@@ -1,4 +1,4 @@
-"""Real variables that were not observed, given what was: numbers of one question."""
+"""Unobserved real variables given observed ones: the linear system of one query."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ AT_ONCE = 2**20
 
 @dataclass(frozen=True, eq=False)
 class Observed:
-    """What was observed of a variable in some rows, or of some of its numbers.
+    """The observed components of a variable in some rows.
 
     Attributes:
-        mask: ``(B, D)`` which numbers were observed.
-        values: ``(B, D)`` these numbers, zeros elsewhere.
+        mask: ``(B, D)`` which components were observed.
+        values: ``(B, D)`` their values, zeros elsewhere.
     """
 
     mask: Tensor
@@ -41,7 +41,7 @@ class Observed:
 
 
 class Mode(NamedTuple):
-    r"""The most likely values :math:`x^*` of some variables given states and what was observed.
+    r"""The most likely values :math:`x^*` of some variables given states and observations.
 
     Attributes:
         values: ``(B, K1 or 1, ..., Kn or 1, D)`` by name.
@@ -54,7 +54,7 @@ class Mode(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class LinearSystem:
-    r"""The joint density of hidden reals and what was observed, for each configuration of states.
+    r"""The joint density of hidden and observed reals, for each configuration of states.
 
     .. math:: p(x, e \mid j) = \exp(c_j - \tfrac12 \|A_j x - b_j\|^2)
 
@@ -224,7 +224,7 @@ class LinearSystem:
         return self._with_observed(self.elimination().draw(self.num_rows))
 
     def mode(self, names: Sequence[Hashable]) -> Mode:
-        r"""Return the most likely values of some variables, given states and what was observed.
+        r"""Return the most likely values of some variables, given states and observations.
 
         Args:
             names: Names of the variables; the others are integrated out.
@@ -251,7 +251,7 @@ class LinearSystem:
         )
 
     def _with_observed(self, values: Mapping[int, Tensor]) -> dict[int, Tensor]:
-        """Values ``(B, *lead, D)`` of each variable with observed numbers in their places."""
+        """Values ``(B, *lead, D)`` of each variable, with the observed components filled in."""
         whole = dict(values)
         for number, observed in self.observed.items():
             lead = [len(observed.mask), *[1] * len(self.free), -1]
@@ -267,7 +267,7 @@ class LinearSystem:
         return {v.name: k for k, v in enumerate(self.hidden)}
 
     def _num_hidden(self, axes: int, variables: Collection[int] | None = None) -> Tensor:
-        """``(B or 1, 1, ...)`` how many numbers of some variables, or all, were not observed."""
+        """``(B or 1, 1, ...)`` the number of unobserved components of some variables, or of all."""
         counted = self.sizes if variables is None else variables
         total = self.constant.new_full((1,), float(sum(self.sizes[k] for k in counted)))
         for number, observed in self.observed.items():

@@ -23,7 +23,7 @@ class PlainGiven(NamedTuple):
 
     Attributes:
         variable: Its number.
-        rest: The numbers of the variables :math:`s`.
+        rest: The indices of the variables :math:`s`.
         gain: ``(D, C)`` :math:`G`.
         offset: ``(B or 1, D)`` :math:`g`.
         spread: ``(D, D)`` :math:`T`.
@@ -218,7 +218,7 @@ class _Cliques(Mapping[int, Moments]):
 
 
 class _Eliminated(NamedTuple):
-    """A variable given others, what it leaves in the energy of those, and its own integral."""
+    """A variable given others, its contribution to their energy, and its integral."""
 
     given: PlainGiven
     matrix: Floats

@@ -34,7 +34,7 @@ _NUMBERS = 2**22
 class ConditionalGroup(UntabulatedGroup):
     r"""One conditional :math:`p(x \mid \mathrm{pa}(x))`, scored by its distribution.
 
-    Complete rows need no table, and evidence is put in before one is written. So a
+    Complete rows need no table, and evidence is applied before one is computed. So a
     conditional may have hundreds of parents.
 
     Args:
@@ -68,7 +68,7 @@ class ConditionalGroup(UntabulatedGroup):
 
     @property
     def log_values(self) -> Tensor:
-        """The table written down.
+        """The table as a dense array.
 
         Raises:
             Intractable: If it has too many entries.

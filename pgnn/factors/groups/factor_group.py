@@ -78,12 +78,12 @@ class FactorGroup(ABC):
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.num_factors} factors over {self.arity} elements)"
 
-    # --- what a kind must define ---------------------------------------------------------------
+    # --- defined by each kind ------------------------------------------------------------------
 
     @property
     @abstractmethod
     def number_axes(self) -> int:
-        """Number of axes of :attr:`numbers` behind that of the factors."""
+        """Number of axes of :attr:`numbers` after that of the factors."""
 
     @property
     @abstractmethod

@@ -70,7 +70,7 @@ class GaussianGroup(UntabulatedGroup):
 
     @property
     def log_values(self) -> Tensor:
-        """The table written down.
+        """The table as a dense array.
 
         Raises:
             Intractable: If there are too many configurations.

@@ -97,7 +97,7 @@ class MatrixGroup(FactorGroup):
 
     @property
     def log_values(self) -> Tensor:
-        """The tables written down, ``(*batch, F, K, L)``."""
+        """The tables as dense arrays, ``(*batch, F, K, L)``."""
         return self.first @ self.numbers @ self.second.T
 
     def with_numbers(self, numbers: Tensor, scopes: Ints | None = None) -> MatrixGroup:

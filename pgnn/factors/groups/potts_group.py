@@ -52,7 +52,7 @@ class PottsGroup(FactorGroup):
 
     @property
     def num_entries(self) -> int:
-        """See :class:`FactorGroup`: what differing states and what equal states score."""
+        """See :class:`FactorGroup`: the log values of different and of equal states."""
         return 2
 
     @property

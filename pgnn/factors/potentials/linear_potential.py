@@ -24,7 +24,7 @@ from pgnn.limits import whole_number
 class LinearPotential(Potential):
     r"""Weights of features of every element, :math:`\log \phi(x_i \mid u) = w_{x_i}^\top u_i`.
 
-    With ``edges`` features of every edge say how much the states at its ends like to be equal,
+    With ``edges`` the features of an edge determine how strongly its ends tend to be equal,
     :math:`\log \phi(x_i, x_j \mid u) = w^\top u_{ij} [x_i = x_j]`. All elements, or edges, share
     the weights.
 
@@ -79,7 +79,7 @@ class LinearPotential(Potential):
 
     @classmethod
     def from_settings(cls, settings: Settings, numbers: Mapping[str, Tensor]) -> Self:
-        """Make the potential; its numbers are put in afterwards."""
+        """Create the potential; its parameters are set afterwards."""
         return cls(**settings)
 
     def groups(self, elements: Elements, inputs: Inputs | None = None) -> tuple[FactorGroup, ...]:

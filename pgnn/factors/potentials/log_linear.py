@@ -33,7 +33,7 @@ class LogLinear(Potential):
         variables: Discrete variables.
         features: Numbers ``(D, K1, ..., Kn)``; or a mapping of names to functions of the ``n``
             states' labels that return a number (or truth value); or one such function, which may
-            return several numbers.
+            return several values.
         weights: ``(D,)``, constants; without them learnable, starting at zero.
         scopes: See :class:`Potential`; all scopes share the weights.
 
@@ -105,7 +105,7 @@ def _weights(weights: Any, number: int) -> nn.Parameter:
 
 
 def _tabulate(scope: Sequence[Variable], features: Any) -> NDArray[np.float64]:
-    """``(D, K1, ..., Kn)`` numbers of the features."""
+    """``(D, K1, ..., Kn)`` values of the features."""
     shape = tuple(v.num_states for v in scope)
     if math.prod(shape) > MAX_TABLE:
         raise Intractable(
@@ -129,7 +129,7 @@ def _tabulate(scope: Sequence[Variable], features: Any) -> NDArray[np.float64]:
 def _evaluate(
     scope: Sequence[Variable], feature: Any, name: Hashable = None
 ) -> NDArray[np.float64]:
-    """A function's numbers at all labels of the states, ``(D, K1, ..., Kn)``."""
+    """A function's values at all labels of the states, ``(D, K1, ..., Kn)``."""
     what = "the features" if name is None else f"feature {name!r}"
     if not callable(feature):
         raise ModelError(f"{what} must be a function of the states' labels, got {feature!r}")

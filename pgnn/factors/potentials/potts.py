@@ -24,7 +24,7 @@ class Potts(PairwisePotential):
 
     .. math:: \log \phi = \sum_{ij} J_{ij} [x_i = x_j] + \sum_i h_i(x_i)
 
-    Numbers that are given are constants; ``None`` is learnable and starts at zero, see
+    Given values are constants; ``None`` is learnable and starts at zero, see
     :class:`~pgnn.factors.potentials.ising.Ising`. With two states, ``Potts`` with coupling
     :math:`2J` is ``Ising`` with :math:`J`, but for a constant.
 

@@ -1,1 +1,1 @@
-"""Arrays of units: what values they have, and dense arithmetic on layers of them."""
+"""Arrays of units: their kinds of values, and dense arithmetic on layers of units."""

@@ -1,4 +1,4 @@
-"""Units that settle: each takes the value that its field asks for, until none changes."""
+"""Zero-temperature dynamics: units take their most probable values until none changes."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ def descend(
 
     Args:
         layers: Units of two states.
-        state: Where they begin.
+        state: Initial states.
         free: Names of the layers that move.
         max_sweeps: Most sweeps.
         synchronous: Whether all units of all layers move at once, instead of one after the other
             in random order.
-        held: ``(N, n)`` of a layer: units that do not move.
+        held: ``(N, n)`` of a layer: units that stay fixed.
         rng: Random generator of the order.
     """
     state = {n: x.clone() for n, x in state.items()}

@@ -1,4 +1,4 @@
-"""What learning with a recognition network asks of a model of layers."""
+"""The protocol of models of layers that learn with a recognition network."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class RecognisedLayers(ABC):
     @property
     @abstractmethod
     def visible(self) -> Hashable:
-        """Name of the layer that data tells."""
+        """Name of the observed layer."""
 
     @abstractmethod
     def begin_learning(self, mean: Tensor, rng: torch.Generator) -> None:
-        """Put numbers that were never set where learning is to begin.
+        """Initialize the parameters that have not been set.
 
         Args:
             mean: ``(n,)`` of the visible units.
@@ -64,7 +64,7 @@ class RecognisedLayers(ABC):
         Args:
             states: Of all layers, for rows of data.
             rng: Where draws come from.
-            chains: Layers that go on from step to step, changed in place; empty at first.
+            chains: Layers that persist between steps, updated in place; empty at first.
         """
 
     @abstractmethod

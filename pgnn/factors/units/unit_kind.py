@@ -1,4 +1,4 @@
-"""Kinds of units: which values they have, and what follows from the field that they feel."""
+"""Kinds of units: their values, and their distributions given a field."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class UnitKind(ABC):
         return features.new_zeros(len(features))
 
     def features(self, values: Tensor) -> Tensor:
-        """Return what couplings see of values as they are kept: the values themselves."""
+        """Return the features of stored values that couplings use: the values themselves."""
         return values
 
 
@@ -170,7 +170,7 @@ class CategoricalUnits(UnitKind):
 
 
 class GaussianUnits(UnitKind):
-    r"""Real units that others see as :math:`\varphi(v) = v / s^2`.
+    r"""Real units with the feature :math:`\varphi(v) = v / s^2`.
 
     .. math:: p(v) \propto \exp(-v^2 / 2 s^2 T + \varphi(v) f)
 
@@ -211,7 +211,7 @@ class GaussianUnits(UnitKind):
 
 
 def kind_of(variable: Variable) -> UnitKind:
-    """Return the kind of units that the states of a discrete variable tell.
+    """Return the kind of units for the states of a discrete variable.
 
     Two states are 0 and 1, unless their labels are -1 and 1; more are categories.
 

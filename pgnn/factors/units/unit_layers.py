@@ -39,7 +39,7 @@ class UnitCoupling:
 
 @dataclass(frozen=True, eq=False)
 class UnitLayers:
-    r"""Layers of units :math:`x_a`, and what couples them.
+    r"""Layers of units :math:`x_a`, and their couplings.
 
     .. math:: \log \tilde p(x) = \sum_a \bigl(b_a^\top \varphi(x_a) + \beta(x_a)\bigr)
         + \sum_{a < b} \varphi(x_a)^\top W_{ab} \varphi(x_b)
@@ -69,7 +69,7 @@ class UnitLayers:
 
     @property
     def like(self) -> Tensor:
-        """A tensor of the type and place of all others."""
+        """A tensor with the dtype and device of all others."""
         return next(iter(self.biases.values()))
 
     def size(self, name: Hashable) -> int:
@@ -78,7 +78,7 @@ class UnitLayers:
 
     @cached_property
     def inner(self) -> frozenset[Hashable]:
-        """Layers whose own units are coupled, which are drawn one after the other."""
+        """Layers with couplings among their own units, which are drawn one at a time."""
         return frozenset(c.first for c in self.couplings if c.is_within)
 
     @cached_property
@@ -114,7 +114,7 @@ class UnitLayers:
         return not any(self.joined(a, b) for a in chosen for b in chosen)
 
     def field(self, name: Hashable, state: Mapping[Hashable, Tensor]) -> Tensor:
-        """Return what a layer feels ``(N, n d)``, from itself too."""
+        """Return the field ``(N, n d)`` of a layer, including that of its own units."""
         total = self.biases[name]
         for other, matrix in self._pulls[name]:
             features = self.kinds[other].features(state[other])
@@ -188,7 +188,7 @@ class UnitLayers:
 
     def sweep(self, state: State, rng: torch.Generator | None,
               order: Iterable[Hashable] | None = None) -> None:  # fmt: skip
-        """Draw layers anew, one after the other, in place.
+        """Draw new states of layers in turn, in place.
 
         Args:
             state: Values of all layers.
@@ -203,7 +203,7 @@ class UnitLayers:
         """Return means of free layers at a fixed point, each given the means of the others.
 
         Args:
-            state: Values of the other layers; free ones that are there are where it begins.
+            state: Values of the other layers, and initial values of free ones where they are given.
             free: Names of the free layers.
             steps: Most rounds.
             tolerance: Largest change of the last round, if it is to end before.
@@ -277,18 +277,18 @@ class UnitModel(ABC):
 
     @abstractmethod
     def layers(self) -> UnitLayers:
-        """Return the layers with the present numbers, in log units."""
+        """Return the layers with the current parameters, in log units."""
 
     @property
     @abstractmethod
     def visible(self) -> tuple[Hashable, ...]:
-        """Names of the layers that data tells."""
+        """Names of the observed layers."""
 
     @abstractmethod
     def set_gradients(
         self, biases: Mapping[Hashable, Tensor], couplings: Sequence[Tensor | None]
     ) -> None:
-        """Put derivatives of what is minimised, by the numbers of :meth:`layers`, into ``.grad``.
+        """Store the gradient of the loss, given that by the arrays of :meth:`layers`, in ``.grad``.
 
         Args:
             biases: By name of the layer.
@@ -297,7 +297,7 @@ class UnitModel(ABC):
 
     @abstractmethod
     def begin_learning(self, means: Mapping[Hashable, Tensor], rng: torch.Generator) -> None:
-        """Put numbers that were never set where learning is to begin.
+        """Initialize the parameters that have not been set.
 
         Args:
             means: Average values ``(n d,)`` of each visible layer.

@@ -27,7 +27,7 @@ class Flow(Guide):
     Args:
         layers: How many; halves take turns.
         hidden: Units of the network of each layer.
-        scale: Standard deviations to begin with, of the unconstrained numbers.
+        scale: Initial standard deviations of the unconstrained coordinates.
 
     References:
         Dinh, Sohl-Dickstein and Bengio (2017), Density estimation using Real NVP, section 3.
@@ -96,7 +96,7 @@ class _Layer(nn.Module):
         weight = torch.randn(rows, hidden, size, dtype=torch.float64) / math.sqrt(size)
         self.into = nn.Parameter(weight)
         self.bias = nn.Parameter(torch.zeros(rows, hidden, dtype=torch.float64))
-        # zeros: the map is the identity to begin with
+        # zeros: the map is initially the identity
         self.out = nn.Parameter(torch.zeros(rows, 2 * size, hidden, dtype=torch.float64))
         self.shift = nn.Parameter(torch.zeros(rows, 2 * size, dtype=torch.float64))
         self.skew = nn.Parameter(torch.zeros(rows, size, dtype=torch.float64))

@@ -35,7 +35,7 @@ class At(NamedTuple):
 
 
 class Approximation(nn.Module, ABC):
-    """A distribution over ``D`` unconstrained numbers for each row, with parameters to be fitted.
+    """A family of distributions over ``D`` unconstrained coordinates of each row.
 
     Called with points ``(S, R, D)`` it returns their log densities ``(S, R)``.
 
@@ -61,11 +61,11 @@ class Guide(metaclass=SaysArguments):
 
     @abstractmethod
     def start(self, rows: int, size: int) -> Approximation:
-        """Return the approximation to begin with.
+        """Return the initial approximation.
 
         Args:
             rows: Rows of evidence; each has parameters of its own.
-            size: Unconstrained numbers ``D`` of a row.
+            size: Number ``D`` of unconstrained coordinates of a row.
         """
 
 
@@ -74,10 +74,10 @@ class MeanFieldNormal(Guide):
     r"""Independent normal distributions, :math:`q(z) = \prod_d N(z_d; m_d, s_d^2)`.
 
     Of a normal posterior of precision :math:`\Lambda` the best one has the right means and the
-    variances :math:`1 / \Lambda_{dd}`, which are too small where numbers are correlated.
+    variances :math:`1 / \Lambda_{dd}`, which are too small where coordinates are correlated.
 
     Args:
-        scale: Standard deviations to begin with, of the unconstrained numbers.
+        scale: Initial standard deviations of the unconstrained coordinates.
 
     References:
         Bishop (2006), Pattern Recognition and Machine Learning, section 10.1.2.
@@ -102,7 +102,7 @@ class FullRankNormal(Guide):
     r"""One normal distribution, :math:`q(z) = N(z; m, L L^\top)`.
 
     Args:
-        scale: Standard deviations to begin with, of the unconstrained numbers.
+        scale: Initial standard deviations of the unconstrained coordinates.
 
     References:
         Kucukelbir et al. (2017), Automatic differentiation variational inference, section 2.4.
@@ -129,7 +129,7 @@ class LowRankNormal(Guide):
 
     Args:
         rank: Columns of :math:`F`.
-        scale: Standard deviations to begin with, of the unconstrained numbers.
+        scale: Initial standard deviations of the unconstrained coordinates.
 
     References:
         Ong, Nott and Smith (2018), Gaussian variational approximation with a factor covariance
@@ -156,7 +156,7 @@ class LowRankNormal(Guide):
 class Delta(Guide):
     r"""A point mass: the most probable values :math:`\arg\max_r p(r, e)`.
 
-    The density is that of the variables themselves, not of their unconstrained numbers.
+    The density is that of the variables themselves, not of their unconstrained coordinates.
 
     Example:
         >>> sum(p.numel() for p in Delta().start(rows=1, size=3).parameters())
@@ -243,7 +243,7 @@ def triangular(raw: Tensor) -> Tensor:
 
 
 def diagonal_log_prob(z: Tensor, loc: Tensor, log_scale: Tensor) -> Tensor:
-    """Return log densities ``(S, R)`` of independent normal numbers."""
+    """Return log densities ``(S, R)`` of independent normal variables."""
     white = (z - loc) * (-log_scale).exp()
     return (-0.5 * white.square() - log_scale - 0.5 * _LOG_2PI).sum(-1)
 

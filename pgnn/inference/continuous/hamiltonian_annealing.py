@@ -48,7 +48,7 @@ class HamiltonianAnnealing(Engine):
         chains: For each row.
         temperatures: Steps from the prior to the posterior.
         leapfrog: Steps of a trajectory.
-        step: Length of the first steps that are tried, in units of the latent numbers.
+        step: Initial step size, in units of the unconstrained coordinates.
         seed: The same seed gives the same answer.
         progress: Whether to show a progress bar if it takes longer than a second.
 
@@ -117,7 +117,7 @@ def _inverse_temperatures(count: int) -> Tensor:
 
 
 class _Path:
-    """Chains ``(C R, D)`` of unconstrained numbers between prior and posterior of ``R`` rows."""
+    """Chains ``(C R, D)`` of coordinates between the priors and posteriors of ``R`` rows."""
 
     def __init__(
         self, question: Question, chains: int, leapfrog: int, betas: Tensor,

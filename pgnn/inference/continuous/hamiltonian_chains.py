@@ -1,4 +1,4 @@
-"""Hamiltonian chains: trajectories that end by themselves (no-U-turn), or after so many steps."""
+"""Hamiltonian chains: no-U-turn trajectories, or those of a fixed number of steps."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ class HamiltonianChains:
         return stepper.draws()
 
     def windows(self) -> NDArray[np.int64]:
-        """Where the first window begins, and where each window ends: each twice the last.
+        """The start of the first window, and the ends of all: each is twice as long as the last.
 
         Example:
             >>> HamiltonianChains(warmup=1000).windows()

@@ -188,7 +188,7 @@ class BoundObjective(DrawingObjective):
         learner: Its bound, and what observed states of recognised variables count.
         seed: Random seed of the samples.
         checked: Whether rows are known to have nothing missing, and all values inside of the
-            supports of their distributions; None where each batch is looked at when it comes.
+            supports of their distributions; None where each batch is checked when it is read.
     """
 
     def __init__(

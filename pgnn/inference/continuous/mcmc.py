@@ -50,7 +50,7 @@ class MCMC(Engine):
     of being written down once.
 
     The answer is a :class:`RealPosterior`; its ``diagnostics`` are ``r_hat`` and
-    ``effective_sample_size`` of each real variable (by ranks; the worst of its numbers),
+    ``effective_sample_size`` of each real variable (by ranks; the worst of its components),
     ``divergences``, ``acceptance``, ``step_size``, ``tree_depth`` (a number for each chain),
     ``gradients``, ``compiled`` and ``converged``.
 

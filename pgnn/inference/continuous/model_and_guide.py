@@ -129,7 +129,7 @@ class ModelAndGuide:
         return cls(density, counts, nn.ModuleDict(parts), features_of(density), batches)
 
     def on(self, density: SummedDensity) -> ModelAndGuide:
-        """Return the model's own guide on other rows, of which the same variables are latent."""
+        """Return the model's own guide on other rows with the same latent variables."""
         rows = density.observed.num_rows
         counts = torch.ones(rows, dtype=torch.float64)
         return replace(self, density=density, weights=counts, features=torch.zeros(rows, 0))

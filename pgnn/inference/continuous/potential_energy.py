@@ -49,9 +49,9 @@ class PotentialEnergy:
 
     Attributes:
         latent: The latent real variables, parents first.
-        coordinates: Their unconstrained numbers.
+        coordinates: Their unconstrained coordinates.
         density: Density of their values; a program gets them in the types that it was written in.
-        single: Whether some numbers are of single precision.
+        single: Whether some values have single precision.
         observed: The evidence.
 
     Raises:
@@ -282,7 +282,7 @@ def density_of(
 
 
 def _is_numerical(error: BaseException) -> bool:
-    """Whether an error says that a matrix could not be decomposed."""
+    """Whether an error is that of a failed matrix decomposition."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, torch.linalg.LinAlgError):  # type: ignore[attr-defined]

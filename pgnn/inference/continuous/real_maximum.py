@@ -46,7 +46,7 @@ def most_probable_reals(settings: Variational, question: Question) -> Assignment
         question: Whose targets are among these reals.
 
     Raises:
-        Unsupported: If something else is unknown, or a distribution does not tell its mode.
+        Unsupported: If other variables are unobserved, or a distribution does not define its mode.
     """
     if not question.complete:
         raise Unsupported(
@@ -55,7 +55,7 @@ def most_probable_reals(settings: Variational, question: Question) -> Assignment
         )
     unknown = unknown_reals(question)
     leaves = [n for n in unknown if _is_leaf(question, n, unknown)]
-    # of a vector that was seen in part the rest is summed out, where its parents are unknown
+    # the rest of a partially observed vector is integrated out if its parents are unknown
     rest = [n for n in unknown if n not in leaves and n not in question.observed.names]
     names = [*leaves, *rest]
     if rest and leaves:
@@ -138,7 +138,7 @@ def _is_leaf(question: Question, name: Hashable, unknown: list[Hashable]) -> boo
 
 
 def _mode(question: Question, name: Hashable) -> Tensor:
-    """The mode ``(B, *shape)`` of a variable given its parents; numbers that are known stay."""
+    """The mode ``(B, *shape)`` of a variable given its parents; observed components are kept."""
     model: Any = question.model
     conditional, rows = model.conditionals[name], question.observed
     values = known_values(model, rows)

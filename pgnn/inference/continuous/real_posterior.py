@@ -95,9 +95,9 @@ class RealPosterior(WithReals):
     :class:`Posterior`. The discrete marginals are averages of exact ones given draws.
 
     Args:
-        variables: The discrete variables asked for.
+        variables: The discrete targets.
         marginals: ``(1, S)`` their probabilities.
-        reals: The real variables asked for.
+        reals: The real targets.
         draws: ``(C, n, *shape)`` values of all latent real variables.
         diagnostics: See :class:`pgnn.MCMC`.
         statistics: ``(C, n)`` figures of each draw, by the names that ArviZ uses.
@@ -132,7 +132,7 @@ class RealPosterior(WithReals):
 
     @property
     def samples(self) -> Samples:
-        """The draws of the real variables asked for, those of all chains one after the other."""
+        """The draws of the real targets, concatenated over chains."""
         values = {n: self._draws[n].flatten(end_dim=1) for n in self.reals}
         number = next(iter(self._draws.values())).shape[:2].numel()
         return Samples([*self.reals.values()], torch.zeros(number, 0, dtype=torch.int64), values)
@@ -190,7 +190,7 @@ class VariationalPosterior(WithReals):
     else is as in :class:`Posterior`. The discrete marginals are averages of exact ones given draws.
 
     Args:
-        variables: The discrete variables asked for.
+        variables: The discrete targets.
         marginals: ``(B, S)`` their probabilities.
         log_evidence: ``(B,)`` bounds; one for all rows if they share latents.
         reals: The real latent variables.

@@ -26,7 +26,7 @@ def supports_of(
     """Return the support of each latent real variable of any model, given those before it.
 
     Args:
-        model: With conditionals, or a program; in others all real numbers are possible.
+        model: A model with conditionals, or a program; in others all supports are the real line.
         latent: Real variables, parents first.
         observed: ``(N, ...)`` values of the observed variables, state indices of discrete ones.
         inputs: Covariates, ``(N, ...)``.

@@ -47,7 +47,7 @@ class Variational(Engine, Learner):
 
     Discrete latent variables are summed out of :math:`p(r, e)` exactly by the junction tree, so
     that the gradient goes through the draws (reparameterised) alone; their marginals are averages
-    of exact ones given the draws. Supports such as positive numbers are reached by bijections.
+    of exact ones given the draws. Constrained supports are mapped by bijections.
     Where no real variable is latent, :class:`MeanField` answers.
 
     As an engine it answers queries; each row of evidence has an approximation of its own, unless
@@ -159,7 +159,7 @@ class Variational(Engine, Learner):
             summary = summarize(
                 problem, self.objective, self.num_samples, self._generator(1), targets
             )
-        # a recognition is what it was learned to be, and the same for all rows
+        # a recognition network is learned, and shared by all rows
         recognised = isinstance(model, AmortisedModel) and not [*problem.parts.parameters()]
         verdict = self._judged({} if recognised else summary.diagnostics)
         verdict.warn()
@@ -223,7 +223,7 @@ class Variational(Engine, Learner):
         return filled(question, drawn, int(generator.initial_seed() % 2**63))
 
     def answer_log_prob(self, question: Question) -> Tensor:
-        """Return lower bounds of what :meth:`Model.log_prob` is, ``(B,)``."""
+        """Return lower bounds on :meth:`Model.log_prob`, ``(B,)``."""
         return self.answer_query(question).log_evidence.reshape(-1)
 
     def describe(self, question: Question) -> Explanation:

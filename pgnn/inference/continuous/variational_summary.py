@@ -102,7 +102,7 @@ def _bounded(
     best = log_weights.max(0).values
     scaled = (log_weights - best.nan_to_num(neginf=0.0)).exp()
     size = weighted_sample_size(scaled.sum(0), scaled.square().sum(0))
-    if len(values) > 1:  # a single value tells nothing of its error
+    if len(values) > 1:  # a single value has no standard error
         spread = (values - mean).square().sum(0) / (len(values) - 1.0)
         diagnostics["standard_error"] = (spread / len(values)).sqrt()
     diagnostics["importance_weighted"] = log_weights.logsumexp(0) - float(np.log(len(log_weights)))

@@ -1,4 +1,4 @@
-"""The most probable labels that steps say: a search through beginnings of label sequences."""
+"""The most probable label sequence of a path of symbols: a search through prefixes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Labellings(NamedTuple):
 
 
 class _Beginnings(NamedTuple):
-    """Beginnings of labellings, and ``(M, T)`` logs of having said them by a step.
+    """Prefixes of labellings, and ``(M, T)`` log probabilities of having emitted them by a step.
 
     Attributes:
         labels: Of each.
@@ -88,7 +88,7 @@ def best_labellings(
 
 
 def _ahead(front: _Beginnings) -> tuple[Floats, Floats]:
-    """``(M, T)`` logs of having said a beginning before a step, and of that and a blank after."""
+    """``(M, T)`` log probabilities of a prefix before a step, and of it followed by a blank."""
     either, blank = np.logaddexp(front.blank, front.label), front.blank
     first = np.array([[0.0] if not labels else [-np.inf] for labels in front.labels])
     return np.hstack([first, either[:, :-1]]), np.hstack([first, blank[:, :-1]])

@@ -99,7 +99,7 @@ class BoyenKoller(SequenceEngine):
         """Return the clusters of a model's interface.
 
         Raises:
-            ModelError: If a cluster names what does not belong to it.
+            ModelError: If a cluster names a variable that is not in the interface.
         """
         interface = model.interface
         for name in (n for c in self.clusters for n in c):
@@ -168,7 +168,7 @@ class _Run:
         return smoothed[::-1]
 
     def _step(self, t: int, before: Sequence[Tensor], ratios: Sequence[Tensor] = ()) -> _Step:
-        """One slice given beliefs about the one before, and what the future makes of this one."""
+        """One slice given beliefs about the previous one, and the backward message."""
         span, rows = slice(t, t + 1), self.tables.observed.num_rows
         late = [[lagged(v) for v in c] for c in self.clusters]
         scopes = [*(late if t else []), *self.clusters, *([v] for v in self.asked)]

@@ -1,4 +1,4 @@
-"""Linear Gaussian chains with few numbers in a state, filtered and smoothed by compiled kernels."""
+"""Linear Gaussian chains with small states, filtered and smoothed by compiled kernels."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class CompiledChain(GaussianChain):
     """
 
     def filtered(self) -> Filtered:
-        """Return what was known of each state by its step; see the base class."""
+        """Return the filtered states; see the base class."""
         if not self._compiled:
             return super().filtered()
         from pgnn.inference.time.kernels.kalman import filter_rows, space_of
@@ -65,7 +65,7 @@ class CompiledChain(GaussianChain):
         return Filtered(_moments(ahead), _moments(now), torch.from_numpy(increments))
 
     def smoothed(self, filtered: Filtered) -> Smoothed:
-        """Return what all observations tell of each state; see the base class."""
+        """Return the smoothed states; see the base class."""
         if not self._compiled or filtered.now.mean.requires_grad:
             return super().smoothed(filtered)
         from pgnn.inference.time.kernels.kalman import smooth_rows, space_of
@@ -85,7 +85,7 @@ class CompiledChain(GaussianChain):
 
     @cached_property
     def _compiled(self) -> bool:
-        """Whether kernels are the fast way, and give all that is asked for."""
+        """Whether kernels are faster, and compute all requested results."""
         width = max(self.observed.shape[2], self.move.weight.shape[0])
         parts = (*self.start, *self.move, *self.emit, self.observed)
         differentiates = torch.is_grad_enabled() and any(x.requires_grad for x in parts)
@@ -96,7 +96,7 @@ class CompiledChain(GaussianChain):
 
     @cached_property
     def _rows(self) -> tuple[Ints, Ints]:
-        """Where the rows of each pattern begin, and the rows in that order."""
+        """The first position of each pattern, and the rows sorted by pattern."""
         kind = self.kind.numpy()
         counts = np.bincount(kind, minlength=len(self.patterns))
         first = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)

@@ -127,7 +127,7 @@ def emission_tables(
     """Return log probabilities of a discrete emission, broadcastable to ``(B, T, K, S)``.
 
     Raises:
-        Unsupported: If the emission depends on its own past.
+        Unsupported: If the emission is autoregressive.
     """
     emission = model.emissions[name]
     if any(v.name != model.state.name for v in emission.parents):

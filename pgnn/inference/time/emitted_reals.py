@@ -100,13 +100,13 @@ def with_emitted(
     Args:
         model: A chain of states.
         targets: Names of the targets.
-        ask: Function that answers about discrete targets.
+        ask: Function that answers queries of discrete targets.
         observed: Evidence.
         inputs: Covariates ``(B, T, ...)``, including the predicted steps.
         after: Number of queried steps beyond the ends of rows; None for the observed steps.
 
     Raises:
-        Unsupported: If an emission depends on its own past.
+        Unsupported: If an emission is autoregressive.
     """
     named = names_of(targets, model.variables, what="variable of the model")
     kept = [n for n in named if model.variables[n].is_discrete]

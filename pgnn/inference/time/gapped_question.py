@@ -75,7 +75,7 @@ class GappedQuestion(BeginningQuestion):
 
     @cached_property
     def log_completions(self) -> Tensor:
-        """``(B,)`` log numbers of ways to complete the unobserved values."""
+        """``(B,)`` logs of the number of completions of the unobserved values."""
         total = torch.zeros(self.num_rows, dtype=torch.float64)
         for name, v in self.model.variables.items():
             missing = (self.inside & ~self.observed_at[name]).sum(1)

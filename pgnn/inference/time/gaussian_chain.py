@@ -157,7 +157,7 @@ class GaussianChain:
         hidden = (~self.patterns).double()
         noise = covariance_of(self.emit)
         inner = self._noise_of_present(self.patterns)
-        # what the noise of numbers that were observed tells about that of the others
+        # regression of the noise of unobserved components on that of observed ones
         both = hidden.unsqueeze(-1) * noise * self.patterns.double().unsqueeze(-2)
         told = torch.linalg.solve(inner, both.mT).mT
         weight = hidden.unsqueeze(-1) * (self.emit.weight - told @ self.emit.weight)

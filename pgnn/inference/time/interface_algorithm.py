@@ -49,7 +49,7 @@ class InterfaceChain:
     Attributes:
         variables: Variables of the interface, the last one running fastest in the joint state.
         chain: Over the joint states.
-        begin: How the first slice was reduced to its interface.
+        begin: The elimination of the first slice to its interface.
         later: How all others were, side by side: what evidence makes of the states, and moves.
 
     References:
@@ -347,7 +347,7 @@ class InterfaceAlgorithm(SequenceEngine):
 
 
 def _chain(question: SequenceQuestion, probes: Mapping[Hashable, Tensor]) -> InterfaceChain:
-    """The chain with the evidence on leaves put in at once; ``probes`` find marginals."""
+    """The chain with the evidence on leaves applied in one operation; ``probes`` give marginals."""
     model, observed = question.model, question.observed
     return InterfaceChain.of(LeafSliceTables(model, observed, question.covariates, probes))
 

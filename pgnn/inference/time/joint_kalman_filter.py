@@ -34,7 +34,7 @@ class JointKalmanFilter(SequenceEngine):
     Answers are exact; any variables may be observed anywhere. The log evidence is differentiable.
 
     Cost:
-        Cubic in the numbers of a slice, for each step and each pattern of the observations.
+        Cubic in the dimension of a slice, for each step and each pattern of the observations.
 
     References:
         Murphy (2002), Dynamic Bayesian networks, section 3.6.
@@ -51,7 +51,7 @@ class JointKalmanFilter(SequenceEngine):
             for c in (*model.conditionals.values(), *(model.first(n) for n in model.conditionals))
         )
 
-    # --- what a chain is made of ----------------------------------------------------------------
+    # --- parts of a chain -----------------------------------------------------------------------
 
     def chain(self, model: Any, observed: SequenceEvidence) -> GaussianChain:
         """Return the chain of the observations."""
@@ -75,7 +75,7 @@ class JointKalmanFilter(SequenceEngine):
     def ask(
         self, model: Any, evidence: Any, inputs: Inputs | None, names: Names | None, errors: str
     ) -> SequenceQuestion:
-        """Read evidence; real variables may be asked for.
+        """Read evidence; targets may be real.
 
         Raises:
             Unsupported: If a variable is not linear Gaussian.
@@ -104,7 +104,7 @@ class JointKalmanFilter(SequenceEngine):
             return self._smoothed(question, after, ahead)
 
     def smooth_steps(self, question: SequenceQuestion) -> Posterior:
-        """Moments given all that was observed; see the base class."""
+        """Moments given all observations; see the base class."""
         return self._smoothed(question, question)
 
     def filter_steps(self, question: SequenceQuestion) -> Posterior:
@@ -118,7 +118,7 @@ class JointKalmanFilter(SequenceEngine):
         return RealsOverTime(whole, normal_at_each_step(question, parts, _dtype(question.model)))
 
     def best_paths(self, question: SequenceQuestion, k: int) -> Assignment | KBest:
-        """The means of all that is asked for: where a joint normal density is highest."""
+        """The means of all targets: the mode of a joint normal density."""
         if k > 1:
             raise Unsupported("paths of real numbers have no order: there is one best path, k=1")
         model, observed = question.model, question.observed
@@ -202,7 +202,7 @@ class JointKalmanFilter(SequenceEngine):
         states: StepMoments,
         steps: Tensor | None = None,
     ) -> dict[Hashable, StepMoments]:
-        """Moments of each variable that is asked for, with a covariance for each row."""
+        """Moments of each target, with a covariance for each row."""
         return {
             n: cut_to(self.part(question.model, n, chain, states), chain.kind, steps)
             for n in question.every_name
@@ -210,7 +210,7 @@ class JointKalmanFilter(SequenceEngine):
 
 
 def _numbers(model: SlicedModel, observed: SequenceEvidence, steps: int) -> int:
-    """How many numbers are computed, about."""
+    """The approximate number of computed values."""
     return 4 * observed.num_rows * steps * width_of(places_of(model)) ** 2
 
 

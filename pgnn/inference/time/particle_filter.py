@@ -44,8 +44,8 @@ class ParticleHistory:
         kept: The variables that were kept.
         values: Of each step ``(B N, *shape)`` values of these.
         step_weights: Of each step ``(B, N)`` weights before resampling, if they were kept.
-        ancestors: Of each step ``(B N,)`` resampled particles, None where all go on.
-        scores: ``(B, N)`` log densities of whole paths, if they were asked for.
+        ancestors: Of each step ``(B N,)`` resampled particles, None where all are kept.
+        scores: ``(B, N)`` log densities of complete paths, if requested.
     """
 
     weights: ParticleWeights
@@ -105,9 +105,9 @@ class ParticleFilter:
         observed: The evidence.
         inputs: Covariates ``(B, T, ...)``.
         proposals: Conditionals that variables are drawn from instead of their own.
-        kept: Variables whose values are wanted at all steps.
-        filtered: Whether the weights of all steps are wanted.
-        scored: Whether log densities of whole paths are wanted.
+        kept: Variables whose values are returned at all steps.
+        filtered: Whether the weights of all steps are returned.
+        scored: Whether log densities of complete paths are returned.
     """
 
     model: SlicedModel
@@ -229,7 +229,7 @@ class _Moving:
         return 0
 
     def step(self, t: int) -> tuple[int, Info]:
-        """Move on by one step, weigh, and resample where needed."""
+        """Propagate and weight the particles for one step, and resample where needed."""
         weights, filtered = self.weights, self.filter.filtered
         prepared = self._prepared[self._which[t]] or self._make(self._which[t])
         step, feeds = prepared
@@ -270,7 +270,7 @@ class _Moving:
         return step, feeds
 
     def _weigh(self, increments: Array, t: int) -> Array | None:
-        """Update the weights; return the particles that go on, None if all do."""
+        """Update the weights; return indices of resampled particles, None if all are kept."""
         weights = self.weights
         if t + 1 == self.filter.observed.steps:
             weights.threshold = 0.0  # no resampling after the last step

@@ -57,10 +57,10 @@ class Slice(NamedTuple):
         conditionals: Conditionals of each variable, parents first.
         proposals: Conditionals that some are drawn from instead.
         skipped: Variables that need not be drawn where they were not observed.
-        kept: Variables whose values are wanted after the step.
+        kept: Variables whose values are returned after the step.
         number: Particles of a row.
-        scored: Whether the log density of the draws is wanted as well.
-        in_part: Variables of which some numbers were observed and others not.
+        scored: Whether the log density of the draws is returned as well.
+        in_part: Variables that are partially observed.
     """
 
     conditionals: Mapping[Hashable, Conditional]
@@ -116,7 +116,7 @@ class ParticleStep:
 
         Returns:
             ``(B N, *shape)`` values of the variables that are kept; ``(B N,)`` log weights that
-            were gained, if any are; ``(B N,)`` log densities of the slice, if they are asked for.
+            were gained, if any are; ``(B N,)`` log densities of the slice, if requested.
         """
         self._runs += 1
         if self._arrays is not None:
@@ -277,7 +277,7 @@ class Piece:
         return drawn(self._distribution(), self.rows)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """``(R,)`` log probabilities; numbers that are missing of a vector are integrated out."""
+        """``(R,)`` log probabilities; missing components of a vector are integrated out."""
         if self.conditional.child.is_discrete or self.in_part:
             child = self.conditional.child
             table = self.conditional.factor({**self._parents, child.name: value}, self._inputs)

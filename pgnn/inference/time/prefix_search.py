@@ -1,4 +1,4 @@
-"""Answers about labels that steps of an input say."""
+"""Posteriors and decoding of label sequences of connectionist temporal classification."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class PrefixSearch(SequenceReader):
         return question.alignments.log_partition()
 
     def answer_most_probable(self, question: AlignmentQuestion, k: int) -> Assignment | KBest:
-        """The best path, the best path that says the known labels, or the best labels."""
+        """The best path, the best path of the known labels, or the best labels."""
         model = question.model
         if question.knows_labels or model.alignment.name in question.asked:
             return self._best_path(question, k)
@@ -114,7 +114,7 @@ class PrefixSearch(SequenceReader):
         return self._answer(question, {label: states}, log_prob, bound, k)
 
     def _best_path(self, question: AlignmentQuestion, k: int) -> Assignment | KBest:
-        """The best path of symbols, and the labels that it says where they are asked for."""
+        """The best path of symbols, and its labels where they are targets."""
         model, observed = question.model, question.observed
         if k > 1:
             raise Unsupported(
@@ -150,13 +150,13 @@ class PrefixSearch(SequenceReader):
         )  # fmt: skip
 
     def _numbers(self, question: AlignmentQuestion) -> list[Any]:
-        """``(T, K + 1)`` logs of each row, without what lies beyond its end."""
+        """``(T, K + 1)`` logs of each row, without the steps after its end."""
         logs = question.log_probs.detach().double().cpu().numpy()
         lengths = question.observed.input_lengths.tolist()
         return [x[:t] for x, t in zip(logs, lengths, strict=True)]
 
     def _greedy(self, question: AlignmentQuestion) -> list[dict[tuple[int, ...], float]]:
-        """The labels that the best path of each row says, with their log probability."""
+        """The labels of the best path of each row, with their log probability."""
         with torch.no_grad():
             paths, _ = best_symbols(question.log_probs, question.observed.input_lengths)
             labels = said(paths)
@@ -166,7 +166,7 @@ class PrefixSearch(SequenceReader):
         return [{tuple(row[:n]): score} for row, n, score in rows]
 
     def answer_sample(self, question: AlignmentQuestion, n: int, seed: int | None) -> Samples:
-        """Draws of paths, and of the labels that they say."""
+        """Draws of paths, and their labels."""
         model, observed = question.model, question.observed
         if question.knows_labels:
             self.check_possible(question, question.alignments.log_partition())
@@ -228,7 +228,7 @@ def best_symbols(log_probs: Tensor, steps: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def steps_needed(codes: Tensor, sizes: Tensor) -> Tensor:
-    """Return ``(B,)`` fewest steps that say labels: one each, and a blank between equal ones."""
+    """Return ``(B,)`` fewest steps that emit labels: one each, and a blank between equal ones."""
     within = torch.arange(codes.shape[1]) < sizes[:, None]
     equal = (codes[:, 1:] == codes[:, :-1]) & within[:, 1:]
     return sizes + equal.sum(1)

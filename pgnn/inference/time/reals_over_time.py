@@ -74,7 +74,7 @@ def normal_at_each_step(
     """Return the marginals of variables that are normal.
 
     Args:
-        question: What was asked, of the steps that are answered about.
+        question: The query, of the steps of the answer.
         moments: By name, with a covariance for each row or one for all.
         dtype: Dtype of the answers.
     """
@@ -94,7 +94,7 @@ def joined_steps(
     """Return an answer from the marginals of each step by itself.
 
     Args:
-        question: What was asked.
+        question: The query.
         whole: The answer about the discrete variables.
         steps: For each real variable its marginals, ``()`` or ``(B,)`` each.
     """
@@ -111,7 +111,7 @@ def joined_steps(
 
 
 def certain(values: Tensor, shape: tuple[int, ...]) -> ExactMarginal:
-    """Return the distribution of numbers that were observed, ``(*batch, *shape)``."""
+    """Return the distribution of observed values, ``(*batch, *shape)``."""
     flat = (
         values.reshape(*values.shape[: values.dim() - len(shape)], -1)
         if shape

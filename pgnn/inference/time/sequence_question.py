@@ -47,7 +47,7 @@ class SequenceQuestion(BaseQuestion):
         Unsupported: If a queried variable is real but may not be.
     """
 
-    model: Any  # engines ask for the abilities that they need
+    model: Any  # engines check the abilities that they need
     observed: SequenceEvidence
 
     def __init__(
@@ -98,7 +98,7 @@ class SequenceQuestion(BaseQuestion):
 
     @property
     def num_beliefs(self) -> int:
-        """States of all variables, and numbers of the real ones, at every step of every row."""
+        """States of all discrete variables, and values of real ones, at every step of every row."""
         sizes = [
             v.num_states if v.is_discrete else math.prod(v.shape[1:])
             for v in self.model.variables.values()
@@ -131,7 +131,7 @@ class SequenceQuestion(BaseQuestion):
         Args:
             marginals: Marginals of each variable.
             log_evidence: ``(B,)``.
-            engine: The engine that answered, if different from the one asked.
+            engine: The engine that answered, if different from the requested one.
             kind: Kind of ``log_evidence``.
             diagnostics: Diagnostics of the engine.
         """

@@ -20,7 +20,7 @@ Places = Mapping[Hashable, slice]
 
 
 def places_of(model: SlicedModel) -> dict[Hashable, slice]:
-    """Return where each real variable has its numbers in a slice, in the order of the model."""
+    """Return the columns of each real variable in a slice, in the order of the model."""
     places, first = {}, 0
     for name, conditional in model.conditionals.items():
         if not conditional.child.is_discrete:
@@ -31,7 +31,7 @@ def places_of(model: SlicedModel) -> dict[Hashable, slice]:
 
 
 def width_of(places: Places) -> int:
-    """Return how many numbers a slice has."""
+    """Return the dimension of a slice."""
     return max((p.stop for p in places.values()), default=0)
 
 
@@ -45,14 +45,14 @@ def slice_regression(
     Args:
         model: The slice.
         conditionals: Conditionals of its real variables, all of them linear Gaussian.
-        regressions: Their numbers, with the same leading axes: states of discrete variables.
+        regressions: Their coefficients, with the same leading axes: states of discrete variables.
     """
     places = places_of(model)
     width = width_of(places)
     lead = common_shape(*(x.bias.shape[:-1] for x in regressions.values()))
 
     def spread(part: Tensor, place: slice) -> Tensor:
-        """Columns of some numbers among those of all."""
+        """Columns of some components among those of all."""
         return torch.nn.functional.pad(part, (place.start, width - place.stop))
 
     solved: dict[Hashable, Regression] = {}
@@ -88,7 +88,7 @@ def slice_regression(
 
 
 def slice_values(places: Places, observed: SequenceEvidence) -> Tensor:
-    """Return ``(B, T, D)`` what was observed of each slice, ``NaN`` elsewhere."""
+    """Return the observed values ``(B, T, D)`` of each slice, ``NaN`` elsewhere."""
     columns = []
     for name, place in places.items():
         shape = (observed.num_rows, observed.steps, place.stop - place.start)
@@ -100,7 +100,7 @@ def slice_values(places: Places, observed: SequenceEvidence) -> Tensor:
 
 
 def slice_chain(model: SlicedModel, observed: SequenceEvidence) -> CompiledChain:
-    """Return a model's chain of slices, some numbers of which are observed as they are.
+    """Return a model's chain of slices, some components of which are observed without noise.
 
     Args:
         model: A slice of real variables, all of them linear Gaussian.

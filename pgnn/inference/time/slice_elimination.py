@@ -47,7 +47,7 @@ class SliceElimination:
         Raises:
             Intractable: If a table on the way is too large.
 
-        Cost: Exponential in the width of the slice, found by taking what makes the smallest table.
+        Cost: Exponential in the width of the slice, found greedily by the smallest table.
         """
         each = [*factors]
         variables = {v.name: v for f in each for v in f.variables}
@@ -63,7 +63,7 @@ class SliceElimination:
         Args:
             known: ``(copies * N,)`` states of the variables that were kept, where they matter.
             pick: Chooses ``(copies * N,)`` states of log weights ``(copies * N, K)``.
-            copies: How often each row of the tables is asked.
+            copies: How often each row of the tables is used.
         """
         size = len(next(iter(known.values())))
         rows = torch.arange(size // copies).repeat(copies)
@@ -78,7 +78,7 @@ Scopes = list[tuple[dict[Hashable, Variable], int]]
 
 
 def _steps(factors: Iterable[Factor], kept: set[Hashable], best: set[Hashable]) -> list[Step]:
-    """The variables that are not kept, what makes the smallest table first, maxima last."""
+    """The eliminated variables, those with the smallest table first, maxima last."""
     tables: Scopes = [({v.name: v for v in f.variables}, math.prod(f.batch_shape)) for f in factors]
     waiting = {n for scope, _ in tables for n in scope} - kept
     steps = []
@@ -139,7 +139,7 @@ def table_over(factors: Sequence[Factor], variables: Sequence[Variable]) -> tupl
 
 
 def check_size(variables: Iterable[Variable], rows: int) -> None:
-    """Check that a product is not too large to be written down.
+    """Check that a product is not too large for memory.
 
     Raises:
         Intractable: If it is.

@@ -29,7 +29,7 @@ class SliceTables:
         inputs: Covariates ``(B, T, ...)``.
         probes: Zeros ``(B, T, S)`` added to the logs of discrete variables: the gradient of
             :math:`\log p(e)` by one is that variable's marginal.
-        wanted: Variables that must have their tables, though nothing observed depends on them.
+        wanted: Variables whose tables are needed although no observation depends on them.
     """
 
     model: SlicedModel
@@ -45,7 +45,7 @@ class SliceTables:
 
     @cached_property
     def barren(self) -> set[Hashable]:
-        """Barren variables, which sum to one: no descendant is observed or asked for.
+        """Barren variables, which sum to one: no descendant is observed or queried.
 
         The interface is none of them.
         """
@@ -65,7 +65,7 @@ class SliceTables:
 
     @property
     def leaves(self) -> set[Hashable]:
-        """Discrete variables whose tables have their evidence put in."""
+        """Discrete variables whose tables include their evidence."""
         return set()
 
     def steady(self, kept: Container[Hashable]) -> list[Hashable]:
@@ -135,7 +135,7 @@ class SliceTables:
         return total.to(self._device(name))
 
     def _device(self, name: Hashable) -> torch.device:
-        """Where the tables of a variable are; what was observed is on the CPU."""
+        """The device of the tables of a variable; evidence is on the CPU."""
         parameters = self.model.conditionals[name].parameters()
         return next((p.device for p in parameters), torch.device("cpu"))
 
@@ -205,7 +205,7 @@ def _unobserved_error(name: Hashable, child: Hashable) -> Unsupported:
 
 @dataclass(frozen=True, eq=False)
 class LeafSliceTables(SliceTables):
-    """Tables of slices in which the evidence on a leaf is put in at once.
+    """Tables of slices in which the evidence on a leaf is applied first.
 
     A discrete variable on which nothing depends is treated as a real one is: where it was observed
     its table is that of its parents alone, elsewhere it is barren.

@@ -36,7 +36,7 @@ class SwitchingFiltered(NamedTuple):
     """What was known of each slice at its step.
 
     Attributes:
-        now: The regimes after what was observed of the step.
+        now: The regimes given the observations of the step.
         pairs: ``(B, T - 1, J, J)`` logs of the probabilities of the states of a step and the next
             one, given the observations up to the next one.
         increments: ``(B, T)`` logs of the observations given the observations before.
@@ -59,10 +59,10 @@ class SwitchingChain:
     before is taken to depend on the next one and on what was observed up to then, as Kim has it.
 
     Args:
-        states: The chain of discrete states with what was observed of discrete variables.
+        states: The chain of discrete states given the observed discrete variables.
         start: Of the first slice, with an axis for its state.
         move: Of a slice given the one before, with axes for the states of that one and its own.
-        observed: ``(B, T, D)`` what was observed of the slices, ``NaN`` elsewhere.
+        observed: ``(B, T, D)`` observed values of the slices, ``NaN`` elsewhere.
         last: ``(B,)`` the last step at which something was observed; what comes later tells
         nothing.
 
@@ -102,7 +102,7 @@ class SwitchingChain:
         return SwitchingChain(states, start, move, self.observed, self.last)
 
     def filtered(self) -> SwitchingFiltered:
-        """Return what was known of each slice at its step, and the log evidence."""
+        """Return the filtered slices, and the log evidence."""
         chain, (rows, steps, _) = self.states, self.observed.shape
         if not steps:
             return SwitchingFiltered([], [], self.observed.new_zeros(rows, 0))
@@ -125,7 +125,7 @@ class SwitchingChain:
         return SwitchingFiltered(now, pairs, torch.stack(increments, dim=1))
 
     def smoothed(self, filtered: SwitchingFiltered) -> list[Regimes]:
-        """Return what everything that was observed tells of each slice."""
+        """Return the smoothed slices."""
         noise, smoothed = covariance_of(self.move), filtered.now[-1:]
         for t in reversed(range(self.observed.shape[1] - 1)):
             now, later = filtered.now[t], smoothed[-1]
@@ -181,7 +181,7 @@ class SwitchingChain:
             rest = torch.eye(mean.shape[-1], dtype=mean.dtype) - gain
             mean = torch.where(mask, known, mean + _times(gain, error))
             hidden = ~mask.unsqueeze(-1) & ~mask.unsqueeze(-2)
-            # the gain has no columns of numbers that were not observed
+            # the gain has no columns for unobserved components
             covariance = torch.where(hidden, rest @ covariance @ rest.mT, 0.0)
         total = logsumexp(logs, [*range(1, logs.dim())])
         shape = [-1, *[1] * (logs.dim() - 1)]
@@ -205,7 +205,7 @@ def _chosen(rows: Tensor, first: Regimes, second: Regimes) -> Regimes:
 
 
 def finite(logs: Tensor) -> Tensor:
-    """Return logs with zeros in the place of minus infinity, which are subtracted."""
+    """Return logs, to be subtracted, with zeros in place of minus infinity."""
     return logs.masked_fill(logs.isneginf(), 0.0)
 
 
@@ -214,7 +214,7 @@ def _times(matrices: Tensor, vectors: Tensor) -> Tensor:
 
 
 def _cholesky(matrices: Tensor) -> Tensor:
-    """Lower factors; ``NaN`` where there is none while a learner tries numbers out.
+    """Cholesky factors; ``NaN`` where a covariance that a learner tries has none.
 
     Raises:
         ModelError: If a matrix is not positive definite, and nobody differentiates.

@@ -127,7 +127,7 @@ class SwitchingKalmanFilter(SequenceEngine):
     def ask(
         self, model: Any, evidence: Any, inputs: Inputs | None, names: Names | None, errors: str
     ) -> SequenceQuestion:
-        """Read evidence; real variables may be asked for.
+        """Read evidence; targets may be real.
 
         Raises:
             Unsupported: If reals are not linear Gaussian, or discrete states too many.
@@ -160,7 +160,7 @@ class SwitchingKalmanFilter(SequenceEngine):
             return run.posterior(after, run.filtered.now, ahead)
 
     def smooth_steps(self, question: SequenceQuestion) -> Posterior:
-        """Marginals given all that was observed; see the base class."""
+        """Marginals given all observations; see the base class."""
         run = self._run(question)
         return run.posterior(question, run.chain.smoothed(run.filtered))
 
@@ -197,7 +197,7 @@ class SwitchingKalmanFilter(SequenceEngine):
         return run
 
     def _states(self, question: SequenceQuestion) -> int:
-        """Joint states that are told apart."""
+        """Joint states that are distinguished."""
         conditionals = question.model.conditionals
         states = math.prod(conditionals[n].child.num_states for n in _kept(question))
         return int(states**self.memory)
@@ -205,7 +205,7 @@ class SwitchingKalmanFilter(SequenceEngine):
 
 @dataclass(frozen=True, eq=False)
 class _Run:
-    """A filtered chain, and how to put answers together."""
+    """A filtered chain, from which answers are assembled."""
 
     question: SequenceQuestion
     states: InterfaceChain
@@ -214,7 +214,7 @@ class _Run:
 
     @classmethod
     def of(cls, question: SequenceQuestion, memory: int) -> _Run:
-        """Filter what was observed."""
+        """Filter the observations."""
         observed, model = question.observed, question.model
         names = _kept(question)
         tables = DiscreteSliceTables(model, observed, question.covariates, wanted=frozenset(names))
@@ -288,7 +288,7 @@ def _choosing(model: SlicedModel) -> list[Hashable]:
 
 
 def _kept(question: SequenceQuestion) -> list[Hashable]:
-    """Discrete variables that are joined: those that choose, and those asked for."""
+    """Discrete variables of the joint table: the switches and the targets."""
     chosen, asked = _choosing(question.model), question.asked_names
     return [*chosen, *(n for n in asked if n not in chosen)]
 

@@ -1,4 +1,4 @@
-"""Any engine on models over time: the unrolled network is asked, and its answers put in order."""
+"""Any engine on models over time: the network is unrolled, and the answers are arranged by step."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ class Unrolling(SequenceEngine):
         return joined_steps(question, posterior, reals) if reals else posterior
 
     def best_paths(self, question: SequenceQuestion, k: int) -> Assignment | KBest:
-        """Rows of one length at a time: what lies beyond an end would be maximised, too."""
+        """Rows grouped by length: steps after the end would be maximised, too."""
         observed, variables = question.observed, question.model.variables
         best = _Best.nothing(question, k)
         for length in sorted(set(observed.lengths.tolist()) - {0}):
@@ -179,7 +179,7 @@ class Unrolling(SequenceEngine):
 def _hidden_reals(
     question: SequenceQuestion, observed: SequenceEvidence
 ) -> list[tuple[Hashable, int]]:
-    """Cells of real variables that are asked for and that some row has not observed."""
+    """Cells of real targets that some row has not observed."""
     return [
         (v.name, t)
         for v in question.reals
@@ -236,7 +236,7 @@ class _Best:
         return cls(question, states, scores, scores[:, 0].clone(), {}, reals)
 
     def put(self, rows: Tensor, length: int, answer: Assignment | KBest) -> None:
-        """Put the answer about the rows of one length in its place."""
+        """Store the answer for the rows of one length."""
         best = answer.log_prob.numel() // len(rows)
         codes = answer.codes.reshape(len(rows), best, len(answer.variables))
         self._put_reals(rows, length, [answer] if isinstance(answer, Assignment) else [*answer])
