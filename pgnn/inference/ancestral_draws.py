@@ -36,7 +36,7 @@ def with_reals(question: Question, samples: Samples, seed: int | None) -> Sample
         seed: Random seed; the same seed gives the same draws. Global random state is not changed.
 
     Raises:
-        Unsupported: If a vector was partially observed.
+        Unsupported: If a vector of dependent numbers was partially observed.
     """
     model: Any = question.model
     reals = [v for v in model.variables.values() if not v.is_discrete]
@@ -176,14 +176,27 @@ def _observed_reals(question: Question, variable: Variable, lead: tuple[int, ...
     x = question.observed.reals.get(variable.name)
     if x is None or is_all_nan(x):
         return None
-    # these models draw missing values themselves
-    complete = isinstance(question.model, ExecutableModel | UnitModel)
-    if not complete and _is_cut(x):
+    if _is_cut(x) and not _draws_missing(question.model, variable.name):
         raise Unsupported(
             f"{variable.name!r} was partially observed in some rows; its missing components "
             "cannot be drawn"
         )
     return x.expand(lead[0], *x.shape).flatten(end_dim=1)
+
+
+def _draws_missing(model: Any, name: Hashable) -> bool:
+    """Whether missing numbers of a vector can be drawn given the parents, without the others."""
+    if isinstance(model, ExecutableModel | UnitModel):
+        return True
+    return bool(model.conditionals[name].has_independent_elements)
+
+
+def partly_observed(question: Question) -> list[Hashable]:
+    """Return the vectors, observed in part in some row, whose missing numbers can be drawn."""
+    reals, model = question.observed.reals, question.model
+    if not isinstance(model, DirectedModel):
+        return []
+    return [n for n, x in reals.items() if has_nan(x) and _is_cut(x) and _draws_missing(model, n)]
 
 
 def _joint_draws(question: Question, samples: Samples) -> dict[Hashable, Tensor | None]:
@@ -343,7 +356,7 @@ def filled(question: Question, samples: Samples, seed: int | None) -> Samples:
         seed: Random seed; the same seed gives the same draws. Global random state is not changed.
 
     Raises:
-        Unsupported: If a vector of a graphical model was partially observed.
+        Unsupported: If a vector of dependent numbers was partially observed.
     """
     model: Any = question.model
     reals = [v for v in model.variables.values() if not v.is_discrete]

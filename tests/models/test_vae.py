@@ -578,3 +578,45 @@ def test_whole_numbers_and_truth_values_are_data():
     for same in (rows.long(), rows.bool(), rows.tolist(), rows.double()):
         assert torch.equal(vae.encode(same).mean, vae.encode(rows).mean)
         assert torch.equal(vae.reconstruct(same), vae.reconstruct(rows))
+
+
+def one_code() -> tuple[VAE, Tensor, Tensor]:
+    """A VAE of one code, a row with a missing pixel, and ``(2, 2001)`` a grid with weights."""
+    torch.manual_seed(0)
+    vae = pgnn.VAE(nn.Linear(6, 2), nn.Linear(1, 6), pgnn.BernoulliHead((6,)), latent=1)
+    row = torch.tensor([1.0, 0.0, torch.nan, 1.0, 1.0, 0.0])
+    grid = torch.linspace(-6.0, 6.0, 2001)
+    bits = Bernoulli(logits=vae.conditionals["x"].module(grid.unsqueeze(1)).detach())
+    logs = bits.log_prob(row.nan_to_num())[:, [0, 1, 3, 4, 5]].sum(1)
+    return vae, row, torch.stack([grid, (logs + Normal(0.0, 1.0).log_prob(grid)).softmax(0)])
+
+
+def test_chains_sum_missing_pixels_out():
+    """Draws of the code given five of six pixels have the mean of a grid over the code."""
+    vae, row, (grid, weights) = one_code()
+    mean = float(weights @ grid)
+    spread = float((weights @ (grid - mean).square()).sqrt())
+    drawn = vae.sample(500, {"x": row}, seed=0)
+    assert float(drawn["z"].mean()) == pytest.approx(mean, abs=5 * spread / 100**0.5)
+    seen = ~row.isnan()
+    assert bool((drawn["x"][:, seen] == row[seen]).all())
+    assert set(drawn["x"][:, 2].tolist()) == {0.0, 1.0}
+
+
+def test_missing_pixels_are_asked_for():
+    """A fitted guide is near the posterior of the grid; 1,000 draws tell a share to 0.016."""
+    vae, row, (grid, weights) = one_code()
+    chance = vae.conditionals["x"].module(grid.unsqueeze(1)).detach().sigmoid()[:, 2]
+    expected = float(weights @ chance)
+    engine = pgnn.Variational(guide=pgnn.FullRankNormal(), seed=0, progress=False)
+    for targets in ("x", None, ["z", "x"]):
+        answer = vae.query(targets, {"x": row}, engine=engine)
+        assert float(answer["x"].mean[2]) == pytest.approx(expected, abs=0.06)
+        seen = ~row.isnan()
+        assert torch.equal(answer["x"].mean[seen].float(), row[seen])
+    rows = torch.stack([row, row.nan_to_num()])
+    both = vae.query("x", {"x": rows})["x"].mean  # by the recognition
+    assert both.shape == (2, 6)
+    assert torch.equal(both[1].float(), rows[1])
+    with pytest.raises(pgnn.EvidenceError, match="'x' is real and observed: it has no"):
+        vae.query("x", {"x": row.nan_to_num()})

@@ -12,13 +12,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from pgnn.errors import ModelError, Unsupported
-from pgnn.factors.conditionals.checks import (
-    check_rows,
-    check_tabulated,
-    checked,
-    moved,
-    select_values,
-)
+from pgnn.factors.conditionals import checks
 from pgnn.factors.conditionals.decomposition import Decomposition
 from pgnn.factors.conditionals.grid import configurations, element_table, state_table
 from pgnn.factors.conditionals.linear_predictor import LinearPredictor
@@ -60,6 +54,8 @@ class Conditional(Piece):
     """Whether rows of a real child may be compressed; others see them written out."""
     integrates_missing = False
     """Whether :meth:`factor` integrates out numbers of a real child that are ``NaN``."""
+    has_independent_elements = False
+    """Whether numbers of a real child are independent given the parents."""
     is_linear_gaussian = False
     """Whether :meth:`regression` gives numbers, so that exact engines integrate out reals."""
 
@@ -194,7 +190,7 @@ class Conditional(Piece):
         known = self._observed_part(observed)
         free = self._unobserved(known)
         covariates = self._covariates(inputs)
-        check_rows(self.child, known, covariates)
+        checks.check_rows(self.child, known, covariates)
         if any(len(x) == 0 for x in (*known.values(), *covariates.values())):
             # torch's distributions cannot reshape the log probabilities of no rows
             none = torch.zeros([0, *(v.num_states for v in free)], dtype=self._dtype)
@@ -223,7 +219,7 @@ class Conditional(Piece):
             return self.factor(observed, inputs).log_values
         known, covariates = self._observed_part(observed), self._covariates(inputs)
         parents = self._unobserved(known, self.parents)
-        check_rows(self.child, known, covariates)
+        checks.check_rows(self.child, known, covariates)
         if any(len(x) == 0 for x in (*known.values(), *covariates.values())):
             shape = [0, *(v.num_states for v in parents)]
             return torch.zeros(*shape, self.child.num_elements, self.child.num_states)
@@ -328,28 +324,28 @@ class Conditional(Piece):
         known = {}
         for v in self.scope:
             if observed and v.name in observed:
-                x = checked(v, observed[v.name], self._dtype).to(self._device)
+                x = checks.checked(v, observed[v.name], self._dtype).to(self._device)
                 known[v.name] = x if self.takes_sparse else written_out(v.name, x)
         return known
 
     def _covariates(self, inputs: Values | None) -> dict[Hashable, Tensor]:
-        values = select_values(self.child, self.inputs, inputs or {}, "input", "inputs")
-        return moved(values, self._device)
+        values = checks.select_values(self.child, self.inputs, inputs or {}, "input", "inputs")
+        return checks.moved(values, self._device)
 
     def _values(self, parents: Values) -> dict[Hashable, Tensor]:
         names = [v.name for v in self.parents]
-        values = select_values(self.child, names, parents, "parent", "parents")
+        values = checks.select_values(self.child, names, parents, "parent", "parents")
         for v in self.parents:
             if v.is_discrete:
                 values[v.name] = check_states(v, values[v.name])
-        return moved(values, self._device)
+        return checks.moved(values, self._device)
 
     def _unobserved(
         self, observed: Values, scope: Sequence[Variable] | None = None
     ) -> list[Variable]:
         """The axes of the table; raises an error for real variables and for too large tables."""
         free = [v for v in (self.scope if scope is None else scope) if v.name not in observed]
-        check_tabulated(self.child, free)
+        checks.check_tabulated(self.child, free)
         return free
 
     def _grid_log_prob(

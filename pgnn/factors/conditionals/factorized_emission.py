@@ -36,6 +36,8 @@ class FactorizedEmission(Emission):
         natural: The parameters :math:`\eta`, infinite where a number cannot vary.
     """
 
+    has_independent_elements = True
+
     def __init__(
         self, child: Variable, parents: Sequence[Variable] = (), natural: Tensor | None = None
     ) -> None:

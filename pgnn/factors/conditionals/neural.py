@@ -129,6 +129,11 @@ class Neural(Conditional):
         """Whether elements of the child may be missing, which the head sums out."""
         return isinstance(self.head, NeuralHead)
 
+    @property
+    def has_independent_elements(self) -> bool:  # type: ignore[override]
+        """Whether numbers of the child are independent, as heads make them."""
+        return isinstance(self.head, NeuralHead)
+
     def _log_prob_at(self, dist: Distribution, x: Tensor) -> Tensor:
         """See the base class; missing elements, ``NaN``, are summed out."""
         if self.child.is_discrete or not isinstance(self.head, NeuralHead) or not has_nan(x):

@@ -14,6 +14,7 @@ from torch import Tensor
 from pgnn.abilities import DirectedModel, ExecutableModel, FactorModel, Inputs
 from pgnn.errors import ImpossibleEvidence, ModelError, Unsupported
 from pgnn.evidence.row_evidence import RowEvidence
+from pgnn.factors.finite import has_nan
 from pgnn.factors.units.unit_layers import UnitModel
 from pgnn.factors.validation import unvalidated
 from pgnn.factors.variable import Variable
@@ -271,7 +272,8 @@ def density_of(
     """
     if isinstance(model, DirectedModel):
         states = [v.name for v in model.variables.values() if v.is_discrete]
-        if observed.soft is None and known.keys() >= set(states):
+        complete = not any(has_nan(x) for x in known.values() if x.is_floating_point())
+        if observed.soft is None and known.keys() >= set(states) and complete:
             return ProductDensity(model, {v.name for v in latent}, known, inputs)
     elif not isinstance(model, ExecutableModel | UnitModel):
         raise Unsupported(f"a {type(model).__name__} has no density of real variables")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -14,7 +14,7 @@ from torch import Tensor
 from pgnn.abilities import AmortisedModel, FactorModel, Inputs
 from pgnn.errors import EvidenceError, ImpossibleEvidence, ModelError, Unsupported
 from pgnn.factors.randomness import private_randomness
-from pgnn.inference.ancestral_draws import filled
+from pgnn.inference.ancestral_draws import filled, partly_observed
 from pgnn.inference.assignment import Assignment, KBest
 from pgnn.inference.base_question import Names
 from pgnn.inference.continuous.densities import SummedDensity
@@ -36,7 +36,7 @@ from pgnn.inference.mean_field.mean_field import MeanField
 from pgnn.inference.posterior import Posterior
 from pgnn.inference.question import Question, listed, names_of, targets_of
 from pgnn.inference.samples import Samples
-from pgnn.limits import NOT_NEGATIVE, POSITIVE, check_callable, check_settings
+from pgnn.limits import NOT_NEGATIVE, POSITIVE, check_callable, check_settings, check_size
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,11 @@ class Variational(Engine, Learner):
             if enumerated.source is not None:
                 return self._of_enumerated(question, enumerated)
         density = _density(question)
-        targets = self._asked(model, question.names, density)
+        partly = partly_observed(question)
+        if question.names is not None:
+            asked = names_of(question.names, model.variables, model.elements)
+            partly = [n for n in partly if n in asked]
+        targets = self._asked(model, question.names, density, partly)
         if self.guide is None and not density.latents and not question.complete:
             return MeanField(seed=self.seed, progress=self.progress).answer_query(question)
         self._model_and_guide(density).check_draws(self.num_samples, density.observed.num_rows)
@@ -159,6 +163,7 @@ class Variational(Engine, Learner):
             summary = summarize(
                 problem, self.objective, self.num_samples, self._generator(1), targets
             )
+            draws = {**summary.draws, **self._completed(question, problem, partly)}
         # a recognition network is learned, and shared by all rows
         recognised = isinstance(model, AmortisedModel) and not [*problem.parts.parameters()]
         verdict = self._judged({} if recognised else summary.diagnostics)
@@ -168,8 +173,8 @@ class Variational(Engine, Learner):
             targets.variables,
             summary.marginals,
             summary.log_evidence,
-            [v for v in model.variables.values() if v.name in summary.draws],
-            summary.draws,
+            [v for v in model.variables.values() if v.name in draws],
+            draws,
             shared=self.shared,
             history=history,
             batched=density.observed.batched,
@@ -310,14 +315,39 @@ class Variational(Engine, Learner):
         if bool(impossible.any()):
             problem.weights[impossible] = 0.0
 
-    def _asked(self, model: FactorModel, targets: Names | None, density: SummedDensity) -> Any:
+    def _completed(
+        self, question: Question, problem: ModelAndGuide, names: Sequence[Hashable]
+    ) -> dict[Hashable, Tensor]:
+        """Draws ``(n, B, *shape)`` of vectors that were observed in part, the rest filled in."""
+        if not names:
+            return {}
+        asked, rows, n = (
+            [question.model.variables[x] for x in names],
+            problem.num_rows,
+            self.num_samples,
+        )
+        numbers = sum(v.num_elements for v in asked)
+        check_size(f"{n:,} draws of {numbers:,} numbers for {rows:,} rows", n * rows * numbers,
+                   advice="Take fewer samples, or fewer rows")  # fmt: skip
+        generator = self._generator(6)
+        drawn = drawn_samples(problem, self.objective, n, generator)
+        whole = filled(question, drawn, int(generator.initial_seed() % 2**63))
+        return {v.name: whole[v.name].reshape(n, rows, *v.shape) for v in asked}
+
+    def _asked(
+        self,
+        model: FactorModel,
+        targets: Names | None,
+        density: SummedDensity,
+        partly: Sequence[Hashable],
+    ) -> Any:
         """The discrete variables among the targets."""
         if targets is None:
             return targets_of(model, None)
         names = names_of(targets, model.variables, model.elements)
         reals = [n for n in names if n in model.variables and not model.variables[n].is_discrete]
         for name in reals:
-            if name not in density.latents:
+            if name not in density.latents and name not in partly:
                 raise EvidenceError(f"{name!r} is observed, there is nothing to approximate")
         return targets_of(model, [n for n in names if n not in reals])
 
