@@ -32,7 +32,8 @@ class Checkpoints(metaclass=SaysArguments):
     If the file exists when a fit begins, the fit resumes from it, with the same result as without
     interruption; data, seed, settings and initial model must be the same, except for
     ``max_iterations``. When the fit is complete, the file is removed. For ``EM`` and learners by
-    epochs, Ctrl-C saves those up to about a second before it, also before the first checkpoint is due.
+    epochs, Ctrl-C saves the progress up to about a second before it, also before the first
+    checkpoint is due.
 
     Args:
         path: The file. It is replaced atomically, so that it is always complete.
