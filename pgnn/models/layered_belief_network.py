@@ -36,7 +36,9 @@ if TYPE_CHECKING:
 
 _SPREAD = 0.4
 _SMALL = 24
-"""Units up to which answers are exact where no engine is named."""
+"""Units up to which draws without evidence are those of the exact engine."""
+_ENTRIES = 2**23
+"""Entries of all tables together up to which they are written down where no engine is named."""
 _WRITTEN = 2**12
 """Entries of the largest tables that are written down."""
 
@@ -279,10 +281,14 @@ class LayeredBeliefNetwork(ColumnNames, Model, RecognisedLayers):
         return Samples(tuple(self._variables.values()), codes)
 
     def default_engine(self) -> Engine:
-        """Return the exact engine for few units, otherwise Gibbs sampling."""
+        """Return the exact engine where few units are hidden, otherwise Gibbs sampling."""
         from pgnn.inference.sampling.layer_gibbs import LayerGibbs
 
-        return super().default_engine() if len(self.elements) <= _SMALL else LayerGibbs()
+        sizes = [v.num_elements for v in self.variables.values()]
+        below, top = sizes[: self.directed + 1], sizes[self.directed :]
+        entries = sum(n * 2.0 ** (above + 1) for n, above in pairwise(below))
+        entries += sum(top) * 2.0 ** min(top) if len(top) > 1 else 0.0  # coupled to each other
+        return super().default_engine() if entries <= _ENTRIES else LayerGibbs()
 
     def default_learner(self, data: Any) -> Any:
         """Return ``WakeSleep()``."""

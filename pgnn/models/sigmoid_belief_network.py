@@ -20,8 +20,8 @@ class SigmoidBeliefNetwork(LayeredBeliefNetwork):
     .. math:: p(x) = \prod_i \sigma(\pm b_{L, i}) \prod_{k < L} \prod_i
         \sigma(\pm (b_k + W_k x_{k+1})_i)
 
-    The units of the top layer are independent. Inference is exact for few units; with hundreds of
-    parents use ``Gibbs()`` or ``MeanField()``, which need no tables. Learned by
+    The units of the top layer are independent. Inference is exact where a unit has about a dozen
+    parents; with hundreds use ``Gibbs()`` or ``MeanField()``, which need no tables. Learned by
     :class:`~pgnn.WakeSleep`, together with a recognition network, or by the gradient of the bound
     with :class:`~pgnn.LowerBound` and :class:`~pgnn.Variational` (neural variational inference and
     learning). For other acyclic graphs use a ``BayesianNetwork`` with :class:`~pgnn.Sigmoid`

@@ -165,6 +165,21 @@ def test_chains_given_evidence_are_those_of_the_exact_engine(kind: type) -> None
 
 
 @pytest.mark.parametrize("kind", [pgnn.SigmoidBeliefNetwork, pgnn.DeepBeliefNetwork])
+@pytest.mark.parametrize("layers", [[30, 6], [30, 6, 4]])
+def test_few_hidden_units_are_summed_out(kind: type, layers: list[int]) -> None:
+    model = numbered(kind(layers)).requires_grad_(False)
+    rows = {"visible": torch.randint(2, (4, 30), generator=torch.Generator().manual_seed(0))}
+    answer = model.query("hidden1", rows)
+    assert (answer.kind, answer.engine) == ("exact", "JunctionTree")
+    states = torch.cartesian_prod(*[torch.arange(2)] * sum(layers[1:]))
+    every = torch.cat([rows["visible"].repeat_interleave(len(states), 0), states.repeat(4, 1)], 1)
+    layer_states = [x.double() for x in every.split(layers, 1)]
+    logs = model.log_joint(layer_states).reshape(4, -1)
+    shares = logs.softmax(1) @ states[:, :6].double()
+    torch.testing.assert_close(answer["hidden1"].probs[..., 1], shares)
+
+
+@pytest.mark.parametrize("kind", [pgnn.SigmoidBeliefNetwork, pgnn.DeepBeliefNetwork])
 def test_many_units_say_what_answers(kind: type) -> None:
     model = numbered(kind([30, 20])).requires_grad_(False)
     rows = torch.zeros(2, 30)
