@@ -39,7 +39,8 @@ def _read(name: Hashable, value: Any) -> Any:
     except ValueError as error:
         raise EvidenceError(f"input {name!r} must be numbers of shape (B, ...): {error}") from None
     if array.dtype.kind in "biuf":
-        return torch.from_numpy(np.ascontiguousarray(array))
+        # torch warns of arrays that are not to be written to, such as those of a file's bytes
+        return torch.from_numpy(np.require(array, requirements=["C", "W"]))
     if is_frame(value) or array.dtype.kind in "US":
         raise EvidenceError(
             f"input {name!r} must be numbers of shape (B, ...), got {array.dtype} such as "

@@ -13,6 +13,7 @@ from torch import nn
 from pgnn.abilities import Inputs, UnrollableModel
 from pgnn.errors import DataError, ModelError
 from pgnn.evidence.sequence_evidence import SequenceEvidence
+from pgnn.evidence.wrappers import with_lengths
 from pgnn.factors.piece import Piece
 from pgnn.metrics.criterion import Criterion, log_likelihood
 from pgnn.models.model import Model
@@ -67,7 +68,12 @@ def num_observations(model: Model, data: Any) -> int:
 
 
 def bic(
-    model: Model, data: Any, inputs: Inputs | None = None, *, num_parameters: int | None = None
+    model: Model,
+    data: Any,
+    inputs: Inputs | None = None,
+    *,
+    num_parameters: int | None = None,
+    lengths: Any = None,
 ) -> float:
     r"""Return the Bayesian information criterion; smaller is better.
 
@@ -80,6 +86,7 @@ def bic(
         data: As for ``model.log_prob``.
         inputs: Covariates.
         num_parameters: ``k``; :func:`num_free_parameters` of the model as it is if not given.
+        lengths: Of sequences that are concatenated in one array.
 
     Raises:
         DataError: If nothing was observed.
@@ -87,6 +94,7 @@ def bic(
     References:
         Schwarz (1978), Estimating the dimension of a model.
     """
+    data = with_lengths(data, lengths)
     n = num_observations(model, data)
     if not n:
         raise DataError("nothing was observed, so that there is no criterion")
@@ -95,7 +103,12 @@ def bic(
 
 
 def aic(
-    model: Model, data: Any, inputs: Inputs | None = None, *, num_parameters: int | None = None
+    model: Model,
+    data: Any,
+    inputs: Inputs | None = None,
+    *,
+    num_parameters: int | None = None,
+    lengths: Any = None,
 ) -> float:
     r"""Return Akaike's criterion :math:`2 k - 2 \log p(\text{data})`; smaller is better.
 
@@ -105,7 +118,7 @@ def aic(
         Akaike (1974), A new look at the statistical model identification.
     """
     k = num_free_parameters(model) if num_parameters is None else num_parameters
-    return 2.0 * k - 2.0 * log_likelihood(model, data, inputs)
+    return 2.0 * k - 2.0 * log_likelihood(model, with_lengths(data, lengths), inputs)
 
 
 @dataclass(frozen=True)
@@ -149,6 +162,7 @@ def choose(
     inputs: Inputs | None = None,
     *,
     criterion: Criterion | None = None,
+    lengths: Any = None,
     **fit: Any,
 ) -> Choice:
     """Fit candidates, such as hidden Markov models of 2 to 6 states, and return the best one.
@@ -158,6 +172,7 @@ def choose(
         data: As for ``model.fit``.
         inputs: Covariates.
         criterion: ``Bic()`` if not given, or ``HeldOut()``.
+        lengths: Of sequences that are concatenated in one array.
         **fit: Further arguments of ``model.fit``, such as ``learner`` and ``seed``.
 
     Raises:
@@ -181,7 +196,7 @@ def choose(
     candidates = dict(models) if isinstance(models, Mapping) else dict(enumerate(models))
     if not candidates:
         raise ModelError("there are no candidates to choose from")
-    criterion = Bic() if criterion is None else criterion
+    criterion, data = Bic() if criterion is None else criterion, with_lengths(data, lengths)
     table: dict[Hashable, dict[str, float]] = {}
     for name, model in candidates.items():
         count = _count(model)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from functools import partial
 from typing import Any
 
@@ -35,6 +36,14 @@ def test_masked_cells() -> None:
         read_covariates({"u": cells})
     whole = np.ma.masked_array(ROWS, np.zeros_like(ROWS, dtype=bool))
     assert torch.equal(read_covariates({"u": whole})["u"], torch.tensor(ROWS))
+
+
+def test_arrays_that_are_not_to_be_written_to() -> None:
+    bytes_of_a_file = np.frombuffer(ROWS.tobytes(), np.float32).reshape(ROWS.shape)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = read_covariates({"u": bytes_of_a_file})["u"]
+    assert torch.equal(found, torch.tensor(ROWS))
 
 
 def test_fits_take_what_queries_take() -> None:

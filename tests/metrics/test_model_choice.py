@@ -254,3 +254,20 @@ class TestCredibleIntervals:
     def test_without_posteriors_it_says_how_to_have_them(self) -> None:
         with pytest.raises(ModelError, match="fit with a prior"):
             credible_intervals(pgnn.BayesianNetwork([("a", "b")], states={"a": 2, "b": 2}))
+
+
+def test_concatenated_sequences_are_those_of_a_list() -> None:
+    rng = np.random.default_rng(0)
+    parts = [rng.integers(0, 4, n) for n in (30, 50, 20)]
+    flat, lengths = {"x": np.concatenate(parts)}, [30, 50, 20]
+    model = chain(2).fit({"x": parts}, **QUICK)
+    for figure in (aic, bic):
+        expected = figure(model, {"x": parts})
+        assert figure(model, flat, lengths=lengths) == pytest.approx(expected, rel=1e-12)
+        assert figure(model, flat) != pytest.approx(expected, rel=1e-6)
+    for criterion in (Bic(), HeldOut()):
+        found = [
+            choose({2: chain(2)}, data, criterion=criterion, **QUICK, **rest).table[2]
+            for data, rest in (({"x": parts}, {}), (flat, {"lengths": lengths}))
+        ]
+        assert found[0] == pytest.approx(found[1], rel=1e-9)

@@ -36,6 +36,11 @@ class RealMoments:
         """Standard deviations, in the shape of the mean."""
         return self.variance.sqrt()
 
+    @property
+    def stddev(self) -> Tensor:
+        """The same, by the name that distributions of torch have for it."""
+        return self.std
+
     def __repr__(self) -> str:
         return f"RealMoments(shape={tuple(self.mean.shape)})"
 
