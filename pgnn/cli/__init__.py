@@ -158,7 +158,9 @@ def in_options(message: str) -> str:
     message = message.replace("normalise=True", "--normalise")
     message = message.replace(_ENDINGS, "take one of these, or .safetensors")
     message = message.replace("pass format=", "pass --format")
-    return _IGNORE.sub(lambda found: f"leave columns out by {_ignored(found[1])}", message)
+    message = _IGNORE.sub(lambda found: f"leave columns out by {_ignored(found[1])}", message)
+    message = message.replace("learn with EM() or Gradient()", "give --learner EM or Gradient")
+    return message.replace("learn with EM()", "give --learner EM")
 
 
 def _ignored(names: str) -> str:

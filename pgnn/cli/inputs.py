@@ -37,9 +37,9 @@ def engine_of(text: str | None) -> Any:
 
 
 def called(text: str, base: type, kind: str) -> Any:
-    """Return an object of a public class from a text such as ``Gibbs(samples=1000)``.
+    """Return an object of a public class from a text such as ``EM(prior=Laplace(1))``.
 
-    Only names, numbers, text and truth values are read; nothing is evaluated.
+    Only names of public classes, numbers, text and truth values are read; nothing is evaluated.
 
     Args:
         text: Name of the class, perhaps with settings.
@@ -49,22 +49,45 @@ def called(text: str, base: type, kind: str) -> Any:
     Raises:
         ModelError: If it is no such text.
     """
+    from pgnn.errors import ModelError
+
+    try:
+        tree: ast.expr = ast.parse(text.strip(), mode="eval").body
+        if isinstance(tree, ast.Call) and tree.args:
+            raise ValueError("settings have names")
+        return _built(tree, base, kind)
+    except ModelError:  # a ValueError, too
+        raise
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        raise ModelError(
+            f"expected {kind} NAME or NAME(setting=number, ...), got {text!r}"
+        ) from None
+
+
+def _built(tree: ast.expr, base: type, kind: str) -> Any:
+    """An object of a public class, whose settings may be such objects.
+
+    Raises:
+        ValueError: If the expression is something else.
+        ModelError: If there is no such class.
+    """
     import pgnn
     from pgnn.errors import ModelError, closest
 
-    names = [n for n in pgnn.__all__ if isinstance(getattr(pgnn, n), type)]
-    known = [n for n in names if issubclass(getattr(pgnn, n), base)]
-    try:
-        tree = ast.parse(text.strip(), mode="eval").body
-        call = tree if isinstance(tree, ast.Call) else ast.Call(tree, [], [])
-        settings = {k.arg: ast.literal_eval(k.value) for k in call.keywords if k.arg}
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        call, settings = ast.Call(ast.Constant(None), [], []), {}
-    if not isinstance(call.func, ast.Name) or call.args or len(settings) < len(call.keywords):
-        raise ModelError(f"expected {kind} NAME or NAME(setting=number, ...), got {text!r}")
+    call = tree if isinstance(tree, ast.Call) else ast.Call(tree, [], [])
+    if not isinstance(call.func, ast.Name) or any(k.arg is None for k in call.keywords):
+        raise ValueError("not a name")
+    classes = {n: getattr(pgnn, n) for n in pgnn.__all__ if isinstance(getattr(pgnn, n), type)}
+    known = [n for n, found in classes.items() if issubclass(found, base)]
     if call.func.id not in known:
         raise ModelError(f"unknown {kind} {call.func.id!r}{closest(call.func.id, known)}")
-    return getattr(pgnn, call.func.id)(**settings)
+    settings = {k.arg: _setting(k.value, k.arg) for k in call.keywords if k.arg}
+    return classes[call.func.id](*[_setting(x, kind) for x in call.args], **settings)
+
+
+def _setting(tree: ast.expr, name: str) -> Any:
+    is_object = isinstance(tree, ast.Name | ast.Call)
+    return _built(tree, object, name) if is_object else ast.literal_eval(tree)
 
 
 def evidence_of(model: Any, options: argparse.Namespace) -> dict[Any, Any]:

@@ -49,11 +49,32 @@ def test_engines_by_name(asia: Path, capsys: pytest.CaptureFixture[str]) -> None
         ("JunctionTre", "unknown engine 'JunctionTre'; did you mean 'JunctionTree'?"),
         ("BayesianNetwork", "unknown engine 'BayesianNetwork'"),
         ("JunctionTree(1)", "expected engine NAME or NAME(setting=number, ...)"),
-        ("JunctionTree(max_bytes=__import__('os'))", "expected engine NAME"),
+        ("JunctionTree(max_bytes=__import__('os'))", "unknown max_bytes '__import__'"),
         ("JunctionTree(bytes=3)", "bytes"),
         ("(" * 5000, "expected engine NAME"),
     ]:
         assert message in complaint(capsys, *words, "--engine", text)
+
+
+def test_settings_that_are_objects(
+    asia: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = pgnn.read(asia).sample(50, seed=0).frame()
+    rows.loc[0, "lung"] = None
+    rows.to_csv(tmp_path / "rows.csv", index=False)
+    words = ("fit", asia, tmp_path / "rows.csv", "--to", tmp_path / "found.bif", "--learner")
+    found = []
+    for text in ("EM(prior=Laplace(2))", "EM(prior=BDeu)"):
+        assert run(*words, text) == 0
+        found.append(float(pgnn.read(tmp_path / "found.bif").conditionals["asia"].probs[0]))
+    assert found[0] != found[1]
+    capsys.readouterr()
+    for text, message in [
+        ("EM(prior=1)", "prior must be one such as Laplace()"),
+        ("EM(prior=Laplas)", "unknown prior 'Laplas'"),
+        ("EM(prior=open('x'))", "unknown prior 'open'"),
+    ]:
+        assert message in complaint(capsys, *words, text)
 
 
 def test_saved_models_are_asked(

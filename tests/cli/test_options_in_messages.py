@@ -44,6 +44,19 @@ def commands(asia: Path, table: Path) -> dict[str, list[object]]:
     }
 
 
+def test_rows_with_holes_name_the_learner(
+    asia: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    frame = pgnn.read(asia).sample(30, seed=0).frame()
+    frame.loc[3, "lung"] = None
+    frame.to_csv(tmp_path / "rows.csv", index=False)
+    words = ("fit", asia, tmp_path / "rows.csv", "--to", tmp_path / "out.bif")
+    told = complaint(capsys, *words)
+    assert "--learner EM" in told
+    assert "EM()" not in told
+    assert run(*words, "--learner", "EM") == 0
+
+
 @pytest.mark.parametrize("name", ["fit", "impute", "compare", "predict"])
 def test_columns_that_are_no_variables(
     name: str, asia: Path, table: Path, capsys: pytest.CaptureFixture[str]
