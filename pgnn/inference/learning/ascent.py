@@ -319,10 +319,11 @@ class Ascent(Learner):
         if before is not None:
             method.resume(before)
         left = max(0, self.max_iterations - problem.record.iterations)
-        run = iterate(
-            method, left, progress=progress, label="passes",
-            after=lambda _: keeper.write(method.snapshot()) if keeper.due else None,
-        )  # fmt: skip
+        with keeper.saving_on_interrupt():
+            run = iterate(
+                method, left, progress=progress, label="passes",
+                after=lambda _: keeper.after(method.snapshot),
+            )  # fmt: skip
         keeper.close()
         return run.converged and not problem.record.stopped
 

@@ -23,6 +23,8 @@ from pgnn.limits import NOT_NEGATIVE, check_settings
 _VERSION = 1
 _COPY_EVERY = 1.0
 """Smallest number of seconds between copies of the state that an interrupt would save."""
+_SHARE = 100.0
+"""How many times as long as a copy takes the next one is waited for."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +33,8 @@ class Checkpoints(metaclass=SaysArguments):
 
     If the file exists when a fit begins, the fit resumes from it, with the same result as without
     interruption; data, seed, settings and initial model must be the same, except for
-    ``max_iterations``. When the fit is complete, the file is removed. For ``EM`` and learners by
-    epochs, Ctrl-C saves the progress up to about a second before it, also before the first
+    ``max_iterations``. When the fit is complete, the file is removed. Ctrl-C saves the progress up
+    to about a second before it (longer if copies of the state take long), also before the first
     checkpoint is due.
 
     Args:
@@ -68,6 +70,7 @@ class Keeper:
         self._settings, self._fit = settings, dict(fit)
         self._last = self._kept_at = time.monotonic()
         self._kept: bytes | None = None
+        self._pause = _COPY_EVERY
         if settings is not None and (
             self._path.is_dir() or not self._path.absolute().parent.is_dir()
         ):
@@ -118,8 +121,10 @@ class Keeper:
             return
         if self.due:
             self.write(snapshot())
-        elif time.monotonic() - self._kept_at >= _COPY_EVERY:
+        elif time.monotonic() - self._kept_at >= self._pause:
+            begin = time.monotonic()
             self._kept, self._kept_at = self._bytes(snapshot()), time.monotonic()
+            self._pause = max(_COPY_EVERY, _SHARE * (self._kept_at - begin))
 
     @contextmanager
     def saving_on_interrupt(self) -> Iterator[None]:
