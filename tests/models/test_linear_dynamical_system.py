@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,8 @@ from torch.distributions import MultivariateNormal
 import pgnn
 from pgnn import EM, Diagonal, LinearDynamicalSystem
 from pgnn.errors import DataError, EvidenceError, ModelError, Unsupported
+from pgnn.inference.learning.kalman_e_step import KalmanEStep
+from pgnn.inference.learning.training_data import read_sequences
 
 STEPS = 5
 
@@ -246,3 +249,51 @@ def test_a_matrix_of_the_wrong_width_is_refused() -> None:
     rows = np.zeros((30, 3))
     with pytest.raises(pgnn.PgnnError, match=r"observation.*\(1,\)|\(T, 1\)"):
         pgnn.LinearDynamicalSystem(1, 1).fit({"observation": rows}, progress=False)
+
+
+def walk() -> np.ndarray:
+    return np.cumsum(np.random.default_rng(0).normal(size=(60, 2)), axis=0)
+
+
+@pytest.mark.parametrize("unit", [1e-6, 1e-8, 1e-20, 1e8, [1.0, 1e-10], [1e12, 1e-12]])
+def test_learning_does_not_depend_on_the_units(unit: float | list[float]) -> None:
+    units = np.broadcast_to(unit, 2)
+    learner = EM(max_iterations=10, accelerate=False)
+    traces = []
+    for factor in (np.ones(2), units):
+        data = {"observation": walk() * factor}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            model = LinearDynamicalSystem(1, 2).fit(data, learner=learner, seed=0, progress=False)
+        trace = np.array([*model.history["trace"]["log_likelihood"], float(model.log_prob(data))])
+        traces.append(trace + 60 * np.log(factor).sum())
+    assert (np.diff(traces[1]) > 0).all()
+    assert traces[1][-1] > -228.0
+    np.testing.assert_allclose(traces[1], traces[0], rtol=0, atol=0.1)
+
+
+@pytest.mark.parametrize("last", [2, 3])
+def test_a_step_that_decreases_the_likelihood_is_undone(
+    last: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = []
+    improve = KalmanEStep.improve
+
+    def bad(self: KalmanEStep, *rest: Any) -> Any:
+        stuck = improve(self, *rest)
+        taken.append(float(self.total(observed)))
+        if len(taken) == 3:
+            with torch.no_grad():
+                self.model.conditionals["observation"].weight += 5.0
+        return stuck
+
+    model = LinearDynamicalSystem(1, 2)
+    observed = read_sequences(model, {"observation": walk()})
+    monkeypatch.setattr(KalmanEStep, "improve", bad)
+    learner = EM(max_iterations=last + 1, accelerate=False)
+    with pytest.warns(pgnn.NotConverged, match="fell from .* the parameters before it are kept"):
+        model.fit({"observation": walk()}, learner=learner, seed=0, progress=False)
+    assert len(taken) == 3
+    assert float(model.log_prob({"observation": walk()})) == pytest.approx(taken[1], rel=1e-12)
+    assert model.history["log_likelihood"] == pytest.approx(taken[1], rel=1e-12)
+    assert model.history["trace"]["log_likelihood"][-1] == pytest.approx(taken[1], rel=1e-12)

@@ -155,8 +155,15 @@ class NormalMoments:
         if gram.shape[-1] == 1:
             new[..., free] = torch.where(gram > 0, yz / gram.masked_fill(gram <= 0, 1.0), 0.0)
         else:
-            # regressors that follow from others share their part: the shortest solution
-            new[..., free] = yz @ torch.linalg.pinv(gram, hermitian=True)
+            # regressors that follow from others share their part: the shortest solution, in
+            # units of each regressor, so that small ones keep theirs
+            size = gram.diagonal(dim1=-2, dim2=-1).clamp_min(0.0).sqrt()
+            unit = size.masked_fill(size == 0, 1.0)
+            inverse = torch.linalg.pinv(
+                gram / unit.unsqueeze(-1) / unit.unsqueeze(-2), hermitian=True
+            )
+            scaled = (yz / unit.unsqueeze(-2)) @ inverse
+            new[..., free] = scaled / unit.unsqueeze(-2)
         return new
 
     def scatter(self, w: Tensor) -> Tensor:

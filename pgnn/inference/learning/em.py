@@ -202,7 +202,7 @@ class EM(Learner):
             observed = e_step.read(data, weights, inputs)
             e_step.check_observed(observed)
             best = self._best_start(model, observed, self._priors(e_step.pieces), seed, progress)
-            last = best.e_step.expect(observed)
+            last = best.finish()
             model.load_state_dict(best.e_step.model.state_dict())
             history.update(rows=int(e_step.of_all(observed.num_rows)), **self._told(best, last))
         self._warn(best, last, nothing_told(model, observed))
@@ -376,7 +376,7 @@ class EM(Learner):
             verdict.add(
                 f"fell from {best.fell[0]:.6f} to {best.fell[1]:.6f}: a step without a closed "
                 "form was too large, the engine is approximate, or the limit of precision was "
-                "reached; stopped"
+                "reached; stopped, and the parameters before it are kept"
             )
         elif best.stuck:
             verdict.add(

@@ -14,7 +14,8 @@ def moment_points(mean: Tensor, covariance: Tensor) -> Tensor:
     .. math:: \mu \pm \sqrt D \, L_i, \quad i = 1, \dots, D, \qquad L L^\top = \Sigma
 
     Averages of quadratic functions over them equal expectations under any distribution with these
-    moments.
+    moments. The root :math:`L` is that of the correlations, times the deviations, so that elements
+    of very different scales keep their digits.
 
     Args:
         mean: ``(*batch, D)`` means.
@@ -23,8 +24,11 @@ def moment_points(mean: Tensor, covariance: Tensor) -> Tensor:
     References:
         Julier and Uhlmann (1997), A new extension of the Kalman filter to nonlinear systems.
     """
-    values, vectors = torch.linalg.eigh((covariance + covariance.mT) / 2)
-    root = vectors * values.clamp_min(0.0).sqrt().unsqueeze(-2)
+    deviation = covariance.diagonal(dim1=-2, dim2=-1).clamp_min(0.0).sqrt().unsqueeze(-1)
+    unit = deviation.masked_fill(deviation == 0, 1.0)
+    correlation = (covariance + covariance.mT) / 2 / unit / unit.mT
+    values, vectors = torch.linalg.eigh(correlation)
+    root = deviation * vectors * values.clamp_min(0.0).sqrt().unsqueeze(-2)
     steps = math.sqrt(mean.shape[-1]) * root.mT
     center = mean.unsqueeze(-2)
     return torch.cat([center + steps, center - steps], dim=-2)

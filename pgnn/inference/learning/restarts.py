@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from pgnn.errors import DataError, PgnnError
 from pgnn.inference.convergence import Trend
@@ -89,6 +90,7 @@ class Start:
         self._rng = np.random.default_rng(seed)
         self._gain = math.inf
         self._extrapolation: Extrapolation | None = None
+        self._before: list[Tensor] | None = None
 
     @property
     def streams(self) -> bool:
@@ -113,6 +115,18 @@ class Start:
         own = self._extrapolation
         if own is not None and (own.pending or own.unproven):
             own.reject()
+            self._before = None
+
+    def finish(self) -> ExpectedStatistics:
+        """Undo a last step that decreased the value; return the expectations in the end."""
+        last = self.e_step.expect(self.observed)
+        if self.done or self._before is None or self.settings.hard:
+            return last
+        value = last.log_likelihood + self._log_prior()
+        if not self._falls(value):
+            return last
+        self._undo(self._value, value)
+        return self.e_step.expect(self.observed)
 
     def value(self) -> float:
         """Log-likelihood plus log prior at the current parameters."""
@@ -129,6 +143,7 @@ class Start:
             "value": (self._value, self._gain, self._steps),
             "random": self._rng.bit_generator.state,
             "extrapolation": None if own is None else own.snapshot(),
+            "before": self._before,
             "sums": None
             if sums is None
             else (sums.log_likelihood, sums.weight, dict(sums.sums), sums.occupancy),
@@ -146,6 +161,7 @@ class Start:
             self.accelerate()
             if self._extrapolation is not None:
                 self._extrapolation.restore(state["extrapolation"])
+        self._before = state.get("before")
         if state["sums"] is not None:
             total, weight, sums, occupancy = state["sums"]
             self._sums = ExpectedStatistics(total, weight, sums, {}, occupancy)
@@ -163,13 +179,14 @@ class Start:
             self._stream()
             return
         expected, value = self._valued(expected)
+        if not self.e_step.noisy and self._falls(value):
+            self._undo(self._value, value)
+            return
         before, scale = self._note(expected.log_likelihood, value), max(abs(value), 1.0)
         gain, self._gain = self._gain, value - before
         if self.e_step.noisy:
             self.done = self.converged = self._at_rest()
             self._step(expected)
-        elif value < before - _FALL * scale:
-            self.done, self.fell = True, (before, value)
         elif self._to_come(gain, self._gain) <= self.settings.tolerance * scale:
             self.done, self.converged = True, not self.stuck
         else:
@@ -211,8 +228,25 @@ class Start:
             figure.pop()
         self._value = self.trace["objective"][-1]
 
+    def _falls(self, value: float) -> bool:
+        """Whether a value is below the last one by more than rounding."""
+        return value < self._value - _FALL * max(abs(value), 1.0)
+
+    def _undo(self, before: float, value: float) -> None:
+        """Stop at the parameters before the last step, which decreased the value."""
+        self.done, self.fell = True, (before, value)
+        with torch.no_grad():
+            for p, x in zip(self._learnt(), self._before or [], strict=False):
+                p.copy_(x)
+
+    def _learnt(self) -> list[Tensor]:
+        """The parameters that steps change."""
+        return [p for p in self.e_step.model.parameters() if p.requires_grad]
+
     def _step(self, expected: ExpectedStatistics) -> None:
         """An M-step, and an extrapolation if one is due."""
+        if not self.e_step.noisy:
+            self._before = [p.detach().clone() for p in self._learnt()]
         if self._extrapolation is not None:
             self._extrapolation.before_step()
         self.stuck = self.e_step.improve(expected, self.priors)

@@ -168,3 +168,16 @@ def test_inside_a_network_that_draws_and_infers() -> None:
     error = (draws["y"] - draws["x"])[first]
     # five standard errors of a mean of normals with deviation 0.5
     assert abs(error.mean()) < 5 * 0.5 / np.sqrt(int(first.sum()))
+
+
+@pytest.mark.parametrize("unit", [1e-6, 1e-8, 1e-12, 1e12])
+def test_the_units_of_a_parent_do_not_matter(unit: float) -> None:
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=200)
+    y = 2.0 * x + 1.0 + 0.1 * rng.normal(size=200)
+    model = pgnn.BayesianNetwork([("x", "y")], [pgnn.Gaussian(X), LinearGaussian(Y, [X])])
+    model.fit({"x": unit * x, "y": y}, progress=False)
+    slope, offset = np.polyfit(x, y, 1)
+    regression = model.conditionals["y"]
+    assert float(regression.weight.detach()) * unit == pytest.approx(slope, rel=1e-9)
+    assert float(regression.bias.detach()) == pytest.approx(offset, rel=1e-9)
