@@ -119,7 +119,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--sentences", type=int, default=8936)
     parser.add_argument("--held", type=int, default=0, help="asked instead of the test sentences")
-    parser.add_argument("--passes", type=int, default=14)
+    parser.add_argument("--passes", type=int, default=22)
     parser.add_argument("--dropout", type=float, default=0.5, help="of attributes")
     parser.add_argument("--parts", nargs="+", default=["attributes", "x"], help="of the scores")
     args = parser.parse_args()
