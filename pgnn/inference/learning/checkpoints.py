@@ -6,6 +6,7 @@ import hashlib
 import io
 import os
 import pickle
+import struct
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -21,6 +22,19 @@ from pgnn.errors import DataError, ModelError, SaysArguments
 from pgnn.limits import NOT_NEGATIVE, check_settings
 
 _VERSION = 1
+_WRONG = (
+    RuntimeError,
+    OSError,
+    EOFError,
+    LookupError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    AssertionError,
+    pickle.UnpicklingError,
+    struct.error,
+)
+"""What torch raises for files of other content, or cut short."""
 _COPY_EVERY = 1.0
 """Smallest number of seconds between copies of the state that an interrupt would save."""
 _SHARE = 100.0
@@ -87,14 +101,14 @@ class Keeper:
         """
         if self._settings is None or not self._path.exists():
             return None
+        content = io.BytesIO(self._path.read_bytes())  # errors of reading are those of the system
         try:
-            held = torch.load(self._path, weights_only=True)
+            held = torch.load(content, weights_only=True)
             version, fit, state = held["version"], held["fit"], held["state"]
-        except (RuntimeError, pickle.UnpicklingError, EOFError, LookupError, TypeError) as error:
+        except _WRONG as error:
             raise DataError(
                 f"{self._path} is not a checkpoint of a fit ({type(error).__name__}); remove "
-                "it, or "
-                "give another path"
+                "it, or give another path"
             ) from None
         differ = [n for n, x in self._fit.items() if fit.get(n) != x]
         if version != _VERSION or differ:

@@ -19,7 +19,7 @@ from pgnn.factors.conditionals.exponential_family import ExponentialFamily
 from pgnn.inference.learning.expected_statistics import ExpectedStatistics, Values, check_ties
 from pgnn.inference.learning.m_step import accepting, log_prior, maximize
 from pgnn.inference.learning.priors import Laplace
-from pgnn.inference.learning.training_data import check_observed
+from pgnn.inference.learning.training_data import check_observed, check_squares
 
 _NOISE = 0.6
 """Share of a start that is not what clusters say."""
@@ -110,12 +110,14 @@ class EStep(ABC, Generic[EvidenceT]):
         """
 
     def check_observed(self, observed: EvidenceT) -> None:
-        """Check that some cell is observed.
+        """Check that some cell is observed, and that squares can be summed where they are needed.
 
         Raises:
-            DataError: If every cell is missing.
+            DataError: If every cell is missing, or real values are too large.
         """
         check_observed(observed)
+        parts = [c for c in self.pieces.values() if isinstance(c, ExponentialFamily)]
+        check_squares(observed, {v.name for c in parts for v in c.scope if not v.is_discrete})
 
     @abstractmethod
     def expect(self, observed: EvidenceT) -> ExpectedStatistics:

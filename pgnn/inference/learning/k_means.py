@@ -20,7 +20,7 @@ from pgnn.factors.lloyd import Clusters, lloyd, spread_centres
 from pgnn.inference.convergence import Convergence
 from pgnn.inference.learner import Learner
 from pgnn.inference.learning.restored_on_failure import fitting
-from pgnn.inference.learning.training_data import read_rows
+from pgnn.inference.learning.training_data import check_squares, read_rows
 from pgnn.inference.loop import progress_bar
 from pgnn.limits import check_settings
 
@@ -99,6 +99,7 @@ class KMeans(Learner):
         features = _features(model)
         with fitting(model, self) as history, torch.no_grad():
             observed = read_rows(model, data, weights, inputs)
+            check_squares(observed, features)
             rows, counts = _rows(model, features, observed), torch.from_numpy(observed.row_weights)
             best, inertia = self._best(model, features, rows, counts, seed, progress)
             share = one_hot(best.labels, len(best.centres)) * counts.unsqueeze(1)

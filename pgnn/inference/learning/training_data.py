@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pgnn.abilities import DirectedModel, FactorModel, ImplicitModel, Inputs, PairedModel
-from pgnn.errors import DataError, EvidenceError, Unsupported, closest
+from pgnn.errors import DataError, EvidenceError, Unsupported, closest, overflowing
 from pgnn.evidence.covariates import read_covariates
 from pgnn.evidence.frames import columns_of, is_frame
 from pgnn.evidence.row_evidence import RowEvidence
@@ -145,6 +145,23 @@ def check_observed(observed: RowEvidence | SequenceEvidence) -> None:
         )
     if not told:
         raise DataError("every cell of the data is missing: there is nothing to learn from")
+
+
+def check_squares(observed: RowEvidence | SequenceEvidence, names: Iterable[Hashable]) -> None:
+    """Check that sums of squares over the rows are finite.
+
+    Args:
+        observed: The rows, or sequences.
+        names: The real variables whose squares are needed, such as those of Gaussians.
+
+    Raises:
+        DataError: If values are so large that their squares overflow.
+    """
+    named = set(names)
+    values = {n: x.detach() for n, x in observed.reals.items() if n in named}
+    large = [n for n, x in values.items() if bool(x.double().square().nansum().isinf())]
+    if large:
+        raise overflowing(large)
 
 
 def check_complete(model: Any, observed: RowEvidence | SequenceEvidence) -> None:

@@ -194,9 +194,12 @@ def test_checkpoints_of_other_fits_are_refused(tmp_path: Path) -> None:
     assert Keeper(Checkpoints(path), {"seed": 1, "data": "a"}).state() is not None
     with pytest.raises(DataError, match="differs in its data"):
         Keeper(Checkpoints(path), {"seed": 1, "data": "b"}).state()
-    path.write_bytes(b"nonsense")
-    with pytest.raises(DataError, match="not a checkpoint"):
-        Keeper(Checkpoints(path), {}).state()
+    whole = path.read_bytes()
+    cuts = [whole[:n] for n in range(0, len(whole), len(whole) // 9)]
+    for content in (b"nonsense", b"junk", b"", b"PK\x03\x04", b"\x80\x02.", b"I1\n.", *cuts):
+        path.write_bytes(content)
+        with pytest.raises(DataError, match="fit is not a checkpoint"):
+            Keeper(Checkpoints(path), {}).state()
     for wrong in (tmp_path, tmp_path / "nowhere" / "fit"):
         with pytest.raises(DataError, match="folder"):
             Keeper(Checkpoints(wrong), {})

@@ -36,6 +36,40 @@ def test_squares_that_overflow(make: Any, data: Any) -> None:
     assert all(not bool(p.isnan().any()) for p in model.parameters())
 
 
+HOLED = np.where(RNG.random(X.shape) < 0.1, np.nan, X)
+
+
+@pytest.mark.parametrize(
+    ("make", "data", "learner"),
+    [
+        (lambda: pgnn.FactorAnalysis(1, 3), X, None),
+        (lambda: pgnn.FactorAnalysis(1, 3), HOLED, None),
+        (lambda: pgnn.Mixture(2, {"x": pgnn.Gaussian}), {"x": X}, None),
+        (lambda: pgnn.Mixture(2, {"x": pgnn.Gaussian}), {"x": X}, pgnn.KMeans()),
+        (lambda: pgnn.LinearDynamicalSystem(1, 3, names=("z", "x")), {"x": X}, None),
+        (
+            lambda: pgnn.HiddenMarkovModel(2, {"x": pgnn.Gaussian}, shapes={"x": (3,)}),
+            {"x": X},
+            None,
+        ),
+        (
+            lambda: pgnn.HiddenMarkovModel(
+                2, {"x": lambda v, p: pgnn.GaussianMixture(v, p, 2)}, shapes={"x": (3,)}
+            ),
+            {"x": X},
+            None,
+        ),
+    ],
+)
+def test_values_too_large_to_be_squared_are_refused(make: Any, data: Any, learner: Any) -> None:
+    large = {"x": data["x"] * 1e200} if isinstance(data, dict) else data * 1e200
+    model = make()
+    before = {n: x.clone() for n, x in model.state_dict().items()}
+    with pytest.raises(DataError, match="values of 'x' are so large that sums over the rows"):
+        model.fit(large, learner=learner, seed=0, progress=False)
+    assert all(torch.equal(x, model.state_dict()[n]) for n, x in before.items())
+
+
 def test_nothing_observed_and_no_states() -> None:
     with pytest.raises(DataError, match="every cell of the data is missing"):
         pgnn.FactorAnalysis(1).fit(np.full((4, 3), np.nan), learner=pgnn.Gradient())
