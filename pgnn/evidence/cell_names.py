@@ -48,6 +48,19 @@ class CellNames:
         cells = self.renamed(own) if rows is None else {self.array.name: rows}
         return [*cells.items(), *((n, x) for n, x in findings if n not in own)]
 
+    def places(
+        self, names: Sequence[Hashable], is_variable: Callable[[Hashable], bool]
+    ) -> dict[Hashable, Hashable]:
+        """Return the variable or element that each column of a frame belongs to.
+
+        Args:
+            names: Names of the columns.
+            is_variable: See :meth:`arranged`.
+        """
+        own = self.among(dict.fromkeys(names), is_variable)
+        places = self._places or (self._in_order([*own]) if self.are_all(own) else {})
+        return {n: places.get(n, n) for n in names}
+
     def among(
         self, columns: Mapping[Hashable, Any], is_variable: Callable[[Hashable], bool]
     ) -> dict[Hashable, Any]:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pgnn.errors import EvidenceError
 from pgnn.evidence.frames import is_frame
+from pgnn.factors.cells import unmasked
 from pgnn.factors.inference_mode import ordinary
 from pgnn.factors.sparse_rows import is_scipy_sparse
 
@@ -35,7 +36,7 @@ def _read(name: Hashable, value: Any) -> Any:
         raise EvidenceError(f"input {name!r} has masked cells, and inputs are never missing: fill "
                             "them, or make it a variable")  # fmt: skip
     try:
-        array = value.to_numpy() if is_frame(value) else np.asarray(value)
+        array = value.to_numpy() if is_frame(value) else np.asarray(unmasked(value))
     except ValueError as error:
         raise EvidenceError(f"input {name!r} must be numbers of shape (B, ...): {error}") from None
     if array.dtype.kind in "biuf":

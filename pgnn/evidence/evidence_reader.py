@@ -13,7 +13,7 @@ from torch import Tensor
 from pgnn.errors import DataError, EvidenceError, closest
 from pgnn.evidence.cell_names import CellNames
 from pgnn.evidence.coded_columns import BLOCK, CodedColumns, MatrixColumns, check_matrix
-from pgnn.evidence.frames import columns_of, is_frame
+from pgnn.evidence.frames import are_rows, columns_of, is_frame
 from pgnn.evidence.nameless_rows import nameless_rows
 from pgnn.evidence.reading import Reading, check_apart, check_cells, common_rows, read_real
 from pgnn.evidence.real_cells import joined_cells
@@ -128,7 +128,7 @@ class EvidenceReader:
             return self._read_matrix(values, raw.rule)
         if isinstance(values, Mapping):
             items: Iterable[tuple[Hashable, Any]] = values.items()
-        elif is_frame(values) or _are_rows(values):
+        elif is_frame(values) or are_rows(values):
             items = columns_of(values).items()
         elif hasattr(values, "items") and hasattr(values, "dtype"):  # a Series
             items = values.items()
@@ -137,7 +137,7 @@ class EvidenceReader:
                 "evidence must be a mapping from variable to finding or a data frame, got "
                 f"{type(values).__name__}"
             )
-        frame, by_rows = is_frame(values), is_frame(values) or _are_rows(values)
+        frame, by_rows = is_frame(values), is_frame(values) or are_rows(values)
         cells = [(n, x) for n, x in items if n not in raw.ignore]
         if self._cells is not None:
             cells = self._cells.arranged(cells, by_rows, self._knows)
@@ -150,6 +150,12 @@ class EvidenceReader:
         number = len(values)
         check_cells([r for _, r in readings], number)
         return self._assemble(readings, number, getattr(values, "index", None) if frame else None)
+
+    def places(self, names: Sequence[Hashable]) -> dict[Hashable, Hashable]:
+        """Return the variable or element that each column of a frame belongs to."""
+        if self._cells is None:
+            return {n: n for n in names}
+        return self._cells.places(names, self._knows)
 
     def columns(
         self, data: Any, names: Iterable[Hashable] | None = None, block: int = BLOCK
@@ -389,8 +395,3 @@ class EvidenceReader:
                 "columns, missing indices are -1"
             )
         return {name: matrix[:, k] for k, name in enumerate(names)}
-
-
-def _are_rows(values: Any) -> bool:
-    """Whether values are a list of mappings, one for each row."""
-    return isinstance(values, list) and bool(values) and all(isinstance(x, Mapping) for x in values)

@@ -5,14 +5,21 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator, Mapping
 from typing import Any
 
+import numpy as np
+
 from pgnn.errors import EvidenceError
 from pgnn.evidence.partitioned_frame import is_partitioned
-from pgnn.factors.cells import is_missing
+from pgnn.factors.cells import cells_of, is_container, is_missing
 
 
 def is_frame(data: object) -> bool:
     """Whether an object is a data frame of any library."""
     return hasattr(data, "columns") and not isinstance(data, Mapping)
+
+
+def are_rows(data: object) -> bool:
+    """Whether an object is a list of mappings, one for each row."""
+    return isinstance(data, list) and bool(data) and all(isinstance(x, Mapping) for x in data)
 
 
 def frame_columns(frame: Any) -> Iterator[tuple[Hashable, Any]]:
@@ -54,7 +61,7 @@ def columns_of(data: Any) -> Mapping[Hashable, Any]:
         return data
     if is_frame(data):
         return dict(frame_columns(data))
-    if isinstance(data, list) and data and all(isinstance(row, Mapping) for row in data):
+    if are_rows(data):
         names = dict.fromkeys(name for row in data for name in row)
         return {name: [row.get(name) for row in data] for name in names}
     raise EvidenceError(
@@ -68,3 +75,44 @@ def _without_padding(name: tuple[Any, ...]) -> Hashable:
     parts = [part for part in name if not is_missing(part)]
     parts = [int(x) if isinstance(x, float) and x.is_integer() else x for x in parts]
     return parts[0] if len(parts) == 1 else tuple(parts)
+
+
+def plain_column(values: Any, labels: Mapping[Any, Any]) -> Any:
+    """Return a column as a Series of pandas with plain cells, ``None`` or ``NaN`` where missing.
+
+    Args:
+        values: A column in any form; a Series of pandas stays as it is.
+        labels: Labels of the variable, which may be tuples.
+
+    Raises:
+        TypeError: If it is not a column.
+
+    Example:
+        >>> plain_column(np.ma.masked_array([1, 99], [False, True]), {}).tolist()
+        [1.0, nan]
+    """
+    import pandas as pd
+
+    if hasattr(values, "iloc"):
+        return pd.Series(values.array)
+    if not is_container(values, {}) or (np.ndim(values) == 0 and hasattr(values, "ndim")):
+        raise TypeError(f"a column must have a cell for each row, got {values!r}")
+    if isinstance(values, Iterator):
+        values = list(values)
+    try:
+        cells = cells_of(values, labels)
+    except EvidenceError:  # parts of different shapes, of a column that may be ignored
+        return pd.Series(list(values), dtype=object)
+    table = cells.values
+    if cells.categories is not None:
+        table = pd.Categorical.from_codes(table, pd.Index(cells.categories))
+    elif cells.missing is not None:
+        gone: Any = np.nan if table.dtype.kind == "f" else None
+        table = np.where(cells.missing, gone, table)
+    if np.ndim(table) < 2:
+        plain = not isinstance(table, np.ndarray) or table.dtype != object
+        return pd.Series(table if plain else table.tolist())
+    rows = np.empty(len(table), dtype=object)
+    for k, row in enumerate(table):
+        rows[k] = row
+    return pd.Series(rows)

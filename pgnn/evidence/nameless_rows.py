@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from pgnn.factors.cells import unmasked
 from pgnn.factors.variable import Variable
 
 
@@ -23,7 +24,7 @@ def nameless_rows(variable: Variable, values: Any) -> Any:
         (1, 2, 2)
     """
     if isinstance(values, list | tuple):
-        values = _stacked(values)
+        values = stacked_rows(values)
     if not isinstance(values, Tensor | np.ndarray):
         return None
     if variable.shape in (tuple(values.shape), tuple(values.shape[1:])):
@@ -32,11 +33,19 @@ def nameless_rows(variable: Variable, values: Any) -> Any:
     return values.reshape(-1, *variable.shape) if flat else None
 
 
-def _stacked(rows: Any) -> Any:
+def stacked_rows(rows: Any) -> Any:
     """Return a list of rows as an array; None if lengths differ or rows are mappings."""
     if not rows or any(isinstance(row, Mapping) for row in rows):
         return None
     try:
-        return np.array(rows)
+        return np.array(_unmasked(rows))
     except (TypeError, ValueError, RuntimeError):
         return None
+
+
+def _unmasked(rows: Any) -> Any:
+    """Return nested lists without masked arrays, which NumPy would stack with what is masked."""
+    if isinstance(rows, list | tuple):
+        nested = any(isinstance(x, list | tuple | np.ndarray) for x in rows)
+        return [_unmasked(x) for x in rows] if nested else rows
+    return unmasked(rows)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from pgnn.errors import EvidenceError
+from pgnn.factors.cells import unmasked
 from pgnn.factors.time_steps import AXIS
 
 
@@ -83,7 +84,7 @@ def _product(findings: list[Any]) -> Any:
     if any(isinstance(x, Tensor) for x in findings):
         tensors = [torch.as_tensor(x).double() for x in findings]
         return math.prod(x.masked_fill(x.isnan(), 1.0) for x in tensors)
-    arrays = [np.asarray(x, dtype=np.float64) for x in findings]
+    arrays = [np.asarray(unmasked(x), dtype=np.float64) for x in findings]
     return math.prod(np.where(np.isnan(x), 1.0, x) for x in arrays)
 
 

@@ -106,6 +106,22 @@ def dense(value: Tensor) -> Tensor:
     return value if value.layout == torch.strided else value.to_dense()
 
 
+def unmasked(value: Any) -> Any:
+    """Return a masked array as a plain one, ``NaN`` or ``None`` where masked; others unchanged.
+
+    Example:
+        >>> unmasked(np.ma.masked_array([1, 99], [False, True]))
+        array([ 1., nan])
+    """
+    if not isinstance(value, np.ma.MaskedArray):
+        return value
+    plain, mask = np.asarray(np.ma.getdata(value)), np.ma.getmaskarray(value)
+    if not mask.any():
+        return plain
+    gone: Any = np.nan if plain.dtype.kind in "biuf" else None
+    return np.where(mask, gone, plain)
+
+
 def plain_numbers(value: Any) -> Any:
     """Convert an array or a tensor of numbers to a Python number, or a tuple of them.
 

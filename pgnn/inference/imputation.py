@@ -15,13 +15,14 @@ import torch
 from pgnn.abilities import Inputs, NetworkModel, ReconstructingModel, UnrollableModel, VectorModel
 from pgnn.errors import DataError, EvidenceError, ImpossibleEvidence, Unsupported
 from pgnn.evidence.cell_names import CellNames
-from pgnn.evidence.frames import columns_of, is_frame
-from pgnn.evidence.nameless_rows import nameless_rows
+from pgnn.evidence.frames import are_rows, columns_of, is_frame, plain_column
+from pgnn.evidence.nameless_rows import nameless_rows, stacked_rows
 from pgnn.evidence.partitioned_frame import is_partitioned
-from pgnn.evidence.wrappers import observed
+from pgnn.evidence.row_evidence import RowEvidence
 from pgnn.factors.variable import Variable
 from pgnn.inference.engine import Engine
 from pgnn.inference.known_values import known_values
+from pgnn.inference.table_with_holes import TableWithHoles
 from pgnn.limits import whole_number
 
 
@@ -41,13 +42,13 @@ def impute(
         raise Unsupported("gaps of sequences are filled by smooth(), query() or sample()")
     array = ArrayRows.of(model, data)
     frame = read_table(model, data) if array is None else array.table
-    rows = observed(frame, ignore=[n for n in ignore if n in frame.columns])
     count = None if draws is None else whole_number("draws", draws, 1)
+    table = TableWithHoles(model, frame, [n for n in ignore if n in frame.columns])
     try:
         if count is None:
-            tables: Any = _completed(model, frame, rows, inputs, engine)
+            tables: Any = _completed(table, inputs, engine)
         else:
-            tables = _drawn(model, frame, rows, count, inputs=inputs, engine=engine, seed=seed)
+            tables = _drawn(table, count, inputs=inputs, engine=engine, seed=seed)
     except ImpossibleEvidence as error:
         first = f" (first: row {error.rows[0]})" if error.rows else ""
         raise ImpossibleEvidence(
@@ -76,8 +77,7 @@ class ArrayRows:
         import pandas as pd
 
         self.array, self.data = array, data
-        rows = rows.detach().numpy(force=True) if isinstance(rows, torch.Tensor) else rows
-        self.table = pd.DataFrame({array.name: pd.Series([*np.asarray(rows)], dtype=object)})
+        self.table = pd.DataFrame({array.name: plain_column(rows, {})})
 
     @classmethod
     def of(cls, model: Any, data: Any) -> ArrayRows | None:
@@ -85,6 +85,8 @@ class ArrayRows:
         array = model.variables.get(model.vector) if isinstance(model, VectorModel) else None
         if array is None or not array.shape:
             return None
+        if isinstance(data, list | tuple) and not are_rows(data):
+            data = stacked_rows(data)
         if isinstance(data, np.ndarray | torch.Tensor):
             one = tuple(data.shape) == array.shape
             rows = nameless_rows(array, data[None] if one else data)
@@ -112,7 +114,8 @@ class ArrayRows:
         cells = [np.asarray(x, dtype=np.float64) for x in table[self.array.name]]
         values = np.stack(cells).reshape(len(cells), -1) if cells else np.zeros((0, 1))
         if isinstance(self.data, np.ndarray):
-            return values.reshape(self.data.shape).astype(self.data.dtype)
+            exact = self.array.is_discrete or self.data.dtype.kind == "f"
+            return values.reshape(self.data.shape).astype(self.data.dtype if exact else np.float64)
         if isinstance(self.data, torch.Tensor):
             return torch.from_numpy(values).reshape(self.data.shape).to(self.data)
         frame = pd.DataFrame(dict(columns_of(self.data)))
@@ -141,13 +144,24 @@ def read_table(model: Any, data: Any) -> Any:
         return data
     if is_frame(data) or isinstance(data, Mapping | list):
         try:
-            return pd.DataFrame({n: pd.Series(list(x)) for n, x in columns_of(data).items()})
+            return _table_of(model, columns_of(data))
         except (EvidenceError, TypeError, ValueError) as error:
             raise DataError(f"all columns of a table must have the same length: {error}") from None
     raise DataError(
         f"expected a data frame, a mapping of columns or the path of a CSV file, got "
         f"{type(data).__name__}"
     )
+
+
+def _table_of(model: Any, columns: Mapping[Hashable, Any]) -> Any:
+    """The columns as a data frame of pandas with plain cells."""
+    import pandas as pd
+
+    known = {n: v.labels.codes for n, v in model.variables.items() if v.is_discrete}
+    series = {n: plain_column(x, known.get(n, {})) for n, x in columns.items()}
+    if len({len(x) for x in series.values()}) > 1:
+        raise ValueError(str({n: len(x) for n, x in series.items()}))
+    return pd.DataFrame(series)
 
 
 def _read_csv(model: Any, data: Any) -> Any:
@@ -168,54 +182,43 @@ def _read_csv(model: Any, data: Any) -> Any:
             raise DataError(f"rows have more cells than there are columns: {warning}") from None
 
 
-def _completed(
-    model: Any, frame: Any, rows: Any, inputs: Inputs | None, engine: Engine | None
-) -> Any:
+def _completed(table: TableWithHoles, inputs: Inputs | None, engine: Engine | None) -> Any:
     """The table with most probable states, and the means of real variables given these."""
-    from pgnn.inference.question import reader_of
-
-    evidence = reader_of(model).read(rows)
+    model, evidence = table.model, table.evidence
     states: dict[Hashable, Any] = {}
-    discrete = [v.name for v in model.elements.variables]
     if len(model.elements) and bool((evidence.codes < 0).any()):
         # of the discrete variables only: the real variables are integrated out
+        discrete = [v.name for v in model.elements.variables]
         targets = None if all(v.is_discrete for v in model.variables.values()) else discrete
-        best = model.most_probable(rows, targets, inputs=inputs, engine=engine)
-        states = {
-            v.name: _labels(v, best[v.name]) if v.shape else best.frame()[v.name].to_numpy()
-            for v in model.elements.variables
-            if v.name in frame.columns
-        }
-    reals = {}
-    missing = [
-        n
-        for n, v in model.variables.items()
-        if not v.is_discrete and _has_column(model, frame, n) and not evidence.knows(n)
-    ]
+        best = model.most_probable(evidence, targets, inputs=inputs, engine=engine)
+        states = {n: torch.as_tensor(best[n]).numpy(force=True) for n in discrete}
+    holes = table.has_holes(discrete=False)
+    missing = [n for n in model.variables if n in holes]
+    reals: dict[Hashable, torch.Tensor] = {}
     if missing and isinstance(model, ReconstructingModel):
-        reals = {model.vector: model.reconstruct(rows)}
+        reals = {model.vector: model.reconstruct(evidence)}
     elif missing:
-        known = _with_states(frame, rows, states)
-        reals = _means(model, missing, known, inputs, engine)
+        reals = _means(model, missing, table.with_states(states), inputs, engine)
     numbers = {n: x.detach().double().numpy(force=True) for n, x in reals.items()}
-    return _filled(model, frame, states, numbers)
+    return table.filled(states, numbers)
 
 
 def _means(
-    model: Any, names: list[Hashable], rows: Any, inputs: Inputs | None, engine: Engine | None
+    model: Any,
+    names: list[Hashable],
+    evidence: RowEvidence,
+    inputs: Inputs | None,
+    engine: Engine | None,
 ) -> dict[Hashable, torch.Tensor]:
     """Means of real variables by name, in rows whose states are all known.
 
     For leaves that are not normal, the mean given the parents.
     """
-    from pgnn.inference.question import reader_of
-
     leaves = [] if engine is not None else [n for n in names if _is_leaf(model, n)]
     others = [n for n in names if n not in leaves]
     with torch.no_grad():
-        answer = model.query(others, rows, inputs=inputs, engine=engine) if others else {}
+        answer = model.query(others, evidence, inputs=inputs, engine=engine) if others else {}
         means = {n: torch.as_tensor(answer[n].mean) for n in others}
-        evidence = reader_of(model).read(rows)
         values = known_values(model, evidence)
         for name, x in means.items():
             observed_values = values.get(name, torch.full_like(x, torch.nan))
@@ -236,17 +239,9 @@ def _is_leaf(model: Any, name: Hashable) -> bool:
     return all(name not in (v.name for v in c.parents) for c in model.conditionals.values())
 
 
-def _with_states(frame: Any, rows: Any, states: Mapping[Hashable, Any]) -> Any:
-    """The rows with states filled in."""
-    filled = frame.copy()
-    for name, labels in states.items():
-        filled[name] = labels
-    return observed(filled, ignore=rows.ignore)
-
-
-def _drawn(model: Any, frame: Any, rows: Any, count: int, **settings: Any) -> list[Any]:
+def _drawn(table: TableWithHoles, count: int, **settings: Any) -> list[Any]:
     """One table for each draw."""
-    drawn = model.sample(count, rows, **settings)
+    drawn = table.model.sample(count, table.evidence, **settings)
     if drawn.log_weights is not None:
         raise Unsupported(
             "this engine draws weighted samples, which cannot be written as "
@@ -254,74 +249,13 @@ def _drawn(model: Any, frame: Any, rows: Any, count: int, **settings: Any) -> li
         )
     tables = []
     for k in range(count):
-        states, numbers = {}, {}
-        for v in drawn.variables:
-            x = drawn[v.name][k]
-            if not v.is_discrete:
-                numbers[v.name] = x.double().numpy(force=True)
-            elif v.name in frame.columns:
-                states[v.name] = _labels(v, x)
-        tables.append(_filled(model, frame, states, numbers))
+        values = {v: drawn[v.name][k].detach() for v in drawn.variables}
+        states = {v.name: x.numpy(force=True) for v, x in values.items() if v.is_discrete}
+        numbers = {
+            v.name: x.double().numpy(force=True) for v, x in values.items() if not v.is_discrete
+        }
+        tables.append(table.filled(states, numbers))
     return tables
-
-
-def _labels(variable: Variable, states: Any) -> Any:
-    """Labels ``(N, *shape)`` of state indices, as numbers where the labels are numbers."""
-    codes = torch.as_tensor(states).numpy(force=True)
-    labels = np.array(variable.decode(codes), dtype=object).reshape(codes.shape)
-    numbers = variable.shape and all(isinstance(s, int | float) for s in variable.states or ())
-    return labels.astype(np.float64) if numbers else labels
-
-
-def _filled(
-    model: Any, frame: Any, states: Mapping[Hashable, Any], numbers: Mapping[Hashable, Any]
-) -> Any:
-    """The table with its missing cells filled."""
-    import pandas as pd
-
-    table = frame.copy()
-    columns: dict[Hashable, Any] = dict(states)
-    for name, x in numbers.items():
-        if name in table.columns:
-            columns[name] = x if x.ndim == 1 else _cells(table[name], x)
-        if isinstance(model, VectorModel) and name == model.vector:
-            columns |= {n: x[:, k] for k, n in enumerate(model.columns) if n in table.columns}
-    for name, values in columns.items():
-        hole = table[name].isna().to_numpy()
-        if np.ndim(values[0] if len(values) else 0):  # vectors
-            table[name] = pd.Series(list(values), index=table.index)
-            continue
-        if not hole.any():
-            continue
-        column = table[name]
-        # integer columns became float columns for the missing cells
-        if name in states and column.dtype.kind == "f":
-            table[name] = pd.Series([*values], index=table.index, name=name).infer_objects()
-            continue
-        filled = column.astype(object).to_numpy(copy=True)
-        filled[hole] = np.asarray(values, dtype=object)[hole]
-        if isinstance(column.dtype, pd.CategoricalDtype):
-            table[name] = pd.Categorical(filled, dtype=column.dtype)
-        else:
-            table[name] = pd.Series(filled, index=table.index, name=name).infer_objects()
-    return table
-
-
-def _cells(column: Any, x: Any) -> Any:
-    """Vectors with their missing components replaced."""
-    cells = np.empty(len(x), dtype=object)
-    for k, (old, new) in enumerate(zip(column, x, strict=True)):
-        observed = np.full(new.shape, np.nan) if np.ndim(old) == 0 else np.asarray(old, dtype=float)
-        cells[k] = np.where(np.isnan(observed), new, observed)
-    return cells
-
-
-def _has_column(model: Any, frame: Any, name: Hashable) -> bool:
-    """Whether a real variable or a component of it has a column."""
-    if name in frame.columns:
-        return True
-    is_vector = isinstance(model, VectorModel) and name == model.vector
-    return is_vector and any(n in frame.columns for n in model.columns)
 
 
 def _write(tables: Any, to: str | os.PathLike[str] | TextIO) -> None:

@@ -14,6 +14,7 @@ from torch import Tensor
 from pgnn.abilities import AdversarialModel, Inputs
 from pgnn.errors import DataError, ModelError
 from pgnn.evidence.frames import columns_of, is_frame
+from pgnn.factors.cells import unmasked
 from pgnn.factors.factor import Factor
 from pgnn.factors.named_network import NamedNetwork
 from pgnn.factors.variable import Variable
@@ -153,7 +154,11 @@ def _tensor(name: Hashable, value: Any) -> Tensor:
         raise DataError(f"{name!r} has masked cells: a game needs complete rows")
     try:
         # NumPy's arrays may be turned around, or not to be written to, which torch's never are
-        x = value.detach() if isinstance(value, Tensor) else torch.from_numpy(np.array(value))
+        x = (
+            value.detach()
+            if isinstance(value, Tensor)
+            else torch.from_numpy(np.array(unmasked(value)))
+        )
     except (TypeError, ValueError) as error:
         raise DataError(f"{name!r} must be an array of numbers: {error}") from error
     if not x.dim():

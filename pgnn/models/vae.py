@@ -227,7 +227,9 @@ class VAE(ColumnNames, AmortisedNetwork, ReconstructingModel):
         v = self.variables[self.vector if name is None else name]
         if not isinstance(data, Tensor) or not data.is_floating_point():
             values = data if name is None else {name: data}
-            return reader_of(self).read(values).reals[v.name]
+            read = reader_of(self).read(values)
+            nothing = torch.full((read.num_rows, *v.shape), torch.nan, dtype=torch.float64)
+            return read.reals.get(v.name, nothing)
         rows: Tensor | None = nameless_rows(v, data[None] if tuple(data.shape) == v.shape else data)
         if rows is None and not v.shape:
             raise EvidenceError(

@@ -18,7 +18,7 @@ from pgnn.evidence.frames import columns_of, is_frame
 from pgnn.evidence.row_evidence import RowEvidence
 from pgnn.evidence.sequence_evidence import SequenceEvidence
 from pgnn.evidence.wrappers import Codes, Observed
-from pgnn.factors.cells import dense, is_container
+from pgnn.factors.cells import dense, is_container, unmasked
 from pgnn.factors.finite import is_all_nan
 from pgnn.factors.sparse_rows import is_scipy_sparse
 from pgnn.factors.variable import MISSING
@@ -333,7 +333,7 @@ def check_weights(weights: Any, num_rows: int) -> Floats:
     if isinstance(weights, torch.Tensor):
         weights = dense(weights.detach()).numpy(force=True)
     try:
-        array = np.asarray(weights, dtype=np.float64)
+        array = np.asarray(unmasked(weights), dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise DataError(f"weights must be numbers: {error}") from None
     if array.shape != (num_rows,):
