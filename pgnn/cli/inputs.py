@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import ast
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -158,17 +158,30 @@ def check_ignored(ignored: Iterable[str], columns: Iterable[Any], file: str) -> 
             raise DataError(f"--ignore {name!r}: {file} has no such column{closest(name, names)}")
 
 
-def check_output(path: str | None) -> None:
+def check_output(path: str | None, endings: Sequence[str] = (), source: str | None = None) -> None:
     """Check where an answer is to be written, before it is computed.
 
+    Args:
+        path: The file; None or ``-`` for a stream.
+        endings: Those of the formats that can be written, the first one of files without an ending;
+            any if not given.
+        source: The file that is read.
+
     Raises:
-        DataError: If the folder of the file does not exist, or the path is a folder.
+        DataError: If the folder of the file does not exist, the path is a folder or the file that
+            is read, or its ending is that of another format.
     """
     from pgnn.errors import DataError
 
     if path in (None, "-"):
         return
     file = Path(str(path))
+    ending = file.suffix.lower().lstrip(".")
+    if endings and ending and ending not in endings:
+        known = " or ".join(f".{e}" for e in endings)
+        raise DataError(f"--to {path}: expected a file that ends in {known}, got .{ending}")
+    if source is not None and file.exists() and file.resolve() == Path(source).resolve():
+        raise DataError(f"--to {path} names the file that is read; name another one")
     if file.is_dir():
         raise DataError(f"--to {path}: expected a file, got a folder")
     if not file.absolute().parent.is_dir():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import gc
 import sys
-from pathlib import Path
 from typing import Any
 
 from pgnn.cli.arguments import (
@@ -48,7 +47,7 @@ def add(commands: Commands) -> None:
 
 
 def _predict(options: argparse.Namespace) -> None:
-    check_output(options.to)
+    check_output(options.to, ("csv", "parquet", "pq"), options.rows)
     model = read_model(options.file, options.normalise)
     engine = engine_of(options.engine)
     targets = [lookup(name, model.variables, "variable") for name in options.target]
@@ -74,11 +73,8 @@ def _distribute(model: Any, targets: list[Any], engine: Any, options: argparse.N
 def _stream(model: Any, targets: list[Any], engine: Any, options: argparse.Namespace) -> None:
     from tqdm import tqdm
 
-    from pgnn.errors import DataError
     from pgnn.io.row_files import AnswerFile, RowFile, arrow, returned_memory
 
-    if options.to is not None and Path(options.to).resolve() == Path(options.rows).resolve():
-        raise DataError("--to names the file that is read; posteriors need another one")
     arrow()
     source = sys.stdin.buffer if options.rows == "-" else options.rows
     output = sys.stdout.buffer if options.to is None else options.to

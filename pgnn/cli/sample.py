@@ -33,7 +33,7 @@ def add(commands: Commands) -> None:
 
 
 def _sample(options: argparse.Namespace) -> None:
-    check_output(options.to)
+    check_output(options.to, ("csv", "gz"))
     model = read_model(options.file, options.normalise)
     evidence: Any = evidence_of(model, options) or None
     drawn = model.sample(options.n, evidence, engine=engine_of(options.engine), seed=options.seed)

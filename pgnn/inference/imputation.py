@@ -23,7 +23,7 @@ from pgnn.factors.variable import Variable
 from pgnn.inference.engine import Engine
 from pgnn.inference.known_values import known_values
 from pgnn.inference.table_with_holes import TableWithHoles
-from pgnn.limits import whole_number
+from pgnn.limits import check_apart, whole_number
 
 
 def impute(
@@ -135,10 +135,10 @@ def read_table(model: Any, data: Any) -> Any:
     import pandas as pd
 
     if isinstance(data, str | os.PathLike | io.IOBase):
+        name = "a stream" if isinstance(data, io.IOBase) else Path(data).name
         try:
-            return _read_csv(model, data)
+            return _read_csv(model, data, name)
         except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeError) as error:
-            name = "a stream" if isinstance(data, io.IOBase) else Path(data).name
             raise DataError(f"{name}: expected a table of values: {error}") from None
     if isinstance(data, pd.DataFrame):
         return data
@@ -164,20 +164,30 @@ def _table_of(model: Any, columns: Mapping[Hashable, Any]) -> Any:
     return pd.DataFrame(series)
 
 
-def _read_csv(model: Any, data: Any) -> Any:
+def _read_csv(model: Any, data: Any, name: str) -> Any:
     """Read a CSV file: empty cells are missing, text labels are not converted."""
     import pandas as pd
 
+    content = data.read() if isinstance(data, io.IOBase) else None
+
+    def source() -> Any:
+        if content is None:
+            return data
+        return io.StringIO(content) if isinstance(content, str) else io.BytesIO(content)
+
+    header = pd.read_csv(source(), header=None, nrows=1, dtype=str, index_col=False)
+    check_apart(name, header.iloc[0].dropna().tolist())
     text = {
         v.name: str
         for v in model.variables.values()
         if v.is_discrete and all(isinstance(s, str) for s in v.states or ())
     }
     rules: Any = {"dtype": text, "keep_default_na": False, "na_values": [""]}
+    rules["skip_blank_lines"] = header.shape[1] > 1  # of one column they are rows
     with warnings.catch_warnings():
         warnings.simplefilter("error", pd.errors.ParserWarning)
         try:
-            return pd.read_csv(data, index_col=False, **rules)
+            return pd.read_csv(source(), index_col=False, **rules)
         except pd.errors.ParserWarning as warning:
             raise DataError(f"rows have more cells than there are columns: {warning}") from None
 

@@ -6,7 +6,9 @@ import os
 from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from csv import reader
 from dataclasses import dataclass
+from io import BufferedReader, RawIOBase
 from typing import IO, Any, TypeVar
 
 import numpy as np
@@ -17,6 +19,7 @@ from pgnn.evidence.wrappers import codes
 from pgnn.factors.labels import MISSING
 from pgnn.factors.variable import Variable
 from pgnn.io.source import ending_of, path_of
+from pgnn.limits import check_apart
 
 Item = TypeVar("Item")
 BATCH = 4_096
@@ -74,7 +77,8 @@ class RowFile:
         self._is_parquet = is_path and is_parquet(self.name)
         with _arrow_errors(self.name):
             self._reader = self._parquet(file) if self._is_parquet else self._csv(file)
-        check_columns(self.name, list(self._schema.names), variables, ignore)
+            names = list(self._schema.names)
+        check_columns(self.name, names, variables, ignore)
 
     def __iter__(self) -> Iterator[RowBatch]:
         """Read the batches in order, one ahead of that which is looked at."""
@@ -112,9 +116,16 @@ class RowFile:
             name: label if v.is_discrete else pa.float64() for name, v in self._variables.items()
         }
         types |= dict.fromkeys(self._ignore, pa.string())
+        if isinstance(file, str | os.PathLike):
+            with path_of(file).open("rb") as stream:
+                header = stream.readline()
+        else:
+            header = file.readline()
+            file = BufferedReader(_Rejoined(header, file))
         return csv.open_csv(
             file,
             read_options=csv.ReadOptions(block_size=_BLOCK),
+            parse_options=csv.ParseOptions(ignore_empty_lines=not _is_one_column(header)),
             convert_options=csv.ConvertOptions(
                 column_types=types, null_values=[""], strings_can_be_null=True
             ),
@@ -295,6 +306,7 @@ def check_columns(
     Raises:
         DataError: If one is neither variable nor ignored, or two are the same.
     """
+    check_apart(file, columns)
     known = {str(v.name) for v in variables.values() if not v.shape}
     for name in columns:
         if name not in known and name not in ignore:
@@ -308,8 +320,28 @@ def check_columns(
             raise DataError(
                 f"{file}: there is no column {name!r} to ignore{closest(name, columns)}"
             )
-    if len(set(columns)) < len(columns):
-        raise DataError(f"{file}: two columns have the same name")
+
+
+class _Rejoined(RawIOBase):
+    """A stream whose first line was read, from its beginning."""
+
+    def __init__(self, first: bytes, rest: IO[bytes]) -> None:
+        self._first, self._rest = first, rest
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        part = self._first[: len(buffer)] or self._rest.read(len(buffer))
+        self._first = self._first[len(buffer) :]
+        buffer[: len(part)] = part
+        return len(part)
+
+
+def _is_one_column(header: bytes) -> bool:
+    """Whether a header is that of one column, of which an empty line is a row."""
+    line = header.decode("utf-8", "replace").strip("\r\n")
+    return bool(line) and len(next(reader([line]))) == 1
 
 
 @contextmanager
@@ -341,7 +373,7 @@ def _arrow_errors(name: str) -> Iterator[None]:
 
     try:
         yield
-    except pa.ArrowInvalid as error:
+    except (pa.ArrowInvalid, UnicodeError) as error:
         text = " ".join(str(error).split())
         raise DataError(f"{name}: expected a table of values: {text[:300]}") from None
 

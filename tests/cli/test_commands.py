@@ -208,7 +208,7 @@ def test_predict_does_not_write_over_what_it_reads(
     rows.to_csv(table, index=False)
     before = table.read_bytes()
     told = complaint(capsys, "predict", asia, table, "-t", "lung", "--to", table)
-    assert "posteriors need another one" in told
+    assert "names the file that is read; name another one" in told
     assert table.read_bytes() == before
 
 
@@ -346,3 +346,64 @@ def test_commands_of_the_page_run(asia: Path, capsys: pytest.CaptureFixture[str]
             assert main(words[1:]) == 0, (words, capsys.readouterr().err)
     named = set(re.findall(r"^\| `pgnn (\w+)` \|", page, re.MULTILINE))
     assert named == set(parser()._subparsers._group_actions[0].choices)  # type: ignore[union-attr]
+
+
+def test_impute_does_not_write_over_what_it_reads(
+    asia: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = tmp_path / "rows.csv"
+    table.write_text("smoke,lung\nyes,\n")
+    assert "name another one" in complaint(capsys, "impute", asia, table, "--to", table)
+    assert table.read_text() == "smoke,lung\nyes,\n"
+
+
+@pytest.mark.parametrize("ending", ["xlsx", "json", "tsv"])
+def test_formats_that_cannot_be_written_are_refused(
+    asia: Path, tmp_path: Path, ending: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table, to = tmp_path / "rows.csv", tmp_path / f"out.{ending}"
+    table.write_text("smoke,lung\nyes,\n")
+    for words in (["predict", asia, table], ["impute", asia, table], ["sample", asia]):
+        told = complaint(capsys, *words, "--to", to)
+        assert "expected a file that ends in .csv" in told
+        assert f"got .{ending}" in told
+        assert not to.exists()
+
+
+def test_an_empty_line_of_one_column_is_a_row(
+    asia: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: Any
+) -> None:
+    pytest.importorskip("pyarrow")
+    table, to = tmp_path / "one.csv", tmp_path / "out.csv"
+    for text in ("smoke\nyes\n\nno\n", '"smoke"\r\nyes\r\n\r\nno'):
+        table.write_bytes(text.encode())
+        assert run("predict", asia, table, "-t", "lung", "--to", to) == 0
+        found = pd.read_csv(to)["lung=yes"]
+        np.testing.assert_allclose(found, [0.1, 0.055, 0.01], atol=1e-12)
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+        capfdbinary.readouterr()
+        assert run("predict", asia, "-", "-t", "lung") == 0
+        streamed = pd.read_csv(io.BytesIO(capfdbinary.readouterr().out))
+        np.testing.assert_allclose(streamed["lung=yes"], found)
+        assert run("impute", asia, table, "--to", to) == 0
+        assert len(pd.read_csv(to)) == 3
+    table.write_text("smoke,lung\nyes,\n\nno,\n")  # lines between the rows of several columns
+    assert run("predict", asia, table, "-t", "lung", "--to", to) == 0
+    assert len(pd.read_csv(to)) == 2
+
+
+def test_two_columns_of_one_name_and_other_encodings(
+    asia: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table, to = tmp_path / "rows.csv", tmp_path / "out.bif"
+    commands: list[list[object]] = [
+        ["predict", asia, table, "-t", "lung"],
+        ["impute", asia, table],
+        ["impute", asia, table, "--ignore", "smoke.1"],
+        ["fit", asia, table, "--to", to],
+    ]
+    for words in commands:
+        table.write_text("smoke,lung,smoke\nyes,,no\n")
+        assert "rows.csv: two columns have the name 'smoke'" in complaint(capsys, *words)
+        table.write_bytes("smoke,caf\xe9\nyes,1\n".encode("latin-1"))
+        assert "rows.csv: expected a table of values" in complaint(capsys, *words)
