@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pgnn.errors import EvidenceError
-from pgnn.factors.cells import Cells, cells_of, dense, is_column, is_container, is_missing
+from pgnn.factors.cells import Cells, cells_of, dense, is_column, is_container, is_date, is_missing
 from pgnn.factors.finite import all_finite
 from pgnn.factors.inference_mode import ordinary
 from pgnn.factors.labels import Column
@@ -110,11 +110,22 @@ def _real_tensor(variable: Variable, value: Any) -> Tensor:
         if shape and isinstance(value, list | tuple) and not len(value):
             return torch.empty((0, *shape), dtype=torch.float64)
         return torch.from_numpy(floats_of(value))
-    except (TypeError, ValueError, EvidenceError):
+    except (TypeError, ValueError, EvidenceError) as error:
+        hint = f"; {error}" if isinstance(error, DatesAreNoNumbers) else ""
         raise EvidenceError(
             f"evidence for real variable {variable.name!r} must be numbers of shape {shape}, or "
-            f"rows of them, got {type(value).__name__}"
+            f"rows of them, got {type(value).__name__}{hint}"
         ) from None
+
+
+class DatesAreNoNumbers(TypeError):
+    """Dates or durations in place of numbers, which would depend on their unit."""
+
+    def __str__(self) -> str:
+        return (
+            "a date is a number only in a unit, such as days: "
+            "(dates - start) / numpy.timedelta64(1, 'D')"
+        )
 
 
 def _is_plain(value: Any) -> bool:
@@ -135,6 +146,10 @@ def floats_of(value: Any) -> NDArray[Any]:
     values, missing = cells.values, cells.missing
     if cells.categories is not None:
         values = np.array([*cells.categories, None], dtype=object)[values]
+    if values.dtype.kind in "mM" or (
+        values.dtype == object and any(map(is_date, values.ravel().tolist()))
+    ):
+        raise DatesAreNoNumbers
     if values.dtype.kind in "USc" or (
         values.dtype == object and any(isinstance(x, str | bytes) for x in values.ravel().tolist())
     ):

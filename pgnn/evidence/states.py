@@ -10,6 +10,7 @@ import torch
 
 from pgnn.errors import DataError, EvidenceError
 from pgnn.evidence.frames import columns_of
+from pgnn.factors.cells import cells_of
 from pgnn.factors.variable import Variable
 
 MAX_LABELS = 1000
@@ -54,7 +55,7 @@ def states_of(data: Any, ignore: Collection[Hashable] = ()) -> dict[Hashable, Va
 def _labels(name: Hashable, column: Any) -> list[Any]:
     import pandas as pd
 
-    column = column.numpy(force=True) if isinstance(column, torch.Tensor) else column
+    column = cells_of(column, {}).values if isinstance(column, torch.Tensor) else column
     if hasattr(column, "to_list") and not hasattr(column, "iloc"):
         column = column.to_list()  # polars
     if isinstance(column, np.ndarray) and column.dtype.kind in "iu":
@@ -63,7 +64,13 @@ def _labels(name: Hashable, column: Any) -> list[Any]:
     if isinstance(series.dtype, pd.CategoricalDtype):
         labels: list[Any] = series.cat.categories.tolist()
     else:
-        labels = series.dropna().unique().tolist()
+        try:
+            labels = series.dropna().unique().tolist()
+        except TypeError:
+            raise DataError(
+                f"column {name!r} must have one label in each cell, got {series.dropna().iloc[0]!r}"
+                "; declare an array as Variable(name, states, shape)"
+            ) from None
     if not labels:
         raise DataError(f"column {name!r} has no value to derive states from; declare its states")
     if isinstance(series.dtype, pd.CategoricalDtype):

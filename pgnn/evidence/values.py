@@ -103,7 +103,8 @@ def read_discrete(variable: Variable, value: Any, rule: Rule = PLAIN) -> Reading
     value = _stacked(value)
     if isinstance(value, Tensor | np.ndarray) and value.ndim == 0:
         masked = isinstance(value, np.ma.MaskedArray) and bool(np.ma.getmaskarray(value))
-        return _single(variable, None if masked else value.item(), rule)
+        one = value[()] if isinstance(value, np.ndarray) else value.item()
+        return _single(variable, None if masked else one, rule)
     try:
         cells = cells_of(value, labels.codes)
     except EvidenceError as error:

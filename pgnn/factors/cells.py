@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import numbers
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -38,7 +39,14 @@ def is_missing(value: object) -> bool:
         return True
     if isinstance(value, numbers.Real):
         return bool(value != value)
+    if isinstance(value, np.datetime64):
+        return bool(np.isnat(value))
     return type(value).__name__ in ("NAType", "NaTType")
+
+
+def is_date(value: object) -> bool:
+    """Whether a value is a date or a duration of Python, NumPy or pandas."""
+    return isinstance(value, datetime.date | datetime.timedelta | np.datetime64 | np.timedelta64)
 
 
 def is_column(value: object) -> bool:
@@ -67,7 +75,7 @@ def _is_label(value: Any, labels: Mapping[Any, Any]) -> bool:
 
 
 def cells_of(value: Any, labels: Mapping[Any, Any]) -> Cells:
-    """Read a container of any kind.
+    """Read a container of any kind; dates and durations in whatever unit are those of pandas.
 
     Args:
         value: Tensor, array of any dtype, masked array, Series or Categorical of pandas, polars or
@@ -77,6 +85,23 @@ def cells_of(value: Any, labels: Mapping[Any, Any]) -> Cells:
     Raises:
         EvidenceError: If parts of nested sequences have different shapes.
     """
+    cells = _cells(value, labels)
+    return _with_dates(cells) if cells.values.dtype.kind in "mM" else cells
+
+
+def _with_dates(cells: Cells) -> Cells:
+    """Dates and durations as categories, which are Timestamps and Timedeltas."""
+    import pandas as pd
+
+    codes, distinct = pd.factorize(pd.Series(cells.values.ravel()))
+    codes = codes.reshape(cells.values.shape)
+    if cells.missing is not None:
+        codes = np.where(cells.missing, -1, codes)
+    return Cells(codes, None, [*distinct])
+
+
+def _cells(value: Any, labels: Mapping[Any, Any]) -> Cells:
+    """The values of a container, dates as numbers of NumPy's units."""
     if isinstance(value, Tensor):
         value = dense(value.detach()).cpu()
         return Cells(np.asarray(value.double() if value.dtype == torch.bfloat16 else value))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import math
 import numbers
 import re
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pgnn.errors import EvidenceError, closest
-from pgnn.factors.cells import Cells, is_missing
+from pgnn.factors.cells import Cells, is_date, is_missing
 
 MISSING = -1
 """The state index of a missing value."""
@@ -65,12 +66,13 @@ class Labels:
         labels: Its labels, all different.
     """
 
-    __slots__ = ("_direct", "_numbers", "codes", "labels", "name")
+    __slots__ = ("_dates", "_direct", "_numbers", "codes", "labels", "name")
 
     def __init__(self, name: Hashable, labels: tuple[Any, ...]) -> None:
         self.name, self.labels = name, labels
         self.codes = {label: k for k, label in enumerate(labels)}
         self._numbers: dict[Any, int] | None = None
+        self._dates: dict[Any, int] | None = None
         self._direct: bool | None = None
 
     @property
@@ -84,6 +86,14 @@ class Labels:
                     by_number.setdefault(number, k)
             self._numbers = by_number
         return self._numbers
+
+    @property
+    def dates(self) -> dict[Any, int]:
+        """States by the dates and durations of pandas that their labels are."""
+        if self._dates is None:
+            known = ((_date(label), k) for k, label in enumerate(self.labels) if is_date(label))
+            self._dates = {date: k for date, k in known if date is not None}
+        return self._dates
 
     @property
     def direct(self) -> bool:
@@ -110,9 +120,14 @@ class Labels:
         if isinstance(value, np.ndarray) or hasattr(value, "detach"):
             if value.ndim:
                 raise EvidenceError(f"{self.name!r} has no state {value!r}")
-            return self.index(value.item())
+            return self.index(value[()] if isinstance(value, np.ndarray) else value.item())
         if is_missing(value):
             return MISSING
+        if is_date(value):
+            code = self.dates.get(_date(value))
+            if code is None:
+                raise self._unknown(value)
+            return code
         if isinstance(value, bool | np.bool_):
             return self._of_truth(bool(value))
         if isinstance(value, numbers.Real):
@@ -313,3 +328,14 @@ def _number(label: Any) -> Any:
         text = label.strip()
         return float(text) if any(c in text for c in ".eE") else int(text)
     return None
+
+
+def _date(value: Any) -> Any:
+    """A date or duration as one of pandas; None if it is out of their range."""
+    import pandas as pd
+
+    duration = isinstance(value, datetime.timedelta | np.timedelta64)
+    try:
+        return pd.Timedelta(value) if duration else pd.Timestamp(value)
+    except (ValueError, OverflowError):
+        return None

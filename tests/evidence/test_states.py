@@ -67,3 +67,12 @@ def test_states_found_read_the_same_frame() -> None:
 def test_columns_that_have_no_states(column: Any, message: str) -> None:
     with pytest.raises(DataError, match=message):
         states_of({"x": column})
+
+
+def test_tensors_of_any_type_and_cells_that_are_no_labels() -> None:
+    for dtype in (torch.bfloat16, torch.float16, torch.int8):
+        column = torch.tensor([0, 1, 1], dtype=dtype)
+        assert states_of({"c": column})["c"].states == (0, 1)
+    for cell in ([0, 1], {0: 0.5}):
+        with pytest.raises(DataError, match="column 'c' must have one label in each cell"):
+            states_of(pd.DataFrame({"c": [cell, cell]}))
