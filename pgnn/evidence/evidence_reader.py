@@ -192,7 +192,7 @@ class EvidenceReader:
                 number, labels = known[name]
                 row[number] = labels[value]
                 numbers.append(number)
-        except (KeyError, TypeError):  # not hashable, no label, or another kind of variable
+        except (KeyError, TypeError, ValueError):  # not hashable, no label, another variable
             return None
         numbers.sort()
         names = tuple([self._name[k] for k in numbers])

@@ -58,6 +58,7 @@ def _labels(name: Hashable, column: Any) -> list[Any]:
     column = cells_of(column, {}).values if isinstance(column, torch.Tensor) else column
     if hasattr(column, "to_list") and not hasattr(column, "iloc"):
         column = column.to_list()  # polars
+    column = column.to_pylist() if hasattr(column, "to_pylist") else column  # pyarrow
     if isinstance(column, np.ndarray) and column.dtype.kind in "iu":
         column = range(int(column.max(initial=-1)) + 1)  # indices, not labels
     series = column if isinstance(column, pd.Series) else pd.Series(column)

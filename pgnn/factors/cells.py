@@ -70,7 +70,7 @@ def is_container(value: object, labels: Mapping[Any, Any]) -> bool:
 def _is_label(value: Any, labels: Mapping[Any, Any]) -> bool:
     try:
         return value in labels
-    except TypeError:
+    except (TypeError, ValueError):  # not hashable; ValueError is that of a memoryview
         return False
 
 
@@ -112,7 +112,8 @@ def _cells(value: Any, labels: Mapping[Any, Any]) -> Cells:
         return _of_objects(value) if value.dtype == object else Cells(value)
     if is_column(value):
         return _column(value)
-    return _nested(list(value), labels)
+    arrow = hasattr(value, "to_pylist")
+    return _nested(value.to_pylist() if arrow else list(value), labels)
 
 
 def dense(value: Tensor) -> Tensor:

@@ -113,7 +113,7 @@ class Labels:
         """
         try:
             code = self.codes.get(value)
-        except TypeError:  # not hashable
+        except (TypeError, ValueError):  # not hashable
             code = None
         if code is not None:
             return code

@@ -105,3 +105,13 @@ def test_no_rows_of_a_program_are_no_executions() -> None:
     assert program.most_probable({"b": []}, engine=engine).log_prob.shape == (0,)
     best = program.most_probable({"b": []}, targets=["a"], engine=engine)
     assert best.log_prob.shape == (0,)
+
+
+def test_memory_and_arrow_are_columns() -> None:
+    arrow = pytest.importorskip("pyarrow")
+    model = pgnn.BayesianNetwork([], {"a": [0.3, 0.7]}, states={"a": 2})
+    for cells in (memoryview(np.array([0, 1])), arrow.array([0, 1]), arrow.array(["0", "1"])):
+        assert model.log_prob({"a": cells}).exp().tolist() == pytest.approx([0.3, 0.7])
+    table = arrow.table({"a": [0, None, 1]})
+    assert model.log_prob(table).exp().tolist() == pytest.approx([0.3, 1.0, 0.7])
+    assert pgnn.states_of(table)["a"].states == (0, 1)
