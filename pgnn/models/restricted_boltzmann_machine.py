@@ -118,7 +118,7 @@ class RestrictedBoltzmannMachine(EnergyModel):
 
     def _floats(self, data: Any, layers: UnitLayers) -> Tensor | None:
         """Features ``(N, n d)`` of the visible units, given floats; otherwise None."""
-        if not isinstance(data, Tensor | np.ndarray) or data.ndim < 2:
+        if not isinstance(data, Tensor | np.ndarray) or data.ndim < 2 or np.ma.is_masked(data):
             return None
         x = torch.as_tensor(data) if isinstance(data, Tensor) or data.dtype.kind == "f" else None
         if x is None or not x.is_floating_point() or not bool(x.isfinite().all()):

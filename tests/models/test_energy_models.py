@@ -404,3 +404,12 @@ def test_labels_are_states_of_one_unit(labels: Any) -> None:
     variable = model.variables["label"]
     assert (variable.shape, variable.num_states) == ((), 3)
     assert model.weight("label", "hidden").shape == (3, 2)
+
+
+def test_masked_units_are_summed_out_of_the_means_of_hidden_ones() -> None:
+    machine = pgnn.RestrictedBoltzmannMachine(3, 2, weight=[[1.0, -2.0], [0.5, 1.0], [2.0, 0.0]])
+    rows = np.array([[1.0, 0.0, 1.0], [0.0, 1.0, 1.0]])
+    masked = np.ma.masked_array(rows, [[False, True, False], [False, False, False]])
+    nan = np.where(np.ma.getmaskarray(masked), np.nan, rows)
+    torch.testing.assert_close(machine.hidden_means(masked), machine.hidden_means(nan))
+    assert not torch.equal(machine.hidden_means(masked), machine.hidden_means(rows))

@@ -620,3 +620,15 @@ def test_missing_pixels_are_asked_for():
     assert torch.equal(both[1].float(), rows[1])
     with pytest.raises(pgnn.EvidenceError, match="'x' is real and observed: it has no"):
         vae.query("x", {"x": row.nan_to_num()})
+
+
+def test_lists_of_rows_are_one_set():
+    rows = (torch.rand(20, 6, generator=torch.Generator().manual_seed(0)) > 0.5).float()
+    found = []
+    for data in (rows.double(), rows.tolist()):
+        torch.manual_seed(0)
+        vae = pgnn.VAE(nn.Linear(6, 4), nn.Linear(2, 6), pgnn.BernoulliHead((6,)), latent=2)
+        learner = pgnn.LowerBound(max_iterations=2, batch_size=5)
+        found.append(vae.fit(data, learner=learner, seed=0, progress=False))
+    for name, x in found[0].state_dict().items():
+        assert torch.equal(found[1].state_dict()[name], x)

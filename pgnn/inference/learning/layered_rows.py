@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pgnn.abilities import AmortisedModel
 from pgnn.errors import DataError
 from pgnn.factors.units.recognised_layers import RecognisedLayers
 from pgnn.inference.learning.training_data import read_rows
@@ -16,8 +17,8 @@ from pgnn.inference.learning.unit_rows import by_layer, is_nested, numbers_of, r
 
 
 def plain_rows(model: Any, data: Any) -> Any:
-    """Return rows of visible units that are lists as an array; other data unchanged."""
-    if not isinstance(model, RecognisedLayers):
+    """Return rows of a model with a recognition that are lists as an array; others unchanged."""
+    if not isinstance(model, RecognisedLayers | AmortisedModel):
         return data
     return np.array(data) if is_nested(data) else data
 
