@@ -139,6 +139,7 @@ def _single(variable: Variable, value: Any, rule: Rule) -> Reading:
     labels = variable.labels
     if variable.shape:
         if not is_missing(value) and (value != MISSING or value in labels.codes):
+            value = value.item() if isinstance(value, np.generic) else value
             raise EvidenceError(
                 f"{variable.name!r} is an array of {variable.num_elements} variables: expected "
                 f"states or likelihoods in the shape {variable.shape}, got {value!r} alone; to "

@@ -20,7 +20,7 @@ from pgnn.evidence.sequence_evidence import SequenceEvidence
 from pgnn.evidence.wrappers import Codes, Observed
 from pgnn.factors.cells import dense, is_container, unmasked
 from pgnn.factors.finite import is_all_nan
-from pgnn.factors.sparse_rows import is_scipy_sparse
+from pgnn.factors.sparse_rows import is_scipy_sparse, stored
 from pgnn.factors.variable import MISSING
 from pgnn.inference.assignment import Assignment, KBest
 from pgnn.inference.loop import progress_bar
@@ -159,9 +159,13 @@ def check_squares(observed: RowEvidence | SequenceEvidence, names: Iterable[Hash
     """
     named = set(names)
     values = {n: x.detach() for n, x in observed.reals.items() if n in named}
-    large = [n for n, x in values.items() if bool(x.double().square().nansum().isinf())]
+    large = [n for n, x in values.items() if _overflows(stored(x))]
     if large:
         raise overflowing(large)
+
+
+def _overflows(x: torch.Tensor) -> bool:
+    return bool(x.double().square().nansum().isinf())
 
 
 def check_complete(model: Any, observed: RowEvidence | SequenceEvidence) -> None:
