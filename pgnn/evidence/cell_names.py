@@ -74,6 +74,9 @@ class CellNames:
             columns: Names of all columns.
             is_variable: See :meth:`arranged`.
         """
+        own_name, columns = self.array.name, [*columns]
+        if any(n == own_name or (isinstance(n, tuple) and n[:1] == (own_name,)) for n in columns):
+            return ""  # the array is there, and the others are something else
         others = [n for n in columns if n not in self._places and not is_variable(n)]
         number, own = len(others), self.array.num_elements
         if self.names or number < 2 or own < 2 or number == own:

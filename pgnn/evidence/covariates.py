@@ -32,7 +32,7 @@ def read_covariates(inputs: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
 def _read(name: Hashable, value: Any) -> Any:
     if isinstance(value, Tensor) or is_scipy_sparse(value):
         return ordinary(value)
-    if np.ma.is_masked(value):
+    if _is_masked(value):
         raise EvidenceError(f"input {name!r} has masked cells, and inputs are never missing: fill "
                             "them, or make it a variable")  # fmt: skip
     try:
@@ -48,3 +48,10 @@ def _read(name: Hashable, value: Any) -> Any:
             f"{array.reshape(-1)[:1].tolist()}; encode labels as numbers first"
         )
     return value
+
+
+def _is_masked(value: Any) -> bool:
+    """Whether a cell of an array, or of arrays in nested lists, is masked."""
+    if isinstance(value, list | tuple):
+        return any(_is_masked(x) for x in value if not isinstance(x, float | int | str))
+    return np.ma.is_masked(value)

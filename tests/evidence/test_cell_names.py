@@ -197,3 +197,12 @@ def test_labels_are_a_column_beside_those_of_the_array() -> None:
         {"visible": rows, "label": labels}))  # fmt: skip
     with pytest.raises(DataError, match="but this one has 3"):
         machine(frame.drop(columns="a"))
+
+
+def test_columns_beside_a_whole_array_are_no_elements_of_it() -> None:
+    machine = pgnn.RestrictedBoltzmannMachine(4, 2)
+    frame = pd.DataFrame({("visible", k): [0, 1] for k in range(4)} | {"id": [1, 2], "day": [3, 4]})
+    with pytest.raises(pgnn.PgnnError) as told:
+        machine.log_prob(frame)
+    assert "'id', 'day'" in str(told.value)
+    assert "has 4 elements" not in str(told.value)

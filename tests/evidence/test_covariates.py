@@ -32,8 +32,9 @@ def test_text_is_no_number() -> None:
 
 def test_masked_cells() -> None:
     cells = np.ma.masked_array(ROWS, ROWS == 3)
-    with pytest.raises(pgnn.EvidenceError, match="'u' has masked cells"):
-        read_covariates({"u": cells})
+    for hidden in (cells, [*cells], [[*cells]]):
+        with pytest.raises(pgnn.EvidenceError, match="'u' has masked cells"):
+            read_covariates({"u": hidden})
     whole = np.ma.masked_array(ROWS, np.zeros_like(ROWS, dtype=bool))
     assert torch.equal(read_covariates({"u": whole})["u"], torch.tensor(ROWS))
 
