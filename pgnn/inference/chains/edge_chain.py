@@ -176,7 +176,7 @@ class EdgeChain:
     def sample(self, n: int, seed: int) -> tuple[Ints, Ints]:
         """Return ``(n, N)`` exact draws, -1 in impossible rows.
 
-        Also rows whose numbers are too small for that, of which nothing is drawn.
+        Also possible rows whose numbers are too small for that, of which nothing is drawn.
         """
         from pgnn.inference.chains.kernels import EDGE_LANES, SMOOTH, WIDTH, draw_edge_tiles
 
@@ -196,7 +196,9 @@ class EdgeChain:
 
         tiles = self._tiles(drawn)
         in_threads(work, tiles, self._cost(tiles.size) + float(n * len(self.field)) * 100)
-        return labels, doubtful
+        if len(doubtful):
+            self._add_from_logs(sums, SMOOTH, doubtful, None)
+        return labels, doubtful[sums.log_z[doubtful] > -math.inf]
 
     # --- the work -----------------------------------------------------------------------------
 
@@ -314,4 +316,4 @@ class EdgeChain:
 
     def _check_room(self, numbers: int) -> None:
         check_size(f"messages of {self.edges.num_states:,} states over {self.steps:,} steps",
-                   8.0 * numbers, MAX_ROOM, "Give a smaller order, or shorter rows")  # fmt: skip
+                   numbers, MAX_ROOM, "Give a smaller order, or shorter rows")  # fmt: skip

@@ -9,14 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pgnn.errors import ModelError
+from pgnn.errors import Intractable, ModelError
 from pgnn.inference.chains.chain_edges import ChainEdges, Ints, Mask
-from pgnn.limits import check_size
+from pgnn.limits import human_count
 
 _State = tuple[int, tuple[int, ...]]
 
 MAX_EDGES = 2**21
-"""Most transitions between states."""
+"""Most pairs of a state and a label after it: transitions, where any label may come."""
 
 
 class LabelMoves(NamedTuple):
@@ -193,9 +193,12 @@ def _reached(allowed: Mask, order: int, moves: LabelMoves) -> set[_State]:
             if after[0] >= 0 and after not in reached:
                 reached.add(after)
                 front.append(after)
-        size = len(reached)
-        check_size(f"transitions between {size:,} histories of {order} labels", size * len(allowed),
-                   MAX_EDGES, "Give a smaller order, or a mask that forbids more")  # fmt: skip
+        if len(reached) * len(allowed) > MAX_EDGES:
+            raise Intractable(
+                f"histories of {order} of {len(allowed):,} labels have more than "
+                f"{human_count(MAX_EDGES)} transitions, the most that are listed. Give a smaller "
+                "order, or a mask that forbids more"
+            )
     return reached
 
 

@@ -117,6 +117,8 @@ class LabelledChain:
         Args:
             labels: ``(B, T)``; anything beyond the end.
         """
+        if not labels.shape[1]:
+            return self.field.sum((1, 2))
         inside = torch.arange(labels.shape[1]) < self.lengths.cpu()[:, None]
         codes = labels.cpu().masked_fill(~inside, -1)
         paths = self.states.paths(codes)

@@ -45,7 +45,7 @@ class WideChain:
         self, edges: ChainEdges, begins: Tensor, scores: Tensor, field: Tensor, lengths: Tensor
     ) -> None:
         states = edges.num_states
-        check_size(f"all pairs of {states:,} states", 8.0 * states**2, MAX_TABLE,
+        check_size(f"all pairs of {states:,} states", states**2, MAX_TABLE,
                    "Give a smaller order, or ask on the CPU what needs no such table")  # fmt: skip
         self.edges, self.field, self.lengths = edges, field, lengths
         self.labels = self._here(edges.labels)

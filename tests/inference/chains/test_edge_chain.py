@@ -1,5 +1,6 @@
 """Chains whose transitions are listed: the kernels along them against chains of all pairs."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -9,9 +10,10 @@ from torch import Tensor
 
 from pgnn.errors import Intractable
 from pgnn.inference.chains import edge_chain as edge_chain_module
-from pgnn.inference.chains import labelled_chain, wide_chain
+from pgnn.inference.chains import label_states, labelled_chain, wide_chain
 from pgnn.inference.chains.edge_chain import EdgeChain, EdgeRows
 from pgnn.inference.chains.edge_log_partition import edge_log_partition, wide_log_partition
+from pgnn.inference.chains.kernels import edge_messages, vector_registers
 from pgnn.inference.chains.label_states import LabelMoves, LabelStates
 from pgnn.inference.chains.labelled_chain import LabelledChain
 from pgnn.inference.chains.wide_chain import WideChain
@@ -176,13 +178,61 @@ def test_sizes_are_checked_before_memory_is_taken(monkeypatch: Any) -> None:
         case.fast().entropy()
 
 
+def test_limits_are_in_bytes_and_in_transitions(monkeypatch: Any) -> None:
+    case = Case("order 3")  # 39 states; tables of 8 bytes a number
+    steps, width = max(LENGTHS), vector_registers.WIDTH
+    room = 8 * (steps + edge_messages.COUNTED) * 39 * width
+    limits = [
+        (edge_chain_module, "MAX_ROOM", room, lambda: case.fast().smoothed()),
+        (wide_chain, "MAX_TABLE", 8 * 39**2, lambda: case.fast().entropy()),
+        (label_states, "MAX_EDGES", 39 * K, lambda: LabelStates(*CASES["order 3"])),
+    ]
+    for module, name, limit, ask in limits:
+        with monkeypatch.context() as patch:
+            patch.setattr(module, name, limit)
+            ask()
+            patch.setattr(module, name, limit - 1)
+            with pytest.raises(Intractable, match="Give a smaller order"):
+                ask()
+
+
+def test_order_three_of_many_labels_fits() -> None:
+    states = LabelStates(np.ones((23, 23), dtype=bool), 3)
+    assert (len(states), len(states.edges)) == (23 + 23**2 + 23**3, 23**2 + 23**3 + 23**4)
+    zeros = torch.zeros(23), torch.zeros(len(states.edges)), torch.zeros(2, 78, 23)
+    chain = LabelledChain(states, *(part.double() for part in zeros))
+    torch.testing.assert_close(
+        chain.log_partition(), torch.full((2,), 78 * math.log(23.0)).double()
+    )
+
+
+def test_only_possible_rows_are_drawn_from_all_pairs(monkeypatch: Any) -> None:
+    case = Case("order 2", scale=400.0)
+    asked = list[int]()
+    wide = LabelledChain._wide_chain
+
+    def noted(chain: LabelledChain, rows: Any) -> WideChain:
+        asked.extend(rows.tolist())
+        return wide(chain, rows)
+
+    monkeypatch.setattr(LabelledChain, "_wide_chain", noted)
+    draws = case.fast().sample(3, seed=0)
+    monkeypatch.undo()
+    assert asked
+    assert 5 not in asked
+    assert bool((draws[:, 5] == -1).all())
+    assert all(bool(possible(case.fast())[row]) for row in asked)
+
+
 def test_no_rows_and_no_steps() -> None:
     states = LabelStates(*CASES["order 2"])
     parts = torch.zeros(K), torch.zeros(len(states.edges))
     none = LabelledChain(states, *parts, torch.zeros(0, 4, K))
     assert none.log_partition().shape == (0,)
     assert none.best()[0].shape == (0, 4)
+    assert none.log_score(torch.zeros(0, 4, dtype=torch.int64)).shape == (0,)
     empty = LabelledChain(states, *parts, torch.zeros(2, 0, K))
     assert empty.log_partition().tolist() == [0.0, 0.0]
     assert empty.smoothed()[0].shape == (2, 0, K)
+    assert empty.log_score(torch.zeros(2, 0, dtype=torch.int64)).tolist() == [0.0, 0.0]
     assert empty.best(2)[1].tolist() == [[0.0, float("-inf")]] * 2

@@ -23,7 +23,7 @@ def _log_sum(firsts, others, weights, state, x, at):
 
 
 @inner_numeric
-def _forward(potentials, sums, label_of, b, alpha, room, stop):
+def _forward(potentials, sums, label_of, b, alpha, stop):
     """Fill ``alpha`` with logs of filtered probabilities; return whether the row is possible."""
     S, start, steps = len(potentials.may_end), potentials.starts[b], potentials.lengths[b]
     log_z = 0.0
@@ -118,7 +118,7 @@ def sum_edge_rows_of_logs(
         stop: Looked at at every step.
     """
     for b in rows:
-        possible = _forward(potentials, sums, label_of, b, alpha, room, stop)
+        possible = _forward(potentials, sums, label_of, b, alpha, stop)
         if possible and mode == SMOOTH:
             _backward(potentials, sums, label_of, weights[b], b, alpha, ahead, behind, room, stop)
         elif mode == SMOOTH:

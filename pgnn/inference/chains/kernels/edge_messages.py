@@ -15,7 +15,9 @@ backward messages are scaled so that a product of both is a probability:
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from numpy.typing import NDArray
 
 from pgnn.inference.chains.kernels.arrays import Floats
 from pgnn.inference.chains.kernels.edge_products import count_edges, meet_label, push_sums
@@ -24,6 +26,8 @@ from pgnn.inference.chains.kernels.tile_messages import load, note, unload
 from pgnn.inference.chains.kernels.tile_steps import INVERSE, LANES, TOP, TOTAL, gain
 from pgnn.inference.chains.kernels.vector_registers import WIDTH
 from pgnn.inference.kernels.compiled import inner_numeric, numeric
+
+Ints = NDArray[Any]
 
 COUNTED = 8
 """Steps whose transitions are counted together."""
@@ -47,29 +51,29 @@ class EdgePotentials(NamedTuple):
 
     initial: Floats
     """``(K,)`` of first labels."""
-    first: Floats
+    first: Ints
     """``(K,)`` state after a first label, -1 where there is none."""
-    spans: Floats
+    spans: Ints
     """``(K + 1,)`` where the states of each label begin."""
     may_end: Floats
     """``(S,)`` one where a row may end, else zero (or ``-inf``, of logs zero)."""
-    incoming: Floats
+    incoming: Ints
     """``(S + 1,)`` where the transitions into each state begin."""
-    sources: Floats
+    sources: Ints
     """``(E,)`` where they come from, in ascending order for each state."""
     into: Floats
     """``(E,)`` their potentials."""
-    outgoing: Floats
+    outgoing: Ints
     """``(S + 1,)`` where the transitions out of each state begin."""
-    targets: Floats
+    targets: Ints
     """``(E,)`` where they lead to."""
     out_of: Floats
     """``(E,)`` their potentials."""
     log_field: Floats
     """``(1, N, K)`` scores of the labels at each step, row after row."""
-    starts: Floats
+    starts: Ints
     """``(B,)`` first step of each row."""
-    lengths: Floats
+    lengths: Ints
     """``(B,)``."""
 
 
