@@ -37,7 +37,8 @@ if TYPE_CHECKING:
 _SPREAD = 0.4
 _SMALL = 24
 """Units up to which draws without evidence are those of the exact engine."""
-_ENTRIES = 2**23
+_BITS = 23
+_ENTRIES = 2**_BITS
 """Entries of all tables together up to which they are written down where no engine is named."""
 _WRITTEN = 2**12
 """Entries of the largest tables that are written down."""
@@ -286,8 +287,9 @@ class LayeredBeliefNetwork(ColumnNames, Model, RecognisedLayers):
 
         sizes = [v.num_elements for v in self.variables.values()]
         below, top = sizes[: self.directed + 1], sizes[self.directed :]
-        entries = sum(n * 2.0 ** (above + 1) for n, above in pairwise(below))
-        entries += sum(top) * 2.0 ** min(top) if len(top) > 1 else 0.0  # coupled to each other
+        entries = sum(n << min(above + 1, _BITS) for n, above in pairwise(below))
+        if len(top) > 1:  # coupled to each other
+            entries += sum(top) << min(*top, _BITS)
         return super().default_engine() if entries <= _ENTRIES else LayerGibbs()
 
     def default_learner(self, data: Any) -> Any:

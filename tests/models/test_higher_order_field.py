@@ -386,3 +386,7 @@ def test_an_impossible_row_is_named() -> None:
     for learner in (None, pgnn.Gradient(optimizer=lambda p: torch.optim.SGD(p, lr=0.1))):
         with pytest.raises(DataError, match="row 2, and perhaps others after it, is impossible"):
             field.fit(rows, inputs=words(*["xy"] * 4), learner=learner, progress=False)
+    counted = torch.tensor([1.0, 0.0, 0.0, 0.0, 1.0, 1.0])  # rows that do not count are passed over
+    rows = [["a", "a"], ["b", "a"], ["b", "b"], ["b", "b"], ["b", "b"], ["a", "b"]]
+    with pytest.raises(DataError, match="row 5, and perhaps others after it, is impossible"):
+        field.fit(rows, inputs=words(*["xy"] * 6), weights=counted, progress=False)

@@ -330,3 +330,15 @@ def test_wake_and_sleep_go_on_where_they_ended(settings: dict, tmp_path: Any) ->
         assert torch.equal(x, resumed.state_dict()[name])
     assert resumed.history["trace"] == whole.history["trace"]
     assert len(whole.history["trace"]["bound"]) == 6
+
+
+@pytest.mark.parametrize("layers", [[1200, 1100], [4, 1100, 1100]])
+@pytest.mark.parametrize("kind", [pgnn.SigmoidBeliefNetwork, pgnn.DeepBeliefNetwork])
+def test_sizes_beyond_any_power_have_an_engine(kind: type, layers: list[int]) -> None:
+    assert "Gibbs" in type(kind(layers).default_engine()).__name__
+
+
+def test_units_have_no_supervision() -> None:
+    model = pgnn.SigmoidBeliefNetwork([4, 2])
+    with pytest.raises(pgnn.Unsupported, match="hidden units of a SigmoidBeliefNetwork"):
+        model.fit(torch.ones(3, 4), learner=pgnn.LowerBound(supervision=5.0))

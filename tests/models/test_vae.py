@@ -632,3 +632,19 @@ def test_lists_of_rows_are_one_set():
         found.append(vae.fit(data, learner=learner, seed=0, progress=False))
     for name, x in found[0].state_dict().items():
         assert torch.equal(found[1].state_dict()[name], x)
+
+
+class Dependent(pgnn.factors.conditionals.heads.NeuralHead):
+    """Numbers that depend on each other."""
+
+    def __call__(self, output: Tensor) -> MultivariateNormal:
+        """Return correlated normals."""
+        return MultivariateNormal(output, torch.tensor([[1.0, 0.99], [0.99, 1.0]]))
+
+
+def test_heads_of_dependent_numbers_draw_no_missing_ones():
+    vae = pgnn.VAE(nn.Linear(2, 2), nn.Linear(1, 2), Dependent((2,)), latent=1)
+    row = torch.tensor([0.5, torch.nan])
+    assert not vae.conditionals["x"].has_independent_elements
+    with pytest.raises(pgnn.EvidenceError):
+        vae.query("x", {"x": row})

@@ -222,7 +222,8 @@ class Conditional(Piece):
         checks.check_rows(self.child, known, covariates)
         if any(len(x) == 0 for x in (*known.values(), *covariates.values())):
             shape = [0, *(v.num_states for v in parents)]
-            return torch.zeros(*shape, self.child.num_elements, self.child.num_states)
+            none = torch.zeros(*shape, self.child.num_elements, self.child.num_states)
+            return none.to(self._device, self._dtype)
         rows, dist = self._on_grid(known, parents, covariates)
         return element_table(self.child, parents, rows, dist, self._device)
 

@@ -30,6 +30,8 @@ class NeuralHead(Restorable):
 
     is_density = True
     """Whether the distributions have densities; a point mass has none."""
+    has_independent_elements: ClassVar[bool] = False
+    """Whether numbers of the child are independent, so that missing ones are drawn alone."""
 
     def __init__(self, shape: Sequence[int] = ()) -> None:
         self.shape = tuple(shape)
@@ -106,6 +108,8 @@ class NormalHead(NeuralHead):
         torch.Size([3])
     """
 
+    has_independent_elements = True
+
     def __init__(self, shape: Sequence[int] = (), scale: float | Tensor | None = None) -> None:
         super().__init__(shape)
         self.scale = scale
@@ -136,6 +140,8 @@ class BernoulliHead(NeuralHead):
         tensor([[0.5000, 0.5000]])
     """
 
+    has_independent_elements = True
+
     def __call__(self, output: Tensor) -> Distribution:
         """Return the distribution for logits of ``prod(shape)`` numbers a row."""
         return self.independent(Bernoulli(logits=self.reshaped(output), validate_args=False))
@@ -164,6 +170,8 @@ class DiscretisedLogisticHead(NeuralHead):
         >>> round(float(head(torch.zeros(1, 2)).log_prob(values).exp().sum()), 6)
         1.0
     """
+
+    has_independent_elements = True
 
     def __init__(self, shape: Sequence[int] = (), levels: int = 256) -> None:
         super().__init__(shape)
@@ -240,6 +248,8 @@ class PointMassHead(NeuralHead):
     """
 
     is_density = False
+
+    has_independent_elements = True
 
     def __call__(self, output: Tensor) -> Distribution:
         """Return the distribution for outputs of ``prod(shape)`` numbers a row."""

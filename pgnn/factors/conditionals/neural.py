@@ -131,8 +131,8 @@ class Neural(Conditional):
 
     @property
     def has_independent_elements(self) -> bool:  # type: ignore[override]
-        """Whether numbers of the child are independent, as heads make them."""
-        return isinstance(self.head, NeuralHead)
+        """Whether numbers of the child are independent, as most heads make them."""
+        return isinstance(self.head, NeuralHead) and self.head.has_independent_elements
 
     def _log_prob_at(self, dist: Distribution, x: Tensor) -> Tensor:
         """See the base class; missing elements, ``NaN``, are summed out."""

@@ -145,6 +145,11 @@ class LowerBound(Ascent):
         """
         if isinstance(model, RecognisedLayers) and not isinstance(rows, BatchedRows):
             UnitDensity(model, rows)
+        if isinstance(model, RecognisedLayers) and self.supervision:
+            raise Unsupported(
+                "supervision counts observed states of recognised variables, and the hidden units "
+                f"of a {type(model).__name__} are never observed"
+            )
         if not isinstance(model, AmortisedModel | RecognisedLayers):
             raise Unsupported(
                 f"LowerBound() learns models with a recognition model, such as a VAE; of a "

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from pgnn.errors import DataError, ModelError, SaysArguments
 from pgnn.limits import NOT_NEGATIVE, check_settings
 
-_VERSION = 1
+_VERSION = 2
 _WRONG = (
     RuntimeError,
     OSError,

@@ -85,18 +85,20 @@ class OptimisationProblem:
         some = "some of them are impossible"
         if isinstance(self.rows, BatchedRows):
             return some
-        begin, end = 0, self.rows.num_rows
+        counted = np.flatnonzero(self.rows.row_weights > 0)
+        begin, end = 0, len(counted)
         while end - begin > 1:
             middle = (begin + end) // 2
-            begin, end = (middle, end) if self._is_finite(begin, middle) else (begin, middle)
-        if begin == end or self._is_finite(begin, end):
+            good = self._is_finite(counted[begin:middle])
+            begin, end = (middle, end) if good else (begin, middle)
+        if begin == end or self._is_finite(counted[begin:end]):
             return some
-        return f"row {begin}, and perhaps others after it, is impossible"
+        return f"row {counted[begin]}, and perhaps others after it, is impossible"
 
-    def _is_finite(self, begin: int, end: int) -> bool:
+    def _is_finite(self, rows: NDArray[np.int64]) -> bool:
         """Whether some rows have a finite mean."""
         with torch.no_grad():
-            value = self.objective(self.rows.take(np.arange(begin, end)))()  # type: ignore[union-attr]
+            value = self.objective(self.rows.take(rows))()  # type: ignore[union-attr]
         return math.isfinite(float(value))
 
     def figures(self, value: float, penalty: float, gradient_norm: float) -> dict[str, float]:

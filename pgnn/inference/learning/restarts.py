@@ -161,7 +161,7 @@ class Start:
             self.accelerate()
             if self._extrapolation is not None:
                 self._extrapolation.restore(state["extrapolation"])
-        self._before = state.get("before")
+        self._before = state["before"]
         if state["sums"] is not None:
             total, weight, sums, occupancy = state["sums"]
             self._sums = ExpectedStatistics(total, weight, sums, {}, occupancy)

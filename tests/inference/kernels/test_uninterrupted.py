@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from numba.core.compiler_lock import global_compiler_lock
 
 from pgnn.inference.kernels.uninterrupted import uninterrupted
 
@@ -99,3 +100,10 @@ def test_without_further_threads_the_call_runs_where_it_is(monkeypatch: pytest.M
 
     monkeypatch.setattr(threading.Thread, "start", refuse)
     assert uninterrupted(threading.get_ident)() == threading.get_ident()
+
+
+def test_a_thread_that_compiles_waits_for_no_other() -> None:
+    """A function that is compiled while the caller holds the lock of its thread would never end."""
+    with global_compiler_lock:
+        assert uninterrupted(threading.get_ident)() == threading.get_ident()
+    assert uninterrupted(threading.get_ident)() != threading.get_ident()
