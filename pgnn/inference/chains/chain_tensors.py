@@ -50,7 +50,7 @@ class ChainTensors:
         transition = _shaped("log_transition", log_transition, (*step, K, K), (B,))
         if not per_step:
             transition = transition.unsqueeze(1)
-        lengths, field = _extent(lengths, log_field)
+        lengths, field = extent(lengths, log_field)
         tensors = ChainTensors(initial.to(field), transition.to(field), field, lengths)
         tensors._check()
         return tensors
@@ -109,21 +109,51 @@ class ChainTensors:
 
     def _check(self) -> None:
         for name, table in (("log_initial", self.initial), ("log_transition", self.transition)):
-            values = table.detach()
-            if not bool((values < math.inf).all()):  # NaN compares as false
-                where = (~(values < math.inf)).nonzero()[0].tolist()
-                raise ModelError(f"{name} must be below +inf and not NaN; see entry {where}")
-        field = self.field.detach()
-        if not field.numel() or bool(field.amax() < math.inf):  # NaN compares as false
-            return
-        top = field.amax(2)  # entries beyond the ends do not matter
-        bad = ~(top < math.inf) & self.within
-        if bool(bad.any()):
-            row, step = bad.nonzero()[0].tolist()
-            raise ModelError(
-                "log_field must be below +inf and not NaN (a missing observation is a field of "
-                f"zeros, or a gap in the mask); see row {row}, step {step}"
-            )
+            check_table(name, table)
+        check_field(self.field, self.within)
+
+
+def check_table(name: str, table: Tensor) -> None:
+    """Check logs that no step has for itself.
+
+    Raises:
+        ModelError: If an entry is NaN or ``+inf``.
+    """
+    values = table.detach()
+    if not bool((values < math.inf).all()):  # NaN compares as false
+        where = (~(values < math.inf)).nonzero()[0].tolist()
+        raise ModelError(f"{name} must be below +inf and not NaN; see entry {where}")
+
+
+def below_infinity(field: Tensor) -> bool:
+    """Return whether all entries are below ``+inf`` and not NaN."""
+    return not field.numel() or bool(field.detach().amax() < math.inf)  # NaN compares as false
+
+
+def check_field(field: Tensor, within: Tensor) -> None:
+    """Check logs of the steps.
+
+    Args:
+        field: ``(B, T, K)``.
+        within: ``(B, T)`` which steps matter.
+
+    Raises:
+        ModelError: If an entry that matters is NaN or ``+inf``; row and step are named.
+    """
+    if below_infinity(field):
+        return
+    bad = ~(field.detach().amax(2) < math.inf) & within
+    if bool(bad.any()):
+        row, step = bad.nonzero()[0].tolist()
+        raise wrong_step(row, step)
+
+
+def wrong_step(row: int, step: int) -> ModelError:
+    """Return the error of a step some of whose entries are no logs."""
+    return ModelError(
+        "log_field must be below +inf and not NaN (a missing observation is a field of zeros, or a "
+        f"gap in the mask); see row {row}, step {step}"
+    )
 
 
 def _shaped(name: str, table: Tensor, shape: tuple[int, ...], rows: tuple[int, ...]) -> Tensor:
@@ -137,8 +167,16 @@ def _shaped(name: str, table: Tensor, shape: tuple[int, ...], rows: tuple[int, .
     )
 
 
-def _extent(lengths: Tensor | None, field: Tensor) -> tuple[Tensor, Tensor]:
-    """Lengths of the rows, and the field with zeros at gaps."""
+def extent(lengths: Tensor | None, field: Tensor) -> tuple[Tensor, Tensor]:
+    """Return ``(B,)`` lengths of the rows, and the field with zeros at gaps.
+
+    Args:
+        lengths: Lengths or a mask, see :class:`~pgnn.inference.chains.chain.Chain`.
+        field: ``(B, T, K)``.
+
+    Raises:
+        ModelError: If a length is not between 0 and T, or a shape disagrees.
+    """
     B, T, _ = field.shape
     if lengths is None:
         return torch.full((B,), T), field
@@ -148,6 +186,15 @@ def _extent(lengths: Tensor | None, field: Tensor) -> tuple[Tensor, Tensor]:
         steps = torch.arange(1, T + 1, device=lengths.device)
         ends = (lengths * steps).amax(1) if T else torch.zeros(B, dtype=torch.int64)
         return ends.cpu(), field.masked_fill(~lengths.to(field.device)[:, :, None], 0.0)
+    return whole_lengths(lengths, B, T), field
+
+
+def whole_lengths(lengths: Tensor, B: int, T: int) -> Tensor:
+    """Return lengths as int64 on the CPU.
+
+    Raises:
+        ModelError: If they are not ``(B,)`` whole numbers between 0 and T.
+    """
     if lengths.shape != (B,) or lengths.is_floating_point():
         raise ModelError(
             f"lengths must be ({B},) integers or a ({B}, {T}) mask, got "
@@ -158,4 +205,4 @@ def _extent(lengths: Tensor | None, field: Tensor) -> tuple[Tensor, Tensor]:
     if bool(wrong.any()):
         row = int(wrong.nonzero()[0])
         raise ModelError(f"lengths must lie between 0 and {T}; row {row} has {int(ends[row])}")
-    return ends, field
+    return ends

@@ -12,6 +12,14 @@ import torch
 from torch import Tensor
 
 from pgnn.errors import ModelError
+from pgnn.inference.chains.chain_tensors import (
+    below_infinity,
+    check_field,
+    check_table,
+    extent,
+    whole_lengths,
+    wrong_step,
+)
 from pgnn.inference.chains.edge_chain import EdgeChain, EdgeRows
 from pgnn.inference.chains.edge_log_partition import (
     edge_chain,
@@ -35,7 +43,11 @@ class LabelledChain:
         begins: ``(K,)`` scores of the first label.
         moves: ``(E,)`` scores of transitions, see :meth:`LabelStates.moves`.
         log_field: ``(B, T, K)`` scores of the labels at each step.
-        lengths: ``(B,)``.
+        lengths: ``(B,)`` lengths of the rows, or a ``(B, T)`` mask, as of a :class:`Chain`.
+
+    Raises:
+        ModelError: If shapes disagree, a length is not between 0 and T, or a score is NaN or
+            ``+inf``; row and step are named.
 
     Cost: :math:`O(B T E)` time; with ``order`` labels remembered :math:`E = K^{n+1}`.
 
@@ -55,9 +67,13 @@ class LabelledChain:
         log_field: Tensor,
         lengths: Tensor | None = None,
     ) -> None:
-        self.states, self.begins, self.moves, self.field = states, begins, moves, log_field
-        rows, steps = log_field.shape[:2]
-        self.lengths = torch.full((rows,), steps) if lengths is None else lengths
+        if log_field.dim() != 3:
+            raise ModelError(f"log_field must be (B, T, K), got {tuple(log_field.shape)}")
+        _check_scores(states, begins, moves, log_field)
+        self.states, self.begins, self.moves = states, begins, moves
+        self.lengths, self.field = extent(lengths, log_field)
+        inside = torch.arange(log_field.shape[1]) < self.lengths[:, None]
+        check_field(self.field, inside.to(log_field.device))
 
     def log_partition(self) -> Tensor:
         """See :class:`Chain`."""
@@ -119,12 +135,12 @@ class LabelledChain:
         """
         if not labels.shape[1]:
             return self.field.sum((1, 2))
-        inside = torch.arange(labels.shape[1]) < self.lengths.cpu()[:, None]
+        inside = torch.arange(labels.shape[1]) < self.lengths[:, None]
         codes = labels.cpu().masked_fill(~inside, -1)
         paths = self.states.paths(codes)
-        ends = paths.gather(1, (self.lengths.cpu()[:, None] - 1).clamp_min(0))[:, 0]
+        ends = paths.gather(1, (self.lengths[:, None] - 1).clamp_min(0))[:, 0]
         lost = (inside & (paths < 0)).any(1)
-        lost |= (self.lengths.cpu() > 0) & ~torch.from_numpy(self.states.may_end)[ends.clamp_min(0)]
+        lost |= (self.lengths > 0) & ~torch.from_numpy(self.states.may_end)[ends.clamp_min(0)]
         possible = inside & ~lost[:, None]
         known = _Paths(self.states, codes.masked_fill(~possible, -1))
         scores = known.scores(self.begins, self.moves)
@@ -183,7 +199,7 @@ class LabelledChain:
     @cached_property
     def _rows(self) -> EdgeRows:
         rows, steps = self.field.shape[:2]
-        return EdgeRows(np.arange(rows) * steps, self.lengths.cpu().long().numpy())
+        return EdgeRows(np.arange(rows) * steps, self.lengths.numpy())
 
     @cached_property
     def _edges(self) -> EdgeChain:
@@ -219,11 +235,15 @@ class LabelledLikelihood:
         states: Of the chain.
         lengths: ``(B,)``.
         codes: ``(B, T)`` labels, all of them possible.
+
+    Raises:
+        ModelError: If a length is not between 0 and T.
     """
 
     def __init__(self, states: LabelStates, lengths: Tensor, codes: Tensor) -> None:
         self.states = states
-        ends = lengths.numpy().astype(np.int64)
+        lengths = whole_lengths(lengths, *codes.shape)
+        ends = lengths.numpy()
         self.rows = EdgeRows(ends.cumsum() - ends, ends)
         inside = torch.arange(codes.shape[1]) < lengths[:, None]
         self.paths = _Paths(states, codes.masked_fill(~inside, -1))
@@ -236,8 +256,12 @@ class LabelledLikelihood:
             steps: ``(N, K)`` scores of labels, sequence after sequence.
             begins: ``(K,)`` scores of the first label.
             tables: See :meth:`LabelStates.moves`.
+
+        Raises:
+            ModelError: If shapes disagree, or a score is NaN or ``+inf``; row and step are named.
         """
         moves = self.states.moves(tables)
+        self._check(steps, begins, moves)
         scores = self.paths.scores(begins, moves)
         observed = steps.gather(1, self.labels.to(steps.device)[:, None])[:, 0]
         scores = scores.to(steps).index_add(0, self.row.to(steps.device), observed)
@@ -245,6 +269,31 @@ class LabelledLikelihood:
         log_partition = edge_log_partition if compiled else wide_log_partition
         log_z = log_partition(self.states.edges, self.rows, begins, moves, steps)
         return scores - log_z.masked_fill(log_z.isneginf(), 0.0)
+
+    def _check(self, steps: Tensor, begins: Tensor, moves: Tensor) -> None:
+        if steps.dim() != 2 or len(steps) != len(self.row):
+            expected = len(self.row), self.states.num_labels
+            raise ModelError(f"scores of steps must be {expected}, got {tuple(steps.shape)}")
+        _check_scores(self.states, begins, moves, steps)
+        if not below_infinity(steps):
+            at = int((~(steps.detach().amax(1) < math.inf)).nonzero()[0])
+            row = int(self.row[at])
+            raise wrong_step(row, at - int(self.rows.starts[row]))
+
+
+def _check_scores(states: LabelStates, begins: Tensor, moves: Tensor, field: Tensor) -> None:
+    """Check types and shapes, and the scores that all steps share."""
+    if not field.is_floating_point():
+        raise ModelError(f"log_field must hold floating-point logs, got {field.dtype}")
+    sizes = (begins, (states.num_labels,)), (moves, (len(states.edges),))
+    for (table, shape), name in zip(sizes, ("begins", "moves"), strict=True):
+        if table.shape != shape:
+            raise ModelError(f"{name} must be {shape}, got {tuple(table.shape)}")
+        check_table(name, table)
+    if field.shape[-1] != states.num_labels:
+        raise ModelError(
+            f"log_field must have scores of {states.num_labels} labels, got {field.shape[-1]}"
+        )
 
 
 class _Paths:

@@ -8,14 +8,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from pgnn.errors import Intractable
+from pgnn.errors import Intractable, ModelError
 from pgnn.inference.chains import edge_chain as edge_chain_module
 from pgnn.inference.chains import label_states, labelled_chain, wide_chain
 from pgnn.inference.chains.edge_chain import EdgeChain, EdgeRows
 from pgnn.inference.chains.edge_log_partition import edge_log_partition, wide_log_partition
 from pgnn.inference.chains.kernels import edge_messages, vector_registers
 from pgnn.inference.chains.label_states import LabelMoves, LabelStates
-from pgnn.inference.chains.labelled_chain import LabelledChain
+from pgnn.inference.chains.labelled_chain import LabelledChain, LabelledLikelihood
 from pgnn.inference.chains.wide_chain import WideChain
 
 K = 3
@@ -236,3 +236,58 @@ def test_no_rows_and_no_steps() -> None:
     assert empty.smoothed()[0].shape == (2, 0, K)
     assert empty.log_score(torch.zeros(2, 0, dtype=torch.int64)).tolist() == [0.0, 0.0]
     assert empty.best(2)[1].tolist() == [[0.0, float("-inf")]] * 2
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_scores_that_are_no_logs_are_named(value: float) -> None:
+    case = Case("order 2")
+    for part, (message, at) in enumerate(
+        [("begins .*entry .1.", 1), ("moves .*entry .4.", 4), ("row 3, step 7", (3, 7, 2))]
+    ):
+        wrong = Case("order 2")
+        wrong.parts[part][at] = value
+        with pytest.raises(ModelError, match=message):
+            wrong.fast()
+    case.parts[2][1, 1:] = value  # beyond the end
+    found = case.fast().smoothed()
+    torch.testing.assert_close(found, Case("order 2").fast().smoothed(), equal_nan=True)
+
+
+def test_shapes_and_lengths_are_checked() -> None:
+    case, (begins, moves, field) = Case("order 2"), Case("order 2").parts
+    wrong: list[tuple[tuple[Any, ...], str]] = [
+        ((begins[:2], moves, field), "begins must be .3,., got .2,."),
+        ((begins, moves[:2], field), "moves must be"),
+        ((begins, moves, field[0]), "log_field must be .B, T, K."),
+        ((begins, moves, field[..., :2]), "3 labels, got 2"),
+        ((begins, moves, field.long()), "floating-point"),
+        ((begins, moves, field, case.lengths + 9), "between 0 and 12; row 0 has 16"),
+        ((begins, moves, field, case.lengths - 1), "between 0 and 12; row 2 has -1"),
+        ((begins, moves, field, case.lengths[:3]), "lengths must be .40,. integers"),
+        ((begins, moves, field, case.lengths.double()), "integers"),
+    ]
+    for parts, message in wrong:
+        with pytest.raises(ModelError, match=message):
+            LabelledChain(case.states, *parts)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_what_is_learned_from_is_checked(value: float) -> None:
+    states = LabelStates(*CASES["order 2"])
+    lengths, codes = torch.tensor([2, 0, 3]), torch.zeros(3, 3, dtype=torch.int64)
+    with pytest.raises(ModelError, match="between 0 and 3; row 1 has 4"):
+        LabelledLikelihood(states, torch.tensor([2, 4, 3]), codes)
+    likelihood = LabelledLikelihood(states, lengths, codes)
+    tables = [torch.zeros((K,) * n) for n in (2, 3)]
+    assert bool(likelihood(torch.zeros(5, K), torch.zeros(K), tables).isfinite().all())
+    steps = torch.zeros(5, K)
+    steps[3, 1] = value
+    with pytest.raises(ModelError, match="row 2, step 1"):
+        likelihood(steps, torch.zeros(K), tables)
+    with pytest.raises(ModelError, match=r"begins .*entry .0."):
+        likelihood(torch.zeros(5, K), torch.full((K,), value), tables)
+    with pytest.raises(ModelError, match=r"scores of steps must be .5, 3."):
+        likelihood(torch.zeros(4, K), torch.zeros(K), tables)
+    tables[1][0, 1, 2] = value
+    with pytest.raises(ModelError, match=r"moves .*entry"):
+        likelihood(torch.zeros(5, K), torch.zeros(K), tables)
