@@ -6,10 +6,10 @@ import os
 from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from csv import reader
 from dataclasses import dataclass
-from io import BufferedReader, RawIOBase
+from io import BufferedReader
 from typing import IO, Any, TypeVar
+from weakref import finalize
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from pgnn.errors import DataError, EvidenceError, closest, require
 from pgnn.evidence.wrappers import codes
 from pgnn.factors.labels import MISSING
 from pgnn.factors.variable import Variable
+from pgnn.io.csv_header import Rejoined, header_of, is_one_column
 from pgnn.io.source import ending_of, path_of
 from pgnn.limits import check_apart
 
@@ -68,10 +69,16 @@ class RowFile:
         ignore: Collection[str] = (),
     ) -> None:
         arrow()
+        self.name = "standard input"
+        if isinstance(file, str | os.PathLike):
+            self.name = path_of(file).name
+            stream = path_of(file).open("rb")  # its error is the usual one of the system
+            if path_of(file).is_file():
+                stream.close()
+            else:  # a pipe, which is read once
+                file = stream
+                finalize(self, stream.close)
         is_path = isinstance(file, str | os.PathLike)
-        self.name = path_of(file).name if is_path else "standard input"
-        if is_path:
-            path_of(file).open("rb").close()  # its error is the usual one of the system
         self._ignore = set(ignore)
         self._variables = {str(v.name): v for v in variables.values() if not v.shape}
         self._is_parquet = is_path and is_parquet(self.name)
@@ -117,15 +124,14 @@ class RowFile:
         }
         types |= dict.fromkeys(self._ignore, pa.string())
         if isinstance(file, str | os.PathLike):
-            with path_of(file).open("rb") as stream:
-                header = stream.readline()
+            begin = header_of(path_of(file))
         else:
-            header = file.readline()
-            file = BufferedReader(_Rejoined(header, file))
+            rejoined = Rejoined(file)
+            begin, file = rejoined.begin, BufferedReader(rejoined)
         return csv.open_csv(
             file,
             read_options=csv.ReadOptions(block_size=_BLOCK),
-            parse_options=csv.ParseOptions(ignore_empty_lines=not _is_one_column(header)),
+            parse_options=csv.ParseOptions(ignore_empty_lines=not is_one_column(begin)),
             convert_options=csv.ConvertOptions(
                 column_types=types, null_values=[""], strings_can_be_null=True
             ),
@@ -322,28 +328,6 @@ def check_columns(
             )
 
 
-class _Rejoined(RawIOBase):
-    """A stream whose first line was read, from its beginning."""
-
-    def __init__(self, first: bytes, rest: IO[bytes]) -> None:
-        self._first, self._rest = first, rest
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        part = self._first[: len(buffer)] or self._rest.read(len(buffer))
-        self._first = self._first[len(buffer) :]
-        buffer[: len(part)] = part
-        return len(part)
-
-
-def _is_one_column(header: bytes) -> bool:
-    """Whether a header is that of one column, of which an empty line is a row."""
-    line = header.decode("utf-8", "replace").strip("\r\n")
-    return bool(line) and len(next(reader([line]))) == 1
-
-
 @contextmanager
 def returned_memory() -> Iterator[None]:
     """Let pyarrow return what it frees to the system at once; its own allocator keeps it."""
@@ -376,6 +360,10 @@ def _arrow_errors(name: str) -> Iterator[None]:
     except (pa.ArrowInvalid, UnicodeError) as error:
         text = " ".join(str(error).split())
         raise DataError(f"{name}: expected a table of values: {text[:300]}") from None
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        raise DataError(f"{name}: cannot be read: {error}; is it packed as it ends?") from None
 
 
 def answer_columns(
