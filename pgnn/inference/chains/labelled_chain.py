@@ -26,6 +26,7 @@ from pgnn.inference.chains.edge_log_partition import (
     edge_log_partition,
     wide_log_partition,
 )
+from pgnn.inference.chains.edge_probabilities import Ask, edge_probabilities
 from pgnn.inference.chains.label_states import LabelStates
 from pgnn.inference.chains.wide_chain import WideChain
 from pgnn.inference.numba_support import has_numba
@@ -36,7 +37,7 @@ class LabelledChain:
 
     It is a chain of :class:`LabelStates`; answers are about the labels, in the forms that those of
     a :class:`Chain` have. On the CPU compiled kernels go along the transitions that there are;
-    elsewhere, and for derivatives of more than :meth:`log_partition`, a :class:`WideChain` does.
+    elsewhere a :class:`WideChain` does, and where derivatives of probabilities are computed.
 
     Args:
         states: Of the chain.
@@ -88,17 +89,11 @@ class LabelledChain:
 
     def smoothed(self) -> tuple[Tensor, Tensor]:
         """See :class:`Chain`."""
-        if self._by_torch:
-            return self._wide.smoothed()
-        sums = self._edges.smooth()
-        return self._padded(sums.labels[0]), self._tensor(sums.log_z)
+        return self._probabilities("smoothed") if self._compiled else self._wide.smoothed()
 
     def filtered(self) -> tuple[Tensor, Tensor]:
         """See :class:`Chain`; that a sequence may not end in a state is known at its end."""
-        if self._by_torch:
-            return self._wide.filtered()
-        labels, increments = self._edges.filtered()
-        return self._padded(labels), self._padded(increments)
+        return self._probabilities("filtered") if self._compiled else self._wide.filtered()
 
     def best(self, k: int = 1) -> tuple[Tensor, Tensor]:
         """See :class:`Chain`."""
@@ -190,12 +185,6 @@ class LabelledChain:
     def _compiled(self) -> bool:
         return self.field.device.type == "cpu" and has_numba()
 
-    @property
-    def _by_torch(self) -> bool:
-        parts = (self.begins, self.moves, self.field)
-        asked = torch.is_grad_enabled() and any(part.requires_grad for part in parts)
-        return not self._compiled or asked
-
     @cached_property
     def _rows(self) -> EdgeRows:
         rows, steps = self.field.shape[:2]
@@ -215,8 +204,9 @@ class LabelledChain:
         lengths = self.lengths[rows]
         return WideChain(self.states.edges, self.begins, self.moves, self.field[rows], lengths)
 
-    def _padded(self, flat: Any) -> Tensor:
-        return self._tensor(flat.reshape(*self.field.shape[:2], *flat.shape[1:]))
+    def _probabilities(self, ask: Ask) -> tuple[Tensor, Tensor]:
+        parts = (self.begins, self.moves, self.field)
+        return edge_probabilities(ask, self._edges, self.lengths, *parts)
 
     def _tensor(self, array: Any) -> Tensor:
         return torch.from_numpy(array).to(self.field.dtype)

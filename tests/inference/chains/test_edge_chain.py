@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import pgnn
 from pgnn.errors import Intractable, ModelError
 from pgnn.inference.chains import edge_chain as edge_chain_module
 from pgnn.inference.chains import label_states, labelled_chain, wide_chain
@@ -291,3 +292,72 @@ def test_what_is_learned_from_is_checked(value: float) -> None:
     tables[1][0, 1, 2] = value
     with pytest.raises(ModelError, match=r"moves .*entry"):
         likelihood(torch.zeros(5, K), torch.zeros(K), tables)
+
+
+@pytest.mark.parametrize("ask", ["smoothed", "filtered"])
+def test_derivatives_of_probabilities_are_those_of_all_pairs(case: Case, ask: str) -> None:
+    generator, found = torch.Generator().manual_seed(2), []
+    weights = torch.randn((len(LENGTHS), max(LENGTHS), K), generator=generator).double()
+    sums = torch.randn((len(LENGTHS), max(LENGTHS)), generator=generator).double()
+    sums = sums if ask == "filtered" else sums[:, 0]
+    for kind in (LabelledChain, WideChain):
+        parts = case.requires_grad()
+        states: Any = case.states if kind is LabelledChain else case.states.edges
+        probs, logs = getattr(kind(states, *parts, case.lengths), ask)()
+        known = logs.masked_fill(~logs.isfinite(), 0.0)
+        total = (probs.nan_to_num(0.0) * weights).sum() + (known * sums).sum()
+        probs = probs[torch.arange(max(LENGTHS)) < case.lengths[:, None]]
+        found.append((probs, logs, *torch.autograd.grad(total, parts)))
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs, equal_nan=True)
+
+
+@pytest.mark.parametrize("ask", ["smoothed", "filtered"])
+def test_probabilities_are_differentiable_twice(ask: str) -> None:
+    states, lengths = LabelStates(*CASES["order 2, mask"]), torch.tensor([3, 1])
+    generator = torch.Generator().manual_seed(1)
+    shapes = (K,), (len(states.edges),), (2, 3, K)
+    parts = [torch.randn(s, generator=generator).double().requires_grad_() for s in shapes]
+
+    def answer(*numbers: Tensor) -> tuple[Tensor, Tensor]:
+        return getattr(LabelledChain(states, *numbers, lengths), ask)()  # type: ignore[no-any-return]
+
+    assert torch.autograd.gradcheck(answer, parts)
+    assert torch.autograd.gradgradcheck(answer, parts)
+
+
+def test_only_derivatives_of_probabilities_take_a_table(monkeypatch: Any) -> None:
+    case = Case("order 3")
+    monkeypatch.setattr(wide_chain, "MAX_TABLE", 1000)
+    parts = case.requires_grad()
+    chain = LabelledChain(case.states, *parts, case.lengths)
+    probs, log_z = chain.smoothed()
+    torch.testing.assert_close([probs, log_z], list(case.fast().smoothed()), equal_nan=True)
+    torch.testing.assert_close(chain.filtered(), case.fast().filtered(), equal_nan=True)
+    total = log_z.masked_fill(log_z.isneginf(), 0.0).sum()
+    expected = chain.log_partition().masked_fill(log_z.isneginf(), 0.0).sum()
+    for ours, theirs in zip(
+        *(torch.autograd.grad(x, parts) for x in (total, expected)), strict=True
+    ):
+        torch.testing.assert_close(ours, theirs)
+    with pytest.raises(Intractable, match="all pairs of 39 states"):
+        chain.smoothed()[0][0].sum().backward()
+
+
+def test_a_fitted_field_of_many_labels_answers_without_all_pairs(monkeypatch: Any) -> None:
+    monkeypatch.setattr(wide_chain, "MAX_TABLE", 1000)
+    letters = "abcdefghijklm"
+    tags = [[*letters], [*letters[::-1]], [*letters[3:9]]]
+    inputs: dict[str, Any] = {"attributes": [[[w] for w in row] for row in tags]}
+    field = pgnn.ConditionalRandomField([*letters], order=3)
+    field.fit(tags, inputs=inputs, learner=pgnn.Gradient(l2=0.1), progress=False)
+    assert any(p.requires_grad for p in field.parameters())
+    asked: dict[str, Any] = {"attributes": [[[w] for w in row] for row in ("abcd", "mlkj")]}
+    smoothed = field.query(None, inputs=asked)["label"].probs
+    torch.testing.assert_close(field.smooth(inputs=asked)["label"].probs, smoothed)
+    filtered = field.filter(inputs=asked)["label"].probs
+    torch.testing.assert_close(filtered[0, 3], smoothed[0, 3])
+    torch.testing.assert_close(smoothed[0].sum(1), torch.ones(4).to(smoothed))
+    assert field.decode(inputs=asked)["label"][0].tolist() == smoothed[0].argmax(1).tolist()
+    with torch.no_grad():
+        torch.testing.assert_close(field.query(None, inputs=asked)["label"].probs, smoothed)
