@@ -168,7 +168,9 @@ def _ignored(names: str) -> str:
     try:
         columns = ast.literal_eval(f"[{names}]")
     except (SyntaxError, ValueError):
-        return "--ignore"
+        columns = [...]
+    if ... in columns:  # the message has no names
+        return "--ignore NAME"
     return " ".join(f"--ignore {shlex.quote(str(name))}" for name in columns)
 
 

@@ -36,7 +36,7 @@ def add(commands: Commands) -> None:
 
 
 def _impute(options: argparse.Namespace) -> None:
-    check_output(options.to, ("csv", "gz"), options.table)
+    check_output(options.to, ("csv",), options.table, packed=True, addresses=True)
     model = read_model(options.file, options.normalise)
     table = read_frame(model, options.table)
     check_ignored(options.ignore, table.columns, options.table)

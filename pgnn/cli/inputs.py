@@ -9,6 +9,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+_PACKED = (".gz", ".bz2", ".xz", ".zip")
+"""Endings of what pandas packs as it writes."""
+
 
 def read_model(path: str, normalise: bool = False) -> Any:
     """Return the model in a file, or in standard input if the path is ``-``.
@@ -80,7 +83,14 @@ def _built(tree: ast.expr, base: type, kind: str) -> Any:
     classes = {n: getattr(pgnn, n) for n in pgnn.__all__ if isinstance(getattr(pgnn, n), type)}
     known = [n for n, found in classes.items() if issubclass(found, base)]
     if call.func.id not in known:
-        raise ModelError(f"unknown {kind} {call.func.id!r}{closest(call.func.id, known)}")
+        hint = closest(call.func.id, known)
+        if base is object and not hint.startswith("; did you mean"):  # not all public classes
+            hint = "; expected a number, True, False, None, a text in quotes, or a public class"
+        raise ModelError(f"unknown {kind} {call.func.id!r}{hint}")
+    names = [k.arg for k in call.keywords]
+    for name in names:
+        if names.count(name) > 1:
+            raise ModelError(f"{kind} {call.func.id}: {name} is given twice; give it once")
     settings = {k.arg: _setting(k.value, k.arg) for k in call.keywords if k.arg}
     return classes[call.func.id](*[_setting(x, kind) for x in call.args], **settings)
 
@@ -158,7 +168,14 @@ def check_ignored(ignored: Iterable[str], columns: Iterable[Any], file: str) -> 
             raise DataError(f"--ignore {name!r}: {file} has no such column{closest(name, names)}")
 
 
-def check_output(path: str | None, endings: Sequence[str] = (), source: str | None = None) -> None:
+def check_output(
+    path: str | None,
+    endings: Sequence[str] = (),
+    source: str | None = None,
+    *,
+    packed: bool = False,
+    addresses: bool = False,
+) -> None:
     """Check where an answer is to be written, before it is computed.
 
     Args:
@@ -166,6 +183,9 @@ def check_output(path: str | None, endings: Sequence[str] = (), source: str | No
         endings: Those of the formats that can be written, the first one of files without an ending;
             any if not given.
         source: The file that is read.
+        packed: Whether the format may be packed, so that the file ends in ``.csv.gz``, say.
+        addresses: Whether ``s3://bucket/rows.csv`` can be written, of which only the ending is
+            checked.
 
     Raises:
         DataError: If the folder of the file does not exist, the path is a folder or the file that
@@ -176,10 +196,15 @@ def check_output(path: str | None, endings: Sequence[str] = (), source: str | No
     if path in (None, "-"):
         return
     file = Path(str(path))
-    ending = file.suffix.lower().lstrip(".")
-    if endings and ending and ending not in endings:
-        known = " or ".join(f".{e}" for e in endings)
-        raise DataError(f"--to {path}: expected a file that ends in {known}, got .{ending}")
+    suffixes = [suffix.lower() for suffix in file.suffixes[-2:]]
+    packing = suffixes.pop() if packed and suffixes and suffixes[-1] in _PACKED else ""
+    ending = suffixes[-1] if suffixes else ""
+    if endings and ending and ending.lstrip(".") not in endings:
+        known = " or ".join(f".{e}" for e in endings) + (" or .csv.gz" if packed else "")
+        got = ending + packing
+        raise DataError(f"--to {path}: expected a file that ends in {known}, got {got}")
+    if addresses and "://" in str(path):
+        return
     if source is not None and file.exists() and file.resolve() == Path(source).resolve():
         raise DataError(f"--to {path} names the file that is read; name another one")
     if file.is_dir():

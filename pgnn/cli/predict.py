@@ -47,7 +47,12 @@ def add(commands: Commands) -> None:
 
 
 def _predict(options: argparse.Namespace) -> None:
-    check_output(options.to, ("csv", "parquet", "pq"), options.rows)
+    check_output(
+        options.to,
+        ("csv", "parquet", "pq"),
+        options.rows,
+        addresses=options.dask is not None,  # pyarrow alone writes files
+    )
     model = read_model(options.file, options.normalise)
     engine = engine_of(options.engine)
     targets = [lookup(name, model.variables, "variable") for name in options.target]

@@ -33,7 +33,7 @@ def add(commands: Commands) -> None:
 
 
 def _sample(options: argparse.Namespace) -> None:
-    check_output(options.to, ("csv", "gz"))
+    check_output(options.to, ("csv",), packed=True, addresses=True)
     model = read_model(options.file, options.normalise)
     evidence: Any = evidence_of(model, options) or None
     drawn = model.sample(options.n, evidence, engine=engine_of(options.engine), seed=options.seed)

@@ -168,21 +168,22 @@ def _read_csv(model: Any, data: Any, name: str) -> Any:
     """Read a CSV file: empty cells are missing, text labels are not converted."""
     import pandas as pd
 
-    content = data.read() if isinstance(data, io.IOBase) else None
+    content = _read_once(data)
 
     def source() -> Any:
         if content is None:
             return data
         return io.StringIO(content) if isinstance(content, str) else io.BytesIO(content)
 
-    header = pd.read_csv(source(), header=None, nrows=1, dtype=str, index_col=False)
+    cells: Any = {"keep_default_na": False, "na_values": [""]}
+    header = pd.read_csv(source(), header=None, nrows=1, dtype=str, index_col=False, **cells)
     check_apart(name, header.iloc[0].dropna().tolist())
     text = {
         v.name: str
         for v in model.variables.values()
         if v.is_discrete and all(isinstance(s, str) for s in v.states or ())
     }
-    rules: Any = {"dtype": text, "keep_default_na": False, "na_values": [""]}
+    rules: Any = {"dtype": text, **cells}
     rules["skip_blank_lines"] = header.shape[1] > 1  # of one column they are rows
     with warnings.catch_warnings():
         warnings.simplefilter("error", pd.errors.ParserWarning)
@@ -190,6 +191,15 @@ def _read_csv(model: Any, data: Any, name: str) -> Any:
             return pd.read_csv(source(), index_col=False, **rules)
         except pd.errors.ParserWarning as warning:
             raise DataError(f"rows have more cells than there are columns: {warning}") from None
+
+
+def _read_once(data: Any) -> str | bytes | None:
+    """The contents of a stream, or of a path that can be read once such as a pipe; else None."""
+    if isinstance(data, io.IOBase):
+        content: str | bytes = data.read()
+        return content
+    path = Path(data)
+    return path.read_bytes() if path.exists() and not path.is_file() else None
 
 
 def _completed(table: TableWithHoles, inputs: Inputs | None, engine: Engine | None) -> Any:

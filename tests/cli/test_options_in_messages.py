@@ -124,6 +124,9 @@ def test_arguments_are_told_as_options() -> None:
     assert in_options(message) == (
         "extra 'a'; leave columns out by --ignore a --ignore 3 --ignore 'it'\"'\"'s'"
     )
+    message = "extra 'a'; leave columns out by pgnn.observed(data, ignore=[...])"
+    assert in_options(message) == "extra 'a'; leave columns out by --ignore NAME"
+    assert in_options(message.replace("...", "<1>")).endswith("leave columns out by --ignore NAME")
     assert in_options("pass format= as one") == "pass --format as one"
 
 
@@ -139,3 +142,18 @@ def test_the_package_of_the_command_runs() -> None:
     words = [sys.executable, "-m", "pgnn.cli", "--version"]
     found = subprocess.run(words, capture_output=True, text=True, timeout=120, check=True)
     assert found.stdout == f"pgnn {pgnn.__version__}\n"
+
+
+def test_settings_of_engines_and_learners(
+    asia: Path, table: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("fit", asia, table, "--to", table.with_name("out.bif"), "--learner")
+    told = complaint(capsys, *words, "EM(max_iterations=1, max_iterations=2)")
+    assert told == "pgnn: learner EM: max_iterations is given twice; give it once\n"
+    told = complaint(capsys, *words, "EM(prior=Laplace(count=1, count=2))")
+    assert "prior Laplace: count is given twice" in told
+    told = complaint(capsys, *words, "EM(tolerance=inf)")
+    assert "unknown tolerance 'inf'; expected a number, True, False, None, a text" in told
+    assert "known:" not in told
+    assert "did you mean 'Laplace'" in complaint(capsys, *words, "EM(prior=Laplac)")
+    assert "; known: " in complaint(capsys, *words, "qqq")
