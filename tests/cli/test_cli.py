@@ -16,6 +16,7 @@ import pgnn
 from pgnn.cli import main, query
 from pgnn.cli.inputs import lookup, split_finding
 from pgnn.errors import EvidenceError
+from tests.cli.commands import run
 
 CHAIN = """MARKOV
 3
@@ -39,10 +40,6 @@ def chain(tmp_path: Path) -> Path:
     path = tmp_path / "chain.uai"
     path.write_text(CHAIN)
     return path
-
-
-def run(*words: object) -> int:
-    return main([str(word) for word in words])
 
 
 def answer(capsys: pytest.CaptureFixture[str], *words: object) -> dict[str, Any]:

@@ -16,19 +16,7 @@ import pytest
 import pgnn
 from pgnn.cli import COMMANDS, main, parser, query
 from pgnn.io import row_files
-
-
-def run(*words: object) -> int:
-    return main([str(word) for word in words])
-
-
-def complaint(capsys: pytest.CaptureFixture[str], *words: object) -> str:
-    """The one line on standard error of a command that fails."""
-    assert run(*words) == 1
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert captured.err.count("\n") == 1
-    return captured.err
+from tests.cli.commands import complaint, run
 
 
 def test_mpe(asia: Path, capsys: pytest.CaptureFixture[str]) -> None:

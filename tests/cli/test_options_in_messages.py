@@ -9,20 +9,8 @@ import pyarrow as pa
 import pytest
 
 import pgnn
-from pgnn.cli import in_options, main
-
-
-def run(*words: object) -> int:
-    return main([str(word) for word in words])
-
-
-def complaint(capsys: pytest.CaptureFixture[str], *words: object) -> str:
-    """The one line on standard error of a command that fails."""
-    assert run(*words) == 1
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert captured.err.count("\n") == 1
-    return captured.err
+from pgnn.cli import in_options
+from tests.cli.commands import complaint, run
 
 
 @pytest.fixture

@@ -14,17 +14,14 @@ import pandas as pd
 import pytest
 
 import pgnn
-from pgnn.cli import main, predict
+from pgnn.cli import predict
 from pgnn.cli.inputs import check_output
+from tests.cli.commands import run
 
 pytest.importorskip("pyarrow")
 PACKED = {"csv": bytes, "csv.gz": gzip.compress, "csv.bz2": bz2.compress}
 ONE = "smoke\nyes\n\nno\n"
 SEVERAL = "smoke,lung\nyes,\n\nno,\n"
-
-
-def run(*words: object) -> int:
-    return main([str(word) for word in words])
 
 
 def predicted(asia: Path, table: Path) -> list[float]:
