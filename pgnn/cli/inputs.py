@@ -5,9 +5,13 @@ from __future__ import annotations
 import argparse
 import ast
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pgnn.evidence.spelled_names import SpelledNames
+    from pgnn.factors.variable import Variable
 
 _PACKED = (".gz", ".bz2", ".xz", ".zip")
 """Endings of what pandas packs as it writes."""
@@ -103,14 +107,15 @@ def _setting(tree: ast.expr, name: str) -> Any:
 def evidence_of(model: Any, options: argparse.Namespace) -> dict[Any, Any]:
     """Turn a UAI evidence file and findings as typed into evidence for ``model``."""
     from pgnn.errors import EvidenceError
+    from pgnn.evidence.spelled_names import SpelledNames
 
-    evidence = {}
+    evidence, names = {}, SpelledNames(model.variables)
     if options.evidence_file is not None:
         evidence = _numbered_evidence(model, options.evidence_file, options.sample)
     for text in options.evidence:
-        name, state = split_finding(text, {str(name) for name in model.variables})
-        known = lookup(name, model.variables, "variable")
-        label = _value(state, model.variables[known])
+        name, state = split_finding(text, names)
+        variable = named(name, names)
+        known, label = variable.name, _value(state, variable)
         if evidence.setdefault(known, label) != label:
             raise EvidenceError(
                 f"{name!r} was observed as {str(evidence[known])!r} and as {state!r}"
@@ -147,7 +152,7 @@ def _numbered_evidence(model: Any, path: str, sample: int | None) -> dict[Any, A
     return evidence
 
 
-def split_finding(text: str, names: set[str]) -> tuple[str, str]:
+def split_finding(text: str, names: Container[str]) -> tuple[str, str]:
     """Split ``NAME=STATE`` where NAME is a variable, for names and states may contain ``=``."""
     cuts = [k for k, letter in enumerate(text) if letter == "=" and text[:k] in names]
     cut = cuts[0] if cuts else text.index("=", 1)
@@ -211,6 +216,32 @@ def check_output(
         raise DataError(f"--to {path}: expected a file, got a folder")
     if not file.absolute().parent.is_dir():
         raise DataError(f"--to {path}: there is no folder {str(file.parent)!r}; create it first")
+
+
+def named(text: str, names: SpelledNames) -> Variable:
+    """Return the variable that a text names, or the element of an array.
+
+    Raises:
+        EvidenceError: If there is none.
+    """
+    from pgnn.evidence.unknown_variable import unknown_variable
+
+    found = names.find(text)
+    if found is None:
+        raise unknown_variable(text, names.variables.values())
+    return found
+
+
+def targets_of(model: Any, options: argparse.Namespace) -> list[Any]:
+    """Return the names of the targets; none if none are given.
+
+    Raises:
+        EvidenceError: If one is that of no variable.
+    """
+    from pgnn.evidence.spelled_names import SpelledNames
+
+    names = SpelledNames(model.variables)
+    return [named(name, names).name for name in options.target]
 
 
 def lookup(text: str, known: Iterable[Any], kind: str) -> Any:

@@ -15,7 +15,7 @@ from pgnn.cli.arguments import (
     add_model,
     add_targets,
 )
-from pgnn.cli.inputs import check_output, engine_of, lookup, read_model
+from pgnn.cli.inputs import check_output, engine_of, read_model, targets_of
 
 EXAMPLES = """\
   pgnn predict alarm.bif rows.csv -t LVFAILURE -t HR --to posteriors.parquet
@@ -55,8 +55,7 @@ def _predict(options: argparse.Namespace) -> None:
     )
     model = read_model(options.file, options.normalise)
     engine = engine_of(options.engine)
-    targets = [lookup(name, model.variables, "variable") for name in options.target]
-    targets = targets or list(model.variables)
+    targets = targets_of(model, options) or list(model.variables)
     if options.dask is None:
         _stream(model, targets, engine, options)
     else:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 import math
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,7 +19,11 @@ from pgnn.cli.arguments import (
     add_model,
     add_targets,
 )
-from pgnn.cli.inputs import engine_of, evidence_of, lookup, read_model
+from pgnn.cli.inputs import engine_of, evidence_of, read_model, targets_of
+from pgnn.evidence.spelled_names import SpelledNames
+
+if TYPE_CHECKING:
+    from pgnn.factors.variable import Variable
 
 QUERY_EXAMPLES = """\
   pgnn query asia.bif -e smoke=yes -e xray=yes -t lung
@@ -49,7 +53,7 @@ def _query(options: argparse.Namespace) -> None:
     model = read_model(options.file, options.normalise)
     evidence = evidence_of(model, options)
     engine = engine_of(options.engine)
-    targets = _targets(model, options)
+    targets = targets_of(model, options)
     unobserved = [name for name in model.variables if name not in evidence]
     posterior = model.query(targets or unobserved or None, evidence, engine=engine)
     mode = model.most_probable(evidence) if options.mpe else None
@@ -57,7 +61,7 @@ def _query(options: argparse.Namespace) -> None:
         print(json.dumps(_answer(model, evidence, posterior, mode), indent=2))
         return
     print(posterior.table())
-    print(f"log evidence {float(posterior.log_evidence):z.6f} ({posterior.kind})")
+    print(f"log evidence {_number(posterior.log_evidence):z.6f} ({posterior.kind})")
     if mode is not None:
         print(f"\n{mode}")
 
@@ -65,18 +69,15 @@ def _query(options: argparse.Namespace) -> None:
 def _mpe(options: argparse.Namespace) -> None:
     model = read_model(options.file, options.normalise)
     evidence = evidence_of(model, options)
-    targets = _targets(model, options) or None
+    targets = targets_of(model, options) or None
     mode = model.most_probable(evidence, targets, engine=engine_of(options.engine))
-    print(json.dumps(_explanation(mode), indent=2) if options.json else mode)
-
-
-def _targets(model: Any, options: argparse.Namespace) -> list[Any]:
-    return [lookup(name, model.variables, "variable") for name in options.target]
+    print(json.dumps(_explanation(model, mode), indent=2) if options.json else mode)
 
 
 def _answer(model: Any, evidence: Mapping[Any, Any], posterior: Any, mode: Any) -> dict[str, Any]:
     """Everything that ``pgnn query`` found out, in types that JSON has."""
-    log_evidence = float(posterior.log_evidence)
+    names = SpelledNames(model.variables)
+    log_evidence = _number(posterior.log_evidence)
     answer: dict[str, Any] = {
         "kind": posterior.kind,
         "engine": posterior.engine,
@@ -84,30 +85,52 @@ def _answer(model: Any, evidence: Mapping[Any, Any], posterior: Any, mode: Any) 
         "diagnostics": _json_values(posterior.diagnostics),
         "evidence": {str(name): str(state) for name, state in evidence.items()},
         "posterior": {
-            str(name): {
-                str(label): float(probability)
-                for label, probability in zip(
-                    model.variables[name].states, posterior[name].probs, strict=True
-                )
-            }
+            str(single.name): numbers
             for name in posterior
+            for single, numbers in _marginals(names[name], posterior[name])
         },
     }
     if mode is not None:
-        answer["most_probable"] = _explanation(mode)
+        answer["most_probable"] = _explanation(model, mode)
     return answer
 
 
-def _explanation(mode: Any) -> dict[str, Any]:
+def _marginals(variable: Variable, answer: Any) -> Iterator[tuple[Variable, dict[str, float]]]:
+    """Each element of a variable with its probabilities, or with its mean and deviation."""
+    if variable.is_discrete:
+        numbers, keys = answer.probs.unbind(-1), [str(label) for label in variable.states or ()]
+    else:
+        numbers, keys = [answer.mean, answer.stddev], ["mean", "standard deviation"]
+    columns = [x.detach().reshape(-1).tolist() for x in numbers]
+    for single, row in zip(variable.elements(), zip(*columns, strict=True), strict=True):
+        yield single, dict(zip(keys, row, strict=True))
+
+
+def _explanation(model: Any, mode: Any) -> dict[str, Any]:
     """The most probable states, in types that JSON has."""
-    bound = None if mode.upper_bound is None else float(mode.upper_bound)
+    log_prob = _number(mode.log_prob)
+    bound = None if mode.upper_bound is None else _number(mode.upper_bound)
     return {
         "engine": mode.engine,
-        "log_prob": float(mode.log_prob),
+        "log_prob": log_prob,
         "upper_bound": bound,
-        "proved": bound is not None and bound - float(mode.log_prob) < 1e-9,
-        "states": {str(name): str(state) for name, state in mode.items()},
+        "proved": bound is not None and bound - log_prob < 1e-9,
+        "states": dict(_states(SpelledNames(model.variables), mode)),
     }
+
+
+def _states(names: SpelledNames, mode: Any) -> Iterator[tuple[str, str | float]]:
+    """Each element with its state, or with its number if it is real."""
+    for name, values in mode.items():
+        variable = names[name]
+        cells = np.asarray(values).reshape(-1) if variable.shape else [values]
+        for single, cell in zip(variable.elements(), cells, strict=True):
+            yield str(single.name), str(cell) if variable.is_discrete else float(cell)
+
+
+def _number(value: Any) -> float:
+    """A tensor of one number, which may know its derivatives, as a plain number."""
+    return float(value.detach()) if hasattr(value, "detach") else float(value)
 
 
 def _json_values(diagnostics: Mapping[str, Any]) -> dict[str, Any]:

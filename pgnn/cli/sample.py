@@ -37,4 +37,22 @@ def _sample(options: argparse.Namespace) -> None:
     model = read_model(options.file, options.normalise)
     evidence: Any = evidence_of(model, options) or None
     drawn = model.sample(options.n, evidence, engine=engine_of(options.engine), seed=options.seed)
-    drawn.frame().to_csv(options.to or sys.stdout, index=False)
+    in_single_cells(drawn).to_csv(options.to or sys.stdout, index=False)
+
+
+def in_single_cells(drawn: Any) -> Any:
+    """Return samples as a data frame in which elements of real arrays have columns, too."""
+    import pandas as pd
+
+    frame = drawn.frame()
+    columns: dict[Any, Any] = {}
+    for k, name in enumerate(frame.columns):
+        variable = next((v for v in drawn.variables if v.name == name), None)
+        if variable is None or not variable.shape:
+            columns[name] = frame.iloc[:, k]
+            continue
+        numbers = drawn[name].detach().reshape(len(frame), -1).numpy(force=True)
+        for j, single in enumerate(variable.elements()):
+            columns[single.name] = numbers[:, j]
+    table = pd.DataFrame(dict(enumerate(columns.values())))
+    return table.set_axis(pd.Index([*columns], tupleize_cols=False), axis=1)

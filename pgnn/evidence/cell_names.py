@@ -64,8 +64,13 @@ class CellNames:
     def among(
         self, columns: Mapping[Hashable, Any], is_variable: Callable[[Hashable], bool]
     ) -> dict[Hashable, Any]:
-        """Return the columns that may be elements: known names of them, or of nothing else."""
-        return {n: x for n, x in columns.items() if n in self._places or not is_variable(n)}
+        """Return the columns that may be elements: known names of them, or of nothing else.
+
+        Columns that spell all elements, ``"('x', 1, 0)"`` say, come in the order of the elements.
+        """
+        own = {n: x for n, x in columns.items() if n in self._places or not is_variable(n)}
+        spelled = {str(e.name): None for e in self.array.elements()} if self._spells(own) else {}
+        return {n: own[n] for n in spelled} if own.keys() == spelled.keys() else own
 
     def hint(self, columns: Iterable[Hashable], is_variable: Callable[[Hashable], bool]) -> str:
         """Return what a frame of other columns should be; empty if it is not one of elements.
@@ -115,6 +120,12 @@ class CellNames:
             return None
         rows = np.stack(parts, axis=1).reshape(-1, *self.array.shape)
         return rows if self.array.is_discrete else rows.astype(np.float64)
+
+    def _spells(self, columns: Mapping[Hashable, Any]) -> bool:
+        """Whether columns may be the elements of the array, spelled."""
+        if self.names or len(columns) != self.array.num_elements:
+            return False
+        return all(isinstance(n, str) and n.startswith("(") for n in columns)
 
     def _in_order(self, names: Sequence[Hashable]) -> dict[Hashable, Hashable]:
         name, shape = self.array.name, self.array.shape

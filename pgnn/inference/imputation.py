@@ -19,7 +19,9 @@ from pgnn.evidence.frames import are_rows, columns_of, is_frame, plain_column
 from pgnn.evidence.nameless_rows import nameless_rows, stacked_rows
 from pgnn.evidence.partitioned_frame import is_partitioned
 from pgnn.evidence.row_evidence import RowEvidence
+from pgnn.evidence.spelled_names import SpelledNames
 from pgnn.factors.variable import Variable
+from pgnn.inference.answer_frames import plain_index
 from pgnn.inference.engine import Engine
 from pgnn.inference.known_values import known_values
 from pgnn.inference.table_with_holes import TableWithHoles
@@ -118,8 +120,8 @@ class ArrayRows:
             return values.reshape(self.data.shape).astype(self.data.dtype if exact else np.float64)
         if isinstance(self.data, torch.Tensor):
             return torch.from_numpy(values).reshape(self.data.shape).to(self.data)
-        frame = pd.DataFrame(dict(columns_of(self.data)))
-        return pd.DataFrame(values, columns=frame.columns, index=getattr(self.data, "index", None))
+        names = plain_index([*columns_of(self.data)])
+        return pd.DataFrame(values, columns=names, index=getattr(self.data, "index", None))
 
 
 def read_table(model: Any, data: Any) -> Any:
@@ -177,20 +179,26 @@ def _read_csv(model: Any, data: Any, name: str) -> Any:
 
     cells: Any = {"keep_default_na": False, "na_values": [""]}
     header = pd.read_csv(source(), header=None, nrows=1, dtype=str, index_col=False, **cells)
-    check_apart(name, header.iloc[0].dropna().tolist())
-    text = {
-        v.name: str
-        for v in model.variables.values()
-        if v.is_discrete and all(isinstance(s, str) for s in v.states or ())
-    }
+    columns, spelled = header.iloc[0].dropna().tolist(), SpelledNames(model.variables)
+    check_apart(name, [str(spelled.of(column)) for column in columns])
+    text = {n: str for n in columns if n in spelled and _has_text_labels(spelled[n])}
     rules: Any = {"dtype": text, **cells}
-    rules["skip_blank_lines"] = header.shape[1] > 1  # of one column they are rows
+    if header.shape[1] == 1:  # empty lines are rows then, but for those before the name
+        rules["skip_blank_lines"] = False
+        one: Any = {"header": None, "names": ["cells"], "dtype": str}
+        lines = pd.read_csv(source(), index_col=False, **(rules | one))["cells"]
+        rules["header"] = int((lines == header.iloc[0, 0]).argmax())
     with warnings.catch_warnings():
         warnings.simplefilter("error", pd.errors.ParserWarning)
         try:
-            return pd.read_csv(source(), index_col=False, **rules)
+            return spelled.renamed(pd.read_csv(source(), index_col=False, **rules))
         except pd.errors.ParserWarning as warning:
             raise DataError(f"rows have more cells than there are columns: {warning}") from None
+
+
+def _has_text_labels(variable: Variable) -> bool:
+    """Whether a variable is discrete and all its labels are text."""
+    return variable.is_discrete and all(isinstance(s, str) for s in variable.states or ())
 
 
 def _read_once(data: Any) -> str | bytes | None:

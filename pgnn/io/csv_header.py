@@ -8,7 +8,11 @@ from io import RawIOBase
 from pathlib import Path
 from typing import IO, Any
 
-_MOST = 2**17  # bytes that are looked at
+HEADER = 2**21
+"""Bytes of a file that are looked at."""
+_LINE_END = re.compile(rb"\r\n|\r|\n")
+_EMPTY = re.compile(rb"(?:\xef\xbb\xbf)?[\r\n]+")
+"""Empty lines before the first one with text, perhaps behind a mark of UTF-8."""
 
 
 def header_of(path: Path) -> bytes:
@@ -20,8 +24,39 @@ def header_of(path: Path) -> bytes:
     import pyarrow as pa
 
     with pa.input_stream(path) as stream:
-        begin: bytes = stream.read(_MOST)
+        begin: bytes = stream.read(HEADER)
     return begin
+
+
+def empty_lines(begin: bytes) -> int:
+    r"""Return how many empty lines a file has before that of its columns.
+
+    Args:
+        begin: Of the file; lines end in LF, CR or both.
+
+    Example:
+        >>> empty_lines(b"\r\n\r\nsmoke"), empty_lines(b"\n\nsmoke"), empty_lines(b"smoke\n")
+        (2, 2, 0)
+    """
+    found = _EMPTY.match(begin)
+    return 0 if found is None else len(_LINE_END.findall(found[0]))
+
+
+def column_names(begin: bytes) -> list[str]:
+    r"""Return the names in the first line of a file that is not empty; none if it is too long.
+
+    Args:
+        begin: Of the file; lines end in LF, CR or both.
+
+    Example:
+        >>> column_names(b"\nsmoke,lung\nyes,no")
+        ['smoke', 'lung']
+    """
+    line = _LINE_END.split(_EMPTY.sub(b"", begin), maxsplit=1)[0].decode("utf-8-sig", "replace")
+    try:
+        return next(csv.reader([line]), [])
+    except csv.Error:  # a cell longer than this module takes
+        return []
 
 
 def is_one_column(begin: bytes) -> bool:
@@ -34,11 +69,7 @@ def is_one_column(begin: bytes) -> bool:
         >>> is_one_column(b"smoke\ryes\r\rno"), is_one_column(b"smoke,lung\nyes,no")
         (True, False)
     """
-    line = re.split(rb"[\r\n]", begin, maxsplit=1)[0].decode("utf-8-sig", "replace")
-    try:
-        return bool(line) and len(next(csv.reader([line]))) == 1
-    except csv.Error:  # a cell longer than this module takes
-        return False
+    return len(column_names(begin)) == 1
 
 
 class Rejoined(RawIOBase):
@@ -49,7 +80,9 @@ class Rejoined(RawIOBase):
     """
 
     def __init__(self, stream: IO[bytes]) -> None:
-        self.begin = stream.readline(_MOST)
+        self.begin = stream.readline(HEADER)
+        while self.begin and len(self.begin) < HEADER and not column_names(self.begin):
+            self.begin += stream.readline(HEADER)
         self._unread, self._rest = self.begin, stream
 
     def readable(self) -> bool:

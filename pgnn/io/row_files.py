@@ -15,10 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pgnn.errors import DataError, EvidenceError, closest, require
+from pgnn.evidence.spelled_names import SpelledNames
 from pgnn.evidence.wrappers import codes
 from pgnn.factors.labels import MISSING
 from pgnn.factors.variable import Variable
-from pgnn.io.csv_header import Rejoined, header_of, is_one_column
+from pgnn.io.csv_header import Rejoined, column_names, empty_lines, header_of, is_one_column
 from pgnn.io.source import ending_of, path_of
 from pgnn.limits import check_apart
 
@@ -80,12 +81,12 @@ class RowFile:
                 finalize(self, stream.close)
         is_path = isinstance(file, str | os.PathLike)
         self._ignore = set(ignore)
-        self._variables = {str(v.name): v for v in variables.values() if not v.shape}
+        self._names = SpelledNames(variables)
         self._is_parquet = is_path and is_parquet(self.name)
         with _arrow_errors(self.name):
             self._reader = self._parquet(file) if self._is_parquet else self._csv(file)
             names = list(self._schema.names)
-        check_columns(self.name, names, variables, ignore)
+        check_columns(self.name, names, self._names, ignore)
 
     def __iter__(self) -> Iterator[RowBatch]:
         """Read the batches in order, one ahead of that which is looked at."""
@@ -119,18 +120,20 @@ class RowFile:
         from pyarrow import csv
 
         label = pa.dictionary(pa.int32(), pa.string())
-        types = {
-            name: label if v.is_discrete else pa.float64() for name, v in self._variables.items()
-        }
-        types |= dict.fromkeys(self._ignore, pa.string())
         if isinstance(file, str | os.PathLike):
             begin = header_of(path_of(file))
         else:
             rejoined = Rejoined(file)
             begin, file = rejoined.begin, BufferedReader(rejoined)
+        types = {
+            name: label if variable.is_discrete else pa.float64()
+            for name in [*map(str, self._names.variables), *column_names(begin)]
+            if (variable := self._names.find(name)) is not None
+        }
+        types |= dict.fromkeys(self._ignore, pa.string())
         return csv.open_csv(
             file,
-            read_options=csv.ReadOptions(block_size=_BLOCK),
+            read_options=csv.ReadOptions(block_size=_BLOCK, skip_rows=empty_lines(begin)),
             parse_options=csv.ParseOptions(ignore_empty_lines=not is_one_column(begin)),
             convert_options=csv.ConvertOptions(
                 column_types=types, null_values=[""], strings_can_be_null=True
@@ -153,7 +156,7 @@ class RowFile:
         copied = {}
         for k, name in enumerate(tables[0].schema.names):
             columns = [table.column(k) for table in tables]
-            variable = self._variables.get(name)
+            variable = self._names.find(name)
             if name in self._ignore or variable is None:
                 copied[name] = pa.concat_arrays(columns)
             elif variable.is_discrete:
@@ -304,22 +307,22 @@ def is_parquet(path: str) -> bool:
 def check_columns(
     file: str,
     columns: Sequence[str],
-    variables: Mapping[Hashable, Variable],
+    names: SpelledNames,
     ignore: Collection[str],
 ) -> None:
     """Check the names of the columns of a file.
 
     Raises:
-        DataError: If one is neither variable nor ignored, or two are the same.
+        DataError: If one is neither variable, element of an array nor ignored, or two are the same.
     """
     check_apart(file, columns)
-    known = {str(v.name) for v in variables.values() if not v.shape}
+    check_apart(file, [str(names.of(name)) for name in columns if name not in ignore])
     for name in columns:
-        if name not in known and name not in ignore:
-            hint = closest(name, known)
+        variable = names.find(name)
+        if (variable is None or variable.shape) and name not in ignore:
             raise DataError(
-                f"{file}: column {name!r} is not a variable of the model{hint}; --ignore it, or "
-                "leave it out"
+                f"{file}: column {name!r} is not a variable of the model{names.advice(name)}; "
+                "--ignore it, or leave it out"
             )
     for name in ignore:
         if name not in columns:
@@ -369,14 +372,26 @@ def _arrow_errors(name: str) -> Iterator[None]:
 def answer_columns(
     posterior: Any, targets: Sequence[Hashable], variables: Mapping[Hashable, Variable]
 ) -> dict[str, NDArray[np.float64]]:
-    """Return probabilities by ``"target=state"``, or of real targets means by ``"target"``."""
+    """Return probabilities by ``"target=state"``, or of real targets means by ``"target"``.
+
+    Args:
+        posterior: Of all rows.
+        targets: Names of variables and of elements; each element of an array has its own columns.
+        variables: Those of the model.
+    """
     columns = {}
-    for name in targets:
-        variable = variables[name]
-        if not variable.is_discrete:
-            columns[str(name)] = posterior[name].mean.numpy(force=True)
-            continue
-        probabilities = posterior[name].probs.numpy(force=True)
-        for k, state in enumerate(variable.states or ()):
-            columns[f"{name}={state}"] = probabilities[..., k]
+    names = SpelledNames(variables)
+    for target in targets:
+        variable = names[target]
+        answer = posterior[target]
+        numbers = (answer.probs if variable.is_discrete else answer.mean).numpy(force=True)
+        axes = len(variable.shape)
+        for single in variable.elements():
+            place = single.name[1:] if axes and isinstance(single.name, tuple) else ()
+            of_one = numbers[:, *place]
+            if not variable.is_discrete:
+                columns[str(single.name)] = of_one
+                continue
+            for k, state in enumerate(variable.states or ()):
+                columns[f"{single.name}={state}"] = of_one[:, k]
     return columns

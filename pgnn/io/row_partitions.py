@@ -12,7 +12,9 @@ from typing import Any
 
 from pgnn.errors import DataError, require
 from pgnn.evidence.partitioned_frame import PartitionedFrame
+from pgnn.evidence.spelled_names import SpelledNames
 from pgnn.factors.variable import Variable
+from pgnn.io.csv_header import HEADER, column_names, empty_lines, is_one_column
 from pgnn.io.row_files import answer_columns, arrow, check_columns, is_parquet
 
 
@@ -43,7 +45,7 @@ class PartitionAnswer:
     def __call__(self, rows: Any) -> Any:
         """Return a frame with a row for each row."""
         copied = rows[[name for name in rows.columns if name in set(self.ignore)]]
-        evidence = rows.drop(columns=copied.columns)
+        evidence = SpelledNames(self.model.variables).renamed(rows.drop(columns=copied.columns))
         posterior = self.model.query(self.targets, evidence, engine=self.engine)
         columns = answer_columns(posterior, self.targets, self.model.variables)
         return copied.assign(**columns)
@@ -64,18 +66,45 @@ def read_partitions(
         DataError: If a column is neither variable nor ignored, or there is no such file.
         Unsupported: If Dask is not installed.
     """
-    frames = _dask("dask.dataframe")
+    names = SpelledNames(variables)
     try:
         if is_parquet(path):
-            frame = frames.read_parquet(path)
+            frame = _dask("dask.dataframe").read_parquet(path)
         else:
-            types = {str(v.name): str if v.is_discrete else float for v in variables.values()}
-            types |= dict.fromkeys(ignore, str)
-            frame = frames.read_csv(path, dtype=types, keep_default_na=False, na_values=[""])
+            frame = _csv_partitions(path, names, ignore)
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: {' '.join(str(error).split())[:300]}") from None
-    check_columns(path, [*frame.columns], variables, ignore)
+    check_columns(path, [*frame.columns], names, ignore)
     return frame
+
+
+def _csv_partitions(path: str, names: SpelledNames, ignore: Collection[str]) -> Any:
+    """A Dask frame of CSV files, in which an empty line is a row if there is one column."""
+    begin = _first_begin(path)
+    types: dict[str, type] = {
+        name: str if variable.is_discrete else float
+        for name in [*map(str, names.variables), *column_names(begin)]
+        if (variable := names.find(name)) is not None
+    }
+    types |= dict.fromkeys(ignore, str)
+    return _dask("dask.dataframe").read_csv(
+        path,
+        dtype=types,
+        keep_default_na=False,
+        na_values=[""],
+        skip_blank_lines=not is_one_column(begin),
+        skiprows=empty_lines(begin),
+    )
+
+
+def _first_begin(path: str) -> bytes:
+    """The begin of the first of the files that a path with stars means."""
+    files = import_module("fsspec").open_files(path, "rb", compression="infer")
+    if not files:
+        return b""
+    with files[0] as stream:
+        begin: bytes = stream.read(HEADER)
+    return begin
 
 
 def write_answers(frame: Any, answer: PartitionAnswer, path: str) -> None:

@@ -3,6 +3,7 @@
 import bz2
 import gzip
 import io
+import json
 import os
 import sys
 import threading
@@ -148,3 +149,149 @@ def test_addresses_are_no_folders(
     monkeypatch.setattr(predict, "_distribute", lambda *words: asked.extend(words))
     assert run(*words, "--dask", "tcp://head:8786") == 0
     assert len(asked) == 4
+
+
+def test_elements_of_arrays_have_columns(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = [[1.0, -2.0], [0.5, 1.0], [0.0, 2.0]]
+    pixels = pgnn.Variable("y", 2, shape=(3,))
+    machine = pgnn.RestrictedBoltzmannMachine(
+        pixels, 2, visible_bias=[0.3, -0.2, 0.8], hidden_bias=[0.1, 0.2], weight=weights
+    )
+    file, table, to = tmp_path / "m.safetensors", tmp_path / "rows.csv", tmp_path / "out.csv"
+    machine.save(file)
+    assert run("sample", file, "-n", 4, "--seed", 1, "--to", table) == 0
+    drawn = pd.read_csv(table)
+    assert list(drawn) == ["('y', 0)", "('y', 1)", "('y', 2)", "('hidden', 0)", "('hidden', 1)"]
+    some = drawn[["('y', 2)", "('y', 0)"]]  # in another order, and one of them not observed
+    some.to_csv(table, index=False)
+    evidence = {("y", 2): some["('y', 2)"].tolist(), ("y", 0): some["('y', 0)"].tolist()}
+    expected = machine.query(["y", "hidden"], evidence)
+    assert run("predict", file, table, "-t", "('y', 1)", "-t", "hidden", "--to", to) == 0
+    found = pd.read_csv(to)
+    np.testing.assert_allclose(found["('y', 1)=1"], expected["y"].probs.detach()[:, 1, 1])
+    for k in range(2):
+        probs = expected["hidden"].probs.detach()[:, k, 1]
+        np.testing.assert_allclose(found[f"('hidden', {k})=1"], probs)
+    drawn[["('y', 2)", "('y', 1)", "('y', 0)"]].to_csv(table, index=False)
+    assert run("impute", file, table, "--to", to) == 0
+    assert list(pd.read_csv(to)) == ["('y', 2)", "('y', 1)", "('y', 0)"]
+    assert (pd.read_csv(to).to_numpy() == pd.read_csv(table).to_numpy()).all()
+    capsys.readouterr()
+    assert run("query", file, "-e", "('y', 1)=1", "-t", "('y', 0)", "--json") == 0
+    posterior = json.loads(capsys.readouterr().out)["posterior"]
+    exact = machine.query([("y", 0)], {("y", 1): 1})[("y", 0)].probs.tolist()
+    assert posterior == {"('y', 0)": pytest.approx({"0": exact[0], "1": exact[1]})}
+    assert run("mpe", file, "-e", "('y', 1)=1", "--json") == 0
+    states = json.loads(capsys.readouterr().out)["states"]
+    best = machine.most_probable({("y", 1): 1})
+    assert states == {f"('y', {k})": str(best["y"][k]) for k in range(3)} | {
+        f"('hidden', {k})": str(best["hidden"][k]) for k in range(2)
+    }
+
+
+def test_a_column_of_an_array_or_of_two_spellings(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, table = tmp_path / "m.safetensors", tmp_path / "rows.csv"
+    pgnn.RestrictedBoltzmannMachine(pgnn.Variable("y", 2, shape=(3,)), 2).save(file)
+    table.write_text("y\n1\n")
+    assert run("predict", file, table) == 1
+    told = capsys.readouterr().err
+    assert "give each element a column of its own, such as \"('y', 0)\"" in told
+    table.write_text("\"('y', 0)\",\"('y',0)\"\n1,1\n")
+    for command in ("predict", "impute"):
+        assert run(command, file, table) == 1
+        assert "two columns have the name \"('y', 0)\"" in capsys.readouterr().err
+
+
+def test_real_vectors_are_written_in_cells_that_are_read_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = np.random.default_rng(0).normal(size=(40, 2))
+    model = pgnn.Mixture(2, {"x": pgnn.Gaussian}).fit({"x": data}, seed=0)
+    file, table, to = tmp_path / "m.safetensors", tmp_path / "rows.csv", tmp_path / "out.csv"
+    model.save(file)
+    assert run("sample", file, "-n", 3, "--seed", 1, "--to", table) == 0
+    drawn = model.sample(3, seed=1)
+    rows = pd.read_csv(table)
+    assert list(rows) == ["component", "('x', 0)", "('x', 1)"]
+    np.testing.assert_allclose(rows.iloc[:, 1:], drawn["x"])
+    rows.drop(columns="component").to_csv(table, index=False)
+    assert run("predict", file, table, "-t", "component", "--to", to) == 0
+    expected = model.query("component", {"x": drawn["x"]})["component"].probs
+    np.testing.assert_allclose(pd.read_csv(to), expected, rtol=1e-6)
+    capsys.readouterr()
+    assert run("query", file, "--json") == 0
+    posterior = json.loads(capsys.readouterr().out)["posterior"]
+    known = model.query("x")["x"]
+    assert posterior["('x', 1)"] == pytest.approx(
+        {"mean": float(known.mean[1]), "standard deviation": float(known.stddev[1])}
+    )
+
+
+def test_numbered_variables_are_columns_of_their_numbers(tmp_path: Path) -> None:
+    tables = {0: [0.4, 0.6], ("t", 1): [[0.5, 0.5], [0.1, 0.9]]}
+    model = pgnn.BayesianNetwork([(0, ("t", 1))], tables, states=dict.fromkeys(tables, 2))
+    file, table, to = tmp_path / "m.safetensors", tmp_path / "rows.csv", tmp_path / "out.csv"
+    model.save(file)
+    table.write_text("0,\"('t', 1)\"\n0,\n,1\n1,1\n")
+    assert run("impute", file, table, "--to", to) == 0
+    assert pd.read_csv(to).to_numpy().tolist() == [[0, 0], [1, 1], [1, 1]]
+    words = ("fit", file, table, "--to", tmp_path / "n.safetensors", "--seed", 0)
+    assert run(*words, "--learner", "EM") == 0
+    assert run("predict", file, table, "-t", "0", "--to", to) == 0
+    np.testing.assert_allclose(pd.read_csv(to)["0=1"], [0, 0.54 / 0.74, 1])
+
+
+@pytest.mark.parametrize("begin", ["\n", "\n\n", "\ufeff\n"])
+@pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"])
+def test_empty_lines_before_the_names(
+    asia: Path, tmp_path: Path, begin: str, line_end: str, monkeypatch: pytest.MonkeyPatch,
+    capfdbinary: Any,
+) -> None:  # fmt: skip
+    table, to = tmp_path / "rows.csv", tmp_path / "out.csv"
+    for text, expected in [(ONE, [0.1, 0.055, 0.01]), (SEVERAL, [0.1, 0.01])]:
+        written = (begin + text).replace("\n", line_end).encode()
+        table.write_bytes(written)
+        np.testing.assert_allclose(predicted(asia, table), expected, atol=1e-12)
+        capfdbinary.readouterr()
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(written)))
+        assert run("predict", asia, "-", "-t", "lung") == 0
+        streamed = pd.read_csv(io.BytesIO(capfdbinary.readouterr().out))["lung=yes"]
+        np.testing.assert_allclose(streamed, expected, atol=1e-12)
+        assert run("impute", asia, table, "--to", to) == 0
+        completed = pd.read_csv(to)["smoke"].tolist()
+        assert completed in (["yes", "no"], ["yes", "yes", "no"], ["yes", "no", "no"])
+        assert len(completed) == len(expected)
+
+
+@pytest.mark.parametrize("begin", ["", "\n"])
+def test_dask_reads_empty_lines_as_the_command_does(asia: Path, tmp_path: Path, begin: str) -> None:
+    pytest.importorskip("dask.dataframe")
+    from pgnn.io.row_partitions import PartitionAnswer, read_partitions
+
+    model = pgnn.read(asia)
+    for text, expected in [(ONE, [0.1, 0.055, 0.01]), (SEVERAL, [0.1, 0.01])]:
+        for k in range(2):
+            (tmp_path / f"rows{k}.csv").write_text(begin + text)
+        frame = read_partitions(str(tmp_path / "rows*.csv"), model.variables)
+        found = pd.concat([PartitionAnswer(model, ["lung"])(p.compute()) for p in frame.partitions])
+        np.testing.assert_allclose(found["lung=yes"], expected * 2, atol=1e-12)
+
+
+def test_dask_reads_elements_of_arrays(tmp_path: Path) -> None:
+    pytest.importorskip("dask.dataframe")
+    from pgnn.io.row_partitions import PartitionAnswer, read_partitions
+
+    pixels = pgnn.Variable("y", 2, shape=(2,))
+    machine = pgnn.RestrictedBoltzmannMachine(
+        pixels, 1, visible_bias=[0.3, -0.2], hidden_bias=[0.1], weight=[[1.0], [2.0]]
+    )
+    table = tmp_path / "rows.csv"
+    table.write_text("\"('y', 1)\"\n0\n\n1\n")
+    frame = read_partitions(str(table), machine.variables)
+    found = PartitionAnswer(machine, ["hidden"])(frame.compute())
+    expected = machine.query("hidden", {("y", 1): [0, None, 1]})["hidden"].probs.detach()
+    np.testing.assert_allclose(found["('hidden', 0)=1"], expected[:, 0, 1])
