@@ -11,7 +11,7 @@ from typing import IO, Any
 HEADER = 2**21
 """Bytes of a file that are looked at."""
 _LINE_END = re.compile(rb"\r\n|\r|\n")
-_EMPTY = re.compile(rb"(?:\xef\xbb\xbf)?[\r\n]+")
+_EMPTY = re.compile(rb"\A(?:\xef\xbb\xbf)?[\r\n]+")
 """Empty lines before the first one with text, perhaps behind a mark of UTF-8."""
 
 
