@@ -103,7 +103,7 @@ class SequenceTagger(BaseEstimator):  # type: ignore[misc]
             max_iterations=self.max_iterations,
             tolerance=self.tolerance,
         )
-        labels: Any = {model.name: [list(labels) for labels in y]}
+        labels: Any = {model.name: [x if type(x) is list else list(x) for x in y]}
         # as they came: what is read of them is not needed any more once there are numbers
         inputs: Any = {"attributes": X}
         model.fit(labels, inputs=inputs, learner=learner, progress=False)
@@ -134,14 +134,14 @@ class SequenceTagger(BaseEstimator):  # type: ignore[misc]
             DataError: If a lone sentence came without a list around.
         """
         check_is_fitted(self, "model_")
-        sentences = _sentences(X)
+        sentences = self._sentences(X)
         if not len(sentences.lengths):
             return []
         best = np.asarray(self.model_.decode(inputs=_inputs(sentences))[self.model_.name])
-        return [
-            [self.classes_[k] for k in row[:steps]]
-            for row, steps in zip(best.tolist(), sentences.lengths, strict=True)
-        ]
+        inside = np.arange(best.shape[1]) < sentences.lengths[:, None]
+        labels = [*map(self.classes_.__getitem__, best[inside].tolist())]
+        ends = sentences.lengths.cumsum().tolist()
+        return [labels[a:b] for a, b in zip([0, *ends], ends, strict=False)]
 
     def predict_marginals(self, X: Sentences) -> list[list[dict[Any, float]]]:
         """Return the probability of each label at each step of each sentence.
@@ -150,7 +150,7 @@ class SequenceTagger(BaseEstimator):  # type: ignore[misc]
             DataError: If a lone sentence came without a list around.
         """
         check_is_fitted(self, "model_")
-        sentences = _sentences(X)
+        sentences = self._sentences(X)
         if not len(sentences.lengths):
             return []
         probs = self.model_.smooth(inputs=_inputs(sentences))[self.model_.name].probs
@@ -163,12 +163,12 @@ class SequenceTagger(BaseEstimator):  # type: ignore[misc]
         """Return the share of labels that are right."""
         return token_accuracy(y, self.predict(X))
 
-
-def _sentences(X: Sentences) -> StepAttributes:
-    """The attributes of all sentences."""
-    sentences = StepAttributes.read("attributes", X)
-    _check_sentences(sentences.lengths if sentences.batched else 1)
-    return sentences
+    def _sentences(self, X: Sentences) -> StepAttributes:
+        """The attributes of all sentences that have weights."""
+        scores: Any = self.model_.scores[0]
+        sentences: StepAttributes = scores.read_known(X)
+        _check_sentences(sentences.lengths if sentences.batched else 1)
+        return sentences
 
 
 def _check_sentences(lengths: Any) -> None:

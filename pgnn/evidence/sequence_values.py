@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, replace
+from itertools import chain, repeat
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,9 @@ from pgnn.factors.time_steps import AXIS
 from pgnn.factors.variable import Variable
 
 Array = NDArray[Any]
+
+_NO_LABEL = -2
+"""Stands for what is no label."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -115,6 +119,8 @@ def read_parts(variable: Variable, values: Any, rule: Rule, lengths: Array | Non
         values = spelled(variable, values)
     if isinstance(values, Tensor):
         values = dense(values)
+    if (codes := _codes_of_texts(variable, values)) is not None and not (said or rule.coded):
+        return Parts(variable, codes, True, False)
     if not _holds_several(variable, values):
         raise EvidenceError(
             f"evidence for {variable.name!r} must be a sequence, a value for each step, got "
@@ -197,6 +203,22 @@ def _codes(variable: Variable, values: Any, rule: Rule) -> Array:
         return variable.labels.check_indices(whole_numbers(cells)).astype(np.int64)
     column = variable.labels.column(cells, ignore_unknown=rule.ignore_unknown)
     return column.take().astype(np.int64)
+
+
+def _codes_of_texts(variable: Variable, values: Any) -> list[Array] | None:
+    """Codes of lists of lists of labels that are texts, by loops in C; None of anything else."""
+    if type(values) is not list or set(map(type, values)) != {list}:
+        return None
+    if len(variable.shape) != 1 or not variable.is_discrete:
+        return None
+    cells = [*chain.from_iterable(values)]
+    if not set(map(type, cells)) <= {str, type(None)}:
+        return None
+    codes = {None: MISSING, **variable.labels.codes}
+    flat = np.fromiter(map(codes.get, cells, repeat(_NO_LABEL)), np.int64, len(cells))
+    if (flat == _NO_LABEL).any():
+        return None
+    return np.split(flat, np.cumsum([len(row) for row in values])[:-1])
 
 
 def _holds_several(variable: Variable, values: Any) -> bool:

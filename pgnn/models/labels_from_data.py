@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -36,12 +37,20 @@ def labels_of(name: Hashable, data: Any) -> tuple[Any, ...]:
     if frames:
         raw = {name: [columns_of(f).get(name) for f in raw]}
     column = columns_of(raw).get(name) if isinstance(raw, Mapping) or is_frame(raw) else raw
-    cells = _flat(column)
+    cells = _texts(column) or _flat(column)
     if not cells:
         raise DataError(f"the data has no values of {name!r}; give its labels, or data with them")
     states = states_of({name: cells})[name].states
     assert states is not None
     return states
+
+
+def _texts(values: Any) -> list[Any]:
+    """The distinct cells of lists of lists of texts; none of anything else."""
+    if type(values) is not list or set(map(type, values)) != {list}:
+        return []
+    cells = [*chain.from_iterable(values)]
+    return [*dict.fromkeys(cells)] if set(map(type, cells)) == {str} else []
 
 
 def _flat(values: Any) -> list[Any]:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from pgnn.errors import EvidenceError
+from pgnn.evidence.name_index import NameIndex
 from pgnn.evidence.step_attributes import StepAttributes
 
 
@@ -37,8 +38,13 @@ def test_numbers_stand_for_the_pairs_of_names_and_values(raw: Any) -> None:
     first = dict.fromkeys(n for n, _ in flat)
     assert steps.names == [*first]
     assert steps.occurrences().tolist() == [sum(n == m for m, _ in flat) for n in first]
-    index = {"b": 7, "other": 3}
-    assert steps.numbers(index, -1).tolist() == [index.get(n, -1) for n, _ in flat]
+    numbers = {"other": 0, "b": 1}
+    expected_numbers = [numbers.get(n, -1) for n, _ in flat]
+    assert steps.numbers(NameIndex(numbers)).tolist() == expected_numbers
+    known = StepAttributes.read("x", raw, NameIndex(numbers))
+    assert known.which.tolist() == expected_numbers
+    assert known.occurrences().tolist() == [sum(n == m for m, _ in flat) for n in numbers]
+    assert known.counts.tolist() == steps.counts.tolist()
     assert {steps.which.dtype, steps.counts.dtype} <= {np.dtype(np.int32)}
 
 

@@ -53,7 +53,7 @@ class AttributeSums:
     ) -> None:
         self._numbers, self._values, self.pairs, self.shape = numbers, values, pairs, shape
         self._present = present
-        self._tables: dict[Any, tuple[Any, Any]] = {}
+        self._tables: dict[Any, Any] = {}
         self._arrays: dict[Any, tuple[Any, Any]] = {}
 
     @property
@@ -108,15 +108,15 @@ class AttributeSums:
         table = upstream.new_zeros(self.shape).index_add(0, places, rows)
         return table[self.pairs[0], self.pairs[1]]
 
-    def tables(self, dtype: torch.dtype) -> tuple[Any, Any]:
-        """Two tables ``(A, K)``, of weights and of their gradient; zero where there is no pair.
+    def table(self, dtype: torch.dtype, what: str) -> Any:
+        """Return a table ``(A, K)`` of ``"weights"`` or ``"gradient"``; zero where is no pair.
 
-        They are kept, because to have memory of that size anew takes as long as the sums.
+        It is kept, because to have memory of that size anew takes as long as the sums.
         """
-        if dtype not in self._tables:
-            table = torch.zeros(self.shape, dtype=dtype).numpy()
-            self._tables[dtype] = table, np.zeros_like(table)
-        return self._tables[dtype]
+        if (dtype, what) not in self._tables:
+            number = torch.zeros(0, dtype=dtype).numpy().dtype
+            self._tables[dtype, what] = np.zeros(self.shape, dtype=number)
+        return self._tables[dtype, what]
 
     def arrays(self, dtype: torch.dtype) -> tuple[Any, Any]:
         """Numbers and values as the kernels take them; no values for ones."""
@@ -141,7 +141,7 @@ class _Sums(Function):
 
         ctx.sums, ctx.dtype = sums, weights.dtype
         numbers, values = sums.kept_arrays(weights.dtype)
-        table, _ = sums.tables(weights.dtype)
+        table = sums.table(weights.dtype, "weights")
         table[sums.pairs[0].numpy(), sums.pairs[1].numpy()] = weights.detach().numpy()
         out = np.zeros((len(numbers), sums.shape[1]), dtype=table.dtype)
 
@@ -161,7 +161,7 @@ class _Sums(Function):
 
         numbers, values = sums.kept_arrays(ctx.dtype)
         gradient = np.ascontiguousarray(upstream[0].to(ctx.dtype).numpy())
-        _, out = sums.tables(ctx.dtype)
+        out = sums.table(ctx.dtype, "gradient")
         out[...] = 0.0
 
         def work(stop: Stop) -> None:

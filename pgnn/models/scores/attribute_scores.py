@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pgnn.errors import DataError, EvidenceError
+from pgnn.evidence.name_index import NONE, NameIndex
 from pgnn.evidence.step_attributes import StepAttributes, sequence_lengths
 from pgnn.factors.piece import MAX_LEARNABLE, Settings
 from pgnn.limits import Interval, check_real, check_size, whole_number
@@ -23,9 +24,6 @@ Ints = NDArray[np.int64]
 
 _AT_ONCE = 2**18
 """Attributes of steps that are looked at together."""
-
-NONE = -1
-"""The number that stands where there is no attribute (any more), or one that has no weight."""
 
 
 class AttributeScores(StepScores):
@@ -75,7 +73,7 @@ class AttributeScores(StepScores):
         self.input_name, self.all_pairs, self.dropout = input_name, all_pairs, dropout
         self.min_count = whole_number("min_count", min_count, least=1)
         self.num_labels = 0
-        self._set((), np.zeros((2, 0), dtype=np.int64))
+        self._set(NameIndex(), np.zeros((2, 0), dtype=np.int64))
 
     @property
     def scope(self) -> tuple[Any, ...]:
@@ -100,7 +98,7 @@ class AttributeScores(StepScores):
         scores = cls(**settings)
         scores.num_labels = num_labels
         pairs = torch.stack([numbers["pair_names"], numbers["pair_labels"]])
-        scores._set(tuple(names), pairs.numpy(force=True))
+        scores._set(NameIndex(names), pairs.numpy(force=True))
         return scores
 
     @classmethod
@@ -117,13 +115,17 @@ class AttributeScores(StepScores):
         """
         scores = cls()
         scores.num_labels = num_labels
-        scores._set(tuple(names), pairs)
+        scores._set(NameIndex(names), pairs)
         scores.weights = nn.Parameter(torch.as_tensor(weights), requires_grad=False)
         return scores
 
     def read(self, raw: Any) -> Any:
         """Return attributes with their names numbered."""
         return raw if isinstance(raw, Tensor) else StepAttributes.read(self.input_name, raw)
+
+    def read_known(self, raw: Any) -> StepAttributes:
+        """Return attributes of which those count that have weights."""
+        return StepAttributes.read(self.input_name, raw, self._index)
 
     def prepared(self, raw: Any, codes: Tensor, num_labels: int) -> AttributeScores:
         """Return scores with weights of the attributes that occur, the most frequent first.
@@ -150,19 +152,19 @@ class AttributeScores(StepScores):
         scores.num_labels = num_labels
         place = np.full(len(occurrences), NONE, dtype=np.int32)
         place[order] = np.arange(len(order))
-        names = tuple(attributes.names[i] for i in order)
+        index = attributes.index.renumbered(order.tolist())
         known = codes.numpy(force=True).astype(np.int32)
         if self.all_pairs or (known < 0).any():
-            pairs = np.ones((len(names), num_labels), dtype=bool)
+            pairs = np.ones((len(index), num_labels), dtype=bool)
         else:
             pairs = _together(place[attributes.which], np.repeat(known, attributes.counts),
-                              (len(names), num_labels))  # fmt: skip
-        scores._set(names, np.stack(pairs.nonzero()))
+                              (len(index), num_labels))  # fmt: skip
+        scores._set(index, np.stack(pairs.nonzero()))
         return scores.to(self.weights.device, self.weights.dtype)
 
-    def _set(self, names: tuple[Hashable, ...], pairs: Ints) -> None:
-        self.names = names
-        self._index = {n: i for i, n in enumerate(names)}
+    def _set(self, index: NameIndex, pairs: Ints) -> None:
+        self.names = tuple(index.names)
+        self._index = index
         self.register_buffer("pair_names", torch.from_numpy(pairs[0].copy()))
         self.register_buffer("pair_labels", torch.from_numpy(pairs[1].copy()))
         self.weights = nn.Parameter(torch.zeros(pairs.shape[1], dtype=torch.float64))
@@ -180,8 +182,8 @@ class AttributeScores(StepScores):
         """Return numbers of attributes ``(B, T, A)``, and their values where these differ."""
         if isinstance(raw, Tensor):
             return {self.input_name: self._checked(raw, shape)}
-        attributes = StepAttributes.read(self.input_name, raw)
-        numbers = attributes.numbers(self._index, NONE)
+        attributes = self.read_known(raw)
+        numbers = attributes.numbers(self._index)
         counts = attributes.counts
         width = int(counts.max(initial=0))
         check_size(f"attributes of {shape[0]:,} sequences", 4 * shape[0] * shape[1] * width)
