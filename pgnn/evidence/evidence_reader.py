@@ -87,7 +87,8 @@ class EvidenceReader:
         self._single = {
             v.name: (self.elements.first[v.name], v) for v in self.elements.variables if not v.shape
         }
-        self._codes = {name: (k, v.labels.codes) for name, (k, v) in self._single.items()}
+        plain = [(n, k, v.labels) for n, (k, v) in self._single.items() if not v.labels.are_large]
+        self._codes = {name: (k, labels.codes) for name, k, labels in plain}
         self._name = {k: name for name, (k, _) in self._single.items()}
         self._reals = {v.name: v for v in self.variables if not v.is_discrete}
         self._vector = vector

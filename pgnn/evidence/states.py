@@ -11,6 +11,7 @@ import torch
 from pgnn.errors import DataError, EvidenceError
 from pgnn.evidence.frames import columns_of
 from pgnn.factors.cells import cells_of
+from pgnn.factors.labels import LARGE
 from pgnn.factors.variable import Variable
 
 MAX_LABELS = 1000
@@ -61,6 +62,15 @@ def _labels(name: Hashable, column: Any) -> list[Any]:
     column = column.to_pylist() if hasattr(column, "to_pylist") else column  # pyarrow
     if isinstance(column, np.ndarray) and column.dtype.kind in "iu":
         column = range(int(column.max(initial=-1)) + 1)  # indices, not labels
+    if isinstance(column, list | tuple) and any(type(x) is int and abs(x) >= LARGE for x in column):
+        column = pd.Series(column, dtype=object)  # pandas would round them where cells are missing
+    if isinstance(column, np.ndarray) and column.dtype in ("M8", "m8"):  # without a unit
+        if not np.isnat(column).all():
+            raise DataError(
+                f"column {name!r} has dates or durations without a unit, got {column.dtype}; give "
+                "them one, such as column.astype('m8[s]') for seconds"
+            )
+        column = [None] * len(column)
     series = column if isinstance(column, pd.Series) else pd.Series(column)
     if isinstance(series.dtype, pd.CategoricalDtype):
         labels: list[Any] = series.cat.categories.tolist()
@@ -87,6 +97,12 @@ def _labels(name: Hashable, column: Any) -> list[Any]:
         raise DataError(
             f"column {name!r} has {len(labels)} different values in {len(series)} rows, which "
             "look like identifiers; leave it out, or make it categorical if they are states"
+        )
+    if not reals and any(isinstance(x, float) and abs(x) >= LARGE for x in labels):
+        raise DataError(
+            f"column {name!r} has floating point numbers from 2**53 on, which may be rounded "
+            "integers: columns of integers become such where cells are missing; give integers (in "
+            "pandas dtype='Int64') or text"
         )
     if not reals:
         labels = [int(x) if isinstance(x, float) else x for x in labels]

@@ -90,9 +90,17 @@ def cells_of(value: Any, labels: Mapping[Any, Any]) -> Cells:
 
 
 def _with_dates(cells: Cells) -> Cells:
-    """Dates and durations as categories, which are Timestamps and Timedeltas."""
+    """Dates and durations as categories, which are Timestamps and Timedeltas.
+
+    Those without a unit, which are no dates, stay as they are.
+    """
     import pandas as pd
 
+    if np.datetime_data(cells.values.dtype)[0] == "generic":
+        plain = np.empty(cells.values.shape, dtype=object)
+        for place in np.ndindex(plain.shape):
+            plain[place] = None if np.isnat(cells.values[place]) else cells.values[place]
+        return Cells(plain, cells.missing)
     codes, distinct = pd.factorize(pd.Series(cells.values.ravel()))
     codes = codes.reshape(cells.values.shape)
     if cells.missing is not None:

@@ -17,6 +17,8 @@ from pgnn.factors.cells import Cells, is_date, is_missing
 
 MISSING = -1
 """The state index of a missing value."""
+LARGE = 2**53
+"""From here on floating point numbers are not exact integers."""
 
 Codes = NDArray[np.int32]
 
@@ -96,6 +98,12 @@ class Labels:
         return self._dates
 
     @property
+    def are_large(self) -> bool:
+        """Whether a label is an integer, or spells one, that floating point numbers may miss."""
+        written = (_number(x) if isinstance(x, str) and len(x) > 15 else x for x in self.labels)
+        return any(isinstance(x, int | np.integer) and abs(int(x)) >= LARGE for x in written)
+
+    @property
     def direct(self) -> bool:
         """Whether integers are indices of states."""
         if self._direct is None:
@@ -116,7 +124,7 @@ class Labels:
         except (TypeError, ValueError):  # not hashable
             code = None
         if code is not None:
-            return code
+            return self._exact(value, code)
         if isinstance(value, np.ndarray) or hasattr(value, "detach"):
             if value.ndim:
                 raise EvidenceError(f"{self.name!r} has no state {value!r}")
@@ -184,11 +192,11 @@ class Labels:
         return self._indices(values, None, False).raw.astype(np.int32)
 
     def could_be(self, cells: Cells) -> bool:
-        """Whether numbers could be states, or missing."""
+        """Whether numbers could be states, perhaps rounded, or missing."""
         try:
             self.column(cells)
         except EvidenceError:
-            return False
+            return self.are_large and bool((np.abs(cells.values) >= LARGE).any())
         return True
 
     def _indices(
@@ -241,7 +249,7 @@ class Labels:
         """The state of a number that is not a label itself."""
         code = self.numbers.get(value)
         if code is not None:
-            return code
+            return self._exact(value, code)
         if value == MISSING:
             return MISSING
         if self.numbers or not math.isfinite(value) or value != int(value):
@@ -250,6 +258,17 @@ class Labels:
         if not 0 <= index < len(self.labels):
             raise EvidenceError(self._no_index(index))
         return index
+
+    def _exact(self, value: Any, code: int) -> int:
+        """The state of a value, if it is no rounded number."""
+        rounded = isinstance(value, float | np.floating) and abs(float(value)) >= LARGE
+        if rounded and not isinstance(self.labels[code], float | np.floating):
+            raise EvidenceError(
+                f"{value!r} for {self.name!r} may be another label than {self.labels[code]!r}: "
+                "floating point numbers, which columns of integers become where cells are missing, "
+                "are exact below 2**53 only; give integers (in pandas dtype='Int64') or text"
+            )
+        return code
 
     def _no_index(self, index: Any) -> str:
         return (
@@ -268,7 +287,7 @@ class Labels:
             try:
                 raw, distinct = pd.factorize(flat)
                 return raw.reshape(values.shape), distinct.tolist()
-            except TypeError:  # some are not hashable, and are named below
+            except (TypeError, ValueError):  # some are not hashable, and are named below
                 pass
         known: dict[Any, int] = {}
         numbered = np.full(flat.shape, MISSING, dtype=np.int64)
@@ -277,7 +296,7 @@ class Labels:
                 continue
             try:
                 numbered[k] = known.setdefault(value, len(known))
-            except TypeError:
+            except (TypeError, ValueError):
                 bad = np.arange(flat.size).reshape(values.shape) == k
                 raise self._wrong_cell(bad, str(self._unknown(value))) from None
         return numbered.reshape(values.shape), [*known]

@@ -216,7 +216,7 @@ def _labels(name: Hashable, states: int | Iterable[Hashable] | None) -> tuple[An
         raise _too_many(name, len(labels))
     try:
         distinct = len(set(labels))
-    except TypeError:
+    except (TypeError, ValueError):  # ValueError is that of a duration without a unit
         raise ModelError(f"states of {name!r} must be hashable labels, got {labels}") from None
     if not labels:
         raise ModelError(f"variable {name!r} has no states; give at least one")

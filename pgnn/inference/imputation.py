@@ -181,7 +181,7 @@ def _read_csv(model: Any, data: Any, name: str) -> Any:
     header = pd.read_csv(source(), header=None, nrows=1, dtype=str, index_col=False, **cells)
     columns, spelled = header.iloc[0].dropna().tolist(), SpelledNames(model.variables)
     check_apart(name, [str(spelled.of(column)) for column in columns])
-    text = {n: str for n in columns if n in spelled and _has_text_labels(spelled[n])}
+    text = {n: str for n in columns if n in spelled and _is_read_as_text(spelled[n])}
     rules: Any = {"dtype": text, **cells}
     if header.shape[1] == 1:  # empty lines are rows then, but for those before the name
         rules["skip_blank_lines"] = False
@@ -196,9 +196,11 @@ def _read_csv(model: Any, data: Any, name: str) -> Any:
             raise DataError(f"rows have more cells than there are columns: {warning}") from None
 
 
-def _has_text_labels(variable: Variable) -> bool:
-    """Whether a variable is discrete and all its labels are text."""
-    return variable.is_discrete and all(isinstance(s, str) for s in variable.states or ())
+def _is_read_as_text(variable: Variable) -> bool:
+    """Whether all labels are text, or some are integers that floating point numbers round."""
+    if not variable.is_discrete:
+        return False
+    return variable.labels.are_large or all(isinstance(s, str) for s in variable.states or ())
 
 
 def _read_once(data: Any) -> str | bytes | None:

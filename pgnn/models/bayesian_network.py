@@ -325,7 +325,7 @@ class BayesianNetwork(Model, NetworkModel):
         pieces = {} if self._undeclared is None else self._undeclared.conditionals
         reals = {n: x for n, x in columns.items() if makes_reals(pieces.get(n))}
         states = states_of({n: x for n, x in columns.items() if n not in reals})
-        return {**states, **{n: Variable(n, None, event_shape(x)) for n, x in reals.items()}}
+        return {**states, **{n: Variable(n, None, event_shape(n, x)) for n, x in reals.items()}}
 
     def with_conditionals(self, conditionals: Mapping[Hashable, Conditional]) -> BayesianNetwork:
         """Return a network with other conditionals on the same graph; see the base class."""

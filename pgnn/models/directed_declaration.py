@@ -11,7 +11,7 @@ import networkx as nx
 import numpy as np
 import torch
 
-from pgnn.errors import ModelError, closest
+from pgnn.errors import DataError, ModelError, closest
 from pgnn.factors.cells import dense
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.emission import Emission
@@ -183,8 +183,14 @@ def _without_settings(conditional: Any) -> Any:
     return conditional.func if isinstance(conditional, partial) else conditional
 
 
-def event_shape(column: Any) -> tuple[int, ...]:
-    """Return the shape of one row of a column."""
+def event_shape(name: Hashable, column: Any) -> tuple[int, ...]:
+    """Return the shape of one row of a column.
+
+    Raises:
+        DataError: If it is a lone value.
+    """
+    if not isinstance(column, Iterable) or getattr(column, "ndim", 1) == 0:
+        raise DataError(f"column {name!r} must have one value for each row, got {column!r}")
     shape = getattr(column, "shape", None)
     if shape is not None and len(shape) > 1:
         return tuple(int(n) for n in shape[1:])

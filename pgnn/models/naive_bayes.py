@@ -174,7 +174,7 @@ class NaiveBayes(BayesianNetwork, ClassModel):
         """Shapes of real features, and states of the others and of the class."""
         reals = {n: x for n, x in columns.items() if n in self._callables}
         states = states_of({n: x for n, x in columns.items() if n not in reals})
-        return {**states, **{n: Variable(n, None, event_shape(x)) for n, x in reals.items()}}
+        return {**states, **{n: Variable(n, None, event_shape(n, x)) for n, x in reals.items()}}
 
     def __repr__(self) -> str:
         observed = ", ".join(repr(n) for n in self.graph if n != self._class)

@@ -209,7 +209,7 @@ class Regression(BayesianNetwork):
         for name, column in columns.items():
             real = not self._discrete if name == self._child else _is_numeric(column)
             declared[name] = (
-                Variable(name, None, event_shape(column))
+                Variable(name, None, event_shape(name, column))
                 if real
                 else states_of({name: column})[name]
             )

@@ -76,3 +76,30 @@ def test_dates_are_no_numbers(unit: str, kind: str) -> None:
             pgnn.EvidenceError, match=r"'x' must be numbers.*a date is a number only"
         ):
             model.log_prob({"x": x})
+
+
+@pytest.mark.parametrize("kind", ["M8", "m8"])
+def test_missing_dates_without_a_unit_are_missing(kind: str) -> None:
+    gone = np.array(["NaT", "NaT"], dtype=kind)
+    assert posterior(DAYS, gone) == pytest.approx([0.7, 0.7])
+    assert posterior(DAYS, gone[0]) == pytest.approx([0.7])
+    with pytest.raises(pgnn.DataError, match="column 'c' has no value to derive states from"):
+        pgnn.states_of({"c": gone})
+
+
+def test_durations_without_a_unit_are_refused() -> None:
+    found = np.array([5, "NaT"], dtype="m8")
+    for some in (found, found[0], [found[0], None]):
+        with pytest.raises(pgnn.EvidenceError, match=r"'c'.*has no state np\.timedelta64\(5\)"):
+            posterior(DAYS, some)
+    with pytest.raises(pgnn.DataError, match=r"column 'c' has .* without a unit, got timedelta64"):
+        pgnn.states_of({"c": found})
+    with pytest.raises(pgnn.ModelError, match="states of 'c' must be hashable labels"):
+        pgnn.Variable("c", [found[0]])
+
+
+@pytest.mark.parametrize("value", [3.0, None, np.datetime64("NaT"), np.float64(2), np.array(1.0)])
+def test_lone_values_are_no_columns(value: Any) -> None:
+    model = pgnn.Mixture(2, {"x": pgnn.Gaussian})
+    with pytest.raises(pgnn.DataError, match="column 'x' must have one value for each row, got"):
+        model.fit({"x": value}, seed=0)
