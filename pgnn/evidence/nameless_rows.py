@@ -6,8 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
+from pgnn.errors import EvidenceError
+from pgnn.evidence.reading import floats_of
 from pgnn.factors.cells import unmasked
 from pgnn.factors.variable import Variable
 
@@ -41,6 +44,45 @@ def stacked_rows(rows: Any) -> Any:
         return np.array(_unmasked(rows))
     except (TypeError, ValueError, RuntimeError):
         return None
+
+
+def listed_rows(data: Any, shape: tuple[int, ...] = ()) -> Any:
+    """Return a list of rows of numbers as one array; other data unchanged.
+
+    Args:
+        data: Rows, each a list, an array or a tensor of numbers; ``None`` is missing. Other data is
+            a list of batches, say, or of mappings; a tuple of arrays has one for each variable.
+        shape: Of the array that rows are about, if they may have several axes.
+
+    Example:
+        >>> listed_rows([[0, 1], [1, None]]).tolist()
+        [[0.0, 1.0], [1.0, nan]]
+    """
+    if not isinstance(data, list | tuple) or not data:
+        return data
+    if isinstance(data, tuple) and any(isinstance(row, Tensor | np.ndarray) for row in data):
+        return data
+    if not all(_is_row(row, shape) for row in data):
+        return data
+    tensors = [row for row in data if isinstance(row, Tensor)]
+    if len(tensors) == len(data) and len({row.shape for row in tensors}) == 1:
+        return torch.stack(tensors)
+    rows = stacked_rows(data)
+    if rows is not None and rows.dtype == object:
+        try:
+            rows = floats_of(data)
+        except (TypeError, ValueError, EvidenceError):
+            return data
+    return data if rows is None or rows.dtype.kind not in "biuf" else rows
+
+
+def _is_row(row: Any, shape: tuple[int, ...]) -> bool:
+    """Whether a part of a list is a row and not a batch of them."""
+    if isinstance(row, Tensor | np.ndarray):
+        return row.ndim == 1 or tuple(row.shape) == shape
+    if not isinstance(row, list | tuple) or not row:
+        return False
+    return len(shape) > 1 or not isinstance(row[0], list | tuple | Tensor | np.ndarray)
 
 
 def _unmasked(rows: Any) -> Any:

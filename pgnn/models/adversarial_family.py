@@ -14,6 +14,7 @@ from torch import Tensor
 from pgnn.abilities import AdversarialModel, Inputs
 from pgnn.errors import DataError, ModelError
 from pgnn.evidence.frames import columns_of, is_frame
+from pgnn.evidence.nameless_rows import listed_rows
 from pgnn.factors.cells import unmasked
 from pgnn.factors.factor import Factor
 from pgnn.factors.named_network import NamedNetwork
@@ -118,6 +119,10 @@ class AdversarialFamily(Model, AdversarialModel):
         if not all(lengths.values()):
             raise DataError(f"data has no rows: {lengths}")
         return rows
+
+    def _in_one_array(self, data: Any) -> Any:
+        """See the base class; a list may hold an array for each variable, if there are several."""
+        return data if len(self.visible) + len(self.inputs) > 1 else listed_rows(data)
 
     def _by_name(self, data: Any) -> dict[Hashable, Any]:
         names = (*self.visible, *self.inputs)

@@ -33,6 +33,11 @@ class ColumnNames(LearningVerbs, VectorModel):
         self._column_names = tuple(names)
         self._cache.clear()
 
+    @property
+    def _row_shape(self) -> tuple[int, ...]:
+        """See the base class."""
+        return () if self.vector is None else self.variables[self.vector].shape
+
     def _names_a_variable(self, name: Hashable) -> bool:
         return name in self.variables or self.elements.find(name) is not None
 

@@ -6,9 +6,16 @@ from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
-from pgnn.abilities import DirectedModel, FactorModel, Inputs
+from pgnn.abilities import (
+    DirectedModel,
+    FactorModel,
+    Inputs,
+    LikelihoodModel,
+    UnrollableModel,
+)
 from pgnn.errors import DataError, EvidenceError, ModelError
 from pgnn.evidence.frames import columns_of
+from pgnn.evidence.nameless_rows import listed_rows
 from pgnn.evidence.partitioned_frame import distinct_values, is_partitioned
 from pgnn.factors.inference_mode import outside_inference_mode
 from pgnn.limits import check_seed
@@ -60,7 +67,7 @@ class LearningVerbs(CheckedModule, FactorModel):
             DataError: If the data is invalid, or too much is missing.
             ModelError: If the declaration is incomplete, and cannot be inferred from the data.
         """
-        with self._declared_by(data, weights, inputs) as (rows, covariates):
+        with self._declared_by(self._in_one_array(data), weights, inputs) as (rows, covariates):
             method = self._learner(learner, rows)
             settings: dict[str, Any] = {"weights": weights, "progress": progress}
             self._learn(method.fit, rows, inputs=covariates, seed=check_seed(seed), **settings)
@@ -98,11 +105,22 @@ class LearningVerbs(CheckedModule, FactorModel):
         Raises:
             Unsupported: If the learner needs all data at once.
         """
-        with self._declared_by(data, weights, inputs) as (rows, covariates):
+        with self._declared_by(self._in_one_array(data), weights, inputs) as (rows, covariates):
             method = self._learner(learner, rows)
             settings: dict[str, Any] = {"weights": weights, "inputs": covariates}
             self._learn(method.partial_fit, rows, seed=check_seed(seed), **settings)
         return self
+
+    @property
+    def _row_shape(self) -> tuple[int, ...]:
+        """Shape of a row without names, if it may have several axes."""
+        return ()
+
+    def _in_one_array(self, data: Any) -> Any:
+        """Return a list of rows as one array; other data, and lists of sequences, unchanged."""
+        if isinstance(self, UnrollableModel | LikelihoodModel):
+            return data
+        return listed_rows(data, self._row_shape)
 
     @contextmanager
     def _declared_by(
