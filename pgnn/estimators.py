@@ -29,6 +29,24 @@ Sentences = Sequence[Sequence[Any]]
 """Sequences of steps, each with its attributes: lists of names, or mappings."""
 
 
+class LabelSequences(list[list[Any]]):
+    """A list of label sequences, which NumPy takes as a column of them, whatever their lengths.
+
+    So ``sklearn.model_selection.cross_val_predict`` puts the parts together.
+
+    Example:
+        >>> np.concatenate([LabelSequences([["A"]]), LabelSequences([["B", "A"]])]).tolist()
+        [['A'], ['B', 'A']]
+    """
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        """Return an array of objects ``(N,)``, a list each."""
+        column = np.empty(len(self), dtype=object)
+        for k, labels in enumerate(self):
+            column[k] = labels
+        return column
+
+
 class SequenceTagger(BaseEstimator):  # type: ignore[misc]
     r"""A linear conditional random field as an estimator, with the settings of CRFsuite.
 
@@ -127,8 +145,8 @@ class SequenceTagger(BaseEstimator):  # type: ignore[misc]
         pairs = self.model_.learned_transitions.nonzero().tolist()
         return {(self.classes_[a], self.classes_[b]): weights[a][b] for a, b in pairs}
 
-    def predict(self, X: Sentences) -> list[list[Any]]:
-        """Return the most probable labels of each sentence.
+    def predict(self, X: Sentences) -> LabelSequences:
+        """Return the most probable labels of each sentence, a list of lists.
 
         Raises:
             DataError: If a lone sentence came without a list around.
@@ -136,12 +154,12 @@ class SequenceTagger(BaseEstimator):  # type: ignore[misc]
         check_is_fitted(self, "model_")
         sentences = self._sentences(X)
         if not len(sentences.lengths):
-            return []
+            return LabelSequences()
         best = np.asarray(self.model_.decode(inputs=_inputs(sentences))[self.model_.name])
         inside = np.arange(best.shape[1]) < sentences.lengths[:, None]
         labels = [*map(self.classes_.__getitem__, best[inside].tolist())]
         ends = sentences.lengths.cumsum().tolist()
-        return [labels[a:b] for a, b in zip([0, *ends], ends, strict=False)]
+        return LabelSequences(labels[a:b] for a, b in zip([0, *ends], ends, strict=False))
 
     def predict_marginals(self, X: Sentences) -> list[list[dict[Any, float]]]:
         """Return the probability of each label at each step of each sentence.

@@ -8,7 +8,7 @@ import pytest
 import torch
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
-from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.model_selection import GridSearchCV, KFold, cross_val_predict, cross_val_score
 from sklearn.utils import estimator_html_repr
 
 import pgnn
@@ -109,3 +109,27 @@ def test_a_lone_sentence_is_told_from_a_list_of_them() -> None:
             ask(X[0])
     with pytest.raises(DataError, match=r"give \[sentence\]"):
         SequenceTagger().fit(X[0], TAGS[:1])
+
+
+def test_cross_validated_predictions_of_sentences_of_any_length() -> None:
+    lengths = {len(s) for s in X}
+    assert len(lengths) > 1
+    sentences, labels = [*X] * 3, [*TAGS] * 3
+    order = np.random.default_rng(0).permutation(len(sentences))
+    sentences, labels = [sentences[k] for k in order], [labels[k] for k in order]
+    found = cross_val_predict(SequenceTagger(), sentences, labels, cv=3)
+    assert found.shape == (len(sentences),)
+    expected: list[Any] = [None] * len(sentences)
+    for train, test in KFold(3).split(sentences):
+        tagger = SequenceTagger().fit([sentences[k] for k in train], [labels[k] for k in train])
+        for k, row in zip(test, tagger.predict([sentences[k] for k in test]), strict=True):
+            expected[k] = row
+    assert found.tolist() == expected
+    assert pgnn.metrics.token_accuracy(labels, found) > 0.5
+
+
+def test_cross_validated_predictions_of_sentences_of_one_length() -> None:
+    some = [k for k, s in enumerate(X) if len(s) == len(X[0])] * 4
+    found = cross_val_predict(SequenceTagger(), [X[k] for k in some], [TAGS[k] for k in some], cv=2)
+    assert found.tolist() == [TAGS[k] for k in some]
+    assert found.shape == (len(some),)
