@@ -330,6 +330,8 @@ class Conditional(Piece):
         return known
 
     def _covariates(self, inputs: Values | None) -> dict[Hashable, Tensor]:
+        if not self.inputs:
+            return {}
         values = checks.select_values(self.child, self.inputs, inputs or {}, "input", "inputs")
         return checks.moved(values, self._device)
 

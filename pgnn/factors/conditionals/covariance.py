@@ -272,7 +272,8 @@ class Diagonal(Covariance):
 
     def distribution(self, mean: Tensor, raw: Tensor) -> Distribution:
         """Independent torch ``Normal`` distributions."""
-        return Independent(Normal(mean, self._log_scale(raw, mean.shape[-1]).exp()), 1)
+        scale = self._log_scale(raw, mean.shape[-1]).exp()
+        return Independent(Normal(mean, scale, validate_args=False), 1, validate_args=False)
 
 
 @dataclass(frozen=True)

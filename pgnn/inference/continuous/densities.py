@@ -18,6 +18,7 @@ from pgnn.errors import EvidenceError, ModelError
 from pgnn.evidence.row_evidence import RowEvidence
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.elements import Elements
+from pgnn.factors.finite import all_finite
 from pgnn.factors.support import log_density as log_density_of
 from pgnn.inference.continuous.coordinates import Reals, num_points
 from pgnn.inference.continuous.row_product import is_product, log_product
@@ -335,7 +336,7 @@ class SummedDensity(JointDensity):
     def _guarded(reals: Reals, log_densities: Tensor) -> Tensor:
         """``NaN`` where a value is not finite: lowering reads ``NaN`` as not observed."""
         for x in reals.values():
-            if x.is_floating_point():
+            if x.is_floating_point() and not all_finite(x):
                 bad = ~x.detach().isfinite().reshape(len(x), math.prod(x.shape[1:])).all(dim=1)
                 log_densities = log_densities.masked_fill(bad, torch.nan)
         return log_densities

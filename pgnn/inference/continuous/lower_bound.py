@@ -42,8 +42,8 @@ Floats = NDArray[np.float64]
 
 _NOISE = 0.1
 """Standard deviation of what moves the components of a mixture apart."""
-_ROWS = 2048
-"""Rows that are evaluated at once where no gradient is wanted."""
+_ROWS = 512
+"""Rows that are evaluated at once where no gradient is wanted; they stay in the cache."""
 
 
 def small_adam(parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
@@ -306,7 +306,8 @@ def _check_range(model: Any, rows: RowEvidence) -> None:
     """Refuse values that a network cannot square in the type of its numbers."""
     types = [p.dtype for p in model.parameters() if p.is_floating_point()]
     for name, x in rows.reals.items():
-        largest = float(x.nan_to_num().abs().max()) if x.numel() else 0.0
+        known = x[~x.isnan()] if has_nan(x) else x
+        largest = max(map(abs, map(float, known.aminmax()))) if known.numel() else 0.0
         for dtype in types:
             if largest > torch.finfo(dtype).max ** 0.5:
                 raise DataError(
@@ -349,8 +350,8 @@ class _Supports:
         for name, support in self.by_name.items():
             x = self.rows.reals[name]
             known = x[~x.isnan().flatten(start_dim=1).any(1)] if has_nan(x) else x
-            inside = inside_of(support, known)
-            if inside is not None and not bool(inside.all()):
+            parts = (inside_of(support, part) for part in torch.split(known, _ROWS))
+            if any(inside is not None and not bool(inside.all()) for inside in parts):
                 low, high = float(known.min()), float(known.max())
                 return (
                     f"{name!r} has values from {low:g} to {high:g}, some of which are outside of "

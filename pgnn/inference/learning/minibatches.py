@@ -18,6 +18,7 @@ from pgnn.evidence.sequence_evidence import SequenceEvidence
 from pgnn.factors.randomness import random_states, set_random_states
 from pgnn.inference.learning.batched_rows import BatchedRows, weight_of
 from pgnn.inference.learning.distributed_e_step import averaged, exchanged
+from pgnn.inference.learning.mean_gradient import MeanGradient
 from pgnn.inference.learning.optimisation_problem import (
     DrawingObjective,
     Mean,
@@ -27,6 +28,9 @@ from pgnn.inference.loop import Info
 
 MakeOptimizer = Callable[[Iterable[Tensor]], torch.optim.Optimizer]
 MakeScheduler = Callable[[torch.optim.Optimizer], Any]
+
+_AVERAGED = 32
+"""Batches of a pass whose gradients are averaged for the record: summing all would be 3 % of it."""
 
 
 def adam(
@@ -174,17 +178,17 @@ class MiniBatches:
             PgnnError: If the value becomes infinite or NaN later.
         """
         total, penalty, mass = 0.0, 0.0, 0.0
-        gradients = [torch.zeros_like(p) for p in self.parameters]
+        gradient = MeanGradient(self.parameters, self._stride())
         for mean, own_weight in self._batches():
             before = self._penalty() if self._is_penalised else 0.0
-            value, weight = self._ascend(mean, state, own_weight, gradients)
+            value, weight = self._ascend(mean, state, own_weight, gradient)
             total += weight * value
             penalty += weight * before
             mass += weight
-        if not all(bool(s.isfinite().all()) for s in gradients):
+        if not gradient.is_finite():
             raise _not_finite(self.problem, total / mass, state)
         next_rates(self.steps.scheduler, -total / mass)
-        gradient_norm = max(float((s / mass).abs().max()) for s in gradients if s.numel())
+        gradient_norm = gradient.largest()
         self.problem.learnable.clear()
         figures = self.problem.figures(total / mass, penalty / mass, gradient_norm)
         stop = self.problem.record.add(figures)
@@ -211,6 +215,13 @@ class MiniBatches:
         size = min(self.steps.batch_size or rows.num_rows, rows.num_rows)
         return int(max(exchanged(-(-rows.num_rows // size))))
 
+    def _stride(self) -> int:
+        """One in so many batches enters the recorded gradient; each, of an unknown number."""
+        rows, size = self.problem.rows, self.steps.batch_size
+        if isinstance(rows, BatchedRows) or size is None:
+            return 1
+        return max(1, rows.num_rows // size // _AVERAGED)
+
     def _own_batches(self) -> Iterator[tuple[Mean | None, float]]:
         """The batches of this process's rows."""
         rows, objective = self.problem.rows, self.problem.objective
@@ -232,17 +243,19 @@ class MiniBatches:
         mean: Callable[[], Tensor] | None,
         passes: int,
         weight: float,
-        gradients: list[Tensor],
+        gradient: MeanGradient,
     ) -> tuple[float, float]:
         """Take a step on a batch, or those of all processes; return its value and weight.
 
         Gradients are those of the weighted mean.
         """
-        self.problem.learnable.clear()
         number = 0.0
-        if mean is not None:
+        if mean is None:
+            self.problem.learnable.clear()
+        else:
             with torch.enable_grad():
                 value = mean()
+                self.problem.learnable.clear()  # only now: new gradients take their place in caches
                 (-value).backward()  # type: ignore[no-untyped-call]
             number = float(value.detach())
         if self.steps.distributed:
@@ -251,14 +264,7 @@ class MiniBatches:
         if not math.isfinite(number):
             raise _not_finite(self.problem, number, passes)
         signs = self._penalize() if self._is_penalised else []
-        with torch.no_grad():
-            pairs = [
-                (s, p.grad)
-                for s, p in zip(gradients, self.parameters, strict=True)
-                if p.grad is not None
-            ]
-            if pairs:
-                torch._foreach_add_(*map(list, zip(*pairs, strict=True)), alpha=weight)
+        gradient.add(weight)
         clip(self.parameters, self.steps.max_norm, self.steps.max_value)
         self.steps.optimizer.step()
         with torch.no_grad():
