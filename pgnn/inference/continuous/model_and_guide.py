@@ -84,49 +84,15 @@ class ModelAndGuide:
             density, batches = batches.density(), None
         rows = density.observed.num_rows
         counts = torch.ones(rows, dtype=torch.float64) if weights is None else weights
-        model: Any = density.model
-        parts: dict[str, GuideDraws] = {}
-        if guide is None and isinstance(model, ExecutableModel) and model.guide is not None:
-            parts["local"] = ProgramDraws(model, known_values(model, density.observed))
-            return cls(density, counts, nn.ModuleDict(parts), torch.zeros(rows, 0), batches)
-        if isinstance(density, UnitDensity):
-            if guide is not None or shared:
-                raise Unsupported(
-                    f"the hidden units of a {type(model).__name__} are recognised by a network of "
-                    "its own: leave guide and shared out"
-                )
-            parts["local"] = UnitDraws(model)
-            return cls(density, counts, nn.ModuleDict(parts), torch.zeros(rows, 0))
-        if guide is None and isinstance(model, AmortisedModel) and not shared:
-            parts["local"] = RecognitionDraws(model, density.latents)
-            return cls(density, counts, nn.ModuleDict(parts), torch.zeros(rows, 0))
+        own = _own_draws(density, guide, shared)
+        if own is not None:
+            parts = nn.ModuleDict({"local": own})
+            return cls(density, counts, parts, torch.zeros(rows, 0), batches)
         approximation = MeanFieldNormal() if guide is None else guide
         if isinstance(approximation, Amortised) and not keep:
             approximation = Amortised(copy.deepcopy(approximation.encoder))
-        latents = density.latents
-        for name in shared:
-            if name not in latents:
-                raise EvidenceError(f"shared names {name!r}, which is no real latent variable here")
-        if not latents:
-            raise Unsupported(
-                "there is no latent real variable, so that there is nothing to approximate; use "
-                "JunctionTree() to answer, MaximumLikelihood() or Gradient() to learn"
-            )
-        order = [v for v in parents_first(model) if v.name in latents]
-        supports = supports_of(model, order, known_values(model, density.observed), density.inputs)
-        for what, variables, number in (
-            ("local", [v for v in order if v.name not in shared], rows),
-            ("shared", [v for v in order if v.name in shared], 1),
-        ):
-            if variables:
-                known = Coordinates(variables, supports, keep_dtype=True)
-                family = (
-                    MeanFieldNormal()
-                    if what == "shared" and isinstance(approximation, Amortised)
-                    else approximation
-                )
-                parts[what] = ApproximationDraws(known, family.start(number, known.size))
-        return cls(density, counts, nn.ModuleDict(parts), features_of(density), batches)
+        parts = nn.ModuleDict(_approximations(density, approximation, shared))
+        return cls(density, counts, parts, features_of(density), batches)
 
     def on(self, density: SummedDensity) -> ModelAndGuide:
         """Return the model's own guide on other rows with the same latent variables."""
@@ -303,6 +269,52 @@ class ModelAndGuide:
         part = self.parts[name]
         assert isinstance(part, GuideDraws)
         return part
+
+
+def _own_draws(
+    density: SummedDensity, guide: Guide | None, shared: tuple[Hashable, ...]
+) -> GuideDraws | None:
+    """Draws by the guide or recognition that the model has; None if a family is to be fitted."""
+    model: Any = density.model
+    if guide is None and isinstance(model, ExecutableModel) and model.guide is not None:
+        return ProgramDraws(model, known_values(model, density.observed))
+    if isinstance(density, UnitDensity):
+        if guide is not None or shared:
+            raise Unsupported(
+                f"the hidden units of a {type(model).__name__} are recognised by its own network: "
+                "leave guide and shared out"
+            )
+        return UnitDraws(model)
+    if guide is None and isinstance(model, AmortisedModel) and not shared:
+        return RecognitionDraws(model, density.latents)
+    return None
+
+
+def _approximations(
+    density: SummedDensity, guide: Guide, shared: tuple[Hashable, ...]
+) -> dict[str, GuideDraws]:
+    """A family's members for the latents of each row, and for those that all rows share."""
+    model, latents = density.model, density.latents
+    for name in shared:
+        if name not in latents:
+            raise EvidenceError(f"shared names {name!r}, which is not a latent real variable")
+    if not latents:
+        raise Unsupported(
+            "there is no latent real variable, so that there is nothing to approximate; use "
+            "JunctionTree() to answer, MaximumLikelihood() or Gradient() to learn"
+        )
+    order = [v for v in parents_first(model) if v.name in latents]
+    supports = supports_of(model, order, known_values(model, density.observed), density.inputs)
+    shared_guide = MeanFieldNormal() if isinstance(guide, Amortised) else guide
+    parts: dict[str, GuideDraws] = {}
+    for key, variables, family, rows in (
+        ("local", [v for v in order if v.name not in shared], guide, density.observed.num_rows),
+        ("shared", [v for v in order if v.name in shared], shared_guide, 1),
+    ):
+        if variables:
+            known = Coordinates(variables, supports, keep_dtype=True)
+            parts[key] = ApproximationDraws(known, family.start(rows, known.size))
+    return parts
 
 
 def _depends(value: Tensor, parameter: Tensor) -> bool:

@@ -127,7 +127,9 @@ class UnitDraws(GuideDraws):
         return Drawn(values, log_q, pathwise=False, layers=tuple(layers))
 
 
-def density_of(model: Any, observed: RowEvidence, inputs: Inputs | None = None) -> SummedDensity:
+def training_density(
+    model: Any, observed: RowEvidence, inputs: Inputs | None = None
+) -> SummedDensity:
     """Return the density by which a model is learned."""
     kind = UnitDensity if isinstance(model, RecognisedLayers) else SummedDensity
     return kind(model, observed, inputs)

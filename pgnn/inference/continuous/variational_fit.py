@@ -17,7 +17,7 @@ from pgnn.inference.continuous.curvature_step import CurvatureStep
 from pgnn.inference.continuous.guides import Amortised
 from pgnn.inference.continuous.model_and_guide import ModelAndGuide, make_generator
 from pgnn.inference.continuous.objective import Objective
-from pgnn.inference.continuous.unit_density import UnitDensity, begin_learning, density_of
+from pgnn.inference.continuous.unit_density import UnitDensity, begin_learning, training_density
 from pgnn.inference.convergence import Convergence, Trend
 from pgnn.inference.history import History
 from pgnn.inference.learning.fit_context import own_randomness, parts_in_mode
@@ -289,7 +289,7 @@ class VariationalFit:
             try:
                 begin_learning(model, observed, make_generator(self.seed))
                 problem = ModelAndGuide.of(
-                    density_of(model, observed, inputs),
+                    training_density(model, observed, inputs),
                     guide,
                     self.settings.shared,
                     torch.from_numpy(observed.row_weights),
