@@ -91,6 +91,7 @@ class Start:
         self._gain = math.inf
         self._extrapolation: Extrapolation | None = None
         self._before: list[Tensor] | None = None
+        self._earlier: list[Tensor] | None = None
 
     @property
     def streams(self) -> bool:
@@ -113,9 +114,11 @@ class Start:
     def settle(self) -> None:
         """Undo the last extrapolation if its value is still unknown."""
         own = self._extrapolation
-        if own is not None and (own.pending or own.unproven):
-            own.reject()
-            self._before = None
+        if own is None or not (own.pending or own.unproven):
+            return
+        if own.unproven:
+            self._forget_last()
+        own.reject()
 
     def finish(self) -> ExpectedStatistics:
         """Undo a last step that decreased the value; return the expectations in the end."""
@@ -143,7 +146,7 @@ class Start:
             "value": (self._value, self._gain, self._steps),
             "random": self._rng.bit_generator.state,
             "extrapolation": None if own is None else own.snapshot(),
-            "before": self._before,
+            "before": (self._before, self._earlier),
             "sums": None
             if sums is None
             else (sums.log_likelihood, sums.weight, dict(sums.sums), sums.occupancy),
@@ -161,7 +164,7 @@ class Start:
             self.accelerate()
             if self._extrapolation is not None:
                 self._extrapolation.restore(state["extrapolation"])
-        self._before = state["before"]
+        self._before, self._earlier = state["before"]
         if state["sums"] is not None:
             total, weight, sums, occupancy = state["sums"]
             self._sums = ExpectedStatistics(total, weight, sums, {}, occupancy)
@@ -223,10 +226,10 @@ class Start:
         return self.e_step.expect(self.e_step.completed(self.observed) if hard else self.observed)
 
     def _forget_last(self) -> None:
-        """Remove the last value from the record."""
+        """Remove the last value from the record, with the step that was taken from there."""
         for figure in self.trace.values():
             figure.pop()
-        self._value = self.trace["objective"][-1]
+        self._value, self._before = self.trace["objective"][-1], self._earlier
 
     def _falls(self, value: float) -> bool:
         """Whether a value is below the last one by more than rounding."""
@@ -235,9 +238,10 @@ class Start:
     def _undo(self, before: float, value: float) -> None:
         """Stop at the parameters before the last step, which decreased the value."""
         self.done, self.fell = True, (before, value)
-        with torch.no_grad():
-            for p, x in zip(self._learnt(), self._before or [], strict=False):
-                p.copy_(x)
+        if self._before is not None:
+            with torch.no_grad():
+                for p, x in zip(self._learnt(), self._before, strict=True):
+                    p.copy_(x)
 
     def _learnt(self) -> list[Tensor]:
         """The parameters that steps change."""
@@ -246,6 +250,7 @@ class Start:
     def _step(self, expected: ExpectedStatistics) -> None:
         """An M-step, and an extrapolation if one is due."""
         if not self.e_step.noisy:
+            self._earlier = self._before
             self._before = [p.detach().clone() for p in self._learnt()]
         if self._extrapolation is not None:
             self._extrapolation.before_step()

@@ -5,7 +5,9 @@ import pytest
 import torch
 
 import pgnn
+from pgnn.inference.learning.expected_statistics import ExpectedStatistics
 from pgnn.inference.learning.extrapolation import Extrapolation, OverRelaxation, Squarem
+from pgnn.inference.learning.restarts import Start
 
 RATES = torch.tensor([0.99, 0.9, 0.5], dtype=torch.float64)
 REST = torch.tensor([1.0, -2.0, 3.0], dtype=torch.float64)
@@ -103,3 +105,61 @@ def test_units_do_not_matter() -> None:
             squarem.after_step()
         found.append((float(x) / unit, float(y), squarem.length))
     torch.testing.assert_close(torch.tensor(found[0]), torch.tensor(found[1]))
+
+
+class ScriptedStep:
+    """An E-step of one number, whose values and maps are written down."""
+
+    noisy = learns_as_a_whole = False
+
+    def __init__(self, values: dict[float, float], moves: dict[float, float]) -> None:
+        self.model = torch.nn.Module()
+        self.model.x = torch.nn.Parameter(torch.zeros(1, dtype=torch.float64))
+        self.parameters = [self.model.x]
+        self.values, self.moves = values, moves
+
+    @property
+    def x(self) -> float:
+        return round(float(self.model.x.detach()), 6)
+
+    def expect(self, observed: object) -> ExpectedStatistics:
+        return ExpectedStatistics(self.values[self.x], 1.0, {}, {})
+
+    def improve(self, expected: ExpectedStatistics, priors: object) -> list[object]:
+        with torch.no_grad():
+            self.model.x.fill_(self.moves[self.x])
+        return []
+
+    def log_prior(self, priors: object) -> float:
+        return 0.0
+
+
+def test_a_fall_after_a_rejected_extrapolation_leaves_the_best_proven_place() -> None:
+    # 0 -> 1 -> 1.5 is extrapolated to 2, which is better, but whose step leads down to 2.5: back to
+    # 1.5, which is worse than 1
+    script = ScriptedStep(
+        {0.0: 0.0, 1.0: 1.0, 1.5: 0.5, 2.0: 3.0, 2.5: 2.0}, {0.0: 1.0, 1.0: 1.5, 2.0: 2.5}
+    )
+    start = Start(script, None, {}, pgnn.EM(accelerate=True), 0)  # type: ignore[arg-type]
+    start.accelerate()
+    while not start.done:
+        start.advance()
+    assert start.fell == (1.0, 0.5)
+    assert start.trace["objective"] == [0.0, 1.0]
+    assert script.x == 1.0
+
+
+@pytest.mark.parametrize("passes", [2, 3])
+def test_the_limit_after_an_extrapolation_leaves_the_best_proven_place(
+    passes: int,
+) -> None:
+    script = ScriptedStep({0.0: 0.0, 1.0: 1.0, 1.5: 0.5, 2.0: 3.0}, {0.0: 1.0, 1.0: 1.5, 2.0: 2.5})
+    start = Start(script, None, {}, pgnn.EM(accelerate=True), 0)  # type: ignore[arg-type]
+    start.accelerate()
+    for _ in range(passes):
+        start.advance()
+    start.settle()  # at what is not extrapolated
+    assert script.x == 1.5
+    assert start.trace["objective"] == [0.0, 1.0]
+    assert start.finish().log_likelihood == 1.0
+    assert script.x == 1.0
