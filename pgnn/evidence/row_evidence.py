@@ -84,6 +84,18 @@ class RowEvidence(Evidence):
         """Whether there are no rows."""
         return not self.num_rows
 
+    def check_rows(self) -> None:
+        """Check that there are rows, for answers that are found row by row.
+
+        Raises:
+            EvidenceError: If there are none.
+        """
+        if not self.num_rows:
+            raise EvidenceError(
+                "expected evidence with at least one row, got none; unknown real numbers are sought "
+                "for each row, so that there is no answer"
+            )
+
     def take(self, rows: Ints) -> RowEvidence:
         """Return some of the rows."""
         index = torch.from_numpy(rows)

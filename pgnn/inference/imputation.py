@@ -114,7 +114,8 @@ class ArrayRows:
         import pandas as pd
 
         cells = [np.asarray(x, dtype=np.float64) for x in table[self.array.name]]
-        values = np.stack(cells).reshape(len(cells), -1) if cells else np.zeros((0, 1))
+        values = np.stack(cells) if cells else np.zeros((0, *self.array.shape))
+        values = values.reshape(len(cells), self.array.num_elements)
         if isinstance(self.data, np.ndarray):
             exact = self.array.is_discrete or self.data.dtype.kind == "f"
             return values.reshape(self.data.shape).astype(self.data.dtype if exact else np.float64)

@@ -77,8 +77,9 @@ class ModelAndGuide:
 
         Raises:
             Unsupported: If there is no real latent variable.
-            EvidenceError: If a shared variable is not latent.
+            EvidenceError: If a shared variable is not latent, or there are no rows.
         """
+        density.observed.check_rows()
         batches = PlateBatches.of(density)
         if batches is not None and not batches.changes:
             density, batches = batches.density(), None

@@ -66,6 +66,7 @@ class PotentialEnergy:
         observed = (
             evidence if isinstance(evidence, RowEvidence) else reader_of(model).read(evidence)
         )
+        observed.check_rows()
         if observed.num_rows != 1 or any(len(x) != 1 for x in self.inputs.values()):
             raise Unsupported(
                 f"chains are run for one row of evidence, not {observed.num_rows}; ask for one row "

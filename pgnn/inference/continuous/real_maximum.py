@@ -46,7 +46,8 @@ def most_probable_reals(settings: Variational, question: Question) -> Assignment
         question: Whose targets are among these reals.
 
     Raises:
-        Unsupported: If other variables are unobserved, or a distribution does not define its mode.
+        Unsupported: If other variables are unobserved, a distribution does not define its mode, or
+            a target was observed in part and depends on unknown reals.
     """
     if not question.complete:
         raise Unsupported(
@@ -58,6 +59,8 @@ def most_probable_reals(settings: Variational, question: Question) -> Assignment
     # the rest of a partially observed vector is integrated out if its parents are unknown
     rest = [n for n in unknown if n not in leaves and n not in question.observed.names]
     names = [*leaves, *rest]
+    asked = names if question.names is None else listed(question.names)
+    _check_found([n for n in asked if n in unknown and n not in names])
     if rest and leaves:
         raise Unsupported(
             f"the best {leaves[0]!r} is not sought together with {rest[0]!r}, on which it depends: "
@@ -67,7 +70,6 @@ def most_probable_reals(settings: Variational, question: Question) -> Assignment
         values = {n: _mode(question, n) for n in leaves}
     if rest:
         values = _ascended(settings, question)
-    asked = names if question.names is None else listed(question.names)
     wanted = [n for n in names if n in asked]
     rows = question.observed
     known = replace(rows, reals={**rows.reals, **values}, names=(*rows.names, *values))
@@ -83,6 +85,16 @@ def most_probable_reals(settings: Variational, question: Question) -> Assignment
         index=rows.index,
         engine=type(settings).__name__,
     )
+
+
+def _check_found(integrated_out: list[Hashable]) -> None:
+    """Refuse targets of which a part was observed, while their parents are unknown."""
+    if integrated_out:
+        raise Unsupported(
+            f"{integrated_out[0]!r} was observed in part, and the rest of it is integrated out "
+            "where what it depends on is unknown: impute() gives expectations of the rest, query() "
+            "its distribution, sample() draws of it"
+        )
 
 
 def _ascended(settings: Variational, question: Question) -> dict[Hashable, Tensor]:
