@@ -92,7 +92,7 @@ class RowEvidence(Evidence):
         """
         if not self.num_rows:
             raise EvidenceError(
-                "expected evidence with at least one row, got none; unknown real numbers are sought "
+                "expected evidence with at least one row, got none; unknown real numbers are found "
                 "for each row, so that there is no answer"
             )
 
