@@ -15,27 +15,16 @@ from numpy.typing import NDArray
 from pgnn.errors import EvidenceError
 from pgnn.evidence.frames import frame_columns, is_frame
 from pgnn.evidence.name_index import NONE, NameIndex
+from pgnn.evidence.pair_numbers import ABSENT, LARGEST, NUMBERS, SIMPLE, PairNumbers
 from pgnn.factors.sparse_rows import is_scipy_sparse
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int32]
 
-_LARGEST = 1e50
-"""Largest value of an attribute: what learning makes of it, such as its square, can be held."""
-
 _AT_ONCE = 256
 """Sequences that are looked at together: what is made of them is soon forgotten."""
 
 _LISTS = {list, tuple}
-_NUMBERS = {bool, int, float, np.float64}
-_SIMPLE = _NUMBERS | {str, type(None)}
-"""Types of values whose attributes follow from the value alone, equal ones for equal values."""
-
-_ABSENT = -2
-"""The number of the attribute of a value that is None: there is none."""
-
-_MOST = 100_000
-"""Different pairs of a name and a number that are remembered."""
 
 
 class AttributeReader:
@@ -46,18 +35,16 @@ class AttributeReader:
 
     Args:
         name: Name of the input, for messages.
-        known: Names that count; others get the number -1. If not given, all count.
+        index: Numbers of names.
+        grows: Whether other names get a number, too, and not -1.
     """
 
-    def __init__(self, name: Hashable, known: NameIndex | None = None) -> None:
-        self.name, self.known = name, known
-        self.index = NameIndex() if known is None else known
+    def __init__(self, name: Hashable, index: NameIndex, *, grows: bool) -> None:
+        self.name, self.index, self._grows = name, index, grows
         self.lengths = array("i")
         self.counts, self.which = [np.empty(0, np.int32)], [np.empty(0, np.int32)]
         self.values: list[Floats | None] = [None]
-        self._pairs = NameIndex()
-        self._pair_which, self._pair_values = array("i"), array("d")
-        self._fractions = 0
+        self._pairs = PairNumbers(self._numbered)
 
     def read(self, sequences: Iterable[Any]) -> None:
         """Read sequences."""
@@ -86,42 +73,23 @@ class AttributeReader:
 
     def _add_mappings(self, steps: list[dict[Any, Any]]) -> bool:
         """Read dictionaries, if their values are simple ones; return whether they are."""
-        kinds = set(map(type, chain.from_iterable(map(dict.values, steps))))
-        if kinds <= _NUMBERS:
-            self.counts.append(_sizes(steps))
-            names = [*chain.from_iterable(steps)]
-            cells = chain.from_iterable(map(dict.values, steps))
-            self._keep(self._numbered(names), names, np.fromiter(cells, float, len(names)))
-            return True
-        texts = set(map(type, chain.from_iterable(steps))) == {str} and kinds <= _SIMPLE
-        if not texts or (kinds & _NUMBERS and self._fractions > _MOST):
+        names, counts = [*chain.from_iterable(steps)], _sizes(steps)
+        cells = [*chain.from_iterable(map(dict.values, steps))]
+        kinds = set(map(type, cells))
+        if kinds <= NUMBERS:
+            self._keep(self._numbered(names), names, np.array(cells, dtype=float))
+        elif kinds <= SIMPLE and (found := self._pairs.find(names, cells)) is not None:
+            which, values = found
+            if (which == ABSENT).any():
+                here = which != ABSENT
+                owners = np.repeat(np.arange(len(counts)), counts)[here]
+                counts = np.bincount(owners, minlength=len(counts)).astype(np.int32)
+                which, values = which[here], values[here]
+            self._keep(which, None, values)
+        else:
             return False
-        before, counts = len(self._pairs), _sizes(steps)
-        pairs = self._pairs.add([*chain.from_iterable(map(dict.items, steps))])
-        self._add_pairs(self._pairs.since(before))
-        which = np.asarray(self._pair_which)[pairs]
-        values = np.asarray(self._pair_values)[pairs]
-        if (which == _ABSENT).any():
-            absent = which == _ABSENT
-            steps_of_absent = np.repeat(np.arange(len(counts)), counts)[absent]
-            counts = counts - np.bincount(steps_of_absent, minlength=len(counts)).astype(np.int32)
-            which, values = which[~absent], values[~absent]
         self.counts.append(counts)
-        self._keep(which, None, values)
         return True
-
-    def _add_pairs(self, pairs: Sequence[Any]) -> None:
-        """Number the attributes of pairs that did not occur before."""
-        read = [next(_named(self.name, *pair), None) for pair in pairs]
-        names = [attribute[0] for attribute in read if attribute is not None]
-        values = np.array([math.nan if a is None else a[1] for a in read])
-        absent = np.array([a is None for a in read], dtype=bool)
-        which = np.full(len(read), _ABSENT, dtype=np.int32)
-        which[~absent] = self._numbered(names)
-        self._check_values(names, values[~absent])
-        self._fractions += sum(type(value) is not str for _, value in pairs)
-        self._pair_which.extend(which)
-        self._pair_values.extend(values)
 
     def _numbered(self, names: list[Any]) -> Ints:
         """Numbers of names.
@@ -130,11 +98,11 @@ class AttributeReader:
             EvidenceError: If one is no text.
         """
         try:
-            which = self.index.add(names) if self.known is None else self.index.find(names)
+            which = self.index.add(names) if self._grows else self.index.find(names)
         except TypeError:
             _check_names(self.name, names)
             raise
-        if self.known is not None:
+        if not self._grows:
             _check_names(self.name, [names[i] for i in np.flatnonzero(which == NONE).tolist()])
         return which
 
@@ -146,12 +114,12 @@ class AttributeReader:
         self.values.append(None if values is None or (values == 1.0).all() else values)
 
     def _check_values(self, names: list[Any], values: Floats) -> None:
-        usable = np.abs(values) <= _LARGEST
+        usable = np.abs(values) <= LARGEST
         if not usable.all():
             wrong = int((~usable).argmax())
             raise EvidenceError(
                 f"attribute {names[wrong]!r} of {self.name!r} has the value {values[wrong]}; "
-                f"values must be finite numbers of a size up to {_LARGEST:g}, best about one: "
+                f"values must be finite numbers of a size up to {LARGEST:g}, best about one: "
                 "divide large ones by a typical one"
             )
 
@@ -162,7 +130,7 @@ class AttributeReader:
             EvidenceError: If a name is NaN.
         """
         values = None
-        if self.known is None:
+        if self._grows:
             _check_names(self.name, self.index.names)
         if any(part is not None for part in self.values):
             parts = zip(self.which, self.values, strict=True)

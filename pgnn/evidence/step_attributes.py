@@ -46,7 +46,9 @@ class StepAttributes:
         return self.index.names
 
     @classmethod
-    def read(cls, name: Hashable, raw: Any, known: NameIndex | None = None) -> StepAttributes:
+    def read(
+        cls, name: Hashable, raw: Any, index: NameIndex | None = None, *, grows: bool = False
+    ) -> StepAttributes:
         """Read attributes in any supported form.
 
         Args:
@@ -57,7 +59,8 @@ class StepAttributes:
                 numbers, truth values, text (``{"word": "dog"}`` is the attribute ``"word:dog"``),
                 or lists and mappings of these (names are joined by colons). A result of this method
                 is returned unchanged.
-            known: The only names that count; all if not given.
+            index: The only names that count; all if not given.
+            grows: Whether other names are added to the index.
 
         Raises:
             EvidenceError: If the input has another form, or a value is not finite or beyond 1e50.
@@ -74,7 +77,8 @@ class StepAttributes:
         if isinstance(raw, cls):
             return raw
         batched, sequences = _sequences(name, raw)
-        reader = AttributeReader(name, known)
+        grows = grows or index is None
+        reader = AttributeReader(name, NameIndex() if index is None else index, grows=grows)
         reader.read(sequences)
         return cls(*reader.arrays(), batched)
 

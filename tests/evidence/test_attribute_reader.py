@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pgnn.errors import EvidenceError
-from pgnn.evidence import attribute_reader
+from pgnn.evidence import attribute_reader, pair_numbers
 from pgnn.evidence.attribute_reader import AttributeReader
 from pgnn.evidence.name_index import NameIndex
 from pgnn.evidence.sequence_values import read_parts
@@ -44,10 +44,12 @@ ANY = LISTS | MAPPINGS | KEYS | st.dictionaries(NAMES, VALUES | OTHERS, max_size
                    for x in (LISTS, MAPPINGS, KEYS, ANY))))  # fmt: skip
 @settings(max_examples=200, deadline=None)
 def test_steps_of_any_kind_are_read_as_one_by_one(sentences: Any) -> None:
-    assert arrays(AttributeReader("x"), sentences) == arrays(OneByOne("x"), sentences)
+    assert arrays(AttributeReader("x", NameIndex(), grows=True), sentences) == arrays(
+        OneByOne("x", NameIndex(), grows=True), sentences
+    )
     known = NameIndex(["c:d", "a", "a:x"])
-    expected = arrays(OneByOne("x", known), sentences)
-    assert arrays(AttributeReader("x", known), sentences) == expected
+    expected = arrays(OneByOne("x", known, grows=False), sentences)
+    assert arrays(AttributeReader("x", known, grows=False), sentences) == expected
     assert known.names == ["c:d", "a", "a:x"]  # nothing was added to it
 
 
@@ -57,21 +59,35 @@ def test_parts_that_are_read_together_make_no_difference(
 ) -> None:
     sentences = [[{"a": "x"}, {"b": 2.0}], [], [["a"], ("b:x", "a:x")], [{"a": None, "b": "x"}],
                  [{1: "x"}, {True: "x"}, {1.0: "x"}]]  # fmt: skip
-    expected = arrays(OneByOne("x"), sentences)
+    expected = arrays(OneByOne("x", NameIndex(), grows=True), sentences)
     monkeypatch.setattr(attribute_reader, "_AT_ONCE", size)
-    assert arrays(AttributeReader("x"), sentences) == expected
+    assert arrays(AttributeReader("x", NameIndex(), grows=True), sentences) == expected
 
 
-def test_many_different_numbers_are_not_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("limit", ["_MOST_NUMBERS", "_MOST_PAIRS"])
+def test_many_different_pairs_are_not_remembered(
+    limit: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(attribute_reader, "_AT_ONCE", 1)
-    monkeypatch.setattr(attribute_reader, "_MOST", 10)
+    monkeypatch.setattr(pair_numbers, limit, 25)
     sentences = [[{"size": float(n + 10 * s), "word": "x"} for n in range(10)] for s in range(9)]
-    reader = AttributeReader("x")
-    assert arrays(reader, sentences) == arrays(OneByOne("x"), sentences)
-    assert len(reader._pairs) == 21  # two sentences with ten sizes, and the word
+    reader = AttributeReader("x", NameIndex(), grows=True)
+    assert arrays(reader, sentences) == arrays(OneByOne("x", NameIndex(), grows=True), sentences)
+    assert (reader._pairs._table >= 0).sum() < 30  # of 91
 
 
-@pytest.mark.parametrize("known", [None, NameIndex(["a"])])
+def test_a_table_of_pairs_grows_with_texts_and_with_values() -> None:
+    sentences = [
+        [{f"key {k}": f"word {n}", "size": n} for n in range(k)] for k in range(0, 600, 40)
+    ]
+    expected = arrays(OneByOne("x", NameIndex(), grows=True), sentences)
+    assert arrays(AttributeReader("x", NameIndex(), grows=True), sentences) == expected
+    assert arrays(AttributeReader("x", NameIndex(), grows=True), sentences[::-1]) == arrays(
+        OneByOne("x", NameIndex(), grows=True), sentences[::-1]
+    )
+
+
+@pytest.mark.parametrize("grows", [True, False])
 @pytest.mark.parametrize(
     ("steps", "message"),
     [
@@ -83,9 +99,10 @@ def test_many_different_numbers_are_not_remembered(monkeypatch: pytest.MonkeyPat
     ],
 )
 def test_what_is_no_attribute_is_named(
-    known: NameIndex | None, steps: Any, message: str
+    grows: bool, steps: Any, message: str
 ) -> None:  # fmt: skip
-    for reader in (AttributeReader("x", known), OneByOne("x", known)):
+    for kind in (AttributeReader, OneByOne):
+        reader = kind("x", NameIndex(["a"]), grows=grows)
         with pytest.raises(EvidenceError, match=message):
             arrays(reader, [[["a"]], steps])
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -73,7 +73,7 @@ class AttributeScores(StepScores):
         self.input_name, self.all_pairs, self.dropout = input_name, all_pairs, dropout
         self.min_count = whole_number("min_count", min_count, least=1)
         self.num_labels = 0
-        self._set(NameIndex(), np.zeros((2, 0), dtype=np.int64))
+        self._set(_index(()), np.zeros((2, 0), dtype=np.int64))
 
     @property
     def scope(self) -> tuple[Any, ...]:
@@ -98,7 +98,7 @@ class AttributeScores(StepScores):
         scores = cls(**settings)
         scores.num_labels = num_labels
         pairs = torch.stack([numbers["pair_names"], numbers["pair_labels"]])
-        scores._set(NameIndex(names), pairs.numpy(force=True))
+        scores._set(_index(names), pairs.numpy(force=True))
         return scores
 
     @classmethod
@@ -115,13 +115,15 @@ class AttributeScores(StepScores):
         """
         scores = cls()
         scores.num_labels = num_labels
-        scores._set(NameIndex(names), pairs)
+        scores._set(_index(names), pairs)
         scores.weights = nn.Parameter(torch.as_tensor(weights), requires_grad=False)
         return scores
 
     def read(self, raw: Any) -> Any:
         """Return attributes with their names numbered."""
-        return raw if isinstance(raw, Tensor) else StepAttributes.read(self.input_name, raw)
+        if isinstance(raw, Tensor):
+            return raw
+        return StepAttributes.read(self.input_name, raw, _index(()), grows=True)
 
     def read_known(self, raw: Any) -> StepAttributes:
         """Return attributes of which those count that have weights."""
@@ -133,7 +135,7 @@ class AttributeScores(StepScores):
         Raises:
             DataError: If nothing occurs.
         """
-        attributes = StepAttributes.read(self.input_name, raw)
+        attributes: StepAttributes = self.read(raw)
         occurrences = attributes.occurrences()
         order = np.argsort(-occurrences, kind="stable")
         order = order[occurrences[order] >= self.min_count]
@@ -277,6 +279,13 @@ class AttributeScores(StepScores):
     def extra_repr(self) -> str:
         """What ``print`` shows between the brackets."""
         return f"{self.input_name!r}, {len(self.names)} attributes, {self.weights.numel()} weights"
+
+
+def _index(names: Iterable[Hashable]) -> NameIndex:
+    """An index of names of which there may be very many."""
+    from pgnn.inference.chains.text_index import TextIndex
+
+    return TextIndex(names)
 
 
 def _together(numbers: Any, labels: Any, shape: tuple[int, int]) -> Any:
