@@ -5,12 +5,14 @@ be shown to complain about a bad snippet.
 """
 
 import ast
+import importlib
 import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path, PurePosixPath
+from types import ModuleType
 from typing import NamedTuple
 
 import networkx as nx
@@ -18,6 +20,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 MAX_LINES = 400
+LAZY_PACKAGES = ("pgnn", "pgnn.factors", "pgnn.models")
 TYPE_GUARDS = ("TYPE_CHECKING", "typing.TYPE_CHECKING")
 
 _BELOW = {"errors", "limits", "graphs", "factors", "evidence", "abilities"}
@@ -447,7 +450,34 @@ def heavy_modules_after(statement: str) -> list[str]:
 
 def test_import_loads_nothing_heavy():
     assert heavy_modules_after("import scipy") == ["scipy"]
-    assert heavy_modules_after("import pgnn") == []
+    assert heavy_modules_after("from pgnn import *") == []
+
+
+@pytest.mark.parametrize("name", LAZY_PACKAGES)
+def test_packages_load_names_when_they_are_used(name):
+    code = f"import sys, {name}; print('torch' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize("name", LAZY_PACKAGES)
+def test_names_of_packages_are_those_of_their_stubs(name):
+    package = importlib.import_module(name)
+    file = Path(package.__file__).with_suffix(".pyi")
+    (stub,) = (
+        ast.literal_eval(node.value)
+        for node in ast.parse(file.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.Assign)
+    )
+    assert {*stub} == {*dir(package)} >= {*package.__all__}
+    assert len(stub) == len({*stub})
+    for public in stub:
+        # a file of the name would hide a function or class once it is imported
+        thing = getattr(package, public)
+        is_file = (file.parent / f"{public}.py").exists() or (file.parent / public).is_dir()
+        assert isinstance(thing, ModuleType) == is_file, public
 
 
 GOOD = [

@@ -20,6 +20,7 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 import pytest
+import torch
 
 import pgnn
 from pgnn.cli import main
@@ -83,6 +84,7 @@ def names_left_by(page: str, folder: Path) -> dict[str, Any]:
     """Run the Python snippets of a page in order, and compare what they print."""
     names: dict[str, Any] = {}
     printed = ""
+    torch.manual_seed(0)  # weights of networks, which readers need not fix
     with contextlib.chdir(folder):
         for block in blocks(page):
             if block.language == "python":
@@ -352,7 +354,7 @@ def test_table_of_engines(
     names_of_pages: Callable[[str], dict[str, Any]],
 ) -> None:
     called, _, where = engine.partition("`, of programs")
-    made = eval(called, vars(pgnn))
+    made = eval(called, {name: getattr(pgnn, name) for name in pgnn.__all__})
     model = readme_names["model"]
     models = [pgnn.Program(model.program())] if engine != called else [model]
     if where:

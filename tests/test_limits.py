@@ -47,7 +47,7 @@ NO_SETTINGS = {pgnn.Beliefs, pgnn.Best}
 
 
 def _settings() -> Iterator[type]:
-    exported = [vars(pgnn)[name] for name in pgnn.__all__]
+    exported = [getattr(pgnn, name) for name in pgnn.__all__]
     for kind in [*exported, NeighbourhoodSearch, HeldOut]:
         abstract = inspect.isabstract(kind) or kind in NO_SETTINGS
         if dataclasses.is_dataclass(kind) and not abstract:

@@ -166,7 +166,7 @@ def load(
             raise DataError(
                 f"classes= takes classes of models, conditionals or potentials, got {kind!r}"
             )
-    exported = [vars(room)[name] for room in (factors, models, neural) for name in room.__all__]
+    exported = [getattr(room, name) for room in (factors, models, neural) for name in room.__all__]
     known = [c for c in exported if isinstance(c, type) and issubclass(c, Restorable)]
     model = restored(path, [*known, *user_classes], modules)
     return model.eval()  # as a fitted one: dropout is of learning alone

@@ -139,7 +139,8 @@ _ANSWERS = {"Assignment", "Beliefs", "Best", "KBest", "OnlineFilter", "Posterior
 
 def test_wrong_arguments_of_public_classes_are_told() -> None:
     tried = 0
-    for name, kind in vars(pgnn).items():
+    for name in pgnn.__all__:
+        kind = getattr(pgnn, name)
         wanted = isinstance(kind, type) and kind.__init__ is not object.__init__
         if not wanted or issubclass(kind, BaseException) or name in _ANSWERS:
             continue
@@ -162,7 +163,7 @@ def test_wrong_arguments_of_public_classes_are_told() -> None:
 def test_conditionals_without_arguments_say_what_they_take() -> None:
     kinds = [
         kind
-        for kind in vars(pgnn).values()
+        for kind in (getattr(pgnn, name) for name in pgnn.__all__)
         if isinstance(kind, type) and issubclass(kind, pgnn.Conditional | pgnn.Potential)
     ]
     assert len(kinds) > 10

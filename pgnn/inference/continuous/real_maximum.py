@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -128,15 +129,25 @@ def _ascended(settings: Variational, question: Question) -> dict[Hashable, Tenso
         return total
 
     optimizer.step(loss)  # type: ignore[no-untyped-call]
-    slope = max(float(p.grad.abs().max()) for p in parameters if p.grad is not None)
-    if slope > _STEEP:
-        Convergence(type(settings).__name__).stopped(
-            settings.max_iterations, "raise max_iterations", f"at a derivative of {slope:.2g}"
-        ).warn()
+    gradient = max(float(p.grad.abs().max()) for p in parameters if p.grad is not None)
     with torch.no_grad():
-        local = problem.weighted(_ELBO, generator).local
-    assert local is not None
-    return {n: x[0] for n, x in local.values.items()}
+        draws = problem.weighted(_ELBO, generator)
+    if gradient > max(_STEEP, _rounded(question.model, problem.total(draws, _ELBO))):
+        Convergence(type(settings).__name__).stopped(
+            settings.max_iterations, "raise max_iterations", f"at a derivative of {gradient:.2g}"
+        ).warn()
+    assert draws.local is not None
+    return {n: x[0] for n, x in draws.local.values.items()}
+
+
+def _rounded(model: Any, log_density: Tensor) -> float:
+    r"""The derivative at which rounding hides what is left to gain.
+
+    At curvature one a derivative :math:`g` gains :math:`g^2 / 2`, which a line search does not see
+    below the precision :math:`\epsilon |f|` of the log density that a network returns.
+    """
+    precisions = [torch.finfo(p.dtype).eps for p in model.parameters() if p.is_floating_point()]
+    return math.sqrt(2.0 * max(precisions, default=0.0) * abs(float(log_density)))
 
 
 def _is_leaf(question: Question, name: Hashable, unknown: list[Hashable]) -> bool:

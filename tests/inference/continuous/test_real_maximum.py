@@ -76,3 +76,20 @@ def test_what_is_not_maximised_says_what_to_do() -> None:
     )
     with pytest.raises(Unsupported, match="states and real values"):
         mixed.most_probable({}, engine=pgnn.Variational(progress=False))
+
+
+@pytest.mark.parametrize("seed", [7, 24])
+def test_rounding_of_single_precision_is_not_a_missing_convergence(seed: int) -> None:
+    torch.manual_seed(seed)
+    images = (torch.rand(2, 8, 8) < 0.3).float()
+    encoder = nn.Sequential(nn.Flatten(), nn.Linear(64, 8))
+    decoder = nn.Sequential(nn.Linear(4, 32), nn.Tanh(), nn.Linear(32, 64))
+    vae = pgnn.VAE(encoder, decoder, pgnn.BernoulliHead((8, 8)), latent=4)
+    codes = vae.most_probable({"x": images})["z"]  # warnings are errors
+    twin = vae.double().most_probable({"x": images.double()})["z"]
+    torch.testing.assert_close(codes.double(), twin, atol=2e-3, rtol=0.0)
+
+
+def test_an_ascent_that_ends_early_is_told() -> None:
+    with pytest.warns(pgnn.NotConverged, match="raise max_iterations"):
+        linear().most_probable({"x": rows()}, engine=pgnn.Variational(max_iterations=1))
