@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -13,7 +12,6 @@ from torch.nn.functional import one_hot
 
 from pgnn.errors import ModelError
 from pgnn.factors.conditionals.conditional import Conditional
-from pgnn.factors.conditionals.grid import configurations, state_table
 from pgnn.factors.conditionals.heads import BernoulliHead, NeuralHead
 from pgnn.factors.finite import has_nan
 from pgnn.factors.network_precision import run
@@ -157,38 +155,23 @@ class Neural(Conditional):
         output = self._columns_of(values)
         return self._distribution_of(output[torch.arange(len(output), device=output.device), state])
 
-    def _grid_log_prob(
+    def _on_grid(
         self,
-        observed: Mapping[Hashable, Tensor],
-        free: Sequence[Variable],
+        known: Mapping[Hashable, Tensor],
+        grid: Sequence[Variable],
         covariates: Mapping[Hashable, Tensor],
-    ) -> Tensor:
+    ) -> tuple[int | None, Distribution]:
         """See the base class; the states of ``columns`` share one evaluation."""
-        if self.columns is None or self.columns not in free:
-            return super()._grid_log_prob(observed, free, covariates)
-        child, k = self.child.name, self.columns.num_states
-        others = [v for v in free if v.name != child and v != self.columns]
-        cells = math.prod(v.num_states for v in others)
-        parent_values = {n: x for n, x in [*observed.items(), *covariates.items()] if n != child}
-        rows = next((len(x) for x in parent_values.values()), None)
-        values = configurations(others, rows or 1, self._device)
-        values |= {n: x.repeat_interleave(cells, dim=0) for n, x in parent_values.items()}
+        if self.columns is None or self.columns not in grid:
+            return super()._on_grid(known, grid, covariates)
+        others = [v for v in grid if v != self.columns]
+        rows, values = self._values_on_grid(known, others, covariates)
         order = [*(v.name for v in self.parents if v != self.columns), *covariates]
-        dist = self._distribution_of(self._columns_of({n: values[n] for n in order}).flatten(0, 1))
-        shape = [*(v.num_states for v in others), k]
-        if child not in observed:
-            table = state_table(self.child, dist, rows, shape, self._device)
-        elif rows is None:
-            x = observed[child]
-            table = self._log_prob_at(dist, x.unsqueeze(1)).expand(len(x), cells * k)
-            table = table.reshape([len(x), *shape])
-        else:
-            number = cells * k
-            log_prob = self._log_prob_at(dist, observed[child].repeat_interleave(number, dim=0))
-            table = log_prob.expand(rows * number).reshape([rows, *shape])
-        last = table.dim() - 1 - (child not in observed)
-        first = table.dim() - len(free)
-        return table.movedim(last, first + list(free).index(self.columns))
+        output = self._columns_of({n: values[n] for n in order})
+        lead = [rows or 1, *(v.num_states for v in others)]
+        cells = output.reshape(*lead, *output.shape[1:])
+        cells = cells.movedim(len(lead), 1 + list(grid).index(self.columns))
+        return rows, self._distribution_of(cells.flatten(0, len(lead)))
 
     def _read_columns(self, name: Hashable | None) -> Variable | None:
         if name is None:
