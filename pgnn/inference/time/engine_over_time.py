@@ -30,9 +30,10 @@ from pgnn.inference.time.forward_backward import ForwardBackward
 from pgnn.inference.time.interface_algorithm import InterfaceAlgorithm
 from pgnn.inference.time.joint_kalman_filter import JointKalmanFilter
 from pgnn.inference.time.kalman_filter import KalmanFilter
-from pgnn.inference.time.sequence_engine import SequenceEngine, extended
+from pgnn.inference.time.sequence_engine import SequenceEngine
 from pgnn.inference.time.sequence_question import SequenceQuestion
 from pgnn.inference.time.sequential_monte_carlo import SequentialMonteCarlo
+from pgnn.inference.time.steps_ahead import StepsAhead
 from pgnn.inference.time.switching_kalman_filter import SwitchingKalmanFilter
 from pgnn.inference.time.unrolling import Unrolling
 
@@ -71,19 +72,12 @@ class EngineByEvidence(SequenceEngine):
         engine = self._suitable(model, observed, names)
         return engine.read(model, observed, inputs, names=names, errors=errors)
 
-    def predict_steps(
-        self,
-        model: Any,
-        targets: Names | None,
-        observed: SequenceEvidence,
-        steps: int,
-        inputs: Inputs | None,
-    ) -> Posterior:
+    def predict_steps(self, ahead: StepsAhead) -> Posterior:
         """Return marginals of the next, unobserved steps."""
-        engine = self._suitable(model, extended(observed, steps), targets)
+        engine = self._suitable(ahead.model, ahead.extended, ahead.targets)
         if isinstance(engine, Unrolling):
-            engine = SwitchingKalmanFilter.suited(model)
-        return engine.predict_steps(model, targets, observed, steps, inputs)
+            engine = SwitchingKalmanFilter.suited(ahead.model)
+        return engine.predict_steps(ahead)
 
     def smooth_steps(self, question: SequenceQuestion) -> Posterior:
         """See the base class."""

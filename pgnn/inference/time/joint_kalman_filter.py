@@ -24,6 +24,7 @@ from pgnn.inference.time.reals_over_time import RealsOverTime, cut_to, normal_at
 from pgnn.inference.time.sequence_engine import SequenceEngine
 from pgnn.inference.time.sequence_question import SequenceQuestion
 from pgnn.inference.time.slice_chain import places_of, slice_chain, width_of
+from pgnn.inference.time.steps_ahead import StepsAhead
 from pgnn.limits import check_size
 
 
@@ -87,21 +88,14 @@ class JointKalmanFilter(SequenceEngine):
         self.check_cost(question, _numbers(model, question.observed, question.observed.steps))
         return question
 
-    def predict_steps(
-        self,
-        model: Any,
-        targets: Names | None,
-        observed: SequenceEvidence,
-        steps: int,
-        inputs: Inputs | None,
-    ) -> Posterior:
+    def predict_steps(self, ahead: StepsAhead) -> Posterior:
         """Return moments of the next steps; see the base class."""
-        check_size(f"{steps:,} steps", _numbers(model, observed, observed.steps + steps),
-                   self.max_answer_bytes, "Predict fewer at a time")  # fmt: skip
-        question, after = self.read_ahead(model, targets, observed, steps, inputs)
+        numbers = _numbers(ahead.model, ahead.observed, ahead.observed.steps + ahead.steps)
+        check_size(f"{ahead.steps:,} steps", numbers, self.max_answer_bytes,
+                   "Predict fewer at a time")  # fmt: skip
+        question, after = self.read_ahead(ahead)
         with torch.set_grad_enabled(question.wants_gradients):
-            ahead = observed.lengths[:, None] + torch.arange(steps)
-            return self._smoothed(question, after, ahead)
+            return self._smoothed(question, after, ahead.places)
 
     def smooth_steps(self, question: SequenceQuestion) -> Posterior:
         """Moments given all observations; see the base class."""

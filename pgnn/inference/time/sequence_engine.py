@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -20,6 +20,7 @@ from pgnn.inference.posterior import Posterior
 from pgnn.inference.samples import Samples
 from pgnn.inference.time.sequence_question import SequenceQuestion
 from pgnn.inference.time.sequence_reader import SequenceReader
+from pgnn.inference.time.steps_ahead import StepsAhead
 from pgnn.limits import check_size, whole_number
 
 
@@ -69,7 +70,7 @@ class SequenceEngine(SequenceReader):
         """
         steps = whole_number("steps", steps, least=1)
         observed = SequenceEvidence.of(model, evidence, inputs)
-        return self.predict_steps(model, targets, observed, steps, inputs)
+        return self.predict_steps(StepsAhead(model, targets, observed, steps, inputs))
 
     # --- hooks --------------------------------------------------------------------------------
 
@@ -81,26 +82,19 @@ class SequenceEngine(SequenceReader):
     def filter_steps(self, question: SequenceQuestion) -> Posterior:
         """Return marginals of each step given the evidence so far."""
 
-    def predict_steps(
-        self,
-        model: Any,
-        targets: Names | None,
-        observed: SequenceEvidence,
-        steps: int,
-        inputs: Inputs | None,
-    ) -> Posterior:
+    def predict_steps(self, ahead: StepsAhead) -> Posterior:
         """Return marginals of the next steps; by default those of smoothing with more steps."""
+        model, observed, steps = ahead.model, ahead.observed, ahead.steps
         states = sum(v.num_states for v in model.variables.values() if v.is_discrete)
         cells = observed.num_rows * (observed.steps + steps) * states
         check_size(f"{steps:,} steps", cells, self.max_answer_bytes, "Predict fewer at a time")
-        whole = self.query(model, targets, extended(observed, steps), inputs=inputs)
+        whole = self.query(model, ahead.targets, ahead.extended, inputs=ahead.inputs)
         asked = [model.variables[v.name] for v in whole.variables]
-        ahead = observed.lengths[:, None] + torch.arange(steps)
         alone = not observed.batched
         rows = [whole.probs(v.name)[None] if alone else whole.probs(v.name) for v in asked]
         log_z = whole.log_evidence[None] if alone else whole.log_evidence
-        question = SequenceQuestion(model, ended(observed, steps), names=[v.name for v in asked])
-        parts = [_at_steps(p, ahead) for p in rows]
+        question = SequenceQuestion(model, ahead.after, names=[v.name for v in asked])
+        parts = [_at_steps(p, ahead.places) for p in rows]
         return question.posterior(parts, log_z, engine=whole.engine, kind=whole.kind)
 
     def best_paths(self, question: SequenceQuestion, k: int) -> Assignment | KBest:
@@ -130,27 +124,16 @@ class SequenceEngine(SequenceReader):
         rest: dict[str, Any] = {"errors": errors, "takes_reals": self.takes_reals}
         return SequenceQuestion(model, observed, inputs, names=names, engine=engine, **rest)
 
-    def read_ahead(
-        self,
-        model: Any,
-        targets: Names | None,
-        observed: SequenceEvidence,
-        steps: int,
-        inputs: Inputs | None = None,
-    ) -> tuple[SequenceQuestion, SequenceQuestion]:
+    def read_ahead(self, ahead: StepsAhead) -> tuple[SequenceQuestion, SequenceQuestion]:
         """Return the question about all steps, and that about the steps after the evidence.
 
         Args:
-            model: The model.
-            targets: Names of variables; all by default.
-            observed: The evidence.
-            steps: Number of steps after the evidence.
-            inputs: Covariates of all steps.
+            ahead: The steps; all variables are targets by default.
         """
-        names = [*model.variables] if targets is None else targets
-        question = self.read(model, extended(observed, steps), inputs, names=names)
+        names = [*ahead.model.variables] if ahead.targets is None else ahead.targets
+        question = self.read(ahead.model, ahead.extended, ahead.inputs, names=names)
         after = SequenceQuestion(
-            model, ended(observed, steps), names=names, engine=question.engine,
+            ahead.model, ahead.after, names=names, engine=question.engine,
             takes_reals=self.takes_reals,
         )  # fmt: skip
         return question, after
@@ -225,32 +208,6 @@ class SequenceEngine(SequenceReader):
 def divided(log_scores: Tensor, log_z: Tensor) -> Tensor:
     """Return log scores minus the log partition; minus infinity for impossible rows."""
     return log_scores - log_z.masked_fill(log_z.isneginf(), 0.0)
-
-
-def extended(observed: SequenceEvidence, steps: int) -> SequenceEvidence:
-    """Return the rows with additional unobserved steps."""
-
-    def padded(values: Mapping[Hashable, Tensor], fill: float) -> dict[Hashable, Tensor]:
-        longer = {}
-        for name, x in values.items():
-            shape = (x.shape[0], steps, *x.shape[2:])
-            longer[name] = torch.cat([x, x.new_full(shape, fill)], dim=1)
-        return longer
-
-    return replace(
-        observed,
-        lengths=observed.lengths + steps,
-        steps=observed.steps + steps,
-        codes=padded(observed.codes, -1),
-        reals=padded(observed.reals, torch.nan),
-        soft=padded(observed.soft, 1.0),
-    )
-
-
-def ended(observed: SequenceEvidence, steps: int) -> SequenceEvidence:
-    """Return unobserved rows of a given number of steps that continue the rows."""
-    lengths = torch.full_like(observed.lengths, steps)
-    return SequenceEvidence(lengths, steps, batched=observed.batched, index=observed.index)
 
 
 def _at_steps(values: Tensor, steps: Tensor) -> Tensor:

@@ -38,8 +38,9 @@ from pgnn.inference.time.particle_answers import (
     within,
 )
 from pgnn.inference.time.particle_filter import ParticleFilter, ParticleHistory, check_proposals
-from pgnn.inference.time.sequence_engine import SequenceEngine, ended, extended
+from pgnn.inference.time.sequence_engine import SequenceEngine
 from pgnn.inference.time.sequence_question import SequenceQuestion
+from pgnn.inference.time.steps_ahead import StepsAhead
 from pgnn.limits import Interval, check_settings, check_size, check_work
 
 
@@ -203,25 +204,19 @@ class SequentialMonteCarlo(SequenceEngine):
             question, run, values, cloud_weights(run), diagnostics, traced=False
         )
 
-    def predict_steps(
-        self,
-        model: Any,
-        targets: Names | None,
-        observed: SequenceEvidence,
-        steps: int,
-        inputs: Inputs | None,
-    ) -> Posterior:
+    def predict_steps(self, ahead: StepsAhead) -> Posterior:
         """Marginals at the next steps; see the base class. Targets may be real."""
-        longer = extended(observed, steps)
-        whole: SequenceQuestion = self.read(model, longer, inputs, names=targets)
+        model, observed, steps = ahead.model, ahead.observed, ahead.steps
+        whole: SequenceQuestion = self.read(
+            model, ahead.extended, ahead.inputs, names=ahead.targets
+        )
         run = self._run(whole, kept=whole.every_name)
         warn_of_few(run, None, whole.engine)
-        ahead = observed.lengths[:, None] + torch.arange(steps)
         rows = torch.arange(observed.num_rows)[:, None]
-        values = {n: run.paths(n)[:, rows, ahead] for n in whole.every_name}
+        values = {n: run.paths(n)[:, rows, ahead.places] for n in whole.every_name}
         future = SequenceQuestion(
             model,
-            ended(observed, steps),
+            ahead.after,
             names=whole.every_name,
             engine=whole.engine,
             takes_reals=True,

@@ -34,6 +34,7 @@ from pgnn.inference.time.slice_chain import (
     width_of,
 )
 from pgnn.inference.time.slice_tables import LeafSliceTables
+from pgnn.inference.time.steps_ahead import StepsAhead
 from pgnn.inference.time.switching_chain import Regimes, SwitchingChain, SwitchingFiltered
 from pgnn.limits import check_settings
 
@@ -144,20 +145,12 @@ class SwitchingKalmanFilter(SequenceEngine):
         self.check_cost(question, cells * states * (states + 2 * width**2))
         return question
 
-    def predict_steps(
-        self,
-        model: Any,
-        targets: Names | None,
-        observed: SequenceEvidence,
-        steps: int,
-        inputs: Inputs | None,
-    ) -> Posterior:
+    def predict_steps(self, ahead: StepsAhead) -> Posterior:
         """Return moments of the next steps; see the base class."""
-        question, after = self.read_ahead(model, targets, observed, steps, inputs)
+        question, after = self.read_ahead(ahead)
         with torch.set_grad_enabled(question.wants_gradients):
             run = _Run.of(question, self.memory)
-            ahead = observed.lengths[:, None] + torch.arange(steps)
-            return run.posterior(after, run.filtered.now, ahead)
+            return run.posterior(after, run.filtered.now, ahead.places)
 
     def smooth_steps(self, question: SequenceQuestion) -> Posterior:
         """Marginals given all observations; see the base class."""
