@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from pgnn.inference.chains.kernels.arrays import Floats
 from pgnn.inference.chains.kernels.edge_products import count_edges, meet_label, push_sums
 from pgnn.inference.chains.kernels.row_messages import FILTER, SMOOTH
-from pgnn.inference.chains.kernels.tile_messages import load, note, unload
+from pgnn.inference.chains.kernels.tile_messages import count_rows, load, note, unload
 from pgnn.inference.chains.kernels.tile_steps import INVERSE, LANES, TOP, TOTAL, gain
 from pgnn.inference.chains.kernels.vector_registers import WIDTH
 from pgnn.inference.kernels.compiled import inner_numeric, numeric
@@ -296,10 +296,7 @@ def sum_edge_tiles(
         stop: Looked at at every step.
     """
     for tile in range(tiles.shape[0]):
-        num = 0
-        while num < WIDTH and tiles[tile, num] >= 0:
-            num += 1
-        rows = tiles[tile, :num]
+        rows = tiles[tile, : count_rows(tiles, tile)]
         begin_tile(potentials, rows, places, lanes, logs)
         forward(potentials, sums, mode, spread, rows, places, alpha, gains, room, lanes, logs, stop)
         if mode == SMOOTH:

@@ -10,7 +10,7 @@ from pgnn.inference.chains.kernels.edge_messages import begin_tile, forward, run
 from pgnn.inference.chains.kernels.edge_products import push_tops
 from pgnn.inference.chains.kernels.row_messages import SMOOTH
 from pgnn.inference.chains.kernels.row_paths import GOLDEN, merge, mix
-from pgnn.inference.chains.kernels.tile_messages import bring
+from pgnn.inference.chains.kernels.tile_messages import bring, count_rows
 from pgnn.inference.chains.kernels.vector_registers import WIDTH
 from pgnn.inference.kernels.compiled import inner_numeric, numeric
 
@@ -94,15 +94,12 @@ def best_edge_tiles(
         stop: Looked at at every step.
     """
     for tile in range(tiles.shape[0]):
-        num = 0
-        while num < WIDTH and tiles[tile, num] >= 0:
-            num += 1
-        rows = tiles[tile, :num]
+        rows = tiles[tile, : count_rows(tiles, tile)]
         begin_tile(potentials, rows, places, lanes, logs)
         _reach(potentials, rows, places, reach, fields, room, best, stop)
         if stop[0]:
             return
-        for w in range(num):
+        for w in range(len(rows)):
             scores[rows[w]] = -math.inf
             if best[w] >= 0:
                 b = rows[w]
@@ -223,13 +220,10 @@ def draw_edge_tiles(
         stop: Looked at at every step.
     """
     for tile in range(tiles.shape[0]):
-        num = 0
-        while num < WIDTH and tiles[tile, num] >= 0:
-            num += 1
-        rows = tiles[tile, :num]
+        rows = tiles[tile, : count_rows(tiles, tile)]
         begin_tile(potentials, rows, places, lanes, logs)
         forward(
             potentials, sums, SMOOTH, spread, rows, places, alpha, gains, room, lanes, logs, stop
         )
-        for w in range(num):
+        for w in range(len(rows)):
             _draw(potentials, rows[w], w, seed, label_of, alpha, values, labels, stop)

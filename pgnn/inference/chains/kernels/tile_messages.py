@@ -43,6 +43,15 @@ _STEPS = 8  # whose pairs are counted together
 
 
 @inner_numeric
+def count_rows(tiles, tile):
+    """Number of rows of a tile, which may be fewer than ``WIDTH``."""
+    num = 0
+    while num < WIDTH and tiles[tile, num] >= 0:
+        num += 1
+    return num
+
+
+@inner_numeric
 def locate(field, rows, offsets):
     """Where the rows of a tile begin in memory; those that are not there are said to be the first.
 
@@ -288,10 +297,7 @@ def sum_tiles(
         stop: Looked at at every step.
     """
     for tile in range(tiles.shape[0]):
-        num = 0
-        while num < WIDTH and tiles[tile, num] >= 0:
-            num += 1
-        rows = tiles[tile, :num]
+        rows = tiles[tile, : count_rows(tiles, tile)]
         locate(potentials.log_field, rows, offsets)
         _forward(
             potentials, sums, mode, dense, rows, offsets, emission, alpha, ahead, lanes, logs, stop

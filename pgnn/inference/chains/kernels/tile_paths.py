@@ -6,7 +6,7 @@ import math
 
 from pgnn.inference.chains.kernels.arrays import share_of
 from pgnn.inference.chains.kernels.back_pointers import follow, tile_max_origin_1, tile_max_origin_4
-from pgnn.inference.chains.kernels.tile_messages import load, locate
+from pgnn.inference.chains.kernels.tile_messages import count_rows, load, locate
 from pgnn.inference.chains.kernels.tile_steps import lower, observe
 from pgnn.inference.chains.kernels.vector_registers import WIDTH, tile_max_1, tile_max_4
 from pgnn.inference.kernels.compiled import inner_numeric, numeric
@@ -151,10 +151,7 @@ def best_tiles(
         stop: Looked at at every step.
     """
     for tile in range(tiles.shape[0]):
-        num = 0
-        while num < WIDTH and tiles[tile, num] >= 0:
-            num += 1
-        rows = tiles[tile, :num]
+        rows = tiles[tile, : count_rows(tiles, tile)]
         locate(potentials.log_field, rows, offsets)
         if not _forward(potentials, rows, offsets, reach, origins, fields, lanes, best, stop):
             return
@@ -162,7 +159,7 @@ def best_tiles(
             _follow_back(potentials, rows, origins, path, best)
         else:
             _walk_back(potentials, rows, reach, path, best)
-        for w in range(num):
+        for w in range(len(rows)):
             b = rows[w]
             scores[b] = _write(potentials, b, w, path, states)
             if scores[b] == -math.inf:
