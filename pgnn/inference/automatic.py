@@ -261,8 +261,8 @@ def _executions(question: Question, seed: int | None) -> ExecutionSampling:
 
 
 def _with_reason(why: str, answer: Answer) -> Answer:
-    """The answer with the reason added to its diagnostics."""
-    answer.diagnostics = {"reason": why, **answer.diagnostics}  # type: ignore[union-attr]
+    """The answer with the reason added to its diagnostics, without the advice that came with it."""
+    answer.diagnostics = {"reason": why.partition("; ")[0], **answer.diagnostics}  # type: ignore[union-attr]
     return answer
 
 

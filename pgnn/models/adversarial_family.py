@@ -14,8 +14,7 @@ from torch import Tensor
 from pgnn.abilities import AdversarialModel, Inputs
 from pgnn.errors import DataError, ModelError
 from pgnn.evidence.frames import columns_of, is_frame
-from pgnn.evidence.nameless_rows import listed_rows
-from pgnn.factors.cells import unmasked
+from pgnn.evidence.nameless_rows import listed_rows, stacked_rows
 from pgnn.factors.factor import Factor
 from pgnn.factors.named_network import NamedNetwork
 from pgnn.factors.variable import Variable
@@ -155,15 +154,13 @@ class AdversarialFamily(Model, AdversarialModel):
 
 
 def _tensor(name: Hashable, value: Any) -> Tensor:
+    if isinstance(value, list | tuple) and value:  # of masked arrays, perhaps
+        value = stacked_rows(value)
     if np.ma.is_masked(value):
         raise DataError(f"{name!r} has masked cells: a game needs complete rows")
     try:
         # NumPy's arrays may be turned around, or not to be written to, which torch's never are
-        x = (
-            value.detach()
-            if isinstance(value, Tensor)
-            else torch.from_numpy(np.array(unmasked(value)))
-        )
+        x = value.detach() if isinstance(value, Tensor) else torch.from_numpy(np.array(value))
     except (TypeError, ValueError) as error:
         raise DataError(f"{name!r} must be an array of numbers: {error}") from error
     if not x.dim():

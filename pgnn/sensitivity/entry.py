@@ -13,7 +13,7 @@ from pgnn.abilities import NetworkModel
 from pgnn.errors import EvidenceError, closest
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.tabular import Tabular
-from pgnn.sensitivity.what_if import check_network, discrete_variable
+from pgnn.sensitivity.what_if import check_network, discrete_variable, state_index
 
 
 class Entry(NamedTuple):
@@ -63,7 +63,7 @@ def place_of(model: NetworkModel, entry: Entry) -> tuple[int, ...]:
         )
     states = [*(entry.parents[n] for n in names), entry.state]
     scope = [*conditional.parents, conditional.child]
-    return tuple(int(v.encode([s])[0]) for v, s in zip(scope, states, strict=True))
+    return tuple(state_index(v, s, "the entry") for v, s in zip(scope, states, strict=True))
 
 
 def with_table(model: NetworkModel, name: Hashable, table: NDArray[np.float64]) -> NetworkModel:

@@ -62,10 +62,24 @@ def read_target(model: FactorModel, target: Mapping[Hashable, Any]) -> tuple[Var
         )
     name, state = next(iter(target.items()))
     variable = discrete_variable(model, name)
-    code = int(variable.encode([state])[0])
+    return variable, state_index(variable, state, "the target")
+
+
+def state_index(variable: Variable, state: object, what: str) -> int:
+    """Return the index of a state.
+
+    Args:
+        variable: A discrete variable.
+        state: One of its states.
+        what: What names the state, in messages.
+
+    Raises:
+        EvidenceError: If it is none.
+    """
+    code = variable.index(state)
     if code < 0:
-        raise EvidenceError(f"the target names no state of {name!r}, got {state!r}")
-    return variable, code
+        raise EvidenceError(f"{what} names no state of {variable.name!r}, got {state!r}")
+    return code
 
 
 def discrete_variable(model: FactorModel, name: Hashable) -> Variable:

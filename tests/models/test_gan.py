@@ -105,6 +105,17 @@ def test_masked_cells_are_missing():
     hidden = np.ma.masked_array(np.zeros((8, 4, 4)), np.arange(128).reshape(8, 4, 4) == 3)
     with pytest.raises(pgnn.DataError, match="masked cells: a game needs complete rows"):
         image_gan().fit(hidden)
+    for held in (list(hidden), {"data": list(hidden)}):
+        with pytest.raises(pgnn.DataError, match="a game needs complete rows"):
+            image_gan().fit(held)
+
+
+def test_masked_arrays_without_masked_cells_are_complete():
+    rows = np.random.default_rng(0).normal(size=(8, 1, 4, 4))
+    whole = np.ma.masked_array(rows, np.zeros((8, 1, 4, 4), dtype=bool))
+    for held in (whole, list(whole), rows.tolist(), list(torch.from_numpy(rows))):
+        found = image_gan().read_rows({"data": held})["data"]
+        np.testing.assert_allclose(found, rows)
 
 
 def test_sizes_are_checked_first():

@@ -237,6 +237,14 @@ def test_refusals(model) -> None:
         sensitivity.curve(model, TARGET, Entry("b", 0, {"z": 1}))
     with pytest.raises(EvidenceError, match="needs a state of its parent 'a'"):
         sensitivity.curve(model, TARGET, Entry("b", 0))
+    with pytest.raises(EvidenceError, match="the entry names no state of 'a', got None"):
+        sensitivity.curve(model, TARGET, Entry("a", None))
+    for target in ({"b": 7}, {"b": [1, 0]}, {"b": np.array([1, 0])}, {"b": [0.3, 0.7]}):
+        with pytest.raises(EvidenceError, match=r"^(variable )?'b' has no state") as told:
+            sensitivity.curve(model, target, Entry("a", 1))
+        assert "column" not in str(told.value)
+    with pytest.raises(EvidenceError, match=r"^variable 'a' has no state 7"):
+        sensitivity.curve(model, TARGET, Entry("a", 7))
     with pytest.raises(EvidenceError, match="probability"):
         sensitivity.with_entry(model, Entry("a", 0), 1.5)
     with pytest.raises(EvidenceError, match=r"\(decisions, 3\)"):
