@@ -14,7 +14,7 @@ from torch.distributions import Distribution
 from pgnn.errors import ModelError, Unsupported
 from pgnn.factors.conditionals import checks
 from pgnn.factors.conditionals.decomposition import Decomposition
-from pgnn.factors.conditionals.grid import configurations, element_table, state_table
+from pgnn.factors.conditionals.grid import element_table, state_table, values_on_grid
 from pgnn.factors.conditionals.linear_predictor import LinearPredictor
 from pgnn.factors.conditionals.regression import Regression
 from pgnn.factors.factor import Factor, check_states
@@ -382,19 +382,9 @@ class Conditional(Piece):
         covariates: Values,
     ) -> tuple[int | None, Distribution]:
         """The number of rows, if any, and the child's distributions on the grid of each row."""
-        rows, values = self._values_on_grid(known, grid, covariates)
+        rows, values = values_on_grid({**known, **covariates}, grid, self._device)
         parents = {v.name: values[v.name] for v in self.parents}
         return rows, self.distribution(parents, {n: values[n] for n in covariates} or None)
-
-    def _values_on_grid(
-        self, known: Values, grid: Sequence[Variable], covariates: Values
-    ) -> tuple[int | None, dict[Hashable, Tensor]]:
-        """The number of rows, if any, and all values on the grid of each row."""
-        values = {**known, **covariates}
-        rows = next((int(x.shape[0]) for x in values.values()), None)
-        cells = math.prod(v.num_states for v in grid)
-        values = {n: x.repeat_interleave(cells, dim=0) for n, x in values.items()}
-        return rows, values | configurations(grid, rows or 1, self._device)
 
     def _log_prob_at(self, dist: Distribution, x: Tensor) -> Tensor:
         """Log probabilities of the observed child; states are valid."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -25,6 +25,22 @@ def configurations(
         inner = math.prod(shape[axis + 1 :])
         values[v.name] = ((index // inner) % shape[axis]).repeat(rows)
     return values
+
+
+def values_on_grid(
+    known: Mapping[Hashable, Tensor], grid: Sequence[Variable], device: torch.device
+) -> tuple[int | None, dict[Hashable, Tensor]]:
+    """Return the number of rows, if any, and all values on the grid of each row.
+
+    Args:
+        known: ``(rows, ...)`` values, which are the same on a row's grid.
+        grid: Discrete variables.
+        device: Of the values.
+    """
+    rows = next((int(x.shape[0]) for x in known.values()), None)
+    cells = math.prod(v.num_states for v in grid)
+    values = {n: x.repeat_interleave(cells, dim=0) for n, x in known.items()}
+    return rows, values | configurations(grid, rows or 1, device)
 
 
 def state_table(

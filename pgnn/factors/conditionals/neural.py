@@ -12,6 +12,7 @@ from torch.nn.functional import one_hot
 
 from pgnn.errors import ModelError
 from pgnn.factors.conditionals.conditional import Conditional
+from pgnn.factors.conditionals.grid import values_on_grid
 from pgnn.factors.conditionals.heads import BernoulliHead, NeuralHead
 from pgnn.factors.finite import has_nan
 from pgnn.factors.network_precision import run
@@ -165,7 +166,7 @@ class Neural(Conditional):
         if self.columns is None or self.columns not in grid:
             return super()._on_grid(known, grid, covariates)
         others = [v for v in grid if v != self.columns]
-        rows, values = self._values_on_grid(known, others, covariates)
+        rows, values = values_on_grid({**known, **covariates}, others, self._device)
         order = [*(v.name for v in self.parents if v != self.columns), *covariates]
         output = self._columns_of({n: values[n] for n in order})
         lead = [rows or 1, *(v.num_states for v in others)]

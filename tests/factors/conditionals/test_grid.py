@@ -8,7 +8,12 @@ from torch.distributions import Categorical, Independent, MixtureSameFamily, Poi
 
 from pgnn import Variable
 from pgnn.errors import Intractable, Unsupported
-from pgnn.factors.conditionals.grid import configurations, element_table, state_table
+from pgnn.factors.conditionals.grid import (
+    configurations,
+    element_table,
+    state_table,
+    values_on_grid,
+)
 
 CPU = torch.device("cpu")
 A, B = Variable("a", 2), Variable("b", 3)
@@ -23,6 +28,15 @@ def test_configurations_are_those_of_nested_loops() -> None:
     expected = [*itertools.product(range(2), range(3))] * 2
     assert [*zip(values["a"].tolist(), values["b"].tolist(), strict=True)] == expected
     assert configurations([], 2, CPU) == {}
+
+
+def test_values_of_a_row_are_the_same_on_its_grid() -> None:
+    rows, values = values_on_grid({"x": torch.tensor([5, 7])}, [A, B], CPU)
+    assert rows == 2
+    assert values["x"].tolist() == [5] * 6 + [7] * 6
+    assert values["b"].tolist() == [0, 1, 2] * 4
+    rows, values = values_on_grid({}, [A], CPU)
+    assert (rows, values["a"].tolist()) == (None, [0, 1])
 
 
 @pytest.mark.parametrize("rows", [None, 2])
