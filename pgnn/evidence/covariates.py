@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pgnn.errors import EvidenceError
-from pgnn.evidence.frames import is_frame
+from pgnn.evidence.frames import is_frame, unframed
 from pgnn.factors.cells import unmasked
 from pgnn.factors.inference_mode import ordinary
 from pgnn.factors.sparse_rows import is_scipy_sparse
@@ -29,14 +29,44 @@ def read_covariates(inputs: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
     return {name: _read(name, value) for name, value in inputs.items()}
 
 
-def _read(name: Hashable, value: Any) -> Any:
-    if isinstance(value, Tensor) or is_scipy_sparse(value):
-        return ordinary(value)
+def input_sequences(name: Hashable, value: Any) -> Any:
+    """Return an input of sequences in which frames are arrays, and so are lists of equal steps.
+
+    Raises:
+        EvidenceError: If cells are masked.
+    """
+    _check_unmasked(name, value)
+    value = unframed(value)
+    if isinstance(value, np.ndarray):
+        return np.require(value, requirements="W")  # as torch warns of others
+    if isinstance(value, list | tuple) and _is_nested(value):
+        try:
+            array = np.asarray(value)
+        except ValueError:  # sequences of different lengths
+            return value
+        return array if array.dtype.kind == "f" else value
+    return value
+
+
+def _check_unmasked(name: Hashable, value: Any) -> None:
     if _is_masked(value):
         raise EvidenceError(f"input {name!r} has masked cells, and inputs are never missing: fill "
                             "them, or make it a variable")  # fmt: skip
+
+
+def _is_nested(value: Any) -> bool:
+    """Whether something is a number, or lists of numbers and of such lists."""
+    if isinstance(value, list | tuple):
+        return all(map(_is_nested, value))
+    return isinstance(value, float | int)
+
+
+def _read(name: Hashable, value: Any) -> Any:
+    if isinstance(value, Tensor) or is_scipy_sparse(value):
+        return ordinary(value)
+    _check_unmasked(name, value)
     try:
-        array = value.to_numpy() if is_frame(value) else np.asarray(unmasked(value))
+        array = np.asarray(unmasked(unframed(value)))
     except ValueError as error:
         raise EvidenceError(f"input {name!r} must be numbers of shape (B, ...): {error}") from None
     if array.dtype.kind in "biuf":

@@ -51,6 +51,46 @@ def frame_columns(frame: Any) -> Iterator[tuple[Hashable, Any]]:
         yield (_without_padding(name) if columns.nlevels > 1 else name), column
 
 
+def matrix_of(frame: Any) -> np.ndarray:
+    """Return a data frame as an array ``(N, columns)``, the value of one variable in each row.
+
+    Example:
+        >>> import pandas as pd
+        >>> matrix_of(pd.DataFrame({"a": [1.0, 2.0], "b": [3.0, None]}))
+        array([[ 1.,  3.],
+               [ 2., nan]])
+    """
+    import pandas as pd
+
+    columns = [_unboxed(plain_column(column, {})) for _, column in frame_columns(frame)]
+    matrix: np.ndarray = pd.DataFrame(dict(enumerate(columns))).to_numpy(copy=True)
+    return matrix
+
+
+def _unboxed(column: Any) -> Any:
+    """Return the array of a Series, with ``NaN`` in place of the ``NA`` of nullable numbers."""
+    import pandas as pd
+
+    is_boxed = isinstance(column.dtype, pd.api.extensions.ExtensionDtype)
+    if not is_boxed or not pd.api.types.is_numeric_dtype(column):
+        return column.array
+    if column.isna().any():
+        return column.to_numpy(np.float64, na_value=np.nan)
+    return column.to_numpy(column.dtype.numpy_dtype)
+
+
+def unframed(values: Any) -> Any:
+    """Return the matrices of frames, or of a list of them; all else as it is.
+
+    A frame in place of the values of one variable would else be iterated over, by its columns.
+    """
+    if is_frame(values):
+        return matrix_of(values)
+    if isinstance(values, list | tuple) and any(map(is_frame, values)):
+        return [matrix_of(x) if is_frame(x) else x for x in values]
+    return values
+
+
 def columns_of(data: Any) -> Mapping[Hashable, Any]:
     """Return the columns of a data frame, of a mapping, or of a list of rows, by name.
 

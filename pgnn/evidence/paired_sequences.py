@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from pgnn.errors import EvidenceError, closest
-from pgnn.evidence.frames import is_frame
+from pgnn.evidence.covariates import input_sequences
 from pgnn.evidence.sequence_evidence import SequenceEvidence
 from pgnn.factors.time_steps import AXIS
 from pgnn.factors.variable import Variable
@@ -74,8 +74,8 @@ class InputSequences(NamedTuple):
 
 def _padded(name: Hashable, raw: Any) -> tuple[Tensor, Tensor, bool]:
     """Return the values and lengths of all rows, and whether they were given in rows."""
+    raw = input_sequences(name, raw)
     try:
-        raw = raw.to_numpy() if is_frame(raw) else raw
         if isinstance(raw, list | tuple) and raw and np.ndim(raw[0]):
             parts = [torch.as_tensor(x) for x in raw]
             if all(p.dim() >= 1 + p.is_floating_point() for p in parts):

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pgnn.errors import EvidenceError
+from pgnn.evidence.frames import unframed
 from pgnn.evidence.reading import floats_of
 from pgnn.evidence.texts import spelled
 from pgnn.evidence.values import Rule, both_readings, could_be_weights, whole_numbers
@@ -115,6 +116,7 @@ def read_parts(variable: Variable, values: Any, rule: Rule, lengths: Array | Non
     values = values.values if isinstance(values, Likelihood) else values
     if isinstance(values, Iterator):
         values = list(values)
+    values = unframed(values)
     if not rule.ignore_unknown:  # else a longer string is no state, and missing
         values = spelled(variable, values)
     if isinstance(values, Tensor):

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pgnn.errors import EvidenceError
+from pgnn.evidence.frames import unframed
 from pgnn.evidence.reading import Floats, Reading, floats_of
 from pgnn.evidence.wrappers import CodedMapping, Codes, Likelihood, Observed
 from pgnn.factors.cells import Cells, cells_of, is_column, is_container, is_missing
@@ -93,6 +94,8 @@ def read_discrete(variable: Variable, value: Any, rule: Rule = PLAIN) -> Reading
         return _read_likelihood(variable, _weights(variable, value.values))
     if isinstance(value, Mapping):
         return _read_likelihood(variable, _weights(variable, value))
+    if type(value) not in _SCALARS:
+        value = unframed(value)
     if not is_container(value, labels.codes):
         return _single(variable, value, rule)
     column = is_column(value)

@@ -123,7 +123,7 @@ class Autoencoder(VAE):
         with torch.no_grad(), evaluated(self):
             rows = self._rows(data)
             values = {z: self.encode(rows, inputs).mean, x: rows}
-            return -self.conditionals[x].factor(values, inputs).log_values
+            return -self.conditionals[x].factor(values, self._covariates(inputs)).log_values
 
     def default_learner(self, data: Any) -> Learner:
         """Return the learner of the log density of data and code, or of data alone."""

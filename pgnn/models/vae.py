@@ -13,6 +13,7 @@ from torch.distributions import Distribution
 
 from pgnn.abilities import Inputs, ReconstructingModel
 from pgnn.errors import EvidenceError, ModelError
+from pgnn.evidence.covariates import read_covariates
 from pgnn.evidence.nameless_rows import nameless_rows
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.covariance import Diagonal
@@ -133,7 +134,7 @@ class VAE(ColumnNames, AmortisedNetwork, ReconstructingModel):
         z, x = self._names
         rows = self._rows(data).nan_to_num()
         with evaluated(self), self._gradients(rows):
-            return self.recognition[z].distribution({x: rows}, inputs)
+            return self.recognition[z].distribution({x: rows}, self._covariates(inputs))
 
     def decode(self, z: Any, inputs: Inputs | None = None) -> Distribution:
         r"""Return :math:`p(x \mid z)` of batch shape ``(N,)``, networks in evaluation mode.
@@ -145,7 +146,7 @@ class VAE(ColumnNames, AmortisedNetwork, ReconstructingModel):
         latent, x = self._names
         rows = self._rows(z, latent)
         with evaluated(self), self._gradients(rows):
-            return self.conditionals[x].distribution({latent: rows}, inputs)
+            return self.conditionals[x].distribution({latent: rows}, self._covariates(inputs))
 
     def _gradients(self, rows: Tensor) -> torch.set_grad_enabled:
         """Answers of a fitted model are plain numbers, unless the model is being learned."""
@@ -208,13 +209,18 @@ class VAE(ColumnNames, AmortisedNetwork, ReconstructingModel):
             seed=seed, progress=False,
         )  # fmt: skip
         rows, size = self._rows(data), max(1, _POINTS // draws)
+        covariates = self._covariates(inputs)
         scores = [torch.zeros(0, dtype=torch.float64)]
         with evaluated(self):
             for k in range(0, len(rows), size):
-                part = {n: torch.as_tensor(x)[k : k + size] for n, x in (inputs or {}).items()}
+                part = {n: x[k : k + size] for n, x in covariates.items()}
                 evidence = {self.vector: rows[k : k + size]}
                 scores.append(-self.log_prob(evidence, inputs=part or None, engine=engine))
         return torch.cat(scores)
+
+    def _covariates(self, inputs: Inputs | None) -> dict[Hashable, Any]:
+        """Covariates as tensors; none may be missing."""
+        return read_covariates(self.read_inputs(inputs or {}))
 
     def _rows(self, data: Any, name: Hashable | None = None) -> Tensor:
         """Rows ``(N, *shape)`` of data or codes in any form that evidence has; one is a batch.

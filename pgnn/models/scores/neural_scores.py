@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pgnn.errors import EvidenceError, ModelError
+from pgnn.evidence.covariates import input_sequences
 from pgnn.factors.named_network import called
 from pgnn.factors.piece import Settings
 from pgnn.models.scores.step_scores import Covariates, StepScores
@@ -61,6 +62,7 @@ class NeuralScores(StepScores):
 
     def lengths(self, raw: Any) -> Any:
         """Return the lengths of a list of sequences; an array tells its own steps alone."""
+        raw = input_sequences(self.input_name, raw)
         if not isinstance(raw, list | tuple) or not len(raw):
             return None
         parts = [np.shape(x) for x in raw]
@@ -71,6 +73,7 @@ class NeuralScores(StepScores):
 
         One sequence is ``(T, D)``, or ``(T,)`` of whole numbers; rows have an axis more.
         """
+        raw = input_sequences(self.input_name, raw)
         if isinstance(raw, list | tuple):
             return self.lengths(raw)
         try:
@@ -88,6 +91,7 @@ class NeuralScores(StepScores):
         Raises:
             EvidenceError: If it is no array, has another shape, or a value that is not finite.
         """
+        raw = input_sequences(self.input_name, raw)
         try:
             values = self._values(raw)
         except (TypeError, ValueError, RuntimeError) as error:
