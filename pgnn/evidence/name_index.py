@@ -44,7 +44,7 @@ class NameIndex:
         """
         names = [*map(self.names.__getitem__, order)]
         if len(names) < len(self):
-            return NameIndex(names)
+            return type(self)(names)
         index = NameIndex()
         index.names, index._source = names, self
         index._places = np.empty(len(self) + 1, np.int32)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Sequence
+from threading import Lock
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -45,6 +46,7 @@ class TextIndex(NameIndex):
         self.names = [*names]
         self._plain = True
         self._table, self._dictionary = _Table(), NameIndex()
+        self._filling = Lock()
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.names,)
@@ -81,11 +83,12 @@ class TextIndex(NameIndex):
         """Names as the table takes them, with all others in it; None to use the dictionary."""
         if not self._plain or size < FEW or not names:
             return None
-        own = self.names[self._table.count :]
-        texts = texts_of(own) if own and has_numba() else None
-        self._plain = has_numba() and (not own or texts is not None)
-        if texts is not None:
-            self._table.add(texts)
+        with self._filling:  # several threads may ask a model that was just loaded
+            own = self.names[self._table.count :]
+            texts = texts_of(own) if own and has_numba() else None
+            self._plain = has_numba() and (not own or texts is not None)
+            if texts is not None:
+                self._table.add(texts)
         return texts_of(names) if self._plain else None
 
 

@@ -1,6 +1,8 @@
 """Numbers of texts by a compiled table, and by a dictionary."""
 
+import copy
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -90,3 +92,22 @@ def test_without_compiled_code_there_is_a_dictionary(monkeypatch: pytest.MonkeyP
     assert index.add(["c", "d"]).tolist() == [2, 3]
     assert index.find(["d", "e"]).tolist() == [3, -1]
     assert index._table.count == 0
+
+
+def test_several_threads_ask_a_table_that_is_not_filled_yet() -> None:
+    names = [f"name {n}" for n in range(100_000)]
+    asked = names[::-1000]
+    expected = [*range(99_999, -1, -1000)]
+    for _ in range(3):
+        index = TextIndex(names)
+        with ThreadPoolExecutor(4) as pool:
+            found = [*pool.map(lambda _, i=index: i.find(asked).tolist(), range(8))]
+        assert found == [expected] * 8
+        assert index._table.count == len(names)
+
+
+def test_an_index_of_fewer_names_is_a_table_too() -> None:
+    index = TextIndex(["a", "b", "c"]).renumbered([2, 0])
+    assert isinstance(index, TextIndex)
+    assert index.find(["a", "b", "c"]).tolist() == [1, -1, 0]
+    assert copy.deepcopy(index).find(["a", "b", "c"]).tolist() == [1, -1, 0]
