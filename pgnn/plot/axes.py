@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pgnn.errors import require
+from pgnn.errors import Unsupported, require
 
 GOLDEN = (math.sqrt(5.0) - 1.0) / 2.0
 
@@ -24,6 +24,22 @@ def axes_of(ax: Any, size: tuple[float, float]) -> Any:
     import matplotlib.pyplot as plt
 
     return plt.subplots(figsize=size, layout="constrained")[1]
+
+
+def check_drawn(picture: str, thing: Any, is_right: bool, expected: str) -> None:
+    """Check that a picture is of the right kind of object.
+
+    Args:
+        picture: Name of the function.
+        thing: What is to be drawn.
+        is_right: Whether it is of that kind.
+        expected: The kind, with a call that returns one.
+
+    Raises:
+        Unsupported: If it is another object.
+    """
+    if not is_right:
+        raise Unsupported(f"plot.{picture} draws {expected}; got a {type(thing).__name__}")
 
 
 def require_matplotlib() -> None:

@@ -10,7 +10,7 @@ import torch
 from pgnn.errors import EvidenceError
 from pgnn.limits import whole_number
 from pgnn.models.vae import VAE
-from pgnn.plot.axes import axes_of
+from pgnn.plot.axes import axes_of, check_drawn
 from pgnn.plot.units import image_shape, tiled
 
 
@@ -29,11 +29,13 @@ def manifold(
         The axes.
 
     Raises:
+        Unsupported: If the model is no variational autoencoder.
         EvidenceError: If there are not two latent variables, or the data is not an image.
 
     References:
         Kingma and Welling (2014), Auto-encoding variational Bayes, figure 4.
     """
+    check_drawn("manifold", model, isinstance(model, VAE), "a pgnn.VAE of two latent numbers")
     latent = next((v for n, v in model.variables.items() if n != model.vector), None)
     if latent is None or latent.shape != (2,):
         raise EvidenceError(f"a manifold is drawn of two latent numbers, got {latent!r}")

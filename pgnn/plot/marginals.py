@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pgnn.errors import EvidenceError, closest
 from pgnn.graphs.layered_layout import Layout
+from pgnn.plot.axes import check_drawn
 from pgnn.plot.canvas import Canvas
 from pgnn.plot.cards import Card, draw_cards
 from pgnn.plot.marginal_cards import marginal_cards
@@ -42,7 +43,11 @@ def marginals(
 
     Raises:
         EvidenceError: If a name is not a target, or there is no such row.
+        Unsupported: If it is not the answer of a query.
     """
+    for answer in (posterior, *([] if before is None else [before])):
+        check_drawn("marginals", answer, hasattr(answer, "log_evidence"),
+                    "the answer of a query, such as model.query()")  # fmt: skip
     for name in names:
         if name not in posterior:
             raise EvidenceError(f"the posterior is not about {name!r}{closest(name, [*posterior])}")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from pgnn.errors import Unsupported
-from pgnn.plot.axes import axes_of, colours_of
+from pgnn.plot.axes import axes_of, check_drawn, colours_of
 from pgnn.plot.network import network
 from pgnn.sensitivity.curves import Curve, Surface
 from pgnn.sensitivity.entry import Entry
@@ -30,8 +30,11 @@ def ranking(frame: Any, column: str | None = None, *, ax: Any = None) -> Any:
         The axes.
 
     Raises:
-        Unsupported: If there is no such column, or the frame is of several rows of evidence.
+        Unsupported: If it is no frame, there is no such column, or the frame is of several rows of
+            evidence.
     """
+    check_drawn("ranking", frame, hasattr(frame, "iloc") and hasattr(frame, "columns"),
+                "a frame, such as pgnn.sensitivity.mutual_information(model, target)")  # fmt: skip
     column = frame.columns[-1] if column is None else column
     if column not in frame.columns or "variable" not in frame.columns:
         raise Unsupported(f"expected a frame with columns 'variable' and {column!r}")
@@ -61,7 +64,12 @@ def sensitivity(function: Curve | Surface, *, ax: Any = None) -> Any:
 
     Returns:
         The axes.
+
+    Raises:
+        Unsupported: If it is no such function.
     """
+    check_drawn("sensitivity", function, isinstance(function, Curve | Surface),
+                "what pgnn.sensitivity.curve() or surface() returned")  # fmt: skip
     ax = axes_of(ax, (4.6, 3.4))
     grid = np.linspace(0.0, 1.0, 101)
     if isinstance(function, Surface):

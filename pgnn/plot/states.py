@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pgnn.errors import EvidenceError, Unsupported
-from pgnn.plot.axes import axes_of, colours_of
+from pgnn.plot.axes import axes_of, check_drawn, colours_of
 
 if TYPE_CHECKING:
     from pgnn.factors.variable import Variable
@@ -42,8 +42,10 @@ def states(
 
     Raises:
         EvidenceError: If the variable or row is not there, or the truth has another length.
-        Unsupported: If the variable has no axis of time.
+        Unsupported: If it is no posterior, or the variable has no axis of time.
     """
+    check_drawn("states", posterior, hasattr(posterior, "log_evidence"),
+                "posteriors over time, such as model.smooth(sequence)")  # fmt: skip
     variable, table = _over_time(posterior, name, row)
     labels, colours = variable.states or (), colours_of(variable.num_states)
     ax = axes_of(ax, (9.0, 2.6))

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 from torch import Tensor
+from torch.nn import Module
 
 from pgnn.errors import EvidenceError
 from pgnn.factors.units.unit_layers import UnitModel
 from pgnn.limits import whole_number
-from pgnn.plot.axes import axes_of
+from pgnn.plot.axes import axes_of, check_drawn
 
 _MARGIN = 1
 
@@ -77,7 +78,10 @@ def samples(
 
     Raises:
         EvidenceError: If the values are no images.
+        Unsupported: If it is a model.
     """
+    check_drawn("samples", draws, not isinstance(draws, Module),
+                "arrays of units, such as model.sample(100)")  # fmt: skip
     values = draws
     if isinstance(draws, Mapping):
         values = draws[next(iter(draws)) if name is None else name]
@@ -104,7 +108,12 @@ def energy(recall: Any, *, ax: Any = None) -> Any:
 
     Returns:
         The axes.
+
+    Raises:
+        Unsupported: If it is no such answer.
     """
+    check_drawn("energy", recall, hasattr(recall, "energies"),
+                "the way to a pattern, such as model.recall(states)")  # fmt: skip
     values = np.array([x.detach().cpu().double().numpy() for x in recall.energies])
     ax = axes_of(ax, (6.0, 3.0))
     ax.plot(values.reshape(len(values), -1), color="#0072B2", lw=1.0, alpha=0.7, marker=".")

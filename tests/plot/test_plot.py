@@ -261,3 +261,25 @@ def test_units_that_are_no_images() -> None:
         with pytest.raises(pgnn.EvidenceError, match=says):
             draw()
     pgnn.plot.filters(pgnn.DeepBeliefNetwork([4, 2]).machine(0))
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("marginals", r"model\.query\(\)"),
+        ("states", r"model\.smooth\(sequence\)"),
+        ("manifold", r"pgnn\.VAE"),
+        ("ranking", "mutual_information"),
+        ("samples", r"model\.sample\(100\)"),
+        ("energy", r"model\.recall\(states\)"),
+        ("sensitivity", r"pgnn\.sensitivity\.curve\(\)"),
+        ("transitions", "transitions"),
+        ("structure", "Program"),
+        ("loadings", "factors"),
+        ("history", "history"),
+    ],
+)
+def test_models_in_place_of_what_is_drawn_are_refused(name: str, expected: str) -> None:
+    model = pgnn.BayesianNetwork([("a", "b")], states={"a": 2, "b": 2})
+    with pytest.raises(pgnn.Unsupported, match=expected):
+        getattr(pgnn.plot, name)(model)
