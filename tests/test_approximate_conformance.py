@@ -381,12 +381,26 @@ def test_inference_mode(example: str, name: str) -> None:
     if name == "weighting" and example == "markov":
         pytest.skip("weighted draws are of directed models")
     case = Case(ZOO[example], name)
+    expected = {n: verb() for n, verb in _asked(case, case.make(), case.batch(), {}).items()}
     with torch.inference_mode():
         made = case.make()
-        for verb in _asked(case, made, case.batch(), {}).values():
-            verb()
-    for verb in _asked(case, made, case.batch(), {}).values():
-        verb()
+        within = {n: verb() for n, verb in _asked(case, made, case.batch(), {}).items()}
+    after = {n: verb() for n, verb in _asked(case, made, case.batch(), {}).items()}
+    assert within.keys() == after.keys() == expected.keys() != set()
+    for found in (within, after):
+        for verb, answer in found.items():
+            for x, y in zip(_numbers(answer), _numbers(expected[verb]), strict=True):
+                torch.testing.assert_close(x, y, equal_nan=True)
+
+
+def _numbers(answer: Any) -> list[torch.Tensor]:
+    """The numbers of an answer to any verb, outside of inference mode."""
+    if isinstance(answer, torch.Tensor):
+        return [answer.clone()]
+    if isinstance(answer, pgnn.Posterior):
+        return [answer.log_evidence.clone(), *(answer[n].probs.clone() for n in answer)]
+    logs = [] if isinstance(answer, pgnn.Samples) else [torch.as_tensor(answer.log_prob).clone()]
+    return [torch.as_tensor(answer.codes).clone(), *logs]
 
 
 def _parity(length: int, ends: tuple[int, int]) -> pgnn.MarkovRandomField:

@@ -299,8 +299,17 @@ def test_python_improves_bounds_and_ascends_as_the_kernels_do(
 
 
 @pytest.mark.parametrize("room", ["", ".mean_field", ".search"])
-def test_every_room_asks_for_its_kernels(room: str) -> None:
+def test_every_room_asks_for_its_kernels(room: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    chosen = Compilation.choose
+
+    def choose(self: Compilation, kernel: Any, *work: Any, **settings: Any) -> Any:
+        told.append(kernel.__name__)
+        return chosen(self, kernel, *work, **settings)
+
+    monkeypatch.setattr(Compilation, "choose", choose)
     importlib.import_module(f"pgnn.inference{room}.compile_all").ask_everything()
+    assert told
 
 
 @pytest.mark.parametrize("wish", ["now", "", None])

@@ -565,7 +565,9 @@ def test_ranks_are_robust():
 def test_nothing_is_warned_of_when_all_is_well():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        of_x(lambda v: Normal(v["x"], 1.0)).query("x", {"y": 1.0}, engine=engine())
+        found = of_x(lambda v: Normal(v["x"], 1.0)).query("x", {"y": 1.0}, engine=engine())
+    assert found.diagnostics["converged"]
+    assert not found.diagnostics["divergences"].any()
 
 
 # --- programs as they are written ---------------------------------------------------------------
