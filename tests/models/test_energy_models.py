@@ -413,3 +413,20 @@ def test_masked_units_are_summed_out_of_the_means_of_hidden_ones() -> None:
     nan = np.where(np.ma.getmaskarray(masked), np.nan, rows)
     torch.testing.assert_close(machine.hidden_means(masked), machine.hidden_means(nan))
     assert not torch.equal(machine.hidden_means(masked), machine.hidden_means(rows))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "size"), [(torch.float16, 300.0), (torch.float32, 1e20), (torch.float64, 1e160)]
+)
+def test_real_units_that_the_parameters_cannot_square(dtype: torch.dtype, size: float) -> None:
+    rows = np.random.default_rng(0).normal(size=(16, 4))
+    rows[0, 1], rows[2, 2] = size, np.nan
+    machine = pgnn.RestrictedBoltzmannMachine(pgnn.Variable("x", shape=(4,)), 2).to(dtype)
+    learner = pgnn.ContrastiveDivergence(epochs=1)
+    initial = [p.detach().clone() for p in machine.parameters()]
+    with pytest.raises(DataError, match=rf"'x' has values as large as .* beyond {dtype}; rescale"):
+        machine.fit(rows, learner=learner, seed=0)
+    for p, x in zip(machine.parameters(), initial, strict=True):
+        assert torch.equal(p, x)
+    rows[0, 1] = 1.0
+    machine.fit(rows, learner=learner, seed=0)

@@ -35,7 +35,7 @@ from pgnn.inference.learning.optimisation_problem import (
     Mean,
     MeanObjective,
 )
-from pgnn.inference.learning.training_data import is_single, read_rows
+from pgnn.inference.learning.training_data import check_range, is_single, read_rows
 from pgnn.limits import NOT_NEGATIVE, check_real
 
 Floats = NDArray[np.float64]
@@ -306,14 +306,7 @@ def _check_range(model: Any, rows: RowEvidence) -> None:
     """Refuse values that a network cannot square in the type of its numbers."""
     types = [p.dtype for p in model.parameters() if p.is_floating_point()]
     for name, x in rows.reals.items():
-        known = x[~x.isnan()] if has_nan(x) else x
-        largest = max(map(abs, map(float, known.aminmax()))) if known.numel() else 0.0
-        for dtype in types:
-            if largest > torch.finfo(dtype).max ** 0.5:
-                raise DataError(
-                    f"{name!r} has values as large as {largest:g}, whose squares are beyond "
-                    f"{dtype}; rescale them, such as by their standard deviation"
-                )
+        check_range(name, x, types)
 
 
 class _Supports:

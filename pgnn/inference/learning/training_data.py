@@ -19,7 +19,7 @@ from pgnn.evidence.row_evidence import RowEvidence
 from pgnn.evidence.sequence_evidence import SequenceEvidence
 from pgnn.evidence.wrappers import Codes, Observed
 from pgnn.factors.cells import dense, is_container, unmasked
-from pgnn.factors.finite import is_all_nan
+from pgnn.factors.finite import has_nan, is_all_nan
 from pgnn.factors.sparse_rows import is_scipy_sparse, stored
 from pgnn.factors.variable import MISSING
 from pgnn.inference.assignment import Assignment, KBest
@@ -162,6 +162,27 @@ def check_squares(observed: RowEvidence | SequenceEvidence, names: Iterable[Hash
     large = [n for n, x in values.items() if _overflows(stored(x))]
     if large:
         raise overflowing(large)
+
+
+def check_range(name: Hashable, values: Tensor, types: Iterable[torch.dtype]) -> None:
+    """Check that numbers can be squared in the types of parameters.
+
+    Args:
+        name: Of the variable.
+        values: Its values, ``NaN`` where missing.
+        types: Of floating point numbers.
+
+    Raises:
+        DataError: If one is too large for a type.
+    """
+    known = values[~values.isnan()] if has_nan(values) else values
+    largest = max(map(abs, map(float, known.aminmax()))) if known.numel() else 0.0
+    for dtype in types:
+        if largest > torch.finfo(dtype).max ** 0.5:
+            raise DataError(
+                f"{name!r} has values as large as {largest:g}, whose squares are beyond {dtype}; "
+                "rescale them, such as by their standard deviation"
+            )
 
 
 def _overflows(x: torch.Tensor) -> bool:

@@ -14,7 +14,7 @@ from pgnn.errors import DataError
 from pgnn.factors.units.unit_kind import BinaryUnits
 from pgnn.factors.units.unit_layers import State, UnitLayers
 from pgnn.factors.variable import Variable
-from pgnn.inference.learning.training_data import check_weights, is_single, read_rows
+from pgnn.inference.learning.training_data import check_range, check_weights, is_single, read_rows
 
 _PART = 500
 """Rows whose features are made of small integers at once."""
@@ -268,12 +268,14 @@ def _from_evidence(
         if not v.is_discrete:
             if name not in rows.reals:
                 raise DataError(f"the real units {name!r} have no values in the data")
-            x = torch.as_tensor(rows.reals[name]).to(like).reshape(rows.num_rows, -1)
+            numbers = torch.as_tensor(rows.reals[name])
+            check_range(name, numbers, [like.dtype])
+            x = numbers.to(like).reshape(rows.num_rows, -1)
             hole = x.isnan()
             values[name] = x.masked_fill(hole, 0.0)
         else:
-            numbers = model.elements.numbers(name).ravel()
-            codes = torch.from_numpy(rows.codes[:, numbers].astype(np.int64)).to(like.device)
+            places = model.elements.numbers(name).ravel()
+            codes = torch.from_numpy(rows.codes[:, places].astype(np.int64)).to(like.device)
             hole = (codes < 0).repeat_interleave(kind.size, dim=1)
             values[name] = kind.encode(codes.clamp(min=0), like)
         if bool(hole.any()):
