@@ -44,6 +44,10 @@ _NOISE = 0.1
 _FAR = 1.0
 """Gain over a window, in nats for each row, from which on a curvature step is worth its cost."""
 _DRAWS = 16
+_FIXED, _FEWEST = 512, 64
+"""Draws of the last maximisation where memory allows, and fewer than which it is left out."""
+_NUMBERS = 2**20
+"""Numbers that are drawn for it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,6 +98,7 @@ class StochasticAscent:
         is_whole = size is None or size >= len(self._active) or "shared" in problem.parts
         self._variates = objective.variates(int(generator.initial_seed() % 2**31), is_whole)
         self._curvature_step = CurvatureStep(self.parameters if is_deterministic else [])
+        self._is_smooth = is_deterministic and not objective.score_function
 
     def init(self) -> AscentState:
         """See :class:`Iterative`."""
@@ -125,26 +130,50 @@ class StochasticAscent:
         self._curvature_step.record_step()
         if len(self._values) % WINDOW == 0:
             self._take_curvature_step()
-        return AscentState(left), Info(self._has_settled(), {"objective": value})
+        settled = self._has_settled()
+        if settled:
+            self._maximize_over_fixed_draws()
+        return AscentState(left), Info(settled, {"objective": value})
 
     def _take_curvature_step(self) -> None:
         """Take a step by L-BFGS where parameters drift and the objective still rises by far."""
         trend, is_drifting = self.trend(), self._curvature_step.is_drifting
         if is_drifting and trend is not None and trend.change > _FAR * self._rows_count:
-            seed = int(torch.randint(2**62, (), generator=self.generator))
-
-            def fixed_draws(offset: int = 0) -> Tensor:
-                generator = torch.Generator().manual_seed(seed + offset)
-                draws = self.problem.weighted(self.objective, generator, draws=_DRAWS)
-                return self.problem.total(draws, self.objective)
-
-            def held_out_value() -> float:
-                with torch.no_grad():
-                    return float(fixed_draws(1))
-
-            if self._curvature_step.take(fixed_draws, held_out_value):
+            if self._maximized(_DRAWS):
                 self._reset_momentum()
         self._curvature_step.reset()
+
+    def _maximize_over_fixed_draws(self) -> None:
+        """Maximise over many draws that are held fixed, once noisy steps do not rise any more.
+
+        Directions in which the objective changes by less than its noise are found by it: of a
+        posterior's spread, say, which ten per cent too large costs a hundredth of a nat.
+
+        References:
+            Giordano, Ingram and Broderick (2024), Black box variational inference with a
+            deterministic objective: faster, more accurate, and even more black box.
+        """
+        density = self.problem.density
+        numbers = sum(density.model.variables[n].num_elements for n in density.latents)
+        draws = min(_FIXED, _NUMBERS // max(1, numbers * self.problem.num_rows))
+        free = sum(p.numel() for p in self.parameters) / self._rows_count
+        if self._is_smooth and draws >= _FEWEST and free <= draws / 4:
+            self._maximized(draws)
+
+    def _maximized(self, number: int) -> bool:
+        """Maximise over so many fixed draws by L-BFGS; return whether others find it better."""
+        seed = int(torch.randint(2**62, (), generator=self.generator))
+
+        def fixed_draws(offset: int = 0) -> Tensor:
+            generator = torch.Generator().manual_seed(seed + offset)
+            draws = self.problem.weighted(self.objective, generator, draws=number)
+            return self.problem.total(draws, self.objective)
+
+        def held_out_value() -> float:
+            with torch.no_grad():
+                return float(fixed_draws(1))
+
+        return self._curvature_step.take(fixed_draws, held_out_value)
 
     def _reset_momentum(self) -> None:
         """Forget running means of gradients; keep those of squares, which shorten the steps."""

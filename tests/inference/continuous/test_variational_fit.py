@@ -14,6 +14,7 @@ import pyro.distributions as dist
 import pytest
 import torch
 from torch import Tensor
+from torch.distributions import constraints
 
 import pgnn
 from pgnn import BayesianNetwork, Gaussian, LinearGaussian, Program, Variable
@@ -308,3 +309,27 @@ def test_noise_at_the_best_value_is_not_warned_of():
     found = Program(program).query([], engine=engine)
     truth = float(dist.Normal(0.0, 2**0.5).log_prob(torch.zeros(40)).sum())
     assert abs(float(found.diagnostics["importance_weighted"]) - truth) < 0.1
+
+
+@pytest.mark.parametrize("start", [(2.0, 8.0), (15.0, 15.0)])
+def test_what_is_flatter_than_the_noise_is_found_by_draws_that_are_held_fixed(
+    start: tuple[float, float],
+) -> None:
+    def coin(flips: Tensor) -> None:
+        fairness = pyro.sample("f", dist.Beta(10.0, 10.0))
+        with pyro.plate("flips", 10):
+            pyro.sample("flip", dist.Bernoulli(fairness), obs=flips)
+
+    def guide(flips: Tensor) -> None:
+        a, b = (
+            pyro.param(name, torch.tensor(x), constraint=constraints.positive)
+            for name, x in zip("ab", start, strict=True)
+        )
+        pyro.sample("f", dist.Beta(a, b))
+
+    flips = torch.tensor([1.0] * 6 + [0.0] * 4)
+    model = pgnn.Program(coin, args=(flips,), guide=guide)
+    answer = model.query("f", engine=pgnn.Variational(seed=0, progress=False))
+    exact = dist.Beta(16.0, 14.0)  # noisy steps alone end at deviations of .099 and .089
+    assert abs(float(answer["f"].mean) - float(exact.mean)) < 0.005
+    assert abs(float(answer["f"].stddev) - float(exact.stddev)) < 0.005
