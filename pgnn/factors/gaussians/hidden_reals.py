@@ -158,8 +158,8 @@ def without_sum(name: Hashable, child: Hashable) -> Unsupported:
     return Unsupported(
         f"{name!r} has no states and is not observed, and {child!r} depends on it: the sum over "
         "it has no table; give it as evidence, or use engine=pgnn.ExecutionSampling(), or, where "
-        "it is real and no count, Variational() or MCMC(); learn with Variational(), or with "
-        "LowerBound() if the model recognises it"
+        "it is real and no count, Variational() or MCMC(); learn with Variational(), models with "
+        "a recognition network, such as a VAE, also with LowerBound()"
     )
 
 
