@@ -138,9 +138,9 @@ class StochasticAscent:
     def _take_curvature_step(self) -> None:
         """Take a step by L-BFGS where parameters drift and the objective still rises by far."""
         trend, is_drifting = self.trend(), self._curvature_step.is_drifting
-        if is_drifting and trend is not None and trend.change > _FAR * self._rows_count:
-            if self._maximized(_DRAWS):
-                self._reset_momentum()
+        is_far = trend is not None and trend.change > _FAR * self._rows_count
+        if is_drifting and is_far and self._maximized(_DRAWS):
+            self._reset_momentum()
         self._curvature_step.reset()
 
     def _maximize_over_fixed_draws(self) -> None:
