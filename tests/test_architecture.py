@@ -453,7 +453,7 @@ def test_import_loads_nothing_heavy():
     assert heavy_modules_after("from pgnn import *") == []
 
 
-@pytest.mark.parametrize("name", LAZY_PACKAGES)
+@pytest.mark.parametrize("name", [*LAZY_PACKAGES, "pgnn.cli"])
 def test_packages_load_names_when_they_are_used(name):
     code = f"import sys, {name}; print('torch' in sys.modules)"
     done = subprocess.run(

@@ -20,9 +20,9 @@ from pgnn.cli.arguments import (
     add_targets,
 )
 from pgnn.cli.inputs import engine_of, evidence_of, read_model, targets_of
-from pgnn.evidence.spelled_names import SpelledNames
 
 if TYPE_CHECKING:
+    from pgnn.evidence.spelled_names import SpelledNames
     from pgnn.factors.variable import Variable
 
 QUERY_EXAMPLES = """\
@@ -76,6 +76,8 @@ def _mpe(options: argparse.Namespace) -> None:
 
 def _answer(model: Any, evidence: Mapping[Any, Any], posterior: Any, mode: Any) -> dict[str, Any]:
     """Everything that ``pgnn query`` found out, in types that JSON has."""
+    from pgnn.evidence.spelled_names import SpelledNames
+
     names = SpelledNames(model.variables)
     log_evidence = _number(posterior.log_evidence)
     answer: dict[str, Any] = {
@@ -108,6 +110,8 @@ def _marginals(variable: Variable, answer: Any) -> Iterator[tuple[Variable, dict
 
 def _explanation(model: Any, mode: Any) -> dict[str, Any]:
     """The most probable states, in types that JSON has."""
+    from pgnn.evidence.spelled_names import SpelledNames
+
     log_prob = _number(mode.log_prob)
     bound = None if mode.upper_bound is None else _number(mode.upper_bound)
     return {
