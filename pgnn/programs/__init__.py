@@ -1,1 +1,1 @@
-"""Pyro programs read as models, and models written as Pyro programs."""
+"""Pyro programs as models, and models as Pyro programs."""

@@ -1,4 +1,4 @@
-"""Tensors with a value for each of many executions of a program that run side by side."""
+"""Tensors with a batch of values, one for each of many simultaneous executions of a program."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ _ABOUT_SHAPES = {
     torch.is_complex,
     torch.numel,
 }
-"""What all executions have in common."""
+"""Functions with the same result in all executions."""
 
 
 class ExecutionBatch:
-    """A batch of executions, which resampling may replace by copies of each other.
+    """A batch of executions, which can be resampled.
 
     Args:
         number: Number of executions.
@@ -52,7 +52,7 @@ class ExecutionBatch:
 
     @property
     def generation(self) -> int:
-        """Number of replacements so far."""
+        """Number of resampling steps so far."""
         return len(self._ancestors)
 
     def replace(self, ancestors: Tensor) -> None:
@@ -64,13 +64,13 @@ class ExecutionBatch:
         self._ancestors.append(ancestors)
 
     def tensor(self, values: Tensor) -> BatchedTensor:
-        """Return values ``(number, ...)`` as one tensor of the program."""
+        """Wrap values ``(number, ...)`` as one tensor of the program."""
         batched: BatchedTensor = values[0].as_subclass(BatchedTensor)
         batched.per_execution, batched.batch, batched.generation = values, self, self.generation
         return batched
 
     def per_execution(self, value: Tensor) -> Tensor:
-        """Return the values ``(number, ...)`` of a tensor in the present executions."""
+        """Return the values ``(number, ...)`` of a tensor in the current executions."""
         if not isinstance(value, BatchedTensor):
             return value.expand(self.number, *value.shape)
         if value.generation != self.generation:
@@ -82,12 +82,12 @@ class ExecutionBatch:
 
 
 class BatchedTensor(Tensor):
-    """A tensor of a program with another value in each of many executions.
+    """A tensor of a program with a different value in each of many executions.
 
-    It has the shape of the tensor of one execution, and torch computes with it in all of them.
-    Reading its value as a number raises :class:`~pgnn.programs.tracking.LatentRead`, since there
-    are many. After :meth:`ExecutionBatch.replace` it has the values of the ancestors, which are
-    gathered when it is next used.
+    It has the shape of the tensor of a single execution, and torch operations apply to all of them.
+    Reading its value as a number raises :class:`~pgnn.programs.tracking.LatentRead`, because the
+    value differs. After :meth:`ExecutionBatch.replace` it takes the values of the ancestors, which
+    are gathered at its next use.
     """
 
     per_execution: Tensor
@@ -98,14 +98,14 @@ class BatchedTensor(Tensor):
     def __torch_function__(
         cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Compute in all executions at once."""
+        """Apply a function to all executions at once."""
         if func in _ABOUT_SHAPES:
             with torch._C.DisableTorchFunctionSubclass():
                 return func(*args, **(kwargs or {}))
         if func in READERS:
             if not checking():
                 raise LatentRead(frozenset(), READERS[func])
-            with torch._C.DisableTorchFunctionSubclass():  # one execution is looked at
+            with torch._C.DisableTorchFunctionSubclass():  # inspect a single execution
                 return func(args[0].batch.per_execution(args[0])[0], *args[1:], **(kwargs or {}))
         leaves, form = tree_flatten((args, kwargs or {}))
         places = [k for k, x in enumerate(leaves) if isinstance(x, BatchedTensor)]
@@ -123,7 +123,7 @@ def _in_each(
     batched: list[Tensor],
     batch: ExecutionBatch,
 ) -> Any:
-    """The result of a function in each execution; values other than tensors are the same in all."""
+    """Apply a function to each execution; values other than tensors are shared by all."""
     shape: Any = None
     results: list[Any] = []
 
@@ -144,15 +144,15 @@ def _in_each(
 def batched_distribution(fn: Distribution, batch: ExecutionBatch) -> Distribution:
     """Return a distribution with a first batch axis for all executions.
 
-    Its draws are independent; operations that draw noise without reading a parameter would
-    otherwise share it.
+    Without it, distributions whose noise does not depend on a parameter would share their draws
+    between executions.
 
     Args:
         fn: Distribution in one execution; its parameters may differ between executions.
-        batch: The executions.
+        batch: The batch of executions.
 
     Raises:
-        Unsupported: If a transform of a distribution has parameters that differ.
+        Unsupported: If the parameters of a transform differ between executions.
     """
     joint = copy.copy(fn)
     for name, x in vars(fn).items():
@@ -161,7 +161,9 @@ def batched_distribution(fn: Distribution, batch: ExecutionBatch) -> Distributio
         elif isinstance(x, Distribution):
             joint.__dict__[name] = batched_distribution(x, batch)
         elif isinstance(x, list | tuple) and any(_differs(t) for t in x):
-            raise Unsupported(f"a transform of a {type(fn).__name__} differs between executions")
+            raise Unsupported(
+                f"the parameters of a transform of {type(fn).__name__} differ between executions"
+            )
     joint.__dict__["_batch_shape"] = torch.Size((batch.number, *fn.batch_shape))
     return joint
 

@@ -15,24 +15,24 @@ def check_call(
     args: Sequence[Any],
     kwargs: Mapping[str, Any],
 ) -> None:
-    """Check that a program and its guide can be called with these arguments.
+    """Check that a program and its guide can be called with the given arguments.
 
     Args:
         model: The program.
-        guide: The guide, if there is one.
-        args: By position.
-        kwargs: By name.
+        guide: The guide, or None.
+        args: Positional arguments.
+        kwargs: Keyword arguments.
 
     Raises:
-        ModelError: If one is no callable, or arguments are missing or superfluous.
+        ModelError: If one of them is not callable, or arguments are missing or superfluous.
     """
     for what, program in (("program", model), ("guide", guide)):
         if what == "guide" and program is None:
             continue
         if not callable(program):
             raise ModelError(
-                f"the {what} must be a callable, got {type(program).__name__}; what the program "
-                "is called with is given as Program(model, args=(...), kwargs={...})"
+                f"the {what} must be a callable, got {type(program).__name__}; pass its arguments "
+                "as Program(model, args=(...), kwargs={...})"
             )
         try:
             signature = inspect.signature(program)
@@ -42,6 +42,6 @@ def check_call(
             signature.bind(*args, **kwargs)
         except TypeError as error:
             raise ModelError(
-                f"the {what} cannot be called with the arguments given: {error}; give them as "
+                f"the {what} cannot be called with the given arguments: {error}; pass them as "
                 "Program(model, args=(...), kwargs={...})"
             ) from error

@@ -1,4 +1,4 @@
-"""The sites of a program and their dependencies, found by running it a few times."""
+"""The sites of a program and their dependencies, found by a few executions."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from pgnn.programs.tracking import LatentRead, plain, track
 Program = Callable[[], Any]
 
 _EXECUTIONS = 10
-"""How often a program without tables is run to see which sites it can come by."""
+"""Number of executions that find the sites of a program without tables."""
 
 
 @dataclass(frozen=True, eq=False)
 class Dependencies:
-    """The analysis of a program.
+    """Result of the analysis of a program.
 
     Attributes:
-        sites: By name, in the order of the program.
+        sites: Sites by name, in the order of the program.
         graph: Dependencies between sites.
-        layout: Dimensions of the states of discrete sites; None where there are no tables.
-        obstacle: Why there are no tables; None where there are.
+        layout: Dimensions of the states of discrete sites; None if the program has no tables.
+        obstacle: Reason why the program has no tables; None if it has.
     """
 
     sites: dict[str, Site]
@@ -44,12 +44,12 @@ class Dependencies:
     def of(
         cls, program: Program, parameters: ProgramParameters, batch: bool = False
     ) -> Dependencies:
-        """Run a program and analyse it.
+        """Analyse a program by executing it.
 
         Args:
             program: The program, its arguments bound.
             parameters: Parameters of the program.
-            batch: Whether plates have a batch of their rows, which requires tables.
+            batch: Whether plates are subsampled, which requires tables.
 
         Raises:
             PgnnError: If the program fails, or can be neither enumerated nor executed.
@@ -59,7 +59,7 @@ class Dependencies:
         except LatentRead as read:
             names = " and ".join(repr(n) for n in sorted(read.sources))
             obstacle = (
-                f"the control flow of the program depends on the value of {names}, which it reads "
+                f"the control flow of the program depends on the value of {names}, which is read "
                 f"by {read.reader}"
             )
         except Unsupported as error:
@@ -68,7 +68,7 @@ class Dependencies:
             obstacle = str(error).removesuffix("; use engine=pgnn.ExecutionSampling()")
             try:
                 return cls._without_tables(program, parameters, obstacle)
-            except Unsupported:  # it cannot be executed either
+            except Unsupported:  # nor can it be executed
                 raise error from None
         return cls._without_tables(program, parameters, obstacle)
 
@@ -83,7 +83,7 @@ class Dependencies:
 
 
 def _with_tables(program: Program, parameters: ProgramParameters) -> Dependencies:
-    """Sites and layout, checked against two executions."""
+    """Find sites and layout, and check them against two executions."""
     first, second = (discover(program, parameters, seed) for seed in (0, 1))
     for one, other in ((first, second), (second, first)):
         extra = [n for n in one if n not in other]
@@ -96,10 +96,10 @@ def _with_tables(program: Program, parameters: ProgramParameters) -> Dependencie
     graph = dependencies(sites)
     layout = Layout.of(sites, {n: list(graph.predecessors(n)) for n in sites})
     scopes: dict[str, set[str]] = {}
-    for seed, execution in enumerate((first, second), start=2):  # hidden sites are sampled again
+    for seed, execution in enumerate((first, second), start=2):  # hidden sites are resampled
         for name, table in _checked_tables(program, parameters, layout, execution, seed).items():
             scopes.setdefault(name, set()).update(table.scope)
-    for child in sites:  # computed from, but not a function of
+    for child in sites:  # computed from the parent, but does not depend on it
         parents = [p for p in graph.predecessors(child) if sites[p].kind is Kind.DISCRETE]
         graph.remove_edges_from((p, child) for p in parents if p not in scopes[child])
     return Dependencies(sites, graph, layout)
@@ -112,7 +112,7 @@ def _checked_tables(
     execution: Mapping[str, Site],
     seed: int,
 ) -> Mapping[str, SiteTable]:
-    """The tables at the real values of one execution, checked against it."""
+    """Compute the tables at the real values of one execution, and check them against it."""
 
     def run() -> None:
         seeded_with(seed)
@@ -122,13 +122,13 @@ def _checked_tables(
     try:
         tables = tables_of(run, layout, parameters, drawn)
     except ModelError as error:
-        raise Unsupported(f"{error} (given all states of its discrete sites)") from error
+        raise Unsupported(f"{error} (while its discrete sites are enumerated)") from error
     check_tables(tables, execution, layout.power)
     return tables
 
 
 def _merged(known: Mapping[str, Site], latest: Mapping[str, Site]) -> dict[str, Site]:
-    """Sites of two executions in an order that fits both; of a name the one with more states."""
+    """Merge the sites of two executions in a common order, keeping the larger support."""
     merged: dict[str, Site] = {}
     remaining = iter(known.items())
     for name, site in latest.items():
@@ -143,7 +143,7 @@ def _merged(known: Mapping[str, Site], latest: Mapping[str, Site]) -> dict[str, 
 
 
 class _Discovery(Visitor):
-    """Draws all latent values, and records from which sites each one was computed."""
+    """Draws all latent values, and records the sites from which each one was computed."""
 
     def __init__(self) -> None:
         self.sites: dict[str, Site] = {}
@@ -152,8 +152,8 @@ class _Discovery(Visitor):
         """See :class:`Visitor`."""
         if name in self.sites:
             raise ModelError(
-                f"site {name!r} occurs twice in the program; each sample statement needs a name of "
-                "its own, in a loop one such as f'x_{t}'"
+                f"site {name!r} occurs twice in the program; each sample statement needs a unique "
+                "name, such as f'x_{t}' in a loop"
             )
         if observed is None and is_computed(fn):
             if not has_density(fn):

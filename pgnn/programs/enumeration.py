@@ -1,4 +1,4 @@
-"""All tables of a program's discrete part from one run, with a dimension for each site's states."""
+"""Tables of the discrete sites of a program from one execution that enumerates their states."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ from pgnn.programs.parameters import ProgramParameters
 from pgnn.programs.sites import Kind, Site, is_computed
 
 _MAX_DIMS = 64
-"""Dimensions that a tensor of torch may have."""
+"""Largest number of dimensions of a torch tensor."""
 
 
 @dataclass(frozen=True, eq=False)
 class Layout:
-    """Dimensions of the states of discrete sites, and scopes of all tables.
+    """Dimensions that enumerate discrete sites, and scopes of all tables.
 
-    A site is given all of its states at once, along a dimension left of the plates. Two sites need
-    different dimensions only if a table is over both, so that dimensions are the colours of a
-    graph: a chain of any length needs two.
+    The states of a site are enumerated along a dimension to the left of the plates. Two sites need
+    different dimensions only if a table contains both, so dimensions are assigned by graph
+    colouring; a chain of any length needs two.
 
     Attributes:
         sites: All sites, in the order of the program.
-        scopes: Of each site, the discrete sites of its table: parents, then itself.
-        dims: Of each discrete site, its negative dimension.
-        values: Of each discrete site, its states along that dimension.
+        scopes: The discrete sites of the table of each site: its parents, then itself.
+        dims: The negative dimension of each discrete site.
+        values: The states of each discrete site, along its dimension.
         plates: Number of dimensions of plates.
-        power: Factor of the log of the sum over the discrete sites, which may be scaled, or in
-            plates with a batch of their rows; tables are without it.
+        power: Factor of the log of the sum over the discrete sites, from scales or subsampled
+            plates; tables do not include it.
     """
 
     sites: Mapping[str, Site]
@@ -51,15 +51,15 @@ class Layout:
 
     @classmethod
     def of(cls, sites: Mapping[str, Site], parents: Mapping[str, Sequence[str]]) -> Layout:
-        """Choose dimensions for the discrete sites.
+        """Assign dimensions to the discrete sites.
 
         Args:
             sites: All sites.
-            parents: Of each site, the latent sites that it may depend on, in order.
+            parents: The latent sites on which each site may depend, in order.
 
         Raises:
-            Intractable: If a table is too large to be written down, or has too many dimensions.
-            Unsupported: If a site depends on a site in a plate that it is not in itself.
+            Intractable: If a table is too large or has too many dimensions.
+            Unsupported: If a site depends on a site in a plate that does not contain it.
         """
         scopes: dict[str, tuple[str, ...]] = {}
         for name, site in sites.items():
@@ -78,7 +78,7 @@ class Layout:
             largest = max(scopes, key=lambda n: len(scopes[n]))
             raise Intractable(
                 f"the table of site {largest!r} over its parents {listed(scopes[largest][:-1])} "
-                f"and others like it need {needed} dimensions, torch has {_MAX_DIMS}; use "
+                f"and others like it need {needed} dimensions, torch allows {_MAX_DIMS}; use "
                 "engine=pgnn.ExecutionSampling()"
             )
         dims = {n: -(deepest + 1 + c) for n, c in colours.items()}
@@ -90,28 +90,26 @@ class Layout:
         return layout
 
     def check_independent(self) -> None:
-        """Check that discrete sites, and sites that depend on them, have one scale.
+        """Check that discrete sites, and sites that depend on them, have the same scale.
 
-        Then each cell of a batch represents others with all of its descendants, and the log of the
-        sum over discrete sites is an unbiased estimate.
+        Only then is the scaled log of the sum over discrete sites an unbiased estimate.
 
         Raises:
-            Unsupported: If scales differ, so that the sum over discrete sites has no meaning.
+            Unsupported: If scales differ, so that the sum over discrete sites is undefined.
         """
         for name, site in self.sites.items():
             if self.scopes[name] and not self._has_common_scale(site):
                 other = next(iter(self.dims))
                 raise Unsupported(
-                    f"site {name!r} (in {site.where()}) counts {_times(site.scale)}, site "
-                    f"{other!r} (in {self.sites[other].where()}) {_times(self.power)}, by "
-                    "poutine.scale or by plates of some of their rows, and discrete sites are "
-                    "summed out of both: that has a meaning only where their scales are equal, "
-                    "such as cells of one plate, independent given the rest; give them one scale, "
-                    "or let plates see all of their rows"
+                    f"site {name!r} (in {site.where()}) has {_scale(site.scale)} and site "
+                    f"{other!r} (in {self.sites[other].where()}) has {_scale(self.power)}, from "
+                    "poutine.scale or subsampled plates; discrete sites can be summed out only if "
+                    "they and all sites that depend on them have the same scale. Give them one "
+                    "scale, or use all rows of the plates"
                 )
 
     def _has_common_scale(self, site: Site) -> bool:
-        """Whether a site has the scale of the discrete ones; any scale if there are none."""
+        """Whether a site has the common scale of the discrete sites."""
         first = self.sites[next(iter(self.dims))]
         if not math.isclose(site.thinning, first.thinning):
             return False
@@ -119,12 +117,12 @@ class Layout:
         return powers or math.isclose(site.scale, self.power)
 
 
-def _times(scale: float) -> str:
-    return "as often as its cells say" if math.isnan(scale) else f"{scale:g} times"
+def _scale(scale: float) -> str:
+    return "scales that differ between cells" if math.isnan(scale) else f"scale {scale:g}"
 
 
 def listed(names: Sequence[str]) -> str:
-    """Return some names as text."""
+    """Format the first few names."""
     shown = ", ".join(repr(n) for n in names[:5])
     return f"{shown}, ..." if len(names) > 5 else shown or "nothing"
 
@@ -146,30 +144,30 @@ def _check_scope(site: Site, scope: Sequence[str], sites: Mapping[str, Site]) ->
         outside = [a for a in sites[parent].axes if a not in site.axes]
         if outside:
             raise Unsupported(
-                f"site {site.name!r} (in {site.where()}) depends on {parent!r} (in "
-                f"{sites[parent].where()}): all elements of {parent!r} together, of which there "
-                "is no table; use engine=pgnn.ExecutionSampling()"
+                f"site {site.name!r} (in {site.where()}) depends on all elements of {parent!r} (in "
+                f"{sites[parent].where()}) jointly, which has no table; use "
+                "engine=pgnn.ExecutionSampling()"
             )
     entries = math.prod(sites[n].num_states for n in scope)
     if entries > MAX_TABLE:
         parents = [n for n in scope if n != site.name]
         raise Intractable(
             f"the table of site {site.name!r} over its {len(parents)} discrete parents "
-            f"{listed(parents)} has {entries:,} entries, at most {MAX_TABLE:,} are written down; "
-            "observe some of them inside the program, or use engine=pgnn.ExecutionSampling()"
+            f"{listed(parents)} has {entries:,} entries; at most {MAX_TABLE:,} are supported. "
+            "Observe some of them inside the program, or use engine=pgnn.ExecutionSampling()"
         )
 
 
 _TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-3}
-"""How far a table entry may be from what one run of the program gave."""
+"""Largest difference between a table entry and the value in one execution."""
 
 
 class SiteTable(NamedTuple):
     """The table of one site, or of all cells of its plates.
 
     Attributes:
-        scope: Discrete sites, the site itself last if it is discrete.
-        log_values: ``(*sizes of the axes, K1, ..., Kn)``; the axes have length one where all
+        scope: Discrete sites; the site itself is last if it is discrete.
+        log_values: ``(*sizes of the axes, K1, ..., Kn)``; the axes have length one if all
             cells share a table.
         shared: Whether all cells share a table.
     """
@@ -180,7 +178,7 @@ class SiteTable(NamedTuple):
 
 
 class _Enumeration(Visitor):
-    """Gives each discrete site all of its states, and records the tables."""
+    """Enumerates the states of each discrete site, and records the tables."""
 
     def __init__(self, layout: Layout, reals: Mapping[str, Tensor], skipped: set[str]) -> None:
         self.layout, self.reals, self.skipped = layout, reals, skipped
@@ -196,8 +194,8 @@ class _Enumeration(Visitor):
             observed = fn()
         if site is None:
             raise Unsupported(
-                f"site {name!r} is not in every execution of the program: which sites there are "
-                "depends on a latent value; use engine=pgnn.ExecutionSampling()"
+                f"site {name!r} is not in every execution of the program: the set of sites depends "
+                "on a latent value; use engine=pgnn.ExecutionSampling()"
             )
         value = observed
         if observed is None:
@@ -226,9 +224,9 @@ class _Enumeration(Visitor):
         except (ValueError, RuntimeError) as error:
             scope = [n for n in layout.scopes[site.name] if n != site.name]
             raise ModelError(
-                f"site {site.name!r} cannot be evaluated for all states of {listed(scope)} at "
-                f"once: {error}. Write it with operations that broadcast, such as table[x], or "
-                "use engine=pgnn.ExecutionSampling()"
+                f"site {site.name!r} cannot be evaluated for all states of {listed(scope)} in one "
+                f"batch: {error}. Use operations that broadcast, such as table[x], or use "
+                "engine=pgnn.ExecutionSampling()"
             ) from error
 
 
@@ -239,13 +237,13 @@ def tables_of(
     reals: Mapping[str, Tensor] | None = None,
     skipped: set[str] | None = None,
 ) -> dict[str, SiteTable]:
-    """Run a program once and return the table of each site.
+    """Execute a program once and return the table of each site.
 
     Args:
         program: The program, its arguments bound.
-        layout: Dimensions of the states.
+        layout: Dimensions that enumerate the states.
         parameters: Parameters of the program.
-        reals: Values ``(*sizes, *event)`` of real sites; earlier draws where not given.
+        reals: Values ``(*sizes, *event)`` of real sites; earlier draws by default.
         skipped: Sites whose tables are left out.
 
     Raises:
@@ -269,12 +267,12 @@ def check_tables(
     """Check that the tables agree with the log probabilities of one execution.
 
     Args:
-        tables: Of all sites.
-        sites: Sites of that execution.
-        power: The factor that tables lack, see :class:`Layout`.
+        tables: Tables of all sites.
+        sites: Sites of the execution.
+        power: Factor that tables do not include, see :class:`Layout`.
 
     Raises:
-        Unsupported: If they differ: cells of a site are coupled, or the program does not
+        Unsupported: If they differ because cells of a site are coupled, or the program does not
             broadcast; the message names the site.
     """
     for name, table in tables.items():
@@ -292,16 +290,15 @@ def check_tables(
         if not torch.allclose(from_table, direct.to(from_table), rtol=tolerance, atol=tolerance):
             others = [n for n in site.sources if n != name]
             raise Unsupported(
-                f"site {name!r} does not agree with its table over {listed(table.scope)}: for one "
-                f"execution the program gave the log probability {direct.sum().item():.6g}, the "
-                f"table {from_table.sum().item():.6g}. It depends on {listed(others)} by "
-                "operations that couple elements of a plate or do not broadcast; use "
-                "engine=pgnn.ExecutionSampling()"
+                f"site {name!r} does not agree with its table over {listed(table.scope)}: in one "
+                f"execution its log probability is {direct.sum().item():.6g}, but the table has "
+                f"{from_table.sum().item():.6g}. Its dependence on {listed(others)} couples "
+                "elements of a plate or does not broadcast; use engine=pgnn.ExecutionSampling()"
             )
 
 
 def _site_table(log_prob: Tensor, site: Site, layout: Layout) -> SiteTable:
-    """The table of a log probability that has dimensions for plates and for states."""
+    """Return the table of a log probability with dimensions for plates and for states."""
     scope = list(layout.scopes[site.name])
     lead = {layout.dims[n]: n for n in scope}
     kept = []
@@ -309,8 +306,8 @@ def _site_table(log_prob: Tensor, site: Site, layout: Layout) -> SiteTable:
         if log_prob.shape[dim] > 1:
             if dim not in lead:
                 raise Unsupported(
-                    f"site {site.name!r} depends on a discrete site in a way that could not be "
-                    "followed; use engine=pgnn.ExecutionSampling()"
+                    f"site {site.name!r} depends on a discrete site that was not detected; use "
+                    "engine=pgnn.ExecutionSampling()"
                 )
             kept.append(lead[dim])
     if site.kind is Kind.DISCRETE and site.name not in kept:
@@ -332,7 +329,7 @@ def _squeezed_states(
 
 
 def _squeezed(log_prob: Tensor, site: Site, states: Sequence[int]) -> Tensor:
-    """Keep the dimensions of the axes, then of the states; all others have length one."""
+    """Return the dimensions of the axes, then of the states; all others have length one."""
     dims = [*(a.dim for a in site.axes), *states]
     rank = max([log_prob.dim(), *(-d for d in dims)])
     if log_prob.dim() < rank:
@@ -346,5 +343,5 @@ def _squeezed(log_prob: Tensor, site: Site, states: Sequence[int]) -> Tensor:
 
 
 def _codes(site: Site, of: Site) -> Tensor:
-    """States that a site had in one execution, in the shape of the axes of another one."""
+    """Return the states of a site in one execution, broadcast to the axes of another site."""
     return _squeezed(site.joint_codes(site.value), of, ()).expand(of.sizes)

@@ -1,4 +1,4 @@
-"""Repeated evaluation of a program's tables: by Python at first, by a recorded tape later."""
+"""Repeated evaluation of the tables of a program, in Python at first and by a tape later."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _CLOSE = {torch.float64: 1e-9, torch.float32: 1e-4}
 
 @dataclass(frozen=True, eq=False)
 class _TapedTables:
-    """A tape that computes tables.
+    """A recorded tape that computes tables.
 
     Attributes:
         tape: Its outputs are the log values of the tables.
-        tables: Of each site, without log values.
-        place: Index of each site's output.
+        tables: Table of each site, without log values.
+        place: Index of the output of each site.
         watched: Versions of the tensors whose change invalidates the tape.
-        inputs: Values of parameters and reals at which it was recorded.
+        inputs: Values of parameters and reals during the recording.
     """
 
     tape: Tape
@@ -43,7 +43,7 @@ class _TapedTables:
     def of(
         cls, tape: Tape, tables: Tables, watched: tuple[Any, ...], inputs: list[Tensor]
     ) -> _TapedTables:
-        """Return the tape with the tables that were computed while it was recorded."""
+        """Record a tape; also return the tables computed during the recording."""
         empty = torch.empty(0)
         scopes = {n: SiteTable(t.scope, empty, t.shared) for n, t in tables.items()}
         place = {n: k for k, n in enumerate(scopes)}
@@ -51,10 +51,10 @@ class _TapedTables:
 
 
 class Replayed(Mapping[str, SiteTable]):
-    """Tables that are computed by a tape.
+    """Tables computed by a tape.
 
     Attributes:
-        pattern: The same object for all runs of a tape, in which the same sites share tensors.
+        pattern: Identifies the tape, and so the sites whose tables share tensors.
     """
 
     def __init__(self, pattern: _TapedTables, inputs: list[Tensor]) -> None:
@@ -74,23 +74,23 @@ class Replayed(Mapping[str, SiteTable]):
 class _Stage(Enum):
     """The stages of an evaluation."""
 
-    NEW = "the program was not run yet"
-    RUN = "it was run once"
-    RECORDED = "its tape has not been observed to be right for other numbers"
-    TRUSTED = "its tape replaces it"
-    REFUSED = "it has no tape"
+    NEW = "the program has not been executed"
+    RUN = "the program has been executed once"
+    RECORDED = "the tape has not been verified at other values"
+    TRUSTED = "the tape replaces the program"
+    REFUSED = "the program cannot be recorded"
 
 
 class Evaluation:
-    """Computes the tables of sites from parameters and real values.
+    """Evaluates the tables of sites at parameters and real values.
 
-    The program is run the first time, and its operations are recorded the second time. The third
-    time, with other values, the results of the tape are compared with those of the program; from
-    then on the tape alone is run. Everything but parameters, real values and watched tensors is
-    taken to be constant.
+    The first call executes the program, and the second call records its operations. The third call,
+    at different values, compares the results of the tape with those of the program; afterwards only
+    the tape runs. Everything except parameters, real values and watched tensors is assumed to be
+    constant.
 
     Args:
-        run: Runs the program with the values of real sites.
+        run: Executes the program with the values of real sites.
     """
 
     def __init__(self, run: Run) -> None:
@@ -125,7 +125,7 @@ class Evaluation:
         return self.again(reals, parameters)
 
     def again(self, reals: Mapping[str, Tensor], parameters: Sequence[Tensor]) -> Tables:
-        """Return the tables again after :meth:`tables`, possibly mapped over rows of reals."""
+        """Evaluate the tables after :meth:`tables`, possibly mapped over rows of reals."""
         if self._stage is not _Stage.TRUSTED:
             return self._run(reals)
         assert self._tape is not None
@@ -133,7 +133,7 @@ class Evaluation:
 
     @property
     def trusted(self) -> bool:
-        """Whether there is a valid tape: no watched object has changed since."""
+        """Whether there is a valid tape, for which no watched object has changed."""
         return self._stage is _Stage.TRUSTED
 
     def _record(
@@ -160,7 +160,7 @@ class Evaluation:
         assert self._tape is not None
         tables = self._run(reals)
         if all(torch.equal(x, y) for x, y in zip(inputs, self._tape.inputs, strict=True)):
-            return tables  # identical values would prove nothing
+            return tables  # identical values would verify nothing
         replayed = Replayed(self._tape, inputs)
         same = all(_are_close(tables[n].log_values, replayed[n].log_values) for n in tables)
         if same:
@@ -176,15 +176,15 @@ def _are_close(one: Tensor, other: Tensor) -> bool:
 
 
 def shaped(layout: Layout, reals: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return ``(B, *sizes, *event)`` values in the shapes of the program, for each row."""
+    """Reshape ``(B, *sizes, *event)`` values to the shapes of the program, for each row."""
     return {n: x.reshape([len(x), *layout.sites[n].value.shape]) for n, x in reals.items()}
 
 
 def tables_in_rows(run: Run, layout: Layout, reals: Mapping[str, Tensor]) -> Tables:
-    """Return the table of each site, with a first axis for rows where it depends on the reals.
+    """Return the table of each site; tables that depend on the reals have a first axis of rows.
 
     Args:
-        run: Makes the tables for one row.
+        run: Computes the tables for one row.
         layout: Layout of the sites.
         reals: Values of real sites, as :func:`shaped` returns them.
     """
@@ -197,12 +197,12 @@ def tables_in_rows(run: Run, layout: Layout, reals: Mapping[str, Tensor]) -> Tab
         }
     try:
         return _mapped(run, reals)
-    except (ModelError, RuntimeError):  # some operation that torch cannot map
+    except (ModelError, RuntimeError):  # an operation that torch cannot vectorise
         return _looped(run, reals, number)
 
 
 def _mapped(run: Run, reals: Mapping[str, Tensor]) -> Tables:
-    """One run for all rows; tables that do not depend on the reals are not repeated."""
+    """Evaluate all rows in one call; tables that do not depend on the reals are not repeated."""
     same: dict[str, SiteTable] = {}
     scopes: dict[str, SiteTable] = {}
 
@@ -221,7 +221,7 @@ def _mapped(run: Run, reals: Mapping[str, Tensor]) -> Tables:
 
 
 def _looped(run: Run, reals: Mapping[str, Tensor], number: int) -> Tables:
-    """A run for each row."""
+    """Evaluate row after row."""
     each = [run({n: x[k] for n, x in reals.items()}) for k in range(number)]
     return {
         n: SiteTable(t.scope, torch.stack([e[n].log_values for e in each]), t.shared)

@@ -1,4 +1,4 @@
-"""Executions of a program with some values fixed: draws and weights."""
+"""Weighted executions of a program with some values fixed."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ class Execution:
     """One execution.
 
     Attributes:
-        sites: Its sites, in order.
-        values: State indices of finite latent sites, values of the other latent ones.
+        sites: Sites of the execution, in order.
+        values: State indices of finite latent sites, values of other latent sites.
         log_weight: Log probability of the fixed and observed values given the draws.
-        terms: Its terms by site.
+        terms: Terms of the log weight by site.
         log_joint: Log density of all sites, draws included.
         unnamed: Latent sites without a variable of the model.
-        computed: Values of the sites that are computed, not drawn.
+        computed: Values of deterministic sites.
     """
 
     sites: dict[str, Site] = field(default_factory=dict)
@@ -48,7 +48,7 @@ class Execution:
 
 
 class _WeightedExecution(Visitor):
-    """Draws the sites that are not fixed; the weight is the probability of the others."""
+    """Draws the sites that are not fixed; the weight is the probability of the fixed ones."""
 
     def __init__(self, held: Mapping[str, Tensor]) -> None:
         self.held, self.execution = held, Execution()
@@ -56,7 +56,7 @@ class _WeightedExecution(Visitor):
     def visit(self, name: str, fn: Any, observed: Any, message: dict[str, Any]) -> Any:
         """See :class:`Visitor`."""
         if name in self.execution.sites:
-            raise ModelError(f"site {name!r} occurs twice in the program; rename one")
+            raise ModelError(f"site {name!r} occurs twice in the program; rename one of them")
         if observed is None and is_computed(fn):
             if not has_density(fn):
                 self.note(name, fn.v)
@@ -73,8 +73,8 @@ class _WeightedExecution(Visitor):
             return value
         if site.weighted and name not in self.held:
             raise Unsupported(
-                f"site {name!r} is latent and scaled, so that it cannot be drawn; scale observed "
-                "sites only"
+                f"site {name!r} is latent and scaled, and cannot be drawn; scale only observed "
+                "sites"
             )
         if name in self.held:
             value, held = self._held(site, value)
@@ -99,7 +99,7 @@ class _WeightedExecution(Visitor):
         self.execution.log_joint += float(term.detach())
 
     def _held(self, site: Site, drawn: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the value with its fixed cells replaced, and which cells are fixed."""
+        """Return the value with its fixed cells replaced, and a mask of the fixed cells."""
         values = self.held[site.name]
         if site.kind is Kind.REAL:
             flat = values.reshape(drawn.shape)
@@ -120,12 +120,12 @@ def run_once(
     held: Mapping[str, Tensor],
     seed: int,
 ) -> Execution:
-    """Execute a program with some values fixed; differentiable in these.
+    """Execute a program with some values fixed; differentiable with respect to these.
 
     Args:
         program: The program, its arguments bound.
         parameters: Parameters of the program.
-        held: Fixed state indices of finite sites (-1: none), values of the others (NaN: none).
+        held: Fixed state indices of finite sites (-1: free), values of other sites (NaN: free).
         seed: Seed of the draws.
     """
     visitor = _WeightedExecution(held)
@@ -141,7 +141,7 @@ def run_once(
 
 
 def _read(site: Site, value: Tensor) -> Tensor:
-    """State indices of a finite site's value, ``(*sizes, *elements)``; of reals their values."""
+    """Return the state indices ``(*sizes, *elements)`` of a finite site, values of other sites."""
     if site.kind is Kind.REAL:
         return value.reshape([*site.sizes, *site.event])
     return site.codes(value).reshape([*site.sizes, *site.elements])

@@ -1,4 +1,4 @@
-"""Directed graph models as Pyro programs: a sample site for every variable."""
+"""Directed graph models as Pyro programs, with a sample site for each variable."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from pgnn.factors.conditionals.renamed import Renamed
 from pgnn.factors.variable import Variable
 
 PLATE = "rows"
-"""The plate of rows, around all sites."""
+"""Name of the plate of rows that contains all sites."""
 
 
 class ModelProgram(nn.Module):
-    """The Pyro program of a model, with the variable of each of its sites.
+    """The Pyro program of a model, with a mapping between variables and sites.
 
     Attributes:
         sites: The site of each variable.
@@ -37,25 +37,25 @@ class ModelProgram(nn.Module):
     site_variables: Mapping[str, Variable]
 
     def name_sites(self, variables: Mapping[Hashable, Variable]) -> None:
-        """Give each variable a site."""
+        """Assign a site to each variable."""
         self.sites = site_names(variables)
         self.site_variables = {self.sites[n]: v for n, v in variables.items()}
 
 
 class GraphProgram(ModelProgram):
-    r"""The program of a directed model: parents first, each variable is sampled given its parents.
+    r"""The program of a directed model, which samples each variable given its parents.
 
-    All of Pyro works on it: ``condition``, ``replay``, enumeration, ``SVI``. It keeps no
-    parameters of its own and registers none with Pyro: they stay in the model's conditionals.
+    Pyro's ``condition``, ``replay``, enumeration and ``SVI`` apply to it. The parameters remain in
+    the conditionals of the model; the program registers none with Pyro.
 
-    Discrete sites have state indices as values, in the model's order of states.
+    The values of discrete sites are state indices, in the order of states of the model.
 
     Args:
         model: A Bayesian network.
-        inputs: Covariates, ``(B, ...)``; the sites are then in a plate of ``B`` rows.
+        inputs: Covariates, ``(B, ...)``; if given, the sites are in a plate of ``B`` rows.
 
     Attributes:
-        sites: The site of each variable: its name, as text if it is none.
+        sites: The site of each variable: its name, converted to a string.
         site_variables: The variable of each site.
 
     Raises:
@@ -90,7 +90,7 @@ class GraphProgram(ModelProgram):
         """Sample every variable.
 
         Args:
-            rows: Put the sites in a plate of this number of rows, for conditioning.
+            rows: Size of a plate that contains the sites, for conditioning; no plate by default.
 
         Returns:
             Values by variable.
@@ -117,13 +117,13 @@ def site_distribution(
     inputs: Mapping[Hashable, Tensor],
     rows: int | None,
 ) -> Any:
-    """Return a child's distribution; its batch shape is that of the parents, broadcast.
+    """Return the distribution of a child; its batch shape is the broadcast one of the parents.
 
     Args:
-        conditional: Of the child.
-        values: ``(*batch, *shape)`` of its parents.
-        inputs: Covariates, ``(rows, ...)``, or ``(...)`` where there is no plate of rows.
-        rows: In the plate, the rightmost axis; none if there is no plate.
+        conditional: Conditional of the child.
+        values: ``(*batch, *shape)`` values of its parents.
+        inputs: Covariates, ``(rows, ...)``, or ``(...)`` without a plate of rows.
+        rows: Size of the plate, the rightmost axis; None without a plate.
     """
     if _is_exogenous(conditional):
         return _NoDistribution(conditional.child, (rows,) if rows else ())
@@ -146,7 +146,7 @@ def site_distribution(
 
 
 class _NoDistribution(dist.TorchDistribution):
-    """A placeholder for the distribution of an observed variable that has none."""
+    """Placeholder for the distribution of a variable that must be observed."""
 
     arg_constraints: dict[str, Any] = {}  # noqa: RUF012
 
@@ -156,18 +156,18 @@ class _NoDistribution(dist.TorchDistribution):
 
     @property
     def support(self) -> Any:
-        """All real numbers."""
+        """The real numbers."""
         return constraints.independent(constraints.real, len(self.event_shape))  # type: ignore[no-untyped-call]
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> _NoDistribution:
-        """Return the same for other rows."""
+        """Expand to another batch shape."""
         return _NoDistribution(self.child, tuple(batch_shape))
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
-        """Raise: there is no distribution."""
+        """Raise, because the variable has no distribution."""
         raise Unsupported(
-            f"{self.child.name!r} has no distribution of its own at the first step: observe it, "
-            "such as by pyro.poutine.condition(program, ...)"
+            f"{self.child.name!r} has no distribution at the first step; observe it, for example "
+            "by pyro.poutine.condition(program, ...)"
         )
 
     rsample = sample
@@ -185,14 +185,14 @@ def _is_exogenous(conditional: Conditional) -> bool:
 
 
 def _flat(value: Tensor, batch: torch.Size, event: torch.Size) -> Tensor:
-    """A value for each cell of a batch, with one batch axis."""
+    """Broadcast to the batch and flatten its axes into one."""
     return value.expand([*batch, *event]).reshape([-1, *event])
 
 
 def site_names(names: Mapping[Hashable, Any]) -> dict[Hashable, str]:
-    """Return a name of a site for each variable; all distinct.
+    """Return a unique site name for each variable.
 
-    A string is its own name. Anything else is converted to one, with primes if that is taken.
+    Strings are used unchanged. Other names are converted to strings, with primes appended if taken.
 
     Example:
         >>> site_names({"a": None, ("a", 0): None, 7: None, "7": None})
@@ -213,14 +213,14 @@ def site_names(names: Mapping[Hashable, Any]) -> dict[Hashable, str]:
 
 
 def pyro_distribution(distribution: Distribution, batch: torch.Size) -> Any:
-    """Return a torch distribution as Pyro's, its batch axis reshaped to a batch shape.
+    """Convert a torch distribution to Pyro's, with its batch axis reshaped to a batch shape.
 
     Args:
         distribution: Distribution of batch shape ``()``, ``(N,)``, or already ``batch``.
-        batch: With ``N`` cells.
+        batch: Batch shape with ``N`` cells.
 
     Raises:
-        Unsupported: If the kind of distribution cannot be laid out.
+        Unsupported: If a distribution of this class cannot be reshaped.
     """
     if tuple(distribution.batch_shape) == tuple(batch):
         return _as_pyro(distribution)
@@ -245,8 +245,8 @@ def _laid_out(distribution: Distribution, batch: torch.Size) -> Any:
     parameters = {n: x for n in names if isinstance(x := distribution.__dict__.get(n), Tensor)}
     if not parameters:
         raise Unsupported(
-            f"a {type(distribution).__name__} cannot be given several batch axes; use one of "
-            "torch's distributions with tensors as parameters"
+            f"{type(distribution).__name__} cannot be reshaped to several batch axes; use a "
+            "distribution of torch.distributions with tensors as parameters"
         )
     axes = len(distribution.batch_shape)
     laid = {}
@@ -262,7 +262,7 @@ def _arguments(kind: Any) -> tuple[str, ...]:
 
 
 def _as_pyro(distribution: Distribution) -> Any:
-    """The same object as an instance of Pyro's class."""
+    """Convert to an instance of Pyro's class."""
     if isinstance(distribution, TorchDistributionMixin):
         return distribution
     kind = _class(type(distribution))
@@ -274,7 +274,7 @@ def _as_pyro(distribution: Distribution) -> Any:
 
 
 def _class(kind: type) -> Any:
-    """Pyro's class of the same name, or one made of torch's."""
+    """Return Pyro's class of the same name, or one derived from torch's."""
     pyro_class = getattr(dist, kind.__name__, None)
     if isinstance(pyro_class, type) and issubclass(pyro_class, kind):
         return pyro_class

@@ -1,4 +1,4 @@
-"""A program's own guide: its sites, and its executions, vectorised where possible."""
+"""The guide of a program: its sites, and its executions, vectorised if possible."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
     from pgnn.programs.source import ProgramSource
 
 _CLOSE = 1e-5
-"""Relative difference of numbers of float32 programs computed in another order."""
+"""Relative tolerance for float32 programs evaluated in another order."""
 
 
 def drawn_sites(
     program: Callable[[], Any], parameters: ProgramParameters, seed: int = 0
 ) -> dict[str, Site]:
-    """Run a guide, or a program, once and return its sites, in order; computed ones too.
+    """Execute a guide or a program once and return its sites in order, deterministic ones too.
 
     Raises:
         ModelError: If a name occurs twice or a shape does not fit a plate.
@@ -52,17 +52,17 @@ def drawn_sites(
 def check_guide(
     guide: Callable[[], Any], sites: Mapping[str, Site], parameters: ProgramParameters
 ) -> frozenset[str]:
-    """Check that the sites of a guide are those of its program, and return their names.
+    """Check that the sites of a guide are sites of its program, and return their names.
 
-    Which real sites it must have depends on the evidence of a question.
+    The real sites that a guide must have depend on the evidence of a query.
 
     Args:
-        guide: With its arguments bound.
+        guide: The guide, its arguments bound.
         sites: Sites of the program.
         parameters: Parameters of both.
 
     Raises:
-        ModelError: If it has others, or a shape differs; the site is named.
+        ModelError: If the guide has other sites, or a shape differs; the message names the site.
     """
     drawn = drawn_sites(guide, parameters)
     for name, site in sites.items():
@@ -70,24 +70,27 @@ def check_guide(
             _check_shapes(site, drawn[name])
     for name, site in drawn.items():
         if name not in sites and not site.auxiliary:
-            raise ModelError(f"the guide has site {name!r}, the model has not")
+            raise ModelError(
+                f"the guide has site {name!r}, which the model does not have; rename it, or mark "
+                "it by infer={'is_auxiliary': True}"
+            )
     return frozenset(drawn)
 
 
 def set_up(guide: Callable[[], Any]) -> None:
-    """Run a guide that is a module once, so that Pyro's automatic guides make their parameters."""
+    """Execute a guide that is a module once, so that Pyro's autoguides create their parameters."""
     with unchanged_globals():
         seeded_with(0)
         guide()
 
 
 class GuideRuns(NamedTuple):
-    """Executions of a guide.
+    """A batch of executions of a guide.
 
     Attributes:
-        values: ``(n, *shape)`` of the model's variables; state indices of finite ones.
+        values: ``(n, *shape)`` values of the variables; state indices of finite ones.
         log_q: ``(n,)`` log densities of the draws.
-        reparameterised: Whether all draws can be differentiated through.
+        reparameterised: Whether all draws are differentiable.
     """
 
     values: dict[Hashable, Tensor]
@@ -96,18 +99,18 @@ class GuideRuns(NamedTuple):
 
 
 class GuideExecutions:
-    """Executes the guide of a program, with torch's present random state.
+    """Executes the guide of a program, with torch's current random state.
 
-    Many executions are one inside of a further plate, as those of Pyro's vectorised particles.
-    That is checked at the first call: a single execution on the same draws must give the same log
-    densities.
+    A batch of executions is one execution inside an additional plate, like Pyro's vectorised
+    particles. The first call checks that single executions with the same draws have the same
+    log densities.
 
     Args:
         source: Source of a program with a guide.
-        observed: Variables that were observed; the guide's draws of them are ignored.
+        observed: Observed variables; their draws from the guide are ignored.
 
     Attributes:
-        together: Whether many executions are run at once; None before it was checked.
+        together: Whether executions are vectorised; None before the check.
     """
 
     def __init__(self, source: ProgramSource, observed: Collection[Hashable] = ()) -> None:
@@ -130,7 +133,7 @@ class GuideExecutions:
         return GuideRuns(values, log_q, all(r.reparameterised for r in runs))
 
     def is_density(self) -> bool:
-        """Whether the guide has a density; not if it takes a real site from a point mass."""
+        """Whether the guide has a density; it has none if a real site is a point mass."""
         with kept_randomness(), torch.no_grad():
             sites = self._sites({})
         drawn = {n for n, s in sites.items() if type(s["fn"]).__name__ != "Delta"}
@@ -140,7 +143,7 @@ class GuideExecutions:
 
     @property
     def names(self) -> tuple[Hashable, ...]:
-        """The real variables that it draws, or must draw because others depend on them."""
+        """The real variables that the guide draws, or must draw because others depend on them."""
         source, names = self.source, []
         for v in source.variables.values():
             site = source.site_names[v.name]
@@ -156,11 +159,11 @@ class GuideExecutions:
             return _traced(around(self.source.guide), self.source.parameters)
 
     def _run_together(self, n: int) -> dict[str, Any]:
-        """The sites of ``n`` executions at once."""
+        """Return the sites of ``n`` vectorised executions."""
         return self._sites({}, pyro.plate("_executions", n, dim=-1 - self._depth))
 
     def _fits(self, n: int) -> bool:
-        """Whether executions at once agree with single ones."""
+        """Whether vectorised executions agree with single ones."""
         with kept_randomness(), torch.no_grad():
             alone = self._sites({})
             self._depth = max([len(s["fn"].batch_shape) for s in alone.values()], default=0)
@@ -187,7 +190,7 @@ class GuideExecutions:
         )
 
     def _read(self, nodes: Mapping[str, Any], n: int) -> GuideRuns:
-        """Values and log densities of the sites of ``n`` executions."""
+        """Return values and log densities of the sites of ``n`` executions."""
         source = self.source
         values: dict[Hashable, Tensor] = {}
         log_q = torch.zeros(n, dtype=torch.float64)
@@ -206,7 +209,7 @@ class GuideExecutions:
         for missing in self.names:
             if missing not in values:
                 site = source.site_names[missing]
-                raise ModelError(f"the guide misses site {site!r} of the model" + _has(nodes))
+                raise ModelError(f"the guide has no site {site!r} of the model" + _has(nodes))
         return GuideRuns(values, log_q, all(s["fn"].has_rsample for s in nodes.values()))
 
 
@@ -223,7 +226,7 @@ class _Conditioned(Messenger):
 
 
 def _traced(program: Callable[[], Any], parameters: ProgramParameters) -> dict[str, Any]:
-    """The sample sites of one execution as Pyro's trace has them."""
+    """Return the sample sites of one execution, as nodes of Pyro's trace."""
     with unchanged_settings(), ParameterHandler(parameters):
         trace = poutine.trace(program).get_trace()
         trace.compute_log_prob()
@@ -243,7 +246,7 @@ class _Sites(Visitor):
     def visit(self, name: str, fn: Any, observed: Any, message: dict[str, Any]) -> Any:
         """See :class:`Visitor`."""
         if name in self.sites:
-            raise ModelError(f"site {name!r} occurs twice; rename one")
+            raise ModelError(f"site {name!r} occurs twice; rename one of them")
         value = fn() if observed is None else observed
         self.sites[name] = site_of(name, fn, value, observed, message)
         return value

@@ -1,4 +1,4 @@
-"""One execution of a Pyro program, whose sample statements are passed to a visitor."""
+"""Execution of a Pyro program, with a visitor for its sample statements."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from pgnn.programs.tracking import LatentRead
 
 @dataclass(frozen=True)
 class Plate:
-    """A vectorised plate around a site: its name, its dimension (from the right), its size."""
+    """A vectorised plate around a site: its name, its negative dimension and its size."""
 
     name: str | None
     dim: int
@@ -42,7 +42,7 @@ class Visitor:
         Args:
             name: The site.
             fn: Its distribution, expanded by its plates.
-            observed: The value that the program itself observes there; None for a latent site.
+            observed: The value that the program observes at the site; None for a latent site.
             message: Pyro's message: ``mask``, ``scale``, ``cond_indep_stack``.
         """
         raise NotImplementedError
@@ -56,7 +56,7 @@ class Finished(Exception):
 
 
 class ParameterHandler(Messenger):
-    """Answers ``pyro.param`` statements by the parameters of a model."""
+    """Resolves ``pyro.param`` statements with the parameters of a model."""
 
     def __init__(self, parameters: ProgramParameters) -> None:
         super().__init__()
@@ -69,7 +69,7 @@ class ParameterHandler(Messenger):
 
 
 class _Handler(ParameterHandler):
-    """Passes sample statements to a visitor, and parameters to those of the model."""
+    """Passes sample statements to a visitor, and resolves parameters with those of the model."""
 
     def __init__(self, visitor: Visitor, parameters: ProgramParameters) -> None:
         super().__init__(parameters)
@@ -91,20 +91,21 @@ class _Handler(ParameterHandler):
 
 
 def is_masked(fn: Any) -> bool:
-    """Whether a distribution itself is masked, so that it need not sum to one."""
+    """Whether a distribution is masked, so that it need not sum to one."""
     return isinstance(fn, MaskedDistribution)
 
 
 def is_choice_of_rows(fn: Any) -> bool:
-    """Whether a sample statement draws the rows of a plate."""
+    """Whether a sample statement chooses the rows of a subsampled plate."""
     return isinstance(fn, _Subsample)
 
 
 def execute(program: Callable[[], Any], visitor: Visitor, parameters: ProgramParameters) -> None:
-    """Run a program once; Pyro's global parameters and the random state are unchanged.
+    """Execute a program once; Pyro's global parameters and the random state remain unchanged.
 
     Raises:
-        ModelError: If the program fails, or a shape does not fit a plate; the site is named.
+        ModelError: If the program fails, or a shape does not fit a plate; the message names the
+            site.
         LatentRead: If it reads a random number.
     """
     handler = _Handler(visitor, parameters)
@@ -121,14 +122,14 @@ def execute(program: Callable[[], Any], visitor: Visitor, parameters: ProgramPar
 
 @contextlib.contextmanager
 def unchanged_globals() -> Iterator[None]:
-    """Leave Pyro's global parameters and the random state unchanged; do not validate arguments."""
+    """Preserve Pyro's global parameters and the random state; disable argument validation."""
     with kept_randomness(), unchanged_settings():
         yield
 
 
 @contextlib.contextmanager
 def unchanged_settings() -> Iterator[None]:
-    """Leave Pyro's global parameters and settings unchanged; do not validate arguments."""
+    """Preserve Pyro's global parameters and settings; disable argument validation."""
     with unvalidated(), pyro.get_param_store().scope(), pyro.validation_enabled(False):
         yield
 
@@ -139,15 +140,15 @@ _MISMATCH = re.compile(
 
 
 def _explained(error: Exception, last: str) -> Exception:
-    """The error with the site's name."""
+    """Return the error with the name of the site."""
     mismatch = _MISMATCH.search(str(error))
     if mismatch:
         plate, site, dim, size, other = mismatch.groups()
         shapes = _shapes(error, site)
         return ModelError(
-            f"site {site!r} does not fit plate {plate!r}: the plate has size {size} along "
-            f"dimension {dim}, the site's distribution {other} there{shapes}; give it the batch "
-            "shape of its plates, or use .to_event() for dimensions that are its own"
+            f"site {site!r} does not fit plate {plate!r}: along dimension {dim} the plate has "
+            f"size {size} and the distribution of the site {other}{shapes}; give it the batch "
+            "shape of its plates, or make other dimensions event dimensions by .to_event()"
         )
     if isinstance(error, NotImplementedError | KeyboardInterrupt):
         return error
@@ -155,7 +156,7 @@ def _explained(error: Exception, last: str) -> Exception:
 
 
 def _shapes(error: Exception, site: str) -> str:
-    """The batch shapes of a site that does not fit; Pyro's error names a single dimension."""
+    """Format the shapes of a site that does not fit; Pyro's error names only one dimension."""
     for frame, _ in traceback.walk_tb(error.__traceback__):
         message = frame.f_locals.get("msg")
         if isinstance(message, dict) and message.get("name") == site and message.get("fn"):
@@ -181,14 +182,14 @@ def scaled(
 ) -> Tensor:
     """Return log probabilities times the scale; zero for masked observations.
 
-    A masked latent site keeps its distribution, as in Pyro's enumeration: it integrates to one,
-    unless a site that is not masked depends on it.
+    A masked latent site keeps its distribution, as in Pyro's enumeration. It integrates to one
+    unless an unmasked site depends on it.
 
     Args:
-        log_prob: Log probability of one site.
-        message: With its mask and scale.
-        latent: Whether the program itself does not observe it.
-        power: Factor of the log of the sum over discrete sites, which is not applied here.
+        log_prob: Log probability of the site.
+        message: Pyro's message of the site, with its mask and scale.
+        latent: Whether the program does not observe the site.
+        power: Factor of the log of the sum over discrete sites, which is not applied.
     """
     mask, scale = message["mask"], message["scale"]
     if power != 1.0:
@@ -211,9 +212,9 @@ def thinning(message: dict[str, Any]) -> float:
 
 
 def observed_values(fn: Any, observed: Any, message: dict[str, Any]) -> Any:
-    """Return the observed value, replaced by a finite one where it is masked.
+    """Return the observed value, with masked entries replaced by finite ones.
 
-    Masked observations may be ``NaN``, whose gradients would be ``NaN`` too.
+    Masked observations may be ``NaN``, which would make gradients ``NaN``.
     """
     mask = message["mask"]
     number = isinstance(observed, Tensor) and observed.is_floating_point()
@@ -223,13 +224,13 @@ def observed_values(fn: Any, observed: Any, message: dict[str, Any]) -> Any:
 
 
 class PlateRows:
-    """Chooses the rows of plates that are subsampled by Pyro (``subsample_size=``).
+    """Chooses the rows of subsampled plates (``subsample_size=``).
 
     Args:
-        rows: ``(B,)`` indices of the rows in the batch, by plate; other plates have all rows.
+        rows: ``(B,)`` indices of the rows in the batch, by plate; other plates use all rows.
 
     Attributes:
-        sizes: Number of rows and size of a batch of each subsampled plate.
+        sizes: Number of rows and batch size of each subsampled plate.
     """
 
     def __init__(self, rows: Mapping[str, Tensor] | None = None) -> None:
@@ -237,7 +238,7 @@ class PlateRows:
         self.sizes: dict[str, tuple[int, int]] = {}
 
     def bound(self, program: Callable[[], Any]) -> Callable[[], Any]:
-        """Return the program with these rows."""
+        """Return the program with the chosen rows."""
 
         def run() -> Any:
             with _chosen_by(self._choose):
@@ -252,21 +253,21 @@ class PlateRows:
 
 
 def check_vectorised(message: Mapping[str, Any]) -> None:
-    """Raise if a site is in a loop over some rows of a plate, so that its name changes."""
+    """Raise if a site is in a sequential subsampled plate, whose sites change."""
     for frame in message["cond_indep_stack"]:
         if frame.dim is None and frame.size != frame.full_size:
             raise Unsupported(
-                f"plate {frame.name!r} is a loop over some of its rows, so that site "
-                f"{message['name']!r} is not there for others; write `with pyro.plate(...) as "
-                "rows:` instead of `for`"
+                f"plate {frame.name!r} is a loop over a subsample of its rows, so site "
+                f"{message['name']!r} does not exist for other rows; write `with pyro.plate(...) "
+                "as rows:` instead of `for`"
             )
 
 
 @contextlib.contextmanager
 def _chosen_by(choose: Callable[[str, int, int], Tensor]) -> Iterator[None]:
-    """Let a function choose the rows where Pyro would draw them.
+    """Replace Pyro's random choice of rows by a function.
 
-    Pyro's messages can change which rows are chosen, but not their number.
+    Pyro's messages can change the choice of rows, but not their number.
     """
     plates: Any = SubsampleMessenger
     original = vars(plates)["_subsample"]

@@ -1,4 +1,4 @@
-"""Many executions of a program in one run, with independent draws."""
+"""Vectorised executions of a program, with independent draws."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from pgnn.programs.parameters import ProgramParameters
 from pgnn.programs.sites import Kind, Site, has_density, is_computed
 
 Weigh = Callable[[Tensor], Tensor | None]
-"""Takes in ``(n,)`` log probabilities; may return ``(n,)`` executions that go on in their place."""
+"""Receives ``(n,)`` log probabilities; may return the ``(n,)`` ancestors of a resampling step."""
 
 
 @dataclass
 class JointExecution:
-    """Executions that have the same sites.
+    """A batch of executions with the same sites.
 
     Attributes:
-        values: ``(n, *shape)`` state indices of finite latent sites, values of the other ones.
+        values: ``(n, *shape)`` state indices of finite latent sites, values of other sites.
         log_joint: ``(n,)`` log densities of all sites, if requested.
-        computed: ``(n, *shape)`` values of the sites that are computed, not drawn.
+        computed: ``(n, *shape)`` values of deterministic sites.
     """
 
     values: dict[Hashable, Tensor] = field(default_factory=dict)
@@ -37,7 +37,7 @@ class JointExecution:
 
 
 class _Joint(Visitor):
-    """Draws the sites that are not fixed in each execution; reports the others' probability."""
+    """Draws the free sites in each execution, and reports the probability of the fixed ones."""
 
     def __init__(
         self,
@@ -71,9 +71,9 @@ class _Joint(Visitor):
             self._count(scaled(known, message).sum(), held=True)
             return observed
         if site.elements:
-            raise Unsupported(f"the elements of site {name!r} are variables of their own")
+            raise Unsupported(f"the elements of site {name!r} are separate variables")
         if site.weighted and name not in self.held:
-            raise Unsupported(f"site {name!r} is latent and scaled, so that it cannot be drawn")
+            raise Unsupported(f"site {name!r} is latent and scaled, and cannot be drawn")
         value, held = self._value(site, fn)
         if self.scored or held is not None:
             bare = log_prob_of(fn, value) if held is not None else self.drawn
@@ -101,7 +101,7 @@ class _Joint(Visitor):
                 self.batch.replace(ancestors)
 
     def _value(self, site: Site, fn: Any) -> tuple[Any, Tensor | None]:
-        """The value of a latent site, and which of its cells are fixed."""
+        """Return the value of a latent site, and a mask of its fixed cells."""
         held = self.held.get(site.name)
         if held is None:
             return self._drawn(fn), None
@@ -113,7 +113,7 @@ class _Joint(Visitor):
             assert site.support is not None
             value, missing = site.support[held.clamp(min=0)], held < 0
             axes, event = len(site.sizes), [1] * len(event)
-        if held.dim() > axes:  # one for each execution, none of which is missing
+        if held.dim() > axes:  # complete values for each execution
             value = self.batch.tensor(value.reshape([self.batch.number, *batch, *site.event]))
             return value, torch.ones(site.sizes, dtype=torch.bool)
         value = value.reshape([*batch, *site.event])
@@ -127,8 +127,8 @@ class _Joint(Visitor):
         batched = whole.sample()
         shape = (self.batch.number, *fn.batch_shape, *fn.event_shape)
         if tuple(batched.shape) != shape:
-            raise Unsupported(f"a {type(fn).__name__} does not draw for all executions at once")
-        if self.scored:  # compared with single executions, so that draws are of the right ones
+            raise Unsupported(f"{type(fn).__name__} does not support vectorised draws")
+        if self.scored:  # check that draws belong to the right executions
             self.drawn = self.batch.tensor(log_prob_of(whole, batched))
         return self.batch.tensor(batched)
 
@@ -143,22 +143,22 @@ def run_together(
     weigh: Weigh,
     scored: bool = False,
 ) -> JointExecution:
-    """Execute a program many times in one run.
+    """Execute a program many times in one vectorised run.
 
     Args:
         program: The program, its arguments bound.
         parameters: Parameters of the program.
-        sites: Those of every execution.
-        held: Fixed state indices of finite sites (-1: none), values of the others (NaN: none),
-            ``(*shape)``; or complete ones ``(number, *shape)`` for each execution.
+        sites: Sites of every execution.
+        held: Fixed state indices of finite sites (-1: free), values of other sites (NaN: free),
+            ``(*shape)``; or complete values ``(number, *shape)`` for each execution.
         number: Number of executions.
         seed: Seed of the draws.
-        weigh: Called with the log probabilities of fixed and observed values, site after site.
+        weigh: Called with the log probabilities of fixed and observed values, once per site.
         scored: Whether to compute log densities of all sites.
 
     Raises:
         PgnnError: If executions differ in more than their values, or an operation cannot be
-            batched.
+            vectorised.
         LatentRead: If the program reads a random number.
     """
     batch = ExecutionBatch(number)
@@ -184,7 +184,7 @@ def run_together(
 
 
 def _read(site: Site, value: Tensor) -> Tensor:
-    """State indices of a finite site's value, ``(*sizes)``; ``(*sizes, *event)`` reals."""
+    """Return state indices ``(*sizes)`` of a finite site, or ``(*sizes, *event)`` reals."""
     if site.kind is Kind.REAL:
         return value.reshape([*site.sizes, *site.event])
     return site.codes(value).reshape(site.sizes)

@@ -1,4 +1,4 @@
-"""Log probabilities of values and of all states: ``-inf`` where they are zero, never NaN."""
+"""Log probabilities of values and of all states; zero probabilities are ``-inf``, never NaN."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from pgnn.programs.tracking import sources_of
 
 
 def log_prob_of(fn: Any, value: Any, possible: bool = False) -> Tensor:
-    """Return the log probability of a value; ``-inf`` where it is zero.
+    """Return the log probability of a value, ``-inf`` outside the support.
 
     Args:
         fn: A distribution.
-        value: ``(*batch, *event)``, broadcast with the distribution's batch.
-        possible: Whether it is known to be in the support.
+        value: ``(*batch, *event)``, broadcast with the batch of the distribution.
+        possible: Whether the value is known to be in the support.
     """
     if isinstance(fn, Categorical) and _of_probs(fn):
         pair = torch.broadcast_tensors(value.long().unsqueeze(-1), _log(fn.probs))  # type: ignore[no-untyped-call]
@@ -35,7 +35,7 @@ def log_prob_of(fn: Any, value: Any, possible: bool = False) -> Tensor:
 
 
 def all_possible(fn: Any, value: Any) -> bool:
-    """Whether data is in a support that is constant, so that it always is."""
+    """Whether data is in the support, and the support is constant."""
     inside = inside_of(support_of(fn), value)
     if inside is None:
         return True
@@ -50,7 +50,7 @@ def log_table_of(fn: Any, support: Tensor, dim: int) -> Tensor:
     Args:
         fn: The distribution; along ``dim`` its batch has length one.
         support: ``(K, *event)`` values.
-        dim: Negative dimension of the batch along which the states are laid out.
+        dim: Negative batch dimension of the states.
     """
     if isinstance(fn, Categorical) and type(fn).__name__ == "Categorical":
         table = _log(fn.probs) if _of_probs(fn) else fn.logits
@@ -65,7 +65,7 @@ def log_table_of(fn: Any, support: Tensor, dim: int) -> Tensor:
 
 
 def _last_to(table: Tensor, dim: int) -> Tensor:
-    """Move the states from the last axis to a dimension of the batch before it."""
+    """Move the states from the last axis to a batch dimension."""
     missing = -dim - (table.dim() - 1)
     if missing > 0:
         table = table.reshape([*[1] * missing, *table.shape])
@@ -79,7 +79,7 @@ def _of_probs(fn: Any) -> bool:
 
 
 def _log(probs: Tensor) -> Tensor:
-    # cells that share their values are computed once, and remain recognisable as shared
+    # values shared by cells are computed once and remain shared
     once = probs[tuple(slice(0, 1) if stride == 0 else slice(None) for stride in probs.stride())]
     zero = once == 0
     return once.masked_fill(zero, 1.0).log().masked_fill(zero, -math.inf).expand(probs.shape)

@@ -1,4 +1,4 @@
-"""A program's tables as factors: one for each site, or for each cell of its plates."""
+"""The tables of a program as factors, one for each cell of each site."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Over = tuple[Variable, ...]
 
 
 class Lowering:
-    """Turns tables of sites into factors over elements.
+    """Converts tables of sites into factors over elements.
 
     Args:
         sites: All sites.
@@ -44,7 +44,7 @@ class Lowering:
         self._known: WeakKeyDictionary[Any, list[_Part]] = WeakKeyDictionary()
 
     def groups(self, tables: Mapping[str, SiteTable]) -> tuple[FactorGroup, ...]:
-        """Return groups of factors that share a table, or whose tables have one shape."""
+        """Return groups of factors that share a table or a table shape."""
         pattern = getattr(tables, "pattern", None)
         if pattern is not None:
             scheme = self._known.get(pattern)
@@ -63,7 +63,7 @@ class Lowering:
         return tuple(part.group(tables, self) for part in scheme)
 
     def _grouped(self, tables: Mapping[str, SiteTable]) -> list[_Part]:
-        """Sites whose tables make a group together."""
+        """Partition the sites by group."""
         groups: dict[Hashable, list[str]] = {}
         same: dict[Hashable, list[str]] = {}
         for name, table in tables.items():
@@ -80,7 +80,7 @@ class Lowering:
         return [self._part(names, tables) for names in groups.values()]
 
     def _widths(self, table: SiteTable) -> tuple[int, ...]:
-        """Number of elements of each site of a table's scope."""
+        """Return the number of elements of each site in the scope of a table."""
         return tuple(math.prod(self.sites[n].elements) for n in table.scope)
 
     def _part(self, names: list[str], tables: Mapping[str, SiteTable]) -> _Part:
@@ -89,7 +89,7 @@ class Lowering:
         return _Part(tuple(names), scopes, self._child(names[0]), shared)
 
     def _child(self, name: str) -> bool:
-        """Whether the rows of a site's table sum to one over its last variable."""
+        """Whether the rows of the table of a site sum to one over its last variable."""
         site = self.sites[name]
         return site.kind is Kind.DISCRETE and not site.weighted and not site.elements
 
@@ -97,7 +97,7 @@ class Lowering:
         """Yield a factor for each cell of each site."""
         for name, table in tables.items():
             variables, child = self._over(name, table.scope)
-            if not self.sites[name].axes:  # factors that share a tensor keep sharing it
+            if not self.sites[name].axes:  # preserve shared tensors
                 yield _factor(variables[0], self.of_elements(table, table.log_values), child[0])
                 continue
             values = self.flat(name, table)
@@ -107,7 +107,7 @@ class Lowering:
             yield from map(_factor, variables, cells, child)
 
     def _over(self, name: str, scope: tuple[str, ...]) -> tuple[list[Over], list[Hashable]]:
-        """Variables of the factors of a site, cell by cell, and their children."""
+        """Return the variables and the child of the factor of each cell of a site."""
         cached = self._variables.get(name)
         if cached is None or cached[0] != scope:
             singles = self.elements.singles
@@ -118,7 +118,7 @@ class Lowering:
         return cached[1], cached[2]
 
     def _scope(self, name: str, scope: tuple[str, ...]) -> Ints:
-        """``(F, n)`` scopes of the cells of a site."""
+        """Return ``(F, n)`` scopes of the cells of a site."""
         elements = self._scopes.get((name, scope))
         if elements is None:
             site = self.sites[name]
@@ -129,7 +129,7 @@ class Lowering:
         return elements
 
     def _numbers(self, site: Site, parent: Site) -> Ints:
-        """Elements of a parent that the cells of a site depend on, ``(F, n)``."""
+        """Return ``(F, n)`` elements of a parent on which the cells of a site depend."""
         elements = self.elements.numbers(self.names[parent.name])
         shape = [a.size if a in parent.axes else 1 for a in site.axes]
         each = math.prod(parent.elements)
@@ -138,7 +138,7 @@ class Lowering:
         )
 
     def flat(self, name: str, table: SiteTable) -> Tensor:
-        """``(*rows, F or 1, K1, ..., Kn)`` values."""
+        """Return the table as ``(*rows, F or 1, K1, ..., Kn)``."""
         site, values = self.sites[name], table.log_values
         count = len(site.axes)
         rows = values.dim() - count - len(table.scope)
@@ -149,7 +149,7 @@ class Lowering:
         return self.of_elements(table, values.reshape([*lead, cells, *states]))
 
     def of_elements(self, table: SiteTable, values: Tensor) -> Tensor:
-        """Values with an axis for each element, where a site consists of several."""
+        """Reshape values to one axis per element, for sites of several elements."""
         if not any(self.sites[n].elements for n in table.scope):
             return values
         states: list[int] = []
@@ -161,13 +161,13 @@ class Lowering:
 
 @dataclass(frozen=True, eq=False)
 class _Part:
-    """Sites whose tables make one group.
+    """Sites whose tables form one group.
 
     Attributes:
-        names: The sites.
-        scopes: ``(F, n)`` elements.
+        names: Names of the sites.
+        scopes: ``(F, n)`` scopes of the cells, as elements.
         child: Whether the rows of the tables sum to one over the last variable.
-        shared: Whether there is one tensor for all sites.
+        shared: Whether all sites share one tensor.
     """
 
     names: tuple[str, ...]
@@ -176,7 +176,7 @@ class _Part:
     shared: bool
 
     def group(self, tables: Mapping[str, SiteTable], lowering: Lowering) -> FactorGroup:
-        """Return the group with the values of tables."""
+        """Return the group with the values of the given tables."""
         first = tables[self.names[0]]
         if self.shared:
             values = lowering.flat(self.names[0], first)
@@ -188,7 +188,7 @@ class _Part:
 
 
 def _factor(variables: Over, table: Tensor, child: Hashable) -> Factor:
-    """A factor whose variables and shape are not checked, since there may be very many."""
+    """Create a factor without validation, which would be slow for many factors."""
     factor = Factor.__new__(Factor)
     factor.variables, factor.log_values, factor.child = variables, table, child
     return factor
@@ -197,11 +197,11 @@ def _factor(variables: Over, table: Tensor, child: Hashable) -> Factor:
 def masked(
     tables: Mapping[str, SiteTable], unobserved: Mapping[str, Tensor]
 ) -> Mapping[str, SiteTable]:
-    """Return tables that are zero where a real site is unobserved, since it integrates to one.
+    """Return tables with zeros at unobserved real cells, which integrate to one.
 
     Args:
-        tables: Of all sites, with a first axis for rows.
-        unobserved: ``(B, *sizes)`` cells that were not observed, by site.
+        tables: Tables of all sites, with a first axis of rows.
+        unobserved: ``(B, *sizes)`` masks of the unobserved cells, by site.
     """
     if not unobserved:
         return tables
@@ -218,7 +218,7 @@ def masked(
 def conditioned(
     factor: Factor, codes: Mapping[Hashable, Tensor], variables: Mapping[Hashable, Variable]
 ) -> Factor:
-    """Return a factor at the states that were observed of some of its variables."""
+    """Return a factor at the observed states of some of its variables."""
     observed: dict[Hashable, Tensor] = {}
     for v in factor.variables:
         if v.name in codes and v.name in variables:

@@ -1,4 +1,4 @@
-"""The parameters of a program by name, kept in a module instead of Pyro's global store."""
+"""The parameters of a program by name, in a module instead of Pyro's global store."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ _EMPTY: Mapping[str, Any] = {"params": {}, "constraints": {}}
 class ProgramParameters(nn.Module):
     """Values of ``pyro.param`` statements, initialised by the first statement of each name.
 
-    Values are kept unconstrained, as optimizers need them. The initial value is that of Pyro's
-    global store if it has the name; the store itself is never changed.
+    Values are stored unconstrained, for optimizers. The initial value is taken from Pyro's global
+    store if it contains the name; the store is never changed.
 
     """
 
@@ -27,7 +27,7 @@ class ProgramParameters(nn.Module):
         self._start: Mapping[str, Any] = _EMPTY
 
     def value(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor | None:
-        """Return the value of a parameter, made of its statement if it is new.
+        """Return the value of a parameter; a new one is initialised by its statement.
 
         Args:
             name: Name of the parameter.
@@ -44,16 +44,16 @@ class ProgramParameters(nn.Module):
         return value
 
     def by_name(self) -> dict[str, Tensor]:
-        """Return the values of all parameters, as the program gets them."""
+        """Return the constrained values of all parameters."""
         values = {name: self.value(name, (), {}) for name in self._constraints}
         return {name: value for name, value in values.items() if value is not None}
 
     def start_from(self, store: Any) -> None:
-        """Take initial values of new parameters from Pyro's global store."""
+        """Initialise new parameters from Pyro's global store."""
         self._start = store.get_state()
 
     def forget_start(self) -> None:
-        """Release Pyro's global store."""
+        """Release the reference to Pyro's global store."""
         self._start = _EMPTY
 
     def _make(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
@@ -69,7 +69,7 @@ class ProgramParameters(nn.Module):
         start = args[1]
         if isinstance(start, nn.Parameter) and _is_real(constraint):
             self._constraints[name] = constraint
-            self.register_parameter(_key(name), start)  # a module's own
+            self.register_parameter(_key(name), start)  # belongs to a module
             return True
         start = start() if callable(start) and not isinstance(start, Tensor) else start
         with torch.no_grad():
@@ -80,18 +80,18 @@ class ProgramParameters(nn.Module):
 
 
 def _is_real(constraint: Any) -> bool:
-    return type(constraint) is type(constraints.real)  # copies are other objects
+    return type(constraint) is type(constraints.real)  # copies are different objects
 
 
 def _key(name: str) -> str:
-    """A name that a module may give a parameter."""
+    """Return a name that torch allows for a parameter."""
     return "of_" + name.replace("_", "__").replace(".", "_dot_").replace("$", "_dollar_")
 
 
 def modules_of(parts: Iterable[Any]) -> tuple[list[nn.Module], list[nn.Parameter]]:
-    """Return the modules and parameters to which callables and arguments refer.
+    """Return the modules and parameters referenced by callables and arguments.
 
-    A function refers to those in its closure and its globals, a method to its object.
+    A function references those in its closure and its globals, a method those of its object.
     """
     modules: dict[int, nn.Module] = {}
     parameters: dict[int, nn.Parameter] = {}
@@ -118,7 +118,7 @@ def _unfolded(parts: Iterable[Any], depth: int = 4) -> Iterable[Any]:
 
 
 def _enclosed(function: Callable[..., Any]) -> list[Any]:
-    """Objects that a function or method refers to outside of itself."""
+    """Return the objects in the closure and the globals of a function or method."""
     enclosed: list[Any] = [getattr(function, "__self__", None)]
     wrapped = getattr(function, "__wrapped__", None) or getattr(function, "func", None)
     enclosed.append(wrapped)

@@ -1,4 +1,4 @@
-"""Pyro programs as models: their discrete part lowers to tables, and the same verbs work on it."""
+"""Pyro programs as models whose discrete part lowers to tables."""
 
 from __future__ import annotations
 
@@ -35,39 +35,42 @@ if TYPE_CHECKING:
 class Program(ProgramVerbs):
     r"""Any Pyro callable as a model (Bingham et al. 2019).
 
-    The program is run once to find its sample sites, their plates and dependencies. Each
-    site's log probability as a table over itself and its discrete parents is then computed in one
-    more run, for all sites together: a site is given all of its states along an extra dimension,
-    and sites share dimensions wherever no table is over both. So hundreds of discrete sites need
-    no ``pyro.markov`` and no bookkeeping of dimensions, and the exact engine answers.
+    The program is executed to find its sample sites, their plates and dependencies. One more
+    execution then computes, for each site, the table of log probabilities over the site and its
+    discrete parents: the states of a site are enumerated along an extra dimension, and sites
+    share a dimension unless a table contains both. Programs with hundreds of discrete sites
+    therefore need no ``pyro.markov``, and the exact engine applies to them.
 
-    Latent sites are the variables: finite ones with their states, others as reals; a site in
-    plates is an array of their sizes. Sites with ``obs=`` are data that is always conditioned on.
-    Real latent sites may be observed as evidence, or are left out if nothing depends on them.
-    Values named by ``pyro.deterministic`` are not variables, but ``query`` can return them.
-    Masks apply to observations: a masked latent site keeps its distribution.
-    Plates with ``subsample_size`` use all of their rows in queries, and batches of that size in
-    the steps of :class:`~pgnn.inference.continuous.variational.Variational`.
+    Latent sites are the variables of the model, discrete if their support is finite and real
+    otherwise; a site in plates is an array of their sizes. Sites with ``obs=`` are data, on
+    which every query is conditioned. Real latent sites may be given as evidence; they are
+    marginalised if nothing depends on them. Values named by ``pyro.deterministic`` are not
+    variables, but ``query`` can return them. Masks apply to observations; a masked latent site
+    keeps its distribution. Plates with ``subsample_size`` use all of their rows in queries, and
+    batches of that size in the steps of
+    :class:`~pgnn.inference.continuous.variational.Variational`.
 
-    A program whose control flow depends on a latent value has no tables: :attr:`obstacle` is the
-    reason, and queries are answered by all of its executions where they are few, otherwise by
-    weighted random ones (:class:`ExecutionEnumeration`, :class:`ExecutionSampling`).
+    A program whose control flow depends on a latent value has no tables, and :attr:`obstacle`
+    states the reason. Queries are then answered by enumerating its executions if they are few,
+    and by weighted random executions otherwise (:class:`ExecutionEnumeration`,
+    :class:`ExecutionSampling`).
 
     Args:
         model: The program, a function or a module.
-        guide: Another program, with the unobserved real sites; its parameters are kept
-            here too.
+        guide: Program that draws the unobserved real sites; the model also stores its
+            parameters.
         args: Positional arguments of the program, such as data.
         kwargs: Keyword arguments of the program.
 
     Attributes:
         graph: All sites; those with ``obs=`` have the attribute ``observed``.
-        obstacle: Why there are no tables; ``None`` where there are.
+        obstacle: Reason why the program has no tables; ``None`` if it has.
 
     Raises:
         ModelError: If a site occurs twice, a shape does not fit a plate, the guide has a site that
-            the program has not, a program observes ``NaN``, or fails; the message names the site.
-        Intractable: If a table is too large to be written down.
+            the program does not have, or the program observes ``NaN`` or fails; the message names
+            the site.
+        Intractable: If a table is too large.
 
     References:
         Bingham et al. (2019), Pyro: deep universal probabilistic programming. Obermeyer et al.
@@ -112,33 +115,33 @@ class Program(ProgramVerbs):
 
     @property
     def sites(self) -> Mapping[str, ProgramSite]:
-        """The sample sites by name, in the order of the program; those with ``obs=`` too."""
+        """The sample sites by name, including those with ``obs=``, in the order of the program."""
         return MappingProxyType(self._sites)
 
     @property
     def params(self) -> Mapping[str, Tensor]:
-        """The values of ``pyro.param`` statements by name, within their constraints."""
+        """The constrained values of ``pyro.param`` statements by name."""
         return MappingProxyType(self.param_statements.by_name())
 
     @property
     def largest_plate(self) -> int:
-        """Cells of the widest site, all of its plates together."""
+        """Largest number of cells of a site, over all of its plates."""
         return max((math.prod(s.plates.values()) for s in self._sites.values()), default=1)
 
     @property
     def power(self) -> float:
-        """Factor of the log evidence: the common scale of discrete sites, not in tables."""
+        """Common scale of the discrete sites, a factor of the log evidence; not in the tables."""
         return 1.0 if self.obstacle is not None else self._source.layout.power
 
     @property
     def guide(self) -> Callable[..., Any] | None:
-        """The guide, its arguments bound; None if there is none."""
+        """The guide, its arguments bound; None if none was given."""
         return self._source.guide
 
     def support(self, name: str) -> Any:
-        """Return the support of a site, as a constraint of torch's.
+        """Return the support of a site, as a constraint of torch.
 
-        It is that of one execution if it depends on other sites.
+        If it depends on other sites, the support in one execution is returned.
 
         Raises:
             EvidenceError: If no execution has a site of that name.
@@ -150,7 +153,7 @@ class Program(ProgramVerbs):
 
     @property
     def event_axes(self) -> dict[Hashable, int]:
-        """See :class:`ExecutableModel`: cells of plates are observed one by one."""
+        """See :class:`ExecutableModel`; cells of plates are observed separately."""
         return {n: len(self._source.sites[s].event) for n, s in self._source.site_names.items()}
 
     def real_supports(
@@ -166,7 +169,7 @@ class Program(ProgramVerbs):
         return GuideExecutions(self._source, observed)
 
     def with_arguments(self, *args: Any, **kwargs: Any) -> Program:
-        """Return the same program with the same parameters, called with other arguments."""
+        """Return the program with other arguments; parameters are shared."""
         program = Program.__new__(Program)
         Model.__init__(program)
         program.param_statements, program._programs = self.param_statements, self._programs
@@ -177,23 +180,25 @@ class Program(ProgramVerbs):
         return program
 
     def batch(self) -> ProgramBatch | None:
-        """Return the program with a batch of the rows of its plates; None if it always has all."""
+        """Return the program with subsampled plates; None if no plate is subsampled."""
         observed = self._source.rows
         return ProgramBatch(self) if any(n not in observed.rows for n in observed.sizes) else None
 
     def program(self, inputs: Inputs | None = None) -> Callable[..., Any]:
-        """Return the program itself, its arguments bound."""
+        """Return the Pyro program, its arguments bound."""
         _refuse(inputs)
         return self._source.program
 
     def factors(
         self, observed: Mapping[Hashable, Tensor] | None = None, inputs: Inputs | None = None
     ) -> tuple[Factor, ...]:
-        """One log table for each cell of each site, over unobserved variables (see :class:`Model`).
+        """Return a log table over unobserved variables for each cell of each site.
+
+        See :class:`Model`.
 
         Raises:
-            Unsupported: If a real site is not observed and something depends on it, or the
-                program has no tables; the message names the site.
+            Unsupported: If another site depends on an unobserved real site, or the program has no
+                tables; the message names the site.
         """
         from pgnn.programs.lowering import conditioned
 
@@ -204,7 +209,7 @@ class Program(ProgramVerbs):
     def factor_groups(
         self, observed: Mapping[Hashable, Tensor] | None = None, inputs: Inputs | None = None
     ) -> tuple[FactorGroup, ...]:
-        """The same tables, a group for each site in plates (see :class:`Model`)."""
+        """Return the same tables, one group for each site in plates (see :class:`Model`)."""
         if any(self.variable(n).is_discrete for n in observed or {}):
             return super().factor_groups(observed, inputs)
         return self._source.groups(self._known(inputs), observed or {}, self.elements)
@@ -216,14 +221,14 @@ class Program(ProgramVerbs):
         *,
         inputs: Inputs | None = None,
     ) -> Tensor:
-        r"""Return :math:`\log p(r, e) = \log \sum_z p(z, r, e)`, discrete sites summed out.
+        r"""Return :math:`\log p(r, e) = \log \sum_z p(z, r, e)`, summed over discrete sites.
 
-        It is differentiable in the reals and in the parameters.
+        Differentiable with respect to the reals and the parameters.
 
         Args:
             reals: ``(B, *shape)`` values of real latent sites by name.
-            evidence: As in :meth:`query`, one row or ``B`` of them.
-            inputs: None: programs have arguments instead.
+            evidence: See :meth:`query`; one row, or ``B`` rows.
+            inputs: Must be None; programs have arguments instead.
 
         Returns:
             ``(B,)`` log densities.
@@ -253,10 +258,10 @@ class Program(ProgramVerbs):
         """Fit the parameters to data; see :meth:`Model.fit`.
 
         Args:
-            data: Rows of evidence about latent sites; none if the data is in ``obs=``.
-            learner: Gradient ascent on the log likelihood if not given.
+            data: Rows of evidence about latent sites; None if the data is in ``obs=``.
+            learner: Gradient ascent on the log-likelihood by default.
             weights: See :meth:`Model.fit`.
-            inputs: None: programs have arguments instead.
+            inputs: Must be None; programs have arguments instead.
             seed: See :meth:`Model.fit`.
             progress: See :meth:`Model.fit`.
         """
@@ -265,11 +270,11 @@ class Program(ProgramVerbs):
         return super().fit(rows, learner=learner, weights=weights, seed=seed, progress=progress)
 
     def argument_tensors(self) -> Sequence[Tensor]:
-        """See :class:`CachingModule`; the rows of plates in a batch are part of the state."""
+        """See :class:`CachingModule`; the rows of subsampled plates are part of the state."""
         return [*self._source.tensors, *self._source.rows.rows.values()]
 
     def extra_repr(self) -> str:
-        """Sizes, for printing."""
+        """Numbers of sites, for printing."""
         observed = sum(1 for _, o in self.graph.nodes(data="observed") if o)
         return f"{len(self._variables)} latent sites, {observed} observed"
 
@@ -286,14 +291,14 @@ class Program(ProgramVerbs):
         self._read()
 
     def _collect(self) -> None:
-        """Find the modules and parameters to which the programs and their arguments refer."""
+        """Register the modules and parameters referenced by the programs and their arguments."""
         modules, loose = modules_of([*self._programs, self.args, self.kwargs])
         self._modules_in_order = nn.ModuleList(modules)
         self._loose = nn.ParameterList(loose)
         self.refresh_parameters()
 
     def _read(self) -> None:
-        """Find the sites."""
+        """Analyse the program."""
         from pgnn.programs.sites import ProgramSite
         from pgnn.programs.source import ProgramSource
 
@@ -313,12 +318,12 @@ class Program(ProgramVerbs):
         return self
 
     def _no_findings(self) -> dict[Hashable, Tensor]:
-        """One row in which nothing was observed."""
+        """Return one row without observations."""
         discrete = [v for v in self._variables.values() if v.is_discrete]
         return {v.name: torch.full((1, *v.shape), -1) for v in discrete}
 
     def default_engine(self) -> Engine:
-        """Return the engine if none is given: one that executes where there are no tables."""
+        """Return the default engine: one based on executions if there are no tables."""
         self._source.check_complete()
         if self.obstacle is None:
             return super().default_engine()
@@ -336,18 +341,18 @@ def _refuse(inputs: Inputs | None) -> None:
 
 
 class ProgramBatch(Program):
-    r"""A program whose plates have a batch of their rows, which represents all.
+    r"""A program whose plates contain a batch of their rows, which represents all rows.
 
-    In a plate of ``N`` rows with ``B`` in the batch, each row has the weight ``N / B``, so that
-    the log density is an unbiased estimate. Discrete sites in the plate are summed out first:
+    Each of ``B`` rows from a plate of ``N`` rows has weight ``N / B``, so that the log density is
+    an unbiased estimate. Discrete sites in the plate are summed out first:
 
     .. math:: \log p(r) + \frac{N}{B} \sum_{b} \log \sum_{z_b} p(z_b, x_b, r_b \mid r)
 
     Args:
-        whole: The complete program, whose parameters and arguments are shared.
+        program: The complete program, whose parameters and arguments are shared.
 
     Raises:
-        Unsupported: If the rows are not independent given the real sites outside of the plate.
+        Unsupported: If the rows are not independent given the real sites outside the plate.
 
     References:
         Hoffman et al. (2013), Stochastic variational inference.
@@ -365,16 +370,16 @@ class ProgramBatch(Program):
         self._read()
         if self.obstacle is not None:
             names = ", ".join(repr(n) for n in self._drawn) or "its plates"
-            raise Unsupported(f"{self.obstacle}: no batches of rows of {names}")
+            raise Unsupported(f"{self.obstacle}: {names} cannot be subsampled")
         self._source.layout.check_independent()
 
     @property
     def changes(self) -> bool:
-        """Whether the rows of a plate are subsampled by Pyro, so that batches differ."""
+        """Whether a plate is subsampled, so that batches differ."""
         return bool(self._drawn)
 
     def redraw(self, generator: torch.Generator) -> None:
-        """Choose other rows, without replacement."""
+        """Draw new rows, without replacement."""
         for name, (size, number) in self._drawn.items():
             self._source.rows.rows[name].copy_(torch.randperm(size, generator=generator)[:number])
 
@@ -383,8 +388,8 @@ class ProgramBatch(Program):
 
         Args:
             name: A variable.
-            values: ``(*lead, *shape)``, of the shape that it has in the whole program.
-            lead: The leading axes.
+            values: ``(*lead, *shape)`` in the shape of the complete program.
+            lead: Number of leading axes.
         """
         site = self._source.sites[self._source.site_names[name]]
         for k, axis in enumerate(site.axes):

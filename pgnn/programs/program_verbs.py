@@ -1,4 +1,4 @@
-"""The verbs of programs: scaled log evidence, and questions about computed values."""
+"""The verbs of programs, with scaled log evidence and queries of computed values."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 
 class ProgramVerbs(Model, ExecutableModel):
-    """The verbs of a program, where they differ from those of other models.
+    """The verbs that differ between programs and other models.
 
-    Values that the program computes and names, by ``pyro.deterministic`` or as sites of a ``Delta``
-    distribution, may be asked for by :meth:`query`: the engine draws, and what the program computes
-    of each draw is averaged. Logarithms of probabilities have the :attr:`power`.
+    :meth:`query` can return values that the program computes and names, by ``pyro.deterministic``
+    or as sites of a ``Delta`` distribution: they are averaged over draws of the engine. Log
+    probabilities include the factor :attr:`power`.
     """
 
     _source: ProgramSource
@@ -37,7 +37,7 @@ class ProgramVerbs(Model, ExecutableModel):
         engine: Engine | None = None,
         errors: str = "raise",
     ) -> Posterior:
-        """See :meth:`Model.query`; targets may be values that the program computes."""
+        """See :meth:`Model.query`; targets may be computed values."""
         computed = self._computed(targets)
         if computed:
             from pgnn.inference.particles.computed_targets import computed_posterior
@@ -63,7 +63,7 @@ class ProgramVerbs(Model, ExecutableModel):
         return self.query([], data, inputs=inputs, engine=engine, errors="nan").log_evidence
 
     def _computed(self, targets: Any) -> list[Hashable]:
-        """The names of computed values among the targets."""
+        """Return the names of computed values among the targets."""
         if targets is None or (isinstance(targets, Hashable) and targets in self.variables):
             return []
         unknown = [n for n in _listed(targets) if isinstance(n, str) and n not in self.variables]

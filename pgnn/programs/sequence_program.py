@@ -1,4 +1,4 @@
-"""Models over time as Pyro programs: a sample site for every variable at every step."""
+"""Models over time as Pyro programs, with a sample site for each variable at each step."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ Values = dict[Hashable, Tensor]
 class SequenceProgram(ModelProgram):
     r"""The program of a model over time, which samples each variable given its parents.
 
-    Its sites are those of ``model.unroll(steps).program()``, named by ``(name, t)``, but the
-    network is never unrolled. Sequences of several lengths are rows of one plate, masked after
-    their end. Steps are in ``pyro.markov``, so that Pyro's own enumeration uses its dimensions
-    again. Parameters stay in the model's conditionals.
+    The sites equal those of ``model.unroll(steps).program()`` and are named by ``(name, t)``, but
+    the network is not unrolled. Sequences of different lengths are rows of one plate, masked after
+    their end. Steps are in ``pyro.markov``, so that Pyro's enumeration reuses its dimensions. The
+    parameters remain in the conditionals of the model.
 
     Args:
         model: A model over time.
-        lengths: Steps of one sequence, or of each sequence of a batch.
-        inputs: Covariates by name, ``(T, ...)`` of one sequence, ``(B, T, ...)`` of a batch.
+        lengths: Number of steps of one sequence, or of each sequence of a batch.
+        inputs: Covariates by name, ``(T, ...)`` for one sequence, ``(B, T, ...)`` for a batch.
 
     Attributes:
         sites: The site of each ``(name, t)``.
         site_variables: The variable of each site.
 
     Raises:
-        EvidenceError: If no length is given, one is not positive, or inputs do not fit.
+        EvidenceError: If no length is given, a length is not positive, or inputs do not fit.
 
     Example:
         >>> import pgnn
@@ -78,7 +78,7 @@ class SequenceProgram(ModelProgram):
 
     @property
     def steps(self) -> int:
-        """The number of steps of the longest sequence."""
+        """Number of steps of the longest sequence."""
         return int(self._lengths.max())
 
     def forward(self) -> Values:
@@ -99,11 +99,11 @@ class SequenceProgram(ModelProgram):
         return values
 
     def _cells(self) -> list[Variable]:
-        """The variables of one slice, in the order in which the model names them."""
+        """Return the variables of one slice, in the order of the model."""
         return [c.child for c in self._conditionals.values()]
 
     def _step(self, t: int, before: Values) -> Values:
-        """Sample a slice, given the one before it."""
+        """Sample a slice, given the previous one."""
         known: Values = {lagged_name(n): x for n, x in before.items()}
         chosen = self._conditionals if t else self._first
         for name in self._order:
@@ -130,7 +130,7 @@ class SequenceProgram(ModelProgram):
             if tuple(x.shape[: len(lead)]) != lead:
                 shape = ", ".join(map(str, lead))
                 raise EvidenceError(
-                    f"the input {name!r} must be ({shape}, ...), a value for each step, got "
+                    f"the input {name!r} must be ({shape}, ...), with a value for each step, got "
                     f"{tuple(x.shape)}"
                 )
             by_step[name] = x
@@ -140,10 +140,10 @@ class SequenceProgram(ModelProgram):
 class SemiMarkovProgram(SequenceProgram):
     """The program of a hidden semi-Markov model.
 
-    Its sites are the states and the remaining steps of their segments, named ``("left", t)``.
+    Its sites are the states, and the remaining steps of their segments, named ``("left", t)``.
 
     Args:
-        model: With ``transitions`` between segments and ``durations``.
+        model: A model with ``transitions`` between segments and ``durations``.
         lengths: See :class:`SequenceProgram`.
         inputs: See :class:`SequenceProgram`.
     """
@@ -154,11 +154,11 @@ class SemiMarkovProgram(SequenceProgram):
         lengths: int | Iterable[int] | None,
         inputs: Mapping[Hashable, Tensor] | None = None,
     ) -> None:
-        # named before the module is set up, as the sites are named there
+        # set before the constructor, which names the sites
         object.__setattr__(self, "_left", Variable("left", model.durations.child.num_states))
         if "left" in model.conditionals:
             raise Unsupported(
-                "the program names the steps left 'left'; name the variable otherwise"
+                "'left' is the name of the remaining steps in the program; rename the variable"
             )
         super().__init__(model, lengths, inputs)
         self._state = model.state.name
@@ -201,10 +201,10 @@ def sequence_program(
 
 
 def _lengths(steps: int | Iterable[int] | None) -> tuple[int | None, Tensor]:
-    """The number of rows (None: one sequence that has no axis of rows), and the lengths."""
+    """Return the number of rows (None: one sequence without a batch axis), and the lengths."""
     if steps is None:
         raise EvidenceError(
-            "a program over time has a site for each step: say how many there are, such as "
+            "a program over time has sites for each step; pass the number of steps, such as "
             "program(lengths=10), or program(lengths=[10, 7]) for a batch"
         )
     single = isinstance(steps, int)

@@ -1,4 +1,4 @@
-"""Sites of a program: distribution, plates and log probability of each sample statement."""
+"""Sample sites of a program, with their distributions, plates and log probabilities."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from pgnn.programs.log_probabilities import all_possible, log_prob_of
 from pgnn.programs.tracking import Sources, Tracked, plain, sources_of
 
 _MAX_STATES = 2**12
-"""States that the elements of one site may have together."""
+"""Largest number of joint states of the elements of a site."""
 
 
 class Kind(Enum):
-    """The role of a site in a question."""
+    """The role of a site in a query."""
 
     DISCRETE = "discrete"
     REAL = "real"
@@ -38,24 +38,25 @@ class Site:
     """One sample statement.
 
     Attributes:
-        name: Its name.
-        kind: Finite latent, other latent, or observed by the program itself.
-        axes: Its batch dimensions, the leftmost first.
-        event: Its event shape.
-        support: ``(K, *event)`` values of a finite one, jointly over independent elements that
-            ``to_event`` joins.
-        elements: Shape of these elements, each of which is a variable; ``()`` if there are none.
-        states: ``(K,)`` values of one element; the support if there are no elements.
-        sources: The latent sites that its log probability was computed from.
-        value: The draw.
-        log_prob: Log probability of the draw, in the shape of the axes; of a finite one without the
-            scale.
-        weighted: Whether it is scaled, so that it need not sum to one.
-        scale: Factor of its log probability; NaN if its cells differ.
-        thinning: Ratio of all rows of its plates to those in the batch; a factor of the scale.
-        auxiliary: Whether it is marked as auxiliary: a guide may have it where the model has not.
-        constraint: On its values; all real numbers where the distribution declares none.
-        in_support: Whether it is observed and all of its data is in the support.
+        name: Name of the site.
+        kind: Finite latent, other latent, or observed by the program.
+        axes: Batch dimensions, the leftmost first.
+        event: Event shape.
+        support: ``(K, *event)`` values of a finite site, jointly over the independent elements
+            that ``to_event`` joins.
+        elements: Shape of these elements, each of which is a variable; ``()`` for none.
+        states: ``(K,)`` values of one element; equal to the support if there are no elements.
+        sources: The latent sites from which the log probability was computed.
+        value: The drawn value.
+        log_prob: Log probability of the value, in the shape of the axes; without the scale if the
+            site is finite.
+        weighted: Whether the site is scaled, so that it need not sum to one.
+        scale: Factor of the log probability; NaN if it differs between cells.
+        thinning: Ratio of all rows of the plates to those in the batch; a factor of the scale.
+        auxiliary: Whether the site is marked as auxiliary, for sites of a guide without a
+            counterpart in the model.
+        constraint: Constraint on the values; the real numbers if the distribution declares none.
+        in_support: Whether the site is observed and all of its data is in the support.
     """
 
     name: str
@@ -81,12 +82,12 @@ class Site:
 
     @property
     def drawn(self) -> Tensor:
-        """The draw, ``(*sizes, *event)``."""
+        """The drawn value, ``(*sizes, *event)``."""
         return self.value.reshape([*self.sizes, *self.event])
 
     @property
     def num_states(self) -> int:
-        """States of a finite site."""
+        """Number of states of a finite site."""
         return 0 if self.support is None else len(self.support)
 
     @property
@@ -95,12 +96,12 @@ class Site:
         assert self.support is not None
         if not self.elements:
             return self.support
-        one = self.support.reshape(len(self.support), -1)[:, -1]  # it changes fastest
+        one = self.support.reshape(len(self.support), -1)[:, -1]  # the fastest-changing element
         return one[: self.num_element_states]
 
     @property
     def num_element_states(self) -> int:
-        """States of each element; of the site, if it has no elements."""
+        """Number of states of each element; of the site, if it has no elements."""
         count = math.prod(self.elements)
         return round(self.num_states ** (1.0 / count)) if count > 1 else self.num_states
 
@@ -119,7 +120,7 @@ class Site:
         return (*lead, *self.elements)
 
     def variable(self, declared: Mapping[str, Variable]) -> Variable:
-        """Return the site as a variable, with the name and labels that the program declares."""
+        """Return the site as a variable, with the declared name and labels."""
         variable = declared.get(self.name)
         name = self.name if variable is None else variable.name
         if self.kind is Kind.REAL:
@@ -131,13 +132,13 @@ class Site:
         return Variable(name, labels, (*self.sizes, *self.elements))
 
     def where(self) -> str:
-        """Return the plates of the site as text."""
+        """Describe the plates of the site."""
         inside = [f"plate {a.name!r} of size {a.size}" for a in self.axes if a.name]
         return " and ".join(inside) if inside else "no plate"
 
 
 def _places(value: Tensor, support: Tensor, event: int) -> Tensor:
-    """The index of each value among some values."""
+    """Return the index of each value in the support."""
     same = value.unsqueeze(-1 - event) == support
     if event:
         same = same.flatten(start_dim=same.dim() - event).all(-1)
@@ -191,26 +192,25 @@ def site_of(name: str, fn: Any, value: Any, observed: Any, message: dict[str, An
 def powers(name: str) -> Unsupported:
     """Return the error for a discrete latent site whose cells have different scales."""
     return Unsupported(
-        f"site {name!r} is discrete, latent and scaled by numbers that differ from cell to cell, "
-        "or that depend on other sites: only one number for all discrete sites has a meaning; "
-        "scale by a number"
+        f"site {name!r} is discrete and latent, and its scale differs between cells or depends on "
+        "other sites; scale all discrete sites by one number"
     )
 
 
 def elementwise(fn: Any) -> Any:
-    """Return the distribution of the elements that ``to_event`` joins; itself if it joins none."""
+    """Return the distribution without the independent dimensions added by ``to_event``."""
     while isinstance(fn, torch.distributions.Independent):
         fn = fn.base_dist
     return fn
 
 
 def is_computed(fn: Any) -> bool:
-    """Whether a distribution has a single value, so that its site is computed, not drawn."""
+    """Whether a distribution is a point mass, so that its site is deterministic."""
     return type(fn).__name__ in ("Delta", "Unit")
 
 
 def has_density(fn: Any) -> bool:
-    """Whether the single value has a density other than one, so that its site is a factor."""
+    """Whether a point mass has a log density other than zero, so that its site is a factor."""
     density = getattr(fn, "log_density", None)
     if not isinstance(density, Tensor) or isinstance(density, Tracked) or density.requires_grad:
         return True
@@ -230,14 +230,14 @@ def _kind(name: str, fn: Any, observed: Any) -> tuple[Kind, Tensor | None]:
     count = math.prod(fn.event_shape)
     if len(states) ** count > _MAX_STATES:
         raise Unsupported(
-            f"site {name!r} has {len(states)} ** {count} states, since .to_event() makes its "
-            f"{count} elements one; put them in a plate instead"
+            f"site {name!r} has {len(states)} ** {count} joint states, because .to_event() joins "
+            f"its {count} elements; put them in a plate instead"
         )
     return Kind.DISCRETE, torch.cartesian_prod(*[states] * count).reshape(-1, *fn.event_shape)
 
 
 def _number(scale: Any) -> float:
-    """A scale that is a single constant; NaN if it is not."""
+    """Return a constant scale as a float; NaN if it is not constant."""
     if isinstance(scale, int | float):
         return float(scale)
     if sources_of(scale) or scale.requires_grad or scale.numel() != 1:
@@ -246,7 +246,7 @@ def _number(scale: Any) -> float:
 
 
 def _axes(plates: Mapping[int, Plate], shape: tuple[int, ...]) -> tuple[Plate, ...]:
-    """The plates of a site, and its own batch dimensions outside of them."""
+    """Return the plates of a site, and its batch dimensions outside of plates."""
     deepest = min([-len(shape), *plates])
     axes = [plates.get(d, Plate(None, d, _size(shape, d))) for d in range(deepest, 0)]
     return tuple(a for a in axes if a.name is not None or a.size != 1)
@@ -274,8 +274,8 @@ def _check_crossed(name: str, fn: Any, value: Any, log_prob: Tensor) -> None:
     if tuple(log_prob.shape) not in (lead, tuple(fn.batch_shape)):
         raise ModelError(
             f"site {name!r}: values of shape {tuple(value.shape)} and a distribution of batch "
-            f"shape {tuple(fn.batch_shape)} and event shape {tuple(fn.event_shape)} would be "
-            f"crossed to {tuple(log_prob.shape)}; give the values the shape of the plates"
+            f"shape {tuple(fn.batch_shape)} and event shape {tuple(fn.event_shape)} broadcast to "
+            f"{tuple(log_prob.shape)}; give the values the shape of the plates"
         )
 
 
@@ -294,10 +294,10 @@ class ProgramSite:
 
     Attributes:
         name: Name of the site.
-        variable: Its variable in questions and evidence; None if the program observes it.
-        parents: The sites that its distribution depends on, in the order of the program.
-        plates: The size of each plate around it, the outermost first.
-        observed: Whether the program itself observes it (``obs=``).
+        variable: Variable of the site; None if the program observes it.
+        parents: Sites on which its distribution depends, in the order of the program.
+        plates: The size of each plate around the site, the outermost first.
+        observed: Whether the program observes the site (``obs=``).
     """
 
     name: str
@@ -308,10 +308,10 @@ class ProgramSite:
 
     @classmethod
     def read(cls, source: Any) -> dict[str, ProgramSite]:
-        """Return the sites of a program that was read.
+        """Return the sites of an analysed program.
 
         Args:
-            source: With ``sites``, ``names``, ``variables`` and ``graph``.
+            source: Analysed program with ``sites``, ``names``, ``variables`` and ``graph``.
         """
         graph: nx.DiGraph = source.graph
         described = {}
@@ -329,7 +329,7 @@ class ProgramSite:
 
 
 def _check_numbers(name: str, fn: Any, observed: Any) -> None:
-    """Raise if something that a program observes, and does not mask, is ``NaN``."""
+    """Raise if an observed and unmasked value is ``NaN``."""
     if not (isinstance(observed, Tensor) and observed.is_floating_point()):
         return
     missing = plain(observed).detach().isnan()
@@ -339,6 +339,6 @@ def _check_numbers(name: str, fn: Any, observed: Any) -> None:
         where = missing.nonzero()[0].tolist()
         place = f" at {where}" if where else ""
         raise ModelError(
-            f"site {name!r} is observed as NaN{place}; leave it out of the data, or say by "
-            "obs_mask= or poutine.mask which values were observed"
+            f"site {name!r} is observed as NaN{place}; leave it out of the data, or mask missing "
+            "values by obs_mask= or poutine.mask"
         )

@@ -1,4 +1,4 @@
-"""A program read as a model: its sites, and the runs that make its tables."""
+"""The analysis of a program as a model: its sites, and the executions that compute tables."""
 
 from __future__ import annotations
 
@@ -34,38 +34,38 @@ from pgnn.programs.sites import Kind
 from pgnn.programs.tracking import LatentRead
 
 _COMPARED = 3
-"""So many executions are compared with the same ones run alone."""
+"""Number of vectorised executions that are compared with single ones."""
 
 _TRIED = 20
-"""Executions that are looked at for values that are computed in some of them."""
+"""Number of executions that are searched for computed values."""
 
 _ROW_COUNTS = 4
-"""For so many numbers of rows it is remembered how tables are made."""
+"""Number of row counts whose evaluations are cached."""
 
 
 class ProgramSource:
-    """A program with its arguments, read.
+    """An analysed program with its arguments.
 
     Args:
         programs: The program and its guide.
-        args: Arguments of both.
-        kwargs: By name.
+        args: Positional arguments of both.
+        kwargs: Keyword arguments of both.
         parameters: Values of ``pyro.param`` statements.
-        rows: Of plates, for a batch; all if not given.
+        rows: Rows of subsampled plates; all rows by default.
 
     Attributes:
         program: The program with its arguments bound.
-        model: The same with the rows of a batch.
-        guide: The guide, called in the same way.
-        guide_sites: Names of its sites.
-        rows: The rows of plates in the batch.
-        incomplete: Why the program runs with a batch of rows only, or None.
-        sites: Its sites.
-        variables: The latent ones as variables.
+        model: The program with the rows of a batch.
+        guide: The guide, with the same arguments and rows.
+        guide_sites: Names of the sites of the guide.
+        rows: Rows of the subsampled plates.
+        incomplete: Reason why the program runs only with a batch of rows, or None.
+        sites: Sites of the program.
+        variables: Variables of the latent sites.
         names: The variable of each latent site.
         site_names: The site of each variable.
         graph: Dependencies between sites.
-        obstacle: Why there are no tables, or None.
+        obstacle: Reason why there are no tables, or None.
         tensors: Tensors among the arguments.
     """
 
@@ -105,7 +105,7 @@ class ProgramSource:
         self.variables = {n: variables[n] for n in dict.fromkeys([*first, *variables])}
 
     def _read(self, batch: bool) -> None:
-        """Find the sites with all rows of the plates, or with a batch if the data is one."""
+        """Analyse the program with all rows of the plates, or with a batch if the data is one."""
         self.model = self.rows.bound(self.program)
         try:
             analysis = Dependencies.of(self.model, self.parameters, batch)
@@ -123,7 +123,7 @@ class ProgramSource:
             self.incomplete = None
 
     def _read_with_batch(self, error: ModelError) -> Dependencies:
-        """Find the sites of a program that fails with all rows, from a batch of them."""
+        """Analyse a program that fails with all rows, with a batch of them."""
         sizes = self.rows.sizes
         self.rows = PlateRows({n: torch.arange(b) for n, (_, b) in sizes.items()})
         self.model = self.rows.bound(self.program)
@@ -133,13 +133,13 @@ class ProgramSource:
             raise error from None
         plates = " and ".join(f"{b} of {n} rows of plate {p!r}" for p, (n, b) in sizes.items())
         self.incomplete = (
-            f"the program has data for {plates}, answers need all of them: give it all data, and "
-            f"choose by the rows of the plate. With all rows, {error}"
+            f"the program has data for {plates}, but queries need all rows; pass all data, and "
+            f"index it by the rows of the plate. With all rows, {error}"
         )
         return analysis
 
     def check_complete(self) -> None:
-        """Raise if the program runs with batches of rows only."""
+        """Raise if the program runs only with batches of rows."""
         if self.incomplete is not None:
             raise Unsupported(f"{self.incomplete}; or fit with pgnn.Variational()")
 
@@ -152,17 +152,17 @@ class ProgramSource:
     def groups(
         self, owner: CachingModule, observed: Mapping[Hashable, Tensor], elements: Elements
     ) -> tuple[FactorGroup, ...]:
-        """Return them gathered into arrays."""
+        """Return groups of factors."""
         return self._lowering(elements).groups(self._tables(owner, observed))
 
     @cached_property
     def computed_names(self) -> frozenset[Hashable]:
-        """Names of computed values, in a few executions."""
+        """Names of the computed values in a few executions."""
         runs = [self.execute({}, seed) for seed in range(_TRIED)]
         return frozenset(n for run in runs for n in run.computed)
 
     def execute(self, held: Mapping[Hashable, Tensor], seed: int) -> Execution:
-        """Run the program once with some values fixed; values are named by variable."""
+        """Execute the program once with some values fixed; values are keyed by variable."""
         self.check_complete()
         by_site = {self.site_names[n]: x for n, x in held.items()}
         execution = run_once(self.model, self.parameters, by_site, seed)
@@ -188,16 +188,16 @@ class ProgramSource:
         each: Mapping[Hashable, Tensor] | None = None,
         scored: bool = False,
     ) -> JointExecution:
-        """Run the program many times in a batch; see :class:`ExecutableModel`.
+        """Execute the program many times in one vectorised run; see :class:`ExecutableModel`.
 
-        At the first call such executions are compared with the same ones run one by one.
+        The first call compares vectorised with single executions.
         """
         names = frozenset(held)
         if names not in self._together:
             self._together[names] = self._batching_obstacle(held)
         why = self._together[names]
         if why is not None:
-            raise Unsupported(f"executions cannot run side by side: {why}")
+            raise Unsupported(f"executions cannot be vectorised: {why}")
         return self._run_together({**held, **(each or {})}, number, seed, weigh, scored)
 
     def _run_together(
@@ -222,7 +222,7 @@ class ProgramSource:
         return JointExecution(named, joint.log_joint, joint.computed)
 
     def _batching_obstacle(self, held: Mapping[Hashable, Tensor]) -> str | None:
-        """Why executions cannot run side by side: they are compared with single ones."""
+        """Compare vectorised with single executions; return why they cannot be vectorised."""
         try:
             joint = self._run_together(held, _COMPARED, 0, lambda _: None, scored=True)
         except PgnnError as error:
@@ -232,14 +232,15 @@ class ProgramSource:
             single = self.execute({n: x[k] for n, x in joint.values.items()}, 0)
             if not math.isclose(single.log_joint, log_joint, rel_tol=1e-3, abs_tol=1e-3):
                 return (
-                    f"they have the log density {log_joint:.6g}, run alone {single.log_joint:.6g}"
+                    f"the log density is {log_joint:.6g} in a vectorised execution, "
+                    f"{single.log_joint:.6g} in a single one"
                 )
         return None
 
     def real_supports(
         self, names: Iterable[Hashable], held: Mapping[Hashable, Tensor]
     ) -> dict[Hashable, Support]:
-        """Return the supports of real latent sites, from two executions.
+        """Return the supports of real latent sites, compared between two executions.
 
         Raises:
             Unsupported: If a support differs between them.
@@ -253,8 +254,8 @@ class ProgramSource:
             site, other = (sites[self.site_names[name]] for sites in runs)
             if not same_constraint(site.constraint, other.constraint):
                 raise Unsupported(
-                    f"the support of site {site.name!r} depends on latent sites; declare it as a "
-                    "graph, or as a transform of a site that has the same support always"
+                    f"the support of site {site.name!r} depends on latent sites; declare the model "
+                    "as a graph, or the site as a transform of one with a constant support"
                 )
             supports[name] = Support(site.constraint, site.value.dtype, tuple(site.value.shape))
         return supports
@@ -265,7 +266,7 @@ class ProgramSource:
         return self._cached_lowering
 
     def _tables(self, owner: CachingModule, observed: Mapping[Hashable, Tensor]) -> Tables:
-        """The tables given the observed real sites."""
+        """Return the tables given the observed real sites."""
         reals = {
             self.site_names[n]: x
             for n, x in observed.items()
@@ -282,15 +283,15 @@ class ProgramSource:
         missing = {n: x for n, x in missing.items() if bool(x.any())}
         self.missing_reals.unobserved_rows(
             {n: reals[n] for n in missing}
-        )  # on which nothing depends
-        for name, cells in missing.items():  # any value will do: an earlier draw
+        )  # no other site depends on them
+        for name, cells in missing.items():  # any value serves, such as an earlier draw
             placeholder = self.sites[name].drawn.to(reals[name])
             reals[name] = torch.where(cells, placeholder, reals[name])
         tables = self._tables_in_rows(owner, evaluation, shaped(self.layout, reals), left_out)
         return masked(tables, {n: self._cells(n, x) for n, x in missing.items()})
 
     def _cells(self, name: str, missing: Tensor) -> Tensor:
-        """``(B, *sizes)`` which cells have a missing entry."""
+        """Return a ``(B, *sizes)`` mask of the cells with a missing entry."""
         event = len(self.sites[name].event)
         return missing.flatten(start_dim=missing.dim() - event).any(-1) if event else missing
 
@@ -301,7 +302,7 @@ class ProgramSource:
         reals: Mapping[str, Tensor],
         left_out: set[str],
     ) -> Tables:
-        """Tables for rows of reals: the evaluation of a single row, mapped and recorded again."""
+        """Return tables for rows of reals: the evaluation of one row, vectorised and recorded."""
         inputs, number = self._inputs(owner), next(len(x) for x in reals.values())
 
         def run(rows: Mapping[str, Tensor]) -> Tables:
@@ -311,7 +312,7 @@ class ProgramSource:
         evaluations: OrderedDict[Any, Evaluation] = owner.cached("evaluations in rows", OrderedDict)
         key = (number, tuple(reals), frozenset(left_out))
         batched = evaluations.pop(key, None) or Evaluation(run)
-        evaluations[key] = batched  # the latest comes last
+        evaluations[key] = batched  # ordered by last use
         while len(evaluations) > _ROW_COUNTS:
             evaluations.popitem(last=False)
         if number and not batched.trusted:
@@ -319,7 +320,7 @@ class ProgramSource:
         return batched.tables(reals, *inputs)
 
     def _evaluation(self, owner: CachingModule, left_out: set[str]) -> Evaluation:
-        """The evaluation of the tables of one row, for one choice of given real sites."""
+        """Return the evaluation of the tables of one row, for one set of given real sites."""
 
         def run(reals: Mapping[str, Tensor]) -> Tables:
             return tables_of(self.model, self.layout, self.parameters, reals, left_out)
@@ -330,6 +331,6 @@ class ProgramSource:
         return evaluation
 
     def _inputs(self, owner: CachingModule) -> tuple[list[Tensor], list[Tensor]]:
-        """The parameters, and the tensors whose change invalidates a tape."""
+        """Return the parameters, and the tensors whose change invalidates a tape."""
         changing = [*owner.parameters(), *self.rows.rows.values()]
         return changing, [*self.tensors, *owner.buffers()]

@@ -1,4 +1,4 @@
-"""Tensors with the random choices of a program that they were computed from."""
+"""Tensors that record the sample sites from which they were computed."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ READERS = {
     torch.equal: "torch.equal()",
     Tensor.equal: ".equal()",
 }
-"""Functions that read a number, and their names."""
+"""Functions that read a value as a number, and their names in messages."""
 
-# checks of arguments and of shapes read values, but their results do not depend on them
+# checks of arguments and shapes read values, but their results do not depend on them
 _CHECKERS = ("torch.distributions", "pyro.", "pgnn.factors")
 
 
 class LatentRead(Exception):
-    """A program read the value of a random tensor, on which its control flow may depend.
+    """Raised if a program reads the value of a random tensor, which may affect its control flow.
 
     Args:
         sources: The sites from which the value was computed.
-        reader: Name of the function.
+        reader: Name of the function that read it.
     """
 
     def __init__(self, sources: Sources, reader: str) -> None:
@@ -49,9 +49,9 @@ class LatentRead(Exception):
 
 
 class Tracked(Tensor):
-    """A tensor with the names of the sample sites from which it was computed.
+    """A tensor that records the sample sites from which it was computed.
 
-    Everything that torch computes of it is tracked too. Reading its value as a number, such as by
+    Results of torch operations on it are tracked as well. Reading its value as a number, such as by
     ``bool()``, raises :class:`LatentRead`.
     """
 
@@ -72,19 +72,19 @@ class Tracked(Tensor):
 
 
 def track(value: Tensor, name: str) -> Tracked:
-    """Return a value that was drawn at a site."""
+    """Track a value that was drawn at a site."""
     tracked_value: Tracked = plain(value).as_subclass(Tracked)
     tracked_value.sources = frozenset([name])
     return tracked_value
 
 
 def plain(value: Any) -> Any:
-    """Return a tensor without its sources; anything else unchanged."""
+    """Return a tensor without its sources; other objects are returned unchanged."""
     return value.as_subclass(Tensor) if isinstance(value, Tracked) else value
 
 
 def tracked(result: Any, sources: Sources) -> Any:
-    """Return results, in any container, that come from some sites."""
+    """Track results, in any container, with the given sources."""
     if isinstance(result, Tensor):
         tracked_result = result if isinstance(result, Tracked) else result.as_subclass(Tracked)
         tracked_result.sources = sources
@@ -98,7 +98,7 @@ def tracked(result: Any, sources: Sources) -> Any:
 
 
 def sources_of(value: Any) -> Sources:
-    """Return the sites that a value, or what a container holds, was computed from."""
+    """Return the sites from which a value, or the values in a container, were computed."""
     if isinstance(value, Tracked):
         return getattr(value, "sources", _NOTHING)
     if isinstance(value, dict):
@@ -117,7 +117,7 @@ def _union(values: Iterable[Any]) -> Sources:
 
 
 def _picks_by_mask(func: Any, args: tuple[Any, ...]) -> bool:
-    """Whether elements are picked by a random mask, so that their number is random."""
+    """Whether elements are selected by a random mask, so that their number is random."""
     if func is not Tensor.__getitem__:
         return False
     index = args[1] if isinstance(args[1], tuple) else (args[1],)
@@ -125,7 +125,7 @@ def _picks_by_mask(func: Any, args: tuple[Any, ...]) -> bool:
 
 
 def checking() -> bool:
-    """Whether the value is read by a check of arguments."""
+    """Whether the value is being read by an argument check."""
     frame = sys._getframe(2)
     for _ in range(3):
         module = str(frame.f_globals.get("__name__", ""))

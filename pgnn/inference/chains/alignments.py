@@ -1,4 +1,4 @@
-"""Alignments of label sequences with steps: the chains that end in these labels."""
+"""Sums over the alignments of label sequences with steps."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from pgnn.inference.threads import Ints, Stop, in_threads
 from pgnn.limits import check_size
 
 _SAFE = 1e-250
-"""Least sum of forward times backward messages at which nothing that was lost can matter."""
+"""Smallest sum of forward times backward messages at which underflow cannot affect the result."""
 
 
 class Alignments:
-    r"""All paths over symbols that say the same labels, once repetitions and blanks are left out.
+    r"""Paths over symbols that collapse to given labels once repetitions and blanks are removed.
 
     .. math:: \log \sum_{\pi \in \mathcal{B}^{-1}(z)} \exp \sum_{t=1}^T f_t(\pi_t)
 
-    The paths of a row with ``u`` labels are those of a chain of ``2 u + 1`` states, blanks before,
-    between and after the labels. Sums and their gradients are found by a compiled kernel in
-    :math:`O(T u)`; everything else by :class:`Chain`, in :math:`O(T u^2)`.
+    The paths of a row with ``u`` labels form a chain of ``2 u + 1`` states: the labels, with a
+    blank before, between and after them. A compiled kernel computes sums and their gradients in
+    :math:`O(T u)`; :class:`Chain` computes everything else in :math:`O(T u^2)`.
 
     Args:
-        log_probs: ``(B, T, K)`` logs :math:`f` of symbols, the blank first.
-        steps: ``(B,)`` steps of each row.
-        labels: ``(B, U)`` symbols from 1 on; anything beyond the end.
-        sizes: ``(B,)`` labels of each row.
+        log_probs: ``(B, T, K)`` log probabilities :math:`f` of the symbols, the blank first.
+        steps: ``(B,)`` number of steps of each row.
+        labels: ``(B, U)`` symbols, at least 1; entries beyond the end are ignored.
+        sizes: ``(B,)`` number of labels of each row.
 
     Raises:
-        ModelError: If a log is NaN or ``+inf``; row and step are named.
+        ModelError: If a log probability is NaN or ``+inf``; the message names row and step.
 
     References:
         Graves, Fernandez, Gomez and Schmidhuber (2006), Connectionist temporal classification,
@@ -56,9 +56,9 @@ class Alignments:
         self._check()
 
     def log_partition(self) -> Tensor:
-        """Return ``(B,)`` logs of the sums, ``-inf`` with gradient zero where there is no path.
+        """Return ``(B,)`` logs of the sums; ``-inf`` with gradient zero in rows without a path.
 
-        Differentiable any number of times; derivatives from the second on take torch's time.
+        Differentiable any number of times; second and higher derivatives are computed by torch.
         """
         if not self._compiled:
             return self._possible(self.chain.log_partition())
@@ -66,7 +66,7 @@ class Alignments:
         return total
 
     def posterior(self) -> Tensor:
-        """Return ``(B, T, K)`` probabilities of symbols; zero beyond the end, NaN if no path."""
+        """Return ``(B, T, K)`` probabilities of symbols; zero beyond the end, NaN if impossible."""
         if not self._compiled or (self.log_probs.requires_grad and torch.is_grad_enabled()):
             shares = self._by_symbol(self.chain.marginals())
             lost = self._possible(self.chain.log_partition()).isneginf()
@@ -82,12 +82,12 @@ class Alignments:
         return self._symbols_of(states), self._possible(scores)
 
     def sample(self, n: int, seed: int | None) -> Tensor:
-        """Return ``(n, B, T)`` symbols of drawn paths, -1 beyond the end and if there is none."""
+        """Return ``(n, B, T)`` symbols of drawn paths; -1 beyond the end and without a path."""
         return self._symbols_of(self.chain.sample(n, seed))
 
     @cached_property
     def symbols(self) -> Tensor:
-        """``(B, S)`` symbols of the states: blanks, and labels between them."""
+        """``(B, S)`` symbols of the states: blanks with the labels between them."""
         rows, most = self.labels.shape
         symbols = torch.zeros(rows, 2 * most + 1, dtype=torch.int64)
         symbols[:, 1::2] = self.labels
@@ -95,7 +95,7 @@ class Alignments:
 
     @cached_property
     def chain(self) -> Chain:
-        """The chain of states, with transitions of its own for each row.
+        """The chain of states, with a transition table for each row.
 
         Raises:
             Intractable: If there are too many labels.
@@ -118,7 +118,10 @@ class Alignments:
         return Chain(begins, moves, field.masked_fill(lost, -torch.inf), self.steps)
 
     def sums(self, occupancy: bool) -> tuple[Any, Any]:
-        """Return ``(B,)`` log sums and ``(B, T, K)`` probabilities of symbols, or ``(0, 0, 0)``."""
+        """Return ``(B,)`` log sums and ``(B, T, K)`` probabilities of symbols.
+
+        The probabilities are an empty array if ``occupancy`` is false.
+        """
         from pgnn.inference.chains.kernels.alignment_messages import align_rows
 
         logs = self.log_probs.detach().double().contiguous().numpy()
@@ -143,7 +146,7 @@ class Alignments:
         return log_z, shares
 
     def at(self, rows: Tensor) -> Alignments:
-        """Return some of the rows, in double precision and without gradients."""
+        """Return the given rows in double precision, without gradients."""
         logs = self.log_probs.detach()[rows].double()
         return Alignments(logs, self.steps[rows], self.labels[rows], self.sizes[rows])
 
@@ -152,12 +155,12 @@ class Alignments:
         return self.log_probs.device.type == "cpu" and has_numba()
 
     def _possible(self, scores: Tensor) -> Tensor:
-        """Scores, ``-inf`` of rows that have labels but no steps, which chains count as empty."""
+        """Set scores of rows with labels but no steps to ``-inf``; chains count them as empty."""
         lost = (self.steps == 0) & (self.sizes > 0)
         return scores.masked_fill(lost.to(scores.device), -torch.inf)
 
     def _by_symbol(self, states: Tensor) -> Tensor:
-        """``(B, T, K)`` sums over the states of each symbol."""
+        """Sum over the states of each symbol; returns ``(B, T, K)``."""
         symbols = self.symbols.to(states.device)[:, None].expand_as(states)
         return states.new_zeros(self.log_probs.shape).scatter_add(2, symbols, states)
 
@@ -173,11 +176,15 @@ class Alignments:
         bad = ~(logs.amax(2) < torch.inf).cpu() & inside
         if bool(bad.any()):
             row, step = bad.nonzero()[0].tolist()
-            raise ModelError(f"scores must be below +inf and not NaN; see row {row}, step {step}")
+            value = logs[row, step].max().item()
+            raise ModelError(
+                f"log_probs must be below +inf and not NaN, got {value!r} in row {row}, step "
+                f"{step}; check the network that computes them"
+            )
 
 
 class _Total(Function):
-    """The gradient is the posterior of the symbols, found with the value."""
+    """The log of a sum over alignments; its gradient is the posterior of the symbols."""
 
     @staticmethod
     def forward(ctx: Any, alignments: Alignments, log_probs: Tensor) -> Tensor:

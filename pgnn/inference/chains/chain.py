@@ -1,4 +1,4 @@
-"""Chains of discrete states: the kernel of hidden Markov models, chain CRFs and CTC."""
+"""Chains of discrete states, the core of hidden Markov models, chain CRFs and CTC."""
 
 from __future__ import annotations
 
@@ -20,47 +20,47 @@ from pgnn.inference.numba_support import has_numba
 
 
 class ChainExpectations(NamedTuple):
-    """What Baum-Welch needs of a batch of rows."""
+    """Expected statistics of a batch of rows for the E-step of Baum-Welch."""
 
     log_partition: Tensor
     """``(B,)``."""
     marginals: Tensor
     """``(B, T, K)`` p(z_t | x), zero beyond the end, NaN in impossible rows."""
     initial: Tensor
-    """``(K,)`` expected numbers of rows that begin in a state."""
+    """``(K,)`` expected number of rows that begin in each state."""
     transitions: Tensor
-    """``(K, K)`` expected numbers of transitions; ``(T - 1, K, K)`` if steps differ."""
+    """``(K, K)`` expected numbers of transitions; ``(T - 1, K, K)`` with a table for each step."""
 
 
 class Chain:
-    r"""Rows of discrete states, each depending on the one before.
+    r"""A batch of Markov chains of discrete states.
 
     .. math:: \tilde p(z) = e^{\pi(z_1)} \prod_{t=2}^T e^{A_t(z_{t-1}, z_t)}
         \prod_{t=1}^T e^{f_t(z_t)}, \qquad p(z) = \tilde p(z) / Z
 
-    In a hidden Markov model the field is the log-likelihood of the evidence, and Z the
-    probability of all that was observed; potentials need not be probabilities. Any entry may be
+    In a hidden Markov model the field is the log-likelihood of the evidence and Z the probability
+    of all observations; in general, potentials need not be probabilities. Any entry may be
     ``-inf``. Empty rows have log Z zero. In impossible rows log Z is ``-inf``, probabilities are
-    NaN and states -1.
+    NaN and states are -1.
 
-    On the CPU compiled kernels answer, in the field's precision (half precision in single);
-    elsewhere, and wherever gradients of other things than :meth:`log_partition` or higher
-    derivatives are wanted, torch does. Results are of the field's type and on its device.
+    On the CPU, compiled kernels compute in the precision of the field (half precision in single).
+    On other devices, and for gradients of anything but :meth:`log_partition` and for higher
+    derivatives, torch computes. Results have the type and the device of the field.
 
     Args:
         log_initial: ``(K,)`` or ``(B, K)`` logs :math:`\pi`.
-        log_transition: ``(K, K)`` or ``(B, K, K)`` logs :math:`A`, from row to column; with
-            ``per_step``, ``(T - 1, K, K)`` or ``(B, T - 1, K, K)``.
+        log_transition: ``(K, K)`` or ``(B, K, K)`` logs :math:`A` of the transition from row to
+            column; with ``per_step``, ``(T - 1, K, K)`` or ``(B, T - 1, K, K)``.
         log_field: ``(B, T, K)`` logs :math:`f`.
-        lengths: ``(B,)`` lengths of the rows, or a ``(B, T)`` mask: where it is False nothing was
-            observed, and a row ends at its last True. All rows are of length T if not given.
-        per_step: Whether each step has a transition of its own.
+        lengths: ``(B,)`` lengths of the rows, or a ``(B, T)`` mask: False marks a step without an
+            observation, and a row ends at its last True. All rows have length T if not given.
+        per_step: Whether each step has its own transition table.
 
     Raises:
         ModelError: If shapes disagree, a length is not between 0 and T, or an entry is NaN or
-            ``+inf``; row and step are named.
+            ``+inf``; the message names row and step.
 
-    Cost: :math:`O(B T K^2)` time; on the CPU memory for the results and :math:`O(T K)` a thread.
+    Cost: :math:`O(B T K^2)` time; on the CPU, memory for the results and :math:`O(T K)` per thread.
 
     References:
         Rabiner (1989), A tutorial on hidden Markov models, section III.
@@ -90,9 +90,9 @@ class Chain:
     def log_partition(self) -> Tensor:
         """Return ``(B,)`` log Z, differentiable any number of times.
 
-        The gradient by the field is :meth:`marginals`, by the transition
-        :meth:`expected_transitions`; zero in impossible rows. A first derivative costs one more
-        pass of the compiled kernel, higher ones torch's time and memory.
+        The gradient with respect to the field is :meth:`marginals`, with respect to the transition
+        :meth:`expected_transitions`; it is zero in impossible rows. The first derivative costs one
+        more pass of the compiled kernel; higher derivatives cost the time and memory of torch.
         """
         if not self._compiled:
             return self._torch.log_partition()
@@ -103,7 +103,7 @@ class Chain:
         return self.smoothed()[0]
 
     def smoothed(self) -> tuple[Tensor, Tensor]:
-        """Return :meth:`marginals` and :meth:`log_partition` of one pass."""
+        """Return :meth:`marginals` and :meth:`log_partition`, computed in one pass."""
         if not self._compiled:
             return self._torch.marginals(), self.log_partition()
         if self._by_torch:
@@ -112,7 +112,7 @@ class Chain:
         return self._tensor(sums.states), self._tensor(sums.log_z)
 
     def _differentiable_marginals(self) -> tuple[Tensor, Tensor]:
-        """Marginals as gradients by the field, found by the kernel, and log Z."""
+        """Return marginals, as the gradient of log Z with respect to the field, and log Z."""
         t = self.tensors
         with torch.enable_grad():
             probe = torch.zeros_like(t.field, requires_grad=True)
@@ -124,8 +124,8 @@ class Chain:
     def filtered(self) -> tuple[Tensor, Tensor]:
         """Return ``(B, T, K)`` p(z_t | x_1..t) and ``(B, T)`` log p(x_t | x_1..t-1).
 
-        Both are zero beyond the end. From the step on at which a row becomes impossible, states
-        are NaN and the log is ``-inf``, then NaN.
+        Both are zero beyond the end. From the step at which a row becomes impossible, the
+        probabilities are NaN; the log is ``-inf`` at that step and NaN afterwards.
         """
         if self._by_torch:
             return self._torch.filtered()
@@ -133,14 +133,14 @@ class Chain:
         return self._tensor(states), self._tensor(increments)
 
     def expected_transitions(self, weights: Tensor | None = None) -> Tensor:
-        """Return expected numbers of transitions from state to state.
+        """Return the expected numbers of transitions between states.
 
         Args:
-            weights: ``(B,)`` how much each row counts; then their sum ``(K, K)`` is returned.
+            weights: ``(B,)`` weight of each row; if given, the weighted sum ``(K, K)`` is returned.
 
         Returns:
-            ``(B, K, K)``, or ``(K, K)`` with weights; NaN in impossible rows, which count for
-            nothing in a sum.
+            ``(B, K, K)``, or ``(K, K)`` with weights. Impossible rows are NaN, and are left out of
+            the sum.
         """
         if self._by_torch:
             pairs = self._torch.transitions()
@@ -159,7 +159,7 @@ class Chain:
     def pair_marginals(self) -> Tensor:
         """Return ``(B, T - 1, K, K)`` p(z_t, z_t+1 | x): zero beyond the end.
 
-        NaN in impossible rows. :meth:`expected_transitions` needs far less memory.
+        Impossible rows are NaN. :meth:`expected_transitions` needs far less memory.
         """
         if self._by_torch:
             return self._torch.pairs()
@@ -170,11 +170,11 @@ class Chain:
         return pairs.masked_fill(~self.tensors.within[:, 1:, None, None], 0.0)
 
     def expectations(self, weights: Tensor | None = None) -> ChainExpectations:
-        """Return all that Baum-Welch's E-step needs, in one pass.
+        """Return the expected statistics of the E-step of Baum-Welch, computed in one pass.
 
         Args:
-            weights: ``(B,)`` how much each row counts in the sums over rows; one by default.
-                Impossible rows never count.
+            weights: ``(B,)`` weight of each row in the sums over rows; ones by default.
+                Impossible rows are left out.
         """
         B = self.tensors.num_rows
         weight = torch.ones(B) if weights is None else weights
@@ -185,7 +185,7 @@ class Chain:
             total = torch.einsum("b,b...->...", counted, pairs.nan_to_num(0.0))
         else:
             array = self._weights(weight)
-            sums = self._cpu.smooth(array, self._own_pairs)
+            sums = self._cpu.smooth(array, self._table_shape)
             log_z, marginals = self._tensor(sums.log_z), self._tensor(sums.states)
             total = self._tensor(sums.pairs).sum(0)
             total = total if self.per_step else total[0]
@@ -194,30 +194,30 @@ class Chain:
         return ChainExpectations(log_z, marginals, counted @ first, total)
 
     def best(self, k: int = 1) -> tuple[Tensor, Tensor]:
-        """Return the most probable states and their scores, of one path or of the ``k`` best.
+        """Return the most probable path, or the ``k`` most probable paths, and their scores.
 
-        Of paths of equal score those with the smallest last state come first, then those with the
-        smallest last but one, and so on; only scores that are equal as computed count as equal.
+        Paths whose computed scores are equal are ordered by their last state, then by the last but
+        one, and so on.
 
         Args:
-            k: How many paths.
+            k: Number of paths.
 
         Returns:
-            ``(B, T)`` int64 states, -1 beyond the end and in impossible rows, and ``(B,)`` logs of
-            what the path weighs; with ``k > 1``, ``(B, k, T)`` and ``(B, k)``, where paths that
-            are not there have states -1 and score ``-inf``.
+            ``(B, T)`` int64 states, -1 beyond the end and in impossible rows, and ``(B,)`` log
+            weights of the path; with ``k > 1``, ``(B, k, T)`` and ``(B, k)``. If there are fewer
+            than ``k`` paths, the remaining ones have states -1 and score ``-inf``.
         """
         if k < 1:
-            raise ModelError(f"k must be at least 1, got {k}")
+            raise ModelError(f"k must be at least 1, got {k!r}")
         if not self._compiled:
             return self._paths.best() if k == 1 else self._paths.best_k(k)
         states, scores = self._cpu.best() if k == 1 else self._cpu.best_k(k)
         return torch.from_numpy(states), self._tensor(scores)
 
     def sample(self, n: int = 1, seed: int | None = None) -> Tensor:
-        """Return ``(n, B, T)`` exact draws of the states: last first, given the filtered ones.
+        """Return ``(n, B, T)`` exact draws of the states, by forward filtering, backward sampling.
 
-        They are -1 beyond the end and in impossible rows.
+        States are -1 beyond the end and in impossible rows.
 
         Args:
             n: Number of draws.
@@ -243,10 +243,10 @@ class Chain:
         return entropies.to(self.tensors.field.dtype)
 
     def log_score(self, states: Tensor) -> Tensor:
-        """Return ``(B,)`` logs of what given paths weigh, differentiable.
+        r"""Return ``(B,)`` log weights :math:`\log \tilde p(z)` of given paths, differentiable.
 
         Args:
-            states: ``(B, T)`` or ``(n, B, T)``; anything beyond the end, where it does not matter.
+            states: ``(B, T)`` or ``(n, B, T)``; entries beyond the end are ignored.
 
         Returns:
             ``(B,)`` or ``(n, B)``; ``log_score(states) - log_partition()`` is log p(z | x).
@@ -257,7 +257,7 @@ class Chain:
         r"""Return ``(B, T)`` logs of :math:`p(z_t \mid z_{-t})` on a path; zero beyond the end.
 
         Args:
-            states: ``(B, T)``; anything beyond the end.
+            states: ``(B, T)``; entries beyond the end are ignored.
         """
         t = self.tensors
         z = states.to(t.field.device).masked_fill(~t.within, 0)
@@ -296,12 +296,12 @@ class Chain:
         return CpuChain(self.tensors)
 
     @property
-    def _own_pairs(self) -> tuple[int, int]:
+    def _table_shape(self) -> tuple[int, int]:
         tables = self.tensors.transition.shape
         return tables[0], tables[1]
 
     def _transitions(self, weights: np.ndarray) -> Tensor:
-        return self._tensor(self._cpu.smooth(weights, self._own_pairs).pairs).sum(0)
+        return self._tensor(self._cpu.smooth(weights, self._table_shape).pairs).sum(0)
 
     def _weights(self, weights: Tensor) -> np.ndarray:
         B = self.tensors.num_rows

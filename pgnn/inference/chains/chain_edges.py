@@ -1,4 +1,4 @@
-"""Which transitions there are in a chain that has few of all pairs of states."""
+"""The transitions of a sparse chain, in which few pairs of states have a transition."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ Mask = NDArray[np.bool_]
 
 
 class Adjacency(NamedTuple):
-    """Transitions side by side that have an end in common."""
+    """Transitions grouped by one of their two states."""
 
     begins: Ints
-    """``(S + 1,)`` where those of each state begin."""
+    """``(S + 1,)`` offset of the transitions of each state."""
     others: Ints
-    """``(E,)`` the states at the other ends."""
+    """``(E,)`` the other state of each transition."""
     order: Ints
     """``(E,)`` the number of each transition."""
 
 
 class ChainEdges:
-    """The transitions of a chain, listed, and what its states show.
+    """The list of transitions of a sparse chain, and the labels of its states.
 
-    States of a label, of which there may be several, share its scores; a row begins in at most one
-    state of each label.
+    Several states may have the same label; they share its scores. A row begins in at most one state
+    of each label.
 
     Args:
         labels: ``(S,)`` label of each state, in ascending order.
-        first: ``(K,)`` state after a first label, -1 where it may not be the first.
-        may_end: ``(S,)`` whether a row may end.
-        sources: ``(E,)`` where each transition comes from.
-        targets: ``(E,)`` where it leads to.
+        first: ``(K,)`` state in which a row begins with a label, -1 if no row may.
+        may_end: ``(S,)`` whether a row may end in the state.
+        sources: ``(E,)`` source state of each transition.
+        targets: ``(E,)`` target state of each transition.
 
     Example:
         >>> here, there = np.array([0, 0, 1]), np.array([0, 1, 1])
@@ -55,17 +55,17 @@ class ChainEdges:
 
     @property
     def num_states(self) -> int:
-        """Number ``S``."""
+        """Number ``S`` of states."""
         return len(self.labels)
 
     @property
     def num_labels(self) -> int:
-        """Number ``K``."""
+        """Number ``K`` of labels."""
         return len(self.first)
 
     @cached_property
     def spans(self) -> Ints:
-        """``(K + 1,)`` where the states of each label begin."""
+        """``(K + 1,)`` offset of the states of each label."""
         return np.searchsorted(self.labels, np.arange(self.num_labels + 1)).astype(np.int64)
 
     @cached_property

@@ -1,4 +1,4 @@
-"""The numbers of a chain in one shape, checked."""
+"""Validated tensors of a chain, in one standard shape."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from pgnn.errors import ModelError
 
 @dataclass(frozen=True, eq=False)
 class ChainTensors:
-    """Logs of a chain's potentials: of ``B`` rows, at most ``T`` steps and ``K`` states.
+    """Log potentials of a chain with ``B`` rows, at most ``T`` steps and ``K`` states.
 
     Attributes:
         initial: ``(1, K)`` or ``(B, K)``.
-        transition: ``(1, 1, K, K)``; the first axis is ``B`` where rows differ, the second
-            ``T - 1`` where steps do.
-        field: ``(B, T, K)``, zero at gaps.
+        transition: ``(1, 1, K, K)``; the first axis is ``B`` if rows have different tables, the
+            second ``T - 1`` if steps do.
+        field: ``(B, T, K)``, zero at masked steps.
         lengths: ``(B,)`` int64 on the CPU.
     """
 
@@ -37,7 +37,7 @@ class ChainTensors:
         lengths: Tensor | None,
         per_step: bool,
     ) -> ChainTensors:
-        """Check what a caller gave, see :class:`~pgnn.inference.chains.chain.Chain`."""
+        """Validate the arguments of :class:`~pgnn.inference.chains.chain.Chain`."""
         if log_field.dim() != 3 or log_field.shape[2] == 0:
             raise ModelError(
                 f"log_field must be (B, T, K) with K > 0, got {tuple(log_field.shape)}"
@@ -62,7 +62,7 @@ class ChainTensors:
 
     @property
     def num_steps(self) -> int:
-        """Number ``T`` of steps of the longest row there is room for."""
+        """Number ``T`` of steps."""
         return self.field.shape[1]
 
     @property
@@ -72,23 +72,23 @@ class ChainTensors:
 
     @property
     def requires_grad(self) -> bool:
-        """Whether some number requires a gradient and torch records one."""
+        """Whether a tensor requires a gradient and gradients are enabled."""
         parts = (self.initial, self.transition, self.field)
         return torch.is_grad_enabled() and any(part.requires_grad for part in parts)
 
     @cached_property
     def ends(self) -> Tensor:
-        """``(B,)`` lengths on the field's device."""
+        """``(B,)`` lengths on the device of the field."""
         return self.lengths.to(self.field.device)
 
     @cached_property
     def within(self) -> Tensor:
-        """``(B, T)`` whether a step lies within its row."""
+        """``(B, T)`` mask of the steps within their row."""
         steps = torch.arange(self.num_steps, device=self.field.device)
         return steps < self.ends[:, None]
 
     def detach(self) -> ChainTensors:
-        """The same numbers without gradients."""
+        """Return the same tensors without gradients."""
         return replace(
             self,
             initial=self.initial.detach(),
@@ -97,7 +97,7 @@ class ChainTensors:
         )
 
     def at(self, rows: Tensor) -> ChainTensors:
-        """Some of the rows, in double precision."""
+        """Return the given rows in double precision."""
         indices = rows.to(self.field.device)
         per_row = self.initial.shape[0] > 1, self.transition.shape[0] > 1
         return ChainTensors(
@@ -114,7 +114,7 @@ class ChainTensors:
 
 
 def check_table(name: str, table: Tensor) -> None:
-    """Check logs that no step has for itself.
+    """Validate a table of log potentials that does not depend on the step.
 
     Raises:
         ModelError: If an entry is NaN or ``+inf``.
@@ -131,14 +131,15 @@ def below_infinity(field: Tensor) -> bool:
 
 
 def check_field(field: Tensor, within: Tensor) -> None:
-    """Check logs of the steps.
+    """Validate the log potentials of the steps.
 
     Args:
         field: ``(B, T, K)``.
-        within: ``(B, T)`` which steps matter.
+        within: ``(B, T)`` mask of the steps to check.
 
     Raises:
-        ModelError: If an entry that matters is NaN or ``+inf``; row and step are named.
+        ModelError: If an entry within the mask is NaN or ``+inf``; the message names row and
+            step.
     """
     if below_infinity(field):
         return
@@ -149,7 +150,7 @@ def check_field(field: Tensor, within: Tensor) -> None:
 
 
 def wrong_step(row: int, step: int) -> ModelError:
-    """Return the error of a step some of whose entries are no logs."""
+    """Return the error for a step with entries that are NaN or ``+inf``."""
     return ModelError(
         "log_field must be below +inf and not NaN (a missing observation is a field of zeros, or a "
         f"gap in the mask); see row {row}, step {step}"
@@ -157,7 +158,7 @@ def wrong_step(row: int, step: int) -> ModelError:
 
 
 def _shaped(name: str, table: Tensor, shape: tuple[int, ...], rows: tuple[int, ...]) -> Tensor:
-    """A table with an axis of rows, of size one if they share it."""
+    """Return a table with an axis of rows, of size one if all rows share it."""
     if table.shape == shape:
         return table.unsqueeze(0)
     if table.shape == rows + shape:
@@ -168,7 +169,7 @@ def _shaped(name: str, table: Tensor, shape: tuple[int, ...], rows: tuple[int, .
 
 
 def extent(lengths: Tensor | None, field: Tensor) -> tuple[Tensor, Tensor]:
-    """Return ``(B,)`` lengths of the rows, and the field with zeros at gaps.
+    """Return ``(B,)`` lengths of the rows, and the field with zeros at masked steps.
 
     Args:
         lengths: Lengths or a mask, see :class:`~pgnn.inference.chains.chain.Chain`.

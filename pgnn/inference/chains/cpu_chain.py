@@ -1,4 +1,4 @@
-"""Runs the kernels of chains over rows."""
+"""Chains on the CPU, computed by compiled kernels."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ Ints = NDArray[np.int64]
 
 _LOCK = Lock()
 _STATES_OF_A_BYTE = 256
-"""Most states that paths of rows side by side are written down with."""
-_ROOM = 2**28  # bytes that the messages of a tile may take
-_LOGS = 10.0  # how much longer a pass with logs takes
-_WORTH = 12  # rows from which on a tile is faster than one row after another
+"""Largest number of states for which the tiled kernel stores paths, one byte a state."""
+_ROOM = 2**28  # most bytes of the messages of a tile
+_LOGS = 10.0  # cost of a pass in log space, relative to one with scaled numbers
+_WORTH = 12  # fewest rows for which a tile is faster than one row after another
 _SAFE = {np.dtype(np.float64): 1e-250, np.dtype(np.float32): 1e-26}
 _DENSE = {np.dtype(np.float64): 1e-100, np.dtype(np.float32): 1e-16}
 
 
 class CpuChain:
-    r"""Sums over paths and best paths of a chain of float32 or float64 numbers.
+    r"""Sums over paths, best paths and draws of a chain in float32 or float64.
 
-    Potentials are exponentiated, messages normalised at every step. A number that is too small to
-    be held is lost. Whether that matters is known afterwards: with :math:`\alpha` and
-    :math:`\beta` summing to one, a part :math:`\epsilon` of either adds at most
-    :math:`\epsilon` to :math:`\sum_k \alpha_t(k) \beta_t(k)`. Rows in which that sum is ever tiny
-    are computed again from logs. A forward pass alone carries along a bound on the loss,
-    unless every transition is possible, so that no loss matters.
+    Potentials are exponentiated and messages are normalised at every step, so that small numbers
+    may underflow. The kernels detect when that affects the result: if :math:`\alpha` and
+    :math:`\beta` sum to one, an error :math:`\epsilon` of either changes
+    :math:`\sum_k \alpha_t(k) \beta_t(k)` by at most :math:`\epsilon`. Rows in which that sum is
+    tiny at any step are computed again in log space. A forward pass alone carries a bound on the
+    error, unless every transition is possible, in which case underflow is harmless.
 
     Args:
         tensors: The chain.
@@ -54,7 +54,7 @@ class CpuChain:
 
     @cached_property
     def logs(self) -> Potentials:
-        """The numbers as they are, in their own precision."""
+        """Log potentials in the precision of the tensors."""
         from pgnn.inference.chains.kernels import Potentials
 
         tensors, transition = self.tensors, self.tensors.transition.numpy()
@@ -70,7 +70,7 @@ class CpuChain:
 
     @cached_property
     def numbers(self) -> Potentials:
-        """Initial and transition potentials as numbers; the field as logs."""
+        """Exponentiated initial and transition potentials; the field remains in logs."""
         logs = self.logs
         initial, initial_scale = _scaled(logs.initial, (1,))
         transition, transition_scale = _scaled(logs.transition, (2, 3))
@@ -92,29 +92,29 @@ class CpuChain:
         doubtful = self._doubtful(sums)
         if len(doubtful):
             part = CpuChain(self._part(doubtful))
-            sums.log_z[doubtful] = part._trusted(SMOOTH).log_z
+            sums.log_z[doubtful] = part._checked_sums(SMOOTH).log_z
         return sums.log_z
 
     def filtered(self) -> tuple[Floats, Floats]:
         """Return ``(B, T, K)`` p(z_t | x_1..t) and ``(B, T)`` log p(x_t | x_<t)."""
         from pgnn.inference.chains.kernels import FILTER
 
-        sums = self._trusted(FILTER)
+        sums = self._checked_sums(FILTER)
         return sums.states, sums.increments
 
     def smooth(
         self, weights: Floats | None = None, pairs: tuple[int, int] | None = None
     ) -> PathSums:
-        """Return log Z, marginals and, where asked for, expected transitions.
+        """Return log Z, marginals and, if requested, expected transitions.
 
         Args:
-            weights: ``(B,)`` what rows count in the transitions.
-            pairs: Size of the first two axes of the transitions: one where they are summed over
-                rows, or over steps, which can't be done if the transition differs along that axis.
+            weights: ``(B,)`` weights of the rows in the expected transitions.
+            pairs: Sizes of the first two axes of the expected transitions: one sums over rows, or
+                over steps, and requires that all share one transition table.
         """
         from pgnn.inference.chains.kernels import SMOOTH
 
-        return self._trusted(SMOOTH, weights, pairs)
+        return self._checked_sums(SMOOTH, weights, pairs)
 
     def best(self) -> tuple[Ints, Floats]:
         """Return ``(B, T)`` most probable states and ``(B,)`` their scores."""
@@ -130,12 +130,12 @@ class CpuChain:
         states, scores, logs = np.full((B, T), -1), np.zeros(B), self.logs
         P, kind = logs.transition.shape[3], logs.log_field.dtype
 
-        def one_by_one(rows: Ints, stop: Stop) -> None:
+        def run_rows(rows: Ints, stop: Stop) -> None:
             few = P == FEW and logs.transition.shape[1] == 1
             room = np.empty(T * P, kind), np.empty(T * P * few, np.uint8)
             best_rows(logs, rows, states, scores, *room, stop)
 
-        def side_by_side(tiles: Ints, stop: Stop) -> None:
+        def run_tiles(tiles: Ints, stop: Stop) -> None:
             size, width, noted = K * tiles.shape[1], tiles.shape[1], K <= MAX_STATES_WITH_ORIGINS
             reach = np.empty((2 if noted else T) * size, kind)
             origins, path = np.empty(T * size * noted, np.uint8), np.empty(T * width, np.uint8)
@@ -143,8 +143,8 @@ class CpuChain:
             best_tiles(logs, tiles, states, scores, reach, origins, path, *room, stop)
 
         tiles, rest = self._tiles(self.rows, K <= _STATES_OF_A_BYTE)
-        in_threads(side_by_side, tiles, self._cost(tiles.size))
-        in_threads(one_by_one, rest, self._cost(len(rest)))
+        in_threads(run_tiles, tiles, self._cost(tiles.size))
+        in_threads(run_rows, rest, self._cost(len(rest)))
         return states, scores
 
     def best_k(self, k: int) -> tuple[Ints, Floats]:
@@ -187,7 +187,7 @@ class CpuChain:
         return states
 
     def _cost(self, rows: int) -> float:
-        """About how many nanoseconds a pass over so many rows takes."""
+        """Estimate the nanoseconds of a pass over a number of rows."""
         _, T, K = self.tensors.field.shape
         return rows * T * K * (K + 4.0)
 
@@ -215,7 +215,7 @@ class CpuChain:
         P, weight = numbers.transition.shape[3], np.ones(B) if weights is None else weights
         tiles, rest = self._tiles(rows, len(sums.pairs) < 2)
 
-        def one_by_one(rows: Ints, stop: Stop) -> None:
+        def run_rows(rows: Ints, stop: Stop) -> None:
             alpha = sums.states.reshape(-1)
             if mode != SMOOTH or P != K:
                 alpha = np.empty((T if mode == SMOOTH else 2) * P, kind)
@@ -224,18 +224,18 @@ class CpuChain:
             with _thread_pairs(sums) as thread_sums:
                 sum_rows(numbers, thread_sums, mode, dense, rows, weight, *room, ahead, stop)
 
-        def side_by_side(tiles: Ints, stop: Stop) -> None:
+        def run_tiles(tiles: Ints, stop: Stop) -> None:
             size = K * tiles.shape[1]
             room = np.empty(T * size, kind), np.empty(T * size, kind), np.empty(2 * size, kind)
             lanes = np.empty(LANES, kind), np.empty(LANES), np.empty(tiles.shape[1], np.int64)
             with _thread_pairs(sums) as thread_sums:
                 sum_tiles(numbers, thread_sums, mode, dense, tiles, weight, *room, *lanes, stop)
 
-        in_threads(side_by_side, tiles, self._cost(tiles.size))
-        in_threads(one_by_one, rest, self._cost(len(rest)))
+        in_threads(run_tiles, tiles, self._cost(tiles.size))
+        in_threads(run_rows, rest, self._cost(len(rest)))
 
     def _tiles(self, rows: Ints, together: bool) -> tuple[Ints, Ints]:
-        """Rows in tiles of rows of similar length, -1 for none, and those that fit in no tile."""
+        """Split rows into tiles of similar length, padded with -1, and rows outside all tiles."""
         from pgnn.inference.chains.kernels import WIDTH
 
         _, T, K = self.tensors.field.shape
@@ -249,18 +249,18 @@ class CpuChain:
         tiles[: len(inside)] = inside
         return tiles.reshape(num, WIDTH), ordered[num * WIDTH :]
 
-    def _trusted(
+    def _checked_sums(
         self, mode: int, weights: Floats | None = None, pairs: tuple[int, int] | None = None
     ) -> PathSums:
-        """Run the kernel, and the one that computes with logs for the rows that need it."""
+        """Run the scaled kernel, then the log-space kernel for rows affected by underflow."""
         sums = self._empty(mode, pairs)
         self._sum(sums, mode, self.rows, weights)
         doubtful = self._doubtful(sums)
         if len(doubtful) and sums.pairs.size and len(sums.pairs) == 1:
-            sums = self._empty(mode, pairs)  # what the doubtful rows counted is in the sum
+            sums = self._empty(mode, pairs)  # the sum includes the doubtful rows
             self._sum(sums, mode, np.setdiff1d(self.rows, doubtful), weights)
         if sums.pairs.size:
-            with np.errstate(invalid="ignore"):  # doubtful rows, which are replaced
+            with np.errstate(invalid="ignore"):  # doubtful rows are replaced below
                 sums.pairs[...] *= self.numbers.transition
         if len(doubtful):
             self._replace(sums, self._from_logs(mode, doubtful, weights, pairs), doubtful)
@@ -273,7 +273,7 @@ class CpuChain:
         weights: Floats | None = None,
         pairs: tuple[int, int] | None = None,
     ) -> PathSums:
-        """Sums of some rows, computed with logs in float64; ``states`` are logs."""
+        """Compute the sums of the given rows in log space and float64; ``states`` are logs."""
         from pgnn.inference.chains.kernels import sum_rows_of_logs
 
         part = CpuChain(self._part(rows))
@@ -305,20 +305,20 @@ class CpuChain:
 
     @cached_property
     def _dense(self) -> bool:
-        """Whether no transition is so improbable that lost numbers might have mattered."""
+        """Whether all transitions are probable enough for underflow to be harmless."""
         transition = self.numbers.transition
         least = transition[..., : self.tensors.num_states].min(initial=1.0)
         return bool(least > _DENSE[transition.dtype])
 
     def _doubtful(self, sums: PathSums) -> Ints:
-        """Rows in which numbers that were lost might have mattered."""
+        """Return the rows whose sums may be affected by underflow."""
         trusted = sums.trust[self.rows] >= _SAFE[self.logs.log_field.dtype]
         return self.rows[~trusted]
 
 
 @contextmanager
 def _thread_pairs(sums: PathSums) -> Iterator[PathSums]:
-    """Sums of a thread's own, which are added to the others' in the end."""
+    """Give a thread separate sums, and add them to the shared ones at the end."""
     if len(sums.pairs) != 1:
         yield sums
         return
@@ -329,7 +329,7 @@ def _thread_pairs(sums: PathSums) -> Iterator[PathSums]:
 
 
 def _padded(matrices: Floats) -> Floats:
-    """Columns of ``-inf`` up to a multiple of four."""
+    """Append columns of ``-inf`` up to a multiple of four."""
     K = matrices.shape[3]
     padded = np.full((*matrices.shape[:3], K + -K % 4), -np.inf, matrices.dtype)
     padded[..., :K] = matrices
@@ -337,12 +337,12 @@ def _padded(matrices: Floats) -> Floats:
 
 
 def _array(tensor: Tensor) -> Floats:
-    """A tensor as a contiguous array."""
+    """Return a tensor as a contiguous array."""
     return np.ascontiguousarray(tensor.numpy())
 
 
 def _scaled(logs: Floats, axes: tuple[int, ...]) -> tuple[Floats, Floats]:
-    """Exponentials of tables, each divided by its largest entry, whose log is returned, too."""
+    """Exponentiate tables divided by their largest entries; also return the logs of these."""
     top = np.max(logs, axis=axes, initial=-np.inf, keepdims=True)
     top = np.where(np.isneginf(top), 0.0, top).astype(logs.dtype)
     scale = top.reshape(logs.shape[: logs.ndim - len(axes)]).astype(np.float64)
@@ -350,7 +350,7 @@ def _scaled(logs: Floats, axes: tuple[int, ...]) -> tuple[Floats, Floats]:
 
 
 def _in_doubles(logs: Potentials) -> Potentials:
-    """The same numbers in float64."""
+    """Return the same potentials in float64."""
     if logs.log_field.dtype == np.float64:
         return logs
     return logs._replace(

@@ -1,4 +1,4 @@
-"""Runs the kernels of chains whose transitions are listed."""
+"""Sparse chains on the CPU, computed by compiled kernels."""
 
 from __future__ import annotations
 
@@ -20,36 +20,36 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 _SAFE = 1e-250
-_LOGS = 30.0  # how much longer a pass with logs takes
+_LOGS = 30.0  # cost of a pass in log space, relative to one with scaled numbers
 MAX_ROOM = 2**31
-"""Most bytes that the messages of rows side by side may take."""
+"""Most bytes of the messages of a tile."""
 
 
 class EdgeRows(NamedTuple):
-    """Where rows stand among all steps."""
+    """Positions of the rows in the concatenated steps."""
 
     starts: Ints
-    """``(B,)`` first step of each."""
+    """``(B,)`` first step of each row."""
     lengths: Ints
-    """``(B,)``."""
+    """``(B,)`` length of each row."""
 
     @property
     def inside(self) -> Ints:
-        """The steps of all rows, row after row."""
+        """Indices of the steps of all rows, row after row."""
         before = self.lengths.cumsum() - self.lengths
         number = np.arange(int(self.lengths.sum()))
         return number + np.repeat(self.starts - before, self.lengths)
 
 
 class EdgeChain:
-    r"""Sums over paths and best paths along the transitions that there are, in float64.
+    r"""Sums over paths, best paths and draws of a sparse chain, in float64.
 
-    As :class:`CpuChain` does it, rows in which numbers that were lost might matter are computed
-    again from logs. Answers are about labels.
+    Rows that may be affected by underflow are computed again in log space, as in
+    :class:`CpuChain`. Results refer to labels, not to states.
 
     Args:
         edges: The transitions.
-        rows: Where the rows stand.
+        rows: Positions of the rows.
         begins: ``(K,)`` scores of first labels.
         scores: ``(E,)`` scores of the transitions.
         field: ``(N, K)`` scores of labels at each step.
@@ -57,7 +57,7 @@ class EdgeChain:
     Raises:
         Intractable: If the messages of some rows would take too much memory.
 
-    Cost: :math:`O(N E)`; memory for the messages of the longest row, side by side with others.
+    Cost: :math:`O(N E)` time; memory for the messages of one tile of rows.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class EdgeChain:
 
     @cached_property
     def logs(self) -> EdgePotentials:
-        """The numbers as they are."""
+        """Log potentials."""
         from pgnn.inference.chains.kernels import EdgePotentials
 
         edges, incoming, outgoing = self.edges, self.edges.incoming, self.edges.outgoing
@@ -92,7 +92,7 @@ class EdgeChain:
 
     @cached_property
     def numbers(self) -> EdgePotentials:
-        """Potentials as numbers, divided by their largest; the field as logs."""
+        """Exponentiated potentials, divided by the largest; the field remains in logs."""
         logs = self.logs
         return logs._replace(
             initial=np.exp(logs.initial - self.scales[0]),
@@ -103,7 +103,7 @@ class EdgeChain:
 
     @cached_property
     def scales(self) -> tuple[float, float]:
-        """The logs of what initial and transition potentials were divided by."""
+        """Logs of the largest initial and transition potential, which the others are divided by."""
         tops = (float(x.max(initial=-np.inf)) for x in (self.logs.initial, self.scores))
         initial, moves = (top if top > -math.inf else 0.0 for top in tops)
         return initial, moves
@@ -116,26 +116,26 @@ class EdgeChain:
         self._sum(sums, FORWARD, self.present)
         doubtful = self._doubtful(sums)
         if len(doubtful):
-            sums.log_z[doubtful] = self._trusted(SMOOTH, rows=doubtful).log_z[doubtful]
+            sums.log_z[doubtful] = self._checked_sums(SMOOTH, rows=doubtful).log_z[doubtful]
         return sums.log_z
 
     def filtered(self) -> tuple[Floats, Floats]:
         """Return ``(N, K)`` p(z_t | x_1..t) and ``(N,)`` log p(x_t | x_<t)."""
         from pgnn.inference.chains.kernels import FILTER
 
-        sums = self._trusted(FILTER)
+        sums = self._checked_sums(FILTER)
         return sums.labels[0], sums.increments
 
     def smooth(self, weights: Floats | None = None, counted: bool = False) -> EdgeSums:
-        """Return log Z, marginals and, where asked for, expected transitions.
+        """Return log Z, marginals and, if requested, expected transitions.
 
         Args:
-            weights: ``(B,)`` what rows count in the transitions.
-            counted: Whether they are.
+            weights: ``(B,)`` weights of the rows in the expected transitions.
+            counted: Whether to compute expected transitions.
         """
         from pgnn.inference.chains.kernels import SMOOTH
 
-        return self._trusted(SMOOTH, weights, counted)
+        return self._checked_sums(SMOOTH, weights, counted)
 
     def best(self) -> tuple[Ints, Floats]:
         """Return ``(N,)`` most probable labels, -1 in impossible rows, and ``(B,)`` scores."""
@@ -156,7 +156,7 @@ class EdgeChain:
         return labels, scores
 
     def best_k(self, k: int) -> tuple[Ints, Floats]:
-        """Return ``(k, N)`` most probable labels, -1 where there are not so many; ``(B, k)``."""
+        """Return ``(k, N)`` most probable labels and ``(B, k)`` scores; -1 for absent paths."""
         from pgnn.inference.chains.kernels import best_k_edge_rows
 
         labels = np.full((k, len(self.field)), -1)
@@ -174,9 +174,9 @@ class EdgeChain:
         return labels, scores
 
     def sample(self, n: int, seed: int) -> tuple[Ints, Ints]:
-        """Return ``(n, N)`` exact draws, -1 in impossible rows.
+        """Return ``(n, N)`` exact draws, -1 in impossible rows, and the rows that were not drawn.
 
-        Also possible rows whose numbers are too small for that, of which nothing is drawn.
+        Possible rows whose numbers underflow are returned in place of draws.
         """
         from pgnn.inference.chains.kernels import EDGE_LANES, SMOOTH, WIDTH, draw_edge_tiles
 
@@ -200,7 +200,7 @@ class EdgeChain:
             self._add_from_logs(sums, SMOOTH, doubtful, None)
         return labels, doubtful[sums.log_z[doubtful] > -math.inf]
 
-    # --- the work -----------------------------------------------------------------------------
+    # --- computation ---------------------------------------------------------------------------
 
     def _empty(self, mode: int, counted: bool = False) -> EdgeSums:
         from pgnn.inference.chains.kernels import FILTER, FORWARD, EdgeSums
@@ -250,20 +250,20 @@ class EdgeChain:
             sums.increments[self.rows.inside] += moves
             sums.increments[self.rows.starts[self.present]] += initial - moves
 
-    def _trusted(
+    def _checked_sums(
         self,
         mode: int,
         weights: Floats | None = None,
         counted: bool = False,
         rows: Ints | None = None,
     ) -> EdgeSums:
-        """Run the kernel, and the one that computes with logs for the rows that need it."""
+        """Run the scaled kernel, then the log-space kernel for rows affected by underflow."""
         present = self.present if rows is None else rows
         sums = self._empty(mode, counted)
         self._sum(sums, mode, present, weights)
         doubtful = self._doubtful(sums, present)
         if len(doubtful) and counted:
-            sums = self._empty(mode, counted)  # what the doubtful rows counted is in the sum
+            sums = self._empty(mode, counted)  # the sum includes the doubtful rows
             self._sum(sums, mode, np.setdiff1d(present, doubtful), weights)
         sums.counts[...] *= self.numbers.out_of[: len(sums.counts)]
         if len(doubtful):
@@ -292,7 +292,7 @@ class EdgeChain:
         interruptible([work], cost=_LOGS * self._cost(len(rows)))
 
     def _tiles(self, rows: Ints) -> Ints:
-        """Rows of similar length side by side, -1 for none."""
+        """Group rows of similar length into tiles, padded with -1."""
         from pgnn.inference.chains.kernels import WIDTH
 
         ordered = rows[np.argsort(-self.rows.lengths[rows], kind="stable")]
@@ -301,7 +301,7 @@ class EdgeChain:
         return tiles.reshape(-1, WIDTH)
 
     def _cost(self, rows: int) -> float:
-        """About how many nanoseconds a pass over so many rows takes."""
+        """Estimate the nanoseconds of a pass over a number of rows."""
         return rows * self.steps * (len(self.edges) / 8 + 4.0 * self.edges.num_labels)
 
     @cached_property
@@ -310,7 +310,7 @@ class EdgeChain:
         return float(np.bincount(sources, self.numbers.out_of, 1).max())
 
     def _doubtful(self, sums: EdgeSums, rows: Ints | None = None) -> Ints:
-        """Rows in which numbers that were lost might have mattered."""
+        """Return the rows whose sums may be affected by underflow."""
         asked = self.present if rows is None else rows
         return asked[~(sums.trust[asked] >= _SAFE)]
 

@@ -1,4 +1,4 @@
-"""log Z along listed transitions as one differentiable operation on top of the compiled kernel."""
+"""log Z of a sparse chain as one differentiable operation on top of the compiled kernel."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Floats = NDArray[np.float64]
 def edge_chain(
     edges: ChainEdges, rows: EdgeRows, begins: Tensor, scores: Tensor, field: Tensor
 ) -> EdgeChain:
-    """Return what computes, see there, from tensors."""
+    """Return an :class:`EdgeChain` with the numbers of the given tensors."""
     arrays = (x.detach().double().numpy() for x in (begins, scores, field))
     return EdgeChain(edges, rows, *arrays)
 
@@ -30,11 +30,11 @@ def edge_log_partition(
 ) -> Tensor:
     """Return ``(B,)`` log Z, differentiable any number of times.
 
-    Higher derivatives are those of :class:`WideChain`.
+    Second and higher derivatives are computed by :class:`WideChain`.
 
     Args:
         edges: The transitions.
-        rows: Where the rows stand among the steps.
+        rows: Positions of the rows in the concatenated steps.
         begins: ``(K,)`` scores of first labels.
         scores: ``(E,)`` scores of the transitions.
         field: ``(N, K)`` scores of the labels at each step.
@@ -47,7 +47,7 @@ def edge_log_partition(
 
 
 class _LogPartition(Function):
-    """Marginals and expected transitions are found with the value."""
+    """log Z; marginals and expected transitions are computed with it, for the gradient."""
 
     @staticmethod
     def forward(ctx: Any, edges: ChainEdges, rows: EdgeRows, *parts: Tensor) -> Tensor:
@@ -60,7 +60,7 @@ class _LogPartition(Function):
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Any, ...]:
         parts = ctx.saved_tensors
         if torch.is_grad_enabled():
-            # views, so that the gradient stops at them where one is computed from another
+            # views stop the gradient if one tensor was computed from another
             views = [
                 p.view_as(p) if p.requires_grad else p.detach().requires_grad_() for p in parts
             ]
@@ -77,7 +77,7 @@ class _LogPartition(Function):
 
 
 def _gradients(kernel: EdgeChain, sums: Any, weights: Floats) -> tuple[Floats, Floats, Floats]:
-    """Gradients by the scores of first labels, of transitions and of steps."""
+    """Gradients with respect to the scores of first labels, transitions and steps."""
     lengths = kernel.rows.lengths
     counted = weights[(lengths > 0) & (sums.log_z > -np.inf)]
     alike = bool((counted == counted[:1]).all())
@@ -87,7 +87,7 @@ def _gradients(kernel: EdgeChain, sums: Any, weights: Floats) -> tuple[Floats, F
     marginals = np.zeros_like(sums.labels[0])
     with np.errstate(invalid="ignore"):
         marginals[at] = sums.labels[0][at] * np.repeat(weights, lengths)[:, None]
-    marginals[np.isnan(marginals)] = 0.0  # of impossible rows
+    marginals[np.isnan(marginals)] = 0.0  # impossible rows
     first = kernel.rows.starts[lengths > 0]
     return marginals[first].sum(0), counts, marginals
 
@@ -95,11 +95,11 @@ def _gradients(kernel: EdgeChain, sums: Any, weights: Floats) -> tuple[Floats, F
 def wide_log_partition(
     edges: ChainEdges, rows: EdgeRows, begins: Tensor, scores: Tensor, field: Tensor
 ) -> Tensor:
-    """Return what :func:`edge_log_partition` does, by a chain of the states.
+    """Compute the same as :func:`edge_log_partition` by a chain with dense transitions.
 
     Args:
         edges: The transitions.
-        rows: Where the rows stand among the steps.
+        rows: Positions of the rows in the concatenated steps.
         begins: ``(K,)`` scores of first labels.
         scores: ``(E,)`` scores of the transitions.
         field: ``(N, K)`` scores of the labels at each step.

@@ -1,4 +1,4 @@
-"""Probabilities of labels by the compiled kernel, whose derivatives are those of all pairs."""
+"""Label probabilities by the sparse kernel, with derivatives from the dense chain."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ Ask = Literal["smoothed", "filtered"]
 def edge_probabilities(
     ask: Ask, kernel: EdgeChain, lengths: Tensor, begins: Tensor, scores: Tensor, field: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Return what a :class:`WideChain` is asked, differentiable any number of times.
+    """Return probabilities of labels, differentiable any number of times.
 
-    No table of all pairs of states is made unless a derivative of the probabilities is computed.
+    The dense table of all pairs of states is built only for derivatives of the probabilities.
 
     Args:
-        ask: Its method.
-        kernel: What computes, of the same numbers.
-        lengths: ``(B,)``.
+        ask: Method of :class:`WideChain` that computes the same result.
+        kernel: Sparse chain of the same numbers.
+        lengths: ``(B,)`` lengths of the rows.
         begins: ``(K,)`` scores of first labels.
         scores: ``(E,)`` scores of the transitions.
         field: ``(B, T, K)`` scores of the labels at each step.
 
     Returns:
-        ``(B, T, K)`` probabilities; ``(B,)`` log Z, or ``(B, T)`` its increments.
+        ``(B, T, K)`` probabilities, and ``(B,)`` log Z or its ``(B, T)`` increments.
     """
     parts = (begins, scores, field)
     if torch.is_grad_enabled() and any(part.requires_grad for part in parts):
@@ -52,7 +52,7 @@ def _answer(ask: Ask, kernel: EdgeChain, field: Tensor) -> tuple[Tensor, Tensor]
 
 
 class _Probabilities(Function):
-    """The value is the kernel's; a chain of all pairs is differentiated, log Z without it."""
+    """Values from the kernel; derivatives of probabilities from the dense chain."""
 
     @staticmethod
     def forward(
@@ -67,7 +67,7 @@ class _Probabilities(Function):
     def backward(ctx: Any, *upstream: Tensor | None) -> tuple[Any, ...]:
         parts, again = ctx.saved_tensors, torch.is_grad_enabled()
         with torch.enable_grad():
-            # views, so that the gradient stops at them where one is computed from another
+            # views stop the gradient if one tensor was computed from another
             views = [
                 p.view_as(p) if p.requires_grad else p.detach().requires_grad_() for p in parts
             ]
@@ -89,7 +89,7 @@ class _Probabilities(Function):
 
 
 def _differentiable(ctx: Any, parts: list[Tensor], of_log_z: bool) -> tuple[Tensor | None, Tensor]:
-    """The same answer by operations that have derivatives."""
+    """Compute the same result by differentiable operations."""
     edges, (begins, scores, field) = ctx.kernel.edges, parts
     if of_log_z and ctx.ask == "smoothed":
         flat = field.flatten(0, 1)

@@ -1,4 +1,4 @@
-"""Entropies of paths through chains."""
+"""Entropies of the posteriors over the paths of chains."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ def entropy_by_potentials(tensors: ChainTensors) -> Tensor:
 
 
 def entropy_by_steps(tensors: ChainTensors, filtered: Tensor, marginals: Tensor) -> Tensor:
-    r"""Return ``(B,)`` sums of the entropies of each state given the next one.
+    r"""Return ``(B,)`` sums of the conditional entropies of each state given the next one.
 
-    :math:`p(z_t = i \mid z_{t+1} = j, x) = a_i A_{ij} / \sum_i a_i A_{ij}` with :math:`a`
-    filtered, so that no large numbers cancel. Rows whose numbers are too small for that are
-    computed from potentials.
+    Uses :math:`p(z_t = i \mid z_{t+1} = j, x) = a_i A_{ij} / \sum_i a_i A_{ij}` with filtered
+    probabilities :math:`a`, in which no large numbers cancel. Rows that underflow are computed by
+    :func:`entropy_by_potentials`.
 
     Args:
         tensors: The chain.
@@ -60,7 +60,7 @@ def entropy_by_steps(tensors: ChainTensors, filtered: Tensor, marginals: Tensor)
 
 
 def _row_products(left: Tensor, table: Tensor) -> Tensor:
-    """Product of ``(B, T, K)`` rows and ``(1 or B, 1 or T, K, K)`` matrices."""
+    """Multiply ``(B, T, K)`` row vectors by ``(1 or B, 1 or T, K, K)`` matrices."""
     if table.shape[1] == 1:
         return left @ table[:, 0]
     return (left[:, :, None] @ table)[:, :, 0]

@@ -17,15 +17,15 @@ from pgnn.inference.numba_support import has_numba
 
 
 class LabelLikelihood:
-    r"""The function :math:`\log p(z \mid f, A)` of scores, for labels that stay the same.
+    r"""The log-likelihood :math:`\log p(z \mid f, A)` of fixed labels as a function of scores.
 
     .. math:: \sum_t f_t(z_t) + \sum_t A(z_{t-1}, z_t) - \log Z(f, A)
 
-    Its gradient is what was counted less what is expected; both are put together here, without
-    padding to the longest sequence and with few passes over the steps.
+    Its gradient is the observed minus the expected counts; both are computed together, without
+    padding to the longest sequence and in few passes over the steps.
 
     Args:
-        lengths: ``(B,)`` steps of each sequence.
+        lengths: ``(B,)`` number of steps of each sequence.
         labels: ``(N,)`` labels of all steps, sequence after sequence.
 
     Example:
@@ -47,7 +47,7 @@ class LabelLikelihood:
         Args:
             steps: ``(N, K)`` scores :math:`f`.
             begins: ``(K,)`` scores of the first label.
-            moves: ``(K, K)`` scores :math:`A`, ``-inf`` where there is no transition.
+            moves: ``(K, K)`` scores :math:`A` of transitions, ``-inf`` for forbidden ones.
         """
         if steps.device.type != "cpu" or not has_numba():
             return self.by_torch(steps, begins, moves)
@@ -55,7 +55,7 @@ class LabelLikelihood:
         return log_probs
 
     def by_torch(self, steps: Tensor, begins: Tensor, moves: Tensor) -> Tensor:
-        """The same from the operations of chains, differentiable any number of times."""
+        """Compute the same by torch operations, differentiable any number of times."""
         parts = [
             Chain(begins, moves, field, lengths).log_partition()
             for field, lengths in zip(self.ragged.padded(steps), self.ragged.lengths, strict=True)
@@ -63,7 +63,7 @@ class LabelLikelihood:
         return _less(self._scores(steps, begins, moves), self.ragged.joined(parts))
 
     def _scores(self, steps: Tensor, begins: Tensor, moves: Tensor) -> Tensor:
-        """``(B,)`` what the labels score."""
+        """Return ``(B,)`` scores of the labels."""
         z, row = self.labels.to(steps.device), self.row.to(steps.device)
         scores = steps.gather(1, z[:, None])[:, 0]
         scores = scores.index_add(0, self.first, begins[z[self.first]].to(scores))
@@ -72,7 +72,7 @@ class LabelLikelihood:
 
 
 class _Group(NamedTuple):
-    """Sequences of about the same length, and what the kernel found about them."""
+    """Sequences of about the same length, and the sums that the kernel computed for them."""
 
     rows: Tensor
     kernel: CpuChain
@@ -80,7 +80,7 @@ class _Group(NamedTuple):
 
 
 class _LogLikelihood(Function):
-    """Marginals are found with the value, for the gradient, where one is wanted."""
+    """The log-likelihood; marginals are computed with it if a gradient is required."""
 
     @staticmethod
     def forward(
@@ -107,7 +107,7 @@ class _LogLikelihood(Function):
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Any, ...]:
         labels, (steps, begins, moves) = ctx.labels, ctx.saved_tensors
         if torch.is_grad_enabled():
-            # views, so that the gradient stops at them where one is computed from another
+            # views stop the gradient if one tensor was computed from another
             views = [
                 x.view_as(x) if x.requires_grad else x.detach().requires_grad_()
                 for x in (steps, begins, moves)
@@ -118,14 +118,14 @@ class _LogLikelihood(Function):
 
 
 def _less(scores: Tensor, log_z: Tensor) -> Tensor:
-    """Log probabilities, minus infinity where no labels at all are possible."""
+    """Subtract log Z from scores; ``-inf`` in rows for which no labels are possible."""
     return scores - log_z.masked_fill(log_z.isneginf(), 0.0)
 
 
 def _gradients(
     labels: LabelLikelihood, groups: list[_Group], weights: Tensor, begins: Tensor, moves: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients by the scores of steps, of first labels and of transitions."""
+    """Gradients with respect to the scores of steps, first labels and transitions."""
     z, weight = labels.labels, weights[labels.row]
     possible = torch.ones(labels.num_rows, dtype=torch.bool)
     expected_moves = torch.zeros_like(moves)
@@ -150,7 +150,7 @@ def _gradients(
 
 
 def _expected_moves(group: _Group, weights: Tensor, possible: Tensor) -> Tensor:
-    """``(K, K)`` expected transitions, a weight for each sequence."""
+    """Return ``(K, K)`` expected numbers of transitions, weighted by sequence."""
     counted = weights[possible]
     if not len(counted):
         return torch.zeros(group.sums.pairs.shape[2:])

@@ -1,4 +1,4 @@
-"""States of a chain that remember more than the last label: earlier ones, an automaton's state."""
+"""States of higher-order label chains: the last labels and the state of an automaton."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from pgnn.limits import human_count
 _State = tuple[int, tuple[int, ...]]
 
 MAX_EDGES = 2**21
-"""Most pairs of a state and a label after it: transitions, where any label may come."""
+"""Largest number of transitions of a chain."""
 
 
 class LabelMoves(NamedTuple):
     """A deterministic automaton over ``K`` labels.
 
     Attributes:
-        after: ``(Q, K)`` state after a label, -1 where it may not come.
+        after: ``(Q, K)`` state after a label, -1 if the label is not accepted.
         start: State before the first label.
-        may_end: ``(Q,)`` states in which a sequence may end.
+        may_end: ``(Q,)`` whether the state accepts the end of a sequence.
     """
 
     after: Ints
@@ -34,29 +34,29 @@ class LabelMoves(NamedTuple):
 
 
 class LabelStates:
-    r"""What a chain must know to say which label may follow, and what it scores.
+    r"""The states of a label chain of higher order, with an optional automaton.
 
-    A state is the last ``order`` labels, fewer at the beginning, and the state of an automaton if
-    there is one. Only states that can be reached are kept. A label leads from a state to one
-    state, so that sequences of labels and paths of states are one to one.
+    A state consists of the last ``order`` labels, fewer at the beginning, and the state of the
+    automaton, if one is given. Only reachable states are stored. Each label leads from a state to
+    exactly one state, so that label sequences and state paths correspond one to one.
 
     Args:
-        allowed: ``(K, K)`` which label may follow which.
-        order: How many labels are remembered.
-        automaton: Says besides which sequences there are.
+        allowed: ``(K, K)`` whether the column's label may follow the row's label.
+        order: Number of labels in a state.
+        automaton: Restricts the sequences further.
 
     Attributes:
         labels: ``(S,)`` last label of each state, in ascending order.
         histories: ``(S, order)`` last labels, the last one last, -1 before the first.
-        first: ``(K,)`` state after a first label, -1 where it may not be the first.
-        after: ``(S, K)`` state after one label more, -1 where it may not come.
-        number: ``(S, K)`` of the transition that a label stands for, -1 where there is none.
-        may_end: ``(S,)`` whether a sequence may end.
-        edges: The transitions.
+        first: ``(K,)`` state after a first label, -1 if the label may not be the first.
+        after: ``(S, K)`` state after one more label, -1 if the label may not follow.
+        number: ``(S, K)`` index of the transition by a label, -1 if the label may not follow.
+        may_end: ``(S,)`` whether a sequence may end in the state.
+        edges: The list of transitions.
 
     Raises:
         ModelError: If no label may be the first.
-        Intractable: If there would be too many transitions.
+        Intractable: If there are too many transitions.
 
     Example:
         >>> states = LabelStates(np.ones((2, 2), dtype=bool), order=2)
@@ -72,7 +72,7 @@ class LabelStates:
         reached = _reached(allowed, order, moves)
         if not reached:
             raise ModelError("the mask forbids every label at the first step")
-        # of paths of equal score those with the smallest last labels come first, as in all chains
+        # sorted, so that ties between paths are broken by the last labels, as in all chains
         states = sorted(reached, key=lambda s: (s[1][::-1], s[0]))
         number = {s: i for i, s in enumerate(states)}
         self.num_labels, self.order = k, order
@@ -96,7 +96,7 @@ class LabelStates:
         return len(self.labels)
 
     def paths(self, codes: Tensor) -> Tensor:
-        """Return ``(..., T)`` states of labels, -1 from the first on that may not come.
+        """Return ``(..., T)`` states of label sequences, -1 from the first forbidden label on.
 
         Args:
             codes: ``(..., T)``, negative beyond the end.
@@ -104,19 +104,19 @@ class LabelStates:
         known, paths = codes.numpy(force=True), np.full(codes.shape, -1)
         for t in range(codes.shape[-1]):
             label = known[..., t]
-            # the state -1 indexes the last one, of which nothing is kept
+            # the state -1 indexes the last row, whose result is discarded
             after = self.first[label] if not t else self.after[paths[..., t - 1], label]
             lost = (label < 0) | (False if not t else paths[..., t - 1] < 0)
             paths[..., t] = np.where(lost, -1, after)
         return torch.from_numpy(paths)
 
     def lost_at(self, codes: Tensor, lengths: Tensor) -> tuple[int, int] | None:
-        """Return the first row and step from which on labels are not allowed, None if all are.
+        """Return the row and the step of the first forbidden label; None if all are allowed.
 
-        The step is the length where a sequence may not end.
+        The step equals the length if the sequence may not end there.
 
         Args:
-            codes: ``(B, T)``, -1 where not known.
+            codes: ``(B, T)`` labels, -1 if unknown.
             lengths: ``(B,)``.
         """
         known, ends = codes.numpy(force=True), lengths.numpy(force=True)
@@ -129,7 +129,7 @@ class LabelStates:
         return (int(rows[0]), int(lost[rows[0]])) if len(rows) else None
 
     def _lost_of_known(self, known: Ints, ends: Ints) -> Ints:
-        """``(B,)`` steps from which on labels are not allowed, -1 where they are."""
+        """Return ``(B,)`` steps of the first forbidden label, -1 if all are allowed."""
         paths, steps = self.paths(torch.from_numpy(known)).numpy(), np.arange(known.shape[1])
         wrong = (paths < 0) & (steps < ends[:, None])
         lost = np.where(wrong.any(1), wrong.argmax(1) if len(steps) else -1, -1)
@@ -138,7 +138,7 @@ class LabelStates:
         return np.where(stuck, ends, lost)
 
     def _lost_of_partly_known(self, known: Ints, ends: Ints) -> Ints:
-        """The same from all states in which rows might be."""
+        """Compute the same for partly known labels, by the set of possible states."""
         alive = np.zeros((len(known), len(self)), dtype=bool)
         lost = np.full(len(known), -1)
         for t in range(known.shape[1] if len(known) else 0):
@@ -150,7 +150,7 @@ class LabelStates:
         return lost
 
     def _after(self, alive: Mask, step: int) -> Mask:
-        """``(B, S)`` states in which a row may be at a step, given those at the step before."""
+        """Return ``(B, S)`` possible states at a step, given those at the step before."""
         if not step:
             return np.broadcast_to(np.isin(np.arange(len(self)), self.first), alive.shape).copy()
         after = np.zeros_like(alive)
@@ -176,13 +176,13 @@ class LabelStates:
 
 
 def _next(state: _State, label: int, order: int, moves: LabelMoves) -> _State:
-    """The state after one label more, of an automaton's state -1 if there is none."""
+    """Return the state after one more label; the automaton's state is -1 if it rejects."""
     q, history = state
     return int(moves.after[q, label]), (*history, label)[-order:]
 
 
 def _reached(allowed: Mask, order: int, moves: LabelMoves) -> set[_State]:
-    """All states that some sequence of labels leads to."""
+    """Return all states that label sequences can reach."""
     front: list[_State] = [(moves.start, ())]
     reached: set[_State] = set()
     while front:

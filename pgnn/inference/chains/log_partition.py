@@ -18,9 +18,8 @@ from pgnn.inference.chains.torch_chain import TorchChain
 def log_partition(tensors: ChainTensors, kernel: CpuChain) -> Tensor:
     """Return ``(B,)`` log Z.
 
-    Where a gradient is wanted marginals are computed at once; their weighted sums are, too, unless
-    rows turn out to have different weights. Derivatives of these are torch's, when they are asked
-    for.
+    If a gradient is required, the forward pass also computes marginals and their sums over rows;
+    sums are computed again if the rows get different weights. Torch computes higher derivatives.
     """
     if not tensors.requires_grad:
         return torch.from_numpy(kernel.log_partition()).to(tensors.field.dtype)
@@ -30,7 +29,7 @@ def log_partition(tensors: ChainTensors, kernel: CpuChain) -> Tensor:
 
 
 class _LogPartition(Function):
-    """Marginals are the gradient by the field, expected transitions that by the transition."""
+    """log Z, whose gradients are the marginals (field) and expected transitions (transition)."""
 
     @staticmethod
     def forward(ctx: Any, tensors: ChainTensors, kernel: CpuChain, *parts: Tensor) -> Tensor:
@@ -44,7 +43,7 @@ class _LogPartition(Function):
 
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Any, ...]:
-        parts = ctx.saved_tensors  # raises where one was changed in place
+        parts = ctx.saved_tensors  # raises if one was changed in place
         possible = torch.from_numpy(ctx.sums.log_z > -np.inf)
         weights = torch.where(possible, upstream[0], 0.0)
         smoothed = _Smoothed(ctx.tensors, ctx.kernel, ctx.sums, possible, ctx.needs_input_grad[2:])
@@ -54,7 +53,7 @@ class _LogPartition(Function):
 
 
 class _Smoothed(NamedTuple):
-    """What the kernel found, and which gradients are wanted."""
+    """The sums that the kernel computed, and the gradients that are required."""
 
     tensors: ChainTensors
     kernel: CpuChain
@@ -63,7 +62,7 @@ class _Smoothed(NamedTuple):
     wanted: Sequence[bool]
 
     def gradients(self, weights: Tensor, parts: Sequence[Tensor]) -> tuple[Tensor | None, ...]:
-        """Gradients by initial, transition and field of the sum of weighted log Z."""
+        """Gradients of the weighted sum of log Z: initial, transition and field."""
         initial = transition = field = None
         if self.wanted[0] or self.wanted[2]:
             marginals = torch.from_numpy(self.sums.states).to(parts[2].dtype)
@@ -89,7 +88,7 @@ class _Smoothed(NamedTuple):
 
 
 class _Gradients(Function):
-    """Gradients by the kernel; second derivatives are torch's, where required."""
+    """Gradients from the kernel; torch computes second derivatives."""
 
     @staticmethod
     def forward(
@@ -103,7 +102,7 @@ class _Gradients(Function):
     def backward(ctx: Any, *upstream: Tensor | None) -> tuple[Any, ...]:
         again = torch.is_grad_enabled()
         with torch.enable_grad():
-            # Views, so that the gradient stops at them where one part is computed from another.
+            # Views stop the gradient if one part was computed from another.
             views = [
                 p.view_as(p) if p.requires_grad else p.detach().requires_grad_()
                 for p in ctx.saved_tensors
@@ -124,7 +123,7 @@ class _Gradients(Function):
 def _through_torch(
     tensors: ChainTensors, parts: Sequence[Tensor], weights: Tensor
 ) -> tuple[Tensor, ...]:
-    """The gradients as differentiable operations."""
+    """Compute the gradients by differentiable operations."""
     initial, transition, field = parts
     again = TorchChain(ChainTensors(initial, transition, field, tensors.lengths)).log_partition()
     return torch.autograd.grad(

@@ -1,4 +1,4 @@
-"""Steps of sequences of several lengths, side by side without padding, and in padded groups."""
+"""Steps of sequences of different lengths: concatenated, and in padded groups."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from torch import Tensor
 from torch.autograd import Function
 
 _PADDING = 1.25
-"""Most steps of a group with its padding, over those that are there."""
+"""Largest ratio of the steps of a padded group to its real steps."""
 
 
 class RaggedSteps:
-    """``N`` steps of ``B`` sequences, put into groups of sequences of about the same length.
+    """``N`` steps of ``B`` sequences, in groups of sequences of about the same length.
 
     Args:
-        lengths: ``(B,)`` steps of each sequence, on the CPU.
+        lengths: ``(B,)`` number of steps of each sequence, on the CPU.
 
     Attributes:
-        groups: ``(b,)`` numbers of the sequences of each group.
+        groups: ``(b,)`` indices of the sequences of each group.
         lengths: ``(b,)`` lengths of the sequences of each group.
 
     Example:
@@ -44,7 +44,7 @@ class RaggedSteps:
         self._steps = torch.cat([p[p >= 0] for p in places])
 
     def padded(self, values: Tensor) -> list[Tensor]:
-        """Return ``(b, t, ...)`` values of the steps of each group, zero beyond the ends.
+        """Return ``(b, t, ...)`` values of the steps of each group, padded with zeros.
 
         Args:
             values: ``(N, ...)``, sequence after sequence.
@@ -53,7 +53,7 @@ class RaggedSteps:
         return list(parts)
 
     def unpadded(self, parts: Sequence[Tensor]) -> Tensor:
-        """Return ``(N, ...)`` values of the steps from those of each group, without gradients."""
+        """Return ``(N, ...)`` concatenated values of the steps, without gradients."""
         values = parts[0].new_empty((len(self._steps), *parts[0].shape[2:]))
         begin = 0
         for part, inside in zip(parts, self._inside, strict=True):
@@ -63,12 +63,12 @@ class RaggedSteps:
         return values
 
     def joined(self, parts: Sequence[Tensor]) -> Tensor:
-        """Return ``(B,)`` of a number for each sequence of each group."""
+        """Concatenate ``(b,)`` values of the sequences of each group into ``(B,)``."""
         return torch.cat([*parts])[torch.argsort(torch.cat(self.groups)).to(parts[0].device)]
 
 
 class _Padded(Function):
-    """Each step is in one group, so that the gradient is put back without a sum."""
+    """Padded groups; the gradient is gathered without a sum, as each step is in one group."""
 
     @staticmethod
     def forward(
@@ -93,7 +93,7 @@ class _Padded(Function):
 
 
 def _bounds(lengths: list[int]) -> list[int]:
-    """Where groups begin, and the end: the longest has little more steps than the shortest."""
+    """Boundaries of the groups, whose longest sequence is little longer than their shortest."""
     bounds = [0]
     for i, length in enumerate(lengths):
         if length > _PADDING * lengths[bounds[-1]] + 2:
@@ -102,6 +102,6 @@ def _bounds(lengths: list[int]) -> list[int]:
 
 
 def _places(begin: Tensor, lengths: Tensor) -> Tensor:
-    """``(b, t)`` number of each step, -1 beyond the end."""
+    """Return ``(b, t)`` indices of the steps, -1 beyond the end."""
     steps = torch.arange(int(lengths.max()) if len(lengths) else 0)
     return torch.where(steps < lengths[:, None], begin[:, None] + steps, -1)

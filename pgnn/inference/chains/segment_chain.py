@@ -1,4 +1,4 @@
-"""Segment chains: each state lasts for a number of steps that has a distribution of its own."""
+"""Segment chains: semi-Markov chains whose states have explicit duration distributions."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
 
 class SegmentExpectations(NamedTuple):
-    """What Baum-Welch needs of a batch of rows of segments."""
+    """Expected statistics of a batch of rows for the E-step of Baum-Welch."""
 
     log_partition: Tensor
     """``(B,)``."""
     marginals: Tensor
     """``(B, T, K)`` p(z_t | x), zero beyond the end, NaN in impossible rows."""
     initial: Tensor
-    """``(K,)`` expected numbers of rows that begin in a state."""
+    """``(K,)`` expected number of rows that begin in each state."""
     transitions: Tensor
     """``(K, K)`` expected numbers of transitions between segments."""
     durations: Tensor
@@ -38,7 +38,7 @@ class SegmentExpectations(NamedTuple):
 
 
 class SegmentChain:
-    r"""Rows of segments: a state, a duration, the next state (hidden semi-Markov model).
+    r"""A batch of semi-Markov chains: each segment has a state and a duration.
 
     A row of ``n`` steps is cut into segments :math:`s = 1, \ldots, S` of states :math:`z_s` and
     durations :math:`d_s` with :math:`\sum_s d_s = n`:
@@ -46,14 +46,14 @@ class SegmentChain:
     .. math:: \tilde p(z, d) = e^{\pi(z_1)} \prod_{s=2}^S e^{A(z_{s-1}, z_s)}
         \prod_{s=1}^S e^{g(z_s, d_s)} \prod_{t=1}^n e^{f_t(z(t))}
 
-    A segment may be followed by one of the same state unless the diagonal of :math:`A` is
-    ``-inf``. With ``censored`` the last segment may outlast the row: it counts with
-    :math:`\sum_{d' \ge d} e^{g(z_S, d')}`. Results in impossible and empty rows are as of
+    A segment may be followed by another one of the same state unless the diagonal of :math:`A` is
+    ``-inf``. With ``censored`` the last segment may outlast the row; its potential is
+    :math:`\sum_{d' \ge d} e^{g(z_S, d')}`. Impossible and empty rows are treated as in
     :class:`~pgnn.inference.chains.chain.Chain`.
 
     Args:
         log_initial: ``(K,)`` logs :math:`\pi`.
-        log_transition: ``(K, K)`` logs :math:`A`, from row to column.
+        log_transition: ``(K, K)`` logs :math:`A` of the transition from row to column.
         log_duration: ``(K, D)`` logs :math:`g`; column ``d`` is a duration of ``d + 1`` steps.
         log_field: ``(B, T, K)`` logs :math:`f`.
         lengths: ``(B,)`` lengths of the rows, or a ``(B, T)`` mask, see ``Chain``.
@@ -62,10 +62,10 @@ class SegmentChain:
     Raises:
         ModelError: If shapes disagree, or an entry is NaN or ``+inf``.
 
-    Cost: :math:`O(B T K (K + D))` time; :math:`O(T K D)` memory a row.
+    Cost: :math:`O(B T K (K + D))` time; :math:`O(T K D)` memory per row.
 
     References:
-        Yu (2010), Hidden semi-Markov models, section 3; the residual-time form.
+        Yu (2010), Hidden semi-Markov models, section 3 (residual time).
 
     Example:
         >>> two = torch.tensor([[0.0, 1.0], [0.0, 1.0]]).double().log()  # each lasts two steps
@@ -88,14 +88,19 @@ class SegmentChain:
     ) -> None:
         self.tensors = ChainTensors.read(log_initial, log_transition, log_field, lengths, False)
         if len(self.tensors.initial) > 1 or len(self.tensors.transition) > 1:
-            raise ModelError("rows of a segment chain share log_initial and log_transition")
+            raise ModelError(
+                "log_initial must be (K,) and log_transition (K, K), shared by all rows and steps; "
+                f"got {tuple(log_initial.shape)} and {tuple(log_transition.shape)}"
+            )
         K = self.tensors.num_states
         if log_duration.dim() != 2 or log_duration.shape[0] != K or not log_duration.shape[1]:
             raise ModelError(
                 f"log_duration must be ({K}, D) with D > 0, got {tuple(log_duration.shape)}"
             )
         if not bool((log_duration < math.inf).all()):
-            raise ModelError("log_duration must be below +inf and not NaN")
+            raise ModelError(
+                f"log_duration must be below +inf and not NaN, got {log_duration.max().item()!r}"
+            )
         self.log_duration = log_duration.to(self.tensors.field)
         self.censored = censored
 
@@ -115,33 +120,33 @@ class SegmentChain:
         return expectations.marginals, expectations.log_partition
 
     def filtered(self) -> tuple[Tensor, Tensor]:
-        """Refused: at a step the end of its segment is not known.
+        """Raise Unsupported: the end of the current segment is unknown at a step.
 
         Raises:
             Unsupported: Always.
         """
         raise Unsupported(
-            "segments are not filtered; name an engine for the unrolled network, such as "
+            "segment chains have no filtering; name an engine for the unrolled network, such as "
             "engine=JunctionTree()"
         )
 
     def log_conditionals(self, states: Tensor) -> Tensor:
-        """Refused: one step's label given the others is that of its segment.
+        """Raise Unsupported: the label of a step is determined by the others of its segment.
 
         Raises:
             Unsupported: Always.
         """
         raise Unsupported(
-            "segments have no pseudo-likelihood of single steps; learn with Gradient(), or with "
-            "Perceptron() from best segments"
+            "segment chains have no pseudo-likelihood of single steps; learn with Gradient() or "
+            "Perceptron()"
         )
 
     def expectations(self, weights: Tensor | None = None) -> SegmentExpectations:
-        """Return all that the E-step of Baum-Welch needs.
+        """Return the expected statistics of the E-step of Baum-Welch.
 
         Args:
-            weights: ``(B,)`` how much each row counts in the sums; one by default. Impossible rows
-                never count.
+            weights: ``(B,)`` weight of each row in the sums; ones by default. Impossible rows are
+                left out.
         """
         B = self.tensors.num_rows
         weight = torch.ones(B) if weights is None else weights
@@ -153,18 +158,18 @@ class SegmentChain:
         return SegmentExpectations(*(self._tensor(part) for part in sums))
 
     def best(self, k: int = 1) -> tuple[Tensor, Tensor]:
-        """Return ``(B, T)`` states of the most probable segmentation and ``(B,)`` its score.
+        """Return ``(B, T)`` states of the most probable segmentation and its ``(B,)`` score.
 
         States are -1 beyond the end and in impossible rows.
 
         Args:
-            k: One: others but the best are not found.
+            k: Number of segmentations; only one is supported.
 
         Raises:
-            Unsupported: If more are asked for.
+            Unsupported: If ``k`` is larger.
         """
         if k != 1:
-            raise Unsupported("one best segmentation is found, not several")
+            raise Unsupported(f"segment chains find one best segmentation; got k={k!r}, pass k=1")
         counts, score = self._paths_by_gradient(MAX, 1)
         return counts[0], score
 
@@ -174,7 +179,7 @@ class SegmentChain:
         return self._paths_by_gradient(Draw(torch.Generator().manual_seed(number)), n)[0]
 
     def _paths_by_gradient(self, reduction: Reduction, n: int) -> tuple[Tensor, Tensor]:
-        """States that the gradient of a best or drawn segmentation points at, ``n`` times."""
+        """Return states and scores of ``n`` best or drawn segmentations, read off the gradient."""
         tensors = self.tensors.detach()
         field = tensors.field.clone().requires_grad_()
         B, T, _ = field.shape
@@ -201,7 +206,7 @@ class SegmentChain:
         )  # fmt: skip
 
     def _expectations_by_torch(self, weights: Tensor) -> SegmentExpectations:
-        """Gradients of log Z, themselves differentiable where a gradient is wanted."""
+        """Compute expectations as gradients of log Z, differentiable if a gradient is required."""
         tensors, wanted = self.tensors, self.tensors.requires_grad
         with torch.enable_grad():
             parts = [tensors.initial[0], tensors.transition[0, 0], self.log_duration, tensors.field]
@@ -241,10 +246,10 @@ Ints = NDArray[np.int64]
 
 
 class CpuSegmentChain:
-    """Sums over segmentations, computed with logs in float64.
+    """Sums over segmentations, computed in log space and float64.
 
     Args:
-        tensors: Everything but the durations.
+        tensors: The chain without its durations.
         log_duration: ``(K, D)``.
         censored: Whether the last segment may outlast its row.
     """
@@ -257,7 +262,7 @@ class CpuSegmentChain:
 
     @cached_property
     def numbers(self) -> SegmentPotentials:
-        """The chain as the kernel takes it."""
+        """Potentials in the form that the kernel takes."""
         from pgnn.inference.chains.kernels import SegmentPotentials
 
         transition = _array(self.tensors.transition[0, 0])
@@ -271,11 +276,11 @@ class CpuSegmentChain:
         )
 
     def expectations(self, weights: Floats | None, everything: bool) -> SegmentSums:
-        """Return log Z alone, or all sums over rows, too.
+        """Return log Z and, optionally, the sums over rows.
 
         Args:
-            weights: ``(B,)`` what rows count.
-            everything: Whether to compute more than log Z.
+            weights: ``(B,)`` weights of the rows in the sums.
+            everything: Whether to compute the sums besides log Z.
         """
         from pgnn.inference.chains.kernels import SegmentSums, sum_segments
 
@@ -309,7 +314,7 @@ def _array(tensor: Tensor) -> Floats:
 
 
 class TorchSegmentChain:
-    r"""Forward messages over a state and the steps that its segment still has to go.
+    r"""Forward messages over a state and the remaining steps of its segment.
 
     .. math:: \alpha_{t+1}(k, r) = e^{f_{t+1}(k)} \Big[ \alpha_t(k, r + 1)
         + e^{g(k, r)} \sum_j \alpha_t(j, 1) e^{A(j, k)} \Big]
@@ -319,7 +324,7 @@ class TorchSegmentChain:
         transition: ``(K, K)`` logs.
         duration: ``(K, D)`` logs.
         field: ``(B, T, K)`` logs.
-        tensors: Where rows end.
+        tensors: Provides the lengths of the rows.
         reduction: Sum, maximum, or draws.
         censored: Whether the last segment may outlast its row.
     """

@@ -1,8 +1,8 @@
-r"""Chains by torch operations on logs: any device, any derivative, steps in a loop or in a scan.
+r"""Chains by torch operations in log space, on any device, with derivatives of any order.
 
-The scan multiplies neighbouring transition matrices in pairs, pairs of pairs and so on, so that a
-row of ``T`` steps needs :math:`O(\log T)` operations one after another and :math:`O(T K^3)`
-altogether; the loop needs ``T`` and :math:`O(T K^2)`.
+Messages are computed by a loop over steps, or by a parallel scan over products of transition
+matrices. A row of ``T`` steps takes :math:`O(\log T)` sequential operations and
+:math:`O(T K^3)` work with the scan, ``T`` and :math:`O(T K^2)` with the loop.
 
 References:
     Särkkä & García-Fernández (2021), Temporal parallelization of Bayesian smoothers.
@@ -19,24 +19,24 @@ from torch import Tensor
 from pgnn.inference.chains.chain_tensors import ChainTensors
 from pgnn.inference.semiring import MAX, SUM, Reduction, contract, draw, log_sum_exp
 
-_ROOM = 2**24  # numbers that an intermediate result may hold
+_ROOM = 2**24  # most numbers of an intermediate result
 
 
 class TorchChain:
-    r"""Forward and backward messages of a chain, and what follows from them.
+    r"""Forward and backward messages of a chain, and the probabilities computed from them.
 
     .. math:: \alpha_t(k) = \log \sum_{z_{<t}} \tilde p(z_{\le t}, z_t = k), \qquad
         \beta_t(k) = \log \sum_{z_{>t}} \tilde p(z_{>t} \mid z_t = k)
 
-    Beyond the end of a row :math:`\alpha` stays as it is and :math:`\beta` is zero. All results
-    are differentiable any number of times.
+    Beyond the end of a row :math:`\alpha` keeps its last value and :math:`\beta` is zero. All
+    results are differentiable any number of times.
 
     Args:
         tensors: The chain.
-        scan: Whether to scan rather than to loop; by default where that is likely to be faster.
-        reduction: Sum, or maximum in place of every sum.
+        scan: Whether to use the scan; by default, if it is likely to be faster than the loop.
+        reduction: Sum, or maximum for best paths.
 
-    Cost: :math:`O(B T K^2)`, by a scan :math:`O(B T K^3)`.
+    Cost: :math:`O(B T K^2)` time with the loop, :math:`O(B T K^3)` with the scan.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class TorchChain:
         self.scan = _scans(tensors) if scan is None else scan
         if tensors.num_steps:
             self.first = tensors.initial + tensors.field[:, 0]
-        else:  # zeros that have a gradient where the numbers have one
+        else:  # zeros that depend on the tensors, for autograd
             none = tensors.initial[:, :0].sum() + tensors.transition.flatten()[:0].sum()
             self.first = tensors.field.sum(1) + none
 
@@ -72,7 +72,7 @@ class TorchChain:
         alpha = self.alpha()
         log_z = self.total(alpha)
         marginals = (alpha + self.beta() - _finite(log_z)[:, None, None]).exp()
-        return self._rows_that_can_be(marginals, log_z)
+        return self._mask_impossible(marginals, log_z)
 
     def filtered(self) -> tuple[Tensor, Tensor]:
         """Return ``(B, T, K)`` p(z_t | x_1..t) and ``(B, T)`` log p(x_t | x_<t)."""
@@ -156,7 +156,7 @@ class TorchChain:
         return torch.cat([sent, torch.zeros_like(self.first)[:, None]], 1)
 
     def _matrices(self) -> Tensor:
-        """``(B, T-1, K, K)`` logs of transition and field of each step, one beyond the end."""
+        """Return ``(B, T-1, K, K)`` transition plus field, in logs; identity beyond the end."""
         tensors = self.tensors
         steps = tensors.transition + tensors.field[:, 1:, None, :]
         K = tensors.num_states
@@ -176,17 +176,17 @@ class TorchChain:
         pairs = pairs.masked_fill(log_z.isneginf()[:, None, None, None], math.nan)
         return pairs.masked_fill(~tensors.within[:, 1:][:, steps, None, None], 0.0)
 
-    def _rows_that_can_be(self, marginals: Tensor, log_z: Tensor) -> Tensor:
+    def _mask_impossible(self, marginals: Tensor, log_z: Tensor) -> Tensor:
         marginals = marginals.masked_fill(log_z.isneginf()[:, None, None], math.nan)
         return marginals.masked_fill(~self.tensors.within[:, :, None], 0.0)
 
 
 def prefixes(elements: Tensor, times: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-    """Return all products of the first elements along axis 1, in a logarithmic number of steps.
+    """Return the prefix products along axis 1, in a logarithmic number of sequential steps.
 
     Args:
         elements: ``(B, T, ...)``.
-        times: An associative product of two such tensors, element by element.
+        times: An associative product, applied elementwise to two such tensors.
     """
     T = elements.shape[1]
     if T < 2:
@@ -199,7 +199,7 @@ def prefixes(elements: Tensor, times: Callable[[Tensor, Tensor], Tensor]) -> Ten
 
 
 def _scans(tensors: ChainTensors) -> bool:
-    """Whether few rows on an accelerator wait for each other more than a scan would cost."""
+    """Whether the scan is likely to be faster: for few long rows on an accelerator."""
     B, T, K = tensors.field.shape
     return tensors.field.device.type != "cpu" and T > 8 * K and B * T * K**3 <= 4 * _ROOM
 
@@ -209,7 +209,7 @@ def _finite(tops: Tensor) -> Tensor:
 
 
 class TorchChainPaths:
-    """Paths through the rows of a chain; see :class:`~pgnn.inference.chains.chain.Chain`.
+    """Best and drawn paths of a chain; see :class:`~pgnn.inference.chains.chain.Chain`.
 
     Args:
         tensors: The chain.
@@ -282,7 +282,7 @@ class TorchChainPaths:
         return self._mask_invalid(states, soft.total(alpha).expand(n, -1))
 
     def log_score(self, states: Tensor) -> Tensor:
-        """Return the logs of what paths weigh, ``(..., B)`` of states ``(..., B, T)``."""
+        """Return ``(..., B)`` log weights of the paths with states ``(..., B, T)``."""
         tensors = self.tensors
         within = tensors.within
         if not within.shape[1]:
@@ -302,7 +302,7 @@ class TorchChainPaths:
         return total.masked_fill(absent, -math.inf)
 
     def _transitions_to(self, chain: TorchChain, t: int, at: Tensor) -> Tensor:
-        """Logs of the transitions from every state at step ``t`` to given ones, ``(..., B, K)``."""
+        """Return ``(..., B, K)`` logs of the transitions at step ``t`` to the given states."""
         table = chain.step(t).mT
         rows = torch.arange(at.shape[-1], device=at.device) % len(table)
         return table[rows, at]
@@ -314,7 +314,7 @@ class TorchChainPaths:
 
 
 def _largest(values: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The ``k`` largest of the last axis, of equal ones the first; padded with ``-inf``."""
+    """Return the ``k`` largest of the last axis, ties in order; padded with ``-inf``."""
     short = k - values.shape[-1]
     if short > 0:
         values = torch.nn.functional.pad(values, (0, short), value=-math.inf)

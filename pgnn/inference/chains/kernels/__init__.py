@@ -1,53 +1,51 @@
 """Compiled kernels of chains: sums over paths, best paths and draws, for many rows at once.
 
-What is imported here is all that the rest of pgnn calls (:class:`~pgnn.inference.chains.cpu_chain.
-CpuChain` and :class:`~pgnn.inference.chains.segment_chain.SegmentChain` do). Every kernel takes a
-chain's :class:`Potentials`, writes into arrays that the caller made (a kernel allocates nothing and
-returns nothing), takes scratch arrays whose sizes its docstring tells, and works on the rows or
-tiles it is told to, so that threads share the work by sharing these numbers out.
+The names imported here are the interface of this package. Every kernel takes the
+:class:`Potentials` of a chain, writes its results into arrays allocated by the caller (a kernel
+allocates and returns nothing), takes scratch arrays whose sizes its docstring states, and processes
+a list of rows or tiles, so that threads can divide the list among themselves.
 
-**Layout.** Potentials are exponentiated and divided by their largest; a message is normalised at
-every step, and the logs of what it was divided by are added up. There are two ways to fill vector
-registers:
+**Layout.** Potentials are exponentiated and divided by the largest one; messages are normalised at
+every step, and the logs of the normalisers are summed. Vector registers are filled in two ways:
 
-* *by rows*: one row after another, the vector runs over the states of a step. Matrices are padded
-  with ``-inf`` (or zeros) from ``K`` to ``P`` columns, the next multiple of four. For few rows, or
-  rows with transitions of their own.
-* *by tiles*: ``WIDTH`` rows of similar length side by side, the vector runs over the rows of the
-  tile. A message is ``(K, WIDTH)``, so that a step's fields are transposed on their way in and its
-  marginals on their way out. For many rows that share their transitions.
+* *by rows*: one row after another; vectors run over the states of a step. Matrices are padded with
+  ``-inf`` (or zeros) from ``K`` to ``P`` columns, the next multiple of four. Used for few rows, and
+  for rows with different transition tables.
+* *by tiles*: ``WIDTH`` rows of similar length together; vectors run over the rows of the tile. A
+  message is ``(K, WIDTH)``, so fields are transposed when they are loaded and marginals when they
+  are stored. Used for many rows that share their transitions.
 
-Plain loops in numba are 2-8 times slower than this: the compiler stores and loads every partial sum
-and does not vectorise the exponential. So the innermost products are written in LLVM instructions
-(numba intrinsics), each a function of arrays and of positions in them.
+Plain loops in numba are 2-8 times slower: the compiler stores and loads every partial sum and does
+not vectorise the exponential. The innermost products are therefore numba intrinsics, written in
+LLVM instructions; each is a function of arrays and positions in them.
 
-**Files**, from the calls to the instructions:
+**Files**, from the entry points down to the instructions:
 
 =====================  =============================================================================
 ``row_messages``       Forward and backward messages by rows: ``sum_rows``.
 ``tile_messages``      The same by tiles: ``sum_tiles``.
 ``alignment_messages`` Sums over the alignments of labels with steps: ``align_rows``.
-``log_messages``       The same in logs, for rows whose numbers leave the range of floating point.
-``edge_messages``      Forward and backward messages along listed transitions, by tiles:
-                       ``sum_edge_tiles``; in logs ``edge_log_messages``, paths ``edge_paths``,
-                       the innermost products ``edge_products``.
-``segment_messages``   Messages of segment chains, in logs: ``sum_segments``.
+``log_messages``       The same in log space, for rows whose numbers underflow.
+``edge_messages``      Forward and backward messages of sparse chains, by tiles:
+                       ``sum_edge_tiles``; log space in ``edge_log_messages``, paths in
+                       ``edge_paths``, innermost products in ``edge_products``.
+``segment_messages``   Messages of segment chains, in log space: ``sum_segments``.
 ``row_paths``          By rows: best path (Viterbi), ``k`` best paths, exact draws.
 ``tile_paths``         Best paths by tiles.
-``row_steps``          What is done to a row at a step: emit, normalise, meet (vectors of states).
-``tile_steps``         What is done to a tile at a step (vectors of rows).
-``back_pointers``      Largest sums together with the states they come from, and following these.
-``argmax``             The largest of many numbers, and where it stands.
-``attribute_messages`` Likelihood of labels that attributes tell, and gradient: ``sum_sequences``;
-                       best labels, and steps of perceptrons are ``attribute_corrections``.
-``row_gathers``        Sums of rows of a table that numbers point at.
-``transposes``         Steps of many rows into a tile and back.
-``vector_registers``   Small matrix products that keep their sums in registers; loads and stores.
-``arrays``             What kernels read and write (``Potentials``, ``PathSums``); the exponential.
+``row_steps``          Operations on a row at a step: emit, normalise, meet (vectors of states).
+``tile_steps``         The same operations on a tile (vectors of rows).
+``back_pointers``      Maxima with back pointers, and the walk along these.
+``argmax``             The largest of many numbers, and its index.
+``attribute_messages`` Likelihood of labels given attributes, and its gradient: ``sum_sequences``;
+                       best labels and perceptron updates are in ``attribute_corrections``.
+``row_gathers``        Sums of indexed rows of a table.
+``transposes``         Loads and stores of tiles, with transposition.
+``vector_registers``   Small matrix products with sums in registers; loads and stores.
+``arrays``             Arguments of kernels (``Potentials``, ``PathSums``); the exponential.
 =====================  =============================================================================
 
-A number too small to be held is lost. ``PathSums.trust`` tells in which rows that might matter;
-the caller has ``sum_rows_of_logs`` compute those again.
+``PathSums.trust`` marks the rows that may be affected by underflow; the caller computes those again
+by ``sum_rows_of_logs``.
 """
 
 from pgnn.inference.chains.kernels.arrays import PathSums, Potentials

@@ -1,8 +1,8 @@
-"""Sums over alignments of label sequences, one row after another.
+"""Sums over the alignments of label sequences, one row after another.
 
-State ``i`` of a row with ``u`` labels is the blank before label ``i`` (``u + 1`` blanks in all) or
-label ``i`` itself. The blanks of a message come first, its labels after them: so a step is a few
-sums over neighbours, which the compiler turns into vector instructions.
+The states of a row with ``u`` labels are ``u + 1`` blanks and ``u`` labels. A message holds the
+blanks first and then the labels, so that a step consists of a few sums over neighbours, which the
+compiler vectorises.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pgnn.inference.kernels.compiled import inner_numeric, numeric
 
 @inner_numeric
 def _emit(log_probs, labels, b, t, u, emission, at):
-    """Fill ``u`` emissions of labels and that of the blank, each divided by the largest of them."""
+    """Fill the emissions of ``u`` labels and of the blank, divided by the largest of them."""
     blank = log_probs[b, t, 0]
     top = blank
     for i in range(u):
@@ -43,7 +43,7 @@ def _begin(alpha, emission, steps, u):
 
 @inner_numeric
 def _advance(alpha, to, emission, at, skips, t, steps, u):
-    """Fill the message of a step from the one before, of states from which the end is in reach."""
+    """Fill the message of a step from the one before, for states that can reach the end."""
     before, size = to - (2 * u + 1), 2 * u + 1
     for i in range(size):
         alpha[to + i] = 0.0
@@ -62,7 +62,7 @@ def _advance(alpha, to, emission, at, skips, t, steps, u):
 
 @inner_numeric
 def _retreat(ahead, size, emission, at, skips, u):
-    """Replace what lies ahead of a step by what lies ahead of the one before, scaled to sum one."""
+    """Replace the backward message of a step by that of the step before, scaled to sum to one."""
     for i in range(u):
         ahead[size + u + 1 + i] = ahead[u + 1 + i] * emission[at + i]
     for i in range(u + 1):
@@ -83,7 +83,7 @@ def _retreat(ahead, size, emission, at, skips, u):
 
 @inner_numeric
 def _forward(log_probs, labels, b, end, u, alpha, emission, skips, stop):
-    """Fill the messages of a row, scaled to sum one; the log of the sum, ``-inf`` if impossible."""
+    """Fill the normalised messages of a row; return the log sum, ``-inf`` if impossible."""
     size, total = 2 * u + 1, 0.0
     for t in range(end):
         if stop[0]:
@@ -106,7 +106,7 @@ def _forward(log_probs, labels, b, end, u, alpha, emission, skips, stop):
 
 @inner_numeric
 def _backward(labels, b, end, u, occupancy, alpha, emission, skips, ahead, stop):
-    """Add shares of symbols in a row; the least that messages in both directions have in common."""
+    """Add the posterior of symbols in a row; return the smallest overlap of both messages."""
     size, least = 2 * u + 1, 1.0
     for i in range(size):
         ahead[i] = 0.0
@@ -138,22 +138,22 @@ def align_rows(
     log_probs, labels, steps, sizes, rows, log_z, trust, occupancy, alpha, emission, skips, ahead,
     stop,
 ):  # fmt: skip
-    """Sum over all alignments of some rows.
+    """Sum over all alignments of the given rows.
 
     Args:
-        log_probs: ``(B, T, K)`` of symbols at each step, the blank first.
+        log_probs: ``(B, T, K)`` log probabilities of symbols, the blank first.
         labels: ``(B, U)`` symbols of the labels.
-        steps: ``(B,)`` steps of each row.
-        sizes: ``(B,)`` labels of each row.
-        rows: Which ones; none without steps.
-        log_z: ``(B,)``, filled.
-        trust: ``(B,)``, filled: where it is tiny, numbers that were lost might have mattered.
-        occupancy: ``(B, T, K)`` zeros, to which shares of symbols are added; or ``(0, 0, 0)``.
-        alpha: Room for ``T (2 U + 1)`` numbers.
-        emission: For ``T (U + 1)``.
-        skips: For ``U``.
-        ahead: For ``2 (2 U + 1)``.
-        stop: Looked at at every step.
+        steps: ``(B,)`` number of steps of each row.
+        sizes: ``(B,)`` number of labels of each row.
+        rows: Indices of the rows, none of which is empty.
+        log_z: ``(B,)`` output.
+        trust: ``(B,)`` output; tiny in rows that may be affected by underflow.
+        occupancy: ``(B, T, K)`` output, to which posteriors of symbols are added; may be empty.
+        alpha: Scratch array of ``T (2 U + 1)`` numbers.
+        emission: Scratch array of ``T (U + 1)``.
+        skips: Scratch array of ``U``.
+        ahead: Scratch array of ``2 (2 U + 1)``.
+        stop: Checked at every step.
     """
     for b in rows:
         u, end = sizes[b], steps[b]

@@ -1,4 +1,4 @@
-"""The largest of many potentials, and where it stands, found in vector registers."""
+"""The largest of many potentials and its index, computed in vector registers."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def _picks(lanes: int) -> Any:
 
 
 def _first_largest(builder: Any, values: Any, places: Any) -> tuple[Any, Any]:
-    """The largest lane and its place; of equal ones the smallest place."""
+    """The largest lane and its index; the smallest index among ties."""
     while values.type.count > 1:
         half = values.type.count // 2
         (x, i), (y, j) = (
@@ -69,7 +69,7 @@ def _first_largest(builder: Any, values: Any, places: Any) -> tuple[Any, Any]:
 
 
 argmax_4, argmax_16 = _picks(4), _picks(16)
-"""Place of the largest sum of ``x[x_at + k]`` and ``y[y_at + k]``, of equal ones the first."""
+"""Index ``k`` of the largest sum ``x[x_at + k] + y[y_at + k]``; the first among ties."""
 
 
 def _largest(typing_context, x, at, num):

@@ -1,4 +1,4 @@
-"""What the kernels of chains share: the arrays they read and write, the exponential."""
+"""Arguments of the kernels of chains, and the exponential function."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ Floats = NDArray[Any]
 
 
 class Potentials(NamedTuple):
-    """A chain; float32 or float64 throughout but for the scales, which are float64.
+    """A chain in float32 or float64; the scales are always float64.
 
-    Potentials are numbers whose largest one is 1, and the log of what they were divided by; in
-    kernels that compute with logs they are logs, and the scales are not used.
+    Potentials are divided by the largest one, whose log is the scale; in log-space kernels they are
+    logs, and the scales are not used.
     """
 
     initial: Floats
@@ -27,7 +27,7 @@ class Potentials(NamedTuple):
     transition: Floats
     """``(1 or B, 1 or T - 1, K, K)``."""
     turned: Floats
-    """The same, last two axes exchanged."""
+    """The transposed transition: last two axes exchanged."""
     log_field: Floats
     """``(B, T, K)``."""
     lengths: Floats
@@ -39,20 +39,20 @@ class Potentials(NamedTuple):
 
 
 class PathSums(NamedTuple):
-    """What a forward or a forward-backward pass finds."""
+    """Results of a forward or a forward-backward pass."""
 
     log_z: Floats
     """``(B,)`` float64."""
     trust: Floats
-    """``(B,)`` float64: the least share of a product of messages; small where some was lost."""
+    """``(B,)`` float64: smallest overlap of both messages; small if numbers underflowed."""
     states: Floats
-    """``(B, T, K)`` marginals or filtered probabilities; ``(0, 0, 0)`` if nobody asks."""
+    """``(B, T, K)`` marginals or filtered probabilities; ``(0, 0, 0)`` if not requested."""
     increments: Floats
-    """``(B, T)`` float64 log p(x_t | x_<t); ``(0, 0)`` if nobody asks."""
+    """``(B, T)`` float64 log p(x_t | x_<t); ``(0, 0)`` if not requested."""
     pairs: Floats
-    """Sums of products of messages on either side of a transition, shaped like the transitions or
-    larger where a sum is not to be taken; the transition's own number is not yet multiplied in.
-    ``(0, 0, 0, 0)`` if nobody asks."""
+    """Sums of products of the messages on both sides of a transition, without the factor of the
+    transition itself; shaped like the transitions, or larger along axes that are not summed over.
+    ``(0, 0, 0, 0)`` if not requested."""
 
 
 _LOG2_E = 1.4426950408889634
@@ -63,10 +63,10 @@ _BIAS = {32: (127, 23), 64: (1023, 52)}
 
 
 def exp_of(builder: Any, x: Any) -> Any:
-    r"""Exponential of a number that is not positive, or of the lanes of a vector, branchless.
+    r"""Exponential of a non-positive number, or of the lanes of a vector, without branches.
 
-    :math:`e^x = 2^n e^r` with :math:`n = \lfloor x / \log 2 + 1/2 \rfloor` and the series of
-    :math:`e^r`; zero where the result would have fewer digits than others.
+    Uses :math:`e^x = 2^n e^r` with :math:`n = \lfloor x / \log 2 + 1/2 \rfloor` and the series of
+    :math:`e^r`; zero if the result would be subnormal.
     """
     lanes = x.type.count if isinstance(x.type, ir.VectorType) else 0
     bits = 32 if isinstance(x.type.element if lanes else x.type, ir.FloatType) else 64
@@ -113,23 +113,23 @@ def _exp_below(typing_context, x):
 
 
 exp_below: Any = intrinsic(_exp_below)
-"""See :func:`exp_of`: without a branch, so that loops vectorise."""
+"""See :func:`exp_of`; branch-free, so that loops vectorise."""
 
 
 LOST = {32: 1e-8, 64: 1e-103}
-"""More than a step can lose of a number that is added to a normalised message, as it is held by
-what bounds the losses: times 1e28, or 1e200, since it is far too small to be held as it is."""
+"""Bound on the loss to underflow in one step, relative to a normalised message. It is stored
+multiplied by 1e28 (or 1e200 in float64), because it would itself underflow."""
 
 
 @inlined_numeric
 def harmless(itemsize):
-    """Up to which share of a message losses, so held, do not matter: 1e-9, or 1e-17."""
+    """Largest harmless loss relative to a message (1e-9 or 1e-17), in the scale of ``loss``."""
     return 1e19 if itemsize == 4 else 1e183
 
 
 @inlined_numeric
 def share_of(array, b):
-    """Index of row or step ``b`` where an axis may have size one, shared by all."""
+    """Index ``b``, or 0 if the axis has size one."""
     return b if array > 1 else 0
 
 

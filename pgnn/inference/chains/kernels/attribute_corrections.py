@@ -1,4 +1,4 @@
-"""Best labels whose scores are sums over attributes, and steps of weights where they are wrong."""
+"""Perceptron updates of chains whose scores are sums of attribute weights."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ from pgnn.inference.chains.kernels.attribute_messages import AttributeWeights, s
 from pgnn.inference.kernels.compiled import inner_numeric, numeric
 
 MARK, MEASURE, APPLY = 0, 1, 2
-"""What is done at the weights of a label at a step: the correction is noted, measured, made."""
+"""Phases of a correction: collect its entries, measure its size, apply it."""
 
 
 class Corrections(NamedTuple):
-    """What changes while weights are corrected."""
+    """State of a pass of corrections."""
 
     weights: AttributeWeights
-    """The present ones."""
+    """Current weights."""
     totals: AttributeWeights
-    """Sum of all corrections, each times how many sequences came before it."""
+    """Sum of all corrections, each multiplied by the number of sequences before it."""
     delta: AttributeWeights
-    """Zeros: the correction under way."""
+    """Current correction; zero between sequences."""
     exists: NDArray[Any]
-    """``(D, P)`` bool: which cells of the table are weights."""
+    """``(D, P)`` bool: cells of the table that are weights."""
     learned: NDArray[Any]
-    """``(K, K)`` bool: which transitions are learned."""
+    """``(K, K)`` bool: transitions that are learned."""
     ends: bool
     """Whether scores of first and last labels are learned."""
     updates: NDArray[Any]
-    """``(1,)`` float64: sequences so far."""
+    """``(1,)`` float64: number of sequences so far."""
 
 
 @inner_numeric
 def _touch(array, total, delta, i, amount, mode, size, count):
-    """Note, measure or make a correction of one weight."""
+    """Collect, measure or apply the correction of one weight."""
     if mode == MARK:
         delta[i] += amount
     elif mode == MEASURE:
@@ -49,7 +49,7 @@ def _touch(array, total, delta, i, amount, mode, size, count):
 
 @inner_numeric
 def _touch_step(steps, c, n, label, sign, mode, size):
-    """The same for all weights that a label has at a step."""
+    """The same for all weights of a label at a step."""
     score, valued = 0.0, steps.values.shape[0] > 0
     for m in range(steps.starts[n], steps.lone[n]):
         f = steps.numbers[m]
@@ -68,7 +68,7 @@ def _touch_step(steps, c, n, label, sign, mode, size):
 
 @inner_numeric
 def _touch_all(steps, c, first, right, best, mode, size):
-    """The same for all weights that right labels and the best ones do not have in common."""
+    """The same for all weights in which the true and the predicted labels differ."""
     score, num = 0.0, len(best)
     for t in range(num):
         y, z = right[t], best[t]
@@ -94,7 +94,7 @@ def _touch_all(steps, c, first, right, best, mode, size):
 
 @inner_numeric
 def _find_best(scores, moves, num, K, sums, origins, best):
-    """Write the best labels of a sequence; return their score."""
+    """Find the best labels of a sequence; return their score."""
     for k in range(K):
         sums[0, k] = scores[0, k]
     for t in range(1, num):
@@ -126,23 +126,23 @@ def _find_best(scores, moves, num, K, sums, origins, best):
 def correct(
     steps, c, rows, row_weights, cost, most, losses, wrong, scores, sums, origins, best, stop
 ):
-    """Correct the weights after each sequence whose best labels are not the right ones.
+    """Correct the weights after each sequence whose best labels differ from the true ones.
 
     Args:
         steps: :class:`~pgnn.inference.chains.kernels.attribute_messages.AttributeSteps`.
         c: :class:`Corrections`.
-        rows: Sequences, in the order in which they come.
-        row_weights: ``(B,)`` weight of each row's correction.
-        cost: What a wrong label scores besides, while the best ones are sought.
+        rows: Indices of the sequences, in order.
+        row_weights: ``(B,)`` weight of the correction of each row.
+        cost: Margin added to the scores of wrong labels in the search for the best ones.
         most: Largest size of a correction; negative for corrections of size one.
-        losses: ``(B,)`` by how much the best labels scored more than the right ones; NaN where the
-            right ones are impossible, and then nothing is corrected any more.
-        wrong: ``(B,)`` how many of the best labels are not right.
-        scores: Room for ``(T, P)``.
-        sums: For ``(2, P)``.
-        origins: For ``(T, P)`` int64.
-        best: For ``(T,)`` int64.
-        stop: Looked at at each sequence.
+        losses: ``(B,)`` score of the best minus score of the true labels; NaN if the true labels
+            are impossible, which ends the pass.
+        wrong: ``(B,)`` number of wrong labels among the best.
+        scores: Scratch array of ``(T, P)``.
+        sums: Scratch array of ``(2, P)``.
+        origins: Scratch array of ``(T, P)`` int64.
+        best: Scratch array of ``(T,)`` int64.
+        stop: Checked at each sequence.
     """
     K = c.weights.moves.shape[0]
     for row in rows:

@@ -1,7 +1,7 @@
-"""Likelihood of labels whose scores are sums over attributes, and its gradient, in one pass.
+"""Likelihood of labels whose scores are sums of attribute weights, and its gradient, in one pass.
 
-Sequence after sequence: scores, forward and backward messages and marginals of one sequence stay in
-the nearest cache, and nothing is written down for all steps.
+Sequences are processed one by one, so that scores, messages and marginals of a sequence stay in the
+nearest cache, and nothing is stored for all steps.
 """
 
 from __future__ import annotations
@@ -26,43 +26,43 @@ Floats = NDArray[Any]
 Ints = NDArray[Any]
 
 LEAST = 1e-200
-"""What messages may fall to before what was too small to be held might matter."""
+"""Smallest message at which underflow is still harmless."""
 DENSE = 1e-60
-"""Where no transition is less likely than this beside the best, nothing so small ever matters."""
+"""If every transition is at least this share of the largest, underflow is always harmless."""
 
 
 class AttributeSteps(NamedTuple):
-    """Sequences with attributes and labels at their ``N`` steps."""
+    """Attributes and labels of the ``N`` steps of all sequences."""
 
     begins: Ints
-    """``(B + 1,)`` int64: where sequences begin, and the end."""
+    """``(B + 1,)`` int64: offsets of the sequences."""
     starts: Ints
-    """``(N + 1,)`` int64: where the attributes of steps begin, and the end."""
+    """``(N + 1,)`` int64: offsets of the attributes of the steps."""
     lone: Ints
-    """``(N,)`` int64: where those attributes of a step begin that have a weight for one label."""
+    """``(N,)`` int64: offset of the attributes of a step that have a weight for one label only."""
     numbers: Ints
-    """``(M,)`` int32: rows of the table, and then places among the lone weights."""
+    """``(M,)`` int32: row in the table, or index among the lone weights, of each attribute."""
     values: Floats
-    """``(M,)``, or ``(0,)`` for ones."""
+    """``(M,)`` values of the attributes; ``(0,)`` if all are one."""
     labels: Ints
-    """``(N,)`` int64."""
+    """``(N,)`` int64 labels."""
 
 
 class AttributeWeights(NamedTuple):
-    """Scores of a chain, or derivatives by them; ``P`` columns, zero from the ``K``-th on."""
+    """Scores of a chain, or derivatives with respect to them; ``K`` columns, padded to ``P``."""
 
     table: Floats
-    """``(D, P)`` of attributes that have weights for several labels."""
+    """``(D, P)`` weights of attributes with several labels."""
     lone: Floats
-    """``(S,)`` weights of attributes that have one weight."""
+    """``(S,)`` weights of attributes with one label."""
     lone_labels: Ints
-    """``(S,)`` int64, of these."""
+    """``(S,)`` int64 labels of the lone weights."""
     first: Floats
-    """``(P,)`` of the first label."""
+    """``(P,)`` scores of the first label."""
     last: Floats
-    """``(P,)`` of the last label."""
+    """``(P,)`` scores of the last label."""
     moves: Floats
-    """``(K, P)`` from row to column."""
+    """``(K, P)`` scores of transitions from row to column."""
 
 
 @inner_numeric
@@ -92,7 +92,7 @@ def score_steps(steps, weights, first, num, out):
 
 @inner_numeric
 def spread_steps(steps, gradient, first, num, upstream):
-    """Add derivatives by the scores of a sequence's steps, ``(num, P)``, to those by weights."""
+    """Backpropagate ``(num, P)`` derivatives of the scores of a sequence to the weights."""
     P = gradient.table.shape[1]
     for t in range(num):
         at, n = t * P, first + t
@@ -115,7 +115,7 @@ def spread_steps(steps, gradient, first, num, upstream):
 
 @inner_numeric
 def _score(weights, labels, scores):
-    """What labels score."""
+    """Return the score of labels."""
     total = 0.0
     for t in range(len(labels)):
         total += scores[t, labels[t]]
@@ -126,7 +126,7 @@ def _score(weights, labels, scores):
 
 @inner_numeric
 def _exponentiate(scores, num, K):
-    """Scores as potentials whose largest is one at each step; the log of the factors taken out."""
+    """Exponentiate scores, divided by the largest of each step; return the log of the divisors."""
     total = 0.0
     for t in range(num):
         top = -math.inf
@@ -144,10 +144,10 @@ def _exponentiate(scores, num, K):
 
 @inner_numeric
 def _forward(emission, moves, reach, num, alpha, inverse):
-    """Normalised messages, one over what they were divided by; the log of that, and a warning.
+    """Fill normalised messages and inverse normalisers; return log Z and a measure of underflow.
 
-    The warning is the least that messages became of what they could have become on any way: where
-    it is tiny, what was too small to be held may have mattered.
+    The measure is the smallest ratio of a normaliser to its upper bound; if it is tiny, the result
+    may be affected by underflow.
     """
     K, P = moves.shape
     logs, product, fall, least = 0.0, 1.0, 1.0, 1.0
@@ -182,7 +182,7 @@ def _forward(emission, moves, reach, num, alpha, inverse):
 
 @inner_numeric
 def _backward(emission, turned, num, alpha, inverse, beta, ahead):
-    """Turn ``emission`` into marginals; ``ahead`` is what meets a message at the next step."""
+    """Turn ``emission`` into marginals and fill backward messages ``ahead``."""
     K, P = turned.shape
     for k in range(P):
         beta[k] = 1.0
@@ -196,13 +196,13 @@ def _backward(emission, turned, num, alpha, inverse, beta, ahead):
 
 @numeric
 def arrange(numbers, values, place, steps):
-    """Write attributes down step after step, those that have a row of the table first.
+    """Concatenate the attributes of all steps, in each step those with several labels first.
 
     Args:
-        numbers: ``(N, A)`` of attributes, -1 where there is none.
-        values: ``(N, A)``, or ``(0, 0)`` for ones.
-        place: ``(F,)`` row of each attribute; ``-1 - s`` if it is the ``s``-th lone weight.
-        steps: :class:`AttributeSteps`, whose ``starts`` are known.
+        numbers: ``(N, A)`` indices of attributes, -1 for padding.
+        values: ``(N, A)`` values, or ``(0, 0)`` if all are one.
+        place: ``(F,)`` row of each attribute; ``-1 - s`` if it has the ``s``-th lone weight.
+        steps: :class:`AttributeSteps`, whose ``starts`` are filled.
     """
     for n in range(numbers.shape[0]):
         m = steps.starts[n]
@@ -220,7 +220,7 @@ def arrange(numbers, values, place, steps):
 
 @inner_numeric
 def _count(steps, gradient, first, labels, weight, emission, alpha, ahead, pairs):
-    """Add derivatives of a sequence, from marginals and the messages that meet at its steps."""
+    """Add the derivatives of a sequence, from its marginals and messages."""
     K, P, num = pairs.shape[0], pairs.shape[1], len(labels)
     for t in range(num):
         for k in range(P):
@@ -240,24 +240,24 @@ def sum_sequences(
     steps, weights, moves, turned, shift, rows, row_weights, log_probs, gradient, pairs, emission,
     alpha, ahead, beta, reach, inverse, stop,
 ):  # fmt: skip
-    """Find log probabilities of labels, and add their derivatives up.
+    """Compute log probabilities of labels, and accumulate their derivatives.
 
     Args:
         steps: :class:`AttributeSteps`.
         weights: :class:`AttributeWeights`.
-        moves: ``(K, P)`` exponentials of transitions, the largest of them one.
-        turned: ``(K, P)`` the same with rows and columns exchanged.
-        shift: Log of what ``moves`` were divided by.
-        rows: Which sequences.
-        row_weights: ``(B,)`` what they count; ``(0,)`` if no derivatives are wanted.
-        log_probs: ``(B,)`` of labels; NaN where messages lost what may have mattered.
-        gradient: :class:`AttributeWeights`, added to.
-        pairs: ``(K, P)`` minus expected transitions are added, not yet multiplied by ``moves``.
-        emission, alpha, ahead: Room for ``(T, P)``.
-        beta: For ``(P,)``.
+        moves: ``(K, P)`` exponentials of transitions, divided by the largest.
+        turned: ``(K, P)`` the transposed transitions.
+        shift: Log of the divisor of ``moves``.
+        rows: Indices of the sequences.
+        row_weights: ``(B,)`` weights of the sequences; ``(0,)`` for no derivatives.
+        log_probs: ``(B,)`` output; NaN in sequences that may be affected by underflow.
+        gradient: :class:`AttributeWeights`, accumulated.
+        pairs: ``(K, P)`` minus expected transitions, accumulated without the factor ``moves``.
+        emission, alpha, ahead: Scratch arrays of ``(T, P)``.
+        beta: Scratch array of ``(P,)``.
         reach: ``(P,)`` zeros.
-        inverse: For ``(T,)``.
-        stop: Looked at at each sequence.
+        inverse: Scratch array of ``(T,)``.
+        stop: Checked at each sequence.
     """
     K = moves.shape[0]
     dense = True

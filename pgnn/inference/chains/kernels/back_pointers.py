@@ -1,4 +1,4 @@
-"""Largest sums and where they come from, found in vector registers."""
+"""Maxima with back pointers, computed in vector registers."""
 
 from __future__ import annotations
 
@@ -46,17 +46,19 @@ def _tile_max_origins(columns: int) -> Any:
                 row = builder.add(at, builder.mul(i, step))
                 value = load_vector(builder, data.right, address, kind, WIDTH)
                 origin = spread_value(builder, builder.trunc(i, _BYTE), WIDTH)
-                for j, (top, came) in enumerate(zip(tops, froms, strict=True)):
+                for j, (top, best_origin) in enumerate(zip(tops, froms, strict=True)):
                     number = spread(builder, data.left, builder.add(row, index(j)), kind, WIDTH)
                     candidate, old = builder.fadd(value, number), builder.load(top)
                     larger = builder.fcmp_ordered(">", candidate, old)
                     builder.store(builder.select(larger, candidate, old), top)
-                    builder.store(builder.select(larger, origin, builder.load(came)), came)
-            for j, (top, came) in enumerate(zip(tops, froms, strict=True)):
+                    builder.store(
+                        builder.select(larger, origin, builder.load(best_origin)), best_origin
+                    )
+            for j, (top, best_origin) in enumerate(zip(tops, froms, strict=True)):
                 where = builder.add(to, index(j * WIDTH))
                 store_vector(builder, builder.load(top), data.out, where, kind, WIDTH)
                 where = builder.add(origin_to, index(j * WIDTH))
-                store_vector(builder, builder.load(came), noted, where, _BYTE, WIDTH)
+                store_vector(builder, builder.load(best_origin), noted, where, _BYTE, WIDTH)
             return context.get_dummy_value()
 
         return types.void(matrix, x, out, origins, at, step, x_at, to, origin_to, num), generate
@@ -65,7 +67,7 @@ def _tile_max_origins(columns: int) -> Any:
 
 
 tile_max_origin_4, tile_max_origin_1 = _tile_max_origins(4), _tile_max_origins(1)
-"""Like ``tile_max_4`` and ``tile_max_1``; the smallest state a largest sum comes from is noted."""
+"""Like ``tile_max_4`` and ``tile_max_1``; also stores the smallest state of each maximum."""
 
 
 def _follow(typing_context, origins, path, at, after, to, num):
@@ -80,10 +82,12 @@ def _follow(typing_context, origins, path, at, after, to, num):
         origins_found = cgutils.alloca_once_value(builder, ir.Constant(_BYTES, [0] * WIDTH))
         with cgutils.for_range(builder, num) as loop:
             address = builder.add(at, builder.mul(loop.index, index(WIDTH)))
-            came = load_vector(builder, noted, address, _BYTE, WIDTH)
+            best_origin = load_vector(builder, noted, address, _BYTE, WIDTH)
             this = spread_value(builder, builder.trunc(loop.index, _BYTE), WIDTH)
             same = builder.icmp_unsigned("==", state, this)
-            builder.store(builder.select(same, came, builder.load(origins_found)), origins_found)
+            builder.store(
+                builder.select(same, best_origin, builder.load(origins_found)), origins_found
+            )
         store_vector(builder, builder.load(origins_found), path, to, _BYTE, WIDTH)
         return context.get_dummy_value()
 
@@ -105,7 +109,7 @@ def _max_origins_of_few(
         at, field_at, origin_at, num, steps = arguments[4:]
         index, kind = at.type, reach.type.pointee
         rows = [
-            load_vector(builder, matrix, builder.add(at, _there(builder, i, num, FEW)), kind, FEW)
+            load_vector(builder, matrix, builder.add(at, _address(builder, i, num, FEW)), kind, FEW)
             for i in range(FEW)
         ]
         vector, places = ir.VectorType(kind, FEW), ir.VectorType(_BYTE, FEW)
@@ -123,15 +127,18 @@ def _max_origins_of_few(
             ]
             while len(ways) > 1:
                 ways = [_first(builder, *pair) for pair in zip(ways[::2], ways[1::2], strict=True)]
-            (value, came), address = ways[0], builder.add(field_at, builder.mul(loop.index, num))
+            (value, best_origin), address = (
+                ways[0],
+                builder.add(field_at, builder.mul(loop.index, num)),
+            )
             observed: Any = ir.Constant(vector, [ir.Constant(kind, 0.0)] * FEW)
             for k in range(FEW):
-                place = builder.add(address, _there(builder, k, num))
+                place = builder.add(address, _address(builder, k, num))
                 number = builder.load(builder.gep(field, [place]))
                 observed = builder.insert_element(observed, number, ir.IntType(32)(k))
             builder.store(builder.fadd(value, observed), message)
             where = builder.add(origin_at, builder.mul(loop.index, index(FEW)))
-            store_vector(builder, came, origins, where, _BYTE, FEW)
+            store_vector(builder, best_origin, origins, where, _BYTE, FEW)
         store_vector(builder, builder.load(message), reach, index(0), kind, FEW)
         return context.get_dummy_value()
 
@@ -139,22 +146,22 @@ def _max_origins_of_few(
     return types.void(*argument_values), generate
 
 
-def _there(builder: Any, k: int, num: Any, step: int = 1) -> Any:
-    """Where a state stands; the first one's place if it is not there."""
+def _address(builder: Any, k: int, num: Any, step: int = 1) -> Any:
+    """Address of a state; that of the first one if there is no such state."""
     inside = builder.icmp_unsigned("<", num.type(k), num)
     return builder.select(inside, num.type(k * step), num.type(0))
 
 
 def _first(builder: Any, x: tuple[Any, Any], y: tuple[Any, Any]) -> tuple[Any, Any]:
-    """The larger ones of two vectors, of equal ones the first, and their origins."""
+    """Elementwise maximum of two vectors, the first among ties, and its origins."""
     larger = builder.fcmp_ordered(">", y[0], x[0])
     return builder.select(larger, y[0], x[0]), builder.select(larger, y[1], x[1])
 
 
 FEW = 4
 max_origins_of_few: Any = intrinsic(_max_origins_of_few)
-"""Largest sums of a row of at most ``FEW`` states over many steps, the message in one register.
+"""Max-product messages of a row of at most ``FEW`` states, held in one register.
 
-``reach`` is the message before and after, ``-inf`` where there is no state; the matrix is padded
-to ``FEW`` columns and has as many rows.
+``reach`` is the message before and after, padded with ``-inf``; the matrix is padded to ``FEW``
+rows and columns.
 """

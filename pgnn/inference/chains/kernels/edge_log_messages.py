@@ -1,4 +1,4 @@
-"""Messages along listed transitions in logs, for rows whose numbers leave the range of floats."""
+"""Messages of sparse chains in log space, for rows whose numbers underflow."""
 
 from __future__ import annotations
 
@@ -51,14 +51,14 @@ def _forward(potentials, sums, label_of, b, alpha, stop):
                 if sums.labels.shape[1]:
                     sums.labels[0, start + t, label_of[j]] += exp_below(alpha[to + j])
         if total == -math.inf:
-            _no_answer(sums, start + t, start + steps)
+            _fill_impossible(sums, start + t, start + steps)
             break
     sums.log_z[b] = log_z
     return log_z > -math.inf
 
 
 @inner_numeric
-def _no_answer(sums, begin, end):
+def _fill_impossible(sums, begin, end):
     for n in range(begin, end):
         if len(sums.increments) and n > begin:
             sums.increments[n] = math.nan
@@ -102,20 +102,20 @@ def _backward(potentials, sums, label_of, weight, b, alpha, ahead, behind, room,
 def sum_edge_rows_of_logs(
     potentials, sums, mode, label_of, rows, weights, alpha, ahead, behind, room, stop
 ):
-    """Sum over all paths of some rows, as ``sum_edge_tiles`` does; probabilities as they are.
+    """Sum over all paths of the given rows in log space, see ``sum_edge_tiles``.
 
     Args:
-        potentials: Logs.
-        sums: Of which ``counts`` have the potentials multiplied in; ``labels`` are zero.
+        potentials: Log potentials.
+        sums: Outputs; ``counts`` include the factors of the potentials; ``labels`` must be zero.
         mode: FORWARD, FILTER or SMOOTH.
-        label_of: ``(S,)``.
-        rows: Which ones; none is empty.
-        weights: ``(B,)`` what a row counts in ``sums.counts``.
-        alpha: Room for ``T * S`` numbers.
-        ahead: For ``S``.
-        behind: For ``S``.
-        room: For ``S``.
-        stop: Looked at at every step.
+        label_of: ``(S,)`` label of each state.
+        rows: Indices of the rows, none of which is empty.
+        weights: ``(B,)`` weights of the rows in ``sums.counts``.
+        alpha: Scratch array of ``T * S`` numbers.
+        ahead: Scratch array of ``S``.
+        behind: Scratch array of ``S``.
+        room: Scratch array of ``S``.
+        stop: Checked at every step.
     """
     for b in rows:
         possible = _forward(potentials, sums, label_of, b, alpha, stop)
@@ -123,4 +123,4 @@ def sum_edge_rows_of_logs(
             _backward(potentials, sums, label_of, weights[b], b, alpha, ahead, behind, room, stop)
         elif mode == SMOOTH:
             start = potentials.starts[b]
-            _no_answer(sums, start, start + potentials.lengths[b])
+            _fill_impossible(sums, start, start + potentials.lengths[b])

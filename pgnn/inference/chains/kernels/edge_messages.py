@@ -1,11 +1,11 @@
-r"""Forward and backward messages of many rows along transitions that are listed.
+r"""Forward and backward messages of sparse chains, for many rows at once.
 
-As in :mod:`tile_messages` the vectors run over the rows of a tile, but a step takes time for the
-transitions that there are, not for all pairs of states. Everything is in float64. States of a
-label lie side by side and share its scores.
+As in :mod:`tile_messages`, vectors run over the rows of a tile, but the cost of a step is
+proportional to the number of transitions, not of pairs of states. All numbers are float64. The
+states of a label are contiguous and share its scores.
 
-Forward messages are not normalised but sum to what a normalised one before them becomes, and
-backward messages are scaled so that a product of both is a probability:
+Forward messages are computed from normalised ones but are not normalised themselves, and backward
+messages are scaled so that the product of both is a probability:
 
 .. math:: a_t(j) = g_t(j) \sum_i a_{t-1}(i) w_{ij}, \qquad
     b_{t-1}(i) = \sum_j w_{ij} g_t(j) b_t(j), \qquad
@@ -30,72 +30,72 @@ from pgnn.inference.kernels.compiled import inner_numeric, numeric
 Ints = NDArray[Any]
 
 COUNTED = 8
-"""Steps whose transitions are counted together."""
+"""Number of steps whose transitions are counted together."""
 
 EDGE_LANES = LANES + WIDTH
-"""Numbers of a row kept by a tile."""
+"""Numbers per row in the scratch array of a tile."""
 
 _LOST = LANES
 _TINY = 1e-295
-"""More than a step can lose of a message, by numbers too small to be held."""
+"""Bound on the loss of a message to underflow in one step."""
 
 _HARMLESS = 1e-17
-"""Share of a message that may be lost."""
+"""Largest harmless share of a message that is lost to underflow."""
 
 
 class EdgePotentials(NamedTuple):
-    """A chain along listed transitions: float64, and int64 where they are numbers of something.
+    """A sparse chain; potentials are float64, indices int64.
 
-    Potentials are numbers whose largest one is 1; in kernels of logs they are logs.
+    Potentials are divided by the largest one; in log-space kernels they are logs.
     """
 
     initial: Floats
-    """``(K,)`` of first labels."""
+    """``(K,)`` potentials of first labels."""
     first: Ints
-    """``(K,)`` state after a first label, -1 where there is none."""
+    """``(K,)`` state after a first label, -1 if the label may not be the first."""
     spans: Ints
-    """``(K + 1,)`` where the states of each label begin."""
+    """``(K + 1,)`` offsets of the states of each label."""
     may_end: Floats
-    """``(S,)`` one where a row may end, else zero (or ``-inf``, of logs zero)."""
+    """``(S,)`` one for states in which a row may end, else zero; logs in log-space kernels."""
     incoming: Ints
-    """``(S + 1,)`` where the transitions into each state begin."""
+    """``(S + 1,)`` offsets of the transitions into each state."""
     sources: Ints
-    """``(E,)`` where they come from, in ascending order for each state."""
+    """``(E,)`` sources of the incoming transitions, ascending for each state."""
     into: Floats
-    """``(E,)`` their potentials."""
+    """``(E,)`` potentials of these transitions."""
     outgoing: Ints
-    """``(S + 1,)`` where the transitions out of each state begin."""
+    """``(S + 1,)`` offsets of the transitions out of each state."""
     targets: Ints
-    """``(E,)`` where they lead to."""
+    """``(E,)`` targets of the outgoing transitions."""
     out_of: Floats
-    """``(E,)`` their potentials."""
+    """``(E,)`` potentials of these transitions."""
     log_field: Floats
     """``(1, N, K)`` scores of the labels at each step, row after row."""
     starts: Ints
-    """``(B,)`` first step of each row."""
+    """``(B,)`` index of the first step of each row."""
     lengths: Ints
-    """``(B,)``."""
+    """``(B,)`` lengths of the rows."""
 
 
 class EdgeSums(NamedTuple):
-    """What a forward or a forward-backward pass finds."""
+    """Results of a forward or a forward-backward pass."""
 
     log_z: Floats
-    """``(B,)``, less the scales of the potentials."""
+    """``(B,)`` log Z, without the scales of the potentials."""
     trust: Floats
-    """``(B,)`` small where numbers that were lost might matter."""
+    """``(B,)`` trust, small in rows that may be affected by underflow."""
     labels: Floats
-    """``(1, N, K)`` marginals or filtered probabilities; ``(1, 0, K)`` if nobody asks."""
+    """``(1, N, K)`` marginals or filtered probabilities; ``(1, 0, K)`` if not requested."""
     increments: Floats
-    """``(N,)`` log p(x_t | x_<t); ``(0,)`` if nobody asks."""
+    """``(N,)`` log p(x_t | x_<t); ``(0,)`` if not requested."""
     counts: Floats
-    """``(E,)`` sums of products of messages on either side of the outgoing transitions, without
-    their own potentials; ``(0,)`` if nobody asks."""
+    """``(E,)`` sums of products of the messages on both sides of the outgoing transitions, without
+    the potentials of these; ``(0,)`` if not requested."""
 
 
 @inner_numeric
 def begin_tile(potentials, rows, places, lanes, logs):
-    """Find where the rows of a tile stand; places beyond them are those of the first row."""
+    """Fill the offsets of the rows of a tile; padding lanes repeat the first row."""
     K = potentials.log_field.shape[2]
     for w in range(WIDTH):
         places[w] = potentials.starts[rows[w if w < len(rows) else 0]] * K
@@ -106,7 +106,7 @@ def begin_tile(potentials, rows, places, lanes, logs):
 
 @inner_numeric
 def running(potentials, rows, places, num, t):
-    """Return how many rows of a tile are under way; those that are not are read no more."""
+    """Return the number of rows of a tile that have not ended; redirect the others."""
     while potentials.lengths[rows[num - 1]] <= t:
         num -= 1
         places[num] = places[0]
@@ -140,9 +140,9 @@ def _begin(potentials, alpha, gains, sums):
 
 @inner_numeric
 def forward(potentials, sums, mode, spread, rows, places, alpha, gains, room, lanes, logs, stop):
-    """Fill ``alpha`` with forward messages and ``gains`` with what they were multiplied by.
+    """Fill ``alpha`` with forward messages and ``gains`` with their factors.
 
-    ``room`` is of ``2 * K * WIDTH``: sums over the states of each label, and fields of a step.
+    ``room`` is a scratch array of ``2 * K * WIDTH``: sums over states of labels, and fields.
     """
     K, S = potentials.log_field.shape[2], len(potentials.may_end)
     num, size, fields = len(rows), S * WIDTH, K * WIDTH
@@ -182,7 +182,7 @@ def forward(potentials, sums, mode, spread, rows, places, alpha, gains, room, la
 
 @inner_numeric
 def _total(labels, spread, S, K, lanes):
-    """Sum a message over the labels, and bound what was lost of it on the way."""
+    """Sum a message over the labels, and bound its loss to underflow."""
     for w in range(WIDTH):
         lost = lanes[_LOST + w] * spread + S * _TINY
         lanes[_LOST + w] = lost * lanes[INVERSE + w] + S * _TINY
@@ -197,7 +197,7 @@ def _total(labels, spread, S, K, lanes):
 
 @inner_numeric
 def _close(potentials, alpha, at, w, labels, lanes):
-    """Leave of a row's last message only states in which it may end."""
+    """Remove states in which a row may not end from its last message."""
     total = 0.0
     for k in range(len(potentials.first)):
         part = 0.0
@@ -222,7 +222,7 @@ def _ended(potentials, alpha, at, w):
 def _backward(
     potentials, sums, weights, rows, places, alpha, gains, ahead, behind, room, lanes, logs, stop
 ):
-    """Multiply forward messages by backward messages, into marginals and counts."""
+    """Multiply forward by backward messages, and add to marginals and counts."""
     K, S = potentials.log_field.shape[2], len(potentials.may_end)
     num, size, counting = 0, S * WIDTH, len(sums.counts) > 0
     for i in range(size):
@@ -277,23 +277,23 @@ def sum_edge_tiles(
     potentials, sums, mode, spread, tiles, weights, alpha, gains, ahead, behind, room, lanes, logs,
     places, stop,
 ):  # fmt: skip
-    """Sum over all paths of rows of a chain of listed transitions.
+    """Sum over all paths of rows of a sparse chain.
 
     Args:
         mode: FORWARD, FILTER or SMOOTH.
-        spread: Largest sum of the potentials out of a state.
-        tiles: ``(n, WIDTH)`` rows in descending order of their lengths, -1 for none; the first of
-            a tile is there and is not empty.
-        weights: ``(B,)`` what a row counts in ``sums.counts``.
-        alpha: Room for ``S * WIDTH`` numbers for each of ``T`` steps, of two if mode is not SMOOTH.
-        gains: For ``K * WIDTH`` for each of ``T`` steps, of one if mode is not SMOOTH.
-        ahead: For ``S * WIDTH``, if mode is SMOOTH.
-        behind: For ``COUNTED * S * WIDTH``, if mode is SMOOTH.
-        room: For ``2 * K * WIDTH``.
-        lanes: For ``EDGE_LANES``.
-        logs: For ``3 * WIDTH``.
-        places: For ``WIDTH`` int64.
-        stop: Looked at at every step.
+        spread: Largest sum of the potentials of the transitions out of a state.
+        tiles: ``(n, WIDTH)`` rows in descending order of their lengths, padded with -1; the first
+            row of a tile exists and is not empty.
+        weights: ``(B,)`` weights of the rows in ``sums.counts``.
+        alpha: Scratch array of ``S * WIDTH`` numbers for ``T`` steps, or two if mode is not SMOOTH.
+        gains: Scratch array of ``K * WIDTH`` for ``T`` steps, or one if mode is not SMOOTH.
+        ahead: Scratch array of ``S * WIDTH``, if mode is SMOOTH.
+        behind: Scratch array of ``COUNTED * S * WIDTH``, if mode is SMOOTH.
+        room: Scratch array of ``2 * K * WIDTH``.
+        lanes: Scratch array of ``EDGE_LANES``.
+        logs: Scratch array of ``3 * WIDTH``.
+        places: Scratch array of ``WIDTH`` int64.
+        stop: Checked at every step.
     """
     for tile in range(tiles.shape[0]):
         rows = tiles[tile, : count_rows(tiles, tile)]

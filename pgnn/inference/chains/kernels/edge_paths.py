@@ -1,4 +1,4 @@
-"""Paths along listed transitions: the best of many rows at once, the k best, exact draws."""
+"""Paths of sparse chains: best paths of many rows at once, k best paths, exact draws."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pgnn.inference.kernels.compiled import inner_numeric, numeric
 
 @inner_numeric
 def _reach(potentials, rows, places, reach, fields, room, best, stop):
-    """Fill ``reach`` with logs of the best ways to each state; ``best`` are states at the end."""
+    """Fill ``reach`` with max-product messages, and ``best`` with the last states."""
     K, S = potentials.log_field.shape[2], len(potentials.may_end)
     size, num = S * WIDTH, len(rows)
     for t in range(potentials.lengths[rows[0]]):
@@ -51,7 +51,7 @@ def _reach(potentials, rows, places, reach, fields, room, best, stop):
 
 @inner_numeric
 def _walk_back(potentials, b, w, state, reach, labels, label_of):
-    """Write the labels of a row's best path, of equal ones that of the smallest states."""
+    """Write the labels of the best path of a row; the smallest states among ties."""
     size, start = len(potentials.may_end) * WIDTH, potentials.starts[b]
     moved, observed = potentials.may_end[state] + 0.0, 0.0
     for t in range(potentials.lengths[b] - 1, -1, -1):
@@ -76,22 +76,22 @@ def best_edge_tiles(
     potentials, label_of, tiles, labels, scores, reach, fields, room, best, places, lanes, logs,
     stop,
 ):  # fmt: skip
-    """Find the best labels of rows; of equal ones those of the smallest last state, and so on.
+    """Find the best labels of rows; ties go to the smallest last state, and so on.
 
     Args:
-        potentials: Logs.
-        label_of: ``(S,)``.
-        tiles: As of ``sum_edge_tiles``.
-        labels: ``(N,)`` to be filled; rows without a path are left as they are.
-        scores: ``(B,)``.
-        reach: Room for ``T * S * WIDTH`` numbers.
-        fields: For ``K * WIDTH``.
-        room: For ``WIDTH``.
-        best: For ``WIDTH`` int64.
-        places: For ``WIDTH`` int64.
-        lanes: For ``EDGE_LANES``.
-        logs: For ``3 * WIDTH``.
-        stop: Looked at at every step.
+        potentials: Log potentials.
+        label_of: ``(S,)`` label of each state.
+        tiles: See ``sum_edge_tiles``.
+        labels: ``(N,)`` output; rows without a path are left unchanged.
+        scores: ``(B,)`` output.
+        reach: Scratch array of ``T * S * WIDTH`` numbers.
+        fields: Scratch array of ``K * WIDTH``.
+        room: Scratch array of ``WIDTH``.
+        best: Scratch array of ``WIDTH`` int64.
+        places: Scratch array of ``WIDTH`` int64.
+        lanes: Scratch array of ``EDGE_LANES``.
+        logs: Scratch array of ``3 * WIDTH``.
+        stop: Checked at every step.
     """
     for tile in range(tiles.shape[0]):
         rows = tiles[tile, : count_rows(tiles, tile)]
@@ -107,19 +107,19 @@ def best_edge_tiles(
 
 
 @numeric
-def best_k_edge_rows(potentials, k, label_of, rows, labels, scores, reach, came, stop):
-    """Find the ``k`` best sequences of labels of some rows, best first.
+def best_k_edge_rows(potentials, k, label_of, rows, labels, scores, reach, origins, stop):
+    """Find the ``k`` best label sequences of the given rows, best first.
 
     Args:
-        potentials: Logs.
-        k: How many.
-        label_of: ``(S,)``.
-        rows: Which ones; none is empty.
-        labels: ``(k, N)`` to be filled where there are so many.
-        scores: ``(B * k,)``.
-        reach: Room for ``2 * S * k`` numbers.
-        came: For ``T * S * k`` int64: state before, times ``k``, plus which of its paths.
-        stop: Looked at for each state of each step.
+        potentials: Log potentials.
+        k: Number of label sequences.
+        label_of: ``(S,)`` label of each state.
+        rows: Indices of the rows, none of which is empty.
+        labels: ``(k, N)`` output; absent sequences are left unchanged.
+        scores: ``(B * k,)`` output.
+        reach: Scratch array of ``2 * S * k`` numbers.
+        origins: Scratch array of ``T * S * k`` int64: previous state times ``k`` plus its rank.
+        stop: Checked for each state of each step.
     """
     S = len(potentials.may_end)
     for b in rows:
@@ -141,23 +141,23 @@ def best_k_edge_rows(potentials, k, label_of, rows, labels, scores, reach, came,
                     reach[at + m] = -math.inf
                 for e in range(potentials.incoming[j], potentials.incoming[j + 1]):
                     i, step = potentials.sources[e], potentials.into[e] + field
-                    merge(reach, came, at, origin_at, k, reach, old + i * k, step, i * k)
+                    merge(reach, origins, at, origin_at, k, reach, old + i * k, step, i * k)
         for m in range(k):
             scores[b * k + m] = -math.inf
         for j in range(S):
             last = potentials.may_end[j]
-            merge(scores, came, b * k, 0, k, reach, new + j * k, last, j * k)
+            merge(scores, origins, b * k, 0, k, reach, new + j * k, last, j * k)
         for m in range(k):
             if scores[b * k + m] > -math.inf:
-                at = came[m]
+                at = origins[m]
                 for t in range(steps - 1, -1, -1):
                     labels[m, start + t] = label_of[at // k]
-                    at = came[t * S * k + at]
+                    at = origins[t * S * k + at]
 
 
 @inner_numeric
 def _picked(values, begin, end, unit, total):
-    """The first of some numbers at which a share of their total is reached."""
+    """Index of the first number at which the running sum reaches a share of the total."""
     goal, chosen = unit * total, begin
     for m in range(begin, end):
         if values[m - begin] > 0.0:
@@ -170,7 +170,7 @@ def _picked(values, begin, end, unit, total):
 
 @inner_numeric
 def _draw(potentials, b, w, seed, label_of, alpha, values, labels, stop):
-    """Draw paths of a row, last state first, given forward messages."""
+    """Draw paths of a row by backward sampling, given forward messages."""
     size, start = len(potentials.may_end) * WIDTH, potentials.starts[b]
     last = potentials.lengths[b] - 1
     stream = mix(seed + np.uint64(b) * GOLDEN)
@@ -200,24 +200,24 @@ def draw_edge_tiles(
     potentials, sums, spread, seed, label_of, tiles, labels, alpha, gains, values, room, lanes,
     logs, places, stop,
 ):  # fmt: skip
-    """Draw labels of rows that are possible.
+    """Draw labels of the possible rows.
 
     Args:
-        potentials: Numbers.
-        sums: Those of SMOOTH, of which only ``log_z`` and ``trust`` are filled.
-        spread: As of ``sum_edge_tiles``.
-        seed: uint64; a row's draws depend on it and on the number of the row alone.
-        label_of: ``(S,)``.
-        tiles: As of ``sum_edge_tiles``.
-        labels: ``(n, N)`` to be filled.
-        alpha: Room for ``T * S * WIDTH`` numbers.
-        gains: For ``T * K * WIDTH``.
-        values: For ``S``.
-        room: For ``2 * K * WIDTH``.
-        lanes: For ``EDGE_LANES``.
-        logs: For ``3 * WIDTH``.
-        places: For ``WIDTH`` int64.
-        stop: Looked at at every step.
+        potentials: Exponentiated potentials.
+        sums: Outputs, allocated for SMOOTH; only ``log_z`` and ``trust`` are filled.
+        spread: See ``sum_edge_tiles``.
+        seed: uint64; the draws of a row depend only on it and on the index of the row.
+        label_of: ``(S,)`` label of each state.
+        tiles: See ``sum_edge_tiles``.
+        labels: ``(n, N)`` output.
+        alpha: Scratch array of ``T * S * WIDTH`` numbers.
+        gains: Scratch array of ``T * K * WIDTH``.
+        values: Scratch array of ``S``.
+        room: Scratch array of ``2 * K * WIDTH``.
+        lanes: Scratch array of ``EDGE_LANES``.
+        logs: Scratch array of ``3 * WIDTH``.
+        places: Scratch array of ``WIDTH`` int64.
+        stop: Checked at every step.
     """
     for tile in range(tiles.shape[0]):
         rows = tiles[tile, : count_rows(tiles, tile)]

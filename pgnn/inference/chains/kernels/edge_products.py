@@ -1,6 +1,6 @@
-"""Products of the messages of a tile with transitions that are listed, in vector registers.
+"""Products of the messages of a tile with sparse transitions, in vector registers.
 
-The transitions into, or out of, each state lie side by side; vectors run over the rows of a tile.
+The transitions into (or out of) each state are contiguous; vectors run over the rows of a tile.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from pgnn.inference.chains.kernels.vector_registers import (
 
 
 class _Lists:
-    """Data pointers of arrays, and the loops over listed transitions."""
+    """Data pointers of arrays, and the loops over lists of transitions."""
 
     def __init__(self, context: Any, builder: Any, signature: Any, arguments: Any) -> None:
         self.builder = builder
@@ -41,23 +41,23 @@ class _Lists:
         self.index = ir.IntType(64)
 
     def place(self, at: Any, state: Any) -> Any:
-        """Where the numbers of a state stand."""
+        """Index of the numbers of a state."""
         return self.builder.add(at, self.builder.mul(state, self.index(WIDTH)))
 
     def read(self, pointer: Any, at: Any, lanes: int = WIDTH) -> Any:
-        """Numbers of an array."""
+        """Load a vector of an array."""
         return load_vector(self.builder, pointer, at, self.kind, lanes)
 
     def write(self, value: Any, pointer: Any, at: Any) -> None:
-        """Put numbers into an array."""
+        """Store a vector into an array."""
         store_vector(self.builder, value, pointer, at, self.kind, WIDTH)
 
     def entry(self, pointer: Any, at: Any) -> Any:
-        """One number of an array."""
+        """Load one number of an array."""
         return self.builder.load(self.builder.gep(pointer, [at]))
 
     def after(self, firsts: Any, state: Any) -> tuple[Any, Any]:
-        """Where the transitions of a state begin and end."""
+        """Range of the transitions of a state."""
         end = self.builder.add(state, self.index(1))
         return self.entry(firsts, state), self.entry(firsts, end)
 
@@ -102,9 +102,9 @@ def _products(maximum: bool) -> Any:
 
 push_sums, push_tops = _products(SUM), _products(MAX)
 """``out[j] = factor * sum_m weights[m] * x[others[m]]`` for the states ``begin`` to ``end``, over
-the transitions ``m`` that are listed of each; ``totals`` becomes the sum of these.
+the transitions ``m`` of each; ``totals`` becomes the sum of these.
 
-The other one adds where this multiplies, and takes the largest where it adds.
+The max-product version adds in place of multiplying, and takes the maximum in place of adding.
 """
 
 
@@ -178,5 +178,5 @@ def _count(typing_context, firsts, others, x, y, counts, begin, end, x_at, y_at,
 
 
 count_edges: Any = intrinsic(_count)
-"""Add ``sum_n x[n, i] * y[n, j]`` of all rows to the count of each transition ``i -> j`` that is
-listed of the states ``begin`` to ``end``; steps ``n`` lie ``back`` numbers apart."""
+"""Add ``sum_n x[n, i] * y[n, j]`` of all rows to the count of each transition ``i -> j`` of the
+states ``begin`` to ``end``; steps ``n`` are ``back`` numbers apart."""

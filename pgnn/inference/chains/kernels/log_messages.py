@@ -1,4 +1,4 @@
-"""Messages in logs, for rows in which some number would leave the range of floating point."""
+"""Messages in log space, for rows whose numbers underflow."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pgnn.inference.kernels.compiled import inner_numeric, numeric
 
 @inner_numeric
 def _advance(x, at, matrix, r, s, out, to, tops):
-    """Product of a row vector and a matrix, both in logs."""
+    """Product of a row vector and a matrix, in log space."""
     K = matrix.shape[2]
     for j in range(K):
         tops[j] = -math.inf
@@ -55,7 +55,7 @@ def _forward(potentials, sums, b, steps, alpha, room, stop):
         log_z += total
         if total == -math.inf:
             sums.log_z[b] = total
-            _no_answer(sums, b, t, steps)
+            _fill_impossible(sums, b, t, steps)
             return False
         for j in range(K):
             alpha[to + j] -= total
@@ -66,7 +66,7 @@ def _forward(potentials, sums, b, steps, alpha, room, stop):
 
 
 @inner_numeric
-def _no_answer(sums, b, first, steps):
+def _fill_impossible(sums, b, first, steps):
     for t in range(first, steps):
         if sums.increments.shape[1] and t > first:
             sums.increments[b, t] = math.nan
@@ -106,18 +106,18 @@ def _backward(potentials, sums, weight, b, steps, alpha, ahead, room, stop):
 
 @numeric
 def sum_rows_of_logs(potentials, sums, mode, rows, weights, alpha, ahead, room, stop):
-    """Sum over all paths of some rows, as ``sum_rows`` does, in float64.
+    """Sum over all paths of the given rows in log space and float64, see ``sum_rows``.
 
     Args:
-        potentials: Logs; their scales are not used.
-        sums: ``states`` become logs of probabilities; ``pairs`` are sums of probabilities.
+        potentials: Log potentials; the scales are not used.
+        sums: Outputs; ``states`` are log probabilities, ``pairs`` sums of probabilities.
         mode: FORWARD, FILTER or SMOOTH.
-        rows: Which ones; none is empty.
-        weights: ``(B,)`` what a row counts in ``sums.pairs``.
-        alpha: Room for ``T * K`` potentials.
-        ahead: For ``2 * K``.
-        room: For ``K``.
-        stop: Looked at at every step.
+        rows: Indices of the rows, none of which is empty.
+        weights: ``(B,)`` weights of the rows in ``sums.pairs``.
+        alpha: Scratch array of ``T * K`` potentials.
+        ahead: Scratch array of ``2 * K``.
+        room: Scratch array of ``K``.
+        stop: Checked at every step.
     """
     for b in rows:
         steps = potentials.lengths[b]
@@ -125,4 +125,4 @@ def sum_rows_of_logs(potentials, sums, mode, rows, weights, alpha, ahead, room, 
         if possible and mode == SMOOTH:
             _backward(potentials, sums, weights[b], b, steps, alpha, ahead, room, stop)
         elif not possible and mode == SMOOTH:
-            _no_answer(sums, b, 0, steps)
+            _fill_impossible(sums, b, 0, steps)

@@ -1,6 +1,6 @@
-"""Rows of a table that numbers point at: their sum, and a vector added to each of them.
+"""Gather and scatter of indexed rows of a table: their sum, and a vector added to each of them.
 
-Eight columns at a time stay in vector registers, see :mod:`vector_registers`.
+Eight columns at a time are held in vector registers, see :mod:`vector_registers`.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from pgnn.inference.chains.kernels.vector_registers import (
 )
 
 COLUMNS = 8
-"""Of a block; tables have a multiple of it."""
+"""Columns of a block; the number of columns of a table is a multiple of it."""
 
 
 class _Block:
-    """Eight columns of the rows of a table that some numbers point at."""
+    """Eight columns of indexed rows of a table."""
 
     def __init__(self, context: Any, builder: Any, signature: Any, arguments: Any) -> None:
         pointers = [
@@ -37,20 +37,20 @@ class _Block:
         self.begin, self.end, self.step, self.column, self.at = arguments[4:]
 
     def row(self, m: Any) -> Any:
-        """Where in the table the row of the ``m``-th number stands."""
+        """Offset in the table of the row with the ``m``-th index."""
         number = self.builder.load(self.builder.gep(self.numbers, [m]))
         row = self.builder.sext(number, self.begin.type)
         return self.builder.add(self.builder.mul(row, self.step), self.column)
 
     def weighed(self, vector: Any, m: Any, valued: bool) -> Any:
-        """A vector times the ``m``-th value, if there are values."""
+        """Multiply a vector by the ``m``-th value, if values are given."""
         if not valued:
             return vector
         value = spread(self.builder, self.values, m, self.kind, COLUMNS)
         return self.builder.fmul(vector, value, flags=("contract",))
 
     def load(self, pointer: Any, at: Any) -> Any:
-        """Eight numbers."""
+        """Load eight numbers."""
         return load_vector(self.builder, pointer, at, self.kind, COLUMNS)
 
 
@@ -75,8 +75,8 @@ def _gather(valued: bool) -> Any:
 
 
 gather_names, gather_values = _gather(False), _gather(True)
-"""``out[to:to + 8] += sum_m values[m] * table[numbers[m] * step + column:...]``, ``begin`` to
-``end``; without the values they are ones."""
+"""``out[to:to + 8] += sum_m values[m] * table[numbers[m] * step + column:...]`` over ``m`` from
+``begin`` to ``end``; the other version has no values."""
 
 
 def _scatter(valued: bool) -> Any:

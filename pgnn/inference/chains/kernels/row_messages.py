@@ -1,4 +1,4 @@
-"""Forward and backward messages of one row after another; vectors run over states."""
+"""Forward and backward messages, one row after another; vectors run over states."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ from pgnn.inference.chains.kernels.vector_registers import (
 from pgnn.inference.kernels.compiled import inner_numeric, numeric
 
 FORWARD = 0
-"""log Z alone."""
+"""Compute log Z alone."""
 
 FILTER = 1
-"""Also p(z_t | x_1..t) and log p(x_t | x_<t)."""
+"""Also compute p(z_t | x_1..t) and log p(x_t | x_<t)."""
 
 SMOOTH = 2
-"""Also p(z_t | x_1..T), and pairs of states."""
+"""Also compute p(z_t | x_1..T), and pairs of states."""
 
 STEPS = 128
-"""Steps whose emissions are held at once."""
+"""Number of steps whose emissions are computed at once."""
 
 PAIRS = 32
-"""Steps whose pairs are counted together."""
+"""Number of steps whose pairs are counted together."""
 
 
 @inner_numeric
 def _emissions(field, b, begin, end, emission, tops, P):
-    """Exponentials of some steps' field, each divided by its largest one, whose log is kept."""
+    """Exponentiate the field of some steps, divided by the largest of each, whose log is stored."""
     K = field.shape[2]
     for t in range(end - begin):
         at = (b * field.shape[1] + begin + t) * K
@@ -68,7 +68,7 @@ def _advance(x, at, matrix, r, s, out, to):
 
 @inner_numeric
 def _forward(potentials, sums, mode, dense, b, steps, emission, tops, alpha, base, ahead, stop):
-    """Fill ``alpha`` with forward messages, each as it comes from the normalised one before."""
+    """Fill ``alpha`` with forward messages, each computed from the normalised one before it."""
     K, P = potentials.transition.shape[2], potentials.transition.shape[3]
     real = potentials.log_field.dtype.type
     r = share_of(potentials.transition.shape[0], b)
@@ -109,7 +109,7 @@ def _forward(potentials, sums, mode, dense, b, steps, emission, tops, alpha, bas
         if product < 1e-50 or product > 1e50:
             part += math.log(product)
             product = 1.0
-        if t % 64 == 0:  # sums of few numbers, which lose fewer digits
+        if t % 64 == 0:  # partial sums of few numbers, for precision
             log_z += part
             part = 0.0
         if mode == FILTER:
@@ -123,7 +123,7 @@ def _forward(potentials, sums, mode, dense, b, steps, emission, tops, alpha, bas
 
 @inner_numeric
 def _audit(potentials, r, t, emission, at, ahead, inverse):
-    """Bound what was lost of the message: numbers too small to be held, and what follows them."""
+    """Bound the loss of the message to underflow, at this step and before."""
     P = potentials.transition.shape[3]
     before, to = ((t - 1) % 2) * P, (t % 2) * P
     if t == 0:
@@ -137,13 +137,13 @@ def _audit(potentials, r, t, emission, at, ahead, inverse):
 
 @inner_numeric
 def _backward(potentials, sums, weight, b, steps, emission, tops, alpha, base, ahead, stop):
-    """Multiply forward messages by backward messages, into marginals and sums of pairs."""
+    """Multiply forward by backward messages, and add to marginals and sums of pairs."""
     K, P = potentials.turned.shape[2], potentials.turned.shape[3]
     real = potentials.log_field.dtype.type
     r = share_of(potentials.turned.shape[0], b)
     pair_row = share_of(sums.pairs.shape[0], b)
     together = 1 if sums.pairs.shape[1] > 1 else PAIRS
-    left, right = P, P + PAIRS * P  # where in the room pairs wait
+    left, right = P, P + PAIRS * P  # offsets of buffered messages of pairs
     counting = sums.pairs.shape[2] > 0 and weight != 0.0
     trust, waiting = 1.0, 0
     for j in range(P):
@@ -180,7 +180,7 @@ def _backward(potentials, sums, weight, b, steps, emission, tops, alpha, base, a
 
 @inner_numeric
 def _count(pairs, r, s, left, left_at, right, right_at, num):
-    """Add outer products of forward messages and what comes back along the transitions."""
+    """Add outer products of forward messages and of backward messages at the next step."""
     K, P = pairs.shape[2], pairs.shape[3]
     for i in range(K):
         to, j = ((r * pairs.shape[1] + s) * K + i) * P, 0
@@ -196,20 +196,20 @@ def _count(pairs, r, s, left, left_at, right, right_at, num):
 
 @numeric
 def sum_rows(potentials, sums, mode, dense, rows, weights, emission, tops, alpha, ahead, stop):
-    """Sum over all paths of some rows.
+    """Sum over all paths of the given rows.
 
     Args:
         mode: FORWARD, FILTER or SMOOTH.
-        dense: Whether tiny forward messages do no harm, as every transition is possible.
-            Otherwise, and if mode is not SMOOTH, what was lost is bounded.
-        rows: Which ones; none is empty.
-        weights: ``(B,)`` what a row counts in ``sums.pairs``.
-        emission: Room for ``STEPS * P`` potentials.
-        tops: For ``STEPS`` float64.
-        alpha: For two steps of ``P`` potentials, for ``T`` if mode is SMOOTH; but the flat
-            ``sums.states`` themselves if that is so and K is P.
-        ahead: For ``(1 + 2 * PAIRS) * P``.
-        stop: Looked at every ``STEPS`` steps.
+        dense: Whether underflow is harmless because every transition is possible. Otherwise, and if
+            mode is not SMOOTH, the loss is bounded.
+        rows: Indices of the rows, none of which is empty.
+        weights: ``(B,)`` weights of the rows in ``sums.pairs``.
+        emission: Scratch array of ``STEPS * P`` potentials.
+        tops: Scratch array of ``STEPS`` float64.
+        alpha: Scratch array of two steps of ``P`` potentials, or ``T`` if mode is SMOOTH; must be
+            the flat ``sums.states`` if mode is SMOOTH and K is P.
+        ahead: Scratch array of ``(1 + 2 * PAIRS) * P``.
+        stop: Checked every ``STEPS`` steps.
     """
     P = potentials.transition.shape[3]
     in_place = mode == SMOOTH and potentials.log_field.shape[2] == P

@@ -1,4 +1,4 @@
-"""Paths through chains, one row after another: the best, the k best, exact draws."""
+"""Best paths, k best paths and exact draws, one row after another."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def mix(x):
 
 @inner_numeric
 def _reach(x, at, matrix, r, s, out, to):
-    """Largest sum of an entry of a row vector and one of each column of a matrix."""
+    """Max-plus product of a row vector and a matrix."""
     K, P = matrix.shape[2], matrix.shape[3]
     first = (r * matrix.shape[1] + s) * K * P
     j = 0
@@ -46,7 +46,7 @@ def _reach(x, at, matrix, r, s, out, to):
 
 @inner_numeric
 def score_of(potentials, b, states, row):
-    """Log of what a path weighs."""
+    """Log weight of a path."""
     r = share_of(potentials.transition.shape[0], b)
     total, observed = 0.0, 0.0
     for t in range(potentials.lengths[b]):
@@ -62,17 +62,17 @@ def score_of(potentials, b, states, row):
 
 @numeric
 def best_rows(potentials, rows, states, scores, reach, origins, stop):
-    """Find the best path of some rows; of equal ones, that of the smallest last state, and so on.
+    """Find the best path of the given rows; ties go to the smallest last state, and so on.
 
     Args:
-        potentials: Logs.
-        rows: Which ones; none is empty.
-        states: ``(B, T)`` to be filled; rows without a path are left as they are.
-        scores: ``(B,)`` float64.
-        reach: Room for ``T * P`` potentials.
-        origins: For ``T * P`` bytes if ``P`` is ``FEW`` and all steps share their transitions;
-            otherwise for none.
-        stop: Looked at every 16 steps.
+        potentials: Log potentials.
+        rows: Indices of the rows, none of which is empty.
+        states: ``(B, T)`` output; rows without a path are left unchanged.
+        scores: ``(B,)`` float64 output.
+        reach: Scratch array of ``T * P`` potentials.
+        origins: Scratch array of ``T * P`` bytes if ``P`` is ``FEW`` and all steps share their
+            transitions; otherwise empty.
+        stop: Checked every 16 steps.
     """
     P = potentials.transition.shape[3]
     for b in rows:
@@ -96,7 +96,7 @@ def best_rows(potentials, rows, states, scores, reach, origins, stop):
 
 @inner_numeric
 def _begin(potentials, b, reach):
-    """Ways of one step; ``-inf`` where there is no state."""
+    """Message of the first step, padded with ``-inf``."""
     K, P = potentials.transition.shape[2], potentials.transition.shape[3]
     real = potentials.log_field.dtype.type
     start = share_of(potentials.initial.shape[0], b)
@@ -108,7 +108,7 @@ def _begin(potentials, b, reach):
 
 @inner_numeric
 def _forward(potentials, b, reach, stop):
-    """Logs of the best ways to each state, less some constant a step; return if there is one."""
+    """Fill max-product messages up to a constant per step; return whether there is a path."""
     K, P = potentials.transition.shape[2], potentials.transition.shape[3]
     real = potentials.log_field.dtype.type
     r, steps = share_of(potentials.transition.shape[0], b), potentials.lengths[b]
@@ -123,7 +123,7 @@ def _forward(potentials, b, reach, stop):
         field = (b * potentials.log_field.shape[1] + t) * K
         row_observe(reach, potentials.log_field, to, field, K, top)
         top = real(0.0)
-        if t % 16 == 15 or t == steps - 1:  # so that digits are kept
+        if t % 16 == 15 or t == steps - 1:  # rescale to preserve precision
             top = largest(reach, to, P)
             if stop[0]:
                 return False
@@ -132,7 +132,7 @@ def _forward(potentials, b, reach, stop):
 
 @inner_numeric
 def _forward_of_few(potentials, b, reach, origins, stop):
-    """The same where a message is in one register; where ways come from is noted."""
+    """The same with the message in one register, storing back pointers."""
     K, P = potentials.transition.shape[2], potentials.transition.shape[3]
     r, steps = share_of(potentials.transition.shape[0], b), potentials.lengths[b]
     _begin(potentials, b, reach)
@@ -161,7 +161,7 @@ def _forward_of_few(potentials, b, reach, origins, stop):
 
 @inner_numeric
 def _top_of(values, at, num):
-    """Place of the first of the largest potentials."""
+    """Index of the first of the largest potentials."""
     best = 0
     for k in range(1, num):
         if values[at + k] > values[at + best]:
@@ -186,18 +186,18 @@ def _walk_back(potentials, b, steps, reach, states):
 
 
 @numeric
-def best_k_rows(potentials, k, rows, states, scores, reach, came, stop):
-    """Find the ``k`` best paths of some rows, best first.
+def best_k_rows(potentials, k, rows, states, scores, reach, origins, stop):
+    """Find the ``k`` best paths of the given rows, best first.
 
     Args:
-        potentials: Logs.
-        k: How many.
-        rows: Which ones; none is empty.
-        states: ``(B, k, T)`` to be filled where there is such a path.
-        scores: ``(B * k,)`` float64.
-        reach: Room for ``2 * K * k`` float64.
-        came: For ``T * K * k`` int64: state before, times ``k``, plus which of its paths.
-        stop: Looked at for each state of each step.
+        potentials: Log potentials.
+        k: Number of paths.
+        rows: Indices of the rows, none of which is empty.
+        states: ``(B, k, T)`` output; absent paths are left unchanged.
+        scores: ``(B * k,)`` float64 output.
+        reach: Scratch array of ``2 * K * k`` float64.
+        origins: Scratch array of ``T * K * k`` int64: previous state times ``k`` plus its rank.
+        stop: Checked for each state of each step.
     """
     K = potentials.log_field.shape[2]
     for b in rows:
@@ -219,31 +219,31 @@ def best_k_rows(potentials, k, rows, states, scores, reach, came, stop):
                     reach[at + m] = -math.inf
                 for i in range(K):
                     step = potentials.turned[r, s, j, i] + potentials.log_field[b, t, j]
-                    merge(reach, came, at, origin_at, k, reach, old + i * k, step, i * k)
+                    merge(reach, origins, at, origin_at, k, reach, old + i * k, step, i * k)
         for m in range(k):
             scores[b * k + m] = -math.inf
         for j in range(K):
-            merge(scores, came, b * k, 0, k, reach, new + j * k, 0.0, j * k)
+            merge(scores, origins, b * k, 0, k, reach, new + j * k, 0.0, j * k)
         for m in range(k):
             if stop[0]:
                 return
             if scores[b * k + m] > -math.inf:
-                at = came[m]
+                at = origins[m]
                 for t in range(steps - 1, -1, -1):
                     states[b, m, t] = at // k
-                    at = came[t * K * k + at]
+                    at = origins[t * K * k + at]
 
 
 @inner_numeric
 def merge(values, origins, at, origin_at, k, source, source_at, step, first):
-    """Keep the ``k`` largest of two lists in descending order; of equals the old ones stand first.
+    """Merge two descending lists into the ``k`` largest; ties keep the entries of the first list.
 
     Args:
-        values: One list, from ``at`` on; changed.
-        origins: What belongs to it, from ``origin_at`` on; changed.
+        values: First list, starting at ``at``; changed.
+        origins: Back pointers of its entries, starting at ``origin_at``; changed.
         k: Length of both lists.
-        source: The other list, from ``source_at`` on, to which ``step`` is added.
-        first: What belongs to its first; numbers go up from there.
+        source: Second list, starting at ``source_at``, to which ``step`` is added.
+        first: Back pointer of its first entry; those of the next entries increase by one.
     """
     new = 0
     while new < k and source[source_at + new] + step > values[at + k - 1 - new]:
@@ -264,16 +264,16 @@ def merge(values, origins, at, origin_at, k, source, source_at, step, first):
 
 @numeric
 def draw_rows(potentials, log_alpha, rows, seed, states, weights, stop):
-    """Draw paths of some rows, last state first, given filtered probabilities.
+    """Draw paths of the given rows by backward sampling, given filtered probabilities.
 
     Args:
-        potentials: Logs.
+        potentials: Log potentials.
         log_alpha: ``(B, T, K)`` logs of p(z_t | x_1..t).
-        rows: Which ones; none is empty or impossible.
-        seed: uint64; a row's draws depend on it and on the number of the row alone.
-        states: ``(n, B, T)`` to be filled.
-        weights: Room for ``K`` float64.
-        stop: Looked at at every step.
+        rows: Indices of the rows, none of which is empty or impossible.
+        seed: uint64; the draws of a row depend only on it and on the index of the row.
+        states: ``(n, B, T)`` output.
+        weights: Scratch array of ``K`` float64.
+        stop: Checked at every step.
     """
     K = log_alpha.shape[2]
     for b in rows:

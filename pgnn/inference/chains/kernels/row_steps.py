@@ -1,6 +1,6 @@
-"""What is done to a row at a step, in vector registers that run over its states.
+"""Operations on a row at a step, in vector registers that run over its states.
 
-States are taken sixteen at a time, then four, then what is left of four.
+States are processed in groups of sixteen, then of four, then a masked remainder.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ _INDEX = ir.IntType(64)
 
 
 class _Part:
-    """Some states: as many as a vector has lanes, or fewer in the last one."""
+    """A group of states: one for each lane of a vector, or fewer in the last group."""
 
     def __init__(self, builder: Any, lanes: int, first: Any, mask: Any = None) -> None:
         self.builder, self.lanes, self.first, self.mask = builder, lanes, first, mask
 
     def read(self, array: tuple[Any, Any], rest: float = 0.0) -> Any:
-        """Numbers of an array that begin somewhere; ``rest`` in lanes that have no state."""
+        """Load numbers of an array; ``rest`` in lanes without a state."""
         builder, (pointer, begin) = self.builder, array
         at, kind = builder.add(begin, self.first), pointer.type.pointee
         if self.mask is None:
@@ -46,7 +46,7 @@ class _Part:
         return builder.call(self._masked("load", vector, vector, arguments), arguments)
 
     def write(self, value: Any, array: tuple[Any, Any]) -> None:
-        """Put numbers into an array."""
+        """Store numbers into an array."""
         builder, (pointer, begin) = self.builder, array
         at, kind = builder.add(begin, self.first), pointer.type.pointee
         if self.mask is None:
@@ -57,7 +57,7 @@ class _Part:
         builder.call(self._masked("store", ir.VoidType(), value.type, arguments), arguments)
 
     def number(self, kind: Any, value: float) -> Any:
-        """The same in every lane."""
+        """A constant in every lane."""
         return ir.Constant(ir.VectorType(kind, self.lanes), [ir.Constant(kind, value)] * self.lanes)
 
     def spread(self, value: Any) -> Any:
@@ -71,7 +71,7 @@ class _Part:
 
 
 def _parts(builder: Any, num: Any, write: Callable[[_Part], None]) -> None:
-    """Write instructions for all states."""
+    """Emit instructions for all states."""
     done: Any = _INDEX(0)
     for lanes in _LANES:
         whole = builder.udiv(builder.sub(num, done), _INDEX(lanes))
@@ -104,7 +104,7 @@ class _Total:
         self.builder.store(self._join(value, self.builder.load(place)), place)
 
     def result(self) -> Any:
-        """What came of it."""
+        """Return the total."""
         long, short = (self.builder.load(self.vectors[lanes]) for lanes in _LANES)
         for first in range(0, _LANES[0], _LANES[1]):
             short = self._join(part_of(self.builder, long, first, _LANES[1]), short)
@@ -125,7 +125,7 @@ def _pointer(context: Any, builder: Any, kind: Any, value: Any) -> Any:
 
 
 def _pointers(context: Any, builder: Any, signature: Any, arguments: Any, count: int) -> list[Any]:
-    """Of the first arguments, which are arrays."""
+    """Data pointers of the first arguments, which are arrays."""
     pairs = zip(signature.args[:count], arguments[:count], strict=True)
     return [_pointer(context, builder, *pair) for pair in pairs]
 
@@ -255,12 +255,12 @@ def _observe(typing_context, x, y, x_at, y_at, num, top):
 
 
 begin_step: Any = intrinsic(_begin)
-"""Write a step's field, less its largest number, which is returned; ``-inf`` up to ``room``."""
+"""Write the field of a step minus its maximum, padded with ``-inf``; return the maximum."""
 row_emit: Any = intrinsic(_emit)
 """Multiply ``x`` by ``y`` and by a number; return its sum."""
 row_audit: Any = intrinsic(_audit)
-"""The same with ``x`` what may have been lost of a message, to which what may be lost is
-added; for multiples of four states."""
+"""The same for a bound ``x`` on the loss of a message, to which the loss of this step is added;
+for multiples of four states."""
 row_meet: Any = intrinsic(_meet)
 """Return the sum of ``x`` times ``y``, and that of ``x``."""
 row_multiply: Any = intrinsic(_multiply)

@@ -1,4 +1,4 @@
-"""Messages of segment chains in logs: over a state and the steps that its segment has to go."""
+"""Messages of segment chains in log space, over a state and the remaining steps of its segment."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Floats = NDArray[Any]
 
 
 class SegmentPotentials(NamedTuple):
-    """Logs, float64; ``turned`` is the transposed transition."""
+    """Log potentials in float64; ``turned`` is the transposed transition."""
 
     initial: Floats
     transition: Floats
@@ -25,7 +25,7 @@ class SegmentPotentials(NamedTuple):
 
 
 class SegmentSums(NamedTuple):
-    """What is found, float64: ``(B,)``, ``(B, T, K)``, ``(K,)``, ``(K, K)``, ``(K, D)``."""
+    """Outputs in float64: ``(B,)``, ``(B, T, K)``, ``(K,)``, ``(K, K)``, ``(K, D)``."""
 
     log_z: Floats
     marginals: Floats
@@ -68,7 +68,7 @@ def _forward(potentials, b, steps, alpha, room, stop):
 
 @inner_numeric
 def _backward(potentials, sums, weight, b, steps, alpha, ahead, room, log_z, censored, stop):
-    """Sums of products of messages; ``ahead`` holds backward messages, then what they meet."""
+    """Add sums of products of messages; ``ahead`` holds the backward messages."""
     K, D = potentials.duration.shape
     size = K * D
     for k in range(K):
@@ -83,7 +83,7 @@ def _backward(potentials, sums, weight, b, steps, alpha, ahead, room, log_z, cen
             for r in range(D):
                 total += math.exp(min(alpha[at + k * D + r] + ahead[k * D + r] - log_z, 0.0))
             sums.marginals[b, t, k] = total
-        for k in range(K):  # a segment of state k begins here
+        for k in range(K):  # a segment of state k begins
             for r in range(D):
                 room[K + r] = potentials.duration[k, r] + ahead[k * D + r]
             begins = potentials.field[b, t, k]
@@ -116,16 +116,16 @@ def _backward(potentials, sums, weight, b, steps, alpha, ahead, room, log_z, cen
 
 @numeric
 def sum_segments(potentials, sums, rows, weights, censored, alpha, ahead, room, stop):
-    """Sum over all segmentations of some rows.
+    """Sum over all segmentations of the given rows.
 
     Args:
-        rows: Which ones; none is empty.
-        weights: ``(B,)`` what a row counts in the sums; nothing but log Z is found if empty.
+        rows: Indices of the rows, none of which is empty.
+        weights: ``(B,)`` weights of the rows in the sums; if empty, only log Z is computed.
         censored: Whether the last segment may outlast its row.
-        alpha: Room for ``T * K * D`` potentials.
-        ahead: For ``K * D + K``.
-        room: For ``K + max(K, D)``.
-        stop: Looked at at every step.
+        alpha: Scratch array of ``T * K * D`` potentials.
+        ahead: Scratch array of ``K * D + K``.
+        room: Scratch array of ``K + max(K, D)``.
+        stop: Checked at every step.
     """
     K, D = potentials.duration.shape
     for b in rows:

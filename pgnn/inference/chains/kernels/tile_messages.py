@@ -1,7 +1,7 @@
 """Forward and backward messages of many rows at once; vectors run over the rows of a tile.
 
-Messages of a step are laid out ``(K, WIDTH)``. The rows of a tile are in descending order of their
-lengths, so that those under way are always the first ones.
+Messages of a step have the layout ``(K, WIDTH)``. The rows of a tile are sorted by descending
+length, so that the rows that have not ended are always the first ones.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from pgnn.inference.chains.kernels.vector_registers import (
 )
 from pgnn.inference.kernels.compiled import inner_numeric, numeric
 
-_STEPS = 8  # whose pairs are counted together
+_STEPS = 8  # number of steps whose pairs are counted together
 
 
 @inner_numeric
@@ -53,10 +53,7 @@ def count_rows(tiles, tile):
 
 @inner_numeric
 def locate(field, rows, offsets):
-    """Where the rows of a tile begin in memory; those that are not there are said to be the first.
-
-    ``offsets`` is of ``WIDTH`` int64.
-    """
+    """Fill ``(WIDTH,)`` int64 offsets of the rows of a tile; padding lanes repeat the first row."""
     size = field.shape[1] * field.shape[2]
     for w in range(WIDTH):
         offsets[w] = rows[w if w < len(rows) else 0] * size
@@ -64,7 +61,7 @@ def locate(field, rows, offsets):
 
 @inner_numeric
 def load(field, offsets, num, t, out, to, lanes):
-    """Bring a step's fields into a tile, less the largest of each row, which goes to ``lanes``."""
+    """Load the fields of a step into a tile, minus the largest of each row, stored in ``lanes``."""
     K = field.shape[2]
     real = field.dtype.type
     bring(field, offsets, t * K, out, to)
@@ -77,7 +74,7 @@ def load(field, offsets, num, t, out, to, lanes):
 
 @inner_numeric
 def bring(field, offsets, at, out, to):
-    """Bring a step of all rows into a tile."""
+    """Load a step of all rows into a tile."""
     K = field.shape[2]
     k = 0
     while k + 4 <= K:
@@ -92,7 +89,7 @@ def bring(field, offsets, at, out, to):
 
 @inner_numeric
 def _multiply(matrix, s, x, at, out, to):
-    """Product of messages and a matrix."""
+    """Multiply messages by a matrix."""
     K, P = matrix.shape[2], matrix.shape[3]
     first = s * K * P
     for j in range(0, K - 3, 4):
@@ -105,7 +102,7 @@ def _multiply(matrix, s, x, at, out, to):
 def _forward(
     potentials, sums, mode, dense, rows, offsets, emission, alpha, ahead, lanes, logs, stop
 ):
-    """Fill ``alpha`` with forward messages, each as it comes from the normalised one before."""
+    """Fill ``alpha`` with forward messages, each computed from the normalised one before it."""
     K = potentials.log_field.shape[2]
     real, limit = potentials.log_field.dtype.type, harmless(potentials.log_field.itemsize)
     size, num, steps = K * WIDTH, len(rows), potentials.lengths[rows[0]]
@@ -153,7 +150,7 @@ def _forward(
 
 @inner_numeric
 def _audit(potentials, t, emission, at, ahead, lanes):
-    """Bound what was lost of the message: numbers too small to be held, and what follows them."""
+    """Bound the loss of the message to underflow, at this step and before."""
     K = potentials.log_field.shape[2]
     size = K * WIDTH
     before, to = ((t - 1) % 2) * size, (t % 2) * size
@@ -168,7 +165,7 @@ def _audit(potentials, t, emission, at, ahead, lanes):
 
 @inner_numeric
 def note(logs, lanes, num, shift):
-    """Multiply totals into ``logs``, by their logs when the product gets small or large."""
+    """Multiply totals into ``logs``; take logs when the product becomes small or large."""
     far = False
     for w in range(num):
         total = float(lanes[TOTAL + w])
@@ -185,7 +182,7 @@ def note(logs, lanes, num, shift):
 
 @inner_numeric
 def unload(values, at, lanes, offsets, num, t, out):
-    """Write a step of a tile, multiplied by ``INVERSE``."""
+    """Store a step of a tile, multiplied by ``INVERSE``."""
     K = out.shape[2]
     block, w = 64 // out.itemsize, 0
     while w + block <= num:
@@ -209,7 +206,7 @@ def unload(values, at, lanes, offsets, num, t, out):
 
 @inner_numeric
 def _backward(potentials, sums, weights, rows, offsets, emission, alpha, ahead, lanes, logs, stop):
-    """Multiply forward messages by backward messages, into marginals and sums of pairs."""
+    """Multiply forward by backward messages, and add to marginals and sums of pairs."""
     K = potentials.log_field.shape[2]
     real = potentials.log_field.dtype.type
     size, num, waiting, steps = K * WIDTH, 0, 0, potentials.lengths[rows[0]]
@@ -249,7 +246,7 @@ def _backward(potentials, sums, weights, rows, offsets, emission, alpha, ahead, 
 
 @inner_numeric
 def _count(pairs, s, left, left_at, right, right_at, num):
-    """Add outer products of forward messages and what comes back along the transitions."""
+    """Add outer products of forward messages and of backward messages at the next step."""
     K, P = pairs.shape[2], pairs.shape[3]
     first, back = s * K * P, K * WIDTH
     whole = K - K % 4
@@ -283,18 +280,18 @@ def sum_tiles(
 
     Args:
         mode: FORWARD, FILTER or SMOOTH.
-        dense: Whether tiny forward messages do no harm, as every transition is possible.
-            Otherwise, and if mode is not SMOOTH, what was lost is bounded.
-        tiles: ``(n, WIDTH)`` rows in descending order of their lengths, -1 for none; the first of
-            a tile is there and is not empty.
-        weights: ``(B,)`` what a row counts in ``sums.pairs``, whose first axis has size one.
-        emission: Room for ``T * K * WIDTH`` potentials.
-        alpha: For ``T * K * WIDTH``.
-        ahead: For ``2 * K * WIDTH``.
-        lanes: For ``LANES``.
-        logs: For ``LANES`` float64.
-        offsets: For ``WIDTH`` int64.
-        stop: Looked at at every step.
+        dense: Whether underflow is harmless because every transition is possible. Otherwise, and if
+            mode is not SMOOTH, the loss is bounded.
+        tiles: ``(n, WIDTH)`` rows in descending order of their lengths, padded with -1; the first
+            row of a tile exists and is not empty.
+        weights: ``(B,)`` weights of the rows in ``sums.pairs``, whose first axis has size one.
+        emission: Scratch array of ``T * K * WIDTH`` potentials.
+        alpha: Scratch array of ``T * K * WIDTH``.
+        ahead: Scratch array of ``2 * K * WIDTH``.
+        lanes: Scratch array of ``LANES``.
+        logs: Scratch array of ``LANES`` float64.
+        offsets: Scratch array of ``WIDTH`` int64.
+        stop: Checked at every step.
     """
     for tile in range(tiles.shape[0]):
         rows = tiles[tile, : count_rows(tiles, tile)]

@@ -12,12 +12,12 @@ from pgnn.inference.chains.kernels.vector_registers import WIDTH, tile_max_1, ti
 from pgnn.inference.kernels.compiled import inner_numeric, numeric
 
 MAX_STATES_WITH_ORIGINS = 32
-"""States up to which it is noted where each best way came from; beyond, that is found again."""
+"""Largest number of states for which back pointers are stored; beyond, they are recomputed."""
 
 
 @inner_numeric
 def _reach(matrix, s, x, at, out, to, origins, origin_at):
-    """Largest sums of a message and a column of a matrix, and where they come from."""
+    """Max-plus product of messages and a matrix, with back pointers."""
     K, P = matrix.shape[2], matrix.shape[3]
     first = s * K * P
     if len(origins):
@@ -36,10 +36,9 @@ def _reach(matrix, s, x, at, out, to, origins, origin_at):
 
 @inner_numeric
 def _forward(potentials, rows, offsets, reach, origins, fields, lanes, best, stop):
-    """Fill ``reach`` with the logs of the best ways to each state, less some constant a step.
+    """Fill ``reach`` with max-product messages, up to a constant per step.
 
-    ``best`` becomes the state in which the best way to the end of each row ends. Returns whether
-    that was reached.
+    ``best`` becomes the last state of the best path of each row. Returns whether there is one.
     """
     K = potentials.log_field.shape[2]
     real = potentials.log_field.dtype.type
@@ -61,7 +60,7 @@ def _forward(potentials, rows, offsets, reach, origins, fields, lanes, best, sto
             before = _room(origins, t - 1) * size
             _reach(potentials.transition, s, reach, before, reach, to, origins, t * size)
         observe(reach, fields, lanes, to, 0, K)
-        if t % 16 == 15:  # so that digits are kept
+        if t % 16 == 15:  # rescale to preserve precision
             lower(reach, reach, lanes, to, to, K)
         while num and potentials.lengths[rows[num - 1]] == t + 1:
             num -= 1
@@ -74,13 +73,13 @@ def _forward(potentials, rows, offsets, reach, origins, fields, lanes, best, sto
 
 @inner_numeric
 def _room(origins, t):
-    """Where in ``reach`` a step stands: two of them will do if origins are noted."""
+    """Offset of a step in ``reach``, which holds two steps if back pointers are stored."""
     return t % 2 if len(origins) else t
 
 
 @inner_numeric
 def _walk_back(potentials, rows, reach, path, best):
-    """Follow the best ways back; of equal ones that of the smallest state."""
+    """Trace the best paths back; ties go to the smallest state."""
     K = potentials.turned.shape[2]
     num = 0
     for t in range(potentials.lengths[rows[0]] - 1, -1, -1):
@@ -102,7 +101,7 @@ def _walk_back(potentials, rows, reach, path, best):
 
 @inner_numeric
 def _follow_back(potentials, rows, origins, path, best):
-    """Follow the noted origins back."""
+    """Follow the stored back pointers."""
     K, num = potentials.turned.shape[2], 0
     steps = potentials.lengths[rows[0]]
     for t in range(steps - 1, -1, -1):
@@ -115,7 +114,7 @@ def _follow_back(potentials, rows, origins, path, best):
 
 @inner_numeric
 def _write(potentials, b, w, path, states):
-    """Write a row's path; return the log of what it weighs."""
+    """Write the path of a row; return its log weight."""
     shared = potentials.transition.shape[1]
     k = int(path[w])
     total = potentials.initial[share_of(potentials.initial.shape[0], b), k] + 0.0
@@ -134,21 +133,21 @@ def _write(potentials, b, w, path, states):
 def best_tiles(
     potentials, tiles, states, scores, reach, origins, path, fields, lanes, best, offsets, stop
 ):
-    """Find the best path of rows that share their transitions, as ``best_rows`` does.
+    """Find the best path of rows that share their transitions, see ``best_rows``.
 
     Args:
-        potentials: Logs.
-        tiles: As of ``sum_tiles``.
-        states: ``(B, T)`` to be filled; -1 in rows without a path.
-        scores: ``(B,)`` float64.
-        reach: Room for ``T * K * WIDTH`` numbers; for two steps if there is room for origins.
-        origins: For ``T * K * WIDTH`` bytes, or for none.
-        path: For ``T * WIDTH`` bytes.
-        fields: For ``K * WIDTH``.
-        lanes: For ``LANES``.
-        best: For ``WIDTH`` int64.
-        offsets: For ``WIDTH`` int64.
-        stop: Looked at at every step.
+        potentials: Log potentials.
+        tiles: See ``sum_tiles``.
+        states: ``(B, T)`` output; -1 in rows without a path.
+        scores: ``(B,)`` float64 output.
+        reach: Scratch array of ``T * K * WIDTH`` numbers, or two steps if origins are stored.
+        origins: Scratch array of ``T * K * WIDTH`` bytes, or empty.
+        path: Scratch array of ``T * WIDTH`` bytes.
+        fields: Scratch array of ``K * WIDTH``.
+        lanes: Scratch array of ``LANES``.
+        best: Scratch array of ``WIDTH`` int64.
+        offsets: Scratch array of ``WIDTH`` int64.
+        stop: Checked at every step.
     """
     for tile in range(tiles.shape[0]):
         rows = tiles[tile, : count_rows(tiles, tile)]

@@ -1,7 +1,7 @@
-"""What is done to all rows of a tile at a step, in vector registers.
+"""Operations on all rows of a tile at a step, in vector registers.
 
 A message of a tile is ``(K, WIDTH)``; ``lanes`` hold five numbers of each row. Every function
-takes ``(x, y, lanes, x_at, y_at, K)``: two arrays and where in them the messages begin.
+takes ``(x, y, lanes, x_at, y_at, K)``: two arrays, ``lanes``, and the offsets of the messages.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from pgnn.inference.chains.kernels.vector_registers import (
     store_vector,
 )
 
-# where in the lanes what stands
+# offsets in the lanes
 TOTAL, INVERSE, TOP, BEFORE, LOSSES = (place * WIDTH for place in range(5))
 LANES = 5 * WIDTH
-"""Numbers of a row kept by a tile."""
+"""Numbers of a tile in its lanes."""
 
 
 class _Step:
-    """Writes the instructions of a step; numbers are vectors over the rows."""
+    """Emits the instructions of a step; numbers are vectors over the rows."""
 
     def __init__(self, builder: Any, data: Any, numbers: Any) -> None:
         self.builder, self.data = builder, data
@@ -41,37 +41,37 @@ class _Step:
 
     @contextmanager
     def states(self) -> Iterator[tuple[Any, Any]]:
-        """Each state: where its numbers stand in ``x`` and in ``y``."""
+        """Yield the offsets of each state in ``x`` and in ``y``."""
         with cgutils.for_range(self.builder, self.num_states) as loop:
             moved = self.builder.mul(loop.index, ir.Constant(loop.index.type, WIDTH))
             yield self.builder.add(self.x_at, moved), self.builder.add(self.y_at, moved)
 
     def read(self, pointer: Any, at: Any) -> Any:
-        """Numbers of an array."""
+        """Load a vector of an array."""
         return load_vector(self.builder, pointer, at, self.data.kind, WIDTH)
 
     def write(self, value: Any, pointer: Any, at: Any) -> None:
-        """Put numbers into an array."""
+        """Store a vector into an array."""
         store_vector(self.builder, value, pointer, at, self.data.kind, WIDTH)
 
     def lane(self, place: int) -> Any:
-        """A number of each row."""
+        """Load a number of each row from the lanes."""
         return self.read(self.data.out, self.x_at.type(place))
 
     def keep(self, value: Any, place: int) -> None:
-        """Set a number of each row."""
+        """Store a number of each row in the lanes."""
         self.write(value, self.data.out, self.x_at.type(place))
 
     def number(self, value: float) -> Any:
-        """The same in every row."""
+        """A constant in every row."""
         return ir.Constant(self.kind, [ir.Constant(self.kind.element, value)] * WIDTH)
 
     def variable(self, value: float) -> Any:
-        """A number that changes from state to state."""
+        """A variable that is updated over the states."""
         return cgutils.alloca_once_value(self.builder, self.number(value))
 
     def add_to(self, variable: Any, value: Any) -> None:
-        """Add up."""
+        """Add to a variable."""
         self.builder.store(self.builder.fadd(self.builder.load(variable), value), variable)
 
     def larger_of(self, variable: Any, value: Any) -> None:
@@ -81,12 +81,12 @@ class _Step:
         self.builder.store(self.builder.select(larger, value, old), variable)
 
     def finite(self, value: Any) -> Any:
-        """Zero in the place of ``-inf``."""
+        """Replace ``-inf`` by zero."""
         real = self.builder.fcmp_ordered(">", value, self.number(-math.inf))
         return self.builder.select(real, value, self.number(0.0))
 
     def inverse(self, value: Any) -> Any:
-        """Zero in the place of one over zero."""
+        """Reciprocal, with zero for the reciprocal of zero."""
         positive = self.builder.fcmp_ordered(">", value, self.number(0.0))
         result = self.builder.fdiv(self.number(1.0), value)
         return self.builder.select(positive, result, self.number(0.0))
@@ -196,7 +196,7 @@ def _scale(step: _Step) -> None:
 find_top = _step(_find_top)
 """``TOP`` becomes the largest number of ``x``, or zero if that is ``-inf``."""
 lower = _step(_lower)
-"""The same is subtracted from ``x``."""
+"""Subtract the maximum from ``x``, or zero if that is ``-inf``."""
 observe = _step(_observe)
 """Add ``y - TOP`` to ``x``."""
 emit = _step(_emit)
@@ -205,8 +205,8 @@ emit = _step(_emit)
 gain = _step(_gain)
 """``x`` becomes the exponential of ``y - TOP``, times ``INVERSE``."""
 audit = _step(_audit)
-"""After ``emit``: what may have been lost of a message, ``x``, is multiplied by what the message
-was; what may be lost now is added. ``LOSSES`` becomes its share of the message."""
+"""After ``emit``: multiply the bound ``x`` on the loss of a message by the same factors, and add
+the loss of this step. ``LOSSES`` becomes its share of the message."""
 meet = _step(_meet)
 """``x`` times ``y`` is written behind ``y``; ``TOTAL`` becomes its sum, ``INVERSE`` one over that,
 ``TOP`` one over the sum of ``y``."""

@@ -1,7 +1,7 @@
-"""Steps of many rows brought into a tile and back, transposed in vector registers.
+"""Loads and stores of the steps of many rows as tiles, transposed in vector registers.
 
-In memory the states of a row's step lie side by side, in a tile those of one state of all rows.
-A block is as many rows as fill a register; of every row one, two or four states are moved.
+In memory, the states of a step of a row are contiguous; in a tile, the rows of a state are. A block
+has as many rows as fill a register; one, two or four states of each row are moved at a time.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from pgnn.inference.chains.kernels.vector_registers import (
     store_vector,
 )
 
-_AHEAD = 512  # bytes fetched before they are needed: a row is read too slowly to be foreseen
+_AHEAD = 512  # prefetch distance in bytes: hardware does not detect such slow streams
 
 Labels = list[tuple[int, int]]
 Labelled = tuple[Any, Labels]
-"""A vector, and what its lanes hold: of which row which state, or the other way round."""
+"""A vector, and the row and the state of each of its lanes."""
 
 
 def _shuffled(builder: Any, x: Labelled, y: Labelled, wanted: Labels) -> Labelled:
-    """The wanted lanes of two vectors."""
+    """Select lanes of two vectors."""
     lanes = x[1] + y[1]
     mask = [lanes.index(label) for label in wanted]
     picked = ir.Constant(ir.VectorType(ir.IntType(32), len(mask)), mask)
@@ -36,7 +36,7 @@ def _shuffled(builder: Any, x: Labelled, y: Labelled, wanted: Labels) -> Labelle
 
 
 def _sorted_out(builder: Any, vectors: list[Labelled], keys: range) -> list[Labelled]:
-    """Vectors whose lanes all have one share of the keys each, in the order of the shares."""
+    """Sort the lanes of vectors by their keys, one range of keys for each vector."""
     if len(vectors) == 1:
         return vectors
     result = []
@@ -51,7 +51,7 @@ def _sorted_out(builder: Any, vectors: list[Labelled], keys: range) -> list[Labe
 
 
 def _joined(builder: Any, vectors: list[Labelled], num: int) -> list[Labelled]:
-    """The same lanes one after another in fewer, longer vectors."""
+    """Concatenate the lanes into fewer, longer vectors."""
     while len(vectors) > num:
         vectors = [
             _shuffled(builder, x, y, x[1] + y[1])
@@ -61,7 +61,7 @@ def _joined(builder: Any, vectors: list[Labelled], num: int) -> list[Labelled]:
 
 
 def _row(builder: Any, places: Any, index: Any, at: Any) -> Any:
-    """Where a row's step begins."""
+    """Offset of a step of a row."""
     return builder.add(builder.load(builder.gep(places, [index])), at)
 
 
@@ -92,7 +92,7 @@ def _loads(states: int) -> Any:
 
 
 def _fetch(builder: Any, pointer: Any) -> None:
-    """Have memory brought near."""
+    """Prefetch memory."""
     number, text = ir.IntType(32), ir.IntType(8).as_pointer()
     function = builder.module.globals.get("llvm.prefetch.p0i8") or ir.Function(
         builder.module, ir.FunctionType(ir.VoidType(), [text] + [number] * 3), "llvm.prefetch.p0i8"
@@ -133,7 +133,7 @@ def _stores(states: int) -> Any:
 
 
 bring_1, bring_2, bring_4 = (_loads(states) for states in (1, 2, 4))
-"""Bring ``field[places[w] + at + k]`` of all rows to ``out[to + k * WIDTH + w]``."""
+"""Copy ``field[places[w] + at + k]`` of all rows to ``out[to + k * WIDTH + w]``."""
 write_1, write_2, write_4 = (_stores(states) for states in (1, 2, 4))
 """Write ``values[at + k * WIDTH + w] * factors[by + w]`` of a block to
 ``out[places[w] + to + k]``."""

@@ -1,7 +1,7 @@
-"""Small products of matrices that keep their sums in vector registers.
+"""Small matrix products that hold their sums in vector registers.
 
-The compiler would store and load a sum at every term; these say what to keep. Vectors may be longer
-than the machine's, which then uses several registers for each.
+The compiler would store and load the sum at every term. Vectors may be longer than those of the
+machine, which then uses several registers for each.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from numba.extending import intrinsic
 SUM = False
 MAX = True
 WIDTH = 32
-"""Rows of a tile, which are computed side by side."""
+"""Number of rows of a tile."""
 
 
 class _Arrays(NamedTuple):
@@ -39,7 +39,7 @@ def data_of(context: Any, builder: Any, signature: Any, arguments: Any) -> _Arra
 
 
 def vector_at(builder: Any, pointer: Any, index: Any, kind: Any, lanes: int) -> Any:
-    """Where some numbers stand one after another."""
+    """Pointer to contiguous numbers as a vector."""
     at = builder.gep(pointer, [index])
     return builder.bitcast(at, ir.VectorType(kind, lanes).as_pointer())
 
@@ -52,22 +52,22 @@ def size_of(kind: Any) -> int:
 
 
 def load_vector(builder: Any, pointer: Any, index: Any, kind: Any, lanes: int) -> Any:
-    """Load some numbers that lie one after another."""
+    """Load contiguous numbers."""
     return builder.load(vector_at(builder, pointer, index, kind, lanes), align=size_of(kind))
 
 
 def store_vector(builder: Any, value: Any, pointer: Any, index: Any, kind: Any, lanes: int) -> None:
-    """Store numbers one after another."""
+    """Store contiguous numbers."""
     builder.store(value, vector_at(builder, pointer, index, kind, lanes), align=size_of(kind))
 
 
 def spread(builder: Any, pointer: Any, index: Any, kind: Any, lanes: int) -> Any:
-    """A number of an array in every lane."""
+    """Broadcast a number of an array to every lane."""
     return spread_value(builder, builder.load(builder.gep(pointer, [index])), lanes)
 
 
 def spread_value(builder: Any, number: Any, lanes: int) -> Any:
-    """A number in every lane."""
+    """Broadcast a number to every lane."""
     vector = ir.VectorType(number.type, lanes)
     one = builder.insert_element(ir.Constant(vector, ir.Undefined), number, ir.IntType(32)(0))
     zeros = ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes)
@@ -75,7 +75,7 @@ def spread_value(builder: Any, number: Any, lanes: int) -> Any:
 
 
 def include(builder: Any, total: Any, x: Any, y: Any, maximum: bool) -> Any:
-    """Add a product, or keep the larger one of a sum."""
+    """Add a product to a total, or take the maximum of a sum and the total."""
     if not maximum:
         flags = ("contract",)
         return builder.fadd(builder.fmul(x, y, flags=flags), total, flags=flags)
@@ -84,14 +84,14 @@ def include(builder: Any, total: Any, x: Any, y: Any, maximum: bool) -> Any:
 
 
 def part_of(builder: Any, vector: Any, first: int, num: int, step: int = 1) -> Any:
-    """Some of the lanes of a vector, or one of them again and again; one as a vector of one."""
+    """Select lanes of a vector; with ``step`` 0, one lane repeatedly."""
     lanes = [first + k * step for k in range(num)]
     picked = ir.Constant(ir.VectorType(ir.IntType(32), num), lanes)
     return builder.shuffle_vector(vector, ir.Constant(vector.type, ir.Undefined), picked)
 
 
 def total_of(builder: Any, vector: Any) -> Any:
-    """Sum of the lanes, halves by halves."""
+    """Sum of the lanes, by recursive halving."""
     while vector.type.count > 1:
         half = vector.type.count // 2
         parts = (part_of(builder, vector, first, half) for first in (0, half))
@@ -100,7 +100,7 @@ def total_of(builder: Any, vector: Any) -> Any:
 
 
 def start_of(vector: Any, maximum: bool) -> Any:
-    """What a sum, or a maximum, begins with."""
+    """Initial value of a sum or a maximum."""
     value = -math.inf if maximum else 0.0
     return ir.Constant(vector, [ir.Constant(vector.element, value)] * vector.count)
 
