@@ -395,7 +395,7 @@ def test_cells_on_which_others_depend_must_be_observed():
             pyro.sample("y", dist.Normal(x, 1.0), obs=double([0.5, 0.1]))
 
     model, observed = Program(program), {"x": [1.0, None]}
-    with pytest.raises(Unsupported, match="'x' is real and was partially observed"):
+    with pytest.raises(Unsupported, match="'x' is real and partially observed"):
         model.query([], observed, engine=pgnn.MCMC())
     answer = model.query([], observed, engine=pgnn.ExecutionSampling(seed=0))
     known = dist.Normal(double(0.0), 1.0).log_prob(double(1.0))

@@ -1,1 +1,1 @@
-"""Inference of real variables: variational inference, Hamiltonian chains, program executions."""
+"""Inference of real variables: variational inference and Hamiltonian Monte Carlo."""

@@ -1,4 +1,4 @@
-"""Summaries of chains of real variables: draws, marginals given them, convergence diagnostics."""
+"""Summaries of Markov chains of real variables: draws, marginals, convergence diagnostics."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def _divergent_at(potential: PotentialEnergy, draws: Draws) -> Hashable:
 
 
 def report(potential: PotentialEnergy, diagnostics: Mapping[str, Any], total: int) -> None:
-    """Warn of chains that disagree and trajectories that diverged."""
+    """Warn about chains that disagree and trajectories that diverged."""
     verdict = Convergence("MCMC").chains_apart(diagnostics["r_hat"], "run them longer")
     number = int(np.sum(diagnostics["divergences"]))
     if number:

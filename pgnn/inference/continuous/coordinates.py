@@ -19,7 +19,7 @@ _COVARIANCES = (type(constraints.positive_definite), type(constraints.positive_s
 
 
 def bijection_onto(constraint: Any) -> Any:
-    """Return a bijection from real vectors onto the values that satisfy a constraint.
+    """Return a bijection from real vectors onto the set of a constraint.
 
     Extends ``torch.distributions.biject_to`` by triangular and positive definite matrices.
 
@@ -34,7 +34,7 @@ def bijection_onto(constraint: Any) -> Any:
                 [0., 1.]])
     """
     base = getattr(constraint, "base_constraint", None)
-    if base is not None:  # independent copies, mixtures: log determinants are summed in any case
+    if base is not None:  # independent copies, mixtures; log determinants are summed anyway
         return bijection_onto(base)
     if isinstance(constraint, type(constraints.lower_cholesky)):
         return TriangularMatrix()
@@ -46,8 +46,9 @@ def bijection_onto(constraint: Any) -> Any:
 class TriangularMatrix(Transform):
     r"""Vectors of :math:`n (n + 1) / 2` numbers as lower triangular matrices.
 
-    The first :math:`n` numbers are logs of the diagonal, the others the rows below it. (The map of
-    torch has :math:`n \times n` inputs, half of which are ignored, and is no bijection.)
+    The first :math:`n` numbers are logs of the diagonal, the others the rows below it. (The
+    transform of torch has :math:`n \times n` inputs, half of which are ignored, and is not a
+    bijection.)
     """
 
     domain = constraints.real_vector
@@ -130,7 +131,7 @@ class Coordinate:
     Attributes:
         variable: A real variable.
         support: Its support.
-        shape: Shape of its unconstrained coordinates; a simplex has one less than values.
+        shape: Shape of its unconstrained coordinates; a simplex has one fewer than values.
         first: Index of the first coordinate.
     """
 
@@ -157,14 +158,15 @@ class Coordinates:
     Args:
         variables: Parents before children.
         supports: Support of each variable.
-        keep_dtype: Whether values have the dtypes of their supports; otherwise that of the points.
+        keep_dtype: Whether values have the dtypes of their supports; otherwise the dtype of the
+            points.
 
     Attributes:
         size: Number of unconstrained coordinates ``D``.
         each: The variables with their coordinates.
 
     Raises:
-        Unsupported: If a variable is a count, or has a support without bijection.
+        Unsupported: If a variable is a count, or its support has no known bijection.
 
     Example:
         >>> rate = Variable("rate")
@@ -265,15 +267,15 @@ def _bijection(variable: Variable, constraint: Any) -> Any:
         raise Unsupported(f"the distribution of {variable.name!r} does not declare its support")
     if constraint.is_discrete:
         raise Unsupported(
-            f"{variable.name!r} is a count ({constraint}), along which there is no gradient; "
-            "declare it as a discrete variable with states, to be summed out, or use "
-            "pgnn.ExecutionSampling(), of a graph as pgnn.Program(model.program())"
+            f"{variable.name!r} is a count ({constraint}), which has no gradient; declare it as "
+            "a discrete variable with states, which is summed out, or use "
+            "pgnn.ExecutionSampling(), for a graph with pgnn.Program(model.program())"
         )
     try:
         return bijection_onto(constraint)
     except NotImplementedError:
         raise Unsupported(
-            f"there is no bijection from real numbers onto the support of {variable.name!r} "
-            f"({constraint}); give it as evidence, or declare it as a transform of a variable "
-            "that has one"
+            f"no bijection from real numbers onto the support of {variable.name!r} "
+            f"({constraint}) is known; give it as evidence, or declare it as a transform of "
+            "another variable"
         ) from None

@@ -1,4 +1,4 @@
-"""Occasional L-BFGS steps for optima too far away for steps of fixed length."""
+"""Occasional L-BFGS steps towards optima that steps of fixed length would not reach."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from torch import Tensor
 _STRAIGHT = 0.95
 """A parameter drifts if its displacement is this share of the distance it has travelled."""
 _MAX_SIZE = 10**5
-"""Largest number of parameters that are watched."""
+"""Largest number of parameters that are monitored."""
 _MAX_ITERATIONS = 100
 
 
 class CurvatureStep:
     """Detects parameters that drift in one direction and moves them by L-BFGS.
 
-    Optimisers such as Adam move every parameter by about the learning rate at each step, for any
-    gradient; an optimum at 100,000 is ten million steps of 0.01 away. L-BFGS, which estimates the
-    curvature, needs a few evaluations. It requires a deterministic objective, the mean over a fixed
-    set of draws.
+    Optimisers such as Adam move every parameter by about the learning rate at each step, whatever
+    the gradient; an optimum at 100,000 is ten million steps of 0.01 away. L-BFGS, which estimates
+    the curvature, needs a few evaluations. It requires a deterministic objective, the mean over a
+    fixed set of draws.
 
     Args:
         parameters: The optimised parameters.
@@ -78,7 +78,7 @@ class CurvatureStep:
         try:
             optimizer.step(closure)  # type: ignore[no-untyped-call]
             improved = held_out_value() > old
-        except (ValueError, ArithmeticError, LookupError, RuntimeError):  # out of the domain
+        except (ValueError, ArithmeticError, LookupError, RuntimeError):  # outside the domain
             improved = False
         if not improved:
             with torch.no_grad():

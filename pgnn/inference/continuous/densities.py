@@ -29,33 +29,33 @@ from pgnn.inference.exact.solver import Solver, model_solver
 from pgnn.inference.question import reader_of
 
 _FEW = 24
-"""Up to so many discrete elements are summed out by torch, which is faster than the kernels."""
+"""Largest number of discrete elements that torch sums out faster than the kernels."""
 _CELLS = 2**20
-"""Points times elements that are evaluated together where no gradient is needed."""
+"""Points times elements that are evaluated at once if no gradient is required."""
 
 
 class JointDensity(ABC):
-    r"""Evaluates :math:`\log p(r, e)` at points of the latent reals, one or many at once.
+    r"""Evaluates :math:`\log p(r, e)` at a batch of points of the latent reals.
 
-    ``reals`` are ``(N, *shape)`` values by name. Discrete variables that were not observed are
-    summed out; their marginals and draws are those given the reals.
+    ``reals`` are ``(N, *shape)`` values by name. Unobserved discrete variables are summed out;
+    their marginals and draws are conditional on the reals.
     """
 
     @abstractmethod
     def log_density(self, reals: Reals) -> Tensor:
-        """Return ``(N,)`` log densities, differentiable in the reals; ``NaN`` at ``NaN``."""
+        """Return ``(N,)`` log densities, differentiable with respect to the reals; NaN at NaN."""
 
     def recordable(self, reals: Reals) -> Tensor:
-        """Return the same by operations that are fastest when recorded and replayed."""
+        """Return the same, by the operations that are fastest on a tape."""
         return self.log_density(reals)
 
     @abstractmethod
     def terms(self, reals: Reals) -> dict[Hashable, Tensor]:
-        """Return for each variable ``(N,)`` numbers that are finite where its density is."""
+        """Return ``(N,)`` terms of each variable, finite if and only if its density is."""
 
     @abstractmethod
     def marginals(self, reals: Reals, mask: Any) -> Tensor:
-        """Return ``(N, S)`` marginals given the reals, of the elements in ``mask`` ``(E,)``."""
+        """Return ``(N, S)`` marginals of the elements in ``mask``, ``(E,)``, given the reals."""
 
     @abstractmethod
     def draw(self, reals: Reals, seed: int) -> Tensor:
@@ -68,11 +68,11 @@ class JointDensity(ABC):
                 return f"the draws of {name!r} are not finite"
         bad = [n for n, x in self.terms(reals).items() if not bool(x.isfinite().all())]
         names = ", ".join(repr(n) for n in bad) or "the evidence"
-        return f"the log density of {names} is not finite there"
+        return f"the log density of {names} is not finite"
 
 
 class KnownStates(JointDensity):
-    """A density in which every discrete variable was observed.
+    """A density of a model whose discrete variables are all observed.
 
     Args:
         elements: Elements of the discrete variables.
@@ -102,16 +102,16 @@ class KnownStates(JointDensity):
 
 
 class ProductDensity(KnownStates):
-    r"""Density of a directed model in which nothing discrete is latent.
+    r"""Density of a directed model without latent discrete variables.
 
     .. math:: \log p(r, e) = \sum_i \log p(x_i \mid x_{\mathrm{pa}(i)})
 
     Terms that do not depend on the latent variables are computed once.
 
     Args:
-        model: With a conditional for each variable.
+        model: A model with a conditional for each variable.
         latent: Names of the latent real variables.
-        observed: ``(1, ...)`` values of all others.
+        observed: ``(1, ...)`` values of all other variables.
         inputs: Covariates, ``(1, ...)``.
     """
 
@@ -166,19 +166,19 @@ class ProductDensity(KnownStates):
 
 
 class SummedDensity(JointDensity):
-    r"""Density of any model with tables, its discrete variables summed out exactly.
+    r"""Density of a model with tables, whose discrete variables are summed out exactly.
 
     .. math:: \log p(r_n, e_b) = \log \sum_z p(z, r_n, e_b), \qquad b = n \bmod B
 
-    The points are evaluated in blocks of ``B``, one point for each row of evidence. Discrete
-    variables may be given among the reals, as ``(N, *shape)`` states.
+    Points are evaluated in blocks of ``B``, one point for each row of evidence. ``reals`` may also
+    contain discrete variables, as ``(N, *shape)`` states.
 
     Args:
-        model: Has tables once its real variables are known.
+        model: A model with tables given its real variables.
         observed: ``B`` rows of evidence.
         inputs: Covariates, ``(B, ...)``.
-        checked: Whether it is known that no discrete variable is hidden, that no number is missing
-            and that all are inside of the supports of their distributions.
+        checked: Whether the evidence is known to contain all discrete variables, no missing number,
+            and only values in the supports of their distributions.
     """
 
     def __init__(
@@ -206,13 +206,13 @@ class SummedDensity(JointDensity):
         )
 
     def take(self, rows: Tensor) -> SummedDensity:
-        """Return the same for some of the rows."""
+        """Return the density of some of the rows."""
         inputs = {n: torch.as_tensor(x)[rows] for n, x in self.inputs.items()}
         observed = self.observed.take(rows.numpy())
         return type(self)(self.model, observed, inputs, checked=self.checked)
 
     def log_parts(self, reals: Reals, without: Collection[Hashable] = ()) -> Sequence[Tensor]:
-        """Return :meth:`log_density` as terms ``(N,)``: one for each layer that a guide draws."""
+        """Return :meth:`log_density` as ``(N,)`` terms, one for each layer of a guide."""
         return (self.log_density(reals, without),)
 
     def log_density(self, reals: Reals, without: Collection[Hashable] = ()) -> Tensor:
@@ -220,7 +220,7 @@ class SummedDensity(JointDensity):
 
         Args:
             reals: Points.
-            without: Variables whose conditional densities are left out, of a product.
+            without: Variables whose conditional densities are omitted; requires :attr:`is_product`.
         """
         if self.is_product:
             observed, inputs = self._evidence_over(reals), self._inputs_over(reals)
@@ -237,7 +237,7 @@ class SummedDensity(JointDensity):
 
     @cached_property
     def is_product(self) -> bool:
-        """Whether nothing discrete is hidden, so that the density is that of the conditionals."""
+        """Whether the density is a product of conditionals: no discrete variable is hidden."""
         return self.checked or is_product(self.model, self.observed, self.latents)
 
     def recordable(self, reals: Reals) -> Tensor:
@@ -246,12 +246,12 @@ class SummedDensity(JointDensity):
         return self._log_density_by_torch(reals) if is_small else self.log_density(reals)
 
     def solved(self, reals: Reals) -> Differentiable:
-        """Return the exact answer about the discrete variables, a row for each point."""
+        """Return the exact solver of the discrete variables, with a row for each point."""
         observed = self._evidence_over(reals)
         return Differentiable(self._solver(reals, observed), observed)
 
     def terms(self, reals: Reals) -> dict[Hashable, Tensor]:
-        """Return the largest entry of each variable's table."""
+        """Return the largest entry of the table of each variable."""
         rows = num_points(reals)
         largest: dict[Hashable, Tensor] = {}
         for factor in self._solver(reals, self._evidence_over(reals)).graph.factors:
@@ -262,7 +262,7 @@ class SummedDensity(JointDensity):
         return largest
 
     def blame(self, reals: Reals) -> str:
-        """See :class:`JointDensity`; of executable models, by their sites."""
+        """See :class:`JointDensity`; executable models are diagnosed by their sites."""
         if isinstance(self.model, ExecutableModel):
             with torch.no_grad():
                 first = int((~self.log_density(reals).isfinite()).int().argmax())
@@ -270,7 +270,7 @@ class SummedDensity(JointDensity):
                 point = {n: x[first].detach() for n, x in values.items()}
                 terms = self.model.execute(point, 0).terms
             if bad := [repr(n) for n, x in terms.items() if not bool(x.isfinite())]:
-                return f"the log density of {', '.join(bad)} is not finite there"
+                return f"the log density of {', '.join(bad)} is not finite"
         return super().blame(reals)
 
     def marginals(self, reals: Reals, mask: Any) -> Tensor:
@@ -287,7 +287,7 @@ class SummedDensity(JointDensity):
         return torch.from_numpy(states).reshape(num_points(reals), -1)
 
     def _log_density_by_torch(self, reals: Reals) -> Tensor:
-        """Sum the discrete variables out by operations of torch alone."""
+        """Sum out the discrete variables by torch operations alone."""
         observed = self._evidence_over(reals)
         solver = self._solver(reals, observed)
         if not solver.graph.variables:
@@ -305,12 +305,12 @@ class SummedDensity(JointDensity):
         return model_solver(self.model, {**observed.reals, **real_values}, self._inputs_over(reals))
 
     def _inputs_over(self, reals: Reals) -> dict[Hashable, Tensor]:
-        """The covariates once for each block of points."""
+        """Repeat the covariates for each block of points."""
         times = num_points(reals) // max(self.observed.num_rows, 1)
         return {n: _tiled(x, times) for n, x in self.inputs.items()}
 
     def _evidence_over(self, reals: Reals) -> RowEvidence:
-        """The evidence repeated for each block of points, with the states among the reals."""
+        """Repeat the evidence for each block of points, and add the states among the reals."""
         times = num_points(reals) // max(self.observed.num_rows, 1)
         if times not in self._tiled:
             once = times == 1 and self.observed.batched
@@ -325,7 +325,7 @@ class SummedDensity(JointDensity):
         return replace(observed, codes=codes)
 
     def _max_points(self) -> int:
-        """Points that are evaluated together, a multiple of the rows."""
+        """Return the number of points that are evaluated at once, a multiple of the rows."""
         rows = max(1, self.observed.num_rows)
         cells = len(self.model.elements)
         if isinstance(self.model, ExecutableModel):
@@ -334,7 +334,7 @@ class SummedDensity(JointDensity):
 
     @staticmethod
     def _guarded(reals: Reals, log_densities: Tensor) -> Tensor:
-        """``NaN`` where a value is not finite: lowering reads ``NaN`` as not observed."""
+        """Set log densities at non-finite values to ``NaN``, which lowering treats as missing."""
         for x in reals.values():
             if x.is_floating_point() and not all_finite(x):
                 bad = ~x.detach().isfinite().reshape(len(x), math.prod(x.shape[1:])).all(dim=1)
@@ -348,19 +348,19 @@ def log_density(
     evidence: Any,
     inputs: Inputs | None = None,
 ) -> Tensor:
-    r"""Return :math:`\log \sum_z p(z, r, e)`, differentiable in the reals and the parameters.
+    r"""Return :math:`\log \sum_z p(z, r, e)`, differentiable with respect to reals and parameters.
 
     Args:
-        model: With tables once its real variables are known.
+        model: A model with tables given its real variables.
         reals: ``(B, *shape)`` values by name.
-        evidence: One row or ``B`` rows of findings on other variables.
-        inputs: Covariates by name, one row or ``B`` of them.
+        evidence: One row or ``B`` rows of evidence about other variables.
+        inputs: Covariates by name, one row or ``B`` rows.
 
     Returns:
         ``(B,)`` log densities.
 
     Raises:
-        EvidenceError: If a name is unknown, a shape wrong, or rows do not agree.
+        EvidenceError: If a name is unknown, a shape is wrong, or numbers of rows differ.
     """
     checked = {n: _checked(model, n, x) for n, x in reals.items()}
     covariates = {n: torch.as_tensor(x) for n, x in (inputs or {}).items()}
@@ -378,14 +378,14 @@ def log_density(
 
 
 def _power(model: FactorModel) -> float:
-    """The factor of the log evidence: the common scale of a program's discrete sites."""
+    """Return the factor of the log evidence, the common scale of discrete sites of a program."""
     return model.power if isinstance(model, ExecutableModel) else 1.0
 
 
 def _checked(model: FactorModel, name: Hashable, value: Tensor) -> Tensor:
     v = model.variables.get(name)
     if v is None or v.is_discrete:
-        raise EvidenceError(f"{name!r} is no real variable of the model")
+        raise EvidenceError(f"{name!r} is not a real variable of the model")
     x = torch.as_tensor(value)
     if tuple(x.shape[1:]) != v.shape or x.dim() != len(v.shape) + 1:
         shape = ", ".join(["B", *map(str, v.shape)])

@@ -1,4 +1,4 @@
-"""Enumeration of discrete variables of a recognition model as rows of evidence."""
+"""Enumeration of the discrete variables of a recognition network as rows of evidence."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class EnumeratedStates:
-    r"""Rows with known recognised discrete variables; incomplete rows are repeated per state.
+    r"""Rows in which all recognised discrete variables are known; others are repeated per state.
 
-    For a row :math:`x` with unknown :math:`y` the bound is
+    The bound of a row :math:`x` with unknown :math:`y` is
 
     .. math:: \sum_y q(y \mid x) \big(L(x, y) - \log q(y \mid x)\big) \le \log p(x)
 
     Attributes:
         rows: Evidence in ``E`` rows.
         num_rows: Number of original rows.
-        source: ``(E,)`` index of the original row; None if nothing was missing.
+        source: ``(E,)`` index of the original row; None if no row was incomplete.
         log_q: ``(E,)`` log probabilities of the states under the recognition, differentiable.
 
     References:
@@ -76,7 +76,7 @@ class EnumeratedStates:
 
 
 def log_table(conditional: Conditional, model: AmortisedModel, rows: RowEvidence) -> Tensor:
-    """Return ``(R, K)`` log probabilities of a discrete variable's states given its parents."""
+    """Return ``(R, K)`` log probabilities of a discrete variable given its parents."""
     observed = {n: x.nan_to_num() for n, x in rows.reals.items()}
     for v in conditional.parents:
         if v.is_discrete:
@@ -120,12 +120,12 @@ def mixed_draws(
     draws: Mapping[Hashable, Tensor],
     generator: torch.Generator,
 ) -> dict[Hashable, Tensor]:
-    """Return draws ``(n, R, *shape)`` of states drawn by posterior share.
+    """Return draws ``(n, R, *shape)``, with states drawn by their posterior shares.
 
     Args:
-        enumerated: The rows.
+        enumerated: The enumerated rows.
         share: ``(E,)`` posterior share of each row.
-        draws: ``(n, E, *shape)`` by name.
+        draws: ``(n, E, *shape)`` draws by name.
         generator: Random generator of the choice.
     """
     source = enumerated.source
@@ -133,7 +133,7 @@ def mixed_draws(
     if not draws:
         return {}
     n = len(next(iter(draws.values())))
-    # Gumbel's trick: the largest of noisy log shares is distributed by the shares
+    # Gumbel-max trick: the argmax of the noisy log shares is a draw from the shares
     uniform = torch.rand(n, len(source), generator=generator, dtype=torch.float64)
     noisy = share.log() - (-uniform.log()).log()
     best = torch.full((n, enumerated.num_rows), -torch.inf, dtype=torch.float64)
@@ -148,7 +148,7 @@ def mixed_draws(
 
 
 def _index(codes: Any, states: int) -> Ints:
-    """Return indices of rows with known state, followed by repeated indices of the others."""
+    """Return the indices of rows with known state, then the repeated indices of the others."""
     hidden = np.flatnonzero(codes < 0)
     check_size(f"{states:,} states for each of {len(hidden):,} rows", states * len(hidden),
                advice="Take smaller batches")  # fmt: skip

@@ -1,4 +1,4 @@
-"""Densities of programs that have no tables: one execution for each point."""
+"""Densities of programs without tables, by one execution for each point."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pgnn.inference.continuous.coordinates import Reals, num_points
 from pgnn.inference.continuous.densities import KnownStates
 
 _EXECUTIONS = 4
-"""Number of executions in which it is checked that a program always has the same sites."""
+"""Number of executions that check that a program always has the same sites."""
 
 
 class ExecutedDensity(KnownStates):
@@ -23,14 +23,14 @@ class ExecutedDensity(KnownStates):
 
     .. math:: \log p(r, e) = \sum_i \log p(x_i \mid x_{<i})
 
-    The program is executed once for each point, all of its latent sites being fixed, and the log
-    probabilities of its sites are added up. Every execution must therefore have the same sites,
-    and none of them may be discrete unless it was observed.
+    The program is executed once for each point with all latent sites fixed, and the log
+    probabilities of its sites are summed. Every execution must have the same sites, and discrete
+    sites must be observed.
 
     Args:
         model: A program.
         latent: Its latent real variables.
-        observed: ``(1, *shape)`` values of all others, state indices of discrete ones.
+        observed: ``(1, *shape)`` values of all other variables, state indices of discrete ones.
 
     Raises:
         Unsupported: If a discrete site is latent, or the set of sites depends on a value; the
@@ -56,7 +56,7 @@ class ExecutedDensity(KnownStates):
         for v in self.elements.variables:
             if v.name not in observed:
                 raise Unsupported(
-                    f"site {v.name!r} is discrete and latent, and is not summed out since "
+                    f"site {v.name!r} is discrete and latent, and cannot be summed out because "
                     f"{model.obstacle}; use engine=pgnn.ExecutionSampling()"
                 )
         for seed in range(_EXECUTIONS):
@@ -93,6 +93,6 @@ class ExecutedDensity(KnownStates):
         missing = [n for n in self.variables if n not in execution.values]
         if missing:
             raise Unsupported(
-                f"site {str(missing[0])!r} is not in every execution of the program, so that the "
-                "number of its latent values changes; use engine=pgnn.ExecutionSampling()"
+                f"site {str(missing[0])!r} is not in every execution of the program, so the "
+                "number of latent values varies; use engine=pgnn.ExecutionSampling()"
             )

@@ -1,4 +1,4 @@
-"""Normalising flows as guides: chains of maps whose inverses are known."""
+"""Normalising flows as guides: compositions of invertible maps."""
 
 from __future__ import annotations
 
@@ -17,16 +17,17 @@ _BOUND = 3.0
 
 @dataclass(frozen=True)
 class Flow(Guide):
-    r"""A normal distribution transformed by coupling layers, each given half of the values.
+    r"""A normal distribution transformed by affine coupling layers.
 
     .. math:: y_A = x_A, \quad y_B = x_B \odot e^{s(x_A)} + t(x_A), \quad
         z = \sinh\big((\operatorname{arsinh} y + a) b\big)
 
-    The last step gives each number its own skew and tails, also where there is one number alone.
+    The sinh-arcsinh step gives each coordinate its own skewness and tails, even if there is only
+    one.
 
     Args:
-        layers: How many; halves take turns.
-        hidden: Units of the network of each layer.
+        layers: Number of layers; they transform the two halves of the coordinates alternately.
+        hidden: Number of hidden units of the network of each layer.
         scale: Initial standard deviations of the unconstrained coordinates.
 
     References:
@@ -51,7 +52,7 @@ class Flow(Guide):
         """See :class:`Guide`."""
         numbers = self.layers * rows * (3 * self.hidden + 8) * max(size, 1)
         check_size(f"{self.layers:,} layers of {self.hidden:,} units", numbers,
-                   advice="Take fewer")  # fmt: skip
+                   advice="Use fewer layers or units")  # fmt: skip
         return _Flow(rows, size, self)
 
 
@@ -96,7 +97,7 @@ class _Layer(nn.Module):
         weight = torch.randn(rows, hidden, size, dtype=torch.float64) / math.sqrt(size)
         self.into = nn.Parameter(weight)
         self.bias = nn.Parameter(torch.zeros(rows, hidden, dtype=torch.float64))
-        # zeros: the map is initially the identity
+        # zeros make the layer the identity initially
         self.out = nn.Parameter(torch.zeros(rows, 2 * size, hidden, dtype=torch.float64))
         self.shift = nn.Parameter(torch.zeros(rows, 2 * size, dtype=torch.float64))
         self.skew = nn.Parameter(torch.zeros(rows, size, dtype=torch.float64))
@@ -109,7 +110,7 @@ class _Layer(nn.Module):
         return torch.sinh((torch.asinh(y) + self.skew[rows]) * self.tail[rows].exp())
 
     def straighten(self, z: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the inverse images of points, and the log determinants of the layer there."""
+        """Return the inverse images of points, and the log determinants of the layer at these."""
         inner = torch.asinh(z) * (-self.tail[rows]).exp() - self.skew[rows]
         y = torch.sinh(inner)
         stretch = self.tail[rows] + 0.5 * torch.log1p(z.square()) - 0.5 * torch.log1p(y.square())
@@ -117,7 +118,7 @@ class _Layer(nn.Module):
         return (y - t) * (-s).exp(), (stretch + s).sum(-1)
 
     def _coupling(self, x: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Log scale and shift of the transformed half; zero for the half that conditions them."""
+        """Return log scale and shift of the transformed half; zero for the conditioning half."""
         conditioning = (x * self.mask).unsqueeze(-1)
         hidden = torch.tanh((self.into[rows] @ conditioning).squeeze(-1) + self.bias[rows])
         out = (self.out[rows] @ hidden.unsqueeze(-1)).squeeze(-1) + self.shift[rows]

@@ -1,4 +1,4 @@
-"""Draws from a guide, as values of the model's variables with their log densities."""
+"""Draws from a guide, as values of the variables of the model with their log densities."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from pgnn.inference.learning.control_variates import Signal, layer_signals
 
 
 class DrawnLayer(NamedTuple):
-    """One of several layers that a guide draws one after the other.
+    """A layer of a guide that draws several layers in sequence.
 
     Attributes:
-        log_q: ``(S, R)`` its log probability.
-        given: ``(S, R, F)`` what it was conditional on.
+        log_q: ``(S, R)`` log probabilities of the layer.
+        given: ``(S, R, F)`` values on which the layer is conditioned.
     """
 
     log_q: Tensor
@@ -40,12 +40,13 @@ class Drawn(NamedTuple):
     """Draws from a guide.
 
     Attributes:
-        values: ``(S, R, *shape)`` by variable.
-        log_q: ``(S, R)`` their log density; zeros of a point mass.
-        pathwise: Whether the values are reparameterised: differentiable by the guide's parameters.
-        points: ``(S, R, D)`` unconstrained numbers of the values, if they have such.
-        settled: Variables whose prior is in ``log_q`` already: its divergence was written out.
-        layers: The layers of which the values consist, in the order in which they were drawn.
+        values: ``(S, R, *shape)`` values by variable.
+        log_q: ``(S, R)`` log densities; zero for a point mass.
+        pathwise: Whether the values are reparameterised, that is, differentiable with respect to
+            the parameters of the guide.
+        points: ``(S, R, D)`` unconstrained coordinates of the values, or None.
+        settled: Variables whose KL divergence from the prior is part of ``log_q`` in closed form.
+        layers: The layers of the values, in the order in which they were drawn.
     """
 
     values: dict[Hashable, Tensor]
@@ -65,7 +66,7 @@ class Drawn(NamedTuple):
         return layer_signals(log_p, log_q, given) if self.layers else ()
 
     def scale_paths(self, factors: Tensor) -> None:
-        """Multiply pathwise gradients, once they are computed, by ``(S, R)`` factors."""
+        """Multiply pathwise gradients by ``(S, R)`` factors in the backward pass."""
         if self.points is not None and self.points.requires_grad:
             self.points.register_hook(  # type: ignore[no-untyped-call]
                 lambda gradient: gradient * factors.unsqueeze(-1)
@@ -73,10 +74,10 @@ class Drawn(NamedTuple):
 
 
 class GuideDraws(nn.Module, ABC):
-    """A guide of some of a model's variables.
+    """A guide for some of the variables of a model.
 
     Attributes:
-        is_density: Whether it has a density; a point mass has none.
+        is_density: Whether the guide has a density; a point mass has none.
     """
 
     is_density = True
@@ -84,11 +85,11 @@ class GuideDraws(nn.Module, ABC):
     @property
     @abstractmethod
     def names(self) -> tuple[Hashable, ...]:
-        """The variables."""
+        """Names of the variables."""
 
     @abstractmethod
     def draw(self, n: int, at: At, objective: Objective, generator: torch.Generator) -> Drawn:
-        """Draw ``n`` times for each row."""
+        """Return ``n`` draws for each row."""
 
 
 class ApproximationDraws(GuideDraws):
@@ -96,7 +97,7 @@ class ApproximationDraws(GuideDraws):
 
     Args:
         coordinates: Coordinates of the variables.
-        approximation: Over their unconstrained numbers.
+        approximation: Distribution over the unconstrained coordinates.
     """
 
     def __init__(self, coordinates: Coordinates, approximation: Approximation) -> None:
@@ -127,16 +128,16 @@ class ApproximationDraws(GuideDraws):
 
 
 class ProgramDraws(GuideDraws):
-    """Draws by executions of a program's own guide, which keeps its parameters in the program.
+    """Draws by executions of the guide of a program, whose parameters belong to the program.
 
     Args:
         model: A program with a guide.
-        observed: Variables that were observed.
+        observed: Observed variables.
     """
 
     def __init__(self, model: Any, observed: Collection[Hashable] = ()) -> None:
         super().__init__()
-        # no submodule: its parameters are the model's
+        # no submodule, because the parameters belong to the model
         object.__setattr__(self, "executions", model.guide_executions(observed))
         self.is_density = self.__dict__["executions"].is_density()
 
@@ -150,8 +151,8 @@ class ProgramDraws(GuideDraws):
         """See :class:`GuideDraws`."""
         if objective.path_only and isinstance(objective, Renyi):
             raise Unsupported(
-                "doubly reparameterised gradients need a guide whose density can be held apart "
-                "from its draws, such as FullRankNormal(); a program's own guide cannot"
+                "doubly reparameterised gradients require a guide whose density is separate from "
+                "its draws; use a guide such as FullRankNormal() in place of the program's guide"
             )
         rows, executions = len(at.rows), self.__dict__["executions"]
         with drawing_from(generator):
@@ -165,47 +166,47 @@ class ProgramDraws(GuideDraws):
 
 
 class PlateBatches:
-    """Batches of the rows of a program's plates, whose densities estimate that of all rows.
+    """Batches of rows of subsampled plates, whose densities estimate the density of all rows.
 
     Args:
-        whole: Density of all rows.
-        model: The program, executed on a batch of them.
+        full: Density of all rows.
+        model: The program with a batch of the rows.
 
     Attributes:
-        model: That program.
+        model: The program with a batch of the rows.
     """
 
     def __init__(self, full: SummedDensity, model: Any) -> None:
         self.full, self.model = full, model
         if full.observed.soft is not None or full.observed.soft_tensors:
             raise Unsupported(
-                "soft evidence on a program whose plates are partially observed cannot be taken in "
-                "batches; leave subsample_size out"
+                "a program with soft evidence and partially observed plates cannot be subsampled; "
+                "leave out subsample_size"
             )
 
     @classmethod
     def of(cls, full: SummedDensity) -> PlateBatches | None:
-        """Return the batches of a model's plates; None if it always executes all rows."""
+        """Return the batches of a model; None if no plate is subsampled."""
         model = full.model.batch() if isinstance(full.model, ExecutableModel) else None
         return None if model is None else cls(full, model)
 
     @property
     def changes(self) -> bool:
-        """Whether batches differ from each other."""
+        """Whether batches differ."""
         return bool(self.model.changes)
 
     @cached_property
     def guide(self) -> ProgramDraws:
-        """The program's own guide, executed on the same batch."""
+        """The guide of the program, executed on the same batch."""
         return ProgramDraws(self.model, known_values(self.full.model, self.full.observed))
 
     def redrawn(self, generator: torch.Generator) -> SummedDensity:
-        """Draw another batch and return its density; densities of batches before become invalid."""
+        """Draw a new batch and return its density; densities of earlier batches become invalid."""
         self.model.redraw(generator)
         return self.density()
 
     def density(self) -> SummedDensity:
-        """Return the density of the present batch."""
+        """Return the density of the current batch."""
         observed = self.full.observed
         reals = {n: self.model.of_rows(n, x, 1) for n, x in observed.reals.items()}
         codes = np.ascontiguousarray(observed.codes[:, self._elements()])
@@ -214,11 +215,11 @@ class PlateBatches:
         )
 
     def values(self, values: Mapping[Hashable, Tensor]) -> dict[Hashable, Tensor]:
-        """Return draws ``(S, R, *shape)`` of all rows restricted to the present batch."""
+        """Restrict draws ``(S, R, *shape)`` of all rows to the current batch."""
         return {n: self.model.of_rows(n, x, 2) for n, x in values.items()}
 
     def _elements(self) -> Any:
-        """For each element of the batch its number among the elements of the whole program."""
+        """Return the index in the full program of each element of the batch."""
         elements = self.full.model.elements
         rows = [np.zeros(0, np.int64)]
         for v in self.model.elements.variables:

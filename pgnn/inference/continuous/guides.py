@@ -1,4 +1,4 @@
-"""Guides: families of distributions that approximate a posterior."""
+"""Guides: families of distributions for variational approximations of a posterior."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class At(NamedTuple):
     """Rows of evidence at which a guide is evaluated.
 
     Attributes:
-        rows: ``(R,)`` their indices.
-        features: ``(R, F)`` their evidence as features.
-        density: Density of the model given that evidence, for guides that the model has itself.
+        rows: ``(R,)`` indices of the rows.
+        features: ``(R, F)`` evidence of the rows as features.
+        density: Density of the model given the evidence, for guides that are part of the model.
     """
 
     rows: Tensor
@@ -37,11 +37,11 @@ class At(NamedTuple):
 class Approximation(nn.Module, ABC):
     """A family of distributions over ``D`` unconstrained coordinates of each row.
 
-    Called with points ``(S, R, D)`` it returns their log densities ``(S, R)``.
+    Calling it with points ``(S, R, D)`` returns their log densities ``(S, R)``.
 
     Attributes:
-        noise_size: Number of standard normal variates ``E`` that a draw is computed from.
-        is_density: Whether there is a density; a point mass has none.
+        noise_size: Number ``E`` of standard normal variates of a draw.
+        is_density: Whether the family has densities; a point mass has none.
     """
 
     noise_size: int
@@ -57,14 +57,14 @@ class Approximation(nn.Module, ABC):
 
 
 class Guide(metaclass=SaysArguments):
-    """Settings of a family of approximations, over the real latent variables of a model."""
+    """Settings of a family of approximations of the posterior of the latent real variables."""
 
     @abstractmethod
     def start(self, rows: int, size: int) -> Approximation:
         """Return the initial approximation.
 
         Args:
-            rows: Rows of evidence; each has parameters of its own.
+            rows: Number of rows of evidence, each with separate parameters.
             size: Number ``D`` of unconstrained coordinates of a row.
         """
 
@@ -73,8 +73,8 @@ class Guide(metaclass=SaysArguments):
 class MeanFieldNormal(Guide):
     r"""Independent normal distributions, :math:`q(z) = \prod_d N(z_d; m_d, s_d^2)`.
 
-    Of a normal posterior of precision :math:`\Lambda` the best one has the right means and the
-    variances :math:`1 / \Lambda_{dd}`, which are too small where coordinates are correlated.
+    For a normal posterior with precision :math:`\Lambda`, the optimum has the exact means and the
+    variances :math:`1 / \Lambda_{dd}`, which are too small if coordinates are correlated.
 
     Args:
         scale: Initial standard deviations of the unconstrained coordinates.
@@ -99,7 +99,7 @@ class MeanFieldNormal(Guide):
 
 @dataclass(frozen=True)
 class FullRankNormal(Guide):
-    r"""One normal distribution, :math:`q(z) = N(z; m, L L^\top)`.
+    r"""A multivariate normal distribution, :math:`q(z) = N(z; m, L L^\top)`.
 
     Args:
         scale: Initial standard deviations of the unconstrained coordinates.
@@ -119,16 +119,17 @@ class FullRankNormal(Guide):
 
     def start(self, rows: int, size: int) -> Approximation:
         """See :class:`Guide`."""
-        check_size("a triangle for each row", rows * size**2, advice="Use MeanFieldNormal()")
+        check_size("a triangular matrix for each row", rows * size**2,
+                   advice="Use MeanFieldNormal()")  # fmt: skip
         return _Full(rows, size, self.scale)
 
 
 @dataclass(frozen=True)
 class LowRankNormal(Guide):
-    r"""A normal distribution of covariance :math:`F F^\top + \mathrm{diag}(s^2)`.
+    r"""A normal distribution with covariance :math:`F F^\top + \mathrm{diag}(s^2)`.
 
     Args:
-        rank: Columns of :math:`F`.
+        rank: Number of columns of :math:`F`.
         scale: Initial standard deviations of the unconstrained coordinates.
 
     References:
@@ -154,9 +155,9 @@ class LowRankNormal(Guide):
 
 @dataclass(frozen=True)
 class Delta(Guide):
-    r"""A point mass: the most probable values :math:`\arg\max_r p(r, e)`.
+    r"""A point mass at the most probable values :math:`\arg\max_r p(r, e)`.
 
-    The density is that of the variables themselves, not of their unconstrained coordinates.
+    The maximised density is that of the variables, not of their unconstrained coordinates.
 
     Example:
         >>> sum(p.numel() for p in Delta().start(rows=1, size=3).parameters())
@@ -203,7 +204,7 @@ class _LowRank(Approximation):
         self.noise_size, self.size = size + rank, size
         self.loc = nn.Parameter(torch.zeros(rows, size, dtype=torch.float64))
         self.log_scale = nn.Parameter(torch.full_like(self.loc, math.log(scale)))
-        # at columns of zeros the gradient would vanish
+        # the gradient vanishes at columns of zeros
         start = scale / math.sqrt(rank) * torch.randn(rows, size, rank, dtype=torch.float64)
         self.factor = nn.Parameter(0.1 * start)
 
@@ -237,7 +238,7 @@ class _Point(Approximation):
 
 
 def triangular(raw: Tensor) -> Tensor:
-    """Return triangular matrices of unconstrained ones, which hold logs of the diagonal."""
+    """Return triangular matrices, given unconstrained ones with logs of the diagonal."""
     diagonal = raw.diagonal(dim1=-2, dim2=-1).exp()
     return raw.tril(-1) + torch.diag_embed(diagonal)
 
@@ -249,7 +250,7 @@ def diagonal_log_prob(z: Tensor, loc: Tensor, log_scale: Tensor) -> Tensor:
 
 
 def triangular_log_prob(z: Tensor, loc: Tensor, raw: Tensor) -> Tensor:
-    """Return log densities ``(S, R)`` of normal vectors of covariance :math:`L L^T`."""
+    """Return log densities ``(S, R)`` of normal vectors with covariance :math:`L L^T`."""
     white = torch.linalg.solve_triangular(triangular(raw), (z - loc).permute(1, 2, 0), upper=False)
     log_det = raw.diagonal(dim1=-2, dim2=-1).sum(-1)
     square: Tensor = white.square().sum(1).T
@@ -257,21 +258,21 @@ def triangular_log_prob(z: Tensor, loc: Tensor, raw: Tensor) -> Tensor:
 
 
 def times(matrix: Tensor, noise: Tensor) -> Tensor:
-    """Return ``(R, D, E)`` matrices times vectors ``(S, R, E)``."""
+    """Multiply matrices ``(R, D, E)`` by vectors ``(S, R, E)``."""
     return (matrix @ noise.unsqueeze(-1)).squeeze(-1)
 
 
 @dataclass(frozen=True)
 class Amortised(Guide):
-    r"""A normal distribution whose parameters an encoder computes from the evidence.
+    r"""A normal distribution whose parameters are computed from the evidence by an encoder.
 
     Args:
-        encoder: Maps ``(R, F)`` findings to ``(R, 2 D)`` numbers: means, then logs of standard
+        encoder: Maps ``(R, F)`` features to ``(R, 2 D)`` numbers: means, then logs of standard
             deviations; or to ``(R, D + D (D + 1) / 2)``: means, then the rows of a triangular
-            matrix :math:`L`, its diagonal as logs. The findings are the observed real variables
-            (flattened; zero where not observed), then an indicator of each state of the observed
-            discrete ones, in the order of the model's variables, then the inputs. A fit of the
-            model trains it; a query works on a copy.
+            matrix :math:`L`, with logs on the diagonal. The features are the observed real
+            variables (flattened; zero if missing), then an indicator for each state of the
+            observed discrete ones, in the order of the variables of the model, then the inputs.
+            Fitting the model trains the encoder; a query trains a copy.
 
     References:
         Kingma and Welling (2014), Auto-encoding variational Bayes.
@@ -311,7 +312,7 @@ class _Encoded(Approximation):
         return log_prob(z, loc, scale)
 
     def _parameters_of(self, at: At) -> tuple[Tensor, Tensor]:
-        """Means, and log standard deviations ``(R, D)`` or raw triangles ``(R, D, D)``."""
+        """Return means, and log standard deviations ``(R, D)`` or raw triangles ``(R, D, D)``."""
         first = next((p for p in self.encoder.parameters()), at.features)
         D, R = self.noise_size, len(at.features)
         out = self.encoder(at.features.to(first)).double()
@@ -320,7 +321,7 @@ class _Encoded(Approximation):
         if tuple(out.shape) != (R, D + D * (D + 1) // 2):
             raise ModelError(
                 f"the encoder must return {R} rows of {2 * D} numbers (means and logs of standard "
-                f"deviations) or of {D + D * (D + 1) // 2} (a triangular matrix instead), got "
+                f"deviations) or of {D + D * (D + 1) // 2} (means and a triangular matrix), got "
                 f"{tuple(out.shape)}"
             )
         i, j = torch.tril_indices(D, D)

@@ -1,4 +1,4 @@
-"""Annealed importance sampling of unknown reals, moved by Hamiltonian dynamics."""
+"""Annealed importance sampling of latent reals with Hamiltonian transitions."""
 
 from __future__ import annotations
 
@@ -27,30 +27,30 @@ from pgnn.limits import POSITIVE, check_settings, check_size
 
 _PILOTS = 4
 _WANTED = 0.65
-"""Share of moves that step lengths are made for."""
+"""Target acceptance rate of the step sizes."""
 _ENOUGH = 5.0
 
 
 @dataclass(frozen=True)
 class HamiltonianAnnealing(Engine):
-    r"""Log evidence of rows with unknown reals by annealed importance sampling.
+    r"""Log evidence of rows with latent reals by annealed importance sampling.
 
-    Chains start from the prior of the latent variables and are moved along
+    Chains start from the prior of the latent variables and move along
     :math:`p_t(z) \propto p(z)\, p(x \mid z)^{\beta_t}`, with one Hamiltonian trajectory at each
     inverse temperature. The weights
     :math:`\log w = \sum_t (\beta_t - \beta_{t-1}) \log p(x \mid z_{t-1})` have
-    :math:`E[w] = p(x)`, so that the answer, :math:`\log \bar w`, is in expectation a lower bound,
-    and a far tighter one than by draws of a recognition where that is not the posterior. Inverse
-    temperatures lie closer at both ends, on a logistic curve. Step lengths are found by a few
-    chains that do not count.
+    :math:`E[w] = p(x)`, so that the answer, :math:`\log \bar w`, is a lower bound in expectation.
+    It is far tighter than a bound from draws of a recognition network that differs from the
+    posterior. Inverse temperatures follow a logistic curve, with smaller steps at both ends. Step
+    sizes are adapted by a few extra chains, which are discarded.
 
     Args:
-        chains: For each row.
-        temperatures: Steps from the prior to the posterior.
-        leapfrog: Steps of a trajectory.
+        chains: Number of chains for each row.
+        temperatures: Number of steps from the prior to the posterior.
+        leapfrog: Number of leapfrog steps of a trajectory.
         step: Initial step size, in units of the unconstrained coordinates.
         seed: The same seed gives the same answer.
-        progress: Whether to show a progress bar if it takes longer than a second.
+        progress: Whether to show a progress bar after one second.
 
     Raises:
         ModelError: If a setting is out of range.
@@ -111,13 +111,13 @@ class HamiltonianAnnealing(Engine):
 
 
 def _inverse_temperatures(count: int) -> Tensor:
-    """``(count + 1,)`` from 0 to 1 on a logistic curve."""
+    """Return ``(count + 1,)`` numbers from 0 to 1 on a logistic curve."""
     curve = torch.linspace(-4.0, 4.0, count + 1, dtype=torch.float64).sigmoid()
     return (curve - curve[0]) / (curve[-1] - curve[0])
 
 
 class _Path:
-    """Chains ``(C R, D)`` of coordinates between the priors and posteriors of ``R`` rows."""
+    """Chains ``(C R, D)`` in unconstrained coordinates, annealed for ``R`` rows of evidence."""
 
     def __init__(
         self, question: Question, chains: int, leapfrog: int, betas: Tensor,
@@ -129,8 +129,8 @@ class _Path:
         names = self.density.latents
         if not isinstance(model, DirectedModel) or not names:
             raise Unsupported(
-                "HamiltonianAnnealing() is for directed models with a latent real variable; of "
-                "discrete ones take AnnealedImportanceSampling()"
+                "HamiltonianAnnealing() requires a directed model with a latent real variable; use "
+                "AnnealedImportanceSampling() for discrete variables"
             )
         self.rows = question.observed.num_rows
         known = known_values(model, question.observed)
@@ -138,7 +138,8 @@ class _Path:
         supports = supports_of(model, order, known, self.density.inputs)
         self.coordinates = Coordinates(order, supports, keep_dtype=True)
         check_size(f"{chains:,} chains for {self.rows:,} rows",
-                   chains * self.rows * self.coordinates.size, advice="Take fewer")  # fmt: skip
+                   chains * self.rows * self.coordinates.size,
+                   advice="Use fewer chains or rows")  # fmt: skip
         self.priors = [model.conditionals[v.name] for v in order]
         self.known = {n: repeated(x, chains) for n, x in known.items()}
         self.inputs = {
@@ -154,7 +155,7 @@ class _Path:
         self.log_weights = torch.zeros(len(self.place), dtype=torch.float64)
 
     def parts(self, place: Tensor) -> tuple[Tensor, Tensor]:
-        """``(N,)`` log densities of the prior, by coordinates, and log likelihoods of points."""
+        """Return ``(N,)`` log priors in unconstrained coordinates, and ``(N,)`` log-likelihoods."""
         values, log_det = self.coordinates.constrain(place)
         prior: Tensor = log_det
         for conditional in self.priors:
@@ -165,7 +166,7 @@ class _Path:
         return prior, joint - (prior - log_det)
 
     def gradient(self, place: Tensor, beta: float) -> tuple[Tensor, Tensor, Tensor]:
-        """Log densities at an inverse temperature, log likelihoods and the gradient."""
+        """Return annealed log densities, log-likelihoods and the gradient."""
         with torch.enable_grad():
             point = place.detach().requires_grad_()
             prior, likelihood = self.parts(point)
@@ -174,7 +175,7 @@ class _Path:
         return total.detach(), likelihood.detach(), gradient
 
     def move(self, beta: float, lengths: Tensor) -> Tensor:
-        """Make a trajectory of each chain with ``(N,)`` steps; return which were accepted."""
+        """Move each chain along a trajectory with ``(N,)`` step sizes; return the accepted ones."""
         noise = torch.randn(self.place.shape, generator=self.generator, dtype=torch.float64)
         step = lengths.unsqueeze(1)
         start, _, gradient = self.gradient(self.place, beta)
@@ -193,18 +194,18 @@ class _Path:
 
 @dataclass(frozen=True, eq=False)
 class _Walk:
-    """One step is one inverse temperature."""
+    """An iterative method with one inverse temperature per step."""
 
     path: _Path
     lengths: Tensor
     adapts: bool
 
     def init(self) -> int:
-        """Return the number of inverse temperatures done."""
+        """Return the number of completed inverse temperatures."""
         return 0
 
     def step(self, state: int) -> tuple[int, Info]:
-        """Weigh the chains by the next inverse temperature, and move them there."""
+        """Update the weights for the next inverse temperature, and move the chains."""
         path, betas = self.path, self.path.betas
         with torch.no_grad():
             _, likelihood = path.parts(path.place)

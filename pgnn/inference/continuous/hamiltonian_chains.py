@@ -1,4 +1,4 @@
-"""Hamiltonian chains: no-U-turn trajectories, or those of a fixed number of steps."""
+"""Hamiltonian chains with no-U-turn trajectories or trajectories of fixed length."""
 
 from __future__ import annotations
 
@@ -26,15 +26,14 @@ class Draws:
     Attributes:
         points: ``(C, samples, D)`` draws.
         potential: ``(C, samples)`` :math:`U` of each draw.
-        acceptance: ``(C, samples)`` mean probability with which a trajectory's points would be
-            accepted.
+        acceptance: ``(C, samples)`` mean acceptance probability of the points of a trajectory.
         depth: ``(C, samples)`` depths of the trees.
-        gradients: ``(C, samples)`` gradients that each draw took.
+        gradients: ``(C, samples)`` number of gradients of each draw.
         diverged: ``(C, samples)`` whether the energy diverged.
         energy: ``(C, samples)`` :math:`H` at the start of each trajectory.
-        step_size: ``(C,)`` after the warm-up.
+        step_size: ``(C,)`` step sizes after the warm-up.
         variance: ``(C, D)`` inverse masses after the warm-up.
-        evaluations: How often all chains' gradients were computed, the warm-up included.
+        evaluations: Number of batched gradient evaluations, including the warm-up.
     """
 
     points: Floats
@@ -55,22 +54,23 @@ class HamiltonianChains:
 
     .. math:: H(q, p) = U(q) + \tfrac12 \sum_i \sigma_i^2 p_i^2
 
-    They double in length, forwards or backwards, until they turn; a draw is a point of the
-    trajectory, in proportion to :math:`e^{-H}`. With ``num_steps`` they have that length, and their
-    end is accepted with probability :math:`\min(1, e^{H_0 - H})`. During the warm-up the step size
-    is chosen by dual averaging, and the variances :math:`\sigma^2` from draws in windows that grow.
-    Chains run in one batch and never wait for each other: each has its own tree, step size and
-    random numbers, so that a chain's draws do not depend on the others.
+    Trajectories double in length, forwards or backwards, until they make a U-turn; a draw is a
+    point of the trajectory with probability proportional to :math:`e^{-H}`. With ``num_steps``,
+    trajectories have that fixed length, and their end is accepted with probability
+    :math:`\min(1, e^{H_0 - H})`. During the warm-up, the step size is adapted by dual averaging,
+    and the variances :math:`\sigma^2` are estimated from draws in growing windows. Chains run in
+    one batch without synchronisation: each has its own tree, step size and random numbers, so that
+    its draws do not depend on the other chains.
 
     Args:
-        warmup: Transitions that adapt and are not kept.
-        samples: Transitions that are kept.
+        warmup: Number of adaptive transitions, which are discarded.
+        samples: Number of transitions after the warm-up.
         max_tree_depth: A trajectory has at most ``2 ** max_tree_depth`` points.
-        target_accept: What the mean acceptance shall be.
-        num_steps: Leapfrog steps of every trajectory; until it turns if not given.
+        target_accept: Target of the mean acceptance probability.
+        num_steps: Number of leapfrog steps of every trajectory; by default, until a U-turn.
 
     Cost:
-        A gradient of all chains for each step of the longest trajectories.
+        One batched gradient for each leapfrog step of the longest trajectories.
 
     References:
         Neal (2011), MCMC using Hamiltonian dynamics, section 3 (trajectories of given length).
@@ -103,9 +103,9 @@ class HamiltonianChains:
 
         Args:
             function: Potentials and gradients.
-            start: ``(C, D)`` points of finite potential and gradient.
-            seed: Same seed, same draws.
-            progress: Whether to show a progress bar if it takes longer than a second.
+            start: ``(C, D)`` points with finite potential and gradient.
+            seed: The same seed gives the same draws.
+            progress: Whether to show a progress bar after one second.
         """
         stepper = _ChainStepper(self, function, start, seed)
         total = self.warmup + self.samples
@@ -113,7 +113,7 @@ class HamiltonianChains:
         return stepper.draws()
 
     def windows(self) -> NDArray[np.int64]:
-        """The start of the first window, and the ends of all: each is twice as long as the last.
+        """Return the start of the first window and the ends of all, each twice as long as the last.
 
         Example:
             >>> HamiltonianChains(warmup=1000).windows()
@@ -136,7 +136,7 @@ class HamiltonianChains:
 
 
 class _ChainStepper:
-    """Advances all chains by one gradient at a time; an iterative method."""
+    """An iterative method that advances all chains by one gradient at a time."""
 
     def __init__(
         self,
@@ -172,7 +172,7 @@ class _ChainStepper:
         return 0
 
     def step(self, state: int) -> tuple[int, Info]:
-        """Advance until the slowest chain has done the next share of its transitions."""
+        """Advance until the slowest chain has completed the next share of its transitions."""
         from pgnn.inference.continuous.kernels.no_u_turn import advance
 
         s = self.settings
@@ -189,7 +189,7 @@ class _ChainStepper:
         return state + 1, Info()
 
     def draws(self) -> Draws:
-        """Return the draws and their statistics, the warm-up left out."""
+        """Return the draws and their statistics, without the warm-up."""
         statistics = self.chains.statistics[:, self.settings.warmup :]
         return Draws(
             points=self.chains.draws,

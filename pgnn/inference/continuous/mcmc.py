@@ -1,4 +1,4 @@
-"""Hamiltonian Monte Carlo over the real variables of a model, the discrete ones summed out."""
+"""Hamiltonian Monte Carlo over the real variables of a model, with discrete ones summed out."""
 
 from __future__ import annotations
 
@@ -32,45 +32,46 @@ from pgnn.inference.samples import Samples
 from pgnn.limits import Interval, check_settings, check_size, check_work
 
 _GRADIENT = 1000
-"""Elementary operations of a gradient for each coordinate, at least."""
+"""Estimated operations of a gradient per coordinate, a lower bound."""
 
 
 @dataclass(frozen=True)
 class MCMC(Engine):
-    r"""Chains of the No-U-Turn sampler over the latent real variables.
+    r"""The No-U-Turn sampler over the latent real variables.
 
     .. math:: p(r \mid e) \propto \sum_z p(z, r, e), \qquad
         p(z_i \mid e) \approx \tfrac1S \sum_s p(z_i \mid r^{(s)}, e)
 
     Discrete variables are summed out exactly at each gradient, and their marginals are averages of
-    exact ones given draws of the reals. Positive numbers, intervals and simplexes are transformed
-    to unconstrained ones. All chains run in one batch.
+    exact marginals given draws of the reals. Positive numbers, intervals and simplexes are
+    transformed to unconstrained coordinates. All chains run in one batch.
 
-    A program whose control flow depends on latent reals is executed by Pyro for each point, instead
-    of being written down once.
+    A program whose control flow depends on latent reals is executed by Pyro at each point; other
+    programs are recorded once.
 
     The answer is a :class:`RealPosterior`; its ``diagnostics`` are ``r_hat`` and
-    ``effective_sample_size`` of each real variable (by ranks; the worst of its components),
+    ``effective_sample_size`` of each real variable (rank-normalised; the worst of its components),
     ``divergences``, ``acceptance``, ``step_size``, ``tree_depth`` (a number for each chain),
     ``gradients``, ``compiled`` and ``converged``.
 
     Args:
-        chains: How many chains.
-        warmup: Transitions that adapt step size and masses, and are not kept.
-        samples: Draws of each chain.
+        chains: Number of chains.
+        warmup: Number of transitions that adapt step size and masses, and are discarded.
+        samples: Number of draws of each chain.
         max_tree_depth: Trajectories have at most ``2 ** max_tree_depth`` steps.
-        target_accept: Nearer to 1 means smaller steps and fewer divergences.
-        num_steps: Leapfrog steps of each trajectory, plain Hamiltonian Monte Carlo; if not given,
-            trajectories end by themselves (NUTS), which is hardly ever worse.
-        seed: Same seed, same draws.
-        progress: Whether to show a progress bar if it takes longer than a second.
+        target_accept: Target acceptance probability; closer to 1 means smaller steps and fewer
+            divergences.
+        num_steps: Number of leapfrog steps of each trajectory, for plain Hamiltonian Monte Carlo;
+            by default, trajectories end at a U-turn (NUTS), which is rarely worse.
+        seed: The same seed gives the same draws.
+        progress: Whether to show a progress bar after one second.
 
     Raises:
         ModelError: If a setting is out of range.
 
     Cost:
-        A gradient of the log density of all chains at each step: ``5`` to ``50`` times
-        ``warmup + samples`` of them for most models.
+        One batched gradient of the log density per leapfrog step, which is ``5`` to ``50`` times
+        ``warmup + samples`` gradients for most models.
 
     References:
         Hoffman and Gelman (2014), The No-U-Turn sampler. Betancourt (2017), A conceptual
@@ -108,7 +109,7 @@ class MCMC(Engine):
         )
 
     def answer_query(self, question: Question) -> RealPosterior:
-        """See :class:`Engine`; targets may be real, all variables if not given."""
+        """See :class:`Engine`; targets may be real, and default to all variables."""
         model = question.model
         potential = PotentialEnergy(model, question.observed, question.inputs)
         reals, discrete = _split(model, potential, question.names)
@@ -136,7 +137,7 @@ class MCMC(Engine):
         )
 
     def answer_sample(self, question: Question, n: int, seed: int | None) -> Samples:
-        """See :class:`Engine`; draws are spread over all chains, which are long enough."""
+        """See :class:`Engine`; draws are spread over all chains, which are lengthened if needed."""
         engine = replace(self, seed=self.seed if seed is None else seed)
         engine = replace(engine, samples=max(self.samples, -(-n // self.chains)))
         potential = PotentialEnergy(question.model, question.observed, question.inputs)
@@ -173,11 +174,9 @@ class MCMC(Engine):
         size, total = potential.coordinates.size, self.warmup + self.samples
         what = f"{self.chains:,} chains of {total:,} draws of {size:,} numbers"
         numbers = 3 * self.samples * size + 8 * total + 2 * self.max_tree_depth * size
-        check_size(what, self.chains * numbers, advice="Take fewer chains or samples")
+        check_size(what, self.chains * numbers, advice="Use fewer chains or samples")
         gradients = self.chains * total * (self.num_steps or 1)
-        check_work(
-            what, _GRADIENT * gradients * max(size, 1), "Take fewer chains, samples or steps"
-        )
+        check_work(what, _GRADIENT * gradients * max(size, 1), "Use fewer chains, samples or steps")
         sampler = HamiltonianChains(
             self.warmup, self.samples, self.max_tree_depth, self.target_accept, self.num_steps
         )
@@ -189,7 +188,7 @@ class MCMC(Engine):
 def _split(
     model: Any, potential: PotentialEnergy, targets: Names | None
 ) -> tuple[list[Variable], list[Hashable]]:
-    """The targets: real variables, and the names of discrete ones."""
+    """Return the real target variables, and the names of the discrete ones."""
     latent = {v.name: v for v in potential.latent}
     if targets is None:
         return [*latent.values()], [v.name for v in model.elements.variables]
@@ -199,7 +198,9 @@ def _split(
         if name in latent:
             reals.append(latent[name])
         elif name in model.variables and not model.variables[name].is_discrete:
-            raise EvidenceError(f"{name!r} is real and observed, so it has no posterior")
+            raise EvidenceError(
+                f"{name!r} is real and observed, so it has no posterior; remove it from the targets"
+            )
         else:
             discrete.append(name)
     return reals, discrete

@@ -1,4 +1,4 @@
-"""Objectives of variational inference: lower bounds of the log evidence, from weighted draws."""
+"""Objectives of variational inference: bounds on the log evidence from weighted draws."""
 
 from __future__ import annotations
 
@@ -20,33 +20,33 @@ class Objective(metaclass=SaysArguments):
     r"""A function of the log weights :math:`\log w_s = \log p(z_s, e) - \log q(z_s)` of draws.
 
     Args:
-        num_particles: Draws :math:`S` for each value.
+        num_particles: Number :math:`S` of draws for each value.
     """
 
     num_particles: int = 1
 
     score_function = False
-    """Whether score function gradients are taken even of draws that are reparameterised."""
+    """Whether to use score function gradients even for reparameterised draws."""
     baseline_units = 0
     """Hidden units of a network that predicts learning signals; 0 for none."""
     normalise = False
-    """Whether learning signals are divided by their standard deviation."""
+    """Whether to divide learning signals by their standard deviation."""
 
     def __post_init__(self) -> None:
         check_settings(self, num_particles=1, alpha=FINITE)
 
     @property
     def path_only(self) -> bool:
-        """Whether the derivative of log q by its own parameters is left out."""
+        """Whether the derivative of log q with respect to its parameters is omitted."""
         return False
 
     @property
     def is_mean(self) -> bool:
-        """Whether it is the mean of the log weights."""
+        """Whether the objective is the mean of the log weights."""
         return False
 
     def path_factors(self, log_weights: Tensor) -> Tensor | None:
-        """Return ``(S, R)`` factors of the pathwise gradients; None for one."""
+        """Return ``(S, R)`` factors of the pathwise gradients; None for ones."""
         return None
 
     def variates(self, seed: int, by_column: bool = False) -> ControlVariates:
@@ -55,26 +55,25 @@ class Objective(metaclass=SaysArguments):
 
     @abstractmethod
     def combine(self, log_weights: Tensor) -> Tensor:
-        """Return ``(R,)`` values of log weights ``(S, R)``."""
+        """Return ``(R,)`` values of the objective, given log weights ``(S, R)``."""
 
 
 @dataclass(frozen=True)
 class Elbo(Objective):
     r"""The evidence lower bound :math:`E_q[\log p(z, e) - \log q(z)] \le \log p(e)`.
 
-    It falls short of the log evidence by the divergence :math:`KL(q \,\|\, p(z \mid e))`. Discrete
-    latent variables are summed out of :math:`p(z, e)` exactly, so that gradients go through the
-    draws alone.
+    Its gap to the log evidence is the divergence :math:`KL(q \,\|\, p(z \mid e))`. Discrete latent
+    variables are summed out of :math:`p(z, e)` exactly, so that all draws are reparameterised.
 
     Args:
-        num_particles: Draws for each value.
-        path_only: Leave the derivative of :math:`\log q` by its parameters out. It is zero in
-            expectation; without it the gradient has no variance where :math:`q` is the posterior.
-        closed_form: Write the divergence :math:`KL(q(z \mid x) \,\|\, p(z))` out instead of drawing
-            it, of models with a recognition, such as a ``VAE``, whose two distributions allow it.
-        beta: What that divergence is multiplied by; above 1 latent numbers are pressed to be
-            independent, below 1 the value is no bound.
-        free_bits: Nats of each latent number, on average over the rows, that do not count.
+        num_particles: Number of draws for each value.
+        path_only: Omit the derivative of :math:`\log q` with respect to its parameters. It is zero
+            in expectation; without it, the gradient has no variance if :math:`q` is the posterior.
+        closed_form: Use the closed form of the divergence :math:`KL(q(z \mid x) \,\|\, p(z))`, for
+            models with a recognition network, such as a ``VAE``.
+        beta: Factor of that divergence; above 1, it encourages independent latent dimensions;
+            below 1, the value is not a bound.
+        free_bits: Nats of each latent dimension, averaged over the rows, that are not penalised.
 
     References:
         Kingma and Welling (2014), Auto-encoding variational Bayes. Roeder, Wu and Duvenaud (2017),
@@ -95,11 +94,13 @@ class Elbo(Objective):
         super().__post_init__()
         check_settings(self, beta=NOT_NEGATIVE, free_bits=NOT_NEGATIVE)
         if self.free_bits and not self.closed_form:
-            raise ModelError("free_bits are those of a divergence in closed form: set closed_form")
+            raise ModelError(
+                f"free_bits={self.free_bits:g} requires closed_form=True, got closed_form=False"
+            )
 
     @property
     def is_plain(self) -> bool:
-        """Whether the divergence is drawn, and counts as it is."""
+        """Whether the divergence is estimated by draws and unweighted."""
         return self.beta == 1.0 and not self.closed_form
 
     @property
@@ -116,21 +117,22 @@ class Elbo(Objective):
 class Renyi(Objective):
     r"""The bound :math:`\frac{1}{1-\alpha} E[\log \frac1S \sum_s w_s^{1-\alpha}]`.
 
-    It is the evidence lower bound at :math:`\alpha = 1` and the importance weighted one at 0. Its
-    gradient by a parameter :math:`\phi` of the guide is, doubly reparameterised,
+    It is the evidence lower bound at :math:`\alpha = 1` and the importance weighted bound at 0. The
+    doubly reparameterised gradient with respect to a parameter :math:`\phi` of the guide is
 
     .. math:: E\Big[\sum_s \big(\alpha \tilde w_s + (1 - \alpha) \tilde w_s^2\big)
         \frac{\partial \log w_s}{\partial z_s} \frac{\partial z_s}{\partial \phi}\Big], \qquad
         \tilde w_s = \frac{w_s^{1-\alpha}}{\sum_t w_t^{1-\alpha}}
 
-    The plain gradient has the same expectation, but noise that outgrows it with more draws.
+    The plain gradient has the same expectation, but its signal-to-noise ratio falls with more
+    draws.
 
     Args:
-        num_particles: Draws for each value.
-        alpha: Alpha of the divergence; below 1 it prefers to cover the posterior, above 1 to stay
-            inside.
-        doubly_reparameterised: Take that gradient. Guides that are not reparameterised, and
-            programs' own guides, have none.
+        num_particles: Number of draws for each value.
+        alpha: Order of the divergence; below 1, the guide tends to cover the posterior; above 1,
+            to concentrate inside it.
+        doubly_reparameterised: Use that gradient. It is not available for guides that are not
+            reparameterised, and for guides of programs.
 
     References:
         Li and Turner (2016), Renyi divergence variational inference. Tucker, Lawson, Gu and
@@ -172,10 +174,10 @@ class Renyi(Objective):
 
 @dataclass(frozen=True)
 class ImportanceWeighted(Renyi):
-    r"""The bound :math:`E[\log \frac1S \sum_s w_s]`, tighter the more draws there are.
+    r"""The bound :math:`E[\log \frac1S \sum_s w_s]`, which is tighter for more draws.
 
     Args:
-        num_particles: Draws for each value.
+        num_particles: Number of draws for each value.
         doubly_reparameterised: See :class:`Renyi`.
 
     References:
@@ -191,20 +193,20 @@ class ImportanceWeighted(Renyi):
 
 @dataclass(frozen=True)
 class ScoreFunction(Objective):
-    r"""The evidence lower bound, raised without differentiating through the draws.
+    r"""The evidence lower bound, maximised by score function gradients.
 
     .. math:: \nabla E_q[f] = E_q[(f - b) \nabla \log q + \nabla f]
 
-    The baseline :math:`b` of each draw is the mean of the others; of a single one a running mean
-    over the steps before. Guides that are not reparameterised take this gradient for any objective.
-    Where a recognition network draws several layers, :math:`f` is for each layer the part that
-    depends on it.
+    The baseline :math:`b` of each draw is the mean of the others; of a single draw, a running mean
+    over previous steps. Guides that are not reparameterised use this gradient for any objective. If
+    a recognition network draws several layers, :math:`f` of each layer contains only the terms that
+    depend on it.
 
     Args:
-        num_particles: Draws for each value.
-        baseline_units: Hidden units of a network that predicts :math:`f` from what each layer of a
-            recognition network reads; 0 for none.
-        normalise: Whether :math:`f - b` is divided by its running standard deviation where that is
+        num_particles: Number of draws for each value.
+        baseline_units: Hidden units of a network that predicts :math:`f` from the inputs of each
+            layer of a recognition network; 0 for no network.
+        normalise: Whether to divide :math:`f - b` by its running standard deviation if that is
             above 1.
 
     References:
@@ -246,17 +248,17 @@ def surrogate(
     """Return ``(R,)`` values whose gradients are unbiased for draws without pathwise gradients.
 
     Args:
-        objective: The objective that is maximised.
-        log_weights: ``(S, R)``.
-        signals: The draws, all at once or layer by layer; of an objective that is no mean of the
-            log weights all at once.
-        variates: Baselines of the fit; the mean of the other draws alone if not given.
+        objective: The objective to maximise.
+        log_weights: ``(S, R)`` log weights of the draws.
+        signals: Learning signals of all draws or of each layer; objectives other than means of the
+            log weights require one signal.
+        variates: Baselines of the fit; by default, the mean of the other draws.
     """
     value = objective.combine(log_weights)
     if not torch.is_grad_enabled():
         return value
     number = len(log_weights)
-    learned = [number * _own_share(objective, s.log_weights.detach()) for s in signals]
+    learned = [number * _contributions(objective, s.log_weights.detach()) for s in signals]
     if variates is not None:
         learned = variates.centred(learned, [s.given for s in signals])
     for signal, s in zip(learned, signals, strict=True):
@@ -264,8 +266,8 @@ def surrogate(
     return value
 
 
-def _own_share(objective: Objective, log_weights: Tensor) -> Tensor:
-    """``(S, R)`` values without those with each draw's log weight replaced by the others' mean."""
+def _contributions(objective: Objective, log_weights: Tensor) -> Tensor:
+    """Return ``(S, R)`` values minus those with a log weight replaced by the mean of the others."""
     number = len(log_weights)
     value = objective.combine(log_weights)
     if number == 1:

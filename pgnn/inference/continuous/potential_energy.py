@@ -1,4 +1,4 @@
-"""The potential energy whose gradient drives Hamiltonian chains, and their initial points."""
+"""The potential energy of Hamiltonian chains, and their initial points."""
 
 from __future__ import annotations
 
@@ -35,29 +35,29 @@ _OFF = 1e-2
 
 
 class PotentialEnergy:
-    r"""Minus the log density of a model's latent reals in unconstrained coordinates.
+    r"""Negative log density of the latent reals of a model in unconstrained coordinates.
 
     .. math:: U(q) = -\log p(r(q), e) - \log \left| \frac{\partial r}{\partial q} \right|
 
-    Structure, evidence and everything that does not depend on latent variables are read once. The
-    operations of potential and gradient are recorded and replayed without Python, where the replay
-    agrees with an independent evaluation.
+    Structure, evidence and terms that do not depend on latent variables are evaluated once. The
+    operations of potential and gradient are recorded and replayed without Python, provided that the
+    replay agrees with an independent evaluation.
 
     Args:
         model: A directed model or a program.
-        evidence: One row, read or as in a query.
+        evidence: One row of evidence, as in a query.
         inputs: Covariates, ``(1, ...)``.
 
     Attributes:
         latent: The latent real variables, parents first.
-        coordinates: Their unconstrained coordinates.
-        density: Density of their values; a program gets them in the types that it was written in.
+        coordinates: Unconstrained coordinates of these.
+        density: Density of their values; a program receives values in their declared dtypes.
         single: Whether some values have single precision.
         observed: The evidence.
 
     Raises:
-        Unsupported: If there is no latent real variable, one is a count, or the evidence has
-            several rows.
+        Unsupported: If there is no latent real variable, one of them is a count, or the evidence
+            has several rows.
     """
 
     def __init__(self, model: Any, evidence: Any, inputs: Inputs | None = None) -> None:
@@ -69,8 +69,8 @@ class PotentialEnergy:
         observed.check_rows()
         if observed.num_rows != 1 or any(len(x) != 1 for x in self.inputs.values()):
             raise Unsupported(
-                f"chains are run for one row of evidence, not {observed.num_rows}; ask for one row "
-                "after the other in a loop"
+                f"MCMC requires one row of evidence, got {observed.num_rows}; query the rows in a "
+                "loop"
             )
         self.observed = observed
         known = known_values(model, observed)
@@ -79,8 +79,8 @@ class PotentialEnergy:
         if not self.latent:
             _check_not_partial(observed)
             raise Unsupported(
-                "every real variable is observed, so there is nothing to run chains over; leave "
-                "the engine out, or use JunctionTree()"
+                "MCMC requires a latent real variable, but all are observed; leave out the engine, "
+                "or use JunctionTree()"
             )
         with unvalidated():
             self.density = density_of(model, observed, self.latent, known, self.inputs)
@@ -95,12 +95,12 @@ class PotentialEnergy:
 
     @property
     def compiled(self) -> bool:
-        """Whether points are evaluated by a recording, without Python."""
+        """Whether points are evaluated by a recorded tape, without Python."""
         return self._replay is not None
 
     @property
     def is_centred(self) -> bool:
-        """Whether the distribution of a latent variable depends on another latent one."""
+        """Whether the distribution of a latent variable depends on another latent variable."""
         if not self.model.graph.is_directed():
             return False
         names = {v.name for v in self.latent}
@@ -112,15 +112,15 @@ class PotentialEnergy:
             try:
                 potential, gradient = self._evaluate(torch.from_numpy(points))
             except (RuntimeError, ModelError):
-                potential, gradient = self._one_by_one(torch.from_numpy(points))
+                potential, gradient = self._evaluate_separately(torch.from_numpy(points))
         return potential.numpy(), gradient.numpy()
 
     def _evaluate(self, points: Tensor) -> tuple[Tensor, Tensor]:
         replayed = None if self._replay is None else self._replay(points)
         return self._value_and_gradient(points) if replayed is None else replayed
 
-    def _one_by_one(self, points: Tensor) -> tuple[Tensor, Tensor]:
-        """The same point by point; infinite where a matrix decomposition such as Cholesky fails."""
+    def _evaluate_separately(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Evaluate points one by one; infinite if a matrix decomposition such as Cholesky fails."""
         potential, gradient = torch.full((len(points),), torch.inf).double(), points * 0.0
         for k in range(len(points)):
             try:
@@ -145,13 +145,14 @@ class PotentialEnergy:
         return {n: x.reshape(*points.shape[:-1], *x.shape[1:]) for n, x in values.items()}
 
     def start(self, chains: int, seed: int | None) -> Floats:
-        """Return ``(C, D)`` points of finite potential and gradient, drawn as by Stan.
+        """Return ``(C, D)`` points with finite potential and gradient, initialised as in Stan.
 
-        The potential is recorded for that number of chains.
+        The potential is recorded for this number of chains.
 
         Raises:
-            ImpossibleEvidence: If no point of positive density is found; a variable is named.
-            ModelError: If the gradient is not finite or not that of the potential.
+            ImpossibleEvidence: If no point of positive density is found; the message names a
+                variable.
+            ModelError: If the gradient is not finite, or disagrees with the potential.
         """
         rng = np.random.default_rng(seed)
         points = np.zeros((chains, self.coordinates.size))
@@ -178,12 +179,12 @@ class PotentialEnergy:
             self._log_density = original
 
     def _recorded(self, points: Sequence[Floats]) -> Replay | None:
-        """A recording of the function that agrees with it at these points, if there is one."""
+        """Record the function; return None unless the tape agrees with it at the given points."""
         tolerance = 1e-3 if self.single else 1e-9
         try:
             with unvalidated():
                 tensors = [torch.from_numpy(x) for x in points]
-                for x in tensors:  # a program records itself in its first executions
+                for x in tensors:  # a program records its tables in its first executions
                     self._value_and_gradient(x)
                 return recorded(self._value_and_gradient, tensors, tolerance)
         except (RuntimeError, ModelError) as error:
@@ -192,17 +193,20 @@ class PotentialEnergy:
             return None
 
     def _value_and_gradient(self, points: Tensor) -> tuple[Tensor, Tensor]:
-        """Potentials and their gradients by torch."""
+        """Compute potentials and their gradients by torch."""
         with torch.enable_grad():
             q = points.detach().requires_grad_()
             potential = self.potential(q)
             if not potential.requires_grad:
-                raise ModelError("the density does not depend on any latent variable")
+                raise ModelError(
+                    "the log density depends on no latent variable; check the model for detached "
+                    "tensors"
+                )
             (gradient,) = torch.autograd.grad(potential.sum(), q)
         return potential.detach(), gradient
 
     def _check_gradient(self, points: Floats, gradient: Floats) -> None:
-        """Compare with finite differences by each variable, to detect detached computations."""
+        """Compare the gradient with finite differences, to detect detached computations."""
         if self.single:
             return
         for c in self.coordinates.each:
@@ -218,36 +222,35 @@ class PotentialEnergy:
                 off = change > _OFF * (scale + np.abs(ahead - behind)) + noise
             if off.all():
                 raise ModelError(
-                    f"the density is not differentiable in {c.variable.name!r}: its "
-                    "gradient there is not that of its values (is something detached or rounded?)"
+                    f"the gradient of the log density with respect to {c.variable.name!r} "
+                    "disagrees with finite differences; check for detached or rounded values"
                 )
 
     def _raise_no_start(self, points: Floats, potential: Floats, gradient: Floats) -> None:
-        """Raise an error that names the variable for which no initial point was found."""
+        """Raise an error that names the variable without a valid initial point."""
         bad = np.flatnonzero(~np.isfinite(potential))
         if not len(bad):
             _, columns = np.nonzero(~np.isfinite(gradient))
             name = self.coordinates.name_of(int(columns[0]))
             raise ModelError(
-                f"the gradient of the log density by {name!r} is not finite, though the density "
-                "is; look for square roots or quotients at zero in the conditionals around it"
+                f"the gradient of the log density with respect to {name!r} is not finite, though "
+                "the density is; check for square roots or quotients at zero in its conditionals"
             )
         with unvalidated(), torch.no_grad():
             reals, _ = self.coordinates.constrain(torch.from_numpy(points[bad[:1]]))
             raise ImpossibleEvidence(
-                f"no start with a finite density was found in {_TRIES} tries; "
+                f"no initial point with finite density was found in {_TRIES} tries; "
                 f"{self.density.blame(reals)}"
             )
 
 
 def _check_not_partial(observed: RowEvidence) -> None:
-    """Raise if a real variable was partially observed."""
+    """Raise if a real variable is partially observed."""
     for name, x in observed.reals.items():
         if bool(x.isnan().any()):
             raise Unsupported(
-                f"{name!r} is real and was partially observed, and others depend on it: there "
-                "are no "
-                "coordinates of its missing cells alone; give all of its cells, or use "
+                f"{name!r} is real and partially observed, and other variables depend on it, which "
+                "MCMC does not support; give all of its cells or none, or use "
                 "engine=pgnn.ExecutionSampling()"
             )
 
@@ -259,10 +262,10 @@ def density_of(
     known: Reals,
     inputs: Inputs | None,
 ) -> JointDensity:
-    """Return the density of a model that is cheapest to evaluate.
+    """Return the cheapest representation of the density of a model.
 
     Args:
-        model: A directed model, one that can be executed, or one of units.
+        model: A directed model, an executable model, or a model of units.
         observed: One row of evidence.
         latent: The latent real variables.
         known: ``(1, *shape)`` observed values.
@@ -277,7 +280,7 @@ def density_of(
         if observed.soft is None and known.keys() >= set(states) and complete:
             return ProductDensity(model, {v.name for v in latent}, known, inputs)
     elif not isinstance(model, ExecutableModel | UnitModel):
-        raise Unsupported(f"a {type(model).__name__} has no density of real variables")
+        raise Unsupported(f"{type(model).__name__} has no density of real variables")
     elif isinstance(model, ExecutableModel) and model.obstacle is not None:
         return ExecutedDensity(model, latent, known)
     assert isinstance(model, FactorModel)
@@ -285,7 +288,7 @@ def density_of(
 
 
 def _is_numerical(error: BaseException) -> bool:
-    """Whether an error is that of a failed matrix decomposition."""
+    """Whether an error comes from a failed matrix decomposition."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, torch.linalg.LinAlgError):  # type: ignore[attr-defined]

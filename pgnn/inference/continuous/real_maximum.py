@@ -1,4 +1,4 @@
-"""Most probable values of real variables: by ascent, or where conditionals have their modes."""
+"""Most probable values of real variables, by gradient ascent or from modes of conditionals."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ if TYPE_CHECKING:
 
 _ELBO = Elbo()
 _REST, _STEEP = 1e-7, 1e-3
-"""Largest derivatives, in nats: at which an ascent ends, and of one that is warned of."""
+"""Derivatives in nats: tolerance at which an ascent ends, and threshold of its warning."""
 
 
 def unknown_reals(question: Question) -> list[Hashable]:
-    """Return the names of the real variables of which something was not observed."""
+    """Return the names of the real variables that are not completely observed."""
     variables, observed = question.model.variables, question.observed
     return [n for n, v in variables.items() if not v.is_discrete and not observed.knows(n)]
 
 
 def most_probable_reals(settings: Variational, question: Question) -> AssignmentWithReals:
-    r"""Return :math:`\arg\max_r p(r, e)`, where nothing but reals is unknown.
+    r"""Return :math:`\arg\max_r p(r, e)` if only real variables are unknown.
 
-    Those that depend on known variables alone, and on which nothing depends, are where their
-    distributions have their modes; others are found by gradient ascent.
+    Variables without children whose parents are known are set to the modes of their distributions;
+    the others are found by gradient ascent.
 
     Args:
-        settings: Of the ascent.
-        question: Whose targets are among these reals.
+        settings: Settings of the ascent.
+        question: Question whose targets are real.
 
     Raises:
         Unsupported: If other variables are unobserved, a distribution does not define its mode, or
@@ -52,20 +52,20 @@ def most_probable_reals(settings: Variational, question: Question) -> Assignment
     """
     if not question.complete:
         raise Unsupported(
-            "states and real values are not maximised together here: give the states as evidence, "
-            "or name discrete variables alone as targets="
+            "joint maximisation over states and real values is not supported for this model; give "
+            "the states as evidence, or pass only discrete variables as targets="
         )
     unknown = unknown_reals(question)
     leaves = [n for n in unknown if _is_leaf(question, n, unknown)]
-    # the rest of a partially observed vector is integrated out if its parents are unknown
+    # missing cells of a partially observed vector are integrated out if its parents are unknown
     rest = [n for n in unknown if n not in leaves and n not in question.observed.names]
     names = [*leaves, *rest]
     asked = names if question.names is None else listed(question.names)
     _check_found([n for n in asked if n in unknown and n not in names])
     if rest and leaves:
         raise Unsupported(
-            f"the best {leaves[0]!r} is not sought together with {rest[0]!r}, on which it depends: "
-            f"give one of them, or draw both by sample()"
+            f"joint maximisation over {leaves[0]!r} and {rest[0]!r}, on which it depends, is not "
+            "supported; give one of them as evidence, or draw both by sample()"
         )
     with torch.no_grad():
         values = {n: _mode(question, n) for n in leaves}
@@ -99,13 +99,13 @@ def _check_found(integrated_out: list[Hashable]) -> None:
 
 
 def _ascended(settings: Variational, question: Question) -> dict[Hashable, Tensor]:
-    """Values ``(B, *shape)`` at which the density is highest, by L-BFGS over all rows at once.
+    """Return ``(B, *shape)`` maxima of the density, by L-BFGS over all rows at once.
 
     Raises:
-        PgnnError: If the density is not finite on the way; the variable is named.
+        PgnnError: If the density becomes non-finite; the message names the variable.
 
     Warns:
-        NotConverged: If the limit was reached first.
+        NotConverged: If the iteration limit is reached.
     """
     density = SummedDensity(question.model, question.observed, question.inputs)
     problem, generator = ModelAndGuide.of(density, Delta(), ()), torch.Generator()
@@ -122,7 +122,7 @@ def _ascended(settings: Variational, question: Question) -> dict[Hashable, Tenso
             total = problem.total(draws, _ELBO).neg()
         if not bool(total.isfinite()):
             raise PgnnError(
-                f"the most probable values were lost: the log density is {-float(total)}, "
+                f"the most probable values were not found: the log density is {-float(total)}, "
                 f"{problem.blame(draws, None)}"
             )
         total.backward(inputs=parameters)  # type: ignore[no-untyped-call]
@@ -151,7 +151,7 @@ def _rounded(model: Any, log_density: Tensor) -> float:
 
 
 def _is_leaf(question: Question, name: Hashable, unknown: list[Hashable]) -> bool:
-    """Whether nothing depends on a variable, and all that it depends on is known."""
+    """Whether a variable has no children and all of its parents are known."""
     model = question.model
     if not isinstance(model, DirectedModel):
         return False
@@ -161,7 +161,7 @@ def _is_leaf(question: Question, name: Hashable, unknown: list[Hashable]) -> boo
 
 
 def _mode(question: Question, name: Hashable) -> Tensor:
-    """The mode ``(B, *shape)`` of a variable given its parents; observed components are kept."""
+    """Return the mode ``(B, *shape)`` of a variable given its parents and observed components."""
     model: Any = question.model
     conditional, rows = model.conditionals[name], question.observed
     values = known_values(model, rows)
@@ -172,7 +172,7 @@ def _mode(question: Question, name: Hashable) -> Tensor:
         mode: Tensor = distribution.mode
     except NotImplementedError:
         raise Unsupported(
-            f"the distribution of {name!r} does not tell its mode; ask query() for its mean, or "
+            f"the distribution of {name!r} does not define its mode; use query() for its mean, or "
             "sample()"
         ) from None
     mode = mode.expand(rows.num_rows, *conditional.child.shape)

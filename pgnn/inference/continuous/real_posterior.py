@@ -1,4 +1,4 @@
-"""Posteriors of real variables as draws, of discrete ones as probabilities."""
+"""Posteriors of real variables as draws, and of discrete variables as probabilities."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class RealMarginal:
 
     @property
     def draws(self) -> Tensor:
-        """``(C n, *shape)`` draws of all chains, one after the other."""
+        """``(C n, *shape)`` concatenated draws of all chains."""
         return self.samples.flatten(end_dim=1)
 
     @property
@@ -58,11 +58,11 @@ class RealMarginal:
 
     @property
     def stddev(self) -> Tensor:
-        """The same, by the name that distributions of torch have for it."""
+        """Alias of :attr:`std`, as in torch distributions."""
         return self.std
 
     def quantile(self, q: float | Sequence[float]) -> Tensor:
-        """Return quantiles, ``(*shape)`` of one and ``(Q, *shape)`` of ``Q`` levels."""
+        """Return quantiles, ``(*shape)`` for one level and ``(Q, *shape)`` for ``Q`` levels."""
         levels = torch.as_tensor(q, dtype=self.samples.dtype)
         return torch.quantile(self.draws, levels, dim=0)
 
@@ -73,7 +73,7 @@ class RealMarginal:
 
     @property
     def effective_sample_size(self) -> Tensor:
-        """``(*shape)`` number of independent draws of the same accuracy in the bulk."""
+        """``(*shape)`` effective sample size of the bulk of the distribution."""
         return torch.as_tensor(rank_effective_sample_size(self.samples.numpy()))
 
     @property
@@ -89,18 +89,18 @@ class RealMarginal:
 
 
 class RealPosterior(WithReals):
-    """A posterior of real variables as draws, and of discrete ones as probabilities.
+    """A posterior with draws of real variables and probabilities of discrete variables.
 
-    ``posterior["tau"]`` of a real variable is a :class:`RealMarginal`; all else is as in
-    :class:`Posterior`. The discrete marginals are averages of exact ones given draws.
+    ``posterior["tau"]`` of a real variable is a :class:`RealMarginal`; otherwise it behaves like a
+    :class:`Posterior`. Discrete marginals are averages of exact marginals given draws.
 
     Args:
         variables: The discrete targets.
-        marginals: ``(1, S)`` their probabilities.
+        marginals: ``(1, S)`` probabilities of their states.
         reals: The real targets.
         draws: ``(C, n, *shape)`` values of all latent real variables.
         diagnostics: See :class:`pgnn.MCMC`.
-        statistics: ``(C, n)`` figures of each draw, by the names that ArviZ uses.
+        statistics: ``(C, n)`` statistics of each draw, by ArviZ's names.
     """
 
     statistic_names: ClassVar = (*WithReals.statistic_names, "ess", "r_hat")
@@ -143,11 +143,11 @@ class RealPosterior(WithReals):
         return [*moments, marginal.effective_sample_size, marginal.r_hat]
 
     def to_arviz(self) -> Any:
-        """Return the draws and their statistics in the form of ArviZ.
+        """Convert the draws and their statistics to ArviZ.
 
         Returns:
-            ``InferenceData`` with the groups ``posterior`` and ``sample_stats``; a ``DataTree`` of
-            them from ArviZ 1.0 on.
+            ``InferenceData`` with the groups ``posterior`` and ``sample_stats``; a ``DataTree``
+            with ArviZ 1.0 or later.
 
         Raises:
             Unsupported: If ArviZ is not installed.
@@ -156,7 +156,7 @@ class RealPosterior(WithReals):
             arviz: Any = import_module("arviz")
         except ImportError:
             raise Unsupported(
-                "to_arviz() needs ArviZ, which is not installed; `pip install arviz`, or use "
+                "to_arviz() requires ArviZ, which is not installed; `pip install arviz`, or use "
                 "summary(), diagnostics and samples"
             ) from None
         posterior = {str(n): self._draws[n].numpy() for n in self.reals}
@@ -183,19 +183,20 @@ class RealPosterior(WithReals):
 
 
 class VariationalPosterior(WithReals):
-    r"""An approximation of :math:`p(z, r \mid e)` after a variational fit.
+    r"""A variational approximation of :math:`p(z, r \mid e)`.
 
     ``posterior["tau"]`` of a real latent variable is a :class:`RealMarginal` of draws from the
-    guide: ``mean``, ``std``, ``quantile`` and ``draws``, ``(n, *shape)`` or ``(n, B, *shape)``. All
-    else is as in :class:`Posterior`. The discrete marginals are averages of exact ones given draws.
+    guide: ``mean``, ``std``, ``quantile`` and ``draws``, ``(n, *shape)`` or ``(n, B, *shape)``.
+    Otherwise it behaves like a :class:`Posterior`. Discrete marginals are averages of exact
+    marginals given draws.
 
     Args:
         variables: The discrete targets.
-        marginals: ``(B, S)`` their probabilities.
-        log_evidence: ``(B,)`` bounds; one for all rows if they share latents.
+        marginals: ``(B, S)`` probabilities of their states.
+        log_evidence: ``(B,)`` bounds; a single bound if rows share latents.
         reals: The real latent variables.
-        draws: ``(n, B, *shape)`` of each; ``(n, *shape)`` of shared ones.
-        shared: Names of the shared ones.
+        draws: ``(n, B, *shape)`` draws of each variable; ``(n, *shape)`` of shared ones.
+        shared: Names of the shared variables.
         history: History of the objective.
         **settings: Further arguments of :class:`Posterior`.
 
@@ -233,7 +234,7 @@ class VariationalPosterior(WithReals):
 
     @property
     def log_evidence(self) -> Tensor:
-        """``()`` or ``(B,)`` bounds of the log evidence; one of all rows if they share latents."""
+        """``()`` or ``(B,)`` bounds on the log evidence; a single bound if rows share latents."""
         return self._log_evidence[0] if self.shared else super().log_evidence
 
     def _statistics(self, name: Hashable, row: int) -> Sequence[Tensor]:

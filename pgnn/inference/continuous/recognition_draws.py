@@ -1,4 +1,4 @@
-"""Draws of latent variables by the conditionals that a model has for their posterior."""
+"""Draws of latent variables from the recognition network of a model."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ Values = dict[Hashable, Tensor]
 
 
 class RecognitionDraws(GuideDraws):
-    """Draws of the latent variables by the model's own recognition conditionals.
+    """Draws of the latent variables from the recognition conditionals of a model.
 
-    Missing numbers of a vector that was partially observed are zeros to the networks.
+    Missing numbers of a partially observed vector are replaced by zeros.
 
     Args:
-        model: Whose latent variables.
-        latents: Those that were not observed.
+        model: A model with recognition conditionals.
+        latents: Names of the unobserved latent variables.
 
     Raises:
-        Unsupported: If the model has no recognition of one.
+        Unsupported: If a latent variable has no recognition conditional.
     """
 
     def __init__(self, model: AmortisedModel, latents: tuple[Hashable, ...]) -> None:
@@ -44,12 +44,12 @@ class RecognitionDraws(GuideDraws):
         for name in latents:
             if name not in model.recognition:
                 raise Unsupported(
-                    f"{name!r} was not observed, and the model has no recognition of it; give "
-                    "Variational(guide=...) such as pgnn.MeanFieldNormal()"
+                    f"{name!r} is unobserved and has no recognition conditional; pass a guide, "
+                    "such as Variational(guide=pgnn.MeanFieldNormal())"
                 )
         self._names = tuple(n for n in model.recognition if n in latents)
         self.is_density = all(_has_density(model.recognition[n]) for n in self._names)
-        # not a part of this module: its parameters are the model's
+        # not a submodule, because the parameters belong to the model
         self.__dict__["model"] = model
 
     @property
@@ -60,15 +60,18 @@ class RecognitionDraws(GuideDraws):
     def draw(self, n: int, at: At, objective: Objective, generator: torch.Generator) -> Drawn:
         """See :class:`GuideDraws`.
 
-        Of an ``Elbo`` whose divergence is written out, ``log_q`` has it in the draws' place.
+        With an ``Elbo`` in closed form, ``log_q`` contains the divergence.
 
         Raises:
-            Unsupported: If gradients are to be doubly reparameterised and there are several latent
-                variables, whose draws depend on each other.
+            Unsupported: If doubly reparameterised gradients are requested for several latent
+                variables.
         """
         dreg = isinstance(objective, Renyi) and objective.doubly_reparameterised
         if dreg and len(self._names) > 1:
-            raise Unsupported("doubly reparameterised gradients are those of one latent variable")
+            raise Unsupported(
+                "doubly reparameterised gradients support one latent variable, got "
+                f"{len(self._names)}; use an objective without doubly_reparameterised"
+            )
         model: AmortisedModel = self.__dict__["model"]
         density = _density_at(at)
         known, rows = observed_values(density), len(at.rows)
@@ -114,12 +117,13 @@ def _density_at(at: At) -> SummedDensity:
 def _distribution(
     conditional: Conditional, known: Values, drawn: Values, inputs: Mapping[Hashable, Any], n: int
 ) -> Distribution:
-    """A conditional's distribution, of batch shape ``(R,)``, given draws ``(n R,)``."""
+    """Return the distribution of a conditional, of batch shape ``(R,)``, given draws ``(n R,)``."""
     names = [v.name for v in conditional.parents]
     missing = [name for name in names if name not in known and name not in drawn]
     if missing:
         raise EvidenceError(
-            f"the recognition of {conditional.child.name!r} needs {missing[0]!r} in every row"
+            f"the recognition network of {conditional.child.name!r} requires {missing[0]!r} in "
+            "every row; remove incomplete rows, or impute them"
         )
     times = n if any(name in drawn for name in names) else 1
     parents = {
@@ -131,18 +135,18 @@ def _distribution(
 
 
 def repeated(x: Tensor, times: int) -> Tensor:
-    """Return rows so many times, one block after the other."""
+    """Repeat all rows a number of times, block by block."""
     return x if times == 1 else x.repeat(times, *[1] * (x.dim() - 1))
 
 
 def _drawn(
     q: Distribution, n: int, rows: int, pathwise: bool, generator: torch.Generator
 ) -> tuple[Tensor, bool]:
-    """Draws ``(n, R, *event)``, and whether derivatives go through them."""
+    """Return draws ``(n, R, *event)``, and whether they are reparameterised."""
     pathwise = pathwise and q.has_rsample
     lead = (n,) if q.batch_shape == (rows,) else ()
     base: Any = q.base_dist if isinstance(q, Independent) else q
-    if isinstance(base, Normal):  # the usual case: torch's own way sets a generator's state
+    if isinstance(base, Normal):  # the usual case; rsample would have to set the global generator
         noise = torch.randn(*lead, *base.loc.shape, generator=generator, dtype=base.loc.dtype)
         z = base.loc + base.scale * noise.to(base.loc.device)
         z = z if pathwise else z.detach()
@@ -160,11 +164,11 @@ def _log_q(
     density: SummedDensity,
     objective: Objective,
 ) -> Tensor:
-    r"""Log densities ``(n, R)`` of the last draws, or what stands for them.
+    r"""Return log densities ``(n, R)`` of the last draws, or terms that replace them.
 
-    Where the KL term is written out or weighted, :math:`\log p(z) + \beta\, KL(q \,\|\, p)`: its
-    difference to :math:`\log p(x, z)` is :math:`\log p(x \mid z) - \beta\, KL`. Of a density that
-    can do without :math:`p(z)` that term is left out on both sides.
+    With a divergence in closed form or weighted, :math:`\log p(z) + \beta\, KL(q \,\|\, p)`; its
+    difference to :math:`\log p(x, z)` is :math:`\log p(x \mid z) - \beta\, KL`. If the density can
+    omit :math:`p(z)`, that term is omitted on both sides.
     """
     z = drawn[prior.child.name]
     n, rows = z.shape[:2]
@@ -181,12 +185,12 @@ def _log_q(
 
 
 def _is_settled(density: SummedDensity, objective: Objective) -> bool:
-    """Whether divergences stand for priors that the density leaves out."""
+    """Whether divergences replace priors that the density omits."""
     return isinstance(objective, Elbo) and objective.closed_form and density.is_product
 
 
 def _log_prob(distribution: Distribution, z: Tensor) -> Tensor:
-    """Log densities ``(n, R)`` of draws ``(n, R, *event)``."""
+    """Return log densities ``(n, R)`` of draws ``(n, R, *event)``."""
     n, rows = z.shape[:2]
     flat = distribution.batch_shape not in ((), (1,), (rows,))
     log_prob: Tensor = distribution.log_prob(z.flatten(end_dim=1) if flat else z)
@@ -194,7 +198,7 @@ def _log_prob(distribution: Distribution, z: Tensor) -> Tensor:
 
 
 def _divergences(q: Distribution, p: Distribution, name: Hashable) -> Tensor:
-    """``(rows, D)`` divergences of each number of a variable, or ``(rows, 1)`` of all."""
+    """Return ``(rows, D)`` divergences of each dimension of a variable, or ``(rows, 1)`` of all."""
     try:
         if isinstance(q, Independent) and isinstance(p, Independent):
             each: Tensor = kl_divergence(q.base_dist, p.base_dist)
@@ -204,12 +208,12 @@ def _divergences(q: Distribution, p: Distribution, name: Hashable) -> Tensor:
     except NotImplementedError:
         raise Unsupported(
             f"the divergence of {type(q).__name__} from {type(p).__name__} of {name!r} has no "
-            "closed form; take Elbo() without closed_form and free_bits"
+            "closed form; use Elbo() without closed_form and free_bits"
         ) from None
 
 
 def _free_bits(divergences: Tensor, least: float) -> Tensor:
-    """Sums over the numbers, where those that are small on average count ``least``."""
+    """Sum divergences over dimensions, each bounded below by ``least`` on average."""
     if not least:
         return divergences.sum(-1)
     spent = divergences.mean(0) > least
@@ -217,6 +221,6 @@ def _free_bits(divergences: Tensor, least: float) -> Tensor:
 
 
 def held(distribution: Distribution) -> Distribution:
-    """Return a distribution whose parameters are constants."""
+    """Return the distribution with detached parameters."""
     fixed: Distribution = mapped(distribution, Tensor.detach)
     return fixed

@@ -1,4 +1,4 @@
-"""Densities of rows of directed models in which nothing discrete is hidden."""
+"""Densities of rows of directed models without hidden discrete variables."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pgnn.inference.continuous.coordinates import Reals
 
 
 def is_product(model: Any, observed: RowEvidence, latents: Collection[Hashable]) -> bool:
-    """Return whether the density of rows is the product of the model's conditionals.
+    """Return whether the density of rows is the product of the conditionals of the model.
 
     Args:
         model: Any model.
@@ -44,12 +44,12 @@ def log_product(
     r"""Return :math:`\sum_i \log p(x_i \mid x_{\mathrm{pa}(i)})` of rows, ``(N,)``.
 
     Args:
-        model: With conditionals.
+        model: A model with conditionals.
         observed: ``N`` rows of evidence.
         inputs: Covariates, ``(N, ...)``.
         reals: ``(N, *shape)`` values of the latent variables.
-        without: Variables whose conditionals are left out.
-        checked: Whether all that was observed is known to be inside of its support, and complete.
+        without: Variables whose conditionals are omitted.
+        checked: Whether the evidence is known to be complete and in its support.
     """
     rows = observed.num_rows
     values = {**observed.reals, **reals}

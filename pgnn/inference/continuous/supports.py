@@ -1,4 +1,4 @@
-"""Supports of real variables, read from conditionals or from a program's sites."""
+"""Supports of real variables, from conditionals or from the sites of a program."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ Rows = Mapping[Hashable, Tensor]
 def supports_of(
     model: Any, latent: Sequence[Variable], observed: Rows, inputs: Rows | None = None
 ) -> Mapping[Hashable, Support]:
-    """Return the support of each latent real variable of any model, given those before it.
+    """Return the support of each latent real variable, given its predecessors.
 
     Args:
-        model: A model with conditionals, or a program; in others all supports are the real line.
+        model: Any model; supports are the real line unless it has conditionals or is a program.
         latent: Real variables, parents first.
         observed: ``(N, ...)`` values of the observed variables, state indices of discrete ones.
         inputs: Covariates, ``(N, ...)``.
 
     Raises:
-        Unsupported: If a support depends on the state of a latent discrete variable, or on what
-            was observed in a row.
+        Unsupported: If a support depends on the state of a latent discrete variable, or on the
+            evidence of a row.
     """
     if isinstance(model, DirectedModel):
         return conditional_supports(model.conditionals, latent, observed, inputs)
@@ -43,13 +43,13 @@ def supports_of(
 
 
 def parents_first(model: Any) -> list[Variable]:
-    """Return the variables of any model in the order in which they are drawn."""
+    """Return the variables of a model, parents before children."""
     order = model.order if isinstance(model, DirectedModel) else model.variables
     return [model.variables[n] for n in order]
 
 
 def _fixed_values(model: ExecutableModel, observed: Rows) -> dict[Hashable, Tensor]:
-    """Observed values on which the sites of a program without tables may depend."""
+    """Return the observed values on which the sites of a program without tables may depend."""
     return {} if model.obstacle is None else {n: x[0] for n, x in observed.items()}
 
 
@@ -86,14 +86,14 @@ def conditional_supports(
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class _ConditionalSupport(Support):
-    """The support of a conditional's distribution, which depends on the values of its parents."""
+    """The support of the distribution of a conditional, which may depend on its parents."""
 
     conditional: Conditional
     observed: Rows = field(default_factory=dict)
     inputs: Rows | None = None
 
     def given(self, reals: Reals) -> Any:
-        """Return the constraint, unobserved discrete parents being in their first state."""
+        """Return the constraint, with unobserved discrete parents in their first state."""
         return support_of(self.distribution(reals, {}))
 
     def dtype_of(self, reals: Reals) -> torch.dtype:
@@ -103,7 +103,7 @@ class _ConditionalSupport(Support):
         return dtype
 
     def check_states(self, reals: Reals, constraint: Any) -> None:
-        """Raise if another state of a discrete parent allows other values."""
+        """Raise if the constraint differs in another state of a discrete parent."""
         for p in self.conditional.parents:
             if not p.is_discrete or p.name in self.observed:
                 continue
@@ -111,8 +111,8 @@ class _ConditionalSupport(Support):
                 other = support_of(self.distribution(reals, {p.name: state}))
                 if not same_constraint(constraint, other):
                     raise Unsupported(
-                        f"which values {self.conditional.child.name!r} can have depends on the "
-                        f"state of {p.name!r}, which was not observed, so it has no coordinates"
+                        f"the support of {self.conditional.child.name!r} depends on the state of "
+                        f"{p.name!r}, which is unobserved; give {p.name!r} as evidence"
                     )
 
     def distribution(self, reals: Reals, states: Mapping[Hashable, int]) -> Any:
@@ -129,15 +129,15 @@ class _ConditionalSupport(Support):
                 values[p.name] = torch.full((rows, *p.shape), states.get(p.name, 0))
             else:
                 raise Unsupported(
-                    f"which values {self.conditional.child.name!r} can have depends on "
-                    f"{p.name!r}, which all rows share; share both, or none"
+                    f"the support of {self.conditional.child.name!r} depends on {p.name!r}, which "
+                    "is shared by all rows; share both variables or neither"
                 )
         inputs = {n: x.expand(rows, *x.shape[1:]) for n, x in (self.inputs or {}).items()}
         return self.conditional.distribution(values, inputs or None)
 
 
 def _two_points(latent: Sequence[Variable], supports: Mapping[Hashable, Support]) -> list[Reals]:
-    """Two points in the supports of all latent variables."""
+    """Return two points in the supports of all latent variables."""
     coordinates = Coordinates(latent, supports)
     spread = torch.linspace(0.3, 1.0, coordinates.size, dtype=torch.float64)
     with torch.no_grad():
@@ -145,10 +145,10 @@ def _two_points(latent: Sequence[Variable], supports: Mapping[Hashable, Support]
 
 
 def _check_rows(reader: _ConditionalSupport, reals: Reals, constraint: Any) -> None:
-    """Raise if another row of evidence allows other values."""
+    """Raise if the constraint differs in another row of evidence."""
     if not same_constraint(support_of(reader.distribution(reals, {})), constraint):
         raise Unsupported(
-            f"which values {reader.conditional.child.name!r} can have depends on the evidence in a "
-            "row; ask for one row after the other in a loop, or write it as a transform of a "
-            "variable that has the same support always"
+            f"the support of {reader.conditional.child.name!r} depends on the evidence of the row; "
+            "query the rows in a loop, or declare it as a transform of a variable with a constant "
+            "support"
         )

@@ -1,4 +1,4 @@
-"""Layers of units with a recognition network: their joint density, and draws of hidden ones."""
+"""Joint density and recognition draws of models with layers of units."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from pgnn.inference.learning.batched_rows import BatchedRows
 
 
 class UnitDensity(SummedDensity):
-    r"""Density :math:`p(x_0, x_1, \dots, x_L)` at states of all hidden layers, none summed out.
+    r"""Density :math:`p(x_0, x_1, \dots, x_L)` at the states of all hidden layers.
 
     Args:
         model: Layers with a recognition network.
         observed: Complete rows of the visible units.
-        inputs: None.
+        inputs: Must be None.
         checked: Whether the rows are known to be valid.
 
     Raises:
         Unsupported: If the top of the model is not normalised.
-        DataError: If a visible unit was not observed, or a hidden one was.
+        DataError: If a visible unit is missing, or a hidden unit is observed.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class UnitDensity(SummedDensity):
 
     @cached_property
     def visible(self) -> Tensor:
-        """``(R, n)`` visible units, in the type and place of the model."""
+        """``(R, n)`` visible units, with the dtype and the device of the model."""
         codes = self.observed.codes[:, self.model.elements.numbers(self.layers.visible).ravel()]
         model: Any = self.model
         like = next(model.parameters())
@@ -72,7 +72,7 @@ class UnitDensity(SummedDensity):
         return torch.stack(self.log_parts(reals)).sum(0)
 
     def log_parts(self, reals: Reals, without: Collection[Hashable] = ()) -> list[Tensor]:
-        """See :class:`SummedDensity`: a term for each hidden layer."""
+        """See :class:`SummedDensity`; one term for each hidden layer."""
         hidden = [reals[n].flatten(start_dim=1) for n in self.latents]
         visible = self.visible.repeat(len(hidden[0]) // len(self.visible), 1)
         return [x.cpu() for x in self.layers.joint_terms([visible, *hidden])]
@@ -83,7 +83,7 @@ class UnitDensity(SummedDensity):
 
 
 class UnitDraws(GuideDraws):
-    """Draws of hidden layers, one after the other, by the model's own recognition network.
+    """Sequential draws of hidden layers from the recognition network of a model.
 
     Args:
         model: Layers with a recognition network.
@@ -91,7 +91,7 @@ class UnitDraws(GuideDraws):
 
     def __init__(self, model: Any) -> None:
         super().__init__()
-        # not a part of this module: its parameters are the model's
+        # not a submodule, because the parameters belong to the model
         self.__dict__["model"] = model
 
     @property
@@ -101,14 +101,14 @@ class UnitDraws(GuideDraws):
         return tuple(n for n in model.variables if n != model.visible)
 
     def draw(self, n: int, at: At, objective: Objective, generator: torch.Generator) -> Drawn:
-        """See :class:`GuideDraws`; the values are zeros and ones in the type of the model.
+        """See :class:`GuideDraws`; the values are zeros and ones in the dtype of the model.
 
         Raises:
-            Unsupported: If the objective is one of differentiable draws.
+            Unsupported: If the objective requires differentiable draws.
         """
         if objective.path_only or (isinstance(objective, Elbo) and not objective.is_plain):
             raise Unsupported(
-                f"{objective!r} needs latent variables that are real, and units are states; take "
+                f"{objective!r} requires real latent variables, but units are discrete; use "
                 "ScoreFunction(), ImportanceWeighted() or Elbo() without further settings"
             )
         model, density = self.__dict__["model"], at.density
@@ -130,17 +130,17 @@ class UnitDraws(GuideDraws):
 def training_density(
     model: Any, observed: RowEvidence, inputs: Inputs | None = None
 ) -> SummedDensity:
-    """Return the density by which a model is learned."""
+    """Return the density that is maximised in learning a model."""
     kind = UnitDensity if isinstance(model, RecognisedLayers) else SummedDensity
     return kind(model, observed, inputs)
 
 
 def begin_learning(model: Any, rows: RowEvidence | BatchedRows, generator: torch.Generator) -> None:
-    """Put the numbers of layers that were never set where learning is to begin.
+    """Initialise the parameters of layers that have never been set.
 
     Args:
         model: Any model; only layers with a recognition network are changed.
-        rows: Training data; of batches that can be iterated again the first one is looked at.
+        rows: Training data; the first batch is used if it can be iterated again.
         generator: Random generator of small random weights.
     """
     if isinstance(model, RecognisedLayers):
@@ -150,7 +150,7 @@ def begin_learning(model: Any, rows: RowEvidence | BatchedRows, generator: torch
 def _beginning(
     model: Any, rows: RowEvidence | BatchedRows, generator: torch.Generator
 ) -> tuple[Tensor, torch.Generator]:
-    """The mean of the visible units, and a generator beside them."""
+    """Return the mean of the visible units, and a generator on their device."""
     if isinstance(rows, BatchedRows) and not rows.begins_anew:
         like = next(model.parameters())
         mean = like.new_full((model.variables[model.visible].num_elements,), 0.5)
@@ -166,25 +166,25 @@ def _check(model: Any, observed: RowEvidence) -> None:
     what = type(model).__name__
     if not model.is_normalized:
         raise Unsupported(
-            f"the top of a {what} is not normalised, so that its bound is no value to maximise; "
-            "learn with WakeSleep()"
+            f"the top of {what} is not normalised, so its bound cannot be maximised; learn with "
+            "WakeSleep()"
         )
     units = model.elements.numbers(model.visible).ravel()
     hidden = np.delete(observed.codes, units, axis=1)
     if not (observed.codes[:, units] >= 0).all():
         raise DataError(
-            f"the units of {model.visible!r} must all be observed: the recognition network of a "
-            f"{what} reads all of them"
+            f"all units of {model.visible!r} must be observed, because the recognition network of "
+            f"{what} reads them; remove incomplete rows, or impute them"
         )
     if (hidden >= 0).any() or observed.soft is not None or observed.soft_tensors:
         raise DataError(
-            f"a {what} is learned from states of {model.visible!r} alone: leave hidden layers and "
-            "likelihoods out"
+            f"{what} is learned from states of {model.visible!r} only; leave out hidden layers and "
+            "likelihoods"
         )
 
 
 def _on_device(generator: torch.Generator, device: torch.device) -> torch.Generator:
-    """A generator where draws are made, which depends on another one."""
+    """Return a generator on a device, seeded by another generator."""
     if generator.device == device:
         return generator
     own = torch.Generator(device)

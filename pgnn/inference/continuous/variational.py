@@ -1,4 +1,4 @@
-"""Variational inference: a guide is fitted to the posterior of the real latent variables."""
+"""Variational inference of the real latent variables of a model."""
 
 from __future__ import annotations
 
@@ -41,43 +41,43 @@ from pgnn.limits import NOT_NEGATIVE, POSITIVE, check_callable, check_settings, 
 
 @dataclass(frozen=True)
 class Variational(Engine, Learner):
-    r"""Fits a guide :math:`q` to the posterior of the real latents by gradient ascent.
+    r"""Variational inference, which fits a guide :math:`q` to the posterior of the real latents.
 
     .. math:: \log p(e) \ge E_q[\log p(r, e) - \log q(r)]
 
     Discrete latent variables are summed out of :math:`p(r, e)` exactly by the junction tree, so
-    that the gradient goes through the draws (reparameterised) alone; their marginals are averages
-    of exact ones given the draws. Constrained supports are mapped by bijections.
-    Where no real variable is latent, :class:`MeanField` answers.
+    that all draws are reparameterised; their marginals are averages of exact marginals given the
+    draws. Constrained supports are mapped by bijections. If no real variable is latent,
+    :class:`MeanField` answers.
 
-    As an engine it answers queries; each row of evidence has an approximation of its own, unless
-    it shares latents with the others. As a learner it maximises the same bound over the parameters
-    of the model too. A program's own guide keeps its parameters in the program: a fit trains them;
-    a query starts from them and restores them afterwards, or takes the guide as it is with
-    ``max_iterations=0``.
+    As an engine, it answers queries; each row of evidence has a separate approximation, unless rows
+    share latents. As a learner, it also maximises the bound over the parameters of the model. The
+    parameters of a program's guide belong to the program: a fit trains them; a query starts from
+    them and restores them afterwards, or uses the guide unchanged with ``max_iterations=0``.
 
     Args:
-        guide: Family of the approximation; the program's own guide if it has one, otherwise
-            ``MeanFieldNormal()``.
+        guide: Family of the approximation; by default, the guide of the program if it has one,
+            otherwise ``MeanFieldNormal()``.
         objective: Objective to maximise: ``Elbo``, ``ImportanceWeighted``, ``Renyi``,
             ``ScoreFunction``.
-        optimizer: Function from parameters to one of torch's optimisers; Adam with a learning rate
-            of 0.01 if not given.
-        scheduler: Function from the optimiser to a learning rate scheduler, stepped at each step.
-        max_iterations: Largest number of steps; with 0 the guide is taken as it starts (such as an
-            encoder that was trained by a fit).
-        tolerance: Stop when the mean of the objective over a quarter of the steps (100 at least)
-            differs from that over the quarter before by no more than this share of the gain
-            since the start (or so many nats for each row) and its standard error, which must be
-            small itself (a tenth of a nat for each row); tested after each 100 steps, and twice in
-            a row. 0 for never.
-        batch_size: Rows of a step, drawn without replacement; their part of the objective is
-            scaled up. All if not given. Rows of a program's plates are taken in batches where the
-            plates declare it, by ``subsample_size``.
-        shared: Real latent variables that all rows have in common, such as the weights of a
-            Bayesian regression; rows are independent given them.
-        max_norm: Gradients are clipped to this norm.
-        num_samples: Draws from the fitted guide that the answer is computed from.
+        optimizer: Function from parameters to a torch optimiser; by default, Adam with a learning
+            rate of 0.01.
+        scheduler: Function from the optimiser to a learning rate scheduler, which is stepped at
+            each step.
+        max_iterations: Largest number of steps; 0 uses the guide in its initial state, such as an
+            encoder trained by a previous fit.
+        tolerance: Stop if the mean of the objective over the last quarter of the steps (at least
+            100) differs from that over the quarter before by no more than this share of the gain
+            since the start (or this number of nats per row) and by no more than its standard
+            error, which must itself be small (a tenth of a nat per row). Tested every 100 steps;
+            must hold twice in succession. 0 disables the test.
+        batch_size: Number of rows in a step, drawn without replacement; their part of the objective
+            is scaled up. All rows by default. Plates of a program are subsampled if they declare
+            ``subsample_size``.
+        shared: Real latent variables that are common to all rows, such as the weights of a Bayesian
+            regression; rows are independent given them.
+        max_norm: Largest norm of the gradient, to which it is clipped.
+        num_samples: Number of draws from the fitted guide for the answer.
         seed: The same seed gives the same answer.
         progress: Whether to show a progress bar.
 
@@ -85,8 +85,8 @@ class Variational(Engine, Learner):
         ModelError: If a setting is out of range.
 
     Cost:
-        A step evaluates the model for ``num_particles`` times the rows of a batch: one exact sum
-        over its discrete latents for each.
+        A step evaluates the model ``num_particles`` times for each row of a batch, each time with
+        an exact sum over its discrete latents.
 
     References:
         Kingma and Welling (2014), Auto-encoding variational Bayes. Kucukelbir et al. (2017),
@@ -130,17 +130,19 @@ class Variational(Engine, Learner):
         )
         if self.guide is not None and not isinstance(self.guide, Guide):
             raise ModelError(
-                f"guide must be one such as pgnn.FullRankNormal(), got {self.guide!r}; a Pyro "
-                "guide belongs to its program: pgnn.Program(model, guide)"
+                f"guide must be a guide such as pgnn.FullRankNormal(), got {self.guide!r}; pass a "
+                "Pyro guide with its program: pgnn.Program(model, guide)"
             )
         if not isinstance(self.objective, Objective):
-            raise ModelError(f"objective must be one such as pgnn.Elbo(), got {self.objective!r}")
+            raise ModelError(
+                f"objective must be an objective such as pgnn.Elbo(), got {self.objective!r}"
+            )
 
     def answer_query(self, question: Question) -> Posterior:
-        """See :class:`Engine`; targets may be real variables too.
+        """See :class:`Engine`; targets may be real variables.
 
         Raises:
-            PgnnError: If the objective stops being finite; a variable is named.
+            PgnnError: If the objective becomes non-finite; the message names a variable.
         """
         model = question.model
         if self.guide is None and isinstance(model, AmortisedModel):
@@ -155,7 +157,7 @@ class Variational(Engine, Learner):
         if question.names is not None:
             asked = names_of(question.names, model.variables, model.elements)
             partly = [n for n in partly if n in asked]
-        targets = self._asked(model, question.names, density, partly)
+        targets = self._discrete_targets(model, question.names, density, partly)
         if self.guide is None and not density.latents and not question.complete:
             return MeanField(seed=self.seed, progress=self.progress).answer_query(question)
         self._model_and_guide(density).check_draws(self.num_samples, density.observed.num_rows)
@@ -164,9 +166,9 @@ class Variational(Engine, Learner):
                 problem, self.objective, self.num_samples, self._generator(1), targets
             )
             draws = {**summary.draws, **self._completed(question, problem, partly)}
-        # a recognition network is learned, and shared by all rows
+        # a recognition network is trained by a fit, and shared by all rows
         recognised = isinstance(model, AmortisedModel) and not [*problem.parts.parameters()]
-        verdict = self._judged({} if recognised else summary.diagnostics)
+        verdict = self._assess({} if recognised else summary.diagnostics)
         verdict.warn()
         converged = history["converged"] and verdict.converged
         return VariationalPosterior(
@@ -189,7 +191,7 @@ class Variational(Engine, Learner):
         )
 
     def _of_enumerated(self, question: Question, enumerated: EnumeratedStates) -> Posterior:
-        """Ask about each state of recognised discrete variables, and mix the answers."""
+        """Answer for each state of recognised discrete variables, and mix the answers."""
         known = enumerated.rows
         each = self.answer_query(
             Question(question.model, None, known, known.inputs, names=question.names)
@@ -221,7 +223,7 @@ class Variational(Engine, Learner):
         return most_probable_reals(self, question)
 
     def answer_sample(self, question: Question, n: int, seed: int | None) -> Samples:
-        """See :class:`Engine`: real latents from the guide, the rest exactly given them."""
+        """See :class:`Engine`; real latents are drawn from the guide, others exactly given them."""
         generator = self._generator(1) if seed is None else make_generator(seed)
         with self._fitted(_density(question), "raise") as (problem, _):
             drawn = drawn_samples(problem, self.objective, n, generator)
@@ -258,13 +260,13 @@ class Variational(Engine, Learner):
         seed: int | None = None,
         progress: bool = True,
     ) -> None:
-        """Maximise the objective over the guide and the learnable parameters of the model.
+        """Maximise the objective over the parameters of the guide and of the model.
 
-        ``model.history`` has the ``objective``, the sum over rows at the end.
+        ``model.history`` contains the final ``objective``, summed over rows.
 
         Raises:
-            PgnnError: If the objective stops being finite; a variable is named. After an error the
-                model and the encoder are as before.
+            PgnnError: If the objective becomes non-finite; the message names a variable. After an
+                error, the model and the encoder are unchanged.
         """
         seed = self.seed if seed is None else seed
         VariationalFit(self, seed, progress and self.progress).learn(model, data, weights, inputs)
@@ -279,7 +281,7 @@ class Variational(Engine, Learner):
     def _fitted(
         self, density: SummedDensity, errors: str
     ) -> Iterator[tuple[ModelAndGuide, History]]:
-        """The guide after its fit; the model's parameters are unchanged afterwards."""
+        """Return the fitted guide; the parameters of the model are restored."""
         problem = self._model_and_guide(density)
         self._check_possible(problem, errors)
         with problem.fitted_parameters(self._generator(4)) as parameters:
@@ -288,8 +290,8 @@ class Variational(Engine, Learner):
                 VariationalFit(self, self.seed, self.progress).maximize(problem, parameters),
             )
 
-    def _judged(self, diagnostics: Mapping[str, Any]) -> Convergence:
-        """Judge the effective number of draws of the guide."""
+    def _assess(self, diagnostics: Mapping[str, Any]) -> Convergence:
+        """Assess the effective sample size of the guide."""
         verdict = Convergence(type(self).__name__)
         sizes = diagnostics.get("effective_sample_size")
         if sizes is None:
@@ -318,7 +320,7 @@ class Variational(Engine, Learner):
     def _completed(
         self, question: Question, problem: ModelAndGuide, names: Sequence[Hashable]
     ) -> dict[Hashable, Tensor]:
-        """Draws ``(n, B, *shape)`` of vectors that were observed in part, the rest filled in."""
+        """Return draws ``(n, B, *shape)`` of partially observed vectors, missing cells filled."""
         if not names:
             return {}
         asked, rows, n = (
@@ -328,31 +330,33 @@ class Variational(Engine, Learner):
         )
         numbers = sum(v.num_elements for v in asked)
         check_size(f"{n:,} draws of {numbers:,} numbers for {rows:,} rows", n * rows * numbers,
-                   advice="Take fewer samples, or fewer rows")  # fmt: skip
+                   advice="Use fewer samples or rows")  # fmt: skip
         generator = self._generator(6)
         drawn = drawn_samples(problem, self.objective, n, generator)
         whole = filled(question, drawn, int(generator.initial_seed() % 2**63))
         return {v.name: whole[v.name].reshape(n, rows, *v.shape) for v in asked}
 
-    def _asked(
+    def _discrete_targets(
         self,
         model: FactorModel,
         targets: Names | None,
         density: SummedDensity,
         partly: Sequence[Hashable],
     ) -> Any:
-        """The discrete variables among the targets."""
+        """Return the discrete variables among the targets."""
         if targets is None:
             return targets_of(model, None)
         names = names_of(targets, model.variables, model.elements)
         reals = [n for n in names if n in model.variables and not model.variables[n].is_discrete]
         for name in reals:
             if name not in density.latents and name not in partly:
-                raise EvidenceError(f"{name!r} is observed, there is nothing to approximate")
+                raise EvidenceError(
+                    f"{name!r} is observed, so it has no posterior; remove it from the targets"
+                )
         return targets_of(model, [n for n in names if n not in reals])
 
     def _generator(self, number: int) -> torch.Generator:
-        """One of several independent streams of random numbers of the seed."""
+        """Return one of several independent random generators derived from the seed."""
         if self.seed is None:
             return make_generator(None)
         return make_generator(int(np.random.SeedSequence([self.seed, number]).generate_state(1)[0]))

@@ -1,4 +1,4 @@
-"""How a guide, or a guide and a model together, are fitted: an optimiser on noisy values."""
+"""Stochastic gradient ascent for a guide, or for a guide and a model jointly."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ if TYPE_CHECKING:
 
 
 WINDOW = 100
-"""Fewest steps over which values are averaged; convergence is tested once in so many."""
+"""Smallest window of steps over which values are averaged, and period of convergence tests."""
 _NOISE = 0.1
-"""Largest standard error, in nats for each row, of means that are compared."""
+"""Largest standard error of the compared means, in nats per row."""
 _FAR = 1.0
-"""Gain over a window, in nats for each row, from which on a curvature step is worth its cost."""
+"""Smallest gain over a window for which a curvature step is worth its cost, in nats per row."""
 _DRAWS = 16
 _FIXED, _FEWEST = 512, 64
 """Draws of the last maximisation where memory allows, and fewer than which it is left out."""
@@ -55,22 +55,22 @@ class AscentState:
     """State of the ascent.
 
     Attributes:
-        left: Rows that are left in this epoch.
+        left: Rows that remain in this epoch.
     """
 
     left: Tensor | None = None
 
 
 class StochasticAscent:
-    """One step draws, differentiates and updates by the optimiser.
+    """An iterative method; each step draws, differentiates and updates the parameters.
 
     Args:
         problem: Density and guide.
-        objective: The objective that is maximised.
+        objective: The objective to maximise.
         parameters: The optimised parameters.
-        steps: Optimiser, scheduler and number of rows of a step.
+        steps: Optimiser, scheduler and batch size.
         generator: Random generator of draws and of the order of the rows.
-        tolerance: Relative change of the mean at which to stop; 0 for never.
+        tolerance: Relative change of the mean at which to stop; 0 disables the test.
     """
 
     def __init__(
@@ -108,7 +108,7 @@ class StochasticAscent:
         """Take one step.
 
         Raises:
-            PgnnError: If the value or a derivative is not finite; the variable is named.
+            PgnnError: If the value or a derivative is not finite; the message names the variable.
         """
         rows, left = self._rows(state.left)
         optimizer = self.steps.optimizer
@@ -136,7 +136,7 @@ class StochasticAscent:
         return AscentState(left), Info(settled, {"objective": value})
 
     def _take_curvature_step(self) -> None:
-        """Take a step by L-BFGS where parameters drift and the objective still rises by far."""
+        """Take an L-BFGS step if parameters drift and the objective increases substantially."""
         trend, is_drifting = self.trend(), self._curvature_step.is_drifting
         is_far = trend is not None and trend.change > _FAR * self._rows_count
         if is_drifting and is_far and self._maximized(_DRAWS):
@@ -176,14 +176,14 @@ class StochasticAscent:
         return self._curvature_step.take(fixed_draws, held_out_value)
 
     def _reset_momentum(self) -> None:
-        """Forget running means of gradients; keep those of squares, which shorten the steps."""
+        """Reset running means of gradients, but not of their squares."""
         for state in self.steps.optimizer.state.values():
             for name in ("exp_avg", "momentum_buffer"):
                 if isinstance(state.get(name), Tensor):
                     state[name].zero_()
 
     def _rows(self, left: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
-        """The rows of a step (None for all), and those left in the epoch; too few are dropped."""
+        """Return the rows of a step (None for all), and the remaining rows of the epoch."""
         size, active = self.steps.batch_size, self._active
         if size is None or size >= len(active):
             return (None if len(active) == self.problem.num_rows else active), None
@@ -207,17 +207,17 @@ class StochasticAscent:
         )
 
     def trend(self) -> Trend | None:
-        """Return how the last quarter of the steps differs from the one before, if there are."""
+        """Return the change between the last two quarters of the steps; None if too few."""
         number = len(self._values)
         if number < 2 * WINDOW:
             return None
         return Trend.of(self._values, max(WINDOW, number // 4))
 
     def negligible_change(self, trend: Trend) -> float:
-        """Return the largest change of the mean that counts as none.
+        """Return the largest change of the mean that is considered negligible.
 
-        It is relative to the gain so far, or in nats for each row, so that constants of the
-        density, such as those of the units of the data, make no difference.
+        It is relative to the gain so far, or in nats per row, so that constant terms of the
+        density, such as those from the units of the data, have no effect.
         """
         return self.tolerance * max(self._rows_count, abs(trend.gain))
 
@@ -226,7 +226,7 @@ class StochasticAscent:
         return max(1.0, float(self.problem.weights.sum()))
 
     def _has_settled(self) -> bool:
-        """Whether the mean of the last quarter of the steps has not risen, twice in a row."""
+        """Whether the mean over a quarter of the steps failed to increase twice in succession."""
         trend = self.trend()
         if not self.tolerance or trend is None or len(self._values) % WINDOW:
             return False
@@ -243,16 +243,16 @@ class StochasticAscent:
 
 
 def adam(parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
-    """Return Adam with steps of 0.01."""
+    """Return Adam with a learning rate of 0.01."""
     return torch.optim.Adam(parameters, lr=0.01)
 
 
 class VariationalFit:
-    """One fit.
+    """A fit of a guide, or of a guide and a model.
 
     Args:
-        settings: Of it.
-        seed: Random seed of the draws, the order of the rows and the start.
+        settings: Settings of the fit.
+        seed: Random seed of the draws, the order of the rows and the initial values.
         progress: Whether to show a progress bar.
     """
 
@@ -262,14 +262,14 @@ class VariationalFit:
     def maximize(
         self, problem: ModelAndGuide, parameters: Iterable[Tensor] | None = None
     ) -> History:
-        """Maximise the objective over the guide's parameters, or over ``parameters``; in place.
+        """Maximise the objective over the guide's parameters, or over ``parameters``, in place.
 
         Raises:
-            PgnnError: If the objective stops being finite.
-            ModelError: If the optimiser is none of torch's.
+            PgnnError: If the objective becomes non-finite.
+            ModelError: If the optimiser is not a torch optimiser.
 
         Warns:
-            NotConverged: If a tolerance was given and not met.
+            NotConverged: If a tolerance was given and not reached.
         """
         settings = self.settings
         fitted = [*(problem.parts.parameters() if parameters is None else parameters)]
@@ -342,7 +342,7 @@ class VariationalFit:
         )
 
     def _value(self, problem: ModelAndGuide, draws: int = 20) -> float:
-        """The objective at the end, averaged over more draws."""
+        """Return the final objective, averaged over more draws."""
         objective, generator = self.settings.objective, make_generator(self.seed)
         total, active = 0.0, problem.active
         with torch.no_grad():
@@ -353,6 +353,6 @@ class VariationalFit:
 
 
 def _learning_modules(model: nn.Module, encoder: nn.Module | None) -> list[nn.Module]:
-    """The modules that a fit changes: the model, an encoder, or both, if they can learn."""
+    """Return the modules that a fit changes: the model, an encoder, or both."""
     modules = [model] if encoder is None else [model, encoder]
     return [m for m in modules if any(p.requires_grad for p in m.parameters())] or [model]

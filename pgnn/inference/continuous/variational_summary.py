@@ -17,18 +17,18 @@ from pgnn.inference.question import Targets
 from pgnn.inference.samples import Samples
 
 _CELLS = 20_000
-"""Draws times rows that are evaluated at once."""
+"""Largest number of draws times rows that are evaluated at once."""
 
 
 class Summary(NamedTuple):
     """Averages over draws from a fitted guide.
 
     Attributes:
-        marginals: ``(B, S)`` of the discrete targets.
-        log_evidence: ``(B,)``.
+        marginals: ``(B, S)`` marginals of the discrete targets.
+        log_evidence: ``(B,)`` bounds on the log evidence.
         draws: Draws of the real latents by name.
         kind: Kind of the log evidence.
-        diagnostics: Standard error of the bound, effective number of draws, and more.
+        diagnostics: Standard error of the bound, effective sample size and others.
     """
 
     marginals: Tensor
@@ -48,9 +48,9 @@ def summarize(
     """Draw from a fitted guide and average.
 
     Args:
-        problem: With its guide.
-        objective: Whose value is the bound.
-        draws: How many at least, rounded up to a multiple of the objective's particles.
+        problem: Model and fitted guide.
+        objective: Objective whose value is the bound.
+        draws: Number of draws, rounded up to a multiple of the particles of the objective.
         generator: Random generator of the draws.
         targets: The discrete targets.
     """
@@ -116,7 +116,7 @@ def _bounded(
 def drawn_samples(
     problem: ModelAndGuide, objective: Objective, n: int, generator: torch.Generator
 ) -> Samples:
-    """Draw all variables: real latents from the guide, discrete ones exactly given them."""
+    """Draw real latents from the guide, and discrete variables exactly given them."""
     model, observed = problem.density.model, problem.density.observed
     rows = observed.num_rows
     with torch.no_grad():
@@ -143,13 +143,13 @@ def drawn_samples(
 
 
 def _batch_sizes(draws: int, largest: int) -> list[int]:
-    """Sizes of the batches in which draws are made."""
+    """Return the sizes of batches of draws."""
     full, remainder = divmod(draws, largest)
     return [largest] * full + ([remainder] if remainder else [])
 
 
 def _values(weighted: Weighted) -> dict[Hashable, Tensor]:
-    """``(S, B, *shape)`` draws, ``(S, *shape)`` of shared ones."""
+    """Return ``(S, B, *shape)`` draws, ``(S, *shape)`` of shared latents."""
     values: dict[Hashable, Tensor] = {}
     if weighted.shared is not None:
         values.update({k: x[:, 0] for k, x in weighted.shared.values.items()})
@@ -159,7 +159,7 @@ def _values(weighted: Weighted) -> dict[Hashable, Tensor]:
 
 
 def _broadcast(weighted: Weighted, rows: int) -> dict[Hashable, Tensor]:
-    """``(S, B, *shape)`` draws of all."""
+    """Return ``(S, B, *shape)`` draws of all latents, shared ones repeated."""
     values: dict[Hashable, Tensor] = {}
     for drawn in (weighted.shared, weighted.local):
         for k, x in ({} if drawn is None else drawn.values).items():

@@ -15,12 +15,12 @@ class Weighted(NamedTuple):
     r"""Weighted draws.
 
     Attributes:
-        log_weights: ``(S, G)``, a column for each row; one for all rows if they share latents.
+        log_weights: ``(S, G)``, one column per row; a single column if rows share latents.
         log_q: ``(S, G)`` log densities of the draws.
         counts: ``(G,)`` weight of each column in the total.
         local: Draws of the latents of each row.
-        shared: Draws of the latents that rows share.
-        layers: Learning signals of layers that were drawn one after the other.
+        shared: Draws of the latents shared by all rows.
+        layers: Learning signals of layers that are drawn in sequence.
     """
 
     log_weights: Tensor
@@ -36,7 +36,7 @@ class Weighted(NamedTuple):
         return all(d.pathwise for d in (self.local, self.shared) if d is not None)
 
     def values(self, objective: Objective, variates: ControlVariates | None = None) -> Tensor:
-        """Return the objective of each column, ``(G,)``, to be differentiated."""
+        """Return the objective of each column, ``(G,)``, for differentiation."""
         if self.pathwise:
             return objective.combine(self.log_weights)
         signals = self.layers if objective.is_mean else ()

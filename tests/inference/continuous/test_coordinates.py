@@ -269,7 +269,7 @@ def test_supports_of_rows():
     )
     same = supports_of(model, [X], {"c": torch.tensor([2.0, 2.0])})
     assert float(same["x"].constraint.upper_bound) == 3.0
-    with pytest.raises(Unsupported, match=r"'x'.*evidence in a row"):
+    with pytest.raises(Unsupported, match=r"'x'.*evidence of the row"):
         supports_of(model, [X], {"c": torch.tensor([2.0, 2.5])})
     with pytest.raises(Unsupported, match=r"'x'.*'w'"):
         uniform_below().query(engine=pgnn.Variational(shared="w", progress=False))

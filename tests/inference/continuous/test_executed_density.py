@@ -118,7 +118,7 @@ def test_supports_are_read_off_the_sites():
 
 
 def test_latent_discrete_sites_are_named():
-    with pytest.raises(Unsupported, match="'on' is discrete and latent, and is not summed out"):
+    with pytest.raises(Unsupported, match="'on' is discrete and latent, and cannot be summed out"):
         Program(with_a_switch).query("x", engine=SHORT)
 
 

@@ -440,7 +440,7 @@ def test_bad_questions():
     model = mixture()
     with pytest.raises(Unsupported, match="in a loop"):
         model.query("mu", {"y": [0.8, 0.9]}, engine=engine())
-    with pytest.raises(Unsupported, match="every real variable is observed"):
+    with pytest.raises(Unsupported, match="requires a latent real variable, but all are observed"):
         model.query("k", {"y": 0.8, "mu": 0.1}, engine=engine())
     with pytest.raises(EvidenceError, match="'y' is real and observed"):
         model.query("y", {"y": 0.8}, engine=engine())
@@ -496,7 +496,7 @@ def test_gradient_that_is_no_number_names_the_variable():
 
 def test_density_that_is_not_differentiable_names_the_variable():
     model = of_x(lambda v: Normal(v["x"].detach(), 1.0))
-    with pytest.raises(ModelError, match="not differentiable in 'x'"):
+    with pytest.raises(ModelError, match="with respect to 'x' disagrees with finite differences"):
         model.query("x", {"y": 1.0}, engine=engine())
 
 

@@ -64,7 +64,7 @@ def test_data_is_at_the_mode_of_what_is_decoded() -> None:
 def test_what_is_not_maximised_says_what_to_do() -> None:
     model = linear(pgnn.DiscretisedLogisticHead((3,), 4), 6)
     z = torch.zeros(1, 2)
-    with pytest.raises(Unsupported, match=r"does not tell its mode.*query"):
+    with pytest.raises(Unsupported, match=r"does not define its mode.*query"):
         model.most_probable({"z": z}, engine=pgnn.Variational(progress=False))
     guide = pgnn.Variational(guide=pgnn.MeanFieldNormal(), progress=False)
     with pytest.raises(Unsupported, match=r"guide=Delta\(\)\) finds the most probable reals"):

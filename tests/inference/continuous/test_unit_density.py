@@ -218,8 +218,8 @@ def test_the_engine_answers_by_a_bound() -> None:
 @pytest.mark.parametrize(("learner", "says"), [
     (pgnn.Variational(guide=pgnn.MeanFieldNormal()), "leave guide and shared out"),
     (pgnn.Variational(shared="hidden1"), "leave guide and shared out"),
-    (pgnn.LowerBound(bound=pgnn.Elbo(closed_form=True)), "units are states"),
-    (pgnn.Variational(objective=pgnn.Elbo(path_only=True)), "units are states"),
+    (pgnn.LowerBound(bound=pgnn.Elbo(closed_form=True)), "units are discrete"),
+    (pgnn.Variational(objective=pgnn.Elbo(path_only=True)), "units are discrete"),
 ])  # fmt: skip
 def test_settings_of_real_latents_are_refused(learner: Any, says: str) -> None:
     model = pgnn.SigmoidBeliefNetwork([4, 3])
@@ -231,9 +231,9 @@ def test_settings_of_real_latents_are_refused(learner: Any, says: str) -> None:
 @pytest.mark.parametrize("learner", [pgnn.LowerBound(), pgnn.Variational()])
 def test_data_that_a_recognition_network_cannot_read(learner: Any) -> None:
     model = pgnn.SigmoidBeliefNetwork([4, 3])
-    with pytest.raises(DataError, match="must all be observed"):
+    with pytest.raises(DataError, match="all units of .visible. must be observed"):
         model.fit(ROWS.float().masked_fill(ROWS == 0, torch.nan), learner=learner)
-    with pytest.raises(DataError, match="leave hidden layers"):
+    with pytest.raises(DataError, match="leave out hidden layers"):
         model.fit({"visible": ROWS[:2], "hidden1": [[1, 0, 1]] * 2}, learner=learner)
     with pytest.raises(pgnn.Unsupported, match=r"learn with WakeSleep\(\)"):
         pgnn.DeepBeliefNetwork([4, 3, 2]).fit(ROWS, learner=learner)

@@ -1,1 +1,1 @@
-"""Compiled CPU kernels of the room ``continuous``."""
+"""Compiled CPU kernels of Hamiltonian Monte Carlo."""

@@ -1,4 +1,4 @@
-"""Hamiltonian dynamics of chains with a mass for each coordinate, and how step and masses adapt."""
+"""Hamiltonian dynamics with diagonal masses, and the adaptation of step size and masses."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from pgnn.inference.kernels.compiled import inner
 from pgnn.inference.kernels.random_numbers import next_uniform
 
-# vectors of a chain: momentum where the gradient is asked for, the sample and its gradient, both
+# vectors of a chain: momentum at the current point, the sample and its gradient, both
 # ends of the tree (position, momentum, gradient), sums of momenta of tree and subtree, the
 # subtree's candidate and its gradient, variances (inverse masses), their sums over a window
 P, Q, GQ, LQ, LP, LG, RQ, RP, RG, RHO, RHO_SUB, CQ, CG, VAR, MEAN, SQUARE = range(16)
@@ -26,18 +26,18 @@ GAMMA, T0, KAPPA = 0.05, 10.0, 0.75
 
 
 class Chains(NamedTuple):
-    """State of ``C`` chains in ``D`` dimensions, and what they recorded.
+    """State of ``C`` chains in ``D`` dimensions, and their recorded draws.
 
     Attributes:
-        point: ``(C, D)`` where gradients are asked for.
-        vectors: ``(C, 16, D)``.
-        numbers: ``(C, 10)``.
-        integers: ``(C, 12)``.
+        point: ``(C, D)`` points at which gradients are requested.
+        vectors: ``(C, 16, D)`` vectors.
+        numbers: ``(C, 10)`` scalars.
+        integers: ``(C, 12)`` integers.
         checkpoints: ``(C, 2, max_depth + 1, D)`` momenta and their sums.
         random: ``(C, 1)`` states of SplitMix64.
-        draws: ``(C, samples, D)``.
-        statistics: ``(C, warmup + samples, 7)``.
-        windows: First transition of the windows of adaptation, then the ends of each.
+        draws: ``(C, samples, D)`` draws.
+        statistics: ``(C, warmup + samples, 7)`` statistics of the transitions.
+        windows: First transition of the adaptation windows, then the end of each.
     """
 
     point: np.ndarray
@@ -53,7 +53,7 @@ class Chains(NamedTuple):
 
 @inner
 def momentum(v, random):
-    """Draw a momentum (Box and Muller 1958); returns its kinetic energy."""
+    """Draw a momentum (Box and Muller 1958); return its kinetic energy."""
     dim = v.shape[1]
     energy = 0.0
     for i in range(0, dim, 2):
@@ -80,7 +80,7 @@ def kinetic(v):
 
 @inner
 def leap(point, v, step, q, p, g, integers):
-    """Half a step of the momentum and a step of the position, away from ``q, p, g``."""
+    """Take a half step of the momentum and a full step of the position, from ``q, p, g``."""
     good = True
     for i in range(v.shape[1]):
         half = v[p, i] - 0.5 * step * v[g, i]
@@ -94,7 +94,7 @@ def leap(point, v, step, q, p, g, integers):
 
 @inner
 def land(v, step, gradient, potential, bad):
-    """The other half step of the momentum; returns the energy, infinite where there is none."""
+    """Take the second half step of the momentum; return the energy, infinite if undefined."""
     if bad or not np.isfinite(potential):
         return np.inf
     for i in range(v.shape[1]):
@@ -105,7 +105,7 @@ def land(v, step, gradient, potential, bad):
 
 @inner
 def adapt(v, x, k, windows, warmup, target):
-    """Dual averaging of the step; returns whether a window has closed."""
+    """Adapt the step size by dual averaging; return whether a window has closed."""
     k[COUNT] += 1
     weight = 1.0 / (k[COUNT] + T0)
     x[H_BAR] += weight * (target - x[ACCEPT] / k[LEAPS] - x[H_BAR])

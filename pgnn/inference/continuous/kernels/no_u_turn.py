@@ -1,7 +1,7 @@
-"""Hamiltonian trajectories as a machine: it is told gradients, and says where it wants the next.
+"""Hamiltonian trajectories as a state machine that consumes gradients and requests the next.
 
-Each chain keeps its own place in its own tree, so chains never wait for each other: all of them
-ask for a gradient at every step, whatever the depth of their trees.
+Each chain has its own position in its own tree, so no chain waits for another: every chain requests
+a gradient at every step, whatever the depth of its tree.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ DIVERGENT = 1000.0
 
 @inner
 def _turning(left, right, rho, var):
-    """Whether the ends move towards each other (Betancourt 2017, A.4.2), half weight at ends."""
+    """Whether the trajectory makes a U-turn (Betancourt 2017, A.4.2), with half weights at ends."""
     a = b = 0.0
     for i in range(len(left)):
         r = (rho[i] - 0.5 * (left[i] + right[i])) * var[i]
@@ -75,7 +75,7 @@ def _begin_search(point, v, x, k, random):
 
 @inner
 def _search(point, v, x, k, random, potential, gradient, num_steps):
-    """Double or halve the step until one step is accepted about as often as four times in five."""
+    """Double or halve the step size until the acceptance probability of one step crosses 0.8."""
     energy = land(v, x[EPS], gradient, potential, k[BAD])
     way = 1 if x[E0] - energy > np.log(0.8) else -1
     if k[TRIES] == 0:
@@ -132,7 +132,7 @@ def _log_add(a, b):
 
 @inner
 def _subtree_turns(v, checkpoints, leaf):
-    """Whether any balanced subtree that ends at this leaf turns (Lao and Dillon 2019)."""
+    """Whether any balanced subtree that ends at this leaf makes a U-turn (Lao and Dillon 2019)."""
     top = 0
     rest = leaf >> 1
     while rest:
@@ -155,7 +155,7 @@ def _subtree_turns(v, checkpoints, leaf):
 
 @inner
 def _grow(point, v, x, k, checkpoints, random, potential, gradient, max_depth):
-    """Take in a leaf; returns 0 if the tree goes on, 1 if it is done, 2 if it diverged."""
+    """Add a leaf; return 0 if the tree continues, 1 if it is complete, 2 if it diverged."""
     step = k[SIGN] * x[EPS]
     energy = land(v, step, gradient, potential, k[BAD])
     k[LEAPS] += 1
@@ -194,7 +194,7 @@ def _grow(point, v, x, k, checkpoints, random, potential, gradient, max_depth):
 
 @inner
 def _walk(point, v, x, k, random, potential, gradient, num_steps):
-    """Take in a point of a path of given length; returns as :func:`_grow` does."""
+    """Add a point to a path of fixed length; return as :func:`_grow`."""
     energy = land(v, x[EPS], gradient, potential, k[BAD])
     k[LEAPS] += 1
     loss = energy - x[E0]
@@ -218,9 +218,9 @@ def _walk(point, v, x, k, random, potential, gradient, num_steps):
 
 @entry
 def advance(chains, potentials, gradients, warmup, max_depth, num_steps, target) -> int:
-    """Take in ``(C,)`` potentials and ``(C, D)`` gradients; returns the least transitions done.
+    """Consume ``(C,)`` potentials and ``(C, D)`` gradients; return the fewest finished transitions.
 
-    Trajectories have ``num_steps`` steps; if that is zero they end by themselves.
+    Trajectories have ``num_steps`` steps, or end at a U-turn if that is zero.
     """
     least = chains.statistics.shape[1]
     for c in range(len(chains.point)):
