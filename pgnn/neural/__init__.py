@@ -1,9 +1,9 @@
-"""Modules of torch that plug into models, and models that plug into networks.
+"""Torch modules for use in models, and models for use as layers of networks.
 
-A *body* maps ``(B, ...)`` or ``(B, T, ...)`` to features; a *head* makes of features what a model
-takes: logits or a distribution of a :class:`~pgnn.Neural` conditional, scores of a
-:class:`~pgnn.NeuralPotential`, numbers of a guide. A body that knows how many features it makes
-says so by ``out_features``, and :class:`Readout` puts a linear head on it.
+A *body* maps ``(B, ...)`` or ``(B, T, ...)`` to features; a *head* maps features to the quantities
+that a model uses: logits or a distribution of a :class:`~pgnn.Neural` conditional, scores of a
+:class:`~pgnn.NeuralPotential`, parameters of a guide. The attribute ``out_features`` of a body is
+its number of features; :class:`Readout` adds a linear head to it.
 """
 
 from pgnn.neural.attention import (

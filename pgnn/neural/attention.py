@@ -1,4 +1,4 @@
-"""Attention: a choice among steps, replaced by its expectation or drawn."""
+"""Attention as a latent choice among steps, replaced by its expectation or sampled."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pgnn.limits import whole_number
 
 
 class Score(nn.Module, ABC):
-    """How well keys answer queries."""
+    """A score of each query and key."""
 
     @abstractmethod
     def forward(self, queries: Tensor, keys: Tensor) -> Tensor:
@@ -24,12 +24,12 @@ class Score(nn.Module, ABC):
 
 
 class AdditiveScore(Score):
-    r"""The score of a layer of hidden units, :math:`v^\top \tanh(W k + U q)`.
+    r"""The score of a network with one hidden layer, :math:`v^\top \tanh(W k + U q)`.
 
     Args:
-        queries: Numbers of a query.
-        keys: Numbers of a key.
-        hidden: Hidden units.
+        queries: Size of a query.
+        keys: Size of a key.
+        hidden: Number of hidden units.
 
     References:
         Bahdanau, Cho and Bengio (2015), Neural machine translation by jointly learning to align
@@ -57,7 +57,7 @@ class DotScore(Score):
     r"""The dot product :math:`k^\top q`, or :math:`k^\top q / \sqrt K`.
 
     Args:
-        scaled: Whether to divide by the root of the numbers of a key.
+        scaled: Whether to divide by the square root of the size of a key.
 
     References:
         Vaswani et al. (2017), Attention is all you need, section 3.2.1.
@@ -82,8 +82,8 @@ class BilinearScore(Score):
     r"""The score :math:`k^\top W q`.
 
     Args:
-        queries: Numbers of a query.
-        keys: Numbers of a key.
+        queries: Size of a query.
+        keys: Size of a key.
 
     References:
         Luong, Pham and Manning (2015), Effective approaches to attention-based neural machine
@@ -105,18 +105,18 @@ class BilinearScore(Score):
 
 
 class Attention(nn.Module):
-    r"""Chooses one of the steps for each query: :math:`p(z = s \mid q, k) \propto e^{f(q, k_s)}`.
+    r"""A choice of one step for each query, :math:`p(z = s \mid q, k) \propto e^{f(q, k_s)}`.
 
-    The choice is a latent categorical variable. A layer replaces the chosen value by its
-    expectation, which is soft attention; :meth:`conditional` makes of it a variable of a model,
-    whose posterior a query gives; :class:`HardAttention` draws it. With queries that are the keys
-    it is self-attention; with values that are not, it is key-value attention. With several heads
-    it is ``nn.MultiheadAttention``.
+    The choice is a latent categorical variable. As a layer, soft attention replaces the chosen
+    value by its expectation; :meth:`conditional` makes the choice a variable of a model, whose
+    posterior can be queried; :class:`HardAttention` samples it. Queries equal to the keys give
+    self-attention, separate values give key-value attention. ``nn.MultiheadAttention`` is the
+    version with several heads.
 
     .. math:: c = E[v_z] = \sum_s p(z = s \mid q, k) \, v_s
 
     Args:
-        score: What compares queries and keys.
+        score: Score of queries and keys.
 
     References:
         Xu et al. (2015), Show, attend and tell, section 4; Deng et al. (2018), Latent alignment
@@ -136,16 +136,16 @@ class Attention(nn.Module):
         """Return ``(B, T, S)`` log probabilities of the steps.
 
         Args:
-            queries: ``(B, T, Q)``.
-            keys: ``(B, S, K)``.
-            inside: ``(B, S)`` which of the steps there are; all if not given.
+            queries: ``(B, T, Q)`` queries.
+            keys: ``(B, S, K)`` keys.
+            inside: ``(B, S)`` mask of valid steps; all by default.
 
         Raises:
-            ModelError: If queries or keys are no batches of steps.
+            ModelError: If the shapes of queries and keys do not fit.
         """
         if queries.dim() != 3 or keys.dim() != 3 or len(queries) != len(keys):
             raise ModelError(
-                "attention takes queries (B, T, Q) and keys (B, S, K) of the same rows, got "
+                "attention takes queries (B, T, Q) and keys (B, S, K) with the same B, got "
                 f"{tuple(queries.shape)} and {tuple(keys.shape)}"
             )
         scores = self.score(queries, keys)
@@ -156,20 +156,20 @@ class Attention(nn.Module):
         self, queries: Tensor, keys: Tensor, values: Tensor | None = None,
         inside: Tensor | None = None,
     ) -> Tensor:  # fmt: skip
-        """Return ``(B, T, V)`` expected values; zeros where there are no steps.
+        """Return ``(B, T, V)`` expected values; zeros for rows without steps.
 
         Args:
-            queries: ``(B, T, Q)``.
-            keys: ``(B, S, K)``.
-            values: ``(B, S, V)``; the keys if not given.
-            inside: ``(B, S)`` which of the steps there are; all if not given.
+            queries: ``(B, T, Q)`` queries.
+            keys: ``(B, S, K)`` keys.
+            values: ``(B, S, V)`` values; the keys by default.
+            inside: ``(B, S)`` mask of valid steps; all by default.
         """
         return self.log_weights(queries, keys, inside).exp() @ (keys if values is None else values)
 
     def conditional(
         self, choice: Variable, query: Hashable = "query", keys: Hashable = "keys"
     ) -> Neural:
-        """Return the choice as a conditional, given inputs.
+        """Return the choice as a conditional given inputs.
 
         Args:
             choice: A variable with a state for each step.
@@ -189,15 +189,15 @@ class Attention(nn.Module):
 
 
 class HardAttention(Attention):
-    r"""Draws the chosen step, for losses of which soft attention has another value.
+    r"""Attention that samples the chosen step, for losses that are nonlinear in the chosen value.
 
-    The gradient of an expected loss is that of its scores,
+    The gradient of the expected loss is
     :math:`\nabla E[\ell(v_z)] = E[(\ell(v_z) - b) \nabla \log p(z) + \nabla \ell(v_z)]`, with the
-    mean of the other draws as baseline :math:`b`; :meth:`surrogate` has it.
+    mean of the other draws as baseline :math:`b`, see :meth:`surrogate`.
 
     Args:
-        score: What compares queries and keys.
-        draws: For each query, two at least.
+        score: Score of queries and keys.
+        draws: Number of draws for each query, at least two.
 
     References:
         Xu et al. (2015), Show, attend and tell, section 4.1; Williams (1992), Simple statistical
@@ -220,14 +220,14 @@ class HardAttention(Attention):
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
         """Return drawn values ``(D, B, T, V)`` and their log probabilities ``(D, B, T)``.
 
-        Draws are made by torch's random state; for the arguments see :meth:`forward`.
+        Uses torch's global random state; see :meth:`forward` for the arguments.
 
         Raises:
-            ModelError: If a row has no steps to choose among.
+            ModelError: If a row has no valid step.
         """
         logits = self.log_weights(queries, keys, inside)
         if bool((logits == -torch.inf).all(-1).any()):
-            raise ModelError("a row has no steps to choose among: leave it out")
+            raise ModelError("each row needs a valid step, got a row without any; leave it out")
         choice = Categorical(logits=logits)
         drawn: Tensor = choice.sample((self.draws,))  # type: ignore[no-untyped-call]
         chosen = keys if values is None else values
@@ -236,11 +236,11 @@ class HardAttention(Attention):
         return chosen[rows, drawn], log_prob
 
     def surrogate(self, losses: Tensor, log_prob: Tensor) -> Tensor:
-        """Return ``(B,)`` mean losses whose gradients are unbiased for the expected ones.
+        """Return ``(B,)`` surrogate losses with unbiased gradients of the expected losses.
 
         Args:
-            losses: ``(D, B)`` of each draw.
-            log_prob: ``(D, B)`` log probabilities of all that was drawn for it.
+            losses: ``(D, B)`` losses of the draws.
+            log_prob: ``(D, B)`` total log probabilities of the choices of each draw.
         """
         from pgnn.inference.continuous.objective import ScoreFunction, surrogate
         from pgnn.inference.learning.control_variates import Signal
@@ -249,7 +249,7 @@ class HardAttention(Attention):
 
 
 class _Choice(nn.Module):
-    """Attention of one query a row, called with inputs by name."""
+    """Attention with one query per row and named inputs."""
 
     def __init__(self, attention: Attention, query: Hashable, keys: Hashable) -> None:
         super().__init__()
@@ -261,14 +261,14 @@ class _Choice(nn.Module):
 
 
 def log_weights(scores: Tensor, inside: Tensor) -> Tensor:
-    """Return log probabilities of the steps that there are, ``-inf`` for others and for none.
+    """Return log probabilities of the valid steps, ``-inf`` for other steps.
 
     Args:
-        scores: ``(B, T, S)``.
-        inside: ``(B, S)`` which of the steps there are.
+        scores: ``(B, T, S)`` scores.
+        inside: ``(B, S)`` mask of valid steps.
     """
     outside = ~inside.bool()[:, None]
     lost = outside.all(-1, keepdim=True)
-    # of a row without steps the softmax would be NaN, and so would its gradient be
+    # the softmax of a row without steps, and its gradient, would be NaN
     masked = scores.masked_fill(outside, -torch.inf).masked_fill(lost, 0.0)
     return masked.log_softmax(-1).masked_fill(outside, -torch.inf)

@@ -1,4 +1,4 @@
-"""Small images as they might also have been, and as the networks like them."""
+"""Augmentation and preprocessing of small images."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from pgnn.limits import NOT_NEGATIVE, POSITIVE, Interval, check_real
 
 
 class RandomFlip(nn.Module):
-    """Mirrors images from left to right, each with a probability, while the network is trained.
+    """Random horizontal flips of images in training mode.
 
     Args:
-        probability: Of each image.
+        probability: Probability of flipping an image.
 
     Example:
         >>> flip, x = RandomFlip(1.0), torch.tensor([[[[1.0, 2.0]]]])
@@ -36,14 +36,14 @@ class RandomFlip(nn.Module):
 
 
 class RandomAffine(nn.Module):
-    r"""Turns, slants, stretches and moves each image by chance, while the network is trained.
+    r"""Random affine transforms of images in training mode.
 
-    A new image has at :math:`u \in [-1, 1]^2` what the old one has at :math:`(I + A) u + b`, by
-    bilinear interpolation, or zero where that is outside; the six numbers of :math:`A` and
-    :math:`b` are normal.
+    The value of the new image at :math:`u \in [-1, 1]^2` is that of the old one at
+    :math:`(I + A) u + b`, by bilinear interpolation, or zero outside; the six entries of :math:`A`
+    and :math:`b` are drawn from a normal distribution.
 
     Args:
-        scale: Standard deviation of these numbers; 0.1 moves an image by a twentieth of its side.
+        scale: Standard deviation of the entries; 0.1 moves an image by a twentieth of its side.
 
     References:
         Simard, Steinkraus and Platt (2003), Best practices for convolutional neural networks
@@ -70,16 +70,16 @@ class RandomAffine(nn.Module):
 
 
 class ColourJitter(nn.Module):
-    r"""Changes hue, saturation and value of colour images while the network is trained.
+    r"""Random changes of hue, saturation and value of colour images in training mode.
 
-    Saturation and value :math:`u` become :math:`a u^b + c`, the hue is turned; each image has
-    numbers of its own.
+    Saturation and value :math:`u` become :math:`a u^b + c`, and the hue is rotated, with separate
+    random numbers for each image.
 
     Args:
-        power: :math:`b` lies between the inverse of it and it.
-        factor: :math:`a` likewise.
-        shift: :math:`c` lies between minus it and it.
-        hue: Of a full turn, likewise.
+        power: :math:`b` is between the inverse of ``power`` and ``power``.
+        factor: :math:`a` is between the inverse of ``factor`` and ``factor``.
+        shift: :math:`c` is between minus ``shift`` and ``shift``.
+        hue: Largest rotation of the hue, as a share of a full turn.
 
     References:
         Dosovitskiy et al. (2014), Discriminative unsupervised feature learning with convolutional
@@ -101,13 +101,13 @@ class ColourJitter(nn.Module):
         self.power, self.factor, self.shift, self.hue = power, factor, shift, hue
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return ``(B, 3, H, W)``, numbers from 0 to 1.
+        """Return ``(B, 3, H, W)`` images with values from 0 to 1.
 
         Raises:
-            ModelError: If the images have no three colours.
+            ModelError: If the images do not have three channels.
         """
         if x.dim() != 4 or x.shape[1] != 3:
-            raise ModelError(f"colour images are (B, 3, H, W), got {tuple(x.shape)}")
+            raise ModelError(f"colour images must be (B, 3, H, W), got {tuple(x.shape)}")
         if not self.training:
             return x
         h, s, v = to_hsv(x).unbind(1)
@@ -121,21 +121,21 @@ class ColourJitter(nn.Module):
 
     @staticmethod
     def _between(x: Tensor, most: float) -> Tensor:
-        """A number for each image, between minus ``most`` and it."""
+        """Draw a number between ``-most`` and ``most`` for each image."""
         return (2 * torch.rand(len(x), 1, 1, device=x.device) - 1) * most
 
 
 class ColourNoise(nn.Module):
-    r"""Adds to each image a colour that is usual among them, while the network is trained.
+    r"""Random colour shifts along the principal components of colours, in training mode.
 
     .. math:: x + \sum_i \alpha_i \lambda_i p_i, \qquad \alpha_i \sim N(0, \sigma^2)
 
-    where :math:`p_i` and :math:`\lambda_i` are the principal directions of the images' colours and
-    their variances.
+    where :math:`p_i` and :math:`\lambda_i` are the principal directions of the colours and their
+    variances.
 
     Args:
-        images: ``(N, C, H, W)`` whose colours count.
-        scale: :math:`\sigma`.
+        images: ``(N, C, H, W)`` images that determine the principal components.
+        scale: Standard deviation :math:`\sigma`.
 
     References:
         Krizhevsky, Sutskever and Hinton (2012), ImageNet classification with deep convolutional
@@ -166,13 +166,13 @@ class ColourNoise(nn.Module):
 
 
 class Whitening(nn.Module):
-    r"""Takes the mean away, and makes all directions uncorrelated and of variance one.
+    r"""PCA whitening: uncorrelated features with mean zero and variance one.
 
     .. math:: y = (\Lambda + \epsilon I)^{-1/2} U^\top (x - \bar x)
 
     Args:
-        rows: ``(N, D)`` whose mean and covariance :math:`U \Lambda U^\top` count.
-        epsilon: Keeps directions without variance quiet.
+        rows: ``(N, D)`` data, with covariance :math:`U \Lambda U^\top`.
+        epsilon: Regularises directions with small variance.
 
     References:
         Krizhevsky (2009), Learning multiple layers of features from tiny images, appendix A.
@@ -190,7 +190,7 @@ class Whitening(nn.Module):
         super().__init__()
         check_real("epsilon", epsilon, NOT_NEGATIVE)
         if rows.dim() != 2 or len(rows) < 2:
-            raise ModelError(f"whitening takes rows (N, D), two at least, got {tuple(rows.shape)}")
+            raise ModelError(f"whitening takes at least two rows (N, D), got {tuple(rows.shape)}")
         values, vectors = torch.linalg.eigh(torch.cov(rows.T).reshape(rows.shape[1], -1))
         self.out_features = rows.shape[1]
         self.register_buffer("mean", rows.mean(0))
@@ -202,7 +202,7 @@ class Whitening(nn.Module):
 
 
 def to_hsv(x: Tensor) -> Tensor:
-    """Return hue, saturation and value, from 0 to 1, of colours ``(B, 3, H, W)``."""
+    """Convert RGB ``(B, 3, H, W)`` to hue, saturation and value from 0 to 1."""
     value, low = x.amax(1), x.amin(1)
     spread = value - low
     safe = spread.clamp_min(1e-12)
@@ -217,7 +217,7 @@ def to_hsv(x: Tensor) -> Tensor:
 
 
 def from_hsv(x: Tensor) -> Tensor:
-    """Return colours ``(B, 3, H, W)`` of hues, saturations and values."""
+    """Convert hue, saturation and value to RGB ``(B, 3, H, W)``."""
     hue, saturation, value = x.unbind(1)
     offsets = torch.tensor([5.0, 3.0, 1.0]).to(x)[:, None, None]
     k = (offsets + 6 * hue.unsqueeze(1)) % 6

@@ -1,4 +1,4 @@
-"""Layers for images that torch does not have."""
+"""Image layers that torch does not provide."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from pgnn.limits import whole_number
 
 
 class TableConv2d(nn.Module):
-    r"""A convolution in which a connection table says which maps a map looks at.
+    r"""A convolution whose input and output maps are connected by a table.
 
     .. math:: z_k = b_k + \sum_{p:\, T_{pk} = 1} W_{kp} \otimes x_p
 
-    There are as many filters as the table has crosses.
+    There is one filter for each connection.
 
     Args:
-        table: ``(P, K)`` truth values: whether output map ``k`` looks at input map ``p``.
+        table: ``(P, K)`` booleans: whether output map ``k`` is connected to input map ``p``.
         kernel_size: Height and width of each filter.
 
     Raises:
-        ModelError: If the table has another shape, or an output map without any input.
+        ModelError: If the table has another shape, or an output map has no input.
 
     References:
         LeCun, Bottou, Bengio and Haffner (1998), table I.
@@ -54,18 +54,18 @@ class TableConv2d(nn.Module):
         self.bias = nn.Parameter((2 * torch.rand(len(bound)) - 1) * bound.float())
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return ``(B, K, H - size + 1, W - size + 1)`` of ``(B, P, H, W)``."""
+        """Map ``(B, P, H, W)`` to ``(B, K, H - size + 1, W - size + 1)``."""
         dense = self.weight.new_zeros(*self.table.shape, *self.weight.shape[1:])
         dense[self.table] = self.weight
         return functional.conv2d(x, dense, self.bias)
 
 
 class SubSample2d(nn.Module):
-    r"""Trainable subsampling: :math:`w_c \cdot \mathrm{mean}(R) + b_c`, two numbers for each map.
+    r"""Trainable subsampling, :math:`w_c \cdot \mathrm{mean}(R) + b_c`, with two weights per map.
 
     Args:
-        channels: Maps.
-        size: Side of the squares :math:`R`, and their distance.
+        channels: Number of maps.
+        size: Side and stride of the squares :math:`R`.
 
     Example:
         >>> sum(p.numel() for p in SubSample2d(6).parameters())
@@ -84,10 +84,10 @@ class SubSample2d(nn.Module):
 
 
 class SpatialPyramidPool2d(nn.Module):
-    """Maxima over grids of several sizes: as many features whatever the size of the image.
+    """Maximum pooling over grids of several sizes, with a fixed number of features.
 
     Args:
-        grids: Cells along each side of the image.
+        grids: Number of cells along each side of the image, for each grid.
 
     References:
         He, Zhang, Ren and Sun (2014), Spatial pyramid pooling in deep convolutional networks.
@@ -103,16 +103,16 @@ class SpatialPyramidPool2d(nn.Module):
         self.grids = tuple(whole_number("grids", g, 1, ModelError) for g in grids)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return ``(B, C * sum(grids ** 2))`` of ``(B, C, H, W)``."""
+        """Map ``(B, C, H, W)`` to ``(B, C * sum(grids ** 2))``."""
         pooled = [functional.adaptive_max_pool2d(x, grid).flatten(1) for grid in self.grids]
         return torch.cat(pooled, 1)
 
 
 class PositionBias(nn.Module):
-    """A bias of its own for every position, as in the last layer of AlphaGo's policy network.
+    """A separate bias for every position, as in the last layer of AlphaGo's policy network.
 
     Args:
-        shape: Of what is added, ``(C, H, W)`` or a part of it that broadcasts.
+        shape: Shape of the bias, ``(C, H, W)`` or one that broadcasts to it.
 
     References:
         Silver et al. (2016), Mastering the game of Go with deep neural networks and tree search.
@@ -132,10 +132,10 @@ class PositionBias(nn.Module):
 
 
 class RandomShift(nn.Module):
-    """Moves each image by a few pixels while the network is trained; zeros come in.
+    """Random shifts of images by a few pixels in training mode, padded with zeros.
 
     Args:
-        pixels: Most pixels, along each side.
+        pixels: Largest shift along each side.
 
     Example:
         >>> shift = RandomShift(2)
@@ -165,17 +165,17 @@ class RandomShift(nn.Module):
 def local_response_norm(
     size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
 ) -> nn.LocalResponseNorm:
-    r"""Return local response normalisation as its authors define it.
+    r"""Apply local response normalisation as defined by its authors.
 
     .. math:: y_c = x_c \Big/ \Big(k + \alpha \sum_{|j - c| \le n/2} x_j^2\Big)^\beta
 
-    Torch divides :math:`\alpha` by the number :math:`n` of maps.
+    Torch's version divides :math:`\alpha` by the number :math:`n` of maps.
 
     Args:
-        size: Neighbouring maps :math:`n`.
-        alpha: Of the sum of squares.
-        beta: The exponent.
-        k: Constant.
+        size: Number :math:`n` of neighbouring maps.
+        alpha: Factor of the sum of squares.
+        beta: Exponent.
+        k: Additive constant.
 
     References:
         Krizhevsky, Sutskever and Hinton (2012), ImageNet classification with deep convolutional

@@ -1,4 +1,4 @@
-"""Networks of GANs of small images."""
+"""Networks for GANs of small images."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from pgnn.limits import whole_number
 def dcgan_generator(
     noise: int, shape: Sequence[int] = (1, 28, 28), width: int = 64
 ) -> nn.Sequential:
-    """Return a generator of images by transposed convolutions, with numbers in (-1, 1).
+    """Return a generator of images by transposed convolutions, with values in (-1, 1).
 
-    A quarter of the image's sides with ``2 * width`` maps is doubled twice; batch normalisation and
-    ``ReLU`` in between, ``tanh`` at the end.
+    It starts from a quarter of the sides with ``2 * width`` maps, and doubles the sides twice, with
+    batch normalisation and ``ReLU`` in between and ``tanh`` at the end.
 
     Args:
         noise: Length of the noise.
-        shape: Of the images, ``(C, H, W)``; sides are multiples of four.
-        width: Maps before the last layer.
+        shape: Shape of the images, ``(C, H, W)``, with sides that are multiples of four.
+        width: Number of maps before the last layer.
 
     Raises:
-        ModelError: If the sides are others.
+        ModelError: If the sides are not multiples of four.
 
     References:
         Radford, Metz and Chintala (2016), Unsupervised representation learning with deep
@@ -53,15 +53,15 @@ def dcgan_generator(
 def dcgan_discriminator(
     shape: Sequence[int] = (1, 28, 28), width: int = 64, normalised: bool = True
 ) -> nn.Sequential:
-    """Return a discriminator of images by strided convolutions, with a score for each.
+    """Return a discriminator of images by strided convolutions, with one score per image.
 
     Args:
-        shape: Of the images, ``(C, H, W)``; sides are multiples of four.
-        width: Maps after the first layer.
-        normalised: Whether batch normalisation is used; not with gradient penalties.
+        shape: Shape of the images, ``(C, H, W)``, with sides that are multiples of four.
+        width: Number of maps after the first layer.
+        normalised: Whether to use batch normalisation; not suitable for gradient penalties.
 
     Raises:
-        ModelError: If the sides are others.
+        ModelError: If the sides are not multiples of four.
 
     References:
         Radford, Metz and Chintala (2016).
@@ -83,17 +83,17 @@ def dcgan_discriminator(
 
 
 class MinibatchDiscrimination(nn.Module):
-    r"""Features that tell how like a row is to the others of its batch.
+    r"""Features that measure the similarity of a row to the other rows of its batch.
 
     .. math:: o_{ib} = \sum_{j \ne i} \exp(-\|T_b x_i - T_b x_j\|_1)
 
-    are put beside the row's own, so that a discriminator notices a generator that always makes the
-    same.
+    are concatenated to the features of the row, so that a discriminator detects a generator without
+    variety.
 
     Args:
-        in_features: Numbers of a row, on the last of two axes.
-        kernels: Features that are added.
-        size: Numbers that are compared for each.
+        in_features: Number of features of a row, on the last of two axes.
+        kernels: Number of added features.
+        size: Number of compared values for each added feature.
 
     References:
         Salimans et al. (2016), Improved techniques for training GANs, section 3.2.
@@ -127,7 +127,7 @@ def _sides(shape: Sequence[int]) -> tuple[int, int, int]:
 
 
 def _initialised(*layers: nn.Module) -> nn.Sequential:
-    """Small normal weights, as the authors begin."""
+    """Initialise with small normal weights, as the authors do."""
     for layer in layers:
         if isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
             nn.init.normal_(layer.weight, 0.0, 0.02)

@@ -1,4 +1,4 @@
-"""Recurrent networks that read sequences, and that make them while looking at what was read."""
+"""Recurrent encoders of sequences, and decoders with attention to an encoded sequence."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from pgnn.neural.attention import log_weights
 from pgnn.neural.output_heads import Memory
 
 State = Any
-"""Nested tuples of tensors, rows first."""
+"""Nested tuples of tensors, with rows as the first axis."""
 
 _CELLS = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
 
 
 class SequenceEncoder(Listed, Restorable):
-    """Reads sequences into a memory: ``(B, S, D)`` numbers, or ``(B, S)`` tokens.
+    """Encodes sequences of ``(B, S, D)`` vectors or ``(B, S)`` tokens as a memory.
 
-    A subclass says how the steps are read, once each is a vector.
+    Subclasses implement :meth:`encode` for embedded steps.
 
     Args:
-        inputs: Numbers of a step, or how many tokens there are.
-        size: Numbers ``M`` of a step of the result.
+        inputs: Number of features of a step, or number of tokens.
+        size: Size ``M`` of an encoded step.
         tokens: Whether the input consists of tokens.
     """
 
@@ -40,58 +40,58 @@ class SequenceEncoder(Listed, Restorable):
         self.first = nn.Embedding(inputs, size) if tokens else nn.Linear(inputs, size)
 
     def settings(self) -> dict[str, object]:
-        """Return what the constructor takes."""
+        """Return the arguments of the constructor."""
         return {"inputs": self.inputs, "size": self.size, "tokens": self.tokens}
 
     @abstractmethod
     def encode(self, embedded: Tensor, lengths: Tensor) -> Tensor:
-        """Return ``(B, S, M)`` of embedded steps ``(B, S, M)``, one in each row at least.
+        """Encode embedded steps ``(B, S, M)`` as ``(B, S, M)``; each row has at least one step.
 
         Args:
-            embedded: The steps.
-            lengths: ``(B,)`` of the rows, from 1 on; on the CPU.
+            embedded: Embedded steps.
+            lengths: ``(B,)`` lengths of the rows, at least 1, on the CPU.
         """
 
     def forward(self, x: Tensor, lengths: Tensor) -> Memory:
-        """Return the encoded steps; rows end at their lengths.
+        """Return the encoded steps, masked beyond the lengths.
 
         Args:
-            x: The input.
-            lengths: ``(B,)``, on the CPU.
+            x: Input sequences.
+            lengths: ``(B,)`` lengths of the rows, on the CPU.
 
         Raises:
-            ModelError: If the input has another number of numbers.
+            ModelError: If the input has another number of features.
         """
         if not self.tokens and (x.dim() != 3 or x.shape[-1] != self.inputs):
             raise ModelError(
-                f"the encoder takes {self.inputs} real numbers at each step, the input is "
-                f"{x.dtype} {tuple(x.shape)}"
+                f"the encoder takes {self.inputs} real features at each step, got {x.dtype} of "
+                f"shape {tuple(x.shape)}"
             )
         inside = (torch.arange(x.shape[1]) < lengths[:, None]).to(x.device)
         embedded = self.first(x if self.tokens else x.to(self.first.weight))
         if not len(x) or not x.shape[1]:
             return Memory(embedded, inside)
-        # a row without steps is read as one of one step, which is not inside it
+        # an empty row is encoded as one step, which is masked
         return Memory(self.encode(embedded, lengths.clamp_min(1)), inside)
 
 
 class Encoder(SequenceEncoder):
-    """Reads sequences by recurrent cells, in both directions.
+    """Encodes sequences by a bidirectional GRU.
 
     Args:
-        inputs: Numbers of a step, or how many tokens there are.
-        size: Numbers ``M`` of a step of the result, an even one.
+        inputs: Number of features of a step, or number of tokens.
+        size: Size ``M`` of an encoded step, an even number.
         tokens: Whether the input consists of tokens.
     """
 
     def __init__(self, inputs: int, size: int, *, tokens: bool = False) -> None:
         if size % 2:
-            raise ModelError(f"size must be even, half for each direction, got {size}")
+            raise ModelError(f"size must be even, half for each direction, got {size!r}")
         super().__init__(inputs, size, tokens=tokens)
         self.cells = nn.GRU(size, size // 2, batch_first=True, bidirectional=True)
 
     def encode(self, embedded: Tensor, lengths: Tensor) -> Tensor:
-        """See the base class; each direction begins at an end of the row."""
+        """See the base class; each direction starts at one end of the row."""
         packed = pack_padded_sequence(embedded, lengths, batch_first=True, enforce_sorted=False)
         out, _ = pad_packed_sequence(
             self.cells(packed)[0], batch_first=True, total_length=embedded.shape[1]
@@ -101,18 +101,18 @@ class Encoder(SequenceEncoder):
 
 
 class Decoder(Listed, Restorable):
-    r"""Makes a hidden state of each step from the values before it, looking at a memory if any.
+    r"""Computes a hidden state of each step from the previous values, with attention to a memory.
 
     .. math:: g_t = \mathrm{cell}(e(y_{t-1}), g_{t-1}), \qquad a_t = \mathrm{softmax}_j(m_j^\top W
         g_t), \qquad h_t = \tanh\Big( V \big[g_t, \sum_j a_{tj} m_j\big] \Big)
 
     Args:
-        inputs: Numbers of the features of a step.
+        inputs: Number of features of a step.
         hidden: Size ``H`` of the hidden states.
-        layers: Of recurrent cells.
+        layers: Number of recurrent layers.
         cell: ``"lstm"``, ``"gru"`` or ``"rnn"``.
-        memory: Numbers of a step of the memory; none is looked at if 0.
-        dropout: Share of hidden numbers that are left out while learning.
+        memory: Size of a step of the memory; 0 for no memory.
+        dropout: Dropout probability of hidden units in training mode.
 
     References:
         Luong, Pham and Manning (2015), Effective approaches to attention-based neural machine
@@ -139,7 +139,7 @@ class Decoder(Listed, Restorable):
             self.merge = nn.Linear(hidden + memory, hidden)
 
     def settings(self) -> dict[str, object]:
-        """Return what the constructor takes."""
+        """Return the arguments of the constructor."""
         return {
             "inputs": self.inputs,
             "hidden": self.hidden,
@@ -152,12 +152,12 @@ class Decoder(Listed, Restorable):
     def forward(
         self, features: Tensor, state: State = None, memory: Memory | None = None
     ) -> tuple[Tensor, State]:
-        """Return ``(B, T, H)`` hidden states, and what to go on from.
+        """Return ``(B, T, H)`` hidden states, and the recurrent state after the last step.
 
         Args:
-            features: ``(B, T, inputs)`` of the values before each step.
-            state: What this returned for the steps before.
-            memory: What is looked at.
+            features: ``(B, T, inputs)`` features of the previous values of each step.
+            state: The state returned for the previous steps.
+            memory: Memory for attention.
         """
         out, after = self.cells(features, _swapped(state))
         if self.memory and memory is not None:
@@ -166,12 +166,12 @@ class Decoder(Listed, Restorable):
         return self.dropout(out), _swapped(after)
 
     def attention(self, states: Tensor, memory: Memory) -> Tensor:
-        """Return ``(B, T, S)`` weights of the steps of the memory, zeros where it is empty."""
+        """Return ``(B, T, S)`` attention weights of the memory, zeros if it is empty."""
         return log_weights(self.look(states) @ memory.values.mT, memory.inside).exp()
 
 
 def _swapped(state: State) -> State:
-    """Rows first in the place of layers first, or the other way round."""
+    """Exchange the axes of rows and layers."""
     if isinstance(state, tuple):
         return tuple(map(_swapped, state))
     return None if state is None else state.transpose(0, 1).contiguous()

@@ -1,4 +1,4 @@
-"""Recurrent cells with gates that torch does not have."""
+"""Gated recurrent cells that torch does not provide."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pgnn.neural.recurrent import Cell
 
 
 class PeepholeLSTMCell(Cell):
-    r"""A long short-term memory whose gates see the memory.
+    r"""A long short-term memory with peephole connections from the memory to the gates.
 
     .. math:: i_t &= \sigma(W_i x_t + U_i h_{t-1} + V_i c_{t-1} + b_i), \quad
         f_t = \sigma(W_f x_t + U_f h_{t-1} + V_f c_{t-1} + b_f) \\
@@ -17,11 +17,12 @@ class PeepholeLSTMCell(Cell):
         o_t &= \sigma(W_o x_t + U_o h_{t-1} + V_o c_t + b_o), \quad h_t = o_t \odot \tanh c_t
 
     Args:
-        input_size: Numbers of a step.
-        hidden_size: Numbers that it shows.
-        diagonal: Whether each gate sees its own cell alone, :math:`V` being diagonal matrices.
-        late_output: Whether the output gate sees the new memory :math:`c_t`, not :math:`c_{t-1}`.
-        bias: Whether there are biases.
+        input_size: Number of features of a step.
+        hidden_size: Size of the hidden state.
+        diagonal: Whether the matrices :math:`V` are diagonal.
+        late_output: Whether the output gate uses the new memory :math:`c_t` instead of
+            :math:`c_{t-1}`.
+        bias: Whether to add biases.
 
     References:
         Gers and Schmidhuber (2000), Recurrent nets that time and count.
@@ -52,7 +53,7 @@ class PeepholeLSTMCell(Cell):
     def forward(
         self, x: Tensor, state: tuple[Tensor, Tensor] | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Return what is shown and the memory, ``(B, hidden_size)`` each."""
+        """Return the hidden state and the memory, ``(B, hidden_size)`` each."""
         h, c = self._begin(x, state)
         i, f, o, new = (self.inputs(x) + self.recurrent(h)).chunk(4, 1)
         i = (i + self._peephole(0, c)).sigmoid()
@@ -67,14 +68,14 @@ class PeepholeLSTMCell(Cell):
 
 
 class CoupledLSTMCell(Cell):
-    r"""A long short-term memory that forgets as much as it takes in: :math:`f_t = 1 - i_t`.
+    r"""A long short-term memory with coupled input and forget gates, :math:`f_t = 1 - i_t`.
 
     .. math:: c_t = (1 - i_t) \odot c_{t-1} + i_t \odot \tanh(W_c x_t + U_c h_{t-1} + b_c), \qquad
         h_t = o_t \odot \tanh c_t
 
     Args:
-        input_size: Numbers of a step.
-        hidden_size: Numbers that it shows.
+        input_size: Number of features of a step.
+        hidden_size: Size of the hidden state.
 
     References:
         Greff et al. (2017), LSTM: A search space odyssey, section III.
@@ -93,7 +94,7 @@ class CoupledLSTMCell(Cell):
     def forward(
         self, x: Tensor, state: tuple[Tensor, Tensor] | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Return what is shown and the memory, ``(B, hidden_size)`` each."""
+        """Return the hidden state and the memory, ``(B, hidden_size)`` each."""
         h, c = self._begin(x, state)
         i, o, new = (self.inputs(x) + self.recurrent(h)).chunk(3, 1)
         c = c.lerp(new.tanh(), i.sigmoid())
@@ -101,19 +102,19 @@ class CoupledLSTMCell(Cell):
 
 
 class ResetGRUCell(Cell):
-    r"""A gated recurrent unit that resets before the matrix, as its authors' does.
+    r"""A gated recurrent unit that applies the reset gate before the matrix, as its authors do.
 
     .. math:: r_t &= \sigma(W_r x_t + U_r h_{t-1} + b_r), \quad
         z_t = \sigma(W_z x_t + U_z h_{t-1} + b_z) \\
         h_t &= z_t \odot h_{t-1} +
         (1 - z_t) \odot \tanh(W_h x_t + U_h (r_t \odot h_{t-1}) + b_h)
 
-    Torch's ``GRUCell`` has :math:`r_t \odot (U_h h_{t-1})`, which is another function.
+    Torch's ``GRUCell`` has :math:`r_t \odot (U_h h_{t-1})` instead.
 
     Args:
-        input_size: Numbers of a step.
-        hidden_size: Numbers that it shows.
-        keeps_old: Whether the gate :math:`z` weighs the old state; the new one if not.
+        input_size: Number of features of a step.
+        hidden_size: Size of the hidden state.
+        keeps_old: Whether the gate :math:`z` multiplies the old state; otherwise the new one.
 
     References:
         Cho et al. (2014), Learning phrase representations using RNN encoder-decoder, equations 5-8.

@@ -1,4 +1,4 @@
-"""Networks along the edges of a graph."""
+"""Graph networks."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from pgnn.limits import whole_number
 
 
 class GraphState(NamedTuple):
-    """What is known of the parts of a graph.
+    """Features of the nodes, the edges and the whole of a graph.
 
     Attributes:
-        nodes: ``(B, N, V)`` numbers of each node, in the order of the graph's nodes.
-        edges: ``(B, E, F)`` of each arc, in the order of :func:`arcs`.
-        whole: ``(B, U)`` of the graph.
+        nodes: ``(B, N, V)`` features of the nodes, in the order of the graph.
+        edges: ``(B, E, F)`` features of the arcs, in the order of :func:`arcs`.
+        whole: ``(B, U)`` features of the graph.
     """
 
     nodes: Tensor
@@ -27,20 +27,20 @@ class GraphState(NamedTuple):
 
 
 class GraphNetwork(nn.Module):
-    r"""Brings edges, then nodes, then the whole of a graph up to date, each from its parts.
+    r"""A block that updates the edges, then the nodes, then the global features of a graph.
 
     .. math:: e' = \phi_e(e, v_s, v_t, u), \qquad
         v' = \phi_v\Big(\sum_{e \to v} e', v, u\Big), \qquad
         u' = \phi_u\Big(\sum_e e', \sum_v v', u\Big)
 
-    Sums do not ask for an order: where nodes are numbered otherwise, so is the answer. An
-    undirected edge is two arcs. Called again and again it passes messages, which are learned.
+    The block is equivariant to permutations of the nodes. An undirected edge counts as two arcs.
+    Repeated application is learned message passing.
 
     Args:
-        graph: Any graph of networkx.
-        edge: Maps numbers side by side, in the order of the formula, to those of an arc.
-        node: Likewise of a node.
-        whole: Likewise of the graph; it stays as it is if not given.
+        graph: A networkx graph.
+        edge: Maps concatenated features, in the order of the formula, to features of an arc.
+        node: Maps concatenated features to features of a node.
+        whole: Maps concatenated features to features of the graph, which are constant by default.
 
     Raises:
         ModelError: If the graph has no edges.
@@ -71,16 +71,16 @@ class GraphNetwork(nn.Module):
         self.edge, self.node, self.whole = edge, node, whole
 
     def forward(self, state: GraphState) -> GraphState:
-        """Return the graph brought up to date.
+        """Return the updated features.
 
         Raises:
-            ModelError: If it has another number of nodes or arcs.
+            ModelError: If the numbers of nodes or arcs do not fit.
         """
         nodes, edges, whole = state
         if nodes.shape[-2] != self.num_nodes or edges.shape[-2] != len(self.source):
             raise ModelError(
-                f"the graph has {self.num_nodes} nodes and {len(self.source)} arcs, got nodes "
-                f"{tuple(nodes.shape)} and edges {tuple(edges.shape)}"
+                f"the graph has {self.num_nodes} nodes and {len(self.source)} arcs, got features "
+                f"of shape {tuple(nodes.shape)} for nodes and {tuple(edges.shape)} for arcs"
             )
         beside = [edges, nodes[:, self.source], nodes[:, self.target]]
         edges = self.edge(torch.cat([*beside, _each(whole, edges)], -1))
@@ -93,16 +93,16 @@ class GraphNetwork(nn.Module):
 
 
 class GraphConvolution(nn.Module):
-    r"""A linear layer of what a node and its neighbours show.
+    r"""A linear layer of the normalised sum over a node and its neighbours.
 
     .. math:: H' = D^{-1/2} (A + I) D^{-1/2} H W + b
 
     where :math:`D` are the row sums of :math:`A + I`.
 
     Args:
-        graph: Of networkx; edges count as often as their ``weight`` says, once if it has none.
-        in_features: Numbers of a node.
-        out_features: Numbers of the result.
+        graph: A networkx graph; edges are weighted by their attribute ``weight``, 1 by default.
+        in_features: Number of input features of a node.
+        out_features: Number of output features of a node.
 
     References:
         Kipf and Welling (2017), Semi-supervised classification with graph convolutional networks,
@@ -128,10 +128,10 @@ class GraphConvolution(nn.Module):
         self.register_buffer("weight", weight, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return ``(N, out_features)`` of nodes ``(N, in_features)``, in the graph's order."""
+        """Map ``(N, in_features)`` to ``(N, out_features)``; nodes are in the graph's order."""
         if x.dim() != 2 or len(x) != self.num_nodes:
             raise ModelError(
-                f"the graph has {self.num_nodes} nodes, got {tuple(x.shape)}, not (N, D)"
+                f"the input must be (N, D) with N = {self.num_nodes} nodes, got {tuple(x.shape)}"
             )
         shown: Tensor = self.linear(x)
         sent = self.weight.to(shown)[:, None] * shown[self.where[1]]
@@ -139,13 +139,13 @@ class GraphConvolution(nn.Module):
 
 
 class AtNodes(nn.Module):
-    """A network over all nodes of a graph, asked about some: a body whose input is their numbers.
+    """A network over all nodes of a graph, as a body whose input is node indices.
 
-    Nodes without a label take part in what those with one are told from.
+    Unlabelled nodes contribute to the features of labelled ones.
 
     Args:
-        network: Maps ``(N, D)`` of all nodes to ``(N, K)``.
-        x: ``(N, D)``, a constant.
+        network: Maps ``(N, D)`` features of all nodes to ``(N, K)``.
+        x: ``(N, D)`` constant features of all nodes.
 
     Example:
         >>> import pgnn
@@ -163,19 +163,19 @@ class AtNodes(nn.Module):
         self.register_buffer("x", x, persistent=False)
 
     def forward(self, nodes: Tensor) -> Tensor:
-        """Return ``(B, K)`` of nodes ``(B,)``."""
+        """Return ``(B, K)`` outputs at the nodes ``(B,)``."""
         every: Tensor = self.network(self.x)
         return every[nodes.long().reshape(-1)]
 
 
 def arcs(graph: nx.Graph) -> Tensor:
-    """Return ``(2, E)`` numbers of the nodes where arcs begin and end.
+    """Return ``(2, E)`` indices of the source and target nodes of arcs.
 
     Args:
-        graph: Of networkx; an undirected edge is two arcs, one after the other.
+        graph: A networkx graph; an undirected edge becomes two consecutive arcs.
 
     Raises:
-        ModelError: If it has no edges.
+        ModelError: If the graph has no edges.
 
     Example:
         >>> arcs(nx.path_graph(3)).tolist()
@@ -184,19 +184,19 @@ def arcs(graph: nx.Graph) -> Tensor:
     place = {node: k for k, node in enumerate(graph)}
     pairs = [(place[a], place[b]) for a, b in graph.edges()]
     if not pairs:
-        raise ModelError("the graph has no edges for a network to follow")
+        raise ModelError("a graph network needs a graph with at least one edge, got none")
     if not graph.is_directed():
         pairs = [pair for a, b in pairs for pair in ((a, b), (b, a))]
     return torch.tensor(pairs).T.contiguous()
 
 
 def _each(whole: Tensor, parts: Tensor) -> Tensor:
-    """Numbers of the graph beside each of its parts."""
+    """Repeat the global features for each node or arc."""
     return whole[:, None].expand(-1, parts.shape[1], -1)
 
 
 def _normalised(graph: nx.Graph) -> tuple[Tensor, Tensor]:
-    """Numbers of the nodes of each entry of the matrix, ``(2, E)``, and the entries."""
+    """Return the indices ``(2, E)`` and the values of the entries of the normalised matrix."""
     place = {node: k for k, node in enumerate(graph)}
     weights = {(k, k): 1.0 for k in range(len(graph))}
     for a, b, weight in graph.edges(data="weight", default=1.0):

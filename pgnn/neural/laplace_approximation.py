@@ -1,4 +1,4 @@
-"""The posterior of a network's last layer, as a normal distribution around its best weights."""
+"""Laplace approximations of the posterior of the last layer of a network."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from pgnn.limits import POSITIVE, check_real
 
 
 class Curvature(ABC):
-    r"""The precision of the weights ``(K, F)`` of a layer: curvature of the loss, and the prior's.
+    r"""The posterior precision of the weights ``(K, F)`` of a layer: curvature of loss and prior.
 
     .. math:: P = \sum_n \Lambda_n \otimes \phi_n \phi_n^\top + \delta I
 
     Args:
-        features: ``(N, F)``, :math:`\phi`.
-        outputs: ``(N, K, K)``, :math:`\Lambda`: curvature of the loss by the outputs.
-        precision: :math:`\delta` of the prior.
+        features: ``(N, F)`` features :math:`\phi`.
+        outputs: ``(N, K, K)`` Hessians :math:`\Lambda` of the loss with respect to the outputs.
+        precision: Precision :math:`\delta` of the prior.
     """
 
     @abstractmethod
@@ -36,7 +36,7 @@ class Curvature(ABC):
 
 
 class FullCurvature(Curvature):
-    """All of it, at a cost of ``(K F)^3``; see the base class."""
+    """The full precision matrix, at a cost of ``(K F)^3``; see the base class."""
 
     def __init__(self, features: Tensor, outputs: Tensor, precision: float) -> None:
         number, k = features.shape[1], outputs.shape[1]
@@ -61,11 +61,11 @@ class FullCurvature(Curvature):
 
 
 class KroneckerCurvature(Curvature):
-    r"""Means of the two factors in the place of the mean of their products, cheap and close.
+    r"""The Kronecker-factored approximation, which averages both factors separately.
 
     .. math:: P \approx N \, \bar\Lambda \otimes \overline{\phi \phi^\top} + \delta I
 
-    It is exact where all :math:`\Lambda_n` are the same, as in regression. See the base class.
+    It is exact if all :math:`\Lambda_n` are equal, as in regression. See the base class.
 
     References:
         Martens and Grosse (2015), Optimizing neural networks with Kronecker-factored approximate
@@ -91,20 +91,20 @@ class KroneckerCurvature(Curvature):
 
 
 class LaplaceApproximation(nn.Module):
-    r"""The posterior predictive of a network, by a normal posterior of its last layer.
+    r"""The posterior predictive of a network, from a normal posterior of its last layer.
 
     .. math:: p(w \mid \text{data}) \approx N(w^*, P^{-1}), \qquad P = \sum_n J_n^\top \Lambda_n
         J_n + \delta I
 
-    with the curvature of Gauss and Newton. It is made of a network that was fitted with a normal
-    prior of precision :math:`\delta` on its last layer (``l2`` of a learner). In regression with
-    fixed features that posterior is exact. It is a module like the one it is made of.
+    with the Gauss-Newton curvature. The network must have been fitted with a normal prior of
+    precision :math:`\delta` on its last layer (``l2`` of a learner). In regression with fixed
+    features, the posterior is exact. The module can replace the network.
 
     Args:
-        body: All but the last layer.
+        body: The network without its last layer.
         last: The last layer.
-        scale: Standard deviation of a real child's noise; without it the child is discrete.
-        precision: Of the prior of each weight and bias, :math:`\delta`.
+        scale: Standard deviation of the noise of a real child; the child is discrete by default.
+        precision: Precision :math:`\delta` of the prior of each weight and bias.
         curvature: :class:`FullCurvature` or :class:`KroneckerCurvature`.
 
     References:
@@ -135,20 +135,20 @@ class LaplaceApproximation(nn.Module):
 
     @property
     def curvature(self) -> Curvature:
-        """The precision of the weights.
+        """The posterior precision of the weights.
 
         Raises:
             ModelError: Before :meth:`learn`.
         """
         if self._curvature is None:
-            raise ModelError("the posterior of the last layer is not known: call learn(x) first")
+            raise ModelError("the posterior of the last layer is not set; call learn(x) first")
         return self._curvature
 
     def learn(self, x: Tensor) -> LaplaceApproximation:
-        """Take the posterior's spread from what the network was fitted to; labels do not matter.
+        """Compute the posterior precision from the training inputs; it does not depend on labels.
 
         Args:
-            x: ``(N, ...)`` what the body takes.
+            x: ``(N, ...)`` inputs of the body.
         """
         with torch.no_grad():
             features = self._features(x)
@@ -163,14 +163,14 @@ class LaplaceApproximation(nn.Module):
         return self
 
     def covariance(self, x: Tensor) -> Tensor:
-        """Return ``(B, K, K)`` covariances of the outputs, the noise of a child left out."""
+        """Return ``(B, K, K)`` covariances of the outputs, without the noise of a child."""
         return self.curvature.covariance(self._features(x))
 
     def forward(self, x: Tensor) -> Tensor:
-        r"""Return what a discrete child takes, or :class:`~pgnn.NormalHead` of a real one.
+        r"""Return logits for a discrete child, or :class:`~pgnn.NormalHead` inputs for a real one.
 
-        Logits are divided by :math:`\sqrt{1 + \pi v / 8}`, where :math:`v` is their variance;
-        a real child has a mean, and, before the softplus, a standard deviation with the noise.
+        Logits are divided by :math:`\sqrt{1 + \pi v / 8}`, where :math:`v` is their variance. A
+        real child has a mean and a standard deviation (before the softplus), including the noise.
         """
         mean: Tensor = self.last(self.body(x))
         spread = self.covariance(x).diagonal(dim1=-2, dim2=-1)
@@ -180,15 +180,15 @@ class LaplaceApproximation(nn.Module):
         return torch.cat([mean, deviation + (-(-deviation).expm1()).log()], dim=-1)
 
     def log_evidence(self, x: Tensor, y: Tensor) -> Tensor:
-        r"""Return the log probability of all of the data, ``()``.
+        r"""Return the log marginal likelihood of all data, ``()``.
 
         .. math:: \log p(y \mid x) \approx \log p(y \mid x, w^*) + \log p(w^*) +
             \tfrac{D}{2} \log 2\pi - \tfrac12 \log \det P
 
-        It compares networks, and precisions of their prior.
+        It serves to compare networks and precisions of the prior.
 
         Args:
-            x: ``(N, ...)``.
+            x: ``(N, ...)`` inputs.
             y: ``(N,)`` states, or ``(N, K)`` reals.
         """
         outputs = self.last(self.body(x))
@@ -206,7 +206,7 @@ class LaplaceApproximation(nn.Module):
         return evidence
 
     def _features(self, x: Tensor) -> Tensor:
-        """What the weights are multiplied with: the body's features, and one for the bias."""
+        """Return the features of the body, with a one appended for the bias."""
         features: Tensor = self.body(x)
         if features.dim() != 2 or features.shape[1] != self.last.in_features:
             raise ModelError(

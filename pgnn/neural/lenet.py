@@ -1,4 +1,4 @@
-"""LeNet-5, exactly."""
+"""LeNet-5 as published."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ XXX...XXX..X.XXX
 
 
 def connection_table() -> Tensor:
-    """Return which of the 6 maps of S2 each of the 16 maps of C3 looks at, ``(6, 16)``.
+    """Return the ``(6, 16)`` connections from the 6 maps of S2 to the 16 maps of C3.
 
     Example:
         >>> connection_table().sum().item()
@@ -34,18 +34,19 @@ def connection_table() -> Tensor:
 
 
 class LeNet5(nn.Sequential):
-    r"""LeNet-5: logits of classes of grey images, with trainable pooling and radial-basis outputs.
+    r"""LeNet-5, a classifier of grey images with trainable pooling and radial-basis outputs.
 
     Layers C1, S2, C3, S4, C5, F6 have 156, 12, 1516, 32, 48120 and 10164 parameters. The output
-    layer has none: a class is a code of 84 numbers :math:`\pm 1`, around which the activities of
-    F6 are normal (:class:`~pgnn.neural.GaussianClasses`), so that with a
-    :class:`~pgnn.Neural` conditional the network is the posterior of a Gaussian class model.
+    layer has none: each class has a code of 84 numbers :math:`\pm 1`, around which the activations
+    of F6 are normally distributed (:class:`~pgnn.neural.GaussianClasses`). In a
+    :class:`~pgnn.Neural` conditional, the network is therefore the posterior of a Gaussian class
+    model.
 
     Args:
         classes: Number :math:`K` of classes.
-        variance: Of the activities of F6 around the code of a class; 84 separates codes, which
-            differ in about half of their numbers, by 84 nats at variance one.
-        seed: Of the codes, whose distances are all about the same.
+        variance: Variance of the activations of F6 around the code of a class. At variance one,
+            codes, which differ in about half of their 84 numbers, are separated by 84 nats.
+        seed: Seed of the codes, whose distances are all similar.
 
     References:
         LeCun, Bottou, Bengio and Haffner (1998), Gradient-based learning applied to document
@@ -87,12 +88,12 @@ class LeNet5(nn.Sequential):
 
 
 class _PadTo32(nn.Module):
-    """Puts an image into the middle of 32 x 32 pixels."""
+    """Pads images to 32 x 32 pixels."""
 
     def forward(self, x: Tensor) -> Tensor:
         if x.dim() != 4 or x.shape[1] != 1 or not 23 <= min(x.shape[2:]) <= max(x.shape[2:]) <= 32:
             raise ModelError(
-                "LeNet-5 looks at grey images (B, 1, H, W) of at most 32 x 32 pixels, got shape "
+                "LeNet-5 takes grey images (B, 1, H, W) of at most 32 x 32 pixels, got shape "
                 f"{tuple(x.shape)}"
             )
         below, right = 32 - x.shape[2], 32 - x.shape[3]

@@ -1,4 +1,4 @@
-"""Attention to maps and to places of images."""
+"""Attention to the channels and the positions of images."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from pgnn.limits import whole_number
 
 
 class ChannelAttention(nn.Module):
-    r"""Weighs maps by what all of them show on average and at most.
+    r"""Channel weights computed from the means and maxima of all channels.
 
     .. math:: y_c = x_c\, \sigma\big(f(\mathrm{mean}\, x)_c + f(\max x)_c\big)
 
     Args:
-        channels: Maps.
-        reduction: By how much fewer hidden units :math:`f`, a perceptron, has.
+        channels: Number of channels.
+        reduction: Ratio of channels to hidden units of the perceptron :math:`f`.
 
     References:
         Hu, Shen and Sun (2018), Squeeze-and-excitation networks. Woo, Park, Lee and Kweon (2018),
@@ -42,12 +42,12 @@ class ChannelAttention(nn.Module):
 
 
 class SpatialAttention(nn.Module):
-    r"""Weighs places by what their surroundings show on average and at most.
+    r"""Position weights computed from the means and maxima over channels in a neighbourhood.
 
     .. math:: y = x\, \sigma\big(W \otimes [\mathrm{mean}_c\, x; \max_c x]\big)
 
     Args:
-        size: Side of the surroundings, odd.
+        size: Side of the neighbourhood, an odd number.
 
     References:
         Woo, Park, Lee and Kweon (2018), section 3.
@@ -60,7 +60,7 @@ class SpatialAttention(nn.Module):
     def __init__(self, size: int = 7) -> None:
         super().__init__()
         if whole_number("size", size, 1, ModelError) % 2 == 0:
-            raise ModelError(f"size must be odd, for a place to be in the middle, got {size}")
+            raise ModelError(f"size must be odd, so that the kernel has a centre, got {size!r}")
         self.convolution = nn.Conv2d(2, 1, size, padding=size // 2)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Networks with a memory: facts that are looked up, a tape that is read and written."""
+"""Memory networks and neural Turing machines."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from pgnn.neural.attention import Attention, DotScore
 
 
 class MemoryNetwork(nn.Module):
-    r"""Looks a question up in a story, and what was found there again, some times.
+    r"""An end-to-end memory network, which looks up a question in a story in several hops.
 
     .. math:: p^k_i = \mathrm{softmax}_i(u^k \cdot m_i^k), \qquad
         u^{k+1} = u^k + \sum_i p^k_i c_i^k
 
-    Sentences are sums of the vectors of their words, and of one for how long ago they were said;
-    :math:`m^{k+1} = c^k`. It is a body whose inputs come by name (``features=pgnn.ByName()``).
+    The vector of a sentence is the sum of its word vectors and of a vector for its age;
+    :math:`m^{k+1} = c^k`. The body takes named inputs (``features=pgnn.ByName()``).
 
     Args:
-        words: How many there are; word 0 is none, and fills rows up.
-        size: Numbers ``M`` of a sentence.
-        sentences: Most sentences of a story.
-        hops: How often it is looked up.
-        story: Name of the input ``(B, S, W)``, words of the sentences, the last one last.
+        words: Size of the vocabulary; word 0 is padding.
+        size: Size ``M`` of the vector of a sentence.
+        sentences: Largest number of sentences of a story.
+        hops: Number of lookups.
+        story: Name of the input ``(B, S, W)``, the words of the sentences, the latest one last.
         question: Name of the input ``(B, W)``.
 
     References:
@@ -67,7 +67,7 @@ class MemoryNetwork(nn.Module):
         story, question = inputs[self.story].long(), inputs[self.question].long()
         if story.dim() != 3 or story.shape[1] > self.sentences:
             raise ModelError(
-                f"a story is (B, S, W) of {self.sentences} sentences at most, got "
+                f"a story must be (B, S, W) with at most {self.sentences} sentences, got "
                 f"{tuple(story.shape)}"
             )
         inside = (story != 0).any(-1)
@@ -80,21 +80,21 @@ class MemoryNetwork(nn.Module):
         return state
 
     def _sentences(self, story: Tensor, k: int) -> Tensor:
-        """``(B, S, M)`` with what tells how long ago they were said."""
+        """Return ``(B, S, M)`` vectors of sentences, including those for their age."""
         rows, number, width = story.shape
         sums: Tensor = self.words[k](story.reshape(-1, width)).reshape(rows, number, -1)
         return sums + self.ages[k, self.sentences - number :]
 
 
 class Tape(NamedTuple):
-    """State of a Turing machine.
+    """State of a neural Turing machine.
 
     Attributes:
-        shown: ``(B, H)`` what the machine shows.
-        cells: ``(B, N, M)`` the memory.
-        reading: ``(B, N)`` weights of the places that are read.
-        writing: ``(B, N)`` weights of those that are written.
-        read: ``(B, M)`` what was read.
+        shown: ``(B, H)`` output of the controller.
+        cells: ``(B, N, M)`` memory.
+        reading: ``(B, N)`` read weights of the memory locations.
+        writing: ``(B, N)`` write weights of the memory locations.
+        read: ``(B, M)`` vector that was read.
     """
 
     shown: Tensor
@@ -105,21 +105,21 @@ class Tape(NamedTuple):
 
 
 class TuringMachineCell(nn.Module):
-    r"""A cell that reads and writes a memory at places that it finds by content, or moves to.
+    r"""A cell that reads and writes a memory, addressed by content and by location.
 
     .. math:: w^c_i &\propto e^{\beta \cos(k, M_i)}, \quad
         w^g = g w^c + (1 - g) w_{t-1}, \quad \tilde w_i = \sum_j s_{i-j} w^g_j, \quad
         w_i \propto \tilde w_i^\gamma \\
         M_i &\leftarrow M_i \odot (1 - w_i e) + w_i a, \qquad r = \sum_i w_i M_i
 
-    First it writes, then it reads. The controller is a layer of units that sees the input and what
-    was read last.
+    It writes before it reads. The controller is a layer of units whose inputs are the input and the
+    vector that was read last.
 
     Args:
-        input_size: Numbers of a step.
-        hidden_size: Units of the controller; it shows as many.
-        places: Of the memory, ``N``.
-        width: Numbers of a place, ``M``.
+        input_size: Number of features of a step.
+        hidden_size: Number of units of the controller, which are the output.
+        places: Number ``N`` of memory locations.
+        width: Size ``M`` of a memory location.
 
     References:
         Graves, Wayne and Danihelka (2014), Neural Turing machines, section 3.
@@ -140,7 +140,7 @@ class TuringMachineCell(nn.Module):
         self.out = nn.Linear(hidden_size + width, hidden_size)
 
     def forward(self, x: Tensor, state: Tape | None = None) -> Tape:
-        """Return what is shown, and the tape."""
+        """Return the state with the output, the memory and the addressing weights."""
         before = self._begin(x) if state is None else state
         hidden = torch.tanh(self.controller(torch.cat([x, before.read], 1)))
         orders, erase, add = self.writer(hidden).split([self.width + 6, *[self.width] * 2], 1)
@@ -152,7 +152,7 @@ class TuringMachineCell(nn.Module):
         return Tape(shown, cells, reading, writing[:, :, 0], read)
 
     def _begin(self, x: Tensor) -> Tape:
-        """An empty tape, at whose first place it stands."""
+        """Return an empty memory, addressed at its first location."""
         first = x.new_zeros(len(x), self.places)
         first[:, 0] = 1.0
         none = x.new_zeros(len(x), self.width)
@@ -160,7 +160,7 @@ class TuringMachineCell(nn.Module):
         return Tape(x.new_zeros(len(x), self.hidden_size), cells, first, first, none)
 
     def _place(self, orders: Tensor, cells: Tensor, before: Tensor) -> Tensor:
-        """``(B, N)`` weights of the places, by content and by moving."""
+        """Return ``(B, N)`` weights of the locations, by content and by shift."""
         key, strength, keep, moves, sharp = torch.split(orders, [self.width, 1, 1, 3, 1], 1)
         alike = cosine_similarity(key[:, None], cells, dim=-1)
         found = (softplus(strength) * alike).softmax(-1)

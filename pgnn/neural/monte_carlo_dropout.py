@@ -1,4 +1,4 @@
-"""Networks whose noise is a posterior, or a prior: dropout kept on, noise on weights."""
+"""Monte Carlo dropout, weight noise and label smoothing."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from pgnn.limits import NOT_NEGATIVE, check_real, whole_number
 
 
 class MonteCarloDropout(nn.Module):
-    r"""Averages a classifier over its dropout, which stands for the posterior of its weights.
+    r"""Averages a classifier over dropout masks, as an approximate posterior of its weights.
 
     .. math:: \log p(k \mid x) \approx \log \frac{1}{S} \sum_s \mathrm{softmax}(f(x; m_s))_k
 
-    While it is fitted this is the module itself; afterwards it answers with means over draws of
-    the masks :math:`m_s`, which are the same at every call.
+    In training mode, it is the module itself; in evaluation mode, it averages over draws of the
+    masks :math:`m_s`, which are the same at every call.
 
     Args:
-        module: Makes logits, with the states on the last axis; has layers of dropout.
-        draws: Of the masks.
-        seed: Of the draws.
+        module: Returns logits, with the states on the last axis; has dropout layers.
+        draws: Number of masks.
+        seed: Seed of the masks.
 
     Raises:
-        ModelError: If the module has no dropout.
+        ModelError: If the module has no dropout layer.
 
     References:
         Gal and Ghahramani (2016), Dropout as a Bayesian approximation, section 3.
@@ -42,18 +42,18 @@ class MonteCarloDropout(nn.Module):
     def __init__(self, module: nn.Module, draws: int = 50, seed: int = 0) -> None:
         super().__init__()
         if not _dropouts(module):
-            raise ModelError(f"the {type(module).__name__} has no dropout to be averaged over")
+            raise ModelError(f"module must have a dropout layer, got {type(module).__name__}")
         self.module, self.seed = module, seed
         self.draws = whole_number("draws", draws, 1, ModelError)
 
     def outputs(self, x: Tensor) -> Tensor:
-        """Return ``(draws, B, ...)`` outputs of the module, each under masks of its own."""
+        """Return ``(draws, B, ...)`` outputs of the module, with separate masks for each draw."""
         with kept_randomness(), _dropping(self.module):
             seeded_with(self.seed)
             return torch.stack([self.module(x) for _ in range(self.draws)])
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return ``(B, ..., K)`` log probabilities; logits while it is trained."""
+        """Return ``(B, ..., K)`` log probabilities; logits in training mode."""
         if self.training:
             logits: Tensor = self.module(x)
             return logits
@@ -66,8 +66,8 @@ class WeightNoise(nn.Module):
 
     .. math:: E_{\epsilon \sim N(0, \sigma^2)} \, \ell(f(x; \theta + \epsilon))
 
-    is what is then minimised: :math:`\theta` is the mean of a normal distribution of the weights
-    whose spread is fixed.
+    is then minimised, where :math:`\theta` is the mean of a normal distribution of the weights with
+    fixed standard deviation.
 
     Args:
         module: Any module.
@@ -88,7 +88,7 @@ class WeightNoise(nn.Module):
         self.module, self.scale = module, scale
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return what the module returns."""
+        """Return the output of the module."""
         if not self.training:
             quiet: Tensor = self.module(x)
             return quiet
@@ -100,22 +100,22 @@ class WeightNoise(nn.Module):
 
 
 def smooth_labels(labels: Tensor, states: int, epsilon: float) -> tuple[Tensor, Tensor, Tensor]:
-    r"""Return rows, labels and weights of smoothed labels: every label that a row might have.
+    r"""Return rows, labels and weights of smoothed labels, with all possible labels of each row.
 
     .. math:: q(k) = \begin{cases} 1 - \epsilon & \text{the label} \\
         \epsilon / (K - 1) & \text{any other} \end{cases}
 
-    Fitted with these ``weights=`` a classifier maximises :math:`\sum_k q(k) \log p(k \mid x)`.
-    Torch's ``label_smoothing`` is the same with :math:`\epsilon K / (K - 1)` for
+    A classifier fitted with these ``weights=`` maximises :math:`\sum_k q(k) \log p(k \mid x)`.
+    Torch's ``label_smoothing`` is the same with :math:`\epsilon K / (K - 1)` in place of
     :math:`\epsilon`.
 
     Args:
         labels: ``(N,)`` indices of states.
-        states: How many there are, ``K``.
-        epsilon: Probability of another label.
+        states: Number ``K`` of states.
+        epsilon: Total probability of the other labels.
 
     Returns:
-        Numbers of rows, labels and weights, ``(N K,)`` each.
+        Indices of rows, labels and weights, ``(N K,)`` each.
 
     References:
         Szegedy et al. (2016), Rethinking the inception architecture for computer vision, section 7.
@@ -128,8 +128,8 @@ def smooth_labels(labels: Tensor, states: int, epsilon: float) -> tuple[Tensor, 
     check_real("epsilon", epsilon, NOT_NEGATIVE)
     if labels.dim() != 1 or not bool(((labels >= 0) & (labels < states)).all()) or epsilon > 1:
         raise ModelError(
-            f"smoothing takes labels (N,) from 0 to {states - 1} and an epsilon up to 1, got "
-            f"labels {tuple(labels.shape)} and {epsilon}"
+            f"labels must be (N,) with values from 0 to {states - 1} and epsilon at most 1, got "
+            f"labels of shape {tuple(labels.shape)} and epsilon={epsilon!r}"
         )
     every = torch.arange(states).repeat(len(labels))
     row = torch.arange(len(labels)).repeat_interleave(states)
@@ -144,7 +144,7 @@ def _dropouts(module: nn.Module) -> list[nn.Module]:
 
 @contextlib.contextmanager
 def _dropping(module: nn.Module) -> Iterator[None]:
-    """Dropout on, everything else as it is."""
+    """Enable dropout layers only."""
     layers = [(m, m.training) for m in _dropouts(module)]
     try:
         for layer, _ in layers:

@@ -1,4 +1,4 @@
-"""What a hidden state says about the next value of a variable."""
+"""Distributions of the next value of a variable given a hidden state."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from pgnn.factors.variable import Variable
 from pgnn.limits import whole_number
 from pgnn.neural.attention import log_weights
 
-NOT_A_NUMBER = "the network gives NaN: set its numbers, or fit the model again"
-"""What is said of a network whose numbers are broken."""
+NOT_A_NUMBER = "the network returns NaN; check its parameters, or fit the model again"
+"""Message about a network with invalid parameters."""
 
 
 class Memory(NamedTuple):
-    """An input of all rows as an encoder left it, which a decoder may look at.
+    """Encoded input sequences, for the attention of a decoder.
 
     Attributes:
-        values: ``(B, S, M)``.
-        inside: ``(B, S)`` which of the steps there are.
+        values: ``(B, S, M)`` encoded steps.
+        inside: ``(B, S)`` mask of valid steps.
     """
 
     values: Tensor
@@ -41,7 +41,7 @@ class OutputHead(Listed, Restorable):
 
     Attributes:
         variable: The variable, an array over the axis ``"T"``.
-        width: How many numbers tell a value to the network that makes the next hidden state.
+        width: Number of features of an embedded value, as input of the next hidden state.
     """
 
     variable: Variable
@@ -52,7 +52,7 @@ class OutputHead(Listed, Restorable):
         if variable.shape[:1] != (AXIS,):
             raise ModelError(
                 f"{variable.name!r} must have a value at each step, as in "
-                f"Variable({variable.name!r}, ..., ({AXIS!r},)), its shape is {variable.shape}"
+                f"Variable({variable.name!r}, ..., ({AXIS!r},)), got shape {variable.shape}"
             )
         self.variable, self.hidden = variable, whole_number("hidden", hidden, 1, ModelError)
 
@@ -93,7 +93,7 @@ class CategoricalHead(DiscreteHead):
     Args:
         variable: The variable.
         hidden: Size of the hidden states.
-        width: Numbers of the embedding of a state.
+        width: Size of the embedding of a state.
     """
 
     def __init__(self, variable: Variable, hidden: int, width: int) -> None:
@@ -103,7 +103,7 @@ class CategoricalHead(DiscreteHead):
         self.out = nn.Linear(hidden, variable.num_states)
 
     def settings(self) -> dict[str, object]:
-        """Return what the constructor takes."""
+        """Return the arguments of the constructor."""
         return {"variable": self.variable, "hidden": self.hidden, "width": self.width}
 
     def embed(self, values: Tensor, memory: Memory | None) -> Tensor:
@@ -122,12 +122,12 @@ class PointerHead(DiscreteHead):
 
     .. math:: p(y = j \mid h) \propto e^{v^\top \tanh(W_1 m_j + W_2 h)}
 
-    A value is the number of a step, and tells the network what is there.
+    A value is the index of a step; its embedding is the encoded step.
 
     Args:
-        variable: Whose states are places from 0 on, at least as many as an input has steps.
+        variable: Variable whose states are step indices, at least as many as an input has steps.
         hidden: Size of the hidden states.
-        memory: Numbers of a step of the encoded input.
+        memory: Size of an encoded step.
 
     References:
         Vinyals, Fortunato and Jaitly (2015), Pointer networks, section 2.3.
@@ -140,17 +140,17 @@ class PointerHead(DiscreteHead):
         self.score = nn.Linear(hidden, 1, bias=False)
 
     def settings(self) -> dict[str, object]:
-        """Return what the constructor takes."""
+        """Return the arguments of the constructor."""
         return {"variable": self.variable, "hidden": self.hidden, "memory": self.width}
 
     def embed(self, values: Tensor, memory: Memory | None) -> Tensor:
         """See the base class."""
         padded = nn.functional.pad(_needed(memory).values, (0, 0, 0, 1))
-        places = values.clamp_max(padded.shape[1] - 1)  # impossible places say nothing
+        places = values.clamp_max(padded.shape[1] - 1)  # impossible indices embed as zeros
         return padded.gather(1, places.unsqueeze(-1).expand(*values.shape, padded.shape[-1]))
 
     def log_probs(self, hidden: Tensor, memory: Memory | None) -> Tensor:
-        """See the base class; places that the input does not have are impossible."""
+        """See the base class; indices beyond the input are impossible."""
         encoded = _needed(memory)
         both = self.place(encoded.values)[:, None] + self.look(hidden)[:, :, None]
         logs = log_weights(self.score(both.tanh()).squeeze(-1), encoded.inside)
@@ -166,7 +166,7 @@ class MixtureDensityHead(OutputHead):
     Args:
         variable: A real vector.
         hidden: Size of the hidden states.
-        components: How many.
+        components: Number of components.
 
     References:
         Graves (2013), Generating sequences with recurrent neural networks, section 4.1; Bishop
@@ -174,22 +174,24 @@ class MixtureDensityHead(OutputHead):
     """
 
     floor = 1e-3
-    """Least standard deviation, so that the density stays bounded."""
+    """Smallest standard deviation, which bounds the density."""
 
     def __init__(self, variable: Variable, hidden: int, components: int) -> None:
         super().__init__(variable, hidden)
         if variable.is_discrete:
-            raise ModelError(f"{variable.name!r} is discrete: give it a CategoricalHead")
+            raise ModelError(
+                f"{variable.name!r} must be real, got a discrete variable; use CategoricalHead"
+            )
         self.components = components = whole_number("components", components, 1, ModelError)
         self.width = size = max(1, int(torch.Size(variable.shape[1:]).numel()))
         self.out = nn.Linear(hidden, components * (1 + 2 * size + size * (size - 1) // 2))
 
     def settings(self) -> dict[str, object]:
-        """Return what the constructor takes."""
+        """Return the arguments of the constructor."""
         return {"variable": self.variable, "hidden": self.hidden, "components": self.components}
 
     def embed(self, values: Tensor, memory: Memory | None) -> Tensor:
-        """See the base class: the numbers themselves."""
+        """See the base class; values are their own features."""
         return self._flat(values)
 
     def log_prob(self, hidden: Tensor, values: Tensor, memory: Memory | None) -> Tensor:
@@ -217,7 +219,7 @@ class MixtureDensityHead(OutputHead):
         return values.reshape(*lead, self.width).to(self.out.weight)
 
     def _parts(self, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Log weights ``(..., C)``, means ``(..., C, D)`` and triangular roots of covariances."""
+        """Return log weights ``(..., C)``, means ``(..., C, D)`` and Cholesky factors."""
         size, number = self.width, self.components
         out = self.out(hidden)
         rest = [number, number * size, number * size, out.shape[-1] - number * (1 + 2 * size)]
@@ -236,7 +238,7 @@ def drawn(probs: Tensor, rng: torch.Generator) -> Tensor:
     """Return ``(B,)`` indices drawn with probabilities ``(B, K)``.
 
     Raises:
-        ModelError: If one is NaN.
+        ModelError: If a probability is NaN.
     """
     if not len(probs):
         return probs.new_zeros(0, dtype=torch.int64)
@@ -248,5 +250,5 @@ def drawn(probs: Tensor, rng: torch.Generator) -> Tensor:
 
 def _needed(memory: Memory | None) -> Memory:
     if memory is None:
-        raise ModelError("a pointer needs an encoder: there is no input to point at")
+        raise ModelError("a pointer needs an encoded input, got none; give the model an encoder")
     return memory

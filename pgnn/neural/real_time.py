@@ -1,4 +1,4 @@
-"""Gradients of recurrent networks while a sequence goes on."""
+"""Real-time recurrent learning."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from pgnn.errors import ModelError
 
 
 class RealTimeGradient:
-    r"""Real-time recurrent learning: derivatives of the state are carried along with it.
+    r"""Real-time recurrent learning, which propagates derivatives of the state forward in time.
 
     .. math:: \frac{d s_t}{d \theta} = \frac{\partial s_t}{\partial s_{t-1}}
         \frac{d s_{t-1}}{d \theta} + \frac{\partial s_t}{\partial \theta}
 
-    So the gradient of a loss at any step is at hand without going back; nothing of the past is
-    kept, however long the sequence is. The sum over steps is the gradient of back-propagation
+    The gradient of a loss at any step is therefore available without a backward pass, in memory
+    that does not grow with the sequence. The sum over steps is the gradient of back-propagation
     through time.
 
     Args:
         cell: Any cell, see :class:`~pgnn.neural.Recurrent`.
 
     Cost:
-        For :math:`H` numbers of a state and :math:`P` parameters :math:`H P` numbers are kept, and
-        a step takes :math:`H^2 P` operations, where back-propagation takes :math:`P`.
+        With a state of size :math:`H` and :math:`P` parameters, :math:`H P` numbers of memory and
+        :math:`H^2 P` operations per step; back-propagation takes :math:`P` operations per step.
 
     References:
         Williams and Zipser (1989), A learning algorithm for continually running fully recurrent
@@ -49,13 +49,13 @@ class RealTimeGradient:
         self._single = True
 
     def step(self, x: Tensor) -> Tensor:
-        """Go on by one step, ``(D,)``; return what the cell shows, ``(H,)``, a plain number each.
+        """Advance by one step ``(D,)``; return the output of the cell, ``(H,)``, without gradients.
 
         Raises:
-            ModelError: If there is more than one row.
+            ModelError: If the input has more than one row.
         """
         if x.dim() != 1:
-            raise ModelError(f"one step of one sequence has shape (D,), got {tuple(x.shape)}")
+            raise ModelError(f"a step of one sequence must be (D,), got {tuple(x.shape)}")
         numbers = {n: p.detach() for n, p in self.cell.named_parameters()}
         if self._state is None:
             output = self.cell(x[None])
@@ -90,16 +90,16 @@ class RealTimeGradient:
         return self._state[0]
 
     def gradient(self, loss: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
-        """Return the gradient of a loss of what is shown now, by the name of the parameter.
+        """Return the gradient of a loss of the current output, by name of the parameter.
 
         Args:
-            loss: Of ``(H,)`` numbers.
+            loss: Function of the output ``(H,)``.
 
         Raises:
-            ModelError: If there was no step.
+            ModelError: If no step was taken.
         """
         if self._state is None:
-            raise ModelError("there is nothing to differentiate before the first step")
+            raise ModelError("there is no gradient before the first step; call step(x) first")
         shown = self._state[0].clone().requires_grad_()
         with torch.enable_grad():
             (gradient,) = torch.autograd.grad(loss(shown), shown)

@@ -1,8 +1,8 @@
-"""Recurrent cells that torch does not have, and layers that run any cell along a sequence.
+"""Recurrent cells that torch does not provide, and layers that apply a cell along a sequence.
 
-A cell is what torch's are: it maps inputs ``(B, D)`` and a state (None at the beginning, which
-stands for zeros) to the next state, a tensor ``(B, H)`` or a tuple of which that is the first: what
-the cell shows. Elman's network is ``nn.RNNCell``.
+As in torch, a cell maps inputs ``(B, D)`` and a state (None for zeros) to the next state, which is
+a tensor ``(B, H)`` or a tuple whose first entry is such a tensor: the output of the cell. Elman's
+network is ``nn.RNNCell``.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ Function = Callable[[Tensor], Tensor]
 
 
 class Recurrent(nn.Module):
-    """Runs a cell along sequences; layers are stacked by ``nn.Sequential``.
+    """Applies a cell along sequences; stack layers by ``nn.Sequential``.
 
     Args:
-        cell: Any cell, torch's or one of this module.
-        out_features: Numbers that it shows; ``cell.hidden_size`` if not given.
-        backwards: Whether it runs from the end.
+        cell: A cell of torch or of this module.
+        out_features: Size of the output of the cell; ``cell.hidden_size`` by default.
+        backwards: Whether to start from the end.
 
     Raises:
-        ModelError: If nothing tells how many numbers it shows.
+        ModelError: If the size of the output is unknown.
 
     Example:
         >>> Recurrent(nn.LSTMCell(3, 8))(torch.zeros(5, 12, 3)).shape
@@ -42,17 +42,19 @@ class Recurrent(nn.Module):
         super().__init__()
         size = cell.__dict__.get("hidden_size") if out_features is None else out_features
         if not isinstance(size, int):
-            raise ModelError(f"say how many numbers a {type(cell).__name__} shows: out_features=")
+            raise ModelError(
+                f"the output size of {type(cell).__name__} is unknown; pass out_features="
+            )
         self.cell, self.out_features, self.backwards = cell, size, backwards
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return ``(B, T, out_features)`` of sequences ``(B, T, D)``.
+        """Map sequences ``(B, T, D)`` to ``(B, T, out_features)``.
 
         Raises:
-            ModelError: If they have no steps.
+            ModelError: If the sequences have no steps.
         """
         if x.dim() != 3 or not x.shape[1]:
-            raise ModelError(f"expected sequences (B, T, D) with a step each, got {tuple(x.shape)}")
+            raise ModelError(f"sequences must be (B, T, D) with T > 0, got {tuple(x.shape)}")
         state: State | None = None
         shown: list[Tensor] = []
         for step in reversed(x.unbind(1)) if self.backwards else x.unbind(1):
@@ -62,11 +64,11 @@ class Recurrent(nn.Module):
 
 
 class Bidirectional(nn.Module):
-    """Two cells along the same sequences, from the beginning and from the end, side by side.
+    """Two cells applied forwards and backwards along sequences, with concatenated outputs.
 
     Args:
-        forth: A cell.
-        back: Another.
+        forth: Cell that is applied forwards.
+        back: Cell that is applied backwards.
 
     Example:
         >>> Bidirectional(nn.GRUCell(3, 8), nn.GRUCell(3, 8))(torch.zeros(5, 12, 3)).shape
@@ -84,7 +86,7 @@ class Bidirectional(nn.Module):
 
 
 class LastStep(nn.Module):
-    """The last step of sequences, ``(B, T, D)`` to ``(B, D)``: what a recurrent body ends with.
+    """Selects the last step of sequences, as the last layer of a recurrent body.
 
     Example:
         >>> LastStep()(torch.tensor([[[1.0], [2.0]]])).tolist()
@@ -92,19 +94,19 @@ class LastStep(nn.Module):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return ``(B, D)``."""
+        """Map ``(B, T, D)`` to ``(B, D)``."""
         return x[:, -1]
 
 
 class TimeDelay(nn.Module):
-    r"""A layer that looks at the last steps: :math:`h_t = f(x_t, x_{t-1}, \dots, x_{t-p+1})`.
+    r"""A layer with a finite history, :math:`h_t = f(x_t, x_{t-1}, \dots, x_{t-p+1})`.
 
-    A linear function of them, before which there were zeros; put an activation behind it.
+    The function is linear, and the sequence is padded with zeros; add an activation after it.
 
     Args:
-        in_features: Numbers of a step.
-        out_features: Units.
-        delays: Steps :math:`p`, this one included.
+        in_features: Number of features of a step.
+        out_features: Number of units.
+        delays: Number :math:`p` of steps, including the current one.
 
     References:
         Waibel et al. (1989), Phoneme recognition using time-delay neural networks.
@@ -128,12 +130,12 @@ class TimeDelay(nn.Module):
 
 
 class Cell(nn.Module):
-    """A cell with zeros to begin with.
+    """Base class of cells whose initial state is zero.
 
     Args:
-        input_size: Numbers of a step.
-        hidden_size: Numbers that it shows.
-        tensors: Tensors of a state.
+        input_size: Number of features of a step.
+        hidden_size: Size of the output.
+        tensors: Number of tensors of a state.
     """
 
     def __init__(self, input_size: int, hidden_size: int, tensors: int = 1) -> None:
@@ -147,16 +149,16 @@ class Cell(nn.Module):
 
 
 class JordanCell(Cell):
-    r"""Jordan's network, whose memory is what it showed last.
+    r"""Jordan's network, whose state is its previous output.
 
     .. math:: h_t = f(W x_t + U y_{t-1} + b), \qquad y_t = g(V h_t + c)
 
     Args:
-        input_size: Numbers of a step.
-        inner_size: Units :math:`h`.
-        hidden_size: Numbers :math:`y` that it shows.
-        activation: :math:`f`.
-        output: :math:`g`.
+        input_size: Number of features of a step.
+        inner_size: Number of hidden units :math:`h`.
+        hidden_size: Size of the output :math:`y`.
+        activation: Activation :math:`f`.
+        output: Activation :math:`g`.
 
     References:
         Jordan (1986), Serial order: a parallel distributed processing approach.
@@ -180,7 +182,7 @@ class JordanCell(Cell):
         self.activation, self.output = activation, output
 
     def forward(self, x: Tensor, state: Tensor | None = None) -> Tensor:
-        """Return what is shown, ``(B, hidden_size)``."""
+        """Return the output, ``(B, hidden_size)``."""
         (y,) = self._begin(x, state)
         return self.output(self.outer(self.activation(self.inner(torch.cat([x, y], 1)))))
 
@@ -191,12 +193,12 @@ class NARXCell(Cell):
     .. math:: y_t = f(x_t, x_{t-1}, \dots, x_{t-p}, y_{t-1}, \dots, y_{t-q})
 
     Args:
-        input_size: Numbers of a step.
+        input_size: Number of features of a step.
         hidden_size: Numbers :math:`y` that it shows.
-        input_delays: :math:`p`.
-        output_delays: :math:`q`.
-        network: Module of all of them side by side, newest first, inputs first; a perceptron with
-            32 units if not given.
+        input_delays: Number :math:`p` of input delays.
+        output_delays: Number :math:`q` of output delays.
+        network: Module applied to the concatenated inputs and outputs, newest first; by default, a
+            perceptron with 32 units.
 
     References:
         Leontaritis and Billings (1985), Input-output parametric models for non-linear systems.
@@ -225,7 +227,7 @@ class NARXCell(Cell):
     def forward(
         self, x: Tensor, state: tuple[Tensor, Tensor, Tensor] | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return what is shown, ``(B, hidden_size)``, and the last inputs and outputs."""
+        """Return the output, ``(B, hidden_size)``, and the last inputs and outputs."""
         if state is None:
             old_x = x.new_zeros(len(x), self.input_size * self.input_delays)
             old_y = x.new_zeros(len(x), self.hidden_size * self.output_delays)
@@ -238,11 +240,11 @@ class NARXCell(Cell):
 
 
 class AccumulatingCell(Cell):
-    r"""A sum over time, through which gradients pass unchanged: :math:`h_t = h_{t-1} + g(x_t)`.
+    r"""A sum over time, which preserves gradients, :math:`h_t = h_{t-1} + g(x_t)`.
 
     Args:
-        input_size: Numbers of a step.
-        hidden_size: Numbers that it shows; :math:`g` is ``tanh`` of a linear function.
+        input_size: Number of features of a step.
+        hidden_size: Size of the output; :math:`g` is ``tanh`` of a linear function.
 
     Example:
         >>> AccumulatingCell(3, 8)(torch.zeros(5, 3)).shape
@@ -260,11 +262,11 @@ class AccumulatingCell(Cell):
 
 
 class ResidualCell(Cell):
-    r"""A residual recurrence: :math:`h_t = h_{t-1} + g(x_t, h_{t-1})`.
+    r"""A residual recurrence, :math:`h_t = h_{t-1} + g(x_t, h_{t-1})`.
 
     Args:
-        input_size: Numbers of a step.
-        hidden_size: Numbers that it shows; :math:`g` is ``tanh`` of a linear function.
+        input_size: Number of features of a step.
+        hidden_size: Size of the output; :math:`g` is ``tanh`` of a linear function.
 
     Example:
         >>> ResidualCell(3, 8)(torch.zeros(5, 3)).shape
@@ -282,13 +284,13 @@ class ResidualCell(Cell):
 
 
 class MemoryCell(Cell):
-    r"""A linear memory that is shown squashed.
+    r"""A linear memory with a squashed output.
 
     .. math:: c_t = c_{t-1} + W g(x_t), \qquad h_t = \tanh c_t
 
     Args:
-        input_size: Numbers of a step.
-        hidden_size: Numbers that it shows; :math:`g` is ``tanh`` of a linear function.
+        input_size: Number of features of a step.
+        hidden_size: Size of the output; :math:`g` is ``tanh`` of a linear function.
 
     Example:
         >>> h, c = MemoryCell(3, 8)(torch.zeros(5, 3))
@@ -304,7 +306,7 @@ class MemoryCell(Cell):
     def forward(
         self, x: Tensor, state: tuple[Tensor, Tensor] | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Return what is shown and the memory."""
+        """Return the output and the memory."""
         _, c = self._begin(x, state)
         c = c + self.weight(torch.tanh(self.inner(x)))
         return c.tanh(), c

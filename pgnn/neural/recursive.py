@@ -1,4 +1,4 @@
-"""Networks along trees."""
+"""Recursive networks over trees."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from torch import Tensor, nn
 from pgnn.errors import ModelError
 
 Tree = int | tuple["Tree", ...]
-"""The number of a leaf, or the subtrees of a node."""
+"""The index of a leaf, or the subtrees of a node."""
 
 
 class Recursive(nn.Module):
-    r"""One function that makes a node of a tree of its children, from the leaves to the root.
+    r"""A function that computes each node of a tree from its children, from the leaves to the root.
 
     .. math:: h = f(W [h_1; \dots; h_k] + b)
 
-    A chain ``(((0, 1), 2), 3)`` makes it a simple recurrent network.
+    For a chain ``(((0, 1), 2), 3)`` it is a simple recurrent network.
 
     Args:
-        size: Numbers of a node.
-        children: How many each inner node has.
-        activation: :math:`f`.
+        size: Size of the vector of a node.
+        children: Number of children of each inner node.
+        activation: Activation :math:`f`.
 
     References:
         Socher, Manning and Ng (2010), Learning continuous phrase representations and syntactic
@@ -46,25 +46,27 @@ class Recursive(nn.Module):
         """Return the root, ``(..., size)``.
 
         Args:
-            leaves: ``(..., N, size)``.
-            tree: Nested tuples of numbers of leaves.
+            leaves: ``(..., N, size)`` vectors of the leaves.
+            tree: Nested tuples of leaf indices.
 
         Raises:
-            ModelError: If a node has another number of children, or there is no such leaf.
+            ModelError: If a node has another number of children, or a leaf does not exist.
         """
         stack: list[tuple[Tree, bool]] = [(tree, False)]
         done: list[Tensor] = []
-        while stack:  # trees may be deeper than Python's own stack
+        while stack:  # trees may be deeper than Python's recursion limit
             node, has_children = stack.pop()
             if isinstance(node, int):
                 if not -leaves.shape[-2] <= node < leaves.shape[-2]:
-                    raise ModelError(f"a tree of {leaves.shape[-2]} leaves has no leaf {node}")
+                    raise ModelError(
+                        f"a leaf must be an index below {leaves.shape[-2]}, got {node!r}"
+                    )
                 done.append(leaves[..., node, :])
             elif has_children:
                 children = [done.pop() for _ in node][::-1]
                 done.append(self.activation(self.linear(torch.cat(children, -1))))
             elif len(node) != self.arity:
-                raise ModelError(f"a node has {self.arity} children, got {len(node)}: {node}")
+                raise ModelError(f"a node must have {self.arity} children, got {node!r}")
             else:
                 stack.append((node, True))
                 stack.extend((child, False) for child in reversed(node))

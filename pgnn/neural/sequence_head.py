@@ -1,4 +1,4 @@
-"""Sequences of tokens as values of one variable of a network of variables."""
+"""Token sequences as values of a single variable."""
 
 from __future__ import annotations
 
@@ -16,25 +16,24 @@ from pgnn.neural.encoder_decoder import Decoder
 
 
 class SequenceHead(NeuralHead, Listed):
-    r"""The recurrent likelihood of a text, given what a network makes of its causes.
+    r"""A recurrent likelihood of a token sequence given a context vector.
 
     .. math:: p(y \mid c) = \prod_{t=1}^T p(y_t \mid y_1, \dots, y_{t-1}, c)
 
-    The child is a real variable of ``T`` numbers, the tokens. Where a text is shorter the rest is
-    ``NaN``, which is summed out: it says nothing. A token of its own for the end says where texts
-    end.
+    The child is a real variable whose ``T`` numbers are the tokens. Shorter sequences are padded
+    with ``NaN``, which is marginalised. Use an end token to model the end of a sequence.
 
     Args:
-        shape: ``(T,)``, the shape of the child.
-        tokens: How many there are.
-        context: Numbers that the module returns for a row, :math:`c`.
+        shape: Shape ``(T,)`` of the child.
+        tokens: Number of tokens.
+        context: Size of the context :math:`c`, the output of the module for a row.
         hidden: Size of the hidden states.
-        embedding: Numbers that stand for a token.
+        embedding: Size of the embedding of a token.
         body: Maps features ``(B, T, embedding + context)`` and a state to hidden states
-            ``(B, T, hidden)`` and a state; a :class:`Decoder` if not given.
+            ``(B, T, hidden)`` and a state; a :class:`Decoder` by default.
 
     Raises:
-        ModelError: If the shape is no ``(T,)``.
+        ModelError: If the shape is not ``(T,)``.
 
     References:
         Sutskever, Vinyals and Le (2014), Sequence to sequence learning with neural networks,
@@ -56,15 +55,15 @@ class SequenceHead(NeuralHead, Listed):
         nn.Module.__init__(self)
         NeuralHead.__init__(self, shape)
         if len(self.shape) != 1:
-            raise ModelError(f"a sequence of tokens has shape (T,), got {self.shape}")
+            raise ModelError(f"the shape of a token sequence must be (T,), got {self.shape!r}")
         self.tokens = whole_number("tokens", tokens, 1, ModelError)
         self.context, self.hidden = whole_number("context", context, 1, ModelError), hidden
-        self.embedding = nn.Embedding(self.tokens + 1, embedding)  # the last stands for the start
+        self.embedding = nn.Embedding(self.tokens + 1, embedding)  # the last is the start token
         self.body = Decoder(embedding + context, hidden) if body is None else body
         self.out = nn.Linear(hidden, self.tokens)
 
     def settings(self) -> dict[str, object]:
-        """Return what the constructor takes."""
+        """Return the arguments of the constructor."""
         return {
             "shape": self.shape,
             "tokens": self.tokens,
@@ -78,11 +77,11 @@ class SequenceHead(NeuralHead, Listed):
         """Return the distribution for outputs ``(rows, context)``.
 
         Raises:
-            ModelError: If they have another shape.
+            ModelError: If the outputs have another shape.
         """
         if output.dim() != 2 or output.shape[1] != self.context:
             raise ModelError(
-                f"the network of a sequence must return (rows, {self.context}), got "
+                f"the network of a token sequence must return (rows, {self.context}), got "
                 f"{tuple(output.shape)}"
             )
         return TokenSequence(self, output)
@@ -93,13 +92,13 @@ class SequenceHead(NeuralHead, Listed):
         """See the base class.
 
         Raises:
-            EvidenceError: If a token is missing before one that was observed.
+            EvidenceError: If a token is missing before an observed token.
         """
         missing = x.isnan()
         if bool((missing[..., :-1] & ~missing[..., 1:]).any()):
             raise EvidenceError(
-                "a token is missing before one that was observed; only the end of a sequence may "
-                "be missing"
+                "a token is missing before an observed token; only tokens at the end of a "
+                "sequence may be missing"
             )
         assert isinstance(dist, TokenSequence)
         tokens = x.nan_to_num()
@@ -108,7 +107,7 @@ class SequenceHead(NeuralHead, Listed):
         return logs.masked_fill(~whole.all(-1), -torch.inf)
 
     def step(self, tokens: Tensor, context: Tensor, state: object) -> tuple[Tensor, object]:
-        """Return ``(B, T, K)`` log probabilities of what follows tokens ``(B, T)``, and a state."""
+        """Return ``(B, T, K)`` log probabilities of the next tokens, and a state."""
         repeated = context[:, None].expand(-1, tokens.shape[1], -1)
         features = torch.cat([self.embedding(tokens), repeated], dim=-1)
         hidden, after = self.body(features, state)
@@ -116,11 +115,11 @@ class SequenceHead(NeuralHead, Listed):
 
 
 class TokenSequence(Distribution):
-    """Tokens one after the other, each given those before it.
+    """An autoregressive distribution of token sequences.
 
     Args:
-        head: Has the network.
-        context: ``(B, C)`` of the rows.
+        head: Head with the network.
+        context: ``(B, C)`` contexts of the rows.
     """
 
     arg_constraints: ClassVar[dict[str, Any]] = {}
@@ -131,7 +130,7 @@ class TokenSequence(Distribution):
 
     @property
     def support(self) -> constraints.Constraint:
-        """Numbers of tokens."""
+        """Token indices."""
         tokens: Any = constraints.integer_interval
         each: Any = constraints.independent
         return cast(constraints.Constraint, each(tokens(0, self.head.tokens - 1), 1))
@@ -141,7 +140,7 @@ class TokenSequence(Distribution):
         return self.log_probs(value, torch.zeros_like(value, dtype=torch.bool))
 
     def log_probs(self, value: Tensor, missing: Tensor) -> Tensor:
-        """Return log probabilities of values of which some at the end are missing, ``(..., T)``."""
+        """Return log probabilities of values ``(..., T)`` whose last tokens may be missing."""
         lead = (value[..., :1] + self.context[:, :1]).shape[:-1]
         tokens = value.expand(*lead, -1).reshape(-1, value.shape[-1]).long()
         context = self.context.expand(*lead, -1).flatten(end_dim=-2)
@@ -152,7 +151,7 @@ class TokenSequence(Distribution):
         return each.masked_fill(missing, 0.0).sum(-1)
 
     def sample(self, sample_shape: Size = Size()) -> Tensor:  # type: ignore[override]  # noqa: B008
-        """Draw sequences by torch's random state."""
+        """Draw sequences, using torch's global random state."""
         context = self.context.expand(*sample_shape, -1, -1).flatten(end_dim=-2)
         token = torch.full((len(context), 1), self.head.tokens, device=context.device)
         state, drawn = None, []

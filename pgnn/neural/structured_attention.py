@@ -1,4 +1,4 @@
-"""Attention whose weights are marginals of a structure: a chain, or a tree over the steps."""
+"""Attention whose weights are marginals of a latent chain or tree over the steps."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ from pgnn.limits import whole_number
 
 
 class StructuredAttention(nn.Module, ABC):
-    r"""Replaces a latent structure :math:`z` over the steps by its expectation.
+    r"""Attention by the expectation of a latent structure :math:`z` over the steps.
 
     .. math:: c = E_{z \mid x} \, f(x, z) = \sum_r p(r \mid x) \, v_r
 
-    where the parts :math:`r` of the structure are weighed by a field whose scores a network makes;
-    softmax attention is the case of a single choice. The marginals are exact and differentiable.
+    where the parts :math:`r` of the structure are weighted by a field whose scores are computed by
+    a network; softmax attention is the case of a single choice. The marginals are exact and
+    differentiable.
 
     Args:
-        features: Numbers ``D`` of a step.
+        features: Number ``D`` of features of a step.
 
     Raises:
-        ModelError: If a size is no positive whole number; of its methods, if steps have others.
+        ModelError: If a size is not a positive integer; methods raise it if steps do not fit.
 
     References:
         Kim, Denton, Hoang and Rush (2017), Structured attention networks.
@@ -35,23 +36,23 @@ class StructuredAttention(nn.Module, ABC):
 
     @abstractmethod
     def weights(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Return marginals of the parts given ``(B, T, D)`` steps, zero beyond the ends.
+        """Return marginals of the parts given steps ``(B, T, D)``, zero beyond the ends.
 
         Args:
-            x: The steps.
-            lengths: ``(B,)`` of the rows; all of them ``T`` if not given.
+            x: Steps.
+            lengths: ``(B,)`` lengths of the rows; ``T`` by default.
         """
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Return what is attended to, see :meth:`weights` for the arguments."""
+        """Return the expected values; see :meth:`weights` for the arguments."""
         x = self._steps(x, lengths)
         return self.expectation(self.weights(x, lengths), x)
 
     def _steps(self, x: Tensor, lengths: Tensor | None) -> Tensor:
-        """Steps ``(B, T, D)`` with zeros beyond the ends, where any numbers may stand.
+        """Return steps ``(B, T, D)`` with zeros beyond the ends.
 
         Raises:
-            ModelError: If they have another shape.
+            ModelError: If the steps have another shape.
         """
         if x.dim() != 3 or x.shape[2] != self.features:
             raise ModelError(f"steps must be (B, T, {self.features}), got {tuple(x.shape)}")
@@ -62,16 +63,16 @@ class StructuredAttention(nn.Module, ABC):
 
     @abstractmethod
     def expectation(self, weights: Tensor, x: Tensor) -> Tensor:
-        """Return what is attended to, given marginals and ``(B, T, D)`` steps."""
+        """Return the expected values, given marginals and steps ``(B, T, D)``."""
 
 
 class ChainAttention(StructuredAttention):
-    r"""Chooses some of the steps, neighbours together: :math:`c = \sum_t p(z_t = 1 \mid x) x_t`.
+    r"""Selects a subset of the steps by a chain, :math:`c = \sum_t p(z_t = 1 \mid x) x_t`.
 
-    Scores of the choices are linear in the steps, and those of neighbours are four numbers.
+    Unary scores are linear in the steps; pairwise scores of neighbours are four parameters.
 
     Args:
-        features: Numbers ``D`` of a step.
+        features: Number ``D`` of features of a step.
 
     Example:
         >>> layer = ChainAttention(3)
@@ -85,7 +86,7 @@ class ChainAttention(StructuredAttention):
         self.neighbours = nn.Parameter(torch.zeros(2, 2))
 
     def weights(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Return ``(B, T)`` probabilities of being chosen."""
+        """Return ``(B, T)`` selection probabilities."""
         from pgnn.inference.chains.chain import Chain
 
         x = self._steps(x, lengths)
@@ -94,17 +95,17 @@ class ChainAttention(StructuredAttention):
         return Chain(field.new_zeros(2), self.neighbours, field, lengths).marginals()[..., 1]
 
     def expectation(self, weights: Tensor, x: Tensor) -> Tensor:
-        """Return ``(B, D)`` expected sums of the chosen steps."""
+        """Return ``(B, D)`` expected sums of the selected steps."""
         return torch.einsum("bt,btd->bd", weights, x)
 
 
 class DependencyAttention(StructuredAttention):
-    r"""Each step attends to its head in a dependency tree: :math:`c_m = \sum_h p(h \to m) x_h`.
+    r"""Attention to the head in a dependency tree, :math:`c_m = \sum_h p(h \to m) x_h`.
 
     Args:
-        features: Numbers ``D`` of a step.
-        projective: Whether arcs do not cross; else all trees count.
-        size: Numbers that steps are compared by; ``features`` if not given.
+        features: Number ``D`` of features of a step.
+        projective: Whether to exclude trees with crossing arcs.
+        size: Size of the vectors in the bilinear scores; ``features`` by default.
 
     Example:
         >>> layer = DependencyAttention(3)
@@ -120,7 +121,7 @@ class DependencyAttention(StructuredAttention):
         self.root = nn.Parameter(torch.zeros(features))
 
     def weights(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Return ``(B, T + 1, T)`` probabilities of arcs, heads (the root first) by words."""
+        """Return ``(B, T + 1, T)`` probabilities of arcs from heads (the root first) to words."""
         from pgnn.inference.trees.projective_trees import ProjectiveTrees
         from pgnn.inference.trees.spanning_trees import SpanningTrees
 
@@ -138,13 +139,13 @@ class DependencyAttention(StructuredAttention):
 
 
 class ConstituentAttention(StructuredAttention):
-    r"""Each step attends to the other ends of the constituents that it begins or ends.
+    r"""Attention of each step to the other ends of the constituents that start or end at it.
 
     .. math:: c_i = \sum_{j \ne i} p(\text{a constituent of a binary tree from } i
         \text{ to } j) \, x_j
 
     Args:
-        features: Numbers ``D`` of a step.
+        features: Number ``D`` of features of a step.
         size: Numbers that steps are compared by; ``features`` if not given.
 
     Example:
@@ -159,7 +160,7 @@ class ConstituentAttention(StructuredAttention):
         self.first, self.last = nn.Linear(features, self.size), nn.Linear(features, self.size)
 
     def weights(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Return ``(B, T, T)`` probabilities of constituents, by first and last step."""
+        """Return ``(B, T, T)`` probabilities of constituents, indexed by first and last step."""
         from pgnn.inference.trees.constituency_trees import ConstituencyTrees
 
         x = self._steps(x, lengths)
@@ -167,6 +168,6 @@ class ConstituentAttention(StructuredAttention):
         return ConstituencyTrees(scores, lengths).marginals()
 
     def expectation(self, weights: Tensor, x: Tensor) -> Tensor:
-        """Return ``(B, T, D)`` expected sums of other ends."""
+        """Return ``(B, T, D)`` expected sums of the other ends."""
         spans = weights.triu(1)
         return (spans + spans.mT) @ x

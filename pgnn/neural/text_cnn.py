@@ -1,4 +1,4 @@
-"""Convolutions over words."""
+"""Convolutional networks for texts."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from pgnn.limits import whole_number
 
 
 class TextCNN(nn.Module):
-    """Words as vectors, filters over some neighbours, and the largest answer of each filter.
+    """Word embeddings, convolutions over neighbouring words, and maximum pooling over time.
 
     Args:
-        words: Size of the vocabulary; word 0 is padding, and a vector of zeros.
-        size: Numbers of a word's vector.
-        filters: Filters of each length.
-        lengths: Words that a filter looks at.
+        words: Size of the vocabulary; word 0 is padding, with a vector of zeros.
+        size: Size of a word vector.
+        filters: Number of filters of each length.
+        lengths: Numbers of words in the windows of the filters.
 
     References:
         Kim (2014), Convolutional neural networks for sentence classification.
@@ -39,7 +39,7 @@ class TextCNN(nn.Module):
         self.filters = nn.ModuleList(nn.Conv1d(size, filters, n) for n in self.lengths)
 
     def forward(self, words: Tensor) -> Tensor:
-        """Return ``(B, filters * len(lengths))`` of numbers of words ``(B, T)``."""
+        """Map word indices ``(B, T)`` to ``(B, filters * len(lengths))``."""
         short = max(self.lengths) - words.shape[1]
         if short > 0:
             words = functional.pad(words, [0, short])

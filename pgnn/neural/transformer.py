@@ -1,4 +1,4 @@
-"""Transformers: networks of attention that know the places of steps by sines and cosines."""
+"""Transformers with sinusoidal positional encodings."""
 
 from __future__ import annotations
 
@@ -19,18 +19,19 @@ _BASE = 10_000.0
 
 
 def sinusoidal_positions(steps: int, size: int, *, first: int = 0) -> Tensor:
-    r"""Return ``(steps, size)`` numbers that tell steps apart, in double precision.
+    r"""Return ``(steps, size)`` sinusoidal positional encodings in double precision.
 
     .. math:: p_{t, 2l} = \sin(\omega_l t), \quad p_{t, 2l+1} = \cos(\omega_l t), \qquad
         \omega_l = 10000^{-2l/D}
 
-    Those of a later step are a rotation of those of an earlier one, the same for all steps:
-    :math:`(p_{t+k, 2l}, p_{t+k, 2l+1})` are these two turned by the angle :math:`\omega_l k`.
+    The encoding of a later step is a rotation of an earlier one:
+    :math:`(p_{t+k, 2l}, p_{t+k, 2l+1})` is :math:`(p_{t, 2l}, p_{t, 2l+1})` rotated by the angle
+    :math:`\omega_l k`.
 
     Args:
-        steps: How many.
-        size: Numbers ``D`` of a step, an even one.
-        first: Number of the first step.
+        steps: Number of steps.
+        size: Size ``D`` of an encoding, an even number.
+        first: Index of the first step.
 
     Raises:
         ModelError: If the size is odd, or not positive.
@@ -43,7 +44,9 @@ def sinusoidal_positions(steps: int, size: int, *, first: int = 0) -> Tensor:
         [0.0, 1.0]
     """
     if whole_number("size", size, 1, ModelError) % 2:
-        raise ModelError(f"size must be even, a sine and a cosine for each frequency, got {size}")
+        raise ModelError(
+            f"size must be positive and even, a sine and a cosine for each frequency, got {size!r}"
+        )
     pairs = torch.arange(0, size, 2, dtype=torch.float64)
     times = torch.arange(first, first + steps, dtype=torch.float64)
     angle = times[:, None] * torch.exp(-math.log(_BASE) * pairs / size)
@@ -51,7 +54,7 @@ def sinusoidal_positions(steps: int, size: int, *, first: int = 0) -> Tensor:
 
 
 class SinusoidalPositions(nn.Module):
-    """Adds to sequences ``(B, T, D)`` what tells their steps apart.
+    """Adds positional encodings to sequences ``(B, T, D)``.
 
     Example:
         >>> SinusoidalPositions()(torch.zeros(1, 3, 2))[0, 0].tolist()
@@ -62,23 +65,23 @@ class SinusoidalPositions(nn.Module):
         """Return the same shape.
 
         Args:
-            x: The steps.
-            first: Number of the first one.
+            x: Steps.
+            first: Index of the first step.
         """
         return x + sinusoidal_positions(x.shape[-2], x.shape[-1], first=first).to(x)
 
 
 def transformer(features: int, size: int, *, heads: int = 4, layers: int = 2) -> Body:
-    """Return a body of attention among all steps: ``(B, T, features)`` to ``(B, T, size)``.
+    """Return a transformer body that maps ``(B, T, features)`` to ``(B, T, size)``.
 
     Args:
-        features: Numbers of a step.
-        size: Numbers of a step inside, an even one, a multiple of ``heads``.
-        heads: Of each layer.
-        layers: How many.
+        features: Number of features of a step.
+        size: Size of the model, an even multiple of ``heads``.
+        heads: Number of attention heads.
+        layers: Number of layers.
 
     Raises:
-        ModelError: If the size is no multiple of the heads.
+        ModelError: If the size is not a multiple of the heads.
 
     Example:
         >>> transformer(3, 8)(torch.zeros(5, 12, 3)).shape
@@ -89,15 +92,15 @@ def transformer(features: int, size: int, *, heads: int = 4, layers: int = 2) ->
 
 
 class TransformerEncoder(SequenceEncoder):
-    """Reads sequences by layers of attention among their steps; torch's layers.
+    """Encodes sequences by transformer layers of torch.
 
     Args:
-        inputs: Numbers of a step, or how many tokens there are.
-        size: Numbers ``M`` of a step of the result, an even one, a multiple of ``heads``.
+        inputs: Number of features of a step, or number of tokens.
+        size: Size ``M`` of an encoded step, an even multiple of ``heads``.
         tokens: Whether the input consists of tokens.
         heads: Of each layer.
         layers: How many.
-        dropout: Share of numbers that are left out while learning.
+        dropout: Dropout probability in training mode.
 
     References:
         Vaswani et al. (2017), Attention is all you need, section 3.1; Xiong et al. (2020), On layer
@@ -119,7 +122,7 @@ class TransformerEncoder(SequenceEncoder):
         self.layers = _torch_layers(size, heads, layers, dropout)
 
     def settings(self) -> dict[str, object]:
-        """Return what the constructor takes."""
+        """Return the arguments of the constructor."""
         return super().settings() | self._made
 
     def encode(self, embedded: Tensor, lengths: Tensor) -> Tensor:
@@ -131,18 +134,18 @@ class TransformerEncoder(SequenceEncoder):
 
 
 class TransformerDecoder(Listed, Restorable):
-    r"""Makes a hidden state of each step by attention to all steps before it, and to a memory.
+    r"""Computes a hidden state of each step by attention to previous steps and to a memory.
 
-    What it goes on from are the steps that each layer looked at, so that one step more costs a
-    look at those before it, and not their attention again.
+    The state contains the inputs of each layer at previous steps, so that one more step costs
+    attention to these, but does not recompute them.
 
     Args:
-        inputs: Numbers of the features of a step.
-        hidden: Size ``H`` of the hidden states, an even one, a multiple of ``heads``.
+        inputs: Number of features of a step.
+        hidden: Size ``H`` of the hidden states, an even multiple of ``heads``.
         layers: How many.
         heads: Of each layer.
-        memory: Numbers of a step of the memory; none is looked at if 0.
-        dropout: Share of numbers that are left out while learning.
+        memory: Size of a step of the memory; 0 for no memory.
+        dropout: Dropout probability in training mode.
 
     References:
         Vaswani et al. (2017), Attention is all you need, section 3.1; Xiong et al. (2020), On layer
@@ -170,19 +173,19 @@ class TransformerDecoder(Listed, Restorable):
         self.norm = nn.LayerNorm(hidden)
 
     def settings(self) -> dict[str, object]:
-        """Return what the constructor takes."""
+        """Return the arguments of the constructor."""
         return self._made | {"dropout": self.dropout.p}
 
     def forward(
         self, features: Tensor, state: tuple[Tensor, ...] | None = None,
         memory: Memory | None = None,
     ) -> tuple[Tensor, tuple[Tensor, ...]]:  # fmt: skip
-        """Return ``(B, T, H)`` hidden states, and what to go on from.
+        """Return ``(B, T, H)`` hidden states, and the state after the last step.
 
         Args:
-            features: ``(B, T, inputs)`` of the values before each step.
-            state: What this returned for the steps before.
-            memory: What is looked at.
+            features: ``(B, T, inputs)`` features of the previous values of each step.
+            state: The state returned for the previous steps.
+            memory: Memory for attention.
         """
         before = state[0].shape[1] if state else 0
         x = self.dropout(self.positions(self.first(features), before))
@@ -195,16 +198,15 @@ class TransformerDecoder(Listed, Restorable):
 
 
 class DecoderLayer(nn.Module):
-    """Attention to steps up to the present one and to a memory, then a perceptron.
+    """Causal self-attention, attention to a memory, and a perceptron.
 
-    It has torch's parts, and differs from ``nn.TransformerDecoderLayer`` in that the last steps
-    may be computed alone.
+    Unlike ``nn.TransformerDecoderLayer``, it can compute the last steps alone.
 
     Args:
-        size: Numbers of a step.
-        heads: Of each attention.
-        memory: Numbers of a step of the memory; none is looked at if 0.
-        dropout: Share of numbers that are left out while learning.
+        size: Size of a step.
+        heads: Number of heads of each attention.
+        memory: Size of a step of the memory; 0 for no memory.
+        dropout: Dropout probability in training mode.
     """
 
     def __init__(self, size: int, heads: int, memory: int, dropout: float) -> None:
@@ -222,12 +224,12 @@ class DecoderLayer(nn.Module):
             )
 
     def forward(self, x: Tensor, steps: Tensor, memory: Memory | None) -> Tensor:
-        """Return ``(B, T, size)`` of the last steps ``x``.
+        """Return ``(B, T, size)`` outputs for the last steps ``x``.
 
         Args:
-            x: ``(B, T, size)``.
-            steps: ``(B, S + T, size)``, these behind those before them.
-            memory: What is looked at.
+            x: ``(B, T, size)`` last steps.
+            steps: ``(B, S + T, size)`` previous steps followed by the last ones.
+            memory: Memory for attention.
         """
         present = torch.arange(steps.shape[1] - x.shape[1], steps.shape[1], device=x.device)
         later = torch.arange(steps.shape[1], device=x.device) > present[:, None]
@@ -235,7 +237,7 @@ class DecoderLayer(nn.Module):
         looked, _ = self.self_attn(self.norm1(x), keys, keys, attn_mask=later, need_weights=False)
         x = x + self.dropout(looked)
         if self.multihead_attn is not None and memory is not None and memory.values.shape[1]:
-            # of a row without steps the weights would be NaN
+            # the weights of a row without steps would be NaN
             none = ~memory.inside.any(1, keepdim=True)
             looked, _ = self.multihead_attn(
                 self.norm2(x), memory.values, memory.values,
@@ -259,6 +261,4 @@ def _torch_layers(size: int, heads: int, layers: int, dropout: float) -> nn.Tran
 def _check_heads(size: int, heads: int) -> None:
     whole_number("heads", heads, 1, ModelError)
     if whole_number("size", size, 1, ModelError) % heads or size % 2:
-        raise ModelError(
-            f"the size of a step must be even and a multiple of the {heads} heads, got {size}"
-        )
+        raise ModelError(f"size must be even and a multiple of the {heads} heads, got {size!r}")

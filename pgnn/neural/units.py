@@ -1,4 +1,4 @@
-"""Feed-forward units that torch does not have, and linear heads."""
+"""Feed-forward layers that torch does not provide, and linear heads."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from pgnn.limits import POSITIVE, check_real, whole_number
 
 
 class Body(nn.Sequential):
-    """Layers one after the other that say how many features they make.
+    """Sequential layers with a declared number of output features.
 
     Args:
         layers: The layers.
-        out_features: Features, on the last axis of what the last layer returns.
+        out_features: Number of features, on the last axis of the output.
 
     Example:
         >>> Body(nn.Flatten(), nn.Linear(784, 10), out_features=10)(torch.zeros(5, 28, 28)).shape
@@ -30,26 +30,26 @@ class Body(nn.Sequential):
         self.out_features = out_features
 
     def __getitem__(self, index: Any) -> Any:
-        """Return a layer, or several of them as a plain ``nn.Sequential``."""
+        """Return a layer, or a slice of layers as an ``nn.Sequential``."""
         return nn.Sequential(*[*self][index]) if isinstance(index, slice) else [*self][index]
 
 
 def mlp(*sizes: int, activation: type[nn.Module] = nn.ReLU) -> Body:
-    """Return a multilayer perceptron: linear layers, each but the last with an activation.
+    """Return a multilayer perceptron: linear layers with activations in between.
 
     Args:
-        sizes: Numbers in, units of each hidden layer, numbers out.
-        activation: Class of the units: ``nn.ReLU``, ``nn.Tanh``, ``nn.PReLU``, ...
+        sizes: Number of inputs, number of units of each hidden layer, number of outputs.
+        activation: Class of the activation, such as ``nn.ReLU``, ``nn.Tanh``, ``nn.PReLU``.
 
     Raises:
-        ModelError: If there are not two sizes at least.
+        ModelError: If there are fewer than two sizes.
 
     Example:
         >>> mlp(3, 16, 16, 2)(torch.zeros(5, 3)).shape
         torch.Size([5, 2])
     """
     if len(sizes) < 2:
-        raise ModelError(f"a perceptron needs numbers in and numbers out, got sizes {sizes}")
+        raise ModelError(f"mlp() needs at least two sizes, inputs and outputs, got {sizes!r}")
     layers: list[nn.Module] = []
     for inputs, outputs in itertools.pairwise(sizes):
         layers += [nn.Linear(inputs, outputs), activation()]
@@ -57,14 +57,14 @@ def mlp(*sizes: int, activation: type[nn.Module] = nn.ReLU) -> Body:
 
 
 class Readout(nn.Sequential):
-    """A body with a linear head, for :class:`~pgnn.Neural` and its like.
+    """A body with a linear head, for example for :class:`~pgnn.Neural`.
 
     Args:
-        body: Maps ``(B, ...)`` to ``(B, ..., out_features)`` and says how many these are.
-        outputs: Numbers that the head makes: logits of as many states, say.
+        body: Maps ``(B, ...)`` to ``(B, ..., out_features)``, with an attribute ``out_features``.
+        outputs: Number of outputs of the head, such as logits of states.
 
     Raises:
-        ModelError: If the body does not say how many features it makes.
+        ModelError: If the body has no ``out_features``.
 
     Example:
         >>> import pgnn
@@ -79,8 +79,8 @@ class Readout(nn.Sequential):
         features = body.__dict__.get("out_features")
         if not isinstance(features, int):
             raise ModelError(
-                f"a {type(body).__name__} does not say how many features it makes: set its "
-                "out_features to their number"
+                f"the body must have out_features, got {type(body).__name__} without it; set "
+                "body.out_features to the number of its features"
             )
         outputs = whole_number("outputs", outputs, 1, ModelError)
         super().__init__(body, nn.Linear(features, outputs))
@@ -88,12 +88,12 @@ class Readout(nn.Sequential):
 
 
 class Maxout(nn.Module):
-    r"""The largest of some linear functions: :math:`h_i = \max_k (w_{ik}^\top x + b_{ik})`.
+    r"""The maximum of several linear functions, :math:`h_i = \max_k (w_{ik}^\top x + b_{ik})`.
 
     Args:
-        in_features: Numbers in, on the last axis.
-        out_features: Units.
-        pieces: Linear functions of each unit.
+        in_features: Number of inputs, on the last axis.
+        out_features: Number of units.
+        pieces: Number of linear functions of each unit.
 
     References:
         Goodfellow et al. (2013), Maxout networks.
@@ -118,12 +118,12 @@ class Maxout(nn.Module):
 
 
 class RadialBasis(nn.Module):
-    r"""Units that answer to points near their centres: :math:`\exp(-\beta_i \|x - c_i\|^2)`.
+    r"""Radial basis functions, :math:`\exp(-\beta_i \|x - c_i\|^2)`, with learned centres.
 
     Args:
-        in_features: Numbers in, on the last axis.
-        out_features: Units.
-        beta: Sharpness at the beginning; it is learned like the centres.
+        in_features: Number of inputs, on the last axis.
+        out_features: Number of units.
+        beta: Initial sharpness, which is learned as well.
 
     References:
         Broomhead and Lowe (1988), Multivariable functional interpolation and adaptive networks.
@@ -147,16 +147,15 @@ class RadialBasis(nn.Module):
 
 
 class GaussianClasses(nn.Module):
-    r"""Logits of classes that are normal around codes: Euclidean radial-basis outputs.
+    r"""Euclidean radial-basis outputs: logits of classes that are normal around fixed codes.
 
     .. math:: \log p(k \mid f) = -\frac{\|f - c_k\|^2}{2 \sigma^2} + \text{const}
 
-    It is Bayes' rule with :math:`p(f \mid k) = N(f; c_k, \sigma^2 I)` and classes that are equally
-    frequent.
+    It is Bayes' rule with :math:`p(f \mid k) = N(f; c_k, \sigma^2 I)` and equally probable classes.
 
     Args:
-        codes: ``(K, D)``; they stay as they are.
-        variance: :math:`\sigma^2`.
+        codes: ``(K, D)`` codes, which are constant.
+        variance: Variance :math:`\sigma^2`.
 
     References:
         LeCun, Bottou, Bengio and Haffner (1998), Gradient-based learning applied to document
@@ -180,19 +179,19 @@ class GaussianClasses(nn.Module):
         self.out_features = len(codes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return ``(..., K)`` logits of features ``(..., D)``."""
+        """Map features ``(..., D)`` to logits ``(..., K)``."""
         return square_distances(x, self.codes) / (-2.0 * self.variance)
 
 
 class Highway(nn.Module):
-    r"""A layer that may let its input pass: :math:`y = H(x) \odot T(x) + x \odot (1 - T(x))`.
+    r"""A gated layer, :math:`y = H(x) \odot T(x) + x \odot (1 - T(x))`.
 
     Args:
-        features: Numbers in and out, on the last axis.
-        transform: Module :math:`H`; a linear layer with ``ReLU`` if not given.
-        gate: Module that makes the logits of the gate :math:`T`, with a ``bias``; a linear layer if
-            not given.
-        gate_bias: Of the gate at the beginning; negative ones let the input pass.
+        features: Number of inputs and outputs, on the last axis.
+        transform: Module :math:`H`; by default, a linear layer with ``ReLU``.
+        gate: Module with a ``bias`` that returns the logits of the gate :math:`T`; by default, a
+            linear layer.
+        gate_bias: Initial bias of the gate; a negative bias passes the input through.
 
     References:
         Srivastava, Greff and Schmidhuber (2015), Highway networks.
@@ -223,7 +222,7 @@ class Highway(nn.Module):
 
 
 class ScaledTanh(nn.Module):
-    r"""The squashing function :math:`1.7159 \tanh(\tfrac23 x)`, which is about one at one.
+    r"""The activation :math:`1.7159 \tanh(\tfrac23 x)`, which is about one at one.
 
     References:
         LeCun et al. (1998), appendix A.
@@ -241,6 +240,6 @@ class ScaledTanh(nn.Module):
 def square_distances(x: Tensor, centres: Tensor) -> Tensor:
     """Return ``(..., K)`` squared distances of points ``(..., D)`` from centres ``(K, D)``.
 
-    The square of the difference: the expanded product loses digits, and may be negative.
+    Squares the differences, because the expanded product loses precision and may be negative.
     """
     return (x.unsqueeze(-2) - centres).square().sum(-1)

@@ -1,7 +1,7 @@
-"""Convolutional networks of the field, sized for small images.
+"""Well-known convolutional networks, sized for small images.
 
-Each builder returns a body that maps images ``(B, C, H, W)`` of any size from about 16 pixels to
-``(B, out_features)``: :class:`~pgnn.neural.Readout` makes a classifier of it.
+Each builder returns a body that maps images ``(B, C, H, W)``, of any size from about 16 pixels, to
+``(B, out_features)``; :class:`~pgnn.neural.Readout` turns it into a classifier.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from pgnn.neural.units import Body, Highway
 
 
 def alexnet(channels: int = 1, width: int = 32, hidden: int = 256) -> Body:
-    """Return AlexNet's layers: five convolutions, response normalisation, dropout.
+    """Return AlexNet: five convolutions with response normalisation and dropout.
 
     Args:
-        channels: Of the images.
-        width: Maps of the first layer.
-        hidden: Units of the two dense layers.
+        channels: Number of channels of the images.
+        width: Number of maps of the first layer.
+        hidden: Number of units of the two dense layers.
 
     References:
         Krizhevsky, Sutskever and Hinton (2012), ImageNet classification with deep convolutional
@@ -45,12 +45,12 @@ def alexnet(channels: int = 1, width: int = 32, hidden: int = 256) -> Body:
 
 
 def vgg(channels: int = 1, widths: Sequence[int] = (32, 64, 128), depth: int = 2) -> Body:
-    """Return a VGG network: nothing but 3 x 3 convolutions and 2 x 2 maxima.
+    """Return a VGG network: 3 x 3 convolutions and 2 x 2 maximum pooling.
 
     Args:
-        channels: Of the images.
-        widths: Maps of each block.
-        depth: Convolutions of each block.
+        channels: Number of channels of the images.
+        widths: Numbers of maps of the blocks.
+        depth: Number of convolutions of each block.
 
     References:
         Simonyan and Zisserman (2015), Very deep convolutional networks for large-scale image
@@ -70,11 +70,11 @@ def vgg(channels: int = 1, widths: Sequence[int] = (32, 64, 128), depth: int = 2
 
 
 class Inception(nn.Module):
-    """Convolutions of 1, 3 and 5 pixels and maxima, side by side, after 1 x 1 convolutions.
+    """Parallel 1 x 1, 3 x 3 and 5 x 5 convolutions and pooling, with 1 x 1 convolutions.
 
     Args:
-        channels: Maps in.
-        width: Maps of each of the four branches.
+        channels: Number of input maps.
+        width: Number of maps of each of the four branches.
 
     References:
         Szegedy et al. (2015), Going deeper with convolutions.
@@ -100,11 +100,11 @@ class Inception(nn.Module):
 
 
 def inception(channels: int = 1, widths: Sequence[int] = (16, 32)) -> Body:
-    """Return a small GoogLeNet: a convolution, then pairs of :class:`Inception` blocks.
+    """Return a small GoogLeNet: a convolution and pairs of :class:`Inception` blocks.
 
     Args:
-        channels: Of the images.
-        widths: Maps of each branch, for each pair.
+        channels: Number of channels of the images.
+        widths: Number of maps of each branch, for each pair.
 
     References:
         Szegedy et al. (2015), Going deeper with convolutions.
@@ -122,12 +122,12 @@ def inception(channels: int = 1, widths: Sequence[int] = (16, 32)) -> Body:
 
 
 class Residual(nn.Module):
-    r"""A residual block :math:`y = \mathrm{ReLU}(x + F(x))`, with a projection where sizes differ.
+    r"""A residual block :math:`y = \mathrm{ReLU}(x + F(x))`, with a projection if sizes differ.
 
     Args:
-        channels: Maps in.
-        width: Maps out.
-        stride: Two halves the sides.
+        channels: Number of input maps.
+        width: Number of output maps.
+        stride: Stride of the first convolution; 2 halves the sides.
 
     References:
         He, Zhang, Ren and Sun (2016), Deep residual learning for image recognition.
@@ -159,9 +159,10 @@ def resnet(channels: int = 1, widths: Sequence[int] = (16, 32, 64), depth: int =
     """Return a residual network.
 
     Args:
-        channels: Of the images.
-        widths: Maps of each group of :class:`Residual` blocks, between which sides are halved.
-        depth: Blocks of each group.
+        channels: Number of channels of the images.
+        widths: Number of maps of each group of :class:`Residual` blocks; sides are halved between
+            groups.
+        depth: Number of blocks of each group.
 
     References:
         He, Zhang, Ren and Sun (2016), section 4.2.
@@ -180,12 +181,12 @@ def resnet(channels: int = 1, widths: Sequence[int] = (16, 32, 64), depth: int =
 
 
 class Dense(nn.Module):
-    """Layers of which each sees the maps of all before it.
+    """Densely connected layers, whose inputs are the maps of all previous layers.
 
     Args:
-        channels: Maps in.
-        growth: Maps that each layer adds.
-        depth: Layers.
+        channels: Number of input maps.
+        growth: Number of maps that each layer adds.
+        depth: Number of layers.
 
     References:
         Huang, Liu, van der Maaten and Weinberger (2017), Densely connected convolutional networks.
@@ -214,10 +215,10 @@ def densenet(channels: int = 1, growth: int = 12, depth: int = 4, blocks: int = 
     """Return a densely connected network.
 
     Args:
-        channels: Of the images.
-        growth: Maps that each layer adds.
-        depth: Layers of each :class:`Dense` block.
-        blocks: Blocks, between which maps and sides are halved.
+        channels: Number of channels of the images.
+        growth: Number of maps that each layer adds.
+        depth: Number of layers of each :class:`Dense` block.
+        blocks: Number of blocks; maps and sides are halved between blocks.
 
     References:
         Huang, Liu, van der Maaten and Weinberger (2017).
@@ -242,9 +243,9 @@ def highway(channels: int = 1, widths: Sequence[int] = (16, 32), depth: int = 3)
     """Return a convolutional highway network.
 
     Args:
-        channels: Of the images.
-        widths: Maps of each group of :class:`~pgnn.neural.Highway` layers.
-        depth: Layers of each group.
+        channels: Number of channels of the images.
+        widths: Number of maps of each group of :class:`~pgnn.neural.Highway` layers.
+        depth: Number of layers of each group.
 
     References:
         Srivastava, Greff and Schmidhuber (2015), Highway networks.
@@ -266,10 +267,10 @@ def highway(channels: int = 1, widths: Sequence[int] = (16, 32), depth: int = 3)
 
 def _checked(widths: Sequence[int]) -> Sequence[int]:
     if not widths:
-        raise ModelError("widths must name the maps of a block at least, got none")
+        raise ModelError("widths must contain at least one number of maps, got none")
     return widths
 
 
 def _pooled(layers: Sequence[nn.Module], maps: int) -> Body:
-    """The mean of each map at the end."""
+    """Append global average pooling."""
     return Body(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), out_features=maps)

@@ -1,4 +1,4 @@
-"""Vectors of words: told from their neighbours, or from their letters."""
+"""Word vectors, from neighbouring words or from letter trigrams."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from pgnn.errors import DataError, ModelError
 from pgnn.limits import whole_number
 
 TRIGRAMS = 26**3
-"""How many triples of letters there are; their number fills rows of :func:`letter_trigrams` up."""
+"""Number of letter trigrams; also the padding index of :func:`letter_trigrams`."""
 
 
 class SkipGram(nn.Module):
-    r"""Tells words that were seen near each other from words that were drawn at random.
+    r"""A skip-gram classifier of word pairs, which separates real contexts from random ones.
 
     .. math:: p(\text{real} \mid w, c) = \sigma(v_w^\top u_c)
 
-    The module of a conditional of a variable of two states, with both words as inputs
-    (``features=pgnn.ByName()``), which is fitted to :func:`skip_gram_rows`.
+    It is the module of a conditional of a binary variable, with both words as inputs
+    (``features=pgnn.ByName()``), and is fitted to :func:`skip_gram_rows`.
 
     Args:
-        words: How many there are.
-        size: Numbers of a vector.
-        word: Name of the input ``(B,)``.
-        context: Name of the input ``(B,)``.
+        words: Size of the vocabulary.
+        size: Size of a word vector.
+        word: Name of the input ``(B,)`` of words.
+        context: Name of the input ``(B,)`` of context words.
 
     References:
         Mikolov et al. (2013), Distributed representations of words and phrases and their
@@ -49,13 +49,13 @@ class SkipGram(nn.Module):
         nn.init.zeros_(self.contexts.weight)
 
     def forward(self, inputs: Mapping[Hashable, Tensor]) -> Tensor:
-        """Return ``(B, 2)`` logits: drawn at random, real."""
+        """Return ``(B, 2)`` logits of a random and of a real context."""
         v, u = self.vectors(inputs[self.word].long()), self.contexts(inputs[self.context].long())
         score = (v * u).sum(-1)
         return torch.stack([torch.zeros_like(score), score], -1)
 
     def analogy(self, a: int, b: int, c: int) -> int:
-        """Return the word that is to ``c`` as ``b`` is to ``a``, none of these."""
+        """Return the word that is to ``c`` as ``b`` is to ``a``, excluding these three."""
         v = nn.functional.normalize(self.vectors.weight.detach(), dim=-1)
         alike = v @ (v[b] - v[a] + v[c])
         alike[[a, b, c]] = -torch.inf
@@ -66,18 +66,18 @@ def skip_gram_rows(
     sentences: Sequence[Sequence[int]], window: int = 5, negatives: int = 5,
     seed: int | None = None,
 ) -> tuple[Tensor, dict[Hashable, Tensor]]:  # fmt: skip
-    r"""Return labels and inputs: pairs of words near each other, and pairs drawn at random.
+    r"""Return labels and inputs of real word pairs and of random pairs.
 
     Random contexts are drawn with probabilities :math:`\propto n_w^{3/4}`.
 
     Args:
-        sentences: Numbers of words.
-        window: How far apart real pairs are at most.
-        negatives: Random contexts for each real one.
-        seed: Of the draws.
+        sentences: Sequences of word indices.
+        window: Largest distance of the words of a real pair.
+        negatives: Number of random contexts for each real one.
+        seed: Seed of the draws.
 
     Returns:
-        ``(N,)`` labels, 1 of real pairs; the inputs ``word`` and ``context``, ``(N,)`` each.
+        ``(N,)`` labels, 1 for real pairs; the inputs ``word`` and ``context``, ``(N,)`` each.
 
     Raises:
         DataError: If no sentence has two words.
@@ -97,7 +97,7 @@ def skip_gram_rows(
         if i != j
     ]
     if not pairs:
-        raise DataError("no sentence has two words: there are no pairs to learn from")
+        raise DataError("at least one sentence must have two words, got none")
     counts = Counter(int(word) for s in sentences for word in s)
     words = np.array([*counts])
     share = np.array([*counts.values()]) ** 0.75
@@ -112,13 +112,13 @@ def skip_gram_rows(
 
 
 def letter_trigrams(words: Sequence[str]) -> Tensor:
-    """Return ``(B, L)`` numbers of the triples of letters of words, filled up with 26 cubed.
+    """Return ``(B, L)`` indices of the letter trigrams of words, padded with 26 cubed.
 
-    ``nn.EmbeddingBag(TRIGRAMS + 1, size, padding_idx=TRIGRAMS)`` makes vectors of them, of words
-    that were never seen before, too. Other characters than a to z are left out.
+    ``nn.EmbeddingBag(TRIGRAMS + 1, size, padding_idx=TRIGRAMS)`` maps them to vectors, also for
+    words outside the training data. Characters other than a to z are ignored.
 
     Args:
-        words: Of any case.
+        words: Words in upper or lower case.
 
     References:
         Huang et al. (2013), Learning deep structured semantic models for web search using

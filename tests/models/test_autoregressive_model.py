@@ -374,7 +374,7 @@ def test_broken_networks() -> None:
         lambda: model.sample(1, {"T": 3}),
         lambda: model.most_probable({"T": 3}),
     ):
-        with pytest.raises(pgnn.ModelError, match="the network gives NaN"):
+        with pytest.raises(pgnn.ModelError, match="the network returns NaN"):
             ask()
     narrow = AutoregressiveModel(
         [CategoricalHead(Variable("x", 2, ("T",)), 3, 1)], Decoder(1, 4), 3

@@ -164,7 +164,7 @@ def test_what_is_not_offered_is_said() -> None:
     model = model_of(*tables(0))
     with pytest.raises(Unsupported, match="engine=JunctionTree"):
         model.filter({"x": ROWS})
-    with pytest.raises(Unsupported, match="not several"):
+    with pytest.raises(Unsupported, match="find one best segmentation"):
         model.decode({"x": ROWS}, k=2)
     with pytest.raises(Unsupported, match="not filtered"):
         OnlineFilter(model)

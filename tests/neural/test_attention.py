@@ -144,7 +144,7 @@ def test_bad_input() -> None:
     layer = neural.HardAttention(neural.DotScore())
     with pytest.raises(ModelError, match=r"\(2, 3\) and \(2, 4, 3\)"):
         layer(torch.zeros(2, 3), torch.zeros(2, 4, 3))
-    with pytest.raises(ModelError, match="no steps to choose among"):
+    with pytest.raises(ModelError, match="each row needs a valid step"):
         layer.draw(torch.zeros(1, 1, 3), torch.zeros(1, 4, 3), inside=torch.zeros(1, 4).bool())
     with pytest.raises(ModelError, match="draws"):
         neural.HardAttention(neural.DotScore(), draws=1)

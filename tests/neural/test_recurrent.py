@@ -297,7 +297,7 @@ def test_parity_as_a_network_and_as_a_deterministic_chain():
 
 def test_wrong_sequences_are_told():
     layer = neural.Recurrent(nn.RNNCell(D, H))
-    with pytest.raises(ModelError, match=r"sequences \(B, T, D\) with a step each, got \(5, 3\)"):
+    with pytest.raises(ModelError, match=r"sequences must be \(B, T, D\) with T > 0, got \(5, 3\)"):
         layer(torch.zeros(5, 3))
     with pytest.raises(ModelError, match=r"got \(5, 0, 3\)"):
         layer(torch.zeros(5, 0, 3))

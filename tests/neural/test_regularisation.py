@@ -304,7 +304,7 @@ def test_whitening() -> None:
     torch.testing.assert_close(torch.cov(layer(rows).T), torch.eye(4).double())
     flat = neural.Whitening(torch.cat([rows, rows[:, :1]], 1))(torch.cat([rows, rows[:, :1]], 1))
     assert flat.isfinite().all()
-    with pytest.raises(ModelError, match="two at least"):
+    with pytest.raises(ModelError, match="at least two rows"):
         neural.Whitening(rows[:1])
 
 

@@ -117,7 +117,7 @@ def test_parts_learn_together_from_rows_with_holes(tmp_path: Path) -> None:
 
 def test_bad_texts() -> None:
     likelihood = conditional()
-    with pytest.raises(EvidenceError, match="only the end of a sequence"):
+    with pytest.raises(EvidenceError, match="only tokens at the end of a sequence"):
         table(likelihood, torch.tensor([[0.0, NAN, 1.0]]))
     for text in ([0.0, 0.5, 1.0], [0.0, 1.0, 7.0]):
         assert (table(likelihood, torch.tensor([text])) == -torch.inf).all()

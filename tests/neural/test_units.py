@@ -107,9 +107,9 @@ def test_batch_features_tell_rows_that_are_alike():
 
 
 def test_wrong_networks_are_told():
-    with pytest.raises(ModelError, match="set its out_features"):
+    with pytest.raises(ModelError, match="the body must have out_features"):
         neural.Readout(nn.ReLU(), 3)
-    with pytest.raises(ModelError, match="numbers in and numbers out"):
+    with pytest.raises(ModelError, match="at least two sizes"):
         neural.mlp(3)
     with pytest.raises(ModelError, match=r"codes must have shape \(K, D\)"):
         neural.GaussianClasses(torch.zeros(3))

@@ -228,14 +228,14 @@ def test_scales_that_differ_are_refused():
             y = pyro.sample("y", dist.Categorical(double([[0.2, 0.8], [0.5, 0.5]])[z]))
         pyro.sample("x", dist.Normal(y.double(), 1.0), obs=double(0.3))
 
-    with pytest.raises(Unsupported, match=r"'y' .* counts 2 times"):
+    with pytest.raises(Unsupported, match=r"site 'y' .* has scale 2"):
         Program(program)
 
     def by_cell():
         with pyro.plate("rows", 2), poutine.scale(scale=double([1.0, 2.0])):
             pyro.sample("z", dist.Categorical(double([0.2, 0.8])))
 
-    with pytest.raises(Unsupported, match=r"'z' is .* differ from cell to cell"):
+    with pytest.raises(Unsupported, match=r"'z' is .* scale differs between cells"):
         Program(by_cell)
 
 

@@ -561,7 +561,7 @@ def test_a_shape_that_does_not_fit_a_plate():
 
     with pytest.raises(
         ModelError,
-        match=r"'x' does not fit plate 'data': the plate has size 5 .* 3 .*\(3,\).*\(5,\)",
+        match=r"'x' does not fit plate 'data': .* the plate has size 5 .* 3 .*\(3,\).*\(5,\)",
     ):
         Program(program)
 
@@ -576,7 +576,7 @@ def test_a_shape_that_does_not_fit_a_plate():
         with pyro.plate("data", 5):
             pyro.sample("x", dist.Normal(double(0.0), 1.0), obs=torch.zeros(5, 1).double())
 
-    with pytest.raises(ModelError, match=r"'x': .*\(5, 1\).*\(5,\).* crossed to \(5, 5\)"):
+    with pytest.raises(ModelError, match=r"'x': .*\(5, 1\).*\(5,\).* broadcast to \(5, 5\)"):
         Program(crossed)
 
     def rows_and_columns():
@@ -628,7 +628,7 @@ def test_a_guide_that_misses_a_site():
     part = Program(
         mixed, guide=lambda: pyro.sample("x", dist.Normal(torch.zeros(3), 1.0).to_event(1))
     )
-    with pytest.raises(ModelError, match="the guide misses site 'loc'"):
+    with pytest.raises(ModelError, match="the guide has no site 'loc'"):
         part.query([], engine=pgnn.Variational(progress=False))
 
     def guide():
@@ -644,7 +644,7 @@ def test_a_guide_that_misses_a_site():
         pyro.sample("more", dist.Normal(double(0.0), 1.0), infer=infer)
 
     Program(mixed, guide=lambda: more(is_auxiliary=True))
-    with pytest.raises(ModelError, match="the guide has site 'more', the model has not"):
+    with pytest.raises(ModelError, match="the guide has site .more., which the model does not have"):
         Program(mixed, guide=more)
 
     def wide():

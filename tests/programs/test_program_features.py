@@ -322,7 +322,7 @@ def test_too_many_elements_made_one_are_refused():
         b = pyro.sample("b", dist.Bernoulli(torch.full((40,), 0.5)).to_event(1))
         pyro.sample("y", dist.Normal(b.sum(-1), 1.0), obs=torch.tensor(0.4))
 
-    with pytest.raises(Unsupported, match=r"'b' has 2 \*\* 40 states, .* in a plate"):
+    with pytest.raises(Unsupported, match=r"'b' has 2 \*\* 40 joint states, .* in a plate"):
         Program(program)
 
 

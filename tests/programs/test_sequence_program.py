@@ -153,7 +153,7 @@ def test_what_begins_as_given_must_be_observed():
     program = model.program(lengths=STEPS)
     found = Program(held(program, by_step({"height": HEIGHTS})))
     close(found.query([]).log_evidence, model.smooth({"height": HEIGHTS}).log_evidence)
-    with pytest.raises(Unsupported, match="'height' has no distribution of its own"):
+    with pytest.raises(Unsupported, match="'height' has no distribution at the first step"):
         program()
     twin = model.unroll(STEPS).program()
     again = Program(held(twin, by_step({"height": HEIGHTS})))
@@ -184,7 +184,7 @@ def test_inputs_at_each_step():
         single.query([], by_step({"roll": rolls[1]})).log_evidence,
         expected.log_evidence[1],
     )
-    with pytest.raises(EvidenceError, match=r"'u' must be \(3, ...\), a value for each step"):
+    with pytest.raises(EvidenceError, match=r"'u' must be \(3, ...\), with a value for each step"):
         model.program({"u": u[1]}, lengths=3)
 
 
