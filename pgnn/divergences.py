@@ -174,7 +174,7 @@ def reverse_projection(
     for _ in range(restarts):
         states: dict[Hashable, Any] = dict(hidden)
         network = BayesianNetwork(arcs, states=states)
-        network._asked = True
+        network._was_queried = True
         value = _ascended(network, factors, random)
         if best is None or value > best[0]:
             best = value, network

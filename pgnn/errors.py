@@ -83,9 +83,9 @@ class NotConverged(UserWarning):
 
 def overflowing(names: Iterable[Hashable]) -> DataError:
     """Return the error of values whose sums, or sums of squares, are no numbers any more."""
-    told = ", ".join(map(repr, names))
+    shown = ", ".join(map(repr, names))
     return DataError(
-        f"values of {told} are so large that sums over the rows overflow: take other units, which "
+        f"values of {shown} are so large that sums over the rows overflow: take other units, which "
         "divides them by a power of ten, or leave wrong rows out"
     )
 
@@ -142,7 +142,7 @@ def require(module: str, extra: str, what: str) -> None:
         )
 
 
-class SaysArguments(ABCMeta):
+class ChecksArguments(ABCMeta):
     """The type of classes that say which of their arguments are missing or unknown.
 
     Attributes:
@@ -165,10 +165,10 @@ class SaysArguments(ABCMeta):
         try:
             return super().__call__(*args, **kwargs)
         except TypeError as error:
-            told = None if isinstance(error, PgnnError) else _wrong_arguments(cls, args, kwargs)
-            if told is None:
+            message = None if isinstance(error, PgnnError) else _wrong_arguments(cls, args, kwargs)
+            if message is None:
                 raise
-            raise ArgumentError(told) from None
+            raise ArgumentError(message) from None
 
 
 def _wrong_arguments(cls: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str | None:

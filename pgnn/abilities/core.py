@@ -178,8 +178,8 @@ class AmortisedModel(NetworkModel):
     @property
     def input_names(self) -> Collection[Hashable]:
         """Names of the covariates, including those of the recognition."""
-        own = (name for c in self.recognition.values() for name in c.inputs)
-        return dict.fromkeys([*super().input_names, *own])
+        recognition_names = (name for c in self.recognition.values() for name in c.inputs)
+        return dict.fromkeys([*super().input_names, *recognition_names])
 
     def penalty(self, observed: Mapping[Hashable, Tensor], inputs: Inputs) -> Tensor | None:
         """Return ``(R,)`` penalties subtracted from the bound of each row in a fit; None for none.

@@ -41,5 +41,5 @@ class StackedModel(ABC):
         """
 
     @abstractmethod
-    def passed_on(self, stage: Any, rows: Tensor) -> Tensor:
+    def stage_outputs(self, stage: Any, rows: Tensor) -> Tensor:
         """Return ``(N, ...)`` outputs of a stage for its rows, from which the next stage learns."""

@@ -67,8 +67,8 @@ class SlicedModel(DirectedModel, UnrollableModel):
     @property
     def input_names(self) -> Collection[Hashable]:
         """Names of the covariates, including those of the first slice."""
-        own = (name for c in self.initial.values() for name in c.inputs)
-        return dict.fromkeys([*super().input_names, *own])
+        initial_names = (name for c in self.initial.values() for name in c.inputs)
+        return dict.fromkeys([*super().input_names, *initial_names])
 
     @property
     @abstractmethod

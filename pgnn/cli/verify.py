@@ -59,6 +59,6 @@ def _text(report: dict[str, Any]) -> str:
     lines = [f"{report['cases']} sets of evidence, compared with {report['reference']}"]
     width = max(len(r["name"]) for r in report["methods"])
     for row in report["methods"]:
-        said = row["why"] or f"largest difference {row['worst']:.2g} ({row['variable']})"
-        lines.append(f"{row['name']:<{width}}  {said}")
+        detail = row["why"] or f"largest difference {row['worst']:.2g} ({row['variable']})"
+        lines.append(f"{row['name']:<{width}}  {detail}")
     return "\n".join(lines)

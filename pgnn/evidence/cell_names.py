@@ -41,12 +41,12 @@ class CellNames:
             is_variable: Returns whether a name is that of a variable or an element.
         """
         columns = dict(findings)
-        own = self.among(columns, is_variable)
-        if not in_rows or len(columns) < len(findings) or not self.are_all(own):
+        found = self.among(columns, is_variable)
+        if not in_rows or len(columns) < len(findings) or not self.are_all(found):
             return [(self.place(n), x) for n, x in findings]
-        rows = self.rows(own)
-        cells = self.renamed(own) if rows is None else {self.array.name: rows}
-        return [*cells.items(), *((n, x) for n, x in findings if n not in own)]
+        rows = self.rows(found)
+        cells = self.renamed(found) if rows is None else {self.array.name: rows}
+        return [*cells.items(), *((n, x) for n, x in findings if n not in found)]
 
     def places(
         self, names: Sequence[Hashable], is_variable: Callable[[Hashable], bool]
@@ -57,8 +57,8 @@ class CellNames:
             names: Names of the columns.
             is_variable: See :meth:`arranged`.
         """
-        own = self.among(dict.fromkeys(names), is_variable)
-        places = self._places or (self._in_order([*own]) if self.are_all(own) else {})
+        found = self.among(dict.fromkeys(names), is_variable)
+        places = self._places or (self._in_order([*found]) if self.are_all(found) else {})
         return {n: places.get(n, n) for n in names}
 
     def among(
@@ -68,9 +68,9 @@ class CellNames:
 
         Columns that spell all elements, ``"('x', 1, 0)"`` say, come in the order of the elements.
         """
-        own = {n: x for n, x in columns.items() if n in self._places or not is_variable(n)}
-        spelled = {str(e.name): None for e in self.array.elements()} if self._spells(own) else {}
-        return {n: own[n] for n in spelled} if own.keys() == spelled.keys() else own
+        found = {n: x for n, x in columns.items() if n in self._places or not is_variable(n)}
+        spelled = {str(e.name): None for e in self.array.elements()} if self._spells(found) else {}
+        return {n: found[n] for n in spelled} if found.keys() == spelled.keys() else found
 
     def hint(self, columns: Iterable[Hashable], is_variable: Callable[[Hashable], bool]) -> str:
         """Return what a frame of other columns should be; empty if it is not one of elements.
@@ -83,12 +83,12 @@ class CellNames:
         if any(n == own_name or (isinstance(n, tuple) and n[:1] == (own_name,)) for n in columns):
             return ""  # the array is there, and the others are something else
         others = [n for n in columns if n not in self._places and not is_variable(n)]
-        number, own = len(others), self.array.num_elements
-        if self.names or number < 2 or own < 2 or number == own:
+        number, size = len(others), self.array.num_elements
+        if self.names or number < 2 or size < 2 or number == size:
             return ""
         return (
-            f"; {self.array.name!r} has {own} elements, and a frame has a column for each of them, "
-            f"but this one has {number}"
+            f"; {self.array.name!r} has {size} elements, and a frame has a column for each of "
+            f"them, but this one has {number}"
         )
 
     def place(self, name: Hashable) -> Hashable:

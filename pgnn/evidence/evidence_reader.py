@@ -141,7 +141,7 @@ class EvidenceReader:
         frame, by_rows = is_frame(values), is_frame(values) or are_rows(values)
         cells = [(n, x) for n, x in items if n not in raw.ignore]
         if self._cells is not None:
-            cells = self._cells.arranged(cells, by_rows, self._knows)
+            cells = self._cells.arranged(cells, by_rows, self._is_name)
         cells = joined_cells(cells, self._reals)
         self._check_names([n for n, _ in cells], "column" if frame else "variable")
         raw = replace(raw, rule=replace(raw.rule, rows=raw.rule.rows or by_rows))
@@ -156,7 +156,7 @@ class EvidenceReader:
         """Return the variable or element that each column of a frame belongs to."""
         if self._cells is None:
             return {n: n for n in names}
-        return self._cells.places(names, self._knows)
+        return self._cells.places(names, self._is_name)
 
     def columns(
         self, data: Any, names: Iterable[Hashable] | None = None, block: int = BLOCK
@@ -200,13 +200,13 @@ class EvidenceReader:
         return RowEvidence(codes, False, None, self._no_scale, {}, {}, names)
 
     def _check_names(self, names: Sequence[Hashable], what: str) -> None:
-        wrong = [n for n in names if not self._knows(n)]
+        wrong = [n for n in names if not self._is_name(n)]
         if wrong:
             cells = self._cells if what == "column" else None
-            hint = "" if cells is None else cells.hint(names, self._knows)
+            hint = "" if cells is None else cells.hint(names, self._is_name)
             raise unknown_columns(wrong, self.variables, what, hint)
 
-    def _knows(self, name: Hashable) -> bool:
+    def _is_name(self, name: Hashable) -> bool:
         return name in self._single or name in self._reals or self.elements.find(name) is not None
 
     def _find(self, name: Hashable, value: Any, raw: RawEvidence) -> tuple[int, Reading]:
@@ -351,7 +351,7 @@ class EvidenceReader:
             values = columns_of(values)
         names = [n for n in values if n not in raw.ignore]
         known = [v.name for v in self.variables]
-        wrong = [n for n in names if not self._knows(n)]
+        wrong = [n for n in names if not self._is_name(n)]
         if wrong:
             raise unknown_columns(wrong, self.variables)
         columns: list[Column] = []

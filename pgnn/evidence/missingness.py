@@ -50,10 +50,10 @@ def missing_indicators(
         gone = _missing(columns[name])
         if names is None and not gone.any():
             continue
-        told = f"{name}{suffix}"
-        if told in columns:
-            raise DataError(f"there is a column {told!r} already; give another suffix=")
-        extended[told] = gone.tolist()
+        indicator = f"{name}{suffix}"
+        if indicator in columns:
+            raise DataError(f"there is a column {indicator!r} already; give another suffix=")
+        extended[indicator] = gone.tolist()
     return extended
 
 

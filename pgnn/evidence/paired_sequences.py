@@ -47,18 +47,22 @@ class InputSequences(NamedTuple):
         values, steps, batched = _padded(name, raw)
         if lengths is not None:
             try:
-                told = torch.as_tensor(lengths).reshape(-1)
+                given = torch.as_tensor(lengths).reshape(-1)
             except (TypeError, ValueError, RuntimeError):
                 raise EvidenceError(
                     f"{AXIS!r} must be the lengths ({len(steps)},) of the input {name!r}, got "
                     f"{lengths!r}"
                 ) from None
-            if told.shape != steps.shape or told.is_floating_point() or bool((told > steps).any()):
+            if (
+                given.shape != steps.shape
+                or given.is_floating_point()
+                or bool((given > steps).any())
+            ):
                 raise EvidenceError(
                     f"{AXIS!r} must be the lengths ({len(steps)},) of the input {name!r}, at most "
-                    f"{values.shape[1]}, got {told.tolist()}"
+                    f"{values.shape[1]}, got {given.tolist()}"
                 )
-            steps = told.long()
+            steps = given.long()
         inside = torch.arange(values.shape[1]) < steps[:, None]
         valid = inside.to(values.device)
         # NaN compares as false; minus infinity is the log of zero
@@ -202,8 +206,8 @@ class PairedSequences(SequenceEvidence):
         """Return evidence without input."""
         if inputs:
             raise EvidenceError(f"the model takes no inputs, got {next(iter(inputs))!r}")
-        told = {} if evidence is None else _named(variables, evidence)
-        observed = SequenceEvidence.read(variables, told)
+        given = {} if evidence is None else _named(variables, evidence)
+        observed = SequenceEvidence.read(variables, given)
         return _paired(observed, torch.zeros_like(observed.lengths), {})
 
 

@@ -55,7 +55,7 @@ class RowEvidence(Evidence):
     inputs: Mapping[Hashable, Tensor] = field(default_factory=dict)
     whole: tuple[Hashable, ...] = ()
 
-    def knows(self, name: Hashable) -> bool:
+    def fully_observes(self, name: Hashable) -> bool:
         """Return whether a real variable is fully observed in every row."""
         return name in self.whole or (name in self.reals and all_finite(self.reals[name]))
 

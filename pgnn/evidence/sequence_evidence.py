@@ -59,7 +59,7 @@ class SequenceEvidence(Evidence):
         """``(B, T)`` mask of the steps within the length of each row."""
         return torch.arange(self.steps) < self.lengths[:, None]
 
-    def knows(self, name: Hashable) -> bool:
+    def fully_observes(self, name: Hashable) -> bool:
         """Return whether a real variable was observed at all steps of all rows."""
         values = self.reals.get(name)
         return values is not None and not bool(values[self.inside].isnan().any())

@@ -112,7 +112,7 @@ def read_parts(variable: Variable, values: Any, rule: Rule, lengths: Array | Non
         values, rule = values.values, replace(rule, coded=True)
     if isinstance(values, list) and values and all(isinstance(v, Codes) for v in values):
         values, rule = [v.values for v in values], replace(rule, coded=True)
-    said = isinstance(values, Likelihood)
+    is_likelihood = isinstance(values, Likelihood)
     values = values.values if isinstance(values, Likelihood) else values
     if isinstance(values, Iterator):
         values = list(values)
@@ -121,7 +121,9 @@ def read_parts(variable: Variable, values: Any, rule: Rule, lengths: Array | Non
         values = spelled(variable, values)
     if isinstance(values, Tensor):
         values = dense(values)
-    if (codes := _codes_of_texts(variable, values)) is not None and not (said or rule.coded):
+    if (codes := _codes_of_texts(variable, values)) is not None and not (
+        is_likelihood or rule.coded
+    ):
         return Parts(variable, codes, True, False)
     if not _holds_several(variable, values):
         raise EvidenceError(
@@ -135,7 +137,8 @@ def read_parts(variable: Variable, values: Any, rule: Rule, lengths: Array | Non
         parts = list(values)
     shapes = [_shape(variable, p) for p in parts]
     soft = variable.is_discrete and (
-        said or (any(len(s) > 1 for s in shapes) if ragged else _is_soft(variable, values, rule))
+        is_likelihood
+        or (any(len(s) > 1 for s in shapes) if ragged else _is_soft(variable, values, rule))
     )
     rows = [_numbers(variable, p, soft, rule, k if ragged else None) for k, p in enumerate(parts)]
     axes = event + soft

@@ -52,7 +52,7 @@ class Explorer:
         self.model: Any = model
         self.name = name
         self.variables = tuple(model.variables.values())
-        self._asked = lru_cache(_MODELS)(self._prepare)
+        self._cached_model = lru_cache(_MODELS)(self._prepare)
 
     def describe(self) -> dict[str, Any]:
         """Return variables with states and parents, and where nodes and edges are drawn."""
@@ -83,7 +83,7 @@ class Explorer:
             DataError: If the message is wrong.
         """
         case = Case.read(message, self.variables)
-        model, compiled = self._asked(case.changes)
+        model, compiled = self._cached_model(case.changes)
         try:
             if compiled is not None and not case.likelihoods:
                 codes = np.full(len(self.variables), -1, dtype=np.int64)
@@ -109,7 +109,7 @@ class Explorer:
             DataError: If the message is wrong.
         """
         case = Case.read(message, self.variables)
-        model, _ = self._asked(case.changes)
+        model, _ = self._cached_model(case.changes)
         try:
             best = model.most_probable(self._evidence(case))
         except ImpossibleEvidence as error:
@@ -130,7 +130,7 @@ class Explorer:
         number = message.get("variable")
         if type(number) is not int or not 0 <= number < len(self.variables):
             raise DataError(f"there is no variable {str(number)[:40]!r}")
-        model, _ = self._asked(case.changes)
+        model, _ = self._cached_model(case.changes)
         if not isinstance(model, NetworkModel):
             raise DataError("the model has no conditional tables")
         conditional = model.conditionals[self.variables[number].name]

@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pgnn.errors import EvidenceError, ModelError, SaysArguments, closest
+from pgnn.errors import ChecksArguments, EvidenceError, ModelError, closest
 from pgnn.factors.logspace import logsumexp
 from pgnn.factors.variable import Variable, check_variables
 
 
-class Factor(metaclass=SaysArguments):
+class Factor(metaclass=ChecksArguments):
     r"""A non-negative table :math:`\phi(x_1, \dots, x_n)` over named variables, kept as logs.
 
     Args:

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor, nn
 
-from pgnn.errors import ModelError, SaysArguments
+from pgnn.errors import ChecksArguments, ModelError
 from pgnn.factors.variable import Variable
 from pgnn.limits import check_size, entries_of
 
@@ -22,7 +22,7 @@ Settings = dict[str, Any]
 """Arguments by name."""
 
 
-class Restorable(metaclass=SaysArguments):
+class Restorable(metaclass=ChecksArguments):
     """An object that can be saved: it returns its settings, and is restored from them.
 
     The settings are keyword arguments of the constructor, without learnable parameters: text,
@@ -66,7 +66,7 @@ _FOR_ENGINES = frozenset(
 """What engines, printing and messages ask for."""
 
 
-class Listed(nn.Module, metaclass=SaysArguments):
+class Listed(nn.Module, metaclass=ChecksArguments):
     """A module whose ``dir()`` has its own attributes, and few of torch's."""
 
     def __dir__(self) -> list[str]:

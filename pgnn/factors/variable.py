@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from pgnn.errors import EvidenceError, Intractable, ModelError, SaysArguments, Unsupported
+from pgnn.errors import ChecksArguments, EvidenceError, Intractable, ModelError, Unsupported
 from pgnn.factors.cells import cells_of, is_container, is_missing
 from pgnn.factors.labels import MISSING, Labels
 from pgnn.limits import human_bytes, human_count
@@ -23,7 +23,7 @@ MAX_STATES = 2**24
 """Most states of a variable."""
 
 
-class Variable(metaclass=SaysArguments):
+class Variable(metaclass=ChecksArguments):
     """A named random variable, discrete with labelled states or real with a shape.
 
     A discrete variable has states ``0 .. K-1``, each with a label. Values are read alike in every

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pgnn.abilities import FactorModel, Inputs
-from pgnn.errors import EvidenceError, ImpossibleEvidence, ModelError, SaysArguments, Unsupported
+from pgnn.errors import ChecksArguments, EvidenceError, ImpossibleEvidence, ModelError, Unsupported
 from pgnn.factors.inference_mode import outside_inference_mode
 from pgnn.inference.ancestral_draws import with_reals
 from pgnn.inference.assignment import Assignment, KBest
@@ -32,7 +32,7 @@ Mask = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 
 
-class Engine(metaclass=SaysArguments):
+class Engine(metaclass=ChecksArguments):
     """Immutable settings of an inference method; a call keeps its own state.
 
     The methods are those of :class:`pgnn.models.model.Model`, with the model as first argument.

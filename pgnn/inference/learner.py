@@ -6,10 +6,10 @@ from abc import abstractmethod
 from typing import Any
 
 from pgnn.abilities import Inputs
-from pgnn.errors import SaysArguments, Unsupported
+from pgnn.errors import ChecksArguments, Unsupported
 
 
-class Learner(metaclass=SaysArguments):
+class Learner(metaclass=ChecksArguments):
     """Immutable settings of a method that fits models.
 
     Attributes:

@@ -104,14 +104,14 @@ class RealUnitTargets:
         model, names = question.model, question.names
         if names is None or not isinstance(model, UnitModel):
             return None
-        asked = names_of(names, model.variables, model.elements)
-        reals = [n for n in asked if n in model.variables and not model.variables[n].is_discrete]
+        queried = names_of(names, model.variables, model.elements)
+        reals = [n for n in queried if n in model.variables and not model.variables[n].is_discrete]
         if not reals:
             return None
         for name in reals:
-            if question.observed.knows(name):
+            if question.observed.fully_observes(name):
                 raise EvidenceError(f"{name!r} is real and observed: it has no posterior")
-        rest = [n for n in asked if n not in reals]
+        rest = [n for n in queried if n not in reals]
         targets = cls(rest, tuple(model.variables[n] for n in reals))
         count, rows = _num_states(question), question.num_rows
         count = int(count) if is_enumerated(question) else DRAWS

@@ -34,7 +34,7 @@ class _Stopped(BaseException):
     """Work was stopped because of an error in another thread."""
 
 
-def go_on() -> Stop:
+def never_stop() -> Stop:
     """Return a flag that is never set, for short work."""
     return np.zeros(1, dtype=np.int64)
 
@@ -59,7 +59,7 @@ def interruptible(
             have stopped (at a second interrupt, immediately).
     """
     outer = _OUTER.get()
-    stop = go_on() if outer is None else outer
+    stop = never_stop() if outer is None else outer
     if threads == 1 and cost <= _SOON:
         for piece in work:
             piece(stop)

@@ -40,11 +40,11 @@ class CredibleIntervals:
 
         parts = []
         for name, mean in self.mean.items():
-            told = {"mean": mean, "low": self.low[name], "high": self.high[name]}
+            columns = {"mean": mean, "low": self.low[name], "high": self.high[name]}
             index = [range(len(mean)), self.labels[name]] if mean.ndim == 2 else [self.labels[name]]
             names = ["row", "state"] if mean.ndim == 2 else ["state"]
             rows = pd.MultiIndex.from_product([[name], *index], names=["variable", *names])
-            parts.append(pd.DataFrame({n: x.reshape(-1) for n, x in told.items()}, index=rows))
+            parts.append(pd.DataFrame({n: x.reshape(-1) for n, x in columns.items()}, index=rows))
         return pd.concat(parts)
 
 

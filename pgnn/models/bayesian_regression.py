@@ -64,12 +64,12 @@ class BayesianRegression(Regression):
     def settings(self) -> Settings:
         """Return the variables, the scale and the noise."""
         conditional = self.conditional
-        told = {"scale": self.scale, "noise": self.noise}
-        return {"child": conditional.child, "parents": conditional.parents, **told}
+        standard_deviations = {"scale": self.scale, "noise": self.noise}
+        return {"child": conditional.child, "parents": conditional.parents, **standard_deviations}
 
     def _arguments(self, parents: Any) -> dict[str, Any]:
-        told = {"scale": self.scale, "noise": self.noise}
-        return {"child": self._child, "parents": parents, **told}
+        standard_deviations = {"scale": self.scale, "noise": self.noise}
+        return {"child": self._child, "parents": parents, **standard_deviations}
 
     def default_learner(self, data: Any) -> Learner:
         """Return ``MaximumLikelihood()``, since the weights have a prior."""
@@ -104,10 +104,10 @@ class BayesianRegression(Regression):
         from pgnn.inference.question import names_of, reader_of
 
         conditional: Any = self.conditional
-        asked = [self._child] if targets is None else names_of(targets, self.variables)
+        queried = [self._child] if targets is None else names_of(targets, self.variables)
         observed = reader_of(self).read(evidence)
         known = [v.name for v in conditional.parents if v.name in observed.reals]
-        if engine is not None or asked != [self._child] or self._child in observed.reals:
+        if engine is not None or queried != [self._child] or self._child in observed.reals:
             return super().query(targets, evidence, inputs=inputs, engine=engine, errors=errors)
         if len(known) < len(conditional.parents) or any(
             bool(observed.reals[n].isnan().any()) for n in known

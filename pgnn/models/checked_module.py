@@ -20,7 +20,7 @@ class CheckedModule(CachingModule):
     """
 
     history: Any
-    _asked = False
+    _was_queried = False
     _fitting = False
 
     def check(self) -> None:
@@ -61,9 +61,9 @@ class CheckedModule(CachingModule):
 
     def _tell_unset(self) -> None:
         """Warn in the first query about parameters that were neither given nor fitted."""
-        if self._asked:
+        if self._was_queried:
             return
-        self._asked = True
+        self._was_queried = True
         if self.history:
             return
         unset = [m.key for m in self.modules() if isinstance(m, Piece) and m.is_unset]

@@ -55,11 +55,11 @@ class ColumnNames(LearningVerbs, VectorModel):
             counts = {n: columns.pop(n) for n in [*columns] if isinstance(weights, str)
                       and n == weights and n not in self.variables}  # fmt: skip
             array = self.variables[self.vector]
-            own = CellNames(array).among(columns, self._names_a_variable)
-            if CellNames(array).are_all(own):
-                self.name_columns((*own,))
-                matrix = CellNames(array).rows(own)
-                others = {n: x for n, x in columns.items() if n not in own}
+            cells = CellNames(array).among(columns, self._names_a_variable)
+            if CellNames(array).are_all(cells):
+                self.name_columns((*cells,))
+                matrix = CellNames(array).rows(cells)
+                others = {n: x for n, x in columns.items() if n not in cells}
                 rows = data if matrix is None else {array.name: matrix, **others, **counts}
         try:
             with super()._declared_by(rows, weights, inputs) as declared:

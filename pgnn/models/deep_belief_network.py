@@ -77,7 +77,7 @@ class DeepBeliefNetwork(LayeredBeliefNetwork, StackedModel):
         rows = read_layered_rows(self, data, probabilities=chosen.probabilities)
         return rows, replace(chosen, probabilities=True)
 
-    def passed_on(self, stage: RestrictedBoltzmannMachine, rows: Tensor) -> Tensor:
+    def stage_outputs(self, stage: RestrictedBoltzmannMachine, rows: Tensor) -> Tensor:
         """See :class:`StackedModel`; the expected hidden units."""
         return stage.hidden_means(rows)
 

@@ -84,7 +84,7 @@ class DynamicBayesianNetwork(RepeatedSlice):
         *,
         normalise: bool = False,
     ) -> None:
-        declared, told = by_name(conditionals, "conditionals"), by_name(states, "states")
+        declared, declared_states = by_name(conditionals, "conditionals"), by_name(states, "states")
         first = by_name(initial, "initial conditionals")
         edges = listed_edges(graph)
         drawn = read_graph(edges, [])
@@ -94,13 +94,15 @@ class DynamicBayesianNetwork(RepeatedSlice):
             declared = {
                 n[0] if _is_numbered(n) else n: c for n, c in declared.items() if _is_late(n)
             }
-            told = {n[0] if _is_numbered(n) else n: s for n, s in told.items()}
+            declared_states = {
+                n[0] if _is_numbered(n) else n: s for n, s in declared_states.items()
+            }
         else:
-            graph = read_graph(edges, [*told, *declared])
+            graph = read_graph(edges, [*declared_states, *declared])
         names = _check(graph)
         for what, mapping in (
             ("a conditional", declared),
-            ("states", told),
+            ("states", declared_states),
             ("an initial conditional", first),
         ):
             for name in mapping:
@@ -112,7 +114,7 @@ class DynamicBayesianNetwork(RepeatedSlice):
         for name in names:
             if "conditional" in graph.nodes[name]:
                 declared.setdefault(name, graph.nodes[name]["conditional"])
-        variables = {n: declare(n, graph, declared, told) for n in names}
+        variables = {n: declare(n, graph, declared, declared_states) for n in names}
         scope: dict[Hashable, Variable] = dict(variables)
         scope.update({lagged_name(n): lagged(v) for n, v in variables.items()})
         in_slice = {n: conditional_of(n, graph, scope, declared.get(n), normalise) for n in names}

@@ -97,7 +97,7 @@ class GraphRandomField(MarkovRandomField):
         name: Hashable = "label",
     ) -> None:
         whole = graph if isinstance(graph, nx.Graph) else _joined(graph)
-        self._told: dict[str, Any] = {
+        self._arguments: dict[str, Any] = {
             "features": features,
             "edge_features": edge_features,
             "name": name,
@@ -107,9 +107,13 @@ class GraphRandomField(MarkovRandomField):
             raise ModelError("a field over a graph needs at least one node")
         number = {n: i for i, n in enumerate(node_names)}
         pairs = [[number[a], number[b]] for a, b in edge_names]
-        told = [f.input_name for f in (features, edge_features) if isinstance(f, AttributeScores)]
-        if len(set(told)) < len(told):
-            raise ModelError(f"nodes and edges have one input {told[0]!r}; give them two names")
+        input_names = [
+            f.input_name for f in (features, edge_features) if isinstance(f, AttributeScores)
+        ]
+        if len(set(input_names)) < len(input_names):
+            raise ModelError(
+                f"nodes and edges have one input {input_names[0]!r}; give them two names"
+            )
         loops = [a for a, b in edge_names if a == b]
         if loops:
             raise ModelError(f"node {loops[0]!r} is joined to itself; leave such edges out")
@@ -134,9 +138,9 @@ class GraphRandomField(MarkovRandomField):
             "nodes": self.node_names,
             "edges": tuple(self._drawn.edges(data=EDGE_KIND)),
             "directed": self._drawn.is_directed(),
-            "labels": self.variables[self._told["name"]].states,
+            "labels": self.variables[self._arguments["name"]].states,
             **self._features(),
-            "name": self._told["name"],
+            "name": self._arguments["name"],
         }
 
     def _features(self) -> dict[str, Any]:
@@ -144,8 +148,9 @@ class GraphRandomField(MarkovRandomField):
         ends = {"features": self.potentials[0], "edge_features": self.potentials[-1]}
         return {
             key: part.attributes
-            if isinstance(self._told[key], AttributeScores) and isinstance(part, AttributePotential)
-            else self._told[key]
+            if isinstance(self._arguments[key], AttributeScores)
+            and isinstance(part, AttributePotential)
+            else self._arguments[key]
             for key, part in ends.items()
         }
 
@@ -164,7 +169,7 @@ class GraphRandomField(MarkovRandomField):
         Args:
             graph: See the class; kinds of edges that are new to the field score zero.
         """
-        name = self._told["name"]
+        name = self._arguments["name"]
         settings = copy.deepcopy(self._features())
         other = GraphRandomField(graph, self.variables[name].states or (), **settings, name=name)
         known = self._parts()
@@ -193,7 +198,7 @@ class GraphRandomField(MarkovRandomField):
         Raises:
             EvidenceError: If there is no such node, or no such label.
         """
-        name, number = self._told["name"], {n: i for i, n in enumerate(self.node_names)}
+        name, number = self._arguments["name"], {n: i for i, n in enumerate(self.node_names)}
         rows = [labels] if isinstance(labels, Mapping) else labels
         for row in rows:
             for node, label in row.items():
@@ -219,13 +224,13 @@ class GraphRandomField(MarkovRandomField):
             raise EvidenceError(
                 "by_node takes the whole answer of most_probable, got the numbers of one variable"
             )
-        if [v.name for v in answer.variables] != [self._told["name"]]:
+        if [v.name for v in answer.variables] != [self._arguments["name"]]:
             raise EvidenceError(
                 f"the answer is about {[v.name for v in answer.variables]}: ask for the labels of "
-                f"all nodes, {self._told['name']!r}"
+                f"all nodes, {self._arguments['name']!r}"
             )
         codes = answer.codes.reshape(-1, len(self.node_names)).tolist()
-        label = self.variables[self._told["name"]]
+        label = self.variables[self._arguments["name"]]
         rows = [
             dict(zip(self.node_names, (None if k < 0 else label.decode([k])[0] for k in row),
                      strict=True))
@@ -271,7 +276,7 @@ class GraphRandomField(MarkovRandomField):
 
     def extra_repr(self) -> str:
         """What ``print`` shows between the brackets."""
-        label = self.variables[self._told["name"]]
+        label = self.variables[self._arguments["name"]]
         shown = ", ".join(map(repr, (label.states or ())[:4]))
         more = ", ..." if label.num_states > 4 else ""
         return (

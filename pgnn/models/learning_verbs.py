@@ -141,7 +141,7 @@ class LearningVerbs(CheckedModule, FactorModel):
     def _learner(self, learner: Learner | None, data: Any) -> Learner:
         from pgnn.inference.learner import Learner
 
-        self._asked = True  # no warning that initial tables were never learned
+        self._was_queried = True  # no warning that initial tables were never learned
         chosen = self.default_learner(data) if learner is None else learner
         if not isinstance(chosen, Learner):
             raise ModelError(f"learner must be one such as MaximumLikelihood(), got {learner!r}")

@@ -155,8 +155,8 @@ class Model(LearningVerbs, FactorModel, Restorable):
             ImpossibleEvidence: If a row has probability zero, whatever the targets.
             Intractable: If the answer exceeds the budget of a named engine.
         """
-        own = self._engine(engine, inputs)
-        return own.query(self, targets, evidence, inputs=inputs, errors=errors)
+        chosen = self._engine(engine, inputs)
+        return chosen.query(self, targets, evidence, inputs=inputs, errors=errors)
 
     @overload
     def most_probable(

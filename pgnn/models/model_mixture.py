@@ -117,7 +117,7 @@ class ModelMixture(Model, MixtureModel):
     def input_names(self) -> Collection[Hashable] | None:
         """Names of the covariates of the components; None if one does not name its own."""
         names = [c.input_names for c in self.components]
-        return None if None in names else dict.fromkeys(n for own in names for n in own)
+        return None if None in names else dict.fromkeys(n for part in names for n in part)
 
     @property
     def num_free_parameters(self) -> int:

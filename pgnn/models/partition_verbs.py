@@ -21,17 +21,17 @@ def over_partitions(verb: Verb) -> Verb:
     """Decorate a verb of models to answer a Dask frame by a frame, partition by partition."""
 
     @wraps(verb)
-    def asked(model: Model, *arguments: Any, **settings: Any) -> Any:
+    def distributed(model: Model, *arguments: Any, **settings: Any) -> Any:
         places: list[tuple[int | str, Any]] = [*enumerate(arguments), *settings.items()]
         for place, value in places:
             if is_partitioned(value):
                 rest = [None if k == place else x for k, x in enumerate(arguments)]
                 others = {k: x for k, x in settings.items() if k != place}
-                question = PartitionQuestion(model, asked, rest, others, place)
+                question = PartitionQuestion(model, distributed, rest, others, place)
                 return question.answered(value)
         return verb(model, *arguments, **settings)
 
-    return cast(Verb, asked)
+    return cast(Verb, distributed)
 
 
 @dataclass(frozen=True)

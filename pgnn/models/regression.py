@@ -74,7 +74,7 @@ class Regression(BayesianNetwork):
         # a conditional is a module, which must be registered only in the network
         self._kind = (lambda *_: kind) if isinstance(kind, Conditional) else kind or LinearGaussian
         self.prior, self._discrete = prior, discrete
-        self._child, self._told = _name(child), parents
+        self._child, self._parents = _name(child), parents
         told_by = [] if parents is None else _listed(parents)
         names = [_name(p) for p in told_by]
         if len({self._child, *names}) < 1 + len(names):
@@ -118,7 +118,7 @@ class Regression(BayesianNetwork):
     ) -> Iterator[tuple[Any, Inputs | None]]:
         """See :class:`BayesianNetwork`; parents are the other columns if not given."""
         with structure_restored_on_failure(self):
-            if self._told is None:
+            if self._parents is None:
                 others = [n for n in columns_of(data) if n != self._child]
                 others = [n for n in others if not (isinstance(weights, str) and n == weights)]
                 if not others:
@@ -217,28 +217,27 @@ class Regression(BayesianNetwork):
 
     def __repr__(self) -> str:
         parents = [*self.graph.predecessors(self._child)]
-        return (
-            f"{type(self).__name__}({self._child!r}, {parents if self._told is not None else None})"
-        )
+        shown = parents if self._parents is not None else None
+        return f"{type(self).__name__}({self._child!r}, {shown})"
 
 
 def _exogenous(child: Variable, parents: Any) -> Conditional:
     return Exogenous(child, parents)
 
 
-def _name(told: Hashable | Variable) -> Hashable:
-    return told.name if isinstance(told, Variable) else told
+def _name(given: Hashable | Variable) -> Hashable:
+    return given.name if isinstance(given, Variable) else given
 
 
-def _listed(told: Any) -> list[Any]:
-    one = isinstance(told, str | Variable) or not isinstance(told, Iterable)
-    if one or (isinstance(told, tuple) and not _are_variables(told)):
-        return [told]
-    return [*told]
+def _listed(given: Any) -> list[Any]:
+    one = isinstance(given, str | Variable) or not isinstance(given, Iterable)
+    if one or (isinstance(given, tuple) and not _are_variables(given)):
+        return [given]
+    return [*given]
 
 
-def _are_variables(told: Any) -> bool:
-    return isinstance(told, tuple) and all(isinstance(v, Variable) for v in told)
+def _are_variables(given: Any) -> bool:
+    return isinstance(given, tuple) and all(isinstance(v, Variable) for v in given)
 
 
 def _is_numeric(column: Any) -> bool:

@@ -144,9 +144,9 @@ class SequenceModel(Model, UnrollableModel):
             errors: ``"raise"`` or ``"nan"``, see :meth:`Model.query`.
             lengths: ``(B,)`` lengths of sequences that are concatenated in one array.
         """
-        evidence, asked = self._asked_about(with_lengths(evidence, lengths), targets)
+        evidence, queried = self._evidence_and_targets(with_lengths(evidence, lengths), targets)
         chosen = self._engine(engine, inputs)
-        return chosen.filter(self, asked, evidence, inputs=inputs, errors=errors)
+        return chosen.filter(self, queried, evidence, inputs=inputs, errors=errors)
 
     def smooth(
         self,
@@ -168,8 +168,8 @@ class SequenceModel(Model, UnrollableModel):
             errors: ``"raise"`` or ``"nan"``, see :meth:`Model.query`.
             lengths: ``(B,)`` lengths of sequences that are concatenated in one array.
         """
-        evidence, asked = self._asked_about(with_lengths(evidence, lengths), targets)
-        return self.query(asked, evidence, inputs=inputs, engine=engine, errors=errors)
+        evidence, queried = self._evidence_and_targets(with_lengths(evidence, lengths), targets)
+        return self.query(queried, evidence, inputs=inputs, engine=engine, errors=errors)
 
     def predict(
         self,
@@ -245,8 +245,10 @@ class SequenceModel(Model, UnrollableModel):
             States by name: labels for one sequence, indices ``(B, T)`` for a batch; ``frame()`` has
             labels in both cases.
         """
-        evidence, asked = self._asked_about(with_lengths(evidence, lengths), None)
-        return self.most_probable(evidence, asked, inputs=inputs, engine=engine, k=k, errors=errors)
+        evidence, queried = self._evidence_and_targets(with_lengths(evidence, lengths), None)
+        return self.most_probable(
+            evidence, queried, inputs=inputs, engine=engine, k=k, errors=errors
+        )
 
     @property
     @abstractmethod
@@ -258,13 +260,13 @@ class SequenceModel(Model, UnrollableModel):
         """See :class:`~pgnn.abilities.VariableModel`: if some parameter requires a gradient."""
         return not self.detached and any(p.requires_grad for p in self.parameters())
 
-    def _asked_about(self, evidence: Any, targets: Any) -> tuple[Any, Any]:
+    def _evidence_and_targets(self, evidence: Any, targets: Any) -> tuple[Any, Any]:
         """The evidence, and the targets: by default the unobserved states."""
         hidden = self.hidden if targets is None else targets
         if targets is not None or all(self.variables[n].is_discrete for n in hidden):
             return evidence, hidden
         observed = SequenceEvidence.of(self, evidence)
-        known = {n for n in self.variables if observed.knows(n)}
+        known = {n for n in self.variables if observed.fully_observes(n)}
         return observed, [n for n in hidden if self.variables[n].is_discrete or n not in known]
 
     def _engine(self, engine: Engine | None, inputs: Inputs | None = None) -> SequenceEngine:

@@ -98,7 +98,7 @@ class StackedAutoencoder(Autoencoder, StackedModel):
         """See :class:`StackedModel`."""
         return self._rows(data), learner
 
-    def passed_on(self, stage: Autoencoder, rows: Tensor) -> Tensor:
+    def stage_outputs(self, stage: Autoencoder, rows: Tensor) -> Tensor:
         """See :class:`StackedModel`; the codes."""
         codes: Tensor = stage.encode(rows).mean
         return codes

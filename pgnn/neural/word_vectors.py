@@ -131,6 +131,6 @@ def letter_trigrams(words: Sequence[str]) -> Tensor:
     codes = [[ord(c) - ord("a") for c in word.lower() if "a" <= c <= "z"] for word in words]
     rows = [[676 * a + 26 * b + c for a, b, c in zip(w, w[1:], w[2:], strict=False)] for w in codes]
     result = torch.full((len(rows), max(map(len, rows), default=0)), TRIGRAMS)
-    for row, own in zip(result, rows, strict=True):
-        row[: len(own)] = torch.tensor(own, dtype=torch.int64)
+    for row, trigrams in zip(result, rows, strict=True):
+        row[: len(trigrams)] = torch.tensor(trigrams, dtype=torch.int64)
     return result

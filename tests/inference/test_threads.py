@@ -15,9 +15,9 @@ from pgnn.inference.exact.plan import make_plan, make_task
 from pgnn.inference.threads import (
     LITTLE,
     Stop,
-    go_on,
     in_threads,
     interruptible,
+    never_stop,
     parts,
     repeated,
 )
@@ -71,7 +71,7 @@ def test_exact_kernels_stop_when_they_are_told_to() -> None:
         scaled.values, graph.start, scaled.row_values, np.full((3, 2), -1, np.int32),
         np.zeros((0, 0)), scaled.flushed,
     )  # fmt: skip
-    for stop in (go_on(), np.ones(1, np.int64)):
+    for stop in (never_stop(), np.ones(1, np.int64)):
         log_z, marginals = np.full(3, 7.0), np.zeros((3, 4))
         execution.answer(
             program.code, tables, np.arange(3), np.empty(program.memory + 8), (0,), column, log_z,

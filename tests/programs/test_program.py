@@ -644,7 +644,9 @@ def test_a_guide_that_misses_a_site():
         pyro.sample("more", dist.Normal(double(0.0), 1.0), infer=infer)
 
     Program(mixed, guide=lambda: more(is_auxiliary=True))
-    with pytest.raises(ModelError, match="the guide has site .more., which the model does not have"):
+    with pytest.raises(
+        ModelError, match=r"the guide has site .more., which the model does not have"
+    ):
         Program(mixed, guide=more)
 
     def wide():

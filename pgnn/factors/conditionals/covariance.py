@@ -127,7 +127,7 @@ class Covariance(Restorable):
             floor: ``(D,)`` lower bounds on variances.
         """
 
-    def stands_on(self, natural: Tensor, floor: Tensor) -> Tensor:
+    def at_floor(self, natural: Tensor, floor: Tensor) -> Tensor:
         """Return ``(C,)`` whether covariances ``(C, *tail)`` are at the lower bound."""
         least = self.variances(natural, len(floor)) / (1.001 * floor)
         return (least <= 1.0).any(dim=-1)
@@ -311,7 +311,7 @@ class Spherical(Diagonal):
         """The same variance for each dimension."""
         return natural.unsqueeze(-1).expand(*natural.shape, size)
 
-    def stands_on(self, natural: Tensor, floor: Tensor) -> Tensor:
+    def at_floor(self, natural: Tensor, floor: Tensor) -> Tensor:
         """Return ``(C,)`` whether variances ``(C,)`` are at the lower bound."""
         return natural <= 1.001 * floor.mean()
 

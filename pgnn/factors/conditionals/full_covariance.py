@@ -200,7 +200,7 @@ class Full(Covariance):
         better: Tensor = (vectors * raised) @ vectors.mT * unit
         return better
 
-    def stands_on(self, natural: Tensor, floor: Tensor) -> Tensor:
+    def at_floor(self, natural: Tensor, floor: Tensor) -> Tensor:
         """``(C,)`` whether an eigenvalue, in units of the floor, is the least."""
         unit = floor.sqrt().unsqueeze(-1) * floor.sqrt()
         least: Tensor = torch.linalg.eigvalsh(natural / unit)[..., 0]

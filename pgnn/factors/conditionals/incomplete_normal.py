@@ -103,8 +103,10 @@ def expected_moments(x: Tensor, w: Tensor, mean: Tensor, matrices: Tensor) -> tu
         for mask, which in _some(error, label):
             part = weight[at : at + len(mask)]
             value = x[rows[at : at + len(mask)]].unsqueeze(1)
-            told = mean + torch.einsum("nkij,nkj->nki", gain[which].expand(-1, count, -1, -1), mask)
-            filled = torch.where(value.isnan(), told, value.expand_as(told))
+            conditional_mean = mean + torch.einsum(
+                "nkij,nkj->nki", gain[which].expand(-1, count, -1, -1), mask
+            )
+            filled = torch.where(value.isnan(), conditional_mean, value.expand_as(conditional_mean))
             first = first + torch.einsum("nk,nkd->kd", part, filled)
             flat = (part.unsqueeze(-1) * filled).permute(1, 2, 0)
             second = second + flat @ filled.permute(1, 0, 2)

@@ -87,16 +87,16 @@ class LeaveOneOut(Bandwidth):
 
         begin = math.log(Silverman().of(density))
         step = max(1, len(density.rows) // _ASKED)
-        asked = torch.arange(0, len(density.rows), step)
-        squares = (density.rows[asked].unsqueeze(1) - density.rows).square().sum(-1)
-        squares[torch.arange(len(asked)), asked] = math.inf  # each row is left out for itself
+        subset = torch.arange(0, len(density.rows), step)
+        squares = (density.rows[subset].unsqueeze(1) - density.rows).square().sum(-1)
+        squares[torch.arange(len(subset)), subset] = math.inf  # each row is left out for itself
         shares = density.shares.detach()
         least = shares.sum() * torch.finfo(torch.float64).tiny
 
         def cost(log_width: float) -> float:
             logs = density.kernel.log_value(squares * math.exp(-2.0 * log_width))
             total = logs.exp() @ shares
-            value = (shares[asked] * (total + least).log()).sum() / shares[asked].sum()
+            value = (shares[subset] * (total + least).log()).sum() / shares[subset].sum()
             return float(density.size * log_width - value)
 
         grid = np.linspace(begin - _RANGE, begin + _RANGE, 41)

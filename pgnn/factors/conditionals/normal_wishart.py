@@ -204,7 +204,7 @@ class NormalMoments:
 
     def floored(self, natural: Tensor) -> Tensor:
         """Return a ``(C,)`` mask of covariances at the lower bound in some direction."""
-        return self.form.stands_on(natural, self.floor) & (self.form.pool(self.count) > LEAST_COUNT)
+        return self.form.at_floor(natural, self.floor) & (self.form.pool(self.count) > LEAST_COUNT)
 
 
 def check_prior(prior: Any, kind: type, name: str) -> None:

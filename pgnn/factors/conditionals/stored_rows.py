@@ -123,7 +123,7 @@ class StoredDistribution(Distribution):
     """The density of some configurations.
 
     Args:
-        own: The conditional.
+        density: The conditional.
         configuration: ``(*batch)`` indices of the configurations.
     """
 
@@ -131,7 +131,7 @@ class StoredDistribution(Distribution):
     support = constraints.real
 
     def __init__(self, density: Any, configuration: Tensor) -> None:
-        self.own, self.configuration = density, configuration
+        self.density, self.configuration = density, configuration
         shape = configuration.shape
         super().__init__(shape, torch.Size(density.child.shape), validate_args=False)
 
@@ -139,13 +139,13 @@ class StoredDistribution(Distribution):
         """Return draws."""
         shape = torch.Size(sample_shape) + self.batch_shape
         which = self.configuration.expand(shape)
-        drawn: Tensor = self.own.draw_rows(which.reshape(-1))
+        drawn: Tensor = self.density.draw_rows(which.reshape(-1))
         return drawn.reshape(shape + self.event_shape)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Return log densities."""
         batch = value.shape[: value.dim() - len(self.event_shape)]
-        table = self.own._log_density(value.reshape(-1, self.own.size).double(), {})
+        table = self.density._log_density(value.reshape(-1, self.density.size).double(), {})
         which = self.configuration.expand(batch).reshape(-1, 1)
         log_probs: Tensor = table.gather(1, which).reshape(batch)
         return log_probs

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.distributions import Categorical
 
-from pgnn.errors import Intractable, ModelError, SaysArguments
+from pgnn.errors import ChecksArguments, Intractable, ModelError
 from pgnn.factors.conditionals.checks import MAX_TABLE, check_rows, require_table
 from pgnn.factors.conditionals.conjugate import Beliefs, Conjugate
 from pgnn.factors.conditionals.exponential_family import (
@@ -29,7 +29,7 @@ from pgnn.factors.variable import Variable
 from pgnn.limits import entries_of, human_count
 
 
-class Prior(metaclass=SaysArguments):
+class Prior(metaclass=ChecksArguments):
     r"""Independent Dirichlet distributions on the rows :math:`\theta_{j\cdot}` of each table.
 
     Pseudo-counts :math:`\alpha_{jk}` are added to the counts of the data; the estimate is the

@@ -152,7 +152,7 @@ class GaussianComponent:
         if known is None or known[0] != key:
             with torch.no_grad():
                 known = key, Whitened.of(c)
-            if self._keeps(c):
+            if self._is_cacheable(c):
                 self._whitened[c.child.name] = known
         return known[1]
 
@@ -161,7 +161,7 @@ class GaussianComponent:
         return {}
 
     @staticmethod
-    def _keeps(c: Conditional) -> bool:
+    def _is_cacheable(c: Conditional) -> bool:
         """Whether the numbers are those of the parameters alone, and few."""
         return bool([*c.parameters()]) and sum(p.numel() for p in c.parameters()) <= _FEW
 

@@ -235,10 +235,12 @@ class EdgeChain:
             room = np.empty(steps * states), np.empty(steps * size)
             back = np.empty(states * smooth), np.empty(COUNTED * states * smooth)
             lanes = np.empty(EDGE_LANES), np.empty(3 * WIDTH), np.empty(WIDTH, np.int64)
-            own = sums._replace(counts=np.zeros_like(sums.counts))
-            counts.append(own.counts)
-            sum_edge_tiles(self.numbers, own, mode, self._spread, tiles, weight, *room, *back,
-                           np.empty(2 * size), *lanes, stop)  # fmt: skip
+            thread_sums = sums._replace(counts=np.zeros_like(sums.counts))
+            counts.append(thread_sums.counts)
+            scratch = *room, *back, np.empty(2 * size), *lanes
+            sum_edge_tiles(
+                self.numbers, thread_sums, mode, self._spread, tiles, weight, *scratch, stop
+            )
 
         tiles = self._tiles(rows)
         in_threads(work, tiles, self._cost(tiles.size) * (3 if smooth else 1))
@@ -311,8 +313,8 @@ class EdgeChain:
 
     def _doubtful(self, sums: EdgeSums, rows: Ints | None = None) -> Ints:
         """Return the rows whose sums may be affected by underflow."""
-        asked = self.present if rows is None else rows
-        return asked[~(sums.trust[asked] >= _SAFE)]
+        selected = self.present if rows is None else rows
+        return selected[~(sums.trust[selected] >= _SAFE)]
 
     def _check_room(self, numbers: int) -> None:
         check_size(f"messages of {self.edges.num_states:,} states over {self.steps:,} steps",

@@ -72,15 +72,15 @@ class _Probabilities(Function):
                 p.view_as(p) if p.requires_grad else p.detach().requires_grad_() for p in parts
             ]
             found = _differentiable(ctx, views, of_log_z=upstream[0] is None)
-            asked = [
+            required = [
                 (x, u)
                 for x, u in zip(found, upstream, strict=True)
                 if x is not None and u is not None
             ]
             gradients = torch.autograd.grad(
-                [x for x, _ in asked],
+                [x for x, _ in required],
                 views,
-                [u for _, u in asked],
+                [u for _, u in required],
                 create_graph=again,
                 materialize_grads=True,
                 allow_unused=True,

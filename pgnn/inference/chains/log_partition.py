@@ -108,11 +108,11 @@ class _Gradients(Function):
                 for p in ctx.saved_tensors
             ]
             statistics = _through_torch(ctx.smoothed.tensors, views[1:], views[0])
-            asked = [(x, u) for x, u in zip(statistics, upstream, strict=True) if u is not None]
+            required = [(x, u) for x, u in zip(statistics, upstream, strict=True) if u is not None]
             gradients = torch.autograd.grad(
-                [x for x, _ in asked],
+                [x for x, _ in required],
                 views,
-                [u for _, u in asked],
+                [u for _, u in required],
                 create_graph=again,
                 materialize_grads=True,
                 allow_unused=True,

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import LowRankMultivariateNormal
 
-from pgnn.errors import ModelError, SaysArguments
+from pgnn.errors import ChecksArguments, ModelError
 from pgnn.limits import POSITIVE, check_settings, check_size
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class Approximation(nn.Module, ABC):
         """Return log densities ``(S, R)``."""
 
 
-class Guide(metaclass=SaysArguments):
+class Guide(metaclass=ChecksArguments):
     """Settings of a family of approximations of the posterior of the latent real variables."""
 
     @abstractmethod

@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from pgnn.errors import ModelError, SaysArguments
+from pgnn.errors import ChecksArguments, ModelError
 from pgnn.inference.learning.control_variates import ControlVariates, Signal
 from pgnn.limits import FINITE, NOT_NEGATIVE, check_settings
 
 
 @dataclass(frozen=True)
-class Objective(metaclass=SaysArguments):
+class Objective(metaclass=ChecksArguments):
     r"""A function of the log weights :math:`\log w_s = \log p(z_s, e) - \log q(z_s)` of draws.
 
     Args:

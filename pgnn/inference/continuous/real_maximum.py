@@ -33,7 +33,7 @@ _REST, _STEEP = 1e-7, 1e-3
 def unknown_reals(question: Question) -> list[Hashable]:
     """Return the names of the real variables that are not completely observed."""
     variables, observed = question.model.variables, question.observed
-    return [n for n, v in variables.items() if not v.is_discrete and not observed.knows(n)]
+    return [n for n, v in variables.items() if not v.is_discrete and not observed.fully_observes(n)]
 
 
 def most_probable_reals(settings: Variational, question: Question) -> AssignmentWithReals:
@@ -60,8 +60,8 @@ def most_probable_reals(settings: Variational, question: Question) -> Assignment
     # missing cells of a partially observed vector are integrated out if its parents are unknown
     rest = [n for n in unknown if n not in leaves and n not in question.observed.names]
     names = [*leaves, *rest]
-    asked = names if question.names is None else listed(question.names)
-    _check_found([n for n in asked if n in unknown and n not in names])
+    queried = names if question.names is None else listed(question.names)
+    _check_found([n for n in queried if n in unknown and n not in names])
     if rest and leaves:
         raise Unsupported(
             f"joint maximisation over {leaves[0]!r} and {rest[0]!r}, on which it depends, is not "
@@ -71,7 +71,7 @@ def most_probable_reals(settings: Variational, question: Question) -> Assignment
         values = {n: _mode(question, n) for n in leaves}
     if rest:
         values = _ascended(settings, question)
-    wanted = [n for n in names if n in asked]
+    wanted = [n for n in names if n in queried]
     rows = question.observed
     known = replace(rows, reals={**rows.reals, **values}, names=(*rows.names, *values))
     log_prob = JunctionTree().answer_log_prob(

@@ -187,6 +187,6 @@ def _on_device(generator: torch.Generator, device: torch.device) -> torch.Genera
     """Return a generator on a device, seeded by another generator."""
     if generator.device == device:
         return generator
-    own = torch.Generator(device)
-    own.manual_seed(int(torch.randint(2**62, (), generator=generator)))
-    return own
+    derived = torch.Generator(device)
+    derived.manual_seed(int(torch.randint(2**62, (), generator=generator)))
+    return derived

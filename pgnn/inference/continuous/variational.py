@@ -155,8 +155,8 @@ class Variational(Engine, Learner):
         density = _density(question)
         partly = partly_observed(question)
         if question.names is not None:
-            asked = names_of(question.names, model.variables, model.elements)
-            partly = [n for n in partly if n in asked]
+            queried = names_of(question.names, model.variables, model.elements)
+            partly = [n for n in partly if n in queried]
         targets = self._discrete_targets(model, question.names, density, partly)
         if self.guide is None and not density.latents and not question.complete:
             return MeanField(seed=self.seed, progress=self.progress).answer_query(question)
@@ -323,18 +323,18 @@ class Variational(Engine, Learner):
         """Return draws ``(n, B, *shape)`` of partially observed vectors, missing cells filled."""
         if not names:
             return {}
-        asked, rows, n = (
+        queried, rows, n = (
             [question.model.variables[x] for x in names],
             problem.num_rows,
             self.num_samples,
         )
-        numbers = sum(v.num_elements for v in asked)
+        numbers = sum(v.num_elements for v in queried)
         check_size(f"{n:,} draws of {numbers:,} numbers for {rows:,} rows", n * rows * numbers,
                    advice="Use fewer samples or rows")  # fmt: skip
         generator = self._generator(6)
         drawn = drawn_samples(problem, self.objective, n, generator)
         whole = filled(question, drawn, int(generator.initial_seed() % 2**63))
-        return {v.name: whole[v.name].reshape(n, rows, *v.shape) for v in asked}
+        return {v.name: whole[v.name].reshape(n, rows, *v.shape) for v in queried}
 
     def _discrete_targets(
         self,

@@ -17,7 +17,7 @@ from pgnn.inference.exact.kernels.rows import distinct
 from pgnn.inference.exact.plan import TILE, Mask, Plan
 from pgnn.inference.exact.underflow import underflow
 from pgnn.inference.factor_graph import FactorGraph
-from pgnn.inference.threads import Stop, go_on, interruptible, repeated
+from pgnn.inference.threads import Stop, interruptible, never_stop, repeated
 
 Codes = NDArray[np.int32]
 Floats = NDArray[np.float64]
@@ -32,7 +32,7 @@ _NOTHING = np.zeros((0, 0))
 _WORTH_A_THREAD = 2e5
 WORTH_WAITING = 3e7
 """Multiply-adds that take long enough to be interruptible."""
-_GO_ON = go_on()
+_NEVER_STOP = never_stop()
 # larger memory is allocated each time, which takes little time compared to filling it
 _WORTH_KEEPING = 2**26
 _SPLIT = 16
@@ -189,7 +189,7 @@ class CpuExecutor:
 
         parts = self._threads(plan, len(rows))
         if parts == 1 and program.once + len(rows) * program.each < WORTH_WAITING:
-            work(rows, _GO_ON)
+            work(rows, _NEVER_STOP)
             return np.concatenate(lost)
         edges = np.linspace(0, -(-len(rows) // width), parts + 1).astype(int) * width
         interruptible([partial(work, rows[a:b]) for a, b in pairwise(edges)], parts)

@@ -66,10 +66,10 @@ class RealTargets:
         if names is None:
             discrete, wanted = None, _answerable(model, reals.keys() - observed | partly)
         else:
-            asked = names_of(names, model.variables, model.elements)
+            queried = names_of(names, model.variables, model.elements)
             discrete, wanted = (
-                [n for n in asked if n not in reals],
-                [n for n in asked if n in reals],
+                [n for n in queried if n not in reals],
+                [n for n in queried if n in reals],
             )
         if not wanted:
             return None

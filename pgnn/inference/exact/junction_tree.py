@@ -86,10 +86,10 @@ class JunctionTree(Engine):
         Unobserved real variables may be targets if they are normal given the discrete variables;
         see :class:`GaussianPosterior`.
         """
-        asked = RealTargets.of(question)
-        if asked is None:
+        real_targets = RealTargets.of(question)
+        if real_targets is None:
             return self._discrete(question)
-        return asked.answer(question, self._discrete(question.about(asked.discrete)))
+        return real_targets.answer(question, self._discrete(question.about(real_targets.discrete)))
 
     def _discrete(self, question: Question) -> Posterior:
         """The posterior of the discrete variables."""
@@ -134,9 +134,9 @@ class JunctionTree(Engine):
         check_size(f"{k:,} assignments for each of {question.num_rows:,} rows",
                    k * question.num_rows * max(len(elements), 1), self.max_bytes,
                    "Ask for a smaller k")  # fmt: skip
-        asked = RealTargets.of(question)
-        modes = [] if asked is None else asked.modes(question)
-        question = question if asked is None else question.about(asked.discrete)
+        real_targets = RealTargets.of(question)
+        modes = [] if real_targets is None else real_targets.modes(question)
+        question = question if real_targets is None else question.about(real_targets.discrete)
         (solver, observed), targets = self._lowered(question), question.targets
         if modes:
             solver = solver.of(solver.graph.with_factors(*(m.factor() for m in modes)))
@@ -153,18 +153,18 @@ class JunctionTree(Engine):
                 gone = torch.from_numpy(lost).reshape(*lost.shape, *[1] * (values.dim() - 2))
                 reals[name] = values.masked_fill(gone, torch.nan)
         chosen = codes[:, :, targets.numbers]
-        told: dict[str, Any] = {"batched": observed.batched, "index": observed.index}
+        settings: dict[str, Any] = {"batched": observed.batched, "index": observed.index}
         if k > 1:
             if reals:
-                return KBestWithReals(reals, targets.variables, chosen, log_prob, **told)
-            return KBest(targets.variables, chosen, log_prob, **told)
-        told |= {"upper_bound": log_prob[:, 0], "engine": type(self).__name__}
+                return KBestWithReals(reals, targets.variables, chosen, log_prob, **settings)
+            return KBest(targets.variables, chosen, log_prob, **settings)
+        settings |= {"upper_bound": log_prob[:, 0], "engine": type(self).__name__}
         if reals:
             best = {n: x[:, 0] for n, x in reals.items()}
             return AssignmentWithReals(
-                best, targets.variables, chosen[:, 0], log_prob[:, 0], **told
+                best, targets.variables, chosen[:, 0], log_prob[:, 0], **settings
             )
-        return Assignment(targets.variables, chosen[:, 0], log_prob[:, 0], **told)
+        return Assignment(targets.variables, chosen[:, 0], log_prob[:, 0], **settings)
 
     def draw(self, question: Question, n: int, seed: int | None) -> tuple[Tensor, None]:
         """Draw ``(n, B, E)`` states; without evidence by ancestral sampling."""
@@ -215,9 +215,9 @@ class JunctionTree(Engine):
 
     def describe(self, question: Question) -> Explanation:
         """Answer ``explain``: the cost of the most expensive plan."""
-        asked = RealTargets.of(question)
-        if asked is not None:
-            question = question.about(asked.discrete)
+        real_targets = RealTargets.of(question)
+        if real_targets is not None:
+            question = question.about(real_targets.discrete)
         solver, observed = self._lowered(question)
         wanted, num_elements = (
             solver.graph.mask(question.targets.mask),

@@ -281,8 +281,8 @@ class FieldPosterior(WithReals):
         self.reals = dict(field.variables)
         self.means, self.log_numbers, self.factors = means, log_evidence, tuple(factors)
         self._places, self._array = field.numbers, field.vector
-        asked = [n for n in names or () if n != field.vector]
-        self._asked = asked if names is not None and len(asked) == len(names) else None
+        queried = [n for n in names or () if n != field.vector]
+        self._queried = queried if names is not None and len(queried) == len(names) else None
 
     def variances(self, row: int, places: NDArray[np.intp]) -> Floats:
         """Return variances of some nodes in one row.
@@ -322,7 +322,7 @@ class FieldPosterior(WithReals):
         """
         import pandas as pd
 
-        names = [*self._places] if self._asked is None else self._asked
+        names = [*self._places] if self._queried is None else self._queried
         places = np.array([self._places[n] for n in names], dtype=np.intp)
         index = pd.Index(names, dtype=object, name="node", tupleize_cols=False)
         frame = pd.DataFrame({"mean": self.means[row, places]}, index=index)
@@ -339,10 +339,10 @@ class FieldPosterior(WithReals):
         return super().__contains__(name) or (isinstance(name, Hashable) and name in self._places)
 
     def __iter__(self) -> Iterator[Hashable]:
-        return iter([self._array] if self._asked is None else self._asked)
+        return iter([self._array] if self._queried is None else self._queried)
 
     def __len__(self) -> int:
-        return 1 if self._asked is None else len(self._asked)
+        return 1 if self._queried is None else len(self._queried)
 
     def __str__(self) -> str:
         if not self.num_rows:

@@ -129,7 +129,7 @@ class _Patience(event.Listener):
     """Logs a message, once, if the first use of a kernel compiles for more than a second."""
 
     def __init__(self) -> None:
-        self._depth, self._began, self._told = 0, 0.0, False
+        self._depth, self._began, self._announced = 0, 0.0, False
 
     def on_start(self, event: Any) -> None:
         if self._depth == 0:
@@ -142,8 +142,8 @@ class _Patience(event.Listener):
         self._depth -= 1
 
     def _look(self) -> None:
-        if not self._told and time.perf_counter() - self._began > _PATIENCE:
-            self._told = True
+        if not self._announced and time.perf_counter() - self._began > _PATIENCE:
+            self._announced = True
             once = "for this process" if _not_kept else "for this machine; they are cached"
             logging.getLogger("pgnn").warning("compiling kernels %s", once)
 

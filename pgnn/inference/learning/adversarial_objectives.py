@@ -15,11 +15,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from pgnn.abilities import Duel
-from pgnn.errors import SaysArguments
+from pgnn.errors import ChecksArguments
 from pgnn.limits import POSITIVE, check_settings
 
 
-class AdversarialObjective(metaclass=SaysArguments):
+class AdversarialObjective(metaclass=ChecksArguments):
     """Losses of single scores, which a learner averages."""
 
     @abstractmethod

@@ -182,14 +182,14 @@ class AdversarialPasses:
 
     def _of_all_processes(self) -> Iterator[Rows | None]:
         """The batches of a pass; None while other processes have more."""
-        own = iter(self.batches)
+        batches = iter(self.batches)
         if not self.settings.distributed:
-            yield from own
+            yield from batches
             return
-        rows = next(own, None)
+        rows = next(batches, None)
         while any(exchanged(rows is not None)):
             yield rows
-            rows = next(own, None)
+            rows = next(batches, None)
 
     def _discriminate(self, rows: Rows | None, place: str) -> dict[str, float]:
         """A step of the discriminators."""

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pgnn.errors import DataError, ModelError, SaysArguments
+from pgnn.errors import ChecksArguments, DataError, ModelError
 from pgnn.limits import NOT_NEGATIVE, check_settings
 
 _VERSION = 2
@@ -42,7 +42,7 @@ _SHARE = 100.0
 
 
 @dataclass(frozen=True)
-class Checkpoints(metaclass=SaysArguments):
+class Checkpoints(metaclass=ChecksArguments):
     """File and interval at which a learner saves its progress.
 
     If the file exists when a fit begins, the fit resumes from it, with the same result as without

@@ -70,7 +70,7 @@ class ClosedFormEStep(EStep[RowEvidence]):
         return float(self.model.log_prior())
 
     @property
-    def learns_as_a_whole(self) -> bool:
+    def learns_other_parameters(self) -> bool:
         """True."""
         return True
 

@@ -179,7 +179,7 @@ def _values(model: NetworkModel, rows: RowEvidence) -> dict[Hashable, Tensor]:
             missing = x < 0
         elif name in rows.reals:
             x = rows.reals[name]
-            if rows.knows(name):
+            if rows.fully_observes(name):
                 values[name] = x
                 continue
             missing = x.isnan()

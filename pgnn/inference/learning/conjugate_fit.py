@@ -69,12 +69,12 @@ def fit_conjugate(
         for name, piece in pieces.items():
             piece.set_mean(method.posterior[name])
         model.load_state_dict(trained.state_dict())
-        told = {n: c.described(method.posterior[n]) for n, c in pieces.items()}
+        described = {n: c.described(method.posterior[n]) for n, c in pieces.items()}
         history.update(
             observed.extent,
             **bounded(method.expected, method.divergence, run),
-            posterior={n: x for n, x in told.items() if not isinstance(x, dict)},
-            normal_posterior={n: x for n, x in told.items() if isinstance(x, dict)},
+            posterior={n: x for n, x in described.items() if not isinstance(x, dict)},
+            normal_posterior={n: x for n, x in described.items() if isinstance(x, dict)},
         )
         if method.occupancy is not None:
             history["occupancy"] = method.occupancy
@@ -159,7 +159,7 @@ def _conjugate(e_step: EStep[Any]) -> dict[Hashable, Conjugate]:
                 "them or none"
             )
         pieces[name] = conditional
-    if not pieces or e_step.learns_as_a_whole:
+    if not pieces or e_step.learns_other_parameters:
         kind = type(e_step.model).__name__
         raise Unsupported(f"VariationalBayes learns no {kind}: it has other parameters; use EM()")
     shared = [names for names in tied(e_step.pieces) if len(names) > 1]
@@ -184,7 +184,7 @@ def _priors(
         conjugate: Any = piece
         conditional: Conditional = conjugate
         prior = value.get(name) if isinstance(value, Mapping) else value
-        if isinstance(prior, Prior) and not _takes(conditional, prior):
+        if isinstance(prior, Prior) and not _accepts(conditional, prior):
             prior = None
         elif not isinstance(value, Mapping) and not isinstance(prior, Prior):
             prior = prior if not conditional.child.is_discrete else None
@@ -192,5 +192,5 @@ def _priors(
     return beliefs
 
 
-def _takes(conditional: Conditional, prior: Prior) -> bool:
+def _accepts(conditional: Conditional, prior: Prior) -> bool:
     return isinstance(conditional, ExponentialFamily) and conditional.accepts(prior)

@@ -224,9 +224,9 @@ class ContrastivePasses:
         if self._live is not None:
             return self._live
         layers: UnitLayers = self.model.layers()
-        own = {id(p) for p in self.model.parameters()}
+        registered = {id(p) for p in self.model.parameters()}
         numbers = (*layers.biases.values(), *(c.matrix for c in layers.couplings))
-        if all(id(x) in own for x in numbers):
+        if all(id(x) in registered for x in numbers):
             self._live = layers
         return layers
 
@@ -264,8 +264,8 @@ class ContrastivePasses:
         """Move the parameters; couplings have been moved if there is a rate."""
         # schedulers ask for a first step of the optimiser itself, which adds nothing afterwards
         if rate is not None and self._steps > 1 and self.settings.optimizer is None:
-            learnt = {id(p) for p in self.parameters}
-            if all(id(b) in learnt for b in layers.biases.values()):
+            trained = {id(p) for p in self.parameters}
+            if all(id(b) in trained for b in layers.biases.values()):
                 for n, g in biases.items():
                     layers.biases[n].add_(g.reshape(layers.biases[n].shape), alpha=-rate)
                 return

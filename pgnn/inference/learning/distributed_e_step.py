@@ -34,49 +34,49 @@ class DistributedEStep(EStep[Any]):
 
     def __init__(self, e_step: EStep[Any]) -> None:
         super().__init__(e_step.model)
-        self._own = e_step
+        self._local = e_step
 
     @property
     def pieces(self) -> Mapping[Hashable, Conditional]:
         """The learnable conditionals."""
-        return self._own.pieces
+        return self._local.pieces
 
     @property
     def parameters(self) -> Sequence[Tensor]:
         """The learnable parameters."""
-        return self._own.parameters
+        return self._local.parameters
 
     @property
     def states(self) -> Sequence[Hashable]:
         """Labels of the states whose expected steps are counted."""
-        return self._own.states
+        return self._local.states
 
     @property
-    def learns_as_a_whole(self) -> bool:
+    def learns_other_parameters(self) -> bool:
         """Whether the model also learns parameters outside the conditionals."""
-        return self._own.learns_as_a_whole
+        return self._local.learns_other_parameters
 
     def check(self) -> None:
         """Check that there is something to learn."""
-        self._own.check()
+        self._local.check()
 
     def read(self, data: Any, weights: Any, inputs: Inputs | None) -> Any:
         """Read this process's rows."""
-        return together(lambda: self._own.read(data, weights, inputs))
+        return together(lambda: self._local.read(data, weights, inputs))
 
     def improve(
         self, expected: ExpectedStatistics, priors: Mapping[Hashable, Any]
     ) -> list[Hashable]:
         """Run the M-step, with the same result in all processes."""
-        return self._own.improve(expected, priors)
+        return self._local.improve(expected, priors)
 
     def log_prior(self, priors: Mapping[Hashable, Any]) -> float:
         """Return the log prior."""
-        return self._own.log_prior(priors)
+        return self._local.log_prior(priors)
 
     def expect(self, observed: Any) -> ExpectedStatistics:
         """Return the summed expectations of all rows."""
-        summed = together(lambda: self._own.expect(observed))
+        summed = together(lambda: self._local.expect(observed))
         if summed.rows:
             name = next(iter(summed.rows))
             raise Unsupported(
@@ -87,7 +87,7 @@ class DistributedEStep(EStep[Any]):
 
     def total(self, observed: Any) -> float:
         """Return the log-likelihood of all rows."""
-        return self.of_all(together(lambda: self._own.total(observed)))
+        return self.of_all(together(lambda: self._local.total(observed)))
 
     def of_all(self, number: float) -> float:
         """Return the sum over processes."""
@@ -97,24 +97,24 @@ class DistributedEStep(EStep[Any]):
 
     def log_partition(self, observed: Any) -> Tensor:
         """Return ``(B,)`` log probabilities of this process's rows."""
-        return self._own.log_partition(observed)
+        return self._local.log_partition(observed)
 
     def completed(self, observed: Any) -> Any:
         """Return the rows with the most probable hidden states filled in."""
-        return together(lambda: self._own.completed(observed))
+        return together(lambda: self._local.completed(observed))
 
     def symmetric(self, observed: Any) -> bool:
         """Whether some hidden states are interchangeable in the rows of all processes."""
-        return any(exchanged(together(lambda: self._own.symmetric(observed))))
+        return any(exchanged(together(lambda: self._local.symmetric(observed))))
 
     def prepare(self, observed: Any) -> None:
         """Choose the origins of the first process."""
-        together(lambda: self._own.prepare(observed))
+        together(lambda: self._local.prepare(observed))
         self._send()
 
     def initialize(self, observed: Any, seed: int, at_random: bool) -> None:
         """Begin at clusters of the first process's rows."""
-        together(lambda: self._own.initialize(observed, seed, at_random))
+        together(lambda: self._local.initialize(observed, seed, at_random))
         self._send()
 
     def _send(self) -> None:
@@ -195,10 +195,10 @@ def together(work: Callable[[], Any]) -> Any:
         done = work()
     except PgnnError as raised:
         error = raised
-    told = exchanged(None if error is None else str(error))
+    messages = exchanged(None if error is None else str(error))
     if error is not None:
         raise error
-    lost = [(rank, text) for rank, text in enumerate(told) if text is not None]
+    lost = [(rank, text) for rank, text in enumerate(messages) if text is not None]
     if lost:
         raise DataError(f"process {lost[0][0]}: {lost[0][1]}")
     return done

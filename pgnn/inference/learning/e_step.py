@@ -43,7 +43,7 @@ class EStep(ABC, Generic[EvidenceT]):
         """The learnable conditionals by the names that priors refer to."""
 
     @property
-    def learns_as_a_whole(self) -> bool:
+    def learns_other_parameters(self) -> bool:
         """Whether the model also learns parameters outside the conditionals."""
         return False
 
@@ -140,7 +140,7 @@ class EStep(ABC, Generic[EvidenceT]):
         """
         if not self.model.variables:
             raise ModelError("the model has no variables; give it edges, or nodes")
-        if not self.parameters and not self.learns_as_a_whole:
+        if not self.parameters and not self.learns_other_parameters:
             raise ModelError(
                 "the model has nothing to learn: given parameters are constants; "
                 "model.requires_grad_() makes them learnable"

@@ -196,7 +196,7 @@ class EM(Learner):
             check_group()
         e_step = self._e_step(model, partitioned=is_partitioned(data))
         e_step.check()
-        if self.prior is not None and not e_step.pieces and not e_step.learns_as_a_whole:
+        if self.prior is not None and not e_step.pieces and not e_step.learns_other_parameters:
             raise ModelError("priors are of conditionals, and a field has none: leave prior= out")
         with fitting(model, self) as history:
             observed = e_step.read(data, weights, inputs)
@@ -204,7 +204,9 @@ class EM(Learner):
             best = self._best_start(model, observed, self._priors(e_step.pieces), seed, progress)
             last = best.finish()
             model.load_state_dict(best.e_step.model.state_dict())
-            history.update(rows=int(e_step.of_all(observed.num_rows)), **self._told(best, last))
+            history.update(
+                rows=int(e_step.of_all(observed.num_rows)), **self._history_entries(best, last)
+            )
         self._warn(best, last, nothing_told(model, observed))
 
     def partial_fit(
@@ -239,10 +241,10 @@ class EM(Learner):
 
     # --- helpers ------------------------------------------------------------------------------
 
-    def _told(self, best: Start, last: ExpectedStatistics) -> dict[str, Any]:
+    def _history_entries(self, best: Start, last: ExpectedStatistics) -> dict[str, Any]:
         """Write the figures of the best start."""
         noisy = best.e_step.noisy
-        told: dict[str, Any] = {
+        entries: dict[str, Any] = {
             "weight": last.weight,
             "completed_log_likelihood" if noisy else "log_likelihood": last.log_likelihood,
             "iterations": len(best.trace["log_likelihood"]),
@@ -250,12 +252,12 @@ class EM(Learner):
             "trace": best.trace,
         }
         if self.engine is not None:
-            told["engine"] = repr(self.engine)
+            entries["engine"] = repr(self.engine)
         if last.occupancy is not None:
-            told["occupancy"] = last.occupancy.tolist()
+            entries["occupancy"] = last.occupancy.tolist()
         if last.sums and not last.rows and not noisy:
-            told[RUNNING] = RunningStatistics.first(last).kept()
-        return told
+            entries[RUNNING] = RunningStatistics.first(last).kept()
+        return entries
 
     def _e_step(self, model: Any, observed: Any = None, *, partitioned: bool = False) -> EStep[Any]:
         if partitioned or isinstance(observed, LearningRows):
@@ -313,13 +315,13 @@ class EM(Learner):
             self._begin(starts, observed)
         if run.best is None and self.restarts > 1:
             short = min(_SHORT, self.max_iterations)
-            run.go_on(starts, short, progress, f"EM, {self.restarts} starts")
+            run.continue_fit(starts, short, progress, f"EM, {self.restarts} starts")
         best = run.chosen()
         if self.accelerate:
             best.accelerate()
         if not best.done:
             left = self.max_iterations - (_SHORT if self.restarts > 1 else 0)
-            run.go_on([best], left, progress, "EM")
+            run.continue_fit([best], left, progress, "EM")
         best.settle()
         keeper.close()
         return best

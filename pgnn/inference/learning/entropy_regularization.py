@@ -77,13 +77,13 @@ class _EntropyObjective:
 
     def __call__(self, rows: RowEvidence) -> Mean:
         known = rows.codes[:, self.column] >= 0
-        told, others = (rows.take(np.flatnonzero(k)) for k in (known, ~known))
+        labelled, others = (rows.take(np.flatnonzero(k)) for k in (known, ~known))
         total = float(rows.row_weights.sum())
 
         def mean() -> Tensor:
             value = torch.zeros((), dtype=torch.float64)
-            if told.num_rows:
-                value = value + (self._log_prob(told) * _weights(told)).sum()
+            if labelled.num_rows:
+                value = value + (self._log_prob(labelled) * _weights(labelled)).sum()
             if others.num_rows and self.strength:
                 logs = torch.stack(
                     [self._log_prob(self._with(others, k)) for k in range(self.size)]

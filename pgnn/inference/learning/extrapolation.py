@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pgnn.errors import SaysArguments
+from pgnn.errors import ChecksArguments
 
 Point = list[Tensor]
 """All parameters at one place."""
 
 
-class Extrapolation(metaclass=SaysArguments):
+class Extrapolation(metaclass=ChecksArguments):
     r"""Extrapolation of a fixed-point map :math:`\theta \mapsto M(\theta)`.
 
     The caller reports whether the value increased at the extrapolated parameters; if not, those of

@@ -48,7 +48,7 @@ class FactorEStep(EStep[RowEvidence]):
         return learnable({self.model.vector: self.model.conditionals[self.model.vector]})
 
     @property
-    def _own(self) -> LinearGaussian:
+    def _conditional(self) -> LinearGaussian:
         conditional: Any = self.model.conditionals[self.model.vector]
         regression: LinearGaussian = conditional
         return regression
@@ -82,7 +82,7 @@ class FactorEStep(EStep[RowEvidence]):
         origin = self._origin(observed)
         sums: Any = 0
         total = 0.0
-        for rows in blocks(x, self._own.num_features + 1):
+        for rows in blocks(x, self._conditional.num_features + 1):
             posterior = self._posterior(x[rows])
             total += float(weights[rows] @ posterior.log_density)
             parts = _sums(x[rows] - origin, weights[rows], posterior)
@@ -96,7 +96,7 @@ class FactorEStep(EStep[RowEvidence]):
         if priors:
             raise ModelError("EM() of factors takes no prior")
         count, zz, yz, yy = expected.sums[_OWN]
-        conditional = self._own
+        conditional = self._conditional
         k = conditional.num_features
         origin = self._known_origin
         known = count > LEAST_COUNT
@@ -123,7 +123,7 @@ class FactorEStep(EStep[RowEvidence]):
     def _set_noise(
         self, count: Tensor, zz: Tensor, yz: Tensor, yy: Tensor, coefficients: Tensor
     ) -> None:
-        conditional = self._own
+        conditional = self._conditional
         fitted = torch.einsum("df,dfg,dg->d", coefficients, zz, coefficients)
         squares = yy - 2.0 * (coefficients * yz).sum(dim=1) + fitted
         each = count.clamp_min(LEAST_COUNT)
@@ -140,17 +140,20 @@ class FactorEStep(EStep[RowEvidence]):
     def log_partition(self, observed: RowEvidence) -> Tensor:
         """Return ``(B,)`` log densities of the observations."""
         x = observed.reals[self.model.vector].double()
-        parts = [self._posterior(x[rows]).log_density for rows in blocks(x, self._own.num_features)]
+        parts = [
+            self._posterior(x[rows]).log_density
+            for rows in blocks(x, self._conditional.num_features)
+        ]
         return torch.cat(parts)
 
     def symmetric(self, observed: RowEvidence) -> bool:
         """Whether the vector does not depend on the factors yet."""
-        conditional = self._own
+        conditional = self._conditional
         return conditional.weight.requires_grad and not bool(conditional.weight.detach().any())
 
     def initialize(self, observed: RowEvidence, seed: int, at_random: bool) -> None:
         """Initialise by principal components as factors, with missing values replaced by means."""
-        x, conditional = observed.reals[self.model.vector].double(), self._own
+        x, conditional = observed.reals[self.model.vector].double(), self._conditional
         generator = torch.Generator().manual_seed(seed)
         weights = torch.from_numpy(observed.row_weights)
         error = (x - self._origin(observed)).nan_to_num(nan=0.0)
@@ -168,7 +171,7 @@ class FactorEStep(EStep[RowEvidence]):
         self.improve(ExpectedStatistics(0.0, 0.0, {_OWN: sums}), {})
 
     def _posterior(self, x: Tensor) -> FactorPosterior:
-        conditional = self._own
+        conditional = self._conditional
         with torch.no_grad():
             variance = conditional.covariance.double().diagonal()
             return factor_posterior(

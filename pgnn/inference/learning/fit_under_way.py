@@ -41,7 +41,9 @@ class FitUnderWay:
             self.best, self._done = values.index(max(values)), 0
         return self._starts[self.best]
 
-    def go_on(self, starts: list[Start], iterations: int, progress: bool, label: str) -> None:
+    def continue_fit(
+        self, starts: list[Start], iterations: int, progress: bool, label: str
+    ) -> None:
         """Run some starts up to a total number of iterations."""
         before = self._done
 

@@ -107,7 +107,7 @@ class GreedyLayerwise(Learner):
                     trace.setdefault(name, []).extend(values)
                 passes += stage.history.get("iterations", 0)
                 with torch.no_grad():
-                    rows = model.passed_on(stage, rows)
+                    rows = model.stage_outputs(stage, rows)
             history.update(rows=len(rows), iterations=passes, converged=False, trace=trace)
             if self.fine_tuning is not None:
                 self.fine_tuning.fit(model, data, weights=weights, seed=first + model.num_stages,

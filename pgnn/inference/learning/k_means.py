@@ -183,9 +183,9 @@ def _features(model: Any) -> dict[Hashable, Gaussian]:
 
 def _rows(model: ClassModel, features: dict[Hashable, Gaussian], observed: RowEvidence) -> Tensor:
     """``(N, D)`` concatenated features."""
-    told = (observed.codes[:, model.elements.numbers(model.class_name)] >= 0).any()
-    missing = [n for n in features if not observed.knows(n)]
-    if told or missing:
+    has_labels = (observed.codes[:, model.elements.numbers(model.class_name)] >= 0).any()
+    missing = [n for n in features if not observed.fully_observes(n)]
+    if has_labels or missing:
         what = f"{missing[0]!r} is missing in some" if missing else "the class was observed in some"
         raise DataError(f"KMeans needs complete rows of features only; {what}: take EM()")
     return torch.cat(

@@ -164,22 +164,24 @@ def only_draws(engine: Engine, model: Any, rows: RowEvidence) -> bool:
     holes = np.flatnonzero(~np.asarray(rows.complete))
     one = rows.take(holes[:1] if len(holes) else np.zeros(1, dtype=np.int64))
     # with real variables there is no sum over all: query one of the rows
-    asked: RowEvidence | None = one if model.is_normalized else None
+    observed_row: RowEvidence | None = one if model.is_normalized else None
     try:
         with parts_in_mode(model, train=False), torch.no_grad():
-            log_z = engine.log_prob(model, asked, inputs=one.inputs or None)
+            log_z = engine.log_prob(model, observed_row, inputs=one.inputs or None)
     except Unsupported:
-        if not _draws(engine, model, asked, one.inputs or None):
+        if not _draws(engine, model, observed_row, one.inputs or None):
             raise
         return True
     return bool(log_z.isnan().any())
 
 
-def _draws(engine: Engine, model: Any, asked: RowEvidence | None, inputs: Inputs | None) -> bool:
+def _draws(
+    engine: Engine, model: Any, observed_row: RowEvidence | None, inputs: Inputs | None
+) -> bool:
     """Whether an engine samples from a model."""
     try:
         with parts_in_mode(model, train=False), torch.no_grad():
-            engine.sample(model, 1, asked, inputs=inputs, seed=0)
+            engine.sample(model, 1, observed_row, inputs=inputs, seed=0)
     except Unsupported:
         return False
     return True

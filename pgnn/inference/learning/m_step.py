@@ -79,11 +79,11 @@ def log_prior(pieces: Pieces, priors: Mapping[Hashable, Any]) -> float:
 
 def doubts(pieces: Pieces, expected: ExpectedStatistics) -> list[str]:
     """Return concerns about conditionals that were estimated in closed form."""
-    told = []
+    messages = []
     for name, conditional in pieces.items():
         if name in expected.sums and isinstance(conditional, ExponentialFamily):
-            told.append(conditional.doubt(expected.sums[name]))
-    return [message for message in told if message is not None]
+            messages.append(conditional.doubt(expected.sums[name]))
+    return [message for message in messages if message is not None]
 
 
 def _added(parts: Sequence[Statistics]) -> Statistics:

@@ -149,8 +149,10 @@ class MaximumLikelihood(Learner):
         with fitting(model, self) as history:
             statistics = _counted(model, parts, data, weights, progress)
             total = self._fit_others(parts, statistics) + self._fit_tables(parts, statistics)
-            told = {"rows": statistics.num_rows, "weight": statistics.weight}
-            history.update(told, log_likelihood=total, **self._told(parts, statistics))
+            entries = {"rows": statistics.num_rows, "weight": statistics.weight}
+            history.update(
+                entries, log_likelihood=total, **self._history_entries(parts, statistics)
+            )
 
     def partial_fit(
         self,
@@ -193,20 +195,22 @@ class MaximumLikelihood(Learner):
             return {n: prior for n, prior in self.prior.items() if n in pieces}
         return {} if self.prior is None else accepting(pieces, self.prior)
 
-    def _told(self, parts: _Parts, statistics: Statistics) -> dict[str, Any]:
+    def _history_entries(self, parts: _Parts, statistics: Statistics) -> dict[str, Any]:
         """Configurations without rows; posterior pseudo-counts; counts for further batches."""
         tables, of_all = parts.learned_tables, statistics.counts
         counts = {n: of_all[n] for n in tables}
         unobserved = {n: int((x.sum(axis=-1) == 0).sum()) for n, x in counts.items()}
-        told: dict[str, Any] = {"unseen": {n: number for n, number in unobserved.items() if number}}
+        entries: dict[str, Any] = {
+            "unseen": {n: number for n, number in unobserved.items() if number}
+        }
         priors = {n: self.prior_of(c) for n, c in tables.items()}
         posterior = {n: counts[n] + p.counts(tables[n]) for n, p in priors.items() if p is not None}
         if posterior:
-            told["posterior"] = posterior
+            entries["posterior"] = posterior
         if len(counts) == len(parts.learned):
             means = {n: (x / statistics.weight,) for n, x in counts.items()}
-            told[RUNNING] = {"batches": 1, "weight": statistics.weight, "sums": means}
-        return told
+            entries[RUNNING] = {"batches": 1, "weight": statistics.weight, "sums": means}
+        return entries
 
     def prior_of(self, conditional: Conditional) -> Any:
         """Return the prior of a conditional, or None."""

@@ -76,5 +76,5 @@ def is_complete(model: Any, rows: RowEvidence) -> bool:
     """Whether all (for solvable models all observable) variables were observed in all rows."""
     names = model.observable if isinstance(model, SolvableModel) else model.variables
     reals = [n for n in names if not model.variables[n].is_discrete]
-    complete = all(map(rows.knows, reals))
+    complete = all(map(rows.fully_observes, reals))
     return complete and bool((rows.codes >= 0).all())

@@ -199,13 +199,13 @@ class MiniBatches:
 
         None with weight zero while other processes have more.
         """
-        own, rows = self._own_batches(), self.problem.rows
+        local, rows = self._local_batches(), self.problem.rows
         if not self.steps.distributed:
-            yield from own
+            yield from local
             return
         most = None if isinstance(rows, BatchedRows) else self._num_batches(rows)
         for _ in count() if most is None else range(most):
-            mean, weight = next(own, (None, 0.0))
+            mean, weight = next(local, (None, 0.0))
             if most is None and not any(exchanged(mean is not None)):
                 return
             yield mean, weight
@@ -222,7 +222,7 @@ class MiniBatches:
             return 1
         return max(1, rows.num_rows // size // _AVERAGED)
 
-    def _own_batches(self) -> Iterator[tuple[Mean | None, float]]:
+    def _local_batches(self) -> Iterator[tuple[Mean | None, float]]:
         """The batches of this process's rows."""
         rows, objective = self.problem.rows, self.problem.objective
         if isinstance(rows, BatchedRows):

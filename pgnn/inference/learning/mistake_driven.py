@@ -158,9 +158,9 @@ class MistakeDriven(Learner):
     def _row_mistakes(
         self, model: Any, learnable: LearnableParameters, rows: RowEvidence
     ) -> RowMistakes:
-        told: Any = self.targets
-        several = told is None or (isinstance(told, Sequence) and not isinstance(told, str))
-        targets = told if several else [told]
+        given: Any = self.targets
+        several = given is None or (isinstance(given, Sequence) and not isinstance(given, str))
+        targets = given if several else [given]
         engine = model.default_engine() if self.engine is None else self.engine
         mistakes = RowMistakes(learnable, model, rows, targets, engine)
         if (rows.codes[:, mistakes.places] < 0).any():

@@ -156,10 +156,10 @@ class RowMistakes(GradientMistakes):
         """Return the difference of scores, see the base class."""
         observed = self.rows.take(np.array([row]))
         right = observed.codes
-        asked = right.copy()
-        asked[:, self.places] = -1
+        unlabelled = right.copy()
+        unlabelled[:, self.places] = -1
         soft = self._costs(right[0], cost) if cost else None
-        question = replace(observed, codes=asked, soft=soft, inputs={})
+        question = replace(observed, codes=unlabelled, soft=soft, inputs={})
         with torch.no_grad():
             answer = self.engine.most_probable(
                 self.model, question, self.names, inputs=observed.inputs or None
@@ -201,9 +201,9 @@ class SequenceMistakes(GradientMistakes):
         k = self.model.state.num_states
         soft = torch.full((1, observed.steps, k), 1.0, dtype=torch.float64)
         soft.scatter_(2, right.clamp_min(0).unsqueeze(-1), float(np.exp(-cost)))
-        asked = replace(observed, codes={}, soft={self.name: soft} if cost else {})
+        unlabelled = replace(observed, codes={}, soft={self.name: soft} if cost else {})
         with torch.no_grad():
-            best = self.model.chain(asked, observed.inputs or None, best=True).best()[0]
+            best = self.model.chain(unlabelled, observed.inputs or None, best=True).best()[0]
         wrong = int((best != right)[observed.inside].sum())
         if not wrong:
             return torch.zeros(()), 0

@@ -48,8 +48,8 @@ class MixtureEStep(EStep[Any]):
     def __init__(self, model: Any, parts: Sequence[EStep[Any]]) -> None:
         super().__init__(model)
         self.parts = list(parts)
-        self._own = learnable({model.class_name: model.weights})
-        self._pieces: dict[Hashable, Conditional] = dict(self._own)
+        self._class_conditional = learnable({model.class_name: model.weights})
+        self._pieces: dict[Hashable, Conditional] = dict(self._class_conditional)
         for k, part in enumerate(self.parts):
             self._pieces |= {(k, n): c for n, c in part.pieces.items()}
         self._known: tuple[Any, Any] | None = None
@@ -60,9 +60,9 @@ class MixtureEStep(EStep[Any]):
         return self._pieces
 
     @property
-    def learns_as_a_whole(self) -> bool:
+    def learns_other_parameters(self) -> bool:
         """Whether a component does."""
-        return any(part.learns_as_a_whole for part in self.parts)
+        return any(part.learns_other_parameters for part in self.parts)
 
     @property
     def states(self) -> Sequence[Hashable]:
@@ -96,7 +96,7 @@ class MixtureEStep(EStep[Any]):
         self, expected: ExpectedStatistics, priors: Mapping[Hashable, Any]
     ) -> list[Hashable]:
         """Set the weights, and run the M-step of each component."""
-        stuck = maximize(self._own, expected, priors)
+        stuck = maximize(self._class_conditional, expected, priors)
         for k, part in enumerate(self.parts):
             improved = part.improve(
                 replace(expected, sums=_of(k, expected.sums), rows=_of(k, expected.rows)),
@@ -108,7 +108,9 @@ class MixtureEStep(EStep[Any]):
     def log_prior(self, priors: Mapping[Hashable, Any]) -> float:
         """Return what priors add, those of the components too."""
         inner = [part.log_prior(_of(k, priors)) for k, part in enumerate(self.parts)]
-        log_density = super().log_prior({n: p for n, p in priors.items() if n in self._own})
+        log_density = super().log_prior(
+            {n: p for n, p in priors.items() if n in self._class_conditional}
+        )
         return log_density + sum(inner)
 
     def log_partition(self, observed: Any) -> Tensor:
@@ -158,7 +160,7 @@ class MixtureEStep(EStep[Any]):
     def _counted(self, known: Any, share: Tensor) -> ExpectedStatistics:
         """The expectations under weights ``(B, K)``."""
         collector = StatisticsCollector()
-        for name, conditional in self._own.items():
+        for name, conditional in self._class_conditional.items():
             collector.add_counts(name, conditional, share.sum(dim=0), WeightedRows({}, {}, share))
         for k, part in enumerate(self.parts):
             expected = part.expect(

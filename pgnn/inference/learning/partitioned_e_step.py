@@ -74,7 +74,7 @@ class PartitionedEStep(EStep[Any]):
     def check(self) -> None:
         """Check that the model is learnable from sums over rows."""
         self._local.check()
-        if self._local.noisy or self._local.learns_as_a_whole:
+        if self._local.noisy or self._local.learns_other_parameters:
             raise Unsupported(
                 f"what {type(self.model).__name__} learns is not a sum over rows: learn from "
                 "frame.compute()"
@@ -99,7 +99,7 @@ class PartitionedEStep(EStep[Any]):
 
     def check_observed(self, observed: LearningRows) -> None:
         """Check that some cell of some partition is observed."""
-        if not observed.rows.summed(_tells):
+        if not observed.rows.summed(_has_observations):
             check_observed(observed.sample)
 
     def improve(
@@ -176,8 +176,8 @@ def fit_partitions(
         e_step.prepare(observed)
         expected = e_step.expect(observed)
         e_step.improve(expected, priors(e_step.pieces))
-        told = {"rows": observed.num_rows, "weight": expected.weight}
-        history.update(told, log_likelihood=e_step.total(observed))
+        extent = {"rows": observed.num_rows, "weight": expected.weight}
+        history.update(extent, log_likelihood=e_step.total(observed))
 
 
 def _read(local: EStep[Any], weights: Any, frame: Any) -> RowEvidence:
@@ -198,7 +198,7 @@ def _size(rows: RowEvidence) -> int:
     return rows.num_rows
 
 
-def _tells(rows: RowEvidence) -> bool:
+def _has_observations(rows: RowEvidence) -> bool:
     try:
         check_observed(rows)
     except DataError:

@@ -162,7 +162,7 @@ class Recorded(Conditional):
     """A conditional whose tables are recorded.
 
     Args:
-        own: The conditional, not copied.
+        conditional: The conditional, not copied.
         recorder: The recorder.
         name: Name of its records; by default that of the recorder.
     """
@@ -171,7 +171,7 @@ class Recorded(Conditional):
         self, conditional: Conditional, recorder: TableRecorder, name: Hashable | None = None
     ) -> None:
         super().__init__(conditional.child, conditional.parents, conditional.inputs)
-        self.own = conditional
+        self.conditional = conditional
         self.integrates_missing, self.is_table = (
             conditional.integrates_missing,
             conditional.is_table,
@@ -184,21 +184,21 @@ class Recorded(Conditional):
         self, parents: Mapping[Hashable, Tensor], inputs: Mapping[Hashable, Tensor] | None = None
     ) -> Distribution:
         """Return the conditional's distribution."""
-        return self.own.distribution(parents, inputs)
+        return self.conditional.distribution(parents, inputs)
 
     @property
     def decomposes(self) -> bool:
         """Whether the conditional decomposes."""
-        return self.own.decomposes
+        return self.conditional.decomposes
 
     def decomposition(self, ranks: Sequence[int] | None = None) -> Decomposition | None:
         """Return the conditional's decomposition, recorded."""
-        return self._recorder.decomposition(self.name, self.own, ranks)
+        return self._recorder.decomposition(self.name, self.conditional, ranks)
 
     def regression(self) -> Regression:
         """Return the conditional's regression, with constant parameters."""
         with torch.no_grad():
-            return self.own.regression()
+            return self.conditional.regression()
 
     def recorded_integral(self, integral: HiddenIntegral) -> Tensor:
         """Return a leaf in place of an integral."""
@@ -210,7 +210,7 @@ class Recorded(Conditional):
         inputs: Mapping[Hashable, Tensor] | None = None,
     ) -> Factor:
         """Return the conditional's table, recorded."""
-        return self._recorder.factor(self.name, self.own, observed, inputs)
+        return self._recorder.factor(self.name, self.conditional, observed, inputs)
 
     def tables(
         self,
@@ -218,9 +218,9 @@ class Recorded(Conditional):
         inputs: Mapping[Hashable, Tensor] | None = None,
     ) -> list[Factor]:
         """Return the conditional's tables, recorded."""
-        if not self.own.is_split(observed):
+        if not self.conditional.is_split(observed):
             return [self.factor(observed, inputs)]
-        return self._recorder.elements(self.name, self.own, observed, inputs)
+        return self._recorder.elements(self.name, self.conditional, observed, inputs)
 
 
 class RecordedSlice(SlicedModel):
@@ -289,7 +289,7 @@ def unwrapped(c: Conditional) -> Conditional:
     """Return a conditional that is not recorded, of the same variables."""
     if isinstance(c, Renamed):
         return c.around(unwrapped(c.conditional))
-    return c.own if isinstance(c, Recorded) else c
+    return c.conditional if isinstance(c, Recorded) else c
 
 
 def recorded(

@@ -105,7 +105,7 @@ class Start:
     def accelerate(self) -> None:
         """Enable extrapolation, if the state consists of parameters only."""
         e_step = self.e_step
-        plain = self.streams or e_step.learns_as_a_whole or e_step.noisy
+        plain = self.streams or e_step.learns_other_parameters or e_step.noisy
         if not plain and self._extrapolation is None:
             kind = self.settings.accelerate
             chosen = Squarem if isinstance(kind, bool) else kind

@@ -92,10 +92,10 @@ class PseudoLabels(Learner):
         converged = False
         with fitting(model, self) as history:
             observed = read_rows(model, data, weights, inputs)
-            told = np.flatnonzero(observed.codes[:, column] >= 0)
-            if not len(told):
+            labelled_rows = np.flatnonzero(observed.codes[:, column] >= 0)
+            if not len(labelled_rows):
                 raise DataError(f"no row has the label {name!r}, but some rows need one")
-            rows = observed.take(told)
+            rows = observed.take(labelled_rows)
             total = rows.row_weights.sum()
             while len(trace) < self.rounds and not converged:
                 learner = model.default_learner(rows) if self.learner is None else self.learner
@@ -106,7 +106,7 @@ class PseudoLabels(Learner):
                 converged, rows = _same(rows, labelled), labelled
             history.update(
                 observed.extent,
-                labelled=len(told),
+                labelled=len(labelled_rows),
                 iterations=len(trace),
                 converged=converged,
                 trace={"pseudo_labels": trace},
@@ -146,19 +146,23 @@ class SelfTraining(PseudoLabels):
     def label(self, model: Any, observed: RowEvidence, column: int, name: Hashable) -> RowEvidence:
         """See the base class."""
         open_rows = np.flatnonzero(observed.codes[:, column] < 0)
-        told = np.flatnonzero(observed.codes[:, column] >= 0)
+        labelled_rows = np.flatnonzero(observed.codes[:, column] >= 0)
         probs = predicted(model, observed.take(open_rows), name)
         if self.hard:
             sure = probs.max(axis=1, initial=0.0) >= self.threshold
-            chosen = np.concatenate([told, open_rows[sure]])
-            labels = np.concatenate([observed.codes[told, column], probs[sure].argmax(axis=1)])
+            chosen = np.concatenate([labelled_rows, open_rows[sure]])
+            labels = np.concatenate(
+                [observed.codes[labelled_rows, column], probs[sure].argmax(axis=1)]
+            )
             return with_labels(observed, chosen, labels, column)
         size = probs.shape[1]
-        chosen = np.concatenate([told, np.repeat(open_rows, size)])
+        chosen = np.concatenate([labelled_rows, np.repeat(open_rows, size)])
         labels = np.concatenate(
-            [observed.codes[told, column], np.tile(np.arange(size), len(open_rows))]
+            [observed.codes[labelled_rows, column], np.tile(np.arange(size), len(open_rows))]
         )
-        return with_labels(observed, chosen, labels, column, np.append(np.ones(len(told)), probs))
+        return with_labels(
+            observed, chosen, labels, column, np.append(np.ones(len(labelled_rows)), probs)
+        )
 
 
 @dataclass(frozen=True)
@@ -208,7 +212,7 @@ class CoTraining(PseudoLabels):
                     f"a view has {n!r}, which is no feature{closest(n, model.variables)}"
                 )
         open_rows = np.flatnonzero(observed.codes[:, column] < 0)
-        told = np.flatnonzero(observed.codes[:, column] >= 0)
+        labelled_rows = np.flatnonzero(observed.codes[:, column] >= 0)
         rows = observed.take(open_rows)
         best = np.zeros(len(open_rows))
         labels = np.zeros(len(open_rows), dtype=np.int64)
@@ -218,9 +222,12 @@ class CoTraining(PseudoLabels):
             best = np.where(better, probs.max(axis=1, initial=0.0), best)
             labels = np.where(better, probs.argmax(axis=1), labels) if len(probs) else labels
         sure = best >= self.threshold
-        chosen = np.concatenate([told, open_rows[sure]])
+        chosen = np.concatenate([labelled_rows, open_rows[sure]])
         return with_labels(
-            observed, chosen, np.concatenate([observed.codes[told, column], labels[sure]]), column
+            observed,
+            chosen,
+            np.concatenate([observed.codes[labelled_rows, column], labels[sure]]),
+            column,
         )
 
 

@@ -38,7 +38,7 @@ def fit_solved(model: Any, learner: Any, data: Any, weights: Any, seed: int | No
         values = {}
         for name in model.observable:
             x = rows.reals.get(name)
-            if x is None or not (model.takes_holes or rows.knows(name)):
+            if x is None or not (model.takes_holes or rows.fully_observes(name)):
                 where = "in all rows" if x is None else "in some rows"
                 raise DataError(
                     f"numbers of {name!r} are missing {where}: maximum likelihood needs complete "

@@ -176,9 +176,9 @@ class NetworkEStep(TableEStep[RowEvidence]):
     def completed(self, observed: RowEvidence) -> RowEvidence:
         """Return rows with their most probable states, see :class:`EStep`."""
         solver = model_solver(self.model, observed.reals or None, observed.inputs or None)
-        asked = solver.graph.evidence(observed)
+        row_evidence = solver.graph.evidence(observed)
         everything = np.ones(len(self.model.elements), dtype=np.bool_)
-        states, _ = solver.best(asked.codes, None, solver.graph.mask(everything))
+        states, _ = solver.best(row_evidence.codes, None, solver.graph.mask(everything))
         return replace(observed, codes=np.ascontiguousarray(states[:, : len(everything)]))
 
     def evaluate(self, observed: RowEvidence) -> RecordedEvidence:

@@ -133,17 +133,17 @@ def check_observed(observed: RowEvidence | SequenceEvidence) -> None:
         DataError: If every cell is missing.
     """
     codes = [observed.codes] if isinstance(observed, RowEvidence) else [*observed.codes.values()]
-    told = any(bool((x >= 0).any()) for x in codes)
-    told = told or any(not is_all_nan(x) for x in observed.reals.values())
-    told = told or bool(
+    has_values = any(bool((x >= 0).any()) for x in codes)
+    has_values = has_values or any(not is_all_nan(x) for x in observed.reals.values())
+    has_values = has_values or bool(
         observed.soft if isinstance(observed, SequenceEvidence) else observed.soft is not None
     )
-    if isinstance(observed, SequenceEvidence) and not told and not observed.lengths.any():
+    if isinstance(observed, SequenceEvidence) and not has_values and not observed.lengths.any():
         raise DataError(
             f"the data has no steps ({observed.num_rows} sequences, all of them empty): there is "
             "nothing to learn from"
         )
-    if not told:
+    if not has_values:
         raise DataError("every cell of the data is missing: there is nothing to learn from")
 
 
@@ -197,7 +197,7 @@ def check_complete(model: Any, observed: RowEvidence | SequenceEvidence) -> None
     """
     for name, v in model.variables.items():
         if not v.is_discrete:
-            known = observed.knows(name)
+            known = observed.fully_observes(name)
         elif isinstance(observed, SequenceEvidence):
             known = observed.is_known(name)
         else:
@@ -225,12 +225,12 @@ def nothing_told(model: FactorModel, observed: Any) -> str | None:
     ):
         return None
     elements = reader_of(model).elements
-    told = np.asarray((observed.codes >= 0).any(axis=0))
+    observed_elements = np.asarray((observed.codes >= 0).any(axis=0))
     known = {n for n, x in observed.reals.items() if not is_all_nan(x)}
     unknown: list[Hashable] = []
     for name in reversed(model.order):
         conditional, v = model.conditionals[name], model.variables[name]
-        if name in known or (v.is_discrete and told[elements.numbers(name)].any()):
+        if name in known or (v.is_discrete and observed_elements[elements.numbers(name)].any()):
             known |= {name, *(p.name for p in conditional.parents)}
         elif any(p.requires_grad for p in conditional.parameters()):
             unknown.append(name)

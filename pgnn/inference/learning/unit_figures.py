@@ -100,7 +100,7 @@ class UnitFigures:
         table = kind.table(self.layers.like)
         known = self.layers.without(self.hidden)
         fields = self._fields(rows.values) if fields is None else fields
-        own, pulls = rows.values[name][row, column], {}
+        current, pulls = rows.values[name][row, column], {}
         for n in self.hidden:
             matrix = self.layers.between(name, n)
             pulls[n] = None if matrix is None else matrix[column]
@@ -112,11 +112,11 @@ class UnitFigures:
             for n, pull in pulls.items():  # one unit moves a field by its own row of the matrix
                 field = fields[n]
                 if pull is not None:
-                    field = field + torch.einsum("rd,rdh->rh", features - own, pull)
+                    field = field + torch.einsum("rd,rdh->rh", features - current, pull)
                 score = score + self.layers.kinds[n].log_normaliser(field)
             scores.append(score)
         logs = torch.stack(scores, dim=1).log_softmax(1)
-        state = (own[:, None] - table).abs().sum(-1).argmin(1)
+        state = (current[:, None] - table).abs().sum(-1).argmin(1)
         return float(logs[row[:, 0], state].mean())
 
     def _log_density(self, rows: UnitRows, unit: Tensor, variance: Tensor) -> float:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pgnn.errors import Intractable, ModelError, SaysArguments
+from pgnn.errors import ChecksArguments, Intractable, ModelError
 from pgnn.evidence.unknown_variable import UnknownVariable
 from pgnn.factors.elements import Elements
 from pgnn.factors.factor import Factor
@@ -29,7 +29,7 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Slices(metaclass=SaysArguments):
+class Slices(metaclass=ChecksArguments):
     """Blocks that are the slices of an array of variables, such as the rows of a grid.
 
     Args:

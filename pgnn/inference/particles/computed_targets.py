@@ -54,13 +54,13 @@ def computed_posterior(
     held = {k: x.reshape(n * rows, *model.variables[k].shape) for k, x in drawn.items()}
     runs = executed(model, held, n * rows, seed=0)
     values = {k: _in_draws(k, [r.computed.get(k) for r in runs], n, rows) for k in computed}
-    asked = names_of(others, model.variables, model.elements)
-    reals = [model.variables[k] for k in asked if _is_real(model, k)]
+    queried = names_of(others, model.variables, model.elements)
+    reals = [model.variables[k] for k in queried if _is_real(model, k)]
     values |= {v.name: drawn[v.name].reshape(n, rows, *v.shape) for v in reals}
     logs = drawn.log_weights
     log_weights = torch.zeros(n, rows).double() if logs is None else logs.reshape(n, rows).double()
     log_evidence = log_weights.logsumexp(0) - float(np.log(max(n, 1)))
-    discrete = targets_of(model, [k for k in asked if not _is_real(model, k)])
+    discrete = targets_of(model, [k for k in queried if not _is_real(model, k)])
     codes = drawn.codes.reshape(n, rows, -1)[..., torch.from_numpy(discrete.numbers)]
     sizes = model.elements.card[discrete.numbers].tolist()
     shares = log_weights.softmax(0)

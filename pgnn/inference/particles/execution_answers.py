@@ -37,7 +37,7 @@ def posterior_of(
     question: Question, runs: Sequence[Executions], *, engine: str, diagnostics: Diagnostics
 ) -> WeightedPosterior:
     """Return the marginals of the targets, with standard errors."""
-    discrete, reals = _asked(question)
+    discrete, reals = _target_variables(question)
     targets = targets_of(question.model, discrete)
     log_evidence, figures = _figures(question, runs, engine)
     columns = targets.columns
@@ -164,7 +164,7 @@ def best_of(
     )
 
 
-def _asked(question: Question) -> tuple[list[Hashable], list[Variable]]:
+def _target_variables(question: Question) -> tuple[list[Hashable], list[Variable]]:
     """Names of the discrete and the real targets; all latent variables if none was named."""
     model, observed = question.model, question.observed.reals
     known = {n for n, x in observed.items() if not bool(x.isnan().any())}

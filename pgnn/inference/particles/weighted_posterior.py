@@ -74,8 +74,10 @@ class WeightedMarginal:
         levels = torch.as_tensor(q, dtype=torch.float64)
         ordered, order = self._values.sort(0)
         ends = self.weights.gather(0, order).cumsum(0).movedim(0, -1).contiguous()
-        asked = (levels.reshape(-1) * (1.0 - 1e-12)).expand(*ends.shape[:-1], -1).contiguous()
-        at = torch.searchsorted(ends, asked).clamp_max(len(ordered) - 1)
+        scaled_levels = (
+            (levels.reshape(-1) * (1.0 - 1e-12)).expand(*ends.shape[:-1], -1).contiguous()
+        )
+        at = torch.searchsorted(ends, scaled_levels).clamp_max(len(ordered) - 1)
         quantiles = ordered.movedim(0, -1).gather(-1, at).movedim(-1, 0).to(self.draws.dtype)
         return quantiles if levels.dim() else quantiles[0]
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pgnn.errors import ModelError, SaysArguments
+from pgnn.errors import ChecksArguments, ModelError
 from pgnn.inference.beliefs import Best
 from pgnn.inference.engine import Engine
 from pgnn.inference.exact.marginal_map import MarginalSearch
@@ -40,7 +40,7 @@ Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class Cooling(metaclass=SaysArguments):
+class Cooling(metaclass=ChecksArguments):
     """A cooling schedule from a high temperature to a low one.
 
     Args:

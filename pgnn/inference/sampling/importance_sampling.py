@@ -116,16 +116,16 @@ class ImportanceSampling(Engine):
         return "ancestral samples are weighted by the likelihood of the evidence"
 
     def check_rows(
-        self, question: Question, log_values: Tensor, told: Mapping[str, Any], advice: str
+        self, question: Question, log_values: Tensor, diagnostics: Mapping[str, Any], advice: str
     ) -> None:
         """See :meth:`Engine.check_rows`."""
-        impossible = told["impossible"].to(log_values.device)
-        super().check_rows(question, torch.where(impossible, -torch.inf, 0.0), told, advice)
+        impossible = diagnostics["impossible"].to(log_values.device)
+        super().check_rows(question, torch.where(impossible, -torch.inf, 0.0), diagnostics, advice)
 
-    def judge(self, told: Mapping[str, Any], advice: str) -> Convergence:
+    def judge(self, diagnostics: Mapping[str, Any], advice: str) -> Convergence:
         """See :meth:`Engine.judge`; also concerns about small effective sample sizes."""
-        verdict, size = super().judge(told, advice), told["effective_sample_size"]
-        nothing = int(((size == 0) & ~told["impossible"]).sum())
+        verdict, size = super().judge(diagnostics, advice), diagnostics["effective_sample_size"]
+        nothing = int(((size == 0) & ~diagnostics["impossible"]).sum())
         if nothing:
             verdict.add(
                 f"none of {self.samples} draws agreed with the evidence in {nothing} of "

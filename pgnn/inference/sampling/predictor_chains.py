@@ -91,14 +91,14 @@ def _program(predictors: Sequence[LinearPredictors], num_elements: int) -> Any:
     parent = np.concatenate([p.parent for p in predictors])
     widths = np.concatenate([np.full(len(p.unit), p.terms[0].numel()) for p in predictors])
     order = np.argsort(parent, kind="stable")
-    own = np.full(num_elements, -1, dtype=np.int64)
-    own[child] = np.arange(len(child))
+    child_index = np.full(num_elements, -1, dtype=np.int64)
+    child_index[child] = np.arange(len(child))
     rows = max(len(p.offset) for p in predictors)
     offsets = [p.offset.detach().cpu().numpy().reshape(len(p.offset), -1) for p in predictors]
     return PredictorProgram(
         child=child,
         first=np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
-        own=own,
+        child_index=child_index,
         ptr=np.searchsorted(parent[order], np.arange(num_elements + 1)).astype(np.int64),
         unit=unit[order].astype(np.int64),
         at=(np.cumsum(widths) - widths)[order].astype(np.int64),

@@ -45,8 +45,8 @@ class AlignmentQuestion(BaseQuestion):
     ) -> None:
         super().__init__(model, model.read(evidence, inputs), inputs, names=names, errors=errors)
         known = {v.name: v for v in (model.label, model.alignment)}
-        asked = names_of(known if names is None else names, known, what="variable of the model")
-        self.asked = set(asked)
+        queried = names_of(known if names is None else names, known, what="variable of the model")
+        self.queried = set(queried)
         if self.knows_labels and not self.observed.is_known(model.label.name):
             gaps = (self.observed.codes[model.label.name] < 0) & self.observed.inside
             row, place = gaps.nonzero()[0].tolist()
@@ -97,7 +97,7 @@ class AlignmentQuestion(BaseQuestion):
         return self.observed.index if self.observed.batched else None
 
 
-def said(paths: Tensor) -> Tensor:
+def collapsed(paths: Tensor) -> Tensor:
     """Return ``(..., U)`` labels emitted by paths ``(..., T)`` of symbols, -1 beyond the end.
 
     Example:

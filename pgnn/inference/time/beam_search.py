@@ -138,7 +138,7 @@ class BeamSearch(SequenceReader):
                    self.max_answer_bytes, "Ask for fewer")  # fmt: skip
         with evaluated(model), torch.no_grad():
             beams = Beams(question, max(self.width, k), k)
-            while beams.step < limit and beams.go_on():
+            while beams.step < limit and beams.extend():
                 pass
             beams.stop()
         states, log_prob, bound = beams.found()

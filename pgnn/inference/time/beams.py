@@ -37,7 +37,7 @@ class Beams:
         self.best_paths = torch.zeros(rows, k, 0, dtype=torch.int64)
         self.lost = torch.full((rows,), -torch.inf, dtype=torch.float64)
 
-    def go_on(self) -> bool:
+    def extend(self) -> bool:
         """Take one step; return whether prefixes remain.
 
         A prefix that may end here becomes a sequence, and all are extended by all values.

@@ -115,8 +115,8 @@ class BeginningQuestion(BaseQuestion):
             raise EvidenceError(
                 f"row {row} has {int(self.known[row])} steps, but {AXIS!r} says {int(lengths[row])}"
             )
-        told = total is not None or self.observed.steps
-        return lengths if told or not self.observed.inputs else self.observed.input_lengths
+        known_length = total is not None or self.observed.steps
+        return lengths if known_length or not self.observed.inputs else self.observed.input_lengths
 
     def _goals(self, total: Any) -> Tensor | None:
         """Return ``(B,)`` lengths of the complete sequences, None if the model ends them."""

@@ -67,7 +67,7 @@ class BoyenKoller(SequenceEngine):
         """Marginals of each step given the evidence so far; see the base class."""
         run = _Run.of(self, question)
         steps = run.forward()
-        return run.answer(steps, [s.asked for s in steps])
+        return run.answer(steps, [s.queried for s in steps])
 
     def smooth_steps(self, question: SequenceQuestion) -> Posterior:
         """Marginals given all evidence; see the base class."""
@@ -125,7 +125,7 @@ class _Step(NamedTuple):
     log_evidence: Tensor
     before: list[Tensor]
     now: list[Tensor]
-    asked: list[Tensor]
+    queried: list[Tensor]
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,16 +135,16 @@ class _Run:
     engine: BoyenKoller
     question: SequenceQuestion
     tables: SliceTables
-    asked: list[Variable]
+    queried: list[Variable]
     clusters: list[list[Variable]]
 
     @classmethod
     def of(cls, engine: BoyenKoller, question: SequenceQuestion) -> _Run:
-        model, names = question.model, question.asked_names
+        model, names = question.model, question.queried_names
         wanted = frozenset(names)
         tables = SliceTables(model, question.observed, question.covariates, wanted=wanted)
-        asked = [tables.variable(n) for n in names]
-        return cls(engine, question, tables, asked, engine.parts(model))
+        queried = [tables.variable(n) for n in names]
+        return cls(engine, question, tables, queried, engine.parts(model))
 
     def forward(self) -> list[_Step]:
         """Filter."""
@@ -160,7 +160,7 @@ class _Run:
         for t in reversed(range(len(steps))):
             before = steps[t - 1].now if t else []
             step = self._step(t, before, ratios)
-            smoothed.append(step.asked)
+            smoothed.append(step.queried)
             pairs = zip(step.before, before, strict=True)
             ratios = [
                 _log(late) - _log(early).masked_fill(early <= 0, 0.0) for late, early in pairs
@@ -171,7 +171,7 @@ class _Run:
         """One slice given beliefs about the previous one, and the backward message."""
         span, rows = slice(t, t + 1), self.tables.observed.num_rows
         late = [[lagged(v) for v in c] for c in self.clusters]
-        scopes = [*(late if t else []), *self.clusters, *([v] for v in self.asked)]
+        scopes = [*(late if t else []), *self.clusters, *([v] for v in self.queried)]
         shapes = [[v.num_states for v in scope] for scope in scopes]
         with torch.enable_grad():
             factors = self.tables.conditionals(span)
@@ -196,7 +196,7 @@ class _Run:
         gained = self.increments(steps)
         self.engine.check_possible(self.question, gained.sum(1))
         parts = []
-        for k, v in enumerate(self.asked):
+        for k, v in enumerate(self.queried):
             empty = gained.new_zeros(len(gained), 0, v.num_states)
             parts.append(torch.cat([empty, *(x[k].unsqueeze(1) for x in marginals)], dim=1))
         kind = self.engine.kind(self.tables.model)

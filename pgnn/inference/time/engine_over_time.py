@@ -150,8 +150,10 @@ def _particles(name: Hashable) -> SequentialMonteCarlo:
 
 def _asks_reals(model: SlicedModel, observed: SequenceEvidence, names: Names | None) -> bool:
     """Return whether queried real variables were not observed everywhere."""
-    asked = names_of(names, model.variables) if names is not None else [*model.variables]
-    return any(not model.variables[n].is_discrete and not observed.knows(n) for n in asked)
+    queried = names_of(names, model.variables) if names is not None else [*model.variables]
+    return any(
+        not model.variables[n].is_discrete and not observed.fully_observes(n) for n in queried
+    )
 
 
 def engine_over_time(model: UnrollableModel, engine: Engine | None) -> SequenceEngine:
@@ -201,7 +203,7 @@ def hidden_reals(model: SlicedModel, observed: SequenceEvidence) -> list[Hashabl
     Variables with children count if not observed everywhere, others if unobserved at a step before
     an observed one.
     """
-    hidden = [n for n in real_states(model) if not observed.knows(n)]
+    hidden = [n for n in real_states(model) if not observed.fully_observes(n)]
     for name, x in observed.reals.items():
         conditional = model.conditionals[name]
         if name not in hidden and any(v.name == lagged_name(name) for v in conditional.parents):

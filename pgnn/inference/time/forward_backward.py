@@ -43,12 +43,12 @@ class ForwardBackward(SequenceEngine):
         """Return marginals given all evidence; see the base class."""
         states, log_z = _chain(question).smoothed()
         self.check_possible(question, log_z)
-        return question.posterior([_marginal(question, v, states) for v in question.asked], log_z)
+        return question.posterior([_marginal(question, v, states) for v in question.queried], log_z)
 
     def filter_steps(self, question: SequenceQuestion) -> Posterior:
         """Return marginals of each step given the evidence so far; see the base class."""
         state = question.model.state
-        if question.names is not None and any(n != state.name for n in question.asked_names):
+        if question.names is not None and any(n != state.name for n in question.queried_names):
             raise Unsupported(
                 f"filter() answers about {state.name!r}; name an engine for other variables"
             )
@@ -61,14 +61,14 @@ class ForwardBackward(SequenceEngine):
     def best_paths(self, question: SequenceQuestion, k: int) -> Assignment | KBest:
         """Return the most probable states; see the base class."""
         _check_maximized(question, k)
-        chain = _chain(question, best=len(question.asked) > 1)
+        chain = _chain(question, best=len(question.queried) > 1)
         states, scores = chain.best(k)
         if k == 1:
             states, scores = states[:, None], scores[:, None]
         self.check_possible(question, scores[:, 0])
         flat = []
         for r in range(k):
-            parts = [_best_states(question, v, states[:, r]) for v in question.asked]
+            parts = [_best_states(question, v, states[:, r]) for v in question.queried]
             flat.append(torch.cat([x.flatten(start_dim=1) for x in parts], dim=1))
         return question.assignment(flat, scores)
 
@@ -170,14 +170,14 @@ def _check_maximized(question: SequenceQuestion, k: int) -> None:
 
     The k best paths of states determine those of all variables if emissions are known.
     """
-    state, names = question.model.state.name, set(question.asked_names)
+    state, names = question.model.state.name, set(question.queried_names)
     everything = {v.name for v in question.model.variables.values() if v.is_discrete}
     if names not in (everything, {state}):
         raise Unsupported(
             f"targets must be {state!r}, with the unobserved rest summed out, or all discrete "
             "variables; name an engine for other marginal MAP questions"
         )
-    for name in question.asked_names if k > 1 else ():
+    for name in question.queried_names if k > 1 else ():
         if name != state and not question.observed.is_known(name):
             raise Unsupported(
                 f"{name!r} was not observed everywhere: decode(k={k}) ranks paths of the states "

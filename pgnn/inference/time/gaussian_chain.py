@@ -159,13 +159,13 @@ class GaussianChain:
         inner = self._noise_of_present(self.patterns)
         # regression of the noise of unobserved components on that of observed ones
         both = hidden.unsqueeze(-1) * noise * self.patterns.double().unsqueeze(-2)
-        told = torch.linalg.solve(inner, both.mT).mT
-        weight = hidden.unsqueeze(-1) * (self.emit.weight - told @ self.emit.weight)
-        left = hidden.unsqueeze(-1) * (noise - told @ noise) * hidden.unsqueeze(-2)
+        gain = torch.linalg.solve(inner, both.mT).mT
+        weight = hidden.unsqueeze(-1) * (self.emit.weight - gain @ self.emit.weight)
+        left = hidden.unsqueeze(-1) * (noise - gain @ noise) * hidden.unsqueeze(-2)
         predicted = states.mean @ self.emit.weight.mT + self.emit.bias
         error = (self.observed - predicted).nan_to_num(nan=0.0)
         present = ~self.observed.isnan()
-        extra = predicted + self.of_rows(told, error)
+        extra = predicted + self.of_rows(gain, error)
         mean = torch.where(present, self.observed, extra)
         across = weight @ states.covariance
         covariance = across @ weight.mT + left

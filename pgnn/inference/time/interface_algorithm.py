@@ -258,7 +258,7 @@ class InterfaceAlgorithm(SequenceEngine):
 
     def smooth_steps(self, question: SequenceQuestion) -> Posterior:
         """Marginals given all evidence; see the base class."""
-        probes = _probes(question.observed, question.asked)
+        probes = _probes(question.observed, question.queried)
         with torch.enable_grad():
             log_z = _chain(question, probes).chain.log_partition()
         marginals = _gradients(log_z, probes, question.wants_gradients)
@@ -268,7 +268,7 @@ class InterfaceAlgorithm(SequenceEngine):
 
     def filter_steps(self, question: SequenceQuestion) -> Posterior:
         """Marginals of each step given the evidence so far; see the base class."""
-        inner = [v for v in question.asked if v.name not in question.model.interface]
+        inner = [v for v in question.queried if v.name not in question.model.interface]
         probes = _probes(question.observed, inner)
         with torch.enable_grad():
             interface = _chain(question, probes)
@@ -283,13 +283,13 @@ class InterfaceAlgorithm(SequenceEngine):
             inside = dict(zip(probes, _gradients(gained, probes, False), strict=True))
         marginals = [
             inside[n] if n in inside else interface.marginal(n, states)
-            for n in question.asked_names
+            for n in question.queried_names
         ]
         return question.filtered(marginals, log_z, increments)
 
     def best_paths(self, question: SequenceQuestion, k: int) -> Assignment | KBest:
         """The most probable states; see the base class."""
-        observed, names = question.observed, question.asked_names
+        observed, names = question.observed, question.queried_names
         for name in question.model.interface:
             if name not in names and not observed.is_known(name):
                 raise Unsupported(
@@ -352,11 +352,11 @@ def _chain(question: SequenceQuestion, probes: Mapping[Hashable, Tensor]) -> Int
     return InterfaceChain.of(LeafSliceTables(model, observed, question.covariates, probes))
 
 
-def _probes(observed: SequenceEvidence, asked: Sequence[Variable]) -> dict[Hashable, Tensor]:
+def _probes(observed: SequenceEvidence, queried: Sequence[Variable]) -> dict[Hashable, Tensor]:
     shape = (observed.num_rows, observed.steps)
     return {
         v.name: torch.zeros(*shape, v.num_states, dtype=torch.float64, requires_grad=True)
-        for v in asked
+        for v in queried
     }
 
 

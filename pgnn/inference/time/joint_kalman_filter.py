@@ -105,7 +105,7 @@ class JointKalmanFilter(SequenceEngine):
         """Moments of each step given the observations so far; see the base class."""
         chain = self.chain(question.model, question.observed)
         filtered = chain.filtered()
-        parts = self._asked_parts(question, chain, filtered.now)
+        parts = self._queried_parts(question, chain, filtered.now)
         increments = filtered.increments.to(_dtype(question.model))
         diagnostics = {"log_increments": question.alone(increments)}
         whole = question.posterior([], increments.sum(dim=1), diagnostics=diagnostics)
@@ -123,10 +123,10 @@ class JointKalmanFilter(SequenceEngine):
             n: p.mean.masked_fill(outside, torch.nan).reshape(
                 *p.mean.shape[:2], *model.conditionals[n].child.shape
             )
-            for n, p in self._asked_parts(question, chain, states).items()
+            for n, p in self._queried_parts(question, chain, states).items()
         }
-        told = replace(observed, reals={**observed.reals, **means})
-        log_density = slice_chain(model, told).filtered().increments.sum(dim=1)
+        completed = replace(observed, reals={**observed.reals, **means})
+        log_density = slice_chain(model, completed).filtered().increments.sum(dim=1)
         dtype = _dtype(model)
         return AssignmentWithReals(
             {n: x.to(dtype) for n, x in means.items()},
@@ -185,11 +185,11 @@ class JointKalmanFilter(SequenceEngine):
         parts: Mapping[Hashable, StepMoments] = {}
         if question.every_name:
             states = chain.smoothed(filtered).states
-            parts = self._asked_parts(question, chain, states, steps)
+            parts = self._queried_parts(question, chain, states, steps)
         whole = answered.posterior([], filtered.increments.sum(dim=1).to(dtype))
         return RealsOverTime(whole, normal_at_each_step(answered, parts, dtype))
 
-    def _asked_parts(
+    def _queried_parts(
         self,
         question: SequenceQuestion,
         chain: GaussianChain,

@@ -42,8 +42,8 @@ def particle_posterior(
     log_evidence = torch.from_numpy(run.weights.log_evidence)
     gone = ~observed.inside | log_evidence.isneginf()[:, None]
     parts = [torch.zeros(observed.num_rows, 0, dtype=torch.float64)]
-    weights = log_weights.exp() if question.asked else log_weights
-    for v in question.asked:
+    weights = log_weights.exp() if question.queried else log_weights
+    for v in question.queried:
         hot = one_hot(values[v.name].long(), v.num_states).double()
         probs = torch.einsum("nbt,nbtk->btk", weights, hot)
         parts.append(probs.masked_fill(gone.unsqueeze(-1), torch.nan).flatten(start_dim=1))
@@ -53,7 +53,7 @@ def particle_posterior(
         family = torch.from_numpy(run.weights.families()).T
         families = family[..., None].expand(log_weights.shape)
     return WeightedPosterior(
-        question.over_time(question.asked),
+        question.over_time(question.queried),
         torch.cat(parts, dim=1),
         log_evidence,
         question.over_time(question.reals),
@@ -117,10 +117,10 @@ def best_path(
     best = (none if run.scores is None else run.scores).max(dim=1)
     at, outside = torch.arange(rows), ~question.observed.inside
     paths = {n: run.paths(n)[best.indices, at] for n in question.every_name}
-    codes = [paths[v.name].masked_fill(outside, MISSING) for v in question.asked]
+    codes = [paths[v.name].masked_fill(outside, MISSING) for v in question.queried]
     return AssignmentWithReals(
         {v.name: paths[v.name] for v in question.reals},
-        question.over_time(question.asked),
+        question.over_time(question.queried),
         torch.cat([torch.zeros(rows, 0, dtype=torch.int64), *codes], dim=1),
         best.values,
         batched=question.observed.batched,

@@ -16,7 +16,7 @@ from pgnn.inference.base_question import Names
 from pgnn.inference.explanation import Explanation
 from pgnn.inference.posterior import Posterior
 from pgnn.inference.samples import Samples
-from pgnn.inference.time.alignment_question import AlignmentQuestion, padded, said
+from pgnn.inference.time.alignment_question import AlignmentQuestion, collapsed, padded
 from pgnn.inference.time.best_labellings import best_labellings
 from pgnn.inference.time.sequence_reader import SequenceReader
 from pgnn.limits import check_settings
@@ -62,7 +62,7 @@ class PrefixSearch(SequenceReader):
     def answer_query(self, question: AlignmentQuestion) -> Posterior:
         """Probabilities of the symbol at each step, given the labels if they are known."""
         model, observed = question.model, question.observed
-        if question.names is not None and model.label.name in question.asked:
+        if question.names is not None and model.label.name in question.queried:
             raise Unsupported(
                 f"how many labels there are is not known: ask for {model.alignment.name!r}, or use "
                 f"decode() or sample() for {model.label.name!r}"
@@ -91,7 +91,7 @@ class PrefixSearch(SequenceReader):
     def answer_most_probable(self, question: AlignmentQuestion, k: int) -> Assignment | KBest:
         """The best path, the best path of the known labels, or the best labels."""
         model = question.model
-        if question.knows_labels or model.alignment.name in question.asked:
+        if question.knows_labels or model.alignment.name in question.queried:
             return self._best_path(question, k)
         rows: list[list[list[int]]] = []
         bounds = []
@@ -126,11 +126,11 @@ class PrefixSearch(SequenceReader):
             labels = observed.codes[model.label.name]
         else:
             paths, scores = best_symbols(question.log_probs, observed.input_lengths)
-            labels = said(paths)
+            labels = collapsed(paths)
         self.check_possible(question, scores)
         states = {}
         for variable, path in ((model.label, labels), (model.alignment, paths.cpu())):
-            if variable.name in question.asked:
+            if variable.name in question.queried:
                 gone = scores.detach().isneginf().cpu()[:, None]
                 sized = question.over(variable, path.shape[1])
                 states[sized] = path.masked_fill(gone, -1)[:, None]
@@ -159,7 +159,7 @@ class PrefixSearch(SequenceReader):
         """The labels of the best path of each row, with their log probability."""
         with torch.no_grad():
             paths, _ = best_symbols(question.log_probs, question.observed.input_lengths)
-            labels = said(paths)
+            labels = collapsed(paths)
             sizes = (labels >= 0).sum(-1)
             scores = question.aligned(labels, sizes).log_partition().tolist()
         rows = zip(labels.tolist(), sizes.tolist(), scores, strict=True)
@@ -174,7 +174,7 @@ class PrefixSearch(SequenceReader):
             labels = observed.codes[model.label.name].expand(n, -1, -1)
         else:
             paths = _drawn(question.log_probs.detach(), observed.input_lengths, n, seed)
-            labels = said(paths)
+            labels = collapsed(paths)
         variables = [
             question.over(model.label, labels.shape[-1]),
             question.over(model.alignment, paths.shape[-1]),

@@ -33,7 +33,7 @@ class SequenceEngine(SequenceReader):
     """
 
     takes_reals: ClassVar[bool] = False
-    """Whether real variables may be asked for."""
+    """Whether real variables may be queried for."""
 
     # --- verbs of models over time ------------------------------------------------------------
 
@@ -89,11 +89,11 @@ class SequenceEngine(SequenceReader):
         cells = observed.num_rows * (observed.steps + steps) * states
         check_size(f"{steps:,} steps", cells, self.max_answer_bytes, "Predict fewer at a time")
         whole = self.query(model, ahead.targets, ahead.extended, inputs=ahead.inputs)
-        asked = [model.variables[v.name] for v in whole.variables]
+        queried = [model.variables[v.name] for v in whole.variables]
         alone = not observed.batched
-        rows = [whole.probs(v.name)[None] if alone else whole.probs(v.name) for v in asked]
+        rows = [whole.probs(v.name)[None] if alone else whole.probs(v.name) for v in queried]
         log_z = whole.log_evidence[None] if alone else whole.log_evidence
-        question = SequenceQuestion(model, ahead.after, names=[v.name for v in asked])
+        question = SequenceQuestion(model, ahead.after, names=[v.name for v in queried])
         parts = [_at_steps(p, ahead.places) for p in rows]
         return question.posterior(parts, log_z, engine=whole.engine, kind=whole.kind)
 
@@ -146,7 +146,7 @@ class SequenceEngine(SequenceReader):
     def answer_most_probable(self, question: SequenceQuestion, k: int) -> Assignment | KBest:
         """Return the most probable states."""
         cells = (
-            k * question.observed.num_rows * question.observed.steps * max(len(question.asked), 1)
+            k * question.observed.num_rows * question.observed.steps * max(len(question.queried), 1)
         )
         what = f"{k:,} best paths of {question.observed.num_rows:,} rows"
         check_size(what, cells, self.max_answer_bytes, "Ask for fewer")

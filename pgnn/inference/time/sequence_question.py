@@ -38,7 +38,7 @@ class SequenceQuestion(BaseQuestion):
         takes_reals: Whether real variables may be queried too.
 
     Attributes:
-        asked: The queried discrete variables.
+        queried: The queried discrete variables.
         reals: The queried real variables.
 
     Raises:
@@ -64,24 +64,24 @@ class SequenceQuestion(BaseQuestion):
         super().__init__(model, observed, inputs, names=names, errors=errors)
         self.engine, self.takes_reals = engine, takes_reals
         variables = model.variables
-        told = takes_reals and not observed.is_empty
-        known = {n for n in observed.reals if observed.knows(n)} if told else set()
+        checks_reals = takes_reals and not observed.is_empty
+        known = {n for n in observed.reals if observed.fully_observes(n)} if checks_reals else set()
         if names is None:
-            asked = [v for n, v in variables.items() if v.is_discrete or n not in known]
+            queried = [v for n, v in variables.items() if v.is_discrete or n not in known]
         else:
             what = "variable of the model"
-            asked = [variables[n] for n in names_of(names, variables, what=what)]
-        self.asked = [v for v in asked if v.is_discrete]
-        self.reals = [v for v in asked if not v.is_discrete] if takes_reals else []
+            queried = [variables[n] for n in names_of(names, variables, what=what)]
+        self.queried = [v for v in queried if v.is_discrete]
+        self.reals = [v for v in queried if not v.is_discrete] if takes_reals else []
         if names is not None:
-            for v in asked:
+            for v in queried:
                 if not v.is_discrete:
                     _check_real(v.name, takes_reals, v.name in known)
 
-    def about(self, asked: Sequence[Variable]) -> SequenceQuestion:
+    def about(self, queried: Sequence[Variable]) -> SequenceQuestion:
         """Return the same question about other variables."""
         settings: dict[str, Any] = {"errors": self.errors, "engine": self.engine}
-        names = [v.name for v in asked]
+        names = [v.name for v in queried]
         return SequenceQuestion(self.model, self.observed, self.inputs, names=names, **settings)
 
     @cached_property
@@ -106,14 +106,14 @@ class SequenceQuestion(BaseQuestion):
         return int(self.num_rows * self.observed.steps * sum(sizes))
 
     @property
-    def asked_names(self) -> list[Hashable]:
+    def queried_names(self) -> list[Hashable]:
         """Names of the queried discrete variables."""
-        return [v.name for v in self.asked]
+        return [v.name for v in self.queried]
 
     @property
     def every_name(self) -> list[Hashable]:
         """Names of all queried variables."""
-        return [v.name for v in (*self.asked, *self.reals)]
+        return [v.name for v in (*self.queried, *self.reals)]
 
     # --- answers ------------------------------------------------------------------------------
 
@@ -143,7 +143,7 @@ class SequenceQuestion(BaseQuestion):
         flat = [p.flatten(start_dim=1) for p in marginals]
         none = log_evidence.new_zeros((observed.num_rows, 0))
         return Posterior(
-            self.over_time(self.asked),
+            self.over_time(self.queried),
             flat[0] if len(flat) == 1 else torch.cat([none, *flat], dim=1),
             log_evidence,
             batched=observed.batched,
@@ -171,7 +171,7 @@ class SequenceQuestion(BaseQuestion):
             paths: For each rank ``(B, .)`` concatenated states of all variables.
             scores: ``(B, k)`` log probabilities of the paths.
         """
-        variables, batched = self.over_time(self.asked), self.observed.batched
+        variables, batched = self.over_time(self.queried), self.observed.batched
         if len(paths) > 1:
             states = torch.stack([*paths], dim=1)
             return KBest(variables, states, scores, batched=batched, index=self.index)

@@ -160,8 +160,8 @@ class SwitchingKalmanFilter(SequenceEngine):
     def filter_steps(self, question: SequenceQuestion) -> Posterior:
         """Marginals of each step given the observations so far; see the base class."""
         run = self._run(question)
-        told = {"log_increments": question.alone(run.filtered.increments)}
-        return run.posterior(question, run.filtered.now, told=told)
+        diagnostics = {"log_increments": question.alone(run.filtered.increments)}
+        return run.posterior(question, run.filtered.now, diagnostics=diagnostics)
 
     def log_evidence(self, question: SequenceQuestion) -> Tensor:
         """Logs of the probabilities of the observations; see the base class."""
@@ -228,7 +228,7 @@ class _Run:
         answered: SequenceQuestion,
         regimes: list[Regimes],
         steps: Tensor | None = None,
-        told: dict[str, Any] | None = None,
+        diagnostics: dict[str, Any] | None = None,
     ) -> Posterior:
         """Return the marginals of the targets, at all steps or at ``(B, h)`` of them."""
         logs, mean, covariance = self.chain.side_by_side(regimes)
@@ -243,10 +243,10 @@ class _Run:
         model, one = self.question.model, slice(None) if answered.observed.batched else 0
         gone = ~answered.observed.inside | self.log_evidence.detach().isneginf()[:, None]
         whole = answered.posterior(
-            [self.states.marginal(v.name, now) for v in answered.asked],
+            [self.states.marginal(v.name, now) for v in answered.queried],
             self.log_evidence,
             kind=SwitchingKalmanFilter.kind_of(model),
-            diagnostics=told,
+            diagnostics=diagnostics,
         )
         reals: dict[Hashable, ExactMarginal] = {}
         places = places_of(model)
@@ -282,21 +282,21 @@ def _choosing(model: SlicedModel) -> list[Hashable]:
 
 def _kept(question: SequenceQuestion) -> list[Hashable]:
     """Discrete variables of the joint table: the switches and the targets."""
-    chosen, asked = _choosing(question.model), question.asked_names
-    return [*chosen, *(n for n in asked if n not in chosen)]
+    chosen, queried = _choosing(question.model), question.queried_names
+    return [*chosen, *(n for n in queried if n not in chosen)]
 
 
 def _last(observed: SequenceEvidence) -> Tensor:
     """``(B,)`` the last step of each row at which something was observed; -1 if none."""
-    told = torch.zeros(observed.num_rows, observed.steps, dtype=torch.bool)
+    observed_steps = torch.zeros(observed.num_rows, observed.steps, dtype=torch.bool)
     for codes in observed.codes.values():
-        told |= codes >= 0
+        observed_steps |= codes >= 0
     for x in observed.reals.values():
         present = ~x.isnan()
-        told |= present.flatten(start_dim=2).any(-1) if present.dim() > 2 else present
+        observed_steps |= present.flatten(start_dim=2).any(-1) if present.dim() > 2 else present
     for likely in observed.soft.values():
-        told |= (likely != likely[..., :1]).any(-1)
-    steps = torch.where(told & observed.inside, torch.arange(observed.steps), -1)
+        observed_steps |= (likely != likely[..., :1]).any(-1)
+    steps = torch.where(observed_steps & observed.inside, torch.arange(observed.steps), -1)
     return torch.nn.functional.pad(steps, (1, 0), value=-1).amax(dim=1)
 
 

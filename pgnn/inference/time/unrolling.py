@@ -52,12 +52,12 @@ class Unrolling(SequenceEngine):
                 an end would count.
         """
         takes_reals = self._takes_reals(model, names)
-        asked = [] if takes_reals else names
-        question = super().ask(model, evidence, inputs, asked, errors)
+        queried = [] if takes_reals else names
+        question = super().ask(model, evidence, inputs, queried, errors)
         if takes_reals:
-            told: dict[str, Any] = {"errors": errors, "engine": question.engine}
+            settings: dict[str, Any] = {"errors": errors, "engine": question.engine}
             question = SequenceQuestion(
-                model, question.observed, inputs, names=names, takes_reals=True, **told
+                model, question.observed, inputs, names=names, takes_reals=True, **settings
             )
         lengths = question.observed.lengths
         normalized = not isinstance(model, ChainModel) or model.is_normalized
@@ -71,7 +71,7 @@ class Unrolling(SequenceEngine):
     def smooth_steps(self, question: SequenceQuestion) -> Posterior:
         """Marginals given all evidence; see the base class."""
         model, observed = question.model, question.observed
-        cells = [(n, t) for n in question.asked_names for t in range(observed.steps)]
+        cells = [(n, t) for n in question.queried_names for t in range(observed.steps)]
         answer = self.engine.query(
             model.unroll(observed.steps),
             [*cells, *_hidden_reals(question, observed)],
@@ -79,7 +79,7 @@ class Unrolling(SequenceEngine):
             inputs=_inputs(question.covariates),
             errors=question.errors,
         )
-        parts = [_over_time(answer.probs, v, observed, answer.batched) for v in question.asked]
+        parts = [_over_time(answer.probs, v, observed, answer.batched) for v in question.queried]
         log_z = _by_row(answer.log_evidence, observed)
         posterior = question.posterior(parts, log_z, engine=answer.engine, kind=answer.kind)
         posterior.diagnostics = answer.diagnostics
@@ -95,12 +95,12 @@ class Unrolling(SequenceEngine):
         """The last step of each beginning of the rows."""
         model, observed, covariates = question.model, question.observed, question.covariates
         whole = self.query(model, [], observed, inputs=question.inputs, errors=question.errors)
-        all_rows, rows = torch.arange(observed.num_rows), [_nothing(v) for v in question.asked]
+        all_rows, rows = torch.arange(observed.num_rows), [_nothing(v) for v in question.queried]
         parts = [[p.expand(observed.num_rows, -1, -1)] for p in rows]
         reals: dict[Hashable, list[ExactMarginal]] = {v.name: [] for v in question.reals}
         for t in range(observed.steps):
             begun = observed.take(all_rows, t + 1)
-            cells = [(n, t) for n in question.asked_names]
+            cells = [(n, t) for n in question.queried_names]
             hidden = [cell for cell in _hidden_reals(question, begun) if cell[1] == t]
             answer = self.engine.query(
                 model.unroll(t + 1),
@@ -109,7 +109,7 @@ class Unrolling(SequenceEngine):
                 inputs=_inputs({n: x[:, : t + 1] for n, x in covariates.items()}),
                 errors="nan",
             )
-            for v, last in zip(question.asked, parts, strict=True):
+            for v, last in zip(question.queried, parts, strict=True):
                 probs = answer.probs((v.name, t))
                 last.append(probs[:, None] if answer.batched else probs[None, None])
             for name, marginals in reals.items():
@@ -127,8 +127,8 @@ class Unrolling(SequenceEngine):
         for length in sorted(set(observed.lengths.tolist()) - {0}):
             rows = (observed.lengths == length).nonzero()[:, 0]
             part = observed.take(rows, length)
-            cells = [(n, t) for n in question.asked_names for t in range(length)]
-            everything = question.names is None and len(question.asked) == len(variables)
+            cells = [(n, t) for n in question.queried_names for t in range(length)]
+            everything = question.names is None and len(question.queried) == len(variables)
             answer = self.engine.most_probable(
                 question.model.unroll(length),
                 _cells(question.model, part),
@@ -161,17 +161,17 @@ class Unrolling(SequenceEngine):
     def describe(self, question: SequenceQuestion) -> Explanation:
         """See :meth:`Model.explain`: as the engine would answer about the unrolled network."""
         observed, model = question.observed, question.model
-        asked = [(n, t) for n in question.asked_names for t in range(observed.steps)]
+        queried = [(n, t) for n in question.queried_names for t in range(observed.steps)]
         network, cells = model.unroll(observed.steps), _cells(model, observed)
-        return self.engine.explain(network, asked, cells, _inputs(question.covariates))
+        return self.engine.explain(network, queried, cells, _inputs(question.covariates))
 
     def _takes_reals(self, model: Any, names: Names | None) -> bool:
         """Whether real variables are answered about: if named, or if all have exact answers."""
         if not isinstance(self.engine, JunctionTree) or not isinstance(model, SlicedModel):
             return False
         if names is not None:
-            asked = names_of(names, model.variables, what="variable of the model")
-            return any(not model.variables[n].is_discrete for n in asked)
+            queried = names_of(names, model.variables, what="variable of the model")
+            return any(not model.variables[n].is_discrete for n in queried)
         pieces = [*model.conditionals.values(), *(model.first(n) for n in model.conditionals)]
         return all(c.child.is_discrete or c.is_linear_gaussian for c in pieces)
 
@@ -226,7 +226,7 @@ class _Best:
     def nothing(cls, question: SequenceQuestion, k: int) -> _Best:
         """Rows without steps, which have one best path."""
         rows = question.observed.num_rows
-        width = sum(v.num_elements for v in question.over_time(question.asked))
+        width = sum(v.num_elements for v in question.over_time(question.queried))
         scores = torch.full((rows, k), -torch.inf, dtype=torch.float64)
         scores[:, 0] = 0.0
         states = torch.full((rows, k, width), MISSING)
@@ -241,7 +241,7 @@ class _Best:
         codes = answer.codes.reshape(len(rows), best, len(answer.variables))
         self._put_reals(rows, length, [answer] if isinstance(answer, Assignment) else [*answer])
         place = {v.name: at for at, v in enumerate(answer.variables)}
-        for at, name in enumerate(self.question.asked_names):
+        for at, name in enumerate(self.question.queried_names):
             columns = torch.arange(length) + at * self.question.observed.steps
             states = codes[:, :, [place[name, t] for t in range(length)]]
             self.states[rows[:, None, None], torch.arange(best)[:, None], columns] = states
@@ -267,20 +267,20 @@ class _Best:
 
     def answer(self, engine: str) -> Assignment | KBest:
         """Put all rows together."""
-        variables, observed = self.question.over_time(self.question.asked), self.question.observed
-        told: dict[str, Any] = {"batched": observed.batched}
-        told["index"] = observed.index if observed.batched else None
+        variables, observed = self.question.over_time(self.question.queried), self.question.observed
+        settings: dict[str, Any] = {"batched": observed.batched}
+        settings["index"] = observed.index if observed.batched else None
         if self.states.shape[1] > 1:
             if self.reals:
-                return KBestWithReals(self.reals, variables, self.states, self.scores, **told)
-            return KBest(variables, self.states, self.scores, **told)
-        told |= {"upper_bound": self.bound, "engine": engine}
-        told["diagnostics"] = self.diagnostics if observed.num_rows == 1 else None
+                return KBestWithReals(self.reals, variables, self.states, self.scores, **settings)
+            return KBest(variables, self.states, self.scores, **settings)
+        settings |= {"upper_bound": self.bound, "engine": engine}
+        settings["diagnostics"] = self.diagnostics if observed.num_rows == 1 else None
         states, scores = self.states[:, 0], self.scores[:, 0]
         if self.reals:
             reals = {n: x[:, 0] for n, x in self.reals.items()}
-            return AssignmentWithReals(reals, variables, states, scores, **told)
-        return Assignment(variables, states, scores, **told)
+            return AssignmentWithReals(reals, variables, states, scores, **settings)
+        return Assignment(variables, states, scores, **settings)
 
 
 def _drawn(question: SequenceQuestion, samples: Samples) -> Samples:
@@ -310,7 +310,7 @@ def _drawn(question: SequenceQuestion, samples: Samples) -> Samples:
 def _cells(model: UnrollableModel, observed: SequenceEvidence) -> dict[Hashable, Any]:
     """Evidence on the variables ``(name, t)`` of the unrolled network, ``(B, ...)`` if in rows."""
     cells: dict[Hashable, Any] = {}
-    for group, says in (
+    for group, convert in (
         (observed.codes, codes),
         (observed.reals, _plain),
         (observed.soft, likelihood),
@@ -319,7 +319,7 @@ def _cells(model: UnrollableModel, observed: SequenceEvidence) -> dict[Hashable,
             for t in range(observed.steps):
                 value = values[:, t] if observed.batched else values[0, t]
                 if observed.batched or group is observed.soft or bool(_known(value)):
-                    cells[name, t] = says(value)
+                    cells[name, t] = convert(value)
     if observed.batched and not cells and observed.steps:
         name = next(n for n, v in model.variables.items() if v.is_discrete)
         cells[name, 0] = torch.full((observed.num_rows,), MISSING)  # has the number of rows

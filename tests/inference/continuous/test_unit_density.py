@@ -231,7 +231,7 @@ def test_settings_of_real_latents_are_refused(learner: Any, says: str) -> None:
 @pytest.mark.parametrize("learner", [pgnn.LowerBound(), pgnn.Variational()])
 def test_data_that_a_recognition_network_cannot_read(learner: Any) -> None:
     model = pgnn.SigmoidBeliefNetwork([4, 3])
-    with pytest.raises(DataError, match="all units of .visible. must be observed"):
+    with pytest.raises(DataError, match=r"all units of .visible. must be observed"):
         model.fit(ROWS.float().masked_fill(ROWS == 0, torch.nan), learner=learner)
     with pytest.raises(DataError, match="leave out hidden layers"):
         model.fit({"visible": ROWS[:2], "hidden1": [[1, 0, 1]] * 2}, learner=learner)

@@ -12,7 +12,7 @@ from pgnn.factors.groups.potts_group import PottsGroup
 from pgnn.factors.variable import Variable
 from pgnn.inference.factor_graph import FactorGraph
 from pgnn.inference.kernels import consistency
-from pgnn.inference.threads import go_on
+from pgnn.inference.threads import never_stop
 
 
 def search(graph: FactorGraph, alive: np.ndarray, budget: int) -> tuple[int, np.ndarray]:
@@ -26,7 +26,7 @@ def search(graph: FactorGraph, alive: np.ndarray, budget: int) -> tuple[int, np.
     tables = np.array(graph.log_tables, order="C")
     rows = np.zeros(1, dtype=np.int64)
     consistency.search(
-        wiring, sizes, tables, hard, order, liked, budget, rows, alive, status, go_on()
+        wiring, sizes, tables, hard, order, liked, budget, rows, alive, status, never_stop()
     )
     return int(status[0]), alive[0]
 

@@ -18,7 +18,7 @@ class PredictorProgram(NamedTuple):
     Attributes:
         child: ``(U,)`` elements of the children.
         first: ``(U + 1,)`` first column of each child's sums.
-        own: ``(E,)`` index of an element among the children, or -1.
+        child_index: ``(E,)`` index of an element among the children, or -1.
         ptr: ``(E + 1,)`` first term of each element as a parent.
         unit: ``(N,)`` the child of each term.
         at: ``(N,)`` offset of the term in ``terms``, which has a row for each state.
@@ -28,7 +28,7 @@ class PredictorProgram(NamedTuple):
 
     child: Any
     first: Any
-    own: Any
+    child_index: Any
     ptr: Any
     unit: Any
     at: Any
@@ -90,7 +90,7 @@ def _full_conditional(program, numbers, sums, e, states, eta, heat, out):
             out[s] = np.log(numbers.values[at + s]) if numbers.values[at + s] > 0.0 else -np.inf
     else:
         log_weights(program, numbers, e, states, out)
-    u = sums.own[e]
+    u = sums.child_index[e]
     if u >= 0:
         for s in range(card):
             out[s] += eta[sums.first[u] + s] * heat
