@@ -77,12 +77,24 @@ class DataError(PgnnError, ValueError):
         self.column = column
 
 
+class UnknownFormat(DataError):
+    """No format has the ending of a file.
+
+    Attributes:
+        problem: What was expected and what came, without advice.
+    """
+
+    def __init__(self, message: str, problem: str = "") -> None:
+        super().__init__(message)
+        self.problem = problem
+
+
 class NotConverged(UserWarning):
     """An iterative method stopped at its limit before it met its tolerance."""
 
 
 def overflowing(names: Iterable[Hashable]) -> DataError:
-    """Return the error of values whose sums, or sums of squares, are no numbers any more."""
+    """Return the error for values whose sums, or sums of squares, overflow."""
     shown = ", ".join(map(repr, names))
     return DataError(
         f"values of {shown} are so large that sums over the rows overflow: take other units, which "
@@ -129,12 +141,12 @@ def require(module: str, extra: str, what: str) -> None:
     """Check that an optional library is installed.
 
     Args:
-        module: Its module.
-        extra: The extra of this package that brings it.
-        what: What needs it, in the plural.
+        module: Name of its module.
+        extra: The extra of this package that installs it.
+        what: The features that need it, in the plural.
 
     Raises:
-        Unsupported: If it is not.
+        Unsupported: If it is not installed.
     """
     if find_spec(module) is None:
         raise Unsupported(
@@ -143,10 +155,10 @@ def require(module: str, extra: str, what: str) -> None:
 
 
 class ChecksArguments(ABCMeta):
-    """The type of classes that say which of their arguments are missing or unknown.
+    """Metaclass whose constructor errors name the missing and unknown arguments.
 
     Attributes:
-        arguments_hint: What a message says of them besides.
+        arguments_hint: Advice that is appended to these messages.
     """
 
     arguments_hint: str = ""
@@ -157,7 +169,7 @@ class ChecksArguments(ABCMeta):
         return signature.replace(parameters=[*signature.parameters.values()][1:])
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
-        """Make an object.
+        """Create an instance.
 
         Raises:
             ArgumentError: If an argument is missing or unknown, or there are too many.
@@ -172,7 +184,7 @@ class ChecksArguments(ABCMeta):
 
 
 def _wrong_arguments(cls: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str | None:
-    """What is wrong with the arguments of a class, if it is their names or their number."""
+    """Return a message about missing, unknown or surplus arguments; None if there are none."""
     signature = cls.__signature__
     try:
         signature.bind(*args, **kwargs)

@@ -46,7 +46,7 @@ examples:
   pgnn fit alarm.bif patients.csv --to learned.bif
   pgnn impute alarm.bif patients.csv --draws 5 --seed 0 --to completed.csv
 
-pgnn COMMAND --help tells of one of them.
+pgnn COMMAND --help describes a command.
 """
 
 COMMANDS = (
@@ -64,23 +64,24 @@ COMMANDS = (
     demo,
     completion,
 )
-_ENDINGS = "rename it or pass format=; model.save(path) writes checkpoints"
-_IGNORE = re.compile(r"leave columns out by pgnn\.observed\(data, ignore=\[(.*?)\]\)")
+_IGNORE = re.compile(r"pgnn\.observed\(data, ignore=\[(.*?)\]\)")
+_ARGUMENT = re.compile(r"\b(normalise|format)=(?:True)?")
+_LEARNER = re.compile(r"\b(EM|Gradient)\(\)")
 INTERRUPTED = 130
-"""What shells report of a command that Ctrl-C ended: 128 and the number of the signal."""
+"""Exit code of a command that was interrupted by Ctrl-C: 128 plus the number of the signal."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line.
 
     Args:
-        arguments: Words after ``pgnn``; those of the process by default.
+        arguments: Arguments after ``pgnn``; by default, those of the process.
 
     Returns:
         The exit code: 0 answered, 1 not answered, 130 interrupted.
 
     Raises:
-        SystemExit: With code 2, if the words are no valid command; with 0 after ``--help``.
+        SystemExit: With code 2 if the arguments are invalid; with code 0 after ``--help``.
     """
     options = parser().parse_args(arguments)
     messages = _Messages()
@@ -121,7 +122,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 class _Messages(logging.Handler):
-    """Prints log records of the library like the other messages of the command."""
+    """Prints log records of the library in the format of other messages."""
 
     def emit(self, record: logging.LogRecord) -> None:
         _complain(record.getMessage())
@@ -136,7 +137,7 @@ def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
 
 
 class _Version(argparse.Action):
-    """Prints the version; the library is loaded for that alone."""
+    """Prints the version; loads the library only if it is used."""
 
     def __init__(self, option_strings: Sequence[str], dest: str, **rest: Any) -> None:
         super().__init__(option_strings, dest, nargs=0, **rest)
@@ -149,22 +150,21 @@ class _Version(argparse.Action):
 
 
 def in_options(message: str) -> str:
-    """Return a message of the library with arguments of Python as options of the command line.
+    """Return a message of the library with Python arguments replaced by command line options.
+
+    Only the syntax of arguments is matched, never the sentence around them.
 
     Example:
         >>> in_options("rows sum to 2; normalise=True divides each row by its sum")
         'rows sum to 2; --normalise divides each row by its sum'
     """
-    message = message.replace("normalise=True", "--normalise")
-    message = message.replace(_ENDINGS, "take one of these, or .safetensors")
-    message = message.replace("pass format=", "pass --format")
-    message = _IGNORE.sub(lambda found: f"leave columns out by {_ignored(found[1])}", message)
-    message = message.replace("learn with EM() or Gradient()", "give --learner EM or Gradient")
-    return message.replace("learn with EM()", "give --learner EM")
+    message = _IGNORE.sub(lambda found: _ignored(found[1]), message)
+    message = _ARGUMENT.sub(r"--\1", message)
+    return _LEARNER.sub(r"--learner \1", message)
 
 
 def _ignored(names: str) -> str:
-    """Names of columns, as a list of Python has them, as options."""
+    """Return options that ignore columns, given the entries of a Python list of names."""
     try:
         columns = ast.literal_eval(f"[{names}]")
     except (SyntaxError, ValueError):
@@ -175,8 +175,10 @@ def _ignored(names: str) -> str:
 
 
 def _describe(error: Exception) -> str:
-    from pgnn.errors import PgnnError
+    from pgnn.errors import PgnnError, UnknownFormat
 
+    if isinstance(error, UnknownFormat):
+        return f"{error.problem}; take one of these, or .safetensors"
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
     if isinstance(error, PgnnError | OSError | UnicodeError | MemoryError):

@@ -10,7 +10,7 @@ from typing import Any
 
 from pgnn import factors, models, neural
 from pgnn.abilities import FactorModel
-from pgnn.errors import DataError
+from pgnn.errors import DataError, UnknownFormat
 from pgnn.factors.piece import Restorable
 from pgnn.io.bif import read_bif, write_bif
 from pgnn.io.checkpoint import is_checkpoint, restored, save
@@ -181,6 +181,7 @@ def format_of(file: PathOrFile, format: str | None = None) -> Format:
 
     Raises:
         DataError: If the format is unknown.
+        UnknownFormat: If the ending is unknown.
     """
     if format is not None:
         kind = by_name(format) if isinstance(format, str) else None
@@ -194,8 +195,7 @@ def format_of(file: PathOrFile, format: str | None = None) -> Format:
     kind = by_name(ending)
     if kind is None:
         got = f"'.{ending}'" if ending else "none"
-        raise DataError(
-            f"{name}: expected a file ending of {_NAMES} (or these with .gz), got {got}; rename "
-            "it or pass format=; model.save(path) writes checkpoints"
-        )
+        problem = f"{name}: expected a file ending of {_NAMES} (or these with .gz), got {got}"
+        advice = "rename it or pass format=; model.save(path) writes checkpoints"
+        raise UnknownFormat(f"{problem}; {advice}", problem)
     return kind

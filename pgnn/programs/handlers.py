@@ -147,8 +147,9 @@ def _explained(error: Exception, last: str) -> Exception:
         shapes = _shapes(error, site)
         return ModelError(
             f"site {site!r} does not fit plate {plate!r}: along dimension {dim} the plate has "
-            f"size {size} and the distribution of the site {other}{shapes}; give it the batch "
-            "shape of its plates, or make other dimensions event dimensions by .to_event()"
+            f"size {size}, but the distribution of the site has size {other}{shapes}; give it "
+            "the batch shape of its plates, or make other dimensions event dimensions by "
+            ".to_event()"
         )
     if isinstance(error, NotImplementedError | KeyboardInterrupt):
         return error

@@ -107,7 +107,7 @@ def test_where_to_write_is_checked_before_the_work(
     assert "got a folder" in complaint(capsys, "sample", asia, "--to", folder)
 
 
-def test_arguments_are_told_as_options() -> None:
+def test_arguments_become_options() -> None:
     message = "extra 'a'; leave columns out by pgnn.observed(data, ignore=['a', 3, \"it's\"])"
     assert in_options(message) == (
         "extra 'a'; leave columns out by --ignore a --ignore 3 --ignore 'it'\"'\"'s'"
@@ -116,6 +116,7 @@ def test_arguments_are_told_as_options() -> None:
     assert in_options(message) == "extra 'a'; leave columns out by --ignore NAME"
     assert in_options(message.replace("...", "<1>")).endswith("leave columns out by --ignore NAME")
     assert in_options("pass format= as one") == "pass --format as one"
+    assert in_options("try EM() or Gradient()") == "try --learner EM or --learner Gradient"
 
 
 def test_predict_leaves_the_allocator_of_pyarrow(asia: Path, table: Path) -> None:
