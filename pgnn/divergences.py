@@ -1,4 +1,4 @@
-"""How far simpler distributions are from a model, and the nearest ones of a form."""
+"""Divergences between simple distributions and a posterior, and projections onto networks."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Edges = Iterable[tuple[Hashable, Hashable]]
 
 @dataclass(frozen=True)
 class EvidenceDecomposition:
-    r"""The log evidence as a lower bound and what is missing from it.
+    r"""The log evidence as a sum of the evidence lower bound and a divergence.
 
     .. math:: \log p(e) = \underbrace{E_q[\log p(x, e)] + H(q)}_{\text{ELBO}}
         + \mathrm{KL}(q(x) \,\|\, p(x \mid e))
@@ -49,7 +49,7 @@ class EvidenceDecomposition:
 
     @property
     def kl(self) -> Tensor:
-        """The divergence of ``q`` from the posterior, zero only if they are the same."""
+        """The divergence of ``q`` from the posterior, zero if and only if they are equal."""
         return self.log_evidence - self.elbo
 
 
@@ -60,16 +60,16 @@ def decompose(
 
     Args:
         model: Any model of single discrete variables.
-        q: A distribution of the variables that were not observed: a model of them; or a product of
-            marginals, as a :class:`Posterior` has them or by name, ``(K,)``.
+        q: A distribution of the unobserved variables: a model, or a product of marginals as a
+            :class:`Posterior` or as ``(K,)`` probabilities by name.
         evidence: One row, as in a query.
 
     Raises:
-        ModelError: If ``q`` is of other variables.
+        ModelError: If ``q`` has other variables.
         Unsupported: If a variable is real or an array.
 
     Cost:
-        That of the joint marginals of ``q`` over the scopes of the model's factors.
+        The joint marginals of ``q`` over the scopes of the factors of the model.
 
     References:
         Bishop (2006), Pattern Recognition and Machine Learning, section 9.4 and 10.1.
@@ -100,16 +100,17 @@ def forward_projection(
 ) -> BayesianNetwork:
     r"""Return the network nearest to a posterior by :math:`\mathrm{KL}(p \,\|\, q)`.
 
-    Its tables are the posterior's own conditionals, so that families have the same joint
-    distributions: it covers all that is probable.
+    Its tables are the conditionals of the posterior, so that all families have the same joint
+    distributions; it covers all modes.
 
     Args:
         model: Any model of single discrete variables.
         evidence: One row, as in a query.
-        edges: Directed, of the network: none for a product of marginals; None for the best tree.
+        edges: Directed edges of the network; empty for a product of marginals, None for the best
+            tree.
 
     Cost:
-        A joint marginal for each family; of all pairs for the best tree.
+        A joint marginal for each family, or for all pairs for the best tree.
 
     References:
         Koller and Friedman (2009), Probabilistic Graphical Models, section 8.5.
@@ -142,20 +143,20 @@ def reverse_projection(
     restarts: int = 5,
     seed: int | None = None,
 ) -> BayesianNetwork:
-    r"""Return a network near to a posterior by :math:`\mathrm{KL}(q \,\|\, p)`.
+    r"""Return a network close to a posterior by :math:`\mathrm{KL}(q \,\|\, p)`.
 
-    It keeps to what is probable, and of several modes it may choose one. Found by ascending the
-    ELBO from several starts: a local optimum.
+    It avoids improbable states and may cover only one of several modes. The result is a local
+    optimum, found by ascent of the ELBO from several starts.
 
     Args:
-        model: Any model of single discrete variables, all states of which are possible.
+        model: Any model of single discrete variables whose joint states are all possible.
         evidence: One row, as in a query.
-        edges: Directed, of the network; none for a product of marginals (mean field).
-        restarts: Starts, of which the best result counts.
+        edges: Directed edges of the network; empty for a product of marginals (mean field).
+        restarts: Number of starts, of which the best result is returned.
         seed: Random seed of the initial values.
 
     Raises:
-        Unsupported: If some states are impossible together.
+        Unsupported: If some joint states are impossible.
 
     References:
         Koller and Friedman (2009), Probabilistic Graphical Models, sections 8.5 and 11.5.
@@ -165,8 +166,8 @@ def reverse_projection(
     factors, _ = _factors(model, evidence)
     if any(bool(f.log_values.isneginf().any()) for f in factors):
         raise Unsupported(
-            "some states are impossible together, and the divergence infinite nearly everywhere: "
-            "take forward_projection(), or MeanField()"
+            "some joint states are impossible, so the divergence is infinite for most networks; "
+            "use forward_projection() or MeanField()"
         )
     arcs = _checked(hidden, edges)
     random = np.random.default_rng(seed)
@@ -179,7 +180,7 @@ def reverse_projection(
         if best is None or value > best[0]:
             best = value, network
     if best is None:
-        raise ModelError("there was no start")
+        raise ModelError(f"restarts must be at least 1, got {restarts!r}")
     return best[1].requires_grad_(False)
 
 
@@ -187,14 +188,14 @@ def reverse_projection(
 
 
 class _Distribution:
-    """What is asked of ``q``."""
+    """Expectations under ``q``."""
 
     def mean(self, f: Factor) -> Tensor:
         """The expectation of a log factor."""
         raise NotImplementedError
 
     def entropy(self) -> Tensor:
-        """Its entropy."""
+        """The entropy of ``q``."""
         raise NotImplementedError
 
 
@@ -205,7 +206,7 @@ class _Product(_Distribution):
         self._probs = {}
         for name, v in hidden.items():
             if name not in q:
-                raise ModelError(f"q says nothing of {name!r}, which was not observed")
+                raise ModelError(f"q must include {name!r}, which was not observed")
             table = q[name]
             probs = table.probs if hasattr(table, "probs") else table
             entries = torch.as_tensor(probs, dtype=torch.float64).reshape(-1)
@@ -251,16 +252,16 @@ class _OfModel(_Distribution):
 
 
 def _expectation(table: Tensor, logs: Tensor) -> Tensor:
-    """The mean of logs; what has no probability counts nothing."""
+    """Mean of logs; states of probability zero contribute zero."""
     table, logs = table.double(), logs.double().reshape(table.shape)
     return torch.where(table > 0, table * torch.where(table > 0, logs, 0.0), 0.0).sum()
 
 
 def _hidden(model: Model, evidence: Any) -> dict[Hashable, Variable]:
-    """The variables that were not observed."""
+    """Return the unobserved variables."""
     bad = [n for n, v in model.variables.items() if not v.is_discrete or v.shape]
     if bad:
-        raise Unsupported(f"divergences are of single discrete variables, and {bad[0]!r} is none")
+        raise Unsupported(f"divergences need single discrete variables, got {bad[0]!r}")
     codes = _codes(model, evidence)
     return {n: v for n, v in model.variables.items() if codes[n] < 0}
 
@@ -268,12 +269,12 @@ def _hidden(model: Model, evidence: Any) -> dict[Hashable, Variable]:
 def _codes(model: Model, evidence: Any) -> dict[Hashable, int]:
     observed = EvidenceReader(tuple(model.variables.values())).read(evidence)
     if observed.num_rows != 1 or observed.soft is not None:
-        raise ModelError("a divergence is from the posterior of one row of states")
+        raise ModelError("a divergence needs one row of evidence without likelihoods")
     return dict(zip(model.variables, observed.codes[0].tolist(), strict=True))
 
 
 def _factors(model: Model, evidence: Any) -> tuple[list[Factor], Tensor]:
-    """Log tables over what was not observed, and the log normalizer of the model."""
+    """Return log tables over the unobserved variables, and the log normalizer of the model."""
     known = {n: torch.tensor([c]) for n, c in _codes(model, evidence).items() if c >= 0}
     zero = torch.zeros((), dtype=torch.float64)
     if not model.is_normalized:
@@ -282,18 +283,18 @@ def _factors(model: Model, evidence: Any) -> tuple[list[Factor], Tensor]:
 
 
 def _checked(hidden: Mapping[Hashable, Variable], edges: Edges) -> list[tuple[Hashable, Hashable]]:
-    """Edges between variables that were not observed."""
+    """Return the edges between unobserved variables."""
     edges_given = list(edges)
     for a, b in edges_given:
         if a not in hidden or b not in hidden:
-            raise ModelError(f"the edge {(a, b)!r} has a variable that was observed, or is unknown")
+            raise ModelError(f"the edge {(a, b)!r} must join unobserved variables of the model")
     return edges_given
 
 
 def _best_tree(
     posterior: Posterior, hidden: Mapping[Hashable, Variable]
 ) -> list[tuple[Hashable, Hashable]]:
-    """Edges of the largest mutual information."""
+    """Return the spanning tree of largest total mutual information."""
     names = [*hidden]
     weights = np.zeros((len(names), len(names)))
     for i, a in enumerate(names):
@@ -310,7 +311,7 @@ def _best_tree(
 def _ascended(
     network: BayesianNetwork, factors: list[Factor], random: np.random.Generator
 ) -> float:
-    """Raise the ELBO of a network; return it."""
+    """Maximise the ELBO of a network; return it."""
     parameters = [*network.parameters()]
     with torch.no_grad():
         for p in parameters:

@@ -1,4 +1,4 @@
-"""Numbers that a caller or a file can make large, checked before memory or time is spent."""
+"""Checks of arguments, sizes and costs, made before memory or time is spent."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from typing import Any
 from pgnn.errors import DataError, EvidenceError, Intractable, ModelError, PgnnError
 
 MAX_BYTES = 2**32
-"""Memory that an answer may take where the engine has no limit of its own."""
+"""Largest memory of an answer if the engine has no limit."""
 MAX_STEPS = 2**40
-"""Elementary steps of a method that does not stop early: hours, on any machine."""
+"""Largest number of elementary steps of a method without early stopping: hours on any machine."""
 MAX_COUNT = 2**63 - 1
-"""Largest setting and seed: kernels and generators of random numbers take no larger ones."""
+"""Largest setting and seed that kernels and random number generators accept."""
 MAX_SIZE = 10**100
-"""Largest number of anything that is asked for."""
+"""Largest requested number of draws, steps or other results."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Interval:
-    """The real numbers that a setting may be.
+    """The interval of valid real values of a setting.
 
     Args:
-        low: Least of them.
-        high: Greatest of them.
-        open_low: Whether ``low`` itself is left out.
-        open_high: Whether ``high`` itself is left out.
+        low: Lower end.
+        high: Upper end.
+        open_low: Whether ``low`` is excluded.
+        open_high: Whether ``high`` is excluded.
 
     Example:
         >>> print(Interval(0.0, 1.0, open_high=True), 1.0 in Interval(0.0, 1.0, open_high=True))
@@ -57,18 +57,18 @@ POSITIVE = Interval(0.0, open_low=True, open_high=True)
 
 
 def check_settings(settings: Any, **bounds: int | Interval) -> None:
-    """Check all fields of a frozen dataclass that are declared as numbers or as truth values.
+    """Validate all numeric and boolean fields of a frozen dataclass.
 
-    Fields are taken for what their annotations say: ``int``, ``float`` or ``bool``, perhaps
-    ``| None``. Whole numbers of other types, such as NumPy's, become Python's own.
+    The types are those of the annotations: ``int``, ``float`` or ``bool``, with or without
+    ``| None``. Integers of other types, such as NumPy's, are converted to ``int``.
 
     Args:
         settings: The object, in its ``__post_init__``.
-        bounds: By the name of a field the least whole number, 0 if not given; or the interval of
-            real numbers, all but ``NaN`` if not given.
+        bounds: By name of a field, the smallest integer (0 by default), or the interval of real
+            numbers (by default, all but ``NaN``).
 
     Raises:
-        ModelError: If a value is of another type or out of its bounds.
+        ModelError: If a value has another type or is out of bounds.
     """
     for field in dataclasses.fields(settings):
         value = getattr(settings, field.name)
@@ -98,14 +98,14 @@ def whole_number(
     """Return an argument as an integer.
 
     Args:
-        name: What messages call it.
-        value: What came.
-        least: The smallest that makes sense.
+        name: Name in messages.
+        value: The argument.
+        least: Smallest valid value.
         error: Class of the error that is raised.
-        most: The largest; sizes that depend on it are checked separately.
+        most: Largest valid value; sizes that depend on it are checked separately.
 
     Raises:
-        EvidenceError: Or the given error: if it is no whole number, smaller or larger.
+        EvidenceError: Or the given error, if the value is not an integer or out of bounds.
 
     Example:
         >>> whole_number("k", 3, least=1)
@@ -128,16 +128,16 @@ def whole_number(
 def check_real(
     name: str, value: Any, interval: Interval, error: type[PgnnError] = ModelError
 ) -> None:
-    """Check that an argument is a real number of an interval.
+    """Check that an argument is a real number in an interval.
 
     Args:
-        name: What messages call it.
-        value: What came.
-        interval: Where it must lie.
+        name: Name in messages.
+        value: The argument.
+        interval: Valid values.
         error: Class of the error that is raised.
 
     Raises:
-        ModelError: Or the given error: if it is no number, ``NaN``, or outside.
+        ModelError: Or the given error, if the value is not a number, ``NaN``, or outside.
     """
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise error(f"{name} must be a number, got {value!r}")
@@ -146,25 +146,25 @@ def check_real(
 
 
 def check_callable(name: str, value: Any, example: str) -> None:
-    """Check that a setting is a function, or not given.
+    """Check that a setting is a function or None.
 
     Args:
-        name: What messages call it.
-        value: What came; None is not given.
-        example: What could be given.
+        name: Name in messages.
+        value: The setting.
+        example: A valid value, for the message.
 
     Raises:
-        ModelError: If it is no function.
+        ModelError: If it is not a function.
     """
     if value is not None and not callable(value):
         raise ModelError(f"{name} must be a function such as {example}, got {value!r}")
 
 
 def check_seed(seed: Any) -> int | None:
-    """Return a seed; None stands for draws that differ from call to call.
+    """Validate a seed; None means that draws differ between calls.
 
     Raises:
-        EvidenceError: If it is neither None nor a whole number of at least zero.
+        EvidenceError: If it is neither None nor a non-negative integer.
     """
     return None if seed is None else whole_number("seed", seed, most=MAX_COUNT)
 
@@ -172,17 +172,17 @@ def check_seed(seed: Any) -> int | None:
 def check_size(
     what: str, entries: float, max_bytes: float = MAX_BYTES, advice: str = "", each: int = 8
 ) -> None:
-    """Check what an array would take.
+    """Check the memory of an array before it is allocated.
 
     Args:
-        what: What it would hold, for the message.
-        entries: How many numbers.
-        max_bytes: The limit.
-        advice: What to do instead.
-        each: Bytes of one number.
+        what: Description of the array, for the message.
+        entries: Number of entries.
+        max_bytes: Largest number of bytes.
+        advice: Advice at the end of the message.
+        each: Bytes of an entry.
 
     Raises:
-        Intractable: If it is more than that.
+        Intractable: If the array would be larger.
     """
     if entries * each > max_bytes:
         raise Intractable(
@@ -192,32 +192,32 @@ def check_size(
 
 
 def check_work(what: str, steps: float, advice: str = "") -> None:
-    """Check how many elementary steps a method takes that does not stop early.
+    """Check the number of elementary steps of a method without early stopping.
 
     Args:
-        what: What it would do, for the message.
-        steps: Visits of an element, evaluations of a density, or the like.
-        advice: What to do instead.
+        what: Description of the work, for the message.
+        steps: Number of visits of an element, evaluations of a density, or similar steps.
+        advice: Advice at the end of the message.
 
     Raises:
-        Intractable: If that would take hours or more.
+        Intractable: If the work would take hours or more.
     """
     if steps > MAX_STEPS:
         raise Intractable(
             f"{what} would take {two_digits(steps)} elementary steps; at most "
-            f"{two_digits(MAX_STEPS)}, which are some hours, are begun"
+            f"{two_digits(MAX_STEPS)}, which take some hours, are allowed"
             + (f". {advice}" if advice else "")
         )
 
 
 def entries_of(sizes: Iterable[int], most: int = MAX_BYTES // 8) -> int:
-    """Return how many entries a table has; some number above ``most`` if there are more.
+    """Return the number of entries of a table, or some number above ``most`` if it is larger.
 
-    The product of very many sizes is a number of millions of digits: it is not computed.
+    The exact product of very many sizes, a number with millions of digits, is not computed.
 
     Args:
         sizes: Sizes of the axes, all positive.
-        most: Beyond this the exact number does not matter.
+        most: Largest number that is computed exactly.
 
     Example:
         >>> entries_of([2, 3]), entries_of([2] * 1_000_000, most=100)
@@ -232,7 +232,7 @@ def entries_of(sizes: Iterable[int], most: int = MAX_BYTES // 8) -> int:
 
 
 def human_count(count: float) -> str:
-    """Return a count as people say it.
+    """Format a count with a unit such as million.
 
     Example:
         >>> human_count(950), human_count(1_234_567), human_count(10**17)
@@ -250,7 +250,7 @@ def human_count(count: float) -> str:
 
 
 def human_bytes(size: float) -> str:
-    """Return a size in bytes in binary units.
+    """Format a size in bytes with binary units.
 
     Example:
         >>> human_bytes(512), human_bytes(3_565_158), human_bytes(10**15)
@@ -268,7 +268,7 @@ def human_bytes(size: float) -> str:
 
 
 def two_digits(count: float) -> str:
-    """Return two digits and a power of ten, of integers too large for a float as well."""
+    """Format a number with two digits and a power of ten, also integers too large for a float."""
     if count == math.inf:
         return "more than 1.8e+308"
     exponent = math.floor(math.log10(count))
@@ -280,7 +280,7 @@ def check_apart(file: str, columns: Sequence[str]) -> None:
     """Check that no two columns of a file have the same name.
 
     Raises:
-        DataError: If two have.
+        DataError: If two columns have the same name.
     """
     twice = next((name for k, name in enumerate(columns) if name in columns[:k]), None)
     if twice is not None:

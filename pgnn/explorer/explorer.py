@@ -1,4 +1,4 @@
-"""Answers to what the page asks, as JSON holds them."""
+"""JSON answers to the requests of the page."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from pgnn.graphs.layered_layout import layered_layout
 from pgnn.sensitivity.entry import Entry, table_of, with_entry
 
 _DRAWN, _LINES, _CELLS = 150, 12, 2_000
-"""Nodes, and states of a node, up to which the graph is drawn; entries of a table that is shown."""
+"""Largest numbers of nodes and of states that are drawn, and of table entries that are shown."""
 _DIGITS = 6
 _MODELS = 8
-"""Networks with changed tables that are remembered."""
+"""Number of networks with changed tables that are cached."""
 
 
 class Explorer:
-    """A network, asked case by case.
+    """Answers queries about single cases of a network.
 
     Args:
         model: A model of discrete variables without arrays.
-        name: What the page is called.
+        name: Title of the page.
 
     Raises:
-        Unsupported: If the model has none, or has arrays or reals.
+        Unsupported: If the model has no tables, or has arrays or reals.
 
     Example:
         >>> from pgnn.models import BayesianNetwork
@@ -55,7 +55,7 @@ class Explorer:
         self._cached_model = lru_cache(_MODELS)(self._prepare)
 
     def describe(self) -> dict[str, Any]:
-        """Return variables with states and parents, and where nodes and edges are drawn."""
+        """Return variables with states and parents, and the layout of nodes and edges."""
         numbers = {v.name: k for k, v in enumerate(self.variables)}
         directed = isinstance(self.model, DirectedModel)
         return {
@@ -77,10 +77,10 @@ class Explorer:
         """Return all marginals given a case, and the log probability of its evidence.
 
         Args:
-            message: As :meth:`Case.read` takes it.
+            message: See :meth:`Case.read`.
 
         Raises:
-            DataError: If the message is wrong.
+            DataError: If the message is invalid.
         """
         case = Case.read(message, self.variables)
         model, compiled = self._cached_model(case.changes)
@@ -106,7 +106,7 @@ class Explorer:
         """Return the most probable states of all variables given a case.
 
         Raises:
-            DataError: If the message is wrong.
+            DataError: If the message is invalid.
         """
         case = Case.read(message, self.variables)
         model, _ = self._cached_model(case.changes)
@@ -118,13 +118,13 @@ class Explorer:
         return {"states": states, "log_prob": float(best.log_prob), "engine": best.engine}
 
     def table(self, message: Any) -> dict[str, Any]:
-        """Return the conditional table of a variable: parents, and rows of probabilities.
+        """Return the conditional table of a variable, with its parents and rows of probabilities.
 
         Args:
-            message: A case with the number of a variable as ``variable``.
+            message: A case with the index of a variable as ``variable``.
 
         Raises:
-            DataError: If the message is wrong, or the table has more than 2,000 entries.
+            DataError: If the message is invalid, or the table has more than 2,000 entries.
         """
         case = Case.read(message, self.variables)
         number = message.get("variable")
@@ -144,7 +144,7 @@ class Explorer:
         }
 
     def _prepare(self, changes: tuple[tuple[int, tuple[int, ...], float], ...]) -> tuple[Any, Any]:
-        """The network with changed tables, and its compiled query where it is exact."""
+        """Return the network with changed tables, and its compiled query if it is exact."""
         model = self.model
         for number, place, value in changes:
             model = with_entry(model, self._entry(number, place), value)
@@ -197,7 +197,7 @@ class Explorer:
 
 
 def _size(variable: Any) -> tuple[float, float]:
-    """Room for a node on the page, in pixels."""
+    """Size of a node on the page, in pixels."""
     longest = max(len(str(s)) for s in variable.states)
     width = max(170.0, 9.2 * len(str(variable.name)) + 92.0, 8.0 * min(longest, 22) + 150.0)
     return width, 30.0 + 20.0 * variable.num_states

@@ -1,4 +1,4 @@
-"""The server of the page: on this machine only, for who has the token only."""
+"""The local server of the page, which requires a token."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pgnn.errors import DataError, PgnnError
 from pgnn.explorer.explorer import Explorer
 
 LARGEST = 2**20
-"""Bytes of a request."""
+"""Largest request in bytes."""
 _PATIENCE = 60.0
 """Seconds after which a silent connection is closed."""
 _FILES = {
@@ -37,15 +37,15 @@ _HEADERS = {
 class ExplorerServer(ThreadingHTTPServer):
     """Serves an explorer on the loopback interface.
 
-    Requests with another host name, from pages of another origin, without the token, or of more
-    than a megabyte are refused. What is sent is read as JSON numbers and never executed.
+    Requests with another host name, from pages of another origin, without the token, or larger than
+    a megabyte are refused. Messages are parsed as JSON and never executed.
 
     Args:
-        explorer: What answers.
-        port: Port; a free one if zero.
+        explorer: The explorer that answers requests.
+        port: Port number; a free port if zero.
 
     Attributes:
-        token: The secret that is part of the page's address.
+        token: The secret in the address of the page.
 
     Raises:
         OSError: If the port is taken.
@@ -61,7 +61,7 @@ class ExplorerServer(ThreadingHTTPServer):
 
     @property
     def hosts(self) -> set[str]:
-        """Host names, with the port, by which this machine may be called."""
+        """Accepted host names, with the port."""
         return {f"{name}:{self.server_address[1]}" for name in ("127.0.0.1", "localhost")}
 
     @property
@@ -71,7 +71,7 @@ class ExplorerServer(ThreadingHTTPServer):
 
     @property
     def answers(self) -> dict[str, Callable[[Any], dict[str, Any]]]:
-        """What answers each path that is posted to."""
+        """Handlers of POST requests, by path."""
         explorer = self.explorer
         return {
             "/api/model": lambda _: explorer.describe(),
@@ -82,12 +82,12 @@ class ExplorerServer(ThreadingHTTPServer):
 
 
 def explore(model: Any, *, name: str = "", port: int = 0, browser: bool = True) -> None:
-    """Serve a page on which a model is asked by clicks, until interrupted.
+    """Serve a page for interactive queries of a model, until interrupted.
 
     Args:
         model: A model of discrete variables.
         name: Title of the page.
-        port: Port; a free one if zero.
+        port: Port number; a free port if zero.
         browser: Whether to open the page in a browser.
 
     Raises:
@@ -105,7 +105,7 @@ def explore(model: Any, *, name: str = "", port: int = 0, browser: bool = True) 
 
 
 class _Refused(Exception):
-    """A request that is not answered."""
+    """A refused request."""
 
     def __init__(self, status: HTTPStatus, reason: str) -> None:
         super().__init__(reason)
@@ -130,7 +130,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(self._json)
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Log nothing: addresses have the token in them."""
+        """Log nothing, because addresses contain the token."""
 
     def _answer(self, make: Callable[[], tuple[bytes, str]]) -> None:
         status = HTTPStatus.OK
@@ -140,7 +140,7 @@ class _Handler(BaseHTTPRequestHandler):
         except _Refused as refusal:
             status, kind = refusal.status, "application/json"
             body = json.dumps({"error": str(refusal)}).encode()
-            self.close_connection = True  # what was not read must not be taken for a request
+            self.close_connection = True  # unread bytes must not be parsed as a request
         self.send_response(status)
         for header, value in _HEADERS.items():
             self.send_header(header, value)

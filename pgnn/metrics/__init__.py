@@ -1,4 +1,4 @@
-"""Figures by which models and predictions are compared, and the choice among candidates."""
+"""Metrics of models and predictions, and model selection."""
 
 from pgnn.metrics.credible_intervals import credible_intervals
 from pgnn.metrics.criterion import Criterion

@@ -1,4 +1,4 @@
-"""What the data leaves uncertain about the answers of a network of tables."""
+"""Credible intervals of query results under the posterior of the tables."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CredibleIntervals:
-    """What the data leaves uncertain about posterior probabilities.
+    """Credible intervals of the probabilities in a query result.
 
     Attributes:
         mean: ``(K,)`` or ``(B, K)`` means over the posterior of the tables, by variable.
-        low: The lower ends of the intervals, likewise.
-        high: The upper ends.
+        low: Lower ends of the intervals, by variable.
+        high: Upper ends of the intervals, by variable.
         labels: States of each variable.
     """
 
@@ -35,7 +35,7 @@ class CredibleIntervals:
     labels: dict[Hashable, tuple[Any, ...]]
 
     def frame(self) -> pd.DataFrame:
-        """Return a data frame: a row for each state (of each row of a batch)."""
+        """Return a data frame with a row for each state (of each row of a batch)."""
         import pandas as pd
 
         parts = []
@@ -57,26 +57,26 @@ def credible_intervals(
     draws: int = 500,
     seed: int | None = None,
 ) -> CredibleIntervals:
-    r"""Return intervals for the answer of a query, from the Dirichlet posteriors of the tables.
+    r"""Return credible intervals of a query result, from the Dirichlet posteriors of the tables.
 
-    Tables are drawn from their posteriors, and the query is asked of each draw: the ends are
-    quantiles of the answers, by Monte Carlo, with an error of about :math:`1 / \sqrt{\text{draws}}`
-    of the width. Tables that were given are certain.
+    Tables are drawn from their posteriors, and the query is answered for each draw. The ends are
+    empirical quantiles, with a Monte Carlo error of about :math:`1 / \sqrt{\text{draws}}` of the
+    width. Given tables are constants.
 
     Args:
         model: A network of tables, after a fit with a prior or by :class:`VariationalBayes`:
             ``model.history["posterior"]`` has the pseudo-counts.
-        targets: As in a query; discrete.
-        evidence: As in a query.
-        level: Probability of an interval; as much is left out on either side.
-        draws: How many tables.
+        targets: Discrete targets, as in a query.
+        evidence: Evidence, as in a query.
+        level: Probability of an interval, which is equal-tailed.
+        draws: Number of draws.
         seed: Random seed of the samples.
 
     Raises:
         ModelError: If the history has no posterior, or a setting is out of range.
 
     Cost:
-        That of so many queries.
+        ``draws`` queries.
 
     References:
         Gelman et al. (2013), Bayesian Data Analysis, third edition, section 2.3 and chapter 10.
@@ -107,20 +107,22 @@ def credible_intervals(
 
 
 def _pseudo_counts(model: Model) -> Mapping[Hashable, Any]:
-    """Those of the posteriors of the tables.
+    """Return the parameters of the posteriors of the tables.
 
     Raises:
-        ModelError: If the history has none.
-        Unsupported: If it has normal distributions as well.
+        ModelError: If the history has no posterior.
+        Unsupported: If it also has posteriors of normal distributions.
     """
     counts: Mapping[Hashable, Any] | None = model.history.get("posterior")
     if not counts or not isinstance(model, DirectedModel) or isinstance(model, UnrollableModel):
         raise ModelError(
-            "intervals need Dirichlet posteriors of a network's tables: fit with a prior, such as "
+            "intervals need Dirichlet posteriors of a network's tables; fit with a prior, such as "
             "learner=MaximumLikelihood(Laplace()), or with VariationalBayes()"
         )
     if model.history.get("normal_posterior"):
-        raise Unsupported("intervals are of networks of tables; this one has normal distributions")
+        raise Unsupported(
+            "intervals need a network whose conditionals are all tables, got normal distributions"
+        )
     return counts
 
 

@@ -1,4 +1,4 @@
-"""By what candidates are compared."""
+"""The base class of criteria for model selection."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from pgnn.models.model import Model
 
 
 class Criterion(ABC):
-    """How candidates are compared."""
+    """A criterion for the comparison of candidate models."""
 
     @abstractmethod
     def figure(self, model: Model, data: Any, inputs: Inputs | None, **fit: Any) -> float:
-        """Fit the model in place and return a figure, of which the smallest is the best.
+        """Fit the model in place and return the value of the criterion; smaller is better.
 
         Args:
             model: Candidate.
-            data: As for ``model.fit``.
+            data: See ``model.fit``.
             inputs: Covariates.
             **fit: Further arguments of ``model.fit``.
         """
 
 
 def log_likelihood(model: Model, data: Any, inputs: Inputs | None) -> float:
-    """Return the sum over rows."""
+    """Sum over rows."""
     with torch.no_grad():
         return float(model.log_prob(data, inputs=inputs).double().sum())

@@ -1,4 +1,4 @@
-"""The earth mover's distance between two samples or two distributions, exactly."""
+"""The exact earth mover's distance between two samples or distributions."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ Floats = NDArray[np.float64]
 def earth_mover(
     x: Any, y: Any, x_weights: Any = None, y_weights: Any = None, *, costs: Any = None
 ) -> float:
-    r"""Return the least mean distance over which mass must be moved to make one sample the other.
+    r"""Return the smallest mean distance over which mass moves between two samples.
 
     .. math:: W_1(p, q) = \min_{\pi \ge 0} \sum_{ij} \pi_{ij} \|x_i - y_j\|, \qquad
         \sum_j \pi_{ij} = p_i, \quad \sum_i \pi_{ij} = q_j
 
-    On the line it is the area between the distribution functions; of equally many points that
-    weigh the same an assignment; otherwise a linear program.
+    On the line, it is the area between the distribution functions. For equally many points of equal
+    weight, it is an assignment problem; otherwise, a linear program.
 
     Args:
         x: ``(N,)`` numbers or ``(N, ...)`` points; distances are Euclidean.
         y: ``(M,)`` numbers or ``(M, ...)`` points.
-        x_weights: ``(N,)`` masses, scaled to sum to one; equal if not given.
-        y_weights: ``(M,)`` likewise.
+        x_weights: ``(N,)`` masses, normalised to sum to one; equal by default.
+        y_weights: ``(M,)`` masses, normalised to sum to one; equal by default.
         costs: ``(N, M)`` costs of moving, instead of distances; ``x`` and ``y`` may then be None.
 
     Raises:
@@ -59,7 +59,7 @@ def earth_mover(
     first, second = _array("x", x), _array("y", y)
     if not len(first) or not len(second) or first.shape[1:] != second.shape[1:]:
         raise DataError(
-            "x and y must have some rows each, and points of one shape, got "
+            "x and y must have at least one row each, and points of one shape, got "
             f"{first.shape} and {second.shape}"
         )
     p = _masses("x_weights", x_weights, len(first))
@@ -87,7 +87,7 @@ def _on_the_line(x: Floats, y: Floats, p: Floats, q: Floats) -> float:
 
 
 def _transport(costs: Floats, p: Floats, q: Floats) -> float:
-    """The linear program; one of its constraints follows from the others."""
+    """Solve the linear program, without one redundant constraint."""
     from scipy.optimize import linprog
     from scipy.sparse import eye_array, kron, vstack
 
@@ -122,7 +122,7 @@ def _masses(name: str, weights: Any, count: int) -> Floats:
     masses = _array(name, weights)
     if masses.shape != (count,) or (masses < 0).any() or not masses.any():
         raise DataError(
-            f"{name} must be {count} masses that are not negative nor all zero, got {weights!r}"
+            f"{name} must be {count} non-negative masses with a positive sum, got {weights!r}"
         )
     shares: Floats = masses / masses.sum()
     return shares

@@ -1,4 +1,4 @@
-"""How well what was set apart is predicted from the rest."""
+"""Model selection by held-out log-likelihood."""
 
 from __future__ import annotations
 
@@ -28,14 +28,15 @@ Rows = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class HeldOut(Criterion):
-    r"""Minus the log-likelihood of sequences or rows set apart, for each row or observed step.
+    r"""Negative held-out log-likelihood per row or observed step.
 
-    A single sequence is cut in two: the last steps are held out, and predicted from those
-    before, :math:`\log p(x_{1:T}) - \log p(x_{1:S})`. The fit sees the rest alone.
+    Rows or sequences are held out at random. For a single sequence, the last steps are held out and
+    predicted from the earlier ones, :math:`\log p(x_{1:T}) - \log p(x_{1:S})`. The model is fitted
+    to the remaining data.
 
     Args:
-        share: Of the sequences or rows, or of the steps of a single sequence, that is set apart.
-        seed: Of which.
+        share: Share of the sequences or rows, or of the steps of a single sequence, to hold out.
+        seed: Seed of the random choice.
 
     Raises:
         ModelError: If the share is not between 0 and 1.
@@ -59,7 +60,7 @@ class HeldOut(Criterion):
         """See the base class.
 
         Raises:
-            DataError: If there is too little to set anything apart.
+            DataError: If there are too few rows or steps to hold some out.
         """
         if not isinstance(model, UnrollableModel):
             return self._of_rows(model, data, inputs, fit)
@@ -104,15 +105,15 @@ class HeldOut(Criterion):
         return -float(test.weighted_sum(logs)) / float(test.row_weights.sum())
 
     def _split(self, count: int) -> tuple[Rows, Rows]:
-        """Numbers of what is kept, and of what is set apart."""
+        """Return the indices of the training rows, and of the held-out rows."""
         order, left = np.random.default_rng(self.seed).permutation(count), self._left(count)
         return np.sort(order[:left]), np.sort(order[left:])
 
     def _left(self, count: int) -> int:
-        """How many of so many are learned from."""
+        """Return the number of training rows."""
         left = count - max(1, round(self.share * count))
         if left < 1:
-            raise DataError(f"{count} are too few to set some apart")
+            raise DataError(f"{count} rows or steps are too few to hold some out")
         return left
 
 
@@ -125,7 +126,7 @@ def _are_rows(data: Any) -> bool:
 
 
 def _num_rows(data: Any) -> int:
-    """How many rows there are."""
+    """Return the number of rows."""
     if isinstance(data, RowEvidence):
         return data.num_rows
     if isinstance(data, Observed | Codes):
@@ -135,13 +136,13 @@ def _num_rows(data: Any) -> int:
         return int(first.shape[0] if hasattr(first, "shape") else len(first))
     except (TypeError, IndexError):
         raise DataError(
-            "rows are set apart of a data frame, a mapping of columns or a matrix, got "
+            "data must be a data frame, a mapping of columns or a matrix to hold out rows, got "
             f"{type(data).__name__}"
         ) from None
 
 
 def _taken(data: Any, rows: Rows) -> Any:
-    """Some of the rows, in any form that data to learn from has."""
+    """Return some of the rows of data in any form."""
     if isinstance(data, RowEvidence):
         return data.take(rows)
     if isinstance(data, Observed | Codes):
@@ -152,7 +153,7 @@ def _taken(data: Any, rows: Rows) -> Any:
 
 
 def _cells(column: Any, rows: Rows) -> Any:
-    """Some of the cells of a column."""
+    """Return some of the cells of a column."""
     if isinstance(column, Tensor):
         return column[torch.from_numpy(rows)]
     if hasattr(column, "iloc"):

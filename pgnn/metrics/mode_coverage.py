@@ -1,4 +1,4 @@
-"""How many modes of a distribution samples reach."""
+"""Coverage of the modes of a distribution by samples."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from pgnn.limits import POSITIVE, check_real, whole_number
 
 
 class ModeCoverage(NamedTuple):
-    """What samples say about known modes.
+    """Coverage of known modes by samples.
 
     Attributes:
-        covered: Modes that enough samples are near to.
-        good: Share of samples that are near a mode.
-        counts: ``(K,)`` samples near each mode, which is their nearest.
+        covered: Number of modes with enough samples near them.
+        good: Share of samples near a mode.
+        counts: ``(K,)`` number of samples near each mode; samples belong to their nearest mode.
     """
 
     covered: int
@@ -27,14 +27,14 @@ class ModeCoverage(NamedTuple):
 
 
 def mode_coverage(samples: Any, modes: Any, radius: float, least: int = 1) -> ModeCoverage:
-    """Return which of some modes samples cover.
+    """Return the coverage of modes by samples.
 
     Args:
         samples: ``(N, ...)`` points.
-        modes: ``(K, ...)`` points that are known to be modes.
-        radius: Largest Euclidean distance from its nearest mode at which a sample is good; three
+        modes: ``(K, ...)`` known modes.
+        radius: Largest Euclidean distance between a good sample and its nearest mode; three
             standard deviations of a mode are usual.
-        least: Good samples that a covered mode has at least.
+        least: Smallest number of good samples of a covered mode.
 
     Raises:
         DataError: If the shapes do not fit.
@@ -55,7 +55,7 @@ def mode_coverage(samples: Any, modes: Any, radius: float, least: int = 1) -> Mo
     )
     if not points.size or not centres.size or points.shape[1:] != centres.shape[1:]:
         raise DataError(
-            "samples and modes must be points of one shape, some of each, got "
+            "samples and modes must be points of one shape, at least one of each, got "
             f"{points.shape} and {centres.shape}"
         )
     from scipy.spatial import cKDTree

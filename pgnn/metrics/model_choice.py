@@ -1,4 +1,4 @@
-"""Figures by which models are compared, and the choice among candidates."""
+"""Information criteria and model selection."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 
 def num_free_parameters(model: nn.Module) -> int:
-    """Return how many numbers of a model are free to be learned.
+    """Return the number of free parameters of a model.
 
-    Constants, such as tables that were given, do not count. A table has one number less in each
-    row than it has entries that may be positive: zeros are taken for structural ones, so count
-    before a fit, in which entries may become zero. Of anything else each number counts, less
-    those that change nothing, such as a rotation of hidden factors.
+    Constants, such as given tables, are excluded. Each row of a table has one free parameter fewer
+    than positive entries; zeros are considered structural, so count before a fit, which may set
+    entries to zero. For other parameters, redundant ones, such as a rotation of hidden factors, are
+    subtracted.
 
     Example:
         >>> from pgnn import HiddenMarkovModel
@@ -38,7 +38,7 @@ def num_free_parameters(model: nn.Module) -> int:
     counted: dict[nn.Parameter, int] = {}
     for module in model.modules():
         for parameter in module.parameters(recurse=False):
-            if parameter.requires_grad:  # shared ones count once
+            if parameter.requires_grad:  # shared parameters are counted once
                 free = module.num_free(parameter) if isinstance(module, Piece) else None
                 counted[parameter] = parameter.numel() if free is None else free
     redundant = sum(m.num_redundant for m in model.modules() if isinstance(m, Model))
@@ -46,11 +46,11 @@ def num_free_parameters(model: nn.Module) -> int:
 
 
 def num_observations(model: Model, data: Any) -> int:
-    """Return how many steps, or rows of a model without time, have something observed.
+    """Return the number of steps (or rows, for a model without time) with an observation.
 
     Args:
-        model: Whose variables the data names.
-        data: As for ``model.log_prob``.
+        model: A model of the variables in the data.
+        data: See ``model.log_prob``.
     """
     if not isinstance(model, UnrollableModel):
         return model.log_prob(data).numel()
@@ -79,17 +79,17 @@ def bic(
 
     .. math:: -2 \log p(\text{data} \mid \hat\theta) + k \log n
 
-    with :math:`k` learnable numbers and :math:`n` steps (or rows) that were observed.
+    with :math:`k` free parameters and :math:`n` observed steps (or rows).
 
     Args:
-        model: After a fit to the data.
-        data: As for ``model.log_prob``.
+        model: A model fitted to the data.
+        data: See ``model.log_prob``.
         inputs: Covariates.
-        num_parameters: ``k``; :func:`num_free_parameters` of the model as it is if not given.
-        lengths: Of sequences that are concatenated in one array.
+        num_parameters: ``k``; by default, :func:`num_free_parameters` of the fitted model.
+        lengths: Lengths of sequences that are concatenated in one array.
 
     Raises:
-        DataError: If nothing was observed.
+        DataError: If the data has no observation.
 
     References:
         Schwarz (1978), Estimating the dimension of a model.
@@ -97,7 +97,7 @@ def bic(
     data = with_lengths(data, lengths)
     n = num_observations(model, data)
     if not n:
-        raise DataError("nothing was observed, so that there is no criterion")
+        raise DataError("the criterion needs at least one observation, but all data is missing")
     k = num_free_parameters(model) if num_parameters is None else num_parameters
     return k * math.log(n) - 2.0 * log_likelihood(model, data, inputs)
 
@@ -112,7 +112,7 @@ def aic(
 ) -> float:
     r"""Return Akaike's criterion :math:`2 k - 2 \log p(\text{data})`; smaller is better.
 
-    Arguments as in :func:`bic`.
+    See :func:`bic` for the arguments.
 
     References:
         Akaike (1974), A new look at the statistical model identification.
@@ -137,11 +137,11 @@ class Choice:
     """The best of several fitted candidates.
 
     Attributes:
-        name: Its name among the candidates.
+        name: Name of the best candidate.
         model: The fitted model.
-        table: For each candidate by name its ``figure``, learnable numbers ``parameters`` and
+        table: The ``figure`` of each candidate by name, its number of free ``parameters`` and its
             ``log_likelihood`` of all data.
-        models: All of them.
+        models: All fitted candidates.
     """
 
     name: Hashable
@@ -150,7 +150,7 @@ class Choice:
     models: dict[Hashable, Model]
 
     def frame(self) -> pd.DataFrame:
-        """Return the table as a data frame, a row for each candidate."""
+        """Return the table as a data frame with a row for each candidate."""
         import pandas as pd
 
         return pd.DataFrame.from_dict(self.table, orient="index")
@@ -165,19 +165,19 @@ def choose(
     lengths: Any = None,
     **fit: Any,
 ) -> Choice:
-    """Fit candidates, such as hidden Markov models of 2 to 6 states, and return the best one.
+    """Fit candidates, such as hidden Markov models with 2 to 6 states, and return the best one.
 
     Args:
-        models: Candidates, by name or numbered; they are fitted in place.
-        data: As for ``model.fit``.
+        models: Candidates, as a mapping or a sequence; they are fitted in place.
+        data: See ``model.fit``.
         inputs: Covariates.
-        criterion: ``Bic()`` if not given, or ``HeldOut()``.
-        lengths: Of sequences that are concatenated in one array.
+        criterion: ``Bic()`` by default, or ``HeldOut()``.
+        lengths: Lengths of sequences that are concatenated in one array.
         **fit: Further arguments of ``model.fit``, such as ``learner`` and ``seed``.
 
     Raises:
         ModelError: If there are no candidates.
-        DataError: If a figure is not a number.
+        DataError: If the criterion of a candidate is not a number.
 
     Example:
         >>> import pgnn
@@ -195,7 +195,7 @@ def choose(
     """
     candidates = dict(models) if isinstance(models, Mapping) else dict(enumerate(models))
     if not candidates:
-        raise ModelError("there are no candidates to choose from")
+        raise ModelError("model selection needs at least one candidate, got none")
     criterion, data = Bic() if criterion is None else criterion, with_lengths(data, lengths)
     table: dict[Hashable, dict[str, float]] = {}
     for name, model in candidates.items():
@@ -203,7 +203,7 @@ def choose(
         figure = criterion.figure(model, data, inputs, **fit)
         count = num_free_parameters(model) if count is None else count
         if math.isnan(figure):
-            raise DataError(f"the figure of candidate {name!r} is not a number")
+            raise DataError(f"the criterion of candidate {name!r} is not a number; check its fit")
         table[name] = {
             "figure": figure,
             "parameters": count,
@@ -214,7 +214,7 @@ def choose(
 
 
 def _count(model: Model) -> int | None:
-    """Learnable numbers before a fit; None where only data tells what the model is."""
+    """Return the number of free parameters before a fit; None if it depends on the data."""
     try:
         model.variables  # noqa: B018
     except ModelError:

@@ -1,4 +1,4 @@
-"""How many values a model wavers between at each step."""
+"""Perplexity of sequence models."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from pgnn.models.model import Model
 
 
 def perplexity(model: Model, data: Any, inputs: Inputs | None = None) -> float:
-    r"""Return :math:`\exp(-\frac1N \sum_n \log p(y_n))` of sequences of ``N`` steps in all.
+    r"""Return :math:`\exp(-\frac1N \sum_n \log p(y_n))` of sequences with ``N`` steps in total.
 
-    It is the number of equally probable values that were as hard to guess. Where the model says
-    where sequences end, each end counts as a step.
+    It is the number of equally probable values with the same entropy. If the model includes the end
+    of sequences, each end counts as a step.
 
     Args:
-        model: Of sequences; of a model without time each row is a step.
-        data: As for ``model.log_prob``.
+        model: A model of sequences, or a model without time, for which each row is a step.
+        data: See ``model.log_prob``.
         inputs: Covariates.
 
     Raises:
-        DataError: If nothing was observed.
+        DataError: If the data has no observation.
 
     References:
         Jelinek, Mercer, Bahl and Baker (1977), Perplexity: a measure of the difficulty of speech
@@ -38,8 +38,8 @@ def perplexity(model: Model, data: Any, inputs: Inputs | None = None) -> float:
     """
     if isinstance(data, list | tuple) and not data:
         raise DataError(
-            f"data has no sequences, got {data!r}, so that there is no perplexity; one that is "
-            "empty is [[]], or [''] of characters"
+            f"perplexity needs at least one sequence, got {data!r}; an empty sequence is [[]], "
+            "or [''] for characters"
         )
     if isinstance(model, StepwiseModel):
         lengths: Any = model.read(data, inputs).lengths
@@ -47,10 +47,10 @@ def perplexity(model: Model, data: Any, inputs: Inputs | None = None) -> float:
     else:
         steps = num_observations(model, data)
     if not steps:
-        raise DataError("nothing was observed, so that there is no perplexity")
+        raise DataError("perplexity needs at least one observation, but all data is missing")
     exponent = -log_likelihood(model, data, inputs) / steps
     return math.exp(exponent) if exponent < _MOST else math.inf
 
 
 _MOST = 700.0
-"""From here on exponentials are too large to be numbers."""
+"""Exponents from here on overflow."""

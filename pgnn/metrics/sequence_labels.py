@@ -1,4 +1,4 @@
-"""How well sequences of labels were predicted."""
+"""Metrics of predicted label sequences."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ Labels = Sequence[Sequence[Any]]
 
 
 class ChunkScores(NamedTuple):
-    """How many chunks were found, as the evaluation of CoNLL-2000 counts them.
+    """Precision and recall of chunks, as defined by the evaluation of CoNLL-2000.
 
     Attributes:
-        precision: Share of the predicted chunks that are right, in both their ends and their type.
-        recall: Share of the true chunks that were predicted.
-        f1: Their harmonic mean; zero where there is nothing to count.
-        by_type: The same for each type of chunks.
+        precision: Share of the predicted chunks whose ends and type are correct.
+        recall: Share of the true chunks that are predicted.
+        f1: Harmonic mean of precision and recall; zero if there are no chunks.
+        by_type: The same scores for each type of chunk.
     """
 
     precision: float
@@ -29,13 +29,13 @@ class ChunkScores(NamedTuple):
 
 
 def chunks(labels: Sequence[str]) -> list[tuple[int, int, str]]:
-    """Return begin, end (one behind) and type of the chunks that labels stand for.
+    """Return start, end (exclusive) and type of the chunks encoded by labels.
 
-    Labels are ``O``, or ``B-``, ``I-``, ``E-`` or ``S-`` and a type. An ``I-`` that goes on from no
-    chunk of its type begins one, as in the evaluation of CoNLL-2000.
+    Labels are ``O``, or ``B-``, ``I-``, ``E-`` or ``S-`` followed by a type. An ``I-`` that does
+    not continue a chunk of its type starts a new one, as in the evaluation of CoNLL-2000.
 
     Raises:
-        DataError: If they are no list, or one is no text.
+        DataError: If the labels are not a list, or a label is not a string.
 
     Example:
         >>> chunks(["B-NP", "I-NP", "O", "I-VP", "B-VP"])
@@ -63,14 +63,14 @@ def chunks(labels: Sequence[str]) -> list[tuple[int, int, str]]:
 
 
 def chunk_scores(true: Labels, predicted: Labels) -> ChunkScores:
-    """Compare chunks, each of which counts as right only as a whole.
+    """Compare predicted with true chunks, which must match exactly.
 
     Args:
-        true: For each sequence its labels; those of a lone sequence as ``[labels]``.
-        predicted: Likewise.
+        true: Labels of each sequence; ``[labels]`` for a single sequence.
+        predicted: Predicted labels of each sequence.
 
     Raises:
-        DataError: If lengths differ, or labels stand in no sequences.
+        DataError: If lengths differ, or the labels are not sequences.
 
     References:
         Tjong Kim Sang and Buchholz (2000), Introduction to the CoNLL-2000 shared task: chunking.
@@ -96,14 +96,14 @@ def chunk_scores(true: Labels, predicted: Labels) -> ChunkScores:
 
 
 def token_accuracy(true: Labels, predicted: Labels) -> float:
-    """Return the share of labels that are right, over all sequences; NaN if there is none.
+    """Return the share of correct labels over all sequences; NaN without labels.
 
     Args:
-        true: For each sequence its labels; those of a lone sequence as ``[labels]``.
-        predicted: Likewise.
+        true: Labels of each sequence; ``[labels]`` for a single sequence.
+        predicted: Predicted labels of each sequence.
 
     Raises:
-        DataError: If lengths differ, or labels stand in no sequences.
+        DataError: If lengths differ, or the labels are not sequences.
 
     Example:
         >>> token_accuracy([["A", "B"], ["A"]], [["A", "A"], ["A"]])
@@ -114,7 +114,7 @@ def token_accuracy(true: Labels, predicted: Labels) -> float:
 
 
 def edit_distance(a: Sequence[Any], b: Sequence[Any]) -> int:
-    """Return how many insertions, deletions and substitutions make one sequence of the other.
+    """Return the number of insertions, deletions and substitutions between two sequences.
 
     Cost: The product of the lengths.
 
@@ -134,7 +134,7 @@ def edit_distance(a: Sequence[Any], b: Sequence[Any]) -> int:
 
 
 def is_label_sequence(labels: Any) -> bool:
-    """Return whether something is a sequence of labels; a text is one label.
+    """Return whether an object is a sequence of labels; a string is a single label.
 
     Example:
         >>> is_label_sequence(["B-NP", "O"]), is_label_sequence("B-NP")
@@ -146,22 +146,22 @@ def is_label_sequence(labels: Any) -> bool:
 
 
 def check_label_sequences(what: str, labels: Any) -> None:
-    """Check that labels come sequence after sequence.
+    """Check that labels are given as a list of sequences.
 
     Args:
-        what: Their name in messages.
-        labels: For each sequence its labels.
+        what: Name in messages.
+        labels: Labels of each sequence.
 
     Raises:
-        DataError: If they do not, as where those of a lone sequence come without a list around.
+        DataError: If they are not, such as a single sequence without a surrounding list.
     """
     if not is_label_sequence(labels):
         raise DataError(f"{what} must be a list of sequences of labels, got {labels!r}")
     wrong = next((x for x in labels if not is_label_sequence(x)), None)
     if wrong is not None:
         raise DataError(
-            f"{what} must be sequences of labels, got {wrong!r} in the place of one; those of a "
-            "lone sequence are [labels]"
+            f"{what} must be a list of sequences of labels, got {wrong!r} as a sequence; pass a "
+            "single sequence as [labels]"
         )
 
 
@@ -175,12 +175,16 @@ def _scores(
 
 
 def _pairs(true: Labels, predicted: Labels) -> Iterator[tuple[Sequence[Any], Sequence[Any]]]:
-    """Sequences of labels side by side, which must be of one length."""
+    """Pair true with predicted sequences, which must have equal lengths."""
     check_label_sequences("true labels", true)
     check_label_sequences("predictions", predicted)
     if len(true) != len(predicted):
-        raise DataError(f"labels of {len(true)} sequences, predictions of {len(predicted)}")
+        raise DataError(
+            f"predictions must have {len(true)} sequences, as the true labels, got {len(predicted)}"
+        )
     for row, (a, b) in enumerate(zip(true, predicted, strict=True)):
         if len(a) != len(b):
-            raise DataError(f"sequence {row} has {len(a)} labels, but {len(b)} predictions")
+            raise DataError(
+                f"sequence {row} must have {len(a)} predictions, one per label, got {len(b)}"
+            )
         yield a, b

@@ -1,4 +1,4 @@
-"""Pictures of answers and models; matplotlib is loaded when something is drawn."""
+"""Plots of query results and models; matplotlib is imported at the first plot."""
 
 from pgnn.plot.clusters import clusters
 from pgnn.plot.history import history

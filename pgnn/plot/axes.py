@@ -1,4 +1,4 @@
-"""Axes to draw on."""
+"""Axes and colours of plots."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ GOLDEN = (math.sqrt(5.0) - 1.0) / 2.0
 
 
 def axes_of(ax: Any, size: tuple[float, float]) -> Any:
-    """Return the axes that were given, or those of a new figure.
+    """Return the given axes, or those of a new figure.
 
     Raises:
         Unsupported: If matplotlib is not installed.
@@ -43,16 +43,16 @@ def check_drawn(picture: str, thing: Any, is_right: bool, expected: str) -> None
 
 
 def require_matplotlib() -> None:
-    """Raise unless matplotlib is installed.
+    """Check that matplotlib is installed.
 
     Raises:
-        Unsupported: If it is not.
+        Unsupported: If it is not installed.
     """
     require("matplotlib", "plot", "pictures")
 
 
 def colours_of(count: int) -> list[Any]:
-    """Return distinguishable colours, also for colour-blind readers."""
+    """Return colours that colour-blind readers can distinguish."""
     require_matplotlib()
     import matplotlib
 
@@ -62,6 +62,6 @@ def colours_of(count: int) -> list[Any]:
             "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#999999"
         ][:count]  # fmt: skip
     shades = matplotlib.colormaps["viridis"]
-    # neighbours lie far apart, as multiples of the golden ratio do modulo 1
+    # multiples of the golden ratio modulo 1 place neighbours far apart
     ranks = np.argsort(np.argsort(np.arange(count) * GOLDEN % 1.0))
     return [shades(float((r + 0.5) / count)) for r in ranks]

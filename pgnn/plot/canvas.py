@@ -1,4 +1,4 @@
-"""Drawings whose units are points, so that text is measured before it is drawn."""
+"""Drawings in units of points, so that text can be measured before it is drawn."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pgnn.plot.axes import axes_of, require_matplotlib
 
 MARGIN = 10.0
 _LARGEST = 30.0
-"""Inches up to which a figure grows with what is drawn; text becomes smaller beyond."""
+"""Largest size of a figure in inches; beyond, text becomes smaller."""
 _ARROW = 4.5
 
 Points = Sequence[tuple[float, float]]
@@ -31,7 +31,7 @@ def text_width(text: str, size: float, *, bold: bool = False) -> float:
 
 
 def shortened(text: str, width: float, size: float, *, bold: bool = False) -> str:
-    """Return a text, cut with an ellipsis if it is wider than so many points."""
+    """Return a text, truncated with an ellipsis to a width in points."""
     if text_width(text, size, bold=bold) <= width:
         return text
     kept = len(text)
@@ -42,16 +42,16 @@ def shortened(text: str, width: float, size: float, *, bold: bool = False) -> st
 
 @dataclass(frozen=True)
 class Palette:
-    """Colours that colour-blind readers distinguish, for light and for dark backgrounds.
+    """Colours that colour-blind readers can distinguish, on light and dark backgrounds.
 
     Attributes:
-        text: Of names and numbers.
-        line: Of edges and frames.
-        paper: Behind a node.
-        bar: Probabilities.
-        track: What a bar may fill.
-        observed: What was observed.
-        changed: What changed most.
+        text: Names and numbers.
+        line: Edges and frames.
+        paper: Background of a node.
+        bar: Bars of probabilities.
+        track: Background of a bar.
+        observed: Observed variables.
+        changed: The variable that changed most.
 
     References:
         Okabe and Ito (2008), Color universal design.
@@ -71,11 +71,11 @@ DARK = Palette("#f3f4f6", "#9ca3af", "#1f2430", "#56B4E9", "#3b4252", "#E69F00",
 
 
 class Canvas:
-    """Axes whose data coordinates are points, y downwards; everything fits in.
+    """Axes whose data coordinates are points, with y downwards, scaled to fit the drawing.
 
     Args:
-        size: Width and height of what is drawn, in points.
-        ax: Axes to draw on; a new figure of that size if not given.
+        size: Width and height of the drawing in points.
+        ax: Axes to draw on; by default, a new figure of that size.
     """
 
     def __init__(self, size: tuple[float, float], ax: Any = None) -> None:
@@ -96,7 +96,7 @@ class Canvas:
         self.palette = DARK if _luminance(self.ax.get_facecolor()) < 0.5 else LIGHT
 
     def write(self, x: float, y: float, text: str, size: float, **style: Any) -> Any:
-        """Write a text whose baseline begins (``ha`` says otherwise) at a point."""
+        """Write a text whose baseline starts at a point, or is aligned to it by ``ha``."""
         settings = {"color": self.palette.text, "va": "baseline", "parse_math": False} | style
         return self.ax.text(x, y, text, fontsize=size * self.scale, **settings)
 
@@ -111,7 +111,7 @@ class Canvas:
             self.ax.add_collection(PolyCollection(corners, **style))
 
     def curves(self, routes: Iterable[Points], *, arrows: bool, **style: Any) -> None:
-        """Draw smooth lines through points, vertical at each, with arrow heads if so wished."""
+        """Draw smooth lines through points, vertical at each, optionally with arrow heads."""
         from matplotlib.collections import PathCollection, PolyCollection
 
         routes = [*routes]

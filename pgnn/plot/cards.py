@@ -1,4 +1,4 @@
-"""Nodes as cards: a name, and a bar for the probability of each state."""
+"""Nodes as cards with a name and a bar for the probability of each state."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ TITLE, BODY = 8.0, 7.0
 _PAD, _LINE, _HEAD = 5.0, 10.0, 12.0
 _BAR, _NUMBER = 44.0, 29.0
 _NAME, _LABEL = 130.0, 80.0
-"""Widest name and label, in points."""
+"""Largest width of names and labels in points."""
 
 
 class Mark(Enum):
-    """What is special about a node; the value is written on it."""
+    """Highlight of a node; the value is written on it."""
 
     NONE = ""
     OBSERVED = "observed"
@@ -33,7 +33,7 @@ class Mark(Enum):
 
 @dataclass(frozen=True)
 class Bar:
-    """A state, its probability and its previous probability; the label alone if there is none."""
+    """A state with its probability and its previous probability, each of which may be None."""
 
     label: str
     probability: float | None = None
@@ -43,12 +43,12 @@ class Bar:
 
 @dataclass(frozen=True)
 class Card:
-    """What is drawn of a node.
+    """The contents of a node.
 
     Attributes:
-        name: Of the variable.
+        name: Name of the variable.
         bars: A line for each state.
-        mark: What is special about it.
+        mark: Highlight of the node.
     """
 
     name: str
@@ -57,7 +57,7 @@ class Card:
 
     @property
     def title(self) -> str:
-        """The name, shortened if it is long."""
+        """The name, truncated if it is long."""
         return shortened(self.name, _NAME, TITLE, bold=True)
 
     @property
@@ -81,7 +81,7 @@ class Card:
 
 
 def draw_cards(canvas: Canvas, cards: Mapping[Hashable, Card], layout: Layout) -> None:
-    """Draw the nodes of a layout that was made for the cards' sizes."""
+    """Draw the nodes of a layout for the sizes of the cards."""
     palette = canvas.palette
     frames: dict[Mark, list[tuple[float, float, float, float]]] = {mark: [] for mark in Mark}
     tracks, bars, ticks = [], [], []

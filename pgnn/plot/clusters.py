@@ -1,4 +1,4 @@
-"""Points, and the normal distributions that they belong to."""
+"""Plots of the components of Gaussian mixtures."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from pgnn.factors.conditionals.gaussian import Gaussian
 from pgnn.plot.axes import axes_of, colours_of
 
 _RADII = (1.0, 2.0)
-"""Standard deviations that ellipses are drawn at."""
+"""Standard deviations of the ellipses."""
 _FADED = 2_000
-"""Points up to which each is drawn firmly."""
+"""Largest number of points that are drawn opaque."""
 
 
 def clusters(
@@ -31,9 +31,9 @@ def clusters(
 
     Args:
         model: A :class:`~pgnn.models.mixture.Mixture`, a ``GaussianDiscriminant`` or another class
-            with a Gaussian vector.
-        data: Rows, as in a query; points are drawn in the colour of the most probable component.
-        axes: Which two numbers of the vector are drawn.
+            model with a Gaussian vector.
+        data: Rows, as in a query; points have the colour of the most probable component.
+        axes: The two components of the vector to draw.
         feature: Name of the vector, if there are several.
         ax: Axes to draw on; a new figure if not given.
 
@@ -42,13 +42,13 @@ def clusters(
 
     Raises:
         Unsupported: If the model has no such vector.
-        EvidenceError: If the vector has no such numbers, or was not observed.
+        EvidenceError: If the vector does not have these components, or is not observed.
     """
     name, normal = _vector(model, feature)
     pair = [*axes]
     if len(pair) != 2 or not all(0 <= k < normal.size for k in pair):
         raise EvidenceError(
-            f"axes must be two of the {normal.size} numbers of {name!r}, got {axes}"
+            f"axes must be two of the {normal.size} components of {name!r}, got {axes}"
         )
     means = normal.mean.detach().double().reshape(-1, normal.size)[:, pair].numpy(force=True)
     whole = normal.covariance.detach().double().reshape(-1, normal.size, normal.size)
@@ -74,7 +74,7 @@ def clusters(
 
 def _vector(model: Any, feature: Hashable) -> tuple[Hashable, Gaussian]:
     if not isinstance(model, ClassModel):
-        raise Unsupported(f"a {type(model).__name__} is not a mixture of normal distributions")
+        raise Unsupported(f"expected a mixture of normal distributions, got {type(model).__name__}")
     result = {
         n: c
         for n, c in model.conditionals.items()
@@ -84,7 +84,7 @@ def _vector(model: Any, feature: Hashable) -> tuple[Hashable, Gaussian]:
     }
     if len(result) != 1:
         raise Unsupported(
-            f"one Gaussian vector is drawn, and the model has {[*result]}: name it by feature="
+            f"the model has several Gaussian vectors, {[*result]}; choose one by feature="
         )
     return next(iter(result.items()))
 
@@ -104,7 +104,7 @@ def _points(
 
     observed = reader_of(model).read(data)
     if name not in observed.reals:
-        raise EvidenceError(f"{name!r} was not observed, so that there are no points")
+        raise EvidenceError(f"{name!r} must be observed in data to draw points")
     x = observed.reals[name].detach().numpy(force=True)[:, pair]
     with torch.no_grad():
         best = model.query(model.class_name, observed)[model.class_name].probs.argmax(dim=-1)

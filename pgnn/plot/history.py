@@ -1,4 +1,4 @@
-"""How a fit went."""
+"""Plots of the history of a fit."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from pgnn.plot.axes import axes_of, colours_of
 
 _ELSEWHERE = ("seconds", "gradient_norm")
 _DOTTED = 20
-"""Iterations up to which each has a dot."""
+"""Largest number of iterations that are marked by dots."""
 _STEEP = 0.02
-"""Share of the iterations, at the beginning, that may leave the picture."""
+"""Largest share of initial iterations that may be outside the plot."""
 
 
 def history(record: FactorModel | Mapping[str, Any], *, ax: Any = None) -> Any:
-    """Plot the values recorded at each iteration: likelihood, objective, value on rows set apart.
+    """Plot the values recorded at each iteration: likelihood, objective, validation value.
 
-    Of a long record the first iterations, which are far from the rest, may lie outside.
+    The first iterations of a long record may be outside the plot if their values are far off.
 
     Args:
-        record: A model that was fitted by a learner that iterates, or its ``model.history``.
+        record: A model fitted by an iterative learner, or its ``model.history``.
         ax: Axes to draw on; a new figure if not given.
 
     Returns:
         The axes.
 
     Raises:
-        Unsupported: If nothing was recorded at each iteration.
+        Unsupported: If no values were recorded at each iteration.
     """
     if isinstance(record, FactorModel):
         fitted: Any = record
@@ -40,8 +40,8 @@ def history(record: FactorModel | Mapping[str, Any], *, ax: Any = None) -> Any:
         raise Unsupported(f"expected a fitted model or its history, got {record!r}")
     trace = {n: y for n, y in record.get("trace", {}).items() if n not in _ELSEWHERE and len(y)}
     if not trace:
-        why = "" if record else ": the model was not fitted"
-        raise Unsupported(f"the history has no figures of single iterations{why}")
+        why = "" if record else "; fit the model first"
+        raise Unsupported(f"the history has no values of single iterations{why}")
     same = [
         n for n in trace if n == "objective" and trace[n] in [trace[m] for m in trace if m != n]
     ]
@@ -63,7 +63,7 @@ def history(record: FactorModel | Mapping[str, Any], *, ax: Any = None) -> Any:
 
 
 def _look_closer(ax: Any, trace: Mapping[str, Any]) -> None:
-    """Leave out the first steps of long records, beside which the others look flat."""
+    """Leave out the first steps of long records, which would flatten the others."""
     kept = [np.asarray(y, dtype=float)[int(len(y) * _STEEP) :] for y in trace.values()]
     values = np.concatenate(kept)
     values = values[np.isfinite(values)]

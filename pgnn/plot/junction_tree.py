@@ -1,4 +1,4 @@
-"""Junction trees."""
+"""Plots of junction trees."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from pgnn.plot.cards import Bar, Card, draw_cards
 
 _GAP = (14.0, 14.0)
 _LISTED = 12
-"""Variables of a clique that are written down."""
+"""Largest number of variables of a clique that are listed."""
 
 
 def junction_tree(model: HasGraph, *, ax: Any = None) -> Any:
-    """Draw a junction tree of a model: its cliques, and between them what they share.
+    """Draw a junction tree of a model, with its cliques and separators.
 
     Args:
         model: A model, or a graph, see :func:`pgnn.graphs.junction_tree`.
@@ -27,7 +27,7 @@ def junction_tree(model: HasGraph, *, ax: Any = None) -> Any:
         The axes.
 
     Raises:
-        ModelError: If there is no graph.
+        ModelError: If the model has no graph.
     """
     tree = cliques_of(model)
     drawn = tree.copy()

@@ -1,4 +1,4 @@
-"""Loadings of factors."""
+"""Plots of factor loadings."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pgnn.errors import EvidenceError, Unsupported
 from pgnn.plot.axes import axes_of
 
 _WRITTEN = 20
-"""Numbers up to which loadings are written into the cells."""
+"""Largest number of loadings that are written into the cells."""
 
 
 def loadings(model: Any, *, shape: Sequence[int] | None = None, ax: Any = None) -> Any:
@@ -20,8 +20,8 @@ def loadings(model: Any, *, shape: Sequence[int] | None = None, ax: Any = None) 
 
     Args:
         model: A fitted ``FactorAnalysis`` or ``PrincipalComponents``.
-        shape: ``(height, width)`` of pictures whose pixels the numbers are: each factor is drawn as
-            a picture.
+        shape: ``(height, width)`` of images whose pixels are the components: each factor is drawn
+            as an image.
         ax: Axes to draw on; a new figure if not given.
 
     Returns:
@@ -32,7 +32,9 @@ def loadings(model: Any, *, shape: Sequence[int] | None = None, ax: Any = None) 
         EvidenceError: If the shape does not fit.
     """
     if not isinstance(model, LatentFactorModel):
-        raise Unsupported(f"a {type(model).__name__} has no factors")
+        raise Unsupported(
+            f"expected a FactorAnalysis or PrincipalComponents, got {type(model).__name__}"
+        )
     conditional: Any = model.conditionals[model.vector]
     weight = conditional.weight.detach().cpu().numpy()
     if shape is not None:
@@ -57,7 +59,7 @@ def loadings(model: Any, *, shape: Sequence[int] | None = None, ax: Any = None) 
 def _pictures(weight: np.ndarray, shape: Sequence[int], ax: Any) -> Any:
     height, width = (int(n) for n in shape)
     if height * width != len(weight):
-        raise EvidenceError(f"pictures of shape {(height, width)} do not have {len(weight)} pixels")
+        raise EvidenceError(f"images of shape {(height, width)} must have {len(weight)} pixels")
     number = weight.shape[1]
     across = int(np.ceil(number**0.5))
     down = -(-number // across)

@@ -1,4 +1,4 @@
-"""The images decoded from two latent variables."""
+"""Plots of the images decoded from two latent dimensions."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from pgnn.plot.units import image_shape, tiled
 def manifold(
     model: VAE, *, size: int = 15, shape: tuple[int, int] | None = None, ax: Any = None
 ) -> Any:
-    """Draw the images decoded from a grid of two latent variables, in equal steps of probability.
+    """Draw the images decoded from a grid of two latent dimensions, in equal steps of probability.
 
     Args:
-        model: A variational autoencoder of two latent numbers with a standard normal prior.
-        size: Pictures along each side.
-        shape: Of a picture; that of the data, or a square, if not given.
+        model: A variational autoencoder with two latent dimensions and a standard normal prior.
+        size: Number of images along each side.
+        shape: Shape of an image; by default, that of the data, or a square.
         ax: Axes to draw on; a new figure if not given.
 
     Returns:
         The axes.
 
     Raises:
-        Unsupported: If the model is no variational autoencoder.
-        EvidenceError: If there are not two latent variables, or the data is not an image.
+        Unsupported: If the model is not a variational autoencoder.
+        EvidenceError: If there are not two latent dimensions, or the data is not an image.
 
     References:
         Kingma and Welling (2014), Auto-encoding variational Bayes, figure 4.
@@ -38,7 +38,7 @@ def manifold(
     check_drawn("manifold", model, isinstance(model, VAE), "a pgnn.VAE of two latent numbers")
     latent = next((v for n, v in model.variables.items() if n != model.vector), None)
     if latent is None or latent.shape != (2,):
-        raise EvidenceError(f"a manifold is drawn of two latent numbers, got {latent!r}")
+        raise EvidenceError(f"a manifold needs two latent dimensions, got {latent!r}")
     size = whole_number("size", size, 2)
     edge = 0.5 / size
     steps = torch.special.ndtri(torch.linspace(edge, 1.0 - edge, size))

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pgnn.inference.posterior import Posterior
 
 Findings = Mapping[Hashable, Any]
-"""The state of each observed variable; None if it was observed softly, or is an array or real."""
+"""The state of each observed variable; None for soft evidence, arrays and reals."""
 
 
 def marginal_cards(
@@ -31,17 +31,19 @@ def marginal_cards(
 
     Args:
         posterior: The marginals.
-        names: Of the variables.
-        before: Marginals to compare with; the first row of them.
-        findings: What was observed.
-        row: Of a batch.
-        max_states: Lines of a card; the least probable states are summed up in the last one.
+        names: Names of the variables.
+        before: Marginals to compare with, of which the first row is used.
+        findings: The evidence.
+        row: Row of a batch.
+        max_states: Largest number of lines of a card; the last one sums the least probable states.
 
     Raises:
-        EvidenceError: If there is no such row.
+        EvidenceError: If the row does not exist.
     """
     if not 0 <= row < posterior.num_rows:
-        raise EvidenceError(f"there is no row {row}: the posterior has {posterior.num_rows}")
+        raise EvidenceError(
+            f"row must be below {posterior.num_rows}, the number of rows, got {row}"
+        )
     probs = {n: _probs(posterior, n, row) for n in names}
     compared = {} if before is None else {n: _probs(before, n, 0) for n in names if n in before}
     most = _changed_most(probs, compared, findings)
@@ -58,21 +60,21 @@ def marginal_cards(
 
 
 def name_of(node: Hashable) -> str:
-    """Return a node as text; in graphs over time ``("state", -1)`` is the step before."""
+    """Format a node; in graphs over time, ``("state", -1)`` is the previous step."""
     if isinstance(node, tuple) and len(node) == 2 and node[1] == -1:
         return f"{node[0]} (step before)"
     return str(node)
 
 
 def mark_of(name: Hashable, findings: Findings, most: Hashable | None) -> Mark:
-    """Return the mark of a variable, if ``most`` is the one that changed most."""
+    """Return the mark of a variable, given the variable ``most`` that changed most."""
     if name in findings:
         return Mark.EVIDENCE if findings[name] is None else Mark.OBSERVED
     return Mark.CHANGED if most is not None and name == most else Mark.NONE
 
 
 def _probs(posterior: Posterior, name: Hashable, row: int) -> np.ndarray | None:
-    """``(K,)`` probabilities; None of reals and of arrays."""
+    """Return ``(K,)`` probabilities; None for reals and arrays."""
     marginal: Any = posterior[name]
     if not isinstance(marginal, Categorical):
         return None
@@ -85,7 +87,7 @@ def _probs(posterior: Posterior, name: Hashable, row: int) -> np.ndarray | None:
 def _changed_most(
     probs: Mapping[Hashable, Any], before: Mapping[Hashable, Any], findings: Findings
 ) -> Hashable | None:
-    """The variable that was not observed and is furthest, in total variation, from before."""
+    """Return the unobserved variable that changed most, in total variation."""
     distances = {
         n: 0.5 * float(np.abs(p - before[n]).sum())
         for n, p in probs.items()
@@ -106,7 +108,7 @@ def _bars(
 
 
 def _summary(posterior: Posterior, name: Hashable) -> str:
-    """A line about reals, or about an array."""
+    """Return the summary line of a real variable or an array."""
     marginal: Any = posterior[name]
     shape = tuple(marginal.batch_shape)[1 if posterior.batched else 0 :]
     if isinstance(marginal, Categorical) or shape or marginal.event_shape:
@@ -115,7 +117,7 @@ def _summary(posterior: Posterior, name: Hashable) -> str:
 
 
 def _abridged(bars: Sequence[Bar], lines: int) -> Sequence[Bar]:
-    """The most probable states, and one line for all others."""
+    """Return bars of the most probable states, and one for all others."""
     if len(bars) <= lines:
         return bars
     ranked = sorted(bars, key=lambda b: (b.observed, b.probability or 0.0), reverse=True)

@@ -1,4 +1,4 @@
-"""Marginals of a posterior, without the graph."""
+"""Plots of the marginals of a posterior, without the graph."""
 
 from __future__ import annotations
 
@@ -28,29 +28,31 @@ def marginals(
     max_states: int = 8,
     ax: Any = None,
 ) -> Any:
-    """Draw the marginals of a posterior as bars, those of each variable in a box.
+    """Draw the marginals of a posterior as bars, in one box per variable.
 
     Args:
-        posterior: The answer of a query.
-        names: Of variables; all of them if none is given, at most 400.
+        posterior: The result of a query.
+        names: Names of variables; by default all, at most 400.
         before: Another posterior, shown as ticks on the bars.
-        row: Of a batch.
-        max_states: Lines of a box; the least probable states are summed up in the last one.
+        row: Row of a batch.
+        max_states: Largest number of lines of a box; the last one sums the least probable states.
         ax: Axes to draw on; a new figure if not given.
 
     Returns:
         The axes.
 
     Raises:
-        EvidenceError: If a name is not a target, or there is no such row.
-        Unsupported: If it is not the answer of a query.
+        EvidenceError: If a name is not a target, or the row does not exist.
+        Unsupported: If it is not the result of a query.
     """
     for answer in (posterior, *([] if before is None else [before])):
         check_drawn("marginals", answer, hasattr(answer, "log_evidence"),
                     "the answer of a query, such as model.query()")  # fmt: skip
     for name in names:
         if name not in posterior:
-            raise EvidenceError(f"the posterior is not about {name!r}{closest(name, [*posterior])}")
+            raise EvidenceError(
+                f"the posterior has no target {name!r}{closest(name, [*posterior])}"
+            )
     chosen = [*names] or [*posterior][:_MOST]
     cards = marginal_cards(
         posterior, chosen, before=before, findings={}, row=row, max_states=max_states
@@ -62,7 +64,7 @@ def marginals(
 
 
 def _in_columns(cards: dict[Hashable, Card]) -> Layout:
-    """Boxes one below the other, in columns of about the same height."""
+    """Stack boxes in columns of about the same height."""
     sizes = {name: card.size for name, card in cards.items()}
     area = sum((w + _GAP) * (h + _GAP) for w, h in sizes.values())
     limit = max([math.sqrt(area) / 1.2, *(h for _, h in sizes.values())])

@@ -1,4 +1,4 @@
-"""The graph of a model, with the marginals of its variables in the nodes."""
+"""Plots of the graph of a model, with marginals in the nodes."""
 
 from __future__ import annotations
 
@@ -32,30 +32,30 @@ def network(
     highlighted: Mapping[frozenset[Hashable], float] | None = None,
     ax: Any = None,
 ) -> Any:
-    """Draw the graph of a model in layers, the marginals as bars in its nodes.
+    """Draw the graph of a model in layers, with marginals as bars in the nodes.
 
-    An observed variable has a thick frame, the word "observed", and its state in bold. If it is
-    known what the marginals were before, a tick on each bar shows it, and the variable whose
-    distribution has moved most (in total variation) is marked.
+    An observed variable has a thick frame, the word "observed", and its state in bold. If previous
+    marginals are given, they are shown as ticks on the bars, and the variable whose distribution
+    changed most (in total variation) is marked.
 
     Args:
         model: A model whose graph is directed and acyclic, or undirected; or such a graph.
-        posterior: What is known of the variables; without it, and without evidence, only names are
+        posterior: Marginals of the variables; without it, and without evidence, only names are
             drawn.
-        evidence: What was observed, as in a query; without a posterior the model is asked for it,
-            and for its marginals without evidence.
+        evidence: Evidence, as in a query; without a posterior, the model is queried with and
+            without this evidence.
         before: Marginals to compare with.
-        row: Of a batch.
-        max_states: Lines of a node; the least probable states are summed up in the last one.
-        highlighted: Strength between zero and one of pairs of nodes whose edges are drawn thick.
-        ax: Axes to draw on; a new figure if not given, as large as the graph needs.
+        row: Row of a batch.
+        max_states: Largest number of lines of a node; the last one sums the least probable states.
+        highlighted: Strengths between zero and one of pairs of nodes whose edges are drawn thick.
+        ax: Axes to draw on; by default, a new figure that fits the graph.
 
     Returns:
         The axes.
 
     Raises:
-        ModelError: If there is no graph, or one with a cycle.
-        EvidenceError: If evidence is wrong, or there is no such row.
+        ModelError: If there is no graph, or it has a cycle.
+        EvidenceError: If evidence is invalid, or the row does not exist.
 
     Example:
         >>> from pgnn.models import BayesianNetwork
@@ -91,7 +91,7 @@ def network(
 def _highlight(
     canvas: Canvas, layout: Layout, strengths: Mapping[frozenset[Hashable], float]
 ) -> None:
-    """Draw thick lines under the edges that matter."""
+    """Draw thick lines under the highlighted edges."""
     for edge, route in layout.routes.items():
         strength = strengths.get(frozenset(edge), 0.0)
         if strength > 0.0:
@@ -111,7 +111,7 @@ def _findings(model: Any, evidence: Any, row: int) -> Findings:
         return dict.fromkeys(n for n in evidence if n in model.variables)
     observed = reader_of(model).read(evidence)
     if not 0 <= row < observed.num_rows:
-        raise EvidenceError(f"there is no row {row}: the evidence has {observed.num_rows}")
+        raise EvidenceError(f"row must be below {observed.num_rows}, the number of rows, got {row}")
     findings: dict[Hashable, Any] = {}
     for name in observed.names:
         variable = model.variables[name]

@@ -1,4 +1,4 @@
-"""Plots of the sensitivity of answers."""
+"""Plots of sensitivity analyses."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ def ranking(frame: Any, column: str | None = None, *, ax: Any = None) -> Any:
     """Draw the first 15 lines of a frame of :mod:`pgnn.sensitivity` as horizontal bars.
 
     Args:
-        frame: Of one row of evidence, such as of ``derivatives`` or ``mutual_information``.
-        column: Which figure; the last one if not given.
+        frame: Frame for one row of evidence, such as ``derivatives`` or ``mutual_information``.
+        column: Column to draw; the last one by default.
         ax: Axes to draw on; a new figure if not given.
 
     Returns:
         The axes.
 
     Raises:
-        Unsupported: If it is no frame, there is no such column, or the frame is of several rows of
-            evidence.
+        Unsupported: If it is not a frame, the column does not exist, or the frame has several rows
+            of evidence.
     """
     check_drawn("ranking", frame, hasattr(frame, "iloc") and hasattr(frame, "columns"),
                 "a frame, such as pgnn.sensitivity.mutual_information(model, target)")  # fmt: skip
@@ -39,7 +39,7 @@ def ranking(frame: Any, column: str | None = None, *, ax: Any = None) -> Any:
     if column not in frame.columns or "variable" not in frame.columns:
         raise Unsupported(f"expected a frame with columns 'variable' and {column!r}")
     if frame.index.nlevels > 1:
-        raise Unsupported("the frame is of several rows of evidence: choose one by frame.loc[row]")
+        raise Unsupported("the frame has several rows of evidence; choose one by frame.loc[row]")
     top = frame.iloc[:_LINES]
     labels = [_label(line) for line in top.to_dict("records")]
     values = top[column].to_numpy(dtype=float)
@@ -56,10 +56,10 @@ def ranking(frame: Any, column: str | None = None, *, ax: Any = None) -> Any:
 
 
 def sensitivity(function: Curve | Surface, *, ax: Any = None) -> Any:
-    """Draw a posterior probability as a function of one or of two entries of tables.
+    """Draw a posterior probability as a function of one or two table entries.
 
     Args:
-        function: Of :func:`pgnn.sensitivity.curve` or :func:`pgnn.sensitivity.surface`.
+        function: Result of :func:`pgnn.sensitivity.curve` or :func:`pgnn.sensitivity.surface`.
         ax: Axes to draw on; a new figure if not given.
 
     Returns:
@@ -91,15 +91,15 @@ def sensitivity(function: Curve | Surface, *, ax: Any = None) -> Any:
 def explanation(
     model: Any, target: Hashable, evidence: Mapping[Hashable, Any], *, ax: Any = None
 ) -> Any:
-    """Draw a network with the ways by which findings reach a variable as thick lines.
+    """Draw a network, with the trails from findings to a variable as thick lines.
 
-    Of each finding the three strongest active trails are drawn, see
+    The three strongest active trails of each finding are drawn, see
     :func:`pgnn.sensitivity.trails`.
 
     Args:
         model: A Bayesian network.
-        target: Name of a variable that was not observed.
-        evidence: One row of it.
+        target: Name of an unobserved variable.
+        evidence: One row of evidence.
         ax: Axes to draw on; a new figure if not given.
 
     Returns:

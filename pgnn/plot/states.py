@@ -1,4 +1,4 @@
-"""Posteriors of states over time."""
+"""Plots of posteriors of states over time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pgnn.inference.posterior import Posterior
 
 _LISTED = 8
-"""States in a column of the legend."""
+"""Number of states in a column of the legend."""
 
 
 def states(
@@ -27,22 +27,22 @@ def states(
     truth: Sequence[Any] | None = None,
     ax: Any = None,
 ) -> Any:
-    """Draw the probability of each state at every step, one upon the other.
+    """Draw the probabilities of the states at every step, stacked.
 
     Args:
-        posterior: Such as ``model.smooth(...)`` or ``model.filter(...)``.
-        name: Of the variable; the first one if not given.
-        row: Of a batch.
-        truth: Labels or indices of the states that it really was in: a band below; None or -1
-            where that is not known.
+        posterior: Result of ``model.smooth(...)`` or ``model.filter(...)``.
+        name: Name of the variable; the first one by default.
+        row: Row of a batch.
+        truth: Labels or indices of the true states, drawn as a band below; None or -1 if
+            unknown.
         ax: Axes to draw on; a new figure if not given.
 
     Returns:
         The axes.
 
     Raises:
-        EvidenceError: If the variable or row is not there, or the truth has another length.
-        Unsupported: If it is no posterior, or the variable has no axis of time.
+        EvidenceError: If the variable or the row does not exist, or the truth has another length.
+        Unsupported: If it is not a posterior, or the variable has no axis of time.
     """
     check_drawn("states", posterior, hasattr(posterior, "log_evidence"),
                 "posteriors over time, such as model.smooth(sequence)")  # fmt: skip
@@ -50,13 +50,15 @@ def states(
     labels, colours = variable.states or (), colours_of(variable.num_states)
     ax = axes_of(ax, (9.0, 2.6))
     steps = np.arange(len(table) + 1)
-    held = np.concatenate([table, table[-1:]])  # a step is as wide as the others
+    held = np.concatenate([table, table[-1:]])  # the last step is as wide as the others
     ax.stackplot(steps, held.T, step="post", colors=colours, labels=[str(s) for s in labels], lw=0)
     ticks = {0.0: "0", 0.5: "0.5", 1.0: "1"}
     if truth is not None:
         codes = variable.encode(truth)
         if len(codes) != len(table):
-            raise EvidenceError(f"the truth has {len(codes)} steps, the posterior {len(table)}")
+            raise EvidenceError(
+                f"truth must have {len(table)} steps, as the posterior, got {len(codes)}"
+            )
         _band(ax, codes, colours)
         ticks = {-0.16: "truth", **ticks}
     ax.set(xlim=(0, max(len(table), 1)), ylim=(-0.22 if truth is not None else 0, 1), xlabel="step")
@@ -75,20 +77,22 @@ def states(
 
 
 def _over_time(posterior: Posterior, name: Hashable | None, row: int) -> tuple[Variable, Any]:
-    """A variable over time, and ``(T, K)`` probabilities of its states in a row.
+    """Return a variable over time, and the ``(T, K)`` probabilities of its states in a row.
 
     Raises:
-        EvidenceError: If the variable or row is not there.
+        EvidenceError: If the variable or the row does not exist.
         Unsupported: If the variable has no axis of time.
     """
     chosen = next(iter(posterior)) if name is None else name
     variable = next((v for v in posterior.variables if v.name == chosen), None)
     if variable is None:
-        raise EvidenceError(f"the posterior is not about {chosen!r}")
+        raise EvidenceError(f"the posterior has no target {chosen!r}")
     if len(variable.shape) != 1:
-        raise Unsupported(f"{chosen!r} is not a sequence of states: its shape is {variable.shape}")
+        raise Unsupported(f"{chosen!r} must be a sequence of states, got shape {variable.shape}")
     if not 0 <= row < posterior.num_rows:
-        raise EvidenceError(f"there is no row {row}: the posterior has {posterior.num_rows}")
+        raise EvidenceError(
+            f"row must be below {posterior.num_rows}, the number of rows, got {row}"
+        )
     probs = posterior.probs(chosen)
     table = (probs[row] if posterior.batched else probs).detach().cpu().numpy()
     return variable, table[~np.isnan(table).any(axis=1)]

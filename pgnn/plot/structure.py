@@ -1,4 +1,4 @@
-"""Programs: their sites, and the plates that these lie in."""
+"""Plots of the sites and plates of programs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PADDING = 12.0
 
 
 def structure(program: Program, *, ax: Any = None) -> Any:
-    """Draw the sample sites of a program, who depends on whom, and the plates around them.
+    """Draw the sample sites of a program, their dependencies, and the plates around them.
 
     Args:
         program: The program.
@@ -27,7 +27,7 @@ def structure(program: Program, *, ax: Any = None) -> Any:
         The axes.
 
     Raises:
-        Unsupported: If it is no program.
+        Unsupported: If it is not a program.
 
     References:
         Buntine (1994), Operations for learning with graphical models (plates).

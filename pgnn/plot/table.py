@@ -1,4 +1,4 @@
-"""Conditional tables as heat maps."""
+"""Heat maps of conditional tables."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from pgnn.plot.axes import axes_of
 
 _ROWS = 200
 _WRITTEN = 400
-"""Numbers up to which each is written into its cell."""
+"""Largest number of entries that are written into the cells."""
 
 
 def table(conditional: Conditional | Factor, *, ax: Any = None) -> Any:
-    """Draw a table as a heat map: a row for each state of the parents, a column for each outcome.
+    """Draw a table as a heat map, with a row for each parent configuration.
 
     Args:
-        conditional: A discrete conditional, or a factor, whose last variable has the columns.
+        conditional: A discrete conditional, or a factor whose last variable indexes the columns.
         ax: Axes to draw on; a new figure if not given.
 
     Returns:
@@ -36,7 +36,7 @@ def table(conditional: Conditional | Factor, *, ax: Any = None) -> Any:
         parents = [str(v.name) for v in conditional.parents]
     elif isinstance(conditional, Factor):
         if conditional.batch_shape or not conditional.variables:
-            raise Unsupported(f"{conditional!r} is no single table")
+            raise Unsupported(f"expected a conditional with one table, got {conditional!r}")
         frame = table_frame(conditional.variables, conditional.values, across=True)
         label, parents = "value", [str(n) for n in conditional.names[:-1]]
     else:
@@ -45,7 +45,7 @@ def table(conditional: Conditional | Factor, *, ax: Any = None) -> Any:
             f"{type(conditional).__name__}"
         )
     if len(frame) > _ROWS:
-        raise Unsupported(f"a heat map has at most {_ROWS} rows, this table {len(frame):,}")
+        raise Unsupported(f"a heat map has at most {_ROWS} rows, the table has {len(frame):,}")
     values = frame.to_numpy(dtype=float)
     columns = [str(c) for c in frame.columns]
     rows = [_words(index) for index in frame.index] if parents else [""]

@@ -1,4 +1,4 @@
-"""Transition probabilities of a chain of states."""
+"""Plots of the transition probabilities of a Markov chain."""
 
 from __future__ import annotations
 
@@ -11,29 +11,31 @@ from pgnn.errors import Unsupported
 from pgnn.plot.axes import axes_of
 
 _WRITTEN = 12
-"""States up to which probabilities are written into the cells."""
+"""Largest number of states for which probabilities are written into the cells."""
 _LABELS = 40
-"""Most labels along an axis."""
+"""Largest number of labels along an axis."""
 
 
 def transitions(model: Any, *, ax: Any = None) -> Any:
-    """Draw the probability of each state (columns) after each other (rows), the first one on top.
+    """Draw the transition matrix: probabilities of the next states (columns) given states (rows).
 
     Args:
-        model: A hidden Markov model whose transitions are the same at each step.
+        model: A hidden Markov model with time-invariant transitions.
         ax: Axes to draw on; a new figure if not given.
 
     Returns:
         The axes.
 
     Raises:
-        Unsupported: If the model has no chain of states, or inputs drive it.
+        Unsupported: If the model has no chain of states, or its transitions depend on inputs.
     """
     if not isinstance(model, EmittingModel):
-        raise Unsupported(f"a {type(model).__name__} has no transitions between states")
+        raise Unsupported(f"expected a model with transitions, got {type(model).__name__}")
     moves, first = model.transitions, model.initial[model.state.name]
     if moves.inputs or first.inputs:
-        raise Unsupported("inputs drive the transitions: they differ from step to step")
+        raise Unsupported(
+            "transitions that depend on inputs differ between steps and cannot be drawn"
+        )
     labels = [str(s) for s in model.state.states or ()]
     parts = [first.factor().log_values.exp()[None], moves.factor().log_values.exp()]
     table = np.concatenate([p.detach().cpu().numpy() for p in parts])
@@ -54,7 +56,7 @@ def transitions(model: Any, *, ax: Any = None) -> Any:
 
 
 def _label(ax: Any, labels: list[str]) -> None:
-    """Write the states beside rows and columns; upright where they are long, some where many."""
+    """Label rows and columns; rotate long labels, and skip some if there are many."""
     step = -(-len(labels) // _LABELS)
     upright = max(map(len, labels)) > 8
     ax.set_xticks(range(0, len(labels), step), labels[::step])

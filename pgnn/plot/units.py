@@ -21,33 +21,33 @@ _MARGIN = 1
 def filters(
     model: Any, *, shape: tuple[int, int] | None = None, most: int = 100, ax: Any = None
 ) -> Any:
-    """Draw the receptive field of each hidden unit: its couplings to the visible units, as images.
+    """Draw the receptive fields of hidden units, their couplings to visible units, as images.
 
     Args:
-        model: Of layers of units, such as a restricted Boltzmann machine.
-        shape: Of an image; that of the visible array, or a square, if not given.
-        most: Units that are shown, those with the largest couplings first.
+        model: A model with layers of units, such as a restricted Boltzmann machine.
+        shape: Shape of an image; by default, that of the visible array, or a square.
+        most: Largest number of units, those with the largest couplings first.
         ax: Axes to draw on; a new figure if not given.
 
     Returns:
         The axes.
 
     Raises:
-        EvidenceError: If the visible units are no image.
+        EvidenceError: If the visible units are not an image.
     """
     if not isinstance(model, UnitModel):
         raise EvidenceError(
-            f"filters are couplings of layers of units, and a {type(model).__name__} has none; of "
-            "a DeepBeliefNetwork they are those of model.machine(0)"
+            f"expected a model with coupled layers of units, got {type(model).__name__}; for a "
+            "DeepBeliefNetwork, pass model.machine(0)"
         )
     layers = model.layers()
     if set(layers.names) == set(model.visible):
-        raise EvidenceError("filters are those of hidden units, and this model has none")
+        raise EvidenceError("filters need hidden units, but the model has none")
     most = whole_number("most", most, 1)
     visible, hidden = model.visible[0], next(n for n in layers.names if n not in model.visible)
     matrix = layers.between(hidden, visible)
     if matrix is None:
-        raise EvidenceError(f"{visible!r} and {hidden!r} are not coupled, so there are no filters")
+        raise EvidenceError(f"filters need couplings between {visible!r} and {hidden!r}; got none")
     weight = matrix.detach().cpu().double().numpy()
     order = np.argsort(-np.square(weight).sum(1), kind="stable")[:most]
     size = image_shape(shape or layers.variables[visible].shape, weight.shape[1])
@@ -66,18 +66,18 @@ def samples(
     """Draw arrays of units as images.
 
     Args:
-        draws: Such as ``model.sample(100)``, a posterior's probabilities, or ``(N, *shape)``
-            values.
-        name: Of the layer, of samples; the first one if not given.
-        shape: Of an image, likewise as in :func:`filters`.
-        most: Images that are shown.
+        draws: Samples such as ``model.sample(100)``, probabilities of a posterior, or values
+            ``(N, *shape)``.
+        name: Name of the layer of samples; the first one by default.
+        shape: Shape of an image, see :func:`filters`.
+        most: Largest number of images.
         ax: Axes to draw on; a new figure if not given.
 
     Returns:
         The axes.
 
     Raises:
-        EvidenceError: If the values are no images.
+        EvidenceError: If the values are not images.
         Unsupported: If it is a model.
     """
     check_drawn("samples", draws, not isinstance(draws, Module),
@@ -100,10 +100,10 @@ def samples(
 
 
 def energy(recall: Any, *, ax: Any = None) -> Any:
-    """Draw how the energy falls while a network settles.
+    """Plot the energy of a network during recall.
 
     Args:
-        recall: What ``model.recall(...)`` returned.
+        recall: Result of ``model.recall(...)``.
         ax: Axes to draw on; a new figure if not given.
 
     Returns:
@@ -127,12 +127,12 @@ def recall(
     loads: Sequence[float], overlaps: Sequence[float] | Mapping[str, Sequence[float]], *,
     ax: Any = None,
 ) -> Any:  # fmt: skip
-    """Draw how well patterns are recalled against how many are stored.
+    """Plot the quality of recall against the number of stored patterns.
 
     Args:
-        loads: Patterns for each unit.
-        overlaps: Mean overlap of recalled with stored patterns; or of several rules by
-            name.
+        loads: Numbers of patterns per unit.
+        overlaps: Mean overlaps of recalled with stored patterns; or a mapping from names of rules
+            to overlaps.
         ax: Axes to draw on; a new figure if not given.
 
     Returns:
@@ -145,7 +145,9 @@ def recall(
     ax = axes_of(ax, (6.0, 3.4))
     for name, values in curves.items():
         if len(values) != len(loads):
-            raise EvidenceError(f"{len(loads)} loads and {len(values)} overlaps {name}")
+            raise EvidenceError(
+                f"expected {len(loads)} overlaps {name}, one per load, got {len(values)}"
+            )
         ax.plot(loads, values, marker="o", ms=3, label=name or None)
     ax.axvline(0.138, color="0.6", lw=0.8, ls="--")
     ax.annotate("0.138", (0.138, 0.02), color="0.4", xytext=(3, 0), textcoords="offset points")
@@ -157,14 +159,14 @@ def recall(
 
 
 def image_shape(shape: Sequence[int], size: int) -> tuple[int, int]:
-    """Return rows and columns of an image of so many units.
+    """Return the numbers of rows and columns of an image with a number of units.
 
     Raises:
-        EvidenceError: If their array is none and they fill no square, or has another size.
+        EvidenceError: If the shape has another size, or is not given and the units fill no square.
     """
     if len(shape) == 2:
         if math.prod(shape) != size:
-            raise EvidenceError(f"{size} units do not fill an image of the shape {tuple(shape)}")
+            raise EvidenceError(f"an image of shape {tuple(shape)} must have {size} units")
         return int(shape[0]), int(shape[1])
     side = math.isqrt(size)
     if side * side != size:
@@ -173,7 +175,7 @@ def image_shape(shape: Sequence[int], size: int) -> tuple[int, int]:
 
 
 def tiled(images: np.ndarray, gap: float) -> np.ndarray:
-    """Return images ``(N, rows, columns)`` side by side in one, a line between them."""
+    """Tile images ``(N, rows, columns)`` into one, separated by lines."""
     count, rows, columns = images.shape
     across = math.ceil(math.sqrt(count))
     down = math.ceil(count / across)

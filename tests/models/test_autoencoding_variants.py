@@ -224,7 +224,7 @@ def test_a_manifold_shows_pictures_of_two_numbers() -> None:
     picture = np.ma.filled(ax.images[0].get_array(), np.nan)
     assert np.isfinite(picture).sum() == 9 * 4
     three = pgnn.VAE(nn.Linear(4, 6), nn.Linear(3, 4), pgnn.BernoulliHead((4,)), latent=3)
-    with pytest.raises(EvidenceError, match="two latent numbers"):
+    with pytest.raises(EvidenceError, match="two latent dimensions"):
         pgnn.plot.manifold(three)
 
 

@@ -34,7 +34,7 @@ def test_no_story_changes_nothing() -> None:
     torch.testing.assert_close(
         network({"story": none, "question": question}), network.words[0](question)
     )
-    with pytest.raises(ModelError, match=r"5 sentences at most, got \(1, 6, 3\)"):
+    with pytest.raises(ModelError, match=r"at most 5 sentences, got \(1, 6, 3\)"):
         network({"story": torch.ones(1, 6, 3), "question": question})
 
 

@@ -140,7 +140,7 @@ def test_dropout_is_averaged_over() -> None:
     layer(x)
     assert torch.equal(state, torch.get_rng_state())
     assert not network[0].training
-    with pytest.raises(ModelError, match="no dropout"):
+    with pytest.raises(ModelError, match="must have a dropout layer"):
         neural.MonteCarloDropout(nn.Linear(2, 3))
 
 

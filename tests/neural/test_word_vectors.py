@@ -22,7 +22,7 @@ def test_rows_are_neighbours_and_draws() -> None:
     assert real.tolist() == [1] * 10 + [0] * 30
     assert sorted(pairs[:10]) == sorted(near)
     assert [w for w, _ in pairs[10:20]] == [w for w, _ in pairs[:10]]
-    with pytest.raises(DataError, match="no sentence has two words"):
+    with pytest.raises(DataError, match="one sentence must have two words"):
         neural.skip_gram_rows([[1], []])
 
 

@@ -79,7 +79,7 @@ class TestStates:
 
     def test_refusals(self, casino: pgnn.HiddenMarkovModel) -> None:
         posterior = casino.smooth({"roll": ROLLS})
-        with pytest.raises(pgnn.EvidenceError, match="not about 'die'"):
+        with pytest.raises(pgnn.EvidenceError, match="no target 'die'"):
             pgnn.plot.states(posterior, "die")
         with pytest.raises(pgnn.EvidenceError, match="no row 1"):
             pgnn.plot.states(posterior, row=1)
@@ -88,7 +88,7 @@ class TestStates:
         with pytest.raises(pgnn.EvidenceError, match="crooked"):
             pgnn.plot.states(posterior, truth=["crooked"] * 8)
         coin = pgnn.BayesianNetwork(_one_node(), {"coin": [0.5, 0.5]})
-        with pytest.raises(pgnn.Unsupported, match="not a sequence"):
+        with pytest.raises(pgnn.Unsupported, match="must be a sequence of states"):
             pgnn.plot.states(coin.query())
 
 
@@ -119,12 +119,12 @@ class TestTransitions:
         assert not boxes[0].overlaps(boxes[1])
 
     def test_refusals(self) -> None:
-        with pytest.raises(pgnn.Unsupported, match="no transitions"):
+        with pytest.raises(pgnn.Unsupported, match="expected a model with transitions"):
             pgnn.plot.transitions(pgnn.BayesianNetwork(_one_node(), {"coin": [0.5, 0.5]}))
         state, before = pgnn.Variable("state", 2), pgnn.Variable(("state", -1), 2)
         driven = pgnn.Neural(state, [before], torch.nn.Linear(3, 2), inputs=["u"])
         model = pgnn.HiddenMarkovModel(2, {"x": 2}, transitions=driven)
-        with pytest.raises(pgnn.Unsupported, match="inputs drive"):
+        with pytest.raises(pgnn.Unsupported, match="depend on inputs"):
             pgnn.plot.transitions(model)
 
 
@@ -156,7 +156,7 @@ class TestHistory:
         assert ax.lines[0].get_marker() == "o"
 
     def test_refusal(self) -> None:
-        with pytest.raises(pgnn.Unsupported, match="no figures"):
+        with pytest.raises(pgnn.Unsupported, match="no values"):
             History(log_likelihood=-3.0).plot()
 
 
@@ -169,12 +169,12 @@ def _one_node() -> Any:
 
 
 def test_a_model_that_was_never_fitted_has_nothing_to_draw() -> None:
-    with pytest.raises(pgnn.Unsupported, match="no figures of single iterations"):
+    with pytest.raises(pgnn.Unsupported, match="no values of single iterations"):
         pgnn.HiddenMarkovModel(2, {"x": 2}).history.plot()
 
 
 def test_the_history_of_a_model_is_drawn_by_the_model(casino: pgnn.HiddenMarkovModel) -> None:
-    with pytest.raises(pgnn.Unsupported, match="the model was not fitted"):
+    with pytest.raises(pgnn.Unsupported, match="fit the model first"):
         pgnn.plot.history(casino)
     learned = pgnn.HiddenMarkovModel(2, {"roll": 6})
     learned.fit({"roll": ROLLS}, seed=0, progress=False)
@@ -201,7 +201,7 @@ def test_clusters_and_loadings() -> None:
     ax = pgnn.plot.clusters(mixture, {"x": x}, axes=(0, 2))
     assert len(ax.collections) == 3
     assert [t.get_text() for t in ax.get_legend().get_texts()] == ["0", "1", "2"]
-    with pytest.raises(pgnn.Unsupported, match="not a mixture"):
+    with pytest.raises(pgnn.Unsupported, match="expected a mixture"):
         pgnn.plot.clusters(pgnn.FactorAnalysis(1, 2))
     with pytest.raises(pgnn.EvidenceError, match="axes must be"):
         pgnn.plot.clusters(mixture, axes=(0, 3))
@@ -248,10 +248,10 @@ def test_units_that_are_no_images() -> None:
     for draw, says in (
         (
             lambda: pgnn.plot.filters(model, shape=(2, 2)),
-            r"do not fill an image of the shape \(2, 2\)",
+            r"an image of shape \(2, 2\) must have",
         ),
         (lambda: pgnn.plot.filters(model, shape=(2, 3), most=0), "most must be at least 1"),
-        (lambda: pgnn.plot.filters(pgnn.Hopfield(4)), "this model has none"),
+        (lambda: pgnn.plot.filters(pgnn.Hopfield(4)), "need hidden units, but the model has none"),
         (lambda: pgnn.plot.filters(pgnn.DeepBeliefNetwork([4, 2])), r"model.machine\(0\)"),
         (
             lambda: pgnn.plot.samples(np.ones((2, 5)), shape=(2, 2)),

@@ -101,7 +101,7 @@ def collapsed(paths: Tensor) -> Tensor:
     """Return ``(..., U)`` labels emitted by paths ``(..., T)`` of symbols, -1 beyond the end.
 
     Example:
-        >>> said(torch.tensor([[0, 2, 2, 0, 2, 1]]))
+        >>> collapsed(torch.tensor([[0, 2, 2, 0, 2, 1]]))
         tensor([[1, 1, 0]])
     """
     before = torch.nn.functional.pad(paths[..., :-1], (1, 0), value=0)

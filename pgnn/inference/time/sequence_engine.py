@@ -33,7 +33,7 @@ class SequenceEngine(SequenceReader):
     """
 
     takes_reals: ClassVar[bool] = False
-    """Whether real variables may be queried for."""
+    """Whether real variables may be queried."""
 
     # --- verbs of models over time ------------------------------------------------------------
 

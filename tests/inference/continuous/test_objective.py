@@ -153,5 +153,5 @@ def test_a_programs_own_guide_has_none():
     engine = pgnn.Variational(
         objective=ImportanceWeighted(2, doubly_reparameterised=True), progress=False
     )
-    with pytest.raises(Unsupported, match="own guide"):
+    with pytest.raises(Unsupported, match="in place of the program's guide"):
         own.query(engine=engine)
