@@ -1,4 +1,4 @@
-"""What models have in common that learn by a game and have no density."""
+"""The base class of implicit models, which are learned by an adversarial game."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ if TYPE_CHECKING:
 
 
 class AdversarialFamily(Model, AdversarialModel):
-    """Networks that make real arrays, and networks that tell these from data.
+    """Generators of real arrays, and discriminators between generated and real data.
 
     Args:
-        variables: All of them.
-        visible: Names of those that data has.
-        edges: Which is made of which.
+        variables: All variables.
+        visible: Names of the variables in the data.
+        edges: Edges from the inputs of generators to their outputs.
         inputs: Names of covariates.
 
     Raises:
-        ModelError: If a variable is discrete, or has a shape that only data knows.
+        ModelError: If a variable is discrete, or has an axis of unknown length.
     """
 
     def __init__(
@@ -49,8 +49,8 @@ class AdversarialFamily(Model, AdversarialModel):
         for v in variables:
             if v.is_discrete or any(isinstance(n, str) for n in v.shape):
                 raise ModelError(
-                    f"networks make real arrays of known shape, such as pgnn.Variable({v.name!r}, "
-                    f"shape=(28, 28)); got {v!r}"
+                    f"generated variables must be real arrays of known shape, such as "
+                    f"pgnn.Variable({v.name!r}, shape=(28, 28)); got {v!r}"
                 )
         self._variables = {v.name: v for v in variables}
         self.visible = tuple(visible)
@@ -66,7 +66,7 @@ class AdversarialFamily(Model, AdversarialModel):
     def factors(
         self, observed: Mapping[Hashable, Tensor] | None = None, inputs: Inputs | None = None
     ) -> tuple[Factor, ...]:
-        """Refuse: there are none.
+        """Not supported: the model has no factors.
 
         Raises:
             Unsupported: Always.
@@ -74,7 +74,7 @@ class AdversarialFamily(Model, AdversarialModel):
         raise self.without_density()
 
     def program(self, inputs: Inputs | None = None) -> Never:
-        """Refuse: there is no density.
+        """Not supported: the model has no density.
 
         Raises:
             Unsupported: Always.
@@ -82,7 +82,7 @@ class AdversarialFamily(Model, AdversarialModel):
         raise self.without_density()
 
     def default_engine(self) -> Engine:
-        """Return what draws, and refuses all else."""
+        """Return an engine that can only draw samples."""
         from pgnn.inference.sampling.simulation import Simulation
 
         return Simulation()
@@ -101,7 +101,7 @@ class AdversarialFamily(Model, AdversarialModel):
         unknown = [n for n in by_name if n not in names]
         if missing or unknown:
             raise DataError(
-                f"a {type(self).__name__} learns from {list(names)}: missing {missing}, left over "
+                f"{type(self).__name__} is fitted to {list(names)}: missing {missing}, unknown "
                 f"{unknown}"
             )
         rows = {n: _tensor(n, by_name[n]) for n in names}
@@ -109,14 +109,14 @@ class AdversarialFamily(Model, AdversarialModel):
             shape = self._variables[name].shape
             if tuple(rows[name].shape[1:]) != shape:
                 raise DataError(
-                    f"{name!r} must have the shape (N, {', '.join(map(str, shape))}) of what the "
-                    f"generator makes, got {tuple(rows[name].shape)}"
+                    f"{name!r} must have the shape (N, {', '.join(map(str, shape))}) of the output "
+                    f"of the generator, got {tuple(rows[name].shape)}"
                 )
         lengths = {n: len(x) for n, x in rows.items()}
         if self.paired and len(set(lengths.values())) > 1:
-            raise DataError(f"arrays must have as many rows, got {lengths}")
+            raise DataError(f"arrays must have equal numbers of rows, got {lengths}")
         if not all(lengths.values()):
-            raise DataError(f"data has no rows: {lengths}")
+            raise DataError(f"data must have at least one row, got {lengths}")
         return rows
 
     def _in_one_array(self, data: Any) -> Any:
@@ -135,20 +135,20 @@ class AdversarialFamily(Model, AdversarialModel):
         if isinstance(data, tuple | list) and any(np.ndim(x) for x in data):
             if len(data) > len(names) or not all(isinstance(x, Tensor | np.ndarray) for x in data):
                 raise DataError(
-                    f"expected arrays of {list(names)} in this order, got {len(data)} things of "
-                    f"{sorted({type(x).__name__ for x in data})}"
+                    f"expected arrays of {list(names)} in this order, got {len(data)} objects of "
+                    f"types {sorted({type(x).__name__ for x in data})}"
                 )
             return dict(zip(names, data, strict=False))
         return {self.visible[0]: data}
 
     @staticmethod
     def _checked(network: NamedNetwork, output: Any, rows: int, v: Variable) -> Tensor:
-        """What a network made of a variable, if it has its shape."""
+        """Check that the output of a network has the shape of its variable."""
         expected = (rows, *v.shape)
         if not isinstance(output, Tensor) or tuple(output.shape) != expected:
             came = tuple(output.shape) if isinstance(output, Tensor) else repr(output)
             raise ModelError(
-                f"the {network.name} must make {v.name!r} of shape {expected}, got {came}"
+                f"the {network.name} must return {v.name!r} of shape {expected}, got {came}"
             )
         return output
 
@@ -157,14 +157,16 @@ def _tensor(name: Hashable, value: Any) -> Tensor:
     if isinstance(value, list | tuple) and value:  # of masked arrays, perhaps
         value = stacked_rows(value)
     if np.ma.is_masked(value):
-        raise DataError(f"{name!r} has masked cells: a game needs complete rows")
+        raise DataError(f"{name!r} has masked cells; adversarial learning needs complete rows")
     try:
-        # NumPy's arrays may be turned around, or not to be written to, which torch's never are
+        # NumPy arrays may have negative strides or be read-only, which torch does not support
         x = value.detach() if isinstance(value, Tensor) else torch.from_numpy(np.array(value))
     except (TypeError, ValueError) as error:
         raise DataError(f"{name!r} must be an array of numbers: {error}") from error
     if not x.dim():
         raise DataError(f"{name!r} must have a first axis for rows, got the single number {x}")
     if x.is_floating_point() and not bool(x.isfinite().all()):
-        raise DataError(f"{name!r} has NaN or infinite numbers: a game needs complete rows")
+        raise DataError(
+            f"{name!r} has NaN or infinite numbers; adversarial learning needs complete rows"
+        )
     return x

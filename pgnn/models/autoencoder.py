@@ -1,4 +1,4 @@
-"""Autoencoders: codes of data without noise, the deterministic limit of variational ones."""
+"""Autoencoders: deterministic codes of data."""
 
 from __future__ import annotations
 
@@ -24,32 +24,33 @@ if TYPE_CHECKING:
 
 
 class Corrupted(nn.Sequential):
-    """A module that disturbs data while it is trained, then a network that sees it."""
+    """A network whose input is corrupted by a module in training mode."""
 
 
 class Autoencoder(VAE):
     r"""An autoencoder: :math:`\max \sum_n \log p(x_n \mid z = f(x_n)) + \log p(f(x_n))`.
 
-    It is a :class:`VAE` whose recognition is a point mass. Without a prior of its own the code
-    costs nothing, and a linear autoencoder with normal noise spans the space of the first principal
-    components; a Laplace prior makes codes sparse. With a corruption it denoises.
+    It is a :class:`VAE` whose recognition distribution is a point mass. Without a prior, the code
+    is not penalised, and a linear autoencoder with normal noise spans the space of the first
+    principal components; a Laplace prior makes codes sparse. With a corruption, it is a denoising
+    autoencoder.
 
     Args:
         encoder: Maps data ``(B, *shape)`` to codes ``(B, D)``.
-        decoder: Maps codes to what the likelihood takes.
-        likelihood: As of :class:`VAE`.
-        latent: How many numbers a code has, ``D``.
-        prior: Of codes; their log density is added.
-        corruption: Module that disturbs what the encoder sees while it is fitted, such as
-            ``nn.Dropout(0.3)``; in evaluation mode it must do nothing.
-        contraction: What the squared derivatives of the code by the data,
-            :math:`\|\partial f / \partial x\|_F^2`, cost while it is fitted: codes then hardly
-            change but along the data.
-        name: Of the data.
-        latent_name: Of the code.
+        decoder: Maps codes to the input of the likelihood.
+        likelihood: See :class:`VAE`.
+        latent: Size ``D`` of a code.
+        prior: Prior of the codes, whose log density is added to the objective.
+        corruption: Module that corrupts the input of the encoder during a fit, such as
+            ``nn.Dropout(0.3)``; it must be the identity in evaluation mode.
+        contraction: Weight of the penalty :math:`\|\partial f / \partial x\|_F^2` on the
+            derivatives of the code with respect to the data, which makes codes insensitive to
+            directions without variation.
+        name: Name of the data.
+        latent_name: Name of the code.
 
     Raises:
-        ModelError: If the parts do not fit.
+        ModelError: If the parts are incompatible.
 
     References:
         Vincent et al. (2010), Stacked denoising autoencoders. Goodfellow, Bengio and Courville
@@ -93,14 +94,14 @@ class Autoencoder(VAE):
         self.contraction = float(contraction)
 
     def settings(self) -> Settings:
-        """Return the three conditionals, and what the contraction costs."""
+        """Return the three conditionals, and the weight of the contraction."""
         return super().settings() | {"contraction": self.contraction}
 
     def penalty(self, observed: Mapping[Hashable, Tensor], inputs: Inputs) -> Tensor | None:
-        """Return what the derivatives of the code cost; see :meth:`AmortisedModel.penalty`.
+        """Return the contraction penalty; see :meth:`AmortisedModel.penalty`.
 
-        Their sum of squares is estimated by one derivative of a random sum of the code
-        (Hutchinson 1990), without bias.
+        The Frobenius norm is estimated without bias by the derivative of one random combination of
+        the code (Hutchinson 1990).
         """
         if not self.contraction:
             return None
@@ -126,7 +127,7 @@ class Autoencoder(VAE):
             return -self.conditionals[x].factor(values, self._covariates(inputs)).log_values
 
     def default_learner(self, data: Any) -> Learner:
-        """Return the learner of the log density of data and code, or of data alone."""
+        """Return the learner that maximises the log density of data and code, or of data alone."""
         from pgnn.inference.continuous.lower_bound import LowerBound
         from pgnn.inference.continuous.objective import Elbo
 

@@ -1,4 +1,4 @@
-"""Sequences generated step by step by a network."""
+"""Autoregressive models of sequences."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ if TYPE_CHECKING:
     from pgnn.inference.posterior import Posterior
 
 _STEPS = 2**17
-"""Steps whose hidden states are held at once where no gradient is wanted."""
+"""Number of steps whose hidden states are stored at once if no gradient is required."""
 
 
 class Progress(NamedTuple):
-    """How far rows are: what comes next depends on these alone.
+    """The state of the rows, which determines the distribution of the next step.
 
     Attributes:
         hidden: ``(B, H)`` hidden states of the next step.
-        body: What the body goes on from.
-        memory: What it looks at.
+        body: Recurrent state of the body.
+        memory: Memory for attention.
     """
 
     hidden: Tensor
@@ -46,29 +46,31 @@ class Progress(NamedTuple):
 
 
 class AutoregressiveModel(Model, StepwiseModel):
-    r"""Each step of a sequence given all steps before it, and an input if there is one.
+    r"""A model of each step of a sequence given all previous steps and an optional input.
 
     .. math:: p(y \mid x) = \Big( \prod_{t=1}^n (1 - e_t) \, p(y_t \mid h_t) \Big) e_{n+1},
         \qquad h_t = f(y_{t-1}, h_{t-1}; m(x))
 
-    where :math:`e_t` is the probability that the sequence has ended before step :math:`t`; without
-    ends the model is one of sequences of a given length. Learning compares each step with what was
-    observed, given what was observed before (teacher forcing). Draws that go on from a beginning
-    are exact; the most probable sequence is sought by :class:`BeamSearch`, which tells how far from
-    the best it can be; other steps that are missing are summed out by :class:`SequenceCompletion`.
+    where :math:`e_t` is the probability that the sequence ends before step :math:`t`; without ends,
+    the length of a sequence is given. Each step is learned given the observed previous steps
+    (teacher forcing). Draws that continue a prefix are exact. The most probable sequence is found
+    approximately by :class:`BeamSearch`, with a bound on the gap; other missing steps are
+    marginalised by :class:`SequenceCompletion`.
 
     Args:
-        heads: What hidden states say about each variable; several are independent given them.
-        body: Maps features ``(B, T, E)`` of the values before, a state and a memory to hidden
+        heads: The distribution of each variable given hidden states; variables are independent
+            given these.
+        body: Maps features ``(B, T, E)`` of the previous values, a state and a memory to hidden
             states ``(B, T, H)`` and a state, see :class:`pgnn.neural.Decoder`.
-        hidden: ``H``.
+        hidden: Size ``H`` of the hidden states.
         encoder: Maps an input and its lengths to a :class:`pgnn.neural.Memory`, see
-            :class:`pgnn.neural.Encoder`; there is no input if not given.
-        ends: Whether the model says where sequences end.
+            :class:`pgnn.neural.Encoder`; no input by default.
+        ends: Whether the model includes the end of sequences.
         input_name: Name of the input.
 
     Raises:
-        ModelError: If there is no head, two are of the same variable, or a part is no module.
+        ModelError: If there is no head, two heads have the same variable, or a part is not a
+            module.
 
     References:
         Sutskever, Vinyals and Le (2014), Sequence to sequence learning with neural networks;
@@ -103,7 +105,7 @@ class AutoregressiveModel(Model, StepwiseModel):
             raise ModelError(f"body and encoder must be torch modules, got {body!r}, {encoder!r}")
         names = [head.variable.name for head in heads]
         if not names or len(set(names)) < len(names):
-            raise ModelError(f"give a head for each variable, got those of {names}")
+            raise ModelError(f"each variable must have one head, got heads of {names}")
         self.heads, self.body, self.encoder = nn.ModuleList(heads), body, encoder
         self.hidden, self.input_name = hidden, input_name
         self._ends = ends
@@ -115,14 +117,14 @@ class AutoregressiveModel(Model, StepwiseModel):
         """Return the parts.
 
         Raises:
-            Unsupported: If one is a network of the caller's, which does not tell how it is made.
+            Unsupported: If a part is a custom network without ``settings()``.
         """
         for part in (*self.heads, self.body, self.encoder):
             if part is not None and not isinstance(part, Restorable):
                 raise Unsupported(
-                    f"a checkpoint keeps networks that give their settings(), such as those of "
-                    f"pgnn.neural; a {type(part).__name__} gives none: save the model's "
-                    "state_dict() with torch"
+                    "a checkpoint needs networks with settings(), such as those of pgnn.neural, "
+                    f"got {type(part).__name__} without; save the state_dict() of the model with "
+                    "torch"
                 )
         return {
             "heads": tuple(self.heads),
@@ -140,7 +142,7 @@ class AutoregressiveModel(Model, StepwiseModel):
 
     @property
     def ends(self) -> bool:
-        """Whether the model says where a sequence ends."""
+        """Whether the model includes the end of sequences."""
         return self._ends
 
     @property
@@ -150,13 +152,13 @@ class AutoregressiveModel(Model, StepwiseModel):
     def factors(
         self, observed: Mapping[Hashable, Tensor] | None = None, inputs: Inputs | None = None
     ) -> tuple[Factor, ...]:
-        """Refused: a table of all steps together would have too many entries.
+        """Not supported: a joint table of all steps would have too many entries.
 
         Raises:
             Unsupported: Always.
         """
         raise Unsupported(
-            f"a {type(self).__name__} has no tables: leave engine= out, or give BeamSearch(...)"
+            f"{type(self).__name__} has no tables; leave out engine=, or pass BeamSearch(...)"
         )
 
     # --- scores -------------------------------------------------------------------------------
@@ -170,10 +172,10 @@ class AutoregressiveModel(Model, StepwiseModel):
         return rows
 
     def log_likelihood(self, rows: PairedSequences) -> Callable[[], Tensor]:
-        """Return what gives ``(B,)`` log probabilities, see the base class.
+        """Return a function that computes ``(B,)`` log probabilities, see the base class.
 
         Raises:
-            EvidenceError: If a step was not observed, on which the next ones depend.
+            EvidenceError: If a step is missing on which later steps depend.
         """
         self._check_observed(rows)
 
@@ -189,7 +191,7 @@ class AutoregressiveModel(Model, StepwiseModel):
     def _log_probs(self, rows: PairedSequences) -> Tensor:
         memory = self._memory(rows)
         values = {n: self._at(n, rows) for n in self.variables}
-        # where nothing was observed the features are those of the first state, or zeros
+        # missing values have the features of the first state, or zeros
         features = self._features(values, memory, rows.num_rows, rows.steps)
         first = self.first.expand(rows.num_rows, 1, -1)
         last = self._ends or not rows.steps
@@ -209,7 +211,7 @@ class AutoregressiveModel(Model, StepwiseModel):
         return total + going.sum(1) + ended
 
     def _hidden(self, features: Tensor, state: Any, memory: Memory | None) -> tuple[Tensor, Any]:
-        """What the body returns, looked at."""
+        """Return the validated output of the body."""
         hidden, after = called("body", self.body, features, state, memory)
         expected = (*features.shape[:2], self.hidden)
         if tuple(hidden.shape) != expected:
@@ -220,13 +222,13 @@ class AutoregressiveModel(Model, StepwiseModel):
         return hidden, after
 
     def _sound(self, logs: Tensor) -> Tensor:
-        """Log probabilities, if they are numbers; a learner looks at those that it steps to."""
+        """Check that log probabilities are not NaN, except during learning."""
         if not self._fitting and bool(logs.detach().isnan().any()):
             raise ModelError(NOT_A_NUMBER)
         return logs
 
     def _at(self, name: Hashable, rows: PairedSequences) -> Tensor:
-        """``(B, T, *event)`` values, harmless ones beyond the ends."""
+        """Return ``(B, T, *event)`` values, with valid placeholders beyond the ends."""
         if self.variables[name].is_discrete:
             none = torch.full((rows.num_rows, rows.steps), -1)
             codes = rows.codes.get(name, none).clamp_min(0)
@@ -256,8 +258,8 @@ class AutoregressiveModel(Model, StepwiseModel):
             if bool(missing.any()):
                 row, step = missing.nonzero()[0].tolist()
                 raise EvidenceError(
-                    f"{name!r} was not observed in row {row}, step {step}, on which the next "
-                    "steps depend: give whole sequences, or ask SequenceCompletion()"
+                    f"{name!r} is missing in row {row}, step {step}, on which later steps depend; "
+                    "give complete sequences, or use SequenceCompletion()"
                 )
 
     # --- step by step -------------------------------------------------------------------------
@@ -289,8 +291,8 @@ class AutoregressiveModel(Model, StepwiseModel):
         head = self._heads[0]
         if len(self.heads) > 1 or not isinstance(head, DiscreteHead):
             raise Unsupported(
-                "the next value is predicted, and the best sequence sought, where there is one "
-                "variable, a discrete one; sample() draws all kinds"
+                "predict() and decode() need a single discrete variable; sample() supports all "
+                "variables"
             )
         return self._sound(head.log_probs(state.hidden[:, None], state.memory)[:, 0])
 
@@ -316,10 +318,10 @@ class AutoregressiveModel(Model, StepwiseModel):
     def _declared_by(
         self, data: Any, weights: Any, inputs: Inputs | None
     ) -> Iterator[tuple[Any, Inputs | None]]:
-        """See :class:`LearningVerbs`: sequences are read together with their inputs.
+        """See :class:`LearningVerbs`; sequences are read together with their inputs.
 
         Raises:
-            DataError: If a step was not observed.
+            DataError: If a step is missing.
         """
         try:
             rows = self.read(data, inputs)
@@ -334,16 +336,17 @@ class AutoregressiveModel(Model, StepwiseModel):
         r"""Return probabilities of the next value, :math:`p(y_{t+1} \mid y_1, \dots, y_t)`.
 
         Args:
-            evidence: Beginnings of any lengths.
-            steps: One; the steps after the next depend on each other, and are drawn.
+            evidence: Prefixes of any lengths.
+            steps: Must be 1; later steps depend on each other and can be sampled.
             inputs: The input.
 
         Returns:
-            The variable at one step. Where the model says where sequences end,
-            ``diagnostics["end"]`` is the probability that there is none.
+            The variable at the next step. If the model includes the end of sequences,
+            ``diagnostics["end"]`` is the probability of no further step.
 
         Raises:
-            Unsupported: If there is more than one variable, or it is real; or more than one step.
+            Unsupported: If there are several variables, the variable is real, or ``steps`` is
+                larger than 1.
 
         Cost: One pass over the steps.
         """
@@ -352,14 +355,14 @@ class AutoregressiveModel(Model, StepwiseModel):
         if whole_number("steps", steps, 1, EvidenceError) > 1:
             name = next(iter(self.variables))
             raise Unsupported(
-                f"predict() tells the next step alone, not the next {steps}: draw how a sequence "
-                f"goes on by sample(n, {{{name!r}: ..., 'T': length}})"
+                f"predict() supports one step, got steps={steps!r}; draw continuations by "
+                f"sample(n, {{{name!r}: ..., 'T': length}})"
             )
         self.check_inputs(inputs)
         return SequenceCompletion().predict(self, evidence, inputs=inputs)
 
     def default_learner(self, data: Any) -> Learner:
-        """Return steps of Adam over batches of 32 rows, with short gradients."""
+        """Return Adam with batches of 32 rows and clipped gradients."""
         from pgnn.inference.learning.gradient import Gradient
 
         return Gradient.of_networks(rate=0.003, passes=30)
@@ -375,8 +378,8 @@ def over_time(name: Hashable, states: Any, shape: tuple[int, ...] = ()) -> Varia
     """Return a variable with a value at each step.
 
     Args:
-        name: Of the variable.
-        states: Number or labels, which may be the characters of a text; None if it is real.
-        shape: Of a real value.
+        name: Name of the variable.
+        states: Number or labels of states, such as the characters of a text; None if it is real.
+        shape: Shape of a real value.
     """
     return Variable(name, [*states] if isinstance(states, str) else states, (AXIS, *shape))

@@ -15,20 +15,20 @@ from pgnn.models.gan import GAN, Noise, named
 
 
 class BidirectionalGAN(GAN):
-    r"""A GAN whose discriminator sees pairs: data with its code, or noise with what it makes.
+    r"""A GAN whose discriminator compares pairs of data and codes with pairs of samples and noise.
 
     .. math:: D(x, E(x)) \text{ against } D(G(z), z)
 
-    At the optimum the encoder :math:`E` inverts the generator. ``sample(evidence={"data": x})`` has
-    the codes of data, under the name of the noise.
+    At the optimum, the encoder :math:`E` inverts the generator. ``sample(evidence={"data": x})``
+    returns the codes of data under the name of the noise.
 
     Args:
-        generator: As of a :class:`GAN`.
-        encoder: Module that maps data, then the inputs, to noise.
-        discriminator: Module of data, noise, then the inputs.
-        noise: As of a :class:`GAN`.
-        data: As of a :class:`GAN`.
-        inputs: As of a :class:`GAN`.
+        generator: See :class:`GAN`.
+        encoder: Module that maps data and inputs to noise.
+        discriminator: Module that maps data, noise and inputs to scores.
+        noise: See :class:`GAN`.
+        data: See :class:`GAN`.
+        inputs: See :class:`GAN`.
 
     References:
         Donahue, Krähenbühl and Darrell (2017), Adversarial feature learning. Dumoulin et al.
@@ -57,7 +57,7 @@ class BidirectionalGAN(GAN):
         self.encoder = named("encoder", encoder)
 
     def settings(self) -> Settings:
-        """Return those of a GAN, and the encoder."""
+        """Return the parts of a GAN, and the encoder."""
         return super().settings() | {"encoder": self.encoder}
 
     @property
@@ -66,7 +66,7 @@ class BidirectionalGAN(GAN):
         return self.generator, self.encoder
 
     def game(self, rows: Mapping[Hashable, Tensor]) -> Game:
-        """Return a round: data with its code against noise with what it makes."""
+        """Return a round of data with codes against samples with noise."""
         x, conditions = rows[self.data.name].to(self.generator.like), self._conditions(rows)
         z = self.draw_noise(len(x))
         real, generated = (x, self.encode(x, rows)), (self.generate(z, rows), z)
@@ -94,6 +94,6 @@ class BidirectionalGAN(GAN):
         if x is None:
             return super().simulate(rows, observed, inputs)
         if self.noise.name in observed:
-            raise Unsupported("give either the data or the noise: each tells the other")
+            raise Unsupported("evidence must contain either the data or the noise, got both")
         with evaluated(self):
             return {self.noise.name: self.encode(x, inputs), self.data.name: x}

@@ -1,4 +1,4 @@
-"""Labels that steps of an input say, where it is not known which step says which label."""
+"""Connectionist temporal classification: label sequences without known alignment."""
 
 from __future__ import annotations
 
@@ -32,21 +32,21 @@ class CTC(Model, AlignmentModel):
     .. math:: p(z \mid x) = \sum_{\pi : \mathcal{B}(\pi) = z} \prod_{t=1}^T p(\pi_t \mid x),
         \qquad p(\pi_t = k \mid x) \propto e^{f_t(k; x)}
 
-    Each step says a label or the blank; :math:`\mathcal{B}` leaves out repetitions, then blanks.
-    The variables are ``"label"``, over an axis of its own, and ``"alignment"``, over the steps of
-    the input. Given labels, :meth:`query` tells which steps say them, and :meth:`most_probable`
-    the best alignment; without labels :meth:`decode` finds them.
+    Each step emits a label or the blank; :math:`\mathcal{B}` removes repetitions, then blanks. The
+    variables are ``"label"``, over a separate axis, and ``"alignment"``, over the steps of the
+    input. Given labels, :meth:`query` returns the posterior of the alignment and
+    :meth:`most_probable` the best alignment; without labels, :meth:`decode` finds them.
 
     Args:
         labels: Number or names of the labels, without the blank; the characters of a text.
-        scores: A network that maps an input ``(B, T, ...)`` to ``(B, T, K + 1)`` scores, that of
-            the blank first; or :class:`NeuralScores`; if not given the input itself is the scores.
-        input_name: Name of the input, for a bare network.
-        name: Of the label.
-        blank: Name of the blank as a symbol.
+        scores: A network that maps an input ``(B, T, ...)`` to ``(B, T, K + 1)`` scores, with the
+            blank first; or :class:`NeuralScores`; by default, the input itself contains the scores.
+        input_name: Name of the input of a network.
+        name: Name of the label.
+        blank: Name of the blank symbol.
 
     Raises:
-        ModelError: If ``scores`` is no network, or the blank is a label.
+        ModelError: If ``scores`` is not a network, or the blank is also a label.
 
     References:
         Graves, Fernandez, Gomez and Schmidhuber (2006), Connectionist temporal classification:
@@ -81,7 +81,7 @@ class CTC(Model, AlignmentModel):
         self._label = Variable(name, characters, ("U",))
         self.blank = blank
         if blank in (states := self._label.states or ()):
-            raise ModelError(f"the blank {blank!r} is a label, too: give it another name, blank=")
+            raise ModelError(f"the blank {blank!r} is also a label; give it another name by blank=")
         self._alignment = Variable("alignment", [blank, *states], (AXIS,))
         self.graph = nx.freeze(nx.DiGraph([("alignment", name)]))
 
@@ -101,43 +101,43 @@ class CTC(Model, AlignmentModel):
 
     @property
     def alignment(self) -> Variable:
-        """The symbols of the steps."""
+        """The alignment: one symbol per step."""
         return self._alignment
 
     @property
     def variables(self) -> Mapping[Hashable, Variable]:
-        """Labels and alignment."""
+        """The variables of labels and alignment."""
         return {v.name: v for v in (self._label, self._alignment)}
 
     def factors(
         self, observed: Mapping[Hashable, Tensor] | None = None, inputs: Inputs | None = None
     ) -> tuple[Factor, ...]:
-        """Refused: how many labels there are depends on the alignment.
+        """Not supported: the number of labels depends on the alignment.
 
         Raises:
             Unsupported: Always.
         """
-        raise Unsupported("CTC has no tables: leave engine= out, or give PrefixSearch(width=...)")
+        raise Unsupported("CTC has no tables; leave out engine=, or pass PrefixSearch(width=...)")
 
     def read(self, evidence: Any, inputs: Inputs | None = None) -> PairedSequences:
-        """Read labels, none if not given, and the input; see the base class.
+        """Read labels (optional) and the input; see the base class.
 
         Args:
-            evidence: Sequences of labels; texts, where labels are characters.
-            inputs: By name ``(B, T, D)``, a list of sequences ``(T, D)``, or one of them; lengths
-                of padded ones as ``"T"``.
+            evidence: Sequences of labels; strings if labels are characters.
+            inputs: The input by name: ``(B, T, D)``, a list of sequences ``(T, D)``, or a single
+                sequence; ``"T"`` contains the lengths of padded sequences.
         """
         name = self.scores.input_name
         rows = PairedSequences.of_pair([self._label], evidence, inputs, name)
         if rows.soft:
-            raise EvidenceError(f"{self._label.name!r} must be labels; likelihoods have no meaning")
+            raise EvidenceError(f"{self._label.name!r} must be labels, got likelihoods")
         return rows
 
     def log_probs(self, observed: PairedSequences) -> Tensor:
         """Return ``(B, T, K + 1)`` log probabilities of the symbols, see the base class.
 
         Raises:
-            ModelError: If the network has another number of outputs, or one is NaN.
+            ModelError: If the network has another number of outputs, or an output is NaN.
         """
         lengths, name = observed.input_lengths, self.scores.input_name
         steps = observed.inputs[name].shape[1]
@@ -146,19 +146,19 @@ class CTC(Model, AlignmentModel):
         symbols = self._alignment.num_states
         if scores.shape[-1] != symbols:
             raise ModelError(
-                f"{symbols - 1} labels and the blank need {symbols} scores at each step, the "
-                f"network of {name!r} gives {scores.shape[-1]}"
+                f"{symbols - 1} labels and the blank need {symbols} scores at each step, but the "
+                f"network of {name!r} returns {scores.shape[-1]}"
             )
         beyond = ~inside.to(scores.device)[..., None]
         scores = scores.masked_fill(beyond, 0.0)
         top = scores.detach().amax(-1, keepdim=True)
         if not bool((top < torch.inf).all()):  # NaN compares as false
-            raise ModelError(f"the scores that the network of {name!r} gives are NaN or infinite")
+            raise ModelError(f"the network of {name!r} returns NaN or infinite scores")
         lost = top.isneginf()
         return scores.masked_fill(lost, 0.0).log_softmax(-1).masked_fill(beyond | lost, -torch.inf)
 
     def log_likelihood(self, rows: PairedSequences) -> Callable[[], Tensor]:
-        """Return what gives ``(B,)`` log probabilities of the labels, see the base class."""
+        """Return a function of ``(B,)`` log probabilities of labels, see the base class."""
         from pgnn.inference.chains.alignments import Alignments
 
         labels, lengths = rows.codes[self._label.name] + 1, (rows.input_lengths, rows.lengths)
@@ -172,10 +172,10 @@ class CTC(Model, AlignmentModel):
     def _declared_by(
         self, data: Any, weights: Any, inputs: Inputs | None
     ) -> Iterator[tuple[Any, Inputs | None]]:
-        """See :class:`LearningVerbs`: labels are read together with their inputs.
+        """See :class:`LearningVerbs`; labels are read together with their inputs.
 
         Raises:
-            DataError: If a sequence has more labels than its input can say.
+            DataError: If a sequence has more labels than its input can emit.
         """
         from pgnn.inference.time.prefix_search import steps_needed
 
@@ -184,21 +184,19 @@ class CTC(Model, AlignmentModel):
         except EvidenceError as error:
             raise DataError(str(error)) from None
         if not rows.is_known(self._label.name):
-            raise DataError(
-                "give the labels of all sequences: sequences without labels cannot be used"
-            )
+            raise DataError("all sequences must have labels; leave out sequences without")
         needed = steps_needed(rows.codes[self._label.name], rows.lengths)
         lost = (needed > rows.input_lengths).nonzero().flatten().tolist()
         if lost:
             raise DataError(
-                f"{len(lost)} of {rows.num_rows} sequences cannot be said (first: sequence "
-                f"{lost[0]}, whose labels take {int(needed[lost[0]])} steps; its input has "
-                f"{int(rows.input_lengths[lost[0]])}); leave them out, or have more steps"
+                f"{len(lost)} of {rows.num_rows} sequences have too many labels (first: sequence "
+                f"{lost[0]}, whose labels need {int(needed[lost[0]])} steps, but its input has "
+                f"{int(rows.input_lengths[lost[0]])}); leave them out, or use longer inputs"
             )
         yield rows, None
 
     def default_learner(self, data: Any) -> Learner:
-        """Return small steps of Adam over batches of 32, with short gradients."""
+        """Return Adam with small steps, batches of 32 and clipped gradients."""
         from pgnn.inference.learning.gradient import Gradient
 
         return Gradient.of_networks(rate=0.01, passes=50)
@@ -212,20 +210,20 @@ class CTC(Model, AlignmentModel):
     def decode(
         self, *, inputs: Inputs | None = None, engine: Engine | None = None, k: int = 1
     ) -> Assignment | KBest:
-        """Return the most probable labels, all their alignments summed up.
+        """Return the most probable labels, summed over all alignments.
 
-        The answer's ``upper_bound`` is its ``log_prob`` where it is exact.
+        The ``upper_bound`` of the result equals its ``log_prob`` if it is exact.
 
         Args:
-            inputs: As in :meth:`read`.
+            inputs: See :meth:`read`.
             engine: ``PrefixSearch(width=...)``; width 0 is greedy.
-            k: How many of the best.
+            k: Number of label sequences.
 
         Returns:
-            Labels by name; of several answers, or rows, those with fewer labels than the longest
-            end in None, or in -1 where they are indices.
+            Labels by name; shorter sequences of a batch are padded with None, or with -1 if labels
+            are indices.
 
         Raises:
-            EvidenceError: If the input is not there.
+            EvidenceError: If the input is missing.
         """
         return self.most_probable(None, self._label.name, inputs=inputs, engine=engine, k=k)

@@ -1,4 +1,4 @@
-"""Translation between two kinds of data without pairs."""
+"""Unpaired translation between two domains."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from pgnn.models.gan import named
 
 
 class CycleGAN(AdversarialFamily):
-    r"""Two generators between two kinds of data, each with a discriminator, learned without pairs.
+    r"""Two generators between two domains, each with a discriminator, learned from unpaired data.
 
-    Both play against the discriminator of what they make, and there and back again is to be the
-    same:
+    Each generator plays against the discriminator of its output, and the cycles shall be close to
+    the identity, with the loss
 
     .. math:: \lambda \left(\mathbb{E} \|G_a(G_b(a)) - a\|_1 + \mathbb{E} \|G_b(G_a(b)) - b\|_1
-        \right), \text{ means over all numbers of a row}
+        \right), \text{ averaged over the entries of a row}
 
-    ``sample(evidence={"a": rows})`` translates. Data is a mapping of both names to arrays, whose
-    rows do not belong together; they may have different numbers of rows.
+    ``sample(evidence={"a": rows})`` translates. Data is a mapping from both names to arrays, whose
+    rows are unpaired and may differ in number.
 
     Args:
         to_b: Module that maps rows of the first variable to rows of the second.
-        to_a: Module that maps back.
+        to_a: Module that maps rows of the second variable to rows of the first.
         discriminator_a: Scores rows of the first variable.
-        discriminator_b: Scores rows of the second.
+        discriminator_b: Scores rows of the second variable.
         a: The first variable.
         b: The second variable.
-        weight: :math:`\lambda`.
+        weight: Weight :math:`\lambda` of the cycle loss.
 
     References:
         Zhu, Park, Isola and Efros (2017), Unpaired image-to-image translation using
@@ -85,7 +85,7 @@ class CycleGAN(AdversarialFamily):
         return self.discriminator_a, self.discriminator_b
 
     def game(self, rows: Mapping[Hashable, Tensor]) -> Game:
-        """Return a round: translations against data on both sides, and what cycles lose."""
+        """Return a round of translations against data in both domains, and the cycle loss."""
         a, b = (rows[v.name].to(self.to_b.like) for v in (self.a, self.b))
         generated_b, generated_a = self._to_b(a), self._to_a(b)
 
@@ -104,10 +104,10 @@ class CycleGAN(AdversarialFamily):
     def simulate(
         self, rows: int, observed: Mapping[Hashable, Tensor], inputs: Inputs
     ) -> Mapping[Hashable, Tensor]:
-        """See :meth:`ImplicitModel.simulate`; one of the two must be observed."""
+        """See :meth:`ImplicitModel.simulate`; exactly one variable must be observed."""
         if len(observed) != 1:
             raise Unsupported(
-                f"a {type(self).__name__} translates: give rows of either {self.a.name!r} or "
+                f"{type(self).__name__} translates; give rows of either {self.a.name!r} or "
                 f"{self.b.name!r} as evidence"
             )
         ((name, x),) = observed.items()

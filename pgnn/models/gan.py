@@ -23,25 +23,25 @@ Noise = int | Sequence[int] | Conditional
 
 
 class GAN(AdversarialFamily):
-    r"""A generator :math:`x = G(z, u)` of data, with a discriminator :math:`D(x, u)` it learns by.
+    r"""A generator :math:`x = G(z, u)` of data, learned against a discriminator :math:`D(x, u)`.
 
-    An implicit model: it can be drawn from, and has no density. How the two networks play is the
-    learner's affair, see :class:`~pgnn.Adversarial`. With inputs the model is conditional.
+    It is an implicit model, which can be sampled but has no density. The objective of the game
+    belongs to the learner, see :class:`~pgnn.Adversarial`. With inputs, the model is conditional.
 
     Args:
-        generator: Module that maps noise ``(B, ...)``, then the inputs, to data ``(B, *shape)``.
-        discriminator: Module that maps data, then the inputs, to scores ``(B,)`` or ``(B, 1)``, or
-            maps of scores ``(B, 1, height, width)``, any numbers: log odds of being real, where the
-            objective speaks of probabilities.
-        noise: Length or shape of standard normal numbers; or a conditional without parents,
-            such as a :class:`~pgnn.GaussianMixture` of a real variable.
-        data: The variable that is made; ``Variable("data", shape=...)`` of the shape that the
-            generator makes if not given.
-        inputs: Names of covariates, labels say.
+        generator: Module that maps noise ``(B, ...)`` and inputs to data ``(B, *shape)``.
+        discriminator: Module that maps data and inputs to scores ``(B,)`` or ``(B, 1)``, or maps of
+            scores ``(B, 1, height, width)``. Scores are real numbers; for objectives based on
+            probabilities, they are log odds of being real.
+        noise: Length or shape of standard normal noise; or a conditional without parents, such as
+            a :class:`~pgnn.GaussianMixture` of a real variable.
+        data: The generated variable; by default, ``Variable("data", shape=...)`` with the shape of
+            the output of the generator.
+        inputs: Names of covariates, such as labels.
 
     Raises:
-        ModelError: If a network is none, the noise has parents, or inputs are named and the shape
-            of the data is not.
+        ModelError: If a network is not a module, the noise has parents, or inputs are given
+            without the variable of the data.
 
     References:
         Goodfellow et al. (2014), Generative adversarial nets. Mirza and Osindero (2014),
@@ -75,7 +75,7 @@ class GAN(AdversarialFamily):
         if data is None:
             if names:
                 raise ModelError(
-                    "say which variable a generator with inputs makes, such as "
+                    "a generator with inputs needs its variable, such as "
                     "data=pgnn.Variable('data', shape=(28, 28))"
                 )
             data = Variable("data", shape=_shape_of(maker, source, z))
@@ -104,7 +104,7 @@ class GAN(AdversarialFamily):
         return (self.discriminator,)
 
     def game(self, rows: Mapping[Hashable, Tensor]) -> Game:
-        """Return a round: data against what the generator makes, given the same inputs."""
+        """Return a round of data against samples of the generator, given the same inputs."""
         x, conditions = rows[self.data.name].to(self.generator.like), self._conditions(rows)
         generated = self.generate(self.draw_noise(len(x)), rows)
         return Game((Duel(self.discriminator, (x, *conditions), (generated, *conditions)),))
@@ -115,8 +115,8 @@ class GAN(AdversarialFamily):
         """See :meth:`ImplicitModel.simulate`; noise may be observed."""
         if self.data.name in observed:
             raise Unsupported(
-                f"a {type(self).__name__} does not know of what noise {self.data.name!r} was made; "
-                "a BidirectionalGAN has an encoder that does"
+                f"{type(self).__name__} cannot infer the noise of {self.data.name!r}; use a "
+                "BidirectionalGAN, which has an encoder"
             )
         z = observed.get(self.noise.name)
         z = self.draw_noise(rows) if z is None else z.to(self.generator.like)
@@ -124,14 +124,14 @@ class GAN(AdversarialFamily):
             return {self.noise.name: z, self.data.name: self.generate(z, inputs)}
 
     def draw_noise(self, rows: int) -> Tensor:
-        """Return ``(rows, *shape)`` noise, by torch's random state."""
+        """Return ``(rows, *shape)`` noise, drawn with torch's global random state."""
         return drawn_noise(self.source, self.noise, rows, self.generator.like)
 
     def generate(self, noise: Tensor, inputs: Inputs) -> Tensor:
-        """Return ``(B, *shape)`` data made of noise, differentiable.
+        """Return ``(B, *shape)`` data generated from noise, differentiable.
 
         Args:
-            noise: ``(B, ...)``.
+            noise: ``(B, ...)`` noise.
             inputs: Covariates by name, ``(B, ...)``.
         """
         generated = self.generator(noise, *self._conditions(inputs))
@@ -140,19 +140,19 @@ class GAN(AdversarialFamily):
     def _conditions(self, rows: Mapping[Hashable, Tensor]) -> list[Tensor]:
         missing = [n for n in self.inputs if n not in rows]
         if missing:
-            raise ModelError(f"the generator needs the inputs {missing}: give inputs={{...}}")
+            raise ModelError(f"the generator needs the inputs {missing}; pass inputs={{...}}")
         return [rows[n] for n in self.inputs]
 
 
 def read_noise(noise: Noise) -> tuple[Conditional | None, Variable]:
-    """Return the conditional that noise is drawn from (None: standard normal), and its variable.
+    """Return the conditional of the noise (None for standard normal), and its variable.
 
     Raises:
-        ModelError: If it has parents, or is no size.
+        ModelError: If the noise has parents, or is not a size.
     """
     if isinstance(noise, Conditional):
         if noise.parents or noise.inputs:
-            raise ModelError(f"noise has no parents, got {[v.name for v in noise.parents]}")
+            raise ModelError(f"noise must not have parents, got {[v.name for v in noise.parents]}")
         return noise, noise.child
     try:
         sizes: Any = noise if isinstance(noise, Iterable) else [noise]
@@ -164,14 +164,14 @@ def read_noise(noise: Noise) -> tuple[Conditional | None, Variable]:
 
 
 def drawn_noise(source: Conditional | None, z: Variable, rows: int, like: Tensor) -> Tensor:
-    """Return ``(rows, *shape)`` noise like some tensor, by torch's random state."""
+    """Return ``(rows, *shape)`` noise like a tensor, drawn with torch's global random state."""
     if source is None:
         return torch.randn(rows, *z.shape, dtype=like.dtype, device=like.device)
     return source.draw({}, rows=rows).to(like)
 
 
 def named(name: str, module: Any) -> NamedNetwork:
-    """Return a module under a name, by which a file asks for its code."""
+    """Return a named module, whose name identifies its code in checkpoints."""
     return module if isinstance(module, NamedNetwork) else NamedNetwork(name, module)
 
 
@@ -181,7 +181,7 @@ def _shape_of(generator: NamedNetwork, source: Conditional | None, z: Variable) 
     if not isinstance(generated, Tensor) or generated.dim() < 2 or len(generated) != 2:
         came = tuple(generated.shape) if isinstance(generated, Tensor) else repr(generated)
         raise ModelError(
-            f"the generator must make a row of data of each row of noise {(2, *z.shape)}, got "
+            f"the generator must map rows of noise {(2, *z.shape)} to as many rows of data, got "
             f"{came}"
         )
     return tuple(generated.shape[1:])

@@ -1,4 +1,4 @@
-"""Models of text."""
+"""Language models."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from pgnn.neural.output_heads import CategoricalHead
 
 
 class LanguageModel(AutoregressiveModel):
-    r"""A network that says each token given all before it: recurrent cells, or attention.
+    r"""A network that models each token given all previous ones, recurrent or by attention.
 
     .. math:: p(y) = \prod_t p(y_t \mid y_1, \dots, y_{t-1})
 
-    Where tokens are characters, texts are sequences: ``fit(["to be", "or not"])``. Strings each of
-    which is a token are one sequence, in all containers: ``["a", "b"]`` is the text ``"ab"``, and
-    two texts of one character are ``[["a"], ["b"]]``.
+    If tokens are characters, strings are sequences: ``fit(["to be", "or not"])``. A list of strings
+    that are all tokens is one sequence, in all containers: ``["a", "b"]`` is the text ``"ab"``;
+    pass two texts of one character as ``[["a"], ["b"]]``.
 
     Args:
-        tokens: Number or names of the tokens; of a text its characters.
+        tokens: Number or names of the tokens, such as the characters of a text.
         hidden: Size of the hidden states.
-        layers: Of recurrent cells.
-        embedding: Numbers that stand for a token.
+        layers: Number of recurrent layers.
+        embedding: Size of the embedding of a token.
         cell: ``"lstm"``, ``"gru"`` or ``"rnn"``.
-        dropout: Share of hidden numbers that are left out while learning.
-        body: The network, in the place of recurrent cells, such as
-            :class:`pgnn.neural.TransformerDecoder`: of ``embedding`` numbers in and ``hidden`` out.
-        ends: Whether the model says where texts end; if not, they are of a given length.
-        name: Of the token.
+        dropout: Dropout probability of hidden units during a fit.
+        body: A network with ``embedding`` inputs and ``hidden`` outputs that replaces the recurrent
+            cells, such as :class:`pgnn.neural.TransformerDecoder`.
+        ends: Whether the model includes the end of texts; otherwise, their length is given.
+        name: Name of the token.
 
     References:
         Graves (2013), Generating sequences with recurrent neural networks, section 3.

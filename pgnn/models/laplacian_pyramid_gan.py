@@ -1,4 +1,4 @@
-"""GANs that make images from coarse to fine."""
+"""GANs that generate images from coarse to fine."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from pgnn.models.gan import Noise, drawn_noise, named, read_noise
 class LaplacianPyramidGAN(AdversarialFamily):
     r"""One GAN for each level of a Laplacian pyramid of images.
 
-    The first makes a coarse image; every other one, given the image of the level before at twice
-    its size, the details that are missing there: :math:`x_k = u_k + G_k(z_k, u_k)` with
-    :math:`u_k` the larger :math:`x_{k-1}`. The levels learn at the same time, each from true coarse
+    The first GAN generates a coarse image; each later one generates the details of an image given
+    the image :math:`u_k` of the previous level at twice its size,
+    :math:`x_k = u_k + G_k(z_k, u_k)`. The levels are learned simultaneously, each from true coarse
     images.
 
     Args:
-        generators: Coarsest first. The first maps noise to images ``(B, C, H / 2^n, W / 2^n)``; the
-            others map noise and the larger image to details of its shape.
-        discriminators: The first scores images; the others take details and the larger image.
-        noise: Of each level, as of a :class:`~pgnn.GAN`.
-        data: The variable that is made, of shape ``(C, H, W)``.
+        generators: Generators, coarsest first. The first maps noise to images
+            ``(B, C, H / 2^n, W / 2^n)``; the others map noise and an enlarged image to details.
+        discriminators: The first scores images; the others score details given an enlarged image.
+        noise: Noise of each level, see :class:`~pgnn.GAN`.
+        data: The generated variable, of shape ``(C, H, W)``.
 
     Raises:
-        ModelError: If the numbers of networks differ, or the size cannot be halved as often.
+        ModelError: If the numbers of networks differ, or the size cannot be halved at each level.
 
     References:
         Denton, Chintala, Szlam and Fergus (2015), Deep generative image models using a Laplacian
@@ -50,12 +50,12 @@ class LaplacianPyramidGAN(AdversarialFamily):
         levels = len(generators)
         if not levels or len(discriminators) != levels:
             raise ModelError(
-                f"each level has a generator and a discriminator, got {levels} and "
+                f"each level needs a generator and a discriminator, got {levels} and "
                 f"{len(discriminators)}"
             )
         if len(data.shape) != 3 or any(n % 2 ** (levels - 1) for n in data.shape[1:]):
             raise ModelError(
-                f"a pyramid of {levels} levels needs images (C, H, W) that can be halved "
+                f"a pyramid with {levels} levels needs images (C, H, W) whose sides can be halved "
                 f"{levels - 1} times, got {data.shape}"
             )
         self._generators = [named(f"generator {k}", g) for k, g in enumerate(generators)]
@@ -86,7 +86,7 @@ class LaplacianPyramidGAN(AdversarialFamily):
         return self._discriminators
 
     def game(self, rows: Mapping[Hashable, Tensor]) -> Game:
-        """Return a round: at each level true details against those that are made."""
+        """Return a round of true against generated details at each level."""
         images = [rows[self.data.name].to(self._generators[0].like)]
         for _ in self._generators[1:]:
             images.insert(0, functional.avg_pool2d(images[0], 2))
@@ -105,7 +105,7 @@ class LaplacianPyramidGAN(AdversarialFamily):
     ) -> Mapping[Hashable, Tensor]:
         """See :meth:`ImplicitModel.simulate`; nothing may be observed."""
         if observed:
-            raise Unsupported(f"a {type(self).__name__} makes images: leave evidence out")
+            raise Unsupported(f"{type(self).__name__} supports no evidence; leave it out")
         with evaluated(self):
             x = self._generated(0, rows, [])
             for k in range(1, len(self._generators)):
@@ -114,11 +114,11 @@ class LaplacianPyramidGAN(AdversarialFamily):
         return {self.data.name: x}
 
     def preview(self, rows: Mapping[Hashable, Tensor]) -> Tensor:
-        """Return whole images."""
+        """Return complete images."""
         return self.simulate(len(rows[self.data.name]), {}, {})[self.data.name]
 
     def _generated(self, level: int, rows: int, conditions: list[Tensor]) -> Tensor:
-        """Images of the first level, details of another."""
+        """Return images of the first level, or details of another level."""
         generator = self._generators[level]
         z = drawn_noise(self.source, self.noise, rows, generator.like)
         channels, *sides = self.data.shape
@@ -128,5 +128,5 @@ class LaplacianPyramidGAN(AdversarialFamily):
 
 
 def _larger(x: Tensor) -> Tensor:
-    """Twice as high and wide."""
+    """Double the height and width."""
     return functional.interpolate(x, scale_factor=2.0, mode="nearest")

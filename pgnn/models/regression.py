@@ -70,7 +70,7 @@ class Regression(BayesianNetwork):
         discrete: bool = False,
     ) -> None:
         if prior is not None and not isinstance(prior, ParameterPrior):
-            raise ModelError(f"prior must be one such as NormalPrior(1.0), got {prior!r}")
+            raise ModelError(f"prior must be a prior such as NormalPrior(1.0), got {prior!r}")
         # a conditional is a module, which must be registered only in the network
         self._kind = (lambda *_: kind) if isinstance(kind, Conditional) else kind or LinearGaussian
         self.prior, self._discrete = prior, discrete
@@ -122,7 +122,7 @@ class Regression(BayesianNetwork):
                 others = [n for n in columns_of(data) if n != self._child]
                 others = [n for n in others if not (isinstance(weights, str) and n == weights)]
                 if not others:
-                    raise DataError(f"data has no column besides {self._child!r}")
+                    raise DataError(f"data needs a predictor, got only the column {self._child!r}")
                 vars(self).update(vars(type(self)(**self._arguments(others))))
             with super()._declared_by(data, weights, inputs) as declared:
                 yield declared
@@ -143,7 +143,7 @@ class Regression(BayesianNetwork):
         missing = [n for n in names if n not in rows]
         if missing:
             raise EvidenceError(
-                f"a prediction of {self._child!r} needs all of {names}: {missing[0]!r} is missing"
+                f"predict() of {self._child!r} needs all of {names}; {missing[0]!r} is missing"
             )
         if self.conditional.child.is_discrete:
             best = self.most_probable(rows, self._child)
@@ -204,7 +204,7 @@ class Regression(BayesianNetwork):
         return chosen
 
     def _variables_from(self, columns: Mapping[Hashable, Any]) -> Mapping[Hashable, Variable]:
-        """Variables from data: numeric columns are real, others discrete; the child as declared."""
+        """Derive variables from data: numeric columns are real, others discrete."""
         declared = {}
         for name, column in columns.items():
             real = not self._discrete if name == self._child else _is_numeric(column)

@@ -1,4 +1,4 @@
-"""Sequences made of sequences: translation, and pointers into the input."""
+"""Sequence-to-sequence models and pointer networks."""
 
 from __future__ import annotations
 
@@ -20,19 +20,20 @@ from pgnn.neural.output_heads import CategoricalHead, PointerHead
 
 
 class SequenceToSequence(AutoregressiveModel):
-    r"""Reads a sequence of tokens, and writes another: encoder, attention and decoder.
+    r"""A model of a sequence of tokens given another: encoder, attention and decoder.
 
     Args:
-        tokens: Number or names of the tokens that are written.
-        source: Number or names of the tokens that are read; those that are written if not given.
+        tokens: Number or names of the output tokens.
+        source: Number or names of the input tokens; the output tokens by default.
         hidden: Size of the hidden states, an even number.
-        encoder: What reads, :class:`pgnn.neural.Encoder` of that size if not given, or
+        encoder: The encoder, by default :class:`pgnn.neural.Encoder` of that size, or
             :class:`pgnn.neural.TransformerEncoder`.
-        decoder: What writes, :class:`pgnn.neural.Decoder` if not given, or
-            :class:`pgnn.neural.TransformerDecoder`: of ``hidden`` numbers in, inside and in memory.
-        ends: Whether the model says where sequences end.
-        name: Of the tokens that are written.
-        input_name: Of those that are read.
+        decoder: The decoder, by default :class:`pgnn.neural.Decoder`, or
+            :class:`pgnn.neural.TransformerDecoder`, with ``hidden`` as the size of inputs, states
+            and memory.
+        ends: Whether the model includes the end of sequences.
+        name: Name of the output tokens.
+        input_name: Name of the input tokens.
 
     References:
         Luong, Pham and Manning (2015), Effective approaches to attention-based neural machine
@@ -90,7 +91,7 @@ class SequenceToSequence(AutoregressiveModel):
         }
 
     def read(self, evidence: Any, inputs: Inputs | None = None) -> PairedSequences:
-        """Read sequences, and those that they are made of: labels in any form."""
+        """Read output and input sequences of labels in any form."""
         if isinstance(evidence, PairedSequences) or self.input_name not in (inputs or {}):
             return super().read(evidence, inputs)
         raw: Any = dict(inputs or {})
@@ -108,16 +109,16 @@ class SequenceToSequence(AutoregressiveModel):
 
 
 class PointerNetwork(AutoregressiveModel):
-    r"""Reads a sequence of vectors and outputs positions in it: sorting, tours.
+    r"""A pointer network, which outputs positions in a sequence of vectors: sorting, tours.
 
     Args:
-        features: Numbers of a step of the input.
-        places: Most steps of an input.
+        features: Number of features of a step of the input.
+        places: Largest number of steps of an input.
         hidden: Size of the hidden states, an even number.
-        ends: Whether the model says where sequences end; if not, as many places are named as
-            there are steps.
-        name: Of the places, from 0 on.
-        input_name: Of the input.
+        ends: Whether the model includes the end of outputs; otherwise, an output has as many
+            positions as its input has steps.
+        name: Name of the positions, which start at 0.
+        input_name: Name of the input.
 
     References:
         Vinyals, Fortunato and Jaitly (2015), Pointer networks.
@@ -151,18 +152,18 @@ class PointerNetwork(AutoregressiveModel):
         return {**self._made, "hidden": self.hidden, "ends": self.ends, **names}
 
     def read(self, evidence: Any, inputs: Inputs | None = None) -> PairedSequences:
-        """Read places and the steps that they are places of.
+        """Read positions and input sequences.
 
         Raises:
-            EvidenceError: If a place is not one of the input, or the input is too long.
+            EvidenceError: If a position is outside the input, or the input is too long.
         """
         rows = super().read(evidence, inputs)
         places, name = self._made["places"], next(iter(self.variables))
         longest = int(rows.input_lengths.max()) if rows.num_rows else 0
         if longest > places:
             raise EvidenceError(
-                f"the input {self.input_name!r} has {longest} steps, the model names {places} "
-                "places at most"
+                f"the input {self.input_name!r} must have at most places={places} steps, got "
+                f"{longest}"
             )
         codes = rows.codes.get(name, torch.zeros(rows.num_rows, 0, dtype=torch.int64))
         beyond: Tensor = codes >= rows.input_lengths[:, None]

@@ -1,4 +1,4 @@
-"""Variational autoencoders: a vector of latent numbers, a network that makes data of it."""
+"""Variational autoencoders."""
 
 from __future__ import annotations
 
@@ -31,31 +31,31 @@ if TYPE_CHECKING:
     from pgnn.inference.learner import Learner
 
 _POINTS = 2**16
-"""Draws that are decoded at once."""
+"""Largest number of draws that are decoded at once."""
 
 
 class VAE(ColumnNames, AmortisedNetwork, ReconstructingModel):
-    r"""A variational autoencoder: real latent variables and a network that decodes them.
+    r"""A variational autoencoder: a real latent vector and a network that decodes it.
 
     .. math:: p(z) = N(0, I), \quad p(x \mid z) = \mathrm{likelihood}(\mathrm{decoder}(z)), \quad
         q(z \mid x) = N(\mu(x), \sigma^2(x))
 
-    It is a network of two variables with a recognition model, and its verbs are those of every
-    model: ``fit(images)`` raises the evidence lower bound, ``sample`` draws images, ``query("z",
-    {"x": images})`` has draws of the posterior and a bound of the log evidence by importance
-    weighting, ``NaN`` pixels being summed out.
+    It is a network of two variables with a recognition model. ``fit(images)`` maximises the
+    evidence lower bound, ``sample`` draws images, and ``query("z", {"x": images})`` returns draws
+    of the posterior and an importance weighted bound on the log evidence, with ``NaN`` pixels
+    marginalised.
 
     Args:
-        encoder: Maps data ``(B, *shape)`` to ``(B, 2 D)`` numbers, means and (before a softplus)
-            standard deviations; or a conditional of the latent numbers given the data.
-        decoder: Maps ``(B, D)`` to what the likelihood takes; or a conditional of the data.
-        likelihood: Head that makes a distribution of the decoder's output: ``BernoulliHead(shape)``
-            of zeros and ones, ``NormalHead(shape, scale)``, ...
-        latent: How many latent numbers, ``D``.
-        prior: Of the latent numbers; standard normal if not given.
-        inputs: Names of covariates that both networks see besides (a conditional VAE).
-        name: Of the data.
-        latent_name: Of the latent numbers.
+        encoder: Maps data ``(B, *shape)`` to ``(B, 2 D)`` means and standard deviations (before a
+            softplus); or a conditional of the latent vector given the data.
+        decoder: Maps ``(B, D)`` to the input of the likelihood; or a conditional of the data.
+        likelihood: Head that maps the output of the decoder to a distribution, such as
+            ``BernoulliHead(shape)`` for zeros and ones, or ``NormalHead(shape, scale)``.
+        latent: Size ``D`` of the latent vector.
+        prior: Prior of the latent vector; standard normal by default.
+        inputs: Names of covariates that are inputs of both networks (a conditional VAE).
+        name: Name of the data.
+        latent_name: Name of the latent vector.
 
     Raises:
         ModelError: If the parts do not fit.
@@ -91,7 +91,7 @@ class VAE(ColumnNames, AmortisedNetwork, ReconstructingModel):
         if isinstance(decoder, Conditional):
             x = decoder.child
         elif likelihood is None:
-            raise ModelError("a decoder that is a bare network needs a likelihood, such as "
+            raise ModelError("a decoder that is a network needs a likelihood, such as "
                              "pgnn.BernoulliHead((28, 28))")  # fmt: skip
         else:
             x = Variable(name, None, likelihood.shape)
@@ -121,14 +121,14 @@ class VAE(ColumnNames, AmortisedNetwork, ReconstructingModel):
 
     @property
     def latent(self) -> Hashable:
-        """Name of the latent numbers."""
+        """Name of the latent vector."""
         return self._names[0]
 
     def encode(self, data: Any, inputs: Inputs | None = None) -> Distribution:
         r"""Return :math:`q(z \mid x)` of batch shape ``(N,)``, networks in evaluation mode.
 
         Args:
-            data: ``(N, *shape)``; missing numbers, ``NaN``, are zeros to the encoder.
+            data: ``(N, *shape)``; missing numbers (``NaN``) are replaced by zeros for the encoder.
             inputs: Covariates by name.
         """
         z, x = self._names
@@ -140,7 +140,7 @@ class VAE(ColumnNames, AmortisedNetwork, ReconstructingModel):
         r"""Return :math:`p(x \mid z)` of batch shape ``(N,)``, networks in evaluation mode.
 
         Args:
-            z: ``(N, D)`` latent numbers.
+            z: ``(N, D)`` latent vectors.
             inputs: Covariates by name.
         """
         latent, x = self._names
@@ -149,7 +149,7 @@ class VAE(ColumnNames, AmortisedNetwork, ReconstructingModel):
             return self.conditionals[x].distribution({latent: rows}, self._covariates(inputs))
 
     def _gradients(self, rows: Tensor) -> torch.set_grad_enabled:
-        """Answers of a fitted model are plain numbers, unless the model is being learned."""
+        """Whether answers are detached: those of a fitted model are, except during learning."""
         wanted = self.passes_gradients or rows.requires_grad
         return torch.set_grad_enabled(torch.is_grad_enabled() and wanted)
 
@@ -157,7 +157,7 @@ class VAE(ColumnNames, AmortisedNetwork, ReconstructingModel):
         r"""Return means ``(N, *shape)`` of :math:`p(x \mid z)` at the mean of :math:`q(z \mid x)`.
 
         Args:
-            data: ``(N, *shape)``; missing numbers, ``NaN``, are filled in.
+            data: ``(N, *shape)``; missing numbers (``NaN``) are reconstructed.
             inputs: Covariates by name.
         """
         with torch.no_grad():
@@ -166,22 +166,23 @@ class VAE(ColumnNames, AmortisedNetwork, ReconstructingModel):
         return mean
 
     def interpolate(self, start: Any, end: Any, steps: int = 10) -> Tensor:
-        """Return ``(N, steps, *shape)`` means of data at codes along lines from some to others.
+        """Return ``(N, steps, *shape)`` means of data along lines between codes.
 
         Args:
-            start: ``(N, *shape)`` data.
-            end: ``(N, *shape)`` data.
-            steps: Codes of each line, its two ends among them.
+            start: ``(N, *shape)`` data at the starts of the lines.
+            end: ``(N, *shape)`` data at the ends of the lines.
+            steps: Number of codes of each line, including both ends.
 
         Raises:
-            EvidenceError: If there are not as many ends as beginnings.
+            EvidenceError: If the numbers of starts and ends differ.
         """
         share = torch.linspace(0.0, 1.0, whole_number("steps", steps, 2))
         with torch.no_grad():
             first, last = self.encode(start).mean, self.encode(end).mean
             if first.shape != last.shape:
                 raise EvidenceError(
-                    f"lines need as many ends as beginnings, got {len(last)} and {len(first)} rows"
+                    "start and end must have equal numbers of rows, got "
+                    f"{len(first)} and {len(last)}"
                 )
             shares = share.to(first).reshape(1, -1, *[1] * (first.dim() - 1))
             codes = torch.lerp(first.unsqueeze(1), last.unsqueeze(1), shares)
@@ -194,12 +195,12 @@ class VAE(ColumnNames, AmortisedNetwork, ReconstructingModel):
         r"""Return ``(N,)`` :math:`-\log p(x)` in nats, an upper bound by importance weighting.
 
         Args:
-            data: ``(N, *shape)``; missing numbers, ``NaN``, are summed out.
+            data: ``(N, *shape)``; missing numbers (``NaN``) are marginalised.
             inputs: Covariates by name.
-            draws: Of the latent numbers, for each row.
-            seed: Of the draws. Rows of one call are drawn together, each with numbers of its own,
-                so that averages over rows are precise; by about the spread that ``draws`` leave, a
-                score therefore depends on the rows beside it.
+            draws: Number of draws of the latent vector for each row.
+            seed: Seed of the draws. Rows of a call have independent random numbers, so that
+                averages over rows are precise; a score therefore depends on its position among the
+                rows, within the Monte Carlo error.
         """
         from pgnn.inference.continuous.objective import ImportanceWeighted
         from pgnn.inference.continuous.variational import Variational
@@ -223,10 +224,10 @@ class VAE(ColumnNames, AmortisedNetwork, ReconstructingModel):
         return read_covariates(self.read_inputs(inputs or {}))
 
     def _rows(self, data: Any, name: Hashable | None = None) -> Tensor:
-        """Rows ``(N, *shape)`` of data or codes in any form that evidence has; one is a batch.
+        """Read rows ``(N, *shape)`` of data or codes in any form; a single row becomes a batch.
 
         Raises:
-            EvidenceError: If the shape is wrong, or a number infinite.
+            EvidenceError: If the shape is wrong, or a number is infinite.
         """
         from pgnn.inference.question import reader_of
 
@@ -239,8 +240,8 @@ class VAE(ColumnNames, AmortisedNetwork, ReconstructingModel):
         rows: Tensor | None = nameless_rows(v, data[None] if tuple(data.shape) == v.shape else data)
         if rows is None and not v.shape:
             raise EvidenceError(
-                f"{v.name!r} is one number in each row, ({len(data)},), as its distribution was "
-                f"given no shape (BernoulliHead((28, 28)) has one); got {tuple(data.shape)}"
+                f"{v.name!r} must be ({len(data)},), one number per row, because its likelihood "
+                f"has no shape (use BernoulliHead((28, 28)) for images); got {tuple(data.shape)}"
             )
         if rows is None:
             raise EvidenceError(
@@ -248,11 +249,11 @@ class VAE(ColumnNames, AmortisedNetwork, ReconstructingModel):
                 f"got {tuple(data.shape)}"
             )
         if bool(rows.isinf().any()):
-            raise EvidenceError(f"{v.name!r} has infinite numbers; missing ones are NaN")
+            raise EvidenceError(f"{v.name!r} has infinite numbers; mark missing ones by NaN")
         return rows
 
     def default_learner(self, data: Any) -> Learner:
-        """Return the lower bound's, with the divergence from a normal prior in closed form."""
+        """Return the lower bound, with the divergence from a normal prior in closed form."""
         from pgnn.inference.continuous.lower_bound import LowerBound
         from pgnn.inference.continuous.objective import Elbo
 
@@ -263,14 +264,14 @@ class VAE(ColumnNames, AmortisedNetwork, ReconstructingModel):
 def latent_variable(
     encoder: Any, prior: Conditional | None, latent: int | None, name: Hashable
 ) -> Variable:
-    """Return the latent numbers, as whatever part knows them.
+    """Return the size of the latent vector, from any part that defines it.
 
     Raises:
-        ModelError: If none does.
+        ModelError: If no part defines it.
     """
     for part in (prior, encoder):
         if isinstance(part, Conditional):
             return part.child
     if latent is None:
-        raise ModelError("latent= tells how many latent numbers there are, such as latent=50")
+        raise ModelError("the size of the latent vector is unknown; pass it, such as latent=50")
     return Variable(name, None, (whole_number("latent", latent, 1, ModelError),))

@@ -18,7 +18,7 @@ from pgnn.limits import whole_number
 from pgnn.models.bayesian_network import BayesianNetwork
 
 Features = int | Iterable[Hashable] | None
-"""Number or names of the elements of a vector; None where data tells them."""
+"""Number or names of the elements of a vector; None if derived from data."""
 
 
 class VectorNetwork(BayesianNetwork, VectorModel):

@@ -1,4 +1,4 @@
-"""Vector-quantised autoencoders: codes are few vectors."""
+"""Vector-quantised autoencoders."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ if TYPE_CHECKING:
 
 
 class VectorQuantisedAutoencoder(Autoencoder):
-    r"""An autoencoder whose codes are arrays of vectors, each one of few: a discrete code.
+    r"""An autoencoder with discrete codes: arrays of vectors from a codebook.
 
     .. math:: \max \sum_n \log p(x_n \mid e_{k(z_n)}) + \log p(z_n), \qquad z_n = f(x_n)
 
-    with the prior of a :class:`Codebook`, which has the commitment loss. ``history["trace"]`` has
-    how many codes are in use, ``code_perplexity``.
+    with the prior of a :class:`Codebook`, which contains the commitment loss. ``history["trace"]``
+    contains the effective number of codes in use, ``code_perplexity``.
 
     Args:
-        encoder: Maps data ``(B, *shape)`` to as many numbers as the codebook's variable has.
-        decoder: Maps an array of codes ``(B, *places, D)`` to what the likelihood takes.
-        likelihood: As of :class:`VAE`.
-        codebook: Of the latent variable.
-        name: Of the data.
+        encoder: Maps data ``(B, *shape)`` to an array of the size of the latent variable.
+        decoder: Maps an array of codes ``(B, *places, D)`` to the input of the likelihood.
+        likelihood: See :class:`VAE`.
+        codebook: Codebook of the latent variable.
+        name: Name of the data.
 
     Raises:
         ModelError: If the parts do not fit.
@@ -83,12 +83,12 @@ class VectorQuantisedAutoencoder(Autoencoder):
         return prior
 
     def codes(self, data: Any) -> Tensor:
-        """Return ``(N, *places)`` numbers of the codes of data ``(N, *shape)``."""
+        """Return ``(N, *places)`` indices of the codes of data ``(N, *shape)``."""
         with torch.no_grad():
             return self.codebook.nearest(self.encode(data).mean)
 
     def default_learner(self, data: Any) -> Learner:
-        """Return the learner of data and code, which looks at how many codes are in use."""
+        """Return the learner of data and code, which monitors the number of codes in use."""
         from pgnn.inference.continuous.lower_bound import LowerBound
 
         return LowerBound(watch={"code_perplexity": _perplexity})

@@ -246,7 +246,7 @@ def test_strokes_of_a_pen() -> None:
     assert (drawn["pen"][:, :2] == torch.tensor([0, 1])).all()
     gone = drawn["pen"] < 0
     assert torch.equal(gone, drawn["move"].isnan().all(-1))
-    with pytest.raises(pgnn.Unsupported, match="one variable, a discrete one"):
+    with pytest.raises(pgnn.Unsupported, match="a single discrete variable"):
         model.most_probable()
 
 
@@ -343,7 +343,7 @@ def refused() -> list[tuple[Any, type[Exception], str]]:
         (lambda: pair.log_prob(["a"]), evidence, "needs the input 'source'"),
         (lambda: BeamSearch(0), broken, "width"),
         (lambda: LanguageModel("ab", cell="cnn"), broken, "lstm, gru, rnn"),
-        (lambda: AutoregressiveModel([], Decoder(1, 2), 2), broken, "a head for each variable"),
+        (lambda: AutoregressiveModel([], Decoder(1, 2), 2), broken, "must have one head"),
         (lambda: model.query(engine=pgnn.PrefixSearch()), pgnn.Unsupported, "alignments"),
     ]
 

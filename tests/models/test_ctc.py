@@ -207,7 +207,7 @@ def test_wrong_questions(model: CTC, scores: Tensor) -> None:
         model.log_prob(["c"], inputs=x)
     with pytest.raises(pgnn.EvidenceError, match="label 1 of row 0 is missing"):
         model.log_prob(["a", None], inputs=x)
-    with pytest.raises(pgnn.EvidenceError, match="likelihoods have no meaning"):
+    with pytest.raises(pgnn.EvidenceError, match="must be labels, got likelihoods"):
         model.log_prob({"label": pgnn.likelihood(np.full((2, 2), 0.5))}, inputs=x)
     with pytest.raises(pgnn.Unsupported, match="decode"):
         model.query("label", ["a"], inputs=x)
@@ -215,7 +215,7 @@ def test_wrong_questions(model: CTC, scores: Tensor) -> None:
         pgnn.BayesianNetwork([], {"a": [1.0]}, states={"a": 1}).query("a", engine=PrefixSearch())
     with pytest.raises(pgnn.ModelError, match="blank"):
         CTC(["-", "a"])
-    with pytest.raises(pgnn.DataError, match="labels of all sequences"):
+    with pytest.raises(pgnn.DataError, match="all sequences must have labels"):
         model.fit(None, inputs=x)
     broken = nn.Linear(3, 3)
     nn.init.constant_(broken.bias, math.nan)

@@ -103,7 +103,9 @@ def test_broken_numbers_are_told():
 
 def test_masked_cells_are_missing():
     hidden = np.ma.masked_array(np.zeros((8, 4, 4)), np.arange(128).reshape(8, 4, 4) == 3)
-    with pytest.raises(pgnn.DataError, match="masked cells: a game needs complete rows"):
+    with pytest.raises(
+        pgnn.DataError, match="masked cells; adversarial learning needs complete rows"
+    ):
         image_gan().fit(hidden)
     for held in (list(hidden), {"data": list(hidden)}):
         with pytest.raises(pgnn.DataError, match="a game needs complete rows"):
@@ -132,7 +134,7 @@ def test_a_model_made_in_inference_mode_learns():
 
 def test_what_cannot_be_observed_is_told():
     model = image_gan()
-    with pytest.raises(Unsupported, match="BidirectionalGAN has an encoder"):
+    with pytest.raises(Unsupported, match="BidirectionalGAN, which has an encoder"):
         model.sample(evidence={"data": torch.zeros(1, 4, 4)})
     with pytest.raises(EvidenceError, match="in a part"):
         model.sample(evidence={"noise": [0.0, float("nan"), 1.0]})
@@ -225,7 +227,7 @@ def test_wrong_declarations_are_told():
         pgnn.GAN(g, d, noise=5)
     with pytest.raises(ModelError, match="generator must be a torch module"):
         pgnn.GAN(lambda z: z, d, noise=2)
-    with pytest.raises(ModelError, match="say which variable"):
+    with pytest.raises(ModelError, match="a generator with inputs needs its variable"):
         pgnn.GAN(g, d, noise=2, inputs=["label"])
     with pytest.raises(ModelError, match="noise must be"):
         pgnn.GAN(g, d, noise=2.5)

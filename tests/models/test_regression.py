@@ -178,7 +178,7 @@ def test_matrices_and_labels_are_parents() -> None:
         (lambda: pgnn.LinearRegression("y", prior=3.0), ModelError, "NormalPrior"),
         (lambda: pgnn.NormalPrior(0.0), ModelError, "positive|in"),
         (lambda: pgnn.NormalPrior(1.0, "weight"), ModelError, "list of names"),
-        (lambda: pgnn.LinearRegression("y").fit({"y": Y}), DataError, "no column beside"),
+        (lambda: pgnn.LinearRegression("y").fit({"y": Y}), DataError, "needs a predictor"),
         (lambda: pgnn.LogisticRegression("y", "x").predict({"x": X[:, 0]}), ModelError, "fit"),
         (
             lambda: pgnn.LinearRegression("y").fit(FRAME.assign(y=Y, a=np.nan)),
@@ -262,7 +262,7 @@ def test_batches_tell_the_parents_too(kind: Any) -> None:
     table = pd.DataFrame({"x": [0.0, 1.0, 2.0, 3.0, 5.0, 4.0], "y": [1.0, 3.0, 4.0, 9.0, 9.0, 8.0]})
     expected = kind("y", "x").fit(table).coefficients()
     model = kind("y")
-    with pytest.raises(DataError, match="no column besides 'y'"):
+    with pytest.raises(DataError, match="needs a predictor, got only the column 'y'"):
         model.partial_fit(table[["y"]])
     for part in (table[:4], table[4:]):
         model.partial_fit(part)

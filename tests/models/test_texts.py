@@ -17,7 +17,7 @@ WRONG: dict[str, tuple[Callable[[Any], Any], type[PgnnError], str]] = {
     "steps that are text": (lambda m: m.predict("ab", "3"), EvidenceError, "steps"),
     "no texts": (lambda m: m.fit([], progress=False), DataError, "no steps"),
     "an empty text": (lambda m: m.fit([""], progress=False), DataError, "no steps"),
-    "nothing to guess": (lambda m: pgnn.metrics.perplexity(m, []), DataError, "at least one sequence"),
+    "nothing to guess": (lambda m: pgnn.metrics.perplexity(m, []), DataError, "needs at least one"),
 }
 
 

@@ -481,7 +481,7 @@ def test_learners_that_need_sums_name_the_one_that_does_not() -> None:
 
 def test_a_lone_number_is_told_where_a_shape_was_forgotten() -> None:
     model = pgnn.VAE(nn.Linear(1, 4), nn.Linear(2, 1), pgnn.BernoulliHead(), latent=2)
-    with pytest.raises(pgnn.EvidenceError, match=r"one number in each row, \(5,\).*given no shape"):
+    with pytest.raises(pgnn.EvidenceError, match=r"must be \(5,\), one number per row.*no shape"):
         model.encode(torch.zeros(5, 3))
     bits = torch.tensor([0.0, 1.0] * 8)
     learner = pgnn.LowerBound(max_iterations=1)

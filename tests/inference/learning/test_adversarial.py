@@ -258,10 +258,10 @@ def test_bad_data_is_told():
     cases = [
         (torch.zeros(5, 4), r"shape \(N, 3\).*got \(5, 4\)"),
         (torch.full((5, 3), math.nan), "NaN or infinite"),
-        (torch.zeros(0, 3), "no rows"),
+        (torch.zeros(0, 3), "at least one row"),
         ([], "iterable of batches is empty"),
         ([torch.zeros(2, 3), torch.zeros(2, 2)], r"batch 1: .*got \(2, 2\)"),
-        ({"x": torch.zeros(5, 3)}, r"missing \['data'\], left over \['x'\]"),
+        ({"x": torch.zeros(5, 3)}, r"missing \['data'\], unknown \['x'\]"),
         ("rows", "expected an array"),
     ]
     for data, message in cases:
