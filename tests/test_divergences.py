@@ -98,7 +98,7 @@ def test_what_is_refused() -> None:
     model = network()
     with pytest.raises(ModelError, match="q must include 'b'"):
         decompose(model, {"a": [0.5, 0.5]}, {"c": 0, "d": 0})
-    with pytest.raises(ModelError, match="was observed"):
+    with pytest.raises(ModelError, match="must join unobserved variables"):
         forward_projection(model, {"a": 0}, [("a", "b")])
     with pytest.raises(Unsupported, match="single discrete variables, got 'x'"):
         decompose(BayesianNetwork([], {"x": pgnn.Gaussian(pgnn.Variable("x"), mean=0.0,

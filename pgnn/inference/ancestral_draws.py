@@ -20,7 +20,7 @@ from pgnn.inference.question import Question
 from pgnn.inference.samples import Samples
 
 _BATCH = 2**13
-"""Executions that run side by side."""
+"""Number of executions in a vectorised run."""
 
 
 def with_reals(question: Question, samples: Samples, seed: int | None) -> Samples:

@@ -42,7 +42,7 @@ Mask = NDArray[np.bool_]
 Answer = TypeVar("Answer", Posterior, "Assignment | KBest")
 
 _CASES = 100
-"""Sets of assignments that a search with bounds looks at, where nobody asked for more."""
+"""Default number of sets of assignments that a search with bounds examines."""
 _SMALL = 3000
 """Elements of a model for which a careful plan is made at once."""
 

@@ -16,7 +16,7 @@ import numpy as np
 from pgnn.errors import NotConverged
 
 LEAST_EFFECTIVE = 2.0
-"""Weighted draws that are worth fewer independent ones say nothing: one of them has all weight."""
+"""Smallest meaningful effective sample size: below, a single draw has all the weight."""
 TRUSTED_DRAWS = 100.0
 """Weighted draws that are worth fewer: not even their standard errors are to be trusted."""
 LARGEST_R_HAT = 1.05

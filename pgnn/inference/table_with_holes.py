@@ -166,7 +166,7 @@ def label_array(variable: Variable, codes: Any) -> NDArray[Any]:
 
 
 def _with_numbers(column: Any, known: Any, new: Any, hole: Mask) -> Any:
-    """The cells of a real variable, those that were observed as they are."""
+    """Return the cells of a real variable, with observed cells unchanged."""
     cells = _objects(column)
     if hole.ndim == 1:
         cells[hole] = new[hole]
@@ -178,7 +178,7 @@ def _with_numbers(column: Any, known: Any, new: Any, hole: Mask) -> Any:
 
 
 def _with_labels(variable: Variable, column: Any, codes: Any, hole: Mask) -> Any:
-    """The cells of a discrete variable, those that were observed as they are if they are labels."""
+    """Return the cells of a discrete variable, with observed labels unchanged."""
     import pandas as pd
 
     labels, cells = label_array(variable, codes), _objects(column)
@@ -188,7 +188,7 @@ def _with_labels(variable: Variable, column: Any, codes: Any, hole: Mask) -> Any
         for k in np.flatnonzero(hole.reshape(len(hole), -1).any(axis=1)).tolist():
             cells[k] = labels[k]
         return cells
-    # integer columns became float columns for the missing cells; an index is no label
+    # integer columns became float columns because of missing cells; an index is not a label
     floats = column.dtype.kind == "f"
     if (floats or not _are_labels(variable, cells[~hole])) and bool((codes >= 0).all()):
         return _plain(labels)

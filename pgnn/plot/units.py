@@ -145,8 +145,9 @@ def recall(
     ax = axes_of(ax, (6.0, 3.4))
     for name, values in curves.items():
         if len(values) != len(loads):
+            of_rule = f" of {name!r}" if name else ""
             raise EvidenceError(
-                f"expected {len(loads)} overlaps {name}, one per load, got {len(values)}"
+                f"expected {len(loads)} overlaps{of_rule}, one per load, got {len(values)}"
             )
         ax.plot(loads, values, marker="o", ms=3, label=name or None)
     ax.axvline(0.138, color="0.6", lw=0.8, ls="--")

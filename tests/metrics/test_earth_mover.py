@@ -45,8 +45,8 @@ def test_a_moved_sample_is_as_far_as_it_was_moved(rng):
         (([], [1.0]), "at least one row each"),
         (([[1.0, 2.0]], [1.0]), r"one shape, got \(1, 2\) and \(1,\)"),
         (([np.nan], [1.0]), "finite"),
-        (([1.0], [1.0], [-1.0]), "1 masses"),
-        (([1.0], [1.0], [1.0, 1.0]), "1 masses"),
+        (([1.0], [1.0], [-1.0]), "1 non-negative masses"),
+        (([1.0], [1.0], [1.0, 1.0]), "1 non-negative masses"),
     ],
 )
 def test_bad_samples_are_told(arguments, message):

@@ -118,7 +118,7 @@ class TestCriteria:
         assert bic(model, data) == pytest.approx(expected)
 
     def test_nothing_observed(self) -> None:
-        with pytest.raises(pgnn.DataError, match="nothing was observed"):
+        with pytest.raises(pgnn.DataError, match="at least one observation"):
             bic(chain(2), {"T": 3})
 
 
@@ -171,7 +171,7 @@ class TestChoose:
         assert figure < math.log(4)
 
     def test_refusals(self) -> None:
-        with pytest.raises(pgnn.ModelError, match="no candidates"):
+        with pytest.raises(pgnn.ModelError, match="at least one candidate"):
             choose({}, {"x": [[0]]})
         for share in (0.0, 1.0, math.nan):
             with pytest.raises(pgnn.ModelError, match="share"):

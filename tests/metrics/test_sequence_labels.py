@@ -37,9 +37,9 @@ def test_scores_of_the_shared_task() -> None:
     assert scores.by_type["NP"].precision == 1 / 3
     assert scores.by_type["NP"].recall == 1 / 2
     assert chunk_scores([["O"]], [["O"]]).f1 == 0.0
-    with pytest.raises(DataError, match="sequence 1 has 2 labels, but 1"):
+    with pytest.raises(DataError, match="sequence 1 must have 2 predictions, one per label, got 1"):
         chunk_scores([[], ["O", "O"]], [[], ["O"]])
-    with pytest.raises(DataError, match="labels of 1 sequences, predictions of 2"):
+    with pytest.raises(DataError, match="must have 1 sequences, as the true labels, got 2"):
         token_accuracy([[]], [[], []])
     assert math.isnan(token_accuracy([[]], [[]]))
 

@@ -213,7 +213,7 @@ def test_lines_between_codes_begin_and_end_at_the_data() -> None:
     torch.testing.assert_close(line[:, 0], model.reconstruct(x[:3]))
     torch.testing.assert_close(line[:, -1], model.reconstruct(x[3:]))
     torch.testing.assert_close(line[:, 2], (line[:, 0] + line[:, -1]) / 2)
-    with pytest.raises(EvidenceError, match="got 3 and 2 rows"):
+    with pytest.raises(EvidenceError, match="got 2 and 3"):
         model.interpolate(x[:2], x[3:])
 
 

@@ -177,11 +177,11 @@ def test_fit_learns_without_alignments(tmp_path: Path) -> None:
 
 def test_labels_that_cannot_be_said(model: CTC, scores: Tensor) -> None:
     labels = [["a"], ["a", "a", "a", "a"], ["b"], []]
-    with pytest.raises(pgnn.ImpossibleEvidence, match=r"row 1: 4 labels take at least 7 steps"):
+    with pytest.raises(pgnn.ImpossibleEvidence, match=r"row 1: 4 labels need at least 7 steps"):
         model.query("alignment", labels, inputs={"x": scores})
     answered = model.query("alignment", labels, inputs={"x": scores}, errors="nan")
     assert answered["alignment"].probs.isnan().flatten(1).all(1).tolist() == [0, 1, 0, 0]
-    with pytest.raises(pgnn.DataError, match=r"sequence 1, whose labels take 7 steps; .* has 5"):
+    with pytest.raises(pgnn.DataError, match=r"sequence 1, whose labels need 7 steps, .* has 5"):
         CTC(["a", "b"], Net()).fit(labels, inputs={"x": scores}, progress=False)
 
 
@@ -201,7 +201,7 @@ def test_nothing_to_say(model: CTC) -> None:
 
 def test_wrong_questions(model: CTC, scores: Tensor) -> None:
     x = {"x": scores[0]}
-    with pytest.raises(pgnn.ModelError, match=r"need 3 scores at each step, .* gives 2"):
+    with pytest.raises(pgnn.ModelError, match=r"need 3 scores at each step, .* returns 2"):
         model.log_prob(["a"], inputs={"x": scores[0, :, :2]})
     with pytest.raises(pgnn.EvidenceError, match="no state 'c'"):
         model.log_prob(["c"], inputs=x)

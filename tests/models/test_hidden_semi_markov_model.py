@@ -166,7 +166,7 @@ def test_what_is_not_offered_is_said() -> None:
         model.filter({"x": ROWS})
     with pytest.raises(Unsupported, match="find one best segmentation"):
         model.decode({"x": ROWS}, k=2)
-    with pytest.raises(Unsupported, match="not filtered"):
+    with pytest.raises(Unsupported, match="have no filtering"):
         OnlineFilter(model)
 
 

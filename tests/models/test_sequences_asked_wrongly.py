@@ -60,7 +60,7 @@ CALLS: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     ),
     "whole numbers": (
         lambda: pointed(torch.ones(3, 1).long()),
-        MODEL, "1 real numbers at each step",
+        MODEL, "1 real features at each step",
     ),
     "ragged mask": (lambda: ConditionalRandomField(2, mask=[[1], [0, 0]]), MODEL, "rectangular"),
     "numbers of chunks": (lambda: pgnn.bio_mask([0, 1]), MODEL, "text such as 'B-NP'"),  # type: ignore[list-item]

@@ -135,7 +135,7 @@ def test_bad_graphs() -> None:
     with pytest.raises(ModelError, match="at least one edge"):
         neural.GraphNetwork(empty, nn.Identity(), nn.Identity())
     network, before = layer(GRAPH), state(GRAPH)
-    with pytest.raises(ModelError, match=r"4 nodes and 8 arcs, got nodes \(2, 3, 2\)"):
+    with pytest.raises(ModelError, match=r"4 nodes and 8 arcs, got features of shape \(2, 3, 2\)"):
         network(before._replace(nodes=before.nodes[:, :3]))
     with pytest.raises(ModelError, match=r"4 nodes, got \(3, 2\)"):
         neural.GraphConvolution(GRAPH, 2, 2)(torch.zeros(3, 2))

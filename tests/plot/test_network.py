@@ -100,7 +100,7 @@ class TestNetwork:
         assert words(ax).count("evidence") == 1
         rows = {"smoke": ["yes", "no"], "xray": ["yes", None]}
         assert words(pgnn.plot.network(asia, evidence=rows, row=1)).count("observed") == 1
-        with pytest.raises(EvidenceError, match="no row 2"):
+        with pytest.raises(EvidenceError, match="row must be below 2"):
             pgnn.plot.network(asia, evidence=rows, row=2)
 
     def test_many_states_are_summed_up(self) -> None:

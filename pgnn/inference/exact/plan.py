@@ -18,7 +18,7 @@ from pgnn.inference.numba_support import has_numba
 Mask = NDArray[np.bool_]
 
 TILE = 8
-"""Rows that one tile of the CPU kernel holds side by side."""
+"""Number of rows in a tile of the CPU kernel."""
 
 # share of the time of executing the best order that a search for a better one may take
 _SHARE = 0.1

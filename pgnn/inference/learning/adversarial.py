@@ -62,11 +62,11 @@ class Adversarial(Learner):
         keep_every: Number of passes between kept samples.
         checkpoints: Where to save progress; an interrupted fit resumes from there,
             batches of an iterable in the order that its own random numbers give.
-        distributed: Whether rows are split over the processes of ``torch.distributed``: each reads
-            rows of its own, and each step is made of the batches of all, ``batch_size`` rows of
-            each process. All begin with the first one's numbers.
-        mixed_precision: Whether networks multiply matrices in bfloat16 meanwhile: faster and half
-            the memory on a GPU. Parameters and losses keep their type.
+        distributed: Whether rows are split over the processes of ``torch.distributed``: each
+            process reads separate rows, and each step uses ``batch_size`` rows of every process.
+            All start with the parameters of the first one.
+        mixed_precision: Whether networks multiply matrices in bfloat16 during the fit, which is
+            faster and needs half the memory on a GPU. Parameters and losses keep their dtype.
 
     Raises:
         ModelError: If a setting is out of range.

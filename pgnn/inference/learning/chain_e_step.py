@@ -36,9 +36,9 @@ from pgnn.inference.time.emission_chain import at_steps, emission_tables, log_fi
 from pgnn.inference.time.forward_backward import ForwardBackward
 
 MAX_WORK = 2**18
-"""Most multiplications ``B T K^2`` of a chain that is worth joining to others.
+"""Largest number of multiplications ``B T K^2`` of a chain that is joined with others.
 
-Beyond that a chain of its own is faster: its rows share a transition."""
+Beyond, a separate chain is faster, because its rows share a transition."""
 
 
 class ChainSums(NamedTuple):

@@ -142,7 +142,7 @@ class Keeper:
 
     @contextmanager
     def saving_on_interrupt(self) -> Iterator[None]:
-        """Save the state that was kept last if Ctrl-C ends what is done inside."""
+        """Save the latest state if the block is interrupted by Ctrl-C."""
         try:
             yield
         except KeyboardInterrupt:

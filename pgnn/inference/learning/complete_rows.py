@@ -33,7 +33,7 @@ class Fitted(NamedTuple):
 
     Attributes:
         unobserved: Number of configurations of discrete parents without any row, for closed forms.
-        log_likelihood: Of the rows, where their statistics tell it.
+        log_likelihood: Log-likelihood of the rows, if it follows from their statistics.
     """
 
     unobserved: int = 0

@@ -170,12 +170,11 @@ class ContrastiveDivergence(Learner):
 
         Raises:
             DataError: If the data is invalid. After an error the model is unchanged.
-            ModelError: If nothing is learnable, the model is none of units, or checkpoints are
-                asked for.
+            ModelError: If nothing is learnable, the model has no units, or checkpoints are set.
             PgnnError: If the parameters diverge.
         """
         if self.checkpoints is not None:
-            raise ModelError("checkpoints are of one fit: leave them out of partial_fit()")
+            raise ModelError("partial_fit() supports no checkpoints; leave out checkpoints=")
         source = self._source(model, data, weights, inputs, seed, 1)
         earlier: Any = model.history if model.history.progress is not None else {}
         with learnt(model, self) as (learnable, history), torch.no_grad():
@@ -216,7 +215,7 @@ class ContrastiveDivergence(Learner):
         return source
 
     def _report(self, history: History, work: ContrastivePasses, rows: int, run: Run[int]) -> None:
-        """Tell what happened in the history, from where learning can go on."""
+        """Write the history, from which learning can resume."""
         history.update(
             rows=rows,
             iterations=work.passes,

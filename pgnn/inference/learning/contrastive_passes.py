@@ -30,7 +30,7 @@ _SLIDE = 0.01
 _ACTIVITY = 0.1
 """The same of expected activities."""
 _LARGEST = 1e4
-"""Parameters so many times as large as where learning began are a sign of divergence."""
+"""Ratio of final to initial parameters that indicates divergence."""
 _FILLS = 5
 """Sweeps that fill missing units."""
 _SHOWN = 500

@@ -23,9 +23,9 @@ class Signal(NamedTuple):
     """Some draws, and the part of the log weights that depends on them.
 
     Attributes:
-        log_weights: ``(S, G)``.
+        log_weights: ``(S, G)`` learning signals.
         log_q: ``(S, G)`` log probabilities of the draws, differentiable.
-        given: ``(S, G, F)`` what the draws were conditional on; None if that is unknown.
+        given: ``(S, G, F)`` values on which the draws are conditioned; None if unknown.
     """
 
     log_weights: Tensor
@@ -36,17 +36,17 @@ class Signal(NamedTuple):
 def layer_signals(
     log_p: Sequence[Tensor], log_q: Sequence[Tensor], given: Sequence[Tensor]
 ) -> tuple[Signal, ...]:
-    r"""Return the signal of each of several layers that are drawn one after the other.
+    r"""Return the signals of layers that are drawn in sequence.
 
     .. math:: l_k = \sum_{j \ge k} \log p_j - \log q_j
 
-    What layers before ``k`` contribute is known when layer ``k`` is drawn: it multiplies a score
-    of mean zero, and is left out.
+    The terms of earlier layers are known when layer ``k`` is drawn; they multiply a score of mean
+    zero and are omitted.
 
     Args:
         log_p: ``(S, G)`` terms of the log density; term ``j`` depends on layers from ``j - 1`` on.
         log_q: ``(S, G)`` log probabilities of the layers.
-        given: ``(S, G, F)`` what each layer was conditional on.
+        given: ``(S, G, F)`` values on which each layer is conditioned.
 
     References:
         Mnih and Gregor (2014), Neural variational inference and learning in belief networks.
@@ -84,10 +84,10 @@ class ControlVariates:
 
     Args:
         units: Hidden units of the networks; 0 for no networks.
-        normalise: Whether signals are divided by their standard deviation where it is above 1.
-        by_column: Whether each column ``G`` has a mean of its own, since the columns are the same
-            at each step.
-        seed: Random seed of the first weights of the networks.
+        normalise: Whether to divide signals by their standard deviation if it is above 1.
+        by_column: Whether each column ``G`` has a separate mean, for columns that are the same at
+            each step.
+        seed: Random seed of the initial weights of the networks.
 
     References:
         Mnih and Gregor (2014), Neural variational inference and learning in belief networks.
@@ -104,15 +104,15 @@ class ControlVariates:
         self._optimizer: torch.optim.Optimizer | None = None
 
     def centred(self, signals: Sequence[Tensor], given: Sequence[Tensor | None]) -> list[Tensor]:
-        """Return signals without their baselines, and learn from them.
+        """Return signals minus their baselines, and update the baselines.
 
         Args:
-            signals: ``(S, G)`` of each layer; of several draws those without the mean of the
-                others, from which no running mean is subtracted.
+            signals: ``(S, G)`` signals of each layer; for several draws, minus the mean of the
+                other draws, in which case no running mean is subtracted.
             given: See :class:`Signal`.
 
         Raises:
-            Unsupported: If networks are wanted, and what draws depend on is unknown.
+            Unsupported: If networks are used and the inputs of the draws are unknown.
         """
         signals = [x.detach() for x in signals]
         if not self.running:
@@ -156,8 +156,8 @@ class ControlVariates:
             known = [x for x in given if x is not None]
             if len(known) < len(given):
                 raise Unsupported(
-                    "baseline_units are those of a network that predicts from what a recognition "
-                    "network reads, such as that of a SigmoidBeliefNetwork; leave them out"
+                    "baseline_units= needs a recognition network whose inputs are known, such as "
+                    "that of a SigmoidBeliefNetwork; leave it out"
                 )
             self._make_networks(known)
 
@@ -183,7 +183,7 @@ class ControlVariates:
         return predictions
 
     def _scaled(self, rest: Tensor, held: Running) -> Tensor:
-        """A layer's signals without what was predicted, less their mean, in units of 1."""
+        """Subtract predictions and mean from the signals of a layer, and normalise them."""
         centred = rest - held.mean if len(rest) == 1 else rest
         return centred / max(1.0, held.variance**0.5) if self.normalise else centred
 

@@ -22,7 +22,7 @@ from pgnn.inference.learning.priors import Laplace
 from pgnn.inference.learning.training_data import check_observed, check_squares
 
 _NOISE = 0.6
-"""Share of a start that is not what clusters say."""
+"""Share of uniform responsibilities in a start from clusters."""
 
 EvidenceT = TypeVar("EvidenceT", RowEvidence, SequenceEvidence)
 
@@ -82,7 +82,7 @@ class EStep(ABC, Generic[EvidenceT]):
         return number
 
     def snapshot(self) -> dict[str, Any]:
-        """Return the state that expectations depend on besides parameters and data."""
+        """Return the state on which expectations depend, other than parameters and data."""
         return {}
 
     def restore(self, state: Mapping[str, Any]) -> None:

@@ -40,7 +40,7 @@ from pgnn.inference.learning.training_data import nothing_told
 from pgnn.limits import NOT_NEGATIVE, Interval, check_settings, check_size
 
 _SHORT = 20
-"""Iterations after which only the best of several starts goes on."""
+"""Iterations after which only the best of several starts continues."""
 _LEAST_MODEL = 10_000
 """Numbers that a copy of the smallest model takes as much memory as."""
 _UNUSED = 0.5
@@ -175,7 +175,7 @@ class EM(Learner):
             data: Rows, possibly with missing values; or sequences, see
                 :class:`~pgnn.evidence.sequence_evidence.SequenceEvidence`; or a Dask frame of rows,
                 whose expectations are computed on its partitions.
-            weights: ``(B,)`` what each row or sequence counts, or the name of a column.
+            weights: ``(B,)`` weights of the rows or sequences, or the name of a column.
             inputs: Covariates ``(B, ...)``; over time ``(B, T, ...)``.
             seed: Random seed of the starts and of the order of batches.
             progress: Whether to show a progress bar.

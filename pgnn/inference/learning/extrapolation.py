@@ -34,7 +34,7 @@ class Extrapolation(metaclass=ChecksArguments):
     steps: int
     """Steps of the map after which it extrapolates."""
     growth: float
-    """By what factor the longest step that is allowed grows where that was a gain."""
+    """Growth factor of the largest step length after a successful extrapolation."""
 
     def __init__(self, parameters: Iterable[Tensor]) -> None:
         self._parameters = [*parameters]
@@ -77,7 +77,7 @@ class Extrapolation(metaclass=ChecksArguments):
         self._last, self.unproven = None, False
 
     def snapshot(self) -> dict[str, Any]:
-        """Return the state besides the parameters."""
+        """Return the state of the extrapolation, without the parameters."""
         return {
             "points": self._points,
             "last": self._last,

@@ -23,7 +23,7 @@ from pgnn.inference.learning.training_data import read_rows
 _OWN = "rows of loadings"
 """What the statistics are called."""
 _NOISE = 0.3
-"""Standard deviation of what is added to the factors that a start at random begins with."""
+"""Standard deviation of the noise that is added to the factors of a random start."""
 
 
 class FactorEStep(EStep[RowEvidence]):

@@ -28,7 +28,7 @@ from pgnn.inference.learning.table_e_step import TableEStep, spread_along
 from pgnn.inference.learning.training_data import check_possible, read_rows
 
 _NOISE = 0.3
-"""Standard deviation of what breaks the symmetry of hidden states."""
+"""Standard deviation of the noise that breaks the symmetry of hidden states."""
 _STEPS = 20
 """Of L-BFGS, in an M-step."""
 _ALL = "field"

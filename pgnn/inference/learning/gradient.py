@@ -36,7 +36,7 @@ from pgnn.inference.learning.training_data import check_observed, read_sequences
 from pgnn.inference.time.engine_over_time import hidden_reals
 
 _NOISE = 0.1
-"""Standard deviation of what breaks the symmetry of a field's hidden states."""
+"""Standard deviation of the noise that breaks the symmetry of hidden states of a field."""
 
 
 @dataclass(frozen=True)

@@ -76,7 +76,7 @@ class GreedyLayerwise(Learner):
         Args:
             model: A ``DeepBeliefNetwork`` or a ``StackedAutoencoder``.
             data: Rows of the input of the lowest stage.
-            weights: ``(N,)`` what each row counts.
+            weights: ``(N,)`` weights of the rows.
             inputs: None.
             seed: Random seed of the first stage; the others, and the fine-tuning, use successive
                 seeds.

@@ -29,7 +29,7 @@ from pgnn.inference.time.gaussian_chain import StepMoments
 from pgnn.inference.time.kalman_filter import chain_of, slice_of
 
 _NOISE = 0.3
-"""Standard deviation of what is added to the states that learning begins with."""
+"""Standard deviation of the noise that is added to the initial states."""
 
 
 class KalmanEStep(EStep[SequenceEvidence]):

@@ -1,4 +1,4 @@
-"""The passes of a fit that saves its progress, and goes on from where an earlier one ended."""
+"""The passes of a fit that saves its progress and can resume an interrupted fit."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ def run_passes(
     progress: bool,
     begin: Callable[[], None] | None = None,
 ) -> Run[int]:
-    """Make the passes that are left, with checkpoints; the last one is removed.
+    """Run the remaining passes with checkpoints, which are removed at the end.
 
     Args:
-        work: Makes them.
-        keeper: Of the fit.
-        total: Number of passes, with those of an interrupted fit.
+        work: Runs the passes.
+        keeper: Stores the checkpoints of the fit.
+        total: Number of passes, including those of an interrupted fit.
         progress: Whether to show a progress bar.
-        begin: Called first, unless an interrupted fit goes on.
+        begin: Called first, unless an interrupted fit is resumed.
     """
     before = keeper.state()
     if before is not None:

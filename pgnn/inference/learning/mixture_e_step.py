@@ -106,7 +106,7 @@ class MixtureEStep(EStep[Any]):
         return stuck
 
     def log_prior(self, priors: Mapping[Hashable, Any]) -> float:
-        """Return what priors add, those of the components too."""
+        """Return the log prior, including those of the components."""
         inner = [part.log_prior(_of(k, priors)) for k, part in enumerate(self.parts)]
         log_density = super().log_prior(
             {n: p for n, p in priors.items() if n in self._class_conditional}

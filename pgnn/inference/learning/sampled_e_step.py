@@ -1,4 +1,4 @@
-"""Expectations of directed networks as averages over draws of what was not observed."""
+"""Expectations of directed networks as averages over draws of the unobserved variables."""
 
 from __future__ import annotations
 

@@ -209,7 +209,7 @@ class CoTraining(PseudoLabels):
         for n in (n for v in self.views for n in v):
             if n not in model.variables:
                 raise ModelError(
-                    f"a view has {n!r}, which is no feature{closest(n, model.variables)}"
+                    f"a view must contain features, got {n!r}{closest(n, model.variables)}"
                 )
         open_rows = np.flatnonzero(observed.codes[:, column] < 0)
         labelled_rows = np.flatnonzero(observed.codes[:, column] >= 0)

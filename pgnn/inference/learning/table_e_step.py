@@ -288,7 +288,7 @@ class NetworkEStep(TableEStep[RowEvidence]):
         return drawn.numpy().astype(np.int32)
 
     def _features(self, names: Sequence[Hashable], observed: RowEvidence) -> Tensor:
-        """``(B, D)`` what was observed of some variables, as numbers; means where it was not."""
+        """Return ``(B, D)`` observed values as numbers, with means for missing ones."""
         columns = [torch.zeros(observed.num_rows, 0, dtype=torch.float64)]
         for name in names:
             if name in observed.reals:

@@ -61,7 +61,7 @@ class TensorBatches:
         """Yield the batches of one pass.
 
         Raises:
-            DataError: If there is none, or one is wrong; it is told which.
+            DataError: If there are no batches, or one is invalid; the message names it.
         """
         if self.rows is not None:
             yield from self._shuffled(self.rows)

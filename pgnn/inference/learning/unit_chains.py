@@ -204,7 +204,7 @@ class _Difference:
     def of_biases(self, couplings: Sequence[UnitCoupling]) -> State:
         r"""Return differences of :math:`\langle x_a (1 - \sum_b x_b^\top \mu_b) \rangle`.
 
-        That is what changes a bias: :math:`\mu_a` cancels.
+        This is the change of a bias, in which :math:`\mu_a` cancels.
         """
         left = dict.fromkeys(self._features, self._shares)
         if self._offsets is not None:

@@ -13,7 +13,7 @@ from pgnn.factors.units.unit_layers import State, UnitLayers
 from pgnn.inference.learning.unit_rows import UnitRows
 
 _FEW = 500
-"""Rows set apart that are looked at."""
+"""Number of validation rows that are evaluated."""
 _NUMBERS, _RANGE = 121, 8.0
 """Numbers of a grid that a real unit's density is summed over, and its half width in deviations."""
 _REAL_ROWS = 50

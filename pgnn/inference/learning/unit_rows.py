@@ -17,7 +17,7 @@ from pgnn.factors.variable import Variable
 from pgnn.inference.learning.training_data import check_range, check_weights, is_single, read_rows
 
 _PART = 500
-"""Rows whose features are made of small integers at once."""
+"""Number of rows whose features are computed from small integers at once."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +47,7 @@ class UnitRows:
         return replace(part, values={n: x.to(self.dtype) for n, x in part.values.items()})
 
     def part(self, rows: Tensor) -> UnitRows:
-        """Return some of the rows as they are kept."""
+        """Return some of the rows in their stored form."""
         return replace(
             self,
             values={n: x[rows] for n, x in self.values.items()},
@@ -60,7 +60,7 @@ class UnitRows:
 
         Args:
             name: Of the layer.
-            unknown: ``(n d,)`` values of those that were never observed.
+            unknown: ``(n d,)`` values of units that were never observed.
         """
         values = self.values[name]
         dtype = self.dtype or values.dtype
@@ -84,9 +84,9 @@ def read_unit_rows(
         data: Evidence: data frame, mapping, or an array ``(N, *shape)`` of the only visible
             layer; or a tuple of arrays of the visible layers in order.
         weights: ``(N,)`` weight of each row, or the name of a column.
-        probabilities: Whether values of binary units may lie between 0 and 1: each is then taken
-            for the probability of 1.
-        small: Whether zeros and ones that came as bytes stay bytes, until rows are taken.
+        probabilities: Whether values of binary units may be between 0 and 1, as probabilities of
+            state 1.
+        small: Whether to store zeros and ones given as bytes in that form until rows are taken.
 
     Returns:
         Rows that count something.
@@ -190,7 +190,7 @@ def read_binary(
         raise DataError("data has no rows")
     flat = x.detach().reshape(len(x), variable.num_elements)
     if not x.is_floating_point() and int(x.min()) >= 0 and int(x.max()) <= 1:
-        # two looks at small integers instead of five at floats
+        # two passes over small integers instead of five over floats
         bytes_ = small and x.dtype in (torch.uint8, torch.bool)
         return (flat.to(like.device) if bytes_ else flat.to(like)).contiguous(), None
     flat = flat.to(like)

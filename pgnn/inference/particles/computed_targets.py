@@ -18,7 +18,7 @@ from pgnn.inference.particles.weighted_posterior import WeightedPosterior
 from pgnn.inference.question import names_of, targets_of
 
 _MANY, _SOME = 4000, 1000
-"""Draws that an answer is made of: of executions side by side, and one after the other."""
+"""Numbers of draws of an answer: with vectorised and with single executions."""
 
 
 def computed_posterior(

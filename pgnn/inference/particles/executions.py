@@ -21,10 +21,10 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 MANY, SOME = 10_000, 1000
-"""Default numbers of executions: side by side, and one after the other."""
+"""Default numbers of executions: vectorised, and one by one."""
 
 _BATCH = 2**13
-"""Executions that run side by side."""
+"""Number of executions in a vectorised run."""
 
 
 @dataclass(eq=False)

@@ -69,7 +69,7 @@ class Beams:
         return True
 
     def stop(self) -> None:
-        """End all remaining prefixes; those that the model does not end are lost."""
+        """End all remaining prefixes; prefixes that the model cannot end are dropped."""
         if not bool((self.scores > -torch.inf).any()):
             return
         going, ended = self._ends()
@@ -81,7 +81,7 @@ class Beams:
         """Return ``(B, k, T)`` sequences, ``(B, k)`` scores and ``(B,)`` bounds of all others."""
         used = (self.best_paths >= 0).any(1).any(0) if self.best_paths.numel() else None
         steps = 0 if used is None or not bool(used.any()) else int(used.nonzero().max()) + 1
-        # what is less probable than the best of those found cannot be better
+        # a prefix less probable than the best sequences found cannot improve on them
         return self.best_paths[..., :steps], self.best, torch.maximum(self.best[:, 0], self.lost)
 
     def _ends(self) -> tuple[Tensor, Tensor]:

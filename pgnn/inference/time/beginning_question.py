@@ -21,7 +21,7 @@ class BeginningQuestion(BaseQuestion):
 
     Args:
         model: The model.
-        evidence: The first steps, if any; the name ``"T"`` stands for the total number of steps.
+        evidence: The first steps, if any; the name ``"T"`` denotes the total number of steps.
         inputs: Inputs of the sequences.
         names: Names of the queried variables, None for all.
         errors: Handling of impossible rows.
@@ -83,8 +83,8 @@ class BeginningQuestion(BaseQuestion):
         if bool(hole.any()):
             row, step = hole.nonzero()[0].tolist()
             raise EvidenceError(
-                f"row {row} was observed in step {step}, but not in all steps before: sequences "
-                "go on from their beginnings; SequenceCompletion() fills holes"
+                f"row {row} is observed in step {step}, but not in all steps before; only prefixes "
+                "can be continued; use SequenceCompletion() to fill gaps"
             )
         return begun.sum(1)
 
@@ -125,7 +125,7 @@ class BeginningQuestion(BaseQuestion):
             return lengths
         if total is not None or not self.whole:
             raise EvidenceError(
-                "the model says itself where sequences end: give their beginnings alone, without "
-                f"{AXIS!r} and without steps that were not observed"
+                "the model includes the end of sequences; give only their prefixes, without "
+                f"{AXIS!r} and without missing steps"
             )
         return None

@@ -42,17 +42,17 @@ class _Beginnings(NamedTuple):
 def best_labellings(
     log_probs: Floats, width: int, k: int, start: dict[Labels, float]
 ) -> Labellings:
-    r"""Search level by level: no labelling is more probable than any of its beginnings.
+    r"""Search level by level, since no labelling is more probable than any of its prefixes.
 
-    A beginning is dropped if it is no more probable than the ``k``-th best labelling known, so
-    that nothing is lost; or if ``width`` others of its length are more probable: the best of those
-    then bounds what was lost.
+    A prefix is dropped without loss if it is not more probable than the ``k``-th best known
+    labelling. It is also dropped if ``width`` others of its length are more probable; the best of
+    these dropped prefixes bounds the loss.
 
     Args:
         log_probs: ``(T, K + 1)`` of symbols, the blank first.
-        width: Most beginnings of one length.
-        k: How many labellings.
-        start: Labellings that are known, with their log probabilities.
+        width: Largest number of prefixes of one length.
+        k: Number of labellings.
+        start: Known labellings with their log probabilities.
 
     References:
         Graves, Fernandez, Gomez and Schmidhuber (2006), section 3.2, prefix search decoding.

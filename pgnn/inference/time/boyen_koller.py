@@ -35,7 +35,7 @@ class BoyenKoller(SequenceEngine):
     back over the filtered beliefs and projects in the same way.
 
     Args:
-        clusters: Disjoint tuples of names; each other variable is a cluster of its own.
+        clusters: Disjoint tuples of names; every other variable is a separate cluster.
 
     Cost: Exponential in the width of one slice with its clusters, instead of the interface.
 

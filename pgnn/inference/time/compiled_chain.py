@@ -104,7 +104,7 @@ class CompiledChain(GaussianChain):
 
     @property
     def _cost(self) -> float:
-        """About how many nanoseconds a pass takes."""
+        """Estimate the nanoseconds of a pass."""
         size, steps = self.move.weight.shape[0], self.steps
         return steps * (len(self.patterns) * 10.0 * size**3 + len(self.kind) * 4 * size**2)
 

@@ -132,8 +132,8 @@ def emission_tables(
     emission = model.emissions[name]
     if any(v.name != model.state.name for v in emission.parents):
         raise Unsupported(
-            f"{name!r} was not observed everywhere and depends on its own past: that is no chain "
-            f"of {model.state.name!r} alone; use DynamicBayesianNetwork, or name an engine"
+            f"{name!r} has missing values and depends on its own past, so "
+            f"{model.state.name!r} is not a chain; use DynamicBayesianNetwork, or name an engine"
         )
     covariates = own_inputs(emission, model.covariates(inputs, observed), slice(None))
     table = emission.factor(None, covariates).log_values

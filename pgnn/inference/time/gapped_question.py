@@ -25,7 +25,7 @@ class GappedQuestion(BeginningQuestion):
 
     Args:
         model: The model.
-        evidence: Evidence, in which the name ``"T"`` stands for the total number of steps.
+        evidence: Evidence, in which the name ``"T"`` denotes the total number of steps.
         inputs: Inputs of the sequences.
         names: Names of the queried variables, None for all.
         errors: Handling of impossible rows.

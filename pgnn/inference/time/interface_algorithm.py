@@ -41,16 +41,16 @@ class InterfaceChain:
 
     .. math:: A_t(z', z) = \sum_h p(z, h, e_t \mid z')
 
-    The interface :math:`z` is what the next slice depends on; the rest :math:`h` of a slice is
-    eliminated in it. Tables that the slice before does not reach are a field of the states, so
-    that evidence seldom makes transitions differ; tables of the interface alone are made
-    for all steps at once.
+    The interface :math:`z` contains the variables on which the next slice depends; the other
+    variables :math:`h` of a slice are eliminated within it. Tables without variables of the
+    previous slice form the field of the states, so that transitions rarely depend on evidence;
+    tables of the interface alone are computed for all steps at once.
 
     Attributes:
         variables: Variables of the interface, the last one running fastest in the joint state.
         chain: Over the joint states.
         begin: The elimination of the first slice to its interface.
-        later: How all others were, side by side: what evidence makes of the states, and moves.
+        later: The elimination of all other slices in one batch, to fields and transitions.
 
     References:
         Murphy (2002), Dynamic Bayesian networks: representation, inference and learning,
@@ -373,7 +373,7 @@ def _gradients(total: Tensor, probes: Mapping[Hashable, Tensor], again: bool) ->
 
 
 def _increments(interface: InterfaceChain, states: Tensor) -> Tensor:
-    """Logs of p(e_t | e_1..t-1) whose gradients by the probes of step t are what is known then."""
+    """Return log p(e_t | e_1..t-1), whose gradients by the probes are filtered marginals."""
     tensors = interface.chain.tensors
     field, k = tensors.field, states.shape[2]
     zero = states.nan_to_num() <= 0

@@ -22,7 +22,7 @@ def next_step(question: BeginningQuestion, engine: str) -> Posterior:
 
     Returns:
         The posterior at one step. If the model decides where sequences end, diagnostics contain
-        ``end``, ``(B,)`` probabilities that there is no such step; all others are conditional on
+        ``end``, ``(B,)`` probabilities of no further step; all others are conditional on
         its existence.
 
     Raises:

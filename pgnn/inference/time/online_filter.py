@@ -20,7 +20,7 @@ from pgnn.inference.time.emission_chain import log_field
 
 
 class OnlineFilter:
-    r"""Keeps :math:`p(z_t \mid x_{1:t})` and brings it up to date with each new observation.
+    r"""Stores :math:`p(z_t \mid x_{1:t})` and updates it with each new observation.
 
     .. math:: \alpha_t(j) \propto p(x_t \mid j) \sum_i \alpha_{t-1}(i)\, p(j \mid i)
 
@@ -53,7 +53,7 @@ class OnlineFilter:
             )
         if model.durations is not None:
             raise Unsupported(
-                "segments are not filtered: at a step the end of its segment is not known"
+                "segment chains have no filtering: the end of a segment is unknown at its steps"
             )
         self.model = model
         step = [Variable(v.name, v.states, v.shape[1:]) for v in model.variables.values()]

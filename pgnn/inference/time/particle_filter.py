@@ -73,7 +73,7 @@ class ParticleHistory:
         return self._in_rows(at, [v[at] for v in self.values])
 
     def num_distinct(self) -> NDArray[np.int64]:
-        """Return ``(B, T)`` how many particles of each step have descendants at the end."""
+        """Return ``(B, T)`` numbers of particles of each step with descendants at the end."""
         rows, n = self.weights.rows, self.weights.number
         line = np.arange(rows * n)
         distinct = np.empty((rows, len(self.ancestors)), np.int64)
@@ -104,7 +104,7 @@ class ParticleFilter:
         model: A slice that repeats.
         observed: The evidence.
         inputs: Covariates ``(B, T, ...)``.
-        proposals: Conditionals that variables are drawn from instead of their own.
+        proposals: Conditionals from which variables are drawn instead of the transitions.
         kept: Variables whose values are returned at all steps.
         filtered: Whether the weights of all steps are returned.
         scored: Whether log densities of complete paths are returned.

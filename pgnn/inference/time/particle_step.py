@@ -336,8 +336,8 @@ def observed_in_part(conditional: Conditional, values: Tensor, has_children: boo
     in_part = values.dim() > 2 and bool((missing.any(-1) & ~missing.all(-1)).any())
     if in_part and (has_children or not conditional.integrates_missing):
         raise Unsupported(
-            f"{conditional.child.name!r} was partly observed at some steps, and particles need all "
-            "of it; give its numbers variables of their own"
+            f"{conditional.child.name!r} is partially observed at some steps, which particles do "
+            "not support; declare its components as separate variables"
         )
     return in_part
 

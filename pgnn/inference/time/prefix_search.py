@@ -24,13 +24,12 @@ from pgnn.limits import check_settings
 
 @dataclass(frozen=True)
 class PrefixSearch(SequenceReader):
-    r"""Exact sums over alignments, and the best labels by a search over prefixes.
+    r"""Exact sums over alignments, and the best labels by prefix search.
 
     Args:
-        width: Most beginnings of each length that are gone on with. Where fewer do, the answer is
-            exact, and the ``upper_bound`` of the assignment equals its ``log_prob``; where more
-            were dropped, the bound tells what might have been lost. 0 is greedy: the labels that
-            the best path says.
+        width: Largest number of prefixes of each length. If no prefix is dropped, the answer is
+            exact, and the ``upper_bound`` of the assignment equals its ``log_prob``; otherwise, the
+            bound limits the loss. 0 is greedy: the labels of the best path.
 
     Raises:
         ModelError: If the width is negative.
@@ -64,7 +63,7 @@ class PrefixSearch(SequenceReader):
         model, observed = question.model, question.observed
         if question.names is not None and model.label.name in question.queried:
             raise Unsupported(
-                f"how many labels there are is not known: ask for {model.alignment.name!r}, or use "
+                f"the number of labels is unknown; query {model.alignment.name!r}, or use "
                 f"decode() or sample() for {model.label.name!r}"
             )
         log_z = self.answer_log_prob(question)
@@ -184,18 +183,18 @@ class PrefixSearch(SequenceReader):
         return Samples(variables, codes, batched=observed.batched, index=question.index)
 
     def impossible(self, question: AlignmentQuestion, rows: list[int]) -> ImpossibleEvidence:
-        """Make the error for some rows of probability zero: how many steps their labels need."""
+        """Return the error for rows of probability zero, with the number of steps they need."""
         row, observed = rows[0], question.observed
         if not question.knows_labels:
             return ImpossibleEvidence(
-                f"{len(rows)} of {question.num_rows} rows say nothing (first: row {row}): at some "
-                "step every symbol has probability zero",
+                f"{len(rows)} of {question.num_rows} rows have a step at which every symbol has "
+                f"probability zero (first: row {row})",
                 tuple(rows),
             )
         needed = int(steps_needed(observed.codes[question.model.label.name], observed.lengths)[row])
         steps = int(observed.input_lengths[row])
         why = (
-            f"{int(observed.lengths[row])} labels take at least {needed} steps, there are {steps}"
+            f"{int(observed.lengths[row])} labels need at least {needed} steps, got {steps}"
             if needed > steps
             else "a symbol that it needs has probability zero"
         )

@@ -19,11 +19,11 @@ from pgnn.inference.with_reals import QUANTILES, WithReals
 
 
 class RealsOverTime(WithReals):
-    """A posterior of real variables at every step, beside the discrete ones.
+    """A posterior of real and discrete variables at every step.
 
-    ``posterior["state"]`` is a ``MultivariateNormal`` of batch shape ``(T,)`` or ``(B, T)``, of
-    scalars a ``Normal``, or a mixture of these, with ``std`` and ``quantile`` besides; ``NaN``
-    beyond a row's end.
+    ``posterior["state"]`` is a ``MultivariateNormal`` of batch shape ``(T,)`` or ``(B, T)``, a
+    ``Normal`` for scalars, or a mixture of these, with additional attributes ``std`` and
+    ``quantile``; ``NaN`` beyond the end of a row.
 
     Args:
         whole: The answer about the discrete variables.
@@ -91,7 +91,7 @@ def normal_at_each_step(
 def joined_steps(
     question: SequenceQuestion, whole: Posterior, steps: Mapping[Hashable, list[ExactMarginal]]
 ) -> RealsOverTime:
-    """Return an answer from the marginals of each step by itself.
+    """Return an answer from separate marginals of each step.
 
     Args:
         question: The query.

@@ -164,8 +164,8 @@ class SequenceCompletion(SequenceReader):
         """Return the best completions by enumeration."""
         if not self._is_exact(question):
             raise Unsupported(
-                f"there are more than {self.max_completions:,} ways to fill in what was not "
-                "observed, or it is real: raise max_completions, or sample(n, evidence)"
+                f"there are more than {self.max_completions:,} completions of the missing steps, "
+                "or they are real; raise max_completions, or use sample(n, evidence)"
             )
         completed = self._completed(question, self.seed)
         self.check_possible(question, completed.log_evidence)
@@ -209,9 +209,9 @@ class SequenceCompletion(SequenceReader):
         return Explanation(
             engine=type(self).__name__,
             kind="exact" if exact else "estimate",
-            reason="all ways to fill in what was not observed are gone through"
+            reason="all completions of the missing steps are enumerated"
             if exact
-            else f"{self.particles:,} particles draw what was not observed",
+            else f"{self.particles:,} particles draw the missing steps",
             num_variables=question.num_cells,
             num_sliced=int(question.known.sum()),
             memory_bytes=8 * question.num_cells * ways,

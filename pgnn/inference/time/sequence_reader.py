@@ -21,7 +21,7 @@ class SequenceReader(Engine):
     answers_about: ClassVar[type] = UnrollableModel
     """What a model must be able to do."""
     subject: ClassVar[str] = ""
-    """How messages call such models; by the name of what they are able to do if empty."""
+    """Name of such models in messages; by default, the name of their ability."""
 
     @abstractmethod
     def ask(

@@ -53,42 +53,42 @@ class SequentialMonteCarlo(SequenceEngine):
                                {q(x_t^i \mid x_{t-1}^i, e_t)}, \qquad
         \hat p(e_{1:t}) = \prod_{s \le t} \sum_i W_{s-1}^i \frac{w_s^i}{w_{s-1}^i}
 
-    It answers about models over time with any transitions and observations, real states or
-    discrete ones, such as a :class:`DynamicBayesianNetwork` of :class:`Distributional` and
-    :class:`Neural` conditionals. Rows may have any lengths, and gaps. The draws are made from the
-    model's own transitions (the bootstrap filter) unless a proposal is given. ``filter`` gives the
-    weighted particles of each step, ``smooth`` and ``query`` the paths that are left at the end,
+    It supports models over time with any transitions and observations, and with real or discrete
+    states, such as a :class:`DynamicBayesianNetwork` with :class:`Distributional` and
+    :class:`Neural` conditionals. Rows may have any lengths, and gaps. Particles are drawn from the
+    transitions of the model (the bootstrap filter) unless a proposal is given. ``filter`` returns
+    the weighted particles of each step, ``smooth`` and ``query`` the paths that survive to the end,
     traced back through their ancestors; ``sample`` draws paths by their weights.
 
-    Of a :class:`Program`, executions run side by side and are resampled after each observation,
-    site by site; the program is an ordinary one, with a Python loop over time say, whose control
-    flow does not depend on latent values.
+    Executions of a :class:`Program` are vectorised and resampled after each observation, site by
+    site. The program may contain Python loops, for example over time, but its control flow must not
+    depend on latent values.
 
-    :math:`\hat p(e)` is unbiased. ``diagnostics`` hold ``"log_evidence_standard_error"``, from
+    :math:`\hat p(e)` is unbiased. ``diagnostics`` contain ``"log_evidence_standard_error"``, from
     the families of particles (see :class:`ParticleWeights`), the smallest
-    ``"effective_sample_size"`` of each row, and ``"distinct"``, how many particles of each step
-    have descendants at the end. A warning is given where the weights, or the paths of a smoothed
-    answer, rest on fewer than a hundred of them. Answers are not differentiable.
+    ``"effective_sample_size"`` of each row, and ``"distinct"``, the numbers of particles of each
+    step with descendants at the end. A warning is issued if the weights, or the paths of a smoothed
+    answer, are based on fewer than a hundred particles. Answers are not differentiable.
 
     Args:
-        particles: Draws ``N`` for each row.
-        threshold: Share of ``N``; where the effective sample size is less, draws are resampled.
-        resampling: How.
-        proposal: Of latent variables of a model over time, conditionals
-            :math:`q(x_t \mid \cdot)` that they are drawn from. Parents may be any variables of the
-            slice before, named ``(name, -1)``, those drawn earlier, and those observed in the
-            slice; at steps where one of these is not known the model's own serves.
-        backward: So many paths are drawn backward for smoothed answers and samples, which do not
-            rest on the few ancestors that all particles have in common (Godsill, Doucet and West
-            2004); 0 traces the particles' own ancestors.
-        seed: Same seed, same answer.
-        progress: Whether to show a progress bar if it takes longer than a second.
+        particles: Number ``N`` of particles for each row.
+        threshold: Share of ``N`` below which the effective sample size triggers resampling.
+        resampling: The resampling scheme.
+        proposal: Conditionals :math:`q(x_t \mid \cdot)` from which latent variables of a model over
+            time are drawn. Parents may be variables of the previous slice, named ``(name, -1)``,
+            variables drawn earlier, and observed variables of the slice; at steps where one of
+            these is unknown, the transition of the model is used.
+        backward: Number of paths that are drawn by backward simulation for smoothed answers and
+            samples, which avoids path degeneracy (Godsill, Doucet and West 2004); 0 traces the
+            ancestors of the particles.
+        seed: The same seed gives the same answer.
+        progress: Whether to show a progress bar after one second.
         why: Reported in the answer's diagnostics as the reason, if any.
 
     Raises:
         ModelError: If ``particles`` is less than 2, or ``threshold`` not between 0 and 1.
-        Unsupported: If the model is neither a slice that repeats nor a program, or a program's
-            executions cannot run side by side.
+        Unsupported: If the model is neither a repeated slice nor a program, or the executions of
+            the program cannot be vectorised.
 
     Cost:
         ``N`` draws, densities and exponentials at each step of each row; ``N`` transition
@@ -182,7 +182,7 @@ class SequentialMonteCarlo(SequenceEngine):
     def _backward(
         self, question: SequenceQuestion, names: Sequence[Hashable], number: int
     ) -> tuple[BackwardSimulation, NDArray[np.int64]]:
-        """Particles of all steps, and ``(T, B, M)`` those that paths go through."""
+        """Particles of all steps, and ``(T, B, M)`` indices of those on paths."""
         model, observed = question.model, question.observed
         pairs = number * self.particles * observed.num_rows * observed.steps
         check_work(f"{number:,} paths backward", pairs, "Draw fewer, or of fewer particles")

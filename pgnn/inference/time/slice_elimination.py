@@ -58,7 +58,7 @@ class SliceElimination:
     def trace(
         self, known: Mapping[Hashable, Tensor], pick: Callable[[Tensor], Tensor], copies: int = 1
     ) -> dict[Hashable, Tensor]:
-        """Return states of the eliminated variables given those that were kept.
+        """Return states of the eliminated variables given the remaining ones.
 
         Args:
             known: ``(copies * N,)`` states of the variables that were kept, where they matter.

@@ -21,7 +21,7 @@ from pgnn.factors.variable import Variable
 
 @dataclass(frozen=True, eq=False)
 class SliceTables:
-    r"""Log tables of slices; rows and steps of a span side by side, ``N = B * steps`` of them.
+    r"""Log tables of slices, with rows and steps of a span in one axis of ``N = B * steps``.
 
     Attributes:
         model: The slice.

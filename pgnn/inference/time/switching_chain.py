@@ -49,22 +49,22 @@ class SwitchingFiltered(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class SwitchingChain:
-    r"""A chain of discrete states, and of slices of real numbers that are linear given these.
+    r"""A chain of discrete states, and of real slices that are linear given these.
 
     .. math:: x_t \sim N(A_{z_{t-1} z_t} x_{t-1} + b_{z_{t-1} z_t}, Q_{z_{t-1} z_t})
 
-    The number of normal distributions that make up what is known grows with every step. They are
-    projected: for each present state there is one, with the mean and covariance of all that end in
-    it (generalised pseudo-Bayes of order two, higher with :meth:`remembering`). Backward, the state
-    before is taken to depend on the next one and on what was observed up to then, as Kim has it.
+    The exact filter is a mixture whose number of components grows with every step. It is projected
+    to one normal distribution for each current state, with the mean and covariance of all
+    components that end in it (generalised pseudo-Bayes of order two; higher with
+    :meth:`remembering`). The backward pass uses Kim's approximation, in which the previous state
+    depends on the next state and on the observations so far.
 
     Args:
         states: The chain of discrete states given the observed discrete variables.
-        start: Of the first slice, with an axis for its state.
-        move: Of a slice given the one before, with axes for the states of that one and its own.
+        start: Distribution of the first slice, with an axis for its state.
+        move: Distribution of a slice given the previous one, with axes for the states of both.
         observed: ``(B, T, D)`` observed values of the slices, ``NaN`` elsewhere.
-        last: ``(B,)`` the last step at which something was observed; what comes later tells
-        nothing.
+        last: ``(B,)`` last step with an observation; later steps carry no information.
 
     Cost:
         :math:`O(B T J^2 D^3)`.
@@ -82,12 +82,12 @@ class SwitchingChain:
     last: Tensor
 
     def remembering(self, memory: int) -> SwitchingChain:
-        """Return the same chain whose states are those of so many steps together.
+        """Return the chain whose states are the joint states of several steps.
 
-        So there is a normal distribution for each of the last histories.
+        It has one normal distribution for each history of these steps.
 
         Args:
-            memory: How many steps.
+            memory: Number of steps.
         """
         chain, k = self.states, self.states.num_states
         code = torch.arange(k**memory)

@@ -39,26 +39,26 @@ from pgnn.inference.time.switching_chain import Regimes, SwitchingChain, Switchi
 from pgnn.limits import check_settings
 
 MAX_STATES = 64
-"""Most joint states of the discrete variables of a slice."""
+"""Largest number of joint states of the discrete variables of a slice."""
 FEW = 8
-"""Normal distributions that are kept of each step, about, if nobody says how many."""
+"""Approximate default number of normal distributions of each step."""
 
 
 @dataclass(frozen=True)
 class SwitchingKalmanFilter(SequenceEngine):
-    r"""Kalman filters that discrete states switch: one normal distribution for each state.
+    r"""Kalman filters that are switched by discrete states, with a normal distribution per state.
 
-    Answers are estimates by moments, see :class:`SwitchingChain`; they are exact where no real
-    variable depends on reals of the step before. ``posterior["x"]`` of a real variable is a mixture
-    at every step. The log evidence is differentiable.
+    Answers are estimates by moment matching, see :class:`SwitchingChain`; they are exact if no real
+    variable depends on reals of the previous step. ``posterior["x"]`` of a real variable is a
+    mixture at every step. The log evidence is differentiable.
 
     Args:
-        memory: States of so many steps are told apart by normal distributions of their own. What
-            ended longer ago is projected: the larger, the nearer to exact.
+        memory: Number of steps whose state histories have separate normal distributions; longer
+            histories are projected. Larger is closer to exact.
 
     Cost:
-        Quadratic in the joint states of the discrete variables of ``memory`` slices, cubic in the
-        numbers of one, for each step of each row.
+        Quadratic in the number of joint states of ``memory`` slices and cubic in the real
+        dimensions of a slice, for each step of each row.
 
     References:
         Kim (1994), Dynamic linear models with Markov-switching; Murphy (1998), Switching Kalman

@@ -34,10 +34,9 @@ class Unrolling(SequenceEngine):
     """Answers about a model over time by another engine on the unrolled network.
 
     Args:
-        engine: Which.
+        engine: Engine for the unrolled network.
 
-    Cost: That of the engine with ``T`` times the variables of a slice; :meth:`filter` asks ``T``
-    times.
+    Cost: One query with ``T`` times the variables of a slice; ``T`` queries for :meth:`filter`.
     """
 
     engine: Engine
@@ -48,8 +47,8 @@ class Unrolling(SequenceEngine):
         """Read evidence; see the base class.
 
         Raises:
-            Unsupported: If sequences of an undirected chain have several lengths: what lies beyond
-                an end would count.
+            Unsupported: If sequences of an undirected chain have different lengths, because steps
+                beyond the end would affect the result.
         """
         takes_reals = self._takes_reals(model, names)
         queried = [] if takes_reals else names

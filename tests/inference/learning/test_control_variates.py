@@ -73,7 +73,7 @@ def test_a_network_learns_to_predict_the_signal() -> None:
 
 
 def test_networks_need_what_the_draws_depend_on() -> None:
-    with pytest.raises(Unsupported, match="baseline_units are those of a network"):
+    with pytest.raises(Unsupported, match="baseline_units= needs a recognition network"):
         ControlVariates(units=4).centred([SIGNALS], [None])
 
 

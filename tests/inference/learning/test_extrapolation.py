@@ -110,7 +110,7 @@ def test_units_do_not_matter() -> None:
 class ScriptedStep:
     """An E-step of one number, whose values and maps are written down."""
 
-    noisy = learns_as_a_whole = False
+    noisy = learns_other_parameters = False
 
     def __init__(self, values: dict[float, float], moves: dict[float, float]) -> None:
         self.model = torch.nn.Module()

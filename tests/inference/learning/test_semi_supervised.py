@@ -72,7 +72,7 @@ def test_two_views_teach_each_other() -> None:
     assert right(model) > right(few())
     with pytest.raises(ModelError, match="two or more"):
         pgnn.CoTraining(views=[["a"]])
-    with pytest.raises(ModelError, match="no feature"):
+    with pytest.raises(ModelError, match="must contain features"):
         model.fit(ROWS, learner=pgnn.CoTraining(views=["a", "z"]), progress=False)
 
 
