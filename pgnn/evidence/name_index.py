@@ -37,7 +37,7 @@ class NameIndex:
     def renumbered(self, order: Sequence[int]) -> NameIndex:
         """Return an index of the same names in another order.
 
-        Where all are kept they are looked up in this index, which must not grow any more.
+        Where all are kept they are looked up in this index, which must not grow meanwhile.
 
         Args:
             order: Present numbers of the names, as many as there are or fewer.
@@ -77,6 +77,7 @@ class NameIndex:
         Raises:
             TypeError: If one is not hashable.
         """
+        self._part_from_source()
         numbers = self._numbers
         numbers.default_factory = numbers.__len__
         try:
@@ -87,7 +88,14 @@ class NameIndex:
 
     def since(self, number: int) -> list[Hashable]:
         """Return the names from a number on."""
+        self._part_from_source()
         return [*islice(reversed(self._numbers), len(self) - number)][::-1]
+
+    def _part_from_source(self) -> None:
+        """Number the names of a renumbered index without the other one, as it will grow."""
+        if self._source is not None:
+            self._numbers.update(zip(self.names, count()))
+            self._source = None
 
     @cached_property
     def names(self) -> list[Hashable]:

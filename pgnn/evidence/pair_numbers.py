@@ -49,7 +49,7 @@ class PairNumbers:
         self._texts, self._cells = NameIndex(), NameIndex()
         self._values = np.empty(0)
         self._table = np.full((4, 256), _UNSEEN, dtype=np.int32)
-        self._usable, self._counted = True, 0
+        self._usable, self._counted, self._known = True, 0, 0
 
     def find(self, texts: Sequence[Any], cells: Sequence[Any]) -> tuple[Ints, Floats] | None:
         """Return the numbers and the values of attributes.
@@ -63,11 +63,15 @@ class PairNumbers:
             is none, a number is no usable value, or there are so many different pairs, or numbers,
             that they are better not remembered.
         """
+        if not self._usable:
+            return None
         seen = len(self._texts), len(self._cells)
         rows, columns = self._texts.add(texts), self._cells.add(cells)
         self._learn(self._texts.since(seen[0]), self._cells.since(seen[1]))
         many = len(self._texts) * len(self._cells) > _MOST_PAIRS or self._counted > _MOST_NUMBERS
-        if many or not self._usable:
+        self._usable &= not many
+        if not self._usable:
+            self._texts, self._cells, self._values = NameIndex(), NameIndex(), np.empty(0)
             return None
         self._grow()
         places = rows.astype(np.int64) * self._table.shape[1] + columns
@@ -86,7 +90,10 @@ class PairNumbers:
         self._counted += len(counted)
         self._usable &= all(type(x) is str for x in texts)
         self._usable &= all(abs(value) <= LARGEST for value in counted)
-        self._values = np.append(self._values, values)
+        first, self._known = self._known, self._known + len(values)
+        if self._known > len(self._values):
+            self._values = np.resize(self._values, _room(len(self._values), self._known))
+        self._values[first : self._known] = values
 
     def _grow(self) -> None:
         """Make the table large enough."""

@@ -80,9 +80,12 @@ class Rejoined(RawIOBase):
     """
 
     def __init__(self, stream: IO[bytes]) -> None:
-        self.begin = stream.readline(HEADER)
-        while self.begin and len(self.begin) < HEADER and not column_names(self.begin):
-            self.begin += stream.readline(HEADER)
+        lines = [stream.readline(HEADER)]
+        left = HEADER - len(lines[0])
+        while lines[-1] and left > 0 and not lines[-1].strip(b"\xef\xbb\xbf\r\n"):
+            lines.append(stream.readline(left))
+            left -= len(lines[-1])
+        self.begin = b"".join(lines)
         self._unread, self._rest = self.begin, stream
 
     def readable(self) -> bool:

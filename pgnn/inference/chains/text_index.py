@@ -56,6 +56,8 @@ class TextIndex(NameIndex):
 
     def find(self, names: Sequence[Hashable]) -> Ints:
         """See the base class."""
+        if not len(names):
+            return np.empty(0, np.int32)
         texts = self._texts(names, len(self))
         return self._in_dictionary().find(names) if texts is None else self._table.find(texts)
 
