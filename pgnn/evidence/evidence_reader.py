@@ -13,6 +13,7 @@ from torch import Tensor
 from pgnn.errors import DataError, EvidenceError, closest
 from pgnn.evidence.cell_names import CellNames
 from pgnn.evidence.coded_columns import BLOCK, CodedColumns, MatrixColumns, check_matrix
+from pgnn.evidence.framed_values import only_column
 from pgnn.evidence.frames import are_rows, columns_of, is_frame
 from pgnn.evidence.nameless_rows import nameless_rows
 from pgnn.evidence.reading import Reading, check_apart, check_cells, common_rows, read_real
@@ -362,13 +363,14 @@ class EvidenceReader:
                     f"data has no column {v.name!r} (a variable that is never observed is latent: "
                     f"that takes EM){closest(v.name, rest)}"
                 )
-            shape = np.shape(values[v.name]) if hasattr(values[v.name], "shape") else (1,)
+            cells = only_column(values[v.name])
+            shape = np.shape(cells) if hasattr(cells, "shape") else (1,)
             if len(shape) != 1:
                 raise DataError(
                     f"column {v.name!r} must hold one value for each row, shape (N,), got shape "
                     f"{tuple(shape)}"
                 )
-            reading = read_discrete(v, values[v.name], replace(raw.rule, rows=True))
+            reading = read_discrete(v, cells, replace(raw.rule, rows=True))
             if reading.column is None or reading.rows is None:
                 raise DataError(
                     f"column {v.name!r} must be a sequence with one value for each row, got "

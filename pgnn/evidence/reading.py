@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pgnn.errors import EvidenceError
-from pgnn.evidence.frames import unframed
+from pgnn.evidence.framed_values import plain_values
 from pgnn.factors.cells import Cells, cells_of, dense, is_column, is_container, is_date, is_missing
 from pgnn.factors.finite import all_finite
 from pgnn.factors.inference_mode import ordinary
@@ -105,7 +105,7 @@ def _real_tensor(variable: Variable, value: Any) -> Tensor:
         return ordinary(value) if value.is_floating_point() else value.double()
     if _is_plain(value):
         return torch.from_numpy(value)  # which is never written to
-    value = unframed(value)
+    value = plain_values(variable, value, scalar=not shape)
     try:
         if shape and is_column(value):
             value = list(value)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pgnn.errors import EvidenceError
-from pgnn.evidence.frames import unframed
+from pgnn.evidence.framed_values import only_column, plain_values
 from pgnn.evidence.reading import floats_of
 from pgnn.evidence.texts import spelled
 from pgnn.evidence.values import Rule, both_readings, could_be_weights, whole_numbers
@@ -116,7 +116,7 @@ def read_parts(variable: Variable, values: Any, rule: Rule, lengths: Array | Non
     values = values.values if isinstance(values, Likelihood) else values
     if isinstance(values, Iterator):
         values = list(values)
-    values = unframed(values)
+    values = plain_values(variable, values, scalar=len(variable.shape) == 1)
     if not rule.ignore_unknown:  # else a longer string is no state, and missing
         values = spelled(variable, values)
     if isinstance(values, Tensor):
@@ -175,8 +175,8 @@ def event_shape(name: Hashable, values: Any, lengths: Array | None) -> tuple[int
     """
     if isinstance(values, list | tuple):  # of sequences
         first = next((x for x in values if is_container(x, {})), 0.0)
-        return tuple(np.shape(first)[1:])
-    shape = np.shape(values)
+        return tuple(np.shape(only_column(first))[1:])
+    shape = np.shape(only_column(values))
     if len(shape) != 2 or min(shape) == 1:
         return tuple(shape[2:])
     if lengths is not None and lengths.ndim:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from pgnn.errors import DataError, EvidenceError
+from pgnn.evidence.framed_values import only_column
 from pgnn.evidence.frames import columns_of
 from pgnn.factors.cells import cells_of
 from pgnn.factors.labels import LARGE
@@ -56,6 +57,7 @@ def states_of(data: Any, ignore: Collection[Hashable] = ()) -> dict[Hashable, Va
 def _labels(name: Hashable, column: Any) -> list[Any]:
     import pandas as pd
 
+    column = only_column(column)
     column = cells_of(column, {}).values if isinstance(column, torch.Tensor) else column
     if hasattr(column, "to_list") and not hasattr(column, "iloc"):
         column = column.to_list()  # polars

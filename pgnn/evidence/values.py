@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pgnn.errors import EvidenceError
-from pgnn.evidence.frames import unframed
+from pgnn.evidence.framed_values import ordered_weights, plain_values
 from pgnn.evidence.reading import Floats, Reading, floats_of
 from pgnn.evidence.wrappers import CodedMapping, Codes, Likelihood, Observed
 from pgnn.factors.cells import Cells, cells_of, is_column, is_container, is_missing
@@ -95,7 +95,7 @@ def read_discrete(variable: Variable, value: Any, rule: Rule = PLAIN) -> Reading
     if isinstance(value, Mapping):
         return _read_likelihood(variable, _weights(variable, value))
     if type(value) not in _SCALARS:
-        value = unframed(value)
+        value = plain_values(variable, value, scalar=not variable.shape)
     if not is_container(value, labels.codes):
         return _single(variable, value, rule)
     column = is_column(value)
@@ -269,7 +269,9 @@ def _weights(variable: Variable, value: Any) -> Any:
     if _lists_mappings(value):
         unobserved = np.full(variable.num_states, np.nan)
         return np.stack([unobserved if is_missing(x) else _weights(variable, x) for x in value])
-    return value
+    if variable.shape:
+        return plain_values(variable, value, scalar=False)
+    return ordered_weights(variable, plain_values(variable, value, scalar=True))
 
 
 def _read_likelihood(variable: Variable, value: Any) -> Reading:

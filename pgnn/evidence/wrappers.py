@@ -55,12 +55,13 @@ def likelihood(values: Any, *more: Any) -> Likelihood:
 
     Args:
         values: ``(K,)`` or ``(B, K)`` (with the shape of an array before ``K``), not negative; or
-            a mapping from each label to its weight.
+            a mapping from each label to its weight. Labels of a Series, and columns of a frame, are
+            heeded where they are states.
         more: Further findings about the same variable, in the same form, conditionally independent
             given its state; their likelihoods are multiplied.
 
     Raises:
-        EvidenceError: If only some of several findings are mappings, or they name different labels.
+        EvidenceError: If only some of several findings are mappings, or they have different labels.
 
     Example:
         >>> likelihood([0.2, 0.8], [0.5, 0.25]).values
@@ -81,11 +82,27 @@ def likelihood(values: Any, *more: Any) -> Likelihood:
 
 def _product(findings: list[Any]) -> Any:
     """Return the product of likelihoods; missing ones count as one."""
+    if all(hasattr(x, "reindex") for x in findings):  # Series, or frames, by their labels
+        first, *others = (x.fillna(1.0) for x in findings)
+        return math.prod((_alike(first, x) for x in others), start=first)
     if any(isinstance(x, Tensor) for x in findings):
         tensors = [torch.as_tensor(x).double() for x in findings]
         return math.prod(x.masked_fill(x.isnan(), 1.0) for x in tensors)
     arrays = [np.asarray(unmasked(x), dtype=np.float64) for x in findings]
     return math.prod(np.where(np.isnan(x), 1.0, x) for x in arrays)
+
+
+def _alike(first: Any, other: Any) -> Any:
+    """Return a Series, or a frame, with its labels in the order of another's."""
+    last = "columns" if hasattr(first, "columns") else "index"
+    labels, more = getattr(first, last), getattr(other, last)
+    if first.ndim != other.ndim or len(labels) != len(more) or set(labels) != set(more):
+        raise EvidenceError(
+            "several findings about one variable must have the same labels, got "
+            f"{[*labels][:8]!r} and {[*more][:8]!r}"
+        )
+    ordered = other[labels] if last == "columns" else other.reindex(labels)
+    return ordered if last == "index" else ordered.to_numpy()
 
 
 @dataclass(frozen=True, eq=False, slots=True)

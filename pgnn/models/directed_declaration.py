@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from pgnn.errors import DataError, ModelError, closest
+from pgnn.evidence.framed_values import only_column
 from pgnn.factors.cells import dense
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.emission import Emission
@@ -189,9 +190,10 @@ def event_shape(name: Hashable, column: Any) -> tuple[int, ...]:
     Raises:
         DataError: If it is a lone value.
     """
-    if not isinstance(column, Iterable) or getattr(column, "ndim", 1) == 0:
-        raise DataError(f"column {name!r} must have one value for each row, got {column!r}")
+    column = only_column(column)
     shape = getattr(column, "shape", None)
+    if not (isinstance(column, Iterable) or shape) or getattr(column, "ndim", 1) == 0:
+        raise DataError(f"column {name!r} must have one value for each row, got {column!r}")
     if shape is not None and len(shape) > 1:
         return tuple(int(n) for n in shape[1:])
     for cell in column:

@@ -11,10 +11,13 @@ import torch
 from torch import Tensor
 
 from pgnn.errors import DataError
+from pgnn.evidence.framed_values import only_column
 from pgnn.evidence.frames import columns_of, is_frame
 from pgnn.evidence.states import states_of
 from pgnn.evidence.values import RawEvidence
 from pgnn.factors.variable import Variable
+
+_SEVERAL = (list, tuple, np.ndarray, Tensor)
 
 
 def labels_of(name: Hashable, data: Any) -> tuple[Any, ...]:
@@ -57,13 +60,15 @@ def _flat(values: Any) -> list[Any]:
     """All cells of nested sequences."""
     if values is None:
         return []
+    values = only_column(values)
+    values = values.to_pylist() if hasattr(values, "to_pylist") else values  # pyarrow
     if isinstance(values, Tensor):
         values = values.numpy(force=True)
     if isinstance(values, np.ndarray) and values.dtype != object:
         return [x for x in values.ravel().tolist() if not (isinstance(x, int) and x == -1)]
     cells: list[Any] = []
     for value in values:
-        if isinstance(value, list | tuple | np.ndarray | Tensor) or hasattr(value, "to_list"):
+        if isinstance(value, _SEVERAL) or hasattr(value, "to_list") or is_frame(value):
             cells.extend(_flat(value))
         else:
             cells.append(value.item() if isinstance(value, np.generic) else value)
