@@ -39,7 +39,7 @@ def input_sequences(name: Hashable, value: Any) -> Any:
     value = unframed(value)
     if isinstance(value, np.ndarray):
         return np.require(value, requirements="W")  # as torch warns of others
-    if isinstance(value, list | tuple) and _is_nested(value):
+    if isinstance(value, list | tuple) and isinstance(_first_leaf(value), float | int):
         try:
             array = np.asarray(value)
         except ValueError:  # sequences of different lengths
@@ -54,11 +54,11 @@ def _check_unmasked(name: Hashable, value: Any) -> None:
                             "them, or make it a variable")  # fmt: skip
 
 
-def _is_nested(value: Any) -> bool:
-    """Whether something is a number, or lists of numbers and of such lists."""
-    if isinstance(value, list | tuple):
-        return all(map(_is_nested, value))
-    return isinstance(value, float | int)
+def _first_leaf(value: Any) -> Any:
+    """The first thing in nested lists that is no list; None if there is none."""
+    while isinstance(value, list | tuple):
+        value = value[0] if value else None
+    return value
 
 
 def _read(name: Hashable, value: Any) -> Any:

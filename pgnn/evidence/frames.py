@@ -86,9 +86,11 @@ def unframed(values: Any) -> Any:
     """
     if is_frame(values):
         return matrix_of(values)
-    if isinstance(values, list | tuple) and any(map(is_frame, values)):
-        return [matrix_of(x) if is_frame(x) else x for x in values]
-    return values
+    if not isinstance(values, list | tuple) or not values:
+        return values
+    if isinstance(values[0], float | int | str) or not any(map(is_frame, values)):
+        return values  # the first of many numbers tells what they are
+    return [matrix_of(x) if is_frame(x) else x for x in values]
 
 
 def columns_of(data: Any) -> Mapping[Hashable, Any]:
