@@ -54,6 +54,12 @@ def states_of(data: Any, ignore: Collection[Hashable] = ()) -> dict[Hashable, Va
     }
 
 
+def _is_large(label: Any) -> bool:
+    """Whether a label is a whole number that floating point numbers round."""
+    is_whole = isinstance(label, int | np.integer) and not isinstance(label, bool)
+    return is_whole and abs(int(label)) >= LARGE
+
+
 def _labels(name: Hashable, column: Any) -> list[Any]:
     import pandas as pd
 
@@ -64,7 +70,7 @@ def _labels(name: Hashable, column: Any) -> list[Any]:
     column = column.to_pylist() if hasattr(column, "to_pylist") else column  # pyarrow
     if isinstance(column, np.ndarray) and column.dtype.kind in "iu":
         column = range(int(column.max(initial=-1)) + 1)  # indices, not labels
-    if isinstance(column, list | tuple) and any(type(x) is int and abs(x) >= LARGE for x in column):
+    if isinstance(column, list | tuple) and any(map(_is_large, column)):
         column = pd.Series(column, dtype=object)  # pandas would round them where cells are missing
     if isinstance(column, np.ndarray) and column.dtype in ("M8", "m8"):  # without a unit
         if not np.isnat(column).all():

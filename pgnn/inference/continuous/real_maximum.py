@@ -109,9 +109,9 @@ def _ascended(settings: Variational, question: Question) -> dict[Hashable, Tenso
     """
     density = SummedDensity(question.model, question.observed, question.inputs)
     problem, generator = ModelAndGuide.of(density, Delta(), ()), torch.Generator()
-    parameters = [*problem.parts.parameters()]
+    parameters, most = [*problem.parts.parameters()], max(1, settings.max_iterations)
     optimizer = torch.optim.LBFGS(
-        parameters, max_iter=max(1, settings.max_iterations), tolerance_grad=_REST,
+        parameters, max_iter=most, max_eval=2 * most, tolerance_grad=_REST,
         tolerance_change=1e-12, line_search_fn="strong_wolfe",
     )  # fmt: skip
 
@@ -132,22 +132,29 @@ def _ascended(settings: Variational, question: Question) -> dict[Hashable, Tenso
     gradient = max(float(p.grad.abs().max()) for p in parameters if p.grad is not None)
     with torch.no_grad():
         draws = problem.weighted(_ELBO, generator)
-    if gradient > max(_STEEP, _rounded(question.model, problem.total(draws, _ELBO))):
-        Convergence(type(settings).__name__).stopped(
+    verdict, state = Convergence(type(settings).__name__), optimizer.state[parameters[0]]
+    ran_out = state["n_iter"] >= most or state["func_evals"] >= 2 * most
+    if ran_out and gradient > _STEEP:
+        verdict.stopped(
             settings.max_iterations, "raise max_iterations", f"at a derivative of {gradient:.2g}"
-        ).warn()
+        )
+    elif gradient > max(_STEEP, _rounded(question.model, draws.log_weights)):
+        verdict.no_progress(
+            gradient, "ask about fewer rows at once, or convert the model by model.double()"
+        )
+    verdict.warn()
     assert draws.local is not None
     return {n: x[0] for n, x in draws.local.values.items()}
 
 
-def _rounded(model: Any, log_density: Tensor) -> float:
-    r"""The derivative at which rounding hides what is left to gain.
+def _rounded(model: Any, log_densities: Tensor) -> float:
+    r"""The derivative at which rounding hides what is left to gain in a row.
 
     At curvature one a derivative :math:`g` gains :math:`g^2 / 2`, which a line search does not see
     below the precision :math:`\epsilon |f|` of the log density that a network returns.
     """
     precisions = [torch.finfo(p.dtype).eps for p in model.parameters() if p.is_floating_point()]
-    return math.sqrt(2.0 * max(precisions, default=0.0) * abs(float(log_density)))
+    return math.sqrt(2.0 * max(precisions, default=0.0) * float(log_densities.abs().max()))
 
 
 def _is_leaf(question: Question, name: Hashable, unknown: list[Hashable]) -> bool:

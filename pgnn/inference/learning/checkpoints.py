@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from pgnn.errors import ChecksArguments, DataError, ModelError
 from pgnn.limits import NOT_NEGATIVE, check_settings
 
-_VERSION = 2
+_VERSION = 3
 _WRONG = (
     RuntimeError,
     OSError,

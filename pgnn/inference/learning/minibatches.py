@@ -255,7 +255,7 @@ class MiniBatches:
         else:
             with torch.enable_grad():
                 value = mean()
-                self.problem.learnable.clear()  # only now: new gradients take their place in caches
+                self.problem.learnable.clear()  # now, so that new ones use their memory
                 (-value).backward()  # type: ignore[no-untyped-call]
             number = float(value.detach())
         if self.steps.distributed:

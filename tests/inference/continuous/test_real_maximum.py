@@ -93,3 +93,12 @@ def test_rounding_of_single_precision_is_not_a_missing_convergence(seed: int) ->
 def test_an_ascent_that_ends_early_is_told() -> None:
     with pytest.warns(pgnn.NotConverged, match="raise max_iterations"):
         linear().most_probable({"x": rows()}, engine=pgnn.Variational(max_iterations=1))
+
+
+def test_many_rows_do_not_hide_that_the_limit_was_reached() -> None:
+    torch.manual_seed(7)
+    decoder = nn.Sequential(nn.Linear(4, 32), nn.Tanh(), nn.Linear(32, 64))
+    vae = pgnn.VAE(nn.Linear(64, 8), decoder, pgnn.BernoulliHead((64,)), latent=4)
+    images = (torch.rand(2000, 64) < 0.3).float()
+    with pytest.warns(pgnn.NotConverged, match="raise max_iterations"):
+        vae.most_probable({"x": images}, engine=pgnn.Variational(max_iterations=4))
