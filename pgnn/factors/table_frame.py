@@ -14,6 +14,8 @@ MAX_CELLS = 10**7
 """Most numbers of a data frame that is made of a table."""
 ROWS = 24
 """Most rows that are printed."""
+LINE = 100
+"""Characters of a printed line; columns beyond it are put below."""
 
 
 def table_frame(variables: Sequence[Variable], values: Tensor, *, across: bool) -> Any:
@@ -38,23 +40,38 @@ def table_frame(variables: Sequence[Variable], values: Tensor, *, across: bool) 
         if len(values) != 1:
             raise EvidenceError(f"frame() takes inputs of one row, got {len(values)}")
         values = values[0]
-    if values.numel() > MAX_CELLS:
-        raise ModelError(
-            f"the table has {values.numel():,} entries, at most {MAX_CELLS:,} are put in a data "
-            "frame; condition it, or look at its tensor"
-        )
+    check_cells("table", values.numel())
     table = values.detach().cpu().numpy()
-    rows = variables[:-1] if across else variables
-    index = pd.RangeIndex(1)
-    if rows:
-        index = pd.MultiIndex.from_product([_labels(v) for v in rows], names=[v.name for v in rows])
-    if len(rows) == 1:
-        index = index.get_level_values(0)
+    index = rows_index(variables[:-1] if across else variables)
     if not across:
         return pd.DataFrame({"value": table.reshape(-1)}, index=index)
     columns = _labels(variables[-1])
     columns.name = variables[-1].name
     return pd.DataFrame(table.reshape(len(index), len(columns)), index=index, columns=columns)
+
+
+def check_cells(what: str, number: int) -> None:
+    """Check that a data frame of some numbers is not too large.
+
+    Raises:
+        ModelError: If it is.
+    """
+    if number > MAX_CELLS:
+        raise ModelError(
+            f"the {what} has {number:,} entries, at most {MAX_CELLS:,} are put in a data "
+            "frame; condition it, or look at its tensor"
+        )
+
+
+def rows_index(variables: Sequence[Variable]) -> Any:
+    """Return an index with a row for each joint state of discrete variables."""
+    import pandas as pd
+
+    if not variables:
+        return pd.RangeIndex(1)
+    names = [v.name for v in variables]
+    index = pd.MultiIndex.from_product([_labels(v) for v in variables], names=names)
+    return index if len(names) > 1 else index.get_level_values(0)
 
 
 def table_text(title: str, frame: Any) -> str:
@@ -64,7 +81,7 @@ def table_text(title: str, frame: Any) -> str:
     num_omitted = len(frame) - ROWS
     shown = frame.iloc[:ROWS] if num_omitted > 0 else frame
     alone = isinstance(frame.index, pd.RangeIndex)
-    text = shown.to_string(float_format=_number, index=not alone)
+    text = shown.to_string(float_format=_number, index=not alone, line_width=LINE)
     omitted = f"\n... and {num_omitted:,} more rows: see .frame()" if num_omitted > 0 else ""
     return f"{title}\n{text}{omitted}"
 

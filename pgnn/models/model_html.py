@@ -53,6 +53,7 @@ def _tables(model: Model) -> Iterator[Html]:
     if not isinstance(model, DirectedModel):
         return
     for conditional in [*model.conditionals.values()][:_TABLES]:
-        yield folded(f"table of {conditional.child.name}", Html(conditional._repr_html_()))
+        noun = "table" if all(v.is_discrete for v in conditional.scope) else "parameters"
+        yield folded(f"{noun} of {conditional.child.name}", Html(conditional._repr_html_()))
     if len(model.conditionals) > _TABLES:
         yield text_line("the other tables: model.conditionals[name]")

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from pgnn.errors import Unsupported
+from pgnn.factors.conditionals import checks
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.factor import Factor
 from pgnn.factors.table_frame import table_frame
@@ -31,6 +32,7 @@ def table(conditional: Conditional | Factor, *, ax: Any = None) -> Any:
         Unsupported: If it is not a table, or has more than 200 rows.
     """
     if isinstance(conditional, Conditional):
+        checks.check_tabulated(conditional.child, conditional.scope)
         frame = conditional.frame()
         label = f"probability of {conditional.child.name}"
         parents = [str(v.name) for v in conditional.parents]

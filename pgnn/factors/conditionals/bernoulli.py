@@ -18,6 +18,7 @@ from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.emission import read_parameter
 from pgnn.factors.conditionals.factorized_emission import FactorizedEmission
 from pgnn.factors.conditionals.normal_wishart import check_prior
+from pgnn.factors.conditionals.parameter_table import ParameterTable
 from pgnn.factors.conditionals.tabular import Prior
 from pgnn.factors.factor import Factor
 from pgnn.factors.piece import Restorable, Settings
@@ -109,6 +110,10 @@ class Bernoulli(FactorizedEmission):
     def probs(self) -> Tensor:
         """Probabilities of one, ``(K1, ..., Kn, *event)``; differentiable."""
         return self.natural.sigmoid()
+
+    def parameter_table(self) -> ParameterTable:
+        """Return the probabilities of one; see the base class."""
+        return ParameterTable(self.parents, {"probs": self.probs})
 
     def distribution(
         self, parents: Mapping[Hashable, Tensor], inputs: Mapping[Hashable, Tensor] | None = None

@@ -16,6 +16,7 @@ from pgnn.factors.conditionals import checks
 from pgnn.factors.conditionals.decomposition import Decomposition
 from pgnn.factors.conditionals.grid import element_table, state_table, values_on_grid
 from pgnn.factors.conditionals.linear_predictor import LinearPredictor
+from pgnn.factors.conditionals.parameter_table import ParameterTable
 from pgnn.factors.conditionals.regression import Regression
 from pgnn.factors.factor import Factor, check_states
 from pgnn.factors.piece import Piece, Settings, taken
@@ -97,20 +98,27 @@ class Conditional(Piece):
         return sum(p.numel() for p in self.parameters())
 
     def frame(self, inputs: Values | None = None) -> Any:
-        """Return a data frame of probabilities: parents' states in the index, child's as columns.
+        """Return a data frame of probabilities, or of parameters if a variable is real.
+
+        Discrete parents' states are in the index, those of the child, or the parameters, columns.
 
         Args:
             inputs: Covariates of one row by name, ``(1, ...)``, if it has any.
 
         Raises:
-            Unsupported: If a variable is real.
+            Unsupported: If a variable is real and :meth:`parameter_table` gives None.
             EvidenceError: If an input is missing, or has several rows.
             ModelError: If the table is too large for a data frame.
         """
-        from pgnn.factors.table_frame import table_frame
+        from pgnn.factors.conditionals.display import conditional_frame
 
-        with torch.no_grad():
-            return table_frame(self.scope, self.factor(None, inputs).values, across=True)
+        return conditional_frame(self, inputs)
+
+    def parameter_table(self) -> ParameterTable | None:
+        """Return the parameters that :meth:`frame` shows of a real child; None without any."""
+        if not self.is_linear_gaussian:
+            return None
+        return ParameterTable.of_regression(self.child, self.parents, self.regression())
 
     def extra_repr(self) -> str:
         """Return the arguments shown by ``repr``."""
@@ -144,12 +152,7 @@ class Conditional(Piece):
             EvidenceError: If a parent or an input is missing.
         """
 
-    def draw(
-        self,
-        parents: Values,
-        inputs: Values | None = None,
-        rows: int = 1,
-    ) -> Tensor:
+    def draw(self, parents: Values, inputs: Values | None = None, rows: int = 1) -> Tensor:
         """Return one sample of the child per row, using torch's global generator.
 
         Args:
@@ -299,6 +302,11 @@ class Conditional(Piece):
         """Whether :meth:`decomposition` gives factors."""
         return False
 
+    @property
+    def constant(self) -> Tensor | None:
+        """The value of a real child that has no other; None for all other children."""
+        return None
+
     def regression(self) -> Regression:
         """Return the differentiable parameters of a linear Gaussian conditional.
 
@@ -376,10 +384,7 @@ class Conditional(Piece):
         return log_prob.expand(rows * cells).reshape([rows, *shape])
 
     def _on_grid(
-        self,
-        known: Values,
-        grid: Sequence[Variable],
-        covariates: Values,
+        self, known: Values, grid: Sequence[Variable], covariates: Values
     ) -> tuple[int | None, Distribution]:
         """The number of rows, if any, and the child's distributions on the grid of each row."""
         rows, values = values_on_grid({**known, **covariates}, grid, self._device)

@@ -14,6 +14,7 @@ from pgnn.errors import ModelError, Unsupported
 from pgnn.factors.conditionals.checks import check_rows
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.grid import configurations
+from pgnn.factors.conditionals.parameter_table import ParameterTable
 from pgnn.factors.conditionals.table_reader import read_numbers
 from pgnn.factors.factor import Factor
 from pgnn.factors.piece import Settings
@@ -103,6 +104,10 @@ class Distributional(Conditional):
             name: _transform(self.constraints[name])(raw)
             for name, raw in self.unconstrained.items()
         }
+
+    def parameter_table(self) -> ParameterTable:
+        """Return the parameters of the distribution; see the base class."""
+        return ParameterTable([v for v in self.parents if v.is_discrete], self.values)
 
     def distribution(
         self, parents: Mapping[Hashable, Tensor], inputs: Mapping[Hashable, Tensor] | None = None

@@ -14,6 +14,7 @@ from pgnn.factors.conditionals.covariance import Covariance
 from pgnn.factors.conditionals.emission import Emission
 from pgnn.factors.conditionals.exponential_family import Statistics
 from pgnn.factors.conditionals.gaussian import Gaussian
+from pgnn.factors.conditionals.parameter_table import ParameterTable
 from pgnn.factors.conditionals.tabular import Tabular
 from pgnn.factors.logspace import logsumexp
 from pgnn.factors.piece import Settings
@@ -84,6 +85,13 @@ class GaussianMixture(Emission):
     def num_free_parameters(self) -> int:
         """Those of the components and of their weights."""
         return self.components.num_free_parameters + self.weights.num_free_parameters
+
+    def parameter_table(self) -> ParameterTable | None:
+        """Return the parameters of each component, its weight first; see the base class."""
+        parts = self.components
+        table = ParameterTable.of_regression(self.child, parts.parents, parts.regression())
+        rows = [*self.parents, Variable(f"component of {self.child.name}", self.num_components)]
+        return ParameterTable(rows, {"weight": self.weights.log_probs.exp(), **table.columns})
 
     def distribution(
         self, parents: Mapping[Hashable, Tensor], inputs: Mapping[Hashable, Tensor] | None = None

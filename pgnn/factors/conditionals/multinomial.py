@@ -17,6 +17,7 @@ from torch.distributions import Multinomial as TorchMultinomial
 from pgnn.errors import EvidenceError, ModelError
 from pgnn.factors.conditionals.emission import Emission
 from pgnn.factors.conditionals.exponential_family import LEAST_COUNT, Statistics
+from pgnn.factors.conditionals.parameter_table import ParameterTable
 from pgnn.factors.conditionals.table_reader import read_numbers
 from pgnn.factors.conditionals.tabular import Prior
 from pgnn.factors.conditionals.whole_numbers import RowSums, WholeNumberFamily
@@ -104,6 +105,10 @@ class Multinomial(Emission, WholeNumberFamily):
     def probs(self) -> Tensor:
         """Probabilities of the outcomes, ``(K1, ..., Kn, D)``; differentiable."""
         return self.logits.softmax(dim=-1)
+
+    def parameter_table(self) -> ParameterTable:
+        """Return the probabilities of the outcomes; see the base class."""
+        return ParameterTable(self.parents, {"probs": self.probs})
 
     @property
     def num_free_parameters(self) -> int:

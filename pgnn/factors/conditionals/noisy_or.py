@@ -231,6 +231,9 @@ class NoisyOr(NoisyMax):
             causes the child; or a mapping by name. Learnable and initially one half by default.
         leak: Probability :math:`\lambda_0` with all parents absent; ``None`` for a learnable one.
 
+    Attributes:
+        leak: Logits ``(2,)``, a parameter; :attr:`leak_probability` is :math:`\lambda_0`.
+
     Raises:
         ModelError: If a variable is not binary (``NoisyMax`` takes more states), or a strength is
             no probability.
@@ -296,8 +299,13 @@ class NoisyOr(NoisyMax):
     @property
     def strengths(self) -> Tensor:
         """Probabilities ``(n,)`` that each parent alone causes the child, differentiable."""
-        rows = [logits.softmax(-1)[:, 1] for logits in self.effects]
-        return torch.cat(rows) if rows else self.leak[:0]
+        rows = [self.leak[:0], *(logits.softmax(-1)[:, 1] for logits in self.effects)]
+        return torch.cat(rows)
+
+    @property
+    def leak_probability(self) -> Tensor:
+        """Probability ``()`` of the child with all parents absent; differentiable."""
+        return self.leak.softmax(-1)[1]
 
 
 class NoisyAnd(NoisyMin):

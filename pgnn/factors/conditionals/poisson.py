@@ -16,6 +16,7 @@ from pgnn.errors import ModelError
 from pgnn.factors.conditionals.emission import read_parameter
 from pgnn.factors.conditionals.factorized_emission import FactorizedEmission
 from pgnn.factors.conditionals.normal_wishart import check_prior
+from pgnn.factors.conditionals.parameter_table import ParameterTable
 from pgnn.factors.piece import Restorable, Settings
 from pgnn.factors.variable import Variable
 from pgnn.limits import NOT_NEGATIVE, check_real
@@ -101,6 +102,10 @@ class Poisson(FactorizedEmission):
     def rate(self) -> Tensor:
         """Expectations ``(K1, ..., Kn, *event)``, differentiable."""
         return self.natural.exp()
+
+    def parameter_table(self) -> ParameterTable:
+        """Return the expectations; see the base class."""
+        return ParameterTable(self.parents, {"rate": self.rate})
 
     def distribution(
         self, parents: Mapping[Hashable, Tensor], inputs: Mapping[Hashable, Tensor] | None = None

@@ -13,6 +13,7 @@ from pgnn.errors import ModelError, closest
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.decomposition import Decomposition
 from pgnn.factors.conditionals.exponential_family import ExponentialFamily, Statistics
+from pgnn.factors.conditionals.parameter_table import ParameterTable
 from pgnn.factors.conditionals.regression import Regression
 from pgnn.factors.factor import Factor
 from pgnn.factors.piece import Settings
@@ -115,6 +116,14 @@ class Renamed(Conditional):
     def regression(self) -> Regression:
         """Return the conditional's regression, which does not depend on names."""
         return self.conditional.regression()
+
+    def parameter_table(self) -> ParameterTable | None:
+        """Return the conditional's parameters under the new names."""
+        table = self.conditional.parameter_table()
+        if table is None or self.is_linear_gaussian:
+            return super().parameter_table()
+        by_old = {self._old[v.name]: v for v in self.scope}
+        return ParameterTable([by_old.get(v.name, v) for v in table.rows], table.columns)
 
     def recorded_integral(self, integral: HiddenIntegral) -> Tensor:
         """See the base class; delegates to the conditional."""
