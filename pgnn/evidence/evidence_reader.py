@@ -57,6 +57,7 @@ class EvidenceReader:
         vector: Name of the variable that a bare array or list of rows belongs to; its rows are
             ``(N, *shape)`` or ``(N, n)``.
         columns: Names of its elements, which are then read like variables.
+        constants: Values of real variables where they are not observed.
 
     Raises:
         Unsupported: If an axis of an array is named instead of having a length.
@@ -77,6 +78,7 @@ class EvidenceReader:
         in_part: Mapping[Hashable, int] | None = None,
         vector: Hashable = None,
         columns: Sequence[Hashable] = (),
+        constants: Mapping[Hashable, Tensor] | None = None,
     ) -> None:
         self.variables = tuple(variables)
         self._in_part = dict(in_part or {})
@@ -92,6 +94,7 @@ class EvidenceReader:
         self._codes = {name: (k, labels.codes) for name, k, labels in plain}
         self._name = {k: name for name, (k, _) in self._single.items()}
         self._reals = {v.name: v for v in self.variables if not v.is_discrete}
+        self._constants = dict(constants or {})
         self._vector = vector
         self._array = next((v for v in self.variables if v.name == vector), None)
         self._cells = None if self._array is None else CellNames(self._array, columns)
@@ -110,20 +113,21 @@ class EvidenceReader:
             EvidenceError: If a name is unknown, a value is no state, a likelihood is negative,
                 infinite or all zero, or shapes disagree.
         """
-        if evidence is None:
-            evidence = {}
-        if isinstance(evidence, dict):
-            known = self._read_labels(evidence)
-            if known is not None:
-                return known
-        elif isinstance(evidence, RowEvidence):
+        observed = self._read(evidence, states_only)
+        return observed.filled(self._constants) if self._constants else observed
+
+    def _read(self, evidence: Any, states_only: bool) -> RowEvidence:
+        if isinstance(evidence, RowEvidence):
             return evidence
+        evidence = {} if evidence is None else evidence
+        if isinstance(evidence, dict) and (known := self._read_labels(evidence)) is not None:
+            return known
         raw = RawEvidence.of(evidence, states_only)
         values = raw.values
         array = None if self._array is None else nameless_rows(self._array, values)
         if array is not None:
-            in_rows = replace(raw, rule=replace(raw.rule, rows=True))
-            return self._assemble([self._find(self._vector, array, in_rows)])
+            raw = replace(raw, rule=replace(raw.rule, rows=True))
+            return self._assemble([self._find(self._vector, array, raw)])
         if self._is_only_real(values):
             return self._assemble([self._find(next(iter(self._reals)), values, raw)])
         if isinstance(values, Tensor | np.ndarray) and values.ndim > 1:
@@ -135,10 +139,8 @@ class EvidenceReader:
         elif hasattr(values, "items") and hasattr(values, "dtype"):  # a Series
             items = values.items()
         else:
-            raise EvidenceError(
-                "evidence must be a mapping from variable to finding or a data frame, got "
-                f"{type(values).__name__}"
-            )
+            what = "a mapping from variable to finding or a data frame"
+            raise EvidenceError(f"evidence must be {what}, got {type(values).__name__}")
         frame, by_rows = is_frame(values), is_frame(values) or are_rows(values)
         cells = [(n, x) for n, x in items if n not in raw.ignore]
         if self._cells is not None:
@@ -352,8 +354,7 @@ class EvidenceReader:
             values = columns_of(values)
         names = [n for n in values if n not in raw.ignore]
         known = [v.name for v in self.variables]
-        wrong = [n for n in names if not self._is_name(n)]
-        if wrong:
+        if wrong := [n for n in names if not self._is_name(n)]:
             raise unknown_columns(wrong, self.variables)
         columns: list[Column] = []
         for v in variables:
@@ -364,11 +365,10 @@ class EvidenceReader:
                     f"that takes EM){closest(v.name, rest)}"
                 )
             cells = only_column(values[v.name])
-            shape = np.shape(cells) if hasattr(cells, "shape") else (1,)
+            shape = tuple(np.shape(cells)) if hasattr(cells, "shape") else (1,)
             if len(shape) != 1:
                 raise DataError(
-                    f"column {v.name!r} must hold one value for each row, shape (N,), got shape "
-                    f"{tuple(shape)}"
+                    f"column {v.name!r} must hold one value for each row, shape (N,), got {shape}"
                 )
             reading = read_discrete(v, cells, replace(raw.rule, rows=True))
             if reading.column is None or reading.rows is None:

@@ -165,6 +165,20 @@ class RowEvidence(Evidence):
             first, rows = f"input {name!r}", size
         return self if rows is None or self.batched else self.tiled(rows)
 
+    def filled(self, constants: Mapping[Hashable, Tensor]) -> RowEvidence:
+        """Return the evidence with values of real variables where they were not observed.
+
+        Args:
+            constants: ``(*event)`` by name.
+        """
+        reals = dict(self.reals)
+        for name, value in constants.items():
+            known = self.reals.get(name)
+            every = value.expand(self.num_rows, *value.shape)
+            reals[name] = every if known is None else torch.where(known.isnan(), every, known)
+        names = dict.fromkeys((*self.names, *constants))
+        return replace(self, reals=reals, names=(*names,), whole=(*self.whole, *constants))
+
     def soft_elements(self) -> Mapping[Hashable, Tensor]:
         """Return :attr:`soft_tensors` of each element, ``(B, K)``, by its name."""
         single: dict[Hashable, Tensor] = {}

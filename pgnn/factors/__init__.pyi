@@ -2,6 +2,7 @@ from .conditionals.bayesian_linear import BayesianLinear
 from .conditionals.bernoulli import Bernoulli, Beta
 from .conditionals.codebook import Codebook, Quantised
 from .conditionals.conditional import Conditional
+from .conditionals.constant import Constant
 from .conditionals.covariance import Covariance, Diagonal, Spherical
 from .conditionals.distributional import Distributional
 from .conditionals.exogenous import Exogenous
@@ -138,6 +139,7 @@ __all__ = [
     "LogPenalty",
     "ExpPenalty",
     # forms of covariances
+    "Constant",
     "Covariance",
     "Full",
     "Tied",

@@ -191,7 +191,11 @@ def reader_of(model: FactorModel) -> EvidenceReader:
     reader: EvidenceReader = model.cached(
         "evidence reader",
         lambda: EvidenceReader(
-            tuple(model.variables.values()), model.elements, _in_part(model), *_vector_of(model)
+            tuple(model.variables.values()),
+            model.elements,
+            _in_part(model),
+            *_vector_of(model),
+            constants=_constants(model),
         ),
     )
     return reader
@@ -213,6 +217,12 @@ def _in_part(model: Any) -> dict[Hashable, int]:
     if not isinstance(model, DirectedModel):
         return {}
     return {n: 0 for n, c in model.conditionals.items() if c.integrates_missing}
+
+
+def _constants(model: Any) -> dict[Hashable, Any]:
+    """Return the values of real variables that have no other."""
+    pieces = model.conditionals if isinstance(model, DirectedModel) else {}
+    return {n: c.constant for n, c in pieces.items() if c.constant is not None}
 
 
 def listed(names: Names) -> list[Hashable]:

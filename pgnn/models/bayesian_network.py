@@ -339,16 +339,17 @@ class BayesianNetwork(Model, NetworkModel):
         :math:`p(y \mid \mathrm{do}(x = 1))`. The other conditionals are shared with this model.
 
         Args:
-            interventions: Mapping from the name of a variable to a state (label or index); to a
-                distribution, a mapping from labels to probabilities or ``(K,)`` floats; or to a
-                policy, a conditional given other variables of the model. Alternatively names alone,
-                whose variables are set to each state with equal probability, as in a randomised
-                trial. The state set in each row is then given as evidence:
-                ``model.do(["x"]).query("y", {"x": [0, 1, 1]})``.
+            interventions: Mapping from the name of a variable to a state (label or index), or the
+                value of a real variable, which is then observed in every row; to a distribution, a
+                mapping from labels to probabilities or ``(K,)`` floats; or to a policy, a
+                conditional given other variables of the model. Alternatively names alone, whose
+                variables are set to each state with equal probability, as in a randomised trial,
+                while real ones only lose their edges. The state or value set in each row is then
+                given as evidence: ``model.do(["x"]).query("y", {"x": [0, 1, 1]})``.
 
         Raises:
-            EvidenceError: If a variable or state is unknown, or several states are given.
-            ModelError: If a variable is real and is given no conditional, a distribution does not
+            EvidenceError: If a variable or state is unknown, or several values are given.
+            ModelError: If an array of states is given no conditional, a distribution does not
                 sum to one, or a policy creates a cycle.
 
         Example:

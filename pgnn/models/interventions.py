@@ -13,6 +13,8 @@ from pgnn.errors import EvidenceError, ModelError
 from pgnn.evidence.unknown_variable import unknown_variable
 from pgnn.factors.cells import cells_of, is_container
 from pgnn.factors.conditionals.conditional import Conditional
+from pgnn.factors.conditionals.constant import Constant
+from pgnn.factors.conditionals.exogenous import Exogenous
 from pgnn.factors.conditionals.tabular import Tabular
 from pgnn.factors.variable import Variable
 
@@ -50,8 +52,8 @@ def intervened(
         interventions: See :meth:`BayesianNetwork.do`.
 
     Raises:
-        EvidenceError: If a variable or a state is unknown, or several states are given.
-        ModelError: If a variable is real and is given no conditional, or a policy does not fit.
+        EvidenceError: If a variable or a state is unknown, or several values are given.
+        ModelError: If an array of states is given no conditional, or a policy does not fit.
     """
     mutilated, after = nx.DiGraph(), dict(conditionals)
     for name, action in read_interventions(interventions).items():
@@ -79,10 +81,13 @@ def _policy(variable: Variable, action: Any) -> Conditional:
                 f"do() sets {variable} by a conditional of it, got one of {action.child}"
             )
         return action
-    if not variable.is_discrete or variable.shape:
+    if not variable.is_discrete:
+        return Exogenous(variable) if action is AT_RANDOM else Constant(variable, action)
+    if variable.shape:
         raise ModelError(
-            f"{name!r} is {'an array' if variable.is_discrete else 'real'}: do() needs a "
-            "conditional for it, such as pgnn.Gaussian, not a value"
+            f"{name!r} is an array: do() needs a conditional for it, such as "
+            f"model.do({{{name!r}: pgnn.Bernoulli(model.variables[{name!r}], probs=...)}}), not a "
+            "value"
         )
     if action is AT_RANDOM:
         return Tabular(variable, (), np.full(variable.num_states, 1.0 / variable.num_states))

@@ -356,8 +356,8 @@ def test_wrong_interventions() -> None:
     real = pgnn.BayesianNetwork(
         [("rain", "amount")], {"rain": Tabular(RAIN, (), P_RAIN), "amount": amount}
     )
-    with pytest.raises(ModelError, match="'amount' is real"):
-        real.do({"amount": 1.0})
+    with pytest.raises(pgnn.EvidenceError, match="'amount' to one finite value"):
+        real.do({"amount": [1.0, 2.0]})
 
 
 # --- sizes --------------------------------------------------------------------------------------

@@ -83,11 +83,73 @@ def test_what_is_no_action_is_told():
         model.do({"x": model.conditionals["y"]})
 
 
-def test_a_real_variable_is_set_by_a_conditional():
-    dose = Variable("dose")
-    outcome = pgnn.LinearGaussian(Variable("y"), [dose])
-    model = BayesianNetwork([("dose", "y")], {"dose": Gaussian(dose), "y": outcome})
-    done = model.do({"dose": Gaussian(dose, mean=3.0, covariance=1e-6)})
-    assert abs(float(done.sample(20, seed=0)["dose"].mean()) - 3.0) < 0.01
-    with pytest.raises(ModelError, match=r"real: do\(\) needs a conditional"):
-        model.do({"dose": 1.0})
+A, B, C, K = Variable("a"), Variable("b"), Variable("c"), Variable("k", 2)
+
+
+def hybrid() -> BayesianNetwork:
+    pieces = {
+        "a": Gaussian(A, mean=1.0, covariance=1.0),
+        "b": pgnn.LinearGaussian(B, [A], [2.0], 0.0, 1.0),
+        "k": [0.3, 0.7],
+        "c": pgnn.LinearGaussian(C, [B, A, K], [[1.0, 3.0], [2.0, 0.0]], [0.0, 1.0], [0.5, 1.0]),
+    }
+    return BayesianNetwork([("a", "b"), ("b", "c"), ("a", "c"), ("k", "c")], pieces)
+
+
+def test_a_real_variable_is_set_by_a_conditional() -> None:
+    done = hybrid().do({"b": Gaussian(B, mean=3.0, covariance=1e-6)})
+    assert abs(float(done.sample(20, seed=0)["b"].mean()) - 3.0) < 0.01
+
+
+def test_a_real_variable_is_set_to_a_value() -> None:
+    done = hybrid().do({"b": 1.0})
+    assert set(done.graph.edges) == {("b", "c"), ("a", "c"), ("k", "c")}
+    assert float(done.query("c")["c"].mean) == pytest.approx(0.3 * (1 + 3) + 0.7 * (2 + 1))
+    seen = {"c": [2.0, 3.0]}
+    near = hybrid().do({"b": Gaussian(B, mean=1.0, covariance=1e-10)})
+    mine, other = (x.query(["a", "k"], seen) for x in (done, near))
+    torch.testing.assert_close(mine["a"].mean, other["a"].mean, rtol=1e-6, atol=0.0)
+    torch.testing.assert_close(mine["k"].probs, other["k"].probs, rtol=1e-6, atol=0.0)
+    drawn = done.sample(50, seed=0)
+    assert bool((drawn["b"] == 1.0).all())
+    assert float(done.do({"b": 2.0}).query("c")["c"].mean) == pytest.approx(5.0)
+
+
+def test_log_probabilities_are_relative_to_the_value() -> None:
+    rows = {"a": [1.0, 2.0], "c": [2.0, 3.0], "k": [0, 1]}
+    done, free = hybrid().do({"b": 1.0}), hybrid().do(["b"])
+    expected = free.log_prob({**rows, "b": [1.0, 1.0]})
+    torch.testing.assert_close(done.log_prob(rows), expected, rtol=1e-12, atol=0.0)
+    torch.testing.assert_close(done.log_prob({**rows, "b": [1.0, np.nan]}), expected)
+    assert done.log_prob({**rows, "b": [1.0, 1.5]}).tolist() == [float(expected[0]), -np.inf]
+    with pytest.raises(pgnn.ImpossibleEvidence):
+        done.query("a", {"b": 2.0})
+
+
+def test_reals_without_a_value_lose_their_edges_and_take_one_in_each_row() -> None:
+    free = hybrid().do(["b"])
+    means = free.query("c", {"b": [1.0, 2.0]})["c"].mean
+    expected = [float(hybrid().do({"b": x}).query("c")["c"].mean) for x in (1.0, 2.0)]
+    np.testing.assert_allclose(means, expected, rtol=1e-12)
+    with pytest.raises(pgnn.Unsupported, match=r"'b' has no distribution: observe it, as in \{'b'"):
+        free.query("c")
+
+
+def test_values_of_vectors_and_of_no_shape() -> None:
+    vector = Variable("v", shape=(2,))
+    pieces = {"v": Gaussian(vector), "c": pgnn.LinearGaussian(C, [vector], [1.0, 2.0], 0.0, 1.0)}
+    model = BayesianNetwork([("v", "c")], pieces)
+    assert float(model.do({"v": [1.0, 2.0]}).query("c")["c"].mean) == pytest.approx(5.0)
+    for wrong in (1.0, [1.0], [1.0, np.nan], "yes", None):
+        with pytest.raises(EvidenceError, match=r"'v' to one finite value.*model\.do\(\['v'\]\)"):
+            model.do({"v": wrong})
+
+
+def test_set_models_are_saved_and_run_as_programs(tmp_path) -> None:
+    done = hybrid().do({"b": 1.0})
+    done.save(tmp_path / "done.pgnn")
+    again = pgnn.load(tmp_path / "done.pgnn")
+    assert float(again.query("c")["c"].mean) == float(done.query("c")["c"].mean)
+    assert "1.0000" in str(again.conditionals["b"])
+    drawn = pgnn.Program(done.program()).sample(5, seed=0)
+    assert bool((drawn["b"] == 1.0).all())

@@ -33,7 +33,8 @@ class Exogenous(Conditional):
         Raises:
             Unsupported: Always.
         """
-        raise Unsupported(f"{self.child.name!r} has no distribution: observe it")
+        name = self.child.name
+        raise Unsupported(f"{name!r} has no distribution: observe it, as in {{{name!r}: ...}}")
 
     def factor(
         self,
