@@ -22,6 +22,13 @@ from pgnn.limits import whole_number
 from pgnn.models.bayesian_network import BayesianNetwork
 from pgnn.models.model import Model
 
+__all__ = ["EvidenceDecomposition", "decompose", "forward_projection", "reverse_projection"]
+
+
+def __dir__() -> list[str]:
+    return [*__all__]
+
+
 Edges = Iterable[tuple[Hashable, Hashable]]
 
 

@@ -25,6 +25,13 @@ except ImportError as error:
         "python -m pip install 'pgnn[estimators]'"
     ) from error
 
+__all__ = ["LabelSequences", "SequenceTagger"]
+
+
+def __dir__() -> list[str]:
+    return [*__all__]
+
+
 Sentences = Sequence[Sequence[Any]]
 """Sequences of steps, each with its attributes: lists of names, or mappings."""
 

@@ -133,3 +133,20 @@ def test_cross_validated_predictions_of_sentences_of_one_length() -> None:
     found = cross_val_predict(SequenceTagger(), [X[k] for k in some], [TAGS[k] for k in some], cv=2)
     assert found.tolist() == [TAGS[k] for k in some]
     assert found.shape == (len(some),)
+
+
+def test_a_target_beside_the_data_is_told_to_be_a_column() -> None:
+    model = pgnn.LogisticRegression("target")
+    rows = np.zeros((4, 2))
+    for verb in (model.fit, model.partial_fit):
+        with pytest.raises(pgnn.errors.ArgumentError, match=r"takes one table.*got ndarray, list"):
+            verb(rows, [0, 1, 0, 1])
+
+
+def test_modules_list_what_is_public() -> None:
+    import pgnn.divergences
+    import pgnn.estimators
+
+    assert dir(pgnn.estimators) == ["LabelSequences", "SequenceTagger"]
+    assert set(dir(pgnn.divergences)) == set(pgnn.divergences.__all__)
+    assert all(hasattr(pgnn.divergences, name) for name in dir(pgnn.divergences))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Self
+from functools import wraps
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 from pgnn.abilities import (
     DirectedModel,
@@ -13,7 +14,7 @@ from pgnn.abilities import (
     LikelihoodModel,
     UnrollableModel,
 )
-from pgnn.errors import DataError, EvidenceError, ModelError
+from pgnn.errors import ArgumentError, DataError, EvidenceError, ModelError
 from pgnn.evidence.frames import columns_of
 from pgnn.evidence.nameless_rows import listed_rows
 from pgnn.evidence.partitioned_frame import distinct_values, is_partitioned
@@ -26,6 +27,26 @@ if TYPE_CHECKING:
     from pgnn.inference.learner import Learner
 
 
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def one_table(verb: F) -> F:
+    """Refuse a target beside the data, as estimators of scikit-learn take it, with a hint."""
+
+    @wraps(verb)
+    def checked(model: Any, *args: Any, **kwargs: Any) -> Any:
+        if len(args) > 1 or "y" in kwargs:
+            got = ", ".join(type(x).__name__ for x in (*args, *kwargs.values()))
+            raise ArgumentError(
+                f"{type(model).__name__}.{verb.__name__}() takes one table, in which the target is "
+                "a column like any other: fit(frame), or fit({'x': X, 'target': y}) with the names "
+                f"of the model's variables; got {got}"
+            )
+        return verb(model, *args, **kwargs)
+
+    return cast("F", checked)
+
+
 class LearningVerbs(CheckedModule, FactorModel):
     """The learning methods of models.
 
@@ -35,6 +56,7 @@ class LearningVerbs(CheckedModule, FactorModel):
 
     history: History
 
+    @one_table
     def fit(
         self,
         data: Any,
@@ -73,6 +95,7 @@ class LearningVerbs(CheckedModule, FactorModel):
             self._learn(method.fit, rows, inputs=covariates, seed=check_seed(seed), **settings)
         return self
 
+    @one_table
     def partial_fit(
         self,
         data: Any,
