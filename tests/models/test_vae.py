@@ -648,3 +648,14 @@ def test_heads_of_dependent_numbers_draw_no_missing_ones():
     assert not vae.conditionals["x"].has_independent_elements
     with pytest.raises(pgnn.EvidenceError):
         vae.query("x", {"x": row})
+
+
+def test_a_network_that_returns_two_tensors_is_told_to_join_them() -> None:
+    class Pair(nn.Module):
+        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            return x[:, :2], x[:, 2:]
+
+    decoder = nn.Linear(2, 4)
+    vae = pgnn.VAE(Pair(), decoder, pgnn.BernoulliHead((4,)), latent=2)
+    with pytest.raises(pgnn.ModelError, match=r"'z' must return one tensor.*got tuple; join"):
+        vae.encode(torch.zeros(3, 4))

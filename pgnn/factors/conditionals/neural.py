@@ -225,6 +225,12 @@ class Neural(Conditional):
 
     def _distribution_of(self, output: Any) -> Distribution:
         """Return the distribution for an output of the network."""
+        if isinstance(self.head, NeuralHead) and not isinstance(output, Tensor):
+            raise ModelError(
+                f"the network of {self.child.name!r} must return one tensor for its "
+                f"{type(self.head).__name__}, got {type(output).__name__}; join several, such as "
+                "means and scales before a softplus, by torch.cat([mean, scale], dim=-1)"
+            )
         if self.head is not None:
             output = self.head(output)
         return self._checked(output if isinstance(output, Distribution) else self._logits(output))

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.distributions import constraints
 
 from pgnn.abilities import AmortisedModel, Inputs
 from pgnn.errors import DataError, ModelError, Unsupported
@@ -346,10 +347,11 @@ class _Supports:
             parts = (inside_of(support, part) for part in torch.split(known, _ROWS))
             if any(inside is not None and not bool(inside.all()) for inside in parts):
                 low, high = float(known.min()), float(known.max())
+                grey = _bare(support) is constraints.boolean and low >= 0.0 and high <= 1.0
                 return (
                     f"{name!r} has values from {low:g} to {high:g}, some of which are outside of "
-                    f"the support of its distribution ({_bare(support)}); rescale them, or take "
-                    "another likelihood"
+                    f"the support of its distribution ({_bare(support)}); "
+                    + (_GREYS if grey else "rescale them, or take another likelihood")
                 )
         return None
 
@@ -364,6 +366,12 @@ class _Supports:
             and all(is_fixed(s) for s in self.by_name.values())
             and not any(has_nan(x) for x in rows.reals.values())
         )
+
+
+_GREYS = (
+    "BernoulliHead takes zeros and ones, and these are greys: take (x > 0.5) of them, or draw each "
+    "with torch.bernoulli(x), or take another likelihood, such as pgnn.NormalHead"
+)
 
 
 def _bare(support: Any) -> Any:
