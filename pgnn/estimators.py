@@ -185,7 +185,14 @@ class SequenceTagger(BaseEstimator):  # type: ignore[misc]
         ]
 
     def score(self, X: Sentences, y: Sequence[Sequence[Any]]) -> float:
-        """Return the share of labels that are right."""
+        """Return the share of labels that are right.
+
+        Raises:
+            DataError: If there are no labels.
+        """
+        check_label_sequences("y", y)
+        if not any(map(len, y)):
+            raise DataError("there are no labels in y to score: give sentences that have steps")
         return token_accuracy(y, self.predict(X))
 
     def _sentences(self, X: Sentences) -> StepAttributes:

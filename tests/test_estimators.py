@@ -4,6 +4,7 @@ import itertools
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from sklearn.base import clone
@@ -150,3 +151,36 @@ def test_modules_list_what_is_public() -> None:
     assert dir(pgnn.estimators) == ["LabelSequences", "SequenceTagger"]
     assert set(dir(pgnn.divergences)) == set(pgnn.divergences.__all__)
     assert all(hasattr(pgnn.divergences, name) for name in dir(pgnn.divergences))
+
+
+def test_containers_of_sentences_make_no_difference() -> None:
+    expected = SequenceTagger(max_iterations=5).fit(X, TAGS).predict(X)
+    for pack in (_objects, lambda x: pd.Series(_objects(x)), lambda x: tuple(map(tuple, x))):
+        tagger = SequenceTagger(max_iterations=5).fit(pack(X), pack(TAGS))
+        assert tagger.predict(pack(X)) == expected
+        assert tagger.score(pack(X), pack(TAGS)) == tagger.score(X, TAGS)
+    inner = _objects([_objects(sentence) for sentence in X])
+    assert SequenceTagger(max_iterations=5).fit(inner, TAGS).predict(inner) == expected
+
+
+def test_cross_validation_of_arrays_of_objects() -> None:
+    many, tags = _objects([*X] * 2), _objects([*TAGS] * 2)
+    tagger = SequenceTagger(max_iterations=5)
+    expected = cross_val_score(tagger, [*many], [*tags], cv=2, error_score="raise")
+    got = cross_val_score(tagger, many, tags, cv=2, error_score="raise")
+    np.testing.assert_array_equal(got, expected)
+
+
+@pytest.mark.filterwarnings("ignore::pgnn.NotConverged")
+def test_scores_of_nothing_are_refused() -> None:
+    tagger = SequenceTagger(max_iterations=5).fit(X, TAGS)
+    for nothing in ([], [[], []]):
+        with pytest.raises(DataError, match="no labels in y to score"):
+            tagger.score(nothing, nothing)
+
+
+def _objects(items: Any) -> Any:
+    column = np.empty(len(items), dtype=object)
+    for k, item in enumerate(items):
+        column[k] = item
+    return column

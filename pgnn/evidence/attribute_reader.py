@@ -139,6 +139,21 @@ class AttributeReader:
         return np.asarray(self.lengths), counts, self.index, which, values
 
 
+def listed(values: Any) -> Any:
+    """Return an array of objects, a Series or a similar column as a list; all else as it is.
+
+    Example:
+        >>> listed(np.array([["a"], ["b"]], dtype=object)), listed(("a",))
+        ([['a'], ['b']], ('a',))
+    """
+    if isinstance(values, Sequence) or is_frame(values) or not getattr(values, "ndim", 1):
+        return values
+    for name in ("tolist", "to_list", "to_pylist"):
+        if hasattr(values, name):
+            return getattr(values, name)()
+    return values
+
+
 def steps_of(name: Hashable, sequence: Any) -> Sequence[Any]:
     """Return the steps of one sequence."""
     if is_frame(sequence):
@@ -151,6 +166,7 @@ def steps_of(name: Hashable, sequence: Any) -> Sequence[Any]:
             dict(zip(matrix.indices[a:b].tolist(), matrix.data[a:b].tolist(), strict=True))
             for a, b in zip(matrix.indptr[:-1], matrix.indptr[1:], strict=True)
         ]
+    sequence = listed(sequence)
     if isinstance(sequence, Sequence) and not isinstance(sequence, str):
         return sequence
     raise EvidenceError(

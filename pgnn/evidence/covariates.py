@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pgnn.errors import EvidenceError
 from pgnn.evidence.frames import is_frame, unframed
-from pgnn.factors.cells import unmasked
+from pgnn.factors.cells import is_masked, unmasked
 from pgnn.factors.inference_mode import ordinary
 from pgnn.factors.sparse_rows import is_scipy_sparse
 
@@ -49,7 +49,7 @@ def input_sequences(name: Hashable, value: Any) -> Any:
 
 
 def _check_unmasked(name: Hashable, value: Any) -> None:
-    if _is_masked(value):
+    if is_masked(value):
         raise EvidenceError(f"input {name!r} has masked cells, and inputs are never missing: fill "
                             "them, or make it a variable")  # fmt: skip
 
@@ -78,10 +78,3 @@ def _read(name: Hashable, value: Any) -> Any:
             f"{array.reshape(-1)[:1].tolist()}; encode labels as numbers first"
         )
     return value
-
-
-def _is_masked(value: Any) -> bool:
-    """Whether a cell of an array, or of arrays in nested lists, is masked."""
-    if isinstance(value, list | tuple):
-        return any(_is_masked(x) for x in value if not isinstance(x, float | int | str))
-    return np.ma.is_masked(value)

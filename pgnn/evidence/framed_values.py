@@ -49,7 +49,7 @@ def ordered_weights(variable: Variable, values: Any) -> Any:
     if not hasattr(values, "iloc") or is_frame(values) or len(values) != variable.num_states:
         return values
     names = [] if is_unlabelled(values.index) else [*values.index]
-    order = _order(variable, names)
+    order = order_of(variable, names)
     if order is None and names:
         raise _other_labels(variable, names, names[0])
     return values.to_numpy() if order is None else values.to_numpy()[order]
@@ -70,11 +70,11 @@ def _plain(variable: Variable, frame: Any, scalar: bool) -> Any:
     if not variable.is_discrete or not scalar or matrix.shape[1] != variable.num_states:
         return matrix
     unlabelled = is_unlabelled(frame.columns)
-    order = _order(variable, [] if unlabelled else [name for name, _ in frame_columns(frame)])
+    order = order_of(variable, [] if unlabelled else [name for name, _ in frame_columns(frame)])
     return matrix if order is None else matrix[:, order]
 
 
-def _order(variable: Variable, names: Sequence[Hashable]) -> list[int] | None:
+def order_of(variable: Variable, names: Sequence[Hashable]) -> list[int] | None:
     """Return the place of each state among labels; None where no label is a state.
 
     Raises:

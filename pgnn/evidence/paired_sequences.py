@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from pgnn.errors import EvidenceError, closest
+from pgnn.errors import EvidenceError, closest, shortened
 from pgnn.evidence.covariates import input_sequences
+from pgnn.evidence.row_lengths import lengths_array
 from pgnn.evidence.sequence_evidence import SequenceEvidence
 from pgnn.factors.time_steps import AXIS
 from pgnn.factors.variable import Variable
@@ -46,12 +47,13 @@ class InputSequences(NamedTuple):
         """
         values, steps, batched = _padded(name, raw)
         if lengths is not None:
+            array = lengths_array(repr(AXIS), lengths)
             try:
-                given = torch.as_tensor(lengths).reshape(-1)
+                given = torch.as_tensor(array).reshape(-1)
             except (TypeError, ValueError, RuntimeError):
                 raise EvidenceError(
                     f"{AXIS!r} must be the lengths ({len(steps)},) of the input {name!r}, got "
-                    f"{lengths!r}"
+                    f"{shortened(repr(lengths))}"
                 ) from None
             if (
                 given.shape != steps.shape

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from pgnn.errors import EvidenceError
+from pgnn.errors import EvidenceError, shortened
 from pgnn.evidence.evidence import Evidence, Floats
 from pgnn.evidence.frames import columns_of, frame_columns, is_frame
+from pgnn.evidence.row_lengths import lengths_array
 from pgnn.evidence.sequence_values import Parts, event_shape, read_parts, step_codes
 from pgnn.evidence.unknown_variable import unknown_columns
 from pgnn.evidence.values import RawEvidence, Rule
-from pgnn.factors.cells import dense
 from pgnn.factors.time_steps import AXIS
 from pgnn.factors.variable import MISSING, Variable
 
@@ -187,7 +187,7 @@ class SequenceEvidence(Evidence):
         else:
             return {}
         length = columns.get(AXIS, raw.lengths)
-        lengths = None if length is None else _array(length)
+        lengths = None if length is None else lengths_array(repr(AXIS), length)
         return {n: event_shape(n, columns[n], lengths) for n in names if n in columns}
 
     @classmethod
@@ -225,19 +225,19 @@ class SequenceEvidence(Evidence):
         findings = {n: x for n, x in _mapping(raw.values).items() if n not in raw.ignore}
         known = {v.name: v for v in variables}
         length = findings.pop(AXIS, None) if AXIS not in known else None
-        length = raw.lengths if length is None else length
+        said, length = (repr(AXIS), length) if length is not None else ("lengths=", raw.lengths)
         at_steps: dict[Any, Any] = {n: findings.pop(n) for n in [*findings] if _is_step(n, known)}
         wrong = [n for n in findings if n not in known]
         if wrong:
             what = "column" if is_frame(raw.values) else "variable of the model"
             raise unknown_columns(wrong, variables, what)
-        row_lengths = None if length is None else _array(length)
+        row_lengths = None if length is None else lengths_array(said, length)
         columns = {
             n: read_parts(known[n], x, raw.rule_of(x), row_lengths).cut(row_lengths)
             for n, x in findings.items()
         }
-        rows, batched = _rows(columns, length, at_steps)
-        lengths, mask = _lengths(columns, length, rows)
+        rows, batched = _rows(columns, row_lengths, at_steps)
+        lengths, mask = _lengths(columns, row_lengths, rows, said)
         steps = max([int(lengths.max(initial=0)), *(c.steps for c in columns.values())])
         codes: dict[Hashable, Tensor] = {}
         reals: dict[Hashable, Tensor] = {}
@@ -305,15 +305,6 @@ def _mapping(evidence: Any) -> dict[Hashable, Any]:
     )
 
 
-def _array(lengths: Any) -> np.ndarray:
-    try:
-        if isinstance(lengths, Tensor):
-            lengths = dense(lengths.detach()).cpu()
-        return np.asarray(lengths)
-    except ValueError:
-        raise EvidenceError(f"lengths must be a whole number for each row, got {lengths}") from None
-
-
 def _is_step(name: object, known: Mapping[Hashable, Variable]) -> bool:
     """Return whether a name denotes one step, ``(name, t)``."""
     return (
@@ -344,7 +335,7 @@ def _rows(
 
 
 def _lengths(
-    columns: Mapping[Hashable, Parts], length: Any, rows: int
+    columns: Mapping[Hashable, Parts], array: np.ndarray | None, rows: int, said: str
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Return ``(B,)`` lengths, and the mask if there is one."""
     steps = np.zeros(rows, dtype=np.int64)
@@ -359,23 +350,23 @@ def _lengths(
                 f"{steps[row]}; pad unobserved steps with None, NaN or -1"
             )
         steps = np.maximum(steps, column_steps)
-    if length is None:
+    if array is None:
         return steps, None
-    array = _array(length)
-    mask = None
+    mask, given = None, array
     if array.ndim == 2 and array.dtype == np.bool_:
         mask = array
         positions = np.arange(1, array.shape[1] + 1)
         array = np.where(array, positions, 0).max(axis=1, initial=0)
     if array.ndim > 1 or array.dtype.kind not in "iu" or (array < 0).any():
         raise EvidenceError(
-            f"{AXIS!r} must be a length, (B,) lengths or a boolean mask (B, T), got {length!r}"
+            f"{said} must be a length, (B,) lengths or a boolean mask (B, T), got "
+            f"{shortened(repr(given.tolist()))}"
         )
     array = np.broadcast_to(array, (rows,)).astype(np.int64)
     longer = (steps > 0) & (array > steps)
     if columns and longer.any():
         row = int(longer.argmax())
-        raise EvidenceError(f"row {row} has {steps[row]} steps, but {AXIS!r} says {array[row]}")
+        raise EvidenceError(f"row {row} has {steps[row]} steps, but {said} says {array[row]}")
     return array, mask
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pgnn.errors import EvidenceError
-from pgnn.evidence.attribute_reader import AttributeReader, steps_of
+from pgnn.evidence.attribute_reader import AttributeReader, listed, steps_of
 from pgnn.evidence.frames import is_frame
 from pgnn.evidence.name_index import NONE, NameIndex
 from pgnn.factors.sparse_rows import is_scipy_sparse
@@ -111,6 +111,7 @@ def _sequences(name: Hashable, raw: Any) -> tuple[bool, Sequence[Any]]:
     """Return whether the input is a batch of sequences, and the list of sequences."""
     if is_frame(raw) or is_scipy_sparse(raw):
         return False, [raw]
+    raw = listed(raw)
     if isinstance(raw, str | bytes | Mapping) or not isinstance(raw, Sequence):
         raise EvidenceError(
             f"the input {name!r} must be sequences of steps, each with its attributes: lists of "
@@ -121,7 +122,7 @@ def _sequences(name: Hashable, raw: Any) -> tuple[bool, Sequence[Any]]:
     first = raw[0]
     if is_frame(first) or is_scipy_sparse(first):
         return True, raw
-    for sequence in raw:  # empty ones tell nothing
+    for sequence in map(listed, raw):  # empty ones tell nothing
         if isinstance(sequence, Mapping | set | frozenset):
             return False, [raw]
         if isinstance(sequence, Sequence) and not isinstance(sequence, str) and len(sequence):

@@ -156,6 +156,18 @@ def unmasked(value: Any) -> Any:
     return np.where(mask, gone, plain)
 
 
+def is_masked(value: Any) -> bool:
+    """Whether a cell of an array, or of arrays in nested lists, is masked.
+
+    Example:
+        >>> is_masked([np.ma.masked_array([1, 99], [False, True])]), is_masked([1, 99])
+        (True, False)
+    """
+    if isinstance(value, list | tuple):
+        return any(is_masked(x) for x in value if not isinstance(x, float | int | str))
+    return bool(np.ma.is_masked(value))
+
+
 def plain_numbers(value: Any) -> Any:
     """Convert an array or a tensor of numbers to a Python number, or a tuple of them.
 

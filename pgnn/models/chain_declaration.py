@@ -99,7 +99,7 @@ def masked(state: Variable, transitions: Any, mask: Any) -> Any:
     if transitions is not None:
         raise ModelError("mask= is for a learnable table: a given table already has its zeros")
     k = state.num_states
-    allowed = read_mask(mask, k)
+    allowed = read_mask(mask, state)
     if not bool(allowed.any(dim=1).all()):
         raise ModelError(f"mask must be ({k}, {k}) with a transition out of every state")
     share = allowed.double()

@@ -89,10 +89,16 @@ class CTC(Model, AlignmentModel):
         """Return the labels and the network."""
         return {
             "labels": self._label.states,
-            "scores": self.scores,
+            "scores": None if self._is_bare else self.scores,
+            "input_name": self.scores.input_name,
             "name": self._label.name,
             "blank": self.blank,
         }
+
+    @property
+    def _is_bare(self) -> bool:
+        """Whether the input itself is the scores."""
+        return type(self.scores.module) is nn.Identity and not self.scores.takes_lengths
 
     @property
     def label(self) -> Variable:

@@ -63,9 +63,9 @@ class LabelField(SequenceModel, ChainModel, AttributeChainModel):
         k, transitions, mask = label.num_states, self._given["transitions"], self._given["mask"]
         table = torch.zeros(k, k, dtype=torch.float64)
         if transitions is not None:
-            table = read_pairs("transitions", transitions, k)
+            table = read_pairs("transitions", transitions, label)
         everything = mask is None or isinstance(mask, LabelAutomaton)
-        allowed = torch.ones(k, k, dtype=torch.bool) if everything else read_mask(mask, k)
+        allowed = torch.ones(k, k, dtype=torch.bool) if everything else read_mask(mask, label)
         self._label = label
         self.histories = histories_of(label, self.order, mask)
         self.register_buffer("barred", ~allowed)

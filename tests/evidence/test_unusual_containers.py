@@ -66,7 +66,7 @@ def test_an_array_without_an_axis_names_no_variable(names: Any) -> None:
 
 
 def test_ragged_lengths_are_refused() -> None:
-    with pytest.raises(pgnn.EvidenceError, match="lengths must be"):
+    with pytest.raises(pgnn.EvidenceError, match="'T' must be a whole number"):
         chain().smooth({"r": SEEN, "T": [[0, 1], [1]]})
 
 

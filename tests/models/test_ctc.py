@@ -221,3 +221,12 @@ def test_wrong_questions(model: CTC, scores: Tensor) -> None:
     nn.init.constant_(broken.bias, math.nan)
     with pytest.raises(pgnn.ModelError, match="nan"):
         CTC(["a", "b"], broken).log_prob(["a"], inputs={"x": scores[0].float()})
+
+
+def test_input_as_scores_is_loaded_without_modules(tmp_path: Path) -> None:
+    scores = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
+    model = pgnn.CTC("ab", input_name="sound")
+    model.save(tmp_path / "ctc.pgnn")
+    loaded = pgnn.load(tmp_path / "ctc.pgnn")
+    expected = model.log_prob(["a"], inputs={"sound": scores})
+    torch.testing.assert_close(loaded.log_prob(["a"], inputs={"sound": scores}), expected)

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from pgnn.errors import EvidenceError, ModelError
-from pgnn.factors.cells import dense
+from pgnn.factors.cells import dense, is_masked
 from pgnn.factors.piece import learnable_zeros
 from pgnn.factors.variable import Variable
 from pgnn.limits import check_size, entries_of
@@ -100,8 +100,13 @@ def read_numbers(what: str, numbers: Any) -> np.ndarray:
         numbers: Nested lists, array or tensor.
 
     Raises:
-        ModelError: If it is not a rectangular array of numbers, or a tensor that requires grad.
+        ModelError: If it is not a rectangular array of numbers, has masked cells, or requires grad.
     """
+    if is_masked(numbers):
+        raise ModelError(
+            f"{what} has masked cells, and parameters are never missing: fill them, or leave the "
+            "whole out to have it learned"
+        )
     if isinstance(numbers, torch.Tensor):
         if numbers.requires_grad:
             raise ModelError(

@@ -2,41 +2,89 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from pgnn.errors import ModelError
+from pgnn.errors import EvidenceError, ModelError
+from pgnn.evidence.framed_values import is_unlabelled, order_of
+from pgnn.evidence.frames import frame_columns, is_frame, matrix_of
 from pgnn.factors.conditionals.table_reader import read_numbers
+from pgnn.factors.variable import Variable
 
 
-def read_pairs(name: str, table: Any, k: int) -> Tensor:
-    """Return ``(K, K)`` numbers, from row to column.
+def read_pairs(name: str, table: Any, label: Variable) -> Tensor:
+    """Return ``(K, K)`` scores of transitions, from row to column.
+
+    Args:
+        name: What they are, for messages.
+        table: Numbers below infinity; a data frame whose labels are states is read by them.
+        label: The variable that they are about.
 
     Raises:
-        ModelError: If it has another shape.
+        ModelError: If it has another shape, a score is NaN or infinite, or labels are no states.
     """
-    numbers = read_numbers(name, table)
+    scores = _pairs(name, table, label)
+    wrong = ~(scores < torch.inf)  # NaN compares as false
+    if bool(wrong.any()):
+        row, column = wrong.nonzero()[0].tolist()
+        raise ModelError(
+            f"{name} must be numbers below infinity, got {float(scores[row, column])} in row "
+            f"{row}, column {column}; -inf says that there is no such transition"
+        )
+    return scores
+
+
+def read_mask(mask: Any, label: Variable) -> Tensor:
+    """Return ``(K, K)`` which transitions there are.
+
+    Raises:
+        ModelError: If it has another shape, or an entry is neither true nor false, one nor zero.
+    """
+    numbers = _pairs("mask", mask, label)
+    wrong = (numbers != 0) & (numbers != 1)
+    if bool(wrong.any()):
+        row, column = wrong.nonzero()[0].tolist()
+        got = "NaN" if numbers[row, column].isnan() else f"{float(numbers[row, column]):g}"
+        raise ModelError(
+            f"mask must say of each transition whether there is one (True) or not (False), got "
+            f"{got} in row {row}, column {column}"
+        )
+    return numbers != 0
+
+
+def _pairs(name: str, table: Any, label: Variable) -> Tensor:
+    """Return ``(K, K)`` numbers in the order of the states."""
+    k = label.num_states
+    try:
+        numbers = read_numbers(name, matrix_of(table) if is_frame(table) else table)
+    except EvidenceError as error:
+        raise ModelError(f"{name}: {error}") from None
     if numbers.shape != (k, k):
         raise ModelError(
             f"{name} must be ({k}, {k}), from each of {k} labels to each, got {numbers.shape}"
         )
-    return torch.from_numpy(numbers)
+    if hasattr(table, "iloc"):
+        if not is_unlabelled(table.index):
+            numbers = numbers[_order(name, label, [*table.index])]
+        if not is_unlabelled(table.columns):
+            columns = [x for x, _ in frame_columns(table)]
+            numbers = numbers[:, _order(name, label, columns)]
+    return torch.from_numpy(np.ascontiguousarray(numbers))
 
 
-def read_mask(mask: Any, k: int) -> Tensor:
-    """Return ``(K, K)`` which transitions there are: entries that are not zero.
-
-    Raises:
-        ModelError: If it has another shape, or an entry is no number.
-    """
-    numbers = read_pairs("mask", mask, k)
-    if bool(numbers.isnan().any()):
-        row, column = (int(x) for x in np.argwhere(numbers.isnan().numpy())[0])
+def _order(name: str, label: Variable, names: Sequence[Hashable]) -> list[int]:
+    try:
+        order = order_of(label, names)
+    except EvidenceError:
+        order = None
+    if order is None:
         raise ModelError(
-            f"mask must say of each transition whether there is one (True) or not (False), got NaN "
-            f"in row {row}, column {column}"
+            f"{name} has the labels {list(names[:8])!r}, which are not the states of "
+            f"{label.name!r}, {[*label.labels.codes][:8]!r}; give .to_numpy() for a table in the "
+            "order of the states"
         )
-    return numbers != 0
+    return order
