@@ -26,9 +26,9 @@ def num_free_parameters(model: nn.Module) -> int:
     """Return the number of free parameters of a model.
 
     Constants, such as given tables, are excluded. Each row of a table has one free parameter fewer
-    than positive entries; zeros are considered structural, so count before a fit, which may set
-    entries to zero. For other parameters, redundant ones, such as a rotation of hidden factors, are
-    subtracted.
+    than entries: those that a fit estimated as zero count, those that were declared as zero, such
+    as by ``mask=``, do not. The number is the same before and after a fit. For other parameters,
+    redundant ones, such as a rotation of hidden factors, are subtracted.
 
     Example:
         >>> from pgnn import HiddenMarkovModel
@@ -127,9 +127,8 @@ class Bic(Criterion):
 
     def figure(self, model: Model, data: Any, inputs: Inputs | None, **fit: Any) -> float:
         """See the base class."""
-        k = _count(model)
         model.fit(data, inputs=inputs, **fit)
-        return bic(model, data, inputs, num_parameters=k)
+        return bic(model, data, inputs)
 
 
 @dataclass(frozen=True)
@@ -199,24 +198,13 @@ def choose(
     criterion, data = Bic() if criterion is None else criterion, with_lengths(data, lengths)
     table: dict[Hashable, dict[str, float]] = {}
     for name, model in candidates.items():
-        count = _count(model)
         figure = criterion.figure(model, data, inputs, **fit)
-        count = num_free_parameters(model) if count is None else count
         if math.isnan(figure):
             raise DataError(f"the criterion of candidate {name!r} is not a number; check its fit")
         table[name] = {
             "figure": figure,
-            "parameters": count,
+            "parameters": num_free_parameters(model),
             "log_likelihood": log_likelihood(model, data, inputs),
         }
     best = min(table, key=lambda name: table[name]["figure"])
     return Choice(best, candidates[best], table, candidates)
-
-
-def _count(model: Model) -> int | None:
-    """Return the number of free parameters before a fit; None if it depends on the data."""
-    try:
-        model.variables  # noqa: B018
-    except ModelError:
-        return None
-    return num_free_parameters(model)

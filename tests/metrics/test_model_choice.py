@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import warnings
+from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import networkx as nx
@@ -46,6 +48,36 @@ class TestNumLearnable:
 
     def test_structural_zeros_do_not_count(self) -> None:
         assert num_free_parameters(chain(3, mask=np.triu(np.ones((3, 3))))) == 9 + (2 + 1 + 0) + 2
+
+    def test_a_fit_does_not_change_the_number(self) -> None:
+        unseen = {"x": [0, 1, 1, 0, 2, 1, 0, 0, 1, 2]}  # never 3
+        for options in ({}, {"mask": np.triu(np.ones((2, 2)))}):
+            model = chain(2, **options)
+            before = num_free_parameters(model)
+            model.fit(unseen, **QUICK)
+            assert bool((model.emissions["x"].probs[:, 3] == 0).all())
+            assert num_free_parameters(model) == before
+
+    def test_zeros_of_a_start_that_the_learner_keeps_are_structural(self) -> None:
+        model = chain(2, transitions=[[0.5, 0.5], [0.0, 1.0]]).requires_grad_()
+        learner = pgnn.EM(initialize=False, tolerance=1e-6)
+        model.emissions["x"].set_probs([[0.4, 0.3, 0.2, 0.1], [0.1, 0.2, 0.3, 0.4]])
+        model.fit({"x": [0, 1, 1, 0, 2, 3, 3, 2]}, learner=learner, progress=False)
+        assert num_free_parameters(model) == 2 * 3 + 1 + 1
+
+    def test_zeros_that_counts_replace_are_free(self) -> None:
+        model = pgnn.BayesianNetwork([], {"a": [0.5, 0.5, 0.0]}, states={"a": 3})
+        model.requires_grad_()
+        assert num_free_parameters(model) == 1
+        model.fit({"a": [0, 0, 2]})
+        assert num_free_parameters(model) == 2
+
+    def test_of_a_saved_model(self, tmp_path: Path) -> None:
+        model = chain(3, mask=np.triu(np.ones((3, 3))))
+        model.fit({"x": [0, 1, 1, 0, 2, 1, 0, 0, 1, 2]}, **QUICK)
+        model.save(tmp_path / "chain.safetensors")
+        loaded = pgnn.load(tmp_path / "chain.safetensors")
+        assert num_free_parameters(loaded) == num_free_parameters(model) == 9 + 3 + 2
 
     @pytest.mark.parametrize(
         ("form", "numbers"),
@@ -116,6 +148,49 @@ class TestCriteria:
         data = {"a": [0, 1], "b": [0, 2]}
         expected = 5 * math.log(2) + 2 * 2 * math.log(6)
         assert bic(model, data) == pytest.approx(expected)
+
+    def test_of_a_fitted_network_is_pgmpys(self) -> None:
+        from pgmpy.structure_score import BIC
+
+        asia = pgnn.read(str(resources.files("pgnn") / "networks" / "asia.bif"))
+        rows = asia.sample(300, seed=3).frame()
+        score = BIC(rows, state_names={n: list(v.states) for n, v in asia.variables.items()})
+        parents = {n: [*asia.graph.predecessors(n)] for n in asia.graph}
+        expected = -2.0 * sum(score.local_score(n, tuple(p)) for n, p in parents.items())
+        learned = pgnn.BayesianNetwork(asia.graph).fit(rows)
+        declared = pgnn.BayesianNetwork(asia.graph, states=pgnn.states_of(rows))
+        assert bic(learned, rows) == pytest.approx(expected, rel=1e-9)
+        for model in (pgnn.BayesianNetwork(asia.graph), declared):
+            found = choose({"asia": model}, rows)
+            assert found.table["asia"]["figure"] == pytest.approx(expected, rel=1e-9)
+            assert found.table["asia"]["parameters"] == num_free_parameters(learned)
+            assert bic(found.model, rows) == found.table["asia"]["figure"]
+
+    def test_a_row_number_is_no_parent_of_a_coin(self) -> None:
+        coin = np.random.default_rng(0).integers(0, 2, 120)
+        rows = pd.DataFrame({"id": np.arange(120), "y": coin})
+        alone, joined = (
+            pgnn.BayesianNetwork(edges, states=pgnn.states_of(rows)).fit(rows)
+            for edges in ([], [("id", "y")])
+        )
+        heads = coin.mean()
+        of_coin = 120 * (heads * math.log(heads) + (1 - heads) * math.log(1 - heads))
+        expected = (119 + 1) * math.log(120) + 2 * 120 * math.log(120) - 2 * of_coin
+        assert bic(alone, rows) == pytest.approx(expected)
+        joint = (119 + 120) * math.log(120) + 2 * 120 * math.log(120)
+        assert bic(joined, rows) == pytest.approx(joint)
+
+    def test_of_a_fitted_chain_is_hmmlearns(self) -> None:
+        from hmmlearn.hmm import CategoricalHMM
+
+        x = np.random.default_rng(0).choice(3, size=200, p=[0.5, 0.3, 0.2])  # 3 does not occur
+        model = chain(2).fit({"x": x}, **QUICK)
+        other = CategoricalHMM(2, n_features=4)
+        other.startprob_ = model.initial["state"].probs.numpy(force=True)
+        other.transmat_ = model.transitions.probs.numpy(force=True)
+        other.emissionprob_ = model.emissions["x"].probs.numpy(force=True)
+        assert num_free_parameters(model) == 1 + 2 + 2 * 3
+        assert bic(model, {"x": x}) == pytest.approx(other.bic(x[:, None]), rel=1e-9)
 
     def test_nothing_observed(self) -> None:
         with pytest.raises(pgnn.DataError, match="at least one observation"):

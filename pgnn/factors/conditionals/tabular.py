@@ -60,7 +60,9 @@ class Tabular(ExponentialFamily, Conjugate):
 
     The table is stored as ``logits``, log probabilities in float64, and always normalised:
     :math:`\theta_{jk} = e^{\ell_{jk}} / \sum_l e^{\ell_{jl}}`, so that rows sum to one to double
-    precision. Structural zeros are ``-inf`` logits; their gradient is zero.
+    precision. Zeros are ``-inf`` logits; their gradient is zero. Those of a table that was given,
+    to the constructor or to :meth:`set_probs`, are structural, if it is made learnable: they are no
+    free parameters. Zeros that a fit has estimated are.
 
     Args:
         child: Discrete variable.
@@ -86,6 +88,7 @@ class Tabular(ExponentialFamily, Conjugate):
     """
 
     is_table = True
+    _declared_zeros: Tensor | None = None
     normalized = True
     """Whether rows are distributions, and not geometric means of such."""
 
@@ -102,6 +105,7 @@ class Tabular(ExponentialFamily, Conjugate):
         if table is not None:
             probs = read_table(child, self.parents, table, normalise)
             self.logits = nn.Parameter(_log(probs), requires_grad=False)
+            self._declare_zeros()
             return
         entries = entries_of(self.shape, MAX_TABLE)
         if entries > MAX_TABLE:
@@ -117,10 +121,19 @@ class Tabular(ExponentialFamily, Conjugate):
     @classmethod
     def from_settings(cls, settings: Settings, numbers: Mapping[str, Tensor]) -> Self:
         """Create a table of the saved size, which may exceed the limit of learnable tables."""
-        logits = numbers.get("logits")
+        settings = dict(settings)
+        zeros, logits = settings.pop("declared_zeros", None), numbers.get("logits")
         if logits is not None and logits.numel() > MAX_TABLE:
-            return cls(**settings, table=logits.softmax(-1))
-        return cls(**settings)
+            settings["table"] = logits.softmax(-1)
+        table = cls(**settings)
+        table._declared_zeros = zeros
+        return table
+
+    def settings(self) -> Settings:
+        """Return the variables, and which entries were declared to be zero, if any."""
+        declared = self._structural_zeros()
+        held = {} if declared is None else {"declared_zeros": declared.cpu()}
+        return super().settings() | held
 
     def unsound(self, name: str, numbers: Tensor) -> Tensor:
         """Return where logits are ``NaN`` or ``inf``, or a row has no possible state."""
@@ -142,9 +155,15 @@ class Tabular(ExponentialFamily, Conjugate):
         return (self.child.num_states - 1) * math.prod(self.shape[:-1])
 
     def num_free(self, parameter: Tensor) -> int:
-        """Number of possible entries minus one for each row; see the base class."""
-        possible = parameter.detach().isneginf().logical_not()
-        return int((possible.sum(dim=-1) - 1).clamp(min=0).sum())
+        """Number of entries that are no structural zeros, minus one for each row.
+
+        Entries that were estimated as zero are free.
+        """
+        return int((self._possible.sum(dim=-1) - 1).clamp(min=0).sum())
+
+    def forget_zeros(self) -> None:
+        """Make entries that were declared to be zero free ones, after a fit that estimated them."""
+        self._declared_zeros = None
 
     def set_probs(self, table: Any, *, normalise: bool = False) -> None:
         """Replace the table in place, learnable or not.
@@ -160,6 +179,7 @@ class Tabular(ExponentialFamily, Conjugate):
         probs = read_table(self.child, self.parents, entries, normalise)
         with torch.no_grad():
             self.logits.copy_(_log(probs))
+        self._declare_zeros()
 
     def distribution(
         self, parents: Mapping[Hashable, Tensor], inputs: Mapping[Hashable, Tensor] | None = None
@@ -233,8 +253,8 @@ class Tabular(ExponentialFamily, Conjugate):
         self.logits.add_(noise.to(self.logits))
 
     def make_uninformative(self) -> None:
-        """Make learnable rows uniform on their entries that are not zero; see the base class."""
-        self.maximize((self.probs.detach().ne(0).double(),))
+        """Make learnable rows uniform on their possible entries; see the base class."""
+        self.maximize((self._possible.double(),))
 
     def log_prior(self, prior: Any) -> Tensor:
         """Return pseudo-counts times log probabilities; see the base class."""
@@ -247,7 +267,7 @@ class Tabular(ExponentialFamily, Conjugate):
         If the child was observed, they are weighted by the frequencies of its states.
         """
         rows = torch.empty(self.shape, dtype=torch.float64).exponential_(generator=generator(seed))
-        rows = rows.to(self._device) * self.probs.detach().ne(0)
+        rows = rows.to(self._device) * self._possible
         rows = rows / rows.sum(dim=-1, keepdim=True)
         if self.child.name in values:
             code = torch.as_tensor(values[self.child.name]).long().numpy(force=True)
@@ -258,7 +278,7 @@ class Tabular(ExponentialFamily, Conjugate):
 
     def beliefs(self, prior: Any, values: Mapping[Hashable, Tensor] | None) -> Beliefs:
         """Return pseudo-counts of possible entries, ones without a prior; see the base class."""
-        possible = self.probs.detach().ne(0)
+        possible = self._possible
         if prior is None:
             return (possible.double(),)
         counts = self._pseudo_counts(prior)
@@ -301,6 +321,26 @@ class Tabular(ExponentialFamily, Conjugate):
     def described(self, posterior: Beliefs) -> Any:
         """The pseudo-counts."""
         return posterior[0].numpy(force=True)
+
+    def _declare_zeros(self) -> None:
+        """Take the zeros of a table that was given for structural ones."""
+        zeros = self.logits.detach().isneginf()
+        self._declared_zeros = zeros if bool(zeros.any()) else None
+
+    def _structural_zeros(self) -> Tensor | None:
+        """Where entries are zero because they were declared so; None if there are none."""
+        if self._declared_zeros is None:
+            return None
+        zeros = self._declared_zeros.to(self._device) & self.logits.detach().isneginf()
+        return zeros if bool(zeros.any()) else None
+
+    @property
+    def _possible(self) -> Tensor:
+        """Which entries may become positive: all but structural zeros."""
+        zeros = self._structural_zeros()
+        if zeros is None:
+            return torch.ones(self.shape, dtype=torch.bool, device=self._device)
+        return ~zeros
 
     @property
     def _device(self) -> torch.device:

@@ -153,6 +153,8 @@ class MaximumLikelihood(Learner):
             history.update(
                 entries, log_likelihood=total, **self._history_entries(parts, statistics)
             )
+        for table in parts.learned_tables.values():
+            table.forget_zeros()
 
     def partial_fit(
         self,
