@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -22,6 +23,11 @@ class Clusters(NamedTuple):
     centres: Tensor
     iterations: int
     converged: bool
+
+    def sum_of_squares(self, rows: Tensor, weights: Tensor | None = None) -> float:
+        """Return the sum of squared distances of rows to their centres."""
+        squares = (rows - self.centres[self.labels]).square().sum(dim=1)
+        return float((squares if weights is None else squares * weights).sum())
 
 
 def lloyd(
@@ -61,21 +67,34 @@ def lloyd(
 
 
 def spread_centres(rows: Tensor, num_clusters: int, generator: torch.Generator) -> Tensor:
-    """Draw rows one after another, each with probability proportional to its squared distance.
+    r"""Choose rows one after another, far from those before.
+
+    Each is the best of :math:`2 + \lfloor\log K\rfloor` candidates, which are drawn with
+    probabilities proportional to their squared distances: the one that leaves the smallest sum.
+
+    Cost:
+        ``O(N K D log K)``.
 
     References:
-        Arthur and Vassilvitskii (2007), k-means++: the advantages of careful seeding.
+        Arthur and Vassilvitskii (2007), k-means++: the advantages of careful seeding, section 6.
     """
-    first = int(torch.randint(len(rows), (1,), generator=generator))
-    chosen = [rows[first]]
-    distance = (rows - rows[first]).square().sum(dim=1)
+    chosen = [int(torch.randint(len(rows), (1,), generator=generator))]
+    distance = (rows - rows[chosen[0]]).square().sum(dim=1)
+    tries = 2 + int(math.log(num_clusters))
     for _ in range(num_clusters - 1):
         total = distance.cumsum(0)
-        at = torch.rand(1, generator=generator, dtype=torch.float64).to(rows.device) * total[-1]
-        number = int(torch.searchsorted(total, at, right=True).clamp(max=len(rows) - 1))
-        chosen.append(rows[number])
-        distance = torch.minimum(distance, (rows - rows[number]).square().sum(dim=1))
-    return torch.stack(chosen)
+        at = torch.rand(tries, generator=generator, dtype=torch.float64).to(rows) * total[-1]
+        candidates = torch.searchsorted(total, at, right=True).clamp(max=len(rows) - 1)
+        left = torch.stack([_nearer(distance, rows, rows[n]) for n in candidates.tolist()])
+        best = int(left.sum(dim=1).argmin())
+        chosen.append(int(candidates[best]))
+        distance = left[best]
+    return rows[chosen]
+
+
+def _nearer(distance: Tensor, rows: Tensor, centre: Tensor) -> Tensor:
+    """Squared distances of rows to the nearest centre, with one more."""
+    return torch.minimum(distance, (rows - centre).square().sum(dim=1))
 
 
 def nearest(rows: Tensor, centres: Tensor) -> Tensor:

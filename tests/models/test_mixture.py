@@ -1,10 +1,12 @@
 """Gaussian mixtures: scikit-learn from the same start, holes, and the number of components."""
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from sklearn.datasets import load_iris
 
 import pgnn
 
@@ -124,3 +126,15 @@ def test_an_array_without_a_name_is_of_the_only_variable() -> None:
 def test_data_without_anything_observed_is_refused() -> None:
     with pytest.raises(pgnn.DataError, match="every cell"):
         pgnn.Mixture(2, {"x": pgnn.Gaussian}).fit({"x": [np.nan, np.nan]}, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("form", "best"),
+    [(pgnn.Full(), -180.1855), (pgnn.Tied(), -256.3540), (pgnn.Spherical(), -384.3136)],
+)
+def test_every_seed_finds_the_optimum_of_scikit_learn(form: Any, best: float) -> None:
+    flowers = {"x": load_iris().data}
+    for seed in range(16):
+        model = pgnn.Mixture(3, {"x": partial(pgnn.Gaussian, form=form)})
+        model.fit(flowers, seed=seed, progress=False)
+        assert float(model.log_prob(flowers).sum()) == pytest.approx(best, abs=0.01)

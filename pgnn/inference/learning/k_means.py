@@ -147,8 +147,7 @@ class KMeans(Learner):
                 else:
                     first = torch.cat(means, dim=1) - origin
                 clusters = lloyd(rows, first, self.max_iterations, counts)
-                squares = (rows - clusters.centres[clusters.labels]).square().sum(dim=1)
-                inertia = float((squares * counts).sum())
+                inertia = clusters.sum_of_squares(rows, counts)
                 if best is None or inertia < best[1]:
                     best = clusters, inertia
                 bar.update()
