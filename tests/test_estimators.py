@@ -96,7 +96,7 @@ def test_wrong_calls() -> None:
         SequenceTagger().fit(X[:1], [TAGS[0][:2]])
     with pytest.raises(DataError, match="no values of 'label'"):
         SequenceTagger().fit([], [])
-    with pytest.raises(DataError, match="y must be sequences of labels, got 'NOUN'"):
+    with pytest.raises(DataError, match="y must be a list of sequences of labels, got 'NOUN'"):
         SequenceTagger().fit(X[:1], ["NOUN"])
     for wrong in ("0.1", -1.0, float("nan")):
         with pytest.raises(ModelError, match="c1 must be"):

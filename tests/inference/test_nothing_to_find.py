@@ -129,8 +129,10 @@ def test_tensors_of_any_kind_are_numbers() -> None:
     assert pgnn.Gibbs(chains=2, temperature=np.array([1.0, 2.0])).temperature == (1.0, 2.0)
     betas = torch.tensor([0.0, 0.5, 1.0])
     assert pgnn.AnnealedImportanceSampling(temperatures=betas).temperatures == (0.0, 0.5, 1.0)
-    with pytest.raises(pgnn.EvidenceError, match="'T' must be a length"):
-        chains()[0].sample(1, {"T": two})
+    drawn = chains()[0].sample(1, {"T": two}, seed=0)
+    assert {len(x[0]) for x in drawn.values()} == {2}
+    with pytest.raises(pgnn.EvidenceError, match="'T' must be"):
+        chains()[0].sample(1, {"T": 2.5})
 
 
 _ANSWERS = {"Assignment", "Beliefs", "Best", "KBest", "OnlineFilter", "Posterior", "Question",

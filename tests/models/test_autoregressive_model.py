@@ -328,7 +328,7 @@ def refused() -> list[tuple[Any, type[Exception], str]]:
         (
             lambda: model.sample(1, {"token": [None, "a"]}, engine=BeamSearch()),
             evidence,
-            "beginnings",
+            "only prefixes",
         ),
         (lambda: model.sample(1, {"token": ["a", "b"], "T": 1}), evidence, "'T' says 1"),
         (lambda: model.sample(1, {"T": 2.5}), evidence, "must be a length"),

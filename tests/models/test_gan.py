@@ -108,7 +108,7 @@ def test_masked_cells_are_missing():
     ):
         image_gan().fit(hidden)
     for held in (list(hidden), {"data": list(hidden)}):
-        with pytest.raises(pgnn.DataError, match="a game needs complete rows"):
+        with pytest.raises(pgnn.DataError, match="adversarial learning needs complete rows"):
             image_gan().fit(held)
 
 

@@ -275,7 +275,7 @@ def test_units_that_are_no_images() -> None:
         ("sensitivity", r"pgnn\.sensitivity\.curve\(\)"),
         ("transitions", "transitions"),
         ("structure", "Program"),
-        ("loadings", "factors"),
+        ("loadings", "FactorAnalysis"),
         ("history", "history"),
     ],
 )

@@ -79,7 +79,6 @@ class ModelAndGuide:
             Unsupported: If there is no real latent variable.
             EvidenceError: If a shared variable is not latent, or there are no rows.
         """
-        density.observed.check_rows()
         batches = PlateBatches.of(density)
         if batches is not None and not batches.changes:
             density, batches = batches.density(), None
@@ -287,6 +286,7 @@ def _own_draws(
             )
         return UnitDraws(model)
     if guide is None and isinstance(model, AmortisedModel) and not shared:
+        density.observed.check_rows()
         return RecognitionDraws(model, density.latents)
     return None
 

@@ -107,6 +107,7 @@ def _ascended(settings: Variational, question: Question) -> dict[Hashable, Tenso
     Warns:
         NotConverged: If the iteration limit is reached.
     """
+    question.observed.check_rows()
     density = SummedDensity(question.model, question.observed, question.inputs)
     problem, generator = ModelAndGuide.of(density, Delta(), ()), torch.Generator()
     parameters, most = [*problem.parts.parameters()], max(1, settings.max_iterations)

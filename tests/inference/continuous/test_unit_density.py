@@ -246,5 +246,5 @@ def test_baselines_that_cannot_be() -> None:
     network = torch.nn.Linear(2, 4)
     vae = pgnn.VAE(torch.nn.Linear(4, 4), network, pgnn.BernoulliHead((4,)), latent=2)
     learner = pgnn.LowerBound(bound=pgnn.ScoreFunction(baseline_units=3), max_iterations=1)
-    with pytest.raises(pgnn.Unsupported, match="leave them out"):
+    with pytest.raises(pgnn.Unsupported, match="leave it out"):
         vae.fit(ROWS.float(), learner=learner, progress=False)

@@ -20,7 +20,7 @@ _LOW = np.uint64(0xFFFFFFFF)
 
 
 @entry
-def split(text, starts, hashes):
+def split(text, starts, hashes) -> int:
     """Hash texts that are separated by zeros (Fowler, Noll and Vo, FNV-1a); return their number.
 
     Args:
@@ -95,7 +95,7 @@ def look_up(text, starts, hashes, slots, names, name_starts, numbers):
 
 
 @entry
-def insert(text, starts, hashes, slots, names, name_starts, count, numbers, new):
+def insert(text, starts, hashes, slots, names, name_starts, count, numbers, new) -> int:
     """Give those texts a number that have none after :func:`look_up`; return how many are new.
 
     Args:
