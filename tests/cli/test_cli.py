@@ -177,6 +177,17 @@ def test_demo(capsys: pytest.CaptureFixture[str]) -> None:
     assert "treewidth" in printed
 
 
+def test_demo_writes_the_network_that_the_pages_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "asia.bif"
+    assert run("demo", "--to", path) == 0
+    assert "most probable state" in capsys.readouterr().out
+    assert pgnn.read(path).num_free_parameters == 18
+    assert run("demo", "--to", tmp_path / "asia.nothing") == 1
+    assert "asia.nothing" in capsys.readouterr().err
+
+
 def test_errors_are_one_readable_line(asia: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "did you mean 'smoke'" in complaint(capsys, "query", asia, "-e", "smok=yes")
     line = complaint(capsys, "query", asia, "-e", "smoke=yess")

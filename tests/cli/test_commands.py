@@ -314,8 +314,6 @@ def test_every_command_has_examples_that_are_commands() -> None:
     commands = parser()._subparsers._group_actions[0].choices  # type: ignore[union-attr]
     assert len(commands) > len(COMMANDS)
     for name, command in commands.items():
-        if name == "demo":
-            continue
         lines = [line.split() for line in command.epilog.splitlines()[1:]]
         assert all(name in words for words in lines), name
 
