@@ -190,7 +190,7 @@ def long_matrix() -> np.ndarray:
         (long_matrix(), f"column 'kind', row {BLOCK + 3}: .*state index 4294967297"),
         ({"smoke": "no", "kind": [1]}, "column 'smoke' must be a sequence .*got 'no'"),
         ({"smoke": 1, "kind": [1]}, "column 'smoke' must be a sequence .*got 1"),
-        ({"smoke": np.zeros((2, 2)), "kind": [1]}, r"shape \(N,\), got shape \(2, 2\)"),
+        ({"smoke": np.zeros((2, 2)), "kind": [1]}, r"shape \(N,\), got \(2, 2\)"),
         ({"smoke": [["no"]], "kind": [1]}, r"'smoke' has shape \(1, 1\); expected \(B,\) states"),
         ([["no", 1]], "expected a DataFrame, a mapping.*got list"),
         (
