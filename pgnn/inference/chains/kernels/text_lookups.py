@@ -57,6 +57,21 @@ def _equal(text, begin, end, names, name_begin, name_end):
     return s == end - begin - 1
 
 
+@inner
+def _slot(text, begin, end, hashed, slots, names, name_starts):
+    """The slot of a text: the one that has its number, or the free one where it belongs."""
+    mask, tag = np.uint64(slots.shape[0] - 1), hashed >> _HALF
+    s = (hashed ^ tag) & mask
+    while slots[s] != _NOTHING:
+        k = np.int64(slots[s] & _LOW) - 1
+        if slots[s] >> _HALF == tag and _equal(
+            text, begin, end, names, name_starts[k], name_starts[k + 1]
+        ):
+            break
+        s = (s + _ONE) & mask
+    return s
+
+
 @entry
 def look_up(text, starts, hashes, slots, names, name_starts, numbers):
     """Fill in the numbers of texts in a table, -1 where they are not in it.
@@ -81,17 +96,8 @@ def look_up(text, starts, hashes, slots, names, name_starts, numbers):
             text, starts[n], starts[n + 1], names, name_starts[k], name_starts[k + 1]
         ):
             # another text has the same half of the hash: look on
-            tag = hashes[n] >> _HALF
-            s = (hashes[n] ^ tag) & mask
-            numbers[n] = EMPTY
-            while slots[s] != _NOTHING:
-                k = np.int64(slots[s] & _LOW) - 1
-                if slots[s] >> _HALF == tag and _equal(
-                    text, starts[n], starts[n + 1], names, name_starts[k], name_starts[k + 1]
-                ):
-                    numbers[n] = k
-                    break
-                s = (s + _ONE) & mask
+            s = _slot(text, starts[n], starts[n + 1], hashes[n], slots, names, name_starts)
+            numbers[n] = np.int64(slots[s] & _LOW) - 1
 
 
 @entry
@@ -104,24 +110,15 @@ def insert(text, starts, hashes, slots, names, name_starts, count, numbers, new)
         count: How many there were before.
         new: ``(N,)`` int32, filled: which texts are the new ones.
     """
-    mask = np.uint64(slots.shape[0] - 1)
     more = 0
     for n in range(numbers.shape[0]):
-        if numbers[n] >= 0:
+        if numbers[n] != EMPTY:
             continue
-        tag = hashes[n] >> _HALF
-        s = (hashes[n] ^ tag) & mask
-        while slots[s] != _NOTHING:
-            k = np.int64(slots[s] & _LOW) - 1
-            if slots[s] >> _HALF == tag and _equal(
-                text, starts[n], starts[n + 1], names, name_starts[k], name_starts[k + 1]
-            ):
-                numbers[n] = k
-                break
-            s = (s + _ONE) & mask
-        if numbers[n] < 0:
+        s = _slot(text, starts[n], starts[n + 1], hashes[n], slots, names, name_starts)
+        numbers[n] = np.int64(slots[s] & _LOW) - 1
+        if numbers[n] == EMPTY:
             k = count + more
-            slots[s] = (tag << _HALF) | np.uint64(k + 1)
+            slots[s] = (hashes[n] >> _HALF << _HALF) | np.uint64(k + 1)
             begin = name_starts[k]
             for i in range(starts[n + 1] - starts[n] - 1):
                 names[begin + i] = text[starts[n] + i]
