@@ -14,6 +14,7 @@ import argparse
 import time
 from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -34,24 +35,39 @@ def main() -> None:
     parser.add_argument("--passes", type=int, nargs="+", default=[100], help="of each stage")
     parser.add_argument("--rate", type=float, nargs="+", default=[2e-3], help="falls to zero")
     parser.add_argument("--tests", type=int, default=1000, help="images asked about")
+    parser.add_argument("--mixed", action="store_true", help="mixed precision")
+    parser.add_argument("--file", type=Path, help="of the networks")
     args = parser.parse_args()
     torch.set_num_threads(1)
     rows, test = read(args.data / "images" / "mnist" / "binarized_mnist_packed.npz")
     rows, test = rows[: args.rows], test[:: len(test) // args.tests]
     vae = autoencoder(rows.mean(0))
+    if args.file and args.file.exists():
+        vae.load_state_dict(torch.load(args.file))
     for particles, passes, rate in zip(args.particles, args.passes, args.rate, strict=True):
-        fit(vae, rows, args.apart, particles, passes, rate)
+        fit(vae, rows, Stage(particles, passes, rate, args.apart, args.mixed))
+        if args.file:
+            torch.save(vae.state_dict(), args.file)
         report(vae, test)
 
 
-def fit(
-    vae: pgnn.VAE, rows: Tensor, apart: float, particles: int, passes: int, rate: float
-) -> None:
+class Stage(NamedTuple):
+    """How networks are learnt."""
+
+    particles: int
+    passes: int
+    rate: float
+    apart: float
+    mixed: bool
+
+
+def fit(vae: pgnn.VAE, rows: Tensor, stage: Stage) -> None:
     """Maximise a bound by Adam, and print its curve."""
     begin = time.process_time()
+    particles, passes, rate, apart, mixed = stage
     bound = pgnn.ImportanceWeighted(particles) if particles > 1 else pgnn.Elbo(closed_form=True)
     learner = pgnn.LowerBound(
-        bound=bound, batch_size=100, max_iterations=passes, validation=apart,
+        bound=bound, batch_size=100, max_iterations=passes, validation=apart, mixed_precision=mixed,
         optimizer=lambda p: torch.optim.Adam(p, lr=rate, fused=True),
         scheduler=lambda o: torch.optim.lr_scheduler.LinearLR(o, 1.0, 0.01, passes),
         watch={"cpu": lambda _: time.process_time() - begin},

@@ -1,8 +1,9 @@
-"""Ordinary tensors inside ``torch.inference_mode()``, whose own have no gradients or versions."""
+"""Modes of torch: ordinary tensors inside ``torch.inference_mode()``, and modes after an error."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
 import torch
@@ -31,6 +32,46 @@ def outside_inference_mode(work: Callable[P, R]) -> Callable[P, R]:
             return work(*args, **kwargs)
 
     return run
+
+
+def in_ordinary_mode(work: Callable[P, R]) -> Callable[P, R]:
+    """Decorate a function to compute ordinary tensors, and to restore torch's modes on error.
+
+    Torch's context managers are written in Python: an interrupt as one of them exits would leave
+    gradients disabled, or operations recorded, for whatever the thread does next.
+
+    Example:
+        >>> @in_ordinary_mode
+        ... def fail():
+        ...     torch.set_grad_enabled(False)
+        ...     raise KeyboardInterrupt
+        >>> try:
+        ...     fail()
+        ... except KeyboardInterrupt:
+        ...     print(torch.is_grad_enabled())
+        True
+    """
+
+    @wraps(work)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        gradients, recorders = torch.is_grad_enabled(), torch._C._len_torch_dispatch_stack()
+        try:
+            return outside_inference_mode(work)(*args, **kwargs)
+        except BaseException:
+            try:
+                _restore(gradients, recorders)
+            except KeyboardInterrupt:  # a second interrupt
+                _restore(gradients, recorders)
+                raise
+            raise
+
+    return run
+
+
+def _restore(gradients: bool, recorders: int) -> None:
+    while torch._C._len_torch_dispatch_stack() > recorders:
+        torch._C._pop_torch_dispatch_stack(None)
+    torch.set_grad_enabled(gradients)
 
 
 def ordinary(value: Any) -> Any:

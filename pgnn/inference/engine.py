@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pgnn.abilities import FactorModel, Inputs
 from pgnn.errors import ChecksArguments, EvidenceError, ImpossibleEvidence, ModelError, Unsupported
-from pgnn.factors.inference_mode import outside_inference_mode
+from pgnn.factors.inference_mode import in_ordinary_mode
 from pgnn.inference.ancestral_draws import with_reals
 from pgnn.inference.assignment import Assignment, KBest
 from pgnn.inference.base_question import BaseQuestion, Names
@@ -63,6 +63,7 @@ class Engine(metaclass=ChecksArguments):
 
     # --- the methods of a model ---------------------------------------------------------------
 
+    @in_ordinary_mode
     def query(
         self,
         model: FactorModel,
@@ -73,15 +74,13 @@ class Engine(metaclass=ChecksArguments):
         errors: str = "raise",
     ) -> Posterior:
         """Answer :meth:`Model.query`."""
-        if torch.is_inference_mode_enabled():
-            again = outside_inference_mode(self.query)
-            return again(model, targets, evidence, inputs=inputs, errors=errors)
         question = self.read(model, evidence, inputs, names=targets, errors=errors)
         if question.wants_gradients == torch.is_grad_enabled():
             return self.answer_query(question)
         with torch.no_grad():
             return self.answer_query(question)
 
+    @in_ordinary_mode
     def most_probable(
         self,
         model: FactorModel,
@@ -93,9 +92,6 @@ class Engine(metaclass=ChecksArguments):
         errors: str = "raise",
     ) -> Assignment | KBest:
         """Answer :meth:`Model.most_probable`."""
-        if torch.is_inference_mode_enabled():
-            best = outside_inference_mode(self.most_probable)
-            return best(model, evidence, targets, inputs=inputs, k=k, errors=errors)
         k = whole_number("k", k, least=1)
         question = self.read(model, evidence, inputs, names=targets, errors=errors)
         with torch.set_grad_enabled(question.wants_gradients):
@@ -103,6 +99,7 @@ class Engine(metaclass=ChecksArguments):
         answer.is_score = question.of_scores
         return answer
 
+    @in_ordinary_mode
     def sample(
         self,
         model: FactorModel,
@@ -113,9 +110,6 @@ class Engine(metaclass=ChecksArguments):
         seed: int | None = None,
     ) -> Samples:
         """Answer :meth:`Model.sample`."""
-        if torch.is_inference_mode_enabled():
-            draw = outside_inference_mode(self.sample)
-            return draw(model, n, evidence, inputs=inputs, seed=seed)
         n, seed = whole_number("the number of samples", n), check_seed(seed)
         question: Any = self.read(model, evidence, inputs)
         check_size(f"{n:,} draws of {question.num_rows:,} rows", n * question.num_cells,
@@ -123,25 +117,24 @@ class Engine(metaclass=ChecksArguments):
         with torch.set_grad_enabled(question.wants_gradients):
             return with_reals(question, self.answer_sample(question, n, seed), seed)
 
+    @in_ordinary_mode
     def log_prob(self, model: FactorModel, data: Any, *, inputs: Inputs | None = None) -> Tensor:
         """Answer :meth:`Model.log_prob`."""
-        if torch.is_inference_mode_enabled():
-            return outside_inference_mode(self.log_prob)(model, data, inputs=inputs)
         question = self.read(model, data, inputs, names=[], errors="nan")
         with torch.set_grad_enabled(question.wants_gradients):
             total = self.answer_log_prob(question)
         return total if question.observed.batched else total[0]
 
+    @in_ordinary_mode
     def explain(
         self, model: FactorModel, targets: Names | None, evidence: Any, inputs: Inputs | None = None
     ) -> Explanation:
         """Answer :meth:`Model.explain`."""
-        if torch.is_inference_mode_enabled():
-            return outside_inference_mode(self.explain)(model, targets, evidence, inputs)
         question = self.read(model, evidence, inputs, names=targets)
         with torch.no_grad():
             return self.describe(question)
 
+    @in_ordinary_mode
     def compile(
         self,
         model: FactorModel,
@@ -149,8 +142,6 @@ class Engine(metaclass=ChecksArguments):
         observed: Iterable[Hashable] | None,
     ) -> CompiledQuery:
         """Answer :meth:`Model.compile`."""
-        if torch.is_inference_mode_enabled():
-            return outside_inference_mode(self.compile)(model, targets, observed)
         return self.prepare(model, targets, observed)
 
     # --- hooks: numbers about all elements ----------------------------------------------------

@@ -18,7 +18,7 @@ from pgnn.errors import ArgumentError, DataError, EvidenceError, ModelError
 from pgnn.evidence.frames import columns_of
 from pgnn.evidence.nameless_rows import listed_rows
 from pgnn.evidence.partitioned_frame import distinct_values, is_partitioned
-from pgnn.factors.inference_mode import outside_inference_mode
+from pgnn.factors.inference_mode import in_ordinary_mode
 from pgnn.limits import check_seed
 from pgnn.models.checked_module import CheckedModule
 
@@ -183,7 +183,7 @@ class LearningVerbs(CheckedModule, FactorModel):
         self.refresh_parameters()
         was, self.detached, self._fitting = self.detached, False, True
         try:
-            outside_inference_mode(learn)(self, data, **settings)
+            in_ordinary_mode(learn)(self, data, **settings)
             was = True
             if any(part.training for part in self.modules()):  # dropout only during learning
                 self.eval()

@@ -7,6 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+
+from pgnn.tape.recorder import _Recorder
+from tests.inference.interrupted_verbs import short_verbs
 
 ROOT = Path(__file__).parents[2]
 
@@ -73,6 +77,9 @@ def finished(model, history):
     # the interrupt may come after all was done, or in the next of several calls
     return model.history is not history
 
+def modes():
+    return torch.is_grad_enabled(), torch._C._len_torch_dispatch_stack()
+
 def changed(model, history, state):
     return not finished(model, history) and any(
         not value.equal(state[name]) for name, value in model.state_dict().items()
@@ -98,18 +105,19 @@ for name in verbs:
     duration = time.perf_counter() - began
     times = 1 + int(0.02 / duration)  # what is soon over is asked again and again
     duration = min(times * duration, 0.2)
-    hits, moved, wrong = 0, 0, 0
+    hits, moved, wrong, left_on = 0, 0, 0, 0
     for count in range(ATTEMPTS):
         pauses = [random.random() * duration, random.random() * 0.001][: 1 + (count % 4 == 0)]
         held = list(fresh(verb))
         if interrupted(lambda: ask_on(verb, times, held), *pauses):
             hits += 1
+            left_on += modes() != (True, 0)
             moved += changed(*held)
             if hits % 2:
                 # what was fitted once starts the next fit elsewhere
                 model = verb.build() if finished(*held[:2]) else held[0]
                 wrong += verb.numbers(model) != expected
-    told[name] = [hits, same, moved, wrong]
+    told[name] = [hits, same, moved, wrong, left_on]
 print(json.dumps(told))
 """
 )
@@ -140,12 +148,50 @@ def run(code: str) -> dict[str, Any]:
 @pytest.mark.slow
 def test_a_stream_of_interrupts_changes_nothing() -> None:
     told = run(STREAM)
-    for name, (hits, same, moved, wrong) in told.items():
+    for name, (hits, same, moved, wrong, left_on) in told.items():
         # Python ignores what is raised while it removes something from memory
         assert hits >= ATTEMPTS - 1, f"{name} went on after {ATTEMPTS - hits} interrupts"
         assert same, f"{name} does not give the same numbers twice"
         assert moved == 0, f"{name} was interrupted and left the model changed"
         assert wrong == 0, f"{name} gives other numbers after interrupts"
+        assert left_on == 0, f"{name} was interrupted and left modes of torch changed"
+
+
+@pytest.mark.filterwarnings("ignore::pgnn.NotConverged")
+def test_an_interrupt_as_operations_stop_being_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    verb = short_verbs()["MCMC"]
+    expected = verb.numbers(verb.build())
+
+    def interrupted(*_: object) -> None:
+        monkeypatch.undo()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(_Recorder, "__exit__", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        verb.ask(verb.build())
+    assert torch._C._len_torch_dispatch_stack() == 0
+    assert torch.is_grad_enabled()
+    assert verb.numbers(verb.build()) == expected
+
+
+@pytest.mark.parametrize("manager", [torch.no_grad, torch.set_grad_enabled])
+def test_an_interrupt_as_gradients_are_enabled_again(
+    monkeypatch: pytest.MonkeyPatch, manager: type
+) -> None:
+    exits = 0
+
+    def interrupted(*_: object) -> None:
+        nonlocal exits
+        exits += 1
+        raise KeyboardInterrupt
+
+    verb = short_verbs()["gradient"]
+    model = verb.build()
+    monkeypatch.setattr(manager, "__exit__", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        verb.ask(model)
+    assert exits
+    assert torch.is_grad_enabled()
 
 
 @pytest.mark.slow

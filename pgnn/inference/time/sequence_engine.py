@@ -13,6 +13,7 @@ from torch import Tensor
 from pgnn.abilities import ChainModel, Inputs
 from pgnn.errors import ImpossibleEvidence, Unsupported
 from pgnn.evidence.sequence_evidence import SequenceEvidence
+from pgnn.factors.inference_mode import in_ordinary_mode
 from pgnn.inference.assignment import Assignment, KBest
 from pgnn.inference.base_question import Names
 from pgnn.inference.exact.compiled_query import CompiledQuery
@@ -37,6 +38,7 @@ class SequenceEngine(SequenceReader):
 
     # --- verbs of models over time ------------------------------------------------------------
 
+    @in_ordinary_mode
     def filter(
         self,
         model: Any,
@@ -55,6 +57,7 @@ class SequenceEngine(SequenceReader):
         with torch.set_grad_enabled(question.wants_gradients):
             return self.filter_steps(question)
 
+    @in_ordinary_mode
     def predict(
         self,
         model: Any,
