@@ -13,8 +13,8 @@ from torch.distributions import Bernoulli, Independent, MultivariateNormal, Norm
 
 import pgnn
 from pgnn import VAE, BernoulliHead, DataError, Elbo, LowerBound, ModelError, NormalHead
+from pgnn.inference.continuous.bound_objective import BoundObjective
 from pgnn.inference.continuous.densities import SummedDensity
-from pgnn.inference.continuous.lower_bound import BoundObjective
 from pgnn.inference.continuous.model_and_guide import ModelAndGuide, make_generator
 from pgnn.inference.learning.training_data import read_rows
 

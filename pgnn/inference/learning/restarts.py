@@ -250,7 +250,7 @@ class Start:
     def _step(self, expected: ExpectedStatistics) -> None:
         """An M-step, and an extrapolation if one is due."""
         if not self.e_step.noisy:
-            self._earlier = self._before
+            self._earlier = None if self._extrapolation is None else self._before
             self._before = [p.detach().clone() for p in self._learnt()]
         if self._extrapolation is not None:
             self._extrapolation.before_step()

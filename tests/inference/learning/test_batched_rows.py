@@ -80,8 +80,8 @@ def test_batches_are_of_any_form_and_bring_inputs_and_weights() -> None:
         ([0.25 + 0.5 * images()], {}, "these are greys: take .*NormalHead"),
         (iter([images()]), {}, "set max_iterations=1"),
         ([[images(), images()]], {}, "batch 0: got 2 arrays"),
-        ([images()], {"validation": 0.5}, "all of them at once"),
-        ([images()], {"weights": np.ones(50)}, "bring their inputs and weights"),
+        ([images()], {"validation": 0.5}, "all rows in one array"),
+        ([images()], {"weights": np.ones(50)}, "contain their own inputs and weights"),
     ],
 )
 def test_batches_that_are_wrong_leave_the_model_as_it_was(data, rest, says) -> None:
