@@ -28,6 +28,7 @@ from pgnn.factors.groups.grouping import Grouping, grouped
 from pgnn.factors.piece import Settings
 from pgnn.factors.variable import Variable
 from pgnn.graphs.checks import check_directed_acyclic
+from pgnn.models.declared_conditional import makes_reals
 from pgnn.models.directed_declaration import (
     Edges,
     by_name,
@@ -39,7 +40,6 @@ from pgnn.models.directed_declaration import (
     event_shape,
     is_declared,
     listed_edges,
-    makes_reals,
     read_graph,
     variable_of,
 )

@@ -14,6 +14,7 @@ from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.tabular import Tabular
 from pgnn.factors.time_steps import lagged
 from pgnn.factors.variable import Variable
+from pgnn.models.declared_conditional import declared_conditional
 from pgnn.models.scores.label_pairs import read_mask
 
 
@@ -67,7 +68,7 @@ class ChainDeclaration(NamedTuple):
                 )
             return value
         if callable(value):
-            conditional = value(child, parents)
+            conditional = declared_conditional(value, child, parents)
             if not isinstance(conditional, Conditional) or conditional.child != child:
                 raise ModelError(
                     f"the {what}: the callable must return a Conditional of {child.name!r}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Hashable, Iterable, Mapping
-from functools import partial
 from typing import Any
 
 import networkx as nx
@@ -15,10 +14,10 @@ from pgnn.errors import DataError, ModelError, closest, shortened
 from pgnn.evidence.framed_values import only_column
 from pgnn.factors.cells import dense
 from pgnn.factors.conditionals.conditional import Conditional
-from pgnn.factors.conditionals.emission import Emission
 from pgnn.factors.conditionals.linear_gaussian import LinearGaussian
 from pgnn.factors.conditionals.tabular import Tabular
 from pgnn.factors.variable import Variable
+from pgnn.models.declared_conditional import class_of, declared_conditional
 
 Edges = Iterable[tuple[Hashable, Hashable]]
 
@@ -171,17 +170,7 @@ def is_declared(
 
 def is_class(conditional: Any) -> bool:
     """Whether a callable is a conditional class, or a partial of one, which fits any shape."""
-    return isinstance(_without_settings(conditional), type)
-
-
-def makes_reals(conditional: Any) -> bool:
-    """Whether a callable is a conditional class for real children, or a partial of one."""
-    kind = _without_settings(conditional)
-    return isinstance(kind, type) and issubclass(kind, Emission) and not kind.takes_states
-
-
-def _without_settings(conditional: Any) -> Any:
-    return conditional.func if isinstance(conditional, partial) else conditional
+    return isinstance(class_of(conditional), type)
 
 
 def event_shape(name: Hashable, column: Any) -> tuple[int, ...]:
@@ -317,7 +306,7 @@ def conditional_of(
         _check_parents(name, declared, parents)
         return declared
     if callable(declared):
-        conditional = declared(variables[name], parents)
+        conditional = declared_conditional(declared, variables[name], parents)
         if not isinstance(conditional, Conditional):
             raise ModelError(
                 f"the conditional of {name!r} must be a Conditional, a table or a callable "

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import wraps
+from inspect import signature
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 from pgnn.abilities import (
@@ -42,6 +43,11 @@ def one_table(verb: F) -> F:
                 "a column like any other: fit(frame), or fit({'x': X, 'target': y}) with the names "
                 f"of the model's variables; got {got}"
             )
+        unknown = [n for n in kwargs if n not in signature(verb).parameters]
+        if unknown:
+            called = f"{type(model).__name__}.{verb.__name__}()"
+            hint = "; it is for models over time" if unknown[0] == "lengths" else ""
+            raise ArgumentError(f"{called} has no argument {unknown[0]!r}{hint}")
         return verb(model, *args, **kwargs)
 
     return cast("F", checked)

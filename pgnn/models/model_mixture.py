@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
+from collections.abc import (
+    Callable,
+    Collection,
+    Hashable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
+from contextlib import ExitStack, contextmanager
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from torch import Tensor, nn
 
-from pgnn.abilities import Inputs, MixtureModel
-from pgnn.errors import ModelError, Unsupported
+from pgnn.abilities import Inputs, MixtureModel, UnrollableModel
+from pgnn.errors import EvidenceError, ModelError, Unsupported
+from pgnn.evidence.wrappers import with_lengths
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.tabular import Tabular
 from pgnn.factors.factor import Factor
 from pgnn.factors.piece import Settings
 from pgnn.factors.variable import Variable
-from pgnn.models.model import Model
+from pgnn.models.model import Model, Names
 
 if TYPE_CHECKING:
+    from pgnn.inference.assignment import Assignment
     from pgnn.inference.engine import Engine
     from pgnn.inference.learner import Learner
+    from pgnn.inference.posterior import Posterior
 
 
 class ModelMixture(Model, MixtureModel):
@@ -32,7 +44,8 @@ class ModelMixture(Model, MixtureModel):
     by :class:`EM`: each component runs its own E-step and M-step with weighted rows, so that its
     hidden and missing variables are handled at the same time. Components may be trees whose edges
     are learned (:class:`ChowLiuTree`), networks, fields, hidden Markov models (a mixture of
-    sequences), and mixtures. For mixtures of distributions see
+    sequences), and mixtures. Rows, and sequences, may be labelled with their component, all or
+    some of them: ``fit({"component": [0, 1, None], "x": ...})``. For mixtures of distributions see
     :class:`~pgnn.models.mixture.Mixture`.
 
     Args:
@@ -165,6 +178,106 @@ class ModelMixture(Model, MixtureModel):
         self._detached = plain
         for c in self.components:
             c.detached = plain
+
+    # --- verbs, with lengths of sequences -------------------------------------------------------
+
+    def query(
+        self,
+        targets: Names | None = None,
+        evidence: Any = None,
+        *,
+        inputs: Inputs | None = None,
+        engine: Engine | None = None,
+        errors: str = "raise",
+        lengths: Any = None,
+    ) -> Posterior:
+        """See :meth:`Model.query`; ``lengths`` of concatenated sequences."""
+        observed = self._with_lengths(evidence, lengths)
+        return super().query(targets, observed, inputs=inputs, engine=engine, errors=errors)
+
+    def log_prob(
+        self,
+        data: Any,
+        *,
+        inputs: Inputs | None = None,
+        engine: Engine | None = None,
+        lengths: Any = None,
+    ) -> Tensor:
+        """See :meth:`Model.log_prob`; ``lengths`` of concatenated sequences."""
+        observed = self._with_lengths(data, lengths)
+        return super().log_prob(observed, inputs=inputs, engine=engine)
+
+    def fit(
+        self,
+        data: Any,
+        *,
+        learner: Learner | None = None,
+        weights: Any = None,
+        inputs: Inputs | None = None,
+        seed: int | None = None,
+        progress: bool = True,
+        lengths: Any = None,
+    ) -> Self:
+        """See :meth:`Model.fit`; ``lengths`` of concatenated sequences."""
+        observed = self._with_lengths(data, lengths)
+        rest: dict[str, Any] = {"inputs": inputs, "seed": seed, "progress": progress}
+        return super().fit(observed, learner=learner, weights=weights, **rest)
+
+    def decode(
+        self,
+        evidence: Any = None,
+        *,
+        inputs: Inputs | None = None,
+        errors: str = "raise",
+        lengths: Any = None,
+    ) -> Assignment:
+        r"""Return the component and the path that are most probable together.
+
+        .. math:: \arg\max_{k, z}\; \pi_k\, p_k(z, x)
+
+        Args:
+            evidence: Sequences, see :meth:`SequenceModel.decode`.
+            inputs: Covariates by name, ``(B, T, ...)``.
+            errors: ``"raise"`` or ``"nan"``, see :meth:`Model.query`.
+            lengths: ``(B,)`` lengths of sequences that are concatenated in one array.
+
+        Raises:
+            Unsupported: If the components are no models over time.
+        """
+        if not self._over_time:
+            raise Unsupported(
+                "decode() is for mixtures of models over time, such as HiddenMarkovModel; use "
+                "most_probable()"
+            )
+        observed = self._with_lengths(evidence, lengths)
+        best: Any = self.most_probable(observed, inputs=inputs, errors=errors)
+        return best  # type: ignore[no-any-return]
+
+    @property
+    def _over_time(self) -> bool:
+        return isinstance(self.components[0], UnrollableModel)
+
+    def _with_lengths(self, data: Any, lengths: Any) -> Any:
+        if lengths is not None and not self._over_time:
+            raise EvidenceError(
+                "lengths= is for mixtures of models over time; the components are "
+                f"{type(self.components[0]).__name__}"
+            )
+        return with_lengths(data, lengths)
+
+    def _in_one_array(self, data: Any) -> Any:
+        """See :class:`LearningVerbs`; sequences remain as they are."""
+        return data if self._over_time else super()._in_one_array(data)
+
+    @contextmanager
+    def _declared_by(
+        self, data: Any, weights: Any, inputs: Inputs | None
+    ) -> Iterator[tuple[Any, Inputs | None]]:
+        """See :class:`LearningVerbs`; sequences tell the shapes of their components."""
+        with ExitStack() as stack:
+            for c in self.components if self._over_time else ():
+                stack.enter_context(c._declared_by(data, weights, inputs))
+            yield data, inputs
 
     def _learn(self, learn: Callable[..., None], data: Any, **settings: Any) -> None:
         """See :class:`LearningVerbs`; components share the history."""

@@ -13,8 +13,10 @@ from torch.distributions import Distribution, Independent, biject_to, constraint
 from pgnn.errors import ModelError, Unsupported
 from pgnn.factors.conditionals.checks import check_rows
 from pgnn.factors.conditionals.conditional import Conditional
+from pgnn.factors.conditionals.data_start import StartsFromData, by_configuration, data_start
 from pgnn.factors.conditionals.grid import configurations
 from pgnn.factors.conditionals.parameter_table import ParameterTable
+from pgnn.factors.conditionals.starting_values import starting_values
 from pgnn.factors.conditionals.table_reader import read_numbers
 from pgnn.factors.factor import Factor
 from pgnn.factors.piece import Settings
@@ -22,7 +24,7 @@ from pgnn.factors.support import log_density
 from pgnn.factors.variable import Variable
 
 
-class Distributional(Conditional):
+class Distributional(Conditional, StartsFromData):
     r"""A torch distribution with separate parameters for each state of the discrete parents.
 
     .. math:: p(x \mid j, u) = \mathrm{make}(x; u, \theta_j)
@@ -41,7 +43,9 @@ class Distributional(Conditional):
             ``(*batch, ...)`` by name. Dimensions of the child beyond its event shape are
             independent.
         **parameters: Starting values by the argument's name, the parents' axes
-            ``(K1, ..., Kn, ...)`` first. Unlike given tables they are learnable.
+            ``(K1, ..., Kn, ...)`` first. Unlike given tables they are learnable. Those of a class
+            that are not given start at zero, one, one half or the unit matrix, or in learning at
+            means and deviations of the data.
 
     Attributes:
         unconstrained: The parameters, by name.
@@ -77,6 +81,10 @@ class Distributional(Conditional):
             raise ModelError(
                 f"Distributional needs a real child of known shape, {child.name!r} is not"
             )
+        self._not_given: dict[str, Tensor] = {}
+        if isinstance(make, type) and issubclass(make, Distribution):
+            self._not_given = starting_values(make, child, self.parents, [*parameters])
+            parameters |= self._not_given
         self.make = make
         self.constraints: dict[str, Any] = {}
         self.unconstrained = nn.ParameterDict()
@@ -160,6 +168,20 @@ class Distributional(Conditional):
             self.distribution(configurations(self.parents, 1, self._device)), x.unsqueeze(1)
         )
         return log_probs.expand(len(x), math.prod(v.num_states for v in self.parents))
+
+    def start_from(self, values: Mapping[Hashable, Tensor], weights: Tensor) -> None:
+        """Begin at means and deviations of the data."""
+        x, make = values.get(self.child.name), self.make
+        discrete = [v for v in self.parents if v.is_discrete]
+        if x is None or not self.is_unset or not isinstance(make, type):
+            return
+        with torch.no_grad():
+            shares = by_configuration(discrete, values, weights)
+            found = data_start(make, x.reshape(len(x), self.child.num_elements), shares)
+            for name in found.keys() & self._not_given.keys():
+                raw = self.unconstrained[name]
+                begin = _transform(self.constraints[name]).inv(found[name].reshape(raw.shape))
+                raw.copy_(torch.where(begin.isfinite(), begin, raw))
 
     def statistics(self, values: Mapping[Hashable, Tensor], weights: Tensor) -> Never:
         """Not supported: there is no closed form.

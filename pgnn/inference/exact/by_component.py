@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Hashable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import one_hot
 
 from pgnn.abilities import Inputs, MixtureModel, UnrollableModel
-from pgnn.errors import Unsupported
+from pgnn.errors import ImpossibleEvidence, Unsupported
+from pgnn.evidence.component_sequences import ComponentSequences
 from pgnn.evidence.row_evidence import RowEvidence
 from pgnn.evidence.sequence_evidence import SequenceEvidence
+from pgnn.factors.variable import MISSING
+from pgnn.inference.assignment import Assignment, KBest
 from pgnn.inference.base_question import Names
 from pgnn.inference.beliefs import Beliefs, Best
 from pgnn.inference.engine import Engine
+from pgnn.inference.exact.component_rows import component_rows, joint_log_probs
 from pgnn.inference.exact.junction_tree import JunctionTree
 from pgnn.inference.posterior import Posterior
 from pgnn.inference.question import Question, names_of
@@ -34,8 +37,8 @@ class ByComponent(Engine):
         p(k \mid e) \propto \pi_k\, p_k(e)
 
     Each component is queried by its default engine; the answer is exact if all of theirs are. For
-    models over time, supported are the posterior of the component of a sequence, its log
-    probability, and samples.
+    models over time, supported are the posterior of the component of a sequence, the most probable
+    component with its states, log probabilities, and samples.
 
     Example:
         >>> from pgnn.models import BayesianNetwork, ModelMixture
@@ -167,7 +170,7 @@ class ByComponent(Engine):
                 f"the targets of a mixture of models over time include {name!r}; query steps "
                 "of a component instead: model.components[0].query(...)"
             )
-        observed = SequenceEvidence.of(mixture.components[0], evidence)
+        observed = _sequences(mixture, evidence)
         with torch.set_grad_enabled(_wants_gradients(mixture, observed)):
             joint = self._joint(mixture, observed, inputs)
             log_z = joint.logsumexp(dim=1)
@@ -182,12 +185,39 @@ class ByComponent(Engine):
             index=observed.index,
         )
 
+    def most_probable(
+        self,
+        model: Any,
+        evidence: Any,
+        targets: Names | None = None,
+        *,
+        inputs: Inputs | None = None,
+        k: int = 1,
+        errors: str = "raise",
+    ) -> Assignment | KBest:
+        """Answer :meth:`Model.most_probable`; for models over time about all hidden variables."""
+        mixture = _mixture(model)
+        if not _over_time(mixture):
+            return super().most_probable(
+                model, evidence, targets, inputs=inputs, k=k, errors=errors
+            )
+        asked = None if targets is None else {*names_of(targets, {**model.variables})}
+        if k != 1 or (asked is not None and mixture.class_name not in asked):
+            raise Unsupported(
+                "a mixture of models over time has one most probable assignment, of "
+                f"{mixture.class_name!r} and the hidden variables; ask a component for others: "
+                "model.components[0].decode(...)"
+            )
+        observed = _sequences(mixture, evidence)
+        names = None if asked is None else asked - {mixture.class_name}
+        return _best_component(mixture, observed, names, inputs, errors)
+
     def log_prob(self, model: Any, data: Any, *, inputs: Inputs | None = None) -> Tensor:
         """Answer :meth:`Model.log_prob`."""
         mixture = _mixture(model)
         if not _over_time(mixture):
             return super().log_prob(model, data, inputs=inputs)
-        observed = SequenceEvidence.of(mixture.components[0], data)
+        observed = _sequences(mixture, data)
         with torch.set_grad_enabled(_wants_gradients(mixture, observed)):
             total = self._joint(mixture, observed, inputs).logsumexp(dim=1)
         return total if observed.batched else total[0]
@@ -206,7 +236,7 @@ class ByComponent(Engine):
         if not _over_time(mixture):
             return super().sample(model, n, evidence, inputs=inputs, seed=seed)
         n, seed = whole_number("the number of samples", n), check_seed(seed)
-        observed = SequenceEvidence.of(mixture.components[0], evidence)
+        observed = _sequences(mixture, evidence)
         cells = n * observed.num_rows * max(1, observed.steps) * len(mixture.components)
         check_size(f"{n:,} draws", cells, self.max_answer_bytes, "Draw fewer at a time")
         which = _chosen(self._joint(mixture, observed, inputs).detach(), n, seed)
@@ -246,50 +276,6 @@ class ByComponent(Engine):
         return JunctionTree().prepare(model, targets, observed)
 
 
-def component_rows(model: MixtureModel, observed: Any) -> tuple[Any, Tensor | None]:
-    """Return the components' evidence in rows, and ``(B,)`` observed components.
-
-    Args:
-        model: The mixture.
-        observed: Evidence about the mixture, or sequences, in which the component is never
-            observed.
-
-    Raises:
-        Unsupported: If there is soft evidence about the component.
-    """
-    if not isinstance(observed, RowEvidence):
-        return observed, None
-    size = model.weights.child.num_states
-    soft = None if observed.soft is None else observed.soft[:, size:]
-    if observed.soft is not None and (observed.soft[:, :size] != 1.0).any():
-        raise Unsupported("evidence about the component must be its label, not likelihoods")
-    codes = torch.from_numpy(observed.codes[:, 0]).long()
-    known = replace(
-        observed,
-        codes=np.ascontiguousarray(observed.codes[:, 1:]),
-        soft=soft,
-        soft_scale=np.zeros(observed.num_rows),  # the mixture adds its own
-        names=tuple(n for n in observed.names if n != model.class_name),
-    )
-    return known, codes if bool((codes >= 0).any()) else None
-
-
-def joint_log_probs(model: MixtureModel, logs: Sequence[Tensor], classes: Tensor | None) -> Tensor:
-    """Return ``(B, K)`` joint log probabilities of rows and each component.
-
-    Args:
-        model: The mixture; only its weights are used.
-        logs: ``(B,)`` log probabilities of the rows under each component.
-        classes: ``(B,)`` observed components, -1 where unobserved.
-    """
-    log_weights = model.weights.factor().log_values
-    joint = torch.stack(list(logs), dim=1) + log_weights
-    if classes is None:
-        return joint
-    other = (one_hot(classes.clamp_min(0), len(log_weights)) == 0) & (classes >= 0).unsqueeze(1)
-    return joint.masked_fill(other, -torch.inf)
-
-
 def _mixture(model: Any) -> MixtureModel:
     if not isinstance(model, MixtureModel):
         raise Unsupported(
@@ -303,6 +289,10 @@ def _mixture(model: Any) -> MixtureModel:
 
 def _wants_gradients(model: MixtureModel, observed: SequenceEvidence) -> bool:
     return torch.is_grad_enabled() and (model.passes_gradients or observed.requires_grad)
+
+
+def _sequences(model: MixtureModel, evidence: Any) -> SequenceEvidence:
+    return ComponentSequences.of_mixture(model.weights.child, model.components[0], evidence)
 
 
 def _over_time(model: MixtureModel) -> bool:
@@ -323,6 +313,42 @@ def _log_evidence(
         return answer.log_evidence.reshape(-1)
     log_probs: Tensor = component.log_prob(known, inputs=_inputs_of(component, inputs)).reshape(-1)
     return log_probs
+
+
+def _best_component(
+    model: MixtureModel,
+    observed: SequenceEvidence,
+    names: Collection[Hashable] | None,
+    inputs: Inputs | None,
+    errors: str,
+) -> Assignment:
+    """The component and the states of its variables that are most probable together."""
+    known, classes = component_rows(model, observed)
+    best = []
+    for c in model.components:
+        hidden = [*c.hidden] if names is None else [n for n in c.variables if n in names]
+        rest: Any = {"inputs": _inputs_of(c, inputs), "errors": "nan"}
+        best.append(c.most_probable(known, hidden, **rest))
+    logs = [b.log_prob.reshape(-1).detach() for b in best]
+    logs = [x.masked_fill(x.isnan(), -torch.inf) for x in logs]
+    log_prob, which = joint_log_probs(model, logs, classes).max(dim=1)
+    impossible = log_prob.isneginf()
+    if errors == "raise" and bool(impossible.any()):
+        raise ImpossibleEvidence(
+            f"sequence {int(impossible.nonzero()[0])} has probability zero under every component"
+        )
+    exact = all(b.upper_bound is not None and b.upper_bound.equal(b.log_prob) for b in best)
+    codes = torch.stack([b.codes.reshape(observed.num_rows, -1) for b in best])
+    states = codes[which, torch.arange(observed.num_rows)]
+    return Assignment(
+        (model.weights.child, *best[0].variables),
+        torch.cat([which[:, None], states], dim=1).masked_fill(impossible[:, None], MISSING),
+        log_prob.masked_fill(impossible, torch.nan),
+        batched=observed.batched,
+        index=observed.index,
+        upper_bound=log_prob if exact else None,
+        engine="ByComponent",
+    )
 
 
 def _chosen(joint: Tensor, n: int, seed: int | None) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from pgnn.errors import DataError, PgnnError
 from pgnn.factors.conditionals.conditional import Conditional
+from pgnn.factors.conditionals.data_start import StartsFromData
 from pgnn.factors.conditionals.renamed import bare
 from pgnn.inference.convergence import Convergence
 from pgnn.inference.learning.expected_statistics import WeightedRows
@@ -45,6 +46,11 @@ class Term:
     def of(cls, conditional: Conditional, rows: WeightedRows) -> Term:
         """Return the term of rows with posterior weights."""
         return cls(bare(conditional), rows.values, rows.inputs, rows.weights)
+
+    def start(self) -> None:
+        """Set numbers that were not given, if the conditional takes them from the data."""
+        if isinstance(self.conditional, StartsFromData):
+            self.conditional.start_from(self.values, self.weights)
 
     def value(self) -> Tensor:
         """The scalar value."""
@@ -87,6 +93,7 @@ def fit_conditional(term: Term, max_iterations: int) -> None:
     conditional, name = term.conditional, term.conditional.child.name
     parameters = [p for p in conditional.parameters() if p.requires_grad]
     total = float(term.weights.sum())
+    term.start()
     optimizer = torch.optim.LBFGS(
         parameters,
         max_iter=max_iterations,
@@ -146,6 +153,8 @@ def gradient_step(terms: Sequence[Term], max_iterations: int = _ITERATIONS) -> b
     if not parameters or total <= 0:
         return True
     named = ", ".join(repr(c.child.name) for c in pieces)
+    for t in terms:
+        t.start()
 
     def loss() -> Tensor:
         return -torch.stack([t.value() for t in terms]).sum() / total

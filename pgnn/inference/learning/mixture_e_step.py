@@ -12,11 +12,13 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from pgnn.abilities import Inputs, MixtureModel, UnrollableModel
+from pgnn.errors import DataError, EvidenceError
+from pgnn.evidence.component_sequences import split_component, with_components
 from pgnn.evidence.row_evidence import RowEvidence
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.emission import kmeans
 from pgnn.factors.sparse_rows import written_out
-from pgnn.inference.exact.by_component import component_rows, joint_log_probs
+from pgnn.inference.exact.component_rows import component_rows, joint_log_probs
 from pgnn.inference.learning.e_step import EStep
 from pgnn.inference.learning.expected_statistics import (
     ExpectedStatistics,
@@ -72,7 +74,13 @@ class MixtureEStep(EStep[Any]):
     def read(self, data: Any, weights: Any, inputs: Inputs | None) -> Any:
         """Read rows, or sequences as the components do."""
         if isinstance(self.model.components[0], UnrollableModel):
-            return self.parts[0].read(data, weights, inputs)
+            component = self.model.weights.child
+            try:
+                rest, labels = split_component(component, data)
+                sequences = self.parts[0].read(rest, weights, inputs)
+                return with_components(sequences, component, labels)
+            except EvidenceError as error:
+                raise DataError(str(error)) from None
         return read_rows(self.model, data, weights, inputs)
 
     def prepare(self, observed: Any) -> None:
@@ -134,18 +142,31 @@ class MixtureEStep(EStep[Any]):
         return equally_likely or any(part.symmetric(known) for part in self.parts)
 
     def initialize(self, observed: Any, seed: int, at_random: bool) -> None:
-        """Initialise each component by a cluster of the rows, with small weights of all others."""
+        """Initialise each component by a cluster of the rows, with small weights of all others.
+
+        If some rows are labelled with their component, by those instead, with small weights of the
+        rest, so that no value of it is impossible.
+
+        References:
+            Nigam, McCallum, Thrun and Mitchell (2000), Text classification from labeled and
+            unlabeled documents using EM, section 3.
+        """
         known, classes = component_rows(self.model, self._distinct(observed))
         generator = torch.Generator().manual_seed(seed)
         size = len(self.parts)
-        labels = classes
-        if labels is None:
-            labels = self._clusters(known, generator, at_random)
+        labels = self._clusters(known, generator, at_random) if classes is None else classes
         rest = torch.empty(known.num_rows, size, dtype=torch.float64)
         rest.exponential_(generator=generator)
-        share = (1 - _SHARE) * one_hot(labels, size) + _SHARE * rest / rest.sum(1, keepdim=True)
+        share, given = rest / rest.sum(1, keepdim=True), one_hot(labels.clamp_min(0), size).double()
+        if classes is None:
+            share = (1 - _SHARE) * given + _SHARE * share
+        else:
+            labelled = classes >= 0
+            few = _SHARE * int(labelled.sum()) / max(1, int((~labelled).sum()))
+            share = torch.where(labelled[:, None], given, min(few, 1.0) * share)
         for k, part in enumerate(self.parts):
-            part.initialize(known, seed + k, at_random or k > 0)
+            own = known if classes is None else _labelled(known, classes == k)
+            part.initialize(own, seed + k, at_random or (k > 0 and own is known))
         weights = torch.from_numpy(known.row_weights)
         self.improve(self._counted(known, share * weights[:, None]), {})
 
@@ -201,6 +222,11 @@ def _features(model: MixtureModel, known: RowEvidence) -> Tensor:
         columns.append(written_out(name, x).double().reshape(len(codes), -1))
     table = torch.cat(columns, dim=1)
     return torch.where(table.isnan(), table.nanmean(dim=0).nan_to_num(), table)
+
+
+def _labelled(known: Any, own: Tensor) -> Any:
+    """The rows of a component; all rows if it has none."""
+    return known.take(own.nonzero()[:, 0].numpy()) if bool(own.any()) else known
 
 
 def _of(k: int, named: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
