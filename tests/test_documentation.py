@@ -161,7 +161,7 @@ def test_readme_extras_and_files_exist() -> None:
         extras = re.findall(r"\[([\w,]+)\]", words[-1])
         assert set(",".join(extras).split(",")) - {""} <= set(project["optional-dependencies"])
     assert len(installs) >= 2
-    where = README[README.index("## Where things are") :]
+    where = README[README.index("## Repository") :]
     for path in re.findall(r"^\| `([\w./]+)` \|", where, re.M):
         assert (ROOT / path).exists(), path
 
@@ -241,7 +241,7 @@ def name_of(claim: Claim) -> str:
     return f"{claim.question}-{claim.family}"
 
 
-@pytest.mark.parametrize("claim", claims("Question"), ids=name_of)
+@pytest.mark.parametrize("claim", claims("Query"), ids=name_of)
 def test_table_of_questions(
     claim: Claim, readme_names: dict[str, Any], claim_names: dict[str, Any]
 ) -> None:
