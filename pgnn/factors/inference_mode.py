@@ -38,7 +38,7 @@ def in_ordinary_mode(work: Callable[P, R]) -> Callable[P, R]:
     """Decorate a function to compute ordinary tensors, and to restore torch's modes on error.
 
     Torch's context managers are written in Python: an interrupt as one of them exits would leave
-    gradients disabled, or operations recorded, for whatever the thread does next.
+    gradients disabled, or operations recorded, in the rest of the thread.
 
     Example:
         >>> @in_ordinary_mode

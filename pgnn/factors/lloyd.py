@@ -33,7 +33,7 @@ class Clusters(NamedTuple):
 def lloyd(
     rows: Tensor, centres: Tensor, max_iterations: int, weights: Tensor | None = None
 ) -> Clusters:
-    r"""Lower :math:`\sum_n w_n \min_k \|x_n - m_k\|^2` until it is at rest.
+    r"""Lower :math:`\sum_n w_n \min_k \|x_n - m_k\|^2` until it no longer decreases.
 
     A centre without rows is not moved.
 

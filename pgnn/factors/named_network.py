@@ -16,7 +16,7 @@ from pgnn.factors.variable import Variable
 
 
 class NamedNetwork(Piece):
-    """A torch module under a name, by which :func:`pgnn.load` asks for its code.
+    """A torch module under a name, for which :func:`pgnn.load` needs the module's code.
 
     Reals are cast to the type of the module's numbers.
 
@@ -46,7 +46,7 @@ class NamedNetwork(Piece):
 
     @property
     def scope(self) -> tuple[Variable, ...]:
-        """None: it is about whatever it is given."""
+        """None: it accepts any variables."""
         return ()
 
     @property

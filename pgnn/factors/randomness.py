@@ -50,7 +50,7 @@ def kept_randomness() -> Iterator[None]:
 
 @contextlib.contextmanager
 def drawing_from(generator: torch.Generator) -> Iterator[None]:
-    """Let torch's own generator go on from another, which goes on from there afterwards."""
+    """Run torch's global generator from the state of another one, which advances with it."""
     with kept_randomness():
         torch.default_generator.set_state(generator.get_state())
         yield

@@ -177,7 +177,7 @@ def event_shape(name: Hashable, column: Any) -> tuple[int, ...]:
     """Return the shape of one row of a column.
 
     Raises:
-        DataError: If it is a lone value.
+        DataError: If it is a single value.
     """
     column = only_column(column)
     shape = getattr(column, "shape", None)

@@ -142,11 +142,11 @@ class Hopfield(EnergyModel):
         max_sweeps = whole_number("max_sweeps", max_sweeps, 1)
         seed = check_seed(seed)
         self._check_numbers()
-        lone = next(iter(self.variables))
+        single = next(iter(self.variables))
         if not isinstance(start, Mapping):
             if len(self.variables) > 1 and isinstance(start, Sequence | np.ndarray | Tensor):
                 raise EvidenceError(f"name which of {list(self.variables)} the patterns are of")
-            start = {lone: start}
+            start = {single: start}
         evidence = Question.read(self, start).observed
         with torch.no_grad():
             layers, rng = self.layers(), generator(seed)

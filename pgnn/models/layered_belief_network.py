@@ -39,9 +39,9 @@ _SMALL = 24
 """Units up to which draws without evidence are those of the exact engine."""
 _BITS = 23
 _ENTRIES = 2**_BITS
-"""Entries of all tables together up to which they are written down where no engine is named."""
+"""Maximum total number of table entries with which exact inference is the default."""
 _WRITTEN = 2**12
-"""Entries of the largest tables that are written down."""
+"""Maximum number of entries of a table."""
 
 
 class LayeredBeliefNetwork(ColumnNames, Model, RecognisedLayers):

@@ -212,7 +212,7 @@ class MarkovRandomField(Model):
     ) -> Tensor:
         r"""Return ``(N,)`` logs of :math:`\prod_f \phi_f`, missing variables summed out.
 
-        Complete rows need only table lookups, whatever the size of the model.
+        Complete rows need only one table lookup for each factor.
 
         Args:
             data: As evidence in :meth:`query`.

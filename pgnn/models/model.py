@@ -152,7 +152,7 @@ class Model(LearningVerbs, FactorModel, Restorable):
 
         Raises:
             EvidenceError: If a name or state is unknown or a shape is wrong.
-            ImpossibleEvidence: If a row has probability zero, whatever the targets.
+            ImpossibleEvidence: If a row has probability zero.
             Intractable: If the answer exceeds the budget of a named engine.
         """
         chosen = self._engine(engine, inputs)

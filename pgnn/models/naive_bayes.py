@@ -159,7 +159,7 @@ class NaiveBayes(BayesianNetwork, ClassModel):
             if name in self._callables:
                 raise ModelError(
                     f"the shape of {name!r} is not known; give shapes={{{name!r}: (D,)}}, () of a "
-                    "number, or fit the model to data first, which tells it"
+                    "number, or fit the model to data first, which determines it"
                 )
         super()._check_declared()
 

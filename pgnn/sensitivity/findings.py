@@ -22,7 +22,7 @@ from pgnn.sensitivity.what_if import (
 )
 
 _MOST_TRAILS = 5_000
-"""Active trails from a finding that are looked at."""
+"""Maximum number of active trails from a finding."""
 
 
 def influence(

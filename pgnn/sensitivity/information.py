@@ -1,4 +1,4 @@
-"""What an observation would tell about a variable, and what that would be worth."""
+"""Mutual information with a variable, and the value of information of an observation."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def mutual_information(
     candidates: Iterable[Hashable] | None = None,
     engine: Engine | None = None,
 ) -> Any:
-    r"""Return how much each variable that was not observed tells about another.
+    r"""Return the mutual information of each unobserved variable with a target.
 
     .. math:: I(T; X \mid e) = \sum_{t, x} p(t, x \mid e)
         \log \frac{p(t, x \mid e)}{p(t \mid e)\, p(x \mid e)}

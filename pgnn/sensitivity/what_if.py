@@ -1,4 +1,4 @@
-"""The question that is asked what its answer depends on."""
+"""A query whose sensitivity to parameters and evidence is analysed."""
 
 from __future__ import annotations
 

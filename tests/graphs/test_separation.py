@@ -123,7 +123,7 @@ def test_long_chain_needs_no_recursion():
 def test_wrong_arguments(function):
     with pytest.raises(ModelError, match=r"both sides"):
         function(CHAIN, {"a", "b"}, {"b", "c"})
-    with pytest.raises(ModelError, match=r"node 'b' is asked about and also given"):
+    with pytest.raises(ModelError, match=r"node 'b' is both a query node and given"):
         function(CHAIN, "a", "b", given={"b"})
     with pytest.raises(ModelError, match=r"given node 'bb' is not in the graph; did you mean 'b'"):
         function(CHAIN, "a", "c", given="bb")
@@ -134,5 +134,5 @@ def test_wrong_arguments(function):
 
 
 def test_connected_set_refuses_an_observed_source():
-    with pytest.raises(ModelError, match=r"'a' is asked about and also given"):
+    with pytest.raises(ModelError, match=r"'a' is both a query node and given"):
         d_connected(CHAIN, "a", given="a")

@@ -210,7 +210,7 @@ def kmeans(
     r"""Return a cluster for each row: Lloyd's algorithm with k-means++ initialisation.
 
     Columns are first scaled to unit variance. Of three starts, on at most 1,000 rows or 50 for each
-    cluster, the one with the smallest sum of squares goes on with all rows.
+    cluster, the one with the smallest sum of squares is continued on all rows.
 
     Args:
         rows: ``(N, D)`` real numbers without ``NaN``, at least one row.

@@ -36,11 +36,13 @@ class Full(Covariance):
     :math:`\Sigma = L L^\top`, row by row, with the logs of the diagonal.
 
     Args:
-        min_variance: Least eigenvalue of an estimate; see :class:`Covariance`. Raising
-            smaller eigenvalues to it gives the best of all matrices that have none below.
-        shrinkage: Share of the correlations that is taken away from estimates, or of each
-            configuration's; or :class:`LedoitWolf`, by which complete rows tell it. Estimates are
-            then not the most likely ones, and :class:`EM` stops where its value falls for that.
+        min_variance: Lower bound on the eigenvalues of an estimate; see :class:`Covariance`.
+            Smaller eigenvalues are raised to it, which maximises the likelihood subject to the
+            bound.
+        shrinkage: Factor by which correlations of estimates are reduced, one for all or one for
+            each configuration; or :class:`LedoitWolf`, which estimates it from complete rows.
+            Estimates are then not maximum likelihood estimates, and :class:`EM` stops when the
+            likelihood decreases for that reason.
 
     Raises:
         ModelError: If the least variance is not positive, or the share not between 0 and 1.

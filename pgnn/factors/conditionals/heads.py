@@ -282,7 +282,7 @@ class PointMass(Distribution):
         return torch.zeros_like(self.value)
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
-        """Return the point as often as is asked for."""
+        """Return copies of the point."""
         return self.value.expand(torch.Size(sample_shape) + self.value.shape)
 
     def log_prob(self, value: Tensor) -> Tensor:

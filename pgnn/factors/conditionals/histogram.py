@@ -55,7 +55,7 @@ class Histogram(Emission):
     """
 
     integrates_missing = False
-    is_additive = False  # the first rows tell where the bins are
+    is_additive = False  # the first rows determine the bins
     log_numbers = ("log_masses",)
     edges: Tensor
 

@@ -19,12 +19,12 @@ from pgnn.factors.variable import Variable
 from pgnn.limits import POSITIVE, check_real
 
 _ASKED = 2_000
-"""Rows that tell how well a bandwidth predicts; more are thinned out evenly."""
+"""Maximum number of rows on which bandwidths are cross-validated; more are thinned out evenly."""
 _LEAST = -1e300
 _EXPANDED = 1e6
 """Largest sum of squares, in bandwidths, that may be expanded: digits are lost to it."""
 _RANGE = 5.0
-"""Logs of the bandwidth on either side of the rule's that are looked at."""
+"""Range of log bandwidths around the rule of thumb that is searched."""
 
 
 @dataclass(frozen=True)

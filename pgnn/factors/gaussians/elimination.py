@@ -239,7 +239,7 @@ def elimination_order(
     while heap:
         _, before, v = heapq.heappop(heap)
         if v not in near or before != weight[v]:
-            continue  # it was counted anew since
+            continue  # outdated: it has a newer entry
         order.append(v)
         around = near.pop(v)
         for u in around:

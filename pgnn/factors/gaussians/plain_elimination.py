@@ -199,7 +199,7 @@ class PlainElimination:
 
 
 class _Cliques(Mapping[int, Moments]):
-    """Moments as tensors, made when they are looked at."""
+    """Moments as tensors, computed on first access."""
 
     def __init__(self, moments: Mapping[int, PlainMoments], axes: int) -> None:
         self._moments, self._lead = moments, [1] * max(axes - 1, 0)
