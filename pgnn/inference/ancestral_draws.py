@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Collection, Hashable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,10 +17,8 @@ from pgnn.factors.randomness import private_randomness
 from pgnn.factors.units.unit_layers import UnitModel
 from pgnn.factors.variable import Variable
 from pgnn.inference.question import Question
+from pgnn.inference.repeated_executions import executed
 from pgnn.inference.samples import Samples
-
-_BATCH = 2**13
-"""Number of executions in a vectorised run."""
 
 
 def with_reals(question: Question, samples: Samples, seed: int | None) -> Samples:
@@ -192,11 +190,17 @@ def _draws_missing(model: Any, name: Hashable) -> bool:
 
 
 def partly_observed(question: Question) -> list[Hashable]:
-    """Return the vectors, observed in part in some row, whose missing numbers can be drawn."""
+    """Return the arrays, observed in part in some row, whose missing numbers can be drawn."""
     reals, model = question.observed.reals, question.model
-    if not isinstance(model, DirectedModel):
-        return []
-    return [n for n, x in reals.items() if has_nan(x) and _is_cut(x) and _draws_missing(model, n)]
+    cut = [n for n, x in reals.items() if has_nan(x) and _is_cut(x)]
+    if isinstance(model, DirectedModel):
+        return [n for n in cut if _draws_missing(model, n) or _is_normal(model, n)]
+    return cut if isinstance(model, ExecutableModel) else []
+
+
+def _is_normal(model: DirectedModel, name: Hashable) -> bool:
+    """Whether missing numbers of a vector are normal given all other values."""
+    return model.conditionals[name].is_linear_gaussian
 
 
 def _joint_draws(question: Question, samples: Samples) -> dict[Hashable, Tensor | None]:
@@ -207,15 +211,32 @@ def _joint_draws(question: Question, samples: Samples) -> dict[Hashable, Tensor 
     model: Any = question.model
     reals = question.observed.reals
     partly = {n for n, x in reals.items() if has_nan(x)}
-    cut = [n for n in partly if _is_cut(reals[n]) and model.conditionals[n].is_linear_gaussian]
+    cut = [n for n in partly if _is_cut(reals[n]) and _is_normal(model, n)]
+    draws = samples.codes.shape[0]
+    repeated = {n: x.expand(draws, *x.shape).flatten(end_dim=1) for n, x in reals.items()}
+    return {**_normal_draws(model, samples, repeated, partly, cut)}
+
+
+def _normal_draws(
+    model: Any,
+    samples: Samples,
+    reals: Mapping[Hashable, Tensor],
+    partly: Collection[Hashable],
+    wanted: Collection[Hashable],
+) -> dict[Hashable, Tensor]:
+    """Draw from the joint normal distribution of missing values, given states and reals.
+
+    Args:
+        model: A directed model.
+        samples: ``R`` draws of the discrete variables.
+        reals: ``(R, *shape)`` values by name, ``NaN`` where missing.
+        partly: Names of those that have missing values.
+        wanted: Names of those that are drawn although nothing depends on them.
+    """
     known: RememberedReals = model.cached("hidden reals", RememberedReals)
-    lead = tuple(samples.codes.shape[:-1])
-    drawn: dict[Hashable, Tensor | None] = {}
-    for component in known.of(model.conditionals, reals.keys(), partly, cut).components:
-        observed = {
-            n: x.expand(lead[0], *x.shape).flatten(end_dim=1)
-            for n, x in component.relevant(reals).items()
-        }
+    drawn: dict[Hashable, Tensor] = {}
+    for component in known.of(model.conditionals, reals.keys(), partly, wanted).components:
+        observed = component.relevant(reals)
         states = {v.name: samples[v.name].flatten() for v in component.discrete}
         rows = samples.codes.shape[:-1].numel()
         component.check(states, rows)
@@ -281,72 +302,6 @@ def _by_executions(
     return {n: torch.stack(x) if x else torch.zeros(0) for n, x in drawn.items()}
 
 
-class Run(NamedTuple):
-    """The values of all variables in one execution of a model.
-
-    Attributes:
-        values: Values of the variables, by name.
-        computed: Deterministic values that are computed from them, by name.
-    """
-
-    values: Mapping[Hashable, Tensor]
-    computed: Mapping[Hashable, Tensor]
-
-
-def executed(
-    model: ExecutableModel, held: Mapping[Hashable, Tensor], number: int, seed: int
-) -> list[Run]:
-    """Execute a model with some values fixed, once for each of ``number`` draws.
-
-    Args:
-        model: The program, run side by side where possible.
-        held: ``(number, *shape)`` states and reals by variable; those that are -1 or ``NaN`` are
-            drawn.
-        number: Number of executions.
-        seed: Random seed; the same seed gives the same draws.
-    """
-    rng = np.random.default_rng(seed)
-    runs: list[Run] = []
-    for first in range(0, number, _BATCH):
-        part = {n: x[first : first + _BATCH] for n, x in held.items()}
-        count = min(_BATCH, number - first)
-        try:
-            runs += _side_by_side(model, part, count, int(rng.integers(2**62)))
-        except Unsupported:
-            for k in range(count):
-                execution = model.execute(
-                    {n: x[k] for n, x in part.items()}, int(rng.integers(2**62))
-                )
-                runs.append(Run(execution.values, execution.computed))
-    return runs
-
-
-def _side_by_side(
-    model: ExecutableModel, held: Mapping[Hashable, Tensor], number: int, seed: int
-) -> list[Run]:
-    """Run all executions at once, as one batch.
-
-    Raises:
-        Unsupported: If the model cannot be batched, or different values are missing in them.
-    """
-    each, same = {}, {}
-    for name, x in held.items():
-        missing = x.isnan() if x.is_floating_point() else x < 0
-        if not bool(missing.any()):
-            each[name] = x
-        elif bool(((x == x[:1]) | (missing & missing[:1])).all()):
-            same[name] = x[0]
-        else:
-            raise Unsupported(f"{name!r} is missing in some of the executions")
-    joint = model.execute_together(same, number, seed, lambda _: None, each=each)
-    return [
-        Run(
-            {n: x[k] for n, x in joint.values.items()}, {n: x[k] for n, x in joint.computed.items()}
-        )
-        for k in range(number)
-    ]
-
-
 def filled(question: Question, samples: Samples, seed: int | None) -> Samples:
     """Return samples in which missing entries of real variables are drawn.
 
@@ -367,8 +322,13 @@ def filled(question: Question, samples: Samples, seed: int | None) -> Samples:
     known = {v.name: samples[v.name].flatten(end_dim=lead - 1) for v in reals}
     with private_randomness(seed), torch.no_grad():
         if isinstance(model, DirectedModel):
+            dependent = [n for n, x in known.items() if has_nan(x) and not _draws_missing(model, n)]
+            normal = [n for n in dependent if _is_cut(known[n]) and _is_normal(model, n)]
+            if normal:
+                known |= _normal_draws(model, states, known, normal, normal)
             for v in reals:  # raises for a vector that was partially observed
-                _observed_reals(question, v, tuple(samples.codes.shape[:-1]))
+                if v.name not in normal:
+                    _observed_reals(question, v, tuple(samples.codes.shape[:-1]))
             values = _by_conditionals(model, question, states, known)
         else:
             values = _by_executions(model, reals, states, known)

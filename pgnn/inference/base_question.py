@@ -48,6 +48,10 @@ class BaseQuestion:
         self.model, self.observed, self.inputs = model, observed, inputs
         self.names, self.errors = names, errors
 
+    def answered(self, answer: Any) -> Any:
+        """Return an engine's answer as it is given to the caller."""
+        return answer
+
     @property
     def num_rows(self) -> int:
         """Number of rows of evidence ``B``."""

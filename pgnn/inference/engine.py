@@ -76,9 +76,9 @@ class Engine(metaclass=ChecksArguments):
         """Answer :meth:`Model.query`."""
         question = self.read(model, evidence, inputs, names=targets, errors=errors)
         if question.wants_gradients == torch.is_grad_enabled():
-            return self.answer_query(question)
+            return question.answered(self.answer_query(question))  # type: ignore[no-any-return]
         with torch.no_grad():
-            return self.answer_query(question)
+            return question.answered(self.answer_query(question))  # type: ignore[no-any-return]
 
     @in_ordinary_mode
     def most_probable(

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal, Normal
 
+from pgnn.factors.variable import Variable
+
 LOG_2PI = math.log(2.0 * math.pi)
 _HALVINGS = 60
 """Halvings of an interval after which a quantile is known to the last digits."""
@@ -151,6 +153,31 @@ def real_marginal(
         deviation = variance.masked_fill(known, 1.0).sqrt().masked_fill(known, 0.0)
         part = NormalMarginal(mean[..., 0], deviation)
     return part if weights is None else MixtureMarginal(weights, part)
+
+
+def element_marginal(
+    marginal: ExactMarginal, array: Variable, index: tuple[int, ...]
+) -> NormalMarginal | MixtureMarginal:
+    """Return the marginal of an element of an array, normal or a mixture of normals.
+
+    Args:
+        marginal: Marginal of the array: of its vector, or of all of its elements.
+        array: The array.
+        index: Index of the element.
+    """
+    mixed = isinstance(marginal, MixtureMarginal)
+    parts: Any = marginal
+    if isinstance(marginal, MixtureMarginal):
+        parts = marginal.component_distribution
+    if isinstance(parts, VectorMarginal):
+        part = NormalMarginal(*(x[..., array.position(index)] for x in (parts.loc, parts.stddev)))
+    else:
+        at: Any = (..., *index, slice(None)) if mixed else (..., *index)
+        part = NormalMarginal(parts.loc[at], parts.scale[at])
+    if not isinstance(marginal, MixtureMarginal):
+        return part
+    weights = marginal.mixture_distribution.probs
+    return MixtureMarginal(weights if isinstance(parts, VectorMarginal) else weights[at], part)
 
 
 def side_by_side(

@@ -24,6 +24,7 @@ from pgnn.factors.variable import Variable
 from pgnn.inference.answer_frames import plain_index
 from pgnn.inference.engine import Engine
 from pgnn.inference.known_values import known_values
+from pgnn.inference.real_elements import element_of
 from pgnn.inference.table_with_holes import TableWithHoles
 from pgnn.limits import check_apart, whole_number
 
@@ -130,7 +131,8 @@ def read_table(model: Any, data: Any) -> Any:
 
     Args:
         model: The model of the columns; cells of variables with text labels are kept as text.
-        data: A data frame, a mapping of columns, or the path or open stream of a CSV file.
+        data: A data frame, a mapping of columns or of the values of one row, or the path or open
+            stream of a CSV file.
 
     Raises:
         DataError: If the data is not a table.
@@ -145,6 +147,8 @@ def read_table(model: Any, data: Any) -> Any:
             raise DataError(f"{name}: expected a table of values: {error}") from None
     if isinstance(data, pd.DataFrame):
         return data
+    if isinstance(data, Mapping) and _is_one_row(model, data):
+        return _table_of_one_row(data)
     if is_frame(data) or isinstance(data, Mapping | list):
         try:
             return _table_of(model, columns_of(data))
@@ -154,6 +158,35 @@ def read_table(model: Any, data: Any) -> Any:
         f"expected a data frame, a mapping of columns or the path of a CSV file, got "
         f"{type(data).__name__}"
     )
+
+
+def _is_one_row(model: Any, data: Mapping[Hashable, Any]) -> bool:
+    """Whether a mapping has a single value of each variable, not a column."""
+    if is_frame(data) or not data:
+        return False
+    for name, value in data.items():
+        array = element_of(model.variables, name)
+        v = model.variables.get(name) if array is None else array
+        if v is None or hasattr(value, "to_numpy"):  # a series of pandas or polars is a column
+            return False
+        try:
+            if np.ndim(value) != (len(v.shape) if array is None else 0):
+                return False
+        except (TypeError, ValueError, RuntimeError):  # such as rows of different lengths
+            return False
+    return True
+
+
+def _table_of_one_row(data: Mapping[Hashable, Any]) -> Any:
+    """A data frame of pandas with one row."""
+    import pandas as pd
+
+    columns = {}
+    for name, value in data.items():
+        cell = np.empty(1, dtype=object)
+        cell[0] = value
+        columns[name] = pd.Series(cell).infer_objects()
+    return pd.DataFrame(columns)
 
 
 def _table_of(model: Any, columns: Mapping[Hashable, Any]) -> Any:
@@ -249,7 +282,8 @@ def _means(
     others = [n for n in names if n not in leaves]
     with torch.no_grad():
         answer = model.query(others, evidence, inputs=inputs, engine=engine) if others else {}
-        means = {n: torch.as_tensor(answer[n].mean) for n in others}
+        shapes = {n: (evidence.num_rows, *model.variables[n].shape) for n in others}
+        means = {n: torch.as_tensor(answer[n].mean).reshape(shapes[n]) for n in others}
         values = known_values(model, evidence)
         for name, x in means.items():
             observed_values = values.get(name, torch.full_like(x, torch.nan))
@@ -280,7 +314,7 @@ def _drawn(table: TableWithHoles, count: int, **settings: Any) -> list[Any]:
         )
     tables = []
     for k in range(count):
-        values = {v: drawn[v.name][k].detach() for v in drawn.variables}
+        values = {v: drawn[v.name][k].detach().reshape(-1, *v.shape) for v in drawn.variables}
         states = {v.name: x.numpy(force=True) for v, x in values.items() if v.is_discrete}
         numbers = {
             v.name: x.double().numpy(force=True) for v, x in values.items() if not v.is_discrete

@@ -32,6 +32,7 @@ from pgnn.inference.base_question import BaseQuestion, Names
 from pgnn.inference.expansion import DECOMPOSED
 from pgnn.inference.factor_graph import FactorGraph
 from pgnn.inference.model_graph import model_graph
+from pgnn.inference.real_elements import RealElements
 
 Variables = Mapping[Hashable, Variable]
 
@@ -61,7 +62,7 @@ class Question(BaseQuestion):
         (array([[-1,  1]], dtype=int32), (Variable('a', [0, 1]),), 1)
     """
 
-    __slots__ = ("_graph", "_targets")
+    __slots__ = ("_elements", "_graph", "_targets")
 
     model: FactorModel
     observed: RowEvidence
@@ -77,6 +78,7 @@ class Question(BaseQuestion):
         errors: str = "raise",
     ) -> None:
         super().__init__(model, observed, inputs, names=names, errors=errors)
+        self._elements: RealElements | None = None
         self._graph = graph
         self._targets: Targets | None = None
 
@@ -100,7 +102,15 @@ class Question(BaseQuestion):
         if inputs:
             inputs = read_covariates(model.read_inputs(inputs))
             observed = observed.over(inputs)
-        return cls(model, None, observed, inputs, names=names, errors=errors)
+        elements = None if names is None else RealElements.of(model, names, observed)
+        names = names if elements is None else elements.names
+        question = cls(model, None, observed, inputs, names=names, errors=errors)
+        question._elements = elements
+        return question
+
+    def answered(self, answer: Any) -> Any:
+        """Return an answer restricted to the elements of real arrays that are targets."""
+        return answer if self._elements is None else self._elements.restricted(answer)
 
     @property
     def graph(self) -> FactorGraph:
@@ -254,6 +264,9 @@ def names_of(
     if _is_known(names, variables, elements):
         return [names]  # type: ignore[list-item]
     targets = listed(names)
+    index = names[1:] if isinstance(names, tuple) else ()
+    if index and all(isinstance(i, int) and i not in variables for i in index):
+        raise unknown_variable(names, variables.values(), what)  # of an element outside its array
     for name in targets:
         if not isinstance(name, Hashable):
             raise EvidenceError(f"expected the name of a variable, or a list of names, got {name}")

@@ -15,7 +15,7 @@ from pgnn.errors import EvidenceError
 from pgnn.factors.units.unit_kind import GaussianUnits
 from pgnn.factors.units.unit_layers import UnitLayers, UnitModel
 from pgnn.factors.variable import Variable
-from pgnn.inference.gaussian_marginals import MixtureMarginal, NormalMarginal
+from pgnn.inference.gaussian_marginals import MixtureMarginal, NormalMarginal, element_marginal
 from pgnn.inference.local_search import score
 from pgnn.inference.posterior import Posterior
 from pgnn.inference.question import Question, names_of
@@ -197,6 +197,10 @@ class RealUnitsPosterior(WithReals):
         )
         self.reals = {v.name: v for v in reals}
         self._of_reals = marginals
+
+    def _take_element(self, name: Any, array: Variable) -> None:
+        part: Any = element_marginal(self._of_reals[array.name], array, name[1:])
+        self._of_reals = {**self._of_reals, name: part}
 
     def marginal(self, name: Hashable) -> MixtureMarginal:
         """See :class:`~pgnn.inference.with_reals.WithReals`."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
-from typing import Any, ClassVar
+import copy
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -27,6 +28,8 @@ class WithReals(Posterior):
     """
 
     reals: dict[Hashable, Variable]
+    _draws: Mapping[Hashable, Tensor]
+    _single: frozenset[Hashable] = frozenset()
     statistic_names: ClassVar[tuple[str, ...]] = ("mean", "std", "5%", "50%", "95%")
 
     def take(self, whole: Posterior, kept: Sequence[Variable] | None = None) -> None:
@@ -57,6 +60,28 @@ class WithReals(Posterior):
     def marginal(self, name: Hashable) -> Any:
         """Return the posterior of a real variable."""
         raise NotImplementedError
+
+    def with_elements(self, by_array: Mapping[Hashable, Sequence[Any]]) -> Self:
+        """Return the posterior with elements of arrays in place of the arrays.
+
+        Args:
+            by_array: Names such as ``("y", 3)`` by the name of the array.
+        """
+        answer, reals = copy.copy(self), dict[Hashable, Variable]()
+        for array_name, array in self.reals.items():
+            if array_name not in by_array:
+                reals[array_name] = array
+            for name in by_array.get(array_name, ()):
+                reals[name] = array.element(*name[1:])
+                answer._take_element(name, array)
+        answer.reals = reals
+        answer._single = self._single.union(*by_array.values())
+        return answer
+
+    def _take_element(self, name: Any, array: Variable) -> None:
+        """Add an element of a target, by a new mapping: the old one belongs to the original."""
+        part = self._draws[array.name][(..., *name[1:])]
+        self._draws = {**self._draws, name: part}
 
     def to_the_power(self, power: float) -> Posterior:
         """Return the posterior unchanged: the power is already part of its density."""
@@ -137,7 +162,7 @@ class WithReals(Posterior):
     def _names_of_numbers(self) -> list[Any]:
         """The name of each component of each real variable, with its index if there are several."""
         return [
-            str((name, *i)) if i else name
+            str((name, *i)) if i else str(name) if name in self._single else name
             for name, v in self.reals.items()
             for i in np.ndindex(*v.shape)
         ]
@@ -145,6 +170,8 @@ class WithReals(Posterior):
     def __getitem__(self, name: Hashable) -> Any:
         if isinstance(name, Hashable) and name in self.reals:
             return self.marginal(name)
+        if isinstance(name, tuple) and self._has_element(name):
+            return self.with_elements({name[0]: [name]}).marginal(name)
         return super().__getitem__(name)
 
     def __iter__(self) -> Iterator[Hashable]:
@@ -155,7 +182,14 @@ class WithReals(Posterior):
         return super().__len__() + len(self.reals)
 
     def __contains__(self, name: object) -> bool:
-        return super().__contains__(name) or (isinstance(name, Hashable) and name in self.reals)
+        if super().__contains__(name) or (isinstance(name, Hashable) and name in self.reals):
+            return True
+        return isinstance(name, tuple) and self._has_element(name)
+
+    def _has_element(self, name: tuple[Any, ...]) -> bool:
+        """Whether a tuple names an element of a real target."""
+        array = self.reals.get(name[0]) if len(name) > 1 else None
+        return array is not None and array.has_element(name[1:])
 
     def __str__(self) -> str:
         shown = self.reals and self.num_rows

@@ -286,8 +286,9 @@ class Model(LearningVerbs, FactorModel, Restorable):
         """Impute the missing cells of a table.
 
         Args:
-            data: A data frame, a mapping of columns, or the path or open stream of a CSV file; for
-                a model of an array also rows ``(N, *shape)``, with ``NaN`` for missing values.
+            data: A data frame, a mapping of columns, or the path or open stream of a CSV file; one
+                row of evidence as in :meth:`query`, which is a table of one row; for a model of an
+                array also rows ``(N, *shape)``, with ``NaN`` for missing values.
             draws: Number of tables that are sampled from the posterior of missing cells (multiple
                 imputation); if not given, one table with the most probable states and, given these,
                 the means of real variables.

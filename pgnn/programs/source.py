@@ -267,11 +267,9 @@ class ProgramSource:
 
     def _tables(self, owner: CachingModule, observed: Mapping[Hashable, Tensor]) -> Tables:
         """Return the tables given the observed real sites."""
-        reals = {
-            self.site_names[n]: x
-            for n, x in observed.items()
-            if self.sites[self.site_names[n]].kind is Kind.REAL
-        }
+        values = {self.site_names[n]: x for n, x in observed.items()}
+        # always in the order of the program: the inputs of a tape have no names
+        reals = {n: values[n] for n, s in self.sites.items() if s.kind is Kind.REAL and n in values}
         left_out = self.missing_reals.left_out(reals)
         evaluation = self._evaluation(owner, left_out)
         if not reals:

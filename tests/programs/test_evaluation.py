@@ -2,6 +2,7 @@
 
 import pyro
 import pyro.distributions as dist
+import pytest
 import torch
 from torch import nn
 
@@ -169,3 +170,22 @@ def test_many_evaluations_with_new_parameters_and_gradients_between_them():
                 slopes, torch.autograd.grad(expected(), [*model.parameters()]), strict=True
             ):
                 torch.testing.assert_close(a, b)
+
+
+def test_the_order_in_which_reals_are_given_does_not_matter() -> None:
+    def walk() -> None:
+        a = pyro.sample("a", dist.Normal(0.0, 1.0))
+        c = pyro.sample("c", dist.Normal(2.0 * a, 0.5))
+        pyro.sample("d", dist.Bernoulli(logits=c - a))
+
+    program = Program(walk)
+    a, c = torch.tensor([0.5, -1.0]), torch.tensor([1.0, 2.0])
+    for shift in range(5):  # enough for a tape
+        program.log_density({"a": a + shift, "c": c}, {"d": 1})
+    expected = (
+        dist.Normal(0.0, 1.0).log_prob(a)
+        + dist.Normal(2.0 * a, 0.5).log_prob(c)
+        + torch.nn.functional.logsigmoid(c - a)
+    )
+    for reals in ({"a": a, "c": c}, {"c": c, "a": a}):
+        assert program.log_density(reals, {"d": 1}).tolist() == pytest.approx(expected.tolist())

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from pgnn.errors import EvidenceError
+from pgnn.errors import EvidenceError, Unsupported
+from pgnn.factors.finite import has_nan
 from pgnn.factors.variable import Variable
-from pgnn.inference.ancestral_draws import filled
-from pgnn.inference.base_question import Names
+from pgnn.inference.ancestral_draws import filled, partly_observed
 from pgnn.inference.continuous.chain_summary import (
     all_reals,
     codes_of,
@@ -109,10 +109,14 @@ class MCMC(Engine):
         )
 
     def answer_query(self, question: Question) -> RealPosterior:
-        """See :class:`Engine`; targets may be real, and default to all variables."""
+        """See :class:`Engine`; targets may be real, and default to all variables.
+
+        Missing elements of a partially observed array are drawn given the other variables.
+        """
         model = question.model
         potential = PotentialEnergy(model, question.observed, question.inputs)
-        reals, discrete = _split(model, potential, question.names)
+        reals, discrete = _split(question, potential)
+        partly = [v.name for v in reals if v not in potential.latent]
         draws = self._run(potential)
         values = potential.values(draws.points)
         diagnostics = diagnostics_of(potential, draws, values)
@@ -124,7 +128,7 @@ class MCMC(Engine):
             asked_targets.variables,
             marginals if order is None else marginals[:, torch.from_numpy(order)],
             reals,
-            values,
+            values if not partly else values | self._completed(question, potential, values, partly),
             diagnostics=diagnostics,
             statistics={
                 "lp": -draws.potential,
@@ -145,18 +149,12 @@ class MCMC(Engine):
         values = potential.values(draws.points)
         diagnostics = diagnostics_of(potential, draws, values)
         report(potential, diagnostics, engine.chains * engine.samples)
-        thinned = thin(values, n)
-        samples = Samples(
-            tuple(question.model.variables.values()),
-            codes_of(potential, thinned, n, engine.seed),
-            all_reals(potential, thinned, n),
-        )
-        return filled(question, samples, engine.seed)
+        return _all_variables(question, potential, thin(values, n), n, engine.seed)
 
     def describe(self, question: Question) -> Explanation:
         """See :class:`Engine`."""
         model, potential = question.model, PotentialEnergy(question.model, question.observed)
-        _split(model, potential, question.names)
+        _split(question, potential)
         size = potential.coordinates.size
         summed = isinstance(potential.density, SummedDensity)
         hidden = len(model.elements) - int((potential.observed.codes >= 0).sum())
@@ -169,6 +167,22 @@ class MCMC(Engine):
             num_eliminated=hidden + len(potential.latent),
             memory_bytes=8.0 * self.chains * size * (self.samples + 2 * self.max_tree_depth + 20),
         )
+
+    def _completed(
+        self,
+        question: Question,
+        potential: PotentialEnergy,
+        values: Mapping[Hashable, Tensor],
+        names: Sequence[Hashable],
+    ) -> dict[Hashable, Tensor]:
+        """Return ``(C, n, *shape)`` values of partially observed arrays, missing cells drawn."""
+        n, variables = self.chains * self.samples, question.model.variables
+        numbers = sum(variables[x].num_elements for x in names)
+        check_size(f"{n:,} draws of {numbers:,} numbers", n * numbers, advice="Use fewer samples")
+        flat = {k: x.flatten(end_dim=1) for k, x in values.items()}
+        whole = _all_variables(question, potential, flat, n, self.seed)
+        shape = (self.chains, self.samples)
+        return {x: whole[x].reshape(*shape, *variables[x].shape) for x in names}
 
     def _run(self, potential: PotentialEnergy) -> Draws:
         size, total = potential.coordinates.size, self.warmup + self.samples
@@ -185,22 +199,38 @@ class MCMC(Engine):
         return sampler.run(potential, points, int(chain_seed), self.progress)
 
 
-def _split(
-    model: Any, potential: PotentialEnergy, targets: Names | None
-) -> tuple[list[Variable], list[Hashable]]:
+def _all_variables(
+    question: Question,
+    potential: PotentialEnergy,
+    values: Mapping[Hashable, Tensor],
+    n: int,
+    seed: int | None,
+) -> Samples:
+    """Return ``n`` draws of all variables, given those of the latent reals."""
+    codes, reals = codes_of(potential, values, n, seed), all_reals(potential, values, n)
+    return filled(question, Samples(tuple(question.model.variables.values()), codes, reals), seed)
+
+
+def _split(question: Question, potential: PotentialEnergy) -> tuple[list[Variable], list[Hashable]]:
     """Return the real target variables, and the names of the discrete ones."""
-    latent = {v.name: v for v in potential.latent}
+    model, targets = question.model, question.names
+    partly = [model.variables[n] for n in partly_observed(question)]
+    unknown = {v.name: v for v in [*potential.latent, *partly]}
     if targets is None:
-        return [*latent.values()], [v.name for v in model.elements.variables]
+        return [*unknown.values()], [v.name for v in model.elements.variables]
     reals: list[Variable] = []
     discrete: list[Hashable] = []
     for name in names_of(targets, model.variables, model.elements):
-        if name in latent:
-            reals.append(latent[name])
-        elif name in model.variables and not model.variables[name].is_discrete:
+        if name in unknown:
+            reals.append(unknown[name])
+        elif name not in model.variables or model.variables[name].is_discrete:
+            discrete.append(name)
+        elif has_nan(question.observed.reals[name]):
+            raise Unsupported(
+                f"{name!r} was partially observed; its missing components cannot be drawn"
+            )
+        else:
             raise EvidenceError(
                 f"{name!r} is real and observed, so it has no posterior; remove it from the targets"
             )
-        else:
-            discrete.append(name)
     return reals, discrete

@@ -128,7 +128,7 @@ class RealPosterior(WithReals):
         )
         self.reals = {v.name: v for v in reals}
         self.statistics = dict(statistics)
-        self._draws = dict(draws)
+        self._draws: Mapping[Hashable, Tensor] = dict(draws)
 
     @property
     def samples(self) -> Samples:
@@ -225,7 +225,7 @@ class VariationalPosterior(WithReals):
         self.shared = tuple(shared)
         self.history = History() if history is None else history
         self.reals = {v.name: v for v in reals}
-        self._draws = dict(draws)
+        self._draws: Mapping[Hashable, Tensor] = dict(draws)
 
     @property
     def draws(self) -> Mapping[Hashable, Tensor]:

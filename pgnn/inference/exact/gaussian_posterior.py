@@ -20,7 +20,7 @@ from pgnn.factors.gaussians.least_squares import common_shape
 from pgnn.factors.gaussians.linear_system import LinearSystem
 from pgnn.factors.variable import Variable
 from pgnn.inference.exact.real_modes import RealModes
-from pgnn.inference.gaussian_marginals import ExactMarginal, real_marginal
+from pgnn.inference.gaussian_marginals import ExactMarginal, element_marginal, real_marginal
 from pgnn.inference.posterior import Posterior
 from pgnn.inference.question import Question, names_of
 from pgnn.inference.with_reals import WithReals
@@ -212,6 +212,13 @@ class GaussianPosterior(WithReals):
         """See :class:`~pgnn.inference.with_reals.WithReals`."""
         return self._marginals_of_reals[name]
 
+    def _take_element(self, name: Any, array: Variable) -> None:
+        make = partial(self._marginal_of_element, array, name[1:])
+        self._marginals_of_reals = self._marginals_of_reals.also(name, make)
+
+    def _marginal_of_element(self, array: Variable, index: tuple[int, ...]) -> ExactMarginal:
+        return element_marginal(self.marginal(array.name), array, index)
+
     def joint(self, *names: Hashable) -> Any:
         """Return the joint distribution of some variables, all of them discrete or all real.
 
@@ -320,6 +327,12 @@ class _Lazy(Mapping[Hashable, ExactMarginal]):
 
     def __init__(self, makers: Iterable[tuple[Hashable, Callable[[], ExactMarginal]]]) -> None:
         self._makers, self._made = dict(makers), dict[Hashable, ExactMarginal]()
+
+    def also(self, name: Hashable, make: Callable[[], ExactMarginal]) -> _Lazy:
+        """Return the mapping with one more marginal; those that were computed are shared."""
+        more = _Lazy([*self._makers.items(), (name, make)])
+        more._made = dict(self._made)
+        return more
 
     def __getitem__(self, name: Hashable) -> ExactMarginal:
         if name not in self._made:

@@ -12,10 +12,10 @@ from torch.nn.functional import one_hot
 
 from pgnn.errors import EvidenceError
 from pgnn.factors.variable import Variable
-from pgnn.inference.ancestral_draws import executed
 from pgnn.inference.engine import Engine
 from pgnn.inference.particles.weighted_posterior import WeightedPosterior
 from pgnn.inference.question import names_of, targets_of
+from pgnn.inference.repeated_executions import executed
 
 _MANY, _SOME = 4000, 1000
 """Numbers of draws of an answer: with vectorised and with single executions."""
