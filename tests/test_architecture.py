@@ -152,7 +152,13 @@ LAZY: dict[str, tuple[str, ...]] = {
     ),
     "safetensors": (),
     "scipy": (),
-    "sklearn": ("estimators.py",),
+    "sklearn": (
+        "estimators/__init__.py",
+        "estimators/classifier.py",
+        "estimators/declared_model.py",
+        "estimators/sequence_tagger.py",
+        "estimators/unit_features.py",
+    ),
 }
 
 

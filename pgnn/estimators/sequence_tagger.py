@@ -1,4 +1,4 @@
-"""Models as estimators of scikit-learn, which this module needs: ``import pgnn.estimators``."""
+"""A linear conditional random field as an estimator."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from typing import Any, Self
 
 import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted
 
 from pgnn.errors import DataError
 from pgnn.evidence.step_attributes import StepAttributes, sequence_lengths
@@ -15,22 +17,6 @@ from pgnn.limits import NOT_NEGATIVE, check_real
 from pgnn.metrics.sequence_labels import check_label_sequences, token_accuracy
 from pgnn.models.conditional_random_field import ConditionalRandomField
 from pgnn.models.scores.attribute_scores import AttributeScores
-
-try:
-    from sklearn.base import BaseEstimator
-    from sklearn.utils.validation import check_is_fitted
-except ImportError as error:
-    raise ImportError(
-        "pgnn.estimators needs scikit-learn, which is not installed: "
-        "python -m pip install 'pgnn[estimators]'"
-    ) from error
-
-__all__ = ["LabelSequences", "SequenceTagger"]
-
-
-def __dir__() -> list[str]:
-    return [*__all__]
-
 
 Sentences = Sequence[Sequence[Any]]
 """Sequences of steps, each with its attributes: lists of names, or mappings."""

@@ -1,0 +1,151 @@
+"""Any model with a discrete target as a classifier."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from typing import Any, Self
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d
+
+from pgnn.abilities import DirectedModel, MixtureModel, UnrollableModel
+from pgnn.errors import DataError, ModelError
+from pgnn.estimators.declared_model import Declared, checked, made, named_columns, seed_of
+from pgnn.factors.conditionals.gaussian import Gaussian
+from pgnn.inference.learner import Learner
+from pgnn.models.naive_bayes import NaiveBayes
+
+
+class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    r"""Predicts a discrete variable of a model, :math:`\arg\max_y p(y \mid x)`.
+
+    Args:
+        model: The model, which is copied and not changed: naive Bayes, logistic regression, a
+            network, a mixture of models (whose components are then the classes), with names of its
+            features as in the frames to come. For an array its features are the columns in their
+            order, or one vector. Alternatively a function without arguments that returns a model;
+            by default naive Bayes with normal features.
+        target: Name of the target.
+        learner: The learner; that of the model if not given.
+        random_state: Seed of the fit.
+
+    Attributes:
+        model_: The fitted model.
+        classes_: ``(K,)`` the labels in ascending order.
+
+    Missing cells are ``NaN``.
+
+    Example:
+        >>> import pgnn
+        >>> from sklearn.datasets import load_iris
+        >>> from sklearn.model_selection import cross_val_score
+        >>> X, y = load_iris(as_frame=True, return_X_y=True)
+        >>> model = pgnn.NaiveBayes(None, dict.fromkeys(X, pgnn.Gaussian))
+        >>> round(float(cross_val_score(Classifier(model), X, y).mean()), 2)
+        0.95
+    """
+
+    def __init__(
+        self,
+        model: Declared | None = None,
+        target: Hashable = "class",
+        learner: Learner | None = None,
+        random_state: Any = None,
+    ) -> None:
+        self.model = model
+        self.target = target
+        self.learner = learner
+        self.random_state = random_state
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Fit the model to rows and their labels.
+
+        Args:
+            X: A frame, or an array ``(N, D)``; for a mixture of models over time ``N`` sequences.
+            y: ``(N,)`` labels.
+            sample_weight: ``(N,)`` weights.
+
+        Raises:
+            ModelError: If the model has no such target, or other labels.
+        """
+        if y is None:
+            raise DataError("a Classifier requires y to be passed, but the target y is None")
+        if self.model is None:
+            model: Any = NaiveBayes(None, {"x": Gaussian}, name=self.target)
+        else:
+            model = made(self.model)
+        X = X if _over_time(model) else checked(self, X, reset=True)
+        labels = column_or_1d(y, warn=True)
+        check_classification_targets(labels)
+        check_consistent_length(X, labels)
+        classes, codes = np.unique(labels, return_inverse=True)
+        if len(classes) < 2:
+            raise DataError(
+                f"the number of classes has to be greater than one; got {len(classes)} class"
+            )
+        states = _as_states(model, self.target, classes)[codes]
+        columns = {**_columns(model, self.target, X), self.target: states}
+        weights = None if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
+        rest: dict[str, Any] = {"learner": self.learner, "seed": seed_of(self.random_state)}
+        model.fit(columns, weights=weights, progress=False, **rest)
+        if self.target not in model.variables:
+            raise ModelError(f"the model has no target {self.target!r}: {[*model.variables]!r}")
+        _as_states(model, self.target, classes)  # those declared are known by now
+        self.model_, self.classes_ = model, classes
+        return self
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Return ``(N, K)`` probabilities of the classes."""
+        check_is_fitted(self, "model_")
+        model: Any = self.model_
+        X = X if _over_time(model) else checked(self, X, reset=False)
+        answer = model.query(self.target, _columns(model, self.target, X))
+        states = _as_states(model, self.target, self.classes_).tolist()
+        index = [model.variables[self.target].labels.codes[s] for s in states]
+        probs = answer[self.target].probs.detach().numpy(force=True)[:, index]
+        share: np.ndarray = probs / probs.sum(axis=1, keepdims=True)
+        return share
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Return ``(N,)`` labels."""
+        probs = self.predict_proba(X)
+        labels: np.ndarray = self.classes_[probs.argmax(axis=1)]
+        return labels
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        return tags
+
+
+def _over_time(model: Any) -> bool:
+    return isinstance(model, MixtureModel) and isinstance(model.components[0], UnrollableModel)
+
+
+def _columns(model: Any, target: Hashable, X: Any) -> Mapping[Hashable, Any]:
+    """The features by name."""
+    if _over_time(model):
+        inner = model.components[0]
+        names = [n for n in inner.variables if n not in inner.hidden]
+        return X if isinstance(X, Mapping) else {names[0]: X}
+    directed = isinstance(model, DirectedModel)
+    nodes: Any = model.graph if directed else model.variables  # before the data declare them
+    return named_columns(X, [n for n in nodes if n != target])
+
+
+def _as_states(model: Any, target: Hashable, classes: np.ndarray) -> np.ndarray:
+    """The labels as the model has them: texts as they are, numbers counted from zero."""
+    try:
+        states = list(model.variables[target].states or ())
+    except (ModelError, KeyError):  # not declared before the data are seen
+        states = []
+    labels = classes.tolist()
+    if set(labels) <= set(states) or (not states and all(isinstance(x, str) for x in labels)):
+        return classes.astype(object)
+    if states and (len(states) != len(labels) or states != [*range(len(states))]):
+        raise ModelError(
+            f"the labels {labels[:8]!r} are not the states {states[:8]!r} of {target!r}"
+        )
+    return np.arange(len(labels))
