@@ -6,10 +6,10 @@ import dataclasses
 import math
 import numbers
 import operator
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
-from pgnn.errors import DataError, EvidenceError, Intractable, ModelError, PgnnError
+from pgnn.errors import EvidenceError, Intractable, ModelError, PgnnError
 
 MAX_BYTES = 2**32
 """Largest memory of an answer if the engine has no limit."""
@@ -274,14 +274,3 @@ def two_digits(count: float) -> str:
     exponent = math.floor(math.log10(count))
     digits = f"{10 ** (math.log10(count) - exponent):.1f}"
     return f"1.0e+{exponent + 1}" if digits == "10.0" else f"{digits}e+{exponent}"
-
-
-def check_apart(file: str, columns: Sequence[str]) -> None:
-    """Check that no two columns of a file have the same name.
-
-    Raises:
-        DataError: If two columns have the same name.
-    """
-    twice = next((name for k, name in enumerate(columns) if name in columns[:k]), None)
-    if twice is not None:
-        raise DataError(f"{file}: two columns have the name {twice!r}; rename or remove one")

@@ -33,6 +33,7 @@ from pgnn.cli import (
     sample,
     verify,
 )
+from pgnn.cli.arguments import CommandParser
 
 EXAMPLES = """\
 examples:
@@ -44,6 +45,7 @@ examples:
   pgnn convert alarm.net alarm.bif
   pgnn explore alarm.bif
   pgnn fit alarm.bif patients.csv --to learned.bif
+  pgnn fit patients.csv --naive-bayes HR --to learned.bif
   pgnn impute alarm.bif patients.csv --draws 5 --seed 0 --to completed.csv
 
 pgnn COMMAND --help describes a command.
@@ -66,6 +68,11 @@ COMMANDS = (
 )
 _IGNORE = re.compile(r"pgnn\.observed\(data, ignore=\[(.*?)\]\)")
 _ARGUMENT = re.compile(r"\b(normalise|format)=(?:True)?")
+_SEPARATOR = re.compile(r"pandas\.read_csv\([^()]*, sep=('.*?')\)")
+_INDEX = re.compile(r",? or pgnn\.codes\(\d+\)(?: for the index of a state)?")
+_UNKNOWN = re.compile(
+    r"pgnn\.observed\(data, unknown='missing'\) takes values that are no states for not observed"
+)
 _LEARNER = re.compile(r"\b(EM|Gradient)\(\)")
 INTERRUPTED = 130
 """Exit code of a command that was interrupted by Ctrl-C: 128 plus the number of the signal."""
@@ -115,7 +122,9 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     result.add_argument("--version", action=_Version, help="print the version and exit")
-    commands = result.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    commands = result.add_subparsers(
+        title="commands", metavar="COMMAND", required=True, parser_class=CommandParser
+    )
     for command in COMMANDS:
         command.add(commands)
     return result
@@ -159,6 +168,9 @@ def in_options(message: str) -> str:
         'rows sum to 2; --normalise divides each row by its sum'
     """
     message = _IGNORE.sub(lambda found: _ignored(found[1]), message)
+    message = _SEPARATOR.sub(r"--separator \1", message)
+    message = _INDEX.sub("", message)
+    message = _UNKNOWN.sub("leave the cell empty if it was not observed", message)
     message = _ARGUMENT.sub(r"--\1", message)
     return _LEARNER.sub(r"--learner \1", message)
 

@@ -4,14 +4,37 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 if TYPE_CHECKING:
-    Commands: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]
+    Commands: TypeAlias = argparse._SubParsersAction["CommandParser"]
 else:
     Commands = Any
 
 ENGINE = "NAME or NAME(setting=number, ...) of an engine, such as 'Gibbs(samples=5000)'"
+
+
+class CommandParser(argparse.ArgumentParser):
+    """Parser of a command, some of whose options may stand in place of its first argument.
+
+    Attributes:
+        alternatives: These options; the first argument is then the empty text.
+        advice: What follows the message about an argument that is missing.
+    """
+
+    alternatives: tuple[str, ...] = ()
+    advice: str = ""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse arguments."""
+        words = [*args] if args is not None else None
+        if words is not None and any(w.split("=")[0] in self.alternatives for w in words):
+            words.insert(0, "")
+        return super().parse_known_args(words, namespace)
+
+    def error(self, message: str) -> NoReturn:
+        """Exit with the usage and a message."""
+        super().error(message + (self.advice if "required" in message else ""))
 
 
 def add_command(
@@ -20,7 +43,7 @@ def add_command(
     run: Callable[[argparse.Namespace], None],
     help: str,
     examples: str = "",
-) -> argparse.ArgumentParser:
+) -> CommandParser:
     """Add a command.
 
     Args:
@@ -102,7 +125,7 @@ def add_seed(parser: argparse.ArgumentParser) -> None:
 
 
 def add_ignored(parser: argparse.ArgumentParser) -> None:
-    """Add columns of a table that are no variables."""
+    """Add columns of a table that are not variables."""
     parser.add_argument(
         "--ignore",
         action="append",
@@ -110,6 +133,24 @@ def add_ignored(parser: argparse.ArgumentParser) -> None:
         metavar="COLUMN",
         help="a column that is not a variable; may be repeated",
     )
+
+
+def add_separator(parser: argparse.ArgumentParser) -> None:
+    """Add the separator of the cells of CSV files."""
+    parser.add_argument(
+        "--separator",
+        type=_character,
+        default=",",
+        metavar="CHARACTER",
+        help="of the cells of a CSV file, such as ';' or tab (default: a comma)",
+    )
+
+
+def _character(text: str) -> str:
+    text = {"tab": "\t", "\\t": "\t"}.get(text, text)
+    if len(text) != 1 or not text.isascii() or text in '"\r\n':
+        raise argparse.ArgumentTypeError(f"expected one character or tab, got {text!r}")
+    return text
 
 
 def _finding(text: str) -> str:

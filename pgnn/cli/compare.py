@@ -6,10 +6,17 @@ import argparse
 import json
 from typing import Any
 
-from pgnn.cli.arguments import Commands, add_command, add_ignored, add_json, add_model
+from pgnn.cli.arguments import (
+    Commands,
+    add_command,
+    add_ignored,
+    add_json,
+    add_model,
+    add_separator,
+)
 from pgnn.cli.fit import read_frame
 from pgnn.cli.info import facts_of
-from pgnn.cli.inputs import check_ignored, read_model
+from pgnn.cli.inputs import read_model
 
 EXAMPLES = """\
   pgnn compare learned.bif alarm.bif
@@ -29,6 +36,7 @@ def add(commands: Commands) -> None:
     add_model(parser, "second")
     parser.add_argument("--data", metavar="CSV", help="rows whose log-likelihood is compared")
     add_ignored(parser)
+    add_separator(parser)
     add_json(parser)
 
 
@@ -38,8 +46,7 @@ def _compare(options: argparse.Namespace) -> None:
     if options.data is not None:
         import pgnn
 
-        frame = read_frame(models[0], options.data)
-        check_ignored(options.ignore, frame.columns, options.data)
+        frame = read_frame(models[0].variables, options.data, options)
         rows = pgnn.observed(frame, ignore=options.ignore)
         sums = [float(model.log_prob(rows).sum()) for model in models]
         found["log_likelihood"] = sums

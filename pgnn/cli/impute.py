@@ -12,9 +12,10 @@ from pgnn.cli.arguments import (
     add_ignored,
     add_model,
     add_seed,
+    add_separator,
 )
 from pgnn.cli.fit import read_frame
-from pgnn.cli.inputs import check_ignored, check_output, engine_of, read_model
+from pgnn.cli.inputs import check_output, engine_of, read_model
 
 EXAMPLES = """\
   pgnn impute alarm.bif patients.csv --to completed.csv
@@ -33,13 +34,13 @@ def add(commands: Commands) -> None:
     add_seed(impute)
     add_engine(impute)
     add_ignored(impute)
+    add_separator(impute)
 
 
 def _impute(options: argparse.Namespace) -> None:
     check_output(options.to, ("csv",), options.table, packed=True, addresses=True)
     model = read_model(options.file, options.normalise)
-    table = read_frame(model, options.table)
-    check_ignored(options.ignore, table.columns, options.table)
+    table = read_frame(model.variables, options.table, options)
     model.impute(
         table,
         draws=options.draws,

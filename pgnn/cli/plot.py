@@ -26,7 +26,9 @@ def add(commands: Commands) -> None:
 def _plot(options: argparse.Namespace) -> None:
     import pgnn.plot
 
-    check_output(options.to)
+    check_output(
+        options.to, ("png", "svg", "pdf", "jpg", "jpeg", "eps", "ps", "webp", "tif", "tiff")
+    )
     model = read_model(options.file, options.normalise)
     evidence = evidence_of(model, options)
     posterior = model.query(evidence=evidence)

@@ -5,7 +5,12 @@ from __future__ import annotations
 import argparse
 import gc
 import sys
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from pgnn.cli.arguments import (
     Commands,
@@ -13,6 +18,7 @@ from pgnn.cli.arguments import (
     add_engine,
     add_ignored,
     add_model,
+    add_separator,
     add_targets,
 )
 from pgnn.cli.inputs import check_output, engine_of, read_model, targets_of
@@ -39,6 +45,7 @@ def add(commands: Commands) -> None:
     add_targets(parser)
     add_engine(parser)
     add_ignored(parser)
+    add_separator(parser)
     parser.add_argument(
         "--dask",
         metavar="ADDRESS",
@@ -55,7 +62,7 @@ def _predict(options: argparse.Namespace) -> None:
     )
     model = read_model(options.file, options.normalise)
     engine = engine_of(options.engine)
-    targets = targets_of(model, options) or list(model.variables)
+    targets = targets_of(model, options)
     if options.dask is None:
         _stream(model, targets, engine, options)
     else:
@@ -69,26 +76,42 @@ def _distribute(model: Any, targets: list[Any], engine: Any, options: argparse.N
     if options.rows == "-" or options.to is None:
         raise DataError("--dask reads and writes files that all workers reach: name ROWS and --to")
     with connected(options.dask):
-        rows = read_partitions(options.rows, model.variables, options.ignore)
-        answer = PartitionAnswer(model, targets, options.ignore, engine)
+        rows = read_partitions(options.rows, model.variables, options.ignore, options.separator)
+        every = targets or list(model.variables)
+        answer = PartitionAnswer(model, every, options.ignore, engine, excluded=targets)
         write_answers(rows, answer, options.to)
 
 
 def _stream(model: Any, targets: list[Any], engine: Any, options: argparse.Namespace) -> None:
     from tqdm import tqdm
 
-    from pgnn.io.row_files import AnswerFile, RowFile, arrow, returned_memory
+    from pgnn.cli.target_scores import TargetScores
+    from pgnn.evidence.spelled_names import SpelledNames
+    from pgnn.io.answer_file import AnswerFile, arrow, returned_memory
+    from pgnn.io.row_files import RowFile, held_out
 
     arrow()
+    is_stream = options.rows == "-" or not Path(options.rows).is_file()
     source = sys.stdin.buffer if options.rows == "-" else options.rows
     output = sys.stdout.buffer if options.to is None else options.to
-    bar = tqdm(unit=" rows", disable=None, delay=1)
+    reader = partial(RowFile, source, model.variables, options.ignore, options.separator)
+    rows, every = reader(), targets or list(model.variables)
+    if not targets and not is_stream:  # which can be read twice
+        every = _unobserved(model, reader())
+    names = SpelledNames(model.variables)
+    bar, scores = tqdm(unit=" rows", disable=None, delay=1), TargetScores()
     with returned_memory(), AnswerFile(output) as answers, bar as progress:
-        for batch in RowFile(source, model.variables, options.ignore):
-            answers.write(batch.copied | _answered(model, targets, batch, engine))
+        for batch in rows:
+            known, own = held_out(batch.evidence, targets)
+            columns = _answered(model, every, replace(batch, evidence=known), engine)
+            for name, values in own.items():
+                scores.add(names[name], _plain(values), columns)
+            answers.write(batch.copied | columns)
             progress.update(batch.num_rows)
             _free_answers()
     gc.unfreeze()
+    for line in scores.lines():
+        print(f"pgnn: {line}", file=sys.stderr)
 
 
 def _free_answers() -> None:
@@ -97,13 +120,67 @@ def _free_answers() -> None:
     gc.freeze()  # so that the next collection traverses only newer objects
 
 
+def _unobserved(model: Any, rows: Any) -> list[Any]:
+    """Variables that are missing in some row; all of them if there are no rows.
+
+    Raises:
+        DataError: If there are none.
+    """
+    from pgnn.errors import DataError
+
+    number, holes = 0, dict.fromkeys(model.variables, False)
+    for batch in rows:
+        number += batch.num_rows
+        for name, variable in model.variables.items():
+            if not holes[name]:
+                parts = [name] if not variable.shape else [x.name for x in variable.elements()]
+                holes[name] = not all(_is_observed(batch.evidence.get(n)) for n in parts)
+    found = [name for name, has_holes in holes.items() if has_holes or not number]
+    if not found:
+        raise DataError(
+            f"{rows.name}: no cell is missing, so that there is nothing to predict; name a target "
+            "by -t: its column is not used as evidence"
+        )
+    return found
+
+
+def _is_observed(values: Any) -> bool:
+    """Whether no value of a column is missing."""
+    if values is None:
+        return False
+    cells = _plain(values)
+    return bool((cells >= 0).all() if cells.dtype.kind == "i" else not np.isnan(cells).any())
+
+
+def _plain(values: Any) -> Any:
+    """State indices or numbers as an array."""
+    return getattr(values, "values", values)
+
+
 def _answered(model: Any, targets: list[Any], batch: Any, engine: Any) -> dict[str, Any]:
     """The columns of numbers about a batch of rows."""
+    from pgnn.io.answer_file import answer_columns
+
+    known = {
+        name: batch.evidence[name]
+        for name in targets
+        if name in batch.evidence
+        and batch.evidence[name].__class__ is np.ndarray  # a real variable
+        and _is_observed(batch.evidence[name])
+    }
+    hidden = [name for name in targets if name not in known]
+    columns: dict[str, Any] = {str(name): values for name, values in known.items()}
+    if hidden:
+        posterior = _posterior(model, hidden, batch, engine)
+        columns |= answer_columns(posterior, hidden, model.variables)
+    return columns
+
+
+def _posterior(model: Any, targets: list[Any], batch: Any, engine: Any) -> Any:
     from pgnn.errors import ImpossibleEvidence
-    from pgnn.io.row_files import answer_columns
 
     try:
-        posterior = model.query(targets, batch.evidence, engine=engine)
+        return model.query(targets, batch.evidence, engine=engine)
     except ImpossibleEvidence as error:
         rows = tuple(batch.start + row for row in error.rows)
         which = f"row {rows[0]}" if rows else f"a row from {batch.start} on"
@@ -112,4 +189,3 @@ def _answered(model: Any, targets: list[Any], batch: Any, engine: Any) -> dict[s
             f"{which} has probability zero{others}; leave such rows out, or mark their wrong cells "
             "as missing", rows, error.conflict,
         ) from None  # fmt: skip
-    return answer_columns(posterior, targets, model.variables)

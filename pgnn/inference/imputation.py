@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-import warnings
 from collections.abc import Collection, Hashable, Mapping
-from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
@@ -15,18 +13,18 @@ import torch
 from pgnn.abilities import Inputs, NetworkModel, ReconstructingModel, UnrollableModel, VectorModel
 from pgnn.errors import DataError, EvidenceError, ImpossibleEvidence, Unsupported
 from pgnn.evidence.cell_names import CellNames
+from pgnn.evidence.csv_table import csv_table
 from pgnn.evidence.frames import are_rows, columns_of, is_frame, plain_column
 from pgnn.evidence.nameless_rows import nameless_rows, stacked_rows
 from pgnn.evidence.partitioned_frame import is_partitioned
 from pgnn.evidence.row_evidence import RowEvidence
-from pgnn.evidence.spelled_names import SpelledNames
 from pgnn.factors.variable import Variable
 from pgnn.inference.answer_frames import plain_index
 from pgnn.inference.engine import Engine
 from pgnn.inference.known_values import known_values
 from pgnn.inference.real_elements import element_of
 from pgnn.inference.table_with_holes import TableWithHoles
-from pgnn.limits import check_apart, whole_number
+from pgnn.limits import whole_number
 
 
 def impute(
@@ -123,6 +121,8 @@ class ArrayRows:
         if isinstance(self.data, torch.Tensor):
             return torch.from_numpy(values).reshape(self.data.shape).to(self.data)
         names = plain_index([*columns_of(self.data)])
+        if self.array.is_discrete and (values == values.astype(np.int64)).all():
+            values = values.astype(np.int64)
         return pd.DataFrame(values, columns=names, index=getattr(self.data, "index", None))
 
 
@@ -140,11 +140,7 @@ def read_table(model: Any, data: Any) -> Any:
     import pandas as pd
 
     if isinstance(data, str | os.PathLike | io.IOBase):
-        name = "a stream" if isinstance(data, io.IOBase) else Path(data).name
-        try:
-            return _read_csv(model, data, name)
-        except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeError) as error:
-            raise DataError(f"{name}: expected a table of values: {error}") from None
+        return csv_table(data, model.variables)
     if isinstance(data, pd.DataFrame):
         return data
     if isinstance(data, Mapping) and _is_one_row(model, data):
@@ -198,52 +194,6 @@ def _table_of(model: Any, columns: Mapping[Hashable, Any]) -> Any:
     if len({len(x) for x in series.values()}) > 1:
         raise ValueError(str({n: len(x) for n, x in series.items()}))
     return pd.DataFrame(series)
-
-
-def _read_csv(model: Any, data: Any, name: str) -> Any:
-    """Read a CSV file: empty cells are missing, text labels are not converted."""
-    import pandas as pd
-
-    content = _read_once(data)
-
-    def source() -> Any:
-        if content is None:
-            return data
-        return io.StringIO(content) if isinstance(content, str) else io.BytesIO(content)
-
-    cells: Any = {"keep_default_na": False, "na_values": [""]}
-    header = pd.read_csv(source(), header=None, nrows=1, dtype=str, index_col=False, **cells)
-    columns, spelled = header.iloc[0].dropna().tolist(), SpelledNames(model.variables)
-    check_apart(name, [str(spelled.of(column)) for column in columns])
-    text = {n: str for n in columns if n in spelled and _is_read_as_text(spelled[n])}
-    rules: Any = {"dtype": text, **cells}
-    if header.shape[1] == 1:  # empty lines are rows then, but for those before the name
-        rules["skip_blank_lines"] = False
-        one: Any = {"header": None, "names": ["cells"], "dtype": str}
-        lines = pd.read_csv(source(), index_col=False, **(rules | one))["cells"]
-        rules["header"] = int((lines == header.iloc[0, 0]).argmax())
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", pd.errors.ParserWarning)
-        try:
-            return spelled.renamed(pd.read_csv(source(), index_col=False, **rules))
-        except pd.errors.ParserWarning as warning:
-            raise DataError(f"rows have more cells than there are columns: {warning}") from None
-
-
-def _is_read_as_text(variable: Variable) -> bool:
-    """Whether all labels are text, or some are integers that floating point numbers round."""
-    if not variable.is_discrete:
-        return False
-    return variable.labels.are_large or all(isinstance(s, str) for s in variable.states or ())
-
-
-def _read_once(data: Any) -> str | bytes | None:
-    """The contents of a stream, or of a path that can be read once such as a pipe; else None."""
-    if isinstance(data, io.IOBase):
-        content: str | bytes = data.read()
-        return content
-    path = Path(data)
-    return path.read_bytes() if path.exists() and not path.is_file() else None
 
 
 def _completed(table: TableWithHoles, inputs: Inputs | None, engine: Engine | None) -> Any:

@@ -1,4 +1,4 @@
-"""CSV and Parquet files of rows, read and written batch by batch in constant memory."""
+"""CSV and Parquet files of rows, read batch by batch in constant memory."""
 
 from __future__ import annotations
 
@@ -14,20 +14,18 @@ from weakref import finalize
 import numpy as np
 from numpy.typing import NDArray
 
-from pgnn.errors import DataError, EvidenceError, closest, require
+from pgnn.errors import DataError, EvidenceError, closest
+from pgnn.evidence.csv_header import HEADER, CsvHeader, Rejoined, check_distinct, malformed
 from pgnn.evidence.spelled_names import SpelledNames
-from pgnn.evidence.wrappers import codes
+from pgnn.evidence.wrappers import Codes, codes
 from pgnn.factors.labels import MISSING
 from pgnn.factors.variable import Variable
-from pgnn.io.csv_header import Rejoined, column_names, empty_lines, header_of, is_one_column
-from pgnn.io.source import ending_of, path_of
-from pgnn.limits import check_apart
+from pgnn.io.answer_file import arrow, is_parquet
+from pgnn.io.source import path_of
 
 Item = TypeVar("Item")
 BATCH = 4_096
 """About how many rows are answered at a time: more take more memory and no less time."""
-_GROUP = 32_768
-"""About how many rows a row group of a Parquet file has."""
 _UNKNOWN = -2
 _BLOCK = 2**17  # bytes of a CSV file that are parsed at a time; pyarrow reads 32 ahead
 
@@ -55,7 +53,8 @@ class RowFile:
     Args:
         file: Path, of Parquet if it ends so, else CSV; or a stream of CSV.
         variables: Those of the model.
-        ignore: Columns that are no variables; they are passed on.
+        ignore: Columns that are not variables; they are copied to the output.
+        separator: Separator of the cells of a CSV file.
 
     Raises:
         DataError: If the file is no table, or a column is neither variable nor ignored.
@@ -68,8 +67,10 @@ class RowFile:
         file: str | os.PathLike[str] | IO[bytes],
         variables: Mapping[Hashable, Variable],
         ignore: Collection[str] = (),
+        separator: str = ",",
     ) -> None:
         arrow()
+        self._separator = separator
         self.name = "standard input"
         if isinstance(file, str | os.PathLike):
             self.name = path_of(file).name
@@ -121,20 +122,25 @@ class RowFile:
 
         label = pa.dictionary(pa.int32(), pa.string())
         if isinstance(file, str | os.PathLike):
-            begin = header_of(path_of(file))
+            with pa.input_stream(path_of(file)) as stream:
+                begin = stream.read(HEADER)
         else:
             rejoined = Rejoined(file)
             begin, file = rejoined.begin, BufferedReader(rejoined)
+        header = CsvHeader(begin, self._separator)
+        header.check(self.name, self._names, self._ignore)
         types = {
             name: label if variable.is_discrete else pa.float64()
-            for name in [*map(str, self._names.variables), *column_names(begin)]
+            for name in [*map(str, self._names.variables), *header.columns]
             if (variable := self._names.find(name)) is not None
         }
         types |= dict.fromkeys(self._ignore, pa.string())
         return csv.open_csv(
             file,
-            read_options=csv.ReadOptions(block_size=_BLOCK, skip_rows=empty_lines(begin)),
-            parse_options=csv.ParseOptions(ignore_empty_lines=not is_one_column(begin)),
+            read_options=csv.ReadOptions(block_size=_BLOCK, skip_rows=header.empty_lines),
+            parse_options=csv.ParseOptions(
+                delimiter=self._separator, ignore_empty_lines=not header.is_one_column
+            ),
             convert_options=csv.ConvertOptions(
                 column_types=types, null_values=[""], strings_can_be_null=True
             ),
@@ -166,7 +172,14 @@ class RowFile:
                 evidence[variable.name] = np.concatenate(
                     [np.where(present, values, np.nan) for values, present in numbers]
                 )
-        return RowBatch(start, sum(table.num_rows for table in tables), evidence, copied)
+        number = sum(table.num_rows for table in tables)
+        if not evidence:  # an answer for each row all the same
+            variable = next(x for v in self._names.variables.values() for x in v.elements())
+            unobserved = codes(np.full(number, MISSING, dtype=np.int32))
+            evidence[variable.name] = (
+                unobserved if variable.is_discrete else np.full(number, np.nan)
+            )
+        return RowBatch(start, number, evidence, copied)
 
     def _coded(self, variable: Variable, columns: Sequence[Any], start: int) -> NDArray[np.int32]:
         """State indices of pieces of a column, -1 where it is empty."""
@@ -200,71 +213,6 @@ class RowFile:
         return coded
 
 
-class AnswerFile:
-    """Columns of numbers that are written batch by batch; the file appears when it is complete.
-
-    Args:
-        file: Path, of Parquet if it ends so, else CSV; or a stream, which gets CSV.
-    """
-
-    def __init__(self, file: str | os.PathLike[str] | IO[bytes]) -> None:
-        arrow()
-        self._path = path_of(file) if isinstance(file, str | os.PathLike) else None
-        self._draft: Any = file
-        if self._path is not None:
-            self._draft = self._path.with_name(f"{self._path.name}.{os.getpid()}.part")
-        self._grouped = self._path is not None and is_parquet(self._path.name)
-        self._writer: Any = None
-        self._waiting: list[Any] = []
-
-    def write(self, columns: Mapping[str, Any]) -> None:
-        """Write some rows, the same columns in every call."""
-        import pyarrow as pa
-
-        batch = pa.RecordBatch.from_arrays([_column(c) for c in columns.values()], list(columns))
-        if self._writer is None:
-            self._writer = self._opened(batch.schema)
-        self._waiting.append(batch)
-        if not self._grouped or sum(b.num_rows for b in self._waiting) >= _GROUP:
-            self._write_waiting()
-
-    def __enter__(self) -> AnswerFile:
-        """Write nothing yet."""
-        return self
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        """Finish the file, or leave none if something went wrong."""
-        if self._writer is None:
-            return
-        complete = False
-        try:
-            if kind is None:
-                self._write_waiting()
-            self._writer.close()
-            complete = kind is None
-        finally:
-            if self._path is not None and complete:
-                self._draft.replace(self._path)
-            elif self._path is not None:
-                self._draft.unlink(missing_ok=True)
-
-    def _write_waiting(self) -> None:
-        import pyarrow as pa
-
-        if self._waiting:
-            self._writer.write_table(pa.Table.from_batches(self._waiting))
-        self._waiting = []
-
-    def _opened(self, schema: Any) -> Any:
-        if self._grouped:
-            from pyarrow import parquet
-
-            return parquet.ParquetWriter(self._draft, schema)
-        from pyarrow import csv
-
-        return csv.CSVWriter(self._draft, schema)
-
-
 def ahead(items: Iterator[Item]) -> Iterator[Item]:
     """Go through items, each made by a thread while the one before is looked at."""
     with ThreadPoolExecutor(1) as thread:
@@ -289,21 +237,6 @@ def numbers_of(column: Any) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     return values, bits[first:].view(np.bool_)
 
 
-def _column(values: Any) -> Any:
-    """Numbers as a column of pyarrow, which loads pandas where it is asked to convert them."""
-    import pyarrow as pa
-
-    if not isinstance(values, np.ndarray):
-        return values
-    numbers = np.ascontiguousarray(values, dtype=np.float64)
-    return pa.Array.from_buffers(pa.float64(), len(numbers), [None, pa.py_buffer(numbers)])
-
-
-def is_parquet(path: str) -> bool:
-    """Whether the name of a file says that it is one of Parquet."""
-    return ending_of(path) in ("parquet", "pq")
-
-
 def check_columns(
     file: str,
     columns: Sequence[str],
@@ -315,8 +248,8 @@ def check_columns(
     Raises:
         DataError: If one is neither variable, element of an array nor ignored, or two are the same.
     """
-    check_apart(file, columns)
-    check_apart(file, [str(names.of(name)) for name in columns if name not in ignore])
+    check_distinct(file, columns)
+    check_distinct(file, [str(names.of(name)) for name in columns if name not in ignore])
     for name in columns:
         variable = names.find(name)
         if (variable is None or variable.shape) and name not in ignore:
@@ -332,28 +265,6 @@ def check_columns(
 
 
 @contextmanager
-def returned_memory() -> Iterator[None]:
-    """Let pyarrow return what it frees to the system at once; its own allocator keeps it."""
-    import pyarrow as pa
-
-    usual = pa.default_memory_pool()
-    pa.set_memory_pool(pa.system_memory_pool())
-    try:
-        yield
-    finally:
-        pa.set_memory_pool(usual)
-
-
-def arrow() -> None:
-    """Check that pyarrow is installed.
-
-    Raises:
-        Unsupported: If it is not, with the extra that brings it.
-    """
-    require("pyarrow", "arrow", "tables of many rows")
-
-
-@contextmanager
 def _arrow_errors(name: str) -> Iterator[None]:
     """Convert errors of pyarrow about a file to errors of this library."""
     import pyarrow as pa
@@ -361,37 +272,39 @@ def _arrow_errors(name: str) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowInvalid, UnicodeError) as error:
-        text = " ".join(str(error).split())
-        raise DataError(f"{name}: expected a table of values: {text[:300]}") from None
+        raise malformed(name, error) from None
     except OSError as error:
         if error.errno is not None:
             raise
         raise DataError(f"{name}: cannot be read: {error}; is it packed as it ends?") from None
 
 
-def answer_columns(
-    posterior: Any, targets: Sequence[Hashable], variables: Mapping[Hashable, Variable]
-) -> dict[str, NDArray[np.float64]]:
-    """Return probabilities by ``"target=state"``, or of real targets means by ``"target"``.
+def held_out(
+    evidence: Mapping[Hashable, Any], targets: Collection[Hashable]
+) -> tuple[dict[Hashable, Any], dict[Hashable, Any]]:
+    """Return the evidence with the columns of targets marked as missing, and these columns.
 
     Args:
-        posterior: Of all rows.
-        targets: Names of variables and of elements; each element of an array has its own columns.
-        variables: Those of the model.
+        evidence: Columns by name of a variable or of an element of an array, as
+            :class:`RowFile` reads them.
+        targets: Names of variables and elements; the elements of an array belong to it.
+
+    Example:
+        >>> kept, out = held_out({"a": np.array([0.5]), ("y", 0): np.array([2.0])}, ["y"])
+        >>> kept, out
+        ({'a': array([0.5]), ('y', 0): array([nan])}, {('y', 0): array([2.])})
     """
-    columns = {}
-    names = SpelledNames(variables)
-    for target in targets:
-        variable = names[target]
-        answer = posterior[target]
-        numbers = (answer.probs if variable.is_discrete else answer.mean).numpy(force=True)
-        axes = len(variable.shape)
-        for single in variable.elements():
-            place = single.name[1:] if axes and isinstance(single.name, tuple) else ()
-            of_one = numbers[:, *place]
-            if not variable.is_discrete:
-                columns[str(single.name)] = of_one
-                continue
-            for k, state in enumerate(variable.states or ()):
-                columns[f"{single.name}={state}"] = of_one[:, k]
-    return columns
+    out = {name: column for name, column in evidence.items() if is_target(name, targets)}
+    return {name: missing_like(x) if name in out else x for name, x in evidence.items()}, out
+
+
+def is_target(name: Hashable, targets: Collection[Hashable]) -> bool:
+    """Whether a variable, or the array of an element, is a target."""
+    return name in targets or (isinstance(name, tuple) and name[0] in targets)
+
+
+def missing_like(column: Any) -> Any:
+    """Return a column in which every cell is missing."""
+    if isinstance(column, Codes):
+        return codes(np.full_like(column.values, MISSING))
+    return np.full_like(column, np.nan)

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from pgnn.errors import DataError, require
+from pgnn.evidence.csv_header import HEADER, CsvHeader
 from pgnn.evidence.partitioned_frame import PartitionedFrame
 from pgnn.evidence.spelled_names import SpelledNames
 from pgnn.factors.variable import Variable
-from pgnn.io.csv_header import HEADER, column_names, empty_lines, is_one_column
-from pgnn.io.row_files import answer_columns, arrow, check_columns, is_parquet
+from pgnn.io.answer_file import answer_columns, arrow, is_parquet
+from pgnn.io.row_files import check_columns, is_target
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,8 @@ class PartitionAnswer:
         model: The model.
         targets: Targets of the query.
         ignore: Columns that are no variables.
-        engine: How they are found; the model's choice if not given.
+        engine: Engine of the query; chosen by the model if not given.
+        excluded: Targets whose own columns are not evidence.
 
     Example:
         >>> import pandas as pd
@@ -41,18 +43,23 @@ class PartitionAnswer:
     targets: Sequence[Hashable]
     ignore: Collection[str] = ()
     engine: Any = None
+    excluded: Collection[Hashable] = ()
 
     def __call__(self, rows: Any) -> Any:
         """Return a frame with a row for each row."""
         copied = rows[[name for name in rows.columns if name in set(self.ignore)]]
         evidence = SpelledNames(self.model.variables).renamed(rows.drop(columns=copied.columns))
+        evidence = evidence.loc[:, [not is_target(n, self.excluded) for n in evidence.columns]]
         posterior = self.model.query(self.targets, evidence, engine=self.engine)
         columns = answer_columns(posterior, self.targets, self.model.variables)
         return copied.assign(**columns)
 
 
 def read_partitions(
-    path: str, variables: Mapping[Hashable, Variable], ignore: Collection[str] = ()
+    path: str,
+    variables: Mapping[Hashable, Variable],
+    ignore: Collection[str] = (),
+    separator: str = ",",
 ) -> Any:
     """Return a Dask frame of evidence, a column for each variable, empty cells not observed.
 
@@ -60,7 +67,8 @@ def read_partitions(
         path: Of files that all workers can read, ``rows/*.csv`` say: Parquet if they end so, else
             CSV.
         variables: Those of the model.
-        ignore: Columns that are no variables.
+        ignore: Columns that are not variables.
+        separator: Separator of the cells of CSV files.
 
     Raises:
         DataError: If a column is neither variable nor ignored, or there is no such file.
@@ -71,29 +79,33 @@ def read_partitions(
         if is_parquet(path):
             frame = _dask("dask.dataframe").read_parquet(path)
         else:
-            frame = _csv_partitions(path, names, ignore)
+            frame = _csv_partitions(path, names, ignore, separator)
+    except DataError:
+        raise
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: {' '.join(str(error).split())[:300]}") from None
     check_columns(path, [*frame.columns], names, ignore)
     return frame
 
 
-def _csv_partitions(path: str, names: SpelledNames, ignore: Collection[str]) -> Any:
+def _csv_partitions(path: str, names: SpelledNames, ignore: Collection[str], separator: str) -> Any:
     """A Dask frame of CSV files, in which an empty line is a row if there is one column."""
-    begin = _first_begin(path)
+    header = CsvHeader(_first_begin(path), separator)
+    header.check(path, names, ignore)
     types: dict[str, type] = {
         name: str if variable.is_discrete else float
-        for name in [*map(str, names.variables), *column_names(begin)]
+        for name in [*map(str, names.variables), *header.columns]
         if (variable := names.find(name)) is not None
     }
     types |= dict.fromkeys(ignore, str)
     return _dask("dask.dataframe").read_csv(
         path,
+        sep=separator,
         dtype=types,
         keep_default_na=False,
         na_values=[""],
-        skip_blank_lines=not is_one_column(begin),
-        skiprows=empty_lines(begin),
+        skip_blank_lines=not header.is_one_column,
+        skiprows=header.empty_lines,
     )
 
 

@@ -241,8 +241,10 @@ def test_numbered_variables_are_columns_of_their_numbers(tmp_path: Path) -> None
     assert pd.read_csv(to).to_numpy().tolist() == [[0, 0], [1, 1], [1, 1]]
     words = ("fit", file, table, "--to", tmp_path / "n.safetensors", "--seed", 0)
     assert run(*words, "--learner", "EM") == 0
-    assert run("predict", file, table, "-t", "0", "--to", to) == 0
+    assert run("predict", file, table, "--to", to) == 0
     np.testing.assert_allclose(pd.read_csv(to)["0=1"], [0, 0.54 / 0.74, 1])
+    assert run("predict", file, table, "-t", "0", "--to", to) == 0  # whose column is no evidence
+    np.testing.assert_allclose(pd.read_csv(to)["0=1"], [0.6, 0.54 / 0.74, 0.54 / 0.74])
 
 
 @pytest.mark.parametrize("begin", ["\n", "\n\n", "\ufeff\n"])

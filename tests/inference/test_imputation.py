@@ -154,7 +154,7 @@ def test_labels_in_files_stay_as_they_are_written(tmp_path: Path) -> None:
     path.write_text("a,b\n001,,\n1,NA,\n")  # a comma too many at the end of each row
     assert model.impute(path).to_numpy().tolist() == [["001", "None"], ["1", "NA"]]
     path.write_text("a,b\n001,NA,1\n")
-    with pytest.raises(DataError, match="more cells than there are columns"):
+    with pytest.raises(DataError, match="line 2: expected 2 cells, one for each column, got 3"):
         model.impute(path)
 
 

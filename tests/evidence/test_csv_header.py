@@ -2,7 +2,7 @@ import io
 
 import pytest
 
-from pgnn.io.csv_header import HEADER, Rejoined
+from pgnn.evidence.csv_header import HEADER, Rejoined
 
 
 @pytest.mark.parametrize(
