@@ -23,7 +23,7 @@ class ModelError(PgnnError, ValueError):
 
 
 class ArgumentError(ModelError, TypeError):
-    """A model, an engine or a part of one is made without an argument that it needs."""
+    """A required argument of a model, an engine or a part of a model is missing."""
 
 
 class EvidenceError(PgnnError, ValueError):
@@ -34,9 +34,9 @@ class ImpossibleEvidence(EvidenceError):
     """The evidence has probability zero under the model.
 
     Attributes:
-        rows: Numbers of the impossible rows of the batch.
-        steps: Of sequences, the first step of each of these rows at which the evidence
-            so far has probability zero.
+        rows: Indices of the impossible rows of the batch.
+        steps: For sequences, the first step of each of these rows at which the evidence up to
+            that step has probability zero.
         conflict: A minimal subset of the first impossible row's findings that cannot occur
             together (variable name to state label); dropping any one of them makes it possible.
     """

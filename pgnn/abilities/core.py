@@ -61,7 +61,7 @@ class VariableModel(ABC):
         return None
 
     def read_inputs(self, inputs: Mapping[Hashable, Any]) -> Mapping[Hashable, Any]:
-        """Return covariates of rows as numbers, for models that accept other types.
+        """Return covariates of rows as arrays, for models that accept other types.
 
         Args:
             inputs: Covariates as passed by the caller.
@@ -77,12 +77,12 @@ class VariableModel(ABC):
         Raises:
             EvidenceError: If it does not.
         """
-        if not isinstance(inputs, Mapping) or not inputs:  # as in most questions
+        if not isinstance(inputs, Mapping) or not inputs:  # as in most queries
             return
         known = self.input_names
         for name in inputs:
             if known is not None and name not in known:
-                hint = closest(name, known) if known else ": it takes none"
+                hint = closest(name, known) if known else ": it has no inputs"
                 raise EvidenceError(f"the model has no input {name!r}{hint}")
 
 
@@ -209,7 +209,7 @@ class ClosedFormModel(FactorModel):
     """
 
     takes_holes: bool = False
-    """Whether states may be -1, not observed: statistics are then what the model expects."""
+    """Whether states may be -1 (not observed); statistics are then expectations."""
 
     @abstractmethod
     def statistics(self, codes: Tensor, weights: Tensor) -> tuple[Tensor, ...]:
@@ -234,12 +234,12 @@ class ClosedFormModel(FactorModel):
 
 
 class MixtureModel(FactorModel):
-    """A hidden choice among models of the same variables, one of which generates each row."""
+    """A mixture of models of the same variables; a hidden variable selects one for each row."""
 
     @property
     @abstractmethod
     def class_name(self) -> Hashable:
-        """The name of the choice variable, which is the first of the variables."""
+        """Name of the hidden variable, which is the first of the variables."""
 
     @property
     @abstractmethod
@@ -249,7 +249,7 @@ class MixtureModel(FactorModel):
     @property
     @abstractmethod
     def components(self) -> Sequence[Any]:
-        """The models."""
+        """The component models."""
 
 
 class DensityModel(ABC):
@@ -337,7 +337,7 @@ class ExecutableModel(DensityModel):
     @property
     @abstractmethod
     def event_axes(self) -> dict[Hashable, int]:
-        """Number of trailing axes of each variable that form one value, observed wholly or not."""
+        """Number of trailing axes of each variable that form a single value, the event shape."""
 
     @property
     def power(self) -> float:

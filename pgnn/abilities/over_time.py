@@ -84,10 +84,10 @@ class ChainModel(UnrollableModel):
     """A model over time that builds the chain of its states, directed or undirected."""
 
     is_normalized: bool = False
-    """Whether the chain given nothing has ``Z = 1``; if not, ``log_prob`` divides by it."""
+    """Whether the chain without evidence has ``Z = 1``; if not, ``log_prob`` divides by it."""
 
     chain_order: int = 1
-    """How many states before it a state depends on."""
+    """Number of previous states that a state depends on."""
 
     @property
     @abstractmethod
@@ -96,7 +96,7 @@ class ChainModel(UnrollableModel):
 
     @property
     def num_transitions(self) -> int:
-        """Number of transitions that a step goes along."""
+        """Number of possible transitions at each step."""
         return self.state.num_states**2
 
     @abstractmethod
@@ -117,7 +117,7 @@ class LikelihoodModel(VariableModel):
 
     @abstractmethod
     def log_likelihood(self, rows: Any) -> Callable[[], Tensor]:
-        """Return a function of the parameters alone that returns ``(B,)`` log probabilities.
+        """Return a function that computes ``(B,)`` log probabilities of a batch of rows.
 
         Args:
             rows: Evidence, with covariates as its ``inputs``.
@@ -145,7 +145,7 @@ class AlignmentModel(PairedModel):
     @property
     @abstractmethod
     def label(self) -> Variable:
-        """The labels, an array over an axis of their own."""
+        """The labels, an array over a separate axis."""
 
     @property
     @abstractmethod
@@ -157,7 +157,7 @@ class AlignmentModel(PairedModel):
         """Return ``(B, T, K + 1)`` log probabilities of the symbols, ``-inf`` beyond the end.
 
         Args:
-            observed: What :meth:`read` returned.
+            observed: Result of :meth:`read`.
         """
 
 
@@ -166,7 +166,7 @@ class AttributeChainModel(LikelihoodModel):
 
     @abstractmethod
     def attribute_chain(self, rows: SequenceEvidence) -> AttributeChain | None:
-        """Return the chain of fully labelled rows; None if its scores are no sums over attributes.
+        """Return the chain of fully labelled rows; None if its scores are not sums over attributes.
 
         Args:
             rows: Evidence, with covariates as its ``inputs``.
@@ -207,7 +207,7 @@ class StepwiseModel(PairedModel):
         """Return the state before the first step of all rows.
 
         Args:
-            observed: What :meth:`read` returned.
+            observed: Result of :meth:`read`.
         """
 
     @abstractmethod
@@ -254,7 +254,7 @@ class EmittingModel(ChainModel, SlicedModel):
 
     @property
     def durations(self) -> Conditional | None:
-        """The duration of a segment given its state; None where a state lasts one step."""
+        """The duration of a segment given its state; None if each state lasts one step."""
         return None
 
 

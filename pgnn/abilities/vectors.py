@@ -26,10 +26,10 @@ class VectorModel(VariableModel):
 
 
 class SolvableModel(FactorModel):
-    """A model whose optimal parameters are solved by its own method when parts are observed."""
+    """A model with its own method for the optimal parameters given its observable variables."""
 
     takes_holes = False
-    """Whether numbers may be missing in the rows that it is solved for."""
+    """Whether rows may have missing values."""
 
     @property
     @abstractmethod

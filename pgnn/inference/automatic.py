@@ -44,7 +44,7 @@ Answer = TypeVar("Answer", Posterior, "Assignment | KBest")
 _CASES = 100
 """Default number of sets of assignments that a search with bounds examines."""
 _SMALL = 3000
-"""Elements of a model for which a careful plan is made at once."""
+"""Largest number of elements for which a good plan is searched at once."""
 
 
 _RECOGNISED = 100
@@ -250,7 +250,7 @@ class Automatic(Engine):
 
 
 AUTOMATIC = Automatic()
-"""The engine of questions that name none."""
+"""The default engine."""
 
 
 def _executions(question: Question, seed: int | None) -> ExecutionSampling:

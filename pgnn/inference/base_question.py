@@ -64,7 +64,7 @@ class BaseQuestion:
 
     @property
     def of_scores(self) -> bool:
-        """Whether the model's states have scores, of which no log partition was subtracted."""
+        """Whether log probabilities are unnormalised scores, without the log partition function."""
         model = self.model
         return isinstance(model, FactorModel | ChainModel) and not model.is_normalized
 

@@ -21,7 +21,7 @@ SWITCH = "PGNN_COMPILE"
 """Environment variable: ``now`` makes each process compile what it needs and wait for it."""
 
 INTERPRETED = 2e7
-"""Nanoseconds of compiled work up to which Python does it: about a hundred times as slowly."""
+"""Nanoseconds of compiled work below which Python is used, about a hundred times slower."""
 
 # seconds to wait for a child process
 _PATIENCE = 300.0
@@ -133,7 +133,7 @@ class Compilation:
 
 
 def compile_all(room: str, done: str, begun: str) -> None:
-    """The work of the child process.
+    """Compile all kernels; the main function of the child process.
 
     Args:
         room: Package whose kernels are to be compiled.

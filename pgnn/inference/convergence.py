@@ -18,9 +18,9 @@ from pgnn.errors import NotConverged
 LEAST_EFFECTIVE = 2.0
 """Smallest meaningful effective sample size: below, a single draw has all the weight."""
 TRUSTED_DRAWS = 100.0
-"""Weighted draws that are worth fewer: not even their standard errors are to be trusted."""
+"""Effective sample size below which even standard errors are unreliable."""
 LARGEST_R_HAT = 1.05
-"""Chains of a larger R-hat do not agree (Vehtari et al. 2021 take 1.01 where draws are many)."""
+"""Largest R-hat of converged chains (Vehtari et al. 2021 use 1.01 for many draws)."""
 _LIBRARY = str(Path(__file__).parents[1]) + os.sep
 _ROUNDING = 1.0 + 1e-9  # the effective sample size of equal weights is their number
 

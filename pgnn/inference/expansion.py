@@ -21,9 +21,9 @@ Ints = NDArray[np.int64]
 Codes = NDArray[np.int32]
 
 DECOMPOSED = 2**6
-"""Entries of the largest table that exact answers and messages do not decompose."""
+"""Largest number of entries of a table that exact inference and propagation do not decompose."""
 WRITTEN = 2**14
-"""Entries of the largest table that is written down where it might be avoided."""
+"""Largest number of entries of a table that is created although it could be avoided."""
 _GROUPINGS = 4
 
 

@@ -14,7 +14,7 @@ from pgnn.factors.variable import Variable
 
 LOG_2PI = math.log(2.0 * math.pi)
 _HALVINGS = 60
-"""Halvings of an interval after which a quantile is known to the last digits."""
+"""Number of bisections after which a quantile is accurate to the last digits."""
 
 
 class NormalMarginal(Normal):

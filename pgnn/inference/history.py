@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 RUNNING = "running"
-"""Name of the statistics that further batches are added to; they are not shown."""
+"""Name of the statistics to which further batches are added; they are not printed."""
 
 
 class History(dict[str, Any]):

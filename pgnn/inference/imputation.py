@@ -66,12 +66,12 @@ def impute(
 
 
 class ArrayRows:
-    """Rows of the array that a model is about, as a table of one column.
+    """Rows of the array of a model, as a table with one column.
 
     Args:
         array: The array.
-        rows: ``(N, *shape)`` its values, those that are missing ``NaN``.
-        data: What they came as.
+        rows: ``(N, *shape)`` values, ``NaN`` where missing.
+        data: The data as passed by the caller.
     """
 
     def __init__(self, array: Variable, rows: Any, data: Any) -> None:
@@ -82,7 +82,7 @@ class ArrayRows:
 
     @classmethod
     def of(cls, model: Any, data: Any) -> ArrayRows | None:
-        """Return rows of an array, or of a frame whose columns are its numbers; None if neither."""
+        """Return rows of an array, or of a frame of its elements; None for other data."""
         array = model.variables.get(model.vector) if isinstance(model, VectorModel) else None
         if array is None or not array.shape:
             return None
@@ -109,7 +109,7 @@ class ArrayRows:
         return None if rows is None else cls(array, rows, data)
 
     def like(self, table: Any) -> Any:
-        """Return the numbers of a completed table in the form of the data."""
+        """Return the values of a completed table in the form of the data."""
         import pandas as pd
 
         cells = [np.asarray(x, dtype=np.float64) for x in table[self.array.name]]

@@ -21,7 +21,7 @@ _VISIT = 5.0  # nanoseconds
 _VISITS = 1000  # per slot, until convergence
 
 KERNELS = Compilation("pgnn.inference")
-"""Whether the kernels of this file are compiled; until then small tasks run in Python."""
+"""Compilation of the kernels of this file; until then, small tasks run in Python."""
 
 
 class Work(NamedTuple):

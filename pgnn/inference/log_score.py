@@ -13,9 +13,9 @@ from pgnn.inference.factor_graph import FactorGraph
 from pgnn.inference.question import Question
 
 _ENTRIES = 2**22
-"""How many elements and factors of rows are looked up at once."""
+"""Largest number of elements and factors of rows that are looked up at once."""
 _FEW_TABLES = 2**16
-"""Tables up to which a compiled kernel looks them up one by one."""
+"""Largest number of tables that a compiled kernel looks up one by one."""
 
 
 def log_score(question: Question) -> Tensor:

@@ -13,7 +13,7 @@ from pgnn.inference.factor_graph import FactorGraph
 from pgnn.inference.graph_structure import GraphStructure
 
 _STRUCTURES = 4
-"""Structures that are remembered: what is row-wise may differ from question to question."""
+"""Number of cached structures; which factors are row-wise may differ between queries."""
 
 
 def model_graph(

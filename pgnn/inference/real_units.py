@@ -23,7 +23,7 @@ from pgnn.inference.with_reals import WithReals
 from pgnn.limits import check_size
 
 _MOST_STATES, _MOST_SCORED = 2**12, 2**20
-"""Joint states of discrete units that are enumerated, and those of all rows together."""
+"""Largest numbers of enumerated joint states of discrete units, per row and in total."""
 DRAWS = 1000
 """Draws of them otherwise."""
 

@@ -23,7 +23,7 @@ class Reduction(ABC):
     """A value for each slice of a log table, and the derivative of that value."""
 
     rowwise = False
-    """Whether rows that share a table must still be reduced one by one."""
+    """Whether rows that share a table must be reduced separately."""
 
     @abstractmethod
     def reduce(self, log_values: Tensor, dim: int) -> Tensor:

@@ -18,16 +18,16 @@ Stop = NDArray[np.int64]
 """``(1,)``: a kernel that takes it returns early, its answer unfinished, once it is not zero."""
 
 LITTLE = 3e6
-"""Nanoseconds of work that are not shared between threads."""
+"""Nanoseconds of work below which it is not split between threads."""
 
 _SOON = 1e7
-"""Nanoseconds of work that this thread does itself: too short to be interrupted."""
+"""Nanoseconds of work below which it runs in the calling thread, without interruption."""
 
 _FILLED = 2**22
-"""Numbers that NumPy writes before signals are handled: some hundredths of a second."""
+"""Number of values that NumPy writes between signal checks: some hundredths of a second."""
 
 _OUTER: ContextVar[Stop | None] = ContextVar("_OUTER", default=None)
-"""The flag of the work that the present thread is a part of."""
+"""The stop flag of the work of the current thread."""
 
 
 class _Stopped(BaseException):

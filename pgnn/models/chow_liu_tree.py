@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pgnn.inference.learner import Learner
 
 _NUMBERS = 2**21
-"""Numbers of some rows that are counted together."""
+"""Number of values of a chunk of rows that are counted at once."""
 
 
 class ChowLiuTree(Model, ClosedFormModel):

@@ -84,7 +84,7 @@ def node_of(graph: nx.Graph, name: Hashable) -> Hashable:
         node: Hashable = name[0]
         return node
     raise ModelError(
-        f"a potential is over {name!r}, which is no node of the graph{closest(name, graph)}"
+        f"a potential is over {name!r}, which is not a node of the graph{closest(name, graph)}"
     )
 
 

@@ -45,7 +45,7 @@ class ColumnNames(LearningVerbs, VectorModel):
     def _declared_by(
         self, data: Any, weights: Any, inputs: Inputs | None
     ) -> Iterator[tuple[Any, Inputs | None]]:
-        """See the base class; columns of a frame that are no variables are components."""
+        """See the base class; frame columns that are not variables are components of the vector."""
         before, rows = self._column_names, data
         if is_frame(data) and not is_partitioned(data) and self.vector is not None:
             try:

@@ -33,29 +33,31 @@ if TYPE_CHECKING:
 
 
 class ConditionalRandomField(LabelField):
-    r"""A chain of labels given inputs, the undirected counterpart of a hidden Markov model.
+    r"""A linear-chain conditional random field: a chain of labels given inputs.
 
     .. math:: p(z \mid x) = \frac{1}{Z(x)} \exp \Big( \sum_{t=1}^T f_t(z_t; x)
         + \sum_{t=2}^T A(z_{t-1}, z_t) \Big)
 
-    The scores :math:`f` are sums of parts: linear in named attributes (:class:`AttributeScores`),
-    computed by a network (:class:`NeuralScores`), or both. ``log_prob`` is that of labels given
-    inputs; labels that are missing are summed out, so that partly labelled data is learned from.
+    It is the discriminative counterpart of a hidden Markov model. The scores :math:`f` are linear
+    in named attributes (:class:`AttributeScores`), the output of a network (:class:`NeuralScores`),
+    or a sum of both. ``log_prob`` is the conditional log-likelihood of labels given inputs. Missing
+    labels are marginalised, so the field can be fitted to partially labelled data.
 
     Args:
-        labels: Number or names of the labels; :meth:`fit` finds them in the data if not given.
-        scores: The parts, or one of them, or the name of an input with attributes.
-        transitions: ``(K, K)`` scores from row to column, constants; learnable if not given.
-        mask: ``(K, K)`` which transitions there are; all if not given, see :func:`bio_mask`. Or a
-            :class:`LabelAutomaton`, which says what sequences there are.
-        order: How many labels before it a label depends on; two or more add scores of as many
-            labels side by side and one. The chain's states are then runs of labels.
-        ends: Whether the first and the last label of a sequence have scores of their own.
-        observed_transitions: Whether transitions that do not occur in training score zero.
-        name: Of the label.
+        labels: Number or names of the labels; by default, :meth:`fit` reads them from the data.
+        scores: A part of the scores, a list of parts, or the name of an input with attributes.
+        transitions: ``(K, K)`` constant scores from row to column; learnable by default.
+        mask: ``(K, K)`` whether a transition is allowed, see :func:`bio_mask`; or a
+            :class:`LabelAutomaton` that accepts the allowed sequences. By default, all are allowed.
+        order: Number of previous labels that a label depends on. With an order of two or more, runs
+            of up to ``order + 1`` labels have scores and are the states of the chain.
+        ends: Whether the first and the last label of a sequence have additional scores.
+        observed_transitions: Whether transitions that do not occur in the training data have a
+            constant score of zero.
+        name: Name of the label.
 
     Raises:
-        ModelError: If a part is no :class:`StepScores`, or a table does not fit.
+        ModelError: If a part is not a :class:`StepScores`, or a table has another shape.
 
     References:
         Lafferty, McCallum and Pereira (2001), Conditional random fields: probabilistic models for
@@ -89,33 +91,33 @@ class ConditionalRandomField(LabelField):
         self.scores = nn.ModuleList(read_parts(scores))
 
     def settings(self) -> Settings:
-        """Return the labels and the parts."""
+        """Return the labels and the parts of the scores."""
         return {"scores": tuple(self.scores), **super().settings()}
 
     # --- inputs -------------------------------------------------------------------------------
 
     def input_lengths(self, inputs: Inputs | None, *, alone: bool = False) -> Any:
-        """Return the lengths that inputs tell, see the base class.
+        """Return the lengths of the inputs, see the base class.
 
         Raises:
-            EvidenceError: If two of them have other lengths.
+            EvidenceError: If the lengths of two inputs differ.
         """
         return common_lengths(self._parts, inputs or {}, alone)
 
     def covariates(self, inputs: Inputs | None, rows: SequenceEvidence) -> dict[Hashable, Tensor]:
-        """Return what the parts make of the inputs, ``(B, T, ...)`` each."""
+        """Return the covariates of all parts, ``(B, T, ...)`` each."""
         covariates: dict[Hashable, Tensor] = {}
         for part in self._parts:
             values, shape = input_of(part, inputs), (rows.num_rows, rows.steps)
             covariates |= part.covariates(values, shape, rows.batched)
             for name in (inputs or {}).keys() - covariates.keys():
-                if isinstance(name, tuple) and name[0] == part.input_name:  # was read before
+                if isinstance(name, tuple) and name[0] == part.input_name:  # already read
                     covariates[name] = (inputs or {})[name]
         return covariates
 
     @property
     def input_names(self) -> Collection[Hashable]:
-        """Names of the inputs of the parts, and of what they make of them."""
+        """Names of the inputs and of the covariates of all parts."""
         return [name for part in self._parts for name in part.input_names]
 
     # --- the chain ----------------------------------------------------------------------------
@@ -123,12 +125,12 @@ class ConditionalRandomField(LabelField):
     def chain(
         self, observed: SequenceEvidence, inputs: Inputs | None = None, *, best: bool = False
     ) -> Chain | LabelledChain | SegmentChain:
-        """Return the chain of labels given inputs, and labels that were observed.
+        """Return the chain of labels given inputs and observed labels.
 
         Args:
             observed: Evidence.
             inputs: Covariates by name.
-            best: Makes no difference: there is nothing besides the labels.
+            best: Ignored, since all variables are labels.
         """
         from pgnn.inference.chains.chain import Chain
 
@@ -147,13 +149,13 @@ class ConditionalRandomField(LabelField):
         return Chain(start, moves, field, observed.lengths)
 
     def log_likelihood(self, rows: SequenceEvidence) -> Callable[[], Tensor]:
-        """Return a function of the parameters alone: ``(B,)`` log probabilities of some rows.
+        """Return a function that computes ``(B,)`` log probabilities of a batch of rows.
 
-        Where all labels are known nothing is padded to the longest row, which is what learning
-        takes its time with.
+        If all labels are observed, rows are not padded to the longest one, which makes a fit
+        faster.
 
         Args:
-            rows: Labels, and as ``inputs`` what :meth:`covariates` returned.
+            rows: Labels, with the result of :meth:`covariates` as ``inputs``.
         """
         if not rows.is_known(self.name):
             return lambda: self.log_prob(rows, inputs=rows.inputs)
@@ -181,7 +183,7 @@ class ConditionalRandomField(LabelField):
         return log_probs
 
     def attribute_chain(self, rows: SequenceEvidence) -> AttributeChain | None:
-        """Return the chain of rows whose labels are known, see the base class."""
+        """Return the chain of fully labelled rows, see the base class."""
         from pgnn.inference.chains.attribute_chain import AttributeChain
         from pgnn.inference.chains.label_likelihood import LabelLikelihood
 
@@ -195,11 +197,11 @@ class ConditionalRandomField(LabelField):
         return AttributeChain(sums, LabelLikelihood(rows.lengths, codes))
 
     def attribute_scores(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return the weights, and the scores of ends and transitions, see the base class."""
+        """Return the weights and the scores of ends and transitions, see the base class."""
         return self._parts[0].attribute_weights, *self._end_scores(), self.moves()
 
     def assign_attribute_scores(self, *scores: Tensor) -> None:
-        """Write the weights, and the scores of ends and transitions, see the base class."""
+        """Set the weights and the scores of ends and transitions, see the base class."""
         weights, first, last, moves = scores
         with torch.no_grad():
             self._parts[0].attribute_weights.copy_(weights)
@@ -210,26 +212,26 @@ class ConditionalRandomField(LabelField):
                 self.transitions.copy_(moves.masked_fill(self.barred, 0.0))
 
     def field(self, covariates: Mapping[Hashable, Tensor], lengths: Tensor, steps: int) -> Tensor:
-        """Return ``(N, K)`` scores of the labels at each step, sequence after sequence.
+        """Return ``(N, K)`` scores of the labels at all steps of all sequences, without padding.
 
         Args:
-            covariates: What :meth:`covariates` returned.
-            lengths: ``(B,)`` steps of each sequence.
-            steps: Most steps ``T``.
+            covariates: Result of :meth:`covariates`.
+            lengths: ``(B,)`` lengths of the sequences.
+            steps: Maximum number of steps ``T``.
 
         Raises:
-            ModelError: If a part has scores of another number of labels.
+            ModelError: If a part has another number of labels.
         """
         inside = torch.arange(steps) < lengths[:, None]
         return self._total([part.scores(covariates, inside) for part in self._parts], lengths)
 
     def _total(self, scores: Sequence[Tensor], lengths: Tensor) -> Tensor:
-        """The sum of the parts' scores, ``(N, K)``, with those of last labels."""
+        """Return the ``(N, K)`` sum of the scores of all parts and of last labels."""
         k = self.state.num_states
         for part, score in zip(self._parts, scores, strict=True):
             if score.shape[-1] != k:
                 raise ModelError(
-                    f"there are {k} labels, but the scores of {part.input_name!r} are of "
+                    f"there are {k} labels, but the scores of {part.input_name!r} have "
                     f"{score.shape[-1]}; fit the field first, or give the network {k} outputs"
                 )
         total = reduce(torch.add, scores)
@@ -239,29 +241,29 @@ class ConditionalRandomField(LabelField):
         return total
 
     def unroll(self, steps: int) -> MarkovRandomField:
-        """Return the field over ``steps`` labels, with inputs ``(name, t)`` of each step.
+        """Return the field over ``steps`` labels, with inputs ``(name, t)`` at each step.
 
         Raises:
             Unsupported: If the mask is an automaton.
         """
         if self._automaton is not None:
             raise Unsupported(
-                "an automaton looks at whole sequences, which are not written down step by step; "
-                "leave engine= out"
+                "an automaton constrains whole sequences, which cannot be unrolled step by step; "
+                "leave out engine="
             )
         longer = () if self.histories is None else range(3, self.order + 2)
         runs = [UnrolledRuns(self, steps, size) for size in longer if size <= steps]
         return MarkovRandomField([UnrolledScores(self, steps), *runs])
 
     def predict(self, *_: Any, **__: Any) -> Any:
-        """Refused: labels have inputs at their own steps.
+        """Not supported: each label needs the input at its own step.
 
         Raises:
             Unsupported: Always.
         """
         raise Unsupported(
-            "labels follow from inputs at their own steps: give inputs of all steps, and labels "
-            "as far as they are known, to smooth() or decode()"
+            "each label needs the input at its own step: pass the inputs of all steps, and the "
+            "known labels, to smooth() or decode()"
         )
 
     # --- learning -----------------------------------------------------------------------------
@@ -270,10 +272,10 @@ class ConditionalRandomField(LabelField):
     def _declared_by(
         self, data: Any, weights: Any, inputs: Inputs | None
     ) -> Iterator[tuple[Any, Inputs | None]]:
-        """See :class:`LearningVerbs`: attributes, and labels not declared, are those of the data.
+        """See :class:`LearningVerbs`; attributes and undeclared labels are read from the data.
 
         Raises:
-            DataError: If there are no labels, or no attributes, to learn from.
+            DataError: If the data has no labels or no attributes.
         """
         with structure_restored_on_failure(self):
             if self._given["labels"] is None:
@@ -288,7 +290,7 @@ class ConditionalRandomField(LabelField):
             raise DataError(str(error)) from None
 
     def _prepare(self, rows: SequenceEvidence, inputs: Inputs | None) -> dict[Hashable, Tensor]:
-        """Replace parts whose parameters depend on what occurs, begin anew; return covariates."""
+        """Prepare all parts for the data, reset the scores and return the covariates."""
         raw = {p.input_name: p.read(input_of(p, inputs)) for p in self._parts}
         codes = rows.codes.get(self.name, torch.full((rows.num_rows, rows.steps), MISSING))
         known, k = codes[rows.inside], self.state.num_states
@@ -297,7 +299,7 @@ class ConditionalRandomField(LabelField):
         return self.covariates(raw, rows)
 
     def default_learner(self, data: Any) -> Learner:
-        """Return L-BFGS with a normal prior of each weight, of the variance one half."""
+        """Return L-BFGS with a normal prior of variance one half on each weight."""
         from pgnn.inference.learning.gradient import Gradient
 
         rows = data.num_rows if isinstance(data, SequenceEvidence) else 1
@@ -309,4 +311,4 @@ class ConditionalRandomField(LabelField):
 
 
 _PRECISION = 2.0
-"""Of the prior: CRFsuite's penalty is the squares of the weights, with the strength c2 = 1."""
+"""Variance of the prior, equal to CRFsuite's L2 penalty with the default strength c2 = 1."""

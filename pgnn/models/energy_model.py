@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from pgnn.inference.sampling.log_partition_bracket import LogPartitionBracket
 
 _SPREAD = 0.4
-"""Of couplings where learning begins, times the root of the numbers of units."""
+"""Standard deviation of initial couplings, times the square root of the number of units."""
 _SMALL = 12
-"""Units up to which learning is exact where no learner is named."""
+"""Largest number of units for which the default learner is exact."""
 
 
 class EnergyModel(ColumnNames, MarkovRandomField, UnitModel):

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pgnn.inference.assignment import Assignment
 
 EDGE_KIND = "kind"
-"""Attribute of edges: those of one kind share a table."""
+"""Edge attribute; edges of the same kind share a table."""
 
 
 class GraphRandomField(MarkovRandomField):
@@ -37,33 +37,34 @@ class GraphRandomField(MarkovRandomField):
     .. math:: p(z \mid x) = \frac{1}{Z(x)} \exp \Big( \sum_i w_{z_i}^\top x_i
         + \sum_{(i, j)} A_{k(i, j)}(z_i, z_j) + v^\top y_{ij} [z_i = z_j] \Big)
 
-    All nodes share :math:`w`, all edges of one kind the table :math:`A_k`; the kind is the edge
-    attribute ``kind``. Trees and narrow graphs are answered exactly, grids by propagation. It is a
-    :class:`MarkovRandomField`, with every verb, engine and learner of these: missing labels are
-    summed out by ``Gradient``, which takes ``PseudoLikelihood``, ``Perceptron`` and ``MaxMargin``
-    in its place where that is too slow; nodes that are never observed are hidden. Features may come
-    by name, in the place of a row's array a mapping of nodes, or pairs of them, to features;
-    :meth:`observed` and :meth:`by_node` do so for labels.
+    All nodes share the weights :math:`w`; edges with the same attribute ``kind`` share a table
+    :math:`A_k`. Inference is exact for trees and graphs of small treewidth, and by belief
+    propagation for grids. The field is a :class:`MarkovRandomField` and supports all of its verbs,
+    engines and learners. ``Gradient`` marginalises missing labels and hidden nodes;
+    ``PseudoLikelihood``, ``Perceptron`` and ``MaxMargin`` are faster. A row of features is an
+    array, or a mapping from nodes or edges to features; :meth:`observed` and :meth:`by_node`
+    convert labels in the same way.
 
     Args:
-        graph: ``nx.Graph``, or a directed one, whose tables tell the ends of an edge apart; or a
-            list of them, the instances of a data set, as one graph of nodes ``(instance, node)``.
+        graph: ``nx.Graph``; or ``nx.DiGraph``, for which tables need not be symmetric; or a list of
+            graphs, the instances of a data set, which are merged to one graph of nodes
+            ``(instance, node)``.
         labels: Number or names of the labels.
         features: Number of features of each node; the input ``"x"`` is ``(B, N, D)`` in the order
-            of ``node_names``. Or :class:`AttributeScores`: nodes have named attributes, lists or
-            mappings as of :class:`~pgnn.evidence.step_attributes.StepAttributes`, and :meth:`fit`
-            finds in the data which there are.
+            of ``node_names``. Or :class:`AttributeScores` for named attributes of nodes, see
+            :class:`~pgnn.evidence.step_attributes.StepAttributes`; :meth:`fit` reads their names
+            from the data.
         edge_features: Number of features of each edge; the input ``"y"`` is ``(B, M, E)`` in the
-            order of ``edge_names``. None if zero. Or :class:`AttributeScores`: each attribute of
-            an edge has weights of the pairs of labels at its ends.
-        name: Of the labels, an array of ``N``.
+            order of ``edge_names``, and not needed if zero. Or :class:`AttributeScores`: each
+            attribute of an edge has a weight for each pair of labels.
+        name: Name of the array of ``N`` labels.
 
     Attributes:
         node_names: Nodes in the order of the array.
         edge_names: Edges, pairs of nodes, in the order of their features.
 
     Raises:
-        ModelError: If there is no node, or an edge joins a node to itself.
+        ModelError: If the graph has no node, or a self-loop.
 
     References:
         Sutton and McCallum (2012), An introduction to conditional random fields, section 2.3.
@@ -112,11 +113,11 @@ class GraphRandomField(MarkovRandomField):
         ]
         if len(set(input_names)) < len(input_names):
             raise ModelError(
-                f"nodes and edges have one input {input_names[0]!r}; give them two names"
+                f"nodes and edges use the same input {input_names[0]!r}; give them different names"
             )
         loops = [a for a, b in edge_names if a == b]
         if loops:
-            raise ModelError(f"node {loops[0]!r} is joined to itself; leave such edges out")
+            raise ModelError(f"node {loops[0]!r} has a self-loop; remove such edges")
         scopes = np.array(pairs, dtype=np.int64).reshape(-1, 2)
         kinds = [kind for *_, kind in whole.edges(data=EDGE_KIND)]
         array = Variable(name, labels, shape=(len(node_names),))
@@ -133,7 +134,7 @@ class GraphRandomField(MarkovRandomField):
         self._drawn = nx.freeze(whole.copy())
 
     def settings(self) -> Settings:
-        """Return the graph, the labels, and numbers of features."""
+        """Return the graph, the labels and the features."""
         return {
             "nodes": self.node_names,
             "edges": tuple(self._drawn.edges(data=EDGE_KIND)),
@@ -144,7 +145,7 @@ class GraphRandomField(MarkovRandomField):
         }
 
     def _features(self) -> dict[str, Any]:
-        """Numbers of features, or the attributes that data has told."""
+        """Numbers of features, or attributes, by argument."""
         ends = {"features": self.potentials[0], "edge_features": self.potentials[-1]}
         return {
             key: part.attributes
@@ -156,7 +157,7 @@ class GraphRandomField(MarkovRandomField):
 
     @classmethod
     def from_settings(cls, settings: Settings, numbers: Mapping[str, Tensor]) -> Self:
-        """Make a field over the graph; its numbers are put in afterwards."""
+        """Create a field over the graph; its parameters are loaded afterwards."""
         graph = nx.DiGraph() if settings.pop("directed") else nx.Graph()
         graph.add_nodes_from(settings.pop("nodes"))
         for a, b, kind in settings.pop("edges"):
@@ -164,10 +165,10 @@ class GraphRandomField(MarkovRandomField):
         return cls(graph, **settings)
 
     def on(self, graph: nx.Graph | Sequence[nx.Graph]) -> GraphRandomField:
-        """Return a field over other graphs with the same weights, a copy of them.
+        """Return a field over other graphs with a copy of the weights.
 
         Args:
-            graph: See the class; kinds of edges that are new to the field score zero.
+            graph: See the class; edges of a new kind have a score of zero.
         """
         name = self._arguments["name"]
         settings = copy.deepcopy(self._features())
@@ -180,7 +181,7 @@ class GraphRandomField(MarkovRandomField):
         return other
 
     def _parts(self) -> dict[Hashable, Tensor]:
-        """The weights of nodes, of the kinds of edges, and of edges' features."""
+        """The weights of nodes, of the kinds of edges, and of the features of edges."""
         kinds = [(EDGE_KIND, kind) for kind in self.edge_kinds]
         weights = [next(p.parameters()) for p in self.potentials]
         return dict(zip(["nodes", *kinds, "edges"], weights, strict=False))
@@ -190,13 +191,13 @@ class GraphRandomField(MarkovRandomField):
     def observed(
         self, labels: Mapping[Hashable, Any] | Sequence[Mapping[Hashable, Any]]
     ) -> dict[Hashable, Any]:
-        """Return evidence: labels of nodes by their names; others were not observed.
+        """Return evidence from labels by node; other nodes are not observed.
 
         Args:
-            labels: Of one row, or a list of rows.
+            labels: A mapping from nodes to labels, or a list of mappings, one for each row.
 
         Raises:
-            EvidenceError: If there is no such node, or no such label.
+            EvidenceError: If a node or a label is unknown.
         """
         name, number = self._arguments["name"], {n: i for i, n in enumerate(self.node_names)}
         rows = [labels] if isinstance(labels, Mapping) else labels
@@ -212,22 +213,22 @@ class GraphRandomField(MarkovRandomField):
         return {name: [[row.get(node) for node in self.node_names] for row in rows]}
 
     def by_node(self, answer: Assignment | Tensor) -> Any:
-        """Return the labels of an answer by the names of the nodes: a mapping, or one for each row.
+        """Return the labels of an answer as a mapping from nodes, or a list of mappings per row.
 
         Args:
-            answer: Of :meth:`most_probable`, about all nodes.
+            answer: Result of :meth:`most_probable` for all nodes.
 
         Raises:
-            EvidenceError: If it is about some nodes alone, or other variables.
+            EvidenceError: If the answer is not for all nodes.
         """
         if isinstance(answer, Tensor):
             raise EvidenceError(
-                "by_node takes the whole answer of most_probable, got the numbers of one variable"
+                "by_node needs the result of most_probable, got the tensor of one variable"
             )
         if [v.name for v in answer.variables] != [self._arguments["name"]]:
             raise EvidenceError(
-                f"the answer is about {[v.name for v in answer.variables]}: ask for the labels of "
-                f"all nodes, {self._arguments['name']!r}"
+                f"the answer is for {[v.name for v in answer.variables]}; by_node needs the labels "
+                f"of all nodes, {self._arguments['name']!r}"
             )
         codes = answer.codes.reshape(-1, len(self.node_names)).tolist()
         label = self.variables[self._arguments["name"]]
@@ -239,11 +240,11 @@ class GraphRandomField(MarkovRandomField):
         return rows if answer.batched else rows[0]
 
     def read_inputs(self, inputs: Mapping[Hashable, Any]) -> Mapping[Hashable, Any]:
-        """Return covariates in numbers, in the order of nodes and edges."""
+        """Return covariates as arrays in the order of nodes and edges."""
         return super().read_inputs(self._in_order(inputs))
 
     def _in_order(self, inputs: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Inputs of which some may have come by names of nodes or edges."""
+        """Convert inputs that are mappings from nodes or edges to arrays."""
         first, last = self.potentials[0], self.potentials[-1]
         ordered = dict(inputs)
         for part, names in ((first, self.node_names), (last, self.edge_names)):
@@ -257,10 +258,10 @@ class GraphRandomField(MarkovRandomField):
     def _declared_by(
         self, data: Any, weights: Any, inputs: Inputs | None
     ) -> Iterator[tuple[Any, Inputs | None]]:
-        """See :class:`LearningVerbs`: which attributes there are the data tells.
+        """See :class:`LearningVerbs`; attributes are read from the data.
 
         Raises:
-            DataError: If there are none, or they do not fit.
+            DataError: If there are no attributes, or they are invalid.
         """
         if not any(isinstance(p, AttributePotential) for p in self.potentials):
             yield data, inputs
@@ -275,12 +276,12 @@ class GraphRandomField(MarkovRandomField):
             yield data, ordered
 
     def extra_repr(self) -> str:
-        """What ``print`` shows between the brackets."""
+        """Return the contents of the parentheses of ``repr``."""
         label = self.variables[self._arguments["name"]]
         shown = ", ".join(map(repr, (label.states or ())[:4]))
         more = ", ..." if label.num_states > 4 else ""
         return (
-            f"{len(self.node_names)} nodes, {len(self.edge_names)} edges, {label.name!r} of "
+            f"{len(self.node_names)} nodes, {len(self.edge_names)} edges, {label.name!r} with "
             f"{label.num_states} labels: {shown}{more}"
         )
 
@@ -288,14 +289,14 @@ class GraphRandomField(MarkovRandomField):
 def _potential(
     array: Variable, features: int | AttributeScores, name: str, edges: Any, directed: bool
 ) -> Potential:
-    """Weights of features by number, or of attributes by name."""
+    """Return a potential of numeric features or of named attributes."""
     if isinstance(features, AttributeScores):
         return AttributePotential(array, features, edges, directed)
     return LinearPotential(array, features, name, edges=edges)
 
 
 def _prepared(potential: Potential, inputs: Mapping[Hashable, Any]) -> Potential:
-    """A potential with the weights that data tells, if it has such."""
+    """Return the potential with weights for the attributes in the data, if it has attributes."""
     if not isinstance(potential, AttributePotential):
         return potential
     name = potential.attributes.input_name
@@ -305,7 +306,7 @@ def _prepared(potential: Potential, inputs: Mapping[Hashable, Any]) -> Potential
 
 
 def _by_name(name: Hashable, raw: Any, names: tuple[Any, ...], either: bool) -> Any:
-    """Rows in the order of names, if they are mappings of these; edges in either order."""
+    """Return rows in the order of names if they are mappings; ``either`` ignores edge direction."""
     rows = [raw] if isinstance(raw, Mapping) else raw
     known = {*names, *(pair[::-1] for pair in names if either)}
     if not isinstance(rows, list | tuple) or not all(isinstance(r, Mapping) for r in rows):
@@ -324,20 +325,20 @@ def _value(name: Hashable, row: Mapping[Any, Any], key: Any, either: bool) -> An
         if way in row:
             value = row[way]
             return value.tolist() if isinstance(value, Tensor) else value
-    raise EvidenceError(f"the input {name!r} has nothing of {key!r}")
+    raise EvidenceError(f"the input {name!r} has no value for {key!r}")
 
 
 def _joined(graphs: Sequence[nx.Graph]) -> nx.Graph:
-    """Several graphs as one."""
+    """Return the disjoint union of several graphs."""
     if not isinstance(graphs, list | tuple) or not all(isinstance(g, nx.Graph) for g in graphs):
         raise ModelError(f"expected a networkx graph, or a list of them, got {graphs!r}")
     if len({g.is_directed() for g in graphs}) > 1:
-        raise ModelError("either all graphs are directed, or none")
+        raise ModelError("graphs must be all directed or all undirected")
     named = [nx.relabel_nodes(g, {n: (i, n) for n in g}) for i, g in enumerate(graphs)]
     return nx.union_all(named) if named else nx.Graph()
 
 
 def _pair_features(k: int, directed: bool) -> Any:
-    """``(D, K, K)`` indicators of pairs of labels, of both orders at once if undirected."""
+    """Return ``(D, K, K)`` indicators of pairs of labels, which are unordered if undirected."""
     pairs, places = pair_places(k, directed)
     return (np.arange(len(pairs))[:, None, None] == places).astype(float)

@@ -326,4 +326,4 @@ def long_run(initial: Tensor, transition: Tensor) -> Tensor:
 
 
 _DOUBLINGS = 60
-"""Of the steps that a long run has: more than :math:`10^{18}` of them."""
+"""Number of doublings: a long run has more than :math:`10^{18}` steps."""

@@ -19,7 +19,7 @@ from pgnn.factors.conditionals.tabular import Tabular
 from pgnn.factors.variable import Variable
 
 AT_RANDOM = object()
-"""The action on variables that are named without one."""
+"""The default action on variables."""
 
 
 def read_interventions(interventions: Any) -> dict[Hashable, Any]:

@@ -1,4 +1,4 @@
-"""What fields over sequences of labels share: the labels, and scores of those side by side."""
+"""Base class of fields over sequences of labels: labels and transition scores."""
 
 from __future__ import annotations
 
@@ -23,17 +23,18 @@ from pgnn.models.sequence_model import SequenceModel
 
 
 class LabelField(SequenceModel, ChainModel, AttributeChainModel):
-    """An undirected chain of labels, of which this is the part that inputs have no say in.
+    """An undirected chain of labels; this class holds the part that does not depend on inputs.
 
     Args:
-        given: ``labels``, ``transitions`` and ``mask`` as the caller gave them.
-        ends: Whether the first and the last label of a sequence have scores of their own.
-        observed_transitions: Whether transitions that do not occur in training score zero.
-        order: How many labels before it a label depends on.
-        name: Of the label.
+        given: ``labels``, ``transitions`` and ``mask`` as passed by the caller.
+        ends: Whether the first and the last label of a sequence have additional scores.
+        observed_transitions: Whether transitions that do not occur in the training data have a
+            constant score of zero.
+        order: Number of previous labels that a label depends on.
+        name: Name of the label.
 
     Raises:
-        ModelError: If a table does not fit.
+        ModelError: If a table has another shape.
     """
 
     is_normalized = False
@@ -59,7 +60,7 @@ class LabelField(SequenceModel, ChainModel, AttributeChainModel):
             self._declare(Variable(name, given["labels"], (AXIS,)))
 
     def _declare(self, label: Variable) -> None:
-        """Make what depends on the number of labels."""
+        """Create the parameters and buffers, whose shapes depend on the number of labels."""
         k, transitions, mask = label.num_states, self._given["transitions"], self._given["mask"]
         table = torch.zeros(k, k, dtype=torch.float64)
         if transitions is not None:
@@ -76,10 +77,10 @@ class LabelField(SequenceModel, ChainModel, AttributeChainModel):
             self.last = nn.Parameter(torch.zeros(k, dtype=torch.float64))
 
     def _begin(self, codes: Tensor, lengths: Tensor) -> None:
-        """Begin to learn anew from ``(B, T)`` labels, -1 where not known.
+        """Reset the parameters before a fit to ``(B, T)`` labels, -1 where not observed.
 
         Raises:
-            DataError: If some may not follow each other.
+            DataError: If the mask forbids a sequence of observed labels.
         """
         check_allowed(self.state, codes, self.forbidden())
         if self.histories is not None:
@@ -95,11 +96,11 @@ class LabelField(SequenceModel, ChainModel, AttributeChainModel):
 
     @property
     def learns_transitions(self) -> bool:
-        """Whether the scores of transitions are learned."""
+        """Whether the scores of transitions are learnable."""
         return self._given["transitions"] is None
 
     def settings(self) -> Settings:
-        """Return the labels, and what there is of transitions."""
+        """Return the labels and the settings of transitions."""
         return {
             "labels": None if self._label is None else self._label.states,
             "transitions": None if self.learns_transitions else self.transitions.detach(),
@@ -112,16 +113,16 @@ class LabelField(SequenceModel, ChainModel, AttributeChainModel):
 
     @property
     def _automaton(self) -> LabelAutomaton | None:
-        """The mask, if it is no table, which is kept among the numbers."""
+        """The mask if it is an automaton; a mask that is a table is stored with the parameters."""
         mask = self._given["mask"]
         return mask if isinstance(mask, LabelAutomaton) else None
 
     @property
     def variables(self) -> Mapping[Hashable, Variable]:
-        """The label, an array over time.
+        """The label, a variable with a value at each step.
 
         Raises:
-            ModelError: If labels were not declared, and no data has told them yet.
+            ModelError: If the labels were neither declared nor read from data.
         """
         return {self.name: self.state}
 
@@ -130,50 +131,50 @@ class LabelField(SequenceModel, ChainModel, AttributeChainModel):
         """The label, see :attr:`variables`."""
         if self._label is None:
             raise ModelError(
-                "the labels are not known yet: give them, as in ConditionalRandomField(['B', 'I', "
-                "'O']), or fit the field to data that has them"
+                "the labels are not known yet: declare them, as in ConditionalRandomField(['B', "
+                "'I', 'O']), or fit the field to labelled data"
             )
         return self._label
 
     @property
     def num_transitions(self) -> int:
-        """Number of transitions between runs of labels and states of a mask, see the base class."""
+        """Number of transitions between states of the chain, see the base class."""
         if self.histories is None:
             return super().num_transitions
         return len(self.histories.states(self.barred).edges)
 
     @property
     def hidden(self) -> list[Hashable]:
-        """The label's name."""
+        """The name of the label."""
         return [self.name]
 
     @property
     def learned_transitions(self) -> Tensor:
-        """``(K, K)`` which transitions are learned, see the base class."""
+        """``(K, K)`` whether a transition is learnable, see the base class."""
         return ~(self.barred | self.unlearned) & self.learns_transitions
 
     @property
     def learns_ends(self) -> bool:
-        """Whether first and last labels have scores, see the base class."""
+        """Whether first and last labels have learnable scores, see the base class."""
         return self.ends
 
     def _end_scores(self) -> tuple[Tensor, Tensor]:
-        """``(K,)`` scores of the first label and of the last one."""
+        """``(K,)`` scores of the first label and ``(K,)`` scores of the last label."""
         if self.ends:
             return self.first, self.last
         none = self.transitions.new_zeros(self.state.num_states)
         return none, none
 
     def forbidden(self) -> Tensor:
-        """Return ``(K, K)`` which labels never follow which at the next step."""
+        """Return ``(K, K)`` whether a transition is forbidden."""
         return self.barred
 
     def moves(self) -> Tensor:
-        """Return ``(K, K)`` scores of transitions, ``-inf`` of those that there are not."""
+        """Return ``(K, K)`` scores of transitions, ``-inf`` if forbidden."""
         kept = self.transitions.masked_fill(self.unlearned, 0.0)
         return kept.masked_fill(self.barred, -torch.inf)
 
     def extra_repr(self) -> str:
-        """What ``print`` shows between the brackets."""
+        """Return the contents of the parentheses of ``repr``."""
         labels = "labels unknown" if self._label is None else f"{self._label.num_states} labels"
         return labels if self.order == 1 else f"{labels}, order {self.order}"

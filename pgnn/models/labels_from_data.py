@@ -49,7 +49,7 @@ def labels_of(name: Hashable, data: Any) -> tuple[Any, ...]:
 
 
 def _texts(values: Any) -> list[Any]:
-    """The distinct cells of lists of lists of texts; none of anything else."""
+    """Return the distinct cells of lists of lists of strings; an empty list for other data."""
     if type(values) is not list or set(map(type, values)) != {list}:
         return []
     cells = [*chain.from_iterable(values)]
@@ -57,7 +57,7 @@ def _texts(values: Any) -> list[Any]:
 
 
 def _flat(values: Any) -> list[Any]:
-    """All cells of nested sequences."""
+    """Return all cells of nested sequences."""
     if values is None:
         return []
     values = only_column(values)
@@ -76,12 +76,12 @@ def _flat(values: Any) -> list[Any]:
 
 
 def runs_of(codes: Tensor, size: int, num_labels: int) -> Tensor:
-    """Return ``(K, ..., K)`` which runs of labels occur in ``(B, T)`` codes (-1: unknown).
+    """Return ``(K, ..., K)`` whether a run of labels occurs in ``(B, T)`` codes (-1: unknown).
 
     Args:
-        codes: Labels.
+        codes: Indices of labels.
         size: Length of the runs.
-        num_labels: ``K``.
+        num_labels: Number of labels ``K``.
 
     Example:
         >>> runs_of(torch.tensor([[0, 1, 1], [1, -1, 0]]), 2, 2).tolist()

@@ -32,7 +32,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def one_table(verb: F) -> F:
-    """Refuse a target beside the data, as estimators of scikit-learn take it, with a hint."""
+    """Raise an error with a hint for a separate target, as in scikit-learn's ``fit(X, y)``."""
 
     @wraps(verb)
     def checked(model: Any, *args: Any, **kwargs: Any) -> Any:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pgnn.programs.sequence_program import SequenceProgram
 
 _BYTES_OF_A_NODE = 10_000
-"""What a node of a network takes in Python, with its conditional."""
+"""Approximate size in bytes of a node and its conditional in Python."""
 
 
 class RepeatedSlice(SequenceModel, SlicedModel):

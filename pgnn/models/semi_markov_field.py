@@ -1,4 +1,4 @@
-"""Conditional random fields whose labels last: segments with scores of their durations."""
+"""Semi-Markov conditional random fields: labelled segments with scores of durations."""
 
 from __future__ import annotations
 
@@ -25,30 +25,30 @@ if TYPE_CHECKING:
 
 
 class SemiMarkovField(ConditionalRandomField):
-    r"""Segments given inputs, the undirected counterpart of a hidden semi-Markov model.
+    r"""Semi-Markov conditional random field: labelled segments given inputs.
 
-    A sequence is cut into segments of labels :math:`z_s` that last :math:`d_s` steps:
+    A sequence consists of segments with labels :math:`z_s` and durations :math:`d_s`:
 
     .. math:: p(z, d \mid x) = \frac{1}{Z(x)} \exp \Big( \sum_s g(z_s, d_s)
         + \sum_{s > 1} A(z_{s-1}, z_s) + \sum_t f_t(z(t); x) \Big)
 
-    A segment is followed by one of another label, so that labels of all steps tell the segments.
+    Adjacent segments have different labels, so the labels of all steps determine the segments.
 
     Args:
-        labels: Number or names of the labels; :meth:`fit` finds them in the data if not given.
-        longest: Most steps ``D`` of a segment.
-        scores: See :class:`ConditionalRandomField`, likewise ``mask``, ``ends`` and ``name``.
-        mask: ``(K, K)`` which labels may follow each other.
-        ends: Whether the first and the last label of a sequence have scores of their own.
-        name: Of the label.
+        labels: Number or names of the labels; by default, :meth:`fit` reads them from the data.
+        longest: Maximum duration ``D`` of a segment, in steps.
+        scores: See :class:`ConditionalRandomField`.
+        mask: ``(K, K)`` whether a label can follow another one.
+        ends: Whether the first and the last label of a sequence have additional scores.
+        name: Name of the label.
 
     Attributes:
-        lasts: ``(K, D)`` scores of durations, learnable.
+        lasts: ``(K, D)`` learnable scores of durations.
 
     Raises:
-        ModelError: If a setting is wrong.
+        ModelError: If an argument is invalid.
 
-    Cost: :math:`O(T K (K + D))` for each sequence; gradients and best segments are found by torch.
+    Cost: :math:`O(T K (K + D))` per sequence, computed by torch.
 
     References:
         Sarawagi and Cohen (2004), Semi-Markov conditional random fields for information extraction.
@@ -72,7 +72,7 @@ class SemiMarkovField(ConditionalRandomField):
         name: Hashable = "label",
     ) -> None:
         if isinstance(mask, LabelAutomaton):
-            raise ModelError("the mask of segments is a table (K, K) of labels, not an automaton")
+            raise ModelError("the mask of segments must be a table (K, K), not an automaton")
         self.longest = whole_number("longest", longest, 1, ModelError)
         super().__init__(labels, scores, mask=mask, ends=ends, name=name)
 
@@ -83,7 +83,7 @@ class SemiMarkovField(ConditionalRandomField):
         self.lasts = nn.Parameter(torch.zeros(k, self.longest, dtype=torch.float64))
 
     def forbidden(self) -> Tensor:
-        """See the base class: within a segment a label follows itself."""
+        """See the base class; a label can follow itself within a segment."""
         return self.barred & ~torch.eye(len(self.barred), dtype=torch.bool)
 
     def _prepare(self, rows: SequenceEvidence, inputs: Inputs | None) -> dict[Hashable, Tensor]:
@@ -93,10 +93,10 @@ class SemiMarkovField(ConditionalRandomField):
         return covariates
 
     def _check_segments(self, rows: SequenceEvidence) -> None:
-        """Refuse labels that no segments say.
+        """Check that all labels can be divided into segments.
 
         Raises:
-            DataError: If there are some.
+            DataError: If the labels of a row cannot.
         """
         from pgnn.inference.chains.segment_chain import SegmentChain
 
@@ -113,19 +113,19 @@ class SemiMarkovField(ConditionalRandomField):
             raise DataError(self._why(int(lost[0]), codes[lost[0, 0], : rows.lengths[lost[0, 0]]]))
 
     def _why(self, row: int, codes: Tensor) -> str:
-        """Say what is wrong with labels of a row that no segments say."""
+        """Return the reason why the labels of a row cannot be divided into segments."""
         values, counts = torch.unique_consecutive(codes, return_counts=True)
         long = ((values >= 0) & (counts > self.longest)).nonzero()
         if not len(long):
             return (
-                f"no segments of at most {self.longest} steps, as the mask allows them, have the "
-                f"labels of row {row}"
+                f"the labels of row {row} cannot be divided into segments of at most "
+                f"{self.longest} steps that the mask allows"
             )
         first = int(long[0])
         label, start = self.state.decode([int(values[first])])[0], int(counts[:first].sum())
         return (
-            f"label {label!r} lasts {int(counts[first])} steps in row {row}, from step {start} on, "
-            f"but segments at most {self.longest}: raise longest"
+            f"label {label!r} lasts {int(counts[first])} steps in row {row}, from step {start}, "
+            f"but segments last at most {self.longest}: increase longest"
         )
 
     def settings(self) -> Settings:
@@ -148,19 +148,19 @@ class SemiMarkovField(ConditionalRandomField):
         )
 
     def log_likelihood(self, rows: SequenceEvidence) -> Callable[[], Tensor]:
-        """Return a function of the parameters alone, see the base class."""
+        """Return a function that computes log probabilities, see the base class."""
         return lambda: self.log_prob(rows, inputs=rows.inputs)
 
     def attribute_chain(self, rows: SequenceEvidence) -> AttributeChain | None:
-        """None: segments are no chain of steps."""
+        """None: a chain of segments is not a chain of steps."""
         return None
 
     def unroll(self, steps: int) -> MarkovRandomField:
-        """Refused: segments are summed over by their own engine.
+        """Not supported: segments cannot be unrolled step by step.
 
         Raises:
             Unsupported: Always.
         """
         raise Unsupported(
-            "segments are not written down step by step; leave engine= out, which sums over them"
+            "segments cannot be unrolled step by step; leave out engine= to sum over them"
         )

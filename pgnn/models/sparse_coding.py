@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _AT_ONCE = 2**22
 """Largest number of intermediate values of a batch of rows."""
 _CODE_STEPS = 20
-"""Steps of the codes between two of the dictionary."""
+"""Number of code updates per update of the dictionary."""
 _TOLERANCE = 1e-9
 """Relative change of the codes at which the iteration stops."""
 

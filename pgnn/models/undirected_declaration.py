@@ -170,7 +170,7 @@ def declare_variables(
     for name in states:
         if name not in graph:
             raise ModelError(
-                f"states are given for {name!r}, which is no node of the graph"
+                f"states are given for {name!r}, which is not a node of the graph"
                 f"{closest(name, graph)}"
             )
     potentials = [c.potential for c in cliques if isinstance(c.potential, Potential)]

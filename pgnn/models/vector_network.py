@@ -28,7 +28,7 @@ class VectorNetwork(BayesianNetwork, VectorModel):
     """
 
     allows_numbers = False
-    """Whether rows may be single numbers, of shape ``()``."""
+    """Whether rows may be scalars, of shape ``()``."""
     _vector: Hashable
     _column_names: tuple[Hashable, ...] = ()
 

@@ -61,7 +61,7 @@ def test_fits_take_what_queries_take() -> None:
 
 def test_unknown_inputs_of_a_fit_are_told() -> None:
     model = pgnn.BayesianNetwork([("a", "b")], states={"a": 2, "b": 2})
-    with pytest.raises(pgnn.DataError, match="no input 'z': it takes none"):
+    with pytest.raises(pgnn.DataError, match="no input 'z': it has no inputs"):
         model.fit({"a": [0], "b": [1]}, inputs={"z": torch.zeros(1)})
 
 

@@ -198,9 +198,7 @@ def test_columns_that_no_row_has_observed_teach_nothing_and_that_is_said(learner
             _graph(), given if real else None, states=names or None
         )  # fmt: skip
 
-    with pytest.warns(
-        pgnn.NotConverged, match=r"nothing was observed of '[yz]', '[yz]' or of desc"
-    ):
+    with pytest.warns(pgnn.NotConverged, match=r"no values of '[yz]', '[yz]' or of desc"):
         found = model().fit(
             {"x": observed, "y": hole, "z": hole}, learner=learner, progress=False, seed=0
         )

@@ -346,15 +346,15 @@ def test_wrong_inputs_are_told(fitted: pgnn.ConditionalRandomField) -> None:
             fitted.decode(inputs={"attributes": wrong})  # type: ignore[dict-item]
     with pytest.raises(EvidenceError, match="'PRON'"):
         fitted.log_prob([["PRON"]], inputs={"attributes": [[["w=dog"]]]})
-    with pytest.raises(Unsupported, match="give inputs of all steps"):
+    with pytest.raises(Unsupported, match="pass the inputs of all steps"):
         fitted.predict(None, 2, inputs=INPUTS)
     with pytest.raises(ModelError, match="labels are not known yet"):
         pgnn.ConditionalRandomField().decode(inputs=INPUTS)
-    with pytest.raises(ModelError, match="must be \\(3, 3\\)"):
+    with pytest.raises(ModelError, match="must have the shape \\(3, 3\\)"):
         pgnn.ConditionalRandomField(3, transitions=[[0.0, 1.0]])
     with pytest.raises(ModelError, match="same input"):
         pgnn.ConditionalRandomField(3, ["a", "a"])
-    with pytest.raises(ModelError, match="3 labels, but the scores of 'x' are of 2"):
+    with pytest.raises(ModelError, match="3 labels, but the scores of 'x' have 2"):
         pgnn.ConditionalRandomField(3, pgnn.NeuralScores(nn.Linear(5, 2), "x")).decode(
             {"T": [4]}, inputs={"x": torch.zeros(1, 4, 5)}
         )

@@ -260,7 +260,7 @@ def test_wrong_rows() -> None:
     for rows, says in [
         (torch.tensor([[0.2, 0.0, 1.0]]), "range from 0 to 1; probabilities=True"),
         (np.array([[0, 7, 1]]), "range from 0 to 7"),
-        (np.full((2, 3), np.nan), "nothing of 'visible' was observed"),
+        (np.full((2, 3), np.nan), "'visible': no value was observed"),
         (np.zeros((0, 3)), "no rows"),
         ([], "empty"),
         ([[0, 1, 3]], "range from 0 to 3"),

@@ -287,7 +287,7 @@ WRONG: dict[str, tuple[Any, type[Exception], str]] = {
     "unknown label": (
         lambda: pgnn.ConditionalRandomField([*"ab"], mask=ONCE),
         ModelError,
-        "knows a label 'c'",
+        "has a label 'c'",
     ),
     "NaN in a mask": (
         lambda: pgnn.ConditionalRandomField([*"ab"], mask=[[1, math.nan], [0, 1]]),
@@ -322,7 +322,7 @@ WRONG: dict[str, tuple[Any, type[Exception], str]] = {
             [*"ab"], mask=pgnn.LabelAutomaton({0: {"a": 1}, 1: {"b": 1}}, 0)
         ).fit([list("ba")], inputs=words("xy")),
         DataError,
-        "label 'b' at step 0 of row 0 may not be the first",
+        "label 'b' at step 0 of row 0 must not be the first",
     ),
     "a state that is none": (
         lambda: pgnn.LabelAutomaton({0: {"a": [1]}}, 0),  # type: ignore[dict-item]

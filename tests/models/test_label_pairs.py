@@ -15,7 +15,7 @@ TURNED = pd.DataFrame([[0.0, 1.0], [2.0, 3.0]], index=[*"ba"], columns=[*"ba"])
 
 @pytest.mark.parametrize("wrong", [np.nan, np.inf])
 def test_transitions_are_below_infinity(wrong: float) -> None:
-    with pytest.raises(pgnn.ModelError, match=f"got {wrong} in row 0, column 1; -inf says"):
+    with pytest.raises(pgnn.ModelError, match=f"got {wrong} in row 0, column 1; -inf forbids"):
         pgnn.ConditionalRandomField(["a", "b"], transitions=[[0, wrong], [2, 3]])
     field = pgnn.ConditionalRandomField(["a", "b"], transitions=[[0, -np.inf], [2, 3]])
     assert field.moves().tolist() == [[0, -np.inf], [2, 3]]

@@ -63,7 +63,7 @@ CALLS: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         MODEL, "1 real features at each step",
     ),
     "ragged mask": (lambda: ConditionalRandomField(2, mask=[[1], [0, 0]]), MODEL, "rectangular"),
-    "numbers of chunks": (lambda: pgnn.bio_mask([0, 1]), MODEL, "text such as 'B-NP'"),  # type: ignore[list-item]
+    "numbers of chunks": (lambda: pgnn.bio_mask([0, 1]), MODEL, "strings such as 'B-NP'"),  # type: ignore[list-item]
     "forbidden labels": (
         lambda: ConditionalRandomField(["A", "B"], mask=[[1, 0], [1, 1]]).fit(
             [["A", "B"]], inputs=ATTRIBUTES, progress=False),
@@ -76,7 +76,7 @@ CALLS: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     ),
     "steps of two shapes": (
         lambda: scored([["A"], ["B"]], [np.zeros((1, 2)), np.zeros((1, 3))]),
-        EVIDENCE, "one shape",
+        EVIDENCE, "the same shape",
     ),
     "other numbers": (
         lambda: scored([["A"], ["B"]], np.zeros((2, 1, 3))),

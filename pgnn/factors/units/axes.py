@@ -1,4 +1,4 @@
-"""An axis of all units' features side by side, cut into one of units and one of features."""
+"""Splitting the axis of concatenated features into an axis of units and one of features."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from torch import Tensor
 
 
 def cut(x: Tensor, axis: int, size: int) -> Tensor:
-    """Return an axis of ``n size`` numbers as two, of ``n`` and of ``size``.
+    """Split an axis of length ``n size`` into two of lengths ``n`` and ``size``.
 
     Args:
         x: Any tensor.
-        axis: Which, counted from the first one.
-        size: Of the new axis behind it.
+        axis: Index of the axis, not negative.
+        size: Length of the second of the new axes.
 
     Example:
         >>> import torch

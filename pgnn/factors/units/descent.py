@@ -13,13 +13,13 @@ from pgnn.factors.units.unit_layers import State, UnitLayers
 
 @dataclass(frozen=True, eq=False)
 class Descent:
-    """Where units came to rest.
+    """The result of a descent to a local maximum of the score.
 
     Attributes:
         state: Values of every layer.
-        log_scores: ``(N,)`` after each sweep, the start first; they never fall when units move one
-            after the other.
-        sweeps: How many were made.
+        log_scores: ``(N,)`` log scores at the start and after each sweep; they never decrease if
+            units are updated one by one.
+        sweeps: Number of sweeps.
         settled: ``(N,)`` rows in which the last sweep changed nothing.
     """
 
@@ -39,16 +39,16 @@ def descend(
     held: State | None = None,
     rng: torch.Generator | None = None,
 ) -> Descent:
-    """Let units settle; one whose field is zero stays as it is.
+    """Update units until they are stable; a unit whose field is zero keeps its state.
 
     Args:
         layers: Units of two states.
         state: Initial states.
-        free: Names of the layers that move.
-        max_sweeps: Most sweeps.
-        synchronous: Whether all units of all layers move at once, instead of one after the other
-            in random order.
-        held: ``(N, n)`` of a layer: units that stay fixed.
+        free: Names of the layers that are updated.
+        max_sweeps: Maximum number of sweeps.
+        synchronous: Whether all units of all layers are updated at once, instead of one by one in
+            random order.
+        held: ``(N, n)`` mask of the units of a layer that are not updated.
         rng: Random generator of the order.
     """
     state = {n: x.clone() for n, x in state.items()}

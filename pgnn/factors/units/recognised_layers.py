@@ -24,7 +24,7 @@ class RecognisedLayers(ABC):
         """Initialize the parameters that have not been set.
 
         Args:
-            mean: ``(n,)`` of the visible units.
+            mean: ``(n,)`` means of the visible units.
             rng: Random generator of small random weights.
         """
 
@@ -50,8 +50,8 @@ class RecognisedLayers(ABC):
     def log_joint(self, states: Sequence[Tensor]) -> Tensor:
         """Return ``(N,)`` log scores of complete states, differentiable.
 
-        Where the top is not normalised its gradient is less that of the log partition function in
-        :meth:`log_normaliser`.
+        If the top layers are not normalised, subtract :meth:`log_normaliser` to obtain the gradient
+        of the log-likelihood.
         """
         return torch.stack(self.joint_terms(states)).sum(0)
 
@@ -59,12 +59,12 @@ class RecognisedLayers(ABC):
     def log_normaliser(
         self, states: Sequence[Tensor], rng: torch.Generator | None, chains: State
     ) -> Tensor:
-        """Return a number whose gradient estimates that of the log partition function.
+        """Return a scalar whose gradient estimates that of the log partition function.
 
         Args:
-            states: Of all layers, for rows of data.
-            rng: Where draws come from.
-            chains: Layers that persist between steps, updated in place; empty at first.
+            states: States of all layers, for rows of data.
+            rng: Random generator of the draws.
+            chains: Persistent states of the layers, updated in place; empty at first.
         """
 
     @abstractmethod
@@ -74,7 +74,8 @@ class RecognisedLayers(ABC):
         """Return states ``(rows, n_k)`` of all layers, drawn from the model.
 
         Args:
-            rows: How many.
-            rng: Where draws come from.
-            chains: Of :meth:`log_normaliser`, from which draws begin if there are enough of them.
+            rows: Number of draws.
+            rng: Random generator of the draws.
+            chains: Persistent states of :meth:`log_normaliser`, which initialise the draws if there
+            are enough of them.
         """

@@ -14,7 +14,7 @@ from pgnn.factors.units.axes import cut
 from pgnn.factors.variable import Variable
 
 _RARE = 0.001
-"""Smallest probability of a state in which learning begins."""
+"""Smallest initial probability of a state in learning."""
 
 
 class UnitKind(ABC):
@@ -128,10 +128,10 @@ class SpinUnits(UnitKind):
 
 
 class CategoricalUnits(UnitKind):
-    """Units with ``K`` states, each of which has a feature that is 1 there and 0 elsewhere.
+    """Units with ``K`` states and one-hot features.
 
     Args:
-        num_states: ``K``.
+        num_states: Number of states ``K``.
     """
 
     def __init__(self, num_states: int) -> None:

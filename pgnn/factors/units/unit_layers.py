@@ -23,7 +23,7 @@ class UnitCoupling:
 
     Attributes:
         first: Name of a layer.
-        second: Name of another one, or the same.
+        second: Name of another layer, or of the same one.
         matrix: ``(m d, n e)``, in log units; symmetric within one layer, zero on its diagonal.
     """
 
@@ -45,15 +45,16 @@ class UnitLayers:
         + \sum_{a < b} \varphi(x_a)^\top W_{ab} \varphi(x_b)
         + \tfrac12 \sum_a \varphi(x_a)^\top W_{aa} \varphi(x_a)
 
-    where only real units have :math:`\beta`, half their squares. Values are kept as features
-    ``(N, n d)`` of all units of a layer side by side, of real units as the values themselves.
+    where :math:`\beta` is the negative half of the (scaled) squares of real units, and zero for
+    others. Values are stored as concatenated features ``(N, n d)`` of all units of a layer; the
+    feature of a real unit is its value.
 
     Attributes:
         variables: The arrays by name.
-        kinds: What their units are.
-        biases: ``(n d,)`` in log units; of a real layer so that it is the mean without others.
-        couplings: All matrices.
-        log_constant: What is added to every score.
+        kinds: Kinds of the units of each layer.
+        biases: ``(n d,)`` log biases; for a real layer, its mean without couplings.
+        couplings: The coupling matrices.
+        log_constant: Constant added to every score.
     """
 
     variables: Mapping[Hashable, Variable]
@@ -78,7 +79,7 @@ class UnitLayers:
 
     @cached_property
     def inner(self) -> frozenset[Hashable]:
-        """Layers with couplings among their own units, which are drawn one at a time."""
+        """Layers with couplings between their units, which are sampled one at a time."""
         return frozenset(c.first for c in self.couplings if c.is_within)
 
     @cached_property
@@ -99,7 +100,7 @@ class UnitLayers:
         return next((w for other, w in self._pulls.get(second, ()) if other == first), None)
 
     def joint_matrix(self) -> Tensor:
-        """Return the couplings of all layers' features, side by side; zeros between others."""
+        """Return the couplings of the concatenated features of all layers; zero if not coupled."""
         blocks = []
         for a in self.names:
             row = [self.between(a, b) for b in self.names]
@@ -192,7 +193,7 @@ class UnitLayers:
 
         Args:
             state: Values of all layers.
-            rng: Where the draws come from.
+            rng: Random generator of the draws.
             order: Names of those that move; all if not given.
         """
         for name in self.names if order is None else order:
@@ -245,11 +246,11 @@ class UnitLayers:
 
 
 def two_sides(layers: UnitLayers, first: Sequence[Hashable]) -> tuple[list[Hashable], ...]:
-    """Return layers in two sides of which each is independent given the other; all in one if not.
+    """Return a bipartition of the layers; all layers on one side if there is none.
 
     Args:
-        layers: What is coupled.
-        first: Names of layers, of which the first side has as many as it can.
+        layers: The coupled layers.
+        first: Names of layers that are put on the first side if possible.
     """
     if layers.inner:
         return (list(layers.names),)
@@ -273,7 +274,7 @@ def two_sides(layers: UnitLayers, first: Sequence[Hashable]) -> tuple[list[Hasha
 
 
 class UnitModel(ABC):
-    """A field that is nothing but layers of units with biases and couplings."""
+    """A field that consists of layers of units with biases and couplings."""
 
     @abstractmethod
     def layers(self) -> UnitLayers:

@@ -1,4 +1,4 @@
-"""Chains of labels whose scores are sums of weights of attributes, learned sequence by sequence."""
+"""Chains of labels with scores linear in attributes, learned one sequence at a time."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ from pgnn.inference.threads import Stop, interruptible
 
 Ints = NDArray[np.int64]
 _COLUMNS = 8
-_LOWEST = -1e300  # stands for the largest of no transitions at all
+_LOWEST = -1e300  # maximum of an empty set of transitions
 _ADDITION = 1.0
-"""About how many nanoseconds one addition takes, in rows that are not in the cache."""
+"""Approximate nanoseconds of one addition to a row that is not in the cache."""
 
 
 class AttributeChain:
-    r"""The function :math:`\log p(z \mid w, \pi, \rho, A)` of weights, for labels that stay.
+    r"""The function :math:`\log p(z \mid w, \pi, \rho, A)` of the weights, for fixed labels.
 
     .. math:: \log p = \pi(z_1) + \sum_t \sum_{a \in x_t} v_a w_{a z_t} + \sum_t A(z_{t-1}, z_t)
         + \rho(z_T) - \log Z
 
-    A compiled kernel scores, sums and differentiates one sequence after the other, in the nearest
-    cache. Attributes that have a weight for one label only, which most have, are kept apart from
+    A compiled kernel scores, sums and differentiates one sequence at a time in the L1 cache.
+    Attributes with a weight for a single label, which are the majority, are stored separately from
     the table of the others.
 
     Args:
-        sums: Attributes of the steps, and which pairs of an attribute and a label have a weight.
+        sums: Attributes of the steps, and the pairs of an attribute and a label with a weight.
         likelihood: Lengths and labels.
 
-    Cost: Two additions for each attribute of each step, and label; :math:`3 K^2` for each step.
+    Cost: Two additions for each label and each attribute of each step; :math:`3 K^2` per step.
 
     Example:
         >>> numbers, pairs = torch.tensor([[0], [1], [0]]), torch.tensor([[0, 0, 1], [0, 1, 1]])
@@ -55,10 +55,10 @@ class AttributeChain:
         """Return ``(B,)`` log probabilities.
 
         Args:
-            weights: ``(P,)`` of the pairs.
+            weights: ``(P,)`` weights of the pairs.
             first: ``(K,)`` scores of the first label.
             last: ``(K,)`` scores of the last label.
-            moves: ``(K, K)`` scores of transitions, ``-inf`` where there is none.
+            moves: ``(K, K)`` scores of transitions, ``-inf`` if forbidden.
         """
         if self.sums.differentiates_values or weights.device.type != "cpu" or not has_numba():
             return self.by_parts(weights, first, last, moves)
@@ -66,14 +66,14 @@ class AttributeChain:
         return log_probs
 
     def by_parts(self, weights: Tensor, first: Tensor, last: Tensor, moves: Tensor) -> Tensor:
-        """The same as sums over attributes and, of these scores, the likelihood of a chain."""
+        """Return the same by separate sums over attributes and likelihood of the chain."""
         steps = self.sums(weights)
         steps = steps.index_add(0, self._ends, last.to(steps).expand(len(self._ends), -1))
         return self.likelihood(steps, first, moves)
 
     @cached_property
     def _ends(self) -> Tensor:
-        """The last step of each sequence that has steps."""
+        """The last step of each non-empty sequence."""
         row = self.likelihood.row
         last = torch.ones(len(row), dtype=torch.bool)
         last[:-1] = row[1:] != row[:-1]
@@ -81,12 +81,12 @@ class AttributeChain:
 
     @cached_property
     def kernel(self) -> CompiledAttributeChain:
-        """What computes, made when it is first asked."""
+        """The compiled chain, created on first use."""
         return CompiledAttributeChain(self.sums, self.likelihood)
 
 
 class _LogLikelihood(Function):
-    """Derivatives of the sum over sequences are found with the value, where any are wanted."""
+    """The log-likelihood; its gradient is computed together with the value if required."""
 
     @staticmethod
     def forward(ctx: Any, chain: AttributeChain, *parts: Tensor) -> Tensor:
@@ -96,7 +96,7 @@ class _LogLikelihood(Function):
         log_probs, ctx.gradients = chain.kernel.log_probs(ones, *parts)
         if not bool(log_probs.isnan().any()):
             return log_probs.to(parts[0].dtype)
-        ctx.gradients = None  # numbers too small to be held may matter
+        ctx.gradients = None  # underflow may matter
         with torch.no_grad():
             return chain.by_parts(*parts)
 
@@ -105,7 +105,7 @@ class _LogLikelihood(Function):
         weights, parts = upstream[0], ctx.saved_tensors
         if torch.is_grad_enabled() or ctx.gradients is None:
             with torch.enable_grad():
-                # views, so that the gradient stops at them where one is computed from another
+                # views stop the gradient if one tensor was computed from another
                 views = [
                     p.view_as(p) if p.requires_grad else p.detach().requires_grad_() for p in parts
                 ]
@@ -122,10 +122,10 @@ class _LogLikelihood(Function):
 
 
 class CompiledAttributeChain:
-    """Attributes and labels as the kernels take them, and room for weights and derivatives.
+    """Attributes and labels in the format of the kernels, with buffers of weights and gradients.
 
     Args:
-        sums: Attributes.
+        sums: Attributes of the steps.
         likelihood: Lengths and labels.
     """
 
@@ -169,7 +169,7 @@ class CompiledAttributeChain:
         )
 
     def set(self, weights: Tensor, first: Tensor, last: Tensor, moves: Tensor) -> None:
-        """Write scores into :attr:`weights`."""
+        """Copy scores to :attr:`weights`."""
         flat, k, target = weights.detach().double().numpy(), self.num_labels, self.weights
         target.table.reshape(-1)[self._cells] = flat[self._tabled]
         target.lone[self._lone] = flat[self._single]
@@ -185,12 +185,12 @@ class CompiledAttributeChain:
         return [torch.from_numpy(x) for x in (flat, *ends)]
 
     def log_probs(self, row_weights: Tensor | None, *parts: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Return ``(B,)`` log probabilities and derivatives of their weighted sum.
+        """Return ``(B,)`` log probabilities and the gradient of their weighted sum.
 
-        Log probabilities are NaN where numbers too small to be held might matter.
+        Log probabilities are NaN in rows that may be affected by underflow.
 
         Args:
-            row_weights: ``(B,)``; if none there are no derivatives.
+            row_weights: ``(B,)`` weights of the rows; None for no gradient.
             parts: See :meth:`set`.
         """
         from pgnn.inference.chains.kernels.attribute_messages import sum_sequences
@@ -226,11 +226,11 @@ class CompiledAttributeChain:
         return torch.from_numpy(log_probs), self.parts(self.gradient)
 
     def corrections(self, learned: Tensor, ends: bool, *parts: Tensor) -> Any:
-        """Return weights to be corrected sequence by sequence, with room for what that takes.
+        """Return weights that are corrected after each sequence, with the buffers this needs.
 
         Args:
-            learned: ``(K, K)`` which transitions are learned.
-            ends: Whether scores of first and last labels are.
+            learned: ``(K, K)`` whether a transition is learnable.
+            ends: Whether scores of first and last labels are learnable.
             parts: See :meth:`set`.
         """
         from pgnn.inference.chains.kernels.attribute_corrections import Corrections
@@ -247,13 +247,13 @@ class CompiledAttributeChain:
     def correct(
         self, corrections: Any, rows: Ints, row_weights: Any, cost: float, most: float
     ) -> tuple[Any, Any]:
-        """Pass over sequences; return how far best labels were above right ones, and how many.
+        """Pass over sequences; return the total margin of wrong labels and the number of mistakes.
 
         Args:
-            corrections: What :meth:`corrections` returned; it is changed.
-            rows: Sequences, in the order in which they come.
-            row_weights: ``(B,)`` what each counts.
-            cost: What a wrong label scores besides.
+            corrections: Result of :meth:`corrections`, updated in place.
+            rows: Indices of the sequences, in the order of the pass.
+            row_weights: ``(B,)`` weights of the sequences.
+            cost: Additional score of a wrong label.
             most: Largest size of a correction; negative for corrections of size one.
         """
         from pgnn.inference.chains.kernels.attribute_corrections import correct
@@ -272,7 +272,7 @@ class CompiledAttributeChain:
 
 
 def _in_lines(rows: int, columns: int) -> NDArray[np.float64]:
-    """Zeros whose rows begin where a line of the cache does, so that each takes no line more."""
+    """Return zeros whose rows are aligned with cache lines."""
     room = np.zeros(rows * columns + _COLUMNS)
     first = -(room.ctypes.data // room.itemsize) % _COLUMNS
     return room[first : first + rows * columns].reshape(rows, columns)

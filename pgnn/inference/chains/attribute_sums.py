@@ -1,4 +1,4 @@
-"""Scores that are linear in attributes, by compiled kernels where they are on the CPU."""
+"""Scores that are linear in attributes, computed by compiled kernels on the CPU."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from pgnn.inference.numba_support import has_numba
 from pgnn.inference.threads import Stop, in_threads, interruptible
 
 _ADDITION = 1.0
-"""About how many nanoseconds one addition takes, in rows that are not in the cache."""
+"""Approximate nanoseconds of one addition to a row that is not in the cache."""
 
 _FEW = 4
-"""Attributes of all steps, times this, from which on a table of all weights is worth its while."""
+"""Largest ratio of table rows to attributes of all steps for which a dense table is faster."""
 
 
 class AttributeSums:
-    r"""Sums :math:`\sum_a v_a w_{a k}` over the attributes of each step, of weights that change.
+    r"""Sums :math:`\sum_a v_a w_{a k}` over the attributes of each step, for varying weights.
 
-    Only some pairs of an attribute and a label have a weight. They are written into a table, whose
-    rows are added: that takes a third of the time of walks along the pairs.
+    Only some pairs of an attribute and a label have a weight. Weights are written to a dense table
+    whose rows are added, which takes a third of the time of a sum over pairs.
 
     Args:
-        numbers: ``(N, A)`` of attributes, -1 where there is none.
-        values: ``(N, A)``, ones if ``None``.
+        numbers: ``(N, A)`` attribute indices, padded with -1.
+        values: ``(N, A)`` attribute values; ones if ``None``.
         pairs: ``(2, P)`` attribute and label of each weight, or a pair of ``(P,)``.
-        shape: Numbers of attributes and labels.
-        present: ``(B, T)`` which of steps ``(B, T, A)`` there are, if numbers and values come so;
-            they are picked out where they are needed, which saves memory.
+        shape: Number of attributes and number of labels.
+        present: ``(B, T)`` False for padding, if ``numbers`` and ``values`` are ``(B, T, A)``;
+            steps are selected on demand, which saves memory.
 
-    Cost: An addition for each attribute of each step, and label.
+    Cost: One addition for each label and each attribute of each step.
 
     Example:
         >>> numbers, pairs = torch.tensor([[0, 1], [1, -1]]), torch.tensor([[0, 1], [0, 1]])
@@ -58,36 +58,36 @@ class AttributeSums:
 
     @property
     def numbers(self) -> Tensor:
-        """``(N, A)`` numbers of attributes."""
+        """``(N, A)`` attribute indices."""
         return self._numbers if self._present is None else self._numbers[self._present]
 
     @property
     def values(self) -> Tensor | None:
-        """``(N, A)`` what they count."""
+        """``(N, A)`` attribute values; None for ones."""
         if self._values is None or self._present is None:
             return self._values
         return self._values[self._present]
 
     @property
     def is_dense(self) -> bool:
-        """Whether there are so many steps that a table of all weights is worth its while."""
+        """Whether there are so many steps that a table of all weights is faster."""
         steps = len(self._numbers) if self._present is None else int(self._present.sum())
         return _FEW * steps * self._numbers.shape[-1] >= self.shape[0]
 
     @property
     def differentiates_values(self) -> bool:
-        """Whether derivatives by the values are wanted."""
+        """Whether the values require a gradient."""
         return self._values is not None and self._values.requires_grad
 
     def __call__(self, weights: Tensor) -> Tensor:
-        """Return ``(N, K)`` sums, of ``(P,)`` weights."""
+        """Return ``(N, K)`` sums for ``(P,)`` weights."""
         if self.differentiates_values or weights.device.type != "cpu" or not has_numba():
             return self.by_torch(weights)
         out: Tensor = _Sums.apply(self, weights)  # type: ignore[no-untyped-call]
         return out
 
     def by_torch(self, weights: Tensor) -> Tensor:
-        """The same by torch, differentiable any number of times."""
+        """Return the same, computed by torch and differentiable any number of times."""
         table = weights.new_zeros((self.shape[0] + 1, self.shape[1]))
         table = table.index_put((self.pairs[0], self.pairs[1]), weights)
         numbers, values = self.numbers, self.values
@@ -99,7 +99,7 @@ class AttributeSums:
         return sums
 
     def gradient_by_torch(self, upstream: Tensor) -> Tensor:
-        """Return ``(P,)`` gradients by the weights, linear in ``(N, K)`` from above."""
+        """Return ``(P,)`` gradients of the weights from ``(N, K)`` upstream gradients."""
         numbers, values = self.numbers, self.values
         valid = numbers >= 0
         each = valid.to(upstream) if values is None else values.to(upstream) * valid
@@ -109,9 +109,9 @@ class AttributeSums:
         return table[self.pairs[0], self.pairs[1]]
 
     def table(self, dtype: torch.dtype, what: str) -> Any:
-        """Return a table ``(A, K)`` of ``"weights"`` or ``"gradient"``; zero where is no pair.
+        """Return a table ``(A, K)`` of ``"weights"`` or ``"gradient"``; zero for other pairs.
 
-        It is kept, because to have memory of that size anew takes as long as the sums.
+        It is cached, since allocating memory of that size takes as long as the sums.
         """
         if (dtype, what) not in self._tables:
             number = torch.zeros(0, dtype=dtype).numpy().dtype
@@ -119,21 +119,21 @@ class AttributeSums:
         return self._tables[dtype, what]
 
     def arrays(self, dtype: torch.dtype) -> tuple[Any, Any]:
-        """Numbers and values as the kernels take them; no values for ones."""
+        """Return indices and values in the format of the kernels; values are empty for ones."""
         numbers, values = np.ascontiguousarray(self.numbers.to(torch.int32).numpy()), self.values
         if values is None:
             return numbers, torch.zeros((0, 0), dtype=dtype).numpy()
         return numbers, np.ascontiguousarray(values.detach().to(dtype).numpy())
 
     def kept_arrays(self, dtype: torch.dtype) -> tuple[Any, Any]:
-        """The same, kept for the next time."""
+        """Return the same, cached."""
         if dtype not in self._arrays:
             self._arrays[dtype] = self.arrays(dtype)
         return self._arrays[dtype]
 
 
 class _Sums(Function):
-    """The sums; their gradient by the weights adds up what is asked of each pair."""
+    """The sums; the gradient with respect to a weight is the sum over all uses of its pair."""
 
     @staticmethod
     def forward(ctx: Any, sums: AttributeSums, weights: Tensor) -> Tensor:

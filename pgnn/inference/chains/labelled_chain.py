@@ -1,4 +1,4 @@
-"""Chains whose states remember earlier labels, asked about their labels."""
+"""Higher-order chains of labels, whose states contain previous labels."""
 
 from __future__ import annotations
 
@@ -33,24 +33,24 @@ from pgnn.inference.numba_support import has_numba
 
 
 class LabelledChain:
-    r"""Rows of labels, each depending on several before it or on an automaton's state.
+    r"""Rows of labels that depend on several previous labels, or on the state of an automaton.
 
-    It is a chain of :class:`LabelStates`; answers are about the labels, in the forms that those of
-    a :class:`Chain` have. On the CPU compiled kernels go along the transitions that there are;
-    elsewhere a :class:`WideChain` does, and where derivatives of probabilities are computed.
+    It is a chain of :class:`LabelStates`; results refer to labels and have the format of
+    :class:`Chain`. On the CPU, compiled kernels iterate over the allowed transitions. Other
+    devices, and derivatives of probabilities, use a :class:`WideChain`.
 
     Args:
-        states: Of the chain.
+        states: The states of the chain.
         begins: ``(K,)`` scores of the first label.
         moves: ``(E,)`` scores of transitions, see :meth:`LabelStates.moves`.
         log_field: ``(B, T, K)`` scores of the labels at each step.
-        lengths: ``(B,)`` lengths of the rows, or a ``(B, T)`` mask, as of a :class:`Chain`.
+        lengths: ``(B,)`` lengths of the rows, or a ``(B, T)`` mask, see :class:`Chain`.
 
     Raises:
         ModelError: If shapes disagree, a length is not between 0 and T, or a score is NaN or
-            ``+inf``; row and step are named.
+            ``+inf``; the message names row and step.
 
-    Cost: :math:`O(B T E)` time; with ``order`` labels remembered :math:`E = K^{n+1}`.
+    Cost: :math:`O(B T E)` time; :math:`E = K^{n+1}` for order :math:`n` without a mask.
 
     Example:
         >>> states = LabelStates(np.ones((2, 2), dtype=bool), order=2)
@@ -92,7 +92,7 @@ class LabelledChain:
         return self._probabilities("smoothed") if self._compiled else self._wide.smoothed()
 
     def filtered(self) -> tuple[Tensor, Tensor]:
-        """See :class:`Chain`; that a sequence may not end in a state is known at its end."""
+        """See :class:`Chain`; states in which a row may not end are excluded at its last step."""
         return self._probabilities("filtered") if self._compiled else self._wide.filtered()
 
     def best(self, k: int = 1) -> tuple[Tensor, Tensor]:
@@ -119,14 +119,14 @@ class LabelledChain:
         return draws
 
     def entropy(self) -> Tensor:
-        """See :class:`Chain`: labels tell the states."""
+        """See :class:`Chain`; labels determine the states."""
         return self._wide.entropy()
 
     def log_score(self, labels: Tensor) -> Tensor:
-        """Return ``(B,)`` logs of what given labels weigh, see :class:`Chain`.
+        """Return ``(B,)`` log weights of given labels, see :class:`Chain`.
 
         Args:
-            labels: ``(B, T)``; anything beyond the end.
+            labels: ``(B, T)`` labels; entries beyond the end are ignored.
         """
         if not labels.shape[1]:
             return self.field.sum((1, 2))
@@ -146,10 +146,10 @@ class LabelledChain:
     def log_conditionals(self, labels: Tensor) -> Tensor:
         r"""Return ``(B, T)`` logs of :math:`p(z_t \mid z_{-t})`, see :class:`Chain`.
 
-        Backward over the steps a state is told what the labels to come score from there on.
+        The backward pass computes, for each state, the score of the following labels.
 
         Args:
-            labels: ``(B, T)``; anything beyond the end.
+            labels: ``(B, T)`` labels; entries beyond the end are ignored.
         """
         z, lengths = labels.clamp_min(0).to(self.field.device), self._here(self.lengths)
         paths, after = self._here(self.states.paths(labels.cpu())), self._here(self.states.after)
@@ -179,7 +179,7 @@ class LabelledChain:
             logs.append(log.masked_fill(score.isneginf() & inside, -math.inf))
         return torch.stack(logs[::-1], dim=1) if logs else self.field[..., 0]
 
-    # --- who answers --------------------------------------------------------------------------
+    # --- implementations ----------------------------------------------------------------------
 
     @property
     def _compiled(self) -> bool:
@@ -200,7 +200,7 @@ class LabelledChain:
         return self._wide_chain(slice(None))
 
     def _wide_chain(self, rows: Any) -> WideChain:
-        """A chain of all pairs of states, of some rows."""
+        """Return the dense chain of some rows."""
         lengths = self.lengths[rows]
         return WideChain(self.states.edges, self.begins, self.moves, self.field[rows], lengths)
 
@@ -212,19 +212,19 @@ class LabelledChain:
         return torch.from_numpy(array).to(self.field.dtype)
 
     def _here(self, array: Any) -> Tensor:
-        """An array on the device of the scores."""
+        """Return an array as a tensor on the device of the scores."""
         return torch.as_tensor(array).to(self.field.device)
 
 
 class LabelledLikelihood:
-    r"""The function :math:`\log p(z \mid f, A)` of scores, for labels that stay the same.
+    r"""The function :math:`\log p(z \mid f, A)` of the scores, for fixed labels.
 
     See :class:`LabelLikelihood`.
 
     Args:
         states: Of the chain.
-        lengths: ``(B,)``.
-        codes: ``(B, T)`` labels, all of them possible.
+        lengths: ``(B,)`` lengths of the rows.
+        codes: ``(B, T)`` labels, all of them allowed.
 
     Raises:
         ModelError: If a length is not between 0 and T.
@@ -243,12 +243,12 @@ class LabelledLikelihood:
         """Return ``(B,)`` log probabilities.
 
         Args:
-            steps: ``(N, K)`` scores of labels, sequence after sequence.
+            steps: ``(N, K)`` scores of labels at all steps of all sequences, without padding.
             begins: ``(K,)`` scores of the first label.
             tables: See :meth:`LabelStates.moves`.
 
         Raises:
-            ModelError: If shapes disagree, or a score is NaN or ``+inf``; row and step are named.
+            ModelError: If shapes disagree, or a score is NaN or ``+inf``; the message names both.
         """
         moves = self.states.moves(tables)
         self._check(steps, begins, moves)
@@ -272,7 +272,7 @@ class LabelledLikelihood:
 
 
 def _check_scores(states: LabelStates, begins: Tensor, moves: Tensor, field: Tensor) -> None:
-    """Check types and shapes, and the scores that all steps share."""
+    """Check types and shapes, and the scores shared by all steps."""
     if not field.is_floating_point():
         raise ModelError(f"log_field must hold floating-point logs, got {field.dtype}")
     sizes = (begins, (states.num_labels,)), (moves, (len(states.edges),))
@@ -287,11 +287,11 @@ def _check_scores(states: LabelStates, begins: Tensor, moves: Tensor, field: Ten
 
 
 class _Paths:
-    """First labels and transitions of known labels.
+    """The first label and the transitions of given label sequences.
 
     Args:
         states: Of the chain.
-        codes: ``(B, T)`` labels that are possible, -1 beyond the end.
+        codes: ``(B, T)`` allowed labels, -1 beyond the end.
     """
 
     def __init__(self, states: LabelStates, codes: Tensor) -> None:
@@ -304,10 +304,10 @@ class _Paths:
         self.moves = torch.from_numpy(states.number)[before, label]
 
     def scores(self, begins: Tensor, moves: Tensor) -> Tensor:
-        """Return ``(B,)`` what they score.
+        """Return ``(B,)`` scores.
 
         Args:
-            begins: ``(K,)`` scores of first labels.
+            begins: ``(K,)`` scores of the first label.
             moves: ``(E,)`` scores of transitions.
         """
         device = begins.device

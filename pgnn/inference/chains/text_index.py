@@ -1,4 +1,4 @@
-"""Numbers of names that are texts, found by a compiled table."""
+"""Indices of names that are strings, by a compiled hash table."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from pgnn.inference.numba_support import has_numba
 Array = NDArray[Any]
 
 FEW = 5_000
-"""Names up to which Python's dictionary does as well."""
+"""Number of names below which a Python dictionary is as fast."""
 
 
 class _Texts(NamedTuple):
-    """Texts behind each other, zeros between them, see ``kernels.text_lookups.split``."""
+    """Concatenated strings separated by zeros, see ``kernels.text_lookups.split``."""
 
     text: Array
     starts: Array
@@ -27,10 +27,10 @@ class _Texts(NamedTuple):
 
 
 class TextIndex(NameIndex):
-    """The same as a :class:`NameIndex`, in a third of the time where there are many names.
+    """A :class:`NameIndex` that takes a third of the time for many names.
 
-    A compiled table does not wait for each name to come from memory before it looks at the next
-    one. Where some name is no text, or has a character zero, it is a dictionary again.
+    A compiled hash table loads several names from memory at once. If a name is not a string, or
+    contains a zero character, the index falls back to a dictionary.
 
     Args:
         names: The first names.
@@ -77,15 +77,15 @@ class TextIndex(NameIndex):
         return self.names[number:]
 
     def _in_dictionary(self) -> NameIndex:
-        """The dictionary, with all names."""
+        """Return the dictionary of all names."""
         self._dictionary.add(self.names[len(self._dictionary) :])
         return self._dictionary
 
     def _texts(self, names: Sequence[Any], size: int) -> _Texts | None:
-        """Names as the table takes them, with all others in it; None to use the dictionary."""
+        """Return the names in the format of the table; None to use the dictionary."""
         if not self._plain or size < FEW or not names:
             return None
-        with self._filling:  # several threads may ask a model that was just loaded
+        with self._filling:  # several threads may query a newly loaded model
             own = self.names[self._table.count :]
             texts = texts_of(own) if own and has_numba() else None
             self._plain = has_numba() and (not own or texts is not None)
@@ -95,7 +95,7 @@ class TextIndex(NameIndex):
 
 
 class _Table:
-    """Texts and their numbers; all memory grows by doubling."""
+    """Strings and their indices; the memory grows by doubling."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -103,7 +103,7 @@ class _Table:
         self.slots = np.zeros(1, np.uint64)
 
     def find(self, texts: _Texts) -> Ints:
-        """Return numbers, -1 of texts that are not in the table."""
+        """Return indices, -1 for strings that are not in the table."""
         from pgnn.inference.chains.kernels.text_lookups import look_up
 
         numbers = np.empty(len(texts.hashes), np.int32)
@@ -111,7 +111,7 @@ class _Table:
         return numbers
 
     def add(self, texts: _Texts) -> tuple[Ints, list[int]]:
-        """Return numbers, and which texts are new."""
+        """Return indices, and the positions of new strings."""
         from pgnn.inference.chains.kernels.text_lookups import insert
 
         self._make_room(self.count + len(texts.hashes), self.starts[self.count] + texts.starts[-1])
@@ -121,7 +121,7 @@ class _Table:
         return numbers, new[:more].tolist()
 
     def _make_room(self, count: int, size: int) -> None:
-        """Make room for as many texts, of so many bytes."""
+        """Reserve memory for ``count`` strings of ``size`` bytes in total."""
         if size > len(self.names):
             self.names = np.concatenate([self.names, np.empty(size, np.uint8)])
         if count >= len(self.starts):
@@ -131,7 +131,7 @@ class _Table:
             self._insert_again()
 
     def _insert_again(self) -> None:
-        """Find new slots for all texts."""
+        """Insert all strings into a new array of slots."""
         from pgnn.inference.chains.kernels.text_lookups import insert
 
         if not self.count:
@@ -143,7 +143,7 @@ class _Table:
 
 
 def texts_of(names: Sequence[Any]) -> _Texts | None:
-    """Return texts behind each other; None where a name is no text, or has a character zero."""
+    """Return concatenated strings; None if a name is not a string or contains a zero character."""
     try:
         joined = "\0".join(names).encode("utf-8", "surrogatepass")
     except TypeError:

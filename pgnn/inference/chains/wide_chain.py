@@ -17,7 +17,7 @@ from pgnn.inference.chains.chain_edges import ChainEdges
 from pgnn.limits import check_size
 
 _NUMBERS = 2**24
-"""Most scores of states that are stored at once."""
+"""Largest number of state scores that are stored at once."""
 MAX_TABLE = 2**28
 """Most bytes of a dense transition table."""
 

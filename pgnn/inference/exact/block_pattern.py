@@ -19,7 +19,7 @@ from pgnn.inference.question import Question
 Ints = NDArray[np.int64]
 
 NUMBERS = 2**22
-"""Numbers that are held at once."""
+"""Largest number of values that are stored at once."""
 
 
 @dataclass(frozen=True, eq=False)

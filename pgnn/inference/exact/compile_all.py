@@ -12,7 +12,7 @@ from pgnn.inference.exact.solver import Solver
 from pgnn.inference.factor_graph import FactorGraph
 
 _BATCH = 32
-"""Rows that are searched for rows that occur again, and run in tiles."""
+"""Number of rows above which duplicates are removed and rows are run in tiles."""
 
 
 def ask_everything() -> None:

@@ -31,7 +31,7 @@ _NOTHING = np.zeros((0, 0))
 # rows are divided among threads only if each has at least this many multiply-adds
 _WORTH_A_THREAD = 2e5
 WORTH_WAITING = 3e7
-"""Multiply-adds that take long enough to be interruptible."""
+"""Number of multiply-adds above which work is interruptible."""
 _NEVER_STOP = never_stop()
 # larger memory is allocated each time, which takes little time compared to filling it
 _WORTH_KEEPING = 2**26

@@ -32,13 +32,13 @@ MakePlan = Callable[[], Plan]
 _PLANNING, _PLANNING_AT_ALL = 4e-6, 3e-5
 _SINGLE, _TILED = 2e-9, 0.6e-9
 REMEMBERED = 64
-"""How many plans, or answers made from them, are kept of each kind."""
+"""Number of cached plans, or results derived from plans, of each kind."""
 _BATCHES = 4
-"""Batches whose components are kept."""
+"""Number of batches whose components are cached."""
 _WORTH = 0.2
-"""States times factors of a row's components, by multiply-add of a plan: either takes as long."""
+"""Ratio of the cost of a multiply-add to that of a state and factor of a component."""
 _MOST_WORK = 2.0**18
-"""States times factors of a row up to which components are enumerated in any case."""
+"""Product of states and factors of a row below which components are always enumerated."""
 _MANY_MORE = 8
 # a plan for any evidence is made once per model
 _GENERAL_ROWS = 1000
@@ -227,7 +227,7 @@ class Planner:
             self._plans.popitem(last=False)
 
     def _interim(self, graph: FactorGraph, codes: NDArray[np.int32], ask: Ask) -> Plan | None:
-        """The plan by which torch answers all rows; None if compiling the kernels is worthwhile."""
+        """Return the plan for torch for all rows; None if it is worth compiling the kernels."""
         if len(graph.variables) > _FEW_VARIABLES or ask.repeatable:
             return None
         observed = codes >= 0

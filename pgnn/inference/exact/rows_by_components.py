@@ -15,7 +15,7 @@ Codes = NDArray[np.int32]
 Floats = NDArray[np.float64]
 
 _MANY_ROWS = 32
-"""Fewer are not worth looking at first."""
+"""Smallest number of rows that are inspected before evaluation."""
 
 
 class RowsByComponents:

@@ -30,7 +30,7 @@ Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 _SUMMED = 5_000
-"""Nodes up to which a table shows deviations."""
+"""Largest number of nodes for which a table shows standard deviations."""
 
 
 @dataclass(frozen=True)

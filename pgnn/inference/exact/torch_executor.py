@@ -33,7 +33,7 @@ from pgnn.inference.factor_graph import FactorGraph
 from pgnn.inference.semiring import MAX, SUM, Reduction, draw
 
 MAX_BYTES = 2**30
-"""Memory that the row-wise tables of one piece of a batch may take by default."""
+"""Default limit of the memory of the row-wise tables of a chunk of a batch."""
 
 
 def log_partition(

@@ -66,7 +66,7 @@ class _Side:
         gradients = [p.grad for p in self.parameters if p.grad is not None]
         length = float(nn.utils.get_total_norm(gradients))
         if not math.isfinite(length):
-            raise _diverged(f"the gradient of the {self.name} has length {length}", place)
+            raise _diverged(f"the gradient of the {self.name} has norm {length}", place)
         clip(self.parameters, self._settings.max_norm, self._settings.max_value)
         self.optimizer.step()
         return {f"{self.name}_loss": value, f"{self.name}_gradient": length}
@@ -88,14 +88,14 @@ class AdversarialPasses:
     """One step is one pass over the data.
 
     Args:
-        settings: Of the learner.
-        model: That plays.
+        settings: Settings of the learner.
+        model: The adversarial model.
         batches: Batches of the data.
 
     Attributes:
         passes: Number of completed passes.
         steps: Number of steps.
-        trace: Figures of each pass.
+        trace: Metrics of each pass.
         kept: Samples kept for the history.
     """
 
@@ -181,7 +181,7 @@ class AdversarialPasses:
         return self.passes, Info(False, shown)
 
     def _of_all_processes(self) -> Iterator[Rows | None]:
-        """The batches of a pass; None while other processes have more."""
+        """Yield the batches of a pass; None while other processes have more."""
         batches = iter(self.batches)
         if not self.settings.distributed:
             yield from batches
@@ -192,7 +192,7 @@ class AdversarialPasses:
             rows = next(batches, None)
 
     def _discriminate(self, rows: Rows | None, place: str) -> dict[str, float]:
-        """A step of the discriminators."""
+        """Take a step of the discriminators."""
         if not self.discriminator.parameters:
             return {}
         loss, gap = None, {}
@@ -208,7 +208,7 @@ class AdversarialPasses:
         return report | gap
 
     def _discriminator_loss(self, duel: Duel) -> tuple[Tensor, float]:
-        """A discriminator's loss, and its mean score gap between data and samples."""
+        """Return the loss of a discriminator and its mean score gap between data and samples."""
         objective, settings = self.settings.objective, self.settings
         real, generated = _scores(duel, duel.real), _scores(duel, duel.generated)
         real_loss, generated_loss = objective.real_loss(real), objective.generated_loss(generated)
@@ -224,14 +224,14 @@ class AdversarialPasses:
         return (loss if penalty is None else loss + penalty), gap
 
     def _generate(self, rows: Rows | None, place: str) -> dict[str, float]:
-        """A step of the generators."""
+        """Take a step of the generators."""
         if not self.generator.parameters:
             return {}
         loss = None if rows is None else self._generator_loss(rows)
         return self.generator.step(loss, _number(rows), place)
 
     def _generator_loss(self, rows: Rows) -> Tensor:
-        """The loss of the generators."""
+        """Return the loss of the generators."""
         objective = self.settings.objective
         with torch.enable_grad():
             game = self.model.game(rows)
@@ -248,7 +248,7 @@ class AdversarialPasses:
         return loss
 
     def _look(self, sample: dict[Hashable, list[Tensor]], state: int) -> dict[str, float]:
-        """Figures of current samples, some of which are kept."""
+        """Return metrics of current samples and store some of the samples."""
         settings = self.settings
         keeps = settings.keep and (state + 1) % settings.keep_every == 0
         if not settings.watch and not keeps:
@@ -263,7 +263,7 @@ class AdversarialPasses:
 
 
 def _scores(duel: Duel, arguments: tuple[Tensor, ...]) -> Tensor:
-    """The scores of a discriminator: one per row, or a map per row.
+    """Return the scores of a discriminator: one per row, or a map per row.
 
     Raises:
         ModelError: If the shape is wrong, such as the two outputs of a classifier.
@@ -272,8 +272,8 @@ def _scores(duel: Duel, arguments: tuple[Tensor, ...]) -> Tensor:
     shape = tuple(scores.shape) if isinstance(scores, Tensor) else None
     if shape is None or shape[:1] != (rows,) or (len(shape) == 2 and shape[1] != 1):
         raise ModelError(
-            f"a discriminator must give one score for each of {rows} rows, ({rows},) or "
-            f"({rows}, 1), or a map of scores, ({rows}, 1, height, width); it gave "
+            f"a discriminator must return one score for each of {rows} rows, ({rows},) or "
+            f"({rows}, 1), or a map of scores, ({rows}, 1, height, width); it returned "
             f"{repr(scores) if shape is None else shape}. Log odds of being real are one number, "
             "where a classifier of two classes has two"
         )
@@ -286,6 +286,6 @@ def _number(rows: Rows | None) -> int:
 
 def _diverged(why: str, place: str) -> PgnnError:
     return PgnnError(
-        f"learning diverged at {place}: {why}; take smaller learning rates, such as "
-        "optimizer=lambda p: torch.optim.Adam(p, lr=1e-4), or shorten gradients with max_norm"
+        f"learning diverged at {place}: {why}; use smaller learning rates, such as "
+        "optimizer=lambda p: torch.optim.Adam(p, lr=1e-4), or clip gradients with max_norm"
     )

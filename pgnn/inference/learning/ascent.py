@@ -88,12 +88,12 @@ class Ascent(Learner):
             never.
         checkpoints: Where to save progress (with an optimiser); an interrupted fit resumes from
             there.
-        distributed: Whether rows are split over the processes of ``torch.distributed`` (of an
-            optimiser): each reads rows of its own, and each step is made of the batches of all,
-            ``batch_size`` rows of each process. All begin with the first one's numbers.
+        distributed: Whether rows are split over the processes of ``torch.distributed`` (with an
+            optimiser): each process reads its own rows, and a step uses ``batch_size`` rows of each
+            process. Initial parameters are those of the first process.
         watch: Functions of the model by name, evaluated after each iteration or pass:
             ``{"norm": lambda model: float(model.weight.norm())}``.
-        mixed_precision: Whether networks multiply matrices in bfloat16 meanwhile (of an optimiser):
+        mixed_precision: Whether networks multiply matrices in bfloat16 (with an optimiser):
             faster and half the memory on a GPU. Parameters and log densities keep their type.
 
     Raises:
@@ -142,14 +142,14 @@ class Ascent(Learner):
             raise ModelError("patience needs held-out rows: set validation as well")
         check_checkpoints(self.checkpoints)
         if self.distributed and (self.validation or self.checkpoints is not None):
-            raise ModelError("validation and checkpoints are of one process: leave them out with "
-                             "distributed=True")  # fmt: skip
+            raise ModelError("validation and checkpoints need a single process: leave them out "
+                             "with distributed=True")  # fmt: skip
         if self.optimizer is not None:
             return
         of_optimizer = ("scheduler", "batch_size", "max_norm", "max_value", "checkpoints")
         for name in (*of_optimizer, "distributed", "mixed_precision"):
             if getattr(self, name) not in (None, False):
-                raise ModelError(f"{name} is of an optimizer: give one (L-BFGS takes all rows)")
+                raise ModelError(f"{name} needs an optimizer (L-BFGS uses all rows)")
 
     @abstractmethod
     def objective(self, model: Any, rows: RowEvidence, seed: int | None) -> MeanObjective:
@@ -197,7 +197,7 @@ class Ascent(Learner):
         Args:
             model: Any model with factors over discrete variables.
             data: Data frame, mapping of columns, matrix of state indices with a column for each
-                element, or array ``(N, *shape)`` of a lone array variable.
+                element, or array ``(N, *shape)`` of a single array variable.
             weights: ``(N,)`` weight of each row, or the name of a column.
             inputs: Covariates by name, ``(N, ...)``.
             seed: Random seed of the order of the rows, the held-out rows, and samples.
@@ -333,7 +333,7 @@ class Ascent(Learner):
     ) -> Callable[[], float]:
         """A function that scores the held-out rows."""
         if objective.figure is None:
-            raise ModelError("a sampling engine has no log-likelihood: leave validation out")
+            raise ModelError("a sampling engine has no log-likelihood: leave out validation")
         return _value(objective(held), model)
 
     @staticmethod

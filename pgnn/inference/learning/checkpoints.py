@@ -34,18 +34,18 @@ _WRONG = (
     pickle.UnpicklingError,
     struct.error,
 )
-"""What torch raises for files of other content, or cut short."""
+"""Exceptions that torch raises for invalid or truncated files."""
 _COPY_EVERY = 1.0
-"""Smallest number of seconds between copies of the state that an interrupt would save."""
+"""Smallest interval in seconds between copies of the state for a possible interrupt."""
 _SHARE = 100.0
-"""How many times as long as a copy takes the next one is waited for."""
+"""Smallest interval between copies, as a multiple of the time of a copy."""
 
 
 @dataclass(frozen=True)
 class Checkpoints(metaclass=ChecksArguments):
     """File and interval at which a learner saves its progress.
 
-    If the file exists when a fit begins, the fit resumes from it, with the same result as without
+    If the file exists when a fit starts, the fit resumes from it, with the same result as without
     interruption; data, seed, settings and initial model must be the same, except for
     ``max_iterations``. When the fit is complete, the file is removed. Ctrl-C saves the progress up
     to about a second before it (longer if copies of the state take long), also before the first
@@ -178,7 +178,7 @@ class Keeper:
     @property
     def _path(self) -> Path:
         if self._settings is None:
-            raise ModelError("nothing is kept")
+            raise ModelError("there are no checkpoints")
         return Path(self._settings.path)
 
 

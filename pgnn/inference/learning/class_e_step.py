@@ -26,7 +26,7 @@ from pgnn.inference.learning.table_e_step import NetworkEStep
 from pgnn.inference.learning.training_data import check_possible
 
 _NUMBERS = 2**20
-"""Numbers of some rows that are worked on together, so that they stay in the cache."""
+"""Number of values of a chunk of rows, which fits into the cache."""
 
 
 class Block(NamedTuple):

@@ -23,7 +23,7 @@ from pgnn.inference.learning.training_data import (
 )
 
 _OWN = "model"
-"""What the statistics of the model are called."""
+"""Name of the statistics of the model."""
 
 
 class ClosedFormEStep(EStep[RowEvidence]):

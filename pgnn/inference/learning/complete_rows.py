@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pgnn.inference.learning.maximum_likelihood import MaximumLikelihood
 
 _GAIN = 1e-10
-"""Relative gain of the log-likelihood at which a conditional with hidden parts is at rest."""
+"""Relative gain of the log-likelihood at which a conditional with hidden parts has converged."""
 
 
 class Fitted(NamedTuple):
@@ -185,8 +185,8 @@ def _values(model: NetworkModel, rows: RowEvidence) -> dict[Hashable, Tensor]:
             missing = x.isnan()
         else:
             raise DataError(
-                f"there are no observations of {name!r}; maximum likelihood needs all: give its "
-                "column, or learn with EM(), which sums out what is hidden"
+                f"there are no observations of {name!r}; maximum likelihood needs all: add its "
+                "column, or learn with EM(), which sums out hidden variables"
             )
         gone = missing.reshape(len(x), -1).any(dim=1)
         if bool(gone.any()):

@@ -113,13 +113,13 @@ def _fit(
 
 
 def _values(observed: SequenceEvidence, name: Hashable, first: int, last: int) -> Tensor:
-    """``(B, steps, ...)`` values of a variable, of the step before for ``(name, -1)``."""
+    """Return ``(B, steps, ...)`` values of a variable, of the previous step for ``(name, -1)``."""
     known = {**observed.codes, **observed.reals}
     source, late = without_lag(name), has_lag(name)
     if source not in known:
         raise DataError(
             f"{source!r} was not observed; counting needs every variable: learn with EM(), which "
-            "sums out what is hidden"
+            "sums out hidden variables"
         )
     x = known[source]
     missing = (x.isnan() if x.is_floating_point() else x < 0).reshape(*x.shape[:2], -1).any(-1)
@@ -127,6 +127,6 @@ def _values(observed: SequenceEvidence, name: Hashable, first: int, last: int) -
         row, step = (missing & observed.inside).nonzero()[0].tolist()
         raise DataError(
             f"{source!r} was not observed in row {row} at step {step}; counting needs every "
-            "variable at every step: learn with EM(), which sums out what is missing"
+            "variable at every step: learn with EM(), which sums out missing values"
         )
     return x[:, first - late : last - late]

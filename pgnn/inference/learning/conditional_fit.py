@@ -1,4 +1,4 @@
-"""Maximum likelihood of a conditional without a closed form: L-BFGS, to convergence or one step."""
+"""Maximum likelihood of a conditional without a closed form, by L-BFGS."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from pgnn.inference.convergence import Convergence
 from pgnn.inference.learning.expected_statistics import WeightedRows
 
 _GRADIENT = 1e-6
-"""Largest derivative of the mean log-likelihood at which a fit counts as converged."""
+"""Largest partial derivative of the mean log-likelihood at which a fit has converged."""
 _AT_REST = 1e-3
-"""Largest derivative, of the mean over rows, at which an M-step has nothing to gain."""
+"""Largest partial derivative of the mean over rows at which an M-step is skipped."""
 _ITERATIONS = 20
-"""Of L-BFGS, in an M-step without a closed form."""
+"""Number of L-BFGS iterations in an M-step without a closed form."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,7 +114,7 @@ def fit_conditional(term: Term, max_iterations: int) -> None:
             raise DataError(
                 "some rows have probability zero under the initial parameters of the "
                 "conditional of "
-                f"{name!r}; use others (such as a leak) or check the data"
+                f"{name!r}; use other initial parameters (such as a leak) or check the data"
             )
         optimizer.step(closure)  # type: ignore[no-untyped-call]
         closure()
@@ -215,18 +215,18 @@ def _stepped(
         optimizer.step(closure)  # type: ignore[arg-type]
         with torch.no_grad():
             return float(loss())
-    except (ValueError, PgnnError):  # these are not valid parameters of a distribution
+    except (ValueError, PgnnError):  # invalid parameters of a distribution
         return math.nan
 
 
 def _check_finite(what: str, value: float, parameters: Sequence[Tensor]) -> None:
-    """Check that the gradient is finite where a step begins."""
+    """Check that the gradient is finite at the start of a step."""
     gradients = [p.grad for p in parameters if p.grad is not None]
     if math.isfinite(value) and all(bool(g.isfinite().all()) for g in gradients):
         return
     kind = "log-likelihood" if not math.isfinite(value) else "gradient"
     raise DataError(
-        f"the observations of {what} have no finite {kind} under the parameters: a value at the "
-        "edge of what is possible (such as 0 of a Gamma distribution), or numbers that were given "
-        "as infinite; check the data, or begin with other numbers"
+        f"the observations of {what} have no finite {kind} under the parameters: a value is on the "
+        "boundary of the support (such as 0 for a Gamma distribution), or a given parameter is "
+        "infinite; check the data, or use other initial parameters"
     )

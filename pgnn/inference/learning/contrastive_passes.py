@@ -26,15 +26,15 @@ if TYPE_CHECKING:
     from pgnn.inference.learning.contrastive_divergence import ContrastiveDivergence
 
 _SLIDE = 0.01
-"""Share of a step by which means that gradients are centred by move."""
+"""Step size of the running means that centre the gradients."""
 _ACTIVITY = 0.1
-"""The same of expected activities."""
+"""Step size of the running means of expected activities."""
 _LARGEST = 1e4
 """Ratio of final to initial parameters that indicates divergence."""
 _FILLS = 5
-"""Sweeps that fill missing units."""
+"""Number of sweeps that impute missing units."""
 _SHOWN = 500
-"""Rows that figures of a pass are taken of."""
+"""Number of rows for the metrics of a pass."""
 
 
 class ContrastivePasses:
@@ -262,7 +262,7 @@ class ContrastivePasses:
         share: float,
     ) -> None:  # fmt: skip
         """Move the parameters; couplings have been moved if there is a rate."""
-        # schedulers ask for a first step of the optimiser itself, which adds nothing afterwards
+        # schedulers require a first step of the optimiser, which has no later effect
         if rate is not None and self._steps > 1 and self.settings.optimizer is None:
             trained = {id(p) for p in self.parameters}
             if all(id(b) in trained for b in layers.biases.values()):

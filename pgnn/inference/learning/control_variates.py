@@ -14,7 +14,7 @@ from pgnn.errors import Unsupported
 from pgnn.factors.randomness import private_randomness
 
 _FADING = 0.9
-"""What running means keep of the steps before."""
+"""Decay rate of the running means."""
 _RATE = 0.003
 """Learning rate of the networks."""
 
@@ -58,12 +58,12 @@ def layer_signals(
 
 @dataclass(eq=False)
 class Running:
-    """What is known of the signals of a layer from the steps before.
+    """Running statistics of the signals of a layer over previous steps.
 
     Attributes:
-        mean: Their mean, one number or ``(G,)``; at first ``(S, G)`` those of the other draws.
-        variance: Their variance.
-        size: The unit of the network's predictions: the spread of the first signals.
+        mean: Mean, a scalar or ``(G,)``; in the first step ``(S, G)`` means of the other draws.
+        variance: Variance.
+        size: Unit of the predictions of the network: the standard deviation of the first signals.
     """
 
     mean: Tensor
@@ -77,10 +77,10 @@ class ControlVariates:
     .. math:: \nabla E_q[f] = E_q\Big[\nabla f + \sum_k \frac{l_k - c_k - C_k(x_{k-1})}
         {\max(1, s_k)} \nabla \log q(x_k \mid x_{k-1})\Big]
 
-    The mean :math:`c_k` and the standard deviation :math:`s_k` are running ones, the network
-    :math:`C_k` learns to predict the signal. All are those of the steps before, so that the
-    gradient stays unbiased (but for the scale, which is without effect on its direction in a
-    layer). The first step takes the mean of the other draws.
+    where :math:`c_k` and :math:`s_k` are a running mean and standard deviation and the network
+    :math:`C_k` predicts the signal. All are computed from previous steps, so the gradient is
+    unbiased, except for a scale that does not change its direction within a layer. The first step
+    uses the mean of the other draws.
 
     Args:
         units: Hidden units of the networks; 0 for no networks.

@@ -69,7 +69,7 @@ class EStep(ABC, Generic[EvidenceT]):
     """Whether values and statistics are averages over draws."""
 
     shared = False
-    """Whether other processes take part."""
+    """Whether the rows are distributed over several processes."""
 
     def total(self, observed: EvidenceT) -> float:
         """Return the weighted log-likelihood of all rows."""
@@ -235,11 +235,11 @@ class EStep(ABC, Generic[EvidenceT]):
 
 
 def reals_observed(conditional: Conditional, reals: Values) -> dict[Hashable, Tensor] | None:
-    """Return what was observed of a real child and of real parents; None if nothing of the child.
+    """Return the observed values of a real child and its real parents; None without the child.
 
     Args:
         conditional: The conditional.
-        reals: Values of real variables, by the names that the conditional has for them.
+        reals: Values of real variables by their names in the conditional.
     """
     if conditional.child.is_discrete or conditional.child.name not in reals:
         return None

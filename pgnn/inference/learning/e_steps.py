@@ -48,7 +48,7 @@ def e_step_of(
         Unsupported: If there is none.
     """
     if isinstance(model, GaussianChainModel | ClosedFormModel) and engine is not None:
-        raise Unsupported(f"EM of {type(model).__name__} is exact: leave engine= out")
+        raise Unsupported(f"EM of {type(model).__name__} is exact: leave out engine=")
     if isinstance(model, SlicedModel) and engine is not None:
         return UnrolledEStep(model, engine)
     if isinstance(model, EmittingModel):

@@ -40,11 +40,11 @@ from pgnn.inference.learning.training_data import nothing_told
 from pgnn.limits import NOT_NEGATIVE, Interval, check_settings, check_size
 
 _SHORT = 20
-"""Iterations after which only the best of several starts continues."""
+"""Number of iterations after which only the best of several starts continues."""
 _LEAST_MODEL = 10_000
-"""Numbers that a copy of the smallest model takes as much memory as."""
+"""Memory of a copy of the smallest model, in values."""
 _UNUSED = 0.5
-"""Expected steps in a state below which it is reported."""
+"""Expected number of steps in a state below which the state is reported."""
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ class EM(Learner):
         if self.checkpoints is not None and not isinstance(self.checkpoints, Checkpoints):
             raise ModelError(f"checkpoints must be Checkpoints(path), got {self.checkpoints!r}")
         if self.distributed and self.batch_size is not None:
-            raise ModelError("batch_size is of one process: leave it out with distributed=True")
+            raise ModelError("batch_size needs a single process; leave out distributed=True")
         if self.engine is not None and not isinstance(self.engine, Engine):
             raise ModelError(f"engine must be one such as pgnn.JunctionTree(), got {self.engine!r}")
         if self.prior is not None and not isinstance(self.prior, Prior | ParameterPrior | Mapping):

@@ -17,7 +17,7 @@ from pgnn.factors.conditionals.renamed import bare
 
 Values = Mapping[Hashable, Tensor]
 Pieces = Mapping[Hashable, Conditional]
-"""Conditionals of a model, each by the name that EM and its priors call it."""
+"""Conditionals of a model by their names in EM and its priors."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -32,7 +32,7 @@ class Extrapolation(metaclass=ChecksArguments):
     """
 
     steps: int
-    """Steps of the map after which it extrapolates."""
+    """Number of steps of the map before an extrapolation."""
     growth: float
     """Growth factor of the largest step length after a successful extrapolation."""
 

@@ -21,7 +21,7 @@ from pgnn.inference.learning.expected_statistics import ExpectedStatistics, lear
 from pgnn.inference.learning.training_data import read_rows
 
 _OWN = "rows of loadings"
-"""What the statistics are called."""
+"""Name of the statistics."""
 _NOISE = 0.3
 """Standard deviation of the noise that is added to the factors of a random start."""
 

@@ -30,9 +30,9 @@ from pgnn.inference.learning.training_data import check_possible, read_rows
 _NOISE = 0.3
 """Standard deviation of the noise that breaks the symmetry of hidden states."""
 _STEPS = 20
-"""Of L-BFGS, in an M-step."""
+"""Number of L-BFGS iterations in an M-step."""
 _ALL = "field"
-"""Under which statistics go: all potentials are learned together."""
+"""Name of the statistics of all potentials, which are learned jointly."""
 
 
 class FieldEStep(EStep[RowEvidence]):
@@ -93,7 +93,7 @@ class FieldEStep(EStep[RowEvidence]):
             if not total.requires_grad:
                 raise Unsupported(
                     f"the log evidence of {type(self._engine).__name__} is not differentiable; "
-                    "leave engine= out, or use BeliefPropagation()"
+                    "leave out engine=, or use BeliefPropagation()"
                 )
             counts = torch.autograd.grad(total, leaves, materialize_grads=True)
         weight = float(rows.row_weights.sum())

@@ -18,16 +18,16 @@ Floats = NDArray[np.float64]
 
 _RESTARTS = 5
 _ESCAPES = 5
-"""Saddles that are left, at most."""
+"""Largest number of saddle points to escape from."""
 _CURVATURE_STEPS = 12
-"""Products of the Hessian and a vector that the largest curvature is sought with."""
+"""Number of Hessian-vector products in the search for the largest curvature."""
 _GAIN = 1e-9
-"""Relative gain that is none."""
+"""Largest relative gain that is treated as zero."""
 _CORRECTIONS, _FEWER_CORRECTIONS, _MANY = 20, 10, 100_000
 """Pairs of steps and differences of gradients that are kept; fewer of this many parameters, where
 they are most of the memory and take as long as they save."""
 _DIFFERENCE = 1e-4
-"""Length of a step between gradients that are compared."""
+"""Step size of finite differences of gradients."""
 
 
 class PenalizedObjective:

@@ -23,7 +23,7 @@ from pgnn.inference.learning.optimisation_problem import DrawingObjective, Mean
 from pgnn.inference.question import Question
 
 _ENTRIES = 2**22
-"""How many elements and factors of rows are looked up at once."""
+"""Largest number of elements and factors of rows that are looked up at once."""
 
 
 class LikelihoodObjective:
@@ -270,6 +270,6 @@ class SequenceObjective:
         if torch.is_grad_enabled() and not log_z.requires_grad:
             raise Unsupported(
                 f"the log evidence of {type(self.engine).__name__} is not differentiable; "
-                "leave engine= out"
+                "leave out engine="
             )
         return log_z

@@ -14,7 +14,7 @@ from pgnn.inference.learning.expected_statistics import ExpectedStatistics, Piec
 from pgnn.inference.learning.penalised_fit import fit_penalised
 
 _ITERATIONS = 50
-"""Of L-BFGS, under a prior of parameters."""
+"""Number of L-BFGS iterations with a prior on parameters."""
 
 
 def maximize(

@@ -30,7 +30,7 @@ MakeOptimizer = Callable[[Iterable[Tensor]], torch.optim.Optimizer]
 MakeScheduler = Callable[[torch.optim.Optimizer], Any]
 
 _AVERAGED = 32
-"""Batches of a pass whose gradients are averaged for the record: summing all would be 3 % of it."""
+"""Number of batches per pass whose gradients are averaged for the history, to save time."""
 
 
 def adam(

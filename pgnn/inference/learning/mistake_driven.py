@@ -165,8 +165,8 @@ class MistakeDriven(Learner):
         mistakes = RowMistakes(learnable, model, rows, targets, engine)
         if (rows.codes[:, mistakes.places] < 0).any():
             raise DataError(
-                f"some rows miss a target: {type(self).__name__} needs all of them; learn with "
-                "Gradient(), which sums out missing values"
+                f"some rows have no value of a target: {type(self).__name__} needs all targets; "
+                "learn with Gradient(), which sums out missing values"
             )
         return mistakes
 
@@ -199,4 +199,4 @@ class Passes:
 
 
 _NOTHING = 1e-9
-"""Losses up to which there is nothing to correct where losses are to vanish."""
+"""Largest loss that is treated as zero if losses are expected to vanish."""

@@ -22,7 +22,7 @@ from pgnn.inference.learning.restored_on_failure import fitting
 from pgnn.inference.learning.training_data import check_complete, check_observed
 
 _SAMPLE = 20_000
-"""Rows on which a fit begins: where hidden states start, and origins of sums."""
+"""Number of rows that determine initial hidden states and the origins of sums."""
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,7 @@ def fit_partitions(
     """Fit a model to the complete rows of a partitioned frame, by sums of statistics.
 
     Args:
-        model: What is changed, if all goes well.
+        model: The model, which is updated if the fit succeeds.
         learner: The learner, for the history.
         data: The frame.
         weights: Name of a column of weights.

@@ -26,18 +26,18 @@ from pgnn.inference.learning.optimisation_problem import (
 Floats = NDArray[np.float64]
 
 _NEAR = 1e-3
-"""Largest derivative of the mean at which Newton's method takes over."""
+"""Largest derivative of the mean at which Newton's method starts."""
 _GRADIENT = 1e-9
-"""The same at which L-BFGS alone stops, of few parameters."""
+"""Largest derivative at which L-BFGS without Newton's method stops, for few parameters."""
 _LARGE = 1e-6
-"""The same of many."""
+"""Largest derivative at which L-BFGS without Newton's method stops, for many parameters."""
 _NEWTON = 400
-"""Parameters up to which steps of Newton's method follow."""
+"""Largest number of parameters for Newton's method."""
 _STEPS = 12
 _STEADY = 1e-5
-"""Derivative from which on the curvature is not computed again."""
+"""Largest derivative at which the curvature is not recomputed."""
 _REST = 1e-14
-"""Derivative at which nothing is left to gain."""
+"""Largest derivative that is treated as zero."""
 
 
 class _Mean:

@@ -135,7 +135,7 @@ class SequencePseudoObjective:
 
 
 _ENTRIES = 2**21
-"""How many states of positions in factors are looked up at once."""
+"""Largest number of states of positions in factors that are looked up at once."""
 
 
 class PseudoObjective:

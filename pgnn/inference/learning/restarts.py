@@ -21,11 +21,11 @@ from pgnn.inference.loop import Info
 from pgnn.inference.threads import Stop, interruptible
 
 _WINDOW = 10
-"""Noisy values that are compared with as many before."""
+"""Number of noisy values in each of two windows that are compared."""
 _ROUNDING = 1e-13
-"""Relative gain that is none."""
+"""Largest relative gain that is treated as zero."""
 _FALL = 1e-8
-"""Relative fall of the value that rounding explains."""
+"""Relative decrease of the value that may be a rounding error."""
 
 
 class EMSettings(Protocol):
@@ -196,13 +196,13 @@ class Start:
             self._step(expected)
 
     def _valued(self, expected: ExpectedStatistics | None) -> tuple[ExpectedStatistics, float]:
-        """Expectations and value; extrapolated parameters are kept only if the value increased."""
+        """Return expectations and value; an extrapolation is undone if the value decreased."""
         extrapolation = self._extrapolation
         if extrapolation is not None and extrapolation.pending:
             try:
                 moved = self._expect()
                 value = moved.log_likelihood + self._log_prior()
-            except (PgnnError, ValueError):  # these are not valid parameters of a distribution
+            except (PgnnError, ValueError):  # invalid parameters of a distribution
                 value = -math.inf
             if value >= self._value:
                 extrapolation.accept()

@@ -100,7 +100,7 @@ def learn_from_batch(
     """Take one step of streaming EM, from one batch.
 
     Args:
-        model: What is changed, if all goes well.
+        model: The model, which is updated if the step succeeds.
         learner: The learner, for the history.
         e_step_of: Function that creates the E-step of a copy of the model.
         data: The batch.

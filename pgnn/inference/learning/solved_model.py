@@ -1,4 +1,4 @@
-"""Learning of models with their own solution for complete rows."""
+"""Learning of models with a closed-form or iterative solution for complete rows."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ def fit_solved(model: Any, learner: Any, data: Any, weights: Any, seed: int | No
             if x is None or not (model.takes_holes or rows.fully_observes(name)):
                 where = "in all rows" if x is None else "in some rows"
                 raise DataError(
-                    f"numbers of {name!r} are missing {where}: maximum likelihood needs complete "
-                    "rows; learn with EM(), if the model can sum them out, or drop or fill those "
-                    "rows"
+                    f"values of {name!r} are missing {where}: maximum likelihood needs complete "
+                    "rows; learn with EM(), if the model can marginalise them, or drop or impute "
+                    "those rows"
                 )
             values[name] = x
         figures = model.solve(values, torch.from_numpy(rows.row_weights), seed)

@@ -71,7 +71,7 @@ class TableEStep(EStep[EvidenceT]):
     """
 
     SAME = 1e-12
-    """Difference of logs at which two states are the same."""
+    """Largest difference of logs at which two states count as equal."""
 
     @property
     @abstractmethod
@@ -103,7 +103,7 @@ class TableEStep(EStep[EvidenceT]):
             total = observed.weighted_sum(evaluation.log_evidence.double())
             if not total.requires_grad:
                 raise Unsupported(
-                    "the engine's log evidence is not differentiable; leave engine= out, or "
+                    "the engine's log evidence is not differentiable; leave out engine=, or "
                     "use BeliefPropagation() or Gibbs()"
                 )
             by_record, posteriors = evaluation.recorder.gradients(total, evaluation.probes)

@@ -37,12 +37,12 @@ def read_rows(
     *,
     soft: bool = False,
 ) -> RowEvidence:
-    """Read rows in any form that evidence has.
+    """Read rows in any form of evidence.
 
     Args:
         model: The model of the variables.
         data: Data frame, mapping, matrix with a column for each element, or array ``(N, *shape)``
-            of a lone variable; or the result of an earlier call.
+            of a single variable; or the result of an earlier call.
         weights: ``(N,)`` weight of each row, or the name of a column.
         inputs: ``(N, ...)`` covariates by name.
         soft: Whether soft evidence is allowed.
@@ -67,7 +67,7 @@ def read_rows(
     except EvidenceError as error:
         raise DataError(str(error)) from None
     if observed.soft is not None and not soft:
-        raise DataError("data must be states; likelihoods (floats) are not learned from")
+        raise DataError("data must be states, not likelihoods (floats)")
     counts = _counts(weights, observed.num_rows)
     observed = replace(observed, weights=counts, inputs=dict(inputs or {}))
     return observed if (counts > 0).all() else observed.take(np.flatnonzero(counts))
@@ -76,7 +76,7 @@ def read_rows(
 def read_sequences(
     model: Any, data: Any, weights: Any = None, inputs: Inputs | None = None
 ) -> SequenceEvidence:
-    """Read sequences in any form that evidence over time has.
+    """Read sequences in any form of evidence over time.
 
     Args:
         model: A model over time.
@@ -165,22 +165,22 @@ def check_squares(observed: RowEvidence | SequenceEvidence, names: Iterable[Hash
 
 
 def check_range(name: Hashable, values: Tensor, types: Iterable[torch.dtype]) -> None:
-    """Check that numbers can be squared in the types of parameters.
+    """Check that the squares of values do not overflow in the types of the parameters.
 
     Args:
-        name: Of the variable.
+        name: Name of the variable.
         values: Its values, ``NaN`` where missing.
-        types: Of floating point numbers.
+        types: Floating-point types of the parameters.
 
     Raises:
-        DataError: If one is too large for a type.
+        DataError: If a value is too large for a type.
     """
     known = values[~values.isnan()] if has_nan(values) else values
     largest = max(map(abs, map(float, known.aminmax()))) if known.numel() else 0.0
     for dtype in types:
         if largest > torch.finfo(dtype).max ** 0.5:
             raise DataError(
-                f"{name!r} has values as large as {largest:g}, whose squares are beyond {dtype}; "
+                f"{name!r} has values as large as {largest:g}, whose squares overflow in {dtype}; "
                 "rescale them, such as by their standard deviation"
             )
 
@@ -212,7 +212,7 @@ def check_complete(model: Any, observed: RowEvidence | SequenceEvidence) -> None
 def nothing_told(model: FactorModel, observed: Any) -> str | None:
     """Return a warning about variables that the data cannot inform; None if there are none.
 
-    There is no information about a variable that neither is observed nor has observed descendants.
+    A variable needs to be observed, or to have observed descendants.
 
     Args:
         model: The model.
@@ -238,8 +238,8 @@ def nothing_told(model: FactorModel, observed: Any) -> str | None:
         return None
     names = ", ".join(map(repr, unknown[:5])) + (", ..." if len(unknown) > 5 else "")
     return (
-        f"nothing was observed of {names} or of descendants: the conditional is unchanged; leave "
-        "the variable out, or give its parameters"
+        f"no values of {names} or of descendants were observed: the conditional is unchanged; "
+        "leave out the variable, or give its parameters"
     )
 
 
@@ -248,10 +248,10 @@ def check_possible(observed: RowEvidence | SequenceEvidence, log_z: Tensor) -> N
 
     Args:
         observed: The rows, or sequences.
-        log_z: ``(B,)`` their log probabilities.
+        log_z: ``(B,)`` log probabilities of the rows.
 
     Raises:
-        DataError: If one is impossible.
+        DataError: If a row is impossible.
     """
     counting = torch.from_numpy(observed.row_weights).to(log_z.device) > 0
     lost = (log_z.isneginf() & counting).nonzero()[:, 0].tolist()
@@ -264,7 +264,7 @@ def check_possible(observed: RowEvidence | SequenceEvidence, log_z: Tensor) -> N
 
 
 def _counts(weights: Any, rows: int) -> Floats:
-    """The weights of the rows, not all zero."""
+    """Return the weights of the rows, not all zero."""
     if not rows:
         raise DataError("data has no rows")
     counts = np.ones(rows) if weights is None else check_weights(weights, rows)
@@ -282,7 +282,7 @@ def batches(data: Any, weights: Any, progress: bool) -> Iterator[tuple[int | Non
         progress: Show a progress bar over an iterable.
 
     Raises:
-        DataError: If ``data`` is neither, or weights do not fit.
+        DataError: If ``data`` has another type, or weights do not match it.
     """
     if is_single(data):
         yield None, *_take_weights(data, weights)
@@ -307,7 +307,7 @@ def batches(data: Any, weights: Any, progress: bool) -> Iterator[tuple[int | Non
 
 
 def _shown(data: Iterable[Any], progress: bool) -> Iterator[tuple[int, Any]]:
-    """Numbered batches, with a progress bar."""
+    """Yield numbered batches, with a progress bar."""
     with progress_bar(None, "counting", progress, " batches") as bar:
         for number, batch in enumerate(data):
             yield number, batch

@@ -162,12 +162,12 @@ def gradients(
 
 
 class _Difference:
-    """Averages over the rows of the model less those of data, of features less their offsets.
+    """Differences between model and data averages of products of centred features.
 
-    Rows of both are put into one array, so that each product of layers is one product of matrices.
+    Rows of both are concatenated, so that each product of layers is one matrix product.
 
     Args:
-        layers: What is coupled.
+        layers: The coupled layers.
         data: Units with the visible ones clamped.
         model: Units with all of them free.
         offsets: By name; zeros without.

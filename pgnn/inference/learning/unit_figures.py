@@ -15,9 +15,9 @@ from pgnn.inference.learning.unit_rows import UnitRows
 _FEW = 500
 """Number of validation rows that are evaluated."""
 _NUMBERS, _RANGE = 121, 8.0
-"""Numbers of a grid that a real unit's density is summed over, and its half width in deviations."""
+"""Number of grid points for the density of a real unit, and half the width in deviations."""
 _REAL_ROWS = 50
-"""Rows that this is done for."""
+"""Number of rows whose densities are evaluated on the grid."""
 
 
 class UnitFigures:
@@ -52,7 +52,7 @@ class UnitFigures:
         return figures
 
     def _fields(self, values: Mapping[Hashable, Tensor]) -> State:
-        """What hidden layers that are not coupled to each other feel."""
+        """Return the fields of hidden layers that are not coupled to each other."""
         return {n: self.layers.field(n, values) for n in self.hidden}
 
     def free_energy(self, values: Mapping[Hashable, Tensor]) -> Tensor:
@@ -60,11 +60,11 @@ class UnitFigures:
         return -self.layers.log_sum(values, self.hidden)
 
     def reconstruction_error(self, rows: UnitRows, fields: State | None = None) -> float:
-        """Return the mean square between units and what the hidden ones expect of them.
+        """Return the mean squared error of units reconstructed from the hidden units.
 
         Args:
             rows: The rows.
-            fields: What hidden layers feel, if they are not coupled to each other.
+            fields: Fields of the hidden layers, if they are not coupled to each other.
         """
         state: State = dict(rows.values)
         if fields is None:
@@ -81,13 +81,13 @@ class UnitFigures:
         return total / max(count, 1)
 
     def pseudo_likelihood(self, rows: UnitRows, fields: State | None = None) -> float:
-        r"""Return a mean of :math:`\log p(v_i \mid v_{-i})` over rows, of one unit each.
+        r"""Return the mean of :math:`\log p(v_i \mid v_{-i})` over rows, for one unit per row.
 
-        Of real units it is a mean log density.
+        For real units it is a mean log density.
 
         Args:
             rows: The rows.
-            fields: What hidden layers feel, which are not coupled to each other.
+            fields: Fields of the hidden layers, which are not coupled to each other.
         """
         name = self.visible[0]
         kind = self.layers.kinds[name]
@@ -109,7 +109,7 @@ class UnitFigures:
             changed = rows.values[name].clone()
             changed[row, column] = features
             score = known.log_score({**rows.values, name: changed})
-            for n, pull in pulls.items():  # one unit moves a field by its own row of the matrix
+            for n, pull in pulls.items():  # a unit contributes its row of the matrix to a field
                 field = fields[n]
                 if pull is not None:
                     field = field + torch.einsum("rd,rdh->rh", features - current, pull)
@@ -120,7 +120,7 @@ class UnitFigures:
         return float(logs[row[:, 0], state].mean())
 
     def _log_density(self, rows: UnitRows, unit: Tensor, variance: Tensor) -> float:
-        """The same for real units, by a grid of values of the unit."""
+        """Return the same for real units, by summation over a grid of values."""
         name = self.visible[0]
         some = {n: v[: len(unit)] for n, v in rows.values.items()}
         spread = rows.values[name].std(0, unbiased=False)[unit] + variance[unit].sqrt()

@@ -26,9 +26,9 @@ class UnitRows:
 
     Attributes:
         values: ``(N, n d)`` features of each visible layer; zeros and ones may be small integers.
-        missing: ``(N, n d)`` of a layer in which something was not observed.
-        weights: ``(N,)`` weight of each row; None where all count the same.
-        dtype: Of the features of rows that are taken; that of the values if None.
+        missing: ``(N, n d)`` masks of the layers with missing values.
+        weights: ``(N,)`` weight of each row; None for equal weights.
+        dtype: Type of the features returned by :meth:`take`; that of the values if None.
     """
 
     values: State
@@ -40,7 +40,7 @@ class UnitRows:
         return next((len(x) for x in self.values.values()), 0)
 
     def take(self, rows: Tensor) -> UnitRows:
-        """Return some of the rows, their features in the type of the model."""
+        """Return some of the rows, with features in the type of the model."""
         part = self.part(rows)
         if self.dtype is None:
             return part
@@ -59,8 +59,8 @@ class UnitRows:
         """Return the weighted mean of the observed features of a layer.
 
         Args:
-            name: Of the layer.
-            unknown: ``(n d,)`` values of units that were never observed.
+            name: Name of the layer.
+            unknown: ``(n d,)`` values for units that are never observed.
         """
         values = self.values[name]
         dtype = self.dtype or values.dtype
@@ -89,7 +89,7 @@ def read_unit_rows(
         small: Whether to store zeros and ones given as bytes in that form until rows are taken.
 
     Returns:
-        Rows that count something.
+        Rows of positive weight.
 
     Raises:
         DataError: If the data is invalid; for binary units the message contains the range.
@@ -146,7 +146,7 @@ def by_layer(data: Any, visible: Sequence[Hashable]) -> Any:
 def numbers_of(variable: Variable, values: Any) -> Tensor | None:
     """Return numerical data ``(N, *shape)`` or ``(N, n)`` of binary units, without a reader.
 
-    None if they are something else, or the units have other labels.
+    None for other data, or if the units have other labels.
 
     Raises:
         DataError: If rows have another number of units.
@@ -174,14 +174,14 @@ def numbers_of(variable: Variable, values: Any) -> Tensor | None:
 def read_binary(
     variable: Variable, x: Tensor, like: Tensor, probabilities: bool, small: bool = False
 ) -> tuple[Tensor, Tensor | None]:
-    """Return ``(N, n)`` values of binary units, and which are missing if some are.
+    """Return ``(N, n)`` values of binary units, and a mask of missing values, if any.
 
     Args:
         variable: The units.
         x: See :func:`numbers_of`.
-        like: A tensor of the type and place that is wanted.
-        probabilities: Whether values may lie between 0 and 1.
-        small: Whether bytes stay bytes.
+        like: A tensor of the requested type and device.
+        probabilities: Whether values between 0 and 1 are allowed.
+        small: Whether to keep bytes as bytes.
 
     Raises:
         DataError: If there are no rows, or a value is out of range.
@@ -208,7 +208,7 @@ def read_binary(
         low, high = float(known.min()), float(known.max())
         inside = low >= 0 and high <= 1
         hint = (
-            "; probabilities=True takes values between 0 and 1 for probabilities of 1, or draw "
+            "; probabilities=True treats values between 0 and 1 as probabilities of 1, or draw "
             "them" if inside and not probabilities else
             "; scale them into [0, 1], or declare real units: Variable(name, shape=(n,))"
         )  # fmt: skip
@@ -220,13 +220,13 @@ def read_binary(
 
 
 def is_one_set(data: Any) -> bool:
-    """Whether data is one set of rows, and no iterable of batches."""
+    """Whether data is a single set of rows, not an iterable of batches."""
     arrays = isinstance(data, tuple) and _are_arrays(data)
     return is_single(data) or is_nested(data) or arrays
 
 
 def is_nested(data: Any) -> bool:
-    """Whether data is a list of rows of plain numbers, none of which is missing."""
+    """Whether data is a list of rows of plain numbers without missing values."""
     return (
         isinstance(data, list)
         and bool(data)
@@ -244,19 +244,19 @@ def _are_arrays(data: Any) -> bool:
 
 def _check_observed(missing: Mapping[Hashable, Tensor], visible: Sequence[Hashable]) -> None:
     if len(missing) == len(visible) and all(bool(hole.all()) for hole in missing.values()):
-        raise DataError(f"nothing of {', '.join(map(repr, visible))} was observed in any row")
+        raise DataError(f"{', '.join(map(repr, visible))}: no value was observed in any row")
 
 
 def _from_evidence(
     model: Any, layers: UnitLayers, data: Any, weights: Any, known: Collection[Hashable]
 ) -> UnitRows:
-    """Visible layers that are not known yet, by the reader of evidence."""
+    """Return the remaining visible layers, read by the reader of evidence."""
     rows = read_rows(model, data, weights)
     hidden = [n for n in rows.names if n not in model.visible]
     if hidden:
         raise DataError(
-            f"{hidden[0]!r} is hidden, and learning sees {list(model.visible)} alone; leave it "
-            "out, or name it among the visible layers of the model"
+            f"{hidden[0]!r} is hidden, but learning uses only {list(model.visible)}; leave it "
+            "out, or add it to the visible layers of the model"
         )
     values: State = {}
     missing: dict[Hashable, Tensor] = {}

@@ -33,7 +33,7 @@ from pgnn.inference.loop import Info
 from pgnn.limits import check_callable, check_settings
 
 _LARGEST = 1e4
-"""Log odds that are a sign of divergence."""
+"""Log odds that indicate divergence."""
 
 
 @dataclass(frozen=True)

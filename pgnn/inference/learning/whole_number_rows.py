@@ -15,9 +15,9 @@ from pgnn.factors.conditionals.whole_numbers import RowSums, WholeNumberFamily
 from pgnn.inference.numba_support import has_numba
 
 _MANY = 2**20
-"""Numbers for which the kernel is worth being loaded."""
+"""Number of values above which the kernel is worth loading."""
 _NUMBERS = 2**23
-"""Numbers after which an interrupt is looked for."""
+"""Number of values between checks for an interrupt."""
 
 
 def statistics_of_whole_numbers(

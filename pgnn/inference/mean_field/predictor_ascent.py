@@ -21,7 +21,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 _TABLE = 2**18
-"""Largest number of entries, over all rows, up to which a conditional is written as a table."""
+"""Largest number of entries, over all rows, of a conditional that is expanded to a table."""
 _STEPS, _FIRST_STEPS = 2, 10
 
 

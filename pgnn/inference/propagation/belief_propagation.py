@@ -134,8 +134,8 @@ class BeliefPropagation(Engine):
         answered = isinstance(self.start, Posterior | Assignment)
         if self.start is not None and not (answered and isinstance(self._start, Messages)):
             raise ModelError(
-                "start must be an answer of BeliefPropagation() that kept its messages (those of "
-                "very many rows are not kept)"
+                "start must be an answer of BeliefPropagation() with stored messages (those of "
+                "very many rows are not stored)"
             )
 
     @property

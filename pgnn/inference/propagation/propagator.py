@@ -191,7 +191,7 @@ def _probabilities(plan: PropagationPlan, beliefs: Floats, value: Floats) -> Flo
 
 
 ROOM = 2**28
-"""Largest number of bytes of messages and beliefs of a batch of rows, and of kept messages."""
+"""Largest number of bytes of messages and beliefs of a batch of rows, and of cached messages."""
 
 
 @dataclass(frozen=True, eq=False)

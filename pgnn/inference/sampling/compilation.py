@@ -5,4 +5,4 @@ from __future__ import annotations
 from pgnn.inference.compilation import Compilation
 
 KERNELS = Compilation("pgnn.inference.sampling")
-"""Of this process."""
+"""The compilation state of this process."""

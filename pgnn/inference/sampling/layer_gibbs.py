@@ -1,4 +1,4 @@
-"""The engine of layered networks with many units where none is named."""
+"""The default engine of layered networks with many units."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from pgnn.inference.sampling.gibbs import Gibbs
 
 @dataclass(frozen=True)
 class LayerGibbs(Gibbs):
-    """Gibbs sampling, which names what such networks have in place of exact answers.
+    """Gibbs sampling with error messages that name alternatives to exact answers.
 
-    Marginals and draws are those of :class:`Gibbs`. Tables of hundreds of parents cannot be written
-    down, so that engines with other answers do not apply.
+    Marginals and draws are those of :class:`Gibbs`. Tables over hundreds of parents are too large,
+    so engines for other queries do not apply.
     """
 
     def answer_most_probable(self, question: Question, k: int) -> Assignment | KBest:
-        """Say what else completes rows.
+        """Not supported: the most probable states are not affordable.
 
         Raises:
             Unsupported: Always.

@@ -51,11 +51,11 @@ class GroupConditional:
 
 @dataclass(frozen=True)
 class Colour:
-    """Elements that share no factor.
+    """Elements without common factors.
 
     Attributes:
-        elements: ``(n,)`` their indices.
-        columns: ``(n, K)`` columns of their states; ``S`` as padding for elements with fewer
+        elements: ``(n,)`` indices of the elements.
+        columns: ``(n, K)`` columns of their states, padded with ``S`` for elements with fewer
             states.
         parts: Their factors.
     """

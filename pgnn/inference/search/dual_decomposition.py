@@ -83,7 +83,7 @@ class DualDecomposition(Engine):
             raise ModelError(f"search must be a NeighbourhoodSearch() or None, got {self.search!r}")
 
     def reason(self) -> str:
-        """Say what the engine does."""
+        """Return a short description of the engine."""
         return "the dual of the linear relaxation gives an upper bound on the most probable states"
 
     def maximize(self, question: Question, maximized: Mask) -> Best:

@@ -14,11 +14,11 @@ Labels = tuple[int, ...]
 
 
 class Labellings(NamedTuple):
-    """What a search found.
+    """The result of a search.
 
     Attributes:
         best: Labellings, best first, with their log probabilities.
-        bound: Log probability that no other labelling exceeds.
+        bound: Upper bound on the log probability of all other labellings.
     """
 
     best: list[tuple[Labels, float]]

@@ -1,4 +1,4 @@
-"""Filtering and smoothing with beliefs that are kept as products of parts."""
+"""Filtering and smoothing with factorised beliefs."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ class BoyenKoller(SequenceEngine):
     .. math:: \hat p(z_t \mid e_{1:t}) = \prod_c p(z_{t,c} \mid \hat p_{t-1}, e_t)
 
     After each step the belief about the interface, on which the next slice depends, is replaced
-    by the product of its marginals over some clusters. The error does not add up over time: the
-    network's own randomness forgets it. One cluster of all the interface is exact. Smoothing goes
-    back over the filtered beliefs and projects in the same way.
+    by the product of its marginals over some clusters. The error does not accumulate over time,
+    since stochastic transitions contract it. A single cluster of the whole interface is exact.
+    Smoothing passes backward over the filtered beliefs and projects in the same way.
 
     Args:
         clusters: Disjoint tuples of names; every other variable is a separate cluster.
@@ -217,7 +217,7 @@ class _Run:
 
 
 def _device(factors: Sequence[Factor]) -> torch.device:
-    """Where a model's tables are; constants may have been left on the CPU."""
+    """Return the device of the tables; constants may be on the CPU."""
     devices = [f.log_values.device for f in factors]
     return next((d for d in devices if d.type != "cpu"), torch.device("cpu"))
 

@@ -1,4 +1,4 @@
-"""Filters and smooths a chain, so that the kernels are compiled and kept."""
+"""Filters and smooths a chain, so that the kernels are compiled and cached."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pgnn.inference.time.compiled_chain import CompiledChain
 
 
 def ask_everything() -> None:
-    """Filter, smooth and look at the gains."""
+    """Filter, smooth and compute the gains."""
     one = torch.ones(1, 1, dtype=torch.float64)
     regression = Regression(one, one[0], one)
     start = Regression(one[:, :0], one[0], one)

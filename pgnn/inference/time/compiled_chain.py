@@ -23,16 +23,16 @@ from pgnn.inference.time.gaussian_chain import (
 )
 
 MOST = 16
-"""Numbers of a state or observation up to which loops are faster than calls of a library."""
+"""Largest dimension of a state or observation for which loops are faster than a library."""
 _LITTLE = 2000
-"""Steps, of all patterns, that torch does while nothing is compiled yet."""
+"""Number of steps, over all patterns, up to which torch is used before compilation."""
 
 
 @dataclass(frozen=True, eq=False)
 class CompiledChain(GaussianChain):
-    """A chain whose moments are found by kernels where that is the fast way.
+    """A linear Gaussian chain whose moments are computed by kernels if these are faster.
 
-    Step by step, for one pattern of holes after the other.
+    Kernels process rows with the same pattern of missing values together.
     """
 
     def filtered(self) -> Filtered:
@@ -120,6 +120,6 @@ def _moments(arrays: list[Any]) -> StepMoments:
 def _check(lost: int) -> None:
     if lost:
         raise ModelError(
-            "a covariance of the chain is not positive definite: a state has no noise, or numbers "
-            "are at the end of their precision"
+            "a covariance of the chain is not positive definite: a state has no noise, or the "
+            "values exceed floating-point precision"
         )

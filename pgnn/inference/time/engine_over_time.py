@@ -38,9 +38,9 @@ from pgnn.inference.time.switching_kalman_filter import SwitchingKalmanFilter
 from pgnn.inference.time.unrolling import Unrolling
 
 MAX_STATES = 1024
-"""Most joint states of an interface that are made one chain."""
+"""Largest number of joint states of an interface that is converted to a chain."""
 MAX_HISTORIES = 2**9
-"""Most histories of discrete states, of all rows, given each of which reals are summed out."""
+"""Largest number of enumerated histories of discrete states, over all rows."""
 
 
 @dataclass(frozen=True)

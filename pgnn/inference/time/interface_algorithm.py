@@ -201,7 +201,7 @@ def draw_slices(
 
 
 def _draw_rest(tables: SliceTables, drawn: dict[Hashable, Tensor], outside: Tensor) -> None:
-    """What no table was made for, from its conditional, step by step, parents first."""
+    """Draw variables without tables from their conditionals, step by step, parents first."""
     conditionals = tables.model.conditionals
     order = [m for m in tables.model.order if m not in drawn]
     for name in order:
@@ -228,7 +228,7 @@ def _draw_rest(tables: SliceTables, drawn: dict[Hashable, Tensor], outside: Tens
 def _drawn_at(
     tables: SliceTables, name: Hashable, t: int, drawn: Mapping[Hashable, Tensor], at: Tensor
 ) -> Tensor:
-    """Draws of one real variable at one step, for the rows that go so far."""
+    """Return draws of a real variable at one step, for the rows that include the step."""
     model = tables.model
     conditional = model.conditionals[name] if t else model.first(name)
     parents = {}

@@ -48,7 +48,7 @@ class OnlineFilter:
     def __init__(self, model: EmittingModel) -> None:
         if not isinstance(model, EmittingModel):
             raise Unsupported(
-                f"a {type(model).__name__} is not filtered as it comes in; use "
+                f"a {type(model).__name__} does not support online filtering; use "
                 "model.filter(evidence)"
             )
         if model.durations is not None:
@@ -95,8 +95,8 @@ class OnlineFilter:
             ``(K,)`` or ``(B, K)`` probabilities of the state now.
 
         Raises:
-            EvidenceError: If the number of rows is another than before, or a value is wrong.
-            ImpossibleEvidence: If a row has become impossible; nothing is changed then.
+            EvidenceError: If the number of rows has changed, or a value is invalid.
+            ImpossibleEvidence: If a row has become impossible; the filter is then unchanged.
         """
         if observed is not None and not isinstance(observed, Mapping):
             raise EvidenceError(f"observations are given by name, got {observed!r}")

@@ -39,12 +39,13 @@ class ParticleHistory:
     """The particles of a run: their values at each step, ancestors and final weights.
 
     Attributes:
-        weights: At the end.
+        weights: Weights at the end.
         increments: ``(B, T)`` logs of :math:`p(e_t | e_{<t})`.
-        kept: The variables that were kept.
-        values: Of each step ``(B N, *shape)`` values of these.
-        step_weights: Of each step ``(B, N)`` weights before resampling, if they were kept.
-        ancestors: Of each step ``(B N,)`` resampled particles, None where all are kept.
+        kept: Names of the stored variables.
+        values: For each step, ``(B N, *shape)`` values of these.
+        step_weights: For each step, ``(B, N)`` weights before resampling, if stored.
+        ancestors: For each step, ``(B N,)`` indices of resampled particles; None without
+            resampling.
         scores: ``(B, N)`` log densities of complete paths, if requested.
     """
 
@@ -57,7 +58,7 @@ class ParticleHistory:
     scores: Tensor | None = None
 
     def paths(self, name: Hashable) -> Tensor:
-        """Return ``(N, B, T, *shape)`` values of a variable along the paths that are left."""
+        """Return ``(N, B, T, *shape)`` values of a variable along the surviving paths."""
         line: Array | None = None
         steps: list[Array] = []
         at = self._place(name)
@@ -93,7 +94,7 @@ class ParticleHistory:
             kind = torch.int64 if variable.is_discrete else torch.float64
             return torch.zeros(n, rows, 0, *variable.shape[1:], dtype=kind)
         whole = np.stack([x.reshape(rows, n, *x.shape[1:]) for x in steps])
-        return torch.from_numpy(whole.swapaxes(0, 2))  # a view: to copy it takes as long as a step
+        return torch.from_numpy(whole.swapaxes(0, 2))  # a view; a copy takes as long as a step
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +106,7 @@ class ParticleFilter:
         observed: The evidence.
         inputs: Covariates ``(B, T, ...)``.
         proposals: Conditionals from which variables are drawn instead of the transitions.
-        kept: Variables whose values are returned at all steps.
+        kept: Names of variables whose values are returned at all steps.
         filtered: Whether the weights of all steps are returned.
         scored: Whether log densities of complete paths are returned.
     """
@@ -119,10 +120,10 @@ class ParticleFilter:
     scored: bool = False
 
     def run(self, weights: ParticleWeights, progress: bool) -> ParticleHistory:
-        """Move all particles to the end, by torch's present random state.
+        """Propagate all particles to the end, using torch's random state.
 
         Args:
-            weights: Of all rows, new; how they are resampled.
+            weights: Initial weights of all rows, which determine the resampling.
             progress: Whether to show a progress bar if it takes longer than a second.
         """
         moving = _Moving(self, weights)
@@ -173,7 +174,7 @@ class ParticleFilter:
         return patterns, [number[p] for p in each]
 
     def _modes(self, name: Hashable) -> list[Observed]:
-        """In which rows a variable was observed, step by step."""
+        """Return which rows of a variable are observed, for each step."""
         observed = self.observed
         if name in observed.soft:
             return [Observed.LIKELIHOOD] * observed.steps
@@ -225,7 +226,7 @@ class _Moving:
         self._prepared = [None] * len(self._patterns)
 
     def init(self) -> int:
-        """Begin."""
+        """Return the number of completed steps."""
         return 0
 
     def step(self, t: int) -> tuple[int, Info]:
@@ -254,7 +255,7 @@ class _Moving:
         return t + 1, _GONE_ON
 
     def _make(self, which: int) -> tuple[ParticleStep, list[list[Array]]]:
-        """The step of a pattern, and its arguments at each step."""
+        """Return the step of a pattern, and its arguments at each time step."""
         run, pattern = self.filter, self._patterns[which]
         names = [*run.inputs]
         slice_ = run.slice_at(pattern.first, self.weights.number)
@@ -283,7 +284,7 @@ class _Moving:
 
     @property
     def increments(self) -> Floats:
-        """``(B, T)`` log probabilities of the evidence of each step given the steps before."""
+        """Return ``(B, T)`` log probabilities of the evidence of each step given previous steps."""
         before = np.concatenate([np.zeros((1, self.weights.rows)), self._path[:-1]])
         lost = np.isneginf(self._path)
         before[lost] = 0.0
@@ -291,10 +292,10 @@ class _Moving:
 
 
 def check_proposals(model: SlicedModel, proposals: Mapping[Hashable, Conditional]) -> None:
-    """Check that proposals are of the model's variables.
+    """Check that each proposal is a conditional of a variable of the model.
 
     Raises:
-        EvidenceError: If one is of another variable.
+        EvidenceError: If one is a conditional of another variable.
     """
     for name, conditional in proposals.items():
         if name not in model.conditionals or conditional.child != model.conditionals[name].child:

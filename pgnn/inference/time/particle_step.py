@@ -23,11 +23,11 @@ Values = dict[Hashable, Tensor]
 Array = NDArray[Any]
 
 _WARM = 1
-"""A step is run so often by Python before its operations are written down."""
+"""Number of runs by Python before the operations of a step are recorded."""
 
 
 class Observed(Enum):
-    """In which rows a variable was observed at a step."""
+    """Whether a variable was observed in no, some or all rows at a step."""
 
     EVERYWHERE = "all"
     SOMEWHERE = "some"
@@ -37,7 +37,7 @@ class Observed(Enum):
 
 @dataclass(frozen=True)
 class Pattern:
-    """What many steps have in common.
+    """The properties of a step that determine its operations.
 
     Attributes:
         first: Whether it is the first step.
@@ -51,14 +51,14 @@ class Pattern:
 
 
 class Slice(NamedTuple):
-    """The parts of a step: conditionals in order, and the variables that are kept.
+    """The parts of a step: conditionals in order, and the stored variables.
 
     Attributes:
         conditionals: Conditionals of each variable, parents first.
-        proposals: Conditionals that some are drawn from instead.
-        skipped: Variables that need not be drawn where they were not observed.
+        proposals: Conditionals from which some variables are drawn instead.
+        skipped: Variables that need not be drawn if they are not observed.
         kept: Variables whose values are returned after the step.
-        number: Particles of a row.
+        number: Number of particles per row.
         scored: Whether the log density of the draws is returned as well.
         in_part: Variables that are partially observed.
     """
@@ -73,18 +73,18 @@ class Slice(NamedTuple):
 
 
 class ParticleStep:
-    """The steps of one pattern: run by Python at first, by their tape later.
+    """The steps of one pattern, first run in Python, then replayed from a tape.
 
     Args:
         slice_: The parts of the step.
-        pattern: Of the steps.
-        lagged: Variables of the slice before that are given.
-        inputs: Names of the covariates that are given.
-        rng: Source of draws beside torch's own.
+        pattern: Pattern of the steps.
+        lagged: Variables of the previous slice among the arguments.
+        inputs: Names of the covariates among the arguments.
+        rng: Random generator in addition to that of torch.
 
     Attributes:
-        fed: Variables that were observed somewhere, whose values are given.
-        weighs: Whether log weights are gained.
+        fed: Variables that are observed in some row, whose values are among the arguments.
+        weighs: Whether the step changes the log weights.
     """
 
     def __init__(
@@ -107,16 +107,16 @@ class ParticleStep:
         self._guards: list[bool] = []
 
     def run(self, arrays: Sequence[Array]) -> list[Array]:
-        """Move all particles one step on.
+        """Propagate all particles by one step.
 
         Args:
-            arrays: ``(B N, *shape)`` values of the slice before; ``(B, *shape)`` of the
-                observations somewhere, likelihoods ``(B, K)``; ``(B, ...)`` covariates; and
-                ``(B,)`` rows that have not ended.
+            arrays: ``(B N, *shape)`` values of the previous slice; ``(B, *shape)`` observations, or
+                likelihoods ``(B, K)``; ``(B, ...)`` covariates; and a ``(B,)`` mask of rows that
+                have not ended.
 
         Returns:
-            ``(B N, *shape)`` values of the variables that are kept; ``(B N,)`` log weights that
-            were gained, if any are; ``(B N,)`` log densities of the slice, if requested.
+            ``(B N, *shape)`` values of the stored variables; ``(B N,)`` increments of the log
+            weights, if any; ``(B N,)`` log densities of the slice, if requested.
         """
         self._runs += 1
         if self._arrays is not None:
@@ -158,7 +158,7 @@ class ParticleStep:
     def _drawn_or_observed(
         self, piece: Piece, observed: Values, gained: list[Tensor], scored: list[Tensor]
     ) -> Tensor:
-        """Values of a variable that was not observed in all rows."""
+        """Return the values of a variable that is not observed in all rows."""
         name = piece.conditional.child.name
         proposal, mode = self._proposal(name), self.modes[name]
         if proposal is None:
@@ -182,7 +182,7 @@ class ParticleStep:
         return value
 
     def _proposal(self, name: Hashable) -> Conditional | None:
-        """What a variable is drawn from, where all that it needs is known."""
+        """Return the proposal of a variable if all its parents are known."""
         proposal = self.slice.proposals.get(name)
         if proposal is None:
             return None
@@ -206,7 +206,7 @@ class ParticleStep:
         return drawn and order.index(one) < order.index(other)
 
     def _spread(self, x: Tensor) -> Tensor:
-        """``(B, ...)`` as ``(B N, ...)``."""
+        """Repeat ``(B, ...)`` to ``(B N, ...)``."""
         if len(x) == 1:
             return x.expand(self.slice.number, *x.shape[1:])
         return x.repeat_interleave(self.slice.number, dim=0)
@@ -214,7 +214,7 @@ class ParticleStep:
     # --- by a tape ------------------------------------------------------------------------------
 
     def _recorded(self, tensors: Sequence[Tensor]) -> list[Tensor]:
-        """Run in Python, record the operations, and check that they are all."""
+        """Run in Python, record the operations, and check that the recording is complete."""
         outputs: list[Tensor] = []
 
         def compute() -> list[Tensor]:
@@ -229,7 +229,7 @@ class ParticleStep:
         return outputs
 
     def _in_torch(self, tape: Tape, tensors: Sequence[Tensor]) -> None:
-        """Let torch's interpreter run the tape, if its results agree with Python's."""
+        """Run the tape by torch's interpreter, if its results agree with those of Python."""
         whole = replace(tape, outputs=(*tape.outputs, *(s for s, _ in tape.guards)), guards=())
         fast = whole.scripted(tensors)
         state = torch.random.get_rng_state()
@@ -239,7 +239,7 @@ class ParticleStep:
             self._fast, self._guards = fast, [answer for _, answer in tape.guards]
 
     def _replayed(self, tensors: Sequence[Tensor]) -> list[Tensor] | None:
-        """What the tape computes; None where there is none, or a question has another answer."""
+        """Return the results of the tape; None if there is no tape, or a branch differs."""
         if self._fast is None:
             return None
         outputs = list(self._fast(*tensors))
@@ -252,7 +252,7 @@ class ParticleStep:
 def _in_arrays(
     tape: Tape, tensors: Sequence[Tensor], outputs: Sequence[Tensor]
 ) -> ArrayTape | None:
-    """The tape for NumPy, if its results agree with torch's."""
+    """Return the tape for NumPy, if its results agree with those of torch."""
     array_tape = ArrayTape.of(tape, outputs)
     if array_tape is None:
         return None
@@ -322,15 +322,15 @@ def drawn(distribution: Distribution, rows: int) -> Tensor:
 
 
 def observed_in_part(conditional: Conditional, values: Tensor, has_children: bool) -> bool:
-    """Return whether a variable was partially observed at some steps, which must be of use.
+    """Return whether a variable is partially observed at some steps and has a use for this.
 
     Args:
-        conditional: Of the variable.
-        values: ``(B, T, *shape)`` reals.
-        has_children: Whether others depend on it.
+        conditional: Conditional of the variable.
+        values: ``(B, T, *shape)`` real values.
+        has_children: Whether other variables depend on it.
 
     Raises:
-        Unsupported: If a vector was partially observed and that is not integrated out.
+        Unsupported: If missing components of a vector are not integrated out.
     """
     missing = values.isnan().flatten(start_dim=2) if values.dim() > 2 else values.isnan()
     in_part = values.dim() > 2 and bool((missing.any(-1) & ~missing.all(-1)).any())
@@ -343,7 +343,7 @@ def observed_in_part(conditional: Conditional, values: Tensor, has_children: boo
 
 
 def _present(value: Tensor) -> Tensor:
-    """``(R,)`` where something was observed."""
+    """Return ``(R,)`` whether any component is observed."""
     if not value.is_floating_point():
         return value >= 0
     missing = value.isnan()
@@ -359,7 +359,7 @@ def _sum(terms: Sequence[Tensor], going: Tensor | None) -> Tensor:
 
 
 def _tensor(array: Array) -> Tensor:
-    """The array as a tensor; a copy of one that is a read-only view, of which torch would warn."""
+    """Return the array as a tensor; a read-only view is copied to avoid a warning of torch."""
     return torch.from_numpy(array if array.flags.writeable else array.copy())
 
 

@@ -103,13 +103,13 @@ class SequenceEngine(SequenceReader):
     def best_paths(self, question: SequenceQuestion, k: int) -> Assignment | KBest:
         """Return the k most probable states."""
         raise Unsupported(
-            f"{type(self).__name__}() has marginals only; leave engine= out to decode exactly"
+            f"{type(self).__name__}() has marginals only; leave out engine= to decode exactly"
         )
 
     def draw_paths(self, question: SequenceQuestion, n: int, seed: int | None) -> Samples:
         """Return draws of all variables."""
         raise Unsupported(
-            f"{type(self).__name__}() has marginals only; leave engine= out to draw exactly"
+            f"{type(self).__name__}() has marginals only; leave out engine= to draw exactly"
         )
 
     @abstractmethod

@@ -44,7 +44,7 @@ class SequenceQuestion(BaseQuestion):
     Raises:
         EvidenceError: If ``errors`` is another value, a name is unknown, or a queried real variable
             was observed.
-        Unsupported: If a queried variable is real but may not be.
+        Unsupported: If a queried variable is real and the engine needs discrete ones.
     """
 
     model: Any  # engines check the abilities that they need

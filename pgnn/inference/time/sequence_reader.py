@@ -19,7 +19,7 @@ class SequenceReader(Engine):
     """
 
     answers_about: ClassVar[type] = UnrollableModel
-    """What a model must be able to do."""
+    """Ability that a model must have."""
     subject: ClassVar[str] = ""
     """Name of such models in messages; by default, the name of their ability."""
 
@@ -38,7 +38,7 @@ class SequenceReader(Engine):
         names: Names | None = None,
         errors: str = "raise",
     ) -> Any:
-        """Read evidence and names, in any form that they have over time.
+        """Read evidence and names, in any form of evidence over time.
 
         Raises:
             Unsupported: If the model has another kind.
@@ -48,7 +48,7 @@ class SequenceReader(Engine):
             subject = self.subject or f"{self.answers_about.__name__}s over time"
             raise Unsupported(
                 f"{type(self).__name__}() answers about {subject}, which a {type(model).__name__} "
-                "is not; leave engine= out to have one chosen"
+                "is not; leave out engine= to choose one automatically"
             )
         question = self.ask(model, evidence, inputs, names, errors)
         self.check_cost(question, question.num_cells)

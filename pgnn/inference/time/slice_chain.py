@@ -1,4 +1,4 @@
-"""Slices of real variables as a chain: each slice is linear in the one before."""
+"""Slices of real variables as a chain: each slice is linear in the previous one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pgnn.factors.time_steps import has_lag, without_lag
 from pgnn.inference.time.compiled_chain import CompiledChain
 
 Places = Mapping[Hashable, slice]
-"""Where the numbers of each real variable are among those of a slice."""
+"""Columns of each real variable in the vector of a slice."""
 
 
 def places_of(model: SlicedModel) -> dict[Hashable, slice]:
@@ -40,19 +40,19 @@ def slice_regression(
     conditionals: Mapping[Hashable, Conditional],
     regressions: Mapping[Hashable, Regression],
 ) -> Regression:
-    """Return the regression of a whole slice on the one before, parents put in for one another.
+    """Return the regression of a slice on the previous one, with parents substituted.
 
     Args:
         model: The slice.
         conditionals: Conditionals of its real variables, all of them linear Gaussian.
-        regressions: Their coefficients, with the same leading axes: states of discrete variables.
+        regressions: Their coefficients; leading axes are states of discrete variables.
     """
     places = places_of(model)
     width = width_of(places)
     lead = common_shape(*(x.bias.shape[:-1] for x in regressions.values()))
 
     def spread(part: Tensor, place: slice) -> Tensor:
-        """Columns of some components among those of all."""
+        """Embed the columns of some components in those of all components."""
         return torch.nn.functional.pad(part, (place.start, width - place.stop))
 
     solved: dict[Hashable, Regression] = {}
@@ -100,11 +100,11 @@ def slice_values(places: Places, observed: SequenceEvidence) -> Tensor:
 
 
 def slice_chain(model: SlicedModel, observed: SequenceEvidence) -> CompiledChain:
-    """Return a model's chain of slices, some components of which are observed without noise.
+    """Return the chain of slices of a model; observed components have no noise.
 
     Args:
         model: A slice of real variables, all of them linear Gaussian.
-        observed: What was observed of it.
+        observed: Evidence.
     """
     places = places_of(model)
     eye = torch.eye(width_of(places), dtype=torch.float64)

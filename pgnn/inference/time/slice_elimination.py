@@ -1,4 +1,4 @@
-"""Sums and maxima over the few variables of a slice, for all rows and steps at once."""
+"""Elimination of the variables of a slice, for all rows and steps at once."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from pgnn.inference.exact.torch_elimination import Elimination, Step, Table
 from pgnn.inference.semiring import MAX, SUM
 
 MAX_ENTRIES = 2**27
-"""Most entries of a table of a slice, all rows and steps counted (one gigabyte in float64)."""
+"""Largest number of entries of a table over all rows and steps (one gigabyte in float64)."""
 
 
 @dataclass(frozen=True, eq=False)
 class SliceElimination:
-    """The tables that remain after an elimination, and the way back.
+    """The tables that remain after an elimination, and the data for decoding.
 
     Attributes:
-        left: Tables over the variables that were kept.
-        elimination: Elimination of the others.
-        variables: All of them by name.
+        left: Tables over the remaining variables.
+        elimination: Elimination of the other variables.
+        variables: All variables by name.
     """
 
     left: tuple[Factor, ...]
@@ -37,17 +37,17 @@ class SliceElimination:
     def of(
         cls, factors: Iterable[Factor], kept: Iterable[Hashable], best: Iterable[Hashable] = ()
     ) -> SliceElimination:
-        """Eliminate all variables but some: sums first, then maxima.
+        """Eliminate all variables except some: sums first, then maxima.
 
         Args:
             factors: Tables of batch shape ``()`` or ``(N,)``.
-            kept: Names of the variables that stay.
-            best: Names of variables that are maximised over, rather than summed out.
+            kept: Names of the remaining variables.
+            best: Names of variables that are maximised over instead of summed out.
 
         Raises:
-            Intractable: If a table on the way is too large.
+            Intractable: If an intermediate table is too large.
 
-        Cost: Exponential in the width of the slice, found greedily by the smallest table.
+        Cost: Exponential in the width of the slice, with a greedy elimination order.
         """
         each = [*factors]
         variables = {v.name: v for f in each for v in f.variables}
@@ -61,9 +61,9 @@ class SliceElimination:
         """Return states of the eliminated variables given the remaining ones.
 
         Args:
-            known: ``(copies * N,)`` states of the variables that were kept, where they matter.
+            known: ``(copies * N,)`` states of the remaining variables, as far as they are needed.
             pick: Chooses ``(copies * N,)`` states of log weights ``(copies * N, K)``.
-            copies: How often each row of the tables is used.
+            copies: Number of copies of each row of the tables.
         """
         size = len(next(iter(known.values())))
         rows = torch.arange(size // copies).repeat(copies)
@@ -74,11 +74,11 @@ class SliceElimination:
 
 
 Scopes = list[tuple[dict[Hashable, Variable], int]]
-"""Of each table its variables and the number of its rows."""
+"""The variables and the number of rows of each table."""
 
 
 def _steps(factors: Iterable[Factor], kept: set[Hashable], best: set[Hashable]) -> list[Step]:
-    """The eliminated variables, those with the smallest table first, maxima last."""
+    """Return the elimination steps, those with the smallest tables first, maxima last."""
     tables: Scopes = [({v.name: v for v in f.variables}, math.prod(f.batch_shape)) for f in factors]
     waiting = {n for scope, _ in tables for n in scope} - kept
     steps = []
@@ -97,7 +97,7 @@ def _steps(factors: Iterable[Factor], kept: set[Hashable], best: set[Hashable]) 
 
 
 def _union(tables: Scopes, name: Hashable) -> dict[Hashable, Variable]:
-    """The variables of all tables that one is in."""
+    """Return the variables of all tables that contain a variable."""
     return {n: v for scope, _ in tables if name in scope for n, v in scope.items()}
 
 
@@ -116,14 +116,14 @@ def _factor(table: Table, variables: Mapping[Hashable, Variable]) -> Factor:
 
 
 def table_over(factors: Sequence[Factor], variables: Sequence[Variable]) -> tuple[Tensor, bool]:
-    """Return the product as ``(N, K)`` over joint states, and whether rows have their own.
+    """Return the product as ``(N, K)`` over joint states, and whether it differs between rows.
 
     Args:
         factors: Tables of batch shape ``()`` or ``(N,)``.
-        variables: The last one runs fastest in the joint state.
+        variables: The variables of the joint state, the last one varying fastest.
 
     Raises:
-        Intractable: If it is too large.
+        Intractable: If the product is too large.
     """
     shape = [v.num_states for v in variables]
     check_size(variables, max((math.prod(f.batch_shape) for f in factors), default=1))
@@ -149,19 +149,19 @@ def check_size(variables: Iterable[Variable], rows: int) -> None:
     if entries > MAX_ENTRIES:
         names = [v.name for v in scope]
         raise Intractable(
-            f"a table over {names} for {rows:,} rows and steps has {entries:,} entries, at most "
-            f"{MAX_ENTRIES:,} are made; ask fewer rows at once, or use engine=JunctionTree(), "
-            "which unrolls, or BoyenKoller() to filter"
+            f"a table over {names} for {rows:,} rows and steps has {entries:,} entries; the limit "
+            f"is {MAX_ENTRIES:,}. Pass fewer rows at once, or use engine=JunctionTree(), which "
+            "unrolls, or BoyenKoller() to filter"
         )
 
 
 def best_state(weights: Tensor) -> Tensor:
-    """Pick the state of most weight, the first of equal ones."""
+    """Return the state of largest weight, the first one in case of ties."""
     return weights.argmax(-1)
 
 
 def random_state(weights: Tensor) -> Tensor:
-    """Pick a state with the probability of its weight; -1 where there is none."""
+    """Return a random state with probability proportional to its weight; -1 if all are zero."""
     top = weights.amax(-1, keepdim=True)
     impossible = top.isneginf()
     scaled = (weights - top.masked_fill(impossible, 0.0)).exp()

@@ -29,7 +29,7 @@ class SliceTables:
         inputs: Covariates ``(B, T, ...)``.
         probes: Zeros ``(B, T, S)`` added to the logs of discrete variables: the gradient of
             :math:`\log p(e)` by one is that variable's marginal.
-        wanted: Variables whose tables are needed although no observation depends on them.
+        wanted: Variables whose tables are needed even if no observation depends on them.
     """
 
     model: SlicedModel
@@ -47,7 +47,7 @@ class SliceTables:
     def barren(self) -> set[Hashable]:
         """Barren variables, which sum to one: no descendant is observed or queried.
 
-        The interface is none of them.
+        The interface is never barren.
         """
         observed, conditionals = self.observed, self.model.conditionals
         known = {*observed.codes, *observed.reals, *observed.soft, *self.probes, *self.wanted}
@@ -86,8 +86,8 @@ class SliceTables:
         """Return the tables of conditionals at the steps of a span.
 
         Args:
-            span: The first step alone, or later ones; of :meth:`steady` ones also all steps.
-            names: Whose, all if not given.
+            span: The first step, or later steps; for variables of :meth:`steady` also all steps.
+            names: Names of the variables; all by default.
 
         Raises:
             Unsupported: If a real variable was not observed and something depends on it.
@@ -142,7 +142,7 @@ class SliceTables:
     def _cached_by_span(
         self, name: Hashable, span: slice, make: Callable[[Hashable, slice], Tensor]
     ) -> Tensor:
-        """What depends on the evidence alone."""
+        """Return a cached result that depends only on the evidence."""
         key = (name, span.start)
         if key not in self._findings:
             self._findings[key] = make(name, span)
@@ -158,7 +158,7 @@ class SliceTables:
         return conditional.factor(reals_observed or None, self._covariates(conditional, span))
 
     def _real(self, conditional: Conditional, span: slice) -> Factor | None:
-        """Densities of observed values; unobserved ones do not count."""
+        """Return the log densities of observed values; zero for unobserved ones."""
         name = conditional.child.name
         if name not in self.observed.reals:
             return None
@@ -178,7 +178,7 @@ class SliceTables:
         return Factor(table.variables, full.index_put((at.to(full.device),), table.log_values))
 
     def _values(self, name: Hashable, span: slice, conditional: Conditional) -> Tensor:
-        """``(B, steps, ...)`` values of a real variable, of the step before for ``(name, -1)``."""
+        """Return ``(B, steps, ...)`` values of a real variable, at the previous step if lagged."""
         plain = without_lag(name)
         if plain not in self.observed.reals:
             raise _unobserved_error(plain, conditional.child.name)
@@ -198,7 +198,7 @@ class SliceTables:
 def _unobserved_error(name: Hashable, child: Hashable) -> Unsupported:
     return Unsupported(
         f"{without_lag(name)!r} is real and not observed everywhere, but {child!r} depends on it; "
-        "sums over discrete states alone do not answer that: leave engine= out, or learn with "
+        "this engine only sums over discrete states: leave out engine=, or learn with "
         "Gradient()"
     )
 
@@ -207,8 +207,8 @@ def _unobserved_error(name: Hashable, child: Hashable) -> Unsupported:
 class LeafSliceTables(SliceTables):
     """Tables of slices in which the evidence on a leaf is applied first.
 
-    A discrete variable on which nothing depends is treated as a real one is: where it was observed
-    its table is that of its parents alone, elsewhere it is barren.
+    A discrete leaf is treated like a real variable: if it is observed, its table is over its
+    parents only; otherwise it is barren.
     """
 
     @cached_property
@@ -228,7 +228,7 @@ class LeafSliceTables(SliceTables):
         }
 
     def unary(self, name: Hashable, span: slice) -> Factor | None:
-        """See :meth:`SliceTables.unary`; nothing of a leaf, whose table has it."""
+        """See :meth:`SliceTables.unary`; None for a leaf, whose table includes its evidence."""
         return None if name in self.leaves else super().unary(name, span)
 
     def _discrete(self, conditional: Conditional, span: slice) -> Factor:
@@ -251,7 +251,7 @@ class LeafSliceTables(SliceTables):
         return Factor(table.variables, full.index_put((present.to(full.device),), table.log_values))
 
     def _read(self, table: Factor, name: Hashable, span: slice) -> Factor:
-        """The table at the states that were observed; zeros, as logs, where none was."""
+        """Return the log table at the observed states; zeros if not observed."""
         axis = table.names.index(name)
         rows = table.log_values.movedim(axis, 0)
         rows = torch.cat([rows, rows.new_zeros(1, *rows.shape[1:])])
@@ -260,7 +260,7 @@ class LeafSliceTables(SliceTables):
         return Factor(rest, rows.index_select(0, known))
 
     def _rows(self, name: Hashable, span: slice) -> Tensor:
-        """``(N,)`` states that were observed, one past the last where there is none."""
+        """Return ``(N,)`` observed states; the number of states if not observed."""
         codes = self.observed.codes[name][:, span]
         present = self._inside(span) & (codes >= 0)
         return codes.masked_fill(~present, self.variable(name).num_states).flatten()

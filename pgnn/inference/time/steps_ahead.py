@@ -1,4 +1,4 @@
-"""What is asked of the steps after the evidence."""
+"""Queries of the steps after the evidence."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from pgnn.inference.base_question import Names
 
 @dataclass(frozen=True, eq=False, slots=True)
 class StepsAhead:
-    """A question about the steps after those of the evidence; rows continue from their own ends.
+    """A query of the steps after the evidence; each row continues from its own end.
 
     Attributes:
         model: The model.
-        targets: Names of variables; None for those that an engine answers by default.
+        targets: Names of variables; None for the default of the engine.
         observed: The evidence.
         steps: Number of steps after it.
         inputs: Covariates of all steps, by name.

@@ -19,7 +19,7 @@ LOG_2PI = math.log(2.0 * math.pi)
 
 
 class Regimes(NamedTuple):
-    """What is known of a slice: a normal distribution for each discrete state.
+    """The belief about a slice: a normal distribution for each discrete state.
 
     Attributes:
         logs: ``(B, *, J)`` logs of the probabilities of the states.

@@ -109,7 +109,7 @@ class SwitchingKalmanFilter(SequenceEngine):
 
     @classmethod
     def histories(cls, model: SlicedModel, observed: SequenceEvidence) -> float:
-        """How many sequences of discrete states there are, in all rows together."""
+        """Return the number of sequences of discrete states, summed over rows."""
         names = _choosing(model)
         states = math.prod(model.conditionals[n].child.num_states for n in names)
         return observed.num_rows * float(states) ** observed.steps

@@ -63,7 +63,7 @@ class Unrolling(SequenceEngine):
         if not normalized and len(lengths) and bool((lengths != lengths[0]).any()):
             raise Unsupported(
                 f"{type(self.engine).__name__}() takes sequences of one length at a time of a "
-                f"{type(model).__name__}; leave engine= out for several lengths"
+                f"{type(model).__name__}; leave out engine= for several lengths"
             )
         return question
 

@@ -13,9 +13,9 @@ from pgnn.inference.trees.projective_trees import check_arcs
 from pgnn.inference.trees.tree_field import TreeField
 
 _MILD = 10.0
-"""How far, in nats, arcs are below a word's best one where a determinant keeps all digits."""
+"""Largest difference, in nats, of the scores of arcs into a word for an accurate determinant."""
 _FAR = 50.0
-"""How far below others, in nats, trees are of which an arc has weight zero."""
+"""Difference in nats between the scores of possible and of impossible trees."""
 
 
 class SpanningTrees(TreeField):

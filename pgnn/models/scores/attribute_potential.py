@@ -28,8 +28,9 @@ class AttributePotential(Potential):
     Args:
         variable: An array of discrete variables.
         attributes: Their weights, and the name of the input.
-        edges: ``(M, 2)`` numbers of elements; elements themselves if not given.
-        directed: Whether the ends of an edge are told apart.
+        edges: ``(M, 2)`` indices of the elements at the ends of each edge; by default, the
+            potential is over single elements.
+        directed: Whether the tables of edges are directed, that is, need not be symmetric.
     """
 
     def __init__(
@@ -54,19 +55,19 @@ class AttributePotential(Potential):
 
     @classmethod
     def from_settings(cls, settings: Settings, numbers: Mapping[str, Tensor]) -> Self:
-        """Make the potential; its numbers are put in afterwards."""
+        """Create the potential; its parameters are loaded afterwards."""
         return cls(**settings)
 
     @property
     def is_unset(self) -> bool:
-        """Never: its attributes tell."""
+        """False: the attributes hold the parameters."""
         return False
 
     def prepared(self, raw: Any) -> AttributePotential:
-        """Return a potential with weights of the attributes that occur.
+        """Return a potential with weights for the attributes in the data.
 
         Raises:
-            DataError: If nothing occurs.
+            DataError: If the data contains no attributes.
         """
         k = self.variables[0].num_states
         choices = len(pair_places(k, self.directed)[0]) if self.on_edges else k
@@ -77,7 +78,7 @@ class AttributePotential(Potential):
         return AttributePotential(self.variables[0], attributes, edges, self.directed)
 
     def read_inputs(self, inputs: Mapping[Hashable, Any]) -> Mapping[Hashable, Any]:
-        """Return numbers of attributes ``(B, F, A)``, and their values where these differ."""
+        """Return ``(B, F, A)`` attribute indices, and attribute values if they are not all one."""
         name = self.attributes.input_name
         if name not in inputs or isinstance(inputs[name], Tensor):
             return {}
@@ -91,14 +92,14 @@ class AttributePotential(Potential):
         if len(wrong):
             what = "edges" if self.on_edges else "nodes"
             raise EvidenceError(
-                f"the input {self.attributes.input_name!r} must have attributes of each of "
-                f"{self.num_factors} {what}, row {wrong[0]} has those of "
+                f"the input {self.attributes.input_name!r} must have attributes for each of the "
+                f"{self.num_factors} {what}, but row {wrong[0]} has attributes for "
                 f"{attributes.lengths[wrong[0]]}"
             )
         return attributes
 
     def groups(self, elements: Elements, inputs: Inputs | None = None) -> tuple[FactorGroup, ...]:
-        """Return one group whose tables differ from row to row.
+        """Return one group with separate tables for each row.
 
         Raises:
             EvidenceError: If the input is missing, or has another shape.
@@ -121,7 +122,7 @@ class AttributePotential(Potential):
 
 
 def pair_places(k: int, directed: bool) -> tuple[list[tuple[int, int]], NDArray[np.int64]]:
-    """Return pairs of labels, in either order if undirected; and ``(K, K)`` which is which.
+    """Return the pairs of labels, unordered if undirected, and their ``(K, K)`` indices.
 
     Example:
         >>> pair_places(2, directed=False)[1].tolist()

@@ -23,29 +23,29 @@ if TYPE_CHECKING:
 Ints = NDArray[np.int64]
 
 _AT_ONCE = 2**18
-"""Attributes of steps that are looked at together."""
+"""Number of attributes that are processed at once."""
 
 
 class AttributeScores(StepScores):
     r"""Weights of attributes, :math:`f_t(k; x) = \sum_{a \in x_t} v_a w_{a k}`.
 
     The attributes of a step are names, such as ``["w=dog", "suffix=og"]``, or a mapping of names
-    to numbers, see :class:`~pgnn.evidence.step_attributes.StepAttributes`. Which attributes there
-    are, and which pairs of an attribute and a label have a weight, the training data tells: those
-    that occur. Attributes without a weight count nothing.
+    to values, see :class:`~pgnn.evidence.step_attributes.StepAttributes`. There is a weight for
+    each pair of an attribute and a label that occurs in the training data. Attributes without
+    weights are ignored.
 
     Args:
         input_name: Name of the input.
-        min_count: Attributes that occur less often in training have no weight.
-        all_pairs: Whether each attribute has a weight for each label, also for labels that it
-            never came with.
-        dropout: Share of the attributes of each step that is left out at random, the others
-            counting more, while an optimiser learns; beside a network, which would else find
-            nothing left to explain.
+        min_count: Minimum number of occurrences in the training data; rarer attributes have no
+        weight.
+            all_pairs: Whether each attribute has a weight for each label, including pairs that do
+        not occur.
+            dropout: Dropout probability of the attributes of each step during a fit; the others are
+            scaled up. It keeps a network in the same field from being ignored.
 
     Attributes:
         names: The attributes that have weights.
-        weights: ``(P,)`` learnable, of the pairs ``(pair_names[i], pair_labels[i])``.
+        weights: ``(P,)`` learnable weights of the pairs ``(pair_names[i], pair_labels[i])``.
 
     References:
         Lafferty, McCallum and Pereira (2001), Conditional random fields: probabilistic models for
@@ -77,11 +77,11 @@ class AttributeScores(StepScores):
 
     @property
     def scope(self) -> tuple[Any, ...]:
-        """No variables: the field that it is a part of tells them."""
+        """Empty: the field that contains the scores declares the variables."""
         return ()
 
     def settings(self) -> Settings:
-        """Return what it looks at, and the names of the attributes."""
+        """Return the constructor arguments and the names of the attributes."""
         return {
             "input_name": self.input_name,
             "min_count": self.min_count,
@@ -93,7 +93,7 @@ class AttributeScores(StepScores):
 
     @classmethod
     def from_settings(cls, settings: Settings, numbers: Mapping[str, Tensor]) -> Self:
-        """Make scores of their pairs, which the file has among the numbers."""
+        """Create the scores from their pairs, which are stored with the parameters."""
         names, num_labels = settings.pop("names"), settings.pop("num_labels")
         scores = cls(**settings)
         scores.num_labels = num_labels
@@ -105,13 +105,13 @@ class AttributeScores(StepScores):
     def of_weights(
         cls, names: Sequence[Hashable], pairs: Ints, weights: Any, num_labels: int
     ) -> Self:
-        """Return scores of given weights, which are constants.
+        """Return scores with given constant weights.
 
         Args:
             names: Attributes.
-            pairs: ``(2, P)`` numbers of an attribute and a label, in ascending order.
-            weights: ``(P,)`` of these.
-            num_labels: ``K``.
+            pairs: ``(2, P)`` indices of an attribute and a label, in ascending order.
+            weights: ``(P,)`` weights of these pairs.
+            num_labels: Number of labels ``K``.
         """
         scores = cls()
         scores.num_labels = num_labels
@@ -120,20 +120,20 @@ class AttributeScores(StepScores):
         return scores
 
     def read(self, raw: Any) -> Any:
-        """Return attributes with their names numbered."""
+        """Return the attributes with an index of their names."""
         if isinstance(raw, Tensor):
             return raw
         return StepAttributes.read(self.input_name, raw, _index(()), grows=True)
 
     def read_known(self, raw: Any) -> StepAttributes:
-        """Return attributes of which those count that have weights."""
+        """Return the attributes that have weights."""
         return StepAttributes.read(self.input_name, raw, self._index)
 
     def prepared(self, raw: Any, codes: Tensor, num_labels: int) -> AttributeScores:
-        """Return scores with weights of the attributes that occur, the most frequent first.
+        """Return scores with weights for the attributes in the data, the most frequent first.
 
         Raises:
-            DataError: If nothing occurs.
+            DataError: If no attribute is frequent enough.
         """
         attributes: StepAttributes = self.read(raw)
         occurrences = attributes.occurrences()
@@ -173,15 +173,15 @@ class AttributeScores(StepScores):
 
     @property
     def is_unset(self) -> bool:
-        """Whether no training data has told the attributes yet."""
+        """Whether the attributes have not been read from training data yet."""
         return not self.names or super().is_unset
 
     def lengths(self, raw: Any) -> Any:
-        """Return the lengths of the sequences; none of what was read before."""
+        """Return the lengths of the sequences, or None if ``raw`` is a tensor of indices."""
         return None if isinstance(raw, Tensor) else sequence_lengths(self.input_name, raw)
 
     def covariates(self, raw: Any, shape: tuple[int, int], batched: bool) -> Covariates:
-        """Return numbers of attributes ``(B, T, A)``, and their values where these differ."""
+        """Return ``(B, T, A)`` attribute indices, and attribute values if they are not all one."""
         if isinstance(raw, Tensor):
             return {self.input_name: self._checked(raw, shape)}
         attributes = self.read_known(raw)
@@ -198,18 +198,18 @@ class AttributeScores(StepScores):
 
     @property
     def values_name(self) -> Hashable:
-        """Under what name the values of attributes are found among covariates."""
+        """Name of the attribute values among the covariates."""
         return self.input_name, "values"
 
     @property
     def input_names(self) -> tuple[Hashable, ...]:
-        """Also the name of the values."""
+        """Names of the attribute indices and of the attribute values."""
         return self.input_name, self.values_name
 
     def _checked(self, numbers: Tensor, shape: tuple[int, int]) -> Tensor:
         if numbers.is_floating_point() or numbers.shape[:2] != shape or numbers.dim() != 3:
             raise EvidenceError(
-                f"the input {self.input_name!r} must be lists of attributes, or their numbers as "
+                f"the input {self.input_name!r} must be lists of attributes, or their indices as "
                 f"integers {(*shape, 'A')}, got {numbers.dtype} {tuple(numbers.shape)}"
             )
         return numbers
@@ -219,14 +219,14 @@ class AttributeScores(StepScores):
         return self.scorer(covariates, inside)()
 
     def scorer(self, covariates: Mapping[Hashable, Tensor], inside: Tensor) -> Callable[[], Tensor]:
-        """Pick the steps out once, see the base class; with dropout anew each time."""
+        """See the base class; steps are selected once, or at each call if there is dropout."""
         all_sums = self._sums(covariates, inside)
         if self._drops:
             return lambda: self._thinned(all_sums)()
         return self._scorer(all_sums)
 
     def _scorer(self, all_sums: AttributeSums) -> Callable[[], Tensor]:
-        """What scores steps, by the weights of the attributes that they have."""
+        """Return a function that computes ``(N, K)`` scores from the weights of the attributes."""
         from pgnn.inference.chains.attribute_sums import AttributeSums
 
         if all_sums.is_dense:
@@ -245,11 +245,11 @@ class AttributeScores(StepScores):
 
     @property
     def _drops(self) -> bool:
-        """Whether attributes are left out at random."""
+        """Whether attributes are dropped at random."""
         return self.training and self.dropout > 0.0
 
     def _thinned(self, sums: AttributeSums) -> Callable[[], Tensor]:
-        """What scores steps of which some attributes were left out."""
+        """Return a function that computes ``(N, K)`` scores with dropout."""
         from pgnn.inference.chains.attribute_sums import AttributeSums
 
         kept = torch.rand(sums.numbers.shape, device=sums.numbers.device) >= self.dropout
@@ -260,11 +260,11 @@ class AttributeScores(StepScores):
     def attribute_sums(
         self, covariates: Mapping[Hashable, Tensor], inside: Tensor
     ) -> AttributeSums | None:
-        """Return the sums over all attributes, see the base class; none while some are left out."""
+        """Return the sums over all attributes, see the base class; None during dropout."""
         return None if self._drops else self._sums(covariates, inside)
 
     def _sums(self, covariates: Mapping[Hashable, Tensor], inside: Tensor) -> AttributeSums:
-        """The sums over all attributes."""
+        """Return the sums over all attributes."""
         from pgnn.inference.chains.attribute_sums import AttributeSums
 
         numbers, values = covariates[self.input_name], covariates.get(self.values_name)
@@ -277,19 +277,19 @@ class AttributeScores(StepScores):
         return self.weights
 
     def extra_repr(self) -> str:
-        """What ``print`` shows between the brackets."""
+        """Return the contents of the parentheses of ``repr``."""
         return f"{self.input_name!r}, {len(self.names)} attributes, {self.weights.numel()} weights"
 
 
 def _index(names: Iterable[Hashable]) -> NameIndex:
-    """An index of names of which there may be very many."""
+    """Return an index of names, without a limit on their number."""
     from pgnn.inference.chains.text_index import TextIndex
 
     return TextIndex(names)
 
 
 def _together(numbers: Any, labels: Any, shape: tuple[int, int]) -> Any:
-    """``(A, K)`` whether an attribute and a label ever come together; some at a time for memory."""
+    """Return ``(A, K)`` whether an attribute and a label co-occur, in chunks to save memory."""
     pairs = np.zeros(shape, dtype=bool)
     for begin in range(0, len(numbers), _AT_ONCE):
         part = slice(begin, begin + _AT_ONCE)
@@ -299,7 +299,7 @@ def _together(numbers: Any, labels: Any, shape: tuple[int, int]) -> Any:
 
 
 def _spread(flat: Any, present: Any, inside: Any, fill: float) -> Tensor:
-    """Numbers of attributes, step after step, put in their places ``(B, T, A)``."""
+    """Scatter the flat attributes of consecutive steps to ``(B, T, A)``."""
     rows = np.full(present.shape, fill, dtype=flat.dtype)
     rows[present] = flat
     spread = np.full((*inside.shape, present.shape[1]), fill, dtype=flat.dtype)
@@ -308,7 +308,7 @@ def _spread(flat: Any, present: Any, inside: Any, fill: float) -> Tensor:
 
 
 def _ranges(begin: Tensor, end: Tensor) -> Tensor:
-    """The numbers from each begin up to each end, one range after the other."""
+    """Return the concatenated ranges from each ``begin`` to each ``end``."""
     sizes = end - begin
     offset = begin - (sizes.cumsum(0) - sizes)
     return torch.arange(int(sizes.sum()), device=begin.device) + offset.repeat_interleave(sizes)

@@ -1,4 +1,4 @@
-"""Which labels of chunks may follow each other."""
+"""Allowed transitions between chunk labels."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from pgnn.errors import ModelError
 
 
 def bio_mask(labels: Sequence[str]) -> Tensor:
-    """Return the ``(K, K)`` transitions that chunks allow: ``I-x`` goes on after ``B-x`` or itself.
+    """Return the ``(K, K)`` allowed transitions: ``I-x`` only follows ``B-x`` or ``I-x``.
 
     Args:
-        labels: Such as ``["O", "B-NP", "I-NP"]``, ``B`` and ``I`` alone too.
+        labels: Labels such as ``["O", "B-NP", "I-NP"]``, or ``B`` and ``I`` without a type.
 
     Raises:
-        ModelError: If a label is no text.
+        ModelError: If a label is not a string.
 
     Example:
         >>> bio_mask(["O", "B", "I"]).int().tolist()
@@ -25,7 +25,7 @@ def bio_mask(labels: Sequence[str]) -> Tensor:
     """
     for label in labels:
         if not isinstance(label, str):
-            raise ModelError(f"labels of chunks are text such as 'B-NP', got {label!r}")
+            raise ModelError(f"chunk labels must be strings such as 'B-NP', got {label!r}")
     allowed = torch.ones(len(labels), len(labels), dtype=torch.bool)
     for j, after in enumerate(labels):
         if after[:1] == "I":

@@ -1,4 +1,4 @@
-"""Scores of a label given several labels before it, and masks that look at more than two."""
+"""Scores of a label given several previous labels, and masks over more than two labels."""
 
 from __future__ import annotations
 
@@ -21,19 +21,20 @@ if TYPE_CHECKING:
 
 
 class HistoryScores(nn.Module):
-    r"""What a chain of labels scores beyond pairs: :math:`\sum_n A_n(z_{t-n+1}, \dots, z_t)`.
+    r"""Scores of more than two adjacent labels, :math:`\sum_n A_n(z_{t-n+1}, \dots, z_t)`.
 
     Args:
-        label: Of the chain.
-        order: How many labels before it a label depends on: tables of ``3, ..., order + 1`` labels.
-        automaton: Which sequences there are besides.
+        label: The label of the chain.
+        order: Number of previous labels that a label depends on; there are tables of
+            ``3, ..., order + 1`` labels.
+        automaton: Automaton that accepts the allowed sequences; None if all are allowed.
 
     Attributes:
-        tables: ``(K, K, K)`` scores and so on, learnable.
+        tables: Learnable scores ``(K, K, K)``, ``(K, K, K, K)`` and so on.
 
     Raises:
         Intractable: If the tables would be too large.
-        ModelError: If the automaton knows other labels.
+        ModelError: If the automaton has other labels.
     """
 
     def __init__(self, label: Variable, order: int, automaton: LabelAutomaton | None) -> None:
@@ -52,16 +53,16 @@ class HistoryScores(nn.Module):
     def begun(
         self, codes: Tensor, lengths: Tensor, barred: Tensor, observed: bool
     ) -> HistoryScores:
-        """Return scores of zero to learn from data.
+        """Return zero-initialised scores to be learned.
 
         Args:
-            codes: ``(B, T)`` labels, -1 where not known.
-            lengths: ``(B,)``.
-            barred: ``(K, K)`` which label may not follow which.
-            observed: Whether runs of labels that do not occur score zero.
+            codes: ``(B, T)`` labels, -1 where not observed.
+            lengths: ``(B,)`` lengths of the sequences.
+            barred: ``(K, K)`` whether a transition is forbidden.
+            observed: Whether runs of labels that do not occur have a score of zero.
 
         Raises:
-            DataError: If there are labels that may not come.
+            DataError: If the mask forbids an observed label.
         """
         self._check(codes, lengths, barred)
         begun = HistoryScores(self.label, self.order, self.automaton).to(barred.device)
@@ -76,18 +77,18 @@ class HistoryScores(nn.Module):
             return
         row, step = lost
         if step == int(lengths[row]):
-            raise DataError(f"the labels of row {row} end after {step} steps, where the mask lets "
-                            "none end")  # fmt: skip
+            raise DataError(f"the labels of row {row} end after {step} steps, where the mask "
+                            "allows no end")  # fmt: skip
         code = int(codes[row, step])
         what = "any label" if code < 0 else f"label {self.label.decode([code])[0]!r}"
-        where = "may not be the first" if step == 0 else "may not follow those before it"
+        where = "must not be the first" if step == 0 else "must not follow the previous labels"
         raise DataError(f"{what} at step {step} of row {row} {where}: the mask forbids it")
 
     def states(self, barred: Tensor) -> LabelStates:
-        """Return the states of the chain, kept while the mask stays.
+        """Return the states of the chain, cached until the mask changes.
 
         Args:
-            barred: ``(K, K)`` which label may not follow which.
+            barred: ``(K, K)`` whether a transition is forbidden.
         """
         from pgnn.inference.chains.label_states import LabelMoves, LabelStates
 
@@ -98,7 +99,7 @@ class HistoryScores(nn.Module):
         return self._states[1]
 
     def all_tables(self, pairs: Tensor) -> list[Tensor]:
-        """Return ``(K, K)`` scores of pairs and those of longer runs."""
+        """Return the ``(K, K)`` scores of pairs and the scores of longer runs."""
         unlearned = (self.get_buffer(f"unlearned_{n}") for n in range(len(self.tables)))
         longer = zip(self.tables, unlearned, strict=True)
         return [pairs, *(table.to(pairs).masked_fill(none, 0.0) for table, none in longer)]
@@ -106,14 +107,14 @@ class HistoryScores(nn.Module):
     def chain(
         self, begins: Tensor, pairs: Tensor, barred: Tensor, field: Tensor, lengths: Tensor
     ) -> LabelledChain:
-        """Return the chain of some rows.
+        """Return the chain of a batch of rows.
 
         Args:
-            begins: ``(K,)`` scores of first labels.
+            begins: ``(K,)`` scores of the first label.
             pairs: ``(K, K)`` scores of pairs.
-            barred: ``(K, K)`` which there are not.
+            barred: ``(K, K)`` whether a transition is forbidden.
             field: ``(B, T, K)`` scores of steps.
-            lengths: ``(B,)``.
+            lengths: ``(B,)`` lengths of the sequences.
         """
         from pgnn.inference.chains.labelled_chain import LabelledChain
 
@@ -123,12 +124,12 @@ class HistoryScores(nn.Module):
     def likelihood(
         self, lengths: Tensor, codes: Tensor, barred: Tensor
     ) -> Callable[[Tensor, Tensor, Tensor], Tensor] | None:
-        """Return what gives ``(B,)`` log probabilities of known labels; None if some may not come.
+        """Return a function of ``(B,)`` log probabilities; None if the mask forbids the labels.
 
         Args:
-            lengths: ``(B,)``.
+            lengths: ``(B,)`` lengths of the sequences.
             codes: ``(B, T)`` labels.
-            barred: ``(K, K)`` which pairs there are not.
+            barred: ``(K, K)`` whether a transition is forbidden.
         """
         from pgnn.inference.chains.labelled_chain import LabelledLikelihood
 
@@ -148,7 +149,7 @@ class HistoryScores(nn.Module):
 
 
 def histories_of(label: Variable, order: int, mask: Any) -> HistoryScores | None:
-    """Return what a field needs beyond scores of pairs; nothing if these say all."""
+    """Return scores of more than two labels; None if the field only has scores of pairs."""
     automaton = mask if isinstance(mask, LabelAutomaton) else None
     if order == 1 and automaton is None:
         return None

@@ -1,4 +1,4 @@
-"""Which sequences of labels there are, said by an automaton."""
+"""Automata that define the allowed sequences of labels."""
 
 from __future__ import annotations
 
@@ -13,20 +13,21 @@ from pgnn.factors.variable import Variable
 
 
 class LabelAutomaton(Restorable):
-    """The sequences of labels that there are: those that lead through an automaton to an end.
+    """A deterministic automaton that accepts the allowed sequences of labels.
 
-    Each label leads from a state to one state; one that a state does not name may not come there.
-    It is the ``mask`` of a :class:`~pgnn.models.conditional_random_field.ConditionalRandomField`
-    that a table of pairs of labels is not enough for: what may come first or last, how often, and
-    after what. An empty sequence is always possible.
+    Each label leads from a state to exactly one state; labels that a state does not list are
+    forbidden in it. Pass it as the ``mask`` of a
+    :class:`~pgnn.models.conditional_random_field.ConditionalRandomField` if a table of pairs cannot
+    express the constraint, such as a first label, a last label or a maximum count. The empty
+    sequence is always allowed.
 
     Args:
-        moves: For each state a mapping of the labels that may come to the states after them.
-        start: State before the first label.
-        ends: States in which a sequence may end; all if not given.
+        moves: For each state, a mapping from each allowed label to the next state.
+        start: Initial state.
+        ends: Accepting states; all states by default.
 
     Raises:
-        ModelError: If a state is not one of ``moves``, or there is none to end in.
+        ModelError: If a state is not a key of ``moves``, or no state is accepting.
 
     References:
         Roark, Saraclar and Collins (2007), Discriminative n-gram language modeling, section 2 (a
@@ -66,27 +67,27 @@ class LabelAutomaton(Restorable):
             if not isinstance(state, Hashable) or state not in self.moves:
                 raise ModelError(
                     f"the automaton has no state {state!r} among its moves"
-                    f"{closest(state, self.moves)}; one that nothing may follow has the moves {{}}"
+                    f"{closest(state, self.moves)}; a state without next labels has the moves {{}}"
                 )
         if not self.ends:
             raise ModelError("ends must name a state in which sequences may end, got none")
 
     def settings(self) -> Settings:
-        """Return states and moves."""
+        """Return the states and the moves."""
         return {"moves": self.moves, "start": self.start, "ends": self.ends}
 
     def numbered(self, label: Variable) -> tuple[NDArray[np.int64], int, NDArray[np.bool_]]:
-        """Return the automaton in numbers.
+        """Return the automaton as arrays.
 
         Args:
-            label: Whose.
+            label: The variable of the labels.
 
         Returns:
-            ``(Q, K)`` state after each label, -1 where it may not come; the first state; and
-            ``(Q,)`` in which states a sequence may end.
+            ``(Q, K)`` next state for each label, -1 where forbidden; the initial state; and
+            ``(Q,)`` whether each state is accepting.
 
         Raises:
-            ModelError: If it knows other labels.
+            ModelError: If the automaton has a label that the variable does not have.
         """
         number = {state: q for q, state in enumerate(self.moves)}
         labels = label.states if label.states is not None else range(label.num_states)
@@ -96,8 +97,8 @@ class LabelAutomaton(Restorable):
             for name, target in moves.items():
                 if name not in code:
                     raise ModelError(
-                        f"the automaton's state {state!r} knows a label {name!r}, which is none "
-                        f"of {label.name!r}{closest(name, code)}"
+                        f"the automaton's state {state!r} has a label {name!r}, which is not a "
+                        f"label of {label.name!r}{closest(name, code)}"
                     )
                 after[number[state], code[name]] = number[target]
         may_end = np.isin(np.arange(len(number)), [number[state] for state in self.ends])

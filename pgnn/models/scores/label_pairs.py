@@ -1,4 +1,4 @@
-"""Tables of pairs of labels: scores of transitions, and which there are."""
+"""Tables of pairs of labels: scores of transitions, and masks of allowed transitions."""
 
 from __future__ import annotations
 
@@ -20,12 +20,13 @@ def read_pairs(name: str, table: Any, label: Variable) -> Tensor:
     """Return ``(K, K)`` scores of transitions, from row to column.
 
     Args:
-        name: What they are, for messages.
-        table: Numbers below infinity; a data frame whose labels are states is read by them.
-        label: The variable that they are about.
+        name: Name of the table, for error messages.
+        table: Scores below infinity; the rows and columns of a data frame are aligned by name.
+        label: The variable of the labels.
 
     Raises:
-        ModelError: If it has another shape, a score is NaN or infinite, or labels are no states.
+        ModelError: If the table has another shape, a score is NaN or infinite, or a name is not a
+            label.
     """
     scores = _pairs(name, table, label)
     wrong = ~(scores < torch.inf)  # NaN compares as false
@@ -33,16 +34,16 @@ def read_pairs(name: str, table: Any, label: Variable) -> Tensor:
         row, column = wrong.nonzero()[0].tolist()
         raise ModelError(
             f"{name} must be numbers below infinity, got {float(scores[row, column])} in row "
-            f"{row}, column {column}; -inf says that there is no such transition"
+            f"{row}, column {column}; -inf forbids a transition"
         )
     return scores
 
 
 def read_mask(mask: Any, label: Variable) -> Tensor:
-    """Return ``(K, K)`` which transitions there are.
+    """Return ``(K, K)`` whether a transition is allowed.
 
     Raises:
-        ModelError: If it has another shape, or an entry is neither true nor false, one nor zero.
+        ModelError: If the mask has another shape, or an entry is not a boolean, zero or one.
     """
     numbers = _pairs("mask", mask, label)
     wrong = (numbers != 0) & (numbers != 1)
@@ -50,14 +51,14 @@ def read_mask(mask: Any, label: Variable) -> Tensor:
         row, column = wrong.nonzero()[0].tolist()
         got = "NaN" if numbers[row, column].isnan() else f"{float(numbers[row, column]):g}"
         raise ModelError(
-            f"mask must say of each transition whether there is one (True) or not (False), got "
+            f"mask must be True for each allowed transition and False for each other one, got "
             f"{got} in row {row}, column {column}"
         )
     return numbers != 0
 
 
 def _pairs(name: str, table: Any, label: Variable) -> Tensor:
-    """Return ``(K, K)`` numbers in the order of the states."""
+    """Return ``(K, K)`` values in the order of the states."""
     k = label.num_states
     try:
         numbers = read_numbers(name, matrix_of(table) if is_frame(table) else table)
@@ -65,7 +66,8 @@ def _pairs(name: str, table: Any, label: Variable) -> Tensor:
         raise ModelError(f"{name}: {error}") from None
     if numbers.shape != (k, k):
         raise ModelError(
-            f"{name} must be ({k}, {k}), from each of {k} labels to each, got {numbers.shape}"
+            f"{name} must have the shape ({k}, {k}), an entry for each pair of labels, "
+            f"got {numbers.shape}"
         )
     if hasattr(table, "iloc"):
         if not is_unlabelled(table.index):

@@ -21,12 +21,12 @@ class NeuralScores(StepScores):
 
     Args:
         module: Maps ``(B, T, ...)`` to ``(B, T, K)``, such as a convolutional, recurrent or
-            attention network with a linear layer at its end.
+            attention network with a linear output layer.
         input_name: Name of the input: ``(B, T, ...)``, a list of sequences ``(T, ...)`` of any
-            lengths, or one of them. An array that is padded needs evidence that tells lengths:
+            lengths, or a single sequence. The lengths of a padded array are those of the evidence:
             labels, or ``{"T": lengths}``.
-        takes_lengths: Whether the module is called with the ``(B,)`` lengths, too; what reads
-            sequences from their ends needs them.
+        takes_lengths: Whether the ``(B,)`` lengths are passed to the module as well, as a
+            bidirectional network needs.
 
     Example:
         >>> scores = NeuralScores(nn.Linear(5, 3), "x")
@@ -44,16 +44,16 @@ class NeuralScores(StepScores):
 
     @property
     def scope(self) -> tuple[Any, ...]:
-        """No variables: the field that it is a part of tells them."""
+        """Empty: the field that contains the scores declares the variables."""
         return ()
 
     @property
     def is_unset(self) -> bool:
-        """Never: a network begins with numbers of its own."""
+        """False: a network is initialised when it is created."""
         return False
 
     def settings(self) -> Settings:
-        """Return the network, and how it is called."""
+        """Return the constructor arguments."""
         return {
             "module": self.module,
             "input_name": self.input_name,
@@ -61,7 +61,7 @@ class NeuralScores(StepScores):
         }
 
     def lengths(self, raw: Any) -> Any:
-        """Return the lengths of a list of sequences; an array tells its own steps alone."""
+        """Return the lengths of a list of sequences; None for an array, which may be padded."""
         raw = input_sequences(self.input_name, raw)
         if not isinstance(raw, list | tuple) or not len(raw):
             return None
@@ -69,9 +69,9 @@ class NeuralScores(StepScores):
         return np.array([p[0] for p in parts], np.int64) if all(parts) else None
 
     def array_lengths(self, raw: Any) -> Any:
-        """Return the lengths; of an array the steps of each row, or of one sequence.
+        """Return the lengths of sequences; for an array, its number of steps.
 
-        One sequence is ``(T, D)``, or ``(T,)`` of whole numbers; rows have an axis more.
+        A single sequence is ``(T, D)``, or ``(T,)`` integers; a batch has one more axis.
         """
         raw = input_sequences(self.input_name, raw)
         if isinstance(raw, list | tuple):
@@ -86,10 +86,10 @@ class NeuralScores(StepScores):
         return np.full(len(values), values.shape[1])
 
     def covariates(self, raw: Any, shape: tuple[int, int], batched: bool) -> Covariates:
-        """Return ``(B, T, ...)``, zero beyond the sequences' ends.
+        """Return ``(B, T, ...)`` values, padded with zeros.
 
         Raises:
-            EvidenceError: If it is no array, has another shape, or a value that is not finite.
+            EvidenceError: If the input is not an array, has another shape, or is not finite.
         """
         raw = input_sequences(self.input_name, raw)
         try:
@@ -97,14 +97,14 @@ class NeuralScores(StepScores):
         except (TypeError, ValueError, RuntimeError) as error:
             raise EvidenceError(
                 f"the input {self.input_name!r} must be an array of numbers, or a list of "
-                f"sequences whose steps have one shape: {error}"
+                f"sequences whose steps have the same shape: {error}"
             ) from None
         if not (isinstance(raw, list | tuple) and len(raw)) and not batched:
             values = values if values.shape[:2] == (1, shape[1]) else values[None]
         if values.shape[:2] != shape:
             raise EvidenceError(
-                f"the input {self.input_name!r} must be ({shape[0]}, {shape[1]}, ...), a value for "
-                f"each step, got {tuple(values.shape)}"
+                f"the input {self.input_name!r} must have the shape ({shape[0]}, {shape[1]}, ...), "
+                f"a value for each step, got {tuple(values.shape)}"
             )
         if values.is_floating_point() and not bool(values.isfinite().all()):
             raise EvidenceError(f"the input {self.input_name!r} has values that are not finite")
@@ -123,10 +123,10 @@ class NeuralScores(StepScores):
         return out[inside.to(out.device)]
 
     def padded(self, covariates: Mapping[Hashable, Tensor], inside: Tensor) -> Tensor:
-        """Return ``(B, T, K)`` scores, anything beyond the ends; see :meth:`scores`.
+        """Return ``(B, T, K)`` scores, with arbitrary values in the padding; see :meth:`scores`.
 
         Raises:
-            ModelError: If the module does not take the input, or returns something else.
+            ModelError: If the module does not accept the input, or its output has another shape.
         """
         x = covariates[self.input_name]
         if x.is_floating_point():

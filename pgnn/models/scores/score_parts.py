@@ -1,4 +1,4 @@
-"""The parts that the scores of a conditional random field are the sum of."""
+"""The terms of the scores of a conditional random field."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from pgnn.models.scores.step_scores import StepScores
 
 
 def read_parts(scores: Any) -> list[StepScores]:
-    """Return the parts of a field's scores; the name of an input stands for its attributes.
+    """Return the terms of a field's scores; the name of an input stands for its attributes.
 
     Raises:
-        ModelError: If there is none, or two look at the same input.
+        ModelError: If there is no part, or two parts use the same input.
     """
     listed = scores if isinstance(scores, list | tuple) else [scores]
     parts = [p if isinstance(p, StepScores) else AttributeScores(p) for p in listed]
@@ -24,15 +24,15 @@ def read_parts(scores: Any) -> list[StepScores]:
     if not parts:
         raise ModelError("a conditional random field needs scores: a part, or the name of an input")
     if len(set(names)) < len(names):
-        raise ModelError(f"two parts look at the same input: {names}; give it under two names")
+        raise ModelError(f"two parts use the same input: {names}; pass it under two names")
     return parts
 
 
 def input_of(part: StepScores, inputs: Any) -> Any:
-    """Return the input that a part looks at.
+    """Return the input of a part.
 
     Raises:
-        EvidenceError: If it is not there.
+        EvidenceError: If the input is missing.
     """
     if not isinstance(inputs, Mapping) or part.input_name not in inputs:
         hint = closest(part.input_name, inputs) if isinstance(inputs, Mapping) else ""
@@ -46,15 +46,15 @@ def input_of(part: StepScores, inputs: Any) -> Any:
 def common_lengths(
     parts: Sequence[StepScores], inputs: Mapping[Hashable, Any], alone: bool = False
 ) -> Any:
-    """Return the lengths of sequences that inputs tell, None if they tell none.
+    """Return the lengths of sequences determined by the inputs, None if there are none.
 
     Args:
-        parts: Of the scores.
-        inputs: By name.
-        alone: Whether nothing else tells lengths, see :meth:`StepScores.array_lengths`.
+        parts: The parts of the scores.
+        inputs: Covariates by name.
+        alone: Whether only the inputs determine the lengths, see :meth:`StepScores.array_lengths`.
 
     Raises:
-        EvidenceError: If two of them have other lengths.
+        EvidenceError: If the lengths of two inputs differ.
     """
     known: dict[Hashable, Any] = {}
     for part in parts:
@@ -69,5 +69,5 @@ def common_lengths(
     first = next(iter(known))
     for name, lengths in known.items():
         if not np.array_equal(lengths, known[first]):
-            raise EvidenceError(f"inputs {first!r} and {name!r} have sequences of other lengths")
+            raise EvidenceError(f"inputs {first!r} and {name!r} have different sequence lengths")
     return known[first]

@@ -20,8 +20,8 @@ Covariates = dict[Hashable, Tensor]
 class StepScores(Piece):
     r"""Log potentials :math:`f_t(z_t; x)` of the label at each step, given inputs.
 
-    A subclass reads its input into tensors (:meth:`covariates`) and makes scores of them
-    (:meth:`scores`). A conditional random field adds the scores of all its parts up.
+    A subclass converts its input to tensors (:meth:`covariates`) and computes scores from these
+    (:meth:`scores`). The scores of a conditional random field are the sum over its parts.
 
     Attributes:
         input_name: Name of the input.
@@ -36,69 +36,69 @@ class StepScores(Piece):
         return self.input_name
 
     def read(self, raw: Any) -> Any:
-        """Return an input in a form that is read faster, where it is read several times."""
+        """Return the input in a form that is faster to read repeatedly."""
         return raw
 
     def prepared(self, raw: Any, codes: Tensor, num_labels: int) -> StepScores:
-        """Return scores with the parameters that training data tells, if they depend on it.
+        """Return scores whose parameters match the training data, if they depend on it.
 
         Args:
             raw: The input of all sequences.
             codes: ``(N,)`` labels of all steps, -1 where not observed.
-            num_labels: ``K``.
+            num_labels: Number of labels ``K``.
         """
         return self
 
     @abstractmethod
     def lengths(self, raw: Any) -> Any:
-        """Return ``(B,)`` lengths of sequences, a number of a lone one, or None."""
+        """Return ``(B,)`` lengths of sequences, an integer for a single sequence, or None."""
 
     def array_lengths(self, raw: Any) -> Any:
-        """Return the lengths where nothing but the input tells them: those of arrays, too."""
+        """Return the lengths if only the input determines them; arrays have lengths as well."""
         return self.lengths(raw)
 
     @property
     def input_names(self) -> tuple[Hashable, ...]:
-        """Names of the input, and of what :meth:`covariates` makes of it."""
+        """Names of the input and of the tensors that :meth:`covariates` returns."""
         return (self.input_name,)
 
     @abstractmethod
     def covariates(self, raw: Any, shape: tuple[int, int], batched: bool) -> Covariates:
-        """Read the input.
+        """Convert the input to tensors.
 
         Args:
-            raw: As it came, or what this made of it before.
-            shape: Sequences ``B`` and most steps ``T``.
-            batched: Whether sequences came as a batch.
+            raw: The input as passed by the caller, or a tensor that this method returned.
+            shape: Number of sequences ``B`` and maximum number of steps ``T``.
+            batched: Whether the sequences are a batch.
 
         Raises:
-            EvidenceError: If it does not fit.
+            EvidenceError: If the input is invalid.
         """
 
     @abstractmethod
     def scores(self, covariates: Mapping[Hashable, Tensor], inside: Tensor) -> Tensor:
-        """Return ``(N, K)`` logs of the steps that there are, sequence after sequence.
+        """Return ``(N, K)`` log potentials of all steps of all sequences, without padding.
 
         Args:
-            covariates: What :meth:`covariates` made, ``(B, T, ...)`` each.
-            inside: ``(B, T)`` whether a step belongs to its sequence.
+            covariates: Result of :meth:`covariates`, ``(B, T, ...)`` each.
+            inside: ``(B, T)`` False for padding.
         """
 
     def scorer(self, covariates: Mapping[Hashable, Tensor], inside: Tensor) -> Callable[[], Tensor]:
-        """Return what scores the same steps again and again, as :meth:`scores` does once."""
+        """Return a function that evaluates :meth:`scores` of the same steps repeatedly."""
         return lambda: self.scores(covariates, inside)
 
     def attribute_sums(
         self, covariates: Mapping[Hashable, Tensor], inside: Tensor
     ) -> AttributeSums | None:
-        """Return the scores as sums of :attr:`attribute_weights`; None if they are no such sums."""
+        """Return the scores as sums of :attr:`attribute_weights`, or None for other scores."""
         return None
 
     @property
     def attribute_weights(self) -> Tensor:
-        """Weights of numbered attributes, where scores are sums of these.
+        """Weights of the attributes, if the scores are sums of weights.
 
         Raises:
-            ModelError: Where they are not.
+            ModelError: If the scores have another form.
         """
-        raise ModelError(f"the scores of {self.input_name!r} are no sums over attributes")
+        raise ModelError(f"the scores of {self.input_name!r} are not sums over attributes")

@@ -1,4 +1,4 @@
-"""A conditional random field of a known length, written down as factors."""
+"""The factors of a conditional random field over a given number of steps."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 
 class UnrolledScores(Potential):
-    """All scores of a chain of labels: a table for each step, and one for each transition.
+    """The potentials of a chain of labels: a table for each step and for each transition.
 
     Args:
-        field: Whose scores.
-        steps: How many labels ``(name, t)`` there are.
+        field: The conditional random field.
+        steps: Number of labels ``(name, t)``.
     """
 
     def __init__(self, field: ConditionalRandomField, steps: int) -> None:
@@ -37,7 +37,7 @@ class UnrolledScores(Potential):
         self.field = field
 
     def groups(self, elements: Elements, inputs: Inputs | None = None) -> tuple[FactorGroup, ...]:
-        """Return the tables of the steps, which inputs tell, and those of the transitions."""
+        """Return the tables of the steps, which depend on inputs, and those of the transitions."""
         covariates = self._stacked(inputs or {})
         rows = len(next(iter(covariates.values())))
         lengths = torch.full((rows,), self.steps)
@@ -51,7 +51,7 @@ class UnrolledScores(Potential):
         return steps, TableGroup(self.placed(elements), moves[None])
 
     def _stacked(self, inputs: Inputs) -> dict[Hashable, torch.Tensor]:
-        """Inputs ``(name, t)`` of the steps as ``(B, T, ...)``."""
+        """Stack the inputs ``(name, t)`` of the steps to ``(B, T, ...)``."""
         names = [n[0] for n in inputs if isinstance(n, tuple) and n[1:] == (0,)]
         if not names:
             raise EvidenceError("the field needs its inputs at each step, named (name, t)")
@@ -62,12 +62,12 @@ class UnrolledScores(Potential):
 
 
 class UnrolledRuns(Potential):
-    """Scores of several labels side by side, a table for each place.
+    """The potentials of several adjacent labels: a table for each position.
 
     Args:
-        field: Whose scores.
-        steps: How many labels ``(name, t)`` there are.
-        size: How many side by side.
+        field: The conditional random field.
+        steps: Number of labels ``(name, t)``.
+        size: Number of adjacent labels.
     """
 
     def __init__(self, field: ConditionalRandomField, steps: int, size: int) -> None:
@@ -77,7 +77,7 @@ class UnrolledRuns(Potential):
         self.field, self.size = field, size
 
     def groups(self, elements: Elements, inputs: Inputs | None = None) -> tuple[FactorGroup, ...]:
-        """Return one table, which all places share."""
+        """Return one table, shared by all positions."""
         assert self.field.histories is not None
         table = self.field.histories.all_tables(self.field.moves())[self.size - 2]
         return (TableGroup(self.placed(elements), table[None]),)

@@ -157,7 +157,7 @@ def test_networks_compute_in_bfloat16_and_densities_do_not() -> None:
     rough, fine = fitted(images(), mixed_precision=True), fitted(images())
     torch.testing.assert_close(numbers(rough), numbers(fine), atol=1e-2, rtol=0.0)
     assert not torch.equal(numbers(rough), numbers(fine))
-    with pytest.raises(ModelError, match="mixed_precision is of an optimizer"):
+    with pytest.raises(ModelError, match="mixed_precision needs an optimizer"):
         pgnn.Gradient(mixed_precision=True)
 
 

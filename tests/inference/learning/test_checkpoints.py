@@ -184,7 +184,7 @@ def test_passes_of_an_optimiser_go_on_to_the_same_numbers(
     for n, x in whole.state_dict().items():
         assert torch.equal(own.state_dict()[n], x)
     assert not path.exists()
-    with pytest.raises(ModelError, match="checkpoints is of an optimizer"):
+    with pytest.raises(ModelError, match="checkpoints needs an optimizer"):
         pgnn.Gradient(checkpoints=Checkpoints(path))
 
 

@@ -96,11 +96,11 @@ def test_two_processes_make_the_steps_of_one(tmp_path: Path) -> None:
 
 
 def test_settings_that_do_not_go_together_are_told() -> None:
-    with pytest.raises(pgnn.ModelError, match="validation and checkpoints are of one process"):
+    with pytest.raises(pgnn.ModelError, match="validation and checkpoints need a single process"):
         pgnn.LowerBound(distributed=True, validation=0.1)
-    with pytest.raises(pgnn.ModelError, match="checkpoints are of one process"):
+    with pytest.raises(pgnn.ModelError, match="checkpoints need a single process"):
         pgnn.Adversarial(distributed=True, checkpoints=pgnn.Checkpoints("x"))
-    with pytest.raises(pgnn.ModelError, match="distributed is of an optimizer"):
+    with pytest.raises(pgnn.ModelError, match="distributed needs an optimizer"):
         pgnn.Gradient(distributed=True)
     model = pgnn.VAE(nn.Linear(4, 4), nn.Linear(2, 4), pgnn.BernoulliHead((4,)), latent=2)
     with pytest.raises(pgnn.ModelError, match="torchrun"):

@@ -190,7 +190,7 @@ def test_networks_over_sequences_learn_from_mistakes() -> None:
 
 
 def test_what_cannot_be_learned_from() -> None:
-    with pytest.raises(DataError, match="miss a target"):
+    with pytest.raises(DataError, match="no value of a target"):
         field().fit({"y": [0, -1]}, inputs={"x": torch.zeros(2, 2)}, learner=pgnn.Perceptron())
     with pytest.raises(DataError, match="'label' are missing"):
         pgnn.ConditionalRandomField().fit(

@@ -130,6 +130,6 @@ def test_a_column_that_nobody_saw_is_told_at_the_line_of_the_fit() -> None:
         ),
     ]
     for model, rows, name in cases:
-        with pytest.warns(pgnn.NotConverged, match=f"nothing was observed of '{name}'") as told:
+        with pytest.warns(pgnn.NotConverged, match=f"no values of '{name}'") as told:
             model.fit(rows, learner=VariationalBayes(), seed=0, progress=False)
         assert told[0].filename == __file__

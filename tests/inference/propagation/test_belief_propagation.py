@@ -557,7 +557,7 @@ def test_starts_that_do_not_fit():
         ising((4, 4)).query(
             evidence={"s": torch.full((3, 4, 4), -1)}, engine=propagation(start=two)
         )
-    with pytest.raises(ModelError, match="kept its messages"):
+    with pytest.raises(ModelError, match="with stored messages"):
         propagation(start=ising().query(engine=EXACT))
 
 

@@ -247,7 +247,7 @@ def test_what_is_refused() -> None:
     other = DynamicBayesianNetwork([(("s", -1), "s")], states={"s": 70})
     with pytest.raises(Unsupported, match="at most 64 joint states"):
         other.smooth({"T": 3}, engine=engine)
-    with pytest.raises(Unsupported, match="leave engine= out"):
+    with pytest.raises(Unsupported, match="leave out engine="):
         walk().decode({"y": [1.0, 2.0]}, engine=engine)
     nothing = walk().smooth({"y": np.zeros((2, 0))}, NAMES, engine=engine)
     assert nothing["x"].mean.shape == (2, 0, 2)

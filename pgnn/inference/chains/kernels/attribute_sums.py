@@ -1,4 +1,4 @@
-"""Sums of rows of a table of weights, one for each attribute of a step, and their gradient."""
+"""Sums of the weight table's rows over the attributes of each step, and their gradient."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from pgnn.inference.kernels.compiled import numeric
 
 @numeric
 def add_rows(numbers, values, table, out, stop):
-    """Add to each step the rows of the table that its attributes have.
+    """Add the rows of the table of its attributes to each step.
 
     Args:
-        numbers: ``(N, A)`` of attributes, -1 where there is none.
-        values: ``(N, A)``, or ``(0, 0)`` for ones.
+        numbers: ``(N, A)`` attribute indices, padded with -1.
+        values: ``(N, A)`` attribute values, or ``(0, 0)`` if all are one.
         table: ``(F, K)`` weights.
-        out: ``(N, K)`` added to.
-        stop: Looked at at each step.
+        out: ``(N, K)`` output, added to.
+        stop: Checked at each step.
     """
     for n in range(numbers.shape[0]):
         if stop[0]:
@@ -37,9 +37,9 @@ def spread_rows(numbers, values, gradient, out, stop):
 
     Args:
         numbers, values: See :func:`add_rows`.
-        gradient: ``(N, K)``.
-        out: ``(F, K)`` added to.
-        stop: Looked at at each step.
+        gradient: ``(N, K)`` upstream gradients.
+        out: ``(F, K)`` output, added to.
+        stop: Checked at each step.
     """
     for n in range(numbers.shape[0]):
         if stop[0]:

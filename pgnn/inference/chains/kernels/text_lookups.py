@@ -1,8 +1,8 @@
-"""A table of texts: hashes with open addressing, many texts at a time.
+"""A hash table of strings with open addressing, which processes many strings at a time.
 
-One text after the other would wait for memory most of the time. So the texts of a call are hashed
-first, then their places are looked up, which processors do for several at once, and only then are
-the texts themselves compared.
+Processing strings one by one would mostly wait for memory. Therefore all strings of a call are
+hashed first, then their slots are loaded, which processors do for several at once, and finally the
+strings are compared.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 from pgnn.inference.kernels.compiled import entry, inner
 
 EMPTY = -1
-"""The number of a text that is not in the table."""
+"""Index of a string that is not in the table."""
 
 _SEED, _FACTOR = np.uint64(14695981039346656037), np.uint64(1099511628211)
 _NOTHING, _ONE, _HALF = np.uint64(0), np.uint64(1), np.uint64(32)
@@ -21,12 +21,12 @@ _LOW = np.uint64(0xFFFFFFFF)
 
 @entry
 def split(text, starts, hashes) -> int:
-    """Hash texts that are separated by zeros (Fowler, Noll and Vo, FNV-1a); return their number.
+    """Hash strings separated by zeros (Fowler, Noll and Vo, FNV-1a); return their number.
 
     Args:
         text: ``(S,)`` uint8.
-        starts: ``(N + 1,)`` int64, filled: where they begin, and the end with a zero more.
-        hashes: ``(N,)`` uint64, filled.
+        starts: ``(N + 1,)`` int64 output: offsets of the strings, and the end including a zero.
+        hashes: ``(N,)`` uint64 output.
     """
     n, h = 0, _SEED
     starts[0] = 0
@@ -34,7 +34,7 @@ def split(text, starts, hashes) -> int:
         c = text[s]
         if c == 0:
             if n + 1 == hashes.shape[0]:
-                return n + 2  # more than there is room for
+                return n + 2  # too many for the output
             hashes[n] = h
             n += 1
             starts[n] = s + 1
@@ -48,7 +48,7 @@ def split(text, starts, hashes) -> int:
 
 @inner
 def _equal(text, begin, end, names, name_begin, name_end):
-    """Whether two texts, zeros behind them included, are the same."""
+    """Whether two strings, including their terminating zeros, are equal."""
     if end - begin != name_end - name_begin:
         return False
     s = 0
@@ -59,7 +59,7 @@ def _equal(text, begin, end, names, name_begin, name_end):
 
 @inner
 def _slot(text, begin, end, hashed, slots, names, name_starts):
-    """The slot of a text: the one that has its number, or the free one where it belongs."""
+    """Return the slot with the index of a string, or the free slot for it."""
     mask, tag = np.uint64(slots.shape[0] - 1), hashed >> _HALF
     s = (hashed ^ tag) & mask
     while slots[s] != _NOTHING:
@@ -74,14 +74,14 @@ def _slot(text, begin, end, hashed, slots, names, name_starts):
 
 @entry
 def look_up(text, starts, hashes, slots, names, name_starts, numbers):
-    """Fill in the numbers of texts in a table, -1 where they are not in it.
+    """Look up the indices of strings in a table, -1 if absent.
 
     Args:
-        text, starts, hashes: Texts, see :func:`split`.
-        slots: ``(2^p,)`` uint64: half of a hash, and one more than a number; zero where free.
-        names: uint8, the texts of the table.
-        name_starts: Where these begin.
-        numbers: ``(N,)`` int32.
+        text, starts, hashes: Strings, see :func:`split`.
+        slots: ``(2^p,)`` uint64: half of a hash, and an index plus one; zero if free.
+        names: uint8, the strings of the table.
+        name_starts: Offsets of these.
+        numbers: ``(N,)`` int32 output.
     """
     mask = np.uint64(slots.shape[0] - 1)
     for n in range(numbers.shape[0]):
@@ -95,20 +95,20 @@ def look_up(text, starts, hashes, slots, names, name_starts, numbers):
         if k >= 0 and not _equal(
             text, starts[n], starts[n + 1], names, name_starts[k], name_starts[k + 1]
         ):
-            # another text has the same half of the hash: look on
+            # another string has the same half of the hash: continue
             s = _slot(text, starts[n], starts[n + 1], hashes[n], slots, names, name_starts)
             numbers[n] = np.int64(slots[s] & _LOW) - 1
 
 
 @entry
 def insert(text, starts, hashes, slots, names, name_starts, count, numbers, new) -> int:
-    """Give those texts a number that have none after :func:`look_up`; return how many are new.
+    """Insert strings without an index after :func:`look_up`; return the number of new ones.
 
     Args:
-        text, starts, hashes, slots, names, name_starts, numbers: See :func:`look_up`; there must be
-            room.
-        count: How many there were before.
-        new: ``(N,)`` int32, filled: which texts are the new ones.
+        text, starts, hashes, slots, names, name_starts, numbers: See :func:`look_up`; arrays must
+            be large enough.
+        count: Number of strings in the table before the call.
+        new: ``(N,)`` int32 output: positions of the new strings.
     """
     more = 0
     for n in range(numbers.shape[0]):

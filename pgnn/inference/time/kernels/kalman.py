@@ -1,4 +1,4 @@
-"""Kalman filter and smoother of states with few numbers, one pattern of holes after the other."""
+"""Kalman filter and smoother for small states, one pattern of missing values after another."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LOG_2PI = math.log(2.0 * math.pi)
 
 @inner_numeric
 def _cholesky(matrix: Floats, size: int) -> bool:
-    """Put the lower factor in the place of a matrix; whether there is one."""
+    """Replace a matrix by its lower Cholesky factor; return whether it is positive definite."""
     for i in range(size):
         for j in range(i + 1):
             total = matrix[i, j]
@@ -30,7 +30,7 @@ def _cholesky(matrix: Floats, size: int) -> bool:
 
 @inner_numeric
 def _solve(factor: Floats, size: int, right: Floats, columns: int) -> None:
-    """Solve ``L L' X = R`` in place, from the factor of :func:`_cholesky`."""
+    """Solve ``L L' X = R`` in place, given the factor of :func:`_cholesky`."""
     for i in range(size):
         for c in range(columns):
             total = right[i, c]
@@ -47,7 +47,7 @@ def _solve(factor: Floats, size: int, right: Floats, columns: int) -> None:
 
 @inner_numeric
 def _sandwich(a: Floats, p: Floats, size: int, rest: Floats, out: Floats) -> None:
-    """Write ``A P A'`` of symmetric ``P``, symmetric to the last digit."""
+    """Write ``A P A'`` for symmetric ``P``; the result is exactly symmetric."""
     for i in range(size):
         for j in range(size):
             total = 0.0
@@ -65,7 +65,7 @@ def _sandwich(a: Floats, p: Floats, size: int, rest: Floats, out: Floats) -> Non
 
 @inner_numeric
 def _copied(source: Floats, target: Floats, size: int) -> None:
-    """Write a matrix into another one."""
+    """Copy a matrix."""
     for i in range(size):
         for j in range(size):
             target[i, j] = source[i, j]
@@ -73,7 +73,7 @@ def _copied(source: Floats, target: Floats, size: int) -> None:
 
 @inner_numeric
 def _moved(move: Floats, drift: Floats, size: int, before: Floats, after: Floats) -> None:
-    """Write the mean of a state from that of the one before."""
+    """Predict the mean of a state from that of the previous one."""
     for i in range(size):
         total = drift[i]
         for k in range(size):
@@ -83,7 +83,7 @@ def _moved(move: Floats, drift: Floats, size: int, before: Floats, after: Floats
 
 @inner_numeric
 def _present_first(present: Bools, numbers: Floats) -> int:
-    """List the numbers that were observed; return how many there are."""
+    """List the indices of observed components; return their number."""
     count = 0
     for m in range(len(present)):
         if present[m]:
@@ -103,7 +103,7 @@ def _observed(
     across: Floats,
     inner: Floats,
 ) -> None:
-    """Write ``C P`` and the lower half of ``C P C' + R`` of the numbers that were observed."""
+    """Write ``C P`` and the lower half of ``C P C' + R`` of the observed components."""
     for a in range(count):
         m = int(numbers[a])
         for i in range(size):
@@ -133,7 +133,7 @@ def _updated(
     rest: Floats,
     other: Floats,
 ) -> None:
-    """Put ``(I - K C) P (I - K C)' + K R K'`` in the place of ``P``."""
+    """Replace ``P`` by ``(I - K C) P (I - K C)' + K R K'``."""
     for i in range(size):
         for j in range(size):
             total = 1.0 if i == j else 0.0
@@ -171,7 +171,7 @@ def _corrected(
     white: Floats,
     now: Floats,
 ) -> float:
-    """Write the mean of a state after its observation; return the square of the whitened error."""
+    """Update the mean of a state by its observation; return the squared whitened residual."""
     square = 0.0
     for a in range(count):
         m = int(numbers[a])
@@ -199,7 +199,7 @@ def _foreseen(
     start_covariance: Floats, now_mean: Floats, ahead_mean: Floats, p: Floats, rest: Floats,
     other: Floats,
 ) -> None:  # fmt: skip
-    """Write the moments of a step's state, from those of the step before, of some rows."""
+    """Predict the moments of the state of a step from those of the previous step, for some rows."""
     size = move.shape[0]
     if t == 0:
         _copied(start_covariance, p, size)
@@ -222,23 +222,23 @@ def filter_rows(
     start_mean: Floats, start_covariance: Floats, ahead_mean: Floats, ahead_covariance: Floats,
     now_mean: Floats, now_covariance: Floats, increments: Floats, space: Floats, stop: Ints,
 ) -> int:  # fmt: skip
-    """Filter the rows of some patterns of holes.
+    """Filter the rows of some patterns of missing values.
 
     Args:
-        patterns: Numbers of the patterns.
-        first: ``(U + 1,)`` where the rows of each pattern begin.
-        rows: ``(B,)`` numbers of rows, those of a pattern side by side.
-        present: ``(U, T, M)`` what each pattern has observed.
-        observed: ``(B, T, M)``.
-        move: ``(D, D)``; ``drift`` and ``noise`` are bias and covariance of a state.
-        emit: ``(M, D)``; ``offset`` and ``error_noise`` those of an observation.
-        start_mean: ``(D,)``; ``start_covariance`` its covariance.
-        ahead_mean: ``(B, T, D)``, written, as what follows.
-        space: ``(7, max(D, M), max(D, M))``.
+        patterns: Indices of the patterns.
+        first: ``(U + 1,)`` offsets of the rows of each pattern.
+        rows: ``(B,)`` indices of rows, grouped by pattern.
+        present: ``(U, T, M)`` observed components of each pattern.
+        observed: ``(B, T, M)`` observations.
+        move: ``(D, D)`` transition; ``drift`` and ``noise`` are bias and covariance of a state.
+        emit: ``(M, D)`` emission; ``offset`` and ``error_noise`` are those of an observation.
+        start_mean: ``(D,)`` initial mean; ``start_covariance`` is its covariance.
+        ahead_mean: ``(B, T, D)`` output, as are the following arguments.
+        space: Scratch array of ``(7, max(D, M), max(D, M))``.
         stop: See :mod:`pgnn.inference.threads`.
 
     Returns:
-        0; -1 if a covariance was not positive.
+        0, or -1 if a covariance is not positive definite.
     """
     size, steps = move.shape[0], observed.shape[1]
     p, rest, inner, gain, keep, other = (
@@ -281,23 +281,23 @@ def smooth_rows(
     ahead_covariance: Floats, mean: Floats, covariance: Floats, gains: Floats, space: Floats,
     stop: Ints,
 ) -> int:  # fmt: skip
-    """Turn filtered moments into smoothed ones, in place, and write the gains.
+    """Replace filtered moments by smoothed ones, in place, and write the gains.
 
     Args:
         patterns: See :func:`filter_rows`.
-        first: Likewise.
-        rows: Likewise.
-        move: Likewise.
-        ahead_mean: ``(B, T, D)`` of each state, before its own observation.
-        ahead_covariance: ``(U, T, D, D)`` likewise.
-        mean: ``(B, T, D)`` after it; then given all.
-        covariance: ``(U, T, D, D)`` likewise.
-        gains: ``(U, T - 1, D, D)``, written.
+        first: See :func:`filter_rows`.
+        rows: See :func:`filter_rows`.
+        move: See :func:`filter_rows`.
+        ahead_mean: ``(B, T, D)`` predicted means of the states.
+        ahead_covariance: ``(U, T, D, D)`` predicted covariances.
+        mean: ``(B, T, D)`` filtered means, replaced by smoothed ones.
+        covariance: ``(U, T, D, D)`` filtered covariances, replaced by smoothed ones.
+        gains: ``(U, T - 1, D, D)`` output.
         space: See :func:`filter_rows`.
-        stop: Likewise.
+        stop: See :func:`filter_rows`.
 
     Returns:
-        0; -1 if a covariance was not positive.
+        0, or -1 if a covariance is not positive definite.
     """
     size, steps = move.shape[0], mean.shape[1]
     inner, turned, gain, change, rest, other = (
@@ -339,5 +339,5 @@ def smooth_rows(
 
 
 def space_of(size: int) -> Floats:
-    """Return room to work in."""
+    """Return the scratch array."""
     return np.empty((7, max(size, 2), max(size, 2)))
