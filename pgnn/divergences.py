@@ -22,7 +22,13 @@ from pgnn.limits import whole_number
 from pgnn.models.bayesian_network import BayesianNetwork
 from pgnn.models.model import Model
 
-__all__ = ["EvidenceDecomposition", "decompose", "forward_projection", "reverse_projection"]
+__all__ = [
+    "EvidenceDecomposition",
+    "decompose",
+    "forward_projection",
+    "kl_divergence",
+    "reverse_projection",
+]
 
 
 def __dir__() -> list[str]:
@@ -100,6 +106,38 @@ def decompose(
     if not model.is_normalized:
         log_evidence = log_evidence - log_normalizer
     return EvidenceDecomposition(log_evidence, energy - log_normalizer, distribution.entropy())
+
+
+def kl_divergence(p: Model, q: Model) -> Tensor:
+    r"""Return the divergence of two discrete models, in nats.
+
+    .. math:: \mathrm{KL}(p \,\|\, q) = \sum_x p(x) \log \frac{p(x)}{q(x)}
+
+    Args:
+        p: A model of single discrete variables.
+        q: A model of the same variables with the same states.
+
+    Returns:
+        A scalar; infinite if ``q`` excludes a state that is possible under ``p``.
+
+    Raises:
+        ModelError: If the models have different variables or states.
+        Unsupported: If a variable is real or an array.
+
+    Cost:
+        The joint marginals of ``p`` over the scopes of the factors of both models.
+
+    Example:
+        >>> p = BayesianNetwork([], {"a": [0.5, 0.5]})
+        >>> q = BayesianNetwork([], {"a": [0.25, 0.75]})
+        >>> kl_divergence(p, q)
+        tensor(0.1438, dtype=torch.float64)
+    """
+    for name, variable in p.variables.items():
+        other = q.variables.get(name)
+        if other is not None and other != variable:
+            raise ModelError(f"both models must have the same states, got {variable!r}, {other!r}")
+    return decompose(q, p).kl.detach()
 
 
 def forward_projection(

@@ -9,7 +9,7 @@ import torch
 
 import pgnn
 from pgnn import BayesianNetwork, MarkovRandomField
-from pgnn.divergences import decompose, forward_projection, reverse_projection
+from pgnn.divergences import decompose, forward_projection, kl_divergence, reverse_projection
 from pgnn.errors import ModelError, Unsupported
 
 SIZES = {"a": 2, "b": 3, "c": 2, "d": 2}
@@ -103,3 +103,24 @@ def test_what_is_refused() -> None:
     with pytest.raises(Unsupported, match="single discrete variables, got 'x'"):
         decompose(BayesianNetwork([], {"x": pgnn.Gaussian(pgnn.Variable("x"), mean=0.0,
                                                           covariance=1.0)}), {})  # fmt: skip
+
+
+@pytest.mark.parametrize("models", [(network, field), (field, network), (network, network)])
+def test_divergence_of_two_models(models: tuple[Any, Any]) -> None:
+    p, q = models[0](), models[1]()
+    rows = pgnn.codes(np.array([*itertools.product(*(range(SIZES[n]) for n in p.variables))]))
+    order = [[*p.variables].index(n) for n in q.variables]
+    log_p, log_q = p.log_prob(rows), q.log_prob(pgnn.codes(rows.values[:, order]))
+    expected = (log_p.exp() * (log_p - log_q)).sum()
+    assert float(kl_divergence(p, q)) == pytest.approx(float(expected), abs=1e-9)
+
+
+def test_divergences_of_models_that_differ() -> None:
+    coin = BayesianNetwork([], {"a": [0.5, 0.5]}, {"a": ["no", "yes"]})
+    sure = BayesianNetwork([], {"a": [1.0, 0.0]}, {"a": ["no", "yes"]})
+    assert float(kl_divergence(coin, sure)) == np.inf
+    assert float(kl_divergence(sure, coin)) == pytest.approx(np.log(2))
+    with pytest.raises(ModelError, match="same states"):
+        kl_divergence(coin, BayesianNetwork([], {"a": [0.5, 0.5]}, {"a": ["yes", "no"]}))
+    with pytest.raises(ModelError):
+        kl_divergence(coin, BayesianNetwork([], {"b": [0.5, 0.5]}))

@@ -98,3 +98,10 @@ def test_arrays_are_summed_up() -> None:
     pixels = pgnn.Variable("pixel", 2, shape=(30, 30))
     posterior = pgnn.Posterior([pixels], torch.full((1, 1800), 0.5), torch.zeros(1), batched=False)
     assert "30 x 30 cells" in shown(posterior).text
+
+
+def test_records_are_printed_in_short() -> None:
+    record = History(learner="EM", weights=list(range(1000)), trace={"log_likelihood": [-3.0]})
+    assert "'learner': 'EM'" in repr(record)
+    assert "'trace': {'log_likelihood': '1 values'}" in repr(record)
+    assert len(repr(record)) < 250

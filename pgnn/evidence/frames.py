@@ -11,6 +11,9 @@ from pgnn.errors import EvidenceError
 from pgnn.evidence.partitioned_frame import is_partitioned
 from pgnn.factors.cells import cells_of, is_container, is_missing
 
+_EXACT = 2**53
+"""Integers below are exact as floating point numbers."""
+
 
 def is_frame(data: object) -> bool:
     """Whether an object is a data frame of any library."""
@@ -68,13 +71,18 @@ def matrix_of(frame: Any) -> np.ndarray:
 
 
 def _unboxed(column: Any) -> Any:
-    """Return the array of a Series, with ``NaN`` in place of the ``NA`` of nullable numbers."""
+    """Return the array of a Series, with ``NaN`` in place of the ``NA`` of nullable numbers.
+
+    Integers that floating point numbers would round stay objects, with ``None`` for ``NA``.
+    """
     import pandas as pd
 
     is_boxed = isinstance(column.dtype, pd.api.extensions.ExtensionDtype)
     if not is_boxed or not pd.api.types.is_numeric_dtype(column):
         return column.array
     if column.isna().any():
+        if column.dtype.kind in "iu" and (column.abs() >= _EXACT).any():
+            return column.astype(object).where(column.notna(), None).array
         return column.to_numpy(np.float64, na_value=np.nan)
     return column.to_numpy(column.dtype.numpy_dtype)
 

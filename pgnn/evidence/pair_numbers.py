@@ -26,7 +26,8 @@ ABSENT = -2
 
 _UNSEEN = -3
 _MOST_NUMBERS = 100_000
-_MOST_PAIRS = 2**24
+_MOST_CELLS = 2**22
+"""Largest size of the table, 16 MiB."""
 
 
 class PairNumbers:
@@ -68,10 +69,11 @@ class PairNumbers:
         seen = len(self._texts), len(self._cells)
         rows, columns = self._texts.add(texts), self._cells.add(cells)
         self._learn(self._texts.since(seen[0]), self._cells.since(seen[1]))
-        many = len(self._texts) * len(self._cells) > _MOST_PAIRS or self._counted > _MOST_NUMBERS
+        many = len(self._texts) * len(self._cells) > _MOST_CELLS or self._counted > _MOST_NUMBERS
         self._usable &= not many
         if not self._usable:
             self._texts, self._cells, self._values = NameIndex(), NameIndex(), np.empty(0)
+            self._table = np.empty((0, 0), dtype=np.int32)
             return None
         self._grow()
         places = rows.astype(np.int64) * self._table.shape[1] + columns
@@ -100,9 +102,15 @@ class PairNumbers:
         rows, columns = self._table.shape
         if len(self._texts) <= rows and len(self._cells) <= columns:
             return
-        table = np.full((_room(rows, len(self._texts)), _room(columns, len(self._cells))), _UNSEEN,
-                        dtype=np.int32)  # fmt: skip
-        table[:rows, :columns] = self._table
+        height, width = _room(rows, len(self._texts)), _room(columns, len(self._cells))
+        if height * width > _MOST_CELLS:  # no room to grow into
+            height = max(rows, len(self._texts))
+            width = max(columns, len(self._cells), min(width, _MOST_CELLS // height))
+        if height * width > _MOST_CELLS:  # a side that was made larger than it needed to be
+            height, width = len(self._texts), len(self._cells)
+        table = np.full((height, width), _UNSEEN, dtype=np.int32)
+        rows, columns = min(rows, height), min(columns, width)
+        table[:rows, :columns] = self._table[:rows, :columns]
         self._table = table
 
     def _write(self, places: NDArray[np.int64]) -> None:

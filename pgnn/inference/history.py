@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from pgnn.errors import shortened
+
 RUNNING = "running"
 """Name of the statistics to which further batches are added; they are not printed."""
 
@@ -29,7 +31,9 @@ class History(dict[str, Any]):
     def __repr__(self) -> str:
         shown = {k: v for k, v in self.items() if k not in ("trace", RUNNING)}
         steps = {k: f"{len(v)} values" for k, v in self.get("trace", {}).items()}
-        return f"History({shown | ({'trace': steps} if steps else {})})"
+        shown |= {"trace": steps} if steps else {}
+        cells = (f"{k!r}: {shortened(' '.join(repr(v).split()), 80)}" for k, v in shown.items())
+        return f"History({{{', '.join(cells)}}})"
 
     def _repr_html_(self) -> str:
         from pgnn.inference.answer_html import history_html

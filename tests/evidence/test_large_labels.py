@@ -10,6 +10,8 @@ import pyarrow as pa
 import pytest
 
 import pgnn
+from pgnn.evidence.evidence_reader import EvidenceReader
+from pgnn.evidence.frames import matrix_of
 
 BIG = 2**53
 LABELS = [BIG, BIG + 1, BIG + 2]  # the second is rounded to the first
@@ -83,3 +85,15 @@ def test_files_are_exact(tmp_path: Path) -> None:
     table.write_text(f"a,c\n,{BIG + 1}\n0,\n1,{BIG}\n")
     network(LABELS).impute(table, to=tmp_path / "out.csv")
     assert (tmp_path / "out.csv").read_text() == (f"a,c\n0,{BIG + 1}\n0,{BIG + 2}\n1,{BIG}\n")
+
+
+def test_columns_of_frames_are_as_exact_as_series() -> None:
+    column = pd.Series(CELLS, dtype="Int64")
+    array = pgnn.Variable("c", LABELS, shape=(2,))
+    model = pgnn.MarkovRandomField([pgnn.TabularPotential([pgnn.Variable("c", LABELS)], [1, 2, 3])])
+    for frame in (column.to_frame("c"), pd.DataFrame({"c": column})):
+        assert model.log_prob(frame).exp().tolist() == pytest.approx([2 / 6, 1, 3 / 6])
+    cells = matrix_of(pd.DataFrame({"first": column, "second": column})).tolist()
+    assert cells == [[BIG + 1] * 2, [None] * 2, [BIG + 2] * 2]
+    codes = EvidenceReader([array]).read({"c": pd.DataFrame({0: column, 1: column})}).codes
+    assert codes.tolist() == [[1, 1], [-1, -1], [2, 2]]

@@ -30,3 +30,21 @@ def test_too_many_numbers_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None
     assert pairs.find(["size"], [0.5]) is None
     assert pairs.find(["size"], [1.0]) is None
     assert len(pairs._cells) == len(pairs._values) == 0
+
+
+@pytest.mark.parametrize("size", [(5, 180), (30, 30), (1, 999)])
+def test_the_table_is_bounded(monkeypatch: pytest.MonkeyPatch, size: tuple[int, int]) -> None:
+    monkeypatch.setattr(pair_numbers, "_MOST_CELLS", 1_000)
+    texts, words = [f"t{k}" for k in range(size[0])], [f"w{k}" for k in range(size[1])]
+    names = NameIndex([f"{t}:{w}" for t in texts for w in words])
+    pairs = PairNumbers(names.find)
+    for k, word in enumerate(words):
+        text = texts[k % len(texts)]
+        found = pairs.find([text, texts[0]], [word, word])
+        assert found is not None
+        np.testing.assert_array_equal(
+            found[0], names.find([f"{text}:{word}", f"{texts[0]}:{word}"])
+        )
+        assert pairs._table.size <= 1_024  # which the first, empty table has
+    assert pairs.find([*texts, "more"] * 400, [*map(str, range(400 * (len(texts) + 1)))]) is None
+    assert pairs._table.size == 0
