@@ -25,7 +25,7 @@ def recognised(field: pgnn.MarkovRandomField) -> Gates:
         child, *causes = factor.variables
         gate = pgnn.NoisyOr.from_table(child, causes, factor.values.movedim(0, -1))
         strengths = dict(zip((v.name for v in causes), gate.strengths.tolist(), strict=True))
-        gates[child.name] = float(gate.leak.softmax(-1)[1]), strengths
+        gates[child.name] = float(gate.leak), strengths
     return gates
 
 

@@ -1,6 +1,7 @@
 """Estimators in scikit-learn's own tools."""
 
 import itertools
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -184,3 +185,36 @@ def _objects(items: Any) -> Any:
     for k, item in enumerate(items):
         column[k] = item
     return column
+
+
+@pytest.mark.parametrize(
+    ("option", "argument"),
+    [
+        ({"feature.possible_states": True}, {"all_pairs": True}),
+        ({"feature.possible_transitions": True}, {"all_transitions": True}),
+        ({"c1": 0.2, "c2": 0.5}, {"c1": 0.2, "c2": 0.5}),
+    ],
+)
+def test_options_are_those_of_crfsuite(option: dict, argument: dict, tmp_path: Path) -> None:
+    pycrfsuite = pytest.importorskip("pycrfsuite")
+    trainer = pycrfsuite.Trainer("lbfgs", {"epsilon": 1e-9, "delta": 1e-12} | option, verbose=False)
+    for x, labels in zip(X, TAGS, strict=True):
+        trainer.append(x, labels)
+    trainer.train(str(tmp_path / "m"))
+    theirs = pycrfsuite.Tagger()
+    theirs.open(str(tmp_path / "m"))
+    ours = SequenceTagger(tolerance=1e-8, **argument).fit(X, TAGS)
+    moves = {k: w for k, w in ours.transition_features_.items() if abs(w) > 1e-4}
+    states = {k: w for k, w in ours.state_features_.items() if abs(w) > 1e-4}
+    info = theirs.info()
+    assert {k: w for k, w in info.transitions.items() if abs(w) > 1e-4} == pytest.approx(
+        moves, abs=1e-3
+    )
+    assert {k: w for k, w in info.state_features.items() if abs(w) > 1e-4} == pytest.approx(
+        states, abs=1e-3
+    )
+
+
+def test_sentences_of_words_are_told_their_form() -> None:
+    with pytest.raises(DataError, match=r"lists of words the attributes are \[\[\{'word': w\}"):
+        SequenceTagger().fit([["the", "dog"], ["a", "cat"]], [["D", "N"]] * 2)

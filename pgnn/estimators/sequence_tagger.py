@@ -192,7 +192,11 @@ class SequenceTagger(BaseEstimator):  # type: ignore[misc]
 def _check_sentences(lengths: Any) -> None:
     """Refuse a lone sentence, of which there is one length alone."""
     if isinstance(lengths, int):
-        raise DataError("X must be a list of sentences, got a lone one: give [sentence]")
+        raise DataError(
+            "X must be a list of sentences, each a list of steps with their attributes, got a lone "
+            "one: give [sentence]; of sentences that are lists of words the attributes are "
+            "[[{'word': w} for w in words] for words in X]"
+        )
 
 
 def _inputs(sentences: StepAttributes) -> Any:

@@ -7,7 +7,8 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import ClassNamePrefixFeaturesOutMixin as NamesOut
 from sklearn.utils.validation import check_is_fitted
 
 from pgnn.abilities import VectorModel
@@ -16,11 +17,7 @@ from pgnn.estimators.declared_model import Declared, checked, made, seed_of
 from pgnn.inference.learner import Learner
 
 
-class UnitFeatures(
-    ClassNamePrefixFeaturesOutMixin,
-    TransformerMixin,
-    BaseEstimator,  # type: ignore[misc]
-):
+class UnitFeatures(NamesOut, TransformerMixin, BaseEstimator):  # type: ignore[misc]
     r"""Turns rows into posterior means of hidden units, :math:`E[h \mid x]`.
 
     As ``BernoulliRBM`` or ``FactorAnalysis`` of scikit-learn does, with any model of a vector that

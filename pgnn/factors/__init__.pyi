@@ -31,7 +31,8 @@ from .conditionals.logistic import Logistic
 from .conditionals.multinomial import Multinomial
 from .conditionals.nearest_neighbours import NearestNeighbours
 from .conditionals.neural import ByName, Concatenate, Neural
-from .conditionals.noisy_or import NoisyAnd, NoisyMax, NoisyMin, NoisyOr
+from .conditionals.noisy_max import NoisyMax, NoisyMin
+from .conditionals.noisy_or import NoisyAnd, NoisyOr
 from .conditionals.normal_wishart import NormalWishart
 from .conditionals.parameter_prior import (
     LaplacePrior,

@@ -159,7 +159,7 @@ class BayesianNetwork(Model, NetworkModel):
         if self._undeclared is not None:
             name = self._undeclared.unknown[0]
             raise ModelError(
-                f"the states of {name!r} are not known; give states={{{name!r}: ...}}, or fit "
+                f"the states of {name!r} are not known; give {self._how_declared(name)}, or fit "
                 "the model to data first, which determines them"
             )
 
@@ -309,7 +309,7 @@ class BayesianNetwork(Model, NetworkModel):
             if hidden:
                 raise ModelError(
                     f"the states of {hidden[0]!r} are not known and the data has no such column; "
-                    f"give states={{{hidden[0]!r}: ...}}"
+                    f"give {self._how_declared(hidden[0])}"
                 )
             from_data = self._variables_from({n: columns[n] for n in undeclared.unknown})
             known = {**undeclared.states, **from_data}
@@ -319,6 +319,10 @@ class BayesianNetwork(Model, NetworkModel):
         except BaseException:
             self._undeclared = undeclared
             raise
+
+    def _how_declared(self, name: Hashable) -> str:
+        """Advice how the states of a variable are given."""
+        return f"states={{{name!r}: ...}}"
 
     def _variables_from(self, columns: Mapping[Hashable, Any]) -> Mapping[Hashable, Variable]:
         """Return the variables of columns that were not declared."""

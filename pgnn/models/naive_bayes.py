@@ -163,6 +163,13 @@ class NaiveBayes(BayesianNetwork, ClassModel):
                 )
         super()._check_declared()
 
+    def _how_declared(self, name: Hashable) -> str:
+        """See the base class; the class comes first, features have their states in a mapping."""
+        kind = type(self).__name__
+        if name == self._class:
+            return f"their number or names first, as in {kind}(3, ...)"
+        return f"their number or names in place of None, as in {kind}(..., {{{name!r}: 3}})"
+
     def _columns(self, data: Any) -> Mapping[Hashable, Any]:
         """Columns by name; a bare array is the only feature."""
         bare = isinstance(data, np.ndarray | Tensor) or is_scipy_sparse(data)

@@ -18,7 +18,8 @@ from pgnn.errors import DataError, ModelError
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.heads import BernoulliHead, NormalHead
 from pgnn.factors.conditionals.neural import ByName, Neural
-from pgnn.factors.conditionals.noisy_or import NoisyMax, NoisyOr
+from pgnn.factors.conditionals.noisy_max import NoisyMax
+from pgnn.factors.conditionals.noisy_or import NoisyOr
 from pgnn.factors.conditionals.sigmoid import Sigmoid
 from pgnn.factors.conditionals.softmax import Softmax
 from pgnn.factors.conditionals.tabular import Tabular

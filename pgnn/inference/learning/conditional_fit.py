@@ -114,7 +114,8 @@ def fit_conditional(term: Term, max_iterations: int) -> None:
             raise DataError(
                 "some rows have probability zero under the initial parameters of the "
                 "conditional of "
-                f"{name!r}; use other initial parameters (such as a leak) or check the data"
+                f"{name!r}; use other initial parameters (such as leak=None of a noisy-or, which "
+                "is learned) or check the data"
             )
         optimizer.step(closure)  # type: ignore[no-untyped-call]
         closure()

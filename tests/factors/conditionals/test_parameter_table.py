@@ -104,5 +104,5 @@ def test_what_has_no_numbers_to_show_says_where_they_are() -> None:
 
 def test_the_leak_of_a_noisy_gate_is_shown_as_a_probability() -> None:
     gate = pgnn.NoisyOr(Variable("y", 2), [Variable("a", 2)], [0.5], leak=0.05)
-    assert gate.leak_probability.item() == pytest.approx(0.05)
-    torch.testing.assert_close(gate.factor().values[0, 1], gate.leak_probability)
+    assert gate.leak.item() == pytest.approx(0.05)
+    torch.testing.assert_close(gate.factor().values[0, 1], gate.leak)
