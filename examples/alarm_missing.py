@@ -1,8 +1,9 @@
-"""The Alarm network learned from rows in which a fifth of the cells is missing.
+"""Learn the Alarm network from data in which a fifth of the values is missing.
 
-Rows are drawn from the published network, and cells are blanked at random. Expectation maximisation
-sums the missing cells out; filling them with the most frequent state of their column, or leaving
-incomplete rows out, are what people do otherwise. Fresh rows tell which tables are better.
+Rows are sampled from the published network, and values are removed at random. Expectation
+maximisation marginalises the missing values. Two common alternatives are to replace them by the
+most frequent state of their column, and to drop incomplete rows. The estimates are compared on new
+data.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The dishonest casino: which rolls were made with the loaded die?
 
-300 rolls and the dice that they were made with, from Durbin, Eddy, Krogh and Mitchison (1998),
-Biological Sequence Analysis, section 3.2. The dice are guessed with the parameters of the book,
-and with what Baum-Welch learns from the rolls alone.
+300 rolls and the dice that produced them, from Durbin, Eddy, Krogh and Mitchison (1998), Biological
+Sequence Analysis, section 3.2. The dice are inferred with the parameters of the book, and with the
+parameters that Baum-Welch estimates from the rolls alone.
 """
 
 from __future__ import annotations

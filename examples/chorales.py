@@ -1,4 +1,4 @@
-"""Chorales of J. S. Bach: states emit chords, by a network that also sees the two chords before."""
+"""Chorales of J. S. Bach: an HMM whose emission network also depends on the two previous chords."""
 
 from __future__ import annotations
 

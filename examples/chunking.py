@@ -1,9 +1,10 @@
-"""Chunks of sentences, CoNLL-2000: a conditional random field with the usual attributes.
+"""Chunking of sentences (CoNLL-2000) by a conditional random field with the usual attributes.
 
-Words and parts of speech within two words, and pairs and triples of them; the labels are those of
-chunks (``B-NP`` begins a noun phrase, ``I-NP`` continues it). Tjong Kim Sang and Buchholz (2000),
-Introduction to the CoNLL-2000 shared task: chunking; Sha and Pereira (2003), Shallow parsing with
-conditional random fields. All 8,936 sentences take some minutes: ``python chunking.py 8936``.
+The attributes are words and parts of speech within two words, and their pairs and triples. The
+labels are those of chunks (``B-NP`` begins a noun phrase, ``I-NP`` continues it). Tjong Kim Sang
+and Buchholz (2000), Introduction to the CoNLL-2000 shared task: chunking; Sha and Pereira (2003),
+Shallow parsing with conditional random fields. All 8,936 sentences take some minutes:
+``python chunking.py 8936``.
 """
 
 from __future__ import annotations

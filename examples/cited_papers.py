@@ -1,9 +1,9 @@
-"""What papers are about, told from their words and from the papers that cite them.
+"""Classify papers by their words and by the citations between them, with graph convolutions.
 
-Of 2,708 papers 140 have a label, twenty of each of seven kinds. A network of two graph convolutions
-(Kipf and Welling 2017) sees the words of all papers along the citations between them; it is a
-conditional of a paper's kind with the number of the paper as its input. Beside it the same layers
-without any edge, which see a paper's own words alone.
+Of 2,708 papers, 140 have a label: twenty of each of seven classes. A network of two graph
+convolutions (Kipf and Welling 2017) takes the words of all papers and passes them along the
+citations. It is the conditional distribution of a paper's class, with the number of the paper as
+input. It is compared with the same layers without edges, which use only a paper's own words.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the examples share: where data is found, where pictures go."""
+"""Shared by the examples: the folder of the data and the folder of the figures."""
 
 from __future__ import annotations
 

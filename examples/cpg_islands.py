@@ -1,8 +1,9 @@
 """CpG islands: stretches of DNA in which a C is often followed by a G.
 
-Eight states, the four letters inside (A+, C+, G+, T+) and outside of islands (A-, ...), each of
-which emits its letter: Durbin, Eddy, Krogh and Mitchison (1998), Biological Sequence Analysis,
-section 3.2. Sequences whose islands are labelled are counted; islands are found in others.
+A hidden Markov model with eight states: the four letters inside (A+, C+, G+, T+) and outside of
+islands (A-, ...), each of which emits its letter. Durbin, Eddy, Krogh and Mitchison (1998),
+Biological Sequence Analysis, section 3.2. The parameters are estimated by counting in sequences
+with labelled islands; the model then finds the islands of other sequences.
 """
 
 from __future__ import annotations

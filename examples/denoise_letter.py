@@ -1,7 +1,7 @@
-"""Clean a noisy picture of a letter with an Ising field, four engines side by side.
+"""Denoise a picture of a letter with an Ising model, and compare four inference engines.
 
-Every pixel is a spin: paper or ink. Neighbours like to agree, and the grey value y that was
-measured says y / sigma^2 in favour of ink, because y is normal around -1 or +1.
+Every pixel is a spin: paper or ink. Neighbouring pixels tend to be equal. The grey value y of a
+pixel is normally distributed around -1 or +1, so it contributes the external field y / sigma^2.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
-"""Diagnosis networks that were published as small tables, rewritten as noisy-or networks.
+"""Rewrite diagnosis networks that were published as small tables as noisy-or networks.
 
-In the networks of the Promedas project (UAI 2014 competition) every factor is a noisy-or of two
-causes at most: findings of hundreds of diseases were taken apart into chains. Put back together
-they are two layers, diseases and findings, whose exact answers combine the diseases in one order
-for all findings. The largest of them is out of reach as it was published.
+In the networks of the Promedas project (UAI 2014 competition), every factor is a noisy-or of at
+most two causes: findings with hundreds of diseases were decomposed into chains. Without this
+decomposition, the networks have two layers, diseases and findings, and exact inference combines
+the diseases in one order for all findings. For the largest network, exact inference is infeasible
+in the published form.
 """
 
 from __future__ import annotations

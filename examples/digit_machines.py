@@ -1,7 +1,7 @@
-"""Handwritten digits drawn and completed by a restricted Boltzmann machine, a mixture and a DBN.
+"""Generate and complete handwritten digits with an RBM, a mixture and a deep belief network.
 
-Learns binary MNIST (Salakhutdinov and Murray 2008), tells between what bounds the log probability
-of unseen digits lies, and completes digits of which the lower half is missing.
+The models are trained on binary MNIST (Salakhutdinov and Murray 2008). The example computes bounds
+on the log-likelihood of test digits, and completes digits whose lower half is missing.
 """
 
 from __future__ import annotations

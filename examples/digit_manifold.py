@@ -1,8 +1,8 @@
-"""Handwritten digits by a variational autoencoder: bounds, holes, a manifold of two latent numbers.
+"""Handwritten digits by variational autoencoders: bounds, missing pixels, a manifold.
 
-Learns binary MNIST (Salakhutdinov and Murray 2008) by two networks, with many latent numbers and
-with two, tells lower bounds of the log probability of unseen digits, and draws what a grid of the
-two numbers stands for, and what is made of digits whose lower half is missing.
+Two models, one with many latent dimensions and one with two, are trained on binary MNIST
+(Salakhutdinov and Murray 2008). The example computes lower bounds on the log-likelihood of test
+digits, decodes a grid of the two latent dimensions, and imputes the missing lower half of digits.
 """
 
 from __future__ import annotations

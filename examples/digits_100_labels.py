@@ -1,8 +1,8 @@
-"""A classifier of digits from 100 labels and many pictures without any.
+"""Train a classifier of digits from 100 labels and many unlabelled images.
 
-A deep belief network learns the pictures, layer by layer; its recognition is fine-tuned with ten
-labels of each digit, moved about by a pixel. Pictures without a label then count too, by the label
-that the network gives them where it is sure (Lee 2013).
+A deep belief network is trained on the images, layer by layer. Its recognition network is then
+fine-tuned with ten labels of each digit, on images shifted by up to one pixel. Finally, unlabelled
+images are included with the label that the network predicts, if it is confident (Lee 2013).
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Digits from 100 labels: an autoencoder of which the label is a cause, beside the style.
+"""Classify digits from 100 labels, by a variational autoencoder with the label as a variable.
 
-A digit and the numbers of a style make an image; networks recognise both. Images without a label
-count by all digits that they may be (Kingma, Rezende, Mohamed and Welling 2014, Semi-supervised
-learning with deep generative models); the labels teach the recognition besides, from images moved
-by chance. ``python digits_few_labels.py 40000 16`` takes five minutes of one core.
+An image depends on a digit and on a style vector, both with a recognition network. If the label of
+an image is missing, it is marginalised (Kingma, Rezende, Mohamed and Welling 2014, Semi-supervised
+learning with deep generative models). The labels also train the recognition network, on randomly
+transformed images. ``python digits_few_labels.py 40000 16`` takes five minutes on one core.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Eight schools: a hierarchical model declared as a graph, its posterior drawn by NUTS.
+"""Eight schools: a hierarchical model declared as a graph, with posterior samples from NUTS.
 
-Effects of coaching (Rubin 1981): centred, with a funnel, and with the scale taken out.
+Effects of coaching (Rubin 1981): centred, with a funnel, and non-centred.
 """
 
 from __future__ import annotations

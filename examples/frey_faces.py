@@ -1,8 +1,8 @@
-"""Faces by a variational autoencoder: a plane of expressions, and pictures that are no such faces.
+"""Faces by a variational autoencoder: a plane of expressions, and anomaly detection.
 
-Learns photographs of one face (Roweis and Saul 2000) by two latent numbers, draws what these stand
-for, and scores pictures by how improbable they are: faces that were not learned, the same ones
-upside down, and with a bar across. What is odd must score higher.
+The model with two latent dimensions is trained on photographs of one face (Roweis and Saul 2000).
+The example decodes a grid of the latent dimensions, and computes anomaly scores of test faces, of
+the same faces upside down, and of faces covered by a bar. Unusual images must have higher scores.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """Old Faithful: how many kinds of eruptions are there, and which follows which?
 
-The minutes before each of 299 eruptions, and those that it took, are emitted by hidden states with
-full covariances. The number of states is chosen by the Bayesian information criterion, and by how
-well the second half is predicted from the first; both say four. (The last quarter alone is too
-short to tell: four to six states predict it nearly alike, in an order that depends on the starts.)
+A hidden Markov model of the waiting times and durations of 299 eruptions, in minutes; the emissions
+are normal distributions with full covariances. The number of states is selected by the Bayesian
+information criterion, and by the log-likelihood of the second half under models fitted to the
+first; both select four. (The last quarter alone is too short: models with four to six states have
+nearly the same log-likelihood, in an order that depends on the initial values.)
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
-"""A mixed table with holes, completed several times, and what follows from all completions.
+"""Multiple imputation of a table with mixed columns and missing values.
 
-Eruptions of Old Faithful: minutes waited and lasted, and whether the next wait was long. A third of
-the cells is blanked, more of the long eruptions'. A mixture that knows of numbers and labels fills
-them in; a regression on each of several draws, pooled by Rubin's rules, is honest about what is not
-known, and regressions on complete rows or on means are not.
+The data are eruptions of Old Faithful: waiting time, duration, and whether the next wait was long.
+A third of the values is removed, more of them from long eruptions. A mixture model of the numbers
+and labels imputes the missing values by several draws from the posterior. A regression is fitted
+to each completed table, and the results are pooled by Rubin's rules, which account for the
+uncertainty of the imputation. Regressions on complete rows or on mean-imputed data do not.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Learn the couplings of a spin glass from samples, exactly and in two cheaper ways."""
+"""Learn the couplings of a spin glass from samples, exactly and by two cheaper approximations."""
 
 from __future__ import annotations
 

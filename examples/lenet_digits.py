@@ -1,9 +1,10 @@
-"""LeNet-5 as what tells a digit from its image: a model of one node.
+"""LeNet-5 as the conditional distribution of a digit given its image: a model of one variable.
 
 LeCun, Bottou, Bengio and Haffner (1998), Gradient-based learning applied to document recognition:
-60,000 parameters, a table of connections, trainable pooling, and classes that are normal around
-codes. During training, images are moved by up to a pixel. ``python lenet_digits.py 60000 12``
-takes two and a half minutes of one core, and is right about 99.19 % of the test images.
+60,000 parameters, a connection table, trainable pooling, and classes that are normally distributed
+around codes. During training, images are shifted by up to one pixel.
+``python lenet_digits.py 60000 12`` takes two and a half minutes on one core and has a test accuracy
+of 99.19 %.
 """
 
 from __future__ import annotations

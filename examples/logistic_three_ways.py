@@ -1,7 +1,8 @@
-"""Bayesian logistic regression three ways: Laplace's approximation, variational, and NUTS.
+"""Bayesian logistic regression by the Laplace approximation, variational inference, and NUTS.
 
-With few points the posterior of the two weights leans: the normal distribution at the mode sits
-too near to zero, the best normal one is where the mass is, and chains have the shape itself.
+With few data, the posterior of the two weights is skewed. The normal distribution at the mode is
+too close to zero, and the best normal approximation is centred on the mass of the posterior. NUTS
+samples from the posterior itself.
 """
 
 from __future__ import annotations

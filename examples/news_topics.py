@@ -1,9 +1,9 @@
-"""Words that occur together in newsgroup postings: topics by a sigmoid belief network.
+"""Topics of newsgroup postings, learned by a sigmoid belief network.
 
-Postings of 20 newsgroups as 100 words that are there or not (Roweis 2006). A network of logistic
-units with two hidden layers learns them by wake-sleep, reweighted; what each unit of the lower
-layer adds to the words is its topic. The bound of the log probability of unseen postings is
-compared with that of independent words and of a restricted Boltzmann machine.
+The data are postings of 20 newsgroups, as indicators of 100 words (Roweis 2006). A sigmoid belief
+network with two hidden layers is trained by reweighted wake-sleep. The topic of a unit of the lower
+layer is its effect on the probabilities of the words. The bound on the log-likelihood of test
+postings is compared with that of independent words and of a restricted Boltzmann machine.
 """
 
 from __future__ import annotations

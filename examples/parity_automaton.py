@@ -1,10 +1,11 @@
-"""The automaton of parity: a network over time with tables of zeros and ones, and a recurrent net.
+"""The parity automaton, as a dynamic Bayesian network and as a recurrent neural network.
 
-The state is whether the number of ones so far is odd. As a network over time its transitions are
-certain; as an Elman network two units, an Or and an And of the input and the state before, hold it:
-the state is the Or without the And. Both say the same of every sequence. Of the tables one may ask
-more: bits that are doubtful are summed out, and of bits that are 1 with probability p_t the number
-of ones is odd with probability (1 - prod (1 - 2 p_t)) / 2.
+The state is whether the number of ones so far is odd. The transition tables of the dynamic Bayesian
+network contain only zeros and ones. In the Elman network, two units compute the Or and the And of
+the input and the previous state; the new state is the Or without the And. Both give the same state
+for every sequence. The dynamic Bayesian network also accepts uncertain bits, which it marginalises:
+if the bits are 1 with probabilities p_t, the number of ones is odd with probability
+(1 - prod (1 - 2 p_t)) / 2.
 """
 
 from __future__ import annotations

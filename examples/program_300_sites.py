@@ -1,9 +1,10 @@
-"""A Pyro program of three hundred discrete sites, answered exactly.
+"""Exact inference in a Pyro program with three hundred discrete sites.
 
-Three hundred sensors stand along a pipe, each in one of three conditions that spreads from
-neighbour to neighbour; a valve every fifty sensors is open or shut. The program is a plain loop: no
-markov, no plates, no dimensions. Pyro's own enumeration gives each site a dimension of its own and
-stops at 64; here two sites need different ones only if some table is over both.
+Three hundred sensors stand along a pipe. Each is in one of three conditions, which depends on that
+of its neighbour; every fifty sensors there is a valve, open or shut. The program is a plain loop
+without ``pyro.markov``, plates or dimensions. Pyro's own enumeration allocates a tensor dimension
+for each site and stops at 64. Here two sites need different dimensions only if some table contains
+both.
 """
 
 from __future__ import annotations

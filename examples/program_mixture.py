@@ -1,8 +1,8 @@
-"""A Pyro mixture answered exactly and learned, without a guide.
+"""Exact inference and maximum likelihood for a Pyro mixture, without a guide.
 
-The textbook's mixture: a plate of data, an assignment for each point, the means and weights as
-``pyro.param``. The assignments are one array variable; its posterior is exact, and so is the
-likelihood whose gradient learns the parameters. Nothing is left in Pyro's parameter store.
+The standard mixture model: a plate of data, an assignment for each point, and the means and weights
+as ``pyro.param``. The assignments form one array variable with an exact posterior. The parameters
+are learned from gradients of the exact log-likelihood. Pyro's parameter store is left unchanged.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Words read from columns of pixels, of which nobody says where a letter begins: CTC.
+"""Read words from images without segmentation into letters, by CTC.
 
-The letters of handwritten words (Kassel 1995; Taskar, Guestrin and Koller 2003) stand side by side
-in a strip of 16 rows. A small convolutional network looks at the columns; the likelihood of a word
-is the sum over all alignments of its letters with them. All 3,400 words take some minutes:
-``python read_words.py 3400``.
+The letters of handwritten words (Kassel 1995; Taskar, Guestrin and Koller 2003) are concatenated
+into a strip of 16 rows. A small convolutional network processes the columns. The likelihood of a
+word is the sum over all alignments of its letters with the columns. All 3,400 words take some
+minutes: ``python read_words.py 3400``.
 """
 
 from __future__ import annotations

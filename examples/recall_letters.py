@@ -1,8 +1,9 @@
-"""Letters stored in a Hopfield network, and how many patterns such a network holds.
+"""Store letters in a Hopfield network, and measure its capacity.
 
-Five letters of 7 x 5 pixels are stored by Hebb's rule and by the pseudo-inverse, and recalled with
-a fifth of their pixels flipped. Random patterns are then stored in 400 units: by Hebb's rule
-recall breaks at about 0.138 patterns a unit (Amit, Gutfreund and Sompolinsky 1985).
+Five letters of 7 x 5 pixels are stored by Hebb's rule and by the pseudo-inverse, and recalled from
+versions with a fifth of the pixels flipped. Random patterns are then stored in 400 units: with
+Hebb's rule, recall fails above about 0.138 patterns per unit (Amit, Gutfreund and Sompolinsky
+1985).
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Words written backwards, and numbers put in order: sequences made of sequences.
+"""Sequence-to-sequence models that reverse words and sort numbers.
 
-To reverse a word, a decoder looks at the letters by attention and writes until it ends the word
-itself (Luong, Pham and Manning 2015). To sort numbers, it points at one of them at each step
-(Vinyals, Fortunato and Jaitly 2015): what it says are places, however large the numbers are.
-Beams tell whether an answer is the best one that there is.
+To reverse a word, a decoder with attention over the letters writes until it emits the end of the
+word (Luong, Pham and Manning 2015). To sort numbers, a pointer network selects one of them at each
+step (Vinyals, Fortunato and Jaitly 2015); its outputs are positions, so they do not depend on the
+size of the numbers. Beam search reports whether its answer is the most probable sequence.
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
-"""GANs on a ring of eight normal distributions: which objectives find all of them.
+"""GANs on a ring of eight normal distributions: which objectives find all modes?
 
 Goodfellow et al. (2014), Generative adversarial nets; Gulrajani et al. (2017), Improved training of
-Wasserstein GANs. Each objective has the same networks, rates and number of steps. Samples of the
-same noise are shown over the training, with the modes that have at least twenty of 1,000 samples
-near them and the exact earth mover's distance of 500 samples from as many points of data, which is
-about 0.15 between two halves of the data. ``python ring_of_eight.py 150`` takes some minutes.
+Wasserstein GANs. All objectives use the same networks, learning rates and number of steps. Samples
+from the same noise are plotted during training. The number of modes is that of the modes with at
+least twenty of 1,000 samples nearby. The exact earth mover's distance is computed between 500
+samples and 500 data points; between two halves of the data it is about 0.15.
+``python ring_of_eight.py 150`` takes some minutes.
 """
 
 from __future__ import annotations

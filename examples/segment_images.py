@@ -1,11 +1,11 @@
-"""Strips of a noisy picture cut into regions by a grid field whose potentials are learned.
+"""Segment strips of a noisy picture by a grid field with learned potentials.
 
-Regions differ in colour, but the noise is as large as that. Each pixel is told from its colour;
-neighbours have a table of how well their labels go together, and are the more alike the more alike
-their colours are. All weights are learned from labelled pictures: by the exact likelihood (strips
-are narrow enough), by pseudo-likelihood, which is known to overrate neighbours where regions are
-large, and with a margin, which needs best labels only. Kumar and Hebert (2003), Discriminative
-random fields; Szummer, Kohli and Hoiem (2008), Learning CRFs using graph cuts.
+Regions differ in colour, but the noise is as large as the difference. The potential of a pixel
+depends on its colour. Neighbours have a table of the compatibility of their labels, and prefer
+equal labels more strongly if their colours are similar. All weights are learned from labelled
+pictures: by the exact likelihood (the strips are narrow enough), by the pseudo-likelihood, which is
+known to overestimate couplings in large regions, and by maximising a margin. Kumar and Hebert
+(2003), Discriminative random fields; Szummer et al. (2008), Learning CRFs using graph cuts.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""A spam filter from few labelled messages, and many that nobody has read.
+"""A spam filter trained on few labelled and many unlabelled messages.
 
-Naive Bayes on counts of words. With labels on a part of the messages, the others still tell which
-words go together: expectation maximisation takes their labels for missing cells, self-training
-takes the sure ones for labels.
+The model is naive Bayes on word counts. The unlabelled messages still show which words occur
+together. Expectation maximisation treats their labels as missing values; self-training uses the
+predicted labels that are confident.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Depth from two photographs: a Potts field over disparities.
+"""Depth from two photographs: a Potts model of disparities.
 
-A point of the left picture stands d pixels further left in the right one; near things have a large
-d. Each pixel has 16 states d, scored by how well the colours agree, and neighbours like to agree:
-less where the picture has an edge.
+A point at x in the right picture is at x + d in the left one, and near objects have a large
+disparity d. Each pixel has 16 states d, scored by the similarity of the colours. Neighbouring
+pixels tend to have equal disparities, less so where the picture has an edge.
 """
 
 from __future__ import annotations

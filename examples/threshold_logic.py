@@ -1,9 +1,9 @@
-"""Gates of threshold units: parity by a deep network and by a flat one.
+"""Circuits of threshold units: parity by a deep network and by a shallow one.
 
-A unit is 1 where its weighted inputs reach a threshold (McCulloch and Pitts 1943, A logical
-calculus of the ideas immanent in nervous activity). As tables of a Bayesian network they are asked
-forwards, backwards, and with inputs that are only probable. Parity of N inputs takes 2^(N-1)
-conjunctions and an Or, or 3 (N - 1) units in a chain. Six half-planes and an And are a polygon.
+A unit is 1 if its weighted inputs reach a threshold (McCulloch and Pitts 1943, A logical calculus
+of the ideas immanent in nervous activity). With units as tables of a Bayesian network, inputs can
+be uncertain, or inferred from outputs. Parity of N inputs takes 2^(N-1) conjunctions and an Or, or
+3 (N - 1) units in a chain. A polygon is the And of six half-planes.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Tracking through gaps: a Kalman smoother keeps up with a walker whom nobody saw for a while.
+"""Track a walker through gaps in the observations by a Kalman smoother.
 
-Position and speed in the plane are the hidden state; noisy positions are observed, with gaps. How
-much the walker turns, and how noisy the sightings are, is learned by expectation maximisation from
-the same gappy track.
+The hidden state consists of the position and the velocity in the plane. Noisy positions are
+observed, with gaps. The process noise and the observation noise are estimated by expectation
+maximisation from the same incomplete track.
 """
 
 from __future__ import annotations
