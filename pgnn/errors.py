@@ -55,11 +55,33 @@ class ImpossibleEvidence(EvidenceError):
         self.conflict = dict(conflict or {})
 
 
-class Intractable(PgnnError, RuntimeError):
+class AdvisedError(PgnnError):
+    """An error whose message ends with advice.
+
+    Args:
+        reason: What was expected and what came.
+        advice: What to do; a sentence of its own if it starts with a capital letter.
+
+    Attributes:
+        reason: The message without the advice.
+
+    Example:
+        >>> error = AdvisedError("'time; h' is real", "use MCMC()")
+        >>> str(error), error.reason
+        ("'time; h' is real; use MCMC()", "'time; h' is real")
+    """
+
+    def __init__(self, reason: str, advice: str = "") -> None:
+        joint = ". " if advice[:1].isupper() else "; "
+        super().__init__(f"{reason}{joint}{advice}" if advice else reason)
+        self.reason = reason
+
+
+class Intractable(AdvisedError, RuntimeError):
     """An exact answer would cost more than the budget allows; raised before memory is touched."""
 
 
-class Unsupported(PgnnError, TypeError):
+class Unsupported(AdvisedError, TypeError):
     """The model or engine cannot answer this kind of question; the message names one that can."""
 
 

@@ -187,7 +187,8 @@ def check_size(
     if entries * each > max_bytes:
         raise Intractable(
             f"{what} would need {human_bytes(entries * each)}; the budget is "
-            f"{human_bytes(max_bytes)}" + (f". {advice}" if advice else "")
+            f"{human_bytes(max_bytes)}",
+            advice,
         )
 
 
@@ -205,8 +206,8 @@ def check_work(what: str, steps: float, advice: str = "") -> None:
     if steps > MAX_STEPS:
         raise Intractable(
             f"{what} would take {two_digits(steps)} elementary steps; at most "
-            f"{two_digits(MAX_STEPS)}, which take some hours, are allowed"
-            + (f". {advice}" if advice else "")
+            f"{two_digits(MAX_STEPS)}, which take some hours, are allowed",
+            advice,
         )
 
 

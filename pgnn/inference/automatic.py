@@ -94,11 +94,11 @@ class Automatic(Engine):
             try:
                 return self._exact.answer_query(question)
             except Intractable as error:
-                why = str(error)
+                why = error.reason
             except Unsupported as error:
                 if _discrete(question.model):
                     raise
-                return self._by_sampling(question, str(error))
+                return self._by_sampling(question, error.reason)
         return _with_reason(why, self._estimating(question).answer_query(question))
 
     def answer_most_probable(self, question: Question, k: int) -> Assignment | KBest:
@@ -112,7 +112,7 @@ class Automatic(Engine):
                 if len(best) or not _recognises(question):
                     return best
             except Intractable as error:
-                why = str(error)
+                why = error.reason
             except Unsupported:
                 if not _recognises(question):
                     raise
@@ -120,7 +120,7 @@ class Automatic(Engine):
                 return Variational(progress=False, seed=self.seed).answer_most_probable(question, k)
         if RealTargets.of(question) is not None:
             raise Intractable(
-                f"{why}; if targets= names discrete variables only, the real ones are summed out"
+                why, "if targets= names discrete variables only, the real ones are summed out"
             )
         if question.names is None and _is_written(question):
             return _with_reason(why, DualDecomposition().answer_most_probable(question, k))
@@ -158,7 +158,7 @@ class Automatic(Engine):
             try:
                 return self._exact.answer_log_prob(question)
             except Intractable as error:
-                why = str(error)
+                why = error.reason
             except Unsupported:
                 if not isinstance(question.model, AmortisedModel):
                     raise
@@ -168,8 +168,9 @@ class Automatic(Engine):
                     "by the model's recognition network"
                 ) from None
         raise Intractable(
-            f"{why}; engine=BeliefPropagation() or AnnealedImportanceSampling() estimates it, "
-            "MeanField() and BeliefPropagation(tree_reweighted=True) bound it"
+            why,
+            "engine=BeliefPropagation() or AnnealedImportanceSampling() estimates it, "
+            "MeanField() and BeliefPropagation(tree_reweighted=True) bound it",
         )
 
     def describe(self, question: Question) -> Explanation:
@@ -185,7 +186,7 @@ class Automatic(Engine):
                     explanation = MCMC(seed=self.seed).describe(question)
                 except Unsupported:
                     explanation = _executions(question, self.seed).describe(question)
-                return replace(explanation, reason=f"{explanation.reason}, because {error}")
+                return replace(explanation, reason=f"{explanation.reason}, because {error.reason}")
             if explanation.fits:
                 return explanation
             why = explanation.reason
@@ -214,7 +215,7 @@ class Automatic(Engine):
             return _with_reason(why, MCMC(seed=self.seed).answer_query(question))
         except Unsupported as error:
             answer = _executions(question, self.seed).answer_query(question)
-            return _with_reason(f"MCMC() cannot: {error}", answer)
+            return _with_reason(f"MCMC() cannot: {error.reason}", answer)
 
     @cached_property
     def _recognising(self) -> Variational:
@@ -261,8 +262,8 @@ def _executions(question: Question, seed: int | None) -> ExecutionSampling:
 
 
 def _with_reason(why: str, answer: Answer) -> Answer:
-    """The answer with the reason added to its diagnostics, without the advice that came with it."""
-    answer.diagnostics = {"reason": why.partition("; ")[0], **answer.diagnostics}  # type: ignore[union-attr]
+    """The answer with the reason for the engine added to its diagnostics."""
+    answer.diagnostics = {"reason": why, **answer.diagnostics}  # type: ignore[union-attr]
     return answer
 
 

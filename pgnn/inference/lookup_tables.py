@@ -72,7 +72,8 @@ class LookupTables:
                 names = [self.variables[v].name for v in scope]
                 raise Intractable(
                     f"a table over {names} would have {math.prod(shape):,} entries, at most "
-                    f"{2**31 - 1:,} are possible; use a conditional that needs no table"
+                    f"{2**31 - 1:,} are possible",
+                    "use a conditional that needs no table",
                 )
 
     @classmethod

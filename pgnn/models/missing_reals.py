@@ -61,8 +61,8 @@ class MissingReals(Generic[Name]):
                 continue
             for child in self.graph.successors(name):
                 raise Unsupported(
-                    f"{name!r} is real and missing in some rows, but {child!r} depends "
-                    "on it; query the rows in which it was observed, or use a sampling engine"
+                    f"{name!r} is real and missing in some rows, but {child!r} depends on it",
+                    "query the rows in which it was observed, or use a sampling engine",
                 )
             missing[name] = rows
         return missing

@@ -65,7 +65,7 @@ class Dependencies:
         except Unsupported as error:
             if batch:
                 raise
-            obstacle = str(error).removesuffix("; use engine=pgnn.ExecutionSampling()")
+            obstacle = error.reason
             try:
                 return cls._without_tables(program, parameters, obstacle)
             except Unsupported:  # nor can it be executed

@@ -78,8 +78,8 @@ class Layout:
             largest = max(scopes, key=lambda n: len(scopes[n]))
             raise Intractable(
                 f"the table of site {largest!r} over its parents {listed(scopes[largest][:-1])} "
-                f"and others like it need {needed} dimensions, torch allows {_MAX_DIMS}; use "
-                "engine=pgnn.ExecutionSampling()"
+                f"and others like it need {needed} dimensions, torch allows {_MAX_DIMS}",
+                "use engine=pgnn.ExecutionSampling()",
             )
         dims = {n: -(deepest + 1 + c) for n, c in colours.items()}
         values = {n: _laid_out(sites[n], dims[n]) for n in dims}
@@ -104,8 +104,8 @@ class Layout:
                     f"site {name!r} (in {site.where()}) has {_scale(site.scale)} and site "
                     f"{other!r} (in {self.sites[other].where()}) has {_scale(self.power)}, from "
                     "poutine.scale or subsampled plates; discrete sites can be summed out only if "
-                    "they and all sites that depend on them have the same scale. Give them one "
-                    "scale, or use all rows of the plates"
+                    "they and all sites that depend on them have the same scale",
+                    "Give them one scale, or use all rows of the plates",
                 )
 
     def _has_common_scale(self, site: Site) -> bool:
@@ -145,16 +145,16 @@ def _check_scope(site: Site, scope: Sequence[str], sites: Mapping[str, Site]) ->
         if outside:
             raise Unsupported(
                 f"site {site.name!r} (in {site.where()}) depends on all elements of {parent!r} (in "
-                f"{sites[parent].where()}) jointly, which has no table; use "
-                "engine=pgnn.ExecutionSampling()"
+                f"{sites[parent].where()}) jointly, which has no table",
+                "use engine=pgnn.ExecutionSampling()",
             )
     entries = math.prod(sites[n].num_states for n in scope)
     if entries > MAX_TABLE:
         parents = [n for n in scope if n != site.name]
         raise Intractable(
             f"the table of site {site.name!r} over its {len(parents)} discrete parents "
-            f"{listed(parents)} has {entries:,} entries; at most {MAX_TABLE:,} are supported. "
-            "Observe some of them inside the program, or use engine=pgnn.ExecutionSampling()"
+            f"{listed(parents)} has {entries:,} entries; at most {MAX_TABLE:,} are supported",
+            "Observe some of them inside the program, or use engine=pgnn.ExecutionSampling()",
         )
 
 
@@ -195,7 +195,8 @@ class _Enumeration(Visitor):
         if site is None:
             raise Unsupported(
                 f"site {name!r} is not in every execution of the program: the set of sites depends "
-                "on a latent value; use engine=pgnn.ExecutionSampling()"
+                "on a latent value",
+                "use engine=pgnn.ExecutionSampling()",
             )
         value = observed
         if observed is None:
@@ -255,8 +256,8 @@ def tables_of(
     if visitor.left:
         missing = [n for n in layout.sites if n not in visitor.tables and n not in visitor.skipped]
         raise Unsupported(
-            f"sites {listed(missing)} are not in every execution of the program; use "
-            "engine=pgnn.ExecutionSampling()"
+            f"sites {listed(missing)} are not in every execution of the program",
+            "use engine=pgnn.ExecutionSampling()",
         )
     return visitor.tables
 
@@ -293,7 +294,8 @@ def check_tables(
                 f"site {name!r} does not agree with its table over {listed(table.scope)}: in one "
                 f"execution its log probability is {direct.sum().item():.6g}, but the table has "
                 f"{from_table.sum().item():.6g}. Its dependence on {listed(others)} couples "
-                "elements of a plate or does not broadcast; use engine=pgnn.ExecutionSampling()"
+                "elements of a plate or does not broadcast",
+                "use engine=pgnn.ExecutionSampling()",
             )
 
 
@@ -306,8 +308,8 @@ def _site_table(log_prob: Tensor, site: Site, layout: Layout) -> SiteTable:
         if log_prob.shape[dim] > 1:
             if dim not in lead:
                 raise Unsupported(
-                    f"site {site.name!r} depends on a discrete site that was not detected; use "
-                    "engine=pgnn.ExecutionSampling()"
+                    f"site {site.name!r} depends on a discrete site that was not detected",
+                    "use engine=pgnn.ExecutionSampling()",
                 )
             kept.append(lead[dim])
     if site.kind is Kind.DISCRETE and site.name not in kept:

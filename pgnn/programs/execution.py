@@ -73,8 +73,8 @@ class _WeightedExecution(Visitor):
             return value
         if site.weighted and name not in self.held:
             raise Unsupported(
-                f"site {name!r} is latent and scaled, and cannot be drawn; scale only observed "
-                "sites"
+                f"site {name!r} is latent and scaled, and cannot be drawn",
+                "scale only observed sites",
             )
         if name in self.held:
             value, held = self._held(site, value)

@@ -314,7 +314,7 @@ class Program(ProgramVerbs):
         _refuse(inputs)
         self._source.check_complete()
         if self.obstacle is not None:
-            raise Unsupported(f"{self.obstacle}; use engine=pgnn.ExecutionSampling()")
+            raise Unsupported(f"{self.obstacle}", "use engine=pgnn.ExecutionSampling()")
         return self
 
     def _no_findings(self) -> dict[Hashable, Tensor]:
@@ -335,8 +335,8 @@ class Program(ProgramVerbs):
 def _refuse(inputs: Inputs | None) -> None:
     if inputs:
         raise Unsupported(
-            f"a program has no inputs, got {list(inputs)}; pass them as its arguments: "
-            "Program(model, args=...) or program.with_arguments(...)"
+            f"a program has no inputs, got {list(inputs)}",
+            "pass them as its arguments: Program(model, args=...) or program.with_arguments(...)",
         )
 
 

@@ -141,7 +141,7 @@ class ProgramSource:
     def check_complete(self) -> None:
         """Raise if the program runs only with batches of rows."""
         if self.incomplete is not None:
-            raise Unsupported(f"{self.incomplete}; or fit with pgnn.Variational()")
+            raise Unsupported(f"{self.incomplete}", "or fit with pgnn.Variational()")
 
     def factors(
         self, owner: CachingModule, observed: Mapping[Hashable, Tensor], elements: Elements
@@ -254,8 +254,9 @@ class ProgramSource:
             site, other = (sites[self.site_names[name]] for sites in runs)
             if not same_constraint(site.constraint, other.constraint):
                 raise Unsupported(
-                    f"the support of site {site.name!r} depends on latent sites; declare the model "
-                    "as a graph, or the site as a transform of one with a constant support"
+                    f"the support of site {site.name!r} depends on latent sites",
+                    "declare the model "
+                    "as a graph, or the site as a transform of one with a constant support",
                 )
             supports[name] = Support(site.constraint, site.value.dtype, tuple(site.value.shape))
         return supports

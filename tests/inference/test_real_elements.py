@@ -135,3 +135,18 @@ def test_one_row_of_evidence_is_a_table_of_one_row() -> None:
     assert first["y"][0][:3].tolist() == pytest.approx(Y[:3])
     assert first["y"][0][3] != second["y"][0][3]
     assert network().impute({"y": Y})["y"][0][3:].tolist() == pytest.approx([3 * MEAN, 4 * MEAN])
+
+
+def test_a_leaf_of_another_distribution_beside_hidden_reals() -> None:
+    z, r, y, w = pgnn.Variable("z", 2), *map(pgnn.Variable, "ryw")
+    conditionals = {
+        "z": [0.3, 0.7],
+        "r": pgnn.Gaussian(r, mean=0.0, covariance=1.0),
+        "w": pgnn.LinearGaussian(w, [r], [1.0], 0.0, covariance=1.0),
+        "y": pgnn.Distributional(y, [z], dist.Exponential, rate=[1.0, 3.0]),
+    }
+    model = pgnn.BayesianNetwork([("z", "y"), ("r", "w")], conditionals)
+    answer = model.query(["r", "z"], {"y": 1.0, "w": 2.0}, engine=CHAINS)
+    weights = np.array([0.3 * np.exp(-1.0), 0.7 * 3.0 * np.exp(-3.0)])
+    assert answer["z"].probs.tolist() == pytest.approx((weights / weights.sum()).tolist())
+    assert abs(float(answer["r"].mean) - 1.0) < 5 * 0.5**0.5 / np.sqrt(500)

@@ -28,14 +28,15 @@ def check_tabulated(child: Variable, free: Sequence[Variable]) -> None:
             kind = "an array" if v.is_discrete else "real"
             raise Unsupported(
                 f"{v.name!r} is {kind} and not observed, so the conditional of {child.name!r} has "
-                "no table; observe it or use a sampling engine"
+                "no table",
+                "observe it or use a sampling engine",
             )
     entries = math.prod(v.num_states for v in free)
     if entries > MAX_TABLE:
         raise Intractable(
             f"the table of {child.name!r} over its {len(free)} unobserved variables has "
-            f"{in_words(entries)} entries, at most {MAX_TABLE:,} are tabulated; observe more of "
-            "its parents or use a sampling engine"
+            f"{in_words(entries)} entries, at most {MAX_TABLE:,} are tabulated",
+            "observe more of its parents or use a sampling engine",
         )
 
 

@@ -114,8 +114,9 @@ class GaussianComponent:
                 f"{human_count(configurations)} configurations of the {len(free)} discrete ones "
                 f"that they depend on ({names}) in {rows:,} rows, with matrices of "
                 f"{self._width:,} numbers; at most {human_count(MAX_NUMBERS)} numbers in all are "
-                "computed: observe more of them, ask about fewer rows, or use "
-                "engine=pgnn.ImportanceSampling(), MCMC() or Variational()"
+                "computed",
+                "observe more of them, ask about fewer rows, or use "
+                "engine=pgnn.ImportanceSampling(), MCMC() or Variational()",
             )
 
     def log_evidence(self, observed: Values, known: Values, rows: int) -> Tensor:

@@ -140,15 +140,16 @@ def _check(
         if wanted:
             raise Unsupported(
                 f"{name!r} has no states, and its {type(conditional).__name__} is not linear "
-                "Gaussian: it has no posterior in closed form; use ExecutionSampling(), "
-                "or, where it is real and no count, Variational() or MCMC()"
+                "Gaussian: it has no posterior in closed form",
+                "use ExecutionSampling(), "
+                "or, where it is real and no count, Variational() or MCMC()",
             )
         return  # a hidden parent is refused
     child = (children[0] if bad is None else bad).child.name
     if observed:
         raise Unsupported(
-            f"{name!r} has no states and is missing in some rows, but {child!r} depends on it; "
-            "ask about the rows in which it was observed, or use a sampling engine"
+            f"{name!r} has no states and is missing in some rows, but {child!r} depends on it",
+            "ask about the rows in which it was observed, or use a sampling engine",
         )
     raise without_sum(name, child)
 
@@ -157,9 +158,9 @@ def without_sum(name: Hashable, child: Hashable) -> Unsupported:
     """Return the error for a hidden variable on which another depends, and over which no sum is."""
     return Unsupported(
         f"{name!r} has no states and is not observed, and {child!r} depends on it: the sum over "
-        "it has no table; give it as evidence, or use engine=pgnn.ExecutionSampling(), or, where "
-        "it is real and no count, Variational() or MCMC(); learn with Variational(), models with "
-        "a recognition network, such as a VAE, also with LowerBound()"
+        "it has no table",
+        "give it as evidence, or use engine=pgnn.ExecutionSampling(), or, where "
+        "it is real and no count, Variational() or MCMC(); learn with Variational()",
     )
 
 

@@ -173,7 +173,7 @@ class ConditionalGroup(UntabulatedGroup):
             raise Intractable(
                 f"the table of {name!r} over its {len(free)} unobserved variables has "
                 f"{in_words(entries)} entries" + (f" in each of {rows:,} rows" if rows > 1 else "")
-                + f", at most {MAX_ENTRIES:,} are written down; observe more of its parents, or "
+                + f", at most {MAX_ENTRIES:,} are written down", "observe more of its parents, or "
                 "use Gibbs() or ImportanceSampling(), which need no table, or MeanField() (of a "
                 "Sigmoid or Softmax)"
             )  # fmt: skip

@@ -110,7 +110,8 @@ def _tabulate(scope: Sequence[Variable], features: Any) -> NDArray[np.float64]:
     if math.prod(shape) > MAX_TABLE:
         raise Intractable(
             f"features over {len(shape)} variables have {math.prod(shape):,} joint states, at most "
-            f"{MAX_TABLE:,} are written down; use smaller scopes"
+            f"{MAX_TABLE:,} are written down",
+            "use smaller scopes",
         )
     if isinstance(features, Mapping):
         values = np.stack([_evaluate(scope, f, name)[0] for name, f in features.items()])

@@ -267,15 +267,16 @@ def _bijection(variable: Variable, constraint: Any) -> Any:
         raise Unsupported(f"the distribution of {variable.name!r} does not declare its support")
     if constraint.is_discrete:
         raise Unsupported(
-            f"{variable.name!r} is a count ({constraint}), which has no gradient; declare it as "
+            f"{variable.name!r} is a count ({constraint}), which has no gradient",
+            "declare it as "
             "a discrete variable with states, which is summed out, or use "
-            "pgnn.ExecutionSampling(), for a graph with pgnn.Program(model.program())"
+            "pgnn.ExecutionSampling(), for a graph with pgnn.Program(model.program())",
         )
     try:
         return bijection_onto(constraint)
     except NotImplementedError:
         raise Unsupported(
             f"no bijection from real numbers onto the support of {variable.name!r} "
-            f"({constraint}) is known; give it as evidence, or declare it as a transform of "
-            "another variable"
+            f"({constraint}) is known",
+            "give it as evidence, or declare it as a transform of another variable",
         ) from None

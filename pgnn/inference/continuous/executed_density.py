@@ -57,7 +57,8 @@ class ExecutedDensity(KnownStates):
             if v.name not in observed:
                 raise Unsupported(
                     f"site {v.name!r} is discrete and latent, and cannot be summed out because "
-                    f"{model.obstacle}; use engine=pgnn.ExecutionSampling()"
+                    f"{model.obstacle}",
+                    "use engine=pgnn.ExecutionSampling()",
                 )
         for seed in range(_EXECUTIONS):
             self._check(model.execute(self.observed, seed))
@@ -94,5 +95,6 @@ class ExecutedDensity(KnownStates):
         if missing:
             raise Unsupported(
                 f"site {str(missing[0])!r} is not in every execution of the program, so the "
-                "number of latent values varies; use engine=pgnn.ExecutionSampling()"
+                "number of latent values varies",
+                "use engine=pgnn.ExecutionSampling()",
             )

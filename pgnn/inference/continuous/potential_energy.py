@@ -69,8 +69,8 @@ class PotentialEnergy:
         observed.check_rows()
         if observed.num_rows != 1 or any(len(x) != 1 for x in self.inputs.values()):
             raise Unsupported(
-                f"MCMC requires one row of evidence, got {observed.num_rows}; query the rows in a "
-                "loop"
+                f"MCMC requires one row of evidence, got {observed.num_rows}",
+                "query the rows in a loop",
             )
         self.observed = observed
         known = known_values(model, observed)
@@ -79,8 +79,8 @@ class PotentialEnergy:
         if not self.latent:
             _check_not_partial(observed)
             raise Unsupported(
-                "MCMC requires a latent real variable, but all are observed; leave out the engine, "
-                "or use JunctionTree()"
+                "MCMC requires a latent real variable, but all are observed",
+                "leave out the engine, or use JunctionTree()",
             )
         with unvalidated():
             self.density = density_of(model, observed, self.latent, known, self.inputs)
@@ -250,8 +250,8 @@ def _check_not_partial(observed: RowEvidence) -> None:
         if bool(x.isnan().any()):
             raise Unsupported(
                 f"{name!r} is real and partially observed, and other variables depend on it, which "
-                "MCMC does not support; give all of its cells or none, or use "
-                "engine=pgnn.ExecutionSampling()"
+                "MCMC does not support",
+                "give all of its cells or none, or use engine=pgnn.ExecutionSampling()",
             )
 
 

@@ -112,7 +112,8 @@ class _ConditionalSupport(Support):
                 if not same_constraint(constraint, other):
                     raise Unsupported(
                         f"the support of {self.conditional.child.name!r} depends on the state of "
-                        f"{p.name!r}, which is unobserved; give {p.name!r} as evidence"
+                        f"{p.name!r}, which is unobserved",
+                        f"give {p.name!r} as evidence",
                     )
 
     def distribution(self, reals: Reals, states: Mapping[Hashable, int]) -> Any:
@@ -130,7 +131,8 @@ class _ConditionalSupport(Support):
             else:
                 raise Unsupported(
                     f"the support of {self.conditional.child.name!r} depends on {p.name!r}, which "
-                    "is shared by all rows; share both variables or neither"
+                    "is shared by all rows",
+                    "share both variables or neither",
                 )
         inputs = {n: x.expand(rows, *x.shape[1:]) for n, x in (self.inputs or {}).items()}
         return self.conditional.distribution(values, inputs or None)
@@ -148,7 +150,7 @@ def _check_rows(reader: _ConditionalSupport, reals: Reals, constraint: Any) -> N
     """Raise if the constraint differs in another row of evidence."""
     if not same_constraint(support_of(reader.distribution(reals, {})), constraint):
         raise Unsupported(
-            f"the support of {reader.conditional.child.name!r} depends on the evidence of the row; "
+            f"the support of {reader.conditional.child.name!r} depends on the evidence of the row",
             "query the rows in a loop, or declare it as a transform of a variable with a constant "
-            "support"
+            "support",
         )

@@ -89,8 +89,8 @@ class BlockElimination(Engine):
             raise Intractable(
                 f"{human_count(min(most, 1e99))} joint states of units would have to be "
                 f"enumerated for {question.num_rows:,} rows; at most {self.max_states:,} are, and "
-                f"{self.max_work:g} multiply-adds in all. Gibbs() draws, MeanField() and "
-                "log_partition_bracket() bound log Z"
+                f"{self.max_work:g} multiply-adds in all",
+                "Gibbs() draws, MeanField() and log_partition_bracket() bound log Z",
             )
         return patterns
 

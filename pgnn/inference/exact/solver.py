@@ -311,8 +311,8 @@ class Solver:
             raise Intractable(
                 f"an exact answer has treewidth {plan.width}, its largest table has "
                 f"{plan.largest:.3g} entries: it takes {human_count(plan.multiply_adds)} "
-                f"multiply-adds for each row and {human_bytes(needed)}{allowed}. Observe more "
-                f"variables, ask for fewer targets, or raise JunctionTree({raised}=...)"
+                f"multiply-adds for each row and {human_bytes(needed)}{allowed}",
+                f"Observe more variables, query fewer targets, or raise JunctionTree({raised}=...)",
             )
         return needed
 

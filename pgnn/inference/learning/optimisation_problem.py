@@ -134,6 +134,12 @@ class LearnableParameters:
 
     def __init__(self, model: nn.Module) -> None:
         named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
+        if not any(True for _ in model.parameters()):
+            raise ModelError(
+                "the model has no parameters, so there is nothing to learn; those of a program are "
+                "its pyro.param statements and modules; for the posterior of latent variables, "
+                "call query()"
+            )
         if not named:
             raise ModelError(
                 "the model has nothing to learn: parameters that were given, or read from a "
