@@ -101,13 +101,13 @@ class FactorModel(VariableModel):
     def factors(
         self, observed: Mapping[Hashable, Tensor] | None = None, inputs: Inputs | None = None
     ) -> tuple[Factor, ...]:
-        """Log tables over unobserved elements."""
+        """Return log tables over unobserved elements."""
 
     @abstractmethod
     def factor_groups(
         self, observed: Mapping[Hashable, Tensor] | None = None, inputs: Inputs | None = None
     ) -> tuple[FactorGroup, ...]:
-        """The same tables, grouped by shape into arrays."""
+        """Return the same tables, grouped by shape into arrays."""
 
     def check(self) -> None:
         """Check the model's parameters, which callers may have changed.

@@ -97,11 +97,11 @@ class GaussianFieldModel(SolvableModel, VectorModel):
 
     @abstractmethod
     def precision(self) -> Any:
-        """The precision, a SciPy sparse matrix ``(n, n)``."""
+        """Return the precision, a SciPy sparse matrix ``(n, n)``."""
 
     @abstractmethod
     def log_determinant(self) -> float:
-        """Log of the product of the nonzero eigenvalues of the precision."""
+        """Return the log of the product of the non-zero eigenvalues of the precision."""
 
     @abstractmethod
     def edges(self) -> tuple[Any, Any, Any]:

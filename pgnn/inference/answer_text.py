@@ -126,7 +126,7 @@ _WORDS = {
 
 
 def _number_of(name: str, value: Any, row: int) -> bool | float | None:
-    """The number of a diagnostic that is shown, if there is one."""
+    """Return the number of a diagnostic that is shown, if there is one."""
     if isinstance(value, str | list | tuple | dict | None):
         return None
     value = value.detach().cpu() if hasattr(value, "detach") else value
@@ -181,7 +181,7 @@ def _count(variables: Sequence[Variable], max_cells: int | None) -> int:
 
 
 def _array_lines(v: Variable, codes: NDArray[Any]) -> Iterator[tuple[str, str]]:
-    """The states of a small array, a line for each index along all axes but the last."""
+    """Yield the states of a small array, a line for each index along all axes but the last."""
     labels = [str(state) for state in v.states or ()]
     pad = max(len(label) for label in labels)
     for index in np.ndindex(codes.shape[:-1]):
@@ -205,7 +205,7 @@ def _counted(v: Variable, codes: NDArray[Any]) -> str:
 
 
 def _number(p: float) -> str:
-    """Four decimals; exact zeros and ones are distinguished from rounded ones."""
+    """Format a number with four decimals; exact zeros and ones are distinguished."""
     if p in (0.0, 1.0):
         return f"{p:.0f}"
     return f"{p:.0e}" if 0.0 < p < 5e-5 else f"{p:.4f}"

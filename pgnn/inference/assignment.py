@@ -135,7 +135,7 @@ class Assignment(CodedMapping):
         return f"{table}\n{what} {self._log_prob[row].item():z.6f}{self._bound_text(row)}"
 
     def _bound_text(self, row: int) -> str:
-        """A note on how much better another assignment may be."""
+        """Return a note on how much better another assignment may be."""
         by = f" by {self.engine}" if self.engine else ""
         if self._upper_bound is None:
             return f" (best found{by})" if by else ""
@@ -276,7 +276,7 @@ class KBest(Sequence[Assignment]):
         return ranked
 
     def _at(self, k: int) -> Assignment:
-        """The assignment with a given rank, counted from 0."""
+        """Return the assignment with a given rank, counted from 0."""
         return Assignment(
             self.variables,
             self._states[:, k],
@@ -296,7 +296,7 @@ class KBest(Sequence[Assignment]):
 
 
 def _labels(variable: Variable, codes: NDArray[Any]) -> NDArray[Any]:
-    """Labels of an array, of NumPy's own type where evidence would read them as labels again."""
+    """Return the labels of an array, in a native NumPy type if evidence accepts them again."""
     states = variable.states or ()
     kinds = {type(state) for state in states}
     indices = kinds <= {int} and states == tuple(range(len(states)))

@@ -118,7 +118,7 @@ class KBestWithReals(KBest):
 
 
 def _with_numbers(frame: Any, reals: Mapping[Hashable, Tensor]) -> Any:
-    """The frame with a column for each component of each real variable."""
+    """Return the frame with a column for each component of each real variable."""
     for name, values in reals.items():
         numbers = values.detach().numpy(force=True)
         for place in np.ndindex(*numbers.shape[1:]):

@@ -72,7 +72,7 @@ class AutomaticUnits(Engine):
         return reals.answer(question, whole, states)
 
     def _discrete(self, question: Question) -> Posterior:
-        """The answer about discrete units."""
+        """Return the answer about discrete units."""
         try:
             return self._exact.answer_query(question)
         except Intractable as error:

@@ -158,7 +158,7 @@ def _compile_now() -> bool:
 
 
 def _started_mark(done: Path) -> Path:
-    """The file that marks a started child."""
+    """Return the file that marks a started child."""
     return done.with_suffix(".begun")
 
 
@@ -175,7 +175,7 @@ def _can_have_children() -> bool:
 
 
 def _stamp(room: str) -> str:
-    """A hash of what compiled code depends on: source, numba, processor and interpreter."""
+    """Return a hash of what compiled code depends on: source, numba, processor and interpreter."""
     import numba
     from llvmlite.binding import get_host_cpu_name
 

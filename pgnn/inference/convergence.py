@@ -141,7 +141,7 @@ class Convergence:
 
 
 def _depth_of_verb() -> int:
-    """The stack level of the caller outside the library."""
+    """Return the stack level of the caller outside the library."""
     frame: FrameType | None = sys._getframe(1)
     depth = outermost = 1
     while frame is not None:

@@ -223,7 +223,7 @@ class BatchSums:
 
 
 def _halves(traces: ArrayLike) -> Floats:
-    """The halves ``(2C, n // 2, ...)``; the middle value of an odd number is omitted."""
+    """Return the halves ``(2C, n // 2, ...)``; the middle value of an odd number is omitted."""
     values = np.asarray(traces, dtype=np.float64)
     if values.ndim < 2 or len(values) == 0 or values.shape[1] < 4:
         raise DataError(f"traces must be (chains, at least 4 values, ...), got {values.shape}")
@@ -245,5 +245,5 @@ def _scale_reduction(within: Floats, between: Floats, n: float, rounding: Any) -
 
 
 def _rounding(values: Floats) -> Any:
-    """Variances of values that are due to rounding."""
+    """Return variances of values that are due to rounding."""
     return 1e-28 * np.square(values).max(axis=(0, 1))

@@ -361,7 +361,7 @@ class Engine(metaclass=ChecksArguments):
         return MAX_BYTES
 
     def _inferred(self, question: Question) -> Beliefs:
-        """The checked result of :meth:`infer`."""
+        """Return the checked result of :meth:`infer`."""
         beliefs, rows = self.infer(question), question.num_rows
         self._check_returned("infer", beliefs, Beliefs)
         states = int(question.model.elements.offset[-1])

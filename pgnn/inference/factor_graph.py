@@ -385,7 +385,7 @@ class FactorGraph:
         return FactorGraph(self.elements, (*self.groups, *more), self.origin)
 
     def _as_group(self, f: Factor) -> TableGroup:
-        """A table as a group of one factor."""
+        """Return a table as a group of one factor."""
         child = None if f.child is None else f.names.index(f.child)
         scope = [[int(self.elements.numbers(n)) for n in f.names]]
         return TableGroup(
@@ -394,7 +394,7 @@ class FactorGraph:
 
 
 def _flat(g: FactorGroup) -> Floats:
-    """The entries of a group as one row, or one row for each row of the batch."""
+    """Return the entries of a group as one row, or one row for each row of the batch."""
     entries = g.entries().detach().to("cpu", torch.float64).numpy()
     rows = len(entries) if g.batch_shape else 1
     return entries.reshape(rows, math.prod(entries.shape[len(g.batch_shape) :]))

@@ -200,7 +200,7 @@ def side_by_side(
     batch = len(marginals[0].batch_shape)
 
     def stacked(values: list[Tensor]) -> Tensor:
-        """Values of all parts; the last part is repeated where there are fewer."""
+        """Return values of all parts; the last part is repeated where there are fewer."""
         if not most:
             return torch.stack(values, dim=axis)
         wide = []

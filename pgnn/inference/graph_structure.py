@@ -154,5 +154,5 @@ class GraphStructure:
         return []
 
     def _per_factor(self, of_groups: Sequence[int]) -> Ints:
-        """A value for each factor."""
+        """Return a value for each factor."""
         return np.repeat(np.array(of_groups, dtype=np.int64), np.diff(self.first))

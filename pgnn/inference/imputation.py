@@ -174,7 +174,7 @@ def _is_one_row(model: Any, data: Mapping[Hashable, Any]) -> bool:
 
 
 def _table_of_one_row(data: Mapping[Hashable, Any]) -> Any:
-    """A data frame of pandas with one row."""
+    """Return a data frame of pandas with one row."""
     import pandas as pd
 
     columns = {}
@@ -186,7 +186,7 @@ def _table_of_one_row(data: Mapping[Hashable, Any]) -> Any:
 
 
 def _table_of(model: Any, columns: Mapping[Hashable, Any]) -> Any:
-    """The columns as a data frame of pandas with plain cells."""
+    """Return the columns as a data frame of pandas with plain cells."""
     import pandas as pd
 
     known = {n: v.labels.codes for n, v in model.variables.items() if v.is_discrete}
@@ -197,7 +197,7 @@ def _table_of(model: Any, columns: Mapping[Hashable, Any]) -> Any:
 
 
 def _completed(table: TableWithHoles, inputs: Inputs | None, engine: Engine | None) -> Any:
-    """The table with most probable states, and the means of real variables given these."""
+    """Return the table with most probable states, and the means of real variables given these."""
     model, evidence = table.model, table.evidence
     states: dict[Hashable, Any] = {}
     if len(model.elements) and bool((evidence.codes < 0).any()):
@@ -224,7 +224,7 @@ def _means(
     inputs: Inputs | None,
     engine: Engine | None,
 ) -> dict[Hashable, torch.Tensor]:
-    """Means of real variables by name, in rows whose states are all known.
+    """Return means of real variables by name, in rows whose states are all known.
 
     For leaves that are not normal, the mean given the parents.
     """

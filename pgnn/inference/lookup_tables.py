@@ -31,7 +31,7 @@ _CELL = 5.0  # nanoseconds
 
 @cache
 def _kernels() -> ModuleType:
-    """The compiled kernels, or vectorised NumPy functions where numba cannot be imported."""
+    """Return the compiled kernels, or vectorised NumPy functions where numba cannot be imported."""
     if has_numba():
         from pgnn.inference.kernels import lookup_tables
 
@@ -207,7 +207,7 @@ class LookupTables:
         interruptible([work], cost=columns.size * _CELL)
 
     def _columns(self, codes: Any) -> Codes:
-        """Checked ``(V, B)`` int32 columns, without a copy where possible."""
+        """Return checked ``(V, B)`` int32 columns, without a copy where possible."""
         if isinstance(codes, Tensor):
             codes = codes.detach().cpu().numpy()
         codes = np.asarray(codes)
@@ -300,7 +300,7 @@ class _Count(torch.autograd.Function):
 
 
 def _key(seed: int) -> np.uint64:
-    """A 64-bit hash of a seed, so that nearby seeds give independent sequences."""
+    """Return a 64-bit hash of a seed, so that nearby seeds give independent sequences."""
     x = seed % 2**64
     x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9 % 2**64
     x = (x ^ (x >> 27)) * 0x94D049BB133111EB % 2**64

@@ -111,7 +111,7 @@ def forward_sample(
 def _located(
     columns: Codes, scope_ptr: Ints, scope_var: Ints, stride: Ints, start: Ints, stop: Stop
 ) -> Iterator[tuple[int, Ints]]:
-    """The offset of each table and the index of each row's entry in it."""
+    """Yield the offset of each table and the index of each row's entry in it."""
     for f, base in enumerate(start):
         if stop[0]:
             break

@@ -79,7 +79,7 @@ def _is_notebook() -> bool:
 
 
 def _bar_of_notebooks() -> Any:
-    """The bar of widgets; text where ipywidgets is not installed."""
+    """Return the bar of widgets; text where ipywidgets is not installed."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from tqdm.auto import tqdm

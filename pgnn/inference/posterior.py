@@ -331,7 +331,7 @@ def _as_tensor(numbers: Numbers) -> Tensor:
 
 
 def _rearranged(factor: Factor, names: Sequence[Hashable], batched: bool) -> Factor:
-    """The factor with its axes in the order of ``names``, without the axis of a batch of one."""
+    """Return the factor with axes in the order of ``names``, without a batch axis of one row."""
     table = factor.log_values
     batch = table.dim() - len(factor.variables)
     order = [factor.names.index(name) for name in names]

@@ -212,12 +212,12 @@ def reader_of(model: FactorModel) -> EvidenceReader:
 
 
 def _vector_of(model: Any) -> tuple[Hashable, Sequence[Hashable]]:
-    """The vector variable that a bare matrix belongs to, and the names of its columns."""
+    """Return the vector variable that a bare matrix belongs to, and the names of its columns."""
     return (model.vector, model.columns) if isinstance(model, VectorModel) else (None, ())
 
 
 def _in_part(model: Any) -> dict[Hashable, int]:
-    """Real variables that may be partially observed, and how many of their last axes may not."""
+    """Return partially observable real variables and their numbers of event axes."""
     if isinstance(model, ExecutableModel):
         return model.event_axes
     if isinstance(model, GaussianFieldModel):
@@ -338,7 +338,7 @@ class Targets:
 
 
 def _spread(first: Ints, sizes: Ints) -> Ints:
-    """The ranges ``first[k] : first[k] + sizes[k]`` of column indices, concatenated."""
+    """Return the ranges ``first[k] : first[k] + sizes[k]`` of column indices, concatenated."""
     ends = np.cumsum(sizes)
     step = np.arange(int(ends[-1]) if len(ends) else 0, dtype=np.int64)
     return np.asarray(step + np.repeat(first - (ends - sizes), sizes))

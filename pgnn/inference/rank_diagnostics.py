@@ -61,7 +61,7 @@ def tail_effective_sample_size(traces: ArrayLike) -> Any:
 
 
 def _scores(x: Floats) -> Floats:
-    """Normal scores of the ranks; tied values have their mean rank."""
+    """Return normal scores of the ranks; tied values have their mean rank."""
     from scipy.special import ndtri
     from scipy.stats import rankdata
 

@@ -117,7 +117,7 @@ class Samples(CodedMapping):
         return frame
 
     def _with_steps(self) -> Samples:
-        """The samples with one row per step."""
+        """Return the samples with one row per step."""
         import pandas as pd
 
         size, variables = steps_of(self.variables)
@@ -137,7 +137,7 @@ class Samples(CodedMapping):
         return Samples(variables, codes, reals, batched=True, index=index, log_weights=weights)
 
     def _with_reals(self, frame: Any) -> Any:
-        """The columns of all variables, in order."""
+        """Return the columns of all variables, in order."""
         import pandas as pd
 
         columns, names, column = [], [], 0

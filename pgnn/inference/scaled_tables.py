@@ -78,7 +78,7 @@ class ScaledTables:
 
 
 def _linear(tables: Floats) -> tuple[Floats, Floats, NDArray[np.bool_]]:
-    """Tables in probability units, their log scales, and which entries underflow."""
+    """Return tables in probability units, their log scales, and which entries underflow."""
     top: Floats = tables.max(axis=-1) if tables.size else np.zeros(tables.shape[:-1])
     top = np.where(np.isfinite(top), top, 0.0)
     shifted = tables - top[..., None]

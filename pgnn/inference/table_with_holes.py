@@ -125,16 +125,16 @@ class TableWithHoles:
         return TableColumn(position, variables[name[0]], place)  # type: ignore[index]
 
     def _numbers(self, column: TableColumn) -> Any:
-        """The indices of the elements that are in a column, in their shape."""
+        """Return the indices of the elements that are in a column, in their shape."""
         numbers = self.model.elements.numbers(column.variable.name)
         return numbers if column.place is None else np.asarray(numbers[column.place])
 
     def _part(self, column: TableColumn, values: Any) -> Any:
-        """The part of ``(N, *shape)`` values that a column holds."""
+        """Return the part of ``(N, *shape)`` values that a column holds."""
         return values if column.place is None else values[:, *column.place]
 
     def _real(self, column: TableColumn) -> Any:
-        """The numbers of a column, ``NaN`` where missing."""
+        """Return the numbers of a column, ``NaN`` where missing."""
         v, rows = column.variable, self.evidence.num_rows
         known = self.evidence.reals.get(v.name)
         if known is None:

@@ -237,7 +237,7 @@ class Neighbours(NamedTuple):
 
 
 def _strides(size: Ints, factor_ptr: Ints) -> Ints:
-    """Strides of dense tables in row-major order.
+    """Return strides of dense tables in row-major order.
 
     Args:
         size: ``(L,)`` states of each slot.
@@ -252,6 +252,6 @@ def _strides(size: Ints, factor_ptr: Ints) -> Ints:
 
 
 def _pointers(owner: Ints, num: int) -> Ints:
-    """First index of each owner's entries, which are sorted by owner."""
+    """Return the first index of each owner's entries, which are sorted by owner."""
     counts = np.bincount(owner, minlength=num)
     return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)

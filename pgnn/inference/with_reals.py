@@ -122,7 +122,7 @@ class WithReals(Posterior):
         return pd.concat([super().frame(), summary.set_axis(states, axis=0)])
 
     def _batch_frame(self) -> Any:
-        """The frame of a batch, one row for each row of evidence."""
+        """Return the frame of a batch, one row for each row of evidence."""
         import pandas as pd
 
         states = super().frame()

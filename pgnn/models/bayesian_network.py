@@ -368,7 +368,7 @@ class BayesianNetwork(Model, NetworkModel):
         return BayesianNetwork(*after, latents=self.latents)
 
     def forward(self, codes: Tensor) -> Tensor:
-        """Log probabilities of rows of state indices, ``(B, V)`` in the order of the variables."""
+        """Return log probabilities of ``(B, V)`` state indices in the order of the variables."""
         return self.log_prob(state_indices(codes))
 
     def extra_repr(self) -> str:

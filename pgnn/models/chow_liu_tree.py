@@ -235,7 +235,7 @@ class ChowLiuTree(Model, ClosedFormModel):
     # --- helpers ------------------------------------------------------------------------------
 
     def _trees(self) -> list[TreeExpectations]:
-        """The tree of each class."""
+        """Return the tree of each class."""
         parents = self.parents.numpy(force=True)
         sizes, tables = np.asarray(self._layout.sizes), self.log_tables.detach().exp()
         return [
@@ -254,7 +254,7 @@ class ChowLiuTree(Model, ClosedFormModel):
         return joint
 
     def _expected(self, codes: NDArray[Any], weights: NDArray[np.float64]) -> Tensor:
-        """Expected :meth:`statistics` of rows with missing states."""
+        """Return expected :meth:`statistics` of rows with missing states."""
         joint, states = self._joint(codes), codes[:, self._skipped :]
         top = joint.max(axis=1, keepdims=True)
         share = np.exp(joint - np.where(np.isfinite(top), top, 0.0))

@@ -118,7 +118,7 @@ def _keyed(key: Any, potential: Any, graph: nx.Graph) -> Clique:
 
 
 def _members(key: Any, graph: nx.Graph) -> tuple[Hashable, ...]:
-    """The nodes or elements of a key of the mapping: one or several."""
+    """Return the nodes or elements of a key of the mapping: one or several."""
     if key in graph:
         return (key,)
     if not isinstance(key, tuple | frozenset):

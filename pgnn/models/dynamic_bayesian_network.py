@@ -157,7 +157,7 @@ class DynamicBayesianNetwork(RepeatedSlice):
 
 
 def _check(graph: nx.DiGraph) -> list[Hashable]:
-    """The names of a slice's variables, in order.
+    """Return the names of a slice's variables, in order.
 
     Raises:
         ModelError: If the graph is undirected, or an edge goes back in time or too far.
@@ -190,7 +190,7 @@ def _initial(
     values: Mapping[Hashable, Any],
     normalise: bool,
 ) -> dict[Hashable, Conditional]:
-    """The conditionals of the first slice that differ."""
+    """Return the conditionals of the first slice that differ."""
     first = nx.DiGraph()
     first.add_nodes_from(names)
     for name in names:

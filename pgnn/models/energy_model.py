@@ -281,7 +281,7 @@ class EnergyModel(ColumnNames, MarkovRandomField, UnitModel):
     def factor_groups(
         self, observed: Mapping[Hashable, Tensor] | None = None, inputs: Inputs | None = None
     ) -> tuple[FactorGroup, ...]:
-        """The couplings as matrices, the biases as tables; real units are integrated out.
+        """Return the couplings as matrices, the biases as tables; real units are integrated out.
 
         Observed real units add to the biases of the others, row by row.
         """
@@ -296,7 +296,7 @@ class EnergyModel(ColumnNames, MarkovRandomField, UnitModel):
     def factors(
         self, observed: Mapping[Hashable, Tensor] | None = None, inputs: Inputs | None = None
     ) -> tuple[Factor, ...]:
-        """The same tables, ungrouped; see :class:`~pgnn.models.model.Model`."""
+        """Return the same tables, ungrouped; see :class:`~pgnn.models.model.Model`."""
         real = None if self.real is None else self.real.variable.name
         states = {n: x for n, x in (observed or {}).items() if n != real}
         groups = self.factor_groups(observed, inputs)

@@ -28,7 +28,7 @@ class FieldProfile:
         self.patterns = _patterns(~np.isnan(x))
 
     def best(self) -> tuple[float, float, float, float]:
-        """The maximum over all ratios; see :meth:`at`."""
+        """Return the maximum over all ratios; see :meth:`at`."""
         from scipy.optimize import minimize_scalar
 
         optimum = minimize_scalar(
@@ -40,7 +40,7 @@ class FieldProfile:
         return self.at(float(np.exp(optimum.x)))
 
     def at(self, ratio: float | None) -> tuple[float, float, float, float]:
-        """The profile log-likelihood at a ratio, and its smoothness, anchor and mean.
+        """Return the profile log-likelihood at a ratio, and its smoothness, anchor and mean.
 
         Args:
             ratio: Of anchor to smoothness; None for that of a fixed anchor.
@@ -135,7 +135,7 @@ def log_determinant(field: GaussianFieldModel, precision: Any, anchor: float) ->
 
 
 def _patterns(observed: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Patterns of observed nodes, each with the rows in which just these were observed."""
+    """Return patterns of observed nodes, each with the rows in which just these were observed."""
     patterns, index = np.unique(observed, axis=0, return_inverse=True)
     index = index.reshape(-1)
     return [(p, np.flatnonzero(index == i)) for i, p in enumerate(patterns) if p.any()]

@@ -260,7 +260,7 @@ class GaussianMarkovField(Model, GaussianFieldModel):
 
 
 def _read(graph: Any, weight: str) -> tuple[tuple[Hashable, ...], Any]:
-    """The nodes, and the weights of edges as a symmetric sparse matrix.
+    """Return the nodes, and the weights of edges as a symmetric sparse matrix.
 
     Raises:
         ModelError: If the graph has an unsupported kind, or a weight is not positive and finite.

@@ -145,7 +145,7 @@ class GraphRandomField(MarkovRandomField):
         }
 
     def _features(self) -> dict[str, Any]:
-        """Numbers of features, or attributes, by argument."""
+        """Return numbers of features, or attributes, by argument."""
         ends = {"features": self.potentials[0], "edge_features": self.potentials[-1]}
         return {
             key: part.attributes
@@ -181,7 +181,7 @@ class GraphRandomField(MarkovRandomField):
         return other
 
     def _parts(self) -> dict[Hashable, Tensor]:
-        """The weights of nodes, of the kinds of edges, and of the features of edges."""
+        """Return the weights of nodes, of the kinds of edges, and of the features of edges."""
         kinds = [(EDGE_KIND, kind) for kind in self.edge_kinds]
         weights = [next(p.parameters()) for p in self.potentials]
         return dict(zip(["nodes", *kinds, "edges"], weights, strict=False))

@@ -148,7 +148,7 @@ class HiddenSemiMarkovModel(HiddenMarkovModel):
 
 
 def _durations(state: Variable, declared: Any, normalise: bool) -> Conditional:
-    """The conditional of the duration given the state."""
+    """Return the conditional of the duration given the state."""
     if isinstance(declared, Conditional):
         parents = [v.name for v in declared.parents]
         if parents != [state.name] or declared.inputs or not declared.child.is_discrete:

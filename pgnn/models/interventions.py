@@ -73,7 +73,7 @@ def intervened(
 
 
 def _policy(variable: Variable, action: Any) -> Conditional:
-    """The conditional of a variable after an action."""
+    """Return the conditional of a variable after an action."""
     name = variable.name
     if isinstance(action, Conditional):
         if action.child != variable:

@@ -155,14 +155,14 @@ class LatentFactors(VectorNetwork, LatentFactorModel):
     def factors(
         self, observed: Mapping[Hashable, Tensor] | None = None, inputs: Inputs | None = None
     ) -> tuple[Factor, ...]:
-        """The log density of the vector, with the factors integrated out."""
+        """Return the log density of the vector, with the factors integrated out."""
         density = self._density(observed or {})
         return super().factors(observed, inputs) if density is None else (density,)
 
     def factor_groups(
         self, observed: Mapping[Hashable, Tensor] | None = None, inputs: Inputs | None = None
     ) -> tuple[FactorGroup, ...]:
-        """The factors as groups."""
+        """Return the factors as groups."""
         density = self._density(observed or {})
         if density is None:
             return super().factor_groups(observed, inputs)
@@ -249,7 +249,7 @@ class LatentFactors(VectorNetwork, LatentFactorModel):
 
     @abstractmethod
     def _solution(self, centred: np.ndarray, floor: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Weights ``(D, factors)`` and variances of the noise.
+        """Return weights ``(D, factors)`` and variances of the noise.
 
         Args:
             centred: ``(N, D)`` rows, whose products sum to the covariance.

@@ -140,7 +140,7 @@ class LayeredBeliefNetwork(ColumnNames, Model, RecognisedLayers):
     def factor_groups(
         self, observed: Mapping[Hashable, Tensor] | None = None, inputs: Inputs | None = None
     ) -> tuple[FactorGroup, ...]:
-        """A logistic unit for every element of a layer, and the factors of the top.
+        """Return a logistic unit for every element of a layer, and the factors of the top.
 
         Large tables are not computed; engines work without them.
         """
@@ -168,7 +168,7 @@ class LayeredBeliefNetwork(ColumnNames, Model, RecognisedLayers):
     def factors(
         self, observed: Mapping[Hashable, Tensor] | None = None, inputs: Inputs | None = None
     ) -> tuple[Factor, ...]:
-        """The factors as separate tables, see :class:`~pgnn.models.model.Model`."""
+        """Return the factors as separate tables, see :class:`~pgnn.models.model.Model`."""
         groups = self.factor_groups(observed, inputs)
         return tuple(f for g in groups for f in g.snapshot().factors(self.elements))
 
@@ -304,7 +304,7 @@ class LayeredBeliefNetwork(ColumnNames, Model, RecognisedLayers):
         return read_layered_rows(self, data)
 
     def extra_repr(self) -> str:
-        """Sizes, for printing."""
+        """Return the contents of the parentheses of ``repr``."""
         return ", ".join(f"{n!r}: {v.num_elements}" for n, v in self._variables.items())
 
     def __repr__(self) -> str:

@@ -207,5 +207,5 @@ class LearningVerbs(CheckedModule, FactorModel):
         return MaximumLikelihood() if isinstance(self, DirectedModel) else Gradient()
 
     def _columns(self, data: Any) -> Mapping[Hashable, Any]:
-        """The columns of data by name; for partitioned data their distinct values."""
+        """Return the columns of data by name; for partitioned data their distinct values."""
         return distinct_values(data) if is_partitioned(data) else columns_of(data)

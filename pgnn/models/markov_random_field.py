@@ -175,7 +175,7 @@ class MarkovRandomField(Model):
     def factors(
         self, observed: Mapping[Hashable, Tensor] | None = None, inputs: Inputs | None = None
     ) -> tuple[Factor, ...]:
-        """The log tables over unobserved variables (see :class:`Model`).
+        """Return the log tables over unobserved variables (see :class:`Model`).
 
         Each element of an array is a separate variable; for large arrays use
         :meth:`factor_groups`.
@@ -191,7 +191,7 @@ class MarkovRandomField(Model):
     def factor_groups(
         self, observed: Mapping[Hashable, Tensor] | None = None, inputs: Inputs | None = None
     ) -> tuple[FactorGroup, ...]:
-        """The same tables as the groups of the potentials (see :class:`Model`)."""
+        """Return the same tables as the groups of the potentials (see :class:`Model`)."""
         if observed:
             return grouped(self.factors(observed, inputs), self.elements)
         return merged([g for p in self.potentials for g in p.groups(self.elements, inputs)])
@@ -257,7 +257,7 @@ class MarkovRandomField(Model):
         return score - log_z
 
     def extra_repr(self) -> str:
-        """Sizes, for printing."""
+        """Return the contents of the parentheses of ``repr``."""
         arrays = "" if self.elements.plain else f" of {len(self.elements)} elements"
         return f"{len(self._variables)} variables{arrays}, {len(self._potentials)} potentials"
 
@@ -265,7 +265,7 @@ class MarkovRandomField(Model):
         return f"{type(self).__name__}({self.extra_repr()})"
 
     def _element_states(self, observed: Mapping[Hashable, Tensor]) -> dict[Hashable, Tensor]:
-        """Observed states with those of arrays, ``(B, *shape)``, by element."""
+        """Return observed states by element, including those of arrays ``(B, *shape)``."""
         known: dict[Hashable, Tensor] = {}
         for name, states in observed.items():
             v = self._variables.get(name)

@@ -36,7 +36,7 @@ Names = Hashable | Iterable[Hashable]
 
 @cache
 def _automatic() -> Engine:
-    """The default engine, imported at its first use."""
+    """Return the default engine, imported at its first use."""
     from pgnn.inference.automatic import AUTOMATIC
 
     return AUTOMATIC
@@ -371,7 +371,7 @@ class Model(LearningVerbs, FactorModel, Restorable):
         )
 
     def _looked_up(self, data: Any, inputs: Inputs | None) -> Tensor | None:
-        """Log scores of complete rows without an engine; None if some row has missing values."""
+        """Return log scores of complete rows without an engine; None if values are missing."""
         from pgnn.inference.log_score import looked_up
 
         self._check_learnable()
@@ -382,7 +382,7 @@ class Model(LearningVerbs, FactorModel, Restorable):
         return _automatic()
 
     def _engine(self, engine: Engine | None, inputs: Inputs | None = None) -> Engine:
-        """The engine to use, after checks of the parameters and the inputs."""
+        """Return the engine to use, after checks of the parameters and the inputs."""
         self.check_inputs(inputs)
         self._tell_unset()
         self.refresh_parameters()

@@ -171,14 +171,14 @@ class NaiveBayes(BayesianNetwork, ClassModel):
         return f"their number or names in place of None, as in {kind}(..., {{{name!r}: 3}})"
 
     def _columns(self, data: Any) -> Mapping[Hashable, Any]:
-        """Columns by name; a bare array is the only feature."""
+        """Return columns by name; a bare array is the only feature."""
         bare = isinstance(data, np.ndarray | Tensor) or is_scipy_sparse(data)
         if bare and len(self._features) == 1:
             return {self._features[0]: data}
         return super()._columns(data)
 
     def _variables_from(self, columns: Mapping[Hashable, Any]) -> Mapping[Hashable, Variable]:
-        """Shapes of real features, and states of the others and of the class."""
+        """Return shapes of real features, and states of the others and of the class."""
         reals = {n: x for n, x in columns.items() if n in self._callables}
         states = states_of({n: x for n, x in columns.items() if n not in reals})
         return {**states, **{n: Variable(n, None, event_shape(n, x)) for n, x in reals.items()}}

@@ -128,7 +128,7 @@ class Regression(BayesianNetwork):
                 yield declared
 
     def _arguments(self, parents: Any) -> dict[str, Any]:
-        """The arguments of the constructor, once the parents are known."""
+        """Return the arguments of the constructor, once the parents are known."""
         arguments = {"kind": self._kind, "prior": self.prior, "discrete": self._discrete}
         return {"child": self._child, "parents": parents, **arguments}
 
@@ -187,7 +187,7 @@ class Regression(BayesianNetwork):
         return MaximumLikelihood({self._child: prior} if prior.applies(conditional) else None)
 
     def _learner(self, learner: Learner | None, data: Any) -> Learner:
-        """A given learner without a prior uses that of the model."""
+        """Return a given learner without a prior uses that of the model."""
         from pgnn.inference.learning.em import EM
         from pgnn.inference.learning.gradient import Gradient
         from pgnn.inference.learning.maximum_likelihood import MaximumLikelihood
@@ -255,7 +255,7 @@ def _is_numeric(column: Any) -> bool:
 
 
 def _features(v: Variable) -> list[Hashable]:
-    """The names of the features of a parent."""
+    """Return the names of the features of a parent."""
     if v.is_discrete:
         return [(v.name, s) for s in (v.states or ())[1:]]
     return [v.name] if not v.shape else [(v.name, *i) for i in np.ndindex(*v.shape)]

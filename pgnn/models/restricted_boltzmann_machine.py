@@ -117,7 +117,7 @@ class RestrictedBoltzmannMachine(EnergyModel):
         return means.flatten(start_dim=means.dim() - axes)
 
     def _floats(self, data: Any, layers: UnitLayers) -> Tensor | None:
-        """Features ``(N, n d)`` of the visible units, given floats; otherwise None."""
+        """Return features ``(N, n d)`` of the visible units if data are floats, otherwise None."""
         if not isinstance(data, Tensor | np.ndarray) or data.ndim < 2 or np.ma.is_masked(data):
             return None
         x = torch.as_tensor(data) if isinstance(data, Tensor) or data.dtype.kind == "f" else None
@@ -128,5 +128,5 @@ class RestrictedBoltzmannMachine(EnergyModel):
 
 
 def _label_of(labels: Any) -> Variable:
-    """A unit with one state per label."""
+    """Return a unit with one state per label."""
     return labels if isinstance(labels, Variable) else Variable("label", labels)

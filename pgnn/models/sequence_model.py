@@ -261,7 +261,7 @@ class SequenceModel(Model, UnrollableModel):
         return not self.detached and any(p.requires_grad for p in self.parameters())
 
     def _evidence_and_targets(self, evidence: Any, targets: Any) -> tuple[Any, Any]:
-        """The evidence, and the targets: by default the unobserved states."""
+        """Return the evidence, and the targets: by default the unobserved states."""
         hidden = self.hidden if targets is None else targets
         if targets is not None or all(self.variables[n].is_discrete for n in hidden):
             return evidence, hidden
@@ -270,7 +270,7 @@ class SequenceModel(Model, UnrollableModel):
         return observed, [n for n in hidden if self.variables[n].is_discrete or n not in known]
 
     def _engine(self, engine: Engine | None, inputs: Inputs | None = None) -> SequenceEngine:
-        """The sequence engine; any other engine works on the unrolled network."""
+        """Return the sequence engine; any other engine works on the unrolled network."""
         from pgnn.inference.time.engine_over_time import engine_over_time
 
         self.check_inputs(inputs)

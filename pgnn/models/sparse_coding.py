@@ -174,7 +174,7 @@ class SparseCoding(VectorNetwork, SolvableModel):
         }
 
     def _start(self, x: Tensor, seed: int | None) -> Tensor:
-        """Initial atoms: random rows with noise."""
+        """Return initial atoms: random rows with noise."""
         size = self.conditionals[self._latent].child.num_elements
         generator = torch.Generator().manual_seed(0 if seed is None else seed)
         chosen = torch.randint(len(x), (size,), generator=generator)
@@ -183,7 +183,7 @@ class SparseCoding(VectorNetwork, SolvableModel):
         return words / words.square().sum(dim=0).sqrt().clamp_min(1e-12)
 
     def _objective(self, x: Tensor, z: Tensor, words: Tensor, weights: Tensor) -> float:
-        """Joint log density of rows and codes, up to a constant."""
+        """Return the joint log density of rows and codes, up to a constant."""
         misfit = (x - z @ words.T).square().sum(dim=1, keepdim=True) / (2.0 * self.noise)
         return -float((weights * (misfit + self.penalty.value(z).sum(dim=1, keepdim=True))).sum())
 

@@ -146,7 +146,7 @@ class _Decoding(nn.Module):
 
 
 def _mean(conditional: Any, value: Tensor) -> Tensor:
-    """The mean of a conditional of one parent."""
+    """Return the mean of a conditional of one parent."""
     mean: Tensor = conditional.distribution({conditional.parents[0].name: value}).mean
     return mean
 

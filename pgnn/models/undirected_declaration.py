@@ -92,14 +92,14 @@ def _of_graph(graph: Any, potentials: Any, states: States) -> FieldDeclaration:
 
 
 def _node_names(potentials: Any) -> list[Hashable]:
-    """The keys of a mapping that are single nodes."""
+    """Return the keys of a mapping that are single nodes."""
     if not isinstance(potentials, Mapping):
         return []
     return [key for key in potentials if not isinstance(key, tuple | frozenset)]
 
 
 def _collect(potentials: Sequence[Potential]) -> dict[Hashable, Variable]:
-    """The variables of potentials; elements belong to their arrays."""
+    """Return the variables of potentials; elements belong to their arrays."""
     variables: dict[Hashable, Variable] = {}
     for p in potentials:
         for v in p.variables:
@@ -214,7 +214,7 @@ def _pair(edge: Any) -> tuple[Hashable, Hashable]:
 
 
 def _sizes(cliques: Sequence[Clique]) -> Iterator[tuple[Hashable, int]]:
-    """Numbers of states from the shapes of tables."""
+    """Yield numbers of states from the shapes of tables."""
     for names, table in cliques:
         if isinstance(table, Potential) or callable(table):
             continue

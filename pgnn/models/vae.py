@@ -220,7 +220,7 @@ class VAE(ColumnNames, AmortisedNetwork, ReconstructingModel):
         return torch.cat(scores)
 
     def _covariates(self, inputs: Inputs | None) -> dict[Hashable, Any]:
-        """Covariates as tensors; none may be missing."""
+        """Return covariates as tensors; missing values are not allowed."""
         return read_covariates(self.read_inputs(inputs or {}))
 
     def _rows(self, data: Any, name: Hashable | None = None) -> Tensor:

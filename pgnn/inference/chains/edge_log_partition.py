@@ -77,7 +77,7 @@ class _LogPartition(Function):
 
 
 def _gradients(kernel: EdgeChain, sums: Any, weights: Floats) -> tuple[Floats, Floats, Floats]:
-    """Gradients with respect to the scores of first labels, transitions and steps."""
+    """Return gradients with respect to the scores of first labels, transitions and steps."""
     lengths = kernel.rows.lengths
     counted = weights[(lengths > 0) & (sums.log_z > -np.inf)]
     alike = bool((counted == counted[:1]).all())

@@ -125,7 +125,7 @@ def _less(scores: Tensor, log_z: Tensor) -> Tensor:
 def _gradients(
     labels: LabelLikelihood, groups: list[_Group], weights: Tensor, begins: Tensor, moves: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients with respect to the scores of steps, first labels and transitions."""
+    """Return gradients with respect to the scores of steps, first labels and transitions."""
     z, weight = labels.labels, weights[labels.row]
     possible = torch.ones(labels.num_rows, dtype=torch.bool)
     expected_moves = torch.zeros_like(moves)

@@ -62,7 +62,7 @@ class _Smoothed(NamedTuple):
     wanted: Sequence[bool]
 
     def gradients(self, weights: Tensor, parts: Sequence[Tensor]) -> tuple[Tensor | None, ...]:
-        """Gradients of the weighted sum of log Z: initial, transition and field."""
+        """Return gradients of the weighted sum of log Z: initial, transition and field."""
         initial = transition = field = None
         if self.wanted[0] or self.wanted[2]:
             marginals = torch.from_numpy(self.sums.states).to(parts[2].dtype)

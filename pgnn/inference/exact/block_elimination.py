@@ -254,7 +254,7 @@ class BlockElimination(Engine):
 
 
 def _alike(free: Mask) -> list[Ints]:
-    """Rows grouped by their unobserved elements."""
+    """Return rows grouped by their unobserved elements."""
     if not len(free):
         return []
     if (free == free[:1]).all():

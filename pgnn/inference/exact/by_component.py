@@ -300,7 +300,7 @@ def _over_time(model: MixtureModel) -> bool:
 
 
 def _inputs_of(component: Any, inputs: Inputs | None) -> Inputs | None:
-    """The covariates that a component depends on."""
+    """Return the covariates that a component depends on."""
     names = component.input_names
     return {n: x for n, x in (inputs or {}).items() if names is None or n in names} or None
 
@@ -322,7 +322,7 @@ def _best_component(
     inputs: Inputs | None,
     errors: str,
 ) -> Assignment:
-    """The component and the states of its variables that are most probable together."""
+    """Return the component and the states of its variables that are most probable together."""
     known, classes = component_rows(model, observed)
     best = []
     for c in model.components:
@@ -362,12 +362,12 @@ def _chosen(joint: Tensor, n: int, seed: int | None) -> Tensor:
 
 
 def _of_rows(parts: Sequence[Tensor], which: Tensor) -> Tensor:
-    """For each sample the values of the component chosen for it."""
+    """Return the values of the component chosen for each sample."""
     index = which.reshape(1, *which.shape, *[1] * (parts[0].dim() - which.dim()))
     stacked = torch.stack(list(parts))
     return stacked.gather(0, index.expand(1, *stacked.shape[1:]))[0]
 
 
 def _seed(seed: int | None, k: int) -> int | None:
-    """A different seed for each component."""
+    """Return a different seed for each component."""
     return None if seed is None else int(np.random.default_rng([seed, k]).integers(2**31))

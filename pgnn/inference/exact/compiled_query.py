@@ -142,7 +142,7 @@ class CompiledQuery:
         return solver.row_answer(graph.mask(self._wanted), observed)
 
     def _filled(self, row_codes: NDArray[Any], solver: Solver) -> Codes:
-        """Codes ``(B, V)`` of all elements of the graph."""
+        """Return codes ``(B, V)`` of all elements of the graph."""
         size = len(solver.graph.elements)
         if self._observed is None and row_codes.shape[1] == size:
             return np.ascontiguousarray(row_codes, dtype=np.int32)
@@ -170,7 +170,7 @@ class CompiledQuery:
 
 
 def _narrowed(codes: NDArray[Any]) -> NDArray[Any]:
-    """Codes in 32 bits; values out of range become an invalid code."""
+    """Return codes as 32-bit integers; values out of range become an invalid code."""
     narrow = codes.astype(np.int32)
     if codes.dtype.kind in "iu" and codes.dtype.itemsize >= 4 and (narrow != codes).any():
         return np.where(narrow == codes, narrow, np.iinfo(np.int32).max).astype(np.int32)

@@ -243,7 +243,7 @@ class CpuExecutor:
         )
 
     def log_scale(self, plan: Plan, rows: Rows) -> Any:
-        """The log of the factor by which scaling the tables has divided the result."""
+        """Return the log of the factor by which scaling the tables has divided the result."""
         scale = float(self.graph.scaled_tables.log_scale[plan.task.used].sum())
         if self.graph.rowwise.any():
             used = plan.task.used[self.graph.rowwise]

@@ -54,7 +54,7 @@ class Differentiable:
         return self._without_plates()._log_evidence()
 
     def _without_plates(self) -> Differentiable:
-        """The log evidence after whole arrays of variables have been summed out by torch."""
+        """Return the log evidence after whole arrays of variables have been summed out by torch."""
         graph = self.solver.graph
         if not graph.groups or self.soft is not None:
             return self
@@ -129,12 +129,12 @@ class Differentiable:
         return Factor(variables, parts.masked_fill(never, 1.0).log().masked_fill(never, -math.inf))
 
     def as_tensor(self, array: Floats) -> Tensor:
-        """An array as a tensor of the graph's dtype and device."""
+        """Return an array as a tensor of the graph's dtype and device."""
         graph = self.solver.graph
         return torch.from_numpy(np.ascontiguousarray(array)).to(graph.device, graph.dtype)
 
     def _scale(self) -> Tensor | float:
-        """The scale that was divided out of the soft evidence."""
+        """Return the scale that was divided out of the soft evidence."""
         return self.as_tensor(self.log_scale) if self.soft is not None else 0.0
 
     def _solver_for(self, graph: FactorGraph) -> Solver:

@@ -131,7 +131,7 @@ class RealTargets:
         return modes
 
     def _components(self) -> list[GaussianComponent]:
-        """The components that contain a target."""
+        """Return the components that contain a target."""
         wanted = {v.name for v in self.reals}
         return [c for c in self.hidden.components if wanted & c.names]
 
@@ -146,7 +146,7 @@ class RealTargets:
 
 
 def _system(component: GaussianComponent, question: Question) -> LinearSystem:
-    """The density of a component given the observations.
+    """Return the density of a component given the observations.
 
     Raises:
         Intractable: If there are too many configurations.
@@ -242,7 +242,7 @@ class GaussianPosterior(WithReals):
         return self._distribution(_joined(systems), real)
 
     def _makers(self) -> Iterator[tuple[Hashable, Callable[[], ExactMarginal]]]:
-        """Functions that compute the marginal of each target on demand."""
+        """Yield functions that compute the marginal of each target on demand."""
         for system in self._systems:
             solved = _Solved(system)
             for v in system.hidden:
@@ -256,7 +256,7 @@ class GaussianPosterior(WithReals):
         return self._made(moments, v.shape, self._weights(solved.system.free))
 
     def _distribution(self, system: LinearSystem, names: Sequence[Hashable]) -> ExactMarginal:
-        """The joint distribution of some variables."""
+        """Return the joint distribution of some variables."""
         parts = []
         for piece in system.pieces():
             elimination = piece.elimination(names)
@@ -271,7 +271,7 @@ class GaussianPosterior(WithReals):
         shape: tuple[int, ...],
         weights: Tensor | None,
     ) -> ExactMarginal:
-        """The distribution with moments ``(B or 1, K1 or 1, ..., D)``, in chunks of rows."""
+        """Return the distribution with moments ``(B or 1, K1 or 1, ..., D)``, in chunks of rows."""
         means, covariances = zip(*moments, strict=True)
         mean, covariance = torch.cat(means), torch.cat(covariances)
         lead = common_shape(mean.shape[:-1], covariance.shape[:-2])
@@ -347,13 +347,13 @@ class _Lazy(Mapping[Hashable, ExactMarginal]):
 
 
 def _of_rows(system: LinearSystem, moments: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-    """Moments expanded to all rows."""
+    """Return moments expanded to all rows."""
     mean, covariance = (x.expand(system.num_rows, *x.shape[1:]) for x in moments)
     return mean, covariance
 
 
 def _joined(systems: Sequence[LinearSystem]) -> LinearSystem:
-    """Several systems joined into one."""
+    """Join several systems into one."""
     if len(systems) == 1:
         return systems[0]
     axes = {v.name: v for s in systems for v in s.free}

@@ -141,7 +141,7 @@ class HiddenComponents:
         return values
 
     def _sums(self, values: Floats, weights: Floats, counts: Floats, counting: bool) -> Floats:
-        """Log sums of all components; their expected counts are added to ``counts``."""
+        """Return log sums of all components; their expected counts are added to ``counts``."""
         log_z = np.zeros(self.num_components)
         sizes, touching = np.diff(self.scopes[0]), np.diff(self.scopes[2])
         logs = np.log(self.structure[0])[self.scopes[1]]
@@ -168,7 +168,7 @@ class HiddenComponents:
 
 
 def _strides(graph: FactorGraph) -> Ints:
-    """The stride of each variable of each scope in its table."""
+    """Return the stride of each variable of each scope in its table."""
     card = graph.card[graph.scope_var].astype(np.int64)
     stride = np.ones_like(card)
     for f in np.flatnonzero(np.diff(graph.scope_ptr) > 1).tolist():
@@ -178,6 +178,6 @@ def _strides(graph: FactorGraph) -> Ints:
 
 
 def _by_row(terms: Floats, ptr: Ints) -> Floats:
-    """Sums of consecutive terms, which may be minus infinity."""
+    """Return sums of consecutive terms, which may be minus infinity."""
     rows = np.repeat(np.arange(len(ptr) - 1), np.diff(ptr))
     return np.bincount(rows, terms, len(ptr) - 1).astype(np.float64)

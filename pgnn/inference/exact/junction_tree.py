@@ -92,7 +92,7 @@ class JunctionTree(Engine):
         return real_targets.answer(question, self._discrete(question.about(real_targets.discrete)))
 
     def _discrete(self, question: Question) -> Posterior:
-        """The posterior of the discrete variables."""
+        """Return the posterior of the discrete variables."""
         (solver, observed), targets = self._lowered(question), question.targets
         one_row = not observed.batched and observed.soft is None
         answer = solver.row(observed.codes, targets) if one_row else None
@@ -292,7 +292,7 @@ class JunctionTree(Engine):
         return {c: posterior.joint(*sorted(c, key=rank.__getitem__)) for c in tree}
 
     def _lowered(self, question: Question) -> tuple[Solver, RowEvidence]:
-        """The solver of the expanded graph, and the evidence on its elements."""
+        """Return the solver of the expanded graph, and the evidence on its elements."""
         solver = self._solver(question)
         observed = solver.graph.evidence(question.observed)
         return solver.given(observed.codes), observed
@@ -333,7 +333,7 @@ class ExactJoint:
 
 
 def _rank(elements: Elements, order: Sequence[Hashable]) -> tuple[int, ...]:
-    """The position of each element in an order.
+    """Return the position of each element in an order.
 
     Raises:
         ModelError: If the order does not name every element once.
@@ -354,7 +354,7 @@ def _rank(elements: Elements, order: Sequence[Hashable]) -> tuple[int, ...]:
 
 
 def _reason(solver: Solver, num_elements: int) -> str:
-    """The reason why the answer is exact, and the number of auxiliary variables."""
+    """Return the reason why the answer is exact, and the number of auxiliary variables."""
     why, hidden = "every unobserved variable is discrete", len(solver.graph.elements) - num_elements
     if not hidden:
         return why

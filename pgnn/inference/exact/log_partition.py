@@ -135,7 +135,7 @@ def _counts(kernel: Kernel, graph: FactorGraph, weights: Tensor, *tables: Tensor
 
 
 def _with(graph: FactorGraph, tables: Sequence[Tensor]) -> FactorGraph:
-    """The graph with other values of the sources that require gradients."""
+    """Return the graph with other values of the sources that require gradients."""
     if all(
         graph.sources[k].data_ptr() == x.data_ptr()
         for k, x in zip(graph.learned, tables, strict=True)
@@ -149,7 +149,7 @@ def _tensor(array: Floats) -> Tensor:
 
 
 def _weighted(counts: Tensor, weights: Tensor) -> Tensor:
-    """Counts of each row, or of the single row, times weights ``(B,)``."""
+    """Return counts of each row, or of the single row, times weights ``(B,)``."""
     shape = [-1, *[1] * (counts.dim() - 1)] if counts.dim() else []
     return counts * weights.to(counts).reshape(shape)
 

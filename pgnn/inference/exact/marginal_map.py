@@ -101,7 +101,7 @@ class MarginalSearch:
         return codes, values, count
 
     def _changes(self, code: Codes, changeable: Ints) -> Codes:
-        """Every change of one element."""
+        """Return every change of one element."""
         card = self.question.graph.elements.card[changeable]
         element = np.repeat(changeable, card - 1)
         step = np.concatenate([np.arange(1, k) for k in card])

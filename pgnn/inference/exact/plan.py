@@ -350,7 +350,7 @@ def _plan_without_kernels(graph: FactorGraph, task: Task, interim: bool = False)
 
 
 def _interactions(graph: FactorGraph, task: Task) -> Any:
-    """The pairs of free variables that share a used factor."""
+    """Return the pairs of free variables that share a used factor."""
     from pgnn.graphs.interaction import interaction_graph
 
     scopes = [

@@ -213,7 +213,7 @@ class Planner:
         return plan
 
     def _new_plan(self, graph: FactorGraph, task: Task, rows: int) -> Plan:
-        """A new plan; for torch if ``rows`` is None."""
+        """Return a new plan; for torch if ``rows`` is None."""
         if self.rank is not None:
             rank = np.array(self.rank)
             if graph.origin is not None:
@@ -256,7 +256,7 @@ class Planner:
         return plan if self._cheaper_than_planning(plan, 1) else None
 
     def _for_any_row(self, graph: FactorGraph, ask: Ask) -> Plan:
-        """The plan without sliced variables."""
+        """Return the plan without sliced variables."""
         key = graph.digest + ask.key
         plan = self._any_row.get(key)
         if plan is None:
@@ -279,7 +279,7 @@ class Planner:
         return self.plan(graph, task, rows)
 
     def _task(self, graph: FactorGraph, observed: Mask, ask: Ask, ever: Mask | None = None) -> Task:
-        """The task of rows that all observe some variables, and may observe others."""
+        """Return the task of rows that all observe some variables, and may observe others."""
         masks = [mask for mask in (ever, ask.soft) if mask is not None]
         return make_task(
             graph,
@@ -294,7 +294,7 @@ class Planner:
 
 
 def _group(observed: Mask) -> list[Rows]:
-    """The rows grouped by their observed variables."""
+    """Return the rows grouped by their observed variables."""
     packed = np.packbits(observed, axis=1)
     keys = np.ascontiguousarray(packed).view(np.dtype((np.void, packed.shape[1]))).ravel()
     _, group = np.unique(keys, return_inverse=True)

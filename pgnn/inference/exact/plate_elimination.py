@@ -128,7 +128,7 @@ class PlateElimination:
 def _step(
     scopes: Sequence[Ints | None], k: int, axis: int, free: Mask, card: Ints
 ) -> PlateStep | None:
-    """The step that sums out the variables on an axis of a group, if possible."""
+    """Return the step that sums out the variables on an axis of a group, if possible."""
     scope_of_group = scopes[k]
     assert scope_of_group is not None
     chosen = scope_of_group[:, axis]
@@ -182,7 +182,7 @@ def _summed(groups: Sequence[FactorGroup], step: PlateStep) -> FactorGroup:
 
 
 def _table(group: FactorGroup, part: PlateFactors) -> Table:
-    """The tables of a group, with the variables of the array along the batch axis."""
+    """Return the tables of a group, with the variables of the array along the batch axis."""
     values, batch = group.log_values, len(group.batch_shape)
     if values.shape[batch] > 1 and (np.diff(part.order) != 1).any():
         values = values.index_select(batch, torch.from_numpy(part.order).to(values.device))

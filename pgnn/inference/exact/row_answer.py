@@ -100,7 +100,7 @@ class RowAnswer:
         return None if lost else (np.array([log_z + run.log_scale]), marginals)
 
     def _for_pattern(self, observed: Mask) -> _Run | None:
-        """The plan for rows that observe these variables; the last few are cached."""
+        """Return the plan for rows that observe these variables; the last few are cached."""
         key = observed.tobytes()
         try:
             run = self._by_pattern.pop(key)

@@ -290,7 +290,7 @@ class Solver:
         return Solver(graph, self.planner, self.max_bytes, self.max_work)
 
     def executor(self, plan: Plan, rows: Rows) -> CpuExecutor | None:
-        """The compiled executor of a plan for some rows; None if torch executes it."""
+        """Return the compiled executor of a plan for some rows; None if torch executes it."""
         return None if plan.interim else self.at_rows(rows).cpu
 
     def check(self, plan: Plan, rows: int) -> int:
@@ -324,7 +324,7 @@ class Solver:
             yield plan, rows
 
     def softly(self, soft: Floats | None) -> Mask | None:
-        """The variables with soft evidence in some row."""
+        """Return the variables with soft evidence in some row."""
         if soft is None:
             return None
         columns = (soft != 1.0).any(axis=0)

@@ -157,7 +157,7 @@ def product_without(
 
 
 def _sorted(table: Table, place: Mapping[Hashable, int]) -> Table:
-    """The table with its axes sorted by elimination position."""
+    """Return the table with its axes sorted by elimination position."""
     rank, axes = len(table.scope), range(len(table.scope))
     order = sorted(axes, key=lambda k: place.get(table.scope[k], len(place)))
     if order == [*axes]:

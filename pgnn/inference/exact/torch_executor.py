@@ -320,7 +320,7 @@ def _walk_back(
 def _beliefs(
     tables: ObservedTables, scopes: Sequence[Sequence[int]], create_graph: bool, max_bytes: int
 ) -> tuple[list[Tensor], Tensor]:
-    """Joint posteriors over the scopes, rows first, from one backward pass per chunk."""
+    """Return joint posteriors over the scopes, rows first, from one backward pass per chunk."""
     parts, logs = [], []
     for piece in tables.pieces(max_bytes, scopes):
         units = [piece.zeros(scope, piece.num_rows) for scope in scopes]
@@ -343,7 +343,7 @@ def _drawn(uniform: Tensor, k: int, logs: Tensor) -> Tensor:
 
 
 def _normalised(table: Tensor) -> Tensor:
-    """Rows normalised to one; rows of zeros are unchanged."""
+    """Return rows normalised to one; rows of zeros are unchanged."""
     total = table.flatten(1).sum(1) if table.dim() > 1 else table
     total = total.masked_fill(total == 0, 1.0)
     return table / total.reshape([-1] + [1] * (table.dim() - 1))

@@ -87,7 +87,7 @@ class TorchRows:
         return states.cpu().numpy().astype(np.int32), self.log_evidence()
 
     def _unary(self) -> dict[int, Tensor]:
-        """Log-likelihoods of the variables with soft evidence in some row."""
+        """Return log-likelihoods of the variables with soft evidence in some row."""
         likelihoods: dict[int, Tensor] = {}
         if self.soft is None:
             return likelihoods

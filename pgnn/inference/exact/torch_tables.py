@@ -57,7 +57,7 @@ class ObservedTables:
         return self.tables[0].values.dtype if self.tables else torch.float64
 
     def zeros(self, scope: Sequence[int], num_rows: int) -> Table:
-        """A table of ones (logs of zero) over some variables."""
+        """Return a table of ones (logs of zero) over some variables."""
         shape = [int(self.graph.card[v]) for v in scope]
         device = self.codes.device
         return Table(tuple(scope), torch.zeros([*shape, num_rows], dtype=self.dtype, device=device))
@@ -75,7 +75,7 @@ class ObservedTables:
         return [self._rows(k, k + size) for k in range(0, self.num_rows, size)]
 
     def observed(self, extra: Iterable[Table] = ()) -> list[Table]:
-        """All tables conditioned on the evidence, with axes in elimination order."""
+        """Return all tables conditioned on the evidence, with axes in elimination order."""
         return [self._place(t) for t in (*self.tables, *extra)] + self._findings()
 
     def _rows(self, start: int, stop: int) -> ObservedTables:
@@ -86,7 +86,7 @@ class ObservedTables:
         return replace(self, codes=self.codes[start:stop], tables=tuple(cut))
 
     def _place(self, table: Table) -> Table:
-        """The slice of a table at each row's observed states, with sorted free axes."""
+        """Return the slice of a table at each row's observed states, with sorted free axes."""
         scope, values = table
         card = self.graph.card
         rows = len(scope)
@@ -106,7 +106,7 @@ class ObservedTables:
         return Table(kept, flat.gather(-2, index.expand(*shape, 1, -1)).squeeze(-2))
 
     def _findings(self) -> list[Table]:
-        """Tables of the states observed in some rows, for variables that are eliminated."""
+        """Return tables of the states observed in some rows, for variables that are eliminated."""
         observed = (self.codes >= 0).any(0).tolist()
         tables = []
         for v in self.order:
@@ -192,7 +192,7 @@ def observed_tables(
 
 
 def numbers(chosen: Iterable[int]) -> list[int]:
-    """Indices of variables or factors, given as indices or as a mask over all of them."""
+    """Return indices of variables or factors, given as indices or as a mask over all of them."""
     array = np.array([int(v) if not _is_flag(v) else bool(v) for v in chosen])
     if array.dtype == np.bool_:
         return [int(v) for v in np.flatnonzero(array)]
@@ -216,7 +216,7 @@ def _rows_last(graph: FactorGraph, scope: tuple[int, ...], values: Tensor) -> Ta
 
 
 def _all_rows(codes: Tensor, tables: Iterable[Table]) -> Tensor:
-    """Codes expanded to the number of rows of the tables."""
+    """Return codes expanded to the number of rows of the tables."""
     sizes = {t.values.shape[-1] for t in tables} | {codes.shape[0]}
     several = sizes - {1}
     if len(several) > 1:
@@ -263,7 +263,7 @@ def _check_order(
 
 
 def _plain(tensor: Tensor) -> Tensor:
-    """A tensor that autograd can save, even if the caller is in inference mode."""
+    """Return a tensor that autograd can save, even if the caller is in inference mode."""
     return tensor.clone() if tensor.is_inference() else tensor
 
 

@@ -180,7 +180,7 @@ class Adversarial(Learner):
                 history["samples"] = torch.stack(play.kept)
 
     def _batches(self, model: AdversarialModel, data: Any, inputs: Inputs | None) -> TensorBatches:
-        """The source of batches; an error in one process is raised in all."""
+        """Return the source of batches; an error in one process is raised in all."""
 
         def read() -> TensorBatches:
             return TensorBatches(

@@ -233,7 +233,7 @@ class Ascent(Learner):
         self._warn(problem.record, converged, last)
 
     def _read(self, model: Any, data: Any, weights: Any, inputs: Inputs | None) -> Any:
-        """The checked training data; an error in one process is raised in all."""
+        """Return the checked training data; an error in one process is raised in all."""
 
         def read() -> Any:
             rows = self.read_rows(model, data, weights, inputs)
@@ -248,7 +248,7 @@ class Ascent(Learner):
             model.load_state_dict(from_first(model.state_dict()))
 
     def _looked_at(self, model: Any) -> dict[str, float]:
-        """The values of the watched functions."""
+        """Return the values of the watched functions."""
         if not self.watch:
             return {}
         with parts_in_mode(model, train=False, forget=False), torch.no_grad():
@@ -258,7 +258,7 @@ class Ascent(Learner):
         self, model: Any, rows: Any, learnable: LearnableParameters, last: list[Warning],
         seed: int | None,
     ) -> OptimisationProblem:  # fmt: skip
-        """The optimisation problem, with penalties, at the initial parameters."""
+        """Return the optimisation problem, with penalties, at the initial parameters."""
         objective = WatchedObjective(self.objective(model, rows, seed), last)
         judge = None
         if self.validation:
@@ -331,14 +331,14 @@ class Ascent(Learner):
     def _judge(
         objective: MeanObjective, held: RowEvidence, model: nn.Module
     ) -> Callable[[], float]:
-        """A function that scores the held-out rows."""
+        """Return a function that scores the held-out rows."""
         if objective.figure is None:
             raise ModelError("a sampling engine has no log-likelihood: leave out validation")
         return _value(objective(held), model)
 
     @staticmethod
     def _total(problem: OptimisationProblem, model: nn.Module) -> dict[str, float]:
-        """The sum over rows at the final parameters, by name."""
+        """Return the sum over rows at the final parameters, by name."""
         figure, rows = problem.objective.figure, problem.rows
         if figure is None:
             return {}

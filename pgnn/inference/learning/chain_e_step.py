@@ -252,7 +252,7 @@ class ChainEStep(EStep[SequenceEvidence]):
 def _in_parts(
     state: Variable, observed: SequenceEvidence, seed: int, at_random: bool
 ) -> SequenceEvidence:
-    """Sequences with states filled in by as many segments of time as there are states."""
+    """Return sequences with states filled in by as many segments of time as there are states."""
     k, lengths = state.num_states, observed.lengths
     cuts = (torch.arange(1, k) / k).expand(len(lengths), k - 1)
     if at_random:
@@ -284,7 +284,7 @@ def _first_rows(observed: SequenceEvidence, model: Any, posterior: Tensor) -> We
 
 
 def _pair_rows(observed: SequenceEvidence, model: Any, chain: Any) -> WeightedRows:
-    """Transitions that depend on inputs: the posterior of each pair of neighbours."""
+    """Return transitions that depend on inputs: the posterior of each pair of neighbours."""
     with torch.no_grad():
         pairs = torch.nan_to_num(chain.pair_marginals())
     pairs = pairs * torch.from_numpy(observed.row_weights).to(pairs)[:, None, None, None]

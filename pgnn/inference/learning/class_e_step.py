@@ -100,7 +100,7 @@ class ClassEStep(NetworkEStep):
     # --- helpers ------------------------------------------------------------------------------
 
     def _blocks(self, observed: RowEvidence) -> Iterator[Block]:
-        """Rows, some at a time."""
+        """Yield chunks of rows."""
         known: dict[Hashable, Tensor] = dict(observed.reals)
         codes = torch.from_numpy(observed.codes)
         for name, v in self.model.variables.items():
@@ -165,7 +165,7 @@ class ClassEStep(NetworkEStep):
 
 
 def _filled(conditional: Conditional, x: Tensor) -> tuple[Tensor, Tensor | None]:
-    """Values with missing components replaced, and their rows; or the values themselves."""
+    """Return values with missing components replaced, and their rows; or the values themselves."""
     if conditional.integrates_missing or is_sparse(x):
         return x, None
     if conditional.child.is_discrete:

@@ -53,7 +53,7 @@ class Term:
             self.conditional.start_from(self.values, self.weights)
 
     def value(self) -> Tensor:
-        """The scalar value."""
+        """Return the scalar value."""
         table = self.conditional.log_table(dict(self.values), dict(self.inputs) or None)
         # configurations of weight zero may be impossible
         weights = self.weights

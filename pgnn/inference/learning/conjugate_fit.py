@@ -141,7 +141,7 @@ class _Rounds:
 
 
 def _conjugate(e_step: EStep[Any]) -> dict[Hashable, Conjugate]:
-    """The learnable conditionals.
+    """Return the learnable conditionals.
 
     Raises:
         Unsupported: If one has no conjugate prior, is partly constant, or shares parameters.
@@ -171,7 +171,7 @@ def _conjugate(e_step: EStep[Any]) -> dict[Hashable, Conjugate]:
 def _priors(
     e_step: EStep[Any], pieces: Mapping[Hashable, Conjugate], value: Any, observed: Any
 ) -> dict[Hashable, Beliefs]:
-    """The prior of each conditional; given priors are used where they apply."""
+    """Return the prior of each conditional; given priors are used where they apply."""
     if isinstance(value, Mapping):
         unknown = [n for n in value if n not in pieces]
         if unknown:

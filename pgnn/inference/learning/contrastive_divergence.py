@@ -189,7 +189,7 @@ class ContrastiveDivergence(Learner):
         self, model: Any, data: Any, weights: Any, inputs: Inputs | None, seed: int | None,
         passes: int,
     ) -> UnitSource:  # fmt: skip
-        """The source of batches."""
+        """Return the source of batches."""
         if not isinstance(model, UnitModel):
             raise ModelError(
                 f"ContrastiveDivergence() learns layers of units such as a Boltzmann machine; a "

@@ -199,7 +199,7 @@ class ContrastivePasses:
         return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda t: max(1 - t / epochs, 0.0))
 
     def _begin(self, batch: UnitRows) -> None:
-        """Small random couplings, biases and offsets from the means of the data."""
+        """Initialise couplings by small random values, biases and offsets by means of the data."""
         self._begun = True
         rows = self.source.rows or batch
         layers: UnitLayers = self.model.layers()
@@ -213,14 +213,14 @@ class ContrastivePasses:
             self._offsets[n] = layers.kinds[n].features(free[n])
 
     def _begin_chains(self, layers: UnitLayers, rows: int) -> UnitChains:
-        """Persistent chains, sampled from the biases."""
+        """Return persistent chains, sampled from the biases."""
         count = self.settings.chains or max(min(self.settings.batch_size, rows), 1)
         base = {n: b.clone() for n, b in layers.biases.items()}
         state = layers.start(count * len(self._betas), self._rng)
         return UnitChains(state, self._betas, self._rng, base)
 
     def _layers(self) -> UnitLayers:
-        """The layers with the current parameters; created once if these are plain parameters."""
+        """Return the layers with the current parameters; cached if these are plain parameters."""
         if self._live is not None:
             return self._live
         layers: UnitLayers = self.model.layers()
@@ -278,7 +278,7 @@ class ContrastivePasses:
         self.optimizer.step()
 
     def _plain_rate(self, layers: UnitLayers) -> float | None:
-        """The learning rate of plain gradient descent, if couplings are the parameters themselves.
+        """Return the learning rate of plain gradient descent if couplings are the parameters.
 
         Their gradients are then not stored. None for other optimisers.
         """
@@ -302,7 +302,7 @@ class ContrastivePasses:
             biases[name] = biases[name] + self.settings.sparsity_cost * gap
 
     def _clamped(self, layers: UnitLayers, batch: UnitRows) -> tuple[State, State]:
-        """Expected units given the visible ones, and sampled ones if chains start there."""
+        """Return expected units given the visible ones, and samples if chains start from them."""
         state: State = dict(batch.values)
         if batch.missing:
             self._fill(layers, state, batch)

@@ -166,7 +166,7 @@ class EStep(ABC, Generic[EvidenceT]):
     def values_of(
         self, name: Hashable, conditional: Conditional, observed: EvidenceT
     ) -> Values | None:
-        """Observed values of a real child and its real parents; None without the child."""
+        """Return observed values of a real child and its real parents; None without the child."""
         return None
 
     def completed(self, observed: EvidenceT) -> EvidenceT:

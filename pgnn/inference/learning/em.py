@@ -338,7 +338,7 @@ class EM(Learner):
                 start.initialize(at_random=k > 0)
 
     def _keeper(self, model: Any, observed: Any, seed: int | None) -> Keeper:
-        """The keeper of checkpoints, for the first process only."""
+        """Return the keeper of checkpoints, for the first process only."""
         if self.checkpoints is None or (self.distributed and not is_first()):
             return Keeper(None, {})
         fields = {
@@ -358,7 +358,7 @@ class EM(Learner):
         )
 
     def _agreed(self, make: Callable[[], Any]) -> Any:
-        """The value of the first process."""
+        """Return the value of the first process."""
         return from_first(together(make)) if self.distributed else make()
 
     def _warn(self, best: Start, last: ExpectedStatistics, untold: str | None) -> None:

@@ -86,7 +86,7 @@ class ExpectedStatistics:
     def _merged(
         self, other: ExpectedStatistics, merge: Callable[[Tensor, Tensor], Tensor]
     ) -> tuple[dict[Hashable, Statistics], Tensor | None]:
-        """Sums and occupancies of both; missing entries count as zero."""
+        """Return the sums of two statistics and of two occupancies; missing entries are zero."""
         sums, union = {}, {**self.sums, **other.sums}
         for name in union:
             nothing = tuple(torch.zeros_like(x) for x in union[name])

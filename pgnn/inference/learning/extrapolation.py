@@ -135,7 +135,7 @@ class Squarem(Extrapolation):
     steps, growth = 2, 4.0
 
     def shortened(self, longest: float) -> float:
-        """A quarter of it."""
+        """Return the extrapolation with a quarter of the step length."""
         return max(1.0, longest / self.growth)
 
     def extrapolated(self, points: Sequence[Point]) -> Point | None:
@@ -190,6 +190,6 @@ def difference(new: Tensor, old: Tensor) -> Tensor:
 
 
 def _norm(parts: list[Tensor], scales: list[float]) -> float:
-    """Norm over all parameters, each relative to its own norm."""
+    """Return the norm over all parameters, each relative to its own norm."""
     pairs = zip(parts, scales, strict=True)
     return float(sum(float((x / (s or 1.0)).pow(2).sum()) for x, s in pairs) ** 0.5)

@@ -35,7 +35,7 @@ class FitUnderWay:
                 start.restore(kept)
 
     def chosen(self) -> Start:
-        """The best start."""
+        """Return the best start."""
         if self.best is None:
             values = [s.value() for s in self._starts] if len(self._starts) > 1 else [0.0]
             self.best, self._done = values.index(max(values)), 0

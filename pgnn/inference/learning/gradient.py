@@ -104,7 +104,7 @@ class Gradient(Ascent):
         )
 
     def read_rows(self, model: Any, data: Any, weights: Any, inputs: Inputs | None) -> Any:
-        """Rows, or sequences of a model over time."""
+        """Return rows, or sequences of a model over time."""
         if isinstance(model, UnrollableModel | PairedModel):
             return read_sequences(model, data, weights, inputs)
         return super().read_rows(model, data, weights, inputs)

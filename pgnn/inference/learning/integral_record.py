@@ -123,7 +123,7 @@ class IntegralRecord(Record):
         elimination: Elimination | PlainElimination,
         cliques: Mapping[int, Moments],
     ) -> _Family:
-        """The moments of the real variables of a conditional."""
+        """Return the moments of the real variables of a conditional."""
         names = {v.name for v in piece.hidden}
         reals = [v for v in conditional.scope if not v.is_discrete]
         hidden = [v for v in reals if v.name in names]

@@ -133,7 +133,7 @@ class KMeans(Learner):
         seed: int | None,
         progress: bool,
     ) -> tuple[Clusters, float]:
-        """The clusters with the smallest sum of squares, and the sum."""
+        """Return the clusters with the smallest sum of squares, and the sum."""
         size = model.variables[model.class_name].num_states
         origin = rows.mean(dim=0)  # accuracy for rows far from zero
         rows = rows - origin
@@ -157,7 +157,7 @@ class KMeans(Learner):
 
 
 def _features(model: Any) -> dict[Hashable, Gaussian]:
-    """The features by name.
+    """Return the features by name.
 
     Raises:
         Unsupported: If the model is not a class model, or a feature is not Gaussian.

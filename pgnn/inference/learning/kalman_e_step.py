@@ -191,7 +191,7 @@ class KalmanEStep(EStep[SequenceEvidence]):
 
 
 def _together(a: StepMoments, b: StepMoments, across: Tensor) -> StepMoments:
-    """Joint moments of two vectors, from their cross-covariances ``(U, T, A, B)``."""
+    """Return joint moments of two vectors, from their cross-covariances ``(U, T, A, B)``."""
     upper = torch.cat([a.covariance, across], dim=-1)
     lower = torch.cat([across.mT, b.covariance], dim=-1)
     return StepMoments(torch.cat([a.mean, b.mean], dim=-1), torch.cat([upper, lower], dim=-2))

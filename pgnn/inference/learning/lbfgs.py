@@ -87,7 +87,7 @@ class PenalizedObjective:
         return max(1e-6, 4.0 * float(np.sqrt(self.learnable.precision * abs(self.total))))
 
     def point(self) -> Floats:
-        """The initial point of L-BFGS-B."""
+        """Return the initial point of L-BFGS-B."""
         theta = self.theta.copy()
         minus = np.maximum(-theta[self.split], 0.0)
         theta[self.split] = np.maximum(theta[self.split], 0.0)
@@ -124,7 +124,7 @@ class PenalizedObjective:
             self.value, self.gradient = self.evaluate()
 
     def __call__(self, point: Floats) -> tuple[float, Floats]:
-        """The value to be minimised, and its gradient."""
+        """Return the value to be minimised, and its gradient."""
         self.move(point)
         plus, minus = point[: len(self.theta)], point[len(self.theta) :]
         gradient = self.l2 * self.theta - self.gradient
@@ -144,7 +144,7 @@ class PenalizedObjective:
         return theta
 
     def evaluate(self) -> tuple[float, Floats]:
-        """The value and its gradient without penalties, at the current parameters.
+        """Return the value and its gradient without penalties, at the current parameters.
 
         The value of a singular covariance is undefined.
         """
@@ -284,7 +284,7 @@ def leave_saddle(target: PenalizedObjective) -> bool:
 
 
 def _largest_curvature(target: PenalizedObjective) -> tuple[float, Floats]:
-    """Largest significant eigenvalue of the Hessian at the current point, and its vector.
+    """Return the largest significant eigenvalue of the Hessian at the point, and its vector.
 
     Zero if none exceeds the errors of the differences.
     """

@@ -67,7 +67,7 @@ class LikelihoodObjective:
         return mean
 
     def _shared_tables(self, rows: RowEvidence) -> Mean:
-        """The mean log score of rows with shared tables, without log Z."""
+        """Return the mean log score of rows with shared tables, without log Z."""
         if not rows.complete.all():
             return lambda: self._evidence(self.model, rows, rows)
         groups = self.model.factor_groups()
@@ -76,7 +76,7 @@ class LikelihoodObjective:
         return lambda: dotted(self.model.factor_groups(), shares)
 
     def _rowwise(self, rows: RowEvidence) -> Mean:
-        """The mean log-likelihood of rows with row-wise tables."""
+        """Return the mean log-likelihood of rows with row-wise tables."""
         complete = bool(rows.complete.all())
 
         def mean() -> Tensor:
@@ -90,7 +90,7 @@ class LikelihoodObjective:
         return mean
 
     def _evidence(self, model: Any, observed: RowEvidence | None, rows: RowEvidence) -> Tensor:
-        """The mean log evidence; without evidence the log partition function."""
+        """Return the mean log evidence; without evidence the log partition function."""
         log_z = self.engine.log_prob(model, observed, inputs=rows.inputs or None)
         if torch.is_grad_enabled() and not log_z.requires_grad:
             raise Unsupported(
@@ -132,7 +132,7 @@ class SampledObjective(LikelihoodObjective, DrawingObjective):
         self._random.bit_generator.state = random_state
 
     def _evidence(self, model: Any, observed: RowEvidence | None, rows: RowEvidence) -> Tensor:
-        """The mean log score of samples, given the evidence if any."""
+        """Return the mean log score of samples, given the evidence if any."""
         inputs = rows.inputs or None
         batched = observed is not None or inputs is not None
         number = -(-self.num_samples // rows.num_rows) if batched else self.num_samples
@@ -238,7 +238,7 @@ def _graph(model: Any, rows: RowEvidence) -> FactorGraph:
 
 
 def _mean(values: Tensor, rows: RowEvidence) -> Tensor:
-    """The weighted mean of ``(N,)`` values, or of a shared value."""
+    """Return the weighted mean of ``(N,)`` values, or of a shared value."""
     if not values.dim():
         return values
     return (values.double() * rows.shares(values.double())).sum()

@@ -192,7 +192,7 @@ class MaximumLikelihood(Learner):
         )
 
     def _priors(self, pieces: Pieces) -> dict[Hashable, Any]:
-        """The priors of the conditionals, by name."""
+        """Return the priors of the conditionals, by name."""
         if isinstance(self.prior, Mapping):
             return {n: prior for n, prior in self.prior.items() if n in pieces}
         return {} if self.prior is None else accepting(pieces, self.prior)
@@ -367,7 +367,7 @@ def _counted_rows(model: Any, parts: _Parts, weights: Any, rows: Any) -> Statist
 
 
 def _log_likelihood(counts: NDArray[Any], table: Tabular) -> float:
-    """Log-likelihood of the counts under a table."""
+    """Return the log-likelihood of the counts under a table."""
     observed = counts > 0
     log_probs = table.log_probs.detach().double().numpy(force=True)
     return float((counts[observed] * log_probs[observed]).sum())

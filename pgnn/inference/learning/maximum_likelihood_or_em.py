@@ -61,7 +61,7 @@ class MaximumLikelihoodOrEM(Learner):
     def _read(
         self, model: Any, data: Any, weights: Any, inputs: Inputs | None
     ) -> tuple[Any, dict[str, Any]]:
-        """The rows with remaining arguments; an iterable of batches is not read."""
+        """Return the rows with remaining arguments; an iterable of batches is not read."""
         if not is_single(data) or is_partitioned(data):
             return data, {"weights": weights, "inputs": inputs}
         rows = read_rows(model, data, weights, inputs)

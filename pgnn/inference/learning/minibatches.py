@@ -195,7 +195,7 @@ class MiniBatches:
         return state + 1, Info(stop or gradient_norm <= (self.problem.tolerance or 0.0), figures)
 
     def _batches(self) -> Iterator[tuple[Mean | None, float]]:
-        """Functions that return the mean of each batch, with the weights of the batches.
+        """Yield functions that return the mean of each batch, with the weights of the batches.
 
         None with weight zero while other processes have more.
         """
@@ -223,7 +223,7 @@ class MiniBatches:
         return max(1, rows.num_rows // size // _AVERAGED)
 
     def _local_batches(self) -> Iterator[tuple[Mean | None, float]]:
-        """The batches of this process's rows."""
+        """Yield the batches of this process's rows."""
         rows, objective = self.problem.rows, self.problem.objective
         if isinstance(rows, BatchedRows):
             for batch in rows:

@@ -138,7 +138,7 @@ class MistakeDriven(Learner):
         return read_sequences(model, data, weights, inputs)
 
     def _mistakes(self, model: Any, learnable: LearnableParameters, rows: Any) -> Mistakes:
-        """The mistakes of rows or sequences."""
+        """Return the mistakes of rows or sequences."""
         if isinstance(rows, SequenceEvidence):
             if not rows.is_known(model.state.name):
                 raise DataError(

@@ -145,7 +145,7 @@ class PartitionedEStep(EStep[Any]):
         self._local.initialize(observed.sample, seed, at_random)
 
     def _numbers(self) -> Mapping[str, Tensor]:
-        """The parameters that expectations depend on."""
+        """Return the parameters that expectations depend on."""
         return {name: x.detach().clone() for name, x in self.model.state_dict().items()}
 
 
@@ -181,7 +181,7 @@ def fit_partitions(
 
 
 def _read(local: EStep[Any], weights: Any, frame: Any) -> RowEvidence:
-    """The distinct rows of a partition, with counts."""
+    """Return the distinct rows of a partition, with counts."""
     rows = local.read(frame, weights, None)
     if not isinstance(rows, RowEvidence):
         raise Unsupported(

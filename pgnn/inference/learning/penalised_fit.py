@@ -164,7 +164,7 @@ def _curvature(learnable: LearnableParameters, mean: Mean) -> Floats | None:
 
 
 def _flat(learnable: LearnableParameters, tensors: Sequence[Tensor | None]) -> Tensor:
-    """Concatenated derivatives with respect to the finite parameters."""
+    """Return concatenated derivatives with respect to the finite parameters."""
     pairs = zip(tensors, learnable.parameters, strict=True)
     parts = [(torch.zeros_like(p) if t is None else t)[torch.isfinite(p.detach())]
              for t, p in pairs]  # fmt: skip
@@ -172,7 +172,7 @@ def _flat(learnable: LearnableParameters, tensors: Sequence[Tensor | None]) -> T
 
 
 def _gradient(learnable: LearnableParameters, mean: Mean, create_graph: bool = False) -> Any:
-    """The gradient of the mean, differentiable if needed."""
+    """Return the gradient of the mean, differentiable if needed."""
     with torch.enable_grad():
         gradients = torch.autograd.grad(
             mean(), learnable.parameters, create_graph=create_graph, allow_unused=True
@@ -182,7 +182,7 @@ def _gradient(learnable: LearnableParameters, mean: Mean, create_graph: bool = F
 
 
 def _hessian(learnable: LearnableParameters, mean: Mean, kept: NDArray[np.bool_]) -> Floats:
-    """The second derivatives with respect to the selected parameters."""
+    """Return the second derivatives with respect to the selected parameters."""
     known = _curvature(learnable, mean)
     if known is not None:
         return -known[np.ix_(kept, kept)]

@@ -148,7 +148,7 @@ class Dirichlet(Prior):
 
 
 def _number_of(values: float | Mapping[Hashable, float], name: Hashable) -> float:
-    """The value for one variable."""
+    """Return the value for one variable."""
     return float(values.get(name, 0.0) if isinstance(values, Mapping) else values)
 
 

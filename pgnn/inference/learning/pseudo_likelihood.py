@@ -65,7 +65,7 @@ class PseudoLikelihood(Ascent):
     """
 
     def read_rows(self, model: Any, data: Any, weights: Any, inputs: Inputs | None) -> Any:
-        """Rows, or sequences of a chain."""
+        """Return rows, or sequences of a chain."""
         if not isinstance(model, UnrollableModel):
             return super().read_rows(model, data, weights, inputs)
         if not isinstance(model, ChainModel) or model.is_normalized:
@@ -236,7 +236,7 @@ class _Blocks:
 
 
 def _of_rows(g: FactorGroup, numbers: Tensor, rows: slice) -> FactorGroup:
-    """A group with other parameters, of some rows if they are row-wise."""
+    """Return a group with other parameters, of some rows if they are row-wise."""
     if g.batch_shape and numbers.shape[0] > 1:
         numbers = numbers[rows]
     return g.with_numbers(numbers)

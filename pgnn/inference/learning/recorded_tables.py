@@ -51,7 +51,7 @@ class TableRecorder:
         self._names = {id(c): name for name, c in self.pieces.items()}
 
     def name_of(self, conditional: Conditional) -> Hashable | None:
-        """The name of a conditional; None if it is not recorded."""
+        """Return the name of a conditional; None if it is not recorded."""
         inner = bare(conditional)
         return inner.name if isinstance(inner, Recorded) else self._names.get(id(conditional))
 

@@ -132,7 +132,7 @@ class Start:
         return self.e_step.expect(self.observed)
 
     def value(self) -> float:
-        """Log-likelihood plus log prior at the current parameters."""
+        """Return the log-likelihood plus the log prior at the current parameters."""
         return self.e_step.total(self.observed) + self._log_prior()
 
     def snapshot(self) -> dict[str, Any]:
@@ -221,7 +221,7 @@ class Start:
         return expected, value
 
     def _expect(self) -> ExpectedStatistics:
-        """The E-step, on completed rows for hard EM."""
+        """Return the E-step, on completed rows for hard EM."""
         hard = self.settings.hard
         return self.e_step.expect(self.e_step.completed(self.observed) if hard else self.observed)
 
@@ -244,11 +244,11 @@ class Start:
                     p.copy_(x)
 
     def _learnt(self) -> list[Tensor]:
-        """The parameters that steps change."""
+        """Return the parameters that steps change."""
         return [p for p in self.e_step.model.parameters() if p.requires_grad]
 
     def _step(self, expected: ExpectedStatistics) -> None:
-        """An M-step, and an extrapolation if one is due."""
+        """Run an M-step, and an extrapolation if one is due."""
         if not self.e_step.noisy:
             self._earlier = None if self._extrapolation is None else self._before
             self._before = [p.detach().clone() for p in self._learnt()]
@@ -267,7 +267,7 @@ class Start:
         return Trend.of(values, _WINDOW).at_rest(tolerance, math.inf)
 
     def _to_come(self, before: float, gain: float) -> float:
-        """The gain plus the extrapolated sum of further gains (Aitken)."""
+        """Return the gain plus the extrapolated sum of further gains (Aitken)."""
         if gain <= _ROUNDING * abs(self._value):
             return 0.0
         own = self._extrapolation

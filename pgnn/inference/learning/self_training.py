@@ -279,7 +279,7 @@ def with_labels(
 
 
 def _alone(model: Any, rows: RowEvidence, names: Iterable[Hashable]) -> RowEvidence:
-    """The rows restricted to the observations of some features."""
+    """Return the rows restricted to the observations of some features."""
     kept = {*names}
     codes = rows.codes.copy()
     for n, v in model.variables.items():

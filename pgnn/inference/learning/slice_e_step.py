@@ -123,7 +123,7 @@ class SliceEStep(TableEStep[SequenceEvidence]):
         records: Sequence[Record],
         hidden: list[Hashable],
     ) -> Values | None:
-        """What was observed of a child whose parents are hidden.
+        """Return the observed values of a child whose parents are hidden.
 
         ``{}`` for a child that is hidden itself and does not distinguish its parents' states; None
         if the conditional is to be left unchanged.
@@ -147,7 +147,7 @@ class SliceEStep(TableEStep[SequenceEvidence]):
         return {child: codes[observed.inside & (codes >= 0)]}
 
     def _prepare(self, observed: SequenceEvidence) -> _Prepared:
-        """Data that depend only on the structure and the evidence; the last is cached."""
+        """Return data that depend only on the structure and the evidence; the last is cached."""
         if self._prepared is None or self._prepared.observed is not observed:
             recorder = TableRecorder(self.pieces)
             slices = RecordedSlice(self.model, recorder)
@@ -218,7 +218,7 @@ class UnrolledEStep(SliceEStep):
             return self.evaluate(observed).log_evidence
 
     def _network(self, steps: int) -> _Unrolled:
-        """The network of a given number of steps, cached with its plans."""
+        """Return the network of a given number of steps, cached with its plans."""
         if steps not in self._networks:
             self._networks[steps] = _Unrolled(self.model, steps, self._recorder, self._engine)
         return self._networks[steps]
@@ -254,7 +254,7 @@ class _Unrolled(RecordedSlice):
 
 
 def _by_length(observed: SequenceEvidence) -> list[tuple[Tensor, SequenceEvidence]]:
-    """The sequences grouped by length, without empty ones."""
+    """Return the sequences grouped by length, without empty ones."""
     lengths = observed.lengths
     groups = [(lengths == n).nonzero()[:, 0] for n in sorted(set(lengths.tolist()) - {0})]
     return [(which, observed.take(which)) for which in groups]

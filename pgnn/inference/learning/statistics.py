@@ -59,7 +59,7 @@ class Statistics:
         return dict(zip(self._tables, self._lookup.split(self._flat), strict=True))
 
     def term(self, name: Hashable) -> Term:
-        """The term of another conditional, from its distinct rows and their counts."""
+        """Return the term of another conditional, from its distinct rows and their counts."""
         rows, counts = self._kept[name]
         conditional = self._others[name]
         columns = torch.from_numpy(np.ascontiguousarray(rows[counts > 0].T)).long()

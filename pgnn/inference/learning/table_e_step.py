@@ -156,7 +156,7 @@ class NetworkEStep(TableEStep[RowEvidence]):
         return self.model.conditionals
 
     def _name(self, name: Hashable) -> Hashable | None:
-        """The name under which a conditional is recorded; None if it is not learnable."""
+        """Return the name under which a conditional is recorded; None if it is not learnable."""
         return name if name in self.pieces else None
 
     def read(self, data: Any, weights: Any, inputs: Inputs | None) -> RowEvidence:
@@ -247,7 +247,7 @@ class NetworkEStep(TableEStep[RowEvidence]):
         return log_z.reshape(-1)
 
     def _distinct(self, observed: RowEvidence) -> RowEvidence:
-        """The distinct rows; those of the last call are cached."""
+        """Return the distinct rows; those of the last call are cached."""
         if self._merged is None or self._merged[0] is not observed:
             self._merged = observed, observed.merged()
         return self._merged[1]
@@ -260,7 +260,7 @@ class NetworkEStep(TableEStep[RowEvidence]):
         at_random: bool,
         noisy: bool,
     ) -> list[RowEvidence]:
-        """Rows with hidden states filled in by clusters, and randomly if all is discrete.
+        """Return rows with hidden states filled in by clusters, and randomly if all is discrete.
 
         Clusters of discrete rows often equal one column, whose table would be deterministic and
         remain so.
@@ -304,7 +304,7 @@ class NetworkEStep(TableEStep[RowEvidence]):
         return torch.where(table.isnan(), table.nanmean(dim=0), table)
 
     def _descendants(self, name: Hashable) -> list[Hashable]:
-        """The descendants of a variable."""
+        """Return the descendants of a variable."""
         descendants = {name}
         for child in self.model.order:
             if any(v.name in descendants for v in self.conditionals[child].parents):

@@ -220,7 +220,7 @@ class _Difference:
 
 
 def _stacked(first: Tensor, second: Tensor, offset: Tensor | None) -> Tensor:
-    """Rows of both, less an offset."""
+    """Return rows of both, less an offset."""
     if offset is None:
         return torch.cat([first, second])
     both = first.new_empty(len(first) + len(second), first.shape[1])

@@ -314,7 +314,7 @@ class BlockAscent:
     def _solver(
         self, owner: int, rows: Ints, tables: list[tuple[StraddlingFactor, Floats]]
     ) -> Solver:
-        """The exact solver of a block, with the messages into it as additional factors."""
+        """Return the exact solver of a block, with the messages into it as additional factors."""
         if owner not in self._solvers:
             self._solvers[owner] = Solver(self._graph_inside(owner))
         solver = self._solvers[owner]
@@ -328,7 +328,7 @@ class BlockAscent:
         return Solver(solver.at_rows(rows).graph.with_factors(*extra), solver.planner)
 
     def _graph_inside(self, owner: int) -> FactorGraph:
-        """The factor graph of a block, with the factors inside it."""
+        """Return the factor graph of a block, with the factors inside it."""
         members, graph = self.blocks.members[owner], self.ascent.question.graph
         position = np.full(len(graph.elements), -1, dtype=np.int64)
         position[members] = np.arange(len(members))
@@ -349,7 +349,7 @@ class BlockAscent:
         return self.ascent.question.graph.elements.singles
 
     def _scope(self, f: int) -> list[int]:
-        """Elements of a factor."""
+        """Return the elements of a factor."""
         wiring = self.ascent.wiring
         scope: list[int] = wiring.slot_var[wiring.factor_ptr[f] : wiring.factor_ptr[f + 1]].tolist()
         return scope

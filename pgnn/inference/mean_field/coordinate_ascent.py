@@ -238,7 +238,7 @@ class CoordinateAscent:
         return hardened
 
     def _certain(self, allowed: Mask) -> Mask:
-        """Columns of the elements with a single allowed state."""
+        """Return columns of the elements with a single allowed state."""
         count = np.add.reduceat(allowed, self.wiring.offset[:-1], axis=1, dtype=np.int64)
         return np.repeat(count == 1, self.wiring.card, axis=1)
 

@@ -185,7 +185,7 @@ class MeanField(Engine):
 def _better(
     first: tuple[MeanFieldState, Floats], second: tuple[MeanFieldState, Floats]
 ) -> tuple[MeanFieldState, Floats]:
-    """The better of two results in each row."""
+    """Return the better of two results in each row."""
     (a, bound_a), (b, bound_b) = first, second
     improved = bound_b > bound_a
     active = np.zeros(len(improved), dtype=np.bool_)
@@ -208,7 +208,7 @@ def _beliefs(
     *,
     independent: bool,
 ) -> Beliefs:
-    """The answer as tensors, impossible rows marked."""
+    """Return the answer as tensors, impossible rows marked."""
     graph = ascent.question.graph
     q = torch.from_numpy(np.where(possible[:, None], state.q, np.nan))
     log_evidence = torch.from_numpy(np.where(possible, bound, -np.inf))

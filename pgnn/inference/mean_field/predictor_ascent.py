@@ -96,7 +96,7 @@ class PredictorAscent(CoordinateAscent):
                 bound.update(m, e, before, after)
 
     def _moments(self, k: int, q: Floats, rows: Ints) -> Moments:
-        """Moments of a bound; the tilts are cached as initial values of the next call."""
+        """Return moments of a bound; the tilts are cached as initial values of the next call."""
         bound, tilts = self.softmax_bounds[k], self._tilts.get(k)
         if tilts is None:
             predictors = bound.predictors

@@ -233,13 +233,13 @@ class _ParentTerms:
 
 
 def _quadratic(mean: Tensor, variance: Tensor) -> Tensor:
-    """The quadratic bound on the normaliser of two states."""
+    """Return the quadratic bound on the normaliser of two states."""
     square = (mean[..., 1] - mean[..., 0]).square() + variance
     root = square.clamp(min=1e-300).sqrt()
     return 0.5 * mean.sum(-1) + 0.5 * root + softplus(-root)
 
 
 def _curvature(root: Floats) -> Floats:
-    """The derivative of ``log 2 cosh(x / 2)`` with respect to the square of ``x``."""
+    """Return the derivative of ``log 2 cosh(x / 2)`` with respect to the square of ``x``."""
     safe = np.maximum(root, 1e-8)
     return np.asarray(np.tanh(0.5 * safe) / (4.0 * safe))

@@ -178,7 +178,7 @@ class BeliefPropagation(Engine):
         return replace(best, states=best.states[:, :elements])
 
     def _maximized(self, question: Question, maximized: Mask) -> Best:
-        """The most probable states of all elements, including auxiliary ones."""
+        """Return the most probable states of all elements, including auxiliary ones."""
         log_field = question.log_field()
         free = unsettled(question.graph, log_field)
         if not (maximized | ~free.any(axis=0)).all():
@@ -212,7 +212,7 @@ class BeliefPropagation(Engine):
     def _decoded(
         self, question: Question, propagator: Propagator, outcome: Outcome, free: Mask
     ) -> tuple[Ints, Floats]:
-        """The best of decodings in several orders, each polished by local search."""
+        """Return the best of decodings in several orders, each polished by local search."""
         graph, log_field, starts = (
             question.graph,
             question.log_field(),
@@ -234,7 +234,7 @@ class BeliefPropagation(Engine):
         return Propagator(question, plan, control, self._start)
 
     def _plan(self, question: Question, temperature: float) -> PropagationPlan:
-        """The plan of a graph, cached with the graph."""
+        """Return the plan of a graph, cached with the graph."""
         forests = self.num_forests if self.tree_reweighted else 0
         plan = PropagationPlan(question.graph, temperature, forests, self.seed)
         if question.graph.interactions_rowwise or _wants_gradients(question):
@@ -244,7 +244,7 @@ class BeliefPropagation(Engine):
         return cached if cached.graph is question.graph else plan
 
     def _marginal(self, question: Question, maximized: Mask) -> Best:
-        """Marginal MAP: local search from the states of sum-product and of max-product."""
+        """Solve marginal MAP by local search from the states of sum-product and of max-product."""
         sum_plan, max_plan = (self._plan(question, t) for t in (1.0, 0.0))
         outcome, history = self._propagator(question, sum_plan).run()
         max_product = self._propagator(question, max_plan)
@@ -292,7 +292,7 @@ def _best(
     diagnostics: dict[str, Any],
     bound: Tensor | None = None,
 ) -> Best:
-    """The answer; ``NaN`` for possible rows for which no possible state was found."""
+    """Return the answer; ``NaN`` for possible rows for which no possible state was found."""
     failed = possible & np.isneginf(values)
     diagnostics["converged"] = diagnostics["converged"] & torch.from_numpy(~failed)
     log_values = torch.from_numpy(np.where(failed, np.nan, values)).to(question.graph.dtype)
@@ -308,7 +308,7 @@ def _best(
 
 
 def _diagnostics(outcome: Outcome, history: list[float] | None) -> dict[str, Any]:
-    """The diagnostics of an outcome."""
+    """Return the diagnostics of an outcome."""
     diagnostics: dict[str, Any] = {
         "converged": torch.from_numpy(outcome.converged),
         "iterations": torch.from_numpy(outcome.iterations),

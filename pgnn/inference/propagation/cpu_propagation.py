@@ -276,7 +276,7 @@ class _Sweeps:
 
 
 def _scaled(plan: PropagationPlan, log_field: Floats) -> tuple[Floats, Floats]:
-    """Fields in the arithmetic of the kernels, and ``(B,)`` logs of their scales."""
+    """Return fields in the arithmetic of the kernels, and ``(B,)`` logs of their scales."""
     if plan.max_product or not log_field.size:
         return np.ascontiguousarray(log_field), np.zeros(len(log_field))
     offset = plan.graph.elements.offset

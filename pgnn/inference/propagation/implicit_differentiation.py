@@ -125,7 +125,7 @@ class _LogPartition(Function):
     def forward(
         ctx: Any, propagation: TorchPropagation, messages: Tensor, field: Tensor, *numbers: Tensor
     ) -> Tensor:
-        """The value."""
+        """Return the value."""
         ctx.propagation = propagation.at(field.detach(), [n.detach() for n in numbers])
         value: Tensor = ctx.propagation.bethe_without_constant(messages)
         ctx.save_for_backward(messages, value)
@@ -134,7 +134,7 @@ class _LogPartition(Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Any, ...]:
-        """Expected counts."""
+        """Return expected counts."""
         propagation = ctx.propagation
         messages, value = ctx.saved_tensors
         weights = upstream[0].masked_fill(value.isneginf(), 0.0) / propagation.temperature
@@ -150,7 +150,7 @@ class _Beliefs(Function):
     def forward(
         ctx: Any, propagation: TorchPropagation, messages: Tensor, field: Tensor, *numbers: Tensor
     ) -> Tensor:
-        """The marginals."""
+        """Return the marginals."""
         ctx.propagation = propagation.at(field.detach(), [n.detach() for n in numbers])
         ctx.save_for_backward(messages)
         log_beliefs: Tensor = ctx.propagation.beliefs(messages)
@@ -178,14 +178,14 @@ class _Beliefs(Function):
 
 
 def _vjp(out: Tensor, vector: Tensor, inputs: list[Tensor], keep: bool) -> list[Tensor]:
-    """Vector-Jacobian products."""
+    """Return vector-Jacobian products."""
     if not out.requires_grad or not out.numel():
         return [torch.zeros_like(t) for t in inputs]
     return list(torch.autograd.grad(out, inputs, vector, retain_graph=keep, materialize_grads=True))
 
 
 def _adjoint(vjp: Callable[[Tensor], Tensor], gradient: Tensor) -> Tensor:
-    """The solution of ``x = J' x + gradient``."""
+    """Return the solution of ``x = J' x + gradient``."""
     tolerance = max(_RELATIVE, 10 * torch.finfo(gradient.dtype).eps)
     solution, residual = solve(lambda v: v - vjp(v), gradient, tolerance, _MAX_ITERATIONS)
     inexact = int((residual > tolerance).sum())
@@ -205,7 +205,7 @@ def _check(propagation: TorchPropagation) -> None:
 
 
 def _with_tensors(question: Question, soft: Tensor, tensors: Mapping[Hashable, Tensor]) -> Tensor:
-    """Log-likelihoods; those given as tensors are differentiable."""
+    """Return log-likelihoods; those given as tensors are differentiable."""
     elements = question.graph.elements
     for name, likelihood in tensors.items():
         numbers = elements.numbers(name).ravel()
@@ -263,7 +263,7 @@ def _relative(residual: Tensor, norm: Tensor) -> Tensor:
 
 
 def _cycle(matrix: Callable[[Tensor], Tensor], residual: Tensor, tolerance: Tensor) -> Tensor:
-    """The correction with the smallest residual in a Krylov space of a few dimensions."""
+    """Return the correction with the smallest residual in a Krylov space of a few dimensions."""
     norm = torch.linalg.vector_norm(residual, dim=1)
     basis = [_unit(residual, norm)]
     rows = len(residual)
@@ -294,6 +294,6 @@ def _cycle(matrix: Callable[[Tensor], Tensor], residual: Tensor, tolerance: Tens
 
 
 def _unit(vector: Tensor, length: Tensor) -> Tensor:
-    """The normalised vector; zero if its norm is zero up to rounding."""
+    """Return the normalised vector; zero if its norm is zero up to rounding."""
     tiny = length <= torch.finfo(vector.dtype).tiny
     return (vector / length.masked_fill(tiny, 1.0)[:, None]).masked_fill(tiny[:, None], 0.0)

@@ -287,7 +287,7 @@ class PropagationPlan:
         return float(2 * self.sizes.sum() + 4 * wiring.message[-1] + 4 * wiring.offset[-1])
 
     def work(self) -> Any:
-        """Working memory of a thread, see ``SweepMemory`` of the kernels."""
+        """Return the working memory of a thread, see ``SweepMemory`` of the kernels."""
         from pgnn.inference.propagation.kernels.sweeps import SweepMemory
 
         wiring = self.graph.wiring

@@ -178,7 +178,7 @@ def propagate_in_torch(
 
 
 def _probabilities(plan: PropagationPlan, beliefs: Floats, value: Floats) -> Floats:
-    """Normalised beliefs, ``NaN`` in impossible rows."""
+    """Return normalised beliefs, ``NaN`` in impossible rows."""
     if plan.max_product and beliefs.size:
         beliefs = np.exp(beliefs)
         offset = plan.graph.elements.offset

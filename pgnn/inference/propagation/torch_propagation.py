@@ -381,7 +381,7 @@ class TorchPropagation:
         return self._layout.states.log_sums(totals, self.max_product)
 
     def _cavities(self, log_messages: Tensor, totals: Tensor) -> list[list[Tensor]]:
-        """The cavity messages to each axis of each group, ``(B, F, K)``."""
+        """Return the cavity messages to each axis of each group, ``(B, F, K)``."""
         # where a message is -inf, so is the total, and nothing is subtracted
         finite_messages = log_messages.masked_fill(log_messages.isneginf(), 0.0)
         return self._layout.split(totals.index_select(1, self._layout.column) - finite_messages)

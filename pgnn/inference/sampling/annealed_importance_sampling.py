@@ -356,7 +356,7 @@ class AnnealedImportanceSampling(Engine):
     def _backward(
         self, question: Question, path: AnnealingPath, states: Any, shares: Floats, seed: int
     ) -> dict[str, Any]:
-        """The stochastic upper bound; NaN for rows without an initial state."""
+        """Return the stochastic upper bound; NaN for rows without an initial state."""
         rng = np.random.default_rng(seed)
         rows, chains = shares.shape
         drawn = exact_draws(question, chains, int(rng.integers(2**31)))

@@ -215,7 +215,7 @@ class Annealing(Engine):
         return replace(best, states=best.states[:, :elements])
 
     def _maximized(self, question: Question, maximized: Mask) -> Best:
-        """The best states of all elements, including auxiliary ones."""
+        """Return the best states of all elements, including auxiliary ones."""
         log_field = question.log_field()
         if not (maximized | ~unsettled(question.graph, log_field).any(axis=0)).all():
             return self._marginal(question, maximized, log_field)
@@ -234,7 +234,7 @@ class Annealing(Engine):
         )
 
     def _marginal(self, question: Question, maximized: Mask, log_field: Floats) -> Best:
-        """Marginal MAP by exact local search from the chains' best joint states."""
+        """Solve marginal MAP by exact local search from the chains' best joint states."""
         search = MarginalSearch(question, maximized)
         cooled, _, diagnostics = self.cool(question.graph, log_field)
         seeds = np.random.default_rng(self.seed).integers(2**31, size=len(cooled))

@@ -164,7 +164,7 @@ def compile_sweeps(tables: TemperedTables, visits: int, largest_table: int = LAR
 
 
 def _worth_it(size: Ints, visits: Ints, card: Ints, room: int) -> NDArray[np.bool_]:
-    """The kinds of elements to tabulate: those visited often enough, the smallest first."""
+    """Return the kinds of elements to tabulate: those visited often enough, the smallest first."""
     wanted = (size >= 0) & (size <= visits)
     cost = np.where(wanted, size * card, 0)
     order = np.argsort(cost, kind="stable")
@@ -174,7 +174,7 @@ def _worth_it(size: Ints, visits: Ints, card: Ints, room: int) -> NDArray[np.boo
 
 
 def _link_strides(card: Ints, ptr: Ints, neighbour: Ints) -> Ints:
-    """Strides of a table over the neighbours and the element itself, last axis fastest."""
+    """Return strides of a table over the neighbours and the element itself, last axis fastest."""
     stride = np.ones(len(neighbour), dtype=np.int64)
     count = np.diff(ptr)
     last = ptr[1:][count > 0] - 1
@@ -187,7 +187,7 @@ def _link_strides(card: Ints, ptr: Ints, neighbour: Ints) -> Ints:
 
 
 def _lowered(logs: Floats, first: Ints) -> Floats:
-    """Segments minus their largest entry; segments of ``-inf`` are unchanged."""
+    """Return segments minus their largest entry; segments of ``-inf`` are unchanged."""
     if not len(first):
         return np.array(logs)
     top = np.maximum.reduceat(logs, first, axis=1)
@@ -347,7 +347,7 @@ _NO_TRACE = np.zeros((0, 0, 0), dtype=np.uint16)
 
 
 def _colour_order(wiring: Any) -> Ints:
-    """All elements, colour by colour, so that consecutive updates are independent."""
+    """Return all elements, colour by colour, so that consecutive updates are independent."""
     from pgnn.inference.sampling.kernels.gibbs import colour
 
     colours = np.empty(len(wiring.card), dtype=np.int64)

@@ -234,7 +234,7 @@ class Gibbs(Engine):
                    "Take fewer chains, samples, or burn_in, or less thin")  # fmt: skip
 
     def _blocks(self, rows: int, columns: int) -> Iterator[tuple[int, int]]:
-        """Blocks of rows whose chains fit into memory."""
+        """Yield blocks of rows whose chains fit into memory."""
         step = max(1, _ROOM // (8 * self.chains * max(columns, 1)))
         for first in range(0, rows, step):
             yield first, min(first + step, rows)
@@ -307,7 +307,7 @@ class Gibbs(Engine):
 
 
 def _with_small_tables(question: Question) -> Question:
-    """The query with all small factors tabulated; no auxiliary element is added."""
+    """Return the query with all small factors tabulated; no auxiliary element is added."""
     graph = question.graph
     if graph.written_down:
         return question
@@ -344,7 +344,7 @@ class _Collecting:
 
 
 def _figures(sums: BatchSums) -> tuple[Floats, Floats, Floats]:
-    """Largest R-hat, smallest effective sample size and largest standard error of each row."""
+    """Return largest R-hat, smallest effective sample size, largest standard error per row."""
     rows, chains, columns = sums.shape
     if not columns:
         return np.ones(rows), np.full(rows, float(sum(sums.count) * chains)), np.zeros(rows)

@@ -136,7 +136,7 @@ class ImportanceSampling(Engine):
 
 
 def _beliefs(question: Question, sums: Sums, samples: int) -> Beliefs:
-    """Estimates with their standard errors."""
+    """Return estimates with their standard errors."""
     one, two = sums.weights.T
     with np.errstate(divide="ignore", invalid="ignore"):
         p = sums.states[:, 0] / one[:, None]

@@ -97,19 +97,19 @@ def _child_last(graph: FactorGraph, f: int) -> tuple[list[int], Floats]:
 
 
 def _strides(shape: tuple[int, ...], count: int) -> list[int]:
-    """Strides of the first axes of a table in row-major order."""
+    """Return strides of the first axes of a table in row-major order."""
     return [int(np.prod(shape[k + 1 :], dtype=np.int64)) for k in range(count)]
 
 
 def _cumulative(log_table: Floats) -> Floats:
-    """Cumulative probabilities along the last axis, ending at one."""
+    """Return cumulative probabilities along the last axis, ending at one."""
     total = np.cumsum(np.exp(log_table), axis=-1)
     last = total[..., -1:]
     return np.asarray(total / np.where(last > 0, last, 1.0))
 
 
 def _order(parents: list[list[int]]) -> Ints:
-    """Elements in topological order."""
+    """Return elements in topological order."""
     return np.array(
         [*graphlib.TopologicalSorter(dict(enumerate(parents))).static_order()], np.int64
     )
@@ -254,7 +254,7 @@ class LikelihoodWeighting:
         return columns, log_weights
 
     def _weighed(self, row: int, first: int, count: int) -> tuple[float, Floats, Floats]:
-        """Log of the largest weight, and sums relative to it."""
+        """Return the log of the largest weight, and sums relative to it."""
         from pgnn.inference.sampling.kernels import likelihood_weighting
 
         columns, log_weights = self.drawn(row, first, count)

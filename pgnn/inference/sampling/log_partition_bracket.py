@@ -191,7 +191,7 @@ class _Path:
         return layers.log_sum({n: state[n] for n in self.kept}, self.summed)
 
     def forward(self, chains: int, rng: torch.Generator) -> tuple[Tensor, State]:
-        """Log weights from independent units to the model, and the final states."""
+        """Return log weights from independent units to the model, and the final states."""
         now = self.at(0.0)
         state = now.start(chains, rng)
         log_weights = now.like.new_zeros(chains, dtype=torch.float64)
@@ -203,7 +203,7 @@ class _Path:
         return log_weights, state
 
     def backward(self, state: State, rng: torch.Generator) -> Tensor:
-        """Log weights from the model to independent units."""
+        """Return log weights from the model to independent units."""
         now = self.at(1.0)
         log_weights = now.like.new_zeros(self._count(state), dtype=torch.float64)
         state = dict(state)
@@ -220,7 +220,7 @@ class _Path:
 
 
 def _mean(log_weights: Tensor) -> tuple[float, float]:
-    """The log of the mean weight, and its standard error by the delta method."""
+    """Return the log of the mean weight, and its standard error by the delta method."""
     count = len(log_weights)
     total = log_weights.logsumexp(0) - math.log(count)
     ratio = (log_weights - total).exp()

@@ -81,7 +81,7 @@ class PredictorChains(CpuChains):
 
 
 def _program(predictors: Sequence[LinearPredictors], num_elements: int) -> Any:
-    """All children and terms, concatenated in the layout of the kernels."""
+    """Return all children and terms, concatenated in the layout of the kernels."""
     from pgnn.inference.sampling.kernels.gibbs_predictors import PredictorProgram
 
     sizes = np.concatenate([np.full(len(p.child), p.num_classes) for p in predictors])

@@ -171,17 +171,17 @@ class _Bounds:
         self.known = observed.codes[row]
 
     def start(self) -> Mask:
-        """The states that the evidence allows."""
+        """Return the states that the evidence allows."""
         known = self.known[self.element]
         return np.asarray(((known < 0) | (known == self.state)) & (self.weights > 0.0))
 
     def undecided(self, possible: Mask) -> Ints:
-        """Elements to maximise over that have several possible states."""
+        """Return elements to maximise over that have several possible states."""
         count = np.bincount(self.element[possible], minlength=len(self.card))
         return np.flatnonzero((count > 1) & self.maximized)
 
     def columns(self, elements: Ints) -> Ints:
-        """Columns of all states of some elements."""
+        """Return columns of all states of some elements."""
         return np.flatnonzero(np.isin(self.element, elements))
 
     def given(self, possible: Mask) -> tuple[Codes, Floats | None]:

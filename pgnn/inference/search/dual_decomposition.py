@@ -197,7 +197,7 @@ class _Sweeps:
 
 
 def _side_by_side(pieces: list[list[Floats]], constant: Floats) -> list[Floats]:
-    """The joined histories of all rows; rows with fewer sweeps repeat their last values."""
+    """Return the joined histories of all rows; rows with fewer sweeps repeat their last values."""
     longest = max(len(p) for p in pieces)
     rows = [[p[min(k, len(p) - 1)] for p in pieces if p] for k in range(longest)]
     return [np.concatenate(row) + constant for row in rows]
@@ -216,7 +216,7 @@ def _polish(dual: DualBound, rows: NDArray[np.int64]) -> None:
 
 
 def _in_pieces(graph: FactorGraph, log_field: Floats) -> list[Floats]:
-    """Chunks of rows whose messages fit into memory."""
+    """Return chunks of rows whose messages fit into memory."""
     numbers = int(graph.wiring.message[-1]) + log_field.shape[1] + 1
     size = len(log_field) if graph.interactions_rowwise else _MEMORY // numbers
     return np.split(log_field, range(size, len(log_field), size)) if size else [log_field]

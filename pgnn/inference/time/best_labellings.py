@@ -105,7 +105,7 @@ def _reach(front: _Beginnings, log_probs: Floats) -> Floats:
 
 
 def _extended(front: _Beginnings, log_probs: Floats, parents: Any, children: Any) -> _Beginnings:
-    """Beginnings with one label more."""
+    """Return prefixes with one more label."""
     either, blank = _ahead(front)
     labels = [(*front.labels[m], int(c)) for m, c in zip(parents, children, strict=True)]
     same = np.array([front.labels[m][-1:] == (c,) for m, c in zip(parents, children, strict=True)])
@@ -122,5 +122,5 @@ def _extended(front: _Beginnings, log_probs: Floats, parents: Any, children: Any
 
 
 def _log_sum(logs: Floats) -> Any:
-    """Log of the sum over the last axis."""
+    """Return the log of the sum over the last axis."""
     return np.logaddexp.reduce(logs, axis=-1)

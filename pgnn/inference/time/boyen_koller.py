@@ -64,19 +64,19 @@ class BoyenKoller(SequenceEngine):
         object.__setattr__(self, "clusters", parts)
 
     def filter_steps(self, question: SequenceQuestion) -> Posterior:
-        """Marginals of each step given the evidence so far; see the base class."""
+        """Return marginals of each step given the evidence so far; see the base class."""
         run = _Run.of(self, question)
         steps = run.forward()
         return run.answer(steps, [s.queried for s in steps])
 
     def smooth_steps(self, question: SequenceQuestion) -> Posterior:
-        """Marginals given all evidence; see the base class."""
+        """Return marginals given all evidence; see the base class."""
         run = _Run.of(self, question)
         steps = run.forward()
         return run.answer(steps, run.backward(steps))
 
     def log_evidence(self, question: SequenceQuestion) -> Tensor:
-        """Log probabilities of the evidence; see the base class."""
+        """Return log probabilities of the evidence; see the base class."""
         run = _Run.of(self, question.about([]))
         return run.increments(run.forward()).sum(1)
 

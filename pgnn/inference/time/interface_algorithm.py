@@ -137,7 +137,7 @@ def _findings(tables: SliceTables, names: Sequence[Hashable], span: slice) -> li
 def _split_by_slice(
     factors: Sequence[Factor], kept: set[Hashable], before: set[Hashable]
 ) -> tuple[list[Factor], list[Factor]]:
-    """Tables connected with the slice before, and the rest."""
+    """Return tables that depend on the previous slice, and all other tables."""
     reached, waiting = set(before), list(factors)
     moving: list[Factor] = []
     while True:
@@ -257,7 +257,7 @@ class InterfaceAlgorithm(SequenceEngine):
     answers_about = SlicedModel
 
     def smooth_steps(self, question: SequenceQuestion) -> Posterior:
-        """Marginals given all evidence; see the base class."""
+        """Return marginals given all evidence; see the base class."""
         probes = _probes(question.observed, question.queried)
         with torch.enable_grad():
             log_z = _chain(question, probes).chain.log_partition()
@@ -267,7 +267,7 @@ class InterfaceAlgorithm(SequenceEngine):
         return question.posterior(marginals, log_z)
 
     def filter_steps(self, question: SequenceQuestion) -> Posterior:
-        """Marginals of each step given the evidence so far; see the base class."""
+        """Return marginals of each step given the evidence so far; see the base class."""
         inner = [v for v in question.queried if v.name not in question.model.interface]
         probes = _probes(question.observed, inner)
         with torch.enable_grad():
@@ -288,7 +288,7 @@ class InterfaceAlgorithm(SequenceEngine):
         return question.filtered(marginals, log_z, increments)
 
     def best_paths(self, question: SequenceQuestion, k: int) -> Assignment | KBest:
-        """The most probable states; see the base class."""
+        """Return the most probable states; see the base class."""
         observed, names = question.observed, question.queried_names
         for name in question.model.interface:
             if name not in names and not observed.is_known(name):
@@ -314,7 +314,7 @@ class InterfaceAlgorithm(SequenceEngine):
         return question.assignment(flat, scores)
 
     def draw_paths(self, question: SequenceQuestion, n: int, seed: int | None) -> Samples:
-        """Draws of all variables; see the base class."""
+        """Return draws of all variables; see the base class."""
         with torch.no_grad():
             tables = SliceTables(question.model, question.observed, question.covariates)
             interface = InterfaceChain.of(tables)
@@ -323,7 +323,7 @@ class InterfaceAlgorithm(SequenceEngine):
         return question.samples(drawn, n)
 
     def log_evidence(self, question: SequenceQuestion) -> Tensor:
-        """Log probabilities of the evidence; see the base class."""
+        """Return log probabilities of the evidence; see the base class."""
         return _chain(question, {}).chain.log_partition()
 
     def describe(self, question: SequenceQuestion) -> Explanation:
@@ -347,7 +347,7 @@ class InterfaceAlgorithm(SequenceEngine):
 
 
 def _chain(question: SequenceQuestion, probes: Mapping[Hashable, Tensor]) -> InterfaceChain:
-    """The chain with the evidence on leaves applied in one operation; ``probes`` give marginals."""
+    """Return the chain with the evidence on leaves applied; ``probes`` give marginals."""
     model, observed = question.model, question.observed
     return InterfaceChain.of(LeafSliceTables(model, observed, question.covariates, probes))
 
@@ -361,7 +361,7 @@ def _probes(observed: SequenceEvidence, queried: Sequence[Variable]) -> dict[Has
 
 
 def _gradients(total: Tensor, probes: Mapping[Hashable, Tensor], again: bool) -> list[Tensor]:
-    """Gradients of a sum by each probe: the marginals."""
+    """Return the gradients of a sum with respect to each probe, which are the marginals."""
     if not probes:
         return []
     with torch.enable_grad():

@@ -98,11 +98,11 @@ class JointKalmanFilter(SequenceEngine):
             return self._smoothed(question, after, ahead.places)
 
     def smooth_steps(self, question: SequenceQuestion) -> Posterior:
-        """Moments given all observations; see the base class."""
+        """Return moments given all observations; see the base class."""
         return self._smoothed(question, question)
 
     def filter_steps(self, question: SequenceQuestion) -> Posterior:
-        """Moments of each step given the observations so far; see the base class."""
+        """Return moments of each step given the observations so far; see the base class."""
         chain = self.chain(question.model, question.observed)
         filtered = chain.filtered()
         parts = self._queried_parts(question, chain, filtered.now)
@@ -112,7 +112,7 @@ class JointKalmanFilter(SequenceEngine):
         return RealsOverTime(whole, normal_at_each_step(question, parts, _dtype(question.model)))
 
     def best_paths(self, question: SequenceQuestion, k: int) -> Assignment | KBest:
-        """The means of all targets: the mode of a joint normal density."""
+        """Return the means of all targets: the mode of a joint normal density."""
         if k > 1:
             raise Unsupported("paths of real numbers have no order: there is one best path, k=1")
         model, observed = question.model, question.observed
@@ -140,7 +140,7 @@ class JointKalmanFilter(SequenceEngine):
         )
 
     def draw_paths(self, question: SequenceQuestion, n: int, seed: int | None) -> Samples:
-        """Draws of all variables; see the base class."""
+        """Return draws of all variables; see the base class."""
         model, gone = question.model, (~question.observed.inside)[None, :, :, None]
         with private_randomness(seed), torch.no_grad():
             drawn = self.draws(model, self.chain(model, question.observed), n)
@@ -151,7 +151,7 @@ class JointKalmanFilter(SequenceEngine):
         return question.samples(whole, n)
 
     def log_evidence(self, question: SequenceQuestion) -> Tensor:
-        """Log densities of the observations; see the base class."""
+        """Return log densities of the observations; see the base class."""
         model = question.model
         log_z: Tensor = self.chain(model, question.observed).filtered().increments.sum(dim=1)
         return log_z.to(_dtype(model))
@@ -179,7 +179,7 @@ class JointKalmanFilter(SequenceEngine):
     def _smoothed(
         self, question: SequenceQuestion, answered: SequenceQuestion, steps: Tensor | None = None
     ) -> Posterior:
-        """Moments given all that was observed, at all steps or some."""
+        """Return moments given all observations, at all steps or some."""
         chain, dtype = self.chain(question.model, question.observed), _dtype(question.model)
         filtered = chain.filtered()
         parts: Mapping[Hashable, StepMoments] = {}
@@ -196,7 +196,7 @@ class JointKalmanFilter(SequenceEngine):
         states: StepMoments,
         steps: Tensor | None = None,
     ) -> dict[Hashable, StepMoments]:
-        """Moments of each target, with a covariance for each row."""
+        """Return moments of each target, with a covariance for each row."""
         return {
             n: cut_to(self.part(question.model, n, chain, states), chain.kind, steps)
             for n in question.every_name
@@ -204,10 +204,10 @@ class JointKalmanFilter(SequenceEngine):
 
 
 def _numbers(model: SlicedModel, observed: SequenceEvidence, steps: int) -> int:
-    """The approximate number of computed values."""
+    """Return the approximate number of computed values."""
     return 4 * observed.num_rows * steps * width_of(places_of(model)) ** 2
 
 
 def _dtype(model: SlicedModel) -> torch.dtype:
-    """Type of the parameters, and of answers."""
+    """Return the type of the parameters, and of answers."""
     return next(iter(model.conditionals.values())).regression().bias.dtype

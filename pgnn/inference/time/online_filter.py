@@ -151,7 +151,7 @@ class OnlineFilter:
     def _with_past(
         self, observed: SequenceEvidence, inputs: dict[Hashable, Tensor]
     ) -> tuple[SequenceEvidence, Any]:
-        """The step after the previous one, for autoregressive emissions."""
+        """Return the step after the previous one, for autoregressive emissions."""
         emissions = self.model.emissions.items()
         if not self._last or not any(
             v.name == lagged_name(n) for n, c in emissions for v in c.parents

@@ -59,7 +59,7 @@ class PrefixSearch(SequenceReader):
         return question
 
     def answer_query(self, question: AlignmentQuestion) -> Posterior:
-        """Probabilities of the symbol at each step, given the labels if they are known."""
+        """Return probabilities of the symbol at each step, given the labels if they are known."""
         model, observed = question.model, question.observed
         if question.names is not None and model.label.name in question.queried:
             raise Unsupported(
@@ -88,7 +88,7 @@ class PrefixSearch(SequenceReader):
         return question.alignments.log_partition()
 
     def answer_most_probable(self, question: AlignmentQuestion, k: int) -> Assignment | KBest:
-        """The best path, the best path of the known labels, or the best labels."""
+        """Return the best path, the best path of the known labels, or the best labels."""
         model = question.model
         if question.knows_labels or model.alignment.name in question.queried:
             return self._best_path(question, k)
@@ -113,7 +113,7 @@ class PrefixSearch(SequenceReader):
         return self._answer(question, {label: states}, log_prob, bound, k)
 
     def _best_path(self, question: AlignmentQuestion, k: int) -> Assignment | KBest:
-        """The best path of symbols, and its labels where they are targets."""
+        """Return the best path of symbols, and its labels where they are targets."""
         model, observed = question.model, question.observed
         if k > 1:
             raise Unsupported(
@@ -155,7 +155,7 @@ class PrefixSearch(SequenceReader):
         return [x[:t] for x, t in zip(logs, lengths, strict=True)]
 
     def _greedy(self, question: AlignmentQuestion) -> list[dict[tuple[int, ...], float]]:
-        """The labels of the best path of each row, with their log probability."""
+        """Return the labels of the best path of each row, with their log probability."""
         with torch.no_grad():
             paths, _ = best_symbols(question.log_probs, question.observed.input_lengths)
             labels = collapsed(paths)
@@ -165,7 +165,7 @@ class PrefixSearch(SequenceReader):
         return [{tuple(row[:n]): score} for row, n, score in rows]
 
     def answer_sample(self, question: AlignmentQuestion, n: int, seed: int | None) -> Samples:
-        """Draws of paths, and their labels."""
+        """Return draws of paths, and their labels."""
         model, observed = question.model, question.observed
         if question.knows_labels:
             self.check_possible(question, question.alignments.log_partition())

@@ -158,7 +158,7 @@ class SequentialMonteCarlo(SequenceEngine):
         )
 
     def smooth_steps(self, question: SequenceQuestion) -> Posterior:
-        """Marginals given all evidence, of paths traced back; see the base class."""
+        """Return marginals given all evidence, of paths traced back; see the base class."""
         if self.backward:
             return self._smooth_backward(question)
         run = self._run(question, kept=question.every_name)
@@ -170,7 +170,7 @@ class SequentialMonteCarlo(SequenceEngine):
         return particle_posterior(question, run, values, logs, diagnostics, traced=True)
 
     def _smooth_backward(self, question: SequenceQuestion) -> Posterior:
-        """Marginals of paths drawn backward."""
+        """Return marginals of paths drawn backward."""
         names = question.every_name
         back, chosen = self._backward(question, names, self.backward)
         values = {n: back.along(n, chosen) for n in names}
@@ -182,7 +182,7 @@ class SequentialMonteCarlo(SequenceEngine):
     def _backward(
         self, question: SequenceQuestion, names: Sequence[Hashable], number: int
     ) -> tuple[BackwardSimulation, NDArray[np.int64]]:
-        """Particles of all steps, and ``(T, B, M)`` indices of those on paths."""
+        """Return particles of all steps, and ``(T, B, M)`` indices of those on paths."""
         model, observed = question.model, question.observed
         pairs = number * self.particles * observed.num_rows * observed.steps
         check_work(f"{number:,} paths backward", pairs, "Draw fewer, or of fewer particles")
@@ -194,7 +194,7 @@ class SequentialMonteCarlo(SequenceEngine):
         return back, back.paths(number, rng, self.progress)
 
     def filter_steps(self, question: SequenceQuestion) -> Posterior:
-        """Marginals of each step given the evidence so far; see the base class."""
+        """Return marginals of each step given the evidence so far; see the base class."""
         run = self._run(question, kept=question.every_name, filtered=True)
         warn_of_few(run, None, question.engine)
         values = {n: run.clouds(n) for n in question.every_name}
@@ -205,7 +205,7 @@ class SequentialMonteCarlo(SequenceEngine):
         )
 
     def predict_steps(self, ahead: StepsAhead) -> Posterior:
-        """Marginals at the next steps; see the base class. Targets may be real."""
+        """Return marginals at the next steps; see the base class. Targets may be real."""
         model, observed, steps = ahead.model, ahead.observed, ahead.steps
         whole: SequenceQuestion = self.read(
             model, ahead.extended, ahead.inputs, names=ahead.targets
@@ -225,13 +225,13 @@ class SequentialMonteCarlo(SequenceEngine):
         return particle_posterior(future, run, values, logs, self._reasons, traced=True)
 
     def log_evidence(self, question: SequenceQuestion) -> Tensor:
-        """Estimates of the log probabilities of the evidence, unbiased before the logarithm."""
+        """Return estimates of log probabilities of the evidence, unbiased before the log."""
         run = self._run(question, kept=[])
         warn_of_few(run, None, question.engine)
         return torch.from_numpy(run.weights.log_evidence)
 
     def draw_paths(self, question: SequenceQuestion, n: int, seed: int | None) -> Samples:
-        """Draws of all variables: paths chosen by their weights; see the base class."""
+        """Return draws of all variables: paths chosen by their weights; see the base class."""
         observed = question.observed
         weighed = bool(observed.codes or observed.reals or observed.soft)
         engine = replace(self, seed=self.seed if seed is None else seed)
@@ -259,7 +259,7 @@ class SequentialMonteCarlo(SequenceEngine):
         )
 
     def best_paths(self, question: SequenceQuestion, k: int) -> Assignment | KBest:
-        """The path of the largest density among the particles; see the base class."""
+        """Return the path of the largest density among the particles; see the base class."""
         if k > 1:
             raise Unsupported(f"{type(self).__name__}() finds one best path, not several; use k=1")
         run = self._run(question, kept=question.every_name, scored=True)
@@ -349,5 +349,5 @@ class SequentialMonteCarlo(SequenceEngine):
 
 
 def _size(variable: Variable) -> int:
-    """Numbers of one step."""
+    """Return the number of values of one step."""
     return int(np.prod([k for k in variable.shape[1:] if not isinstance(k, str)], dtype=np.int64))

@@ -135,7 +135,7 @@ class SliceTables:
         return total.to(self._device(name))
 
     def _device(self, name: Hashable) -> torch.device:
-        """The device of the tables of a variable; evidence is on the CPU."""
+        """Return the device of the tables of a variable; evidence is on the CPU."""
         parameters = self.model.conditionals[name].parameters()
         return next((p.device for p in parameters), torch.device("cpu"))
 

@@ -199,7 +199,7 @@ def projected(both: Regimes, axis: int) -> Regimes:
 
 
 def _chosen(rows: Tensor, first: Regimes, second: Regimes) -> Regimes:
-    """The first regimes in some rows ``(B,)``, the second ones in the others."""
+    """Return the first regimes in some rows ``(B,)``, the second ones in the others."""
     pairs = zip(first, second, strict=True)
     return Regimes(*(torch.where(rows.reshape(-1, *[1] * (x.dim() - 1)), x, y) for x, y in pairs))
 
@@ -214,7 +214,7 @@ def _times(matrices: Tensor, vectors: Tensor) -> Tensor:
 
 
 def _cholesky(matrices: Tensor) -> Tensor:
-    """Cholesky factors; ``NaN`` where a covariance that a learner tries has none.
+    """Return Cholesky factors; ``NaN`` if a covariance is not positive definite.
 
     Raises:
         ModelError: If a matrix is not positive definite, and nobody differentiates.

@@ -116,7 +116,7 @@ class SwitchingKalmanFilter(SequenceEngine):
 
     @staticmethod
     def kind_of(model: SlicedModel) -> str:
-        """What answers are: exact where no real variable depends on reals of the step before."""
+        """Return the kind of answers: exact if no real variable depends on previous real ones."""
         moves = any(
             has_lag(v.name) and not v.is_discrete
             for c in model.conditionals.values()
@@ -153,18 +153,18 @@ class SwitchingKalmanFilter(SequenceEngine):
             return run.posterior(after, run.filtered.now, ahead.places)
 
     def smooth_steps(self, question: SequenceQuestion) -> Posterior:
-        """Marginals given all observations; see the base class."""
+        """Return marginals given all observations; see the base class."""
         run = self._run(question)
         return run.posterior(question, run.chain.smoothed(run.filtered))
 
     def filter_steps(self, question: SequenceQuestion) -> Posterior:
-        """Marginals of each step given the observations so far; see the base class."""
+        """Return marginals of each step given the observations so far; see the base class."""
         run = self._run(question)
         diagnostics = {"log_increments": question.alone(run.filtered.increments)}
         return run.posterior(question, run.filtered.now, diagnostics=diagnostics)
 
     def log_evidence(self, question: SequenceQuestion) -> Tensor:
-        """Logs of the probabilities of the observations; see the base class."""
+        """Return logs of the probabilities of the observations; see the base class."""
         return self._run(question).log_evidence
 
     def describe(self, question: SequenceQuestion) -> Explanation:
@@ -190,7 +190,7 @@ class SwitchingKalmanFilter(SequenceEngine):
         return run
 
     def _states(self, question: SequenceQuestion) -> int:
-        """Joint states that are distinguished."""
+        """Return the number of distinguished joint states."""
         conditionals = question.model.conditionals
         states = math.prod(conditionals[n].child.num_states for n in _kept(question))
         return int(states**self.memory)
@@ -269,7 +269,7 @@ class DiscreteSliceTables(LeafSliceTables):
 
 
 def _choosing(model: SlicedModel) -> list[Hashable]:
-    """Discrete variables that the next slice depends on, or reals of this or the next one."""
+    """Return discrete variables with children in the next slice, or with real children."""
     pieces = [*model.conditionals.values(), *(model.first(n) for n in model.conditionals)]
     parents = {
         without_lag(v.name)
@@ -281,7 +281,7 @@ def _choosing(model: SlicedModel) -> list[Hashable]:
 
 
 def _kept(question: SequenceQuestion) -> list[Hashable]:
-    """Discrete variables of the joint table: the switches and the targets."""
+    """Return discrete variables of the joint table: the switches and the targets."""
     chosen, queried = _choosing(question.model), question.queried_names
     return [*chosen, *(n for n in queried if n not in chosen)]
 
@@ -301,7 +301,7 @@ def _last(observed: SequenceEvidence) -> Tensor:
 
 
 def _regressions(model: SlicedModel, states: InterfaceChain) -> tuple[Regression, Regression]:
-    """Regressions of the first slice, for each joint state, and of later ones, for each pair."""
+    """Return regressions of the first slice per joint state, and of later ones per pair."""
     count = math.prod(v.num_states for v in states.variables)
     codes = states.split(torch.arange(count))
     places = places_of(model)
@@ -316,7 +316,7 @@ def _regressions(model: SlicedModel, states: InterfaceChain) -> tuple[Regression
 
 
 def _chosen(conditional: Conditional, codes: dict[Hashable, Tensor], pairs: bool) -> Regression:
-    """A regression with an axis for joint states, or one for those before and one for these."""
+    """Return a regression with an axis of joint states, or axes of previous and current ones."""
     index: list[Tensor] = []
     parts = double(conditional.regression())
     for axis, v in enumerate(v for v in conditional.parents if v.is_discrete):

@@ -68,7 +68,7 @@ class Unrolling(SequenceEngine):
         return question
 
     def smooth_steps(self, question: SequenceQuestion) -> Posterior:
-        """Marginals given all evidence; see the base class."""
+        """Return marginals given all evidence; see the base class."""
         model, observed = question.model, question.observed
         cells = [(n, t) for n in question.queried_names for t in range(observed.steps)]
         answer = self.engine.query(
@@ -91,7 +91,7 @@ class Unrolling(SequenceEngine):
         return joined_steps(question, posterior, steps)
 
     def filter_steps(self, question: SequenceQuestion) -> Posterior:
-        """The last step of each beginning of the rows."""
+        """Return the last step of each beginning of the rows."""
         model, observed, covariates = question.model, question.observed, question.covariates
         whole = self.query(model, [], observed, inputs=question.inputs, errors=question.errors)
         all_rows, rows = torch.arange(observed.num_rows), [_nothing(v) for v in question.queried]
@@ -120,7 +120,7 @@ class Unrolling(SequenceEngine):
         return joined_steps(question, posterior, reals) if reals else posterior
 
     def best_paths(self, question: SequenceQuestion, k: int) -> Assignment | KBest:
-        """Rows grouped by length: steps after the end would be maximised, too."""
+        """Return the best paths of rows grouped by length, so that no padding is maximised."""
         observed, variables = question.observed, question.model.variables
         best = _Best.nothing(question, k)
         for length in sorted(set(observed.lengths.tolist()) - {0}):
@@ -140,7 +140,7 @@ class Unrolling(SequenceEngine):
         return best.answer(type(self.engine).__name__)
 
     def draw_paths(self, question: SequenceQuestion, n: int, seed: int | None) -> Samples:
-        """Draws of all variables; see the base class."""
+        """Return draws of all variables; see the base class."""
         model, observed = question.model, question.observed
         network, cells, covariates = (
             model.unroll(observed.steps),
@@ -151,7 +151,7 @@ class Unrolling(SequenceEngine):
         return _drawn(question, samples)
 
     def log_evidence(self, question: SequenceQuestion) -> Tensor:
-        """Log probabilities of the evidence; see the base class."""
+        """Return log probabilities of the evidence; see the base class."""
         observed, network = question.observed, question.model.unroll(question.observed.steps)
         cells, covariates = _cells(question.model, observed), _inputs(question.covariates)
         log_z = self.engine.log_prob(network, cells, inputs=covariates)
@@ -178,7 +178,7 @@ class Unrolling(SequenceEngine):
 def _hidden_reals(
     question: SequenceQuestion, observed: SequenceEvidence
 ) -> list[tuple[Hashable, int]]:
-    """Cells of real targets that some row has not observed."""
+    """Return cells of real targets that some row has not observed."""
     return [
         (v.name, t)
         for v in question.reals
@@ -197,7 +197,7 @@ def _known_cell(question: SequenceQuestion, name: Hashable, t: int) -> Tensor | 
 def _real_marginal(
     answer: Posterior, question: SequenceQuestion, name: Hashable, t: int
 ) -> ExactMarginal:
-    """The marginal of a cell, ``()`` or ``(B,)``."""
+    """Return the marginal of a cell, ``()`` or ``(B,)``."""
     known = _known_cell(question, name, t)
     if known is None:
         marginal: Any = answer[name, t]
@@ -223,7 +223,7 @@ class _Best:
 
     @classmethod
     def nothing(cls, question: SequenceQuestion, k: int) -> _Best:
-        """Rows without steps, which have one best path."""
+        """Return rows without steps, which have one best path."""
         rows = question.observed.num_rows
         width = sum(v.num_elements for v in question.over_time(question.queried))
         scores = torch.full((rows, k), -torch.inf, dtype=torch.float64)
@@ -283,7 +283,7 @@ class _Best:
 
 
 def _drawn(question: SequenceQuestion, samples: Samples) -> Samples:
-    """Draws of the cells as draws over time."""
+    """Convert draws of the cells to draws over time."""
     observed = question.observed
     variables = question.over_time([*question.model.variables.values()])
     axis = 2 if samples.batched else 1
@@ -354,5 +354,5 @@ def _nothing(v: Variable) -> Tensor:
 
 
 def _inputs(covariates: Mapping[Hashable, Tensor]) -> Inputs | None:
-    """Covariates ``(B, T, ...)`` as those of the cells."""
+    """Convert covariates ``(B, T, ...)`` to those of the cells."""
     return {(n, t): x[:, t] for n, x in covariates.items() for t in range(x.shape[1])} or None

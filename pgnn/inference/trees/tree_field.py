@@ -98,7 +98,7 @@ class TreeField(ABC):
     def _derivatives(
         self, scores: Tensor, reduction: Reduction, again: bool
     ) -> tuple[Tensor, Tensor]:
-        """The value, and its derivatives with respect to the scores."""
+        """Return the value, and its derivatives with respect to the scores."""
         with torch.enable_grad():
             probe = torch.zeros_like(scores, requires_grad=True)
             value = self.inside(scores + probe, reduction)
