@@ -7,6 +7,7 @@ from typing import Any
 
 from pgnn.errors import EvidenceError, closest
 from pgnn.evidence.frames import frame_columns, is_frame, matrix_of
+from pgnn.factors.cells import is_unlabelled
 from pgnn.factors.labels import MISSING
 from pgnn.factors.variable import Variable
 
@@ -53,13 +54,6 @@ def ordered_weights(variable: Variable, values: Any) -> Any:
     if order is None and names:
         raise _other_labels(variable, names, names[0])
     return values.to_numpy() if order is None else values.to_numpy()[order]
-
-
-def is_unlabelled(index: Any) -> bool:
-    """Whether labels are those that pandas gives where there are none: 0, 1, 2, ..."""
-    import pandas as pd
-
-    return isinstance(index, pd.RangeIndex) and (index.start, index.step) == (0, 1)
 
 
 def _plain(variable: Variable, frame: Any, scalar: bool) -> Any:

@@ -293,3 +293,10 @@ def _uncategorized(cells: Cells) -> NDArray[Any]:
         return cells.values
     table = np.array([*cells.categories, None], dtype=object)
     return np.asarray(table[cells.values])
+
+
+def is_unlabelled(index: Any) -> bool:
+    """Whether an index of pandas has the default labels 0, 1, 2, ..."""
+    import pandas as pd
+
+    return isinstance(index, pd.RangeIndex) and (index.start, index.step) == (0, 1)

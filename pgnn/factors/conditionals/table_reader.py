@@ -12,6 +12,7 @@ from torch import nn
 
 from pgnn.errors import EvidenceError, ModelError
 from pgnn.factors.cells import dense, is_masked
+from pgnn.factors.conditionals.labelled_tables import by_labels
 from pgnn.factors.piece import learnable_zeros
 from pgnn.factors.variable import Variable
 from pgnn.limits import check_size, entries_of
@@ -38,7 +39,7 @@ def read_table(
         ModelError: If the shape is wrong, an entry is negative or not finite, or a row does not
             sum to one within ``1e-4``; with ``normalise`` only if its sum is zero.
     """
-    table = _labelled(child, parents, table)
+    table = by_labels(child, parents, table)
     if isinstance(table, Mapping):
         table = _from_mapping(child, parents, table)
     values = read_numbers(f"table of {child.name!r}", table)
@@ -154,20 +155,6 @@ def _shape_message(
     elif math.prod(got) == math.prod(shape):
         message += "; the number of entries fits, so only the axes need another order or shape"
     return message
-
-
-def _labelled(child: Variable, parents: Sequence[Variable], table: Any) -> Any:
-    """Convert a data frame (series) labelled by states into a mapping; return others unchanged."""
-    states = set(child.states or ())
-    if hasattr(table, "columns") and hasattr(table, "iterrows"):
-        if parents and set(table.columns) == states and table.index.nlevels == len(parents):
-            if not table.index.is_unique:
-                raise ModelError(f"table of {child.name!r} has a duplicate row label")
-            return {key: dict(row) for key, row in table.iterrows()}
-        return table.to_numpy()
-    if hasattr(table, "index") and hasattr(table, "to_numpy"):
-        return dict(table) if not parents and set(table.index) == states else table.to_numpy()
-    return table
 
 
 def _from_mapping(child: Variable, parents: Sequence[Variable], rows: Mapping[Any, Any]) -> Any:

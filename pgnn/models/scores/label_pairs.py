@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from pgnn.errors import EvidenceError, ModelError
-from pgnn.evidence.framed_values import is_unlabelled, order_of
+from pgnn.evidence.framed_values import order_of
 from pgnn.evidence.frames import frame_columns, is_frame, matrix_of
+from pgnn.factors.cells import is_unlabelled
 from pgnn.factors.conditionals.table_reader import read_numbers
 from pgnn.factors.variable import Variable
 

@@ -58,6 +58,48 @@ def test_frames_are_read_by_their_labels() -> None:
         Tabular(C, [A], frame)
 
 
+def test_series_have_a_level_for_each_variable() -> None:
+    index = pd.MultiIndex.from_product([["y", "n"], ["yes", "no"]])
+    series = pd.Series([0.3, 0.7, 0.1, 0.9], index=index)
+    np.testing.assert_allclose(Tabular(C, [A], series).probs, [[0.9, 0.1], [0.7, 0.3]])
+    frame = pd.DataFrame({"a": ["y", "y", "n", "n"], "c": ["no", "yes", "no", "no"]})
+    shares = frame.groupby("a")["c"].value_counts(normalize=True).unstack(fill_value=0.0)
+    np.testing.assert_allclose(Tabular(C, [A], shares).probs, [[1.0, 0.0], [0.5, 0.5]])
+
+
+def test_rows_or_columns_without_labels_are_in_the_order_of_the_states() -> None:
+    expected = [[0.9, 0.1], [0.7, 0.3]]
+    numbers = [[0.1, 0.9], [0.3, 0.7]]
+    columns = pd.DataFrame(numbers, columns=["yes", "no"])
+    np.testing.assert_allclose(Tabular(C, [A], columns).probs, expected)
+    rows = pd.DataFrame(expected[::-1], index=["y", "n"])
+    np.testing.assert_allclose(Tabular(C, [A], rows).probs, expected)
+    one = pd.DataFrame([[0.2, 0.8]], columns=["yes", "no"], index=["probability"])
+    np.testing.assert_allclose(Tabular(C, [], one).probs, [0.8, 0.2])
+    np.testing.assert_allclose(Tabular(C, [], pd.Series([0.8, 0.2])).probs, [0.8, 0.2])
+
+
+@pytest.mark.parametrize(
+    ("parents", "table", "message"),
+    [
+        ([], pd.Series({"yes": 0.2, "maybe": 0.8}), "index of the table of 'c' must"),
+        ([], pd.Series([0.2, 0.8], index=["yes", "yes"]), "duplicate label"),
+        ([], pd.DataFrame([[0.2, 0.8]], columns=["p", "q"]), "columns of the table of 'c'"),
+        (
+            [A],
+            pd.DataFrame([[1, 0]] * 2, columns=["n", "y"]),
+            "columns of the table of 'c'",
+        ),
+        ([A], pd.DataFrame([[1, 0]] * 2, index=["no", "yes"]), "variable 'a' has no state 'no'"),
+        ([A, B], pd.DataFrame([[1, 0]] * 4, index=list("abcd")), "labelled by the states of its"),
+        ([A], pd.Series([1.0, 0.0], index=["no", "yes"]), "an index level for each of"),
+    ],
+)
+def test_labels_that_are_no_states_are_refused(parents: list, table: object, message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        Tabular(C, parents, table)
+
+
 def test_tuples_as_labels_of_one_parent() -> None:
     pair = Variable("pair", [(0, 0), (0, 1)])
     p = Tabular(C, [pair], {(0, 1): [0.0, 1.0], (0, 0): [1.0, 0.0]})
