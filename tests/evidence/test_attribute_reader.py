@@ -64,7 +64,7 @@ def test_parts_that_are_read_together_make_no_difference(
     assert arrays(AttributeReader("x", NameIndex(), grows=True), sentences) == expected
 
 
-@pytest.mark.parametrize("limit", ["_MOST_NUMBERS", "_MOST_PAIRS"])
+@pytest.mark.parametrize("limit", ["_MOST_NUMBERS", "_MOST_CELLS"])
 def test_many_different_pairs_are_not_remembered(
     limit: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
