@@ -59,7 +59,7 @@ class CheckedModule(CachingModule):
             with torch.no_grad():
                 self.cached_numbers("checked", self.check)
 
-    def _tell_unset(self) -> None:
+    def _warn_unset(self) -> None:
         """Warn in the first query about parameters that were neither given nor fitted."""
         if self._was_queried:
             return

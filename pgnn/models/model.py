@@ -384,7 +384,7 @@ class Model(LearningVerbs, FactorModel, Restorable):
     def _engine(self, engine: Engine | None, inputs: Inputs | None = None) -> Engine:
         """Return the engine to use, after checks of the parameters and the inputs."""
         self.check_inputs(inputs)
-        self._tell_unset()
+        self._warn_unset()
         self.refresh_parameters()
         self._check_learnable()
         if engine is None:

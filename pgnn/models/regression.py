@@ -75,15 +75,15 @@ class Regression(BayesianNetwork):
         self._kind = (lambda *_: kind) if isinstance(kind, Conditional) else kind or LinearGaussian
         self.prior, self._discrete = prior, discrete
         self._child, self._parents = _name(child), parents
-        told_by = [] if parents is None else _listed(parents)
-        names = [_name(p) for p in told_by]
+        declared = [] if parents is None else _listed(parents)
+        names = [_name(p) for p in declared]
         if len({self._child, *names}) < 1 + len(names):
             raise ModelError(f"a variable is given twice: {[self._child, *names]}")
         graph = nx.DiGraph()
         graph.add_nodes_from([*names, self._child])
         graph.add_edges_from((n, self._child) for n in names)
         known: dict[Hashable, Any] = {
-            _name(v): v for v in [child, *told_by] if isinstance(v, Variable)
+            _name(v): v for v in [child, *declared] if isinstance(v, Variable)
         }
         kinds: dict[Hashable, Any] = dict.fromkeys(names, _exogenous)
         super().__init__(graph, {**kinds, self._child: self._made}, known)

@@ -274,6 +274,6 @@ class SequenceModel(Model, UnrollableModel):
         from pgnn.inference.time.engine_over_time import engine_over_time
 
         self.check_inputs(inputs)
-        self._tell_unset()
+        self._warn_unset()
         self._check_numbers()
         return engine_over_time(self, None if engine is None else super()._engine(engine))

@@ -105,7 +105,7 @@ def test_the_unrolled_field_says_the_same(fitted: pgnn.ConditionalRandomField) -
     k_best = [fitted.decode(inputs=one, engine=e, k=3) for e in (None, twin)]
     for fast, exhaustive in zip(*k_best, strict=True):
         assert fast["label"].tolist() == exhaustive["label"].tolist()
-    with pytest.raises(Unsupported, match="one length at a time"):
+    with pytest.raises(Unsupported, match="sequences of equal length"):
         fitted.query(inputs=INPUTS, engine=twin)
 
 

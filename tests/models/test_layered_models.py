@@ -211,7 +211,7 @@ def test_what_cannot_be_declared_or_learnt() -> None:
         model.fit(torch.zeros(3, 5), progress=False)
     with pytest.raises(ModelError, match="has no stages"):
         model.fit(ROWS, learner=pgnn.GreedyLayerwise(), progress=False)
-    with pytest.raises(ModelError, match="has none"):
+    with pytest.raises(ModelError, match="recognition network, such as a"):
         pgnn.RestrictedBoltzmannMachine(4, 2).fit(ROWS, learner=pgnn.WakeSleep())
 
 
@@ -251,7 +251,7 @@ def test_grey_values_are_learnt_where_they_are_said_to_be_probabilities() -> Non
     model.fit(grey, learner=pgnn.GreedyLayerwise(machines), seed=0, progress=False)
     trace = model.history["trace"]["reconstruction_error"]
     assert model.history["iterations"] == len(trace) < 80
-    with pytest.raises(ModelError, match="checkpoints are of one fit"):
+    with pytest.raises(ModelError, match="checkpoints need a single fit"):
         pgnn.GreedyLayerwise(pgnn.ContrastiveDivergence(checkpoints=pgnn.Checkpoints("x")))
 
 

@@ -149,8 +149,8 @@ class Adversarial(Learner):
         """
         if not isinstance(model, AdversarialModel) or not isinstance(model, nn.Module):
             raise ModelError(
-                "Adversarial() is for adversarial models such as a GAN; a "
-                f"{type(model).__name__} is none"
+                "Adversarial() needs an adversarial model such as a GAN, got a "
+                f"{type(model).__name__}"
             )
         if weights is not None:
             raise DataError("Adversarial() does not support weights of rows; repeat rows instead")

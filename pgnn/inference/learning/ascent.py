@@ -50,7 +50,7 @@ from pgnn.inference.learning.optimisation_problem import (
     OptimisationProblem,
     Penalty,
 )
-from pgnn.inference.learning.training_data import nothing_told, read_rows
+from pgnn.inference.learning.training_data import read_rows, unobserved_warning
 from pgnn.inference.loop import iterate
 from pgnn.limits import NOT_NEGATIVE, POSITIVE, Interval, check_callable, check_real, check_settings
 
@@ -229,7 +229,7 @@ class Ascent(Learner):
                 converged = self._maximize(problem, seed, progress)
             self._align(model)
             history.update(self._report(problem, model, converged))
-        Convergence(type(self).__name__).add(nothing_told(model, rows)).warn()
+        Convergence(type(self).__name__).add(unobserved_warning(model, rows)).warn()
         self._warn(problem.record, converged, last)
 
     def _read(self, model: Any, data: Any, weights: Any, inputs: Inputs | None) -> Any:
@@ -247,7 +247,7 @@ class Ascent(Learner):
         if self.distributed:
             model.load_state_dict(from_first(model.state_dict()))
 
-    def _looked_at(self, model: Any) -> dict[str, float]:
+    def _watched(self, model: Any) -> dict[str, float]:
         """Return the values of the watched functions."""
         if not self.watch:
             return {}
@@ -264,7 +264,7 @@ class Ascent(Learner):
         if self.validation:
             rows, held = rows.split(self.validation, seed)
             judge = self._judge(objective, held, model)
-        record = FitRecord(learnable, judge, self.patience, lambda: self._looked_at(model))
+        record = FitRecord(learnable, judge, self.patience, lambda: self._watched(model))
         self.break_symmetry(model, rows, learnable, seed)
         return OptimisationProblem(
             learnable,

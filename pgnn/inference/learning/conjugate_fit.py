@@ -20,7 +20,7 @@ from pgnn.inference.learning.e_step import EStep
 from pgnn.inference.learning.e_steps import e_step_of
 from pgnn.inference.learning.expected_statistics import ExpectedStatistics, tied
 from pgnn.inference.learning.restored_on_failure import fitting
-from pgnn.inference.learning.training_data import check_observed, nothing_told
+from pgnn.inference.learning.training_data import check_observed, unobserved_warning
 from pgnn.inference.loop import Info, Run, iterate
 
 LABEL = "variational Bayes"
@@ -78,7 +78,7 @@ def fit_conjugate(
         )
         if method.occupancy is not None:
             history["occupancy"] = method.occupancy
-    judge(run, nothing_told(model, observed)).warn()
+    judge(run, unobserved_warning(model, observed)).warn()
 
 
 def judge(run: Run[Any], untold: str | None) -> Convergence:
@@ -151,12 +151,12 @@ def _conjugate(e_step: EStep[Any]) -> dict[Hashable, Conjugate]:
         if not isinstance(conditional, Conjugate) or conditional.inputs:
             raise Unsupported(
                 f"VariationalBayes learns tables and normal distributions; {name!r} has a "
-                f"{type(conditional).__name__}: take EM()"
+                f"{type(conditional).__name__}; use EM()"
             )
         if any(not p.requires_grad for p in conditional.parameters()):
             raise Unsupported(
-                f"some parameters of {name!r} are constants: VariationalBayes learns all of "
-                "them or none"
+                f"some parameters of {name!r} are constants: VariationalBayes needs all or none "
+                "of them to be learnable"
             )
         pieces[name] = conditional
     if not pieces or e_step.learns_other_parameters:
@@ -177,7 +177,7 @@ def _priors(
         if unknown:
             known = ", ".join(map(repr, pieces))
             raise ModelError(
-                f"a prior is given for {unknown[0]!r}; what can be learned are {known}"
+                f"a prior is given for {unknown[0]!r}; learnable variables are {known}"
             )
     beliefs = {}
     for name, piece in pieces.items():

@@ -192,8 +192,8 @@ class ContrastiveDivergence(Learner):
         """Return the source of batches."""
         if not isinstance(model, UnitModel):
             raise ModelError(
-                f"ContrastiveDivergence() learns layers of units such as a Boltzmann machine; a "
-                f"{type(model).__name__} is none"
+                "ContrastiveDivergence() needs a model of layers of units such as a Boltzmann "
+                f"machine, got a {type(model).__name__}"
             )
         if inputs is not None:
             raise DataError("models of units have no covariates: leave inputs out")

@@ -210,8 +210,8 @@ def _guarded(work: Callable[[], Any]) -> None:
         work()
     except RuntimeError as error:
         raise PgnnError(
-            "another process of the group has ended, or cannot be reached; start all of them "
-            f"again, with checkpoints= where they left off ({str(error).splitlines()[0]})"
+            "another process of the group has ended, or cannot be reached; restart all "
+            f"processes; with checkpoints= they resume ({str(error).splitlines()[0]})"
         ) from None
 
 

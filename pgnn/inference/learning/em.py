@@ -36,7 +36,7 @@ from pgnn.inference.learning.partitioned_e_step import LearningRows, Partitioned
 from pgnn.inference.learning.restarts import Start
 from pgnn.inference.learning.restored_on_failure import fitting
 from pgnn.inference.learning.running_statistics import RunningStatistics, learn_from_batch
-from pgnn.inference.learning.training_data import nothing_told
+from pgnn.inference.learning.training_data import unobserved_warning
 from pgnn.limits import NOT_NEGATIVE, Interval, check_settings, check_size
 
 _SHORT = 20
@@ -197,7 +197,9 @@ class EM(Learner):
         e_step = self._e_step(model, partitioned=is_partitioned(data))
         e_step.check()
         if self.prior is not None and not e_step.pieces and not e_step.learns_other_parameters:
-            raise ModelError("priors are of conditionals, and a field has none: leave prior= out")
+            raise ModelError(
+                "priors need conditionals, which a field does not have: leave out prior="
+            )
         with fitting(model, self) as history:
             observed = e_step.read(data, weights, inputs)
             e_step.check_observed(observed)
@@ -207,7 +209,7 @@ class EM(Learner):
             history.update(
                 rows=int(e_step.of_all(observed.num_rows)), **self._history_entries(best, last)
             )
-        self._warn(best, last, nothing_told(model, observed))
+        self._warn(best, last, unobserved_warning(model, observed))
 
     def partial_fit(
         self,
@@ -277,7 +279,7 @@ class EM(Learner):
             unknown = [n for n in self.prior if n not in pieces]
             if unknown:
                 raise ModelError(
-                    f"a prior is given for {unknown[0]!r}; what can be learned are "
+                    f"a prior is given for {unknown[0]!r}; learnable variables are "
                     + ", ".join(map(repr, pieces))
                 )
             return dict(self.prior)

@@ -94,7 +94,7 @@ class FactorEStep(EStep[RowEvidence]):
     ) -> list[Hashable]:
         """Set loadings, means and noise to their estimates, each component separately."""
         if priors:
-            raise ModelError("EM() of factors takes no prior")
+            raise ModelError("EM() of factors does not support priors: leave out prior=")
         count, zz, yz, yy = expected.sums[_OWN]
         conditional = self._conditional
         k = conditional.num_features

@@ -59,7 +59,7 @@ class GreedyLayerwise(Learner):
                     f"{setting!r}"
                 )
         if self.learner is not None and self.learner.checkpoints is not None:
-            raise ModelError("checkpoints are of one fit, and each stage is one: leave them out")
+            raise ModelError("checkpoints need a single fit, but each stage is one: leave them out")
 
     def fit(
         self,

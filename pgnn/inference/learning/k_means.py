@@ -174,7 +174,7 @@ def _features(model: Any) -> dict[Hashable, Gaussian]:
         if not isinstance(conditional, Gaussian):
             raise Unsupported(
                 f"KMeans needs Gaussian features, not {type(conditional).__name__} {name!r}; "
-                "take EM()"
+                "use EM()"
             )
         features[name] = conditional
     return features
@@ -186,7 +186,7 @@ def _rows(model: ClassModel, features: dict[Hashable, Gaussian], observed: RowEv
     missing = [n for n in features if not observed.fully_observes(n)]
     if has_labels or missing:
         what = f"{missing[0]!r} is missing in some" if missing else "the class was observed in some"
-        raise DataError(f"KMeans needs complete rows of features only; {what}: take EM()")
+        raise DataError(f"KMeans needs complete rows of features only; {what}: use EM()")
     return torch.cat(
         [observed.reals[n].double().reshape(observed.num_rows, -1) for n in features], dim=1
     )

@@ -76,7 +76,7 @@ class PartitionedEStep(EStep[Any]):
         self._local.check()
         if self._local.noisy or self._local.learns_other_parameters:
             raise Unsupported(
-                f"what {type(self.model).__name__} learns is not a sum over rows: learn from "
+                f"the statistics of {type(self.model).__name__} are not sums over rows: learn from "
                 "frame.compute()"
             )
 

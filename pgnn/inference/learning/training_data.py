@@ -209,7 +209,7 @@ def check_complete(model: Any, observed: RowEvidence | SequenceEvidence) -> None
             )
 
 
-def nothing_told(model: FactorModel, observed: Any) -> str | None:
+def unobserved_warning(model: FactorModel, observed: Any) -> str | None:
     """Return a warning about variables that the data cannot inform; None if there are none.
 
     A variable needs to be observed, or to have observed descendants.

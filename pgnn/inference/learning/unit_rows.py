@@ -139,8 +139,8 @@ def by_layer(data: Any, visible: Sequence[Hashable]) -> Any:
         if len(data) < len(visible):
             raise DataError(f"expected arrays of {list(visible)}, got {len(data)} of them")
         return dict(zip(visible, data, strict=False))
-    lone = isinstance(data, Tensor | np.ndarray) and len(visible) == 1
-    return {visible[0]: data} if lone else data
+    is_array = isinstance(data, Tensor | np.ndarray) and len(visible) == 1
+    return {visible[0]: data} if is_array else data
 
 
 def numbers_of(variable: Variable, values: Any) -> Tensor | None:

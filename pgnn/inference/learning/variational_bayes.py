@@ -27,7 +27,7 @@ from pgnn.inference.learning.field_e_step import GivenTables
 from pgnn.inference.learning.priors import Laplace
 from pgnn.inference.learning.restored_on_failure import fitting
 from pgnn.inference.learning.table_e_step import NetworkEStep
-from pgnn.inference.learning.training_data import check_possible, nothing_told
+from pgnn.inference.learning.training_data import check_possible, unobserved_warning
 from pgnn.inference.loop import Info, iterate
 from pgnn.limits import NOT_NEGATIVE, check_settings
 
@@ -143,7 +143,7 @@ class VariationalBayes(Learner):
                 **bounded(method.expected, method.divergence, run),
                 posterior={n: x.numpy() for n, x in method.posterior.items()},
             )
-        judge(run, nothing_told(model, observed)).warn()
+        judge(run, unobserved_warning(model, observed)).warn()
 
 
 class _Passes:

@@ -97,7 +97,9 @@ class WakeSleep(Learner):
         )
         check_callable("optimizer", self.optimizer, "lambda p: torch.optim.Adam(p, lr=0.003)")
         if self.score_function and self.samples > 1:
-            raise ModelError("score_function takes one sample; more are reweighted instead")
+            raise ModelError(
+                "score_function needs samples=1; several samples are reweighted instead"
+            )
 
     def fit(
         self,
@@ -126,8 +128,8 @@ class WakeSleep(Learner):
         """
         if not isinstance(model, RecognisedLayers):
             raise ModelError(
-                "WakeSleep() learns layers with a recognition, such as a SigmoidBeliefNetwork; a "
-                f"{type(model).__name__} has none"
+                "WakeSleep() needs a model with a recognition network, such as a "
+                f"SigmoidBeliefNetwork, got a {type(model).__name__}"
             )
         if weights is not None:
             raise DataError("WakeSleep() has no weights of rows; repeat rows instead")

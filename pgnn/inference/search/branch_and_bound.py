@@ -269,12 +269,12 @@ class _Cases:
     def step(self, state: None) -> tuple[None, Info]:
         """Explore the case with the highest bound."""
         self.iterations += 1
-        self._look_at(heapq.heappop(self.open))
+        self._explore(heapq.heappop(self.open))
         self.open = [c for c in self.open if -c.minus_bound > self.threshold]
         heapq.heapify(self.open)
         return None, Info(not self.open, {"gap": self.upper_bound - self.top})
 
-    def _look_at(self, case: _Case) -> None:
+    def _explore(self, case: _Case) -> None:
         """Solve a case or split it, after removing states that cannot be better."""
         possible, bounds = case.possible.copy(), self.bounds
         at_first = self.iterations == 1
@@ -296,9 +296,9 @@ class _Cases:
                 return
             if possible[columns].all():
                 break
-        self._take_apart(possible, undecided, log_bounds)
+        self._split(possible, undecided, log_bounds)
 
-    def _take_apart(self, possible: Mask, undecided: Ints, log_bounds: Floats) -> None:
+    def _split(self, possible: Mask, undecided: Ints, log_bounds: Floats) -> None:
         """Split by the states of the element whose bounds differ most."""
         known = np.where(possible, log_bounds, np.inf)
         least = np.minimum.reduceat(known, self.bounds.first)

@@ -124,8 +124,8 @@ def with_emitted(
         if name in kept:
             continue
         mean, variance = _moments(model, name, weights, observed, inputs, after)
-        lone = slice(None) if whole.batched else 0
-        reals[name] = RealMoments(mean[lone], variance[lone])
+        place = slice(None) if whole.batched else 0
+        reals[name] = RealMoments(mean[place], variance[place])
     return EmittedPosterior(whole, kept, reals)
 
 

@@ -83,7 +83,7 @@ class JointKalmanFilter(SequenceEngine):
         """
         if not self.serves(model):
             engine = type(self).__name__
-            raise Unsupported(f"{engine}() answers where all is real and linear Gaussian")
+            raise Unsupported(f"{engine}() needs a model of linear Gaussian variables only")
         question = super().ask(model, evidence, inputs, names, errors)
         self.check_cost(question, _numbers(model, question.observed, question.observed.steps))
         return question
@@ -114,7 +114,7 @@ class JointKalmanFilter(SequenceEngine):
     def best_paths(self, question: SequenceQuestion, k: int) -> Assignment | KBest:
         """Return the means of all targets: the mode of a joint normal density."""
         if k > 1:
-            raise Unsupported("paths of real numbers have no order: there is one best path, k=1")
+            raise Unsupported("real variables have only one best path; use k=1")
         model, observed = question.model, question.observed
         chain = self.chain(model, observed)
         states = chain.smoothed(chain.filtered()).states

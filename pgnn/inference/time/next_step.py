@@ -33,7 +33,7 @@ def next_step(question: BeginningQuestion, engine: str) -> Posterior:
         row = int((known != question.observed.lengths).nonzero()[0])
         raise EvidenceError(
             f"row {row} was observed in {int(known[row])} of {int(question.observed.lengths[row])} "
-            "steps: give prefixes alone, predict() answers about the step after them"
+            "steps: pass only prefixes; predict() returns the distribution of the next step"
         )
     variable = next(iter(model.variables.values()))
     state = model.start(question.observed)
@@ -44,8 +44,8 @@ def next_step(question: BeginningQuestion, engine: str) -> Posterior:
     for t in range(steps):
         present = (t < known).to(logs.device)
         codes = question.observed.codes[variable.name][:, t].clamp_min(0).to(logs.device)
-        seen = logs.gather(1, codes[:, None])[:, 0] + going
-        total = total + seen.masked_fill(~present, 0.0)
+        observed = logs.gather(1, codes[:, None])[:, 0] + going
+        total = total + observed.masked_fill(~present, 0.0)
         state = model.advance(state, {variable.name: codes.cpu()})
         new_going, new_ended = model.end_log_probs(state)
         logs = torch.where(present[:, None], model.next_log_probs(state), logs)

@@ -198,7 +198,7 @@ class SequenceCompletion(SequenceReader):
             return ImpossibleEvidence(f"no sequence agrees with rows {rows[:5]}", tuple(rows))
         return ImpossibleEvidence(
             f"none of {self.particles:,} particles agreed with the evidence in rows {rows[:5]}: "
-            "it is impossible, or too rare for so few; take more particles",
+            "it is impossible, or too improbable for this number; use more particles",
             tuple(rows),
         )
 

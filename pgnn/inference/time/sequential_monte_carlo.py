@@ -254,7 +254,7 @@ class SequentialMonteCarlo(SequenceEngine):
         """See :class:`Engine`; too few particles may agree with the evidence."""
         return ImpossibleEvidence(
             f"none of {self.particles} particles agreed with the evidence in rows {rows[:5]}: "
-            "it is impossible, or too rare for so few; take more particles",
+            "it is impossible, or too improbable for this number; use more particles",
             tuple(rows),
         )
 

@@ -135,9 +135,9 @@ class SwitchingKalmanFilter(SequenceEngine):
         """
         if not self.serves(model):
             raise Unsupported(
-                f"{type(self).__name__}() answers where real variables are linear Gaussian given "
-                f"discrete ones, of at most {MAX_STATES} joint states in a slice, and these depend "
-                "on no real one"
+                f"{type(self).__name__}() needs real variables that are linear Gaussian given "
+                f"discrete ones with at most {MAX_STATES} joint states in a slice, and discrete "
+                "variables without real parents"
             )
         question = super().ask(model, evidence, inputs, names, errors)
         states, width = self._states(question), width_of(places_of(model))
@@ -175,8 +175,8 @@ class SwitchingKalmanFilter(SequenceEngine):
         return Explanation(
             engine=type(self).__name__,
             kind=SwitchingKalmanFilter.kind_of(model),
-            reason=f"reals are linear Gaussian given {states:,} joint states of a slice, for each "
-            "of which one normal distribution is kept",
+            reason=f"real variables are linear Gaussian given {states:,} joint states of a slice, "
+            "each with one normal distribution",
             num_variables=cells * len(model.conditionals),
             num_eliminated=cells * len(model.conditionals),
             memory_bytes=8.0 * cells * states * width**2,

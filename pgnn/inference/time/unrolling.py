@@ -62,7 +62,7 @@ class Unrolling(SequenceEngine):
         normalized = not isinstance(model, ChainModel) or model.is_normalized
         if not normalized and len(lengths) and bool((lengths != lengths[0]).any()):
             raise Unsupported(
-                f"{type(self.engine).__name__}() takes sequences of one length at a time of a "
+                f"{type(self.engine).__name__}() needs sequences of equal length for a "
                 f"{type(model).__name__}; leave out engine= for several lengths"
             )
         return question

@@ -159,7 +159,7 @@ class AttributeScores(StepScores):
         if self.all_pairs or (known < 0).any():
             pairs = np.ones((len(index), num_labels), dtype=bool)
         else:
-            pairs = _together(place[attributes.which], np.repeat(known, attributes.counts),
+            pairs = _co_occurring(place[attributes.which], np.repeat(known, attributes.counts),
                               (len(index), num_labels))  # fmt: skip
         scores._set(index, np.stack(pairs.nonzero()))
         return scores.to(self.weights.device, self.weights.dtype)
@@ -221,8 +221,8 @@ class AttributeScores(StepScores):
     def scorer(self, covariates: Mapping[Hashable, Tensor], inside: Tensor) -> Callable[[], Tensor]:
         """See the base class; steps are selected once, or at each call if there is dropout."""
         all_sums = self._sums(covariates, inside)
-        if self._drops:
-            return lambda: self._thinned(all_sums)()
+        if self._uses_dropout:
+            return lambda: self._dropout_scorer(all_sums)()
         return self._scorer(all_sums)
 
     def _scorer(self, all_sums: AttributeSums) -> Callable[[], Tensor]:
@@ -244,11 +244,11 @@ class AttributeScores(StepScores):
         return lambda: sums(self.weights[chosen])
 
     @property
-    def _drops(self) -> bool:
+    def _uses_dropout(self) -> bool:
         """Whether attributes are dropped at random."""
         return self.training and self.dropout > 0.0
 
-    def _thinned(self, sums: AttributeSums) -> Callable[[], Tensor]:
+    def _dropout_scorer(self, sums: AttributeSums) -> Callable[[], Tensor]:
         """Return a function that computes ``(N, K)`` scores with dropout."""
         from pgnn.inference.chains.attribute_sums import AttributeSums
 
@@ -261,7 +261,7 @@ class AttributeScores(StepScores):
         self, covariates: Mapping[Hashable, Tensor], inside: Tensor
     ) -> AttributeSums | None:
         """Return the sums over all attributes, see the base class; None during dropout."""
-        return None if self._drops else self._sums(covariates, inside)
+        return None if self._uses_dropout else self._sums(covariates, inside)
 
     def _sums(self, covariates: Mapping[Hashable, Tensor], inside: Tensor) -> AttributeSums:
         """Return the sums over all attributes."""
@@ -288,7 +288,7 @@ def _index(names: Iterable[Hashable]) -> NameIndex:
     return TextIndex(names)
 
 
-def _together(numbers: Any, labels: Any, shape: tuple[int, int]) -> Any:
+def _co_occurring(numbers: Any, labels: Any, shape: tuple[int, int]) -> Any:
     """Return ``(A, K)`` whether an attribute and a label co-occur, in chunks to save memory."""
     pairs = np.zeros(shape, dtype=bool)
     for begin in range(0, len(numbers), _AT_ONCE):

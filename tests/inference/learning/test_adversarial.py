@@ -269,7 +269,7 @@ def test_bad_data_is_told():
             model.fit(data, learner=learner)
     with pytest.raises(DataError, match="repeat rows"):
         model.fit(torch.zeros(5, 3), learner=learner, weights=np.ones(5))
-    with pytest.raises(ModelError, match="is none"):
+    with pytest.raises(ModelError, match="such as a GAN, got a "):
         pgnn.BayesianNetwork([("a", "b")], states={"a": 2, "b": 2}).fit({"a": [0]}, learner=learner)
     with pytest.raises(ModelError, match="objective"):
         pgnn.Adversarial("hinge")

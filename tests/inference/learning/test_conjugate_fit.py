@@ -175,5 +175,5 @@ def test_what_has_no_conjugate_prior_is_refused() -> None:
     prior = {"x": NormalWishart(0.0, 0.0, 3.0, 1.0)}
     with pytest.raises(ModelError, match="must be a distribution"):
         Mixture(2, {"x": Gaussian}).fit(x, learner=Bayes(prior), progress=False)
-    with pytest.raises(ModelError, match="'y'; what can be learned are 'component', 'x'"):
+    with pytest.raises(ModelError, match="'y'; learnable variables are 'component', 'x'"):
         Mixture(2, {"x": Gaussian}).fit(x, learner=Bayes({"y": Laplace()}), progress=False)

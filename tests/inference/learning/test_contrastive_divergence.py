@@ -225,7 +225,7 @@ def test_wrong_settings() -> None:
         pgnn.ContrastiveDivergence(persistent=False, tempering=3)
     with pytest.raises(ModelError, match="k must be at least 1"):
         pgnn.ContrastiveDivergence(k=0)
-    with pytest.raises(ModelError, match="is none"):
+    with pytest.raises(ModelError, match="machine, got a "):
         pgnn.BayesianNetwork([("a", "b")], states={"a": 2, "b": 2}).fit(
             {"a": [0], "b": [1]}, learner=pgnn.ContrastiveDivergence()
         )

@@ -447,7 +447,7 @@ def test_nothing_to_learn_or_to_learn_from() -> None:
     with pytest.raises(DataError, match="weights"):
         HiddenMarkovModel(2, {"x": 3}).fit({"x": ROWS}, learner=EM(), weights=[1.0, -1.0, 1.0])
     field = pgnn.MarkovRandomField([("a", "b")], states={"a": 2, "b": 2})
-    with pytest.raises(ModelError, match="a field has none"):
+    with pytest.raises(ModelError, match="which a field does not have"):
         field.fit({"a": [0], "b": [1]}, learner=EM(pgnn.Laplace()))
     tree = pgnn.ChowLiuTree({"a": 2})
     with pytest.raises(Unsupported, match="leave out engine="):

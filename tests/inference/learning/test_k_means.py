@@ -60,7 +60,7 @@ def test_is_the_limit_of_a_mixture() -> None:
 
 def test_what_it_refuses() -> None:
     x = rows()
-    with pytest.raises(Unsupported, match="take EM"):
+    with pytest.raises(Unsupported, match="use EM"):
         pgnn.Mixture(2, {"x": pgnn.Poisson}, shapes={"x": (3,)}).fit(
             {"x": x.round()}, learner=pgnn.KMeans()
         )
