@@ -9,6 +9,7 @@ import numpy as np
 
 from pgnn.errors import EvidenceError
 from pgnn.evidence.partitioned_frame import is_partitioned
+from pgnn.evidence.wrappers import Observed
 from pgnn.factors.cells import cells_of, is_container, is_missing
 
 _EXACT = 2**53
@@ -104,11 +105,15 @@ def unframed(values: Any) -> Any:
 def columns_of(data: Any) -> Mapping[Hashable, Any]:
     """Return the columns of a data frame, of a mapping, or of a list of rows, by name.
 
+    Columns that :func:`pgnn.observed` ignores are omitted.
+
     Raises:
         EvidenceError: If the object has another type, or a frame has duplicate columns.
     """
     if isinstance(data, Mapping):
         return data
+    if isinstance(data, Observed):
+        return {n: x for n, x in columns_of(data.values).items() if n not in data.ignore}
     if is_frame(data):
         return dict(frame_columns(data))
     if are_rows(data):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import Any
 
+import networkx as nx
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -32,10 +33,11 @@ def from_pgmpy(model: Any) -> BayesianNetwork | DynamicBayesianNetwork | MarkovR
     Args:
         model: A ``DiscreteBayesianNetwork`` or ``NaiveBayes``, ``LinearGaussianBayesianNetwork``,
             ``DynamicBayesianNetwork``, ``DiscreteMarkovNetwork``, ``FactorGraph``, ``JunctionTree``
-            or ``ClusterGraph``; it is not changed.
+            or ``ClusterGraph``; it is not changed. A ``DAG``, or a network without tables, becomes
+            a network whose tables are to be fitted.
 
     Raises:
-        ModelError: If a node has no table, or tables disagree about states.
+        ModelError: If some nodes have no table, or tables disagree about states.
         Unsupported: If a conditional is not a table, or the model is of another class.
     """
     kinds = {kind.__name__ for kind in type(model).__mro__}
@@ -47,11 +49,15 @@ def from_pgmpy(model: Any) -> BayesianNetwork | DynamicBayesianNetwork | MarkovR
         return from_factors(model)
     if "DAG" not in kinds:
         raise Unsupported(
-            "from_pgmpy() takes a DiscreteBayesianNetwork, LinearGaussianBayesianNetwork, "
+            "from_pgmpy() takes a DAG, DiscreteBayesianNetwork, LinearGaussianBayesianNetwork, "
             "DynamicBayesianNetwork, DiscreteMarkovNetwork, FactorGraph, JunctionTree or "
             "ClusterGraph of pgmpy, got a "
             f"{type(model).__name__}"
         )
+    if not getattr(model, "cpds", None):
+        graph = nx.DiGraph(model.edges())
+        graph.add_nodes_from(model.nodes())
+        return BayesianNetwork(graph, latents=tuple(model.latents))
     cpds = {}
     for name in model.nodes():
         cpd = model.get_cpds(name)
@@ -146,7 +152,7 @@ def from_dynamic(model: Any) -> DynamicBayesianNetwork:
             of the first one. It is not changed.
 
     Raises:
-        ModelError: If a node has no table, or tables disagree about states.
+        ModelError: If some nodes have no table, or tables disagree about states.
     """
     cpds = [
         {_name_and_slice(c.variables[0])[0]: c for c in model.get_cpds(time_slice=t)}

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import networkx as nx
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.stats import multivariate_normal
 from torch import nn
@@ -23,6 +24,7 @@ from pgnn.models.bayesian_network import BayesianNetwork
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
+    from pgmpy.base import DAG
     from pgmpy.factors.continuous import LinearGaussianCPD
     from pgmpy.factors.discrete import DiscreteFactor, TabularCPD
     from pgmpy.inference import VariableElimination
@@ -98,6 +100,19 @@ def test_states_in_another_order_are_sorted_out() -> None:
     assert again.variables["a"].states == ("yes", "no")
     expected = from_pgmpy(small()).conditionals["c"].probs.flip(1)
     assert again.conditionals["c"].probs.equal(expected)
+
+
+def test_graphs_without_tables_are_fitted() -> None:
+    graph = DAG([("a", "b"), ("c", "b")], latents={"c"})
+    graph.add_node("d")
+    model = from_pgmpy(graph)
+    assert set(model.graph.edges) == {("a", "b"), ("c", "b")}
+    assert "d" in model.graph
+    assert model.latents == ["c"]
+    fitted = from_pgmpy(DiscreteBayesianNetwork([("a", "b")]))
+    rows = pd.DataFrame({"a": ["x", "x", "y", "y"], "b": [0, 1, 1, 1]})
+    probs = fitted.fit(rows).conditionals["b"].probs
+    assert probs.tolist() == [[0.5, 0.5], [0.0, 1.0]]
 
 
 def test_missing_table_and_other_states() -> None:

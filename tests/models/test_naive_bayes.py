@@ -102,6 +102,14 @@ def test_holes_are_learnt_from() -> None:
     assert float(model.log_prob(rows).sum()) > float(told.log_prob(rows).sum())
 
 
+def test_columns_that_are_ignored_are_no_features() -> None:
+    rows = mixed_rows(0.0).assign(number=range(len(mixed_rows(0.0))))
+    expected = mixed_model().fit(rows.drop(columns="number"), seed=0, progress=False)
+    found = mixed_model().fit(pgnn.observed(rows, ignore=["number"]), seed=0, progress=False)
+    for name, value in expected.state_dict().items():
+        torch.testing.assert_close(found.state_dict()[name], value)
+
+
 def test_is_kept(tmp_path: Path) -> None:
     rows = mixed_rows(0.2)
     model = mixed_model().fit(rows, progress=False, seed=0)

@@ -113,7 +113,7 @@ class BoundObjective(DrawingObjective):
         """See :class:`DrawingObjective`; with the baselines of score functions."""
         return {"draws": self._generator.get_state(), "variates": self._variates.snapshot()}
 
-    def go_on(self, random_state: Any) -> None:
+    def resume(self, random_state: Any) -> None:
         """See :class:`DrawingObjective`."""
         self._generator.set_state(random_state["draws"])
         self._variates.resume(random_state["variates"])

@@ -17,7 +17,7 @@ from pgnn.inference.learning.adversarial_objectives import AdversarialObjective,
 from pgnn.inference.learning.adversarial_passes import AdversarialPasses
 from pgnn.inference.learning.checkpoints import Checkpoints, check_checkpoints, keeper_of
 from pgnn.inference.learning.distributed_e_step import check_group, rank_seed, together
-from pgnn.inference.learning.fit_context import learnt, own_randomness, parts_in_mode
+from pgnn.inference.learning.fit_context import fitting_parameters, own_randomness, parts_in_mode
 from pgnn.inference.learning.kept_passes import run_passes
 from pgnn.inference.learning.minibatches import MakeOptimizer, MakeScheduler
 from pgnn.inference.learning.tensor_batches import TensorBatches
@@ -158,7 +158,7 @@ class Adversarial(Learner):
             check_group()
             seed = rank_seed(seed)
         with (
-            learnt(model, self) as (_, history),
+            fitting_parameters(model, self) as (_, history),
             own_randomness(seed),
             parts_in_mode(model, train=True),
             mixed_precision(self.mixed_precision),

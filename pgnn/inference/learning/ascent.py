@@ -28,8 +28,8 @@ from pgnn.inference.learning.distributed_e_step import (
 )
 from pgnn.inference.learning.fit_context import (
     WatchedObjective,
+    fitting_parameters,
     last_complaint,
-    learnt,
     own_randomness,
     parts_in_mode,
 )
@@ -217,7 +217,7 @@ class Ascent(Learner):
             check_group()
             seed = rank_seed(seed)
         with (
-            learnt(model, self) as (learnable, history),
+            fitting_parameters(model, self) as (learnable, history),
             last_complaint() as last,
             own_randomness(seed),
             parts_in_mode(model, train=self.optimizer is not None),

@@ -14,7 +14,7 @@ from pgnn.inference.history import History
 from pgnn.inference.learner import Learner
 from pgnn.inference.learning.checkpoints import Checkpoints, check_checkpoints, keeper_of
 from pgnn.inference.learning.contrastive_passes import ContrastivePasses
-from pgnn.inference.learning.fit_context import learnt
+from pgnn.inference.learning.fit_context import fitting_parameters
 from pgnn.inference.learning.kept_passes import run_passes
 from pgnn.inference.learning.minibatches import MakeOptimizer, MakeScheduler
 from pgnn.inference.learning.unit_source import UnitSource
@@ -146,7 +146,7 @@ class ContrastiveDivergence(Learner):
         rows = source.rows
         data = None if rows is None else [rows.values, rows.missing, rows.weights]
         keeper = keeper_of(self, model, data, seed)
-        with learnt(model, self) as (learnable, history), torch.no_grad():
+        with fitting_parameters(model, self) as (learnable, history), torch.no_grad():
             work = ContrastivePasses(self, model, learnable.parameters, source)
             earlier = model.history.progress if self.resume else None
             begin = (lambda: work.resume(earlier)) if self.resume else None
@@ -177,7 +177,7 @@ class ContrastiveDivergence(Learner):
             raise ModelError("partial_fit() supports no checkpoints; leave out checkpoints=")
         source = self._source(model, data, weights, inputs, seed, 1)
         earlier: Any = model.history if model.history.progress is not None else {}
-        with learnt(model, self) as (learnable, history), torch.no_grad():
+        with fitting_parameters(model, self) as (learnable, history), torch.no_grad():
             work = ContrastivePasses(self, model, learnable.parameters, source)
             if earlier:
                 work.resume(earlier.progress, draws=seed is None)

@@ -46,7 +46,7 @@ def parts_in_mode(model: nn.Module, train: bool, forget: bool = True) -> Iterato
 
 
 @contextlib.contextmanager
-def learnt(model: Any, learner: Any) -> Iterator[tuple[LearnableParameters, History]]:
+def fitting_parameters(model: Any, learner: Any) -> Iterator[tuple[LearnableParameters, History]]:
     """Yield the learnable parameters of a model; after an error the model is restored.
 
     Args:
@@ -117,10 +117,10 @@ class WatchedObjective(DrawingObjective):
         drawing = self.objective if isinstance(self.objective, DrawingObjective) else None
         return None if drawing is None else drawing.random_state()
 
-    def go_on(self, random_state: Any) -> None:
+    def resume(self, random_state: Any) -> None:
         """See :class:`DrawingObjective`."""
         if isinstance(self.objective, DrawingObjective):
-            self.objective.go_on(random_state)
+            self.objective.resume(random_state)
 
     def __call__(self, rows: Any) -> Mean:
         """Return a function that returns the mean of some rows."""

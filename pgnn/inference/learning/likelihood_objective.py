@@ -127,7 +127,7 @@ class SampledObjective(LikelihoodObjective, DrawingObjective):
         """See :class:`DrawingObjective`."""
         return self._random.bit_generator.state
 
-    def go_on(self, random_state: Any) -> None:
+    def resume(self, random_state: Any) -> None:
         """See :class:`DrawingObjective`."""
         self._random.bit_generator.state = random_state
 

@@ -167,7 +167,7 @@ class MiniBatches:
         set_random_states(before["noise"])
         objective = self.problem.objective
         if isinstance(objective, DrawingObjective):
-            objective.go_on(before["draws"])
+            objective.resume(before["draws"])
         self.problem.record.resume(before["record"])
 
     def step(self, state: int) -> tuple[int, Info]:

@@ -45,7 +45,7 @@ class DrawingObjective(ABC):
         """Return the state of its random numbers, as a tensor or numbers."""
 
     @abstractmethod
-    def go_on(self, random_state: Any) -> None:
+    def resume(self, random_state: Any) -> None:
         """Continue from a state of random numbers."""
 
 

@@ -240,10 +240,10 @@ class Start:
         self.done, self.fell = True, (before, value)
         if self._before is not None:
             with torch.no_grad():
-                for p, x in zip(self._learnt(), self._before, strict=True):
+                for p, x in zip(self._learnable(), self._before, strict=True):
                     p.copy_(x)
 
-    def _learnt(self) -> list[Tensor]:
+    def _learnable(self) -> list[Tensor]:
         """Return the parameters that steps change."""
         return [p for p in self.e_step.model.parameters() if p.requires_grad]
 
@@ -251,7 +251,7 @@ class Start:
         """Run an M-step, and an extrapolation if one is due."""
         if not self.e_step.noisy:
             self._earlier = None if self._extrapolation is None else self._before
-            self._before = [p.detach().clone() for p in self._learnt()]
+            self._before = [p.detach().clone() for p in self._learnable()]
         if self._extrapolation is not None:
             self._extrapolation.before_step()
         self.stuck = self.e_step.improve(expected, self.priors)

@@ -18,7 +18,7 @@ from pgnn.factors.units.unit_layers import State
 from pgnn.inference.learner import Learner
 from pgnn.inference.learning.checkpoints import Checkpoints, check_checkpoints, keeper_of
 from pgnn.inference.learning.control_variates import ControlVariates, layer_signals
-from pgnn.inference.learning.fit_context import learnt
+from pgnn.inference.learning.fit_context import fitting_parameters
 from pgnn.inference.learning.kept_passes import run_passes
 from pgnn.inference.learning.layered_rows import read_layered_rows
 from pgnn.inference.learning.minibatches import (
@@ -137,7 +137,7 @@ class WakeSleep(Learner):
             raise DataError("layers of units have no covariates: leave inputs out")
         rows = read_layered_rows(model, data)
         keeper = keeper_of(self, model, rows, seed, ["epochs"])  # type: ignore[arg-type]
-        with learnt(model, self) as (learnable, history):
+        with fitting_parameters(model, self) as (learnable, history):
             work = _Nights(self, model, learnable, rows, seed)
             run_passes(work, keeper, self.epochs, progress)
             history.update(
