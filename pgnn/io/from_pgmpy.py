@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import Any
 
-import networkx as nx
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -54,10 +53,8 @@ def from_pgmpy(model: Any) -> BayesianNetwork | DynamicBayesianNetwork | MarkovR
             "ClusterGraph of pgmpy, got a "
             f"{type(model).__name__}"
         )
-    if not getattr(model, "cpds", None):
-        graph = nx.DiGraph(model.edges())
-        graph.add_nodes_from(model.nodes())
-        return BayesianNetwork(graph, latents=tuple(model.latents))
+    if "DiscreteBayesianNetwork" not in kinds or not model.get_cpds():
+        return BayesianNetwork(model, latents=tuple(model.latents))
     cpds = {}
     for name in model.nodes():
         cpd = model.get_cpds(name)
