@@ -133,9 +133,13 @@ def kl_divergence(p: Model, q: Model) -> Tensor:
         >>> kl_divergence(p, q)
         tensor(0.1438, dtype=torch.float64)
     """
+    if set(p.variables) != set(q.variables):
+        raise ModelError(
+            f"p and q must have the same variables, got {[*p.variables]!r} and {[*q.variables]!r}"
+        )
     for name, variable in p.variables.items():
-        other = q.variables.get(name)
-        if other is not None and other != variable:
+        other = q.variables[name]
+        if other != variable:
             raise ModelError(f"both models must have the same states, got {variable!r}, {other!r}")
     return decompose(q, p).kl.detach()
 

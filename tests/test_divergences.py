@@ -124,3 +124,10 @@ def test_divergences_of_models_that_differ() -> None:
         kl_divergence(coin, BayesianNetwork([], {"a": [0.5, 0.5]}, {"a": ["yes", "no"]}))
     with pytest.raises(ModelError):
         kl_divergence(coin, BayesianNetwork([], {"b": [0.5, 0.5]}))
+
+
+def test_divergence_of_models_of_other_variables() -> None:
+    p = BayesianNetwork([], {"a": [0.5, 0.5]})
+    q = BayesianNetwork([], {"a": [0.5, 0.5], "b": [0.5, 0.5]})
+    with pytest.raises(ModelError, match=r"got \['a'\] and \['a', 'b'\]"):
+        kl_divergence(p, q)

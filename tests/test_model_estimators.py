@@ -150,3 +150,21 @@ def test_what_is_asked_wrongly() -> None:
         UnitFeatures(pgnn.FactorAnalysis(1), "other").fit(X)
     with pytest.raises(NotFittedError):
         Classifier(bayes()).predict(X)
+
+
+def test_latent_variables_are_no_features() -> None:
+    rng = np.random.default_rng(0)
+    y = rng.integers(2, size=60)
+    X = np.stack([y ^ (rng.random(60) < 0.2), y ^ (rng.random(60) < 0.3)], axis=1)
+    states = {"class": 2, "h": 2, "a": 2, "b": 2}
+    network = pgnn.BayesianNetwork(
+        [("class", "h"), ("h", "a"), ("h", "b")], states=states, latents=["h"]
+    )
+    classifier = Classifier(network, learner=pgnn.EM(max_iterations=50), random_state=0)
+    assert classifier.fit(X, y).score(X, y) > 0.6
+
+
+def test_targets_must_be_discrete() -> None:
+    network = pgnn.BayesianNetwork([("a", "class")], {"class": pgnn.LinearGaussian})
+    with pytest.raises(pgnn.PgnnError, match="'class'"):
+        Classifier(network).fit(pd.DataFrame({"a": [0.0, 1.0, 2.0]}), [0, 1, 0])

@@ -169,11 +169,8 @@ def _answered(model: Any, targets: list[Any], batch: Any, engine: Any) -> dict[s
         and _is_observed(batch.evidence[name])
     }
     hidden = [name for name in targets if name not in known]
-    columns: dict[str, Any] = {str(name): values for name, values in known.items()}
-    if hidden:
-        posterior = _posterior(model, hidden, batch, engine)
-        columns |= answer_columns(posterior, hidden, model.variables)
-    return columns
+    posterior = _posterior(model, hidden, batch, engine) if hidden else None
+    return answer_columns(posterior, targets, model.variables, known)
 
 
 def _posterior(model: Any, targets: list[Any], batch: Any, engine: Any) -> Any:

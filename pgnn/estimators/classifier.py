@@ -10,11 +10,12 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d
 
-from pgnn.abilities import DirectedModel, MixtureModel, UnrollableModel
+from pgnn.abilities import MixtureModel, UnrollableModel
 from pgnn.errors import DataError, ModelError
 from pgnn.estimators.declared_model import Declared, checked, made, named_columns, seed_of
 from pgnn.factors.conditionals.gaussian import Gaussian
 from pgnn.inference.learner import Learner
+from pgnn.models.bayesian_network import BayesianNetwork
 from pgnn.models.naive_bayes import NaiveBayes
 
 
@@ -23,10 +24,10 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     Args:
         model: The model, which is copied and not changed: naive Bayes, logistic regression, a
-            network, a mixture of models (whose components are then the classes), with names of its
-            features as in the frames to come. For an array its features are the columns in their
-            order, or one vector. Alternatively a function without arguments that returns a model;
-            by default naive Bayes with normal features.
+            network, or a mixture of models, whose components are then the classes. Features of a
+            data frame are matched by name, columns of an array by the order of ``model.graph``;
+            a single feature that is a vector takes all columns. Alternatively a function without
+            arguments that returns a model; naive Bayes with normal features by default.
         target: Name of the target.
         learner: The learner; that of the model if not given.
         random_state: Seed of the fit.
@@ -90,8 +91,7 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         weights = None if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
         rest: dict[str, Any] = {"learner": self.learner, "seed": seed_of(self.random_state)}
         model.fit(columns, weights=weights, progress=False, **rest)
-        if self.target not in model.variables:
-            raise ModelError(f"the model has no target {self.target!r}: {[*model.variables]!r}")
+        _check_target(model, self.target)
         _as_states(model, self.target, classes)  # those declared are known by now
         self.model_, self.classes_ = model, classes
         return self
@@ -105,7 +105,13 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         states = _as_states(model, self.target, self.classes_).tolist()
         index = [model.variables[self.target].labels.codes[s] for s in states]
         probs = answer[self.target].probs.detach().numpy(force=True)[:, index]
-        share: np.ndarray = probs / probs.sum(axis=1, keepdims=True)
+        total = probs.sum(axis=1, keepdims=True)
+        if not total.all():
+            raise DataError(
+                f"row {int(np.flatnonzero(total == 0)[0])} has probability zero under all classes "
+                "of the training data"
+            )
+        share: np.ndarray = probs / total
         return share
 
     def predict(self, X: Any) -> np.ndarray:
@@ -120,6 +126,14 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return tags
 
 
+def _check_target(model: Any, target: Hashable) -> None:
+    variable = model.variables.get(target)
+    if variable is None:
+        raise ModelError(f"the model has no target {target!r}: {[*model.variables]!r}")
+    if not variable.is_discrete or variable.shape:
+        raise ModelError(f"a Classifier predicts a discrete variable, and {target!r} is {variable}")
+
+
 def _over_time(model: Any) -> bool:
     return isinstance(model, MixtureModel) and isinstance(model.components[0], UnrollableModel)
 
@@ -130,9 +144,10 @@ def _columns(model: Any, target: Hashable, X: Any) -> Mapping[Hashable, Any]:
         inner = model.components[0]
         names = [n for n in inner.variables if n not in inner.hidden]
         return X if isinstance(X, Mapping) else {names[0]: X}
-    directed = isinstance(model, DirectedModel)
-    nodes: Any = model.graph if directed else model.variables  # before the data declare them
-    return named_columns(X, [n for n in nodes if n != target])
+    if not isinstance(model, BayesianNetwork):
+        return named_columns(X, [n for n in model.variables if n != target])
+    hidden = {target, *model.latents}  # the graph is known before data declare the variables
+    return named_columns(X, [n for n in model.graph if n not in hidden])
 
 
 def _as_states(model: Any, target: Hashable, classes: np.ndarray) -> np.ndarray:

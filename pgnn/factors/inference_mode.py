@@ -1,4 +1,4 @@
-"""Modes of torch: ordinary tensors inside ``torch.inference_mode()``, and modes after an error."""
+"""Modes of torch: ordinary tensors in ``torch.inference_mode()``, gradients after an error."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ def outside_inference_mode(work: Callable[P, R]) -> Callable[P, R]:
 
 
 def in_ordinary_mode(work: Callable[P, R]) -> Callable[P, R]:
-    """Decorate a function to compute ordinary tensors, and to restore torch's modes on error.
+    """Decorate a function to compute ordinary tensors, and to restore the gradient mode on error.
 
     Torch's context managers are written in Python: an interrupt as one of them exits would leave
-    gradients disabled, or operations recorded, in the rest of the thread.
+    gradients disabled in the rest of the thread.
 
     Example:
         >>> @in_ordinary_mode
@@ -54,24 +54,20 @@ def in_ordinary_mode(work: Callable[P, R]) -> Callable[P, R]:
 
     @wraps(work)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
-        gradients, recorders = torch.is_grad_enabled(), torch._C._len_torch_dispatch_stack()
+        gradients = torch.is_grad_enabled()
         try:
-            return outside_inference_mode(work)(*args, **kwargs)
+            if torch.is_inference_mode_enabled():
+                return outside_inference_mode(work)(*args, **kwargs)
+            return work(*args, **kwargs)
         except BaseException:
             try:
-                _restore(gradients, recorders)
+                torch.set_grad_enabled(gradients)
             except KeyboardInterrupt:  # a second interrupt
-                _restore(gradients, recorders)
+                torch.set_grad_enabled(gradients)
                 raise
             raise
 
     return run
-
-
-def _restore(gradients: bool, recorders: int) -> None:
-    while torch._C._len_torch_dispatch_stack() > recorders:
-        torch._C._pop_torch_dispatch_stack(None)
-    torch.set_grad_enabled(gradients)
 
 
 def ordinary(value: Any) -> Any:

@@ -34,15 +34,22 @@ class AnswerFile:
             self._draft = self._path.with_name(f"{self._path.name}.{os.getpid()}.part")
         self._grouped = self._path is not None and is_parquet(self._path.name)
         self._writer: Any = None
+        self._names: list[str] = []
         self._waiting: list[Any] = []
 
     def write(self, columns: Mapping[str, Any]) -> None:
-        """Write some rows, the same columns in every call."""
+        """Write some rows, with the same columns in every call.
+
+        Raises:
+            ValueError: If the columns differ from those of the first call.
+        """
         import pyarrow as pa
 
         batch = pa.RecordBatch.from_arrays([_column(c) for c in columns.values()], list(columns))
         if self._writer is None:
-            self._writer = self._opened(batch.schema)
+            self._writer, self._names = self._opened(batch.schema), list(columns)
+        if list(columns) != self._names:  # pyarrow does not compare them
+            raise ValueError(f"columns must be {self._names!r} in this order, got {[*columns]!r}")
         self._waiting.append(batch)
         if not self._grouped or sum(b.num_rows for b in self._waiting) >= _GROUP:
             self._write_waiting()
@@ -85,18 +92,25 @@ class AnswerFile:
 
 
 def answer_columns(
-    posterior: Any, targets: Sequence[Hashable], variables: Mapping[Hashable, Variable]
+    posterior: Any,
+    targets: Sequence[Hashable],
+    variables: Mapping[Hashable, Variable],
+    observed: Mapping[Hashable, NDArray[np.float64]],
 ) -> dict[str, NDArray[np.float64]]:
     """Return probabilities by ``"target=state"``, or of real targets means by ``"target"``.
 
     Args:
-        posterior: Of all rows.
+        posterior: Of all rows; not needed if all targets are observed.
         targets: Names of variables and of elements; each element of an array has its own columns.
         variables: Those of the model.
+        observed: ``(N,)`` values of real targets that are observed in every row.
     """
-    columns = {}
+    columns: dict[str, NDArray[np.float64]] = {}
     names = SpelledNames(variables)
     for target in targets:
+        if target in observed:
+            columns[str(target)] = observed[target]
+            continue
         variable = names[target]
         answer = posterior[target]
         numbers = (answer.probs if variable.is_discrete else answer.mean).numpy(force=True)

@@ -51,7 +51,7 @@ class PartitionAnswer:
         evidence = SpelledNames(self.model.variables).renamed(rows.drop(columns=copied.columns))
         evidence = evidence.loc[:, [not is_target(n, self.excluded) for n in evidence.columns]]
         posterior = self.model.query(self.targets, evidence, engine=self.engine)
-        columns = answer_columns(posterior, self.targets, self.model.variables)
+        columns = answer_columns(posterior, self.targets, self.model.variables, {})
         return copied.assign(**columns)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._C import _len_torch_dispatch_stack, _pop_torch_dispatch_stack
 from torch.utils._python_dispatch import (
     TorchDispatchMode,
     _disable_current_modes,
@@ -42,9 +43,24 @@ def record(
         tensors to numbers, changes inputs or constants, or is random, unless allowed above.
     """
     recorder = _Recorder(inputs, numbers_only, with_draws)
-    with recorder:
-        outputs = compute()
+    outer = _len_torch_dispatch_stack()
+    try:
+        with recorder:
+            outputs = compute()
+    except BaseException:
+        try:
+            _pop_modes(outer)
+        except KeyboardInterrupt:  # a second interrupt
+            _pop_modes(outer)
+            raise
+        raise
     return recorder.tape(outputs)
+
+
+def _pop_modes(outer: int) -> None:
+    """Remove modes of this thread that an interrupt, as they were exited, has left."""
+    while _len_torch_dispatch_stack() > outer:
+        _pop_torch_dispatch_stack(None)
 
 
 def opaque_step(step: Callable[..., Sequence[Tensor]], *tensors: Tensor) -> Sequence[Tensor]:

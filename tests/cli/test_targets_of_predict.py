@@ -99,6 +99,23 @@ def test_real_columns_that_are_observed_in_whole_batches(
     assert "root mean squared error 1 (2 rows)" in capsys.readouterr().err
 
 
+def test_columns_keep_their_order_where_some_batches_observe_a_variable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(row_files, "BATCH", 2)
+    monkeypatch.setattr(row_files, "_BLOCK", 8)
+    a, x = pgnn.Variable("a", ["no", "yes"]), pgnn.Variable("x")
+    table = {"a": [0.25, 0.75], "x": pgnn.Gaussian(x, [a], [0.0, 4.0], [1.0, 1.0])}
+    model, rows, to = tmp_path / "model", tmp_path / "rows.csv", tmp_path / "out.csv"
+    pgnn.BayesianNetwork([("a", "x")], table, states={"a": ["no", "yes"]}).save(model)
+    rows.write_text("a,x\n" + 6 * ",1.5\n" + 6 * ",\n")
+    assert run("predict", model, rows, "--to", to) == 0
+    found = pd.read_csv(to)
+    np.testing.assert_allclose(found["x"], [1.5] * 6 + [3.0] * 6)
+    np.testing.assert_allclose(found["a=yes"][6:], 0.75)
+    np.testing.assert_allclose(found["a=no"] + found["a=yes"], 1.0)
+
+
 def test_scores_of_an_impossible_state_are_infinite() -> None:
     scores = TargetScores()
     answers = {"a=0": np.array([1.0]), "a=1": np.array([0.0])}

@@ -32,11 +32,6 @@ from pgnn.limits import NOT_NEGATIVE, check_real
 
 Floats = NDArray[np.float64]
 
-_NOISE = 0.1
-"""Standard deviation of what moves the components of a mixture apart."""
-_ROWS = 512
-"""Rows that are evaluated at once where no gradient is wanted; they stay in the cache."""
-
 
 def small_adam(parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
     """Return Adam with learning rate 0.001."""
