@@ -145,7 +145,7 @@ def closest(name: object, known: Iterable[object]) -> str:
     near = difflib.get_close_matches(text, few, n=3) if len(text) <= _LONGEST else []
     if near:
         return "; did you mean " + " or ".join(repr(names[n]) for n in near) + "?"
-    shown = ", ".join(shortened(repr(k)) for k in itertools.islice(names.values(), 8))
+    shown = ", ".join(short_repr(k) for k in itertools.islice(names.values(), 8))
     return f"; known: {shown}{', ...' if len(names) > 8 else ''}"
 
 
@@ -157,6 +157,16 @@ def shortened(text: str, most: int = 200) -> str:
         'no, ...'
     """
     return text if len(text) <= most else f"{text[:most]}..."
+
+
+def short_repr(value: object, most: int = 200) -> str:
+    """Return the representation of a value in one line, cut where it is long, for messages.
+
+    Example:
+        >>> short_repr([1, 2, 3], 4)
+        '[1, ...'
+    """
+    return shortened(" ".join(repr(value).split()), most)
 
 
 def require(module: str, extra: str, what: str) -> None:

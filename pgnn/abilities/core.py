@@ -39,6 +39,11 @@ class VariableModel(ABC):
         """The model's variables by name, in order of declaration."""
 
     @property
+    def constants(self) -> Mapping[Hashable, Tensor]:
+        """Values ``(*shape)`` of real variables that have no other, as after an intervention."""
+        return {}
+
+    @property
     def passes_gradients(self) -> bool:
         """Whether answers pass gradients to the model's parameters."""
         return not self.detached
@@ -145,6 +150,12 @@ class DirectedModel(VariableModel):
     def latents(self) -> Sequence[Hashable]:
         """Names of the variables declared as never observed."""
         return ()
+
+    @property
+    def constants(self) -> Mapping[Hashable, Tensor]:
+        """See :class:`VariableModel`."""
+        pieces = self.conditionals.items()
+        return {n: c.constant for n, c in pieces if c.constant is not None}
 
     @property
     def input_names(self) -> Collection[Hashable]:

@@ -113,10 +113,10 @@ class EvidenceReader:
             EvidenceError: If a name is unknown, a value is no state, a likelihood is negative,
                 infinite or all zero, or shapes disagree.
         """
-        observed = self._read(evidence, states_only)
-        return observed.filled(self._constants) if self._constants else observed
+        return self.read_given(evidence, states_only).filled(self._constants)
 
-    def _read(self, evidence: Any, states_only: bool) -> RowEvidence:
+    def read_given(self, evidence: Any, states_only: bool = False) -> RowEvidence:
+        """Return the evidence without constants; see :meth:`read`."""
         if isinstance(evidence, RowEvidence):
             return evidence
         evidence = {} if evidence is None else evidence

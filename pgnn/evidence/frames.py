@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pgnn.errors import EvidenceError
+from pgnn.errors import EvidenceError, short_repr
 from pgnn.evidence.partitioned_frame import is_partitioned
 from pgnn.evidence.wrappers import Observed
 from pgnn.factors.cells import cells_of, is_container, is_missing
@@ -151,7 +151,7 @@ def plain_column(values: Any, labels: Mapping[Any, Any]) -> Any:
     if hasattr(values, "iloc"):
         return pd.Series(values.array)
     if not is_container(values, {}) or (np.ndim(values) == 0 and hasattr(values, "ndim")):
-        raise TypeError(f"a column must have a cell for each row, got {values!r}")
+        raise TypeError(f"a column must have a cell for each row, got {short_repr(values)}")
     if isinstance(values, Iterator):
         values = list(values)
     try:

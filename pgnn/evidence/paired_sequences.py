@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from pgnn.errors import EvidenceError, closest, shortened
+from pgnn.errors import EvidenceError, closest, short_repr
 from pgnn.evidence.covariates import input_sequences
 from pgnn.evidence.row_lengths import lengths_array
 from pgnn.evidence.sequence_evidence import SequenceEvidence
@@ -53,7 +53,7 @@ class InputSequences(NamedTuple):
             except (TypeError, ValueError, RuntimeError):
                 raise EvidenceError(
                     f"{AXIS!r} must be the lengths ({len(steps)},) of the input {name!r}, got "
-                    f"{shortened(repr(lengths))}"
+                    f"{short_repr(lengths)}"
                 ) from None
             if (
                 given.shape != steps.shape

@@ -168,14 +168,23 @@ class RowEvidence(Evidence):
     def filled(self, constants: Mapping[Hashable, Tensor]) -> RowEvidence:
         """Return the evidence with values of real variables where they were not observed.
 
+        Observed values that are a constant in single precision become the constant.
+
         Args:
             constants: ``(*event)`` by name.
         """
+        if not constants:
+            return self
         reals = dict(self.reals)
         for name, value in constants.items():
             known = self.reals.get(name)
             every = value.expand(self.num_rows, *value.shape)
-            reals[name] = every if known is None else torch.where(known.isnan(), every, known)
+            if known is None:
+                reals[name] = every
+                continue
+            rounded = (known == value.float()) | (known.float() == value)
+            same = known + (every - known).detach()  # passes gradients to what was observed
+            reals[name] = torch.where(known.isnan(), every, torch.where(rounded, same, known))
         names = dict.fromkeys((*self.names, *constants))
         return replace(self, reals=reals, names=(*names,), whole=(*self.whole, *constants))
 

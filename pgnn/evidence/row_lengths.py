@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from pgnn.errors import EvidenceError, shortened
+from pgnn.errors import EvidenceError, short_repr
 from pgnn.factors.cells import dense, is_masked
 
 
@@ -36,7 +36,7 @@ def lengths_array(said: str, lengths: Any) -> np.ndarray:
         array = np.asarray(lengths)
     except ValueError:
         raise EvidenceError(
-            f"{said} must be a whole number for each row, got {shortened(repr(lengths))}"
+            f"{said} must be a whole number for each row, got {short_repr(lengths)}"
         ) from None
     if array.dtype.kind == "f" and array.size and (array == np.floor(array)).all():
         return array.astype(np.int64)

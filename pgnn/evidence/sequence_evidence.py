@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from pgnn.errors import EvidenceError, shortened
+from pgnn.errors import EvidenceError, short_repr
 from pgnn.evidence.evidence import Evidence, Floats
 from pgnn.evidence.frames import columns_of, frame_columns, is_frame
 from pgnn.evidence.row_lengths import lengths_array
@@ -360,7 +360,7 @@ def _lengths(
     if array.ndim > 1 or array.dtype.kind not in "iu" or (array < 0).any():
         raise EvidenceError(
             f"{said} must be a length, (B,) lengths or a boolean mask (B, T), got "
-            f"{shortened(repr(given.tolist()))}"
+            f"{short_repr(given.tolist())}"
         )
     array = np.broadcast_to(array, (rows,)).astype(np.int64)
     longer = (steps > 0) & (array > steps)

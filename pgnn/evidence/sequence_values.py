@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pgnn.errors import EvidenceError, shortened
+from pgnn.errors import EvidenceError, short_repr
 from pgnn.evidence.framed_values import only_column, plain_values
 from pgnn.evidence.reading import floats_of
 from pgnn.evidence.texts import spelled
@@ -128,7 +128,7 @@ def read_parts(variable: Variable, values: Any, rule: Rule, lengths: Array | Non
     if not _holds_several(variable, values):
         raise EvidenceError(
             f"evidence for {variable.name!r} must be a sequence, a value for each step, got "
-            f"{shortened(repr(values))}"
+            f"{short_repr(values)}"
         )
     event = len(variable.shape) - 1
     parts = [values]
@@ -289,7 +289,7 @@ def _numbers(
             if any(held) and not all(held):
                 raise EvidenceError(
                     f"evidence for {variable.name!r} must be states, one for each step, got "
-                    f"{shortened(repr(values))}"
+                    f"{short_repr(values)}"
                 )
         try:
             return _codes(variable, values, rule)

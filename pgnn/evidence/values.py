@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pgnn.errors import EvidenceError
+from pgnn.errors import EvidenceError, short_repr
 from pgnn.evidence.framed_values import ordered_weights, plain_values
 from pgnn.evidence.reading import Floats, Reading, floats_of
 from pgnn.evidence.wrappers import CodedMapping, Codes, Likelihood, Observed
@@ -145,9 +145,9 @@ def _single(variable: Variable, value: Any, rule: Rule) -> Reading:
             value = value.item() if isinstance(value, np.generic) else value
             raise EvidenceError(
                 f"{variable.name!r} is an array of {variable.num_elements} variables: expected "
-                f"states or likelihoods in the shape {variable.shape}, got {value!r} alone; to "
-                f"observe it in every cell give an array filled with it, to observe it in one cell "
-                f"name the cell, as in {(variable.name, *[0] * len(variable.shape))}"
+                f"states or likelihoods in the shape {variable.shape}, got {short_repr(value)} "
+                "alone; to observe it in every cell give an array filled with it, to observe it in "
+                f"one cell name the cell, as in {(variable.name, *[0] * len(variable.shape))}"
             )
         unobserved = np.full(variable.shape, MISSING, dtype=np.int32)
         return Reading(variable, None, Column(unobserved))

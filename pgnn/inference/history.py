@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pgnn.errors import shortened
+from pgnn.errors import short_repr
 
 RUNNING = "running"
 """Name of the statistics to which further batches are added; they are not printed."""
@@ -32,7 +32,7 @@ class History(dict[str, Any]):
         shown = {k: v for k, v in self.items() if k not in ("trace", RUNNING)}
         steps = {k: f"{len(v)} values" for k, v in self.get("trace", {}).items()}
         shown |= {"trace": steps} if steps else {}
-        cells = (f"{k!r}: {shortened(' '.join(repr(v).split()), 80)}" for k, v in shown.items())
+        cells = (f"{k!r}: {short_repr(v, 80)}" for k, v in shown.items())
         return f"History({{{', '.join(cells)}}})"
 
     def _repr_html_(self) -> str:

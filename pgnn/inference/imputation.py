@@ -207,12 +207,12 @@ def _completed(table: TableWithHoles, inputs: Inputs | None, engine: Engine | No
         best = model.most_probable(evidence, targets, inputs=inputs, engine=engine)
         states = {n: torch.as_tensor(best[n]).numpy(force=True) for n in discrete}
     holes = table.has_holes(discrete=False)
-    missing = [n for n in model.variables if n in holes]
-    reals: dict[Hashable, torch.Tensor] = {}
+    reals = {n: evidence.reals[n] for n in holes if evidence.fully_observes(n)}  # constants
+    missing = [n for n in model.variables if n in holes and n not in reals]
     if missing and isinstance(model, ReconstructingModel):
-        reals = {model.vector: model.reconstruct(evidence)}
+        reals[model.vector] = model.reconstruct(evidence)
     elif missing:
-        reals = _means(model, missing, table.with_states(states), inputs, engine)
+        reals |= _means(model, missing, table.with_states(states), inputs, engine)
     numbers = {n: x.detach().double().numpy(force=True) for n, x in reals.items()}
     return table.filled(states, numbers)
 

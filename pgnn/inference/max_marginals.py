@@ -12,7 +12,8 @@ from pgnn.abilities import FactorModel, Inputs
 from pgnn.errors import EvidenceError
 from pgnn.inference.base_question import Names
 from pgnn.inference.engine import Engine
-from pgnn.inference.question import reader_of, targets_of
+from pgnn.inference.model_reader import reader_of
+from pgnn.inference.question import targets_of
 
 
 def max_marginals(

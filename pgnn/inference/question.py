@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -11,27 +11,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pgnn.abilities import (
-    DirectedModel,
-    ExecutableModel,
-    FactorModel,
-    GaussianFieldModel,
-    Inputs,
-    VectorModel,
-)
+from pgnn.abilities import FactorModel, Inputs
 from pgnn.errors import EvidenceError, Unsupported
 from pgnn.evidence.covariates import read_covariates
-from pgnn.evidence.evidence_reader import EvidenceReader
 from pgnn.evidence.row_evidence import RowEvidence
 from pgnn.evidence.unknown_variable import unknown_variable
 from pgnn.factors.elements import Elements
-from pgnn.factors.units.unit_layers import UnitModel
 from pgnn.factors.variable import Variable
 from pgnn.inference.answer_columns import AnswerColumns
 from pgnn.inference.base_question import BaseQuestion, Names
 from pgnn.inference.expansion import DECOMPOSED
 from pgnn.inference.factor_graph import FactorGraph
 from pgnn.inference.model_graph import model_graph
+from pgnn.inference.model_reader import check_constants, reader_of
 from pgnn.inference.real_elements import RealElements
 
 Variables = Mapping[Hashable, Variable]
@@ -97,8 +89,11 @@ class Question(BaseQuestion):
         Raises:
             EvidenceError: If ``errors`` is neither ``"raise"`` nor ``"nan"``, or evidence is
                 invalid.
+            ImpossibleEvidence: If a variable that was set to a value is observed as another.
         """
         observed = reader_of(model).read(evidence)
+        if errors == "raise":
+            check_constants(model, observed)
         if inputs:
             inputs = read_covariates(model.read_inputs(inputs))
             observed = observed.over(inputs)
@@ -194,45 +189,6 @@ class Question(BaseQuestion):
             total[hidden] = -np.inf
             total[rows, kept] = values
         return total
-
-
-def reader_of(model: FactorModel) -> EvidenceReader:
-    """Return the cached reader of evidence about a model's variables."""
-    reader: EvidenceReader = model.cached(
-        "evidence reader",
-        lambda: EvidenceReader(
-            tuple(model.variables.values()),
-            model.elements,
-            _in_part(model),
-            *_vector_of(model),
-            constants=_constants(model),
-        ),
-    )
-    return reader
-
-
-def _vector_of(model: Any) -> tuple[Hashable, Sequence[Hashable]]:
-    """Return the vector variable that a bare matrix belongs to, and the names of its columns."""
-    return (model.vector, model.columns) if isinstance(model, VectorModel) else (None, ())
-
-
-def _in_part(model: Any) -> dict[Hashable, int]:
-    """Return partially observable real variables and their numbers of event axes."""
-    if isinstance(model, ExecutableModel):
-        return model.event_axes
-    if isinstance(model, GaussianFieldModel):
-        return {model.vector: 0}
-    if isinstance(model, UnitModel):
-        return {n: 0 for n, v in model.layers().variables.items() if not v.is_discrete}
-    if not isinstance(model, DirectedModel):
-        return {}
-    return {n: 0 for n, c in model.conditionals.items() if c.integrates_missing}
-
-
-def _constants(model: Any) -> dict[Hashable, Any]:
-    """Return the values of real variables that have no other."""
-    pieces = model.conditionals if isinstance(model, DirectedModel) else {}
-    return {n: c.constant for n, c in pieces.items() if c.constant is not None}
 
 
 def listed(names: Names) -> list[Hashable]:

@@ -10,6 +10,7 @@ from pgnn.errors import EvidenceError
 from pgnn.evidence.row_evidence import RowEvidence
 from pgnn.factors.variable import Variable
 from pgnn.inference.base_question import Names
+from pgnn.inference.model_reader import no_posterior
 from pgnn.inference.posterior import Posterior
 from pgnn.inference.with_reals import WithReals
 
@@ -72,7 +73,7 @@ class RealElements:
                 continue
             if name in by_array.get(array.name, ()):
                 raise EvidenceError(f"{name!r} is named twice")
-            _check_unobserved(array, name, observed)
+            _check_unobserved(model, array, name, observed)
             by_array.setdefault(array.name, []).append(name)
         for array_name, elements in by_array.items():
             if array_name in whole:
@@ -106,10 +107,12 @@ def _several(names: object) -> bool:
     return isinstance(names, Iterable) and not isinstance(names, str | bytes | Iterator)
 
 
-def _check_unobserved(array: Variable, name: Hashable, observed: RowEvidence) -> None:
+def _check_unobserved(
+    model: FactorModel, array: Variable, name: Hashable, observed: RowEvidence
+) -> None:
     values = observed.reals.get(array.name)
     if values is None:
         return
     index = name[1:]  # type: ignore[index]
     if not bool(values.to_dense()[:, *index].isnan().any()):
-        raise EvidenceError(f"{name!r} is real and observed: it has no posterior")
+        raise no_posterior(model, name)

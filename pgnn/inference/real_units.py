@@ -11,12 +11,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pgnn.errors import EvidenceError
 from pgnn.factors.units.unit_kind import GaussianUnits
 from pgnn.factors.units.unit_layers import UnitLayers, UnitModel
 from pgnn.factors.variable import Variable
 from pgnn.inference.gaussian_marginals import MixtureMarginal, NormalMarginal, element_marginal
 from pgnn.inference.local_search import score
+from pgnn.inference.model_reader import no_posterior
 from pgnn.inference.posterior import Posterior
 from pgnn.inference.question import Question, names_of
 from pgnn.inference.with_reals import WithReals
@@ -110,7 +110,7 @@ class RealUnitTargets:
             return None
         for name in reals:
             if question.observed.fully_observes(name):
-                raise EvidenceError(f"{name!r} is real and observed: it has no posterior")
+                raise no_posterior(model, name)
         rest = [n for n in queried if n not in reals]
         targets = cls(rest, tuple(model.variables[n] for n in reals))
         count, rows = _num_states(question), question.num_rows

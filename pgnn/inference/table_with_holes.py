@@ -13,7 +13,7 @@ from pgnn.evidence.frames import frame_columns
 from pgnn.evidence.row_evidence import RowEvidence
 from pgnn.evidence.wrappers import observed
 from pgnn.factors.variable import Variable
-from pgnn.inference.question import reader_of
+from pgnn.inference.model_reader import reader_of
 
 Mask = NDArray[np.bool_]
 
@@ -43,7 +43,8 @@ class TableWithHoles:
 
     Attributes:
         frame: The data frame.
-        evidence: Its cells as arrays; codes -1 and numbers ``NaN`` are missing.
+        evidence: Its cells as arrays; codes -1 and numbers ``NaN`` are missing. Real variables
+            that have only one value are never missing.
         columns: Its columns without those that are ignored.
 
     Raises:
@@ -60,7 +61,8 @@ class TableWithHoles:
     def __init__(self, model: Any, frame: Any, ignore: Collection[Hashable] = ()) -> None:
         reader = reader_of(model)
         self.model, self.frame = model, frame
-        self.evidence: RowEvidence = reader.read(observed(frame, ignore=ignore))
+        self._given = reader.read_given(observed(frame, ignore=ignore))
+        self.evidence: RowEvidence = reader.read(self._given)
         names = [name for name, _ in frame_columns(frame)]
         known = [k for k, name in enumerate(names) if name not in ignore]
         places = reader.places([names[k] for k in known])
@@ -136,7 +138,7 @@ class TableWithHoles:
     def _real(self, column: TableColumn) -> Any:
         """Return the numbers of a column, ``NaN`` where missing."""
         v, rows = column.variable, self.evidence.num_rows
-        known = self.evidence.reals.get(v.name)
+        known = self._given.reals.get(v.name)
         if known is None:
             return self._part(column, np.full((rows, *v.shape), np.nan))
         return self._part(column, known.detach().to_dense().double().numpy(force=True))

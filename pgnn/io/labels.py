@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pgnn.errors import DataError
+from pgnn.errors import DataError, short_repr
 
 
 def encode(label: object) -> Any:
@@ -57,5 +57,5 @@ def decode(value: Any) -> Any:
             import pandas as pd
 
             return pd.Interval(*map(decode, value["interval"]))
-        raise DataError(f"expected a name or label, got {value!r}")
+        raise DataError(f"expected a name or label, got {short_repr(value)}")
     return value

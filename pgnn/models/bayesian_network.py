@@ -158,6 +158,11 @@ class BayesianNetwork(Model, NetworkModel):
     def _check_declared(self) -> None:
         if self._undeclared is not None:
             name = self._undeclared.unknown[0]
+            if makes_reals(self._undeclared.conditionals.get(name)):
+                raise ModelError(
+                    f"the shape of {name!r} is not known; fit the model to data first, which "
+                    f"determines it, or give a conditional of pgnn.Variable({name!r}, shape=...)"
+                )
             raise ModelError(
                 f"the states of {name!r} are not known; give {self._how_declared(name)}, or fit "
                 "the model to data first, which determines them"

@@ -101,7 +101,8 @@ class BayesianRegression(Regression):
         """Return the predictive distribution of the child; see :meth:`Model.query`."""
         from pgnn.inference.gaussian_marginals import NormalMarginal
         from pgnn.inference.known_marginals import KnownMarginals
-        from pgnn.inference.question import names_of, reader_of
+        from pgnn.inference.model_reader import reader_of
+        from pgnn.inference.question import names_of
 
         conditional: Any = self.conditional
         queried = [self._child] if targets is None else names_of(targets, self.variables)

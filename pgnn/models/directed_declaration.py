@@ -10,7 +10,7 @@ import networkx as nx
 import numpy as np
 import torch
 
-from pgnn.errors import DataError, ModelError, closest, shortened
+from pgnn.errors import DataError, ModelError, closest, short_repr
 from pgnn.evidence.framed_values import only_column
 from pgnn.factors.cells import dense
 from pgnn.factors.conditionals.conditional import Conditional
@@ -182,7 +182,7 @@ def event_shape(name: Hashable, column: Any) -> tuple[int, ...]:
     column = only_column(column)
     shape = getattr(column, "shape", None)
     if not (isinstance(column, Iterable) or shape) or getattr(column, "ndim", 1) == 0:
-        got = shortened(repr(column))
+        got = short_repr(column)
         raise DataError(f"column {name!r} must have one value for each row, got {got}")
     if shape is not None and len(shape) > 1:
         return tuple(int(n) for n in shape[1:])

@@ -9,7 +9,7 @@ from typing import Any
 import networkx as nx
 import numpy as np
 
-from pgnn.errors import EvidenceError, ModelError
+from pgnn.errors import EvidenceError, ModelError, short_repr
 from pgnn.evidence.unknown_variable import unknown_variable
 from pgnn.factors.cells import cells_of, is_container
 from pgnn.factors.conditionals.conditional import Conditional
@@ -38,7 +38,9 @@ def read_interventions(interventions: Any) -> dict[Hashable, Any]:
     if isinstance(interventions, Iterable):
         with contextlib.suppress(TypeError):  # not hashable
             return dict.fromkeys(interventions, AT_RANDOM)
-    raise EvidenceError(f"do() takes a mapping such as {{'rain': 'yes'}}, got {interventions!r}")
+    raise EvidenceError(
+        f"do() takes a mapping such as {{'rain': 'yes'}}, got {short_repr(interventions)}"
+    )
 
 
 def intervened(
@@ -94,19 +96,23 @@ def _policy(variable: Variable, action: Any) -> Conditional:
     if isinstance(action, Mapping):
         return Tabular(variable, (), {s: action.get(s, 0.0) for s in _known(variable, action)})
     if is_container(action, variable.labels.codes):
-        cells = cells_of(action, variable.labels.codes).values
-        if not cells.ndim:  # one value in an array
-            return _policy(variable, cells.item())
-        if cells.dtype.kind == "f" and cells.shape == (variable.num_states,):
-            return Tabular(variable, (), cells)
+        cells = cells_of(action, variable.labels.codes)
+        values, masked = cells.values, cells.missing is not None and bool(cells.missing.any())
+        if masked and not values.ndim:
+            raise EvidenceError(f"do() needs a state to set {name!r} to, got {short_repr(action)}")
+        if not values.ndim:  # one value in an array
+            known = cells.categories
+            return _policy(variable, values.item() if known is None else known[values.item()])
+        if values.dtype.kind == "f" and values.shape == (variable.num_states,) and not masked:
+            return Tabular(variable, (), values)
         raise EvidenceError(
             f"do() sets {name!r} to one state, or by a distribution of its {variable.num_states} "
-            f"states, got {action!r}; for a different state in each row use "
+            f"states, got {short_repr(action)}; for a different state in each row use "
             f"model.do([{name!r}]), which randomises it, with {{{name!r}: ...}} as evidence"
         )
     index = variable.index(action)
     if index < 0:
-        raise EvidenceError(f"do() needs a state to set {name!r} to, got {action!r}")
+        raise EvidenceError(f"do() needs a state to set {name!r} to, got {short_repr(action)}")
     return Tabular(variable, (), np.eye(variable.num_states)[index])
 
 

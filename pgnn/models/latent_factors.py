@@ -204,7 +204,7 @@ class LatentFactors(VectorNetwork, LatentFactorModel):
 
     def _read(self, data: Any) -> Tensor:
         """``(N, D)`` rows of the vector."""
-        from pgnn.inference.question import reader_of
+        from pgnn.inference.model_reader import reader_of
 
         observed = reader_of(self).read(data)
         if self._latent in observed.names:

@@ -132,7 +132,7 @@ class SparseCoding(VectorNetwork, SolvableModel):
         Args:
             data: See :meth:`fit`.
         """
-        from pgnn.inference.question import reader_of
+        from pgnn.inference.model_reader import reader_of
 
         x = reader_of(self).read(data).reals.get(self._vector)
         if x is None or not all_finite(x):

@@ -229,7 +229,7 @@ class VAE(ColumnNames, AmortisedNetwork, ReconstructingModel):
         Raises:
             EvidenceError: If the shape is wrong, or a number is infinite.
         """
-        from pgnn.inference.question import reader_of
+        from pgnn.inference.model_reader import reader_of
 
         v = self.variables[self.vector if name is None else name]
         if not isinstance(data, Tensor) or not data.is_floating_point():

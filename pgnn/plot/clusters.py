@@ -100,7 +100,7 @@ def _columns(model: Any, name: Hashable) -> list[str]:
 def _points(
     ax: Any, model: Any, name: Hashable, data: Any, pair: list[int], colours: Sequence[Any]
 ) -> None:
-    from pgnn.inference.question import reader_of
+    from pgnn.inference.model_reader import reader_of
 
     observed = reader_of(model).read(data)
     if name not in observed.reals:

@@ -9,7 +9,7 @@ from pgnn.abilities import FactorModel, UnrollableModel
 from pgnn.errors import EvidenceError
 from pgnn.graphs.checks import graph_of
 from pgnn.graphs.layered_layout import Layout, layered_layout
-from pgnn.inference.question import reader_of
+from pgnn.inference.model_reader import reader_of
 from pgnn.plot.canvas import Canvas
 from pgnn.plot.cards import Card, draw_cards
 from pgnn.plot.marginal_cards import Findings, marginal_cards, mark_of, name_of

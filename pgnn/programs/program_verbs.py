@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
@@ -26,6 +26,11 @@ class ProgramVerbs(Model, ExecutableModel):
     """
 
     _source: ProgramSource
+
+    @property
+    def constants(self) -> Mapping[Hashable, Tensor]:
+        """See :class:`VariableModel`."""
+        return self._source.constants
 
     @over_partitions
     def query(

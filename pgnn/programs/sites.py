@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from pgnn.errors import ModelError, Unsupported
+from pgnn.factors.conditionals.heads import PointMass
 from pgnn.factors.support import support_of
 from pgnn.factors.variable import Variable
 from pgnn.programs.handlers import Plate, is_masked, observed_values, plates_of, scaled, thinning
@@ -57,6 +58,8 @@ class Site:
             counterpart in the model.
         constraint: Constraint on the values; the real numbers if the distribution declares none.
         in_support: Whether the site is observed and all of its data is in the support.
+        constant: Whether it is real and has a point mass at a value that never changes, as the
+            sites of variables that were set by an intervention.
     """
 
     name: str
@@ -74,6 +77,7 @@ class Site:
     constraint: Any = constraints.real
     elements: tuple[int, ...] = ()
     in_support: bool = False
+    constant: bool = False
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -186,7 +190,13 @@ def site_of(name: str, fn: Any, value: Any, observed: Any, message: dict[str, An
         support_of(fn),
         tuple(fn.event_shape) if support is not None and elementwise(fn) is not fn else (),
         possible,
+        kind is Kind.REAL and _is_constant(elementwise(fn)),
     )
+
+
+def _is_constant(fn: Any) -> bool:
+    """Whether a distribution is a point mass of a model at a value that never changes."""
+    return isinstance(fn, PointMass) and not sources_of(fn.value) and not fn.value.requires_grad
 
 
 def powers(name: str) -> Unsupported:

@@ -156,6 +156,11 @@ class ProgramSource:
         return self._lowering(elements).groups(self._tables(owner, observed))
 
     @cached_property
+    def constants(self) -> dict[Hashable, Tensor]:
+        """Values of variables that have no other, ``(*sizes, *event)``."""
+        return {self.names[n]: s.drawn for n, s in self.sites.items() if s.constant}
+
+    @cached_property
     def computed_names(self) -> frozenset[Hashable]:
         """Names of the computed values in a few executions."""
         runs = [self.execute({}, seed) for seed in range(_TRIED)]

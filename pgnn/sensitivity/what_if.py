@@ -14,7 +14,7 @@ from pgnn.errors import EvidenceError, Unsupported
 from pgnn.evidence.row_evidence import RowEvidence
 from pgnn.factors.variable import Variable
 from pgnn.inference.answer_frames import plain_index, row_index
-from pgnn.inference.question import reader_of
+from pgnn.inference.model_reader import reader_of
 
 Floats = NDArray[np.float64]
 

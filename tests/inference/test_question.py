@@ -8,14 +8,8 @@ import torch
 
 import pgnn
 from pgnn.errors import EvidenceError, Unsupported
-from pgnn.inference.question import (
-    Question,
-    Targets,
-    listed,
-    reader_of,
-    scope_of,
-    targets_of,
-)
+from pgnn.inference.model_reader import reader_of
+from pgnn.inference.question import Question, Targets, listed, scope_of, targets_of
 from pgnn.inference.time.forward_backward import ForwardBackward
 
 

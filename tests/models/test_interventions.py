@@ -140,7 +140,8 @@ def test_values_of_vectors_and_of_no_shape() -> None:
     pieces = {"v": Gaussian(vector), "c": pgnn.LinearGaussian(C, [vector], [1.0, 2.0], 0.0, 1.0)}
     model = BayesianNetwork([("v", "c")], pieces)
     assert float(model.do({"v": [1.0, 2.0]}).query("c")["c"].mean) == pytest.approx(5.0)
-    for wrong in (1.0, [1.0], [1.0, np.nan], "yes", None):
+    masked = np.ma.array([1.0, 2.0], mask=[False, True])
+    for wrong in (1.0, [1.0], [1.0, np.nan], "yes", None, masked, ["1", "2"], [True, 2.0]):
         with pytest.raises(EvidenceError, match=r"'v' to one finite value.*model\.do\(\['v'\]\)"):
             model.do({"v": wrong})
 
@@ -153,3 +154,110 @@ def test_set_models_are_saved_and_run_as_programs(tmp_path) -> None:
     assert "1.0000" in str(again.conditionals["b"])
     drawn = pgnn.Program(done.program()).sample(5, seed=0)
     assert bool((drawn["b"] == 1.0).all())
+
+
+def point(x: float = 1.5) -> BayesianNetwork:
+    """x -> y, with x set to a value."""
+    y = pgnn.LinearGaussian(B, [A], [2.0], 0.0, covariance=1.0)
+    return BayesianNetwork([("a", "b")], {"a": Gaussian(A), "b": y}).do({"a": x})
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        np.ma.masked,
+        np.ma.array(1.0, mask=True),
+        "1.5",
+        b"1.5",
+        True,
+        np.True_,
+        torch.tensor(True),
+        np.datetime64("2020-01-01"),
+    ],
+    ids=repr,
+)
+def test_values_that_are_no_numbers_are_refused(value) -> None:
+    with pytest.raises(EvidenceError, match="'a' to one finite value"):
+        point(value)
+
+
+def test_masked_states_and_distributions_are_refused() -> None:
+    with pytest.raises(EvidenceError, match="needs a state to set 'x' to, got masked"):
+        network().do({"x": np.ma.masked})
+    with pytest.raises(EvidenceError, match="by a distribution"):
+        network().do({"x": np.ma.array([0.5, 0.5, 0.0], mask=[False, True, False])})
+    np.testing.assert_allclose(
+        p_y(network().do({"x": np.ma.array(2, mask=False)})), after([0.0, 0.0, 1.0]), rtol=1e-12
+    )
+
+
+def test_messages_show_tables_in_one_line() -> None:
+    import pandas as pd
+
+    with pytest.raises(EvidenceError, match=r"got 0 1\.5 1 2\.0 dtype: float64;"):
+        point(pd.Series([1.5, 2.0]))
+
+
+def test_programs_of_set_models_answer_like_the_models() -> None:
+    done = point()
+    program = pgnn.Program(done.program())
+    for rows in (
+        {"b": 3.0},
+        {"b": [3.0, 1.0], "a": [1.5, np.nan]},
+        {"b": [3.0, 3.0], "a": [1.5, 2]},
+    ):
+        torch.testing.assert_close(program.log_prob(rows), done.log_prob(rows), rtol=1e-6, atol=0)
+    answer = program.query("b", engine=pgnn.MCMC(samples=200, warmup=100, seed=0))["b"]
+    assert abs(float(answer.mean) - float(done.query("b")["b"].mean)) < 0.4
+    drawn = program.sample(400, seed=0)
+    assert bool((drawn["a"] == 1.5).all())
+    assert abs(float(drawn["b"].mean()) - 3.0) < 5 / 20  # five standard errors
+    vector = Variable("v", shape=(2,))
+    pieces = {"v": Gaussian(vector), "c": pgnn.LinearGaussian(C, [vector], [1.0, 2.0], 0.0, 1.0)}
+    model = BayesianNetwork([("v", "c")], pieces).do({"v": [1.0, 2.0]})
+    other = pgnn.Program(model.program())
+    torch.testing.assert_close(other.log_prob({"c": 4.0}), model.log_prob({"c": 4.0}))
+
+
+def test_cells_of_set_variables_are_imputed_by_the_value() -> None:
+    filled = point().impute({"a": [1.5, np.nan], "b": [np.nan, 1.0]})
+    assert filled["a"].tolist() == [1.5, 1.5]
+    assert filled["b"].tolist() == pytest.approx([3.0, 1.0])
+    drawn = point().impute({"a": [1.5, np.nan], "b": [np.nan, 1.0]}, draws=2, seed=0)
+    assert all(table["a"].tolist() == [1.5, 1.5] for table in drawn)
+
+
+def test_parts_of_a_set_vector_are_known() -> None:
+    vector = Variable("v", shape=(2,))
+    pieces = {"v": Gaussian(vector), "c": pgnn.LinearGaussian(C, [vector], [1.0, 2.0], 0.0, 1.0)}
+    done = BayesianNetwork([("v", "c")], pieces).do({"v": [1.0, 2.0]})
+    for seen in ({("v", 0): 1.0}, {"v": [1.0, np.nan]}):
+        assert float(done.query("c", seen)["c"].mean) == pytest.approx(5.0)
+    assert done.impute({"v": [[np.nan, 2.0]], "c": [0.0]})["v"][0].tolist() == [1.0, 2.0]
+
+
+def test_evidence_in_single_precision_agrees_with_the_value() -> None:
+    done = point(0.1)
+    for seen in (torch.tensor([0.1]), np.float32(0.1), np.array([0.1], dtype=np.float32)):
+        mean = torch.as_tensor(done.query("b", {"a": seen})["b"].mean)
+        assert mean.reshape(()).item() == pytest.approx(0.2, rel=1e-12)
+    assert float(point(np.float32(0.1)).query("b", {"a": 0.1})["b"].mean) == pytest.approx(0.2)
+    with pytest.raises(pgnn.ImpossibleEvidence, match=r"'a' is set to 0\.1, but observed as 2\.0;"):
+        done.query("b", {"a": 2.0})
+    with pytest.raises(pgnn.ImpossibleEvidence, match=r"as 2\.0 in 1 of 2 rows, first row 1") as e:
+        done.sample(2, {"a": [0.1, 2.0]})
+    assert e.value.rows == (1,)
+    answer = done.query("b", {"a": [0.1, 2.0]}, errors="nan")["b"].mean
+    assert answer.isnan().tolist() == [False, True]
+    assert done.log_prob({"a": 2.0}) == -torch.inf
+
+
+def test_set_variables_are_no_targets() -> None:
+    with pytest.raises(EvidenceError, match=r"'a' is set to 1\.5, so it has no posterior"):
+        point().query(["a", "b"])
+
+
+def test_the_shape_of_a_class_is_known_after_a_fit() -> None:
+    model = BayesianNetwork([("a", "b")], {"a": Gaussian, "b": pgnn.LinearGaussian})
+    with pytest.raises(ModelError, match="the shape of 'a' is not known; fit the model"):
+        model.do({"a": 1.5})

@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.distributions import Distribution, Independent
 
-from pgnn.errors import EvidenceError
+from pgnn.errors import EvidenceError, short_repr
+from pgnn.factors.cells import cells_of, is_container
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.heads import PointMass
 from pgnn.factors.conditionals.parameter_table import ParameterTable
@@ -30,7 +32,7 @@ class Constant(Conditional):
         value: Its value, of the variable's shape.
 
     Raises:
-        EvidenceError: If the value has another shape or is not finite.
+        EvidenceError: If the value has another shape, or is masked, no number or not finite.
 
     Example:
         >>> dose = Constant(Variable("dose"), 1.5)
@@ -42,19 +44,14 @@ class Constant(Conditional):
 
     def __init__(self, child: Variable, value: Any) -> None:
         super().__init__(child)
-        try:
-            given = value.numpy(force=True) if isinstance(value, Tensor) else value
-            number = torch.from_numpy(np.array(given, dtype=np.float64))
-        except (TypeError, ValueError):
-            number = torch.full((1,), torch.nan)
-        name = child.name
-        if tuple(number.shape) != child.shape or not bool(number.isfinite().all()):
+        number, name = _numbers(value), child.name
+        if number is None or number.shape != child.shape or not np.isfinite(number).all():
             raise EvidenceError(
-                f"do() sets {name!r} to one finite value of shape {child.shape}, got {value!r}; "
-                f"for another value in each row use model.do([{name!r}]), which cuts the edges "
-                f"into it, with {{{name!r}: ...}} as evidence"
+                f"do() sets {name!r} to one finite value of shape {child.shape}, got "
+                f"{short_repr(value)}; for another value in each row use model.do([{name!r}]), "
+                f"which cuts the edges into it, with {{{name!r}: ...}} as evidence"
             )
-        self.register_buffer("value", number)
+        self.register_buffer("value", torch.from_numpy(number))
 
     @property
     def constant(self) -> Tensor:
@@ -92,3 +89,17 @@ class Constant(Conditional):
         # values may have been rounded to the type of a network
         other = (x != self.value.to(x)).reshape(len(x), -1).any(dim=1)
         return Factor((), torch.zeros(len(x)).to(self.value).masked_fill(other, -torch.inf))
+
+
+def _numbers(value: Any) -> NDArray[np.float64] | None:
+    """Return the numbers of a value of any kind; None if some are masked or no numbers."""
+    try:
+        whole = is_container(value, {})
+        cells = cells_of(value if whole else [value], {})
+        masked = cells.missing is not None and bool(cells.missing.any())
+        if masked or cells.categories is not None or cells.values.dtype.kind not in "iuf":
+            return None
+        numbers = np.array(cells.values, dtype=np.float64)
+    except (EvidenceError, TypeError, ValueError):  # such as lists of different lengths
+        return None
+    return numbers if whole else numbers.reshape(())

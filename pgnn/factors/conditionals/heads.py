@@ -292,4 +292,4 @@ class PointMass(Distribution):
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> PointMass:
         """Return the same for a larger batch."""
-        return PointMass(self.value.expand(torch.Size(batch_shape)))
+        return type(self)(self.value.expand(torch.Size(batch_shape)))

@@ -26,7 +26,7 @@ from pgnn.inference.exact import torch_executor
 from pgnn.inference.exact.differentiable import Differentiable
 from pgnn.inference.exact.planner import Ask
 from pgnn.inference.exact.solver import Solver, model_solver
-from pgnn.inference.question import reader_of
+from pgnn.inference.model_reader import reader_of
 
 _FEW = 24
 """Largest number of discrete elements that torch sums out faster than the kernels."""

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pgnn.errors import EvidenceError, Unsupported
+from pgnn.errors import Unsupported
 from pgnn.factors.finite import has_nan
 from pgnn.factors.variable import Variable
 from pgnn.inference.ancestral_draws import filled, partly_observed
@@ -27,6 +27,7 @@ from pgnn.inference.continuous.potential_energy import PotentialEnergy
 from pgnn.inference.continuous.real_posterior import RealPosterior
 from pgnn.inference.engine import Engine
 from pgnn.inference.explanation import Explanation
+from pgnn.inference.model_reader import no_posterior
 from pgnn.inference.question import Question, names_of, targets_of
 from pgnn.inference.samples import Samples
 from pgnn.limits import Interval, check_settings, check_size, check_work
@@ -230,7 +231,5 @@ def _split(question: Question, potential: PotentialEnergy) -> tuple[list[Variabl
                 f"{name!r} was partially observed; its missing components cannot be drawn"
             )
         else:
-            raise EvidenceError(
-                f"{name!r} is real and observed, so it has no posterior; remove it from the targets"
-            )
+            raise no_posterior(question.model, name)
     return reals, discrete

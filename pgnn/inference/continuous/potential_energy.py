@@ -23,7 +23,7 @@ from pgnn.inference.continuous.densities import JointDensity, ProductDensity, Su
 from pgnn.inference.continuous.executed_density import ExecutedDensity
 from pgnn.inference.continuous.supports import parents_first, supports_of
 from pgnn.inference.known_values import known_values
-from pgnn.inference.question import reader_of
+from pgnn.inference.model_reader import reader_of
 from pgnn.tape.replay import Replay, recorded
 
 Floats = NDArray[np.float64]

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from pgnn.abilities import AmortisedModel, FactorModel, Inputs
-from pgnn.errors import EvidenceError, ImpossibleEvidence, ModelError, Unsupported
+from pgnn.errors import ImpossibleEvidence, ModelError, Unsupported
 from pgnn.factors.randomness import private_randomness
 from pgnn.inference.ancestral_draws import filled, partly_observed
 from pgnn.inference.assignment import Assignment, KBest
@@ -33,6 +33,7 @@ from pgnn.inference.history import History
 from pgnn.inference.learner import Learner
 from pgnn.inference.learning.minibatches import MakeOptimizer, MakeScheduler
 from pgnn.inference.mean_field.mean_field import MeanField
+from pgnn.inference.model_reader import no_posterior
 from pgnn.inference.posterior import Posterior
 from pgnn.inference.question import Question, listed, names_of, targets_of
 from pgnn.inference.samples import Samples
@@ -350,9 +351,7 @@ class Variational(Engine, Learner):
         reals = [n for n in names if n in model.variables and not model.variables[n].is_discrete]
         for name in reals:
             if name not in density.latents and name not in partly:
-                raise EvidenceError(
-                    f"{name!r} is observed, so it has no posterior; remove it from the targets"
-                )
+                raise no_posterior(model, name)
         return targets_of(model, [n for n in names if n not in reals])
 
     def _generator(self, number: int) -> torch.Generator:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from pgnn.abilities import DirectedModel
-from pgnn.errors import EvidenceError, Intractable, Unsupported
+from pgnn.errors import Intractable, Unsupported
 from pgnn.factors.finite import has_nan, is_all_nan
 from pgnn.factors.gaussians.component import GaussianComponent
 from pgnn.factors.gaussians.hidden_reals import HiddenReals, RememberedReals
@@ -21,6 +21,7 @@ from pgnn.factors.gaussians.linear_system import LinearSystem
 from pgnn.factors.variable import Variable
 from pgnn.inference.exact.real_modes import RealModes
 from pgnn.inference.gaussian_marginals import ExactMarginal, element_marginal, real_marginal
+from pgnn.inference.model_reader import no_posterior
 from pgnn.inference.posterior import Posterior
 from pgnn.inference.question import Question, names_of
 from pgnn.inference.with_reals import WithReals
@@ -75,7 +76,7 @@ class RealTargets:
             return None
         for name in wanted:
             if name in observed and name not in partly:
-                raise EvidenceError(f"{name!r} is real and observed: it has no posterior")
+                raise no_posterior(model, name)
         known: RememberedReals = model.cached("hidden reals", RememberedReals)
         hidden = known.of(model.conditionals, observed, partly, wanted)
         return cls(discrete, tuple(reals[n] for n in wanted), hidden, names is not None)

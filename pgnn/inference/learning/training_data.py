@@ -24,7 +24,7 @@ from pgnn.factors.sparse_rows import is_scipy_sparse, stored
 from pgnn.factors.variable import MISSING
 from pgnn.inference.assignment import Assignment, KBest
 from pgnn.inference.loop import progress_bar
-from pgnn.inference.question import reader_of
+from pgnn.inference.model_reader import reader_of
 
 Floats = NDArray[np.float64]
 

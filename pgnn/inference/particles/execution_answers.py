@@ -10,13 +10,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pgnn.errors import EvidenceError, ImpossibleEvidence, Unsupported
+from pgnn.errors import ImpossibleEvidence, Unsupported
 from pgnn.factors.elements import Elements
 from pgnn.factors.variable import Variable
 from pgnn.inference.assignment import Assignment
 from pgnn.inference.assignment_with_reals import AssignmentWithReals
 from pgnn.inference.convergence import TRUSTED_DRAWS, Convergence
 from pgnn.inference.diagnostics import weighted_sample_size
+from pgnn.inference.model_reader import no_posterior
 from pgnn.inference.particles.executions import (
     Executions,
     weighted_marginals,
@@ -178,7 +179,7 @@ def _target_variables(question: Question) -> tuple[list[Hashable], list[Variable
         if v is None or v.is_discrete:
             discrete.append(name)
         elif name in known:
-            raise EvidenceError(f"{name!r} is real and observed: it has no posterior")
+            raise no_posterior(model, name)
         else:
             reals.append(v)
     return discrete, reals

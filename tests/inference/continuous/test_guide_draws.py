@@ -14,7 +14,7 @@ from pgnn import Elbo, ModelError, Program, Unsupported, Variational
 from pgnn.inference.continuous.densities import SummedDensity
 from pgnn.inference.continuous.guide_draws import PlateBatches
 from pgnn.inference.continuous.model_and_guide import ModelAndGuide, by_row, make_generator
-from pgnn.inference.question import reader_of
+from pgnn.inference.model_reader import reader_of
 
 
 def double(x):

@@ -15,7 +15,7 @@ from pgnn.inference.continuous.densities import SummedDensity
 from pgnn.inference.continuous.guides import Guide, LowRankNormal, MeanFieldNormal
 from pgnn.inference.continuous.model_and_guide import ModelAndGuide, make_generator
 from pgnn.inference.continuous.objective import Elbo, ImportanceWeighted, Objective, Renyi
-from pgnn.inference.question import reader_of
+from pgnn.inference.model_reader import reader_of
 
 X, Y, W = Variable("x"), Variable("y"), Variable("w")
 

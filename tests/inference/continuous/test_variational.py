@@ -42,7 +42,7 @@ from pgnn.inference.continuous.objective import (
 )
 from pgnn.inference.continuous.variational import Variational
 from pgnn.inference.learning.control_variates import ControlVariates
-from pgnn.inference.question import reader_of
+from pgnn.inference.model_reader import reader_of
 
 X, Y, W = Variable("x"), Variable("y"), Variable("w", None, (2,))
 PATH = Elbo(10, path_only=True)

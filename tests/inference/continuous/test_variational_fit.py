@@ -26,7 +26,7 @@ from pgnn.inference.continuous.model_and_guide import ModelAndGuide, make_genera
 from pgnn.inference.continuous.objective import Elbo
 from pgnn.inference.continuous.variational_fit import WINDOW, StochasticAscent
 from pgnn.inference.learning.minibatches import Steps
-from pgnn.inference.question import reader_of
+from pgnn.inference.model_reader import reader_of
 
 X, Y = Variable("x"), Variable("y")
 
