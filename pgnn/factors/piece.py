@@ -61,7 +61,7 @@ _FOR_ENGINES = frozenset(
         *("argument_tensors", "cached", "cached_numbers", "refresh_parameters"),
         *("check_inputs", "read_inputs", "passes_gradients", "arguments_hint", "extra_repr"),
         *("tables", "is_split", "log_table", "has_independent_elements"),
-        *("constant", "forget_zeros", "parameter_table"),
+        *("constant", "forget_zeros", "parameter_table", "initialize_at_random"),
     )
 )
 """What engines, printing and messages ask for."""

@@ -115,6 +115,23 @@ class Emission(ExponentialFamily):
         chance = generator(seed)
         filled, rows = self._complete(values)
         labels = kmeans(self._clustered(rows), self.num_configurations, chance)
+        self._start_from(filled, rows, labels, chance)
+
+    def _start_from(
+        self,
+        filled: Mapping[Hashable, Tensor],
+        rows: Tensor,
+        labels: Tensor,
+        chance: torch.Generator,
+    ) -> None:
+        """Fit each configuration to the rows of its cluster.
+
+        Args:
+            filled: Values of child and real parents without missing ones.
+            rows: ``(N, E)`` the same values, concatenated.
+            labels: ``(N,)`` number of a configuration.
+            chance: Random generator of the weights of all other rows.
+        """
         weights = torch.empty(len(rows), self.num_configurations, dtype=torch.float64)
         weights.exponential_(generator=chance)
         weights = SHARE * (weights / weights.sum(dim=1, keepdim=True)).to(rows.device)

@@ -163,6 +163,10 @@ class ExponentialFamily(Conditional):
             DataError: If the child is not observed in any row.
         """
 
+    def initialize_at_random(self, values: Mapping[Hashable, Tensor], seed: int) -> None:
+        """Initialise for a restart; seeds should differ more than those of :meth:`initialize`."""
+        self.initialize(values, seed)
+
     @property
     def configurations(self) -> tuple[int, ...]:
         """``(K1, ..., Kn)``, the states of the discrete parents in their order."""

@@ -11,13 +11,15 @@ from torch.distributions import Categorical, Distribution, MixtureSameFamily
 
 from pgnn.errors import ModelError
 from pgnn.factors.conditionals.covariance import Covariance
-from pgnn.factors.conditionals.emission import Emission
+from pgnn.factors.conditionals.emission import Emission, kmeans
 from pgnn.factors.conditionals.exponential_family import Statistics
 from pgnn.factors.conditionals.gaussian import Gaussian
 from pgnn.factors.conditionals.parameter_table import ParameterTable
 from pgnn.factors.conditionals.tabular import Tabular
+from pgnn.factors.lloyd import nearest
 from pgnn.factors.logspace import logsumexp
 from pgnn.factors.piece import Settings
+from pgnn.factors.randomness import generator
 from pgnn.factors.variable import Variable
 
 
@@ -136,8 +138,34 @@ class GaussianMixture(Emission):
         return self.components.log_prior(normal) + self.weights.log_prior(dirichlet)
 
     def initialize(self, values: Mapping[Hashable, Tensor], seed: int | None = None) -> None:
-        """Start from clusters, as many as there are components of all states together."""
-        self.components.initialize(values, seed)
+        """Initialise by a cluster for each configuration of the parents, split into components."""
+        chance = generator(seed)
+        filled, rows = self.components._complete(values)
+        self._split(filled, rows, kmeans(rows, self.num_configurations, chance), chance)
+
+    def initialize_at_random(self, values: Mapping[Hashable, Tensor], seed: int) -> None:
+        """Initialise by the rows nearest to random rows, split into components."""
+        chance = generator(seed)
+        filled, rows = self.components._complete(values)
+        spread = rows.std(dim=0, correction=0)
+        scaled = rows / spread.masked_fill(spread == 0, 1.0)
+        chosen = torch.randperm(len(rows), generator=chance)[: self.num_configurations]
+        self._split(filled, rows, nearest(scaled, scaled[chosen.to(rows.device)]), chance)
+
+    def _split(
+        self,
+        filled: Mapping[Hashable, Tensor],
+        rows: Tensor,
+        groups: Tensor,
+        chance: torch.Generator,
+    ) -> None:
+        """Start from groups of rows, one for each configuration, split into components."""
+        labels = groups * self.num_components
+        for group in range(self.num_configurations):
+            own = groups == group
+            if bool(own.any()):
+                labels[own] += kmeans(rows[own], self.num_components, chance)
+        self.components._start_from(filled, rows, labels, chance)
         with torch.no_grad():
             if self.weights.logits.requires_grad:
                 self.weights.logits.zero_()

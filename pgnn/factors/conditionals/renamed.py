@@ -193,6 +193,10 @@ class RenamedFamily(Renamed, ExponentialFamily):
         """Initialise the conditional."""
         self.conditional.initialize(self._back(values), seed)
 
+    def initialize_at_random(self, values: Mapping[Hashable, Tensor], seed: int) -> None:
+        """Initialise the conditional for a restart."""
+        self.conditional.initialize_at_random(self._back(values), seed)
+
 
 def bare(conditional: Conditional) -> Conditional:
     """Return the conditional inside a renamed one; others unchanged."""

@@ -210,7 +210,9 @@ class EStep(ABC, Generic[EvidenceT]):
             piece_seed, known = int(torch.randint(2**31, (), generator=generator)), values.get(name)
             if not isinstance(conditional, ExponentialFamily):
                 continue
-            if known is not None:
+            if known is not None and at_random:
+                conditional.initialize_at_random(known, piece_seed)
+            elif known is not None:
                 conditional.initialize(known, piece_seed)
             elif at_random:
                 conditional.add_noise(generator)
