@@ -48,6 +48,9 @@ class BaseQuestion:
         self.model, self.observed, self.inputs = model, observed, inputs
         self.names, self.errors = names, errors
 
+    def check_whole(self) -> None:
+        """Refuse targets that are elements of real arrays, where they cannot be answered."""
+
     def answered(self, answer: Any) -> Any:
         """Return an engine's answer as it is given to the caller."""
         return answer

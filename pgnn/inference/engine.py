@@ -94,6 +94,7 @@ class Engine(metaclass=ChecksArguments):
         """Answer :meth:`Model.most_probable`."""
         k = whole_number("k", k, least=1)
         question = self.read(model, evidence, inputs, names=targets, errors=errors)
+        question.check_whole()
         with torch.set_grad_enabled(question.wants_gradients):
             answer = self.answer_most_probable(question, k)
         answer.is_score = question.of_scores

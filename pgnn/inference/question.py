@@ -103,6 +103,20 @@ class Question(BaseQuestion):
         question._elements = elements
         return question
 
+    def check_whole(self) -> None:
+        """Refuse elements of real arrays, whose other elements would be maximised with them.
+
+        Raises:
+            Unsupported: If a target is such an element.
+        """
+        if self._elements is not None:
+            array, (first, *_) = next(iter(self._elements.by_array.items()))
+            raise Unsupported(
+                f"{first!r} is an element of a real array, and its other elements are not summed "
+                "out in a search for the most probable values",
+                advice=f"name the whole array {array!r}, or query {first!r}",
+            )
+
     def answered(self, answer: Any) -> Any:
         """Return an answer restricted to the elements of real arrays that are targets."""
         return answer if self._elements is None else self._elements.restricted(answer)

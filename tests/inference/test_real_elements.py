@@ -150,3 +150,17 @@ def test_a_leaf_of_another_distribution_beside_hidden_reals() -> None:
     weights = np.array([0.3 * np.exp(-1.0), 0.7 * 3.0 * np.exp(-3.0)])
     assert answer["z"].probs.tolist() == pytest.approx((weights / weights.sum()).tolist())
     assert abs(float(answer["r"].mean) - 1.0) < 5 * 0.5**0.5 / np.sqrt(500)
+
+
+def test_elements_are_not_maximised_or_joined_without_their_arrays() -> None:
+    a, y = pgnn.Variable("a", 2), pgnn.Variable("y", shape=(2,))
+    normal = pgnn.Gaussian(
+        y, [a], [[0.0, 0.0], [0.0, 5.0]], [np.diag([1e-4, 1.0]), np.diag([1.0, 1.0])]
+    )
+    model = pgnn.BayesianNetwork([("a", "y")], {"a": [0.3, 0.7], "y": normal})
+    with pytest.raises(pgnn.Unsupported, match="name the whole array 'y'"):
+        model.most_probable(targets=["a", ("y", 1)])
+    assert model.most_probable(targets=["a", "y"])["a"] == 0
+    answer = model.query([("y", 0), ("y", 1)])
+    with pytest.raises(pgnn.Unsupported, match="query the whole array"):
+        answer.joint(("y", 0), ("y", 1))

@@ -240,6 +240,13 @@ class GaussianPosterior(WithReals):
                 f"{[*names]}; to condition real variables on states, add these to the evidence"
             )
         systems = [s for s in self._systems if any(v.name in real for v in s.hidden)]
+        whole = {v.name for s in systems for v in s.hidden}
+        if not whole.issuperset(real):
+            raise Unsupported(
+                "elements of real arrays have no joint distribution here, got "
+                f"{[n for n in real if n not in whole]!r}",
+                advice="query the whole array and take its joint distribution",
+            )
         return self._distribution(_joined(systems), real)
 
     def _makers(self) -> Iterator[tuple[Hashable, Callable[[], ExactMarginal]]]:
