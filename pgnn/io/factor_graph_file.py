@@ -29,7 +29,7 @@ def parse_fg(source: Source) -> NumberedTables:
         DataError: With line and column, if the syntax differs or factors disagree about states.
         Intractable: If the tables are too large.
     """
-    tokens, _ = Tokens.without_comments(source)
+    tokens = Tokens.without_comments(source)
     num_states: dict[int, int] = {}
     scopes, tables = [], []
     total = 0

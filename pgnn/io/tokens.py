@@ -29,17 +29,29 @@ class Tokens:
         self.source = source
         self.at = 0
         self._words = source.text.split()
+        self._comments: dict[int, str] = {}
 
     @classmethod
-    def without_comments(cls, source: Source) -> tuple[Tokens, bool]:
-        """Return the words outside of comments, and whether there are comments.
+    def without_comments(cls, source: Source) -> Tokens:
+        """Return the words outside of comments, and remember those.
 
         A comment is the part of a line after ``#``; errors still have the right position.
         """
         if "#" not in source.text:
-            return cls(source), False
+            return cls(source)
         text = re.sub("#[^\n]*", lambda m: " " * len(m.group()), source.text)
-        return cls(Source(text, source.name)), True
+        tokens = cls(Source(text, source.name))
+        words, start = 0, 0
+        for match in re.finditer("#[^\n]*", source.text):
+            words += len(text[start : match.start()].split())
+            start = match.start()
+            if text[text.rfind("\n", 0, start) + 1 : start].strip():
+                tokens._comments[words - 1] = match.group()[1:].strip()
+        return tokens
+
+    def comment_after(self, index: int) -> str:
+        """Return the comment on the line that ends with the word of an index, else ``""``."""
+        return self._comments.get(index, "")
 
     @property
     def remaining(self) -> int:

@@ -22,13 +22,18 @@ from pgnn.io.description import (
     Table,
     describe,
     find_cycle,
-    parents_backward,
     path_text,
     short_values,
     to_bayesian_network,
 )
 from pgnn.io.source import PathOrFile, Source, write_text
 from pgnn.io.tokens import Tokens
+from pgnn.io.uai_dialect import (
+    axes_of_pyagrum,
+    is_bayes_of_pyagrum,
+    parents_fastest_first,
+    transposed,
+)
 from pgnn.limits import check_size, entries_of
 from pgnn.models.bayesian_network import BayesianNetwork
 from pgnn.models.markov_random_field import MarkovRandomField
@@ -65,9 +70,10 @@ def read_uai(
     file becomes a network in which the last variable of each table is the child. BAYES files with
     tables whose rows do not sum to one (after multiplication with evidence) are read as plain
     factors, with a warning. Two libraries write the axes in an order that differs from the format:
-    pyAgrum, recognised by names in comments after the scopes, with the parents reversed; and pgmpy,
-    recognised by rows that sum to one in that order only, with all axes reversed. Their files are
-    read correctly, the latter with a warning.
+    pyAgrum, with the parents reversed in a BAYES file, recognised by a name in a comment after each
+    scope, and in the order of a comment after each size in a MARKOV file; and pgmpy, recognised by
+    rows that sum to one in that order only, with all axes reversed. Their files are read correctly,
+    the latter with a warning.
 
     Args:
         file: Path (gzip is recognised by its content), open stream, or source.
@@ -137,11 +143,12 @@ def parse_uai(source: Source) -> NumberedTables:
     Raises:
         DataError: With line and column, if the syntax differs.
     """
-    tokens, named = Tokens.without_comments(source)
+    tokens = Tokens.without_comments(source)
     word = tokens.word("'BAYES' or 'MARKOV'")
     if word not in ("BAYES", "MARKOV"):
         raise tokens.error(0, f"expected 'BAYES' or 'MARKOV', got {word[:40]!r}")
     kind: Literal["BAYES", "MARKOV"] = "BAYES" if word == "BAYES" else "MARKOV"
+    count_at = tokens.at
     count = tokens.integer("the number of variables", low=1)
     states = "the number of states of a variable"
     num_states = tokens.integers(count, states, low=1, high=MAX_STATES)
@@ -149,16 +156,24 @@ def parse_uai(source: Source) -> NumberedTables:
     check_size(f"{source.name}: {total:,} states", total, each=_BYTES_OF_A_STATE)
     scopes: list[tuple[int, ...]] = []
     starts: list[int] = []
+    lasts: list[int] = []
     for k in range(tokens.integer("the number of tables")):
         starts.append(tokens.at)
         scopes.append(_read_scope(tokens, k, count))
+        lasts.append(tokens.at - 1)
     if kind == "BAYES":
         _check_directed(tokens, scopes, starts, count)
-    tables = tuple(_read_table(tokens, k, scope, num_states) for k, scope in enumerate(scopes))
+    sizes: list[int] = []
+    tables: list[np.ndarray] = []
+    for k, scope in enumerate(scopes):
+        sizes.append(tokens.at)
+        tables.append(_read_table(tokens, k, scope, num_states))
     tokens.end(f"after {len(tables)} tables")
-    if kind == "BAYES" and named:
-        tables = tuple(map(_parents_fastest_first, tables))
-    return NumberedTables(kind, tuple(num_states), tuple(scopes), tables)
+    if kind == "BAYES" and is_bayes_of_pyagrum(tokens, lasts):
+        tables = list(map(parents_fastest_first, tables))
+    elif kind == "MARKOV" and (axes := axes_of_pyagrum(tokens, count_at, scopes, sizes)):
+        tables = list(map(transposed, tables, axes, scopes))
+    return NumberedTables(kind, tuple(num_states), tuple(scopes), tuple(tables))
 
 
 def _normalised(source: Source, tables: NumberedTables) -> NumberedTables:
@@ -180,11 +195,6 @@ def _row_errors(tables: NumberedTables) -> list[float]:
 def _all_backward(values: np.ndarray) -> np.ndarray:
     """The same numbers, with all axes reversed."""
     return values.reshape(values.shape[::-1]).transpose()
-
-
-def _parents_fastest_first(values: np.ndarray) -> np.ndarray:
-    """The same numbers, written with the first parent fastest."""
-    return parents_backward(values.reshape(*values.shape[-2::-1], values.shape[-1]))
 
 
 def format_uai(tables: NumberedTables) -> str:
