@@ -148,6 +148,14 @@ class Choice:
     table: dict[Hashable, dict[str, float]]
     models: dict[Hashable, Model]
 
+    def __str__(self) -> str:
+        """The best candidate, and the table."""
+        return f"best candidate {self.name!r}\n{self.frame().to_string()}"
+
+    def __repr__(self) -> str:
+        """The best candidate; the figures are in :meth:`frame`."""
+        return f"Choice({self.name!r} of {len(self.table)} candidates)"
+
     def frame(self) -> pd.DataFrame:
         """Return the table as a data frame with a row for each candidate."""
         import pandas as pd

@@ -208,8 +208,8 @@ def read_binary(
         low, high = float(known.min()), float(known.max())
         inside = low >= 0 and high <= 1
         hint = (
-            "; probabilities=True treats values between 0 and 1 as probabilities of 1, or draw "
-            "them" if inside and not probabilities else
+            "; probabilities=True of the learner treats values between 0 and 1 as probabilities "
+            "of 1, or draw them" if inside and not probabilities else
             "; scale them into [0, 1], or declare real units: Variable(name, shape=(n,))"
         )  # fmt: skip
         raise DataError(
