@@ -59,6 +59,9 @@ class SlicedModel(DirectedModel, UnrollableModel):
     ``conditionals`` are those of a slice; parents in the previous slice are named ``(name, -1)``.
     """
 
+    is_stepwise: bool = True
+    """Whether conditionals apply at every step; those of segments apply where one begins."""
+
     @property
     @abstractmethod
     def initial(self) -> Mapping[Hashable, Conditional]:

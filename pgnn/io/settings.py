@@ -17,6 +17,9 @@ from pgnn.factors.variable import Variable
 from pgnn.io.labels import decode, encode
 from pgnn.models.checked_module import CheckedModule
 
+LATER = "declared_zeros"
+"""Name of tensors that files of earlier versions lack."""
+
 
 def name_of(kind: type) -> str:
     """Return the name of a class in files, with its module if it is not one of pgnn."""
@@ -326,6 +329,9 @@ def fill(
     """
     _make_room(module, state)
     tensors = {name: x for name, x in _state(module).items() if id(x) not in nested}
+    for name in set(tensors) - set(state):
+        if name.rpartition(".")[2] == LATER:  # stays as it was made
+            del tensors[name]
     if set(tensors) != set(state):
         missing, extra = sorted(set(tensors) - set(state)), sorted(set(state) - set(tensors))
         raise DataError(

@@ -35,12 +35,13 @@ def num_free_parameters(model: nn.Module) -> int:
         >>> num_free_parameters(HiddenMarkovModel(3, {"x": 4}))  # 3 rows of 4, 3 of 3 and 1 of 3
         17
     """
-    counted: dict[nn.Parameter, int] = {}
-    for module in model.modules():
-        for parameter in module.parameters(recurse=False):
-            if parameter.requires_grad:  # shared parameters are counted once
-                free = module.num_free(parameter) if isinstance(module, Piece) else None
-                counted[parameter] = parameter.numel() if free is None else free
+    counted = {p: p.numel() for p in model.parameters() if p.requires_grad}
+    for piece in model.modules():
+        if isinstance(piece, Piece):  # shared parameters are counted once
+            inner = [m for m in piece.modules() if m is not piece and isinstance(m, Piece)]
+            nested = {p for m in inner for p in m.parameters()}
+            own = [p for p in piece.parameters() if p in counted and p not in nested]
+            counted |= {p: piece.num_free(p) for p in own}
     redundant = sum(m.num_redundant for m in model.modules() if isinstance(m, Model))
     return sum(counted.values()) - redundant
 

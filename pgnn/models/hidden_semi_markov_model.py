@@ -63,6 +63,8 @@ class HiddenSemiMarkovModel(HiddenMarkovModel):
         ['red', 'red', 'red', 'green', 'green', 'red']
     """
 
+    is_stepwise = False
+
     def __init__(
         self,
         states: int | Iterable[Hashable],

@@ -65,13 +65,6 @@ class TestNumLearnable:
         model.fit({"x": [0, 1, 1, 0, 2, 3, 3, 2]}, learner=learner, progress=False)
         assert num_free_parameters(model) == 2 * 3 + 1 + 1
 
-    def test_zeros_that_counts_replace_are_free(self) -> None:
-        model = pgnn.BayesianNetwork([], {"a": [0.5, 0.5, 0.0]}, states={"a": 3})
-        model.requires_grad_()
-        assert num_free_parameters(model) == 1
-        model.fit({"a": [0, 0, 2]})
-        assert num_free_parameters(model) == 2
-
     def test_of_a_saved_model(self, tmp_path: Path) -> None:
         model = chain(3, mask=np.triu(np.ones((3, 3))))
         model.fit({"x": [0, 1, 1, 0, 2, 1, 0, 0, 1, 2]}, **QUICK)
@@ -109,12 +102,12 @@ class TestNumLearnable:
     def test_a_piece_says_how_many_are_free(self) -> None:
         class Scores(pgnn.Softmax):
             def num_free(self, parameter: torch.Tensor) -> int:
-                return parameter.numel() // 3 * 2  # those of one state may be zero
+                return parameter.numel()
 
         state, y = pgnn.Variable("state", 2), pgnn.Variable("y", 3)
         scores = Scores(y, [state])
-        assert num_free_parameters(pgnn.Softmax(y, [state])) == 6
-        assert num_free_parameters(scores) == scores.num_free_parameters == 4
+        assert num_free_parameters(pgnn.Softmax(y, [state])) == scores.num_free_parameters == 4
+        assert num_free_parameters(scores) == 6
 
 
 class TestNumObservations:

@@ -23,6 +23,9 @@ from pgnn.factors.piece import Settings
 from pgnn.factors.support import log_density
 from pgnn.factors.variable import Variable
 
+_TRIANGULAR = (constraints.lower_cholesky, constraints.positive_definite)
+"""Constraints of matrices that are stored as triangular ones."""
+
 
 class Distributional(Conditional, StartsFromData):
     r"""A torch distribution with separate parameters for each state of the discrete parents.
@@ -112,6 +115,19 @@ class Distributional(Conditional, StartsFromData):
             name: _transform(self.constraints[name])(raw)
             for name, raw in self.unconstrained.items()
         }
+
+    @property
+    def num_free_parameters(self) -> int:
+        """Number of entries that distributions depend on, see :meth:`num_free`."""
+        return sum(self.num_free(p) for p in self.parameters())
+
+    def num_free(self, parameter: Tensor) -> int:
+        """Number of entries, without those above the diagonal of triangular matrices."""
+        for name, raw in self.unconstrained.items():
+            if raw is parameter and self.constraints[name] in _TRIANGULAR:
+                size = raw.shape[-1]
+                return raw.numel() // size * (size + 1) // 2
+        return parameter.numel()
 
     def parameter_table(self) -> ParameterTable:
         """Return the parameters of the distribution; see the base class."""

@@ -105,6 +105,10 @@ class Histogram(Emission):
         """Number of cells minus one for each configuration."""
         return self.num_configurations * (int(self.log_masses.shape[1]) - 1)
 
+    def num_free(self, parameter: Tensor) -> int:
+        """See :attr:`num_free_parameters`."""
+        return self.num_free_parameters
+
     def prepare(self, values: Mapping[Hashable, Tensor]) -> None:
         """Choose the edges if not given; see the base class."""
         if not isinstance(self.bins, int):

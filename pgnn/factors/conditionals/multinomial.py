@@ -15,6 +15,7 @@ from torch.distributions import Distribution
 from torch.distributions import Multinomial as TorchMultinomial
 
 from pgnn.errors import EvidenceError, ModelError
+from pgnn.factors.conditionals.declared_zeros import DeclaredZeros
 from pgnn.factors.conditionals.emission import Emission
 from pgnn.factors.conditionals.exponential_family import LEAST_COUNT, Statistics
 from pgnn.factors.conditionals.parameter_table import ParameterTable
@@ -35,7 +36,7 @@ _EXACT = 2.0**24
 """Whole numbers up to this are float32 numbers."""
 
 
-class Multinomial(Emission, WholeNumberFamily):
+class Multinomial(DeclaredZeros, Emission, WholeNumberFamily):
     r"""Counts of ``D`` kinds of outcomes, such as the words of a text.
 
     .. math:: p(x \mid j) = \frac{(\sum_d x_d)!}{\prod_d x_d!} \prod_d \theta_{jd}^{x_d}
@@ -46,8 +47,8 @@ class Multinomial(Emission, WholeNumberFamily):
     Args:
         child: Real variable of shape ``(D,)`` with integer values.
         parents: Discrete variables.
-        probs: ``(K1, ..., Kn, D)`` probabilities of the outcomes, constants; zero is legal.
-            By default learnable and initially uniform.
+        probs: ``(K1, ..., Kn, D)`` probabilities of the outcomes, constants; zero is legal, and
+            structural if they are made learnable. By default learnable and initially uniform.
         draws: Number of outcomes of a sample.
 
     Attributes:
@@ -78,6 +79,7 @@ class Multinomial(Emission, WholeNumberFamily):
         draws: int = 1,
     ) -> None:
         super().__init__(child, parents)
+        self.register_buffer("declared_zeros", None)
         if len(child.shape) != 1:
             raise ModelError(
                 f"Multinomial needs a child of shape (D,), {child.name!r} has {child.shape}"
@@ -96,6 +98,7 @@ class Multinomial(Emission, WholeNumberFamily):
         if not np.allclose(numbers.sum(axis=-1), 1.0, atol=1e-4):
             raise ModelError(f"probs of {child.name!r} must sum to one for each parent's state")
         self.logits = nn.Parameter(torch.from_numpy(numbers).log(), requires_grad=False)
+        self._declare_zeros()
 
     def settings(self) -> Settings:
         """Return the variables and the number of outcomes of a sample."""
@@ -116,8 +119,19 @@ class Multinomial(Emission, WholeNumberFamily):
         return self.num_configurations * (self.size - 1)
 
     def num_free(self, parameter: Tensor) -> int:
-        """See :attr:`num_free_parameters`."""
-        return self.num_free_parameters
+        """Number of outcomes that were not declared to be impossible, minus one for each row."""
+        return int(self._free().sum())
+
+    def logit_rows(self) -> Tensor:
+        """The logits; see the base class."""
+        return self.logits
+
+    def _entry(self, place: tuple[int, ...]) -> str:
+        """Return an entry of the rows in words."""
+        given = zip(self.parents, place[:-1], strict=True)
+        parents = ", ".join(f"{v.name!r} = {(v.states or ())[k]!r}" for v, k in given)
+        said = f"the probability of outcome {place[-1]} of {self.child.name!r}"
+        return f"{said} given {parents}" if parents else said
 
     def distribution(
         self, parents: Mapping[Hashable, Tensor], inputs: Mapping[Hashable, Tensor] | None = None
@@ -155,9 +169,12 @@ class Multinomial(Emission, WholeNumberFamily):
             statistics: The result of :meth:`statistics`.
             prior: Pseudo-counts, the same for all outcomes, such as ``Laplace``.
         """
-        counts = statistics[0] + self._pseudo_count(prior)
         if not self.logits.requires_grad:
             return
+        counts = statistics[0]
+        self.check_counts(counts.reshape(self.logits.shape))
+        if more := self._pseudo_count(prior):
+            counts = counts + more * self.possible().reshape(counts.shape)
         total = counts.sum(dim=-1, keepdim=True)
         known = total > LEAST_COUNT
         new = counts.div(total.masked_fill(~known, 1.0)).log_()
@@ -172,7 +189,8 @@ class Multinomial(Emission, WholeNumberFamily):
     def log_prior(self, prior: Any) -> Tensor:
         """Return pseudo-counts times log probabilities; zero without a prior."""
         count = self._pseudo_count(prior)
-        return count * self.logits.log_softmax(-1).sum() if count else self.logits.new_zeros(())
+        logs = self.logits.log_softmax(-1).masked_fill(~self.possible(), 0.0)
+        return count * logs.sum() if count else self.logits.new_zeros(())
 
     def _pseudo_count(self, prior: Any) -> float:
         count = prior.of_each(self.child.name) if isinstance(prior, Prior) else None

@@ -13,6 +13,7 @@ from pgnn.errors import ModelError, closest
 from pgnn.factors.conditionals.additive import Additive
 from pgnn.factors.conditionals.causal_independence import CausalIndependence
 from pgnn.factors.conditionals.checks import require_table
+from pgnn.factors.conditionals.declared_zeros import DeclaredZeros
 from pgnn.factors.conditionals.decomposition import Decomposition, chain_of_maxima
 from pgnn.factors.conditionals.table_reader import read_table
 from pgnn.factors.logspace import log_cdf, logdiffexp
@@ -20,7 +21,7 @@ from pgnn.factors.piece import learnable_zeros
 from pgnn.factors.variable import Variable
 
 
-class NoisyMax(Additive, CausalIndependence):
+class NoisyMax(DeclaredZeros, Additive, CausalIndependence):
     r"""The largest of independent effects of the parents, and of a leak.
 
     Parent :math:`i` in state :math:`x_i` causes the ordered child to reach state :math:`Z_i` with
@@ -74,16 +75,29 @@ class NoisyMax(Additive, CausalIndependence):
             self._effect(v, table) for v, table in zip(self.parents, tables, strict=True)
         )
         self._parameters["leak"] = self._leak(leak)  # as files call its logits
+        self.register_buffer("declared_zeros", self.logit_rows().detach().isneginf())
 
     @property
     def num_free_parameters(self) -> int:
         """``K - 1`` for each row, including that of the leak if present."""
-        others = torch.arange(self.child.num_states) != self._neutral
-        absent = not self.leak_logits.requires_grad and bool(
-            self.leak_logits[others].isneginf().all()
-        )
-        rows = sum(v.num_states - 1 for v in self.parents) + (0 if absent else 1)
+        leaks = bool(self._free()[0])
+        rows = sum(v.num_states - 1 for v in self.parents) + (1 if leaks else 0)
         return (self.child.num_states - 1) * rows
+
+    def num_free(self, parameter: Tensor) -> int:
+        """Number of entries that are no structural zeros, minus one for each row."""
+        sizes = [1, *(len(logits) for logits in self.effects)]
+        rows = torch.split(self._free(), sizes)
+        parts = zip([self.leak_logits, *self.effects], rows, strict=True)
+        return sum(int(free.sum()) for logits, free in parts if logits is parameter)
+
+    def logit_rows(self) -> Tensor:
+        """The logits ``(R, K)`` of the leak, then of each present state of each parent."""
+        return torch.cat([self.leak_logits[None], *self.effects])
+
+    def _entry(self, place: tuple[int, ...]) -> str:
+        """Return an entry of the rows in words."""
+        return f"the probability of {self.child.name!r} = {(self.child.states or ())[place[1]]!r}"
 
     def _by_parent(self, effects: Sequence[Any] | Mapping[Hashable, Any]) -> list[Any]:
         names = [v.name for v in self.parents]

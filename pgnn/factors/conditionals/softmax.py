@@ -82,6 +82,10 @@ class Softmax(Additive, Curved):
         """``(K - 1) (F + 1)``: the scores of one state may be fixed at zero."""
         return (self.child.num_states - 1) * (sum(self._sizes) + 1)
 
+    def num_free(self, parameter: Tensor) -> int:
+        """Number of entries, less those of one state."""
+        return parameter.numel() - parameter.numel() // self.child.num_states
+
     def curvature(
         self,
         values: Mapping[Hashable, Tensor],

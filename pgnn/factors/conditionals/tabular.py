@@ -16,6 +16,7 @@ from torch.distributions import Categorical
 from pgnn.errors import ChecksArguments, Intractable, ModelError
 from pgnn.factors.conditionals.checks import MAX_TABLE, check_rows, require_table
 from pgnn.factors.conditionals.conjugate import Beliefs, Conjugate
+from pgnn.factors.conditionals.declared_zeros import DeclaredZeros
 from pgnn.factors.conditionals.exponential_family import (
     LEAST_COUNT,
     ExponentialFamily,
@@ -55,14 +56,14 @@ class Prior(metaclass=ChecksArguments):
         """
 
 
-class Tabular(ExponentialFamily, Conjugate):
+class Tabular(DeclaredZeros, ExponentialFamily, Conjugate):
     r"""A conditional probability table :math:`p(x = k \mid \mathrm{pa} = j) = \theta_{jk}`.
 
     The table is stored as ``logits``, log probabilities in float64, and always normalised:
     :math:`\theta_{jk} = e^{\ell_{jk}} / \sum_l e^{\ell_{jl}}`, so that rows sum to one to double
     precision. Zeros are ``-inf`` logits; their gradient is zero. Those of a table that was given,
-    to the constructor or to :meth:`set_probs`, are structural, if it is made learnable: they are no
-    free parameters. Zeros that a fit has estimated are.
+    to the constructor or to :meth:`set_probs`, are structural, if it is made learnable: no learner
+    replaces them, and they are no free parameters. Zeros that a fit has estimated are.
 
     Args:
         child: Discrete variable.
@@ -88,7 +89,6 @@ class Tabular(ExponentialFamily, Conjugate):
     """
 
     is_table = True
-    _declared_zeros: Tensor | None = None
     normalized = True
     """Whether rows are distributions, and not geometric means of such."""
 
@@ -101,6 +101,7 @@ class Tabular(ExponentialFamily, Conjugate):
         normalise: bool = False,
     ):
         super().__init__(child, parents)
+        self.register_buffer("declared_zeros", None)
         require_table(child, self.parents, "Tabular")
         if table is not None:
             probs = read_table(child, self.parents, table, normalise)
@@ -126,14 +127,8 @@ class Tabular(ExponentialFamily, Conjugate):
         if logits is not None and logits.numel() > MAX_TABLE:
             settings["table"] = logits.softmax(-1)
         table = cls(**settings)
-        table._declared_zeros = zeros
+        table.declared_zeros = zeros  # of files whose tensors lack them
         return table
-
-    def settings(self) -> Settings:
-        """Return the variables, and which entries were declared to be zero, if any."""
-        declared = self._structural_zeros()
-        held = {} if declared is None else {"declared_zeros": declared.cpu()}
-        return super().settings() | held
 
     def unsound(self, name: str, numbers: Tensor) -> Tensor:
         """Return where logits are ``NaN`` or ``inf``, or a row has no possible state."""
@@ -159,11 +154,11 @@ class Tabular(ExponentialFamily, Conjugate):
 
         Entries that were estimated as zero are free.
         """
-        return int((self._possible.sum(dim=-1) - 1).clamp(min=0).sum())
+        return int(self._free().sum())
 
-    def forget_zeros(self) -> None:
-        """Make entries that were declared to be zero free ones, after a fit that estimated them."""
-        self._declared_zeros = None
+    def logit_rows(self) -> Tensor:
+        """The logits; see the base class."""
+        return self.logits
 
     def set_probs(self, table: Any, *, normalise: bool = False) -> None:
         """Replace the table in place, learnable or not.
@@ -233,10 +228,14 @@ class Tabular(ExponentialFamily, Conjugate):
             prior: Pseudo-counts, such as ``Laplace`` or ``Dirichlet``: the estimate is the
                 posterior mean. An entry of probability zero has none and stays zero until it has a
                 count.
+
+        Raises:
+            DataError: If an entry that was declared to be zero has a count.
         """
         counts = statistics[0] if prior is None else statistics[0] + self._pseudo_counts(prior)
         if not self.logits.requires_grad:
             return
+        self.check_counts(statistics[0])
         total = counts.sum(dim=-1, keepdim=True)
         known = total > LEAST_COUNT
         new = (counts / total.masked_fill(~known, 1.0)).log()
@@ -254,7 +253,7 @@ class Tabular(ExponentialFamily, Conjugate):
 
     def make_uninformative(self) -> None:
         """Make learnable rows uniform on their possible entries; see the base class."""
-        self.maximize((self._possible.double(),))
+        self.maximize((self.possible().double(),))
 
     def log_prior(self, prior: Any) -> Tensor:
         """Return pseudo-counts times log probabilities; see the base class."""
@@ -267,7 +266,7 @@ class Tabular(ExponentialFamily, Conjugate):
         If the child was observed, they are weighted by the frequencies of its states.
         """
         rows = torch.empty(self.shape, dtype=torch.float64).exponential_(generator=generator(seed))
-        rows = rows.to(self._device) * self._possible
+        rows = rows.to(self._device) * self.possible()
         rows = rows / rows.sum(dim=-1, keepdim=True)
         if self.child.name in values:
             code = torch.as_tensor(values[self.child.name]).long().numpy(force=True)
@@ -278,7 +277,7 @@ class Tabular(ExponentialFamily, Conjugate):
 
     def beliefs(self, prior: Any, values: Mapping[Hashable, Tensor] | None) -> Beliefs:
         """Return pseudo-counts of possible entries, ones without a prior; see the base class."""
-        possible = self._possible
+        possible = self.possible()
         if prior is None:
             return (possible.double(),)
         counts = self._pseudo_counts(prior)
@@ -321,26 +320,6 @@ class Tabular(ExponentialFamily, Conjugate):
     def described(self, posterior: Beliefs) -> Any:
         """The pseudo-counts."""
         return posterior[0].numpy(force=True)
-
-    def _declare_zeros(self) -> None:
-        """Take the zeros of a table that was given for structural ones."""
-        zeros = self.logits.detach().isneginf()
-        self._declared_zeros = zeros if bool(zeros.any()) else None
-
-    def _structural_zeros(self) -> Tensor | None:
-        """Where entries are zero because they were declared so; None if there are none."""
-        if self._declared_zeros is None:
-            return None
-        zeros = self._declared_zeros.to(self._device) & self.logits.detach().isneginf()
-        return zeros if bool(zeros.any()) else None
-
-    @property
-    def _possible(self) -> Tensor:
-        """Which entries may become positive: all but structural zeros."""
-        zeros = self._structural_zeros()
-        if zeros is None:
-            return torch.ones(self.shape, dtype=torch.bool, device=self._device)
-        return ~zeros
 
     @property
     def _device(self) -> torch.device:

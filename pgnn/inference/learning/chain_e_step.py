@@ -119,7 +119,7 @@ class ChainEStep(EStep[SequenceEvidence]):
     ) -> ExpectedStatistics:
         """Return sums over paths as statistics of the conditionals."""
         model, collector = self.model, StatisticsCollector()
-        check_possible(observed, sums.log_z)
+        check_possible(observed, sums.log_z, self.model)
         state, posterior = model.state.name, sums.posterior
         for name, conditional in self.pieces.items():
             if name == "initial" and conditional is model.initial[state]:

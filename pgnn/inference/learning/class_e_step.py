@@ -74,7 +74,7 @@ class ClassEStep(NetworkEStep):
                 counts = share.sum(dim=0)
                 occupancy = counts if occupancy is None else occupancy + counts
             log_evidence = torch.cat(logs)
-        check_possible(observed, log_evidence)
+        check_possible(observed, log_evidence, self.model)
         total = float(observed.weighted_sum(log_evidence))
         return collector.collected(total, float(observed.row_weights.sum()), occupancy)
 

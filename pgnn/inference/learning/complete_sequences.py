@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pgnn.abilities import Inputs
-from pgnn.errors import DataError, ModelError
+from pgnn.errors import DataError, ModelError, Unsupported
 from pgnn.evidence.sequence_evidence import SequenceEvidence
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.tabular import Prior
@@ -47,8 +47,13 @@ def fit_slices(
         DataError: If values are missing, or there are no steps. After an error the model is
             unchanged.
         ModelError: If nothing is learnable.
-        Unsupported: If conditionals share learnable parameters.
+        Unsupported: If conditionals share learnable parameters, or are those of segments.
     """
+    if not model.is_stepwise:
+        raise Unsupported(
+            f"MaximumLikelihood() counts steps, and {type(model).__name__} has segments of "
+            "several; learn with EM(), which takes sequences with observed states, too"
+        )
     with fitting(model, learner) as history:
         observed = read_sequences(model, data, weights, inputs)
         if not any(p.requires_grad for p in model.parameters()):

@@ -88,7 +88,7 @@ class FieldEStep(EStep[RowEvidence]):
         with torch.enable_grad():
             differentiable = [g.with_numbers(x) for g, x in zip(groups, leaves, strict=True)]
             log_z = self._engine.log_prob(GivenTables(self.model, differentiable), rows).reshape(-1)
-            check_possible(rows, log_z)
+            check_possible(rows, log_z, self.model)
             total = rows.weighted_sum(log_z.double())
             if not total.requires_grad:
                 raise Unsupported(

@@ -316,6 +316,7 @@ def _largest_curvature(target: PenalizedObjective) -> tuple[float, Floats]:
 
 def _check_start(target: PenalizedObjective) -> None:
     if not np.isfinite(target.value):
+        target.problem.check_declared_zeros()
         raise DataError(
             f"the rows have the value {target.value} under the initial parameters: "
             f"{target.problem.which_are_impossible()} (a density or an entry of a table is zero "

@@ -57,8 +57,9 @@ class MaximumLikelihood(Learner):
     (logistic, noisy-or, networks); the prior applies to tables, and to ``Bernoulli`` and
     ``Multinomial`` if all outcomes have the same pseudo-count.
 
-    Previous values of tables are ignored. In models over time zeros of a table are structural: a
-    prior does not affect them, and they stay zero unless there are counts for them.
+    Previous values of tables are ignored, but for zeros that were declared, by ``mask=`` or in a
+    given table that is made learnable: a prior does not affect them, and rows that need them are an
+    error.
 
     Given tables are constants; ``model.requires_grad_()`` makes all parameters learnable.
 
@@ -120,8 +121,9 @@ class MaximumLikelihood(Learner):
             progress: Show a progress bar over the batches of an iterable.
 
         Raises:
-            DataError: If a cell is missing (use EM), a column or label is invalid, or there are no
-                rows. After an error the model is unchanged.
+            DataError: If a cell is missing (use EM), a column or label is invalid, there are no
+                rows, or one has an entry that was declared to be zero. After an error the model is
+                unchanged.
             ModelError: If nothing is learnable, or the prior does not fit the tables.
             Unsupported: If the model is not directed, or conditionals share learnable parameters.
 
@@ -153,8 +155,6 @@ class MaximumLikelihood(Learner):
             history.update(
                 entries, log_likelihood=total, **self._history_entries(parts, statistics)
             )
-        for table in parts.learned_tables.values():
-            table.forget_zeros()
 
     def partial_fit(
         self,
@@ -206,7 +206,11 @@ class MaximumLikelihood(Learner):
             "unseen": {n: number for n, number in unobserved.items() if number}
         }
         priors = {n: self.prior_of(c) for n, c in tables.items()}
-        posterior = {n: counts[n] + p.counts(tables[n]) for n, p in priors.items() if p is not None}
+        posterior = {
+            n: counts[n] + p.counts(tables[n]) * tables[n].possible().numpy(force=True)
+            for n, p in priors.items()
+            if p is not None
+        }
         if posterior:
             entries["posterior"] = posterior
         if len(counts) == len(parts.learned):
@@ -229,8 +233,7 @@ class MaximumLikelihood(Learner):
         for name, table in parts.tables.items():
             if name in parts.learned:
                 sums = torch.from_numpy(counts[name]).to(table.logits.device, torch.float64)
-                with torch.no_grad():
-                    table.logits.zero_()  # zeros of an earlier fit are possible again
+                table.make_uninformative()  # zeros of an earlier fit are possible again
                 table.maximize((sums,), self.prior_of(table))
             total += _log_likelihood(counts[name], table)
         return total

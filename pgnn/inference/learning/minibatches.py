@@ -306,6 +306,7 @@ class MiniBatches:
 
 def _not_finite(problem: OptimisationProblem, value: float, passes: int) -> PgnnError:
     if passes == 0 and math.isinf(value):
+        problem.check_declared_zeros()
         return DataError(
             f"the rows have the value {value} under the initial parameters: "
             f"{problem.which_are_impossible()} (a density or an entry of a table is zero there), "

@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pgnn.abilities import FactorModel
-from pgnn.errors import ModelError, closest
+from pgnn.errors import DataError, ModelError, closest
 from pgnn.evidence.row_evidence import RowEvidence
 from pgnn.evidence.sequence_evidence import SequenceEvidence
 from pgnn.inference.learning.batched_rows import BatchedRows
+from pgnn.inference.learning.needed_zeros import needed_zero
 
 Mean = Callable[[], Tensor]
 
@@ -94,6 +95,16 @@ class OptimisationProblem:
         if begin == end or self._is_finite(counted[begin:end]):
             return some
         return f"row {counted[begin]}, and perhaps others after it, is impossible"
+
+    def check_declared_zeros(self) -> None:
+        """Check that no row needs an entry that was declared to be zero.
+
+        Raises:
+            DataError: If one does; the message names the entry.
+        """
+        zero = needed_zero(self.learnable.model, self.rows)
+        if zero is not None:
+            raise DataError(f"some rows have probability zero: {zero}")
 
     def _is_finite(self, rows: NDArray[np.int64]) -> bool:
         """Whether some rows have a finite mean."""

@@ -99,7 +99,7 @@ class TableEStep(EStep[EvidenceT]):
         """Return expected statistics, see :class:`EStep`."""
         with torch.enable_grad():
             evaluation = self.evaluate(observed)
-            check_possible(observed, evaluation.log_evidence)
+            check_possible(observed, evaluation.log_evidence, self.model)
             total = observed.weighted_sum(evaluation.log_evidence.double())
             if not total.requires_grad:
                 raise Unsupported(

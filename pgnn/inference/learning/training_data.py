@@ -23,6 +23,7 @@ from pgnn.factors.finite import has_nan, is_all_nan
 from pgnn.factors.sparse_rows import is_scipy_sparse, stored
 from pgnn.factors.variable import MISSING
 from pgnn.inference.assignment import Assignment, KBest
+from pgnn.inference.learning.needed_zeros import needed_zero
 from pgnn.inference.loop import progress_bar
 from pgnn.inference.model_reader import reader_of
 
@@ -243,12 +244,15 @@ def unobserved_warning(model: FactorModel, observed: Any) -> str | None:
     )
 
 
-def check_possible(observed: RowEvidence | SequenceEvidence, log_z: Tensor) -> None:
+def check_possible(
+    observed: RowEvidence | SequenceEvidence, log_z: Tensor, model: Any = None
+) -> None:
     """Check that every row of positive weight is possible.
 
     Args:
         observed: The rows, or sequences.
         log_z: ``(B,)`` log probabilities of the rows.
+        model: The model, whose declared zeros the message names.
 
     Raises:
         DataError: If a row is impossible.
@@ -257,9 +261,11 @@ def check_possible(observed: RowEvidence | SequenceEvidence, log_z: Tensor) -> N
     lost = (log_z.isneginf() & counting).nonzero()[:, 0].tolist()
     if lost:
         what = "sequences" if isinstance(observed, SequenceEvidence) else "rows"
+        advice = needed_zero(model, observed.take(np.array(lost)))
         raise DataError(
             f"{len(lost)} of {len(log_z)} {what} have probability zero under the current "
-            f"parameters (first: {lost[0]}); use other initial parameters, or a prior"
+            f"parameters (first: {lost[0]}); "
+            f"{advice or 'use other initial parameters, or a prior'}"
         )
 
 

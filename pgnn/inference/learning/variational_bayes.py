@@ -136,7 +136,7 @@ class VariationalBayes(Learner):
             method.finish()
             for name, table in tables.items():
                 posterior = method.posterior[name]
-                table.set_probs(posterior / posterior.sum(-1, keepdim=True))
+                table.set_mean((posterior,))
             model.load_state_dict(trained.state_dict())
             history.update(
                 observed.extent,
@@ -201,7 +201,7 @@ class _Passes:
         pairs = self._model.conditionals.items()
         factors = [Factor(c.scope, self._logs[n]) for n, c in pairs]
         log_z = JunctionTree().log_prob(GivenTables(self._model, factors), self._rows).reshape(-1)
-        check_possible(self._rows, log_z)
+        check_possible(self._rows, log_z, self._model)
         return self._rows.weighted_sum(log_z)
 
 
@@ -233,7 +233,7 @@ def _pseudo_counts(prior: Prior, table: Tabular) -> Tensor:
         ModelError: If a pseudo-count is zero.
     """
     counts = torch.from_numpy(np.array(prior.counts(table), dtype=np.float64))
-    possible = table.probs.detach().ne(0)
+    possible = table.possible()
     if bool((counts[possible] <= 0).any()):
         raise ModelError(
             f"the prior of the table of {table.child.name!r} must have positive pseudo-counts for "
