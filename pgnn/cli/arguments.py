@@ -157,3 +157,8 @@ def _finding(text: str) -> str:
     if "=" not in text.strip("="):
         raise argparse.ArgumentTypeError(f"expected NAME=STATE, got {text!r}")
     return text
+
+
+def table_target(text: str) -> str | None:
+    """Return the path of a table to write; None for ``-``, which is standard output."""
+    return None if text == "-" else text

@@ -13,6 +13,7 @@ from pgnn.cli.arguments import (
     add_model,
     add_seed,
     add_separator,
+    table_target,
 )
 from pgnn.cli.fit import read_frame
 from pgnn.cli.inputs import check_output, engine_of, read_model
@@ -27,7 +28,12 @@ def add(commands: Commands) -> None:
     impute = add_command(commands, "impute", _impute, "complete a table with holes", EXAMPLES)
     add_model(impute)
     impute.add_argument("table", metavar="CSV", help="rows with empty cells; - is standard input")
-    impute.add_argument("--to", metavar="CSV", help="where to write (default: standard output)")
+    impute.add_argument(
+        "--to",
+        type=table_target,
+        metavar="CSV",
+        help="where to write (default: -, stdout)",
+    )
     impute.add_argument(
         "--draws", type=int, metavar="N", help="draw so many tables, told apart by a column draw"
     )

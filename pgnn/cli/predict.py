@@ -20,6 +20,7 @@ from pgnn.cli.arguments import (
     add_model,
     add_separator,
     add_targets,
+    table_target,
 )
 from pgnn.cli.inputs import check_output, engine_of, read_model, targets_of
 
@@ -40,7 +41,10 @@ def add(commands: Commands) -> None:
         "rows", metavar="ROWS", help=".csv or .parquet, empty cells not observed; - is a CSV stream"
     )
     parser.add_argument(
-        "--to", metavar="FILE", help=".csv or .parquet (default: CSV to standard output)"
+        "--to",
+        type=table_target,
+        metavar="FILE",
+        help=".csv or .parquet (default: -, CSV to standard output)",
     )
     add_targets(parser)
     add_engine(parser)

@@ -13,6 +13,7 @@ from pgnn.cli.arguments import (
     add_evidence,
     add_model,
     add_seed,
+    table_target,
 )
 from pgnn.cli.inputs import check_output, engine_of, evidence_of, read_model
 
@@ -26,7 +27,12 @@ def add(commands: Commands) -> None:
     parser = add_command(commands, "sample", _sample, "draw rows, given evidence or not", EXAMPLES)
     add_model(parser)
     parser.add_argument("-n", type=int, default=1, metavar="N", help="number of rows (default: 1)")
-    parser.add_argument("--to", metavar="CSV", help="where to write (default: standard output)")
+    parser.add_argument(
+        "--to",
+        type=table_target,
+        metavar="CSV",
+        help="where to write (default: -, stdout)",
+    )
     add_evidence(parser)
     add_engine(parser)
     add_seed(parser)

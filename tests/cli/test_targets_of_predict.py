@@ -121,3 +121,24 @@ def test_scores_of_an_impossible_state_are_infinite() -> None:
     answers = {"a=0": np.array([1.0]), "a=1": np.array([0.0])}
     scores.add(pgnn.Variable("a", 2), np.array([1]), answers)
     assert f"log loss {math.inf}, accuracy 0" in next(iter(scores.lines()))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["impute", "rows.csv"], ["predict", "rows.csv", "-t", "lung"], ["sample", "--seed", "0"]],
+    ids=lambda words: str(words[0]),
+)
+def test_a_dash_is_standard_output(
+    asia: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch, words: list[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    Path("rows.csv").write_text("smoke\nyes\n\nno\n")
+    command, *rest = words
+    printed = []
+    for to in ([], ["--to", "-"]):
+        assert run(command, asia, *rest, *to) == 0
+        printed.append(capsys.readouterr().out)
+    assert printed[0] == printed[1]
+    assert printed[0].count("\n") >= 2
+    assert not Path("-").exists()
