@@ -204,3 +204,19 @@ def test_wrong_declarations() -> None:
         pgnn.ModelMixture([one, one])
     with pytest.raises(ModelError, match="name the mixture's otherwise"):
         pgnn.ModelMixture([one], name="a")
+
+
+def test_the_most_probable_component_of_sequences_has_their_states_summed_out() -> None:
+    def chain(stays: float) -> pgnn.HiddenMarkovModel:
+        table = [[stays, 1 - stays], [1 - stays, stays]]
+        moves = [[0.8, 0.2], [0.3, 0.7]]
+        return pgnn.HiddenMarkovModel(2, {"x": table}, initial=[0.5, 0.5], transitions=moves)
+
+    parts, weights = [chain(0.95), chain(0.6)], [0.4, 0.6]
+    model = pgnn.ModelMixture(parts, weights=weights, labels=["calm", "wild"])
+    rows = {"x": [[0, 0, 0, 0, 0, 1, 1, 1, 1, 1], [0, 1, 0, 1, 0, 1, 0, 1, 0, 1]]}
+    joint = torch.stack([p.log_prob(rows) for p in parts], dim=1) + torch.tensor(weights).log()
+    best = model.most_probable(rows, "component")
+    assert best["component"].tolist() == joint.argmax(dim=1).tolist() == [0, 1]
+    torch.testing.assert_close(best.log_prob, joint.amax(dim=1), rtol=1e-6, atol=0)
+    assert "wild" in str(model.most_probable({"x": rows["x"][1]}, "component"))

@@ -210,6 +210,10 @@ class ByComponent(Engine):
             )
         observed = _sequences(mixture, evidence)
         names = None if asked is None else asked - {mixture.class_name}
+        if names is not None and not names:
+            with torch.no_grad():
+                joint = self._joint(mixture, observed, inputs)
+            return _most_probable_class(mixture, observed, joint, errors)
         return _best_component(mixture, observed, names, inputs, errors)
 
     def log_prob(self, model: Any, data: Any, *, inputs: Inputs | None = None) -> Tensor:
@@ -315,6 +319,30 @@ def _log_evidence(
     return log_probs
 
 
+def _most_probable_class(
+    model: MixtureModel, observed: SequenceEvidence, joint: Tensor, errors: str
+) -> Assignment:
+    """Return the component that is most probable with the states summed out."""
+    log_prob, which = joint.max(dim=1)
+    impossible = log_prob.isneginf()
+    _refuse_impossible(impossible, errors)
+    return Assignment(
+        (model.weights.child,),
+        which[:, None].masked_fill(impossible[:, None], MISSING),
+        log_prob.masked_fill(impossible, torch.nan),
+        batched=observed.batched,
+        index=observed.index,
+        engine="ByComponent",
+    )
+
+
+def _refuse_impossible(impossible: Tensor, errors: str) -> None:
+    if errors == "raise" and bool(impossible.any()):
+        raise ImpossibleEvidence(
+            f"sequence {int(impossible.nonzero()[0])} has probability zero under every component"
+        )
+
+
 def _best_component(
     model: MixtureModel,
     observed: SequenceEvidence,
@@ -333,10 +361,7 @@ def _best_component(
     logs = [x.masked_fill(x.isnan(), -torch.inf) for x in logs]
     log_prob, which = joint_log_probs(model, logs, classes).max(dim=1)
     impossible = log_prob.isneginf()
-    if errors == "raise" and bool(impossible.any()):
-        raise ImpossibleEvidence(
-            f"sequence {int(impossible.nonzero()[0])} has probability zero under every component"
-        )
+    _refuse_impossible(impossible, errors)
     exact = all(b.upper_bound is not None and b.upper_bound.equal(b.log_prob) for b in best)
     codes = torch.stack([b.codes.reshape(observed.num_rows, -1) for b in best])
     states = codes[which, torch.arange(observed.num_rows)]
