@@ -66,7 +66,7 @@ class CellNames:
     ) -> dict[Hashable, Any]:
         """Return the columns that may be elements: known names of them, or of nothing else.
 
-        Columns that spell all elements, ``"('x', 1, 0)"`` say, come in the order of the elements.
+        Columns that spell all elements (``"('x', 1, 0)"``) come in the order of the elements.
         """
         found = {n: x for n, x in columns.items() if n in self._places or not is_variable(n)}
         spelled = {str(e.name): None for e in self.array.elements()} if self._spells(found) else {}
@@ -104,7 +104,7 @@ class CellNames:
         found = [*columns]
         if len(found) != self.array.num_elements or len({*found}) < len(found):
             return False
-        if not self.names:  # a lone column of any name is more likely a mistake
+        if not self.names:  # a single column of any name is more likely a mistake
             return len(found) > 1
         return all(n in self._places for n in found)
 

@@ -98,7 +98,7 @@ def unframed(values: Any) -> Any:
     if not isinstance(values, list | tuple) or not values:
         return values
     if isinstance(values[0], float | int | str) or not any(map(is_frame, values)):
-        return values  # the first of many numbers tells what they are
+        return values  # all numbers have the type of the first
     return [matrix_of(x) if is_frame(x) else x for x in values]
 
 

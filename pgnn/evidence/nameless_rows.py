@@ -51,7 +51,7 @@ def listed_rows(data: Any, shape: tuple[int, ...] = ()) -> Any:
 
     Args:
         data: Rows, each a list, an array or a tensor of numbers; ``None`` is missing. Other data is
-            a list of batches, say, or of mappings; a tuple of arrays has one for each variable.
+            for example a list of batches or of mappings; a tuple has an array for each variable.
         shape: Of the array that rows are about, if they may have several axes.
 
     Example:

@@ -215,8 +215,8 @@ class PairedSequences(SequenceEvidence):
 
 def _named(variables: Sequence[Variable], evidence: Any) -> Any:
     """Return evidence in which an empty sequence without a name belongs to the only variable."""
-    lone = isinstance(evidence, str | list | tuple | np.ndarray | Tensor) and not len(evidence)
-    return {variables[0].name: evidence} if lone and len(variables) == 1 else evidence
+    single = isinstance(evidence, str | list | tuple | np.ndarray | Tensor) and not len(evidence)
+    return {variables[0].name: evidence} if single and len(variables) == 1 else evidence
 
 
 def _count(batched: bool, rows: int) -> str:

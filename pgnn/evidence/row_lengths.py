@@ -11,11 +11,11 @@ from pgnn.errors import EvidenceError, short_repr
 from pgnn.factors.cells import dense, is_masked
 
 
-def lengths_array(said: str, lengths: Any) -> np.ndarray:
+def lengths_array(argument: str, lengths: Any) -> np.ndarray:
     """Return lengths, or a mask of steps, as an array; whole numbers among floats are integers.
 
     Args:
-        said: What the caller wrote them as, ``'T'`` or ``lengths=``.
+        argument: Name of the argument for messages, ``'T'`` or ``lengths=``.
         lengths: A number, or numbers or truth values in any container.
 
     Raises:
@@ -27,7 +27,7 @@ def lengths_array(said: str, lengths: Any) -> np.ndarray:
     """
     if is_masked(lengths):
         raise EvidenceError(
-            f"{said} has masked cells, and lengths are never missing: fill them, or leave the "
+            f"{argument} has masked cells, and lengths are never missing: fill them, or leave the "
             "sequences out"
         )
     try:
@@ -36,7 +36,7 @@ def lengths_array(said: str, lengths: Any) -> np.ndarray:
         array = np.asarray(lengths)
     except ValueError:
         raise EvidenceError(
-            f"{said} must be a whole number for each row, got {short_repr(lengths)}"
+            f"{argument} must be a whole number for each row, got {short_repr(lengths)}"
         ) from None
     if array.dtype.kind == "f" and array.size and (array == np.floor(array)).all():
         return array.astype(np.int64)

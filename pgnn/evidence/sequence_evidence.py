@@ -225,19 +225,19 @@ class SequenceEvidence(Evidence):
         findings = {n: x for n, x in _mapping(raw.values).items() if n not in raw.ignore}
         known = {v.name: v for v in variables}
         length = findings.pop(AXIS, None) if AXIS not in known else None
-        said, length = (repr(AXIS), length) if length is not None else ("lengths=", raw.lengths)
+        argument, length = (repr(AXIS), length) if length is not None else ("lengths=", raw.lengths)
         at_steps: dict[Any, Any] = {n: findings.pop(n) for n in [*findings] if _is_step(n, known)}
         wrong = [n for n in findings if n not in known]
         if wrong:
             what = "column" if is_frame(raw.values) else "variable of the model"
             raise unknown_columns(wrong, variables, what)
-        row_lengths = None if length is None else lengths_array(said, length)
+        row_lengths = None if length is None else lengths_array(argument, length)
         columns = {
             n: read_parts(known[n], x, raw.rule_of(x), row_lengths).cut(row_lengths)
             for n, x in findings.items()
         }
         rows, batched = _rows(columns, row_lengths, at_steps)
-        lengths, mask = _lengths(columns, row_lengths, rows, said)
+        lengths, mask = _lengths(columns, row_lengths, rows, argument)
         steps = max([int(lengths.max(initial=0)), *(c.steps for c in columns.values())])
         codes: dict[Hashable, Tensor] = {}
         reals: dict[Hashable, Tensor] = {}
@@ -335,7 +335,7 @@ def _rows(
 
 
 def _lengths(
-    columns: Mapping[Hashable, Parts], array: np.ndarray | None, rows: int, said: str
+    columns: Mapping[Hashable, Parts], array: np.ndarray | None, rows: int, argument: str
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Return ``(B,)`` lengths, and the mask if there is one."""
     steps = np.zeros(rows, dtype=np.int64)
@@ -359,14 +359,14 @@ def _lengths(
         array = np.where(array, positions, 0).max(axis=1, initial=0)
     if array.ndim > 1 or array.dtype.kind not in "iu" or (array < 0).any():
         raise EvidenceError(
-            f"{said} must be a length, (B,) lengths or a boolean mask (B, T), got "
+            f"{argument} must be a length, (B,) lengths or a boolean mask (B, T), got "
             f"{short_repr(given.tolist())}"
         )
     array = np.broadcast_to(array, (rows,)).astype(np.int64)
     longer = (steps > 0) & (array > steps)
     if columns and longer.any():
         row = int(longer.argmax())
-        raise EvidenceError(f"row {row} has {steps[row]} steps, but {said} says {array[row]}")
+        raise EvidenceError(f"row {row} has {steps[row]} steps, but {argument} says {array[row]}")
     return array, mask
 
 

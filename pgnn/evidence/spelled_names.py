@@ -91,7 +91,7 @@ class SpelledNames:
 
 
 def _tuple(text: str) -> object:
-    """What a text in brackets says; None if it is none."""
+    """The value of a text in brackets; None for any other text."""
     try:
         return ast.literal_eval(text) if text.startswith("(") else None
     except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError):

@@ -127,8 +127,8 @@ def _sequences(name: Hashable, raw: Any) -> tuple[bool, Sequence[Any]]:
             return False, [raw]
         if isinstance(sequence, Sequence) and not isinstance(sequence, str) and len(sequence):
             step = sequence[0]
-            lone = isinstance(step, str) or not isinstance(step, Sequence | Mapping | set)
-            return (False, [raw]) if lone else (True, raw)
+            single = isinstance(step, str) or not isinstance(step, Sequence | Mapping | set)
+            return (False, [raw]) if single else (True, raw)
         if isinstance(sequence, str):
             raise EvidenceError(
                 f"a step of the input {name!r} must be a list of names or a mapping, got the text "
