@@ -117,9 +117,11 @@ class LearningVerbs(CheckedModule, FactorModel):
         to the rows of an earlier :meth:`fit` of tables. ``EM()`` takes one step for each batch and
         discounts earlier ones by its ``decay``, since their expectations were computed with earlier
         parameters. ``ContrastiveDivergence()`` runs one pass over each batch, with persistent
-        chains. The likelihood of logistic and softmax conditionals has no sufficient statistics:
-        batches are added up to its quadratic approximation. An incomplete declaration is inferred
-        from the first batch.
+        chains. Conditionals without sufficient statistics (logistic and softmax regressions, torch
+        distributions, networks) store the log-likelihood of each batch to second order, at the
+        parameters that follow from it and the earlier ones; this is accurate if batches have many
+        rows and are alike, so shuffle sorted rows first. An incomplete declaration is inferred from
+        the first batch.
 
         Args:
             data: A batch, see :meth:`fit`.
@@ -132,7 +134,8 @@ class LearningVerbs(CheckedModule, FactorModel):
             The model itself, which is unchanged after an error.
 
         Raises:
-            Unsupported: If the learner needs all data at once.
+            Unsupported: If the learner needs all data at once, or a conditional without sufficient
+                statistics has more than 1,000 parameters.
         """
         with self._declared_by(self._in_one_array(data), weights, inputs) as (rows, covariates):
             method = self._learner(learner, rows)

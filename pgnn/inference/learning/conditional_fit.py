@@ -15,6 +15,7 @@ from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.data_start import StartsFromData
 from pgnn.factors.conditionals.renamed import bare
 from pgnn.inference.convergence import Convergence
+from pgnn.inference.learning.earlier_batches import EarlierBatches
 from pgnn.inference.learning.expected_statistics import WeightedRows
 
 _GRADIENT = 1e-6
@@ -35,21 +36,24 @@ class Term:
         inputs: Covariates ``(N, ...)``.
         weights: ``(N, K...)`` posterior weights, with axes in the order of the unobserved
             variables.
+        earlier: Log-likelihood of earlier batches, which is added.
     """
 
     conditional: Conditional
     values: Mapping[Hashable, Tensor]
     inputs: Mapping[Hashable, Tensor]
     weights: Tensor
+    earlier: EarlierBatches | None = None
 
     @classmethod
     def of(cls, conditional: Conditional, rows: WeightedRows) -> Term:
         """Return the term of rows with posterior weights."""
-        return cls(bare(conditional), rows.values, rows.inputs, rows.weights)
+        return cls(bare(conditional), rows.values, rows.inputs, rows.weights, rows.earlier)
 
     def start(self) -> None:
         """Set numbers that were not given, if the conditional takes them from the data."""
-        if isinstance(self.conditional, StartsFromData):
+        first = self.earlier is None or self.earlier.are_none
+        if first and isinstance(self.conditional, StartsFromData):
             self.conditional.start_from(self.values, self.weights)
 
     def value(self) -> Tensor:
@@ -58,7 +62,8 @@ class Term:
         # configurations of weight zero may be impossible
         weights = self.weights
         terms = torch.where(weights > 0, weights.to(table) * table, torch.zeros_like(table))
-        return terms.sum()
+        total = terms.sum()
+        return total if self.earlier is None else total + self.earlier.value(self.conditional)
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from pgnn.factors.conditionals.causal_independence import CausalIndependence
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.exponential_family import ExponentialFamily, Statistics
 from pgnn.factors.conditionals.renamed import bare
+from pgnn.inference.learning.earlier_batches import EarlierBatches
 
 Values = Mapping[Hashable, Tensor]
 Pieces = Mapping[Hashable, Conditional]
@@ -28,11 +29,13 @@ class WeightedRows:
         values: Observed values, by name.
         inputs: Covariates, by name.
         weights: ``(N, K...)`` posterior weight of each unobserved configuration.
+        earlier: Log-likelihood of earlier batches; None if all rows are learned from at once.
     """
 
     values: Values
     inputs: Values
     weights: Tensor
+    earlier: EarlierBatches | None = None
 
     @classmethod
     def joined(cls, parts: Iterable[WeightedRows]) -> WeightedRows:

@@ -15,6 +15,8 @@ from pgnn.inference.learning.penalised_fit import fit_penalised
 
 _ITERATIONS = 50
 """Number of L-BFGS iterations with a prior on parameters."""
+_OF_A_BATCH = 500
+"""Number of L-BFGS iterations in a batch, which is learned from once."""
 
 
 def maximize(
@@ -45,11 +47,13 @@ def maximize(
             elif isinstance(conditional, CausalIndependence):
                 conditional.maximize_effects(*sums)
         terms = [Term.of(pieces[n], expected.rows[n]) for n in names if n in expected.rows]
-        prior = priors.get(names[0])
+        prior, most = priors.get(names[0]), {}
+        if any(t.earlier is not None for t in terms):
+            most = {"max_iterations": _OF_A_BATCH}
         moved = not terms or (
-            fit_penalised(terms, prior, _ITERATIONS)
+            fit_penalised(terms, prior, **({"max_iterations": _ITERATIONS} | most))
             if isinstance(prior, ParameterPrior)
-            else gradient_step(terms)
+            else gradient_step(terms, **most)
         )
         stuck += [] if moved else names
     return stuck

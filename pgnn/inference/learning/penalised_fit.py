@@ -113,6 +113,20 @@ def fit_penalised(terms: Sequence[Term], prior: ParameterPrior | None, max_itera
     return converged
 
 
+def derivatives(terms: Sequence[Term]) -> tuple[Floats, Floats, Floats]:
+    """Return learnable parameters, gradient and Hessian of a sum of terms, all flat.
+
+    Args:
+        terms: The terms; several if conditionals share parameters.
+    """
+    conditional = terms[0].conditional
+    with evaluating([conditional]):
+        learnable, mean = LearnableParameters(conditional), _Mean(terms, 1.0)
+        theta = learnable.vector()
+        every = np.ones(len(theta), dtype=np.bool_)
+        return theta, _gradient(learnable, mean), _hessian(learnable, mean, every)
+
+
 def _newton(problem: OptimisationProblem, conditional: Conditional) -> bool:
     """Newton steps on the non-zero parameters; return whether the gradient vanishes.
 
@@ -160,6 +174,8 @@ def _curvature(learnable: LearnableParameters, mean: Mean) -> Floats | None:
     curvature = term.conditional.curvature(term.values, term.inputs, weights)
     if curvature is None or len(curvature) != sum(learnable.sizes):
         return None
+    if term.earlier is not None:
+        curvature = curvature + term.earlier.precision.to(curvature)
     return np.asarray((curvature / mean.total).numpy(force=True))  # type: ignore[attr-defined]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -12,8 +12,9 @@ import torch
 
 from pgnn.abilities import Inputs
 from pgnn.errors import Unsupported
-from pgnn.factors.conditionals.exponential_family import ExponentialFamily
+from pgnn.factors.conditionals.exponential_family import ExponentialFamily, Statistics
 from pgnn.inference.history import RUNNING
+from pgnn.inference.learning.batch_expansions import expansions, with_earlier
 from pgnn.inference.learning.e_step import EStep
 from pgnn.inference.learning.expected_statistics import ExpectedStatistics
 from pgnn.inference.learning.restored_on_failure import fitting
@@ -31,6 +32,8 @@ class RunningStatistics:
         batches: Number of batches.
         weight: Total weight of their rows.
         mean: Statistics per unit of weight.
+        expansions: Quadratic approximations of the log-likelihood per unit of weight, for
+            conditionals without sufficient statistics.
 
     References:
         Cappé and Moulines (2009), On-line expectation-maximization algorithm for latent data
@@ -41,6 +44,7 @@ class RunningStatistics:
     batches: int
     weight: float
     mean: ExpectedStatistics
+    expansions: ExpectedStatistics = field(default_factory=lambda: ExpectedStatistics(0.0, 1.0))
 
     @classmethod
     def of(cls, history: Mapping[str, Any]) -> RunningStatistics | None:
@@ -48,11 +52,11 @@ class RunningStatistics:
         kept = history.get(RUNNING)
         if kept is None:
             return None
-        sums = {
-            name: tuple(torch.from_numpy(np.array(x)) for x in totals)
-            for name, totals in kept["sums"].items()
-        }
-        return cls(int(kept["batches"]), float(kept["weight"]), ExpectedStatistics(0.0, 1.0, sums))
+        mean, expansions = (
+            ExpectedStatistics(0.0, 1.0, _tensors(kept.get(part, {})))
+            for part in ("sums", "expansions")
+        )
+        return cls(int(kept["batches"]), float(kept["weight"]), mean, expansions)
 
     @classmethod
     def first(cls, expected: ExpectedStatistics) -> RunningStatistics:
@@ -66,10 +70,15 @@ class RunningStatistics:
             expected: Expected statistics of its rows.
             decay: Exponent of the step sizes; None for equal weights of all rows.
         """
-        weight = self.weight + expected.weight
-        share = expected.weight / weight if decay is None else (self.batches + 2.0) ** -decay
+        weight, share = self.weight + expected.weight, self.share_of(expected, decay)
         mean = self.mean.mixed(expected, share, 1.0 / expected.weight)
-        return RunningStatistics(self.batches + 1, weight, mean)
+        faded = self.expansions.mixed(ExpectedStatistics(0.0, 1.0), share, 1.0)
+        return RunningStatistics(self.batches + 1, weight, mean, faded)
+
+    def share_of(self, expected: ExpectedStatistics, decay: float | None) -> float:
+        """Return the share of one more batch; arguments as in :meth:`with_batch`."""
+        weight = self.weight + expected.weight
+        return expected.weight / weight if decay is None else (self.batches + 2.0) ** -decay
 
     @property
     def total(self) -> ExpectedStatistics:
@@ -78,10 +87,17 @@ class RunningStatistics:
 
     def kept(self) -> dict[str, Any]:
         """Return the form that is stored in a history and in files."""
-        sums: dict[Hashable, Any] = {
-            name: [x.numpy(force=True) for x in totals] for name, totals in self.mean.sums.items()
-        }
-        return {"batches": self.batches, "weight": self.weight, "sums": sums}
+        kept = {"batches": self.batches, "weight": self.weight, "sums": _arrays(self.mean.sums)}
+        expansions = _arrays(self.expansions.sums)
+        return kept | ({"expansions": expansions} if expansions else {})
+
+
+def _tensors(kept: Mapping[Hashable, Any]) -> dict[Hashable, Statistics]:
+    return {n: tuple(torch.from_numpy(np.array(x)) for x in all_) for n, all_ in kept.items()}
+
+
+def _arrays(sums: Mapping[Hashable, Statistics]) -> dict[Hashable, Any]:
+    return {n: [x.numpy(force=True) for x in totals] for n, totals in sums.items()}
 
 
 def learn_from_batch(
@@ -130,10 +146,10 @@ def learn_from_batch(
                 e_step.initialize(observed, int(np.random.default_rng(seed).integers(2**31)), False)
         expected = e_step.expect(observed)
         if before is None:
-            after = RunningStatistics.first(expected)
+            after, share = RunningStatistics.first(expected), 1.0
         else:
-            after = before.with_batch(expected, decay)
-        e_step.improve(after.total, priors(e_step))
+            after, share = before.with_batch(expected, decay), before.share_of(expected, decay)
+        after = _improved(e_step, after, share * after.weight / expected.weight, priors(e_step))
         model.load_state_dict(trained.state_dict())
         mean = expected.log_likelihood / expected.weight
         trace = model.history.get("trace", {}).get("batch_log_likelihood", [])
@@ -145,3 +161,22 @@ def learn_from_batch(
             trace={"batch_log_likelihood": [*trace, mean]},
         )
         history[RUNNING] = after.kept()
+
+
+def _improved(
+    e_step: EStep[Any], after: RunningStatistics, scale: float, priors: Mapping[Hashable, Any]
+) -> RunningStatistics:
+    """Run the M-step; return the statistics with an expansion of the last batch.
+
+    Args:
+        e_step: The E-step of the model.
+        after: Statistics of all batches, with expansions of earlier ones.
+        scale: Factor of the rows of the last batch among those of all.
+        priors: Priors of the pieces, by name.
+    """
+    total, weight = after.total, after.weight
+    pieces, earlier = e_step.pieces, after.expansions.mixed(after.expansions, 1.0, weight)
+    e_step.improve(with_earlier(pieces, total, earlier.sums, scale), priors)
+    own = ExpectedStatistics(0.0, 1.0, expansions(pieces, total))
+    added = own.mixed(own, 1.0, scale / weight) + after.expansions
+    return replace(after, expansions=added)

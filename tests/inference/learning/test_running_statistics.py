@@ -135,3 +135,82 @@ def test_densities_made_of_rows_take_no_batches(kind: type) -> None:
     model = pgnn.Density(kind)
     with pytest.raises(pgnn.Unsupported, match="all rows at once"):
         model.partial_fit(rows)
+
+
+def in_batches(model: pgnn.Model, rows: dict[str, np.ndarray], number: int, **rest: object) -> None:
+    for part in np.array_split(np.arange(len(next(iter(rows.values())))), number):
+        model.partial_fit({n: x[part] for n, x in rows.items()}, **rest)
+
+
+def numbers(model: pgnn.Model) -> torch.Tensor:
+    return torch.cat([p.detach().reshape(-1) for p in model.parameters()])
+
+
+@pytest.mark.parametrize("kind", ["exponential", "gamma", "logistic", "softmax", "neural"])
+def test_conditionals_without_sufficient_statistics_keep_earlier_batches(kind: str) -> None:
+    rng = np.random.default_rng(4)
+    x, n = rng.normal(size=1000), 3 if kind == "softmax" else 2
+    if kind in ("exponential", "gamma"):
+        make = partial(BayesianNetwork, [], {"x": getattr(torch.distributions, kind.title())})
+        rows = {"x": rng.gamma(1.0 if kind == "exponential" else 2.0, 0.5, size=1000)}
+    elif kind == "neural":
+        given = {"x": None, "y": 2}
+        make = partial(BayesianNetwork, [("x", "y")], {"y": _neural}, given)
+        rows = {"x": x, "y": (rng.random(1000) < 1.0 / (1.0 + np.exp(-x))).astype(int)}
+    else:
+        make = partial(pgnn.LogisticRegression, "y", "x", pgnn.NormalPrior(2.0))
+        scores = np.arange(n) * x[:, None] + rng.gumbel(size=(1000, n))
+        rows = {"x": x, "y": scores.argmax(axis=1)}
+    whole, own, last = make(), make(), make()
+    whole.fit(rows, progress=False)
+    in_batches(own, rows, 5)
+    last.partial_fit({n: x[800:] for n, x in rows.items()})
+    best, found, poor = (float(m.log_prob(rows).sum()) for m in (whole, own, last))
+    assert own.history["rows"] == 1000
+    assert best - found < 0.02 < best - poor  # nats; a standard error is half of one
+    if kind == "exponential":  # 1 / sqrt(1000) is a standard error
+        rate = float(own.conditionals["x"].values["rate"].detach())
+        assert rate == pytest.approx(1.0 / rows["x"].mean(), rel=1e-3)
+
+
+def _neural(child: pgnn.Variable, parents: list[pgnn.Variable]) -> pgnn.Neural:
+    network = torch.nn.Linear(1, 2).double()
+    for p in network.parameters():
+        torch.nn.init.zeros_(p)
+    return pgnn.Neural(child, parents, network)
+
+
+def test_expansions_are_kept_in_files_and_share_the_discount_of_em(tmp_path: Path) -> None:
+    rng = np.random.default_rng(4)
+    rows = {"x": rng.exponential(size=600)}
+    model = BayesianNetwork([], {"x": torch.distributions.Exponential})
+    in_batches(model, {"x": rows["x"][:400]}, 2)
+    model.save(tmp_path / "model")
+    again = pgnn.load(tmp_path / "model")
+    for own in (model, again):
+        own.partial_fit({"x": rows["x"][400:]})
+    torch.testing.assert_close(numbers(again), numbers(model))
+    low, high = {"x": rows["x"][:300]}, {"x": 1.2 * rows["x"][300:]}
+    rates = {}
+    for learner in (MaximumLikelihood(), EM(decay=0.6)):
+        own = BayesianNetwork([], {"x": torch.distributions.Exponential})
+        own.partial_fit(low, learner=learner).partial_fit(high, learner=learner)
+        rates[type(learner)] = float(own.conditionals["x"].values["rate"].detach())
+    share = 3.0**-0.6  # of the second batch, instead of a half
+    means = [x["x"].mean() for x in (low, high)]
+    assert rates[MaximumLikelihood] == pytest.approx(2.0 / sum(means), rel=2e-3)
+    wanted = 1.0 / ((1.0 - share) * means[0] + share * means[1])
+    assert rates[EM] == pytest.approx(wanted, rel=2e-3)
+
+
+def test_too_many_parameters_for_expansions_are_refused() -> None:
+    rows = {"x": np.zeros((4, 40)), "y": [0, 1, 1, 0]}
+    network = torch.nn.Sequential(torch.nn.Linear(40, 40), torch.nn.Linear(40, 2))
+    model = BayesianNetwork(
+        [("x", "y")],
+        {"y": lambda child, parents: pgnn.Neural(child, parents, network)},
+        {"x": pgnn.Variable("x", shape=(40,)), "y": 2},
+    )
+    with pytest.raises(Unsupported, match=r"Neural of 'y'.*1,722 parameters.*Gradient"):
+        model.partial_fit(rows)
+    assert not model.history

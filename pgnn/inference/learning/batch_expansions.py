@@ -1,0 +1,86 @@
+"""Expansions of the log-likelihood of batches, for conditionals without sufficient statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from pgnn.errors import Unsupported
+from pgnn.factors.conditionals.conditional import Conditional
+from pgnn.factors.conditionals.exponential_family import Statistics
+from pgnn.factors.conditionals.renamed import bare
+from pgnn.inference.learning.conditional_fit import Term
+from pgnn.inference.learning.earlier_batches import EarlierBatches
+from pgnn.inference.learning.expected_statistics import (
+    ExpectedStatistics,
+    Pieces,
+    learnable,
+    tied,
+)
+from pgnn.inference.learning.optimisation_problem import LearnableParameters
+from pgnn.inference.learning.penalised_fit import derivatives
+
+_MOST = 1000
+"""Largest number of parameters whose second derivatives are stored."""
+
+
+def with_earlier(
+    pieces: Pieces,
+    expected: ExpectedStatistics,
+    earlier: Mapping[Hashable, Statistics],
+    scale: float,
+) -> ExpectedStatistics:
+    """Return statistics whose rows carry the log-likelihood of earlier batches.
+
+    Args:
+        pieces: The conditionals, by name.
+        expected: Statistics of a batch.
+        earlier: Precision and target of earlier batches, by name.
+        scale: Factor of the weights of the batch.
+
+    Raises:
+        Unsupported: If a conditional has too many parameters.
+    """
+    rows = {n: replace(x, weights=x.weights * scale) for n, x in expected.rows.items()}
+    for name, *_ in _groups(pieces, expected):
+        size = _size(name, pieces[name])
+        nothing = torch.zeros(size, size).double(), torch.zeros(size).double()
+        rows[name] = replace(rows[name], earlier=EarlierBatches(*earlier.get(name, nothing)))
+    return replace(expected, rows=rows)
+
+
+def expansions(pieces: Pieces, expected: ExpectedStatistics) -> dict[Hashable, Statistics]:
+    """Return precision and target of a batch by name, expanded at the current parameters."""
+    found: dict[Hashable, Statistics] = {}
+    for names in _groups(pieces, expected):
+        found[names[0]] = _expansion([Term.of(pieces[n], expected.rows[n]) for n in names])
+    return found
+
+
+def _expansion(terms: Sequence[Term]) -> Statistics:
+    theta, gradient, hessian = derivatives(terms)
+    # where the log-likelihood is not concave, so that a maximum exists
+    values, axes = np.linalg.eigh(-0.5 * (hessian + hessian.T))
+    precision = (axes * np.abs(values)) @ axes.T
+    return torch.from_numpy(precision), torch.from_numpy(gradient + precision @ theta)
+
+
+def _groups(pieces: Pieces, expected: ExpectedStatistics) -> list[list[Hashable]]:
+    """Names with rows, grouped by shared learnable parameters."""
+    groups = [[n for n in names if n in expected.rows] for names in tied(learnable(pieces))]
+    return [names for names in groups if names]
+
+
+def _size(name: Hashable, conditional: Conditional) -> int:
+    size = sum(LearnableParameters(bare(conditional)).sizes)
+    if size > _MOST:
+        raise Unsupported(
+            f"the {type(bare(conditional)).__name__} of {name!r} has no sufficient statistics, and "
+            f"with {size:,} parameters (at most {_MOST:,}) no quadratic approximation of the "
+            "log-likelihood of earlier batches, which partial_fit() would forget; fit() all rows, "
+            "with Gradient(optimizer=..., batch_size=...) if they are many"
+        )
+    return size
