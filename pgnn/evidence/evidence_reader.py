@@ -94,7 +94,7 @@ class EvidenceReader:
         self._codes = {name: (k, labels.codes) for name, k, labels in plain}
         self._name = {k: name for name, (k, _) in self._single.items()}
         self._reals = {v.name: v for v in self.variables if not v.is_discrete}
-        self._constants = dict(constants or {})
+        self.constants = dict(constants or {})
         self._vector = vector
         self._array = next((v for v in self.variables if v.name == vector), None)
         self._cells = None if self._array is None else CellNames(self._array, columns)
@@ -113,7 +113,7 @@ class EvidenceReader:
             EvidenceError: If a name is unknown, a value is no state, a likelihood is negative,
                 infinite or all zero, or shapes disagree.
         """
-        return self.read_given(evidence, states_only).filled(self._constants)
+        return self.read_given(evidence, states_only).filled(self.constants)
 
     def read_given(self, evidence: Any, states_only: bool = False) -> RowEvidence:
         """Return the evidence without constants; see :meth:`read`."""

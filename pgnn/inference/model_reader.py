@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
+
+from torch import Tensor
 
 from pgnn.abilities import (
     DirectedModel,
@@ -34,13 +36,17 @@ def reader_of(model: FactorModel) -> EvidenceReader:
     return reader
 
 
-def check_constants(model: FactorModel, observed: RowEvidence) -> None:
+def check_constants(constants: Mapping[Hashable, Tensor], observed: RowEvidence) -> None:
     """Check that real variables with only one value are not observed with another.
+
+    Args:
+        constants: ``(*shape)`` values by name.
+        observed: The evidence, which includes them.
 
     Raises:
         ImpossibleEvidence: If one is; the message names it and both values.
     """
-    for name, value in model.constants.items():
+    for name, value in constants.items():
         x = observed.reals[name].detach()
         rows = (x != value).reshape(len(x), -1).any(dim=1).nonzero()[:, 0].tolist()
         if rows:

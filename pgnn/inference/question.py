@@ -91,9 +91,10 @@ class Question(BaseQuestion):
                 invalid.
             ImpossibleEvidence: If a variable that was set to a value is observed as another.
         """
-        observed = reader_of(model).read(evidence)
-        if errors == "raise":
-            check_constants(model, observed)
+        reader = reader_of(model)
+        observed = reader.read(evidence)
+        if reader.constants and errors == "raise":
+            check_constants(reader.constants, observed)
         if inputs:
             inputs = read_covariates(model.read_inputs(inputs))
             observed = observed.over(inputs)

@@ -44,6 +44,8 @@ class RealElements:
         Raises:
             EvidenceError: If an element is named twice, or observed in every row.
         """
+        if type(names) is str or (type(names) is list and not any(type(n) is tuple for n in names)):
+            return None  # at once: every query comes here
         arrays: dict[Hashable, Variable] = model.cached("real arrays", lambda: _real_arrays(model))
         try:
             return cls._read(model, arrays, names, observed) if arrays else None
