@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -121,7 +121,16 @@ def columns_of(data: Any) -> Mapping[Hashable, Any]:
         return {name: [row.get(name) for row in data] for name in names}
     raise EvidenceError(
         "expected a DataFrame, a mapping from names to columns, or an integer array or tensor "
-        f"of shape (N, V), got {type(data).__name__}"
+        f"of shape (N, V), got {type(data).__name__}{batches_hint(data)}"
+    )
+
+
+def batches_hint(data: Any) -> str:
+    """Return how batches are learned from, if data could be an iterable of them."""
+    if not isinstance(data, Iterable) or isinstance(data, str | bytes):
+        return ""
+    return (
+        "; learn from batches one after the other: for batch in batches: model.partial_fit(batch)"
     )
 
 

@@ -155,6 +155,11 @@ class BayesianNetwork(Model, NetworkModel):
         self._modules_in_order = nn.ModuleList(self._conditionals.values())
         self._undeclared = None
 
+    @property
+    def is_declared(self) -> bool:
+        """Whether all states and shapes are known."""
+        return self._undeclared is None
+
     def _check_declared(self) -> None:
         if self._undeclared is not None:
             name = self._undeclared.unknown[0]

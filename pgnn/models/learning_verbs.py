@@ -79,8 +79,10 @@ class LearningVerbs(CheckedModule, FactorModel):
         supports that.
 
         Args:
-            data: DataFrame, mapping or tensor of rows, or an iterable of such batches; for a model
-                over time sequences, see :class:`~pgnn.evidence.sequence_evidence.SequenceEvidence`.
+            data: DataFrame, mapping or tensor of rows; for a network of discrete variables with
+                declared states also an iterable of such batches (others take them by
+                :meth:`partial_fit`); for a model over time sequences, see
+                :class:`~pgnn.evidence.sequence_evidence.SequenceEvidence`.
             learner: The learner; :meth:`default_learner` if not given.
             weights: ``(N,)`` weight of each row, or sequence, or the name of a column.
             inputs: Covariates by name.
@@ -142,6 +144,11 @@ class LearningVerbs(CheckedModule, FactorModel):
             settings: dict[str, Any] = {"weights": weights, "inputs": covariates}
             self._learn(method.partial_fit, rows, seed=check_seed(seed), **settings)
         return self
+
+    @property
+    def is_declared(self) -> bool:
+        """Whether all states and shapes are known; otherwise data determine them."""
+        return True
 
     @property
     def _row_shape(self) -> tuple[int, ...]:

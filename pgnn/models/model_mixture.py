@@ -44,9 +44,10 @@ class ModelMixture(Model, MixtureModel):
     by :class:`EM`: each component runs its own E-step and M-step with weighted rows, so that its
     hidden and missing variables are handled at the same time. Components may be trees whose edges
     are learned (:class:`ChowLiuTree`), networks, fields, hidden Markov models (a mixture of
-    sequences), and mixtures. Rows, and sequences, may be labelled with their component, all or
-    some of them: ``fit({"component": [0, 1, None], "x": ...})``. For mixtures of distributions see
-    :class:`~pgnn.models.mixture.Mixture`.
+    sequences), mixtures, and densities of different families
+    (``[Density(torch.distributions.Exponential), Density(Gaussian)]``). Rows, and sequences, may be
+    labelled with their component, all or some of them: ``fit({"component": [0, 1, None], "x":
+    ...})``. For mixtures of distributions see :class:`~pgnn.models.mixture.Mixture`.
 
     Args:
         components: The models, all over the same variables.
@@ -88,15 +89,9 @@ class ModelMixture(Model, MixtureModel):
         for c in components:
             if not isinstance(c, Model):
                 raise ModelError(f"a component must be a model, got {type(c).__name__}")
-            if dict(c.variables) != dict(components[0].variables):
-                raise ModelError(
-                    "components must be models of the same variables in the same order: "
-                    f"{[*components[0].variables]} and {[*c.variables]}"
-                )
         if len({id(c) for c in components}) < len(components):
             raise ModelError("a component is given twice: create a separate model for each")
-        if name in components[0].variables:
-            raise ModelError(f"components have a variable {name!r}: name the mixture's otherwise")
+        _check_variables([c for c in components if c.is_declared], name)
         child = Variable(name, len(components) if labels is None else labels)
         if child.num_states != len(components):
             raise ModelError(f"{len(components)} components need as many labels, got {child}")
@@ -110,6 +105,11 @@ class ModelMixture(Model, MixtureModel):
         """The component, and the variables of the models."""
         component = self._weights.child
         return MappingProxyType({component.name: component, **self.components[0].variables})
+
+    @property
+    def is_declared(self) -> bool:
+        """Whether all states and shapes of the components are known."""
+        return all(c.is_declared for c in self.components)
 
     @property
     def class_name(self) -> Hashable:
@@ -273,10 +273,12 @@ class ModelMixture(Model, MixtureModel):
     def _declared_by(
         self, data: Any, weights: Any, inputs: Inputs | None
     ) -> Iterator[tuple[Any, Inputs | None]]:
-        """See :class:`LearningVerbs`; sequences tell the shapes of their components."""
+        """See :class:`LearningVerbs`; the data tell what components did not declare."""
         with ExitStack() as stack:
-            for c in self.components if self._over_time else ():
-                stack.enter_context(c._declared_by(data, weights, inputs))
+            for c in self.components:
+                if self._over_time or not c.is_declared:
+                    stack.enter_context(c._declared_by(data, weights, inputs))
+            _check_variables(self.components, self.class_name)
             yield data, inputs
 
     def _learn(self, learn: Callable[..., None], data: Any, **settings: Any) -> None:
@@ -299,3 +301,15 @@ class ModelMixture(Model, MixtureModel):
 
     def __repr__(self) -> str:
         return f"ModelMixture({', '.join(map(repr, self.components))})"
+
+
+def _check_variables(components: Sequence[Any], name: Hashable) -> None:
+    """Check that components have the same variables, of which none has the mixture's name."""
+    for c in components:
+        if dict(c.variables) != dict(components[0].variables):
+            raise ModelError(
+                "components must be models of the same variables in the same order: "
+                f"{[*components[0].variables]} and {[*c.variables]}"
+            )
+        if name in c.variables:
+            raise ModelError(f"components have a variable {name!r}: name the mixture's otherwise")

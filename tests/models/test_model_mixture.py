@@ -2,6 +2,7 @@
 
 import itertools
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -220,3 +221,38 @@ def test_the_most_probable_component_of_sequences_has_their_states_summed_out() 
     assert best["component"].tolist() == joint.argmax(dim=1).tolist() == [0, 1]
     torch.testing.assert_close(best.log_prob, joint.amax(dim=1), rtol=1e-6, atol=0)
     assert "wild" in str(model.most_probable({"x": rows["x"][1]}, "component"))
+
+
+@pytest.mark.parametrize("kind", ["density", "network"])
+def test_components_of_different_families_are_declared_by_the_data(kind: str) -> None:
+    rng = np.random.default_rng(0)
+    labels = np.repeat([0, 1], 200)
+    x = np.where(labels, rng.exponential(1.0, 400), rng.normal(8.0, 1.0, 400))
+    families = [pgnn.Gaussian, torch.distributions.Exponential]
+
+    def component(family: Any, known: Any = None) -> pgnn.Model:
+        if kind == "density" and known is None:
+            return pgnn.Density(family)
+        return pgnn.BayesianNetwork([], {"x": family}, known)
+
+    model = pgnn.ModelMixture([component(f) for f in families])
+    assert not model.is_declared
+    if kind == "network":
+        with pytest.raises(ModelError, match="no such column"):
+            model.fit({"component": labels}, progress=False)
+        assert not model.is_declared
+    learner = pgnn.EM(max_iterations=8, tolerance=1.0)
+    model.fit({"x": x}, learner=learner, seed=0, progress=False)
+    given = pgnn.ModelMixture([component(f, {"x": None}) for f in families])
+    given.fit({"x": x}, learner=learner, seed=0, progress=False)
+    torch.testing.assert_close(model.log_prob({"x": x}), given.log_prob({"x": x}))
+    batches = pgnn.ModelMixture([component(f) for f in families])
+    for part in (slice(0, 400, 2), slice(1, 400, 2)):
+        batches.partial_fit({"x": x[part]}, seed=0)
+    assert batches.history["rows"] == 400
+
+
+def test_components_declared_by_the_data_have_the_same_variables() -> None:
+    parts = [pgnn.BayesianNetwork([], {n: pgnn.Gaussian}) for n in "xy"]
+    with pytest.raises(ModelError, match="the same variables"):
+        pgnn.ModelMixture(parts).fit({"x": [0.0, 1.0], "y": [0.0, 1.0]}, progress=False)

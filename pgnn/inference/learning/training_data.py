@@ -14,7 +14,7 @@ from torch import Tensor
 from pgnn.abilities import DirectedModel, FactorModel, ImplicitModel, Inputs, PairedModel
 from pgnn.errors import DataError, EvidenceError, Unsupported, closest, overflowing
 from pgnn.evidence.covariates import read_covariates
-from pgnn.evidence.frames import columns_of, is_frame
+from pgnn.evidence.frames import batches_hint, columns_of, is_frame
 from pgnn.evidence.row_evidence import RowEvidence
 from pgnn.evidence.sequence_evidence import SequenceEvidence
 from pgnn.evidence.wrappers import Codes, Observed
@@ -59,7 +59,7 @@ def read_rows(
     if not is_single(data):
         raise DataError(
             "expected a DataFrame, a mapping of columns or an array of state indices, all "
-            f"rows at once, got {type(data).__name__}"
+            f"rows at once, got {type(data).__name__}{batches_hint(data)}"
         )
     data, weights = _take_weights(data, weights)
     try:

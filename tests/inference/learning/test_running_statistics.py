@@ -9,7 +9,7 @@ import torch
 
 import pgnn
 from pgnn import EM, BayesianNetwork, Gaussian, Laplace, MaximumLikelihood, Mixture, NaiveBayes
-from pgnn.errors import DataError, Unsupported
+from pgnn.errors import DataError, EvidenceError, Unsupported
 
 
 def labelled(n: int = 60) -> dict[str, np.ndarray]:
@@ -214,3 +214,18 @@ def test_too_many_parameters_for_expansions_are_refused() -> None:
     with pytest.raises(Unsupported, match=r"Neural of 'y'.*1,722 parameters.*Gradient"):
         model.partial_fit(rows)
     assert not model.history
+
+
+@pytest.mark.parametrize("declared", [False, True])
+@pytest.mark.parametrize("kind", ["generator", "list", "iterator"])
+def test_iterables_of_batches_of_reals_are_told_to_be_taken_one_by_one(
+    kind: str, declared: bool
+) -> None:
+    parts = [{"x": np.array([0.0, 1.0, 2.0])}, {"x": np.array([3.0, 1.0])}]
+    batches = {"generator": (p for p in parts), "list": parts, "iterator": iter(parts)}[kind]
+    model = BayesianNetwork([], {"x": Gaussian}, {"x": None} if declared else None)
+    with pytest.raises((DataError, EvidenceError), match=r"model\.partial_fit\(batch\)"):
+        model.fit(batches, progress=False)
+    for batch in parts:
+        model.partial_fit(batch)
+    assert float(model.conditionals["x"].mean.detach()) == pytest.approx(1.4)
