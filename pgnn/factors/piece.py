@@ -61,7 +61,7 @@ _FOR_ENGINES = frozenset(
         *("argument_tensors", "cached", "cached_numbers", "refresh_parameters"),
         *("check_inputs", "read_inputs", "passes_gradients", "arguments_hint", "extra_repr"),
         *("tables", "is_split", "log_table", "has_independent_elements"),
-        *("constant", "parameter_table", "initialize_at_random"),
+        *("constant", "parameter_table", "initialize_at_random", "unsound", "num_free"),
         *("check_counts", "logit_rows", "possible", "structural_zeros", "declared_zeros"),
     )
 )

@@ -618,7 +618,7 @@ def test_missing_pixels_are_asked_for():
     both = vae.query("x", {"x": rows})["x"].mean  # by the recognition
     assert both.shape == (2, 6)
     assert torch.equal(both[1].float(), rows[1])
-    with pytest.raises(pgnn.EvidenceError, match="'x' is real and observed: it has no"):
+    with pytest.raises(pgnn.EvidenceError, match="'x' is real and observed, so it has no"):
         vae.query("x", {"x": row.nan_to_num()})
 
 

@@ -36,7 +36,7 @@ def starting_values(
     """
     stated: Any = kind.arg_constraints
     if not isinstance(stated, dict) or not stated:
-        if given:
+        if given or (stated == {} and not inspect.signature(kind).parameters):
             return {}
         raise _not_learnable(kind, child, "parameters whose ranges depend on each other")
     arguments = inspect.signature(kind).parameters

@@ -848,7 +848,7 @@ def test_bad_settings_and_questions():
             make()
     with pytest.raises(Unsupported, match="no latent real variable"):
         line().query(None, {"x": 1.0, "y": 2.0}, engine=Variational())
-    with pytest.raises(EvidenceError, match="'y' is observed"):
+    with pytest.raises(EvidenceError, match="'y' is real and observed"):
         line().query("y", {"y": 2.0}, engine=Variational())
     with pytest.raises(EvidenceError, match="shared names 'y'"):
         line().query("x", {"y": 2.0}, engine=Variational(shared="y"))
