@@ -120,7 +120,16 @@ Reals = Mapping[Hashable, Tensor]
 
 
 def num_points(reals: Reals) -> int:
-    """Return the number of points ``N`` of values ``(N, *shape)``."""
+    """Return the number of points ``N`` of values ``(N, *shape)``.
+
+    Raises:
+        Unsupported: If there are no values.
+    """
+    if not reals:
+        raise Unsupported(
+            "nothing is left to draw: the guide has no site that is not observed",
+            "leave out engine=, or draw by model.sample(n, evidence)",
+        )
     return len(next(iter(reals.values())))
 
 

@@ -233,6 +233,25 @@ class VariationalPosterior(WithReals):
         return self._draws
 
     @property
+    def samples(self) -> Samples:
+        """The draws as samples, such as evidence for the program with other arguments.
+
+        Values are ``(n, *shape)``, or ``(n, B, *shape)`` if the evidence came in rows.
+        """
+        rows = (self.num_rows,) if self.batched else ()
+        number, values = 0, {}
+        for name, v in self.reals.items():
+            x = self._draws[name]
+            x = x.unsqueeze(1) if name in self.shared else x
+            number = len(x)
+            x = x.expand(number, self.num_rows, *v.shape)
+            values[name] = x if self.batched else x[:, 0]
+        codes = torch.zeros(number, *rows, 0, dtype=torch.int64)
+        return Samples(
+            [*self.reals.values()], codes, values, batched=self.batched, index=self.index
+        )
+
+    @property
     def log_evidence(self) -> Tensor:
         """``()`` or ``(B,)`` bounds on the log evidence; a single bound if rows share latents."""
         return self._log_evidence[0] if self.shared else super().log_evidence

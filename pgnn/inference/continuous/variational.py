@@ -166,6 +166,7 @@ class Variational(Engine, Learner):
             summary = summarize(
                 problem, self.objective, self.num_samples, self._generator(1), targets
             )
+            partly += _not_drawn(question, density, summary.draws)
             draws = {**summary.draws, **self._completed(question, problem, partly)}
         # a recognition network is trained by a fit, and shared by all rows
         recognised = isinstance(model, AmortisedModel) and not [*problem.parts.parameters()]
@@ -321,7 +322,7 @@ class Variational(Engine, Learner):
     def _completed(
         self, question: Question, problem: ModelAndGuide, names: Sequence[Hashable]
     ) -> dict[Hashable, Tensor]:
-        """Return draws ``(n, B, *shape)`` of partially observed vectors, missing cells filled."""
+        """Return draws ``(n, B, *shape)`` of variables given those of the guide."""
         if not names:
             return {}
         queried, rows, n = (
@@ -367,3 +368,13 @@ class Variational(Engine, Learner):
 
 def _density(question: Question) -> SummedDensity:
     return SummedDensity(question.model, question.observed, question.inputs)
+
+
+def _not_drawn(
+    question: Question, density: SummedDensity, draws: Mapping[Hashable, Tensor]
+) -> list[Hashable]:
+    """Return the queried real latents that the guide of a program leaves out, as observations."""
+    model, names = question.model, question.names
+    queried = names_of(names, model.variables, model.elements) if names is not None else None
+    latents = [n for n in density.latents if n not in draws]
+    return latents if queried is None else [n for n in latents if n in queried]

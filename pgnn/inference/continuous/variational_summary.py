@@ -116,7 +116,10 @@ def _bounded(
 def drawn_samples(
     problem: ModelAndGuide, objective: Objective, n: int, generator: torch.Generator
 ) -> Samples:
-    """Draw real latents from the guide, and discrete variables exactly given them."""
+    """Draw real latents from the guide, and discrete variables exactly given them.
+
+    Real variables that the guide does not draw are ``NaN``.
+    """
     model, observed = problem.density.model, problem.density.observed
     rows = observed.num_rows
     with torch.no_grad():
@@ -132,10 +135,10 @@ def drawn_samples(
     for v in model.variables.values():
         if v.is_discrete:
             continue
-        draws = values.get(v.name)
-        reals[v.name] = (
-            observed.reals[v.name].expand(n, rows, *v.shape) if draws is None else draws[:n]
-        )
+        draws = values.get(v.name, observed.reals.get(v.name))
+        if draws is None:  # a program's guide may leave out what nothing depends on
+            draws = torch.full((1,), torch.nan).reshape([1] * (2 + len(v.shape)))
+        reals[v.name] = draws[:n] if v.name in values else draws.expand(n, rows, *v.shape)
     if not observed.batched:
         codes, reals = codes[:, 0], {k: x[:, 0] for k, x in reals.items()}
     variables = tuple(model.variables.values())
