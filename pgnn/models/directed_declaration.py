@@ -55,6 +55,13 @@ def listed_edges(graph: Any) -> Any:
         raise ModelError(
             f"expected an nx.DiGraph or a list of edges such as [('rain', 'wet')], got {graph!r}"
         )
+    if hasattr(graph, "nodes"):  # its items are not its edges
+        kind = f"{type(graph).__module__.split('.')[0]}.{type(graph).__name__}"
+        raise ModelError(
+            "expected an nx.DiGraph or a list of edges such as [('rain', 'wet')], got a graph of "
+            f"another library, {kind}; pass its edges by name, or write it to a BIF file for "
+            "pgnn.read()"
+        )
     return [pair_of(edge) for edge in graph]
 
 

@@ -1,5 +1,7 @@
 """What people of other libraries write first, and what they are told."""
 
+from collections.abc import Iterator
+
 import pytest
 
 import pgnn
@@ -65,3 +67,18 @@ def test_conditionals_tell_the_states_of_their_parents():
 def test_an_emission_is_no_word():
     with pytest.raises(ModelError, match="must be a conditional, a callable that returns one"):
         pgnn.HiddenMarkovModel(2, {"x": "gaussian"})
+
+
+def test_graphs_of_other_libraries_are_refused() -> None:
+    class BayesNet:
+        """Iterates over its nodes as pairs of a number and a name."""
+
+        def nodes(self) -> list[int]:
+            return [0, 1]
+
+        def __iter__(self) -> Iterator[tuple[int, str]]:
+            return iter([(0, "a"), (1, "b")])
+
+    message = r"a graph of another library, .*BayesNet; pass its edges by name, or write it to"
+    with pytest.raises(ModelError, match=message):
+        BayesianNetwork(BayesNet())  # type: ignore[arg-type]

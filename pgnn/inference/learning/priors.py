@@ -161,12 +161,17 @@ def _check_names(value: Any, names: Mapping[Hashable, Any]) -> None:
             )
 
 
+def _or_arrays(what: str) -> str:
+    """What else a prior takes, for its message."""
+    return " or arrays of the shape of their tables, {name: counts}" if "Dirichlet" in what else ""
+
+
 def _check_numbers(what: str, numbers: Any) -> None:
     for value in numbers.values() if isinstance(numbers, Mapping) else [numbers]:
         if not isinstance(value, int | float | np.number):
             raise ModelError(
-                f"{what} must be a number, or a mapping from names of variables to numbers, got "
-                f"{numbers!r}"
+                f"{what} must be a number, or a mapping from names of variables to numbers"
+                f"{_or_arrays(what)}, got {numbers!r}"
             )
         if not (math.isfinite(value) and value >= 0):
             raise ModelError(f"{what} must be finite and not negative, got {value}")

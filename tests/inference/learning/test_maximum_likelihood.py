@@ -543,3 +543,8 @@ def test_an_interrupt_after_the_first_tables_restores_them(monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         model.fit({"a": [0, 0, 1], "b": [0, 1, 1]}, progress=False)
     assert all(x.equal(before[n]) for n, x in model.state_dict().items())
+
+
+def test_a_dirichlet_prior_says_that_it_takes_arrays_by_name() -> None:
+    with pytest.raises(ModelError, match="or arrays of the shape of their tables"):
+        Dirichlet([[2, 3], [5, 1]])  # type: ignore[arg-type]
