@@ -168,3 +168,18 @@ def test_targets_must_be_discrete() -> None:
     network = pgnn.BayesianNetwork([("a", "class")], {"class": pgnn.LinearGaussian})
     with pytest.raises(pgnn.PgnnError, match="'class'"):
         Classifier(network).fit(pd.DataFrame({"a": [0.0, 1.0, 2.0]}), [0, 1, 0])
+
+
+@pytest.mark.parametrize("kind", ["bayes", "discriminant", "logistic", "mixture"])
+def test_the_target_is_that_of_the_model(kind: str) -> None:
+    X, y = load_iris(as_frame=True, return_X_y=True)
+    model = {
+        "bayes": lambda: pgnn.NaiveBayes(3, dict.fromkeys(X, pgnn.Gaussian), name="target"),
+        "discriminant": lambda: pgnn.GaussianDiscriminant(target="target"),
+        "logistic": lambda: pgnn.LogisticRegression("target", prior=pgnn.NormalPrior(1.0)),
+        "mixture": lambda: pgnn.Mixture(3, dict.fromkeys(X, pgnn.Gaussian), name="target"),
+    }[kind]
+    ours, given = Classifier(model()).fit(X, y), Classifier(model(), target="target").fit(X, y)
+    assert ours.target_ == "target"
+    np.testing.assert_array_equal(ours.predict_proba(X), given.predict_proba(X))
+    assert ours.score(X, y) > 0.9

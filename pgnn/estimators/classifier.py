@@ -10,13 +10,14 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d
 
-from pgnn.abilities import MixtureModel, UnrollableModel
+from pgnn.abilities import ClassModel, MixtureModel, UnrollableModel
 from pgnn.errors import DataError, ModelError
 from pgnn.estimators.declared_model import Declared, checked, made, named_columns, seed_of
 from pgnn.factors.conditionals.gaussian import Gaussian
 from pgnn.inference.learner import Learner
 from pgnn.models.bayesian_network import BayesianNetwork
 from pgnn.models.naive_bayes import NaiveBayes
+from pgnn.models.regression import Regression
 
 
 class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -28,13 +29,15 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             data frame are matched by name, columns of an array by the order of ``model.graph``;
             a single feature that is a vector takes all columns. Alternatively a function without
             arguments that returns a model; naive Bayes with normal features by default.
-        target: Name of the target.
+        target: Name of the target; if not given the class of naive Bayes or a discriminant, the
+            component of a mixture, the response of a regression, ``"class"`` for other models.
         learner: The learner; that of the model if not given.
         random_state: Seed of the fit.
 
     Attributes:
         model_: The fitted model.
         classes_: ``(K,)`` the labels in ascending order.
+        target_: Name of the target.
 
     Missing cells are ``NaN``.
 
@@ -51,7 +54,7 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def __init__(
         self,
         model: Declared | None = None,
-        target: Hashable = "class",
+        target: Hashable | None = None,
         learner: Learner | None = None,
         random_state: Any = None,
     ) -> None:
@@ -74,9 +77,11 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if y is None:
             raise DataError("a Classifier requires y to be passed, but the target y is None")
         if self.model is None:
-            model: Any = NaiveBayes(None, {"x": Gaussian}, name=self.target)
+            name = "class" if self.target is None else self.target
+            model: Any = NaiveBayes(None, {"x": Gaussian}, name=name)
         else:
             model = made(self.model)
+        target = _target(model) if self.target is None else self.target
         X = X if _over_time(model) else checked(self, X, reset=True)
         labels = column_or_1d(y, warn=True)
         check_classification_targets(labels)
@@ -86,14 +91,14 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             raise DataError(
                 f"the number of classes has to be greater than one; got {len(classes)} class"
             )
-        states = _as_states(model, self.target, classes)[codes]
-        columns = {**_columns(model, self.target, X), self.target: states}
+        states = _as_states(model, target, classes)[codes]
+        columns = {**_columns(model, target, X), target: states}
         weights = None if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
         rest: dict[str, Any] = {"learner": self.learner, "seed": seed_of(self.random_state)}
         model.fit(columns, weights=weights, progress=False, **rest)
-        _check_target(model, self.target)
-        _as_states(model, self.target, classes)  # those declared are known by now
-        self.model_, self.classes_ = model, classes
+        _check_target(model, target)
+        _as_states(model, target, classes)  # those declared are known by now
+        self.model_, self.classes_, self.target_ = model, classes, target
         return self
 
     def predict_proba(self, X: Any) -> np.ndarray:
@@ -101,10 +106,10 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         check_is_fitted(self, "model_")
         model: Any = self.model_
         X = X if _over_time(model) else checked(self, X, reset=False)
-        answer = model.query(self.target, _columns(model, self.target, X))
-        states = _as_states(model, self.target, self.classes_).tolist()
-        index = [model.variables[self.target].labels.codes[s] for s in states]
-        probs = answer[self.target].probs.detach().numpy(force=True)[:, index]
+        answer = model.query(self.target_, _columns(model, self.target_, X))
+        states = _as_states(model, self.target_, self.classes_).tolist()
+        index = [model.variables[self.target_].labels.codes[s] for s in states]
+        probs = answer[self.target_].probs.detach().numpy(force=True)[:, index]
         total = probs.sum(axis=1, keepdims=True)
         if not total.all():
             raise DataError(
@@ -132,6 +137,15 @@ def _check_target(model: Any, target: Hashable) -> None:
         raise ModelError(f"the model has no target {target!r}: {[*model.variables]!r}")
     if not variable.is_discrete or variable.shape:
         raise ModelError(f"a Classifier predicts a discrete variable, and {target!r} is {variable}")
+
+
+def _target(model: Any) -> Hashable:
+    """Return the name of the variable that a model predicts; "class" if it has none."""
+    if isinstance(model, ClassModel | MixtureModel):
+        return model.class_name
+    if isinstance(model, Regression):
+        return model.child
+    return "class"
 
 
 def _over_time(model: Any) -> bool:
