@@ -63,26 +63,56 @@ def has_structure(options: argparse.Namespace) -> bool:
 def structured(options: argparse.Namespace, frame: Any) -> Any:
     """Return the model that the options name, over the columns of a table.
 
+    Columns of numbers that are not all whole are real variables with normal distributions.
+
     Raises:
-        DataError: If a variable is no column.
+        DataError: If a variable is no column, or would be real where states are needed.
     """
     import pgnn
 
     columns = [name for name in frame.columns if name not in options.ignore]
+    reals = {name for name in columns if _is_real(frame[name])}
     if options.naive_bayes:
         _check([options.naive_bayes], columns, "--naive-bayes")
-        features = {name: None for name in columns if name != options.naive_bayes}
+        _check_states([options.naive_bayes], reals, "--naive-bayes: the class")
+        features = {name: pgnn.Gaussian if name in reals else None for name in columns}
+        del features[options.naive_bayes]
         return pgnn.NaiveBayes(None, features, name=options.naive_bayes)
     edges = options.edges
     if options.chow_liu:
+        _check_states(columns, reals, "--chow-liu: the column")
         tree = pgnn.ChowLiuTree(pgnn.states_of(frame[columns]))
         graph = tree.fit(frame[columns], progress=False).graph
         edges, columns = list(graph.edges), list(graph)
     else:
         columns = [*dict.fromkeys(name for edge in edges for name in edge)]
         _check(columns, frame.columns, "--edges")
-    states: dict[Any, Any] = pgnn.states_of(frame[columns])
-    return pgnn.BayesianNetwork(edges, states=states)
+    continuous = [name for name in columns if name in reals]
+    conditionals: dict[Any, Any] = dict.fromkeys(continuous, pgnn.Gaussian)
+    for parent, child in edges:
+        if child not in reals:
+            _check_states([parent], reals, f"--edges: {child!r} has states, and so its parent")
+        elif parent in reals:
+            conditionals[child] = pgnn.LinearGaussian
+    states: dict[Any, Any] = pgnn.states_of(frame[columns], ignore=continuous)
+    return pgnn.BayesianNetwork(edges, conditionals, states=states)
+
+
+def _is_real(column: Any) -> bool:
+    """Whether a column has numbers that are not whole."""
+    known = column.dropna()
+    return known.dtype.kind == "f" and bool((known % 1 != 0).any())
+
+
+def _check_states(names: Iterable[str], reals: Collection[str], what: str) -> None:
+    from pgnn.errors import DataError
+
+    for name in names:
+        if name in reals:
+            raise DataError(
+                f"{what} {name!r} must have states, but has numbers that are not whole; write "
+                "labels in their place, such as those of pandas.cut()"
+            )
 
 
 def _check(names: Iterable[str], columns: Collection[Any], option: str) -> None:

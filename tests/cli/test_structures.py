@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -71,3 +72,47 @@ def test_words_that_do_not_fit(
     text = capsys.readouterr().err
     assert told in text
     assert "usage: pgnn" in text
+
+
+@pytest.fixture
+def measured(tmp_path: Path) -> Path:
+    """Rows with two real columns and a class."""
+    rng = np.random.default_rng(0)
+    kind = rng.integers(0, 2, 200)
+    width = rng.normal(3.0 * kind, 1.0)
+    length = 2.0 * width + rng.normal(size=200)
+    rows = pd.DataFrame({"kind": np.array(["a", "b"])[kind], "width": width, "length": length})
+    path = tmp_path / "rows.csv"
+    rows.round(3).to_csv(path, index=False)
+    return path
+
+
+def test_columns_of_measurements_are_real(measured: Path, tmp_path: Path) -> None:
+    rows, to = pd.read_csv(measured), tmp_path / "model.safetensors"
+    assert run("fit", measured, "--naive-bayes", "kind", "--to", to) == 0
+    bayes = pgnn.load(to)
+    for k, label in enumerate(["a", "b"]):
+        mean = rows["width"][rows["kind"] == label].mean()
+        assert float(bayes.conditionals["width"].mean[k].detach()) == pytest.approx(mean, abs=1e-6)
+    assert run("fit", measured, "--edges", "kind>width, width>length", "--to", to) == 0
+    network = pgnn.load(to)
+    weight, _ = np.polyfit(rows["width"], rows["length"], 1)
+    answers = network.query("length", {"width": [0.0, 1.0]})["length"].mean
+    assert float(answers[1] - answers[0]) == pytest.approx(weight, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--naive-bayes", "width"], "the class 'width' must have states"),
+        (["--edges", "width>kind"], "'kind' has states, and so its parent 'width' must have"),
+        (["--chow-liu"], "the column 'width' must have states"),
+    ],
+)
+def test_measurements_where_states_are_needed(
+    measured: Path, tmp_path: Path, words: list[str], message: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    assert message in complaint(
+        capsys, "fit", measured, *words, "--to", tmp_path / "model.safetensors"
+    )

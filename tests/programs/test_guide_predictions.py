@@ -65,6 +65,7 @@ def test_the_answer_has_samples(fitted: pgnn.Program) -> None:
     _check(drawn[0])
 
 
+@pytest.mark.filterwarnings("ignore::pgnn.NotConverged")
 def test_samples_of_rows_and_of_shared_latents() -> None:
     mean, value = pgnn.Variable("mean"), pgnn.Variable("value")
     model = pgnn.BayesianNetwork(
