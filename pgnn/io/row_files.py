@@ -24,8 +24,8 @@ from pgnn.io.answer_file import arrow, is_parquet
 from pgnn.io.source import path_of
 
 Item = TypeVar("Item")
-BATCH = 4_096
-"""About how many rows are answered at a time: more take more memory and no less time."""
+BATCH = 1_024
+"""About how many rows are answered at a time: larger batches are faster, but take more memory."""
 _UNKNOWN = -2
 _BLOCK = 2**17  # bytes of a CSV file that are parsed at a time; pyarrow reads 32 ahead
 
