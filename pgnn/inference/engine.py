@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pgnn.abilities import FactorModel, Inputs
-from pgnn.errors import ChecksArguments, EvidenceError, ImpossibleEvidence, ModelError, Unsupported
-from pgnn.factors.inference_mode import in_ordinary_mode
+from pgnn.errors import EvidenceError, ImpossibleEvidence, ModelError, Unsupported
 from pgnn.inference.ancestral_draws import with_reals
 from pgnn.inference.assignment import Assignment, KBest
 from pgnn.inference.base_question import BaseQuestion, Names
@@ -20,6 +19,7 @@ from pgnn.inference.beliefs import Beliefs, Best
 from pgnn.inference.convergence import Convergence
 from pgnn.inference.explanation import Explanation
 from pgnn.inference.log_score import log_score
+from pgnn.inference.ordinary_verbs import OrdinaryVerbs
 from pgnn.inference.posterior import Posterior
 from pgnn.inference.question import Question
 from pgnn.inference.samples import Samples
@@ -32,7 +32,7 @@ Mask = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 
 
-class Engine(metaclass=ChecksArguments):
+class Engine(OrdinaryVerbs):
     """Immutable settings of an inference method; a call keeps its own state.
 
     The methods are those of :class:`pgnn.models.model.Model`, with the model as first argument.
@@ -63,7 +63,6 @@ class Engine(metaclass=ChecksArguments):
 
     # --- the methods of a model ---------------------------------------------------------------
 
-    @in_ordinary_mode
     def query(
         self,
         model: FactorModel,
@@ -80,7 +79,6 @@ class Engine(metaclass=ChecksArguments):
         with torch.no_grad():
             return question.answered(self.answer_query(question))  # type: ignore[no-any-return]
 
-    @in_ordinary_mode
     def most_probable(
         self,
         model: FactorModel,
@@ -100,7 +98,6 @@ class Engine(metaclass=ChecksArguments):
         answer.is_score = question.of_scores
         return answer
 
-    @in_ordinary_mode
     def sample(
         self,
         model: FactorModel,
@@ -118,7 +115,6 @@ class Engine(metaclass=ChecksArguments):
         with torch.set_grad_enabled(question.wants_gradients):
             return with_reals(question, self.answer_sample(question, n, seed), seed)
 
-    @in_ordinary_mode
     def log_prob(self, model: FactorModel, data: Any, *, inputs: Inputs | None = None) -> Tensor:
         """Answer :meth:`Model.log_prob`."""
         question = self.read(model, data, inputs, names=[], errors="nan")
@@ -126,7 +122,6 @@ class Engine(metaclass=ChecksArguments):
             total = self.answer_log_prob(question)
         return total if question.observed.batched else total[0]
 
-    @in_ordinary_mode
     def explain(
         self, model: FactorModel, targets: Names | None, evidence: Any, inputs: Inputs | None = None
     ) -> Explanation:
@@ -135,7 +130,6 @@ class Engine(metaclass=ChecksArguments):
         with torch.no_grad():
             return self.describe(question)
 
-    @in_ordinary_mode
     def compile(
         self,
         model: FactorModel,

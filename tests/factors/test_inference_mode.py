@@ -101,3 +101,33 @@ def test_modules_that_share_a_parameter_share_it_afterwards():
     assert torch.equal(one.weight, values)
     assert not make_ordinary(both)
     assert ordinary("text") == "text"
+
+
+def test_verbs_of_engines_of_users_are_decorated_too():
+    class Zero(pgnn.JunctionTree):
+        def log_prob(self, model, data, *, inputs=None):
+            torch.set_grad_enabled(False)
+            if data is None:
+                raise KeyboardInterrupt
+            return torch.zeros(len(data["a"]))
+
+    with torch.inference_mode():
+        assert not table().log_prob(ROWS, engine=Zero()).is_inference()
+    with pytest.raises(KeyboardInterrupt):
+        table().log_prob(None, engine=Zero())
+    assert torch.is_grad_enabled()
+
+
+def test_a_mixture_of_models_over_time_answers_inside():
+    def chain(stays):
+        return pgnn.HiddenMarkovModel(
+            2, {"x": [[0.9, 0.1], [0.2, 0.8]]}, [0.5, 0.5], [[stays, 1 - stays], [0.5, 0.5]]
+        )
+
+    model = pgnn.ModelMixture([chain(0.9), chain(0.1)], [0.4, 0.6])
+    rows = {"x": [[0, 0, 1], [1, 0, 1]]}
+    with torch.inference_mode():
+        answers = model.query("component", rows)["component"].probs, model.log_prob(rows)
+        answers += model.decode(rows).log_prob, model.sample(2, {"T": 3}, seed=0).codes
+    assert [x.is_inference() for x in answers] == [False] * 4
+    torch.testing.assert_close(answers[1], model.log_prob(rows))

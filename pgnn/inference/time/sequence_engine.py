@@ -13,7 +13,6 @@ from torch import Tensor
 from pgnn.abilities import ChainModel, Inputs
 from pgnn.errors import ImpossibleEvidence, Unsupported
 from pgnn.evidence.sequence_evidence import SequenceEvidence
-from pgnn.factors.inference_mode import in_ordinary_mode
 from pgnn.inference.assignment import Assignment, KBest
 from pgnn.inference.base_question import Names
 from pgnn.inference.exact.compiled_query import CompiledQuery
@@ -33,12 +32,12 @@ class SequenceEngine(SequenceReader):
     that an engine does not implement raise an error.
     """
 
+    verbs = (*SequenceReader.verbs, "filter", "predict")
     takes_reals: ClassVar[bool] = False
     """Whether real variables may be queried."""
 
     # --- verbs of models over time ------------------------------------------------------------
 
-    @in_ordinary_mode
     def filter(
         self,
         model: Any,
@@ -57,7 +56,6 @@ class SequenceEngine(SequenceReader):
         with torch.set_grad_enabled(question.wants_gradients):
             return self.filter_steps(question)
 
-    @in_ordinary_mode
     def predict(
         self,
         model: Any,
