@@ -215,8 +215,8 @@ def reverse_projection(
     factors, _ = _factors(model, evidence)
     if any(bool(f.log_values.isneginf().any()) for f in factors):
         raise Unsupported(
-            "some joint states are impossible, so the divergence is infinite for most networks; "
-            "use forward_projection() or MeanField()"
+            "some joint states are impossible, so the divergence is infinite for most networks",
+            "use forward_projection() or MeanField()",
         )
     arcs = _checked(hidden, edges)
     random = np.random.default_rng(seed)

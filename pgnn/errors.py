@@ -8,14 +8,64 @@ import itertools
 from abc import ABCMeta
 from collections.abc import Hashable, Iterable, Mapping, Set
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, Self
 
 _LONGEST, _MOST = 100, 3000
 """Characters of a name, and names, that are compared with a mistyped one."""
 
 
+class Advice(str):
+    """Advice about an argument, which an interface without Python gives in its own words.
+
+    Args:
+        text: The advice, about arguments of functions.
+        setting: What it is about, such as ``"ignore"``.
+        values: Values of the argument, such as names of columns.
+
+    Example:
+        >>> advice = Advice("pass normalise=True", "normalise")
+        >>> advice, advice.setting
+        ('pass normalise=True', 'normalise')
+    """
+
+    setting: str
+    values: tuple[object, ...]
+
+    def __new__(cls, text: str, setting: str, values: Iterable[object] = ()) -> Self:
+        """Return the text, with what it is about."""
+        result = super().__new__(cls, text)
+        result.setting, result.values = setting, tuple(values)
+        return result
+
+    def __getnewargs__(self) -> tuple[str, str, tuple[object, ...]]:  # type: ignore[override]
+        return str(self), self.setting, self.values
+
+
 class PgnnError(Exception):
-    """Base class of every error that pgnn raises on purpose."""
+    """Base class of every error that pgnn raises on purpose.
+
+    Args:
+        reason: What was expected and what came.
+        advice: What to do; a sentence of its own if it starts with a capital letter.
+
+    Attributes:
+        reason: The message without the advice.
+        advice: The advice; empty if there is none, or if it is not told apart.
+
+    Example:
+        >>> error = PgnnError("'time; h' is real", "use MCMC()")
+        >>> str(error), error.reason, error.advice
+        ("'time; h' is real; use MCMC()", "'time; h' is real", 'use MCMC()')
+    """
+
+    def __init__(self, reason: object = "", advice: str = "") -> None:
+        joint = ". " if advice[:1].isupper() else "; "
+        super().__init__(f"{reason}{joint}{advice}" if advice else reason)
+        self.reason = str(reason)
+        self.advice = advice
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restored, (type(self), self.args, self.__dict__)
 
 
 class ModelError(PgnnError, ValueError):
@@ -43,45 +93,24 @@ class ImpossibleEvidence(EvidenceError):
 
     def __init__(
         self,
-        message: str,
+        reason: str,
         rows: tuple[int, ...] = (),
         conflict: Mapping[Any, Any] | None = None,
         *,
         steps: tuple[int, ...] = (),
+        advice: str = "",
     ) -> None:
-        super().__init__(message)
+        super().__init__(reason, advice)
         self.rows = rows
         self.steps = steps
         self.conflict = dict(conflict or {})
 
 
-class AdvisedError(PgnnError):
-    """An error whose message ends with advice.
-
-    Args:
-        reason: What was expected and what came.
-        advice: What to do; a sentence of its own if it starts with a capital letter.
-
-    Attributes:
-        reason: The message without the advice.
-
-    Example:
-        >>> error = AdvisedError("'time; h' is real", "use MCMC()")
-        >>> str(error), error.reason
-        ("'time; h' is real; use MCMC()", "'time; h' is real")
-    """
-
-    def __init__(self, reason: str, advice: str = "") -> None:
-        joint = ". " if advice[:1].isupper() else "; "
-        super().__init__(f"{reason}{joint}{advice}" if advice else reason)
-        self.reason = reason
-
-
-class Intractable(AdvisedError, RuntimeError):
+class Intractable(PgnnError, RuntimeError):
     """An exact answer would cost more than the budget allows; raised before memory is touched."""
 
 
-class Unsupported(AdvisedError, TypeError):
+class Unsupported(PgnnError, TypeError):
     """The model or engine cannot answer this kind of question; the message names one that can."""
 
 
@@ -93,22 +122,24 @@ class DataError(PgnnError, ValueError):
         column: Column of that line (from 1), where known.
     """
 
-    def __init__(self, message: str, line: int | None = None, column: int | None = None) -> None:
-        super().__init__(message)
+    def __init__(
+        self,
+        reason: object = "",
+        advice: str = "",
+        *,
+        line: int | None = None,
+        column: int | None = None,
+    ) -> None:
+        super().__init__(reason, advice)
         self.line = line
         self.column = column
 
 
-class UnknownFormat(DataError):
-    """No format has the ending of a file.
-
-    Attributes:
-        problem: What was expected and what came, without advice.
-    """
-
-    def __init__(self, message: str, problem: str = "") -> None:
-        super().__init__(message)
-        self.problem = problem
+def _restored(kind: Any, args: tuple[Any, ...], state: Mapping[str, Any]) -> PgnnError:
+    """An error that was pickled; its class may be created from other arguments."""
+    error: PgnnError = kind.__new__(kind, *args)
+    error.__dict__.update(state)
+    return error
 
 
 class NotConverged(UserWarning):
@@ -182,7 +213,8 @@ def require(module: str, extra: str, what: str) -> None:
     """
     if find_spec(module) is None:
         raise Unsupported(
-            f"{what} need {module}, which is not installed: python -m pip install 'pgnn[{extra}]'"
+            f"{what} need {module}, which is not installed",
+            Advice(f"python -m pip install 'pgnn[{extra}]'", "install"),
         )
 
 

@@ -1,6 +1,10 @@
 """Errors carry their advice apart from the reason."""
 
+import ast
 import pickle
+import re
+from pathlib import Path
+from typing import Any
 
 import pyro
 import pyro.distributions as dist
@@ -8,7 +12,16 @@ import pytest
 import torch
 
 import pgnn
-from pgnn.errors import Intractable, ModelError, Unsupported
+from pgnn.errors import (
+    Advice,
+    DataError,
+    EvidenceError,
+    ImpossibleEvidence,
+    Intractable,
+    ModelError,
+    PgnnError,
+    Unsupported,
+)
 
 
 def test_the_reason_of_an_answer_is_not_cut_at_punctuation_of_a_name() -> None:
@@ -21,14 +34,56 @@ def test_the_reason_of_an_answer_is_not_cut_at_punctuation_of_a_name() -> None:
     assert reason.endswith("has no table")  # without the advice
 
 
-@pytest.mark.parametrize("kind", [Unsupported, Intractable])
-def test_advice_is_apart(kind: type[Unsupported | Intractable]) -> None:
+KINDS = (Unsupported, Intractable, ModelError, EvidenceError, DataError)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_advice_is_apart(kind: type[PgnnError]) -> None:
     for advice, joint in (("use MCMC()", "; "), ("Use MCMC()", ". ")):
         error = kind("'a; b' is real", advice)
         for same in (error, pickle.loads(pickle.dumps(error))):
             assert str(same) == f"'a; b' is real{joint}{advice}"
             assert same.reason == "'a; b' is real"
+            assert same.advice == advice
     assert str(kind("alone")) == kind("alone").reason == "alone"
+
+
+def test_errors_return_from_other_processes() -> None:
+    model = pgnn.BayesianNetwork([("a", "b")], states={"a": ["no", "yes"], "b": 2})
+    model.fit({"a": ["no", "yes"], "b": [0, 1]}, seed=0, progress=False)
+    questions: list[Any] = [{"c": 1}, {"a": ["no", "maybe"]}, {"a": "yes", "b": 0}]
+    for evidence in questions:
+        with pytest.raises(EvidenceError) as caught:
+            model.query("b", evidence)
+        same = pickle.loads(pickle.dumps(caught.value))
+        assert type(same) is type(caught.value)
+        assert str(same) == str(caught.value)
+        assert vars(same).keys() == vars(caught.value).keys()
+        assert same.advice == caught.value.advice
+    assert isinstance(same, ImpossibleEvidence)
+    assert same.conflict == {"a": "yes", "b": 0}
+
+
+def test_advice_about_an_argument_keeps_its_values() -> None:
+    advice = Advice("pass ignore=['a']", "ignore", ["a"])
+    for same in (advice, pickle.loads(pickle.dumps(DataError("x", advice))).advice):
+        assert (same, same.setting, same.values) == ("pass ignore=['a']", "ignore", ("a",))
+
+
+def test_no_reason_of_an_unsupported_question_holds_advice() -> None:
+    """Advice is the second argument, so that others, as the command line, word it themselves."""
+    found = []
+    for path in Path(pgnn.__file__).parent.rglob("*.py"):
+        for call in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if not isinstance(call, ast.Call) or not call.args:
+                continue
+            if getattr(call.func, "id", None) in ("Unsupported", "Intractable"):
+                reason = ast.unparse(call.args[0])
+                if re.search(
+                    r"[;:,.] (use|learn with|leave out|leave|pass|give|take|add) ", reason
+                ):
+                    found.append(f"{path.name}:{call.lineno}: {reason}")
+    assert not found
 
 
 def test_a_program_without_parameters_says_so() -> None:

@@ -34,7 +34,8 @@ class ImplicitModel(FactorModel):
         """Return the error for callers that need probabilities."""
         return Unsupported(
             f"a {type(self).__name__} has no density, so no probabilities and no posterior: it "
-            "generates data by sample(); pgnn.metrics.earth_mover compares samples"
+            "generates data by sample()",
+            "pgnn.metrics.earth_mover compares samples",
         )
 
 

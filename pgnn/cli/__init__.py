@@ -7,11 +7,8 @@ says why), 2 when the command has invalid arguments, 130 when it was interrupted
 from __future__ import annotations
 
 import argparse
-import ast
 import logging
 import os
-import re
-import shlex
 import sys
 import traceback
 import warnings
@@ -66,14 +63,6 @@ COMMANDS = (
     demo,
     completion,
 )
-_IGNORE = re.compile(r"pgnn\.observed\(data, ignore=\[(.*?)\]\)")
-_ARGUMENT = re.compile(r"\b(normalise|format)=(?:True)?")
-_SEPARATOR = re.compile(r"pandas\.read_csv\([^()]*, sep=('.*?')\)")
-_INDEX = re.compile(r",? or pgnn\.codes\(\d+\)(?: for the index of a state)?")
-_UNKNOWN = re.compile(
-    r"pgnn\.observed\(data, unknown='missing'\) takes values that are no states for not observed"
-)
-_LEARNER = re.compile(r"\b(EM|Gradient)\(\)")
 INTERRUPTED = 130
 """Exit code of a command that was interrupted by Ctrl-C: 128 plus the number of the signal."""
 
@@ -106,7 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if options.debug:
             traceback.print_exc()
-        _complain(_describe(error))
+        _complain(_describe(error, options))
         return 1
     finally:
         logging.getLogger("pgnn").removeHandler(messages)
@@ -158,41 +147,15 @@ class _Version(argparse.Action):
         parser.exit()
 
 
-def in_options(message: str) -> str:
-    """Return a message of the library with Python arguments replaced by command line options.
+def _describe(error: Exception, options: argparse.Namespace) -> str:
+    """The message about an exception, in the words of the command line."""
+    from pgnn.cli.advice import message_of
+    from pgnn.errors import PgnnError
 
-    Only the syntax of arguments is matched, never the sentence around them.
-
-    Example:
-        >>> in_options("rows sum to 2; normalise=True divides each row by its sum")
-        'rows sum to 2; --normalise divides each row by its sum'
-    """
-    message = _IGNORE.sub(lambda found: _ignored(found[1]), message)
-    message = _SEPARATOR.sub(r"--separator \1", message)
-    message = _INDEX.sub("", message)
-    message = _UNKNOWN.sub("leave the cell empty if it was not observed", message)
-    message = _ARGUMENT.sub(r"--\1", message)
-    return _LEARNER.sub(r"--learner \1", message)
-
-
-def _ignored(names: str) -> str:
-    """Return options that ignore columns, given the entries of a Python list of names."""
-    try:
-        columns = ast.literal_eval(f"[{names}]")
-    except (SyntaxError, ValueError):
-        columns = [...]
-    if ... in columns:  # the message has no names
-        return "--ignore NAME"
-    return " ".join(f"--ignore {shlex.quote(str(name))}" for name in columns)
-
-
-def _describe(error: Exception) -> str:
-    from pgnn.errors import PgnnError, UnknownFormat
-
-    if isinstance(error, UnknownFormat):
-        return f"{error.problem}; take one of these, or .safetensors"
+    if isinstance(error, PgnnError):
+        return message_of(error, vars(options)) or type(error).__name__
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
-    if isinstance(error, PgnnError | OSError | UnicodeError | MemoryError):
-        return in_options(str(error)) or type(error).__name__
+    if isinstance(error, OSError | UnicodeError | MemoryError):
+        return str(error) or type(error).__name__
     return f"{type(error).__name__}: {error} (an error of pgnn itself; --debug shows where)"

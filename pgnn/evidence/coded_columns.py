@@ -68,7 +68,7 @@ class MatrixColumns(CodedColumns):
         try:
             codes = check_matrix(rows, self._card, lambda k: self.variables[k].name, start)
         except EvidenceError as error:
-            raise DataError(str(error)) from None
+            raise DataError(error.reason, error.advice) from None
         return np.ascontiguousarray(codes.T)
 
 

@@ -10,7 +10,7 @@ from functools import cached_property
 from io import RawIOBase
 from typing import IO, Any
 
-from pgnn.errors import DataError
+from pgnn.errors import Advice, DataError
 from pgnn.evidence.spelled_names import SpelledNames
 
 HEADER = 2**21
@@ -95,8 +95,8 @@ class CsvHeader:
             cells = self._split(other)
             if len(cells) > 1 and any(cell in names or cell in known for cell in cells):
                 raise DataError(
-                    f"{file}: expected columns separated by {self.separator!r}, got {other!r}; "
-                    f"pass pandas.read_csv({file!r}, sep={other!r})"
+                    f"{file}: expected columns separated by {self.separator!r}, got {other!r}",
+                    Advice(f"pass pandas.read_csv({file!r}, sep={other!r})", "separator", other),
                 )
 
     def _split(self, separator: str) -> list[str]:

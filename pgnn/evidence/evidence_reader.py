@@ -182,7 +182,7 @@ class EvidenceReader:
         try:
             return self._coded(variables, RawEvidence.of(data, True), block)
         except EvidenceError as error:
-            raise DataError(str(error)) from None
+            raise DataError(error.reason, error.advice) from None
 
     # --- helpers ------------------------------------------------------------------------------
 

@@ -93,6 +93,6 @@ def _state(variable: Variable, name: Hashable) -> int:
 def _other_labels(variable: Variable, names: Sequence[Hashable], wrong: Hashable) -> EvidenceError:
     return EvidenceError(
         f"weights of {variable.name!r} have the labels {list(names[:8])!r}, which are not its "
-        f"states: got {wrong!r}{closest(wrong, variable.labels.codes)}; give .to_numpy() for "
-        "weights in the order of the states"
+        f"states: got {wrong!r}{closest(wrong, variable.labels.codes)}",
+        "give .to_numpy() for weights in the order of the states",
     )

@@ -52,7 +52,7 @@ def missing_indicators(
             continue
         indicator = f"{name}{suffix}"
         if indicator in columns:
-            raise DataError(f"there is a column {indicator!r} already; give another suffix=")
+            raise DataError(f"there is a column {indicator!r} already", "give another suffix=")
         extended[indicator] = gone.tolist()
     return extended
 

@@ -46,7 +46,7 @@ def states_of(data: Any, ignore: Collection[Hashable] = ()) -> dict[Hashable, Va
     try:
         columns = columns_of(data)
     except EvidenceError as error:
-        raise DataError(str(error)) from None
+        raise DataError(error.reason, error.advice) from None
     return {
         name: Variable(name, _labels(name, column))
         for name, column in columns.items()
@@ -75,8 +75,8 @@ def _labels(name: Hashable, column: Any) -> list[Any]:
     if isinstance(column, np.ndarray) and column.dtype in ("M8", "m8"):  # without a unit
         if not np.isnat(column).all():
             raise DataError(
-                f"column {name!r} has dates or durations without a unit, got {column.dtype}; give "
-                "them one, such as column.astype('m8[s]') for seconds"
+                f"column {name!r} has dates or durations without a unit, got {column.dtype}",
+                "give them one, such as column.astype('m8[s]') for seconds",
             )
         column = [None] * len(column)
     series = column if isinstance(column, pd.Series) else pd.Series(column)
@@ -87,8 +87,9 @@ def _labels(name: Hashable, column: Any) -> list[Any]:
             labels = series.dropna().unique().tolist()
         except TypeError:
             raise DataError(
-                f"column {name!r} must have one label in each cell, got {series.dropna().iloc[0]!r}"
-                "; declare an array as Variable(name, states, shape)"
+                f"column {name!r} must have one label in each cell, got "
+                f"{series.dropna().iloc[0]!r}",
+                "declare an array as Variable(name, states, shape)",
             ) from None
     if not labels:
         raise DataError(f"column {name!r} has no value to derive states from; declare its states")
@@ -109,8 +110,8 @@ def _labels(name: Hashable, column: Any) -> list[Any]:
     if not reals and any(isinstance(x, float) and abs(x) >= LARGE for x in labels):
         raise DataError(
             f"column {name!r} has floating point numbers from 2**53 on, which may be rounded "
-            "integers: columns of integers become such where cells are missing; give integers (in "
-            "pandas dtype='Int64') or text"
+            "integers: columns of integers become such where cells are missing",
+            "give integers (in pandas dtype='Int64') or text",
         )
     if not reals:
         labels = [int(x) if isinstance(x, float) else x for x in labels]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from pgnn.errors import EvidenceError, closest
+from pgnn.errors import Advice, EvidenceError, closest
 from pgnn.factors.variable import Variable
 
 
@@ -12,10 +12,15 @@ class UnknownVariable(EvidenceError, KeyError):
     """A name that is not a variable of the model; also a ``KeyError``, as for mappings."""
 
     def __init__(
-        self, name: object, known: Iterable[object], what: str = "variable", hint: str = ""
+        self,
+        name: object,
+        known: Iterable[object],
+        what: str = "variable",
+        hint: str = "",
+        advice: str = "",
     ) -> None:
         shown = ", ".join(map(repr, name)) if isinstance(name, list) else repr(name)
-        super().__init__(f"unknown {what} {shown}{hint or closest(name, known)}")
+        super().__init__(f"unknown {what} {shown}{hint or closest(name, known)}", advice)
 
     def __str__(self) -> str:
         return str(self.args[0])  # a KeyError would show its message in quotes
@@ -43,13 +48,13 @@ def unknown_columns(
     known = list(variables)
     shown = ", ".join(map(repr, names))
     shown = "..." if hint else shown
-    hint = (hint or _hint(names[0], known).rstrip("?")) + (
-        f"; leave columns out by pgnn.observed(data, ignore=[{shown}])"
-    )
+    text = f"leave columns out by pgnn.observed(data, ignore=[{shown}])"
+    advice = Advice(text, "ignore", () if hint else names)
+    hint = hint or _hint(names[0], known).rstrip("?")
     if len(names) > 1:
         noun, *rest = what.split()
         what = " ".join([f"{noun}s", *rest])
-    return UnknownVariable([*names], [v.name for v in known], what, hint)
+    return UnknownVariable([*names], [v.name for v in known], what, hint, advice)
 
 
 def _hint(name: object, known: Sequence[Variable]) -> str:

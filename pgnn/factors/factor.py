@@ -44,8 +44,8 @@ class Factor(metaclass=ChecksArguments):
         self.variables = tuple(variables)
         if not isinstance(log_values, Tensor):
             raise ModelError(
-                f"a factor needs a tensor of log values, got {type(log_values).__name__}; write "
-                "torch.tensor(...).log(), or give a table of numbers to TabularPotential"
+                f"a factor needs a tensor of log values, got {type(log_values).__name__}",
+                "write torch.tensor(...).log(), or give a table of numbers to TabularPotential",
             )
         check_variables("the scope of a factor", self.variables)
         self.log_values = log_values

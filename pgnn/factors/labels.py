@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pgnn.errors import EvidenceError, closest
+from pgnn.errors import Advice, EvidenceError, closest
 from pgnn.factors.cells import Cells, is_date, is_missing
 
 MISSING = -1
@@ -27,7 +27,7 @@ _TRUTH = {
     **dict.fromkeys(("true", "t", "yes", "y", "on"), True),
     **dict.fromkeys(("false", "f", "no", "n", "off"), False),
 }
-_SKIP = "; pgnn.observed(data, unknown='missing') takes values that are no states for not observed"
+_SKIP = "pgnn.observed(data, unknown='missing') takes values that are no states for not observed"
 _FEW = 256
 _NOT_OBSERVED = {"nan", "na", "n/a", "null", "none", "missing", "?", ""}
 """Most cells that are looked up without pandas."""
@@ -178,7 +178,7 @@ class Labels:
         if unknown and not ignore_unknown:
             bad = np.isin(raw, list(unknown))
             if bad.any():
-                raise self._wrong_cell(bad, str(unknown[int(raw[bad][0])]))
+                raise self._wrong_cell(bad, unknown[int(raw[bad][0])])
         if np.array_equal(lookup[:-1], np.arange(len(distinct))):
             return Column(raw)
         return Column(raw, lookup)
@@ -216,12 +216,13 @@ class Labels:
         if values.dtype.kind == "f":
             bad = values != np.floor(values)
             if bad.any():
-                raise self._wrong_cell(
-                    bad,
+                error = EvidenceError(
                     f"no state {values[bad][0]:g}; evidence for {self.name!r} must be state "
-                    "indices, got fractional numbers; a likelihood needs shape "
-                    f"({len(self.labels)},) or (B, {len(self.labels)}), or pgnn.likelihood(...)",
+                    "indices, got fractional numbers",
+                    f"a likelihood needs shape ({len(self.labels)},) or (B, {len(self.labels)}), "
+                    "or pgnn.likelihood(...)",
                 )
+                raise self._wrong_cell(bad, error)
             values = values.astype(np.int32)
         return Column(values)
 
@@ -240,8 +241,8 @@ class Labels:
             meant = next((x for x in spelled if _TRUTH.get(x) == value), str(value).lower())
             raise EvidenceError(
                 f"{value} for {self.name!r} could be the label {meant!r} or the state index "
-                f"{int(value)}, {self.labels[int(value)]!r}; give the label, or "
-                f"pgnn.codes({int(value)})"
+                f"{int(value)}, {self.labels[int(value)]!r}",
+                f"give the label, or pgnn.codes({int(value)})",
             )
         return int(value)
 
@@ -256,7 +257,7 @@ class Labels:
             raise self._unknown(value)
         index = int(value)
         if not 0 <= index < len(self.labels):
-            raise EvidenceError(self._no_index(index))
+            raise self._no_index(index)
         return index
 
     def _exact(self, value: Any, code: int) -> int:
@@ -265,13 +266,14 @@ class Labels:
         if rounded and not isinstance(self.labels[code], float | np.floating):
             raise EvidenceError(
                 f"{value!r} for {self.name!r} may be another label than {self.labels[code]!r}: "
-                "floating point numbers, which columns of integers become where cells are missing, "
-                "are exact below 2**53 only; give integers (in pandas dtype='Int64') or text"
+                "floating point numbers, which columns of integers become where cells are "
+                "missing, are exact below 2**53 only",
+                "give integers (in pandas dtype='Int64') or text",
             )
         return code
 
-    def _no_index(self, index: Any) -> str:
-        return (
+    def _no_index(self, index: Any) -> EvidenceError:
+        return EvidenceError(
             f"variable {self.name!r} has no state {index:g}; state index {index:g} of "
             f"{self.name!r} is out of range 0..{len(self.labels) - 1} (-1 means missing)"
         )
@@ -298,20 +300,23 @@ class Labels:
                 numbered[k] = known.setdefault(value, len(known))
             except (TypeError, ValueError):
                 bad = np.arange(flat.size).reshape(values.shape) == k
-                raise self._wrong_cell(bad, str(self._unknown(value))) from None
+                raise self._wrong_cell(bad, self._unknown(value)) from None
         return numbered.reshape(values.shape), [*known]
 
     def _unknown(self, value: Any) -> EvidenceError:
         hint = closest(value, self.labels)
+        advice = ""
         if isinstance(value, int | np.integer) and 0 <= value < len(self.labels):
-            hint = f"{hint.rstrip('?')}, or pgnn.codes({int(value)}) for the index of a state"
+            hint, text = hint.rstrip("?"), f"or pgnn.codes({int(value)}) for the index of a state"
+            advice = Advice(text, "codes")
         if isinstance(value, str) and value.strip().lower() in _NOT_OBSERVED:
-            hint = f"{hint}; a value that was not observed is None or NaN, in a file an empty cell"
-        return EvidenceError(f"variable {self.name!r} has no state {value!r}{hint}")
+            text = "a value that was not observed is None or NaN, in a file an empty cell"
+            advice = Advice(text, "unknown")
+        return EvidenceError(f"variable {self.name!r} has no state {value!r}{hint}", advice)
 
-    def _wrong_cell(self, bad: NDArray[np.bool_], message: str) -> EvidenceError:
+    def _wrong_cell(self, bad: NDArray[np.bool_], error: EvidenceError) -> EvidenceError:
         at = np.unravel_index(int(bad.argmax()), bad.shape)
-        return WrongCell(self.name, tuple(map(int, at)), message, int(bad.sum()) - 1)
+        return WrongCell(self.name, tuple(map(int, at)), error, int(bad.sum()) - 1)
 
 
 class WrongCell(EvidenceError):
@@ -320,23 +325,29 @@ class WrongCell(EvidenceError):
     Args:
         name: Name of the variable.
         at: Its position in the column: a row, and the indices of an array.
-        message: Description of the error.
+        error: That about the value alone.
         more: Number of other invalid cells.
     """
 
-    def __init__(self, name: Hashable, at: tuple[int, ...], message: str, more: int) -> None:
-        suffix = f" ({more} more rows have unknown labels)" if more else ""
+    def __init__(
+        self, name: Hashable, at: tuple[int, ...], error: EvidenceError, more: int
+    ) -> None:
+        self.name, self.at, self.error, self.more = name, at, error, more
         where = at[0] if len(at) == 1 else at
-        super().__init__(f"column {name!r}, row {where}: {message}{suffix}{_SKIP}")
-        self.name, self.at, self.message, self.more = name, at, message, more
+        super().__init__(*self._told(f"column {name!r}, row {where}", "rows"))
 
     def over_time(self, row: int | None, step: int | None, *rest: int) -> EvidenceError:
         """Return the error for a value at a step of a row; None for a single value."""
         where = [f"row {row}"] if row is not None else []
         where += [f"step {step}"] if step is not None else []
         where += [f"element {rest}"] if rest else []
-        suffix = f" ({self.more} more steps have unknown labels)" if self.more else ""
-        return EvidenceError(f"{self.name!r}, {', '.join(where)}: {self.message}{suffix}{_SKIP}")
+        return EvidenceError(*self._told(f"{self.name!r}, {', '.join(where)}", "steps"))
+
+    def _told(self, where: str, places: str) -> tuple[str, Advice]:
+        """Reason and advice."""
+        suffix = f" ({self.more} more {places} have unknown labels)" if self.more else ""
+        advice = f"{self.error.advice}; {_SKIP}" if self.error.advice else _SKIP
+        return f"{where}: {self.error.reason}{suffix}", Advice(advice, "unknown")
 
 
 def _number(label: Any) -> Any:

@@ -236,8 +236,8 @@ def _labels(name: Hashable, states: int | Iterable[Hashable] | None) -> tuple[An
 def _too_many(name: Hashable, count: int) -> Intractable:
     return Intractable(
         f"{name!r} is to have {human_count(count)} states or more, whose labels would need "
-        f"{human_bytes(_BYTES_OF_A_LABEL * count)}; at most {MAX_STATES:,} can be: group them, or "
-        "use a real variable"
+        f"{human_bytes(_BYTES_OF_A_LABEL * count)}; at most {MAX_STATES:,} can be",
+        "group them, or use a real variable",
     )
 
 

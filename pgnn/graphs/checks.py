@@ -78,8 +78,8 @@ def check_undirected(graph: nx.Graph) -> None:
     """
     if graph.is_directed():
         raise ModelError(
-            f"expected an undirected graph (nx.Graph), got a {type(graph).__name__}; "
-            "pass moral_graph(graph)"
+            f"expected an undirected graph (nx.Graph), got a {type(graph).__name__}",
+            "pass moral_graph(graph)",
         )
     loop = next((node for node in graph if graph.has_edge(node, node)), None)
     if loop is not None:

@@ -163,9 +163,9 @@ class Automatic(Engine):
                 if not isinstance(question.model, AmortisedModel):
                     raise
                 raise Unsupported(
-                    "latent real variables cannot be integrated out exactly; "
+                    "latent real variables cannot be integrated out exactly",
                     "engine=Variational(objective=ImportanceWeighted(100)) gives a lower bound "
-                    "by the model's recognition network"
+                    "by the model's recognition network",
                 ) from None
         raise Intractable(
             why,

@@ -77,7 +77,7 @@ class AutomaticUnits(Engine):
             return self._exact.answer_query(question)
         except Intractable as error:
             answer = Gibbs(seed=self.seed).answer_query(question)
-            answer.diagnostics = {"reason": str(error), **answer.diagnostics}
+            answer.diagnostics = {"reason": error.reason, **answer.diagnostics}
             return answer
 
     def answer_most_probable(self, question: Question, k: int) -> Assignment | KBest:
@@ -90,7 +90,7 @@ class AutomaticUnits(Engine):
             return JunctionTree().answer_most_probable(question, k)
         except Intractable as error:
             best: Any = Annealing(seed=self.seed).answer_most_probable(question, k)
-            best.diagnostics = {"reason": str(error), **best.diagnostics}
+            best.diagnostics = {"reason": error.reason, **best.diagnostics}
             answer: Assignment = best
             return answer
 
@@ -113,7 +113,7 @@ class AutomaticUnits(Engine):
             outline = self._exact.outline(question)
             chains = Gibbs(seed=self.seed)
             return replace(outline, engine="Gibbs", kind=chains.kind_of_evidence,
-                           reason=f"{chains.reason()}, because {error}")  # fmt: skip
+                           reason=f"{chains.reason()}, because {error.reason}")  # fmt: skip
 
     def prepare(
         self, model: FactorModel, targets: Names | None, observed: Iterable[Any] | None

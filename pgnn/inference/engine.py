@@ -379,7 +379,7 @@ class Engine(OrdinaryVerbs):
             )
 
     def _cannot(self, what: str, instead: str) -> Unsupported:
-        return Unsupported(f"{type(self).__name__}() {what}; use {instead}")
+        return Unsupported(f"{type(self).__name__}() {what}", f"use {instead}")
 
 
 def _tensor(array: Floats, tensor: Tensor) -> Tensor:

@@ -40,7 +40,9 @@ def impute(
 ) -> Any:
     """Impute the missing cells of a table; see :meth:`Model.impute`."""
     if isinstance(model, UnrollableModel):
-        raise Unsupported("gaps of sequences are filled by smooth(), query() or sample()")
+        raise Unsupported(
+            "impute() fills gaps of rows, not of sequences", "use smooth(), query() or sample()"
+        )
     array = ArrayRows.of(model, data)
     frame = read_table(model, data) if array is None else array.table
     count = None if draws is None else whole_number("draws", draws, 1)
@@ -103,7 +105,7 @@ class ArrayRows:
         try:
             columns = columns_of(data)
         except EvidenceError as error:
-            raise DataError(str(error)) from None
+            raise DataError(error.reason, error.advice) from None
         foreign = bool(cells.names) or not any(n in model.variables for n in columns)
         rows = cells.rows(columns) if foreign and cells.are_all(columns) else None
         return None if rows is None else cls(array, rows, data)
@@ -259,8 +261,8 @@ def _drawn(table: TableWithHoles, count: int, **settings: Any) -> list[Any]:
     drawn = table.model.sample(count, table.evidence, **settings)
     if drawn.log_weights is not None:
         raise Unsupported(
-            "this engine draws weighted samples, which cannot be written as "
-            "tables: use another engine"
+            "this engine draws weighted samples, which cannot be written as tables",
+            "use another engine",
         )
     tables = []
     for k in range(count):

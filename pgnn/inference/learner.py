@@ -46,6 +46,6 @@ class Learner(metaclass=ChecksArguments):
             Unsupported: If this learner needs all data at once.
         """
         raise Unsupported(
-            f"{type(self).__name__} needs all data at once; partial_fit() is supported by "
-            "MaximumLikelihood(), EM() and ContrastiveDivergence()"
+            f"{type(self).__name__} needs all data at once",
+            "partial_fit() is supported by MaximumLikelihood(), EM() and ContrastiveDivergence()",
         )

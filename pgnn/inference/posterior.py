@@ -178,7 +178,7 @@ class Posterior(Mapping[Hashable, Categorical]):
             raise EvidenceError(f"name each variable of the joint once, got {list(names)}")
         if self._joint is None:
             raise Unsupported(
-                f"{self.engine or 'this engine'} computes no joint tables; use JunctionTree()"
+                f"{self.engine or 'this engine'} computes no joint tables", "use JunctionTree()"
             )
         return _rearranged(self._joint(names).normalize(), names, self.batched)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from pgnn import factors, models, neural
 from pgnn.abilities import FactorModel
-from pgnn.errors import DataError, UnknownFormat
+from pgnn.errors import Advice, DataError
 from pgnn.factors.piece import Restorable
 from pgnn.io.bif import read_bif, write_bif
 from pgnn.io.checkpoint import is_checkpoint, restored, save
@@ -180,8 +180,7 @@ def format_of(file: PathOrFile, format: str | None = None) -> Format:
         format: Name of the format; needed for a stream.
 
     Raises:
-        DataError: If the format is unknown.
-        UnknownFormat: If the ending is unknown.
+        DataError: If the format or the ending is unknown.
     """
     if format is not None:
         kind = by_name(format) if isinstance(format, str) else None
@@ -189,13 +188,15 @@ def format_of(file: PathOrFile, format: str | None = None) -> Format:
             raise DataError(f"unknown format {format!r}; expected one of {_NAMES}")
         return kind
     if not isinstance(file, str | os.PathLike):
-        raise DataError(f"the stream is like none of these: pass format= as one of {_NAMES}")
+        advice = Advice(f"pass format= as one of {_NAMES}", "format", (_NAMES,))
+        raise DataError("the stream is like none of these formats", advice)
     name = path_of(file).name
     ending = ending_of(name)
     kind = by_name(ending)
     if kind is None:
         got = f"'.{ending}'" if ending else "none"
-        problem = f"{name}: expected a file ending of {_NAMES} (or these with .gz), got {got}"
-        advice = "rename it or pass format=; model.save(path) writes checkpoints"
-        raise UnknownFormat(f"{problem}; {advice}", problem)
+        raise DataError(
+            f"{name}: expected a file ending of {_NAMES} (or these with .gz), got {got}",
+            Advice("rename it or pass format=; model.save(path) writes checkpoints", "format"),
+        )
     return kind

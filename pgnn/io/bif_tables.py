@@ -134,10 +134,10 @@ class _TableReader:
         # The child is the slowest axis of a BIF table and the last one of pgnn's.
         table = np.ascontiguousarray(values.reshape(self.size, self.num_rows).T)
         transposed = np.abs(values.reshape(self.num_rows, self.size).sum(axis=1) - 1)
-        hint = ""
+        advice = ""
         if transposed.max() <= ROW_TOLERANCE:
-            hint = "; a 'table' runs through the child slowest, but these fit child fastest"
-        self._check_sums(table, lambda _: match.start(2), range(self.num_rows), hint)
+            advice = "a 'table' runs through the child slowest, but these fit child fastest"
+        self._check_sums(table, lambda _: match.start(2), range(self.num_rows), advice)
         return table
 
     def _from_rows(self) -> np.ndarray:
@@ -198,7 +198,7 @@ class _TableReader:
         values: np.ndarray,
         offset: Callable[[int], int],
         rows: Sequence[int | str],
-        hint: str = "",
+        advice: str = "",
     ) -> None:
         if self.normalise:
             return
@@ -211,8 +211,8 @@ class _TableReader:
             start = self.structure.skip_space(offset(int(wrong[0])))
             raise self.source.error(
                 start,
-                f"expected {where} to sum to 1, got {total:.10g}, {total - 1:+.3g} off"
-                f"{hint or NORMALISE}",
+                f"expected {where} to sum to 1, got {total:.10g}, {total - 1:+.3g} off",
+                advice or NORMALISE,
             )
 
     def _labels(self, row: int) -> str:

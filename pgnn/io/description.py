@@ -114,16 +114,16 @@ def describe(model: DirectedModel, name: str = "unknown") -> Network:
     """
     if not isinstance(model, DirectedModel) or isinstance(model, UnrollableModel):
         raise Unsupported(
-            f"this format holds Bayesian networks, not a {type(model).__name__}; write a .uai file "
-            "or save a checkpoint"
+            f"this format holds Bayesian networks, not a {type(model).__name__}",
+            "write a .uai file or save a checkpoint",
         )
     tables: dict[Hashable, Table] = {}
     for child, conditional in model.conditionals.items():
         for variable in conditional.scope:
             if not variable.is_discrete:
                 raise Unsupported(
-                    f"variable {variable.name!r} is real and cannot be written as a table; "
-                    "save a checkpoint instead"
+                    f"variable {variable.name!r} is real and cannot be written as a table",
+                    "save a checkpoint instead",
                 )
         parents = tuple(v.name for v in conditional.parents)
         tables[child] = Table(child, parents, short_values(_log_table(conditional)))
@@ -211,7 +211,8 @@ def _log_table(conditional: Conditional) -> Tensor:
     if conditional.inputs:
         inputs = ", ".join(map(repr, conditional.inputs))
         raise Unsupported(
-            f"the conditional of {conditional.child.name!r} depends on the inputs {inputs} and is "
-            "no table; save a checkpoint instead"
+            f"the conditional of {conditional.child.name!r} depends on the inputs {inputs} and "
+            "is no table",
+            "save a checkpoint instead",
         )
     return conditional.factor().log_values

@@ -94,7 +94,7 @@ def from_factors(model: Any) -> MarkovRandomField:
             logs = torch.from_numpy(np.ascontiguousarray(np.log(values)))
         factors.append(Factor(scope, logs))
     if not factors:
-        raise ModelError("the pgmpy model has no factors; add_factors(...) first")
+        raise ModelError("the pgmpy model has no factors", "add_factors(...) first")
     return MarkovRandomField(factors)
 
 

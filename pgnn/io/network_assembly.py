@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pgnn.errors import DataError, closest, shortened
+from pgnn.errors import Advice, DataError, closest, shortened
 from pgnn.factors.conditionals.table_reader import ROW_TOLERANCE
 from pgnn.io.description import MAX_AXES, Network, Table, find_cycle, path_text
 from pgnn.io.number_words import NotANumber, read_numbers
@@ -225,7 +225,8 @@ class NetworkAssembly:
             return self.source.error(declared.offset, f"{row} sums to {total:g}: no distribution")
         return self.source.error(
             declared.offset,
-            f"expected {row} to sum to 1, got {total:.10g}, {total - 1:+.3g} off{NORMALISE}",
+            f"expected {row} to sum to 1, got {total:.10g}, {total - 1:+.3g} off",
+            NORMALISE,
         )
 
     def _offset_of_word(self, offset: int, index: int) -> int:
@@ -234,7 +235,7 @@ class NetworkAssembly:
         return match.start() if match else offset
 
 
-NORMALISE = "; normalise=True divides each row by its sum"
+NORMALISE = Advice("normalise=True divides each row by its sum", "normalise")
 """What to do about rows that do not sum to one."""
 
 

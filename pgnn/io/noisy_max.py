@@ -80,11 +80,12 @@ class NoisyMaxReader:
             wrong = np.abs(sums - 1) > ROW_TOLERANCE
         if wrong.any():
             row = int(wrong.argmax())
-            hint = "" if self.assembly.normalise else NORMALISE
+            advice = "" if self.assembly.normalise else NORMALISE
             raise self._error(
                 self.offset,
                 f"expected distribution {row + 1} of {count} of the noisy-max to sum to 1, got "
-                f"{sums[row, 0]:.10g}{hint}",
+                f"{sums[row, 0]:.10g}",
+                advice,
             )
         return np.asarray(rows / sums)
 
@@ -117,5 +118,5 @@ class NoisyMaxReader:
             )
         return order
 
-    def _error(self, offset: int, message: str) -> DataError:
-        return self.assembly.source.error(offset, f"node {self.child!r}: {message}")
+    def _error(self, offset: int, message: str, advice: str = "") -> DataError:
+        return self.assembly.source.error(offset, f"node {self.child!r}: {message}", advice)

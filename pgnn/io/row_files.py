@@ -14,7 +14,7 @@ from weakref import finalize
 import numpy as np
 from numpy.typing import NDArray
 
-from pgnn.errors import DataError, EvidenceError, closest
+from pgnn.errors import Advice, DataError, EvidenceError, closest
 from pgnn.evidence.csv_header import HEADER, CsvHeader, Rejoined, check_distinct, malformed
 from pgnn.evidence.spelled_names import SpelledNames
 from pgnn.evidence.wrappers import Codes, codes
@@ -209,7 +209,8 @@ class RowFile:
         coded: NDArray[np.int32] = table[indices]
         if errors and (coded == _UNKNOWN).any():
             row = int((coded == _UNKNOWN).argmax())
-            raise EvidenceError(f"{self.name}: row {start + row}: {errors[int(indices[row])]}")
+            known = errors[int(indices[row])]
+            raise EvidenceError(f"{self.name}: row {start + row}: {known.reason}", known.advice)
         return coded
 
 
@@ -254,8 +255,8 @@ def check_columns(
         variable = names.find(name)
         if (variable is None or variable.shape) and name not in ignore:
             raise DataError(
-                f"{file}: column {name!r} is not a variable of the model{names.advice(name)}; "
-                "--ignore it, or leave it out"
+                f"{file}: column {name!r} is not a variable of the model{names.advice(name)}",
+                Advice("ignore it, or leave it out", "ignore", (name,)),
             )
     for name in ignore:
         if name not in columns:

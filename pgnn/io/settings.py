@@ -242,8 +242,8 @@ class SettingsReader:
             others = ", ".join(repr(k) for k in self._missing if k != key)
             rest = f"; {others} must be given too" if others else ""
             raise DataError(
-                f"{key!r} has a {kind} {noun}, whose code is not in the file; pass "
-                f"modules={{{key!r}: ...}} with {wanted}{also}{rest}"
+                f"{key!r} has a {kind} {noun}, whose code is not in the file",
+                f"pass modules={{{key!r}: ...}} with {wanted}{also}{rest}",
             )
         replacement = copy.deepcopy(self._take(key))
         if isinstance(replacement, Piece):

@@ -93,11 +93,11 @@ class Source:
         line = bisect.bisect_right(self._line_starts, offset)
         return line, offset - self._line_starts[line - 1] + 1
 
-    def error(self, offset: int, message: str) -> DataError:
-        """Return (not raise) an error at an offset."""
+    def error(self, offset: int, message: str, advice: str = "") -> DataError:
+        """Return (not raise) an error at an offset, perhaps with what to do."""
         line, column = self.position(min(offset, len(self.text)))
         text = f"{self.name}:{line}:{column}: {shortened(message, _MAX_MESSAGE)}"
-        return DataError(text, line=line, column=column)
+        return DataError(text, advice, line=line, column=column)
 
 
 def contents(file: PathOrFile, max_bytes: int = MAX_TEXT) -> tuple[bytes | str, str]:
@@ -220,7 +220,7 @@ def _all_of(stream: IO[Any], name: str, limit: int) -> Any:
 
 def _too_large(name: str, limit: int) -> Intractable:
     return Intractable(
-        f"{name} holds more than {human_bytes(limit)} unpacked; pass max_bytes= to read it"
+        f"{name} holds more than {human_bytes(limit)} unpacked", "pass max_bytes= to read it"
     )
 
 

@@ -221,7 +221,8 @@ def number(model: BayesianNetwork | MarkovRandomField) -> NumberedTables:
         if isinstance(model, MarkovRandomField) and model.input_names:
             raise Unsupported(
                 f"potentials depend on the inputs {', '.join(map(repr, model.input_names))} and "
-                "are no tables; save a checkpoint instead"
+                "are no tables",
+                "save a checkpoint instead",
             )
         factors = _with_small_constants(model.factors())
         scopes = tuple(f.names for f in factors)

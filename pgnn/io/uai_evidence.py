@@ -38,8 +38,8 @@ def read_evidence(
     samples = _read_samples(tokens)
     if sample is None and len(samples) > 1:
         raise DataError(
-            f"{tokens.source.name} holds {len(samples)} samples of evidence; "
-            f"pass sample=0 to {len(samples) - 1}"
+            f"{tokens.source.name} holds {len(samples)} samples of evidence",
+            f"pass sample=0 to {len(samples) - 1}",
         )
     chosen = sample or 0
     if not 0 <= chosen < len(samples):
@@ -68,7 +68,8 @@ def write_evidence(
     for name, state in pairs:
         if not all(isinstance(k, int) and k >= 0 for k in (name, state)):
             raise EvidenceError(
-                f"a UAI file holds only numbers, got {name!r}: {state!r}; pass model= to name them"
+                f"a UAI file holds only numbers, got {name!r}: {state!r}",
+                "pass model= to name them",
             )
     write_text(f"{len(pairs)}" + "".join(f" {k} {state}" for k, state in pairs) + "\n", file)
 

@@ -116,8 +116,9 @@ def _pseudo_counts(model: Model) -> Mapping[Hashable, Any]:
     counts: Mapping[Hashable, Any] | None = model.history.get("posterior")
     if not counts or not isinstance(model, DirectedModel) or isinstance(model, UnrollableModel):
         raise ModelError(
-            "intervals need Dirichlet posteriors of a network's tables; fit with a prior, such as "
-            "learner=MaximumLikelihood(Laplace()), or with VariationalBayes()"
+            "intervals need Dirichlet posteriors of a network's tables",
+            "fit with a prior, such as learner=MaximumLikelihood(Laplace()), or with "
+            "VariationalBayes()",
         )
     if model.history.get("normal_posterior"):
         raise Unsupported(

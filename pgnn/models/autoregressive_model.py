@@ -123,8 +123,8 @@ class AutoregressiveModel(Model, StepwiseModel):
             if part is not None and not isinstance(part, Restorable):
                 raise Unsupported(
                     "a checkpoint needs networks with settings(), such as those of pgnn.neural, "
-                    f"got {type(part).__name__} without; save the state_dict() of the model with "
-                    "torch"
+                    f"got {type(part).__name__} without",
+                    "save the state_dict() of the model with torch",
                 )
         return {
             "heads": tuple(self.heads),
@@ -158,7 +158,7 @@ class AutoregressiveModel(Model, StepwiseModel):
             Unsupported: Always.
         """
         raise Unsupported(
-            f"{type(self).__name__} has no tables; leave out engine=, or pass BeamSearch(...)"
+            f"{type(self).__name__} has no tables", "leave out engine=, or pass BeamSearch(...)"
         )
 
     # --- scores -------------------------------------------------------------------------------
@@ -258,8 +258,8 @@ class AutoregressiveModel(Model, StepwiseModel):
             if bool(missing.any()):
                 row, step = missing.nonzero()[0].tolist()
                 raise EvidenceError(
-                    f"{name!r} is missing in row {row}, step {step}, on which later steps depend; "
-                    "give complete sequences, or use SequenceCompletion()"
+                    f"{name!r} is missing in row {row}, step {step}, on which later steps depend",
+                    "give complete sequences, or use SequenceCompletion()",
                 )
 
     # --- step by step -------------------------------------------------------------------------
@@ -291,8 +291,8 @@ class AutoregressiveModel(Model, StepwiseModel):
         head = self._heads[0]
         if len(self.heads) > 1 or not isinstance(head, DiscreteHead):
             raise Unsupported(
-                "predict() and decode() need a single discrete variable; sample() supports all "
-                "variables"
+                "predict() and decode() need a single discrete variable",
+                "sample() supports all variables",
             )
         return self._sound(head.log_probs(state.hidden[:, None], state.memory)[:, 0])
 
@@ -327,7 +327,7 @@ class AutoregressiveModel(Model, StepwiseModel):
             rows = self.read(data, inputs)
             self._check_observed(rows)
         except EvidenceError as error:
-            raise DataError(str(error)) from None
+            raise DataError(error.reason, error.advice) from None
         yield rows, None
 
     def predict(
@@ -355,8 +355,8 @@ class AutoregressiveModel(Model, StepwiseModel):
         if whole_number("steps", steps, 1, EvidenceError) > 1:
             name = next(iter(self.variables))
             raise Unsupported(
-                f"predict() supports one step, got steps={steps!r}; draw continuations by "
-                f"sample(n, {{{name!r}: ..., 'T': length}})"
+                f"predict() supports one step, got steps={steps!r}",
+                f"draw continuations by sample(n, {{{name!r}: ..., 'T': length}})",
             )
         self.check_inputs(inputs)
         return SequenceCompletion().predict(self, evidence, inputs=inputs)

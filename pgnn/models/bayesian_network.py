@@ -165,8 +165,9 @@ class BayesianNetwork(Model, NetworkModel):
             name = self._undeclared.unknown[0]
             if makes_reals(self._undeclared.conditionals.get(name)):
                 raise ModelError(
-                    f"the shape of {name!r} is not known; fit the model to data first, which "
-                    f"determines it, or give a conditional of pgnn.Variable({name!r}, shape=...)"
+                    f"the shape of {name!r} is not known",
+                    "fit the model to data first, which determines it, or give a conditional of "
+                    f"pgnn.Variable({name!r}, shape=...)",
                 )
             raise ModelError(
                 f"the states of {name!r} are not known; give {self._how_declared(name)}, or fit "

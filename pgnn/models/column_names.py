@@ -51,7 +51,7 @@ class ColumnNames(LearningVerbs, VectorModel):
             try:
                 columns = dict(columns_of(data))
             except EvidenceError as error:
-                raise DataError(str(error)) from None
+                raise DataError(error.reason, error.advice) from None
             counts = {n: columns.pop(n) for n in [*columns] if isinstance(weights, str)
                       and n == weights and n not in self.variables}  # fmt: skip
             array = self.variables[self.vector]

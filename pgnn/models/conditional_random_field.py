@@ -248,8 +248,8 @@ class ConditionalRandomField(LabelField):
         """
         if self._automaton is not None:
             raise Unsupported(
-                "an automaton constrains whole sequences, which cannot be unrolled step by step; "
-                "leave out engine="
+                "an automaton constrains whole sequences, which cannot be unrolled step by step",
+                "leave out engine=",
             )
         longer = () if self.histories is None else range(3, self.order + 2)
         runs = [UnrolledRuns(self, steps, size) for size in longer if size <= steps]
@@ -262,8 +262,8 @@ class ConditionalRandomField(LabelField):
             Unsupported: Always.
         """
         raise Unsupported(
-            "each label needs the input at its own step: pass the inputs of all steps, and the "
-            "known labels, to smooth() or decode()"
+            "each label needs the input at its own step",
+            "pass the inputs of all steps, and the known labels, to smooth() or decode()",
         )
 
     # --- learning -----------------------------------------------------------------------------
@@ -287,7 +287,7 @@ class ConditionalRandomField(LabelField):
         try:
             return SequenceEvidence.of(self, data, inputs)
         except EvidenceError as error:
-            raise DataError(str(error)) from None
+            raise DataError(error.reason, error.advice) from None
 
     def _prepare(self, rows: SequenceEvidence, inputs: Inputs | None) -> dict[Hashable, Tensor]:
         """Prepare all parts for the data, reset the scores and return the covariates."""

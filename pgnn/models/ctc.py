@@ -81,7 +81,9 @@ class CTC(Model, AlignmentModel):
         self._label = Variable(name, characters, ("U",))
         self.blank = blank
         if blank in (states := self._label.states or ()):
-            raise ModelError(f"the blank {blank!r} is also a label; give it another name by blank=")
+            raise ModelError(
+                f"the blank {blank!r} is also a label", "give it another name by blank="
+            )
         self._alignment = Variable("alignment", [blank, *states], (AXIS,))
         self.graph = nx.freeze(nx.DiGraph([("alignment", name)]))
 
@@ -123,7 +125,7 @@ class CTC(Model, AlignmentModel):
         Raises:
             Unsupported: Always.
         """
-        raise Unsupported("CTC has no tables; leave out engine=, or pass PrefixSearch(width=...)")
+        raise Unsupported("CTC has no tables", "leave out engine=, or pass PrefixSearch(width=...)")
 
     def read(self, evidence: Any, inputs: Inputs | None = None) -> PairedSequences:
         """Read labels (optional) and the input; see the base class.
@@ -188,7 +190,7 @@ class CTC(Model, AlignmentModel):
         try:
             rows = self.read(data, inputs)
         except EvidenceError as error:
-            raise DataError(str(error)) from None
+            raise DataError(error.reason, error.advice) from None
         if not rows.is_known(self._label.name):
             raise DataError("all sequences must have labels; leave out sequences without")
         needed = steps_needed(rows.codes[self._label.name], rows.lengths)

@@ -107,8 +107,8 @@ class CycleGAN(AdversarialFamily):
         """See :meth:`ImplicitModel.simulate`; exactly one variable must be observed."""
         if len(observed) != 1:
             raise Unsupported(
-                f"{type(self).__name__} translates; give rows of either {self.a.name!r} or "
-                f"{self.b.name!r} as evidence"
+                f"{type(self).__name__} translates",
+                f"give rows of either {self.a.name!r} or {self.b.name!r} as evidence",
             )
         ((name, x),) = observed.items()
         with evaluated(self):

@@ -58,9 +58,9 @@ def listed_edges(graph: Any) -> Any:
     if hasattr(graph, "nodes"):  # its items are not its edges
         kind = f"{type(graph).__module__.split('.')[0]}.{type(graph).__name__}"
         raise ModelError(
-            "expected an nx.DiGraph or a list of edges such as [('rain', 'wet')], got a graph of "
-            f"another library, {kind}; pass its edges by name, or write it to a BIF file for "
-            "pgnn.read()"
+            "expected an nx.DiGraph or a list of edges such as [('rain', 'wet')], got a graph "
+            f"of another library, {kind}",
+            "pass its edges by name, or write it to a BIF file for pgnn.read()",
         )
     return [pair_of(edge) for edge in graph]
 
@@ -155,8 +155,9 @@ def declare(
         if shape:
             return Variable(name, shape[-1])
     raise ModelError(
-        f"the states of {name!r} are not known; give states={{{name!r}: ...}}, a node attribute "
-        "'states' (or 'shape' of a real variable), or a table"
+        f"the states of {name!r} are not known",
+        f"give states={{{name!r}: ...}}, a node attribute 'states' (or 'shape' of a real "
+        "variable), or a table",
     )
 
 

@@ -115,8 +115,8 @@ class GAN(AdversarialFamily):
         """See :meth:`ImplicitModel.simulate`; noise may be observed."""
         if self.data.name in observed:
             raise Unsupported(
-                f"{type(self).__name__} cannot infer the noise of {self.data.name!r}; use a "
-                "BidirectionalGAN, which has an encoder"
+                f"{type(self).__name__} cannot infer the noise of {self.data.name!r}",
+                "use a BidirectionalGAN, which has an encoder",
             )
         z = observed.get(self.noise.name)
         z = self.draw_noise(rows) if z is None else z.to(self.generator.like)
@@ -140,7 +140,7 @@ class GAN(AdversarialFamily):
     def _conditions(self, rows: Mapping[Hashable, Tensor]) -> list[Tensor]:
         missing = [n for n in self.inputs if n not in rows]
         if missing:
-            raise ModelError(f"the generator needs the inputs {missing}; pass inputs={{...}}")
+            raise ModelError(f"the generator needs the inputs {missing}", "pass inputs={...}")
         return [rows[n] for n in self.inputs]
 
 

@@ -121,7 +121,7 @@ class GaussianDiscriminant(VectorNetwork, NaiveBayes):
             Unsupported: If each class has its own covariance.
         """
         if not self.form.tied:
-            raise Unsupported("scores are linear only with a shared covariance: form=Tied()")
+            raise Unsupported("scores are linear only with a shared covariance", "use form=Tied()")
         mean = self.mean
         weight = torch.linalg.solve(self.covariance[0], mean.T).T
         with torch.no_grad():

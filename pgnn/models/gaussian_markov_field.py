@@ -207,7 +207,7 @@ class GaussianMarkovField(Model, GaussianFieldModel):
         Raises:
             Unsupported: Always.
         """
-        raise Unsupported("a Gaussian field has no tables: query it without engine=")
+        raise Unsupported("a Gaussian field has no tables", "query it without engine=")
 
     def default_engine(self) -> Engine:
         """Return ``SparseNormal()``."""

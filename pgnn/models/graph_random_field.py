@@ -271,7 +271,7 @@ class GraphRandomField(MarkovRandomField):
                 ordered = self._in_order(inputs or {})
                 parts = [_prepared(p, ordered) for p in self.potentials]
             except EvidenceError as error:
-                raise DataError(str(error)) from None
+                raise DataError(error.reason, error.advice) from None
             self._potentials = nn.ModuleList(parts)
             yield data, ordered
 

@@ -105,7 +105,7 @@ class LaplacianPyramidGAN(AdversarialFamily):
     ) -> Mapping[Hashable, Tensor]:
         """See :meth:`ImplicitModel.simulate`; nothing may be observed."""
         if observed:
-            raise Unsupported(f"{type(self).__name__} supports no evidence; leave it out")
+            raise Unsupported(f"{type(self).__name__} supports no evidence", "leave it out")
         with evaluated(self):
             x = self._generated(0, rows, [])
             for k in range(1, len(self._generators)):

@@ -228,8 +228,8 @@ class LatentFactors(VectorNetwork, LatentFactorModel):
         held = [n for n in ("weight", "bias", "scale") if not getattr(conditional, n).requires_grad]
         if held:
             raise DataError(
-                f"{held[0]!r} of {self._vector!r} was given: the others then have no closed "
-                "form; use learner=EM()"
+                f"{held[0]!r} of {self._vector!r} was given: the others then have no closed form",
+                "use learner=EM()",
             )
         x = values[self._vector].double()
         share = (weights / weights.sum()).to(x)

@@ -195,7 +195,7 @@ class LearningVerbs(CheckedModule, FactorModel):
         try:
             self.check_inputs(settings["inputs"])
         except EvidenceError as error:
-            raise DataError(str(error)) from None
+            raise DataError(error.reason, error.advice) from None
         self.refresh_parameters()
         was, self.detached, self._fitting = self.detached, False, True
         try:

@@ -99,8 +99,8 @@ class Model(LearningVerbs, FactorModel, Restorable):
             Unsupported: If the class does not define them.
         """
         raise Unsupported(
-            f"checkpoints need the settings() of a model, and a {type(self).__name__} "
-            "has none; save its state_dict() with torch"
+            f"checkpoints need the settings() of a model, and a {type(self).__name__} has none",
+            "save its state_dict() with torch",
         )
 
     @property
@@ -356,7 +356,7 @@ class Model(LearningVerbs, FactorModel, Restorable):
 
             return GraphProgram(self, inputs)
         raise Unsupported(
-            f"{type(self).__name__} has no Pyro program, since it is not directed; use factors()"
+            f"{type(self).__name__} has no Pyro program, since it is not directed", "use factors()"
         )
 
     def do(self, interventions: Any) -> Model:
@@ -366,8 +366,8 @@ class Model(LearningVerbs, FactorModel, Restorable):
             Unsupported: If the model does not support interventions.
         """
         raise Unsupported(
-            f"{type(self).__name__} does not support interventions: do() is for "
-            "BayesianNetwork; a model over time has one in unroll(steps)"
+            f"{type(self).__name__} does not support interventions: do() is for BayesianNetwork",
+            "a model over time has one in unroll(steps)",
         )
 
     def _looked_up(self, data: Any, inputs: Inputs | None) -> Tensor | None:

@@ -159,7 +159,7 @@ class ModelMixture(Model, MixtureModel):
         parts = [self._weights.factor(observed)]
         for k, c in enumerate(self.components):
             if not c.is_normalized:
-                raise Unsupported("a mixture of fields has no factors: use engine=ByComponent()")
+                raise Unsupported("a mixture of fields has no factors", "use engine=ByComponent()")
             for f in c.factors(observed, inputs):
                 table, axis = f.log_values, len(f.batch_shape)
                 others = [torch.zeros_like(table)] * len(self._components)
@@ -246,8 +246,8 @@ class ModelMixture(Model, MixtureModel):
         """
         if not self._over_time:
             raise Unsupported(
-                "decode() is for mixtures of models over time, such as HiddenMarkovModel; use "
-                "most_probable()"
+                "decode() is for mixtures of models over time, such as HiddenMarkovModel",
+                "use most_probable()",
             )
         observed = self._with_lengths(evidence, lengths)
         best: Any = self.most_probable(observed, inputs=inputs, errors=errors)

@@ -158,8 +158,9 @@ class NaiveBayes(BayesianNetwork, ClassModel):
         for name in unknown:
             if name in self._callables:
                 raise ModelError(
-                    f"the shape of {name!r} is not known; give shapes={{{name!r}: (D,)}}, () of a "
-                    "number, or fit the model to data first, which determines it"
+                    f"the shape of {name!r} is not known",
+                    f"give shapes={{{name!r}: (D,)}}, () of a number, or fit the model to data "
+                    "first, which determines it",
                 )
         super()._check_declared()
 

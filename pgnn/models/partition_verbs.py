@@ -89,8 +89,8 @@ class PartitionQuestion:
         """
         if isinstance(self.model, UnrollableModel):
             raise Unsupported(
-                f"{type(self.model).__name__} reads sequences, which partitions of rows would cut; "
-                "give each sequence on its own, such as by frame.groupby(...).apply(...)"
+                f"{type(self.model).__name__} reads sequences, which partitions of rows would cut",
+                "give each sequence on its own, such as by frame.groupby(...).apply(...)",
             )
         if self.settings.get("inputs") is not None or self.settings.get("k", 1) != 1:
             raise Unsupported("a partitioned frame is answered only without inputs= and for k=1")

@@ -163,7 +163,7 @@ class Regression(BayesianNetwork):
             isinstance(conditional, LinearGaussian) and conditional.configurations
         ):
             raise Unsupported(
-                f"{type(conditional).__name__} has no table of coefficients; see conditional"
+                f"{type(conditional).__name__} has no table of coefficients", "see conditional"
             )
         weight = conditional.weight.detach().cpu().numpy()
         bias = np.asarray(conditional.bias.detach().cpu().numpy())
@@ -199,7 +199,8 @@ class Regression(BayesianNetwork):
             return replace(chosen, prior={self._child: self.prior})
         if isinstance(chosen, Gradient) and not chosen.l1 and not chosen.l2:
             raise Unsupported(
-                f"Gradient() does not support the prior {self.prior!r} of the model: use l1= or l2="
+                f"Gradient() does not support the prior {self.prior!r} of the model",
+                "use l1= or l2=",
             )
         return chosen
 

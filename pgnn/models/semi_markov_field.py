@@ -162,5 +162,5 @@ class SemiMarkovField(ConditionalRandomField):
             Unsupported: Always.
         """
         raise Unsupported(
-            "segments cannot be unrolled step by step; leave out engine= to sum over them"
+            "segments cannot be unrolled step by step", "leave out engine= to sum over them"
         )

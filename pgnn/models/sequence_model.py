@@ -42,7 +42,7 @@ class SequenceModel(Model, UnrollableModel):
             Unsupported: Always.
         """
         raise Unsupported(
-            f"a {type(self).__name__} has no tables before its length is known; use unroll(steps)"
+            f"a {type(self).__name__} has no tables before its length is known", "use unroll(steps)"
         )
 
     def covariates(

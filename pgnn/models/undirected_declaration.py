@@ -46,8 +46,8 @@ def declared(graph: Any, potentials: Any, states: States | None) -> FieldDeclara
     """
     if isinstance(graph, Model):
         raise ModelError(
-            f"got a {type(graph).__name__} instead of a graph; use "
-            "MarkovRandomField.from_bayesian(network)"
+            f"got a {type(graph).__name__} instead of a graph",
+            "use MarkovRandomField.from_bayesian(network)",
         )
     if isinstance(graph, str) or not isinstance(graph, Part | Iterable):
         raise ModelError(f"a Markov random field needs an nx.Graph or edges, got {graph!r}")
@@ -141,9 +141,8 @@ def read_undirected(graph: nx.Graph | Edges, names: Iterable[Hashable]) -> nx.Gr
     if isinstance(graph, nx.Graph):
         if graph.is_directed():
             raise ModelError(
-                "a Markov random field needs an undirected graph, got a "
-                f"{type(graph).__name__}; use MarkovRandomField.from_bayesian(network), or "
-                "moral_graph(graph)"
+                f"a Markov random field needs an undirected graph, got a {type(graph).__name__}",
+                "use MarkovRandomField.from_bayesian(network), or moral_graph(graph)",
             )
         if graph.is_multigraph():
             raise ModelError("got an nx.MultiGraph; use nx.Graph, with one edge per pair of nodes")
@@ -249,8 +248,8 @@ def _declare(
         return Variable(name, sizes[name], shape)
     real = " (undirected models have no real variables)" if "shape" in attributes else ""
     raise ModelError(
-        f"the states of {name!r} are not known{real}; give states={{{name!r}: ...}}, a node "
-        "attribute 'states', or a table over it"
+        f"the states of {name!r} are not known{real}",
+        f"give states={{{name!r}: ...}}, a node attribute 'states', or a table over it",
     )
 
 

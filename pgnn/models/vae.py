@@ -273,5 +273,5 @@ def latent_variable(
         if isinstance(part, Conditional):
             return part.child
     if latent is None:
-        raise ModelError("the size of the latent vector is unknown; pass it, such as latent=50")
+        raise ModelError("the size of the latent vector is unknown", "pass it, such as latent=50")
     return Variable(name, None, (whole_number("latent", latent, 1, ModelError),))

@@ -141,7 +141,7 @@ class LaplaceApproximation(nn.Module):
             ModelError: Before :meth:`learn`.
         """
         if self._curvature is None:
-            raise ModelError("the posterior of the last layer is not set; call learn(x) first")
+            raise ModelError("the posterior of the last layer is not set", "call learn(x) first")
         return self._curvature
 
     def learn(self, x: Tensor) -> LaplaceApproximation:

@@ -99,7 +99,7 @@ class RealTimeGradient:
             ModelError: If no step was taken.
         """
         if self._state is None:
-            raise ModelError("there is no gradient before the first step; call step(x) first")
+            raise ModelError("there is no gradient before the first step", "call step(x) first")
         shown = self._state[0].clone().requires_grad_()
         with torch.enable_grad():
             (gradient,) = torch.autograd.grad(loss(shown), shown)

@@ -43,7 +43,7 @@ class Recurrent(nn.Module):
         size = cell.__dict__.get("hidden_size") if out_features is None else out_features
         if not isinstance(size, int):
             raise ModelError(
-                f"the output size of {type(cell).__name__} is unknown; pass out_features="
+                f"the output size of {type(cell).__name__} is unknown", "pass out_features="
             )
         self.cell, self.out_features, self.backwards = cell, size, backwards
 

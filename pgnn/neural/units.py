@@ -79,8 +79,8 @@ class Readout(nn.Sequential):
         features = body.__dict__.get("out_features")
         if not isinstance(features, int):
             raise ModelError(
-                f"the body must have out_features, got {type(body).__name__} without it; set "
-                "body.out_features to the number of its features"
+                f"the body must have out_features, got {type(body).__name__} without it",
+                "set body.out_features to the number of its features",
             )
         outputs = whole_number("outputs", outputs, 1, ModelError)
         super().__init__(body, nn.Linear(features, outputs))

@@ -84,7 +84,7 @@ def _vector(model: Any, feature: Hashable) -> tuple[Hashable, Gaussian]:
     }
     if len(result) != 1:
         raise Unsupported(
-            f"the model has several Gaussian vectors, {[*result]}; choose one by feature="
+            f"the model has several Gaussian vectors, {[*result]}", "choose one by feature="
         )
     return next(iter(result.items()))
 

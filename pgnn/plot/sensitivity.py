@@ -39,7 +39,7 @@ def ranking(frame: Any, column: str | None = None, *, ax: Any = None) -> Any:
     if column not in frame.columns or "variable" not in frame.columns:
         raise Unsupported(f"expected a frame with columns 'variable' and {column!r}")
     if frame.index.nlevels > 1:
-        raise Unsupported("the frame has several rows of evidence; choose one by frame.loc[row]")
+        raise Unsupported("the frame has several rows of evidence", "choose one by frame.loc[row]")
     top = frame.iloc[:_LINES]
     labels = [_label(line) for line in top.to_dict("records")]
     values = top[column].to_numpy(dtype=float)

@@ -34,7 +34,7 @@ def structure(program: Program, *, ax: Any = None) -> Any:
     """
     if not isinstance(program, Program):
         raise Unsupported(
-            f"plot.structure draws a Program, got {type(program).__name__}; see plot.network"
+            f"plot.structure draws a Program, got {type(program).__name__}", "see plot.network"
         )
     sites = program.sites
     cards: dict[Hashable, Card] = {

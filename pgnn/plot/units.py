@@ -171,7 +171,7 @@ def image_shape(shape: Sequence[int], size: int) -> tuple[int, int]:
         return int(shape[0]), int(shape[1])
     side = math.isqrt(size)
     if side * side != size:
-        raise EvidenceError(f"{size} units do not fill a square; give shape=(rows, columns)")
+        raise EvidenceError(f"{size} units do not fill a square", "give shape=(rows, columns)")
     return side, side
 
 

@@ -31,8 +31,8 @@ def check_call(
             continue
         if not callable(program):
             raise ModelError(
-                f"the {what} must be a callable, got {type(program).__name__}; pass its arguments "
-                "as Program(model, args=(...), kwargs={...})"
+                f"the {what} must be a callable, got {type(program).__name__}",
+                "pass its arguments as Program(model, args=(...), kwargs={...})",
             )
         try:
             signature = inspect.signature(program)
@@ -42,6 +42,6 @@ def check_call(
             signature.bind(*args, **kwargs)
         except TypeError as error:
             raise ModelError(
-                f"the {what} cannot be called with the given arguments: {error}; pass them as "
-                "Program(model, args=(...), kwargs={...})"
+                f"the {what} cannot be called with the given arguments: {error}",
+                "pass them as Program(model, args=(...), kwargs={...})",
             ) from error

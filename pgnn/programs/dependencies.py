@@ -122,7 +122,9 @@ def _checked_tables(
     try:
         tables = tables_of(run, layout, parameters, drawn)
     except ModelError as error:
-        raise Unsupported(f"{error} (while its discrete sites are enumerated)") from error
+        raise Unsupported(
+            f"{error.reason} (while its discrete sites are enumerated)", error.advice
+        ) from error
     check_tables(tables, execution, layout.power)
     return tables
 

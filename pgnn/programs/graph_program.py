@@ -166,8 +166,8 @@ class _NoDistribution(dist.TorchDistribution):
     def sample(self, sample_shape: Any = ()) -> Tensor:
         """Raise, because the variable has no distribution."""
         raise Unsupported(
-            f"{self.child.name!r} has no distribution at the first step; observe it, for example "
-            "by pyro.poutine.condition(program, ...)"
+            f"{self.child.name!r} has no distribution at the first step",
+            "observe it, for example by pyro.poutine.condition(program, ...)",
         )
 
     rsample = sample
@@ -245,8 +245,8 @@ def _laid_out(distribution: Distribution, batch: torch.Size) -> Any:
     parameters = {n: x for n in names if isinstance(x := distribution.__dict__.get(n), Tensor)}
     if not parameters:
         raise Unsupported(
-            f"{type(distribution).__name__} cannot be reshaped to several batch axes; use a "
-            "distribution of torch.distributions with tensors as parameters"
+            f"{type(distribution).__name__} cannot be reshaped to several batch axes",
+            "use a distribution of torch.distributions with tensors as parameters",
         )
     axes = len(distribution.batch_shape)
     laid = {}

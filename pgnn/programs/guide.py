@@ -71,8 +71,8 @@ def check_guide(
     for name, site in drawn.items():
         if name not in sites and not site.auxiliary:
             raise ModelError(
-                f"the guide has site {name!r}, which the model does not have; rename it, or mark "
-                "it by infer={'is_auxiliary': True}"
+                f"the guide has site {name!r}, which the model does not have",
+                "rename it, or mark it by infer={'is_auxiliary': True}",
             )
     return frozenset(drawn)
 

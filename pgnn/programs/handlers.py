@@ -147,9 +147,9 @@ def _explained(error: Exception, last: str) -> Exception:
         shapes = _shapes(error, site)
         return ModelError(
             f"site {site!r} does not fit plate {plate!r}: along dimension {dim} the plate has "
-            f"size {size}, but the distribution of the site has size {other}{shapes}; give it "
-            "the batch shape of its plates, or make other dimensions event dimensions by "
-            ".to_event()"
+            f"size {size}, but the distribution of the site has size {other}{shapes}",
+            "give it the batch shape of its plates, or make other dimensions event dimensions "
+            "by .to_event()",
         )
     if isinstance(error, NotImplementedError | KeyboardInterrupt):
         return error
@@ -259,8 +259,8 @@ def check_vectorised(message: Mapping[str, Any]) -> None:
         if frame.dim is None and frame.size != frame.full_size:
             raise Unsupported(
                 f"plate {frame.name!r} is a loop over a subsample of its rows, so site "
-                f"{message['name']!r} does not exist for other rows; write `with pyro.plate(...) "
-                "as rows:` instead of `for`"
+                f"{message['name']!r} does not exist for other rows",
+                "write `with pyro.plate(...) as rows:` instead of `for`",
             )
 
 

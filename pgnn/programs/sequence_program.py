@@ -158,7 +158,7 @@ class SemiMarkovProgram(SequenceProgram):
         object.__setattr__(self, "_left", Variable("left", model.durations.child.num_states))
         if "left" in model.conditionals:
             raise Unsupported(
-                "'left' is the name of the remaining steps in the program; rename the variable"
+                "'left' is the name of the remaining steps in the program", "rename the variable"
             )
         super().__init__(model, lengths, inputs)
         self._state = model.state.name
@@ -204,8 +204,9 @@ def _lengths(steps: int | Iterable[int] | None) -> tuple[int | None, Tensor]:
     """Return the number of rows (None: one sequence without a batch axis), and the lengths."""
     if steps is None:
         raise EvidenceError(
-            "a program over time has sites for each step; pass the number of steps, such as "
-            "program(lengths=10), or program(lengths=[10, 7]) for a batch"
+            "a program over time has sites for each step",
+            "pass the number of steps, such as program(lengths=10), or program(lengths=[10, 7]) "
+            "for a batch",
         )
     single = isinstance(steps, int)
     lengths = torch.as_tensor([steps] if single else list(steps), dtype=torch.int64)  # type: ignore[arg-type]

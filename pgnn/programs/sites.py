@@ -202,8 +202,9 @@ def _is_constant(fn: Any) -> bool:
 def powers(name: str) -> Unsupported:
     """Return the error for a discrete latent site whose cells have different scales."""
     return Unsupported(
-        f"site {name!r} is discrete and latent, and its scale differs between cells or depends on "
-        "other sites; scale all discrete sites by one number"
+        f"site {name!r} is discrete and latent, and its scale differs between cells or depends "
+        "on other sites",
+        "scale all discrete sites by one number",
     )
 
 
@@ -241,7 +242,8 @@ def _kind(name: str, fn: Any, observed: Any) -> tuple[Kind, Tensor | None]:
     if len(states) ** count > _MAX_STATES:
         raise Unsupported(
             f"site {name!r} has {len(states)} ** {count} joint states, because .to_event() joins "
-            f"its {count} elements; put them in a plate instead"
+            f"its {count} elements",
+            "put them in a plate instead",
         )
     return Kind.DISCRETE, torch.cartesian_prod(*[states] * count).reshape(-1, *fn.event_shape)
 
@@ -349,6 +351,6 @@ def _check_numbers(name: str, fn: Any, observed: Any) -> None:
         where = missing.nonzero()[0].tolist()
         place = f" at {where}" if where else ""
         raise ModelError(
-            f"site {name!r} is observed as NaN{place}; leave it out of the data, or mask missing "
-            "values by obs_mask= or poutine.mask"
+            f"site {name!r} is observed as NaN{place}",
+            "leave it out of the data, or mask missing values by obs_mask= or poutine.mask",
         )

@@ -30,8 +30,8 @@ def read_evidence(model: Any, evidence: Any) -> RowEvidence:
         v.is_discrete and v.shape for v in model.variables.values()
     ):
         raise Unsupported(
-            f"what-if questions are about models of single variables, got {type(model).__name__}; "
-            "of a model over time ask model.unroll(steps)"
+            f"what-if questions are about models of single variables, got {type(model).__name__}",
+            "of a model over time ask model.unroll(steps)",
         )
     return reader_of(model).read(evidence)
 
@@ -44,7 +44,7 @@ def check_network(model: Any) -> NetworkModel:
     """
     if not isinstance(model, NetworkModel):
         raise Unsupported(
-            f"a {type(model).__name__} has no conditional tables; a BayesianNetwork does"
+            f"a {type(model).__name__} has no conditional tables", "a BayesianNetwork has"
         )
     return model
 

@@ -9,7 +9,8 @@ import pyarrow as pa
 import pytest
 
 import pgnn
-from pgnn.cli import in_options
+from pgnn.cli.advice import in_options
+from pgnn.errors import Advice
 from tests.cli.commands import complaint, run
 
 
@@ -79,7 +80,7 @@ def test_cells_that_were_not_observed(
     for words in commands(asia, table).values():
         told = complaint(capsys, *words)
         assert "'lung' has no state 'NaN'" in told
-        assert "in a file an empty cell" in told
+        assert "leave the cell empty if it was not observed" in told
 
 
 def test_where_to_write_is_checked_before_the_work(
@@ -107,16 +108,44 @@ def test_where_to_write_is_checked_before_the_work(
     assert "got a folder" in complaint(capsys, "sample", asia, "--to", folder)
 
 
-def test_arguments_become_options() -> None:
-    message = "extra 'a'; leave columns out by pgnn.observed(data, ignore=['a', 3, \"it's\"])"
-    assert in_options(message) == (
-        "extra 'a'; leave columns out by --ignore a --ignore 3 --ignore 'it'\"'\"'s'"
+def test_advice_about_an_argument_becomes_an_option() -> None:
+    text = "leave columns out by pgnn.observed(data, ignore=['a', 3, \"it's\"])"
+    found = in_options(Advice(text, "ignore", ["a", 3, "it's"]), {"ignore"})
+    assert found == "leave columns out by --ignore a --ignore 3 --ignore 'it'\"'\"'s'"
+    assert in_options(Advice(text, "ignore"), {"ignore"}) == "leave columns out by --ignore NAME"
+    assert in_options(Advice(text, "ignore"), {"seed"}) == ""
+    separator = Advice("pass pandas.read_csv('rows.csv', sep=';')", "separator", ";")
+    assert in_options(separator, {"separator"}) == "pass --separator ';'"
+    assert in_options(Advice("or pgnn.codes(3) for the index of a state", "codes"), {"file"}) == ""
+    unknown = Advice("pgnn.observed(data, unknown='missing')", "unknown")
+    assert in_options(unknown, ()) == "leave the cell empty if it was not observed"
+    known = Advice("pass format= as one of bif, net", "format", ["bif, net"])
+    assert in_options(known, {"format"}) == "pass --format NAME, one of bif, net"
+
+
+def test_engines_and_learners_become_options() -> None:
+    both = "learn with EM() or Gradient(), which sum out missing values"
+    assert in_options(both, {"learner"}) == (
+        "learn with --learner EM or --learner Gradient, which sum out missing values"
     )
-    message = "extra 'a'; leave columns out by pgnn.observed(data, ignore=[...])"
-    assert in_options(message) == "extra 'a'; leave columns out by --ignore NAME"
-    assert in_options(message.replace("...", "<1>")).endswith("leave columns out by --ignore NAME")
-    assert in_options("pass format= as one") == "pass --format as one"
-    assert in_options("try EM() or Gradient()") == "try --learner EM or --learner Gradient"
+    assert in_options(both, {"engine"}) == ""
+    engine = "use engine=Gibbs(samples=9, chains=2), or observe more"
+    assert in_options(engine, {"engine"}) == (
+        "use --engine 'Gibbs(samples=9, chains=2)', or observe more"
+    )
+    assert in_options("observe all of them", ()) == "observe all of them"
+    for python in ("use model.unroll(3)", "raise max_bytes", "give scale= too", "see pgnn.codes"):
+        assert in_options(python, {"engine", "learner"}) == ""
+
+
+def test_names_of_data_are_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = tmp_path / "rows.csv"
+    rows.write_text("EM(),normalise=True\nyes,\nno,yes\n,no\n")
+    words = ("fit", rows, "--naive-bayes", "EM()", "--to", tmp_path / "out.bif")
+    told = complaint(capsys, *words, "--learner", "MaximumLikelihood")
+    assert "'EM()'" in told or "'normalise=True'" in told
+    assert told.endswith("drop or fill those rows yourself\n")
+    assert "--learner EM" in told
 
 
 def test_predict_leaves_the_allocator_of_pyarrow(asia: Path, table: Path) -> None:

@@ -6,7 +6,6 @@ import pandas as pd
 import pytest
 
 import pgnn
-from pgnn.cli import in_options
 from tests.cli.commands import complaint, run
 
 pytest.importorskip("pyarrow")
@@ -100,18 +99,6 @@ def test_lines_in_quotes_are_counted(
     assert "line 4: expected 3 cells" in complaint(capsys, *words)
     table.write_text('id,asia,tub\n"a\nb",no,\n\nc,no,no\n')
     assert run(*words) == 0
-
-
-def test_options_in_messages_about_cells() -> None:
-    message = "read_csv: pass pandas.read_csv('rows.csv', sep=';')"
-    assert in_options(message) == "read_csv: pass --separator ';'"
-    message = "no state 3; known: 5, 7, or pgnn.codes(3) for the index of a state"
-    assert in_options(message) == "no state 3; known: 5, 7"
-    message = (
-        "row 3; pgnn.observed(data, unknown='missing') takes values that are no states for not "
-        "observed"
-    )
-    assert in_options(message) == "row 3; leave the cell empty if it was not observed"
 
 
 def test_pictures_of_an_unknown_kind(

@@ -170,7 +170,8 @@ class BayesianLinear(LinearGaussian):
         if choosing and count <= 1.0:
             raise DataError(
                 f"one row determines neither the noise of {self.child.name!r} nor the scale of "
-                "its weights; use more rows, or give both scale= and noise="
+                "its weights",
+                "use more rows, or give both scale= and noise=",
             )
 
     def doubt(self, statistics: Statistics) -> str | None:

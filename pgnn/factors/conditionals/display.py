@@ -32,8 +32,9 @@ def conditional_frame(conditional: Conditional, inputs: Values | None = None) ->
     kind, name = type(conditional).__name__, conditional.child.name
     real = next(v.name for v in conditional.scope if not v.is_discrete or v.shape)
     raise Unsupported(
-        f"the {kind} conditional of {name!r} has no table, since {real!r} is not a single discrete "
-        "variable; see its named_parameters(), or distribution() at given values"
+        f"the {kind} conditional of {name!r} has no table, since {real!r} is not a single "
+        "discrete variable",
+        "see its named_parameters(), or distribution() at given values",
     )
 
 

@@ -171,8 +171,8 @@ class Distributional(Conditional, StartsFromData):
         if bool((missing.any(dim=1) & ~unobserved).any()):
             raise Unsupported(
                 f"{self.child.name!r} was partially observed in some rows, but Distributional "
-                "cannot "
-                "integrate the rest out; use Gaussian, Poisson or Bernoulli"
+                "cannot integrate the rest out",
+                "use Gaussian, Poisson or Bernoulli",
             )
         table = self._log_density(x).masked_fill(unobserved.unsqueeze(1), 0.0)
         values = {v.name: known[v.name] for v in self.parents if v.name in known}
@@ -206,8 +206,8 @@ class Distributional(Conditional, StartsFromData):
             Unsupported: Always.
         """
         raise Unsupported(
-            f"the Distributional conditional of {self.child.name!r} has no closed-form "
-            "estimate; learn it by gradient ascent (pgnn.Gradient)"
+            f"the Distributional conditional of {self.child.name!r} has no closed-form estimate",
+            "learn it by gradient ascent (pgnn.Gradient)",
         )
 
     def _add(self, name: str, value: Any, stated: Mapping[str, Any] | None) -> None:

@@ -34,7 +34,7 @@ class Exogenous(Conditional):
             Unsupported: Always.
         """
         name = self.child.name
-        raise Unsupported(f"{name!r} has no distribution: observe it, as in {{{name!r}: ...}}")
+        raise Unsupported(f"{name!r} has no distribution", f"observe it, as in {{{name!r}: ...}}")
 
     def factor(
         self,

@@ -89,7 +89,8 @@ class Full(Covariance):
         if isinstance(self.shrinkage, LedoitWolf):
             raise Unsupported(
                 "LedoitWolf() finds what to take away from complete rows with known classes, by "
-                "MaximumLikelihood(); with others give the share, such as shrinkage=0.1"
+                "MaximumLikelihood()",
+                "with others give the share, such as shrinkage=0.1",
             )
         share = torch.tensor(self.shrinkage, dtype=matrices.dtype, device=matrices.device)
         variances = torch.diag_embed(matrices.diagonal(dim1=-2, dim2=-1))

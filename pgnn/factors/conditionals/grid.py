@@ -89,7 +89,8 @@ def element_table(
     if base is None or len(base.event_shape) or dist.event_shape != child.shape:
         raise Unsupported(
             f"the elements of {child.name!r} are not independent in its distribution, "
-            f"{type(dist).__name__}, so that they have no tables; observe all of them"
+            f"{type(dist).__name__}, so that they have no tables",
+            "observe all of them",
         )
     lead = [*([] if rows is None else [rows]), *(v.num_states for v in parents)]
     size = math.prod(lead) * child.num_elements * child.num_states

@@ -44,8 +44,8 @@ def _frame(child: Variable, parents: Sequence[Variable], table: Any) -> Any:
     if not parents or table.index.nlevels != len(parents):
         raise ModelError(
             f"rows of the table of {child.name!r} must be labelled by the states of its parents "
-            f"{[v.name for v in parents]!r}, got the index {[*table.index][:4]!r}; give "
-            ".to_numpy() for a table in the order of the states"
+            f"{[v.name for v in parents]!r}, got the index {[*table.index][:4]!r}",
+            "give .to_numpy() for a table in the order of the states",
         )
     if not table.index.is_unique:
         raise ModelError(f"table of {child.name!r} has a duplicate row label")
@@ -79,6 +79,7 @@ def _checked(child: Variable, labels: Any, what: str) -> list[Hashable]:
     if len(names) != len(states) or set(names) != set(states):
         raise ModelError(
             f"{what} of the table of {child.name!r} must be its states {states[:8]!r}, got "
-            f"{names[:8]!r}; give .to_numpy() for a table in the order of the states"
+            f"{names[:8]!r}",
+            "give .to_numpy() for a table in the order of the states",
         )
     return names

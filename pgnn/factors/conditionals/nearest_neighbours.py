@@ -65,8 +65,9 @@ class NearestNeighbours(StoredRows):
             Unsupported: Always.
         """
         raise Unsupported(
-            f"a nearest-neighbour density of {self.child.name!r} does not integrate to oneand "
-            "cannot be sampled; KernelDensity can"
+            f"a nearest-neighbour density of {self.child.name!r} does not integrate to one and "
+            "cannot be sampled",
+            "KernelDensity can",
         )
 
     def _log_density(self, x: Tensor, values: Mapping[Hashable, Tensor]) -> Tensor:

@@ -82,7 +82,8 @@ class ScaledPosterior(Conditional):
         """
         raise Unsupported(
             f"ScaledPosterior knows the states given {self.child.name!r} and not the reverse: "
-            "there is nothing to draw; use Neural with a head"
+            "there is nothing to draw",
+            "use Neural with a head",
         )
 
     def factor(

@@ -92,7 +92,7 @@ class LogPenalty(SparsePenalty):
         degrees = 2.0 * self.strength - 1.0
         if degrees <= 0:
             raise Unsupported(
-                "exp(-penalty) has no finite integral: increase the strength of LogPenalty"
+                "exp(-penalty) has no finite integral", "increase the strength of LogPenalty"
             )
         degrees_of_each = torch.full((size,), degrees, dtype=torch.float64)
         return Independent(StudentT(degrees_of_each, 0.0, self.width / degrees**0.5), 1)

@@ -86,7 +86,7 @@ def _inside(constraint: Any, shape: tuple[int, ...]) -> Tensor | None:
 def _not_learnable(kind: type, child: Variable, what: str) -> ModelError:
     return ModelError(
         f"{kind.__name__} of {child.name!r} has {what}, which gradient ascent cannot learn: use "
-        "another, such as torch.distributions.Beta or pgnn.Histogram for values in an interval; "
-        "or fix it in a callable, as in lambda child, parents: pgnn.Distributional(child, parents, "
-        "lambda probs: Binomial(10, probs=probs), probs=[0.3, 0.6])"
+        "another, such as torch.distributions.Beta or pgnn.Histogram for values in an interval",
+        "or fix it in a callable, as in lambda child, parents: pgnn.Distributional(child, "
+        "parents, lambda probs: Binomial(10, probs=probs), probs=[0.3, 0.6])",
     )

@@ -85,11 +85,11 @@ def check_distributions(child: Variable, parents: Sequence[Variable], values: np
         count = int((off > ROW_TOLERANCE).sum())
         others = f" (and {count - 1} other rows do not either)" if count > 1 else ""
         raise ModelError(
-            f"row P({child.name}{_given(parents, where)}) of the table of {child.name!r} must sum "
-            f"to 1, but sums to {total:.7g}, off by {total - 1.0:+.3g}{others}; correct the row "
-            f"(the last axis runs over the states of {child.name!r}), or give "
+            f"row P({child.name}{_given(parents, where)}) of the table of {child.name!r} must "
+            f"sum to 1, but sums to {total:.7g}, off by {total - 1.0:+.3g}{others}",
+            f"correct the row (the last axis runs over the states of {child.name!r}), or give "
             "Tabular or the model normalise=True, which divides rounded rows, percentages and "
-            "counts by their sums"
+            "counts by their sums",
         )
 
 

@@ -112,8 +112,8 @@ class Tabular(DeclaredZeros, ExponentialFamily, Conjugate):
         if entries > MAX_TABLE:
             raise Intractable(
                 f"a table of {child.name!r} given its {len(self.parents)} parents has "
-                f"{human_count(entries)} entries or more, at most {MAX_TABLE:,} are made; "
-                "use NoisyOr, Sigmoid, Softmax or Neural"
+                f"{human_count(entries)} entries or more, at most {MAX_TABLE:,} are made",
+                "use NoisyOr, Sigmoid, Softmax or Neural",
             )
         self.logits = learnable_zeros(f"the table of {child.name!r}", self.shape)
 

@@ -44,8 +44,8 @@ class SparseFactor:
             )
         except MemoryError:
             raise Intractable(
-                f"the factors of a precision matrix of {self.size:,} nodes do not fit the memory; "
-                "take engine=pgnn.SparseNormal(iterative=True), which finds means alone"
+                f"the factors of a precision matrix of {self.size:,} nodes do not fit the memory",
+                "take engine=pgnn.SparseNormal(iterative=True), which finds means alone",
             ) from None
         except RuntimeError:
             self._factors = None
@@ -104,7 +104,7 @@ def iterated(matrix: Any, target: Floats, tolerance: float) -> Floats:
         result[:, k], failed = cg(matrix, target[:, k], rtol=tolerance, maxiter=50_000, M=scale)
         if failed:
             raise ModelError(
-                "conjugate gradients did not converge: the precision matrix is nearly singular; "
-                "give anchor= a larger number, or see more nodes"
+                "conjugate gradients did not converge: the precision matrix is nearly singular",
+                "give anchor= a larger number, or see more nodes",
             )
     return result

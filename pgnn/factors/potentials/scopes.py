@@ -71,8 +71,8 @@ def elementwise(elements: Elements, variables: Iterable[int]) -> Ints:
     except ValueError:
         shapes = {v.name: v.shape for v in chosen}
         raise ModelError(
-            f"arrays are joined element by element and need one shape, got {shapes}; give "
-            "the elements to join by scopes="
+            f"arrays are joined element by element and need one shape, got {shapes}",
+            "give the elements to join by scopes=",
         ) from None
     return np.stack([n.ravel() for n in numbers], axis=1)
 

@@ -58,9 +58,9 @@ class TabularPotential(Potential):
         entries = entries_of(shape, MAX_TABLE)
         if entries > MAX_TABLE:
             raise Intractable(
-                f"a table over {len(shape)} variables such as {self.axis_variables[0].name!r} has "
-                f"{human_count(entries)} entries or more, at most {MAX_TABLE:,} are made; declare "
-                "smaller cliques, such as the edges"
+                f"a table over {len(shape)} variables such as {self.axis_variables[0].name!r} "
+                f"has {human_count(entries)} entries or more, at most {MAX_TABLE:,} are made",
+                "declare smaller cliques, such as the edges",
             )
         self.log_table = learnable_zeros("a table", (1, *shape))
 

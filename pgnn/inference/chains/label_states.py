@@ -196,8 +196,8 @@ def _reached(allowed: Mask, order: int, moves: LabelMoves) -> set[_State]:
         if len(reached) * len(allowed) > MAX_EDGES:
             raise Intractable(
                 f"histories of {order} of {len(allowed):,} labels have more than "
-                f"{human_count(MAX_EDGES)} transitions, the most that are listed. Give a smaller "
-                "order, or a mask that forbids more"
+                f"{human_count(MAX_EDGES)} transitions, the most that are listed",
+                "Give a smaller order, or a mask that forbids more",
             )
     return reached
 

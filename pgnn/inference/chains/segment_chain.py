@@ -126,8 +126,8 @@ class SegmentChain:
             Unsupported: Always.
         """
         raise Unsupported(
-            "segment chains have no filtering; name an engine for the unrolled network, such as "
-            "engine=JunctionTree()"
+            "segment chains have no filtering",
+            "name an engine for the unrolled network, such as engine=JunctionTree()",
         )
 
     def log_conditionals(self, states: Tensor) -> Tensor:
@@ -137,8 +137,8 @@ class SegmentChain:
             Unsupported: Always.
         """
         raise Unsupported(
-            "segment chains have no pseudo-likelihood of single steps; learn with Gradient() or "
-            "Perceptron()"
+            "segment chains have no pseudo-likelihood of single steps",
+            "learn with Gradient() or Perceptron()",
         )
 
     def expectations(self, weights: Tensor | None = None) -> SegmentExpectations:
@@ -169,7 +169,7 @@ class SegmentChain:
             Unsupported: If ``k`` is larger.
         """
         if k != 1:
-            raise Unsupported(f"segment chains find one best segmentation; got k={k!r}, pass k=1")
+            raise Unsupported(f"segment chains find one best segmentation; got k={k!r}", "pass k=1")
         counts, score = self._paths_by_gradient(MAX, 1)
         return counts[0], score
 

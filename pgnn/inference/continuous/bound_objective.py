@@ -76,8 +76,8 @@ class BoundObjective(DrawingObjective):
         """
         if not isinstance(model, AmortisedModel):
             raise Unsupported(
-                f"LowerBound() learns models with a recognition model, such as a VAE; of a "
-                f"{type(model).__name__} learn with Variational(), EM() or Gradient()"
+                "LowerBound() learns models with a recognition model, such as a VAE",
+                f"of a {type(model).__name__} learn with Variational(), EM() or Gradient()",
             )
 
     @classmethod

@@ -151,8 +151,9 @@ class ProgramDraws(GuideDraws):
         """See :class:`GuideDraws`."""
         if objective.path_only and isinstance(objective, Renyi):
             raise Unsupported(
-                "doubly reparameterised gradients require a guide whose density is separate from "
-                "its draws; use a guide such as FullRankNormal() in place of the program's guide"
+                "doubly reparameterised gradients require a guide whose density is separate "
+                "from its draws",
+                "use a guide such as FullRankNormal() in place of the program's guide",
             )
         rows, executions = len(at.rows), self.__dict__["executions"]
         with drawing_from(generator):
@@ -180,8 +181,8 @@ class PlateBatches:
         self.full, self.model = full, model
         if full.observed.soft is not None or full.observed.soft_tensors:
             raise Unsupported(
-                "a program with soft evidence and partially observed plates cannot be subsampled; "
-                "leave out subsample_size"
+                "a program with soft evidence and partially observed plates cannot be subsampled",
+                "leave out subsample_size",
             )
 
     @classmethod

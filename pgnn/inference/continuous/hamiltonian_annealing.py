@@ -129,8 +129,8 @@ class _Path:
         names = self.density.latents
         if not isinstance(model, DirectedModel) or not names:
             raise Unsupported(
-                "HamiltonianAnnealing() requires a directed model with a latent real variable; use "
-                "AnnealedImportanceSampling() for discrete variables"
+                "HamiltonianAnnealing() requires a directed model with a latent real variable",
+                "use AnnealedImportanceSampling() for discrete variables",
             )
         self.rows = question.observed.num_rows
         known = known_values(model, question.observed)

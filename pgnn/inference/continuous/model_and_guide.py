@@ -281,8 +281,8 @@ def _own_draws(
     if isinstance(density, UnitDensity):
         if guide is not None or shared:
             raise Unsupported(
-                f"the hidden units of a {type(model).__name__} are recognised by its own network: "
-                "leave guide and shared out"
+                f"the hidden units of a {type(model).__name__} are recognised by its own network",
+                "leave guide and shared out",
             )
         return UnitDraws(model)
     if guide is None and isinstance(model, AmortisedModel) and not shared:
@@ -301,8 +301,8 @@ def _approximations(
             raise EvidenceError(f"shared names {name!r}, which is not a latent real variable")
     if not latents:
         raise Unsupported(
-            "there is no latent real variable, so that there is nothing to approximate; use "
-            "JunctionTree() to answer, MaximumLikelihood() or Gradient() to learn"
+            "there is no latent real variable, so that there is nothing to approximate",
+            "use JunctionTree() to answer, MaximumLikelihood() or Gradient() to learn",
         )
     order = [v for v in parents_first(model) if v.name in latents]
     supports = supports_of(model, order, known_values(model, density.observed), density.inputs)
@@ -346,8 +346,9 @@ def prior_log_density(model: Any, values: Mapping[Hashable, Tensor]) -> Tensor:
     """
     if not isinstance(model, DirectedModel):
         raise Unsupported(
-            "shared latents are those of directed graphs; in a program declare what differs by row "
-            "in a plate, and everything else outside of it"
+            "shared latents are those of directed graphs",
+            "in a program declare what differs by row in a plate, and everything else outside "
+            "of it",
         )
     total = torch.zeros((), dtype=torch.float64)
     for name, value in values.items():

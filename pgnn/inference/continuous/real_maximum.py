@@ -52,8 +52,8 @@ def most_probable_reals(settings: Variational, question: Question) -> Assignment
     """
     if not question.complete:
         raise Unsupported(
-            "joint maximisation over states and real values is not supported for this model; give "
-            "the states as evidence, or pass only discrete variables as targets="
+            "joint maximisation over states and real values is not supported for this model",
+            "give the states as evidence, or pass only discrete variables as targets=",
         )
     unknown = unknown_reals(question)
     leaves = [n for n in unknown if _is_leaf(question, n, unknown)]
@@ -65,7 +65,8 @@ def most_probable_reals(settings: Variational, question: Question) -> Assignment
     if rest and leaves:
         raise Unsupported(
             f"joint maximisation over {leaves[0]!r} and {rest[0]!r}, on which it depends, is not "
-            "supported; give one of them as evidence, or draw both by sample()"
+            "supported",
+            "give one of them as evidence, or draw both by sample()",
         )
     with torch.no_grad():
         values = {n: _mode(question, n) for n in leaves}
@@ -93,8 +94,8 @@ def _check_found(integrated_out: list[Hashable]) -> None:
     if integrated_out:
         raise Unsupported(
             f"{integrated_out[0]!r} was observed in part, and the rest of it is integrated out "
-            "where what it depends on is unknown: impute() gives expectations of the rest, query() "
-            "its distribution, sample() draws of it"
+            "where what it depends on is unknown",
+            "impute() gives expectations of the rest, query() its distribution, sample() draws",
         )
 
 
@@ -180,8 +181,8 @@ def _mode(question: Question, name: Hashable) -> Tensor:
         mode: Tensor = distribution.mode
     except NotImplementedError:
         raise Unsupported(
-            f"the distribution of {name!r} does not define its mode; use query() for its mean, or "
-            "sample()"
+            f"the distribution of {name!r} does not define its mode",
+            "use query() for its mean, or sample()",
         ) from None
     mode = mode.expand(rows.num_rows, *conditional.child.shape)
     known = rows.reals.get(name)

@@ -156,8 +156,8 @@ class RealPosterior(WithReals):
             arviz: Any = import_module("arviz")
         except ImportError:
             raise Unsupported(
-                "to_arviz() requires ArviZ, which is not installed; `pip install arviz`, or use "
-                "summary(), diagnostics and samples"
+                "to_arviz() requires ArviZ, which is not installed",
+                "`pip install arviz`, or use summary(), diagnostics and samples",
             ) from None
         posterior = {str(n): self._draws[n].numpy() for n in self.reals}
         groups = {"posterior": posterior, "sample_stats": self.statistics}

@@ -44,8 +44,8 @@ class RecognitionDraws(GuideDraws):
         for name in latents:
             if name not in model.recognition:
                 raise Unsupported(
-                    f"{name!r} is unobserved and has no recognition conditional; pass a guide, "
-                    "such as Variational(guide=pgnn.MeanFieldNormal())"
+                    f"{name!r} is unobserved and has no recognition conditional",
+                    "pass a guide, such as Variational(guide=pgnn.MeanFieldNormal())",
                 )
         self._names = tuple(n for n in model.recognition if n in latents)
         self.is_density = all(_has_density(model.recognition[n]) for n in self._names)
@@ -70,7 +70,8 @@ class RecognitionDraws(GuideDraws):
         if dreg and len(self._names) > 1:
             raise Unsupported(
                 "doubly reparameterised gradients support one latent variable, got "
-                f"{len(self._names)}; use an objective without doubly_reparameterised"
+                f"{len(self._names)}",
+                "use an objective without doubly_reparameterised",
             )
         model: AmortisedModel = self.__dict__["model"]
         density = _density_at(at)
@@ -208,7 +209,8 @@ def _divergences(q: Distribution, p: Distribution, name: Hashable) -> Tensor:
     except NotImplementedError:
         raise Unsupported(
             f"the divergence of {type(q).__name__} from {type(p).__name__} of {name!r} has no "
-            "closed form; use Elbo() without closed_form and free_bits"
+            "closed form",
+            "use Elbo() without closed_form and free_bits",
         ) from None
 
 

@@ -108,8 +108,8 @@ class UnitDraws(GuideDraws):
         """
         if objective.path_only or (isinstance(objective, Elbo) and not objective.is_plain):
             raise Unsupported(
-                f"{objective!r} requires real latent variables, but units are discrete; use "
-                "ScoreFunction(), ImportanceWeighted() or Elbo() without further settings"
+                f"{objective!r} requires real latent variables, but units are discrete",
+                "use ScoreFunction(), ImportanceWeighted() or Elbo() without further settings",
             )
         model, density = self.__dict__["model"], at.density
         assert isinstance(density, UnitDensity)
@@ -166,8 +166,8 @@ def _check(model: Any, observed: RowEvidence) -> None:
     what = type(model).__name__
     if not model.is_normalized:
         raise Unsupported(
-            f"the top of {what} is not normalised, so its bound cannot be maximised; learn with "
-            "WakeSleep()"
+            f"the top of {what} is not normalised, so its bound cannot be maximised",
+            "learn with WakeSleep()",
         )
     units = model.elements.numbers(model.visible).ravel()
     hidden = np.delete(observed.codes, units, axis=1)

@@ -131,8 +131,8 @@ class Variational(Engine, Learner):
         )
         if self.guide is not None and not isinstance(self.guide, Guide):
             raise ModelError(
-                f"guide must be a guide such as pgnn.FullRankNormal(), got {self.guide!r}; pass a "
-                "Pyro guide with its program: pgnn.Program(model, guide)"
+                f"guide must be a guide such as pgnn.FullRankNormal(), got {self.guide!r}",
+                "pass a Pyro guide with its program: pgnn.Program(model, guide)",
             )
         if not isinstance(self.objective, Objective):
             raise ModelError(
@@ -363,7 +363,10 @@ class Variational(Engine, Learner):
 
     def _cannot(self, what: str, instead: str) -> Unsupported:
         error = super()._cannot(what, instead)
-        return Unsupported(f"{error}; Variational(guide=Delta()) finds the most probable reals")
+        return Unsupported(
+            error.reason,
+            f"{error.advice}; Variational(guide=Delta()) finds the most probable reals",
+        )
 
 
 def _density(question: Question) -> SummedDensity:

@@ -87,7 +87,8 @@ class ByComponent(Engine):
         if not maximized[0] and bool((question.observed.codes[:, 0] < 0).any()):
             raise Unsupported(
                 "the most probable states with the component summed out do not decompose by "
-                "component; add the component to the targets, or use engine=JunctionTree()"
+                "component",
+                "add the component to the targets, or use engine=JunctionTree()",
             )
         known, classes = component_rows(model, question.observed)
         first = model.components[0].elements
@@ -167,8 +168,8 @@ class ByComponent(Engine):
         name = mixture.class_name
         if targets is None or names_of(targets, {**model.variables}) != [name]:
             raise Unsupported(
-                f"the targets of a mixture of models over time include {name!r}; query steps "
-                "of a component instead: model.components[0].query(...)"
+                f"the targets of a mixture of models over time include {name!r}",
+                "query steps of a component instead: model.components[0].query(...)",
             )
         observed = _sequences(mixture, evidence)
         with torch.set_grad_enabled(_wants_gradients(mixture, observed)):
@@ -205,8 +206,8 @@ class ByComponent(Engine):
         if k != 1 or (asked is not None and mixture.class_name not in asked):
             raise Unsupported(
                 "a mixture of models over time has one most probable assignment, of "
-                f"{mixture.class_name!r} and the hidden variables; ask a component for others: "
-                "model.components[0].decode(...)"
+                f"{mixture.class_name!r} and the hidden variables",
+                "ask a component for others: model.components[0].decode(...)",
             )
         observed = _sequences(mixture, evidence)
         names = None if asked is None else asked - {mixture.class_name}
@@ -283,8 +284,8 @@ class ByComponent(Engine):
 def _mixture(model: Any) -> MixtureModel:
     if not isinstance(model, MixtureModel):
         raise Unsupported(
-            f"ByComponent() supports only mixtures of models, and {type(model).__name__} is "
-            "none; omit engine="
+            f"ByComponent() supports only mixtures of models, and {type(model).__name__} is none",
+            "omit engine=",
         )
     checked: Any = model
     checked.cached_numbers("checked", checked.check)

@@ -102,7 +102,7 @@ class RealTargets:
             except Intractable as error:
                 if self.named or not whole.variables:
                     raise
-                whole.diagnostics = {"reason": f"{error}", **whole.diagnostics}
+                whole.diagnostics = {"reason": error.reason, **whole.diagnostics}
                 wanted -= component.names
         answered = [v for v in self.reals if v.name in wanted]
         return GaussianPosterior(whole, answered, systems, self._dtype) if answered else whole
@@ -125,8 +125,8 @@ class RealTargets:
                 if self.discrete is not None and v.name not in self.discrete:
                     raise Unsupported(
                         f"{targets[0].name!r} depends on {v.name!r}, which is not among the "
-                        "targets: the mode of a mixture has no closed form; add "
-                        f"{v.name!r} to the targets, or observe it"
+                        "targets: the mode of a mixture has no closed form",
+                        f"add {v.name!r} to the targets, or observe it",
                     )
             modes.append(RealModes(system, targets, self._dtype))
         return modes
@@ -236,8 +236,8 @@ class GaussianPosterior(WithReals):
         if len(real) < len(names) or len({*real}) < len(real):
             raise Unsupported(
                 "a joint distribution needs names of discrete variables only or of real ones "
-                "only, without repetition, got "
-                f"{[*names]}; to condition real variables on states, add these to the evidence"
+                f"only, without repetition, got {[*names]}",
+                "to condition real variables on states, add these to the evidence",
             )
         systems = [s for s in self._systems if any(v.name in real for v in s.hidden)]
         whole = {v.name for s in systems for v in s.hidden}

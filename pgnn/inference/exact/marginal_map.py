@@ -120,6 +120,6 @@ class MarginalSearch:
         except Intractable as error:
             raise Unsupported(
                 "Annealing() finds marginal MAP states if the exact engine can sum out the "
-                f"other variables, which is too expensive for this query ({error}); maximise "
-                "over more variables, or over all, or observe more"
+                f"other variables, which is too expensive for this query ({error.reason})",
+                "maximise over more variables, or over all, or observe more",
             ) from error

@@ -138,7 +138,7 @@ class SparseNormal(Engine):
         """Answer ``log_prob``."""
         if self.iterative:
             raise Unsupported(
-                "conjugate gradients cannot compute the log evidence; use iterative=False"
+                "conjugate gradients cannot compute the log evidence", "use iterative=False"
             )
         return torch.from_numpy(self.answer_query(question).log_numbers)
 
@@ -146,7 +146,7 @@ class SparseNormal(Engine):
         """Answer ``sample``: samples from the posterior."""
         field = _field(question.model)
         if self.iterative:
-            raise Unsupported("conjugate gradients cannot draw samples; use iterative=False")
+            raise Unsupported("conjugate gradients cannot draw samples", "use iterative=False")
         x = _rows(question, field)
         rng = np.random.default_rng(seed)
         posterior = self.answer_query(question)
@@ -296,7 +296,7 @@ class FieldPosterior(WithReals):
         """
         observed, _, factor = next(f for f in self.factors if row in f[1])
         if factor is None:
-            raise Unsupported("conjugate gradients cannot compute variances; use iterative=False")
+            raise Unsupported("conjugate gradients cannot compute variances", "use iterative=False")
         variances = np.zeros(len(places))
         hidden = ~observed[places]
         number = np.cumsum(~observed) - 1

@@ -111,7 +111,7 @@ class Adversarial(Learner):
                 check_callable(name, getattr(self, name), example)
         check_checkpoints(self.checkpoints)
         if self.distributed and self.checkpoints is not None:
-            raise ModelError("checkpoints need a single process; leave out distributed=True")
+            raise ModelError("checkpoints need a single process", "leave out distributed=True")
         if not isinstance(self.objective, AdversarialObjective):
             raise ModelError(
                 "objective must be an AdversarialObjective such as pgnn.NonSaturating(), got "

@@ -78,9 +78,9 @@ def _size(name: Hashable, conditional: Conditional) -> int:
     size = sum(LearnableParameters(bare(conditional)).sizes)
     if size > _MOST:
         raise Unsupported(
-            f"the {type(bare(conditional)).__name__} of {name!r} has no sufficient statistics, and "
-            f"with {size:,} parameters (at most {_MOST:,}) no quadratic approximation of the "
-            "log-likelihood of earlier batches, which partial_fit() would forget; fit() all rows, "
-            "with Gradient(optimizer=..., batch_size=...) if they are many"
+            f"the {type(bare(conditional)).__name__} of {name!r} has no sufficient statistics, "
+            f"and with {size:,} parameters (at most {_MOST:,}) no quadratic approximation of the "
+            "log-likelihood of earlier batches, which partial_fit() would forget",
+            "fit() all rows, with Gradient(optimizer=..., batch_size=...) if they are many",
         )
     return size

@@ -51,7 +51,7 @@ class Batches(Generic[Batch]):
             try:
                 rows = self._read(batch)
             except DataError as error:
-                raise DataError(f"batch {number}: {error}") from None
+                raise DataError(f"batch {number}: {error.reason}", error.advice) from None
             yield rows
         if number < 0:
             raise DataError("the iterable of batches is empty")

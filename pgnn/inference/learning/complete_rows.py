@@ -191,9 +191,10 @@ def _values(model: NetworkModel, rows: RowEvidence) -> dict[Hashable, Tensor]:
         gone = missing.reshape(len(x), -1).any(dim=1)
         if bool(gone.any()):
             raise DataError(
-                f"cells are missing: column {name!r} in {int(gone.sum())} of {len(x)} rows (first "
-                f"row {int(gone.nonzero()[0])}). Maximum likelihood needs complete rows; learn "
-                "with EM(), if the model can sum them out, or drop or fill those rows yourself"
+                f"cells are missing: column {name!r} in {int(gone.sum())} of {len(x)} rows "
+                f"(first row {int(gone.nonzero()[0])}). Maximum likelihood needs complete rows",
+                "learn with EM(), if the model can sum them out, or drop or fill those rows "
+                "yourself",
             )
         values[name] = x
     return values

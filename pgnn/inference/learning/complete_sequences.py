@@ -51,8 +51,8 @@ def fit_slices(
     """
     if not model.is_stepwise:
         raise Unsupported(
-            f"MaximumLikelihood() counts steps, and {type(model).__name__} has segments of "
-            "several; learn with EM(), which takes sequences with observed states, too"
+            f"MaximumLikelihood() counts steps, and {type(model).__name__} has segments of several",
+            "learn with EM(), which takes sequences with observed states, too",
         )
     with fitting(model, learner) as history:
         observed = read_sequences(model, data, weights, inputs)

@@ -118,9 +118,9 @@ def fit_conditional(term: Term, max_iterations: int) -> None:
         if not math.isfinite(closure().item()):
             raise DataError(
                 "some rows have probability zero under the initial parameters of the "
-                "conditional of "
-                f"{name!r}; use other initial parameters (such as leak=None of a noisy-or, which "
-                "is learned) or check the data"
+                f"conditional of {name!r}",
+                "use other initial parameters (such as leak=None of a noisy-or, which is "
+                "learned) or check the data",
             )
         optimizer.step(closure)  # type: ignore[no-untyped-call]
         closure()

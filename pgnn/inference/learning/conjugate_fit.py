@@ -151,7 +151,8 @@ def _conjugate(e_step: EStep[Any]) -> dict[Hashable, Conjugate]:
         if not isinstance(conditional, Conjugate) or conditional.inputs:
             raise Unsupported(
                 f"VariationalBayes learns tables and normal distributions; {name!r} has a "
-                f"{type(conditional).__name__}; use EM()"
+                f"{type(conditional).__name__}",
+                "use EM()",
             )
         if any(not p.requires_grad for p in conditional.parameters()):
             raise Unsupported(
@@ -161,10 +162,10 @@ def _conjugate(e_step: EStep[Any]) -> dict[Hashable, Conjugate]:
         pieces[name] = conditional
     if not pieces or e_step.learns_other_parameters:
         kind = type(e_step.model).__name__
-        raise Unsupported(f"VariationalBayes learns no {kind}: it has other parameters; use EM()")
+        raise Unsupported(f"VariationalBayes learns no {kind}: it has other parameters", "use EM()")
     shared = [names for names in tied(e_step.pieces) if len(names) > 1]
     if shared:
-        raise Unsupported(f"{shared[0][0]!r} and {shared[0][1]!r} share parameters: use EM()")
+        raise Unsupported(f"{shared[0][0]!r} and {shared[0][1]!r} share parameters", "use EM()")
     return pieces
 
 

@@ -174,7 +174,7 @@ class ContrastiveDivergence(Learner):
             PgnnError: If the parameters diverge.
         """
         if self.checkpoints is not None:
-            raise ModelError("partial_fit() supports no checkpoints; leave out checkpoints=")
+            raise ModelError("partial_fit() supports no checkpoints", "leave out checkpoints=")
         source = self._source(model, data, weights, inputs, seed, 1)
         earlier: Any = model.history if model.history.progress is not None else {}
         with fitting_parameters(model, self) as (learnable, history), torch.no_grad():

@@ -156,8 +156,9 @@ class ControlVariates:
             known = [x for x in given if x is not None]
             if len(known) < len(given):
                 raise Unsupported(
-                    "baseline_units= needs a recognition network whose inputs are known, such as "
-                    "that of a SigmoidBeliefNetwork; leave it out"
+                    "baseline_units= needs a recognition network whose inputs are known, such "
+                    "as that of a SigmoidBeliefNetwork",
+                    "leave it out",
                 )
             self._make_networks(known)
 

@@ -81,7 +81,8 @@ class DistributedEStep(EStep[Any]):
             name = next(iter(summed.rows))
             raise Unsupported(
                 f"the conditional of {name!r} has no closed form: its statistics cannot be "
-                "summed over processes; learn in one process"
+                "summed over processes",
+                "learn in one process",
             )
         return _summed(summed)
 

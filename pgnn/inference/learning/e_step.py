@@ -176,8 +176,9 @@ class EStep(ABC, Generic[EvidenceT]):
             Unsupported: If the model does not support this.
         """
         raise Unsupported(
-            "EM(hard=True) fills in discrete variables of networks, mixtures and models over time; "
-            f"{type(self.model).__name__} has others: leave hard= out"
+            "EM(hard=True) fills in discrete variables of networks, mixtures and models over "
+            f"time; {type(self.model).__name__} has others",
+            "leave hard= out",
         )
 
     @abstractmethod

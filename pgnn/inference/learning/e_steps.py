@@ -48,7 +48,7 @@ def e_step_of(
         Unsupported: If there is none.
     """
     if isinstance(model, GaussianChainModel | ClosedFormModel) and engine is not None:
-        raise Unsupported(f"EM of {type(model).__name__} is exact: leave out engine=")
+        raise Unsupported(f"EM of {type(model).__name__} is exact", "leave out engine=")
     if isinstance(model, SlicedModel) and engine is not None:
         return UnrolledEStep(model, engine)
     if isinstance(model, EmittingModel):
@@ -73,6 +73,6 @@ def e_step_of(
     if isinstance(model, FactorModel) and not over_time and not model.is_normalized:
         return FieldEStep(model, engine)
     raise Unsupported(
-        f"EM learns networks, fields and models over time; {type(model).__name__} has no "
-        "E-step: use another learner, such as Gradient()"
+        f"EM learns networks, fields and models over time; {type(model).__name__} has no E-step",
+        "use another learner, such as Gradient()",
     )

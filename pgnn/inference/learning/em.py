@@ -150,7 +150,7 @@ class EM(Learner):
         if self.checkpoints is not None and not isinstance(self.checkpoints, Checkpoints):
             raise ModelError(f"checkpoints must be Checkpoints(path), got {self.checkpoints!r}")
         if self.distributed and self.batch_size is not None:
-            raise ModelError("batch_size needs a single process; leave out distributed=True")
+            raise ModelError("batch_size needs a single process", "leave out distributed=True")
         if self.engine is not None and not isinstance(self.engine, Engine):
             raise ModelError(f"engine must be one such as pgnn.JunctionTree(), got {self.engine!r}")
         if self.prior is not None and not isinstance(self.prior, Prior | ParameterPrior | Mapping):

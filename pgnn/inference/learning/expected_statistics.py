@@ -177,7 +177,8 @@ def check_ties(pieces: Pieces) -> None:
                                     shared[0] == shared[1]):  # fmt: skip
                 raise Unsupported(
                     f"the conditionals of {first!r} and {other!r} share only some parameters, "
-                    "for which there is no M-step; learn with Gradient()"
+                    "for which there is no M-step",
+                    "learn with Gradient()",
                 )
 
 
@@ -199,8 +200,9 @@ def check_owners(pieces: Pieces) -> None:
             owner = owners.setdefault(id(p), name)
             if p.requires_grad and owner != name:
                 raise Unsupported(
-                    f"the conditionals of {owner!r} and {name!r} share parameters, which "
-                    "cannot be estimated separately; learn with EM() or Gradient()"
+                    f"the conditionals of {owner!r} and {name!r} share parameters, which cannot "
+                    "be estimated separately",
+                    "learn with EM() or Gradient()",
                 )
 
 

@@ -73,7 +73,7 @@ class FieldEStep(EStep[RowEvidence]):
         observed = read_rows(self.model, data, weights, inputs)
         if observed.rowwise:
             raise Unsupported(
-                "EM learns fields of discrete variables without inputs; learn with Gradient()"
+                "EM learns fields of discrete variables without inputs", "learn with Gradient()"
             )
         return observed
 
@@ -92,8 +92,8 @@ class FieldEStep(EStep[RowEvidence]):
             total = rows.weighted_sum(log_z.double())
             if not total.requires_grad:
                 raise Unsupported(
-                    f"the log evidence of {type(self._engine).__name__} is not differentiable; "
-                    "leave out engine=, or use BeliefPropagation()"
+                    f"the log evidence of {type(self._engine).__name__} is not differentiable",
+                    "leave out engine=, or use BeliefPropagation()",
                 )
             counts = torch.autograd.grad(total, leaves, materialize_grads=True)
         weight = float(rows.row_weights.sum())

@@ -173,8 +173,8 @@ def _features(model: Any) -> dict[Hashable, Gaussian]:
             continue
         if not isinstance(conditional, Gaussian):
             raise Unsupported(
-                f"KMeans needs Gaussian features, not {type(conditional).__name__} {name!r}; "
-                "use EM()"
+                f"KMeans needs Gaussian features, not {type(conditional).__name__} {name!r}",
+                "use EM()",
             )
         features[name] = conditional
     return features

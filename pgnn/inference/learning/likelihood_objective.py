@@ -94,9 +94,9 @@ class LikelihoodObjective:
         log_z = self.engine.log_prob(model, observed, inputs=rows.inputs or None)
         if torch.is_grad_enabled() and not log_z.requires_grad:
             raise Unsupported(
-                f"the log evidence of {type(self.engine).__name__} is not differentiable; "
+                f"the log evidence of {type(self.engine).__name__} is not differentiable",
                 "learn with JunctionTree(), BeliefPropagation() or a sampling engine such as "
-                "Gibbs()"
+                "Gibbs()",
             )
         return _mean(log_z, rows)
 
@@ -141,8 +141,8 @@ class SampledObjective(LikelihoodObjective, DrawingObjective):
             drawn = self.engine.sample(model, number, observed, inputs=inputs, seed=seed)
         if drawn.log_weights is not None:
             raise Unsupported(
-                f"draws of {type(self.engine).__name__} are weighted; learn with Gibbs() or "
-                "JunctionTree()"
+                f"draws of {type(self.engine).__name__} are weighted",
+                "learn with Gibbs() or JunctionTree()",
             )
         codes = drawn.codes.cpu().numpy().astype(np.int32)
         if rows.rowwise:
@@ -269,7 +269,7 @@ class SequenceObjective:
         log_z: Tensor = self.model.log_prob(rows, inputs=rows.inputs or None, engine=self.engine)
         if torch.is_grad_enabled() and not log_z.requires_grad:
             raise Unsupported(
-                f"the log evidence of {type(self.engine).__name__} is not differentiable; "
-                "leave out engine="
+                f"the log evidence of {type(self.engine).__name__} is not differentiable",
+                "leave out engine=",
             )
         return log_z

@@ -176,7 +176,8 @@ class MaximumLikelihood(Learner):
             raise Unsupported(
                 "partial_fit() of MaximumLikelihood() adds to the counts of earlier rows, which "
                 f"{str(model.history.get('learner', 'another learner')).split('(')[0]} did not "
-                "keep: start with partial_fit() on a model that has not been fitted"
+                "keep",
+                "start with partial_fit() on a model that has not been fitted",
             )
         learn_from_batch(
             model,
@@ -317,13 +318,15 @@ def _sort_out(model: Any) -> _Parts:
     if not isinstance(model, DirectedModel):
         raise Unsupported(
             "MaximumLikelihood counts for directed models with a conditional for every node; "
-            f"{type(model).__name__} has none: learn with Gradient() or PseudoLikelihood()"
+            f"{type(model).__name__} has none",
+            "learn with Gradient() or PseudoLikelihood()",
         )
     learned = frozenset(n for n, c in model.conditionals.items() if _is_learnable(c))
     if not learned:
         raise ModelError(
             "the model has nothing to learn: tables that were given, or read from a file, are "
-            "constants; call model.requires_grad_() to make all of them learnable"
+            "constants",
+            "call model.requires_grad_() to make all of them learnable",
         )
     check_owners(model.conditionals)
     tables: dict[Hashable, Tabular] = {}
@@ -360,7 +363,7 @@ def _counted(model: Any, parts: _Parts, data: Any, weights: Any, progress: bool)
         except DataError as error:
             if number is None:
                 raise
-            raise DataError(f"batch {number}: {error}") from None
+            raise DataError(f"batch {number}: {error.reason}", error.advice) from None
     statistics.check()
     return statistics
 

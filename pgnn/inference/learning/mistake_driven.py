@@ -143,7 +143,8 @@ class MistakeDriven(Learner):
             if not rows.is_known(model.state.name):
                 raise DataError(
                     f"some of {model.state.name!r} are missing: {type(self).__name__} needs all "
-                    "labels; learn with Gradient(), which sums out missing values"
+                    "labels",
+                    "learn with Gradient(), which sums out missing values",
                 )
             chain = None
             on_cpu = all(p.device.type == "cpu" for p in learnable.parameters)
@@ -165,8 +166,8 @@ class MistakeDriven(Learner):
         mistakes = RowMistakes(learnable, model, rows, targets, engine)
         if (rows.codes[:, mistakes.places] < 0).any():
             raise DataError(
-                f"some rows have no value of a target: {type(self).__name__} needs all targets; "
-                "learn with Gradient(), which sums out missing values"
+                f"some rows have no value of a target: {type(self).__name__} needs all targets",
+                "learn with Gradient(), which sums out missing values",
             )
         return mistakes
 

@@ -80,7 +80,7 @@ class MixtureEStep(EStep[Any]):
                 sequences = self.parts[0].read(rest, weights, inputs)
                 return with_components(sequences, component, labels)
             except EvidenceError as error:
-                raise DataError(str(error)) from None
+                raise DataError(error.reason, error.advice) from None
         return read_rows(self.model, data, weights, inputs)
 
     def prepare(self, observed: Any) -> None:

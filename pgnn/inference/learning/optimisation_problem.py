@@ -154,7 +154,8 @@ class LearnableParameters:
         if not named:
             raise ModelError(
                 "the model has nothing to learn: parameters that were given, or read from a "
-                "file, are constants; call model.requires_grad_() to make all of them learnable"
+                "file, are constants",
+                "call model.requires_grad_() to make all of them learnable",
             )
         self.names = [n for n, _ in named]
         self.parameters: list[Tensor] = [p for _, p in named]

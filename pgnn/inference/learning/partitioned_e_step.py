@@ -76,8 +76,8 @@ class PartitionedEStep(EStep[Any]):
         self._local.check()
         if self._local.noisy or self._local.learns_other_parameters:
             raise Unsupported(
-                f"the statistics of {type(self.model).__name__} are not sums over rows: learn from "
-                "frame.compute()"
+                f"the statistics of {type(self.model).__name__} are not sums over rows",
+                "learn from frame.compute()",
             )
 
     def read(self, data: Any, weights: Any, inputs: Inputs | None) -> LearningRows:
@@ -119,7 +119,8 @@ class PartitionedEStep(EStep[Any]):
             name = next(iter(expected.rows))
             raise Unsupported(
                 f"the conditional of {name!r} has no closed form: its statistics cannot be "
-                "summed over partitions; learn from frame.compute()"
+                "summed over partitions",
+                "learn from frame.compute()",
             )
         return expected
 

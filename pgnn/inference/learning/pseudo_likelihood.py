@@ -90,14 +90,15 @@ class PseudoLikelihood(Ascent):
         if isinstance(rows, SequenceEvidence):
             if not rows.is_known(model.state.name):
                 raise DataError(
-                    f"some of {model.state.name!r} are missing: pseudo-likelihood needs all "
-                    "labels; learn with Gradient(), which sums out missing values"
+                    f"some of {model.state.name!r} are missing: pseudo-likelihood needs all labels",
+                    "learn with Gradient(), which sums out missing values",
                 )
             return
         if not rows.codes.shape[1]:
             raise Unsupported(
-                f"PseudoLikelihood() scores discrete variables given the others; the "
-                f"{type(model).__name__} has none: learn with MaximumLikelihood() or EM()"
+                "PseudoLikelihood() scores discrete variables given the others; the "
+                f"{type(model).__name__} has none",
+                "learn with MaximumLikelihood() or EM()",
             )
         missing = rows.codes < 0
         if not missing.any():

@@ -133,8 +133,9 @@ def learn_from_batch(
     for name, conditional in e_step.pieces.items():
         if isinstance(conditional, ExponentialFamily) and not conditional.is_additive:
             raise Unsupported(
-                f"a {type(conditional).__name__} depends on all rows at once, to which batches of "
-                f"{name!r} cannot be added; fit() all rows"
+                f"a {type(conditional).__name__} depends on all rows at once, to which batches "
+                f"of {name!r} cannot be added",
+                "fit() all rows",
             )
     with fitting(model, learner) as history:
         observed = e_step.read(data, weights, inputs)

@@ -53,8 +53,8 @@ class SampledEStep(NetworkEStep):
         )
         if drawn.log_weights is not None:
             raise Unsupported(
-                f"draws of {type(self._sampler).__name__} are weighted; learn with Gibbs() or "
-                "JunctionTree()"
+                f"draws of {type(self._sampler).__name__} are weighted",
+                "learn with Gibbs() or JunctionTree()",
             )
         codes = drawn.codes.cpu().numpy().astype(np.int32).reshape(-1, observed.codes.shape[1])
         rows = replace(observed.tiled(number), codes=codes)

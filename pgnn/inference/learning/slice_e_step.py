@@ -247,8 +247,8 @@ class _Unrolled(RecordedSlice):
             log_z = Unrolling(self._engine).log_prob(unrolled, observed, inputs=observed.inputs)
         except Intractable as error:
             raise Intractable(
-                f"EM needs exact inference in the unrolled network, and {error}; or learn with "
-                "Gradient(engine=...)"
+                f"EM needs exact inference in the unrolled network, and {error.reason}",
+                f"{error.advice}; or learn with Gradient(engine=...)",
             ) from None
         return log_z.reshape(-1)
 

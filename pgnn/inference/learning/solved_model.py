@@ -42,8 +42,9 @@ def fit_solved(model: Any, learner: Any, data: Any, weights: Any, seed: int | No
                 where = "in all rows" if x is None else "in some rows"
                 raise DataError(
                     f"values of {name!r} are missing {where}: maximum likelihood needs complete "
-                    "rows; learn with EM(), if the model can marginalise them, or drop or impute "
-                    "those rows"
+                    "rows",
+                    "learn with EM(), if the model can marginalise them, or drop or impute "
+                    "those rows",
                 )
             values[name] = x
         figures = model.solve(values, torch.from_numpy(rows.row_weights), seed)

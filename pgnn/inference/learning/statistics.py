@@ -143,7 +143,7 @@ def _refuse_missing(table: CodedColumns) -> None:
     )
     more = f" and {len(columns) - 5} more columns" if len(columns) > 5 else ""
     raise DataError(
-        f"cells are missing: column {shown}{more}. Maximum likelihood needs complete rows; learn "
-        "with EM() or Gradient(), which sum out missing values, or drop or fill those rows "
-        "yourself"
+        f"cells are missing: column {shown}{more}. Maximum likelihood needs complete rows",
+        "learn with EM() or Gradient(), which sum out missing values, or drop or fill those "
+        "rows yourself",
     )

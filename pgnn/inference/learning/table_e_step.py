@@ -103,8 +103,8 @@ class TableEStep(EStep[EvidenceT]):
             total = observed.weighted_sum(evaluation.log_evidence.double())
             if not total.requires_grad:
                 raise Unsupported(
-                    "the engine's log evidence is not differentiable; leave out engine=, or "
-                    "use BeliefPropagation() or Gibbs()"
+                    "the engine's log evidence is not differentiable",
+                    "leave out engine=, or use BeliefPropagation() or Gibbs()",
                 )
             by_record, posteriors = evaluation.recorder.gradients(total, evaluation.probes)
         collector = StatisticsCollector()

@@ -66,7 +66,7 @@ def read_rows(
         inputs = read_covariates(model.read_inputs(inputs or {}))
         observed = reader_of(model).read(data, states_only=not soft).over(inputs)
     except EvidenceError as error:
-        raise DataError(str(error)) from None
+        raise DataError(error.reason, error.advice) from None
     if observed.soft is not None and not soft:
         raise DataError("data must be states, not likelihoods (floats)")
     counts = _counts(weights, observed.num_rows)
@@ -95,7 +95,7 @@ def read_sequences(
         observed = SequenceEvidence.of(model, data, inputs)
         covariates = model.covariates(inputs, observed)
     except EvidenceError as error:
-        raise DataError(str(error)) from None
+        raise DataError(error.reason, error.advice) from None
     if not int(observed.lengths.sum()):
         raise DataError("there are no steps to learn from")
     return replace(observed, weights=_counts(weights, observed.num_rows), inputs=covariates)
@@ -124,7 +124,9 @@ def check_density(model: Any) -> None:
         Unsupported: If the model is implicit.
     """
     if isinstance(model, ImplicitModel):
-        raise Unsupported(f"a {type(model).__name__} has no density to maximise: use Adversarial()")
+        raise Unsupported(
+            f"a {type(model).__name__} has no density to maximise", "use Adversarial()"
+        )
 
 
 def check_observed(observed: RowEvidence | SequenceEvidence) -> None:
@@ -205,8 +207,8 @@ def check_complete(model: Any, observed: RowEvidence | SequenceEvidence) -> None
             known = bool((observed.codes[:, model.elements.numbers(name).reshape(-1)] >= 0).all())
         if not known:
             raise DataError(
-                f"{name!r} has missing values. Maximum likelihood needs complete rows; learn "
-                "with EM(), if the model can sum it out, or drop or fill those rows"
+                f"{name!r} has missing values. Maximum likelihood needs complete rows",
+                "learn with EM(), if the model can sum it out, or drop or fill those rows",
             )
 
 

@@ -220,8 +220,8 @@ def _tables(e_step: NetworkEStep) -> dict[Hashable, Tabular]:
     for name, conditional in e_step.conditionals.items():
         if not isinstance(conditional, Tabular):
             raise Unsupported(
-                f"VariationalBayes learns tables; {name!r} has a {type(conditional).__name__}: "
-                "take EM()"
+                f"VariationalBayes learns tables; {name!r} has a {type(conditional).__name__}",
+                "take EM()",
             )
     return {n: c for n, c in e_step.pieces.items() if isinstance(c, Tabular)}
 

@@ -225,7 +225,7 @@ class BlockAscent:
                 self._update(owner, state.active, q, residual)
             except Intractable as error:
                 raise Intractable(
-                    f"MeanField: a block is too wide; make it smaller. {error}"
+                    f"MeanField: a block is too wide: {error.reason}", "make it smaller"
                 ) from None
         return self.ascent.next_state(state, q, residual)
 

@@ -52,8 +52,8 @@ def posterior_of(
     for v in reals:
         if any(v.name in r.uneven for r in runs):
             raise Unsupported(
-                f"the shape of {v.name!r} differs between executions, so that it has no mean; "
-                "use other targets, or a value computed from it that always has the same shape"
+                f"the shape of {v.name!r} differs between executions, so that it has no mean",
+                "use other targets, or a value computed from it that always has the same shape",
             )
     size = len(question.model.elements.offset) and int(question.model.elements.offset[-1])
     table = np.stack([e[0] for e in estimates]) if estimates else np.zeros((0, size))

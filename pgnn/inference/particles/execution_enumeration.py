@@ -179,7 +179,8 @@ class ExecutionEnumeration(Engine):
         if number > self.max_executions:
             raise Intractable(
                 f"the discrete choices have {number:,} combinations, at most "
-                f"{self.max_executions:,} are enumerated; use ExecutionSampling()"
+                f"{self.max_executions:,} are enumerated",
+                "use ExecutionSampling()",
             )
         codes = np.tile(known, (number, 1))
         codes[:, known < 0] = np.indices(free).reshape(len(free), number).T
@@ -211,13 +212,14 @@ class ExecutionEnumeration(Engine):
             count += 1
             if count > self.max_executions:
                 raise Intractable(
-                    f"after {count - 1:,} executions some combinations of choices have not "
-                    "been enumerated; use ExecutionSampling()"
+                    f"after {count - 1:,} executions some combinations of choices have not been "
+                    "enumerated",
+                    "use ExecutionSampling()",
                 )
             done = model.execute(known, 0)
             if done.unnamed:
                 raise Unsupported(
-                    f"site {done.unnamed[0]!r} was not known before; use ExecutionSampling()"
+                    f"site {done.unnamed[0]!r} was not known before", "use ExecutionSampling()"
                 )
             open_ = next((v for v in _order(elements, done.values) if _is_open(v, known)), None)
             if open_ is not None:
@@ -244,7 +246,8 @@ class ExecutionEnumeration(Engine):
         if variable.num_states ** len(cells) > self.max_executions:
             raise Intractable(
                 f"the {len(cells)} elements of {variable.name!r} have more than "
-                f"{self.max_executions:,} joint states; use ExecutionSampling()"
+                f"{self.max_executions:,} joint states",
+                "use ExecutionSampling()",
             )
         for choice in itertools.product(range(variable.num_states), repeat=len(cells)):
             value = before.reshape(-1).clone()
@@ -267,7 +270,8 @@ def _check_same(one: Floats, other: Floats) -> None:
     """Raise an error if executions that differ only in real values have different weights."""
     if not np.allclose(one, other, rtol=_TOLERANCE, atol=_TOLERANCE):
         raise Unsupported(
-            "a latent real site has descendants, and cannot be enumerated; use ExecutionSampling()"
+            "a latent real site has descendants, and cannot be enumerated",
+            "use ExecutionSampling()",
         )
 
 

@@ -130,7 +130,7 @@ class ExecutionSampling(Engine):
 
     def _cannot(self, what: str, instead: str) -> Unsupported:
         because = "" if self.why is None else f", because {self.why}"
-        return Unsupported(f"{type(self).__name__}() {what}; use {instead}{because}")
+        return Unsupported(f"{type(self).__name__}() {what}", f"use {instead}{because}")
 
     def _drawn(self, question: Question, n: int | None, seed: int | None) -> list[Executions]:
         """Return executions for each row of evidence."""

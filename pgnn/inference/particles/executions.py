@@ -75,9 +75,9 @@ def executable(question: Question, engine: str) -> ExecutableModel:
     model = question.model
     if not isinstance(model, ExecutableModel):
         raise Unsupported(
-            f"{engine}() needs a program, and a {type(model).__name__} is none; use "
-            "ImportanceSampling() "
-            "on directed graphs, or pgnn.Program(model.program()), Gibbs() on any discrete model"
+            f"{engine}() needs a program, and a {type(model).__name__} is none",
+            "use ImportanceSampling() on directed graphs, or pgnn.Program(model.program()), "
+            "Gibbs() on any discrete model",
         )
     return model
 
@@ -123,8 +123,8 @@ def resampled(
     model = executable(question, engine)
     if question.observed.soft is not None:
         raise Unsupported(
-            f"{engine}() does not support soft evidence about a program's states; use "
-            "ExecutionSampling()"
+            f"{engine}() does not support soft evidence about a program's states",
+            "use ExecutionSampling()",
         )
 
     def weigh(term: Tensor) -> Tensor | None:

@@ -54,7 +54,7 @@ class ResampledExecutions(Engine):
     def answer_most_probable(self, question: Question, k: int) -> Assignment | KBest:
         """See :class:`Engine`; the best particle."""
         if k > 1:
-            raise Unsupported(f"{self.name}() finds one best execution, not several; use k=1")
+            raise Unsupported(f"{self.name}() finds one best execution, not several", "use k=1")
         runs = self._executions(question, self.particles, self.seed)
         return best_of(question, runs, engine=self.name, diagnostics=self._reasons)
 

@@ -166,7 +166,7 @@ class WeightedPosterior(WithReals):
         weights = self.log_weights
         if weights.dim() > 2:
             raise Unsupported(
-                "filtered samples have different weights at each step; use smooth() or sample()"
+                "filtered samples have different weights at each step", "use smooth() or sample()"
             )
         draws = {n: x if self.batched else x[:, 0] for n, x in self._draws.items()}
         weights = weights if self.batched else weights[:, 0]

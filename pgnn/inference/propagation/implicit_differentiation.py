@@ -201,7 +201,7 @@ def _adjoint(vjp: Callable[[Tensor], Tensor], gradient: Tensor) -> Tensor:
 
 def _check(propagation: TorchPropagation) -> None:
     if propagation.temperature == 0:
-        raise Unsupported("max-product has no derivatives; use a positive temperature")
+        raise Unsupported("max-product has no derivatives", "use a positive temperature")
 
 
 def _with_tensors(question: Question, soft: Tensor, tensors: Mapping[Hashable, Tensor]) -> Tensor:

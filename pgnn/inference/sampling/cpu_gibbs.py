@@ -114,8 +114,8 @@ def compile_sweeps(tables: TemperedTables, visits: int, largest_table: int = LAR
     wiring = graph.wiring
     if int(wiring.card.max(initial=0)) > _LARGEST_CARD:
         raise Unsupported(
-            f"Gibbs sampling needs variables of at most {_LARGEST_CARD} states; use "
-            "JunctionTree() or ImportanceSampling()"
+            f"Gibbs sampling needs variables of at most {_LARGEST_CARD} states",
+            "use JunctionTree() or ImportanceSampling()",
         )
     log_field, log_linear = tables.log_field(), tables.log_linear()
     cost = _CHOICE * (len(wiring.slot_var) + log_linear.size)

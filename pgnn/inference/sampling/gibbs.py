@@ -165,8 +165,8 @@ class Gibbs(Engine):
         self._check_cost(question, self.samples, columns)
         if len(set(self.temperatures)) > 1:
             raise Unsupported(
-                "marginals need a single temperature; chains at different temperatures only "
-                "support sample()"
+                "marginals need a single temperature",
+                "chains at different temperatures only support sample()",
             )
         marginals = np.full((rows, columns), np.nan)
         figures = np.full((3, rows), np.nan)

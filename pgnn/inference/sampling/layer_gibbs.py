@@ -27,8 +27,9 @@ class LayerGibbs(Gibbs):
             Unsupported: Always.
         """
         raise Unsupported(
-            f"the most probable states of {self._units(question)} are not affordable; draw them by "
-            "sample(n, evidence) or impute(data, draws=n), or ask for marginals by query()"
+            f"the most probable states of {self._units(question)} are not affordable",
+            "draw them by sample(n, evidence) or impute(data, draws=n), or ask for marginals by "
+            "query()",
         )
 
     def answer_log_prob(self, question: Question) -> Tensor:
@@ -41,9 +42,9 @@ class LayerGibbs(Gibbs):
             return super().answer_log_prob(question)
         except Unsupported:
             raise Unsupported(
-                f"the log evidence of {self._units(question)} is not affordable; take "
-                "model.bound(rows), a lower bound by the recognition network, or "
-                "engine=MeanField(), a lower bound by an approximation of each row"
+                f"the log evidence of {self._units(question)} is not affordable",
+                "take model.bound(rows), a lower bound by the recognition network, or "
+                "engine=MeanField(), a lower bound by an approximation of each row",
             ) from None
 
     @staticmethod

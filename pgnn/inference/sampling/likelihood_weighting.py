@@ -48,7 +48,8 @@ def directed_tables(graph: FactorGraph, num_rows: int) -> DirectedTables:
         name = graph.variables[int(np.flatnonzero(child_factor < 0)[0])].name
         raise Unsupported(
             f"ImportanceSampling() needs a directed model, but {name!r} has no table given its "
-            "parents; use Gibbs() or BeliefPropagation()"
+            "parents",
+            "use Gibbs() or BeliefPropagation()",
         )
     rest = np.setdiff1d(np.arange(graph.num_factors), child_factor).tolist()
     scopes, logs = [], []

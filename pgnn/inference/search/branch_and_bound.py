@@ -129,9 +129,9 @@ class BranchAndBound(Engine):
             iterate(cases, self.max_iterations, progress=self.progress, label="BranchAndBound")
         except Intractable as error:
             raise Intractable(
-                "BranchAndBound() needs bounds by elimination, which are too expensive even "
-                f"in an unconstrained order: {error}; BeliefPropagation() and Annealing() need "
-                "no such bounds"
+                "BranchAndBound() needs bounds by elimination, which are too expensive even in "
+                f"an unconstrained order: {error.reason}",
+                "BeliefPropagation() and Annealing() need no such bounds",
             ) from error
 
 

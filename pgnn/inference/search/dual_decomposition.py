@@ -96,9 +96,9 @@ class DualDecomposition(Engine):
         maximized = question.graph.mask(maximized)
         if (question.observed.codes[:, ~maximized] < 0).any():
             raise Unsupported(
-                "DualDecomposition() maximises over all unobserved variables; to sum out "
-                "variables, or the auxiliary variables of gates with many causes, use "
-                "BranchAndBound()"
+                "DualDecomposition() maximises over all unobserved variables",
+                "to sum out variables, or the auxiliary variables of gates with many causes, "
+                "use BranchAndBound()",
             )
         graph, log_field = question.graph, question.log_field()
         done = [self._solve(graph, part) for part in _in_pieces(graph, log_field)]

@@ -71,7 +71,7 @@ class BeamSearch(SequenceReader):
     def answer_query(self, question: BeginningQuestion) -> Posterior:
         """Raise an error, since unobserved values would have to be summed out."""
         raise Unsupported(
-            "BeamSearch() has no marginals: leave out engine=, or pass SequenceCompletion()"
+            "BeamSearch() has no marginals", "leave out engine=, or pass SequenceCompletion()"
         )
 
     def answer_sample(self, question: BeginningQuestion, n: int, seed: int | None) -> Samples:

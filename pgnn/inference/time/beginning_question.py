@@ -83,8 +83,9 @@ class BeginningQuestion(BaseQuestion):
         if bool(hole.any()):
             row, step = hole.nonzero()[0].tolist()
             raise EvidenceError(
-                f"row {row} is observed in step {step}, but not in all steps before; only prefixes "
-                "can be continued; use SequenceCompletion() to fill gaps"
+                f"row {row} is observed in step {step}, but not in all steps before; only "
+                "prefixes can be continued",
+                "use SequenceCompletion() to fill gaps",
             )
         return begun.sum(1)
 

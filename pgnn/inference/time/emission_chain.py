@@ -132,8 +132,9 @@ def emission_tables(
     emission = model.emissions[name]
     if any(v.name != model.state.name for v in emission.parents):
         raise Unsupported(
-            f"{name!r} has missing values and depends on its own past, so "
-            f"{model.state.name!r} is not a chain; use DynamicBayesianNetwork, or name an engine"
+            f"{name!r} has missing values and depends on its own past, so {model.state.name!r} "
+            "is not a chain",
+            "use DynamicBayesianNetwork, or name an engine",
         )
     covariates = own_inputs(emission, model.covariates(inputs, observed), slice(None))
     table = emission.factor(None, covariates).log_values
@@ -223,8 +224,8 @@ def _check_no_gaps(emission: Conditional, observed: SequenceEvidence) -> None:
     started = known.cummax(dim=1).values
     if bool((started & later & ~known).any()):
         raise Unsupported(
-            f"{emission.child.name!r} depends on its own past and has gaps; use "
-            "DynamicBayesianNetwork, which sums them out"
+            f"{emission.child.name!r} depends on its own past and has gaps",
+            "use DynamicBayesianNetwork, which sums them out",
         )
 
 
@@ -360,8 +361,8 @@ def _first(observed: SequenceEvidence, name: Hashable) -> Tensor:
     missing = first is None or bool((first.isnan() if name in observed.reals else first < 0).any())
     if first is None or missing:
         raise Unsupported(
-            f"{name!r} depends on its own past: give its first value, such as "
-            f"evidence={{{name!r}: [0.0, nan, nan, ...]}}"
+            f"{name!r} depends on its own past",
+            f"give its first value, such as evidence={{{name!r}: [0.0, nan, nan, ...]}}",
         )
     return first
 

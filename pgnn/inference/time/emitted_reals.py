@@ -141,8 +141,8 @@ def _moments(
     emission, state = model.emissions[name], model.state
     if any(v.name != state.name for v in emission.parents):
         raise Unsupported(
-            f"{name!r} depends on its own past: its mean is not determined by the states "
-            "alone; average draws of model.sample(n, evidence)"
+            f"{name!r} depends on its own past: its mean is not determined by the states alone",
+            "average draws of model.sample(n, evidence)",
         )
     rows, steps, k = weights.shape
     available = model.covariates(inputs, _longer(observed, after))

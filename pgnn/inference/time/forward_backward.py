@@ -50,7 +50,7 @@ class ForwardBackward(SequenceEngine):
         state = question.model.state
         if question.names is not None and any(n != state.name for n in question.queried_names):
             raise Unsupported(
-                f"filter() answers about {state.name!r}; name an engine for other variables"
+                f"filter() answers about {state.name!r}", "name an engine for other variables"
             )
         chain = _chain(question)
         log_z = chain.log_partition()
@@ -175,11 +175,13 @@ def _check_maximized(question: SequenceQuestion, k: int) -> None:
     if names not in (everything, {state}):
         raise Unsupported(
             f"targets must be {state!r}, with the unobserved rest summed out, or all discrete "
-            "variables; name an engine for other marginal MAP questions"
+            "variables",
+            "name an engine for other marginal MAP questions",
         )
     for name in question.queried_names if k > 1 else ():
         if name != state and not question.observed.is_known(name):
             raise Unsupported(
                 f"{name!r} was not observed everywhere: decode(k={k}) ranks paths of the states "
-                "alone; or name an engine, such as JunctionTree()"
+                "alone",
+                "or name an engine, such as JunctionTree()",
             )

@@ -293,8 +293,8 @@ class InterfaceAlgorithm(SequenceEngine):
         for name in question.model.interface:
             if name not in names and not observed.is_known(name):
                 raise Unsupported(
-                    f"{name!r} would have to be summed out along the chain: name an engine for "
-                    "such marginal MAP questions, or maximise over it too"
+                    f"{name!r} would have to be summed out along the chain",
+                    "name an engine for such marginal MAP questions, or maximise over it too",
                 )
         tables = SliceTables(question.model, observed, question.covariates, wanted=frozenset(names))
         joined = [n for n in names if not observed.is_known(n)] if k > 1 else []

@@ -114,7 +114,7 @@ class JointKalmanFilter(SequenceEngine):
     def best_paths(self, question: SequenceQuestion, k: int) -> Assignment | KBest:
         """Return the means of all targets: the mode of a joint normal density."""
         if k > 1:
-            raise Unsupported("real variables have only one best path; use k=1")
+            raise Unsupported("real variables have only one best path", "use k=1")
         model, observed = question.model, question.observed
         chain = self.chain(model, observed)
         states = chain.smoothed(chain.filtered()).states

@@ -48,8 +48,8 @@ class OnlineFilter:
     def __init__(self, model: EmittingModel) -> None:
         if not isinstance(model, EmittingModel):
             raise Unsupported(
-                f"a {type(model).__name__} does not support online filtering; use "
-                "model.filter(evidence)"
+                f"a {type(model).__name__} does not support online filtering",
+                "use model.filter(evidence)",
             )
         if model.durations is not None:
             raise Unsupported(

@@ -337,7 +337,8 @@ def observed_in_part(conditional: Conditional, values: Tensor, has_children: boo
     if in_part and (has_children or not conditional.integrates_missing):
         raise Unsupported(
             f"{conditional.child.name!r} is partially observed at some steps, which particles do "
-            "not support; declare its components as separate variables"
+            "not support",
+            "declare its components as separate variables",
         )
     return in_part
 

@@ -63,8 +63,9 @@ class PrefixSearch(SequenceReader):
         model, observed = question.model, question.observed
         if question.names is not None and model.label.name in question.queried:
             raise Unsupported(
-                f"the number of labels is unknown; query {model.alignment.name!r}, or use "
-                f"decode() or sample() for {model.label.name!r}"
+                "the number of labels is unknown",
+                f"query {model.alignment.name!r}, or use decode() or sample() for "
+                f"{model.label.name!r}",
             )
         log_z = self.answer_log_prob(question)
         self.check_possible(question, log_z)
@@ -117,8 +118,8 @@ class PrefixSearch(SequenceReader):
         model, observed = question.model, question.observed
         if k > 1:
             raise Unsupported(
-                f"one best path, or the k best labels: leave {model.alignment.name!r} out of the "
-                "targets"
+                "one best path, or the k best labels",
+                f"leave {model.alignment.name!r} out of the targets",
             )
         if question.knows_labels:
             paths, scores = question.alignments.best()

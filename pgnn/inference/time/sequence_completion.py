@@ -165,7 +165,8 @@ class SequenceCompletion(SequenceReader):
         if not self._is_exact(question):
             raise Unsupported(
                 f"there are more than {self.max_completions:,} completions of the missing steps, "
-                "or they are real; raise max_completions, or use sample(n, evidence)"
+                "or they are real",
+                "raise max_completions, or use sample(n, evidence)",
             )
         completed = self._completed(question, self.seed)
         self.check_possible(question, completed.log_evidence)

@@ -101,13 +101,13 @@ class SequenceEngine(SequenceReader):
     def best_paths(self, question: SequenceQuestion, k: int) -> Assignment | KBest:
         """Return the k most probable states."""
         raise Unsupported(
-            f"{type(self).__name__}() has marginals only; leave out engine= to decode exactly"
+            f"{type(self).__name__}() has marginals only", "leave out engine= to decode exactly"
         )
 
     def draw_paths(self, question: SequenceQuestion, n: int, seed: int | None) -> Samples:
         """Return draws of all variables."""
         raise Unsupported(
-            f"{type(self).__name__}() has marginals only; leave out engine= to draw exactly"
+            f"{type(self).__name__}() has marginals only", "leave out engine= to draw exactly"
         )
 
     @abstractmethod
@@ -201,8 +201,9 @@ class SequenceEngine(SequenceReader):
     ) -> CompiledQuery:
         """Raise an error, since the length is unknown."""
         raise Unsupported(
-            "the length is not known: compile model.unroll(steps) instead, or use model.chain(...) "
-            "of a hidden Markov model, tensors in and tensors out"
+            "the length is not known",
+            "compile model.unroll(steps) instead, or use model.chain(...) of a hidden Markov "
+            "model, tensors in and tensors out",
         )
 
 

@@ -224,8 +224,9 @@ class SequenceQuestion(BaseQuestion):
 def _check_real(name: Hashable, taken: bool, known: bool) -> None:
     if not taken:
         raise Unsupported(
-            f"{name!r} is real and has no table of probabilities; query() and predict() of a "
-            "hidden Markov model return its mean and standard deviation, sample() draws it"
+            f"{name!r} is real and has no table of probabilities",
+            "query() and predict() of a hidden Markov model return its mean and standard "
+            "deviation, sample() draws it",
         )
     if known:
         raise EvidenceError(f"{name!r} is real and observed, so it has no posterior")

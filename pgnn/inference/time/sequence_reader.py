@@ -47,8 +47,9 @@ class SequenceReader(Engine):
         if not isinstance(model, self.answers_about):
             subject = self.subject or f"{self.answers_about.__name__}s over time"
             raise Unsupported(
-                f"{type(self).__name__}() answers about {subject}, which a {type(model).__name__} "
-                "is not; leave out engine= to choose one automatically"
+                f"{type(self).__name__}() answers about {subject}, which a "
+                f"{type(model).__name__} is not",
+                "leave out engine= to choose one automatically",
             )
         question = self.ask(model, evidence, inputs, names, errors)
         self.check_cost(question, question.num_cells)

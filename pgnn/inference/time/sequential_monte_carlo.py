@@ -147,8 +147,8 @@ class SequentialMonteCarlo(SequenceEngine):
         if not isinstance(model, SlicedModel):
             raise Unsupported(
                 "SequentialMonteCarlo() moves along models over time and programs, a "
-                f"{type(model).__name__} is neither; use ImportanceSampling(), or "
-                "pgnn.Program(model.program())"
+                f"{type(model).__name__} is neither",
+                "use ImportanceSampling(), or pgnn.Program(model.program())",
             )
         check_proposals(model, self.proposal)
         observed = SequenceEvidence.of(model, evidence)
@@ -261,7 +261,9 @@ class SequentialMonteCarlo(SequenceEngine):
     def best_paths(self, question: SequenceQuestion, k: int) -> Assignment | KBest:
         """Return the path of the largest density among the particles; see the base class."""
         if k > 1:
-            raise Unsupported(f"{type(self).__name__}() finds one best path, not several; use k=1")
+            raise Unsupported(
+                f"{type(self).__name__}() finds one best path, not several", "use k=1"
+            )
         run = self._run(question, kept=question.every_name, scored=True)
         warn_of_few(run, None, question.engine)
         return best_path(question, run, self._reasons)

@@ -149,9 +149,10 @@ def check_size(variables: Iterable[Variable], rows: int) -> None:
     if entries > MAX_ENTRIES:
         names = [v.name for v in scope]
         raise Intractable(
-            f"a table over {names} for {rows:,} rows and steps has {entries:,} entries; the limit "
-            f"is {MAX_ENTRIES:,}. Pass fewer rows at once, or use engine=JunctionTree(), which "
-            "unrolls, or BoyenKoller() to filter"
+            f"a table over {names} for {rows:,} rows and steps has {entries:,} entries; the "
+            f"limit is {MAX_ENTRIES:,}",
+            "Pass fewer rows at once, or use engine=JunctionTree(), which unrolls, or "
+            "BoyenKoller() to filter",
         )
 
 

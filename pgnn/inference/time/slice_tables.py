@@ -197,9 +197,9 @@ class SliceTables:
 
 def _unobserved_error(name: Hashable, child: Hashable) -> Unsupported:
     return Unsupported(
-        f"{without_lag(name)!r} is real and not observed everywhere, but {child!r} depends on it; "
-        "this engine only sums over discrete states: leave out engine=, or learn with "
-        "Gradient()"
+        f"{without_lag(name)!r} is real and not observed everywhere, but {child!r} depends on "
+        "it; this engine only sums over discrete states",
+        "leave out engine=, or learn with Gradient()",
     )
 
 

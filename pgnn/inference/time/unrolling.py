@@ -63,7 +63,8 @@ class Unrolling(SequenceEngine):
         if not normalized and len(lengths) and bool((lengths != lengths[0]).any()):
             raise Unsupported(
                 f"{type(self.engine).__name__}() needs sequences of equal length for a "
-                f"{type(model).__name__}; leave out engine= for several lengths"
+                f"{type(model).__name__}",
+                "leave out engine= for several lengths",
             )
         return question
 

@@ -63,7 +63,9 @@ class SpanningTrees(TreeField):
             Unsupported: For maxima and samples, which are not given by determinants.
         """
         if not isinstance(reduction, Sum):
-            raise Unsupported("SpanningTrees supports sums and marginals only; use ProjectiveTrees")
+            raise Unsupported(
+                "SpanningTrees supports sums and marginals only", "use ProjectiveTrees"
+            )
         words, place = self.words, torch.arange(self.words, device=scores.device)
         beyond = place >= self.lengths.to(scores.device)[:, None]
         diagonal = torch.eye(words, dtype=torch.bool, device=scores.device)

@@ -87,7 +87,7 @@ def _order(name: str, label: Variable, names: Sequence[Hashable]) -> list[int]:
     if order is None:
         raise ModelError(
             f"{name} has the labels {list(names[:8])!r}, which are not the states of "
-            f"{label.name!r}, {[*label.labels.codes][:8]!r}; give .to_numpy() for a table in the "
-            "order of the states"
+            f"{label.name!r}, {[*label.labels.codes][:8]!r}",
+            "give .to_numpy() for a table in the order of the states",
         )
     return order

@@ -123,7 +123,7 @@ def test_batches_do_not_go_on_from_what_was_not_kept() -> None:
     rows = labelled()
     model = NaiveBayes(2, {"x": Gaussian, "w": pgnn.Multinomial}).fit(rows, progress=False)
     before = {n: x.clone() for n, x in model.state_dict().items()}
-    with pytest.raises(Unsupported, match=r"MaximumLikelihood did not keep: start with partial"):
+    with pytest.raises(Unsupported, match=r"MaximumLikelihood did not keep; start with partial"):
         model.partial_fit(rows)
     for name, x in model.state_dict().items():
         torch.testing.assert_close(x, before[name])
