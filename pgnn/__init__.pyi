@@ -177,6 +177,7 @@ from .inference.time.kalman_filter import KalmanFilter
 from .inference.time.online_filter import OnlineFilter
 from .inference.time.prefix_search import PrefixSearch
 from .inference.time.sequence_completion import SequenceCompletion
+from .inference.time.sequences_by_component import SequencesByComponent
 from .inference.time.sequential_monte_carlo import SequentialMonteCarlo
 from .inference.time.switching_kalman_filter import SwitchingKalmanFilter
 from .io import from_pgmpy, load, read, read_evidence, save, to_pgmpy, write
@@ -225,6 +226,7 @@ from .models import (
     Regression,
     RestrictedBoltzmannMachine,
     SemiMarkovField,
+    SequenceMixture,
     SequenceToSequence,
     SigmoidBeliefNetwork,
     SparseCoding,
@@ -260,7 +262,8 @@ __all__ = [
     # models
     "Model", "BayesianNetwork", "MarkovRandomField", "HiddenMarkovModel", "HiddenSemiMarkovModel",
     "LinearDynamicalSystem", "Program", "DynamicBayesianNetwork", "NaiveBayes", "Mixture",
-    "ModelMixture", "ChowLiuTree", "FactorAnalysis", "PrincipalComponents", "GaussianDiscriminant",
+    "ModelMixture", "SequenceMixture", "ChowLiuTree", "FactorAnalysis", "PrincipalComponents",
+    "GaussianDiscriminant",
     "GaussianMarkovField", "Density", "SparseCoding", "Regression", "LinearRegression",
     "LogisticRegression", "BayesianRegression", "ConditionalRandomField", "GraphRandomField",
     "SemiMarkovField", "CTC",
@@ -276,7 +279,8 @@ __all__ = [
     "Posterior", "Assignment", "KBest", "Samples",
     # engines, and what one that is written outside needs
     "Engine", "Question", "Beliefs", "Best", "Automatic", "AutomaticUnits", "JunctionTree",
-    "BlockElimination", "ByComponent", "SparseNormal", "ForwardBackward", "PrefixSearch",
+    "BlockElimination", "ByComponent", "SequencesByComponent", "SparseNormal", "ForwardBackward",
+    "PrefixSearch",
     "KalmanFilter", "SwitchingKalmanFilter", "InterfaceAlgorithm", "BoyenKoller",
     "BeliefPropagation", "Flooding",
     "BeamSearch", "SequenceCompletion",

@@ -108,6 +108,7 @@ DEFERRED = {
     "models/vector_quantised_autoencoder.py": {"inference"},
     "models/mixture.py": {"inference"},
     "models/model_mixture.py": {"inference"},
+    "models/sequence_mixture.py": {"inference"},
     "models/chow_liu_tree.py": {"inference"},
     "models/latent_factors.py": {"inference"},
     "models/regression.py": {"inference"},

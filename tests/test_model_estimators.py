@@ -87,7 +87,7 @@ def test_a_mixture_of_chains_classifies_sequences() -> None:
     names = ["low", "high"] * 8
     rows = [rng.normal(3.0 * (k == "high"), 1.0, size=6 + n % 3) for n, k in enumerate(names)]
     chains = [pgnn.HiddenMarkovModel(1, {"x": pgnn.Gaussian}) for _ in range(2)]
-    model = Classifier(pgnn.ModelMixture(chains, labels=["high", "low"]), "component")
+    model = Classifier(pgnn.SequenceMixture(chains, labels=["high", "low"]), "component")
     assert model.fit(rows, names).score(rows, names) == 1.0
     np.testing.assert_allclose(
         model.predict_proba(rows),

@@ -65,6 +65,11 @@ class VariableModel(ABC):
         """Names of the covariates that the model depends on; None if unknown."""
         return None
 
+    def own_inputs(self, inputs: Inputs | None) -> Inputs | None:
+        """Return the covariates that the model depends on; None if there are none of them."""
+        names = self.input_names
+        return {n: x for n, x in (inputs or {}).items() if names is None or n in names} or None
+
     def read_inputs(self, inputs: Mapping[Hashable, Any]) -> Mapping[Hashable, Any]:
         """Return covariates of rows as arrays, for models that accept other types.
 

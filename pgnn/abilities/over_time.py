@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Generator, Tensor
 
-from pgnn.abilities.core import DirectedModel, FactorModel, Inputs, VariableModel
+from pgnn.abilities.core import (
+    DirectedModel,
+    FactorModel,
+    Inputs,
+    MixtureModel,
+    VariableModel,
+)
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.variable import Variable
 
@@ -31,6 +37,11 @@ class UnrollableModel(VariableModel):
         """Names of the variables that are states rather than observations; empty if unknown."""
         return ()
 
+    @property
+    def sequence_label(self) -> Variable | None:
+        """The variable that has one value for each sequence; None if all have a value a step."""
+        return None
+
     @abstractmethod
     def covariates(
         self, inputs: Inputs | None, observed: SequenceEvidence
@@ -51,6 +62,16 @@ class UnrollableModel(VariableModel):
     @abstractmethod
     def unroll(self, steps: int) -> FactorModel:
         """Return the model of a given number of steps, with variables ``(name, t)``."""
+
+
+class MixtureOverTime(MixtureModel, UnrollableModel):
+    """A mixture of models over time; each sequence is from one of the components."""
+
+    @property
+    def sequence_label(self) -> Variable:
+        """The variable of the component."""
+        label: Variable = self.weights.child
+        return label
 
 
 class SlicedModel(DirectedModel, UnrollableModel):

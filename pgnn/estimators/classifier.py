@@ -10,7 +10,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d
 
-from pgnn.abilities import ClassModel, MixtureModel, UnrollableModel
+from pgnn.abilities import ClassModel, MixtureModel, MixtureOverTime
 from pgnn.errors import DataError, ModelError
 from pgnn.estimators.declared_model import Declared, checked, made, named_columns, seed_of
 from pgnn.factors.conditionals.gaussian import Gaussian
@@ -149,14 +149,13 @@ def _target(model: Any) -> Hashable:
 
 
 def _over_time(model: Any) -> bool:
-    return isinstance(model, MixtureModel) and isinstance(model.components[0], UnrollableModel)
+    return isinstance(model, MixtureOverTime)
 
 
 def _columns(model: Any, target: Hashable, X: Any) -> Mapping[Hashable, Any]:
     """The features by name."""
     if _over_time(model):
-        inner = model.components[0]
-        names = [n for n in inner.variables if n not in inner.hidden]
+        names = [n for n in model.variables if n not in model.hidden]
         return X if isinstance(X, Mapping) else {names[0]: X}
     if not isinstance(model, BayesianNetwork):
         return named_columns(X, [n for n in model.variables if n != target])

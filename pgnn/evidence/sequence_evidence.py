@@ -15,6 +15,7 @@ from pgnn.errors import EvidenceError, short_repr
 from pgnn.evidence.evidence import Evidence, Floats
 from pgnn.evidence.frames import columns_of, frame_columns, is_frame
 from pgnn.evidence.row_lengths import lengths_array
+from pgnn.evidence.sequence_labels import codes_of_labels, split_labels
 from pgnn.evidence.sequence_values import Parts, event_shape, read_parts, step_codes
 from pgnn.evidence.unknown_variable import unknown_columns
 from pgnn.evidence.values import RawEvidence, Rule
@@ -37,6 +38,8 @@ class SequenceEvidence(Evidence):
         index: Labels of the rows, or of the steps of a single data frame.
         weights: ``(B,)`` weight of each row in learning; ones if ``None``.
         inputs: ``(B, T, ...)`` covariates by name in learning.
+        labels: ``(B,)`` states of the variable with one value for each sequence, -1 where not
+            observed; None if none is.
     """
 
     lengths: Tensor
@@ -48,6 +51,7 @@ class SequenceEvidence(Evidence):
     index: Any = None
     weights: Floats | None = None
     inputs: Mapping[Hashable, Tensor] = field(default_factory=dict)
+    labels: Tensor | None = None
 
     @property
     def num_rows(self) -> int:
@@ -102,6 +106,7 @@ class SequenceEvidence(Evidence):
             batched=self.batched,
             weights=None if self.weights is None else self.weights[index.numpy(force=True)],
             inputs=cut(self.inputs),
+            labels=None if self.labels is None else self.labels[index],
         )
 
     def shortened(self, lengths: Tensor) -> SequenceEvidence:
@@ -150,6 +155,8 @@ class SequenceEvidence(Evidence):
         """
         if isinstance(evidence, cls):
             return evidence
+        label = model.sequence_label
+        evidence, labels = (evidence, None) if label is None else split_labels(label, evidence)
         raw = RawEvidence.of(evidence)
         if _is_bare(raw.values):
             observed = [n for n in model.variables if n not in model.hidden] or [*model.variables]
@@ -159,10 +166,12 @@ class SequenceEvidence(Evidence):
         if raw.lengths is None and nothing:
             lengths = model.input_lengths(inputs, alone=True) if lengths is None else lengths
             raw = raw if lengths is None else replace(raw, values={AXIS: lengths})
-        rows = cls._read([*model.variables.values()], raw)
+        rows = cls._read([v for v in model.variables.values() if v is not label], raw)
         if lengths is not None:
             _check_lengths(rows, np.asarray(lengths))
-        return rows
+        if label is None or labels is None:
+            return rows
+        return replace(rows, labels=codes_of_labels(label, labels, rows.num_rows, rows.batched))
 
     @classmethod
     def event_shapes(

@@ -42,6 +42,7 @@ from .scores.label_automaton import LabelAutomaton
 from .scores.neural_scores import NeuralScores
 from .scores.step_scores import StepScores
 from .semi_markov_field import SemiMarkovField
+from .sequence_mixture import SequenceMixture
 from .sequence_to_sequence import PointerNetwork, SequenceToSequence
 from .sigmoid_belief_network import SigmoidBeliefNetwork
 from .sparse_coding import SparseCoding
@@ -59,6 +60,7 @@ __all__ = [
     "VectorQuantisedAutoencoder",
     "LanguageModel",
     "PointerNetwork",
+    "SequenceMixture",
     "SequenceToSequence",
     "DenseHopfield",
     "SigmoidBeliefNetwork",

@@ -1,4 +1,4 @@
-"""Mixtures of models: trees, networks, hidden Markov models, fields."""
+"""Mixtures of models of rows: trees, networks, fields, densities."""
 
 from __future__ import annotations
 
@@ -13,26 +13,23 @@ from collections.abc import (
 )
 from contextlib import ExitStack, contextmanager
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from pgnn.abilities import Inputs, MixtureModel, UnrollableModel
-from pgnn.errors import EvidenceError, ModelError, Unsupported
-from pgnn.evidence.wrappers import with_lengths
+from pgnn.errors import ModelError, Unsupported
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.tabular import Tabular
 from pgnn.factors.factor import Factor
 from pgnn.factors.piece import Settings
 from pgnn.factors.variable import Variable
-from pgnn.models.model import Model, Names
+from pgnn.models.model import Model
 
 if TYPE_CHECKING:
-    from pgnn.inference.assignment import Assignment
     from pgnn.inference.engine import Engine
     from pgnn.inference.learner import Learner
-    from pgnn.inference.posterior import Posterior
 
 
 class ModelMixture(Model, MixtureModel):
@@ -43,11 +40,11 @@ class ModelMixture(Model, MixtureModel):
     ``model.query("component", rows)`` gives the responsibilities :math:`p(k \mid x)`. Learning is
     by :class:`EM`: each component runs its own E-step and M-step with weighted rows, so that its
     hidden and missing variables are handled at the same time. Components may be trees whose edges
-    are learned (:class:`ChowLiuTree`), networks, fields, hidden Markov models (a mixture of
-    sequences), mixtures, and densities of different families
-    (``[Density(torch.distributions.Exponential), Density(Gaussian)]``). Rows, and sequences, may be
+    are learned (:class:`ChowLiuTree`), networks, fields, mixtures, and densities of different
+    families (``[Density(torch.distributions.Exponential), Density(Gaussian)]``). Rows may be
     labelled with their component, all or some of them: ``fit({"component": [0, 1, None], "x":
-    ...})``. For mixtures of distributions see :class:`~pgnn.models.mixture.Mixture`.
+    ...})``. For mixtures of distributions see :class:`~pgnn.models.mixture.Mixture`, for sequences
+    :class:`~pgnn.models.sequence_mixture.SequenceMixture`.
 
     Args:
         components: The models, all over the same variables.
@@ -59,8 +56,7 @@ class ModelMixture(Model, MixtureModel):
         ModelError: If there are no components, one is not a model, or variables differ.
 
     References:
-        Meilă and Jordan (2000), Learning with mixtures of trees. Smyth (1997), Clustering sequences
-        with hidden Markov models.
+        Meilă and Jordan (2000), Learning with mixtures of trees.
 
     Example:
         >>> import pgnn
@@ -87,11 +83,10 @@ class ModelMixture(Model, MixtureModel):
         if not isinstance(components, list | tuple) or not components:
             raise ModelError(f"components must be a list of models, got {components!r}")
         for c in components:
-            if not isinstance(c, Model):
-                raise ModelError(f"a component must be a model, got {type(c).__name__}")
+            self._check_component(c)
         if len({id(c) for c in components}) < len(components):
             raise ModelError("a component is given twice: create a separate model for each")
-        _check_variables([c for c in components if c.is_declared], name)
+        check_variables([c for c in components if c.is_declared], name)
         child = Variable(name, len(components) if labels is None else labels)
         if child.num_states != len(components):
             raise ModelError(f"{len(components)} components need as many labels, got {child}")
@@ -99,6 +94,17 @@ class ModelMixture(Model, MixtureModel):
         if self._weights.child != child or self._weights.parents:
             raise ModelError(f"weights must be probabilities of {child}")
         self._components = nn.ModuleList(components)
+
+    def _check_component(self, component: Any) -> None:
+        """Check that a component is a model of rows."""
+        if not isinstance(component, Model):
+            raise ModelError(f"a component must be a model, got {type(component).__name__}")
+        if isinstance(component, UnrollableModel):
+            raise ModelError(
+                f"{type(self).__name__} is for models of rows, and a {type(component).__name__} is "
+                "one over time",
+                "use SequenceMixture",
+            )
 
     @property
     def variables(self) -> Mapping[Hashable, Variable]:
@@ -179,96 +185,6 @@ class ModelMixture(Model, MixtureModel):
         for c in self.components:
             c.detached = plain
 
-    # --- verbs, with lengths of sequences -------------------------------------------------------
-
-    def query(
-        self,
-        targets: Names | None = None,
-        evidence: Any = None,
-        *,
-        inputs: Inputs | None = None,
-        engine: Engine | None = None,
-        errors: str = "raise",
-        lengths: Any = None,
-    ) -> Posterior:
-        """See :meth:`Model.query`; ``lengths`` of concatenated sequences."""
-        observed = self._with_lengths(evidence, lengths)
-        return super().query(targets, observed, inputs=inputs, engine=engine, errors=errors)
-
-    def log_prob(
-        self,
-        data: Any,
-        *,
-        inputs: Inputs | None = None,
-        engine: Engine | None = None,
-        lengths: Any = None,
-    ) -> Tensor:
-        """See :meth:`Model.log_prob`; ``lengths`` of concatenated sequences."""
-        observed = self._with_lengths(data, lengths)
-        return super().log_prob(observed, inputs=inputs, engine=engine)
-
-    def fit(
-        self,
-        data: Any,
-        *,
-        learner: Learner | None = None,
-        weights: Any = None,
-        inputs: Inputs | None = None,
-        seed: int | None = None,
-        progress: bool = True,
-        lengths: Any = None,
-    ) -> Self:
-        """See :meth:`Model.fit`; ``lengths`` of concatenated sequences."""
-        observed = self._with_lengths(data, lengths)
-        rest: dict[str, Any] = {"inputs": inputs, "seed": seed, "progress": progress}
-        return super().fit(observed, learner=learner, weights=weights, **rest)
-
-    def decode(
-        self,
-        evidence: Any = None,
-        *,
-        inputs: Inputs | None = None,
-        errors: str = "raise",
-        lengths: Any = None,
-    ) -> Assignment:
-        r"""Return the component and the path that are most probable together.
-
-        .. math:: \arg\max_{k, z}\; \pi_k\, p_k(z, x)
-
-        Args:
-            evidence: Sequences, see :meth:`SequenceModel.decode`.
-            inputs: Covariates by name, ``(B, T, ...)``.
-            errors: ``"raise"`` or ``"nan"``, see :meth:`Model.query`.
-            lengths: ``(B,)`` lengths of sequences that are concatenated in one array.
-
-        Raises:
-            Unsupported: If the components are no models over time.
-        """
-        if not self._over_time:
-            raise Unsupported(
-                "decode() is for mixtures of models over time, such as HiddenMarkovModel",
-                "use most_probable()",
-            )
-        observed = self._with_lengths(evidence, lengths)
-        best: Any = self.most_probable(observed, inputs=inputs, errors=errors)
-        return best  # type: ignore[no-any-return]
-
-    @property
-    def _over_time(self) -> bool:
-        return isinstance(self.components[0], UnrollableModel)
-
-    def _with_lengths(self, data: Any, lengths: Any) -> Any:
-        if lengths is not None and not self._over_time:
-            raise EvidenceError(
-                "lengths= is for mixtures of models over time; the components are "
-                f"{type(self.components[0]).__name__}"
-            )
-        return with_lengths(data, lengths)
-
-    def _in_one_array(self, data: Any) -> Any:
-        """See :class:`LearningVerbs`; sequences remain as they are."""
-        return data if self._over_time else super()._in_one_array(data)
-
     @contextmanager
     def _declared_by(
         self, data: Any, weights: Any, inputs: Inputs | None
@@ -276,9 +192,9 @@ class ModelMixture(Model, MixtureModel):
         """See :class:`LearningVerbs`; the data tell what components did not declare."""
         with ExitStack() as stack:
             for c in self.components:
-                if self._over_time or not c.is_declared:
+                if not c.is_declared:
                     stack.enter_context(c._declared_by(data, weights, inputs))
-            _check_variables(self.components, self.class_name)
+            check_variables(self.components, self.class_name)
             yield data, inputs
 
     def _learn(self, learn: Callable[..., None], data: Any, **settings: Any) -> None:
@@ -300,10 +216,10 @@ class ModelMixture(Model, MixtureModel):
         return EM()
 
     def __repr__(self) -> str:
-        return f"ModelMixture({', '.join(map(repr, self.components))})"
+        return f"{type(self).__name__}({', '.join(map(repr, self.components))})"
 
 
-def _check_variables(components: Sequence[Any], name: Hashable) -> None:
+def check_variables(components: Sequence[Any], name: Hashable) -> None:
     """Check that components have the same variables, of which none has the mixture's name."""
     for c in components:
         if dict(c.variables) != dict(components[0].variables):

@@ -124,7 +124,7 @@ def test_a_mixture_of_models_over_time_answers_inside():
             2, {"x": [[0.9, 0.1], [0.2, 0.8]]}, [0.5, 0.5], [[stays, 1 - stays], [0.5, 0.5]]
         )
 
-    model = pgnn.ModelMixture([chain(0.9), chain(0.1)], [0.4, 0.6])
+    model = pgnn.SequenceMixture([chain(0.9), chain(0.1)], [0.4, 0.6])
     rows = {"x": [[0, 0, 1], [1, 0, 1]]}
     with torch.inference_mode():
         answers = model.query("component", rows)["component"].probs, model.log_prob(rows)

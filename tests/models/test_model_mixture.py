@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import pgnn
-from pgnn.errors import ModelError, Unsupported
+from pgnn.errors import ModelError
 from pgnn.inference.learning.e_steps import e_step_of
 
 SIZES = {"a": 2, "b": 3, "c": 2}
@@ -146,7 +146,7 @@ def test_sequences_are_told_apart() -> None:
             None if learn else moves,
         )
 
-    truth = pgnn.ModelMixture([make(0.95), make(0.1)], [0.5, 0.5])
+    truth = pgnn.SequenceMixture([make(0.95), make(0.1)], [0.5, 0.5])
     own = [make(s).sample(1, {"T": [60] * 20}, seed=3)["x"][0] for s in (0.95, 0.1)]
     rows = {"x": torch.cat(own)}
     share = truth.query("component", rows)["component"].probs
@@ -154,14 +154,12 @@ def test_sequences_are_told_apart() -> None:
     assert share[20:, 1].min() > 0.99
     logs = torch.stack([c.log_prob(rows) for c in truth.components])
     torch.testing.assert_close(truth.log_prob(rows), logs.logsumexp(0) - np.log(2))
-    learnt = pgnn.ModelMixture([make(0.0, learn=True), make(0.0, learn=True)])
+    learnt = pgnn.SequenceMixture([make(0.0, learn=True), make(0.0, learn=True)])
     learnt.fit(rows, learner=pgnn.EM(restarts=3), seed=0, progress=False)
     assert float(learnt.log_prob(rows).sum()) > float(truth.log_prob(rows).sum())
     found = learnt.query("component", rows)["component"].probs.argmax(-1)
     assert len(set(found[:20].tolist())) == len(set(found[20:].tolist())) == 1
     assert truth.sample(5, {"T": 7}, seed=0)["x"].shape == (5, 7)
-    with pytest.raises(Unsupported, match="include 'component'"):
-        truth.query("x", rows)
 
 
 def test_reals_are_mixed_too() -> None:
@@ -185,7 +183,7 @@ def test_is_kept(tmp_path: Path) -> None:
 
 
 def test_fields_are_asked() -> None:
-    tables = [np.random.default_rng(k).gamma(1.0, size=(2, 3)) for k in range(2)]
+    tables = [np.random.default_rng(k).gamma(1.0, size=(2, 3)) * (1 + 9 * k) for k in range(2)]
     a, b = pgnn.Variable("a", 2), pgnn.Variable("b", 3)
     fields = [pgnn.MarkovRandomField([pgnn.TabularPotential([a, b], t)]) for t in tables]
     model = pgnn.ModelMixture(fields, [0.25, 0.75])
@@ -193,6 +191,11 @@ def test_fields_are_asked() -> None:
     found = model.query("a", {"b": 1})
     np.testing.assert_allclose(found["a"].probs, joint[:, 1] / joint[:, 1].sum())
     assert float(found.log_evidence) == pytest.approx(np.log(joint[:, 1].sum()))
+    each = [w * t / t.sum() for w, t in zip((0.25, 0.75), tables, strict=True)]
+    best = model.most_probable()
+    assert float(best.log_prob) == pytest.approx(np.log(np.max(each)))
+    place = np.unravel_index(np.argmax(each), (2, 2, 3))
+    assert (best["component"], best["a"], best["b"]) == tuple(map(int, place))
 
 
 def test_wrong_declarations() -> None:
@@ -214,7 +217,7 @@ def test_the_most_probable_component_of_sequences_has_their_states_summed_out() 
         return pgnn.HiddenMarkovModel(2, {"x": table}, initial=[0.5, 0.5], transitions=moves)
 
     parts, weights = [chain(0.95), chain(0.6)], [0.4, 0.6]
-    model = pgnn.ModelMixture(parts, weights=weights, labels=["calm", "wild"])
+    model = pgnn.SequenceMixture(parts, weights=weights, labels=["calm", "wild"])
     rows = {"x": [[0, 0, 0, 0, 0, 1, 1, 1, 1, 1], [0, 1, 0, 1, 0, 1, 0, 1, 0, 1]]}
     joint = torch.stack([p.log_prob(rows) for p in parts], dim=1) + torch.tensor(weights).log()
     best = model.most_probable(rows, "component")
@@ -256,3 +259,62 @@ def test_components_declared_by_the_data_have_the_same_variables() -> None:
     parts = [pgnn.BayesianNetwork([], {n: pgnn.Gaussian}) for n in "xy"]
     with pytest.raises(ModelError, match="the same variables"):
         pgnn.ModelMixture(parts).fit({"x": [0.0, 1.0], "y": [0.0, 1.0]}, progress=False)
+
+
+DRAWN = np.random.default_rng(0).random(600) < 0.5
+
+
+def of_two(first: np.ndarray, second: np.ndarray) -> dict[str, np.ndarray]:
+    return {"x": np.where(DRAWN, first, second)}
+
+
+def samples_of(name: str, seed: int) -> tuple[dict[str, np.ndarray], list[Any], float]:
+    """Rows of two families, their classes, and the log-likelihood of the truth."""
+    rng, d, n = np.random.default_rng(seed), torch.distributions, 600
+    if name == "exponential":
+        rows = of_two(rng.normal(8, 1, n), rng.exponential(1.5, n))
+        truth = [d.Normal(8.0, 1.0), d.Exponential(1 / 1.5)]
+    elif name == "wide exponential":
+        rows = of_two(rng.normal(80, 10, n), rng.exponential(1000, n))
+        truth = [d.Normal(80.0, 10.0), d.Exponential(1 / 1000)]
+    else:
+        rows = of_two(rng.normal(0, 0.3, n), rng.standard_t(3, n) + 6)
+        truth = [d.Normal(0.0, 0.3), d.StudentT(3.0, 6.0, 1.0)]
+    x = torch.from_numpy(rows["x"])
+    total = torch.stack([p.log_prob(x) - np.log(2) for p in truth]).logsumexp(0).sum()
+    return rows, [pgnn.Gaussian, type(truth[1])], float(total)
+
+
+@pytest.mark.parametrize("name", ["exponential", "wide exponential", "student"])
+def test_different_families_start_from_the_best_order_of_clusters(name: str) -> None:
+    rows, families, truth = samples_of(name, 0)
+    for order in (families, families[::-1]):
+        model = pgnn.ModelMixture([pgnn.Density(f) for f in order])
+        model.fit(rows, seed=0, progress=False)
+        assert float(model.log_prob(rows).sum()) > truth
+        assert model.weights.probs.tolist() == pytest.approx([0.5, 0.5], abs=0.08)
+
+
+def test_a_component_without_the_sign_of_some_rows_starts_from_the_others() -> None:
+    rng = np.random.default_rng(1)
+    rows = of_two(rng.normal(-8, 1, 600), rng.exponential(1.5, 600))
+    model = pgnn.ModelMixture(
+        [pgnn.Density(torch.distributions.Exponential), pgnn.Density(pgnn.Gaussian)]
+    )
+    model.fit(rows, seed=0, progress=False)
+    rate = model.components[0].conditionals["x"].values["rate"].item()
+    assert rate == pytest.approx(1 / rows["x"][~DRAWN].mean(), rel=1e-3)
+
+
+def test_fitted_components_of_different_families_are_where_another_fit_begins() -> None:
+    rows, families, _ = samples_of("exponential", 0)
+    model = pgnn.ModelMixture([pgnn.Density(f) for f in families])
+    model.fit(rows, seed=0, progress=False)
+    before = float(model.log_prob(rows).sum())
+    learner = pgnn.EM(max_iterations=1)
+    with pytest.warns(pgnn.errors.NotConverged):
+        model.fit(rows, learner=learner, seed=1, progress=False)
+    assert float(model.log_prob(rows).sum()) >= before - 1e-6
+    batches = pgnn.ModelMixture([pgnn.Density(f) for f in families])
+    batches.partial_fit(rows, seed=0)
+    assert model.weights.probs.tolist() == pytest.approx(batches.weights.probs.tolist(), abs=0.1)

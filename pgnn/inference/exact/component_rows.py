@@ -13,8 +13,7 @@ from torch.nn.functional import one_hot
 
 from pgnn.abilities import MixtureModel
 from pgnn.errors import Unsupported
-from pgnn.evidence.component_sequences import ComponentSequences
-from pgnn.evidence.row_evidence import RowEvidence
+from pgnn.evidence.sequence_evidence import SequenceEvidence
 
 
 def component_rows(model: MixtureModel, observed: Any) -> tuple[Any, Tensor | None]:
@@ -27,10 +26,8 @@ def component_rows(model: MixtureModel, observed: Any) -> tuple[Any, Tensor | No
     Raises:
         Unsupported: If there is soft evidence about the component.
     """
-    if isinstance(observed, ComponentSequences):
-        return observed, observed.components
-    if not isinstance(observed, RowEvidence):
-        return observed, None
+    if isinstance(observed, SequenceEvidence):
+        return observed, observed.labels
     size = model.weights.child.num_states
     soft = None if observed.soft is None else observed.soft[:, size:]
     if observed.soft is not None and (observed.soft[:, :size] != 1.0).any():
@@ -60,3 +57,17 @@ def joint_log_probs(model: MixtureModel, logs: Sequence[Tensor], classes: Tensor
         return joint
     other = (one_hot(classes.clamp_min(0), len(log_weights)) == 0) & (classes >= 0).unsqueeze(1)
     return joint.masked_fill(other, -torch.inf)
+
+
+def chosen_components(share: Tensor, n: int, seed: int | None) -> Tensor:
+    """Return ``(n, B)`` components sampled by their responsibilities ``(B, K)``."""
+    generator = torch.Generator()
+    generator.seed() if seed is None else generator.manual_seed(seed)
+    if not len(share) or not n:
+        return torch.zeros(n, len(share), dtype=torch.int64)
+    return torch.multinomial(share, n, replacement=True, generator=generator).t()
+
+
+def seed_of(seed: int | None, component: int) -> int | None:
+    """Return a different seed for each component."""
+    return None if seed is None else int(np.random.default_rng([seed, component]).integers(2**31))

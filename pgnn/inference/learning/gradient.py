@@ -12,6 +12,7 @@ from pgnn.abilities import (
     EmittingModel,
     ExecutableModel,
     Inputs,
+    MixtureModel,
     NetworkModel,
     PairedModel,
     SlicedModel,
@@ -124,7 +125,7 @@ class Gradient(Ascent):
         """
         number = int(np.random.default_rng(seed).integers(2**31))
         unknown = isinstance(model, SlicedModel) and hidden_reals(model, rows)
-        if isinstance(model, EmittingModel | SlicedModel | NetworkModel) and not unknown:
+        if _has_e_step(model) and not unknown:
             e_step = e_step_of(model)
             with torch.no_grad():
                 symmetric = bool(e_step.pieces) and e_step.symmetric(rows)
@@ -152,3 +153,10 @@ class Gradient(Ascent):
                 "an optimizer with small steps, such as lambda p: torch.optim.Adam(p, lr=0.05)"
             )
         return SampledObjective(model, engine, self.num_samples, seed)
+
+
+def _has_e_step(model: Any) -> bool:
+    """Return whether a model can be initialised as for :class:`EM`."""
+    if isinstance(model, MixtureModel):
+        return all(map(_has_e_step, model.components))
+    return isinstance(model, EmittingModel | SlicedModel | NetworkModel)

@@ -11,9 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from pgnn.abilities import Inputs, MixtureModel, UnrollableModel
-from pgnn.errors import DataError, EvidenceError
-from pgnn.evidence.component_sequences import split_component, with_components
+from pgnn.abilities import Inputs, MixtureModel, MixtureOverTime
 from pgnn.evidence.row_evidence import RowEvidence
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.emission import kmeans
@@ -27,7 +25,8 @@ from pgnn.inference.learning.expected_statistics import (
     learnable,
 )
 from pgnn.inference.learning.m_step import maximize
-from pgnn.inference.learning.training_data import check_possible, read_rows
+from pgnn.inference.learning.short_runs import start_by_short_runs
+from pgnn.inference.learning.training_data import check_possible, read_rows, read_sequences
 
 _SHARE = 0.1
 """How much of each row is spread over all components at a start."""
@@ -72,15 +71,9 @@ class MixtureEStep(EStep[Any]):
         return tuple(self.model.weights.child.states or ())
 
     def read(self, data: Any, weights: Any, inputs: Inputs | None) -> Any:
-        """Read rows, or sequences as the components do."""
-        if isinstance(self.model.components[0], UnrollableModel):
-            component = self.model.weights.child
-            try:
-                rest, labels = split_component(component, data)
-                sequences = self.parts[0].read(rest, weights, inputs)
-                return with_components(sequences, component, labels)
-            except EvidenceError as error:
-                raise DataError(error.reason, error.advice) from None
+        """Read rows, or sequences."""
+        if isinstance(self.model, MixtureOverTime):
+            return read_sequences(self.model, data, weights, inputs)
         return read_rows(self.model, data, weights, inputs)
 
     def prepare(self, observed: Any) -> None:
@@ -134,24 +127,25 @@ class MixtureEStep(EStep[Any]):
         return replace(observed, codes=codes)
 
     def symmetric(self, observed: Any) -> bool:
-        """Whether the components are identical, or one has interchangeable states."""
+        """Whether the components are identical or unset, or one has interchangeable states."""
         known, classes = component_rows(self.model, self._distinct(observed))
-        logs = torch.stack([part.log_partition(known) for part in self.parts], dim=1)
-        spread = (logs - logs[:, :1]).nan_to_num(nan=0.0).abs().amax()
-        equally_likely = classes is None and len(self.parts) > 1 and bool(spread <= 1e-12)
-        return equally_likely or any(part.symmetric(known) for part in self.parts)
+        unlabelled = classes is None and len(self.parts) > 1
+        arbitrary = unlabelled and (self._is_unset or self._are_alike(known))
+        return arbitrary or any(part.symmetric(known) for part in self.parts)
 
     def initialize(self, observed: Any, seed: int, at_random: bool) -> None:
         """Initialise each component by a cluster of the rows, with small weights of all others.
 
-        If some rows are labelled with their component, by those instead, with small weights of the
-        rest, so that no value of it is impossible.
+        Components of different kinds take the clusters with which short runs are best. If some rows
+        are labelled with their component, by those instead, with small weights of the rest, so that
+        no value of it is impossible.
 
         References:
             Nigam, McCallum, Thrun and Mitchell (2000), Text classification from labeled and
             unlabeled documents using EM, section 3.
         """
-        known, classes = component_rows(self.model, self._distinct(observed))
+        distinct = self._distinct(observed)
+        known, classes = component_rows(self.model, distinct)
         generator = torch.Generator().manual_seed(seed)
         size = len(self.parts)
         labels = self._clusters(known, generator, at_random) if classes is None else classes
@@ -164,19 +158,43 @@ class MixtureEStep(EStep[Any]):
             labelled = classes >= 0
             few = _SHARE * int(labelled.sum()) / max(1, int((~labelled).sum()))
             share = torch.where(labelled[:, None], given, min(few, 1.0) * share)
+        alike = self._are_alike(known)
         for k, part in enumerate(self.parts):
             own = known if classes is None else _labelled(known, classes == k)
             part.initialize(own, seed + k, at_random or (k > 0 and own is known))
-        weights = torch.from_numpy(known.row_weights)
-        self.improve(self._counted(known, share * weights[:, None]), {})
+        if classes is None and not alike:
+            start_by_short_runs(self, distinct, share, self._shared_out, generator)
+        else:
+            self.improve(self._shared_out(distinct, share), {})
 
     # --- helpers ------------------------------------------------------------------------------
+
+    @property
+    def _is_unset(self) -> bool:
+        """Whether no component has learned, or been given, parameters that are learnable."""
+        pieces = [c for part in self.parts for c in part.pieces.values()]
+        return bool(pieces) and all(c.is_unset for c in pieces) and not self.learns_other_parameters
+
+    def _are_alike(self, known: Any) -> bool:
+        """Whether all components assign the same probabilities."""
+        logs = torch.stack([part.log_partition(known) for part in self.parts], dim=1)
+        return bool((logs - logs[:, :1]).nan_to_num(nan=0.0).abs().amax() <= 1e-12)
 
     def _joint(self, known: Any, classes: Tensor | None) -> Tensor:
         """``(B, K)`` joint log probabilities of the rows and each component."""
         with torch.no_grad():
             logs = [part.log_partition(known) for part in self.parts]
             return joint_log_probs(self.model, logs, classes)
+
+    def _shared_out(self, observed: Any, share: Tensor) -> ExpectedStatistics:
+        """The expectations of rows with shares ``(B, K)``, where they are possible."""
+        known, _ = component_rows(self.model, observed)
+        logs = torch.stack([part.log_partition(known) for part in self.parts], dim=1)
+        possible = ~logs.isneginf() | logs.isneginf().all(dim=1, keepdim=True)
+        kept = share * possible
+        kept = torch.where(kept.sum(dim=1, keepdim=True) > 0, kept, possible.double())
+        kept = kept / kept.sum(dim=1, keepdim=True) * share.sum(dim=1, keepdim=True)
+        return self._counted(known, kept * torch.from_numpy(known.row_weights)[:, None])
 
     def _counted(self, known: Any, share: Tensor) -> ExpectedStatistics:
         """The expectations under weights ``(B, K)``."""

@@ -13,6 +13,7 @@ from pgnn.abilities import (
     ChainModel,
     GaussianChainModel,
     Inputs,
+    MixtureOverTime,
     SlicedModel,
     UnrollableModel,
 )
@@ -32,6 +33,7 @@ from pgnn.inference.time.joint_kalman_filter import JointKalmanFilter
 from pgnn.inference.time.kalman_filter import KalmanFilter
 from pgnn.inference.time.sequence_engine import SequenceEngine
 from pgnn.inference.time.sequence_question import SequenceQuestion
+from pgnn.inference.time.sequences_by_component import SequencesByComponent
 from pgnn.inference.time.sequential_monte_carlo import SequentialMonteCarlo
 from pgnn.inference.time.steps_ahead import StepsAhead
 from pgnn.inference.time.switching_kalman_filter import SwitchingKalmanFilter
@@ -164,8 +166,13 @@ def engine_over_time(model: UnrollableModel, engine: Engine | None) -> SequenceE
         engine: The engine named by the caller; engines of static models use the unrolled network.
             None selects exact inference by the chain of states or of joint states of the interface
             or, if these are too many, by a junction tree of the unrolled network; see
-            :class:`EngineByEvidence` for real variables.
+            :class:`EngineByEvidence` for real variables. An engine for a mixture is that of its
+            components.
     """
+    if isinstance(model, MixtureOverTime):
+        if isinstance(engine, SequencesByComponent):
+            return engine
+        return SequencesByComponent(engine)
     if engine is not None:
         return engine if isinstance(engine, SequenceEngine) else Unrolling(engine)
     if isinstance(model, ChainModel):
