@@ -61,7 +61,14 @@ _FOR_ENGINES = frozenset(
         *("argument_tensors", "cached", "cached_numbers", "refresh_parameters"),
         *("check_inputs", "read_inputs", "passes_gradients", "arguments_hint", "extra_repr"),
         *("tables", "is_split", "log_table", "has_independent_elements"),
-        *("constant", "parameter_table", "initialize_at_random", "unsound", "num_free"),
+        *(
+            "constant",
+            "kind_name",
+            "parameter_table",
+            "initialize_at_random",
+            "unsound",
+            "num_free",
+        ),
         *("check_counts", "logit_rows", "possible", "structural_zeros", "declared_zeros"),
     )
 )
@@ -103,6 +110,11 @@ class Piece(Listed, Restorable):
     @abstractmethod
     def key(self) -> Hashable:
         """The name, or names, under which the caller of ``pgnn.load`` passes its module."""
+
+    @property
+    def kind_name(self) -> str:
+        """What it is called above its table."""
+        return type(self).__name__
 
     @property
     def is_unset(self) -> bool:

@@ -115,6 +115,21 @@ def is_fixed(constraint: Any) -> bool:
     )
 
 
+def inside_support(distribution: Distribution, value: Tensor) -> Tensor:
+    """Return which values ``(*batch, *event)`` are in the support of a distribution, ``(*batch)``.
+
+    Example:
+        >>> from torch.distributions import Exponential
+        >>> inside_support(Exponential(torch.tensor(1.0)), torch.tensor([2.0, -3.0]))
+        tensor([ True, False])
+    """
+    inside: Tensor = support_of(distribution).check(value)
+    extra_dims = inside.dim() - (value.dim() - len(distribution.event_shape))
+    if extra_dims > 0:  # all real numbers, of a vector without a declared support
+        inside = inside.flatten(start_dim=inside.dim() - extra_dims).all(-1)
+    return inside
+
+
 def log_density(distribution: Distribution, value: Tensor) -> Tensor:
     """Return log probabilities, ``-inf`` outside of the support and for ``NaN``.
 
@@ -131,10 +146,7 @@ def log_density(distribution: Distribution, value: Tensor) -> Tensor:
         tensor([-2., -inf])
     """
     axes = len(distribution.event_shape)
-    inside: Tensor = support_of(distribution).check(value)
-    extra_dims = inside.dim() - (value.dim() - axes)
-    if extra_dims > 0:  # all real numbers, of a vector without a declared support
-        inside = inside.flatten(start_dim=inside.dim() - extra_dims).all(-1)
+    inside = inside_support(distribution, value)
     log_probs: Tensor
     if bool(inside.all()):
         log_probs = distribution.log_prob(value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from pgnn.errors import DataError, closest
+from pgnn.factors.conditionals.distribution_class import distribution_class
 from pgnn.factors.piece import Piece, Restorable, signature_of
 from pgnn.factors.variable import Variable
 from pgnn.io.labels import decode, encode
@@ -101,6 +103,8 @@ class SettingsWriter:
         named = x.__name__ if isinstance(x, type) else None
         if named is not None and vars(torch.distributions).get(named) is x:
             return {"distribution": named}
+        if isinstance(x, partial) and distribution_class(x) is not None:
+            return {"partial": self.value((x.func, x.args, x.keywords))}
         if callable(x):
             return {"code": type(x).__name__}
         return encode(x)
@@ -220,6 +224,7 @@ class SettingsReader:
             "tensor": lambda: self._plain[held],
             "array": lambda: self._plain[held].numpy(),
             "distribution": lambda: _distribution(held),
+            "partial": lambda: _partial(*self.value(held, code)),
             "map": lambda: {decode(k): self.value(v, code) for k, v in held},
             "list": lambda: [self.value(part, code) for part in held],
         }
@@ -379,6 +384,10 @@ def _distribution(name: str) -> type[Distribution]:
     if not isinstance(kind, type) or not issubclass(kind, Distribution):
         raise DataError(f"torch has no distribution {name!r}")
     return kind
+
+
+def _partial(kind: Any, arguments: tuple[Any, ...], named: Mapping[str, Any]) -> Any:
+    return partial(_distribution(kind.__name__), *arguments, **named)
 
 
 def _class_name(name: str) -> str:

@@ -7,10 +7,9 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from torch.distributions import Distribution
-
 from pgnn.errors import ArgumentError
 from pgnn.factors.conditionals.conditional import Conditional
+from pgnn.factors.conditionals.distribution_class import distribution_class
 from pgnn.factors.conditionals.distributional import Distributional
 from pgnn.factors.conditionals.emission import Emission
 from pgnn.factors.variable import Variable
@@ -30,8 +29,8 @@ def declared_conditional(
     """Return what a callable makes of a variable and its parents.
 
     Args:
-        declared: A class of conditionals, ``functools.partial`` of one, a class of torch
-            distributions, or a callable ``(child, parents) -> Conditional``.
+        declared: A class of conditionals or of torch distributions, ``functools.partial`` of one,
+            or a callable ``(child, parents) -> Conditional``.
         child: The variable.
         parents: Its parents.
 
@@ -61,8 +60,8 @@ def class_of(declared: Any) -> Any:
 
 
 def is_distribution(declared: Any) -> bool:
-    """Whether a class of torch distributions is given."""
-    return isinstance(declared, type) and issubclass(declared, Distribution)
+    """Whether a class of torch distributions, or a partial of one, is given."""
+    return distribution_class(declared) is not None
 
 
 def makes_reals(declared: Any) -> bool:

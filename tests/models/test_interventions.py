@@ -131,7 +131,7 @@ def test_reals_without_a_value_lose_their_edges_and_take_one_in_each_row() -> No
     means = free.query("c", {"b": [1.0, 2.0]})["c"].mean
     expected = [float(hybrid().do({"b": x}).query("c")["c"].mean) for x in (1.0, 2.0)]
     np.testing.assert_allclose(means, expected, rtol=1e-12)
-    with pytest.raises(pgnn.Unsupported, match=r"'b' has no distribution: observe it, as in \{'b'"):
+    with pytest.raises(pgnn.Unsupported, match=r"'b' has no distribution; observe it, as in \{'b'"):
         free.query("c")
 
 
@@ -261,3 +261,29 @@ def test_the_shape_of_a_class_is_known_after_a_fit() -> None:
     model = BayesianNetwork([("a", "b")], {"a": Gaussian, "b": pgnn.LinearGaussian})
     with pytest.raises(ModelError, match="the shape of 'a' is not known; fit the model"):
         model.do({"a": 1.5})
+
+
+@pytest.mark.parametrize("learner", [None, pgnn.MaximumLikelihood(), pgnn.EM(), pgnn.Gradient()])
+def test_rows_with_another_value_than_the_one_set_are_not_learned_from(learner: object) -> None:
+    rng = np.random.default_rng(0)
+    rows = {"a": [0, 0, 1, 1], "b": [0, 1, 1, 1]}
+    model = pgnn.BayesianNetwork([("a", "b")], states={"a": 2, "b": 2}).fit(rows, progress=False)
+    before = model.conditionals["b"].logits.clone()
+    with pytest.raises(pgnn.DataError, match=r"'a' = 0 was given as zero.*model.do\(\['a'\]\)"):
+        model.do({"a": 1}).fit(rows, learner=learner, progress=False)
+    torch.testing.assert_close(model.conditionals["b"].logits, before)
+    x = rng.normal(size=20)
+    reals = {"x": x, "y": 2.0 * x + rng.normal(size=20)}
+    linear = pgnn.BayesianNetwork([("x", "y")], dict.fromkeys("xy", pgnn.LinearGaussian))
+    linear.fit(reals, progress=False)
+    with pytest.raises(pgnn.errors.PgnnError, match=r"'x' is set to 1.5.*model.do\(\['x'\]\)"):
+        linear.do({"x": 1.5}).fit(reals, learner=learner, progress=False)
+
+
+def test_rows_of_an_experiment_are_learned_from() -> None:
+    rows = {"a": [0, 0, 1, 1], "b": [0, 1, 1, 1]}
+    model = pgnn.BayesianNetwork([("b", "a")], states={"a": 2, "b": 2}).fit(rows, progress=False)
+    found = model.do(["a"]).fit(rows, progress=False)
+    assert found.query("b")["b"].probs.tolist() == pytest.approx([0.25, 0.75])
+    same = model.do({"a": 1}).fit({"a": [1, 1], "b": [1, 0]}, progress=False)
+    assert same.query("b")["b"].probs.tolist() == pytest.approx([0.5, 0.5])

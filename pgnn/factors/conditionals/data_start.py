@@ -9,7 +9,18 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, Exponential, Gamma, LogNormal
+from torch.distributions import (
+    Beta,
+    Cauchy,
+    Distribution,
+    Exponential,
+    Gamma,
+    GeneralizedPareto,
+    HalfCauchy,
+    LogNormal,
+    StudentT,
+    VonMises,
+)
 from torch.nn.functional import one_hot
 
 from pgnn.factors.variable import Variable
@@ -53,7 +64,9 @@ def by_configuration(
 
 
 def data_start(kind: type[Distribution], x: Tensor, weights: Tensor) -> dict[str, Tensor]:
-    """Return ``(J, D)`` locations, scales and rates that match means and deviations.
+    """Return ``(J, D)`` locations, scales and rates that match moments or medians.
+
+    Those of triangular matrices are ``(J, D, D)``.
 
     Args:
         kind: The class of the distribution.
@@ -78,4 +91,27 @@ def data_start(kind: type[Distribution], x: Tensor, weights: Tensor) -> dict[str
         "scale": deviation if "loc" in names else size,
         "rate": 1.0 / mean if falls else mean,
     }
+    if issubclass(kind, Cauchy | StudentT):  # which may have no mean
+        found["loc"] = _median(x, w)
+        found["scale"] = _median((x - found["loc"]).abs(), w)
+    elif issubclass(kind, HalfCauchy):
+        found["scale"] = _median(x.abs(), w)
+    elif issubclass(kind, VonMises):
+        found["loc"] = torch.atan2((w * x.sin()).sum(0), (w * x.cos()).sum(0))
+    elif issubclass(kind, Beta):
+        total = mean * (1.0 - mean) / deviation.square() - 1.0
+        found |= {"concentration1": total * mean, "concentration0": total * (1.0 - mean)}
+    elif issubclass(kind, GeneralizedPareto):
+        shape = (0.5 * (1.0 - (mean / deviation).square())).clamp(0.05, 0.45)
+        found |= {"concentration": shape, "scale": mean * (1.0 - shape)}
+    found["scale_tril"] = deviation.diag_embed()
     return {n: v for n, v in found.items() if n in names}
+
+
+def _median(x: Tensor, weights: Tensor) -> Tensor:
+    """Return ``(J, D)`` weighted medians of ``(N, 1 or J, D)`` values."""
+    x = x.expand_as(weights)
+    order = x.argsort(dim=0)
+    share = weights.gather(0, order).cumsum(dim=0)
+    first = (share >= 0.5 * share[-1]).to(torch.int64).argmax(dim=0, keepdim=True)
+    return x.gather(0, order).gather(0, first).squeeze(0)

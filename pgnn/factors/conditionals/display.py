@@ -43,7 +43,7 @@ def conditional_text(conditional: Conditional) -> str:
     frame = _small_frame(conditional)
     if frame is None:
         return repr(conditional)
-    return table_text(f"{_title(conditional)}, {type(conditional).__name__}", frame)
+    return table_text(f"{_title(conditional)}, {conditional.kind_name}", frame)
 
 
 def conditional_html(conditional: Conditional) -> str:

@@ -10,19 +10,32 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, biject_to, constraints, transform_to
 
-from pgnn.errors import ModelError, Unsupported
+from pgnn.errors import DataError, ModelError, Unsupported
 from pgnn.factors.conditionals.checks import check_rows
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.data_start import StartsFromData, by_configuration, data_start
+from pgnn.factors.conditionals.distribution_class import (
+    arguments_of,
+    distribution_class,
+    fixed_example,
+    learned_bounds,
+    name_of,
+)
+from pgnn.factors.conditionals.generalized_pareto import mended
 from pgnn.factors.conditionals.grid import configurations
 from pgnn.factors.conditionals.parameter_table import ParameterTable
 from pgnn.factors.conditionals.starting_values import starting_values
 from pgnn.factors.conditionals.table_reader import read_numbers
 from pgnn.factors.factor import Factor
 from pgnn.factors.piece import Settings
-from pgnn.factors.support import log_density
+from pgnn.factors.support import inside_support, is_fixed, log_density, support_of
 from pgnn.factors.variable import Variable
 
+_WRONG = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError,
+          ValueError)  # fmt: skip
+"""What constructors of distributions raise."""
+_FEW = 6
+"""Most numbers of a parameter that are shown."""
 _TRIANGULAR = (constraints.lower_cholesky, constraints.positive_definite)
 """Constraints of matrices that are stored as triangular ones."""
 
@@ -41,10 +54,10 @@ class Distributional(Conditional, StartsFromData):
     Args:
         child: Real variable of known shape.
         parents: Single discrete variables, and real ones.
-        make: A distribution class, or a callable that returns a distribution given the values
-            ``(*batch, *shape)`` of the real parents, in their order, and of parameters
-            ``(*batch, ...)`` by name. Dimensions of the child beyond its event shape are
-            independent.
+        make: A distribution class, ``functools.partial`` of one with fixed arguments, or a
+            callable that returns a distribution given the values ``(*batch, *shape)`` of the real
+            parents, in their order, and of parameters ``(*batch, ...)`` by name. Dimensions of the
+            child beyond its event shape are independent.
         **parameters: Starting values by the argument's name, the parents' axes
             ``(K1, ..., Kn, ...)`` first. Unlike given tables they are learnable. Those of a class
             that are not given start at zero, one, one half or the unit matrix, or in learning at
@@ -85,10 +98,12 @@ class Distributional(Conditional, StartsFromData):
                 f"Distributional needs a real child of known shape, {child.name!r} is not"
             )
         self._not_given: dict[str, Tensor] = {}
-        if isinstance(make, type) and issubclass(make, Distribution):
+        self.kind = distribution_class(make)
+        if self.kind is not None:
             self._not_given = starting_values(make, child, self.parents, [*parameters])
             parameters |= self._not_given
         self.make = make
+        self._made = mended(make)
         self.constraints: dict[str, Any] = {}
         self.unconstrained = nn.ParameterDict()
         reals = [torch.zeros(v.shape).double() for v in self.parents if not v.is_discrete]
@@ -104,7 +119,7 @@ class Distributional(Conditional, StartsFromData):
     @classmethod
     def from_settings(cls, settings: Settings, numbers: Mapping[str, Tensor]) -> Self:
         """Create it from a distribution class and parameter values."""
-        stated = settings["make"].arg_constraints
+        stated: Any = getattr(distribution_class(settings["make"]), "arg_constraints", {})
         raw = {key.removeprefix("unconstrained."): x for key, x in numbers.items()}
         return cls(**settings, **{n: _transform(stated[n])(x) for n, x in raw.items()})
 
@@ -129,9 +144,25 @@ class Distributional(Conditional, StartsFromData):
                 return raw.numel() // size * (size + 1) // 2
         return parameter.numel()
 
-    def parameter_table(self) -> ParameterTable:
-        """Return the parameters of the distribution; see the base class."""
+    def parameter_table(self) -> ParameterTable | None:
+        """Return the parameters of the distribution, None without any; see the base class."""
+        if not len(self.unconstrained):
+            return None
         return ParameterTable([v for v in self.parents if v.is_discrete], self.values)
+
+    @property
+    def kind_name(self) -> str:
+        """What makes the distribution, in words."""
+        return name_of(self.make)
+
+    def __repr__(self) -> str:
+        """The variables, what makes the distribution, and its parameters if they are few."""
+        shown = [self.extra_repr(), self.kind_name]
+        with torch.no_grad():
+            for name, x in self.values.items():
+                few = x.numel() <= _FEW
+                shown.append(f"{name}={x.tolist()}" if few else f"{name} of shape {tuple(x.shape)}")
+        return f"{type(self).__name__}({', '.join(shown)})"
 
     def distribution(
         self, parents: Mapping[Hashable, Tensor], inputs: Mapping[Hashable, Tensor] | None = None
@@ -140,9 +171,33 @@ class Distributional(Conditional, StartsFromData):
         values = self._values(parents)
         index = tuple(values[v.name] for v in self.parents if v.is_discrete)
         reals = [values[v.name] for v in self.parents if not v.is_discrete]
-        dist = self.make(*reals, **{n: x[index] if index else x for n, x in self.values.items()})
+        dist = self._made(*reals, **{n: x[index] if index else x for n, x in self.values.items()})
+        if not len(self.unconstrained) and values:
+            rows = len(next(iter(values.values())))
+            own = dist.batch_shape + dist.event_shape
+            if len(own) == len(self.child.shape):  # the same for all rows
+                dist = dist.expand(torch.Size((rows, *dist.batch_shape)))
         extra = len(self.child.shape) - len(dist.event_shape)
         return Independent(dist, extra) if extra > 0 else dist
+
+    def draw(
+        self,
+        parents: Mapping[Hashable, Tensor],
+        inputs: Mapping[Hashable, Tensor] | None = None,
+        rows: int = 1,
+    ) -> Tensor:
+        """Return one sample of the child per row; see the base class.
+
+        Raises:
+            Unsupported: If the distribution cannot be sampled.
+        """
+        try:
+            return super().draw(parents, inputs, rows)
+        except NotImplementedError as error:
+            raise Unsupported(
+                f"{self.kind_name} of {self.child.name!r} has no sample()",
+                f"observe {self.child.name!r}, or give another distribution",
+            ) from error
 
     def factor(
         self,
@@ -187,16 +242,23 @@ class Distributional(Conditional, StartsFromData):
 
     def start_from(self, values: Mapping[Hashable, Tensor], weights: Tensor) -> None:
         """Begin at means and deviations of the data."""
-        x, make = values.get(self.child.name), self.make
+        x = values.get(self.child.name)
         discrete = [v for v in self.parents if v.is_discrete]
-        if x is None or not self.is_unset or not isinstance(make, type):
+        if x is None:
+            return
+        self._check_learnable(values)
+        if not self._not_given or not self.is_unset or self.kind is None:
             return
         with torch.no_grad():
             shares = by_configuration(discrete, values, weights)
-            found = data_start(make, x.reshape(len(x), self.child.num_elements), shares)
+            found = data_start(self.kind, x.reshape(len(x), self.child.num_elements), shares)
             for name in found.keys() & self._not_given.keys():
                 raw = self.unconstrained[name]
-                begin = _transform(self.constraints[name]).inv(found[name].reshape(raw.shape))
+                if found[name].numel() != self._not_given[name].numel():
+                    continue
+                begin = _transform(self.constraints[name]).inv(
+                    found[name].reshape(self._not_given[name].shape)
+                )
                 raw.copy_(torch.where(begin.isfinite(), begin, raw))
 
     def statistics(self, values: Mapping[Hashable, Tensor], weights: Tensor) -> Never:
@@ -242,9 +304,12 @@ class Distributional(Conditional, StartsFromData):
         }
         try:
             dist = self.distribution(first)
-        except (TypeError, ValueError, RuntimeError) as error:
+        except _WRONG as error:
             raise ModelError(
-                f"the distribution of {self.child.name!r} cannot be created: {error}"
+                f"the distribution of {self.child.name!r} cannot be created: "
+                f"{str(error) or type(error).__name__}",
+                "give starting values of other shapes by name, "
+                "pgnn.Distributional(child, parents, make, name=...)",
             ) from error
         batch = (1,) if self.parents else ()
         if dist.event_shape != self.child.shape or dist.batch_shape != batch:
@@ -254,6 +319,46 @@ class Distributional(Conditional, StartsFromData):
                 f"{tuple(dist.batch_shape)} and event shape {tuple(dist.event_shape)} for one"
             )
 
+    def _check_learnable(self, values: Mapping[Hashable, Tensor]) -> None:
+        """Check that data can be learned from by gradients; values of real parents are unchecked.
+
+        Raises:
+            Unsupported: If ends of the support are learned.
+            DataError: If a value is outside of the support.
+        """
+        if any(not v.is_discrete for v in self.parents) or not len(self.unconstrained):
+            return
+        dist = self.distribution(configurations(self.parents, 1, self._device))
+        made = dist.base_dist if isinstance(dist, Independent) else dist
+        name, kind = self.child.name, self.kind or type(made)
+        if bounds := learned_bounds(dist):
+            raise Unsupported(
+                f"the support of {kind.__name__} of {name!r} depends on what is learned, so that "
+                "the most likely values lie at the edge of the data, where gradients are not zero",
+                f"fix them, as in {fixed_example(kind, self._numbers_of(bounds))}",
+            )
+        x = values[name].reshape(-1, *self.child.shape).to(self._dtype)
+        x = x[~x.reshape(len(x), -1).isnan().any(dim=1)]
+        with torch.no_grad():
+            inside = inside_support(dist, x.unsqueeze(1)).reshape(len(x), -1).any(dim=1)
+        if bool(inside.all()):
+            return
+        support, advice = support_of(made), "correct the data, or give another distribution"
+        if self.kind is not None and "total_count" in arguments_of(self.kind):
+            advice = f"fix the number of trials: {fixed_example(kind, ['total_count'])}"
+        known_as = f", {support}" if is_fixed(support) else ""
+        raise DataError(
+            f"{name!r} has the value {x[~inside][0].tolist()}, which is outside of the support of "
+            f"{kind.__name__}{known_as}",
+            advice,
+        )
+
+    def _numbers_of(self, bounds: Sequence[Tensor]) -> list[str]:
+        """Names of the parameters that ends of the support depend on."""
+        total = torch.stack([x.sum() for x in bounds]).sum()
+        slopes = torch.autograd.grad(total, [*self.unconstrained.values()], allow_unused=True)
+        return [n for n, x in zip(self.unconstrained, slopes, strict=True) if x is not None]
+
 
 def _stated(
     make: Callable[..., Distribution], reals: Sequence[Tensor], parameters: Mapping[str, Any]
@@ -262,14 +367,15 @@ def _stated(
 
     For a callable, only parameters that it passes on unchanged under the same name are considered.
     """
-    if isinstance(make, type) and issubclass(make, Distribution):
-        return make.arg_constraints if isinstance(make.arg_constraints, dict) else None
+    kind = distribution_class(make)
+    if kind is not None:
+        return kind.arg_constraints if isinstance(kind.arg_constraints, dict) else None
     numbers = {
         n: torch.from_numpy(read_numbers(f"parameter {n!r}", x)) for n, x in parameters.items()
     }
     try:
         dist: Any = make(*reals, **numbers)
-    except (TypeError, ValueError, RuntimeError):
+    except _WRONG:
         return {}  # the call with the parents' axes raises the error
     while isinstance(dist, Independent):
         dist = dist.base_dist

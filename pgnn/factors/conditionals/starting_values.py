@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, constraints
+from torch.distributions import Categorical, Distribution, LogisticNormal, constraints
 
 from pgnn.errors import ModelError
+from pgnn.factors.conditionals.distribution_class import (
+    arguments_of,
+    check_axes,
+    check_complete,
+    distribution_class,
+    event_axes,
+)
 from pgnn.factors.variable import Variable
 
-_SAME = (("probs", "logits"), ("scale_tril", "covariance_matrix", "precision_matrix"))
+_SAME = (
+    ("probs", "logits"),
+    ("gate", "gate_logits"),
+    ("scale_tril", "covariance_matrix", "precision_matrix"),
+    ("weighted_correlation", "correlation"),
+)
 """Parameters of which a distribution takes one; the first is taken."""
 
 
 def starting_values(
-    kind: type[Distribution],
+    make: Callable[..., Distribution],
     child: Variable,
     parents: Sequence[Variable],
     given: Sequence[str] = (),
@@ -26,33 +37,58 @@ def starting_values(
     r"""Return values inside of the constraints: zero, one, one half, or the unit matrix.
 
     Args:
-        kind: The class of the distribution.
+        make: A class of distributions, or a partial of one with fixed arguments.
         child: The variable that it is of.
         parents: Parents, of which the discrete ones are the first axes.
         given: Names of the parameters that have values.
 
     Raises:
-        ModelError: If a parameter has no learnable values, as the ends of an interval.
+        ModelError: If a parameter has no learnable values, as the ends of an interval, or the
+            variable has too few axes.
     """
+    kind = distribution_class(make)
+    if kind is None:
+        return {}
+    if issubclass(kind, Categorical):
+        raise ModelError(
+            f"{kind.__name__} of {child.name!r} is a distribution of states",
+            f"declare {child.name!r} with states, as in pgnn.Variable({child.name!r}, 3), "
+            "and pgnn.Tabular",
+        )
+    if kind.log_prob is Distribution.log_prob:
+        raise ModelError(
+            f"{kind.__name__} of {child.name!r} has no density",
+            "give a class with log_prob(), such as torch.distributions.Gamma",
+        )
+    reals = [v.name for v in parents if not v.is_discrete]
+    if reals:
+        raise ModelError(
+            f"{kind.__name__} of {child.name!r} does not say how it depends on its real parents "
+            f"{reals}",
+            "use pgnn.LinearGaussian, or a callable of their values, as in lambda child, "
+            "parents: pgnn.Distributional(child, parents, lambda x, slope: Normal(slope * x, 1.0), "
+            "slope=0.0)",
+        )
+    check_axes(kind, child)
     stated: Any = kind.arg_constraints
-    if not isinstance(stated, dict) or not stated:
-        if given or (stated == {} and not inspect.signature(kind).parameters):
-            return {}
-        raise _not_learnable(kind, child, "parameters whose ranges depend on each other")
-    arguments = inspect.signature(kind).parameters
+    if not isinstance(stated, dict):
+        stated = {}
+    arguments = arguments_of(make)
+    free = [n for n in stated if n in arguments and n not in given]
+    fixed = [n for n in stated if n not in arguments]
+    shape = child.shape
+    if issubclass(kind, LogisticNormal):  # of a vector with one number less
+        shape = (*shape[:-1], shape[-1] - 1)
+    axes = 0 if issubclass(kind, LogisticNormal) else event_axes(kind) or 0
     lead = [v.num_states for v in parents if v.is_discrete]
     values = {}
-    for name, constraint in stated.items():
-        if name in given or name not in arguments or _is_alternative(name, stated, given):
+    for name in free:
+        if _is_alternative(name, stated, [*given, *fixed]):
             continue
-        if constraint.is_discrete:
-            if arguments[name].default is inspect.Parameter.empty:
-                raise _not_learnable(kind, child, f"{name!r}, a whole number")
-            continue
-        start = _inside(constraint, child.shape)
-        if start is None:
-            raise _not_learnable(kind, child, f"{name!r}, a {constraint}")
-        values[name] = start.expand((*lead, *start.shape)).clone()
+        start = _inside(stated[name], shape, axes)
+        if start is not None:
+            values[name] = start.expand((*lead, *start.shape)).clone()
+    check_complete(make, child, [*given, *values])
     return values
 
 
@@ -65,28 +101,35 @@ def _is_alternative(name: str, stated: Any, given: Sequence[str]) -> bool:
     return False
 
 
-def _inside(constraint: Any, shape: tuple[int, ...]) -> Tensor | None:
-    """Return a value within a constraint; None if it is not a known one."""
+def _inside(constraint: Any, shape: tuple[int, ...], axes: int) -> Tensor | None:
+    """Return a value within a constraint; None if there is no known one, or of discrete ones.
+
+    Args:
+        constraint: That of the parameter.
+        shape: Shape of the variable.
+        axes: How many of its last axes the distribution is of.
+    """
     inner = constraint
     while isinstance(inner, constraints.independent):
         inner = inner.base_constraint
-    zeros: Tensor = torch.zeros(shape, dtype=torch.float64)
+    try:
+        own, discrete = constraint.event_dim, constraint.is_discrete
+    except NotImplementedError:  # it depends on other parameters
+        return None
+    if discrete:
+        return None
+    batch, event = shape[: len(shape) - axes], shape[len(shape) - axes :]
     if inner in (constraints.lower_cholesky, constraints.positive_definite):
-        return torch.eye(*shape, dtype=torch.float64) if len(shape) == 1 else None
+        unit = torch.eye(event[-1], dtype=torch.float64) if event else None
+        return None if unit is None else unit.expand(*batch, *unit.shape)
+    if own > len(event):
+        return None
+    zeros: Tensor = torch.zeros((*batch, *event[len(event) - own :]), dtype=torch.float64)
     if inner is constraints.real:
         return zeros
     if inner is constraints.simplex:
-        return zeros + 1.0 / shape[-1] if shape else None
+        return zeros + 1.0 / event[-1]
     low, high = (getattr(inner, f"{end}_bound", None) for end in ("lower", "upper"))
-    if low is None:
+    if low is None or isinstance(low, Tensor) or isinstance(high, Tensor):
         return None
     return zeros + float(low + 1.0 if high is None else (low + high) / 2)
-
-
-def _not_learnable(kind: type, child: Variable, what: str) -> ModelError:
-    return ModelError(
-        f"{kind.__name__} of {child.name!r} has {what}, which gradient ascent cannot learn: use "
-        "another, such as torch.distributions.Beta or pgnn.Histogram for values in an interval",
-        "or fix it in a callable, as in lambda child, parents: pgnn.Distributional(child, "
-        "parents, lambda probs: Binomial(10, probs=probs), probs=[0.3, 0.6])",
-    )

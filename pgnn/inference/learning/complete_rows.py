@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,6 +17,7 @@ from pgnn.factors.conditionals.curved import Curved
 from pgnn.factors.conditionals.exponential_family import LEAST_COUNT, ExponentialFamily
 from pgnn.inference.learning.conditional_fit import Term, gradient_step
 from pgnn.inference.learning.expected_statistics import configuration_weights
+from pgnn.inference.learning.given_values import contradiction
 from pgnn.inference.learning.penalised_fit import fit_penalised
 from pgnn.inference.learning.restored_on_failure import fitting
 from pgnn.inference.learning.training_data import read_rows
@@ -74,8 +76,12 @@ def fit_rows(
             unobserved |= {name: fitted.unobserved} if fitted.unobserved else {}
             if fitted.log_likelihood is not None:
                 total += fitted.log_likelihood
-            else:
-                total += log_likelihood(conditional, observed, rows.inputs, counts)
+                continue
+            found = log_likelihood(conditional, observed, rows.inputs, counts)
+            given = not any(p.requires_grad for p in conditional.parameters())
+            if found == -math.inf and given and not conditional.parents:  # as after do()
+                raise contradiction(conditional)
+            total += found
         history.update(rows.extent, log_likelihood=total, unseen=unobserved)
 
 

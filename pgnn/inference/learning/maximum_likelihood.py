@@ -27,6 +27,7 @@ from pgnn.inference.learning.complete_sequences import fit_slices
 from pgnn.inference.learning.conditional_fit import fit_conditional
 from pgnn.inference.learning.e_steps import e_step_of
 from pgnn.inference.learning.expected_statistics import Pieces, check_owners
+from pgnn.inference.learning.given_values import contradiction
 from pgnn.inference.learning.m_step import accepting
 from pgnn.inference.learning.partitioned_e_step import fit_partitions
 from pgnn.inference.learning.penalised_fit import fit_penalised
@@ -236,6 +237,8 @@ class MaximumLikelihood(Learner):
                 sums = torch.from_numpy(counts[name]).to(table.logits.device, torch.float64)
                 table.make_uninformative()  # zeros of an earlier fit are possible again
                 table.maximize((sums,), self.prior_of(table))
+            elif not table.parents:
+                _check_given(table, counts[name])
             total += _log_likelihood(counts[name], table)
         return total
 
@@ -370,6 +373,13 @@ def _counted(model: Any, parts: _Parts, data: Any, weights: Any, progress: bool)
 
 def _counted_rows(model: Any, parts: _Parts, weights: Any, rows: Any) -> Statistics:
     return _counted(model, parts, rows, weights, progress=False)
+
+
+def _check_given(table: Tabular, counts: NDArray[Any]) -> None:
+    """Check that rows have no value that was excluded, as by do()."""
+    zero = table.logits.detach().isneginf().cpu().numpy() & (counts > 0)
+    if zero.any():
+        raise contradiction(table, [int(axis[0]) for axis in zero.nonzero()])
 
 
 def _log_likelihood(counts: NDArray[Any], table: Tabular) -> float:

@@ -14,6 +14,7 @@ from pgnn.evidence.sequence_evidence import SequenceEvidence
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.tabular import Tabular
 from pgnn.factors.time_steps import has_lag, without_lag
+from pgnn.inference.learning.given_values import contradiction
 
 
 def needed_zero(model: Any, observed: Any) -> str | None:
@@ -38,6 +39,24 @@ def needed_zero(model: Any, observed: Any) -> str | None:
         needed = codes[:, zeros[tuple(codes)]]
         if needed.shape[1]:
             return table.declared(tuple(needed[:, 0].tolist()))
+    if isinstance(observed, RowEvidence) and isinstance(model, NetworkModel):
+        return _needed_root(model, observed)
+    return None
+
+
+def _needed_root(model: NetworkModel, observed: RowEvidence) -> str | None:
+    """Return which value that was given, as by do(), some rows contradict, in words."""
+    for name, conditional in model.conditionals.items():
+        if conditional.constant is not None and name in observed.reals:
+            x = observed.reals[name]
+            if bool((~x.isnan() & (x != conditional.constant.to(x))).any()):
+                return str(contradiction(conditional))
+        elif isinstance(conditional, Tabular) and not conditional.parents:
+            codes = torch.from_numpy(observed.codes[:, int(model.elements.numbers(name))])
+            needed = codes[codes >= 0]
+            needed = needed[conditional.logits.detach().cpu()[needed].isneginf()]
+            if len(needed) and not conditional.logits.requires_grad:
+                return str(contradiction(conditional, [int(needed[0])]))
     return None
 
 

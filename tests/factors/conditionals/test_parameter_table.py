@@ -61,7 +61,7 @@ def test_frames_have_a_row_for_each_configuration_and_a_column_for_each_number(k
         assert frame.index.name == "day"
         assert list(frame.index) == ["work", "rest"]
     lines = str(piece).splitlines()
-    assert lines[0].endswith(f", {type(piece).__name__}")
+    assert lines[0].endswith(f", {piece.kind_name}")
     assert all(name in lines[1] for name in expected)
 
 
