@@ -60,6 +60,7 @@ class PgnnError(Exception):
 
     def __init__(self, reason: object = "", advice: str = "") -> None:
         joint = ". " if advice[:1].isupper() else "; "
+        joint = " " if str(reason).endswith("?") else joint
         super().__init__(f"{reason}{joint}{advice}" if advice else reason)
         self.reason = str(reason)
         self.advice = advice
@@ -140,6 +141,14 @@ def _restored(kind: Any, args: tuple[Any, ...], state: Mapping[str, Any]) -> Pgn
     error: PgnnError = kind.__new__(kind, *args)
     error.__dict__.update(state)
     return error
+
+
+class AdvisedWarning(UserWarning):
+    """A warning that tells its advice apart, as :class:`PgnnError` does."""
+
+    def __init__(self, reason: str, advice: str = "") -> None:
+        super().__init__(str(PgnnError(reason, advice)))
+        self.reason, self.advice = reason, advice
 
 
 class NotConverged(UserWarning):

@@ -13,6 +13,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from pgnn.cli import (
@@ -84,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.getLogger("pgnn").addHandler(messages)
     try:
         with warnings.catch_warnings():
-            warnings.showwarning = _show_warning
+            warnings.showwarning = partial(_show_warning, options)
             options.run(options)
         sys.stdout.flush()
     except BrokenPipeError:  # the reader, such as `head`, has closed the pipe
@@ -130,8 +131,12 @@ def _complain(message: object) -> None:
     print("pgnn:", " ".join(str(message).split()), file=sys.stderr)
 
 
-def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
-    _complain(f"warning: {message}")
+def _show_warning(options: argparse.Namespace, message: Warning | str, *_: Any, **__: Any) -> None:
+    from pgnn.cli.advice import message_of
+    from pgnn.errors import AdvisedWarning
+
+    told = message_of(message, vars(options)) if isinstance(message, AdvisedWarning) else message
+    _complain(f"warning: {told}")
 
 
 class _Version(argparse.Action):
@@ -156,6 +161,11 @@ def _describe(error: Exception, options: argparse.Namespace) -> str:
         return message_of(error, vars(options)) or type(error).__name__
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
+    if isinstance(error, UnicodeEncodeError):
+        return (
+            f"standard output takes {error.encoding}, which has no {error.object[error.start]!a}; "
+            "set PYTHONIOENCODING=utf-8"
+        )
     if isinstance(error, OSError | UnicodeError | MemoryError):
         return str(error) or type(error).__name__
     return f"{type(error).__name__}: {error} (an error of pgnn itself; --debug shows where)"

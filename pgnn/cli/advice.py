@@ -6,7 +6,7 @@ import re
 import shlex
 from collections.abc import Container
 
-from pgnn.errors import Advice, PgnnError
+from pgnn.errors import Advice, AdvisedWarning, PgnnError
 
 _CALL = re.compile(r"(?:\b(?:engine|learner)=)?\b([A-Z]\w*)\(((?:\w+=\w+(?:, )?)*)\)")
 """An engine or a learner. Advice of the library names them as calls, such as ``EM(restarts=3)``;
@@ -15,11 +15,11 @@ _PYTHON = ("(", "=", "_", "[", "pgnn.")
 """What is left in advice that only Python can follow."""
 
 
-def message_of(error: PgnnError, options: Container[str]) -> str:
+def message_of(error: PgnnError | AdvisedWarning, options: Container[str]) -> str:
     """Return the message of an error, with advice that a shell user can follow.
 
     Args:
-        error: An error of the library.
+        error: An error of the library, or a warning.
         options: Names of the options of the command.
 
     Example:
@@ -65,6 +65,10 @@ def _of_setting(setting: str, values: tuple[object, ...], is_option: bool) -> st
     match setting:
         case "unknown":
             return "leave the cell empty if it was not observed"
+        case "encoding":
+            return "is it another kind of file? Convert text to UTF-8 (iconv -f LATIN1 -t UTF-8)"
+        case "steps":
+            return "The command line takes models of a fixed size only"
         case "format" if not values:
             return "take one of these, or .safetensors"
         case _ if not is_option:

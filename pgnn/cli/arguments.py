@@ -28,9 +28,21 @@ class CommandParser(argparse.ArgumentParser):
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parse arguments."""
         words = [*args] if args is not None else None
-        if words is not None and any(w.split("=")[0] in self.alternatives for w in words):
-            words.insert(0, "")
-        return super().parse_known_args(words, namespace)
+        chosen = next((w for w in words or () if self._is_alternative(w)), None)
+        if words is None or chosen is None:
+            return super().parse_known_args(words, namespace)
+        result, rest = super().parse_known_args(["", *words], namespace)
+        if any(not word.startswith("-") for word in rest):
+            option = chosen.split("=")[0]
+            self.error(f"{option} stands in place of the file of a model; leave one of them out")
+        return result, rest
+
+    def _is_alternative(self, word: str) -> bool:
+        """Whether a word is one of these options, perhaps shortened as argparse allows."""
+        name = word.split("=")[0]
+        meant = [o for o in self._option_string_actions if o.startswith(name)] if name else []
+        is_short = len(meant) == 1 and len(name) > 2 and name.startswith("--")
+        return name in self.alternatives or (is_short and meant[0] in self.alternatives)
 
     def error(self, message: str) -> NoReturn:
         """Exit with the usage and a message."""

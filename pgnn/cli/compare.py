@@ -29,7 +29,7 @@ def add(commands: Commands) -> None:
         commands,
         "compare",
         _compare,
-        "differences between two models: edges, posteriors, log-likelihood of rows",
+        "differences between two models: edges, marginals, log-likelihood of rows",
         EXAMPLES,
     )
     add_model(parser, "first")
@@ -53,31 +53,38 @@ def _compare(options: argparse.Namespace) -> None:
     if options.json:
         print(json.dumps(found, indent=2))
         return
+    width = max(map(len, found))
     for name, value in found.items():
-        print(f"{name.replace('_', ' '):<22}  {_text(value)}")
+        print(f"{name.replace('_', ' '):<{width}}  {_text(value)}")
 
 
 def differences(first: Any, second: Any) -> dict[str, Any]:
     """Return the differences between two models.
 
-    Posteriors without evidence are compared of the variables that both have with the same states.
+    Marginals without evidence are compared of the variables that both have with the same states:
+    probabilities of discrete variables, means of real ones.
     """
     facts = [facts_of(first), facts_of(second)]
     found: dict[str, Any] = {key: [f[key] for f in facts] for key in facts[0]}
     edges = [{(str(a), str(b)) for a, b in model.graph.edges} for model in (first, second)]
     both = [n for n, v in first.variables.items() if v == second.variables.get(n)]
     found["variables_in_both"] = len(both)
-    for key, names in (
-        ("edges_of_first_alone", edges[0] - edges[1]),
-        ("edges_of_second_alone", edges[1] - edges[0]),
+    for key, missing in (
+        ("edges_only_in_first", edges[0] - edges[1]),
+        ("edges_only_in_second", edges[1] - edges[0]),
     ):
-        found[key] = [f"{a} - {b}" for a, b in sorted(names)]
+        found[key] = [f"{a} - {b}" for a, b in sorted(missing)]
+    discrete = [name for name in both if first.variables[name].is_discrete]
+    reals = [name for name in both if not first.variables[name].is_discrete]
     if both:
         answers = [model.query(both) for model in (first, second)]
-        gaps = {n: float((answers[0][n].probs - answers[1][n].probs).abs().max()) for n in both}
-        worst = max(gaps, key=lambda n: gaps[n])
-        found["largest_difference_of_posteriors"] = gaps[worst]
-        found["of_variable"] = str(worst)
+        for kind, names, field in (("marginals", discrete, "probs"), ("means", reals, "mean")):
+            pairs = {n: [getattr(answer[n], field) for answer in answers] for n in names}
+            gaps = {n: float((x - y).abs().max()) for n, (x, y) in pairs.items()}
+            if gaps:
+                worst = max(gaps, key=lambda n: gaps[n])
+                found[f"largest_difference_of_{kind}"] = gaps[worst]
+                found[f"most_different_{kind[:-1]}"] = str(worst)
     return found
 
 

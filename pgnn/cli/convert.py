@@ -38,9 +38,15 @@ def check_target(path: str, format: str | None = None) -> None:
     Raises:
         DataError: If the format is unknown, or the folder does not exist.
     """
+    from pgnn.errors import DataError
     from pgnn.io import format_of
 
     check_output(path)
+    if path == "-" and format is None:
+        raise DataError(
+            "- is standard output, which has no ending that names a format; name a file, or use "
+            "pgnn convert FILE - --format NAME"
+        )
     if not path.endswith(".safetensors"):
         format_of(sys.stdout if path == "-" else path, format)
 

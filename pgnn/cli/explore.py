@@ -21,8 +21,11 @@ def add(commands: Commands) -> None:
 
 
 def _explore(options: argparse.Namespace) -> None:
+    from pgnn.errors import DataError
     from pgnn.explorer.server import explore
 
+    if not 0 <= options.port < 2**16:
+        raise DataError(f"--port must be from 0 to 65535, got {options.port}")
     model = read_model(options.file, options.normalise)
     name = Path(options.file).name.split(".")[0]
     explore(model, name=name, port=options.port, browser=not options.no_browser)

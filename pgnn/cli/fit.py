@@ -98,7 +98,10 @@ def read_frame(variables: Mapping[Hashable, Any], path: str, options: argparse.N
         arrow()
         import pandas as pd
 
-        frame = pd.read_parquet(path)
+        from pgnn.io.row_files import arrow_errors
+
+        with arrow_errors(path):
+            frame = pd.read_parquet(path)
     else:
         source: Any = sys.stdin if path == "-" else path
         frame = csv_table(source, variables, options.separator, options.ignore)

@@ -39,17 +39,17 @@ def _info(options: argparse.Namespace) -> None:
 
 def facts_of(model: Any) -> dict[str, int]:
     """Return the sizes of a model."""
-    states = [variable.num_states for variable in model.variables.values()]
+    states = [v.num_states for v in model.variables.values() if v.is_discrete]
     return {
-        "nodes": len(states),
-        "arcs": _num_arcs(model),
+        "nodes": len(model.variables),
+        "edges": _num_edges(model),
         "states": sum(states),
         "most_states": max(states, default=0),
         "free_parameters": model.num_free_parameters,
     }
 
 
-def _num_arcs(model: Any) -> int:
+def _num_edges(model: Any) -> int:
     """Edges from parents to children; of other models, pairs of variables that share a factor."""
     from pgnn.abilities import DirectedModel
     from pgnn.graphs.interaction import interaction_graph

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import ast
+import math
 import sys
 from collections.abc import Container, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -110,6 +112,8 @@ def evidence_of(model: Any, options: argparse.Namespace) -> dict[Any, Any]:
     from pgnn.evidence.spelled_names import SpelledNames
 
     evidence, names = {}, SpelledNames(model.variables)
+    if options.sample is not None and options.evidence_file is None:
+        raise EvidenceError("--sample chooses from an evidence file; give --evidence-file, too")
     if options.evidence_file is not None:
         evidence = _numbered_evidence(model, options.evidence_file, options.sample)
     for text in options.evidence:
@@ -128,11 +132,11 @@ def _value(text: str, variable: Any) -> Any:
     from pgnn.errors import EvidenceError
 
     if variable.is_discrete:
-        return lookup(text, variable.states, f"state of {str(variable.name)!r}")
-    try:
-        return float(text)
-    except ValueError:
-        raise EvidenceError(f"{str(variable.name)!r} is a real number, got {text!r}") from None
+        return lookup(text, variable.states, "state", f" of {str(variable.name)!r}")
+    with suppress(ValueError):
+        if math.isfinite(float(text)):
+            return float(text)
+    raise EvidenceError(f"{str(variable.name)!r} takes a finite number, got {text!r}")
 
 
 def _numbered_evidence(model: Any, path: str, sample: int | None) -> dict[Any, Any]:
@@ -244,7 +248,7 @@ def targets_of(model: Any, options: argparse.Namespace) -> list[Any]:
     return [named(name, names).name for name in options.target]
 
 
-def lookup(text: str, known: Iterable[Any], kind: str) -> Any:
+def lookup(text: str, known: Iterable[Any], kind: str, of: str = "") -> Any:
     """Return the element of ``known`` whose text is ``text``, such as 3 for ``"3"``."""
     from pgnn.errors import EvidenceError, closest
 
@@ -252,4 +256,4 @@ def lookup(text: str, known: Iterable[Any], kind: str) -> Any:
     for candidate in known:
         if str(candidate) == text:
             return candidate
-    raise EvidenceError(f"unknown {kind} {text!r}{closest(text, known)}")
+    raise EvidenceError(f"unknown {kind} {text!r}{of}{closest(text, known)}")

@@ -25,10 +25,13 @@ def add(commands: Commands) -> None:
 
 def _plot(options: argparse.Namespace) -> None:
     import pgnn.plot
+    from pgnn.errors import DataError
 
     check_output(
         options.to, ("png", "svg", "pdf", "jpg", "jpeg", "eps", "ps", "webp", "tif", "tiff")
     )
+    if options.to == "-":
+        raise DataError("--to -: expected a file, got standard output; name a file such as net.png")
     model = read_model(options.file, options.normalise)
     evidence = evidence_of(model, options)
     posterior = model.query(evidence=evidence)

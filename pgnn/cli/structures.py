@@ -111,7 +111,7 @@ def _check_states(names: Iterable[str], reals: Collection[str], what: str) -> No
         if name in reals:
             raise DataError(
                 f"{what} {name!r} must have states, but has numbers that are not whole",
-                "write labels in their place, such as those of pandas.cut()",
+                "write labels in their place, such as low and high",
             )
 
 

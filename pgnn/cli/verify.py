@@ -40,8 +40,12 @@ def add(commands: Commands) -> None:
 
 def _verify(options: argparse.Namespace) -> None:
     from pgnn.cli.verification import verify
-    from pgnn.errors import PgnnError
+    from pgnn.errors import DataError, PgnnError
 
+    if options.cases < 1:
+        raise DataError(f"--cases must be at least 1, got {options.cases}")
+    if not options.tolerance >= 0:
+        raise DataError(f"--tolerance must not be negative, got {options.tolerance:g}")
     model = read_model(options.file, options.normalise)
     report = verify(model, options.cases, options.seed or 0)
     if options.json:

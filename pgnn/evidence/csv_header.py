@@ -36,6 +36,11 @@ _CELLS = re.compile(
     r"|Expected (?P<fields>\d+) fields in line (?P<line>\d+), saw (?P<saw>\d+)"
 )
 
+_NUMBER = re.compile(
+    r"In CSV column #(?P<column>\d+): (?:Row #(?P<row>\d+): )?CSV conversion error to double: "
+    r"invalid value '(?P<value>.*)'"
+)
+
 
 @dataclass(frozen=True)
 class CsvHeader:
@@ -86,6 +91,8 @@ class CsvHeader:
         for magic, kind in _OTHER_KINDS.items():
             if self.begin.startswith(magic):
                 raise DataError(f"{file}: expected a CSV file, got {kind}")
+        if not self.begin.strip(b"\xef\xbb\xbf\r\n"):
+            raise DataError(f"{file}: expected the names of columns, got an empty file")
         if b"\0" in self.begin:
             raise DataError(f"{file}: expected a CSV file, got binary data")
         known = {*ignore}
@@ -138,6 +145,13 @@ def malformed(file: str, error: Exception) -> DataError:
         line, want, got = (found["row"] or found["line"], found["want"] or found["fields"],
                            found["got"] or found["saw"])  # fmt: skip
         return wrong_cells(file, int(line), int(want), int(got))
+    found = _NUMBER.search(text)
+    if found is not None:
+        line = f"line {found['row']}: " if found["row"] else ""
+        column = int(found["column"]) + 1
+        return DataError(
+            f"{file}: {line}expected a number in column {column}, got {found['value']!r}"
+        )
     if isinstance(error, UnicodeError) or "UTF8" in text:
         return DataError(
             f"{file}: expected text in UTF-8, got another encoding ({text[:100]}); save it as "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pgnn.errors import EvidenceError
+from pgnn.errors import EvidenceError, short_repr
 from pgnn.evidence.framed_values import plain_values
 from pgnn.factors.cells import Cells, cells_of, dense, is_column, is_container, is_date, is_missing
 from pgnn.factors.finite import all_finite
@@ -113,11 +114,23 @@ def _real_tensor(variable: Variable, value: Any) -> Tensor:
             return torch.empty((0, *shape), dtype=torch.float64)
         return torch.from_numpy(floats_of(value))
     except (TypeError, ValueError, EvidenceError) as error:
-        hint = f"; {error}" if isinstance(error, DatesAreNoNumbers) else ""
+        hint = f"; {error}" if isinstance(error, DatesAreNoNumbers) else _first_text(value)
+        what = f"numbers of shape {shape}, or rows of them" if shape else "numbers"
         raise EvidenceError(
-            f"evidence for real variable {variable.name!r} must be numbers of shape {shape}, or "
-            f"rows of them, got {type(value).__name__}{hint}"
+            f"evidence for real variable {variable.name!r} must be {what}, got "
+            f"{type(value).__name__}{hint}"
         ) from None
+
+
+def _first_text(values: Any) -> str:
+    """Which cell of a column is a text that spells no number, for a message."""
+    for row, value in enumerate(values if is_column(values) else ()):
+        with suppress(ValueError, TypeError):
+            float(value)
+            continue
+        if isinstance(value, str):
+            return f" with {short_repr(value)} in row {row}"
+    return ""
 
 
 class DatesAreNoNumbers(TypeError):

@@ -188,8 +188,8 @@ def format_of(file: PathOrFile, format: str | None = None) -> Format:
             raise DataError(f"unknown format {format!r}; expected one of {_NAMES}")
         return kind
     if not isinstance(file, str | os.PathLike):
-        advice = Advice(f"pass format= as one of {_NAMES}", "format", (_NAMES,))
-        raise DataError("the stream is like none of these formats", advice)
+        advice = Advice("pass format= as one of them", "format", (_NAMES,))
+        raise DataError(f"the stream is in none of the formats {_NAMES}", advice)
     name = path_of(file).name
     ending = ending_of(name)
     kind = by_name(ending)

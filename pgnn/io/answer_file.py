@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pgnn.errors import require
 from pgnn.evidence.spelled_names import SpelledNames
 from pgnn.factors.variable import Variable
-from pgnn.io.source import ending_of, path_of
+from pgnn.io.source import draft_of, ending_of, path_of
 
 _GROUP = 32_768
 """About how many rows a row group of a Parquet file has."""
@@ -31,7 +31,7 @@ class AnswerFile:
         self._path = path_of(file) if isinstance(file, str | os.PathLike) else None
         self._draft: Any = file
         if self._path is not None:
-            self._draft = self._path.with_name(f"{self._path.name}.{os.getpid()}.part")
+            self._draft = draft_of(self._path)
         self._grouped = self._path is not None and is_parquet(self._path.name)
         self._writer: Any = None
         self._names: list[str] = []
@@ -69,9 +69,9 @@ class AnswerFile:
             self._writer.close()
             complete = kind is None
         finally:
-            if self._path is not None and complete:
-                self._draft.replace(self._path)
-            elif self._path is not None:
+            if self._path is not None and self._draft != self._path:
+                if complete:
+                    self._draft.replace(self._path)
                 self._draft.unlink(missing_ok=True)
 
     def _write_waiting(self) -> None:
@@ -82,13 +82,15 @@ class AnswerFile:
         self._waiting = []
 
     def _opened(self, schema: Any) -> Any:
-        if self._grouped:
-            from pyarrow import parquet
+        from pyarrow import csv, parquet
 
-            return parquet.ParquetWriter(self._draft, schema)
-        from pyarrow import csv
-
-        return csv.CSVWriter(self._draft, schema)
+        try:
+            kind = parquet.ParquetWriter if self._grouped else csv.CSVWriter
+            return kind(self._draft, schema)
+        except OSError as error:  # pyarrow names the draft, and in a sentence
+            if error.errno is None or self._path is None:
+                raise
+            raise OSError(error.errno, os.strerror(error.errno), str(self._path)) from None
 
 
 def answer_columns(

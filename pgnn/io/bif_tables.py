@@ -207,7 +207,11 @@ class _TableReader:
         if wrong.size:
             row, total = rows[wrong[0]], sums[wrong[0]]
             label = self._labels(row) if isinstance(row, int) else f"'{row}'"
-            where = f"row {label} of {self.block.child!r}"
+            where = (
+                f"row {label} of {self.block.child!r}"
+                if self.parents
+                else f"the table of {self.block.child!r}"
+            )
             start = self.structure.skip_space(offset(int(wrong[0])))
             raise self.source.error(
                 start,

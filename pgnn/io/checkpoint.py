@@ -23,7 +23,7 @@ from pgnn.factors.piece import Restorable
 from pgnn.io.checkpoint_version_1 import upgraded
 from pgnn.io.endings import format_of_ending
 from pgnn.io.settings import SettingsReader, SettingsWriter
-from pgnn.io.source import ending_of, path_of
+from pgnn.io.source import draft_of, ending_of, path_of
 from pgnn.models.column_names import ColumnNames
 
 VERSION = 2
@@ -70,12 +70,14 @@ def save(model: FactorModel, path: str | os.PathLike[str] | None = None) -> None
     text = json.dumps(structure)
     tensors = {key: x.detach().cpu().contiguous().clone() for key, x in writer.tensors.items()}
     data = to_bytes(tensors, {"pgnn": text, "crc32": _checksum(text, tensors)})
-    draft = path.with_name(f"{path.name}.{os.getpid()}.part")
+    draft = draft_of(path)
     try:
         draft.write_bytes(data)
-        draft.replace(path)
+        if draft != path:
+            draft.replace(path)
     finally:
-        draft.unlink(missing_ok=True)
+        if draft != path:
+            draft.unlink(missing_ok=True)
 
 
 def restored(

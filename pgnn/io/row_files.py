@@ -84,7 +84,7 @@ class RowFile:
         self._ignore = set(ignore)
         self._names = SpelledNames(variables)
         self._is_parquet = is_path and is_parquet(self.name)
-        with _arrow_errors(self.name):
+        with arrow_errors(self.name):
             self._reader = self._parquet(file) if self._is_parquet else self._csv(file)
             names = list(self._schema.names)
         check_columns(self.name, names, self._names, ignore)
@@ -95,7 +95,7 @@ class RowFile:
 
     def _batches(self) -> Iterator[RowBatch]:
         start, tables = 0, []
-        with _arrow_errors(self.name):
+        with arrow_errors(self.name):
             for table in self._tables():
                 tables.append(table)
                 if sum(t.num_rows for t in tables) >= BATCH:
@@ -266,7 +266,7 @@ def check_columns(
 
 
 @contextmanager
-def _arrow_errors(name: str) -> Iterator[None]:
+def arrow_errors(name: str) -> Iterator[None]:
     """Convert errors of pyarrow about a file to errors of this library."""
     import pyarrow as pa
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from pgnn.evidence.spelled_names import SpelledNames
 from pgnn.factors.variable import Variable
 from pgnn.io.answer_file import answer_columns, arrow, is_parquet
 from pgnn.io.row_files import check_columns, is_target
+from pgnn.io.source import draft_of
 
 
 @dataclass(frozen=True)
@@ -168,7 +168,10 @@ def _draft(path: str) -> Iterator[str]:
     import shutil
 
     final = Path(path)
-    draft = final.with_name(f"{final.name}.{os.getpid()}.part")
+    draft = draft_of(final)
+    if draft == final:
+        yield path
+        return
     try:
         yield str(draft)
         draft.replace(final)

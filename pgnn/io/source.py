@@ -11,7 +11,7 @@ import zlib
 from pathlib import Path
 from typing import IO, Any, TypeAlias, Union
 
-from pgnn.errors import DataError, Intractable, shortened
+from pgnn.errors import Advice, DataError, Intractable, shortened
 from pgnn.limits import human_bytes, whole_number
 
 PathOrFile: TypeAlias = Union[str, "os.PathLike[str]", IO[Any]]
@@ -180,6 +180,16 @@ def path_of(file: Any) -> Path:
     return path
 
 
+def draft_of(path: Path) -> Path:
+    """Return where to write what takes the place of a file when it is complete.
+
+    A device or a pipe, such as ``/dev/stdout``, is written itself: nothing takes its place.
+    """
+    if path.exists() and not path.is_file():
+        return path
+    return path.with_name(f"{path.name}.{os.getpid()}.part")
+
+
 def ending_of(name: str) -> str:
     """Return the ending of a file's name, in lower case and without ``.gz``.
 
@@ -253,8 +263,8 @@ def _decode(data: bytes, name: str, encoding: str) -> str:
         line = data.count(b"\n", 0, error.start) + 1
         column = error.start - data.rfind(b"\n", 0, error.start)
         raise DataError(
-            f"{name}:{line}:{column}: expected {encoding} text, got byte "
-            f"0x{data[error.start]:02x}; pass encoding= (for instance 'latin-1')",
+            f"{name}:{line}:{column}: expected {encoding} text, got byte 0x{data[error.start]:02x}",
+            Advice("pass encoding= (for instance 'latin-1')", "encoding"),
             line=line,
             column=column,
         ) from error

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from pgnn.abilities import DirectedModel
-from pgnn.errors import DataError, Unsupported, shortened
+from pgnn.errors import Advice, AdvisedWarning, DataError, Unsupported, shortened
 from pgnn.factors.conditionals.table_reader import ROW_TOLERANCE
 from pgnn.factors.factor import Factor
 from pgnn.factors.variable import MAX_STATES, Variable
@@ -104,12 +104,13 @@ def read_uai(
             stacklevel=2,
         )
         return to_bayesian_network(_to_network(backward))
-    warnings.warn(
+    text = (
         f"{source.name}: rows of {sum(o > ROW_TOLERANCE for o in off)} tables do not sum to one, "
         f"those of table {worst} by up to {off[worst]:.3g}; this BAYES file is read as plain "
-        "factors, as if it began with MARKOV; normalise=True divides them by their sums",
-        stacklevel=2,
+        "factors, as if it began with MARKOV"
     )
+    advice = Advice("normalise=True divides them by their sums", "normalise")
+    warnings.warn(AdvisedWarning(text, advice), stacklevel=2)
     return to_markov_random_field(tables)
 
 

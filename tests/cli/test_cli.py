@@ -16,7 +16,7 @@ import pgnn
 from pgnn.cli import main, query
 from pgnn.cli.inputs import lookup, split_finding
 from pgnn.errors import EvidenceError
-from tests.cli.commands import run
+from tests.cli.commands import complaint, messages, run
 
 CHAIN = """MARKOV
 3
@@ -46,17 +46,6 @@ def answer(capsys: pytest.CaptureFixture[str], *words: object) -> dict[str, Any]
     assert run(*words) == 0
     found: dict[str, Any] = json.loads(capsys.readouterr().out)
     return found
-
-
-def complaint(capsys: pytest.CaptureFixture[str], *words: object) -> str:
-    """The one line on standard error of a command that has to fail with code 1."""
-    assert run(*words) == 1
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert captured.err.startswith("pgnn: ")
-    assert captured.err.count("\n") == 1
-    assert "Traceback" not in captured.err
-    return captured.err
 
 
 def test_query_as_json(asia: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -148,8 +137,9 @@ def test_warnings_are_one_readable_line(tmp_path: Path) -> None:
     path.write_text("BAYES\n1\n2\n1\n1 0\n\n2\n 1.0 3.0\n")
     command = [sys.executable, "-m", "pgnn", "query", str(path), "--json"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stderr.startswith("pgnn: warning: ")
-    assert done.stderr.count("\n") == 1
+    told = messages(done.stderr)
+    assert told.startswith("pgnn: warning: ")
+    assert told.count("\n") == 1
     assert json.loads(done.stdout)["posterior"]["0"] == pytest.approx({"0": 0.25, "1": 0.75})
 
 
@@ -163,7 +153,7 @@ def test_uai_from_standard_input(
 
 def test_info(asia: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = answer(capsys, "info", asia, "--json")
-    sizes = {"nodes": 8, "arcs": 8, "states": 16, "most_states": 2, "free_parameters": 18}
+    sizes = {"nodes": 8, "edges": 8, "states": 16, "most_states": 2, "free_parameters": 18}
     assert {name: found[name] for name in sizes} == sizes
     assert found["plan"]["treewidth"] == 2
     assert run("info", asia) == 0
@@ -237,7 +227,7 @@ def test_ctrl_c_is_one_line(
     monkeypatch.setattr(query, "read_model", interrupted)
     assert run("query", asia) == 130
     told = capsys.readouterr()
-    assert (told.out, told.err) == ("", "pgnn: interrupted\n")
+    assert (told.out, messages(told.err)) == ("", "pgnn: interrupted\n")
 
 
 @pytest.mark.parametrize(
@@ -260,7 +250,7 @@ def test_help_exits_with_zero(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_reader_that_closes_early_is_no_error(asia: Path) -> None:
     command = f"{sys.executable} -m pgnn info {asia} | true; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, messages(done.stderr)) == (0, "")
 
 
 def test_findings_may_contain_equals_signs() -> None:
@@ -286,7 +276,7 @@ def test_what_standard_output_cannot_write_is_one_line(
     )
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), "ascii"))
     assert run("query", path) == 1
-    assert capsys.readouterr().err.count("\n") == 1
+    assert messages(capsys.readouterr().err).count("\n") == 1
 
 
 def test_a_closed_standard_input_is_one_line(

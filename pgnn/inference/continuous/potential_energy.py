@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pgnn.abilities import DirectedModel, ExecutableModel, FactorModel, Inputs
-from pgnn.errors import ImpossibleEvidence, ModelError, Unsupported
+from pgnn.errors import Advice, ImpossibleEvidence, ModelError, Unsupported
 from pgnn.evidence.row_evidence import RowEvidence
 from pgnn.factors.finite import has_nan
 from pgnn.factors.units.unit_layers import UnitModel
@@ -70,7 +70,7 @@ class PotentialEnergy:
         if observed.num_rows != 1 or any(len(x) != 1 for x in self.inputs.values()):
             raise Unsupported(
                 f"MCMC requires one row of evidence, got {observed.num_rows}",
-                "query the rows in a loop",
+                Advice("query the rows in a loop", "rows"),
             )
         self.observed = observed
         known = known_values(model, observed)

@@ -164,8 +164,7 @@ def _features(model: Any) -> dict[Hashable, Gaussian]:
     """
     if not isinstance(model, ClassModel):
         raise Unsupported(
-            "KMeans learns mixtures such as Mixture(3, {'x': pgnn.Gaussian}), not a "
-            f"{type(model).__name__}"
+            f"KMeans learns mixtures of normal distributions, not a {type(model).__name__}"
         )
     features = {}
     for name, conditional in model.conditionals.items():

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pgnn.abilities import Inputs, StepwiseModel
-from pgnn.errors import EvidenceError, Unsupported
+from pgnn.errors import Advice, EvidenceError, Unsupported
 from pgnn.factors.evaluation_mode import evaluated
 from pgnn.factors.randomness import generator
 from pgnn.factors.time_steps import AXIS
@@ -159,8 +159,10 @@ class BeamSearch(SequenceReader):
         most = int(question.goals.max()) if question.num_rows else 0
         if not most and not question.observed.inputs:
             raise EvidenceError(
-                "how many steps? give the length in the evidence, as in sample(n, "
-                f"{{{AXIS!r}: 100}})"
+                "how many steps?",
+                Advice(
+                    f"give the length in the evidence, as in sample(n, {{{AXIS!r}: 100}})", "steps"
+                ),
             )
         return most
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pgnn.errors import EvidenceError
+from pgnn.errors import Advice, EvidenceError
 from pgnn.factors.time_steps import AXIS
 from pgnn.factors.variable import MISSING, Variable
 from pgnn.inference.question import names_of
@@ -98,7 +98,8 @@ class GappedQuestion(BeginningQuestion):
         """
         if self.num_rows and not self.steps and not self.observed.inputs:
             raise EvidenceError(
-                f"how many steps? give the length in the evidence, as in query({{{AXIS!r}: 10}})"
+                "how many steps?",
+                Advice(f"give the length in the evidence, as in query({{{AXIS!r}: 10}})", "steps"),
             )
 
     def _extended(self, values: Tensor, fill: float) -> Tensor:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pgnn.abilities import Inputs, UnrollableModel
-from pgnn.errors import EvidenceError, Unsupported
+from pgnn.errors import Advice, EvidenceError, Unsupported
 from pgnn.evidence.sequence_evidence import SequenceEvidence
 from pgnn.factors.time_steps import AXIS
 from pgnn.factors.variable import Variable
@@ -216,8 +216,10 @@ class SequenceQuestion(BaseQuestion):
         """
         if not self.observed.steps:
             raise EvidenceError(
-                "how many steps? give the length in the evidence, as in sample(n, "
-                f"{{{AXIS!r}: 100}})"
+                "how many steps?",
+                Advice(
+                    f"give the length in the evidence, as in sample(n, {{{AXIS!r}: 100}})", "steps"
+                ),
             )
 
 
