@@ -96,90 +96,99 @@ from .factors import (
     VampPrior,
     Variable,
 )
-from .inference.assignment import Assignment, KBest
-from .inference.automatic import Automatic
-from .inference.automatic_units import AutomaticUnits
-from .inference.beliefs import Beliefs, Best
-from .inference.continuous.flow import Flow
-from .inference.continuous.guides import (
+from .inference import (
+    EM,
+    K2,
+    MCMC,
+    Adversarial,
     Amortised,
+    AnnealedImportanceSampling,
+    Annealing,
+    Assignment,
+    Automatic,
+    AutomaticUnits,
+    BDeu,
+    BeamSearch,
+    BeliefPropagation,
+    Beliefs,
+    Best,
+    BlockElimination,
+    BoyenKoller,
+    BranchAndBound,
+    ByComponent,
+    Checkpoints,
+    ContrastiveDivergence,
+    CoTraining,
     Delta,
+    Dirichlet,
+    DualDecomposition,
+    Elbo,
+    Engine,
+    EntropyRegularization,
+    ExecutionEnumeration,
+    ExecutionSampling,
+    Flooding,
+    Flow,
+    ForwardBackward,
     FullRankNormal,
-    LowRankNormal,
-    MeanFieldNormal,
-)
-from .inference.continuous.hamiltonian_annealing import HamiltonianAnnealing
-from .inference.continuous.lower_bound import LowerBound
-from .inference.continuous.mcmc import MCMC
-from .inference.continuous.objective import Elbo, ImportanceWeighted, Renyi, ScoreFunction
-from .inference.continuous.variational import Variational
-from .inference.engine import Engine
-from .inference.exact.block_elimination import BlockElimination
-from .inference.exact.by_component import ByComponent
-from .inference.exact.junction_tree import JunctionTree
-from .inference.exact.sparse_normal import SparseNormal
-from .inference.learner import Learner
-from .inference.learning.adversarial import Adversarial
-from .inference.learning.adversarial_objectives import (
+    GeometricCooling,
+    Gibbs,
+    Gradient,
+    GreedyLayerwise,
+    HamiltonianAnnealing,
+    Hebbian,
     Hinge,
+    ImportanceSampling,
+    ImportanceWeighted,
+    InterfaceAlgorithm,
+    JunctionTree,
+    KalmanFilter,
+    KBest,
+    KMeans,
+    Laplace,
+    Learner,
     LeastSquares,
+    LinearCooling,
+    LogarithmicCooling,
+    LowerBound,
+    LowRankNormal,
+    MaximumLikelihood,
+    MaxMargin,
+    MeanField,
+    MeanFieldNormal,
     MeanProbability,
     MinMax,
     NonSaturating,
+    OnlineFilter,
+    OverRelaxation,
+    Perceptron,
+    Posterior,
+    PrefixSearch,
+    PriorShift,
+    PseudoInverse,
+    PseudoLikelihood,
+    Question,
+    Renyi,
+    Resampling,
+    Residual,
+    Samples,
+    ScoreFunction,
+    SelfTraining,
+    SequenceCompletion,
+    SequencesByComponent,
+    Sequential,
+    SequentialMonteCarlo,
+    Simulation,
+    Slices,
+    SparseNormal,
+    SwitchingKalmanFilter,
+    Unlearning,
+    Variational,
+    VariationalBayes,
+    WakeSleep,
     Wasserstein,
     WassersteinGradientPenalty,
 )
-from .inference.learning.checkpoints import Checkpoints
-from .inference.learning.contrastive_divergence import ContrastiveDivergence
-from .inference.learning.em import EM
-from .inference.learning.entropy_regularization import EntropyRegularization
-from .inference.learning.extrapolation import OverRelaxation
-from .inference.learning.gradient import Gradient
-from .inference.learning.greedy_layerwise import GreedyLayerwise
-from .inference.learning.k_means import KMeans
-from .inference.learning.max_margin import MaxMargin
-from .inference.learning.maximum_likelihood import MaximumLikelihood
-from .inference.learning.pattern_storage import Hebbian, PseudoInverse, Unlearning
-from .inference.learning.perceptron import Perceptron
-from .inference.learning.prior_shift import PriorShift
-from .inference.learning.priors import K2, BDeu, Dirichlet, Laplace
-from .inference.learning.pseudo_likelihood import PseudoLikelihood
-from .inference.learning.self_training import CoTraining, SelfTraining
-from .inference.learning.variational_bayes import VariationalBayes
-from .inference.learning.wake_sleep import WakeSleep
-from .inference.mean_field.block_ascent import Slices
-from .inference.mean_field.mean_field import MeanField
-from .inference.particles.execution_enumeration import ExecutionEnumeration
-from .inference.particles.execution_sampling import ExecutionSampling
-from .inference.particles.resampling import Resampling
-from .inference.posterior import Posterior
-from .inference.propagation.belief_propagation import BeliefPropagation
-from .inference.propagation.schedules import Flooding, Residual, Sequential
-from .inference.question import Question
-from .inference.samples import Samples
-from .inference.sampling.annealed_importance_sampling import AnnealedImportanceSampling
-from .inference.sampling.annealing import (
-    Annealing,
-    GeometricCooling,
-    LinearCooling,
-    LogarithmicCooling,
-)
-from .inference.sampling.gibbs import Gibbs
-from .inference.sampling.importance_sampling import ImportanceSampling
-from .inference.sampling.simulation import Simulation
-from .inference.search.branch_and_bound import BranchAndBound
-from .inference.search.dual_decomposition import DualDecomposition
-from .inference.time.beam_search import BeamSearch
-from .inference.time.boyen_koller import BoyenKoller
-from .inference.time.forward_backward import ForwardBackward
-from .inference.time.interface_algorithm import InterfaceAlgorithm
-from .inference.time.kalman_filter import KalmanFilter
-from .inference.time.online_filter import OnlineFilter
-from .inference.time.prefix_search import PrefixSearch
-from .inference.time.sequence_completion import SequenceCompletion
-from .inference.time.sequences_by_component import SequencesByComponent
-from .inference.time.sequential_monte_carlo import SequentialMonteCarlo
-from .inference.time.switching_kalman_filter import SwitchingKalmanFilter
 from .io import from_pgmpy, load, read, read_evidence, save, to_pgmpy, write
 from .models import (
     CTC,

@@ -39,7 +39,7 @@ def check_target(path: str, format: str | None = None) -> None:
         DataError: If the format is unknown, or the folder does not exist.
     """
     from pgnn.errors import DataError
-    from pgnn.io import format_of
+    from pgnn.io.model_files import format_of
 
     check_output(path)
     if path == "-" and format is None:

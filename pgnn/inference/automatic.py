@@ -12,14 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pgnn import inference as engines  # each is loaded when it is used
 from pgnn.abilities import AmortisedModel, DirectedModel, ExecutableModel, FactorModel
 from pgnn.errors import Intractable, Unsupported
 from pgnn.inference.assignment import Assignment, KBest
 from pgnn.inference.base_question import Names
-from pgnn.inference.continuous.mcmc import MCMC
-from pgnn.inference.continuous.objective import ImportanceWeighted
-from pgnn.inference.continuous.real_maximum import unknown_reals
-from pgnn.inference.continuous.variational import Variational
 from pgnn.inference.engine import Engine
 from pgnn.inference.exact.compiled_query import CompiledQuery
 from pgnn.inference.exact.gaussian_posterior import RealTargets
@@ -27,15 +24,10 @@ from pgnn.inference.exact.junction_tree import JunctionTree
 from pgnn.inference.expansion import WRITTEN
 from pgnn.inference.explanation import Explanation
 from pgnn.inference.factor_graph import FactorGraph
-from pgnn.inference.particles.execution_sampling import ExecutionSampling
+from pgnn.inference.known_values import unknown_reals
 from pgnn.inference.posterior import Posterior
-from pgnn.inference.propagation.belief_propagation import BeliefPropagation
 from pgnn.inference.question import Question
 from pgnn.inference.samples import Samples
-from pgnn.inference.sampling.gibbs import Gibbs
-from pgnn.inference.sampling.importance_sampling import ImportanceSampling
-from pgnn.inference.search.branch_and_bound import BranchAndBound
-from pgnn.inference.search.dual_decomposition import DualDecomposition
 from pgnn.limits import POSITIVE, check_settings, human_bytes
 
 Mask = NDArray[np.bool_]
@@ -117,18 +109,20 @@ class Automatic(Engine):
                 if not _recognises(question):
                     raise
             if why is None:  # it is real numbers that are asked for, and have no closed form
-                return Variational(progress=False, seed=self.seed).answer_most_probable(question, k)
+                return engines.Variational(progress=False, seed=self.seed).answer_most_probable(
+                    question, k
+                )
         if RealTargets.of(question) is not None:
             raise Intractable(
                 why, "if targets= names discrete variables only, the real ones are summed out"
             )
         if question.names is None and _is_written(question):
-            return _with_reason(why, DualDecomposition().answer_most_probable(question, k))
+            return _with_reason(why, engines.DualDecomposition().answer_most_probable(question, k))
         if self._obstacle(question) is None:
-            search = BranchAndBound(_CASES, self.max_bytes, self.max_work, seed=self.seed)
+            search = engines.BranchAndBound(_CASES, self.max_bytes, self.max_work, seed=self.seed)
             with suppress(Intractable):
                 return _with_reason(why, search.answer_most_probable(question, k))
-        return _with_reason(why, BeliefPropagation().answer_most_probable(question, k))
+        return _with_reason(why, engines.BeliefPropagation().answer_most_probable(question, k))
 
     def answer_sample(self, question: Question, n: int, seed: int | None) -> Samples:
         """Answer ``sample``: exactly, by MCMC over the real variables, or by Gibbs sampling."""
@@ -142,10 +136,10 @@ class Automatic(Engine):
                 if _discrete(question.model):
                     raise
                 try:
-                    return MCMC(seed=seed).answer_sample(question, n, seed)
+                    return engines.MCMC(seed=seed).answer_sample(question, n, seed)
                 except Unsupported:
                     return _executions(question, seed).answer_sample(question, n, seed)
-        return Gibbs(seed=seed).answer_sample(question, n, seed)
+        return engines.Gibbs(seed=seed).answer_sample(question, n, seed)
 
     def answer_log_prob(self, question: Question) -> Tensor:
         """Answer ``log_prob``, always exactly; complete rows need no sum.
@@ -183,7 +177,7 @@ class Automatic(Engine):
                 if _discrete(question.model):
                     raise
                 try:
-                    explanation = MCMC(seed=self.seed).describe(question)
+                    explanation = engines.MCMC(seed=self.seed).describe(question)
                 except Unsupported:
                     explanation = _executions(question, self.seed).describe(question)
                 return replace(explanation, reason=f"{explanation.reason}, because {error.reason}")
@@ -204,23 +198,23 @@ class Automatic(Engine):
         try:
             question.expanded()
         except Intractable:  # a table that can't be written down
-            return ImportanceSampling(seed=self.seed)
-        return BeliefPropagation()
+            return engines.ImportanceSampling(seed=self.seed)
+        return engines.BeliefPropagation()
 
     def _by_sampling(self, question: Question, why: str) -> Posterior:
         """The sampling engine: the model's recognition network, MCMC, or weighted executions."""
         if isinstance(question.model, AmortisedModel):
             return _with_reason(why, self._recognising.answer_query(question))
         try:
-            return _with_reason(why, MCMC(seed=self.seed).answer_query(question))
+            return _with_reason(why, engines.MCMC(seed=self.seed).answer_query(question))
         except Unsupported as error:
             answer = _executions(question, self.seed).answer_query(question)
             return _with_reason(f"MCMC() cannot: {error.reason}", answer)
 
     @cached_property
-    def _recognising(self) -> Variational:
-        bound = ImportanceWeighted(num_particles=_RECOGNISED)
-        return Variational(
+    def _recognising(self) -> engines.Variational:
+        bound = engines.ImportanceWeighted(num_particles=_RECOGNISED)
+        return engines.Variational(
             objective=bound, max_iterations=0, num_samples=_RECOGNISED, seed=self.seed
         )
 
@@ -254,11 +248,11 @@ AUTOMATIC = Automatic()
 """The default engine."""
 
 
-def _executions(question: Question, seed: int | None) -> ExecutionSampling:
+def _executions(question: Question, seed: int | None) -> engines.ExecutionSampling:
     """Weighted executions of a model that can be run; the original error for any other."""
     if not isinstance(question.model, ExecutableModel):
         raise
-    return ExecutionSampling(seed=seed)
+    return engines.ExecutionSampling(seed=seed)
 
 
 def _with_reason(why: str, answer: Answer) -> Answer:

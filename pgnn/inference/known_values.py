@@ -1,4 +1,4 @@
-"""Values of the variables that are observed in all rows, by name."""
+"""Which variables are observed in all rows, and their values."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from pgnn.evidence.row_evidence import RowEvidence
+from pgnn.inference.question import Question
 
 
 def known_values(model: Any, observed: RowEvidence) -> dict[Hashable, Tensor]:
@@ -22,3 +23,9 @@ def known_values(model: Any, observed: RowEvidence) -> dict[Hashable, Tensor]:
         if (codes >= 0).all():
             known[v.name] = torch.from_numpy(codes.astype(np.int64))
     return known
+
+
+def unknown_reals(question: Question) -> list[Hashable]:
+    """Return the names of the real variables that are not completely observed."""
+    variables, observed = question.model.variables, question.observed
+    return [n for n, v in variables.items() if not v.is_discrete and not observed.fully_observes(n)]

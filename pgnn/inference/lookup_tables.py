@@ -36,9 +36,9 @@ def _kernels() -> ModuleType:
         from pgnn.inference.kernels import lookup_tables
 
         return lookup_tables
-    from pgnn.inference import lookup_tables_numpy
+    import pgnn.inference.lookup_tables_numpy as vectorised
 
-    return lookup_tables_numpy
+    return vectorised
 
 
 @dataclass(frozen=True, eq=False)

@@ -85,8 +85,9 @@ class AnswerFile:
         from pyarrow import csv, parquet
 
         try:
-            kind = parquet.ParquetWriter if self._grouped else csv.CSVWriter
-            return kind(self._draft, schema)
+            if self._grouped:  # dictionaries of real numbers take memory, and save no space
+                return parquet.ParquetWriter(self._draft, schema, use_dictionary=False)
+            return csv.CSVWriter(self._draft, schema)
         except OSError as error:  # pyarrow names the draft, and in a sentence
             if error.errno is None or self._path is None:
                 raise

@@ -7,11 +7,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pgnn.errors import DataError
-from pgnn.io.source import MAX_TEXT, PathOrFile, contents
+from pgnn.io.source import CRFSUITE, MAX_TEXT, PathOrFile, contents
 from pgnn.models.conditional_random_field import ConditionalRandomField
 from pgnn.models.scores.attribute_scores import AttributeScores
 
-MAGIC = b"lCRF"
 _STATE, _TRANSITION = 0, 1
 _FEATURE = np.dtype([("kind", "<u4"), ("source", "<u4"), ("label", "<u4"), ("weight", "<f8")])
 
@@ -71,8 +70,8 @@ def read_crfsuite(
 
 
 def _header(data: bytes, name: str) -> _Header:
-    if data[:4] != MAGIC or len(data) < 48:
-        raise DataError(f"{name} is no model of CRFsuite: it does not begin with {MAGIC!r}")
+    if data[:4] != CRFSUITE or len(data) < 48:
+        raise DataError(f"{name} is no model of CRFsuite: it does not begin with {CRFSUITE!r}")
     size, kind, version = (int.from_bytes(data[i : i + 4], "little") for i in (4, 8, 12))
     if kind != int.from_bytes(b"FOMC", "little") or version != 100:
         raise DataError(

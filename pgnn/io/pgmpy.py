@@ -15,7 +15,7 @@ from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.time_steps import at_step, has_lag
 from pgnn.factors.variable import Variable
 from pgnn.io.description import describe, short_values
-from pgnn.io.from_pgmpy import in_order
+from pgnn.io.pgmpy_reader import in_order
 from pgnn.models.markov_random_field import MarkovRandomField
 
 

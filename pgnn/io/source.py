@@ -25,6 +25,8 @@ _XML_ENCODINGS = re.compile(
     r"utf-?(8|16)|(us-)?ascii|iso-?8859-\d+|latin-?1|windows-\d+|cp\d+", re.IGNORECASE
 )
 _GZIP_MAGIC = b"\x1f\x8b"
+CRFSUITE = b"lCRF"
+"""How a model of CRFsuite begins."""
 
 
 class Source:

@@ -3,6 +3,7 @@
 import importlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -30,6 +31,7 @@ from tests.inference.test_numba_support import ROOT, ROWS, SEEN, asia, close
 COLD = """
 import json, threading, time
 from numba.core import event
+import pgnn
 from pgnn.inference.compilation import Compilation
 from pgnn.inference.exact.compilation import KERNELS
 from tests.inference.test_compilation import answers, kernels_run
@@ -40,7 +42,7 @@ class Listener(event.Listener):
     def on_end(self, event): pass
 
 event.register("numba:compile", Listener())
-told = {"first": answers(), "ready at first": KERNELS.ready()}
+told = {"first": answers(), "ready at first": KERNELS.ready(), "from": pgnn.__file__}
 while not KERNELS.ready():
     time.sleep(0.1)
 for thread in threading.enumerate():
@@ -114,15 +116,27 @@ def waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(KERNELS, "ready", lambda: False)
 
 
+def partly_compiled(folder: Path) -> None:
+    """Copy the package with compiled code, if there is any, but that of one file of kernels."""
+    copy = folder / "pgnn"
+    shutil.copytree(ROOT / "pgnn", copy)  # numba's index compares times of change, which are kept
+    compiled = copy / "inference/exact/kernels/__pycache__"
+    for mark in (*copy.rglob("*.done"), *copy.rglob("*.begun"), *compiled.glob("components.*.nb?")):
+        mark.unlink()
+    (folder / "tests").symlink_to(ROOT / "tests")
+
+
 def test_a_child_compiles_while_torch_answers(tmp_path: Path) -> None:
-    env = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
-    del env[SWITCH]
+    partly_compiled(tmp_path)
+    env = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    env.pop(SWITCH, None)
     done = subprocess.run(
-        [sys.executable, "-c", COLD], cwd=ROOT, env=env, capture_output=True, text=True, check=False
+        [sys.executable, "-c", COLD], cwd=tmp_path, env=env, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     assert (told["ready at first"], told["done"], told["begun"]) == (False, True, False)
+    assert Path(told["from"]).is_relative_to(tmp_path)
     assert told["ended"]
     assert told["kernels run"] > 5
     assert told["compiled"] == []  # the parent has compiled nothing, neither before nor after

@@ -19,7 +19,7 @@ from pgnn.inference.continuous.model_and_guide import ModelAndGuide
 from pgnn.inference.continuous.objective import Elbo
 from pgnn.inference.convergence import Convergence
 from pgnn.inference.exact.junction_tree import JunctionTree
-from pgnn.inference.known_values import known_values
+from pgnn.inference.known_values import known_values, unknown_reals
 from pgnn.inference.question import Question, listed
 
 if TYPE_CHECKING:
@@ -28,12 +28,6 @@ if TYPE_CHECKING:
 _ELBO = Elbo()
 _REST, _STEEP = 1e-7, 1e-3
 """Derivatives in nats: tolerance at which an ascent ends, and threshold of its warning."""
-
-
-def unknown_reals(question: Question) -> list[Hashable]:
-    """Return the names of the real variables that are not completely observed."""
-    variables, observed = question.model.variables, question.observed
-    return [n for n, v in variables.items() if not v.is_discrete and not observed.fully_observes(n)]
 
 
 def most_probable_reals(settings: Variational, question: Question) -> AssignmentWithReals:
