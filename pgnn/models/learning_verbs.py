@@ -117,13 +117,14 @@ class LearningVerbs(CheckedModule, FactorModel):
 
         With ``MaximumLikelihood()`` all batches have equal weight, as in one fit to all of them and
         to the rows of an earlier :meth:`fit` of tables. ``EM()`` takes one step for each batch and
-        discounts earlier ones by its ``decay``, since their expectations were computed with earlier
-        parameters. ``ContrastiveDivergence()`` runs one pass over each batch, with persistent
-        chains. Conditionals without sufficient statistics (logistic and softmax regressions, torch
-        distributions, networks) store the log-likelihood of each batch to second order, at the
-        parameters that follow from it and the earlier ones; this is accurate if batches have many
-        rows and are alike, so shuffle sorted rows first. An incomplete declaration is inferred from
-        the first batch.
+        discounts earlier ones, and the rows of an earlier fit, by its ``decay``, since their
+        expectations were computed with earlier parameters. ``ContrastiveDivergence()`` runs one
+        pass over each batch, with persistent chains. Conditionals without sufficient statistics
+        (logistic and softmax regressions, torch distributions, networks) store the log-likelihood
+        of each batch to second order, at the parameters that follow from it and the earlier ones;
+        this is accurate if batches have many rows and are alike, so shuffle sorted rows first. That
+        of an earlier fit is kept if the conditional has at most 20 parameters. An incomplete
+        declaration is inferred from the first batch.
 
         Args:
             data: A batch, see :meth:`fit`.

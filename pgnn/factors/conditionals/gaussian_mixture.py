@@ -138,10 +138,16 @@ class GaussianMixture(Emission):
         return self.components.log_prior(normal) + self.weights.log_prior(dirichlet)
 
     def initialize(self, values: Mapping[Hashable, Tensor], seed: int | None = None) -> None:
-        """Initialise by a cluster for each configuration of the parents, split into components."""
+        """Initialise by a cluster for each configuration of the parents, split into components.
+
+        If the parents were observed, their states are the clusters.
+        """
         chance = generator(seed)
         filled, rows = self.components._complete(values)
-        self._split(filled, rows, kmeans(rows, self.num_configurations, chance), chance)
+        groups = self._observed_groups(values)
+        if groups is None:
+            groups = kmeans(rows, self.num_configurations, chance)
+        self._split(filled, rows, groups, chance)
 
     def initialize_at_random(self, values: Mapping[Hashable, Tensor], seed: int) -> None:
         """Initialise by the rows nearest to random rows, split into components."""
@@ -151,6 +157,21 @@ class GaussianMixture(Emission):
         scaled = rows / spread.masked_fill(spread == 0, 1.0)
         chosen = torch.randperm(len(rows), generator=chance)[: self.num_configurations]
         self._split(filled, rows, nearest(scaled, scaled[chosen.to(rows.device)]), chance)
+
+    def _observed_groups(self, values: Mapping[Hashable, Tensor]) -> Tensor | None:
+        """``(N,)`` configurations of the rows with an observed child; None if some are unknown."""
+        if not self.parents or any(v.name not in values for v in self.parents):
+            return None
+        x, groups = (
+            values[self.child.name].reshape(-1, self.size),
+            torch.zeros((), dtype=torch.int64),
+        )
+        for v in self.parents:
+            states = torch.as_tensor(values[v.name]).long()
+            if bool((states < 0).any()):
+                return None
+            groups = groups * v.num_states + states
+        return groups[~x.isnan().all(dim=1)]
 
     def _split(
         self,

@@ -257,8 +257,9 @@ class EM(Learner):
             entries["engine"] = repr(self.engine)
         if last.occupancy is not None:
             entries["occupancy"] = last.occupancy.tolist()
-        if last.sums and not last.rows and not noisy:
-            entries[RUNNING] = RunningStatistics.first(last).kept()
+        if not noisy and not (last.rows and best.e_step.shared):
+            running = RunningStatistics.after_fit(best.e_step.pieces, last)
+            entries |= {} if running is None else {RUNNING: running.kept()}
         return entries
 
     def _e_step(self, model: Any, observed: Any = None, *, partitioned: bool = False) -> EStep[Any]:

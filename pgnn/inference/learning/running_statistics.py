@@ -13,12 +13,17 @@ import torch
 from pgnn.abilities import Inputs
 from pgnn.errors import Unsupported
 from pgnn.factors.conditionals.exponential_family import ExponentialFamily, Statistics
+from pgnn.factors.conditionals.renamed import bare
 from pgnn.inference.history import RUNNING
 from pgnn.inference.learning.batch_expansions import expansions, with_earlier
 from pgnn.inference.learning.e_step import EStep
-from pgnn.inference.learning.expected_statistics import ExpectedStatistics
+from pgnn.inference.learning.expected_statistics import ExpectedStatistics, Pieces
+from pgnn.inference.learning.optimisation_problem import LearnableParameters
 from pgnn.inference.learning.restored_on_failure import fitting
 from pgnn.inference.learning.training_data import check_observed
+
+_FEW = 20
+"""Largest number of parameters of a conditional whose second derivatives are kept after a fit."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,21 @@ class RunningStatistics:
     def first(cls, expected: ExpectedStatistics) -> RunningStatistics:
         """Return the statistics of the first batch."""
         return cls(1, expected.weight, expected.mixed(expected, 1.0, 1.0 / expected.weight))
+
+    @classmethod
+    def after_fit(cls, pieces: Pieces, expected: ExpectedStatistics) -> RunningStatistics | None:
+        """Return the statistics of all rows of a fit; None if they are too many numbers.
+
+        Args:
+            pieces: The conditionals, by name, at the fitted parameters.
+            expected: Expected statistics of the rows.
+        """
+        if any(sum(LearnableParameters(bare(pieces[n])).sizes) > _FEW for n in expected.rows):
+            return None
+        if not expected.sums and not expected.rows:
+            return None
+        own = ExpectedStatistics(0.0, 1.0, expansions(pieces, expected))
+        return replace(cls.first(expected), expansions=own.mixed(own, 1.0, 1.0 / expected.weight))
 
     def with_batch(self, expected: ExpectedStatistics, decay: float | None) -> RunningStatistics:
         """Return the statistics updated with one more batch.

@@ -20,6 +20,7 @@ from pgnn.evidence.row_evidence import RowEvidence
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.decomposition import Decomposition, HiddenName
 from pgnn.factors.conditionals.emission import kmeans
+from pgnn.factors.conditionals.exponential_family import ExponentialFamily
 from pgnn.factors.factor import Factor
 from pgnn.factors.time_steps import lagged_name
 from pgnn.inference.engine import Engine
@@ -115,7 +116,9 @@ class TableEStep(EStep[EvidenceT]):
         return collector.collected(float(total.detach()), weight, occupancy)
 
     def symmetric(self, observed: EvidenceT) -> bool:
-        """Whether some hidden variable has interchangeable states."""
+        """Whether some hidden variable has interchangeable states, or some conditional parts."""
+        if any(c.is_unset for c in self._of_parts.values()):
+            return True
         hidden = self.hidden(observed)
         tables = self.tables(observed) if hidden else []
         for name in hidden:
@@ -125,6 +128,15 @@ class TableEStep(EStep[EvidenceT]):
             if known and max(known) <= self.SAME:
                 return True
         return False
+
+    @property
+    def _of_parts(self) -> dict[Hashable, ExponentialFamily]:
+        """The learnable conditionals with hidden parts, such as mixtures, by name."""
+        return {
+            n: c
+            for n, c in self.pieces.items()
+            if isinstance(c, ExponentialFamily) and c.has_hidden_parts
+        }
 
 
 class NetworkEStep(TableEStep[RowEvidence]):
@@ -220,9 +232,18 @@ class NetworkEStep(TableEStep[RowEvidence]):
     def initialize(self, observed: RowEvidence, seed: int, at_random: bool) -> None:
         """Initialise by clusters of the rows for each hidden variable, see :class:`EStep`.
 
-        Latent real variables are initialised by principal components of their descendants.
+        Latent real variables are initialised by principal components of their descendants,
+        conditionals that are mixtures by clusters of their child.
         """
         generator = torch.Generator().manual_seed(seed)
+        for name, conditional in self._of_parts.items():
+            values = self.values_of(name, conditional, observed)
+            if values is not None and at_random:
+                conditional.initialize_at_random(values, seed)
+            elif values is not None:
+                conditional.initialize(
+                    {**values, **self._observed_parents(conditional, observed)}, seed
+                )
         hidden, latent = self.hidden(observed), latent_reals(self.model, observed)
         if hidden or latent:
             reals = principal_components(
@@ -240,6 +261,17 @@ class NetworkEStep(TableEStep[RowEvidence]):
             else:
                 return
         self.initialize_pieces({}, seed, at_random)
+
+    def _observed_parents(
+        self, conditional: Conditional, observed: RowEvidence
+    ) -> dict[Hashable, Tensor]:
+        """States ``(N,)`` of the discrete parents that every row has observed."""
+        found = {}
+        for v in (v for v in conditional.parents if v.is_discrete):
+            column = observed.codes[:, self.model.elements.numbers(v.name).reshape(-1)[0]]
+            if bool((column >= 0).all()):
+                found[v.name] = torch.from_numpy(column).long()
+        return found
 
     def _log_prob(self, observed: RowEvidence) -> Tensor:
         self._recorder.records.clear()

@@ -229,3 +229,58 @@ def test_iterables_of_batches_of_reals_are_told_to_be_taken_one_by_one(
     for batch in parts:
         model.partial_fit(batch)
     assert float(model.conditionals["x"].mean.detach()) == pytest.approx(1.4)
+
+
+def test_batches_go_on_from_a_fit_by_gradients() -> None:
+    rng = np.random.default_rng(0)
+    x = np.where(rng.random(600) < 0.5, rng.normal(8, 1, 600), rng.exponential(1.5, 600))
+    families = [Gaussian, torch.distributions.Exponential]
+    model = pgnn.ModelMixture([pgnn.Density(f) for f in families])
+    model.fit({"x": x}, learner=EM(tolerance=1e-10), seed=0, progress=False)
+
+    def numbers() -> list[float]:
+        normal, other = (c.conditionals["x"] for c in model.components)
+        parts = (model.weights.probs[0], normal.mean, other.values["rate"])
+        return [p.detach().item() for p in parts]
+
+    before = numbers()
+    model.partial_fit({"x": x})  # the same rows do not move a maximum
+    assert numbers() == pytest.approx(before, rel=1e-3)
+    share = model.query("component", {"x": x[:20]})["component"].probs[:, 0].mean().item()
+    before = numbers()
+    model.partial_fit({"x": x[:20]})
+    step = 4.0**-0.7
+    assert numbers()[0] == pytest.approx((1 - step) * before[0] + step * share, rel=1e-6)
+    assert model.history["rows"] == 1220
+
+
+def clustered(kind: str) -> dict[str, np.ndarray]:
+    """Rows of two clusters, or of two for each state of a parent, which overlap."""
+    rng = np.random.default_rng(0)
+    x = np.where(rng.random(600) < 0.5, rng.normal(-4, 1, 600), rng.normal(3, 0.5, 600))
+    if kind == "alone":
+        return {"x": x}
+    k = rng.integers(0, 2, 600)
+    return {"k": k, "x": np.where(k == 1, -1.5 * x, x)}
+
+
+@pytest.mark.parametrize("kind", ["alone", "parent"])
+def test_mixtures_as_conditionals_start_from_the_first_batch(kind: str) -> None:
+    rows, edges = clustered(kind), [("k", "x")] if kind == "parent" else []
+
+    def make() -> BayesianNetwork:
+        return BayesianNetwork(
+            edges,
+            {"x": partial(pgnn.GaussianMixture, num_components=2)},
+            states=dict.fromkeys(rows.keys() - {"x"}, 2),
+        )
+
+    best = make().fit(rows, progress=False)
+    most = float(best.log_prob(rows).sum())
+    by_em = make().fit(rows, learner=EM(), seed=0, progress=False)
+    assert float(by_em.log_prob(rows).sum()) == pytest.approx(most, rel=1e-4)
+    for learner in (MaximumLikelihood(), EM()):
+        own = make()
+        for k in range(6):
+            own.partial_fit(part(rows, slice(100 * k, 100 * k + 100)), learner=learner, seed=0)
+        assert float(own.log_prob(rows).sum()) == pytest.approx(most, abs=0.02 * abs(most))
