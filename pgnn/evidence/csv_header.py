@@ -106,9 +106,19 @@ class CsvHeader:
                     Advice(f"pass pandas.read_csv({file!r}, sep={other!r})", "separator", other),
                 )
 
+    @cached_property
+    def line(self) -> bytes:
+        """The first line that is not empty."""
+        return _LINE_END.split(_EMPTY.sub(b"", self.begin), maxsplit=1)[0]
+
+    @property
+    def first_row(self) -> bytes:
+        """The line after that of the column names that is not empty."""
+        rest = _LINE_END.split(_EMPTY.sub(b"", self.begin), maxsplit=1)[1:]
+        return _LINE_END.split(rest[0].lstrip(b"\r\n"), maxsplit=1)[0] if rest else b""
+
     def _split(self, separator: str) -> list[str]:
-        text = _EMPTY.sub(b"", self.begin)
-        line = _LINE_END.split(text, maxsplit=1)[0].decode("utf-8-sig", "replace")
+        line = self.line.decode("utf-8-sig", "replace")
         try:
             return next(csv.reader([line], delimiter=separator), [])
         except csv.Error:  # a cell longer than this module takes

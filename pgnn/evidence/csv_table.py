@@ -6,7 +6,8 @@ import csv
 import io
 import os
 import warnings
-from collections.abc import Collection, Hashable, Mapping
+from collections.abc import Collection, Hashable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ def csv_table(
     variables: Mapping[Hashable, Variable],
     separator: str = ",",
     ignore: Collection[str] = (),
+    name: str = "",
 ) -> Any:
     """Return a CSV file as a data frame: empty cells are missing, text labels stay text.
 
@@ -29,6 +31,7 @@ def csv_table(
         variables: Variables of a model, by name; other columns are read as pandas does.
         separator: Separator of the cells.
         ignore: Names of columns that are not variables, for messages.
+        name: What messages call the file; that of the path by default.
 
     Raises:
         DataError: If the file is not a table in CSV format, a line has more or fewer cells than
@@ -36,7 +39,7 @@ def csv_table(
     """
     import pandas as pd
 
-    name = "a stream" if isinstance(file, io.IOBase) else Path(file).name
+    name = name or ("a stream" if isinstance(file, io.IOBase) else Path(file).name)
     content = _read_once(file)
     header = CsvHeader(_begin(file, content), separator)
     names = SpelledNames(variables)
@@ -52,7 +55,8 @@ def csv_table(
     with warnings.catch_warnings():
         warnings.simplefilter("error", pd.errors.ParserWarning)
         try:
-            frame = pd.read_csv(_source(file, content), **rules)
+            with _counted(file, content, header) as cells:
+                frame = pd.read_csv(cells, **rules)
         except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeError) as error:
             raise malformed(name, error) from None
         except pd.errors.ParserWarning as warning:  # the first row is longer
@@ -60,7 +64,7 @@ def csv_table(
             raise malformed(name, warning) from None
     if len(columns) == frame.shape[1]:  # pandas names blank ones "Unnamed: 0"
         frame = frame.set_axis(pd.Index(columns, dtype=object), axis=1)
-    if len(columns) > 1 and frame.iloc[:, -1].isna().any():
+    if len(columns) > 1 and frame.iloc[:, -1].isna().any() and not cells.fit(len(frame)):
         _check_cells(name, _source(file, content), header)
     return names.renamed(frame)
 
@@ -88,6 +92,56 @@ def _source(path: Any, content: str | bytes | None) -> Any:
     if content is None:
         return path
     return io.StringIO(content) if isinstance(content, str) else io.BytesIO(content)
+
+
+@contextmanager
+def _counted(file: Any, content: str | bytes | None, header: CsvHeader) -> Iterator[CountedCells]:
+    """What pandas reads a file from, which counts the cells."""
+    source = _source(file, content)
+    if isinstance(source, io.BytesIO):
+        source = io.TextIOWrapper(source, "utf-8-sig", newline="")
+    if isinstance(source, io.TextIOBase):
+        yield CountedCells(source, header)
+        return
+    with _opened(source, "r") as handles:
+        yield CountedCells(handles.handle, header)
+
+
+class CountedCells:
+    """A stream of CSV whose separators are counted as it is read.
+
+    pandas fills a line that is too short with empty cells. Where the last column has some, the
+    count tells whether any line was short, so that the file is not read again.
+
+    Args:
+        stream: The text.
+        header: Its beginning.
+    """
+
+    def __init__(self, stream: Any, header: CsvHeader) -> None:
+        self._stream, self._header = stream, header
+        self._separators, self._has_quotes = 0, False
+
+    def read(self, size: int = -1) -> str:
+        """Read some characters."""
+        text: str = self._stream.read(size)
+        self._separators += text.count(self._header.separator)
+        self._has_quotes = self._has_quotes or '"' in text
+        return text
+
+    def __iter__(self) -> Iterator[str]:
+        """Go through lines; pandas takes for a file what has this."""
+        return iter(self._stream)
+
+    def fit(self, rows: int) -> bool:
+        """Whether every line has a cell for each column; False also where quotes hide it.
+
+        pandas takes longer lines, which would make up for short ones, if the first row is such.
+        """
+        within = len(self._header.columns) - 1
+        if self._header.first_row.count(self._header.separator.encode()) > within:
+            return False
+        return not self._has_quotes and self._separators == (rows + 1) * within
 
 
 def _check_cells(name: str, source: Any, header: CsvHeader) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,12 +12,16 @@ from typing import Any
 
 from pgnn.errors import DataError, require
 from pgnn.evidence.csv_header import HEADER, CsvHeader
+from pgnn.evidence.csv_table import csv_table
 from pgnn.evidence.partitioned_frame import PartitionedFrame
 from pgnn.evidence.spelled_names import SpelledNames
 from pgnn.factors.variable import Variable
 from pgnn.io.answer_file import answer_columns, arrow, is_parquet
 from pgnn.io.row_files import check_columns, is_target
 from pgnn.io.source import draft_of
+
+_BLOCK = 2**26
+"""Bytes of a CSV file that a worker reads at a time."""
 
 
 @dataclass(frozen=True)
@@ -89,34 +94,56 @@ def read_partitions(
 
 
 def _csv_partitions(path: str, names: SpelledNames, ignore: Collection[str], separator: str) -> Any:
-    """A Dask frame of CSV files, in which an empty line is a row if there is one column."""
-    header = CsvHeader(_first_begin(path), separator)
-    header.check(path, names, ignore)
-    types: dict[str, type] = {
-        name: str if variable.is_discrete else float
-        for name in [*map(str, names.variables), *header.columns]
-        if (variable := names.find(name)) is not None
-    }
-    types |= dict.fromkeys(ignore, str)
-    return _dask("dask.dataframe").read_csv(
+    """A Dask frame of CSV files, whose blocks are read and checked as single files are."""
+    is_packed = import_module("fsspec.utils").infer_compression(path) is not None
+    _, blocks, files = _dask("dask.bytes").read_bytes(
         path,
-        sep=separator,
-        dtype=types,
-        keep_default_na=False,
-        na_values=[""],
-        skip_blank_lines=not header.is_one_column,
-        skiprows=header.empty_lines,
+        delimiter=b"\n",
+        blocksize=None if is_packed else _BLOCK,
+        sample=False,
+        compression="infer" if is_packed else None,
+        include_path=True,
+    )
+    table = PartitionTable(names.variables, tuple(ignore), separator)
+    delayed = import_module("dask").delayed(table)
+    parts = [
+        delayed(block, file, k == 0)
+        for file, of_file in zip(files, blocks, strict=True)
+        for k, block in enumerate(of_file)
+    ]
+    header = table.header_of(files[0])
+    header.check(path, names, ignore)
+    return _dask("dask.dataframe").from_delayed(
+        parts, meta=table(b"", files[0], False), verify_meta=False
     )
 
 
-def _first_begin(path: str) -> bytes:
-    """The begin of the first of the files that a path with stars means."""
-    files = import_module("fsspec").open_files(path, "rb", compression="infer")
-    if not files:
-        return b""
-    with files[0] as stream:
-        begin: bytes = stream.read(HEADER)
-    return begin
+@dataclass(frozen=True)
+class PartitionTable:
+    """A block of a CSV file as a data frame.
+
+    Args:
+        variables: Those of the model.
+        ignore: Columns that are not variables.
+        separator: Separator of the cells.
+    """
+
+    variables: Mapping[Hashable, Variable]
+    ignore: tuple[str, ...]
+    separator: str
+
+    def __call__(self, block: bytes, file: str, is_first: bool) -> Any:
+        """Return the rows of a block; only the first block of a file has the names of columns."""
+        if not is_first:
+            block = self.header_of(file).line + b"\n" + block
+        name = Path(file).name
+        frame = csv_table(io.BytesIO(block), self.variables, self.separator, self.ignore, name)
+        return frame.set_axis([str(column) for column in frame.columns], axis=1)
+
+    def header_of(self, file: str) -> CsvHeader:
+        """Return the beginning of a file."""
+        with import_module("fsspec").open(file, "rb", compression="infer") as stream:
+            return CsvHeader(stream.read(HEADER), self.separator)
 
 
 def write_answers(frame: Any, answer: PartitionAnswer, path: str) -> None:
