@@ -101,7 +101,8 @@ def add_evidence(parser: argparse.ArgumentParser) -> None:
         default=[],
         type=_finding,
         metavar="NAME=STATE",
-        help="a variable observed in a state; may be repeated",
+        help="a variable observed in a state, or NAME=STATE:WEIGHT,STATE:WEIGHT,... for soft "
+        "evidence, the likelihood of each state; may be repeated",
     )
     parser.add_argument("--evidence-file", metavar="EVID", help="evidence in UAI format")
     parser.add_argument(
@@ -117,7 +118,8 @@ def add_targets(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME",
-        help="a target of the query; may be repeated (default: all unobserved variables)",
+        help="a target of the query, or an element of an array such as \"('y', 0, 3)\"; may be "
+        "repeated (default: all unobserved variables)",
     )
 
 

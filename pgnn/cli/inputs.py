@@ -128,15 +128,30 @@ def evidence_of(model: Any, options: argparse.Namespace) -> dict[Any, Any]:
 
 
 def _value(text: str, variable: Any) -> Any:
-    """The state, or the number, that a text is."""
+    """The state, the weights of states, or the number, that a text is."""
     from pgnn.errors import EvidenceError
 
     if variable.is_discrete:
+        weights = _weights(text, variable)
+        if weights:
+            return weights
         return lookup(text, variable.states, "state", f" of {str(variable.name)!r}")
     with suppress(ValueError):
         if math.isfinite(float(text)):
             return float(text)
     raise EvidenceError(f"{str(variable.name)!r} takes a finite number, got {text!r}")
+
+
+def _weights(text: str, variable: Any) -> dict[Any, float]:
+    """Soft evidence such as ``yes:0.8,no:0.2``, by state; nothing if the text is no such list."""
+    labels = {str(label): label for label in variable.states}
+    parts = [part.strip().rpartition(":") for part in text.split(",")]
+    if text in labels or not all(label in labels for label, _, _ in parts):
+        return {}
+    try:
+        return {labels[label]: float(weight) for label, _, weight in parts}
+    except ValueError:
+        return {}
 
 
 def _numbered_evidence(model: Any, path: str, sample: int | None) -> dict[Any, Any]:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 QUERY_EXAMPLES = """\
   pgnn query asia.bif -e smoke=yes -e xray=yes -t lung
+  pgnn query asia.bif -e xray=yes:0.9,no:0.2 -t lung
   pgnn query grid.uai --evidence-file grid.uai.evid --json
   pgnn query large.net --engine "Gibbs(samples=5000)" -t lung"""
 MPE_EXAMPLES = """\
@@ -54,7 +55,7 @@ def _query(options: argparse.Namespace) -> None:
     evidence = evidence_of(model, options)
     engine = engine_of(options.engine)
     targets = targets_of(model, options)
-    unobserved = [name for name in model.variables if name not in evidence]
+    unobserved = [n for n in model.variables if n not in evidence or is_soft(evidence[n])]
     posterior = model.query(targets or unobserved or None, evidence, engine=engine)
     mode = model.most_probable(evidence) if options.mpe else None
     if options.json:
@@ -85,7 +86,7 @@ def _answer(model: Any, evidence: Mapping[Any, Any], posterior: Any, mode: Any) 
         "engine": posterior.engine,
         "log_evidence": log_evidence if math.isfinite(log_evidence) else None,
         "diagnostics": _json_values(posterior.diagnostics),
-        "evidence": {str(name): str(state) for name, state in evidence.items()},
+        "evidence": {str(n): x if is_soft(x) else str(x) for n, x in evidence.items()},
         "posterior": {
             str(single.name): numbers
             for name in posterior
@@ -95,6 +96,11 @@ def _answer(model: Any, evidence: Mapping[Any, Any], posterior: Any, mode: Any) 
     if mode is not None:
         answer["most_probable"] = _explanation(model, mode)
     return answer
+
+
+def is_soft(state: Any) -> bool:
+    """Whether a finding has weights of states in place of a state."""
+    return isinstance(state, dict)
 
 
 def _marginals(variable: Variable, answer: Any) -> Iterator[tuple[Variable, dict[str, float]]]:
