@@ -189,7 +189,17 @@ from .inference import (
     Wasserstein,
     WassersteinGradientPenalty,
 )
-from .io import from_pgmpy, load, read, read_evidence, save, to_pgmpy, write
+from .io import (
+    from_pgmpy,
+    from_pyagrum,
+    load,
+    read,
+    read_evidence,
+    save,
+    to_pgmpy,
+    to_pyagrum,
+    write,
+)
 from .models import (
     CTC,
     GAN,
@@ -313,6 +323,7 @@ __all__ = [
     "LowerBound",
     # files
     "read", "write", "load", "save", "read_evidence", "from_pgmpy", "to_pgmpy",
+    "from_pyagrum", "to_pyagrum",
     # errors
     "PgnnError", "ModelError", "EvidenceError", "ImpossibleEvidence", "Intractable", "Unsupported",
     "DataError", "NotConverged",

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
-import tempfile
 import warnings
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any, TypeAlias
@@ -139,17 +137,14 @@ def _by_pgmpy(model: Any, findings: list[Findings]) -> list[Answer]:
 def _by_agrum(model: Any, findings: list[Findings]) -> list[Answer]:
     import importlib
 
-    from pgnn.io.bif import write_bif
+    from pgnn.io.pyagrum import to_pyagrum
 
+    network = to_pyagrum(model)
     gum: Any = importlib.import_module("pyagrum")
-    with tempfile.TemporaryDirectory() as folder:
-        path = os.path.join(folder, "model.bif")
-        write_bif(model, path)
-        network = gum.loadBN(path)
     answers = []
     for evidence in findings:
         engine = gum.LazyPropagation(network)
-        engine.setEvidence({str(n): str(s) for n, s in evidence.items()})
+        engine.setEvidence({str(n): model.variables[n].index(s) for n, s in evidence.items()})
         names = [name for name in model.variables if name not in evidence]
         answers.append({name: engine.posterior(str(name)).toarray() for name in names})
     return answers

@@ -4,6 +4,7 @@ from .crfsuite import read_crfsuite
 from .model_files import load, read, write
 from .pgmpy import to_pgmpy
 from .pgmpy_reader import from_pgmpy
+from .pyagrum import from_pyagrum, to_pyagrum
 from .uai import read_uai, write_uai
 from .uai_evidence import read_evidence, read_query, write_evidence
 
@@ -22,4 +23,6 @@ __all__ = [
     "read_crfsuite",
     "from_pgmpy",
     "to_pgmpy",
+    "from_pyagrum",
+    "to_pyagrum",
 ]

@@ -60,7 +60,7 @@ def listed_edges(graph: Any) -> Any:
         raise ModelError(
             "expected an nx.DiGraph or a list of edges such as [('rain', 'wet')], got a graph "
             f"of another library, {kind}",
-            "pass its edges by name, or write it to a BIF file for pgnn.read()",
+            "pass its edges by name, or convert the model, as pgnn.from_pyagrum() does",
         )
     return [pair_of(edge) for edge in graph]
 

@@ -35,7 +35,7 @@ def test_format_by_ending(tmp_path: Path, name: str) -> None:
 def test_streams_tell_by_their_first_word() -> None:
     assert list(read(io.BytesIO(COIN.encode())).variables) == ["coin"]
     assert set(read(io.StringIO(PAIR)).variables) == {0, 1}
-    with pytest.raises(DataError, match="none of the formats 'bif', 'xmlbif', 'net', .*pass format= as one of them"):
+    with pytest.raises(DataError, match="none of the formats 'bif', 'xmlbif', 'net', "):
         write(read(io.StringIO(COIN)), io.StringIO())
     out = io.StringIO()
     write(read(io.StringIO(COIN)), out, format="uai")

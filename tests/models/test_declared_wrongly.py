@@ -79,6 +79,6 @@ def test_graphs_of_other_libraries_are_refused() -> None:
         def __iter__(self) -> Iterator[tuple[int, str]]:
             return iter([(0, "a"), (1, "b")])
 
-    message = r"a graph of another library, .*BayesNet; pass its edges by name, or write it to"
+    message = r"a graph of another library, .*BayesNet; pass its edges by name, or convert"
     with pytest.raises(ModelError, match=message):
         BayesianNetwork(BayesNet())  # type: ignore[arg-type]
