@@ -42,16 +42,33 @@ def label_frame(variables: Sequence[Variable], codes: Tensor, index: Any = None)
 def steps_of(variables: Sequence[Variable]) -> tuple[int, list[Variable]]:
     """Return the length of the first axis of arrays, and the arrays without it.
 
+    A single variable has one value for all steps, such as the component of a sequence.
+
     Raises:
-        EvidenceError: If one has no axis, or lengths differ.
+        EvidenceError: If none is an array, or lengths differ.
     """
     sizes = {v.name: v.shape[0] if v.shape else None for v in variables}
-    known = set(sizes.values())
-    if len(known) != 1 or None in known:
+    known = {*sizes.values()} - {None}
+    if len(known) != 1:
         raise EvidenceError(
             f"steps=True needs variables that share a first axis, such as time; theirs are {sizes}"
         )
     return int(known.pop() or 0), [Variable(v.name, v.states, v.shape[1:]) for v in variables]
+
+
+def by_step(values: Tensor, variable: Variable, size: int, axis: int) -> Tensor:
+    """Return values with an axis of steps, along which those of a single variable are repeated.
+
+    Args:
+        values: Values of a variable, an array or not.
+        variable: The variable.
+        size: Number of steps.
+        axis: Place of the axis.
+    """
+    if variable.shape:
+        return values
+    values = values.unsqueeze(axis)
+    return values.expand(*values.shape[:axis], size, *values.shape[axis + 1 :])
 
 
 def step_index(size: int, rows: int | None, index: Any) -> Any:

@@ -17,6 +17,7 @@ from pgnn.evidence.wrappers import CodedMapping
 from pgnn.factors.variable import Variable
 from pgnn.inference.answer_columns import AnswerColumns
 from pgnn.inference.answer_frames import (
+    by_step,
     label_frame,
     nested_index,
     row_index,
@@ -122,7 +123,9 @@ class Assignment(CodedMapping):
             return label_frame(self.variables, self._states, self._index)
         size, variables = steps_of(self.variables)
         rows = len(self._states)
-        columns = [self._columns.cut(self._states, v.name) for v in self.variables]
+        columns = [
+            by_step(self._columns.cut(self._states, v.name), v, size, 1) for v in self.variables
+        ]
         codes = torch.cat([c.reshape(rows * size, -1) for c in columns], dim=1)
         return label_frame(
             variables, codes, step_index(size, rows if self.batched else None, self._index)

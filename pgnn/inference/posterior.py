@@ -18,7 +18,7 @@ from pgnn.errors import EvidenceError, Unsupported
 from pgnn.factors.factor import Factor
 from pgnn.factors.variable import Variable
 from pgnn.inference.answer_columns import AnswerColumns
-from pgnn.inference.answer_frames import plain_index, step_index, steps_of
+from pgnn.inference.answer_frames import by_step, plain_index, step_index, steps_of
 from pgnn.inference.answer_text import CELLS, diagnostics_text, probability_table
 
 Numbers = Tensor | NDArray[np.float64]
@@ -209,7 +209,9 @@ class Posterior(Mapping[Hashable, Categorical]):
 
         if steps:
             size, variables = steps_of(self.variables)
-            parts = [self.probs(v.name).reshape(self.num_rows * size, -1) for v in self.variables]
+            lead = int(self.batched)
+            steps_of_each = [by_step(self.probs(v.name), v, size, lead) for v in self.variables]
+            parts = [x.reshape(self.num_rows * size, -1) for x in steps_of_each]
             table = torch.cat(parts, dim=1).detach().cpu().numpy()
             singles = [single for v in variables for single in v.elements()]
         else:

@@ -14,6 +14,7 @@ from pgnn.evidence.wrappers import CodedMapping
 from pgnn.factors.variable import Variable
 from pgnn.inference.answer_columns import AnswerColumns
 from pgnn.inference.answer_frames import (
+    by_step,
     label_frame,
     nested_index,
     plain_index,
@@ -123,10 +124,14 @@ class Samples(CodedMapping):
         size, variables = steps_of(self.variables)
         lead = self.codes.shape[:-1]
         rows = int(lead[1]) if self.batched else 1
-        parts = [self[v.name].reshape(*lead, size, -1) for v in self.discrete]
+        steps = [by_step(self[v.name], v, size, len(lead)) for v in self.discrete]
+        parts = [x.reshape(*lead, size, -1) for x in steps]
         codes = torch.cat([self.codes.new_zeros((*lead, size, 0)), *parts], dim=-1)
         shape = (self.num_samples, rows * size)
-        reals = {n: x.reshape(*shape, *x.shape[len(lead) + 1 :]) for n, x in self._reals.items()}
+        reals = {}
+        for v in (v for v in self.variables if not v.is_discrete):
+            x = by_step(self[v.name], v, size, len(lead))
+            reals[v.name] = x.reshape(*shape, *x.shape[len(lead) + 1 :])
         weights = self.log_weights
         if weights is not None:
             weights = weights.unsqueeze(-1).expand(*lead, size).reshape(shape)

@@ -222,3 +222,40 @@ def test_learning_by_gradients_leaves_a_symmetric_start() -> None:
     assert float(model.log_prob({"x": x}).sum()) == pytest.approx(
         float(best.log_prob({"x": x}).sum()), abs=1e-2
     )
+
+
+def test_frames_by_steps_repeat_the_component() -> None:
+    model, n = mixture(), 3
+    best = model.decode(ROWS)
+    frame = best.frame(steps=True)
+    assert frame.shape == (3 * 4, 2)
+    assert frame.loc[1, "component"].tolist() == [["calm", "wild"][best["component"][1]]] * 4
+    assert frame.loc[1, "state"].tolist() == best["state"][1].tolist()
+    drawn = model.sample(n, ROWS, seed=0)
+    table = drawn.frame(steps=True)
+    label = ["calm", "wild"][drawn["component"][2, 1]]
+    assert table.loc[(2, 1), "component"].tolist() == [label] * 4
+    assert table.loc[(2, 1), "x"].tolist() == drawn["x"][2, 1].tolist()
+    answer = model.smooth(ROWS)
+    share = answer.frame(steps=True).loc[0, ("component", "wild")]
+    np.testing.assert_allclose(share, answer["component"].probs[0, 1].expand(4))
+    alone = model.smooth({"x": [0, 1]}).frame(steps=True)
+    assert alone[("component", "calm")].nunique() == 1
+
+
+def test_answers_by_an_engine_of_bounds_say_so() -> None:
+    found = mixture().query("component", ROWS, engine=pgnn.MeanField(seed=0))
+    assert found.kind == "lower bound"
+    exact = mixture().log_prob(ROWS)
+    assert bool((found.log_evidence <= exact + 1e-9).all())
+
+
+@pytest.mark.filterwarnings("ignore::pgnn.errors.NotConverged")
+def test_hard_learning_chooses_the_component() -> None:
+    rng = np.random.default_rng(0)
+    x = [*(rng.normal(size=(20, 6)) + 6.0 * np.repeat([0, 1], 10)[:, None])]
+    model = pgnn.SequenceMixture([pgnn.HiddenMarkovModel(1, {"x": pgnn.Gaussian}) for _ in "ab"])
+    model.fit({"x": x}, learner=pgnn.EM(hard=True, restarts=3), seed=0, progress=False)
+    means = sorted(c.emissions["x"].mean.item() for c in model.components)
+    assert means == pytest.approx([np.mean(x[:10]), np.mean(x[10:])])
+    assert model.weights.probs.tolist() == [0.5, 0.5]

@@ -119,11 +119,12 @@ class MixtureEStep(EStep[Any]):
         return self._joint(*component_rows(self.model, observed)).logsumexp(dim=1)
 
     def completed(self, observed: Any) -> Any:
-        """Return rows with their most probable components, see :class:`EStep`."""
+        """Return rows, or sequences, with their most probable components, see :class:`EStep`."""
+        best = self._joint(*component_rows(self.model, observed)).argmax(dim=1)
         if not isinstance(observed, RowEvidence):
-            return super().completed(observed)
+            return replace(observed, labels=best)
         codes = observed.codes.copy()
-        codes[:, 0] = self._joint(*component_rows(self.model, observed)).argmax(dim=1).numpy()
+        codes[:, 0] = best.numpy()
         return replace(observed, codes=codes)
 
     def symmetric(self, observed: Any) -> bool:

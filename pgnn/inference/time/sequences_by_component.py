@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pgnn.abilities import Inputs, MixtureOverTime
+from pgnn.abilities import ChainModel, Inputs, MixtureOverTime
 from pgnn.errors import Unsupported
 from pgnn.evidence.sequence_evidence import SequenceEvidence
 from pgnn.inference.assignment import Assignment, KBest
@@ -68,7 +68,7 @@ class SequencesByComponent(SequenceEngine):
     def smooth_steps(self, question: Any) -> Posterior:
         """Return marginals given all evidence; see the base class."""
         names, answers = question.inner_names, []
-        if names:
+        if names or not self._is_exact(question):
             answers = self._each(question, "query", names, question.observed, errors="nan")
         log_z, share = self._responsibilities(question, answers)
         self.check_possible(question, log_z)
@@ -188,6 +188,11 @@ class SequencesByComponent(SequenceEngine):
         """Return a question; of real variables only if they are named."""
         settings: dict[str, Any] = {"engine": type(self).__name__, "takes_reals": names is not None}
         return MixtureQuestion(model, observed, inputs, names=names, errors=errors, **settings)
+
+    def _is_exact(self, question: SequenceQuestion) -> bool:
+        """Whether log probabilities of the components are known to be exact."""
+        chains = all(isinstance(c, ChainModel) for c in question.model.components)
+        return chains and self.engine is None
 
     def _each(
         self, question: SequenceQuestion, verb: str, *arguments: Any, **settings: Any
