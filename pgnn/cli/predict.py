@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import gc
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -104,7 +106,7 @@ def _stream(model: Any, targets: list[Any], engine: Any, options: argparse.Names
         every = _unobserved(model, reader())
     names = SpelledNames(model.variables)
     bar, scores = tqdm(unit=" rows", disable=None, delay=1), TargetScores()
-    with returned_memory(), AnswerFile(output) as answers, bar as progress:
+    with _frozen_objects(), returned_memory(), AnswerFile(output) as answers, bar as progress:
         for batch in rows:
             known, own = held_out(batch.evidence, targets)
             columns = _answered(model, every, replace(batch, evidence=known), engine)
@@ -113,9 +115,18 @@ def _stream(model: Any, targets: list[Any], engine: Any, options: argparse.Names
             answers.write(batch.copied | columns)
             progress.update(batch.num_rows)
             _free_answers()
-    gc.unfreeze()
     for line in scores.lines():
         print(f"pgnn: {line}", file=sys.stderr)
+
+
+@contextmanager
+def _frozen_objects() -> Iterator[None]:
+    """Exempt the objects that there are from garbage collection, which then takes little time."""
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def _free_answers() -> None:
