@@ -82,11 +82,13 @@ class AnswerFile:
         self._waiting = []
 
     def _opened(self, schema: Any) -> Any:
-        from pyarrow import csv, parquet
-
         try:
-            if self._grouped:  # dictionaries of real numbers take memory, and save no space
-                return parquet.ParquetWriter(self._draft, schema, use_dictionary=False)
+            if self._grouped:
+                from pyarrow import parquet
+
+                return parquet.ParquetWriter(self._draft, schema)
+            from pyarrow import csv
+
             return csv.CSVWriter(self._draft, schema)
         except OSError as error:  # pyarrow names the draft, and in a sentence
             if error.errno is None or self._path is None:
