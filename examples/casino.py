@@ -28,7 +28,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     learned = pgnn.HiddenMarkovModel(2, {"roll": 6})
     learned.fit({"roll": rolls}, learner=pgnn.EM(restarts=10), seed=0, progress=False)
     dice = learned.emissions["roll"].probs.detach()
-    loaded = int(dice[:, 5].argmax())  # the states are found in any order
+    loaded = int(dice[:, 5].argmax())  # the order of the states is arbitrary
 
     posterior = book.smooth({"roll": rolls})
     guesses = {

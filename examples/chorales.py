@@ -28,7 +28,7 @@ class Chord(nn.Module):
         self.drop = nn.Dropout(0.2)
 
     def forward(self, given: dict[str, Tensor]) -> Tensor:  # noqa: D102
-        past = self.past(self.drop(given["past"])).unsqueeze(1)  # one look at them for all states
+        past = self.past(self.drop(given["past"])).unsqueeze(1)  # evaluated once for all states
         return self.notes(self.drop(torch.relu(past + self.mood.weight))) + self.level.weight
 
 

@@ -19,7 +19,7 @@ import pgnn
 
 LETTERS = "ACGT"
 STATES = [*(x + "+" for x in LETTERS), *(x + "-" for x in LETTERS)]
-SHOWN = 3  # of the sequences that were set apart
+SHOWN = 3  # number of held-out sequences
 
 
 def main(argv: list[str] | None = None) -> dict[str, float]:

@@ -40,7 +40,7 @@ def main(argv: list[str] | None = None, *, count: int = 10_000) -> dict[str, flo
     observed = np.full((10, len(y)), np.nan)
     observed[:, told] = (y[told] == np.arange(10)[:, None]).astype(float)
     spread = field.query(evidence=observed)["x"].mean.numpy()
-    # classes are as frequent as each other: their rows are brought to the same sum
+    # equal class frequencies: the rows of each class are scaled to the same sum
     best = (spread / spread.sum(axis=1, keepdims=True)).argmax(axis=0)
 
     bayes = pgnn.NaiveBayes(10, {"x": pgnn.Bernoulli})

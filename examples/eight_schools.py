@@ -62,7 +62,7 @@ def main(argv: list[str] | None = None, samples: int = 500) -> dict[str, float]:
     for name, centred in [("centred", True), ("non-centred", False)]:
         engine = pgnn.MCMC(samples=samples, seed=1)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", pgnn.NotConverged)  # the centred one does diverge
+            warnings.simplefilter("ignore", pgnn.NotConverged)  # the centred model diverges
             posterior = schools(centred).query(evidence={"y": EFFECT}, engine=engine)
         print(name, answers.setdefault(name, posterior), sep="\n")
         found |= {f"{v}, {name}": float(posterior[v].mean) for v in ("mu", "tau")}

@@ -38,7 +38,7 @@ def main(argv: list[str] | None = None, *, draws: int = 20) -> dict[str, float]:
     whole = table(args.data)
     share = np.where(whole["duration"] > 3.0, 0.4, 0.2)[
         :, None
-    ]  # observed rows tell of what is missing
+    ]  # missing at random: depends on an observed value
     hole = np.random.default_rng(0).random(whole.shape) < share * [0.7, 1.0, 1.0]
     holes = whole.mask(hole)
     features = {"waiting": pgnn.Gaussian, "duration": pgnn.Gaussian, "after": ["long", "short"]}

@@ -52,7 +52,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
 
     options, model = arguments(__doc__ or "", argv), pgnn.Program(regression, args=made_up())
     axis = torch.linspace(-4, 12, 161).double(), torch.linspace(-10, 4, 141).double()
-    points = torch.stack(torch.meshgrid(*axis, indexing="ij"), dim=-1)  # the truth, by a grid
+    points = torch.stack(torch.meshgrid(*axis, indexing="ij"), dim=-1)  # reference on a grid
     with torch.no_grad():
         log_p = model.log_density({"weights": points.reshape(-1, 2)}).reshape(161, 141)
     share = log_p.flatten().softmax(0).reshape(161, 141)

@@ -124,7 +124,7 @@ def add_targets(parser: argparse.ArgumentParser) -> None:
 
 
 def add_engine(parser: argparse.ArgumentParser) -> None:
-    """Add the method."""
+    """Add the engine."""
     parser.add_argument("--engine", metavar="ENGINE", help=ENGINE)
 
 

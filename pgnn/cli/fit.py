@@ -32,7 +32,7 @@ def add(commands: Commands) -> None:
         commands,
         "fit",
         _fit,
-        "learn the tables of a network from rows, with holes or not",
+        "learn the parameters of a network from rows, complete or with missing values",
         EXAMPLES,
     )
     add_model(parser)

@@ -1,4 +1,4 @@
-"""``pgnn impute``: tables with holes, completed."""
+"""``pgnn impute``: tables with imputed missing values."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ EXAMPLES = """\
 
 def add(commands: Commands) -> None:
     """Add the command."""
-    impute = add_command(commands, "impute", _impute, "complete a table with holes", EXAMPLES)
+    impute = add_command(
+        commands, "impute", _impute, "impute the missing values of a table", EXAMPLES
+    )
     add_model(impute)
     impute.add_argument("table", metavar="CSV", help="rows with empty cells; - is standard input")
     impute.add_argument(
@@ -35,7 +37,10 @@ def add(commands: Commands) -> None:
         help="where to write (default: -, stdout)",
     )
     impute.add_argument(
-        "--draws", type=int, metavar="N", help="draw so many tables, told apart by a column draw"
+        "--draws",
+        type=int,
+        metavar="N",
+        help="sample this many completed tables, numbered in a column draw",
     )
     add_seed(impute)
     add_engine(impute)

@@ -1,4 +1,4 @@
-"""What the words of the command line name: models, evidence, engines."""
+"""Models, evidence and engines that arguments of the command line name."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def _setting(tree: ast.expr, name: str) -> Any:
 
 
 def evidence_of(model: Any, options: argparse.Namespace) -> dict[Any, Any]:
-    """Turn a UAI evidence file and findings as typed into evidence for ``model``."""
+    """Return the evidence of a UAI file and of the options ``-e``."""
     from pgnn.errors import EvidenceError
     from pgnn.evidence.spelled_names import SpelledNames
 

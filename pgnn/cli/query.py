@@ -76,7 +76,7 @@ def _mpe(options: argparse.Namespace) -> None:
 
 
 def _answer(model: Any, evidence: Mapping[Any, Any], posterior: Any, mode: Any) -> dict[str, Any]:
-    """Everything that ``pgnn query`` found out, in types that JSON has."""
+    """The answer of ``pgnn query``, in types of JSON."""
     from pgnn.evidence.spelled_names import SpelledNames
 
     names = SpelledNames(model.variables)
@@ -115,7 +115,7 @@ def _marginals(variable: Variable, answer: Any) -> Iterator[tuple[Variable, dict
 
 
 def _explanation(model: Any, mode: Any) -> dict[str, Any]:
-    """The most probable states, in types that JSON has."""
+    """The most probable states, in types of JSON."""
     from pgnn.evidence.spelled_names import SpelledNames
 
     log_prob = _number(mode.log_prob)
@@ -139,7 +139,7 @@ def _states(names: SpelledNames, mode: Any) -> Iterator[tuple[str, str | float]]
 
 
 def _number(value: Any) -> float:
-    """A tensor of one number, which may know its derivatives, as a plain number."""
+    """A tensor with one element, which may require gradients, as a float."""
     return float(value.detach()) if hasattr(value, "detach") else float(value)
 
 

@@ -1,4 +1,4 @@
-"""``pgnn sample``: rows drawn from a model."""
+"""``pgnn sample``: samples from a model."""
 
 from __future__ import annotations
 
@@ -24,7 +24,9 @@ EXAMPLES = """\
 
 def add(commands: Commands) -> None:
     """Add the command."""
-    parser = add_command(commands, "sample", _sample, "draw rows, given evidence or not", EXAMPLES)
+    parser = add_command(
+        commands, "sample", _sample, "sample rows, with or without evidence", EXAMPLES
+    )
     add_model(parser)
     parser.add_argument("-n", type=int, default=1, metavar="N", help="number of rows (default: 1)")
     parser.add_argument(

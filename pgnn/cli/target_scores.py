@@ -52,7 +52,7 @@ class TargetScores:
             self._rows[name] = self._rows.get(name, 0) + len(known)
 
     def lines(self) -> Iterator[str]:
-        """Give a line for each target that has observed cells."""
+        """Yield a line for each target that has observed cells."""
         for name, sums in self._sums.items():
             mean = sums / self._rows[name]
             text = (

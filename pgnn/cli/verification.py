@@ -20,12 +20,12 @@ _SHARE_OBSERVED = 0.2
 
 
 def verify(model: Any, cases: int, seed: int) -> dict[str, Any]:
-    """Compare posteriors given drawn evidence with those of the junction tree, one by one.
+    """Compare posteriors given sampled evidence with those of the junction tree, one by one.
 
     Args:
         model: A model of discrete variables.
-        cases: Number of sets of evidence; each observes a fifth of the variables of a drawn row.
-        seed: Of the draws.
+        cases: Number of sets of evidence; each observes a fifth of the variables of a sampled row.
+        seed: Random seed of the samples.
 
     Returns:
         For each method its largest difference and at which variable, or why it did not answer.

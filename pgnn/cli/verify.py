@@ -25,7 +25,7 @@ def add(commands: Commands) -> None:
     )
     add_model(parser)
     parser.add_argument(
-        "--cases", type=int, default=5, metavar="N", help="sets of evidence drawn (default: 5)"
+        "--cases", type=int, default=5, metavar="N", help="sets of sampled evidence (default: 5)"
     )
     parser.add_argument(
         "--tolerance",

@@ -167,7 +167,7 @@ def _as_states(model: Any, target: Hashable, classes: np.ndarray) -> np.ndarray:
     """The labels as the model has them: texts as they are, numbers counted from zero."""
     try:
         states = list(model.variables[target].states or ())
-    except (ModelError, KeyError):  # not declared before the data are seen
+    except (ModelError, KeyError):  # not declared before the data are known
         states = []
     labels = classes.tolist()
     if set(labels) <= set(states) or (not states and all(isinstance(x, str) for x in labels)):

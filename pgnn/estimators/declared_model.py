@@ -61,7 +61,7 @@ def named_columns(X: Any, features: list[Hashable]) -> Mapping[Hashable, Any]:
 
     Args:
         X: A frame, or an array ``(N, D)``.
-        features: Variables of the model: as many as columns, or a lone one of vectors.
+        features: Variables of the model: as many as columns, or a single vector.
 
     Raises:
         DataError: If there are neither.

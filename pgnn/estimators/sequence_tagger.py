@@ -115,7 +115,7 @@ class SequenceTagger(BaseEstimator):  # type: ignore[misc]
             tolerance=self.tolerance,
         )
         labels: Any = {model.name: [x if type(x) is list else list(x) for x in y]}
-        # as they came: what is read of them is not needed any more once there are numbers
+        # the sentences as given: attributes that are read are not needed after the fit
         inputs: Any = {"attributes": X}
         model.fit(labels, inputs=inputs, learner=learner, progress=False)
         self.model_, self.classes_ = model, list(model.state.states or ())
@@ -132,7 +132,7 @@ class SequenceTagger(BaseEstimator):  # type: ignore[misc]
 
     @property
     def transition_features_(self) -> dict[tuple[Any, Any], float]:
-        """The weight of each label after each other one, where that was learned."""
+        """The weight of each learned transition between labels."""
         check_is_fitted(self, "model_")
         weights = self.model_.moves().tolist()
         pairs = self.model_.learned_transitions.nonzero().tolist()
@@ -142,7 +142,7 @@ class SequenceTagger(BaseEstimator):  # type: ignore[misc]
         """Return the most probable labels of each sentence, a list of lists.
 
         Raises:
-            DataError: If a lone sentence came without a list around.
+            DataError: If a single sentence is not in a list.
         """
         check_is_fitted(self, "model_")
         sentences = self._sentences(X)
@@ -158,7 +158,7 @@ class SequenceTagger(BaseEstimator):  # type: ignore[misc]
         """Return the probability of each label at each step of each sentence.
 
         Raises:
-            DataError: If a lone sentence came without a list around.
+            DataError: If a single sentence is not in a list.
         """
         check_is_fitted(self, "model_")
         sentences = self._sentences(X)
@@ -171,7 +171,7 @@ class SequenceTagger(BaseEstimator):  # type: ignore[misc]
         ]
 
     def score(self, X: Sentences, y: Sequence[Sequence[Any]]) -> float:
-        """Return the share of labels that are right.
+        """Return the accuracy: the fraction of correct labels.
 
         Raises:
             DataError: If there are no labels.
@@ -190,7 +190,7 @@ class SequenceTagger(BaseEstimator):  # type: ignore[misc]
 
 
 def _check_sentences(lengths: Any) -> None:
-    """Refuse a lone sentence, of which there is one length alone."""
+    """Raise an error for a single sentence that is not in a list."""
     if isinstance(lengths, int):
         raise DataError(
             "X must be a list of sentences, each a list of steps with their attributes, got a lone "

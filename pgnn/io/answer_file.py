@@ -59,7 +59,7 @@ class AnswerFile:
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:
-        """Finish the file, or leave none if something went wrong."""
+        """Complete the file, or remove it after an error."""
         if self._writer is None:
             return
         complete = False

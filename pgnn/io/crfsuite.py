@@ -16,7 +16,7 @@ _FEATURE = np.dtype([("kind", "<u4"), ("source", "<u4"), ("label", "<u4"), ("wei
 
 
 class _Header(NamedTuple):
-    """Numbers of things, and where in the file they begin."""
+    """Counts, and offsets of the sections of the file."""
 
     features: int
     labels: int

@@ -173,7 +173,7 @@ class RowFile:
                     [np.where(present, values, np.nan) for values, present in numbers]
                 )
         number = sum(table.num_rows for table in tables)
-        if not evidence:  # an answer for each row all the same
+        if not evidence:  # rows without evidence have answers, too
             variable = next(x for v in self._names.variables.values() for x in v.elements())
             unobserved = codes(np.full(number, MISSING, dtype=np.int32))
             evidence[variable.name] = (

@@ -175,7 +175,7 @@ def connected(address: str) -> Iterator[None]:
         address: Such as ``tcp://host:8786``.
 
     Raises:
-        DataError: If nobody answers there.
+        DataError: If no scheduler can be reached.
         Unsupported: If Dask is not installed.
     """
     try:
@@ -188,7 +188,7 @@ def connected(address: str) -> Iterator[None]:
 
 @contextmanager
 def _draft(path: str) -> Iterator[str]:
-    """Give a path beside another one, which takes its place when all is written."""
+    """Yield a temporary path, which is renamed to the final one when it is complete."""
     if "://" in path:  # a store where nothing is renamed
         yield path
         return

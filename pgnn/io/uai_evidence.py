@@ -78,7 +78,7 @@ def read_query(file: PathOrFile, encoding: str = "utf-8") -> tuple[int, ...]:
     """Read a UAI query file: the count, then the numbers of the variables asked for.
 
     Raises:
-        DataError: If anything is wrong, with line and column.
+        DataError: If the file is malformed, with line and column.
     """
     tokens = Tokens(Source.read(file, encoding))
     names = tokens.integers(tokens.integer("the number of variables"), "a variable")
