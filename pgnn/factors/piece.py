@@ -61,14 +61,8 @@ _FOR_ENGINES = frozenset(
         *("argument_tensors", "cached", "cached_numbers", "refresh_parameters"),
         *("check_inputs", "read_inputs", "passes_gradients", "arguments_hint", "extra_repr"),
         *("tables", "is_split", "log_table", "has_independent_elements"),
-        *(
-            "constant",
-            "kind_name",
-            "parameter_table",
-            "initialize_at_random",
-            "unsound",
-            "num_free",
-        ),
+        *("constant", "kind_name", "former_names", "parameter_table"),
+        *("initialize_at_random", "unsound", "num_free"),
         *("check_counts", "logit_rows", "possible", "structural_zeros", "declared_zeros"),
     )
 )
@@ -100,6 +94,9 @@ class Piece(Listed, Restorable):
 
     log_numbers: ClassVar[tuple[str, ...]] = ()
     """Names of parameters and buffers that are logarithms: ``-inf`` is a zero there."""
+
+    former_names: ClassVar[Mapping[str, str]] = {}
+    """Present names of parameters by those that files of earlier versions have."""
 
     @property
     @abstractmethod

@@ -332,6 +332,9 @@ def fill(
     Raises:
         DataError: If names or shapes of its tensors differ.
     """
+    former = module.former_names if isinstance(module, Piece) else {}
+    state = {former.get(name, name): x for name, x in state.items()}
+    constant = [former.get(name, name) for name in constant]
     _make_room(module, state)
     tensors = {name: x for name, x in _state(module).items() if id(x) not in nested}
     for name in set(tensors) - set(state):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -40,6 +40,9 @@ class NoisyMax(DeclaredZeros, Additive, CausalIndependence):
         leak: The child's distribution ``(K,)`` with all parents absent; ``0.0`` for no leak,
             ``None`` for a learnable one that starts at one half for state 0.
 
+    Attributes:
+        leak_logits: ``(K,)`` logits of :attr:`leak`, a parameter.
+
     Raises:
         ModelError: If a variable is not discrete, a shape is wrong or a row is no distribution.
 
@@ -57,7 +60,8 @@ class NoisyMax(DeclaredZeros, Additive, CausalIndependence):
         Heckerman and Breese (1996), Causal independence for probability assessment.
     """
 
-    log_numbers = ("effects", "leak")
+    log_numbers = ("effects", "leak_logits")
+    former_names: ClassVar[Mapping[str, str]] = {"leak": "leak_logits"}
 
     def __init__(
         self,
@@ -74,7 +78,7 @@ class NoisyMax(DeclaredZeros, Additive, CausalIndependence):
         self.effects = nn.ParameterList(
             self._effect(v, table) for v, table in zip(self.parents, tables, strict=True)
         )
-        self._parameters["leak"] = self._leak(leak)  # as files call its logits
+        self.leak_logits = self._leak(leak)
         self.register_buffer("declared_zeros", self.logit_rows().detach().isneginf())
 
     @property
@@ -135,12 +139,6 @@ class NoisyMax(DeclaredZeros, Additive, CausalIndependence):
         if isinstance(leak, int | float) and leak == 0:
             leak = np.eye(size)[self._neutral]
         return _constant(read_table(self.child, [], leak))
-
-    @property
-    def leak_logits(self) -> nn.Parameter:
-        """Logits ``(K,)`` of :attr:`leak`, a parameter."""
-        logits: Any = self._parameters["leak"]
-        return logits  # type: ignore[no-any-return]
 
     @property
     def leak(self) -> Tensor:

@@ -149,3 +149,12 @@ def test_what_is_no_noisy_or_is_refused(table: list[list[list[float]]]) -> None:
     a, b, y = (Variable(n, 2) for n in "aby")
     with pytest.raises(ModelError, match=r"table of 'y' is no noisy-or: .* deviates by up to"):
         NoisyOr.from_table(y, [a, b], table)
+
+
+def test_the_parameter_of_the_leak_has_a_name_of_its_own() -> None:
+    gate = NoisyMax(Variable("y", 3), [Variable("x", 2)], leak=[0.5, 0.3, 0.2])
+    names = dict(gate.named_parameters())
+    assert list(names) == ["leak_logits", "effects.0"]
+    for name, parameter in names.items():
+        assert gate.get_parameter(name) is parameter
+    torch.testing.assert_close(gate.leak, gate.leak_logits.softmax(0))
