@@ -186,3 +186,18 @@ def test_models_without_numbers_yet_are_shown() -> None:
     assert "features=2" in repr(
         pgnn.PrincipalComponents(1).fit([[1.0, 2.0], [2.0, 1.0], [0.0, 3.0]])
     )
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_fit_with_missing_cells_does_not_depend_on_the_units_of_columns(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(99, 2)) @ rng.normal(size=(2, 6)) + 0.5 * rng.normal(size=(99, 6)) + 9.0
+    x[rng.random(x.shape) < 0.3] = np.nan
+    plain = pgnn.FactorAnalysis(2).fit(x, seed=0, progress=False)
+    expected = plain.log_prob(x).numpy()
+    for unit in (1e-3, 100.0, 1e5):
+        units = np.array([unit, 1.0, 1.0 / unit, 1.0, 1.0, 1.0])
+        model = pgnn.FactorAnalysis(2).fit(x * units, seed=0, progress=False)
+        found = model.log_prob(x * units).numpy() + (~np.isnan(x) * np.log(units)).sum(1)
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+        assert model.history["iterations"] == plain.history["iterations"]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 import torch
 
-from pgnn.errors import Unsupported
+from pgnn.errors import NotConverged, Unsupported
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.exponential_family import Statistics
 from pgnn.factors.conditionals.renamed import bare
@@ -23,6 +24,8 @@ from pgnn.inference.learning.expected_statistics import (
 from pgnn.inference.learning.optimisation_problem import LearnableParameters
 from pgnn.inference.learning.penalised_fit import derivatives
 
+_FLAT = 0.01
+"""Mean negative log probability in nats, up to which rows say too little about parameters."""
 _MOST = 1000
 """Largest number of parameters whose second derivatives are stored."""
 
@@ -53,11 +56,37 @@ def with_earlier(
 
 
 def expansions(pieces: Pieces, expected: ExpectedStatistics) -> dict[Hashable, Statistics]:
-    """Return precision and target of a batch by name, expanded at the current parameters."""
+    """Return precision and target of a batch by name, expanded at the current parameters.
+
+    Warns:
+        NotConverged: If the rows determine a discrete variable almost surely, as those of a single
+            class do: their log-likelihood is flat there, and has no useful expansion.
+    """
     found: dict[Hashable, Statistics] = {}
     for names in _groups(pieces, expected):
-        found[names[0]] = _expansion([Term.of(pieces[n], expected.rows[n]) for n in names])
+        terms = [Term.of(pieces[n], expected.rows[n]) for n in names]
+        flat = [t.conditional.child.name for t in terms if _is_flat(t)]
+        if flat:
+            _warn(flat[0])
+        found[names[0]] = _expansion(terms)
     return found
+
+
+def _is_flat(term: Term) -> bool:
+    """Whether the rows of a discrete variable have almost the largest log-likelihood, zero."""
+    if not term.conditional.child.is_discrete:
+        return False
+    with torch.no_grad():
+        return float(term.value()) > -_FLAT * float(term.weights.sum())
+
+
+def _warn(name: Hashable) -> None:
+    message = (
+        f"the rows of this batch determine {name!r} almost surely, as those of a single class do: "
+        "its log-likelihood is flat at the estimates, so that later batches forget it; shuffle the "
+        "rows, so that all batches are alike, or fit() all of them"
+    )
+    warnings.warn(message, NotConverged, stacklevel=2)
 
 
 def _expansion(terms: Sequence[Term]) -> Statistics:

@@ -17,6 +17,7 @@ from pgnn.evidence.sequence_evidence import SequenceEvidence
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.exponential_family import ExponentialFamily
 from pgnn.inference.learning.expected_statistics import ExpectedStatistics, Values, check_ties
+from pgnn.inference.learning.extrapolation import Unit
 from pgnn.inference.learning.m_step import accepting, log_prior, maximize
 from pgnn.inference.learning.priors import Laplace
 from pgnn.inference.learning.training_data import check_observed, check_squares
@@ -64,6 +65,14 @@ class EStep(ABC, Generic[EvidenceT]):
     def log_prior(self, priors: Mapping[Hashable, Any]) -> float:
         """Return the log prior, which is added to the log-likelihood."""
         return log_prior(self.pieces, priors)
+
+    def unit_of(self, parameter: Tensor) -> Unit:
+        """Return origin and unit of a parameter, in which extrapolations measure steps."""
+        return Unit()
+
+    def unit_free(self, value: float) -> float:
+        """Return a log-likelihood for comparison with gains, without the units of the data."""
+        return value
 
     noisy = False
     """Whether values and statistics are averages over draws."""

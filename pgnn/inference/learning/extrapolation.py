@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,6 +13,18 @@ from pgnn.errors import ChecksArguments
 
 Point = list[Tensor]
 """All parameters at one place."""
+
+
+class Unit(NamedTuple):
+    """In what the entries of a parameter are measured.
+
+    Attributes:
+        origin: Their zero.
+        size: Their unit.
+    """
+
+    origin: Tensor | float = 0.0
+    size: Tensor | float = 1.0
 
 
 class Extrapolation(metaclass=ChecksArguments):
@@ -24,6 +36,7 @@ class Extrapolation(metaclass=ChecksArguments):
 
     Args:
         parameters: The parameters that the map changes in place.
+        units: The unit of each; its own norm if not given.
 
     Attributes:
         pending: Whether the parameters are extrapolated and their value is still unknown.
@@ -36,8 +49,9 @@ class Extrapolation(metaclass=ChecksArguments):
     growth: float
     """Growth factor of the largest step length after a successful extrapolation."""
 
-    def __init__(self, parameters: Iterable[Tensor]) -> None:
+    def __init__(self, parameters: Iterable[Tensor], units: Iterable[Unit] | None = None) -> None:
         self._parameters = [*parameters]
+        self._units = [Unit() for _ in self._parameters] if units is None else [*units]
         self._points: list[Point] = []
         self._last: Point | None = None
         self.pending = self.unproven = False
@@ -123,9 +137,9 @@ class Squarem(Extrapolation):
     .. math:: \theta' = \theta_0 - 2 \alpha r + \alpha^2 v, \qquad r = \theta_1 - \theta_0, \quad
         v = \theta_2 - 2 \theta_1 + \theta_0, \quad \alpha = -\|r\| / \|v\|
 
-    Norms are relative to the norm of each parameter, and therefore independent of the units of the
-    data. The length of a step is :math:`-\alpha`, about :math:`1 / (1 - \lambda)` if the map
-    converges at the rate :math:`\lambda`.
+    Norms are relative to the norm of each parameter in its unit, and therefore independent of the
+    units of the data. The length of a step is :math:`-\alpha`, about :math:`1 / (1 - \lambda)` if
+    the map converges at the rate :math:`\lambda`.
 
     References:
         Varadhan and Roland (2008), Simple and globally convergent methods for accelerating the
@@ -143,8 +157,12 @@ class Squarem(Extrapolation):
         first, second, third = points
         r = [difference(b, a) for a, b in zip(first, second, strict=True)]
         v = [difference(c, b) - x for b, c, x in zip(second, third, r, strict=True)]
+        third = [(c - u.origin) / u.size for c, u in zip(third, self._units, strict=True)]
         scales = [float(c.nan_to_num(0.0, 0.0, 0.0).double().pow(2).mean() ** 0.5) for c in third]
-        size, curvature = _norm(r, scales), _norm(v, scales)
+        size, curvature = (
+            _norm([x / u.size for x, u in zip(parts, self._units, strict=True)], scales)
+            for parts in (r, v)
+        )
         if not curvature > 0.0:
             return None
         self.length = max(size / curvature, 1.0)

@@ -18,6 +18,7 @@ from pgnn.factors.conditionals.linear_gaussian import LinearGaussian
 from pgnn.factors.gaussians.latent_factors import FactorPosterior, blocks, factor_posterior
 from pgnn.inference.learning.e_step import EStep
 from pgnn.inference.learning.expected_statistics import ExpectedStatistics, learnable
+from pgnn.inference.learning.extrapolation import Unit
 from pgnn.inference.learning.training_data import read_rows
 
 _OWN = "rows of loadings"
@@ -178,14 +179,33 @@ class FactorEStep(EStep[RowEvidence]):
                 x, conditional.weight.double(), conditional.bias.double(), variance
             )
 
+    def unit_of(self, parameter: Tensor) -> Unit:
+        """Return means and deviations of the columns, in which parameters are measured."""
+        conditional = self._conditional
+        if parameter is conditional.weight:
+            return Unit(0.0, self._deviations.unsqueeze(1))
+        if parameter is conditional.bias:
+            return Unit(self._known_origin, self._deviations)
+        logs = self._deviations.log()
+        return Unit(logs.mean() if conditional.form.shared else logs)
+
+    def unit_free(self, value: float) -> float:
+        """Return the log-likelihood of the standardised columns."""
+        return value + self._log_units
+
     _known_origin: Tensor
+    _deviations: Tensor
+    _log_units: float
 
     def _origin(self, observed: RowEvidence) -> Tensor:
         """``(D,)`` a point near the rows, for accuracy; the same for all batches."""
         if "_known_origin" not in vars(self):
-            self._known_origin = (
-                observed.reals[self.model.vector].double().nanmean(dim=0).nan_to_num()
-            )
+            x = observed.reals[self.model.vector].double()
+            self._known_origin = x.nanmean(dim=0).nan_to_num()
+            squares = (x - self._known_origin).square().nanmean(dim=0).nan_to_num()
+            self._deviations = squares.sqrt().where(squares > 0, 1.0)
+            seen = torch.from_numpy(observed.row_weights) @ (~x.isnan()).double()
+            self._log_units = float(seen @ self._deviations.log())
         return self._known_origin
 
 

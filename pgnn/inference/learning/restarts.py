@@ -109,7 +109,8 @@ class Start:
         if not plain and self._extrapolation is None:
             kind = self.settings.accelerate
             chosen = Squarem if isinstance(kind, bool) else kind
-            self._extrapolation = chosen(self.e_step.parameters)
+            parameters = [*self.e_step.parameters]
+            self._extrapolation = chosen(parameters, map(self.e_step.unit_of, parameters))
 
     def settle(self) -> None:
         """Undo the last extrapolation if its value is still unknown."""
@@ -185,7 +186,8 @@ class Start:
         if not self.e_step.noisy and self._falls(value):
             self._undo(self._value, value)
             return
-        before, scale = self._note(expected.log_likelihood, value), max(abs(value), 1.0)
+        before = self._note(expected.log_likelihood, value)
+        scale = max(abs(self.e_step.unit_free(value)), 1.0)
         gain, self._gain = self._gain, value - before
         if self.e_step.noisy:
             self.done = self.converged = self._at_rest()

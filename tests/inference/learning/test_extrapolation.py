@@ -6,7 +6,7 @@ import torch
 
 import pgnn
 from pgnn.inference.learning.expected_statistics import ExpectedStatistics
-from pgnn.inference.learning.extrapolation import Extrapolation, OverRelaxation, Squarem
+from pgnn.inference.learning.extrapolation import Extrapolation, OverRelaxation, Squarem, Unit
 from pgnn.inference.learning.restarts import Start
 
 RATES = torch.tensor([0.99, 0.9, 0.5], dtype=torch.float64)
@@ -117,6 +117,12 @@ class ScriptedStep:
         self.model.x = torch.nn.Parameter(torch.zeros(1, dtype=torch.float64))
         self.parameters = [self.model.x]
         self.values, self.moves = values, moves
+
+    def unit_of(self, parameter: torch.Tensor) -> Unit:
+        return Unit()
+
+    def unit_free(self, value: float) -> float:
+        return value
 
     @property
     def x(self) -> float:

@@ -284,3 +284,28 @@ def test_mixtures_as_conditionals_start_from_the_first_batch(kind: str) -> None:
         for k in range(6):
             own.partial_fit(part(rows, slice(100 * k, 100 * k + 100)), learner=learner, seed=0)
         assert float(own.log_prob(rows).sum()) == pytest.approx(most, abs=0.02 * abs(most))
+
+
+def test_how_well_batches_of_a_logistic_regression_are_remembered() -> None:
+    rng = np.random.default_rng(0)
+    x = 2.0 * rng.normal(size=400)
+    y = (rng.random(400) < 1.0 / (1.0 + np.exp(0.5 - 1.5 * x))).astype(int)
+
+    def network() -> pgnn.BayesianNetwork:
+        kinds = {"x": pgnn.Gaussian, "y": pgnn.Softmax}
+        return pgnn.BayesianNetwork(
+            [("x", "y")], kinds, {"x": pgnn.Variable("x"), "y": pgnn.Variable("y", 2)}
+        )
+
+    def lost(order: np.ndarray) -> float:
+        model = network()
+        for rows in np.array_split(order, 10):
+            model.partial_fit({"x": x[rows], "y": y[rows]})
+        return float((best - model.log_prob({"x": x, "y": y})).mean())
+
+    best = network().fit({"x": x, "y": y}, progress=False).log_prob({"x": x, "y": y})
+    assert lost(rng.permutation(400)) < 2e-4
+    with pytest.warns(pgnn.NotConverged, match="determine 'y' almost surely.*shuffle"):
+        assert lost(np.argsort(x)) < 2e-3
+    with pytest.warns(pgnn.NotConverged, match="determine 'y' almost surely.*shuffle"):
+        assert lost(np.argsort(y, kind="stable")) > 0.1
