@@ -235,3 +235,15 @@ def test_text_of_a_callable_names_it() -> None:
     assert "Binomial(10)" in repr(binomial)
     assert "0.25" in repr(binomial)
     assert "Binomial(10)" in str(binomial)
+
+
+def test_rows_of_weight_zero_may_be_outside_of_the_support() -> None:
+    model = pgnn.BayesianNetwork([], {"x": dist.Exponential})
+    piece = pgnn.Distributional(pgnn.Variable("x"), [], dist.Exponential)
+    rows = {"x": torch.tensor([2.0, -1.0, 4.0]).double()}
+    piece.start_from(rows, torch.tensor([1.0, 0.0, 1.0]))
+    assert piece.values["rate"].item() == pytest.approx(1 / 3)
+    with pytest.raises(DataError, match=r"value -1\.0"):
+        piece.start_from(rows, torch.ones(3))
+    model.fit(rows, weights=np.array([1.0, 0.0, 1.0]), progress=False)
+    assert model.conditionals["x"].values["rate"].item() == pytest.approx(1 / 3, rel=1e-5)

@@ -246,7 +246,7 @@ class Distributional(Conditional, StartsFromData):
         discrete = [v for v in self.parents if v.is_discrete]
         if x is None:
             return
-        self._check_learnable(values)
+        self._check_learnable(values, weights)
         if not self._not_given or not self.is_unset or self.kind is None:
             return
         with torch.no_grad():
@@ -319,7 +319,7 @@ class Distributional(Conditional, StartsFromData):
                 f"{tuple(dist.batch_shape)} and event shape {tuple(dist.event_shape)} for one"
             )
 
-    def _check_learnable(self, values: Mapping[Hashable, Tensor]) -> None:
+    def _check_learnable(self, values: Mapping[Hashable, Tensor], weights: Tensor) -> None:
         """Check that data can be learned from by gradients; values of real parents are unchecked.
 
         Raises:
@@ -338,7 +338,8 @@ class Distributional(Conditional, StartsFromData):
                 f"fix them, as in {fixed_example(kind, self._numbers_of(bounds))}",
             )
         x = values[name].reshape(-1, *self.child.shape).to(self._dtype)
-        x = x[~x.reshape(len(x), -1).isnan().any(dim=1)]
+        counts = (weights > 0).reshape(len(weights), -1).any(dim=1).to(x.device)
+        x = x[counts & ~x.reshape(len(x), -1).isnan().any(dim=1)]
         with torch.no_grad():
             inside = inside_support(dist, x.unsqueeze(1)).reshape(len(x), -1).any(dim=1)
         if bool(inside.all()):
