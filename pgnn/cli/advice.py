@@ -40,6 +40,8 @@ def in_options(advice: str, options: Container[str]) -> str:
         if advice.setting == "install":
             return advice
         return _of_setting(advice.setting, advice.values, advice.setting in options)
+    if "engine" in options:  # the one argument that advice often names alone
+        advice = advice.replace("leave out engine=", "leave out --engine")
     calls = {call[0]: _option(call, options) for call in _CALL.finditer(advice)}
     rest, result = advice, advice
     for call, option in calls.items():

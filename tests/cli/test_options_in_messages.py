@@ -134,6 +134,9 @@ def test_engines_and_learners_become_options() -> None:
         "use --engine 'Gibbs(samples=9, chains=2)', or observe more"
     )
     assert in_options("observe all of them", ()) == "observe all of them"
+    leave = "leave out engine= to choose one automatically"
+    assert in_options(leave, {"engine"}) == "leave out --engine to choose one automatically"
+    assert in_options(leave, {"learner"}) == ""
     for python in ("use model.unroll(3)", "raise max_bytes", "give scale= too", "see pgnn.codes"):
         assert in_options(python, {"engine", "learner"}) == ""
 

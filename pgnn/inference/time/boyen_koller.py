@@ -51,6 +51,7 @@ class BoyenKoller(SequenceEngine):
     clusters: Sequence[Sequence[Hashable]] = ()
 
     answers_about = SlicedModel
+    subject = "models of time slices, such as dynamic Bayesian networks"
 
     def __post_init__(self) -> None:
         listed = isinstance(self.clusters, Sequence) and not isinstance(self.clusters, str)

@@ -38,6 +38,7 @@ class ForwardBackward(SequenceEngine):
     """
 
     answers_about = ChainModel
+    subject = "chains of labels, such as hidden Markov models"
 
     def smooth_steps(self, question: SequenceQuestion) -> Posterior:
         """Return marginals given all evidence; see the base class."""

@@ -255,6 +255,7 @@ class InterfaceAlgorithm(SequenceEngine):
     """
 
     answers_about = SlicedModel
+    subject = "models of time slices, such as dynamic Bayesian networks"
 
     def smooth_steps(self, question: SequenceQuestion) -> Posterior:
         """Return marginals given all evidence; see the base class."""

@@ -42,6 +42,7 @@ class JointKalmanFilter(SequenceEngine):
     """
 
     answers_about = SlicedModel
+    subject = "models of time slices, such as dynamic Bayesian networks"
     takes_reals = True
 
     @classmethod

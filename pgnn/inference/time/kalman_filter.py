@@ -46,6 +46,7 @@ class KalmanFilter(JointKalmanFilter):
     """
 
     answers_about = GaussianChainModel
+    subject = "linear dynamical systems"
 
     def chain(self, model: Any, observed: SequenceEvidence) -> GaussianChain:
         """Return the chain of states; of whole slices if states were observed."""

@@ -20,8 +20,8 @@ class SequenceReader(Engine):
 
     answers_about: ClassVar[type] = UnrollableModel
     """Ability that a model must have."""
-    subject: ClassVar[str] = ""
-    """Name of such models in messages; by default, the name of their ability."""
+    subject: ClassVar[str] = "models over time"
+    """What messages call such models."""
 
     @abstractmethod
     def ask(
@@ -45,9 +45,8 @@ class SequenceReader(Engine):
             Intractable: If answers would exceed the memory limit.
         """
         if not isinstance(model, self.answers_about):
-            subject = self.subject or f"{self.answers_about.__name__}s over time"
             raise Unsupported(
-                f"{type(self).__name__}() answers about {subject}, which a "
+                f"{type(self).__name__}() answers about {self.subject}, which a "
                 f"{type(model).__name__} is not",
                 "leave out engine= to choose one automatically",
             )

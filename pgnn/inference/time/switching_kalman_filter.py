@@ -85,6 +85,7 @@ class SwitchingKalmanFilter(SequenceEngine):
     memory: int = 2
 
     answers_about = SlicedModel
+    subject = "models of time slices, such as dynamic Bayesian networks"
     takes_reals = True
 
     def __post_init__(self) -> None:
