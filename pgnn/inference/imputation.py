@@ -5,12 +5,20 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Collection, Hashable, Mapping
+from dataclasses import replace
 from typing import Any, TextIO
 
 import numpy as np
 import torch
 
-from pgnn.abilities import Inputs, NetworkModel, ReconstructingModel, UnrollableModel, VectorModel
+from pgnn.abilities import (
+    Inputs,
+    MixtureModel,
+    NetworkModel,
+    ReconstructingModel,
+    UnrollableModel,
+    VectorModel,
+)
 from pgnn.errors import DataError, EvidenceError, ImpossibleEvidence, Unsupported
 from pgnn.evidence.cell_names import CellNames
 from pgnn.evidence.csv_table import csv_table
@@ -20,6 +28,7 @@ from pgnn.evidence.partitioned_frame import is_partitioned
 from pgnn.evidence.row_evidence import RowEvidence
 from pgnn.factors.variable import Variable
 from pgnn.inference.answer_frames import plain_index
+from pgnn.inference.component_rows import component_rows
 from pgnn.inference.engine import Engine
 from pgnn.inference.known_values import known_values
 from pgnn.inference.real_elements import element_of
@@ -214,7 +223,12 @@ def _completed(table: TableWithHoles, inputs: Inputs | None, engine: Engine | No
     if missing and isinstance(model, ReconstructingModel):
         reals[model.vector] = model.reconstruct(evidence)
     elif missing:
-        reals |= _means(model, missing, table.with_states(states), inputs, engine)
+        known = table.with_states(states)
+        if isinstance(model, MixtureModel) and model.class_name in states:  # it may have no column
+            codes = known.codes.copy()
+            codes[:, 0] = states[model.class_name]
+            known = replace(known, codes=codes)
+        reals |= _means(model, missing, known, inputs, engine)
     numbers = {n: x.detach().double().numpy(force=True) for n, x in reals.items()}
     return table.filled(states, numbers)
 
@@ -228,8 +242,11 @@ def _means(
 ) -> dict[Hashable, torch.Tensor]:
     """Return means of real variables by name, in rows whose states are all known.
 
-    For leaves that are not normal, the mean given the parents.
+    For leaves that are not normal, the mean given the parents; in a mixture of models the mean
+    under the component of the row.
     """
+    if isinstance(model, MixtureModel):
+        return _means_by_component(model, names, evidence, inputs, engine)
     leaves = [] if engine is not None else [n for n in names if _is_leaf(model, n)]
     others = [n for n in names if n not in leaves]
     with torch.no_grad():
@@ -246,6 +263,28 @@ def _means(
             covariates = {n: x for n, x in (inputs or {}).items() if n in conditional.inputs}
             mean = conditional.distribution(parents, covariates or None).mean
             means[name] = mean.expand(evidence.num_rows, *conditional.child.shape)
+    return means
+
+
+def _means_by_component(
+    model: MixtureModel,
+    names: list[Hashable],
+    evidence: RowEvidence,
+    inputs: Inputs | None,
+    engine: Engine | None,
+) -> dict[Hashable, torch.Tensor]:
+    """Return the means of real variables under the component of each row, which is known."""
+    known, classes = component_rows(model, evidence)
+    shapes = {n: (evidence.num_rows, *model.variables[n].shape) for n in names}
+    means = {n: torch.zeros(shape, dtype=torch.float64) for n, shape in shapes.items()}
+    for k, component in enumerate(model.components):
+        rows = np.flatnonzero(np.asarray(classes) == k)
+        if len(rows):
+            own = component.own_inputs(inputs) or {}
+            covariates = {n: torch.as_tensor(x)[rows] for n, x in own.items()} or None
+            found = _means(component, names, known.take(rows), covariates, engine)
+            for name, x in found.items():
+                means[name][rows] = x.detach().double().reshape(len(rows), *means[name].shape[1:])
     return means
 
 

@@ -108,7 +108,7 @@ def test_what_is_no_table_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="expected a data frame"):
         model.impute(3)
     (tmp_path / "empty.csv").write_text("")
-    with pytest.raises(DataError, match="expected a table"):
+    with pytest.raises(DataError, match="expected the names of columns"):
         model.impute(tmp_path / "empty.csv")
     chain = pgnn.HiddenMarkovModel(2, {"x": 2})
     with pytest.raises(Unsupported, match="smooth"):

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -318,3 +319,18 @@ def test_fitted_components_of_different_families_are_where_another_fit_begins() 
     batches = pgnn.ModelMixture([pgnn.Density(f) for f in families])
     batches.partial_fit(rows, seed=0)
     assert model.weights.probs.tolist() == pytest.approx(batches.weights.probs.tolist(), abs=0.1)
+
+
+def test_reals_are_imputed_by_the_component_of_their_row() -> None:
+    def part(mean: float, rate: float) -> pgnn.BayesianNetwork:
+        x, y = pgnn.Variable("x"), pgnn.Variable("y")
+        exponential = pgnn.Distributional(y, [], torch.distributions.Exponential, rate=rate)
+        normal = pgnn.Gaussian(x, mean=mean, covariance=1.0)
+        return pgnn.BayesianNetwork([], {"x": normal, "y": exponential})
+
+    model = pgnn.ModelMixture([part(0.0, 1.0), part(9.0, 0.1)], [0.5, 0.5])
+    rows = pd.DataFrame({"x": [0.5, np.nan, 8.0, np.nan], "y": [np.nan, 40.0, np.nan, 0.1]})
+    expected = pd.DataFrame({"x": [0.5, 9.0, 8.0, 0.0], "y": [1.0, 40.0, 10.0, 0.1]})
+    pd.testing.assert_frame_equal(model.impute(rows), expected)
+    tables = model.impute(rows, draws=200, seed=0)
+    assert np.mean([t["x"][1] for t in tables]) == pytest.approx(9.0, abs=0.3)

@@ -14,13 +14,13 @@ from pgnn.abilities import Inputs, MixtureModel
 from pgnn.errors import Unsupported
 from pgnn.evidence.row_evidence import RowEvidence
 from pgnn.inference.beliefs import Beliefs, Best
-from pgnn.inference.engine import Engine
-from pgnn.inference.exact.component_rows import (
+from pgnn.inference.component_rows import (
     chosen_components,
     component_rows,
     joint_log_probs,
     seed_of,
 )
+from pgnn.inference.engine import Engine
 from pgnn.inference.exact.junction_tree import JunctionTree
 from pgnn.inference.posterior import Posterior
 from pgnn.inference.question import Question

@@ -16,7 +16,7 @@ from pgnn.evidence.row_evidence import RowEvidence
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.emission import kmeans
 from pgnn.factors.sparse_rows import written_out
-from pgnn.inference.exact.component_rows import component_rows, joint_log_probs
+from pgnn.inference.component_rows import component_rows, joint_log_probs
 from pgnn.inference.learning.e_step import EStep
 from pgnn.inference.learning.expected_statistics import (
     ExpectedStatistics,

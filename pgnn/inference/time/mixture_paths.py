@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pgnn.factors.variable import MISSING
 from pgnn.inference.assignment import Assignment, KBest
-from pgnn.inference.exact.component_rows import joint_log_probs
+from pgnn.inference.component_rows import joint_log_probs
 from pgnn.inference.time.mixture_question import MixtureQuestion
 
 

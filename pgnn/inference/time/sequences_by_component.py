@@ -14,8 +14,8 @@ from pgnn.errors import Unsupported
 from pgnn.evidence.sequence_evidence import SequenceEvidence
 from pgnn.inference.assignment import Assignment, KBest
 from pgnn.inference.base_question import Names
+from pgnn.inference.component_rows import chosen_components, joint_log_probs, seed_of
 from pgnn.inference.engine import Engine
-from pgnn.inference.exact.component_rows import chosen_components, joint_log_probs, seed_of
 from pgnn.inference.explanation import Explanation
 from pgnn.inference.posterior import Posterior
 from pgnn.inference.samples import Samples
