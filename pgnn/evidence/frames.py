@@ -129,6 +129,8 @@ def batches_hint(data: Any) -> str:
     """Return how batches are learned from, if data could be an iterable of them."""
     if not isinstance(data, Iterable) or isinstance(data, str | bytes):
         return ""
+    if isinstance(data, list | tuple) and data and all(isinstance(x, int | float) for x in data):
+        return " of numbers; a single row is put into a list, [[...]]"
     return (
         "; learn from batches one after the other: for batch in batches: model.partial_fit(batch)"
     )

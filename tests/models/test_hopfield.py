@@ -121,3 +121,13 @@ def test_dense_memory_is_attention_and_a_mixture(tmp_path: object) -> None:
     torch.testing.assert_close(pgnn.load(f"{tmp_path}/m.safetensors").recall(xi), memory.recall(xi))
     with pytest.raises(ModelError, match="beta must be positive"):
         pgnn.DenseHopfield(x, beta=0.0)
+
+
+def test_patterns_in_lists_are_those_of_an_array() -> None:
+    patterns = [[1, -1, 1, -1], [1, 1, -1, -1]]
+    stored = pgnn.Hopfield(4).fit(np.array(patterns), progress=False).weight("units", "units")
+    for given in (patterns, [np.array(p) for p in patterns], [tuple(p) for p in patterns]):
+        found = pgnn.Hopfield(4).fit(given, progress=False).weight("units", "units")
+        torch.testing.assert_close(found, stored)
+    with pytest.raises(DataError, match=r"got list of numbers; a single row is .* \[\[\.\.\.\]\]"):
+        pgnn.Hopfield(4).fit(patterns[0], progress=False)

@@ -60,7 +60,8 @@ class DeclaredZeros(Conditional):
         """Return that an entry was declared to be zero, and what to do, in words."""
         return (
             f"{self._entry(place)} was declared to be zero, and rows need it: correct them, or "
-            "declare the model without this table or mask=, so that all entries are learned"
+            "declare the model without this table (a chain without mask=, too), so that all "
+            "entries are learned"
         )
 
     def _declare_zeros(self) -> None:

@@ -157,3 +157,11 @@ def test_zeros_of_counts_of_outcomes_are_structural() -> None:
     assert bool(c.log_prior(Laplace(1.0)).isfinite())
     with pytest.raises(pgnn.DataError, match="outcome 2 of 'w' was declared to be zero"):
         c.maximize((torch.tensor([[3.0, 1.0, 1.0]]).double(),))
+
+
+def test_the_message_says_what_is_to_be_left_out() -> None:
+    a, b = Variable("a", 2), Variable("b", 2)
+    table = pgnn.Tabular(b, [a], [[1.0, 0.0], [0.5, 0.5]]).requires_grad_()
+    model = pgnn.BayesianNetwork([("a", "b")], {"b": table}, states={"a": 2})
+    with pytest.raises(pgnn.DataError, match=r"without this table \(a chain without mask=, too\)"):
+        model.fit({"a": [0, 0], "b": [0, 1]}, progress=False)
