@@ -240,6 +240,11 @@ class Distributional(Conditional, StartsFromData):
         )
         return log_probs.expand(len(x), math.prod(v.num_states for v in self.parents))
 
+    @property
+    def is_unset(self) -> bool:
+        """Whether no parameter was given, and all are at their initial values."""
+        return len(self._not_given) == len(self.unconstrained) and super().is_unset
+
     def start_from(self, values: Mapping[Hashable, Tensor], weights: Tensor) -> None:
         """Begin at means and deviations of the data."""
         x = values.get(self.child.name)
@@ -247,19 +252,16 @@ class Distributional(Conditional, StartsFromData):
         if x is None:
             return
         self._check_learnable(values, weights)
-        if not self._not_given or not self.is_unset or self.kind is None:
+        if self.kind is None or any(bool(self.unconstrained[n].any()) for n in self._not_given):
             return
         with torch.no_grad():
             shares = by_configuration(discrete, values, weights)
             found = data_start(self.kind, x.reshape(len(x), self.child.num_elements), shares)
             for name in found.keys() & self._not_given.keys():
-                raw = self.unconstrained[name]
-                if found[name].numel() != self._not_given[name].numel():
-                    continue
-                begin = _transform(self.constraints[name]).inv(
-                    found[name].reshape(self._not_given[name].shape)
-                )
-                raw.copy_(torch.where(begin.isfinite(), begin, raw))
+                raw, shape = self.unconstrained[name], self._not_given[name].shape
+                if found[name].numel() == shape.numel():
+                    begin = _transform(self.constraints[name]).inv(found[name].reshape(shape))
+                    raw.copy_(torch.where(begin.isfinite(), begin, raw))
 
     def statistics(self, values: Mapping[Hashable, Tensor], weights: Tensor) -> Never:
         """Not supported: there is no closed form.

@@ -172,3 +172,21 @@ def test_a_callable_keeps_the_constraints_of_what_it_makes(make):
     model.fit(rows, learner=pgnn.Gradient(), progress=False)
     found = conditional.values["probs"].detach()
     torch.testing.assert_close(found, torch.tensor([0.15, 0.8]).double(), rtol=1e-3, atol=1e-3)
+
+
+def test_a_parameter_that_was_given_as_its_initial_value_was_given(caplog):
+    kind, x = torch.distributions.Exponential, torch.tensor([1.0, 2.0])
+    given = Distributional(X, [], kind, rate=1.0)
+    found = pgnn.BayesianNetwork([], {"x": given}).log_prob({"x": x})
+    torch.testing.assert_close(found.detach(), -x.double())
+    assert not caplog.records
+    pgnn.BayesianNetwork([], {"x": Distributional(X, [], kind)}).log_prob({"x": x})
+    assert "neither given nor fitted" in caplog.text
+
+
+def test_parameters_that_are_not_given_start_at_the_data_beside_given_ones():
+    conditional = Distributional(X, [], torch.distributions.Normal, loc=5.0)
+    rows = torch.tensor([3000.0, 5000.0, 7000.0], dtype=torch.float64)
+    conditional.start_from({"x": rows}, torch.ones(3))
+    assert float(conditional.values["loc"].detach()) == 5.0
+    assert float(conditional.values["scale"].detach()) == pytest.approx(1633, rel=1e-3)
