@@ -79,9 +79,9 @@ def test_engines_over_time_refuse_models_without_steps(
 ) -> None:
     verbs: list[Callable[..., Any]] = [model.query, model.most_probable, model.explain]
     for verb in verbs:
-        with pytest.raises(pgnn.Unsupported, match="answers about .* is not; leave out engine="):
+        with pytest.raises(pgnn.Unsupported, match=r"answers about .* is not; leave out engine="):
             verb(engine=engine)
-    with pytest.raises(pgnn.Unsupported, match="answers about .* is not; leave out engine="):
+    with pytest.raises(pgnn.Unsupported, match=r"answers about .* is not; leave out engine="):
         model.log_prob({}, engine=engine)
 
 
@@ -90,7 +90,7 @@ def test_forward_backward_refuses_a_slice_of_many_variables() -> None:
     edges = [(("s", -1), "s"), ("s", "o")]
     model = pgnn.DynamicBayesianNetwork(edges, moves, initial={"s": [0.5, 0.5]})
     with pytest.raises(
-        pgnn.Unsupported, match="about chains of labels, .*, which a DynamicBayesianNetwork is not"
+        pgnn.Unsupported, match=r"about chains of labels, .*, which a DynamicBayesianNetwork is not"
     ):
         model.decode({"o": [0, 1]}, engine=pgnn.ForwardBackward())
 
