@@ -9,7 +9,7 @@ import operator
 from collections.abc import Iterable
 from typing import Any
 
-from pgnn.errors import EvidenceError, Intractable, ModelError, PgnnError
+from pgnn.errors import EvidenceError, Intractable, ModelError, PgnnError, short_repr
 
 MAX_BYTES = 2**32
 """Largest memory of an answer if the engine has no limit."""
@@ -85,7 +85,7 @@ def check_settings(settings: Any, **bounds: int | Interval) -> None:
             span = bound if isinstance(bound, Interval) else Interval()
             check_real(field.name, value, span)
         elif words - {"None"} == {"bool"} and not isinstance(value, bool):
-            raise ModelError(f"{field.name} must be True or False, got {value!r}")
+            raise ModelError(f"{field.name} must be True or False, got {short_repr(value)}")
 
 
 def whole_number(
@@ -116,7 +116,7 @@ def whole_number(
             raise TypeError
         number = operator.index(value)
     except TypeError:
-        raise error(f"{name} must be a whole number, got {value!r}") from None
+        raise error(f"{name} must be a whole number, got {short_repr(value)}") from None
     if number < least:
         bound = f"be at least {least}" if least else "not be negative"
         raise error(f"{name} must {bound}, got {number}")
@@ -140,7 +140,7 @@ def check_real(
         ModelError: Or the given error, if the value is not a number, ``NaN``, or outside.
     """
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise error(f"{name} must be a number, got {value!r}")
+        raise error(f"{name} must be a number, got {short_repr(value)}")
     if float(value) not in interval:
         raise error(f"{name} must be {interval}, got {value}")
 
@@ -157,7 +157,7 @@ def check_callable(name: str, value: Any, example: str) -> None:
         ModelError: If it is not a function.
     """
     if value is not None and not callable(value):
-        raise ModelError(f"{name} must be a function such as {example}, got {value!r}")
+        raise ModelError(f"{name} must be a function such as {example}, got {short_repr(value)}")
 
 
 def check_seed(seed: Any) -> int | None:

@@ -24,8 +24,8 @@ Codes = NDArray[np.int32]
 
 _SPELLED = re.compile(r"[+-]?\d+(\.\d+)?([eE][+-]?\d+)?")
 _TRUTH = {
-    **dict.fromkeys(("true", "t", "yes", "y", "on"), True),
-    **dict.fromkeys(("false", "f", "no", "n", "off"), False),
+    **dict.fromkeys(("true", "t", "yes", "y", "on", "positive", "present"), True),
+    **dict.fromkeys(("false", "f", "no", "n", "off", "negative", "absent"), False),
 }
 _SKIP = "pgnn.observed(data, unknown='missing') takes values that are no states for not observed"
 _FEW = 256

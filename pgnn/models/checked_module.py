@@ -66,7 +66,8 @@ class CheckedModule(CachingModule):
         self._was_queried = True
         if self.history:
             return
-        unset = [m.key for m in self.modules() if isinstance(m, Piece) and m.is_unset]
+        pieces = [m for m in self.modules() if isinstance(m, Piece)]
+        unset = list(dict.fromkeys(piece.key for piece in pieces if piece.is_unset))
         if unset:
             shown = ", ".join(map(repr, unset[:5])) + (", ..." if len(unset) > 5 else "")
             logging.getLogger("pgnn").warning(

@@ -23,7 +23,7 @@ def test_labels_and_indices_where_no_label_is_a_number(state: object) -> None:
 
 def test_numbers_are_labels_where_a_label_is_a_number() -> None:
     assert DICE.index(1) == 0
-    with pytest.raises(EvidenceError, match=r"no state 0; known: 1, 2, 3, or pgnn\.codes"):
+    with pytest.raises(EvidenceError, match=r"no state 0; known: 1, 2, 3; or pgnn\.codes"):
         DICE.index(0)
 
 
@@ -41,6 +41,8 @@ def test_booleans() -> None:
     assert RAIN.index(True) == 1
     with pytest.raises(EvidenceError, match=r"'yes' or the state index 1, 'no'; .*codes\(1\)"):
         Variable("rain", ["yes", "no"]).index(True)
+    with pytest.raises(EvidenceError, match=r"'positive' or the state index 1, 'negative'"):
+        Variable("test", ["positive", "negative"]).index(True)
     assert Variable("rain", ["TRUE", "FALSE"]).index(True) == 0
     assert Variable("rain", ["TRUE", "FALSE"]).index(1) == 1
     for only in (Variable("x", ["no", True]), DICE):
