@@ -12,6 +12,9 @@ from pgnn.errors import DataError
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.exponential_family import LEAST_COUNT
 
+_RARE = -80.0
+"""Log probability, before normalisation, that stands for one which tends to zero."""
+
 
 class DeclaredZeros(Conditional):
     r"""A conditional with rows of logits, of which some are ``-inf`` because they were given so.
@@ -74,6 +77,17 @@ class DeclaredZeros(Conditional):
         zeros = self.structural_zeros()
         logits = self.logit_rows()
         return torch.ones_like(logits, dtype=torch.bool) if zeros is None else ~zeros
+
+    @torch.no_grad()
+    def admit_all(self) -> None:
+        """Make learnable zeros that were estimated positive, but negligible, in place."""
+        for logits, possible in self.logit_parts():
+            if logits.requires_grad:
+                logits.masked_fill_(possible & logits.isneginf(), _RARE)
+
+    def logit_parts(self) -> list[tuple[Tensor, Tensor]]:
+        """Return the parameters that make up :meth:`logit_rows`, and their possible entries."""
+        return [(self.logit_rows(), self.possible())]
 
     def _free(self) -> Tensor:
         """Number of free entries of each row."""

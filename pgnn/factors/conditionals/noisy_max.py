@@ -90,14 +90,18 @@ class NoisyMax(DeclaredZeros, Additive, CausalIndependence):
 
     def num_free(self, parameter: Tensor) -> int:
         """Number of entries that are no structural zeros, minus one for each row."""
-        sizes = [1, *(len(logits) for logits in self.effects)]
-        rows = torch.split(self._free(), sizes)
-        parts = zip([self.leak_logits, *self.effects], rows, strict=True)
-        return sum(int(free.sum()) for logits, free in parts if logits is parameter)
+        parts = [possible for logits, possible in self.logit_parts() if logits is parameter]
+        return sum(int((part.sum(dim=-1) - 1).clamp(min=0).sum()) for part in parts)
 
     def logit_rows(self) -> Tensor:
         """The logits ``(R, K)`` of the leak, then of each present state of each parent."""
         return torch.cat([self.leak_logits[None], *self.effects])
+
+    def logit_parts(self) -> list[tuple[Tensor, Tensor]]:
+        """Return the leak and the effects of each parent; see the base class."""
+        parts = [self.leak_logits, *self.effects]
+        possible = torch.split(self.possible(), [1, *(len(logits) for logits in self.effects)])
+        return [(x, p.reshape(x.shape)) for x, p in zip(parts, possible, strict=True)]
 
     def _entry(self, place: tuple[int, ...]) -> str:
         """Return an entry of the rows in words."""

@@ -82,7 +82,7 @@ class ExpectedStatistics:
             self.log_likelihood + other.log_likelihood,
             self.weight + other.weight,
             sums,
-            {**self.rows, **other.rows},
+            _joined(self.rows, other.rows),
             occupancy,
         )
 
@@ -99,6 +99,14 @@ class ExpectedStatistics:
         if self.occupancy is not None and other.occupancy is not None:
             occupancy = merge(self.occupancy, other.occupancy)
         return sums, occupancy
+
+
+def _joined(
+    ours: Mapping[Hashable, WeightedRows], theirs: Mapping[Hashable, WeightedRows]
+) -> dict[Hashable, WeightedRows]:
+    """Return the rows of both, by name."""
+    both = {n: WeightedRows.joined([ours[n], theirs[n]]) for n in ours if n in theirs}
+    return {**ours, **theirs, **both}
 
 
 class StatisticsCollector:

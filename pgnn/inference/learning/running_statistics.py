@@ -17,6 +17,7 @@ from pgnn.factors.conditionals.renamed import bare
 from pgnn.inference.history import RUNNING
 from pgnn.inference.learning.batch_expansions import expansions, with_earlier
 from pgnn.inference.learning.e_step import EStep
+from pgnn.inference.learning.estimated_zeros import expected_of
 from pgnn.inference.learning.expected_statistics import ExpectedStatistics, Pieces
 from pgnn.inference.learning.optimisation_problem import LearnableParameters
 from pgnn.inference.learning.restored_on_failure import fitting
@@ -165,7 +166,7 @@ def learn_from_batch(
             e_step.prepare(observed)
             if e_step.symmetric(observed):
                 e_step.initialize(observed, int(np.random.default_rng(seed).integers(2**31)), False)
-        expected = e_step.expect(observed)
+        expected = expected_of(e_step, observed)
         if before is None:
             after, share = RunningStatistics.first(expected), 1.0
         else:
