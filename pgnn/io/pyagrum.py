@@ -26,12 +26,12 @@ from pgnn.io.description import (
 from pgnn.models.bayesian_network import BayesianNetwork
 from pgnn.models.markov_random_field import MarkovRandomField
 
-_NUMBERS: dict[str, Callable[[str], Any]] = {
+_NUMBERS: dict[str, Callable[[float], Any]] = {
     "RANGE": int,
     "INTEGER": int,
     "NUMERICAL": float,
 }
-"""Types of variables whose labels are numbers, by the name of pyAgrum; others have text."""
+"""Types of variables whose states are numbers, by the name of pyAgrum; others have text."""
 
 
 def from_pyagrum(model: Any) -> BayesianNetwork | MarkovRandomField:
@@ -101,7 +101,8 @@ def _states(variable: Any) -> tuple[Any, ...]:
     gum: Any = importlib.import_module("pyagrum")
     for name, number in _NUMBERS.items():
         if variable.varType() == getattr(gum, f"VarType_{name}"):
-            return tuple(map(number, variable.labels()))
+            # a label has six digits
+            return tuple(number(variable.numerical(k)) for k in range(variable.domainSize()))
     return tuple(variable.labels())
 
 
@@ -122,7 +123,9 @@ def _field(tensors: Sequence[Any], states: dict[Hashable, tuple[Any, ...]]) -> M
 
 def _values(tensor: Any) -> np.ndarray:
     """Numbers of a tensor, whose axes are its variables in reverse order."""
-    return np.array(tensor.toarray(), dtype=np.float64, order="C")
+    # Nodes such as noisy-or have no memory of numbers; reorganising computes a table of them.
+    table = tensor.reorganize(list(tensor.names))
+    return np.array(table.toarray(), dtype=np.float64, order="C")
 
 
 def _variable(gum: Any, name: str, states: Sequence[Any], labels: Sequence[str]) -> Any:

@@ -59,6 +59,28 @@ def test_networks_come_back(theirs: Any) -> None:
     assert [*again.graph.edges] == [*model.graph.edges]
 
 
+def test_nodes_without_a_table_of_their_own() -> None:
+    """pyAgrum computes each number of a noisy-or when it is asked for."""
+    theirs = gum.BayesNet()
+    for cause in "ab":
+        theirs.add(gum.LabelizedVariable(cause, "", 2))
+        theirs.cpt(cause).fillWith([0.6, 0.4])
+    theirs.addNoisyORCompound(gum.LabelizedVariable("y", "", 2), 0.1)
+    theirs.addWeightedArc("a", "y", 0.7)
+    theirs.addWeightedArc("b", "y", 0.4)
+    table = pgnn.from_pyagrum(theirs).conditionals["y"].probs
+    (expected,) = posteriors(gum.LazyPropagation(theirs), {"a": 1, "b": 0}, "y")
+    np.testing.assert_allclose(table[1, 0].numpy(), expected, atol=1e-12)
+    assert table[..., 1].flatten().tolist() == pytest.approx([0.1, 0.4, 0.7, 0.8])
+
+
+def test_states_keep_all_digits() -> None:
+    numbers = [0.1 + 0.2, 1234567.5]
+    tables = {"v": pgnn.Tabular(pgnn.Variable("v", numbers), [], [0.5, 0.5])}
+    again = pgnn.from_pyagrum(pgnn.to_pyagrum(pgnn.BayesianNetwork([], tables)))
+    assert list(again.variables["v"].states) == numbers
+
+
 def test_answers_of_fields_are_those_of_pyagrum() -> None:
     gum.initRandom(1)
     theirs = gum.fastMRF("a--b{u|v}--c; c--d[4]; e")
