@@ -59,7 +59,8 @@ class Labels:
     """The labels of the states of a variable, by which values are read.
 
     An integer or boolean is a *label* where a label equals it, or where the labels are numbers or
-    spell them (``"1"``, ``"2"``); only otherwise is it an *index*. A string is
+    spell them (``"1"``, ``"2"``); only otherwise is an integer an *index*. A boolean is one if the
+    label spells it, as "no" and "yes" do. A string is
     a label, or spells one that is a number. ``None``, ``NaN``, ``NA``, masked cells and -1 (where
     it is no label) are missing.
 
@@ -236,8 +237,14 @@ class Labels:
             return code
         if self.numbers or int(value) >= len(self.labels):
             raise self._unknown(value)
-        spelled_truth = {_TRUTH[x] for x in (str(self.labels[int(value)]).lower(),) if x in _TRUTH}
-        if spelled_truth == {not value}:
+        spelled_truth = _TRUTH.get(str(self.labels[int(value)]).lower())
+        if spelled_truth is None:  # a column of booleans would be learned, perhaps the wrong way
+            known = ", ".join(repr(label) for label in self.labels[:2])
+            raise EvidenceError(
+                f"{value} for {self.name!r} is none of its states {known}",
+                f"give the label, or pgnn.codes({int(value)})",
+            )
+        if spelled_truth != value:
             meant = next((x for x in spelled if _TRUTH.get(x) == value), str(value).lower())
             raise EvidenceError(
                 f"{value} for {self.name!r} could be the label {meant!r} or the state index "

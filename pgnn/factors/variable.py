@@ -27,9 +27,9 @@ class Variable(metaclass=ChecksArguments):
     """A named random variable, discrete with labelled states or real with a shape.
 
     A discrete variable has states ``0 .. K-1``, each with a label. Values are read alike in every
-    container: an integer or boolean is a *label* wherever the labels are numbers or spell them,
-    and an *index* otherwise; a string is a label. ``None``, ``NaN``,
-    ``pandas.NA``, masked cells and ``-1`` (where it is no label) mean "not observed".
+    container: an integer or boolean is a *label* wherever the labels are numbers or spell them;
+    otherwise an integer is an *index*, and a boolean one if the label there spells it, as "no" and
+    "yes" do. A string is a label. ``None``, ``NaN``, ``pandas.NA``, masked cells and ``-1`` (where it is no label) mean "not observed".
 
     Args:
         name: Any hashable; unique within a model.

@@ -43,6 +43,8 @@ def test_booleans() -> None:
         Variable("rain", ["yes", "no"]).index(True)
     with pytest.raises(EvidenceError, match=r"'positive' or the state index 1, 'negative'"):
         Variable("test", ["positive", "negative"]).index(True)
+    with pytest.raises(EvidenceError, match=r"False for 'c' is none of its states 'a', 'b'"):
+        Variable("c", ["a", "b"]).encode(np.array([False, True]))
     assert Variable("rain", ["TRUE", "FALSE"]).index(True) == 0
     assert Variable("rain", ["TRUE", "FALSE"]).index(1) == 1
     for only in (Variable("x", ["no", True]), DICE):
