@@ -23,12 +23,13 @@ MAX_LINES = 400
 LAZY_PACKAGES = ("pgnn", "pgnn.factors", "pgnn.inference", "pgnn.io", "pgnn.models")
 TYPE_GUARDS = ("TYPE_CHECKING", "typing.TYPE_CHECKING")
 
-_BELOW = {"errors", "limits", "graphs", "factors", "evidence", "abilities"}
+_BELOW = {"errors", "limits", "held_interrupts", "graphs", "factors", "evidence", "abilities"}
 _CORE = _BELOW | {"tape", "neural", "models", "programs", "inference"}
 # What each room (a folder or a module directly in pgnn/) may import, itself always included.
 ALLOWED = {
     "errors": set(),
     "limits": {"errors"},
+    "held_interrupts": set(),
     "tape": set(),
     "graphs": {"errors"},
     "factors": {"errors", "limits"},

@@ -29,7 +29,8 @@ class Variable(metaclass=ChecksArguments):
     A discrete variable has states ``0 .. K-1``, each with a label. Values are read alike in every
     container: an integer or boolean is a *label* wherever the labels are numbers or spell them;
     otherwise an integer is an *index*, and a boolean one if the label there spells it, as "no" and
-    "yes" do. A string is a label. ``None``, ``NaN``, ``pandas.NA``, masked cells and ``-1`` (where it is no label) mean "not observed".
+    "yes" do. A string is a label. ``None``, ``NaN``, ``pandas.NA``,
+    masked cells and ``-1`` (where it is no label) mean "not observed".
 
     Args:
         name: Any hashable; unique within a model.
