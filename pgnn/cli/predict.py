@@ -122,11 +122,13 @@ def _stream(model: Any, targets: list[Any], engine: Any, options: argparse.Names
 @contextmanager
 def _frozen_objects() -> Iterator[None]:
     """Exempt the objects that there are from garbage collection, which then takes little time."""
+    others = gc.get_freeze_count() > 0  # frozen by a program that calls this one
     gc.freeze()
     try:
         yield
     finally:
-        gc.unfreeze()
+        if not others:
+            gc.unfreeze()
 
 
 def _free_answers() -> None:
