@@ -109,13 +109,14 @@ class SequenceEvidence(Evidence):
             labels=None if self.labels is None else self.labels[index],
         )
 
-    def shortened(self, lengths: Tensor) -> SequenceEvidence:
+    def shortened(self, lengths: Tensor, steps: int | None = None) -> SequenceEvidence:
         """Return rows truncated to given lengths.
 
         Args:
             lengths: ``(B,)`` new length of each row, at most its current length.
+            steps: Number of steps to keep; by default that of the longest row.
         """
-        steps = int(lengths.max()) if len(lengths) else 0
+        steps = max([0, *lengths.tolist()]) if steps is None else steps
         beyond = torch.arange(steps) >= lengths[:, None]
 
         def cut(values: Mapping[Hashable, Tensor], missing: float) -> dict[Hashable, Tensor]:
@@ -236,8 +237,7 @@ class SequenceEvidence(Evidence):
         length = findings.pop(AXIS, None) if AXIS not in known else None
         argument, length = (repr(AXIS), length) if length is not None else ("lengths=", raw.lengths)
         at_steps: dict[Any, Any] = {n: findings.pop(n) for n in [*findings] if _is_step(n, known)}
-        wrong = [n for n in findings if n not in known]
-        if wrong:
+        if wrong := [n for n in findings if n not in known]:
             what = "column" if is_frame(raw.values) else "variable of the model"
             raise unknown_columns(wrong, variables, what)
         row_lengths = None if length is None else lengths_array(argument, length)

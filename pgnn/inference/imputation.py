@@ -224,13 +224,23 @@ def _completed(table: TableWithHoles, inputs: Inputs | None, engine: Engine | No
         reals[model.vector] = model.reconstruct(evidence)
     elif missing:
         known = table.with_states(states)
-        if isinstance(model, MixtureModel) and model.class_name in states:  # it may have no column
-            codes = known.codes.copy()
-            codes[:, 0] = states[model.class_name]
-            known = replace(known, codes=codes)
+        known = _with_components(model, known, states)
         reals |= _means(model, missing, known, inputs, engine)
     numbers = {n: x.detach().double().numpy(force=True) for n, x in reals.items()}
     return table.filled(states, numbers)
+
+
+def _with_components(model: Any, known: RowEvidence, states: Mapping[Hashable, Any]) -> RowEvidence:
+    """Return evidence with the components of a mixture, nested ones too, which have no column."""
+    codes, parts = known.codes.copy(), [model]
+    while parts:
+        part = parts.pop()
+        if isinstance(part, MixtureModel):
+            parts += part.components
+            if part.class_name in states:
+                number = int(model.elements.numbers(part.class_name))
+                codes[:, number] = states[part.class_name]
+    return replace(known, codes=codes)
 
 
 def _means(
@@ -274,15 +284,19 @@ def _means_by_component(
     engine: Engine | None,
 ) -> dict[Hashable, torch.Tensor]:
     """Return the means of real variables under the component of each row, which is known."""
+    mixture: Any = model
+    inner = None if engine == mixture.default_engine() else engine  # components have their own
     known, classes = component_rows(model, evidence)
     shapes = {n: (evidence.num_rows, *model.variables[n].shape) for n in names}
     means = {n: torch.zeros(shape, dtype=torch.float64) for n, shape in shapes.items()}
     for k, component in enumerate(model.components):
         rows = np.flatnonzero(np.asarray(classes) == k)
-        if len(rows):
+        part = known.take(rows)
+        missing = [n for n in names if not part.fully_observes(n)]
+        if len(rows) and missing:
             own = component.own_inputs(inputs) or {}
             covariates = {n: torch.as_tensor(x)[rows] for n, x in own.items()} or None
-            found = _means(component, names, known.take(rows), covariates, engine)
+            found = _means(component, missing, part, covariates, inner)
             for name, x in found.items():
                 means[name][rows] = x.detach().double().reshape(len(rows), *means[name].shape[1:])
     return means

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -182,19 +182,14 @@ class SequenceEngine(SequenceReader):
 
     def _lost_at(self, question: SequenceQuestion, rows: list[int]) -> list[int]:
         """Return the first step of each row at which it is impossible, by bisection."""
-        observed = question.observed.take(rows)
         inputs = {n: x[rows] for n, x in question.covariates.items()}
-        low, high = torch.zeros_like(observed.lengths), (observed.lengths - 1).clamp_min(0)
-        while bool((low < high).any()):
-            middle = (low + high) // 2
-            begun = replace(observed.shortened(middle + 1), batched=True)
-            shortened_inputs = {n: x[:, : begun.steps] for n, x in inputs.items()}
-            part = SequenceQuestion(question.model, begun, shortened_inputs, names=[], errors="nan")
-            with torch.no_grad():
-                lost = self.log_evidence(part).isneginf().cpu()
-            low, high = torch.where(lost, low, middle + 1), torch.where(lost, middle, high)
-            low = low.minimum(high)
-        return [int(t) for t in high]
+
+        def log_prob(begun: SequenceEvidence, known: Inputs) -> Tensor:
+            part = SequenceQuestion(question.model, begun, known, names=[], errors="nan")
+            return self.log_evidence(part)
+
+        lost = first_impossible_steps(question.observed.take(rows), inputs, log_prob)
+        return [int(t) for t in lost]
 
     def prepare(
         self, model: Any, targets: Names | None, observed: Iterable[Hashable] | None
@@ -205,6 +200,30 @@ class SequenceEngine(SequenceReader):
             "compile model.unroll(steps) instead, or use model.chain(...) of a hidden Markov "
             "model, tensors in and tensors out",
         )
+
+
+def first_impossible_steps(
+    observed: SequenceEvidence,
+    inputs: Inputs,
+    log_prob: Callable[[SequenceEvidence, Inputs], Tensor],
+) -> Tensor:
+    """``(B,)`` first step of each impossible row at which it is so, by bisection.
+
+    Args:
+        observed: The rows.
+        inputs: ``(B, T, ...)`` covariates of these rows.
+        log_prob: Returns ``(B,)`` log probabilities of the beginnings of all rows.
+    """
+    low, high = torch.zeros_like(observed.lengths), (observed.lengths - 1).clamp_min(0)
+    while bool((low < high).any()):
+        middle = (low + high) // 2
+        begun = replace(observed.shortened(middle + 1), batched=True)
+        with torch.no_grad():
+            lost = log_prob(begun, {n: x[:, : begun.steps] for n, x in inputs.items()})
+        lost = lost.isneginf().cpu()
+        low, high = torch.where(lost, low, middle + 1), torch.where(lost, middle, high)
+        low = low.minimum(high)
+    return high
 
 
 def divided(log_scores: Tensor, log_z: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -21,7 +21,7 @@ from pgnn.inference.posterior import Posterior
 from pgnn.inference.samples import Samples
 from pgnn.inference.time.mixture_paths import merged_paths
 from pgnn.inference.time.mixture_question import MixtureQuestion
-from pgnn.inference.time.sequence_engine import SequenceEngine
+from pgnn.inference.time.sequence_engine import SequenceEngine, first_impossible_steps
 from pgnn.inference.time.sequence_question import SequenceQuestion
 from pgnn.inference.time.steps_ahead import StepsAhead
 
@@ -79,14 +79,15 @@ class SequencesByComponent(SequenceEngine):
         """Return marginals of each step given the evidence so far; see the base class."""
         names = question.inner_names or None
         answers = self._each(question, "filter", question.observed, names, errors="nan")
-        logs = [
-            self._log_prob_so_far(question, c, a)
-            for c, a in zip(question.model.components, answers, strict=True)
-        ]
-        joint = self._joint_so_far(question, logs)
-        so_far = joint.logsumexp(dim=2)
         log_z, _ = self._responsibilities(question, answers)
         self.check_possible(question, log_z)
+        parts = [
+            self._until_excluded(question, c, a, names)
+            for c, a in zip(question.model.components, answers, strict=True)
+        ]
+        answers, logs = [a for a, _ in parts], [x for _, x in parts]
+        joint = self._joint_so_far(question, logs)
+        so_far = joint.logsumexp(dim=2)
         share = (joint - so_far.nan_to_num(neginf=0.0).unsqueeze(-1)).exp()
         question.of_each_step = True
         before = torch.cat([torch.zeros_like(so_far[:, :1]), so_far[:, :-1]], dim=1)
@@ -110,9 +111,16 @@ class SequencesByComponent(SequenceEngine):
         with torch.set_grad_enabled(whole.wants_gradients):
             log_z, share = self._responsibilities(whole, [])
             self.check_possible(whole, log_z)
-            answers = self._each(
-                whole, "predict", ahead.observed, ahead.steps, question.inner_names
-            )
+            answers = [
+                c.predict(
+                    _unobserved(ahead.observed, (share[:, k] == 0).cpu()),  # they have no weight
+                    ahead.steps,
+                    question.inner_names,
+                    inputs=c.own_inputs(whole.inputs),
+                    engine=self.engine,
+                )
+                for k, c in enumerate(model.components)
+            ]
             return question.weighted(share, answers, log_z, _engines(answers))
 
     def best_paths(self, question: Any, k: int) -> Assignment | KBest:
@@ -224,6 +232,33 @@ class SequencesByComponent(SequenceEngine):
         log_z = joint.logsumexp(dim=1)
         return log_z, (joint - log_z.nan_to_num(neginf=0.0).unsqueeze(1)).exp()
 
+    def _until_excluded(
+        self, question: MixtureQuestion, component: Any, answer: Posterior, names: Names | None
+    ) -> tuple[Posterior, Tensor]:
+        """Return the filtered answer of a component, and log probabilities of the beginnings.
+
+        Where the evidence excludes the component, the answer is about the steps before it does,
+        and the ``(B, T)`` log probabilities are minus infinity from there on.
+        """
+        observed, lost = question.observed, answer.log_evidence.detach().isneginf().reshape(-1)
+        if not bool(lost.any()):
+            return answer, self._log_prob_so_far(question, component, answer)
+        inputs, rows = component.own_inputs(question.inputs), lost.cpu().nonzero()[:, 0]
+        known = {n: x[rows] for n, x in component.covariates(inputs, observed).items()}
+
+        def log_prob(begun: SequenceEvidence, covariates: Inputs) -> Tensor:
+            settings: dict[str, Any] = {"inputs": covariates or None, "engine": self.engine}
+            log_probs: Tensor = component.log_prob(begun, **settings)
+            return log_probs.reshape(-1)
+
+        lengths = observed.lengths.clone()
+        lengths[rows] = first_impossible_steps(observed.take(rows), known, log_prob)
+        begun = observed.shortened(lengths, observed.steps)
+        answer = component.filter(begun, names, inputs=inputs, engine=self.engine, errors="nan")
+        logs = self._log_prob_so_far(question, component, answer)
+        after = lost[:, None] & ~begun.inside.to(lost.device)
+        return answer, logs.masked_fill(after, -torch.inf)
+
     def _log_prob_so_far(
         self, question: MixtureQuestion, component: Any, answer: Posterior
     ) -> Tensor:
@@ -264,6 +299,12 @@ class SequencesByComponent(SequenceEngine):
             x if c.is_normalized else x - z.reshape(-1, 1)
             for c, x, z in zip(question.model.components, scores, log_z, strict=True)
         ]
+
+
+def _unobserved(observed: SequenceEvidence, rows: Tensor) -> SequenceEvidence:
+    """Return sequences of the same lengths, without the values of a ``(B,)`` mask of rows."""
+    kept = observed.shortened(observed.lengths.masked_fill(rows, 0), observed.steps)
+    return replace(kept, lengths=observed.lengths)
 
 
 def _engines(answers: Sequence[Posterior]) -> dict[str, Any]:
