@@ -189,6 +189,16 @@ def closest(name: object, known: Iterable[object]) -> str:
     return f"; known: {shown}{', ...' if len(names) > 8 else ''}"
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun, in the plural unless the number is one.
+
+    Example:
+        >>> counted(1, "variable"), counted(1200, "row")
+        ('1 variable', '1,200 rows')
+    """
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def shortened(text: str, most: int = 200) -> str:
     """Return the beginning of a text that may be very long.
 

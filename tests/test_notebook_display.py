@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import pgnn
+from pgnn.inference.continuous.real_posterior import RealPosterior
 from pgnn.inference.history import History
 
 NASTY = "<script>alert('x')</script>"
@@ -105,3 +106,30 @@ def test_records_are_printed_in_short() -> None:
     assert "'learner': 'EM'" in repr(record)
     assert "'trace': {'log_likelihood': '1 values'}" in repr(record)
     assert len(repr(record)) < 250
+
+
+def test_posteriors_of_reals_are_tables() -> None:
+    mean, y = pgnn.Variable("mean"), pgnn.Variable("y")
+    tables = {
+        "mean": pgnn.Gaussian(mean, mean=0.0, covariance=1.0),
+        "y": pgnn.LinearGaussian(y, [mean], [1.0], 0.0, covariance=1.0),
+    }
+    model = pgnn.BayesianNetwork([("mean", "y")], tables)
+    reader = shown(model.query("mean", {"y": 2.0}))
+    assert reader.tags.count("th") == 6
+    assert "posterior of 1 variable (" in reader.text
+    draws = {"mean": torch.linspace(-1.0, 1.0, 40).reshape(2, 20)}
+    sampled = RealPosterior([], torch.zeros(1, 0), [mean], draws, diagnostics={}, statistics={})
+    assert shown(sampled).tags.count("th") == 8
+
+
+def test_observed_variables_are_told(model: pgnn.BayesianNetwork) -> None:
+    assert shown(model.query(evidence={"b": 1})).text.count("observed") == 1
+    assert "observed" not in shown(model.query()).text
+
+
+def test_what_did_not_converge_is_said_first(model: pgnn.BayesianNetwork) -> None:
+    posterior = model.query(evidence={"b": 1})
+    posterior.diagnostics = {"converged": torch.tensor([False]), "iterations": 3}
+    text = shown(posterior).text
+    assert text.index("not converged") < text.index("probability")

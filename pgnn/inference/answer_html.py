@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
+from pgnn.errors import counted
 from pgnn.factors.html import (
+    Html,
+    escaped,
     folded,
     frame_table,
     html_table,
@@ -17,43 +20,74 @@ from pgnn.factors.html import (
     stacked,
     text_line,
 )
-from pgnn.inference.answer_text import CELLS, probability_table
+from pgnn.inference.answer_text import CELLS, diagnostics_text, probability_table
 
 if TYPE_CHECKING:
+    from pgnn.factors.variable import Variable
     from pgnn.inference.assignment import Assignment
     from pgnn.inference.explanation import Explanation
     from pgnn.inference.posterior import Posterior
     from pgnn.inference.samples import Samples
+    from pgnn.inference.with_reals import WithReals
 
 _VARIABLES, _STATES, _DRAWS = 60, 8, 10
 
 
 def posterior_html(posterior: Posterior) -> str:
-    """Return the marginals of the first row as bars."""
-    head = f"posterior of {len(posterior)} variables ({posterior.kind}, {posterior.engine})"
-    if not posterior.num_rows or not posterior.variables:
+    """Return the marginals of the first row: bars of states, and a summary of reals."""
+    by = f"{posterior.kind}, {posterior.engine}" if posterior.engine else posterior.kind
+    head = f"posterior of {counted(len(posterior), 'variable')} ({by})"
+    if not posterior.num_rows or not len(posterior):
         return stacked(text_line(str(posterior)))
-    rows: list[Sequence[object]] = []
-    for variable in posterior.variables[:_VARIABLES]:
-        probs = posterior.probs(variable.name)
-        probs = probs[0] if posterior.batched else probs
-        if variable.shape:
-            flat = probs.detach().cpu().reshape(-1).numpy()
-            text = probability_table([variable], flat, max_cells=CELLS).split("\n", 1)[1]
-            rows.append([variable.name, "", "", preformatted(text)])
-            continue
-        pairs = [*zip(variable.states or (), probs.tolist(), strict=True)]
-        shown = sorted(range(len(pairs)), key=lambda k: -pairs[k][1])[:_STATES]
-        for line, k in enumerate(sorted(shown)):
-            name = "" if line else variable.name
-            rows.append([name, pairs[k][0], probability_bar(pairs[k][1]), f"{pairs[k][1]:.4g}"])
-        if len(pairs) > _STATES:
-            rows.append(["", f"... and {len(pairs) - _STATES} less probable states", "", ""])
+    findings = {} if posterior.findings is None else posterior.findings.of_row(0)
+    shown = posterior.variables[:_VARIABLES]
+    rows = [line for v in shown for line in _lines_of(posterior, v, v.name in findings)]
+    body = [html_table(rows, ("variable", "state", "", "probability"))] if rows else []
+    body += _summaries(posterior)
     tail = ["log evidence" + str(posterior).rpartition("log evidence")[2]]
     if len(posterior.variables) > _VARIABLES:
         tail.insert(0, f"... and {len(posterior.variables) - _VARIABLES:,} more variables")
-    header = ("variable", "state", "", "probability")
-    return stacked(folded(head, html_table(rows, header), opened=True), *map(text_line, tail))
+    table = folded(head, Html(stacked(*body)), opened=True)
+    return stacked(*_doubts(posterior), table, *map(text_line, tail))
+
+
+def _summaries(posterior: Posterior) -> list[Html]:
+    """Return the table of real variables, if there are any."""
+    if not getattr(posterior, "reals", None):
+        return []
+    summary: Any = cast("WithReals", posterior).summary()
+    lines = zip(summary.index, (summary.to_numpy().round(12) + 0.0).tolist(), strict=True)
+    rows = [[name, *(f"{x:.4g}" for x in values)] for name, values in lines]
+    omitted = len(rows) - _VARIABLES
+    more = [text_line(f"... and {omitted:,} more: see .summary()")] if omitted > 0 else []
+    return [html_table(rows[:_VARIABLES], ("variable", *summary.columns)), *more]
+
+
+def _doubts(posterior: Posterior) -> list[Html]:
+    """Return a bold line if an estimate has not converged."""
+    text = diagnostics_text(posterior.diagnostics)
+    doubtful = "not converged" in text
+    return [Html(f"<div><b>{escaped(text)}</b></div>")] if doubtful else []
+
+
+def _lines_of(posterior: Posterior, variable: Variable, is_observed: bool) -> list[list[object]]:
+    """Return the lines of a discrete variable: the most probable states, or a summary."""
+    name = Html(f"{escaped(variable.name)} <i>observed</i>") if is_observed else variable.name
+    probs = posterior.probs(variable.name)
+    probs = probs[0] if posterior.batched else probs
+    if variable.shape:
+        flat = probs.detach().cpu().reshape(-1).numpy()
+        text = probability_table([variable], flat, max_cells=CELLS).split("\n", 1)[1]
+        return [[name, "", "", preformatted(text)]]
+    pairs = [*zip(variable.states or (), probs.tolist(), strict=True)]
+    kept = sorted(sorted(range(len(pairs)), key=lambda k: -pairs[k][1])[:_STATES])
+    lines: list[list[object]] = [
+        ["", pairs[k][0], probability_bar(pairs[k][1]), f"{pairs[k][1]:.4g}"] for k in kept
+    ]
+    lines[0][0] = name
+    if len(pairs) > _STATES:
+        lines.append(["", f"... and {len(pairs) - _STATES} less probable states", "", ""])
+    return lines
 
 
 def assignment_html(assignment: Assignment) -> str:

@@ -13,6 +13,7 @@ from pgnn.factors.variable import Variable
 WIDTH = 88
 CELLS = 16  # larger arrays are summarised
 _SURE = 0.95
+_LAST_BITS = 1e-14
 _STATES_NAMED = 6
 
 
@@ -204,8 +205,13 @@ def _counted(v: Variable, codes: NDArray[Any]) -> str:
     return ", ".join([*phrases, *([f"{num_omitted} more states"] if num_omitted else [])])
 
 
+def is_one(p: float) -> bool:
+    """Return whether a probability is one, up to rounding of the last bits."""
+    return abs(p - 1.0) < _LAST_BITS
+
+
 def _number(p: float) -> str:
     """Format a number with four decimals; exact zeros and ones are distinguished."""
-    if p in (0.0, 1.0):
+    if p == 0.0 or is_one(p):
         return f"{p:.0f}"
     return f"{p:.0e}" if 0.0 < p < 5e-5 else f"{p:.4f}"

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pgnn.errors import EvidenceError
+from pgnn.errors import EvidenceError, counted
 from pgnn.evidence.wrappers import CodedMapping
 from pgnn.factors.variable import Variable
 from pgnn.inference.answer_columns import AnswerColumns
@@ -168,7 +168,9 @@ class Assignment(CodedMapping):
     def __str__(self) -> str:
         rows = int(self._states.shape[0])
         if not rows:
-            return f"most probable states of {len(self)} variables for 0 rows of evidence"
+            return (
+                f"most probable states of {counted(len(self), 'variable')} for 0 rows of evidence"
+            )
         text = self.table()
         if self.batched:
             name = 0 if self._index is None else self._index[0]
@@ -182,10 +184,11 @@ class Assignment(CodedMapping):
 
     def __repr__(self) -> str:
         if self.batched:
-            return f"<Assignment of {len(self)} variables, {int(self._states.shape[0])} rows>"
+            rows = counted(int(self._states.shape[0]), "row")
+            return f"<Assignment of {counted(len(self), 'variable')}, {rows}>"
         number = f"{'log_score' if self.is_score else 'log_prob'}={self.log_prob.item():z.6f}"
         if any(v.shape for v in self.variables):
-            return f"<Assignment of {len(self)} variables, {number}>"
+            return f"<Assignment of {counted(len(self), 'variable')}, {number}>"
         return f"Assignment({dict(self)!r}, {number})"
 
     @cached_property

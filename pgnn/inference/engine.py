@@ -12,12 +12,14 @@ from torch import Tensor
 
 from pgnn.abilities import FactorModel, Inputs
 from pgnn.errors import EvidenceError, ImpossibleEvidence, ModelError, Unsupported
+from pgnn.evidence.row_evidence import RowEvidence
 from pgnn.inference.ancestral_draws import with_reals
 from pgnn.inference.assignment import Assignment, KBest
 from pgnn.inference.base_question import BaseQuestion, Names
 from pgnn.inference.beliefs import Beliefs, Best
 from pgnn.inference.convergence import Convergence
 from pgnn.inference.explanation import Explanation
+from pgnn.inference.findings import Findings
 from pgnn.inference.log_score import log_score
 from pgnn.inference.ordinary_verbs import OrdinaryVerbs
 from pgnn.inference.posterior import Posterior
@@ -75,9 +77,17 @@ class Engine(OrdinaryVerbs):
         """Answer :meth:`Model.query`."""
         question = self.read(model, evidence, inputs, names=targets, errors=errors)
         if question.wants_gradients == torch.is_grad_enabled():
-            return question.answered(self.answer_query(question))  # type: ignore[no-any-return]
+            return self._query(question)
         with torch.no_grad():
-            return question.answered(self.answer_query(question))  # type: ignore[no-any-return]
+            return self._query(question)
+
+    def _query(self, question: Any) -> Posterior:
+        """Return the answer, with the findings it was given."""
+        answer: Posterior = question.answered(self.answer_query(question))
+        observed = question.observed
+        if isinstance(observed, RowEvidence) and observed.names:
+            answer.findings = Findings(observed, question.model.elements)
+        return answer
 
     def most_probable(
         self,

@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.distributions import Categorical
 
-from pgnn.errors import EvidenceError, Unsupported
+from pgnn.errors import EvidenceError, Unsupported, counted
 from pgnn.factors.factor import Factor
 from pgnn.factors.variable import Variable
 from pgnn.inference.answer_columns import AnswerColumns
 from pgnn.inference.answer_frames import by_step, plain_index, step_index, steps_of
 from pgnn.inference.answer_text import CELLS, diagnostics_text, probability_table
+from pgnn.inference.findings import Findings
 
 Numbers = Tensor | NDArray[np.float64]
 LINES = 100  # lines of a printed posterior; `table` shows more
@@ -84,6 +85,9 @@ class Posterior(Mapping[Hashable, Categorical]):
         index: The data frame's index, if the evidence was one.
         columns: Columns of the variables' states, if known.
 
+    Attributes:
+        findings: The evidence, for pictures; None if there was none, or it is not known.
+
     Example:
         >>> import torch
         >>> rain = Variable("rain", ["no", "yes"])
@@ -98,6 +102,7 @@ class Posterior(Mapping[Hashable, Categorical]):
     """
 
     __hash__ = object.__hash__
+    findings: Findings | None = None
 
     def __init__(
         self,
@@ -283,7 +288,7 @@ class Posterior(Mapping[Hashable, Categorical]):
     def __str__(self) -> str:
         by = f"{self.kind}, {self.engine}" if self.engine else self.kind
         if not self.num_rows:
-            return f"posterior of {len(self)} variables for 0 rows of evidence ({by})"
+            return f"posterior of {counted(len(self), 'variable')} for 0 rows of evidence ({by})"
         log_evidence = self._log_evidence[0].item()
         number = "is not known" if math.isnan(log_evidence) else f"{log_evidence:z.6f}"
         table = [self.table(max_lines=LINES, max_cells=CELLS)] if self.variables else []
@@ -299,8 +304,8 @@ class Posterior(Mapping[Hashable, Categorical]):
         return posterior_html(self)
 
     def __repr__(self) -> str:
-        rows = f", {self.num_rows} rows" if self.batched else ""
-        return f"<Posterior of {len(self)} variables{rows}, {self.kind}>"
+        rows = f", {counted(self.num_rows, 'row')}" if self.batched else ""
+        return f"<Posterior of {counted(len(self), 'variable')}{rows}, {self.kind}>"
 
     @cached_property
     def _marginals(self) -> Tensor:

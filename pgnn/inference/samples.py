@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pgnn.errors import EvidenceError
+from pgnn.errors import EvidenceError, counted
 from pgnn.evidence.wrappers import CodedMapping
 from pgnn.factors.variable import Variable
 from pgnn.inference.answer_columns import AnswerColumns
@@ -194,9 +194,9 @@ class Samples(CodedMapping):
         return samples_html(self)
 
     def __repr__(self) -> str:
-        rows = f" for each of {int(self.codes.shape[1])} rows" if self.batched else ""
+        rows = f" for each of {counted(int(self.codes.shape[1]), 'row')}" if self.batched else ""
         weighted = "" if self.log_weights is None else ", weighted"
-        return f"<Samples: {self.num_samples} of {len(self)} variables{rows}{weighted}>"
+        return f"<Samples: {self.num_samples} of {counted(len(self), 'variable')}{rows}{weighted}>"
 
     @cached_property
     def _columns(self) -> AnswerColumns:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from pgnn.abilities import DirectedModel
-from pgnn.errors import ModelError
+from pgnn.errors import ModelError, counted
 from pgnn.factors.html import Html, folded, html_table, stacked, text_line
 from pgnn.factors.variable import Variable
 
@@ -22,10 +22,11 @@ def model_html(model: Model) -> str:
     try:
         variables = [*model.variables.values()]
     except ModelError:  # states that are taken from data
-        return stacked(text_line(f"{name}, not fitted, {len(model.graph)} variables"))
+        return stacked(text_line(f"{name}, not fitted, {counted(len(model.graph), 'variable')}"))
     header = ["variable", "values", *(["parents"] if isinstance(model, DirectedModel) else [])]
     rows = [_row(model, variable) for variable in variables[:_VARIABLES]]
-    head = f"{name}, {len(variables):,} variables, {model.num_free_parameters:,} free parameters"
+    free = counted(model.num_free_parameters, "free parameter")
+    head = f"{name}, {counted(len(variables), 'variable')}, {free}"
     parts = [folded(head, html_table(rows, header), opened=True)]
     if len(variables) > _VARIABLES:
         parts.append(text_line(f"... and {len(variables) - _VARIABLES:,} more variables"))

@@ -52,6 +52,7 @@ class Palette:
         track: Background of a bar.
         observed: Observed variables.
         changed: The variable that changed most.
+        trail: A target, and the trails from findings to it.
 
     References:
         Okabe and Ito (2008), Color universal design.
@@ -64,10 +65,15 @@ class Palette:
     track: str
     observed: str
     changed: str
+    trail: str
 
 
-LIGHT = Palette("#1a1a1a", "#6b7280", "#ffffff", "#0072B2", "#e5e7eb", "#E69F00", "#CC79A7")
-DARK = Palette("#f3f4f6", "#9ca3af", "#1f2430", "#56B4E9", "#3b4252", "#E69F00", "#CC79A7")
+LIGHT = Palette(
+    "#1a1a1a", "#6b7280", "#ffffff", "#0072B2", "#e5e7eb", "#E69F00", "#CC79A7", "#009E73"
+)
+DARK = Palette(
+    "#f3f4f6", "#9ca3af", "#1f2430", "#56B4E9", "#3b4252", "#E69F00", "#CC79A7", "#009E73"
+)
 
 
 class Canvas:

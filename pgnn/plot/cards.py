@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from pgnn.graphs.layered_layout import Layout
+from pgnn.inference.answer_text import is_one
 from pgnn.plot.canvas import Canvas, Palette, shortened, text_width
 
 TITLE, BODY = 8.0, 7.0
@@ -21,14 +22,18 @@ class Mark(Enum):
 
     NONE = ""
     OBSERVED = "observed"
-    EVIDENCE = "evidence"
+    EVIDENCE = "soft evidence"
     CHANGED = "changed most"
+    TARGET = "target"
 
     def colour(self, palette: Palette) -> str:
         """Return the colour of the frame."""
-        if self is Mark.NONE:
-            return palette.line
-        return palette.changed if self is Mark.CHANGED else palette.observed
+        colours = {
+            Mark.NONE: palette.line,
+            Mark.CHANGED: palette.changed,
+            Mark.TARGET: palette.trail,
+        }
+        return colours.get(self, palette.observed)
 
 
 @dataclass(frozen=True)
@@ -67,7 +72,7 @@ class Card:
         if self.mark is not Mark.NONE:
             head += 8.0 + text_width(self.mark.value, BODY - 1)
         plain = [bar for bar in self.bars if bar.probability is None]
-        body = max([text_width(shortened(b.label, _NAME, BODY), BODY) for b in plain], default=0.0)
+        body = max([_width(bar, _NAME) for bar in plain], default=0.0)
         if len(plain) < len(self.bars):
             body = max(body, self.label_width + 4.0 + _BAR + _NUMBER)
         height = _HEAD + _LINE * len(self.bars) + _PAD
@@ -76,8 +81,14 @@ class Card:
     @property
     def label_width(self) -> float:
         """Width of the column of labels in points."""
-        labels = [shortened(b.label, _LABEL, BODY) for b in self.bars if b.probability is not None]
-        return max([text_width(label, BODY) for label in labels], default=0.0)
+        lines = [bar for bar in self.bars if bar.probability is not None]
+        return max([_width(bar, _LABEL) for bar in lines], default=0.0)
+
+
+def _width(bar: Bar, room: float) -> float:
+    """Return the width of a label in points."""
+    label = shortened(bar.label, room, BODY, bold=bar.observed)
+    return text_width(label, BODY, bold=bar.observed)
 
 
 def draw_cards(canvas: Canvas, cards: Mapping[Hashable, Card], layout: Layout) -> None:
@@ -96,7 +107,7 @@ def draw_cards(canvas: Canvas, cards: Mapping[Hashable, Card], layout: Layout) -
             y = top + _HEAD + _LINE * k
             room = _NAME if bar.probability is None else _LABEL
             weight = "bold" if bar.observed else "normal"
-            label = shortened(bar.label, room, BODY)
+            label = shortened(bar.label, room, BODY, bold=bar.observed)
             canvas.write(left + _PAD, y + 7.5, label, BODY, fontweight=weight, zorder=5)
             if bar.probability is None:
                 continue
@@ -117,8 +128,8 @@ def draw_cards(canvas: Canvas, cards: Mapping[Hashable, Card], layout: Layout) -
 
 
 def percent(probability: float) -> str:
-    """Return a probability in percent; only exact 0 and 1 are shown as 0% and 100%."""
-    if probability in (0.0, 1.0):
+    """Return a probability in percent; 0% and 100% are exact, up to rounding of the last bits."""
+    if probability == 0.0 or is_one(probability):
         return f"{100 * probability:.0f}%"
     shown = 100.0 * probability
     if shown < 0.1:

@@ -14,8 +14,8 @@ from pgnn.plot.cards import Bar, Card, Mark
 if TYPE_CHECKING:
     from pgnn.inference.posterior import Posterior
 
-Findings = Mapping[Hashable, Any]
-"""The state of each observed variable; None for soft evidence, arrays and reals."""
+RowFindings = Mapping[Hashable, Any]
+"""What was observed in a row, see :meth:`pgnn.inference.findings.Findings.of_row`."""
 
 
 def marginal_cards(
@@ -23,7 +23,7 @@ def marginal_cards(
     names: Collection[Hashable],
     *,
     before: Posterior | None = None,
-    findings: Findings,
+    findings: RowFindings,
     row: int,
     max_states: int,
 ) -> dict[Hashable, Card]:
@@ -51,12 +51,22 @@ def marginal_cards(
     cards: dict[Hashable, Card] = {}
     for name, values in probs.items():
         mark = mark_of(name, findings, most)
-        bars: Sequence[Bar] = (Bar(_summary(posterior, name)),)
+        bars: Sequence[Bar] = _summary_lines(posterior, before, name, row, findings.get(name))
         if values is not None:
             states = variables[name].states or ()
             bars = _bars(states, values, compared.get(name), findings.get(name))
         cards[name] = Card(name_of(name), _abridged(bars, max_states), mark)
     return cards
+
+
+def findings_of(posterior: Posterior | None, row: int) -> RowFindings:
+    """Return what a posterior was given, as far as it is known.
+
+    Raises:
+        EvidenceError: If the row does not exist.
+    """
+    findings = None if posterior is None else posterior.findings
+    return {} if findings is None else findings.of_row(row)
 
 
 def name_of(node: Hashable) -> str:
@@ -66,7 +76,7 @@ def name_of(node: Hashable) -> str:
     return str(node)
 
 
-def mark_of(name: Hashable, findings: Findings, most: Hashable | None) -> Mark:
+def mark_of(name: Hashable, findings: RowFindings, most: Hashable | None) -> Mark:
     """Return the mark of a variable, given the variable ``most`` that changed most."""
     if name in findings:
         return Mark.EVIDENCE if findings[name] is None else Mark.OBSERVED
@@ -85,7 +95,7 @@ def _probs(posterior: Posterior, name: Hashable, row: int) -> np.ndarray | None:
 
 
 def _changed_most(
-    probs: Mapping[Hashable, Any], before: Mapping[Hashable, Any], findings: Findings
+    probs: Mapping[Hashable, Any], before: Mapping[Hashable, Any], findings: RowFindings
 ) -> Hashable | None:
     """Return the unobserved variable that changed most, in total variation."""
     distances = {
@@ -107,13 +117,37 @@ def _bars(
     ]
 
 
-def _summary(posterior: Posterior, name: Hashable) -> str:
+def finding_lines(finding: Any) -> list[Bar]:
+    """Return the line that says what was observed of a variable without bars."""
+    if finding is None:
+        return []
+    number = isinstance(finding, float)
+    return [Bar(f"{finding:.6g}" if number else str(finding), observed=True)]
+
+
+def _summary_lines(
+    posterior: Posterior, before: Posterior | None, name: Hashable, row: int, finding: Any
+) -> list[Bar]:
+    """Return the lines of a real variable or an array."""
+    now = _summary(posterior, name, row)
+    lines = [*finding_lines(finding), Bar(now)]
+    if before is not None and name in before:
+        was = _summary(before, name, 0)
+        lines += [Bar(f"was {was}")] if was != now else []
+    return lines
+
+
+def _summary(posterior: Posterior, name: Hashable, row: int) -> str:
     """Return the summary line of a real variable or an array."""
     marginal: Any = posterior[name]
-    shape = tuple(marginal.batch_shape)[1 if posterior.batched else 0 :]
-    if isinstance(marginal, Categorical) or shape or marginal.event_shape:
-        return f"{' x '.join(map(str, (*shape, *marginal.event_shape)))} values"
-    return f"mean {float(marginal.mean):.4g}, sd {float(marginal.stddev):.3g}"
+    lead = 1 if posterior.batched else 0
+    if isinstance(marginal, Categorical):
+        return f"{' x '.join(map(str, tuple(marginal.batch_shape)[lead:]))} values"
+    mean, std = marginal.mean.detach(), marginal.stddev.detach()
+    if mean.dim() > lead:
+        return f"{' x '.join(map(str, tuple(mean.shape)[lead:]))} values"
+    at = min(row, len(mean) - 1) if lead else ...
+    return f"mean {float(mean[at]):.4g}, sd {float(std[at]):.3g}"
 
 
 def _abridged(bars: Sequence[Bar], lines: int) -> Sequence[Bar]:

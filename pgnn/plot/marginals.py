@@ -10,8 +10,9 @@ from pgnn.errors import EvidenceError, closest
 from pgnn.graphs.layered_layout import Layout
 from pgnn.plot.axes import check_drawn
 from pgnn.plot.canvas import Canvas
+from pgnn.plot.captions import captioned, kind_caption, tick_caption, write_captions
 from pgnn.plot.cards import Card, draw_cards
-from pgnn.plot.marginal_cards import marginal_cards
+from pgnn.plot.marginal_cards import findings_of, marginal_cards
 
 if TYPE_CHECKING:
     from pgnn.inference.posterior import Posterior
@@ -29,6 +30,9 @@ def marginals(
     ax: Any = None,
 ) -> Any:
     """Draw the marginals of a posterior as bars, in one box per variable.
+
+    Observed variables are marked; below the boxes it says what ticks mean, and if the
+    probabilities are estimates.
 
     Args:
         posterior: The result of a query.
@@ -55,11 +59,14 @@ def marginals(
             )
     chosen = [*names] or [*posterior][:_MOST]
     cards = marginal_cards(
-        posterior, chosen, before=before, findings={}, row=row, max_states=max_states
-    )
+        posterior, chosen, before=before, findings=findings_of(posterior, row), row=row,
+        max_states=max_states,
+    )  # fmt: skip
     layout = _in_columns(cards)
-    canvas = Canvas(layout.size, ax)
+    captions = [*tick_caption(cards, "before"), *kind_caption(posterior, row)]
+    canvas = Canvas(captioned(layout.size, captions), ax)
     draw_cards(canvas, cards, layout)
+    write_captions(canvas, captions, layout.size[1])
     return canvas.ax
 
 

@@ -93,6 +93,7 @@ def explanation(
 ) -> Any:
     """Draw a network, with the trails from findings to a variable as thick lines.
 
+    The variable has the mark "target".
     The three strongest active trails of each finding are drawn, see
     :func:`pgnn.sensitivity.trails`.
 
@@ -112,7 +113,7 @@ def explanation(
             for a, b in pairwise(trail):
                 edge = frozenset((a, b))
                 strengths[edge] = max(strengths.get(edge, 0.0), strength)
-    return network(model, evidence=evidence, highlighted=strengths, ax=ax)
+    return network(model, evidence=evidence, highlighted=strengths, target=target, ax=ax)
 
 
 def _label(line: Mapping[Any, Any]) -> str:

@@ -91,7 +91,7 @@ def test_printed() -> None:
     assert repr(one()) == "Assignment({'rain': 'yes', 'dice': 3}, log_prob=-0.500000)"
     assert repr(batch()) == "<Assignment of 2 variables, 2 rows>"
     empty = Assignment([RAIN], STATES[:0, :1], LOGS[:0], batched=True)
-    assert str(empty) == "most probable states of 1 variables for 0 rows of evidence"
+    assert str(empty) == "most probable states of 1 variable for 0 rows of evidence"
 
 
 def test_k_best_is_a_sequence_best_first() -> None:

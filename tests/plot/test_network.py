@@ -15,7 +15,8 @@ import pytest
 import torch
 
 import pgnn
-from pgnn.errors import EvidenceError, ModelError, Unsupported
+from pgnn.errors import EvidenceError, ModelError, NotConverged, Unsupported
+from pgnn.inference.continuous.real_posterior import RealPosterior
 from pgnn.plot.canvas import DARK, LIGHT
 
 FINDINGS = {
@@ -38,6 +39,15 @@ def no_screen() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def asia() -> pgnn.BayesianNetwork:
     return pgnn.read(Path(pgnn.__file__).parent / "networks" / "asia.bif")
+
+
+def normal_network() -> pgnn.BayesianNetwork:
+    mean, y = pgnn.Variable("mean"), pgnn.Variable("y")
+    tables = {
+        "mean": pgnn.Gaussian(mean, mean=0.0, covariance=1.0),
+        "y": pgnn.LinearGaussian(y, [mean], [1.0], 0.0, covariance=1.0),
+    }
+    return pgnn.BayesianNetwork([("mean", "y")], tables)
 
 
 def words(ax: Any) -> list[str]:
@@ -97,11 +107,60 @@ class TestNetwork:
         ax = plt.subplots()[1]
         soft = {"smoke": torch.tensor([0.3, 0.7])}
         assert pgnn.plot.network(asia, evidence=soft, ax=ax) is ax
-        assert words(ax).count("evidence") == 1
+        assert words(ax).count("soft evidence") == 1
         rows = {"smoke": ["yes", "no"], "xray": ["yes", None]}
         assert words(pgnn.plot.network(asia, evidence=rows, row=1)).count("observed") == 1
         with pytest.raises(EvidenceError, match="row must be below 2"):
             pgnn.plot.network(asia, evidence=rows, row=2)
+
+    def test_a_given_posterior_remembers_what_was_observed(
+        self, asia: pgnn.BayesianNetwork
+    ) -> None:
+        evidence = {"smoke": "yes", "xray": "yes"}
+        posterior, before = asia.query(evidence=evidence), asia.query()
+        given = pgnn.plot.network(asia, posterior, before=before)
+        assert words(given) == words(pgnn.plot.network(asia, evidence=evidence))
+        boxes = words(pgnn.plot.marginals(posterior, before=before))
+        assert boxes.count("observed") == 2
+        assert "tick: before" in boxes
+        assert words(posterior.plot()).count("observed") == 2
+        assert not any(w.startswith("tick") for w in words(posterior.plot()))
+        rows = asia.query(evidence={"smoke": ["yes", None], "xray": ["no", "yes"]})
+        assert words(rows.plot(row=0)).count("observed") == 2
+        assert words(rows.plot(row=1)).count("observed") == 1
+
+    def test_captions_fit_and_say_what_is_an_estimate(self, asia: pgnn.BayesianNetwork) -> None:
+        evidence = {"xray": "yes"}
+        narrow = pgnn.BayesianNetwork([], {"a": [0.5, 0.5]}, states={"a": 2})
+        ax = pgnn.plot.network(narrow, narrow.query(), before=narrow.query())
+        (caption,) = [t for t in ax.texts if t.get_text() == "tick: before the evidence"]
+        assert caption.get_window_extent().x1 <= ax.get_window_extent().x1
+        with pytest.warns(NotConverged):
+            rough = asia.query(evidence=evidence, engine=pgnn.Gibbs(samples=5, chains=2, seed=0))
+        (line,) = [t for t in rough.plot().texts if t.get_text().startswith("estimate")]
+        assert "Gibbs, not converged" in line.get_text()
+        assert line.get_fontweight() == "bold"
+        assert not any("exact" in w for w in words(pgnn.plot.network(asia, evidence=evidence)))
+
+    def test_observed_states_are_certain(self) -> None:
+        probs = torch.tensor([[1.0 - 2.0**-53, 2.0**-53]], dtype=torch.float64)
+        answer = pgnn.Posterior([pgnn.Variable("a", 2)], probs, torch.zeros(1), batched=False)
+        assert "100%" in words(answer.plot())
+        assert [line.split()[1:3] for line in str(answer).splitlines()[1:2]] == [["0", "1"]]
+
+    def test_real_variables_say_what_they_are_and_were(self) -> None:
+        model = normal_network()
+        texts = words(pgnn.plot.network(model, evidence={"y": 2.0}))
+        assert texts.count("observed") == 1
+        assert {"2", "mean 1, sd 0.707", "was mean 0, sd 1"} <= set(texts)
+        assert not any(w.startswith("tick") for w in texts)
+        draws = {"mean": torch.linspace(0.0, 1.0, 40).reshape(2, 20)}
+        none, mean = torch.zeros(1, 0), [model.variables["mean"]]
+        sampled = RealPosterior([], none, mean, draws, diagnostics={}, statistics={})
+        assert words(sampled.plot())[-1] == "estimate, MCMC"
+        assert "mean 0.5, sd 0.3" in words(sampled.plot())
+        rows = model.query("mean", {"y": [2.0, 4.0]})
+        assert "mean 2, sd 0.707" in words(rows.plot(row=1))
 
     def test_many_states_are_summed_up(self) -> None:
         model = pgnn.BayesianNetwork([], {"x": np.arange(1, 21) / 210}, states={"x": 20})
