@@ -144,14 +144,24 @@ def _value(text: str, variable: Any) -> Any:
 
 def _weights(text: str, variable: Any) -> dict[Any, float]:
     """Soft evidence such as ``yes:0.8,no:0.2``, by state; nothing if the text is no such list."""
+    from pgnn.errors import EvidenceError
+
     labels = {str(label): label for label in variable.states}
     parts = [part.strip().rpartition(":") for part in text.split(",")]
-    if text in labels or not all(label in labels for label, _, _ in parts):
+    if text in labels or not any(label in labels for label, _, _ in parts):
         return {}
-    try:
-        return {labels[label]: float(weight) for label, _, weight in parts}
-    except ValueError:
-        return {}
+    weights: dict[Any, float] = {}
+    for label, _, weight in parts:
+        state = lookup(label, variable.states, "state", f" of {str(variable.name)!r}")
+        if state in weights:
+            raise EvidenceError(
+                f"{text!r} has two weights for {label!r}", "give one for each state"
+            )
+        try:
+            weights[state] = float(weight)
+        except ValueError:
+            return {}
+    return weights
 
 
 def _numbered_evidence(model: Any, path: str, sample: int | None) -> dict[Any, Any]:

@@ -40,9 +40,11 @@ def test_commands_that_take_soft_evidence(
     ("text", "said"),
     [
         ("xray=yes:0.9", "has no weight for 'no'"),
+        ("xray=yes:0.9,yes:0.1,no:0.2", "has two weights for 'yes'"),
+        ("xray=yes:0.9,maybe:1", "unknown state 'maybe' of 'xray'"),
         ("xray=yes:-1,no:1", "finite and not negative"),
         ("xray=yes:a,no:1", "unknown state 'yes:a,no:1' of 'xray'"),
-        ("xray=maybe:1,no:1", "unknown state 'maybe:1,no:1' of 'xray'"),
+        ("xray=maybe:1,no:1", "unknown state 'maybe' of 'xray'"),
     ],
 )
 def test_wrong_soft_evidence(

@@ -72,6 +72,13 @@ def expansions(pieces: Pieces, expected: ExpectedStatistics) -> dict[Hashable, S
     return found
 
 
+def missing_expansions(
+    pieces: Pieces, expected: ExpectedStatistics, kept: Mapping[Hashable, Statistics]
+) -> list[Hashable]:
+    """Return the names of conditionals with rows of which earlier batches left no expansion."""
+    return [names[0] for names in _groups(pieces, expected) if names[0] not in kept]
+
+
 def _is_flat(term: Term) -> bool:
     """Whether the rows of a discrete variable have almost the largest log-likelihood, zero."""
     if not term.conditional.child.is_discrete:

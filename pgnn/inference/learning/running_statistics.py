@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -15,7 +16,11 @@ from pgnn.errors import Unsupported
 from pgnn.factors.conditionals.exponential_family import ExponentialFamily, Statistics
 from pgnn.factors.conditionals.renamed import bare
 from pgnn.inference.history import RUNNING
-from pgnn.inference.learning.batch_expansions import expansions, with_earlier
+from pgnn.inference.learning.batch_expansions import (
+    expansions,
+    missing_expansions,
+    with_earlier,
+)
 from pgnn.inference.learning.e_step import EStep
 from pgnn.inference.learning.estimated_zeros import expected_of
 from pgnn.inference.learning.expected_statistics import ExpectedStatistics, Pieces
@@ -71,17 +76,19 @@ class RunningStatistics:
 
     @classmethod
     def after_fit(cls, pieces: Pieces, expected: ExpectedStatistics) -> RunningStatistics | None:
-        """Return the statistics of all rows of a fit; None if they are too many numbers.
+        """Return the statistics of all rows of a fit; None if there are none.
+
+        Those of conditionals without sufficient statistics are of few parameters alone.
 
         Args:
             pieces: The conditionals, by name, at the fitted parameters.
             expected: Expected statistics of the rows.
         """
-        if any(sum(LearnableParameters(bare(pieces[n])).sizes) > _FEW for n in expected.rows):
-            return None
         if not expected.sums and not expected.rows:
             return None
-        own = ExpectedStatistics(0.0, 1.0, expansions(pieces, expected))
+        sizes = {n: sum(LearnableParameters(bare(pieces[n])).sizes) for n in expected.rows}
+        small = {n: rows for n, rows in expected.rows.items() if sizes[n] <= _FEW}
+        own = ExpectedStatistics(0.0, 1.0, expansions(pieces, replace(expected, rows=small)))
         return replace(cls.first(expected), expansions=own.mixed(own, 1.0, 1.0 / expected.weight))
 
     def with_batch(self, expected: ExpectedStatistics, decay: float | None) -> RunningStatistics:
@@ -167,6 +174,8 @@ def learn_from_batch(
             if e_step.symmetric(observed):
                 e_step.initialize(observed, int(np.random.default_rng(seed).integers(2**31)), False)
         expected = expected_of(e_step, observed)
+        if before is not None:
+            _warn_forgotten(e_step, before, expected)
         if before is None:
             after, share = RunningStatistics.first(expected), 1.0
         else:
@@ -183,6 +192,21 @@ def learn_from_batch(
             trace={"batch_log_likelihood": [*trace, mean]},
         )
         history[RUNNING] = after.kept()
+
+
+def _warn_forgotten(
+    e_step: EStep[Any], before: RunningStatistics, expected: ExpectedStatistics
+) -> None:
+    """Warn of conditionals that have parameters but no statistics of the rows of a fit."""
+    forgotten = missing_expansions(e_step.pieces, expected, before.expansions.sums)
+    if forgotten:
+        warnings.warn(
+            f"the rows of fit() do not count for {', '.join(map(repr, forgotten))}, which has more "
+            f"than {_FEW} parameters and no sufficient statistics; give all batches to "
+            "partial_fit(), or all rows to fit()",
+            UserWarning,
+            stacklevel=2,
+        )
 
 
 def _improved(

@@ -1,5 +1,6 @@
 """Batches one after the other: counts as of all at once, and steps of streaming EM."""
 
+import warnings
 from functools import partial
 from pathlib import Path
 
@@ -309,3 +310,22 @@ def test_how_well_batches_of_a_logistic_regression_are_remembered() -> None:
         assert lost(np.argsort(x)) < 2e-3
     with pytest.warns(pgnn.NotConverged, match="determine 'y' almost surely.*shuffle"):
         assert lost(np.argsort(y, kind="stable")) > 0.1
+
+
+@pytest.mark.parametrize("states", [5, 15])
+def test_the_rows_of_a_fit_count_beside_conditionals_of_many_parameters(states: int) -> None:
+    rng = np.random.default_rng(0)
+    rows = {"x": rng.normal(5.0, size=300), "y": np.arange(300) % states}
+    kinds = {"x": pgnn.Gaussian, "y": pgnn.Softmax}
+    declared = {"x": pgnn.Variable("x"), "y": pgnn.Variable("y", states)}
+    model = pgnn.BayesianNetwork([("x", "y")], kinds, declared)
+    model.fit(rows, learner=EM(), progress=False)
+    batch = {"x": rows["x"][:30] - 5.0, "y": rows["y"][:30]}
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model.partial_fit(batch, learner=EM(decay=0.7))
+    share = 3.0**-0.7  # of the second batch
+    expected = (1.0 - share) * rows["x"].mean() + share * batch["x"].mean()
+    assert float(model.conditionals["x"].mean.detach()) == pytest.approx(expected, rel=1e-6)
+    told = [str(w.message) for w in caught if "do not count for 'y'" in str(w.message)]
+    assert len(told) == (states > 10)
