@@ -107,6 +107,8 @@ def write(
     if file is None:
         raise DataError("write() takes a model and a path, got no path")
     kind = format_of(file, format)
+    if not model.variables:
+        raise DataError("the model has no variables, and files of models have at least one")
     model.check()
     write_text(kind.write(model), file)
     if lost := kind.losses(model):

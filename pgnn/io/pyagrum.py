@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Hashable, Sequence
 from itertools import pairwise
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -129,12 +130,13 @@ def _values(tensor: Any) -> np.ndarray:
 
 
 def _variable(gum: Any, name: str, states: Sequence[Any], labels: Sequence[str]) -> Any:
-    numbers = [s for s in states if isinstance(s, int | float) and not isinstance(s, bool)]
+    numbers: list[Any] = [s for s in states if isinstance(s, Real) and not isinstance(s, bool)]
     increase = len(numbers) == len(states) and all(a < b for a, b in pairwise(numbers))
     if not increase or not np.isfinite(numbers).all():
         return gum.LabelizedVariable(name, name, list(labels))
-    if any(isinstance(s, float) for s in numbers):
-        return gum.NumericalDiscreteVariable(name, name, numbers)
-    if numbers[-1] - numbers[0] == len(numbers) - 1:
-        return gum.RangeVariable(name, name, numbers[0], numbers[-1])
-    return gum.IntegerVariable(name, name, numbers)
+    if not all(isinstance(s, Integral) for s in numbers):
+        return gum.NumericalDiscreteVariable(name, name, [float(s) for s in numbers])
+    whole = [int(s) for s in numbers]
+    if whole[-1] - whole[0] == len(whole) - 1:
+        return gum.RangeVariable(name, name, whole[0], whole[-1])
+    return gum.IntegerVariable(name, name, whole)

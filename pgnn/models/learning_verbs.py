@@ -124,8 +124,8 @@ class LearningVerbs(CheckedModule, FactorModel):
         of each batch to second order, at the parameters that follow from it and the earlier ones;
         this is accurate if batches have many rows and are alike, so shuffle sorted rows first: a
         batch of a single class is forgotten, with a warning. That of an earlier fit is kept if the
-        conditional has at most 20 parameters; a warning names others. An incomplete declaration is inferred from the first
-        batch.
+        conditional has at most 20 parameters; a warning names others. An incomplete declaration is
+        inferred from the first batch.
 
         Args:
             data: A batch, see :meth:`fit`.

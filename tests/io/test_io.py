@@ -122,3 +122,10 @@ def test_what_is_missing_is_said_in_words(tmp_path: Path) -> None:
         with pytest.raises(DataError, match=r"(?s)got|checkpoint"):
             call()
     assert not (tmp_path / "m.bif").exists()
+
+
+@pytest.mark.parametrize("ending", ["bif", "xmlbif", "net", "dsl", "xdsl", "uai", "fg"])
+def test_no_variables_are_not_written(tmp_path: Path, ending: str) -> None:
+    with pytest.raises(DataError, match="the model has no variables"):
+        write(pgnn.BayesianNetwork([]), tmp_path / f"none.{ending}")
+    assert not list(tmp_path.iterdir())

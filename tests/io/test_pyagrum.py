@@ -106,6 +106,7 @@ def test_names_that_are_not_text_are_written_as_text() -> None:
         ([1, 3, 4], "INTEGER"),
         ([0.5, 1.5], "NUMERICAL"),
         ([4, 3], "LABELIZED"),
+        ([np.int64(2), np.int64(3)], "RANGE"),
         ([False, True], "LABELIZED"),
         (["1", "0"], "LABELIZED"),
         ([0.5, float("inf")], "LABELIZED"),
