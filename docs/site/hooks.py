@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import importlib
 import inspect
 import os
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,9 @@ from mkdocs.structure.files import File, Files
 from nbclient import NotebookClient
 
 import pgnn
+
+sys.path.insert(0, str(Path(__file__).parent))
+from figures import draws, figures, with_figures
 
 ROOMS = {
     "Models": ("pgnn.models", "pgnn.programs"),
@@ -33,8 +38,11 @@ ROOMS_AS_A_WHOLE = (
     *[name for name in pgnn.__all__ if inspect.ismodule(getattr(pgnn, name))],
     "graphs",
     "estimators",
+    "explorer",
 )
 """Pages of the reference that have everything of a room."""
+FIGURES: dict[str, dict[int, list[str]]] = {}
+"""Files of the figures that snippets of pages draw, by page and number of the snippet."""
 ROLE = re.compile(r":(?:class|meth|func|attr|mod|data|exc):`~?([^`]+)`")
 MATH = re.compile(r":math:`([^`]+)`")
 FORMULA = re.compile(r"^( *)\.\. math::(.*)$")
@@ -59,11 +67,20 @@ def on_files(files: Files, config: Any) -> Files:
     for path in sorted(Path(config.docs_dir, "tutorials").glob("*.ipynb")):
         for name, content in notebook(path).items():
             files.append(File.generated(config, f"tutorials/{name}", content=content))
+    for path in sorted(Path(config.docs_dir).glob("*.md")):
+        page = path.read_text(encoding="utf-8")
+        for number, drawn in enumerate(figures(page) if draws(page) else []):
+            for k, picture in enumerate(drawn):
+                name = f"figures/{path.stem}-{number}-{k}.svg"
+                files.append(File.generated(config, name, content=picture))
+                FIGURES.setdefault(path.name, {}).setdefault(number, []).append(name)
     return files
 
 
-def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Lead links to notebooks to their pages."""
+def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
+    """Lead links to notebooks to their pages, and show what snippets draw."""
+    if drawn := FIGURES.get(page.file.src_uri):
+        markdown = with_figures(markdown, drawn)
     return re.sub(r"\]\((tutorials/\w+)\.ipynb\)", r"](\1.md)", markdown)
 
 
@@ -109,8 +126,36 @@ def reference() -> dict[str, str]:
     if left:
         raise ValueError(f"no page of the reference has {left}")
     for room in ROOMS_AS_A_WHOLE:
-        pages[room] = f"# pgnn.{room}\n\n::: pgnn.{room}\n"
+        introduction = f"::: pgnn.{room}\n    options:\n      members: false\n"
+        entries = "\n\n".join(f"::: {name}" for name in public_names(room))
+        pages[room] = f"# pgnn.{room}\n\n{introduction}\n{entries}\n"
     return pages
+
+
+def public_names(room: str) -> list[str]:
+    """Return the public names of a room; of a function that has the name of its file, with both."""
+    package = importlib.import_module(f"pgnn.{room}")
+    names = []
+    for name in package.__all__:
+        home = f"{package.__name__}.{name}"
+        names.append(f"{home}.{name}" if home in sys.modules else home)
+    return names
+
+
+def on_post_build(config: Any) -> None:
+    """Check that each public name has an entry in the reference.
+
+    Raises:
+        ValueError: If there is none, with the names.
+    """
+    folder = Path(config.site_dir, "reference")
+    entries = set(
+        re.findall(r'id="(pgnn[\w.]+)"', "".join(p.read_text() for p in folder.iterdir()))
+    )
+    names = [f"pgnn.{n}" for n in pgnn.__all__ if not inspect.ismodule(getattr(pgnn, n))]
+    names += [name for room in ROOMS_AS_A_WHOLE for name in public_names(room)]
+    if missing := [n for n in names if n not in entries]:
+        raise ValueError(f"the reference has no entry of {missing}")
 
 
 class DocstringMarkup(Extension):
@@ -144,7 +189,10 @@ class _Markup(Preprocessor):
         return ROLE.sub(_link, line)
 
     def _math(self, formula: str, display: str) -> str:
-        return str(self.md.htmlStash.store(convert(formula.strip(), display=display)))
+        html = convert(formula.strip(), display=display)
+        if display == "block":
+            html = f'<div class="formula">{html}</div>'
+        return str(self.md.htmlStash.store(html))
 
 
 def _indented(lines: Iterator[str], indent: str) -> tuple[list[str], str | None]:
