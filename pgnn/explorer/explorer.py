@@ -84,15 +84,11 @@ class Explorer:
         """
         case = Case.read(message, self.variables)
         model, compiled = self._cached_model(case.changes)
+        if compiled is not None and not case.likelihoods:
+            reply = self._exact(compiled, case)
+            if reply is not None:
+                return reply
         try:
-            if compiled is not None and not case.likelihoods:
-                codes = np.full(len(self.variables), -1, dtype=np.int64)
-                codes[[*case.states]] = [*case.states.values()]
-                answer = compiled(codes)
-                if not math.isinf(float(answer.log_evidence)):
-                    flat = answer.marginals.numpy(force=True).round(_DIGITS).tolist()
-                    parts = [flat[compiled.columns[v.name]] for v in self.variables]
-                    return _reply(parts, float(answer.log_evidence), "exact", "JunctionTree")
             with torch.no_grad():
                 posterior = model.query([v.name for v in self.variables], self._evidence(case))
         except ImpossibleEvidence as error:
@@ -142,6 +138,20 @@ class Explorer:
             "parents": [numbers[p.name] for p in conditional.parents],
             "rows": table.reshape(-1, table.shape[-1]).round(_DIGITS).tolist(),
         }
+
+    def _exact(self, compiled: Any, case: Case) -> dict[str, Any] | None:
+        """Answer by the compiled query, unless tables are too large or findings impossible."""
+        codes = np.full(len(self.variables), -1, dtype=np.int64)
+        codes[[*case.states]] = [*case.states.values()]
+        try:
+            answer = compiled(codes)
+        except Intractable:
+            return None
+        if math.isinf(float(answer.log_evidence)):
+            return None
+        flat = answer.marginals.numpy(force=True).round(_DIGITS).tolist()
+        parts = [flat[compiled.columns[v.name]] for v in self.variables]
+        return _reply(parts, float(answer.log_evidence), "exact", "JunctionTree")
 
     def _prepare(self, changes: tuple[tuple[int, tuple[int, ...], float], ...]) -> tuple[Any, Any]:
         """Return the network with changed tables, and its compiled query if it is exact."""
@@ -199,8 +209,8 @@ class Explorer:
 def _size(variable: Any) -> tuple[float, float]:
     """Size of a node on the page, in pixels."""
     longest = max(len(str(s)) for s in variable.states)
-    width = max(170.0, 9.2 * len(str(variable.name)) + 92.0, 8.0 * min(longest, 22) + 150.0)
-    return width, 30.0 + 20.0 * variable.num_states
+    width = max(170.0, 9.2 * len(str(variable.name)) + 92.0, 8.0 * min(longest, 22) + 164.0)
+    return width, 30.0 + 24.0 * variable.num_states
 
 
 def _reply(parts: list[list[float]], log_evidence: float, kind: str, engine: str) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import sys
 import threading
 from collections.abc import Callable
 from http import HTTPStatus
@@ -21,6 +22,8 @@ _PATIENCE = 60.0
 """Seconds after which a silent connection is closed."""
 _FILES = {
     "/": ("page.html", "text/html; charset=utf-8"),
+    "/cards.js": ("cards.js", "text/javascript; charset=utf-8"),
+    "/details.js": ("details.js", "text/javascript; charset=utf-8"),
     "/page.js": ("page.js", "text/javascript; charset=utf-8"),
     "/page.css": ("page.css", "text/css; charset=utf-8"),
 }
@@ -58,6 +61,11 @@ class ExplorerServer(ThreadingHTTPServer):
         self.explorer = explorer
         self.token = secrets.token_urlsafe(18)
         self.lock = threading.Lock()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Print errors, except of a client that closed its connection or became silent."""
+        if not isinstance(sys.exception(), (ConnectionError, TimeoutError)):
+            super().handle_error(request, client_address)
 
     @property
     def hosts(self) -> set[str]:

@@ -155,7 +155,7 @@ def test_clicks_set_evidence_and_every_marginal_is_the_librarys(page: Browser, m
     assert f"{log_evidence:.6f}" in figures
     pressed = page.run(
         "return [...document.querySelectorAll('[aria-pressed=true].state')].map("
-        "(b) => b.closest('.card').getAttribute('aria-label'))"
+        "(b) => b.closest('.card').querySelector('h2 button').textContent)"
     )
     assert sorted(pressed) == ["smoke", "xray"]
     changed = page.run("return document.getElementById('changes').textContent")
@@ -164,7 +164,10 @@ def test_clicks_set_evidence_and_every_marginal_is_the_librarys(page: Browser, m
         n: float((after[n].probs - before[n].probs).abs().sum()) for n in model.variables
         if n not in evidence
     }  # fmt: skip
-    assert f": {max(distance, key=distance.__getitem__)} by" in changed
+    most = max(distance, key=distance.__getitem__)
+    assert changed.startswith(f"changed most by the last step {most}: ")
+    shown = [f"{100 * float(p[most].probs[0]):.1f}%" for p in (before, after)]
+    assert " → ".join(shown) in changed
     if "PGNN_SCREENSHOTS" in os.environ:
         page.screenshot(Path(os.environ["PGNN_SCREENSHOTS"]) / "explorer.png")
     page.run("document.getElementById('undo').click()")
@@ -182,7 +185,62 @@ def test_keyboard_alone(page: Browser, model: Any) -> None:
     page.until(ANSWERED, count)
     assert page.run(READ) == written(model, {"asia": "yes"})
     spoken = page.run("return document.getElementById('spoken').textContent")
-    assert spoken.startswith("log probability of the evidence")
+    assert spoken.startswith("asia observed yes. tub yes 1.0% to 5.0%. ")
+    page.keys("\ue015")  # arrow down
+    assert page.run("return document.activeElement.ariaLabel").startswith("asia no ")
+    page.keys("\ue014")  # arrow right
+    card = "return document.activeElement.closest('.card').ariaLabel"
+    assert page.run(card) == "tub; parents asia; children either"
+    page.keys("\ue007")
+    page.until("return !document.getElementById('details').hidden")
+    page.keys("\ue00c")  # Escape
+    assert page.run("return document.getElementById('details').hidden")
+    assert page.run(card).startswith("tub;")
+
+
+def test_findings_are_listed_and_removed(page: Browser, model: Any) -> None:
+    click(page, "smoke yes")
+    assert (
+        page.run("return document.getElementById('findings').textContent")
+        == "1 finding smoke = yes×"
+    )
+    count = page.run("return document.body.dataset.answers")
+    page.run("document.querySelector('.chip button:last-child').click()")
+    page.until(ANSWERED, count)
+    assert page.run(READ) == written(model, {})
+
+
+def test_find_in_the_graph_goes_from_match_to_match(page: Browser) -> None:
+    found = "return document.getElementById('found').textContent"
+    page.run("document.getElementById('find').focus()")
+    page.keys(*"yes")
+    assert page.run(found) == "1 of 8"
+    page.keys("\ue007")
+    assert page.run(found) == "2 of 8"
+    assert page.run("return document.getElementById('spoken').textContent") == "2 of 8: tub"
+    page.keys(*"?")
+    assert page.run(found) == "no match"
+
+
+def test_tables_say_whose_states_and_which_rows_are_ruled_out(page: Browser) -> None:
+    click(page, "smoke yes")
+    page.run(
+        "[...document.querySelectorAll('.card h2 button')].find("
+        "(b) => b.textContent === 'lung').click()"
+    )
+    page.until("return document.querySelector('aside td input')")
+    labels = page.run(
+        "return [...document.querySelectorAll('aside td input')].map((i) => i.ariaLabel)"
+    )
+    assert labels[0] == "P(lung=yes | smoke=yes)"
+    assert page.run("return document.querySelectorAll('aside .ruled-out').length") == 1
+    page.run(
+        "const i = document.querySelector('aside td input');"
+        "i.value = 7; i.dispatchEvent(new Event('change'))"
+    )
+    assert page.run("return document.getElementById('error').textContent") == (
+        "P(lung=yes | smoke=yes) lies between 0 and 1"
+    )
 
 
 def test_impossible_findings_are_told_and_not_kept(page: Browser, model: Any) -> None:
@@ -226,13 +284,15 @@ def test_explanation_soft_evidence_tables_and_links(
     assert "token" not in page.run("return document.documentElement.outerHTML")
 
 
-def test_table_view_finds_variables(page: Browser) -> None:
+def test_list_view_finds_variables(page: Browser) -> None:
     page.run("document.getElementById('view').click()")
     page.run(
         "const f = document.getElementById('find');"
         "f.value = 'lun'; f.dispatchEvent(new Event('input'))"
     )
-    names = "return [...document.querySelectorAll('#list .card')].map((c) => c.ariaLabel)"
+    names = (
+        "return [...document.querySelectorAll('#list .card h2 button')].map((b) => b.textContent)"
+    )
     assert page.run(names) == ["lung"]
     assert page.run("return document.querySelectorAll('[id]').length > 0")
     unnamed = page.run(

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import http.client
+import itertools
 import json
+import socket
+import struct
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -104,6 +107,19 @@ class TestAnswers:
         assert explorer.answer({"evidence": {"0": 1}})["marginals"][1] == [0.2, 0.8]
         with pytest.raises(DataError, match="no conditional tables"):
             explorer.answer({"changes": [[0, [0], 0.5]]})
+
+    def test_a_model_without_an_affordable_exact_answer_is_estimated(self) -> None:
+        generator = np.random.default_rng(0)
+        variables = [pgnn.Variable(n, 50) for n in "abcdefgh"]
+        model = pgnn.MarkovRandomField([
+            pgnn.TabularPotential([*pair], np.exp(generator.normal(0, 0.3, (50, 50))))
+            for pair in itertools.combinations(variables, 2)
+        ])  # fmt: skip
+        told = Explorer(model).answer({"evidence": {"0": 1}})
+        posterior = model.query(None, {"a": 1})
+        assert (told["kind"], told["engine"]) == ("estimate", posterior.engine)
+        assert told["marginals"][0] == [0.0, 1.0, *[0.0] * 48]
+        assert told["marginals"][7] == pytest.approx(posterior["h"].probs.tolist(), abs=1e-6)
 
     @pytest.mark.parametrize(
         "message",
@@ -232,6 +248,22 @@ class TestServer:
         assert self.ask(server, path, None, "GET")[0] == 404
         assert self.ask(server, path)[0] == 404
         assert self.ask(server, path, None, "PUT")[0] == 501
+
+    def test_a_client_that_closes_in_mid_answer_prints_nothing(
+        self, server: ExplorerServer, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        request = (
+            f"POST /api/model HTTP/1.1\r\nHost: 127.0.0.1:{server.server_address[1]}\r\n"
+            f"X-Token: {server.token}\r\nContent-Type: application/json\r\n"
+            "Content-Length: 2\r\n\r\n{}"
+        )
+        for _ in range(5):
+            client = socket.create_connection(server.server_address[:2], timeout=10)
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            client.sendall(request.encode())
+            client.close()  # with a reset
+        assert self.ask(server)[0] == 200
+        assert capfd.readouterr().err == ""
 
     def test_random_bytes_end_no_server(self, server: ExplorerServer) -> None:
         rng = np.random.default_rng(0)

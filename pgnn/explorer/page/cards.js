@@ -1,0 +1,293 @@
+"use strict";
+
+// --- what is painted: cards of variables, in a graph or a list ------------------------------------
+
+const MOST = 120; // cards of the list, until more are asked for
+const cards = new Map();
+let limit = MOST, zoom = 1, listView = false, hit = 0;
+let changed = []; // variables that the last step changed most
+
+const percent = (p) =>
+  p === 0 || p === 1 ? `${100 * p}%` : p < 0.0005 ? "<0.1%" : p > 0.9995 ? ">99.9%" : `${(100 * p).toFixed(1)}%`;
+const count = (n, one, many) => `${n} ${n === 1 ? one : many}`;
+const nameOf = (k) => model.variables[k].name;
+
+function make(tag, properties = {}, ...children) {
+  const element = Object.assign(document.createElement(tag), properties);
+  element.append(...children);
+  return element;
+}
+
+function distance(k) {
+  if (!before) return 0;
+  return 0.5 * answer.marginals[k].reduce((sum, p, s) => sum + Math.abs(p - before.marginals[k][s]), 0);
+}
+
+function cardOf(k) {
+  if (cards.has(k)) return cards.get(k);
+  const { name, states } = model.variables[k];
+  const badge = make("em");
+  const title = make("button", { type: "button", textContent: name, title: name });
+  title.addEventListener("click", () => choose(k));
+  const lines = states.map((label, s) => {
+    const fill = make("span", { className: "fill" });
+    const tick = make("span", { className: "tick", hidden: true });
+    const number = make("span", { className: "number" });
+    const button = make("button", { type: "button", className: "state", tabIndex: s ? -1 : 0 },
+      make("span", { className: "label", textContent: label, title: label }),
+      make("span", { className: "track" }, fill, tick), number);
+    button.addEventListener("click", () => toggle(k, s));
+    return { button, fill, tick, number };
+  });
+  const element = make("section", { className: "card" }, make("h2", {}, title, badge),
+    ...lines.map((line) => line.button));
+  element.dataset.variable = k;
+  element.setAttribute("aria-label", [name, relatives("parents", model.variables[k].parents),
+    relatives("children", model.children[k])].filter(Boolean).join("; "));
+  const card = { element, title, badge, lines };
+  cards.set(k, card);
+  return card;
+}
+
+const relatives = (word, keys) => (keys.length ? `${word} ${keys.map(nameOf).join(", ")}` : "");
+
+function paintCard(k, most) {
+  const { element, badge, lines } = cardOf(k);
+  const finding = shown.evidence[k];
+  const soft = Array.isArray(finding);
+  const mark = soft ? "soft" : finding !== undefined ? "observed" : k === most ? "most" : "";
+  element.className = `card ${mark}${matches(k) ? "" : " missed"}${k === chosen ? " chosen" : ""}`;
+  const weights = soft && finding.length < 4 ? ` ${finding.map((w) => Math.round(100 * w)).join(" : ")}` : "";
+  badge.textContent =
+    { soft: `soft evidence${weights}`, observed: "observed", most: "changed most" }[mark] || "";
+  const { name, states } = model.variables[k];
+  lines.forEach(({ button, fill, tick, number }, s) => {
+    const p = answer.marginals[k][s], isBest = best !== null && best[k] === s;
+    fill.style.transform = `scaleX(${p})`;
+    number.textContent = percent(p);
+    tick.hidden = !before;
+    if (before) tick.style.left = `${Math.min(62, 64 * before.marginals[k][s])}px`;
+    button.setAttribute("aria-pressed", String(finding === s));
+    button.setAttribute("aria-label", `${name} ${states[s]} ${percent(p)}${isBest ? ", most probable" : ""}`);
+    button.classList.toggle("best", isBest);
+  });
+}
+
+function paint() {
+  const changes = model.variables.map((_, k) => (k in shown.evidence ? 0 : distance(k)));
+  const order = [...changes.keys()].filter((k) => changes[k] > 5e-5).sort((a, b) => changes[b] - changes[a]);
+  const visible = isList() ? paintList(changes) : paintGraph();
+  visible.forEach((k) => paintCard(k, order.length ? order[0] : null));
+  byId("sorting").hidden = !isList();
+  byId("zooming").hidden = isList();
+  changed = order.slice(0, 5);
+  paintSummary();
+  if (chosen !== null) paintDetails();
+}
+
+const isList = () => listView || !model.layout;
+
+// --- the lines above the cards ----------------------------------------------------------------------
+
+function paintSummary() {
+  const log = answer.log_evidence;
+  const probability = log === null ? "" : `, probability ${Math.exp(log).toPrecision(4)}`;
+  const parts = [`log P(evidence) = ` +
+    `${log === null ? "not known" : (Math.abs(log) < 5e-7 ? 0 : log).toFixed(6)}${probability}`];
+  if (best) parts.push(`log P(most probable explanation) = ${best.log_prob.toFixed(6)}`);
+  if (shown.changes.length) parts.push(`${count(shown.changes.length, "table entry", "table entries")} changed`);
+  const exact = answer.kind === "exact";
+  byId("figures").replaceChildren(
+    make(exact ? "span" : "strong", { textContent: `${exact ? "" : "not exact: "}${answer.kind} (${answer.engine})` }),
+    `; ${parts.join("; ")}`);
+  const keys = Object.keys(shown.evidence).map(Number);
+  byId("findings").replaceChildren(`${count(keys.length, "finding", "findings")} `, ...keys.map(chip));
+  byId("changes").replaceChildren(...(changed.length ? ["changed most by the last step "] : []),
+    ...changed.map((k) => link(k, changeOf(k, ": ", " → "))));
+  byId("undo").disabled = !past.length;
+  byId("redo").disabled = !future.length;
+}
+
+function valueOf(k) {
+  const finding = shown.evidence[k];
+  return Array.isArray(finding) ? "soft evidence" : model.variables[k].states[finding];
+}
+
+function chip(k) {
+  const remove = make("button", { type: "button", textContent: "×", ariaLabel: `remove the finding of ${nameOf(k)}` });
+  remove.addEventListener("click", () => ask(withFinding(k, null)));
+  return make("span", { className: "chip" }, link(k, `${nameOf(k)} = ${valueOf(k)}`), remove);
+}
+
+function link(k, text) {
+  const button = make("button", { type: "button", className: "link", textContent: text, title: "show the variable" });
+  button.addEventListener("click", () => reveal(k));
+  return button;
+}
+
+function changeOf(k, colon, arrow) {
+  const now = answer.marginals[k], was = before.marginals[k];
+  let most = 0;
+  now.forEach((p, s) => { if (Math.abs(p - was[s]) > Math.abs(now[most] - was[most]) + 1e-9) most = s; });
+  return `${nameOf(k)}${colon}${model.variables[k].states[most]} ${percent(was[most])}${arrow}${percent(now[most])}`;
+}
+
+// What the last step did, for screen readers: the finding, then what it changed.
+function spokenStep(previous) {
+  const parts = [];
+  for (const key of new Set([...Object.keys(previous.evidence), ...Object.keys(shown.evidence)])) {
+    if (String(previous.evidence[key]) === String(shown.evidence[key])) continue;
+    const soft = Array.isArray(shown.evidence[key]);
+    parts.push(!(key in shown.evidence) ? `${nameOf(key)} no longer observed`
+      : soft ? `soft evidence on ${nameOf(key)}` : `${nameOf(key)} observed ${valueOf(key)}`);
+  }
+  if (String(previous.changes) !== String(shown.changes)) parts.push("tables changed");
+  parts.push(...changed.map((k) => changeOf(k, " ", " to ")));
+  const log = answer.log_evidence;
+  if (log !== null && Object.keys(shown.evidence).length) parts.push(`log probability of the evidence ${log.toFixed(3)}`);
+  if (answer.kind !== "exact") parts.push(`${answer.kind}, not exact`);
+  return parts.join(". ");
+}
+
+// --- finding variables ------------------------------------------------------------------------------
+
+const matches = (k) => {
+  const words = byId("find").value.trim().toLowerCase();
+  const { name, states } = model.variables[k];
+  return !words || name.toLowerCase().includes(words) || states.some((s) => s.toLowerCase().includes(words));
+};
+
+function find(step) {
+  const keys = [...model.variables.keys()].filter(matches);
+  hit = step && keys.length ? (hit + step + keys.length) % keys.length : 0;
+  limit = MOST;
+  paint();
+  const searched = byId("find").value.trim() !== "";
+  const text = !searched ? "" : !keys.length ? "no match"
+    : isList() ? count(keys.length, "match", "matches") : `${hit + 1} of ${keys.length}`;
+  byId("found").textContent = text;
+  if (!searched) return;
+  say(keys.length && !isList() ? `${text}: ${nameOf(keys[hit])}` : text);
+  if (keys.length && !isList()) center(keys[hit]);
+}
+
+const center = (k) => cardOf(k).element.scrollIntoView({ block: "center", inline: "center" });
+
+function reveal(k) {
+  if (!cardOf(k).element.isConnected) {
+    byId("find").value = "";
+    limit = model.variables.length;
+    paint();
+  }
+  center(k);
+  cardOf(k).title.focus({ preventScroll: true });
+}
+
+// Arrow keys: up and down within a card, left and right between cards.
+function arrows(event) {
+  const card = event.target.closest(".card");
+  if (!card) return;
+  const stops = [...card.querySelectorAll("button")];
+  const sibling = { ArrowLeft: "previousElementSibling", ArrowRight: "nextElementSibling" }[event.key];
+  const step = { ArrowUp: -1, ArrowDown: 1 }[event.key] || 0;
+  const next = sibling ? card[sibling] && card[sibling].querySelector("button")
+    : step ? stops[stops.indexOf(event.target) + step] : null;
+  if (!next) return;
+  event.preventDefault();
+  if (next.matches(".state")) stops.slice(1).forEach((state) => { state.tabIndex = state === next ? 0 : -1; });
+  next.focus();
+}
+
+// --- the graph ------------------------------------------------------------------------------------
+
+function paintGraph() {
+  if (!byId("graph")) {
+    byId("main").replaceChildren(make("div", { id: "sheet" }, drawGraph()));
+  }
+  const [width, height] = model.layout.size;
+  Object.assign(byId("sheet").style, { width: `${zoom * width + 6}px`, height: `${zoom * height + 6}px` });
+  byId("graph").style.transform = `scale(${zoom})`;
+  return [...model.variables.keys()];
+}
+
+function fitting() {
+  const { clientWidth, clientHeight } = byId("main");
+  const [width, height] = model.layout.size;
+  return Math.max(0.25, Math.min(1.6, (clientWidth - 36) / width, (clientHeight - 36) / height));
+}
+
+function zoomTo(value) {
+  zoom = Math.max(0.25, Math.min(3, value));
+  paint();
+}
+
+function drawGraph() {
+  const graph = make("div", { id: "graph" });
+  const [width, height] = model.layout.size;
+  Object.assign(graph.style, { width: `${width}px`, height: `${height}px` });
+  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+  svg.setAttribute("width", width + 4);
+  svg.setAttribute("height", height + 4);
+  svg.setAttribute("aria-hidden", "true");
+  for (const [, , points] of model.layout.edges) {
+    let [x, y] = points[0], text = `M${x} ${y}`;
+    for (const [u, v] of points.slice(1)) {
+      const middle = (y + v) / 2;
+      text += `C${x} ${middle} ${u} ${middle} ${u} ${v}`;
+      [x, y] = [u, v];
+    }
+    svg.append(shape(text));
+    if (model.directed) svg.append(shape(`M${x} ${y}l-4 -8h8z`, "head"));
+  }
+  graph.append(svg);
+  model.layout.nodes.forEach(([x, y, w, h], k) => {
+    const { element } = cardOf(k);
+    Object.assign(element.style, {
+      left: `${x - w / 2}px`, top: `${y - h / 2}px`, width: `${w}px`, height: `${h}px`,
+    });
+    graph.append(element);
+  });
+  return graph;
+}
+
+function shape(text, name = "") {
+  const path = document.createElementNS("http://www.w3.org/2000/svg", "path");
+  path.setAttribute("d", text);
+  path.setAttribute("class", name);
+  return path;
+}
+
+// --- the list -------------------------------------------------------------------------------------
+
+function paintList(changes) {
+  let list = byId("list");
+  if (!list) {
+    list = make("div", { id: "list" });
+    const more = make("button", { type: "button", className: "more", id: "more" });
+    more.addEventListener("click", () => { limit += MOST; paint(); });
+    byId("main").replaceChildren(list, more);
+  }
+  const keys = [...model.variables.keys()].filter(matches);
+  const sort = byId("sort").value;
+  if (sort === "change") keys.sort((a, b) => changes[b] - changes[a]);
+  if (sort === "name") keys.sort((a, b) => model.variables[a].name.localeCompare(model.variables[b].name));
+  const observed = (k) => (k in shown.evidence ? 0 : 1);
+  keys.sort((a, b) => observed(a) - observed(b));
+  const visible = keys.slice(0, limit);
+  arrange(list, visible.map((k) => cardOf(k).element));
+  byId("more").hidden = keys.length <= limit;
+  byId("more").textContent = `show more of ${keys.length} variables`;
+  return visible;
+}
+
+// Elements that are where they should be are left there: a list that is laid out anew is slow.
+function arrange(list, wanted) {
+  const focused = document.activeElement;
+  wanted.forEach((element, i) => {
+    if (list.children[i] === element) return;
+    Object.assign(element.style, { left: "", top: "", width: "", height: "" });
+    list.insertBefore(element, list.children[i] || null);
+  });
+  while (list.childElementCount > wanted.length) list.lastElementChild.remove();
+  if (focused && focused !== document.activeElement && list.contains(focused)) focused.focus();
+}
