@@ -81,7 +81,8 @@ def _of_setting(setting: str, values: tuple[object, ...], is_option: bool) -> st
         case "normalise":
             return "--normalise divides each row by its sum"
         case "separator":
-            return f"pass --separator {shlex.quote(str(values[0]))}"
+            separator = str(values[0]).replace("\t", "\\t")  # a tab cannot be seen in a message
+            return f"pass --separator {shlex.quote(separator)}"
         case "format":
             return f"pass --format NAME, one of {values[0]}"
     return ""

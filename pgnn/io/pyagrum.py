@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Hashable, Sequence
 from itertools import pairwise
-from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -45,7 +44,7 @@ def from_pyagrum(model: Any) -> BayesianNetwork | MarkovRandomField:
         model: A ``BayesNet`` or a ``MarkovRandomField``; it is not changed.
 
     Raises:
-        ModelError: If the rows of a table do not sum to one.
+        DataError: If the rows of a table do not sum to one.
         Unsupported: If the model is of another class.
 
     Example:
@@ -83,8 +82,13 @@ def to_pyagrum(model: DirectedModel) -> Any:
         DataError: If two names are the same as text.
         Unsupported: If a variable is real, a conditional needs inputs, or the model is no network.
     """
-    require("pyagrum", "pyagrum", "its networks")
+    require("pyagrum", "pyagrum", "networks of pyAgrum")
     gum: Any = importlib.import_module("pyagrum")
+    if not isinstance(model, DirectedModel):
+        raise Unsupported(
+            f"to_pyagrum() takes a Bayesian network, got a {type(model).__name__}",
+            "write a field to a .uai file",
+        )
     described = describe(model)
     network = in_text(described)
     result = gum.BayesNet(network.name)
@@ -130,11 +134,12 @@ def _values(tensor: Any) -> np.ndarray:
 
 
 def _variable(gum: Any, name: str, states: Sequence[Any], labels: Sequence[str]) -> Any:
-    numbers: list[Any] = [s for s in states if isinstance(s, Real) and not isinstance(s, bool)]
+    kinds = (int, float, np.integer, np.floating)
+    numbers = [s for s in states if isinstance(s, kinds) and not isinstance(s, bool)]
     increase = len(numbers) == len(states) and all(a < b for a, b in pairwise(numbers))
     if not increase or not np.isfinite(numbers).all():
         return gum.LabelizedVariable(name, name, list(labels))
-    if not all(isinstance(s, Integral) for s in numbers):
+    if not all(isinstance(s, int | np.integer) for s in numbers):
         return gum.NumericalDiscreteVariable(name, name, [float(s) for s in numbers])
     whole = [int(s) for s in numbers]
     if whole[-1] - whole[0] == len(whole) - 1:

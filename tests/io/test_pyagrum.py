@@ -133,7 +133,7 @@ def test_what_has_no_tables_is_refused(theirs: Any) -> None:
     real = pgnn.BayesianNetwork([], {"x": pgnn.Gaussian(pgnn.Variable("x"), [])})
     with pytest.raises(Unsupported, match="'x' is real"):
         pgnn.to_pyagrum(real)
-    with pytest.raises(Unsupported, match="a MarkovRandomField"):
+    with pytest.raises(Unsupported, match="takes a Bayesian network, got a MarkovRandomField"):
         pgnn.to_pyagrum(pgnn.MarkovRandomField.grid((2, 2)))
     twins = pgnn.BayesianNetwork([], {1: [0.5, 0.5], "1": [0.5, 0.5]})
     with pytest.raises(DataError, match="would both be written '1'"):
