@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 from collections.abc import Callable, Hashable, Sequence
 from itertools import pairwise
 from typing import Any
@@ -137,7 +138,7 @@ def _variable(gum: Any, name: str, states: Sequence[Any], labels: Sequence[str])
     kinds = (int, float, np.integer, np.floating)
     numbers = [s for s in states if isinstance(s, kinds) and not isinstance(s, bool)]
     increase = len(numbers) == len(states) and all(a < b for a, b in pairwise(numbers))
-    if not increase or not np.isfinite(numbers).all():
+    if not increase or not all(map(math.isfinite, numbers)):
         return gum.LabelizedVariable(name, name, list(labels))
     if not all(isinstance(s, int | np.integer) for s in numbers):
         return gum.NumericalDiscreteVariable(name, name, [float(s) for s in numbers])
