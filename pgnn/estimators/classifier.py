@@ -11,13 +11,19 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d
 
 from pgnn.abilities import ClassModel, MixtureModel, MixtureOverTime
-from pgnn.errors import DataError, ModelError
+from pgnn.errors import DataError, ModelError, PgnnError
 from pgnn.estimators.declared_model import Declared, checked, made, named_columns, seed_of
 from pgnn.factors.conditionals.gaussian import Gaussian
 from pgnn.inference.learner import Learner
+from pgnn.inference.learning.em import EM
+from pgnn.inference.learning.entropy_regularization import EntropyRegularization
+from pgnn.inference.learning.self_training import PseudoLabels
 from pgnn.models.bayesian_network import BayesianNetwork
 from pgnn.models.naive_bayes import NaiveBayes
 from pgnn.models.regression import Regression
+
+_SEMI_SUPERVISED = (EM, PseudoLabels, EntropyRegularization)
+"""Learners that learn from rows without a label, too."""
 
 
 class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -39,7 +45,10 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         classes_: ``(K,)`` the labels in ascending order.
         target_: Name of the target.
 
-    Missing cells are ``NaN``.
+    Missing cells are ``NaN``. Learners of rows without a label, :class:`EM`, :class:`SelfTraining`,
+    :class:`CoTraining` and :class:`EntropyRegularization`, take the label -1 for "not labelled" if
+    there are two other labels, as scikit-learn's semi-supervised classifiers do; for other learners
+    it is a class.
 
     Example:
         >>> import pgnn
@@ -68,11 +77,12 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
         Args:
             X: A frame, or an array ``(N, D)``; for a mixture of models over time ``N`` sequences.
-            y: ``(N,)`` labels.
+            y: ``(N,)`` labels; for semi-supervised learners -1 where there is none.
             sample_weight: ``(N,)`` weights.
 
         Raises:
             ModelError: If the model has no such target, or other labels.
+            DataError: If there is one class, or -1 is a label for a learner that needs all labels.
         """
         if y is None:
             raise DataError("a Classifier requires y to be passed, but the target y is None")
@@ -91,11 +101,21 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             raise DataError(
                 f"the number of classes has to be greater than one; got {len(classes)} class"
             )
+        unlabelled = np.zeros(len(labels), dtype=np.bool_)
+        if isinstance(self.learner, _SEMI_SUPERVISED) and _may_mark(classes):
+            unlabelled = labels == -1
+            classes, codes = classes[1:], codes - 1
         states = _as_states(model, target, classes)[codes]
+        if unlabelled.any():
+            states = states.astype(object)
+            states[unlabelled] = None
         columns = {**_columns(model, target, X), target: states}
         weights = None if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
         rest: dict[str, Any] = {"learner": self.learner, "seed": seed_of(self.random_state)}
-        model.fit(columns, weights=weights, progress=False, **rest)
+        try:
+            model.fit(columns, weights=weights, progress=False, **rest)
+        except PgnnError as error:
+            raise (_marked(error, target, classes) or error) from error.__cause__
         _check_target(model, target)
         _as_states(model, target, classes)  # those declared are known by now
         self.model_, self.classes_, self.target_ = model, classes, target
@@ -129,6 +149,21 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True
         return tags
+
+
+def _may_mark(classes: np.ndarray) -> bool:
+    """Whether -1 among ascending labels may mark rows without a label: there are two others."""
+    return bool(classes.dtype.kind in "if" and len(classes) > 2 and classes[0] == -1)
+
+
+def _marked(error: PgnnError, target: Hashable, classes: np.ndarray) -> DataError | None:
+    """Return the error for labels -1 of a learner that needs all labels, if that may be meant."""
+    if not _may_mark(classes) or repr(target) not in str(error):
+        return None
+    return DataError(
+        f"the labels {classes.tolist()[:8]!r} are not those of {target!r}",
+        "if -1 marks rows without a label, pass learner=pgnn.EM() or pgnn.SelfTraining()",
+    )
 
 
 def _check_target(model: Any, target: Hashable) -> None:

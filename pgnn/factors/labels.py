@@ -281,7 +281,8 @@ class Labels:
 
     def _no_index(self, index: Any) -> EvidenceError:
         return EvidenceError(
-            f"variable {self.name!r} has no state {index:g}; state index {index:g} of "
+            f"variable {self.name!r} has no state {index:g}"
+            f"{closest(f'{index:g}', self.labels).rstrip('?')}; state index {index:g} of "
             f"{self.name!r} is out of range 0..{len(self.labels) - 1} (-1 means missing)"
         )
 

@@ -28,7 +28,7 @@ from pgnn.factors.groups.grouping import Grouping, grouped
 from pgnn.factors.piece import Settings
 from pgnn.factors.variable import Variable
 from pgnn.graphs.checks import check_directed_acyclic
-from pgnn.models.declared_conditional import makes_reals
+from pgnn.models.declared_conditional import makes_reals, no_real_column
 from pgnn.models.directed_declaration import (
     Edges,
     by_name,
@@ -318,6 +318,8 @@ class BayesianNetwork(Model, NetworkModel):
             columns = self._columns(data)
             hidden = [n for n in undeclared.unknown if n not in columns]
             if hidden:
+                if makes_reals(undeclared.conditionals.get(hidden[0])):
+                    raise no_real_column(hidden[0], [*columns])
                 raise ModelError(
                     f"the states of {hidden[0]!r} are not known and the data has no such column; "
                     f"give {self._how_declared(hidden[0])}"

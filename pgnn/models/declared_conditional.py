@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from functools import partial
 from typing import Any
 
-from pgnn.errors import ArgumentError
+from pgnn.errors import ArgumentError, ModelError, closest
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.distribution_class import distribution_class
 from pgnn.factors.conditionals.distributional import Distributional
@@ -69,6 +69,15 @@ def makes_reals(declared: Any) -> bool:
     kind = class_of(declared)
     emits = isinstance(kind, type) and issubclass(kind, Emission) and not kind.takes_states
     return emits or is_distribution(kind)
+
+
+def no_real_column(name: Hashable, columns: Sequence[Hashable]) -> ModelError:
+    """Return the error for data without a column of a real variable, whose shape they tell."""
+    return ModelError(
+        f"{name!r} is real, and the data has no such column{closest(name, columns)}",
+        f"name the column {name!r}; a vector is one value of a mapping, "
+        f"{{{name!r}: array of shape (N, D)}}, not a column for each element",
+    )
 
 
 def _lacking(declared: Any) -> list[str]:

@@ -70,6 +70,7 @@ class ModelMixture(Model, MixtureModel):
 
     is_normalized = True
     _detached = False
+    _by_position = True  # whether evidence of the components is a row of states in order
 
     def __init__(
         self,
@@ -86,7 +87,10 @@ class ModelMixture(Model, MixtureModel):
             self._check_component(c)
         if len({id(c) for c in components}) < len(components):
             raise ModelError("a component is given twice: create a separate model for each")
-        check_variables([c for c in components if c.is_declared], name)
+        declared = [c for c in components if c.is_declared]
+        check_variables(declared, name)
+        if self._by_position:
+            check_order(declared)
         child = Variable(name, len(components) if labels is None else labels)
         if child.num_states != len(components):
             raise ModelError(f"{len(components)} components need as many labels, got {child}")
@@ -195,6 +199,7 @@ class ModelMixture(Model, MixtureModel):
                 if not c.is_declared:
                     stack.enter_context(c._declared_by(data, weights, inputs))
             check_variables(self.components, self.class_name)
+            check_order(self.components)
             yield data, inputs
 
     def _learn(self, learn: Callable[..., None], data: Any, **settings: Any) -> None:
@@ -224,8 +229,29 @@ def check_variables(components: Sequence[Any], name: Hashable) -> None:
     for c in components:
         if dict(c.variables) != dict(components[0].variables):
             raise ModelError(
-                "components must be models of the same variables in the same order: "
-                f"{[*components[0].variables]} and {[*c.variables]}"
+                "components must be models of the same variables, with the same states: "
+                f"{_differing(components[0], c)}"
             )
         if name in c.variables:
             raise ModelError(f"components have a variable {name!r}: name the mixture's otherwise")
+
+
+def check_order(components: Sequence[Any]) -> None:
+    """Check that components have their variables in the same order."""
+    for c in components:
+        if [*c.variables] != [*components[0].variables]:
+            raise ModelError(
+                "components must have their variables in the same order: "
+                f"{[*components[0].variables]} and {[*c.variables]}",
+                "add the nodes of each graph in one order before its edges, as in "
+                "graph = networkx.DiGraph(); graph.add_nodes_from(['a', 'b']); "
+                "graph.add_edge('b', 'a')",
+            )
+
+
+def _differing(first: Any, other: Any) -> str:
+    """Return what tells the variables of two models apart."""
+    known, found = first.variables, other.variables
+    if set(known) != set(found):
+        return f"{[*known]} and {[*found]}"
+    return next(f"{known[n]} and {found[n]}" for n in known if known[n] != found[n])

@@ -219,7 +219,8 @@ class Regression(BayesianNetwork):
     def __repr__(self) -> str:
         parents = [*self.graph.predecessors(self._child)]
         shown = parents if self._parents is not None else None
-        return f"{type(self).__name__}({self._child!r}, {shown})"
+        prior = "" if self.prior is None else f", prior={self.prior!r}"
+        return f"{type(self).__name__}({self._child!r}, {shown}{prior})"
 
 
 def _exogenous(child: Variable, parents: Any) -> Conditional:

@@ -93,6 +93,7 @@ def test_decode_undoes_encode() -> None:
         ([float("inf")], "no state inf"),
         ([1.5], "no state 1.5"),
         ([5], "index 5 of 'rain' is out of range 0..1"),
+        ([5], "no state 5; known: 'no', 'yes'; state index 5"),
     ],
 )
 def test_wrong_evidence(values: object, message: str) -> None:
