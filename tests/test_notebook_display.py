@@ -133,3 +133,31 @@ def test_what_did_not_converge_is_said_first(model: pgnn.BayesianNetwork) -> Non
     posterior.diagnostics = {"converged": torch.tensor([False]), "iterations": 3}
     text = shown(posterior).text
     assert text.index("not converged") < text.index("probability")
+
+
+def test_best_assignments_and_marginals_show_their_numbers(model: pgnn.BayesianNetwork) -> None:
+    best = model.most_probable({"b": 1}, k=3)
+    reader = shown(best)
+    assert reader.tags.count("tr") == 1 + len(best)
+    assert f"{float(best[0].log_prob):.6g}" in reader.text
+    assert NASTY in reader.text
+    rows = shown(model.most_probable({"b": [1, 0]}, k=2))
+    assert rows.tags.count("tr") == 5
+    assert "0.25" in shown(model.query()[NASTY]).text
+    assert "the first of 2" in shown(model.query(evidence={"b": [0, 1]})[NASTY]).text
+
+
+def test_records_leave_out_what_was_not_set_and_use_words() -> None:
+    record = History(learner="EM(prior=None, tolerance=0.1, engine=None)", log_likelihood=-3.0)
+    text = shown(record).text
+    assert "EM(tolerance=0.1)" in text
+    assert "log likelihood" in text
+
+
+def test_names_of_steps_are_words_and_tables_stand_in_their_rows() -> None:
+    chain = shown(pgnn.HiddenMarkovModel(["fair", "loaded"], {"x": 3}))
+    assert "('state'" not in chain.text
+    network = pgnn.BayesianNetwork([("p", "q")], states={"p": 2, "q": 2})
+    reader = shown(network)
+    assert reader.text.index("table of p") < reader.text.index("table of q")
+    assert reader.tags.count("details") == 3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 from pgnn.cli.arguments import Commands, add_command, add_evidence, add_model
@@ -36,4 +37,21 @@ def _plot(options: argparse.Namespace) -> None:
     evidence = evidence_of(model, options)
     posterior = model.query(evidence=evidence)
     draw: Any = vars(pgnn.plot)["network"]
-    draw(model, posterior, evidence=evidence).figure.savefig(options.to, bbox_inches="tight")
+    figure = draw(model, posterior, evidence=evidence).figure
+    _save(figure, options.to, _title(options, evidence))
+
+
+def _save(figure: Any, path: str, title: str) -> None:
+    """Write a figure; the text of an SVG can be searched and read aloud."""
+    import matplotlib
+
+    titled = path.lower().endswith((".svg", ".pdf", ".png"))
+    metadata: Any = {"Title": title} if titled else None
+    with matplotlib.rc_context({"svg.fonttype": "none"}):
+        figure.savefig(path, bbox_inches="tight", metadata=metadata)
+
+
+def _title(options: argparse.Namespace, evidence: Any) -> str:
+    """Return the name of the model with its evidence."""
+    given = ", ".join(f"{name}={state}" for name, state in dict(evidence or {}).items())
+    return Path(options.file).name + (f" given {given}" if given else "")

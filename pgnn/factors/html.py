@@ -22,6 +22,20 @@ def escaped(value: object) -> str:
     return value.text if isinstance(value, Html) else html.escape(str(value))
 
 
+def name_text(name: object) -> str:
+    """Return a name, and that of an element such as ``("pixel", 0, 1)`` as ``pixel[0, 1]``.
+
+    Example:
+        >>> name_text(("pixel", 0, 1)), name_text(("state", -1)), name_text("rain")
+        ('pixel[0, 1]', 'state (step before)', 'rain')
+    """
+    if isinstance(name, tuple) and len(name) == 2 and name[1] == -1:
+        return f"{name[0]} (step before)"
+    if isinstance(name, tuple) and len(name) > 1 and all(isinstance(k, int) for k in name[1:]):
+        return f"{name[0]}{list(name[1:])}"
+    return str(name)
+
+
 def html_table(rows: Iterable[Sequence[object]], header: Sequence[object] = ()) -> Html:
     """Return a table.
 
@@ -72,9 +86,17 @@ def preformatted(text: object) -> Html:
 def frame_table(data: Any, rows: int = 24) -> Html:
     """Return the first rows of a data frame."""
     omitted = len(data) - rows
-    text: str = data.head(rows).to_html(border=0, float_format=lambda x: f"{x:.4g}")
+    shown = data.head(rows)
+    if any(isinstance(n, tuple) for n in (*data.index.names, *data.columns.names)):
+        index, columns = (_axis_names(a) for a in (data.index, data.columns))
+        shown = shown.rename_axis(index=index, columns=columns)
+    text: str = shown.to_html(border=0, float_format=lambda x: f"{x:.4g}")
     more = text_line(f"... and {omitted:,} more rows").text if omitted > 0 else ""
     return Html(text + more)
+
+
+def _axis_names(axis: Any) -> list[str | None]:
+    return [None if n is None else name_text(n) for n in axis.names]
 
 
 def sparkline(values: Sequence[float]) -> Html:

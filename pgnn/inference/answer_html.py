@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
+from torch import Tensor
 
 from pgnn.errors import counted
 from pgnn.factors.html import (
@@ -14,6 +16,7 @@ from pgnn.factors.html import (
     folded,
     frame_table,
     html_table,
+    name_text,
     preformatted,
     probability_bar,
     sparkline,
@@ -24,13 +27,13 @@ from pgnn.inference.answer_text import CELLS, diagnostics_text, probability_tabl
 
 if TYPE_CHECKING:
     from pgnn.factors.variable import Variable
-    from pgnn.inference.assignment import Assignment
+    from pgnn.inference.assignment import Assignment, KBest
     from pgnn.inference.explanation import Explanation
     from pgnn.inference.posterior import Posterior
     from pgnn.inference.samples import Samples
     from pgnn.inference.with_reals import WithReals
 
-_VARIABLES, _STATES, _DRAWS = 60, 8, 10
+_VARIABLES, _STATES, _DRAWS, _LETTERS = 60, 8, 10, 120
 
 
 def posterior_html(posterior: Posterior) -> str:
@@ -72,7 +75,8 @@ def _doubts(posterior: Posterior) -> list[Html]:
 
 def _lines_of(posterior: Posterior, variable: Variable, is_observed: bool) -> list[list[object]]:
     """Return the lines of a discrete variable: the most probable states, or a summary."""
-    name = Html(f"{escaped(variable.name)} <i>observed</i>") if is_observed else variable.name
+    plain = escaped(name_text(variable.name))
+    name = Html(f"{plain} <i>observed</i>" if is_observed else plain)
     probs = posterior.probs(variable.name)
     probs = probs[0] if posterior.batched else probs
     if variable.shape:
@@ -95,6 +99,44 @@ def assignment_html(assignment: Assignment) -> str:
     return stacked(preformatted(assignment))
 
 
+def without_nones(text: str) -> str:
+    """Return the representation of settings without arguments that are None.
+
+    Example:
+        >>> without_nones("EM(prior=None, tolerance=0.1, engine=None)")
+        'EM(tolerance=0.1)'
+    """
+    shorter = re.sub(r"\b\w+=None, ", "", text)
+    return re.sub(r"(, )?\b\w+=None\)", ")", shorter)
+
+
+def best_html(best: KBest) -> str:
+    """Return the best assignments, a row for each, with their log probabilities."""
+    logs = best.log_prob.detach().reshape(-1)[:_DRAWS].tolist()
+    table = best.frame().head(_DRAWS)
+    noun = "log score" if best.is_score else "log probability"
+    header = (*(table.index.names), noun, *map(name_text, table.columns))
+    ranks = [rank if isinstance(rank, tuple) else (rank,) for rank in table.index]
+    lines = zip(ranks, logs, table.to_numpy(dtype=object).tolist(), strict=True)
+    rows = [[*rank, f"{log:.6g}", *states] for rank, log, states in lines]
+    return stacked(text_line(repr(best)), html_table(rows, header))
+
+
+def marginal_html(probs: Tensor) -> str:
+    """Return the probabilities of states by index; of arrays and batches, those of the first."""
+    values = probs.detach().reshape(-1, probs.shape[-1])
+    if not len(values):
+        return stacked(text_line(f"no marginals, {tuple(probs.shape)}"))
+    first = values[0].tolist()
+    rows = [[k, probability_bar(p), f"{p:.4g}"] for k, p in enumerate(first[:_VARIABLES])]
+    parts = [html_table(rows, ("index of state", "", "probability"))]
+    if len(first) > _VARIABLES:
+        parts.append(text_line(f"... and {len(first) - _VARIABLES:,} more states"))
+    if len(values) > 1:
+        parts.append(text_line(f"the first of {len(values):,}, {tuple(probs.shape)}"))
+    return stacked(*parts)
+
+
 def explanation_html(explanation: Explanation) -> str:
     """Return the cost of a query as a table."""
     pairs = [line.split("  ", 1) for line in str(explanation).splitlines()]
@@ -110,9 +152,9 @@ def samples_html(samples: Samples) -> str:
 
 def history_html(history: Mapping[str, Any], hidden: str) -> str:
     """Return the figures of a fit, and the trace of its iterations as small charts."""
-    figures = [[k, _short(v)] for k, v in history.items() if k not in ("trace", hidden)]
+    figures = [[_words(k), _short(v)] for k, v in history.items() if k not in ("trace", hidden)]
     trace = [
-        [k, sparkline([float(x) for x in v]), f"{v[0]:.6g} to {v[-1]:.6g}"]
+        [_words(k), sparkline([float(x) for x in v]), f"{v[0]:.6g} to {v[-1]:.6g}"]
         for k, v in history.get("trace", {}).items()
         if len(v)
     ]
@@ -120,8 +162,12 @@ def history_html(history: Mapping[str, Any], hidden: str) -> str:
     return stacked(*parts, *([html_table(trace)] if trace else []))
 
 
+def _words(name: object) -> str:
+    return str(name).replace("_", " ")
+
+
 def _short(value: Any) -> object:
     if isinstance(value, float):
         return f"{value:.6g}"
-    text = str(value)
-    return text if len(text) <= 200 else text[:200] + "…"
+    text = without_nones(str(value))
+    return text if len(text) <= _LETTERS else text[:_LETTERS] + "…"

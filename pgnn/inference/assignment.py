@@ -297,6 +297,11 @@ class KBest(Sequence[Assignment]):
     def __str__(self) -> str:
         return "\n\n".join(f"number {k + 1} of {len(self)}\n{best}" for k, best in enumerate(self))
 
+    def _repr_html_(self) -> str:
+        from pgnn.inference.answer_html import best_html
+
+        return best_html(self)
+
     def __repr__(self) -> str:
         return f"<KBest: {len(self)} assignments of {len(self.variables)} variables>"
 

@@ -55,6 +55,11 @@ class Marginal(Categorical):
         marginal.probs = probs
         return marginal
 
+    def _repr_html_(self) -> str:
+        from pgnn.inference.answer_html import marginal_html
+
+        return marginal_html(self.probs)
+
     @cached_property
     def logits(self) -> Tensor:
         """Log probabilities; ``-inf`` is legal."""

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from pgnn.abilities import DirectedModel
 from pgnn.errors import ModelError, counted
-from pgnn.factors.html import Html, folded, html_table, stacked, text_line
+from pgnn.factors.html import Html, folded, html_table, name_text, stacked, text_line
 from pgnn.factors.variable import Variable
 
 if TYPE_CHECKING:
+    from pgnn.factors.conditionals.conditional import Conditional
     from pgnn.models.model import Model
 
 _VARIABLES, _TABLES, _STATES = 60, 30, 8
@@ -23,20 +24,26 @@ def model_html(model: Model) -> str:
         variables = [*model.variables.values()]
     except ModelError:  # states that are taken from data
         return stacked(text_line(f"{name}, not fitted, {counted(len(model.graph), 'variable')}"))
-    header = ["variable", "values", *(["parents"] if isinstance(model, DirectedModel) else [])]
-    rows = [_row(model, variable) for variable in variables[:_VARIABLES]]
+    directed = isinstance(model, DirectedModel)
+    header = ["variable", "values", *(["parents", "table"] if directed else [])]
+    shown = variables[:_VARIABLES]
+    rows = [_row(model, v, has_table=k < _TABLES) for k, v in enumerate(shown)]
     free = counted(model.num_free_parameters, "free parameter")
     head = f"{name}, {counted(len(variables), 'variable')}, {free}"
     parts = [folded(head, html_table(rows, header), opened=True)]
     if len(variables) > _VARIABLES:
         parts.append(text_line(f"... and {len(variables) - _VARIABLES:,} more variables"))
-    return stacked(*parts, *_tables(model))
+    if directed and len(variables) > _TABLES:
+        parts.append(text_line("the other tables: model.conditionals[name]"))
+    return stacked(*parts)
 
 
-def _row(model: Model, variable: Variable) -> Sequence[object]:
-    row = [variable.name, _values(variable)]
+def _row(model: Model, variable: Variable, *, has_table: bool) -> Sequence[object]:
+    row: list[object] = [name_text(variable.name), _values(variable)]
     if isinstance(model, DirectedModel):
-        row.append(", ".join(str(v.name) for v in model.conditionals[variable.name].parents))
+        conditional = model.conditionals[variable.name]
+        row.append(", ".join(name_text(v.name) for v in conditional.parents))
+        row.append(_table(conditional) if has_table else "")
     return row
 
 
@@ -50,11 +57,8 @@ def _values(variable: Variable) -> str:
     return f"{text}; {shape} cells" if shape else text
 
 
-def _tables(model: Model) -> Iterator[Html]:
-    if not isinstance(model, DirectedModel):
-        return
-    for conditional in [*model.conditionals.values()][:_TABLES]:
-        noun = "table" if all(v.is_discrete for v in conditional.scope) else "parameters"
-        yield folded(f"{noun} of {conditional.child.name}", Html(conditional._repr_html_()))
-    if len(model.conditionals) > _TABLES:
-        yield text_line("the other tables: model.conditionals[name]")
+def _table(conditional: Conditional) -> Html:
+    """Return a table that is folded under its name."""
+    noun = "table" if all(v.is_discrete for v in conditional.scope) else "parameters"
+    body = Html(conditional._repr_html_())
+    return folded(f"{noun} of {name_text(conditional.child.name)}", body)

@@ -51,15 +51,25 @@ def require_matplotlib() -> None:
     require("matplotlib", "plot", "pictures")
 
 
+def _is_dark() -> bool:
+    """Whether the background of new axes is dark."""
+    import matplotlib
+    from matplotlib.colors import to_rgb
+
+    red, green, blue = to_rgb(matplotlib.rcParams["axes.facecolor"])
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue < 0.5
+
+
 def colours_of(count: int) -> list[Any]:
     """Return colours that colour-blind readers can distinguish."""
     require_matplotlib()
     import matplotlib
 
     if count <= 8:
-        # Okabe and Ito (2008)
+        # Okabe and Ito (2008); on a dark background the light blue comes first
+        first, second = ("#56B4E9", "#0072B2") if _is_dark() else ("#0072B2", "#56B4E9")
         return [
-            "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#999999"
+            first, "#E69F00", "#009E73", "#CC79A7", second, "#D55E00", "#F0E442", "#999999"
         ][:count]  # fmt: skip
     shades = matplotlib.colormaps["viridis"]
     # multiples of the golden ratio modulo 1 place neighbours far apart

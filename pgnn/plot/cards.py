@@ -54,11 +54,13 @@ class Card:
         name: Name of the variable.
         bars: A line for each state.
         mark: Highlight of the node.
+        quiet: Whether it is grey, with a plain name.
     """
 
     name: str
     bars: Sequence[Bar] = ()
     mark: Mark = Mark.NONE
+    quiet: bool = False
 
     @property
     def title(self) -> str:
@@ -94,13 +96,13 @@ def _width(bar: Bar, room: float) -> float:
 def draw_cards(canvas: Canvas, cards: Mapping[Hashable, Card], layout: Layout) -> None:
     """Draw the nodes of a layout for the sizes of the cards."""
     palette = canvas.palette
-    frames: dict[Mark, list[tuple[float, float, float, float]]] = {mark: [] for mark in Mark}
+    frames: dict[tuple[Mark, bool], list[tuple[float, float, float, float]]] = {}
     tracks, bars, ticks = [], [], []
     for node, card in cards.items():
         width, height = card.size
         left = layout.positions[node][0] - width / 2
         top = layout.positions[node][1] - height / 2
-        frames[card.mark].append((left, top, width, height))
+        frames.setdefault((card.mark, card.quiet), []).append((left, top, width, height))
         _write_title(canvas, card, left, top, width)
         bar_left = left + width - _PAD - _NUMBER - _BAR
         for k, bar in enumerate(card.bars):
@@ -117,10 +119,14 @@ def draw_cards(canvas: Canvas, cards: Mapping[Hashable, Card], layout: Layout) -
             canvas.write(left + width - _PAD, y + 7.5, number, BODY, ha="right", zorder=5)
             if bar.before is not None:
                 ticks.append((bar_left + _BAR * bar.before - 0.7, y + 0.5, 1.4, 9.0))
-    for mark, boxes in frames.items():
+    for (mark, quiet), boxes in frames.items():
         colour, thick = mark.colour(palette), 0.8 if mark is Mark.NONE else 2.2
         canvas.rectangles(
-            boxes, facecolors=palette.paper, edgecolors=colour, lw=thick * canvas.scale, zorder=3
+            boxes,
+            facecolors=palette.track if quiet else palette.paper,
+            edgecolors=colour,
+            lw=thick * canvas.scale,
+            zorder=3,
         )
     canvas.rectangles(tracks, facecolors=palette.track, lw=0, zorder=4)
     canvas.rectangles(bars, facecolors=palette.bar, lw=0, zorder=4.2)
@@ -138,7 +144,7 @@ def percent(probability: float) -> str:
 
 
 def _write_title(canvas: Canvas, card: Card, left: float, top: float, width: float) -> None:
-    style = {"fontweight": "bold", "zorder": 5}
+    style = {"fontweight": "normal" if card.quiet else "bold", "zorder": 5}
     canvas.write(left + _PAD, top + 9.5, card.title, TITLE, **style)
     if card.mark is not Mark.NONE:
         canvas.write(

@@ -17,7 +17,7 @@ _LISTED = 12
 
 
 def junction_tree(model: HasGraph, *, ax: Any = None) -> Any:
-    """Draw a junction tree of a model, with its cliques and separators.
+    """Draw a junction tree of a model, with its cliques, and between them grey separators.
 
     Args:
         model: A model, or a graph, see :func:`pgnn.graphs.junction_tree`.
@@ -31,12 +31,12 @@ def junction_tree(model: HasGraph, *, ax: Any = None) -> Any:
     """
     tree = cliques_of(model)
     drawn = tree.copy()
-    cards: dict[Hashable, Card] = {clique: _card(clique) for clique in tree}
+    cards: dict[Hashable, Card] = {clique: _card(clique, "clique") for clique in tree}
     for a, b, separator in tree.edges(data="separator"):
         between = (a, b)
         drawn.remove_edge(a, b)
         drawn.add_edges_from([(a, between), (between, b)])
-        cards[between] = Card(", ".join(sorted(map(str, separator))))
+        cards[between] = _card(separator, "separator")
     sizes = {node: card.size for node, card in cards.items()}
     layout = layered_layout(drawn, sizes, gap=_GAP)
     canvas = Canvas(layout.size, ax)
@@ -45,9 +45,9 @@ def junction_tree(model: HasGraph, *, ax: Any = None) -> Any:
     return canvas.ax
 
 
-def _card(clique: frozenset[Hashable]) -> Card:
-    names = sorted(map(str, clique))
+def _card(members: frozenset[Hashable], noun: str) -> Card:
+    names = sorted(map(str, members))
     bars = [Bar(name) for name in names[:_LISTED]]
     if len(names) > _LISTED:
         bars.append(Bar(f"... and {len(names) - _LISTED} more"))
-    return Card(f"clique of {len(names)}", bars)
+    return Card(f"{noun} of {len(names)}", bars, quiet=noun == "separator")

@@ -15,8 +15,10 @@ if TYPE_CHECKING:
     from pgnn.factors.variable import Variable
     from pgnn.inference.posterior import Posterior
 
-_LISTED = 8
-"""Number of states in a column of the legend."""
+_COLOURS = 8
+"""Largest number of states that colours tell apart."""
+_LABELLED = 40
+"""Largest number of labels along an axis."""
 
 
 def states(
@@ -28,6 +30,8 @@ def states(
     ax: Any = None,
 ) -> Any:
     """Draw the probabilities of the states at every step, stacked.
+
+    Of more than eight states a heat map is drawn, with a row for each, and crosses at the truth.
 
     Args:
         posterior: Result of ``model.smooth(...)`` or ``model.filter(...)``.
@@ -49,19 +53,17 @@ def states(
     variable, table = _over_time(posterior, name, row)
     labels, colours = variable.states or (), colours_of(variable.num_states)
     ax = axes_of(ax, (9.0, 2.6))
+    if variable.num_states > _COLOURS:
+        return _heat_map(ax, table, variable, truth)
     steps = np.arange(len(table) + 1)
     held = np.concatenate([table, table[-1:]])  # the last step is as wide as the others
     ax.stackplot(steps, held.T, step="post", colors=colours, labels=[str(s) for s in labels], lw=0)
     ticks = {0.0: "0", 0.5: "0.5", 1.0: "1"}
     if truth is not None:
-        codes = variable.encode(truth)
-        if len(codes) != len(table):
-            raise EvidenceError(
-                f"truth must have {len(table)} steps, as the posterior, got {len(codes)}"
-            )
-        _band(ax, codes, colours)
+        _band(ax, _codes_of(truth, variable, len(table)), colours)
         ticks = {-0.16: "truth", **ticks}
     ax.set(xlim=(0, max(len(table), 1)), ylim=(-0.22 if truth is not None else 0, 1), xlabel="step")
+    _label_steps(ax, len(table))
     ax.set_ylabel(f"probability of {variable.name}")
     ax.set_yticks([*ticks], [*ticks.values()])
     ax.spines["left"].set_bounds(0, 1)
@@ -70,7 +72,6 @@ def states(
         bbox_to_anchor=(1.0, 1.0),
         frameon=False,
         title=str(variable.name),
-        ncols=-(-len(labels) // _LISTED),
     )
     ax.spines[["top", "right"]].set_visible(False)
     return ax
@@ -96,6 +97,45 @@ def _over_time(posterior: Posterior, name: Hashable | None, row: int) -> tuple[V
     probs = posterior.probs(chosen)
     table = (probs[row] if posterior.batched else probs).detach().cpu().numpy()
     return variable, table[~np.isnan(table).any(axis=1)]
+
+
+def _codes_of(truth: Sequence[Any], variable: Variable, num_steps: int) -> Any:
+    codes = variable.encode(truth)
+    if len(codes) != num_steps:
+        raise EvidenceError(
+            f"truth must have {num_steps} steps, as the posterior, got {len(codes)}"
+        )
+    return codes
+
+
+def _label_steps(ax: Any, num_steps: int) -> None:
+    """Put the numbers of steps below their middles."""
+    from matplotlib.ticker import MaxNLocator
+
+    numbers = MaxNLocator(nbins=10, integer=True).tick_values(0, max(num_steps - 1, 1))
+    shown = [int(t) for t in numbers if 0 <= t < num_steps]
+    ax.set_xticks([t + 0.5 for t in shown], [str(t) for t in shown])
+
+
+def _heat_map(ax: Any, table: Any, variable: Variable, truth: Sequence[Any] | None) -> Any:
+    """Draw probabilities with a row for each state."""
+    steps, number = table.shape
+    image = ax.imshow(
+        table.T, cmap="cividis", vmin=0, vmax=1, aspect="auto", extent=(0, steps, number, 0),
+        interpolation="nearest",
+    )  # fmt: skip
+    ax.figure.colorbar(image, ax=ax, label="probability")
+    every = -(-number // _LABELLED)
+    labels = [str(s) for s in variable.states or ()][::every]
+    ax.set_yticks([every * k + 0.5 for k in range(len(labels))], labels)
+    if truth is not None:
+        codes = _codes_of(truth, variable, steps)
+        known = np.flatnonzero(codes >= 0)
+        ax.plot(known + 0.5, codes[known] + 0.5, "x", color="#D55E00", ms=4, label="truth")
+        ax.legend(loc="upper left", fontsize=8)
+    _label_steps(ax, steps)
+    ax.set(xlabel="step", ylabel=str(variable.name))
+    return ax
 
 
 def _band(ax: Any, codes: Any, colours: Sequence[Any]) -> None:

@@ -44,6 +44,7 @@ def transitions(model: Any, *, ax: Any = None) -> Any:
     ax = axes_of(ax, (size + 0.8, size))
     image = ax.imshow(table, cmap="Blues", vmin=0, vmax=1 if written else None, aspect="auto")
     _label(ax, labels)
+    ax.grid(visible=False)
     ax.axhline(0.5, color="white", linewidth=4)
     ax.set(xlabel="to", ylabel="from")
     if not written:

@@ -13,7 +13,7 @@ from torch.nn import Module
 from pgnn.errors import EvidenceError
 from pgnn.factors.units.unit_layers import UnitModel
 from pgnn.limits import whole_number
-from pgnn.plot.axes import axes_of, check_drawn
+from pgnn.plot.axes import axes_of, check_drawn, colours_of
 
 _MARGIN = 1
 
@@ -116,7 +116,7 @@ def energy(recall: Any, *, ax: Any = None) -> Any:
                 "the way to a pattern, such as model.recall(states)")  # fmt: skip
     values = np.array([x.detach().cpu().double().numpy() for x in recall.energies])
     ax = axes_of(ax, (6.0, 3.0))
-    ax.plot(values.reshape(len(values), -1), color="#0072B2", lw=1.0, alpha=0.7, marker=".")
+    ax.plot(values.reshape(len(values), -1), color=colours_of(1)[0], lw=1.0, alpha=0.7, marker=".")
     ax.set(xlabel="sweep", ylabel="energy")
     ax.xaxis.get_major_locator().set_params(integer=True)
     ax.spines[["top", "right"]].set_visible(False)
@@ -190,7 +190,7 @@ def tiled(images: np.ndarray, gap: float) -> np.ndarray:
 
 def _bare(ax: Any, title: str) -> Any:
     ax.set(xticks=[], yticks=[])
-    ax.spines[:].set_visible(False)
+    ax.spines[:].set_color("0.6")
     if title:
         ax.set_title(title, fontsize=9)
     return ax

@@ -17,6 +17,7 @@ from pgnn.sensitivity.what_if import (
     Floats,
     check_hidden,
     check_network,
+    question_text,
     read_evidence,
     read_target,
     with_states,
@@ -31,6 +32,7 @@ class Curve:
         entry: The entry.
         value: What it is now.
         coefficients: ``(a, b, c, d)``, scaled such that the evidence has probability one now.
+        question: The probability as text, for pictures.
 
     Example:
         >>> line = Curve(Entry("a", 1), 0.5, (0.0, 1.0, 1.0, 0.0))
@@ -41,6 +43,7 @@ class Curve:
     entry: Entry
     value: float
     coefficients: tuple[float, float, float, float]
+    question: str = ""
 
     def __call__(self, x: ArrayLike) -> Any:
         """Return the posterior probability, NaN where the evidence would be impossible.
@@ -79,12 +82,14 @@ class Surface:
         values: What they are now.
         target: ``(2, 2)`` coefficients of :math:`1, y; x, xy` in the numerator.
         evidence: The same of the denominator.
+        question: The probability as text, for pictures.
     """
 
     entries: tuple[Entry, Entry]
     values: tuple[float, float]
     target: Floats
     evidence: Floats
+    question: str = ""
 
     def __call__(self, x: ArrayLike, y: ArrayLike) -> Any:
         """Return the posterior probability for values of the two entries, which broadcast.
@@ -138,7 +143,8 @@ def curve(
     (log_e, log_te), (by_e, by_te) = _two_rows(network, target, entry, evidence, engine)
     probability = float(np.exp(log_te - log_e))
     coefficients = probability - value * by_te, by_te, 1.0 - value * by_e, by_e
-    return Curve(entry, value, coefficients)
+    question = question_text(network, target, read_evidence(network, evidence))
+    return Curve(entry, value, coefficients, question)
 
 
 def surface(
@@ -189,7 +195,8 @@ def surface(
     rise = (at_other - at_now) / (ends[1] - ends[0])
     under, over = (np.stack([at_now[k] - now * rise[k], rise[k]], axis=1) for k in (0, 1))
     x_now = float(table_of(network.conditionals[first.variable])[places[0]])
-    return Surface(entries, (x_now, now), over, under)
+    question = question_text(network, target, read_evidence(network, evidence))
+    return Surface(entries, (x_now, now), over, under, question)
 
 
 def _two_rows(

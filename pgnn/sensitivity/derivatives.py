@@ -20,6 +20,7 @@ from pgnn.sensitivity.what_if import (
     Floats,
     check_hidden,
     check_network,
+    question_text,
     ranked,
     read_evidence,
     read_target,
@@ -85,7 +86,8 @@ def derivatives(
         "state": [e.state for e in entries],
         "parents": [e.parents for e in entries],
     }
-    return ranked(columns, figures, observed, "derivative")
+    question = question_text(network, target, observed)
+    return ranked(columns, figures, observed, "derivative", question)
 
 
 def posterior_gradients(

@@ -16,6 +16,7 @@ from pgnn.sensitivity.what_if import (
     Floats,
     check_hidden,
     check_network,
+    question_text,
     ranked,
     read_evidence,
     read_target,
@@ -77,7 +78,8 @@ def influence(
         without[:, k] = posterior(only(model, observed, [n for n in numbers if n != number]))
         alone[:, k] = posterior(only(model, observed, [number]))
     figures = {"without": without, "alone": alone, "influence": whole[:, None] - without}
-    return ranked({"variable": names}, figures, observed, "influence")
+    question = question_text(model, target, observed)
+    return ranked({"variable": names}, figures, observed, "influence", question)
 
 
 def trails(model: Any, target: Hashable, evidence: Any, *, engine: Engine | None = None) -> Any:

@@ -16,6 +16,7 @@ from pgnn.sensitivity.what_if import (
     Floats,
     check_hidden,
     discrete_variable,
+    question_text,
     ranked,
     read_evidence,
     repeated,
@@ -75,7 +76,8 @@ def mutual_information(
     entropy = -(marginal * logs).sum(axis=1, keepdims=True)
     share = np.divide(information, entropy, out=np.zeros_like(information), where=entropy > 0)
     figures = {"mutual_information": information, "share": np.minimum(share, 1.0)}
-    return ranked({"variable": names}, figures, observed, "mutual_information")
+    question = question_text(model, target, observed)
+    return ranked({"variable": names}, figures, observed, "mutual_information", question)
 
 
 def value_of_information(
@@ -130,7 +132,8 @@ def value_of_information(
     now = (marginal @ table.T).max(axis=1)
     gains = [np.einsum("dt,btx->bdx", table, j).max(axis=1).sum(axis=1) - now for j in joints]
     value = np.maximum(np.stack(gains, axis=1), 0.0) if gains else np.zeros((len(now), 0))
-    return ranked({"variable": names}, {"value": value}, observed, "value")
+    question = question_text(model, target, observed)
+    return ranked({"variable": names}, {"value": value}, observed, "value", question)
 
 
 def _utilities(utility: Any, target: Variable) -> Floats:

@@ -14,9 +14,12 @@ from pgnn.errors import EvidenceError, Unsupported
 from pgnn.evidence.row_evidence import RowEvidence
 from pgnn.factors.variable import Variable
 from pgnn.inference.answer_frames import plain_index, row_index
+from pgnn.inference.findings import Findings
 from pgnn.inference.model_reader import reader_of
 
 Floats = NDArray[np.float64]
+_FINDINGS = 5
+"""Largest number of findings that a title names."""
 
 
 def read_evidence(model: Any, evidence: Any) -> RowEvidence:
@@ -127,11 +130,37 @@ def repeated(observed: RowEvidence, times: int) -> RowEvidence:
     return observed.take(np.repeat(np.arange(observed.num_rows), times))
 
 
+def question_text(model: FactorModel, target: Any, observed: RowEvidence) -> str:
+    """Return what is asked, for titles of pictures.
+
+    Args:
+        model: The model.
+        target: Name of a variable, or a mapping of it to a state.
+        observed: The evidence.
+
+    Example:
+        >>> from pgnn.models import BayesianNetwork
+        >>> model = BayesianNetwork([("a", "b")], {"a": [0.5, 0.5], "b": [[0.9, 0.1], [0.2, 0.8]]})
+        >>> question_text(model, {"a": 1}, read_evidence(model, {"b": 0}))
+        'P(a=1 | b=0)'
+    """
+    asked = ", ".join(f"{n}={s}" for n, s in target.items()) if isinstance(target, Mapping) else ""
+    if observed.batched:
+        given = ["evidence of each row"]
+    else:
+        found = Findings(observed, model.elements).of_row(0)
+        given = [f"{n}={s}" if s is not None else f"likelihood of {n}" for n, s in found.items()]
+    if len(given) > _FINDINGS:
+        given[_FINDINGS:] = [f"{len(given) - _FINDINGS} more"]
+    return f"P({asked or target}{' | ' if given else ''}{', '.join(given)})"
+
+
 def ranked(
     columns: Mapping[str, list[Any]],
     figures: Mapping[str, Floats],
     observed: RowEvidence,
     by: str,
+    question: str = "",
 ) -> Any:
     """Return a sorted data frame; of a batch, one below the other with an index ``row``.
 
@@ -140,6 +169,7 @@ def ranked(
         figures: ``(B, n)`` numbers of each line.
         observed: The rows of evidence.
         by: Figure whose absolute value the lines are sorted by, largest first.
+        question: What the figures are of, kept as ``frame.attrs["question"]``.
     """
     import pandas as pd
 
@@ -152,6 +182,7 @@ def ranked(
         }
         parts |= {name: values[b][order] for name, values in figures.items()}
         frames.append(pd.DataFrame(parts))
+        frames[-1].attrs["question"] = question
     if not observed.batched:
         return frames[0]
     labels = row_index(observed.index, observed.num_rows)

@@ -117,3 +117,11 @@ def test_elements_of_arrays_are_imputed_as_integers() -> None:
     model.fit(complete, learner=learner, seed=0, progress=False)
     completed = model.impute(complete.mask([[False, True], [False, False], [False, False]]))
     assert completed.dtypes.astype(str).tolist() == ["int64", "int64"]
+
+
+def test_vector_pictures_have_text_and_a_title(asia: Path, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    assert run("plot", asia, "-e", "smoke=yes", "--to", tmp_path / "net.svg") == 0
+    drawn = (tmp_path / "net.svg").read_text()
+    assert f"<title>{asia.name} given smoke=yes</title>" in drawn
+    assert ">dysp</text>" in drawn

@@ -72,10 +72,26 @@ class TestStates:
         assert pgnn.plot.states(posterior, "state", row=1, ax=ax) is ax
         assert ax.get_xlim() == (0, 3)
 
-    def test_many_states_have_colours_of_their_own(self) -> None:
+    def test_many_states_are_rows_of_a_heat_map(self) -> None:
         model = pgnn.HiddenMarkovModel(20, {"x": 2})
-        ax = pgnn.plot.states(model.smooth({"x": [0, 1, 0]}))
-        assert len({tuple(c.get_facecolor()[0]) for c in ax.collections}) == 20
+        posterior = model.smooth({"x": [0, 1, 0]})
+        ax = pgnn.plot.states(posterior, truth=[3, None, 4])
+        np.testing.assert_allclose(
+            ax.images[0].get_array(), posterior["state"].probs.detach().numpy().T
+        )
+        assert [*ax.lines[0].get_xdata()] == [0.5, 2.5]
+        assert [*ax.lines[0].get_ydata()] == [3.5, 4.5]
+        assert ax.get_yticklabels()[19].get_text() == "19"
+        eight = pgnn.HiddenMarkovModel(8, {"x": 2}).smooth({"x": [0, 1, 0]})
+        colours = [tuple(c.get_facecolor()[0]) for c in pgnn.plot.states(eight).collections]
+        assert len({*colours}) == 8
+
+    def test_ticks_are_whole_steps_below_their_middles(
+        self, casino: pgnn.HiddenMarkovModel
+    ) -> None:
+        ax = pgnn.plot.states(casino.smooth({"roll": ROLLS[:3]}))
+        assert [*ax.get_xticks()] == [0.5, 1.5, 2.5]
+        assert [t.get_text() for t in ax.get_xticklabels()] == ["0", "1", "2"]
 
     def test_refusals(self, casino: pgnn.HiddenMarkovModel) -> None:
         posterior = casino.smooth({"roll": ROLLS})
@@ -147,9 +163,26 @@ class TestHistory:
 
     def test_the_steep_beginning_of_a_long_record_is_left_out(self) -> None:
         values = [-1e6, *np.linspace(-10.0, -9.0, 199)]
-        bottom, top = History(trace={"objective": values}).plot().get_ylim()
+        ax = History(trace={"objective": values}).plot()
+        bottom, top = ax.get_ylim()
         assert -11 < bottom < -10
         assert -9 < top < -8
+        assert ax.get_title(loc="left") == "1 first iteration not shown"
+
+    def test_quantities_far_apart_have_panels_of_their_own(self) -> None:
+        trace = {
+            "error": [0.25, 0.2, 0.21],
+            "pseudo": [-0.68, -0.6, -0.62],
+            "gap": [50.0, 40.0, 30.0],
+        }
+        ax = History(trace=trace).plot()
+        panels = ax.figure.axes
+        assert [p.get_ylabel() for p in panels] == ["error", "pseudo", "gap"]
+        assert [p.get_xlabel() for p in panels] == ["", "", "iteration"]
+        ax.figure.canvas.draw()
+        tops = [p.get_window_extent().y1 for p in panels]
+        assert tops == sorted(tops, reverse=True)
+        assert all(float(t).is_integer() for t in ax.get_xticks())
 
     def test_one_iteration_is_observed(self) -> None:
         ax = History(trace={"objective": [1.0]}).plot()

@@ -263,11 +263,29 @@ def test_pictures(model) -> None:
 
     plt.switch_backend("Agg")
     ax = pgnn.plot.ranking(sensitivity.derivatives(model, TARGET, {"e": 1}))
-    assert len(ax.patches) == 15
+    assert ax.get_title(loc="left").startswith("derivative of P(b=1 | e=1)")
+    frame = sensitivity.derivatives(model, TARGET, {"e": 1})
+    kept, num_zeros = pgnn.plot.ranking.__globals__["_informative"](frame, "derivative")
+    assert len(ax.patches) == min(15, len(kept)) < len(frame)
+    assert num_zeros == int((frame["derivative"].abs() < 1e-12).sum())
+    for line in kept:  # no entry is the mirror of another
+        same = [
+            x for x in kept if (x["variable"], x["parents"]) == (line["variable"], line["parents"])
+        ]
+        assert len(same) != 2 or same[0]["derivative"] != pytest.approx(-same[1]["derivative"])
+    titles = [
+        pgnn.plot.ranking(f).get_title(loc="left").split(";")[0].replace("\n", " ")
+        for f in (
+            sensitivity.influence(model, TARGET, {"e": 1}),
+            sensitivity.mutual_information(model, "b", {"e": 1}),
+        )
+    ]
+    assert titles == ["influence of P(b=1 | e=1)", "share of the entropy of P(b | e=1)"]
     assert ax.get_yticklabels()[0].get_text().startswith("p(")
     line = sensitivity.curve(model, TARGET, Entry("a", 1), {"e": 1})
     ax = pgnn.plot.sensitivity(line)
     assert ax.lines[0].get_ydata()[50] == pytest.approx(line(0.5))
+    assert ax.get_title(loc="left") == "P(b=1 | e=1)"
     pair = (Entry("a", 1), Entry("b", 0, {"a": 1}))
     assert pgnn.plot.sensitivity(sensitivity.surface(model, TARGET, pair, {"e": 1})).collections
     ax = pgnn.plot.explanation(model, "b", {"e": 1})

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from pgnn.errors import Unsupported
-from pgnn.factors.html import frame_table, preformatted, stacked, text_line
+from pgnn.factors.html import frame_table, name_text, preformatted, stacked, text_line
 from pgnn.factors.table_frame import MAX_CELLS, table_frame, table_text
 
 if TYPE_CHECKING:
@@ -51,14 +51,14 @@ def conditional_html(conditional: Conditional) -> str:
     frame = _small_frame(conditional)
     if frame is None:
         return stacked(preformatted(repr(conditional)))
-    return stacked(text_line(_title(conditional)), frame_table(frame))
+    return stacked(text_line(_title(conditional, name_text)), frame_table(frame))
 
 
-def _title(conditional: Conditional) -> str:
+def _title(conditional: Conditional, write: Callable[[object], str] = str) -> str:
     """The title, such as ``p(wet | rain)``."""
     name, parents = conditional.child.name, conditional.parents
-    conditions = ", ".join(str(n) for n in (*(v.name for v in parents), *conditional.inputs))
-    return f"p({name} | {conditions})" if conditions else f"p({name})"
+    conditions = ", ".join(write(n) for n in (*(v.name for v in parents), *conditional.inputs))
+    return f"p({write(name)} | {conditions})" if conditions else f"p({write(name)})"
 
 
 def _is_plain(conditional: Conditional) -> bool:
