@@ -17,6 +17,7 @@ from torch.distributions import (
     Gamma,
     GeneralizedPareto,
     HalfCauchy,
+    Independent,
     LogNormal,
     StudentT,
     VonMises,
@@ -37,6 +38,15 @@ class StartsFromData(ABC):
             values: Observed values ``(N, ...)`` by name.
             weights: ``(N, K...)`` weights of rows, with an axis for each unobserved parent.
         """
+
+    def units(self) -> dict[Tensor, Tensor]:
+        """Return the size of a step of the parameters that have the units of the data.
+
+        Optimisers measure steps of a location in units of the current scale, so that they take the
+        same steps whatever the units of the data. Parameters without an entry, such as logarithms
+        of scales, have no units.
+        """
+        return {}
 
 
 def by_configuration(
@@ -106,6 +116,31 @@ def data_start(kind: type[Distribution], x: Tensor, weights: Tensor) -> dict[str
         found |= {"concentration": shape, "scale": mean * (1.0 - shape)}
     found["scale_tril"] = deviation.diag_embed()
     return {n: v for n, v in found.items() if n in names}
+
+
+def units_of(dist: Distribution, unconstrained: Mapping[str, Tensor]) -> dict[Tensor, Tensor]:
+    """Return the units of the location, and of a triangular scale below the diagonal.
+
+    Args:
+        dist: The distributions of all configurations.
+        unconstrained: Parameters by name, without constraints.
+    """
+    made: Any = dist
+    while isinstance(made, Independent):
+        made = made.base_dist
+    scale, triangle = (getattr(made, n, None) for n in ("scale", "scale_tril"))
+    spread = triangle.diagonal(dim1=-2, dim2=-1) if isinstance(triangle, Tensor) else scale
+    if not isinstance(spread, Tensor) or not bool((spread.isfinite() & (spread > 0)).all()):
+        return {}
+    found = {}
+    location, below = unconstrained.get("loc"), unconstrained.get("scale_tril")
+    if location is not None and location.numel() % spread.numel() == 0:
+        found[location] = spread.detach().expand(made.loc.shape).reshape(location.shape).clone()
+    if below is not None and below.numel() == spread.numel() * spread.shape[-1]:
+        rows = spread.detach().unsqueeze(-1).expand(*spread.shape, spread.shape[-1])
+        units = rows.tril(-1) + torch.ones_like(rows).triu()
+        found[below] = units.reshape(below.shape)
+    return found
 
 
 def _median(x: Tensor, weights: Tensor) -> Tensor:

@@ -8,12 +8,17 @@ from typing import Any, Never, Self
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Distribution, Independent, biject_to, constraints, transform_to
+from torch.distributions import Distribution, Independent, constraints
 
 from pgnn.errors import DataError, ModelError, Unsupported
 from pgnn.factors.conditionals.checks import check_rows
 from pgnn.factors.conditionals.conditional import Conditional
-from pgnn.factors.conditionals.data_start import StartsFromData, by_configuration, data_start
+from pgnn.factors.conditionals.data_start import (
+    StartsFromData,
+    by_configuration,
+    data_start,
+    units_of,
+)
 from pgnn.factors.conditionals.distribution_class import (
     arguments_of,
     distribution_class,
@@ -23,6 +28,11 @@ from pgnn.factors.conditionals.distribution_class import (
 )
 from pgnn.factors.conditionals.generalized_pareto import mended
 from pgnn.factors.conditionals.grid import configurations
+from pgnn.factors.conditionals.parameter_constraints import (
+    WRONG,
+    stated_constraints,
+    transform_of,
+)
 from pgnn.factors.conditionals.parameter_table import ParameterTable
 from pgnn.factors.conditionals.starting_values import starting_values
 from pgnn.factors.conditionals.table_reader import read_numbers
@@ -31,9 +41,6 @@ from pgnn.factors.piece import Settings
 from pgnn.factors.support import inside_support, is_fixed, log_density, support_of
 from pgnn.factors.variable import Variable
 
-_WRONG = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError,
-          ValueError)  # fmt: skip
-"""What constructors of distributions raise."""
 _FEW = 6
 """Most numbers of a parameter that are shown."""
 _TRIANGULAR = (constraints.lower_cholesky, constraints.positive_definite)
@@ -107,7 +114,7 @@ class Distributional(Conditional, StartsFromData):
         self.constraints: dict[str, Any] = {}
         self.unconstrained = nn.ParameterDict()
         reals = [torch.zeros(v.shape).double() for v in self.parents if not v.is_discrete]
-        stated = _stated(make, reals, parameters)
+        stated = stated_constraints(make, reals, parameters)
         for name, value in parameters.items():
             self._add(name, value, stated)
         self._check_event()
@@ -121,13 +128,13 @@ class Distributional(Conditional, StartsFromData):
         """Create it from a distribution class and parameter values."""
         stated: Any = getattr(distribution_class(settings["make"]), "arg_constraints", {})
         raw = {key.removeprefix("unconstrained."): x for key, x in numbers.items()}
-        return cls(**settings, **{n: _transform(stated[n])(x) for n, x in raw.items()})
+        return cls(**settings, **{n: transform_of(stated[n])(x) for n, x in raw.items()})
 
     @property
     def values(self) -> dict[str, Tensor]:
         """Parameters of the distribution by name, ``(K1, ..., Kn, ...)``; differentiable."""
         return {
-            name: _transform(self.constraints[name])(raw)
+            name: transform_of(self.constraints[name])(raw)
             for name, raw in self.unconstrained.items()
         }
 
@@ -260,8 +267,16 @@ class Distributional(Conditional, StartsFromData):
             for name in found.keys() & self._not_given.keys():
                 raw, shape = self.unconstrained[name], self._not_given[name].shape
                 if found[name].numel() == shape.numel():
-                    begin = _transform(self.constraints[name]).inv(found[name].reshape(shape))
+                    begin = transform_of(self.constraints[name]).inv(found[name].reshape(shape))
                     raw.copy_(torch.where(begin.isfinite(), begin, raw))
+
+    @torch.no_grad()
+    def units(self) -> dict[Tensor, Tensor]:
+        """Return the scale of the distribution for its location; see the base class."""
+        if self.kind is None:
+            return {}
+        dist = self.distribution(configurations(self.parents, 1, self._device))
+        return units_of(dist, dict(self.unconstrained.items()))
 
     def statistics(self, values: Mapping[Hashable, Tensor], weights: Tensor) -> Never:
         """Not supported: there is no closed form.
@@ -286,7 +301,7 @@ class Distributional(Conditional, StartsFromData):
         constraint: Any = None if stated is None else stated.get(name, constraints.real)
         try:
             good = bool(torch.as_tensor(constraint.check(numbers)).all())
-            raw = _transform(constraint).inv(numbers)
+            raw = transform_of(constraint).inv(numbers)
         except (NotImplementedError, AttributeError):
             raise ModelError(
                 f"{what} has a constraint that depends on others ({constraint}); pass a callable "
@@ -306,7 +321,7 @@ class Distributional(Conditional, StartsFromData):
         }
         try:
             dist = self.distribution(first)
-        except _WRONG as error:
+        except WRONG as error:
             raise ModelError(
                 f"the distribution of {self.child.name!r} cannot be created: "
                 f"{str(error) or type(error).__name__}",
@@ -361,39 +376,3 @@ class Distributional(Conditional, StartsFromData):
         total = torch.stack([x.sum() for x in bounds]).sum()
         slopes = torch.autograd.grad(total, [*self.unconstrained.values()], allow_unused=True)
         return [n for n, x in zip(self.unconstrained, slopes, strict=True) if x is not None]
-
-
-def _stated(
-    make: Callable[..., Distribution], reals: Sequence[Tensor], parameters: Mapping[str, Any]
-) -> Mapping[str, Any] | None:
-    """Constraints of parameters by name, from a class or from the distributions of a callable.
-
-    For a callable, only parameters that it passes on unchanged under the same name are considered.
-    """
-    kind = distribution_class(make)
-    if kind is not None:
-        return kind.arg_constraints if isinstance(kind.arg_constraints, dict) else None
-    numbers = {
-        n: torch.from_numpy(read_numbers(f"parameter {n!r}", x)) for n, x in parameters.items()
-    }
-    try:
-        dist: Any = make(*reals, **numbers)
-    except _WRONG:
-        return {}  # the call with the parents' axes raises the error
-    while isinstance(dist, Independent):
-        dist = dist.base_dist
-    known = dist.arg_constraints if isinstance(dist.arg_constraints, dict) else {}
-    passed = {n: vars(dist).get(n) for n in known if n in numbers}
-    return {
-        n: known[n]
-        for n, x in passed.items()
-        if isinstance(x, Tensor) and x.shape == numbers[n].shape and bool((x == numbers[n]).all())
-    }
-
-
-def _transform(constraint: Any) -> Any:
-    """Transform from unconstrained values; torch lacks a bijection for some triangular matrices."""
-    try:
-        return biject_to(constraint)
-    except NotImplementedError:
-        return transform_to(constraint)

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pgnn.errors import DataError, PgnnError
+from pgnn.errors import DataError
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.data_start import StartsFromData
 from pgnn.factors.conditionals.renamed import bare
 from pgnn.inference.convergence import Convergence
 from pgnn.inference.learning.earlier_batches import EarlierBatches
 from pgnn.inference.learning.expected_statistics import WeightedRows
+from pgnn.inference.learning.line_search_loss import LineSearchLoss
 
 _GRADIENT = 1e-6
 """Largest partial derivative of the mean log-likelihood at which a fit has converged."""
@@ -24,6 +25,10 @@ _AT_REST = 1e-3
 """Largest partial derivative of the mean over rows at which an M-step is skipped."""
 _ITERATIONS = 20
 """Number of L-BFGS iterations in an M-step without a closed form."""
+_ROUNDS = 10
+"""Largest number of runs of L-BFGS, each in units of the scale that the last one has found."""
+_STILL = 1e-3
+"""Largest step in these units after which there is no further run."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,11 +171,20 @@ def gradient_step(terms: Sequence[Term], max_iterations: int = _ITERATIONS) -> b
         return -torch.stack([t.value() for t in terms]).sum() / total
 
     with evaluating(pieces):
-        return raised(loss, parameters, named, max_iterations)
+        for _ in range(_ROUNDS if max_iterations > _ITERATIONS else 1):
+            units, before = _units(pieces), [p.detach().clone() for p in parameters]
+            increased = raised(loss, parameters, named, max_iterations, units)
+            if not (units and _moved(parameters, before, units)):
+                break
+        return increased
 
 
 def raised(
-    loss: Callable[[], Tensor], parameters: Sequence[Tensor], what: str, max_iterations: int
+    loss: Callable[[], Tensor],
+    parameters: Sequence[Tensor],
+    what: str,
+    max_iterations: int,
+    units: Mapping[Tensor, Tensor] | None = None,
 ) -> bool:
     """Decrease a mean loss by L-BFGS, in place; it never increases.
 
@@ -179,6 +193,7 @@ def raised(
         parameters: The parameters of the loss.
         what: Name of the loss in messages.
         max_iterations: Largest number of L-BFGS iterations.
+        units: Sizes of steps of parameters, where they are not one.
 
     Returns:
         Whether the loss decreased, or is already stationary.
@@ -187,22 +202,17 @@ def raised(
         DataError: If the initial loss or gradient is not finite.
     """
     before = [p.detach().clone() for p in parameters]
+    search = LineSearchLoss(loss, parameters, units or {})
     optimizer = torch.optim.LBFGS(
-        parameters, max_iter=max_iterations, history_size=10, line_search_fn="strong_wolfe"
+        search.variables, max_iter=max_iterations, history_size=10, line_search_fn="strong_wolfe"
     )
-
-    def closure() -> Tensor:
-        optimizer.zero_grad()
-        value = loss()
-        value.backward()  # type: ignore[no-untyped-call]
-        return value
-
     try:
         with torch.enable_grad():
-            first = float(closure().detach())
+            first = search.begin()
             _check_finite(what, first, parameters)
-            steepest = max(float(p.grad.abs().max()) for p in parameters if p.grad is not None)
-            last = _stepped(optimizer, closure, loss)
+            steepest = search.steepest
+            optimizer.step(search)  # type: ignore[no-untyped-call]
+        last = search.end()
         with torch.no_grad():
             if not last <= first:
                 for p, old in zip(parameters, before, strict=True):
@@ -213,16 +223,19 @@ def raised(
     return last < first or steepest <= _AT_REST
 
 
-def _stepped(
-    optimizer: torch.optim.Optimizer, closure: Callable[[], Tensor], loss: Callable[[], Tensor]
-) -> float:
-    """Take the steps; return the final value, NaN if the parameters became invalid."""
-    try:
-        optimizer.step(closure)  # type: ignore[arg-type]
-        with torch.no_grad():
-            return float(loss())
-    except (ValueError, PgnnError):  # invalid parameters of a distribution
-        return math.nan
+def _units(pieces: Sequence[Conditional]) -> dict[Tensor, Tensor]:
+    """Units of parameters that have those of the data."""
+    starting = [c for c in pieces if isinstance(c, StartsFromData)]
+    return {p: unit for c in starting for p, unit in c.units().items()}
+
+
+def _moved(
+    parameters: Sequence[Tensor], before: Sequence[Tensor], units: Mapping[Tensor, Tensor]
+) -> bool:
+    """Whether some parameter has moved by more than a small share of its unit."""
+    pairs = zip(parameters, before, strict=True)
+    steps = [(p.detach() - old).abs() / units.get(p, torch.ones_like(p)) for p, old in pairs]
+    return any(float(x.max()) > _STILL for x in steps if x.numel())
 
 
 def _check_finite(what: str, value: float, parameters: Sequence[Tensor]) -> None:

@@ -15,7 +15,9 @@ from pgnn.errors import DataError, ModelError, Unsupported
 from pgnn.evidence.row_evidence import RowEvidence
 from pgnn.evidence.sequence_evidence import SequenceEvidence
 from pgnn.factors.conditionals.conditional import Conditional
+from pgnn.factors.conditionals.data_start import StartsFromData
 from pgnn.factors.conditionals.exponential_family import ExponentialFamily
+from pgnn.factors.conditionals.renamed import bare
 from pgnn.inference.learning.expected_statistics import ExpectedStatistics, Values, check_ties
 from pgnn.inference.learning.extrapolation import Unit
 from pgnn.inference.learning.m_step import accepting, log_prior, maximize
@@ -171,6 +173,28 @@ class EStep(ABC, Generic[EvidenceT]):
             ):
                 with suppress(DataError):  # never observed
                     conditional.prepare(values)
+
+    def start_possible(self, observed: EvidenceT) -> None:
+        """Begin with numbers in the units of the data if rows are impossible under initial ones."""
+        if not any(isinstance(bare(c), StartsFromData) for c in self.pieces.values()):
+            return
+        with torch.no_grad():
+            impossible = bool(self.log_partition(observed).isneginf().any())
+        if impossible:
+            self.start_from_data(observed)
+
+    def start_from_data(self, observed: EvidenceT) -> None:
+        """Begin with numbers in the units of the data, where none were given or learned."""
+        for name, conditional in self.pieces.items():
+            values, piece = self.values_of(name, conditional, observed), bare(conditional)
+            if values is None or not isinstance(piece, StartsFromData):
+                continue
+            rows = len(next(iter(values.values())))
+            weights = torch.from_numpy(observed.row_weights)
+            weights = weights if len(weights) == rows else torch.ones(rows).double()
+            lead = [v.num_states for v in conditional.parents if v.is_discrete]
+            each = weights.reshape(-1, *[1] * len(lead)).expand(-1, *lead)
+            piece.start_from(values, each)
 
     def values_of(
         self, name: Hashable, conditional: Conditional, observed: EvidenceT

@@ -339,6 +339,7 @@ class EM(Learner):
         for k, start in enumerate(starts):
             if clustered or k:
                 start.initialize(at_random=k > 0)
+            start.e_step.start_possible(observed)
 
     def _keeper(self, model: Any, observed: Any, seed: int | None) -> Keeper:
         """Return the keeper of checkpoints, for the first process only."""

@@ -120,7 +120,8 @@ class Gradient(Ascent):
     ) -> None:
         """Initialise hidden states to differ if they are interchangeable, a saddle point otherwise.
 
-        Directed models are initialised as for :class:`EM`; others, and models over time with hidden
+        Directed models are initialised as for :class:`EM`, and distributions whose parameters were
+        not given begin in the units of the data; others, and models over time with hidden
         real variables, by noise on all parameters.
         """
         number = int(np.random.default_rng(seed).integers(2**31))
@@ -131,6 +132,7 @@ class Gradient(Ascent):
                 symmetric = bool(e_step.pieces) and e_step.symmetric(rows)
             if symmetric:
                 e_step.initialize(rows, number, at_random=False)
+            e_step.start_from_data(rows)
         elif unknown or (isinstance(rows, RowEvidence) and has_symmetric_element(model, rows)):
             noise = np.random.default_rng(number).normal(size=sum(learnable.sizes))
             learnable.assign(learnable.vector() + _NOISE * noise)

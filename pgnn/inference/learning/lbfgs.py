@@ -34,7 +34,8 @@ class PenalizedObjective:
     r"""The function :math:`-f(\theta) + \sum_k (l_{1k} |\theta_k| + \tfrac12 l_{2k} \theta_k^2)`.
 
     With an L1 penalty it is smooth in :math:`u, v \ge 0` with :math:`\theta = u - v`, for L-BFGS-B:
-    both are at their bounds if the optimum is exactly zero.
+    both are at their bounds if the optimum is exactly zero. The parameters are measured in their
+    units, and the strengths of the penalties with them.
 
     Args:
         problem: The optimisation problem.
@@ -42,12 +43,26 @@ class PenalizedObjective:
 
     def __init__(self, problem: OptimisationProblem) -> None:
         self.learnable, self.mean = problem.learnable, problem.whole
-        self.l1, self.l2 = (self.learnable.spread(rates) for rates in (problem.l1, problem.l2))
+        self.units = self.learnable.units()
+        self.l1 = self.learnable.spread(problem.l1) * self.units
+        self.l2 = self.learnable.spread(problem.l2) * self.units**2
         self.problem = problem
         self.split = np.flatnonzero(self.l1 > 0)
-        self.theta = self.learnable.vector()
+        self.theta = self.learnable.vector() / self.units
         self.value, self.gradient = self.evaluate()
         self._worst = self.total
+
+    def renew_units(self) -> bool:
+        """Measure parameters in the units of the present point; return whether these are new."""
+        if not np.isfinite(self.theta).all():
+            return False
+        old, self.units = self.units, self.learnable.units()
+        ratio = self.units / old
+        if (ratio == 1.0).all():
+            return False
+        self.l1, self.l2 = self.l1 * ratio, self.l2 * ratio**2
+        self.theta, self.gradient = self.theta / ratio, self.gradient * ratio
+        return bool((np.abs(np.log(ratio)) > math.log(4.0)).any())
 
     @property
     def penalty(self) -> float:
@@ -120,8 +135,11 @@ class PenalizedObjective:
             if not np.isfinite(theta).all():  # the parameters are unchanged
                 self.value, self.gradient = -math.inf, np.zeros(len(theta))
                 return
-            self.learnable.assign(theta)
-            self.value, self.gradient = self.evaluate()
+            self.learnable.assign(theta * self.units)
+            try:
+                self.value, self.gradient = self.evaluate()
+            except ValueError:  # invalid parameters of a distribution
+                self.value, self.gradient = -math.inf, np.zeros(len(theta))
 
     def __call__(self, point: Floats) -> tuple[float, Floats]:
         """Return the value to be minimised, and its gradient."""
@@ -153,7 +171,7 @@ class PenalizedObjective:
             with torch.enable_grad():
                 value = self.mean()
                 value.backward()  # type: ignore[no-untyped-call]
-            return float(value.detach()), self.learnable.gradient()
+            return float(value.detach()), self.learnable.gradient() * self.units
         except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
             return -math.inf, np.zeros(sum(self.learnable.sizes))
         finally:
@@ -230,7 +248,7 @@ def _ascend(target: PenalizedObjective, tolerance: float, max_iterations: int, b
             },
         )
         target.move(result.x)
-        if record.iterations == before:
+        if not target.renew_units() and record.iterations == before:
             break
 
 

@@ -19,6 +19,7 @@ from pgnn.abilities import FactorModel
 from pgnn.errors import DataError, ModelError, closest
 from pgnn.evidence.row_evidence import RowEvidence
 from pgnn.evidence.sequence_evidence import SequenceEvidence
+from pgnn.factors.conditionals.data_start import StartsFromData
 from pgnn.inference.learning.batched_rows import BatchedRows
 from pgnn.inference.learning.needed_zeros import needed_zero
 
@@ -206,6 +207,14 @@ class LearnableParameters:
         return self._flat(
             [torch.zeros_like(p) if p.grad is None else p.grad for p in self.parameters]
         )
+
+    def units(self) -> Floats:
+        """Return the size of a step for each finite entry, see :meth:`StartsFromData.units`."""
+        units: dict[Tensor, Tensor] = {}
+        for module in self.model.modules():
+            if isinstance(module, StartsFromData):
+                units |= module.units()
+        return self._flat([units.get(p, torch.ones_like(p)) for p in self.parameters])
 
     def name_of(self, entry: int) -> str:
         """Return the name of the parameter that an entry of the flat vector belongs to."""

@@ -173,6 +173,7 @@ def learn_from_batch(
             e_step.prepare(observed)
             if e_step.symmetric(observed):
                 e_step.initialize(observed, int(np.random.default_rng(seed).integers(2**31)), False)
+            e_step.start_possible(observed)
         expected = expected_of(e_step, observed)
         if before is not None:
             _warn_forgotten(e_step, before, expected)
