@@ -169,7 +169,10 @@ class ModelMixture(Model, MixtureModel):
         parts = [self._weights.factor(observed)]
         for k, c in enumerate(self.components):
             if not c.is_normalized:
-                raise Unsupported("a mixture of fields has no factors", "use engine=ByComponent()")
+                raise Unsupported(
+                    "a mixture of fields has no factors",
+                    "query(), sample() and log_prob() need none",
+                )
             for f in c.factors(observed, inputs):
                 table, axis = f.log_values, len(f.batch_shape)
                 others = [torch.zeros_like(table)] * len(self._components)

@@ -166,7 +166,13 @@ class ByComponent(Engine):
         return "exact"
 
     def prepare(self, model: Any, targets: Any, observed: Any) -> Any:
-        """Answer ``compile``, for all components at once."""
+        """Answer ``compile``, for all components at once.
+
+        Raises:
+            Unsupported: If a component is an unnormalised field.
+        """
+        if not all(c.is_normalized for c in _mixture(model).components):
+            raise Unsupported("a mixture of fields has no factors to compile", "use query()")
         return JunctionTree().prepare(model, targets, observed)
 
 

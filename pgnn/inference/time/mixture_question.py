@@ -91,7 +91,7 @@ class MixtureQuestion(SequenceQuestion):
     def _moments(
         self, v: Variable, share: Tensor, answers: Sequence[Posterior], gone: Tensor
     ) -> RealMoments:
-        """Return the moments of a mixture, by the law of total variance."""
+        """Return observed values, and moments of the others by the law of total variance."""
         marginals: list[Any] = [a[v.name] for a in answers]
         means = [self._rows(m.mean) for m in marginals]
         mean = self._mean(share, means)
@@ -101,6 +101,10 @@ class MixtureQuestion(SequenceQuestion):
         ]
         mask = gone.reshape(*gone.shape, *[1] * (mean.dim() - 2))
         both = [mean, self._mean(share, spread)]
+        values = self.observed.reals.get(v.name)
+        if values is not None:
+            present = ~values.isnan()
+            both = [torch.where(present, values.to(mean), mean), both[1].masked_fill(present, 0.0)]
         return RealMoments(*(self.alone(x.masked_fill(mask, torch.nan)) for x in both))
 
     def _rows(self, values: Tensor) -> Tensor:

@@ -126,7 +126,9 @@ class SequencesByComponent(SequenceEngine):
     def best_paths(self, question: Any, k: int) -> Assignment | KBest:
         """Return the components and paths that are most probable together; see the base class."""
         label = question.label.name
-        if not question.asks_label:
+        labels = question.observed.labels
+        known = labels is not None and bool((labels >= 0).all())
+        if not question.asks_label and not known:
             raise Unsupported(
                 "the most probable paths with the component summed out do not decompose by "
                 "component",
@@ -228,6 +230,11 @@ class SequencesByComponent(SequenceEngine):
             logs = [a.log_evidence.reshape(-1) for a in answers]
         else:
             logs = [x.reshape(-1) for x in self._each(question, "log_prob", observed)]
+        if any(bool(x.isnan().any()) for x in logs):
+            raise Unsupported(
+                f"{self.engine!r} finds no log evidence, by which the components are weighted",
+                "use engine=ImportanceSampling(), or omit engine=",
+            )
         joint = joint_log_probs(question.model, logs, observed.labels)
         log_z = joint.logsumexp(dim=1)
         return log_z, (joint - log_z.nan_to_num(neginf=0.0).unsqueeze(1)).exp()
@@ -316,4 +323,11 @@ def _rows_of(inputs: Inputs | None, rows: Tensor, observed: SequenceEvidence) ->
     """Return the covariates of some rows."""
     if inputs is None or not observed.batched:
         return inputs
-    return {n: torch.as_tensor(x)[rows] for n, x in inputs.items()}
+    return {n: _taken(x, rows) for n, x in inputs.items()}
+
+
+def _taken(values: Any, rows: Tensor) -> Any:
+    """Return some rows of an array, or of a list such as one of attributes."""
+    if isinstance(values, list | tuple):
+        return [values[k] for k in rows.tolist()]
+    return torch.as_tensor(values)[rows]
