@@ -24,7 +24,19 @@ import pgnn
 sys.path.insert(0, str(Path(__file__).parent))
 from figures import draws, figures, with_figures
 
+FAMILIES = {
+    "Fields and energy-based models": "boltzmann deep_b dense_hop energy gaussian_markov "
+    "graph_random hopfield markov_random restricted",
+    "Sequences": "bio conditional_random ctc dynamic hidden language linear_dynamical scores "
+    "semi_markov sequence",
+    "Generative models": "auto bidirectional cycle gan laplacian sparse stacked vae vector",
+}
+"""Pages of the reference of models, by the beginnings of the names of their files."""
 ROOMS = {
+    **{
+        title: tuple(f"pgnn.models.{name}" for name in names.split())
+        for title, names in FAMILIES.items()
+    },
     "Models": ("pgnn.models", "pgnn.programs"),
     "Variables, conditionals, potentials": ("pgnn.factors",),
     "Evidence": ("pgnn.evidence",),
@@ -41,6 +53,9 @@ ROOMS_AS_A_WHOLE = (
     "explorer",
 )
 """Pages of the reference that have everything of a room."""
+LINKED = ("catalogue.md", "which_engine.md")
+"""Pages whose names in code lead to the reference."""
+NAME = re.compile(r"`(\w+)`")
 FIGURES: dict[str, dict[int, list[str]]] = {}
 """Files of the figures that snippets of pages draw, by page and number of the snippet."""
 ROLE = re.compile(r":(?:class|meth|func|attr|mod|data|exc):`~?([^`]+)`")
@@ -78,7 +93,9 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Lead links to notebooks to their pages, and show what snippets draw."""
+    """Lead links to notebooks and names to their pages, and show what snippets draw."""
+    if page.file.src_uri in LINKED:
+        markdown = NAME.sub(lambda found: _link(found[1], found[1]) or found[0], markdown)
     if drawn := FIGURES.get(page.file.src_uri):
         markdown = with_figures(markdown, drawn)
     return re.sub(r"\]\((tutorials/\w+)\.ipynb\)", r"](\1.md)", markdown)
@@ -186,7 +203,7 @@ class _Markup(Preprocessor):
 
     def _inline(self, line: str) -> str:
         line = MATH.sub(lambda found: self._math(found[1], "inline"), line)
-        return ROLE.sub(_link, line)
+        return ROLE.sub(_role, line)
 
     def _math(self, formula: str, display: str) -> str:
         html = convert(formula.strip(), display=display)
@@ -204,9 +221,13 @@ def _indented(lines: Iterator[str], indent: str) -> tuple[list[str], str | None]
     return block, line
 
 
-def _link(role: re.Match[str]) -> str:
-    name = role[1].split(".")[-1] if "~" in role[0] or "." not in role[1] else role[1]
-    public = role[1].split(".")[-1]
-    if public in pgnn.__all__:
-        return f"[`{name}`][pgnn.{public}]"
-    return f"`{name}`"
+def _role(role: re.Match[str]) -> str:
+    """Return what a role refers to, as a link if it is public."""
+    last = role[1].split(".")[-1]
+    text = last if "~" in role[0] or "." not in role[1] else role[1]
+    return _link(text, last) or f"`{text}`"
+
+
+def _link(text: str, name: str) -> str | None:
+    """Return a link to the entry of a public name of pgnn in the reference, if it has one."""
+    return f"[`{text}`][pgnn.{name}]" if name in pgnn.__all__ else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from functools import lru_cache
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 import torch
 
 from pgnn.abilities import DirectedModel, FactorModel, NetworkModel
-from pgnn.errors import DataError, ImpossibleEvidence, Intractable, Unsupported
+from pgnn.errors import DataError, ImpossibleEvidence, Intractable, NotConverged, Unsupported
 from pgnn.evidence.wrappers import likelihood
 from pgnn.explorer.case import Case
 from pgnn.graphs.layered_layout import layered_layout
@@ -89,14 +90,17 @@ class Explorer:
             if reply is not None:
                 return reply
         try:
-            with torch.no_grad():
+            with torch.no_grad(), warnings.catch_warnings(record=True) as doubts:
+                warnings.simplefilter("always", NotConverged)
                 posterior = model.query([v.name for v in self.variables], self._evidence(case))
         except ImpossibleEvidence as error:
             numbers = {v.name: k for k, v in enumerate(self.variables)}
             return {"impossible": str(error), "conflict": [numbers[n] for n in error.conflict]}
         marginals = (posterior.probs(v.name).numpy(force=True) for v in self.variables)
         parts = [p.round(_DIGITS).tolist() for p in marginals]
-        return _reply(parts, float(posterior.log_evidence), posterior.kind, posterior.engine)
+        reply = _reply(parts, float(posterior.log_evidence), posterior.kind, posterior.engine)
+        told = [str(w.message) for w in doubts if issubclass(w.category, NotConverged)]
+        return reply | {"doubts": told}
 
     def explain(self, message: Any) -> dict[str, Any]:
         """Return the most probable states of all variables given a case.

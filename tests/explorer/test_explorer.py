@@ -97,6 +97,17 @@ class TestAnswers:
         assert {str(k) for k in told["conflict"]} == set(numbers)
         assert "impossible" in explorer.explain({"evidence": numbers})
 
+    def test_doubts_of_an_estimate_are_told(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        same = [[1 - 1e-6, 1e-6], [1e-6, 1 - 1e-6]]
+        model = pgnn.BayesianNetwork([("a", "b")], {"a": [0.5, 0.5], "b": same})
+        engine = pgnn.Gibbs(samples=20, chains=4, seed=1)
+        query = model.query
+        monkeypatch.setattr(model, "query", lambda *a: query(*a, engine=engine))
+        told = Explorer(model).answer({"evidence": {"1": [0.5, 0.4]}})
+        assert told["kind"] == "estimate"
+        (doubt,) = told["doubts"]
+        assert "did not converge" in doubt
+
     def test_fields_are_shown_without_tables(self) -> None:
         pair = [pgnn.Variable(n, 2) for n in "ab"]
         explorer = Explorer(

@@ -99,7 +99,7 @@ function paintSummary() {
   const exact = answer.kind === "exact";
   byId("figures").replaceChildren(
     make(exact ? "span" : "strong", { textContent: `${exact ? "" : "not exact: "}${answer.kind} (${answer.engine})` }),
-    `; ${parts.join("; ")}`);
+    `; ${parts.join("; ")}`, ...(answer.doubts || []).map((text) => make("strong", { textContent: `; ${text}` })));
   const keys = Object.keys(shown.evidence).map(Number);
   byId("findings").replaceChildren(`${count(keys.length, "finding", "findings")} `, ...keys.map(chip));
   byId("changes").replaceChildren(...(changed.length ? ["changed most by the last step "] : []),

@@ -9,17 +9,25 @@ let past = [], future = []; // cases before, and those that were undone
 let answer = null, before = null; // the last two answers
 let best = null; // states and log probability of the most probable explanation
 let chosen = null; // number of the variable in the column of details
-let saved = [], question = 0;
+let saved = [], question = 0, waiting = 0;
 
 async function post(path, message) {
-  const reply = await fetch(path, {
-    method: "POST",
-    headers: { "Content-Type": "application/json", "X-Token": token },
-    body: JSON.stringify(message),
-  });
-  const value = await reply.json();
-  if (!reply.ok) throw new Error(value.error);
-  return value;
+  const late = setTimeout(() => { byId("busy").hidden = false; }, 500);
+  waiting += 1;
+  try {
+    const reply = await fetch(path, {
+      method: "POST",
+      headers: { "Content-Type": "application/json", "X-Token": token },
+      body: JSON.stringify(message),
+    });
+    const value = await reply.json();
+    if (!reply.ok) throw new Error(value.error);
+    return value;
+  } finally {
+    clearTimeout(late);
+    waiting -= 1;
+    if (!waiting) byId("busy").hidden = true;
+  }
 }
 
 // --- the case ---------------------------------------------------------------------------------
@@ -150,7 +158,6 @@ async function start() {
   if (!model.layout) byId("view").title = "large networks are always shown as a list";
   listView = innerWidth < 600;
   byId("view").setAttribute("aria-pressed", String(isList()));
-  if (model.layout) zoom = Math.max(1, fitting());
   byId("undo").addEventListener("click", undo);
   byId("redo").addEventListener("click", redo);
   byId("clear").addEventListener("click", () => ask({ evidence: {}, changes: [] }));
@@ -190,6 +197,7 @@ async function start() {
     if (event.key === "/") { event.preventDefault(); byId("find").focus(); }
   });
   await ask({ evidence: {}, changes: [] }, { remember: false });
+  if (answer && !isList()) zoomTo(Math.max(1, fitting()));
   if (Object.keys(linked.evidence).length || linked.changes.length) await ask(linked);
 }
 
