@@ -9,8 +9,9 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from pgnn.errors import NotConverged, Unsupported
+from pgnn.errors import DataError, NotConverged, Unsupported
 from pgnn.factors.conditionals.conditional import Conditional
+from pgnn.factors.conditionals.distributional import Distributional
 from pgnn.factors.conditionals.exponential_family import Statistics
 from pgnn.factors.conditionals.renamed import bare
 from pgnn.inference.learning.conditional_fit import Term
@@ -46,13 +47,37 @@ def with_earlier(
 
     Raises:
         Unsupported: If a conditional has too many parameters.
+        DataError: If a first batch has too few values for a maximum.
     """
     rows = {n: replace(x, weights=x.weights * scale) for n, x in expected.rows.items()}
     for name, *_ in _groups(pieces, expected):
         size = _size(name, pieces[name])
         nothing = torch.zeros(size, size).double(), torch.zeros(size).double()
         rows[name] = replace(rows[name], earlier=EarlierBatches(*earlier.get(name, nothing)))
+        _check_enough(Term.of(pieces[name], rows[name]))
     return replace(expected, rows=rows)
+
+
+def _check_enough(term: Term) -> None:
+    """Check that the first values of a distribution differ, so that its likelihood has a maximum.
+
+    Raises:
+        DataError: If there are no more different values than parameters.
+    """
+    piece, first = term.conditional, term.earlier is not None and term.earlier.are_none
+    x = term.values.get(piece.child.name)
+    if not (first and isinstance(piece, Distributional) and x is not None and piece.kind):
+        return
+    counted = (term.weights > 0).reshape(len(term.weights), -1).any(dim=1)
+    x = x.reshape(len(x), -1)[counted & ~x.reshape(len(x), -1).isnan().any(dim=1)]
+    different = x.unique(dim=0)  # type: ignore[no-untyped-call]
+    number, needed = len(different), len(piece.unconstrained) + 1
+    if 0 < number < needed:
+        raise DataError(
+            f"the first batch has {number} different values of {piece.child.name!r}, from which "
+            f"{piece.kind_name} cannot be approximated for later batches",
+            f"begin with at least {needed} different values",
+        )
 
 
 def expansions(pieces: Pieces, expected: ExpectedStatistics) -> dict[Hashable, Statistics]:

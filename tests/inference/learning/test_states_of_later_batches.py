@@ -149,3 +149,16 @@ def test_zeros_that_were_declared_stay() -> None:
     torch.testing.assert_close(
         model.conditionals["b"].probs, torch.tensor([[1.0, 0.0], [0.5, 0.5]]).double()
     )
+
+
+@pytest.mark.parametrize("kind", [torch.distributions.Gamma, torch.distributions.Beta])
+def test_a_first_batch_without_a_maximum_is_refused(kind: type) -> None:
+    x = np.random.default_rng(0).beta(2.0, 3.0, 200)
+    model = BayesianNetwork([], {"x": kind})
+    for rows in (x[:1], x[[0, 0, 0]]):
+        with pytest.raises(DataError, match="begin with at least 3 different values"):
+            model.partial_fit({"x": rows})
+    whole = BayesianNetwork([], {"x": kind}).fit({"x": x}, progress=False)
+    for rows in (x[:10], x[10:11], x[11:]):  # single values may follow
+        model.partial_fit({"x": rows})
+    assert float(model.log_prob({"x": x}).sum()) > float(whole.log_prob({"x": x}).sum()) - 1.0
