@@ -21,14 +21,14 @@ def expected_of(e_step: EStep[Any], observed: Any) -> ExpectedStatistics:
     r"""Return expected statistics of rows of which some may need zeros that were estimated.
 
     A state that earlier batches did not have was estimated as impossible, by which no later row can
-    be explained. Rows that need such zeros are evaluated in the limit in which all of these are
-    equally small,
+    be explained. Rows that need such zeros are evaluated with all of these equally small,
 
-    .. math:: \lim_{\epsilon \to 0} p_\epsilon(h \mid x_n), \qquad
-        \theta_{jk} \propto \epsilon \text{ where it was estimated as } 0,
+    .. math:: p_\epsilon(h \mid x_n), \qquad \theta_{jk} \propto \epsilon = e^{-80}
+        \text{ where it was estimated as } 0,
 
-    and other rows under the current parameters. If all variables are observed, the result is the
-    counts of the rows. Zeros that were declared stay zero.
+    and other rows under the current parameters. Densities whose ratios exceed :math:`1/\epsilon` may
+    outweigh a zero. If all variables are observed, the result is the counts of the rows. Zeros that
+    were declared stay zero.
 
     Args:
         e_step: The E-step; the parameters of its model are as before afterwards.
