@@ -199,6 +199,11 @@ class Posterior(Mapping[Hashable, Categorical]):
         scaled._numbers = self._numbers[0], self._numbers[1] * power
         return scaled
 
+    @property
+    def _with_steps(self) -> Sequence[Variable]:
+        """The variables whose first axes tell the number of steps."""
+        return self.variables
+
     def frame(self, *, steps: bool = False) -> Any:
         """Return the probabilities as a data frame.
 
@@ -218,12 +223,12 @@ class Posterior(Mapping[Hashable, Categorical]):
         import pandas as pd
 
         if steps:
-            size, variables = steps_of(self.variables)
+            size, variables = steps_of(self._with_steps)
             lead = int(self.batched)
             steps_of_each = [by_step(self.probs(v.name), v, size, lead) for v in self.variables]
             parts = [x.reshape(self.num_rows * size, -1) for x in steps_of_each]
             table = torch.cat(parts, dim=1).detach().cpu().numpy()
-            singles = [single for v in variables for single in v.elements()]
+            singles = [e for v in variables[: len(self.variables)] for e in v.elements()]
         else:
             table = self._marginals.detach().cpu().numpy()
             singles = [single for v in self.variables for single in v.elements()]

@@ -52,6 +52,16 @@ def test_observed_values_have_variance_zero() -> None:
     seen = torch.tensor([[0, 2], [0, 1]])
     assert answer["x"].variance.gather(1, seen).tolist() == [[0.0, 0.0]] * 2
     assert answer["x"].mean.gather(1, seen).tolist() == [[0.1, 2.3], [0.7, 1.1]]
+    table = answer.frame(steps=True)
+    assert table.index.names == ["row", "step"]
+    np.testing.assert_array_equal(table["x", "mean"], answer["x"].mean.reshape(-1))
+    np.testing.assert_array_equal(table["x", "std"], answer["x"].std.reshape(-1))
+    shares = answer["component"].probs[:, 1].repeat_interleave(3)
+    np.testing.assert_array_equal(table["component", 1], shares)
+    ahead = model.predict(rows, 2)
+    both = ahead.frame(steps=True)
+    np.testing.assert_array_equal(both["x", "mean"], ahead["x"].mean.reshape(-1))
+    np.testing.assert_array_equal(both["state", 1], ahead["state"].probs[..., 1].reshape(-1))
     share = answer["component"].probs[0]
     inner = [c.query(["x"], rows)["x"] for c in model.components]
     mean = sum(float(share[k] * m.mean[0, 1]) for k, m in enumerate(inner))

@@ -16,7 +16,7 @@ from pgnn.factors.variable import Variable
 from pgnn.inference.base_question import Names
 from pgnn.inference.posterior import Posterior
 from pgnn.inference.question import names_of
-from pgnn.inference.with_reals import WithReals
+from pgnn.inference.time.reals_at_steps import RealsAtSteps
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +45,7 @@ class RealMoments:
         return f"RealMoments(shape={tuple(self.mean.shape)})"
 
 
-class EmittedPosterior(WithReals):
+class EmittedPosterior(RealsAtSteps):
     """A posterior with moments of real variables and probabilities of discrete ones.
 
     ``posterior["x"]`` of a real variable is a :class:`RealMoments`; see :class:`Posterior`
@@ -70,6 +70,10 @@ class EmittedPosterior(WithReals):
     def marginal(self, name: Hashable) -> RealMoments:
         """See :class:`~pgnn.inference.with_reals.WithReals`."""
         return self._moments[name]
+
+    def _at_steps(self, name: Hashable) -> Sequence[Tensor]:
+        """See the base class."""
+        return [self._moments[name].mean, self._moments[name].std]
 
     def _statistics(self, name: Hashable, row: int) -> Sequence[Tensor]:
         moments = self._moments[name]

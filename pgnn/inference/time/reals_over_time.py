@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from pgnn.factors.variable import Variable
-from pgnn.inference.answer_frames import step_index
 from pgnn.inference.gaussian_marginals import ExactMarginal, real_marginal, side_by_side
 from pgnn.inference.posterior import Posterior
 from pgnn.inference.time.gaussian_chain import StepMoments
+from pgnn.inference.time.reals_at_steps import RealsAtSteps
 from pgnn.inference.time.sequence_question import SequenceQuestion
-from pgnn.inference.with_reals import QUANTILES, WithReals
+from pgnn.inference.with_reals import QUANTILES
 
 
-class RealsOverTime(WithReals):
+class RealsOverTime(RealsAtSteps):
     """A posterior of real and discrete variables at every step.
 
     ``posterior["state"]`` is a ``MultivariateNormal`` of batch shape ``(T,)`` or ``(B, T)``, a
@@ -42,30 +41,10 @@ class RealsOverTime(WithReals):
         """See :class:`~pgnn.inference.with_reals.WithReals`."""
         return self._marginals_of_reals[name]
 
-    def frame(self, *, steps: bool = False) -> Any:
-        """Return the marginals of all variables as a data frame; see the base class.
-
-        Args:
-            steps: Whether to have a row for each step, with columns ``(variable, state)`` and
-                ``(variable, statistic)`` of real ones.
-        """
-        if not steps or not self.reals:
-            return super().frame(steps=steps)
-        import pandas as pd
-
-        columns: dict[tuple[Hashable, str], Any] = {}
-        for name, v in self.reals.items():
-            marginal = self.marginal(name)
-            values = [marginal.mean, marginal.std, *marginal.quantile(QUANTILES)]
-            for statistic, x in zip(self.statistic_names, values, strict=True):
-                numbers = x.detach().reshape(-1, *v.shape[1:]).numpy(force=True)
-                for place in np.ndindex(*v.shape[1:]):
-                    single = str((name, *place)) if place else name
-                    columns[single, statistic] = numbers[(slice(None), *place)]
-        size = next(iter(self.reals.values())).shape[0]
-        index = step_index(int(size), self.num_rows if self.batched else None, self.index)
-        reals = pd.DataFrame(columns, index=index)
-        return pd.concat([super().frame(steps=True), reals], axis=1) if self.variables else reals
+    def _at_steps(self, name: Hashable) -> Sequence[Tensor]:
+        """See the base class."""
+        marginal = self.marginal(name)
+        return [marginal.mean, marginal.std, *marginal.quantile(QUANTILES)]
 
 
 def normal_at_each_step(
