@@ -173,7 +173,7 @@ def closest(name: object, known: Iterable[object]) -> str:
 
     Returns:
         A phrase to append to an error message; where nothing is near, the first few known names,
-        those of a set in alphabetical order.
+        those of a set in alphabetical order, or that there is none.
     """
     if isinstance(known, Set):
         known = sorted(known, key=str)
@@ -185,6 +185,8 @@ def closest(name: object, known: Iterable[object]) -> str:
     near = difflib.get_close_matches(text, few, n=3) if len(text) <= _LONGEST else []
     if near:
         return "; did you mean " + " or ".join(repr(names[n]) for n in near) + "?"
+    if not names:
+        return "; there is none"
     shown = ", ".join(short_repr(k) for k in itertools.islice(names.values(), 8))
     return f"; known: {shown}{', ...' if len(names) > 8 else ''}"
 

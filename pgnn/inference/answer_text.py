@@ -109,6 +109,8 @@ def diagnostics_text(diagnostics: Mapping[str, Any], row: int = 0) -> str:
     for name, value in diagnostics.items():
         number = _number_of(name, value, row)
         words = name.replace("_", " ")
+        if name == "impossible" and not number:
+            continue
         if isinstance(number, bool):
             phrases.append(words if number else f"not {words}")
         elif number is not None:
@@ -118,6 +120,7 @@ def diagnostics_text(diagnostics: Mapping[str, Any], row: int = 0) -> str:
 
 
 _WORST = {"r_hat": np.max, "effective_sample_size": np.min}
+_STEPWISE = ("log_increments",)  # one number for each step, not for each row
 _WORDS = {
     "r_hat": "largest R-hat",
     "effective_sample_size": "smallest effective sample size",
@@ -128,7 +131,7 @@ _WORDS = {
 
 def _number_of(name: str, value: Any, row: int) -> bool | float | None:
     """Return the number of a diagnostic that is shown, if there is one."""
-    if isinstance(value, str | list | tuple | dict | None):
+    if isinstance(value, str | list | tuple | dict | None) or name in _STEPWISE:
         return None
     value = value.detach().cpu() if hasattr(value, "detach") else value
     try:

@@ -114,7 +114,11 @@ class Convergence:
         )
 
     def chains_apart(
-        self, r_hats: Mapping[Hashable, float], advice: str, largest: float = LARGEST_R_HAT
+        self,
+        r_hats: Mapping[Hashable, float],
+        advice: str,
+        largest: float = LARGEST_R_HAT,
+        chains: int | None = None,
     ) -> Self:
         r"""Add a concern if chains disagree about some quantities.
 
@@ -122,12 +126,14 @@ class Convergence:
             r_hats: :math:`\\hat R` by name.
             advice: What to do.
             largest: Largest value at which chains count as agreeing.
+            chains: Number of chains, if known; a single one is compared by its halves.
         """
         apart = {n: x for n, x in r_hats.items() if not x <= largest}
         if not apart:
             return self
         worst = ", ".join(f"{n!r} ({x:.2f})" for n, x in apart.items())
-        return self.add(f"the chains disagree about {worst}, R-hat above {largest}; {advice}")
+        which = "halves of the chain" if chains == 1 else "chains"
+        return self.add(f"the {which} disagree about {worst}, R-hat above {largest}; {advice}")
 
     def warn(self) -> None:
         """Issue a warning for the concerns, attributed to the line that called the library.

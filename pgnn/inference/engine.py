@@ -77,13 +77,13 @@ class Engine(OrdinaryVerbs):
         """Answer :meth:`Model.query`."""
         question = self.read(model, evidence, inputs, names=targets, errors=errors)
         if question.wants_gradients == torch.is_grad_enabled():
-            return self._query(question)
+            return self.told(question, self.answer_query(question))
         with torch.no_grad():
-            return self._query(question)
+            return self.told(question, self.answer_query(question))
 
-    def _query(self, question: Any) -> Posterior:
-        """Return the answer, with the findings it was given."""
-        answer: Posterior = question.answered(self.answer_query(question))
+    def told(self, question: Any, posterior: Any) -> Posterior:
+        """Return an answer as the caller gets it, with the findings it was given."""
+        answer: Posterior = question.answered(posterior)
         observed = question.observed
         if isinstance(observed, RowEvidence) and observed.names:
             answer.findings = Findings(observed, question.model.elements)
@@ -204,6 +204,10 @@ class Engine(OrdinaryVerbs):
             diagnostics=beliefs.diagnostics,
             index=observed.index,
         )
+
+    def answer_with_draws(self, question: Any) -> tuple[Any, Samples] | None:
+        """Answer a query, and return the draws of all variables behind the answer, if there are."""
+        return None
 
     def answer_most_probable(self, question: Any, k: int) -> Assignment | KBest:
         """Answer ``most_probable`` by the states of :meth:`maximize`."""

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from pgnn.errors import EvidenceError, counted
+from pgnn.evidence.unknown_variable import unknown_variable
 from pgnn.evidence.wrappers import CodedMapping
 from pgnn.factors.variable import Variable
 from pgnn.inference.answer_columns import AnswerColumns
@@ -161,6 +162,10 @@ class Samples(CodedMapping):
     def __getitem__(self, name: Hashable) -> Tensor:
         if isinstance(name, Hashable) and name in self._reals:
             return self._reals[name]
+        if isinstance(name, tuple) and self._has_element(name):
+            return self._reals[name[0]][(slice(None),) * (self.codes.dim() - 1) + name[1:]]
+        if name not in self._columns:
+            raise unknown_variable(name, self.variables, "variable of these samples")
         return self._columns.cut(self.codes, name)
 
     def __iter__(self) -> Iterator[Hashable]:
@@ -201,6 +206,13 @@ class Samples(CodedMapping):
     @cached_property
     def _columns(self) -> AnswerColumns:
         return AnswerColumns(self.discrete, "these samples")
+
+    def _has_element(self, name: tuple[Any, ...]) -> bool:
+        """Whether a tuple names an element of a real variable."""
+        whole = (
+            next((v for v in self.variables if v.name == name[0]), None) if len(name) > 1 else None
+        )
+        return whole is not None and whole.name in self._reals and whole.has_element(name[1:])
 
     def _cells(self, variable: Variable) -> Any:
         values = self._reals[variable.name].detach().cpu()

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pgnn.evidence.unknown_variable import unknown_variable
 from pgnn.factors.variable import Variable
 from pgnn.inference.posterior import Posterior
 
@@ -76,6 +77,27 @@ class WithReals(Posterior):
                 answer._take_element(name, array)
         answer.reals = reals
         answer._single = self._single.union(*by_array.values())
+        return answer
+
+    def with_computed(
+        self, variables: Sequence[Variable], values: Mapping[Hashable, Tensor]
+    ) -> Self:
+        """Return the posterior with values that are computed from each of its draws as targets.
+
+        Args:
+            variables: The computed values, as real variables.
+            values: ``(n, B, *shape)`` their values, ``NaN`` where a draw has none.
+        """
+        answer = copy.copy(self)
+        answer.reals = {**self.reals, **{v.name: v for v in variables}}
+        answer._draws = {**self._draws, **values}
+        return answer
+
+    def in_order(self, names: Sequence[Hashable]) -> Self:
+        """Return the posterior with its real targets in the given order."""
+        answer = copy.copy(self)
+        first = {n: self.reals[n] for n in names if n in self.reals}
+        answer.reals = {**first, **self.reals}
         return answer
 
     def _take_element(self, name: Any, array: Variable) -> None:
@@ -172,6 +194,9 @@ class WithReals(Posterior):
             return self.marginal(name)
         if isinstance(name, tuple) and self._has_element(name):
             return self.with_elements({name[0]: [name]}).marginal(name)
+        if not super().__contains__(name):
+            known = [*self.variables, *self.reals.values()]
+            raise unknown_variable(name, known, "variable of this posterior")
         return super().__getitem__(name)
 
     def __iter__(self) -> Iterator[Hashable]:

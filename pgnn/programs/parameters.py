@@ -88,6 +88,21 @@ def _key(name: str) -> str:
     return "of_" + name.replace("_", "__").replace(".", "_dot_").replace("$", "_dollar_")
 
 
+def module_params(modules: Iterable[nn.Module]) -> dict[str, Tensor]:
+    """Return the constrained values of the ``PyroParam`` attributes of Pyro's modules, by name.
+
+    Names are those of Pyro's store, such as ``"AutoNormal.locs.x"``.
+    """
+    from pyro.nn import PyroModule
+
+    values: dict[str, Tensor] = {}
+    parts = [x for m in modules for x in m.modules() if isinstance(x, PyroModule)]
+    for part in parts:
+        for attribute in part._pyro_params:
+            values[part._pyro_get_fullname(attribute)] = getattr(part, attribute)
+    return values
+
+
 def modules_of(parts: Iterable[Any]) -> tuple[list[nn.Module], list[nn.Parameter]]:
     """Return the modules and parameters referenced by callables and arguments.
 

@@ -20,7 +20,7 @@ from pgnn.factors.support import Support
 from pgnn.factors.variable import Variable
 from pgnn.models.model import Model
 from pgnn.programs.call import check_call
-from pgnn.programs.parameters import ProgramParameters, modules_of
+from pgnn.programs.parameters import ProgramParameters, module_params, modules_of
 from pgnn.programs.program_verbs import ProgramVerbs
 
 if TYPE_CHECKING:
@@ -120,8 +120,9 @@ class Program(ProgramVerbs):
 
     @property
     def params(self) -> Mapping[str, Tensor]:
-        """The constrained values of ``pyro.param`` statements by name."""
-        return MappingProxyType(self.param_statements.by_name())
+        """The constrained values of ``pyro.param`` statements and ``PyroParam`` by name."""
+        modules = module_params(self._modules_in_order)
+        return MappingProxyType({**self.param_statements.by_name(), **modules})
 
     @property
     def largest_plate(self) -> int:

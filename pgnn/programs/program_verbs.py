@@ -48,7 +48,9 @@ class ProgramVerbs(Model, ExecutableModel):
             from pgnn.inference.particles.computed_targets import computed_posterior
 
             others = [n for n in _listed(targets) if n not in computed]
-            return computed_posterior(self, computed, others, evidence, self._engine(engine))
+            answer = computed_posterior(self, computed, others, evidence, self._engine(engine))
+            ordered: Posterior = answer.in_order(_listed(targets))
+            return ordered
         posterior = super().query(targets, evidence, inputs=inputs, engine=engine, errors=errors)
         return posterior if self.power == 1.0 else posterior.to_the_power(self.power)
 

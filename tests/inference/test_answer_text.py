@@ -201,6 +201,8 @@ def test_diagnostics() -> None:
         "effective_sample_size": np.array([[10.0, 20.0], [400.0, 30.0]]),
         "history": [1, 2, 3],
         "table": np.zeros((2, 3)),
+        "log_increments": np.array([-0.5, -0.25]),
+        "impossible": np.array([True, False]),
         "nothing": None,
         "words": "not told",
         "other": object(),
@@ -210,6 +212,7 @@ def test_diagnostics() -> None:
         "log evidence at most -2, largest R-hat 1.25, smallest effective sample size 30"
     )
     assert diagnostics_text(told, 1) == f"{expected}\nreason: treewidth 28"
+    assert diagnostics_text(told, 0).endswith(", impossible\nreason: treewidth 28")
     assert diagnostics_text({}) == ""
     assert diagnostics_text({"residual": np.zeros(0)}) == ""
     assert str(posterior(diagnostics={"sweeps": 5})).endswith("(exact)\nsweeps 5")

@@ -34,6 +34,11 @@ def test_nothing_doubtful_is_converged_and_silent():
         ),
         (lambda c: c.chains_apart({"a": 1.3, "b": 1.0}, "longer"), r"about 'a' \(1.30\), R-hat"),
         (lambda c: c.chains_apart({"a": math.nan}, "longer"), r"about 'a' \(nan\)"),
+        (lambda c: c.chains_apart({"a": 1.3}, "longer"), r"the chains disagree about 'a'"),
+        (
+            lambda c: c.chains_apart({"a": 1.3}, "longer", chains=1),
+            r"EM: the halves of the chain disagree about 'a' \(1.30\), R-hat above",
+        ),
     ],
 )
 def test_what_is_doubtful_is_said(doubt, text):

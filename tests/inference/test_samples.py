@@ -181,3 +181,19 @@ def test_reals_of_programs_are_drawn_by_executions() -> None:
     assert bool((held["x"][:, 0] < 10).all())
     alone = pgnn.Program(lambda: pyro.sample("x", dist.Normal(0.0, 1.0)))
     assert alone.sample(2, seed=0)["x"].shape == (2,)
+
+
+def test_elements_of_reals_and_names_of_all_variables() -> None:
+    place = torch.tensor([[0.0, 1.0], [2.0, 3.0]])
+    samples = Samples([PLACE], torch.zeros(2, 0, dtype=torch.int64), {"place": place})
+    assert samples["place", 1].tolist() == [1.0, 3.0]
+    rows = Samples([PLACE], torch.zeros(1, 2, 0).long(), {"place": place[None]}, batched=True)
+    assert rows["place", 0].tolist() == [[0.0, 2.0]]
+    with pytest.raises(
+        EvidenceError, match="unknown variable of these samples 'x'; known: 'place'"
+    ):
+        samples["x"]
+    with pytest.raises(EvidenceError, match=r"'place' has the shape \(2,\)"):
+        samples["place", 2]
+    with pytest.raises(EvidenceError, match="unknown variable of these samples 'x'; there is none"):
+        Samples([], torch.zeros(2, 0, dtype=torch.int64))["x"]

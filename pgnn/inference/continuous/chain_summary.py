@@ -48,7 +48,9 @@ def _divergent_at(potential: PotentialEnergy, draws: Draws) -> Hashable:
 
 def report(potential: PotentialEnergy, diagnostics: Mapping[str, Any], total: int) -> None:
     """Warn about chains that disagree and trajectories that diverged."""
-    verdict = Convergence("MCMC").chains_apart(diagnostics["r_hat"], "run them longer")
+    chains = len(diagnostics["divergences"])
+    advice = "run it longer" if chains == 1 else "run them longer"
+    verdict = Convergence("MCMC").chains_apart(diagnostics["r_hat"], advice, chains=chains)
     number = int(np.sum(diagnostics["divergences"]))
     if number:
         advice = "raise target_accept"

@@ -114,6 +114,20 @@ class MCMC(Engine):
 
         Missing elements of a partially observed array are drawn given the other variables.
         """
+        return self._answer(question)[0]
+
+    def answer_with_draws(self, question: Question) -> tuple[RealPosterior, Samples]:
+        """See :class:`Engine`."""
+        posterior, potential, values = self._answer(question)
+        n, numbers = self.chains * self.samples, question.num_cells
+        check_size(f"{n:,} draws of {numbers:,} numbers", n * numbers, advice="Use fewer samples")
+        flat = {k: x.flatten(end_dim=1) for k, x in values.items()}
+        return posterior, _all_variables(question, potential, flat, n, self.seed)
+
+    def _answer(
+        self, question: Question
+    ) -> tuple[RealPosterior, PotentialEnergy, dict[Hashable, Tensor]]:
+        """Return the answer, and ``(C, n, *shape)`` draws of the latent reals."""
         model = question.model
         potential = PotentialEnergy(model, question.observed, question.inputs)
         reals, discrete = _split(question, potential)
@@ -125,11 +139,14 @@ class MCMC(Engine):
         asked_targets = targets_of(model, discrete)
         marginals = marginals_of(potential, values, asked_targets.mask)
         order = asked_targets.order
-        return RealPosterior(
+        completed = self._completed(question, potential, values, partly) if partly else {}
+        latent = {v.name for v in potential.latent}
+        posterior = RealPosterior(
             asked_targets.variables,
             marginals if order is None else marginals[:, torch.from_numpy(order)],
             reals,
-            values if not partly else values | self._completed(question, potential, values, partly),
+            values | completed,
+            latent=[v for v in model.variables.values() if v.name in latent],
             diagnostics=diagnostics,
             statistics={
                 "lp": -draws.potential,
@@ -140,6 +157,7 @@ class MCMC(Engine):
                 "energy": draws.energy,
             },
         )
+        return posterior, potential, values
 
     def answer_sample(self, question: Question, n: int, seed: int | None) -> Samples:
         """See :class:`Engine`; draws are spread over all chains, which are lengthened if needed."""

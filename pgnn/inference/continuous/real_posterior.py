@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -26,7 +26,8 @@ class RealMarginal:
     """The posterior of one real variable, as draws.
 
     Attributes:
-        samples: ``(C, n, *shape)`` draws of each chain.
+        samples: ``(C, n, *shape)`` draws of each chain; ``NaN`` where a draw has no such value.
+            Moments and quantiles are those of the others, and the diagnostics are then ``NaN``.
 
     Example:
         >>> marginal = RealMarginal(torch.arange(10.0).reshape(2, 5))
@@ -44,17 +45,18 @@ class RealMarginal:
     @property
     def mean(self) -> Tensor:
         """``(*shape)`` posterior mean."""
-        return self.draws.mean(dim=0)
+        return self.draws.nanmean(dim=0)
 
     @property
     def variance(self) -> Tensor:
         """``(*shape)`` posterior variance."""
-        return self.draws.var(dim=0)
+        present = (~self.draws.isnan()).sum(dim=0)
+        return (self.draws - self.mean).square().nansum(dim=0) / (present - 1)
 
     @property
     def std(self) -> Tensor:
         """``(*shape)`` posterior standard deviation."""
-        return self.draws.std(dim=0)
+        return self.variance.sqrt()
 
     @property
     def stddev(self) -> Tensor:
@@ -64,24 +66,30 @@ class RealMarginal:
     def quantile(self, q: float | Sequence[float]) -> Tensor:
         """Return quantiles, ``(*shape)`` for one level and ``(Q, *shape)`` for ``Q`` levels."""
         levels = torch.as_tensor(q, dtype=self.samples.dtype)
-        return torch.quantile(self.draws, levels, dim=0)
+        return torch.nanquantile(self.draws, levels, dim=0)
 
     @property
     def r_hat(self) -> Tensor:
         r"""``(*shape)`` rank-normalised split :math:`\hat R`; near 1 if the chains agree."""
-        return torch.as_tensor(rank_r_hat(self.samples.numpy()))
+        return self._diagnosed(rank_r_hat)
 
     @property
     def effective_sample_size(self) -> Tensor:
         """``(*shape)`` effective sample size of the bulk of the distribution."""
-        return torch.as_tensor(rank_effective_sample_size(self.samples.numpy()))
+        return self._diagnosed(rank_effective_sample_size)
 
     @property
     def standard_error(self) -> Tensor:
         """``(*shape)`` Monte Carlo standard error of the mean."""
         from pgnn.inference.diagnostics import standard_error
 
-        return torch.as_tensor(standard_error(self.samples.numpy()))
+        return self._diagnosed(standard_error)
+
+    def _diagnosed(self, diagnose: Callable[[Any], Any]) -> Tensor:
+        """``(*shape)`` a diagnostic of the chains; ``NaN`` if a draw has no value."""
+        values = self.samples.numpy()
+        absent = np.isnan(values).any(axis=(0, 1))
+        return torch.as_tensor(np.where(absent, np.nan, diagnose(np.nan_to_num(values))))
 
     def __repr__(self) -> str:
         chains, n = self.samples.shape[:2]
@@ -99,6 +107,7 @@ class RealPosterior(WithReals):
         marginals: ``(1, S)`` probabilities of their states.
         reals: The real targets.
         draws: ``(C, n, *shape)`` values of all latent real variables.
+        latent: All latent real variables, which the :attr:`samples` have; the targets by default.
         diagnostics: See :class:`pgnn.MCMC`.
         statistics: ``(C, n)`` statistics of each draw, by ArviZ's names.
     """
@@ -112,6 +121,7 @@ class RealPosterior(WithReals):
         reals: Sequence[Variable],
         draws: Mapping[Hashable, Tensor],
         *,
+        latent: Sequence[Variable] | None = None,
         diagnostics: Mapping[str, Any],
         statistics: Mapping[str, Any],
         engine: str = "MCMC",
@@ -127,15 +137,42 @@ class RealPosterior(WithReals):
             diagnostics=diagnostics,
         )
         self.reals = {v.name: v for v in reals}
+        self.latent = {v.name: v for v in (reals if latent is None else latent)}
         self.statistics = dict(statistics)
         self._draws: Mapping[Hashable, Tensor] = dict(draws)
 
     @property
     def samples(self) -> Samples:
-        """The draws of the real targets, concatenated over chains."""
-        values = {n: self._draws[n].flatten(end_dim=1) for n in self.reals}
+        """The draws of all latent real variables and of the targets, concatenated over chains.
+
+        They are evidence for the program with other arguments. An element of a variable is
+        ``samples["x", 3]``.
+        """
+        variables = _with_latent(self.latent, self.reals)
+        values = {v.name: self._draws[v.name].flatten(end_dim=1) for v in variables}
         number = next(iter(self._draws.values())).shape[:2].numel()
-        return Samples([*self.reals.values()], torch.zeros(number, 0, dtype=torch.int64), values)
+        return Samples(variables, torch.zeros(number, 0, dtype=torch.int64), values)
+
+    def with_computed(
+        self, variables: Sequence[Variable], values: Mapping[Hashable, Tensor]
+    ) -> Self:
+        """See :class:`WithReals`; their convergence diagnostics are added."""
+        lead = next(iter(self._draws.values())).shape[:2]
+        answer = super().with_computed(
+            variables, {v.name: values[v.name].reshape(*lead, *v.shape) for v in variables}
+        )
+        r_hats = {v.name: float(answer.marginal(v.name).r_hat.max()) for v in variables}
+        sizes = {v.name: answer.marginal(v.name).effective_sample_size.min() for v in variables}
+        known = self.diagnostics
+        answer.diagnostics = {
+            **known,
+            "r_hat": {**known["r_hat"], **r_hats},
+            "effective_sample_size": {
+                **known["effective_sample_size"],
+                **{n: float(x) for n, x in sizes.items()},
+            },
+        }
+        return answer
 
     def _statistics(self, name: Hashable, row: int) -> Sequence[Tensor]:
         marginal = self.marginal(name)
@@ -194,8 +231,9 @@ class VariationalPosterior(WithReals):
         variables: The discrete targets.
         marginals: ``(B, S)`` probabilities of their states.
         log_evidence: ``(B,)`` bounds; a single bound if rows share latents.
-        reals: The real latent variables.
+        reals: The real targets.
         draws: ``(n, B, *shape)`` draws of each variable; ``(n, *shape)`` of shared ones.
+        latent: All real latent variables, which the :attr:`samples` have; the targets by default.
         shared: Names of the shared variables.
         history: History of the objective.
         **settings: Further arguments of :class:`Posterior`.
@@ -217,6 +255,7 @@ class VariationalPosterior(WithReals):
         reals: Sequence[Variable],
         draws: Mapping[Hashable, Tensor],
         *,
+        latent: Sequence[Variable] | None = None,
         shared: Sequence[Hashable] = (),
         history: History | None = None,
         **settings: Any,
@@ -225,6 +264,7 @@ class VariationalPosterior(WithReals):
         self.shared = tuple(shared)
         self.history = History() if history is None else history
         self.reals = {v.name: v for v in reals}
+        self.latent = {v.name: v for v in (reals if latent is None else latent)}
         self._draws: Mapping[Hashable, Tensor] = dict(draws)
 
     @property
@@ -234,22 +274,24 @@ class VariationalPosterior(WithReals):
 
     @property
     def samples(self) -> Samples:
-        """The draws as samples, such as evidence for the program with other arguments.
+        """The draws of all real latent variables and of the targets, as samples.
+
+        They are evidence for the program with other arguments. An element of a variable is
+        ``samples["x", 3]``.
 
         Values are ``(n, *shape)``, or ``(n, B, *shape)`` if the evidence came in rows.
         """
         rows = (self.num_rows,) if self.batched else ()
         number, values = 0, {}
-        for name, v in self.reals.items():
-            x = self._draws[name]
-            x = x.unsqueeze(1) if name in self.shared else x
+        variables = _with_latent(self.latent, self.reals)
+        for v in variables:
+            x = self._draws[v.name]
+            x = x.unsqueeze(1) if v.name in self.shared else x
             number = len(x)
             x = x.expand(number, self.num_rows, *v.shape)
-            values[name] = x if self.batched else x[:, 0]
+            values[v.name] = x if self.batched else x[:, 0]
         codes = torch.zeros(number, *rows, 0, dtype=torch.int64)
-        return Samples(
-            [*self.reals.values()], codes, values, batched=self.batched, index=self.index
-        )
+        return Samples(variables, codes, values, batched=self.batched, index=self.index)
 
     @property
     def log_evidence(self) -> Tensor:
@@ -267,3 +309,15 @@ class VariationalPosterior(WithReals):
         draws = self._draws[name]
         row_draws = draws if self.batched or name in self.shared else draws[:, 0]
         return RealMarginal(row_draws.unsqueeze(0))
+
+
+def _with_latent(
+    latent: Mapping[Hashable, Variable], reals: Mapping[Hashable, Variable]
+) -> list[Variable]:
+    """Return all latent variables, and the targets that are neither these nor their elements."""
+    others = [
+        v
+        for n, v in reals.items()
+        if n not in latent and not (isinstance(n, tuple) and n[0] in latent)
+    ]
+    return [*latent.values(), *others]

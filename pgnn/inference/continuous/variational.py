@@ -25,7 +25,7 @@ from pgnn.inference.continuous.objective import Elbo, Objective
 from pgnn.inference.continuous.real_maximum import most_probable_reals
 from pgnn.inference.continuous.real_posterior import VariationalPosterior
 from pgnn.inference.continuous.variational_fit import VariationalFit, adam
-from pgnn.inference.continuous.variational_summary import drawn_samples, summarize
+from pgnn.inference.continuous.variational_summary import drawn_samples, samples_given, summarize
 from pgnn.inference.convergence import Convergence
 from pgnn.inference.engine import Engine
 from pgnn.inference.explanation import Explanation
@@ -145,6 +145,14 @@ class Variational(Engine, Learner):
         Raises:
             PgnnError: If the objective becomes non-finite; the message names a variable.
         """
+        return self._answer(question, with_draws=False)[0]
+
+    def answer_with_draws(self, question: Question) -> tuple[Posterior, Samples] | None:
+        """See :class:`Engine`; None if there are no latent reals."""
+        posterior, samples = self._answer(question, with_draws=True)
+        return None if samples is None else (posterior, samples)
+
+    def _answer(self, question: Question, with_draws: bool) -> tuple[Posterior, Samples | None]:
         model = question.model
         if self.guide is None and isinstance(model, AmortisedModel):
             with torch.no_grad():
@@ -152,20 +160,24 @@ class Variational(Engine, Learner):
                     model, replace(question.observed, inputs=question.inputs or {})
                 )
             if enumerated.source is not None:
-                return self._of_enumerated(question, enumerated)
+                return self._of_enumerated(question, enumerated), None
         density = _density(question)
-        partly = partly_observed(question)
+        partly, queried = partly_observed(question), None
         if question.names is not None:
             queried = names_of(question.names, model.variables, model.elements)
             partly = [n for n in partly if n in queried]
         targets = self._discrete_targets(model, question.names, density, partly)
         if self.guide is None and not density.latents and not question.complete:
-            return MeanField(seed=self.seed, progress=self.progress).answer_query(question)
+            return MeanField(seed=self.seed, progress=self.progress).answer_query(question), None
         self._model_and_guide(density).check_draws(self.num_samples, density.observed.num_rows)
         with self._fitted(density, question.errors) as (problem, history):
             summary = summarize(
                 problem, self.objective, self.num_samples, self._generator(1), targets
             )
+            samples: Samples | None = None
+            if with_draws:
+                samples = samples_given(problem, summary.draws, self._generator(7))
+                samples = filled(question, samples, self._generator(8).initial_seed() % 2**63)
             partly += _not_drawn(question, density, summary.draws)
             draws = {**summary.draws, **self._completed(question, problem, partly)}
         # a recognition network is trained by a fit, and shared by all rows
@@ -173,12 +185,14 @@ class Variational(Engine, Learner):
         verdict = self._assess({} if recognised else summary.diagnostics)
         verdict.warn()
         converged = history["converged"] and verdict.converged
-        return VariationalPosterior(
+        latent = {v.name: v for v in model.variables.values() if v.name in draws}
+        posterior = VariationalPosterior(
             targets.variables,
             summary.marginals,
             summary.log_evidence,
-            [v for v in model.variables.values() if v.name in draws],
+            [latent[n] for n in (latent if queried is None else queried) if n in latent],
             draws,
+            latent=[*latent.values()],
             shared=self.shared,
             history=history,
             batched=density.observed.batched,
@@ -191,6 +205,7 @@ class Variational(Engine, Learner):
             },
             index=density.observed.index,
         )
+        return posterior, samples
 
     def _of_enumerated(self, question: Question, enumerated: EnumeratedStates) -> Posterior:
         """Answer for each state of recognised discrete variables, and mix the answers."""
@@ -210,6 +225,7 @@ class Variational(Engine, Learner):
             log_evidence,
             [*each.reals.values()],
             draws,
+            latent=[*each.latent.values()],
             history=each.history,
             batched=question.observed.batched,
             kind=each.kind,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from pgnn.factors.variable import Variable
 from pgnn.inference.continuous.model_and_guide import ModelAndGuide, by_row
 from pgnn.inference.continuous.objective import Objective, Renyi
 from pgnn.inference.continuous.weighted_draws import Weighted
@@ -120,29 +121,52 @@ def drawn_samples(
 
     Real variables that the guide does not draw are ``NaN``.
     """
-    model, observed = problem.density.model, problem.density.observed
-    rows = observed.num_rows
     with torch.no_grad():
         weighted = problem.weighted(objective, generator, draws=max(n, 1))
-        values = _broadcast(weighted, rows)
+    return samples_given(problem, _values(weighted), generator, n)
+
+
+def samples_given(
+    problem: ModelAndGuide,
+    draws: Mapping[Hashable, Tensor],
+    generator: torch.Generator,
+    n: int | None = None,
+) -> Samples:
+    """Return samples of all variables, discrete ones drawn exactly given those of the guide.
+
+    Args:
+        problem: Model and fitted guide.
+        draws: ``(S, B, *shape)`` draws of the guide; ``(S, *shape)`` of shared latents.
+        generator: Random generator of the states.
+        n: Number of samples, at most ``S``; all by default.
+    """
+    model, observed = problem.density.model, problem.density.observed
+    rows, number = observed.num_rows, len(next(iter(draws.values())))
+    n = number if n is None else n
+    values = {k: _in_all_rows(model.variables[k], x, rows) for k, x in draws.items()}
+    with torch.no_grad():
         answer = problem.density.solved(by_row(values))
-        number = int(torch.randint(2**31, (), generator=generator))
-        states, _ = answer.solver.draw(answer.codes, answer.soft, 1, number)
-    codes = torch.from_numpy(states.astype(np.int64))[0].reshape(max(n, 1), rows, states.shape[-1])[
-        :n
-    ]
+        seed = int(torch.randint(2**31, (), generator=generator))
+        states, _ = answer.solver.draw(answer.codes, answer.soft, 1, seed)
+    codes = torch.from_numpy(states.astype(np.int64))[0].reshape(number, rows, states.shape[-1])[:n]
     reals = {}
     for v in model.variables.values():
         if v.is_discrete:
             continue
-        draws = values.get(v.name, observed.reals.get(v.name))
-        if draws is None:  # a program's guide may leave out what nothing depends on
-            draws = torch.full((1,), torch.nan).reshape([1] * (2 + len(v.shape)))
-        reals[v.name] = draws[:n] if v.name in values else draws.expand(n, rows, *v.shape)
+        known = values.get(v.name, observed.reals.get(v.name))
+        if known is None:  # a program's guide may leave out what nothing depends on
+            known = torch.full((1,), torch.nan).reshape([1] * (2 + len(v.shape)))
+        reals[v.name] = known[:n] if v.name in values else known.expand(n, rows, *v.shape)
     if not observed.batched:
         codes, reals = codes[:, 0], {k: x[:, 0] for k, x in reals.items()}
     variables = tuple(model.variables.values())
     return Samples(variables, codes, reals, batched=observed.batched, index=observed.index)
+
+
+def _in_all_rows(variable: Variable, draws: Tensor, rows: int) -> Tensor:
+    """``(S, B, *shape)`` draws; those of a shared latent are repeated."""
+    draws = draws.unsqueeze(1) if draws.dim() == 1 + len(variable.shape) else draws
+    return draws.expand(len(draws), rows, *draws.shape[2:])
 
 
 def _batch_sizes(draws: int, largest: int) -> list[int]:

@@ -16,6 +16,7 @@ from pgnn.inference.engine import Engine
 from pgnn.inference.particles.weighted_posterior import WeightedPosterior
 from pgnn.inference.question import names_of, targets_of
 from pgnn.inference.repeated_executions import executed
+from pgnn.inference.samples import Samples
 
 _MANY, _SOME = 4000, 1000
 """Numbers of draws of an answer: with vectorised and with single executions."""
@@ -27,13 +28,15 @@ def computed_posterior(
     others: Sequence[Hashable],
     evidence: Any,
     engine: Engine,
-) -> WeightedPosterior:
+) -> Any:  # a posterior with reals
     r"""Return the posterior of computed values :math:`f(x)`, and of variables, from samples.
 
     .. math:: x^i \sim p(x \mid e), \qquad f^i = f(x^i)
 
-    The engine samples all variables; the program is executed again with each sample fixed, and
-    returns its computed values, which are ``NaN`` in executions that do not reach the site.
+    The program is executed again with each draw of all variables fixed, and returns its computed
+    values, which are ``NaN`` in executions that do not reach the site. The draws are those behind
+    the engine's answer, such as its chains, whose settings and diagnostics hold; an engine without
+    draws samples all variables.
 
     Args:
         model: A program.
@@ -46,14 +49,41 @@ def computed_posterior(
         EvidenceError: If the shape of a computed value differs between samples.
 
     Cost:
-        4,000 samples and as many batched executions; 1,000 if executions cannot be batched.
+        An execution for each draw of the engine, batched where possible; an engine without draws
+        takes 4,000 samples, or 1,000 if executions cannot be batched.
     """
-    drawn = engine.sample(model, _MANY if model.obstacle is None else _SOME, evidence)
-    n, batched = drawn.num_samples, drawn.batched
-    rows = drawn.codes.shape[1] if batched else 1
+    question: Any = engine.read(model, evidence, None, names=[*others])
+    with torch.no_grad():
+        answer = engine.answer_with_draws(question)
+    if answer is None:
+        drawn = engine.sample(model, _MANY if model.obstacle is None else _SOME, evidence)
+        return _of_samples(model, drawn, _computed(model, drawn, computed), others, engine)
+    posterior, drawn = answer
+    values = _computed(model, drawn, computed)
+    variables = [Variable(k, None, tuple(x.shape[2:])) for k, x in values.items()]
+    return engine.told(question, posterior.with_computed(variables, values))
+
+
+def _computed(model: Any, drawn: Samples, computed: Sequence[Hashable]) -> dict[Hashable, Tensor]:
+    """``(n, B, *shape)`` computed values given draws of all variables."""
+    n = drawn.num_samples
+    rows = drawn.codes.shape[1] if drawn.batched else 1
     held = {k: x.reshape(n * rows, *model.variables[k].shape) for k, x in drawn.items()}
     runs = executed(model, held, n * rows, seed=0)
-    values = {k: _in_draws(k, [r.computed.get(k) for r in runs], n, rows) for k in computed}
+    return {k: _in_draws(k, [r.computed.get(k) for r in runs], n, rows) for k in computed}
+
+
+def _of_samples(
+    model: Any,
+    drawn: Samples,
+    values: dict[Hashable, Tensor],
+    others: Sequence[Hashable],
+    engine: Engine,
+) -> WeightedPosterior:
+    """Return the posterior of computed values and of variables as averages over samples."""
+    n, batched = drawn.num_samples, drawn.batched
+    rows = drawn.codes.shape[1] if batched else 1
+    computed = [*values]
     queried = names_of(others, model.variables, model.elements)
     reals = [model.variables[k] for k in queried if _is_real(model, k)]
     values |= {v.name: drawn[v.name].reshape(n, rows, *v.shape) for v in reals}

@@ -40,7 +40,14 @@ def posterior_of(
     """Return the marginals of the targets, with standard errors."""
     discrete, reals = _target_variables(question)
     targets = targets_of(question.model, discrete)
-    log_evidence, figures = _figures(question, runs, engine)
+    for v in reals:
+        if any(v.name in r.uneven for r in runs):
+            raise Unsupported(
+                f"the shape of {v.name!r} differs between executions, so that it has no mean",
+                "use other targets, or a value computed from it that always has the same shape",
+            )
+    named = [] if question.names is None else [*targets.numbers, *(v.name for v in reals)]
+    log_evidence, figures = _figures(question, runs, engine, named)
     columns = targets.columns
     estimates = [_marginals(question, r) for r in runs]
     errors = {
@@ -49,12 +56,6 @@ def posterior_of(
         if v.name in question.model.elements.first
     }
     observed = question.observed
-    for v in reals:
-        if any(v.name in r.uneven for r in runs):
-            raise Unsupported(
-                f"the shape of {v.name!r} differs between executions, so that it has no mean",
-                "use other targets, or a value computed from it that always has the same shape",
-            )
     size = len(question.model.elements.offset) and int(question.model.elements.offset[-1])
     table = np.stack([e[0] for e in estimates]) if estimates else np.zeros((0, size))
     return WeightedPosterior(
@@ -186,9 +187,13 @@ def _target_variables(question: Question) -> tuple[list[Hashable], list[Variable
 
 
 def _figures(
-    question: Question, runs: Sequence[Executions], engine: str
+    question: Question, runs: Sequence[Executions], engine: str, named: Sequence[Any] = ()
 ) -> tuple[Tensor, dict[str, Any]]:
-    """Log evidence and its diagnostics, with a warning for small effective sample sizes."""
+    """Log evidence and its diagnostics, with a warning for small effective sample sizes.
+
+    The effective sample size of a row is the smallest of the named targets, numbers of elements
+    and names of reals, over the executions that have them.
+    """
     log_evidence = np.array([r.weights.log_evidence[0] for r in runs], dtype=np.float64)
     number = runs[0].weights.number if runs else 0
     lost = np.flatnonzero(np.isneginf(log_evidence))
@@ -199,7 +204,7 @@ def _figures(
             f"executions; draw more with {engine}(...)",
             tuple(lost.tolist()),
         )
-    sizes = np.array([weighted_sample_size(1.0, np.square(r.normalised).sum()) for r in runs])
+    sizes = np.array([min([_size(r.normalised), *_sizes_of(r, named)]) for r in runs])
     sizes[lost] = 0.0
     least = np.array([min(r.weights.least[0], s) for r, s in zip(runs, sizes, strict=True)])
     judged = Convergence(engine).few_draws(
@@ -212,6 +217,22 @@ def _figures(
         "effective_sample_size": torch.from_numpy(sizes),
         "log_evidence_standard_error": torch.tensor(errors, dtype=torch.float64),
     }
+
+
+def _size(weights: Floats) -> float:
+    return float(weighted_sample_size(weights.sum(), np.square(weights).sum()))
+
+
+def _sizes_of(run: Executions, named: Sequence[Any]) -> list[float]:
+    """Effective sample sizes of some targets, over the executions that have them."""
+    sizes = []
+    for name in named:
+        if isinstance(name, np.integer):
+            absent = run.codes[:, name] < 0
+        else:
+            absent = np.asarray(run.reals[name].isnan().reshape(len(run.codes), -1).any(-1))
+        sizes += [_size(run.normalised[~absent])] if absent.any() else []
+    return sizes
 
 
 def _marginals(question: Question, run: Executions) -> tuple[Floats, Floats]:

@@ -95,6 +95,13 @@ class ExecutionSampling(Engine):
             question, runs, engine=type(self).__name__, diagnostics=self._diagnostics
         )
 
+    def answer_with_draws(self, question: Question) -> tuple[Posterior, Samples]:
+        """See :class:`Engine`; samples have ``log_weights``."""
+        runs = self._drawn(question, self.samples, self.seed)
+        engine = type(self).__name__
+        posterior = posterior_of(question, runs, engine=engine, diagnostics=self._diagnostics)
+        return posterior, samples_of(question, runs)
+
     def answer_most_probable(self, question: Question, k: int) -> Assignment | KBest:
         """See :class:`Engine`; the best execution, or the states with the largest weight."""
         if k > 1:
