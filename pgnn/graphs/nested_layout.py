@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
+from itertools import combinations
 from typing import Any, NamedTuple
 
 import networkx as nx
+import numpy as np
 
 from pgnn.graphs.checks import Node, check_directed_acyclic
 from pgnn.graphs.layered_layout import Layout, Point, layered_layout
@@ -45,6 +47,7 @@ def nested_layout(
     *,
     gap: Point,
     padding: float,
+    widths: Mapping[Hashable, float] | None = None,
 ) -> tuple[Layout, list[Box]]:
     """Place nodes in layers, those of a group in a box of their own.
 
@@ -57,6 +60,7 @@ def nested_layout(
         sizes: Width and height of each node.
         gap: Horizontal and vertical distance between nodes.
         padding: Distance between a box and what it contains.
+        widths: Least widths of the boxes of groups, for their labels.
 
     Returns:
         The layout, and the boxes, outer ones first.
@@ -88,14 +92,22 @@ def nested_layout(
         members = {n for n, u in unit.items() if u == part}
         deeper = {n: groups[n][1:] for n in members}
         insides[part] = nested_layout(
-            _with_ends(graph, members), deeper, sizes, gap=gap, padding=padding
+            _with_ends(graph, members), deeper, sizes, gap=gap, padding=padding, widths=widths
         )
+    least = widths or {}
     frames = {
-        part: (layout.size[0] + 2 * padding, layout.size[1] + 2 * padding)
+        part: (
+            max(layout.size[0] + 2 * padding, least.get(part.group, 0.0)),
+            layout.size[1] + 2 * padding,
+        )
         for part, (layout, _) in insides.items()
     }
     extents = {n: frames[n] if n in frames else sizes.get(n, _NOTHING) for n in outer}
     whole = layered_layout(outer, extents, gap=gap)
+    insides = {
+        part: _mirrored(*inside) if _crosses(inside[0], whole, unit) else inside
+        for part, inside in insides.items()
+    }
     shifted = {
         part: _shifted(*insides[part], whole.positions[part], frames[part], padding)
         for part in insides
@@ -137,11 +149,27 @@ def _with_ends(graph: nx.DiGraph, members: set[Node]) -> nx.DiGraph:
     return inside
 
 
+def _crosses(inside: Layout, whole: Layout, unit: Mapping[Node, Node]) -> bool:
+    """Whether more pairs of edges into or out of a box cross than if it were mirrored."""
+    ends = [(n.node, x) for n, (x, _) in inside.positions.items() if isinstance(n, _End)]
+    places = [(whole.positions[unit[node]][0], x) for node, x in ends if node in unit]
+    signs = [np.sign((u - v) * (x - y)) for (u, x), (v, y) in combinations(places, 2)]
+    return sum(signs) < 0
+
+
+def _mirrored(layout: Layout, boxes: list[Box]) -> tuple[Layout, list[Box]]:
+    width = layout.size[0]
+    positions = {n: (width - u, v) for n, (u, v) in layout.positions.items()}
+    routes = {e: [(width - u, v) for u, v in route] for e, route in layout.routes.items()}
+    turned = [box._replace(left=width - box.left - box.width) for box in boxes]
+    return Layout(positions, routes, layout.size), turned
+
+
 def _shifted(
     layout: Layout, boxes: list[Box], centre: Point, frame: Point, padding: float
 ) -> tuple[Layout, list[Box]]:
     """The inside of a box where the box is placed."""
-    x, y = centre[0] - frame[0] / 2 + padding, centre[1] - frame[1] / 2 + padding
+    x, y = centre[0] - layout.size[0] / 2, centre[1] - frame[1] / 2 + padding
     positions = {n: (u + x, v + y) for n, (u, v) in layout.positions.items()}
     routes = {e: [(u + x, v + y) for u, v in route] for e, route in layout.routes.items()}
     moved = [box._replace(left=box.left + x, top=box.top + y) for box in boxes]
@@ -171,5 +199,10 @@ def _joined(
             continue
         start = insides[upper][0].routes[a, _End(b)] if upper in insides else []
         end = insides[lower][0].routes[_End(a), b] if lower in insides else []
-        routes[a, b] = [*start, *whole.routes[upper, lower], *end]
+        between = [*whole.routes[upper, lower]]
+        if start:  # through a place of its own on the border of the box
+            between[:2] = [(start[-1][0], y) for _, y in between[:2]]
+        if end:
+            between[-2:] = [(end[0][0], y) for _, y in between[-2:]]
+        routes[a, b] = [*start, *between, *end]
     return Layout(positions, routes, whole.size)

@@ -8,12 +8,12 @@ from typing import Any, cast
 
 from pgnn.errors import Unsupported
 from pgnn.graphs.nested_layout import nested_layout
-from pgnn.plot.canvas import Canvas
+from pgnn.plot.canvas import Canvas, text_width
 from pgnn.plot.cards import BODY, Bar, Card, Mark, draw_cards
 from pgnn.plot.network import GAP
 from pgnn.programs.program import Program
 
-_PADDING = 12.0
+_PADDING, _MARGIN = 12.0, 3.0
 
 
 def structure(program: Program, *, ax: Any = None) -> Any:
@@ -51,17 +51,25 @@ def structure(program: Program, *, ax: Any = None) -> Any:
         for name, site in sites.items()
     }
     sizes = {site: card.size for site, card in cards.items()}
-    layout, boxes = nested_layout(program.graph, plates, sizes, gap=GAP, padding=_PADDING)
+    groups = {plate for nested in plates.values() for plate in nested}
+    layout, boxes = nested_layout(
+        program.graph, plates, sizes, gap=GAP, padding=_PADDING,
+        widths={g: text_width(_label(g), BODY) + 2 * _MARGIN for g in groups},
+    )  # fmt: skip
     canvas = Canvas(layout.size, ax)
     edge = canvas.palette.line
     for box in boxes:
         canvas.rectangles([box[1:]], facecolors="none", edgecolors=edge, lw=canvas.scale, zorder=0)
-        plate, size = cast("tuple[str, int]", box.group)
-        x, y = box.left + box.width - 3.0, box.top + box.height - 3.0
-        canvas.write(x, y, f"{plate}: {size}", BODY, ha="right", style="italic")
+        x, y = box.left + box.width - _MARGIN, box.top + box.height - _MARGIN
+        canvas.write(x, y, _label(box.group), BODY, ha="right", style="italic")
     canvas.curves(layout.routes.values(), arrows=True)
     draw_cards(canvas, cards, layout)
     return canvas.ax
+
+
+def _label(plate: Hashable) -> str:
+    name, size = cast("tuple[str, int]", plate)
+    return f"{name}: {size}"
 
 
 def _values(program: Program, name: str) -> str:

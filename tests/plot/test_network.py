@@ -16,6 +16,7 @@ import torch
 
 import pgnn
 from pgnn.errors import EvidenceError, ModelError, NotConverged, Unsupported
+from pgnn.graphs.nested_layout import nested_layout
 from pgnn.inference.continuous.real_posterior import RealPosterior
 from pgnn.plot.canvas import DARK, LIGHT
 
@@ -240,3 +241,28 @@ class TestOtherPictures:
         assert overlaps(ax) == []
         with pytest.raises(Unsupported, match="Program"):
             pgnn.plot.structure(pgnn.HiddenMarkovModel(2, {"x": 3}))
+
+    def test_edges_into_a_plate_have_places_of_their_own(self) -> None:
+        def program() -> None:
+            first = pyro.sample("first", dist.Normal(0.0, 1.0))
+            second = pyro.sample("second", dist.Normal(0.0, 1.0))
+            with pyro.plate("repeated measurements of a long name", 2):
+                z = pyro.sample("z", dist.Normal(first, 1.0))
+                pyro.sample("y", dist.Normal(second + z, 1.0))
+
+        drawn = pgnn.Program(program)
+        sizes = dict.fromkeys(drawn.sites, (40.0, 30.0))
+        plates = {n: [*site.plates.items()] for n, site in drawn.sites.items()}
+        label = next(iter(plates["z"]))
+        layout, (box,) = nested_layout(
+            drawn.graph, plates, sizes, gap=(10.0, 20.0), padding=12.0, widths={label: 300.0}
+        )
+        assert box.width == 300.0
+        routes = [layout.routes["first", "z"], layout.routes["second", "y"]]
+        (first,), (second,) = [{x for x, y in route if y == box.top} for route in routes]
+        assert abs(first - second) > 5.0
+        parents = [layout.positions[name][0] for name in ("first", "second")]
+        assert (first < second) == (parents[0] < parents[1])  # they do not cross before it
+        ax = pgnn.plot.structure(drawn)
+        extent = ax.get_window_extent()
+        assert all(t.get_window_extent().x0 >= extent.x0 for t in ax.texts)
