@@ -154,7 +154,7 @@ def _crosses(inside: Layout, whole: Layout, unit: Mapping[Node, Node]) -> bool:
     ends = [(n.node, x) for n, (x, _) in inside.positions.items() if isinstance(n, _End)]
     places = [(whole.positions[unit[node]][0], x) for node, x in ends if node in unit]
     signs = [np.sign((u - v) * (x - y)) for (u, x), (v, y) in combinations(places, 2)]
-    return sum(signs) < 0
+    return bool(sum(signs) < 0)
 
 
 def _mirrored(layout: Layout, boxes: list[Box]) -> tuple[Layout, list[Box]]:

@@ -23,6 +23,12 @@ def tick_caption(cards: Mapping[Hashable, Card], meaning: str) -> list[str]:
     return [f"tick: {meaning}"] if drawn else []
 
 
+def colour_caption(cards: Mapping[Hashable, Card]) -> list[str]:
+    """Return what colours mean, if there are heat maps."""
+    drawn = any(card.sketch is not None for card in cards.values())
+    return ["colours: blue 0, yellow 1"] if drawn else []
+
+
 def kind_caption(posterior: Posterior | None, row: int) -> list[str]:
     """Return what kind of numbers a posterior has, unless they are exact."""
     if posterior is None or posterior.kind == "exact":

@@ -9,10 +9,13 @@ from enum import Enum
 from pgnn.graphs.layered_layout import Layout
 from pgnn.inference.answer_text import is_one
 from pgnn.plot.canvas import Canvas, Palette, shortened, text_width
+from pgnn.plot.sketches import Sketch
 
 TITLE, BODY = 8.0, 7.0
-_PAD, _LINE, _HEAD = 5.0, 10.0, 12.0
+_PAD, _LINE, _HEAD, _GAP = 5.0, 10.0, 12.0, 2.0
 _BAR, _NUMBER = 44.0, 29.0
+_SLACK = 1.03
+"""Text on a screen may be wider than its outline."""
 _NAME, _LABEL = 130.0, 80.0
 """Largest width of names and labels in points."""
 
@@ -55,12 +58,14 @@ class Card:
         bars: A line for each state.
         mark: Highlight of the node.
         quiet: Whether it is grey, with a plain name.
+        sketch: A small heat map below the lines.
     """
 
     name: str
     bars: Sequence[Bar] = ()
     mark: Mark = Mark.NONE
     quiet: bool = False
+    sketch: Sketch | None = None
 
     @property
     def title(self) -> str:
@@ -78,6 +83,9 @@ class Card:
         if len(plain) < len(self.bars):
             body = max(body, self.label_width + 4.0 + _BAR + _NUMBER)
         height = _HEAD + _LINE * len(self.bars) + _PAD
+        if self.sketch is not None:
+            body = max(body, self.sketch.size[0])
+            height += self.sketch.size[1] + _GAP
         return max(head, body) + 2 * _PAD, height
 
     @property
@@ -90,7 +98,7 @@ class Card:
 def _width(bar: Bar, room: float) -> float:
     """Return the width of a label in points."""
     label = shortened(bar.label, room, BODY, bold=bar.observed)
-    return text_width(label, BODY, bold=bar.observed)
+    return _SLACK * text_width(label, BODY, bold=bar.observed)
 
 
 def draw_cards(canvas: Canvas, cards: Mapping[Hashable, Card], layout: Layout) -> None:
@@ -104,6 +112,8 @@ def draw_cards(canvas: Canvas, cards: Mapping[Hashable, Card], layout: Layout) -
         top = layout.positions[node][1] - height / 2
         frames.setdefault((card.mark, card.quiet), []).append((left, top, width, height))
         _write_title(canvas, card, left, top, width)
+        if card.sketch is not None:
+            card.sketch.draw(canvas, left + _PAD, top + height - _PAD - card.sketch.size[1])
         bar_left = left + width - _PAD - _NUMBER - _BAR
         for k, bar in enumerate(card.bars):
             y = top + _HEAD + _LINE * k

@@ -10,8 +10,10 @@ from torch.distributions import Categorical
 
 from pgnn.errors import EvidenceError
 from pgnn.plot.cards import Bar, Card, Mark
+from pgnn.plot.sketches import Sketch, sketch_of
 
 if TYPE_CHECKING:
+    from pgnn.factors.variable import Variable
     from pgnn.inference.posterior import Posterior
 
 RowFindings = Mapping[Hashable, Any]
@@ -55,7 +57,11 @@ def marginal_cards(
         if values is not None:
             states = variables[name].states or ()
             bars = _bars(states, values, compared.get(name), findings.get(name))
-        cards[name] = Card(name_of(name), _abridged(bars, max_states), mark)
+        sketch = _sketch(posterior, variables.get(name), row) if values is None else None
+        if sketch is not None:
+            bars = [*bars, Bar(sketch.caption)]
+        lines = bars if values is None else _abridged(bars, max_states)
+        cards[name] = Card(name_of(name), lines, mark, sketch=sketch)
     return cards
 
 
@@ -117,6 +123,14 @@ def _bars(
     ]
 
 
+def _sketch(posterior: Posterior, variable: Variable | None, row: int) -> Sketch | None:
+    """Return the picture of an array of discrete variables."""
+    if variable is None or not variable.shape:
+        return None
+    probs = posterior.probs(variable.name)
+    return sketch_of(variable, probs[row] if posterior.batched else probs)
+
+
 def finding_lines(finding: Any) -> list[Bar]:
     """Return the line that says what was observed of a variable without bars."""
     if finding is None:
@@ -133,7 +147,7 @@ def _summary_lines(
     lines = [*finding_lines(finding), Bar(now)]
     if before is not None and name in before:
         was = _summary(before, name, 0)
-        lines += [Bar(f"was {was}")] if was != now else []
+        lines += [Bar(f"was {was}")] if was != now and was.startswith("mean") else []
     return lines
 
 

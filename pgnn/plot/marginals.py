@@ -10,7 +10,7 @@ from pgnn.errors import EvidenceError, closest
 from pgnn.graphs.layered_layout import Layout
 from pgnn.plot.axes import check_drawn
 from pgnn.plot.canvas import Canvas
-from pgnn.plot.captions import captioned, kind_caption, tick_caption, write_captions
+from pgnn.plot.captions import captioned, colour_caption, kind_caption, tick_caption, write_captions
 from pgnn.plot.cards import Card, draw_cards
 from pgnn.plot.marginal_cards import findings_of, marginal_cards
 
@@ -63,7 +63,11 @@ def marginals(
         max_states=max_states,
     )  # fmt: skip
     layout = _in_columns(cards)
-    captions = [*tick_caption(cards, "before"), *kind_caption(posterior, row)]
+    captions = [
+        *tick_caption(cards, "before"),
+        *colour_caption(cards),
+        *kind_caption(posterior, row),
+    ]
     canvas = Canvas(captioned(layout.size, captions), ax)
     draw_cards(canvas, cards, layout)
     write_captions(canvas, captions, layout.size[1])

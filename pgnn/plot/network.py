@@ -6,14 +6,15 @@ from collections.abc import Hashable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from pgnn.abilities import FactorModel, UnrollableModel
+from pgnn.abilities import FactorModel, UnrollableModel, VariableModel
+from pgnn.errors import ModelError
 from pgnn.graphs.checks import graph_of
 from pgnn.graphs.layered_layout import Layout, layered_layout
 from pgnn.inference.findings import Findings
 from pgnn.inference.model_reader import reader_of
 from pgnn.plot.canvas import Canvas
-from pgnn.plot.captions import captioned, kind_caption, tick_caption, write_captions
-from pgnn.plot.cards import Card, Mark, draw_cards
+from pgnn.plot.captions import captioned, colour_caption, kind_caption, tick_caption, write_captions
+from pgnn.plot.cards import Bar, Card, Mark, draw_cards
 from pgnn.plot.marginal_cards import (
     RowFindings,
     finding_lines,
@@ -80,7 +81,11 @@ def network(
         posterior = model.query(evidence=evidence)
         before = model.query() if before is None else before
     cards: dict[Hashable, Card] = {
-        node: Card(name_of(node), finding_lines(findings.get(node)), mark_of(node, findings, None))
+        node: Card(
+            name_of(node),
+            [*_shape_lines(model, node), *finding_lines(findings.get(node))],
+            mark_of(node, findings, None),
+        )
         for node in graph
     }
     if posterior is not None:
@@ -91,7 +96,11 @@ def network(
     if target in cards:
         cards[target] = replace(cards[target], mark=Mark.TARGET)
     layout = layered_layout(graph, {n: c.size for n, c in cards.items()}, gap=GAP)
-    captions = [*tick_caption(cards, "before the evidence"), *kind_caption(posterior, row)]
+    captions = [
+        *tick_caption(cards, "before the evidence"),
+        *colour_caption(cards),
+        *kind_caption(posterior, row),
+    ]
     captions += [_THICK] if highlighted else []
     canvas = Canvas(captioned(layout.size, captions), ax)
     canvas.curves(layout.routes.values(), arrows=graph.is_directed())
@@ -99,6 +108,16 @@ def network(
     draw_cards(canvas, cards, layout)
     write_captions(canvas, captions, layout.size[1])
     return canvas.ax
+
+
+def _shape_lines(model: Any, node: Hashable) -> list[Bar]:
+    """Return the line with the size of an array; none if the states are taken from data."""
+    try:
+        variables = model.variables if isinstance(model, VariableModel) else {}
+    except ModelError:
+        return []
+    shape = variables[node].shape if node in variables else ()
+    return [Bar(f"{' x '.join(map(str, shape))} cells")] if shape else []
 
 
 def _highlight(

@@ -143,6 +143,26 @@ class TestNetwork:
         assert line.get_fontweight() == "bold"
         assert not any("exact" in w for w in words(pgnn.plot.network(asia, evidence=evidence)))
 
+    def test_arrays_are_small_heat_maps(self) -> None:
+        field = pgnn.MarkovRandomField.grid((3, 4), ["paper", "ink"], coupling=0.8, name="pixel")
+        assert "3 x 4 cells" in words(pgnn.plot.network(field))
+        unfitted = pgnn.BayesianNetwork([("p", "q")])
+        assert words(pgnn.plot.network(unfitted)) == ["p", "q"]
+        posterior = field.query(evidence={("pixel", 0, 0): "ink"})
+        ax = posterior.plot()
+        (cells,) = [c for c in ax.collections if c.get_array() is not None]
+        np.testing.assert_allclose(cells.get_array(), posterior["pixel"].probs[..., 1].flatten())
+        assert {"1 of 12 observed", "probability of ink", "colours: blue 0, yellow 1"} <= set(
+            words(ax)
+        )
+        chain = pgnn.HiddenMarkovModel(["fair", "loaded"], {"x": 2}, [0.5, 0.5], np.eye(2))
+        smoothed = chain.smooth({"x": [[0, 1, 0], [0, 1, None]]})
+        ax = smoothed.plot(row=1)
+        (cells,) = [c for c in ax.collections if c.get_array() is not None]
+        expected = smoothed["state"].probs[1].detach().T.flatten()
+        np.testing.assert_allclose(cells.get_array(), expected)
+        assert {"fair", "loaded"} <= set(words(ax))
+
     def test_observed_states_are_certain(self) -> None:
         probs = torch.tensor([[1.0 - 2.0**-53, 2.0**-53]], dtype=torch.float64)
         answer = pgnn.Posterior([pgnn.Variable("a", 2)], probs, torch.zeros(1), batched=False)
