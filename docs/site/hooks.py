@@ -70,7 +70,8 @@ def on_config(config: Any) -> Any:
     others = [p.name for p in sorted(Path(config.docs_dir).glob("*.md")) if p.name not in listed]
     if others:
         config.nav.append({"More": others})
-    config.nav.append({"Reference": [f"reference/{name}.md" for name in reference()]})
+    names = sorted(reference(), key=lambda name: name != "models")  # models first
+    config.nav.append({"Reference": [f"reference/{name}.md" for name in names]})
     config.markdown_extensions.append(DocstringMarkup())
     return config
 
