@@ -93,6 +93,20 @@ class Automatic(Engine):
                 return self._by_sampling(question, error.reason)
         return _with_reason(why, self._estimating(question).answer_query(question))
 
+    def answer_with_draws(self, question: Question) -> tuple[Posterior, Samples] | None:
+        """See :class:`Engine`: the chains of MCMC where a query is answered by them."""
+        if self._obstacle(question) is not None or _discrete(question.model):
+            return None
+        try:
+            self._exact.answer_query(question)
+        except Intractable:
+            return None
+        except Unsupported as error:
+            with suppress(Unsupported):
+                posterior, drawn = engines.MCMC(seed=self.seed).answer_with_draws(question)
+                return _with_reason(error.reason, posterior), drawn
+        return None
+
     def answer_most_probable(self, question: Question, k: int) -> Assignment | KBest:
         """Answer ``most_probable``: exactly, by search with bounds, or by propagation."""
         if k > 1:

@@ -58,6 +58,20 @@ def test_the_chain_that_was_asked_for_answers() -> None:
     torch.testing.assert_close(found.samples["b"], 2 * found.samples["a"].double())
 
 
+def logistic() -> None:
+    x = pyro.sample("x", dist.Normal(0.0, 1.0))
+    pyro.deterministic("p", torch.sigmoid(x))
+    pyro.sample("y", dist.Bernoulli(torch.sigmoid(x)), obs=torch.tensor(1.0))
+
+
+@pytest.mark.filterwarnings("ignore::pgnn.NotConverged")
+def test_the_chain_that_is_chosen_where_none_was_asked_for() -> None:
+    found = pgnn.Program(logistic).query("p")
+    assert found.engine == "MCMC"
+    assert float(found["p"].r_hat) < 1.05
+    assert float(found["p"].effective_sample_size) < 0.9 * len(found["p"].draws)
+
+
 @pytest.mark.filterwarnings("ignore::pgnn.NotConverged")
 def test_the_guide_that_was_asked_for_answers() -> None:
     found = pgnn.Program(doubled).query(["a", "b"], {"y": 3}, engine=GUIDE)

@@ -160,7 +160,8 @@ def without_sum(name: Hashable, child: Hashable) -> Unsupported:
         f"{name!r} has no states and is not observed, and {child!r} depends on it: the sum over "
         "it has no table",
         "give it as evidence, or use engine=pgnn.ExecutionSampling(), or, where "
-        "it is real and no count, Variational() or MCMC(); learn with Variational(), or with "
+        "it is real and no count, Variational(), which also finds the most probable reals of "
+        "targets=, or MCMC(); learn with Variational(), or with "
         "LowerBound() if the model has a recognition network",
     )
 

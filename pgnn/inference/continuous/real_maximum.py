@@ -31,8 +31,10 @@ _REST, _STEEP = 1e-7, 1e-3
 
 
 def most_probable_reals(settings: Variational, question: Question) -> AssignmentWithReals:
-    r"""Return :math:`\arg\max_r p(r, e)` if only real variables are unknown.
+    r"""Return :math:`\arg\max_r p(r, e)`.
 
+    Unobserved discrete variables are summed out if the targets are real, and the density
+    :math:`p(r, e) = \sum_z p(z, r, e)` may then have several maxima, of which one is found.
     Variables without children whose parents are known are set to the modes of their distributions;
     the others are found by gradient ascent.
 
@@ -41,16 +43,17 @@ def most_probable_reals(settings: Variational, question: Question) -> Assignment
         question: Question whose targets are real.
 
     Raises:
-        Unsupported: If other variables are unobserved, a distribution does not define its mode, or
+        Unsupported: If a target is discrete, a distribution does not define its mode, or
             a target was observed in part and depends on unknown reals.
     """
-    if not question.complete:
+    unknown, summed = unknown_reals(question), not question.complete
+    if summed and (question.names is None or not {*listed(question.names)} <= {*unknown}):
         raise Unsupported(
             "joint maximisation over states and real values is not supported for this model",
-            "give the states as evidence, or pass only discrete variables as targets=",
+            "give the states as evidence, or pass only real variables as targets=, for which the "
+            "states are summed out; query() gives the probabilities of states",
         )
-    unknown = unknown_reals(question)
-    leaves = [n for n in unknown if _is_leaf(question, n, unknown)]
+    leaves = [] if summed else [n for n in unknown if _is_leaf(question, n, unknown)]
     # missing cells of a partially observed vector are integrated out if its parents are unknown
     rest = [n for n in unknown if n not in leaves and n not in question.observed.names]
     names = [*leaves, *rest]

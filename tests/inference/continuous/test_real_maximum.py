@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pyro
+import pyro.distributions as dist
 import pytest
 import torch
 from torch import Tensor, nn
@@ -102,3 +104,34 @@ def test_many_rows_do_not_hide_that_the_limit_was_reached() -> None:
     images = (torch.rand(2000, 64) < 0.3).float()
     with pytest.warns(pgnn.NotConverged, match="raise max_iterations"):
         vae.most_probable({"x": images}, engine=pgnn.Variational(max_iterations=4))
+
+
+def test_states_are_summed_out_where_the_targets_are_real() -> None:
+    values = torch.tensor([0.0, 1.0, 10.0, 11.0, 12.0], dtype=torch.float64)
+    prior = torch.tensor([0.5, 0.5], dtype=torch.float64)
+
+    def mixture() -> None:
+        with pyro.plate("components", 2):
+            locs = pyro.sample("locs", dist.Normal(torch.tensor([0.0, 10.0]).double(), 5.0))
+        with pyro.plate("rows", len(values)):
+            z = pyro.sample("z", dist.Categorical(prior))
+            pyro.sample("y", dist.Normal(locs[z], 2.0), obs=values)
+
+    program, engine = pgnn.Program(mixture), pgnn.Variational(seed=0, progress=False)
+    with pytest.raises(Unsupported, match=r"pass only real variables as targets=.*summed out"):
+        program.most_probable(engine=engine)
+    with pytest.raises(Unsupported, match="pass only real variables as targets="):
+        program.most_probable(targets=["z", "locs"], engine=engine)
+    best = program.most_probable(targets="locs", engine=engine)
+    locs = best["locs"]
+    assert list(best) == ["locs"]
+
+    def log_joint(at: Tensor) -> Tensor:
+        likelihood = prior.log() + dist.Normal(at, 2.0).log_prob(values[:, None])
+        start = torch.tensor([0.0, 10.0], dtype=torch.float64)
+        return likelihood.logsumexp(1).sum() + dist.Normal(start, 5.0).log_prob(at).sum()
+
+    torch.testing.assert_close(best.log_prob, log_joint(locs))
+    for step in (0.05, -0.05):
+        for k in range(2):
+            assert float(log_joint(locs + step * torch.eye(2)[k])) < float(best.log_prob)
