@@ -167,6 +167,7 @@ function find(step) {
     : isList() ? count(keys.length, "match", "matches") : `${hit + 1} of ${keys.length}`;
   byId("found").textContent = text;
   if (!searched) return;
+  if (isList()) byId("main").scrollTop = 0;
   say(keys.length && !isList() ? `${text}: ${nameOf(keys[hit])}` : text);
   if (keys.length && !isList()) center(keys[hit]);
 }
