@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import pgnn
-from pgnn.errors import Unsupported
+from pgnn.errors import ImpossibleEvidence, Unsupported
 
 MOVES = [[[0.9, 0.1], [0.4, 0.6]], [[0.2, 0.8], [0.5, 0.5]]]
 X = [[0, 1, 1], [1, 0, 0]]
@@ -93,3 +93,21 @@ def test_mixtures_of_fields_say_what_they_can_answer() -> None:
     model = pgnn.ModelMixture(fields, [0.5, 0.5])
     with pytest.raises(Unsupported, match=r"no factors to compile; use query\(\)"):
         model.compile("component", ["a"])
+    assert model.query("component", {"a": 1})["component"].probs.shape == (2,)
+    plan = model.explain("component", {"a": 1})
+    assert (plan.engine, plan.kind, plan.num_variables) == ("ByComponent", "exact", 3)
+    own = fields[0].explain(None, {"a": 1})
+    assert (plan.num_sliced, plan.num_eliminated) == (own.num_sliced, own.num_eliminated + 1)
+    assert plan.memory_bytes == 2 * own.memory_bytes
+    assert "each component is queried" in str(plan)
+
+
+def test_advice_about_impossible_rows_can_be_followed() -> None:
+    stuck = pgnn.HiddenMarkovModel(2, {"x": np.eye(2)}, [0.5, 0.5], np.eye(2))
+    model = pgnn.SequenceMixture([stuck, mixture().components[0]], [0.5, 0.5])
+    rows = {"x": X, "component": [0, 0]}
+    with pytest.raises(ImpossibleEvidence, match=r"from step 1 on\); leave these rows out$") as got:
+        model.predict(rows, 2)
+    assert (got.value.rows, got.value.steps) == ((0, 1), (1, 1))
+    with pytest.raises(ImpossibleEvidence, match=r"from step 1 on\); errors='nan' answers the"):
+        model.smooth(rows)

@@ -22,6 +22,7 @@ from pgnn.inference.component_rows import (
 )
 from pgnn.inference.engine import Engine
 from pgnn.inference.exact.junction_tree import JunctionTree
+from pgnn.inference.explanation import Explanation
 from pgnn.inference.posterior import Posterior
 from pgnn.inference.question import Question
 from pgnn.inference.samples import Samples
@@ -155,6 +156,26 @@ class ByComponent(Engine):
             c.log_prob(known, inputs=c.own_inputs(inputs)).reshape(-1) for c in model.components
         ]
         return joint_log_probs(model, logs, classes)
+
+    def describe(self, question: Any) -> Explanation:
+        """See :meth:`Model.explain`; of fields, which have no common factors, by component."""
+        model = _mixture(question.model)
+        if all(c.is_normalized for c in model.components):
+            return super().describe(question)
+        known, _ = component_rows(model, question.observed)
+        parts = [
+            c.explain(None, known, inputs=c.own_inputs(question.inputs)) for c in model.components
+        ]
+        kinds, seen = {p.kind for p in parts}, bool((question.observed.codes[:, 0] >= 0).all())
+        return Explanation(
+            engine=type(self).__name__,
+            kind=kinds.pop() if len(kinds) == 1 else "estimate",
+            reason=self.reason(),
+            num_variables=parts[0].num_variables + 1,
+            num_eliminated=parts[0].num_eliminated + (not seen),
+            num_sliced=parts[0].num_sliced + seen,
+            memory_bytes=sum(p.memory_bytes for p in parts),
+        )
 
     def reason(self) -> str:
         """Return the explanation."""

@@ -82,5 +82,5 @@ def impossible(
         why = "no state of the model has positive probability"
     else:
         why = "the soft evidence excludes every state that the other findings allow"
-    hint = "; errors='nan' answers the other rows" if batched else ""
-    return ImpossibleEvidence(f"{where}{why}{hint}", tuple(rows), conflict)
+    advice = "errors='nan' answers the other rows" if batched else ""
+    return ImpossibleEvidence(f"{where}{why}", tuple(rows), conflict, advice=advice)

@@ -71,7 +71,13 @@ class SequenceEngine(SequenceReader):
         """
         steps = whole_number("steps", steps, least=1)
         observed = SequenceEvidence.of(model, evidence, inputs)
-        return self.predict_steps(StepsAhead(model, targets, observed, steps, inputs))
+        try:
+            return self.predict_steps(StepsAhead(model, targets, observed, steps, inputs))
+        except ImpossibleEvidence as error:
+            advice = "leave these rows out" if observed.batched else ""
+            raise ImpossibleEvidence(
+                error.reason, error.rows, error.conflict, steps=error.steps, advice=advice
+            ) from None
 
     # --- hooks --------------------------------------------------------------------------------
 
@@ -172,13 +178,14 @@ class SequenceEngine(SequenceReader):
     def impossible(self, question: SequenceQuestion, rows: list[int]) -> ImpossibleEvidence:
         """Return the error for rows of probability zero, with the step of the first failure."""
         steps = self._lost_at(question, rows)
-        what = f"the sequence has probability zero from step {steps[0]} on"
+        what, advice = f"the sequence has probability zero from step {steps[0]} on", ""
         if question.observed.batched:
             what = (
                 f"{len(rows)} of {question.num_rows} rows have probability zero (first: row "
-                f"{rows[0]}, from step {steps[0]} on); errors='nan' answers the other rows"
+                f"{rows[0]}, from step {steps[0]} on)"
             )
-        return ImpossibleEvidence(what, tuple(rows), steps=tuple(steps))
+            advice = "errors='nan' answers the other rows"
+        return ImpossibleEvidence(what, tuple(rows), steps=tuple(steps), advice=advice)
 
     def _lost_at(self, question: SequenceQuestion, rows: list[int]) -> list[int]:
         """Return the first step of each row at which it is impossible, by bisection."""
