@@ -35,8 +35,10 @@ class ByComponent(Engine):
     .. math:: p(x_i \mid e) = \sum_k p(k \mid e)\, p_k(x_i \mid e), \qquad
         p(k \mid e) \propto \pi_k\, p_k(e)
 
-    Each component is queried by its default engine; the answer is exact if all of theirs are. For
-    sequences see :class:`~pgnn.inference.time.sequences_by_component.SequencesByComponent`.
+    Each component is queried by its default engine; the answer is exact if all of theirs are. Any
+    other engine of a :class:`ModelMixture` answers about the factors of the whole mixture. For
+    sequences see :class:`~pgnn.inference.time.sequences_by_component.SequencesByComponent`, where
+    an engine is that of the components.
 
     Example:
         >>> from pgnn.models import BayesianNetwork, ModelMixture

@@ -26,9 +26,9 @@ def expected_of(e_step: EStep[Any], observed: Any) -> ExpectedStatistics:
     .. math:: p_\epsilon(h \mid x_n), \qquad \theta_{jk} \propto \epsilon = e^{-80}
         \text{ where it was estimated as } 0,
 
-    and other rows under the current parameters. Densities whose ratios exceed :math:`1/\epsilon` may
-    outweigh a zero. If all variables are observed, the result is the counts of the rows. Zeros that
-    were declared stay zero.
+    and other rows under the current parameters. Densities whose ratios exceed
+    :math:`1/\epsilon` may outweigh a zero. If all variables are observed, the result is the counts
+    of the rows. Zeros that were declared stay zero.
 
     Args:
         e_step: The E-step; the parameters of its model are as before afterwards.

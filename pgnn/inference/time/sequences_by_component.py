@@ -37,7 +37,8 @@ class SequencesByComponent(SequenceEngine):
     exact if those of the components are; of real variables it has means and standard deviations.
 
     Args:
-        engine: The engine of the components; the default of each if not given.
+        engine: The engine of the components, ``model.query(..., engine=engine)``; the default of
+            each if not given.
 
     Cost:
         The sum of the costs of the components.
