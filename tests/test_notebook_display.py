@@ -99,6 +99,7 @@ def test_arrays_are_summed_up() -> None:
     pixels = pgnn.Variable("pixel", 2, shape=(30, 30))
     posterior = pgnn.Posterior([pixels], torch.full((1, 1800), 0.5), torch.zeros(1), batched=False)
     assert "30 x 30 cells" in shown(posterior).text
+    assert shown(posterior).text.count("pixel") == 1
 
 
 def test_records_are_printed_in_short() -> None:

@@ -82,7 +82,8 @@ def _lines_of(posterior: Posterior, variable: Variable, is_observed: bool) -> li
     if variable.shape:
         flat = probs.detach().cpu().reshape(-1).numpy()
         text = probability_table([variable], flat, max_cells=CELLS).split("\n", 1)[1]
-        return [[name, "", "", preformatted(text)]]
+        # the text begins with the name
+        return [[Html("<i>observed</i>") if is_observed else "", "", "", preformatted(text)]]
     pairs = [*zip(variable.states or (), probs.tolist(), strict=True)]
     kept = sorted(sorted(range(len(pairs)), key=lambda k: -pairs[k][1])[:_STATES])
     lines: list[list[object]] = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -16,6 +17,8 @@ MARGIN = 10.0
 _LARGEST = 30.0
 """Largest size of a figure in inches; beyond, text becomes smaller."""
 _ARROW = 4.5
+_TEXT, _READABLE, _SMALLEST = 7.0, 3.0, 1.0
+"""Size of most text; smallest size that is not warned of; smallest that Matplotlib draws."""
 
 Points = Sequence[tuple[float, float]]
 
@@ -99,12 +102,21 @@ class Canvas:
         self.ax.set_axis_off()
         box = self.ax.get_window_extent().size * 72.0 / self.ax.figure.dpi
         self.scale = float(min(box[0] / width, box[1] / height))
+        if self.scale * _TEXT < _READABLE:
+            warnings.warn(
+                f"the text of this picture has {self.scale * _TEXT:.1f} points, too small to read: "
+                "draw it on larger axes, or use pgnn.explorer.explore",
+                stacklevel=3,
+            )
         self.palette = DARK if _luminance(self.ax.get_facecolor()) < 0.5 else LIGHT
 
     def write(self, x: float, y: float, text: str, size: float, **style: Any) -> Any:
         """Write a text whose baseline starts at a point, or is aligned to it by ``ha``."""
         settings = {"color": self.palette.text, "va": "baseline", "parse_math": False} | style
-        return self.ax.text(x, y, text, fontsize=size * self.scale, **settings)
+        drawn = self.ax.text(x, y, text, fontsize=size * self.scale, **settings)
+        if size * self.scale < _SMALLEST:  # Matplotlib draws no smaller letters
+            drawn.set_visible(False)
+        return drawn
 
     def rectangles(self, boxes: Iterable[tuple[float, float, float, float]], **style: Any) -> None:
         """Draw rectangles ``(left, top, width, height)``."""

@@ -138,6 +138,9 @@ def draw_cards(canvas: Canvas, cards: Mapping[Hashable, Card], layout: Layout) -
             lw=thick * canvas.scale,
             zorder=3,
         )
+    for mark in (m for m in Mark if m is not Mark.NONE):
+        heads = [(x, y, w, _HEAD) for x, y, w, _ in frames.get((mark, False), ())]
+        canvas.rectangles(heads, facecolors=mark.colour(palette), alpha=0.3, lw=0, zorder=3.5)
     canvas.rectangles(tracks, facecolors=palette.track, lw=0, zorder=4)
     canvas.rectangles(bars, facecolors=palette.bar, lw=0, zorder=4.2)
     canvas.rectangles(ticks, facecolors=palette.text, lw=0, zorder=4.4)

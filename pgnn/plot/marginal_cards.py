@@ -144,11 +144,22 @@ def _summary_lines(
 ) -> list[Bar]:
     """Return the lines of a real variable or an array."""
     now = _summary(posterior, name, row)
-    lines = [*finding_lines(finding), Bar(now)]
+    lines = [*finding_lines(finding), Bar(now), *_interval(posterior, name, row)]
     if before is not None and name in before:
         was = _summary(before, name, 0)
         lines += [Bar(f"was {was}")] if was != now and was.startswith("mean") else []
     return lines
+
+
+def _interval(posterior: Posterior, name: Hashable, row: int) -> list[Bar]:
+    """Return the line with two quantiles of a real variable."""
+    marginal: Any = posterior[name]
+    single = not isinstance(marginal, Categorical) and marginal.mean.dim() == int(posterior.batched)
+    if not single or not hasattr(marginal, "quantile"):
+        return []
+    ends = marginal.quantile((0.05, 0.95)).detach()
+    low, high = (float(x[row] if posterior.batched else x) for x in ends)
+    return [Bar(f"5% {low:.3g}, 95% {high:.3g}")]
 
 
 def _summary(posterior: Posterior, name: Hashable, row: int) -> str:

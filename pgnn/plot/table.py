@@ -47,21 +47,28 @@ def table(conditional: Conditional | Factor, *, ax: Any = None) -> Any:
             f"{type(conditional).__name__}"
         )
     if len(frame) > _ROWS:
-        raise Unsupported(f"a heat map has at most {_ROWS} rows, the table has {len(frame):,}")
+        raise Unsupported(
+            f"a heat map has at most {_ROWS} rows, the table has {len(frame):,}",
+            "look at its frame()",
+        )
     values = frame.to_numpy(dtype=float)
     columns = [str(c) for c in frame.columns]
     rows = [_words(index) for index in frame.index] if parents else [""]
     widest = max(map(len, columns))
     upright = len(columns) * widest > 80
     across = 0.5 if upright else max(0.6, 0.11 * widest)
-    width = 1.0 + 0.085 * max(map(len, rows)) + across * len(columns)
+    longest = max([len(", ".join(parents)), *map(len, rows)])
+    width = 1.0 + 0.085 * longest + across * len(columns)
     ax = axes_of(ax, (max(width, 3.0), 1.2 + 0.24 * len(rows) + 0.08 * widest * upright))
     finite = values[np.isfinite(values)]
     top = 1.0 if isinstance(conditional, Conditional) else float(max([*finite, 0.0])) or 1.0
     image = ax.imshow(values, cmap="cividis", vmin=0.0, vmax=top, aspect="auto")
     ax.set_xticks(range(len(columns)), columns, rotation=90 if upright else 0)
-    ax.set_yticks(range(len(rows)), rows)
-    ax.set(xlabel=str(frame.columns.name), ylabel=", ".join(parents))
+    ax.set_yticks(range(len(rows)), rows, parse_math=False)
+    ax.set_xlabel(str(frame.columns.name), parse_math=False)
+    # above the labels of rows, and not upright, so that long names fit
+    ax.set_ylabel(", ".join(parents), rotation=0, ha="right", va="bottom", parse_math=False)
+    ax.yaxis.set_label_coords(-0.02, 1.02)
     if values.size > _WRITTEN:
         ax.figure.colorbar(image, ax=ax, label=label)
         return ax

@@ -88,6 +88,8 @@ class TestNetwork:
         for name in asia.variables:
             for p in after[name].probs.tolist():
                 assert f"{100 * p:.1f}%" in texts or p in (0.0, 1.0)
+        headers = [c for c in ax.collections if c.get_zorder() == 3.5]
+        assert sum(len(c.get_paths()) for c in headers) == 3
         bold = [t.get_text() for t in ax.texts if t.get_fontweight() == "bold"]
         assert bold.count("yes") == 2
         assert "no" not in bold
@@ -163,6 +165,15 @@ class TestNetwork:
         np.testing.assert_allclose(cells.get_array(), expected)
         assert {"fair", "loaded"} <= set(words(ax))
 
+    def test_text_too_small_to_read_is_warned_of(self, asia: pgnn.BayesianNetwork) -> None:
+        ax = plt.subplots(figsize=(1.0, 1.0))[1]
+        with pytest.warns(UserWarning, match="too small to read"):
+            pgnn.plot.network(asia, evidence={"xray": "yes"}, ax=ax)
+        tiny = plt.subplots(figsize=(0.4, 0.4))[1]
+        with pytest.warns(UserWarning, match="too small to read"):
+            pgnn.plot.network(asia, evidence={"xray": "yes"}, ax=tiny)
+        assert not any(t.get_visible() for t in tiny.texts)
+
     def test_observed_states_are_certain(self) -> None:
         probs = torch.tensor([[1.0 - 2.0**-53, 2.0**-53]], dtype=torch.float64)
         answer = pgnn.Posterior([pgnn.Variable("a", 2)], probs, torch.zeros(1), batched=False)
@@ -174,6 +185,7 @@ class TestNetwork:
         texts = words(pgnn.plot.network(model, evidence={"y": 2.0}))
         assert texts.count("observed") == 1
         assert {"2", "mean 1, sd 0.707", "was mean 0, sd 1"} <= set(texts)
+        assert "5% -0.163, 95% 2.16" in texts
         assert not any(w.startswith("tick") for w in texts)
         draws = {"mean": torch.linspace(0.0, 1.0, 40).reshape(2, 20)}
         none, mean = torch.zeros(1, 0), [model.variables["mean"]]
@@ -235,6 +247,9 @@ class TestOtherPictures:
         ax = pgnn.plot.table(asia.conditionals["dysp"])
         assert words(ax) == [f"{p:.3g}" for p in asia.conditionals["dysp"].probs.flatten().tolist()]
         assert [t.get_text() for t in ax.get_yticklabels()][1] == "yes, no"
+        assert ax.yaxis.label.get_rotation() == 0
+        ax.figure.canvas.draw()
+        assert ax.yaxis.label.get_window_extent().x0 >= 0
         factor = asia.query(["lung", "bronc"]).joint("lung", "bronc")
         assert len(words(pgnn.plot.table(factor))) == 4
         with pytest.raises(Unsupported, match="conditional"):
