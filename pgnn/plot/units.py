@@ -129,6 +129,8 @@ def recall(
 ) -> Any:  # fmt: skip
     """Plot the quality of recall against the number of stored patterns.
 
+    A dashed line marks 0.138 patterns per unit, the capacity of Hebbian learning in large networks.
+
     Args:
         loads: Numbers of patterns per unit.
         overlaps: Mean overlaps of recalled with stored patterns; or a mapping from names of rules
@@ -140,18 +142,25 @@ def recall(
 
     Raises:
         EvidenceError: If there is not one overlap for each load.
+
+    References:
+        Amit, Gutfreund and Sompolinsky (1985), Storing infinite numbers of patterns in a spin-glass
+        model of neural networks.
     """
     curves = overlaps if isinstance(overlaps, Mapping) else {"": overlaps}
     ax = axes_of(ax, (6.0, 3.4))
-    for name, values in curves.items():
+    for (name, values), colour in zip(curves.items(), colours_of(len(curves)), strict=True):
         if len(values) != len(loads):
             of_rule = f" of {name!r}" if name else ""
             raise EvidenceError(
                 f"expected {len(loads)} overlaps{of_rule}, one per load, got {len(values)}"
             )
-        ax.plot(loads, values, marker="o", ms=3, label=name or None)
+        ax.plot(loads, values, marker="o", ms=3, color=colour, label=name or None)
     ax.axvline(0.138, color="0.6", lw=0.8, ls="--")
-    ax.annotate("0.138", (0.138, 0.02), color="0.4", xytext=(3, 0), textcoords="offset points")
+    ax.annotate(
+        "0.138, Hebbian capacity", (0.138, 0.02), color="0.4", xytext=(3, 0),
+        textcoords="offset points",
+    )  # fmt: skip
     ax.set(xlabel="patterns per unit", ylabel="overlap after recall", ylim=(0, 1.05))
     if any(curves):
         ax.legend(frameon=False)
