@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -191,6 +191,17 @@ class Samples(CodedMapping):
             batched=self.batched,
             index=self._index,
             log_weights=weights,
+        )
+
+    def without(self, names: Collection[Hashable]) -> Samples:
+        """Return the samples of all variables but some real ones."""
+        return Samples(
+            [v for v in self.variables if v.is_discrete or v.name not in names],
+            self.codes,
+            {name: x for name, x in self._reals.items() if name not in names},
+            batched=self.batched,
+            index=self._index,
+            log_weights=self.log_weights,
         )
 
     def _repr_html_(self) -> str:

@@ -14,6 +14,7 @@ from pgnn.models.partition_verbs import over_partitions
 if TYPE_CHECKING:
     from pgnn.inference.engine import Engine
     from pgnn.inference.posterior import Posterior
+    from pgnn.inference.samples import Samples
     from pgnn.programs.source import ProgramSource
 
 
@@ -53,6 +54,19 @@ class ProgramVerbs(Model, ExecutableModel):
             return ordered
         posterior = super().query(targets, evidence, inputs=inputs, engine=engine, errors=errors)
         return posterior if self.power == 1.0 else posterior.to_the_power(self.power)
+
+    @over_partitions
+    def sample(self, n: int = 1, evidence: Any = None, **settings: Any) -> Samples:
+        """See :meth:`Model.sample`; samples of computed values, if they are evidence, are left out.
+
+        They follow from the other samples, with which a posterior is given as evidence.
+        """
+        from pgnn.inference.samples import Samples
+
+        if isinstance(evidence, Samples):
+            evidence = evidence.without(self._source.computed_names)
+        samples: Samples = super().sample(n, evidence, **settings)
+        return samples
 
     @over_partitions
     def most_probable(self, *args: Any, **kwargs: Any) -> Any:

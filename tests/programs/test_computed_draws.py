@@ -175,3 +175,21 @@ def test_names_of_reals_are_known_to_the_answer() -> None:
     found = pgnn.Program(geometric).query("x0", engine=pgnn.ExecutionSampling(200, seed=0))
     with pytest.raises(pgnn.EvidenceError, match="variable of this posterior 'y'; known: 'x0'"):
         found["y"]
+
+
+def test_samples_with_computed_values_predict_under_other_arguments() -> None:
+    def line(x: torch.Tensor) -> None:
+        a = pyro.sample("a", dist.Normal(0.0, 10.0))
+        b = pyro.sample("b", dist.Normal(0.0, 1.0))
+        pyro.deterministic("sum", a + b)
+        with pyro.plate("n", len(x)):
+            pyro.sample("y", dist.Normal(a + b * x, 0.1))
+
+    x = torch.arange(10.0)
+    model = pgnn.Program(line, args=(x,))
+    chain = pgnn.MCMC(samples=300, warmup=300, chains=2, seed=0, progress=False)
+    drawn = model.query(["b", "sum"], {"y": 5.0 + 0.5 * x}, engine=chain).samples
+    assert "sum" in drawn
+    y = model.with_arguments(torch.tensor([20.0])).sample(1, drawn, seed=0)["y"]
+    assert float(y.mean()) == pytest.approx(15.0, abs=0.1)
+    assert float(y.std()) < 0.4
