@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 
 import pytest
 
@@ -16,6 +17,7 @@ import pgnn
 def ask():
     model = pgnn.BayesianNetwork([("a", "b")], {"a": [0.5, 0.5], "b": [[0.9, 0.1], [0.2, 0.8]]})
     return float(model.query("b")["b"].probs[0])
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in background jobs
 timer = threading.Timer(float(sys.argv[1]), os.kill, (os.getpid(), signal.SIGINT))
 try:
     timer.start()
@@ -24,6 +26,14 @@ try:
 except KeyboardInterrupt:
     print(ask())
 """
+
+
+@pytest.fixture(autouse=True)
+def usual_handler() -> Iterator[None]:
+    """A debugger, or a library that other tests use, may have set another one."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def test_an_interrupt_comes_at_the_end_of_the_block() -> None:

@@ -63,7 +63,14 @@ _FOR_ENGINES = frozenset(
         *("tables", "is_split", "log_table", "has_independent_elements"),
         *("constant", "kind_name", "former_names", "parameter_table"),
         *("initialize_at_random", "unsound", "num_free"),
-        *("check_counts", "logit_rows", "possible", "structural_zeros", "declared_zeros"),
+        *(
+            "check_counts",
+            "logit_rows",
+            "possible",
+            "structural_zeros",
+            "declared_zeros",
+            "admit_all",
+        ),
     )
 )
 """What engines, printing and messages ask for."""

@@ -85,7 +85,8 @@ class EM(Learner):
             component of a mixture uses it.
         num_samples: Number of samples per step of a sampling engine, at least one per row.
         hard: Whether to fill in the most probable states instead of summing (classification EM;
-            segmental k-means for sequences). The trace is that of the completed rows.
+            segmental k-means for sequences). Of a mixture of models the component alone is filled
+            in, and its hidden states are summed out. The trace is that of the completed rows.
         restarts: Number of restarts; random from the second on.
         initialize: Whether to initialise by clusters; if not given, only if states are
             interchangeable.

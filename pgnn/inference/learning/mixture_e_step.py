@@ -119,7 +119,10 @@ class MixtureEStep(EStep[Any]):
         return self._joint(*component_rows(self.model, observed)).logsumexp(dim=1)
 
     def completed(self, observed: Any) -> Any:
-        """Return rows, or sequences, with their most probable components, see :class:`EStep`."""
+        """Return rows, or sequences, with their most probable components, see :class:`EStep`.
+
+        Hidden states of the components are not filled in, but summed out.
+        """
         best = self._joint(*component_rows(self.model, observed)).argmax(dim=1)
         if not isinstance(observed, RowEvidence):
             return replace(observed, labels=best)
