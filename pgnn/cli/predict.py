@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -60,6 +61,8 @@ def add(commands: Commands) -> None:
 
 
 def _predict(options: argparse.Namespace) -> None:
+    if "torch" not in sys.modules:  # whose waiting threads would take the core that reads ahead
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     check_output(
         options.to,
         ("csv", "parquet", "pq"),

@@ -15,7 +15,7 @@ from pgnn.evidence.spelled_names import SpelledNames
 from pgnn.factors.variable import Variable
 from pgnn.io.source import draft_of, ending_of, path_of
 
-_GROUP = 32_768
+_GROUP = 8_192
 """About how many rows a row group of a Parquet file has."""
 
 
