@@ -77,11 +77,11 @@ class Engine(OrdinaryVerbs):
         """Answer :meth:`Model.query`."""
         question = self.read(model, evidence, inputs, names=targets, errors=errors)
         if question.wants_gradients == torch.is_grad_enabled():
-            return self.told(question, self.answer_query(question))
+            return self.with_findings(question, self.answer_query(question))
         with torch.no_grad():
-            return self.told(question, self.answer_query(question))
+            return self.with_findings(question, self.answer_query(question))
 
-    def told(self, question: Any, posterior: Any) -> Posterior:
+    def with_findings(self, question: Any, posterior: Any) -> Posterior:
         """Return an answer as the caller gets it, with the findings it was given."""
         answer: Posterior = question.answered(posterior)
         observed = question.observed

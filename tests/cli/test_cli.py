@@ -267,18 +267,6 @@ def test_labels_are_found_as_they_are_written() -> None:
         lookup("x", ["a", "b"], "state")
 
 
-def test_what_standard_output_cannot_write_is_one_line(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "x.bif"
-    path.write_text(
-        "variable \xf6 { type discrete [ 1 ] { x }; }\nprobability ( \xf6 ) { table 1; }"
-    )
-    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), "ascii"))
-    assert run("query", path) == 1
-    assert messages(capsys.readouterr().err).count("\n") == 1
-
-
 def test_a_closed_standard_input_is_one_line(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

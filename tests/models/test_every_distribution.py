@@ -247,3 +247,19 @@ def test_rows_of_weight_zero_may_be_outside_of_the_support() -> None:
         piece.start_from(rows, torch.ones(3))
     model.fit(rows, weights=np.array([1.0, 0.0, 1.0]), progress=False)
     assert model.conditionals["x"].values["rate"].item() == pytest.approx(1 / 3, rel=1e-5)
+
+
+def test_a_concentration_of_zero_is_learned() -> None:
+    torch.manual_seed(0)
+    x = torch.distributions.GeneralizedPareto(0.0, 1.0, 0.3).sample((300,)).double()
+    kind = torch.distributions.GeneralizedPareto
+    fixed = functools.partial(kind, 0.0)
+
+    def fitted(concentration: float) -> pgnn.BayesianNetwork:
+        start = pgnn.Distributional(
+            pgnn.Variable("x"), [], fixed, scale=1.0, concentration=concentration
+        )
+        return pgnn.BayesianNetwork([], {"x": start}).fit({"x": x}, progress=False)
+
+    best = float(fitted(0.1).log_prob({"x": x}).sum())
+    assert float(fitted(0.0).log_prob({"x": x}).sum()) == pytest.approx(best, abs=1e-4)

@@ -26,7 +26,7 @@ from pgnn.factors.conditionals.distribution_class import (
     learned_bounds,
     name_of,
 )
-from pgnn.factors.conditionals.generalized_pareto import mended
+from pgnn.factors.conditionals.generalized_pareto import in_double_precision
 from pgnn.factors.conditionals.grid import configurations
 from pgnn.factors.conditionals.parameter_constraints import (
     WRONG,
@@ -110,7 +110,7 @@ class Distributional(Conditional, StartsFromData):
             self._not_given = starting_values(make, child, self.parents, [*parameters])
             parameters |= self._not_given
         self.make = make
-        self._made = mended(make)
+        self._made = in_double_precision(make)
         self.constraints: dict[str, Any] = {}
         self.unconstrained = nn.ParameterDict()
         reals = [torch.zeros(v.shape).double() for v in self.parents if not v.is_discrete]

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.distributions import Distribution, GeneralizedPareto
 
 _NEAR = 1e-8
-"""Concentrations of a smaller size are those of an exponential distribution."""
+"""Size of concentrations below which the density is expanded around an exponential one."""
 
 
 class DoubleGeneralizedPareto(GeneralizedPareto):
@@ -33,12 +33,13 @@ class DoubleGeneralizedPareto(GeneralizedPareto):
         z = (value - own.loc) / own.scale
         near = own.concentration.abs() < _NEAR
         shape = torch.where(near, torch.ones_like(own.concentration), own.concentration)
-        falls = torch.where(near, z, (1.0 / shape + 1.0) * torch.log1p(shape * z))
+        linear = z + own.concentration * (z - z.square() / 2)  # with the derivative at zero
+        falls = torch.where(near, linear, (1.0 / shape + 1.0) * torch.log1p(shape * z))
         log_probs: Tensor = -own.scale.log() - falls
         return log_probs
 
 
-def mended(make: Callable[..., Distribution]) -> Callable[..., Distribution]:
+def in_double_precision(make: Callable[..., Distribution]) -> Callable[..., Distribution]:
     """Return what makes a distribution, with torch's generalised Pareto replaced."""
     if make is GeneralizedPareto:
         return DoubleGeneralizedPareto

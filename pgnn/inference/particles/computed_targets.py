@@ -61,7 +61,7 @@ def computed_posterior(
     posterior, drawn = answer
     values = _computed(model, drawn, computed)
     variables = [Variable(k, None, tuple(x.shape[2:])) for k, x in values.items()]
-    return engine.told(question, posterior.with_computed(variables, values))
+    return engine.with_findings(question, posterior.with_computed(variables, values))
 
 
 def _computed(model: Any, drawn: Samples, computed: Sequence[Hashable]) -> dict[Hashable, Tensor]:
