@@ -24,7 +24,7 @@ STATES = {
 @pytest.fixture
 def theirs() -> Any:
     """Variables of every kind, among them one whose parents come later than it."""
-    gum.initRandom(0)
+    gum.initRandom(3)  # zero would take the clock
     return gum.fastBN("a{x|y|z}->b[3,5]<-c{1.5|2.5}; c->d[1.0,2.0,3.0]->e{1|3|7}; b->e; a->e")
 
 
@@ -53,7 +53,9 @@ def test_networks_come_back(theirs: Any) -> None:
             assert ours.varType() == before.varType()
         assert returned.cpt(name).names == theirs.cpt(name).names
         values = theirs.cpt(name).toarray()
-        np.testing.assert_allclose(returned.cpt(name).toarray(), values, rtol=5e-16, atol=0)
+        # Tables hold logarithms, whose rounding is relative to log p and so that of p to p log p.
+        rounding = np.finfo(np.float64).eps * values * (1 - np.log(values))
+        assert np.all(np.abs(returned.cpt(name).toarray() - values) <= rounding)
     again = pgnn.from_pyagrum(returned)
     assert again.variables == model.variables
     assert [*again.graph.edges] == [*model.graph.edges]
