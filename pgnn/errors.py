@@ -159,8 +159,8 @@ def overflowing(names: Iterable[Hashable]) -> DataError:
     """Return the error for values whose sums, or sums of squares, overflow."""
     shown = ", ".join(map(repr, names))
     return DataError(
-        f"values of {shown} are so large that sums over the rows overflow: take other units, which "
-        "divides them by a power of ten, or leave wrong rows out"
+        f"values of {shown} are so large that sums over the rows overflow",
+        "take other units, which divides them by a power of ten, or leave wrong rows out",
     )
 
 

@@ -44,8 +44,8 @@ def check_target(path: str, format: str | None = None) -> None:
     check_output(path)
     if path == "-" and format is None:
         raise DataError(
-            "- is standard output, which has no ending that names a format; name a file, or use "
-            "pgnn convert FILE - --format NAME"
+            "- is standard output, which has no ending that names a format",
+            "name a file, or use pgnn convert FILE - --format NAME",
         )
     if not path.endswith(".safetensors"):
         format_of(sys.stdout if path == "-" else path, format)

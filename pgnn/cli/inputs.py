@@ -30,7 +30,7 @@ def read_model(path: str, normalise: bool = False) -> Any:
     if path != "-":
         return pgnn.read(path, normalise=normalise)
     if sys.stdin is None:
-        raise pgnn.DataError("standard input is closed, got None; name a file instead")
+        raise pgnn.DataError("standard input is closed", "name a file instead")
     return pgnn.read(sys.stdin.buffer, normalise=normalise)
 
 
@@ -96,7 +96,7 @@ def _built(tree: ast.expr, base: type, kind: str) -> Any:
     names = [k.arg for k in call.keywords]
     for name in names:
         if names.count(name) > 1:
-            raise ModelError(f"{kind} {call.func.id}: {name} is given twice; give it once")
+            raise ModelError(f"{kind} {call.func.id}: {name} is given twice", "give it once")
     settings = {k.arg: _setting(k.value, k.arg) for k in call.keywords if k.arg}
     return classes[call.func.id](*[_setting(x, kind) for x in call.args], **settings)
 
@@ -113,7 +113,7 @@ def evidence_of(model: Any, options: argparse.Namespace) -> dict[Any, Any]:
 
     evidence, names = {}, SpelledNames(model.variables)
     if options.sample is not None and options.evidence_file is None:
-        raise EvidenceError("--sample chooses from an evidence file; give --evidence-file, too")
+        raise EvidenceError("--sample chooses from an evidence file", "give --evidence-file, too")
     if options.evidence_file is not None:
         evidence = _numbered_evidence(model, options.evidence_file, options.sample)
     for text in options.evidence:
@@ -240,11 +240,11 @@ def check_output(
     if addresses and "://" in str(path):
         return
     if source is not None and file.exists() and file.resolve() == Path(source).resolve():
-        raise DataError(f"--to {path} names the file that is read; name another one")
+        raise DataError(f"--to {path} names the file that is read", "name another one")
     if file.is_dir():
         raise DataError(f"--to {path}: expected a file, got a folder")
     if not file.absolute().parent.is_dir():
-        raise DataError(f"--to {path}: there is no folder {str(file.parent)!r}; create it first")
+        raise DataError(f"--to {path}: there is no folder {str(file.parent)!r}", "create it first")
 
 
 def named(text: str, names: SpelledNames) -> Variable:

@@ -32,7 +32,9 @@ def _plot(options: argparse.Namespace) -> None:
         options.to, ("png", "svg", "pdf", "jpg", "jpeg", "eps", "ps", "webp", "tif", "tiff")
     )
     if options.to == "-":
-        raise DataError("--to -: expected a file, got standard output; name a file such as net.png")
+        raise DataError(
+            "--to -: expected a file, got standard output", "name a file such as net.png"
+        )
     model = read_model(options.file, options.normalise)
     evidence = evidence_of(model, options)
     posterior = model.query(evidence=evidence)

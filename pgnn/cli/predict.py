@@ -83,7 +83,9 @@ def _distribute(model: Any, targets: list[Any], engine: Any, options: argparse.N
     from pgnn.io.row_partitions import PartitionAnswer, connected, read_partitions, write_answers
 
     if options.rows == "-" or options.to is None:
-        raise DataError("--dask reads and writes files that all workers reach: name ROWS and --to")
+        raise DataError(
+            "--dask reads and writes files that all workers reach", "name ROWS and --to"
+        )
     with connected(options.dask):
         rows = read_partitions(options.rows, model.variables, options.ignore, options.separator)
         every = targets or list(model.variables)
@@ -158,8 +160,8 @@ def _unobserved(model: Any, rows: Any) -> list[Any]:
     found = [name for name, has_holes in holes.items() if has_holes or not number]
     if not found:
         raise DataError(
-            f"{rows.name}: no cell is missing, so that there is nothing to predict; name a target "
-            "by -t: its column is not used as evidence"
+            f"{rows.name}: no cell is missing, so that there is nothing to predict",
+            "name a target by -t: its column is not used as evidence",
         )
     return found
 
@@ -203,6 +205,8 @@ def _posterior(model: Any, targets: list[Any], batch: Any, engine: Any) -> Any:
         which = f"row {rows[0]}" if rows else f"a row from {batch.start} on"
         others = f", and so have {len(rows) - 1} others of its batch" if len(rows) > 1 else ""
         raise ImpossibleEvidence(
-            f"{which} has probability zero{others}; leave such rows out, or mark their wrong cells "
-            "as missing", rows, error.conflict,
-        ) from None  # fmt: skip
+            f"{which} has probability zero{others}",
+            rows,
+            error.conflict,
+            advice="leave such rows out, or mark their wrong cells as missing",
+        ) from None

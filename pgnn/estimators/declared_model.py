@@ -77,7 +77,7 @@ def named_columns(X: Any, features: list[Hashable]) -> Mapping[Hashable, Any]:
         return {f"x{k}": X[:, k] for k in range(X.shape[1])}
     if len(features) != X.shape[1]:
         raise DataError(
-            f"X has {X.shape[1]} columns, the model {len(features)} features {features[:8]!r}; "
-            "give a DataFrame with their names"
+            f"X has {X.shape[1]} columns, the model {len(features)} features {features[:8]!r}",
+            "give a DataFrame with their names",
         )
     return {n: X[:, k] for k, n in enumerate(features)}

@@ -178,7 +178,7 @@ class SequenceTagger(BaseEstimator):  # type: ignore[misc]
         """
         check_label_sequences("y", y)
         if not any(map(len, y)):
-            raise DataError("there are no labels in y to score: give sentences that have steps")
+            raise DataError("there are no labels in y to score", "give sentences that have steps")
         return token_accuracy(y, self.predict(X))
 
     def _sentences(self, X: Sentences) -> StepAttributes:
@@ -193,9 +193,10 @@ def _check_sentences(lengths: Any) -> None:
     """Raise an error for a single sentence that is not in a list."""
     if isinstance(lengths, int):
         raise DataError(
-            "X must be a list of sentences, each a list of steps with their attributes, got a lone "
-            "one: give [sentence]; of sentences that are lists of words the attributes are "
-            "[[{'word': w} for w in words] for words in X]"
+            "X must be a list of sentences, each a list of steps with their attributes, got a "
+            "lone one",
+            "give [sentence]; of sentences that are lists of words the attributes are [[{'word': "
+            "w} for w in words] for words in X]",
         )
 
 

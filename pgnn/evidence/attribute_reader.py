@@ -119,8 +119,8 @@ class AttributeReader:
             wrong = int((~usable).argmax())
             raise EvidenceError(
                 f"attribute {names[wrong]!r} of {self.name!r} has the value {values[wrong]}; "
-                f"values must be finite numbers of a size up to {LARGEST:g}, best about one: "
-                "divide large ones by a typical one"
+                f"values must be finite numbers of a size up to {LARGEST:g}, best about one",
+                "divide large ones by a typical one",
             )
 
     def arrays(self) -> tuple[Ints, Ints, NameIndex, Ints, Floats | None]:
@@ -219,6 +219,6 @@ def _check_names(name: Hashable, names: Sequence[Any]) -> None:
         wrong = isinstance(attribute, float) and math.isnan(attribute)
         if wrong or not isinstance(attribute, Hashable):
             raise EvidenceError(
-                f"names of attributes of {name!r} must be text, got {attribute!r}; values go into "
-                "a mapping such as {'length': 3.0}"
+                f"names of attributes of {name!r} must be text, got {attribute!r}",
+                "give values in a mapping such as {'length': 3.0}",
             )

@@ -50,8 +50,10 @@ def input_sequences(name: Hashable, value: Any) -> Any:
 
 def _check_unmasked(name: Hashable, value: Any) -> None:
     if is_masked(value):
-        raise EvidenceError(f"input {name!r} has masked cells, and inputs are never missing: fill "
-                            "them, or make it a variable")  # fmt: skip
+        raise EvidenceError(
+            f"input {name!r} has masked cells, and inputs are never missing",
+            "fill them, or make it a variable",
+        )
 
 
 def _first_leaf(value: Any) -> Any:
@@ -75,6 +77,7 @@ def _read(name: Hashable, value: Any) -> Any:
     if is_frame(value) or array.dtype.kind in "US":
         raise EvidenceError(
             f"input {name!r} must be numbers of shape (B, ...), got {array.dtype} such as "
-            f"{array.reshape(-1)[:1].tolist()}; encode labels as numbers first"
+            f"{array.reshape(-1)[:1].tolist()}",
+            "encode labels as numbers first",
         )
     return value

@@ -134,7 +134,7 @@ def check_distinct(file: str, columns: Sequence[str]) -> None:
     seen: set[str] = set()
     for name in columns:
         if name in seen:
-            raise DataError(f"{file}: two columns have the name {name!r}; rename or remove one")
+            raise DataError(f"{file}: two columns have the name {name!r}", "rename or remove one")
         seen.add(name)
 
 
@@ -164,8 +164,8 @@ def malformed(file: str, error: Exception) -> DataError:
         )
     if isinstance(error, UnicodeError) or "UTF8" in text:
         return DataError(
-            f"{file}: expected text in UTF-8, got another encoding ({text[:100]}); save it as "
-            "UTF-8 (iconv -f LATIN1 -t UTF-8, say)"
+            f"{file}: expected text in UTF-8, got another encoding ({text[:100]})",
+            Advice("save it as UTF-8 (iconv -f LATIN1 -t UTF-8, say)", "encoding"),
         )
     return DataError(f"{file}: expected a table of values: {text[:300]}")
 

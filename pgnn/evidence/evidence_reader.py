@@ -394,7 +394,7 @@ class EvidenceReader:
             matrix = matrix.numpy(force=True)
         if matrix.dtype.kind not in "iub":
             raise DataError(
-                f"{expected}, got {matrix.dtype}; labels belong into a data frame or a mapping of "
-                "columns, missing indices are -1"
+                f"{expected}, got {matrix.dtype}",
+                "give labels in a data frame or a mapping of columns, and -1 for missing indices",
             )
         return {name: matrix[:, k] for k, name in enumerate(names)}

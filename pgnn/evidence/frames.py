@@ -35,7 +35,8 @@ def frame_columns(frame: Any) -> Iterator[tuple[Hashable, Any]]:
     if is_partitioned(frame):
         raise EvidenceError(
             "a partitioned frame is accepted by query, most_probable and log_prob, and by fit with "
-            "MaximumLikelihood() or EM(); for anything else pass frame.compute()"
+            "MaximumLikelihood() or EM()",
+            "for anything else pass frame.compute()",
         )
     if not hasattr(frame, "iloc"):
         import narwhals
@@ -50,7 +51,7 @@ def frame_columns(frame: Any) -> Iterator[tuple[Hashable, Any]]:
     columns = frame.columns
     if not columns.is_unique:
         twice = columns[columns.duplicated()][0]
-        raise EvidenceError(f"column {twice!r} occurs twice in the data frame; keep one")
+        raise EvidenceError(f"column {twice!r} occurs twice in the data frame", "keep one")
     for name, column in frame.items():
         yield (_without_padding(name) if columns.nlevels > 1 else name), column
 

@@ -150,8 +150,8 @@ class PairedSequences(SequenceEvidence):
         if bool(partly.any()):
             row, step = partly.nonzero()[0].tolist()
             raise EvidenceError(
-                f"{name!r} was observed in row {row}, step {step}, but not all of its "
-                "elements: give the whole vector, or none of it"
+                f"{name!r} was observed in row {row}, step {step}, but not all of its elements",
+                "give the whole vector, or none of it",
             )
         return numbers.all(-1)
 
@@ -186,7 +186,7 @@ class PairedSequences(SequenceEvidence):
             wrong = next((n for n in raw if n != name), None)
             hint = "" if wrong is None else f", not {wrong!r}{closest(wrong, [name])}"
             raise EvidenceError(
-                f"the model needs the input {name!r}, inputs={{{name!r}: ...}}{hint}"
+                f"the model needs the input {name!r}", f"give inputs={{{name!r}: ...}}{hint}"
             )
         sequences = InputSequences.read(name, raw[name], lengths)
         if evidence is None:
@@ -196,8 +196,9 @@ class PairedSequences(SequenceEvidence):
             observed = SequenceEvidence.read(variables, _named(variables, evidence))
         if (observed.num_rows, observed.batched) != (len(sequences.lengths), sequences.batched):
             raise EvidenceError(
-                f"the input {name!r} is {_count(sequences.batched, len(sequences.lengths))}, "
-                f"the evidence is {_count(observed.batched, observed.num_rows)}: give one for each"
+                f"the input {name!r} is {_count(sequences.batched, len(sequences.lengths))}, the "
+                f"evidence is {_count(observed.batched, observed.num_rows)}",
+                "give one for each",
             )
         return _paired(observed, sequences.lengths, {name: sequences.values})
 

@@ -137,7 +137,7 @@ def distinct_values(frame: Any) -> dict[Any, Any]:
         if isinstance(column.dtype, pd.CategoricalDtype)
     }
     if any("__UNKNOWN_CATEGORIES__" in labels for labels in categories.values()):
-        raise DataError("categories differ by partition: frame.categorize() makes them the same")
+        raise DataError("categories differ by partition", "frame.categorize() makes them the same")
     values: dict[Any, Any] = PartitionedFrame(frame).read(_Distinct).total().columns
     return values | {n: pd.Series(pd.Categorical(c, c)) for n, c in categories.items()}
 

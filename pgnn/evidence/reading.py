@@ -77,8 +77,9 @@ def read_real(variable: Variable, value: Any, in_part: int | None = None) -> Rea
         return Reading(variable, rows, real=tensor, whole=True)
     if is_sparse(tensor):
         raise EvidenceError(
-            f"evidence for real variable {variable.name!r} must be finite: a sparse matrix "
-            "cannot have missing elements; use a dense one for rows that were not observed"
+            f"evidence for real variable {variable.name!r} must be finite: a sparse matrix cannot "
+            "have missing elements",
+            "use a dense one for rows that were not observed",
         )
     flat = tensor.detach().reshape(tensor.shape[0] if batched else 1, math.prod(event))
     missing = flat.isnan()
@@ -193,8 +194,8 @@ def common_rows(readings: Sequence[Reading], index_rows: int | None) -> int | No
             first, rows = repr(f.variable.name), f.rows
         elif f.rows != rows:
             raise EvidenceError(
-                f"evidence for {f.variable.name!r} has {f.rows} rows but {first} has {rows}; "
-                "give all of them the same number of rows, or one value for all rows"
+                f"evidence for {f.variable.name!r} has {f.rows} rows but {first} has {rows}",
+                "give all of them the same number of rows, or one value for all rows",
             )
     return rows
 
@@ -210,9 +211,10 @@ def check_cells(readings: Sequence[Reading], rows: int) -> None:
             name = f.variable.name
             raise EvidenceError(
                 f"{name!r} is an array of shape {f.variable.shape}, such as a plate, and its "
-                f"column has a number in each of {rows} rows: are these rows of evidence, or "
-                f"the cells of the array? Write cells as {{{name!r}: "
-                f"table[{name!r}].to_numpy()}}, rows with an array in each cell"
+                f"column has a number in each of {rows} rows: are these rows of evidence, or the "
+                "cells of the array?",
+                f"Write cells as {{{name!r}: table[{name!r}].to_numpy()}}, rows with an array in "
+                "each cell",
             )
 
 
@@ -227,6 +229,6 @@ def check_apart(readings: Sequence[Reading]) -> None:
         name = f.variable.name
         if isinstance(name, tuple) and len(name) > 1 and name[0] in whole:
             raise EvidenceError(
-                f"{name[0]!r} is given as a whole, and its element {name!r} again; put "
-                "all into one array, -1 where a cell was not observed"
+                f"{name[0]!r} is given as a whole, and its element {name!r} again",
+                "put all into one array, -1 where a cell was not observed",
             )

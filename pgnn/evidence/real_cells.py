@@ -66,8 +66,8 @@ def _check_apart(names: Collection[Hashable], cells: Mapping[Hashable, Any]) -> 
     for name in names:
         if name in cells:
             raise EvidenceError(
-                f"{name!r} is given as a whole, and cells of it again; put all into one array, NaN "
-                "where a cell was not observed"
+                f"{name!r} is given as a whole, and cells of it again",
+                "put all into one array, NaN where a cell was not observed",
             )
 
 

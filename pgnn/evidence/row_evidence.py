@@ -161,7 +161,7 @@ class RowEvidence(Evidence):
                     if size is None
                     else f"{size} rows but {first} has {rows}"
                 )
-                raise EvidenceError(f"input {name!r} has {what}; give it the shape (B, ...)")
+                raise EvidenceError(f"input {name!r} has {what}", "give it the shape (B, ...)")
             first, rows = f"input {name!r}", size
         return self if rows is None or self.batched else self.tiled(rows)
 

@@ -27,8 +27,8 @@ def lengths_array(argument: str, lengths: Any) -> np.ndarray:
     """
     if is_masked(lengths):
         raise EvidenceError(
-            f"{argument} has masked cells, and lengths are never missing: fill them, or leave the "
-            "sequences out"
+            f"{argument} has masked cells, and lengths are never missing",
+            "fill them, or leave the sequences out",
         )
     try:
         if isinstance(lengths, Tensor):

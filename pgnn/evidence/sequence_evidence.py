@@ -289,11 +289,11 @@ def _is_bare(evidence: Any) -> bool:
 def _only(names: Sequence[Hashable]) -> Hashable:
     if len(names) == 1:
         return names[0]
+    if not names:
+        raise EvidenceError("the model has no variable that these sequences could belong to")
     raise EvidenceError(
-        f"sequences without a name could belong to {', '.join(map(repr, names))}; give a mapping "
-        f"such as {{{names[0]!r}: ...}}"
-        if names
-        else "the model has no variable that these sequences could belong to"
+        f"sequences without a name could belong to {', '.join(map(repr, names))}",
+        f"give a mapping such as {{{names[0]!r}: ...}}",
     )
 
 
@@ -355,8 +355,8 @@ def _lengths(
         if clash.any():
             row = int(clash.argmax())
             raise EvidenceError(
-                f"{name!r} has {column_steps[row]} steps in row {row}, another variable "
-                f"{steps[row]}; pad unobserved steps with None, NaN or -1"
+                f"{name!r} has {column_steps[row]} steps in row {row}, another {steps[row]}",
+                "pad unobserved steps with None, NaN or -1",
             )
         steps = np.maximum(steps, column_steps)
     if array is None:
@@ -389,11 +389,11 @@ def _with_step(
 ) -> Tensor:
     """Insert the states at one step into ``(B, T)`` codes."""
     if not variable.is_discrete:
-        raise EvidenceError(f"{variable.name!r} is real: give its whole sequence")
+        raise EvidenceError(f"{variable.name!r} is real", "give its whole sequence")
     if not 0 <= step < shape[1]:
         raise EvidenceError(
-            f"step {step} of {variable.name!r} is not within the {shape[1]} steps; {AXIS!r} gives "
-            "their number where no sequence does"
+            f"step {step} of {variable.name!r} is not within the {shape[1]} steps",
+            f"{AXIS!r} gives their number where no sequence does",
         )
     codes = torch.full(shape, MISSING) if codes is None else codes.clone()
     codes[:, step] = torch.from_numpy(step_codes(variable, state, rule, step))

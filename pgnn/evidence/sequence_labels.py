@@ -88,7 +88,8 @@ def _only_label(name: Hashable, column: Any) -> Any:
     if any(x != known[0] for x in known):
         raise EvidenceError(
             f"{name!r} is one label for each sequence, but a data frame, the steps of one "
-            f"sequence, has several: {[*dict.fromkeys(known)][:5]!r}; give a list of frames"
+            f"sequence, has several: {[*dict.fromkeys(known)][:5]!r}",
+            "give a list of frames",
         )
     return known[0] if known else None
 

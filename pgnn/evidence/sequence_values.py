@@ -62,8 +62,8 @@ class Parts:
         if int(lengths.sum()) != len(row):
             raise EvidenceError(
                 f"{self.variable.name!r} has {len(row)} steps in one sequence, but the lengths "
-                f"{lengths.tolist()[:10]} sum to {int(lengths.sum())}; give concatenated "
-                "sequences, rows of equal length, or a list of sequences"
+                f"{lengths.tolist()[:10]} sum to {int(lengths.sum())}",
+                "give concatenated sequences, rows of equal length, or a list of sequences",
             )
         return replace(self, rows=np.split(row, np.cumsum(lengths)[:-1]), batched=True)
 
@@ -183,9 +183,9 @@ def event_shape(name: Hashable, values: Any, lengths: Array | None) -> tuple[int
         return () if len(lengths) == shape[0] else shape[1:]
     raise EvidenceError(
         f"{name!r} is real and of shape {tuple(shape)}: one sequence of {shape[0]} vectors of "
-        f"{shape[1]} numbers, or {shape[0]} sequences of {shape[1]} numbers? Declare "
-        f"shapes={{{name!r}: ({shape[1]},)}} in the model for the one, {{{name!r}: ()}} for the "
-        "other"
+        f"{shape[1]} numbers, or {shape[0]} sequences of {shape[1]} numbers?",
+        f"Declare shapes={{{name!r}: ({shape[1]},)}} in the model for the one, {{{name!r}: ()}} "
+        "for the other",
     )
 
 

@@ -92,20 +92,21 @@ def _labels(name: Hashable, column: Any) -> list[Any]:
                 "declare an array as Variable(name, states, shape)",
             ) from None
     if not labels:
-        raise DataError(f"column {name!r} has no value to derive states from; declare its states")
+        raise DataError(f"column {name!r} has no value to derive states from", "declare its states")
     if isinstance(series.dtype, pd.CategoricalDtype):
         return labels
     reals = [x for x in labels if isinstance(x, float) and not x.is_integer()]
     if len(reals) > MAX_REALS:
         raise DataError(
-            f"column {name!r} has {len(labels)} different real numbers; discretise it with "
-            f"pandas.cut or pandas.qcut, or declare it as real, states={{{name!r}: "
-            f"Variable({name!r})}}"
+            f"column {name!r} has {len(labels)} different real numbers",
+            "discretise it with pandas.cut or pandas.qcut, or declare it as real, "
+            f"states={{{name!r}: Variable({name!r})}}",
         )
     if len(labels) > MAX_LABELS:
         raise DataError(
             f"column {name!r} has {len(labels)} different values in {len(series)} rows, which "
-            "look like identifiers; leave it out, or make it categorical if they are states"
+            "look like identifiers",
+            "leave it out, or make it categorical if they are states",
         )
     if not reals and any(isinstance(x, float) and abs(x) >= LARGE for x in labels):
         raise DataError(
@@ -120,6 +121,6 @@ def _labels(name: Hashable, column: Any) -> list[Any]:
     except TypeError:
         kinds = sorted({type(x).__name__ for x in labels})
         raise DataError(
-            f"labels of column {name!r} cannot be sorted, they mix {' and '.join(kinds)}; make "
-            "it categorical with its states in order"
+            f"labels of column {name!r} cannot be sorted, they mix {' and '.join(kinds)}",
+            "make it categorical with its states in order",
         ) from None

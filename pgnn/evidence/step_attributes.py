@@ -132,7 +132,8 @@ def _sequences(name: Hashable, raw: Any) -> tuple[bool, Sequence[Any]]:
         if isinstance(sequence, str):
             raise EvidenceError(
                 f"a step of the input {name!r} must be a list of names or a mapping, got the text "
-                f"{sequence!r}; one attribute is [{sequence!r}]"
+                f"{sequence!r}",
+                f"give one attribute as [{sequence!r}]",
             )
     return True, raw
 

@@ -146,8 +146,9 @@ def _single(variable: Variable, value: Any, rule: Rule) -> Reading:
             raise EvidenceError(
                 f"{variable.name!r} is an array of {variable.num_elements} variables: expected "
                 f"states or likelihoods in the shape {variable.shape}, got {short_repr(value)} "
-                "alone; to observe it in every cell give an array filled with it, to observe it in "
-                f"one cell name the cell, as in {(variable.name, *[0] * len(variable.shape))}"
+                "alone",
+                "to observe it in every cell give an array filled with it, to observe it in one "
+                f"cell name the cell, as in {(variable.name, *[0] * len(variable.shape))}",
             )
         unobserved = np.full(variable.shape, MISSING, dtype=np.int32)
         return Reading(variable, None, Column(unobserved))
@@ -255,8 +256,8 @@ def _weights(variable: Variable, value: Any) -> Any:
         absent = [x for x, w in zip(variable.states or (), weights, strict=True) if w is None]
         if absent:
             raise EvidenceError(
-                f"likelihood of {variable.name!r} has no weight for {absent[0]!r}; give every "
-                "label one, 0 where it is impossible"
+                f"likelihood of {variable.name!r} has no weight for {absent[0]!r}",
+                "give every label one, 0 where it is impossible",
             )
         try:
             if any(isinstance(w, Tensor) for w in weights):

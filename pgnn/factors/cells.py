@@ -132,8 +132,8 @@ def dense(value: Tensor) -> Tensor:
     """
     if value.is_meta:
         raise EvidenceError(
-            f"a tensor of shape {tuple(value.shape)} on the device 'meta' holds no values; move "
-            "what it stands for to a device"
+            f"a tensor of shape {tuple(value.shape)} on the device 'meta' holds no values",
+            "move what it stands for to a device",
         )
     if value.is_quantized:
         value = value.dequantize()
@@ -229,7 +229,7 @@ def _nested(items: list[Any], labels: Mapping[Any, Any]) -> Cells:
     if not any(inner):
         return _flat(items)
     if not all(inner[k] or is_missing(x) for k, x in enumerate(items)):
-        raise EvidenceError("a list holds both single values and lists; give one or the other")
+        raise EvidenceError("a list holds both single values and lists", "give one or the other")
     parts = [cells_of(x, labels) if held else None for x, held in zip(items, inner, strict=True)]
     shapes = {p.values.shape for p in parts if p is not None}
     if len(shapes) > 1:

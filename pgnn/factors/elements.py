@@ -54,7 +54,9 @@ class Elements:
         self.first = dict(zip(self._variable, starts.tolist(), strict=False))
         for v in self.variables:
             if isinstance(v.name, tuple) and len(v.name) > 1 and self._array(v.name) is not None:
-                raise ModelError(f"{v.name!r} is an element of the array {v.name[0]!r}: rename one")
+                raise ModelError(
+                    f"{v.name!r} is an element of the array {v.name[0]!r}", "rename one"
+                )
 
     def __len__(self) -> int:
         return int(self._starts[-1])

@@ -196,7 +196,7 @@ class Factor(metaclass=ChecksArguments):
             ModelError: If it has rows of a batch, or is too large.
         """
         if self.batch_shape:
-            raise ModelError(f"{self!r} has a table for each row; make a frame of one of them")
+            raise ModelError(f"{self!r} has a table for each row", "make a frame of one of them")
         from pgnn.factors.table_frame import table_frame
 
         return table_frame(self.variables, self.values, across=False)
@@ -260,8 +260,8 @@ def check_states(variable: Variable, states: int | Tensor) -> Tensor:
     bad = (index < 0) | (index > last)
     if bool(bad.any()):
         raise EvidenceError(
-            f"state index {index[bad][0].item()} of {name!r} is out of range 0..{last}; leave a "
-            "variable out where it was not observed"
+            f"state index {index[bad][0].item()} of {name!r} is out of range 0..{last}",
+            "leave a variable out where it was not observed",
         )
     return index.long()
 

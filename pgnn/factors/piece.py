@@ -157,8 +157,8 @@ class Piece(Listed, Restorable):
             if bool(bad.any()):
                 raise ModelError(
                     f"{name!r} of the {self.noun} of {self.key!r} has "
-                    f"{numbers[bad].flatten()[0].item()} among its numbers; set it, or fit the "
-                    "model again"
+                    f"{numbers[bad].flatten()[0].item()} among its numbers",
+                    "set it, or fit the model again",
                 )
 
 

@@ -58,8 +58,8 @@ def check_cells(what: str, number: int) -> None:
     """
     if number > MAX_CELLS:
         raise ModelError(
-            f"the {what} has {number:,} entries, at most {MAX_CELLS:,} are put in a data "
-            "frame; condition it, or look at its tensor"
+            f"the {what} has {number:,} entries, at most {MAX_CELLS:,} are put in a data frame",
+            "condition it, or look at its tensor",
         )
 
 

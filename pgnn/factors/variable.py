@@ -207,7 +207,9 @@ def _labels(name: Hashable, states: int | Iterable[Hashable] | None) -> tuple[An
     if isinstance(states, str | bool) or not isinstance(states, numbers.Integral | Iterable):
         raise ModelError(f"states of {name!r} must be a number or a list of labels, got {states!r}")
     if isinstance(states, set | frozenset):
-        raise ModelError(f"states of {name!r} must have an order: give a list instead of {states}")
+        raise ModelError(
+            f"states of {name!r} must have an order", f"give a list instead of {states}"
+        )
     if isinstance(states, numbers.Integral):
         states = range(int(states))
     if isinstance(states, range) and states[MAX_STATES:]:
@@ -220,12 +222,12 @@ def _labels(name: Hashable, states: int | Iterable[Hashable] | None) -> tuple[An
     except (TypeError, ValueError):  # ValueError is that of a duration without a unit
         raise ModelError(f"states of {name!r} must be hashable labels, got {labels}") from None
     if not labels:
-        raise ModelError(f"variable {name!r} has no states; give at least one")
+        raise ModelError(f"variable {name!r} has no states", "give at least one")
     missing = next((x for x in labels if x is not None and is_missing(x)), None)
     if missing is not None:
         raise ModelError(
-            f"variable {name!r} has the label {missing!r}, which stands for a missing value; "
-            "call the state otherwise, such as 'none'"
+            f"variable {name!r} has the label {missing!r}, which stands for a missing value",
+            "call the state otherwise, such as 'none'",
         )
     if distinct != len(labels):
         observed: set[Hashable] = set()

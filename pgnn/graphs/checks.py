@@ -63,7 +63,7 @@ def check_directed_acyclic(graph: nx.DiGraph) -> None:
         cycle = [edge[0] for edge in nx.find_cycle(graph)]
         path = " -> ".join(repr(node) for node in [*cycle, cycle[0]])
         raise ModelError(
-            f"expected an acyclic graph, got the cycle {path}; remove one of its edges"
+            f"expected an acyclic graph, got the cycle {path}", "remove one of its edges"
         )
 
 
@@ -83,7 +83,7 @@ def check_undirected(graph: nx.Graph) -> None:
         )
     loop = next((node for node in graph if graph.has_edge(node, node)), None)
     if loop is not None:
-        raise ModelError(f"node {loop!r} is its own neighbour; remove the self-loop")
+        raise ModelError(f"node {loop!r} is its own neighbour", "remove the self-loop")
 
 
 def check_node(graph: nx.Graph, node: Node, role: str = "node") -> None:
@@ -146,7 +146,7 @@ def check_permutation(graph: nx.Graph, order: Iterable[Node]) -> tuple[Node, ...
     for node in listed:
         check_node(graph, node, "node of the order")
         if node in visited:
-            raise ModelError(f"node {node!r} occurs twice in the order; list every node once")
+            raise ModelError(f"node {node!r} occurs twice in the order", "list every node once")
         visited.add(node)
     missing = [node for node in graph if node not in visited]
     if missing:

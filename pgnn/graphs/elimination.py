@@ -259,8 +259,8 @@ def _state_counts(nodes: list[Node], num_states: Mapping[Node, int] | None) -> l
     for node in nodes:
         if node not in num_states:
             raise ModelError(
-                f"num_states lacks node {node!r}; give every node its number of states"
+                f"num_states lacks node {node!r}", "give every node its number of states"
             )
         if num_states[node] < 1:
-            raise ModelError(f"node {node!r} has {num_states[node]} states; give at least one")
+            raise ModelError(f"node {node!r} has {num_states[node]} states", "give at least one")
     return [int(num_states[node]) for node in nodes]

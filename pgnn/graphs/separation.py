@@ -140,7 +140,7 @@ def _three_sets(
     observed = node_set(graph, given, "given node")
     if sources & observed or targets & observed:
         both = next(iter((sources | targets) & observed))
-        raise ModelError(f"node {both!r} is both a query node and given; drop one")
+        raise ModelError(f"node {both!r} is both a query node and given", "drop one")
     if sources & targets:
         both = next(iter(sources & targets))
         raise ModelError(f"node {both!r} is on both sides; x and y must have no node in common")

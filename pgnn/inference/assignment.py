@@ -274,8 +274,8 @@ class KBest(Sequence[Assignment]):
             return [self[k] for k in range(len(self))[rank]]
         if not isinstance(rank, SupportsIndex):
             raise EvidenceError(
-                f"these are the {len(self)} best assignments: choose one before a variable, as in "
-                f"answer[0][{rank!r}]"
+                f"these are the {len(self)} best assignments",
+                f"choose one before a variable, as in answer[0][{rank!r}]",
             )
         ranked = self._at(range(len(self))[rank])
         ranked.is_score = self.is_score

@@ -318,10 +318,9 @@ class Engine(OrdinaryVerbs):
     def impossible(self, question: Any, rows: list[int]) -> ImpossibleEvidence:
         """Return the error for some rows of probability zero."""
         return ImpossibleEvidence(
-            f"{len(rows)} of {question.num_rows} rows have probability zero (first: row "
-            f"{rows[0]}); JunctionTree() names the conflicting evidence, errors='nan' skips such "
-            "rows",
+            f"{len(rows)} of {question.num_rows} rows have probability zero (first: row {rows[0]})",
             tuple(rows),
+            advice="JunctionTree() names the conflicting evidence, errors='nan' skips such rows",
         )
 
     def check_found(self, question: BaseQuestion, unknown: Mask) -> None:
@@ -334,8 +333,8 @@ class Engine(OrdinaryVerbs):
             raise EvidenceError(
                 f"{type(self).__name__} found no state of positive probability in {unknown.sum()} "
                 f"rows (first: row {unknown.argmax()}); the evidence may be impossible, or the "
-                "factors exclude nearly all states: JunctionTree() decides, if affordable; "
-                "errors='nan' skips such rows in queries"
+                "factors exclude nearly all states",
+                "JunctionTree() decides, if affordable; errors='nan' skips such rows in queries",
             )
 
     def describe(self, question: Any) -> Explanation:

@@ -65,9 +65,10 @@ def impute(
         first = f" (first: row {error.rows[0]})" if error.rows else ""
         raise ImpossibleEvidence(
             f"{len(error.rows)} of {len(frame)} rows have probability zero{first}, so that they "
-            "cannot be completed; remove them, or mark their wrong cells as missing",
+            "cannot be completed",
             error.rows,
             error.conflict,
+            advice="remove them, or mark their wrong cells as missing",
         ) from None
     if array is not None:
         tables = array.like(tables) if count is None else [array.like(t) for t in tables]
@@ -159,7 +160,9 @@ def read_table(model: Any, data: Any) -> Any:
     if is_frame(data) or isinstance(data, Mapping | list):
         try:
             return _table_of(model, columns_of(data))
-        except (EvidenceError, TypeError, ValueError) as error:
+        except EvidenceError as error:
+            raise DataError(error.reason, error.advice) from None
+        except (TypeError, ValueError) as error:
             raise DataError(f"all columns of a table must have the same length: {error}") from None
     raise DataError(
         f"expected a data frame, a mapping of columns or the path of a CSV file, got "

@@ -54,10 +54,13 @@ def check_constants(constants: Mapping[Hashable, Tensor], observed: RowEvidence)
             fixed, seen = short_repr(value.tolist()), short_repr(x[rows[0]].tolist())
             raise ImpossibleEvidence(
                 f"the evidence is impossible: {name!r} is set to {fixed}, but observed as "
-                f"{seen}{where}; remove it from the evidence, or use model.do([{name!r}]) for "
-                "another value in each row",
+                f"{seen}{where}",
                 tuple(rows),
                 {name: x[rows[0]].tolist()},
+                advice=(
+                    f"remove it from the evidence, or use model.do([{name!r}]) for another "
+                    "value in each row"
+                ),
             )
 
 
@@ -66,7 +69,9 @@ def no_posterior(model: VariableModel, name: Hashable) -> EvidenceError:
     value = model.constants.get(name[0] if isinstance(name, tuple) else name)
     value = model.constants.get(name, value)
     known = "real and observed" if value is None else f"set to {short_repr(value.tolist())}"
-    return EvidenceError(f"{name!r} is {known}, so it has no posterior; remove it from the targets")
+    return EvidenceError(
+        f"{name!r} is {known}, so it has no posterior", "remove it from the targets"
+    )
 
 
 def _vector_of(model: Any) -> tuple[Hashable, Sequence[Hashable]]:

@@ -356,7 +356,7 @@ def scope_of(elements: Elements, variables: Variables, names: Iterable[Hashable]
     for v in scope.variables:
         if v.shape:
             element = (v.name, *[0] * len(v.shape))
-            raise EvidenceError(f"{v.name!r} is an array; name elements of it, as in {element}")
+            raise EvidenceError(f"{v.name!r} is an array", f"name elements of it, as in {element}")
     return [int(e) for e in scope.numbers]
 
 

@@ -108,7 +108,7 @@ def restored(
             held.name_columns(reader.value(structure.get("columns", [])))
         return model
     except DataError as error:
-        raise DataError(f"{path.name}: {error}") from error
+        raise DataError(f"{path.name}: {error.reason}", error.advice) from error
     except RecursionError:
         raise DataError(f"{path.name}: expected a description of a model, but it is nested "
                         "too deeply: the file was not written by pgnn") from None  # fmt: skip
@@ -131,8 +131,8 @@ def is_checkpoint(path: Path) -> bool:
 def _path(path: Any, other: str) -> Path:
     if not isinstance(path, str | os.PathLike):
         raise DataError(
-            f"expected the path of a file, got {path!r}; models are saved by "
-            "model.save(path) and come back by pgnn.load(path)"
+            f"expected the path of a file, got {path!r}",
+            "save a model by model.save(path), and load it by pgnn.load(path)",
         )
     file = path_of(path)
     if format_of_ending(ending_of(file.name)) is not None:
@@ -164,7 +164,8 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     if structure.get("version") not in range(1, VERSION + 1):
         raise DataError(
             f"{path.name}: expected version {VERSION} of the format, got "
-            f"{structure.get('version')!r}; load it with the version of pgnn that wrote it"
+            f"{structure.get('version')!r}",
+            "load it with the version of pgnn that wrote it",
         )
     return structure, tensors
 

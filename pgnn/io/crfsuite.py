@@ -49,7 +49,7 @@ def read_crfsuite(
     """
     data, name = contents(file, max_bytes)
     if isinstance(data, str):
-        raise DataError(f"{name}: a model of CRFsuite is bytes; open the stream with mode 'rb'")
+        raise DataError(f"{name}: a model of CRFsuite is bytes", "open the stream with mode 'rb'")
     header = _header(data, name)
     labels = _names(data, header.at_labels, header.labels, encoding, "labels")
     attributes = _names(data, header.at_attributes, header.attributes, encoding, "attributes")
@@ -130,4 +130,4 @@ def _check(numbers: Any, most: int, what: str) -> None:
 
 
 def _damaged(why: str) -> DataError:
-    return DataError(f"the model of CRFsuite is damaged: {why}; copy the file again")
+    return DataError(f"the model of CRFsuite is damaged: {why}", "copy the file again")

@@ -98,7 +98,8 @@ def to_bayesian_network(network: Network) -> BayesianNetwork:
         try:
             conditionals[name] = Tabular(variables[name], parents, table.values)
         except ModelError as error:
-            raise DataError(f"{table.origin}: {error}" if table.origin else str(error)) from error
+            where = f"{table.origin}: " if table.origin else ""
+            raise DataError(f"{where}{error.reason}", error.advice) from error
     edges = [(parent, t.child) for t in network.tables.values() for parent in t.parents]
     return BayesianNetwork(edges, conditionals, latents=network.latents)
 
@@ -193,7 +194,8 @@ def short_values(log_values: Tensor) -> np.ndarray:
         if (np.isinf(exact) | ((exact == 0) & ~np.isneginf(flat))).any():
             raise DataError(
                 f"a table holds e**{flat[np.abs(np.where(np.isinf(flat), 0, flat)).argmax()]:g}, "
-                "which is no double; divide the table by a constant, or save a checkpoint"
+                "which is no double",
+                "divide the table by a constant, or save a checkpoint",
             )
         short = exact.copy()
         todo = np.arange(flat.size)

@@ -36,9 +36,9 @@ def encode(label: object) -> Any:
         ends: Any = label
         return {"interval": [encode(ends.left), encode(ends.right), ends.closed]}
     raise DataError(
-        f"a checkpoint keeps names and labels that are text, numbers, booleans, None, intervals or "
-        f"tuples of these, got {label!r} of type {type(label).__name__}; rename it, for instance "
-        "to its text"
+        "a checkpoint keeps names and labels that are text, numbers, booleans, None, intervals or "
+        f"tuples of these, got {label!r} of type {type(label).__name__}",
+        "rename it, for instance to its text",
     )
 
 

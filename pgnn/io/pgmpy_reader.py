@@ -59,7 +59,7 @@ def from_pgmpy(model: Any) -> BayesianNetwork | DynamicBayesianNetwork | MarkovR
     for name in model.nodes():
         cpd = model.get_cpds(name)
         if cpd is None:
-            raise ModelError(f"pgmpy model has no table for {name!r}; add a TabularCPD or fit it")
+            raise ModelError(f"pgmpy model has no table for {name!r}", "add a TabularCPD or fit it")
         if not hasattr(cpd, "state_names"):
             kind = type(cpd).__name__
             raise Unsupported(f"the conditional of {name!r} is a {kind}, not a table of states")
@@ -112,7 +112,7 @@ def from_linear_gaussian(model: Any) -> BayesianNetwork:
     for name in variables:
         cpd = model.get_cpds(name)
         if cpd is None:
-            raise ModelError(f"pgmpy model has no conditional for {name!r}; add one or fit it")
+            raise ModelError(f"pgmpy model has no conditional for {name!r}", "add one or fit it")
         intercept, *weight = np.asarray(cpd.beta, dtype=np.float64).tolist()
         variance = float(cpd.std) ** 2
         parents = [variables[p] for p in cpd.evidence]
@@ -158,7 +158,7 @@ def from_dynamic(model: Any) -> DynamicBayesianNetwork:
     names = dict.fromkeys(_name_and_slice(n)[0] for n in model.nodes())
     for name in names:
         if name not in cpds[0]:
-            raise ModelError(f"pgmpy model has no table for {(name, 0)!r}; add a TabularCPD")
+            raise ModelError(f"pgmpy model has no table for {(name, 0)!r}", "add a TabularCPD")
     variables = {n: Variable(n, _states(cpds[0][n], 0)) for n in names}
     first = {n: _conditional(cpds[0][n], variables) for n in names}
     conditionals = {

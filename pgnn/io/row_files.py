@@ -277,7 +277,7 @@ def arrow_errors(name: str) -> Iterator[None]:
     except OSError as error:
         if error.errno is not None:
             raise
-        raise DataError(f"{name}: cannot be read: {error}; is it packed as it ends?") from None
+        raise DataError(f"{name}: cannot be read: {error}", "is it packed as it ends?") from None
 
 
 def held_out(

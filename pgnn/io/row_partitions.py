@@ -158,7 +158,7 @@ def write_answers(frame: Any, answer: PartitionAnswer, path: str) -> None:
         DataError: If there is such a folder.
     """
     if "://" not in path and Path(path).is_dir():
-        raise DataError(f"{path}: there is such a folder; name a new one, or remove it")
+        raise DataError(f"{path}: there is such a folder", "name a new one, or remove it")
     answers = PartitionedFrame(frame).mapped(answer)
     with _draft(path) as draft:
         if is_parquet(path):

@@ -343,14 +343,15 @@ def fill(
     if set(tensors) != set(state):
         missing, extra = sorted(set(tensors) - set(state)), sorted(set(state) - set(tensors))
         raise DataError(
-            f"{what} needs other tensors than the file has: "
-            f"missing {missing}, left over {extra}; is it the same architecture?"
+            f"{what} needs other tensors than the file has: missing {missing}, left over {extra}",
+            "is it the same architecture?",
         )
     for key, tensor in tensors.items():
         if tensor.shape != state[key].shape:
             raise DataError(
-                f"{key!r} of {what} must have shape {tuple(tensor.shape)}, "
-                f"got {tuple(state[key].shape)} in the file; is it the same architecture?"
+                f"{key!r} of {what} must have shape {tuple(tensor.shape)}, got "
+                f"{tuple(state[key].shape)} in the file",
+                "is it the same architecture?",
             )
         tensor.data = state[key]
     for key, parameter in module.named_parameters():

@@ -148,7 +148,7 @@ def write_text(text: str, file: PathOrFile) -> None:
         data = text.encode()
     except UnicodeEncodeError as error:
         bad = text[error.start : error.end]
-        raise DataError(f"cannot write {bad!r} as UTF-8; rename the variable or state") from error
+        raise DataError(f"cannot write {bad!r} as UTF-8", "rename the variable or state") from error
     if isinstance(file, str | os.PathLike):
         path = path_of(file)
         path.write_bytes(gzip.compress(data, mtime=0) if path.suffix == ".gz" else data)
@@ -160,8 +160,8 @@ def write_text(text: str, file: PathOrFile) -> None:
     except UnicodeEncodeError as error:
         bad = error.object[error.start]
         raise DataError(
-            f"the stream writes {error.encoding}, which has no {bad!r}; open it with "
-            "encoding='utf-8'"
+            f"the stream writes {error.encoding}, which has no {bad!r}",
+            "open it with encoding='utf-8'",
         ) from None
     except ValueError as error:
         raise DataError(f"cannot write to this stream: {error}") from None
@@ -221,8 +221,10 @@ def _all_of(stream: IO[Any], name: str, limit: int) -> Any:
             if size > limit:
                 raise _too_large(name, limit)
     except UnicodeError as error:
-        raise DataError(f"{name}: the stream is not of its encoding: {error}; open it as bytes or "
-                        "with encoding=") from None  # fmt: skip
+        raise DataError(
+            f"{name}: the stream is not of its encoding: {error}",
+            "open it as bytes or with encoding=",
+        ) from None
     except ValueError as error:
         if isinstance(error, DataError | OSError):
             raise

@@ -118,5 +118,5 @@ def _numbers(
     if element is None:
         raise EvidenceError(f"there is no variable {name!r}{closest(name, model.variables)}")
     if element[0].shape:
-        raise EvidenceError(f"{name!r} is an array; give the states of its elements one by one")
+        raise EvidenceError(f"{name!r} is an array", "give the states of its elements one by one")
     return numbering(model)[name], element[0].index(state)

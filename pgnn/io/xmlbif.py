@@ -106,6 +106,7 @@ def xml_text(name: Hashable) -> str:
     if not text or text != text.strip() or _NO_XML.search(text):
         raise DataError(
             f"XML cannot hold the name {text!r}: it is empty, begins or ends with blanks, or has "
-            "control characters; rename it, or write a .bif file"
+            "control characters",
+            "rename it, or write a .bif file",
         )
     return escape(text)

@@ -209,7 +209,7 @@ def choose(
     for name, model in candidates.items():
         figure = criterion.figure(model, data, inputs, **fit)
         if math.isnan(figure):
-            raise DataError(f"the criterion of candidate {name!r} is not a number; check its fit")
+            raise DataError(f"the criterion of candidate {name!r} is not a number", "check its fit")
         table[name] = {
             "figure": figure,
             "parameters": num_free_parameters(model),

@@ -160,8 +160,8 @@ def check_label_sequences(what: str, labels: Any) -> None:
     wrong = next((x for x in labels if not is_label_sequence(x)), None)
     if wrong is not None:
         raise DataError(
-            f"{what} must be a list of sequences of labels, got {wrong!r} as a sequence; pass a "
-            "single sequence as [labels]"
+            f"{what} must be a list of sequences of labels, got {wrong!r} as a sequence",
+            "pass a single sequence as [labels]",
         )
 
 

@@ -170,8 +170,9 @@ class BayesianNetwork(Model, NetworkModel):
                     f"pgnn.Variable({name!r}, shape=...)",
                 )
             raise ModelError(
-                f"the states of {name!r} are not known; give {self._how_declared(name)}, or fit "
-                "the model to data first, which determines them"
+                f"the states of {name!r} are not known",
+                f"give {self._how_declared(name)}, or fit the model to data first, which "
+                "determines them",
             )
 
     @property
@@ -321,8 +322,8 @@ class BayesianNetwork(Model, NetworkModel):
                 if makes_reals(undeclared.conditionals.get(hidden[0])):
                     raise no_real_column(hidden[0], [*columns])
                 raise ModelError(
-                    f"the states of {hidden[0]!r} are not known and the data has no such column; "
-                    f"give {self._how_declared(hidden[0])}"
+                    f"the states of {hidden[0]!r} are not known and the data has no such column",
+                    f"give {self._how_declared(hidden[0])}",
                 )
             from_data = self._variables_from({n: columns[n] for n in undeclared.unknown})
             known = {**undeclared.states, **from_data}

@@ -163,8 +163,8 @@ def blocks_of(
     for v in layers:
         if not v.is_discrete or v.num_states != 2:
             raise ModelError(
-                f"{v.name!r} must have units with two states; RestrictedBoltzmannMachine "
-                "supports others"
+                f"{v.name!r} must have units with two states",
+                "RestrictedBoltzmannMachine supports others",
             )
     ends = np.cumsum([0, *(v.num_elements for v in layers)])
     places = {v.name: slice(a, b) for v, a, b in zip(layers, ends[:-1], ends[1:], strict=True)}
@@ -179,8 +179,9 @@ def blocks_of(
                                                      gap.shape))  # fmt: skip
             raise ModelError(
                 f"the couplings must be symmetric, but [{i}, {j}] is {w[i, j]:g} and [{j}, {i}] "
-                f"is {w[j, i]:g}; (W + W.T) / 2 has the same energy; for other conventions see "
-                "from_full_sum() and from_pairs()"
+                f"is {w[j, i]:g}",
+                "give (W + W.T) / 2, which has the same energy; for other conventions see "
+                "from_full_sum() and from_pairs()",
             )
     b = None if bias is None else read_numbers("the bias", bias)
     if b is not None and b.shape not in ((), (total,)):

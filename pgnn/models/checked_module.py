@@ -45,7 +45,8 @@ class CheckedModule(CachingModule):
             if bool(bad.any()):
                 raise ModelError(
                     f"{name!r} of {type(self).__name__} has {numbers[bad].flatten()[0].item()} "
-                    "among its numbers; set it, or fit the model again"
+                    "among its numbers",
+                    "set it, or fit the model again",
                 )
 
     def _check_learnable(self) -> None:

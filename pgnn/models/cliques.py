@@ -100,8 +100,8 @@ def _parts(potentials: Any) -> list[Part]:
     for part in parts:
         if not isinstance(part, Part):
             raise ModelError(
-                f"a list of potentials holds Potential or Factor objects, got {part!r}; name the "
-                "clique of a table in a mapping"
+                f"a list of potentials holds Potential or Factor objects, got {part!r}",
+                "name the clique of a table in a mapping",
             )
     return parts
 
@@ -124,7 +124,7 @@ def _members(key: Any, graph: nx.Graph) -> tuple[Hashable, ...]:
     if not isinstance(key, tuple | frozenset):
         return (node_of(graph, key),)
     if not key:
-        raise ModelError("a potential is given for the empty clique; name at least one node")
+        raise ModelError("a potential is given for the empty clique", "name at least one node")
     names = tuple(key)
     indices = all(isinstance(k, int) and k not in graph for k in names[1:])
     if len(names) > 1 and names[0] in graph and indices:
@@ -156,6 +156,7 @@ def _check_clique(graph: nx.Graph, nodes: Sequence[Hashable]) -> None:
     for a, b in combinations(dict.fromkeys(nodes), 2):
         if not graph.has_edge(a, b):
             raise ModelError(
-                f"a potential over {tuple(nodes)} needs these nodes to be adjacent, but the "
-                f"graph has no edge between {a!r} and {b!r}; add it, or declare smaller cliques"
+                f"a potential over {tuple(nodes)} needs these nodes to be adjacent, but the graph "
+                f"has no edge between {a!r} and {b!r}",
+                "add it, or declare smaller cliques",
             )

@@ -232,7 +232,8 @@ class ConditionalRandomField(LabelField):
             if score.shape[-1] != k:
                 raise ModelError(
                     f"there are {k} labels, but the scores of {part.input_name!r} have "
-                    f"{score.shape[-1]}; fit the field first, or give the network {k} outputs"
+                    f"{score.shape[-1]}",
+                    f"fit the field first, or give the network {k} outputs",
                 )
         total = reduce(torch.add, scores)
         if self.ends:

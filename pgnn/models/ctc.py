@@ -192,14 +192,15 @@ class CTC(Model, AlignmentModel):
         except EvidenceError as error:
             raise DataError(error.reason, error.advice) from None
         if not rows.is_known(self._label.name):
-            raise DataError("all sequences must have labels; leave out sequences without")
+            raise DataError("all sequences must have labels", "leave out sequences without")
         needed = steps_needed(rows.codes[self._label.name], rows.lengths)
         lost = (needed > rows.input_lengths).nonzero().flatten().tolist()
         if lost:
             raise DataError(
                 f"{len(lost)} of {rows.num_rows} sequences have too many labels (first: sequence "
                 f"{lost[0]}, whose labels need {int(needed[lost[0]])} steps, but its input has "
-                f"{int(rows.input_lengths[lost[0]])}); leave them out, or use longer inputs"
+                f"{int(rows.input_lengths[lost[0]])})",
+                "leave them out, or use longer inputs",
             )
         yield rows, None
 

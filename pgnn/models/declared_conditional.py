@@ -48,8 +48,8 @@ def declared_conditional(
             + [f"{n}={_EXAMPLES.get(n, '...')}" for n in lacking]
         )
         raise ArgumentError(
-            f"{kind.__name__} of {child.name!r} needs {', '.join(map(repr, lacking))}: give "
-            f"functools.partial(pgnn.{kind.__name__}, {shown})"
+            f"{kind.__name__} of {child.name!r} needs {', '.join(map(repr, lacking))}",
+            f"give functools.partial(pgnn.{kind.__name__}, {shown})",
         )
     return declared(child, parents)
 

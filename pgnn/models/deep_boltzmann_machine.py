@@ -82,7 +82,7 @@ class DeepBoltzmannMachine(EnergyModel):
             layers = self.layers()
             rows = read_unit_rows(self, data)
             if rows.missing:
-                raise DataError("bounds need complete rows; log_score() sums out missing units")
+                raise DataError("bounds need complete rows", "log_score() sums out missing units")
             q, _ = layers.mean_field(
                 rows.values, list(self.hidden), steps=_STEPS, tolerance=_TOLERANCE
             )

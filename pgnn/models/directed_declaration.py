@@ -144,7 +144,8 @@ def declare(
     if declared and declared[0] != declared[-1]:
         raise ModelError(
             f"{name!r} is declared with states {declared[0].states}, but the graph's node has "
-            f"{declared[1].states}; give them once"
+            f"{declared[1].states}",
+            "give them once",
         )
     if declared:
         return declared[0]
@@ -258,8 +259,8 @@ def check_spelling(
         near = next((n for n in without_value if _differ_by_a_slip(name, n)), None)
         if near is not None:
             raise ModelError(
-                f"{name!r} is given {what} but has no edges, and {near!r} is given none: is it "
-                f"a misspelling? Declare a node without edges by graph.add_node({name!r})"
+                f"{name!r} is given {what} but has no edges, and {near!r} is given none",
+                f"is it a misspelling? Declare a node without edges by graph.add_node({name!r})",
             )
 
 
@@ -344,5 +345,6 @@ def _check_parents(name: Hashable, conditional: Conditional, parents: list[Varia
         if v != by_name[v.name]:
             raise ModelError(
                 f"the conditional of {name!r} is declared with {v}, but the model has "
-                f"{by_name[v.name]}; declare the same states in both"
+                f"{by_name[v.name]}",
+                "declare the same states in both",
             )

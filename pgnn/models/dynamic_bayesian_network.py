@@ -163,14 +163,14 @@ def _check(graph: nx.DiGraph) -> list[Hashable]:
         ModelError: If the graph is undirected, or an edge goes back in time or too far.
     """
     if not graph.is_directed():
-        raise ModelError("a dynamic Bayesian network needs a directed graph; use nx.DiGraph")
+        raise ModelError("a dynamic Bayesian network needs a directed graph", "use nx.DiGraph")
     for node in graph:
         if isinstance(node, tuple) and len(node) == 2 and isinstance(node[1], int):
             if node[1] != -1:
                 raise ModelError(
                     f"{node!r}: edges come from the same slice, {node[0]!r}, or from the one "
-                    f"before, {lagged_name(node[0])!r}; earlier values must be stored in an "
-                    "additional variable"
+                    f"before, {lagged_name(node[0])!r}",
+                    "store earlier values in an additional variable",
                 )
             into = next(iter(graph.predecessors(node)), None)
             if into is not None:
@@ -201,8 +201,8 @@ def _initial(
         late = any(has_lag(p) for p in graph.predecessors(name))
         if value is None and late and not variables[name].is_discrete:
             raise ModelError(
-                f"{name!r} is real and depends on the previous slice: give its initial "
-                f"conditional in initial={{{name!r}: ...}}"
+                f"{name!r} is real and depends on the previous slice",
+                f"give its initial conditional in initial={{{name!r}: ...}}",
             )
         if value is not None or late:
             initial[name] = conditional_of(name, first, variables, value, normalise)

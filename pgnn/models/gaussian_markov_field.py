@@ -86,7 +86,7 @@ class GaussianMarkovField(Model, GaussianFieldModel):
                 check_real(what, value, span)
         nodes, adjacency = _read(graph, weight)
         if name in nodes:
-            raise ModelError(f"{name!r} is a node: name the array of all nodes otherwise")
+            raise ModelError(f"{name!r} is a node", "name the array of all nodes otherwise")
         self._nodes, self._adjacency = nodes, adjacency
         self._number = {n: k for k, n in enumerate(nodes)}
         self._variables = {name: Variable(name, None, (len(nodes),))}

@@ -113,11 +113,12 @@ class GraphRandomField(MarkovRandomField):
         ]
         if len(set(input_names)) < len(input_names):
             raise ModelError(
-                f"nodes and edges use the same input {input_names[0]!r}; give them different names"
+                f"nodes and edges use the same input {input_names[0]!r}",
+                "give them different names",
             )
         loops = [a for a, b in edge_names if a == b]
         if loops:
-            raise ModelError(f"node {loops[0]!r} has a self-loop; remove such edges")
+            raise ModelError(f"node {loops[0]!r} has a self-loop", "remove such edges")
         scopes = np.array(pairs, dtype=np.int64).reshape(-1, 2)
         kinds = [kind for *_, kind in whole.edges(data=EDGE_KIND)]
         array = Variable(name, labels, shape=(len(node_names),))
@@ -301,7 +302,7 @@ def _prepared(potential: Potential, inputs: Mapping[Hashable, Any]) -> Potential
         return potential
     name = potential.attributes.input_name
     if name not in inputs:
-        raise EvidenceError(f"the field needs the input {name!r}: inputs={{{name!r}: ...}}")
+        raise EvidenceError(f"the field needs the input {name!r}", f"give inputs={{{name!r}: ...}}")
     return potential.prepared(inputs[name])
 
 

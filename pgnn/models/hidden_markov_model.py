@@ -109,7 +109,7 @@ class HiddenMarkovModel(RepeatedSlice, EmittingModel):
         shapes = by_name(shapes, "shapes")
         for child, emission in emissions.items():
             if child == name:
-                raise ModelError(f"{name!r} is the state: name the emission otherwise")
+                raise ModelError(f"{name!r} is the state", "name the emission otherwise")
             conditionals[child] = declared.emission(child, state, emission, shapes.get(child, ()))
         super().__init__(conditionals, {name: first})
         self._name = name
@@ -125,9 +125,9 @@ class HiddenMarkovModel(RepeatedSlice, EmittingModel):
             extra = {v.name for v in conditionals[child].parents} - {name, lagged_name(child)}
             if extra:
                 raise ModelError(
-                    f"the emission {child!r} may depend on the state and its own previous "
-                    "value, not on "
-                    f"{min(map(str, extra))}; use DynamicBayesianNetwork"
+                    f"the emission {child!r} may depend on the state and its own previous value, "
+                    f"not on {min(map(str, extra))}",
+                    "use DynamicBayesianNetwork",
                 )
         if {v.name for v in chain.parents} - {lagged_name(name)} or first.parents:
             raise ModelError("the state may only depend on the previous state and on inputs")

@@ -87,9 +87,9 @@ def _policy(variable: Variable, action: Any) -> Conditional:
         return Exogenous(variable) if action is AT_RANDOM else Constant(variable, action)
     if variable.shape:
         raise ModelError(
-            f"{name!r} is an array: do() needs a conditional for it, such as "
-            f"model.do({{{name!r}: pgnn.Bernoulli(model.variables[{name!r}], probs=...)}}), not a "
-            "value"
+            f"{name!r} is an array, so that do() needs a conditional for it, not a value",
+            "give one, such as "
+            f"model.do({{{name!r}: pgnn.Bernoulli(model.variables[{name!r}], probs=...)}})",
         )
     if action is AT_RANDOM:
         return Tabular(variable, (), np.full(variable.num_states, 1.0 / variable.num_states))
@@ -107,8 +107,9 @@ def _policy(variable: Variable, action: Any) -> Conditional:
             return Tabular(variable, (), values)
         raise EvidenceError(
             f"do() sets {name!r} to one state, or by a distribution of its {variable.num_states} "
-            f"states, got {short_repr(action)}; for a different state in each row use "
-            f"model.do([{name!r}]), which randomises it, with {{{name!r}: ...}} as evidence"
+            f"states, got {short_repr(action)}",
+            f"for a different state in each row use model.do([{name!r}]), which randomises it, "
+            f"with {{{name!r}: ...}} as evidence",
         )
     index = variable.index(action)
     if index < 0:

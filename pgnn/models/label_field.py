@@ -131,8 +131,9 @@ class LabelField(SequenceModel, ChainModel, AttributeChainModel):
         """The label, see :attr:`variables`."""
         if self._label is None:
             raise ModelError(
-                "the labels are not known yet: declare them, as in ConditionalRandomField(['B', "
-                "'I', 'O']), or fit the field to labelled data"
+                "the labels are not known yet",
+                "declare them, as in ConditionalRandomField(['B', 'I', 'O']), or fit the field to "
+                "labelled data",
             )
         return self._label
 

@@ -42,7 +42,7 @@ def labels_of(name: Hashable, data: Any) -> tuple[Any, ...]:
     column = columns_of(raw).get(name) if isinstance(raw, Mapping) or is_frame(raw) else raw
     cells = _texts(column) or _flat(column)
     if not cells:
-        raise DataError(f"the data has no values of {name!r}; give its labels, or data with them")
+        raise DataError(f"the data has no values of {name!r}", "give its labels, or data with them")
     states = states_of({name: cells})[name].states
     assert states is not None
     return states

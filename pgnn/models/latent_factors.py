@@ -208,7 +208,7 @@ class LatentFactors(VectorNetwork, LatentFactorModel):
 
         observed = reader_of(self).read(data)
         if self._latent in observed.names:
-            raise EvidenceError(f"{self._latent!r} was observed: use query() instead")
+            raise EvidenceError(f"{self._latent!r} was observed", "use query() instead")
         x = observed.reals.get(self._vector)
         if x is None:
             return torch.full((observed.num_rows, len(self.mean)), torch.nan, dtype=torch.float64)

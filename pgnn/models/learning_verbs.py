@@ -40,8 +40,9 @@ def one_table(verb: F) -> F:
             got = ", ".join(type(x).__name__ for x in (*args, *kwargs.values()))
             raise ArgumentError(
                 f"{type(model).__name__}.{verb.__name__}() takes one table, in which the target is "
-                "a column like any other: fit(frame), or fit({'x': X, 'target': y}) with the names "
-                f"of the model's variables; got {got}"
+                f"a column like any other; got {got}",
+                "use fit(frame), or fit({'x': X, 'target': y}) with the names of the model's "
+                "variables",
             )
         unknown = [n for n in kwargs if n not in signature(verb).parameters]
         if unknown:

@@ -86,7 +86,7 @@ class ModelMixture(Model, MixtureModel):
         for c in components:
             self._check_component(c)
         if len({id(c) for c in components}) < len(components):
-            raise ModelError("a component is given twice: create a separate model for each")
+            raise ModelError("a component is given twice", "create a separate model for each")
         declared = [c for c in components if c.is_declared]
         check_variables(declared, name)
         if self._by_position:
@@ -236,7 +236,7 @@ def check_variables(components: Sequence[Any], name: Hashable) -> None:
                 f"{_differing(components[0], c)}"
             )
         if name in c.variables:
-            raise ModelError(f"components have a variable {name!r}: name the mixture's otherwise")
+            raise ModelError(f"components have a variable {name!r}", "name the mixture's otherwise")
 
 
 def check_order(components: Sequence[Any]) -> None:

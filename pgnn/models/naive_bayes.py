@@ -92,7 +92,7 @@ class NaiveBayes(BayesianNetwork, ClassModel):
         if not features or name in features:
             what = "has the name of the class" if features else "is needed"
             raise ModelError(
-                f"a feature {what}: give features={{'x': pgnn.Gaussian}}, name='class'"
+                f"a feature {what}", "give features={'x': pgnn.Gaussian}, name='class'"
             )
         self._class, self.smoothing = name, smoothing
         self._features = [*features]

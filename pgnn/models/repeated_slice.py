@@ -176,7 +176,9 @@ def slice_graph(conditionals: Mapping[Hashable, Conditional]) -> nx.DiGraph:
     graph = nx.DiGraph()
     for name, conditional in conditionals.items():
         if has_lag(name):
-            raise ModelError(f"{name!r} names the previous step; give {name[0]!r} its conditional")
+            raise ModelError(
+                f"{name!r} names the previous step", f"give {name[0]!r} its conditional"
+            )
         if conditional.child.name != name:
             raise ModelError(f"the conditional of {name!r} is one for {conditional.child.name!r}")
         graph.add_node(name)

@@ -66,8 +66,8 @@ class StackedAutoencoder(Autoencoder, StackedModel):
             raise ModelError(f"the decoder of {x.name!r} must be a network, got {decoder!r}")
         if x.name == z.name:
             raise ModelError(
-                f"the data of the lowest stage and the code of the highest one are both {x.name!r}:"
-                " give one another name, by latent_name="
+                f"the data of the lowest stage and the code of the highest one are both {x.name!r}",
+                "give one another name, by latent_name=",
             )
         super().__init__(
             Neural(z, [x], _Coding(stages), head=PointMassHead(z.shape)),
@@ -167,7 +167,7 @@ def _check_stages(stages: Any) -> None:
                 f"stage {k} must be an Autoencoder without inputs, got {type(stage).__name__}"
             )
     if len({id(s) for s in stages}) < len(stages):
-        raise ModelError("an autoencoder is given twice: create one for each stage")
+        raise ModelError("an autoencoder is given twice", "create one for each stage")
     for k, (below, above) in enumerate(pairwise(stages), 1):
         code, data = below.variables[below.latent].shape, above.variables[above.vector].shape
         if code != data:

@@ -145,7 +145,9 @@ def read_undirected(graph: nx.Graph | Edges, names: Iterable[Hashable]) -> nx.Gr
                 "use MarkovRandomField.from_bayesian(network), or moral_graph(graph)",
             )
         if graph.is_multigraph():
-            raise ModelError("got an nx.MultiGraph; use nx.Graph, with one edge per pair of nodes")
+            raise ModelError(
+                "got an nx.MultiGraph", "use nx.Graph, with one edge per pair of nodes"
+            )
         copied = nx.Graph()
         copied.graph.update(graph.graph)
         copied.add_nodes_from(graph.nodes(data=True))

@@ -249,7 +249,7 @@ class VAE(ColumnNames, AmortisedNetwork, ReconstructingModel):
                 f"got {tuple(data.shape)}"
             )
         if bool(rows.isinf().any()):
-            raise EvidenceError(f"{v.name!r} has infinite numbers; mark missing ones by NaN")
+            raise EvidenceError(f"{v.name!r} has infinite numbers", "mark missing ones by NaN")
         return rows
 
     def default_learner(self, data: Any) -> Learner:

@@ -148,8 +148,8 @@ def _matrix(columns: Mapping[Hashable, Any], names: tuple[Hashable, ...]) -> np.
             numbers.append(floats_of(columns[name]))
         except (TypeError, ValueError, EvidenceError):
             raise DataError(
-                f"column {name!r} must be numeric; leave it out, or declare a network in which "
-                "it has states"
+                f"column {name!r} must be numeric",
+                "leave it out, or declare a network in which it has states",
             ) from None
     if len({x.shape for x in numbers}) > 1 or numbers[0].ndim != 1:
         raise DataError(f"columns must have one number for each row, got {[*names]}")

@@ -227,7 +227,7 @@ class HardAttention(Attention):
         """
         logits = self.log_weights(queries, keys, inside)
         if bool((logits == -torch.inf).all(-1).any()):
-            raise ModelError("each row needs a valid step, got a row without any; leave it out")
+            raise ModelError("each row needs a valid step, got a row without any", "leave it out")
         choice = Categorical(logits=logits)
         drawn: Tensor = choice.sample((self.draws,))  # type: ignore[no-untyped-call]
         chosen = keys if values is None else values

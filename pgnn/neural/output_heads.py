@@ -180,7 +180,7 @@ class MixtureDensityHead(OutputHead):
         super().__init__(variable, hidden)
         if variable.is_discrete:
             raise ModelError(
-                f"{variable.name!r} must be real, got a discrete variable; use CategoricalHead"
+                f"{variable.name!r} must be real, got a discrete variable", "use CategoricalHead"
             )
         self.components = components = whole_number("components", components, 1, ModelError)
         self.width = size = max(1, int(torch.Size(variable.shape[1:]).numel()))
@@ -250,5 +250,5 @@ def drawn(probs: Tensor, rng: torch.Generator) -> Tensor:
 
 def _needed(memory: Memory | None) -> Memory:
     if memory is None:
-        raise ModelError("a pointer needs an encoded input, got none; give the model an encoder")
+        raise ModelError("a pointer needs an encoded input, got none", "give the model an encoder")
     return memory

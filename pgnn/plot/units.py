@@ -37,8 +37,8 @@ def filters(
     """
     if not isinstance(model, UnitModel):
         raise EvidenceError(
-            f"expected a model with coupled layers of units, got {type(model).__name__}; for a "
-            "DeepBeliefNetwork, pass model.machine(0)"
+            f"expected a model with coupled layers of units, got {type(model).__name__}",
+            "for a DeepBeliefNetwork, pass model.machine(0)",
         )
     layers = model.layers()
     if set(layers.names) == set(model.visible):

@@ -154,8 +154,8 @@ class _Discovery(Visitor):
         """See :class:`Visitor`."""
         if name in self.sites:
             raise ModelError(
-                f"site {name!r} occurs twice in the program; each sample statement needs a unique "
-                "name, such as f'x_{t}' in a loop"
+                f"site {name!r} occurs twice in the program",
+                "give each sample statement a name of its own, such as f'x_{t}' in a loop",
             )
         if observed is None and is_computed(fn):
             if not has_density(fn):

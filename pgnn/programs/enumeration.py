@@ -226,8 +226,9 @@ class _Enumeration(Visitor):
             scope = [n for n in layout.scopes[site.name] if n != site.name]
             raise ModelError(
                 f"site {site.name!r} cannot be evaluated for all states of {listed(scope)} in one "
-                f"batch: {error}. Use operations that broadcast, such as table[x], or use "
-                "engine=pgnn.ExecutionSampling()"
+                f"batch: {error}",
+                "Use operations that broadcast, such as table[x], or use "
+                "engine=pgnn.ExecutionSampling()",
             ) from error
 
 

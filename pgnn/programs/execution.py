@@ -56,7 +56,7 @@ class _WeightedExecution(Visitor):
     def visit(self, name: str, fn: Any, observed: Any, message: dict[str, Any]) -> Any:
         """See :class:`Visitor`."""
         if name in self.execution.sites:
-            raise ModelError(f"site {name!r} occurs twice in the program; rename one of them")
+            raise ModelError(f"site {name!r} occurs twice in the program", "rename one of them")
         if observed is None and is_computed(fn):
             if not has_density(fn):
                 self.note(name, fn.v)

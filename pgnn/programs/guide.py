@@ -246,7 +246,7 @@ class _Sites(Visitor):
     def visit(self, name: str, fn: Any, observed: Any, message: dict[str, Any]) -> Any:
         """See :class:`Visitor`."""
         if name in self.sites:
-            raise ModelError(f"site {name!r} occurs twice; rename one of them")
+            raise ModelError(f"site {name!r} occurs twice", "rename one of them")
         value = fn() if observed is None else observed
         self.sites[name] = site_of(name, fn, value, observed, message)
         return value

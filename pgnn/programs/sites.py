@@ -287,7 +287,8 @@ def _check_crossed(name: str, fn: Any, value: Any, log_prob: Tensor) -> None:
         raise ModelError(
             f"site {name!r}: values of shape {tuple(value.shape)} and a distribution of batch "
             f"shape {tuple(fn.batch_shape)} and event shape {tuple(fn.event_shape)} broadcast to "
-            f"{tuple(log_prob.shape)}; give the values the shape of the plates"
+            f"{tuple(log_prob.shape)}",
+            "give the values the shape of the plates",
         )
 
 

@@ -178,7 +178,8 @@ def surface(
     if first.variable == second.variable and places[0][:-1] == places[1][:-1]:
         raise EvidenceError(
             f"both entries are in one row of the table of {first.variable!r}, which must sum to "
-            "one; choose two rows"
+            "one",
+            "choose two rows",
         )
     now = float(table_of(network.conditionals[second.variable])[places[1]])
     # bilinear in the two: lines in the first at two values of the second

@@ -134,7 +134,7 @@ def test_identity_survives_copies() -> None:
 
 
 def test_states_that_cannot_be():
-    with pytest.raises(ModelError, match="must have an order: give a list"):
+    with pytest.raises(ModelError, match="must have an order; give a list"):
         Variable("x", {"no", "yes"})
     with pytest.raises(Intractable, match=r"1\.0 billion states"):
         Variable("x", 10**9)

@@ -84,7 +84,7 @@ CALLS: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     ),
     "text": (lambda: scored(["A"], "abc"), EVIDENCE, "array of numbers"),
     "nothing": (lambda: scored(["A"], None), EVIDENCE, "array of numbers"),
-    "no input": (lambda: pgnn.CTC("ab").decode(), EVIDENCE, r"needs the input 'x', inputs="),
+    "no input": (lambda: pgnn.CTC("ab").decode(), EVIDENCE, r"needs the input 'x'; give inputs="),
 }  # fmt: skip
 
 

@@ -270,5 +270,6 @@ def require_binary(variables: Sequence[Variable], child: Variable, kind: str, ot
         if v.num_states != 2:
             raise ModelError(
                 f"{kind} conditional of {child.name!r} needs variables with 2 states, but "
-                f"{v.name!r} has {v.num_states}; use {other}"
+                f"{v.name!r} has {v.num_states}",
+                f"use {other}",
             )

@@ -131,7 +131,7 @@ class BayesianLinear(LinearGaussian):
         """
         if prior is not None:
             raise ModelError(
-                f"the weights of {self.child.name!r} have their own prior: leave prior= out"
+                f"the weights of {self.child.name!r} have their own prior", "leave prior= out"
             )
         count, zz, yz, yy = (float(x) if x.dim() == 1 and x.numel() == 1 else x for x in statistics)
         zz, yz = np.asarray(zz)[0], np.asarray(yz)[0, 0]

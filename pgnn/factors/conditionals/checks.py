@@ -87,10 +87,10 @@ def select_values(
     values = {}
     for name in names:
         if name not in parent_values:
+            hint = closest(name, parent_values) if parent_values else ""
             raise EvidenceError(
-                f"conditional of {child.name!r} needs a value of its {kind} {name!r}; pass it in "
-                f"{argument}={{{name!r}: ...}}"
-                + (closest(name, parent_values) if parent_values else "")
+                f"conditional of {child.name!r} needs a value of its {kind} {name!r}",
+                f"pass it in {argument}={{{name!r}: ...}}{hint}",
             )
         values[name] = torch.as_tensor(parent_values[name])
     return values
@@ -113,7 +113,8 @@ def require_table(child: Variable, parents: Sequence[Variable], kind: str) -> No
             what = f"an array of shape {v.shape}" if v.is_discrete else "real"
             raise ModelError(
                 f"{kind} conditional of {child.name!r} needs discrete variables, but {v.name!r} "
-                f"is {what}; use Softmax, LinearGaussian or Neural"
+                f"is {what}",
+                "use Softmax, LinearGaussian or Neural",
             )
 
 

@@ -48,8 +48,9 @@ class Constant(Conditional):
         if number is None or number.shape != child.shape or not np.isfinite(number).all():
             raise EvidenceError(
                 f"do() sets {name!r} to one finite value of shape {child.shape}, got "
-                f"{short_repr(value)}; for another value in each row use model.do([{name!r}]), "
-                f"which cuts the edges into it, with {{{name!r}: ...}} as evidence"
+                f"{short_repr(value)}",
+                f"for another value in each row use model.do([{name!r}]), which cuts the edges "
+                f"into it, with {{{name!r}: ...}} as evidence",
             )
         self.register_buffer("value", torch.from_numpy(number))
 

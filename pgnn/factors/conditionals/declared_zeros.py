@@ -55,16 +55,16 @@ class DeclaredZeros(Conditional):
         wrong = zeros & (counts.to(zeros.device) > LEAST_COUNT)
         if bool(wrong.any()):
             place = tuple(wrong.nonzero()[0].tolist())
-            raise DataError(
-                f"{self.declared(place)} (weight in the data: {float(counts[place]):g})"
-            )
+            error = self.needed_zero(place)
+            weight = f"(weight in the data: {float(counts[place]):g})"
+            raise DataError(f"{error.reason} {weight}", error.advice)
 
-    def declared(self, place: tuple[int, ...]) -> str:
-        """Return that an entry was declared to be zero, and what to do, in words."""
-        return (
-            f"{self._entry(place)} was declared to be zero, and rows need it: correct them, or "
-            "declare the model without this table (a chain without mask=, too), so that all "
-            "entries are learned"
+    def needed_zero(self, place: tuple[int, ...]) -> DataError:
+        """Return the error of rows that need an entry that was declared to be zero."""
+        return DataError(
+            f"{self._entry(place)} was declared to be zero, and rows need it",
+            "correct them, or declare the model without this table (a chain without mask=, too), "
+            "so that all entries are learned",
         )
 
     def _declare_zeros(self) -> None:

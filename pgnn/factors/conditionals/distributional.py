@@ -304,8 +304,8 @@ class Distributional(Conditional, StartsFromData):
             raw = transform_of(constraint).inv(numbers)
         except (NotImplementedError, AttributeError):
             raise ModelError(
-                f"{what} has a constraint that depends on others ({constraint}); pass a callable "
-                "that makes the distribution of parameters without it"
+                f"{what} has a constraint that depends on others ({constraint})",
+                "pass a callable that makes the distribution of parameters without it",
             ) from None
         if not good or not bool(raw.isfinite().all()):
             raise ModelError(f"{what} must satisfy {constraint}, strictly; got {numbers.tolist()}")

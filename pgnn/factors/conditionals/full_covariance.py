@@ -71,8 +71,9 @@ class Full(Covariance):
             return self
         if not all_finite(rows):
             raise DataError(
-                "LedoitWolf() is about complete rows: drop those with missing numbers, or give "
-                "the share to be taken away, such as shrinkage=0.1"
+                "LedoitWolf() is about complete rows",
+                "drop those with missing numbers, or give the share to be taken away, such as "
+                "shrinkage=0.1",
             )
         counts = weights.sum(dim=0).clamp(min=LEAST_COUNT)
         parts = [(rows - w @ rows / n, w) for w, n in zip(weights.T, counts, strict=True)]
@@ -128,8 +129,9 @@ class Full(Covariance):
             least = torch.linalg.eigvalsh(natural.reshape(-1, size, size)[number])[0].item()
             raise ModelError(
                 f"covariance matrix number {number} is singular or not positive definite: its "
-                f"least eigenvalue is {least:.3g}; leave out dimensions that follow from others, "
-                "or add a small variance to its diagonal"
+                f"least eigenvalue is {least:.3g}",
+                "leave out dimensions that follow from others, or add a small variance to its "
+                "diagonal",
             )
         rows, columns = torch.tril_indices(size, size)
         diagonal = rows == columns

@@ -325,7 +325,7 @@ def read_scale(
     try:
         raw = form.unconstrain(numbers.reshape((*lead, *tail)))
     except ModelError as error:
-        raise ModelError(f"covariance of {child.name!r}: {error}") from None
+        raise ModelError(f"covariance of {child.name!r}: {error.reason}", error.advice) from None
     return nn.Parameter(raw, requires_grad=False)
 
 

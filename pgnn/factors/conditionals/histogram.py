@@ -138,8 +138,8 @@ class Histogram(Emission):
         lost = (~kept & ~x.isnan().any(dim=1)).nonzero()[:, 0].tolist()
         if lost and not self.pseudo_count:
             raise DataError(
-                f"{self.child.name!r} has values outside its cells (first: row {lost[0]}): give "
-                "bins= wider edges"
+                f"{self.child.name!r} has values outside its cells (first: row {lost[0]})",
+                "give bins= wider edges",
             )
         counts = torch.zeros(self.log_masses.shape[::-1], dtype=torch.float64)
         return (counts.index_add_(0, cell[kept], w[kept]).T,)

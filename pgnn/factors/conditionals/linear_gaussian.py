@@ -342,8 +342,8 @@ class LinearGaussian(Emission):
             names = [v.name for v in self.parents if not v.is_discrete]
             raise EvidenceError(
                 f"{self.child.name!r} was observed in a row in which one of its real parents "
-                f"{names} "
-                "was not; mark it as not observed there too (NaN), or fill the parent"
+                f"{names} was not",
+                "mark it as not observed there too (NaN), or fill the parent",
             )
 
     def _log_density(self, x: Tensor, values: Mapping[Hashable, Tensor]) -> Tensor:

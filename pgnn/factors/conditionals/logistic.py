@@ -53,7 +53,8 @@ class Logistic(Softmax):
         if child.num_states != 2:
             raise ModelError(
                 f"Logistic conditional of {child.name!r} needs a child with 2 states, got "
-                f"{child.num_states}; use Softmax"
+                f"{child.num_states}",
+                "use Softmax",
             )
         self.weight: nn.Parameter = numbers_or_zeros(
             f"weight of {child.name!r}", weight, (sum(self._sizes),)

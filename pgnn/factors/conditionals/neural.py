@@ -104,8 +104,8 @@ class Neural(Conditional):
         super().__init__(child, parents, [inputs] if isinstance(inputs, str) else inputs)
         if not self.parents and not self.inputs:
             raise ModelError(
-                f"Neural conditional of {child.name!r} needs a parent or an input; use Tabular for "
-                "a discrete root"
+                f"Neural conditional of {child.name!r} needs a parent or an input",
+                "use Tabular for a discrete root",
             )
         _check_head(child, head)
         self.columns = self._read_columns(columns)
@@ -185,8 +185,9 @@ class Neural(Conditional):
             )
         if len(self.parents) + len(self.inputs) < 2:
             raise ModelError(
-                f"the network of {self.child.name!r} has no features other than {name!r}, which is "
-                "left out of its features; give an input, or leave columns out"
+                f"the network of {self.child.name!r} has no features other than {name!r}, which "
+                "is left out of its features",
+                "give an input, or leave columns out",
             )
         return parent
 
@@ -228,8 +229,9 @@ class Neural(Conditional):
         if isinstance(self.head, NeuralHead) and not isinstance(output, Tensor):
             raise ModelError(
                 f"the network of {self.child.name!r} must return one tensor for its "
-                f"{type(self.head).__name__}, got {type(output).__name__}; join several, such as "
-                "means and scales before a softplus, by torch.cat([mean, scale], dim=-1)"
+                f"{type(self.head).__name__}, got {type(output).__name__}",
+                "join several, such as means and scales before a softplus, by torch.cat([mean, "
+                "scale], dim=-1)",
             )
         if self.head is not None:
             output = self.head(output)
@@ -240,7 +242,8 @@ class Neural(Conditional):
             raise ModelError(
                 f"the network's distribution of {self.child.name!r} must have event shape "
                 f"{self.child.shape}, got {tuple(dist.event_shape)} with batch shape "
-                f"{tuple(dist.batch_shape)}; wrap it in torch.distributions.Independent"
+                f"{tuple(dist.batch_shape)}",
+                "wrap it in torch.distributions.Independent",
             )
         return _of_states(dist) if self.child.is_discrete else dist
 
@@ -248,7 +251,8 @@ class Neural(Conditional):
         if not self.child.is_discrete:
             raise ModelError(
                 f"the network of the real variable {self.child.name!r} must return a torch "
-                f"distribution, got {type(output).__name__}; give a head, such as NormalHead"
+                f"distribution, got {type(output).__name__}",
+                "give a head, such as NormalHead",
             )
         states = (*self.child.shape, self.child.num_states)
         shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
@@ -261,8 +265,8 @@ class Neural(Conditional):
             dist = Categorical(logits=output)
         except ValueError:
             raise ModelError(
-                f"the network of {self.child.name!r} returns logits that are NaN; check its "
-                "inputs and parameters for NaN"
+                f"the network of {self.child.name!r} returns logits that are NaN",
+                "check its inputs and parameters for NaN",
             ) from None
         return Independent(dist, len(self.child.shape)) if self.child.shape else dist
 
@@ -273,8 +277,9 @@ def _check_head(child: Variable, head: Head | None) -> None:
         return
     if child.is_discrete and not (isinstance(head, BernoulliHead) and child.num_states == 2):
         raise ModelError(
-            f"{child.name!r} has {child.num_states} states, of which a {type(head).__name__} makes "
-            "no distribution; leave head out, and let the module return logits, the states last"
+            f"{child.name!r} has {child.num_states} states, of which a {type(head).__name__} "
+            "makes no distribution",
+            "leave head out, and let the module return logits, the states last",
         )
     if head.shape != child.shape:
         raise ModelError(

@@ -246,7 +246,7 @@ class NoisyMin(NoisyMax):
 
 def _get(effects: Mapping[Hashable, Any], name: Hashable, child: Variable) -> Any:
     if name not in effects:
-        raise ModelError(f"effects on {child.name!r} miss its parent {name!r}; give one for each")
+        raise ModelError(f"effects on {child.name!r} miss its parent {name!r}", "give one for each")
     return effects[name]
 
 

@@ -91,8 +91,9 @@ class NoisyOr(NoisyMax):
         error = float(np.abs(gate.factor().values.numpy()[..., 0] - absent).max())
         if error > _TABLE_TOLERANCE:
             raise ModelError(
-                f"the table of {child.name!r} is no noisy-or: the one that matches it for at "
-                f"most one present parent deviates by up to {error:.3g}; use Tabular"
+                f"the table of {child.name!r} is no noisy-or: the one that matches it for at most "
+                f"one present parent deviates by up to {error:.3g}",
+                "use Tabular",
             )
         return gate
 

@@ -61,8 +61,8 @@ class Softmax(Additive, Curved):
         super().__init__(child, parents, inputs or {})
         if not child.is_discrete or child.shape:
             raise ModelError(
-                f"Softmax conditional needs a single discrete child, {child.name!r} is not; use "
-                "Neural or LinearGaussian"
+                f"Softmax conditional needs a single discrete child, {child.name!r} is not",
+                "use Neural or LinearGaussian",
             )
         self.input_shapes = {
             name: (size,) if isinstance(size, int) else tuple(size)
@@ -172,7 +172,8 @@ class Softmax(Additive, Curved):
         ):
             raise ModelError(
                 f"Softmax conditional of {self.child.name!r} needs single discrete parents or "
-                f"real ones of known shape, but {name!r} has shape {parent.shape}; use Neural"
+                f"real ones of known shape, but {name!r} has shape {parent.shape}",
+                "use Neural",
             )
         return parent.num_states - 1 if parent.is_discrete else math.prod(parent.shape)
 

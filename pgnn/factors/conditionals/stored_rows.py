@@ -99,7 +99,7 @@ class StoredRows(Emission):
 
     def _check_fitted(self) -> None:
         if not len(self.rows):
-            raise ModelError(f"the density of {self.child.name!r} has no rows yet: fit the model")
+            raise ModelError(f"the density of {self.child.name!r} has no rows yet", "fit the model")
 
     def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any) -> None:
         self._resize({n: state_dict.get(prefix + n) for n in ("rows", "shares")})

@@ -105,14 +105,15 @@ def read_numbers(what: str, numbers: Any) -> np.ndarray:
     """
     if is_masked(numbers):
         raise ModelError(
-            f"{what} has masked cells, and parameters are never missing: fill them, or leave the "
-            "whole out to have it learned"
+            f"{what} has masked cells, and parameters are never missing",
+            "fill them, or leave the whole out to have it learned",
         )
     if isinstance(numbers, torch.Tensor):
         if numbers.requires_grad:
             raise ModelError(
-                f"{what} requires grad, but values are copied; pass the tensor detached and "
-                "differentiate with respect to the conditional's own parameters"
+                f"{what} requires grad, but values are copied",
+                "pass the tensor detached and differentiate with respect to the conditional's own "
+                "parameters",
             )
         numbers = dense(numbers.detach()).cpu().numpy()
     try:
@@ -215,7 +216,7 @@ def _state(child: Variable, variable: Variable, label: Hashable) -> int:
     try:
         index = variable.index(label)
     except EvidenceError as error:
-        raise ModelError(f"table of {child.name!r}: {error}") from None
+        raise ModelError(f"table of {child.name!r}: {error.reason}", error.advice) from None
     if index < 0:
         raise ModelError(f"table of {child.name!r}: {label!r} is no state of {variable.name!r}")
     return index

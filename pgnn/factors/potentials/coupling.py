@@ -139,7 +139,8 @@ class Coupling(Potential):
             i, j = (int(k) for k in np.unravel_index(int(gap.argmax()), gap.shape))
             raise ModelError(
                 f"{what} must be symmetric, but [{i}, {j}] is {values[i, j]:g} and [{j}, {i}] is "
-                f"{values[j, i]:g}; (W + W.T) / 2 has the same energy"
+                f"{values[j, i]:g}",
+                "give (W + W.T) / 2, which has the same energy",
             )
         size = self.kinds[0].size
         blocks = values.reshape(len(values) // size, size, -1, size)
@@ -147,5 +148,6 @@ class Coupling(Potential):
             if blocks[k, :, k].any():
                 raise ModelError(
                     f"{what} must be zero on the diagonal, but unit {k} is joined to itself by "
-                    f"{values[k * size, k * size]:g}; of units 0 and 1, half of that is a bias"
+                    f"{values[k * size, k * size]:g}",
+                    "of units 0 and 1, half of that is a bias",
                 )

@@ -76,8 +76,8 @@ class Ising(PairwisePotential):
         for v in self.variables:
             if v.num_states != 2:
                 raise ModelError(
-                    f"Ising needs variables of two states, but {v.name!r} has {v.num_states}; "
-                    "use Potts"
+                    f"Ising needs variables of two states, but {v.name!r} has {v.num_states}",
+                    "use Potts",
                 )
 
     def _check_logs(self, what: str, values: NDArray[np.float64]) -> None:

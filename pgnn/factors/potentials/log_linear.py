@@ -100,7 +100,9 @@ def _weights(weights: Any, number: int) -> nn.Parameter:
     if values.shape != (number,):
         raise ModelError(f"{number} features need weights ({number},), got {values.shape}")
     if not np.isfinite(values).all():
-        raise ModelError("weights of LogLinear must be finite; forbid states with a table of zeros")
+        raise ModelError(
+            "weights of LogLinear must be finite", "forbid states with a table of zeros"
+        )
     return nn.Parameter(torch.from_numpy(values), requires_grad=False)
 
 
@@ -123,7 +125,7 @@ def _tabulate(scope: Sequence[Variable], features: Any) -> NDArray[np.float64]:
         expected = ", ".join(map(str, ("D", *shape)))
         raise ModelError(f"features must have shape ({expected}), got {values.shape}")
     if not np.isfinite(values).all():
-        raise ModelError("features must be finite; forbid states with a table of zeros")
+        raise ModelError("features must be finite", "forbid states with a table of zeros")
     return values
 
 

@@ -63,7 +63,7 @@ class NeuralPotential(Potential):
         chosen = scopes if edges is None else read_edges(variables, edges).scopes
         super().__init__(variables, chosen, inputs)
         if not self.inputs:
-            raise ModelError("a neural potential needs an input; use TabularPotential")
+            raise ModelError("a neural potential needs an input", "use TabularPotential")
         if not isinstance(network, nn.Module):
             raise ModelError(f"network must be a torch module, got {type(network).__name__}")
         if not self.num_factors:

@@ -174,8 +174,9 @@ class Potential(Piece):
         for name in self.inputs:
             if name not in available:
                 raise EvidenceError(
-                    f"the potential of {_label(self.variables)} needs the input {name!r}; pass it "
-                    f"in inputs={{{name!r}: ...}}" + (closest(name, available) if available else "")
+                    f"the potential of {_label(self.variables)} needs the input {name!r}",
+                    f"pass it in inputs={{{name!r}: ...}}"
+                    + (closest(name, available) if available else ""),
                 )
             covariates[name] = torch.as_tensor(available[name])
         return covariates

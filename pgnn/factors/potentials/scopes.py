@@ -105,7 +105,7 @@ def check_distinct(elements: Elements, scopes: Ints) -> None:
             same = np.flatnonzero(scopes[:, a] == scopes[:, b])
             if len(same):
                 name = elements.name(int(scopes[same[0], a]))
-                raise ModelError(f"a potential joins {name!r} to itself; remove that scope")
+                raise ModelError(f"a potential joins {name!r} to itself", "remove that scope")
 
 
 def _numbers(elements: Elements, numbers: NDArray[Any]) -> Ints:

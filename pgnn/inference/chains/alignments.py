@@ -179,7 +179,8 @@ class Alignments:
             value = logs[row, step].max().item()
             raise ModelError(
                 f"log_probs must be below +inf and not NaN, got {value!r} in row {row}, step "
-                f"{step}; check the network that computes them"
+                f"{step}",
+                "check the network that computes them",
             )
 
 

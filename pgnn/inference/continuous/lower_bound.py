@@ -115,8 +115,10 @@ class LowerBound(Ascent):
         if isinstance(data, tuple):
             return _read_arrays(model, data, weights, inputs)
         if inputs or isinstance(weights, np.ndarray | Tensor | list):
-            raise DataError("minibatches contain their own inputs and weights: omit inputs= and "
-                            "weights=, or give the name of the column of weights")  # fmt: skip
+            raise DataError(
+                "minibatches contain their own inputs and weights",
+                "omit inputs= and weights=, or give the name of the column of weights",
+            )
         if self.validation:
             raise DataError("validation needs all rows in one array, but data is an iterable of "
                             "minibatches")  # fmt: skip

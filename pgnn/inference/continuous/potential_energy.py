@@ -199,8 +199,8 @@ class PotentialEnergy:
             potential = self.potential(q)
             if not potential.requires_grad:
                 raise ModelError(
-                    "the log density depends on no latent variable; check the model for detached "
-                    "tensors"
+                    "the log density depends on no latent variable",
+                    "check the model for detached tensors",
                 )
             (gradient,) = torch.autograd.grad(potential.sum(), q)
         return potential.detach(), gradient
@@ -223,7 +223,8 @@ class PotentialEnergy:
             if off.all():
                 raise ModelError(
                     f"the gradient of the log density with respect to {c.variable.name!r} "
-                    "disagrees with finite differences; check for detached or rounded values"
+                    "disagrees with finite differences",
+                    "check for detached or rounded values",
                 )
 
     def _raise_no_start(self, points: Floats, potential: Floats, gradient: Floats) -> None:
@@ -234,7 +235,8 @@ class PotentialEnergy:
             name = self.coordinates.name_of(int(columns[0]))
             raise ModelError(
                 f"the gradient of the log density with respect to {name!r} is not finite, though "
-                "the density is; check for square roots or quotients at zero in its conditionals"
+                "the density is",
+                "check for square roots or quotients at zero in its conditionals",
             )
         with unvalidated(), torch.no_grad():
             reals, _ = self.coordinates.constrain(torch.from_numpy(points[bad[:1]]))

@@ -124,7 +124,8 @@ def _distribution(
     if missing:
         raise EvidenceError(
             f"the recognition network of {conditional.child.name!r} requires {missing[0]!r} in "
-            "every row; remove incomplete rows, or impute them"
+            "every row",
+            "remove incomplete rows, or impute them",
         )
     times = n if any(name in drawn for name in names) else 1
     parents = {

@@ -174,12 +174,13 @@ def _check(model: Any, observed: RowEvidence) -> None:
     if not (observed.codes[:, units] >= 0).all():
         raise DataError(
             f"all units of {model.visible!r} must be observed, because the recognition network of "
-            f"{what} reads them; remove incomplete rows, or impute them"
+            f"{what} reads them",
+            "remove incomplete rows, or impute them",
         )
     if (hidden >= 0).any() or observed.soft is not None or observed.soft_tensors:
         raise DataError(
-            f"{what} is learned from states of {model.visible!r} only; leave out hidden layers and "
-            "likelihoods"
+            f"{what} is learned from states of {model.visible!r} only",
+            "leave out hidden layers and likelihoods",
         )
 
 

@@ -203,7 +203,8 @@ class StochasticAscent:
     def _diverged(self, value: float, why: str) -> PgnnError:
         return PgnnError(
             f"variational inference diverged in step {len(self._values) + 1}: the objective is "
-            f"{value}, {why}; use a smaller learning rate, or a guide with a smaller scale"
+            f"{value}, {why}",
+            "use a smaller learning rate, or a guide with a smaller scale",
         )
 
     def trend(self) -> Trend | None:

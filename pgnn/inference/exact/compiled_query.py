@@ -97,7 +97,8 @@ class CompiledQuery:
         if row_codes.dtype.kind not in "iu" and row_codes.size:
             raise EvidenceError(
                 "a compiled query takes integer state indices, -1 where not observed, got "
-                f"{row_codes.dtype}; for labels and likelihoods use model.query(...)"
+                f"{row_codes.dtype}",
+                "for labels and likelihoods use model.query(...)",
             )
         row_codes = _narrowed(row_codes)
         with torch.no_grad():

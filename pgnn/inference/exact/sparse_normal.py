@@ -394,6 +394,7 @@ def _check_levels(field: GaussianFieldModel, observed: Mask) -> None:
     if len(lost):
         node = next(n for n, k in field.numbers.items() if k == lost[0])
         raise EvidenceError(
-            f"no node was observed in the connected component of the node {node!r}, so that "
-            "its mean level is undetermined: observe one of its nodes, or give the field an anchor="
+            f"no node was observed in the connected component of the node {node!r}, so that its "
+            "mean level is undetermined",
+            "observe one of its nodes, or give the field an anchor=",
         )

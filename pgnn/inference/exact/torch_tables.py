@@ -221,8 +221,8 @@ def _all_rows(codes: Tensor, tables: Iterable[Table]) -> Tensor:
     several = sizes - {1}
     if len(several) > 1:
         raise EvidenceError(
-            f"evidence and row-wise tables disagree on the number of rows: {sorted(several)}; "
-            "give each one row or the same number"
+            f"evidence and row-wise tables disagree on the number of rows: {sorted(several)}",
+            "give each one row or the same number",
         )
     return codes.expand(several.pop(), -1) if several else codes
 

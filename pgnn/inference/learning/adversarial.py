@@ -153,7 +153,7 @@ class Adversarial(Learner):
                 f"{type(model).__name__}"
             )
         if weights is not None:
-            raise DataError("Adversarial() does not support weights of rows; repeat rows instead")
+            raise DataError("Adversarial() does not support weights of rows", "repeat rows instead")
         if self.distributed:
             check_group()
             seed = rank_seed(seed)

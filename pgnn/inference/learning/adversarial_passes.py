@@ -286,6 +286,7 @@ def _number(rows: Rows | None) -> int:
 
 def _diverged(why: str, place: str) -> PgnnError:
     return PgnnError(
-        f"learning diverged at {place}: {why}; use smaller learning rates, such as "
-        "optimizer=lambda p: torch.optim.Adam(p, lr=1e-4), or clip gradients with max_norm"
+        f"learning diverged at {place}: {why}",
+        "use smaller learning rates, such as optimizer=lambda p: torch.optim.Adam(p, lr=1e-4), or "
+        "clip gradients with max_norm",
     )

@@ -139,11 +139,13 @@ class Ascent(Learner):
         for name, figure in self.watch.items():
             check_callable(f"watch[{name!r}]", figure, "lambda model: float(model.weight.norm())")
         if self.patience and not self.validation:
-            raise ModelError("patience needs held-out rows: set validation as well")
+            raise ModelError("patience needs held-out rows", "set validation as well")
         check_checkpoints(self.checkpoints)
         if self.distributed and (self.validation or self.checkpoints is not None):
-            raise ModelError("validation and checkpoints need a single process: leave them out "
-                             "with distributed=True")  # fmt: skip
+            raise ModelError(
+                "validation and checkpoints need a single process",
+                "leave them out with distributed=True",
+            )
         if self.optimizer is not None:
             return
         of_optimizer = ("scheduler", "batch_size", "max_norm", "max_value", "checkpoints")
@@ -333,7 +335,7 @@ class Ascent(Learner):
     ) -> Callable[[], float]:
         """Return a function that scores the held-out rows."""
         if objective.figure is None:
-            raise ModelError("a sampling engine has no log-likelihood: leave out validation")
+            raise ModelError("a sampling engine has no log-likelihood", "leave out validation")
         return _value(objective(held), model)
 
     @staticmethod

@@ -35,8 +35,8 @@ class Batches(Generic[Batch]):
         self.begins_anew = not isinstance(data, Iterator)
         if passes > 1 and not self.begins_anew:
             raise DataError(
-                f"an iterator can be iterated only once: set {limit}=1, or pass a list or "
-                "DataLoader of batches"
+                "an iterator can be iterated only once",
+                f"set {limit}=1, or pass a list or DataLoader of batches",
             )
         self._read, self._data = read, data
 

@@ -107,15 +107,15 @@ class Keeper:
             version, fit, state = held["version"], held["fit"], held["state"]
         except _WRONG as error:
             raise DataError(
-                f"{self._path} is not a checkpoint of a fit ({type(error).__name__}); remove "
-                "it, or give another path"
+                f"{self._path} is not a checkpoint of a fit ({type(error).__name__})",
+                "remove it, or give another path",
             ) from None
         differ = [n for n, x in self._fit.items() if fit.get(n) != x]
         if version != _VERSION or differ:
             what = ", ".join(differ) or "version"
             raise DataError(
-                f"{self._path} is the checkpoint of another fit, which differs in its {what}; "
-                "remove the file, or give another path"
+                f"{self._path} is the checkpoint of another fit, which differs in its {what}",
+                "remove the file, or give another path",
             )
         restored: dict[str, Any] = state
         return restored

@@ -101,8 +101,8 @@ class ClosedFormEStep(EStep[RowEvidence]):
         if len(missing):
             raise DataError(
                 f"cells are missing in {len(missing)} of {observed.num_rows} rows (first row "
-                f"{missing[0]}): {type(self.model).__name__} learns from complete rows; drop or "
-                "fill those, or learn the tables of model.network() with EM()"
+                f"{missing[0]}): {type(self.model).__name__} learns from complete rows",
+                "drop or fill those, or learn the tables of model.network() with EM()",
             )
         return torch.from_numpy(observed.codes)
 

@@ -191,8 +191,8 @@ def _values(model: NetworkModel, rows: RowEvidence) -> dict[Hashable, Tensor]:
             missing = x.isnan()
         else:
             raise DataError(
-                f"there are no observations of {name!r}; maximum likelihood needs all: add its "
-                "column, or learn with EM(), which sums out hidden variables"
+                f"there are no observations of {name!r}; maximum likelihood needs all",
+                "add its column, or learn with EM(), which sums out hidden variables",
             )
         gone = missing.reshape(len(x), -1).any(dim=1)
         if bool(gone.any()):

@@ -58,8 +58,8 @@ def fit_slices(
         observed = read_sequences(model, data, weights, inputs)
         if not any(p.requires_grad for p in model.parameters()):
             raise ModelError(
-                "every conditional was given and is a constant; model.requires_grad_() makes "
-                "them learnable"
+                "every conditional was given and is a constant",
+                "model.requires_grad_() makes them learnable",
             )
         pieces = _pieces(model)
         check_owners(pieces)
@@ -123,8 +123,8 @@ def _values(observed: SequenceEvidence, name: Hashable, first: int, last: int) -
     source, late = without_lag(name), has_lag(name)
     if source not in known:
         raise DataError(
-            f"{source!r} was not observed; counting needs every variable: learn with EM(), which "
-            "sums out hidden variables"
+            f"{source!r} was not observed; counting needs every variable",
+            "learn with EM(), which sums out hidden variables",
         )
     x = known[source]
     missing = (x.isnan() if x.is_floating_point() else x < 0).reshape(*x.shape[:2], -1).any(-1)
@@ -132,6 +132,7 @@ def _values(observed: SequenceEvidence, name: Hashable, first: int, last: int) -
         row, step = (missing & observed.inside).nonzero()[0].tolist()
         raise DataError(
             f"{source!r} was not observed in row {row} at step {step}; counting needs every "
-            "variable at every step: learn with EM(), which sums out missing values"
+            "variable at every step",
+            "learn with EM(), which sums out missing values",
         )
     return x[:, first - late : last - late]

@@ -245,7 +245,8 @@ def _check_finite(what: str, value: float, parameters: Sequence[Tensor]) -> None
         return
     kind = "log-likelihood" if not math.isfinite(value) else "gradient"
     raise DataError(
-        f"the observations of {what} have no finite {kind} under the parameters: a value is on the "
-        "boundary of the support (such as 0 for a Gamma distribution), or a given parameter is "
-        "infinite; check the data, or use other initial parameters"
+        f"the observations of {what} have no finite {kind} under the parameters: a value is on "
+        "the boundary of the support (such as 0 for a Gamma distribution), or a given parameter "
+        "is infinite",
+        "check the data, or use other initial parameters",
     )

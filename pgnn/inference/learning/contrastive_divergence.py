@@ -114,7 +114,7 @@ class ContrastiveDivergence(Learner):
         if self.tempering > 1 and not self.persistent:
             raise ModelError("tempering needs persistent chains: persistent=True")
         if self.patience and not self.validation:
-            raise ModelError("patience needs rows set apart: give validation as well")
+            raise ModelError("patience needs rows set apart", "give validation as well")
         check_checkpoints(self.checkpoints)
 
     def fit(
@@ -196,7 +196,7 @@ class ContrastiveDivergence(Learner):
                 f"machine, got a {type(model).__name__}"
             )
         if inputs is not None:
-            raise DataError("models of units have no covariates: leave inputs out")
+            raise DataError("models of units have no covariates", "leave inputs out")
         source = UnitSource(
             model,
             data,
@@ -209,8 +209,8 @@ class ContrastiveDivergence(Learner):
         )
         if self.patience and source.held is None:
             raise DataError(
-                f"validation={self.validation:g} of {source.num_rows} rows holds out none: use "
-                "more rows or a larger fraction, or leave patience out"
+                f"validation={self.validation:g} of {source.num_rows} rows holds out none",
+                "use more rows or a larger fraction, or leave patience out",
             )
         return source
 

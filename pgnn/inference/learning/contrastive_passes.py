@@ -344,8 +344,8 @@ class ContrastivePasses:
 
     def _diverged(self, why: str) -> PgnnError:
         return PgnnError(
-            f"learning diverged at step {self._steps}: {why}; use a smaller learning rate, "
-            "such as optimizer=lambda p: torch.optim.SGD(p, lr=0.001)"
+            f"learning diverged at step {self._steps}: {why}",
+            "use a smaller learning rate, such as optimizer=lambda p: torch.optim.SGD(p, lr=0.001)",
         )
 
     def _stops(self, figures: Mapping[str, float]) -> bool:

@@ -131,8 +131,9 @@ def check_group() -> None:
     """
     if not (dist.is_available() and dist.is_initialized()):
         raise ModelError(
-            "distributed=True needs a group of processes: run the script by torchrun, and call "
-            "torch.distributed.init_process_group('gloo') first"
+            "distributed=True needs a group of processes",
+            "run the script by torchrun, and call torch.distributed.init_process_group('gloo') "
+            "first",
         )
 
 
@@ -211,8 +212,8 @@ def _guarded(work: Callable[[], Any]) -> None:
         work()
     except RuntimeError as error:
         raise PgnnError(
-            "another process of the group has ended, or cannot be reached; restart all "
-            f"processes; with checkpoints= they resume ({str(error).splitlines()[0]})"
+            "another process of the group has ended, or cannot be reached",
+            f"restart all processes; with checkpoints= they resume ({str(error).splitlines()[0]})",
         ) from None
 
 

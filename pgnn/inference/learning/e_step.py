@@ -150,11 +150,11 @@ class EStep(ABC, Generic[EvidenceT]):
             Unsupported: If closed forms share some parameters and not others.
         """
         if not self.model.variables:
-            raise ModelError("the model has no variables; give it edges, or nodes")
+            raise ModelError("the model has no variables", "give it edges, or nodes")
         if not self.parameters and not self.learns_other_parameters:
             raise ModelError(
-                "the model has nothing to learn: given parameters are constants; "
-                "model.requires_grad_() makes them learnable"
+                "the model has nothing to learn: given parameters are constants",
+                "model.requires_grad_() makes them learnable",
             )
         check_ties(self.pieces)
 

@@ -199,7 +199,7 @@ class EM(Learner):
         e_step.check()
         if self.prior is not None and not e_step.pieces and not e_step.learns_other_parameters:
             raise ModelError(
-                "priors need conditionals, which a field does not have: leave out prior="
+                "priors need conditionals, which a field does not have", "leave out prior="
             )
         with fitting(model, self) as history:
             observed = e_step.read(data, weights, inputs)
@@ -267,8 +267,8 @@ class EM(Learner):
         if partitioned or isinstance(observed, LearningRows):
             if self.distributed or self.hard or self.checkpoints or self.batch_size is not None:
                 raise ModelError(
-                    "distributed=, hard=, checkpoints= and batch_size= are not for frames in "
-                    "partitions: leave them out"
+                    "partitions of a frame take no distributed=, hard=, checkpoints=, batch_size=",
+                    "leave them out",
                 )
             return PartitionedEStep(e_step_of(model, self.engine))
         e_step = e_step_of(model, self.engine, observed, self.num_samples)

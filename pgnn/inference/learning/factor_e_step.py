@@ -72,7 +72,7 @@ class FactorEStep(EStep[RowEvidence]):
         if empty:
             names = [self.model.columns[k] if self.model.columns else k for k in empty[:5]]
             raise DataError(
-                f"no row observes the components {names} of {self.model.vector!r}: leave them out"
+                f"no row observes the components {names} of {self.model.vector!r}", "leave them out"
             )
         return observed
 
@@ -95,7 +95,7 @@ class FactorEStep(EStep[RowEvidence]):
     ) -> list[Hashable]:
         """Set loadings, means and noise to their estimates, each component separately."""
         if priors:
-            raise ModelError("EM() of factors does not support priors: leave out prior=")
+            raise ModelError("EM() of factors does not support priors", "leave out prior=")
         count, zz, yz, yy = expected.sums[_OWN]
         conditional = self._conditional
         k = conditional.num_features

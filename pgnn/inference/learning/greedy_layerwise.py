@@ -59,7 +59,9 @@ class GreedyLayerwise(Learner):
                     f"{setting!r}"
                 )
         if self.learner is not None and self.learner.checkpoints is not None:
-            raise ModelError("checkpoints need a single fit, but each stage is one: leave them out")
+            raise ModelError(
+                "checkpoints need a single fit, but each stage is one", "leave them out"
+            )
 
     def fit(
         self,
@@ -92,7 +94,7 @@ class GreedyLayerwise(Learner):
                 f"StackedAutoencoder; a {type(model).__name__} has no stages"
             )
         if inputs is not None:
-            raise DataError("stages have no covariates: leave inputs out")
+            raise DataError("stages have no covariates", "leave inputs out")
         whole: Any = model
         first = int(generator(seed).initial_seed() % 2**31) if seed is None else seed
         rows, learner = model.read_stack(data, self.learner)

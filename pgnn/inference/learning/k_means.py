@@ -185,7 +185,7 @@ def _rows(model: ClassModel, features: dict[Hashable, Gaussian], observed: RowEv
     missing = [n for n in features if not observed.fully_observes(n)]
     if has_labels or missing:
         what = f"{missing[0]!r} is missing in some" if missing else "the class was observed in some"
-        raise DataError(f"KMeans needs complete rows of features only; {what}: use EM()")
+        raise DataError(f"KMeans needs complete rows of features only; {what}", "use EM()")
     return torch.cat(
         [observed.reals[n].double().reshape(observed.num_rows, -1) for n in features], dim=1
     )

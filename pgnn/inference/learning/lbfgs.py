@@ -345,9 +345,9 @@ def _check_start(target: PenalizedObjective) -> None:
         name = target.learnable.name_of(bad)
         raise PgnnError(
             f"the derivative with respect to {name!r} is not finite at the initial parameters, "
-            "although the value is: an observation is at the edge of the support (such as 0 of "
-            "a Gamma "
-            "distribution); check the data, or use other initial parameters"
+            "although the value is: an observation is at the edge of the support (such as 0 of a "
+            "Gamma distribution)",
+            "check the data, or use other initial parameters",
         )
 
 

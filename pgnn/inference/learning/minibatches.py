@@ -310,9 +310,11 @@ def _not_finite(problem: OptimisationProblem, value: float, passes: int) -> Pgnn
         return DataError(
             f"the rows have the value {value} under the initial parameters: "
             f"{problem.which_are_impossible()} (a density or an entry of a table is zero there), "
-            "or so large that the value overflows: remove them, or rescale the data"
+            "or so large that the value overflows",
+            "remove them, or rescale the data",
         )
     return PgnnError(
         f"the fit diverged in pass {passes + 1}: the value is {value} or a derivative is not "
-        "finite; use a smaller learning rate, clip with max_norm, or penalise with l2"
+        "finite",
+        "use a smaller learning rate, clip with max_norm, or penalise with l2",
     )

@@ -218,5 +218,6 @@ def impossible(row: int) -> DataError:
     """Return the error for a row whose true states are impossible."""
     return DataError(
         f"the states of row {row} are impossible under the current parameters (excluded by a "
-        "table or a mask): check the data, or allow them"
+        "table or a mask)",
+        "check the data, or allow them",
     )

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from pgnn.abilities import NetworkModel, SlicedModel
+from pgnn.errors import DataError
 from pgnn.evidence.row_evidence import RowEvidence
 from pgnn.evidence.sequence_evidence import SequenceEvidence
 from pgnn.factors.conditionals.conditional import Conditional
@@ -17,15 +18,15 @@ from pgnn.factors.time_steps import has_lag, without_lag
 from pgnn.inference.learning.given_values import contradiction
 
 
-def needed_zero(model: Any, observed: Any) -> str | None:
-    """Return which entry that was declared to be zero some rows need, in words.
+def needed_zero(model: Any, observed: Any) -> DataError | None:
+    """Return the error that names the entry, declared to be zero, that some rows need.
 
     Args:
         model: The model; others than directed ones of tables have no such entries.
         observed: Rows, or sequences; a family with an unobserved variable is passed over.
 
     Returns:
-        The entry and advice; None if no family alone explains that a row is impossible.
+        The error; None if no family alone explains that a row is impossible.
 
     Cost:
         One lookup per row and table with structural zeros.
@@ -38,25 +39,25 @@ def needed_zero(model: Any, observed: Any) -> str | None:
         codes = codes[:, (codes >= 0).all(dim=0)].to(zeros.device)
         needed = codes[:, zeros[tuple(codes)]]
         if needed.shape[1]:
-            return table.declared(tuple(needed[:, 0].tolist()))
+            return table.needed_zero(tuple(needed[:, 0].tolist()))
     if isinstance(observed, RowEvidence) and isinstance(model, NetworkModel):
         return _needed_root(model, observed)
     return None
 
 
-def _needed_root(model: NetworkModel, observed: RowEvidence) -> str | None:
-    """Return which value that was given, as by do(), some rows contradict, in words."""
+def _needed_root(model: NetworkModel, observed: RowEvidence) -> DataError | None:
+    """Return the error of rows that contradict a value that was given, as by do()."""
     for name, conditional in model.conditionals.items():
         if conditional.constant is not None and name in observed.reals:
             x = observed.reals[name]
             if bool((~x.isnan() & (x != conditional.constant.to(x))).any()):
-                return str(contradiction(conditional))
+                return contradiction(conditional)
         elif isinstance(conditional, Tabular) and not conditional.parents:
             codes = torch.from_numpy(observed.codes[:, int(model.elements.numbers(name))])
             needed = codes[codes >= 0]
             needed = needed[conditional.logits.detach().cpu()[needed].isneginf()]
             if len(needed) and not conditional.logits.requires_grad:
-                return str(contradiction(conditional, [int(needed[0])]))
+                return contradiction(conditional, [int(needed[0])])
     return None
 
 

@@ -105,7 +105,7 @@ class OptimisationProblem:
         """
         zero = needed_zero(self.learnable.model, self.rows)
         if zero is not None:
-            raise DataError(f"some rows have probability zero: {zero}")
+            raise DataError(f"some rows have probability zero: {zero.reason}", zero.advice)
 
     def _is_finite(self, rows: NDArray[np.int64]) -> bool:
         """Whether some rows have a finite mean."""
@@ -148,9 +148,9 @@ class LearnableParameters:
         named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
         if not any(True for _ in model.parameters()):
             raise ModelError(
-                "the model has no parameters, so there is nothing to learn; those of a program are "
-                "its pyro.param statements and modules; for the posterior of latent variables, "
-                "call query()"
+                "the model has no parameters, so there is nothing to learn; those of a program "
+                "are its pyro.param statements and modules",
+                "for the posterior of latent variables, call query()",
             )
         if not named:
             raise ModelError(

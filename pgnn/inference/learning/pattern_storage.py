@@ -63,7 +63,7 @@ class PatternStorage(Learner):
             ModelError: If the model has hidden units, or units without two states.
         """
         if inputs is not None:
-            raise DataError("patterns have no covariates: leave inputs out")
+            raise DataError("patterns have no covariates", "leave inputs out")
         layers = units_of_patterns(model)
         rows = read_unit_rows(model, data, weights)
         if rows.missing:

@@ -107,7 +107,8 @@ class PseudoLikelihood(Ascent):
         raise DataError(
             f"{int(missing.any(axis=1).sum())} of {rows.num_rows} rows have missing cells (first: "
             f"{model.elements.name(element)!r} in row {row}); pseudo-likelihood needs complete "
-            "rows, learn with Gradient(), which sums out missing values"
+            "rows",
+            "learn with Gradient(), which sums out missing values",
         )
 
 

@@ -300,7 +300,7 @@ class Start:
     def _note(self, log_likelihood: float, value: float) -> float:
         """Record a value; return the previous one."""
         if not math.isfinite(value):
-            raise DataError(f"the log-likelihood became {value}; use a prior or other starts")
+            raise DataError(f"the log-likelihood became {value}", "use a prior or other starts")
         self.trace["log_likelihood"].append(log_likelihood)
         self.trace["objective"].append(value)
         before, self._value = self._value, value

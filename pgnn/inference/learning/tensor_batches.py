@@ -55,7 +55,7 @@ class TensorBatches:
             return
         self._batches = Batches(read, data, passes)
         if inputs:
-            raise DataError("batches contain their inputs: leave inputs= out")
+            raise DataError("batches contain their inputs", "leave inputs= out")
 
     def __iter__(self) -> Iterator[Rows]:
         """Yield the batches of one pass.

@@ -183,8 +183,8 @@ def check_range(name: Hashable, values: Tensor, types: Iterable[torch.dtype]) ->
     for dtype in types:
         if largest > torch.finfo(dtype).max ** 0.5:
             raise DataError(
-                f"{name!r} has values as large as {largest:g}, whose squares overflow in {dtype}; "
-                "rescale them, such as by their standard deviation"
+                f"{name!r} has values as large as {largest:g}, whose squares overflow in {dtype}",
+                "rescale them, such as by their standard deviation",
             )
 
 
@@ -263,12 +263,14 @@ def check_possible(
     lost = (log_z.isneginf() & counting).nonzero()[:, 0].tolist()
     if lost:
         what = "sequences" if isinstance(observed, SequenceEvidence) else "rows"
-        advice = needed_zero(model, observed.take(np.array(lost)))
-        raise DataError(
+        where = (
             f"{len(lost)} of {len(log_z)} {what} have probability zero under the current "
-            f"parameters (first: {lost[0]}); "
-            f"{advice or 'use other initial parameters, or a prior'}"
+            f"parameters (first: {lost[0]})"
         )
+        zero = needed_zero(model, observed.take(np.array(lost)))
+        if zero is not None:
+            raise DataError(f"{where}: {zero.reason}", zero.advice)
+        raise DataError(where, "use other initial parameters, or a prior")
 
 
 def _counts(weights: Any, rows: int) -> Floats:
@@ -346,7 +348,7 @@ def _take_weights(data: Any, weights: Any) -> tuple[Any, Any]:
     if weights is None or not _is_name(weights):
         return data, weights
     if isinstance(data, torch.Tensor | np.ndarray):
-        raise DataError("a matrix of indices has no column of weights; pass them as an array")
+        raise DataError("a matrix of indices has no column of weights", "pass them as an array")
     if isinstance(data, Observed | Codes):
         rest, taken = _take_weights(data.values, weights)
         return replace(data, values=rest), taken

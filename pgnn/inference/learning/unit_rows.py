@@ -199,8 +199,8 @@ def read_binary(
     if missing and not x.is_floating_point() and not bool((flat == 0).any()):
         raise DataError(
             f"the values of {variable.name!r} are -1 and 1, and -1 is a missing value of units "
-            "that are 0 or 1; for spins declare Variable(name, (-1, 1), shape=(n,)), for missing "
-            "values give NaN"
+            "that are 0 or 1",
+            "for spins declare Variable(name, (-1, 1), shape=(n,)), for missing values give NaN",
         )
     known = flat.masked_fill(hole, 0.0) if missing else flat
     good = (known >= 0) & (known <= 1) if probabilities else (known == 0) | (known == 1)
@@ -255,8 +255,8 @@ def _from_evidence(
     hidden = [n for n in rows.names if n not in model.visible]
     if hidden:
         raise DataError(
-            f"{hidden[0]!r} is hidden, but learning uses only {list(model.visible)}; leave it "
-            "out, or add it to the visible layers of the model"
+            f"{hidden[0]!r} is hidden, but learning uses only {list(model.visible)}",
+            "leave it out, or add it to the visible layers of the model",
         )
     values: State = {}
     missing: dict[Hashable, Tensor] = {}

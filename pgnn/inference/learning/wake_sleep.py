@@ -132,9 +132,9 @@ class WakeSleep(Learner):
                 f"SigmoidBeliefNetwork, got a {type(model).__name__}"
             )
         if weights is not None:
-            raise DataError("WakeSleep() has no weights of rows; repeat rows instead")
+            raise DataError("WakeSleep() has no weights of rows", "repeat rows instead")
         if inputs is not None:
-            raise DataError("layers of units have no covariates: leave inputs out")
+            raise DataError("layers of units have no covariates", "leave inputs out")
         rows = read_layered_rows(model, data)
         keeper = keeper_of(self, model, rows, seed, ["epochs"])  # type: ignore[arg-type]
         with fitting_parameters(model, self) as (learnable, history):
@@ -212,7 +212,7 @@ class _Nights:
         mean = total / len(self.rows)
         largest = max(float(p.detach().abs().max()) for p in self.parameters)
         if not (math.isfinite(mean) and largest < _LARGEST):
-            raise PgnnError(f"learning diverged in pass {state + 1}: use a smaller learning rate")
+            raise PgnnError(f"learning diverged in pass {state + 1}", "use a smaller learning rate")
         next_rates(self.scheduler, -mean)
         self.passes = state + 1
         self.trace.setdefault("bound", []).append(mean)

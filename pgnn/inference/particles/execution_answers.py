@@ -199,10 +199,10 @@ def _figures(
     lost = np.flatnonzero(np.isneginf(log_evidence))
     if len(lost) and question.errors == "raise":
         raise ImpossibleEvidence(
-            f"none of {number} executions agreed with the evidence in rows "
-            f"{lost[:5].tolist()}: it is impossible, or too improbable for this number of "
-            f"executions; draw more with {engine}(...)",
+            f"none of {number} executions agreed with the evidence in rows {lost[:5].tolist()}: "
+            "it is impossible, or too improbable for this number of executions",
             tuple(lost.tolist()),
+            advice=f"draw more with {engine}(...)",
         )
     sizes = np.array([min([_size(r.normalised), *_sizes_of(r, named)]) for r in runs])
     sizes[lost] = 0.0

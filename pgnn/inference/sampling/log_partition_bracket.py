@@ -152,8 +152,8 @@ class _Path:
         sides = two_sides(layers, list(model.visible))
         if len(sides) == 1:
             raise ModelError(
-                "the layers do not form a bipartite graph; AnnealedImportanceSampling() "
-                "supports any field"
+                "the layers do not form a bipartite graph",
+                "AnnealedImportanceSampling() supports any field",
             )
         base = dict(layers.biases)
         for n in model.visible:

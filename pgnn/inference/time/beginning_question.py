@@ -126,7 +126,7 @@ class BeginningQuestion(BaseQuestion):
             return lengths
         if total is not None or not self.whole:
             raise EvidenceError(
-                "the model includes the end of sequences; give only their prefixes, without "
-                f"{AXIS!r} and without missing steps"
+                "the model includes the end of sequences",
+                f"give only their prefixes, without {AXIS!r} and without missing steps",
             )
         return None

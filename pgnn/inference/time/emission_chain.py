@@ -203,8 +203,8 @@ def _check_numbers(emission: Conditional, where: Tensor, values: Tensor, numbers
     if bool(wrong.any()):
         row, step = where.nonzero()[int(wrong.nonzero()[0, 0])].tolist()
         raise EvidenceError(
-            f"the likelihood of {emission.child.name!r} is NaN at row {row}, step {step}; "
-            "partially missing values need an emission that integrates them out, such as Gaussian"
+            f"the likelihood of {emission.child.name!r} is NaN at row {row}, step {step}",
+            "partially missing values need an emission that integrates them out, such as Gaussian",
         )
 
 

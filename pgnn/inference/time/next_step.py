@@ -33,8 +33,8 @@ def next_step(question: BeginningQuestion, engine: str) -> Posterior:
         row = int((known != question.observed.lengths).nonzero()[0])
         raise EvidenceError(
             f"row {row} was observed in {int(known[row])} of "
-            f"{int(question.observed.lengths[row])} steps: pass only prefixes",
-            "predict() returns the distribution of the next step",
+            f"{int(question.observed.lengths[row])} steps",
+            "pass only prefixes; predict() returns the distribution of the next step",
         )
     variable = next(iter(model.variables.values()))
     state = model.start(question.observed)

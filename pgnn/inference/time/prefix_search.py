@@ -201,8 +201,9 @@ class PrefixSearch(SequenceReader):
         )
         return ImpossibleEvidence(
             f"{len(rows)} of {question.num_rows} rows have probability zero (first: row {row}: "
-            f"{why}); errors='nan' answers the other rows",
+            f"{why})",
             tuple(rows),
+            advice="errors='nan' answers the other rows",
         )
 
     def describe(self, question: AlignmentQuestion) -> Explanation:

@@ -199,8 +199,9 @@ class SequenceCompletion(SequenceReader):
             return ImpossibleEvidence(f"no sequence agrees with rows {rows[:5]}", tuple(rows))
         return ImpossibleEvidence(
             f"none of {self.particles:,} particles agreed with the evidence in rows {rows[:5]}: "
-            "it is impossible, or too improbable for this number; use more particles",
+            "it is impossible, or too improbable for this number",
             tuple(rows),
+            advice="use more particles",
         )
 
     def describe(self, question: GappedQuestion) -> Explanation:

@@ -253,9 +253,10 @@ class SequentialMonteCarlo(SequenceEngine):
     def impossible(self, question: Any, rows: list[int]) -> ImpossibleEvidence:
         """See :class:`Engine`; too few particles may agree with the evidence."""
         return ImpossibleEvidence(
-            f"none of {self.particles} particles agreed with the evidence in rows {rows[:5]}: "
-            "it is impossible, or too improbable for this number; use more particles",
+            f"none of {self.particles} particles agreed with the evidence in rows {rows[:5]}: it "
+            "is impossible, or too improbable for this number",
             tuple(rows),
+            advice="use more particles",
         )
 
     def best_paths(self, question: SequenceQuestion, k: int) -> Assignment | KBest:

@@ -106,7 +106,7 @@ class AttributePotential(Potential):
         """
         name = self.attributes.input_name
         if not self.attributes.names:
-            raise ModelError(f"the attributes {name!r} are not known yet: fit the field to data")
+            raise ModelError(f"the attributes {name!r} are not known yet", "fit the field to data")
         if name not in (inputs or {}):
             self._covariates({n: x for n, x in (inputs or {}).items() if n != name})
         given = {n: torch.as_tensor(x) for n, x in (inputs or {}).items() if n in self.inputs}

@@ -67,7 +67,8 @@ class LabelAutomaton(Restorable):
             if not isinstance(state, Hashable) or state not in self.moves:
                 raise ModelError(
                     f"the automaton has no state {state!r} among its moves"
-                    f"{closest(state, self.moves)}; a state without next labels has the moves {{}}"
+                    f"{closest(state, self.moves)}",
+                    "a state without next labels has the moves {}",
                 )
         if not self.ends:
             raise ModelError("ends must name a state in which sequences may end, got none")

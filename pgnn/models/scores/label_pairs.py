@@ -35,7 +35,8 @@ def read_pairs(name: str, table: Any, label: Variable) -> Tensor:
         row, column = wrong.nonzero()[0].tolist()
         raise ModelError(
             f"{name} must be numbers below infinity, got {float(scores[row, column])} in row "
-            f"{row}, column {column}; -inf forbids a transition"
+            f"{row}, column {column}",
+            "-inf forbids a transition",
         )
     return scores
 
@@ -64,7 +65,7 @@ def _pairs(name: str, table: Any, label: Variable) -> Tensor:
     try:
         numbers = read_numbers(name, matrix_of(table) if is_frame(table) else table)
     except EvidenceError as error:
-        raise ModelError(f"{name}: {error}") from None
+        raise ModelError(f"{name}: {error.reason}", error.advice) from None
     if numbers.shape != (k, k):
         raise ModelError(
             f"{name} must have the shape ({k}, {k}), an entry for each pair of labels, "

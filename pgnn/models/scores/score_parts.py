@@ -24,7 +24,7 @@ def read_parts(scores: Any) -> list[StepScores]:
     if not parts:
         raise ModelError("a conditional random field needs scores: a part, or the name of an input")
     if len(set(names)) < len(names):
-        raise ModelError(f"two parts use the same input: {names}; pass it under two names")
+        raise ModelError(f"two parts use the same input: {names}", "pass it under two names")
     return parts
 
 
@@ -37,8 +37,8 @@ def input_of(part: StepScores, inputs: Any) -> Any:
     if not isinstance(inputs, Mapping) or part.input_name not in inputs:
         hint = closest(part.input_name, inputs) if isinstance(inputs, Mapping) else ""
         raise EvidenceError(
-            f"the field needs the input {part.input_name!r}: inputs={{{part.input_name!r}: ...}}"
-            f"{hint}"
+            f"the field needs the input {part.input_name!r}",
+            f"give inputs={{{part.input_name!r}: ...}}{hint}",
         )
     return inputs[part.input_name]
 
