@@ -11,7 +11,8 @@ from pgnn.cli.inputs import check_output, evidence_of, read_model
 
 EXAMPLES = """\
   pgnn plot asia.bif --to asia.png
-  pgnn plot asia.bif -e xray=yes -e smoke=no --to asia.svg"""
+  pgnn plot asia.bif -e xray=yes -e smoke=no --to asia.svg
+  pgnn plot asia.bif --around lung --to lung.svg"""
 
 
 def add(commands: Commands) -> None:
@@ -22,6 +23,15 @@ def add(commands: Commands) -> None:
     add_model(parser)
     parser.add_argument("--to", metavar="FILE", required=True, help=".png, .svg or .pdf")
     add_evidence(parser)
+    parser.add_argument(
+        "--around",
+        metavar="NAME",
+        action="append",
+        help="draw only what is near a variable; may be repeated",
+    )
+    parser.add_argument(
+        "--radius", metavar="K", type=int, default=1, help="within K edges of these (default: 1)"
+    )
 
 
 def _plot(options: argparse.Namespace) -> None:
@@ -39,7 +49,8 @@ def _plot(options: argparse.Namespace) -> None:
     evidence = evidence_of(model, options)
     posterior = model.query(evidence=evidence)
     draw: Any = vars(pgnn.plot)["network"]
-    figure = draw(model, posterior, evidence=evidence).figure
+    around = {"around": options.around, "radius": options.radius}
+    figure = draw(model, posterior, evidence=evidence, **around).figure
     _save(figure, options.to, _title(options, evidence))
 
 

@@ -10,7 +10,7 @@ from pgnn.graphs.layered_layout import Layout, layered_layout
 from pgnn.graphs.moral import moral_graph
 from pgnn.graphs.neighbours import neighbour_graph
 from pgnn.graphs.nested_layout import Box, nested_layout
-from pgnn.graphs.relatives import ancestors, barren_nodes, markov_blanket
+from pgnn.graphs.relatives import ancestors, barren_nodes, markov_blanket, neighbourhood
 from pgnn.graphs.separation import active_trails, d_connected, is_d_separated
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "markov_blanket",
     "ancestors",
     "barren_nodes",
+    "neighbourhood",
     # elimination
     "moral_graph",
     "interaction_graph",

@@ -1,4 +1,4 @@
-"""Ancestors, Markov blankets and other relatives of a node."""
+"""Ancestors, Markov blankets, neighbourhoods and other relatives of a node."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import networkx as nx
 
+from pgnn.errors import ModelError
 from pgnn.graphs.checks import (
     HasGraph,
     Node,
@@ -70,6 +71,39 @@ def ancestors(graph: nx.DiGraph | HasGraph, nodes: Node | Iterable[Node]) -> set
             if parent not in reached:
                 reached.add(parent)
                 queue.append(parent)
+    return reached
+
+
+def neighbourhood(
+    graph: nx.Graph | HasGraph, nodes: Node | Iterable[Node], radius: int = 1
+) -> set[Node]:
+    """Return the nodes that are at most ``radius`` edges away, whatever their directions.
+
+    Args:
+        graph: Any graph, or a model on one.
+        nodes: A node or a collection of nodes.
+        radius: Largest number of edges.
+
+    Returns:
+        A new set, ``nodes`` included; the nodes of ``nx.ego_graph(graph, node, radius,
+        undirected=True)`` if there is one.
+
+    Raises:
+        ModelError: If a node is unknown, or the radius is negative.
+
+    Example:
+        >>> chain = nx.path_graph(7, create_using=nx.DiGraph)
+        >>> sorted(neighbourhood(chain, 3)), sorted(neighbourhood(chain, [0, 6], radius=2))
+        ([2, 3, 4], [0, 1, 2, 4, 5, 6])
+    """
+    graph = graph_of(graph)
+    if radius < 0:
+        raise ModelError(f"radius must not be negative, got {radius}")
+    reached = node_set(graph, nodes)
+    border = reached
+    for _ in range(min(radius, len(graph))):
+        border = {other for node in border for other in nx.all_neighbors(graph, node)} - reached
+        reached = reached | border
     return reached
 
 

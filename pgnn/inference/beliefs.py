@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
+
+from pgnn.inference.answer_columns import AnswerColumns
+
+if TYPE_CHECKING:
+    from pgnn.inference.question import Question
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,3 +54,18 @@ class Best:
     upper_bound: Tensor | None = None
     diagnostics: Mapping[str, Any] = field(default_factory=dict)
     advice: str = ""
+
+
+def by_name(question: Question, columns: Tensor) -> dict[Hashable, Tensor]:
+    """Return numbers of all states, such as standard errors, by the names of variables.
+
+    Args:
+        question: The query.
+        columns: ``(B, S)``, as the marginals.
+
+    Returns:
+        ``(*shape, K)``, or ``(B, *shape, K)`` if the evidence came in rows.
+    """
+    columns = columns if question.observed.batched else columns[0]
+    variables = question.graph.elements.variables
+    return AnswerColumns(variables, "this answer", states=True).views(columns)

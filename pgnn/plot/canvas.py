@@ -56,6 +56,7 @@ class Palette:
         observed: Observed variables.
         changed: The variable that changed most.
         trail: A target, and the trails from findings to it.
+        whisker: Standard errors, on bars and on their background.
 
     References:
         Okabe and Ito (2008), Color universal design.
@@ -69,13 +70,30 @@ class Palette:
     observed: str
     changed: str
     trail: str
+    whisker: str
 
 
 LIGHT = Palette(
-    "#1a1a1a", "#6b7280", "#ffffff", "#0072B2", "#e5e7eb", "#E69F00", "#CC79A7", "#009E73"
+    "#1a1a1a",
+    "#6b7280",
+    "#ffffff",
+    "#0072B2",
+    "#e5e7eb",
+    "#E69F00",
+    "#CC79A7",
+    "#009E73",
+    "#D55E00",
 )
 DARK = Palette(
-    "#f3f4f6", "#9ca3af", "#1f2430", "#56B4E9", "#3b4252", "#E69F00", "#CC79A7", "#009E73"
+    "#f3f4f6",
+    "#9ca3af",
+    "#1f2430",
+    "#56B4E9",
+    "#3b4252",
+    "#E69F00",
+    "#CC79A7",
+    "#009E73",
+    "#D55E00",
 )
 
 
@@ -105,7 +123,7 @@ class Canvas:
         if self.scale * _TEXT < _READABLE:
             warnings.warn(
                 f"the text of this picture has {self.scale * _TEXT:.1f} points, too small to read: "
-                "draw it on larger axes, or use pgnn.explorer.explore",
+                "draw a part of it (around=), draw it on larger axes, or use pgnn.explorer.explore",
                 stacklevel=3,
             )
         self.palette = DARK if _luminance(self.ax.get_facecolor()) < 0.5 else LIGHT
@@ -120,13 +138,26 @@ class Canvas:
 
     def rectangles(self, boxes: Iterable[tuple[float, float, float, float]], **style: Any) -> None:
         """Draw rectangles ``(left, top, width, height)``."""
-        from matplotlib.collections import PolyCollection
-
         corners = [
             [(x, y), (x + w, y), (x + w, y + h), (x, y + h)] for x, y, w, h in boxes if w and h
         ]
-        if corners:
-            self.ax.add_collection(PolyCollection(corners, **style))
+        self.polygons(corners, **style)
+
+    def polygons(self, shapes: Sequence[Any], **style: Any) -> None:
+        """Draw polygons, ``(n, 2)`` corners each."""
+        from matplotlib.collections import PolyCollection
+
+        if shapes:
+            self.ax.add_collection(PolyCollection(shapes, **style))
+
+    def lines(self, routes: Sequence[Any], **style: Any) -> None:
+        """Draw straight lines through ``(n, 2)`` points each."""
+        from matplotlib.collections import LineCollection
+
+        if routes:
+            settings: Any = {"colors": self.palette.line, "linewidths": 0.8 * self.scale}
+            settings |= style
+            self.ax.add_collection(LineCollection(routes, **settings))
 
     def curves(self, routes: Iterable[Points], *, arrows: bool, **style: Any) -> None:
         """Draw smooth lines through points, vertical at each, optionally with arrow heads."""

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from pgnn.inference.answer_text import diagnostics_text
 from pgnn.plot.canvas import Canvas, text_width
 from pgnn.plot.cards import Card
+from pgnn.plot.density_curve import DensityCurve
+from pgnn.plot.heat_map import HeatMap
 
 if TYPE_CHECKING:
     from pgnn.inference.posterior import Posterior
@@ -18,14 +20,25 @@ _DOUBTFUL = "not converged"
 
 
 def tick_caption(cards: Mapping[Hashable, Card], meaning: str) -> list[str]:
-    """Return what ticks mean, if there are any."""
-    drawn = any(bar.before is not None for card in cards.values() for bar in card.bars)
-    return [f"tick: {meaning}"] if drawn else []
+    """Return what ticks and lines mean, if there are any."""
+    ticks = any(bar.before is not None for card in cards.values() for bar in card.bars)
+    lines = any(
+        isinstance(card.sketch, DensityCurve) and card.sketch.before is not None
+        for card in cards.values()
+    )
+    signs = ["tick"] * ticks + ["line"] * lines
+    return [f"{' and '.join(signs)}: {meaning}"] if signs else []
+
+
+def whisker_caption(cards: Mapping[Hashable, Card]) -> list[str]:
+    """Return what whiskers mean, if there are any."""
+    drawn = any(bar.whisker is not None for card in cards.values() for bar in card.bars)
+    return ["whisker: two standard errors to either side"] if drawn else []
 
 
 def colour_caption(cards: Mapping[Hashable, Card]) -> list[str]:
     """Return what colours mean, if there are heat maps."""
-    drawn = any(card.sketch is not None for card in cards.values())
+    drawn = any(isinstance(card.sketch, HeatMap) for card in cards.values())
     return ["colours: blue 0, yellow 1"] if drawn else []
 
 

@@ -9,11 +9,13 @@ from enum import Enum
 from pgnn.graphs.layered_layout import Layout
 from pgnn.inference.answer_text import is_one
 from pgnn.plot.canvas import Canvas, Palette, shortened, text_width
-from pgnn.plot.sketches import Sketch
+from pgnn.plot.sketch import Sketch
 
 TITLE, BODY = 8.0, 7.0
 _PAD, _LINE, _HEAD, _GAP = 5.0, 10.0, 12.0, 2.0
 _BAR, _NUMBER = 44.0, 29.0
+_SMALLEST = 1e-4
+"""Smallest whisker that is drawn; rounding errors are smaller."""
 _SLACK = 1.03
 """Text on a screen may be wider than its outline."""
 _NAME, _LABEL = 130.0, 80.0
@@ -41,12 +43,29 @@ class Mark(Enum):
 
 @dataclass(frozen=True)
 class Bar:
-    """A state with its probability and its previous probability, each of which may be None."""
+    """A state with its probability, each of whose numbers may be None.
+
+    Attributes:
+        label: The state.
+        probability: Its probability.
+        before: Its previous probability, drawn as a tick.
+        observed: Whether it was observed.
+        error: The standard error of the probability; two of them are a whisker.
+    """
 
     label: str
     probability: float | None = None
     before: float | None = None
     observed: bool = False
+    error: float | None = None
+
+    @property
+    def whisker(self) -> tuple[float, float] | None:
+        """Two standard errors to either side of the probability, cut at zero and one."""
+        wide = 2.0 * (self.error or 0.0)
+        if self.probability is None or not wide > _SMALLEST:
+            return None
+        return max(self.probability - wide, 0.0), min(self.probability + wide, 1.0)
 
 
 @dataclass(frozen=True)
@@ -58,7 +77,7 @@ class Card:
         bars: A line for each state.
         mark: Highlight of the node.
         quiet: Whether it is grey, with a plain name.
-        sketch: A small heat map below the lines.
+        sketch: A small drawing below the lines.
     """
 
     name: str
@@ -105,7 +124,7 @@ def draw_cards(canvas: Canvas, cards: Mapping[Hashable, Card], layout: Layout) -
     """Draw the nodes of a layout for the sizes of the cards."""
     palette = canvas.palette
     frames: dict[tuple[Mark, bool], list[tuple[float, float, float, float]]] = {}
-    tracks, bars, ticks = [], [], []
+    tracks, bars, ticks, whiskers = [], [], [], []
     for node, card in cards.items():
         width, height = card.size
         left = layout.positions[node][0] - width / 2
@@ -129,6 +148,9 @@ def draw_cards(canvas: Canvas, cards: Mapping[Hashable, Card], layout: Layout) -
             canvas.write(left + width - _PAD, y + 7.5, number, BODY, ha="right", zorder=5)
             if bar.before is not None:
                 ticks.append((bar_left + _BAR * bar.before - 0.7, y + 0.5, 1.4, 9.0))
+            if bar.whisker is not None:
+                low, high = (bar_left + _BAR * end for end in bar.whisker)
+                whiskers += _whisker(low, high, y + 5.0)
     for (mark, quiet), boxes in frames.items():
         colour, thick = mark.colour(palette), 0.8 if mark is Mark.NONE else 2.2
         canvas.rectangles(
@@ -144,6 +166,13 @@ def draw_cards(canvas: Canvas, cards: Mapping[Hashable, Card], layout: Layout) -
     canvas.rectangles(tracks, facecolors=palette.track, lw=0, zorder=4)
     canvas.rectangles(bars, facecolors=palette.bar, lw=0, zorder=4.2)
     canvas.rectangles(ticks, facecolors=palette.text, lw=0, zorder=4.4)
+    canvas.lines(whiskers, colors=palette.whisker, zorder=4.5)
+
+
+def _whisker(start: float, end: float, y: float) -> list[list[tuple[float, float]]]:
+    """Return a line with caps."""
+    caps = [[(x, y - 1.8), (x, y + 1.8)] for x in (start, end)]
+    return [[(start, y), (end, y)], *caps]
 
 
 def percent(probability: float) -> str:

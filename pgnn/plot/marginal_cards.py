@@ -10,10 +10,12 @@ from torch.distributions import Categorical
 
 from pgnn.errors import EvidenceError
 from pgnn.plot.cards import Bar, Card, Mark
-from pgnn.plot.sketches import Sketch, sketch_of
+from pgnn.plot.density_curve import density_curve_of
+from pgnn.plot.heat_map import heat_map_of
+from pgnn.plot.interval_chart import interval_chart_of
+from pgnn.plot.sketch import Sketch
 
 if TYPE_CHECKING:
-    from pgnn.factors.variable import Variable
     from pgnn.inference.posterior import Posterior
 
 RowFindings = Mapping[Hashable, Any]
@@ -56,9 +58,10 @@ def marginal_cards(
         bars: Sequence[Bar] = _summary_lines(posterior, before, name, row, findings.get(name))
         if values is not None:
             states = variables[name].states or ()
-            bars = _bars(states, values, compared.get(name), findings.get(name))
-        sketch = _sketch(posterior, variables.get(name), row) if values is None else None
-        if sketch is not None:
+            errors = _errors(posterior, name, row)
+            bars = _bars(states, values, compared.get(name), findings.get(name), errors)
+        sketch = None if values is not None else _sketch(posterior, before, name, row)
+        if sketch is not None and sketch.caption:
             bars = [*bars, Bar(sketch.caption)]
         lines = bars if values is None else _abridged(bars, max_states)
         cards[name] = Card(name_of(name), lines, mark, sketch=sketch)
@@ -114,21 +117,54 @@ def _changed_most(
 
 
 def _bars(
-    states: Sequence[Hashable], probs: np.ndarray, before: np.ndarray | None, observed: Any
+    states: Sequence[Hashable],
+    probs: np.ndarray,
+    before: np.ndarray | None,
+    observed: Any,
+    errors: np.ndarray | None,
 ) -> list[Bar]:
-    ticks: Sequence[float | None] = [None] * len(probs) if before is None else before.tolist()
+    none: Sequence[float | None] = [None] * len(probs)
+    ticks = none if before is None else before.tolist()
+    wide = none if errors is None else errors.tolist()
     return [
-        Bar(str(state), p, tick, observed=observed is not None and state == observed)
-        for state, p, tick in zip(states, probs.tolist(), ticks, strict=True)
+        Bar(str(state), p, tick, observed=observed is not None and state == observed, error=error)
+        for state, p, tick, error in zip(states, probs.tolist(), ticks, wide, strict=True)
     ]
 
 
-def _sketch(posterior: Posterior, variable: Variable | None, row: int) -> Sketch | None:
-    """Return the picture of an array of discrete variables."""
-    if variable is None or not variable.shape:
+def _errors(posterior: Posterior, name: Any, row: int) -> np.ndarray | None:
+    """Return ``(K,)`` standard errors of probabilities, if the engine knows them."""
+    known = posterior.diagnostics.get("standard_error")
+    if not isinstance(known, Mapping):
         return None
-    probs = posterior.probs(variable.name)
-    return sketch_of(variable, probs[row] if posterior.batched else probs)
+    if name in known:
+        errors = known[name]
+    elif isinstance(name, tuple) and name[0] in known:
+        errors = known[name[0]][(..., *name[1:], slice(None))]
+    else:
+        return None
+    return np.asarray((errors[row] if posterior.batched else errors).numpy(force=True))
+
+
+def _sketch(
+    posterior: Posterior, before: Posterior | None, name: Hashable, row: int
+) -> Sketch | None:
+    """Return the picture of a real variable or an array."""
+    variable = next((v for v in posterior.variables if v.name == name), None)
+    if variable is not None:
+        probs = posterior.probs(name)
+        return heat_map_of(variable, probs[row] if posterior.batched else probs)
+    marginal: Any = posterior[name]
+    if _is_single(posterior, name):
+        was = before[name] if before is not None and name in before else None
+        return density_curve_of(marginal, row, was)
+    return interval_chart_of(marginal, row if posterior.batched else None)
+
+
+def _is_single(posterior: Posterior, name: Hashable) -> bool:
+    """Whether a target is a real number in each row."""
+    marginal: Any = posterior[name]
+    return not isinstance(marginal, Categorical) and marginal.mean.dim() <= int(posterior.batched)
 
 
 def finding_lines(finding: Any) -> list[Bar]:
@@ -154,11 +190,10 @@ def _summary_lines(
 def _interval(posterior: Posterior, name: Hashable, row: int) -> list[Bar]:
     """Return the line with two quantiles of a real variable."""
     marginal: Any = posterior[name]
-    single = not isinstance(marginal, Categorical) and marginal.mean.dim() == int(posterior.batched)
-    if not single or not hasattr(marginal, "quantile"):
+    if not _is_single(posterior, name) or not hasattr(marginal, "quantile"):
         return []
     ends = marginal.quantile((0.05, 0.95)).detach()
-    low, high = (float(x[row] if posterior.batched else x) for x in ends)
+    low, high = (float(x[row] if x.dim() else x) for x in ends)
     return [Bar(f"5% {low:.3g}, 95% {high:.3g}")]
 
 
@@ -168,11 +203,13 @@ def _summary(posterior: Posterior, name: Hashable, row: int) -> str:
     lead = 1 if posterior.batched else 0
     if isinstance(marginal, Categorical):
         return f"{' x '.join(map(str, tuple(marginal.batch_shape)[lead:]))} values"
-    mean, std = marginal.mean.detach(), marginal.stddev.detach()
+    mean, std = marginal.mean.detach(), marginal.std.detach()
     if mean.dim() > lead:
         return f"{' x '.join(map(str, tuple(mean.shape)[lead:]))} values"
-    at = min(row, len(mean) - 1) if lead else ...
-    return f"mean {float(mean[at]):.4g}, sd {float(std[at]):.3g}"
+    at = min(row, len(mean) - 1) if mean.dim() else ...
+    error = marginal.standard_error if hasattr(marginal, "standard_error") else None
+    wide = "" if error is None or error[at].isnan() else f" (se {float(error[at]):.2g})"
+    return f"mean {float(mean[at]):.4g}{wide}, sd {float(std[at]):.3g}"
 
 
 def _abridged(bars: Sequence[Bar], lines: int) -> Sequence[Bar]:

@@ -10,7 +10,14 @@ from pgnn.errors import EvidenceError, closest
 from pgnn.graphs.layered_layout import Layout
 from pgnn.plot.axes import check_drawn
 from pgnn.plot.canvas import Canvas
-from pgnn.plot.captions import captioned, colour_caption, kind_caption, tick_caption, write_captions
+from pgnn.plot.captions import (
+    captioned,
+    colour_caption,
+    kind_caption,
+    tick_caption,
+    whisker_caption,
+    write_captions,
+)
 from pgnn.plot.cards import Card, draw_cards
 from pgnn.plot.marginal_cards import findings_of, marginal_cards
 
@@ -65,6 +72,7 @@ def marginals(
     layout = _in_columns(cards)
     captions = [
         *tick_caption(cards, "before"),
+        *whisker_caption(cards),
         *colour_caption(cards),
         *kind_caption(posterior, row),
     ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,14 @@ from pgnn.graphs.layered_layout import Layout, layered_layout
 from pgnn.inference.findings import Findings
 from pgnn.inference.model_reader import reader_of
 from pgnn.plot.canvas import Canvas
-from pgnn.plot.captions import captioned, colour_caption, kind_caption, tick_caption, write_captions
+from pgnn.plot.captions import (
+    captioned,
+    colour_caption,
+    kind_caption,
+    tick_caption,
+    whisker_caption,
+    write_captions,
+)
 from pgnn.plot.cards import Bar, Card, Mark, draw_cards
 from pgnn.plot.marginal_cards import (
     RowFindings,
@@ -23,6 +30,7 @@ from pgnn.plot.marginal_cards import (
     mark_of,
     name_of,
 )
+from pgnn.plot.part import Part
 
 if TYPE_CHECKING:
     from pgnn.inference.posterior import Posterior
@@ -36,6 +44,8 @@ def network(
     posterior: Posterior | None = None,
     *,
     evidence: Any = None,
+    around: Hashable | Iterable[Hashable] | None = None,
+    radius: int = 1,
     before: Posterior | None = None,
     row: int = 0,
     max_states: int = 6,
@@ -55,6 +65,9 @@ def network(
             drawn.
         evidence: Evidence, as in a query; without a posterior, the model is queried with and
             without this evidence. By default the evidence of the posterior.
+        around: A variable, or several: only those within ``radius`` edges of them are drawn, and
+            dotted lines say how many edges lead out of the picture. By default all variables.
+        radius: Largest number of edges, whatever their directions.
         before: Marginals to compare with.
         row: Row of a batch.
         max_states: Largest number of lines of a node; the last one sums the least probable states.
@@ -66,7 +79,7 @@ def network(
         The axes.
 
     Raises:
-        ModelError: If there is no graph, or it has a cycle.
+        ModelError: If there is no graph, it has a cycle, or does not have a node of ``around``.
         EvidenceError: If evidence is invalid, or the row does not exist.
 
     Example:
@@ -75,11 +88,13 @@ def network(
         >>> network(model, evidence={"b": 1})
         <Axes: >
     """
-    graph = graph_of(model)
+    part = Part.of(graph_of(model), around, radius)
+    graph = part.graph
     findings = findings_of(posterior, row) if evidence is None else _findings(model, evidence, row)
     if posterior is None and evidence is not None:
-        posterior = model.query(evidence=evidence)
-        before = model.query() if before is None else before
+        names = None if around is None else [n for n in model.variables if n in graph]
+        posterior = model.query(names, evidence=evidence)
+        before = model.query(names) if before is None else before
     cards: dict[Hashable, Card] = {
         node: Card(
             name_of(node),
@@ -95,17 +110,20 @@ def network(
         )
     if target in cards:
         cards[target] = replace(cards[target], mark=Mark.TARGET)
-    layout = layered_layout(graph, {n: c.size for n, c in cards.items()}, gap=GAP)
+    layout = part.padded(layered_layout(graph, {n: c.size for n, c in cards.items()}, gap=GAP))
     captions = [
         *tick_caption(cards, "before the evidence"),
+        *whisker_caption(cards),
         *colour_caption(cards),
         *kind_caption(posterior, row),
+        *part.captions(findings),
     ]
     captions += [_THICK] if highlighted else []
     canvas = Canvas(captioned(layout.size, captions), ax)
     canvas.curves(layout.routes.values(), arrows=graph.is_directed())
     _highlight(canvas, layout, highlighted or {})
     draw_cards(canvas, cards, layout)
+    part.draw_ways_out(canvas, cards, layout)
     write_captions(canvas, captions, layout.size[1])
     return canvas.ax
 

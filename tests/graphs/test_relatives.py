@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pgnn.errors import ModelError
-from pgnn.graphs import ancestors, barren_nodes, is_d_separated, markov_blanket
+from pgnn.graphs import ancestors, barren_nodes, is_d_separated, markov_blanket, neighbourhood
 from tests.graphs.graph_zoo import dags, graphs, three_sets
 
 # spouse -> child <- node <- parent; child -> grandchild
@@ -32,6 +32,21 @@ def test_blanket_separates_and_is_minimal(graph):
 def test_undirected_blanket_is_the_neighbourhood(graph):
     for node in graph:
         assert markov_blanket(graph, node) == set(graph.neighbors(node))
+
+
+@given(dags(), st.integers(0, 4))
+def test_neighbourhoods_are_those_of_networkx(graph, radius):
+    for node in graph:
+        expected = nx.ego_graph(graph, node, radius, undirected=True)
+        assert neighbourhood(graph, node, radius) == set(expected)
+    if graph:
+        parts = [neighbourhood(graph, node, radius) for node in list(graph)[:2]]
+        assert neighbourhood(graph, list(graph)[:2], radius) == set().union(*parts)
+
+
+def test_a_negative_radius_is_refused():
+    with pytest.raises(ModelError, match="radius must not be negative, got -1"):
+        neighbourhood(FAMILY, "node", -1)
 
 
 @given(st.data())

@@ -191,7 +191,8 @@ class TestNetwork:
         none, mean = torch.zeros(1, 0), [model.variables["mean"]]
         sampled = RealPosterior([], none, mean, draws, diagnostics={}, statistics={})
         assert words(sampled.plot())[-1] == "estimate, MCMC"
-        assert "mean 0.5, sd 0.3" in words(sampled.plot())
+        # a trace that only grows is worth two draws
+        assert "mean 0.5 (se 0.23), sd 0.3" in words(sampled.plot())
         rows = model.query("mean", {"y": [2.0, 4.0]})
         assert "mean 2, sd 0.707" in words(rows.plot(row=1))
 

@@ -80,9 +80,11 @@ class RealMarginal:
 
     @property
     def standard_error(self) -> Tensor:
-        """``(*shape)`` Monte Carlo standard error of the mean."""
+        """``(*shape)`` Monte Carlo standard error of the mean; NaN of less than four draws."""
         from pgnn.inference.diagnostics import standard_error
 
+        if self.samples.shape[1] < 4:
+            return torch.full_like(self.mean, torch.nan)
         return self._diagnosed(standard_error)
 
     def _diagnosed(self, diagnose: Callable[[Any], Any]) -> Tensor:

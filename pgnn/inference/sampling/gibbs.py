@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pgnn.errors import ModelError, Unsupported
 from pgnn.factors.cells import plain_numbers
-from pgnn.inference.beliefs import Beliefs
+from pgnn.inference.beliefs import Beliefs, by_name
 from pgnn.inference.diagnostics import BatchSums
 from pgnn.inference.engine import Engine
 from pgnn.inference.expansion import WRITTEN
@@ -69,8 +69,9 @@ class Gibbs(Engine):
     not estimated: it is ``NaN``.
 
     ``diagnostics`` hold, for each row: ``"r_hat"``, the largest over all states of all elements;
-    ``"effective_sample_size"``, the smallest; ``"standard_error"``, the largest;
-    ``"converged"``, whether ``r_hat <= max_r_hat``; and ``"sweeps"``, of each chain.
+    ``"effective_sample_size"``, the smallest; ``"converged"``, whether ``r_hat <= max_r_hat``; and
+    ``"sweeps"``, of each chain; and ``"standard_error"`` (name to the standard errors of its
+    marginal), by batch means.
 
     Args:
         chains: Number of chains ``C`` per row of evidence.
@@ -168,8 +169,8 @@ class Gibbs(Engine):
                 "marginals need a single temperature",
                 "chains at different temperatures only support sample()",
             )
-        marginals = np.full((rows, columns), np.nan)
-        figures = np.full((3, rows), np.nan)
+        marginals, errors = np.full((2, rows, columns), np.nan)
+        figures = np.full((2, rows), np.nan)
         impossible, doubted = np.zeros((2, rows), dtype=np.bool_)
         for first, last in self._blocks(rows, columns):
             chains = self._chains(question, (first, last), self.seed)
@@ -178,12 +179,12 @@ class Gibbs(Engine):
             sums = BatchSums(last - first, self.chains, columns)
             steps = _Collecting(chains, sums, self)
             iterate(steps, steps.num, progress=self.progress, label="Gibbs")
-            marginals[first:last] = sums.mean()
-            figures[:, first:last] = _figures(sums)
-        _fill_observed(question, marginals)
-        marginals[impossible | doubted] = np.nan
-        figures[:, impossible | doubted] = np.nan
-        return self._beliefs(question, marginals, figures, impossible)
+            marginals[now], errors[now] = sums.mean(), sums.standard_error()
+            figures[:, now] = _figures(sums)
+        _fill_observed(question, marginals, errors)
+        for numbers in (marginals, errors, figures.T):
+            numbers[impossible | doubted] = np.nan
+        return self._beliefs(question, marginals, errors, figures, impossible)
 
     def draw(self, question: Question, n: int, seed: int | None) -> tuple[Tensor, None]:
         """Draw ``(n, B, E)`` states: draw ``d`` comes from chain ``d % C``.
@@ -278,16 +279,24 @@ class Gibbs(Engine):
         return impossible[rows] | (outcome == 2), doubted[rows]
 
     def _beliefs(
-        self, question: Question, marginals: Floats, figures: Floats, impossible: Mask
+        self,
+        question: Question,
+        marginals: Floats,
+        errors: Floats,
+        figures: Floats,
+        impossible: Mask,
     ) -> Beliefs:
-        graph, (r_hat, size, error) = question.graph, figures
+        graph, (r_hat, size) = question.graph, figures
         converged = (r_hat <= self.max_r_hat) | impossible
-        names = ("r_hat", "effective_sample_size", "standard_error", "converged")
         diagnostics: dict[str, Any] = {
             name: torch.from_numpy(np.ascontiguousarray(value))
-            for name, value in zip(names, (r_hat, size, error, converged), strict=True)
-        }
+            for name, value in (
+                ("r_hat", r_hat), ("effective_sample_size", size), ("converged", converged)
+            )
+        }  # fmt: skip
         diagnostics["sweeps"] = self.burn_in + self.samples * self.thin
+        numbers = torch.from_numpy(errors).to(graph.device, graph.dtype)
+        diagnostics["standard_error"] = by_name(question, numbers)
         return Beliefs(
             torch.from_numpy(marginals).to(graph.device, graph.dtype),
             torch.from_numpy(np.where(impossible, -np.inf, np.nan)).to(graph.device, graph.dtype),
@@ -343,23 +352,19 @@ class _Collecting:
         return state + 1, Info()
 
 
-def _figures(sums: BatchSums) -> tuple[Floats, Floats, Floats]:
-    """Return largest R-hat, smallest effective sample size, largest standard error per row."""
+def _figures(sums: BatchSums) -> tuple[Floats, Floats]:
+    """Return the largest R-hat and the smallest effective sample size of each row."""
     rows, chains, columns = sums.shape
     if not columns:
-        return np.ones(rows), np.full(rows, float(sum(sums.count) * chains)), np.zeros(rows)
-    return (
-        sums.r_hat().max(axis=1),
-        sums.effective_sample_size().min(axis=1),
-        sums.standard_error().max(axis=1),
-    )
+        return np.ones(rows), np.full(rows, float(sum(sums.count) * chains))
+    return sums.r_hat().max(axis=1), sums.effective_sample_size().min(axis=1)
 
 
-def _fill_observed(question: Question, marginals: Floats) -> None:
+def _fill_observed(question: Question, marginals: Floats, errors: Floats) -> None:
     """Fill in elements that need no chain: observed ones, and those with a single state."""
     elements = question.graph.elements
     codes = np.where(elements.card == 1, 0, question.observed.codes)
     rows, observed = np.nonzero(codes >= 0)
     hidden = np.repeat(codes >= 0, elements.card, axis=1)
-    marginals[hidden] = 0.0
+    marginals[hidden] = errors[hidden] = 0.0
     marginals[rows, elements.offset[observed] + codes[rows, observed]] = 1.0

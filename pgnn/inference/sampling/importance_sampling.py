@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pgnn.inference.beliefs import Beliefs
+from pgnn.inference.beliefs import Beliefs, by_name
 from pgnn.inference.convergence import TRUSTED_DRAWS, Convergence
 from pgnn.inference.diagnostics import weighted_sample_size
 from pgnn.inference.engine import Engine
@@ -160,21 +160,8 @@ def _beliefs(question: Question, sums: Sums, samples: int) -> Beliefs:
         {
             "num_samples": samples,
             "effective_sample_size": torch.from_numpy(size),
-            "standard_error": _by_name(question, tensor(error)),
+            "standard_error": by_name(question, tensor(error)),
             "log_evidence_standard_error": tensor(log_error),
             "impossible": torch.from_numpy(impossible),
         },
     )
-
-
-def _by_name(question: Question, columns: Tensor) -> dict[Hashable, Tensor]:
-    """``(B, S)`` columns by variable: ``(B, *shape, K)``, without ``B`` for a single row."""
-    columns = columns if question.observed.batched else columns[0]
-    by_name: dict[Hashable, Tensor] = {}
-    first = 0
-    for v in question.graph.elements.variables:
-        size = int(np.prod(v.shape, dtype=np.int64)) * v.num_states
-        part = columns[..., first : first + size]
-        by_name[v.name] = part.reshape(*columns.shape[:-1], *v.shape, v.num_states)
-        first += size
-    return by_name

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pgnn.plot.canvas import Canvas, shortened, text_width
+from pgnn.plot.sketch import Sketch
 
 if TYPE_CHECKING:
     from pgnn.factors.variable import Variable
@@ -19,7 +20,7 @@ _CELL, _ROW, _TEXT, _LABEL = 9.0, 9.0, 6.5, 50.0
 
 
 @dataclass(frozen=True, eq=False)
-class Sketch:
+class HeatMap(Sketch):
     """Probabilities as colours.
 
     Attributes:
@@ -74,8 +75,8 @@ class Sketch:
             canvas.write(left, top + height * k + 7.0, text, _TEXT, zorder=5)
 
 
-def sketch_of(variable: Variable, probs: Any) -> Sketch | None:
-    """Return the sketch of an array with one or two axes.
+def heat_map_of(variable: Variable, probs: Any) -> HeatMap | None:
+    """Return the heat map of an array with one or two axes.
 
     Args:
         variable: The array.
@@ -90,9 +91,9 @@ def sketch_of(variable: Variable, probs: Any) -> Sketch | None:
     if not table.size or table.size // len(states) > _CELLS:
         return None
     if table.ndim == 2 and len(states) <= 12 and len(table) <= 400:
-        return Sketch(table.T, "probability at each step", tuple(states))
+        return HeatMap(table.T, "probability at each step", tuple(states))
     if table.ndim == 3:
         values = table[..., -1] if len(states) == 2 else table.max(axis=-1)
         what = f"of {states[-1]}" if len(states) == 2 else "of the most probable state"
-        return Sketch(values, f"probability {what}")
+        return HeatMap(values, f"probability {what}")
     return None
