@@ -125,3 +125,12 @@ def test_vector_pictures_have_text_and_a_title(asia: Path, tmp_path: Path) -> No
     drawn = (tmp_path / "net.svg").read_text()
     assert f"<title>{asia.name} given smoke=yes</title>" in drawn
     assert ">dysp</text>" in drawn
+
+
+def test_a_part_of_a_network_is_drawn(asia: Path, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    words = ["plot", asia, "--around", "asia", "--around", "xray", "--radius", "1"]
+    assert run(*words, "--to", tmp_path / "net.svg") == 0
+    drawn = (tmp_path / "net.svg").read_text()
+    names = ("asia", "tub", "either", "xray", "lung", "smoke", "bronc", "dysp")
+    assert [n for n in names if f">{n}</text>" in drawn] == ["asia", "tub", "either", "xray"]
