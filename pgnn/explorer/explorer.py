@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any
 
@@ -15,11 +16,15 @@ from pgnn.errors import DataError, ImpossibleEvidence, Intractable, NotConverged
 from pgnn.evidence.wrappers import likelihood
 from pgnn.explorer.case import Case
 from pgnn.graphs.layered_layout import layered_layout
+from pgnn.inference import DualDecomposition, JunctionTree
 from pgnn.sensitivity.entry import Entry, table_of, with_entry
 
 _DRAWN, _LINES, _CELLS = 150, 12, 2_000
 """Largest numbers of nodes and of states that are drawn, and of table entries that are shown."""
 _DIGITS = 6
+_ROUNDING = 1e-9
+_SOON = JunctionTree(max_bytes=2**30, max_work=3e8)
+"""Exact inference that takes about a second."""
 _MODELS = 8
 """Number of networks with changed tables that are cached."""
 
@@ -70,6 +75,7 @@ class Explorer:
                 for v in self.variables
             ],
             "directed": directed,
+            "normalized": self.model.is_normalized,
             "tables": isinstance(self.model, NetworkModel),
             "layout": self._layout(numbers),
         }
@@ -105,17 +111,31 @@ class Explorer:
     def explain(self, message: Any) -> dict[str, Any]:
         """Return the most probable states of all variables given a case.
 
+        Args:
+            message: See :meth:`Case.read`; with ``"longer": true`` the model's default engine
+                answers, however long it takes. Otherwise the answer is the best assignment of a
+                short search if exact inference takes more than about a second.
+
+        Returns:
+            ``states``, ``log_prob`` and ``engine``; ``gap`` by which another assignment may be
+            better: zero if the states are optimal, None if not known.
+
         Raises:
             DataError: If the message is invalid.
         """
         case = Case.read(message, self.variables)
         model, _ = self._cached_model(case.changes)
+        search = _most_probable if message.get("longer") is True else _soon
         try:
-            best = model.most_probable(self._evidence(case))
+            best = search(model, self._evidence(case))
         except ImpossibleEvidence as error:
             return {"impossible": str(error), "conflict": []}
         states = [(v.states or ()).index(best[v.name]) for v in self.variables]
-        return {"states": states, "log_prob": float(best.log_prob), "engine": best.engine}
+        log_prob = float(best.log_prob)
+        gap = None if best.upper_bound is None else max(0.0, float(best.upper_bound) - log_prob)
+        if gap is not None and gap <= _ROUNDING * max(1.0, abs(log_prob)):
+            gap = 0.0
+        return {"states": states, "log_prob": log_prob, "engine": best.engine, "gap": gap}
 
     def table(self, message: Any) -> dict[str, Any]:
         """Return the conditional table of a variable, with its parents and rows of probabilities.
@@ -208,6 +228,21 @@ class Explorer:
                 for (a, b), route in layout.routes.items()
             ],
         }
+
+
+def _soon(model: Any, evidence: Any) -> Any:
+    """Most probable states: exact if that takes about a second, otherwise of a short search."""
+    for engine in (_SOON, DualDecomposition.brief(seed=0)):
+        with suppress(Intractable, Unsupported):
+            return _most_probable(model, evidence, engine=engine)
+    return _most_probable(model, evidence)
+
+
+def _most_probable(model: Any, evidence: Any, **settings: Any) -> Any:
+    """Most probable states; the reply says by what they may be exceeded, where engines warn."""
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotConverged)
+        return model.most_probable(evidence, **settings)
 
 
 def _size(variable: Any) -> tuple[float, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Hashable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from pgnn import inference as engines  # each is loaded when it is used
 from pgnn.abilities import AmortisedModel, DirectedModel, ExecutableModel, FactorModel
-from pgnn.errors import Intractable, Unsupported
+from pgnn.errors import ImpossibleEvidence, Intractable, NotConverged, Unsupported
 from pgnn.inference.assignment import Assignment, KBest
 from pgnn.inference.base_question import Names
 from pgnn.inference.engine import Engine
@@ -28,13 +29,15 @@ from pgnn.inference.known_values import unknown_reals
 from pgnn.inference.posterior import Posterior
 from pgnn.inference.question import Question
 from pgnn.inference.samples import Samples
-from pgnn.limits import POSITIVE, check_settings, human_bytes
+from pgnn.limits import POSITIVE, check_settings, human_bytes, human_count
 
 Mask = NDArray[np.bool_]
-Answer = TypeVar("Answer", Posterior, "Assignment | KBest")
+Answer = TypeVar("Answer", bound="Posterior | Assignment | KBest")
 
 _CASES = 100
 """Default number of sets of assignments that a search with bounds examines."""
+_SLOW = 2e8
+"""Multiply-adds of a row from which a search that may prove its answer optimal is tried first."""
 _SMALL = 3000
 """Largest number of elements for which a good plan is searched at once."""
 
@@ -49,10 +52,12 @@ class Automatic(Engine):
 
     Approximate marginals come from belief propagation, most probable states from dual decomposition
     with local search (or from branch and bound where other variables are summed out), and samples
-    from Gibbs sampling. If unobserved real variables have children, :class:`MCMC` samples them and
-    the discrete variables are summed out. The answer names the engine and the reason for choosing
-    it. ``log_prob`` returns a tensor, which cannot say that it is approximate: it is exact or
-    raises ``Intractable``, unless an engine is named.
+    from Gibbs sampling. Where exact elimination is slow, a short dual decomposition is tried first,
+    and its most probable states are returned if its bound proves them optimal. If unobserved real
+    variables have children, :class:`MCMC` samples them and the discrete variables are summed out.
+    The answer names the engine and the reason for choosing it. ``log_prob`` returns a tensor, which
+    cannot say that it is approximate: it is exact or raises ``Intractable``, unless an engine is
+    named.
 
     Args:
         max_bytes: Largest memory of exact messages, in bytes.
@@ -114,6 +119,9 @@ class Automatic(Engine):
         why = self._obstacle(question)
         if why is None:
             try:
+                proved = self._proved(question)
+                if proved is not None:
+                    return proved
                 best = self._exact.answer_most_probable(question, k)
                 if len(best) or not _recognises(question):
                     return best
@@ -137,6 +145,22 @@ class Automatic(Engine):
             with suppress(Intractable):
                 return _with_reason(why, search.answer_most_probable(question, k))
         return _with_reason(why, engines.BeliefPropagation().answer_most_probable(question, k))
+
+    def _proved(self, question: Question) -> Assignment | None:
+        """The answer of a short search if exact inference is slow; None if it is not optimal."""
+        if question.names is not None or RealTargets.of(question) is not None:
+            return None
+        work = self._exact.work_of_best(question)
+        if work < _SLOW or not _is_written(question):
+            return None
+        engine = engines.DualDecomposition.brief(self.seed)
+        with suppress(ImpossibleEvidence), warnings.catch_warnings():
+            warnings.simplefilter("ignore", NotConverged)
+            best = engine.answer_most_probable(question, 1)
+            if isinstance(best, Assignment) and best.diagnostics["optimal"].all():
+                why = f"exact elimination takes {human_count(work)} multiply-adds"
+                return _with_reason(f"{why}, and a bound proves the answer optimal", best)
+        return None
 
     def answer_sample(self, question: Question, n: int, seed: int | None) -> Samples:
         """Answer ``sample``: exactly, by MCMC over the real variables, or by Gibbs sampling."""

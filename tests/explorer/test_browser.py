@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 import os
 import re
@@ -15,10 +16,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import pgnn
 from pgnn.explorer import Explorer, ExplorerServer
+from pgnn.explorer import explorer as explorer_module
 
 DRIVER = shutil.which("chromedriver")
 pytestmark = pytest.mark.skipif(
@@ -282,6 +285,33 @@ def test_explanation_soft_evidence_tables_and_links(
     page.until("return document.querySelectorAll('.card.soft').length === 1")
     assert page.run(READ) == written(changed, soft)
     assert "token" not in page.run("return document.documentElement.outerHTML")
+
+
+def test_estimated_explanations_are_marked_and_searched_longer(
+    browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = np.random.default_rng(1).normal(size=(15, 3, 3))
+    pairs = itertools.combinations([pgnn.Variable(n, 3) for n in "abcdef"], 2)
+    field = pgnn.MarkovRandomField(
+        [pgnn.TabularPotential([*p], np.exp(v)) for p, v in zip(pairs, values, strict=True)]
+    )
+    monkeypatch.setattr(explorer_module, "_SOON", pgnn.JunctionTree(max_work=1))
+    bare = pgnn.DualDecomposition(max_iterations=2, search=None, progress=False)
+    monkeypatch.setattr(pgnn.DualDecomposition, "brief", lambda seed: bare)
+    figures = "return document.getElementById('figures').textContent"
+    with ExplorerServer(Explorer(field)) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        browser.open("about:blank")
+        browser.open(server.address)
+        browser.until("return document.body.dataset.answers")
+        browser.run("document.getElementById('explain').click()")
+        browser.until("return document.querySelectorAll('.state.best').length === 6")
+        assert re.search(r"log Z = .* \(best found; no other is more than", browser.run(figures))
+        browser.run("document.querySelector('#figures button').click()")
+        browser.until("return !document.querySelector('#figures button')")
+        best = float(field.most_probable().log_prob)
+        assert browser.run(figures).endswith(f"log score(most probable explanation) = {best:.6f}")
+        server.shutdown()
 
 
 def test_list_view_finds_variables(page: Browser) -> None:

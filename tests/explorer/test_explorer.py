@@ -18,6 +18,7 @@ import pytest
 import pgnn
 from pgnn.errors import DataError, Unsupported
 from pgnn.explorer import Explorer, ExplorerServer
+from pgnn.explorer import explorer as explorer_module
 from pgnn.explorer.case import MOST_CHANGES
 from pgnn.explorer.server import LARGEST
 from pgnn.sensitivity import Entry, with_entry
@@ -114,10 +115,30 @@ class TestAnswers:
             pgnn.MarkovRandomField([pgnn.TabularPotential(pair, [[2.0, 1.0], [1.0, 4.0]])])
         )
         told = explorer.describe()
-        assert (told["directed"], told["tables"]) == (False, False)
+        assert (told["directed"], told["tables"], told["normalized"]) == (False, False, False)
         assert explorer.answer({"evidence": {"0": 1}})["marginals"][1] == [0.2, 0.8]
         with pytest.raises(DataError, match="no conditional tables"):
             explorer.answer({"changes": [[0, [0], 0.5]]})
+
+    def test_slow_explanations_are_estimated_first(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        generator = np.random.default_rng(1)
+        variables = [pgnn.Variable(n, 3) for n in "abcdefg"]
+        model = pgnn.MarkovRandomField([
+            pgnn.TabularPotential([*pair], np.exp(generator.normal(0, 1.0, (3, 3))))
+            for pair in itertools.combinations(variables, 2)
+        ])  # fmt: skip
+        monkeypatch.setattr(explorer_module, "_SOON", pgnn.JunctionTree(max_work=1))
+        bare = pgnn.DualDecomposition(max_iterations=2, search=None, progress=False)
+        monkeypatch.setattr(pgnn.DualDecomposition, "brief", lambda seed: bare)
+        explorer, case = Explorer(model), {"evidence": {"0": 1}}
+        soon, best = explorer.explain(case), explorer.explain(case | {"longer": True})
+        exact = model.most_probable({"a": 1}, engine=pgnn.JunctionTree())
+        assert (soon["engine"], best["engine"]) == ("DualDecomposition", "JunctionTree")
+        assert best["log_prob"] == pytest.approx(float(exact.log_prob))
+        assert best["gap"] == 0.0 < soon["gap"]
+        assert soon["log_prob"] <= best["log_prob"] <= soon["log_prob"] + soon["gap"]
+        score = model.log_score({v.name: s for v, s in zip(variables, soon["states"], strict=True)})
+        assert soon["log_prob"] == pytest.approx(float(score))
 
     def test_a_model_without_an_affordable_exact_answer_is_estimated(self) -> None:
         generator = np.random.default_rng(0)

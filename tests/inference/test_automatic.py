@@ -2,6 +2,7 @@
 
 import math
 
+import networkx as nx
 import numpy as np
 import pytest
 import torch
@@ -10,6 +11,8 @@ from torch.distributions import Normal
 import pgnn
 from pgnn import Automatic, Factor, MarkovRandomField, Variable
 from pgnn.errors import Intractable
+from pgnn.inference import automatic
+from tests import oracle
 
 SIDE = 60
 
@@ -75,6 +78,71 @@ def test_large_modes_come_with_a_bound() -> None:
     assert "3,600 variables" in best.diagnostics["reason"]
     with pytest.raises(Intractable):
         model.most_probable(k=2)
+
+
+def test_slow_modes_come_from_a_short_search_that_proves_them() -> None:
+    """An attractive field of two states, whose most probable states are a minimum cut."""
+    rng, graph = np.random.default_rng(0), nx.grid_2d_graph(18, 18)
+    field = {v: float(rng.normal()) for v in graph}
+    coupling = {e: float(rng.gamma(1.0)) for e in graph.edges}
+    potentials = [
+        pgnn.TabularPotential([Variable(v, 2)], [1.0, math.exp(h)]) for v, h in field.items()
+    ]
+    potentials += [
+        pgnn.TabularPotential([Variable(a, 2), Variable(b, 2)], np.exp([[c, 0.0], [0.0, c]]))
+        for (a, b), c in coupling.items()
+    ]
+    best = MarkovRandomField(graph, potentials).most_probable(engine=Automatic(seed=0))
+    assert best.engine == "DualDecomposition"
+    assert "multiply-adds, and a bound proves" in best.diagnostics["reason"]
+    network = nx.DiGraph()
+    for (a, b), c in coupling.items():
+        network.add_edge(a, b, capacity=c)
+        network.add_edge(b, a, capacity=c)
+    for v, h in field.items():
+        network.add_edge(*((v, "zero") if h < 0 else ("one", v)), capacity=abs(h))
+    cut = nx.minimum_cut_value(network, "one", "zero")
+    top = sum(coupling.values()) + sum(h for h in field.values() if h > 0) - cut
+    assert float(best.log_prob) == pytest.approx(top, abs=1e-9)
+    assert float(best.upper_bound) == pytest.approx(top, abs=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_short_searches_agree_with_enumeration(seed, monkeypatch) -> None:
+    monkeypatch.setattr(automatic, "_SLOW", 0.0)
+    rng = np.random.default_rng(seed)
+    cards, tables = oracle.random_factors(rng, 6, 9, max_scope=3, zeros=0.2)
+    variables = {n: Variable(n, k) for n, k in cards.items()}
+    with np.errstate(divide="ignore"):
+        factors = [
+            Factor([variables[n] for n in scope], torch.from_numpy(np.log(table)))
+            for scope, table in tables
+        ]
+    model = MarkovRandomField([Factor([v], torch.zeros(v.num_states)) for v in variables.values()]
+                              + factors)  # fmt: skip
+    joint = oracle.joint(cards, tables)
+    _, top = oracle.mode(joint)
+    best = model.most_probable(engine=Automatic(seed=0))
+    assert float(best.log_prob) == pytest.approx(top, abs=1e-9)
+    assert best.engine == "DualDecomposition"
+    assert np.log(oracle.weight(joint, dict(best))) == pytest.approx(top, abs=1e-9)
+
+
+def test_short_searches_that_prove_nothing_leave_the_answer_to_elimination(monkeypatch) -> None:
+    monkeypatch.setattr(automatic, "_SLOW", 0.0)
+    model, rows = spins(5, strength=2.0), {"spin": torch.full((2, 5, 5), -1)}
+    assert model.most_probable(rows).engine == "DualDecomposition"
+    bare = pgnn.DualDecomposition(max_iterations=1, search=None, progress=False)
+    monkeypatch.setattr(pgnn.DualDecomposition, "brief", lambda seed: bare)
+    best = model.most_probable(rows)  # without a warning
+    assert best.engine == "JunctionTree"
+    assert torch.equal(best.codes, model.most_probable(rows, engine=pgnn.JunctionTree()).codes)
+
+
+def test_short_searches_leave_impossible_evidence_to_elimination(data_dir, monkeypatch) -> None:
+    monkeypatch.setattr(automatic, "_SLOW", 0.0)
+    with pytest.raises(pgnn.ImpossibleEvidence, match="lung=yes, either=no cannot"):
+        pgnn.read(data_dir / "bn/asia.bif").most_probable({"lung": "yes", "either": "no"})
 
 
 def test_large_marginal_modes_come_from_propagation() -> None:

@@ -91,21 +91,32 @@ const isList = () => listView || !model.layout;
 
 function paintSummary() {
   const log = answer.log_evidence;
-  const probability = log === null ? "" : `, probability ${Math.exp(log).toPrecision(4)}`;
-  const parts = [`log P(evidence) = ` +
+  const normal = model.normalized;
+  const probability = log === null || !normal ? "" : `, probability ${Math.exp(log).toPrecision(4)}`;
+  const parts = [`${normal ? "log P(evidence)" : "log Z"} = ` +
     `${log === null ? "not known" : (Math.abs(log) < 5e-7 ? 0 : log).toFixed(6)}${probability}`];
-  if (best) parts.push(`log P(most probable explanation) = ${best.log_prob.toFixed(6)}`);
+  if (best) {
+    parts.push(`log ${normal ? "P" : "score"}(most probable explanation) = ${best.log_prob.toFixed(6)}${doubtOf(best)}`);
+  }
   if (shown.changes.length) parts.push(`${count(shown.changes.length, "table entry", "table entries")} changed`);
   const exact = answer.kind === "exact";
   byId("figures").replaceChildren(
     make(exact ? "span" : "strong", { textContent: `${exact ? "" : "not exact: "}${answer.kind} (${answer.engine})` }),
-    `; ${parts.join("; ")}`, ...(answer.doubts || []).map((text) => make("strong", { textContent: `; ${text}` })));
+    `; ${parts.join("; ")}`, ...(best && best.gap !== 0 && !best.longer ? [" ", searching()] : []),
+    ...(answer.doubts || []).map((text) => make("strong", { textContent: `; ${text}` })));
   const keys = Object.keys(shown.evidence).map(Number);
   byId("findings").replaceChildren(`${count(keys.length, "finding", "findings")} `, ...keys.map(chip));
   byId("changes").replaceChildren(...(changed.length ? ["changed most by the last step "] : []),
     ...changed.map((k) => link(k, changeOf(k, ": ", " → "))));
   byId("undo").disabled = !past.length;
   byId("redo").disabled = !future.length;
+}
+
+function searching() {
+  const button = make("button", { type: "button", className: "link", textContent: "search longer",
+    title: "by the model's default engine, however long it takes" });
+  button.addEventListener("click", () => explain(true).catch((error) => fail(error.message)));
+  return button;
 }
 
 function valueOf(k) {

@@ -101,13 +101,19 @@ function redo() {
   ask(future.pop(), { remember: false });
 }
 
-async function explain() {
-  const reply = await post("/api/explanation", shown);
+async function explain(longer = false) {
+  const number = question;
+  const reply = await post("/api/explanation", { ...shown, longer });
+  if (number !== question) return; // the case has changed
   if (reply.impossible) return fail(reply.impossible);
-  best = { ...reply.states, log_prob: reply.log_prob };
+  best = { ...reply.states, log_prob: reply.log_prob, gap: reply.gap, longer };
   paint();
-  say(`most probable explanation, log probability ${reply.log_prob.toFixed(4)}`);
+  say(`most probable explanation, ${model.normalized ? "log probability" : "log score"} ` +
+    `${reply.log_prob.toFixed(4)}${doubtOf(best)}`);
 }
+
+const doubtOf = ({ gap }) => (gap === 0 ? "" : gap === null ? " (best found)"
+  : ` (best found; no other is more than ${gap.toPrecision(3)} above)`);
 
 // --- saving and sharing ------------------------------------------------------------------------
 

@@ -35,6 +35,9 @@ from pgnn.inference.posterior import Posterior
 from pgnn.inference.question import Question, scope_of, targets_of
 from pgnn.limits import Interval, check_settings, check_size
 
+_PROBED = 4
+"""Rows of a batch for which the work of a maximum is estimated."""
+
 
 @dataclass(frozen=True)
 class JunctionTree(Engine):
@@ -165,6 +168,17 @@ class JunctionTree(Engine):
                 best, targets.variables, chosen[:, 0], log_prob[:, 0], **settings
             )
         return Assignment(targets.variables, chosen[:, 0], log_prob[:, 0], **settings)
+
+    def work_of_best(self, question: Question) -> float:
+        """Return the multiply-adds of ``most_probable`` for the cheapest of some rows."""
+        solver, observed = self._lowered(question)
+        ask = Ask(
+            maximize=solver.graph.mask(question.targets.mask), soft=solver.softly(observed.soft)
+        )
+        rows = np.unique(np.linspace(0, len(observed.codes) - 1, _PROBED).round().astype(int))
+        some = observed.codes[rows[rows >= 0]]
+        plans = solver.planner.split(solver.graph, some, ask)
+        return min((plan.multiply_adds for plan, _ in plans), default=0.0)
 
     def draw(self, question: Question, n: int, seed: int | None) -> tuple[Tensor, None]:
         """Draw ``(n, B, E)`` states; without evidence by ancestral sampling."""

@@ -24,6 +24,8 @@ from pgnn.limits import NOT_NEGATIVE, check_settings
 _WINDOW = 20
 # interval at which one sweep in each direction decodes assignments
 _DECODE = 10
+# sweeps, entries of tables and tolerance of a short search
+_BRIEF = 300, 2**12, 2**20, 1e-9
 # largest number of message values of the rows of a chunk
 _MEMORY = 2**26
 
@@ -81,6 +83,21 @@ class DualDecomposition(Engine):
         check_settings(self, max_iterations=1, tolerance=NOT_NEGATIVE)
         if self.search is not None and not isinstance(self.search, NeighbourhoodSearch):
             raise ModelError(f"search must be a NeighbourhoodSearch() or None, got {self.search!r}")
+
+    @classmethod
+    def brief(cls, seed: int | None = None) -> DualDecomposition:
+        """Return settings that take less than a second for a field of some hundred elements.
+
+        There are at most 300 sweeps, and one start of a search with small tables. A row counts as
+        optimal only if the gap is no larger than rounding errors.
+
+        Example:
+            >>> DualDecomposition.brief(seed=0).max_iterations
+            300
+        """
+        sweeps, entries, whole, tolerance = _BRIEF
+        search = NeighbourhoodSearch(starts=1, max_entries=entries, whole_entries=whole)
+        return cls(sweeps, tolerance, search, seed, progress=False)
 
     def reason(self) -> str:
         """Return a short description of the engine."""
