@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from pgnn.plot.axes import axes_of, require_matplotlib
+from pgnn.plot.fonts import families_of, legible, weight_of
 
 MARGIN = 10.0
 _LARGEST = 30.0
@@ -29,12 +30,14 @@ def text_width(text: str, size: float, *, bold: bool = False) -> float:
     from matplotlib.font_manager import FontProperties
     from matplotlib.textpath import text_to_path
 
-    font = FontProperties(size=size, weight="bold" if bold else "normal")
+    weight = weight_of(text, "bold" if bold else "normal")
+    font = FontProperties(family=families_of(text), size=size, weight=weight)
     return float(text_to_path.get_text_width_height_descent(text, font, False)[0])
 
 
 def shortened(text: str, width: float, size: float, *, bold: bool = False) -> str:
-    """Return a text, truncated with an ellipsis to a width in points."""
+    """Return a legible text, truncated with an ellipsis to a width in points."""
+    text = legible(text)
     if text_width(text, size, bold=bold) <= width:
         return text
     kept = len(text)
@@ -130,7 +133,10 @@ class Canvas:
 
     def write(self, x: float, y: float, text: str, size: float, **style: Any) -> Any:
         """Write a text whose baseline starts at a point, or is aligned to it by ``ha``."""
-        settings = {"color": self.palette.text, "va": "baseline", "parse_math": False} | style
+        text = legible(text)
+        settings: dict[str, Any] = {"color": self.palette.text, "va": "baseline"}
+        settings |= {"parse_math": False, "family": families_of(text)} | style
+        settings["fontweight"] = weight_of(text, settings.get("fontweight", "normal"))
         drawn = self.ax.text(x, y, text, fontsize=size * self.scale, **settings)
         if size * self.scale < _SMALLEST:  # Matplotlib draws no smaller letters
             drawn.set_visible(False)

@@ -12,6 +12,7 @@ from pgnn.abilities import ClassModel
 from pgnn.errors import EvidenceError, Unsupported
 from pgnn.factors.conditionals.gaussian import Gaussian
 from pgnn.plot.axes import axes_of, colours_of
+from pgnn.plot.fonts import with_fonts
 
 _RADII = (1.0, 2.0)
 """Standard deviations of the ellipses."""
@@ -69,7 +70,7 @@ def clusters(
     ax.set(xlabel=columns[pair[0]], ylabel=columns[pair[1]])
     ax.legend(title=str(model.class_name), frameon=False)
     ax.spines[["top", "right"]].set_visible(False)
-    return ax
+    return with_fonts(ax)
 
 
 def _vector(model: Any, feature: Hashable) -> tuple[Hashable, Gaussian]:

@@ -10,6 +10,7 @@ import numpy as np
 from pgnn.abilities import LatentFactorModel
 from pgnn.errors import EvidenceError, Unsupported
 from pgnn.plot.axes import axes_of
+from pgnn.plot.fonts import with_fonts
 
 _WRITTEN = 20
 """Largest number of loadings that are written into the cells."""
@@ -49,11 +50,11 @@ def loadings(model: Any, *, shape: Sequence[int] | None = None, ax: Any = None) 
     ax.set(xlabel=str(model.latent))
     if len(labels) > _WRITTEN:
         ax.figure.colorbar(image, ax=ax, label="loading")
-        return ax
+        return with_fonts(ax)
     for (i, j), value in np.ndenumerate(weight):
         colour = "white" if abs(value) > 0.6 * largest else "black"
         ax.text(j, i, f"{value:.2f}", ha="center", va="center", color=colour, fontsize=8)
-    return ax
+    return with_fonts(ax)
 
 
 def _pictures(weight: np.ndarray, shape: Sequence[int], ax: Any) -> Any:
@@ -73,4 +74,4 @@ def _pictures(weight: np.ndarray, shape: Sequence[int], ax: Any) -> Any:
     ax = axes_of(ax, (1.1 * across, 1.1 * down * height / width))
     ax.imshow(sheet, cmap="RdBu_r", vmin=-1, vmax=1)
     ax.set_axis_off()
-    return ax
+    return with_fonts(ax)

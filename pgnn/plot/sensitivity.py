@@ -11,6 +11,7 @@ import numpy as np
 
 from pgnn.errors import Unsupported
 from pgnn.plot.axes import axes_of, check_drawn, colours_of
+from pgnn.plot.fonts import with_fonts
 from pgnn.plot.network import network
 from pgnn.sensitivity.curves import Curve, Surface
 from pgnn.sensitivity.entry import Entry
@@ -61,7 +62,7 @@ def ranking(frame: Any, column: str | None = None, *, ax: Any = None) -> Any:
     more = f"{num_zeros:,} more: 0" if num_zeros else ""
     _title(ax, "; ".join(filter(None, [_of(column, question), more])))
     ax.spines[["top", "right"]].set_visible(False)
-    return ax
+    return with_fonts(ax)
 
 
 def _informative(frame: Any, column: str) -> tuple[list[dict[Any, Any]], int]:
@@ -135,7 +136,7 @@ def sensitivity(function: Curve | Surface, *, ax: Any = None) -> Any:
         ax.spines[["top", "right"]].set_visible(False)
     _title(ax, function.question)
     ax.legend(frameon=True)
-    return ax
+    return with_fonts(ax)
 
 
 def explanation(

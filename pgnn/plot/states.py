@@ -10,6 +10,7 @@ import numpy as np
 
 from pgnn.errors import EvidenceError, Unsupported
 from pgnn.plot.axes import axes_of, check_drawn, colours_of
+from pgnn.plot.fonts import with_fonts
 
 if TYPE_CHECKING:
     from pgnn.factors.variable import Variable
@@ -74,7 +75,7 @@ def states(
         title=str(variable.name),
     )
     ax.spines[["top", "right"]].set_visible(False)
-    return ax
+    return with_fonts(ax)
 
 
 def _over_time(posterior: Posterior, name: Hashable | None, row: int) -> tuple[Variable, Any]:
@@ -135,7 +136,7 @@ def _heat_map(ax: Any, table: Any, variable: Variable, truth: Sequence[Any] | No
         ax.legend(loc="upper left", fontsize=8)
     _label_steps(ax, steps)
     ax.set(xlabel="step", ylabel=str(variable.name))
-    return ax
+    return with_fonts(ax)
 
 
 def _band(ax: Any, codes: Any, colours: Sequence[Any]) -> None:

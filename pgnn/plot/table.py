@@ -12,6 +12,7 @@ from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.factor import Factor
 from pgnn.factors.table_frame import table_frame
 from pgnn.plot.axes import axes_of
+from pgnn.plot.fonts import with_fonts
 
 _ROWS = 200
 _WRITTEN = 400
@@ -71,12 +72,12 @@ def table(conditional: Conditional | Factor, *, ax: Any = None) -> Any:
     ax.yaxis.set_label_coords(-0.02, 1.02)
     if values.size > _WRITTEN:
         ax.figure.colorbar(image, ax=ax, label=label)
-        return ax
+        return with_fonts(ax)
     for (i, j), value in np.ndenumerate(values):
         colour = "black" if value > 0.5 * top else "white"
         ax.text(j, i, f"{value:.3g}", ha="center", va="center", color=colour, fontsize=8)
     ax.set_title(label, fontsize=9)
-    return ax
+    return with_fonts(ax)
 
 
 def _words(index: Any) -> str:

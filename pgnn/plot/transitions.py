@@ -9,6 +9,7 @@ import numpy as np
 from pgnn.abilities import EmittingModel
 from pgnn.errors import Unsupported
 from pgnn.plot.axes import axes_of
+from pgnn.plot.fonts import with_fonts
 
 _WRITTEN = 12
 """Largest number of states for which probabilities are written into the cells."""
@@ -49,11 +50,11 @@ def transitions(model: Any, *, ax: Any = None) -> Any:
     ax.set(xlabel="to", ylabel="from")
     if not written:
         ax.figure.colorbar(image, ax=ax, label="probability")
-        return ax
+        return with_fonts(ax)
     for (i, j), p in np.ndenumerate(table):
         text = "0" if p == 0 else f"{p:.2f}" if p >= 0.005 else "<.01"
         ax.text(j, i, text, ha="center", va="center", color="white" if p > 0.6 else "black")
-    return ax
+    return with_fonts(ax)
 
 
 def _label(ax: Any, labels: list[str]) -> None:
