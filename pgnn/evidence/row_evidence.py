@@ -96,6 +96,20 @@ class RowEvidence(Evidence):
                 "for each row, so that there is no answer"
             )
 
+    def told_apart(self, offset: Ints) -> NDArray[np.bool_]:
+        """Return ``(E,)`` whether states of elements are observed, or their likelihoods differ.
+
+        Likelihoods that are the same in all rows do not tell rows apart.
+
+        Args:
+            offset: First columns of the states of each element, see :attr:`Elements.offset`.
+        """
+        known = np.asarray((self.codes >= 0).any(axis=0))
+        if self.soft is not None:
+            differs = (self.soft != self.soft[:1]).any(axis=0)
+            known |= np.logical_or.reduceat(differs, offset[:-1])
+        return known
+
     def take(self, rows: Ints) -> RowEvidence:
         """Return some of the rows."""
         index = torch.from_numpy(rows)

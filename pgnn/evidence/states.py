@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable
+from collections.abc import Collection, Hashable, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ import torch
 from pgnn.errors import DataError, EvidenceError
 from pgnn.evidence.framed_values import only_column
 from pgnn.evidence.frames import columns_of
+from pgnn.evidence.wrappers import Likelihood
 from pgnn.factors.cells import cells_of
 from pgnn.factors.labels import LARGE
 from pgnn.factors.variable import Variable
@@ -54,6 +55,17 @@ def states_of(data: Any, ignore: Collection[Hashable] = ()) -> dict[Hashable, Va
     }
 
 
+def _named_weights(name: Hashable, weights: Any) -> list[Any]:
+    """Labels of likelihoods: the keys of a mapping, or the columns of a frame."""
+    labels = [*weights] if isinstance(weights, Mapping) else [*getattr(weights, "columns", ())]
+    if not labels:
+        raise DataError(
+            f"column {name!r} has likelihoods, which do not tell its states",
+            "declare them, or give a mapping from label to weights",
+        )
+    return labels
+
+
 def _is_large(label: Any) -> bool:
     """Whether a label is a whole number that floating point numbers round."""
     is_whole = isinstance(label, int | np.integer) and not isinstance(label, bool)
@@ -63,6 +75,8 @@ def _is_large(label: Any) -> bool:
 def _labels(name: Hashable, column: Any) -> list[Any]:
     import pandas as pd
 
+    if isinstance(column, Likelihood):
+        return _named_weights(name, column.values)
     column = only_column(column)
     column = cells_of(column, {}).values if isinstance(column, torch.Tensor) else column
     if hasattr(column, "to_list") and not hasattr(column, "iloc"):

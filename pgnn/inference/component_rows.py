@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,50 +13,114 @@ from torch.nn.functional import one_hot
 
 from pgnn.abilities import MixtureModel
 from pgnn.errors import Unsupported
+from pgnn.evidence.row_evidence import Ints, RowEvidence
 from pgnn.evidence.sequence_evidence import SequenceEvidence
+from pgnn.factors.elements import Elements
 
 
-def component_rows(model: MixtureModel, observed: Any) -> tuple[Any, Tensor | None]:
-    """Return the components' evidence in rows, and ``(B,)`` observed components.
+@dataclass(frozen=True, eq=False)
+class ComponentRows:
+    """Rows, or sequences, of a mixture as its components see them.
+
+    Attributes:
+        each: The evidence of each component, in the order of its variables.
+        label_logs: ``(B, K)`` log-likelihoods of the components: those of soft evidence, and zero
+            or minus infinity for an observed component; None if nothing is known of it.
+    """
+
+    each: Sequence[Any]
+    label_logs: Tensor | None
+
+    @property
+    def num_rows(self) -> int:
+        """Number of rows."""
+        return int(self.each[0].num_rows)
+
+
+def component_rows(model: MixtureModel, observed: Any) -> ComponentRows:
+    """Return the evidence of the components, and what is known of the component of each row.
 
     Args:
         model: The mixture.
         observed: Evidence about the mixture, or sequences.
 
     Raises:
-        Unsupported: If there is soft evidence about the component.
+        Unsupported: If a likelihood of the component requires a gradient.
     """
+    size = len(model.components)
     if isinstance(observed, SequenceEvidence):
-        return observed, observed.labels
-    size = model.weights.child.num_states
-    soft = None if observed.soft is None else observed.soft[:, size:]
+        return ComponentRows([observed] * size, label_logs(observed.labels, size))
+    logs = label_logs(torch.from_numpy(observed.codes[:, 0]).long(), size)
+    if model.class_name in observed.soft_tensors:
+        raise Unsupported(
+            "likelihoods of the component of a mixture are not differentiated", "detach() them"
+        )
+    rest = None if observed.soft is None else observed.soft[:, size:]
     if observed.soft is not None and (observed.soft[:, :size] != 1.0).any():
-        raise Unsupported("evidence about the component must be its label, not likelihoods")
-    codes = torch.from_numpy(observed.codes[:, 0]).long()
+        soft = torch.from_numpy(observed.soft[:, :size]).log()
+        logs = soft if logs is None else logs + soft
     known = replace(
         observed,
         codes=np.ascontiguousarray(observed.codes[:, 1:]),
-        soft=soft,
+        soft=rest if rest is not None and (rest != 1.0).any() else None,
         soft_scale=np.zeros(observed.num_rows),  # the mixture adds its own
         names=tuple(n for n in observed.names if n != model.class_name),
     )
-    return known, codes if bool((codes >= 0).any()) else None
+    first = model.components[0].elements
+    each = [_arranged(known, element_order(model, k), first) for k in range(size)]
+    return ComponentRows(each, logs)
 
 
-def joint_log_probs(model: MixtureModel, logs: Sequence[Tensor], classes: Tensor | None) -> Tensor:
+def element_order(model: MixtureModel, component: int) -> Ints:
+    """Return ``(E,)`` numbers, among the first component's elements, of another's, in its order."""
+    first = model.components[0].elements
+    own = model.components[component].elements.variables
+    if own is first.variables or [v.name for v in own] == [v.name for v in first.variables]:
+        return np.arange(len(first))
+    return np.concatenate([first.numbers(v.name).reshape(-1) for v in own])
+
+
+def _arranged(observed: RowEvidence, order: Ints, elements: Elements) -> RowEvidence:
+    """Return rows with their elements in another order."""
+    if np.array_equal(order, np.arange(len(elements))):
+        return observed
+    soft, first = observed.soft, elements.offset
+    if soft is not None:
+        soft = soft[:, np.concatenate([np.arange(first[e], first[e + 1]) for e in order])]
+    return replace(observed, codes=np.ascontiguousarray(observed.codes[:, order]), soft=soft)
+
+
+def label_logs(labels: Tensor | None, size: int) -> Tensor | None:
+    """Return ``(B, K)`` zeros, and minus infinity where another component was observed.
+
+    Args:
+        labels: ``(B,)`` observed components, -1 where unobserved.
+        size: Number of components ``K``.
+
+    Returns:
+        None if no component was observed.
+    """
+    if labels is None or not bool((labels >= 0).any()):
+        return None
+    other = (one_hot(labels.clamp_min(0), size) == 0) & (labels >= 0).unsqueeze(1)
+    return torch.zeros(other.shape, dtype=torch.float64).masked_fill(other, -torch.inf)
+
+
+def joint_log_probs(
+    model: MixtureModel, logs: Sequence[Tensor], about_label: Tensor | None
+) -> Tensor:
     """Return ``(B, K)`` joint log probabilities of rows and each component.
 
     Args:
         model: The mixture; only its weights are used.
         logs: ``(B,)`` log probabilities of the rows under each component.
-        classes: ``(B,)`` observed components, -1 where unobserved.
+        about_label: Log-likelihoods of the components, see :attr:`ComponentRows.label_logs`.
     """
-    log_weights = model.weights.factor().log_values
-    joint = torch.stack(list(logs), dim=1) + log_weights
-    if classes is None:
+    joint = torch.stack(list(logs), dim=1) + model.weights.factor().log_values
+    if about_label is None:
         return joint
-    other = (one_hot(classes.clamp_min(0), len(log_weights)) == 0) & (classes >= 0).unsqueeze(1)
-    return joint.masked_fill(other, -torch.inf)
+    known = about_label.to(joint)
+    return (joint + known).masked_fill(known.isneginf(), -torch.inf)
 
 
 def chosen_components(share: Tensor, n: int, seed: int | None) -> Tensor:

@@ -289,12 +289,12 @@ def _means_by_component(
     """Return the means of real variables under the component of each row, which is known."""
     mixture: Any = model
     inner = None if engine == mixture.default_engine() else engine  # components have their own
-    known, classes = component_rows(model, evidence)
+    each, classes = component_rows(model, evidence).each, evidence.codes[:, 0]
     shapes = {n: (evidence.num_rows, *model.variables[n].shape) for n in names}
     means = {n: torch.zeros(shape, dtype=torch.float64) for n, shape in shapes.items()}
     for k, component in enumerate(model.components):
-        rows = np.flatnonzero(np.asarray(classes) == k)
-        part = known.take(rows)
+        rows = np.flatnonzero(classes == k)
+        part = each[k].take(rows)
         missing = [n for n in names if not part.fully_observes(n)]
         if len(rows) and missing:
             own = component.own_inputs(inputs) or {}

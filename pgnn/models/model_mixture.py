@@ -41,9 +41,11 @@ class ModelMixture(Model, MixtureModel):
     by :class:`EM`: each component runs its own E-step and M-step with weighted rows, so that its
     hidden and missing variables are handled at the same time. Components may be trees whose edges
     are learned (:class:`ChowLiuTree`), networks, fields, mixtures, and densities of different
-    families (``[Density(torch.distributions.Exponential), Density(Gaussian)]``). Rows may be
-    labelled with their component, all or some of them: ``fit({"component": [0, 1, None], "x":
-    ...})``. For mixtures of distributions see :class:`~pgnn.models.mixture.Mixture`, for sequences
+    families (``[Density(torch.distributions.Exponential), Density(Gaussian)]``), with their
+    variables in any order. Rows may be labelled with their component, all or some of them:
+    ``fit({"component": [0, 1, None], "x": ...})``, or with its likelihoods, by
+    :func:`pgnn.likelihood` as in a query. For mixtures of distributions see
+    :class:`~pgnn.models.mixture.Mixture`, for sequences
     :class:`~pgnn.models.sequence_mixture.SequenceMixture`.
 
     Args:
@@ -53,7 +55,8 @@ class ModelMixture(Model, MixtureModel):
         name: Name of the component variable.
 
     Raises:
-        ModelError: If there are no components, one is not a model, or variables differ.
+        ModelError: If there are no components, one is not a model, or variables or their states
+            differ.
 
     References:
         Meilă and Jordan (2000), Learning with mixtures of trees.
@@ -70,7 +73,6 @@ class ModelMixture(Model, MixtureModel):
 
     is_normalized = True
     _detached = False
-    _by_position = True  # whether evidence of the components is a row of states in order
 
     def __init__(
         self,
@@ -89,8 +91,6 @@ class ModelMixture(Model, MixtureModel):
             raise ModelError("a component is given twice", "create a separate model for each")
         declared = [c for c in components if c.is_declared]
         check_variables(declared, name)
-        if self._by_position:
-            check_order(declared)
         child = Variable(name, len(components) if labels is None else labels)
         if child.num_states != len(components):
             raise ModelError(f"{len(components)} components need as many labels, got {child}")
@@ -202,7 +202,6 @@ class ModelMixture(Model, MixtureModel):
                 if not c.is_declared:
                     stack.enter_context(c._declared_by(data, weights, inputs))
             check_variables(self.components, self.class_name)
-            check_order(self.components)
             yield data, inputs
 
     def _learn(self, learn: Callable[..., None], data: Any, **settings: Any) -> None:
@@ -232,24 +231,11 @@ def check_variables(components: Sequence[Any], name: Hashable) -> None:
     for c in components:
         if dict(c.variables) != dict(components[0].variables):
             raise ModelError(
-                "components must be models of the same variables, with the same states: "
-                f"{_differing(components[0], c)}"
+                "components must be models of the same variables, with the same states in the "
+                f"same order: {_differing(components[0], c)}"
             )
         if name in c.variables:
             raise ModelError(f"components have a variable {name!r}", "name the mixture's otherwise")
-
-
-def check_order(components: Sequence[Any]) -> None:
-    """Check that components have their variables in the same order."""
-    for c in components:
-        if [*c.variables] != [*components[0].variables]:
-            raise ModelError(
-                "components must have their variables in the same order: "
-                f"{[*components[0].variables]} and {[*c.variables]}",
-                "add the nodes of each graph in one order before its edges, as in "
-                "graph = networkx.DiGraph(); graph.add_nodes_from(['a', 'b']); "
-                "graph.add_edge('b', 'a')",
-            )
 
 
 def _differing(first: Any, other: Any) -> str:

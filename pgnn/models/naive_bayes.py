@@ -32,8 +32,10 @@ class NaiveBayes(BayesianNetwork, ClassModel):
     .. math:: p(c, x) = p(c) \prod_i p(x_i \mid c)
 
     Features may be missing in some rows, and so may classes (semi-supervised learning by
-    :class:`EM`). ``model.query("class", rows)`` gives the probabilities of the classes. With a
-    Gaussian vector as its only feature this is Gaussian discriminant analysis, linear with
+    :class:`EM`). Classes may also be given by likelihoods, as soft evidence in a query:
+    ``fit({"class": pgnn.likelihood(weights), "x": ...})``, with weights ``(B, K)``.
+    ``model.query("class", rows)`` gives the probabilities of the classes. With a Gaussian vector as
+    its only feature this is Gaussian discriminant analysis, linear with
     ``Tied()`` and quadratic with ``Full()`` covariances.
 
     Args:
@@ -59,7 +61,8 @@ class NaiveBayes(BayesianNetwork, ClassModel):
     References:
         Koller and Friedman (2009), Probabilistic Graphical Models, section 3.1.3. Nigam, McCallum,
         Thrun and Mitchell (2000), Text classification from labeled and unlabeled documents using
-        EM.
+        EM. Côme, Oukhellou, Denœux and Aknin (2009), Learning from partially supervised data using
+        mixture models and belief functions.
 
     Example:
         >>> from pgnn import Gaussian, Multinomial

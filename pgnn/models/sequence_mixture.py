@@ -57,8 +57,6 @@ class SequenceMixture(SequenceModel, ModelMixture, MixtureOverTime):
         'wild'
     """
 
-    _by_position = False  # sequences of the components have names
-
     def _check_component(self, component: Any) -> None:
         """Check that a component is a model over time."""
         if not isinstance(component, Model):

@@ -17,6 +17,7 @@ from pgnn.inference.beliefs import Beliefs, Best
 from pgnn.inference.component_rows import (
     chosen_components,
     component_rows,
+    element_order,
     joint_log_probs,
     seed_of,
 )
@@ -52,21 +53,21 @@ class ByComponent(Engine):
     def infer(self, question: Question) -> Beliefs:
         """Return marginals and log evidence."""
         model = _mixture(question.model)
-        known, classes = component_rows(model, question.observed)
+        rows = component_rows(model, question.observed)
         answers = [
             c.query(None, known, inputs=c.own_inputs(question.inputs), errors="nan")
-            for c in model.components
+            for c, known in zip(model.components, rows.each, strict=True)
         ]
-        pairs = zip(model.components, answers, strict=True)
-        logs = [_log_evidence(c, a, known, question.inputs) for c, a in pairs]
-        joint = joint_log_probs(model, logs, classes)
+        triples = zip(model.components, answers, rows.each, strict=True)
+        logs = [_log_evidence(c, a, known, question.inputs) for c, a, known in triples]
+        joint = joint_log_probs(model, logs, rows.label_logs)
         log_z = joint.logsumexp(dim=1)
         share = (joint - log_z.unsqueeze(1)).exp()
         total: Tensor | float = 0.0
         for k, answer in enumerate(answers):
             columns = [
-                answer.probs(v.name).reshape(known.num_rows, v.num_elements * v.num_states)
-                for v in answer.variables
+                answer.probs(v.name).reshape(rows.num_rows, v.num_elements * v.num_states)
+                for v in model.components[0].elements.variables
             ]
             marginals = torch.cat([share[:, :0], *columns], dim=1)
             weight = share[:, k : k + 1]
@@ -88,11 +89,11 @@ class ByComponent(Engine):
                 "component",
                 "add the component to the targets, or use engine=JunctionTree()",
             )
-        known, classes = component_rows(model, question.observed)
+        rows = component_rows(model, question.observed)
         first = model.components[0].elements
         names = [first.name(int(e)) for e in np.flatnonzero(maximized[1:])]
         logs, states = [], []
-        for c in model.components:
+        for c, known in zip(model.components, rows.each, strict=True):
             inputs = c.own_inputs(question.inputs)
             if names:
                 best = c.most_probable(known, names, inputs=inputs, errors="nan")
@@ -102,24 +103,23 @@ class ByComponent(Engine):
             else:
                 logs.append(c.log_prob(known, inputs=inputs).reshape(-1))
                 states.append(torch.zeros(known.num_rows, 0, dtype=torch.int64))
-        joint = joint_log_probs(model, logs, classes)
+        joint = joint_log_probs(model, logs, rows.label_logs)
         log_prob, which = joint.max(dim=1)
         states_of_rows = torch.from_numpy(question.observed.codes).long()
-        rows = torch.arange(len(states_of_rows))
         states_of_rows[:, 0] = torch.where(states_of_rows[:, 0] < 0, which, states_of_rows[:, 0])
         place = torch.from_numpy(np.flatnonzero(maximized[1:])) + 1
-        states_of_rows[:, place] = torch.stack(states)[which, rows]
+        states_of_rows[:, place] = torch.stack(states)[which, torch.arange(len(which))]
         return Best(states_of_rows.clamp_min(0), log_prob)
 
     def answer_sample(self, question: Question, n: int, seed: int | None) -> Samples:
         """Sample a component for each sample of each row, and the other variables from it."""
         model = _mixture(question.model)
-        known, _ = component_rows(model, question.observed)
+        each, size = component_rows(model, question.observed).each, question.observed.num_rows
         joint = self._joint(model, question.observed, question.inputs)
         self.check_possible(question, joint.logsumexp(dim=1))
         share = joint.detach().softmax(dim=1).nan_to_num(1.0 / joint.shape[1])
         which = chosen_components(share, n, seed)  # (n, B)
-        codes = torch.zeros(n, known.num_rows, len(question.model.elements), dtype=torch.int64)
+        codes = torch.zeros(n, size, len(question.model.elements), dtype=torch.int64)
         codes[..., 0] = which
         reals: dict[Any, Tensor] = {}
         for k, c in enumerate(model.components):
@@ -127,11 +127,12 @@ class ByComponent(Engine):
             if not len(rows):
                 continue
             inputs = {m: x[rows] for m, x in (c.own_inputs(question.inputs) or {}).items()}
-            drawn = c.sample(n, known.take(rows.numpy()), inputs=inputs, seed=seed_of(seed, k))
+            drawn = c.sample(n, each[k].take(rows.numpy()), inputs=inputs, seed=seed_of(seed, k))
             chosen = which[:, rows] == k
-            codes[:, rows, 1:] = torch.where(chosen[..., None], drawn.codes, codes[:, rows, 1:])
+            place = rows[:, None], torch.from_numpy(element_order(model, k)) + 1
+            codes[:, *place] = torch.where(chosen[..., None], drawn.codes, codes[:, *place])
             for v in (v for v in drawn.variables if not v.is_discrete):
-                x = reals.setdefault(v.name, drawn[v.name].new_zeros(n, known.num_rows, *v.shape))
+                x = reals.setdefault(v.name, drawn[v.name].new_zeros(n, size, *v.shape))
                 where = chosen.reshape(*chosen.shape, *[1] * len(v.shape))
                 x[:, rows] = torch.where(where, drawn[v.name], x[:, rows])
         alone = not question.observed.batched
@@ -153,20 +154,22 @@ class ByComponent(Engine):
 
     def _joint(self, model: MixtureModel, observed: Any, inputs: Inputs | None) -> Tensor:
         """``(B, K)`` joint log probabilities of rows, or sequences, and each component."""
-        known, classes = component_rows(model, observed)
+        rows = component_rows(model, observed)
         logs = [
-            c.log_prob(known, inputs=c.own_inputs(inputs)).reshape(-1) for c in model.components
+            c.log_prob(known, inputs=c.own_inputs(inputs)).reshape(-1)
+            for c, known in zip(model.components, rows.each, strict=True)
         ]
-        return joint_log_probs(model, logs, classes)
+        return joint_log_probs(model, logs, rows.label_logs)
 
     def describe(self, question: Any) -> Explanation:
         """See :meth:`Model.explain`; of fields, which have no common factors, by component."""
         model = _mixture(question.model)
         if all(c.is_normalized for c in model.components):
             return super().describe(question)
-        known, _ = component_rows(model, question.observed)
+        each = component_rows(model, question.observed).each
         parts = [
-            c.explain(None, known, inputs=c.own_inputs(question.inputs)) for c in model.components
+            c.explain(None, known, inputs=c.own_inputs(question.inputs))
+            for c, known in zip(model.components, each, strict=True)
         ]
         kinds, seen = {p.kind for p in parts}, bool((question.observed.codes[:, 0] >= 0).all())
         return Explanation(

@@ -6,6 +6,7 @@ from collections.abc import Hashable, Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
@@ -37,11 +38,13 @@ class Block(NamedTuple):
         name.
         inputs: Covariates.
         weights: ``(n,)`` weight of each row.
+        class_logs: ``(n, K)`` log-likelihoods of the classes; None if no evidence is soft.
     """
 
     observed: Values
     inputs: Values
     weights: Tensor
+    class_logs: Tensor | None
 
 
 class ClassEStep(NetworkEStep):
@@ -49,7 +52,8 @@ class ClassEStep(NetworkEStep):
 
     .. math:: r_{nk} \propto p(k) \prod_i p(x_{ni} \mid k)
 
-    An unobserved feature integrates to one and contributes no statistics.
+    An unobserved feature integrates to one and contributes no statistics. Rows with likelihoods of
+    features are left to the base class.
 
     Cost:
         ``O(N K D)`` for features of ``D`` numbers, ``O(N K D^2)`` for full covariances.
@@ -59,6 +63,8 @@ class ClassEStep(NetworkEStep):
 
     def expect(self, observed: RowEvidence) -> ExpectedStatistics:
         """Return expected statistics, see :class:`EStep`."""
+        if self._has_soft_features(observed):
+            return super().expect(observed)
         observed = self._distinct(observed)
         collector, total = StatisticsCollector(), 0.0
         occupancy: Tensor | None = None
@@ -75,12 +81,16 @@ class ClassEStep(NetworkEStep):
                 occupancy = counts if occupancy is None else occupancy + counts
             log_evidence = torch.cat(logs)
         check_possible(observed, log_evidence, self.model)
+        log_evidence += torch.from_numpy(observed.soft_scale)
         total = float(observed.weighted_sum(log_evidence))
         return collector.collected(total, float(observed.row_weights.sum()), occupancy)
 
     def completed(self, observed: RowEvidence) -> RowEvidence:
-        """Return rows with their most probable classes, see :class:`EStep`."""
+        """Return rows with their most probable states, see :class:`EStep`."""
         column = int(self.model.elements.numbers(self.model.class_name))
+        features = np.delete(observed.codes, column, axis=1)
+        if (features < 0).any() or self._has_soft_features(observed):
+            return super().completed(observed)
         with torch.no_grad():
             best = torch.cat([self._joint(b).argmax(dim=1) for b in self._blocks(observed)])
         codes = observed.codes.copy()
@@ -89,8 +99,11 @@ class ClassEStep(NetworkEStep):
 
     def log_partition(self, observed: RowEvidence) -> Tensor:
         """Return ``(B,)`` log probabilities of the observations."""
+        if self._has_soft_features(observed):
+            return super().log_partition(observed)
         with torch.no_grad():
-            return torch.cat([self._joint(b).logsumexp(dim=1) for b in self._blocks(observed)])
+            logs = torch.cat([self._joint(b).logsumexp(dim=1) for b in self._blocks(observed)])
+        return logs + torch.from_numpy(observed.soft_scale)
 
     @property
     def states(self) -> tuple[Hashable, ...]:
@@ -98,6 +111,21 @@ class ClassEStep(NetworkEStep):
         return tuple(self.model.variables[self.model.class_name].states or ())
 
     # --- helpers ------------------------------------------------------------------------------
+
+    def _has_soft_features(self, observed: RowEvidence) -> bool:
+        """Whether some row has likelihoods of a feature."""
+        if observed.soft is None:
+            return False
+        of_features = np.ones(observed.soft.shape[1], dtype=np.bool_)
+        of_features[self._class_columns] = False
+        return bool((observed.soft[:, of_features] != 1.0).any())
+
+    @property
+    def _class_columns(self) -> slice:
+        """Columns of the states of the class among those of all elements."""
+        number = int(self.model.elements.numbers(self.model.class_name))
+        first, last = self.model.elements.offset[number : number + 2].tolist()
+        return slice(first, last)
 
     def _blocks(self, observed: RowEvidence) -> Iterator[Block]:
         """Yield chunks of rows."""
@@ -110,19 +138,22 @@ class ClassEStep(NetworkEStep):
                 if bool((x >= 0).any()):
                     known[name] = x.reshape(observed.num_rows, *v.shape)
         weights = torch.from_numpy(observed.row_weights)
+        soft = observed.soft
+        logs = None if soft is None else torch.from_numpy(soft[:, self._class_columns]).log()
         width = max((x[0].numel() for x in known.values()), default=1)
         step = max(1024, _NUMBERS // max(1, width))
         if any(is_sparse(x) for x in known.values()):
             step = max(1, observed.num_rows)
         for first in range(0, observed.num_rows, step):
             if step >= observed.num_rows:
-                yield Block(known, observed.inputs, weights)
+                yield Block(known, observed.inputs, weights, logs)
                 return
             rows = slice(first, first + step)
             yield Block(
                 {n: x[rows] for n, x in known.items()},
                 {n: x[rows] for n, x in observed.inputs.items()},
                 weights[rows],
+                None if logs is None else logs[rows],
             )
 
     def _joint(self, block: Block) -> Tensor:
@@ -139,6 +170,9 @@ class ClassEStep(NetworkEStep):
             states = block.observed[name]
             other = one_hot(states.clamp_min(0), table.shape[1]) == 0
             table = table.masked_fill(other & (states >= 0).unsqueeze(1), -torch.inf)
+        if block.class_logs is not None:
+            excluded = block.class_logs.isneginf()  # other than a sum, with infinite densities too
+            table = (table + block.class_logs.to(table)).masked_fill(excluded, -torch.inf)
         return table
 
     def _log_density(self, conditional: Conditional, block: Block) -> Tensor:

@@ -13,7 +13,7 @@ from pgnn.abilities import ClosedFormModel, Inputs
 from pgnn.errors import DataError
 from pgnn.evidence.row_evidence import RowEvidence
 from pgnn.factors.conditionals.conditional import Conditional
-from pgnn.inference.learning.e_step import EStep
+from pgnn.inference.learning.e_step import EStep, completed_exactly
 from pgnn.inference.learning.expected_statistics import ExpectedStatistics
 from pgnn.inference.learning.restored_on_failure import fitting
 from pgnn.inference.learning.training_data import (
@@ -77,6 +77,10 @@ class ClosedFormEStep(EStep[RowEvidence]):
     def log_partition(self, observed: RowEvidence) -> Tensor:
         """Return ``(B,)`` log probabilities of the rows."""
         return self.model.log_density(self._states(observed))
+
+    def completed(self, observed: RowEvidence) -> RowEvidence:
+        """Return rows with their most probable states, see :class:`EStep`."""
+        return completed_exactly(self.model, observed)
 
     def symmetric(self, observed: RowEvidence) -> bool:
         """Whether some variable was never observed."""

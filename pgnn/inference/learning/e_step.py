@@ -5,8 +5,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, Generic, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,6 +20,7 @@ from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.data_start import StartsFromData
 from pgnn.factors.conditionals.exponential_family import ExponentialFamily
 from pgnn.factors.conditionals.renamed import bare
+from pgnn.inference.exact.junction_tree import JunctionTree
 from pgnn.inference.learning.expected_statistics import ExpectedStatistics, Values, check_ties
 from pgnn.inference.learning.extrapolation import Unit
 from pgnn.inference.learning.m_step import accepting, log_prior, maximize
@@ -75,6 +78,9 @@ class EStep(ABC, Generic[EvidenceT]):
     def unit_free(self, value: float) -> float:
         """Return a log-likelihood for comparison with gains, without the units of the data."""
         return value
+
+    takes_likelihoods = False
+    """Whether rows may have likelihoods of states, as soft evidence in a query."""
 
     noisy = False
     """Whether values and statistics are averages over draws."""
@@ -209,8 +215,8 @@ class EStep(ABC, Generic[EvidenceT]):
             Unsupported: If the model does not support this.
         """
         raise Unsupported(
-            "EM(hard=True) fills in discrete variables of networks, mixtures and models over "
-            f"time; {type(self.model).__name__} has others",
+            "EM(hard=True) fills in discrete variables, of networks, fields, mixtures and models "
+            f"over time; {type(self.model).__name__} has others",
             "leave hard= out",
         )
 
@@ -268,6 +274,13 @@ class EStep(ABC, Generic[EvidenceT]):
         if noise is not None:
             expected = expected.mixed(self.expect(noise), _NOISE, 1.0)
         self.improve(expected, accepting(self.pieces, Laplace()))
+
+
+def completed_exactly(model: Any, observed: RowEvidence) -> RowEvidence:
+    """Return rows with the states that are most probable together, by the junction tree."""
+    best = JunctionTree().most_probable(model, observed)
+    codes = best.codes.reshape(observed.num_rows, -1).numpy(force=True)
+    return replace(observed, codes=np.ascontiguousarray(codes, dtype=np.int32))
 
 
 def reals_observed(conditional: Conditional, reals: Values) -> dict[Hashable, Tensor] | None:

@@ -57,7 +57,7 @@ class EM(Learner):
     Each iteration increases the likelihood by expected counts. Complete data gives plain counts;
     unobserved variables are summed out, which is correct for cells missing at random: missingness
     may depend on observed values only. Otherwise model it by additional indicator columns
-    (:func:`pgnn.missing_indicators`).
+    (:func:`pgnn.missing_indicators`). States may be given as likelihoods, :func:`pgnn.likelihood`.
 
     Conditionals without a closed form (networks, inputs) take L-BFGS steps instead, which never
     decrease the likelihood. Conditionals that share all parameters, or whose networks share some,
@@ -84,9 +84,9 @@ class EM(Learner):
             trace is then that of completed rows. Models over time are unrolled for it; each
             component of a mixture uses it.
         num_samples: Number of samples per step of a sampling engine, at least one per row.
-        hard: Whether to fill in the most probable states instead of summing (classification EM;
-            segmental k-means for sequences). Of a mixture of models the component alone is filled
-            in, and its hidden states are summed out. The trace is that of the completed rows.
+        hard: Whether to fill in the discrete states that are most probable together instead of
+            summing (classification EM; segmental k-means for sequences); real values are integrated
+            out. The trace is that of the completed rows.
         restarts: Number of restarts; random from the second on.
         initialize: Whether to initialise by clusters; if not given, only if states are
             interchangeable.
@@ -173,7 +173,7 @@ class EM(Learner):
             model: A :class:`BayesianNetwork`, :class:`MarkovRandomField`,
                 :class:`HiddenMarkovModel` or :class:`DynamicBayesianNetwork`, or another model
                 with their abilities.
-            data: Rows, possibly with missing values; or sequences, see
+            data: Rows, possibly with missing values or likelihoods; or sequences, see
                 :class:`~pgnn.evidence.sequence_evidence.SequenceEvidence`; or a Dask frame of rows,
                 whose expectations are computed on its partitions.
             weights: ``(B,)`` weights of the rows or sequences, or the name of a column.

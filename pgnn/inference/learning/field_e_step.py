@@ -20,7 +20,7 @@ from pgnn.inference.exact.evaluated_model import EvaluatedModel
 from pgnn.inference.exact.junction_tree import JunctionTree
 from pgnn.inference.factor_graph import FactorGraph
 from pgnn.inference.learning.conditional_fit import raised
-from pgnn.inference.learning.e_step import EStep
+from pgnn.inference.learning.e_step import EStep, completed_exactly
 from pgnn.inference.learning.expected_statistics import ExpectedStatistics
 from pgnn.inference.learning.likelihood_objective import dotted, linear
 from pgnn.inference.learning.optimisation_problem import LearnableParameters
@@ -119,6 +119,10 @@ class FieldEStep(EStep[RowEvidence]):
         with torch.no_grad():
             log_z = self._engine.log_prob(self.model, observed).reshape(-1)
             return log_z - self._log_normalizer()
+
+    def completed(self, observed: RowEvidence) -> RowEvidence:
+        """Return rows with their most probable states, see :class:`EStep`."""
+        return completed_exactly(self.model, observed)
 
     def symmetric(self, observed: RowEvidence) -> bool:
         """Whether a hidden element has interchangeable states."""

@@ -64,7 +64,7 @@ class MaximumLikelihoodOrEM(Learner):
         """Return the rows with remaining arguments; an iterable of batches is not read."""
         if not is_single(data) or is_partitioned(data):
             return data, {"weights": weights, "inputs": inputs}
-        rows = read_rows(model, data, weights, inputs)
+        rows = read_rows(model, data, weights, inputs, soft=True)
         return rows, {"weights": rows.row_weights, "inputs": rows.inputs or None}
 
     def _suited_to(self, model: Any, rows: Any) -> Learner:

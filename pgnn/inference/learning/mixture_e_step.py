@@ -12,11 +12,19 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from pgnn.abilities import Inputs, MixtureModel, MixtureOverTime
+from pgnn.errors import Unsupported
 from pgnn.evidence.row_evidence import RowEvidence
+from pgnn.evidence.sequence_evidence import SequenceEvidence
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.emission import kmeans
 from pgnn.factors.sparse_rows import written_out
-from pgnn.inference.component_rows import component_rows, joint_log_probs
+from pgnn.factors.variable import MISSING
+from pgnn.inference.component_rows import (
+    ComponentRows,
+    component_rows,
+    element_order,
+    joint_log_probs,
+)
 from pgnn.inference.learning.e_step import EStep
 from pgnn.inference.learning.expected_statistics import (
     ExpectedStatistics,
@@ -66,6 +74,11 @@ class MixtureEStep(EStep[Any]):
         return any(part.learns_other_parameters for part in self.parts)
 
     @property
+    def takes_likelihoods(self) -> bool:  # type: ignore[override]
+        """Whether the components do; those of the component itself are always possible."""
+        return all(part.takes_likelihoods for part in self.parts)
+
+    @property
     def states(self) -> Sequence[Hashable]:
         """The labels of the components."""
         return tuple(self.model.weights.child.states or ())
@@ -74,24 +87,33 @@ class MixtureEStep(EStep[Any]):
         """Read rows, or sequences."""
         if isinstance(self.model, MixtureOverTime):
             return read_sequences(self.model, data, weights, inputs)
-        return read_rows(self.model, data, weights, inputs)
+        observed = read_rows(self.model, data, weights, inputs, soft=True)
+        softly = component_rows(self.model, observed).each[0].soft is not None
+        if softly and not self.takes_likelihoods:
+            raise Unsupported(
+                "likelihoods of variables other than the component are for mixtures of networks "
+                "of tables",
+                "give states, or networks as components",
+            )
+        return observed
 
     def prepare(self, observed: Any) -> None:
         """Choose the origins of the components, see :class:`EStep`."""
-        known, _ = component_rows(self.model, observed)
-        for part in self.parts:
+        for part, known in zip(self.parts, component_rows(self.model, observed).each, strict=True):
             part.prepare(known)
 
     def expect(self, observed: Any) -> ExpectedStatistics:
         """Return expected statistics, see :class:`EStep`; equal rows are evaluated once."""
-        known, classes = component_rows(self.model, self._distinct(observed))
-        joint = self._joint(known, classes)
+        observed = self._distinct(observed)
+        rows = component_rows(self.model, observed)
+        joint = self._joint(rows)
         log_z = joint.logsumexp(dim=1)
-        check_possible(known, log_z)
-        weights = torch.from_numpy(known.row_weights)
+        check_possible(observed, log_z)
+        weights = torch.from_numpy(observed.row_weights)
         share = (joint - log_z.nan_to_num(neginf=0.0)[:, None]).exp() * weights[:, None]
-        expected = self._counted(known, share)
-        return replace(expected, log_likelihood=float(known.weighted_sum(log_z)))
+        expected = self._counted(rows, share)
+        total = float(observed.weighted_sum(log_z + _scale(observed)))
+        return replace(expected, log_likelihood=total)
 
     def improve(
         self, expected: ExpectedStatistics, priors: Mapping[Hashable, Any]
@@ -116,57 +138,69 @@ class MixtureEStep(EStep[Any]):
 
     def log_partition(self, observed: Any) -> Tensor:
         """Return ``(B,)`` log probabilities of the observations."""
-        return self._joint(*component_rows(self.model, observed)).logsumexp(dim=1)
+        joint = self._joint(component_rows(self.model, observed))
+        return joint.logsumexp(dim=1) + _scale(observed)
 
     def completed(self, observed: Any) -> Any:
-        """Return rows, or sequences, with their most probable components, see :class:`EStep`.
+        """Return rows, or sequences, with the most probable components and their states.
 
-        Hidden states of the components are not filled in, but summed out.
+        See :class:`EStep`. Component and states are those that are most probable together.
         """
-        best = self._joint(*component_rows(self.model, observed)).argmax(dim=1)
-        if not isinstance(observed, RowEvidence):
-            return replace(observed, labels=best)
+        rows = component_rows(self.model, observed)
+        filled = [
+            part.completed(x) if _has_unknown_states(part.model, x) else x
+            for part, x in zip(self.parts, rows.each, strict=True)
+        ]
+        best = self._joint(replace(rows, each=filled)).argmax(dim=1)
+        if isinstance(observed, SequenceEvidence):
+            return _with_paths(observed, filled, best)
         codes = observed.codes.copy()
         codes[:, 0] = best.numpy()
+        for k, x in enumerate(filled):
+            own = np.flatnonzero(codes[:, 0] == k)
+            codes[own[:, None], element_order(self.model, k) + 1] = x.codes[own]
         return replace(observed, codes=codes)
 
     def symmetric(self, observed: Any) -> bool:
         """Whether the components are identical or unset, or one has interchangeable states."""
-        known, classes = component_rows(self.model, self._distinct(observed))
-        unlabelled = classes is None and len(self.parts) > 1
-        arbitrary = unlabelled and (self._is_unset or self._are_alike(known))
-        return arbitrary or any(part.symmetric(known) for part in self.parts)
+        rows = component_rows(self.model, self._distinct(observed))
+        unlabelled = not _are_told_apart(rows) and len(self.parts) > 1
+        arbitrary = unlabelled and (self._is_unset or self._are_alike(rows))
+        pairs = zip(self.parts, rows.each, strict=True)
+        return arbitrary or any(part.symmetric(known) for part, known in pairs)
 
     def initialize(self, observed: Any, seed: int, at_random: bool) -> None:
         """Initialise each component by a cluster of the rows, with small weights of all others.
 
         Components of different kinds take the clusters with which short runs are best. If some rows
-        are labelled with their component, by those instead, with small weights of the rest, so that
-        no value of it is impossible.
+        are labelled with their component, or its likelihoods, by those instead, with small weights
+        of the rest, so that no value of it is impossible.
 
         References:
             Nigam, McCallum, Thrun and Mitchell (2000), Text classification from labeled and
             unlabeled documents using EM, section 3.
         """
         distinct = self._distinct(observed)
-        known, classes = component_rows(self.model, distinct)
+        rows = component_rows(self.model, distinct)
         generator = torch.Generator().manual_seed(seed)
-        size = len(self.parts)
-        labels = self._clusters(known, generator, at_random) if classes is None else classes
-        rest = torch.empty(known.num_rows, size, dtype=torch.float64)
+        size, told_apart = len(self.parts), _are_told_apart(rows)
+        known = rows.label_logs if told_apart else None
+        if known is None:
+            labels = self._clusters(rows.each[0], generator, at_random)
+        rest = torch.empty(rows.num_rows, size, dtype=torch.float64)
         rest.exponential_(generator=generator)
-        share, given = rest / rest.sum(1, keepdim=True), one_hot(labels.clamp_min(0), size).double()
-        if classes is None:
-            share = (1 - _SHARE) * given + _SHARE * share
+        share = rest / rest.sum(1, keepdim=True)
+        if known is None:
+            share = (1 - _SHARE) * one_hot(labels, size).double() + _SHARE * share
         else:
-            labelled = classes >= 0
+            labelled = (known != known[:, :1]).any(dim=1)
             few = _SHARE * int(labelled.sum()) / max(1, int((~labelled).sum()))
-            share = torch.where(labelled[:, None], given, min(few, 1.0) * share)
-        alike = self._are_alike(known)
-        for k, part in enumerate(self.parts):
-            own = known if classes is None else _labelled(known, classes == k)
-            part.initialize(own, seed + k, at_random or (k > 0 and own is known))
-        if classes is None and not alike:
+            share = torch.where(labelled[:, None], known.softmax(dim=1), min(few, 1.0) * share)
+        alike = self._are_alike(rows)
+        for k, (part, each) in enumerate(zip(self.parts, rows.each, strict=True)):
+            own = each if known is None else _labelled(each, labelled & (known.argmax(dim=1) == k))
+            part.initialize(own, seed + k, at_random or (k > 0 and own is each))
+        if known is None and not alike:
             start_by_short_runs(self, distinct, share, self._shared_out, generator)
         else:
             self.improve(self._shared_out(distinct, share), {})
@@ -179,40 +213,43 @@ class MixtureEStep(EStep[Any]):
         pieces = [c for part in self.parts for c in part.pieces.values()]
         return bool(pieces) and all(c.is_unset for c in pieces) and not self.learns_other_parameters
 
-    def _are_alike(self, known: Any) -> bool:
+    def _are_alike(self, rows: ComponentRows) -> bool:
         """Whether all components assign the same probabilities."""
-        logs = torch.stack([part.log_partition(known) for part in self.parts], dim=1)
+        logs = torch.stack(self._logs(rows), dim=1)
         return bool((logs - logs[:, :1]).nan_to_num(nan=0.0).abs().amax() <= 1e-12)
 
-    def _joint(self, known: Any, classes: Tensor | None) -> Tensor:
+    def _logs(self, rows: ComponentRows) -> list[Tensor]:
+        """``(B,)`` log probabilities of the rows under each component."""
+        return [part.log_partition(x) for part, x in zip(self.parts, rows.each, strict=True)]
+
+    def _joint(self, rows: ComponentRows) -> Tensor:
         """``(B, K)`` joint log probabilities of the rows and each component."""
         with torch.no_grad():
-            logs = [part.log_partition(known) for part in self.parts]
-            return joint_log_probs(self.model, logs, classes)
+            return joint_log_probs(self.model, self._logs(rows), rows.label_logs)
 
     def _shared_out(self, observed: Any, share: Tensor) -> ExpectedStatistics:
         """The expectations of rows with shares ``(B, K)``, where they are possible."""
-        known, _ = component_rows(self.model, observed)
-        logs = torch.stack([part.log_partition(known) for part in self.parts], dim=1)
+        rows = component_rows(self.model, observed)
+        logs = torch.stack(self._logs(rows), dim=1)
         possible = ~logs.isneginf() | logs.isneginf().all(dim=1, keepdim=True)
         kept = share * possible
         kept = torch.where(kept.sum(dim=1, keepdim=True) > 0, kept, possible.double())
         kept = kept / kept.sum(dim=1, keepdim=True) * share.sum(dim=1, keepdim=True)
-        return self._counted(known, kept * torch.from_numpy(known.row_weights)[:, None])
+        return self._counted(rows, kept * torch.from_numpy(observed.row_weights)[:, None])
 
-    def _counted(self, known: Any, share: Tensor) -> ExpectedStatistics:
+    def _counted(self, rows: ComponentRows, share: Tensor) -> ExpectedStatistics:
         """The expectations under weights ``(B, K)``."""
         collector = StatisticsCollector()
         for name, conditional in self._class_conditional.items():
             collector.add_counts(name, conditional, share.sum(dim=0), WeightedRows({}, {}, share))
-        for k, part in enumerate(self.parts):
+        for k, (part, known) in enumerate(zip(self.parts, rows.each, strict=True)):
             expected = part.expect(
                 replace(known, weights=np.ascontiguousarray(share[:, k].numpy()))
             )
             for name, sums in expected.sums.items():
                 collector.add_sums((k, name), sums)
-            for name, rows in expected.rows.items():
-                collector.add_rows((k, name), rows)
+            for name, values in expected.rows.items():
+                collector.add_rows((k, name), values)
         return collector.collected(0.0, float(share.sum()), share.sum(dim=0))
 
     def _distinct(self, observed: Any) -> Any:
@@ -244,6 +281,39 @@ def _features(model: MixtureModel, known: RowEvidence) -> Tensor:
         columns.append(written_out(name, x).double().reshape(len(codes), -1))
     table = torch.cat(columns, dim=1)
     return torch.where(table.isnan(), table.nanmean(dim=0).nan_to_num(), table)
+
+
+def _has_unknown_states(component: Any, known: Any) -> bool:
+    """Whether some discrete variable of a component was not observed everywhere."""
+    if isinstance(known, RowEvidence):
+        return bool((known.codes < 0).any())
+    variables = component.variables.items()
+    return any(v.is_discrete and not known.is_known(n) for n, v in variables)
+
+
+def _with_paths(
+    observed: SequenceEvidence, filled: Sequence[SequenceEvidence], best: Tensor
+) -> SequenceEvidence:
+    """Return sequences with the given components, and with the states that these filled in."""
+    codes = dict(observed.codes)
+    for name in dict.fromkeys(n for x in filled for n in x.codes):
+        unknown = torch.full(observed.inside.shape, MISSING)
+        each = torch.stack([x.codes.get(name, unknown) for x in filled])
+        codes[name] = each[best, torch.arange(len(best))]
+    return replace(observed, labels=best, codes=codes)
+
+
+def _are_told_apart(rows: ComponentRows) -> bool:
+    """Whether labels, or likelihoods that differ between rows, tell some components apart."""
+    logs = rows.label_logs
+    if logs is None:
+        return False
+    return bool(logs.isneginf().any() | ((logs - logs[:, :1]) != (logs - logs[:, :1])[:1]).any())
+
+
+def _scale(observed: Any) -> Tensor | float:
+    """``(B,)`` logs of the scales removed from likelihoods of rows."""
+    return torch.from_numpy(observed.soft_scale) if isinstance(observed, RowEvidence) else 0.0
 
 
 def _labelled(known: Any, own: Tensor) -> Any:

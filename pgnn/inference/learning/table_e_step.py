@@ -150,6 +150,7 @@ class NetworkEStep(TableEStep[RowEvidence]):
     """
 
     model: NetworkModel
+    takes_likelihoods = True
 
     def __init__(self, model: Any, engine: Engine | None = None) -> None:
         super().__init__(model)
@@ -173,7 +174,7 @@ class NetworkEStep(TableEStep[RowEvidence]):
 
     def read(self, data: Any, weights: Any, inputs: Inputs | None) -> RowEvidence:
         """Read rows."""
-        return read_rows(self.model, data, weights, inputs)
+        return read_rows(self.model, data, weights, inputs, soft=self.takes_likelihoods)
 
     def expect(self, observed: RowEvidence) -> ExpectedStatistics:
         """Return expected statistics, see :class:`EStep`; equal rows are evaluated once."""
@@ -190,7 +191,8 @@ class NetworkEStep(TableEStep[RowEvidence]):
         solver = model_solver(self.model, observed.reals or None, observed.inputs or None)
         row_evidence = solver.graph.evidence(observed)
         everything = np.ones(len(self.model.elements), dtype=np.bool_)
-        states, _ = solver.best(row_evidence.codes, None, solver.graph.mask(everything))
+        soft = row_evidence.soft
+        states, _ = solver.best(row_evidence.codes, soft, solver.graph.mask(everything))
         return replace(observed, codes=np.ascontiguousarray(states[:, : len(everything)]))
 
     def evaluate(self, observed: RowEvidence) -> RecordedEvidence:
@@ -203,9 +205,9 @@ class NetworkEStep(TableEStep[RowEvidence]):
             return self._log_prob(observed)
 
     def hidden(self, observed: RowEvidence) -> list[Hashable]:
-        """Return the discrete variables that are never observed."""
-        known = np.asarray((observed.codes >= 0).any(axis=0))
-        numbers = self.model.elements.numbers
+        """Return the discrete variables whose states no row tells apart."""
+        elements = self.model.elements
+        known, numbers = observed.told_apart(elements.offset), elements.numbers
         pairs = self.conditionals.items()
         return [n for n, c in pairs if c.child.is_discrete and not known[numbers(n)].any()]
 

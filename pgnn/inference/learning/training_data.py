@@ -46,7 +46,7 @@ def read_rows(
             of a single variable; or the result of an earlier call.
         weights: ``(N,)`` weight of each row, or the name of a column.
         inputs: ``(N, ...)`` covariates by name.
-        soft: Whether soft evidence is allowed.
+        soft: Whether likelihoods of states are allowed (soft evidence).
 
     Returns:
         The rows, of positive total weight.
@@ -64,11 +64,14 @@ def read_rows(
     data, weights = _take_weights(data, weights)
     try:
         inputs = read_covariates(model.read_inputs(inputs or {}))
-        observed = reader_of(model).read(data, states_only=not soft).over(inputs)
+        observed = reader_of(model).read(data, states_only=True).over(inputs)
     except EvidenceError as error:
         raise DataError(error.reason, error.advice) from None
     if observed.soft is not None and not soft:
-        raise DataError("data must be states, not likelihoods (floats)")
+        raise DataError(
+            "data must be states, not likelihoods (floats)",
+            "EM() learns networks and mixtures from likelihoods",
+        )
     counts = _counts(weights, observed.num_rows)
     observed = replace(observed, weights=counts, inputs=dict(inputs or {}))
     return observed if (counts > 0).all() else observed.take(np.flatnonzero(counts))

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pgnn.factors.variable import MISSING
 from pgnn.inference.assignment import Assignment, KBest
-from pgnn.inference.component_rows import joint_log_probs
+from pgnn.inference.component_rows import joint_log_probs, label_logs
 from pgnn.inference.time.mixture_question import MixtureQuestion
 
 
@@ -58,8 +58,8 @@ def merged_paths(
         scores: ``(B, k)`` their log probabilities under the components.
         k: Number of paths.
     """
-    rows, labels = question.num_rows, question.observed.labels
-    prior = joint_log_probs(question.model, [x.new_zeros(rows) for x in scores], labels)
+    rows, known = question.num_rows, label_logs(question.observed.labels, len(scores))
+    prior = joint_log_probs(question.model, [x.new_zeros(rows) for x in scores], known)
     joint = torch.cat([x + prior[:, c : c + 1] for c, x in enumerate(scores)], dim=1)
     which = torch.cat([torch.full_like(x, c, dtype=torch.int64) for c, x in enumerate(scores)], 1)
     ranked, place = joint.topk(min(k, joint.shape[1]), dim=1)

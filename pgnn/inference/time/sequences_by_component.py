@@ -14,7 +14,12 @@ from pgnn.errors import Unsupported
 from pgnn.evidence.sequence_evidence import SequenceEvidence
 from pgnn.inference.assignment import Assignment, KBest
 from pgnn.inference.base_question import Names
-from pgnn.inference.component_rows import chosen_components, joint_log_probs, seed_of
+from pgnn.inference.component_rows import (
+    chosen_components,
+    joint_log_probs,
+    label_logs,
+    seed_of,
+)
 from pgnn.inference.engine import Engine
 from pgnn.inference.explanation import Explanation
 from pgnn.inference.posterior import Posterior
@@ -236,7 +241,7 @@ class SequencesByComponent(SequenceEngine):
                 f"{self.engine!r} finds no log evidence, by which the components are weighted",
                 "use engine=ImportanceSampling(), or omit engine=",
             )
-        joint = joint_log_probs(question.model, logs, observed.labels)
+        joint = joint_log_probs(question.model, logs, label_logs(observed.labels, len(logs)))
         log_z = joint.logsumexp(dim=1)
         return log_z, (joint - log_z.nan_to_num(neginf=0.0).unsqueeze(1)).exp()
 
@@ -287,8 +292,8 @@ class SequencesByComponent(SequenceEngine):
 
     def _joint_so_far(self, question: MixtureQuestion, logs: Sequence[Tensor]) -> Tensor:
         """``(B, T, K)`` joint log probabilities of each beginning and each component."""
-        labels, (rows, steps) = question.observed.labels, logs[0].shape
-        each = None if labels is None else labels.repeat_interleave(steps)
+        known, (rows, steps) = label_logs(question.observed.labels, len(logs)), logs[0].shape
+        each = None if known is None else known.repeat_interleave(steps, dim=0)
         joint = joint_log_probs(question.model, [x.reshape(-1) for x in logs], each)
         return joint.reshape(rows, steps, len(logs))
 
