@@ -151,8 +151,17 @@ class AdvisedWarning(UserWarning):
         self.reason, self.advice = reason, advice
 
 
-class NotConverged(UserWarning):
-    """An iterative method stopped at its limit before it met its tolerance."""
+class NotConverged(AdvisedWarning):
+    """An iterative method stopped at its limit before it met its tolerance.
+
+    Attributes:
+        method: Name of the class of the engine or learner whose settings the advice names; empty
+            if it is about none.
+    """
+
+    def __init__(self, reason: str, advice: str = "", method: str = "") -> None:
+        super().__init__(reason, advice)
+        self.method = method
 
 
 def overflowing(names: Iterable[Hashable]) -> DataError:

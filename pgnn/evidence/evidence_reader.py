@@ -361,8 +361,8 @@ class EvidenceReader:
             if v.name not in names:
                 rest = [name for name in names if name not in known] or names
                 raise DataError(
-                    f"data has no column {v.name!r} (a variable that is never observed is latent: "
-                    f"that takes EM){closest(v.name, rest)}"
+                    f"data has no column {v.name!r}{closest(v.name, rest)}",
+                    "If it is latent, never observed, learn with EM()",
                 )
             cells = only_column(values[v.name])
             shape = tuple(np.shape(cells)) if hasattr(cells, "shape") else (1,)

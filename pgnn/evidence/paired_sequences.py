@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from pgnn.errors import EvidenceError, closest, short_repr
+from pgnn.errors import Advice, EvidenceError, closest, short_repr
 from pgnn.evidence.covariates import input_sequences
 from pgnn.evidence.row_lengths import lengths_array
 from pgnn.evidence.sequence_evidence import SequenceEvidence
@@ -185,9 +185,8 @@ class PairedSequences(SequenceEvidence):
         if raw.keys() != {name}:
             wrong = next((n for n in raw if n != name), None)
             hint = "" if wrong is None else f", not {wrong!r}{closest(wrong, [name])}"
-            raise EvidenceError(
-                f"the model needs the input {name!r}", f"give inputs={{{name!r}: ...}}{hint}"
-            )
+            advice = Advice(f"give inputs={{{name!r}: ...}}{hint}", "inputs")
+            raise EvidenceError(f"the model needs the input {name!r}", advice)
         sequences = InputSequences.read(name, raw[name], lengths)
         if evidence is None:
             none = torch.zeros_like(sequences.lengths)

@@ -13,7 +13,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from pgnn.errors import NotConverged
+from pgnn.errors import AdvisedWarning, NotConverged
 
 LEAST_EFFECTIVE = 2.0
 """Smallest meaningful effective sample size: below, a single draw has all the weight."""
@@ -37,26 +37,38 @@ class Convergence:
 
     Attributes:
         concerns: The concerns, one sentence each.
+        advice: What to do about them.
 
     Example:
         >>> fit = Convergence("Gradient").stopped(500, "raise max_iterations")
-        >>> fit.converged, fit.concerns
-        (False, ['stopped after 500 iterations, before it converged; raise max_iterations'])
+        >>> fit.converged, fit.concerns, fit.advice
+        (False, ['stopped after 500 iterations, before it converged'], ['raise max_iterations'])
     """
 
     method: str
     concerns: list[str] = field(default_factory=list)
+    advice: list[str] = field(default_factory=list)
 
     @property
     def converged(self) -> bool:
         """Whether there are no concerns."""
         return not self.concerns
 
-    def add(self, concern: str | None) -> Self:
-        """Add a concern, unless it is None."""
-        if concern is not None:
-            self.concerns.append(concern)
+    def add(self, concern: str, advice: str = "") -> Self:
+        """Add a concern, and what to do about it.
+
+        Args:
+            concern: A sentence.
+            advice: Another one; may be empty.
+        """
+        self.concerns.append(concern)
+        if advice and advice not in self.advice:
+            self.advice.append(advice)
         return self
+
+    def include(self, doubt: AdvisedWarning | None) -> Self:
+        """Add the concern that a warning tells, unless it is None."""
+        return self if doubt is None else self.add(doubt.reason, doubt.advice)
 
     def rows_not_converged(self, converged: Any, advice: str) -> Self:
         """Add a concern if some rows of a batch did not converge.
@@ -68,12 +80,11 @@ class Convergence:
         rows = np.asarray(converged, dtype=np.bool_).reshape(-1)
         if rows.all():
             return self
-        text = f"{int((~rows).sum())} of {len(rows)} rows did not converge"
-        return self.add(f"{text}; {advice}" if advice else text)
+        return self.add(f"{int((~rows).sum())} of {len(rows)} rows did not converge", advice)
 
     def stopped(self, iterations: int, advice: str, what: str = "before it converged") -> Self:
         """Add the concern that the limit of iterations was reached."""
-        return self.add(f"stopped after {iterations} iterations, {what}; {advice}")
+        return self.add(f"stopped after {iterations} iterations, {what}", advice)
 
     def no_progress(self, gradient: float, advice: str, what: str = "the parameters") -> Self:
         """Add the concern that no step was an improvement although the gradient is not zero.
@@ -84,8 +95,8 @@ class Convergence:
             what: The quantities that were optimised.
         """
         return self.add(
-            f"no step improves {what}, although the largest partial derivative is "
-            f"{gradient:.2g}; {advice}"
+            f"no step improves {what}, although the largest partial derivative is {gradient:.2g}",
+            advice,
         )
 
     def few_draws(
@@ -109,8 +120,8 @@ class Convergence:
         worst = float(np.nanmin(each))
         return self.add(
             f"{total} draws are equivalent to {worst:.3g} independent ones{where}, too few for "
-            "a reliable estimate; "
-            f"{advice}"
+            "a reliable estimate",
+            advice,
         )
 
     def chains_apart(
@@ -133,7 +144,7 @@ class Convergence:
             return self
         worst = ", ".join(f"{n!r} ({x:.2f})" for n, x in apart.items())
         which = "halves of the chain" if chains == 1 else "chains"
-        return self.add(f"the {which} disagree about {worst}, R-hat above {largest}; {advice}")
+        return self.add(f"the {which} disagree about {worst}, R-hat above {largest}", advice)
 
     def warn(self) -> None:
         """Issue a warning for the concerns, attributed to the line that called the library.
@@ -142,8 +153,9 @@ class Convergence:
             NotConverged: If there are any.
         """
         if self.concerns:
-            text = f"{self.method}: " + "; ".join(self.concerns)
-            warnings.warn(text, NotConverged, stacklevel=_depth_of_verb() + 1)
+            reason = f"{self.method}: " + "; ".join(self.concerns)
+            warning = NotConverged(reason, "; ".join(self.advice), self.method)
+            warnings.warn(warning, stacklevel=_depth_of_verb() + 1)
 
 
 def _depth_of_verb() -> int:

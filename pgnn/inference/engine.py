@@ -320,7 +320,7 @@ class Engine(OrdinaryVerbs):
         return ImpossibleEvidence(
             f"{len(rows)} of {question.num_rows} rows have probability zero (first: row {rows[0]})",
             tuple(rows),
-            advice="JunctionTree() names the conflicting evidence, errors='nan' skips such rows",
+            advice="JunctionTree() names the conflicting evidence; errors='nan' skips such rows",
         )
 
     def check_found(self, question: BaseQuestion, unknown: Mask) -> None:

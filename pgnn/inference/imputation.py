@@ -318,7 +318,7 @@ def _drawn(table: TableWithHoles, count: int, **settings: Any) -> list[Any]:
     if drawn.log_weights is not None:
         raise Unsupported(
             "this engine draws weighted samples, which cannot be written as tables",
-            "use another engine",
+            "use another engine, such as Gibbs()",
         )
     tables = []
     for k in range(count):

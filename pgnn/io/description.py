@@ -12,7 +12,7 @@ import numpy as np
 from torch import Tensor
 
 from pgnn.abilities import DirectedModel, UnrollableModel
-from pgnn.errors import DataError, ModelError, Unsupported
+from pgnn.errors import Advice, DataError, ModelError, Unsupported
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.tabular import Tabular
 from pgnn.factors.variable import Variable
@@ -116,7 +116,7 @@ def describe(model: DirectedModel, name: str = "unknown") -> Network:
     if not isinstance(model, DirectedModel) or isinstance(model, UnrollableModel):
         raise Unsupported(
             f"this format holds Bayesian networks, not a {type(model).__name__}",
-            "write a .uai file or save a checkpoint",
+            Advice("write a .uai file or save a checkpoint", "checkpoint", ("a .uai file",)),
         )
     tables: dict[Hashable, Table] = {}
     for child, conditional in model.conditionals.items():
@@ -124,7 +124,7 @@ def describe(model: DirectedModel, name: str = "unknown") -> Network:
             if not variable.is_discrete:
                 raise Unsupported(
                     f"variable {variable.name!r} is real and cannot be written as a table",
-                    "save a checkpoint instead",
+                    Advice("save a checkpoint instead", "checkpoint"),
                 )
         parents = tuple(v.name for v in conditional.parents)
         tables[child] = Table(child, parents, short_values(_log_table(conditional)))
@@ -195,7 +195,7 @@ def short_values(log_values: Tensor) -> np.ndarray:
             raise DataError(
                 f"a table holds e**{flat[np.abs(np.where(np.isinf(flat), 0, flat)).argmax()]:g}, "
                 "which is no double",
-                "divide the table by a constant, or save a checkpoint",
+                Advice("divide the table by a constant, or save a checkpoint", "checkpoint"),
             )
         short = exact.copy()
         todo = np.arange(flat.size)
@@ -215,6 +215,6 @@ def _log_table(conditional: Conditional) -> Tensor:
         raise Unsupported(
             f"the conditional of {conditional.child.name!r} depends on the inputs {inputs} and "
             "is no table",
-            "save a checkpoint instead",
+            Advice("save a checkpoint instead", "checkpoint"),
         )
     return conditional.factor().log_values

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from pgnn.errors import DataError, closest
+from pgnn.errors import Advice, DataError, closest
 from pgnn.factors.conditionals.distribution_class import distribution_class
 from pgnn.factors.piece import Piece, Restorable, signature_of
 from pgnn.factors.variable import Variable
@@ -248,7 +248,7 @@ class SettingsReader:
             rest = f"; {others} must be given too" if others else ""
             raise DataError(
                 f"{key!r} has a {kind} {noun}, whose code is not in the file",
-                f"pass modules={{{key!r}: ...}} with {wanted}{also}{rest}",
+                Advice(f"pass modules={{{key!r}: ...}} with {wanted}{also}{rest}", "modules"),
             )
         replacement = copy.deepcopy(self._take(key))
         if isinstance(replacement, Piece):

@@ -223,7 +223,7 @@ def number(model: BayesianNetwork | MarkovRandomField) -> NumberedTables:
             raise Unsupported(
                 f"potentials depend on the inputs {', '.join(map(repr, model.input_names))} and "
                 "are no tables",
-                "save a checkpoint instead",
+                Advice("save a checkpoint instead", "checkpoint"),
             )
         factors = _with_small_constants(model.factors())
         scopes = tuple(f.names for f in factors)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping
 from typing import Any
 
-from pgnn.errors import DataError, EvidenceError, closest
+from pgnn.errors import Advice, DataError, EvidenceError, closest
 from pgnn.io.source import PathOrFile, Source, write_text
 from pgnn.io.tokens import Tokens
 from pgnn.io.uai import numbering
@@ -39,11 +39,12 @@ def read_evidence(
     if sample is None and len(samples) > 1:
         raise DataError(
             f"{tokens.source.name} holds {len(samples)} samples of evidence",
-            f"pass sample=0 to {len(samples) - 1}",
+            Advice(f"pass sample=0 to {len(samples) - 1}", "sample", (len(samples) - 1,)),
         )
     chosen = sample or 0
     if not 0 <= chosen < len(samples):
-        raise DataError(f"{tokens.source.name} holds {len(samples)} samples, not sample {chosen}")
+        name = tokens.source.name
+        raise DataError(f"{name} holds {len(samples)} samples, from 0, not sample {chosen}")
     return samples[chosen]
 
 

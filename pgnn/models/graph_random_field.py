@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from pgnn.abilities import Inputs
-from pgnn.errors import DataError, EvidenceError, ModelError, closest
+from pgnn.errors import Advice, DataError, EvidenceError, ModelError, closest
 from pgnn.factors.piece import Settings
 from pgnn.factors.potentials.linear_potential import LinearPotential
 from pgnn.factors.potentials.log_linear import LogLinear
@@ -302,7 +302,8 @@ def _prepared(potential: Potential, inputs: Mapping[Hashable, Any]) -> Potential
         return potential
     name = potential.attributes.input_name
     if name not in inputs:
-        raise EvidenceError(f"the field needs the input {name!r}", f"give inputs={{{name!r}: ...}}")
+        advice = Advice(f"give inputs={{{name!r}: ...}}", "inputs")
+        raise EvidenceError(f"the field needs the input {name!r}", advice)
     return potential.prepared(inputs[name])
 
 

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pandas as pd
@@ -11,7 +12,7 @@ import pytest
 import pgnn
 from pgnn.cli.advice import in_options
 from pgnn.errors import Advice
-from tests.cli.commands import complaint, run
+from tests.cli.commands import complaint, messages, run
 
 
 @pytest.fixture
@@ -110,35 +111,78 @@ def test_where_to_write_is_checked_before_the_work(
 
 def test_advice_about_an_argument_becomes_an_option() -> None:
     text = "leave columns out by pgnn.observed(data, ignore=['a', 3, \"it's\"])"
-    found = in_options(Advice(text, "ignore", ["a", 3, "it's"]), {"ignore"})
+    found = in_options(Advice(text, "ignore", ["a", 3, "it's"]), {"ignore": None})
     assert found == "leave columns out by --ignore a --ignore 3 --ignore 'it'\"'\"'s'"
-    assert in_options(Advice(text, "ignore"), {"ignore"}) == "leave columns out by --ignore NAME"
-    assert in_options(Advice(text, "ignore"), {"seed"}) == ""
+    assert (
+        in_options(Advice(text, "ignore"), {"ignore": None}) == "leave columns out by --ignore NAME"
+    )
+    assert in_options(Advice(text, "ignore"), {"seed": None}) == ""
     separator = Advice("pass pandas.read_csv('rows.csv', sep=';')", "separator", ";")
-    assert in_options(separator, {"separator"}) == "pass --separator ';'"
-    assert in_options(Advice("or pgnn.codes(3) for the index of a state", "codes"), {"file"}) == ""
+    assert in_options(separator, {"separator": None}) == "pass --separator ';'"
+    assert (
+        in_options(Advice("or pgnn.codes(3) for the index of a state", "codes"), {"file": None})
+        == ""
+    )
     unknown = Advice("pgnn.observed(data, unknown='missing')", "unknown")
-    assert in_options(unknown, ()) == "leave the cell empty if it was not observed"
+    assert in_options(unknown, {}) == "leave the cell empty if it was not observed"
     known = Advice("pass format= as one of bif, net", "format", ["bif, net"])
-    assert in_options(known, {"format"}) == "pass --format NAME, one of bif, net"
+    assert in_options(known, {"format": None}) == "pass --format NAME, one of bif, net"
 
 
 def test_engines_and_learners_become_options() -> None:
     both = "learn with EM() or Gradient(), which sum out missing values"
-    assert in_options(both, {"learner"}) == (
+    assert in_options(both, {"learner": None}) == (
         "learn with --learner EM or --learner Gradient, which sum out missing values"
     )
-    assert in_options(both, {"engine"}) == ""
+    assert in_options(both, {"engine": None}) == ""
     engine = "use engine=Gibbs(samples=9, chains=2), or observe more"
-    assert in_options(engine, {"engine"}) == (
+    assert in_options(engine, {"engine": None}) == (
         "use --engine 'Gibbs(samples=9, chains=2)', or observe more"
     )
-    assert in_options("observe all of them", ()) == "observe all of them"
+    assert in_options("observe all of them", {}) == "observe all of them"
     leave = "leave out engine= to choose one automatically"
-    assert in_options(leave, {"engine"}) == "leave out --engine to choose one automatically"
-    assert in_options(leave, {"learner"}) == ""
+    assert in_options(leave, {"engine": None}) == "leave out --engine to choose one automatically"
+    assert in_options(leave, {"learner": None}) == ""
     for python in ("use model.unroll(3)", "raise max_bytes", "give scale= too", "see pgnn.codes"):
-        assert in_options(python, {"engine", "learner"}) == ""
+        assert in_options(python, {"engine": None, "learner": None}) == ""
+
+
+def test_only_what_python_alone_can_follow_is_left_out() -> None:
+    either = "take model.unroll(3), or observe 'a_b'; the bound (at most 3) is valid"
+    assert in_options(either, {}) == "observe 'a_b'; the bound (at most 3) is valid"
+    assert in_options("observe it, or give inputs={'x': 1}. Rows differ", {}) == (
+        "observe it. Rows differ"
+    )
+
+
+def test_settings_of_the_method_that_a_warning_is_about() -> None:
+    raised = "raise max_iterations, or add a prior"
+    assert in_options(raised, {"learner": None}, "EM") == (
+        "raise max_iterations (--learner 'EM(max_iterations=5000)'), or add a prior"
+    )
+    given = {"learner": "EM(max_iterations=7, restarts=2)"}
+    assert in_options(raised, given, "EM") == (
+        "raise max_iterations (--learner 'EM(max_iterations=70, restarts=2)'), or add a prior"
+    )
+    assert in_options(raised, {"learner": "Gradient"}, "Gibbs") == "add a prior"
+    both = "increase samples= and burn_in=, or use MeanField() or tree_reweighted=True"
+    assert in_options(both, {"engine": "Gibbs(samples=50)"}, "Gibbs") == (
+        "increase samples (--engine 'Gibbs(samples=500)') and burn_in"
+    )
+    assert in_options("use tree_reweighted=True", {"engine": None}, "BeliefPropagation") == (
+        "use --engine 'BeliefPropagation(tree_reweighted=True)'"
+    )
+
+
+def test_a_learner_that_stopped_names_its_setting(
+    asia: Path, table: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("fit", asia, table, "--ignore", "the id", "--to", table.with_name("out.bif"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        assert run(*words, "--learner", "Gradient(max_iterations=1)") == 0
+    told = messages(capsys.readouterr().err)
+    assert "raise max_iterations (--learner 'Gradient(max_iterations=10)')" in told
 
 
 def test_names_of_data_are_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -33,6 +33,10 @@ def folder(asia: Path, tmp_path: Path) -> Path:
     real = pgnn.BayesianNetwork(edges, parts).fit({"x": x, "y": x**2}, progress=False)
     real.save(tmp_path / "real.safetensors")
     (tmp_path / "words.csv").write_text("x,y\n1,\n2,abc\n")
+    regression = pgnn.LinearRegression("y", ["x"]).fit({"x": x, "y": x**2}, progress=False)
+    regression.save(tmp_path / "line.safetensors")
+    (tmp_path / "two.uai").write_text("BAYES\n1\n2\n1\n1 0\n\n2\n 0.5 0.5\n")
+    (tmp_path / "two.evid").write_text("2\n1 0 1\n1 0 0\n")
     (tmp_path / "scaled.uai").write_text("BAYES\n1\n2\n1\n1 0\n\n2\n 1.0 3.0\n")
     return tmp_path
 
@@ -56,6 +60,10 @@ CASES = [
         "/proc/o.csv: No such file or directory",
     ),
     (1, "predict {asia} rows.csv -t lung --engine MCMC", "got 8"),
+    (1, "query {asia} --engine BranchAndBound", "BranchAndBound has no marginals; use --engine"),
+    (1, "convert real.safetensors o.bif", "'x' is real and cannot be written as a table; write a"),
+    (1, "query two.uai --evidence-file two.evid", "choose one by --sample, from 0 to 1"),
+    (1, "query line.safetensors -t y", "'x' has no distribution; observe it by -e x=VALUE"),
     (1, "fit {asia} rows.csv --to -", "has no ending that names a format"),
     (1, "convert {asia} -", "use pgnn convert FILE - --format NAME"),
     (1, "fit {asia} rows.csv --to o.bif --learner KMeans", "mixtures of normal distributions"),

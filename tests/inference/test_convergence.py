@@ -12,7 +12,7 @@ from pgnn.inference.convergence import Convergence, Trend
 
 def test_nothing_doubtful_is_converged_and_silent():
     fit = Convergence("EM").few_draws([90.0], 100, "x")
-    fit.chains_apart({"a": 1.001}, "x").add(None)
+    fit.chains_apart({"a": 1.001}, "x").include(None)
     assert fit.converged
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -49,6 +49,16 @@ def test_what_is_doubtful_is_said(doubt, text):
         fit.warn()
 
 
+def test_advice_is_told_apart_and_once():
+    fit = Convergence("EM").add("a").include(NotConverged("b", "raise it")).stopped(3, "raise it")
+    with pytest.warns(NotConverged) as caught:
+        fit.warn()
+    told = caught[0].message
+    assert isinstance(told, NotConverged)
+    assert told.reason == "EM: a; b; stopped after 3 iterations, before it converged"
+    assert (told.advice, told.method) == ("raise it", "EM")
+
+
 def test_rows_without_an_answer_and_single_draws_are_not_doubted():
     assert Convergence("X").few_draws([math.nan], 100, "more").converged
     assert Convergence("X").few_draws([1.0], 1, "more").converged
@@ -77,5 +87,6 @@ def test_noise_that_hides_a_rise_is_no_rest():
 
 def test_rows_that_did_not_converge_are_counted() -> None:
     judged = Convergence("BeliefPropagation").rows_not_converged([True, False, False], "raise it")
-    assert judged.concerns == ["2 of 3 rows did not converge; raise it"]
+    assert judged.concerns == ["2 of 3 rows did not converge"]
+    assert judged.advice == ["raise it"]
     assert Convergence("MeanField").rows_not_converged([True, True], "raise it").converged

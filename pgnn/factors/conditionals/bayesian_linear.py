@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.distributions import MultivariateNormal, Normal
 
-from pgnn.errors import DataError, ModelError, overflowing
+from pgnn.errors import AdvisedWarning, DataError, ModelError, overflowing
 from pgnn.factors.conditionals.exponential_family import Statistics
 from pgnn.factors.conditionals.linear_gaussian import LinearGaussian
 from pgnn.factors.conditionals.regression import Regression
@@ -174,7 +174,7 @@ class BayesianLinear(LinearGaussian):
                 "use more rows, or give both scale= and noise=",
             )
 
-    def doubt(self, statistics: Statistics) -> str | None:
+    def doubt(self, statistics: Statistics) -> AdvisedWarning | None:
         """None: the posterior accounts for uncertain estimates."""
         return None
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from pgnn.errors import Unsupported
+from pgnn.errors import Advice, Unsupported
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.factor import Factor
 
@@ -34,7 +34,8 @@ class Exogenous(Conditional):
             Unsupported: Always.
         """
         name = self.child.name
-        raise Unsupported(f"{name!r} has no distribution", f"observe it, as in {{{name!r}: ...}}")
+        advice = Advice(f"observe it, as in {{{name!r}: ...}}", "evidence", (name,))
+        raise Unsupported(f"{name!r} has no distribution", advice)
 
     def factor(
         self,

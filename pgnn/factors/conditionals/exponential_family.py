@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pgnn.errors import DataError, overflowing
+from pgnn.errors import AdvisedWarning, DataError, overflowing
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.finite import all_finite
 
@@ -135,11 +135,11 @@ class ExponentialFamily(Conditional):
         """
         return None
 
-    def doubt(self, statistics: Statistics) -> str | None:
+    def doubt(self, statistics: Statistics) -> AdvisedWarning | None:
         """Return a concern about the current parameters as an estimate from some statistics.
 
         Returns:
-            A sentence, such as that a variance is at its lower bound; None if there is no concern.
+            A warning, such as that a variance is at its lower bound; None if there is no concern.
         """
         return None
 

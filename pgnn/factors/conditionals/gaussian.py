@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, Normal
 
-from pgnn.errors import ModelError
+from pgnn.errors import AdvisedWarning, ModelError
 from pgnn.factors.conditionals.conjugate import Beliefs, Conjugate
 from pgnn.factors.conditionals.covariance import LOG_2PI, Covariance
 from pgnn.factors.conditionals.emission import Emission, read_parameter
@@ -222,7 +222,7 @@ class Gaussian(Emission, Conjugate):
         constant = self.form.log_determinant(raw, self.size) + self.size * LOG_2PI
         return -0.5 * (misfit + self.form.pool(moments.count) * constant).sum()
 
-    def doubt(self, statistics: Statistics) -> str | None:
+    def doubt(self, statistics: Statistics) -> AdvisedWarning | None:
         """Tell whether a learnable covariance stands on its floor; see the base class."""
         if not self.scale.requires_grad:
             return None

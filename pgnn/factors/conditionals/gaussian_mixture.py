@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Categorical, Distribution, MixtureSameFamily
 
-from pgnn.errors import ModelError
+from pgnn.errors import AdvisedWarning, ModelError
 from pgnn.factors.conditionals.covariance import Covariance
 from pgnn.factors.conditionals.emission import Emission, kmeans
 from pgnn.factors.conditionals.exponential_family import Statistics
@@ -128,7 +128,7 @@ class GaussianMixture(Emission):
         self.components.maximize(statistics, normal)
         self.weights.maximize((statistics[0].reshape(self.weights.shape),), dirichlet)
 
-    def doubt(self, statistics: Statistics) -> str | None:
+    def doubt(self, statistics: Statistics) -> AdvisedWarning | None:
         """Those of the components; see the base class."""
         return self.components.doubt(statistics)
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, Normal
 
-from pgnn.errors import EvidenceError, ModelError
+from pgnn.errors import AdvisedWarning, EvidenceError, ModelError
 from pgnn.factors.conditionals.covariance import Covariance, log_normalizer, whitened_square
 from pgnn.factors.conditionals.emission import Emission, read_parameter
 from pgnn.factors.conditionals.exponential_family import Statistics
@@ -297,7 +297,7 @@ class LinearGaussian(Emission):
         """Return whether a prior applies to learnable parameters of this conditional."""
         return isinstance(prior, ParameterPrior) and prior.applies(self)
 
-    def doubt(self, statistics: Statistics) -> str | None:
+    def doubt(self, statistics: Statistics) -> AdvisedWarning | None:
         """Warn if a learnable covariance is at its lower bound; see the base class."""
         if not self.scale.requires_grad:
             return None

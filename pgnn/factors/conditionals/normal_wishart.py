@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pgnn.errors import ModelError
+from pgnn.errors import AdvisedWarning, ModelError
 from pgnn.factors.conditionals.covariance import Covariance
 from pgnn.factors.conditionals.exponential_family import LEAST_COUNT
 from pgnn.factors.conditionals.table_reader import read_numbers
@@ -242,7 +242,7 @@ def normal_log_prior(
     return -0.5 * total
 
 
-def floor_doubt(child: Variable, moments: NormalMoments, scale: Tensor) -> str | None:
+def floor_doubt(child: Variable, moments: NormalMoments, scale: Tensor) -> AdvisedWarning | None:
     """Return a warning about covariances at their lower bound; None if there are none.
 
     Args:
@@ -256,10 +256,11 @@ def floor_doubt(child: Variable, moments: NormalMoments, scale: Tensor) -> str |
     if not on_floor:
         return None
     which = "" if form.tied else f" in {len(on_floor)} of {len(raw)} configurations"
-    return (
+    return AdvisedWarning(
         f"the variance of {child.name!r} is at its lower bound{which}: it collapsed onto few "
-        "rows, or elements are functions of others; use a prior (NormalWishart), fewer "
-        "states, or another min_variance= of the covariance's form"
+        "rows, or elements are functions of others",
+        "use a prior (NormalWishart), fewer states, or another min_variance= of the covariance's "
+        "form",
     )
 
 

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pgnn.errors import EvidenceError, ModelError, closest
+from pgnn.errors import Advice, EvidenceError, ModelError, closest
 from pgnn.factors.elements import Elements
 from pgnn.factors.factor import Factor
 from pgnn.factors.groups.factor_group import FactorGroup
@@ -173,10 +173,10 @@ class Potential(Piece):
         covariates = {}
         for name in self.inputs:
             if name not in available:
+                hint = closest(name, available) if available else ""
                 raise EvidenceError(
                     f"the potential of {_label(self.variables)} needs the input {name!r}",
-                    f"pass it in inputs={{{name!r}: ...}}"
-                    + (closest(name, available) if available else ""),
+                    Advice(f"pass it in inputs={{{name!r}: ...}}{hint}", "inputs"),
                 )
             covariates[name] = torch.as_tensor(available[name])
         return covariates

@@ -58,7 +58,8 @@ def report(potential: PotentialEnergy, diagnostics: Mapping[str, Any], total: in
             advice += ", or use a non-centred parameterisation"
         verdict.add(
             f"{number} of {total} trajectories diverged, most often near "
-            f"{diagnostics['divergent_at']!r}; {advice}"
+            f"{diagnostics['divergent_at']!r}",
+            advice,
         )
     verdict.warn()
 

@@ -79,7 +79,7 @@ class PotentialEnergy:
         if not self.latent:
             _check_not_partial(observed)
             raise Unsupported(
-                "MCMC requires a latent real variable, but all are observed",
+                "MCMC requires a real variable that is not observed, but there is none",
                 "leave out the engine, or use JunctionTree()",
             )
         with unvalidated():

@@ -38,6 +38,7 @@ Rows = NDArray[np.int64]
 
 # number of rows that are searched for duplicates; share of distinct rows above which none pay
 _MANY_ROWS, _REPEATED = 32, 0.8
+_LARGEST_BUDGET = 2**46  # bytes, or multiply-adds, that a message advises
 
 
 @dataclass(eq=False)
@@ -295,26 +296,25 @@ class Solver:
 
     def check(self, plan: Plan, rows: int) -> int:
         """Return the memory of a plan in bytes; raise an error if it exceeds the budget."""
+        needed, work = int(min(plan.total * 8, 1e300)), plan.multiply_adds * rows
         if plan.compilable and not plan.interim and self.cpu is not None:
             needed = self.cpu.bytes_needed(plan, rows)
-        else:
-            needed = int(min(plan.total * 8, 1e300))
-        allowed, raised = "", ""
         if needed > self.max_bytes:
-            allowed, raised = (
-                f" of {human_bytes(self.max_bytes)} allowed by the budget",
-                "max_bytes",
-            )
-        elif plan.multiply_adds * rows > self.max_work:
-            allowed, raised = ", more work than the budget allows", "max_work"
-        if raised:
-            raise Intractable(
-                f"an exact answer has treewidth {plan.width}, its largest table has "
-                f"{plan.largest:.3g} entries: it takes {human_count(plan.multiply_adds)} "
-                f"multiply-adds for each row and {human_bytes(needed)}{allowed}",
-                f"Observe more variables, query fewer targets, or raise JunctionTree({raised}=...)",
-            )
-        return needed
+            allowed = f" of {human_bytes(self.max_bytes)} allowed by the budget"
+            enough = f"max_bytes={needed}"
+        elif work > self.max_work:
+            allowed, enough = ", more work than the budget allows", f"max_work={1.1 * work:.1e}"
+        else:
+            return needed
+        advice = "Observe more variables, or query fewer targets"
+        if max(needed, work) < _LARGEST_BUDGET:
+            advice += f", or use JunctionTree({enough})"
+        raise Intractable(
+            f"an exact answer has treewidth {plan.width}, its largest table has {plan.largest:.3g} "
+            f"entries: it takes {human_count(plan.multiply_adds)} multiply-adds for each row and "
+            f"{human_bytes(needed)}{allowed}",
+            advice,
+        )
 
     def plans(self, codes: Codes, ask: Ask) -> Iterator[tuple[Plan, Rows]]:
         """Yield plans, all within the budget, with the rows that each answers."""

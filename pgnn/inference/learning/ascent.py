@@ -231,7 +231,7 @@ class Ascent(Learner):
                 converged = self._maximize(problem, seed, progress)
             self._align(model)
             history.update(self._report(problem, model, converged))
-        Convergence(type(self).__name__).add(unobserved_warning(model, rows)).warn()
+        Convergence(type(self).__name__).include(unobserved_warning(model, rows)).warn()
         self._warn(problem.record, converged, last)
 
     def _read(self, model: Any, data: Any, weights: Any, inputs: Inputs | None) -> Any:
@@ -365,8 +365,8 @@ class Ascent(Learner):
         else:
             verdict.no_progress(
                 gradient,
-                "the value or its gradient may have reached the limit of their precision, or "
-                "be wrong: check the data, rescale it, or use other initial parameters",
+                "check the data, rescale it, or use other initial parameters: the value or its "
+                "gradient may have reached the limit of their precision, or be wrong",
             )
         verdict.warn()
 

@@ -113,12 +113,12 @@ def _is_flat(term: Term) -> bool:
 
 
 def _warn(name: Hashable) -> None:
-    message = (
+    warning = NotConverged(
         f"the rows of this batch determine {name!r} almost surely, as those of a single class do: "
-        "its log-likelihood is flat at the estimates, so that later batches forget it; shuffle the "
-        "rows, so that all batches are alike, or fit() all of them"
+        "its log-likelihood is flat at the estimates, so that later batches forget it",
+        "shuffle the rows, so that all batches are alike, or fit() all of them",
     )
-    warnings.warn(message, NotConverged, stacklevel=2)
+    warnings.warn(warning, stacklevel=2)
 
 
 def _expansion(terms: Sequence[Term]) -> Statistics:

@@ -132,10 +132,11 @@ def fit_conditional(term: Term, max_iterations: int) -> None:
     worst = max(float(p.grad.abs().max()) for p in parameters if p.grad is not None and p.numel())
     optimizer.zero_grad()
     if not worst <= 10 * _GRADIENT:
-        Convergence(f"the fit of {name!r}").stopped(
+        Convergence("MaximumLikelihood").stopped(
             max_iterations,
             "raise max_iterations",
-            f"with a largest partial derivative of {worst:.2g}, more than {10 * _GRADIENT:g}",
+            f"with a largest partial derivative of {worst:.2g} for {name!r}, more than "
+            f"{10 * _GRADIENT:g}",
         ).warn()
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pgnn.abilities import Inputs
-from pgnn.errors import ModelError, Unsupported
+from pgnn.errors import AdvisedWarning, ModelError, Unsupported
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.conjugate import Beliefs, Conjugate
 from pgnn.factors.conditionals.exponential_family import ExponentialFamily
@@ -81,9 +81,9 @@ def fit_conjugate(
     judge(run, unobserved_warning(model, observed)).warn()
 
 
-def judge(run: Run[Any], untold: str | None) -> Convergence:
+def judge(run: Run[Any], untold: AdvisedWarning | None) -> Convergence:
     """Return the concerns about a fit."""
-    verdict = Convergence("VariationalBayes").add(untold)
+    verdict = Convergence("VariationalBayes").include(untold)
     return verdict if run.converged else verdict.stopped(run.iterations, "raise max_iterations")
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from pgnn.abilities import Inputs
-from pgnn.errors import ModelError
+from pgnn.errors import AdvisedWarning, ModelError
 from pgnn.evidence.partitioned_frame import is_partitioned
 from pgnn.factors.conditionals.parameter_prior import ParameterPrior
 from pgnn.factors.conditionals.tabular import Prior
@@ -366,18 +366,18 @@ class EM(Learner):
         """Return the value of the first process."""
         return from_first(together(make)) if self.distributed else make()
 
-    def _warn(self, best: Start, last: ExpectedStatistics, untold: str | None) -> None:
-        verdict = Convergence("EM").add(untold)
-        for concern in doubts(best.e_step.pieces, last):
-            verdict.add(concern)
+    def _warn(self, best: Start, last: ExpectedStatistics, untold: AdvisedWarning | None) -> None:
+        verdict = Convergence("EM").include(untold)
+        for doubt in doubts(best.e_step.pieces, last):
+            verdict.include(doubt)
         unused = (
             [] if last.occupancy is None else (last.occupancy < _UNUSED).nonzero()[:, 0].tolist()
         )
         if unused:
             names = [best.e_step.states[k] for k in unused]
             verdict.add(
-                f"states {names} are hardly used (fewer than {_UNUSED} expected steps); use "
-                "fewer states, more restarts=, or a prior"
+                f"states {names} are hardly used (fewer than {_UNUSED} expected steps)",
+                "use fewer states, more restarts, or a prior",
             )
         if best.fell is not None:
             verdict.add(
@@ -388,8 +388,8 @@ class EM(Learner):
         elif best.stuck:
             verdict.add(
                 f"no step improves the conditionals of {best.stuck}, although their gradients "
-                "are not zero: the likelihood may be unbounded; check the data, or use other "
-                "initial parameters"
+                "are not zero: the likelihood may be unbounded",
+                "check the data, or use other initial parameters",
             )
         elif not best.converged:
             verdict.stopped(

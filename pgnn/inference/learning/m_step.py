@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
+from pgnn.errors import AdvisedWarning
 from pgnn.factors.conditionals.causal_independence import CausalIndependence
 from pgnn.factors.conditionals.exponential_family import ExponentialFamily, Statistics, check_sums
 from pgnn.factors.conditionals.parameter_prior import ParameterPrior
@@ -81,7 +82,7 @@ def log_prior(pieces: Pieces, priors: Mapping[Hashable, Any]) -> float:
     return total
 
 
-def doubts(pieces: Pieces, expected: ExpectedStatistics) -> list[str]:
+def doubts(pieces: Pieces, expected: ExpectedStatistics) -> list[AdvisedWarning]:
     """Return concerns about conditionals that were estimated in closed form."""
     messages = []
     for name, conditional in pieces.items():

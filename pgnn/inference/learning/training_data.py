@@ -12,7 +12,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pgnn.abilities import DirectedModel, FactorModel, ImplicitModel, Inputs, PairedModel
-from pgnn.errors import DataError, EvidenceError, Unsupported, closest, overflowing
+from pgnn.errors import (
+    AdvisedWarning,
+    DataError,
+    EvidenceError,
+    Unsupported,
+    closest,
+    overflowing,
+)
 from pgnn.evidence.covariates import read_covariates
 from pgnn.evidence.frames import batches_hint, columns_of, is_frame
 from pgnn.evidence.row_evidence import RowEvidence
@@ -215,7 +222,7 @@ def check_complete(model: Any, observed: RowEvidence | SequenceEvidence) -> None
             )
 
 
-def unobserved_warning(model: FactorModel, observed: Any) -> str | None:
+def unobserved_warning(model: FactorModel, observed: Any) -> AdvisedWarning | None:
     """Return a warning about variables that the data cannot inform; None if there are none.
 
     A variable needs to be observed, or to have observed descendants.
@@ -243,9 +250,9 @@ def unobserved_warning(model: FactorModel, observed: Any) -> str | None:
     if not unknown:
         return None
     names = ", ".join(map(repr, unknown[:5])) + (", ..." if len(unknown) > 5 else "")
-    return (
-        f"no values of {names} or of descendants were observed: the conditional is unchanged; "
-        "leave out the variable, or give its parameters"
+    return AdvisedWarning(
+        f"no values of {names} or of descendants were observed: the conditional is unchanged",
+        "leave out the variable, or give its parameters",
     )
 
 

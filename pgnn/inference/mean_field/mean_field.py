@@ -176,8 +176,8 @@ class MeanField(Engine):
             verdict.add(
                 "no distribution of positive probability was found for "
                 f"{int((~feasible).sum())} of {len(feasible)} rows, whose bound is -inf and whose "
-                "marginals are those of softened tables; use Gibbs(), BeliefPropagation() or "
-                "JunctionTree(), or larger blocks"
+                "marginals are those of softened tables",
+                "use Gibbs(), BeliefPropagation() or JunctionTree(), or larger blocks",
             )
         return verdict
 

@@ -193,8 +193,8 @@ def _adjoint(vjp: Callable[[Tensor], Tensor], gradient: Tensor) -> Tensor:
         Convergence("BeliefPropagation").add(
             f"the derivatives of {inexact} of {len(gradient)} rows are inexact: the adjoint system "
             f"of propagation was solved to a relative residual of {float(residual.max()):.2g} "
-            "only; beliefs near a phase transition are sensitive to every parameter: weaken "
-            "the couplings or use tree-reweighted propagation"
+            "only; beliefs near a phase transition are sensitive to every parameter",
+            "weaken the couplings or use tree-reweighted propagation",
         ).warn()
     return solution
 

@@ -21,7 +21,7 @@ from pgnn.inference.sampling.likelihood_weighting import LikelihoodWeighting, Su
 from pgnn.inference.sampling.possibility import proven_impossible
 from pgnn.limits import check_settings, check_work
 
-_ADVICE = "draw more, or use JunctionTree() or Gibbs()"
+_ADVICE = "draw more samples, or use JunctionTree() or Gibbs()"
 
 
 @dataclass(frozen=True)
@@ -129,8 +129,8 @@ class ImportanceSampling(Engine):
         if nothing:
             verdict.add(
                 f"none of {self.samples} draws agreed with the evidence in {nothing} of "
-                f"{len(size)} rows, which have no answer (NaN); the evidence may still be "
-                f"possible: {_ADVICE}"
+                f"{len(size)} rows, which have no answer (NaN); the evidence may still be possible",
+                _ADVICE,
             )
         return verdict.few_draws(size, self.samples, _ADVICE, TRUSTED_DRAWS)
 

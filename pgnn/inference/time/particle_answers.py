@@ -148,8 +148,9 @@ def warn_of_few(run: ParticleHistory, distinct: NDArray[np.int64] | None, engine
         if thin.any():
             judged.add(
                 f"the paths of {int(thin.sum())} of {len(thin)} rows come from {distinct.min()} "
-                f"particles at some step; {advice}, draw paths "
-                "backward, as in SequentialMonteCarlo(backward=200), or filter"
+                "particles at some step",
+                f"{advice}, draw paths backward, as in SequentialMonteCarlo(backward=200), or "
+                "filter",
             )
     judged.warn()
 

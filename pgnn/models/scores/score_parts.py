@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pgnn.errors import EvidenceError, ModelError, closest
+from pgnn.errors import Advice, EvidenceError, ModelError, closest
 from pgnn.models.scores.attribute_scores import AttributeScores
 from pgnn.models.scores.step_scores import StepScores
 
@@ -38,7 +38,7 @@ def input_of(part: StepScores, inputs: Any) -> Any:
         hint = closest(part.input_name, inputs) if isinstance(inputs, Mapping) else ""
         raise EvidenceError(
             f"the field needs the input {part.input_name!r}",
-            f"give inputs={{{part.input_name!r}: ...}}{hint}",
+            Advice(f"give inputs={{{part.input_name!r}: ...}}{hint}", "inputs"),
         )
     return inputs[part.input_name]
 

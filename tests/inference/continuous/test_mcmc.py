@@ -440,7 +440,7 @@ def test_bad_questions():
     model = mixture()
     with pytest.raises(Unsupported, match="in a loop"):
         model.query("mu", {"y": [0.8, 0.9]}, engine=engine())
-    with pytest.raises(Unsupported, match="requires a latent real variable, but all are observed"):
+    with pytest.raises(Unsupported, match="requires a real variable that is not observed"):
         model.query("k", {"y": 0.8, "mu": 0.1}, engine=engine())
     with pytest.raises(EvidenceError, match="'y' is real and observed"):
         model.query("y", {"y": 0.8}, engine=engine())

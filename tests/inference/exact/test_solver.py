@@ -361,7 +361,7 @@ def test_too_large_is_said_before_memory_is_touched(monkeypatch: pytest.MonkeyPa
         assert "1.13e+15 entries" in message
         assert "PiB" in message
         assert "4.0 GiB" in message
-        assert "max_bytes" in message
+        assert "max_bytes" not in message  # no machine has so much
 
 
 def test_budgets() -> None:
@@ -373,7 +373,7 @@ def test_budgets() -> None:
     assert Solver(graph, max_bytes=needed).log_evidence(codes, None)[0] == pytest.approx(
         18 * math.log(2)
     )
-    with pytest.raises(Intractable):
+    with pytest.raises(Intractable, match=rf"or use JunctionTree\(max_bytes={needed}\)"):
         Solver(graph, max_bytes=needed // 100).log_evidence(codes, None)
     observed = codes.copy()
     observed[0, :14] = 0
