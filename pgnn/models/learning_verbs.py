@@ -123,10 +123,11 @@ class LearningVerbs(CheckedModule, FactorModel):
         pass over each batch, with persistent chains. Conditionals without sufficient statistics
         (logistic and softmax regressions, torch distributions, networks) store the log-likelihood
         of each batch to second order, at the parameters that follow from it and the earlier ones;
-        this is accurate if batches have many rows and are alike, so shuffle sorted rows first: a
-        batch of a single class is forgotten, with a warning. That of an earlier fit is kept if the
-        conditional has at most 20 parameters; a warning names others. An incomplete declaration is
-        inferred from the first batch.
+        this is accurate if batches have many rows and are alike, so shuffle sorted rows first. Of
+        batches of a single class they keep the rows, up to 100,000 numbers, in the history and in
+        files; a warning tells when more are forgotten. The log-likelihood of an earlier fit is kept
+        if the conditional has at most 20 parameters; a warning names others. An incomplete
+        declaration is inferred from the first batch.
 
         Args:
             data: A batch, see :meth:`fit`.

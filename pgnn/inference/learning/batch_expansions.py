@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 import torch
+from torch.nn.functional import one_hot
 
 from pgnn.errors import DataError, NotConverged, Unsupported
 from pgnn.factors.conditionals.conditional import Conditional
@@ -19,6 +20,7 @@ from pgnn.inference.learning.earlier_batches import EarlierBatches
 from pgnn.inference.learning.expected_statistics import (
     ExpectedStatistics,
     Pieces,
+    WeightedRows,
     learnable,
     tied,
 )
@@ -27,15 +29,14 @@ from pgnn.inference.learning.penalised_fit import derivatives
 
 _FLAT = 0.01
 """Mean negative log probability in nats, up to which rows say too little about parameters."""
+_MOST_WAITING = 100_000
+"""Largest number of values in the rows that wait for rows of other classes."""
 _MOST = 1000
 """Largest number of parameters whose second derivatives are stored."""
 
 
 def with_earlier(
-    pieces: Pieces,
-    expected: ExpectedStatistics,
-    earlier: Mapping[Hashable, Statistics],
-    scale: float,
+    pieces: Pieces, expected: ExpectedStatistics, earlier: Mapping[Hashable, Statistics]
 ) -> ExpectedStatistics:
     """Return statistics whose rows carry the log-likelihood of earlier batches.
 
@@ -43,13 +44,12 @@ def with_earlier(
         pieces: The conditionals, by name.
         expected: Statistics of a batch.
         earlier: Precision and target of earlier batches, by name.
-        scale: Factor of the weights of the batch.
 
     Raises:
         Unsupported: If a conditional has too many parameters.
         DataError: If a first batch has too few values for a maximum.
     """
-    rows = {n: replace(x, weights=x.weights * scale) for n, x in expected.rows.items()}
+    rows = dict(expected.rows)
     for name, *_ in _groups(pieces, expected):
         size = _size(name, pieces[name])
         nothing = torch.zeros(size, size).double(), torch.zeros(size).double()
@@ -81,7 +81,7 @@ def _check_enough(term: Term) -> None:
 
 
 def expansions(pieces: Pieces, expected: ExpectedStatistics) -> dict[Hashable, Statistics]:
-    """Return precision and target of a batch by name, expanded at the current parameters.
+    """Return precision and target of rows by name, expanded at the current parameters.
 
     Warns:
         NotConverged: If the rows determine a discrete variable almost surely, as those of a single
@@ -97,8 +97,50 @@ def expansions(pieces: Pieces, expected: ExpectedStatistics) -> dict[Hashable, S
     return found
 
 
+def waiting_rows(pieces: Pieces, expected: ExpectedStatistics) -> dict[Hashable, WeightedRows]:
+    """Return the rows, by name, whose log-likelihood has no useful expansion yet.
+
+    These are rows of a single class, and rows that determine a discrete variable almost surely: how
+    much they say depends on rows of other classes, which later batches may have.
+
+    Args:
+        pieces: The conditionals, by name, at parameters learned from the rows.
+        expected: Statistics of a batch.
+    """
+    found: dict[Hashable, WeightedRows] = {}
+    for names in _groups(pieces, expected):
+        rows = {n: expected.rows[n] for n in names}
+        terms = [Term.of(pieces[n], x) for n, x in rows.items()]
+        if any(_is_flat(t) or _is_of_one_class(t) for t in terms) and _has_room(rows):
+            found |= rows
+    return found
+
+
+def released_rows(
+    pieces: Pieces, waiting: Mapping[Hashable, WeightedRows], batch: ExpectedStatistics
+) -> dict[Hashable, WeightedRows]:
+    """Return the rows, by name, that wait no longer.
+
+    There is no room for them beside those of a batch, or they cannot be joined with these because
+    other variables of the conditional were observed.
+    """
+    found: dict[Hashable, WeightedRows] = {}
+    for names in tied(learnable(pieces)):
+        old = {n: waiting[n] for n in names if n in waiting}
+        new = {n: batch.rows[n] for n in names if n in batch.rows}
+        apart = any(not old[n].observes_as(x) for n, x in new.items() if n in old)
+        if apart or not _has_room({**{(0, n): x for n, x in old.items()}, **new}):
+            found |= old
+    return found
+
+
+def _has_room(rows: Mapping[Hashable, WeightedRows]) -> bool:
+    """Whether rows are few enough to be kept in the history."""
+    return sum(x.size for x in rows.values()) <= _MOST_WAITING
+
+
 def missing_expansions(
-    pieces: Pieces, expected: ExpectedStatistics, kept: Mapping[Hashable, Statistics]
+    pieces: Pieces, expected: ExpectedStatistics, kept: Collection[Hashable]
 ) -> list[Hashable]:
     """Return the names of conditionals with rows of which earlier batches left no expansion."""
     return [names[0] for names in _groups(pieces, expected) if names[0] not in kept]
@@ -112,10 +154,25 @@ def _is_flat(term: Term) -> bool:
         return float(term.value()) > -_FLAT * float(term.weights.sum())
 
 
+def _is_of_one_class(term: Term) -> bool:
+    """Whether a discrete variable has almost always the same state in the rows."""
+    child = term.conditional.child
+    if not child.is_discrete or child.shape:
+        return False
+    if child.name in term.values:
+        hot = one_hot(term.values[child.name].long(), child.num_states).double()
+        counts = term.weights.reshape(len(hot), -1).sum(dim=1).double() @ hot
+    else:  # the last axis of the weights
+        counts = term.weights.double().reshape(-1, child.num_states).sum(dim=0)
+    shares = counts / counts.sum()
+    return float(-torch.xlogy(shares, shares).sum()) <= _FLAT
+
+
 def _warn(name: Hashable) -> None:
     warning = NotConverged(
-        f"the rows of this batch determine {name!r} almost surely, as those of a single class do: "
-        "its log-likelihood is flat at the estimates, so that later batches forget it",
+        f"the rows determine {name!r} almost surely, as those of a single class do, and are too "
+        "many to be kept, or observe other variables: their log-likelihood is flat at the "
+        "estimates, so that later batches forget them",
         "shuffle the rows, so that all batches are alike, or fit() all of them",
     )
     warnings.warn(warning, stacklevel=2)

@@ -18,9 +18,10 @@ class EarlierBatches:
 
     Each batch is expanded at the maximum of its own log-likelihood and the earlier expansions, and
     only there is the expansion accurate. For a logistic regression of 400 rows with one feature,
-    batches of 40 rows lose 0.0001 nats per row against one fit if they are drawn at random and
-    0.001 if they are sorted by the feature; but batches of a single class, whose log-likelihood is
-    flat at its maximum, lose 0.4. An expansion cannot be moved afterwards, since its rows are gone.
+    batches of 40 rows that are drawn at random lose 0.0001 nats per row against one fit. Batches of
+    a single class, whose log-likelihood is flat at its maximum, would lose 0.4; their rows are kept
+    instead (:attr:`RunningStatistics.waiting`), which leaves a loss of 0.001. An expansion cannot
+    be moved afterwards, since its rows are gone.
 
     Attributes:
         precision: ``(P, P)`` :math:`\Lambda`, for the finite learnable parameters.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -36,6 +36,20 @@ class WeightedRows:
     inputs: Values
     weights: Tensor
     earlier: EarlierBatches | None = None
+
+    def times(self, factor: float) -> WeightedRows:
+        """Return the rows with their weights multiplied by a number."""
+        return replace(self, weights=self.weights * factor)
+
+    @property
+    def size(self) -> int:
+        """Number of values and weights."""
+        return sum(x.numel() for x in (*self.values.values(), *self.inputs.values(), self.weights))
+
+    def observes_as(self, other: WeightedRows) -> bool:
+        """Whether the same variables were observed as in other rows."""
+        mine, theirs = (([*x.values], [*x.inputs], x.weights.shape[1:]) for x in (self, other))
+        return mine == theirs
 
     @classmethod
     def joined(cls, parts: Iterable[WeightedRows]) -> WeightedRows:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from pgnn.abilities import Inputs
 from pgnn.errors import Unsupported
@@ -19,11 +20,13 @@ from pgnn.inference.history import RUNNING
 from pgnn.inference.learning.batch_expansions import (
     expansions,
     missing_expansions,
+    released_rows,
+    waiting_rows,
     with_earlier,
 )
 from pgnn.inference.learning.e_step import EStep
 from pgnn.inference.learning.estimated_zeros import expected_of
-from pgnn.inference.learning.expected_statistics import ExpectedStatistics, Pieces
+from pgnn.inference.learning.expected_statistics import ExpectedStatistics, Pieces, WeightedRows
 from pgnn.inference.learning.optimisation_problem import LearnableParameters
 from pgnn.inference.learning.restored_on_failure import fitting
 from pgnn.inference.learning.training_data import check_observed
@@ -45,6 +48,8 @@ class RunningStatistics:
         mean: Statistics per unit of weight.
         expansions: Quadratic approximations of the log-likelihood per unit of weight, for
             conditionals without sufficient statistics.
+        waiting: Rows of such conditionals, by name, with their weights per unit of weight, that
+            have no useful expansion before there are rows of another class.
 
     References:
         Cappé and Moulines (2009), On-line expectation-maximization algorithm for latent data
@@ -56,6 +61,7 @@ class RunningStatistics:
     weight: float
     mean: ExpectedStatistics
     expansions: ExpectedStatistics = field(default_factory=lambda: ExpectedStatistics(0.0, 1.0))
+    waiting: Mapping[Hashable, WeightedRows] = field(default_factory=dict)
 
     @classmethod
     def of(cls, history: Mapping[str, Any]) -> RunningStatistics | None:
@@ -67,7 +73,11 @@ class RunningStatistics:
             ExpectedStatistics(0.0, 1.0, _tensors(kept.get(part, {})))
             for part in ("sums", "expansions")
         )
-        return cls(int(kept["batches"]), float(kept["weight"]), mean, expansions)
+        waiting = {
+            n: WeightedRows(_named(x["values"]), _named(x["inputs"]), _tensor(x["weights"]))
+            for n, x in kept.get("waiting", {}).items()
+        }
+        return cls(int(kept["batches"]), float(kept["weight"]), mean, expansions, waiting)
 
     @classmethod
     def first(cls, expected: ExpectedStatistics) -> RunningStatistics:
@@ -101,7 +111,14 @@ class RunningStatistics:
         weight, share = self.weight + expected.weight, self.share_of(expected, decay)
         mean = self.mean.mixed(expected, share, 1.0 / expected.weight)
         faded = self.expansions.mixed(ExpectedStatistics(0.0, 1.0), share, 1.0)
-        return RunningStatistics(self.batches + 1, weight, mean, faded)
+        waiting = {n: x.times(1.0 - share) for n, x in self.waiting.items()}
+        return RunningStatistics(self.batches + 1, weight, mean, faded, waiting)
+
+    def expanded(self, sums: Mapping[Hashable, Statistics]) -> RunningStatistics:
+        """Return the statistics with the expansions of more rows, which are not per weight."""
+        own = ExpectedStatistics(0.0, 1.0, sums)
+        expansions = own.mixed(own, 1.0, 1.0 / self.weight) + self.expansions
+        return replace(self, expansions=expansions)
 
     def share_of(self, expected: ExpectedStatistics, decay: float | None) -> float:
         """Return the share of one more batch; arguments as in :meth:`with_batch`."""
@@ -116,12 +133,30 @@ class RunningStatistics:
     def kept(self) -> dict[str, Any]:
         """Return the form that is stored in a history and in files."""
         kept = {"batches": self.batches, "weight": self.weight, "sums": _arrays(self.mean.sums)}
-        expansions = _arrays(self.expansions.sums)
-        return kept | ({"expansions": expansions} if expansions else {})
+        more = {"expansions": _arrays(self.expansions.sums), "waiting": self._waiting_arrays()}
+        return kept | {name: x for name, x in more.items() if x}
+
+    def _waiting_arrays(self) -> dict[Hashable, Any]:
+        return {
+            name: {
+                "values": {n: x.numpy(force=True) for n, x in rows.values.items()},
+                "inputs": {n: x.numpy(force=True) for n, x in rows.inputs.items()},
+                "weights": rows.weights.numpy(force=True),
+            }
+            for name, rows in self.waiting.items()
+        }
+
+
+def _tensor(x: Any) -> Tensor:
+    return torch.from_numpy(np.array(x))
 
 
 def _tensors(kept: Mapping[Hashable, Any]) -> dict[Hashable, Statistics]:
-    return {n: tuple(torch.from_numpy(np.array(x)) for x in all_) for n, all_ in kept.items()}
+    return {n: tuple(map(_tensor, all_)) for n, all_ in kept.items()}
+
+
+def _named(kept: Mapping[Hashable, Any]) -> dict[Hashable, Tensor]:
+    return {n: _tensor(x) for n, x in kept.items()}
 
 
 def _arrays(sums: Mapping[Hashable, Statistics]) -> dict[Hashable, Any]:
@@ -199,7 +234,8 @@ def _warn_forgotten(
     e_step: EStep[Any], before: RunningStatistics, expected: ExpectedStatistics
 ) -> None:
     """Warn of conditionals that have parameters but no statistics of the rows of a fit."""
-    forgotten = missing_expansions(e_step.pieces, expected, before.expansions.sums)
+    kept = {**before.expansions.sums, **before.waiting}
+    forgotten = missing_expansions(e_step.pieces, expected, kept)
     if forgotten:
         warnings.warn(
             f"the rows of fit() do not count for {', '.join(map(repr, forgotten))}, which has more "
@@ -221,9 +257,20 @@ def _improved(
         scale: Factor of the rows of the last batch among those of all.
         priors: Priors of the pieces, by name.
     """
-    total, weight = after.total, after.weight
-    pieces, earlier = e_step.pieces, after.expansions.mixed(after.expansions, 1.0, weight)
-    e_step.improve(with_earlier(pieces, total, earlier.sums, scale), priors)
-    own = ExpectedStatistics(0.0, 1.0, expansions(pieces, total))
-    added = own.mixed(own, 1.0, scale / weight) + after.expansions
-    return replace(after, expansions=added)
+    pieces, weight = e_step.pieces, after.weight
+    batch = replace(after.total, rows={n: x.times(scale) for n, x in after.total.rows.items()})
+    waiting = {n: x.times(weight) for n, x in after.waiting.items()}
+    released = released_rows(pieces, waiting, batch)
+    after = after.expanded(expansions(pieces, replace(batch, rows=released)))
+    kept = {n: x for n, x in waiting.items() if n not in released}
+    joined = {
+        n: WeightedRows.joined(x for x in (kept.get(n), batch.rows.get(n)) if x is not None)
+        for n in {**kept, **batch.rows}
+    }
+    earlier = after.expansions.mixed(after.expansions, 1.0, weight)
+    e_step.improve(with_earlier(pieces, replace(batch, rows=joined), earlier.sums), priors)
+    new = waiting_rows(pieces, batch)
+    rest = {n: x for n, x in batch.rows.items() if n not in new}
+    after = after.expanded(expansions(pieces, replace(batch, rows=rest)))
+    kept |= {n: joined[n] for n in new}
+    return replace(after, waiting={n: x.times(1.0 / weight) for n, x in kept.items()})
