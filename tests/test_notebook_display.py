@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from html.parser import HTMLParser
 from typing import Any
 
+import pyro
+import pyro.distributions as dist
 import pytest
 import torch
 
@@ -162,3 +165,62 @@ def test_names_of_steps_are_words_and_tables_stand_in_their_rows() -> None:
     reader = shown(network)
     assert reader.text.index("table of p") < reader.text.index("table of q")
     assert reader.tags.count("details") == 3
+
+
+def test_programs_show_sites_plates_and_parents() -> None:
+    def survey() -> None:
+        mean = pyro.sample("mean", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+        with pyro.plate(NASTY, 40):
+            group = pyro.sample("group", dist.Bernoulli(torch.tensor(0.3)))
+            pyro.sample("answer", dist.Normal(mean[0] + group, 1.0), obs=torch.zeros(40))
+
+    text = " ".join(shown(pgnn.Program(survey)).text.split())
+    assert text.startswith("Program, 3 sites, 1 plate, 0 free parameters")
+    assert "mean real; 2 cells group" in text
+    assert f"group 0, 1 {NASTY}: 40 answer observed data {NASTY}: 40 mean, group" in text
+    assert "no tables" not in text
+
+
+def test_programs_without_tables_say_why() -> None:
+    def branching() -> None:
+        if pyro.sample("coin", dist.Bernoulli(torch.tensor(0.5))):
+            pyro.sample("x", dist.Normal(0.0, 1.0))
+
+    program = pgnn.Program(branching)
+    assert program.obstacle
+    assert f"queries execute the program: {program.obstacle}" in shown(program).text
+
+
+def test_engines_and_learners_show_settings_and_what_was_changed() -> None:
+    text = " ".join(shown(pgnn.Gibbs(samples=100, seed=3)).text.split())
+    assert text.startswith("Gibbs Gibbs sampling: Markov chains that draw one element")
+    assert "samples 100 2000 thin 1 temperature 1.0 seed 3 None" in text
+    assert shown(pgnn.Gibbs(samples=100, seed=3)).tags.count("b") == 3
+    assert shown(pgnn.Gibbs()).tags.count("b") == 1
+    assert "tolerance 0.1 1e-07" in " ".join(shown(pgnn.EM(tolerance=0.1)).text.split())
+    assert "optimizer adam" in " ".join(shown(pgnn.Variational()).text.split())
+    assert " ".join(shown(_Uniform()).text.split()) == "_Uniform no settings"
+
+
+class _Uniform(pgnn.inference.Engine):
+    pass
+
+
+def test_every_engine_and_learner_is_shown() -> None:
+    exported = [getattr(pgnn, name) for name in pgnn.__all__]
+    kinds = (pgnn.inference.Engine, pgnn.inference.Learner)
+    seen = 0
+    for kind in [x for x in exported if isinstance(x, type) and issubclass(x, kinds)]:
+        if not dataclasses.is_dataclass(kind):
+            continue
+        try:
+            settings: Any = kind()
+        except (TypeError, pgnn.PgnnError):  # has settings without defaults
+            continue
+        reader = shown(settings)
+        assert kind.__name__ in reader.text
+        assert reader.tags.count("tr") >= len(dataclasses.fields(settings))
+        assert "`" not in reader.text
+        assert " at 0x" not in reader.text
+        seen += 1
+    assert seen > 20

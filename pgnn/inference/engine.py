@@ -25,6 +25,7 @@ from pgnn.inference.ordinary_verbs import OrdinaryVerbs
 from pgnn.inference.posterior import Posterior
 from pgnn.inference.question import Question
 from pgnn.inference.samples import Samples
+from pgnn.inference.settings_html import ShowsSettings
 from pgnn.limits import MAX_BYTES, check_seed, check_size, whole_number
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ Mask = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 
 
-class Engine(OrdinaryVerbs):
+class Engine(OrdinaryVerbs, ShowsSettings):
     """Immutable settings of an inference method; a call keeps its own state.
 
     The methods are those of :class:`pgnn.models.model.Model`, with the model as first argument.

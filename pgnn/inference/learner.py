@@ -7,9 +7,10 @@ from typing import Any
 
 from pgnn.abilities import Inputs
 from pgnn.errors import ChecksArguments, Unsupported
+from pgnn.inference.settings_html import ShowsSettings
 
 
-class Learner(metaclass=ChecksArguments):
+class Learner(ShowsSettings, metaclass=ChecksArguments):
     """Immutable settings of a method that fits models.
 
     Attributes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from torch import Tensor
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pgnn.inference.engine import Engine
     from pgnn.inference.posterior import Posterior
     from pgnn.inference.samples import Samples
+    from pgnn.programs.program import Program
     from pgnn.programs.source import ProgramSource
 
 
@@ -32,6 +33,11 @@ class ProgramVerbs(Model, ExecutableModel):
     def constants(self) -> Mapping[Hashable, Tensor]:
         """See :class:`VariableModel`."""
         return self._source.constants
+
+    def _repr_html_(self) -> str:
+        from pgnn.programs.program_html import program_html
+
+        return program_html(cast("Program", self))
 
     @over_partitions
     def query(
