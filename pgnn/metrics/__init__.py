@@ -11,7 +11,7 @@ from pgnn.metrics.model_choice import (
     aic,
     bic,
     choose,
-    num_free_parameters,
+    num_learnable_parameters,
     num_observations,
 )
 from pgnn.metrics.perplexity import perplexity
@@ -39,7 +39,7 @@ __all__ = [
     "earth_mover",
     "edit_distance",
     "mode_coverage",
-    "num_free_parameters",
+    "num_learnable_parameters",
     "num_observations",
     "perplexity",
     "token_accuracy",

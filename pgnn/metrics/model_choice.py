@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from pgnn.abilities import Inputs, UnrollableModel
+from pgnn.abilities import FactorModel, Inputs, StepwiseModel, UnrollableModel
 from pgnn.errors import DataError, ModelError
+from pgnn.evidence.row_evidence import RowEvidence
 from pgnn.evidence.sequence_evidence import SequenceEvidence
 from pgnn.evidence.wrappers import with_lengths
 from pgnn.factors.piece import Piece
+from pgnn.inference.model_reader import reader_of
 from pgnn.metrics.criterion import Criterion, log_likelihood
 from pgnn.models.model import Model
 
@@ -22,28 +24,35 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def num_free_parameters(model: nn.Module) -> int:
-    """Return the number of free parameters of a model.
+def num_learnable_parameters(model: nn.Module) -> int:
+    """Return the number of free parameters of a model that a fit changes.
 
-    Constants, such as given tables, are excluded. Each row of a table has one free parameter fewer
-    than entries: those that a fit estimated as zero count, those that were declared as zero, such
-    as by ``mask=``, do not. The number is the same before and after a fit. For other parameters,
-    redundant ones, such as a rotation of hidden factors, are subtracted.
+    Unlike those of ``model.num_free_parameters``, constants such as given tables are excluded.
+    Each row of a table has one free parameter fewer than entries: those that a fit estimated as
+    zero count, those that were declared as zero, such as by ``mask=``, do not. The number is the
+    same before and after a fit. For other parameters, redundant ones, such as a rotation of hidden
+    factors, are subtracted.
 
     Example:
         >>> from pgnn import HiddenMarkovModel
-        >>> num_free_parameters(HiddenMarkovModel(3, {"x": 4}))  # 3 rows of 4, 3 of 3 and 1 of 3
+        >>> model = HiddenMarkovModel(3, {"x": 4})
+        >>> num_learnable_parameters(model)  # 3 rows of 4, 3 of 3 and 1 of 3
         17
     """
     counted = {p: p.numel() for p in model.parameters() if p.requires_grad}
-    for piece in model.modules():
-        if isinstance(piece, Piece):  # shared parameters are counted once
-            inner = [m for m in piece.modules() if m is not piece and isinstance(m, Piece)]
-            nested = {p for m in inner for p in m.parameters()}
-            own = [p for p in piece.parameters() if p in counted and p not in nested]
-            counted |= {p: piece.num_free(p) for p in own}
+    for owner in model.modules():
+        if isinstance(owner, Piece | Model):  # shared parameters are counted once
+            own = [p for p in _own_parameters(owner) if p in counted]
+            counted |= {p: owner.num_free(p) for p in own}
     redundant = sum(m.num_redundant for m in model.modules() if isinstance(m, Model))
     return sum(counted.values()) - redundant
+
+
+def _own_parameters(owner: Piece | Model) -> list[nn.Parameter]:
+    """Parameters that do not belong to a part."""
+    parts = [m for m in owner.modules() if m is not owner and isinstance(m, Piece | Model)]
+    nested = {p for part in parts for p in part.parameters()}
+    return [p for p in owner.parameters() if p not in nested]
 
 
 def num_observations(model: Model, data: Any) -> int:
@@ -53,19 +62,31 @@ def num_observations(model: Model, data: Any) -> int:
         model: A model of the variables in the data.
         data: See ``model.log_prob``.
     """
-    if not isinstance(model, UnrollableModel):
-        return model.log_prob(data).numel()
-    observed = SequenceEvidence.of(model, data)
-    present = torch.zeros(observed.num_rows, observed.steps, dtype=torch.bool)
-    for codes in observed.codes.values():
+    if isinstance(model, UnrollableModel):
+        return _observed_steps(SequenceEvidence.of(model, data))
+    if isinstance(model, FactorModel) and not isinstance(model, StepwiseModel):
+        return _observed_rows(reader_of(model).read_given(data))
+    return model.log_prob(data).numel()
+
+
+def _observed_steps(evidence: SequenceEvidence) -> int:
+    present = torch.zeros(evidence.num_rows, evidence.steps, dtype=torch.bool)
+    for codes in evidence.codes.values():
         present |= codes >= 0
-    for reals in observed.reals.values():
-        present |= (
-            ~reals.flatten(start_dim=2).isnan().all(-1) if reals.dim() > 2 else ~reals.isnan()
-        )
-    for likely in observed.soft.values():
+    for reals in evidence.reals.values():
+        present |= ~reals.isnan().reshape(*present.shape, -1).all(-1)
+    for likely in evidence.soft.values():
         present |= (likely != likely[..., :1]).any(-1)
-    return int((present & observed.inside).sum())
+    return int((present & evidence.inside).sum())
+
+
+def _observed_rows(evidence: RowEvidence) -> int:
+    present = (evidence.codes >= 0).any(axis=1)
+    if evidence.soft is not None:
+        present |= (evidence.soft != 1).any(axis=1)  # ones where there is no finding
+    for reals in evidence.reals.values():
+        present |= (~reals.isnan().reshape(len(reals), -1).all(-1)).numpy(force=True)
+    return int(present.sum())
 
 
 def bic(
@@ -86,7 +107,7 @@ def bic(
         model: A model fitted to the data.
         data: See ``model.log_prob``.
         inputs: Covariates.
-        num_parameters: ``k``; by default, :func:`num_free_parameters` of the fitted model.
+        num_parameters: ``k``; by default, :func:`num_learnable_parameters` of the fitted model.
         lengths: Lengths of sequences that are concatenated in one array.
 
     Raises:
@@ -99,7 +120,7 @@ def bic(
     n = num_observations(model, data)
     if not n:
         raise DataError("the criterion needs at least one observation, but all data is missing")
-    k = num_free_parameters(model) if num_parameters is None else num_parameters
+    k = num_learnable_parameters(model) if num_parameters is None else num_parameters
     return k * math.log(n) - 2.0 * log_likelihood(model, data, inputs)
 
 
@@ -118,7 +139,7 @@ def aic(
     References:
         Akaike (1974), A new look at the statistical model identification.
     """
-    k = num_free_parameters(model) if num_parameters is None else num_parameters
+    k = num_learnable_parameters(model) if num_parameters is None else num_parameters
     return 2.0 * k - 2.0 * log_likelihood(model, with_lengths(data, lengths), inputs)
 
 
@@ -212,7 +233,7 @@ def choose(
             raise DataError(f"the criterion of candidate {name!r} is not a number", "check its fit")
         table[name] = {
             "figure": figure,
-            "parameters": num_free_parameters(model),
+            "parameters": num_learnable_parameters(model),
             "log_likelihood": log_likelihood(model, data, inputs),
         }
     best = min(table, key=lambda name: table[name]["figure"])

@@ -108,6 +108,10 @@ class Model(LearningVerbs, FactorModel, Restorable):
         """Number of free parameters."""
         return sum(p.numel() for p in self.parameters())
 
+    def num_free(self, parameter: Tensor) -> int:
+        """Return the number of free entries of a parameter that belongs to no part."""
+        return parameter.numel()
+
     @property
     def num_redundant(self) -> int:
         """Number of redundant parameters, besides those of conditionals and potentials."""

@@ -10,7 +10,8 @@ import torch.distributions as dist
 import pgnn
 from pgnn import Diagonal, Spherical, Tied, Variable
 from pgnn.factors.conditionals.conditional import Conditional
-from pgnn.metrics import num_free_parameters
+from pgnn.metrics import num_learnable_parameters
+from tests.zoo import ZOO
 
 A, B, C = Variable("a", 2), Variable("b", 3), Variable("c", 2)
 Y2, Y3, R, S = Variable("y", 2), Variable("y", 3), Variable("r"), Variable("s")
@@ -58,11 +59,42 @@ KINDS: dict[str, tuple[Callable[[], Conditional], int]] = {
 @pytest.mark.parametrize("name", KINDS)
 def test_each_free_number_counts_once(name: str) -> None:
     make, expected = KINDS[name]
-    assert num_free_parameters(make().requires_grad_()) == expected
+    assert num_learnable_parameters(make().requires_grad_()) == expected
 
 
 def test_constants_do_not_count() -> None:
     states = {"a": 2, "b": 2, "n": 2}
     edges = [("a", "n"), ("b", "n")]
     model = pgnn.BayesianNetwork(edges, {"n": pgnn.NoisyOr}, states=states)
-    assert num_free_parameters(model) == 1 + 1 + 2  # no leak
+    assert num_learnable_parameters(model) == 1 + 1 + 2  # no leak
+
+
+WITH_DECLARED_ZEROS = {"structural_zeros", "single", "unrolled", "noisy_max", "noisy_min"}
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_all_are_learnable_but_declared_zeros(name: str) -> None:
+    model = ZOO[name].make().requires_grad_()
+    learnable = num_learnable_parameters(model)
+    if name in WITH_DECLARED_ZEROS:
+        assert learnable < model.num_free_parameters
+    else:
+        assert learnable == model.num_free_parameters
+
+
+@pytest.mark.parametrize(
+    ("make", "expected"),
+    [
+        (lambda: pgnn.ChowLiuTree({"a": 3, "b": 3, "c": 4}), 2 + 2 + 3),
+        (lambda: pgnn.ChowLiuTree({"a": 3, "b": 3, "c": 4}, parents=[-1, 0, 1]), 2 + 6 + 9),
+        (lambda: pgnn.ChowLiuTree({"a": 3, "b": 3, "c": 4}, given="a"), 2 + 3 * (2 + 3)),
+        (lambda: pgnn.ModelMixture([pgnn.ChowLiuTree({"a": 3}) for _ in range(2)]), 1 + 2 * 2),
+        (lambda: pgnn.MarkovRandomField.grid((2, 2)), 1),
+        (lambda: pgnn.Hopfield(5), 5 + 10),
+        (lambda: pgnn.BoltzmannMachine(4, 3), 4 + 3 + 6 + 12 + 3),
+        (lambda: pgnn.FactorAnalysis(2, features=6), 6 + 6 * 2 - 1 + 6),
+    ],
+)
+def test_models_with_parameters_of_their_own(make: Callable[[], pgnn.Model], expected: int) -> None:
+    model = make().requires_grad_()
+    assert num_learnable_parameters(model) == model.num_free_parameters == expected

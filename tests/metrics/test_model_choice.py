@@ -17,7 +17,7 @@ import torch
 from scipy import stats
 
 import pgnn
-from pgnn.errors import ModelError
+from pgnn.errors import DataError, ModelError
 from pgnn.metrics import (
     Bic,
     HeldOut,
@@ -25,7 +25,7 @@ from pgnn.metrics import (
     bic,
     choose,
     credible_intervals,
-    num_free_parameters,
+    num_learnable_parameters,
     num_observations,
 )
 
@@ -38,39 +38,41 @@ def chain(states: int, **options: Any) -> pgnn.HiddenMarkovModel:
 
 class TestNumLearnable:
     def test_tables(self) -> None:
-        assert num_free_parameters(chain(3)) == 3 * 3 + 3 * 2 + 2
+        assert num_learnable_parameters(chain(3)) == 3 * 3 + 3 * 2 + 2
 
     def test_constants_do_not_count(self) -> None:
         given = chain(2, transitions=[[0.9, 0.1], [0.2, 0.8]])
-        assert num_free_parameters(given) == 2 * 3 + 1
-        assert num_free_parameters(given.requires_grad_()) == 2 * 3 + 1 + 2
-        assert num_free_parameters(given.requires_grad_(False)) == 0
+        assert num_learnable_parameters(given) == 2 * 3 + 1
+        assert num_learnable_parameters(given.requires_grad_()) == 2 * 3 + 1 + 2
+        assert num_learnable_parameters(given.requires_grad_(False)) == 0
 
     def test_structural_zeros_do_not_count(self) -> None:
-        assert num_free_parameters(chain(3, mask=np.triu(np.ones((3, 3))))) == 9 + (2 + 1 + 0) + 2
+        assert (
+            num_learnable_parameters(chain(3, mask=np.triu(np.ones((3, 3))))) == 9 + (2 + 1 + 0) + 2
+        )
 
     def test_a_fit_does_not_change_the_number(self) -> None:
         unseen = {"x": [0, 1, 1, 0, 2, 1, 0, 0, 1, 2]}  # never 3
         for options in ({}, {"mask": np.triu(np.ones((2, 2)))}):
             model = chain(2, **options)
-            before = num_free_parameters(model)
+            before = num_learnable_parameters(model)
             model.fit(unseen, **QUICK)
             assert bool((model.emissions["x"].probs[:, 3] == 0).all())
-            assert num_free_parameters(model) == before
+            assert num_learnable_parameters(model) == before
 
     def test_zeros_of_a_start_that_the_learner_keeps_are_structural(self) -> None:
         model = chain(2, transitions=[[0.5, 0.5], [0.0, 1.0]]).requires_grad_()
         learner = pgnn.EM(initialize=False, tolerance=1e-6)
         model.emissions["x"].set_probs([[0.4, 0.3, 0.2, 0.1], [0.1, 0.2, 0.3, 0.4]])
         model.fit({"x": [0, 1, 1, 0, 2, 3, 3, 2]}, learner=learner, progress=False)
-        assert num_free_parameters(model) == 2 * 3 + 1 + 1
+        assert num_learnable_parameters(model) == 2 * 3 + 1 + 1
 
     def test_of_a_saved_model(self, tmp_path: Path) -> None:
         model = chain(3, mask=np.triu(np.ones((3, 3))))
         model.fit({"x": [0, 1, 1, 0, 2, 1, 0, 0, 1, 2]}, **QUICK)
         model.save(tmp_path / "chain.safetensors")
         loaded = pgnn.load(tmp_path / "chain.safetensors")
-        assert num_free_parameters(loaded) == num_free_parameters(model) == 9 + 3 + 2
+        assert num_learnable_parameters(loaded) == num_learnable_parameters(model) == 9 + 3 + 2
 
     @pytest.mark.parametrize(
         ("form", "numbers"),
@@ -85,19 +87,19 @@ class TestNumLearnable:
         emission = pgnn.Gaussian(
             pgnn.Variable("y", shape=(3,)), [pgnn.Variable("state", 2)], form=form
         )
-        assert num_free_parameters(emission) == 2 * 3 + numbers
+        assert num_learnable_parameters(emission) == 2 * 3 + numbers
 
     def test_mixtures(self) -> None:
         emission = pgnn.GaussianMixture(pgnn.Variable("y"), [pgnn.Variable("state", 2)], 3)
-        assert num_free_parameters(emission) == 2 * 2 + 2 * 3 * 2
+        assert num_learnable_parameters(emission) == 2 * 2 + 2 * 3 * 2
 
     def test_shared_numbers_count_once(self) -> None:
         model = chain(2)
-        assert num_free_parameters(model.unroll(5)) == num_free_parameters(model)
+        assert num_learnable_parameters(model.unroll(5)) == num_learnable_parameters(model)
 
     def test_networks(self) -> None:
         state, y = pgnn.Variable("state", 2), pgnn.Variable("y", 3)
-        assert num_free_parameters(pgnn.Neural(y, [state], torch.nn.Linear(2, 3))) == 9
+        assert num_learnable_parameters(pgnn.Neural(y, [state], torch.nn.Linear(2, 3))) == 9
 
     def test_a_piece_says_how_many_are_free(self) -> None:
         class Scores(pgnn.Softmax):
@@ -106,8 +108,8 @@ class TestNumLearnable:
 
         state, y = pgnn.Variable("state", 2), pgnn.Variable("y", 3)
         scores = Scores(y, [state])
-        assert num_free_parameters(pgnn.Softmax(y, [state])) == scores.num_free_parameters == 4
-        assert num_free_parameters(scores) == 6
+        assert num_learnable_parameters(pgnn.Softmax(y, [state])) == scores.num_free_parameters == 4
+        assert num_learnable_parameters(scores) == 6
 
 
 class TestNumObservations:
@@ -125,6 +127,21 @@ class TestNumObservations:
     def test_rows(self) -> None:
         model = pgnn.BayesianNetwork(nx.DiGraph([("a", "b")]), states={"a": 2, "b": 2})
         assert num_observations(model, {"a": [0, 1, 1], "b": [0, 0, 1]}) == 3
+        assert num_observations(model, {"a": [0, None, None], "b": [None, None, 1]}) == 2
+        likely = {"a": [[0.5, 0.5], [0.3, 0.5], [1.0, 1.0]], "b": [None, None, None]}
+        assert num_observations(model, likely) == 1
+        with pytest.raises(DataError, match="at least one observation"):
+            pgnn.metrics.bic(model, {"a": [None, None]})
+
+    def test_rows_of_reals(self) -> None:
+        nan = math.nan
+        model = pgnn.FactorAnalysis(1, features=2)
+        assert num_observations(model, np.array([[0.0, nan], [nan, nan], [1.0, 1.0]])) == 2
+        x = pgnn.Gaussian(pgnn.Variable("x"), [pgnn.Variable("a", 2)])
+        model = pgnn.BayesianNetwork([("a", "x")], {"x": x}, states={"a": 2})
+        rows = {"a": [0, None, None], "x": [nan, 1.0, nan]}
+        assert num_observations(model, rows) == 2
+        assert num_observations(model.do({"a": 0}), {"x": [nan, 1.0, nan]}) == 1
 
 
 class TestCriteria:
@@ -156,7 +173,7 @@ class TestCriteria:
         for model in (pgnn.BayesianNetwork(asia.graph), declared):
             found = choose({"asia": model}, rows)
             assert found.table["asia"]["figure"] == pytest.approx(expected, rel=1e-9)
-            assert found.table["asia"]["parameters"] == num_free_parameters(learned)
+            assert found.table["asia"]["parameters"] == num_learnable_parameters(learned)
             assert bic(found.model, rows) == found.table["asia"]["figure"]
 
     def test_a_row_number_is_no_parent_of_a_coin(self) -> None:
@@ -182,7 +199,7 @@ class TestCriteria:
         other.startprob_ = model.initial["state"].probs.numpy(force=True)
         other.transmat_ = model.transitions.probs.numpy(force=True)
         other.emissionprob_ = model.emissions["x"].probs.numpy(force=True)
-        assert num_free_parameters(model) == 1 + 2 + 2 * 3
+        assert num_learnable_parameters(model) == 1 + 2 + 2 * 3
         assert bic(model, {"x": x}) == pytest.approx(other.bic(x[:, None]), rel=1e-9)
 
     def test_nothing_observed(self) -> None:
@@ -293,7 +310,7 @@ class TestChoose:
         assert [row["parameters"] for row in found.table.values()] == [18, 23, 27]
         assert found.model.num_free_parameters == 23  # type: ignore[comparison-overlap]
         given = pgnn.FactorAnalysis(2, 6, weight=np.ones((6, 2)))
-        assert num_free_parameters(given) == 12
+        assert num_learnable_parameters(given) == 12
 
     def test_shapes_that_only_data_tells_count(self) -> None:
         x = np.random.default_rng(0).normal(size=(200, 2))

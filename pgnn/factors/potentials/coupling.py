@@ -131,6 +131,10 @@ class Coupling(Potential):
     @property
     def num_free_parameters(self) -> int:
         """Number of free parameters: each coupling counts once."""
+        return self.num_free(self.weight)
+
+    def num_free(self, parameter: Tensor) -> int:
+        """See :attr:`num_free_parameters`."""
         return self.num_factors * self.kinds[0].size * self.kinds[-1].size
 
     def _check_symmetric(self, what: str, values: np.ndarray) -> None:

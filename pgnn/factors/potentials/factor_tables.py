@@ -125,7 +125,11 @@ class FactorTables(Potential):
     @property
     def num_free_parameters(self) -> int:
         """Number of entries, less one for the scale of each table."""
-        return int(sum(p.numel() for p in self.tables)) - len(self.order)
+        return sum(self.num_free(p) for p in self.tables)
+
+    def num_free(self, parameter: Tensor) -> int:
+        """See :attr:`num_free_parameters`."""
+        return parameter.numel() - len(parameter)
 
     def _firsts(self) -> list[int]:
         """Number of the first factor of each group."""

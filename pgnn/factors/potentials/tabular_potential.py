@@ -80,7 +80,11 @@ class TabularPotential(Potential):
     @property
     def num_free_parameters(self) -> int:
         """Number of entries, less one for the scale of each table."""
-        return self.log_table.numel() - len(self.log_table)
+        return self.num_free(self.log_table)
+
+    def num_free(self, parameter: Tensor) -> int:
+        """See :attr:`num_free_parameters`."""
+        return parameter.numel() - len(parameter)
 
     def groups(self, elements: Elements, inputs: Inputs | None = None) -> tuple[FactorGroup, ...]:
         """Return one group, its table shared or one for each scope."""

@@ -10,7 +10,7 @@ import torch
 
 import pgnn
 from pgnn import EM, BDeu, Gradient, Laplace, MaximumLikelihood, Variable, VariationalBayes
-from pgnn.metrics import num_free_parameters
+from pgnn.metrics import num_learnable_parameters
 
 ROWS = {"a": [0, 0, 1, 1] * 10, "b": [0, 0, 0, 0] * 10}
 AGAINST = {"a": [0, 0, 1, 1] * 10, "b": [0, 1, 0, 0] * 10}
@@ -39,10 +39,10 @@ def left_to_right() -> pgnn.HiddenMarkovModel:
 @pytest.mark.parametrize("name", LEARNERS)
 def test_every_learner_keeps_them(name: str) -> None:
     model = network()
-    assert num_free_parameters(model) == 2
+    assert num_learnable_parameters(model) == 2
     model.fit(ROWS, learner=LEARNERS[name], progress=False)
     assert model.conditionals["b"].probs[0].tolist() == [1.0, 0.0]
-    assert num_free_parameters(model) == 2
+    assert num_learnable_parameters(model) == 2
 
 
 @pytest.mark.parametrize("name", LEARNERS)
@@ -59,7 +59,7 @@ def test_batches_are_refused_too() -> None:
     with pytest.raises(pgnn.DataError, match=ENTRY):
         network().partial_fit(AGAINST)
     model = network().partial_fit(ROWS)
-    assert num_free_parameters(model) == 2
+    assert num_learnable_parameters(model) == 2
 
 
 def test_pseudo_counts_of_the_posterior_are_zero_there() -> None:
@@ -72,7 +72,7 @@ def test_a_refit_replaces_zeros_that_a_fit_estimated() -> None:
     assert model.conditionals["b"].probs[0, 1] == 0
     model.fit(AGAINST, progress=False)
     torch.testing.assert_close(model.conditionals["b"].probs[0], torch.tensor([0.5, 0.5]).double())
-    assert num_free_parameters(model) == 3
+    assert num_learnable_parameters(model) == 3
 
 
 @pytest.mark.parametrize("learner", [MaximumLikelihood(), EM(max_iterations=2)])
@@ -85,7 +85,7 @@ def test_a_mask_of_transitions(learner: Any) -> None:
     model.fit(allowed, learner=MaximumLikelihood(), progress=False)
     expected = torch.tensor([[0.8, 0.2], [0.0, 1.0]]).double()
     torch.testing.assert_close(model.transitions.probs, expected)
-    assert num_free_parameters(model) == 1 + 1 + 2
+    assert num_learnable_parameters(model) == 1 + 1 + 2
 
 
 def test_segments_are_not_counted_step_by_step() -> None:
@@ -98,7 +98,7 @@ def test_segments_are_not_counted_step_by_step() -> None:
 def test_state_dicts_have_them() -> None:
     plain = pgnn.BayesianNetwork([("a", "b")], states={"a": 2, "b": 2})
     plain.load_state_dict(network().state_dict())
-    assert num_free_parameters(plain) == 2
+    assert num_learnable_parameters(plain) == 2
     with pytest.raises(pgnn.DataError, match=ENTRY):
         plain.fit(AGAINST, progress=False)
 
@@ -107,17 +107,17 @@ def test_state_dicts_without_them_load() -> None:
     earlier = {n: x for n, x in network().state_dict().items() if "declared" not in n}
     model = network()
     model.load_state_dict(earlier)
-    assert num_free_parameters(model) == 2
+    assert num_learnable_parameters(model) == 2
     plain = pgnn.BayesianNetwork([("a", "b")], states={"a": 2, "b": 2})
     plain.load_state_dict(earlier)
-    assert num_free_parameters(plain) == 3
+    assert num_learnable_parameters(plain) == 3
 
 
 def test_saved_models_have_them(tmp_path: Path) -> None:
     for model in (network(), left_to_right(), gates()):
         model.save(tmp_path / "model.safetensors")
         loaded = pgnn.load(tmp_path / "model.safetensors")
-        assert num_free_parameters(loaded) == num_free_parameters(model)
+        assert num_learnable_parameters(loaded) == num_learnable_parameters(model)
         assert set(loaded.state_dict()) == set(model.state_dict())
 
 
@@ -128,7 +128,7 @@ def test_files_that_held_them_among_the_settings_load() -> None:
     loaded = pgnn.Tabular.from_settings(settings, {"logits": table.logits})
     with torch.no_grad():
         loaded.logits.copy_(table.logits)
-    assert num_free_parameters(loaded) == 2 - 1
+    assert num_learnable_parameters(loaded) == 2 - 1
 
 
 def gates() -> pgnn.BayesianNetwork:
@@ -140,17 +140,17 @@ def gates() -> pgnn.BayesianNetwork:
 
 def test_zero_effects_of_a_noisy_or_are_structural() -> None:
     model = gates().requires_grad_()
-    assert num_free_parameters(model) == 1 + 1 + 1
+    assert num_learnable_parameters(model) == 1 + 1 + 1
     model.fit({"a": [0, 1, 1, 0], "b": [0, 0, 1, 1], "n": [0, 1, 0, 0]}, progress=False)
     assert model.conditionals["n"].strengths.tolist() == pytest.approx([0.5, 0.0], abs=1e-6)
     assert model.conditionals["n"].strengths[1] == 0
-    assert num_free_parameters(model) == 1 + 1 + 1
+    assert num_learnable_parameters(model) == 1 + 1 + 1
 
 
 def test_zeros_of_counts_of_outcomes_are_structural() -> None:
     words = Variable("w", shape=(3,))
     c = pgnn.Multinomial(words, [], probs=[0.5, 0.5, 0.0]).requires_grad_()
-    assert num_free_parameters(c) == 1
+    assert num_learnable_parameters(c) == 1
     c.maximize((torch.tensor([[3.0, 1.0, 0.0]]).double(),), Laplace(1.0))
     expected = torch.tensor([4 / 6, 2 / 6, 0.0]).double()
     torch.testing.assert_close(c.probs, expected)
