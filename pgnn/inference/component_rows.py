@@ -16,6 +16,7 @@ from pgnn.errors import Unsupported
 from pgnn.evidence.row_evidence import Ints, RowEvidence
 from pgnn.evidence.sequence_evidence import SequenceEvidence
 from pgnn.factors.elements import Elements
+from pgnn.inference.explanation import Explanation
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,3 +136,30 @@ def chosen_components(share: Tensor, n: int, seed: int | None) -> Tensor:
 def seed_of(seed: int | None, component: int) -> int | None:
     """Return a different seed for each component."""
     return None if seed is None else int(np.random.default_rng([seed, component]).integers(2**31))
+
+
+def explained_by_component(
+    engine: str, parts: Sequence[Explanation], hidden: int, observed: int = 0
+) -> Explanation:
+    """Return the cost of queries of all components, of one variable each and their labels.
+
+    Args:
+        engine: Name of the engine of the mixture.
+        parts: Costs of the components.
+        hidden: Number of labels of components that are eliminated.
+        observed: Number of labels that are observed.
+    """
+    kinds, first = {p.kind for p in parts}, parts[0]
+    return Explanation(
+        engine=engine,
+        kind=kinds.pop() if len(kinds) == 1 else "estimate",
+        reason="each component is queried, and the answers are weighted",
+        num_variables=first.num_variables + hidden + observed,
+        num_eliminated=first.num_eliminated + hidden,
+        num_sliced=first.num_sliced + observed,
+        num_pruned=first.num_pruned,
+        memory_bytes=sum(p.memory_bytes for p in parts),
+        fits=all(p.fits for p in parts),
+        budget_bytes=first.budget_bytes,
+        alternatives=tuple(dict.fromkeys(a for p in parts for a in p.alternatives)),
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,11 +14,13 @@ from torch import Tensor
 from pgnn.abilities import Inputs, MixtureModel
 from pgnn.errors import Unsupported
 from pgnn.evidence.row_evidence import RowEvidence
+from pgnn.factors.variable import Variable
 from pgnn.inference.beliefs import Beliefs, Best
 from pgnn.inference.component_rows import (
     chosen_components,
     component_rows,
     element_order,
+    explained_by_component,
     joint_log_probs,
     seed_of,
 )
@@ -52,10 +55,10 @@ class ByComponent(Engine):
 
     def infer(self, question: Question) -> Beliefs:
         """Return marginals and log evidence."""
-        model = _mixture(question.model)
-        rows = component_rows(model, question.observed)
+        model, targets = _mixture(question.model), question.targets
+        rows, names = component_rows(model, question.observed), _inner_names(model, question)
         answers = [
-            c.query(None, known, inputs=c.own_inputs(question.inputs), errors="nan")
+            c.query(names, known, inputs=c.own_inputs(question.inputs), errors="nan")
             for c, known in zip(model.components, rows.each, strict=True)
         ]
         triples = zip(model.components, answers, rows.each, strict=True)
@@ -63,18 +66,15 @@ class ByComponent(Engine):
         joint = joint_log_probs(model, logs, rows.label_logs)
         log_z = joint.logsumexp(dim=1)
         share = (joint - log_z.unsqueeze(1)).exp()
-        total: Tensor | float = 0.0
-        for k, answer in enumerate(answers):
-            columns = [
-                answer.probs(v.name).reshape(rows.num_rows, v.num_elements * v.num_states)
-                for v in model.components[0].elements.variables
-            ]
-            marginals = torch.cat([share[:, :0], *columns], dim=1)
-            weight = share[:, k : k + 1]
-            total = total + torch.where(weight > 0, weight * marginals, weight)
+        columns = [
+            share if v.name == model.class_name else _mixed(share, answers, v)
+            for v in targets.variables
+        ]
+        marginals = share.new_zeros(rows.num_rows, int(targets.elements.offset[-1]))
+        marginals[:, torch.from_numpy(targets.columns)] = torch.cat([share[:, :0], *columns], dim=1)
         kinds = {a.kind for a in answers}
         return Beliefs(
-            torch.cat([share, total], dim=1),  # type: ignore[list-item]
+            marginals,
             log_z,
             kinds.pop() if len(kinds) == 1 else "estimate",
             {"components": sorted({a.engine for a in answers})},
@@ -162,29 +162,15 @@ class ByComponent(Engine):
         return joint_log_probs(model, logs, rows.label_logs)
 
     def describe(self, question: Any) -> Explanation:
-        """See :meth:`Model.explain`; of fields, which have no common factors, by component."""
+        """Answer ``explain`` by the costs of the components."""
         model = _mixture(question.model)
-        if all(c.is_normalized for c in model.components):
-            return super().describe(question)
-        each = component_rows(model, question.observed).each
+        each, names = component_rows(model, question.observed).each, _inner_names(model, question)
         parts = [
-            c.explain(None, known, inputs=c.own_inputs(question.inputs))
+            c.explain(names, known, inputs=c.own_inputs(question.inputs))
             for c, known in zip(model.components, each, strict=True)
         ]
-        kinds, seen = {p.kind for p in parts}, bool((question.observed.codes[:, 0] >= 0).all())
-        return Explanation(
-            engine=type(self).__name__,
-            kind=kinds.pop() if len(kinds) == 1 else "estimate",
-            reason=self.reason(),
-            num_variables=parts[0].num_variables + 1,
-            num_eliminated=parts[0].num_eliminated + (not seen),
-            num_sliced=parts[0].num_sliced + seen,
-            memory_bytes=sum(p.memory_bytes for p in parts),
-        )
-
-    def reason(self) -> str:
-        """Return the explanation."""
-        return "each component is queried, and the answers are weighted"
+        seen = bool((question.observed.codes[:, 0] >= 0).all())
+        return explained_by_component(type(self).__name__, parts, hidden=not seen, observed=seen)
 
     @property
     def kind_of_evidence(self) -> str:
@@ -211,6 +197,21 @@ def _mixture(model: Any) -> MixtureModel:
     checked: Any = model
     checked.cached_numbers("checked", checked.check)
     return model
+
+
+def _inner_names(model: MixtureModel, question: Question) -> list[Any]:
+    """Return the targets that are variables of the components."""
+    return [v.name for v in question.targets.variables if v.name != model.class_name]
+
+
+def _mixed(share: Tensor, answers: Sequence[Posterior], variable: Variable) -> Tensor:
+    """``(B, S)`` marginals of a variable, weighted by the components' shares ``(B, K)``."""
+    total = torch.zeros_like(share[:, :1])
+    for k, answer in enumerate(answers):
+        probs = answer.probs(variable.name).reshape(len(share), -1)
+        weight = share[:, k : k + 1]
+        total = total + torch.where(weight > 0, weight * probs, weight)
+    return total
 
 
 def _log_evidence(

@@ -16,6 +16,7 @@ from pgnn.inference.assignment import Assignment, KBest
 from pgnn.inference.base_question import Names
 from pgnn.inference.component_rows import (
     chosen_components,
+    explained_by_component,
     joint_log_probs,
     label_logs,
     seed_of,
@@ -185,16 +186,8 @@ class SequencesByComponent(SequenceEngine):
     def describe(self, question: Any) -> Explanation:
         """See :meth:`Model.explain`."""
         parts = self._each(question, "explain", question.inner_names, question.observed)
-        kinds = {p.kind for p in parts}
-        return Explanation(
-            engine=type(self).__name__,
-            kind=kinds.pop() if len(kinds) == 1 else "estimate",
-            reason="each component is queried, and the answers are weighted",
-            num_variables=parts[0].num_variables + question.num_rows,
-            num_eliminated=parts[0].num_eliminated,
-            num_sliced=parts[0].num_sliced,
-            memory_bytes=sum(p.memory_bytes for p in parts),
-        )
+        name = type(self).__name__
+        return explained_by_component(name, parts, hidden=question.num_rows)
 
     # --- helpers ------------------------------------------------------------------------------
 
