@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from torch import Tensor
@@ -50,13 +50,18 @@ class ProgramVerbs(Model, ExecutableModel):
         errors: str = "raise",
     ) -> Posterior:
         """See :meth:`Model.query`; targets may be computed values."""
-        computed = self._computed(targets)
+        targets = [*targets] if isinstance(targets, Iterator) else targets
+        names = [] if targets is None else self._names(targets)
+        computed = [n for n in names if n in self._source.computed_names]
         if computed:
             from pgnn.inference.particles.computed_targets import computed_posterior
 
-            others = [n for n in _listed(targets) if n not in computed]
-            answer = computed_posterior(self, computed, others, evidence, self._engine(engine))
-            ordered: Posterior = answer.in_order(_listed(targets))
+            others = [n for n in names if n not in computed]
+            settings: dict[str, Any] = {"inputs": inputs, "errors": errors}
+            answer = computed_posterior(
+                self, computed, others, evidence, self._engine(engine), **settings
+            )
+            ordered: Posterior = answer.in_order(names)
             return ordered
         posterior = super().query(targets, evidence, inputs=inputs, engine=engine, errors=errors)
         return posterior if self.power == 1.0 else posterior.to_the_power(self.power)
@@ -89,13 +94,8 @@ class ProgramVerbs(Model, ExecutableModel):
             return super().log_prob(data, inputs=inputs, engine=engine)
         return self.query([], data, inputs=inputs, engine=engine, errors="nan").log_evidence
 
-    def _computed(self, targets: Any) -> list[Hashable]:
-        """Return the names of computed values among the targets."""
-        if targets is None or (isinstance(targets, Hashable) and targets in self.variables):
-            return []
-        unknown = [n for n in _listed(targets) if isinstance(n, str) and n not in self.variables]
-        return [n for n in unknown if n in self._source.computed_names] if unknown else []
+    def _names(self, targets: Any) -> list[Hashable]:
+        from pgnn.inference.question import listed
 
-
-def _listed(targets: Any) -> list[Any]:
-    return [*targets] if isinstance(targets, list | tuple | set) else [targets]
+        single = isinstance(targets, Hashable) and targets in self.variables
+        return [targets] if single else listed(targets)

@@ -119,3 +119,34 @@ def test_best_states_have_the_power() -> None:
         torch.testing.assert_close(best.log_prob.float(), max(both))
         torch.testing.assert_close(best.upper_bound.float(), max(both))
         torch.testing.assert_close(two.log_prob.float(), torch.stack(both).sort(descending=True)[0])
+
+
+def certain() -> None:
+    z = pyro.sample("z", dist.Bernoulli(0.3))
+    y = pyro.sample("y", dist.Bernoulli(0.9 * z))
+    pyro.deterministic("d", 2 * z + y)
+
+
+def test_impossible_rows_and_exact_answers_beside_computed_values() -> None:
+    program = pgnn.Program(certain)
+    rows = {"y": [1, 0, 1], "z": [0, None, None]}
+    answer = program.query(["z", "d"], rows, errors="nan")
+    expected = program.query("z", rows, errors="nan")
+    np.testing.assert_array_equal(answer["z"].probs, expected["z"].probs)
+    np.testing.assert_array_equal(answer.log_evidence, expected.log_evidence)
+    assert answer.kind == "exact"
+    share = 0.03 / 0.73
+    np.testing.assert_allclose(answer["d"].mean, [np.nan, 2 * share, 3.0], atol=0.02)
+    assert answer["d"].quantile(0.5).isnan().tolist() == [True, False, False]
+    with pytest.raises(pgnn.errors.ImpossibleEvidence, match="1 of 3 rows are impossible: 0"):
+        program.query(["z", "d"], rows)
+    alone = program.query("d", {"y": 1, "z": 0}, errors="nan")["d"]
+    assert (bool(alone.mean.isnan()), alone.mean.shape) == (True, ())
+
+
+def test_targets_may_be_any_iterable_and_inputs_are_refused() -> None:
+    program = pgnn.Program(certain)
+    answer = program.query(iter(["d", "z"]), {"y": 1})
+    assert (float(answer["d"].mean), float(answer["z"].probs[1])) == pytest.approx((3.0, 1.0))
+    with pytest.raises(pgnn.errors.PgnnError, match="input"):
+        program.query("d", {"y": [1, 0]}, inputs={"q": torch.ones(2)})

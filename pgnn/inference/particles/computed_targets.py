@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import one_hot
 
+from pgnn.abilities import Inputs
 from pgnn.errors import EvidenceError
 from pgnn.factors.variable import Variable
 from pgnn.inference.engine import Engine
 from pgnn.inference.particles.weighted_posterior import WeightedPosterior
-from pgnn.inference.question import names_of, targets_of
+from pgnn.inference.posterior import Posterior
+from pgnn.inference.question import names_of
 from pgnn.inference.repeated_executions import executed
 from pgnn.inference.samples import Samples
 
@@ -28,6 +28,9 @@ def computed_posterior(
     others: Sequence[Hashable],
     evidence: Any,
     engine: Engine,
+    *,
+    inputs: Inputs | None = None,
+    errors: str = "raise",
 ) -> Any:  # a posterior with reals
     r"""Return the posterior of computed values :math:`f(x)`, and of variables, from samples.
 
@@ -35,8 +38,8 @@ def computed_posterior(
 
     The program is executed again with each draw of all variables fixed, and returns its computed
     values, which are ``NaN`` in executions that do not reach the site. The draws are those behind
-    the engine's answer, such as its chains, whose settings and diagnostics hold; an engine without
-    draws samples all variables.
+    the engine's answer, such as its chains, whose settings and diagnostics hold. An engine without
+    draws samples all variables; its answer about discrete variables does not depend on the samples.
 
     Args:
         model: A program.
@@ -44,6 +47,8 @@ def computed_posterior(
         others: Names of variables that are targets as well.
         evidence: As in :meth:`pgnn.models.model.Model.query`.
         engine: Engine that draws the samples.
+        inputs: Covariates.
+        errors: Treatment of impossible rows, as in a query.
 
     Raises:
         EvidenceError: If the shape of a computed value differs between samples.
@@ -52,12 +57,12 @@ def computed_posterior(
         An execution for each draw of the engine, batched where possible; an engine without draws
         takes 4,000 samples, or 1,000 if executions cannot be batched.
     """
-    question: Any = engine.read(model, evidence, None, names=[*others])
+    question: Any = engine.read(model, evidence, inputs, names=[*others], errors=errors)
     with torch.no_grad():
         answer = engine.answer_with_draws(question)
     if answer is None:
-        drawn = engine.sample(model, _MANY if model.obstacle is None else _SOME, evidence)
-        return _of_samples(model, drawn, _computed(model, drawn, computed), others, engine)
+        sampled = _by_sampling(question, computed, engine)
+        return engine.with_findings(question, sampled)
     posterior, drawn = answer
     values = _computed(model, drawn, computed)
     variables = [Variable(k, None, tuple(x.shape[2:])) for k, x in values.items()]
@@ -73,47 +78,49 @@ def _computed(model: Any, drawn: Samples, computed: Sequence[Hashable]) -> dict[
     return {k: _in_draws(k, [r.computed.get(k) for r in runs], n, rows) for k in computed}
 
 
-def _of_samples(
-    model: Any,
-    drawn: Samples,
-    values: dict[Hashable, Tensor],
-    others: Sequence[Hashable],
-    engine: Engine,
-) -> WeightedPosterior:
-    """Return the posterior of computed values and of variables as averages over samples."""
-    n, batched = drawn.num_samples, drawn.batched
-    rows = drawn.codes.shape[1] if batched else 1
-    computed = [*values]
-    queried = names_of(others, model.variables, model.elements)
+def _by_sampling(question: Any, computed: Sequence[Hashable], engine: Engine) -> WeightedPosterior:
+    """Return the engine's posterior of discrete variables, with averages over samples of others."""
+    model, observed = question.model, question.observed
+    queried = names_of(question.names, model.variables, model.elements)
     reals = [model.variables[k] for k in queried if _is_real(model, k)]
-    values |= {v.name: drawn[v.name].reshape(n, rows, *v.shape) for v in reals}
-    logs = drawn.log_weights
-    log_weights = torch.zeros(n, rows).double() if logs is None else logs.reshape(n, rows).double()
-    log_evidence = log_weights.logsumexp(0) - float(np.log(max(n, 1)))
-    discrete = targets_of(model, [k for k in queried if not _is_real(model, k)])
-    codes = drawn.codes.reshape(n, rows, -1)[..., torch.from_numpy(discrete.numbers)]
-    sizes = model.elements.card[discrete.numbers].tolist()
-    shares = log_weights.softmax(0)
-    parts = [_shares(codes[..., k], size, shares) for k, size in enumerate(sizes)]
+    discrete = [k for k in queried if not _is_real(model, k)]
+    answer = model.query(
+        discrete, observed, inputs=question.inputs, engine=engine, errors=question.errors
+    )
+    possible = (answer.log_evidence.reshape(-1) != -torch.inf).nonzero()[:, 0]
+    n = _MANY if model.obstacle is None else _SOME
+    drawn = engine.sample(model, n, observed.take(possible.numpy()), inputs=question.inputs)
+    values = _computed(model, drawn, computed) | {v.name: drawn[v.name] for v in reals}
+    weights = torch.zeros(n, len(possible)) if drawn.log_weights is None else drawn.log_weights
+    rows = observed.num_rows
+    of_computed = [Variable(k, None, tuple(values[k].shape[2:])) for k in computed]
     return WeightedPosterior(
-        discrete.variables,
-        torch.cat([torch.zeros(rows, 0).double(), *parts], dim=1),
-        torch.full((rows,), torch.nan).double() if logs is None else log_evidence,
-        [*(Variable(k, None, tuple(values[k].shape[2:])) for k in computed), *reals],
-        values,
-        log_weights,
-        batched=batched,
-        kind="estimate",
-        engine=type(engine).__name__,
-        diagnostics={"num_samples": n},
+        answer.variables,
+        torch.cat(
+            [torch.zeros(rows, 0), *(_columns(answer, v, rows) for v in answer.variables)], 1
+        ),
+        answer.log_evidence.reshape(-1),
+        [*of_computed, *reals],
+        {k: _in_rows(x, possible, rows, torch.nan) for k, x in values.items()},
+        _in_rows(weights.double(), possible, rows, 0.0),
+        batched=observed.batched,
+        index=observed.index,
+        kind=answer.kind,
+        engine=answer.engine,
+        diagnostics={**answer.diagnostics, "num_samples": n},
     )
 
 
-def _shares(codes: Tensor, size: int, shares: Tensor) -> Tensor:
-    """``(B, K)`` relative frequencies of states ``(n, B)``."""
-    hot = one_hot(codes.clamp_min(0), size).double() * (codes >= 0).unsqueeze(-1)
-    total: Tensor = torch.einsum("nb,nbk->bk", shares, hot)
-    return total / total.sum(1, keepdim=True)
+def _columns(answer: Posterior, variable: Variable, rows: int) -> Tensor:
+    """``(B, S)`` probabilities of the states of a variable."""
+    return answer.probs(variable.name).reshape(rows, variable.num_elements * variable.num_states)
+
+
+def _in_rows(values: Tensor, possible: Tensor, rows: int, missing: float) -> Tensor:
+    """``(n, B, ...)`` samples of all rows, from those of the rows that are possible."""
+    whole = values.new_full((len(values), rows, *values.shape[2:]), missing)
+    whole[:, possible] = values
+    return whole
 
 
 def _in_draws(name: Hashable, values: Sequence[Tensor | None], n: int, rows: int) -> Tensor:
@@ -126,6 +133,8 @@ def _in_draws(name: Hashable, values: Sequence[Tensor | None], n: int, rows: int
             f"{max(shapes)}), so that it has no mean"
         )
     blank = torch.full(shapes.pop() if shapes else (), torch.nan, dtype=torch.float64)
+    if not values:  # no row is possible
+        return blank.new_zeros(n, rows)
     whole = torch.stack([blank if x is None else x.double() for x in values])
     return whole.reshape(n, rows, *blank.shape)
 

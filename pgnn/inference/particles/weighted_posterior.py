@@ -79,6 +79,7 @@ class WeightedMarginal:
         )
         at = torch.searchsorted(ends, scaled_levels).clamp_max(len(ordered) - 1)
         quantiles = ordered.movedim(0, -1).gather(-1, at).movedim(-1, 0).to(self.draws.dtype)
+        quantiles = quantiles.masked_fill(self.draws.isnan().all(0), torch.nan)
         return quantiles if levels.dim() else quantiles[0]
 
     @property
