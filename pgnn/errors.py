@@ -136,6 +136,19 @@ class DataError(PgnnError, ValueError):
         self.column = column
 
 
+def located(error: PgnnError, where: str) -> PgnnError:
+    """Return an error with the place where it occurred before its reason.
+
+    Example:
+        >>> str(located(DataError("no state 'maybe'", "correct it"), "rows.csv"))
+        "rows.csv: no state 'maybe'; correct it"
+    """
+    same = _restored(type(error), error.args, error.__dict__)
+    same.reason = f"{where}: {error.reason}"
+    same.args = (str(PgnnError(same.reason, error.advice)),)
+    return same
+
+
 def _restored(kind: Any, args: tuple[Any, ...], state: Mapping[str, Any]) -> PgnnError:
     """An error that was pickled; its class may be created from other arguments."""
     error: PgnnError = kind.__new__(kind, *args)

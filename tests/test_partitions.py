@@ -148,6 +148,16 @@ def test_wrong_calls(model: pgnn.BayesianNetwork, holes: pd.DataFrame) -> None:
     assert pickle.dumps(new.state_dict()) == before
 
 
+def test_errors_name_the_partition(model: pgnn.BayesianNetwork, rows: pd.DataFrame) -> None:
+    wrong = rows.copy()
+    wrong.iloc[250, 0] = "maybe"  # the eleventh of 80 rows, whose index is that of all rows
+    told = r"in the partition with the index 720 to 957: column 'cloudy', row 10: .* 'maybe'"
+    with pytest.raises(EvidenceError, match=told):
+        model.query("rain", parts_of(wrong)).compute()
+    with pytest.raises(DataError, match=told):
+        pgnn.BayesianNetwork(EDGES, states=STATES).fit(parts_of(wrong), progress=False)
+
+
 def test_models_and_answers_pickle_small(model: pgnn.BayesianNetwork, holes: pd.DataFrame) -> None:
     before = len(pickle.dumps(model))
     answer = model.query(["rain"], holes)

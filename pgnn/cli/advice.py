@@ -78,7 +78,7 @@ def _understood(advice: str, known: Container[str]) -> str:
 
 
 def _named(reason: str) -> str:
-    """A reason in which engines and learners are names and no calls, but for names in quotes."""
+    """A reason in which classes such as ``EM()`` are names and no calls, but for quoted text."""
     parts = re.split(f"({_QUOTED.pattern})", reason)
     parts[::2] = [re.sub(r"\b([A-Z]\w+)\(\)", r"\1", part) for part in parts[::2]]
     return "".join(parts)

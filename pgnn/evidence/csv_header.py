@@ -160,7 +160,8 @@ def malformed(file: str, error: Exception) -> DataError:
         line = f"line {found['row']}: " if found["row"] else ""
         column = int(found["column"]) + 1
         return DataError(
-            f"{file}: {line}expected a number in column {column}, got {found['value']!r}"
+            f"{file}: {line}expected a number in column {column}, got {found['value']!r}",
+            line=int(found["row"]) if found["row"] else None,
         )
     if isinstance(error, UnicodeError) or "UTF8" in text:
         return DataError(
@@ -173,7 +174,8 @@ def malformed(file: str, error: Exception) -> DataError:
 def wrong_cells(file: str, line: int, columns: int, cells: int) -> DataError:
     """Return the error for a line of a CSV file with too few or too many cells."""
     return DataError(
-        f"{file}: line {line}: expected {columns} cells, one for each column, got {cells}"
+        f"{file}: line {line}: expected {columns} cells, one for each column, got {cells}",
+        line=line,
     )
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pickle
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import import_module
 from typing import Any, TypeVar
 
-from pgnn.errors import DataError
+from pgnn.errors import DataError, PgnnError, located
 
 T = TypeVar("T")
 _BRANCHES = 8
@@ -127,6 +128,22 @@ class PartitionedRows:
         return total
 
 
+@contextmanager
+def located_errors(rows: Any) -> Iterator[None]:
+    """Say in errors which partition the rows are those of, since its rows are counted from 0.
+
+    Args:
+        rows: The pandas frame of a partition.
+    """
+    try:
+        yield
+    except PgnnError as error:
+        if not len(rows):
+            raise
+        where = f"in the partition with the index {rows.index[0]!r} to {rows.index[-1]!r}"
+        raise located(error, where) from None
+
+
 def distinct_values(frame: Any) -> dict[Any, Any]:
     """Return the distinct values of each column of a partitioned frame, without missing ones."""
     import pandas as pd
@@ -177,6 +194,9 @@ def _is_something(part: Any) -> bool:
 
 def _unless_empty(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
     def read(frame: Any) -> Any:
-        return function(frame) if len(frame) else None
+        if not len(frame):
+            return None
+        with located_errors(frame):
+            return function(frame)
 
     return read

@@ -17,11 +17,9 @@ from pgnn.evidence.partitioned_frame import PartitionedFrame
 from pgnn.evidence.spelled_names import SpelledNames
 from pgnn.factors.variable import Variable
 from pgnn.io.answer_file import answer_columns, arrow, is_parquet
+from pgnn.io.file_block import BLOCK, FileBlock, in_lines_of_file
 from pgnn.io.row_files import check_columns, is_target
 from pgnn.io.source import draft_of
-
-_BLOCK = 2**26
-"""Bytes of a CSV file that a worker reads at a time."""
 
 
 @dataclass(frozen=True)
@@ -55,9 +53,12 @@ class PartitionAnswer:
         copied = rows[[name for name in rows.columns if name in set(self.ignore)]]
         evidence = SpelledNames(self.model.variables).renamed(rows.drop(columns=copied.columns))
         evidence = evidence.loc[:, [not is_target(n, self.excluded) for n in evidence.columns]]
-        posterior = self.model.query(self.targets, evidence, engine=self.engine)
+        with in_lines_of_file(rows):
+            posterior = self.model.query(self.targets, evidence, engine=self.engine)
         columns = answer_columns(posterior, self.targets, self.model.variables, {})
-        return copied.assign(**columns)
+        answer = copied.assign(**columns)
+        answer.attrs = {}
+        return answer
 
 
 def read_partitions(
@@ -95,26 +96,15 @@ def read_partitions(
 
 def _csv_partitions(path: str, names: SpelledNames, ignore: Collection[str], separator: str) -> Any:
     """A Dask frame of CSV files, whose blocks are read and checked as single files are."""
-    is_packed = import_module("fsspec.utils").infer_compression(path) is not None
-    _, blocks, files = _dask("dask.bytes").read_bytes(
-        path,
-        delimiter=b"\n",
-        blocksize=None if is_packed else _BLOCK,
-        sample=False,
-        compression="infer" if is_packed else None,
-        include_path=True,
-    )
+    blocks = FileBlock.of_files(path)
+    if not blocks:
+        raise DataError(f"{path}: there is no such file")
     table = PartitionTable(names.variables, tuple(ignore), separator)
+    table.header_of(blocks[0].file).check(path, names, ignore)
     delayed = import_module("dask").delayed(table)
-    parts = [
-        delayed(block, file, k == 0)
-        for file, of_file in zip(files, blocks, strict=True)
-        for k, block in enumerate(of_file)
-    ]
-    header = table.header_of(files[0])
-    header.check(path, names, ignore)
+    none = FileBlock(blocks[0].file, 0, 0)
     return _dask("dask.dataframe").from_delayed(
-        parts, meta=table(b"", files[0], False), verify_meta=False
+        [delayed(block) for block in blocks], meta=table(none), verify_meta=False
     )
 
 
@@ -132,17 +122,32 @@ class PartitionTable:
     ignore: tuple[str, ...]
     separator: str
 
-    def __call__(self, block: bytes, file: str, is_first: bool) -> Any:
-        """Return the rows of a block; only the first block of a file has the names of columns."""
+    def __call__(self, block: FileBlock) -> Any:
+        """Return the rows of a block; only the first block of a file has the names of columns.
+
+        Raises:
+            DataError: If a line is no row; the message has its number in the file.
+        """
+        lines = block.read()
+        is_first = not block.offset and bool(lines)
         if not is_first:
-            block = self.header_of(file).line + b"\n" + block
-        name = Path(file).name
-        frame = csv_table(io.BytesIO(block), self.variables, self.separator, self.ignore, name)
-        return frame.set_axis([str(column) for column in frame.columns], axis=1)
+            lines = self.header_of(block.file).line + b"\n" + lines
+        stream = io.BytesIO(lines)
+        try:
+            frame = csv_table(stream, self.variables, self.separator, self.ignore, block.name)
+        except DataError as error:
+            if is_first or error.line is None:
+                raise
+            line = block.lines_before() + error.line - 1  # the first one is that of the names
+            reason = error.reason.replace(f"line {error.line}:", f"line {line}:", 1)
+            raise DataError(reason, error.advice, line=line) from None
+        frame = frame.set_axis([str(column) for column in frame.columns], axis=1)
+        frame.attrs[BLOCK] = [block.file, block.offset, block.length]
+        return frame
 
     def header_of(self, file: str) -> CsvHeader:
         """Return the beginning of a file."""
-        with import_module("fsspec").open(file, "rb", compression="infer") as stream:
+        with FileBlock(file).opened() as stream:
             return CsvHeader(stream.read(HEADER), self.separator)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from pgnn.abilities import UnrollableModel
 from pgnn.errors import Unsupported
-from pgnn.evidence.partitioned_frame import PartitionedFrame, is_partitioned
+from pgnn.evidence.partitioned_frame import PartitionedFrame, is_partitioned, located_errors
 
 if TYPE_CHECKING:
     from pgnn.models.model import Model
@@ -73,7 +73,8 @@ class PartitionQuestion:
             arguments[self.place] = rows
         else:
             settings[self.place] = rows
-        answer = self.verb(self.model, *arguments, **settings)
+        with located_errors(rows):
+            answer = self.verb(self.model, *arguments, **settings)
         if not hasattr(answer, "frame"):
             return pd.Series(answer.numpy(force=True), index=rows.index, name=self.verb.__name__)
         frame = answer.frame()

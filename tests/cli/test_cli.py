@@ -271,7 +271,8 @@ def test_a_closed_standard_input_is_one_line(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "stdin", None)
-    assert "got None" in complaint(capsys, "info", "-")
+    told = complaint(capsys, "info", "-")
+    assert told == "pgnn: standard input is closed; name a file instead\n"
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:

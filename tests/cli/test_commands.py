@@ -58,7 +58,7 @@ def test_settings_that_are_objects(
     assert found[0] != found[1]
     capsys.readouterr()
     for text, message in [
-        ("EM(prior=1)", "prior must be one such as Laplace()"),
+        ("EM(prior=1)", "prior must be one such as Laplace, or by name"),
         ("EM(prior=Laplas)", "unknown prior 'Laplas'"),
         ("EM(prior=open('x'))", "unknown prior 'open'"),
     ]:
@@ -277,7 +277,9 @@ def test_predict_on_a_cluster(
         wrong = rows.head(3).assign(smoke="yess")
         wrong.to_csv(tmp_path / "wrong.csv", index=False)
         words[2:5] = [tmp_path / "wrong.csv", "--to", tmp_path / "none.csv"]
-        assert "'yess'" in complaint(capsys, *words)
+        told = complaint(capsys, *words)
+        assert told.startswith("pgnn: wrong.csv, rows from line 2 on: column 'smoke', row 0: ")
+        assert "'yess'" in told
         assert not [*tmp_path.glob("none*")]
     assert "name ROWS and --to" in complaint(capsys, "predict", asia, "-", "--dask", "tcp://x:1")
 

@@ -1,13 +1,14 @@
 """CSV files in partitions are read as single files are."""
 
+import re
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 import pgnn
-from pgnn.io import row_partitions
-from pgnn.io.row_partitions import read_partitions
+from pgnn.io import file_block
+from pgnn.io.row_partitions import PartitionAnswer, read_partitions
 
 pytest.importorskip("dask.dataframe")
 
@@ -44,10 +45,51 @@ def test_lines_with_too_few_or_too_many_cells(line: str, cells: int, tmp_path: P
 
 
 def test_blocks_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(row_partitions, "_BLOCK", 40)
+    monkeypatch.setattr(file_block, "_BYTES", 40)
     lines = [f"{'yes' if k % 3 else 'no'},{'' if k % 4 else 'no'}" for k in range(50)]
     found = rows(tmp_path, ["asia,tub\n" + "\n".join(lines)])
     assert [",".join(row) for row in found.fillna("").to_numpy()] == lines
+
+
+@pytest.mark.parametrize("line", [2, 3, 9, 30, 51])
+@pytest.mark.parametrize("cells", ["yes", "yes,no,no"])
+def test_lines_are_those_of_the_file(
+    line: int, cells: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file_block, "_BYTES", 40)
+    lines = ["asia,tub", *[f"{'yes' if k % 3 else 'no'},no" for k in range(50)]]
+    lines[line - 1] = cells
+    with pytest.raises(pgnn.DataError, match=f"0.csv: line {line}: expected 2 cells") as caught:
+        rows(tmp_path, ["\n".join(lines)])
+    assert caught.value.line == line
+
+
+@pytest.mark.parametrize("line", [2, 9, 30, 51])
+def test_rows_are_counted_from_a_line_of_the_file(
+    line: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file_block, "_BYTES", 40)
+    model = pgnn.BayesianNetwork(
+        [("asia", "tub")],
+        {"asia": [0.5, 0.5], "tub": [[0.5, 0.5], [0.2, 0.8]]},
+        states={name: v.states or () for name, v in VARIABLES.items()},
+    )
+    lines = ["asia,tub", *[f"{'yes' if k % 3 else 'no'}," for k in range(50)]]
+    lines[line - 1] = "maybe,"
+    (tmp_path / "0.csv").write_text("\n".join(lines))
+    frame = read_partitions(str(tmp_path / "0.csv"), VARIABLES)
+    answer = PartitionAnswer(model, ["tub"])
+    with pytest.raises(pgnn.EvidenceError) as caught:
+        [answer(part.compute(scheduler="synchronous")) for part in frame.to_delayed()]
+    told = re.match(
+        r"0.csv, rows from line (\d+) on: column 'asia', row (\d+): ", str(caught.value)
+    )
+    assert told is not None
+    assert int(told[1]) + int(told[2]) == line
+    lines[line - 1] = "yes,"
+    (tmp_path / "0.csv").write_text("\n".join(lines))
+    found = answer(frame.compute(scheduler="synchronous"))
+    assert (len(found), found.attrs) == (50, {})
 
 
 def test_packed_files(tmp_path: Path) -> None:
