@@ -18,6 +18,7 @@ from pgnn.factors.piece import Piece, Restorable, signature_of
 from pgnn.factors.variable import Variable
 from pgnn.io.labels import decode, encode
 from pgnn.models.checked_module import CheckedModule
+from pgnn.programs.named_distributions import name_of_distribution, named_distribution
 
 LATER = "declared_zeros"
 """Name of tensors that files of earlier versions lack."""
@@ -100,8 +101,7 @@ class SettingsWriter:
             return [self.value(part, place) for part in x]
         if isinstance(x, list):
             return {"list": [self.value(part, place) for part in x]}
-        named = x.__name__ if isinstance(x, type) else None
-        if named is not None and vars(torch.distributions).get(named) is x:
+        if (named := name_of_distribution(x)) is not None:
             return {"distribution": named}
         if isinstance(x, partial) and distribution_class(x) is not None:
             return {"partial": self.value((x.func, x.args, x.keywords))}
@@ -383,15 +383,17 @@ def _fits(kind: type, settings: Mapping[str, Any]) -> bool:
     return True
 
 
-def _distribution(name: str) -> type[Distribution]:
-    kind = vars(torch.distributions).get(name)
-    if not isinstance(kind, type) or not issubclass(kind, Distribution):
-        raise DataError(f"torch has no distribution {name!r}")
+def _distribution(name: object) -> type[Distribution]:
+    kind = named_distribution(name)
+    if kind is None:
+        raise DataError(f"neither torch nor Pyro has a distribution {name!r}")
     return kind
 
 
 def _partial(kind: Any, arguments: tuple[Any, ...], named: Mapping[str, Any]) -> Any:
-    return partial(_distribution(kind.__name__), *arguments, **named)
+    if distribution_class(kind) is None:
+        raise DataError(f"expected a class of distributions, got {kind!r}")
+    return partial(kind, *arguments, **named)
 
 
 def _class_name(name: str) -> str:
