@@ -180,6 +180,17 @@ def element_marginal(
     return MixtureMarginal(weights if isinstance(parts, VectorMarginal) else weights[at], part)
 
 
+def marginal_at(marginal: ExactMarginal, place: tuple[int | slice, ...]) -> ExactMarginal:
+    """Return the marginal at an index of the first batch axes."""
+    if isinstance(marginal, MixtureMarginal):
+        component: Any = marginal.component_distribution
+        parts: Any = marginal_at(component, place)
+        return MixtureMarginal(marginal.mixture_distribution.probs[place], parts)
+    if isinstance(marginal, VectorMarginal):
+        return VectorMarginal(marginal.loc[place], marginal.scale_tril[place])
+    return NormalMarginal(marginal.loc[place], marginal.scale[place])
+
+
 def side_by_side(
     marginals: Sequence[ExactMarginal], axis: int, gone: Tensor | None = None
 ) -> ExactMarginal:

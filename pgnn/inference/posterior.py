@@ -6,7 +6,7 @@ import copy
 import math
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -198,6 +198,21 @@ class Posterior(Mapping[Hashable, Categorical]):
         scaled.__dict__.pop("_log_evidence", None)
         scaled._numbers = self._numbers[0], self._numbers[1] * power
         return scaled
+
+    def about(self, names: Sequence[Hashable]) -> Self:
+        """Return the posterior of some targets, or of elements of arrays, in the given order.
+
+        Raises:
+            EvidenceError: If a name is not that of a target (also a ``KeyError``).
+        """
+        chosen = [self._columns.find(name)[0] for name in names]
+        parts = [self._columns.cut(self._marginals, n).reshape(self.num_rows, -1) for n in names]
+        part = copy.copy(self)
+        for cached in ("_marginals", "_of_variables", "_columns"):
+            part.__dict__.pop(cached, None)
+        part.variables = tuple(chosen)
+        part._numbers = torch.cat([self._marginals[:, :0], *parts], dim=1), self._numbers[1]
+        return part
 
     @property
     def _with_steps(self) -> Sequence[Variable]:

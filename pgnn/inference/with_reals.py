@@ -79,6 +79,17 @@ class WithReals(Posterior):
         answer._single = self._single.union(*by_array.values())
         return answer
 
+    def about(self, names: Sequence[Hashable]) -> Self:
+        """Return the posterior of some targets, or of elements of arrays; see the base class."""
+        discrete = [n for n in names if Posterior.__contains__(self, n)]
+        elements: dict[Hashable, list[Hashable]] = {}
+        for name in names:
+            if name not in self.reals and isinstance(name, tuple) and self._has_element(name):
+                elements.setdefault(name[0], []).append(name)
+        part = super().about(discrete).with_elements(elements)
+        part.reals = {n: part.reals[n] for n in names if n in part.reals}
+        return part
+
     def with_computed(
         self, variables: Sequence[Variable], values: Mapping[Hashable, Tensor]
     ) -> Self:

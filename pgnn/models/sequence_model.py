@@ -76,7 +76,7 @@ class SequenceModel(Model, UnrollableModel):
         errors: str = "raise",
         lengths: Any = None,
     ) -> Posterior:
-        """See :meth:`Model.query`; ``lengths`` as in :meth:`smooth`."""
+        """See :meth:`Model.query`; ``targets`` and ``lengths`` as in :meth:`smooth`."""
         observed = with_lengths(evidence, lengths)
         return super().query(targets, observed, inputs=inputs, engine=engine, errors=errors)
 
@@ -138,7 +138,8 @@ class SequenceModel(Model, UnrollableModel):
 
         Args:
             evidence: See :class:`~pgnn.evidence.sequence_evidence.SequenceEvidence`.
-            targets: The hidden variables if not given.
+            targets: The hidden variables if not given; also variables at single steps, such as
+                ``("rain", 3)``, which count from zero.
             inputs: Covariates by name, ``(B, T, ...)``.
             engine: The inference engine; exact if not given.
             errors: ``"raise"`` or ``"nan"``, see :meth:`Model.query`.
@@ -162,7 +163,8 @@ class SequenceModel(Model, UnrollableModel):
 
         Args:
             evidence: See :class:`~pgnn.evidence.sequence_evidence.SequenceEvidence`.
-            targets: The hidden variables if not given.
+            targets: The hidden variables if not given; also variables at single steps, such as
+                ``("rain", 3)``, which count from zero.
             inputs: Covariates by name, ``(B, T, ...)``.
             engine: The inference engine; exact if not given.
             errors: ``"raise"`` or ``"nan"``, see :meth:`Model.query`.

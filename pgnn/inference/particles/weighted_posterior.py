@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import torch
@@ -131,6 +132,7 @@ class WeightedPosterior(WithReals):
     """
 
     statistic_names: ClassVar = (*WithReals.statistic_names, "ess", "error")
+    _step_of: Mapping[Hashable, int] = MappingProxyType({})
 
     def __init__(
         self,
@@ -151,11 +153,24 @@ class WeightedPosterior(WithReals):
 
     def marginal(self, name: Hashable) -> WeightedMarginal:
         """See :class:`~pgnn.inference.with_reals.WithReals`."""
-        draws, weights, families = self._draws[name], self.log_weights, self._families
+        draws, (weights, families) = self._draws[name], self._weights_of(name)
         if not self.batched:
             draws, weights = draws[:, 0], weights[:, 0]
             families = None if families is None else families[:, 0]
         return WeightedMarginal(draws, weights, families)
+
+    def _weights_of(self, name: Hashable) -> tuple[Tensor, Tensor | None]:
+        """Return the log weights and families of the draws of a target."""
+        weights, families = self.log_weights, self._families
+        if name not in self._step_of:
+            return weights, families
+        step = self._step_of[name]
+        return weights[..., step], None if families is None else families[..., step]
+
+    def _take_element(self, name: Any, array: Variable) -> None:
+        super()._take_element(name, array)
+        if self.log_weights.dim() > 2:
+            self._step_of = {**self._step_of, name: name[1]}
 
     @property
     def samples(self) -> Samples:
@@ -176,7 +191,8 @@ class WeightedPosterior(WithReals):
         return Samples(variables, none, draws, batched=self.batched, log_weights=weights)
 
     def _statistics(self, name: Hashable, row: int) -> Sequence[Tensor]:
-        families = None if self._families is None else self._families[:, row]
-        marginal = WeightedMarginal(self._draws[name][:, row], self.log_weights[:, row], families)
+        weights, families = self._weights_of(name)
+        families = None if families is None else families[:, row]
+        marginal = WeightedMarginal(self._draws[name][:, row], weights[:, row], families)
         moments = [marginal.mean, marginal.std, *marginal.quantile(QUANTILES)]
         return [*moments, marginal.effective_sample_size, marginal.standard_error]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -17,6 +17,7 @@ from pgnn.inference.base_question import Names
 from pgnn.inference.posterior import Posterior
 from pgnn.inference.question import names_of
 from pgnn.inference.time.reals_at_steps import RealsAtSteps
+from pgnn.inference.time.step_targets import StepTargets
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +72,11 @@ class EmittedPosterior(RealsAtSteps):
         """See :class:`~pgnn.inference.with_reals.WithReals`."""
         return self._moments[name]
 
+    def _take_element(self, name: Any, array: Variable) -> None:
+        whole, place = self._moments[array.name], (..., *name[1:])
+        part = RealMoments(whole.mean[place], whole.variance[place])
+        self._moments = {**self._moments, name: part}
+
     def _at_steps(self, name: Hashable) -> Sequence[Tensor]:
         """See the base class."""
         return [self._moments[name].mean, self._moments[name].std]
@@ -80,6 +86,7 @@ class EmittedPosterior(RealsAtSteps):
         return [x[row] if self.batched else x for x in (moments.mean, moments.std)]
 
 
+_WHAT = "variable of the model"
 Ask = Callable[[list[Hashable]], Posterior]
 """Answers about discrete variables of some names."""
 
@@ -88,7 +95,7 @@ def real_names(model: EmittingModel, targets: Names | None) -> list[Hashable]:
     """Return the names of queried real variables."""
     if targets is None:
         return []
-    named = names_of(targets, model.variables, what="variable of the model")
+    named = names_of(StepTargets.names_of(model, targets), model.variables, what=_WHAT)
     return [n for n in named if not model.variables[n].is_discrete]
 
 
@@ -99,7 +106,7 @@ def with_emitted(
     observed: SequenceEvidence,
     inputs: Inputs | None,
     after: int | None = None,
-) -> EmittedPosterior:
+) -> Posterior:
     r"""Return an answer that includes real emissions.
 
     An unobserved emission is a mixture weighted by the posterior of the states:
@@ -117,7 +124,13 @@ def with_emitted(
     Raises:
         Unsupported: If an emission is autoregressive.
     """
-    named = names_of(targets, model.variables, what="variable of the model")
+    if after is not None:
+        StepTargets.check_ahead(model, targets)
+    at = StepTargets.of(model, targets)
+    if at is not None:
+        at.check(observed.steps)
+        return at.restricted(with_emitted(model, at.names, ask, observed, inputs))
+    named = names_of(targets, model.variables, what=_WHAT)
     kept = [n for n in named if model.variables[n].is_discrete]
     state = model.state.name
     whole = ask([*kept, *([] if state in kept else [state])])

@@ -35,6 +35,7 @@ from pgnn.inference.time.sequence_engine import SequenceEngine
 from pgnn.inference.time.sequence_question import SequenceQuestion
 from pgnn.inference.time.sequences_by_component import SequencesByComponent
 from pgnn.inference.time.sequential_monte_carlo import SequentialMonteCarlo
+from pgnn.inference.time.step_targets import StepTargets
 from pgnn.inference.time.steps_ahead import StepsAhead
 from pgnn.inference.time.switching_kalman_filter import SwitchingKalmanFilter
 from pgnn.inference.time.unrolling import Unrolling
@@ -71,7 +72,7 @@ class EngineByEvidence(SequenceEngine):
     ) -> Any:
         """Read evidence for the chosen engine."""
         observed = SequenceEvidence.of(model, evidence)
-        engine = self._suitable(model, observed, names)
+        engine = self._suitable(model, observed, StepTargets.names_of(model, names))
         return engine.read(model, observed, inputs, names=names, errors=errors)
 
     def predict_steps(self, ahead: StepsAhead) -> Posterior:

@@ -9,7 +9,13 @@ import torch
 from torch import Tensor
 
 from pgnn.factors.variable import Variable
-from pgnn.inference.gaussian_marginals import ExactMarginal, real_marginal, side_by_side
+from pgnn.inference.gaussian_marginals import (
+    ExactMarginal,
+    element_marginal,
+    marginal_at,
+    real_marginal,
+    side_by_side,
+)
 from pgnn.inference.posterior import Posterior
 from pgnn.inference.time.gaussian_chain import StepMoments
 from pgnn.inference.time.reals_at_steps import RealsAtSteps
@@ -40,6 +46,15 @@ class RealsOverTime(RealsAtSteps):
     def marginal(self, name: Hashable) -> ExactMarginal:
         """See :class:`~pgnn.inference.with_reals.WithReals`."""
         return self._marginals_of_reals[name]
+
+    def _take_element(self, name: Any, array: Variable) -> None:
+        _, step, *index = name
+        place = (slice(None), step) if self.batched else (step,)
+        marginal = marginal_at(self.marginal(array.name), place)
+        if index:
+            event = Variable(array.name, shape=array.shape[1:])
+            marginal = element_marginal(marginal, event, tuple(index))
+        self._marginals_of_reals = {**self._marginals_of_reals, name: marginal}
 
     def _at_steps(self, name: Hashable) -> Sequence[Tensor]:
         """See the base class."""

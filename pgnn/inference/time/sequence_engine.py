@@ -20,6 +20,7 @@ from pgnn.inference.posterior import Posterior
 from pgnn.inference.samples import Samples
 from pgnn.inference.time.sequence_question import SequenceQuestion
 from pgnn.inference.time.sequence_reader import SequenceReader
+from pgnn.inference.time.step_targets import StepTargets
 from pgnn.inference.time.steps_ahead import StepsAhead
 from pgnn.limits import check_size, whole_number
 
@@ -35,6 +36,28 @@ class SequenceEngine(SequenceReader):
     verbs = (*SequenceReader.verbs, "filter", "predict")
     takes_reals: ClassVar[bool] = False
     """Whether real variables may be queried."""
+
+    def read(
+        self,
+        model: Any,
+        evidence: Any,
+        inputs: Inputs | None = None,
+        *,
+        names: Names | None = None,
+        errors: str = "raise",
+    ) -> Any:
+        """Read evidence and names, also of variables at single steps such as ``("rain", 3)``.
+
+        Raises:
+            EvidenceError: If such a step is not one of the evidence.
+        """
+        at = StepTargets.of(model, names)
+        if at is None:
+            return super().read(model, evidence, inputs, names=names, errors=errors)
+        question = super().read(model, evidence, inputs, names=at.names, errors=errors)
+        at.check(question.observed.steps)
+        question.at = at
+        return question
 
     # --- verbs of models over time ------------------------------------------------------------
 
@@ -54,7 +77,8 @@ class SequenceEngine(SequenceReader):
         question = self.read(model, evidence, inputs, names=targets, errors=errors)
         self.check_cost(question, question.num_beliefs)
         with torch.set_grad_enabled(question.wants_gradients):
-            return self.filter_steps(question)
+            answer: Posterior = question.answered(self.filter_steps(question))
+            return answer
 
     def predict(
         self,
@@ -70,6 +94,7 @@ class SequenceEngine(SequenceReader):
         Rows continue from their own ends.
         """
         steps = whole_number("steps", steps, least=1)
+        StepTargets.check_ahead(model, targets)
         observed = SequenceEvidence.of(model, evidence, inputs)
         try:
             return self.predict_steps(StepsAhead(model, targets, observed, steps, inputs))

@@ -20,6 +20,7 @@ from pgnn.inference.base_question import BaseQuestion, Names
 from pgnn.inference.posterior import Posterior
 from pgnn.inference.question import names_of
 from pgnn.inference.samples import Samples
+from pgnn.inference.time.step_targets import StepTargets
 
 
 class SequenceQuestion(BaseQuestion):
@@ -40,6 +41,7 @@ class SequenceQuestion(BaseQuestion):
     Attributes:
         queried: The queried discrete variables.
         reals: The queried real variables.
+        at: The targets at single steps, to which the answer is restricted.
 
     Raises:
         EvidenceError: If ``errors`` is another value, a name is unknown, or a queried real variable
@@ -49,6 +51,7 @@ class SequenceQuestion(BaseQuestion):
 
     model: Any  # engines check the abilities that they need
     observed: SequenceEvidence
+    at: StepTargets | None = None
 
     def __init__(
         self,
@@ -77,6 +80,25 @@ class SequenceQuestion(BaseQuestion):
             for v in queried:
                 if not v.is_discrete:
                     _check_real(v.name, takes_reals, v.name in known)
+
+    def answered(self, answer: Any) -> Any:
+        """Return an answer restricted to the targets at single steps."""
+        return answer if self.at is None else self.at.restricted(answer)
+
+    def check_whole(self) -> None:
+        """Refuse targets at single steps, whose other steps would be maximised with them.
+
+        Raises:
+            Unsupported: If there are any.
+        """
+        if self.at is not None:
+            step = self.at.steps[0]
+            raise Unsupported(
+                f"{step!r} is a single step, and the other ones are not summed out in a search for "
+                "the most probable states",
+                f"name {step[0]!r}, query the step, or use unroll({self.observed.steps})"
+                f".most_probable(evidence, targets=[{step!r}])",
+            )
 
     def about(self, queried: Sequence[Variable]) -> SequenceQuestion:
         """Return the same question about other variables."""

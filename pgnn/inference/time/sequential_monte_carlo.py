@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -14,7 +14,6 @@ from torch import Tensor
 
 from pgnn.abilities import ExecutableModel, Inputs, SlicedModel
 from pgnn.errors import ImpossibleEvidence, ModelError, Unsupported
-from pgnn.evidence.sequence_evidence import SequenceEvidence
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.randomness import private_randomness
 from pgnn.factors.variable import Variable
@@ -122,6 +121,7 @@ class SequentialMonteCarlo(SequenceEngine):
     seed: int | None = None
     progress: bool = True
     why: str | None = None
+    takes_reals: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_settings(self, particles=2, threshold=Interval(0.0, 1.0))
@@ -151,11 +151,7 @@ class SequentialMonteCarlo(SequenceEngine):
                 "use ImportanceSampling(), or pgnn.Program(model.program())",
             )
         check_proposals(model, self.proposal)
-        observed = SequenceEvidence.of(model, evidence)
-        engine = type(self).__name__
-        return SequenceQuestion(
-            model, observed, inputs, names=names, errors=errors, engine=engine, takes_reals=True
-        )
+        return super().read(model, evidence, inputs, names=names, errors=errors)
 
     def smooth_steps(self, question: SequenceQuestion) -> Posterior:
         """Return marginals given all evidence, of paths traced back; see the base class."""
