@@ -47,7 +47,8 @@ def posterior_html(posterior: Posterior) -> str:
     rows = [line for v in shown for line in _lines_of(posterior, v, v.name in findings)]
     body = [html_table(rows, ("variable", "state", "", "probability"))] if rows else []
     body += _summaries(posterior)
-    tail = ["log evidence" + str(posterior).rpartition("log evidence")[2]]
+    what = posterior.name_of_evidence
+    tail = [what + str(posterior).rpartition(what)[2]]
     if len(posterior.variables) > _VARIABLES:
         tail.insert(0, f"... and {len(posterior.variables) - _VARIABLES:,} more variables")
     table = folded(head, Html(stacked(*body)), opened=True)

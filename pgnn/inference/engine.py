@@ -85,7 +85,7 @@ class Engine(OrdinaryVerbs, ShowsSettings):
     def with_findings(self, question: Any, posterior: Any) -> Posterior:
         """Return an answer as the caller gets it, with the findings it was given."""
         answer: Posterior = question.answered(posterior)
-        observed = question.observed
+        answer.is_partition, observed = question.of_scores, question.observed
         if isinstance(observed, RowEvidence) and observed.names:
             answer.findings = Findings(observed, question.model.elements)
         return answer

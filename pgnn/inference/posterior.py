@@ -79,9 +79,8 @@ class Posterior(Mapping[Hashable, Categorical]):
         variables: The targets.
         marginals: ``(B, S)`` probabilities, the states of all elements concatenated; an array
             is converted to a tensor on demand.
-        log_evidence: ``(B,)`` log probability of the evidence (of a Markov network: log of the
-            unnormalised measure of the evidence, ``log Z`` if there is none); ``NaN`` where the
-            engine has no estimate.
+        log_evidence: ``(B,)`` log probability of the evidence; of undirected models the log
+            partition function (see :attr:`log_evidence`); ``NaN`` where the engine has no estimate.
         batched: Whether the evidence came in rows; if not, ``B`` is 1.
         kind: ``"exact"``, ``"lower bound"``, ``"upper bound"`` or ``"estimate"``.
         engine: Name of the engine.
@@ -92,6 +91,8 @@ class Posterior(Mapping[Hashable, Categorical]):
 
     Attributes:
         findings: The evidence, for pictures; None if there was none, or it is not known.
+        is_partition: Whether :attr:`log_evidence` is a log partition function, as of undirected
+            models.
 
     Example:
         >>> import torch
@@ -108,6 +109,7 @@ class Posterior(Mapping[Hashable, Categorical]):
 
     __hash__ = object.__hash__
     findings: Findings | None = None
+    is_partition: bool = False
 
     def __init__(
         self,
@@ -136,8 +138,19 @@ class Posterior(Mapping[Hashable, Categorical]):
 
     @property
     def log_evidence(self) -> Tensor:
-        """``()`` or ``(B,)`` log probability of the evidence."""
+        r"""``()`` or ``(B,)`` log probability of the evidence, :math:`\log p(e)`.
+
+        Of undirected models the log partition function given the evidence, :math:`\log Z(e)`: the
+        sum of the product of all potentials over the states that agree with the evidence. The log
+        probability of the evidence is :math:`\log Z(e) - \log Z`, the difference from the answer
+        without evidence.
+        """
         return self._log_evidence if self.batched else self._log_evidence[0]
+
+    @property
+    def name_of_evidence(self) -> str:
+        """What :attr:`log_evidence` is, for printing."""
+        return "log partition function" if self.is_partition else "log evidence"
 
     @property
     def index(self) -> Any:
@@ -317,7 +330,7 @@ class Posterior(Mapping[Hashable, Categorical]):
         log_evidence = self._log_evidence[0].item()
         number = "is not known" if math.isnan(log_evidence) else f"{log_evidence:z.6f}"
         table = [self.table(max_lines=LINES, max_cells=CELLS)] if self.variables else []
-        text = "\n".join([*table, f"log evidence {number} ({by})"])
+        text = "\n".join([*table, f"{self.name_of_evidence} {number} ({by})"])
         if self.batched:
             name = 0 if self._index is None else self._index[0]
             text += f"; row {name}, the first of {self.num_rows}"

@@ -66,6 +66,8 @@ class GaussianMarkovField(Model, GaussianFieldModel):
         1.0
     """
 
+    is_normalized = True
+
     def __init__(
         self,
         graph: Any,

@@ -139,10 +139,13 @@ class MarkovRandomField(Model):
 
         Args:
             shape: Lengths of the axes.
-            states: Number or labels; two states are :class:`Ising` spins, more are :class:`Potts`
-                (whose coupling of two states would be twice that of ``Ising``).
-            coupling: See the potential; learnable if not given.
-            field: See the potential; none if not given.
+            states: Number or labels; two states are :class:`Ising` spins -1 and +1, more are
+                :class:`Potts` states.
+            coupling: Learnable if not given. The log of the ratio of the weights of equal and of
+                different neighbours is twice this number with two states, and this number with
+                more.
+            field: None if not given. With two states an array of the grid's shape, half the log
+                odds of the second state in each cell; with more ``(*shape, K)`` logits.
             name: Name of the variable.
             lattice: The neighbourhood of cells; adjacent ones along each axis if not given.
 

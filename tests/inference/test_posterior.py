@@ -3,6 +3,7 @@
 import math
 import pickle
 
+import networkx as nx
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,6 +14,7 @@ from pgnn.errors import EvidenceError, Unsupported
 from pgnn.factors.factor import Factor
 from pgnn.factors.variable import Variable
 from pgnn.inference.posterior import Marginal, Posterior
+from pgnn.models import BayesianNetwork, GaussianMarkovField, MarkovRandomField
 
 RAIN = Variable("rain", ["no", "yes"])
 DICE = Variable("dice", [1, 2, 3])
@@ -274,3 +276,24 @@ def test_marginals_are_categorical_distributions() -> None:
     torch.testing.assert_close(ours.log_prob(state), theirs.log_prob(state))
     divergence = torch.distributions.kl_divergence(ours, theirs)
     torch.testing.assert_close(divergence, torch.zeros(2, dtype=torch.float64))
+
+
+def test_log_evidence_of_an_undirected_model_is_a_log_partition_function() -> None:
+    alike = [[10.0, 1.0], [1.0, 10.0]]
+    field = MarkovRandomField([("a", "b")], {("a", "b"): alike}, states={"a": 2, "b": 2})
+    given, free = field.query("b", {"a": 1}), field.query("b")
+    assert "log partition function 2.397895 (exact" in str(given)  # log 11, of 22
+    assert "log partition function 2.397895 (exact" in given._repr_html_()
+    assert math.isclose(float(given.log_evidence - free.log_evidence), math.log(0.5))
+    directed = BayesianNetwork([("a", "b")], {"a": [0.5, 0.5], "b": alike / np.float64(11.0)})
+    assert "log evidence -0.693147 (exact" in str(directed.query("b", {"a": 1}))
+
+
+def test_log_evidence_of_a_gaussian_field_is_normalised() -> None:
+    field = GaussianMarkovField(nx.path_graph(["a", "b"]), anchor=1.0)
+    found = field.query(evidence={"a": 1.0})
+    precision = np.array([[2.0, -1.0], [-1.0, 2.0]])
+    variance = np.linalg.inv(precision)[0, 0]
+    log_density = -0.5 * (math.log(2 * math.pi * variance) + 1 / variance)
+    assert math.isclose(float(found.log_evidence), log_density)
+    assert f"log evidence {log_density:.6f} (exact" in str(found)
