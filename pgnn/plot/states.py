@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 _COLOURS = 8
 """Largest number of states that colours tell apart."""
-_LABELLED = 40
-"""Largest number of labels along an axis."""
+_LABELLED, _LINE = 40, 12.0
+"""Largest number of labels along an axis; height of a label in points."""
 
 
 def states(
@@ -53,8 +53,10 @@ def states(
                 "posteriors over time, such as model.smooth(sequence)")  # fmt: skip
     variable, table = _over_time(posterior, name, row)
     labels, colours = variable.states or (), colours_of(variable.num_states)
-    ax = axes_of(ax, (9.0, 2.6))
-    if variable.num_states > _COLOURS:
+    many = variable.num_states > _COLOURS
+    lines = min(variable.num_states, _LABELLED) if many else 0
+    ax = axes_of(ax, (9.0, max(2.6, 0.8 + 1.2 * lines * _LINE / 72.0)))
+    if many:
         return _heat_map(ax, table, variable, truth)
     steps = np.arange(len(table) + 1)
     held = np.concatenate([table, table[-1:]])  # the last step is as wide as the others
@@ -126,7 +128,8 @@ def _heat_map(ax: Any, table: Any, variable: Variable, truth: Sequence[Any] | No
         interpolation="nearest",
     )  # fmt: skip
     ax.figure.colorbar(image, ax=ax, label="probability")
-    every = -(-number // _LABELLED)
+    room = ax.get_window_extent().height / ax.figure.dpi * 72.0 / _LINE
+    every = -(-number // max(1, min(int(room), _LABELLED)))
     labels = [str(s) for s in variable.states or ()][::every]
     ax.set_yticks([every * k + 0.5 for k in range(len(labels))], labels)
     if truth is not None:

@@ -55,7 +55,7 @@ def filters(
     reach = np.abs(chosen).max(axis=(1, 2), keepdims=True)
     drawn = tiled(chosen / np.where(reach > 0, reach, 1.0), math.nan)
     ax = axes_of(ax, (6.0, 6.0))
-    ax.imshow(drawn, cmap="RdBu_r", vmin=-1, vmax=1, interpolation="nearest")
+    ax.imshow(drawn, cmap=_with_gaps("RdBu_r"), vmin=-1, vmax=1, interpolation="nearest")
     return _bare(ax, f"{len(order)} filters of {len(weight)}, each in its own scale")
 
 
@@ -94,8 +94,10 @@ def samples(
     images = array[:most].reshape(-1, *size)
     ax = axes_of(ax, (6.0, 6.0))
     low, high = float(np.nanmin(images)), float(np.nanmax(images))
-    ax.imshow(tiled(images, math.nan), cmap="gray_r", vmin=low, vmax=max(high, low + 1e-12),
-              interpolation="nearest")  # fmt: skip
+    ax.imshow(
+        tiled(images, math.nan), cmap=_with_gaps("gray_r"), vmin=low, vmax=max(high, low + 1e-12),
+        interpolation="nearest",
+    )  # fmt: skip
     return _bare(ax, "")
 
 
@@ -158,7 +160,7 @@ def recall(
         ax.plot(loads, values, marker="o", ms=3, color=colour, label=name or None)
     ax.axvline(0.138, color="0.6", lw=0.8, ls="--")
     ax.annotate(
-        "0.138, Hebbian capacity", (0.138, 0.02), color="0.4", xytext=(3, 0),
+        "0.138, Hebbian capacity", (0.138, 0.02), color="0.5", xytext=(3, 0),
         textcoords="offset points",
     )  # fmt: skip
     ax.set(xlabel="patterns per unit", ylabel="overlap after recall", ylim=(0, 1.05))
@@ -195,6 +197,13 @@ def tiled(images: np.ndarray, gap: float) -> np.ndarray:
         i, j = divmod(k, across)
         out[i * step[0] : i * step[0] + rows, j * step[1] : j * step[1] + columns] = image
     return out
+
+
+def _with_gaps(colours: str) -> Any:
+    """Return a colour map whose gaps between images are grey, on any background."""
+    import matplotlib
+
+    return matplotlib.colormaps[colours].with_extremes(bad="0.6")
 
 
 def _bare(ax: Any, title: str) -> Any:

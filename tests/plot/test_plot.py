@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -85,6 +86,15 @@ class TestStates:
         eight = pgnn.HiddenMarkovModel(8, {"x": 2}).smooth({"x": [0, 1, 0]})
         colours = [tuple(c.get_facecolor()[0]) for c in pgnn.plot.states(eight).collections]
         assert len({*colours}) == 8
+
+    def test_labels_of_many_states_do_not_overlap(self) -> None:
+        for number, ax in ((30, None), (60, None), (30, own_axes())):
+            ax = pgnn.plot.states(
+                pgnn.HiddenMarkovModel(number, {"x": 2}).smooth({"x": [0]}), ax=ax
+            )
+            ax.figure.canvas.draw()
+            boxes = [t.get_window_extent() for t in ax.get_yticklabels()]
+            assert not any(a.overlaps(b) for a, b in itertools.pairwise(boxes))
 
     def test_ticks_are_whole_steps_below_their_middles(
         self, casino: pgnn.HiddenMarkovModel
@@ -259,6 +269,9 @@ def test_units_as_images() -> None:
     own = model.weight("visible", "hidden").detach()[:, strongest].reshape(4, 3)
     np.testing.assert_allclose(drawn[:4, :3], own / own.abs().max())
     shown = pgnn.plot.samples(model.sample(6, seed=0), ax=own_axes())
+    for image in (axes.images[0], shown.images[0]):  # gaps are grey, neither black nor white
+        gaps = image.cmap(np.ma.masked_invalid(np.array([np.nan])))[0]
+        assert gaps == pytest.approx([0.6, 0.6, 0.6, 1.0])
     assert np.asarray(shown.images[0].get_array()).shape == (9, 11)
     with pytest.raises(pgnn.EvidenceError, match="do not fill a square"):
         pgnn.plot.samples(torch.zeros(2, 5))
