@@ -79,6 +79,10 @@ def test_weights_and_missing_values_of_draws() -> None:
     assert drawn.interval == pytest.approx(np.sqrt([0.05, 0.95]), abs=0.02)
     middle = drawn.now[np.abs(drawn.now[:, 0] - 0.5) < 0.02, 1]
     assert middle == pytest.approx(2.0 * 0.5, abs=0.15)
+    chains = torch.from_numpy(values.T.copy())
+    assert bool(chains.isnan().any())
+    present = chains[~chains.isnan()].quantile(torch.tensor([0.05, 0.95]).double()).tolist()
+    assert curve(RealMarginal(chains)).interval == pytest.approx(present, abs=1e-3)
 
 
 def test_what_has_no_density_is_not_drawn() -> None:
