@@ -239,6 +239,36 @@ def side_by_side(
     return MixtureMarginal(torch.stack(padded, dim=axis), part)
 
 
+def mixture_of(share: Tensor, marginals: Sequence[ExactMarginal]) -> MixtureMarginal:
+    """Return a mixture of the marginals of one variable.
+
+    Args:
+        share: ``(*batch, K)`` weights; a marginal of weight zero may be ``NaN``.
+        marginals: ``K`` marginals, which may be mixtures themselves.
+    """
+    axis = len(marginals[0].batch_shape)
+    shares, means, scales = [], [], []
+    for k, marginal in enumerate(marginals):
+        weight = share[..., k].reshape(*share.shape[:-1], *[1] * (axis - share.dim() + 2))
+        part: Any = marginal
+        if isinstance(marginal, MixtureMarginal):
+            part = marginal.component_distribution
+            weight = torch.where(weight > 0, weight * marginal.mixture_distribution.probs, weight)
+        vector = isinstance(part, VectorMarginal)
+        numbers = [part.loc, part.scale_tril if vector else part.scale]
+        if part is marginal:
+            numbers = [x.unsqueeze(axis) for x in numbers]
+        weight = weight.expand(numbers[0].shape[: axis + 1])
+        present = [weight.reshape(*weight.shape, *[1] * (x.dim() - axis - 1)) > 0 for x in numbers]
+        blank = torch.eye(part.loc.shape[-1]).to(part.loc) if vector else part.loc.new_ones(())
+        shares.append(weight)
+        means.append(torch.where(present[0], numbers[0], 0.0))
+        scales.append(torch.where(present[1], numbers[1], blank))
+    loc, scale = torch.cat(means, dim=axis), torch.cat(scales, dim=axis)
+    parts = VectorMarginal(loc, scale) if vector else NormalMarginal(loc, scale)
+    return MixtureMarginal(torch.cat(shares, dim=axis).to(loc), parts)
+
+
 def semidefinite_cholesky(covariance: Tensor) -> Tensor:
     """Return lower Cholesky factors of covariances that may have variances of zero."""
     known = covariance.diagonal(dim1=-2, dim2=-1) == 0

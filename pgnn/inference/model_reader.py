@@ -12,6 +12,7 @@ from pgnn.abilities import (
     ExecutableModel,
     FactorModel,
     GaussianFieldModel,
+    MixtureModel,
     VariableModel,
     VectorModel,
 )
@@ -87,6 +88,9 @@ def _in_part(model: Any) -> dict[Hashable, int]:
         return {model.vector: 0}
     if isinstance(model, UnitModel):
         return {n: 0 for n, v in model.layers().variables.items() if not v.is_discrete}
+    if isinstance(model, MixtureModel) and not isinstance(model, DirectedModel):
+        first, *others = (_in_part(c) for c in model.components)
+        return {n: axes for n, axes in first.items() if all(n in x for x in others)}
     if not isinstance(model, DirectedModel):
         return {}
     set_to_values = model.constants

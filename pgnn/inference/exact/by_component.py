@@ -15,6 +15,8 @@ from pgnn.abilities import Inputs, MixtureModel
 from pgnn.errors import Unsupported
 from pgnn.evidence.row_evidence import RowEvidence
 from pgnn.factors.variable import Variable
+from pgnn.inference.assignment import Assignment, KBest
+from pgnn.inference.assignment_with_reals import AssignmentWithReals
 from pgnn.inference.beliefs import Beliefs, Best
 from pgnn.inference.component_rows import (
     chosen_components,
@@ -26,9 +28,16 @@ from pgnn.inference.component_rows import (
 )
 from pgnn.inference.engine import Engine
 from pgnn.inference.exact.junction_tree import JunctionTree
+from pgnn.inference.exact.mixed_reals import (
+    MixedPosterior,
+    chosen_reals,
+    mixed_marginals,
+    shared_reals,
+)
 from pgnn.inference.explanation import Explanation
+from pgnn.inference.known_values import unknown_reals
 from pgnn.inference.posterior import Posterior
-from pgnn.inference.question import Question
+from pgnn.inference.question import Question, names_of
 from pgnn.inference.samples import Samples
 
 
@@ -80,8 +89,72 @@ class ByComponent(Engine):
             {"components": sorted({a.engine for a in answers})},
         )
 
+    def answer_query(self, question: Question) -> Posterior:
+        """Answer ``query``, of real variables by mixtures of the components' normal marginals."""
+        discrete, reals = _split(question)
+        if reals == []:
+            return super().answer_query(question)
+        model, variables = _mixture(question.model), question.model.variables
+        rows = component_rows(model, question.observed)
+        answers = [
+            c.query(reals, known, inputs=c.own_inputs(question.inputs), errors="nan")
+            for c, known in zip(model.components, rows.each, strict=True)
+        ]
+        reals = shared_reals(answers) if reals is None else reals
+        label = model.class_name
+        asked = discrete if discrete is None or label in discrete else [label, *discrete]
+        whole = super().answer_query(question.about(asked))
+        kept = whole.variables if asked is discrete else whole.variables[1:]
+        marginals = mixed_marginals(whole.probs(label), answers, reals)
+        return MixedPosterior(whole, kept, [variables[n] for n in reals], marginals)
+
+    def answer_most_probable(self, question: Question, k: int) -> Assignment | KBest:
+        """Answer ``most_probable``, real variables included."""
+        discrete, reals = _split(question)
+        if reals == [] or k > 1:
+            return super().answer_most_probable(question, k)
+        about, model = question.about(discrete), _mixture(question.model)
+        names = None if discrete is None else [*_inner_names(model, about), *(reals or ())]
+        best = self._best(about, names, about.targets.mask)
+        reals = [dict(a.reals) if isinstance(a, AssignmentWithReals) else {} for a in best.answers]
+        if len({frozenset(x) for x in reals}) > 1:
+            raise Unsupported(
+                "components differ in which real variables they can maximise, so that their "
+                "densities cannot be compared",
+                "name the targets, for example the discrete variables",
+            )
+        lost = best.log_prob.isneginf()
+        self.check_rows(about, best.log_prob, {}, "")
+        observed, bound = question.observed, best.upper_bound
+        scale = torch.from_numpy(observed.soft_scale).to(best.log_prob)
+        return AssignmentWithReals(
+            chosen_reals(reals, best.component, lost),
+            about.targets.variables,
+            best.states.masked_fill(lost[:, None], -1)[:, torch.from_numpy(about.targets.numbers)],
+            best.log_prob + scale,
+            batched=observed.batched,
+            index=observed.index,
+            upper_bound=None if bound is None else bound + scale,
+            engine=type(self).__name__,
+        )
+
     def maximize(self, question: Question, maximized: NDArray[np.bool_]) -> Best:
         """Return the best states; for a subset of the variables it must include the component."""
+        first = _mixture(question.model).components[0].elements
+        names = [first.name(int(e)) for e in np.flatnonzero(maximized[1:])]
+        best = self._best(question, names, maximized)
+        return Best(best.states.clamp_min(0), best.log_prob, best.upper_bound)
+
+    def _best(
+        self, question: Question, names: list[Any] | None, maximized: NDArray[np.bool_]
+    ) -> _BestComponents:
+        """Return the best component of each row, and its best states.
+
+        Args:
+            question: The query.
+            names: Targets among the variables of the components; all if not given.
+            maximized: ``(E,)`` the elements that are targets.
+        """
         model = _mixture(question.model)
         if not maximized[0] and bool((question.observed.codes[:, 0] < 0).any()):
             raise Unsupported(
@@ -90,26 +163,37 @@ class ByComponent(Engine):
                 "add the component to the targets, or use engine=JunctionTree()",
             )
         rows = component_rows(model, question.observed)
-        first = model.components[0].elements
-        names = [first.name(int(e)) for e in np.flatnonzero(maximized[1:])]
-        logs, states = [], []
-        for c, known in zip(model.components, rows.each, strict=True):
+        logs, bounds, states, answers = [], [], [], []
+        place = np.flatnonzero(maximized[1:])
+        for k, (c, known) in enumerate(zip(model.components, rows.each, strict=True)):
             inputs = c.own_inputs(question.inputs)
-            if names:
-                best = c.most_probable(known, names, inputs=inputs, errors="nan")
-                score = best.log_prob.reshape(-1) - _log_partition(c, inputs)
-                logs.append(score.masked_fill(score.isnan(), -torch.inf))
-                states.append(best.codes.reshape(known.num_rows, -1))
-            else:
+            if names == []:
                 logs.append(c.log_prob(known, inputs=inputs).reshape(-1))
+                bounds.append(logs[-1])
                 states.append(torch.zeros(known.num_rows, 0, dtype=torch.int64))
+                continue
+            best = c.most_probable(known, names, inputs=inputs, errors="nan")
+            log_z = _log_partition(c, inputs)
+            score = best.log_prob.reshape(-1) - log_z
+            logs.append(score.masked_fill(score.isnan(), -torch.inf))
+            if best.upper_bound is not None:
+                bound = best.upper_bound.reshape(-1) - log_z
+                bounds.append(torch.where(score.isnan(), -torch.inf, bound))
+            codes = best.codes.reshape(known.num_rows, -1)
+            if names is None:  # in the component's order
+                codes = codes[:, torch.from_numpy(np.argsort(element_order(model, k)))]
+            states.append(codes)
+            answers.append(best)
         joint = joint_log_probs(model, logs, rows.label_logs)
         log_prob, which = joint.max(dim=1)
+        upper = None
+        if len(bounds) == len(logs):
+            upper = joint_log_probs(model, bounds, rows.label_logs).amax(dim=1)
         states_of_rows = torch.from_numpy(question.observed.codes).long()
         states_of_rows[:, 0] = torch.where(states_of_rows[:, 0] < 0, which, states_of_rows[:, 0])
-        place = torch.from_numpy(np.flatnonzero(maximized[1:])) + 1
-        states_of_rows[:, place] = torch.stack(states)[which, torch.arange(len(which))]
-        return Best(states_of_rows.clamp_min(0), log_prob)
+        chosen = torch.stack(states)[which, torch.arange(len(which))]
+        states_of_rows[:, torch.from_numpy(place) + 1] = chosen
+        return _BestComponents(which, states_of_rows, log_prob, upper, answers)
 
     def answer_sample(self, question: Question, n: int, seed: int | None) -> Samples:
         """Sample a component for each sample of each row, and the other variables from it."""
@@ -186,6 +270,30 @@ class ByComponent(Engine):
         if not all(c.is_normalized for c in _mixture(model).components):
             raise Unsupported("a mixture of fields has no factors to compile", "use query()")
         return JunctionTree().prepare(model, targets, observed)
+
+
+@dataclass(frozen=True, eq=False)
+class _BestComponents:
+    """The best components ``(B,)``, states ``(B, E)``, log probabilities, and all answers.
+
+    ``upper_bound`` is ``(B,)``, or None if a component has none.
+    """
+
+    component: Tensor
+    states: Tensor
+    log_prob: Tensor
+    upper_bound: Tensor | None
+    answers: Sequence[Assignment]
+
+
+def _split(question: Question) -> tuple[list[Any] | None, list[Any] | None]:
+    """Return the discrete and the real targets; None for all, an empty list for no real ones."""
+    variables = question.model.variables
+    if question.names is None:
+        return None, None if unknown_reals(question) else []
+    queried = names_of(question.names, variables, question.model.elements)
+    reals = [n for n in queried if n in variables and not variables[n].is_discrete]
+    return [n for n in queried if n not in reals], reals
 
 
 def _mixture(model: Any) -> MixtureModel:
