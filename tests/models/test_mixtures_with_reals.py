@@ -117,9 +117,9 @@ def test_impossible_rows_and_components() -> None:
     best = model.most_probable(rows, errors="nan")
     assert best["x"].isnan().tolist() == [False, True]
     assert best["y"].isnan().all(1).tolist() == [False, True]
-    with pytest.raises(ImpossibleEvidence, match="1 of 2 rows .*1"):
+    with pytest.raises(ImpossibleEvidence, match=r"1 of 2 rows .*1"):
         model.query("x", rows)
-    with pytest.raises(ImpossibleEvidence, match="1 of 2 rows .*1"):
+    with pytest.raises(ImpossibleEvidence, match=r"1 of 2 rows .*1"):
         model.most_probable(rows)
     n["b"] = np.array([[1.0, 0.0], [0.0, 1.0]])  # one component excludes the evidence
     answer = mixture(n).query("x", {"b": 1})
