@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import math
 import warnings
+from collections.abc import Mapping
 from contextlib import suppress
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
+from urllib.parse import urlencode
 
 import numpy as np
 import torch
@@ -17,6 +20,7 @@ from pgnn.evidence.wrappers import likelihood
 from pgnn.explorer.case import Case
 from pgnn.graphs.layered_layout import layered_layout
 from pgnn.inference import DualDecomposition, JunctionTree
+from pgnn.limits import human_count
 from pgnn.sensitivity.entry import Entry, table_of, with_entry
 
 _DRAWN, _LINES, _CELLS = 150, 12, 2_000
@@ -60,6 +64,30 @@ class Explorer:
         self.variables = tuple(model.variables.values())
         self._cached_model = lru_cache(_MODELS)(self._prepare)
 
+    def fragment(self, evidence: Mapping[Any, Any]) -> str:
+        """Return the part of an address that shows evidence, such as ``#smoke=yes``.
+
+        Args:
+            evidence: A state of each observed variable, or a mapping of all its states to weights.
+
+        Example:
+            >>> from pgnn.models import BayesianNetwork
+            >>> model = BayesianNetwork([("a", "b")], states={"a": ["no", "yes"], "b": 3})
+            >>> Explorer(model).fragment({"b": 2, "a": {"no": 0.2, "yes": 0.9}})
+            '#b=2&a=no:0.2,yes:0.9'
+        """
+        texts = {}
+        for name, finding in evidence.items():
+            texts[str(name)] = str(finding)
+            if isinstance(finding, Mapping):
+                labels = [str(s) for s in self.model.variables[name].states]
+                weights = [finding[s] for s in self.model.variables[name].states]
+                is_plain = not any(mark in label for label in labels for mark in ",:")
+                pairs = zip(labels, weights, strict=True)
+                text = ",".join(f"{label}:{w}" for label, w in pairs)
+                texts[str(name)] = text if is_plain else json.dumps(weights)
+        return f"#{urlencode(texts, safe=':,')}" if texts else ""
+
     def describe(self) -> dict[str, Any]:
         """Return variables with states and parents, and the layout of nodes and edges."""
         numbers = {v.name: k for k, v in enumerate(self.variables)}
@@ -71,6 +99,7 @@ class Explorer:
                     "name": str(v.name),
                     "states": [str(s) for s in v.states or ()],
                     "parents": [numbers[p.name] for p in self._parents(v.name)],
+                    "neighbours": [] if directed else self._neighbours(v.name, numbers),
                 }
                 for v in self.variables
             ],
@@ -80,16 +109,54 @@ class Explorer:
             "layout": self._layout(numbers),
         }
 
+    def cost(self, message: Any) -> dict[str, Any]:
+        """Return the engine of queries without evidence, the kind of its answers and its work.
+
+        Args:
+            message: Not read.
+
+        Returns:
+            ``engine``, ``kind``, and the number of multiply-adds as ``work``, such as
+            "1.5 billion"; None if it is not known.
+        """
+        told = self.model.explain()
+        work = None if told.multiply_adds is None else human_count(told.multiply_adds)
+        return {"engine": told.engine, "kind": told.kind, "work": work}
+
     def answer(self, message: Any) -> dict[str, Any]:
         """Return all marginals given a case, and the log probability of its evidence.
 
         Args:
             message: See :meth:`Case.read`.
 
+        Returns:
+            ``marginals``, ``kind`` and ``engine``; ``log_evidence``, of a field the log partition
+            function given the evidence; ``log_partition``, that without evidence, which has to be
+            subtracted: zero for other models, None if one of both is not exact. If the evidence is
+            impossible: why, and the variables in ``conflict``.
+
         Raises:
             DataError: If the message is invalid.
         """
         case = Case.read(message, self.variables)
+        is_empty = not (case.states or case.likelihoods or case.changes)
+        reply = self._answer_without_evidence if is_empty else self._answered(case)
+        if "impossible" in reply:
+            return reply
+        return reply | {"log_partition": self._log_partition(reply)}
+
+    def _log_partition(self, reply: dict[str, Any]) -> float | None:
+        if self.model.is_normalized:
+            return 0.0
+        empty = self._answer_without_evidence
+        exact = reply["kind"] == empty.get("kind") == "exact"
+        return empty["log_evidence"] if exact else None
+
+    @cached_property
+    def _answer_without_evidence(self) -> dict[str, Any]:
+        return self._answered(Case({}, {}))
+
+    def _answered(self, case: Case) -> dict[str, Any]:
         model, compiled = self._cached_model(case.changes)
         if compiled is not None and not case.likelihoods:
             reply = self._exact(compiled, case)
@@ -211,6 +278,10 @@ class Explorer:
         if isinstance(self.model, DirectedModel):
             return self.model.conditionals[name].parents
         return ()
+
+    def _neighbours(self, name: Any, numbers: dict[Any, int]) -> list[int]:
+        graph = self.model.graph
+        return [numbers[n] for n in graph.adj.get(name, ()) if n in numbers]
 
     def _layout(self, numbers: dict[Any, int]) -> dict[str, Any] | None:
         large = len(self.variables) > _DRAWN

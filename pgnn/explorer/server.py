@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import html
 import json
 import secrets
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import resources
@@ -22,11 +23,21 @@ _PATIENCE = 60.0
 """Seconds after which a silent connection is closed."""
 _FILES = {
     "/": ("page.html", "text/html; charset=utf-8"),
-    "/cards.js": ("cards.js", "text/javascript; charset=utf-8"),
-    "/details.js": ("details.js", "text/javascript; charset=utf-8"),
-    "/page.js": ("page.js", "text/javascript; charset=utf-8"),
+    **{
+        f"/{name}.js": (f"{name}.js", "text/javascript; charset=utf-8")
+        for name in ("cards", "details", "page", "sharing", "summary")
+    },
     "/page.css": ("page.css", "text/css; charset=utf-8"),
 }
+_REFUSAL = """<!doctype html>
+<html lang="en"><meta charset="utf-8"><title>pgnn explorer</title>
+<h1>This page cannot be shown</h1><p>{reason}.</p></html>
+"""
+_ENDED = (
+    "The link is incomplete, or of an explorer that has ended. Start pgnn explore with the file of "
+    "the model again and open the address that it prints. To see the same case, append the part of "
+    "this link from # on"
+)
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
     "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; "
@@ -83,17 +94,27 @@ class ExplorerServer(ThreadingHTTPServer):
         explorer = self.explorer
         return {
             "/api/model": lambda _: explorer.describe(),
+            "/api/cost": explorer.cost,
             "/api/answer": explorer.answer,
             "/api/explanation": explorer.explain,
             "/api/table": explorer.table,
         }
 
 
-def explore(model: Any, *, name: str = "", port: int = 0, browser: bool = True) -> None:
+def explore(
+    model: Any,
+    evidence: Mapping[Any, Any] | None = None,
+    *,
+    name: str = "",
+    port: int = 0,
+    browser: bool = True,
+) -> None:
     """Serve a page for interactive queries of a model, until interrupted.
 
     Args:
         model: A model of discrete variables.
+        evidence: Findings at the start: a state of each variable, or a mapping of all its states to
+            weights.
         name: Title of the page.
         port: Port number; a free port if zero.
         browser: Whether to open the page in a browser.
@@ -104,11 +125,13 @@ def explore(model: Any, *, name: str = "", port: int = 0, browser: bool = True) 
     """
     import webbrowser
 
-    with ExplorerServer(Explorer(model, name), port) as server:
-        print(f"exploring at {server.address}", flush=True)  # noqa: T201
+    explorer = Explorer(model, name)
+    with ExplorerServer(explorer, port) as server:
+        address = server.address + explorer.fragment(evidence or {})
+        print(f"exploring at {address}", flush=True)  # noqa: T201
         print("press Ctrl-C to end", flush=True)  # noqa: T201
         if browser:
-            webbrowser.open(server.address)
+            webbrowser.open(address)
         server.serve_forever()
 
 
@@ -146,8 +169,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._check_caller()
             body, kind = make()
         except _Refused as refusal:
-            status, kind = refusal.status, "application/json"
-            body = json.dumps({"error": str(refusal)}).encode()
+            status = refusal.status
+            body, kind = self._told(str(refusal))
             self.close_connection = True  # unread bytes must not be parsed as a request
         self.send_response(status)
         for header, value in _HEADERS.items():
@@ -159,6 +182,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
+    def _told(self, reason: str) -> tuple[bytes, str]:
+        if self.command == "GET":
+            return _REFUSAL.format(reason=html.escape(reason)).encode(), "text/html; charset=utf-8"
+        return json.dumps({"error": reason}).encode(), "application/json"
+
     def _check_caller(self) -> None:
         host, origin = self.headers.get("Host", ""), self.headers.get("Origin")
         if host not in self.server.hosts:
@@ -166,16 +194,16 @@ class _Handler(BaseHTTPRequestHandler):
         if origin is not None and origin != f"http://{host}":
             raise _Refused(HTTPStatus.FORBIDDEN, "pages of another origin are not served")
 
-    def _check_token(self, token: str) -> None:
+    def _check_token(self, token: str, reason: str = "the token is missing or wrong") -> None:
         if not secrets.compare_digest(token.encode(), self.server.token.encode()):
-            raise _Refused(HTTPStatus.FORBIDDEN, "the token is missing or wrong")
+            raise _Refused(HTTPStatus.FORBIDDEN, reason)
 
     def _file(self) -> tuple[bytes, str]:
         address = urlsplit(self.path)
         if address.path not in _FILES:
             raise _Refused(HTTPStatus.NOT_FOUND, "there is no such page")
         if address.path == "/":
-            self._check_token(parse_qs(address.query).get("token", [""])[0])
+            self._check_token(parse_qs(address.query).get("token", [""])[0], _ENDED)
         name, kind = _FILES[address.path]
         return (resources.files("pgnn.explorer") / "page" / name).read_bytes(), kind
 

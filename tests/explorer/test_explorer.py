@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import itertools
 import json
+import re
 import socket
 import struct
 import threading
@@ -71,7 +72,7 @@ class TestAnswers:
         for name, probs in zip(asia.variables, told["marginals"], strict=True):
             assert probs == pytest.approx(posterior[name].probs.tolist(), abs=1e-6)
         assert told["log_evidence"] == pytest.approx(float(posterior.log_evidence))
-        assert told["kind"] == "exact"
+        assert (told["kind"], told["log_partition"]) == ("exact", 0.0)
         best = explorer.explain({"evidence": numbers})
         mode = asia.most_probable(evidence)
         assert best["log_prob"] == pytest.approx(float(mode.log_prob))
@@ -111,12 +112,15 @@ class TestAnswers:
 
     def test_fields_are_shown_without_tables(self) -> None:
         pair = [pgnn.Variable(n, 2) for n in "ab"]
-        explorer = Explorer(
-            pgnn.MarkovRandomField([pgnn.TabularPotential(pair, [[2.0, 1.0], [1.0, 4.0]])])
-        )
+        field = pgnn.MarkovRandomField([pgnn.TabularPotential(pair, [[2.0, 1.0], [1.0, 4.0]])])
+        explorer = Explorer(field)
         told = explorer.describe()
         assert (told["directed"], told["tables"], told["normalized"]) == (False, False, False)
-        assert explorer.answer({"evidence": {"0": 1}})["marginals"][1] == [0.2, 0.8]
+        assert [v["neighbours"] for v in told["variables"]] == [[1], [0]]
+        answer = explorer.answer({"evidence": {"0": 1}})
+        assert answer["marginals"][1] == [0.2, 0.8]
+        log_prob = answer["log_evidence"] - answer["log_partition"]
+        assert log_prob == pytest.approx(np.log(5 / 8))
         with pytest.raises(DataError, match="no conditional tables"):
             explorer.answer({"changes": [[0, [0], 0.5]]})
 
@@ -150,6 +154,7 @@ class TestAnswers:
         told = Explorer(model).answer({"evidence": {"0": 1}})
         posterior = model.query(None, {"a": 1})
         assert (told["kind"], told["engine"]) == ("estimate", posterior.engine)
+        assert told["log_partition"] is None
         assert told["marginals"][0] == [0.0, 1.0, *[0.0] * 48]
         assert told["marginals"][7] == pytest.approx(posterior["h"].probs.tolist(), abs=1e-6)
 
@@ -203,8 +208,31 @@ def test_the_command_serves_until_interrupted(
 
     monkeypatch.setattr(ExplorerServer, "serve_forever", interrupted)
     path = Path(pgnn.__file__).parent / "networks" / "asia.bif"
-    assert main(["explore", str(path), "--no-browser"]) == 130
-    assert capsys.readouterr().out.startswith("exploring at http://127.0.0.1:")
+    assert main(["explore", str(path), "--no-browser", "-e", "xray=yes:0.9,no:0.2"]) == 130
+    assert re.match(
+        r"exploring at http://127.0.0.1:\d+/\?token=.*#xray=yes:0.9,no:0.2\n",
+        capsys.readouterr().out,
+    )
+
+
+def test_a_port_in_use_is_told(server: ExplorerServer, capsys: pytest.CaptureFixture[str]) -> None:
+    from pgnn.cli import main
+
+    path = Path(pgnn.__file__).parent / "networks" / "asia.bif"
+    port = server.server_address[1]
+    assert main(["explore", str(path), "--no-browser", "--port", str(port)]) == 1
+    told = f"pgnn: --port {port} is in use; choose another one, or leave out --port\n"
+    assert capsys.readouterr().err == told
+
+
+def test_fragments_name_weights_of_states_with_any_text() -> None:
+    model = pgnn.BayesianNetwork(
+        [("a b", "c")], states={"a b": ["x:1", "y, z"], "c": ["no & never", "yes"]}
+    )
+    explorer = Explorer(model)
+    evidence = {"c": "no & never", "a b": {"y, z": 1.0, "x:1": 0.5}}
+    assert explorer.fragment(evidence) == "#c=no+%26+never&a+b=%5B0.5,+1.0%5D"
+    assert explorer.fragment({}) == ""
 
 
 class TestServer:
@@ -262,8 +290,12 @@ class TestServer:
 
     @pytest.mark.parametrize("token", [None, "", "x", "x" * 10_000])
     def test_wrong_tokens(self, server: ExplorerServer, token: str | None) -> None:
-        assert self.ask(server, X_Token=token)[0] == 403
-        assert self.ask(server, f"/?token={token or ''}", None, "GET")[0] == 403
+        status, body, headers = self.ask(server, X_Token=token)
+        assert (status, headers["Content-Type"]) == (403, "application/json")
+        assert json.loads(body) == {"error": "the token is missing or wrong"}
+        status, body, headers = self.ask(server, f"/?token={token or ''}", None, "GET")
+        assert (status, headers["Content-Type"]) == (403, "text/html; charset=utf-8")
+        assert b"of an explorer that has ended. Start pgnn explore" in body
 
     def test_oversized_and_malformed_requests(self, server: ExplorerServer) -> None:
         assert self.ask(server, Content_Length=str(LARGEST + 1))[0] == 413

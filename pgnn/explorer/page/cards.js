@@ -5,7 +5,7 @@
 const MOST = 120; // cards of the list, until more are asked for
 const cards = new Map();
 let limit = MOST, zoom = 1, listView = false, hit = 0;
-let changed = []; // variables that the last step changed most
+let match = null; // the variable of the graph that was found
 
 const percent = (p) =>
   p === 0 || p === 1 ? `${100 * p}%` : p < 0.0005 ? "<0.1%" : p > 0.9995 ? ">99.9%" : `${(100 * p).toFixed(1)}%`;
@@ -16,11 +16,6 @@ function make(tag, properties = {}, ...children) {
   const element = Object.assign(document.createElement(tag), properties);
   element.append(...children);
   return element;
-}
-
-function distance(k) {
-  if (!before) return 0;
-  return 0.5 * answer.marginals[k].reduce((sum, p, s) => sum + Math.abs(p - before.marginals[k][s]), 0);
 }
 
 function cardOf(k) {
@@ -56,109 +51,41 @@ function paintCard(k, most) {
   const finding = shown.evidence[k];
   const soft = Array.isArray(finding);
   const mark = soft ? "soft" : finding !== undefined ? "observed" : k === most ? "most" : "";
-  element.className = `card ${mark}${matches(k) ? "" : " missed"}${k === chosen ? " chosen" : ""}`;
+  const marks = { missed: !matches(k), chosen: k === chosen, hit: k === match, clash: clash.includes(k) };
+  element.className = ["card", mark, ...Object.keys(marks).filter((name) => marks[name])].join(" ").trim();
   const weights = soft && finding.length < 4 ? ` ${finding.map((w) => Math.round(100 * w)).join(" : ")}` : "";
   badge.textContent =
     { soft: `soft evidence${weights}`, observed: "observed", most: "changed most" }[mark] || "";
   const { name, states } = model.variables[k];
+  const old = reference();
   lines.forEach(({ button, fill, tick, number }, s) => {
-    const p = answer.marginals[k][s], isBest = best !== null && best[k] === s;
-    fill.style.transform = `scaleX(${p})`;
-    number.textContent = percent(p);
-    tick.hidden = !before;
-    if (before) tick.style.left = `${Math.min(62, 64 * before.marginals[k][s])}px`;
+    const p = answer ? answer.marginals[k][s] : null, isBest = best !== null && best[k] === s;
+    const text = p === null ? "..." : percent(p);
+    fill.style.transform = `scaleX(${p || 0})`;
+    number.textContent = text;
+    tick.hidden = !old;
+    if (old) tick.style.left = `calc(${old.marginals[k][s]} * (100% - 2px))`;
     button.setAttribute("aria-pressed", String(finding === s));
-    button.setAttribute("aria-label", `${name} ${states[s]} ${percent(p)}${isBest ? ", most probable" : ""}`);
+    button.setAttribute("aria-label", `${name} ${states[s]} ${text}${isBest ? ", most probable" : ""}`);
     button.classList.toggle("best", isBest);
   });
 }
 
 function paint() {
-  const changes = model.variables.map((_, k) => (k in shown.evidence ? 0 : distance(k)));
-  const order = [...changes.keys()].filter((k) => changes[k] > 5e-5).sort((a, b) => changes[b] - changes[a]);
-  const visible = isList() ? paintList(changes) : paintGraph();
+  const distances = model.variables.map((_, k) => (k in shown.evidence ? 0 : distance(k)));
+  const visibly = (k) => distances[k] > 0 && answer.marginals[k].some((_, s) => isVisible(k, s));
+  const order = [...distances.keys()].filter(visibly).sort((a, b) => distances[b] - distances[a]);
+  const visible = isList() ? paintList(distances) : paintGraph();
   visible.forEach((k) => paintCard(k, order.length ? order[0] : null));
   byId("sorting").hidden = !isList();
   byId("zooming").hidden = isList();
   changed = order.slice(0, 5);
-  paintSummary();
+  if (answer) paintSummary();
   if (chosen !== null) paintDetails();
 }
 
 const isList = () => listView || !model.layout;
-
-// --- the lines above the cards ----------------------------------------------------------------------
-
-function paintSummary() {
-  const log = answer.log_evidence;
-  const normal = model.normalized;
-  const probability = log === null || !normal ? "" : `, probability ${Math.exp(log).toPrecision(4)}`;
-  const parts = [`${normal ? "log P(evidence)" : "log Z"} = ` +
-    `${log === null ? "not known" : (Math.abs(log) < 5e-7 ? 0 : log).toFixed(6)}${probability}`];
-  if (best) {
-    parts.push(`log ${normal ? "P" : "score"}(most probable explanation) = ${best.log_prob.toFixed(6)}${doubtOf(best)}`);
-  }
-  if (shown.changes.length) parts.push(`${count(shown.changes.length, "table entry", "table entries")} changed`);
-  const exact = answer.kind === "exact";
-  byId("figures").replaceChildren(
-    make(exact ? "span" : "strong", { textContent: `${exact ? "" : "not exact: "}${answer.kind} (${answer.engine})` }),
-    `; ${parts.join("; ")}`, ...(best && best.gap !== 0 && !best.longer ? [" ", searching()] : []),
-    ...(answer.doubts || []).map((text) => make("strong", { textContent: `; ${text}` })));
-  const keys = Object.keys(shown.evidence).map(Number);
-  byId("findings").replaceChildren(`${count(keys.length, "finding", "findings")} `, ...keys.map(chip));
-  byId("changes").replaceChildren(...(changed.length ? ["changed most by the last step "] : []),
-    ...changed.map((k) => link(k, changeOf(k, ": ", " → "))));
-  byId("undo").disabled = !past.length;
-  byId("redo").disabled = !future.length;
-}
-
-function searching() {
-  const button = make("button", { type: "button", className: "link", textContent: "search longer",
-    title: "by the model's default engine, however long it takes" });
-  button.addEventListener("click", () => explain(true).catch((error) => fail(error.message)));
-  return button;
-}
-
-function valueOf(k) {
-  const finding = shown.evidence[k];
-  return Array.isArray(finding) ? "soft evidence" : model.variables[k].states[finding];
-}
-
-function chip(k) {
-  const remove = make("button", { type: "button", textContent: "×", ariaLabel: `remove the finding of ${nameOf(k)}` });
-  remove.addEventListener("click", () => ask(withFinding(k, null)));
-  return make("span", { className: "chip" }, link(k, `${nameOf(k)} = ${valueOf(k)}`), remove);
-}
-
-function link(k, text) {
-  const button = make("button", { type: "button", className: "link", textContent: text, title: "show the variable" });
-  button.addEventListener("click", () => reveal(k));
-  return button;
-}
-
-function changeOf(k, colon, arrow) {
-  const now = answer.marginals[k], was = before.marginals[k];
-  let most = 0;
-  now.forEach((p, s) => { if (Math.abs(p - was[s]) > Math.abs(now[most] - was[most]) + 1e-9) most = s; });
-  return `${nameOf(k)}${colon}${model.variables[k].states[most]} ${percent(was[most])}${arrow}${percent(now[most])}`;
-}
-
-// What the last step did, for screen readers: the finding, then what it changed.
-function spokenStep(previous) {
-  const parts = [];
-  for (const key of new Set([...Object.keys(previous.evidence), ...Object.keys(shown.evidence)])) {
-    if (String(previous.evidence[key]) === String(shown.evidence[key])) continue;
-    const soft = Array.isArray(shown.evidence[key]);
-    parts.push(!(key in shown.evidence) ? `${nameOf(key)} no longer observed`
-      : soft ? `soft evidence on ${nameOf(key)}` : `${nameOf(key)} observed ${valueOf(key)}`);
-  }
-  if (String(previous.changes) !== String(shown.changes)) parts.push("tables changed");
-  parts.push(...changed.map((k) => changeOf(k, " ", " to ")));
-  const log = answer.log_evidence;
-  if (log !== null && Object.keys(shown.evidence).length) parts.push(`log probability of the evidence ${log.toFixed(3)}`);
-  if (answer.kind !== "exact") parts.push(`${answer.kind}, not exact`);
-  return parts.join(". ");
-}
+const isNarrow = () => innerWidth < 600;
 
 // --- finding variables ------------------------------------------------------------------------------
 
@@ -172,15 +99,16 @@ function find(step) {
   const keys = [...model.variables.keys()].filter(matches);
   hit = step && keys.length ? (hit + step + keys.length) % keys.length : 0;
   limit = MOST;
-  paint();
   const searched = byId("find").value.trim() !== "";
+  match = searched && keys.length && !isList() ? keys[hit] : null;
+  paint();
   const text = !searched ? "" : !keys.length ? "no match"
     : isList() ? count(keys.length, "match", "matches") : `${hit + 1} of ${keys.length}`;
   byId("found").textContent = text;
   if (!searched) return;
   if (isList()) byId("main").scrollTop = 0;
-  say(keys.length && !isList() ? `${text}: ${nameOf(keys[hit])}` : text);
-  if (keys.length && !isList()) center(keys[hit]);
+  say(match === null ? text : `${text}: ${nameOf(match)}`);
+  if (match !== null) center(match);
 }
 
 const center = (k) => cardOf(k).element.scrollIntoView({ block: "center", inline: "center" });
@@ -215,6 +143,7 @@ function arrows(event) {
 function paintGraph() {
   if (!byId("graph")) {
     byId("main").replaceChildren(make("div", { id: "sheet" }, drawGraph()));
+    if (isNarrow()) zoom = fitting();
   }
   const [width, height] = model.layout.size;
   Object.assign(byId("sheet").style, { width: `${zoom * width + 6}px`, height: `${zoom * height + 6}px` });
@@ -225,7 +154,20 @@ function paintGraph() {
 function fitting() {
   const { clientWidth, clientHeight } = byId("main");
   const [width, height] = model.layout.size;
-  return Math.max(0.25, Math.min(1.6, (clientWidth - 36) / width, (clientHeight - 36) / height));
+  const tall = isNarrow() ? Infinity : (clientHeight - 52) / height; // narrow pages scroll as a whole
+  return Math.max(0.25, Math.min(1.6, (clientWidth - 52) / width, tall));
+}
+
+// Moves the graph with the mouse; touch screens scroll by themselves.
+function pan(event) {
+  const main = byId("main"), { left, top } = main.getBoundingClientRect();
+  const onBar = event.clientX - left >= main.clientWidth || event.clientY - top >= main.clientHeight;
+  if (isList() || onBar || event.pointerType !== "mouse" || event.button || event.target.closest("button")) return;
+  event.preventDefault();
+  main.setPointerCapture(event.pointerId);
+  const move = ({ movementX, movementY }) => main.scrollBy(-movementX, -movementY);
+  main.addEventListener("pointermove", move);
+  main.addEventListener("lostpointercapture", () => main.removeEventListener("pointermove", move), { once: true });
 }
 
 function zoomTo(value) {

@@ -27,9 +27,22 @@ async function paintDetails(anew = false) {
   const same = aside.dataset.key && aside.dataset.key.split(" ")[0] === String(chosen);
   aside.dataset.key = key;
   byId("chosen").textContent = nameOf(chosen);
+  byId("relatives").replaceChildren(...relativesOf(chosen));
   replace(byId("soft"), ...sliders());
   if (!same) byId("table").replaceChildren();
   if (model.tables) await table(chosen, key);
+}
+
+function relativesOf(k) {
+  const { parents, neighbours } = model.variables[k];
+  return Object.entries({ parents, children: model.children[k], neighbours }).flatMap(([word, keys]) =>
+    (keys.length ? [make("p", {}, `${word}: `, ...keys.flatMap((v, i) => [i ? ", " : "", follow(v)]))] : []));
+}
+
+function follow(k) {
+  const button = link(k, nameOf(k));
+  button.addEventListener("click", () => choose(k));
+  return button;
 }
 
 // Puts elements in the place of old ones, with the focus on the one that has the same label.
@@ -52,7 +65,7 @@ function sliders() {
     input.setAttribute("aria-label", `weight of ${name} ${label}`);
     input.addEventListener("input", () => { rows[s][type === "range" ? 1 : 0].value = Math.round(input.value); });
     input.addEventListener("change", () => weigh(rows.map((pair, r) =>
-      Number((r === s ? input : pair[1]).value) / 100)));
+      Number((r === s ? input : pair[1]).value) / 100), input.ariaLabel));
     return input;
   }));
   return [
@@ -62,12 +75,12 @@ function sliders() {
   ];
 }
 
-function weigh(weights) {
+function weigh(weights, hold) {
   if (weights.some((w) => !(w >= 0 && w <= 1))) return fail("a weight lies between 0 and 100");
   if (weights.every((w) => w === 0)) return fail("one weight has to be positive");
   const equal = weights.every((w) => w === weights[0]);
   const positive = weights.flatMap((w, s) => (w > 0 ? [s] : []));
-  ask(withFinding(chosen, equal ? null : positive.length === 1 ? positive[0] : weights));
+  ask(withFinding(chosen, equal ? null : positive.length === 1 ? positive[0] : weights), { hold });
 }
 
 async function table(k, key) {

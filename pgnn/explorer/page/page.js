@@ -5,11 +5,14 @@ const token = new URLSearchParams(location.search).get("token");
 
 let model = null; // variables, their children, layout
 let shown = { evidence: {}, changes: [] }; // the case on the page
-let past = [], future = []; // cases before, and those that were undone
-let answer = null, before = null; // the last two answers
+const steps = [shown]; // all cases so far: those that were undone come after `here`
+let here = 0, aim = 0, fresh = false; // number of the case, of the one asked for, whether that is new
+let held = ""; // the weight whose repeated changes are one step, until something else has the focus
+let answer = null, before = null, base = null; // now, before the last step, without evidence
+let clash = []; // variables whose findings excluded the one that was rejected
 let best = null; // states and log probability of the most probable explanation
 let chosen = null; // number of the variable in the column of details
-let saved = [], question = 0, waiting = 0;
+let question = 0, explanation = 0, waiting = 0;
 
 async function post(path, message) {
   const late = setTimeout(() => { byId("busy").hidden = false; }, 500);
@@ -32,22 +35,29 @@ async function post(path, message) {
 
 // --- the case ---------------------------------------------------------------------------------
 
-async function ask(next, { remember = true, start = performance.now() } = {}) {
+const isEmpty = ({ evidence, changes }) => !Object.keys(evidence).length && !changes.length;
+const isExplaining = () => byId("explain").getAttribute("aria-pressed") === "true";
+
+// Asks for a case: step `at` of those so far, or a new one. `hold` names the weight that changed,
+// and `visited` says that the address is already that of the case.
+async function ask(next, { at = null, hold = "", visited = false, start = performance.now() } = {}) {
   const number = ++question;
-  const explaining = byId("explain").getAttribute("aria-pressed") === "true";
+  fresh = at === null;
+  aim = fresh ? here + 1 : at;
   try {
     const reply = await post("/api/answer", next);
+    if (isEmpty(next) && !reply.impossible) base = reply;
     if (number !== question) return; // a later question overtook this one
-    if (reply.impossible) return fail(reply.impossible);
-    if (remember) {
-      past.push(shown);
-      future = [];
-    }
+    if (reply.impossible) return reject(next, reply);
+    const merged = fresh && hold !== "" && hold === held;
+    if (merged) steps[here] = next;
+    else if (fresh) steps.splice(++here, Infinity, next);
+    else here = at;
+    if (!merged) before = answer;
+    [aim, fresh, held] = [here, false, hold];
     const previous = shown;
-    shown = next;
-    before = answer;
-    answer = reply;
-    if (!explaining) best = null;
+    [shown, answer, best, clash] = [next, reply, null, []];
+    explanation += 1;
     byId("error").hidden = true;
     paint();
     say(spokenStep(previous));
@@ -55,11 +65,19 @@ async function ask(next, { remember = true, start = performance.now() } = {}) {
       document.body.dataset.paint = (performance.now() - start).toFixed(1);
       document.body.dataset.answers = String(Number(document.body.dataset.answers || 0) + 1);
     }));
-    history.replaceState(null, "", "#" + encodeURIComponent(JSON.stringify(shown)));
-    if (explaining) await explain();
+    if (!visited) remember(merged);
+    if (isExplaining()) await explain();
   } catch (error) {
+    if (number === question) [aim, fresh] = [here, false];
     fail(error.message);
   }
+}
+
+function reject(next, { impossible, conflict }) {
+  [aim, fresh] = [here, false];
+  clash = conflict;
+  if (answer) paint();
+  fail(answer ? rejection(next, impossible, conflict) : impossible);
 }
 
 function say(text) {
@@ -89,65 +107,21 @@ function toggle(variable, state) {
   ask(withFinding(variable, shown.evidence[variable] === state ? null : state));
 }
 
-function undo() {
-  if (!past.length) return;
-  future.push(shown);
-  ask(past.pop(), { remember: false });
-}
-
-function redo() {
-  if (!future.length) return;
-  past.push(shown);
-  ask(future.pop(), { remember: false });
+function go(step) {
+  const to = aim + step;
+  if (to < 0 || to >= steps.length || (fresh && step > 0)) return;
+  ask(steps[to], { at: to });
 }
 
 async function explain(longer = false) {
-  const number = question;
+  const number = ++explanation;
   const reply = await post("/api/explanation", { ...shown, longer });
-  if (number !== question) return; // the case has changed
+  if (number !== explanation || !isExplaining()) return; // the case has changed, say
   if (reply.impossible) return fail(reply.impossible);
   best = { ...reply.states, log_prob: reply.log_prob, gap: reply.gap, longer };
   paint();
-  say(`most probable explanation, ${model.normalized ? "log probability" : "log score"} ` +
-    `${reply.log_prob.toFixed(4)}${doubtOf(best)}`);
-}
-
-const doubtOf = ({ gap }) => (gap === 0 ? "" : gap === null ? " (best found)"
-  : ` (best found; no other is more than ${gap.toPrecision(3)} above)`);
-
-// --- saving and sharing ------------------------------------------------------------------------
-
-function save() {
-  saved.push(model.variables.map(({ states }, k) => {
-    const finding = shown.evidence[k];
-    return finding === undefined || Array.isArray(finding) ? "" : states[finding];
-  }));
-  byId("download").disabled = false;
-  byId("download").textContent = `Download cases (${saved.length})`;
-  say(`case ${saved.length} saved`);
-}
-
-function copied() {
-  say("link copied");
-  byId("link").textContent = "Link copied";
-  setTimeout(() => { byId("link").textContent = "Copy link"; }, 2000);
-}
-
-function download() {
-  const quoted = (text) => (/[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
-  const lines = [model.variables.map((v) => v.name), ...saved].map((row) => row.map(quoted).join(","));
-  const url = URL.createObjectURL(new Blob([lines.join("\n") + "\n"], { type: "text/csv" }));
-  make("a", { href: url, download: `${model.name || "cases"}.csv` }).click();
-  setTimeout(() => URL.revokeObjectURL(url), 1000);
-}
-
-function fromLink() {
-  try {
-    const value = JSON.parse(decodeURIComponent(location.hash.slice(1)));
-    return { evidence: { ...value.evidence }, changes: [...value.changes] };
-  } catch {
-    return { evidence: {}, changes: [] };
-  }
+  const [word, log] = scoreOf(best);
+  say(`most probable explanation, log ${word === "P" ? "probability" : word} ${log.toFixed(4)}${doubtOf(best)}`);
 }
 
 async function start() {
@@ -162,10 +136,10 @@ async function start() {
   model.variables.forEach(({ parents }, k) => parents.forEach((p) => model.children[p].push(k)));
   byId("view").disabled = !model.layout;
   if (!model.layout) byId("view").title = "large networks are always shown as a list";
-  listView = innerWidth < 600;
+  listView = isNarrow();
   byId("view").setAttribute("aria-pressed", String(isList()));
-  byId("undo").addEventListener("click", undo);
-  byId("redo").addEventListener("click", redo);
+  byId("undo").addEventListener("click", () => go(-1));
+  byId("redo").addEventListener("click", () => go(1));
   byId("clear").addEventListener("click", () => ask({ evidence: {}, changes: [] }));
   byId("explain").addEventListener("click", async (event) => {
     const pressed = event.currentTarget.getAttribute("aria-pressed") !== "true";
@@ -195,17 +169,38 @@ async function start() {
   byId("close").addEventListener("click", closeDetails);
   byId("skip").addEventListener("click", (event) => { event.preventDefault(); byId("main").focus(); });
   byId("main").addEventListener("keydown", arrows);
-  document.addEventListener("keydown", (event) => {
-    if (event.key === "Escape" && event.target.id !== "find") return closeDetails();
-    if (event.target.matches("input")) return;
-    if ((event.ctrlKey || event.metaKey) && event.key === "z") { event.preventDefault(); undo(); }
-    if ((event.ctrlKey || event.metaKey) && event.key === "y") { event.preventDefault(); redo(); }
-    if (event.key === "/") { event.preventDefault(); byId("find").focus(); }
+  byId("main").addEventListener("pointerdown", pan);
+  byId("menu").addEventListener("click", (event) => {
+    const isOpen = document.body.classList.toggle("menu");
+    event.currentTarget.setAttribute("aria-expanded", String(isOpen));
   });
-  await ask({ evidence: {}, changes: [] }, { remember: false });
+  byId("compare").addEventListener("change", paint);
+  document.addEventListener("keydown", pressed);
+  document.addEventListener("input", ({ target }) => { target.dataset.typed = "true"; });
+  document.addEventListener("change", ({ target }) => { delete target.dataset.typed; });
+  document.addEventListener("focusin", ({ target }) => { if (target.ariaLabel !== held) held = ""; });
+  addEventListener("popstate", visit);
+  const linked = location.hash;
+  paint();
+  post("/api/cost", {}).then(paintCost, () => {});
+  await ask(steps[0], { at: 0, visited: linked !== "" });
   if (answer && !isList()) zoomTo(Math.max(1, fitting()));
-  if (Object.keys(linked.evidence).length || linked.changes.length) await ask(linked);
+  if (linked) await visit();
 }
 
-const linked = fromLink(); // before the first answer writes the address anew
+function pressed(event) {
+  const { key, target } = event;
+  if (key === "Escape" && target.id !== "find") return closeDetails();
+  const letter = key.toLowerCase();
+  const isTyped = target.id === "find" || "typed" in target.dataset;
+  if ((event.ctrlKey || event.metaKey) && !isTyped && (letter === "z" || letter === "y")) {
+    event.preventDefault();
+    go(letter === "z" && !event.shiftKey ? -1 : 1);
+  }
+  if (key === "/" && !target.matches("input")) {
+    event.preventDefault();
+    byId("find").focus();
+  }
+}
+
 start();
