@@ -28,12 +28,14 @@ def name_text(name: object) -> str:
     Example:
         >>> name_text(("pixel", 0, 1)), name_text(("state", -1)), name_text("rain")
         ('pixel[0, 1]', 'state (step before)', 'rain')
+        >>> name_text((0, 1))  # a node of a grid
+        '(0, 1)'
     """
-    if isinstance(name, tuple) and len(name) == 2 and name[1] == -1:
+    if not isinstance(name, tuple) or len(name) < 2 or isinstance(name[0], int):
+        return str(name)
+    if name[1:] == (-1,):
         return f"{name[0]} (step before)"
-    if isinstance(name, tuple) and len(name) > 1 and all(isinstance(k, int) for k in name[1:]):
-        return f"{name[0]}{list(name[1:])}"
-    return str(name)
+    return f"{name[0]}{list(name[1:])}" if all(isinstance(k, int) for k in name[1:]) else str(name)
 
 
 def html_table(rows: Iterable[Sequence[object]], header: Sequence[object] = ()) -> Html:

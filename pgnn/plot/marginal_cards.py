@@ -9,6 +9,7 @@ import numpy as np
 from torch.distributions import Categorical
 
 from pgnn.errors import EvidenceError
+from pgnn.factors.html import name_text
 from pgnn.plot.cards import Bar, Card, Mark
 from pgnn.plot.density_curve import density_curve_of
 from pgnn.plot.heat_map import heat_map_of
@@ -64,7 +65,7 @@ def marginal_cards(
         if sketch is not None and sketch.caption:
             bars = [*bars, Bar(sketch.caption)]
         lines = bars if values is None else _abridged(bars, max_states)
-        cards[name] = Card(name_of(name), lines, mark, sketch=sketch)
+        cards[name] = Card(name_text(name), lines, mark, sketch=sketch)
     return cards
 
 
@@ -76,13 +77,6 @@ def findings_of(posterior: Posterior | None, row: int) -> RowFindings:
     """
     findings = None if posterior is None else posterior.findings
     return {} if findings is None else findings.of_row(row)
-
-
-def name_of(node: Hashable) -> str:
-    """Format a node; in graphs over time, ``("state", -1)`` is the previous step."""
-    if isinstance(node, tuple) and len(node) == 2 and node[1] == -1:
-        return f"{node[0]} (step before)"
-    return str(node)
 
 
 def mark_of(name: Hashable, findings: RowFindings, most: Hashable | None) -> Mark:

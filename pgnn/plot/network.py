@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pgnn.abilities import FactorModel, UnrollableModel, VariableModel
 from pgnn.errors import ModelError
+from pgnn.factors.html import name_text
 from pgnn.graphs.checks import graph_of
 from pgnn.graphs.layered_layout import Layout, layered_layout
 from pgnn.inference.findings import Findings
@@ -28,7 +29,6 @@ from pgnn.plot.marginal_cards import (
     findings_of,
     marginal_cards,
     mark_of,
-    name_of,
 )
 from pgnn.plot.part import Part
 
@@ -97,7 +97,7 @@ def network(
         before = model.query(names) if before is None else before
     cards: dict[Hashable, Card] = {
         node: Card(
-            name_of(node),
+            name_text(node),
             [*_shape_lines(model, node), *finding_lines(findings.get(node))],
             mark_of(node, findings, None),
         )

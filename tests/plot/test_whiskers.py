@@ -64,6 +64,7 @@ def test_rows_and_elements_have_errors_of_their_own() -> None:
     assert errors.shape == (2, 2, 3, 2)
     for row in (0, 1):
         ax = posterior.plot(row=row)
+        assert words(ax)[0] == "pixel[1, 2]"
         (lines,) = [c for c in ax.collections if c.get_zorder() == 4.5]
         start, end = lines.get_segments()[0]
         assert (end[0] - start[0]) / BAR == pytest.approx(4.0 * float(errors[row, 1, 2, 0]))
